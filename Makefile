@@ -1,0 +1,181 @@
+# uring: `make help` lists the targets.
+#
+#   build/uring/core.so          the module, as `require "uring.core"` finds it
+#   build/fault/uring/core.so    the same with faults injected below csrc/sys.c
+#   build/asan…, asan-fault…     both again, under ASAN and UBSAN
+#   build/spec/uring_spec.so     what the specs need in C
+#   build/c/test_*               the C tests of rooms without Lua
+#   build/bench/*                the C floors of the benchmarks
+#   build/obj/VARIANT/           objects and their dependencies
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+BUILD   ?= build
+LUA     ?= lua5.4
+CFLAGS  ?= -O2 -g
+LIBFLAG ?= -shared
+
+# --- what is built ----------------------------------------------------------
+
+# The one list of the module's C sources: the rockspec builds by this file.
+SRC     := $(sort $(wildcard csrc/*.c))
+LUA_SRC := $(sort $(wildcard lua/*.lua lua/*/*.lua))
+BENCH   := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
+
+# csrc/sys.c alone enters the kernel, so replacing it injects every fault.
+# sys_fault.c includes the original.
+FAULT     := $(wildcard spec/c/sys_fault.c)
+FAULT_SRC := $(filter-out csrc/sys.c,$(SRC)) $(FAULT)
+
+HELPER          := $(wildcard spec/c/helper.c)
+SPEC_HELPER_SRC := $(HELPER) csrc/block.c
+
+# The rooms each C test is linked with; where none are named, its namesake.
+CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
+CTEST_op := op block
+
+# --- how --------------------------------------------------------------------
+
+# Headers of others are system headers, so that the strict build does not
+# judge their inline functions. /usr/include is one already.
+LUA_PC     ?= $(notdir $(LUA))
+LUA_INCDIR ?= $(patsubst -I%,%,$(shell \
+  pkg-config --cflags-only-I $(LUA_PC) 2>/dev/null))
+INCLUDE    := -Icsrc $(addprefix -isystem ,$(filter-out /usr/include,\
+  $(LIBURING_INCDIR) $(LUA_INCDIR)))
+LIBS       := $(addprefix -L,$(LIBURING_LIBDIR)) -luring -pthread
+HOUSE      := -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread
+
+# lua_close unloads C modules, and threads may still be inside: hence nodelete.
+MODULE     := $(LIBFLAG) -Wl,-z,nodelete
+
+SANITIZE := -fsanitize=address,undefined,float-cast-overflow \
+  -fno-sanitize-recover=undefined,float-cast-overflow
+
+STRICT := -O2 -Werror -Wall -Wextra -Wshadow -Wstrict-prototypes \
+  -Wmissing-prototypes -Wmissing-declarations -Wold-style-definition \
+  -Wconversion -Wsign-conversion -Wcast-qual -Wpointer-arith \
+  -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wimplicit-fallthrough
+
+# A variant is a compiler and its flags.
+VARIANTS := plain asan strict-gcc strict-clang
+ASAN_CC  ?= gcc
+CC_plain = $(CC)
+CC_asan  = $(ASAN_CC)
+CC_strict-gcc    = gcc
+CC_strict-clang  = clang
+FLAGS_plain = $(CFLAGS)
+FLAGS_asan  = -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+FLAGS_strict-gcc = $(STRICT) -Wlogical-op -Wduplicated-cond
+FLAGS_strict-clang = $(STRICT)
+
+export LUA ASAN_CC
+
+# objects(variant, sources)
+objects = $(patsubst %.c,$(BUILD)/obj/$1/%.o,$2)
+
+# --- targets ----------------------------------------------------------------
+
+.PHONY: all test check sanitize demo bench matrix kernels install clean help
+.PHONY: FORCE tests-plain tests-asan
+
+all: $(BUILD)/uring/core.so ## build the module into build/ (the default)
+
+test: tests-plain ## C tests and specs; SPEC=spec/x_spec.lua for one
+	@tools/test.sh plain $(SPEC)
+
+sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
+	@tools/test.sh asan $(SPEC)
+
+# Strict about every C file, for tests are read as often as what they test.
+STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)
+check: all ## luacheck, -Werror by gcc and clang, the rockspec, the module
+check: $(call objects,strict-gcc,$(STRICT_SRC))
+check: $(call objects,strict-clang,$(STRICT_SRC))
+	luacheck -q $(wildcard lua spec bench examples rockspec/*.rockspec)
+	for f in bootstrap .ci/run tools/*.sh; do sh -n $$f || exit; done
+	luarocks --lua-version 5.4 lint rockspec/uring-scm-1.rockspec
+	tools/module.sh $(BUILD)/uring/core.so
+
+# make itself ends with 2 whenever a command fails, so the demo's own status,
+# 77 where io_uring is refused, is left in a file for bootstrap to end with.
+demo: all ## send messages, flags and an open file between rings; FILE=...
+	@tools/env.sh plain $(LUA) examples/demo.lua "$(or $(FILE),README.md)"; \
+	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
+
+bench: all $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
+	@tools/env.sh plain $(LUA) bench/run.lua
+
+matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
+	@tools/matrix.sh
+
+kernels: tests-plain ## test under other kernels in qemu; KERNELS="sid"
+	@tools/kernels.sh $(KERNELS)
+
+# luarocks gives the INST_ directories.
+PREFIX      ?= /usr/local
+LUA_VERSION ?= $(shell $(LUA) -e 'io.write(_VERSION:match "%d+%.%d+")')
+INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
+INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
+
+install: all ## into PREFIX (/usr/local), or INST_LIBDIR and INST_LUADIR
+	install -D -m 755 $(BUILD)/uring/core.so \
+	  "$(DESTDIR)$(INST_LIBDIR)/uring/core.so"
+	for f in $(LUA_SRC:lua/%=%); do \
+	  install -D -m 644 lua/$$f "$(DESTDIR)$(INST_LUADIR)/$$f" || exit; done
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' Makefile | expand -t 12
+
+# --- rules ------------------------------------------------------------------
+
+# The flags file changes only when the flags or the list of sources do, so a
+# build for another Lua, or without a file that was removed, is a new build.
+define variant_rules
+$(BUILD)/obj/$1/flags: FORCE
+	@mkdir -p $$(@D)
+	@echo '$$(CC_$1) $$(FLAGS_$1) $$(MODULE) $$(INCLUDE) $$(LIBS) $$(SRC)' \
+	  >$$@.new
+	@cmp -s $$@ $$@.new && rm $$@.new || mv $$@.new $$@
+
+$(BUILD)/obj/$1/%.o: %.c $(BUILD)/obj/$1/flags
+	@mkdir -p $$(@D)
+	$$(CC_$1) $$(HOUSE) $$(FLAGS_$1) $$(INCLUDE) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
+
+# link(file, variant, sources, flags)
+define link
+$1: $(call objects,$2,$3)
+	@mkdir -p $$(@D)
+	$$(CC_$2) $$(FLAGS_$2) $4 -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+endef
+module = $(eval $(call link,$1,$2,$3,$$(MODULE)))
+program = $(eval $(call link,$1,$2,$3,))
+
+$(call module,$(BUILD)/uring/core.so,plain,$(SRC))
+$(call module,$(BUILD)/fault/uring/core.so,plain,$(FAULT_SRC))
+$(call module,$(BUILD)/asan/uring/core.so,asan,$(SRC))
+$(call module,$(BUILD)/asan-fault/uring/core.so,asan,$(FAULT_SRC))
+$(call module,$(BUILD)/spec/uring_spec.so,plain,$(SPEC_HELPER_SRC))
+$(call module,$(BUILD)/asan/spec/uring_spec.so,asan,$(SPEC_HELPER_SRC))
+
+ctest_src = spec/c/test_$1.c $(patsubst %,csrc/%.c,$(or $(CTEST_$1),$1))
+$(foreach t,$(CTEST),\
+  $(call program,$(BUILD)/c/test_$t,plain,$(call ctest_src,$t))\
+  $(call program,$(BUILD)/asan/c/test_$t,asan,$(call ctest_src,$t)))
+$(foreach b,$(BENCH),$(call program,$(BUILD)/bench/$b,plain,bench/$b.c))
+
+tests-plain: $(BUILD)/uring/core.so $(CTEST:%=$(BUILD)/c/test_%)
+tests-plain: $(if $(FAULT),$(BUILD)/fault/uring/core.so)
+tests-plain: $(if $(HELPER),$(BUILD)/spec/uring_spec.so)
+tests-asan: $(BUILD)/asan/uring/core.so $(CTEST:%=$(BUILD)/asan/c/test_%)
+tests-asan: $(if $(FAULT),$(BUILD)/asan-fault/uring/core.so)
+tests-asan: $(if $(HELPER),$(BUILD)/asan/spec/uring_spec.so)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

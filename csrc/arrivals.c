@@ -1,0 +1,97 @@
+#include "compat.h"
+#include "arrivals.h"
+
+#include <stdlib.h>
+
+#define SLAB 64
+
+struct slab {
+  struct slab *next;
+  struct arrival at[SLAB];
+};
+
+
+bool arrivals_reserve (struct arrivals *a, size_t n) {
+  while (a->spare < n + a->promised) {
+    struct slab *s = malloc(sizeof(*s));
+    if (s == NULL)
+      return false;
+    s->next = a->slabs;
+    a->slabs = s;
+    for (size_t i = 0; i < SLAB; i++) {
+      s->at[i].after = a->free;
+      a->free = &s->at[i];
+    }
+    a->spare += SLAB;
+  }
+  return true;
+}
+
+
+static struct arrival *fresh (struct arrivals *a, struct source *s,
+                              const struct arrival *what) {
+  struct arrival *n = a->free;
+  a->free = n->after;
+  a->spare--;
+  a->count++;
+  *n = *what;
+  n->source = s;
+  return n;
+}
+
+void arrivals_add (struct arrivals *a, struct source *s,
+                   const struct arrival *what) {
+  struct arrival *n = fresh(a, s, what);
+  n->next = n->after = NULL;
+  n->prev = a->last;
+  if (a->last) a->last->next = n; else a->first = n;
+  a->last = n;
+  if (s->last) s->last->after = n; else s->first = n;
+  s->last = n;
+}
+
+void arrivals_put_back (struct arrivals *a, struct source *s,
+                        const struct arrival *what) {
+  struct arrival *n = fresh(a, s, what);
+  a->promised--;
+  n->prev = NULL;
+  n->next = a->first;
+  if (a->first) a->first->prev = n; else a->last = n;
+  a->first = n;
+  n->after = s->first;
+  if (s->first == NULL) s->last = n;
+  s->first = n;
+}
+
+
+bool arrivals_take_from (struct arrivals *a, struct source *s,
+                         struct arrival *out) {
+  struct arrival *n = s->first;
+  if (n == NULL)
+    return false;
+  s->first = n->after;
+  if (s->first == NULL) s->last = NULL;
+  if (n->prev) n->prev->next = n->next; else a->first = n->next;
+  if (n->next) n->next->prev = n->prev; else a->last = n->prev;
+  *out = *n;
+  n->after = a->free;
+  a->free = n;
+  a->spare++;
+  a->count--;
+  return true;
+}
+
+bool arrivals_take (struct arrivals *a, struct arrival *out) {
+  /* the first of all is the first of its source as well */
+  return a->first != NULL && arrivals_take_from(a, a->first->source, out);
+}
+
+
+void arrivals_free (struct arrivals *a) {
+  while (a->slabs) {
+    struct slab *s = a->slabs;
+    a->slabs = s->next;
+    free(s);
+  }
+  *a = (struct arrivals){0};
+}

@@ -1,0 +1,64 @@
+/*
+** arrivals: what has come and was not yet taken. (No Lua in it.)
+**
+** A ring keeps one `struct arrivals`. An arrival belongs to a source (an
+** operation, or the ring's messages) and is linked twice: in its source's
+** queue, and in the order of the whole ring. So it can be taken either as
+** the next thing that happened here or as the next of one source, and both
+** ways see the same order.
+**
+** What can never happen: an arrival is lost for want of memory. Room is
+** reserved before a completion leaves the CQ; `arrivals_add` cannot fail.
+*/
+
+#ifndef uring_arrivals_h
+#define uring_arrivals_h
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct op;
+
+struct arrival {
+  struct arrival *next, *prev;   /* in the ring's order */
+  struct arrival *after;         /* in its source's queue, or a free list */
+  struct source *source;
+  struct op *op;                 /* NULL for a message */
+  uint64_t data;
+  int32_t res;
+  uint32_t flags;
+};
+
+struct source {
+  struct arrival *first, *last;
+};
+
+struct arrivals {
+  struct arrival *first, *last;
+  struct arrival *free;
+  size_t spare;                  /* how many are on the free list */
+  size_t count;                  /* arrived and not taken */
+  size_t promised;               /* handed out, and may be put back */
+  struct slab *slabs;
+};
+
+/* Make sure that the next `n` additions find memory, and those too that may
+** be put back: who hands an arrival to a waiter without adding it counts it
+** in `promised` until the waiter has really got it. */
+bool arrivals_reserve (struct arrivals *a, size_t n);
+
+/* Add at the end; or put back what was promised, at the very front. */
+void arrivals_add (struct arrivals *a, struct source *s,
+                   const struct arrival *what);
+void arrivals_put_back (struct arrivals *a, struct source *s,
+                        const struct arrival *what);
+
+/* Take the first of all, or of one source, into `*out`. */
+bool arrivals_take (struct arrivals *a, struct arrival *out);
+bool arrivals_take_from (struct arrivals *a, struct source *s,
+                         struct arrival *out);
+
+void arrivals_free (struct arrivals *a);
+
+#endif

@@ -1,0 +1,179 @@
+#include "buffer.h"
+
+#include "args.h"
+#include "names.h"
+#include "ring.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_SIZE  ((lua_Integer)1 << 40)
+
+
+static struct memory *allocate (lua_State *L, size_t size, const void *from) {
+  struct memory *m = memory_new(size, from);
+  if (m == NULL)
+    luaL_error(L, "not enough memory for a buffer of %I bytes",
+               (LUAI_UACINT)size);
+  return m;
+}
+
+int buffer_new (lua_State *L) {
+  struct buffer *b;
+  const char *s = NULL;
+  size_t size;
+  if (lua_type(L, 1) == LUA_TSTRING)
+    s = lua_tolstring(L, 1, &size);
+  else if (lua_type(L, 1) == LUA_TNUMBER)
+    size = (size_t)arg_integer(L, 1, 0, MAX_SIZE);
+  else
+    return luaL_argerror(L, 1, lua_pushfstring(L,
+             "size or string expected, got %s", luaL_typename(L, 1)));
+  b = class_new(L, CLASS_BUFFER, sizeof(*b), 0);
+  b->m = allocate(L, size, s);
+  return 1;
+}
+
+static struct buffer *tobuffer (lua_State *L, int arg) {
+  struct buffer *b = class_check(L, arg, CLASS_BUFFER);
+  if (b->m == NULL)
+    luaL_argerror(L, arg, "attempt to use a closed buffer");
+  return b;
+}
+
+struct memory *buffer_check (lua_State *L, int arg) {
+  return tobuffer(L, arg)->m;
+}
+
+/* Which operation holds it? It may be one of another state's rings. */
+static int held (lua_State *L, const struct memory *m, const char *what) {
+  for (struct ring *r = state_of(L)->rings; r; r = r->next) {
+    for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
+      for (int i = 0; i < OP_PINS; i++) {
+        if (op->pin[i] == &m->block && op->state == OP_FLYING) {
+          const char *name = name_op_short(op->opcode);
+          return luaL_error(L, "cannot %s a buffer that is in use: %s on fd "
+                            "%d, in flight on ring (fd %d), holds it", what,
+                            name ? name : "an operation", op->fd,
+                            r->io.ring_fd);
+        }
+      }
+    }
+  }
+  return luaL_error(L, "cannot %s a buffer that is in use: %d operations "
+                    "hold it", what, (int)block_flying(
+                      (struct block *)(uintptr_t)&m->block));
+}
+
+static void let_go (struct buffer *b) {
+  struct memory *m = b->m;
+  b->m = NULL;
+  atomic_store(&m->retired, true);  /* guard: SQEs that still name it */
+  block_release(&m->block);
+}
+
+
+/* ---- methods ----------------------------------------------------------- */
+
+static int b_len (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)buffer_check(L, 1)->size);
+  return 1;
+}
+
+/* As string.sub: from i to j, both counted from 1 or from the end. */
+static int b_string (lua_State *L) {
+  struct memory *m = buffer_check(L, 1);
+  lua_Integer n = (lua_Integer)m->size;
+  lua_Integer i = arg_optional(L, 2, 1, LUA_MININTEGER, LUA_MAXINTEGER);
+  lua_Integer j = arg_optional(L, 3, -1, LUA_MININTEGER, LUA_MAXINTEGER);
+  if (i < 0) i = i < -n ? 1 : n + i + 1;
+  else if (i == 0) i = 1;
+  if (j > n) j = n;
+  else if (j < 0) j = j < -n ? 0 : n + j + 1;
+  if (i > j)
+    lua_pushliteral(L, "");
+  else
+    lua_pushlstring(L, (const char *)m->bytes + i - 1, (size_t)(j - i + 1));
+  return 1;
+}
+
+/* Write a string at `offset`, counted from 0; all of it or an error. */
+static int b_write (lua_State *L) {
+  struct memory *m = buffer_check(L, 1);
+  size_t len;
+  lua_Integer at = arg_integer(L, 2, 0, (lua_Integer)m->size);
+  const char *s;
+  luaL_checktype(L, 3, LUA_TSTRING);
+  s = lua_tolstring(L, 3, &len);
+  if (len > m->size - (size_t)at)
+    return luaL_argerror(L, 3, lua_pushfstring(L,
+             "%I bytes do not fit at offset %I of a buffer of %I bytes",
+             (LUAI_UACINT)len, (LUAI_UACINT)at, (LUAI_UACINT)m->size));
+  memcpy(m->bytes + at, s, len);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* Other memory of another size, with as much of the old as fits. */
+static int b_resize (lua_State *L) {
+  struct buffer *b = tobuffer(L, 1);
+  size_t size = (size_t)arg_integer(L, 2, 0, MAX_SIZE);
+  struct memory *m;
+  if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
+    return held(L, b->m, "resize");
+  m = allocate(L, size, NULL);
+  memcpy(m->bytes, b->m->bytes, size < b->m->size ? size : b->m->size);
+  let_go(b);
+  b->m = m;
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int b_close (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  if (b->m) {
+    if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
+      return held(L, b->m, "close");
+    let_go(b);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* A collected buffer, or one that leaves its scope, lets go of its bytes:
+** an operation that still has them keeps them. */
+static int b_gc (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  if (b->m) let_go(b);
+  return 0;
+}
+
+static int b_tostring (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  if (b->m)
+    lua_pushfstring(L, "uring.Buffer (%I bytes)", (LUAI_UACINT)b->m->size);
+  else
+    lua_pushliteral(L, "uring.Buffer (closed)");
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"string", b_string},
+  {"write", b_write},
+  {"resize", b_resize},
+  {"close", b_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__len", b_len},
+  {"__gc", b_gc},
+  {"__close", b_gc},
+  {"__tostring", b_tostring},
+  {NULL, NULL}
+};
+
+void buffer_open (lua_State *L) {
+  class_define(L, CLASS_BUFFER, methods, meta, NULL);
+}

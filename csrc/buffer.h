@@ -1,0 +1,27 @@
+/*
+** buffer: memory that the kernel reads and writes: `uring.buffer(n | s)`.
+**
+** The bytes lie in a counted block. A prepared SQE and each operation count
+** too, so that neither collection nor `lua_close` can pull memory from under
+** the kernel. Closing or resizing is refused while an operation holds the
+** bytes; after it, an SQE that was prepared with the old bytes is refused
+** when it is queued.
+*/
+
+#ifndef uring_buffer_h
+#define uring_buffer_h
+
+#include "block.h"
+#include "state.h"
+
+struct buffer {            /* the userdata */
+  struct memory *m;        /* NULL: closed */
+};
+
+/* The memory of the buffer at `arg`; raises for anything else. */
+struct memory *buffer_check (lua_State *L, int arg);
+
+int buffer_new (lua_State *L);    /* uring.buffer(size | string) */
+void buffer_open (lua_State *L);  /* define the class */
+
+#endif

@@ -1,0 +1,36 @@
+/*
+** clock: the time that all deadlines are kept in: nanoseconds of
+** CLOCK_MONOTONIC. (No Lua in it.)
+*/
+
+#ifndef uring_clock_h
+#define uring_clock_h
+
+#include <stdint.h>
+#include <time.h>
+
+#define CLOCK_NEVER INT64_MAX
+
+static inline int64_t clock_now (void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* A deadline `ns` from now; never stays never. */
+static inline int64_t clock_after (int64_t ns) {
+  int64_t now;
+  if (ns == CLOCK_NEVER) return CLOCK_NEVER;
+  now = clock_now();
+  return ns > CLOCK_NEVER - now ? CLOCK_NEVER : now + ns;
+}
+
+/* What is left until `deadline`, for a wait: -1 is for ever. */
+static inline int64_t clock_left (int64_t deadline) {
+  int64_t left;
+  if (deadline == CLOCK_NEVER) return -1;
+  left = deadline - clock_now();
+  return left > 0 ? left : 0;
+}
+
+#endif

@@ -1,0 +1,21 @@
+/*
+** constants: the C names of numbers, as fields of the module's table.
+**
+** It owns one constant table. The room that opens the module calls it, once
+** for each state. It knows no ring and enters no kernel.
+*/
+
+#ifndef uring_constants_h
+#define uring_constants_h
+
+#include "compat.h"
+
+#include <lua.h>
+
+/*
+** Set every constant into the table on top of the stack, and a field `errno`
+** with a table of all errno names. Leaves the stack as it was. May raise.
+*/
+void constants_open (lua_State *L);
+
+#endif

@@ -1,0 +1,61 @@
+/*
+** core: the module `uring.core`: makes the state's classes once, and a table
+** of the library's functions and constants each time it is opened.
+*/
+
+#include "compat.h"
+#include "state.h"
+
+#include "buffer.h"
+#include "constants.h"
+#include "fd.h"
+#include "loop.h"
+#include "operation.h"
+#include "probe.h"
+#include "ref_lua.h"
+#include "register.h"
+#include "ring_lua.h"
+#include "sqe.h"
+
+static const luaL_Reg functions[] = {
+  {"ring", ring_new_lua},
+  {"sqe", sqe_new},
+  {"buffer", buffer_new},
+  {"fd", fd_new},
+  {"register_sync_msg", register_sync_msg},
+  {"probe", probe_lua},
+  {"run", loop_run},
+  {"spawn", loop_spawn},
+  {"sleep", wait_sleep},
+  {"await", wait_await},
+  {"loop", loop_object},
+  {NULL, NULL}
+};
+
+static void open_classes (lua_State *L) {
+  ring_lua_open(L);
+  register_open(L);
+  reference_open(L);
+  sqe_open(L);
+  operation_open(L);
+  buffer_open(L);
+  fd_open(L);
+  loop_open(L);
+  wait_open(L);
+}
+
+__attribute__((visibility("default")))
+int luaopen_uring_core (lua_State *L);
+
+int luaopen_uring_core (lua_State *L) {
+  luaL_checkversion(L);
+  if (state_push(L))
+    open_classes(L);
+  lua_newtable(L);
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+  constants_open(L);
+  lua_getiuservalue(L, -2, SHARED_CANCELLED);
+  lua_setfield(L, -2, "cancelled");
+  return 1;
+}

@@ -1,0 +1,162 @@
+#include "errors.h"
+#include "names.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+
+static void push_errno (lua_State *L, int err) {
+  char buf[128];
+  const char *name = name_errno(err);
+  const char *text = strerror_r(err, buf, sizeof(buf));
+  if (name) lua_pushfstring(L, "%s (%s)", text, name);
+  else lua_pushfstring(L, "%s (errno %d)", text, err);
+}
+
+int fail (lua_State *L, int err, const char *what, ...) {
+  char buf[512];
+  va_list ap;
+  va_start(ap, what);
+  vsnprintf(buf, sizeof(buf), what, ap);
+  va_end(ap);
+  luaL_pushfail(L);
+  push_errno(L, err);
+  lua_pushfstring(L, "%s: %s", buf, lua_tostring(L, -1));
+  lua_remove(L, -2);
+  lua_pushinteger(L, err);
+  return 3;
+}
+
+int fail_timeout (lua_State *L) {
+  luaL_pushfail(L);
+  lua_pushliteral(L, "timed out");
+  lua_pushinteger(L, ETIME);
+  return 3;
+}
+
+
+/* ---- cures ------------------------------------------------------------- */
+
+static const struct cure {
+  unsigned char opcode;
+  unsigned char err;
+  const char *text;
+} cures[] = {
+  { IORING_OP_MSG_RING, EBADF,
+    "the target (or the source slot) is not open" },
+  { IORING_OP_MSG_RING, EBADFD,
+    "the target is not a ring, or its enable_rings() was not yet called" },
+  { IORING_OP_MSG_RING, EPIPE,
+    "the target ring is closed" },
+  { IORING_OP_MSG_RING, ENXIO,
+    "the target ring has no file table: its register_files_sparse(n) "
+    "makes one" },
+  { IORING_OP_MSG_RING, ENFILE,
+    "the target ring has no free file slot: register_files_sparse(n) "
+    "makes some" },
+  { IORING_OP_MSG_RING, EOWNERDEAD,
+    "the thread that owns the target ring has ended" },
+  { IORING_OP_MSG_RING, EACCES,
+    "the restrictions of the sending ring forbid messages" },
+  { IORING_OP_MSG_RING, EINVAL,
+    "a flag, command or slot that the kernel does not take; a descriptor "
+    "cannot be sent to its own ring" },
+  { IORING_OP_OPENAT, ENFILE,
+    "no free file slot: register_files_sparse(n) makes some" },
+  { IORING_OP_OPENAT, ENXIO,
+    "the ring has no file table: register_files_sparse(n) makes one" },
+  { IORING_OP_READ, EBADF,
+    "not open, or not open for reading" },
+  { IORING_OP_WRITE, EBADF,
+    "not open, or not open for writing" },
+  { IORING_OP_FIXED_FD_INSTALL, EBADF,
+    "no file in that slot, or IOSQE_FIXED_FILE is not set" },
+  { IORING_OP_ASYNC_CANCEL, ENOENT,
+    "it has ended already, or was never queued" },
+  { IORING_OP_POLL_REMOVE, ENOENT,
+    "it has ended already, or was never queued" },
+  { IORING_OP_TIMEOUT_REMOVE, ENOENT,
+    "it has ended already, or was never queued" },
+};
+
+static const char *cure (unsigned opcode, int err) {
+  for (size_t i = 0; i < sizeof(cures) / sizeof(*cures); i++)
+    if (cures[i].opcode == opcode && cures[i].err == err)
+      return cures[i].text;
+  return NULL;
+}
+
+const char *error_result (lua_State *L, unsigned opcode, int fd,
+                          unsigned since, int32_t res) {
+  /* -INT32_MIN is no int; a forged result must not be undefined behaviour */
+  int err = res > INT32_MIN ? -res : INT32_MAX;
+  const char *op = name_op_short(opcode);
+  const char *text;
+  int top = lua_gettop(L);
+  if (op == NULL) op = "request";
+  if (fd >= 0) lua_pushfstring(L, "%s on fd %d", op, fd);
+  else lua_pushstring(L, op);
+  text = lua_tostring(L, -1);
+  if (since < name_op_since(opcode)) since = name_op_since(opcode);
+  if ((err == EINVAL || err == EOPNOTSUPP) && name_kernel() < since) {
+    unsigned k = name_kernel();
+    lua_pushfstring(L, "%s needs Linux %d.%d (this is %d.%d)", text,
+                    (int)(since >> 8), (int)(since & 255), (int)(k >> 8),
+                    (int)(k & 255));
+  }
+  else {
+    push_errno(L, err);
+    if (cure(opcode, err))
+      lua_pushfstring(L, "%s: %s: %s", text, lua_tostring(L, -1),
+                      cure(opcode, err));
+    else
+      lua_pushfstring(L, "%s: %s", text, lua_tostring(L, -1));
+  }
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  return lua_tostring(L, -1);
+}
+
+int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
+                 int32_t res, uint32_t flags) {
+  luaL_pushfail(L);
+  error_result(L, opcode, fd, since, res);
+  lua_pushinteger(L, res > INT32_MIN ? -res : INT32_MAX);
+  lua_pushinteger(L, flags);
+  return 4;
+}
+
+int fail_enter (lua_State *L, int err, int fd) {
+  const char *why = NULL;
+  switch (err) {
+    case EEXIST:
+      why = "it was made with SINGLE_ISSUER and belongs to another thread";
+      break;
+    case EBADFD:
+      why = "it was made with R_DISABLED: call enable_rings() first";
+      break;
+    case EBADR:
+      why = "the kernel had no memory left and dropped completions";
+      break;
+    case EAGAIN: case ENOMEM:
+      why = "the kernel has no memory for requests now; nothing is lost, "
+            "submit again later";
+      break;
+    case EBUSY:
+      why = "the completion queue is full: take completions, then submit "
+            "again";
+      break;
+    case ETIME:
+      return fail_timeout(L);
+    default: break;
+  }
+  luaL_pushfail(L);
+  push_errno(L, err);
+  lua_pushfstring(L, why ? "submit to ring (fd %d): %s: %s"
+                         : "submit to ring (fd %d): %s",
+                  fd, lua_tostring(L, -1), why);
+  lua_remove(L, -2);
+  lua_pushinteger(L, err);
+  return 3;
+}

@@ -1,0 +1,34 @@
+/*
+** errors: what went wrong, in words. Every `nil, message, errno` of the
+** library is worded here: what was tried, on what, and the cure where one is
+** known. A programmer's mistake raises and does not come here.
+*/
+
+#ifndef uring_errors_h
+#define uring_errors_h
+
+#include "compat.h"
+
+#include <lua.h>
+#include <lauxlib.h>
+
+/* nil, "<what>: <strerror> (<NAME>)<cure>", errno. `err` is positive. */
+int fail (lua_State *L, int err, const char *what, ...)
+  __attribute__((format(printf, 3, 4)));
+
+/* nil, "timed out", ETIME */
+int fail_timeout (lua_State *L);
+
+/* An operation's negative result: nil, message, errno, flags. `since` is the
+** kernel that first had what was asked for, or 0. */
+int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
+                 int32_t res, uint32_t flags);
+
+/* The message alone, pushed. */
+const char *error_result (lua_State *L, unsigned opcode, int fd,
+                          unsigned since, int32_t res);
+
+/* Entering the kernel for a ring failed. */
+int fail_enter (lua_State *L, int err, int fd);
+
+#endif

@@ -1,0 +1,175 @@
+/*
+** loop: tasks, and the one wait that covers them all.
+**
+** A state has at most one loop, made when it is first needed. The loop has a
+** ring of its own, a queue of tasks that are ready, a heap of deadlines, and
+** a list of the other rings that tasks wait on. A turn is: let every task
+** that was ready run once; submit what they queued, for all rings; sleep if
+** nobody is ready, for as long as the next deadline allows; copy out what has
+** completed; wake whom it concerns; wake whose time is over.
+**
+** A task is a userdata with its coroutine as user value. It waits for one
+** thing at a time, named by `wait` and `on`; what it waits for has the task's
+** address and wakes it through `loop_wake`. Everything a wait needs lies in
+** the task itself or was made ready before the wait began, so waiting, waking
+** and timing out allocate nothing and cannot fail.
+**
+** The results of a wait are pushed by its continuation, which runs in the
+** task's own coroutine: an error there is the task's own.
+**
+** What can never happen: a coroutine is resumed that did not call the wait; a
+** completion wakes a task that has gone on to another wait (whoever leaves a
+** wait takes its address back first); C of the loop runs while Lua code
+** holds a lock, for there is none.
+**
+** Rings other than the loop's own are watched through an eventfd: their own
+** descriptors do not wake a sleeper. A multishot poll on the loop's ring
+** reports it, and is armed again whenever the kernel ends it.
+*/
+
+#ifndef uring_loop_h
+#define uring_loop_h
+
+#include "compat.h"
+#include "heap.h"
+#include "ring.h"
+#include "state.h"
+
+enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
+                  TASK_DONE, TASK_FAILED };
+
+enum task_wait {
+  WAIT_NOTHING,
+  WAIT_TURN,       /* a turn of the others: sleep(0), fairness */
+  WAIT_SLEEP,      /* its timer */
+  WAIT_AWAIT,      /* `on` is an op that is its own; result in res, flags */
+  WAIT_OPERATION,  /* `on` is an op that outlives the wait */
+  WAIT_CHAIN,      /* `on` is a struct chain */
+  WAIT_MESSAGE,    /* `on` is a ring; the message in data, res, flags */
+  WAIT_JOIN        /* `on` is a task */
+};
+
+enum task_mark {
+  MARK_TIMED_OUT = 1,
+  MARK_CANCELLED = 2,   /* this wait and every later one raises */
+  MARK_HANDED = 4       /* a message was handed over and not yet accepted */
+};
+
+struct task {
+  struct timer timer;       /* first: the heap knows tasks by it */
+  lua_State *co;
+  struct task *next, *prev; /* the ready queue, or who waits for the same */
+  void *on;
+  struct ring *ring;        /* whose operation or message it waits for */
+  struct task *joiners;     /* tasks that wait for this one's end */
+  uint64_t data;            /* results of the wait, or words for them */
+  int32_t res;
+  uint32_t flags;
+  uint32_t place;           /* in the table of all tasks */
+  int32_t line;             /* where it was spawned */
+  int32_t results;          /* how many lie on its coroutine, when done */
+  uint8_t state, wait, marks;
+  uint8_t disposal;         /* of a result that is not wanted any more */
+  uint8_t turns;            /* waits in a row that did not have to wait */
+};
+
+/* A ring that tasks wait on, as the loop sees it. */
+struct watch {
+  struct loop *loop;
+  struct ring *ring;        /* NULL: no longer watched */
+  struct watch *next;       /* all but the loop's own */
+  struct task *first, *last;  /* waiting for its messages, in order */
+  struct op *poll;          /* on the loop's ring; NULL: not armed */
+  int eventfd;              /* -1: none */
+  bool rung;                /* its eventfd was written */
+};
+
+struct loop {
+  struct state *state;
+  struct ring *ring;
+  struct watch own;         /* of the loop's own ring */
+  struct watch *watches;
+  struct heap heap;
+  struct task *first, *last;  /* ready */
+  struct task *current;     /* whose coroutine is running */
+  uint32_t ntasks;          /* not ended */
+  uint32_t nplaces;         /* in the table of tasks */
+  uint32_t njoining;        /* waiting for tasks of this state alone */
+  uint32_t free_place;
+  uint32_t proc;
+  bool running;
+  bool ending;              /* all tasks were cancelled */
+  bool failed;              /* SHARED_FAILURE is the first task that did */
+  bool retry;               /* the kernel had no room: try again soon */
+};
+
+/* This state's loop, made if need be; raises where no ring can be made. */
+struct loop *loop_get (lua_State *L);
+
+/*
+** Begin a wait in the function that is running: its task. Raises outside a
+** task, in a coroutine that is not the task's own, behind a C call that
+** cannot be left, and in a task that was cancelled; `what` is for the words.
+*/
+struct task *loop_enter (lua_State *L, const char *what);
+
+/* Room for this wait's deadline; raises for want of memory. */
+void loop_reserve (lua_State *L, struct loop *loop);
+
+/* Suspend the running task until it is woken or `deadline` has come, then go
+** on in `k`. Used as `return loop_wait(...)`. */
+int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
+               int64_t deadline, lua_KContext ctx, lua_KFunction k);
+
+/* In a `k`: the task that goes on. It may have been cancelled meanwhile;
+** when `k` has put right what it must, it raises by loop_check. */
+struct task *loop_resumed (lua_State *L);
+void loop_check (lua_State *L, struct task *t);
+
+/* The wait is over. */
+void loop_wake (struct loop *loop, struct task *t);
+
+/* A wait that did not have to wait: true when it is the others' turn. */
+bool loop_unfair (struct task *t);
+
+/* Wait for messages of a watched ring, and stop waiting. */
+void loop_await_message (struct task *t, struct ring *r);
+
+/* A message that was handed over: it was received, or goes back. */
+void loop_message_accepted (struct task *t);
+void loop_message_back (struct task *t);
+
+/* Watch a ring for this state's tasks. 0 or -errno. */
+int loop_watch (struct loop *loop, struct ring *r);
+
+/* Cancel: now if it waits for nothing of the kernel's, else when the kernel
+** has let go. */
+void loop_cancel (struct loop *loop, struct task *t);
+
+/* Where a task is, in words, pushed: what it waits for, file and line. */
+void loop_describe (lua_State *L, struct loop *loop, struct task *t);
+
+/* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
+struct chain {
+  unsigned n, pending;
+  struct link {
+    uint64_t token;         /* 0: it has ended */
+    int32_t res;
+    uint32_t flags;
+    bool silent;
+    uint8_t disposal;
+  } link[];
+};
+
+int loop_run (lua_State *L);         /* uring.run(main, ...) */
+int loop_spawn (lua_State *L);       /* uring.spawn(f, ...) */
+int loop_object (lua_State *L);      /* uring.loop{…} */
+int task_join (lua_State *L);        /* task:join([timeout]) */
+void loop_open (lua_State *L);
+
+/* wait.c: what tasks wait with, and the ring's and operation's methods */
+int wait_sleep (lua_State *L);       /* uring.sleep(seconds) */
+int wait_await (lua_State *L);       /* uring.await(sqe [, timeout]) */
+void wait_open (lua_State *L);
+
+#endif

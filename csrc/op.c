@@ -1,0 +1,305 @@
+#include "compat.h"
+#include "op.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define SLAB 128u
+
+#define SLOT_MASK ((uint64_t)OP_MAX)
+
+
+/* ---- tokens ------------------------------------------------------------ */
+
+/* xorshift128+: nobody sees its output but the kernel; what matters is that
+** a sender of messages cannot hit a live token by counting. */
+static uint64_t draw (struct op_table *t) {
+  uint64_t a = t->seed[0], b = t->seed[1];
+  t->seed[0] = b;
+  a ^= a << 23;
+  t->seed[1] = a ^ b ^ (a >> 18) ^ (b >> 5);
+  return t->seed[1] + b;
+}
+
+static uint64_t new_token (struct op_table *t, const struct op *op) {
+  uint64_t token;
+  do {
+    token = (draw(t) & ~SLOT_MASK) | op->slot;
+  } while (token <= SLOT_MASK || token == op->retired);  /* guard: nonce */
+  return token;
+}
+
+int op_table_init (struct op_table *t) {
+  *t = (struct op_table){0};
+  do {
+    if (getrandom(t->seed, sizeof(t->seed), 0) != (ssize_t)sizeof(t->seed)) {
+      if (errno == EINTR) continue;
+      return -errno;
+    }
+  } while ((t->seed[0] | t->seed[1]) == 0);
+  return 0;
+}
+
+
+/* ---- slots ------------------------------------------------------------- */
+
+static struct op *at (const struct op_table *t, uint32_t slot) {
+  return &t->slabs[slot / SLAB][slot % SLAB];
+}
+
+int op_reserve (struct op_table *t, unsigned n) {
+  while (t->nfree < n) {
+    struct op **slabs;
+    struct op *slab;
+    if (t->nslots + SLAB > OP_MAX)
+      return -ENOSPC;
+    if ((t->nslabs & (t->nslabs - 1)) == 0) {  /* a power of two: double */
+      size_t room = t->nslabs ? t->nslabs * (size_t)2 : 1;
+      slabs = realloc(t->slabs, room * sizeof(*slabs));
+      if (slabs == NULL)
+        return -ENOMEM;
+      t->slabs = slabs;
+    }
+    slab = calloc(SLAB, sizeof(*slab));
+    if (slab == NULL)
+      return -ENOMEM;
+    t->slabs[t->nslabs++] = slab;
+    for (uint32_t i = SLAB; i-- > 0; ) {  /* low slots are used first */
+      slab[i].slot = t->nslots + i;
+      slab[i].next = t->free;
+      t->free = &slab[i];
+    }
+    t->nslots += SLAB;
+    t->nfree += SLAB;
+  }
+  return 0;
+}
+
+void op_table_free (struct op_table *t) {
+  for (uint32_t i = 0; i < t->nslabs; i++)
+    free(t->slabs[i]);
+  free(t->slabs);
+  t->slabs = NULL;
+  t->nslabs = t->nslots = t->nfree = 0;
+  t->free = NULL;
+}
+
+struct op *op_each (struct op_table *t, struct op *after) {
+  for (uint32_t i = after ? after->slot + 1 : 0; i < t->nslots; i++) {
+    struct op *op = at(t, i);
+    if (op->state != OP_FREE)
+      return op;
+  }
+  return NULL;
+}
+
+
+/* ---- the silent list: oldest first ------------------------------------- */
+
+static void silent_add (struct op_table *t, struct op *op) {
+  op->next = NULL;
+  op->prev = t->silent_last;
+  if (t->silent_last) t->silent_last->next = op; else t->silent_first = op;
+  t->silent_last = op;
+  t->nsilent++;
+  op->marks |= OP_COUNTED;
+}
+
+static void silent_remove (struct op_table *t, struct op *op) {
+  if (op->prev) op->prev->next = op->next; else t->silent_first = op->next;
+  if (op->next) op->next->prev = op->prev; else t->silent_last = op->prev;
+  op->next = op->prev = NULL;
+  t->nsilent--;
+  op->marks &= (uint16_t)~OP_COUNTED;
+}
+
+
+/* ---- life -------------------------------------------------------------- */
+
+static void unpin (struct op *op) {
+  for (int i = 0; i < OP_PINS; i++) {
+    if (op->pin[i]) {
+      block_unpin(op->pin[i]);
+      op->pin[i] = NULL;
+    }
+  }
+}
+
+static void leave_chain (struct op *op) {
+  if (op->before) op->before->behind = NULL;
+  if (op->behind) op->behind->before = NULL;
+  op->before = op->behind = NULL;
+}
+
+/* Nothing more can come of it. */
+static void end (struct op_table *t, struct op *op) {
+  op->state = OP_ENDED;
+  op->retired = op->token;
+  t->flying--;
+  if (op->marks & OP_INTERNAL) t->internal--;
+  if (op->marks & OP_FOLLOWS) t->followers--;
+  if (op->marks & OP_COUNTED) silent_remove(t, op);
+  unpin(op);  /* guard: not before the last completion */
+}
+
+static void settle_silent (struct op_table *t, struct op *op) {
+  end(t, op);
+  t->silent++;
+  op_free(t, op);
+}
+
+struct op *op_new (struct op_table *t, const struct request *r,
+                   unsigned marks) {
+  struct op *op = t->free;
+  t->free = op->next;
+  t->nfree--;
+  if (r->traits & TRAIT_SILENT) marks |= OP_SILENT;
+  if (r->traits & TRAIT_MULTI) marks |= OP_MULTI;
+  if (r->traits & TRAIT_READS) marks |= OP_READS;
+  if (r->sqe.flags & IOSQE_IO_HARDLINK) marks |= OP_HARDLINK;
+  op->token = new_token(t, op);
+  op->data = r->data;
+  for (int i = 0; i < OP_PINS; i++) {
+    op->pin[i] = r->pin[i];
+    if (op->pin[i]) block_pin(op->pin[i]);
+  }
+  op->next = op->prev = op->before = op->behind = NULL;
+  op->cancel_next = op->cancel_prev = NULL;
+  op->results = (struct source){NULL, NULL};
+  op->waiter = NULL;
+  op->res = 0;
+  op->cqe_flags = 0;
+  op->fd = r->sqe.fd;
+  op->marks = (uint16_t)marks;
+  op->since = r->since;
+  op->opcode = r->sqe.opcode;
+  op->state = OP_FLYING;
+  op->disposal = r->disposal;
+  op->tries = 0;
+  t->submitted++;
+  t->flying++;
+  if (marks & OP_INTERNAL) t->internal++;
+  if ((marks & OP_SILENT) && !(r->traits & TRAIT_READS)) {
+    silent_add(t, op);
+    if (t->nsilent > OP_SILENT_KEPT)
+      settle_silent(t, t->silent_first);
+  }
+  assert(op_lawful(t));
+  return op;
+}
+
+void op_chain (struct op_table *t, struct op *last, struct op *op) {
+  t->followers++;
+  op->marks |= OP_FOLLOWS;
+  last->behind = op;
+  op->before = last;
+}
+
+void op_free (struct op_table *t, struct op *op) {
+  assert(op->state == OP_ENDED && op->results.first == NULL);
+  leave_chain(op);
+  op->state = OP_FREE;
+  op->waiter = NULL;
+  op->marks = 0;
+  op->next = t->free;
+  t->free = op;
+  t->nfree++;
+}
+
+
+/* ---- completions ------------------------------------------------------- */
+
+struct op *op_find (struct op_table *t, uint64_t token) {
+  uint32_t slot = (uint32_t)(token & SLOT_MASK);
+  struct op *op;
+  if (slot >= t->nslots)
+    return NULL;
+  op = at(t, slot);
+  return (op->state != OP_FREE && op->token == token) ? op : NULL;
+}
+
+enum op_match op_match (struct op_table *t, uint64_t user_data,
+                        struct op **out) {
+  uint32_t slot = (uint32_t)(user_data & SLOT_MASK);
+  struct op *op;
+  *out = NULL;
+  if (slot >= t->nslots)  /* guard: not every number is a slot */
+    return MATCH_MESSAGE;
+  op = at(t, slot);
+  if (op->state == OP_FLYING && op->token == user_data) {  /* guard: nonce */
+    *out = op;
+    return MATCH_LIVE;
+  }
+  if (user_data != 0 && op->retired == user_data) {
+    t->stale++;
+    return MATCH_STALE;
+  }
+  return MATCH_MESSAGE;
+}
+
+/* Silent members before a visible completion have succeeded. */
+static void settle_before (struct op_table *t, struct op *op) {
+  struct op *b = op->before;
+  while (b) {
+    struct op *before = b->before;
+    if (b->state == OP_FLYING && (b->marks & OP_SILENT))
+      settle_silent(t, b);
+    b = before;
+  }
+}
+
+static void finish (struct op_table *t, struct op *op, int32_t res,
+                    uint32_t flags) {
+  end(t, op);
+  t->completed++;
+  op->res = res;
+  op->cqe_flags = flags;
+  assert(op_lawful(t));
+  t->deliver(t, op, res, flags, true);  /* (may free the operation) */
+}
+
+void op_complete (struct op_table *t, struct op *op, int32_t res,
+                  uint32_t flags) {
+  struct op *behind = NULL;
+  settle_before(t, op);
+  if (flags & IORING_CQE_F_MORE) {
+    op->res = res;
+    op->cqe_flags = flags;
+    t->deliver(t, op, res, flags, false);
+    return;
+  }
+  if ((op->marks & OP_SILENT) && !(op->marks & OP_HARDLINK))
+    behind = op->behind;  /* it spoke, so it failed: the rest is cut off */
+  finish(t, op, res, flags & ~(uint32_t)IORING_CQE_F_MORE);
+  while (behind) {  /* guard: the kernel says nothing of these */
+    struct op *next = behind->behind;
+    if (behind->state == OP_FLYING)
+      finish(t, behind, -ECANCELED, 0);
+    behind = next;
+  }
+}
+
+struct op *op_first_unfinished (struct op *op) {
+  struct op *first = op, *b = op;
+  while ((b = b->before) != NULL) {
+    if (b->state == OP_FLYING)
+      first = b;
+  }
+  return first;
+}
+
+void op_abandon (struct op_table *t, struct op *op, bool bury) {
+  if (bury) {
+    for (int i = 0; i < OP_PINS; i++) {
+      if (op->pin[i]) {
+        block_bury(op->pin[i]);  /* its count stays: never freed */
+        op->pin[i] = NULL;
+      }
+    }
+  }
+  if (op->marks & OP_SILENT) settle_silent(t, op);
+  else finish(t, op, -ECANCELED, 0);
+}

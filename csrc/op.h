@@ -1,0 +1,178 @@
+/*
+** op: the operation table. (No Lua in it.)
+**
+** An operation is what the kernel has been asked to do and has not finished:
+** from the moment its SQE is queued until the CQE without F_MORE. It owns,
+** by its pins, every byte and every descriptor that the kernel may touch on
+** its behalf; the pins go when the last CQE has come and not before. Each
+** ring has one table; who owns the ring calls it, from one thread.
+**
+** The kernel knows an operation by its token: a slot of this table (24 bits)
+** and a nonce drawn for this use (40 bits). A CQE says nothing of its sender,
+** and a message from another ring carries any number that it likes. So a CQE
+** counts as an operation's only if it has a live token whole; one with the
+** last token that a slot has had is stale and dropped; everything else is a
+** message. Nothing in a CQE is ever taken for a pointer.
+**
+** What can never happen: a slot is given out while the kernel may still
+** complete what lived in it (but for silent ones, see below); a pin is let
+** go early; a completion of one operation reaches another. At every moment
+**     submitted == completed + silent + in flight.
+**
+** Silent operations (CQE_SKIP_SUCCESS) say nothing when they succeed. Such a
+** slot stays until an error comes, a later visible member of its chain has
+** completed, 4,096 later silent ones have been queued, or the ring closes. One that
+** pins memory does not go for the 4,096: it has a visible member behind it.
+**
+** Chains: members know their neighbours. When a silent member speaks it has
+** failed, and the kernel then says nothing of those behind it: the table
+** completes them itself with ECANCELED.
+*/
+
+#ifndef uring_op_h
+#define uring_op_h
+
+#include "compat.h"
+#include "arrivals.h"
+#include "block.h"
+#include "sys.h"
+
+#define OP_PINS 3
+#define OP_SILENT_KEPT 4096
+#define OP_SLOT_BITS 24
+#define OP_MAX ((1u << OP_SLOT_BITS) - 1)
+
+/* What to do with a result that nobody will take. */
+enum disposal {
+  DISPOSE_NOTHING,
+  DISPOSE_FD,        /* res is a new descriptor: close it */
+  DISPOSE_SLOT       /* res is a new direct descriptor: take it out */
+};
+
+/* How a request behaves; set by its prep, or read off the SQE's flags. */
+enum trait {
+  TRAIT_MULTI = 1,      /* more than one CQE: multishot, or zero copy */
+  TRAIT_SILENT = 2,     /* CQE_SKIP_SUCCESS */
+  TRAIT_NAMES_OP = 4,   /* addr is the token of an operation on `ring_id` */
+  TRAIT_READS = 8,      /* a pin is memory that the kernel uses */
+  TRAIT_TARGET = 16     /* pin[0] is a ring's reference */
+};
+
+/* What a prepared SQE holds, and an operation takes a copy of. */
+struct request {
+  struct io_uring_sqe sqe;
+  struct block *pin[OP_PINS];
+  uint64_t data;       /* the caller's set_data64 */
+  uint64_t ring_id;    /* with TRAIT_NAMES_OP: whose operation */
+  uint16_t since;      /* kernel that first had it (NAMES_VERSION), or 0 */
+  uint8_t traits;
+  uint8_t disposal;
+};
+
+enum op_state {
+  OP_FREE,
+  OP_FLYING,    /* the kernel has it, or will at the next submit */
+  OP_ENDED      /* its last CQE has come; kept for who has not taken it */
+};
+
+enum op_mark {
+  OP_SILENT = 1,
+  OP_INTERNAL = 2,    /* the library's own; nobody is told of it */
+  OP_DROPPED = 4,     /* nobody wants its results: dispose of them */
+  OP_LOOPED = 8,      /* awaited by tasks, not by hand */
+  OP_CANCEL = 16,     /* a cancel is wanted, or under way */
+  OP_LISTED = 32,     /* on its ring's list of cancels to send */
+  OP_REFUSED = 64,    /* its target was found closed before the submit */
+  OP_HARDLINK = 128,
+  OP_ANCHORED = 256,  /* its ring keeps a Lua object for it */
+  OP_MULTI = 512,
+  OP_COUNTED = 1024,  /* on the list of silent ones */
+  OP_READS = 2048,    /* the kernel uses memory that it pins */
+  OP_FOLLOWS = 4096   /* not the first of its chain */
+};
+
+struct op {
+  uint64_t token;       /* what the kernel has as user_data */
+  uint64_t retired;     /* the last token whose CQEs have all come */
+  uint64_t data;        /* what the caller calls it */
+  struct block *pin[OP_PINS];
+  struct op *next, *prev;        /* free list, or silent list */
+  struct op *cancel_next, *cancel_prev;
+  struct op *before, *behind;    /* neighbours in its chain */
+  struct source results;         /* completions not yet taken */
+  void *waiter;         /* whom to wake; the loop's business */
+  uint32_t slot;
+  int32_t res;          /* of its last completion */
+  uint32_t cqe_flags;
+  int32_t fd;           /* for words about it */
+  uint16_t marks;
+  uint16_t since;
+  uint8_t opcode;
+  uint8_t state;
+  uint8_t disposal;
+  uint8_t tries;        /* cancels of it that found nothing */
+};
+
+struct op_table {
+  struct op **slabs;
+  uint32_t nslabs, nslots;
+  struct op *free;
+  uint32_t nfree;
+  struct op *silent_first, *silent_last;
+  uint32_t nsilent;
+  uint64_t seed[2];
+  uint64_t submitted, completed, silent, stale;
+  uint32_t flying;      /* with silent ones */
+  uint32_t internal;    /* of these, the library's own */
+  uint32_t followers;   /* of these, not the first of their chain */
+  /* told of each completion, after the table's own books are right */
+  void (*deliver)(struct op_table *t, struct op *op, int32_t res,
+                  uint32_t flags, bool last);
+};
+
+int op_table_init (struct op_table *t);
+void op_table_free (struct op_table *t);
+
+/* Make sure that the next `n` calls of op_new succeed; 0 or -errno. */
+int op_reserve (struct op_table *t, unsigned n);
+
+/* A slot with a token of its own, pins held, flying. Cannot fail. */
+struct op *op_new (struct op_table *t, const struct request *r,
+                   unsigned marks);
+
+/* Join `op` to the chain whose last member so far is `last`. */
+void op_chain (struct op_table *t, struct op *last, struct op *op);
+
+/* Give the slot of an ended operation back. */
+void op_free (struct op_table *t, struct op *op);
+
+enum op_match { MATCH_MESSAGE, MATCH_STALE, MATCH_LIVE };
+
+/* Whose is this CQE? */
+enum op_match op_match (struct op_table *t, uint64_t user_data,
+                        struct op **op);
+
+/* The operation that is known by this token, ended or not; or NULL. */
+struct op *op_find (struct op_table *t, uint64_t token);
+
+/* A CQE that matched: keep the books, call `deliver` for it and for what
+** follows from it. */
+void op_complete (struct op_table *t, struct op *op, int32_t res,
+                  uint32_t flags);
+
+/* The member of op's chain that a cancel must name: the first unfinished. */
+struct op *op_first_unfinished (struct op *op);
+
+/* The ring closes and nothing more will come: end a flying operation as if
+** it had been cancelled; silent ones count as silent. With `bury` its pins
+** are kept for ever, for the kernel has not let go of it. */
+void op_abandon (struct op_table *t, struct op *op, bool bury);
+
+/* Every operation that is not free: from NULL to NULL. */
+struct op *op_each (struct op_table *t, struct op *after);
+
+static inline bool op_lawful (const struct op_table *t) {
+  return t->submitted == t->completed + t->silent + t->flying;
+}
+
+#endif

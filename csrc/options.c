@@ -1,0 +1,99 @@
+#include "options.h"
+
+#include <string.h>
+
+
+/* How many letters must change to make one of the other; short names only. */
+static size_t distance (const char *a, const char *b) {
+  size_t row[64];
+  size_t n = strlen(b);
+  if (n >= 63 || strlen(a) >= 63)
+    return 64;
+  for (size_t j = 0; j <= n; j++) row[j] = j;
+  for (size_t i = 1; a[i - 1]; i++) {
+    size_t corner = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= n; j++) {
+      size_t best = corner + (a[i - 1] != b[j - 1]);
+      corner = row[j];
+      if (row[j] + 1 < best) best = row[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      row[j] = best;
+    }
+  }
+  return row[n];
+}
+
+static int unknown (lua_State *L, int arg, const char *key,
+                    const char *const *names) {
+  const char *nearest = names[0];
+  size_t least = 64;
+  luaL_Buffer b;
+  for (const char *const *n = names; *n; n++) {
+    size_t d = distance(key, *n);
+    if (d < least) { least = d; nearest = *n; }
+  }
+  if (nearest && least <= 2 + strlen(nearest) / 3)
+    return luaL_argerror(L, arg, lua_pushfstring(L,
+             "unknown option '%s': did you mean '%s'?", key, nearest));
+  luaL_buffinit(L, &b);
+  for (const char *const *n = names; *n; n++) {
+    if (n != names) luaL_addstring(&b, ", ");
+    luaL_addstring(&b, *n);
+  }
+  luaL_pushresult(&b);
+  return luaL_argerror(L, arg, lua_pushfstring(L,
+           "unknown option '%s': the options are %s", key,
+           lua_tostring(L, -1)));
+}
+
+bool options_open (lua_State *L, int arg, const char *const *names) {
+  if (lua_isnoneornil(L, arg))
+    return false;
+  luaL_checktype(L, arg, LUA_TTABLE);
+  lua_pushnil(L);
+  while (lua_next(L, arg)) {
+    const char *const *n = names;
+    const char *key;
+    lua_pop(L, 1);
+    if (lua_type(L, -1) != LUA_TSTRING) {
+      luaL_argerror(L, arg, lua_pushfstring(L,
+        "options have names, this has a key that is a %s",
+        luaL_typename(L, -1)));
+    }
+    key = lua_tostring(L, -1);
+    while (*n && strcmp(*n, key) != 0) n++;
+    if (*n == NULL)
+      unknown(L, arg, key, names);
+  }
+  return true;
+}
+
+bool options_given (lua_State *L, int arg, const char *name) {
+  bool given;
+  if (!lua_istable(L, arg))
+    return false;
+  given = lua_getfield(L, arg, name) != LUA_TNIL;
+  lua_pop(L, 1);
+  return given;
+}
+
+lua_Integer options_integer (lua_State *L, int arg, const char *name,
+                             lua_Integer otherwise, lua_Integer min,
+                             lua_Integer max) {
+  lua_Integer n = otherwise;
+  int ok = 1;
+  if (!lua_istable(L, arg))
+    return otherwise;
+  if (lua_getfield(L, arg, name) != LUA_TNIL) {
+    if (lua_type(L, -1) != LUA_TNUMBER) ok = 0;
+    else n = lua_tointegerx(L, -1, &ok);
+    if (!ok || n < min || n > max) {
+      luaL_argerror(L, arg, lua_pushfstring(L,
+        "option '%s' must be an integer from %I to %I, got %s", name,
+        (LUAI_UACINT)min, (LUAI_UACINT)max, luaL_tolstring(L, -1, NULL)));
+    }
+  }
+  lua_pop(L, 1);
+  return n;
+}

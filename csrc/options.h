@@ -1,0 +1,27 @@
+/*
+** options: reading option tables. A name that is not an option is refused,
+** with the nearest that is one; so is a value of the wrong kind.
+*/
+
+#ifndef uring_options_h
+#define uring_options_h
+
+#include "compat.h"
+
+#include <lua.h>
+#include <lauxlib.h>
+
+#include <stdbool.h>
+
+/* Argument `arg` is nil, or a table all of whose keys are in `names` (which
+** ends with NULL). Returns whether it is a table. */
+bool options_open (lua_State *L, int arg, const char *const *names);
+
+/* The field's value, between `min` and `max`; `otherwise` if it is nil. */
+lua_Integer options_integer (lua_State *L, int arg, const char *name,
+                             lua_Integer otherwise, lua_Integer min,
+                             lua_Integer max);
+
+bool options_given (lua_State *L, int arg, const char *name);
+
+#endif

@@ -1,0 +1,119 @@
+/*
+** prep_msg: messages between rings.
+**
+** A target is a ring of this state, a reference (`ring:ref()`), or a plain
+** number for those who know what they do. The first two are named by the
+** reference's own descriptor, which no other file can get.
+*/
+
+#include "compat.h"
+#include "sqe.h"
+
+#include "names.h"
+#include "ref_lua.h"
+#include "ring_lua.h"
+
+/* Bits of a CQE's flags that liburing acts on when it walks the queue: it
+** would skip a message that says F_SKIP, and step over two at F_32. */
+#define UNSAFE_CQE_FLAGS  (IORING_CQE_F_SKIP | IORING_CQE_F_32)
+
+
+struct target {
+  int number;
+  struct ref *ref;
+};
+
+static struct target arg_target (lua_State *L, int arg) {
+  struct target t = { -1, NULL };
+  if (lua_type(L, arg) == LUA_TNUMBER)
+    t.number = (int)arg_integer(L, arg, INT32_MIN, INT32_MAX);
+  else if ((t.ref = reference_test(L, arg)) != NULL)
+    t.number = t.ref->fd;
+  else if (class_test(L, arg, CLASS_RING)) {
+    t.ref = ring_ref(ring_check(L, arg));
+    if (t.ref == NULL)
+      luaL_error(L, "cannot dup the ring's descriptor: %s", strerror(errno));
+    t.number = t.ref->fd;
+  }
+  else
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "ring expected (a ring, a reference or a descriptor's number), got %s",
+      luaL_typename(L, arg)));
+  return t;
+}
+
+static void set_target (struct request *q, const struct target *t) {
+  if (t->ref) sqe_pin_target(q, t->ref);
+}
+
+/* sqe:prep_msg_ring(target, len, data [, flags]) */
+static int msg_ring (lua_State *L) {
+  struct request *q = sqe_self(L);
+  struct target t = arg_target(L, 2);
+  uint32_t len = arg_len32(L, 3);
+  uint64_t data = arg_bits64(L, 4);
+  uint32_t flags = arg_flags(L, 5);
+  sqe_begin(L, q);
+  io_uring_prep_msg_ring(&q->sqe, t.number, len, data, flags);
+  set_target(q, &t);
+  return sqe_end(L, q);
+}
+
+/* sqe:prep_msg_ring_cqe_flags(target, len, data, flags, cqe_flags) */
+static int msg_ring_cqe_flags (lua_State *L) {
+  struct request *q = sqe_self(L);
+  struct target t = arg_target(L, 2);
+  uint32_t len = arg_len32(L, 3);
+  uint64_t data = arg_bits64(L, 4);
+  uint32_t flags = arg_flags(L, 5);
+  uint32_t cqe_flags = (uint32_t)arg_integer(L, 6, 0, UINT32_MAX);
+  if (cqe_flags & UNSAFE_CQE_FLAGS)  /* guard: the reader's queue */
+    return luaL_argerror(L, 6, lua_pushfstring(L,
+             "cqe_flags must not have the bits 0x%x (F_SKIP, F_32): they "
+             "would corrupt the reader's queue",
+             (int)(cqe_flags & UNSAFE_CQE_FLAGS)));
+  sqe_begin(L, q);
+  io_uring_prep_msg_ring_cqe_flags(&q->sqe, t.number, len, data, flags,
+                                   cqe_flags);
+  set_target(q, &t);
+  q->since = NAMES_VERSION(6, 3);
+  return sqe_end(L, q);
+}
+
+/* sqe:prep_msg_ring_fd(target, source_fd, target_fd, data [, flags]) */
+static int msg_ring_fd (lua_State *L) {
+  struct request *q = sqe_self(L);
+  struct target t = arg_target(L, 2);
+  int source = (int)arg_integer(L, 3, 0, INT32_MAX);
+  int slot = (int)arg_integer(L, 4, 0, INT32_MAX);
+  uint64_t data = arg_bits64(L, 5);
+  uint32_t flags = arg_flags(L, 6);
+  sqe_begin(L, q);
+  io_uring_prep_msg_ring_fd(&q->sqe, t.number, source, slot, data, flags);
+  set_target(q, &t);
+  q->since = NAMES_VERSION(6, 0);
+  return sqe_end(L, q);
+}
+
+/* sqe:prep_msg_ring_fd_alloc(target, source_fd, data [, flags]) */
+static int msg_ring_fd_alloc (lua_State *L) {
+  struct request *q = sqe_self(L);
+  struct target t = arg_target(L, 2);
+  int source = (int)arg_integer(L, 3, 0, INT32_MAX);
+  uint64_t data = arg_bits64(L, 4);
+  uint32_t flags = arg_flags(L, 5);
+  sqe_begin(L, q);
+  io_uring_prep_msg_ring_fd_alloc(&q->sqe, t.number, source, data, flags);
+  set_target(q, &t);
+  q->since = NAMES_VERSION(6, 0);
+  return sqe_end(L, q);
+}
+
+
+const luaL_Reg prep_msg[] = {
+  {"prep_msg_ring", msg_ring},
+  {"prep_msg_ring_cqe_flags", msg_ring_cqe_flags},
+  {"prep_msg_ring_fd", msg_ring_fd},
+  {"prep_msg_ring_fd_alloc", msg_ring_fd_alloc},
+  {NULL, NULL}
+};

@@ -1,0 +1,70 @@
+#include "compat.h"
+#include "ref_lua.h"
+
+
+struct reference {         /* the userdata */
+  struct ref *ref;
+};
+
+struct ref *reference_test (lua_State *L, int arg) {
+  struct reference *r = class_test(L, arg, CLASS_REF);
+  return r ? r->ref : NULL;
+}
+
+void reference_push (lua_State *L, struct ref *ref) {
+  struct reference *r = class_new(L, CLASS_REF, sizeof(*r), 0);
+  block_retain(&ref->block);
+  r->ref = ref;
+}
+
+
+static struct ref *toref (lua_State *L, int arg) {
+  struct reference *r = class_check(L, arg, CLASS_REF);
+  return r->ref;
+}
+
+/* Is the ring known to be closed? */
+static int r_closed (lua_State *L) {
+  lua_pushboolean(L, ref_closed(toref(L, 1)));
+  return 1;
+}
+
+static int r_eq (lua_State *L) {
+  struct ref *a = reference_test(L, 1);
+  lua_pushboolean(L, a != NULL && a == reference_test(L, 2));
+  return 1;
+}
+
+static int r_tostring (lua_State *L) {
+  struct ref *ref = toref(L, 1);
+  if (ref_closed(ref)) lua_pushliteral(L, "uring.Ref (closed)");
+  else lua_pushfstring(L, "uring.Ref (fd %d)", ref->fd);
+  return 1;
+}
+
+static int r_gc (lua_State *L) {
+  struct reference *r = class_check(L, 1, CLASS_REF);
+  if (r->ref) {
+    struct ref *ref = r->ref;
+    r->ref = NULL;
+    block_release(&ref->block);
+  }
+  return 0;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"closed", r_closed},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__eq", r_eq},
+  {"__gc", r_gc},
+  {"__tostring", r_tostring},
+  {NULL, NULL}
+};
+
+void reference_open (lua_State *L) {
+  class_define(L, CLASS_REF, methods, meta, NULL);
+}

@@ -1,0 +1,506 @@
+#include "compat.h"
+#include "ring.h"
+
+#include "clock.h"
+#include "proc.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CQ_MAX 65536u
+#define CANCEL_TRIES 8
+#define ERESTARTSYS 512  /* what 6.1 says of a cancelled pipe read */
+
+static _Atomic uint64_t ring_ids;
+
+static void deliver (struct op_table *t, struct op *op, int32_t res,
+                     uint32_t flags, bool last);
+
+
+/* ---- open -------------------------------------------------------------- */
+
+/* In the order in which they are given up where the kernel refuses. */
+static const unsigned wanted[] = {
+  0,
+  IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+  IORING_SETUP_SINGLE_ISSUER,
+  IORING_SETUP_SUBMIT_ALL,
+  IORING_SETUP_CQSIZE
+};
+
+static int setup (struct ring *r, const struct ring_options *o,
+                  unsigned flags, unsigned cq_entries) {
+  struct io_uring_params p;
+  memset(&p, 0, sizeof(p));
+  p.flags = flags;
+  p.cq_entries = (flags & IORING_SETUP_CQSIZE) ? cq_entries : 0;
+  p.sq_thread_cpu = o->sq_thread_cpu;
+  p.sq_thread_idle = o->sq_thread_idle;
+  p.wq_fd = (unsigned)o->wq_fd;
+  return sys_setup(o->entries, &r->io, &p);
+}
+
+int ring_open (struct ring *r, const struct ring_options *o) {
+  unsigned flags = o->flags;
+  unsigned cq = o->cq_entries;
+  int rc = op_table_init(&r->ops);
+  if (rc < 0)
+    return rc;
+  if (o->exact) {
+    if (cq > 0) flags |= IORING_SETUP_CQSIZE;
+    rc = setup(r, o, flags, cq);
+  }
+  else {
+    if (cq == 0)  /* room for bursts: an overflow costs and ends multishots */
+      cq = o->entries < CQ_MAX / 8 ? o->entries * 8 : CQ_MAX;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+      flags |= wanted[i];
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+      flags &= ~wanted[i];
+      if (o->cq_entries > 0) flags |= IORING_SETUP_CQSIZE;  /* was asked */
+      rc = setup(r, o, flags, cq);
+      if (rc != -EINVAL) break;
+    }
+  }
+  if (rc < 0) {
+    op_table_free(&r->ops);
+    return rc;
+  }
+  r->ops.deliver = deliver;
+  r->id = atomic_fetch_add(&ring_ids, 1) + 1;
+  r->proc = proc_id();
+  r->owner = pthread_self();
+  r->enabled = (r->io.flags & IORING_SETUP_R_DISABLED) == 0;
+  r->closings = ref_closings();
+  r->open = true;
+  return 0;
+}
+
+struct ref *ring_ref (struct ring *r) {
+  if (r->ref == NULL)
+    r->ref = ref_new(r->io.ring_fd);
+  return r->ref;
+}
+
+
+/* ---- into the kernel --------------------------------------------------- */
+
+/* Messages whose target has been closed since they were queued must not go:
+** they fail as if their descriptor were bad, and that is worded EPIPE. */
+static void refuse_closed (struct ring *r) {
+  unsigned now = ref_closings();
+  if (now == r->closings)
+    return;
+  r->closings = now;
+  for (unsigned i = 0, n = sys_unread(&r->io); i < n; i++) {
+    struct io_uring_sqe *sqe = sys_queued(&r->io, i);
+    if (sqe->opcode == IORING_OP_MSG_RING) {
+      struct op *op = op_find(&r->ops, sqe->user_data);
+      if (op && op->pin[0] && ref_closed((struct ref *)op->pin[0])) {
+        sqe->fd = -1;  /* guard: law 1, a closed ring is told */
+        op->marks |= OP_REFUSED;
+      }
+    }
+  }
+}
+
+static int enter (struct ring *r, unsigned wait, int64_t ns) {
+  refuse_closed(r);
+  r->stats.enters++;
+  if (io_uring_cq_has_overflow(&r->io)) r->stats.overflowed++;
+  return sys_enter(&r->io, wait, ns);
+}
+
+/* Some room in the SQ, by submitting what is in it. */
+static int make_room (struct ring *r, unsigned n) {
+  int64_t deadline = 0;
+  while (sys_sq_space(&r->io) < n) {
+    int rc = enter(r, 0, SYS_FOREVER);
+    if (rc == -EINTR) continue;
+    if (rc == -EBUSY || rc == -EAGAIN) {
+      /* the kernel wants its completions taken first */
+      int taken = ring_reap(r);
+      if (taken < 0) return taken;
+      if (taken > 0) continue;
+      return rc;
+    }
+    if (rc < 0) return rc;
+    if (sys_sq_space(&r->io) < n) {  /* SQPOLL: its thread takes its time */
+      if (deadline == 0) deadline = clock_after(1000000000);
+      else if (clock_now() > deadline) return -EBUSY;
+      sched_yield();
+    }
+  }
+  return 0;
+}
+
+static void unlist (struct ring *r, struct op *op) {
+  if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
+  else r->cancels = op->cancel_next;
+  if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
+  op->cancel_next = op->cancel_prev = NULL;
+  op->marks &= (uint16_t)~OP_LISTED;
+}
+
+static void list (struct ring *r, struct op *op) {
+  if (op->marks & OP_LISTED)
+    return;
+  op->marks |= OP_LISTED;
+  op->cancel_prev = NULL;
+  op->cancel_next = r->cancels;
+  if (r->cancels) r->cancels->cancel_prev = op;
+  r->cancels = op;
+}
+
+static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
+  memset(sqe, 0, sizeof(*sqe));
+  io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1, NULL, 0, 0);
+  sqe->addr = token;
+}
+
+/* guard: a cancel that finds no room waits for the next time, and is never
+   forgotten */
+static void send_cancels (struct ring *r) {
+  while (r->cancels) {
+    struct op *op = r->cancels;
+    struct op *cancel;
+    struct io_uring_sqe sqe;
+    if (make_room(r, 1) < 0)
+      return;
+    if (op != r->cancels)
+      continue;  /* (completions were taken on the way) */
+    prepare_cancel(&sqe, op_first_unfinished(op)->token);
+    if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
+      return;
+    cancel->data = op->token;
+    unlist(r, op);
+  }
+}
+
+int ring_enter (struct ring *r, unsigned wait, int64_t ns) {
+  send_cancels(r);
+  return enter(r, wait, ns);
+}
+
+void ring_cancel (struct ring *r, struct op *op) {
+  if (op->state != OP_FLYING)
+    return;
+  /* with hard links the next member starts when this one has gone */
+  for (struct op *b = op; b && b->state == OP_FLYING; b = b->before)
+    b->marks |= OP_CANCEL;
+  list(r, op);
+}
+
+void ring_submit_all (struct ring *list_) {
+  for (struct ring *r = list_; r; r = r->next) {
+    if (r->open && r->enabled && sys_unread(&r->io) > 0
+        && r->proc == proc_id()) {
+      while (enter(r, 0, SYS_FOREVER) == -EINTR) {}
+      if (r->io.flags & IORING_SETUP_SQPOLL)
+        make_room(r, r->io.sq.ring_entries);
+    }
+  }
+}
+
+
+/* ---- queueing ---------------------------------------------------------- */
+
+static void push (struct ring *r, const struct io_uring_sqe *from,
+                  const struct op *op, unsigned link) {
+  struct io_uring_sqe sqe = *from;
+  sqe.user_data = op->token;
+  sqe.flags |= (uint8_t)link;
+  sys_push(&r->io, &sqe);
+}
+
+int ring_push (struct ring *r, const struct request *const *requests,
+               unsigned n, unsigned marks, struct op **ops) {
+  int rc = op_reserve(&r->ops, n);
+  if (rc < 0)
+    return rc;
+  for (unsigned i = 0; i < n; i++) {
+    if ((requests[i]->traits & TRAIT_TARGET)
+        && ref_closed((struct ref *)requests[i]->pin[0]))
+      return -EPIPE;
+  }
+  rc = make_room(r, n);  /* guard: a chain is submitted whole */
+  if (rc < 0)
+    return rc;
+  rc = op_reserve(&r->ops, n);  /* (room may have been made by reaping) */
+  if (rc < 0)
+    return rc;
+  for (unsigned i = 0; i < n; i++) {
+    const struct request *q = requests[i];
+    unsigned link = 0;
+    if (i + 1 < n && !(q->sqe.flags & IOSQE_IO_HARDLINK))
+      link = IOSQE_IO_LINK;
+    if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) {
+      r->held++;
+      ops[i] = op_new(&r->ops, q, marks);
+    }
+    else
+      ops[i] = op_new(&r->ops, q, marks & ~(unsigned)OP_LOOPED);
+    if (ops[i]->pin[2] && ops[i]->pin[2]->idle && i == 0
+        && !(q->sqe.flags & (IOSQE_ASYNC | IOSQE_IO_DRAIN))) {
+      /* the kernel takes the file up in the submit, before which no close
+         comes; a pin would only delay the close of what is in use */
+      block_unpin(ops[i]->pin[2]);
+      ops[i]->pin[2] = NULL;
+    }
+    if (i > 0) op_chain(&r->ops, ops[i - 1], ops[i]);
+    if (q->traits & TRAIT_NAMES_OP) {
+      struct io_uring_sqe sqe = q->sqe;
+      struct op *named = op_find(&r->ops, sqe.addr);
+      if (named && named->state == OP_FLYING
+          && sqe.opcode == IORING_OP_ASYNC_CANCEL)
+        sqe.addr = op_first_unfinished(named)->token;
+      push(r, &sqe, ops[i], link);
+    }
+    else
+      push(r, &q->sqe, ops[i], link);
+  }
+  return 0;
+}
+
+int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
+                        void *waiter, struct op **op) {
+  struct request q = {0};
+  int rc = make_room(r, 1);
+  if (rc == 0) rc = op_reserve(&r->ops, 1);
+  if (rc < 0)
+    return rc;
+  q.sqe = *sqe;
+  *op = op_new(&r->ops, &q, OP_INTERNAL);
+  (*op)->waiter = waiter;
+  push(r, sqe, *op, 0);
+  return 0;
+}
+
+
+/* ---- out of the kernel ------------------------------------------------- */
+
+void ring_dispose (struct ring *r, unsigned disposal, int32_t res) {
+  if (res < 0 || disposal == DISPOSE_NOTHING)
+    return;
+  r->stats.disposed++;
+  if (disposal == DISPOSE_FD)
+    close(res);
+  else if (disposal == DISPOSE_SLOT && (r->open || r->closing)) {
+    int none = -1;
+    struct io_uring_files_update up;
+    memset(&up, 0, sizeof(up));
+    up.offset = (uint32_t)res;
+    up.fds = (uint64_t)(uintptr_t)&none;
+    sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE, &up, 1);
+  }
+}
+
+/* A cancel came back. If it found nothing though its operation has not
+** ended, the operation was just then between two places: ask again. */
+static void cancelled (struct ring *r, const struct op *cancel,
+                       int32_t res) {
+  struct op *op = op_find(&r->ops, cancel->data);
+  if (res == -ENOENT && op && op->state == OP_FLYING
+      && op->tries++ < CANCEL_TRIES)
+    list(r, op);
+}
+
+static void deliver (struct op_table *t, struct op *op, int32_t res,
+                     uint32_t flags, bool last) {
+  struct ring *r = (struct ring *)((char *)t - offsetof(struct ring, ops));
+  if (res == -ERESTARTSYS)
+    res = -ECANCELED;
+  if ((op->marks & OP_REFUSED) && res == -EBADF)
+    res = -EPIPE;
+  op->res = res;
+  if (last) {
+    if (op->marks & OP_LOOPED) r->held--;
+    if (op->marks & OP_LISTED) unlist(r, op);
+    if ((op->marks & OP_HARDLINK) && op->behind
+        && op->behind->state == OP_FLYING && (op->behind->marks & OP_CANCEL))
+      list(r, op->behind);
+  }
+  if (op->marks & OP_INTERNAL) {
+    if (op->waiter) r->hooks->internal(r, op, res, flags, last);
+    else cancelled(r, op, res);
+    if (last) op_free(t, op);
+  }
+  else if (r->hooks && r->hooks->completion(r, op, res, flags, last)) {
+    return;
+  }
+  else if ((op->marks & OP_DROPPED) || r->closing) {
+    ring_dispose(r, op->disposal, res);
+    if (last && op->results.first == NULL) op_free(t, op);
+  }
+  else {
+    struct arrival a = {0};
+    a.op = op;
+    a.data = op->data;
+    a.res = res;
+    a.flags = flags;
+    arrivals_add(&r->arrivals, &op->results, &a);
+  }
+}
+
+static void message (struct ring *r, const struct cqe *c) {
+  struct arrival a = {0};
+  r->stats.messages++;
+  if (r->closing || (r->hooks && r->hooks->message(r, c->user_data, c->res,
+                                                   c->flags)))
+    return;
+  a.data = c->user_data;
+  a.res = c->res;
+  a.flags = c->flags;
+  arrivals_add(&r->arrivals, &r->messages, &a);
+  if (++r->stats.waiting > r->stats.high)
+    r->stats.high = r->stats.waiting;
+}
+
+int ring_reap (struct ring *r) {
+  struct cqe batch[64];
+  unsigned total = 0;
+  unsigned n;
+  while (total < r->io.cq.ring_entries
+         && (n = sys_cq_ready(&r->io)) > 0) {
+    if (n > 64) n = 64;
+    /* guard: room for all that these can become, before they are taken */
+    if (!arrivals_reserve(&r->arrivals, n + r->ops.followers))
+      return total > 0 ? (int)total : -ENOMEM;
+    n = sys_take(&r->io, batch, n);
+    r->stats.cqes += n;
+    total += n;
+    for (unsigned i = 0; i < n; i++) {
+      struct op *op;
+      switch (op_match(&r->ops, batch[i].user_data, &op)) {
+        case MATCH_LIVE:
+          op_complete(&r->ops, op, batch[i].res, batch[i].flags);
+          break;
+        case MATCH_MESSAGE:
+          message(r, &batch[i]);
+          break;
+        case MATCH_STALE:
+          break;
+      }
+    }
+  }
+  return (int)total;
+}
+
+
+/* ---- taking ------------------------------------------------------------ */
+
+static bool taken (struct ring *r, const struct arrival *a) {
+  if (a->op == NULL)
+    r->stats.waiting--;
+  else if (a->op->state == OP_ENDED && a->op->results.first == NULL)
+    op_free(&r->ops, a->op);
+  return true;
+}
+
+bool ring_take (struct ring *r, struct arrival *out) {
+  return arrivals_take(&r->arrivals, out) && taken(r, out);
+}
+
+bool ring_take_op (struct ring *r, struct op *op, struct arrival *out) {
+  return arrivals_take_from(&r->arrivals, &op->results, out)
+         && taken(r, out);
+}
+
+bool ring_take_message (struct ring *r, struct arrival *out) {
+  return arrivals_take_from(&r->arrivals, &r->messages, out)
+         && taken(r, out);
+}
+
+void ring_put_back (struct ring *r, const struct arrival *m) {
+  arrivals_put_back(&r->arrivals, &r->messages, m);
+  r->stats.waiting++;
+}
+
+void ring_drop (struct ring *r, struct op *op) {
+  struct arrival a;
+  bool ended = op->state == OP_ENDED;
+  op->marks |= OP_DROPPED;
+  op->waiter = NULL;
+  while (arrivals_take_from(&r->arrivals, &op->results, &a))
+    ring_dispose(r, op->disposal, a.res);
+  if (ended) op_free(&r->ops, op);
+  else if (op->marks & OP_MULTI) ring_cancel(r, op);
+}
+
+
+/* ---- close ------------------------------------------------------------- */
+
+static bool cancel_all (struct ring *r) {
+  struct io_uring_sync_cancel_reg reg;
+  memset(&reg, 0, sizeof(reg));
+  reg.fd = -1;
+  reg.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+  return sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1)
+         != -EINVAL;
+}
+
+static void drain (struct ring *r, int64_t ns) {
+  int64_t deadline = clock_after(ns);
+  while (r->ops.flying > 0) {
+    int64_t left = deadline - clock_now();
+    int rc = enter(r, 0, SYS_FOREVER);
+    if (rc == -EEXIST || rc == -EBADFD || ring_reap(r) < 0)
+      return;  /* another thread's, or never enabled, or no memory */
+    if (r->ops.flying == 0)
+      return;
+    if (!cancel_all(r)) {
+      for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
+        if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);
+      send_cancels(r);
+    }
+    enter(r, 0, SYS_FOREVER);
+    if (ring_reap(r) < 0)
+      return;
+    if (r->ops.flying == r->ops.nsilent)
+      return;  /* these have ended too, in silence */
+    if (left <= 0)
+      return;  /* guard: closing is bounded */
+    if (left > 10000000) left = 10000000;
+    enter(r, 1, left);
+  }
+}
+
+unsigned ring_close (struct ring *r, int64_t ns) {
+  bool ours = r->proc == proc_id();
+  unsigned kept = 0;
+  struct arrival a;
+  if (!r->open)
+    return 0;
+  r->open = false;
+  r->closing = true;
+  if (r->ref) {
+    if (ours) ref_close(r->ref);  /* guard: senders are told first */
+    block_release(&r->ref->block);
+    r->ref = NULL;
+  }
+  if (ours) drain(r, ns);
+  if (ours && r->hooks) r->hooks->closed(r);
+  for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
+    if (op->state == OP_FLYING) {
+      /* guard: what the kernel has seen and not ended keeps its memory */
+      bool bury = ours && r->enabled && (op->marks & OP_READS);
+      if (bury) kept++;
+      op_abandon(&r->ops, op, bury);
+    }
+  }
+  while (arrivals_take(&r->arrivals, &a))
+    if (a.op && ours) ring_dispose(r, a.op->disposal, a.res);
+  r->stats.leaked = kept;
+  if (ours) sys_exit(&r->io);  /* guard: a child touches nothing */
+  r->closing = false;
+  arrivals_free(&r->arrivals);
+  op_table_free(&r->ops);
+  if (r->back) {
+    *r->back = r->next;
+    if (r->next) r->next->back = r->back;
+    r->back = NULL;
+  }
+  return kept;
+}

@@ -1,0 +1,139 @@
+/*
+** ring: a ring's mechanism. (No Lua in it.)
+**
+** A `struct ring` owns a liburing ring, its operation table, and what has
+** arrived and was not yet taken. It knows how to put requests into the SQ
+** whole chains at a time, how to enter the kernel, where each CQE belongs,
+** and how to close without leaving the kernel any memory that is then freed.
+** One thread at a time may call it; other threads only ever reach its `ref`.
+**
+** Where a completion goes, in this order: to whoever waits for the operation
+** (`hooks`, which the loop provides); to its disposal, if nobody wants it any
+** more; else to `arrivals`, until it is taken by hand. A message goes to
+** whoever waits for messages, else to `arrivals`.
+**
+** What can never happen: a completion or message is dropped because there
+** was no room for it, in the SQ, the CQ or memory; memory is given back while
+** an operation that uses it has not completed.
+*/
+
+#ifndef uring_ring_h
+#define uring_ring_h
+
+#include "compat.h"
+#include "op.h"
+#include "ref.h"
+
+#include <pthread.h>
+
+struct ring;
+
+/* Each answers whether it took what it was offered. Neither may allocate,
+** raise, or enter the kernel. */
+struct ring_hooks {
+  bool (*completion)(struct ring *r, struct op *op, int32_t res,
+                     uint32_t flags, bool last);
+  bool (*message)(struct ring *r, uint64_t data, int32_t res,
+                  uint32_t flags);
+  void (*internal)(struct ring *r, struct op *op, int32_t res,
+                   uint32_t flags, bool last);
+  void (*closed)(struct ring *r);
+  bool (*unwatch)(struct ring *r);  /* is its eventfd free for others? */
+};
+
+struct ring_stats {
+  uint64_t messages;      /* arrived */
+  uint64_t enters, cqes, overflowed, disposed;
+  uint64_t leaked;        /* operations whose memory was kept at close */
+  size_t waiting, high;   /* messages arrived and not taken; at most */
+};
+
+struct ring {
+  struct io_uring io;
+  struct op_table ops;
+  struct arrivals arrivals;
+  struct source messages;
+  struct ring_stats stats;
+  uint64_t id;            /* no other ring of this process ever has it */
+  uint32_t proc;          /* the process that made it */
+  pthread_t owner;        /* the thread that may enter, if SINGLE_ISSUER */
+  bool open, enabled, closing;
+  bool eventfd;           /* the user has registered one */
+  bool loops_own;         /* the ring that the loop sleeps on */
+  bool driven;            /* ... and it is running */
+  unsigned closings;      /* ref_closings() when targets were last checked */
+  struct ref *ref;        /* made when first needed */
+  struct op *cancels;     /* operations whose cancel is yet to be sent */
+  const struct ring_hooks *hooks;
+  void *watch;            /* the loop's record of it, if it has one */
+  unsigned held;          /* why it is the loop's: tasks, operations */
+  struct ring *next, **back;  /* all rings of one state */
+};
+
+struct ring_options {
+  unsigned entries, cq_entries;   /* 0: as suits */
+  bool exact;                     /* `flags` are the caller's own */
+  unsigned flags;
+  unsigned sq_thread_cpu, sq_thread_idle;
+  int wq_fd;                      /* IORING_SETUP_ATTACH_WQ */
+};
+
+/* 0 or -errno. `r` is zeroed; it is open only if this answers 0. */
+int ring_open (struct ring *r, const struct ring_options *o);
+
+/*
+** Put `n` requests into the SQ, linked if n > 1, and their operations into
+** `ops`; all or none: 0 or -errno, -EPIPE where a target is known to be
+** closed. A full SQ is submitted first. n is at most the SQ's size.
+*/
+int ring_push (struct ring *r, const struct request *const *requests,
+               unsigned n, unsigned marks, struct op **ops);
+
+/* One of the library's own, of which hooks->internal is told. */
+int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
+                        void *waiter, struct op **op);
+
+/* Send what is queued and run what is due, as sys_enter. */
+int ring_enter (struct ring *r, unsigned wait, int64_t ns);
+
+/* Take all that is in the CQ to where it belongs: how many, or -ENOMEM and
+** the rest stays in the CQ. */
+int ring_reap (struct ring *r);
+
+/* Is there anything that entering the kernel would move? */
+static inline bool ring_restless (const struct ring *r) {
+  return r->cancels != NULL || sys_sq_ready(&r->io) > 0
+         || sys_needs_enter(&r->io);
+}
+
+/* Ask for an operation's end; its last completion tells how it went. The
+** request leaves with the next ring_enter. */
+void ring_cancel (struct ring *r, struct op *op);
+
+/* Nobody wants this operation's results. */
+void ring_drop (struct ring *r, struct op *op);
+
+/* A result that nobody will take: close what it opened. */
+void ring_dispose (struct ring *r, unsigned disposal, int32_t res);
+
+/* Take the next arrival of all, of one operation, of the messages. */
+bool ring_take (struct ring *r, struct arrival *out);
+bool ring_take_op (struct ring *r, struct op *op, struct arrival *out);
+bool ring_take_message (struct ring *r, struct arrival *out);
+void ring_put_back (struct ring *r, const struct arrival *message);
+
+/* The record others know it by, not counted for the caller; NULL, errno. */
+struct ref *ring_ref (struct ring *r);
+
+/*
+** Refuse new work, submit, cancel, drain for at most `ns`, and close. What
+** the kernel has not let go of by then is buried; returns how many such
+** operations there were. In a forked child, nothing but memory is freed.
+*/
+unsigned ring_close (struct ring *r, int64_t ns);
+
+/* Rings as targets and owners of numbers change hands only after what names
+** them has been submitted: do that for all rings of the list. */
+void ring_submit_all (struct ring *list);
+
+#endif

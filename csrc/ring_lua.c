@@ -1,0 +1,479 @@
+#include "compat.h"
+#include "ring_lua.h"
+
+#include "args.h"
+#include "clock.h"
+#include "errors.h"
+#include "names.h"
+#include "operation.h"
+#include "options.h"
+#include "probe.h"
+#include "proc.h"
+#include "ref_lua.h"
+#include "sqe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CLOSE_BOUND  1000000000  /* ns that a close may drain */
+#define GC_BOUND      250000000  /* the same, when nobody asked for it */
+
+#define USERVALUE_ANCHORS 1      /* operation -> the Lua file it needs */
+
+
+/* ---- may it be used? --------------------------------------------------- */
+
+static struct ring *check_open (lua_State *L, int arg) {
+  struct ring *r = class_check(L, arg, CLASS_RING);
+  if (!r->open)  /* guard: a closed object says so */
+    luaL_argerror(L, arg, "attempt to use a closed ring");
+  if (r->proc != proc_id())  /* guard: fork */
+    luaL_argerror(L, arg, "this ring belongs to another process: it was "
+                  "made before a fork");
+  return r;
+}
+
+struct ring *ring_check (lua_State *L, int arg) {
+  struct ring *r = check_open(L, arg);
+  if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER) && r->enabled
+      && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
+    luaL_argerror(L, arg, "this ring belongs to another thread: it was made "
+                  "with SINGLE_ISSUER; other threads send to its ref()");
+  return r;
+}
+
+struct ring *ring_check_by_hand (lua_State *L, int arg) {
+  struct ring *r = ring_check(L, arg);
+  if (r->held > 0 || r->driven)  /* guard: what is a task's */
+    luaL_argerror(L, arg, "this ring is driven by the loop: a task waits on "
+                  "it, and would lose what is taken by hand");
+  return r;
+}
+
+void ring_interrupted (lua_State *L) {
+  if (lua_gethookmask(L)) {
+    state_shared(L, SHARED_NOTHING);
+    lua_call(L, 0, 0);
+  }
+}
+
+
+/* ---- make -------------------------------------------------------------- */
+
+int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
+  struct state *s = state_of(L);
+  struct ring *r = class_new(L, CLASS_RING, sizeof(*r), 1);
+  int rc = ring_open(r, o);
+  *out = NULL;
+  if (rc < 0) {
+    char why[512];
+    probe_refusal(-rc, why, sizeof(why));
+    if (rc == -EINVAL)
+      snprintf(why, sizeof(why), "the kernel refuses this combination of "
+               "entries and flags (entries %u, flags 0x%x)", o->entries,
+               o->flags);
+    return fail(L, -rc, "cannot make a ring: %s", why);
+  }
+  r->hooks = s->hooks;
+  r->next = s->rings;
+  r->back = &s->rings;
+  if (r->next) r->next->back = &r->next;
+  s->rings = r;
+  *out = r;
+  return 1;
+}
+
+int ring_new_lua (lua_State *L) {
+  static const char *const names[] = {
+    "entries", "cq_entries", "flags", "sq_thread_cpu", "sq_thread_idle",
+    "attach_wq", NULL
+  };
+  struct ring_options o = {0};
+  struct ring *r;
+  lua_settop(L, 1);
+  options_open(L, 1, names);
+  o.entries = (unsigned)options_integer(L, 1, "entries", 64, 1, 32768);
+  o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1, 65536);
+  o.exact = options_given(L, 1, "flags");
+  o.flags = (unsigned)options_integer(L, 1, "flags", 0, 0, UINT32_MAX);
+  o.sq_thread_cpu = (unsigned)options_integer(L, 1, "sq_thread_cpu", 0, 0,
+                                              INT32_MAX);
+  o.sq_thread_idle = (unsigned)options_integer(L, 1, "sq_thread_idle", 0, 0,
+                                               INT32_MAX);
+  if (options_given(L, 1, "attach_wq")) {
+    lua_getfield(L, 1, "attach_wq");
+    o.wq_fd = ring_check(L, -1)->io.ring_fd;
+    o.flags |= IORING_SETUP_ATTACH_WQ;
+    o.exact = true;
+  }
+  return ring_new(L, &o, &r);
+}
+
+
+/* ---- queue and submit -------------------------------------------------- */
+
+/* Let go of the files of operations that have ended. */
+static void sweep_anchors (lua_State *L, int ring) {
+  if (lua_getiuservalue(L, ring, USERVALUE_ANCHORS) == LUA_TTABLE) {
+    int t = lua_gettop(L);
+    lua_pushnil(L);
+    while (lua_next(L, t)) {
+      struct op *op = operation_op(lua_touserdata(L, -2));
+      lua_pop(L, 1);
+      if (op == NULL || op->state != OP_FLYING) {
+        lua_pushvalue(L, -1);
+        lua_pushnil(L);
+        lua_rawset(L, t);  /* clearing a field while walking is allowed */
+      }
+    }
+  }
+  lua_pop(L, 1);
+}
+
+/* Keep the Lua file that the SQE at `sqe` names for as long as the operation
+** on the top flies. */
+static void anchor (lua_State *L, int ring, int sqe) {
+  int object = lua_gettop(L);
+  if (lua_getiuservalue(L, sqe, 1) != LUA_TNIL) {
+    if (lua_getiuservalue(L, ring, USERVALUE_ANCHORS) != LUA_TTABLE) {
+      lua_pop(L, 1);
+      lua_newtable(L);
+      lua_pushvalue(L, -1);
+      lua_setiuservalue(L, ring, USERVALUE_ANCHORS);
+    }
+    lua_pushvalue(L, object);
+    lua_pushvalue(L, -3);
+    lua_rawset(L, -3);
+  }
+  lua_settop(L, object);
+}
+
+void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
+                          const struct request **requests) {
+  bool visible = false;
+  if (n > (int)r->io.sq.ring_entries)
+    luaL_argerror(L, first, lua_pushfstring(L,
+      "a chain of %d does not fit into a ring of %d entries", n,
+      (int)r->io.sq.ring_entries));
+  for (int i = n - 1; i >= 0; i--) {
+    int arg = first + i;
+    const struct request *q = requests[i] = sqe_check(L, arg);
+    if (i == n - 1
+        && (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
+      luaL_argerror(L, arg, "the last sqe of a call must not have a link "
+                    "flag: give the whole chain to one call");
+    if ((q->traits & TRAIT_NAMES_OP) && q->ring_id != r->id)
+      luaL_argerror(L, arg, "the operation that this sqe names is on another "
+                    "ring");
+    if (!(q->traits & TRAIT_SILENT)) visible = true;
+    else if ((q->traits & TRAIT_READS) && !visible)
+      luaL_argerror(L, arg, "with CQE_SKIP_SUCCESS nobody would know when "
+                    "its memory is free: a later member of its chain must "
+                    "complete visibly");
+  }
+}
+
+int ring_push_failed (lua_State *L, const struct ring *r, int rc) {
+  if (rc == -EPIPE) {  /* three values: there is no completion with flags */
+    fail_result(L, IORING_OP_MSG_RING, -1, 0, rc, 0);
+    lua_pop(L, 1);
+    return 3;
+  }
+  return fail_enter(L, -rc, r->io.ring_fd);
+}
+
+/* ring:queue(sqe, …): an operation for each */
+static int r_queue (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  int n = lua_gettop(L) - 1;
+  const struct request *few[8];
+  struct op *ops_few[8];
+  const struct request **requests = few;
+  struct op **ops = ops_few;
+  int rc;
+  if (n < 1) luaL_typeerror(L, 2, class_name(CLASS_SQE));
+  luaL_checkstack(L, n + 10, "too many sqes");
+  if (n > 8) {
+    char *room = lua_newuserdatauv(L, (size_t)n * 2 * sizeof(void *), 0);
+    requests = (const struct request **)(void *)room;
+    ops = (struct op **)(void *)(room + (size_t)n * sizeof(void *));
+  }
+  else
+    lua_pushnil(L);
+  ring_check_requests(L, r, 2, n, requests);
+  sweep_anchors(L, 1);
+  for (int i = 0; i < n; i++) {  /* all that can raise comes first */
+    operation_new(L, 1);
+    anchor(L, 1, 2 + i);
+  }
+  rc = ring_push(r, requests, (unsigned)n, r->driven ? OP_LOOPED : 0, ops);
+  if (rc < 0)
+    return ring_push_failed(L, r, rc);
+  for (int i = 0; i < n; i++)
+    operation_set(lua_touserdata(L, i - n), ops[i]);
+  return n;
+}
+
+/* Submit until the SQ is empty or nothing more goes. */
+static int submit_all (struct ring *r) {
+  int total = 0;
+  do {
+    int rc = ring_enter(r, 0, SYS_FOREVER);
+    if (rc == -EINTR) continue;
+    if (rc <= 0) return total > 0 ? total : rc;
+    total += rc;
+  } while (sys_sq_ready(&r->io) > 0
+           && !(r->io.flags & IORING_SETUP_SQPOLL));
+  return total;
+}
+
+/* ring:submit(): how many were submitted */
+static int r_submit (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  int n = submit_all(r);
+  if (n < 0)
+    return fail_enter(L, -n, r->io.ring_fd);
+  lua_pushinteger(L, n);
+  return 1;
+}
+
+
+/* ---- take by hand ------------------------------------------------------ */
+
+/* One sleep of a wait by hand. 0, or -errno that ends the wait. */
+static int wait_once (lua_State *L, struct ring *r, unsigned n,
+                      int64_t deadline) {
+  int64_t left = clock_left(deadline);
+  int rc;
+  if (r->io.flags & IORING_SETUP_IOPOLL) {
+    /* its waits look but do not sleep, and with a timeout not even that */
+    rc = ring_enter(r, 0, SYS_FOREVER);
+    if (rc >= 0 && sys_cq_ready(&r->io) == 0) {
+      struct timespec ts = { 0, 50000 };
+      clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+    }
+    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
+  }
+  else {
+    rc = ring_enter(r, n, left);
+    /* what was submitted hides that the time is over */
+    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
+  }
+  if (rc == -EINTR) {
+    ring_interrupted(L);
+    ring_check_by_hand(L, 1);  /* (the hook may have done anything) */
+    return 0;
+  }
+  if (rc == -EBUSY || rc == -EAGAIN) {  /* completions make room */
+    if (sys_cq_ready(&r->io) > 0) return 0;
+  }
+  return rc < 0 ? rc : 0;
+}
+
+/* Wait until `n` arrivals are there. 0 or -errno. */
+static int wait_for (lua_State *L, struct ring *r, size_t n,
+                     int64_t deadline) {
+  for (;;) {
+    int rc = ring_reap(r);
+    if (rc < 0)
+      return rc;
+    if (r->arrivals.count >= n)
+      return 0;
+    rc = wait_once(L, r, (unsigned)(n - r->arrivals.count), deadline);
+    if (rc < 0) {
+      if (rc == -ETIME && ring_reap(r) > 0 && r->arrivals.count >= n)
+        return 0;
+      return rc;
+    }
+  }
+}
+
+static int push_arrival (lua_State *L, const struct arrival *a) {
+  lua_pushinteger(L, (lua_Integer)a->data);
+  lua_pushinteger(L, a->res);
+  lua_pushinteger(L, a->flags);
+  if (a->op) lua_pushliteral(L, "completion");
+  else lua_pushliteral(L, "message");
+  return 4;
+}
+
+/* ring:submit_and_wait(n [, timeout]): how many were submitted */
+static int r_submit_and_wait (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  size_t n = (size_t)arg_optional(L, 2, 1, 0, r->io.cq.ring_entries);
+  int64_t deadline = clock_after(arg_seconds(L, 3));
+  unsigned before = sys_sq_ready(&r->io);
+  int rc = submit_all(r);
+  if (rc < 0 && rc != -EBUSY && rc != -EAGAIN)
+    return fail_enter(L, -rc, r->io.ring_fd);
+  rc = wait_for(L, r, n, deadline);
+  if (rc < 0)
+    return fail_enter(L, -rc, r->io.ring_fd);
+  lua_pushinteger(L, before);
+  return 1;
+}
+
+/* ring:wait_cqe([timeout]): data, res, flags, kind; submits first */
+static int r_wait_cqe (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  int64_t deadline = clock_after(arg_seconds(L, 2));
+  struct arrival a;
+  if (!ring_take(r, &a)) {
+    int rc = wait_for(L, r, 1, deadline);
+    if (rc < 0)
+      return fail_enter(L, -rc, r->io.ring_fd);
+    ring_take(r, &a);
+  }
+  return push_arrival(L, &a);
+}
+
+/* ring:peek_cqe(): the same without waiting; nil, message, EAGAIN */
+static int r_peek_cqe (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  struct arrival a;
+  if (!ring_take(r, &a)) {
+    int rc = 0;
+    /* without TASKRUN_FLAG a ring does not say that it has work */
+    if (ring_restless(r) || (r->io.flags & IORING_SETUP_IOPOLL)
+        || ((r->io.flags & IORING_SETUP_DEFER_TASKRUN)
+            && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG)))
+      rc = ring_enter(r, 0, SYS_FOREVER);
+    if (rc >= 0 || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN)
+      rc = ring_reap(r);
+    if (rc < 0)
+      return fail_enter(L, -rc, r->io.ring_fd);
+    if (!ring_take(r, &a)) {
+      luaL_pushfail(L);
+      lua_pushliteral(L, "no completion is there yet");
+      lua_pushinteger(L, EAGAIN);
+      return 3;
+    }
+  }
+  return push_arrival(L, &a);
+}
+
+
+/* ---- a look at it ------------------------------------------------------ */
+
+static int r_fd (lua_State *L) {
+  lua_pushinteger(L, check_open(L, 1)->io.ring_fd);
+  return 1;
+}
+
+static int r_ref (lua_State *L) {
+  struct ring *r = check_open(L, 1);
+  struct ref *ref = ring_ref(r);
+  if (ref == NULL)
+    return fail(L, errno, "cannot dup the descriptor of ring (fd %d)",
+                r->io.ring_fd);
+  reference_push(L, ref);
+  return 1;
+}
+
+static int push_bits (lua_State *L, const struct name_bit *names,
+                      unsigned bits) {
+  char text[512];
+  name_bits(names, bits, text, sizeof(text));
+  lua_pushinteger(L, bits);
+  lua_pushstring(L, text);
+  return 2;
+}
+
+/* What is in force: the number, and its names. */
+static int r_flags (lua_State *L) {
+  return push_bits(L, name_setup_flags, check_open(L, 1)->io.flags);
+}
+
+static int r_features (lua_State *L) {
+  return push_bits(L, name_features, check_open(L, 1)->io.features);
+}
+
+static int r_stats (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  const struct op_table *t = &r->ops;
+  struct { const char *name; uint64_t value; } const fields[] = {
+    {"submitted", t->submitted}, {"completed", t->completed},
+    {"silent", t->silent}, {"in_flight", t->flying},
+    {"internal", t->internal}, {"stale", t->stale},
+    {"messages", r->stats.messages}, {"waiting", r->stats.waiting},
+    {"high_water", r->stats.high}, {"disposed", r->stats.disposed},
+    {"leaked", r->stats.leaked}, {"overflowed", r->stats.overflowed},
+    {"enters", r->stats.enters}, {"cqes", r->stats.cqes},
+    {"lost", r->open ? sys_cq_lost(&r->io) : 0},
+    {"sq_entries", r->open ? r->io.sq.ring_entries : 0},
+    {"cq_entries", r->open ? r->io.cq.ring_entries : 0},
+  };
+  lua_createtable(L, 0, (int)(sizeof(fields) / sizeof(*fields)));
+  for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+    lua_pushinteger(L, (lua_Integer)fields[i].value);
+    lua_setfield(L, -2, fields[i].name);
+  }
+  return 1;
+}
+
+static int r_tostring (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  if (!r->open) lua_pushliteral(L, "uring.Ring (closed)");
+  else lua_pushfstring(L, "uring.Ring (fd %d)", r->io.ring_fd);
+  return 1;
+}
+
+
+/* ---- close ------------------------------------------------------------- */
+
+static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
+  if (r->ref && r->proc == proc_id()) ref_close(r->ref);
+  ring_submit_all(state_of(L)->rings);  /* SQEs that name its number */
+  return ring_close(r, bound);
+}
+
+static int r_close (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  if (r->open) {
+    unsigned kept;
+    if (r->loops_own)
+      return luaL_error(L, "this is the loop's own ring: it closes with its "
+                        "state");
+    ring_check(L, 1);
+    kept = close_ring(L, r, CLOSE_BOUND);
+    if (kept > 0)
+      return fail(L, EBUSY, "the ring is closed, but %u of its operations "
+                  "did not end: their memory is kept for ever, for the "
+                  "kernel may still write to it", kept);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int r_gc (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  if (r->open) close_ring(L, r, GC_BOUND);
+  return 0;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"queue", r_queue},
+  {"submit", r_submit},
+  {"submit_and_wait", r_submit_and_wait},
+  {"wait_cqe", r_wait_cqe},
+  {"peek_cqe", r_peek_cqe},
+  {"fd", r_fd},
+  {"ref", r_ref},
+  {"flags", r_flags},
+  {"features", r_features},
+  {"stats", r_stats},
+  {"close", r_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", r_gc},
+  {"__close", r_close},
+  {"__tostring", r_tostring},
+  {NULL, NULL}
+};
+
+void ring_lua_open (lua_State *L) {
+  class_define(L, CLASS_RING, methods, meta, NULL);
+}

@@ -1,0 +1,230 @@
+#include "sqe.h"
+
+#include "fd.h"
+#include "names.h"
+
+#include <string.h>
+
+#define PIN_MEMORY 1
+#define PIN_FD 2
+
+/* All the flags that an SQE may have; a ring may still refuse some. */
+#define IOSQE_ALL \
+  (IOSQE_FIXED_FILE | IOSQE_IO_DRAIN | IOSQE_IO_LINK | IOSQE_IO_HARDLINK \
+   | IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS)
+
+/* An SQE that no prep has been called on has an opcode that none has. */
+#define UNPREPARED 255
+
+
+int sqe_new (lua_State *L) {
+  struct request *q = class_new(L, CLASS_SQE, sizeof(*q), 1);
+  q->sqe.opcode = UNPREPARED;
+  return 1;
+}
+
+struct request *sqe_self (lua_State *L) {
+  return class_check(L, 1, CLASS_SQE);
+}
+
+const struct request *sqe_check (lua_State *L, int arg) {
+  const struct request *q = class_check(L, arg, CLASS_SQE);
+  if (q->sqe.opcode == UNPREPARED)
+    luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
+                  "prep_ methods first");
+  if (q->pin[PIN_FD] && q->pin[PIN_FD]->idle
+      && descriptor_number(q->pin[PIN_FD]) < 0)
+    luaL_argerror(L, arg, "the descriptor that this sqe names was closed "
+                  "after it was prepared: prepare it again");
+  if ((q->traits & TRAIT_READS) && q->pin[PIN_MEMORY]
+      && atomic_load(&((struct memory *)q->pin[PIN_MEMORY])->retired))
+    luaL_argerror(L, arg, "the buffer of this sqe was closed or resized "
+                  "after it was prepared: prepare it again");
+  return q;
+}
+
+static void release (struct request *q) {
+  for (int i = 0; i < OP_PINS; i++) {
+    struct block *b = q->pin[i];
+    q->pin[i] = NULL;
+    if (b) block_release(b);
+  }
+}
+
+void sqe_begin (lua_State *L, struct request *q) {
+  release(q);
+  memset(q, 0, sizeof(*q));
+  lua_pushnil(L);
+  lua_setiuservalue(L, 1, 1);
+}
+
+static void set_pin (struct request *q, int i, struct block *b) {
+  q->pin[i] = b;
+}
+
+void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
+  if (fd->pin) {
+    block_retain(fd->pin);
+    set_pin(q, PIN_FD, fd->pin);
+  }
+  else if (fd->anchor) {
+    lua_pushvalue(L, fd->anchor);
+    lua_setiuservalue(L, 1, 1);
+  }
+}
+
+void sqe_pin_memory (struct request *q, struct memory *m) {
+  set_pin(q, PIN_MEMORY, &m->block);
+  q->traits |= TRAIT_READS;
+}
+
+void sqe_pin_target (struct request *q, struct ref *ref) {
+  block_retain(&ref->block);
+  set_pin(q, 0, &ref->block);
+  q->traits |= TRAIT_TARGET;
+}
+
+int sqe_end (lua_State *L, struct request *q) {
+  q->sqe.user_data = 0;
+  lua_settop(L, 1);
+  return 1;
+}
+
+struct memory *sqe_memory (lua_State *L, size_t size, const void *from) {
+  struct memory *m = memory_new(size, from);
+  if (m == NULL)
+    luaL_error(L, "not enough memory for %I bytes", (LUAI_UACINT)size);
+  return m;
+}
+
+
+/* ---- setters ----------------------------------------------------------- */
+
+static struct request *prepared (lua_State *L) {
+  struct request *q = sqe_self(L);
+  if (q->sqe.opcode == UNPREPARED)
+    luaL_argerror(L, 1, "setters come after the prep, which clears the sqe");
+  return q;
+}
+
+/* As liburing's: replaces all the flags. */
+static int s_set_flags (lua_State *L) {
+  struct request *q = prepared(L);
+  lua_Integer flags = arg_integer(L, 2, 0, 255);
+  if (flags & ~(lua_Integer)IOSQE_ALL)
+    return luaL_argerror(L, 2, "flags of IOSQE_ expected");
+  q->sqe.flags = (uint8_t)flags;
+  q->traits &= (uint8_t)~TRAIT_SILENT;
+  if (flags & IOSQE_CQE_SKIP_SUCCESS) q->traits |= TRAIT_SILENT;
+  return sqe_end(L, q);
+}
+
+static int s_set_data64 (lua_State *L) {
+  struct request *q = prepared(L);
+  q->data = (uint64_t)arg_integer(L, 2, LUA_MININTEGER, LUA_MAXINTEGER);
+  return sqe_end(L, q);
+}
+
+static int s_set_ioprio (lua_State *L) {
+  struct request *q = prepared(L);
+  q->sqe.ioprio = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  return sqe_end(L, q);
+}
+
+static int s_set_personality (lua_State *L) {
+  struct request *q = prepared(L);
+  q->sqe.personality = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  return sqe_end(L, q);
+}
+
+static int s_set_buf_group (lua_State *L) {
+  struct request *q = prepared(L);
+  q->sqe.buf_group = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  return sqe_end(L, q);
+}
+
+
+/* ---- a look inside ----------------------------------------------------- */
+
+static int s_index (lua_State *L) {
+  const struct request *q = class_check(L, 1, CLASS_SQE);
+  const struct io_uring_sqe *s = &q->sqe;
+  const char *k;
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
+    return 1;
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return 1;
+  k = lua_tostring(L, 2);
+  if (s->opcode == UNPREPARED) return 1;
+#define FIELD(name, value) \
+  if (strcmp(k, name) == 0) \
+    { lua_pushinteger(L, (lua_Integer)(value)); return 1; }
+  FIELD("opcode", s->opcode)
+  FIELD("flags", s->flags)
+  FIELD("ioprio", s->ioprio)
+  FIELD("fd", s->fd)
+  FIELD("off", s->off)
+  FIELD("len", s->len)
+  FIELD("rw_flags", (uint32_t)s->rw_flags)
+  FIELD("user_data", q->data)
+  FIELD("buf_index", s->buf_index)
+  FIELD("buf_group", s->buf_group)
+  FIELD("personality", s->personality)
+  FIELD("file_index", s->file_index)
+  FIELD("addr3", s->addr3)
+  /* an address of ours is nobody's business */
+  if (!(q->traits & TRAIT_READS)) FIELD("addr", s->addr)
+#undef FIELD
+  return 1;  /* nil */
+}
+
+static int s_tostring (lua_State *L) {
+  const struct request *q = class_check(L, 1, CLASS_SQE);
+  char flags[128];
+  const char *name;
+  if (q->sqe.opcode == UNPREPARED) {
+    lua_pushliteral(L, "uring.Sqe (nothing prepared)");
+    return 1;
+  }
+  name = name_op_short(q->sqe.opcode);
+  name_bits(name_sqe_flags, q->sqe.flags, flags, sizeof(flags));
+  lua_pushfstring(L, "uring.Sqe (%s fd=%d len=%I off=%I flags=%s data=%I)",
+                  name ? name : "?", (int)q->sqe.fd,
+                  (LUAI_UACINT)q->sqe.len, (LUAI_UACINT)q->sqe.off, flags,
+                  (LUAI_UACINT)q->data);
+  return 1;
+}
+
+static int s_gc (lua_State *L) {
+  release(class_check(L, 1, CLASS_SQE));
+  return 0;
+}
+
+
+static const luaL_Reg setters[] = {
+  {"set_flags", s_set_flags},
+  {"set_data64", s_set_data64},
+  {"set_ioprio", s_set_ioprio},
+  {"set_personality", s_set_personality},
+  {"set_buf_group", s_set_buf_group},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", s_gc},
+  {"__tostring", s_tostring},
+  {NULL, NULL}
+};
+
+void sqe_open (lua_State *L) {
+  static const luaL_Reg *const families[] = { prep_msg, prep_file,
+                                              prep_wait, setters };
+  luaL_Reg all[128];
+  size_t n = 0;
+  for (size_t f = 0; f < sizeof(families) / sizeof(*families); f++)
+    for (const luaL_Reg *m = families[f]; m->name; m++)
+      all[n++] = *m;
+  all[n] = (luaL_Reg){NULL, NULL};
+  class_define(L, CLASS_SQE, all, meta, s_index);
+}

@@ -1,0 +1,85 @@
+#include "state.h"
+
+#include <string.h>
+
+static const char *const names[CLASSES] = {
+  "uring.Ring", "uring.Sqe", "uring.Operation", "uring.Buffer", "uring.Fd",
+  "uring.Ref", "uring.Task", "uring.Loop"
+};
+
+static const char key = 0;  /* its address names the state in the registry */
+
+
+bool state_push (lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA)
+    return false;
+  lua_pop(L, 1);
+  memset(lua_newuserdatauv(L, sizeof(struct state), SHARED_END), 0,
+         sizeof(struct state));
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+  return true;
+}
+
+
+const char *class_name (enum class c) {
+  return names[c];
+}
+
+void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
+                   const luaL_Reg *meta, lua_CFunction index) {
+  int state = lua_gettop(L);
+  struct state *s = lua_touserdata(L, state);
+  luaL_newmetatable(L, names[c]);
+  s->meta[c] = lua_topointer(L, -1);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, state, (int)c + 1);
+  lua_pushvalue(L, state);
+  luaL_setfuncs(L, meta, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, state);
+  luaL_setfuncs(L, methods, 1);
+  if (index) {
+    lua_pushvalue(L, state);
+    lua_insert(L, -2);
+    lua_pushcclosure(L, index, 2);  /* upvalue 2: the methods */
+  }
+  lua_setfield(L, -2, "__index");
+  lua_pushstring(L, names[c]);
+  lua_setfield(L, -2, "__metatable");  /* keeps __gc out of scripts' hands */
+  lua_settop(L, state);
+}
+
+void class_extend (lua_State *L, enum class c, const luaL_Reg *methods) {
+  int state = lua_gettop(L);
+  lua_getiuservalue(L, state, (int)c + 1);
+  lua_getfield(L, -1, "__index");
+  lua_pushvalue(L, state);
+  luaL_setfuncs(L, methods, 1);
+  lua_settop(L, state);
+}
+
+void *class_new (lua_State *L, enum class c, size_t size, int uservalues) {
+  void *p = lua_newuserdatauv(L, size, uservalues);
+  memset(p, 0, size);  /* guard: before it has a metatable */
+  lua_getiuservalue(L, lua_upvalueindex(1), (int)c + 1);
+  lua_setmetatable(L, -2);
+  return p;
+}
+
+void *class_test (lua_State *L, int arg, enum class c) {
+  void *p = lua_touserdata(L, arg);
+  const void *meta;
+  if (p == NULL || !lua_getmetatable(L, arg))
+    return NULL;
+  meta = lua_topointer(L, -1);
+  lua_pop(L, 1);
+  return meta == state_of(L)->meta[c] ? p : NULL;
+}
+
+void *class_check (lua_State *L, int arg, enum class c) {
+  void *p = class_test(L, arg, c);
+  if (p == NULL)
+    luaL_typeerror(L, arg, names[c]);
+  return p;
+}

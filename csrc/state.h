@@ -1,0 +1,78 @@
+/*
+** state: what the library keeps for one Lua state.
+**
+** One userdata, anchored in the registry and upvalue 1 of every function of
+** the library. It has the addresses of the class metatables, so that an
+** object's class is checked by comparing a pointer; the rings of this state;
+** and its loop. Lua values that all functions share are its user values.
+** Nothing of it is shared between states: two of them in one process know
+** nothing of each other.
+*/
+
+#ifndef uring_state_h
+#define uring_state_h
+
+#include "compat.h"
+
+#include <lua.h>
+#include <lauxlib.h>
+
+#include <stdbool.h>
+
+enum class {
+  CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
+  CLASS_TASK, CLASS_LOOP,
+  CLASSES
+};
+
+/* The user values: a metatable a class, and then these. */
+enum shared {
+  SHARED_CANCELLED = CLASSES + 1,  /* the value uring.cancelled */
+  SHARED_TASKS,       /* array: all tasks that have not ended */
+  SHARED_NAMES,       /* weak: task -> its name */
+  SHARED_BODY,        /* the function under every task's own */
+  SHARED_HANDLER,     /* its message handler */
+  SHARED_NOTHING,     /* a function that a pending debug hook runs in */
+  SHARED_FAILURE,     /* the task whose error ends the run */
+  SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
+  SHARED_END
+};
+
+struct loop;
+struct ring;
+struct ring_hooks;
+
+struct state {
+  const void *meta[CLASSES];
+  struct ring *rings;
+  const struct ring_hooks *hooks;  /* what the loop wants to be told of */
+  struct loop *loop;
+};
+
+/* Only in functions of the library. */
+#define state_of(L) \
+  ((struct state *)lua_touserdata((L), lua_upvalueindex(1)))
+#define state_shared(L, which) \
+  ((void)lua_getiuservalue((L), lua_upvalueindex(1), (which)))
+
+/* Push the state's userdata, making it if this is the first call. */
+bool state_push (lua_State *L);
+
+/* Make a class: methods, metamethods, its name for messages. Functions get
+** the state, which is on top of the stack, as their upvalue. If `index` is
+** given it is called for what is not a method. */
+void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
+                   const luaL_Reg *meta, lua_CFunction index);
+
+/* Give the class on more methods: those of a higher room. */
+void class_extend (lua_State *L, enum class c, const luaL_Reg *methods);
+
+/* A new object of class `c`, zeroed, on top; `uservalues` of them. Its
+** finalizer may run from now on: an all-zero object must be a closed one. */
+void *class_new (lua_State *L, enum class c, size_t size, int uservalues);
+
+void *class_test (lua_State *L, int arg, enum class c);
+void *class_check (lua_State *L, int arg, enum class c);
+const char *class_name (enum class c);
+
+#endif

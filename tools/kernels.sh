@@ -1,0 +1,152 @@
+#!/bin/sh
+# tools/kernels.sh [SUITE...]
+#
+# Runs what make has built for make test under the kernels of Debian suites
+# (bookworm has 6.1, trixie 6.12, sid the newest; SUITE-backports have those
+# between), in a virtual machine that needs neither root nor KVM: the tree,
+# the interpreter and busted are packed into an initramfs. Where the kernel
+# can forbid io_uring the suite is run a second time with that done. Prints
+# one line for each run.
+#
+# Without KVM all runs about twenty times slower; specs learn of that by
+# URING_SLOW, a factor for their time limits.
+set -u
+cd "$(dirname "$0")/.." || exit
+. tools/debian.sh
+[ $# -gt 0 ] || set -- bookworm trixie sid
+lua=${LUA:-lua5.4}
+
+give_up() { echo "kernels: skipped: $1"; exit 0; }
+[ "$(uname -m)" = x86_64 ] || give_up "it is written for x86-64"
+for tool in qemu-system-x86_64 cpio gzip apt-get dpkg-deb /bin/busybox; do
+  command -v $tool >/dev/null || give_up "there is no $tool"
+done
+
+tmp=$(mktemp -d) || exit
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM
+table=$tmp/table bad=0
+row() { printf '%-46s %8s %8s %8s\n' "$@" >>"$table"; }
+row kernel passed failed skipped
+
+# fetch SUITE: its kernel, by an apt of its own that leaves the system's alone
+fetch() {
+  dir=$cache/kernels/$1
+  [ -s "$dir/vmlinuz" ] && return
+  mkdir -p "$dir/lists/partial" "$dir/archives/partial" && : >"$dir/status" &&
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+      "$(mirror) $1 main" >"$dir/sources.list" || return
+  set -- -q -o Dir::Etc::sourcelist="$dir/sources.list" \
+    -o Dir::Etc::sourceparts=- -o Dir::State="$dir" \
+    -o Dir::State::lists="$dir/lists" -o Dir::State::status="$dir/status" \
+    -o Dir::Cache="$dir" -o Acquire::Check-Valid-Until=false \
+    -o Acquire::Languages=none -o APT::Sandbox::User=root
+  apt-get "$@" update || return
+  # The image has it, or from 7.0 on a package that the image depends on.
+  package=linux-image-cloud-amd64
+  until find "$dir/new" -name 'vmlinuz*' 2>/dev/null | grep -q .; do
+    package=$(apt-cache "$@" depends "$package" |
+      sed -n 's/.*Depends: \(linux-\(image\|binary\)-[0-9].*\)/\1/p' |
+      head -n 1)
+    [ -n "$package" ] || return
+    (cd "$dir" && apt-get "$@" download "$package" &&
+      dpkg-deb -x linux-*.deb new && rm linux-*.deb) || return
+  done
+  find "$dir/new" -name 'vmlinuz*' -exec mv {} "$dir/vmlinuz" \;
+  rm -rf "$dir/new" "$dir/lists" "$dir"/*.bin
+}
+
+# pack IMAGE
+pack() {
+  root=$tmp/root
+  number=${lua#lua}
+  mkdir -p "$root/bin" "$root/tree" "$root/proc" "$root/sys" "$root/dev" \
+    "$root/tmp" || return
+  # Links are followed: Debian's Lua modules are links to libraries.
+  cp -L --parents "$(command -v "$lua")" /usr/bin/busted "$root" &&
+    cp -rL --parents "/usr/share/lua/$number" \
+      "/usr/lib/x86_64-linux-gnu/lua/$number" "$root" &&
+    cp -L /bin/busybox "$root/bin" || return
+  tar --exclude=./.git --exclude=./build/obj --exclude='./build/asan*' \
+    --exclude=./build/rock -cf - . | tar -C "$root/tree" -xf - || return
+  find "$root" -type f \( -name '*.so' -o -perm -100 \) -exec ldd {} + \
+    2>/dev/null | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p' | sort -u |
+    while read -r library; do cp -L --parents "$library" "$root"; done
+
+  cat >"$root/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox mkdir -p /sbin /usr/bin /usr/sbin
+/bin/busybox --install -s
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+ln -s /proc/self/fd /dev/fd
+ip link set lo up
+cd /tree
+. ./settings
+refused=/proc/sys/kernel/io_uring_disabled
+echo "@@BEGIN $(uname -r)"
+sh tools/test.sh plain
+echo "@@END $?"
+if [ -e $refused ]; then
+  echo 2 >$refused
+  echo "@@BEGIN $(uname -r), io_uring forbidden"
+  sh tools/test.sh plain
+  echo "@@END $?"
+fi
+poweroff -f
+INIT
+  chmod 755 "$root/init"
+  # How slow is said on the kernel's command line: see boot.
+  echo "export LUA=$lua URING_SLOW=\${slow:-1}" >"$root/tree/settings"
+  (cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$1"
+}
+
+# boot SUITE: by KVM if that works here. A name=value on the kernel's command
+# line reaches init's environment.
+boot() {
+  log=$cache/kernels/$1.log
+  for accel in kvm,2 tcg,20; do
+    [ -w /dev/kvm ] || [ ${accel%,*} = tcg ] || continue
+    echo "== $1 (${accel%,*}): $log"
+    timeout "${TEST_TIMEOUT:-3600}" qemu-system-x86_64 \
+      -accel "${accel%,*}" -cpu max -smp 2 -m 1024 -nodefaults -no-reboot \
+      -display none -serial stdio -kernel "$cache/kernels/$1/vmlinuz" \
+      -initrd "$tmp/image" \
+      -append "console=ttyS0 quiet panic=-1 slow=${accel#*,}" \
+      </dev/null 2>&1 | tr -d '\r' >"$log"
+    grep -q '^@@BEGIN' "$log" && return
+  done
+}
+
+# report SUITE: a row for each run that its log tells of
+report() {
+  log=$cache/kernels/$1.log
+  grep -q '^@@BEGIN' "$log" || { row "$1" - "no boot" -; bad=1; }
+  sed -n 's/^@@BEGIN //p' "$log" >"$tmp/names"
+  while read -r name; do
+    sed -n "/^@@BEGIN $name\$/,/^@@END/p" "$log" >"$tmp/run"
+    set -- $(counts "$tmp/run")
+    row "$name" "${1:--}" "${2:-no end}" "${3:--}"
+    if ! grep -q '^@@END 0$' "$tmp/run"; then
+      bad=1
+      grep -v '^@@' "$tmp/run" | tail -n 40
+    fi
+  done <"$tmp/names"
+}
+
+pack "$tmp/image" || { echo "kernels: packing failed" >&2; exit 1; }
+for suite in "$@"; do
+  if fetch "$suite" >"$tmp/fetch" 2>&1; then
+    boot "$suite"
+    report "$suite"
+  else
+    echo "$suite skipped: no kernel: $(tail -n 1 "$tmp/fetch")" >>"$table"
+  fi
+done
+
+echo
+cat "$table"
+exit $bad

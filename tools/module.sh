@@ -1,0 +1,25 @@
+#!/bin/sh
+# tools/module.sh FILE: is the module a good guest in a process?
+set -u
+file=$1 bad=0
+
+complain() { echo "$file: $1" >&2; bad=1; }
+
+dynamic=$(readelf -dW "$file") || exit
+exports=$(nm -D --defined-only "$file") || exit
+
+case $dynamic in
+*NEEDED*liblua*) complain "it links liblua, and so brings a second Lua" ;;
+esac
+case $dynamic in
+*NODELETE*) ;;
+*) complain "it lacks -z nodelete, and lua_close would unload it" ;;
+esac
+# Each line: address, kind, name.
+others=$(echo "$exports" | awk '$3 !~ /^luaopen_/ { printf " %s", $3 }')
+[ -z "$others" ] || complain "it exports more than luaopen_*:$others"
+case $exports in
+*" luaopen_uring_core"*) ;;
+*) complain "it does not export luaopen_uring_core" ;;
+esac
+exit $bad

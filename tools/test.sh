@@ -1,0 +1,65 @@
+#!/bin/sh
+# tools/test.sh VARIANT [SPEC...]
+#
+# Runs the C tests and the specs of one variant (plain, asan), which make has
+# built, and ends with one line that counts both:
+#
+#     N passed, N failed, N skipped
+#
+# prefixed with "sanitize: " for asan. Each part prints such a line of its
+# own. One that ends without it (a crash, an os.exit in a spec, no end within
+# TEST_TIMEOUT seconds) counts as a failure; so does one that fails after it,
+# as a program does in which leaks are found.
+set -u
+cd "$(dirname "$0")/.." || exit
+variant=$1
+shift
+
+case $variant in
+asan) out=build/asan label="sanitize: " ;;
+*) out=build label= ;;
+esac
+
+tmp=$(mktemp -d) || exit
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM
+passed=0 failed=0 skipped=0
+
+# run NAME COMMAND...: shows its output and adds its summary up
+run() {
+  name=$1
+  shift
+  echo "== $name"
+  {
+    timeout -k 10 "${TEST_TIMEOUT:-1200}" \
+      tools/env.sh "$variant" "$@" </dev/null 2>&1
+    echo $? >"$tmp/status"
+  } | tee "$tmp/log"
+  status=$(cat "$tmp/status")
+  number='\([0-9]\{1,\}\)'
+  set -- $(sed -n "s/^\(busted: \)\{0,1\}$number passed, $number failed\(, \
+$number skipped\)\{0,1\}\$/\2 \3 \5/p" "$tmp/log" | tail -n 1)
+  if [ $# -eq 0 ]; then
+    echo "$name: FAILED: it ended without its summary, with status $status"
+    failed=$((failed + 1))
+    return
+  fi
+  passed=$((passed + $1)) failed=$((failed + $2))
+  skipped=$((skipped + ${3:-0}))
+  if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then
+    echo "$name: FAILED: it ended with status $status after its summary"
+    failed=$((failed + 1))
+  fi
+}
+
+for source in spec/c/test_*.c; do
+  [ -e "$source" ] || continue
+  name=$(basename "$source" .c)
+  run "$name" "$out/c/$name"
+done
+run specs "${LUA:-lua5.4}" "${BUSTED:-/usr/bin/busted}" "$@"
+
+# The line stands alone, even after a program that did not end its last one.
+echo
+echo "$label$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

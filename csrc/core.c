@@ -9,13 +9,15 @@
 #include "buffer.h"
 #include "constants.h"
 #include "fd.h"
-#include "loop.h"
 #include "operation.h"
 #include "probe.h"
 #include "ref_lua.h"
 #include "register.h"
 #include "ring_lua.h"
+#include "run.h"
 #include "sqe.h"
+#include "task.h"
+#include "wait.h"
 
 static const luaL_Reg functions[] = {
   {"ring", ring_new_lua},
@@ -24,11 +26,11 @@ static const luaL_Reg functions[] = {
   {"fd", fd_new},
   {"register_sync_msg", register_sync_msg},
   {"probe", probe_lua},
-  {"run", loop_run},
-  {"spawn", loop_spawn},
+  {"run", run},
+  {"spawn", task_spawn},
   {"sleep", wait_sleep},
   {"await", wait_await},
-  {"loop", loop_object},
+  {"loop", run_loop},
   {NULL, NULL}
 };
 
@@ -40,7 +42,8 @@ static void open_classes (lua_State *L) {
   operation_open(L);
   buffer_open(L);
   fd_open(L);
-  loop_open(L);
+  task_open(L);
+  run_open(L);
   wait_open(L);
 }
 

@@ -103,9 +103,6 @@ struct loop {
   bool retry;               /* the kernel had no room: try again soon */
 };
 
-/* This state's loop, made if need be; raises where no ring can be made. */
-struct loop *loop_get (lua_State *L);
-
 /*
 ** Begin a wait in the function that is running: its task. Raises outside a
 ** task, in a coroutine that is not the task's own, behind a C call that
@@ -146,8 +143,19 @@ int loop_watch (struct loop *loop, struct ring *r);
 ** has let go. */
 void loop_cancel (struct loop *loop, struct task *t);
 
-/* Where a task is, in words, pushed: what it waits for, file and line. */
-void loop_describe (lua_State *L, struct loop *loop, struct task *t);
+/* What `run` turns: make ready; serve the other rings; wake whose time is
+** over; forget a wait whose task will never go on. */
+void loop_ready (struct loop *loop, struct task *t);
+void loop_stir (struct loop *loop);
+void loop_expire (struct loop *loop);
+void loop_forget (struct task *t);
+
+/* Wait for a task's end, and wake who does. */
+void loop_await_end (struct task *t, struct task *of);
+void loop_ended (struct loop *loop, struct task *of);
+
+/* What the rings of a state with this loop tell it. */
+extern const struct ring_hooks loop_hooks;
 
 /* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
 struct chain {
@@ -160,16 +168,5 @@ struct chain {
     uint8_t disposal;
   } link[];
 };
-
-int loop_run (lua_State *L);         /* uring.run(main, ...) */
-int loop_spawn (lua_State *L);       /* uring.spawn(f, ...) */
-int loop_object (lua_State *L);      /* uring.loop{…} */
-int task_join (lua_State *L);        /* task:join([timeout]) */
-void loop_open (lua_State *L);
-
-/* wait.c: what tasks wait with, and the ring's and operation's methods */
-int wait_sleep (lua_State *L);       /* uring.sleep(seconds) */
-int wait_await (lua_State *L);       /* uring.await(sqe [, timeout]) */
-void wait_open (lua_State *L);
 
 #endif

@@ -6,11 +6,12 @@
 */
 
 #include "compat.h"
-#include "loop.h"
+#include "wait.h"
 
 #include "args.h"
 #include "clock.h"
 #include "errors.h"
+#include "loop.h"
 #include "operation.h"
 #include "ring_lua.h"
 

@@ -1,0 +1,436 @@
+#include "compat.h"
+#include "run.h"
+
+#include "clock.h"
+#include "errors.h"
+#include "options.h"
+#include "proc.h"
+#include "ring_lua.h"
+#include "task.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+#define ENTRIES 256
+#define RETRY_NS 1000000
+
+
+/* ---- running tasks ----------------------------------------------------- */
+
+static void cancel_all (lua_State *L, struct loop *loop) {
+  loop->ending = true;  /* what is spawned now does not start */
+  state_shared(L, SHARED_TASKS);
+  for (uint32_t i = 1; i <= loop->nplaces; i++) {
+    if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
+      struct task *t = lua_touserdata(L, -1);
+      if (t != loop->current) loop_cancel(loop, t);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* A task has ended; on its coroutine lie `n` values, the first of which says
+** whether it went well. Nothing here allocates. */
+static void finish (lua_State *L, struct loop *loop, struct task *t, int n) {
+  bool ok = lua_toboolean(t->co, -n);
+  bool failed = false;
+  t->state = ok ? TASK_DONE : TASK_FAILED;
+  t->results = n - 1;
+  loop_ended(loop, t);
+  if (!ok && !loop->failed) {
+    state_shared(L, SHARED_CANCELLED);
+    lua_xmove(L, t->co, 1);
+    failed = !lua_rawequal(t->co, -1, -2);
+    lua_pop(t->co, 1);
+  }
+  if (failed) {
+    loop->failed = true;
+    task_push(L, t);
+    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_FAILURE);
+  }
+  state_shared(L, SHARED_TASKS);
+  lua_pushinteger(L, loop->free_place);  /* its place is free, and says */
+  lua_rawseti(L, -2, t->place);          /* which is the next free one */
+  lua_pop(L, 1);
+  loop->free_place = t->place;
+  loop->ntasks--;
+  if (failed) cancel_all(L, loop);
+}
+
+static void resume (lua_State *L, struct loop *loop, struct task *t) {
+  int args = t->state == TASK_NEW ? t->results : 0;
+  int n = 0, status;
+  if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
+    lua_settop(t->co, 0);
+    lua_pushboolean(t->co, 0);
+    state_shared(L, SHARED_CANCELLED);
+    lua_xmove(L, t->co, 1);
+    finish(L, loop, t, 2);
+    return;
+  }
+  t->state = TASK_RUNNING;
+  loop->current = t;
+  status = lua_resume(t->co, L, args, &n);
+  loop->current = NULL;
+  if (loop->proc != proc_id())  /* guard: fork */
+    luaL_error(L, "a forked child came back into its parent's uring.run: end "
+               "it with os.exit, or by exec");
+  if (status == LUA_YIELD && t->state != TASK_RUNNING)
+    return;  /* it waits */
+  if (status == LUA_OK) {
+    finish(L, loop, t, n);
+    return;
+  }
+  /* it yielded to nobody, or had no memory left even to fail */
+  lua_closethread(t->co, L);
+  lua_settop(t->co, 0);
+  lua_pushboolean(L, 0);
+  lua_createtable(L, 1, 0);
+  lua_pushstring(L, status == LUA_YIELD
+    ? "a task called coroutine.yield: its waits are uring's own; to yield "
+      "values, run a coroutine inside the task"
+    : "not enough memory to end a task");
+  lua_rawseti(L, -2, 1);
+  lua_xmove(L, t->co, 2);
+  finish(L, loop, t, 2);
+}
+
+static void run_ready (lua_State *L, struct loop *loop) {
+  struct task *last = loop->last;  /* who becomes ready now runs next time */
+  struct task *t;
+  while ((t = loop->first) != NULL) {
+    loop->first = t->next;
+    if (loop->first == NULL) loop->last = NULL;
+    t->next = NULL;
+    resume(L, loop, t);
+    if (t == last) break;
+  }
+}
+
+
+/* ---- the wait ---------------------------------------------------------- */
+
+static void describe_all (lua_State *L, struct loop *loop) {
+  luaL_Buffer b;
+  state_shared(L, SHARED_TASKS);
+  luaL_buffinit(L, &b);
+  for (uint32_t i = 1; i <= loop->nplaces; i++) {
+    if (lua_rawgeti(L, -2, i) == LUA_TUSERDATA) {
+      struct task *t = lua_touserdata(L, -1);
+      lua_pop(L, 1);
+      luaL_addstring(&b, "\n\t");
+      task_describe(L, t);
+      luaL_addvalue(&b);
+    }
+    else
+      lua_pop(L, 1);
+  }
+  luaL_pushresult(&b);
+  lua_remove(L, -2);
+}
+
+/* Nobody is ready and no time is set: can anything at all still come? */
+static void check_deadlock (lua_State *L, struct loop *loop) {
+  const struct op_table *t = &loop->ring->ops;
+  if (loop->njoining < loop->ntasks
+      || t->flying > t->internal + t->nsilent)
+    return;
+  for (struct watch *w = loop->watches; w; w = w->next)
+    if (w->ring->held > 0)
+      return;
+  describe_all(L, loop);
+  luaL_error(L, "deadlock: every task waits for another one:%s",
+             lua_tostring(L, -1));
+}
+
+static void sleep_a_little (int64_t ns) {
+  struct timespec ts = { 0, (long)ns };
+  nanosleep(&ts, NULL);
+}
+
+/* One turn after the tasks have run: submit, wait if nobody is ready, take.*/
+static void pump (lua_State *L, struct loop *loop) {
+  struct ring *own = loop->ring;
+  unsigned wait = 0;
+  int64_t ns = SYS_FOREVER;
+  int rc = 0, taken;
+  loop->retry = false;
+  if (loop->watches) loop_stir(loop);
+  if (loop->first == NULL) {
+    struct timer *top = heap_top(&loop->heap);
+    wait = 1;
+    if (top) ns = clock_left(top->when);
+    else check_deadlock(L, loop);
+    if (loop->retry && (ns < 0 || ns > RETRY_NS)) ns = RETRY_NS;
+    if (ns == 0) wait = 0;
+  }
+  if (wait || ring_restless(own))
+    rc = ring_enter(own, wait, ns);
+  taken = ring_reap(own);
+  if (taken < 0)
+    luaL_error(L, "not enough memory for what has completed");
+  if (rc == -EINTR)
+    ring_interrupted(L);
+  else if (rc == -EAGAIN || rc == -EBUSY || rc == -ENOMEM) {
+    if (taken == 0 && loop->first == NULL) sleep_a_little(RETRY_NS);
+  }
+  else if (rc < 0 && rc != -ETIME) {
+    fail_enter(L, -rc, own->io.ring_fd);
+    luaL_error(L, "the loop cannot go on: %s", lua_tostring(L, -2));
+  }
+  for (struct watch *w = loop->watches; w; w = w->next)
+    if (w->rung) { loop_stir(loop); break; }
+  loop_expire(loop);
+}
+
+/* The loop under uring.run, called protected; until no task is left. */
+static int run_tasks (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  while (loop->ntasks > 0) {
+    run_ready(L, loop);
+    if (lua_gethookmask(L)) ring_interrupted(L);
+    if (loop->ntasks == 0) break;
+    pump(L, loop);
+  }
+  /* what the last task queued goes too */
+  if (ring_restless(loop->ring)) {
+    ring_enter(loop->ring, 0, SYS_FOREVER);
+    ring_reap(loop->ring);
+  }
+  return 0;
+}
+
+/* The loop itself failed, or was interrupted twice: nothing more can run.
+** Coroutines are closed where they stand. */
+static void abandon_all (lua_State *L, struct loop *loop) {
+  loop->first = loop->last = NULL;
+  state_shared(L, SHARED_TASKS);
+  for (uint32_t i = 1; i <= loop->nplaces; i++) {
+    if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
+      struct task *t = lua_touserdata(L, -1);
+      loop_forget(t);
+      heap_remove(&loop->heap, &t->timer);
+      t->joiners = NULL;
+      t->state = TASK_FAILED;
+      t->results = 1;
+      lua_closethread(t->co, L);
+      lua_settop(t->co, 0);
+      lua_pushboolean(t->co, 0);
+      state_shared(L, SHARED_CANCELLED);
+      lua_xmove(L, t->co, 1);
+      lua_pushinteger(L, loop->free_place);
+      lua_rawseti(L, -3, i);
+      loop->free_place = i;
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  loop->ntasks = loop->njoining = 0;
+}
+
+
+/* ---- the loop object --------------------------------------------------- */
+
+static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
+  struct state *s = state_of(L);
+  struct loop *loop = class_new(L, CLASS_LOOP, sizeof(*loop), 3);
+  struct ring *r;
+  if (ring_new(L, o, &r) != 1)
+    return NULL;
+  lua_setiuservalue(L, -2, 1);
+  /* a forked child's new loop keeps the old one, for the C that runs it may
+     still be on the stack */
+  state_shared(L, SHARED_LOOP);
+  lua_setiuservalue(L, -2, 2);
+  state_shared(L, SHARED_TASKS);  /* one of its coroutines too */
+  lua_setiuservalue(L, -2, 3);
+  lua_newtable(L);  /* places of tasks start afresh */
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_TASKS);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LOOP);
+  loop->state = s;
+  loop->ring = r;
+  loop->own.loop = loop;
+  loop->own.ring = r;
+  loop->own.eventfd = -1;
+  loop->proc = proc_id();
+  r->watch = &loop->own;
+  r->loops_own = true;
+  s->loop = loop;
+  return loop;
+}
+
+static bool have_loop (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  return loop != NULL && loop->proc == proc_id();
+}
+
+static struct loop *get_loop (lua_State *L) {
+  static const struct ring_options o = { .entries = ENTRIES };
+  if (!have_loop(L)) {
+    if (make_loop(L, &o) == NULL)
+      luaL_error(L, "%s", lua_tostring(L, -2));
+    lua_pop(L, 1);
+  }
+  return state_of(L)->loop;
+}
+
+int run_loop (lua_State *L) {
+  static const char *const names[] = { "entries", "cq_entries", "flags",
+                                       NULL };
+  lua_settop(L, 1);
+  if (options_open(L, 1, names)) {
+    struct ring_options o = {0};
+    if (have_loop(L))
+      return luaL_argerror(L, 1, "this state's loop was made already; its "
+                           "options are set before it is first used");
+    o.entries = (unsigned)options_integer(L, 1, "entries", ENTRIES, 1, 32768);
+    o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1,
+                                             65536);
+    o.exact = options_given(L, 1, "flags");
+    o.flags = (unsigned)options_integer(L, 1, "flags", 0, 0, UINT32_MAX);
+    if (o.flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED))
+      return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
+                           "R_DISABLED");
+    if (make_loop(L, &o) == NULL)
+      return 3;
+    return 1;
+  }
+  get_loop(L);
+  state_shared(L, SHARED_LOOP);
+  return 1;
+}
+
+
+/* ---- run --------------------------------------------------------------- */
+
+/* Raise the error of the task that failed first. */
+static int rethrow (lua_State *L, struct loop *loop) {
+  struct task *t;
+  int task;
+  loop->failed = false;
+  state_shared(L, SHARED_FAILURE);
+  task = lua_gettop(L);
+  t = lua_touserdata(L, task);
+  lua_pushnil(L);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_FAILURE);
+  lua_pushvalue(t->co, -1);
+  lua_xmove(t->co, L, 1);
+  lua_rawgeti(L, -1, 1);
+  lua_rawgeti(L, -2, 2);
+  if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) {
+    task_push_spawned(L, task);
+    lua_pushfstring(L, "%s\n%s\n\t(a task spawned at %s)",
+                    lua_tostring(L, -3), lua_tostring(L, -2),
+                    lua_tostring(L, -1));
+  }
+  else
+    lua_pop(L, 1);  /* a value is passed on as it is */
+  return lua_error(L);
+}
+
+static int call_run_tasks (lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, run_tasks, 1);
+  return lua_pcall(L, 0, 0, 0);
+}
+
+int run (lua_State *L) {
+  struct loop *loop = get_loop(L);
+  int status;
+  struct task *t;
+  if ((loop->ring->io.flags & IORING_SETUP_SINGLE_ISSUER)
+      && !pthread_equal(loop->ring->owner, pthread_self()))
+    return luaL_error(L, "this state's loop belongs to another thread: its "
+                      "first uring.run was there");
+  if (loop->running)
+    return luaL_error(L, "uring.run inside a task: the loop is running "
+                      "already; uring.spawn starts another task");
+  loop->ending = loop->failed = false;
+  t = task_new(L, loop);  /* stays at 1, so that it is not collected */
+  loop->running = loop->ring->driven = true;
+  status = call_run_tasks(L);
+  if (status != LUA_OK && loop->proc == proc_id()) {
+    /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for
+       ever: a second time they are not asked */
+    cancel_all(L, loop);
+    if (call_run_tasks(L) != LUA_OK) {
+      lua_pop(L, 1);
+      abandon_all(L, loop);
+    }
+  }
+  loop->running = loop->ring->driven = false;
+  if (status != LUA_OK) {
+    loop->failed = false;
+    return lua_error(L);
+  }
+  if (loop->failed)
+    return rethrow(L, loop);
+  status = task_push_outcome(L, t);
+  return t->state == TASK_DONE ? status - 1 : status;
+}
+
+
+/* ---- the class --------------------------------------------------------- */
+
+static int l_ring (lua_State *L) {
+  class_check(L, 1, CLASS_LOOP);
+  lua_getiuservalue(L, 1, 1);
+  return 1;
+}
+
+/* The state closes. Rings may close after this, and find no loop. */
+static int l_gc (lua_State *L) {
+  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+  if (loop->ring == NULL)
+    return 0;
+  while (loop->watches) {
+    struct watch *w = loop->watches;
+    loop->watches = w->next;
+    if (w->ring) w->ring->watch = NULL;
+    close(w->eventfd);
+    if (w->poll) w->poll->waiter = NULL;
+    free(w);
+  }
+  loop->ring->watch = NULL;
+  loop->ring->loops_own = loop->ring->driven = false;
+  heap_free(&loop->heap);
+  if (loop->state->loop == loop) loop->state->loop = NULL;
+  loop->ring = NULL;
+  return 0;
+}
+
+static int l_tostring (lua_State *L) {
+  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+  lua_pushfstring(L, "uring.Loop (%d tasks)", (int)loop->ntasks);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"ring", l_ring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", l_gc},
+  {"__tostring", l_tostring},
+  {NULL, NULL}
+};
+
+static int nothing (lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+void run_open (lua_State *L) {
+  struct state *s = lua_touserdata(L, -1);
+  s->hooks = &loop_hooks;
+  class_define(L, CLASS_LOOP, methods, meta, NULL);
+  lua_pushcfunction(L, nothing);
+  lua_setiuservalue(L, -2, SHARED_NOTHING);
+}

@@ -1,0 +1,36 @@
+/*
+** task: the class uring.Task: what a task is made of, how it ends, and what
+** can be said of it.
+**
+** The task's coroutine is its user value 1; who spawned it is 2, for words.
+** Under the task's own function lies a protected call, so that to-be-closed
+** variables run, and may wait, however it ends. Its results stay on its
+** coroutine until nobody can ask for them.
+*/
+
+#ifndef uring_task_h
+#define uring_task_h
+
+#include "loop.h"
+
+/* A task for the function at 1 (or the table { main=, name= }) with what is
+** above as its arguments; the task replaces them all. It is ready to run. */
+struct task *task_new (lua_State *L, struct loop *loop);
+
+/* The userdata of a task that has not ended. */
+void task_push (lua_State *L, const struct task *t);
+
+/* What became of a task that has ended: true, results… | nil, error value |
+** nil, message, ECANCELED. Returns how many. */
+int task_push_outcome (lua_State *L, struct task *t);
+
+/* "task 3 'reader' waits for … at file:line (spawned at file:line)" */
+void task_describe (lua_State *L, const struct task *t);
+
+/* Where the task at a stack index was spawned: "file:line". */
+void task_push_spawned (lua_State *L, int task);
+
+int task_spawn (lua_State *L);       /* uring.spawn(f, ...) */
+void task_open (lua_State *L);
+
+#endif

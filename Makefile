@@ -149,6 +149,10 @@ $(BUILD)/obj/$1/%.o: %.c $(BUILD)/obj/$1/flags
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 
+# A host must not be ended by the library's own asserts; the tests' builds and
+# C tests keep them.
+$(BUILD)/obj/plain/csrc/%.o: HOUSE += -DNDEBUG
+
 # link(file, variant, sources, flags)
 define link
 $1: $(call objects,$2,$3)

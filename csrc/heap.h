@@ -25,7 +25,7 @@ struct heap {
 
 bool heap_reserve (struct heap *h, uint32_t more);
 void heap_add (struct heap *h, struct timer *t, int64_t when);
-void heap_remove (struct heap *h, struct timer *t);  /* if it is in it */
+void heap_remove (struct heap *h, struct timer *t);  /* if it is there */
 void heap_free (struct heap *h);
 
 static inline struct timer *heap_top (const struct heap *h) {

@@ -25,7 +25,7 @@ void loop_ready (struct loop *loop, struct task *t) {
 void loop_wake (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING)
     return;
-  heap_remove(&loop->heap, &t->timer);
+  if (t->timer.place) heap_remove(&loop->heap, &t->timer);
   if (t->wait == WAIT_JOIN) loop->njoining--;
   t->on = NULL;  /* guard: what it waited for has no more to do with it */
   loop_ready(loop, t);
@@ -387,8 +387,8 @@ void loop_check (lua_State *L, struct task *t) {
     raise_cancelled(L);
 }
 
-struct task *loop_enter (lua_State *L, const char *what) {
-  struct loop *loop = state_of(L)->loop;
+struct task *loop_enter (lua_State *L, struct loop *loop,
+                         const char *what) {
   struct task *t = loop ? loop->current : NULL;
   if (t == NULL)
     luaL_error(L, "%s waits, and only a task can wait: call it in a function "
@@ -407,14 +407,14 @@ struct task *loop_enter (lua_State *L, const char *what) {
   return t;
 }
 
-void loop_reserve (lua_State *L, struct loop *loop) {
-  if (!heap_reserve(&loop->heap, 1))
+void loop_reserve (lua_State *L, struct task *t) {
+  if (!heap_reserve(&t->loop->heap, 1))
     luaL_error(L, "not enough memory for a deadline");
 }
 
 int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
                int64_t deadline, lua_KContext ctx, lua_KFunction k) {
-  struct loop *loop = state_of(L)->loop;
+  struct loop *loop = t->loop;
   t->wait = (uint8_t)wait;
   t->on = on;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;

@@ -58,6 +58,7 @@ enum task_mark {
 struct task {
   struct timer timer;       /* first: the heap knows tasks by it */
   lua_State *co;
+  struct loop *loop;
   struct task *next, *prev; /* the ready queue, or who waits for the same */
   void *on;
   struct ring *ring;        /* whose operation or message it waits for */
@@ -104,14 +105,16 @@ struct loop {
 };
 
 /*
-** Begin a wait in the function that is running: its task. Raises outside a
+** Begin a wait in the function that is running: its task (`loop` may be
+** NULL). Raises outside a
 ** task, in a coroutine that is not the task's own, behind a C call that
 ** cannot be left, and in a task that was cancelled; `what` is for the words.
 */
-struct task *loop_enter (lua_State *L, const char *what);
+struct task *loop_enter (lua_State *L, struct loop *loop,
+                         const char *what);
 
 /* Room for this wait's deadline; raises for want of memory. */
-void loop_reserve (lua_State *L, struct loop *loop);
+void loop_reserve (lua_State *L, struct task *t);
 
 /* Suspend the running task until it is woken or `deadline` has come, then go
 ** on in `k`. Used as `return loop_wait(...)`. */

@@ -166,12 +166,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
     op->pin[i] = r->pin[i];
     if (op->pin[i]) block_pin(op->pin[i]);
   }
-  op->next = op->prev = op->before = op->behind = NULL;
-  op->cancel_next = op->cancel_prev = NULL;
-  op->results = (struct source){NULL, NULL};
-  op->waiter = NULL;
-  op->res = 0;
-  op->cqe_flags = 0;
+  op->next = NULL;  /* its other links are empty whenever it is free */
   op->fd = r->sqe.fd;
   op->marks = (uint16_t)marks;
   op->since = r->since;
@@ -255,8 +250,6 @@ static void finish (struct op_table *t, struct op *op, int32_t res,
                     uint32_t flags) {
   end(t, op);
   t->completed++;
-  op->res = res;
-  op->cqe_flags = flags;
   assert(op_lawful(t));
   t->deliver(t, op, res, flags, true);  /* (may free the operation) */
 }
@@ -266,8 +259,6 @@ void op_complete (struct op_table *t, struct op *op, int32_t res,
   struct op *behind = NULL;
   settle_before(t, op);
   if (flags & IORING_CQE_F_MORE) {
-    op->res = res;
-    op->cqe_flags = flags;
     t->deliver(t, op, res, flags, false);
     return;
   }

@@ -102,8 +102,6 @@ struct op {
   struct source results;         /* completions not yet taken */
   void *waiter;         /* whom to wake; the loop's business */
   uint32_t slot;
-  int32_t res;          /* of its last completion */
-  uint32_t cqe_flags;
   int32_t fd;           /* for words about it */
   uint16_t marks;
   uint16_t since;

@@ -1,12 +1,10 @@
 #include "compat.h"
 #include "proc.h"
 
-#include <stdatomic.h>
-#include <stddef.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-static _Atomic uint32_t *_Atomic page;
+_Atomic uint32_t *_Atomic proc_page;
 
 /* Not in the page: a child goes on counting from what it inherited. */
 static _Atomic uint32_t numbers;
@@ -20,7 +18,7 @@ static _Atomic uint32_t *new_page (void) {
   if (p == MAP_FAILED)
     return NULL;
   if (madvise(p, size, MADV_WIPEONFORK) != 0  /* guard: a child must differ */
-      || !atomic_compare_exchange_strong(&page, &none, p)) {
+      || !atomic_compare_exchange_strong(&proc_page, &none, p)) {
     munmap(p, size);  /* (another thread was first) */
     return none;
   }
@@ -28,16 +26,11 @@ static _Atomic uint32_t *new_page (void) {
 }
 
 
-uint32_t proc_id (void) {
-  _Atomic uint32_t *p = atomic_load_explicit(&page, memory_order_acquire);
-  uint32_t id;
+uint32_t proc_first (void) {
+  _Atomic uint32_t *p = atomic_load(&proc_page);
+  uint32_t fresh, id = 0;
   if (p == NULL && (p = new_page()) == NULL)
     return 0;
-  id = atomic_load_explicit(p, memory_order_relaxed);
-  if (id == 0) {  /* the first call in this process */
-    uint32_t fresh = atomic_fetch_add(&numbers, 1) + 1;
-    if (atomic_compare_exchange_strong(p, &id, fresh))
-      id = fresh;
-  }
-  return id;
+  fresh = atomic_fetch_add(&numbers, 1) + 1;
+  return atomic_compare_exchange_strong(p, &id, fresh) ? fresh : id;
 }

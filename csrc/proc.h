@@ -13,10 +13,20 @@
 #ifndef uring_proc_h
 #define uring_proc_h
 
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* This process's number, drawn at the first call in it; 0 for want of
-** memory, which is then every process's. */
-uint32_t proc_id (void);
+extern _Atomic uint32_t *_Atomic proc_page;
+
+uint32_t proc_first (void);  /* the first call in this process */
+
+/* This process's number; 0 for want of memory, and then it is everyone's. */
+static inline uint32_t proc_id (void) {
+  _Atomic uint32_t *p = atomic_load_explicit(&proc_page,
+                                             memory_order_acquire);
+  uint32_t id = p ? atomic_load_explicit(p, memory_order_relaxed) : 0;
+  return id != 0 ? id : proc_first();
+}
 
 #endif

@@ -207,74 +207,98 @@ void ring_submit_all (struct ring *list_) {
 
 /* ---- queueing ---------------------------------------------------------- */
 
-static void push (struct ring *r, const struct io_uring_sqe *from,
-                  const struct op *op, unsigned link) {
-  struct io_uring_sqe sqe = *from;
-  sqe.user_data = op->token;
-  sqe.flags |= (uint8_t)link;
-  sys_push(&r->io, &sqe);
+static struct io_uring_sqe *push (struct ring *r,
+                                  const struct io_uring_sqe *from,
+                                  const struct op *op) {
+  struct io_uring_sqe *sqe = sys_push(&r->io, from);
+  sqe->user_data = op->token;
+  return sqe;
+}
+
+/* The kernel takes a file up in the submit, before which no close of its
+** descriptor comes; a pin would only delay the close of what is in use. It is
+** kept for what the kernel starts later. */
+static void unpin_descriptor (struct op *op, const struct request *q) {
+  struct block *b = op->pin[2];
+  if (b->idle && !(op->marks & OP_FOLLOWS)
+      && !(q->sqe.flags & (IOSQE_ASYNC | IOSQE_IO_DRAIN))) {
+    op->pin[2] = NULL;
+    block_unpin(b);
+  }
+}
+
+/* What an SQE names changes where it has not started: a cancel of a later
+** member of a chain is one of the first unfinished. */
+static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
+  struct op *op = op_find(&r->ops, sqe->addr);
+  return op && op->state == OP_FLYING && sqe->opcode == IORING_OP_ASYNC_CANCEL
+         ? op_first_unfinished(op)->token : sqe->addr;
+}
+
+/* Nothing in here can fail: room was made in the SQ and in the table. */
+static struct op *launch (struct ring *r, const struct request *q,
+                          unsigned marks, struct op *before) {
+  struct op *op;
+  struct io_uring_sqe *sqe;
+  if (q->traits & TRAIT_SILENT) marks &= ~(unsigned)OP_LOOPED;
+  if (marks & OP_LOOPED) r->held++;
+  op = op_new(&r->ops, q, marks);
+  if (before) op_chain(&r->ops, before, op);
+  sqe = push(r, &q->sqe, op);
+  if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
+  if (op->pin[2]) unpin_descriptor(op, q);
+  return op;
+}
+
+static int make_ready (struct ring *r, unsigned n) {
+  int rc = make_room(r, n);  /* guard: a chain is submitted whole */
+  return rc < 0 ? rc : op_reserve(&r->ops, n);
+}
+
+static bool target_closed (const struct request *q) {
+  return (q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0]);
 }
 
 int ring_push (struct ring *r, const struct request *const *requests,
                unsigned n, unsigned marks, struct op **ops) {
-  int rc = op_reserve(&r->ops, n);
-  if (rc < 0)
-    return rc;
-  for (unsigned i = 0; i < n; i++) {
-    if ((requests[i]->traits & TRAIT_TARGET)
-        && ref_closed((struct ref *)requests[i]->pin[0]))
+  int rc;
+  for (unsigned i = 0; i < n; i++)
+    if (target_closed(requests[i]))
       return -EPIPE;
-  }
-  rc = make_room(r, n);  /* guard: a chain is submitted whole */
-  if (rc < 0)
-    return rc;
-  rc = op_reserve(&r->ops, n);  /* (room may have been made by reaping) */
+  rc = make_ready(r, n);
   if (rc < 0)
     return rc;
   for (unsigned i = 0; i < n; i++) {
-    const struct request *q = requests[i];
-    unsigned link = 0;
-    if (i + 1 < n && !(q->sqe.flags & IOSQE_IO_HARDLINK))
-      link = IOSQE_IO_LINK;
-    if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) {
-      r->held++;
-      ops[i] = op_new(&r->ops, q, marks);
-    }
-    else
-      ops[i] = op_new(&r->ops, q, marks & ~(unsigned)OP_LOOPED);
-    if (ops[i]->pin[2] && ops[i]->pin[2]->idle && i == 0
-        && !(q->sqe.flags & (IOSQE_ASYNC | IOSQE_IO_DRAIN))) {
-      /* the kernel takes the file up in the submit, before which no close
-         comes; a pin would only delay the close of what is in use */
-      block_unpin(ops[i]->pin[2]);
-      ops[i]->pin[2] = NULL;
-    }
-    if (i > 0) op_chain(&r->ops, ops[i - 1], ops[i]);
-    if (q->traits & TRAIT_NAMES_OP) {
-      struct io_uring_sqe sqe = q->sqe;
-      struct op *named = op_find(&r->ops, sqe.addr);
-      if (named && named->state == OP_FLYING
-          && sqe.opcode == IORING_OP_ASYNC_CANCEL)
-        sqe.addr = op_first_unfinished(named)->token;
-      push(r, &sqe, ops[i], link);
-    }
-    else
-      push(r, &q->sqe, ops[i], link);
+    ops[i] = launch(r, requests[i], marks, i > 0 ? ops[i - 1] : NULL);
+    if (i + 1 < n && !(requests[i]->sqe.flags & IOSQE_IO_HARDLINK))
+      sys_last(&r->io)->flags |= IOSQE_IO_LINK;
   }
+  return 0;
+}
+
+int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
+                   struct op **op) {
+  if (target_closed(q))
+    return -EPIPE;
+  if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
+    int rc = make_ready(r, 1);
+    if (rc < 0)
+      return rc;
+  }
+  *op = launch(r, q, marks, NULL);
   return 0;
 }
 
 int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
                         void *waiter, struct op **op) {
   struct request q = {0};
-  int rc = make_room(r, 1);
-  if (rc == 0) rc = op_reserve(&r->ops, 1);
+  int rc = make_ready(r, 1);
   if (rc < 0)
     return rc;
   q.sqe = *sqe;
   *op = op_new(&r->ops, &q, OP_INTERNAL);
   (*op)->waiter = waiter;
-  push(r, sqe, *op, 0);
+  push(r, sqe, *op);
   return 0;
 }
 
@@ -314,7 +338,6 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     res = -ECANCELED;
   if ((op->marks & OP_REFUSED) && res == -EBADF)
     res = -EPIPE;
-  op->res = res;
   if (last) {
     if (op->marks & OP_LOOPED) r->held--;
     if (op->marks & OP_LISTED) unlist(r, op);

@@ -89,6 +89,10 @@ int ring_open (struct ring *r, const struct ring_options *o);
 int ring_push (struct ring *r, const struct request *const *requests,
                unsigned n, unsigned marks, struct op **ops);
 
+/* The same for one request, which is the common case. */
+int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
+                   struct op **op);
+
 /* One of the library's own, of which hooks->internal is told. */
 int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
                         void *waiter, struct op **op);

@@ -116,10 +116,12 @@ static void run_ready (lua_State *L, struct loop *loop) {
 
 static void describe_all (lua_State *L, struct loop *loop) {
   luaL_Buffer b;
+  int tasks;
   state_shared(L, SHARED_TASKS);
+  tasks = lua_gettop(L);
   luaL_buffinit(L, &b);
   for (uint32_t i = 1; i <= loop->nplaces; i++) {
-    if (lua_rawgeti(L, -2, i) == LUA_TUSERDATA) {
+    if (lua_rawgeti(L, tasks, i) == LUA_TUSERDATA) {
       struct task *t = lua_touserdata(L, -1);
       lua_pop(L, 1);
       luaL_addstring(&b, "\n\t");
@@ -130,7 +132,7 @@ static void describe_all (lua_State *L, struct loop *loop) {
       lua_pop(L, 1);
   }
   luaL_pushresult(&b);
-  lua_remove(L, -2);
+  lua_remove(L, tasks);
 }
 
 /* Nobody is ready and no time is set: can anything at all still come? */

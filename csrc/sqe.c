@@ -29,6 +29,9 @@ struct request *sqe_self (lua_State *L) {
 
 const struct request *sqe_check (lua_State *L, int arg) {
   const struct request *q = class_check(L, arg, CLASS_SQE);
+  if (q->pin[PIN_FD] == NULL && q->pin[PIN_MEMORY] == NULL
+      && q->sqe.opcode != UNPREPARED)
+    return q;
   if (q->sqe.opcode == UNPREPARED)
     luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
                   "prep_ methods first");

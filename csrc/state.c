@@ -68,13 +68,7 @@ void *class_new (lua_State *L, enum class c, size_t size, int uservalues) {
 }
 
 void *class_test (lua_State *L, int arg, enum class c) {
-  void *p = lua_touserdata(L, arg);
-  const void *meta;
-  if (p == NULL || !lua_getmetatable(L, arg))
-    return NULL;
-  meta = lua_topointer(L, -1);
-  lua_pop(L, 1);
-  return meta == state_of(L)->meta[c] ? p : NULL;
+  return class_at(L, state_of(L), arg, c);
 }
 
 void *class_check (lua_State *L, int arg, enum class c) {

@@ -71,6 +71,17 @@ void class_extend (lua_State *L, enum class c, const luaL_Reg *methods);
 ** finalizer may run from now on: an all-zero object must be a closed one. */
 void *class_new (lua_State *L, enum class c, size_t size, int uservalues);
 
+/* The object of class `c` at `arg`, or NULL for anything else. */
+static inline void *class_at (lua_State *L, const struct state *s, int arg,
+                              enum class c) {
+  const void *meta;
+  if (lua_type(L, arg) != LUA_TUSERDATA || !lua_getmetatable(L, arg))
+    return NULL;
+  meta = lua_topointer(L, -1);
+  lua_pop(L, 1);
+  return meta == s->meta[c] ? lua_touserdata(L, arg) : NULL;
+}
+
 void *class_test (lua_State *L, int arg, enum class c);
 void *class_check (lua_State *L, int arg, enum class c);
 const char *class_name (enum class c);

@@ -43,12 +43,18 @@ static struct io_uring_sqe *slot (struct io_uring *ring, unsigned n) {
   return &ring->sq.sqes[(n & ring->sq.ring_mask) << shift];
 }
 
-void sys_push (struct io_uring *ring, const struct io_uring_sqe *sqe) {
+struct io_uring_sqe *sys_push (struct io_uring *ring,
+                               const struct io_uring_sqe *sqe) {
   struct io_uring_sqe *to = slot(ring, ring->sq.sqe_tail);
   memcpy(to, sqe, sizeof(*sqe));
   if (ring->flags & IORING_SETUP_SQE128)
     memset(to + 1, 0, sizeof(*to));
   ring->sq.sqe_tail++;
+  return to;
+}
+
+struct io_uring_sqe *sys_last (struct io_uring *ring) {
+  return slot(ring, ring->sq.sqe_tail - 1);
 }
 
 /* an SQPOLL thread may read whatever has been published */

@@ -38,8 +38,13 @@ void sys_exit (struct io_uring *ring);
 unsigned sys_sq_space (const struct io_uring *ring);
 unsigned sys_sq_ready (const struct io_uring *ring);
 
-/* Copy one SQE into the SQ. There must be room: ask sys_sq_space. */
-void sys_push (struct io_uring *ring, const struct io_uring_sqe *sqe);
+/* Copy one SQE into the SQ, where it may be changed until sys_enter. There
+** must be room: ask sys_sq_space. */
+struct io_uring_sqe *sys_push (struct io_uring *ring,
+                               const struct io_uring_sqe *sqe);
+
+/* The SQE that was pushed last. */
+struct io_uring_sqe *sys_last (struct io_uring *ring);
 
 /* The SQEs that may still be changed, for the kernel has not looked at them:
 ** sys_unread of them, counted from 0. */

@@ -165,6 +165,7 @@ struct task *task_new (lua_State *L, struct loop *loop) {
   if (!lua_checkstack(co, n + 10))
     luaL_error(L, "not enough memory for a task");
   t->co = co;
+  t->loop = loop;
   if (named) {
     state_shared(L, SHARED_NAMES);
     lua_pushvalue(L, n + 1);
@@ -258,7 +259,7 @@ static int join (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *of = class_check(L, 1, CLASS_TASK);
   int64_t ns = arg_seconds(L, 2);
-  struct task *t = loop_enter(L, "task:join");
+  struct task *t = loop_enter(L, loop, "task:join");
   if (of == t)
     return luaL_argerror(L, 1, "a task cannot join itself");
   if (of->state >= TASK_DONE) {
@@ -266,7 +267,7 @@ static int join (lua_State *L) {
       return join_end(L, LUA_OK, 0);
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_end);
   }
-  loop_reserve(L, loop);
+  loop_reserve(L, t);
   loop_await_end(t, of);
   return loop_wait(L, t, WAIT_JOIN, of, clock_after(ns), 0, join_end);
 }

@@ -14,6 +14,7 @@
 #include "loop.h"
 #include "operation.h"
 #include "ring_lua.h"
+#include "sqe.h"
 
 #include <string.h>
 
@@ -28,10 +29,10 @@ static int sleep_end (lua_State *L, int status, lua_KContext ctx) {
 
 int wait_sleep (lua_State *L) {
   int64_t ns = arg_duration(L, 1);
-  struct task *t = loop_enter(L, "uring.sleep");
+  struct task *t = loop_enter(L, state_of(L)->loop, "uring.sleep");
   if (ns == 0)
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, sleep_end);
-  loop_reserve(L, state_of(L)->loop);
+  loop_reserve(L, t);
   return loop_wait(L, t, WAIT_SLEEP, NULL, clock_after(ns), 0, sleep_end);
 }
 
@@ -63,9 +64,10 @@ static bool timed_out (const struct task *t, int32_t res) {
 static int await_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status; (void)ctx;
-  if (t->marks & MARK_CANCELLED)  /* guard: nobody else could close it */
-    ring_dispose(t->ring, t->disposal, t->res);
-  loop_check(L, t);
+  if (t->marks & MARK_CANCELLED) {
+    ring_dispose(t->ring, t->disposal, t->res);  /* guard: or it leaks */
+    loop_check(L, t);
+  }
   if (timed_out(t, t->res))
     return fail_timeout(L);
   return push_result(L, t);
@@ -88,41 +90,53 @@ static int watchable (lua_State *L, struct loop *loop, struct ring *r) {
   return 0;
 }
 
-static int await_on (lua_State *L, struct task *t, struct ring *r, int arg) {
-  struct loop *loop = state_of(L)->loop;
-  int64_t ns = arg_seconds(L, arg + 1);
-  const struct request *q;
-  struct op *op;
-  int rc;
+/* Everything that a lone request must not be. */
+static void check_lone (lua_State *L, struct ring *r, int arg,
+                        const struct request *q) {
   ring_check_requests(L, r, arg, 1, &q);
   if (q->traits & TRAIT_MULTI)
-    return luaL_argerror(L, arg, "this request completes more than once: "
-                         "queue it by ring:queue(sqe), and iterate over its "
-                         "operation's completions()");
+    luaL_argerror(L, arg, "this request completes more than once: queue it "
+                  "by ring:queue(sqe), and iterate over its operation's "
+                  "completions()");
   if (q->traits & TRAIT_SILENT)
-    return luaL_argerror(L, arg, "with CQE_SKIP_SUCCESS there is no "
-                         "completion to wait for: queue it");
-  if ((rc = watchable(L, loop, r)) != 0)
+    luaL_argerror(L, arg, "with CQE_SKIP_SUCCESS there is no completion to "
+                  "wait for: queue it");
+}
+
+static int await_on (lua_State *L, struct task *t, struct ring *r, int arg) {
+  const struct request *q = sqe_check(L, arg);
+  int64_t ns = arg_seconds(L, arg + 1);
+  int64_t deadline = CLOCK_NEVER;
+  struct op *op;
+  int rc;
+  if ((q->traits & (TRAIT_MULTI | TRAIT_SILENT | TRAIT_NAMES_OP))
+      || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
+    check_lone(L, r, arg, q);
+  if (r->watch == NULL && (rc = watchable(L, t->loop, r)) != 0)
     return rc;
-  if (ns != CLOCK_NEVER) loop_reserve(L, loop);
-  rc = ring_push(r, &q, 1, OP_LOOPED, &op);
+  if (ns != CLOCK_NEVER) {
+    loop_reserve(L, t);
+    deadline = clock_after(ns);
+  }
+  rc = ring_push_one(r, q, OP_LOOPED, &op);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
   op->waiter = t;
   t->ring = r;
   remember(t, q);
-  return loop_wait(L, t, WAIT_AWAIT, op, clock_after(ns), 0, await_end);
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, 0, await_end);
 }
 
 int wait_await (lua_State *L) {
-  struct task *t = loop_enter(L, "uring.await");
-  return await_on(L, t, state_of(L)->loop->ring, 1);
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop_enter(L, loop, "uring.await");
+  return await_on(L, t, loop->ring, 1);
 }
 
 /* ring:await(sqe [, timeout]) */
 static int ring_await (lua_State *L) {
   struct ring *r = ring_check(L, 1);
-  return await_on(L, loop_enter(L, "ring:await"), r, 2);
+  return await_on(L, loop_enter(L, state_of(L)->loop, "ring:await"), r, 2);
 }
 
 
@@ -166,9 +180,8 @@ static int chain_end (lua_State *L, int status, lua_KContext ctx) {
 /* ring:await_chain({ sqe, … } [, timeout]): { { res, flags }, … } | nil,
 ** message, errno; timed out, with the results as fourth value */
 static int ring_await_chain (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
   struct ring *r = ring_check(L, 1);
-  struct task *t = loop_enter(L, "ring:await_chain");
+  struct task *t = loop_enter(L, state_of(L)->loop, "ring:await_chain");
   int64_t ns = arg_seconds(L, 3);
   const struct request **requests;
   struct chain *c;
@@ -201,9 +214,9 @@ static int ring_await_chain (lua_State *L) {
   if (requests[n - 1]->traits & TRAIT_SILENT)
     return luaL_argerror(L, 2, "the last of an awaited chain must complete "
                          "visibly, without CQE_SKIP_SUCCESS");
-  if ((rc = watchable(L, loop, r)) != 0)
+  if ((rc = watchable(L, t->loop, r)) != 0)
     return rc;
-  if (ns != CLOCK_NEVER) loop_reserve(L, loop);
+  if (ns != CLOCK_NEVER) loop_reserve(L, t);
   rc = ring_push(r, requests, (unsigned)n, OP_LOOPED, ops);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
@@ -271,9 +284,9 @@ static int receive (lua_State *L, struct task *t, struct ring *r,
     ring_take_message(r, &a);
     return push_message(L, a.data, a.res, a.flags);
   }
-  if ((rc = watchable(L, state_of(L)->loop, r)) != 0)
+  if ((rc = watchable(L, t->loop, r)) != 0)
     return rc;
-  if (deadline != CLOCK_NEVER) loop_reserve(L, state_of(L)->loop);
+  if (deadline != CLOCK_NEVER) loop_reserve(L, t);
   t->ring = r;
   loop_await_message(t, r);
   return loop_wait(L, t, WAIT_MESSAGE, r, deadline, (lua_KContext)deadline,
@@ -284,7 +297,7 @@ static int receive (lua_State *L, struct task *t, struct ring *r,
 static int ring_receive (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
-  struct task *t = loop_enter(L, "ring:receive");
+  struct task *t = loop_enter(L, state_of(L)->loop, "ring:receive");
   return receive(L, t, r, clock_after(ns), receive_again);
 }
 
@@ -315,7 +328,7 @@ static int next_message (lua_State *L) {
     return 1;
   }
   ring_check(L, 1);
-  t = loop_enter(L, "ring:messages");
+  t = loop_enter(L, state_of(L)->loop, "ring:messages");
   return next_message_end(L, receive(L, t, r, CLOCK_NEVER,
                                      next_message_again));
 }
@@ -384,9 +397,9 @@ static int o_wait (lua_State *L, struct task *t, struct operation *o,
     return rc;
   if (op->waiter)
     return luaL_error(L, "another task awaits this operation already");
-  if ((rc = watchable(L, state_of(L)->loop, r)) != 0)
+  if ((rc = watchable(L, t->loop, r)) != 0)
     return rc;
-  if (deadline != CLOCK_NEVER) loop_reserve(L, state_of(L)->loop);
+  if (deadline != CLOCK_NEVER) loop_reserve(L, t);
   if (!(op->marks & OP_LOOPED)) {
     op->marks |= OP_LOOPED;
     o->looped = true;
@@ -408,7 +421,7 @@ static struct task *o_enter (lua_State *L, struct operation *o,
     ring_check(L, lua_gettop(L));
     lua_pop(L, 1);
   }
-  return loop_enter(L, what);
+  return loop_enter(L, state_of(L)->loop, what);
 }
 
 /* operation:await([timeout]): res, flags of its next completion */

@@ -30,7 +30,7 @@ FAULT     := $(wildcard spec/c/sys_fault.c)
 FAULT_SRC := $(filter-out csrc/sys.c,$(SRC)) $(FAULT)
 
 HELPER          := $(wildcard spec/c/helper.c)
-SPEC_HELPER_SRC := $(HELPER) csrc/block.c
+SPEC_HELPER_SRC := $(HELPER)
 
 # The rooms each C test is linked with; where none are named, its namesake.
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))

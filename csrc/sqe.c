@@ -28,7 +28,14 @@ struct request *sqe_self (lua_State *L) {
 }
 
 const struct request *sqe_check (lua_State *L, int arg) {
-  const struct request *q = class_check(L, arg, CLASS_SQE);
+  return sqe_check_in(L, state_of(L), arg);
+}
+
+const struct request *sqe_check_in (lua_State *L, const struct state *s,
+                                    int arg) {
+  const struct request *q = class_at(L, s, arg, CLASS_SQE);
+  if (q == NULL)
+    luaL_typeerror(L, arg, class_name(CLASS_SQE));
   if (q->pin[PIN_FD] == NULL && q->pin[PIN_MEMORY] == NULL
       && q->sqe.opcode != UNPREPARED)
     return q;

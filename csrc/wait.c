@@ -62,8 +62,8 @@ static bool timed_out (const struct task *t, int32_t res) {
 }
 
 static int await_end (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
-  (void)status; (void)ctx;
+  struct task *t = (struct task *)ctx;
+  (void)status;
   if (t->marks & MARK_CANCELLED) {
     ring_dispose(t->ring, t->disposal, t->res);  /* guard: or it leaks */
     loop_check(L, t);
@@ -103,8 +103,9 @@ static void check_lone (lua_State *L, struct ring *r, int arg,
                   "wait for: queue it");
 }
 
-static int await_on (lua_State *L, struct task *t, struct ring *r, int arg) {
-  const struct request *q = sqe_check(L, arg);
+static int await_on (lua_State *L, const struct state *s, struct task *t,
+                     struct ring *r, int arg) {
+  const struct request *q = sqe_check_in(L, s, arg);
   int64_t ns = arg_seconds(L, arg + 1);
   int64_t deadline = CLOCK_NEVER;
   struct op *op;
@@ -124,19 +125,21 @@ static int await_on (lua_State *L, struct task *t, struct ring *r, int arg) {
   op->waiter = t;
   t->ring = r;
   remember(t, q);
-  return loop_wait(L, t, WAIT_AWAIT, op, deadline, 0, await_end);
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)t,
+                   await_end);
 }
 
 int wait_await (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  struct task *t = loop_enter(L, loop, "uring.await");
-  return await_on(L, t, loop->ring, 1);
+  const struct state *s = state_of(L);
+  struct task *t = loop_enter(L, s->loop, "uring.await");
+  return await_on(L, s, t, s->loop->ring, 1);
 }
 
 /* ring:await(sqe [, timeout]) */
 static int ring_await (lua_State *L) {
   struct ring *r = ring_check(L, 1);
-  return await_on(L, loop_enter(L, state_of(L)->loop, "ring:await"), r, 2);
+  const struct state *s = state_of(L);
+  return await_on(L, s, loop_enter(L, s->loop, "ring:await"), r, 2);
 }
 
 

@@ -46,7 +46,7 @@ LUA_INCDIR ?= $(patsubst -I%,%,$(shell \
 INCLUDE    := -Icsrc $(addprefix -isystem ,$(filter-out /usr/include,\
   $(LIBURING_INCDIR) $(LUA_INCDIR)))
 LIBS       := $(addprefix -L,$(LIBURING_LIBDIR)) -luring -pthread
-HOUSE      := -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread
+HOUSE      := -std=gnu11 -D_GNU_SOURCE -fPIC -fno-plt -fvisibility=hidden -pthread
 
 # lua_close unloads C modules, and threads may still be inside: hence nodelete.
 MODULE     := $(LIBFLAG) -Wl,-z,nodelete

@@ -306,8 +306,10 @@ static int ring_receive (lua_State *L) {
 
 static int next_message_end (lua_State *L, int n) {
   if (n == 3 && lua_isnil(L, -3)) {
-    if (lua_tointeger(L, -1) == EBADF)
-      return 1;  /* closed here: the end */
+    if (lua_tointeger(L, -1) == EBADF) {
+      lua_pushnil(L);  /* closed here: the end */
+      return 1;
+    }
     lua_pop(L, 1);
     return lua_error(L);
   }

@@ -1,0 +1,198 @@
+-- What specs share: what this kernel can do, patience, scratch files, other
+-- interpreters, garbage, descriptors.
+--
+--     local helper = require "helper"
+--     local it = helper.needs_ring(it)
+--
+--     it("does x", function()
+--       helper.needs "sync_msg"
+--       ...
+--     end)
+
+local busted = require "busted"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local helper = {}
+
+-- How many times slower than usual this machine is, for time limits.
+helper.slow = tonumber(os.getenv "URING_SLOW") or 1
+
+helper.probe = uring.probe()
+
+local function skip(...)
+  busted.pending(string.format(...))
+end
+
+helper.skip = skip
+
+-- In a test: skip it where io_uring is refused. Given `it`, answers one
+-- whose tests all do that.
+function helper.needs_ring(it)
+  if not it then
+    if not helper.probe.available then skip("%s", helper.probe.reason) end
+    return
+  end
+  return function(name, f)
+    it(name, function()
+      helper.needs_ring()
+      f()
+    end)
+  end
+end
+
+-- In a test: skip it where the kernel lacks one of these (see
+-- uring.probe().features).
+function helper.needs(...)
+  helper.needs_ring()
+  for _, name in ipairs { ... } do
+    local feature = helper.probe.features[name]
+    assert(feature, "no such feature: " .. name)
+    if not feature.works then
+      skip("%s: %s (this is %s)", name, feature.note, helper.probe.kernel)
+    end
+  end
+end
+
+function helper.has(name)
+  local feature = helper.probe.features[name]
+  assert(feature, "no such feature: " .. name)
+  return feature.works
+end
+
+-- Runs f until it answers something true, and answers that; raises when that
+-- takes more than `seconds` (2, more where it is slow).
+function helper.eventually(f, seconds)
+  local limit = os.time() + (seconds or 2) * helper.slow + 1
+  repeat
+    local answer = f()
+    if answer then return answer end
+    spec.sleep(0.001)
+  until os.time() > limit
+  error("it did not happen in time", 2)
+end
+
+-- f must raise, and say `words` (plain text).
+function helper.raises(words, f, ...)
+  local ok, message = pcall(f, ...)
+  if ok then error("no error was raised: " .. words, 2) end
+  message = tostring(message)
+  if not message:find(words, 1, true) then
+    error(("the error does not say %q:\n%s"):format(words, message), 2)
+  end
+  return message
+end
+
+
+-- Scratch files. They are removed by helper.clean, which specs that make
+-- some give to after_each.
+
+local made = {}
+
+function helper.tmpname()
+  local name = os.tmpname()
+  made[#made + 1] = name
+  return name
+end
+
+-- A file with this content.
+function helper.file(content)
+  local name = helper.tmpname()
+  local file <close> = assert(io.open(name, "w"))
+  file:write(content)
+  return name
+end
+
+function helper.content(name)
+  local file <close> = assert(io.open(name))
+  return file:read "a"
+end
+
+function helper.clean()
+  for i = #made, 1, -1 do
+    os.remove(made[i])
+    made[i] = nil
+  end
+end
+
+
+-- Runs Lua code in another interpreter like this one, with the same modules;
+-- answers its exit status (128 + signal where that ended it) and its output.
+function helper.script(code, ...)
+  local name = helper.file(code)
+  local status, output = spec.execute(60 * helper.slow, "/proc/self/exe",
+    name, ...)
+  os.remove(name)
+  return status, output
+end
+
+-- The same, for one that must go well.
+function helper.script_ok(code, ...)
+  local status, output = helper.script(code, ...)
+  if status ~= 0 then
+    error(("status %d:\n%s"):format(status, output), 2)
+  end
+  return output
+end
+
+-- Runs f in a forked child; answers as helper.script does of its status. The
+-- child ends without what an exit would do, so nothing here runs twice.
+function helper.child(f)
+  local pid = spec.fork()
+  if pid > 0 then return spec.wait(pid) end
+  local ok, message = xpcall(f, debug.traceback)
+  if not ok then io.stderr:write("in the child: ", message, "\n") end
+  spec._exit(ok and 0 or 1)
+end
+
+
+-- Twice: what a finalizer lets go is collected the next time.
+function helper.collect()
+  collectgarbage()
+  collectgarbage()
+end
+
+-- Runs f with all garbage collected between any two of its lines, also in
+-- the coroutines that it makes.
+function helper.each_step_gc(f, ...)
+  debug.sethook(function() collectgarbage() end, "l")
+  local result = table.pack(pcall(f, ...))
+  debug.sethook()
+  if not result[1] then error(result[2], 0) end
+  return table.unpack(result, 2, result.n)
+end
+
+-- How many descriptors are open.
+function helper.fds()
+  return (spec.fds())
+end
+
+-- f must leave as many descriptors open as there were, once its garbage is
+-- gone; says which are more where it does not.
+function helper.keeps_fds(f, ...)
+  helper.collect()
+  local before, was = spec.fds()
+  f(...)
+  helper.collect()
+  local after, is = spec.fds()
+  if before == after then return end
+  local words = {}
+  for fd, what in pairs(is) do
+    if was[fd] ~= what then words[#words + 1] = fd .. " " .. what end
+  end
+  error(("%d descriptors before, %d after: %s"):format(before, after,
+    table.concat(words, ", ")), 2)
+end
+
+-- A ring's books must balance: see csrc/op.h.
+function helper.lawful(ring)
+  local s = ring:stats()
+  local sum = s.completed + s.silent + s.in_flight
+  if s.submitted ~= sum then
+    error(("submitted %d ~= completed %d + silent %d + in flight %d"):format(
+      s.submitted, s.completed, s.silent, s.in_flight), 2)
+  end
+  return s
+end
+
+return helper

@@ -68,10 +68,9 @@ static int msg_ring_cqe_flags (lua_State *L) {
   uint32_t flags = arg_flags(L, 5);
   uint32_t cqe_flags = (uint32_t)arg_integer(L, 6, 0, UINT32_MAX);
   if (cqe_flags & UNSAFE_CQE_FLAGS)  /* guard: the reader's queue */
-    return luaL_argerror(L, 6, lua_pushfstring(L,
-             "cqe_flags must not have the bits 0x%x (F_SKIP, F_32): they "
-             "would corrupt the reader's queue",
-             (int)(cqe_flags & UNSAFE_CQE_FLAGS)));
+    return luaL_argerror(L, 6, "cqe_flags must not have the bits 0x8020 "
+                         "(IORING_CQE_F_SKIP, IORING_CQE_F_32): they would "
+                         "corrupt the reader's queue");
   sqe_begin(L, q);
   io_uring_prep_msg_ring_cqe_flags(&q->sqe, t.number, len, data, flags,
                                    cqe_flags);

@@ -525,10 +525,12 @@ static int l_itimer (lua_State *L) {
 /* interrupt(seconds [, interval]): after that, what Ctrl-C does in lua; ended
 ** by itimer(0) */
 static int l_interrupt (lua_State *L) {
+  double seconds = luaL_checknumber(L, 1);
+  double interval = luaL_optnumber(L, 2, 0);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   hooked = lua_tothread(L, -1);
   handle(set_hook);
-  set_timer(luaL_checknumber(L, 1), luaL_optnumber(L, 2, 0));
+  set_timer(seconds, interval);
   return 0;
 }
 

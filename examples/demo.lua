@@ -2,61 +2,71 @@
 --
 --     lua5.4 examples/demo.lua [FILE]
 --
+-- A ring is a pair of queues that a program shares with the kernel: requests
+-- go in, completions come out. Other rings can put messages among these
+-- completions, and that is all that passes between the two tasks here:
+--
 -- The librarian opens FILE as a direct descriptor, one that exists only in
--- its ring, and hands it to the reader's ring. The reader reads it there,
--- sends what it counted back as messages, and goes on until it is told to
--- stop. Nothing but messages between rings passes from one to the other.
+-- the table of its ring, and sends it to the reader's ring. The reader reads
+-- it there, sends what it counted back, and goes on until it is told to stop.
 
 local uring = require "uring"
 
 local path = arg[1] or arg[0]
 local CHUNK = 65536
-local FILE, COUNT, STOP = 1, 2, 3     -- a message's data: what it is
+local FILE, STOP = 1, 2               -- what a message to the reader is
 local KINDS = { "bytes", "lines", "words" }
-local FLAG = 0x100                    -- a count's flags: FLAG << its kind
+local FLAG = 0x100                    -- the flags of a count: FLAG << kind
+
+local function give_up(status, ...)
+  io.stderr:write(table.concat { ... }, "\n")
+  os.exit(status)
+end
 
 local probe = uring.probe()
+local features = probe.features
 if not probe.available then
-  io.stderr:write("io_uring does not work here: ", probe.reason, "\n")
-  os.exit(77)
+  give_up(77, "io_uring does not work here: ", probe.reason)
+elseif not features.msg_ring_fd_alloc.works then
+  give_up(77, "a ring of this kernel cannot send an open file to another: ",
+    features.msg_ring_fd_alloc.note, " (this is ", probe.kernel, ")")
 end
-local has_flags = probe.features.msg_ring_cqe_flags.works
-local has_sync = probe.features.sync_msg.works
+local has_flags = features.msg_ring_cqe_flags.works
+local has_sync = features.sync_msg.works
 
 local function say(who, ...)
   print(("%-9s  %s"):format(who, string.format(...)))
 end
 
--- What is in the file in this slot of the ring: bytes, lines, words.
+-- How many bytes, lines and words the file in this slot has.
 local function count(ring, slot)
   local buffer = uring.buffer(CHUNK)
-  local counts = { 0, 0, 0 }
+  local bytes, lines, words = 0, 0, 0
   local inside = false  -- did the last chunk end within a word?
   while true do
-    local read = uring.sqe():prep_read(slot, buffer, CHUNK, counts[1])
-    read:set_flags(uring.IOSQE_FIXED_FILE)
+    local read = uring.sqe():prep_read(slot, buffer, CHUNK, bytes)
+    read:set_flags(uring.IOSQE_FIXED_FILE)  -- a slot, no ordinary number
     local n, why = ring:await(read)
     if not n then error(("cannot read %s: %s"):format(path, why), 0) end
-    if n == 0 then return counts end
+    if n == 0 then return { bytes, lines, words } end
     local text = buffer:string(1, n)
-    local _, lines = text:gsub("\n", "")
-    local _, words = text:gsub("%S+", "")
+    bytes = bytes + n
+    lines = lines + select(2, text:gsub("\n", ""))
+    words = words + select(2, text:gsub("%S+", ""))
     if inside and text:find "^%S" then words = words - 1 end
     inside = text:find "%S$" ~= nil
-    counts[1] = counts[1] + n
-    counts[2] = counts[2] + lines
-    counts[3] = counts[3] + words
   end
 end
 
--- One count to another ring. Its kind travels as the flags of the message
--- where the kernel has that, else in the upper half of the data.
+-- A message carries 32 bits (its len), 64 bits (its data) and, from Linux
+-- 6.3 on, flags. The count needs the 64; which one it is say the flags, or
+-- the len where there are none.
 local function send_count(from, to, kind, value)
   local sqe = uring.sqe()
   if has_flags then
-    sqe:prep_msg_ring_cqe_flags(to, value, COUNT, 0, FLAG << kind)
+    sqe:prep_msg_ring_cqe_flags(to, 0, value, 0, FLAG << kind)
   else
-    sqe:prep_msg_ring(to, value, COUNT | kind << 32)
+    sqe:prep_msg_ring(to, kind, value)
   end
   assert(from:await(sqe))
 end
@@ -64,12 +74,15 @@ end
 local function reader(desk, library)
   for len, data in desk:messages() do
     if data == FILE then
-      -- the message of a file says in which slot the kernel has put it
-      say("reader", "<- an open file, now in slot %d of my ring", len)
-      for kind, value in ipairs(count(desk, len)) do
+      -- the len of a file's message is the slot that the kernel put it in
+      say("reader", "<- an open file, now in slot %d of the reader's ring",
+        len)
+      local counts = count(desk, len)
+      assert(desk:await(uring.sqe():prep_close_direct(len)))
+      say("reader", "-> what was counted in it, in %d messages", #counts)
+      for kind, value in ipairs(counts) do
         send_count(desk, library, kind, value)
       end
-      assert(desk:await(uring.sqe():prep_close_direct(len)))
     elseif data == STOP then
       say("reader", "<- stop")
       return
@@ -82,36 +95,36 @@ local function librarian(library, desk)
     uring.O_RDONLY, 0, 0)
   local ok, why = library:await(open)
   if not ok then error(("cannot open %s: %s"):format(path, why), 0) end
-  say("librarian", "opened %s: slot 0 of my ring, no number anywhere", path)
+  say("librarian", "opened %s: slot 0 of the librarian's ring", path)
 
+  say("librarian", "-> the open file, whose own copy is closed then")
   local send = uring.sqe():prep_msg_ring_fd_alloc(desk, 0, FILE)
   assert(library:await(send))
   assert(library:await(uring.sqe():prep_close_direct(0)))
-  say("librarian", "-> sent it to the reader's ring, and closed mine")
 
   for _ = 1, #KINDS do
-    local len, data, flags = assert(library:receive(10))
-    local kind = data >> 32
+    local len, data, flags = assert(library:receive())
+    local kind = len
     for k = 1, #KINDS do if flags == FLAG << k then kind = k end end
-    say("librarian", "<- len %d, data 0x%x, flags 0x%x: %s", len, data,
-      flags, KINDS[kind])
+    say("librarian", "<- len %d, data %d, flags 0x%x: %d %s", len, data,
+      flags, data, KINDS[kind])
   end
 end
 
 local function stop(library, desk)
   local sqe = uring.sqe():prep_msg_ring(desk, 0, STOP)
   if has_sync then
-    say("main", "-> stop, from no ring at all (register_sync_msg)")
+    say("main", "-> stop, sent from no ring at all")
     assert(uring.register_sync_msg(sqe))
   else
-    say("main", "-> stop")
+    say("librarian", "-> stop")
     assert(library:await(sqe))
   end
 end
 
 local function main()
   local library, desk = assert(uring.ring()), assert(uring.ring())
-  assert(library:register_files_sparse(1))
+  assert(library:register_files_sparse(1))  -- room for one open file each
   assert(desk:register_files_sparse(1))
   local reading = uring.spawn({ main = reader, name = "reader" }, desk,
     library)
@@ -122,19 +135,20 @@ local function main()
   desk:close()
 end
 
-print(("Linux %s, liburing %s"):format(probe.kernel, probe.liburing.built))
+print(("Linux %s, liburing %s: two rings, and a task at each"):format(
+  probe.kernel, probe.liburing.built))
 local missing = {}
 if not has_flags then missing[#missing + 1] = "message flags (Linux 6.3)" end
 if not has_sync then missing[#missing + 1] = "sync messages (Linux 6.13)" end
 if #missing > 0 then
-  print("not in this kernel, done with plain messages instead: "
-    .. table.concat(missing, ", "))
+  print("this kernel lacks " .. table.concat(missing, " and ")
+    .. ": done by plain messages instead")
 end
 
 local ok, why = pcall(uring.run, main)
 if not ok then
   -- a traceback is for programmers; whoever misspelt a file's name wants
   -- its first line
-  io.stderr:write(tostring(why):match "^[^\n]*", "\n")
-  os.exit(1)
+  io.stdout:flush()
+  give_up(1, (tostring(why):match "^[^\n]*"))
 end

@@ -52,8 +52,8 @@ for _, name in ipairs { "README.md", "doc/guide.md", "doc/internals.md" } do
     for _, script in ipairs(all) do
       it(("line %d runs and prints what it says"):format(script.line),
         function()
-          if script.code:find "prep_msg_ring_cqe_flags" then
-            helper.needs "msg_ring_cqe_flags"
+          for feature in script.code:gmatch "features%.([%w_]+)%.works" do
+            helper.needs(feature)
           end
           run(name, script)
           helper.collect()

@@ -256,16 +256,26 @@ describe("prep_msg_ring_cqe_flags", function()
     b:close()
   end)
 
+  -- The messages i = 1, 2, … n with such flags from somebody who does not use
+  -- this library; newer kernels refuse some of them.
+  local function send_unsafe(ring, n)
+    local from = assert(spec.sender())
+    local unsafe = { 0x8000, 0x20, 0x8020, 0x2, 0x1f }
+    local sent = {}
+    for i = 1, n do
+      local flags = unsafe[i % 5 + 1]
+      local ok, _, errno = from:send(ring:fd(), i, 3, flags)
+      if ok then sent[#sent + 1] = { 3, i, flags }
+      else assert.equal(E.EINVAL, errno) end
+    end
+    return sent
+  end
+
   it("does no harm where somebody sends it all the same", function()
     helper.needs "msg_ring_cqe_flags"
     local b = assert(uring.ring { entries = 4, cq_entries = 128 })
-    local from = assert(spec.sender())
-    local unsafe = { 0x8000, 0x20, 0x8020, 0x2, 0x1f }
-    for i = 1, 100 do
-      assert(from:send(b:fd(), i, 3, unsafe[i % 5 + 1]))
-    end
-    for i = 1, 100 do
-      assert.same({ 3, i, unsafe[i % 5 + 1] }, { take(b) })
+    for _, message in ipairs(send_unsafe(b, 100)) do
+      assert.same(message, { take(b) })
     end
     assert.is_nil(b:wait_cqe(0))
     b:close()
@@ -273,15 +283,12 @@ describe("prep_msg_ring_cqe_flags", function()
 
   it("does no harm through an overflow either", function()
     helper.needs "msg_ring_cqe_flags"
-    -- here newer kernels themselves give F_32 two places, one of which they
+    -- here some kernels themselves give F_32 two places, one of which they
     -- then write over: what such messages say is lost or comes twice. The
     -- ring and what is its own are not touched.
     local b = assert(uring.ring { entries = 4, cq_entries = 8 })
-    local from = assert(spec.sender())
-    for i = 1, 100 do
-      assert(from:send(b:fd(), i, 3, ({ 0x8000, 0x20, 0x8020 })[i % 3 + 1]))
-    end
-    for _ = 1, 50 do assert(b:wait_cqe(5)) end
+    local sent = send_unsafe(b, 100)
+    for _ = 1, #sent // 2 do assert(b:wait_cqe(5)) end
     while b:wait_cqe(0) do end
     assert.equal(0, send(b, uring.sqe():prep_nop()))
     helper.lawful(b)

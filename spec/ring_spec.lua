@@ -408,10 +408,8 @@ describe("files and buffers", function()
     local other <close> = uring.ring()
     local path = helper.file "content"
     local buffer = uring.buffer(10)
-    local file = assert(io.open(path))
-    ring:queue(uring.sqe():prep_read(file, buffer, 7, 0))
-    file = nil
-    helper.collect()
+    ring:queue(uring.sqe():prep_read(assert(io.open(path)), buffer, 7, 0))
+    helper.collect()  -- the file is kept for the operation
     assert.equal(7, select(2, ring:wait_cqe(5)))
     local op = ring:queue(uring.sqe():prep_poll_add(other, uring.POLLIN))
     ring:submit()

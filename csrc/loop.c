@@ -339,8 +339,10 @@ void loop_expire (struct loop *loop) {
 
 /* Forget a wait whose task will never go on. */
 void loop_forget (struct task *t) {
-  if (t->state != TASK_WAITING) {
+  if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
     if (t->marks & MARK_HANDED) loop_message_back(t);
+    if (t->wait == WAIT_AWAIT) ring_dispose(t->ring, t->disposal, t->res);
+    t->disposal = DISPOSE_NOTHING;
     return;
   }
   switch (t->wait) {
@@ -430,7 +432,11 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
 }
 
 struct task *loop_resumed (lua_State *L) {
-  return state_of(L)->loop->current;
+  struct task *t = state_of(L)->loop->current;
+  if (t == NULL || t->co != L)  /* guard: only the loop resumes a task */
+    luaL_error(L, "this coroutine is a task's, and was resumed by somebody "
+               "else than the loop");
+  return t;
 }
 
 bool loop_unfair (struct task *t) {

@@ -53,6 +53,7 @@ static int register_files (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   unsigned n;
   int *fds = arg_files(L, 2, &n);
+  ring_check(L, 1);  /* (a metamethod of the array may have closed it) */
   return result(L, r, sys_register(r->io.ring_fd, IORING_REGISTER_FILES, fds,
                                    n), "register_files");
 }
@@ -82,6 +83,7 @@ static int register_files_update (lua_State *L) {
   memset(&up, 0, sizeof(up));
   up.offset = (unsigned)arg_integer(L, 2, 0, INT32_MAX);
   up.fds = (uint64_t)(uintptr_t)arg_files(L, 3, &n);
+  ring_check(L, 1);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE, &up, n);
   if (rc < 0)
     return result(L, r, rc, "register_files_update");
@@ -194,6 +196,7 @@ static int register_sync_cancel (lua_State *L) {
       reg.timeout.tv_nsec = ns % 1000000000;
     }
   }
+  ring_check(L, 1);
   do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);
   if (rc == -EINVAL && name_kernel() < NAMES_VERSION(6, 0))

@@ -206,6 +206,7 @@ static int r_queue (lua_State *L) {
     operation_new(L, 1);
     anchor(L, 1, 2 + i);
   }
+  ring_check(L, 1);  /* guard: a finalizer may have closed it meanwhile */
   rc = ring_push(r, requests, (unsigned)n, r->driven ? OP_LOOPED : 0, ops);
   if (rc < 0)
     return ring_push_failed(L, r, rc);

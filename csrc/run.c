@@ -85,16 +85,21 @@ static void resume (lua_State *L, struct loop *loop, struct task *t) {
     finish(L, loop, t, n);
     return;
   }
-  /* it yielded to nobody, or had no memory left even to fail */
-  lua_closethread(t->co, L);
-  lua_settop(t->co, 0);
+  /* it yielded to nobody, was closed or resumed by others than the loop, or
+     had no memory left even to fail */
+  loop_forget(t);
   lua_pushboolean(L, 0);
   lua_createtable(L, 1, 0);
-  lua_pushstring(L, status == LUA_YIELD
-    ? "a task called coroutine.yield: its waits are uring's own; to yield "
-      "values, run a coroutine inside the task"
-    : "not enough memory to end a task");
+  if (status == LUA_YIELD)
+    lua_pushliteral(L, "a task called coroutine.yield: its waits are uring's "
+                    "own; to yield values, run a coroutine inside the task");
+  else
+    lua_pushfstring(L, "a task was ended from outside: %s",
+                    lua_type(t->co, -1) == LUA_TSTRING
+                    ? lua_tostring(t->co, -1) : "no memory");
   lua_rawseti(L, -2, 1);
+  lua_closethread(t->co, L);
+  lua_settop(t->co, 0);
   lua_xmove(L, t->co, 2);
   finish(L, loop, t, 2);
 }

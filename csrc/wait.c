@@ -63,9 +63,12 @@ static bool timed_out (const struct task *t, int32_t res) {
 
 static int await_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = (struct task *)ctx;
+  uint8_t disposal = t->disposal;
   (void)status;
+  if (t->state != TASK_RUNNING) loop_resumed(L);  /* which says why not */
+  t->disposal = DISPOSE_NOTHING;
   if (t->marks & MARK_CANCELLED) {
-    ring_dispose(t->ring, t->disposal, t->res);  /* guard: or it leaks */
+    ring_dispose(t->ring, disposal, t->res);  /* guard: or it leaks */
     loop_check(L, t);
   }
   if (timed_out(t, t->res))
@@ -209,6 +212,7 @@ static int ring_await_chain (lua_State *L) {
   luaL_checkstack(L, (int)n + 10, "too many sqes");
   for (lua_Integer i = 1; i <= n; i++)
     lua_geti(L, 2, i);
+  ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */
   ring_check_requests(L, r, 8, (int)n, requests);
   for (lua_Integer i = 0; i < n; i++)
     if (requests[i]->traits & TRAIT_MULTI)

@@ -38,21 +38,36 @@ local function say(who, ...)
   print(("%-9s  %s"):format(who, string.format(...)))
 end
 
+local function lines_in(text)
+  local n, at = 0, 0
+  repeat
+    at = text:find("\n", at + 1, true)
+    if at then n = n + 1 end
+  until not at
+  return n
+end
+
+local function words_in(text)
+  local n = 0
+  for _ in text:gmatch "%S+" do n = n + 1 end
+  return n
+end
+
 -- How many bytes, lines and words the file in this slot has.
 local function count(ring, slot)
   local buffer = uring.buffer(CHUNK)
   local bytes, lines, words = 0, 0, 0
   local inside = false  -- did the last chunk end within a word?
   while true do
-    local read = uring.sqe():prep_read(slot, buffer, CHUNK, bytes)
+    local read = uring.sqe():prep_read(slot, buffer, CHUNK, 0)
     read:set_flags(uring.IOSQE_FIXED_FILE)  -- a slot, no ordinary number
     local n, why = ring:await(read)
     if not n then error(("cannot read %s: %s"):format(path, why), 0) end
     if n == 0 then return { bytes, lines, words } end
     local text = buffer:string(1, n)
     bytes = bytes + n
-    lines = lines + select(2, text:gsub("\n", ""))
-    words = words + select(2, text:gsub("%S+", ""))
+    lines = lines + lines_in(text)
+    words = words + words_in(text)
     if inside and text:find "^%S" then words = words - 1 end
     inside = text:find "%S$" ~= nil
   end

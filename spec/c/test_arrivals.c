@@ -1,0 +1,152 @@
+/* arrivals: two orders that agree, and nothing lost. */
+
+#include "check.h"
+#include "arrivals.h"
+
+static struct arrival numbered (uint64_t n) {
+  struct arrival a = {0};
+  a.data = n;
+  return a;
+}
+
+static void add (struct arrivals *a, struct source *s, uint64_t n) {
+  struct arrival x = numbered(n);
+  if (CHECK(arrivals_reserve(a, 1))) arrivals_add(a, s, &x);
+}
+
+static bool takes (struct arrivals *a, uint64_t n) {
+  struct arrival out;
+  return arrivals_take(a, &out) && out.data == n;
+}
+
+static bool takes_from (struct arrivals *a, struct source *s, uint64_t n) {
+  struct arrival out;
+  return arrivals_take_from(a, s, &out) && out.data == n;
+}
+
+static void nothing_is_there_at_first (void) {
+  struct arrivals a = {0};
+  struct source s = {0};
+  struct arrival out;
+  CHECK(!arrivals_take(&a, &out) && !arrivals_take_from(&a, &s, &out));
+  arrivals_free(&a);
+}
+
+static void both_ways_see_one_order (void) {
+  struct arrivals a = {0};
+  struct source s = {0}, t = {0};
+  struct arrival out;
+  add(&a, &s, 1); add(&a, &t, 2); add(&a, &s, 3); add(&a, &t, 4);
+  add(&a, &s, 5);
+  CHECK(a.count == 5);
+  CHECK(takes_from(&a, &t, 2));
+  CHECK(takes(&a, 1));
+  CHECK(takes_from(&a, &s, 3));
+  CHECK(takes(&a, 4));
+  CHECK(!arrivals_take_from(&a, &t, &out));
+  CHECK(takes(&a, 5));
+  CHECK(a.count == 0 && !arrivals_take(&a, &out));
+  arrivals_free(&a);
+}
+
+static void what_is_put_back_comes_first (void) {
+  struct arrivals a = {0};
+  struct source s = {0}, t = {0};
+  struct arrival x = numbered(9);
+  add(&a, &t, 1); add(&a, &s, 2);
+  a.promised = 1;
+  CHECK(arrivals_reserve(&a, 0));
+  arrivals_put_back(&a, &s, &x);
+  CHECK(a.promised == 0 && a.count == 3);
+  CHECK(takes_from(&a, &s, 9));
+  CHECK(takes(&a, 1));
+  CHECK(takes(&a, 2));
+  a.promised = 1;  /* into an empty one */
+  CHECK(arrivals_reserve(&a, 0));
+  arrivals_put_back(&a, &s, &x);
+  add(&a, &s, 10);
+  CHECK(takes(&a, 9) && takes(&a, 10));
+  arrivals_free(&a);
+}
+
+/* room for additions is never that which a promise needs */
+static void promises_have_their_room (void) {
+  struct arrivals a = {0};
+  struct source s = {0};
+  struct arrival x = numbered(1);
+  CHECK(arrivals_reserve(&a, 1));
+  a.promised = a.spare;
+  CHECK(arrivals_reserve(&a, 1) && a.spare > a.promised);
+  arrivals_add(&a, &s, &x);
+  CHECK(a.spare >= a.promised);
+  while (a.promised > 0) arrivals_put_back(&a, &s, &x);
+  arrivals_free(&a);
+}
+
+static void memory_is_used_again (void) {
+  struct arrivals a = {0};
+  struct source s = {0};
+  size_t most;
+  for (uint64_t i = 0; i < 100; i++) add(&a, &s, i);
+  most = a.spare + a.count;
+  for (uint64_t i = 0; i < 10000; i++) {
+    CHECK(takes(&a, i));
+    add(&a, &s, i + 100);
+  }
+  CHECK(a.spare + a.count == most);
+  arrivals_free(&a);
+}
+
+#define SOURCES 5
+#define LONGEST 300
+
+/* against an array that is searched */
+static void random_orders (void) {
+  struct arrivals a = {0};
+  struct source s[SOURCES] = {{0}};
+  struct { uint64_t n; unsigned source; } model[LONGEST];
+  unsigned count = 0;
+  uint64_t n = 0;
+  for (int i = 0; i < 50000; i++) {
+    unsigned k = check_random(SOURCES), j = 0;
+    unsigned what = check_random(count < LONGEST / 2 ? 5 : 8);
+    struct arrival out;
+    if (what < 3 && count < LONGEST) {
+      add(&a, &s[k], ++n);
+      model[count].n = n;
+      model[count++].source = k;
+      continue;
+    }
+    if (what == 3 && count < LONGEST) {
+      out = numbered(++n);
+      a.promised++;
+      CHECK(arrivals_reserve(&a, 0));
+      arrivals_put_back(&a, &s[k], &out);
+      memmove(model + 1, model, count++ * sizeof(*model));
+      model[0].n = n;
+      model[0].source = k;
+      continue;
+    }
+    if (what % 2) {
+      while (j < count && model[j].source != k) j++;
+      if (!CHECK(arrivals_take_from(&a, &s[k], &out) == (j < count))) break;
+    }
+    else if (!CHECK(arrivals_take(&a, &out) == (count > 0))) break;
+    if (j < count) {
+      if (!CHECK(out.data == model[j].n)) break;
+      if (!CHECK(out.source == &s[model[j].source])) break;
+      memmove(model + j, model + j + 1, (--count - j) * sizeof(*model));
+    }
+    if (!CHECK(a.count == count)) break;
+  }
+  arrivals_free(&a);
+}
+
+int main (void) {
+  static const struct check_test tests[] = {
+    TEST(nothing_is_there_at_first), TEST(both_ways_see_one_order),
+    TEST(what_is_put_back_comes_first), TEST(promises_have_their_room),
+    TEST(memory_is_used_again), TEST(random_orders),
+  };
+  return RUN(tests);
+}

@@ -35,7 +35,7 @@ SPEC_HELPER_SRC := $(HELPER)
 # The rooms each C test is linked with; where none are named, its namesake.
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
 CTEST_op := op block
-CTEST_ref := ref block
+CTEST_ref := ref block proc
 
 # --- how --------------------------------------------------------------------
 

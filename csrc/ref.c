@@ -1,6 +1,8 @@
 #include "compat.h"
 #include "ref.h"
 
+#include "proc.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,7 +12,8 @@ static atomic_uint closings;
 
 static void ref_end (struct block *b) {
   struct ref *ref = (struct ref *)b;
-  close(ref->fd);
+  /* guard: in a forked child the number may be another file's by now */
+  if (ref->proc == proc_id()) close(ref->fd);
   free(ref);
 }
 
@@ -20,6 +23,7 @@ struct ref *ref_new (int fd) {
     return NULL;
   block_init(&ref->block, ref_end);
   atomic_init(&ref->closed, false);
+  ref->proc = proc_id();
   ref->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (ref->fd < 0) {
     free(ref);

@@ -21,6 +21,7 @@
 struct ref {
   struct block block;
   int fd;               /* a dup of the ring's, close-on-exec */
+  uint32_t proc;        /* whose number that is to close */
   _Atomic bool closed;
 };
 

@@ -399,7 +399,7 @@ static int l_gc (lua_State *L) {
     struct watch *w = loop->watches;
     loop->watches = w->next;
     if (w->ring) w->ring->watch = NULL;
-    close(w->eventfd);
+    if (loop->proc == proc_id()) close(w->eventfd);
     if (w->poll) w->poll->waiter = NULL;
     free(w);
   }

@@ -59,7 +59,7 @@ local function count(ring, slot)
   local bytes, lines, words = 0, 0, 0
   local inside = false  -- did the last chunk end within a word?
   while true do
-    local read = uring.sqe():prep_read(slot, buffer, CHUNK, 0)
+    local read = uring.sqe():prep_read(slot, buffer, CHUNK, bytes)
     read:set_flags(uring.IOSQE_FIXED_FILE)  -- a slot, no ordinary number
     local n, why = ring:await(read)
     if not n then error(("cannot read %s: %s"):format(path, why), 0) end

@@ -1,0 +1,316 @@
+/*
+** sys_fault: csrc/sys.c with a kernel, and a malloc, that fail when they are
+** told to. The fault variant of the module is linked with it; a spec gets at
+** its strings by luaopen_uring_fault of the same file.
+**
+** Faults are one process's and not for threads. Each function has a list of
+** them, and each call uses up the first:
+**   { fn = "enter" | "register" | "setup",
+**     err = errno,     what it answers, or
+**     take = n,        (enter) only so many SQEs are taken, and no sleep
+**     count = 1,       for so many calls
+**     skip = 0,        after so many that go well
+**     after = false,   the error comes although the call was made
+**     opcode = nil }   (register) only for this one
+*/
+
+#include "compat.h"
+#include "block.h"
+#include "sys.h"
+
+#include <lua.h>
+#include <lauxlib.h>
+
+#include <stdlib.h>
+
+/* The originals. What is declared static remains so in its definition. */
+static int real_setup (unsigned entries, struct io_uring *ring,
+                       struct io_uring_params *p);
+static void real_exit (struct io_uring *ring);
+static int real_enter (struct io_uring *ring, unsigned wait, int64_t ns);
+static int real_register (int fd, unsigned opcode, const void *arg,
+                          unsigned nr);
+static unsigned real_cq_ready (const struct io_uring *ring);
+static unsigned real_take (struct io_uring *ring, struct cqe *out,
+                           unsigned max);
+
+#define sys_setup real_setup
+#define sys_exit real_exit
+#define sys_enter real_enter
+#define sys_register real_register
+#define sys_cq_ready real_cq_ready
+#define sys_take real_take
+#include "../../csrc/sys.c"
+#undef sys_setup
+#undef sys_exit
+#undef sys_enter
+#undef sys_register
+#undef sys_cq_ready
+#undef sys_take
+
+
+/* ---- what goes wrong --------------------------------------------------- */
+
+enum function { ENTER, REGISTER, SETUP, FUNCTIONS };
+
+static const char *const names[] = { "enter", "register", "setup", NULL };
+
+struct fault {
+  int err, take;      /* take: -1 where it is an error */
+  int count, skip;
+  int after, opcode;  /* opcode: -1 for all */
+};
+
+#define MOST 32
+
+static struct {
+  struct fault list[MOST];
+  unsigned n;
+  unsigned long calls;
+} script[FUNCTIONS];
+
+/* The fault of this call, in *f; or false: it goes well. */
+static bool due (enum function which, int opcode, struct fault *f) {
+  struct fault *first = script[which].list;
+  script[which].calls++;
+  if (script[which].n == 0
+      || (first->opcode >= 0 && first->opcode != opcode))
+    return false;
+  if (first->skip > 0) {
+    first->skip--;
+    return false;
+  }
+  *f = *first;
+  if (--first->count == 0) {
+    script[which].n--;
+    memmove(first, first + 1, script[which].n * sizeof(*first));
+  }
+  return true;
+}
+
+
+/* ---- a ring that the kernel never finishes with ------------------------ */
+
+#define NOBODY (-1)
+#define ALL (-2)
+
+static int withheld = NOBODY;  /* a ring's descriptor, or ALL */
+
+static struct io_uring kept[MOST];  /* rings that were to be closed */
+static unsigned nkept;
+
+static bool withhold (int fd) {
+  return withheld == ALL || (withheld >= 0 && withheld == fd);
+}
+
+
+/* ---- in the place of sys.c --------------------------------------------- */
+
+int sys_setup (unsigned entries, struct io_uring *ring,
+               struct io_uring_params *p) {
+  struct fault f;
+  return due(SETUP, -1, &f) ? -f.err : real_setup(entries, ring, p);
+}
+
+void sys_exit (struct io_uring *ring) {
+  if (withhold(ring->ring_fd) && nkept < MOST) kept[nkept++] = *ring;
+  else real_exit(ring);
+}
+
+/* As the kernel does when an SQE is bad or memory is short. */
+static int enter_short (struct io_uring *ring, unsigned n) {
+  io_uring_smp_store_release(ring->sq.ktail, ring->sq.sqe_tail);
+  ring->sq.sqe_head = ring->sq.sqe_tail;
+  if (n > sys_sq_ready(ring)) n = sys_sq_ready(ring);
+  return io_uring_enter2((unsigned)ring->enter_ring_fd, n, 0,
+                         IORING_ENTER_GETEVENTS, NULL, _NSIG / 8);
+}
+
+int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
+  struct fault f;
+  if (withhold(ring->ring_fd)) {
+    /* it takes SQEs and lets time pass, but there is no news */
+    int rc = real_enter(ring, 0, 0);
+    if (rc < 0 || wait == 0) return rc;
+    if (ns < 0) abort();  /* that would be for ever */
+    usleep((useconds_t)(ns / 1000));
+    return -ETIME;
+  }
+  if (!due(ENTER, -1, &f))
+    return real_enter(ring, wait, ns);
+  if (f.take >= 0)
+    return enter_short(ring, (unsigned)f.take);
+  if (f.after) real_enter(ring, 0, SYS_FOREVER);
+  return -f.err;
+}
+
+int sys_register (int fd, unsigned opcode, const void *arg, unsigned nr) {
+  struct fault f;
+  if (withhold(fd) && opcode == IORING_REGISTER_SYNC_CANCEL)
+    return 0;
+  if (!due(REGISTER, (int)opcode, &f))
+    return real_register(fd, opcode, arg, nr);
+  if (f.after) real_register(fd, opcode, arg, nr);
+  return -f.err;
+}
+
+unsigned sys_cq_ready (const struct io_uring *ring) {
+  return withhold(ring->ring_fd) ? 0 : real_cq_ready(ring);
+}
+
+unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
+  return withhold(ring->ring_fd) ? 0 : real_take(ring, out, max);
+}
+
+
+/* ---- memory ------------------------------------------------------------ */
+
+/* The n-th request from now on is refused, and `failing` - 1 after it. */
+struct shortage {
+  unsigned long calls, at, failing;
+};
+
+static struct shortage c_memory, lua_memory;
+
+static bool refused (struct shortage *s) {
+  s->calls++;
+  return s->at > 0 && s->calls >= s->at && s->calls - s->at < s->failing;
+}
+
+/* By ld's --wrap, what the module's own sources call. */
+void *__real_malloc (size_t size);
+void *__real_calloc (size_t n, size_t size);
+void *__real_realloc (void *p, size_t size);
+void *__wrap_malloc (size_t size);
+void *__wrap_calloc (size_t n, size_t size);
+void *__wrap_realloc (void *p, size_t size);
+
+void *__wrap_malloc (size_t size) {
+  if (refused(&c_memory)) { errno = ENOMEM; return NULL; }
+  return __real_malloc(size);
+}
+
+void *__wrap_calloc (size_t n, size_t size) {
+  if (refused(&c_memory)) { errno = ENOMEM; return NULL; }
+  return __real_calloc(n, size);
+}
+
+void *__wrap_realloc (void *p, size_t size) {
+  if (refused(&c_memory)) { errno = ENOMEM; return NULL; }
+  return __real_realloc(p, size);
+}
+
+static lua_Alloc lua_alloc;
+static void *lua_alloc_ud;
+
+/* Growth alone: Lua relies on shrinking. */
+static void *alloc (void *ud, void *p, size_t had, size_t size) {
+  (void)ud;
+  if (size > 0 && (p == NULL || size > had) && refused(&lua_memory))
+    return NULL;
+  return lua_alloc(lua_alloc_ud, p, had, size);
+}
+
+
+/* ---- the strings ------------------------------------------------------- */
+
+static int field (lua_State *L, const char *name, int preset) {
+  int value;
+  if (lua_getfield(L, 1, name) == LUA_TBOOLEAN) value = lua_toboolean(L, -1);
+  else value = (int)luaL_optinteger(L, -1, preset);
+  lua_pop(L, 1);
+  return value;
+}
+
+static int f_inject (lua_State *L) {
+  struct fault f;
+  int which;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_getfield(L, 1, "fn");
+  which = luaL_checkoption(L, -1, NULL, names);
+  f.err = field(L, "err", 0);
+  f.take = field(L, "take", -1);
+  f.count = field(L, "count", 1);
+  f.skip = field(L, "skip", 0);
+  f.after = field(L, "after", 0);
+  f.opcode = field(L, "opcode", -1);
+  luaL_argcheck(L, script[which].n < MOST, 1, "too many faults");
+  script[which].list[script[which].n++] = f;
+  return 0;
+}
+
+/* clear(): all goes well again; how many faults of each were not used up */
+static int f_clear (lua_State *L) {
+  lua_newtable(L);
+  for (int i = 0; i < FUNCTIONS; i++) {
+    lua_pushinteger(L, script[i].n);
+    lua_setfield(L, -2, names[i]);
+    script[i].n = 0;
+  }
+  return 1;
+}
+
+/* calls(name): how often it was called */
+static int f_calls (lua_State *L) {
+  int which = luaL_checkoption(L, 1, NULL, names);
+  lua_pushinteger(L, (lua_Integer)script[which].calls);
+  return 1;
+}
+
+/* withhold(fd | true | nil): that ring, all, or none never gets anything */
+static int f_withhold (lua_State *L) {
+  if (lua_isboolean(L, 1)) withheld = lua_toboolean(L, 1) ? ALL : NOBODY;
+  else withheld = (int)luaL_optinteger(L, 1, NOBODY);
+  return 0;
+}
+
+/* exit(): rings that were withheld when they were closed are closed now */
+static int f_exit (lua_State *L) {
+  lua_pushinteger(L, nkept);
+  while (nkept > 0) real_exit(&kept[--nkept]);
+  return 1;
+}
+
+static int shortage (lua_State *L, struct shortage *s) {
+  unsigned long calls = s->calls;
+  s->calls = 0;
+  s->at = (unsigned long)luaL_optinteger(L, 1, 0);
+  s->failing = (unsigned long)luaL_optinteger(L, 2, 1);
+  lua_pushinteger(L, (lua_Integer)calls);
+  return 1;
+}
+
+/* malloc(n, failing): the module's n-th malloc from now on fails, and so many
+** in a row; malloc() ends that. Answers how many there were since before. */
+static int f_malloc (lua_State *L) {
+  return shortage(L, &c_memory);
+}
+
+/* alloc(n, failing): the same of what Lua allocates, which asks twice */
+static int f_alloc (lua_State *L) {
+  if (lua_alloc == NULL) {
+    lua_alloc = lua_getallocf(L, &lua_alloc_ud);
+    lua_setallocf(L, alloc, NULL);
+  }
+  return shortage(L, &lua_memory);
+}
+
+static int f_buried (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)blocks_buried());
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+  {"inject", f_inject}, {"clear", f_clear}, {"calls", f_calls},
+  {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
+  {"alloc", f_alloc}, {"buried", f_buried},
+  {NULL, NULL}
+};
+
+__attribute__((visibility("default")))
+int luaopen_uring_fault (lua_State *L);
+
+int luaopen_uring_fault (lua_State *L) {
+  luaL_newlib(L, functions);
+  return 1;
+}

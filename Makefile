@@ -25,9 +25,11 @@ LUA_SRC := $(sort $(wildcard lua/*.lua lua/*/*.lua))
 BENCH   := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
 
 # csrc/sys.c alone enters the kernel, so replacing it injects every fault.
-# sys_fault.c includes the original.
+# sys_fault.c includes the original. It also stands between the module and
+# malloc.
 FAULT     := $(wildcard spec/c/sys_fault.c)
 FAULT_SRC := $(filter-out csrc/sys.c,$(SRC)) $(FAULT)
+WRAP      := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 HELPER          := $(wildcard spec/c/helper.c)
 SPEC_HELPER_SRC := $(HELPER)
@@ -160,13 +162,13 @@ $1: $(call objects,$2,$3)
 	@mkdir -p $$(@D)
 	$$(CC_$2) $$(FLAGS_$2) $4 -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 endef
-module = $(eval $(call link,$1,$2,$3,$$(MODULE)))
+module = $(eval $(call link,$1,$2,$3,$$(MODULE) $4))
 program = $(eval $(call link,$1,$2,$3,))
 
 $(call module,$(BUILD)/uring/core.so,plain,$(SRC))
-$(call module,$(BUILD)/fault/uring/core.so,plain,$(FAULT_SRC))
+$(call module,$(BUILD)/fault/uring/core.so,plain,$(FAULT_SRC),$(WRAP))
 $(call module,$(BUILD)/asan/uring/core.so,asan,$(SRC))
-$(call module,$(BUILD)/asan-fault/uring/core.so,asan,$(FAULT_SRC))
+$(call module,$(BUILD)/asan-fault/uring/core.so,asan,$(FAULT_SRC),$(WRAP))
 $(call module,$(BUILD)/spec/uring_spec.so,plain,$(SPEC_HELPER_SRC))
 $(call module,$(BUILD)/asan/spec/uring_spec.so,asan,$(SPEC_HELPER_SRC))
 

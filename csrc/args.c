@@ -69,36 +69,44 @@ int64_t arg_seconds (lua_State *L, int arg) {
 
 
 struct fd_arg arg_fd (lua_State *L, int arg) {
+  return arg_fd_in(L, arg, arg);
+}
+
+struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   struct fd_arg a = { -1, NULL, 0 };
   void *p;
-  if (lua_type(L, arg) == LUA_TNUMBER) {
-    a.number = (int)arg_integer(L, arg, INT32_MIN, INT32_MAX);
+  if (lua_type(L, index) == LUA_TNUMBER) {
+    int ok;
+    lua_Integer n = lua_tointegerx(L, index, &ok);
+    if (!ok || !isinside(n, INT32_MIN, INT32_MAX))
+      luaL_argerror(L, arg, "descriptor expected, got another number");
+    a.number = (int)n;
   }
-  else if ((p = class_test(L, arg, CLASS_FD)) != NULL) {
+  else if ((p = class_test(L, index, CLASS_FD)) != NULL) {
     struct fd *f = p;
     if (f->d == NULL)
       luaL_argerror(L, arg, "attempt to use a closed descriptor");
     a.number = descriptor_number(&f->d->block);
     a.pin = &f->d->block;
   }
-  else if (class_test(L, arg, CLASS_RING) != NULL) {
+  else if (class_test(L, index, CLASS_RING) != NULL) {
     /* by its private dup, whose number no other file can get meanwhile */
-    struct ref *ref = ring_ref(ring_check(L, arg));
+    struct ref *ref = ring_ref(ring_check(L, index));
     if (ref == NULL)
       luaL_error(L, "cannot dup the ring's descriptor: %s", strerror(errno));
     a.number = ref->fd;
     a.pin = &ref->block;
   }
-  else if ((p = luaL_testudata(L, arg, LUA_FILEHANDLE)) != NULL) {
+  else if ((p = luaL_testudata(L, index, LUA_FILEHANDLE)) != NULL) {
     luaL_Stream *s = p;
     if (s->closef == NULL)
       luaL_argerror(L, arg, "attempt to use a closed file");
     a.number = fileno(s->f);
-    a.anchor = arg;
+    a.anchor = index;
   }
   else
     luaL_argerror(L, arg, lua_pushfstring(L,
       "descriptor expected (an integer, a uring.fd, a ring or a file), "
-      "got %s", luaL_typename(L, arg)));
+      "got %s", luaL_typename(L, index)));
   return a;
 }

@@ -39,4 +39,7 @@ struct fd_arg {
 };
 struct fd_arg arg_fd (lua_State *L, int arg);
 
+/* The same for a value at `index` that is part of argument `arg`. */
+struct fd_arg arg_fd_in (lua_State *L, int index, int arg);
+
 #endif

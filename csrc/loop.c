@@ -433,10 +433,7 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
 
 struct task *loop_resumed (lua_State *L) {
   struct task *t = state_of(L)->loop->current;
-  if (t == NULL || t->co != L)  /* guard: only the loop resumes a task */
-    luaL_error(L, "this coroutine is a task's, and was resumed by somebody "
-               "else than the loop");
-  return t;
+  return t && t->co == L ? t : NULL;  /* guard: only the loop resumes it */
 }
 
 bool loop_unfair (struct task *t) {

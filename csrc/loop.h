@@ -121,8 +121,9 @@ void loop_reserve (lua_State *L, struct task *t);
 int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
                int64_t deadline, lua_KContext ctx, lua_KFunction k);
 
-/* In a `k`: the task that goes on; raises where somebody else than the loop
-** has resumed its coroutine. It may have been cancelled meanwhile; when `k` has put right what it must, it raises by loop_check. */
+/* In a `k`: the task that goes on. NULL where somebody else than the loop has
+** resumed its coroutine: then `k` yields again, and nothing has happened. The
+** task may have been cancelled meanwhile; when `k` has put right what it must, it raises by loop_check. */
 struct task *loop_resumed (lua_State *L);
 void loop_check (lua_State *L, struct task *t);
 

@@ -55,7 +55,8 @@ enum trait {
   TRAIT_SILENT = 2,     /* CQE_SKIP_SUCCESS */
   TRAIT_NAMES_OP = 4,   /* addr is the token of an operation on `ring_id` */
   TRAIT_READS = 8,      /* a pin is memory that the kernel uses */
-  TRAIT_TARGET = 16     /* pin[0] is a ring's reference */
+  TRAIT_TARGET = 16,    /* pin[0] is a ring's reference */
+  TRAIT_FILE = 32       /* its SQE keeps the Lua file that it names */
 };
 
 /* What a prepared SQE holds, and an operation takes a copy of. */

@@ -62,7 +62,8 @@ bool options_open (lua_State *L, int arg, const char *const *names) {
         luaL_typename(L, -1)));
     }
     key = lua_tostring(L, -1);
-    while (*n && strcmp(*n, key) != 0) n++;
+    while (*n && (strcmp(*n, key) != 0 || strlen(*n) != lua_rawlen(L, -1)))
+      n++;
     if (*n == NULL)
       unknown(L, arg, key, names);
   }
@@ -73,7 +74,8 @@ bool options_given (lua_State *L, int arg, const char *name) {
   bool given;
   if (!lua_istable(L, arg))
     return false;
-  given = lua_getfield(L, arg, name) != LUA_TNIL;
+  lua_pushstring(L, name);
+  given = lua_rawget(L, arg) != LUA_TNIL;
   lua_pop(L, 1);
   return given;
 }
@@ -85,7 +87,8 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
   int ok = 1;
   if (!lua_istable(L, arg))
     return otherwise;
-  if (lua_getfield(L, arg, name) != LUA_TNIL) {
+  lua_pushstring(L, name);
+  if (lua_rawget(L, arg) != LUA_TNIL) {
     if (lua_type(L, -1) != LUA_TNUMBER) ok = 0;
     else n = lua_tointegerx(L, -1, &ok);
     if (!ok || n < min || n > max) {

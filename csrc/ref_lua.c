@@ -2,24 +2,20 @@
 #include "ref_lua.h"
 
 
-struct reference {         /* the userdata */
-  struct ref *ref;
-};
-
 struct ref *reference_test (lua_State *L, int arg) {
   struct reference *r = class_test(L, arg, CLASS_REF);
   return r ? r->ref : NULL;
 }
 
-void reference_push (lua_State *L, struct ref *ref) {
-  struct reference *r = class_new(L, CLASS_REF, sizeof(*r), 0);
-  block_retain(&ref->block);
-  r->ref = ref;
+struct reference *reference_new (lua_State *L) {
+  return class_new(L, CLASS_REF, sizeof(struct reference), 0);
 }
 
 
 static struct ref *toref (lua_State *L, int arg) {
   struct reference *r = class_check(L, arg, CLASS_REF);
+  if (r->ref == NULL)
+    luaL_argerror(L, arg, "attempt to use a collected reference");
   return r->ref;
 }
 

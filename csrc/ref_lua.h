@@ -11,8 +11,12 @@
 /* The record at `arg`, or NULL for what is no reference. */
 struct ref *reference_test (lua_State *L, int arg);
 
-/* A new reference to `ref`, which is counted once more. */
-void reference_push (lua_State *L, struct ref *ref);
+struct reference {         /* the userdata */
+  struct ref *ref;         /* counted; NULL: not yet, or collected */
+};
+
+/* A new object on top, still without its record. */
+struct reference *reference_new (lua_State *L);
 
 void reference_open (lua_State *L);
 

@@ -42,7 +42,7 @@ static int *arg_files (lua_State *L, int arg, unsigned *n) {
   for (lua_Integer i = 1; i <= len; i++) {
     lua_geti(L, arg, i);
     if (lua_isboolean(L, -1) && !lua_toboolean(L, -1)) fds[i - 1] = -1;
-    else fds[i - 1] = arg_fd(L, lua_gettop(L)).number;
+    else fds[i - 1] = arg_fd_in(L, lua_gettop(L), arg).number;
     lua_pop(L, 1);
   }
   return fds;
@@ -162,7 +162,8 @@ static int register_sync_cancel (lua_State *L) {
   reg.fd = -1;
   reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
   reg.flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
-  if (lua_getfield(L, 2, "op") != LUA_TNIL) {
+  lua_pushliteral(L, "op");
+  if (lua_rawget(L, 2) != LUA_TNIL) {
     struct operation *o = class_test(L, 3, CLASS_OPERATION);
     struct op *op;
     if (o == NULL)
@@ -176,8 +177,9 @@ static int register_sync_cancel (lua_State *L) {
                ? op_first_unfinished(op)->token : o->token;
   }
   else if (options_given(L, 2, "fd")) {
-    lua_getfield(L, 2, "fd");
-    reg.fd = arg_fd(L, lua_gettop(L)).number;
+    lua_pushliteral(L, "fd");
+    lua_rawget(L, 2);
+    reg.fd = arg_fd_in(L, lua_gettop(L), 2).number;
     reg.flags |= IORING_ASYNC_CANCEL_FD;
   }
   else if (options_given(L, 2, "opcode")) {
@@ -189,7 +191,8 @@ static int register_sync_cancel (lua_State *L) {
   else if (!(reg.flags & IORING_ASYNC_CANCEL_ANY))
     return luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
                          "IORING_ASYNC_CANCEL_ANY among the flags");
-  if (lua_getfield(L, 2, "timeout") != LUA_TNIL) {
+  lua_pushliteral(L, "timeout");
+  if (lua_rawget(L, 2) != LUA_TNIL) {
     int64_t ns = arg_duration(L, lua_gettop(L));
     if (ns != CLOCK_NEVER) {
       reg.timeout.tv_sec = ns / 1000000000;

@@ -43,7 +43,7 @@ static int setup (struct ring *r, const struct ring_options *o,
 }
 
 int ring_open (struct ring *r, const struct ring_options *o) {
-  unsigned flags = o->flags;
+  unsigned flags = o->flags & ~IORING_SETUP_NO_SQARRAY;  /* liburing's own */
   unsigned cq = o->cq_entries;
   int rc = op_table_init(&r->ops);
   if (rc < 0)
@@ -504,7 +504,6 @@ unsigned ring_close (struct ring *r, int64_t ns) {
     r->ref = NULL;
   }
   if (ours) drain(r, ns);
-  if (ours && r->hooks) r->hooks->closed(r);
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
     if (op->state == OP_FLYING) {
       /* guard: what the kernel has seen and not ended keeps its memory */
@@ -513,6 +512,8 @@ unsigned ring_close (struct ring *r, int64_t ns) {
       op_abandon(&r->ops, op, bury);
     }
   }
+  /* (after the operations, whose tasks it has yet to wake) */
+  if (ours && r->hooks) r->hooks->closed(r);
   while (arrivals_take(&r->arrivals, &a))
     if (a.op && ours) ring_dispose(r, a.op->disposal, a.res);
   r->stats.leaked = kept;

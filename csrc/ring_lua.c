@@ -101,8 +101,11 @@ int ring_new_lua (lua_State *L) {
   o.sq_thread_idle = (unsigned)options_integer(L, 1, "sq_thread_idle", 0, 0,
                                                INT32_MAX);
   if (options_given(L, 1, "attach_wq")) {
-    lua_getfield(L, 1, "attach_wq");
-    o.wq_fd = ring_check(L, -1)->io.ring_fd;
+    lua_pushliteral(L, "attach_wq");
+    lua_rawget(L, 1);
+    if (class_test(L, 2, CLASS_RING) == NULL)
+      return luaL_argerror(L, 1, "option 'attach_wq' must be a ring");
+    o.wq_fd = ring_check(L, 2)->io.ring_fd;
     o.flags |= IORING_SETUP_ATTACH_WQ;
     o.exact = true;
   }
@@ -200,13 +203,15 @@ static int r_queue (lua_State *L) {
   }
   else
     lua_pushnil(L);
-  ring_check_requests(L, r, 2, n, requests);
+  for (int i = 0; i < n; i++) sqe_check(L, 2 + i);
   sweep_anchors(L, 1);
   for (int i = 0; i < n; i++) {  /* all that can raise comes first */
     operation_new(L, 1);
     anchor(L, 1, 2 + i);
   }
-  ring_check(L, 1);  /* guard: a finalizer may have closed it meanwhile */
+  /* guard: from here on no finalizer runs, which might close what is checked*/
+  ring_check(L, 1);
+  ring_check_requests(L, r, 2, n, requests);
   rc = ring_push(r, requests, (unsigned)n, r->driven ? OP_LOOPED : 0, ops);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
@@ -363,11 +368,15 @@ static int r_fd (lua_State *L) {
 
 static int r_ref (lua_State *L) {
   struct ring *r = check_open(L, 1);
-  struct ref *ref = ring_ref(r);
+  struct reference *reference = reference_new(L);
+  struct ref *ref;
+  check_open(L, 1);  /* (a finalizer may have closed it) */
+  ref = ring_ref(r);
   if (ref == NULL)
     return fail(L, errno, "cannot dup the descriptor of ring (fd %d)",
                 r->io.ring_fd);
-  reference_push(L, ref);
+  block_retain(&ref->block);
+  reference->ref = ref;
   return 1;
 }
 

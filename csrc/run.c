@@ -33,43 +33,66 @@ static void cancel_all (lua_State *L, struct loop *loop) {
   lua_pop(L, 1);
 }
 
-/* A task has ended; on its coroutine lie `n` values, the first of which says
-** whether it went well. Nothing here allocates. */
-static void finish (lua_State *L, struct loop *loop, struct task *t, int n) {
-  bool ok = lua_toboolean(t->co, -n);
+/* A task has ended; on the top lies its outcome, which is taken. Nothing here
+** allocates. */
+static void finish (lua_State *L, struct loop *loop, struct task *t, bool ok,
+                    int results) {
   bool failed = false;
+  int outcome = lua_gettop(L);
   t->state = ok ? TASK_DONE : TASK_FAILED;
-  t->results = n - 1;
+  t->results = results;
+  t->co = NULL;
   loop_ended(loop, t);
+  task_push(L, t);
   if (!ok && !loop->failed) {
     state_shared(L, SHARED_CANCELLED);
-    lua_xmove(L, t->co, 1);
-    failed = !lua_rawequal(t->co, -1, -2);
-    lua_pop(t->co, 1);
+    failed = !lua_rawequal(L, outcome, -1);
+    lua_pop(L, 1);
   }
   if (failed) {
     loop->failed = true;
-    task_push(L, t);
+    lua_pushvalue(L, -1);
     lua_setiuservalue(L, lua_upvalueindex(1), SHARED_FAILURE);
   }
+  lua_pushvalue(L, outcome);
+  lua_setiuservalue(L, -2, TASK_OUTCOME);
   state_shared(L, SHARED_TASKS);
   lua_pushinteger(L, loop->free_place);  /* its place is free, and says */
   lua_rawseti(L, -2, t->place);          /* which is the next free one */
-  lua_pop(L, 1);
+  lua_settop(L, outcome - 1);
   loop->free_place = t->place;
   loop->ntasks--;
   if (failed) cancel_all(L, loop);
+}
+
+/* The coroutine yielded to nobody, was closed by others than the loop, or had
+** no memory left even to fail. */
+static void broken (lua_State *L, struct loop *loop, struct task *t,
+                    int status) {
+  loop_forget(t);
+  state_shared(L, SHARED_CHAINS);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, t);
+  lua_pop(L, 1);
+  lua_createtable(L, 1, 0);
+  if (status == LUA_YIELD)
+    lua_pushliteral(L, "a task called coroutine.yield: its waits are uring's "
+                    "own; to yield values, run a coroutine inside the task");
+  else
+    lua_pushfstring(L, "a task was ended from outside: %s",
+                    lua_type(t->co, -1) == LUA_TSTRING
+                    ? lua_tostring(t->co, -1) : "no memory");
+  lua_rawseti(L, -2, 1);
+  lua_closethread(t->co, L);
+  finish(L, loop, t, false, 0);
 }
 
 static void resume (lua_State *L, struct loop *loop, struct task *t) {
   int args = t->state == TASK_NEW ? t->results : 0;
   int n = 0, status;
   if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
-    lua_settop(t->co, 0);
-    lua_pushboolean(t->co, 0);
     state_shared(L, SHARED_CANCELLED);
-    lua_xmove(L, t->co, 1);
-    finish(L, loop, t, 2);
+    finish(L, loop, t, false, 0);
     return;
   }
   t->state = TASK_RUNNING;
@@ -81,27 +104,15 @@ static void resume (lua_State *L, struct loop *loop, struct task *t) {
                "it with os.exit, or by exec");
   if (status == LUA_YIELD && t->state != TASK_RUNNING)
     return;  /* it waits */
-  if (status == LUA_OK) {
-    finish(L, loop, t, n);
-    return;
+  if (status == LUA_OK && n == 3) {
+    bool ok = lua_toboolean(t->co, -3);
+    int results = (int)lua_tointeger(t->co, -1);
+    lua_pop(t->co, 1);
+    lua_xmove(t->co, L, 1);
+    finish(L, loop, t, ok, results);
   }
-  /* it yielded to nobody, was closed or resumed by others than the loop, or
-     had no memory left even to fail */
-  loop_forget(t);
-  lua_pushboolean(L, 0);
-  lua_createtable(L, 1, 0);
-  if (status == LUA_YIELD)
-    lua_pushliteral(L, "a task called coroutine.yield: its waits are uring's "
-                    "own; to yield values, run a coroutine inside the task");
   else
-    lua_pushfstring(L, "a task was ended from outside: %s",
-                    lua_type(t->co, -1) == LUA_TSTRING
-                    ? lua_tostring(t->co, -1) : "no memory");
-  lua_rawseti(L, -2, 1);
-  lua_closethread(t->co, L);
-  lua_settop(t->co, 0);
-  lua_xmove(L, t->co, 2);
-  finish(L, loop, t, 2);
+    broken(L, loop, t, status);
 }
 
 static void run_ready (lua_State *L, struct loop *loop) {
@@ -223,12 +234,11 @@ static void abandon_all (lua_State *L, struct loop *loop) {
       heap_remove(&loop->heap, &t->timer);
       t->joiners = NULL;
       t->state = TASK_FAILED;
-      t->results = 1;
       lua_closethread(t->co, L);
-      lua_settop(t->co, 0);
-      lua_pushboolean(t->co, 0);
+      t->co = NULL;
+      t->results = 0;
       state_shared(L, SHARED_CANCELLED);
-      lua_xmove(L, t->co, 1);
+      lua_setiuservalue(L, -2, TASK_OUTCOME);
       lua_pushinteger(L, loop->free_place);
       lua_rawseti(L, -3, i);
       loop->free_place = i;
@@ -236,6 +246,8 @@ static void abandon_all (lua_State *L, struct loop *loop) {
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
+  /* (what ran on the way may have made some of them ready) */
+  loop->first = loop->last = NULL;
   loop->ntasks = loop->njoining = 0;
 }
 
@@ -317,16 +329,13 @@ int run_loop (lua_State *L) {
 
 /* Raise the error of the task that failed first. */
 static int rethrow (lua_State *L, struct loop *loop) {
-  struct task *t;
   int task;
   loop->failed = false;
   state_shared(L, SHARED_FAILURE);
   task = lua_gettop(L);
-  t = lua_touserdata(L, task);
   lua_pushnil(L);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_FAILURE);
-  lua_pushvalue(t->co, -1);
-  lua_xmove(t->co, L, 1);
+  lua_getiuservalue(L, task, TASK_OUTCOME);
   lua_rawgeti(L, -1, 1);
   lua_rawgeti(L, -2, 2);
   if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) {
@@ -340,9 +349,9 @@ static int rethrow (lua_State *L, struct loop *loop) {
   return lua_error(L);
 }
 
+/* The function at 2, which is run_tasks. */
 static int call_run_tasks (lua_State *L) {
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, run_tasks, 1);
+  lua_pushvalue(L, 2);
   return lua_pcall(L, 0, 0, 0);
 }
 
@@ -359,6 +368,8 @@ int run (lua_State *L) {
                       "already; uring.spawn starts another task");
   loop->ending = loop->failed = false;
   t = task_new(L, loop);  /* stays at 1, so that it is not collected */
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, run_tasks, 1);
   loop->running = loop->ring->driven = true;
   status = call_run_tasks(L);
   if (status != LUA_OK && loop->proc == proc_id()) {
@@ -377,7 +388,7 @@ int run (lua_State *L) {
   }
   if (loop->failed)
     return rethrow(L, loop);
-  status = task_push_outcome(L, t);
+  status = task_push_outcome(L, 1);
   return t->state == TASK_DONE ? status - 1 : status;
 }
 

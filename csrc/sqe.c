@@ -37,7 +37,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
   if (q == NULL)
     luaL_typeerror(L, arg, class_name(CLASS_SQE));
   if (q->pin[PIN_FD] == NULL && q->pin[PIN_MEMORY] == NULL
-      && q->sqe.opcode != UNPREPARED)
+      && q->sqe.opcode != UNPREPARED && !(q->traits & TRAIT_FILE))
     return q;
   if (q->sqe.opcode == UNPREPARED)
     luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
@@ -46,6 +46,15 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
       && descriptor_number(q->pin[PIN_FD]) < 0)
     luaL_argerror(L, arg, "the descriptor that this sqe names was closed "
                   "after it was prepared: prepare it again");
+  if (q->traits & TRAIT_FILE) {
+    const luaL_Stream *file;
+    lua_getiuservalue(L, arg, 1);
+    file = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (file->closef == NULL)
+      luaL_argerror(L, arg, "the file that this sqe names was closed after it "
+                    "was prepared: prepare it again");
+  }
   if ((q->traits & TRAIT_READS) && q->pin[PIN_MEMORY]
       && atomic_load(&((struct memory *)q->pin[PIN_MEMORY])->retired))
     luaL_argerror(L, arg, "the buffer of this sqe was closed or resized "
@@ -80,6 +89,7 @@ void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
   else if (fd->anchor) {
     lua_pushvalue(L, fd->anchor);
     lua_setiuservalue(L, 1, 1);
+    q->traits |= TRAIT_FILE;
   }
 }
 

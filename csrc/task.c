@@ -46,7 +46,7 @@ static void push_name (lua_State *L, const struct task *t) {
 void task_push_spawned (lua_State *L, int task) {
   const struct task *t = lua_touserdata(L, task);
   lua_Debug ar;
-  if (lua_getiuservalue(L, task, 2) == LUA_TFUNCTION) {
+  if (lua_getiuservalue(L, task, TASK_SPAWNER) == LUA_TFUNCTION) {
     lua_getinfo(L, ">S", &ar);
     lua_pushfstring(L, "%s:%d", ar.short_src, (int)t->line);
   }
@@ -92,13 +92,23 @@ void task_describe (lua_State *L, const struct task *t) {
 /* ---- tasks ------------------------------------------------------------- */
 
 /* Under every task: its function, called so that to-be-closed variables run,
-** and may wait, whatever ends it. Returns true, results… or false, error. */
+** and may wait, whatever ends it. Returns true, table of results or nil, how
+** many; or false, { error, traceback } or cancelled, 0. */
 static int body_end (lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
+  luaL_checkstack(L, 4, NULL);  /* (as many results as fit may be there) */
   if (status == LUA_OK || status == LUA_YIELD) {
+    int n = lua_gettop(L) - 1;  /* but for the handler */
+    if (n == 0) lua_pushnil(L);
+    else {
+      lua_createtable(L, n, 0);
+      lua_replace(L, 1);
+      for (int i = n; i > 0; i--) lua_rawseti(L, 1, i);
+    }
     lua_pushboolean(L, 1);
-    lua_replace(L, 1);  /* in the handler's place */
-    return lua_gettop(L);
+    lua_insert(L, -2);
+    lua_pushinteger(L, n);
+    return 3;
   }
   if (status != LUA_ERRRUN) {  /* the handler had no chance to word it */
     lua_createtable(L, 1, 0);
@@ -107,7 +117,8 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
   }
   lua_pushboolean(L, 0);
   lua_insert(L, -2);
-  return 2;
+  lua_pushinteger(L, 0);
+  return 3;
 }
 
 static int body (lua_State *L) {
@@ -140,7 +151,8 @@ struct task *task_new (lua_State *L, struct loop *loop) {
   lua_Debug ar;
   if (lua_istable(L, 1)) {
     options_open(L, 1, names);
-    lua_getfield(L, 1, "name");
+    lua_pushliteral(L, "name");
+    lua_rawget(L, 1);
     if (!lua_isnil(L, -1)) {
       if (lua_type(L, -1) != LUA_TSTRING)
         luaL_argerror(L, 1, "option 'name' must be a string");
@@ -148,7 +160,8 @@ struct task *task_new (lua_State *L, struct loop *loop) {
     }
     lua_insert(L, 2);
     n++;
-    if (lua_getfield(L, 1, "main") != LUA_TFUNCTION)
+    lua_pushliteral(L, "main");
+    if (lua_rawget(L, 1) != LUA_TFUNCTION)
       luaL_argerror(L, 1, "option 'main' must be a function");
     lua_replace(L, 1);
   }
@@ -161,7 +174,7 @@ struct task *task_new (lua_State *L, struct loop *loop) {
   luaL_checkstack(L, n + 10, "too many arguments");
   t = class_new(L, CLASS_TASK, sizeof(*t), 2);
   co = lua_newthread(L);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, TASK_COROUTINE);
   if (!lua_checkstack(co, n + 10))
     luaL_error(L, "not enough memory for a task");
   t->co = co;
@@ -177,7 +190,7 @@ struct task *task_new (lua_State *L, struct loop *loop) {
     lua_getinfo(L, "l", &ar);
     if (ar.currentline > 0) {  /* who spawned it: the nearest Lua function */
       lua_getinfo(L, "f", &ar);
-      lua_setiuservalue(L, -2, 2);
+      lua_setiuservalue(L, -2, TASK_SPAWNER);
       t->line = ar.currentline;
       break;
     }
@@ -214,45 +227,37 @@ int task_spawn (lua_State *L) {
   return 1;
 }
 
-/* What became of a task that has ended: true, results… | nil, error value |
-** nil, message, ECANCELED. */
-int task_push_outcome (lua_State *L, struct task *t) {
-  lua_State *co = t->co;
-  int n = t->results;
-  int base = lua_gettop(co) - n;
+int task_push_outcome (lua_State *L, int task) {
+  const struct task *t = lua_touserdata(L, task);
+  int n = t->results, at;
+  luaL_checkstack(L, n + 4, "too many results");
+  lua_getiuservalue(L, task, TASK_OUTCOME);
+  at = lua_gettop(L);
   if (t->state == TASK_DONE) {
-    luaL_checkstack(L, n + 1, "too many results");
-    if (!lua_checkstack(co, 1))
-      return luaL_error(L, "not enough memory");
     lua_pushboolean(L, 1);
-    for (int i = 1; i <= n; i++) {
-      lua_pushvalue(co, base + i);
-      lua_xmove(co, L, 1);
-    }
+    for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
     return n + 1;
   }
   luaL_pushfail(L);
   state_shared(L, SHARED_CANCELLED);
-  lua_pushvalue(co, -1);
-  lua_xmove(co, L, 1);
-  if (lua_rawequal(L, -1, -2)) {
-    lua_pop(L, 2);
+  if (lua_rawequal(L, at, -1)) {
+    lua_pop(L, 1);
     lua_pushliteral(L, "the task was cancelled");
     lua_pushinteger(L, ECANCELED);
     return 3;
   }
-  lua_rawgeti(L, -1, 1);  /* nil, cancelled, { value }, value */
-  lua_replace(L, -3);
   lua_pop(L, 1);
+  lua_rawgeti(L, at, 1);
   return 2;
 }
 
 static int join_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct task *of = class_check(L, 1, CLASS_TASK);
-  (void)status; (void)ctx;
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, join_end);
   loop_check(L, t);
-  return of->state >= TASK_DONE ? task_push_outcome(L, of) : fail_timeout(L);
+  return of->state >= TASK_DONE ? task_push_outcome(L, 1) : fail_timeout(L);
 }
 
 static int join (lua_State *L) {
@@ -323,6 +328,8 @@ void task_open (lua_State *L) {
   lua_setfield(L, -2, "__metatable");
   lua_setmetatable(L, -2);
   lua_setiuservalue(L, state, SHARED_CANCELLED);
+  lua_newtable(L);
+  lua_setiuservalue(L, state, SHARED_CHAINS);
   lua_newtable(L);  /* the names of tasks */
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "k");

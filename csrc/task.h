@@ -2,10 +2,10 @@
 ** task: the class uring.Task: what a task is made of, how it ends, and what
 ** can be said of it.
 **
-** The task's coroutine is its user value 1; who spawned it is 2, for words.
 ** Under the task's own function lies a protected call, so that to-be-closed
-** variables run, and may wait, however it ends. Its results stay on its
-** coroutine until nobody can ask for them.
+** variables run, and may wait, however it ends. Scripts can get hold of a
+** task's coroutine (coroutine.running): what they do to it must not break
+** more than that task, so nothing is kept there once the task has ended.
 */
 
 #ifndef uring_task_h
@@ -20,9 +20,15 @@ struct task *task_new (lua_State *L, struct loop *loop);
 /* The userdata of a task that has not ended. */
 void task_push (lua_State *L, const struct task *t);
 
-/* What became of a task that has ended: true, results… | nil, error value |
-** nil, message, ECANCELED. Returns how many. */
-int task_push_outcome (lua_State *L, struct task *t);
+/* The user values of a task. When it has ended its outcome takes the place of
+** its coroutine: a table of results, { error, traceback }, or cancelled. */
+#define TASK_COROUTINE 1
+#define TASK_OUTCOME   1
+#define TASK_SPAWNER   2   /* the function, for words */
+
+/* What became of the task at a stack index, which has ended: true, results…
+** | nil, error value | nil, message, ECANCELED. Returns how many. */
+int task_push_outcome (lua_State *L, int task);
 
 /* "task 3 'reader' waits for … at file:line (spawned at file:line)" */
 void task_describe (lua_State *L, const struct task *t);

@@ -22,8 +22,10 @@
 /* ---- sleep ------------------------------------------------------------- */
 
 static int sleep_end (lua_State *L, int status, lua_KContext ctx) {
-  (void)status; (void)ctx;
-  loop_check(L, loop_resumed(L));
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, sleep_end);
+  loop_check(L, t);
   return 0;
 }
 
@@ -65,7 +67,7 @@ static int await_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = (struct task *)ctx;
   uint8_t disposal = t->disposal;
   (void)status;
-  if (t->state != TASK_RUNNING) loop_resumed(L);  /* which says why not */
+  if (t->state != TASK_RUNNING) return lua_yieldk(L, 0, ctx, await_end);
   t->disposal = DISPOSE_NOTHING;
   if (t->marks & MARK_CANCELLED) {
     ring_dispose(t->ring, disposal, t->res);  /* guard: or it leaks */
@@ -148,12 +150,24 @@ static int ring_await (lua_State *L) {
 
 /* ---- chains ------------------------------------------------------------ */
 
+/* The chain lies in a userdata of its own; scripts can close a task's
+** coroutine, so that its stack does not do to keep it. 0 lets go of it. */
+static void keep_chain (lua_State *L, struct task *t, int chain) {
+  state_shared(L, SHARED_CHAINS);
+  if (chain) lua_pushvalue(L, chain);
+  else lua_pushnil(L);
+  lua_rawsetp(L, -2, t);
+  lua_pop(L, 1);
+}
+
 /* 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results */
 static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct chain *c = lua_touserdata(L, 4);
   bool timeout = false;
-  (void)status; (void)ctx;
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, chain_end);
+  keep_chain(L, t, 0);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];
     if (t->marks & MARK_CANCELLED) ring_dispose(t->ring, l->disposal, l->res);
@@ -224,6 +238,7 @@ static int ring_await_chain (lua_State *L) {
   if ((rc = watchable(L, t->loop, r)) != 0)
     return rc;
   if (ns != CLOCK_NEVER) loop_reserve(L, t);
+  keep_chain(L, t, 4);
   rc = ring_push(r, requests, (unsigned)n, OP_LOOPED, ops);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
@@ -255,8 +270,7 @@ static int receive (lua_State *L, struct task *t, struct ring *r,
 
 /* After a wait for a message: how it ended, or 0 when it has to begin anew
 ** after a turn of the others. */
-static int receive_end (lua_State *L, struct ring *r) {
-  struct task *t = loop_resumed(L);
+static int receive_end (lua_State *L, struct task *t, struct ring *r) {
   if (t->marks & MARK_HANDED) {
     if (t->marks & MARK_CANCELLED) {
       loop_message_back(t);
@@ -275,9 +289,12 @@ static int receive_end (lua_State *L, struct ring *r) {
 
 static int receive_again (lua_State *L, int status, lua_KContext ctx) {
   struct ring *r = lua_touserdata(L, 1);
-  int n = receive_end(L, r);
+  struct task *t = loop_resumed(L);
+  int n;
   (void)status;
-  return n ? n : receive(L, loop_resumed(L), r, (int64_t)ctx, receive_again);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, receive_again);
+  n = receive_end(L, t, r);
+  return n ? n : receive(L, t, r, (int64_t)ctx, receive_again);
 }
 
 static int receive (lua_State *L, struct task *t, struct ring *r,
@@ -322,10 +339,13 @@ static int next_message_end (lua_State *L, int n) {
 
 static int next_message_again (lua_State *L, int status, lua_KContext ctx) {
   struct ring *r = lua_touserdata(L, 1);
-  int n = receive_end(L, r);
+  struct task *t = loop_resumed(L);
+  int n;
   (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, next_message_again);
+  n = receive_end(L, t, r);
   if (n == 0)
-    n = receive(L, loop_resumed(L), r, (int64_t)ctx, next_message_again);
+    n = receive(L, t, r, (int64_t)ctx, next_message_again);
   return next_message_end(L, n);
 }
 
@@ -386,6 +406,7 @@ static int o_again (lua_State *L, int status, lua_KContext ctx) {
   struct operation *o = lua_touserdata(L, 1);
   int n;
   (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, o_again);
   loop_check(L, t);
   n = o_take(L, o);
   if (n > 0) return n;
@@ -460,7 +481,8 @@ static int o_next_again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct operation *o = lua_touserdata(L, 1);
   int n;
-  (void)status; (void)ctx;
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, o_next_again);
   loop_check(L, t);
   n = o_take(L, o);
   if (n == 0) n = o_wait(L, t, o, CLOCK_NEVER, o_next_again);

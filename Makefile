@@ -81,7 +81,8 @@ objects = $(patsubst %.c,$(BUILD)/obj/$1/%.o,$2)
 
 # --- targets ----------------------------------------------------------------
 
-.PHONY: all test check sanitize demo bench matrix kernels install clean help
+.PHONY: all test check sanitize demo bench matrix kernels guards install
+.PHONY: clean help
 .PHONY: FORCE tests-plain tests-asan
 
 all: $(BUILD)/uring/core.so ## build the module into build/ (the default)
@@ -97,7 +98,7 @@ STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)
 check: all ## luacheck, -Werror by gcc and clang, the rockspec, the module
 check: $(call objects,strict-gcc,$(STRICT_SRC))
 check: $(call objects,strict-clang,$(STRICT_SRC))
-	luacheck -q $(wildcard lua spec bench examples rockspec/*.rockspec)
+	luacheck -q $(wildcard lua spec bench examples tools rockspec/*.rockspec)
 	for f in bootstrap .ci/run tools/*.sh; do sh -n $$f || exit; done
 	luarocks --lua-version 5.4 lint rockspec/uring-scm-1.rockspec
 	tools/module.sh $(BUILD)/uring/core.so
@@ -116,6 +117,9 @@ matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 
 kernels: tests-plain ## test under other kernels in qemu; KERNELS="sid"
 	@tools/kernels.sh $(KERNELS)
+
+guards: ## does a test die without each line that safety hangs on?
+	@$(LUA) tools/guards.lua $(GUARD)
 
 # luarocks gives the INST_ directories.
 PREFIX      ?= /usr/local

@@ -388,8 +388,10 @@ int ring_reap (struct ring *r) {
   while (total < r->io.cq.ring_entries
          && (n = sys_cq_ready(&r->io)) > 0) {
     if (n > 64) n = 64;
-    /* guard: room for all that these can become, before they are taken */
-    if (!arrivals_reserve(&r->arrivals, n + r->ops.followers))
+    /* guard: room for all that these can become, before they are taken; a
+       ring that closes keeps nothing */
+    if (!r->closing
+        && !arrivals_reserve(&r->arrivals, n + r->ops.followers))
       return total > 0 ? (int)total : -ENOMEM;
     n = sys_take(&r->io, batch, n);
     r->stats.cqes += n;

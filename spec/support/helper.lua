@@ -136,6 +136,13 @@ function helper.script_ok(code, ...)
   return output
 end
 
+-- The same with a function that has no upvalues: it must require what it
+-- needs. `before` is code that runs first.
+function helper.apart(f, before)
+  return helper.script_ok(("%s\nload(%q)()"):format(before or "",
+    string.dump(f)))
+end
+
 -- Runs f in a forked child; answers as helper.script does of its status. The
 -- child ends without what an exit would do, so nothing here runs twice.
 function helper.child(f)

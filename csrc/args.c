@@ -49,6 +49,16 @@ uint32_t arg_len32 (lua_State *L, int arg) {
 }
 
 
+/* A slot of the ring's file table: a number from 0, or
+** IORING_FILE_INDEX_ALLOC for one that the kernel picks. */
+unsigned arg_slot (lua_State *L, int arg) {
+  lua_Integer n = arg_integer(L, arg, 0, UINT32_MAX);
+  if (n > INT32_MAX && n != (lua_Integer)IORING_FILE_INDEX_ALLOC)
+    luaL_argerror(L, arg, "file slot expected: 0 to 2147483647, or "
+                  "IORING_FILE_INDEX_ALLOC");
+  return (unsigned)n;
+}
+
 int64_t arg_duration (lua_State *L, int arg) {
   lua_Number s = 0;
   if (lua_type(L, arg) != LUA_TNUMBER)
@@ -91,7 +101,7 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   }
   else if (class_test(L, index, CLASS_RING) != NULL) {
     /* by its private dup, whose number no other file can get meanwhile */
-    struct ref *ref = ring_ref(ring_check(L, index));
+    struct ref *ref = ring_ref(ring_check_in(L, index, arg));
     if (ref == NULL)
       luaL_error(L, "cannot dup the ring's descriptor: %s", strerror(errno));
     a.number = ref->fd;

@@ -25,6 +25,9 @@ uint64_t arg_bits64 (lua_State *L, int arg);
 /* A length as the kernel's messages have it: 32 bits, signed or not. */
 uint32_t arg_len32 (lua_State *L, int arg);
 
+/* A slot of a file table, or IORING_FILE_INDEX_ALLOC. */
+unsigned arg_slot (lua_State *L, int arg);
+
 /* Seconds, as nanoseconds: CLOCK_NEVER for nil and for math.huge. */
 int64_t arg_seconds (lua_State *L, int arg);
 

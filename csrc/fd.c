@@ -54,7 +54,7 @@ int fd_new (lua_State *L) {
 static struct fd *tofd (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   if (f->d == NULL)
-    luaL_error(L, "attempt to use a closed descriptor");
+    luaL_argerror(L, 1, "attempt to use a closed descriptor");
   return f;
 }
 

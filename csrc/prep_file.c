@@ -25,16 +25,6 @@ static const char *arg_path (lua_State *L, int arg, size_t *len) {
   return path;
 }
 
-/* A slot of the ring's file table: a number from 0, or
-** IORING_FILE_INDEX_ALLOC for one that the kernel picks. */
-static unsigned arg_slot (lua_State *L, int arg) {
-  lua_Integer n = arg_integer(L, arg, 0, UINT32_MAX);
-  if (n > INT32_MAX && n != (lua_Integer)ANY_SLOT)
-    luaL_argerror(L, arg, "file slot expected: 0 to 2147483647, or "
-                  "IORING_FILE_INDEX_ALLOC");
-  return (unsigned)n;
-}
-
 static int openat_at (lua_State *L, bool direct) {
   struct request *q = sqe_self(L);
   struct fd_arg dfd = arg_fd(L, 2);

@@ -84,7 +84,7 @@ static int msg_ring_fd (lua_State *L) {
   struct request *q = sqe_self(L);
   struct target t = arg_target(L, 2);
   int source = (int)arg_integer(L, 3, 0, INT32_MAX);
-  int slot = (int)arg_integer(L, 4, 0, INT32_MAX);
+  int slot = (int)arg_slot(L, 4);
   uint64_t data = arg_bits64(L, 5);
   uint32_t flags = arg_flags(L, 6);
   sqe_begin(L, q);

@@ -23,8 +23,10 @@
 
 /* ---- may it be used? --------------------------------------------------- */
 
-static struct ring *check_open (lua_State *L, int arg) {
-  struct ring *r = class_check(L, arg, CLASS_RING);
+static struct ring *check_open (lua_State *L, int index, int arg) {
+  struct ring *r = class_test(L, index, CLASS_RING);
+  if (r == NULL)
+    luaL_typeerror(L, arg, class_name(CLASS_RING));
   if (!r->open)  /* guard: a closed object says so */
     luaL_argerror(L, arg, "attempt to use a closed ring");
   if (r->proc != proc_id())  /* guard: fork */
@@ -34,7 +36,11 @@ static struct ring *check_open (lua_State *L, int arg) {
 }
 
 struct ring *ring_check (lua_State *L, int arg) {
-  struct ring *r = check_open(L, arg);
+  return ring_check_in(L, arg, arg);
+}
+
+struct ring *ring_check_in (lua_State *L, int index, int arg) {
+  struct ring *r = check_open(L, index, arg);
   if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER) && r->enabled
       && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
     luaL_argerror(L, arg, "this ring belongs to another thread: it was made "
@@ -105,7 +111,7 @@ int ring_new_lua (lua_State *L) {
     lua_rawget(L, 1);
     if (class_test(L, 2, CLASS_RING) == NULL)
       return luaL_argerror(L, 1, "option 'attach_wq' must be a ring");
-    o.wq_fd = ring_check(L, 2)->io.ring_fd;
+    o.wq_fd = ring_check_in(L, 2, 1)->io.ring_fd;
     o.flags |= IORING_SETUP_ATTACH_WQ;
     o.exact = true;
   }
@@ -152,15 +158,16 @@ static void anchor (lua_State *L, int ring, int sqe) {
 }
 
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
-                          const struct request **requests) {
+                          const struct request **requests, int array) {
   bool visible = false;
   if (n > (int)r->io.sq.ring_entries)
-    luaL_argerror(L, first, lua_pushfstring(L,
+    luaL_argerror(L, array ? array : first, lua_pushfstring(L,
       "a chain of %d does not fit into a ring of %d entries", n,
       (int)r->io.sq.ring_entries));
   for (int i = n - 1; i >= 0; i--) {
-    int arg = first + i;
-    const struct request *q = requests[i] = sqe_check(L, arg);
+    int arg = array ? array : first + i;
+    const struct request *q = sqe_check_in(L, state_of(L), first + i, arg);
+    requests[i] = q;
     if (i == n - 1
         && (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
       luaL_argerror(L, arg, "the last sqe of a call must not have a link "
@@ -211,7 +218,7 @@ static int r_queue (lua_State *L) {
   }
   /* guard: from here on no finalizer runs, which might close what is checked*/
   ring_check(L, 1);
-  ring_check_requests(L, r, 2, n, requests);
+  ring_check_requests(L, r, 2, n, requests, 0);
   rc = ring_push(r, requests, (unsigned)n, r->driven ? OP_LOOPED : 0, ops);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
@@ -362,15 +369,15 @@ static int r_peek_cqe (lua_State *L) {
 /* ---- a look at it ------------------------------------------------------ */
 
 static int r_fd (lua_State *L) {
-  lua_pushinteger(L, check_open(L, 1)->io.ring_fd);
+  lua_pushinteger(L, check_open(L, 1, 1)->io.ring_fd);
   return 1;
 }
 
 static int r_ref (lua_State *L) {
-  struct ring *r = check_open(L, 1);
+  struct ring *r = check_open(L, 1, 1);
   struct reference *reference = reference_new(L);
   struct ref *ref;
-  check_open(L, 1);  /* (a finalizer may have closed it) */
+  check_open(L, 1, 1);  /* (a finalizer may have closed it) */
   ref = ring_ref(r);
   if (ref == NULL)
     return fail(L, errno, "cannot dup the descriptor of ring (fd %d)",
@@ -391,11 +398,11 @@ static int push_bits (lua_State *L, const struct name_bit *names,
 
 /* What is in force: the number, and its names. */
 static int r_flags (lua_State *L) {
-  return push_bits(L, name_setup_flags, check_open(L, 1)->io.flags);
+  return push_bits(L, name_setup_flags, check_open(L, 1, 1)->io.flags);
 }
 
 static int r_features (lua_State *L) {
-  return push_bits(L, name_features, check_open(L, 1)->io.features);
+  return push_bits(L, name_features, check_open(L, 1, 1)->io.features);
 }
 
 static int r_stats (lua_State *L) {

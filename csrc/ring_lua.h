@@ -15,6 +15,9 @@
 /* Argument `arg` is a ring that may be used; raises otherwise. */
 struct ring *ring_check (lua_State *L, int arg);
 
+/* The same for a value at `index` that is part of argument `arg`. */
+struct ring *ring_check_in (lua_State *L, int index, int arg);
+
 /* Raises if a task waits on it: by hand would take what is the task's. */
 struct ring *ring_check_by_hand (lua_State *L, int arg);
 
@@ -25,9 +28,9 @@ int ring_new (lua_State *L, const struct ring_options *o, struct ring **out);
 int ring_new_lua (lua_State *L);          /* uring.ring{…} */
 
 /* The `n` SQEs from argument `first` on, as one chain for `r`; raises for
-** what can never go. */
+** what can never go, naming argument `array` if that is not 0. */
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
-                          const struct request **requests);
+                          const struct request **requests, int array);
 
 /* Why ring_push failed: nil, message, errno. */
 int ring_push_failed (lua_State *L, const struct ring *r, int rc);

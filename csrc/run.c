@@ -74,15 +74,8 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
   lua_pushnil(L);
   lua_rawsetp(L, -2, t);
   lua_pop(L, 1);
-  lua_createtable(L, 1, 0);
-  if (status == LUA_YIELD)
-    lua_pushliteral(L, "a task called coroutine.yield: its waits are uring's "
-                    "own; to yield values, run a coroutine inside the task");
-  else
-    lua_pushfstring(L, "a task was ended from outside: %s",
-                    lua_type(t->co, -1) == LUA_TSTRING
-                    ? lua_tostring(t->co, -1) : "no memory");
-  lua_rawseti(L, -2, 1);
+  /* guard: made beforehand, for there may be no memory */
+  state_shared(L, status == LUA_YIELD ? SHARED_YIELDED : SHARED_BROKEN);
   lua_closethread(t->co, L);
   finish(L, loop, t, false, 0);
 }
@@ -349,9 +342,8 @@ static int rethrow (lua_State *L, struct loop *loop) {
   return lua_error(L);
 }
 
-/* The function at 2, which is run_tasks. */
 static int call_run_tasks (lua_State *L) {
-  lua_pushvalue(L, 2);
+  state_shared(L, SHARED_RUN);
   return lua_pcall(L, 0, 0, 0);
 }
 
@@ -368,8 +360,6 @@ int run (lua_State *L) {
                       "already; uring.spawn starts another task");
   loop->ending = loop->failed = false;
   t = task_new(L, loop);  /* stays at 1, so that it is not collected */
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, run_tasks, 1);
   loop->running = loop->ring->driven = true;
   status = call_run_tasks(L);
   if (status != LUA_OK && loop->proc == proc_id()) {
@@ -445,10 +435,25 @@ static int nothing (lua_State *L) {
   return 0;
 }
 
+static void share_outcome (lua_State *L, int which, const char *message) {
+  lua_createtable(L, 1, 0);
+  lua_pushstring(L, message);
+  lua_rawseti(L, -2, 1);
+  lua_setiuservalue(L, -2, which);
+}
+
 void run_open (lua_State *L) {
   struct state *s = lua_touserdata(L, -1);
   s->hooks = &loop_hooks;
   class_define(L, CLASS_LOOP, methods, meta, NULL);
   lua_pushcfunction(L, nothing);
   lua_setiuservalue(L, -2, SHARED_NOTHING);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, run_tasks, 1);
+  lua_setiuservalue(L, -2, SHARED_RUN);
+  share_outcome(L, SHARED_YIELDED, "a task called coroutine.yield: its waits "
+                "are uring's own; to yield values, run a coroutine inside "
+                "the task");
+  share_outcome(L, SHARED_BROKEN, "a task was ended from outside: its "
+                "coroutine was closed, or there was no memory left");
 }

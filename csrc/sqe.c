@@ -28,12 +28,12 @@ struct request *sqe_self (lua_State *L) {
 }
 
 const struct request *sqe_check (lua_State *L, int arg) {
-  return sqe_check_in(L, state_of(L), arg);
+  return sqe_check_in(L, state_of(L), arg, arg);
 }
 
 const struct request *sqe_check_in (lua_State *L, const struct state *s,
-                                    int arg) {
-  const struct request *q = class_at(L, s, arg, CLASS_SQE);
+                                    int index, int arg) {
+  const struct request *q = class_at(L, s, index, CLASS_SQE);
   if (q == NULL)
     luaL_typeerror(L, arg, class_name(CLASS_SQE));
   if (q->pin[PIN_FD] == NULL && q->pin[PIN_MEMORY] == NULL
@@ -48,7 +48,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
                   "after it was prepared: prepare it again");
   if (q->traits & TRAIT_FILE) {
     const luaL_Stream *file;
-    lua_getiuservalue(L, arg, 1);
+    lua_getiuservalue(L, index, 1);
     file = lua_touserdata(L, -1);
     lua_pop(L, 1);
     if (file->closef == NULL)

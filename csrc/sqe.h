@@ -28,7 +28,7 @@ struct request *sqe_self (lua_State *L);
 ** if what it names has been closed or changed since. */
 const struct request *sqe_check (lua_State *L, int arg);
 const struct request *sqe_check_in (lua_State *L, const struct state *s,
-                                    int arg);
+                                    int index, int arg);
 
 /* Empty it: pins, flags, data. */
 void sqe_begin (lua_State *L, struct request *q);

@@ -33,6 +33,9 @@ enum shared {
   SHARED_BODY,        /* the function under every task's own */
   SHARED_HANDLER,     /* its message handler */
   SHARED_NOTHING,     /* a function that a pending debug hook runs in */
+  SHARED_RUN,         /* the function that uring.run protects */
+  SHARED_YIELDED,     /* outcomes of tasks that cannot make their own */
+  SHARED_BROKEN,
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
   SHARED_FAILURE,     /* the task whose error ends the run */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */

@@ -2,6 +2,7 @@
 #include "sys.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 
@@ -121,22 +122,25 @@ unsigned sys_cq_ready (const struct io_uring *ring) {
 }
 
 unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
-  /* A CQE fills two places on a CQE32 ring and nowhere else: no operation of
-     this library asks a CQE_MIXED ring for a large one, so a flag that says
-     otherwise is a lie of a message's sender. */
+  /* A CQE fills two places on a CQE32 ring, and on a CQE_MIXED ring if it
+     says so; elsewhere what says so is a lie of a message's sender. */
   unsigned shift = (ring->flags & IORING_SETUP_CQE32) ? 1 : 0;
+  bool mixed = (ring->flags & IORING_SETUP_CQE_MIXED) != 0;
   unsigned head = *ring->cq.khead;
-  unsigned n = io_uring_smp_load_acquire(ring->cq.ktail) - head;
-  if (n > max) n = max;
-  for (unsigned i = 0; i < n; i++) {
+  unsigned tail = io_uring_smp_load_acquire(ring->cq.ktail);
+  unsigned n = 0;
+  while (head != tail && n < max) {
     const struct io_uring_cqe *c =
-      &ring->cq.cqes[((head + i) & ring->cq.ring_mask) << shift];
-    out[i].user_data = c->user_data;
-    out[i].res = c->res;
-    out[i].flags = c->flags;
+      &ring->cq.cqes[(head & ring->cq.ring_mask) << shift];
+    out[n].user_data = c->user_data;
+    out[n].res = c->res;
+    out[n].flags = c->flags;
+    head++;
+    if (mixed && (c->flags & IORING_CQE_F_32) && head != tail) head++;
+    n++;
   }
   if (n > 0)  /* guard: entries are freed only when they have been copied */
-    io_uring_smp_store_release(ring->cq.khead, head + n);
+    io_uring_smp_store_release(ring->cq.khead, head);
   return n;
 }
 

@@ -98,7 +98,7 @@ static int watchable (lua_State *L, struct loop *loop, struct ring *r) {
 /* Everything that a lone request must not be. */
 static void check_lone (lua_State *L, struct ring *r, int arg,
                         const struct request *q) {
-  ring_check_requests(L, r, arg, 1, &q);
+  ring_check_requests(L, r, arg, 1, &q, 0);
   if (q->traits & TRAIT_MULTI)
     luaL_argerror(L, arg, "this request completes more than once: queue it "
                   "by ring:queue(sqe), and iterate over its operation's "
@@ -110,7 +110,7 @@ static void check_lone (lua_State *L, struct ring *r, int arg,
 
 static int await_on (lua_State *L, const struct state *s, struct task *t,
                      struct ring *r, int arg) {
-  const struct request *q = sqe_check_in(L, s, arg);
+  const struct request *q = sqe_check_in(L, s, arg, arg);
   int64_t ns = arg_seconds(L, arg + 1);
   int64_t deadline = CLOCK_NEVER;
   struct op *op;
@@ -227,7 +227,7 @@ static int ring_await_chain (lua_State *L) {
   for (lua_Integer i = 1; i <= n; i++)
     lua_geti(L, 2, i);
   ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */
-  ring_check_requests(L, r, 8, (int)n, requests);
+  ring_check_requests(L, r, 8, (int)n, requests, 2);
   for (lua_Integer i = 0; i < n; i++)
     if (requests[i]->traits & TRAIT_MULTI)
       return luaL_argerror(L, 2, "a request that completes more than once "
@@ -392,6 +392,8 @@ static int o_take (lua_State *L, struct operation *o) {
   struct op *op = operation_op(o);
   struct arrival a;
   struct op words;
+  if (op == NULL && !o->ring->open)
+    return fail(L, EBADF, "operation: its ring is closed");
   if (op == NULL)
     return fail(L, ESRCH, "the operation has ended and its completions were "
                 "taken");
@@ -467,7 +469,7 @@ static int o_await (lua_State *L) {
 static int o_next_end (lua_State *L, struct operation *o, int n) {
   if (lua_isnil(L, -n)) {
     lua_Integer err = lua_tointeger(L, -n + 2);
-    if ((n == 3 && err == ESRCH) || (o->cancelled && err == ECANCELED)) {
+    if ((n == 3 && (err == ESRCH || err == EBADF)) || (o->cancelled && err == ECANCELED)) {
       lua_pushnil(L);
       return 1;
     }

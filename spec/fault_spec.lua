@@ -583,8 +583,7 @@ describe("without memory", function()
     end
 
     function _G.each_shortage(refuse, f)
-      each(refuse, 1 << 30, f)
-      return each(refuse, 2, f)
+      return math.max(each(refuse, 1 << 30, f), each(refuse, 2, f))
     end
   end
 
@@ -610,11 +609,12 @@ describe("without memory", function()
           uring.sqe():prep_write(w, "world", 5, 0):set_data64(2)))
         assert(ring:queue(T.nop(3), T.nop(4)))
         assert(ring:ref())
-        local n = 0
+        local n, refused = 0, 0
         while n < 4 do
           local data, message = ring:wait_cqe(5 * T.slow)
-          if data then n = n + 1 end
-          assert(data or message:find("ENOMEM", 1, true), message)
+          if data then n = n + 1 else refused = refused + 1 end
+          assert(refused < 3 and (data or message:find("ENOMEM", 1, true)),
+            message)
         end
         T.equal("done", a:status())
         T.lawful(ring)

@@ -8,7 +8,7 @@ local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-local SECONDS = 0.4
+local SECONDS = 0.25
 local E = uring.errno
 
 local function nop() return uring.sqe():prep_nop() end
@@ -37,8 +37,13 @@ local function tokens_of(ring)
   return found
 end
 
+-- For a message that says F_32 the kernel wants room for two: on a small queue
+-- others overtake it, and at the queue's end there is a filler first.
+local F_32 = 0x8000
+local FILLER = "0 0 20"
+
 -- A forger of messages to one ring. What it has sent is kept in order.
-local function new_forger(ring)
+local function new_forger(ring, large)
   local random = math.random
   local forger = { sent = {}, tokens = {} }
   local known = {}  -- token -> true
@@ -84,6 +89,7 @@ local function new_forger(ring)
     local flags = 0
     if passes then
       flags = random(3) == 1 and random(0, 0xffffffff) or bits[random(#bits)]
+      if not large then flags = flags & ~F_32 end
     end
     assert(sender:send(fd, user_data, res, flags))
     forger.sent[#forger.sent + 1] = { user_data, res & 0xffffffff, flags,
@@ -92,9 +98,31 @@ local function new_forger(ring)
 
   function forger.close() sender:close() end
 
+  -- The same without order.
+  local function check_set(arrived, stale)
+    local left, skipped = {}, 0
+    local function key(m) return ("%x %x %x"):format(m[1], m[2], m[3]) end
+    for _, m in ipairs(arrived) do
+      left[key(m)] = (left[key(m)] or 0) + 1
+    end
+    for _, s in ipairs(forger.sent) do
+      local n = left[key(s)]
+      if not n then
+        assert(s.replay, "lost: " .. key(s))
+        skipped = skipped + 1
+      else
+        left[key(s)] = n > 1 and n - 1 or nil
+      end
+    end
+    left[FILLER] = nil
+    assert(not next(left), "nobody has sent " .. tostring(next(left)))
+    assert(skipped <= stale)
+  end
+
   -- What arrived must be what was sent, in that order, but for replays that
   -- were counted as stale.
   function forger.check(arrived, stale)
+    if large then return check_set(arrived, stale) end
     local i, skipped = 1, 0
     for n, m in ipairs(arrived) do
       local s = forger.sent[i]
@@ -238,22 +266,25 @@ local function learn(ring, forger)
   end
 end
 
-local function under_attack(ring)
-  local forger = new_forger(ring)
+local function under_attack(ring, large)
+  local forger = new_forger(ring, large)
   local before = helper.lawful(ring)
   local arrived, came = {}, 0
   local real = { n = 0, set = {} }
   local closing = false
   local rounds
   uring.run(function()
-    local until_when = os.clock() + SECONDS
-    local function over() return os.clock() > until_when end
+    local is_over = false
+    local function over() return is_over end
+    uring.spawn(function()
+      uring.sleep(SECONDS)
+      is_over = true
+    end)
     local reader = uring.spawn(function()
       for len, data, flags in ring:messages() do
         if closing and data == 0x600d and len == 0x600d then break end
-        if real.set[data] then
+        if real.set[data] == len then
           came = came + 1
-          assert.equal(len, real.set[data])
         else
           arrived[#arrived + 1] = { data, len, flags }
         end
@@ -296,20 +327,23 @@ describe("forged messages, seed " .. seed, function()
   end)
 
   for name, flags in pairs {
-    plain = 0, ["with a small queue"] = uring.IORING_SETUP_CQSIZE,
-    ["with large entries"] = uring.IORING_SETUP_CQE32,
-    ["polled by the kernel"] = uring.IORING_SETUP_SQPOLL,
-    ["with mixed entries"] = 1 << 18,
+    plain = 0, small = uring.IORING_SETUP_CQSIZE,
+    CQE32 = uring.IORING_SETUP_CQE32, SQPOLL = uring.IORING_SETUP_SQPOLL,
+    CQE_MIXED = 1 << 18,
   } do
-    it("harm nobody on a ring " .. name, function()
-      local ring, message, errno = uring.ring { entries = 64,
-        cq_entries = name:find "small" and 64 or nil, flags = flags }
-      if not ring and errno == E.EINVAL then
-        return helper.skip("%s", message)
-      end
-      under_attack(assert(ring, message))
-      ring:close()
-    end)
+    -- (Linux 6.18 writes that filler to a wrong place of a CQE32 ring)
+    for _, large in ipairs { false, name ~= "CQE32" and true or nil } do
+      it(("harm nobody on a %s ring%s"):format(name,
+        large and ", saying that they are large" or ""), function()
+        local ring, message, errno = uring.ring { entries = 64,
+          cq_entries = name == "small" and 64 or nil, flags = flags }
+        if not ring and errno == E.EINVAL then
+          return helper.skip("%s", message)
+        end
+        under_attack(assert(ring, message), large)
+        ring:close()
+      end)
+    end
   end
 
   it("replay tokens, and are counted", function()

@@ -5,13 +5,20 @@ local helper = require "helper"
 
 local it = helper.needs_ring(it)
 
+local function says_closed(call)
+  return ([[local ok, message = pcall(function() %s end)
+    assert(not ok and message:find("a closed ring", 1, true), message)
+  ]]):format(call)
+end
+
 describe("a metamethod that closes the ring", function()
   for name, call in pairs {
-    chain = "uring.run(function() ring:await_chain(array) end)",
-    register_files = "ring:register_files(array)",
-    register_files_update = "ring:register_files_update(0, array)",
-    register_sync_cancel = "ring:register_sync_cancel(options)",
-    attach_wq = "uring.ring(attach)",
+    chain = says_closed "uring.run(function() ring:await_chain(sqes) end)",
+    register_files = says_closed "ring:register_files(numbers)",
+    register_files_update =
+      says_closed "ring:register_files_update(0, numbers)",
+    register_sync_cancel = "pcall(ring.register_sync_cancel, ring, options)",
+    attach_wq = "pcall(uring.ring, attach)",
   } do
     it("does no harm in " .. name, function()
       assert.equal("survived", helper.script_ok(([[
@@ -25,11 +32,12 @@ describe("a metamethod that closes the ring", function()
             return value
           end }
         end
-        local array = setmetatable({}, index(sqe))
+        local sqes = setmetatable({}, index(sqe))
+        local numbers = setmetatable({}, index(-1))
         local options = setmetatable({
           flags = uring.IORING_ASYNC_CANCEL_ANY }, index())
         local attach = setmetatable({}, index())
-        local ok = pcall(function() %s end)
+        %s
         local fresh = uring.ring()
         fresh:queue(uring.sqe():prep_nop():set_data64(7))
         assert(fresh:wait_cqe(1) == 7)

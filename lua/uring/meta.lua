@@ -1,0 +1,1273 @@
+---@meta uring
+-- luacheck: ignore 212 241
+
+-- Types for editors (LuaCATS). Nothing here is ever run: this file describes
+-- the module `uring`, whose code is in C. Of each function: what it takes and
+-- gives, the man page of the call of liburing behind it, and the first kernel
+-- that has it.
+--
+-- What all functions have in common:
+--
+-- * A programmer's mistake raises. What can happen at run time is returned:
+--   nil, a message for people, and an errno to compare with `uring.errno`.
+-- * Times are seconds, as integers or floats. A timeout is the last argument;
+--   without one, or with math.huge, a wait is for ever. When it is over the
+--   result is nil, "timed out", uring.errno.ETIME.
+-- * Integers are integers: "10" and 1.5 raise.
+-- * What has a close() can be a to-be-closed variable, and closes when it is
+--   collected.
+
+
+--- What stands for a descriptor: its number, or an object that has one.
+---@alias uring.descriptor integer | uring.Fd | uring.Ring | file*
+
+--- Where a message goes: a ring of this state, a reference, or for those who
+--- know what they do the number of a ring's descriptor.
+---@alias uring.target uring.Ring | uring.Ref | integer
+
+---@alias uring.seconds number
+
+
+---@class uring
+---@field cancelled uring.Cancelled the error value that ends a cancelled task
+---@field errno table<string, integer> errno numbers by name: errno.EAGAIN
+local uring = {}
+
+--- Waits in a cancelled task raise this value: compare with ==.
+---@class uring.Cancelled
+
+
+--- Make a ring. Without `flags` it is made with SINGLE_ISSUER, DEFER_TASKRUN,
+--- TASKRUN_FLAG and SUBMIT_ALL, each left out only where the kernel refuses
+--- it, and a CQ of eight times the SQ. (io_uring_queue_init_params(3), 5.1)
+---@param options? uring.RingOptions
+---@return uring.Ring? ring
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.ring(options) end
+
+---@class uring.RingOptions
+---@field entries? integer of the SQ: 1 to 32768, 64 if not given
+---@field cq_entries? integer of the CQ: 1 to 65536
+---@field flags? integer exactly these, IORING_SETUP_...
+---@field sq_thread_cpu? integer with SQ_AFF: where the SQPOLL thread runs
+---@field sq_thread_idle? integer milliseconds until the SQPOLL thread sleeps
+---@field attach_wq? uring.Ring share the worker threads of this ring
+
+--- An empty request. Prepare it by one of its prep_ methods.
+---@return uring.Sqe
+---@nodiscard
+function uring.sqe() end
+
+--- C memory: so many zero bytes, or a copy of a string.
+---@param what integer | string
+---@return uring.Buffer
+---@nodiscard
+function uring.buffer(what) end
+
+--- Own a descriptor's number: from now on nobody else may close it.
+---@param number integer
+---@return uring.Fd
+---@nodiscard
+function uring.fd(number) end
+
+--- Send the message of an SQE prepared by prep_msg_ring or
+--- prep_msg_ring_cqe_flags at once, from no ring: for threads and states that
+--- have none. (io_uring_register_sync_msg(3), 6.13)
+---@param sqe uring.Sqe
+---@return true? sent
+---@return string? message
+---@return integer? errno
+function uring.register_sync_msg(sqe) end
+
+--- What works here, found by trying it. Takes a few milliseconds.
+---@return uring.Probe
+---@nodiscard
+function uring.probe() end
+
+---@class uring.Probe
+---@field available boolean can a ring be made at all?
+---@field reason? string if not: why, and what would help
+---@field kernel string "6.1.0"
+---@field liburing { built: string, running: string }
+---@field features table<string, uring.Feature> by name: "sync_msg"
+---@field ops table<string, boolean> opcodes by name: "msg_ring"
+
+---@class uring.Feature
+---@field works boolean
+---@field since string the first kernel that has it: "6.13"
+---@field note? string why it does not work here
+
+--- Turn this state's loop until all its tasks have ended, the first of which
+--- is `main(...)`; give main's results. Raises the error of the first task
+--- that failed, with its traceback, after the others were cancelled and have
+--- ended; raises where every task waits for another one.
+---@param main (fun(...): ...) | uring.TaskOptions
+---@param ... any
+---@return any ...
+function uring.run(main, ...) end
+
+--- Start another task; it runs when the one that is running waits. Only in a
+--- task.
+---@param f (fun(...): ...) | uring.TaskOptions
+---@param ... any
+---@return uring.Task
+function uring.spawn(f, ...) end
+
+---@class uring.TaskOptions
+---@field main fun(...): ...
+---@field name? string for messages about it
+
+--- Let time pass; with 0, let every task that is ready run once. Waits.
+---@param seconds uring.seconds
+function uring.sleep(seconds) end
+
+--- Queue this request on the loop's ring and wait for its completion. Over
+--- time it is cancelled, and this returns when the kernel has let go of it.
+---@param sqe uring.Sqe
+---@param timeout? uring.seconds
+---@return integer? res
+---@return integer|string flags or the message
+---@return integer? errno
+---@return integer? flags of a failed completion
+function uring.await(sqe, timeout) end
+
+--- This state's loop, made if this is the first call. Options can be given
+--- only then.
+---@param options? uring.LoopOptions
+---@return uring.Loop? loop
+---@return string? message
+---@return integer? errno
+function uring.loop(options) end
+
+---@class uring.LoopOptions
+---@field entries? integer of its ring: 256 if not given
+---@field cq_entries? integer
+---@field flags? integer exactly these, IORING_SETUP_...
+
+
+-- ---- rings ----------------------------------------------------------------
+
+---@class uring.Ring
+local Ring = {}
+
+--- Queue a request, or several as a linked chain: each starts when the one
+--- before it has succeeded. They are copied and go with the next submit; a
+--- full SQ is submitted first. Gives an operation for each.
+--- (io_uring_get_sqe(3), io_uring_enter(2))
+---@param sqe uring.Sqe
+---@param ... uring.Sqe
+---@return uring.Operation? operation
+---@return uring.Operation|string? more or the message
+---@return uring.Operation|integer? ... or the errno
+function Ring:queue(sqe, ...) end
+
+--- Hand the kernel what was queued. (io_uring_submit(3))
+---@return integer? submitted
+---@return string? message
+---@return integer? errno
+function Ring:submit() end
+
+--- Submit, and wait until `n` completions or messages are there to be taken.
+--- Blocks the thread. (io_uring_submit_and_wait_timeout(3))
+---@param n? integer 1 if not given
+---@param timeout? uring.seconds
+---@return integer? submitted
+---@return string? message
+---@return integer? errno
+function Ring:submit_and_wait(n, timeout) end
+
+--- Take the next completion or message; where none is there submit, and wait
+--- for one. `data` is the set_data64 of a completion's SQE, or a message's
+--- data. `res` is signed, as the kernel gives it: of a completion a result, or
+--- if negative an errno. Blocks the thread. (io_uring_wait_cqe_timeout(3))
+---@param timeout? uring.seconds
+---@return integer? data
+---@return integer|string res or the message
+---@return integer flags or the errno
+---@return "completion"|"message"|nil kind
+function Ring:wait_cqe(timeout) end
+
+--- The same without waiting: nil, message, EAGAIN where nothing is there.
+--- (io_uring_peek_cqe(3))
+---@return integer? data
+---@return integer|string res or the message
+---@return integer flags or the errno
+---@return "completion"|"message"|nil kind
+function Ring:peek_cqe() end
+
+--- Queue this request here and wait for its completion, as uring.await does.
+--- A request that completes more than once raises: queue it.
+---@param sqe uring.Sqe
+---@param timeout? uring.seconds
+---@return integer? res
+---@return integer|string flags or the message
+---@return integer? errno
+---@return integer? flags of a failed completion
+function Ring:await(sqe, timeout) end
+
+--- Queue these as a chain and wait until all have completed. A result is
+--- { res, flags }, negative as the kernel gave it, or { silent = true } of a
+--- silent one that succeeded. Over time the results are the fourth value.
+---@param sqes uring.Sqe[]
+---@param timeout? uring.seconds
+---@return uring.Result[]? results
+---@return string? message
+---@return integer? errno
+---@return uring.Result[]? results
+function Ring:await_chain(sqes, timeout) end
+
+---@class uring.Result
+---@field [1]? integer res
+---@field [2]? integer flags
+---@field silent? boolean
+
+--- Wait for the next message to this ring. `len` is unsigned, as it was set.
+--- Of several tasks that wait each message reaches exactly one, in order.
+---@param timeout? uring.seconds
+---@return integer? len
+---@return integer|string data or the message
+---@return integer flags or the errno
+function Ring:receive(timeout) end
+
+--- for len, data, flags in ring:messages() do: ends when the ring is closed
+--- here.
+---@return fun(ring: uring.Ring): integer?, integer?, integer?
+---@return uring.Ring
+function Ring:messages() end
+
+--- The number of its descriptor.
+---@return integer
+function Ring:fd() end
+
+--- What others may know it by: it names this ring and never another one.
+---@return uring.Ref? ref
+---@return string? message
+---@return integer? errno
+function Ring:ref() end
+
+--- The setup flags in force, and their names.
+---@return integer flags
+---@return string names
+function Ring:flags() end
+
+--- What the kernel says of itself: IORING_FEAT_..., and the names.
+---@return integer features
+---@return string names
+function Ring:features() end
+
+--- Also of a closed ring.
+---@return uring.Stats
+function Ring:stats() end
+
+--- submitted == completed + silent + in_flight, at every moment
+---@class uring.Stats
+---@field submitted integer operations that were queued
+---@field completed integer operations whose last completion has come
+---@field silent integer operations that succeeded in silence
+---@field in_flight integer operations that have not ended
+---@field internal integer of these, the library's own
+---@field stale integer CQEs with a token that had ended: dropped
+---@field messages integer messages that arrived
+---@field waiting integer messages that arrived and were not taken
+---@field high_water integer the most that ever waited
+---@field disposed integer results that nobody took, and what they opened
+---@field leaked integer operations whose memory was kept at close
+---@field overflowed integer how often the CQ was found overflowed
+---@field lost integer CQEs that the kernel dropped for want of memory
+---@field enters integer system calls
+---@field cqes integer CQEs taken
+---@field sq_entries integer
+---@field cq_entries integer
+
+--- Refuse new work, cancel, drain for at most a second, and close. What the
+--- kernel will not let go of keeps its memory for ever: nil, message, EBUSY.
+---@return true? closed
+---@return string? message
+---@return integer? errno
+function Ring:close() end
+
+--- A table of files: slots that IOSQE_FIXED_FILE and direct descriptors use.
+--- false or -1 is an empty slot. (io_uring_register_files(3), 5.1)
+---@param files (uring.descriptor|false)[]
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_files(files) end
+
+--- A table of so many empty slots. (io_uring_register_files_sparse(3), 5.19)
+---@param n integer
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_files_sparse(n) end
+
+--- Fill slots from `offset` on. (io_uring_register_files_update(3), 5.5)
+---@param offset integer counted from 0
+---@param files (uring.descriptor|false)[]
+---@return integer? updated
+---@return string? message
+---@return integer? errno
+function Ring:register_files_update(offset, files) end
+
+--- Which slots the kernel may pick for IORING_FILE_INDEX_ALLOC.
+--- (io_uring_register_file_alloc_range(3), 6.0)
+---@param offset integer
+---@param len integer
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_file_alloc_range(offset, len) end
+
+--- (io_uring_unregister_files(3), 5.1)
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:unregister_files() end
+
+--- Write to this eventfd whenever a CQE arrives. Refused while the loop
+--- watches the ring by one of its own. (io_uring_register_eventfd(3), 5.2)
+---@param fd uring.descriptor
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_eventfd(fd) end
+
+--- (io_uring_unregister_eventfd(3), 5.2)
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:unregister_eventfd() end
+
+--- Cancel what matches and return when that is done. The result is the
+--- kernel's: how many there were where it counts them (ANY, ALL), else 0;
+--- nil, message, ENOENT for none. (io_uring_register_sync_cancel(3), 6.0)
+---@param what uring.SyncCancel
+---@return integer? cancelled
+---@return string? message
+---@return integer? errno
+function Ring:register_sync_cancel(what) end
+
+---@class uring.SyncCancel
+---@field op? uring.Operation this one, of this ring
+---@field fd? uring.descriptor or what uses this descriptor
+---@field opcode? integer or what has this opcode (6.6)
+---@field flags? integer IORING_ASYNC_CANCEL_ALL, ..._ANY
+---@field timeout? uring.seconds
+
+--- Start a ring that was made with R_DISABLED: this thread is its owner now.
+--- (io_uring_enable_rings(3), 5.10)
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:enable_rings() end
+
+
+-- ---- requests -------------------------------------------------------------
+
+--- A value: queued by copy, as often as one likes, on any ring. Each prep
+--- clears it; setters come after the prep. Both give the SQE itself.
+---@class uring.Sqe
+---@field opcode integer
+---@field flags integer IOSQE_...
+---@field ioprio integer
+---@field fd integer
+---@field off integer
+---@field addr? integer where it is no address of the library's memory
+---@field len integer
+---@field rw_flags integer the flags of the opcode
+---@field user_data integer what set_data64 has set
+---@field buf_index integer
+---@field buf_group integer
+---@field personality integer
+---@field file_index integer
+---@field addr3 integer
+local Sqe = {}
+
+--- A message: a CQE at the target with res = len, user_data = data. Result:
+--- 0, the target has it; that it was read is not said.
+--- (io_uring_prep_msg_ring(3), 5.18)
+---@param target uring.target
+---@param len integer -2^31 to 2^32-1
+---@param data integer any 64 bits
+---@param flags? integer none that makes sense here
+---@return uring.Sqe
+function Sqe:prep_msg_ring(target, len, data, flags) end
+
+--- The same, with the CQE's flags; not 0x8000 and 0x20, which the reader's
+--- liburing would act on. (io_uring_prep_msg_ring_cqe_flags(3), 6.3)
+---@param target uring.target
+---@param len integer -2^31 to 2^32-1
+---@param data integer any 64 bits
+---@param flags integer
+---@param cqe_flags integer
+---@return uring.Sqe
+function Sqe:prep_msg_ring_cqe_flags(target, len, data, flags, cqe_flags) end
+
+--- Put the file in a slot of this ring into a slot of the target, and tell it
+--- (not with CQE_SKIP) by a message with `data`. The sender keeps its own.
+--- (io_uring_prep_msg_ring_fd(3), 6.0)
+---@param target uring.target
+---@param source_fd integer a slot of the ring that this is queued on
+---@param target_fd integer a slot of the target
+---@param data integer
+---@param flags? integer IORING_MSG_RING_CQE_SKIP
+---@return uring.Sqe
+function Sqe:prep_msg_ring_fd(target, source_fd, target_fd, data, flags) end
+
+--- The same, into a slot that the kernel picks: the message's len.
+--- (io_uring_prep_msg_ring_fd_alloc(3), 6.0)
+---@param target uring.target
+---@param source_fd integer
+---@param data integer
+---@param flags? integer IORING_MSG_RING_CQE_SKIP
+---@return uring.Sqe
+function Sqe:prep_msg_ring_fd_alloc(target, source_fd, data, flags) end
+
+--- Open a file, always close-on-exec. Result: the new descriptor, yours to
+--- close. (io_uring_prep_openat(3), 5.6)
+---@param dfd uring.descriptor uring.AT_FDCWD: the working directory
+---@param path string
+---@param flags? integer O_...
+---@param mode? integer
+---@return uring.Sqe
+function Sqe:prep_openat(dfd, path, flags, mode) end
+
+--- Open a file into a slot of the ring. Result: 0, or with
+--- IORING_FILE_INDEX_ALLOC the slot. (io_uring_prep_openat_direct(3), 5.15)
+---@param dfd uring.descriptor
+---@param path string
+---@param flags integer?
+---@param mode integer?
+---@param file_index integer
+---@return uring.Sqe
+function Sqe:prep_openat_direct(dfd, path, flags, mode, file_index) end
+
+--- Read into a buffer. Result: how many bytes, 0 at the end.
+--- (io_uring_prep_read(3), 5.6)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param buffer uring.Buffer
+---@param nbytes? integer all that is left of the buffer if not given
+---@param offset? integer in the file; -1, or none: its own position
+---@param at? integer where in the buffer, counted from 0
+---@return uring.Sqe
+function Sqe:prep_read(fd, buffer, nbytes, offset, at) end
+
+--- Write a string, which is copied, or a buffer, which is not. Result: how
+--- many bytes. (io_uring_prep_write(3), 5.6)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param what string | uring.Buffer
+---@param nbytes? integer
+---@param offset? integer
+---@param at? integer
+---@return uring.Sqe
+function Sqe:prep_write(fd, what, nbytes, offset, at) end
+
+--- Close a number that nobody owns. (io_uring_prep_close(3), 5.6)
+---@param fd integer
+---@return uring.Sqe
+function Sqe:prep_close(fd) end
+
+--- Empty a slot. (io_uring_prep_close_direct(3), 5.15)
+---@param file_index integer
+---@return uring.Sqe
+function Sqe:prep_close_direct(file_index) end
+
+--- Make an ordinary descriptor of a slot. Result: its number, yours to close.
+--- (io_uring_prep_fixed_fd_install(3), 6.8)
+---@param file_index integer
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_fixed_fd_install(file_index, flags) end
+
+--- Nothing: completes with 0. (io_uring_prep_nop(3), 5.1)
+---@return uring.Sqe
+function Sqe:prep_nop() end
+
+--- Time. Result: ETIME as an error when it is over, 0 when `count` other
+--- completions came first. (io_uring_prep_timeout(3), 5.4)
+---@param seconds uring.seconds
+---@param count? integer
+---@param flags? integer IORING_TIMEOUT_...; ..._MULTISHOT since 6.4
+---@return uring.Sqe
+function Sqe:prep_timeout(seconds, count, flags) end
+
+--- Give a timeout in flight another time. (io_uring_prep_timeout_update(3),
+--- 5.11)
+---@param seconds uring.seconds
+---@param operation uring.Operation
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_timeout_update(seconds, operation, flags) end
+
+--- End a timeout. (io_uring_prep_timeout_remove(3), 5.5)
+---@param operation uring.Operation
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_timeout_remove(operation, flags) end
+
+--- Wait until a descriptor is ready. Result: what it is ready for, a mask.
+--- (io_uring_prep_poll_add(3), 5.1)
+---@param fd uring.descriptor
+---@param poll_mask integer POLLIN, POLLOUT, ...
+---@return uring.Sqe
+function Sqe:prep_poll_add(fd, poll_mask) end
+
+--- The same again and again: one completion each time.
+--- (io_uring_prep_poll_multishot(3), 5.13)
+---@param fd uring.descriptor
+---@param poll_mask integer
+---@return uring.Sqe
+function Sqe:prep_poll_multishot(fd, poll_mask) end
+
+--- End a poll. (io_uring_prep_poll_remove(3), 5.1)
+---@param operation uring.Operation
+---@return uring.Sqe
+function Sqe:prep_poll_remove(operation) end
+
+--- End an operation of the same ring; or, given nil, all that match: flags
+--- IORING_ASYNC_CANCEL_ANY, or ..._OP with the opcode (6.6).
+--- (io_uring_prep_cancel(3), 5.5)
+---@param operation uring.Operation?
+---@param flags? integer
+---@param opcode? integer
+---@return uring.Sqe
+function Sqe:prep_cancel(operation, flags, opcode) end
+
+--- End what uses a descriptor. (io_uring_prep_cancel_fd(3), 5.19)
+---@param fd uring.descriptor
+---@param flags? integer IORING_ASYNC_CANCEL_ALL, ...
+---@return uring.Sqe
+function Sqe:prep_cancel_fd(fd, flags) end
+
+--- IOSQE_...: all of them, whatever was set before.
+--- (io_uring_sqe_set_flags(3))
+---@param flags integer
+---@return uring.Sqe
+function Sqe:set_flags(flags) end
+
+--- What wait_cqe gives as a completion's data.
+--- (io_uring_sqe_set_data64(3))
+---@param data integer any 64 bits
+---@return uring.Sqe
+function Sqe:set_data64(data) end
+
+---@param ioprio integer 0 to 65535
+---@return uring.Sqe
+function Sqe:set_ioprio(ioprio) end
+
+---@param personality integer 0 to 65535
+---@return uring.Sqe
+function Sqe:set_personality(personality) end
+
+--- With IOSQE_BUFFER_SELECT. (io_uring_sqe_set_buf_group(3))
+---@param bgid integer 0 to 65535
+---@return uring.Sqe
+function Sqe:set_buf_group(bgid) end
+
+
+-- ---- operations -----------------------------------------------------------
+
+--- A request that was queued.
+---@class uring.Operation
+local Operation = {}
+
+--- Wait for its next completion. Over time it goes on. Where it has ended and
+--- nothing is left to take: nil, message, ESRCH.
+---@param timeout? uring.seconds
+---@return integer? res
+---@return integer|string flags or the message
+---@return integer? errno
+---@return integer? flags of a failed completion
+function Operation:await(timeout) end
+
+--- for res, flags in operation:completions() do: all of a request that
+--- completes more than once. Ends after the last, and after its own cancel;
+--- raises any other error.
+---@return fun(operation: uring.Operation): integer?, integer?
+---@return uring.Operation
+function Operation:completions() end
+
+--- Ask for its end. Its last completion tells how it went.
+---@return true? asked
+---@return string? message
+---@return integer? errno
+function Operation:cancel() end
+
+--- "completed": its last completion has come and was not taken yet
+---@return "in flight"|"completed"|"done"
+function Operation:status() end
+
+
+-- ---- memory, descriptors, references --------------------------------------
+
+--- C memory that goes to the kernel as it is.
+---@class uring.Buffer
+---@operator len: integer
+local Buffer = {}
+
+--- Bytes i to j as a string, counted as by string.sub.
+---@param i? integer
+---@param j? integer
+---@return string
+function Buffer:string(i, j) end
+
+--- Write all of a string at an offset, counted from 0; raises if it does not
+--- fit.
+---@param offset integer
+---@param s string
+---@return uring.Buffer
+function Buffer:write(offset, s) end
+
+--- Other memory of that size, with as much of the old as fits. Raises while
+--- an operation holds the buffer.
+---@param size integer
+---@return uring.Buffer
+function Buffer:resize(size) end
+
+--- Raises while an operation holds the buffer.
+---@return true
+function Buffer:close() end
+
+--- A descriptor that is closed with its owner.
+---@class uring.Fd
+local Fd = {}
+
+---@return integer
+function Fd:fileno() end
+
+--- Give the number away: who gets it closes it.
+---@return integer
+function Fd:release() end
+
+--- Submits first what names it; closes when nothing in flight uses it.
+---@return true? closed
+---@return string? message
+---@return integer? errno
+function Fd:close() end
+
+--- A ring as others know it: the target of messages. Two of the same ring are
+--- equal.
+---@class uring.Ref
+local Ref = {}
+
+--- Is the ring known to be closed?
+---@return boolean
+function Ref:closed() end
+
+
+-- ---- tasks ----------------------------------------------------------------
+
+---@class uring.Task
+local Task = {}
+
+--- Wait for its end. Of a task that failed: nil, the error value; of one that
+--- was cancelled: nil, message, ECANCELED. Over time it goes on.
+---@param timeout? uring.seconds
+---@return true? ended
+---@return any ... its results
+function Task:join(timeout) end
+
+---@class uring.Loop
+local Loop = {}
+
+--- The ring that the loop sleeps on: uring.await uses it.
+---@return uring.Ring
+function Loop:ring() end
+
+
+-- ---- constants ------------------------------------------------------------
+
+-- They have their C names. Some are missing where the C library that the
+-- module was built with is older than they are.
+
+---@class uring
+---@field IORING_OP_NOP integer
+---@field IORING_OP_READV integer
+---@field IORING_OP_WRITEV integer
+---@field IORING_OP_FSYNC integer
+---@field IORING_OP_READ_FIXED integer
+---@field IORING_OP_WRITE_FIXED integer
+---@field IORING_OP_POLL_ADD integer
+---@field IORING_OP_POLL_REMOVE integer
+---@field IORING_OP_SYNC_FILE_RANGE integer
+---@field IORING_OP_SENDMSG integer
+---@field IORING_OP_RECVMSG integer
+---@field IORING_OP_TIMEOUT integer
+---@field IORING_OP_TIMEOUT_REMOVE integer
+---@field IORING_OP_ACCEPT integer
+---@field IORING_OP_ASYNC_CANCEL integer
+---@field IORING_OP_LINK_TIMEOUT integer
+---@field IORING_OP_CONNECT integer
+---@field IORING_OP_FALLOCATE integer
+---@field IORING_OP_OPENAT integer
+---@field IORING_OP_CLOSE integer
+---@field IORING_OP_FILES_UPDATE integer
+---@field IORING_OP_STATX integer
+---@field IORING_OP_READ integer
+---@field IORING_OP_WRITE integer
+---@field IORING_OP_FADVISE integer
+---@field IORING_OP_MADVISE integer
+---@field IORING_OP_SEND integer
+---@field IORING_OP_RECV integer
+---@field IORING_OP_OPENAT2 integer
+---@field IORING_OP_EPOLL_CTL integer
+---@field IORING_OP_SPLICE integer
+---@field IORING_OP_PROVIDE_BUFFERS integer
+---@field IORING_OP_REMOVE_BUFFERS integer
+---@field IORING_OP_TEE integer
+---@field IORING_OP_SHUTDOWN integer
+---@field IORING_OP_RENAMEAT integer
+---@field IORING_OP_UNLINKAT integer
+---@field IORING_OP_MKDIRAT integer
+---@field IORING_OP_SYMLINKAT integer
+---@field IORING_OP_LINKAT integer
+---@field IORING_OP_MSG_RING integer
+---@field IORING_OP_FSETXATTR integer
+---@field IORING_OP_SETXATTR integer
+---@field IORING_OP_FGETXATTR integer
+---@field IORING_OP_GETXATTR integer
+---@field IORING_OP_SOCKET integer
+---@field IORING_OP_URING_CMD integer
+---@field IORING_OP_SEND_ZC integer
+---@field IORING_OP_SENDMSG_ZC integer
+---@field IORING_OP_READ_MULTISHOT integer
+---@field IORING_OP_WAITID integer
+---@field IORING_OP_FUTEX_WAIT integer
+---@field IORING_OP_FUTEX_WAKE integer
+---@field IORING_OP_FUTEX_WAITV integer
+---@field IORING_OP_FIXED_FD_INSTALL integer
+---@field IORING_OP_FTRUNCATE integer
+---@field IORING_OP_BIND integer
+---@field IORING_OP_LISTEN integer
+---@field IORING_OP_RECV_ZC integer
+---@field IORING_OP_EPOLL_WAIT integer
+---@field IORING_OP_READV_FIXED integer
+---@field IORING_OP_WRITEV_FIXED integer
+---@field IORING_OP_PIPE integer
+---@field IORING_OP_NOP128 integer
+---@field IORING_OP_URING_CMD128 integer
+---@field IORING_SETUP_IOPOLL integer
+---@field IORING_SETUP_SQPOLL integer
+---@field IORING_SETUP_SQ_AFF integer
+---@field IORING_SETUP_CQSIZE integer
+---@field IORING_SETUP_CLAMP integer
+---@field IORING_SETUP_ATTACH_WQ integer
+---@field IORING_SETUP_R_DISABLED integer
+---@field IORING_SETUP_SUBMIT_ALL integer
+---@field IORING_SETUP_COOP_TASKRUN integer
+---@field IORING_SETUP_TASKRUN_FLAG integer
+---@field IORING_SETUP_SQE128 integer
+---@field IORING_SETUP_CQE32 integer
+---@field IORING_SETUP_SINGLE_ISSUER integer
+---@field IORING_SETUP_DEFER_TASKRUN integer
+---@field IORING_SETUP_NO_MMAP integer
+---@field IORING_SETUP_REGISTERED_FD_ONLY integer
+---@field IORING_SETUP_NO_SQARRAY integer
+---@field IORING_SETUP_HYBRID_IOPOLL integer
+---@field IORING_SETUP_CQE_MIXED integer
+---@field IORING_SETUP_SQE_MIXED integer
+---@field IORING_SETUP_SQ_REWIND integer
+---@field IORING_FEAT_SINGLE_MMAP integer
+---@field IORING_FEAT_NODROP integer
+---@field IORING_FEAT_SUBMIT_STABLE integer
+---@field IORING_FEAT_RW_CUR_POS integer
+---@field IORING_FEAT_CUR_PERSONALITY integer
+---@field IORING_FEAT_FAST_POLL integer
+---@field IORING_FEAT_POLL_32BITS integer
+---@field IORING_FEAT_SQPOLL_NONFIXED integer
+---@field IORING_FEAT_EXT_ARG integer
+---@field IORING_FEAT_NATIVE_WORKERS integer
+---@field IORING_FEAT_RSRC_TAGS integer
+---@field IORING_FEAT_CQE_SKIP integer
+---@field IORING_FEAT_LINKED_FILE integer
+---@field IORING_FEAT_REG_REG_RING integer
+---@field IORING_FEAT_RECVSEND_BUNDLE integer
+---@field IORING_FEAT_MIN_TIMEOUT integer
+---@field IORING_FEAT_RW_ATTR integer
+---@field IORING_FEAT_NO_IOWAIT integer
+---@field IOSQE_FIXED_FILE integer
+---@field IOSQE_IO_DRAIN integer
+---@field IOSQE_IO_LINK integer
+---@field IOSQE_IO_HARDLINK integer
+---@field IOSQE_ASYNC integer
+---@field IOSQE_BUFFER_SELECT integer
+---@field IOSQE_CQE_SKIP_SUCCESS integer
+---@field IORING_CQE_F_BUFFER integer
+---@field IORING_CQE_F_MORE integer
+---@field IORING_CQE_F_SOCK_NONEMPTY integer
+---@field IORING_CQE_F_NOTIF integer
+---@field IORING_CQE_F_BUF_MORE integer
+---@field IORING_CQE_F_SKIP integer
+---@field IORING_CQE_F_32 integer
+---@field IORING_CQE_BUFFER_SHIFT integer
+---@field IORING_FILE_INDEX_ALLOC integer
+---@field IORING_MSG_DATA integer
+---@field IORING_MSG_SEND_FD integer
+---@field IORING_MSG_RING_CQE_SKIP integer
+---@field IORING_MSG_RING_FLAGS_PASS integer
+---@field IORING_ASYNC_CANCEL_ALL integer
+---@field IORING_ASYNC_CANCEL_FD integer
+---@field IORING_ASYNC_CANCEL_ANY integer
+---@field IORING_ASYNC_CANCEL_FD_FIXED integer
+---@field IORING_ASYNC_CANCEL_USERDATA integer
+---@field IORING_ASYNC_CANCEL_OP integer
+---@field IORING_TIMEOUT_ABS integer
+---@field IORING_TIMEOUT_UPDATE integer
+---@field IORING_TIMEOUT_BOOTTIME integer
+---@field IORING_TIMEOUT_REALTIME integer
+---@field IORING_LINK_TIMEOUT_UPDATE integer
+---@field IORING_TIMEOUT_ETIME_SUCCESS integer
+---@field IORING_TIMEOUT_MULTISHOT integer
+---@field IORING_TIMEOUT_IMMEDIATE_ARG integer
+---@field IORING_TIMEOUT_CLOCK_MASK integer
+---@field IORING_TIMEOUT_UPDATE_MASK integer
+---@field IORING_POLL_ADD_MULTI integer
+---@field IORING_POLL_UPDATE_EVENTS integer
+---@field IORING_POLL_UPDATE_USER_DATA integer
+---@field IORING_POLL_ADD_LEVEL integer
+---@field IORING_RECVSEND_POLL_FIRST integer
+---@field IORING_RECVSEND_FIXED_BUF integer
+---@field IORING_RECVSEND_BUNDLE integer
+---@field IORING_RECV_MULTISHOT integer
+---@field IORING_SEND_ZC_REPORT_USAGE integer
+---@field IORING_SEND_VECTORIZED integer
+---@field IORING_NOTIF_USAGE_ZC_COPIED integer
+---@field IORING_ACCEPT_MULTISHOT integer
+---@field IORING_ACCEPT_DONTWAIT integer
+---@field IORING_ACCEPT_POLL_FIRST integer
+---@field IORING_FSYNC_DATASYNC integer
+---@field IORING_FIXED_FD_NO_CLOEXEC integer
+---@field IORING_NOP_INJECT_RESULT integer
+---@field IORING_NOP_FILE integer
+---@field IORING_NOP_FIXED_FILE integer
+---@field IORING_NOP_FIXED_BUFFER integer
+---@field IORING_NOP_TW integer
+---@field IORING_NOP_CQE32 integer
+---@field IORING_URING_CMD_FIXED integer
+---@field SOCKET_URING_OP_SIOCINQ integer
+---@field SOCKET_URING_OP_SIOCOUTQ integer
+---@field SOCKET_URING_OP_GETSOCKOPT integer
+---@field SOCKET_URING_OP_SETSOCKOPT integer
+---@field SOCKET_URING_OP_TX_TIMESTAMP integer
+---@field SOCKET_URING_OP_GETSOCKNAME integer
+---@field SPLICE_F_FD_IN_FIXED integer
+---@field SPLICE_F_MOVE integer
+---@field SPLICE_F_NONBLOCK integer
+---@field SPLICE_F_MORE integer
+---@field IOU_PBUF_RING_MMAP integer
+---@field IOU_PBUF_RING_INC integer
+---@field IORING_REGISTER_BUFFERS integer
+---@field IORING_UNREGISTER_BUFFERS integer
+---@field IORING_REGISTER_FILES integer
+---@field IORING_UNREGISTER_FILES integer
+---@field IORING_REGISTER_EVENTFD integer
+---@field IORING_UNREGISTER_EVENTFD integer
+---@field IORING_REGISTER_FILES_UPDATE integer
+---@field IORING_REGISTER_EVENTFD_ASYNC integer
+---@field IORING_REGISTER_PROBE integer
+---@field IORING_REGISTER_PERSONALITY integer
+---@field IORING_UNREGISTER_PERSONALITY integer
+---@field IORING_REGISTER_RESTRICTIONS integer
+---@field IORING_REGISTER_ENABLE_RINGS integer
+---@field IORING_REGISTER_FILES2 integer
+---@field IORING_REGISTER_FILES_UPDATE2 integer
+---@field IORING_REGISTER_BUFFERS2 integer
+---@field IORING_REGISTER_BUFFERS_UPDATE integer
+---@field IORING_REGISTER_IOWQ_AFF integer
+---@field IORING_UNREGISTER_IOWQ_AFF integer
+---@field IORING_REGISTER_IOWQ_MAX_WORKERS integer
+---@field IORING_REGISTER_RING_FDS integer
+---@field IORING_UNREGISTER_RING_FDS integer
+---@field IORING_REGISTER_PBUF_RING integer
+---@field IORING_UNREGISTER_PBUF_RING integer
+---@field IORING_REGISTER_SYNC_CANCEL integer
+---@field IORING_REGISTER_FILE_ALLOC_RANGE integer
+---@field IORING_REGISTER_PBUF_STATUS integer
+---@field IORING_REGISTER_NAPI integer
+---@field IORING_UNREGISTER_NAPI integer
+---@field IORING_REGISTER_CLOCK integer
+---@field IORING_REGISTER_CLONE_BUFFERS integer
+---@field IORING_REGISTER_SEND_MSG_RING integer
+---@field IORING_REGISTER_ZCRX_IFQ integer
+---@field IORING_REGISTER_RESIZE_RINGS integer
+---@field IORING_REGISTER_MEM_REGION integer
+---@field IORING_REGISTER_QUERY integer
+---@field IORING_REGISTER_ZCRX_CTRL integer
+---@field IORING_REGISTER_BPF_FILTER integer
+---@field IORING_REGISTER_FILES_SKIP integer
+---@field IORING_RESTRICTION_REGISTER_OP integer
+---@field IORING_RESTRICTION_SQE_OP integer
+---@field IORING_RESTRICTION_SQE_FLAGS_ALLOWED integer
+---@field IORING_RESTRICTION_SQE_FLAGS_REQUIRED integer
+---@field IO_WQ_BOUND integer
+---@field IO_WQ_UNBOUND integer
+---@field AF_UNSPEC integer
+---@field AF_UNIX integer
+---@field AF_LOCAL integer
+---@field AF_INET integer
+---@field AF_INET6 integer
+---@field AF_NETLINK integer
+---@field AF_PACKET integer
+---@field SOCK_STREAM integer
+---@field SOCK_DGRAM integer
+---@field SOCK_RAW integer
+---@field SOCK_SEQPACKET integer
+---@field SOCK_CLOEXEC integer
+---@field SOCK_NONBLOCK integer
+---@field SHUT_RD integer
+---@field SHUT_WR integer
+---@field SHUT_RDWR integer
+---@field SOMAXCONN integer
+---@field SCM_RIGHTS integer
+---@field SCM_CREDENTIALS integer
+---@field MSG_OOB integer
+---@field MSG_PEEK integer
+---@field MSG_DONTROUTE integer
+---@field MSG_CTRUNC integer
+---@field MSG_TRUNC integer
+---@field MSG_DONTWAIT integer
+---@field MSG_EOR integer
+---@field MSG_WAITALL integer
+---@field MSG_CONFIRM integer
+---@field MSG_ERRQUEUE integer
+---@field MSG_NOSIGNAL integer
+---@field MSG_MORE integer
+---@field MSG_WAITFORONE integer
+---@field MSG_ZEROCOPY integer
+---@field MSG_FASTOPEN integer
+---@field MSG_CMSG_CLOEXEC integer
+---@field SOL_SOCKET integer
+---@field SOL_IP integer
+---@field SOL_IPV6 integer
+---@field SOL_TCP integer
+---@field SOL_UDP integer
+---@field SOL_RAW integer
+---@field SOL_PACKET integer
+---@field SO_DEBUG integer
+---@field SO_REUSEADDR integer
+---@field SO_TYPE integer
+---@field SO_ERROR integer
+---@field SO_DONTROUTE integer
+---@field SO_BROADCAST integer
+---@field SO_SNDBUF integer
+---@field SO_RCVBUF integer
+---@field SO_SNDBUFFORCE integer
+---@field SO_RCVBUFFORCE integer
+---@field SO_KEEPALIVE integer
+---@field SO_OOBINLINE integer
+---@field SO_NO_CHECK integer
+---@field SO_PRIORITY integer
+---@field SO_LINGER integer
+---@field SO_REUSEPORT integer
+---@field SO_PASSCRED integer
+---@field SO_PEERCRED integer
+---@field SO_RCVLOWAT integer
+---@field SO_SNDLOWAT integer
+---@field SO_RCVTIMEO integer
+---@field SO_SNDTIMEO integer
+---@field SO_BINDTODEVICE integer
+---@field SO_ATTACH_FILTER integer
+---@field SO_DETACH_FILTER integer
+---@field SO_PEERNAME integer
+---@field SO_TIMESTAMP integer
+---@field SO_TIMESTAMPNS integer
+---@field SO_TIMESTAMPING integer
+---@field SCM_TIMESTAMP integer
+---@field SCM_TIMESTAMPNS integer
+---@field SCM_TIMESTAMPING integer
+---@field SO_ACCEPTCONN integer
+---@field SO_PEERSEC integer
+---@field SO_PASSSEC integer
+---@field SO_MARK integer
+---@field SO_PROTOCOL integer
+---@field SO_DOMAIN integer
+---@field SO_RXQ_OVFL integer
+---@field SO_PEEK_OFF integer
+---@field SO_BUSY_POLL integer
+---@field SO_ATTACH_BPF integer
+---@field AF_VSOCK integer
+---@field AF_CAN integer
+---@field AF_BLUETOOTH integer
+---@field AF_ALG integer
+---@field AF_XDP integer
+---@field SOCK_RDM integer
+---@field MSG_BATCH integer
+---@field SOL_NETLINK integer
+---@field SO_PREFER_BUSY_POLL integer
+---@field SO_BUSY_POLL_BUDGET integer
+---@field SO_INCOMING_CPU integer
+---@field SO_INCOMING_NAPI_ID integer
+---@field SO_COOKIE integer
+---@field SO_ZEROCOPY integer
+---@field SO_TXTIME integer
+---@field SO_NETNS_COOKIE integer
+---@field IPPROTO_IP integer
+---@field IPPROTO_ICMP integer
+---@field IPPROTO_IGMP integer
+---@field IPPROTO_TCP integer
+---@field IPPROTO_UDP integer
+---@field IPPROTO_IPV6 integer
+---@field IPPROTO_ICMPV6 integer
+---@field IPPROTO_SCTP integer
+---@field IPPROTO_UDPLITE integer
+---@field IPPROTO_RAW integer
+---@field IP_TOS integer
+---@field IP_TTL integer
+---@field IP_HDRINCL integer
+---@field IP_OPTIONS integer
+---@field IP_RECVOPTS integer
+---@field IP_PKTINFO integer
+---@field IP_RECVERR integer
+---@field IP_RECVTTL integer
+---@field IP_RECVTOS integer
+---@field IP_MTU integer
+---@field IP_MTU_DISCOVER integer
+---@field IP_PMTUDISC_DONT integer
+---@field IP_PMTUDISC_WANT integer
+---@field IP_PMTUDISC_DO integer
+---@field IP_PMTUDISC_PROBE integer
+---@field IP_FREEBIND integer
+---@field IP_TRANSPARENT integer
+---@field IP_ORIGDSTADDR integer
+---@field IP_RECVORIGDSTADDR integer
+---@field IP_MULTICAST_IF integer
+---@field IP_MULTICAST_TTL integer
+---@field IP_MULTICAST_LOOP integer
+---@field IP_ADD_MEMBERSHIP integer
+---@field IP_DROP_MEMBERSHIP integer
+---@field IP_ADD_SOURCE_MEMBERSHIP integer
+---@field IP_DROP_SOURCE_MEMBERSHIP integer
+---@field IPV6_V6ONLY integer
+---@field IPV6_PKTINFO integer
+---@field IPV6_RECVPKTINFO integer
+---@field IPV6_HOPLIMIT integer
+---@field IPV6_RECVHOPLIMIT integer
+---@field IPV6_TCLASS integer
+---@field IPV6_RECVTCLASS integer
+---@field IPV6_RECVERR integer
+---@field IPV6_UNICAST_HOPS integer
+---@field IPV6_MULTICAST_IF integer
+---@field IPV6_MULTICAST_HOPS integer
+---@field IPV6_MULTICAST_LOOP integer
+---@field IPV6_JOIN_GROUP integer
+---@field IPV6_LEAVE_GROUP integer
+---@field IPV6_ADD_MEMBERSHIP integer
+---@field IPV6_DROP_MEMBERSHIP integer
+---@field IPV6_MTU integer
+---@field IPV6_MTU_DISCOVER integer
+---@field TCP_NODELAY integer
+---@field TCP_MAXSEG integer
+---@field TCP_CORK integer
+---@field TCP_KEEPIDLE integer
+---@field TCP_KEEPINTVL integer
+---@field TCP_KEEPCNT integer
+---@field TCP_SYNCNT integer
+---@field TCP_LINGER2 integer
+---@field TCP_DEFER_ACCEPT integer
+---@field TCP_WINDOW_CLAMP integer
+---@field TCP_INFO integer
+---@field TCP_QUICKACK integer
+---@field TCP_CONGESTION integer
+---@field TCP_USER_TIMEOUT integer
+---@field TCP_FASTOPEN integer
+---@field TCP_TIMESTAMP integer
+---@field TCP_NOTSENT_LOWAT integer
+---@field IPPROTO_MPTCP integer
+---@field IP_BIND_ADDRESS_NO_PORT integer
+---@field IP_RECVFRAGSIZE integer
+---@field IP_MULTICAST_ALL integer
+---@field IPV6_FREEBIND integer
+---@field IPV6_DONTFRAG integer
+---@field IPV6_TRANSPARENT integer
+---@field TCP_FASTOPEN_CONNECT integer
+---@field TCP_ULP integer
+---@field TCP_INQ integer
+---@field TCP_CM_INQ integer
+---@field TCP_ZEROCOPY_RECEIVE integer
+---@field UDP_CORK integer
+---@field UDP_SEGMENT integer
+---@field UDP_GRO integer
+---@field AT_FDCWD integer
+---@field AT_SYMLINK_NOFOLLOW integer
+---@field AT_SYMLINK_FOLLOW integer
+---@field AT_REMOVEDIR integer
+---@field AT_EACCESS integer
+---@field AT_NO_AUTOMOUNT integer
+---@field AT_EMPTY_PATH integer
+---@field AT_STATX_SYNC_TYPE integer
+---@field AT_STATX_SYNC_AS_STAT integer
+---@field AT_STATX_FORCE_SYNC integer
+---@field AT_STATX_DONT_SYNC integer
+---@field AT_RECURSIVE integer
+---@field O_RDONLY integer
+---@field O_WRONLY integer
+---@field O_RDWR integer
+---@field O_ACCMODE integer
+---@field O_CREAT integer
+---@field O_EXCL integer
+---@field O_NOCTTY integer
+---@field O_TRUNC integer
+---@field O_APPEND integer
+---@field O_NONBLOCK integer
+---@field O_DSYNC integer
+---@field O_SYNC integer
+---@field O_RSYNC integer
+---@field O_ASYNC integer
+---@field O_DIRECT integer
+---@field O_DIRECTORY integer
+---@field O_NOFOLLOW integer
+---@field O_NOATIME integer
+---@field O_CLOEXEC integer
+---@field O_PATH integer
+---@field O_TMPFILE integer
+---@field S_IFMT integer
+---@field S_IFSOCK integer
+---@field S_IFLNK integer
+---@field S_IFREG integer
+---@field S_IFBLK integer
+---@field S_IFDIR integer
+---@field S_IFCHR integer
+---@field S_IFIFO integer
+---@field S_ISUID integer
+---@field S_ISGID integer
+---@field S_ISVTX integer
+---@field S_IRWXU integer
+---@field S_IRUSR integer
+---@field S_IWUSR integer
+---@field S_IXUSR integer
+---@field S_IRWXG integer
+---@field S_IRGRP integer
+---@field S_IWGRP integer
+---@field S_IXGRP integer
+---@field S_IRWXO integer
+---@field S_IROTH integer
+---@field S_IWOTH integer
+---@field S_IXOTH integer
+---@field STATX_TYPE integer
+---@field STATX_MODE integer
+---@field STATX_NLINK integer
+---@field STATX_UID integer
+---@field STATX_GID integer
+---@field STATX_ATIME integer
+---@field STATX_MTIME integer
+---@field STATX_CTIME integer
+---@field STATX_INO integer
+---@field STATX_SIZE integer
+---@field STATX_BLOCKS integer
+---@field STATX_BASIC_STATS integer
+---@field STATX_BTIME integer
+---@field STATX_ALL integer
+---@field STATX_ATTR_COMPRESSED integer
+---@field STATX_ATTR_IMMUTABLE integer
+---@field STATX_ATTR_APPEND integer
+---@field STATX_ATTR_NODUMP integer
+---@field STATX_ATTR_ENCRYPTED integer
+---@field RWF_HIPRI integer
+---@field RWF_DSYNC integer
+---@field RWF_SYNC integer
+---@field RWF_NOWAIT integer
+---@field RWF_APPEND integer
+---@field FALLOC_FL_KEEP_SIZE integer
+---@field FALLOC_FL_PUNCH_HOLE integer
+---@field FALLOC_FL_COLLAPSE_RANGE integer
+---@field FALLOC_FL_ZERO_RANGE integer
+---@field FALLOC_FL_INSERT_RANGE integer
+---@field FALLOC_FL_UNSHARE_RANGE integer
+---@field POSIX_FADV_NORMAL integer
+---@field POSIX_FADV_RANDOM integer
+---@field POSIX_FADV_SEQUENTIAL integer
+---@field POSIX_FADV_WILLNEED integer
+---@field POSIX_FADV_DONTNEED integer
+---@field POSIX_FADV_NOREUSE integer
+---@field MADV_NORMAL integer
+---@field MADV_RANDOM integer
+---@field MADV_SEQUENTIAL integer
+---@field MADV_WILLNEED integer
+---@field MADV_DONTNEED integer
+---@field SYNC_FILE_RANGE_WAIT_BEFORE integer
+---@field SYNC_FILE_RANGE_WRITE integer
+---@field SYNC_FILE_RANGE_WAIT_AFTER integer
+---@field RENAME_NOREPLACE integer
+---@field RENAME_EXCHANGE integer
+---@field RENAME_WHITEOUT integer
+---@field XATTR_CREATE integer
+---@field XATTR_REPLACE integer
+---@field O_LARGEFILE integer
+---@field RESOLVE_NO_XDEV integer
+---@field RESOLVE_NO_MAGICLINKS integer
+---@field RESOLVE_NO_SYMLINKS integer
+---@field RESOLVE_BENEATH integer
+---@field RESOLVE_IN_ROOT integer
+---@field RESOLVE_CACHED integer
+---@field STATX_MNT_ID integer
+---@field STATX_DIOALIGN integer
+---@field STATX_ATTR_AUTOMOUNT integer
+---@field STATX_ATTR_MOUNT_ROOT integer
+---@field STATX_ATTR_VERITY integer
+---@field STATX_ATTR_DAX integer
+---@field RWF_NOAPPEND integer
+---@field RWF_ATOMIC integer
+---@field RWF_DONTCACHE integer
+---@field MADV_FREE integer
+---@field MADV_COLD integer
+---@field MADV_PAGEOUT integer
+---@field POLLIN integer
+---@field POLLPRI integer
+---@field POLLOUT integer
+---@field POLLERR integer
+---@field POLLHUP integer
+---@field POLLNVAL integer
+---@field POLLRDNORM integer
+---@field POLLRDBAND integer
+---@field POLLWRNORM integer
+---@field POLLWRBAND integer
+---@field POLLMSG integer
+---@field POLLREMOVE integer
+---@field POLLRDHUP integer
+---@field EPOLLIN integer
+---@field EPOLLPRI integer
+---@field EPOLLOUT integer
+---@field EPOLLERR integer
+---@field EPOLLHUP integer
+---@field EPOLLRDNORM integer
+---@field EPOLLRDBAND integer
+---@field EPOLLWRNORM integer
+---@field EPOLLWRBAND integer
+---@field EPOLLMSG integer
+---@field EPOLLRDHUP integer
+---@field EPOLLEXCLUSIVE integer
+---@field EPOLLWAKEUP integer
+---@field EPOLLONESHOT integer
+---@field EPOLLET integer
+---@field EPOLL_CLOEXEC integer
+---@field EPOLL_CTL_ADD integer
+---@field EPOLL_CTL_MOD integer
+---@field EPOLL_CTL_DEL integer
+---@field EFD_CLOEXEC integer
+---@field EFD_NONBLOCK integer
+---@field EFD_SEMAPHORE integer
+---@field CLOCK_REALTIME integer
+---@field CLOCK_MONOTONIC integer
+---@field CLOCK_BOOTTIME integer
+---@field P_ALL integer
+---@field P_PID integer
+---@field P_PGID integer
+---@field WEXITED integer
+---@field WSTOPPED integer
+---@field WCONTINUED integer
+---@field WNOHANG integer
+---@field WNOWAIT integer
+---@field CLD_EXITED integer
+---@field CLD_KILLED integer
+---@field CLD_DUMPED integer
+---@field CLD_STOPPED integer
+---@field CLD_TRAPPED integer
+---@field CLD_CONTINUED integer
+---@field P_PIDFD integer
+---@field FUTEX2_SIZE_U32 integer
+---@field FUTEX2_PRIVATE integer
+---@field FUTEX_BITSET_MATCH_ANY integer
+
+return uring

@@ -141,6 +141,7 @@ static void end (struct op_table *t, struct op *op) {
   t->flying--;
   if (op->marks & OP_INTERNAL) t->internal--;
   if (op->marks & OP_FOLLOWS) t->followers--;
+  if (op->marks & OP_DRAIN) t->draining--;
   if (op->marks & OP_COUNTED) silent_remove(t, op);
   unpin(op);  /* guard: not before the last completion */
 }
@@ -160,6 +161,10 @@ struct op *op_new (struct op_table *t, const struct request *r,
   if (r->traits & TRAIT_MULTI) marks |= OP_MULTI;
   if (r->traits & TRAIT_READS) marks |= OP_READS;
   if (r->sqe.flags & IOSQE_IO_HARDLINK) marks |= OP_HARDLINK;
+  if (r->sqe.flags & IOSQE_IO_DRAIN) {
+    marks |= OP_DRAIN;
+    t->draining++;
+  }
   op->token = new_token(t, op);
   op->data = r->data;
   for (int i = 0; i < OP_PINS; i++) {

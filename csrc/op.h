@@ -89,7 +89,8 @@ enum op_mark {
   OP_MULTI = 512,
   OP_COUNTED = 1024,  /* on the list of silent ones */
   OP_READS = 2048,    /* the kernel uses memory that it pins */
-  OP_FOLLOWS = 4096   /* not the first of its chain */
+  OP_FOLLOWS = 4096,  /* not the first of its chain */
+  OP_DRAIN = 8192     /* IO_DRAIN: what is queued after it has to wait */
 };
 
 struct op {
@@ -124,6 +125,7 @@ struct op_table {
   uint32_t flying;      /* with silent ones */
   uint32_t internal;    /* of these, the library's own */
   uint32_t followers;   /* of these, not the first of their chain */
+  uint32_t draining;    /* of these, with IO_DRAIN */
   /* told of each completion, after the table's own books are right */
   void (*deliver)(struct op_table *t, struct op *op, int32_t res,
                   uint32_t flags, bool last);

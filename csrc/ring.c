@@ -160,6 +160,18 @@ static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
   sqe->addr = token;
 }
 
+/* By a call of its own, which looks and does not wait. False where the kernel
+** has no such call. */
+static bool cancel_now (struct ring *r, uint64_t token, unsigned flags) {
+  struct io_uring_sync_cancel_reg reg;
+  memset(&reg, 0, sizeof(reg));
+  reg.addr = token;
+  reg.fd = -1;
+  reg.flags = flags;
+  return sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1)
+         != -EINVAL;
+}
+
 /* guard: a cancel that finds no room waits for the next time, and is never
    forgotten */
 static void send_cancels (struct ring *r) {
@@ -171,6 +183,15 @@ static void send_cancels (struct ring *r) {
       return;
     if (op != r->cancels)
       continue;  /* (completions were taken on the way) */
+    if (r->ops.draining > 0) {
+      /* a request would wait behind the one that drains, perhaps for the very
+         one that it is to cancel */
+      enter(r, 0, SYS_FOREVER);
+      if (op != r->cancels) continue;
+      unlist(r, op);
+      cancel_now(r, op_first_unfinished(op)->token, 0);
+      continue;
+    }
     prepare_cancel(&sqe, op_first_unfinished(op)->token);
     if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
       return;
@@ -457,15 +478,6 @@ void ring_drop (struct ring *r, struct op *op) {
 
 /* ---- close ------------------------------------------------------------- */
 
-static bool cancel_all (struct ring *r) {
-  struct io_uring_sync_cancel_reg reg;
-  memset(&reg, 0, sizeof(reg));
-  reg.fd = -1;
-  reg.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-  return sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1)
-         != -EINVAL;
-}
-
 static void drain (struct ring *r, int64_t ns) {
   int64_t deadline = clock_after(ns);
   while (r->ops.flying > 0) {
@@ -475,7 +487,8 @@ static void drain (struct ring *r, int64_t ns) {
       return;  /* another thread's, or never enabled, or no memory */
     if (r->ops.flying == 0)
       return;
-    if (!cancel_all(r)) {
+    if (!cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
+                         | IORING_ASYNC_CANCEL_ALL)) {
       for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
         if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);
       send_cancels(r);

@@ -189,7 +189,7 @@ local public = {
       optional(bits64), flags },
     prep_msg_ring_cqe_flags = { target, integer(-int32 - 1, uint32, 1),
       optional(bits64), flags, cqe_flags },
-    prep_msg_ring_fd = { target, slot, slot, optional(bits64), flags },
+    prep_msg_ring_fd = { target, slot, any_slot, optional(bits64), flags },
     prep_msg_ring_fd_alloc = { target, slot, optional(bits64), flags },
     prep_nop = none,
     prep_openat = { fd, path, flags, optional(integer(0, 4095)) },

@@ -76,7 +76,7 @@ describe("buffer:string", function()
   it("refuses what is no position", function()
     local buffer = uring.buffer "hello"
     for _, i in ipairs { 0.5, "1", 0 / 0, {} } do
-      helper.raises("#1", buffer.string, buffer, i)
+      helper.raises("integer from", buffer.string, buffer, i)
       helper.raises("integer from", buffer.string, buffer, 1, i)
     end
   end)
@@ -214,8 +214,8 @@ describe("a buffer in use", function()
     b:submit()
     for i, ring in ipairs { a, a, b } do
       local why = helper.raises("in use", buffer.close, buffer)
-      assert.truthy(why:find(("ring (fd %d)"):format(ring:fd()), 1, true)
-        or i == 1, why)
+      local fd = tonumber(why:match "in flight on ring %(fd (%d+)%)")
+      assert.truthy(fd == b:fd() or i < 3 and fd == a:fd(), why)
       ops[i]:cancel()
       hand.take(ring)
     end

@@ -55,7 +55,7 @@ describe("files", function()
     assert.equal("hello ELLld", helper.content(path))
   end)
 
-  it("are made where that is asked, and are what they were opened for", function()
+  it("are made where that is asked, and used as they were opened", function()
     local ring = hand.ring()
     local path = helper.tmpname()
     os.remove(path)

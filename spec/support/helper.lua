@@ -121,7 +121,7 @@ end
 -- answers its exit status (128 + signal where that ended it) and its output.
 function helper.script(code, ...)
   local name = helper.file(code)
-  local status, output = spec.execute(60 * helper.slow, "/proc/self/exe",
+  local status, output = spec.execute(30 * helper.slow, "/proc/self/exe",
     name, ...)
   os.remove(name)
   return status, output

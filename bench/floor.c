@@ -1,0 +1,171 @@
+/*
+** floor: what the work costs when it is written in C, straight on liburing.
+**
+**     build/bench/floor
+**
+** Prints `name ns` a line. The rings have the flags that the library's have.
+*/
+
+#include <liburing.h>
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FLAGS (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN \
+  | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE)
+
+static double now (void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+static void make (struct io_uring *ring, unsigned entries) {
+  struct io_uring_params p;
+  memset(&p, 0, sizeof(p));
+  p.flags = FLAGS;
+  p.cq_entries = entries * 8;
+  int rc = io_uring_queue_init_params(entries, ring, &p);
+  if (rc < 0) {
+    fprintf(stderr, "floor: cannot make a ring: %s\n", strerror(-rc));
+    exit(77);
+  }
+}
+
+/* All that is in the CQ; the sum keeps the compiler from skipping it. */
+static unsigned take (struct io_uring *ring) {
+  static volatile uint64_t sum;
+  struct io_uring_cqe *cqe;
+  unsigned head, n = 0;
+  uint64_t s = 0;
+  io_uring_for_each_cqe(ring, head, cqe) {
+    s += cqe->user_data;
+    n++;
+  }
+  io_uring_cq_advance(ring, n);
+  sum += s;
+  return n;
+}
+
+static struct io_uring_sqe *get (struct io_uring *ring) {
+  struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+  if (sqe == NULL) {
+    io_uring_submit(ring);
+    sqe = io_uring_get_sqe(ring);
+  }
+  return sqe;
+}
+
+/* `tasks` NOPs under way at any time, as many tasks would have. */
+static void nops (unsigned tasks, unsigned total) {
+  struct io_uring ring;
+  make(&ring, 256);
+  double start = now();
+  for (unsigned done = 0; done < total; ) {
+    unsigned queued = 0, back = 0;
+    for (; queued < tasks; queued++) {
+      struct io_uring_sqe *sqe = get(&ring);
+      io_uring_prep_nop(sqe);
+      io_uring_sqe_set_data64(sqe, queued);
+    }
+    while (back < queued) {
+      io_uring_submit_and_wait(&ring, 1);
+      back += take(&ring);
+    }
+    done += back;
+  }
+  printf("nop_%u %.1f\n", tasks, (now() - start) / total);
+  io_uring_queue_exit(&ring);
+}
+
+/* A message and its own completion, waited for. */
+static void message (int other, unsigned total) {
+  struct io_uring a, b;
+  make(&a, 256);
+  make(&b, 64);
+  struct io_uring *to = other ? &b : &a;
+  double start = now();
+  for (unsigned i = 0; i < total; i++) {
+    struct io_uring_sqe *sqe = get(&a);
+    io_uring_prep_msg_ring(sqe, to->ring_fd, 1, i, 0);
+    io_uring_sqe_set_data64(sqe, i);
+    unsigned back = 0;
+    while (back < (other ? 1u : 2u)) {
+      io_uring_submit_and_wait(&a, 1);
+      back += take(&a);
+    }
+    if (other)
+      for (back = 0; back < 1; back += take(&b))
+        io_uring_submit_and_wait(&b, 1);
+  }
+  printf("message_%s %.1f\n", other ? "other" : "own", (now() - start) / total);
+  io_uring_queue_exit(&a);
+  io_uring_queue_exit(&b);
+}
+
+static void batches (unsigned batch, int skip, unsigned total) {
+  struct io_uring a, b;
+  make(&a, 256);
+  make(&b, 256);
+  double start = now();
+  for (unsigned done = 0; done < total; done += batch) {
+    unsigned back = 0;
+    for (unsigned i = 0; i < batch; i++) {
+      struct io_uring_sqe *sqe = get(&a);
+      io_uring_prep_msg_ring(sqe, b.ring_fd, 1, i, 0);
+      io_uring_sqe_set_data64(sqe, i);
+      if (skip) sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    }
+    if (skip) io_uring_submit(&a);
+    else {
+      io_uring_submit_and_wait(&a, batch);
+      take(&a);
+    }
+    while (back < batch) {
+      io_uring_submit_and_wait(&b, 1);
+      back += take(&b);
+    }
+  }
+  printf("raw_%u%s %.1f\n", batch, skip ? "_skip" : "",
+         (now() - start) / total);
+  io_uring_queue_exit(&a);
+  io_uring_queue_exit(&b);
+}
+
+static void sync_messages (unsigned total) {
+  struct io_uring ring;
+  make(&ring, 256);
+  double start = now();
+  for (unsigned done = 0; done < total; done += 64) {
+    for (unsigned i = 0; i < 64; i++) {
+      struct io_uring_sqe sqe;
+      memset(&sqe, 0, sizeof(sqe));
+      io_uring_prep_msg_ring(&sqe, ring.ring_fd, 1, i, 0);
+      if (io_uring_register((unsigned)-1, 31, &sqe, 1) < 0)
+        return;  /* needs Linux 6.13 */
+    }
+    for (unsigned back = 0; back < 64; back += take(&ring))
+      io_uring_submit_and_wait(&ring, 1);
+  }
+  printf("sync %.1f\n", (now() - start) / total);
+  io_uring_queue_exit(&ring);
+}
+
+int main (int argc, char **argv) {
+  unsigned n = argc > 1 ? (unsigned)atoi(argv[1]) : 200000;
+  nops(1, n);
+  nops(100, n);
+  nops(10000, n);
+  message(0, n / 4);
+  message(1, n / 4);
+  for (unsigned batch = 1; batch <= 256; batch = batch == 1 ? 8 : batch == 8
+         ? 32 : batch == 32 ? 256 : 512) {
+    batches(batch, 0, n / 2);
+    batches(batch, 1, n / 2);
+  }
+  sync_messages(n / 4);
+  return 0;
+}

@@ -1,0 +1,281 @@
+-- Descriptors: uring.fd, what else names one, and what a close must wait for.
+
+local hand = require "hand"
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local ring_it = helper.needs_ring(it)
+local E = uring.errno
+local take = hand.take
+
+local function open(number)
+  local _, all = spec.fds()
+  return all[number] ~= nil
+end
+
+local function read(fd, buffer, data)
+  return uring.sqe():prep_read(fd, buffer):set_data64(data or 0)
+end
+
+-- A first member that lets the others start later.
+local function later()
+  return uring.sqe():prep_timeout(0.01):set_data64(-1)
+    :set_flags(uring.IOSQE_IO_HARDLINK)
+end
+
+describe("uring.fd", function()
+  it("owns a number, and closes it once", function()
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    assert.equal(r, fd:fileno())
+    assert.equal(("uring.Fd (%d)"):format(r), tostring(fd))
+    assert.is_true(fd:close())
+    assert.is_false(open(r))
+    assert.equal("uring.Fd (closed)", tostring(fd))
+    local again = spec.dup(w)  -- has the same number now
+    assert.equal(r, again)
+    assert.is_true(fd:close())
+    assert.is_true(open(again))
+    for _, method in ipairs { "fileno", "release" } do
+      helper.raises("closed descriptor", fd[method], fd)
+    end
+    spec.close(again)
+    spec.close(w)
+  end)
+
+  it("closes it when it is collected, or its scope ends", function()
+    local r, w = spec.pipe()
+    uring.fd(r)
+    helper.collect()
+    assert.is_false(open(r))
+    do local _ <close> = uring.fd(w) end
+    assert.is_false(open(w))
+  end)
+
+  it("gives it back by release", function()
+    local r, w = spec.pipe()
+    do
+      local fd = uring.fd(r)
+      assert.equal(r, fd:release())
+      assert.equal("uring.Fd (closed)", tostring(fd))
+      assert.is_true(fd:close())
+    end
+    helper.collect()
+    assert.is_true(open(r))
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  it("says what a close cannot do", function()
+    local fd = uring.fd(999)
+    local ok, why, errno = fd:close()
+    assert.same({ nil, E.EBADF }, { ok, errno })
+    assert.truthy(why:find("close: ", 1, true))
+    assert.is_true(fd:close())
+  end)
+
+  it("takes numbers that can be descriptors", function()
+    for _, n in ipairs { -1, 1 << 31, 0.5, 0 / 0, "0", true, {} } do
+      helper.raises("integer from 0 to 2147483647", uring.fd, n)
+    end
+    helper.raises("integer from 0 to 2147483647", uring.fd)
+    for _, self in ipairs { 1, {}, uring.buffer(1) } do
+      helper.raises("uring.Fd expected", uring.fd(999).fileno, self)
+    end
+    helper.collect()
+  end)
+end)
+
+describe("a descriptor", function()
+  after_each(function()
+    hand.close()
+    helper.clean()
+  end)
+
+  ring_it("is named by a number, a uring.fd, a file or a ring", function()
+    local ring, other = hand.ring(), hand.ring()
+    local r, w = spec.pipe()
+    local fd <close> = uring.fd(r)
+    local file <close> = assert(io.open(helper.file "content"))
+    local buffer = uring.buffer(7)
+    spec.write(w, "abc")
+    assert.equal(1, (hand.one(ring, uring.sqe():prep_read(r, buffer, 1))))
+    assert.equal(2, (hand.one(ring, uring.sqe():prep_read(fd, buffer, 2))))
+    assert.equal(7, (hand.one(ring, uring.sqe():prep_read(file, buffer))))
+    assert.equal("content", buffer:string())
+    assert.equal(0, (hand.one(ring, uring.sqe():prep_cancel_fd(fd,
+      uring.IORING_ASYNC_CANCEL_ALL))))
+    -- a plain ring's is readable when something has completed there
+    local plain = hand.ring { flags = 0 }
+    ring:queue(uring.sqe():prep_poll_add(plain, uring.POLLIN):set_data64(4))
+    hand.nothing(ring)
+    plain:queue(hand.nop())
+    plain:submit()
+    local data, res = take(ring)
+    assert.equal(4, data)
+    assert.truthy(res & uring.POLLIN ~= 0)
+    local op = ring:queue(uring.sqe():prep_poll_add(other, uring.POLLIN))
+    op:cancel()
+    assert.equal(-E.ECANCELED, (select(2, take(ring))))
+    spec.close(w)
+  end)
+
+  ring_it("is not named by anything else", function()
+    local sqe = uring.sqe()
+    for _, what in ipairs { "0", {}, print, uring.buffer(1), sqe, true } do
+      helper.raises("descriptor expected (an integer, a uring.fd, a ring or "
+        .. "a file), got", sqe.prep_poll_add, sqe, what, 1)
+    end
+    for _, what in ipairs { 0.5, 1 << 31, -(1 << 31) - 1, 0 / 0 } do
+      helper.raises("descriptor expected, got another number",
+        sqe.prep_poll_add, sqe, what, 1)
+    end
+    assert.equal(-E.EBADF, (hand.one(hand.ring(),
+      sqe:prep_poll_add(-1, 1))))
+  end)
+end)
+
+describe("closing a descriptor", function()
+  local ring, buffer
+
+  before_each(function()
+    if not helper.probe.available then return end
+    ring, buffer = hand.ring(), uring.buffer(10)
+  end)
+
+  after_each(hand.close)
+
+  ring_it("first submits what names it", function()
+    local r, w = spec.pipe()
+    spec.write(w, "abc")
+    local fd = uring.fd(r)
+    ring:queue(read(fd, buffer, 1))
+    assert.is_true(fd:close())
+    assert.is_false(open(r))
+    assert.same({ 1, 3, 0 }, { take(ring) })
+    spec.close(w)
+  end)
+
+  ring_it("first submits what names its number", function()
+    local r, w = spec.pipe()
+    spec.write(w, "abc")
+    local fd = uring.fd(r)
+    ring:queue(read(r, buffer, 1))
+    fd:close()
+    local r2, w2 = spec.pipe()  -- which has the number now
+    assert.equal(r, r2)
+    spec.write(w2, "wrong")
+    assert.same({ 1, 3, 0 }, { take(ring) })
+    assert.equal("abc", buffer:string(1, 3))
+    for _, n in ipairs { w, r2, w2 } do spec.close(n) end
+  end)
+
+  ring_it("does so on all rings, also when it is released or collected",
+    function()
+      local rings = { ring, hand.ring(), hand.ring { flags = 0 } }
+      for i, ending in ipairs { function(fd) fd:close() end,
+          function(fd) spec.close(fd:release()) end,
+          function() helper.collect() end } do
+        local r, w = spec.pipe()
+        spec.write(w, "abc")
+        do
+          local fd = uring.fd(r)
+          for _, one in ipairs(rings) do
+            one:queue(uring.sqe():prep_read(r, uring.buffer(1))
+              :set_data64(i))
+          end
+          ending(fd)
+        end
+        helper.collect()
+        assert.is_false(open(r))
+        for _, one in ipairs(rings) do
+          assert.same({ i, 1, 0 }, { take(one) })
+        end
+        spec.close(w)
+      end
+    end)
+
+  ring_it("leaves what is in flight to end", function()
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    ring:queue(read(fd, buffer, 1))
+    ring:submit()
+    fd:close()
+    spec.write(w, "abc")
+    assert.same({ 1, 3, 0 }, { take(ring) })
+    spec.close(w)
+  end)
+
+  ring_it("waits for members of chains that have not started", function()
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    ring:queue(later(), read(fd, buffer, 1))
+    spec.write(w, "later")
+    assert.is_true(fd:close())
+    assert.equal("uring.Fd (closed)", tostring(fd))
+    assert.is_true(open(r))
+    assert.same({ -1, -E.ETIME, 0 }, { take(ring) })
+    assert.same({ 1, 5, 0 }, { take(ring) })
+    assert.is_false(open(r))
+    spec.close(w)
+    -- also for one that is collected
+    r, w = spec.pipe()
+    do
+      ring:queue(later(), uring.sqe():prep_write(uring.fd(w), "x")
+        :set_data64(1))
+    end
+    helper.collect()
+    assert.is_true(open(w))
+    assert.same({ -1, -E.ETIME, 0 }, { take(ring) })
+    assert.same({ 1, 1, 0 }, { take(ring) })
+    helper.collect()
+    assert.is_false(open(w))
+    spec.close(r)
+  end)
+
+  ring_it("waits for what goes by a worker, and for what drains",
+    function()
+      for _, flag in ipairs { uring.IOSQE_ASYNC, uring.IOSQE_IO_DRAIN } do
+        local r, w = spec.pipe()
+        local fd = uring.fd(r)
+        ring:queue(uring.sqe():prep_timeout(0.01):set_data64(-1))
+        ring:queue(read(fd, buffer, 1):set_flags(flag))
+        fd:close()
+        assert.is_true(open(r))
+        local r2, w2 = spec.pipe()  -- which has another number
+        assert.not_equal(r, r2)
+        spec.write(w, "abc")
+        assert.same({ [-1] = -E.ETIME, [1] = 3 }, hand.some(ring, 2))
+        assert.is_false(open(r))
+        for _, n in ipairs { w, r2, w2 } do spec.close(n) end
+      end
+    end)
+
+  ring_it("waits for the last of several", function()
+    local other = hand.ring()
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    ring:queue(later(), read(fd, buffer, 1))
+    other:queue(later(), read(fd, uring.buffer(3), 1))
+    fd:close()
+    spec.write(w, "abcdef")
+    hand.some(ring, 2)
+    assert.is_true(open(r))
+    hand.some(other, 2)
+    assert.is_false(open(r))
+    spec.close(w)
+  end)
+
+  ring_it("happens with the ring's own close", function()
+    local inner = assert(uring.ring())
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    inner:queue(uring.sqe():prep_timeout(60), read(fd, buffer))
+    fd:close()
+    assert.is_true(open(r))
+    inner:close()
+    assert.is_false(open(r))
+    spec.close(w)
+  end)
+end)

@@ -7,6 +7,10 @@ local uring = require "uring"
 
 local ring_it = helper.needs_ring(it)
 
+-- Nobody has so much; ASAN ends a process that asks for it.
+local MUCH = 1 << 40
+local asan = os.getenv "ASAN_OPTIONS"
+
 describe("uring.buffer", function()
   it("has the size that was asked, and zeros in it", function()
     for _, n in ipairs { 0, 1, 10, 4096, 1 << 20, 3.0 } do
@@ -40,9 +44,9 @@ describe("uring.buffer", function()
   end)
 
   it("says when there is no memory", function()
-    -- beyond any machine's address space that is not overcommitted
-    local ok, what = pcall(uring.buffer, 1 << 40)
-    if ok then what:close()
+    if asan then helper.skip "ASAN ends a process that asks for too much" end
+    local ok, what = pcall(uring.buffer, MUCH)
+    if ok then what:close()  -- where memory is promised without end
     else
       assert.truthy(tostring(what):find(
         "not enough memory for a buffer of 1099511627776 bytes", 1, true))
@@ -124,7 +128,7 @@ describe("buffer:resize", function()
       helper.raises("integer from 0 to 1099511627776", buffer.resize, buffer,
         n)
     end
-    pcall(buffer.resize, buffer, 1 << 40)
+    if not asan then pcall(buffer.resize, buffer, MUCH) end
     assert.equal("hello", buffer:string(1, 5))
   end)
 end)

@@ -167,6 +167,17 @@ for _, name in ipairs(PAGES) do
   end)
 end
 
+describe("doc/internals.md", function()
+  it("has a place for every room", function()
+    local drawing = helper.content "doc/internals.md"
+    local list <close> = assert(io.popen "ls csrc")
+    for file in list:lines() do
+      local room = file:match "^([%w_]+)%.c$"
+      assert(not room or drawing:find("%f[%w_]" .. room .. "%f[^%w_]"), room)
+    end
+  end)
+end)
+
 
 describe(META, function()
   -- class -> name -> true, "uring" for the module's own functions

@@ -165,6 +165,19 @@ describe("by hand, when the kernel refuses", function()
     end
   end)
 
+  faulty("and where completions are in the way, they are taken", function()
+    for _, name in ipairs { "EAGAIN", "EBUSY" } do
+      local ring <close> = assert(uring.ring { entries = 4 })
+      T.queue(ring, 1, 4)
+      T.submit(ring)
+      T.queue(ring, 5, 8)
+      T.fault.inject { fn = "enter", err = T.E[name] }
+      assert(ring:queue(T.nop(9)))
+      T.equal(0, T.fault.clear().enter)
+      T.all_come(ring, 9)
+    end
+  end)
+
   faulty("a refused queue leaves nothing behind", function()
     local ring <close> = assert(uring.ring { entries = 4 })
     T.queue(ring, 1, 4)
@@ -491,8 +504,10 @@ describe("closing", function()
     end
     T.fault.inject { fn = "register", opcode = SYNC_CANCEL,
                      err = T.E.EINVAL, count = 1000 }
+    local calls = T.fault.calls "register"
     assert(ring:close())
-    assert(T.fault.clear().register == 1, "it was not asked")
+    assert(T.fault.calls "register" > calls, "it was not asked")
+    T.fault.clear()
     T.equal(0, T.lawful(ring).leaked)
     spec.close(r) spec.close(w)
   end)

@@ -257,11 +257,17 @@ describe("a child's end", function()
         local r, w = spec.pipe()
         local silent = spec.pipe()
         local ring = uring.ring {}
+        local plain = uring.ring { flags = 0 }  -- any process could enter it
         local buffer = uring.buffer(100)
         local nop = uring.sqe():prep_nop()
         ring:queue(uring.sqe():prep_read(r, buffer, 100, 0))
         ring:queue(uring.sqe():prep_poll_multishot(silent, uring.POLLIN))
+        local poll = plain:queue(
+          uring.sqe():prep_poll_add(silent, uring.POLLIN))
+        ring:submit()
+        plain:submit()
         ring:queue(nop)  -- not yet submitted, and never by the child
+        plain:queue(nop)
         local got
         uring.run(function()
           local task = uring.spawn(function()
@@ -283,9 +289,13 @@ describe("a child's end", function()
           assert(kind == "completion")
         end
         assert(buffer:string(1, 5) == "hello")
-        assert(ring:close())
-        local s = ring:stats()
-        assert(s.in_flight == 0 and s.leaked == 0 and s.stale == 0)
+        assert(plain:wait_cqe(20) and not plain:peek_cqe())
+        assert(poll:status() == "in flight")
+        for _, r in ipairs { ring, plain } do
+          assert(r:close())
+          local s = r:stats()
+          assert(s.in_flight == 0 and s.leaked == 0 and s.stale == 0)
+        end
         io.write "parent"
       ]])
       -- the child's own words may stand before it

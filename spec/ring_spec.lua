@@ -399,6 +399,17 @@ describe("queue and submit", function()
     end
   end)
 
+  it("wake a kernel thread that has gone to sleep", function()
+    local ring = hand.ring { flags = uring.IORING_SETUP_SQPOLL,
+      sq_thread_idle = 1 }
+    for i = 1, 3 do
+      spec.sleep(0.01)
+      ring:queue(nop(i))
+      assert.equal(1, ring:submit())
+      assert.same({ i, 0, 0 }, { hand.take(ring) })
+    end
+  end)
+
   it("need an sqe that is prepared", function()
     local ring = hand.ring()
     helper.raises("uring.Sqe expected", ring.queue, ring)

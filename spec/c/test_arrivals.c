@@ -109,7 +109,8 @@ static void random_orders (void) {
   uint64_t n = 0;
   for (int i = 0; i < 50000; i++) {
     unsigned k = check_random(SOURCES), j = 0;
-    unsigned what = check_random(count < LONGEST / 2 ? 5 : 8);
+    /* for a while it grows, for a while it shrinks, until it is empty */
+    unsigned what = check_random(6) + (i / 400 % 2 ? 2 : 0);
     struct arrival out;
     if (what < 3 && count < LONGEST) {
       add(&a, &s[k], ++n);

@@ -103,6 +103,28 @@ static void tables_do_not_repeat_each_other (void) {
   done();
 }
 
+/* once in 2^40 the generator gives what a token must not be */
+static void bad_draws_are_drawn_again (void) {
+  struct op *op;
+  uint64_t seed[2], token;
+  begin();
+  op_complete(&t, fly(0, 0), 0, 0);  /* (the slot has a last token) */
+  t.seed[0] = 1;  /* the next draw has 24 bits */
+  t.seed[1] = 0;
+  op = fly(0, 0);
+  CHECK(op->token > MASK);
+  op_complete(&t, op, 0, 0);
+  memcpy(seed, t.seed, sizeof(seed));
+  op = fly(0, 0);
+  token = op->token;
+  op_complete(&t, op, 0, 0);
+  memcpy(t.seed, seed, sizeof(seed));  /* the next draw is the last one */
+  op = fly(0, 0);
+  CHECK(op->token != token && match(token) == MATCH_STALE);
+  op_complete(&t, op, 0, 0);
+  done();
+}
+
 static void only_the_whole_token_matches (void) {
   struct op *op, *found;
   begin();
@@ -612,7 +634,8 @@ static void random_sequences_are_lawful (void) {
 int main (void) {
   static const struct check_test tests[] = {
     TEST(tokens_are_new_each_time), TEST(tables_do_not_repeat_each_other),
-    TEST(only_the_whole_token_matches), TEST(retired_tokens_are_stale),
+    TEST(bad_draws_are_drawn_again), TEST(only_the_whole_token_matches),
+    TEST(retired_tokens_are_stale),
     TEST(ended_and_kept_is_stale), TEST(slots_are_reserved_ahead),
     TEST(slots_end_at_24_bits), TEST(each_meets_all),
     TEST(what_was_asked_is_kept), TEST(more_is_not_the_end),

@@ -1,0 +1,96 @@
+-- Option tables: what they refuse, and what they say then.
+
+local hand = require "hand"
+local helper = require "helper"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+describe("an option table", function()
+  after_each(hand.close)
+
+  it("may be left out, nil or empty", function()
+    assert.equal(64, hand.keep(assert(uring.ring())):stats().sq_entries)
+    assert.equal(64, hand.ring(nil):stats().sq_entries)
+    assert.equal(64, hand.ring {}:stats().sq_entries)
+  end)
+
+  it("is a table", function()
+    for _, what in ipairs { 1, "entries", true, print } do
+      helper.raises("table expected", uring.ring, what)
+    end
+  end)
+
+  it("is told the nearest of the names that it misspells", function()
+    for wrong, right in pairs { entires = "entries", entrie = "entries",
+        Entries = "entries", cq_entry = "cq_entries",
+        cqentries = "cq_entries", flag = "flags",
+        sq_thread_cpus = "sq_thread_cpu", sq_thread_idel = "sq_thread_idle",
+        attachwq = "attach_wq" } do
+      helper.raises(("unknown option '%s': did you mean '%s'?"):format(wrong,
+        right), uring.ring, { [wrong] = 1 })
+    end
+  end)
+
+  it("is told all of the names where none is near", function()
+    for _, wrong in ipairs { "somethingelse", ("x"):rep(1000) } do
+      helper.raises(("unknown option '%s': the options are entries, "
+        .. "cq_entries, flags, sq_thread_cpu, sq_thread_idle, attach_wq")
+        :format(wrong), uring.ring, { [wrong] = 1 })
+    end
+    helper.raises("unknown option ''", uring.ring, { [""] = 1 })
+    helper.raises("unknown option 'entries", uring.ring,
+      { ["entries\0x"] = 1 })
+  end)
+
+  it("has names for keys, and nothing else", function()
+    helper.raises("options have names, this has a key that is a number",
+      uring.ring, { 64 })
+    helper.raises("a key that is a boolean", uring.ring, { [true] = 1 })
+    helper.raises("a key that is a table", uring.ring, { [{}] = 1 })
+  end)
+
+  it("has numbers in their bounds, which it is told", function()
+    for _, n in ipairs { -1, 0, 32769, 1.5, 2.0 ^ 63, math.huge,
+        math.mininteger } do
+      helper.raises("option 'entries' must be an integer from 1 to 32768, "
+        .. "got " .. tostring(n), uring.ring, { entries = n })
+    end
+    for _, what in ipairs { "8", true, false, {}, print } do
+      helper.raises("option 'entries' must be an integer from 1 to 32768",
+        uring.ring, { entries = what })
+    end
+    helper.raises("got ", uring.ring, { entries = 0 / 0 })
+    for name, most in pairs { cq_entries = 65536, flags = 4294967295,
+        sq_thread_cpu = 2147483647, sq_thread_idle = 2147483647 } do
+      local words = ("option '%s' must be an integer from %d to %d"):format(
+        name, name == "cq_entries" and 1 or 0, most)
+      helper.raises(words, uring.ring, { [name] = most + 1 })
+      helper.raises(words, uring.ring, { [name] = -1 })
+      helper.raises(words, uring.ring, { [name] = "1" })
+    end
+    assert.equal(8, hand.ring { entries = 8.0 }:stats().sq_entries)
+  end)
+
+  it("is not changed, and may be used again", function()
+    local options = { entries = 8, flags = 0 }
+    hand.ring(options)
+    assert.same({ entries = 8, flags = 0 }, options)
+    assert.equal(8, hand.ring(options):stats().sq_entries)
+  end)
+
+  it("is read without metamethods", function()
+    local options = setmetatable({ entries = 8 }, {
+      __index = function() error "asked" end,
+      __len = function() error "asked" end,
+      __pairs = function() error "asked" end,
+    })
+    assert.equal(8, hand.ring(options):stats().sq_entries)
+  end)
+
+  it("is read so everywhere", function()
+    local ring = hand.ring()
+    helper.raises("unknown option 'tiemout': did you mean 'timeout'?",
+      ring.register_sync_cancel, ring, { tiemout = 1 })
+  end)
+end)

@@ -123,7 +123,8 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
 
 /* In a `k`: the task that goes on. NULL where somebody else than the loop has
 ** resumed its coroutine: then `k` yields again, and nothing has happened. The
-** task may have been cancelled meanwhile; when `k` has put right what it must, it raises by loop_check. */
+** task may have been cancelled meanwhile; when `k` has put right what it
+** must, it raises by loop_check. */
 struct task *loop_resumed (lua_State *L);
 void loop_check (lua_State *L, struct task *t);
 

@@ -21,8 +21,8 @@
 **
 ** Silent operations (CQE_SKIP_SUCCESS) say nothing when they succeed. Such a
 ** slot stays until an error comes, a later visible member of its chain has
-** completed, 4,096 later silent ones have been queued, or the ring closes. One that
-** pins memory does not go for the 4,096: it has a visible member behind it.
+** completed, 4,096 later silent ones have been queued, or the ring closes. One
+** that pins memory does not go for the 4,096: it has a visible member behind.
 **
 ** Chains: members know their neighbours. When a silent member speaks it has
 ** failed, and the kernel then says nothing of those behind it: the table

@@ -359,6 +359,8 @@ int run (lua_State *L) {
     return luaL_error(L, "uring.run inside a task: the loop is running "
                       "already; uring.spawn starts another task");
   loop->ending = loop->failed = false;
+  if (loop->ntasks == 0)  /* tasks are counted anew */
+    loop->nplaces = loop->free_place = 0;
   t = task_new(L, loop);  /* stays at 1, so that it is not collected */
   loop->running = loop->ring->driven = true;
   status = call_run_tasks(L);

@@ -260,6 +260,23 @@ describe("a buffer in use", function()
     helper.raises("prepare it again", ring.queue, ring, sqe)
   end)
 
+  ring_it("is kept by an sqe that is prepared with it", function()
+    local ring = hand.ring()
+    local read = uring.sqe():prep_read(r, uring.buffer(5))
+    local write
+    do
+      local buffer = uring.buffer "hello"
+      write = uring.sqe():prep_write(w, buffer)
+    end
+    helper.collect()
+    helper.collect()
+    for _ = 1, 2 do
+      ring:queue(write, read)
+      assert.equal(5, (select(2, hand.take(ring))))
+      assert.equal(5, (select(2, hand.take(ring))))
+    end
+  end)
+
   ring_it("is of use to several at once", function()
     local ring = hand.ring()
     local buffer = uring.buffer "one two"

@@ -136,6 +136,23 @@ describe("a descriptor", function()
   end)
 end)
 
+describe("a uring.fd", function()
+  after_each(hand.close)
+
+  ring_it("is kept by an sqe that names it", function()
+    local ring = hand.ring()
+    local r, w = spec.pipe()
+    local sqe = uring.sqe():prep_write(uring.fd(w), "x")
+    helper.collect()
+    assert.is_true(open(w))
+    for _ = 1, 2 do assert.equal(1, (hand.one(ring, sqe))) end
+    sqe:prep_nop()  -- and no longer
+    helper.collect()
+    assert.is_false(open(w))
+    spec.close(r)
+  end)
+end)
+
 describe("closing a descriptor", function()
   local ring, buffer
 
@@ -222,8 +239,9 @@ describe("closing a descriptor", function()
     -- also for one that is collected
     r, w = spec.pipe()
     do
-      ring:queue(later(), uring.sqe():prep_write(uring.fd(w), "x")
-        :set_data64(1))
+      local owner = uring.fd(w)
+      ring:queue(later(), uring.sqe():prep_write(owner, "x"):set_data64(1))
+      owner = nil  -- luacheck: ignore
     end
     helper.collect()
     assert.is_true(open(w))
@@ -271,7 +289,7 @@ describe("closing a descriptor", function()
     local inner = assert(uring.ring())
     local r, w = spec.pipe()
     local fd = uring.fd(r)
-    inner:queue(uring.sqe():prep_timeout(60), read(fd, buffer))
+    inner:queue(uring.sqe():prep_timeout(3600), read(fd, buffer))
     fd:close()
     assert.is_true(open(r))
     inner:close()

@@ -11,7 +11,7 @@ local E = uring.errno
 local nop, some, take = hand.nop, hand.some, hand.take
 
 local function timeout(data, flags)
-  return uring.sqe():prep_timeout(60):set_data64(data or 0)
+  return uring.sqe():prep_timeout(3600):set_data64(data or 0)
     :set_flags(flags or 0)
 end
 
@@ -394,7 +394,7 @@ describe("polls and timeouts", function()
     local ring = hand.ring()
     ring:queue(uring.sqe():prep_timeout(0.001):set_data64(1))
     assert.same({ 1, -E.ETIME, 0 }, { take(ring) })
-    ring:queue(uring.sqe():prep_timeout(60, 2):set_data64(1))
+    ring:queue(uring.sqe():prep_timeout(3600, 2):set_data64(1))
     ring:queue(nop(2))
     ring:queue(nop(3))
     assert.same({ 0, 0, 0 }, some(ring, 3))

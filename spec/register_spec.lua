@@ -238,7 +238,7 @@ describe("register_eventfd", function()
     local fd <close> = uring.fd(spec.eventfd())
     uring.run(function()
       local task = uring.spawn(function()
-        return ring:await(uring.sqe():prep_timeout(60), 0.02)
+        return ring:await(uring.sqe():prep_timeout(3600), 0.02)
       end)
       uring.sleep(0)
       helper.raises("the loop watches this ring", ring.register_eventfd,
@@ -299,7 +299,7 @@ describe("register_sync_cancel", function()
   local CANCELED = -E.ECANCELED
 
   local function timeout(data)
-    return uring.sqe():prep_timeout(60):set_data64(data)
+    return uring.sqe():prep_timeout(3600):set_data64(data)
   end
 
   local function poll(fd, data)

@@ -140,11 +140,20 @@ static int b_close (lua_State *L) {
   return 1;
 }
 
-/* A collected buffer, or one that leaves its scope, lets go of its bytes:
-** an operation that still has them keeps them. */
-static int b_gc (lua_State *L) {
+/* One that leaves its scope lets go of its bytes: an operation that still has
+** them keeps them. */
+static int b_leave (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m) let_go(b);
+  return 0;
+}
+
+/* A collected one was not closed: SQEs that name its bytes may be queued. */
+static int b_gc (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  struct memory *m = b->m;
+  b->m = NULL;
+  if (m) block_release(&m->block);
   return 0;
 }
 
@@ -169,7 +178,7 @@ static const luaL_Reg methods[] = {
 static const luaL_Reg meta[] = {
   {"__len", b_len},
   {"__gc", b_gc},
-  {"__close", b_gc},
+  {"__close", b_leave},
   {"__tostring", b_tostring},
   {NULL, NULL}
 };

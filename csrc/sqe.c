@@ -86,10 +86,10 @@ void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
     block_retain(fd->pin);
     set_pin(q, PIN_FD, fd->pin);
   }
-  else if (fd->anchor) {
+  if (fd->anchor) {  /* collecting it would close it */
     lua_pushvalue(L, fd->anchor);
     lua_setiuservalue(L, 1, 1);
-    q->traits |= TRAIT_FILE;
+    if (fd->pin == NULL) q->traits |= TRAIT_FILE;
   }
 }
 

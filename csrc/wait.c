@@ -388,13 +388,13 @@ static int o_wait (lua_State *L, struct task *t, struct operation *o,
                    int64_t deadline, lua_KFunction again);
 
 /* Take the next completion; 0 if there is none yet. */
-static int o_take (lua_State *L, struct operation *o, bool waited) {
+static int o_take (lua_State *L, struct operation *o) {
   struct op *op = operation_op(o);
   struct arrival a;
   struct op words;
   if (op == NULL && !o->ring->open)
-    return fail(L, waited ? ECANCELED : ESRCH, "the operation ended with its "
-                "ring, which is closed");
+    return fail(L, ESRCH, "the operation ended with its ring, which is "
+                "closed");
   if (op == NULL)
     return fail(L, ESRCH, "the operation has ended and its completions were "
                 "taken");
@@ -411,7 +411,7 @@ static int o_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, o_again);
   loop_check(L, t);
-  n = o_take(L, o, true);
+  n = o_take(L, o);
   if (n > 0) return n;
   if (t->marks & MARK_TIMED_OUT) return fail_timeout(L);
   return o_wait(L, t, o, (int64_t)ctx, o_again);
@@ -425,7 +425,7 @@ static int o_wait (lua_State *L, struct task *t, struct operation *o,
   if (op && op->results.first && loop_unfair(t))
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
                      (lua_KContext)deadline, again);
-  rc = o_take(L, o, false);
+  rc = o_take(L, o);
   if (rc != 0)
     return rc;
   if (op->waiter)
@@ -470,8 +470,7 @@ static int o_await (lua_State *L) {
 static int o_next_end (lua_State *L, struct operation *o, int n) {
   if (lua_isnil(L, -n)) {
     lua_Integer err = lua_tointeger(L, -n + 2);
-    if ((n == 3 && err == ESRCH)
-        || ((o->cancelled || !o->ring->open) && err == ECANCELED)) {
+    if ((n == 3 && err == ESRCH) || (o->cancelled && err == ECANCELED)) {
       lua_pushnil(L);
       return 1;
     }
@@ -488,7 +487,7 @@ static int o_next_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, o_next_again);
   loop_check(L, t);
-  n = o_take(L, o, true);
+  n = o_take(L, o);
   if (n == 0) n = o_wait(L, t, o, CLOCK_NEVER, o_next_again);
   return o_next_end(L, o, n);
 }

@@ -91,9 +91,8 @@ end
 
 -- Of the whole process, which has Lua's memory and that of C.
 local function resident()
-  for line in io.lines "/proc/self/statm" do
-    return tonumber(line:match "%d+ (%d+)") * 4096
-  end
+  local file <close> = assert(io.open "/proc/self/statm")
+  return tonumber(file:read "l":match "%d+ (%d+)") * 4096
 end
 
 -- Each in a process of its own, so that nothing is there to be used again.

@@ -98,7 +98,6 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
       luaL_argerror(L, arg, "attempt to use a closed descriptor");
     a.number = descriptor_number(&f->d->block);
     a.pin = &f->d->block;
-    a.anchor = index;
   }
   else if (class_test(L, index, CLASS_RING) != NULL) {
     /* by its private dup, whose number no other file can get meanwhile */

@@ -38,7 +38,7 @@ int64_t arg_duration (lua_State *L, int arg);
 struct fd_arg {
   int number;
   struct block *pin;   /* keeps the number taken, or NULL */
-  int anchor;          /* stack index of an object to be kept, or 0 */
+  int anchor;          /* stack index of a Lua file to be kept, or 0 */
 };
 struct fd_arg arg_fd (lua_State *L, int arg);
 

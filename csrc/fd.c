@@ -94,6 +94,19 @@ static int f_close (lua_State *L) {
   return 1;
 }
 
+/* A collected one was not closed: SQEs that name it may still be queued, and
+** its number is closed when the last of them has gone. */
+static int f_gc (lua_State *L) {
+  struct fd *f = class_check(L, 1, CLASS_FD);
+  struct descriptor *d = f->d;
+  f->d = NULL;
+  if (d) {
+    ring_submit_all(state_of(L)->rings);
+    block_release(&d->block);
+  }
+  return 0;
+}
+
 static int f_tostring (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   if (f->d)
@@ -112,7 +125,7 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", f_close},
+  {"__gc", f_gc},
   {"__close", f_close},
   {"__tostring", f_tostring},
   {NULL, NULL}

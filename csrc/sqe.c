@@ -86,10 +86,10 @@ void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
     block_retain(fd->pin);
     set_pin(q, PIN_FD, fd->pin);
   }
-  if (fd->anchor) {  /* collecting it would close it */
+  else if (fd->anchor) {  /* collecting it would close it */
     lua_pushvalue(L, fd->anchor);
     lua_setiuservalue(L, 1, 1);
-    if (fd->pin == NULL) q->traits |= TRAIT_FILE;
+    q->traits |= TRAIT_FILE;
   }
 }
 

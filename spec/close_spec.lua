@@ -296,7 +296,7 @@ describe("tasks that wait on a ring", function()
       return op:await(100)
     end)
     assert.equal(nil, res)
-    assert.equal(E.ECANCELED, errno)
+    assert.equal(E.ESRCH, errno)
     assert(message:find("closed", 1, true), message)
   end)
 

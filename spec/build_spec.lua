@@ -185,8 +185,8 @@ end)
 local function sources()
   content "csrc/sys.c"  -- or there are none
   local all, n = {}, 0
-  for name in run(program "ls", "csrc"):gmatch "[%w_]+%.[ch]" do
-    name = "csrc/" .. name
+  for file in run(program "ls", "csrc"):gmatch "[%w_]+%.[ch]" do
+    local name = "csrc/" .. file
     all[name] = content(name):gsub("/%*.-%*/", ""):gsub('"[^"\n]*"', "")
     n = n + 1
   end

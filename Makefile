@@ -116,7 +116,7 @@ matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 	@tools/matrix.sh
 
 kernels: tests-plain ## test under other kernels in qemu; KERNELS="sid"
-	@tools/kernels.sh $(KERNELS)
+	@SPEC="$(SPEC)" tools/kernels.sh $(KERNELS)
 
 guards: ## does a test die without each line that safety hangs on?
 	@$(LUA) tools/guards.lua $(GUARD)

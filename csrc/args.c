@@ -96,7 +96,7 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
     struct fd *f = p;
     if (f->d == NULL)
       luaL_argerror(L, arg, "attempt to use a closed descriptor");
-    a.number = descriptor_number(&f->d->block);
+    a.number = descriptor_number(f->d);
     a.pin = &f->d->block;
   }
   else if (class_test(L, index, CLASS_RING) != NULL) {

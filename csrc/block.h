@@ -55,15 +55,23 @@ static inline void block_release (struct block *b) {
 }
 
 /* An operation's own hold: an owner that also counts as in flight. */
-static inline void block_pin (struct block *b) {
-  block_retain(b);
+static inline void block_fly (struct block *b) {
   atomic_fetch_add_explicit(&b->flying, 1, memory_order_relaxed);
 }
 
-static inline void block_unpin (struct block *b) {
+static inline void block_land (struct block *b) {
   if (atomic_fetch_sub_explicit(&b->flying, 1, memory_order_acq_rel) == 1
       && b->idle != NULL)
     b->idle(b);
+}
+
+static inline void block_pin (struct block *b) {
+  block_retain(b);
+  block_fly(b);
+}
+
+static inline void block_unpin (struct block *b) {
+  block_land(b);
   block_release(b);
 }
 

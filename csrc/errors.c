@@ -99,7 +99,8 @@ const char *error_result (lua_State *L, unsigned opcode, int fd,
   else lua_pushstring(L, op);
   text = lua_tostring(L, -1);
   if (since < name_op_since(opcode)) since = name_op_since(opcode);
-  if ((err == EINVAL || err == EOPNOTSUPP) && name_kernel() < since) {
+  if ((err == EINVAL || err == EOPNOTSUPP || err == ENOENT)
+      && name_kernel() < since) {  /* (flags may be ignored: ENOENT) */
     unsigned k = name_kernel();
     lua_pushfstring(L, "%s needs Linux %d.%d (this is %d.%d)", text,
                     (int)(since >> 8), (int)(since & 255), (int)(k >> 8),
@@ -146,6 +147,9 @@ int fail_enter (lua_State *L, int err, int fd) {
     case EBUSY:
       why = "the completion queue is full: take completions, then submit "
             "again";
+      break;
+    case EMFILE: case EBADF:
+      why = "an operation takes a dup of the Lua file that its sqe names";
       break;
     case ETIME:
       return fail_timeout(L);

@@ -2,44 +2,14 @@
 
 #include "args.h"
 #include "errors.h"
-#include "proc.h"
 #include "ring.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
-
-static int close_number (struct descriptor *d) {
-  int n = atomic_exchange(&d->number, -1);  /* guard: closed once */
-  return n >= 0 ? close(n) : 0;
-}
-
-static void descriptor_end (struct block *b) {
-  close_number((struct descriptor *)b);
-  free(b);
-}
-
-static void descriptor_idle (struct block *b) {
-  struct descriptor *d = (struct descriptor *)b;
-  if (atomic_load(&d->closing))
-    close_number(d);
-}
-
-int descriptor_number (struct block *b) {
-  struct descriptor *d = (struct descriptor *)b;
-  return atomic_load(&d->closing) ? -1 : atomic_load(&d->number);
-}
 
 void fd_push (lua_State *L, int number) {
   struct fd *f = class_new(L, CLASS_FD, sizeof(*f), 0);
-  struct descriptor *d = malloc(sizeof(*d));
-  if (d == NULL)
+  f->d = descriptor_new(number);
+  if (f->d == NULL)
     luaL_error(L, "not enough memory");
-  block_init(&d->block, descriptor_end);
-  d->block.idle = descriptor_idle;
-  atomic_init(&d->number, number);
-  atomic_init(&d->closing, false);
-  f->d = d;
 }
 
 int fd_new (lua_State *L) {
@@ -69,7 +39,7 @@ static int f_release (lua_State *L) {
   struct descriptor *d = f->d;
   ring_submit_all(state_of(L)->rings);
   f->d = NULL;
-  lua_pushinteger(L, atomic_exchange(&d->number, -1));
+  lua_pushinteger(L, descriptor_give_up(d));
   block_release(&d->block);
   return 1;
 }
@@ -77,25 +47,21 @@ static int f_release (lua_State *L) {
 static int f_close (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   struct descriptor *d = f->d;
-  int rc = 0, en = 0;
+  int rc = 0;
   if (d != NULL) {
     f->d = NULL;
-    ring_submit_all(state_of(L)->rings);  /* guard: SQEs that name it */
-    atomic_store(&d->closing, true);
-    if (block_flying(&d->block) == 0) {
-      rc = close_number(d);
-      en = errno;
-    }
+    ring_submit_naming(state_of(L)->rings, d);  /* guard: SQEs that name it */
+    rc = descriptor_close(d);
     block_release(&d->block);
   }
   if (rc < 0)
-    return fail(L, en, "close");
+    return fail(L, -rc, "close");
   lua_pushboolean(L, 1);
   return 1;
 }
 
-/* A collected one was not closed: SQEs that name it may still be queued, and
-** its number is closed when the last of them has gone. */
+/* A collected one was not closed: what names it keeps the number. (But an SQE
+** may also name the number itself.) */
 static int f_gc (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   struct descriptor *d = f->d;

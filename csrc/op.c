@@ -119,7 +119,20 @@ static void silent_remove (struct op_table *t, struct op *op) {
 
 /* ---- life -------------------------------------------------------------- */
 
+void op_starts (struct op *op) {
+  op->marks |= OP_STARTS;
+  block_land(op->pin[OP_PIN_FD]);
+}
+
+void op_starts_late (struct op *op, struct block *descriptor) {
+  if (op->pin[OP_PIN_FD] == descriptor && (op->marks & OP_STARTS)) {
+    op->marks &= (uint16_t)~OP_STARTS;
+    block_fly(descriptor);
+  }
+}
+
 static void unpin (struct op *op) {
+  if (op->marks & OP_STARTS) op_starts_late(op, op->pin[OP_PIN_FD]);
   for (int i = 0; i < OP_PINS; i++) {
     if (op->pin[i]) {
       block_unpin(op->pin[i]);
@@ -164,6 +177,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
   if (r->sqe.flags & IOSQE_IO_DRAIN) {
     marks |= OP_DRAIN;
     t->draining++;
+    t->drained = true;
   }
   op->token = new_token(t, op);
   op->data = r->data;

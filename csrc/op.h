@@ -38,6 +38,7 @@
 #include "sys.h"
 
 #define OP_PINS 3
+#define OP_PIN_FD 2
 #define OP_SILENT_KEPT 4096
 #define OP_SLOT_BITS 24
 #define OP_MAX ((1u << OP_SLOT_BITS) - 1)
@@ -56,7 +57,7 @@ enum trait {
   TRAIT_NAMES_OP = 4,   /* addr is the token of an operation on `ring_id` */
   TRAIT_READS = 8,      /* a pin is memory that the kernel uses */
   TRAIT_TARGET = 16,    /* pin[0] is a ring's reference */
-  TRAIT_FILE = 32       /* its SQE keeps the Lua file that it names */
+  TRAIT_FILE = 32       /* it names a Lua file: an operation takes a dup */
 };
 
 /* What a prepared SQE holds, and an operation takes a copy of. */
@@ -85,12 +86,12 @@ enum op_mark {
   OP_LISTED = 32,     /* on its ring's list of cancels to send */
   OP_REFUSED = 64,    /* its target was found closed before the submit */
   OP_HARDLINK = 128,
-  OP_ANCHORED = 256,  /* its ring keeps a Lua object for it */
-  OP_MULTI = 512,
-  OP_COUNTED = 1024,  /* on the list of silent ones */
-  OP_READS = 2048,    /* the kernel uses memory that it pins */
-  OP_FOLLOWS = 4096,  /* not the first of its chain */
-  OP_DRAIN = 8192     /* IO_DRAIN: what is queued after it has to wait */
+  OP_MULTI = 256,
+  OP_COUNTED = 512,   /* on the list of silent ones */
+  OP_READS = 1024,    /* the kernel uses memory that it pins */
+  OP_FOLLOWS = 2048,  /* not the first of its chain */
+  OP_DRAIN = 4096,    /* IO_DRAIN: what is queued after it has to wait */
+  OP_STARTS = 8192    /* in the submit: its descriptor may then be closed */
 };
 
 struct op {
@@ -126,6 +127,7 @@ struct op_table {
   uint32_t internal;    /* of these, the library's own */
   uint32_t followers;   /* of these, not the first of their chain */
   uint32_t draining;    /* of these, with IO_DRAIN */
+  bool drained;         /* there has been one: requests may start late */
   /* told of each completion, after the table's own books are right */
   void (*deliver)(struct op_table *t, struct op *op, int32_t res,
                   uint32_t flags, bool last);
@@ -143,6 +145,11 @@ struct op *op_new (struct op_table *t, const struct request *r,
 
 /* Join `op` to the chain whose last member so far is `last`. */
 void op_chain (struct op_table *t, struct op *last, struct op *op);
+
+/* Its descriptor may be closed as soon as it was submitted; or, after all, not
+** before it has ended. Either way its number is not given up by collection. */
+void op_starts (struct op *op);
+void op_starts_late (struct op *op, struct block *descriptor);
 
 /* Give the slot of an ended operation back. */
 void op_free (struct op_table *t, struct op *op);

@@ -9,6 +9,7 @@
 #include "sqe.h"
 
 #include "clock.h"
+#include "names.h"
 #include "operation.h"
 
 #include <poll.h>
@@ -44,7 +45,10 @@ static int prep_timeout (lua_State *L) {
   io_uring_prep_timeout(&q->sqe, (struct __kernel_timespec *)m->bytes, count,
                         flags);
   sqe_pin_memory(q, m);
-  if (flags & IORING_TIMEOUT_MULTISHOT) q->traits |= TRAIT_MULTI;
+  if (flags & IORING_TIMEOUT_MULTISHOT) {
+    q->traits |= TRAIT_MULTI;
+    q->since = NAMES_VERSION(6, 4);
+  }
   return sqe_end(L, q);
 }
 
@@ -106,6 +110,7 @@ static int prep_cancel (lua_State *L) {
     sqe_begin(L, q);
     io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, &q->sqe, -1, NULL, opcode, 0);
     q->sqe.cancel_flags = flags;
+    if (flags & IORING_ASYNC_CANCEL_OP) q->since = NAMES_VERSION(6, 6);
     return sqe_end(L, q);
   }
   else {

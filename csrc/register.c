@@ -154,6 +154,7 @@ static int register_sync_cancel (lua_State *L) {
   };
   struct ring *r = ring_check(L, 1);
   struct io_uring_sync_cancel_reg reg;
+  unsigned since = NAMES_VERSION(6, 0);
   int rc;
   memset(&reg, 0, sizeof(reg));
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -183,10 +184,10 @@ static int register_sync_cancel (lua_State *L) {
     reg.flags |= IORING_ASYNC_CANCEL_FD;
   }
   else if (options_given(L, 2, "opcode")) {
-    /* (the field is newer than some headers: it lies behind the timeout) */
-    uint8_t opcode = (uint8_t)options_integer(L, 2, "opcode", 0, 0, 255);
-    memcpy((char *)&reg.timeout + sizeof(reg.timeout), &opcode, 1);
+    compat_set_cancel_opcode(&reg, (unsigned)options_integer(L, 2, "opcode",
+                                                             0, 0, 255));
     reg.flags |= IORING_ASYNC_CANCEL_OP;
+    since = NAMES_VERSION(6, 6);
   }
   else if (!(reg.flags & IORING_ASYNC_CANCEL_ANY))
     return luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
@@ -202,8 +203,10 @@ static int register_sync_cancel (lua_State *L) {
   ring_check(L, 1);
   do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);
-  if (rc == -EINVAL && name_kernel() < NAMES_VERSION(6, 0))
-    return fail(L, EINVAL, "register_sync_cancel needs Linux 6.0");
+  if (rc == -EINVAL && name_kernel() < since)
+    return fail(L, EINVAL, "register_sync_cancel%s needs Linux %u.%u",
+                (reg.flags & IORING_ASYNC_CANCEL_OP) ? " by opcode" : "",
+                NAMES_MAJOR(since), NAMES_MINOR(since));
   if (rc < 0)
     return result(L, r, rc, "register_sync_cancel");
   lua_pushinteger(L, rc);
@@ -222,8 +225,10 @@ int register_sync_msg (lua_State *L) {
   if (sqe.flags != 0)
     return luaL_argerror(L, 1, "a sync message has no ring and so no flags "
                          "of IOSQE_");
-  if ((q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0]))
+  if ((q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0])) {
     rc = -EPIPE;
+    sqe.fd = -1;  /* (its number was the library's own) */
+  }
   else
     rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
   if (rc < 0) {

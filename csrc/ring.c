@@ -225,6 +225,17 @@ void ring_submit_all (struct ring *list_) {
   }
 }
 
+void ring_submit_naming (struct ring *list_, struct descriptor *d) {
+  ring_submit_all(list_);
+  for (struct ring *r = list_; r; r = r->next) {
+    unsigned n = r->open && r->proc == proc_id() ? sys_unread(&r->io) : 0;
+    for (unsigned i = 0; i < n; i++) {
+      struct op *op = op_find(&r->ops, sys_queued(&r->io, i)->user_data);
+      if (op) op_starts_late(op, &d->block);
+    }
+  }
+}
+
 
 /* ---- queueing ---------------------------------------------------------- */
 
@@ -236,16 +247,13 @@ static struct io_uring_sqe *push (struct ring *r,
   return sqe;
 }
 
-/* The kernel takes a file up in the submit, before which no close of its
-** descriptor comes; a pin would only delay the close of what is in use. It is
-** kept for what the kernel starts later. */
-static void unpin_descriptor (struct op *op, const struct request *q) {
-  struct block *b = op->pin[2];
-  if (b->idle && !(op->marks & OP_FOLLOWS)
-      && !(q->sqe.flags & (IOSQE_ASYNC | IOSQE_IO_DRAIN))) {
-    op->pin[2] = NULL;
-    block_unpin(b);
-  }
+/* Does the kernel take its file up only after the submit? A later member of
+** a chain and what waits for something else to drain is started when its
+** turn comes; a worker does what is ASYNC, and looks up what opens a path. */
+static bool starts_late (const struct ring *r, const struct op *op,
+                         const struct request *q) {
+  return (op->marks & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
+         || r->ops.drained || op->opcode == IORING_OP_OPENAT;
 }
 
 /* What an SQE names changes where it has not started: a cancel of a later
@@ -256,9 +264,11 @@ static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
          ? op_first_unfinished(op)->token : sqe->addr;
 }
 
-/* Nothing in here can fail: room was made in the SQ and in the table. */
+/* Nothing in here can fail: room was made in the SQ and in the table, and a
+** Lua file, whose close tells us nothing, is named by the next of `dups`. */
 static struct op *launch (struct ring *r, const struct request *q,
-                          unsigned marks, struct op *before) {
+                          unsigned marks, struct op *before,
+                          struct descriptor **dups) {
   struct op *op;
   struct io_uring_sqe *sqe;
   if (q->traits & TRAIT_SILENT) marks &= ~(unsigned)OP_LOOPED;
@@ -267,7 +277,15 @@ static struct op *launch (struct ring *r, const struct request *q,
   if (before) op_chain(&r->ops, before, op);
   sqe = push(r, &q->sqe, op);
   if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
-  if (op->pin[2]) unpin_descriptor(op, q);
+  if (q->traits & TRAIT_FILE) {
+    struct descriptor *d = *dups;
+    *dups = d->next;
+    sqe->fd = descriptor_number(d);
+    op->pin[OP_PIN_FD] = &d->block;
+    block_fly(&d->block);
+  }
+  else if (op->pin[OP_PIN_FD] && !starts_late(r, op, q))
+    op_starts(op);
   return op;
 }
 
@@ -280,17 +298,44 @@ static bool target_closed (const struct request *q) {
   return (q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0]);
 }
 
+/* A dup for each request that names a Lua file, in their order. */
+static int dup_files (const struct request *const *requests, unsigned n,
+                      struct descriptor **dups) {
+  for (unsigned i = n; i-- > 0; ) {
+    if (requests[i]->traits & TRAIT_FILE) {
+      struct descriptor *d = descriptor_dup(requests[i]->sqe.fd);
+      if (d == NULL) {
+        int rc = -errno;
+        while ((d = *dups) != NULL) {
+          *dups = d->next;
+          block_release(&d->block);
+        }
+        return rc;
+      }
+      d->next = *dups;
+      *dups = d;
+    }
+  }
+  return 0;
+}
+
 int ring_push (struct ring *r, const struct request *const *requests,
                unsigned n, unsigned marks, struct op **ops) {
+  struct descriptor *dups = NULL;
   int rc;
-  for (unsigned i = 0; i < n; i++)
+  for (unsigned i = 0; i < n; i++) {
     if (target_closed(requests[i]))
       return -EPIPE;
+    if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
+      r->ops.drained = true;  /* (the head of a chain waits with a member) */
+  }
   rc = make_ready(r, n);
+  if (rc == 0)
+    rc = dup_files(requests, n, &dups);
   if (rc < 0)
     return rc;
   for (unsigned i = 0; i < n; i++) {
-    ops[i] = launch(r, requests[i], marks, i > 0 ? ops[i - 1] : NULL);
+    ops[i] = launch(r, requests[i], marks, i > 0 ? ops[i - 1] : NULL, &dups);
     if (i + 1 < n && !(requests[i]->sqe.flags & IOSQE_IO_HARDLINK))
       sys_last(&r->io)->flags |= IOSQE_IO_LINK;
   }
@@ -301,12 +346,14 @@ int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
                    struct op **op) {
   if (target_closed(q))
     return -EPIPE;
+  if (q->traits & TRAIT_FILE)
+    return ring_push(r, &q, 1, marks, op);
   if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
     int rc = make_ready(r, 1);
     if (rc < 0)
       return rc;
   }
-  *op = launch(r, q, marks, NULL);
+  *op = launch(r, q, marks, NULL, NULL);
   return 0;
 }
 

@@ -21,6 +21,7 @@
 #define uring_ring_h
 
 #include "compat.h"
+#include "descriptor.h"
 #include "op.h"
 #include "ref.h"
 
@@ -137,7 +138,9 @@ struct ref *ring_ref (struct ring *r);
 unsigned ring_close (struct ring *r, int64_t ns);
 
 /* Rings as targets and owners of numbers change hands only after what names
-** them has been submitted: do that for all rings of the list. */
+** them has been submitted: do that for all rings of the list. A descriptor is
+** kept by what names it and could not be submitted. */
 void ring_submit_all (struct ring *list);
+void ring_submit_naming (struct ring *list, struct descriptor *d);
 
 #endif

@@ -18,8 +18,6 @@
 #define CLOSE_BOUND  1000000000  /* ns that a close may drain */
 #define GC_BOUND      250000000  /* the same, when nobody asked for it */
 
-#define USERVALUE_ANCHORS 1      /* operation -> the Lua file it needs */
-
 
 /* ---- may it be used? --------------------------------------------------- */
 
@@ -68,7 +66,7 @@ void ring_interrupted (lua_State *L) {
 
 int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   struct state *s = state_of(L);
-  struct ring *r = class_new(L, CLASS_RING, sizeof(*r), 1);
+  struct ring *r = class_new(L, CLASS_RING, sizeof(*r), 0);
   int rc = ring_open(r, o);
   *out = NULL;
   if (rc < 0) {
@@ -120,42 +118,6 @@ int ring_new_lua (lua_State *L) {
 
 
 /* ---- queue and submit -------------------------------------------------- */
-
-/* Let go of the files of operations that have ended. */
-static void sweep_anchors (lua_State *L, int ring) {
-  if (lua_getiuservalue(L, ring, USERVALUE_ANCHORS) == LUA_TTABLE) {
-    int t = lua_gettop(L);
-    lua_pushnil(L);
-    while (lua_next(L, t)) {
-      struct op *op = operation_op(lua_touserdata(L, -2));
-      lua_pop(L, 1);
-      if (op == NULL || op->state != OP_FLYING) {
-        lua_pushvalue(L, -1);
-        lua_pushnil(L);
-        lua_rawset(L, t);  /* clearing a field while walking is allowed */
-      }
-    }
-  }
-  lua_pop(L, 1);
-}
-
-/* Keep the Lua file that the SQE at `sqe` names for as long as the operation
-** on the top flies. */
-static void anchor (lua_State *L, int ring, int sqe) {
-  int object = lua_gettop(L);
-  if (lua_getiuservalue(L, sqe, 1) != LUA_TNIL) {
-    if (lua_getiuservalue(L, ring, USERVALUE_ANCHORS) != LUA_TTABLE) {
-      lua_pop(L, 1);
-      lua_newtable(L);
-      lua_pushvalue(L, -1);
-      lua_setiuservalue(L, ring, USERVALUE_ANCHORS);
-    }
-    lua_pushvalue(L, object);
-    lua_pushvalue(L, -3);
-    lua_rawset(L, -3);
-  }
-  lua_settop(L, object);
-}
 
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
                           const struct request **requests, int array) {
@@ -211,11 +173,8 @@ static int r_queue (lua_State *L) {
   else
     lua_pushnil(L);
   for (int i = 0; i < n; i++) sqe_check(L, 2 + i);
-  sweep_anchors(L, 1);
-  for (int i = 0; i < n; i++) {  /* all that can raise comes first */
+  for (int i = 0; i < n; i++)  /* all that can raise comes first */
     operation_new(L, 1);
-    anchor(L, 1, 2 + i);
-  }
   /* guard: from here on no finalizer runs, which might close what is checked*/
   ring_check(L, 1);
   ring_check_requests(L, r, 2, n, requests, 0);

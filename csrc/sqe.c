@@ -1,12 +1,12 @@
 #include "sqe.h"
 
-#include "fd.h"
+#include "descriptor.h"
 #include "names.h"
 
 #include <string.h>
 
 #define PIN_MEMORY 1
-#define PIN_FD 2
+#define PIN_FD OP_PIN_FD
 
 /* All the flags that an SQE may have; a ring may still refuse some. */
 #define IOSQE_ALL \
@@ -43,7 +43,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
     luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
                   "prep_ methods first");
   if (q->pin[PIN_FD] && q->pin[PIN_FD]->idle
-      && descriptor_number(q->pin[PIN_FD]) < 0)
+      && descriptor_number((struct descriptor *)q->pin[PIN_FD]) < 0)
     luaL_argerror(L, arg, "the descriptor that this sqe names was closed "
                   "after it was prepared: prepare it again");
   if (q->traits & TRAIT_FILE) {

@@ -387,14 +387,15 @@ static int o_push (lua_State *L, const struct arrival *a, const struct op *op,
 static int o_wait (lua_State *L, struct task *t, struct operation *o,
                    int64_t deadline, lua_KFunction again);
 
-/* Take the next completion; 0 if there is none yet. */
-static int o_take (lua_State *L, struct operation *o) {
+/* Take the next completion; 0 if there is none yet. Its ring's close has
+** cancelled it, for who `waited` when that happened. */
+static int o_take (lua_State *L, struct operation *o, bool waited) {
   struct op *op = operation_op(o);
   struct arrival a;
   struct op words;
   if (op == NULL && !o->ring->open)
-    return fail(L, ESRCH, "the operation ended with its ring, which is "
-                "closed");
+    return fail(L, waited ? ECANCELED : ESRCH, "the operation ended with its "
+                "ring, which is closed");
   if (op == NULL)
     return fail(L, ESRCH, "the operation has ended and its completions were "
                 "taken");
@@ -411,7 +412,7 @@ static int o_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, o_again);
   loop_check(L, t);
-  n = o_take(L, o);
+  n = o_take(L, o, true);
   if (n > 0) return n;
   if (t->marks & MARK_TIMED_OUT) return fail_timeout(L);
   return o_wait(L, t, o, (int64_t)ctx, o_again);
@@ -425,7 +426,7 @@ static int o_wait (lua_State *L, struct task *t, struct operation *o,
   if (op && op->results.first && loop_unfair(t))
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
                      (lua_KContext)deadline, again);
-  rc = o_take(L, o);
+  rc = o_take(L, o, false);
   if (rc != 0)
     return rc;
   if (op->waiter)
@@ -466,11 +467,12 @@ static int o_await (lua_State *L) {
 }
 
 /* One step of completions(): the end is when all were taken, or the cancel
-** that was asked for; any other error is raised. */
+** that was asked for, or its ring's close; any other error is raised. */
 static int o_next_end (lua_State *L, struct operation *o, int n) {
   if (lua_isnil(L, -n)) {
     lua_Integer err = lua_tointeger(L, -n + 2);
-    if ((n == 3 && err == ESRCH) || (o->cancelled && err == ECANCELED)) {
+    bool closed = o->cancelled || !o->ring->open;
+    if ((n == 3 && err == ESRCH) || (closed && err == ECANCELED)) {
       lua_pushnil(L);
       return 1;
     }
@@ -487,7 +489,7 @@ static int o_next_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, o_next_again);
   loop_check(L, t);
-  n = o_take(L, o);
+  n = o_take(L, o, true);
   if (n == 0) n = o_wait(L, t, o, CLOCK_NEVER, o_next_again);
   return o_next_end(L, o, n);
 }

@@ -296,7 +296,7 @@ describe("tasks that wait on a ring", function()
       return op:await(100)
     end)
     assert.equal(nil, res)
-    assert.equal(E.ESRCH, errno)
+    assert.equal(E.ECANCELED, errno)
     assert(message:find("closed", 1, true), message)
   end)
 
@@ -311,9 +311,7 @@ describe("tasks that wait on a ring", function()
       return n, ok or message
     end)
     assert.equal(0, n)
-    if message ~= true then
-      assert(message:find("ECANCELED", 1, true), message)
-    end
+    assert.is_true(message)
   end)
 
   it("for a chain", function()

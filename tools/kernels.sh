@@ -88,19 +88,20 @@ cd /tree
 . ./settings
 refused=/proc/sys/kernel/io_uring_disabled
 echo "@@BEGIN $(uname -r)"
-sh tools/test.sh plain
+sh tools/test.sh plain $SPEC
 echo "@@END $?"
 if [ -e $refused ]; then
   echo 2 >$refused
   echo "@@BEGIN $(uname -r), io_uring forbidden"
-  sh tools/test.sh plain
+  sh tools/test.sh plain $SPEC
   echo "@@END $?"
 fi
 poweroff -f
 INIT
   chmod 755 "$root/init"
   # How slow is said on the kernel's command line: see boot.
-  echo "export LUA=$lua URING_SLOW=\${slow:-1}" >"$root/tree/settings"
+  echo "export LUA=$lua URING_SLOW=\${slow:-1} SPEC='${SPEC:-}'" \
+    >"$root/tree/settings"
   (cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$1"
 }
 

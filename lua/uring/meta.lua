@@ -574,7 +574,8 @@ function Sqe:set_buf_group(bgid) end
 local Operation = {}
 
 --- Wait for its next completion. Over time it goes on. Where it has ended and
---- nothing is left to take: nil, message, ESRCH.
+--- nothing is left to take: nil, message, ESRCH; where its ring is closed
+--- meanwhile: ECANCELED.
 ---@param timeout? uring.seconds
 ---@return integer? res
 ---@return integer|string flags or the message
@@ -583,8 +584,8 @@ local Operation = {}
 function Operation:await(timeout) end
 
 --- for res, flags in operation:completions() do: all of a request that
---- completes more than once. Ends after the last, and after its own cancel;
---- raises any other error.
+--- completes more than once. Ends after the last, after its own cancel, and
+--- with its ring's close; raises any other error.
 ---@return fun(operation: uring.Operation): integer?, integer?
 ---@return uring.Operation
 function Operation:completions() end

@@ -27,7 +27,6 @@ void loop_wake (struct loop *loop, struct task *t) {
     return;
   if (t->timer.place) heap_remove(&loop->heap, &t->timer);
   if (t->wait == WAIT_JOIN) loop->njoining--;
-  t->on = NULL;  /* guard: what it waited for has no more to do with it */
   loop_ready(loop, t);
 }
 
@@ -60,11 +59,11 @@ static void hand_over (struct watch *w, const struct arrival *a) {
   delist(&w->first, &w->last, t);
   w->ring->held--;
   w->ring->arrivals.promised++;
-  t->data = a->data;
   t->res = a->res;
   t->flags = a->flags;
   t->marks |= MARK_HANDED;
   loop_wake(w->loop, t);
+  t->data = a->data;
 }
 
 void loop_message_accepted (struct task *t) {
@@ -106,6 +105,12 @@ void loop_ended (struct loop *loop, struct task *of) {
 
 /* ---- what the rings tell ----------------------------------------------- */
 
+/* What the words for its result need, when the operation is no more. */
+static uint64_t words (const struct op *op) {
+  return (uint64_t)op->opcode << 56 | (uint64_t)op->since << 32
+         | (uint32_t)op->fd;
+}
+
 static bool on_completion (struct ring *r, struct op *op, int32_t res,
                            uint32_t flags, bool last) {
   struct task *t = op->waiter;
@@ -124,6 +129,7 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
       t->res = res;
       t->flags = flags;
       t->disposal = op->disposal;
+      t->data = words(op);
       op_free(&r->ops, op);
       loop_wake(w->loop, t);
       return true;
@@ -409,24 +415,24 @@ struct task *loop_enter (lua_State *L, struct loop *loop,
   return t;
 }
 
-void loop_reserve (lua_State *L, struct task *t) {
-  if (!heap_reserve(&t->loop->heap, 1))
+void loop_reserve (lua_State *L) {
+  if (!heap_reserve(&state_of(L)->loop->heap, 1))
     luaL_error(L, "not enough memory for a deadline");
 }
 
 int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
                int64_t deadline, lua_KContext ctx, lua_KFunction k) {
-  struct loop *loop = t->loop;
-  t->wait = (uint8_t)wait;
+  t->wait = (uint8_t)wait & 15;
   t->on = on;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
   t->turns = 0;
   if (wait == WAIT_TURN)
-    loop_ready(loop, t);
+    loop_ready(state_of(L)->loop, t);
   else {
     t->state = TASK_WAITING;
-    if (wait == WAIT_JOIN) loop->njoining++;
-    if (deadline != CLOCK_NEVER) heap_add(&loop->heap, &t->timer, deadline);
+    if (wait == WAIT_JOIN) state_of(L)->loop->njoining++;
+    if (deadline != CLOCK_NEVER)
+      heap_add(&state_of(L)->loop->heap, &t->timer, deadline);
   }
   return lua_yieldk(L, 0, ctx, k);
 }

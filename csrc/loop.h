@@ -36,7 +36,7 @@
 #include "state.h"
 
 enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
-                  TASK_DONE, TASK_FAILED };
+                  TASK_DONE, TASK_FAILED };  /* (4 bits) */
 
 enum task_wait {
   WAIT_NOTHING,
@@ -47,7 +47,7 @@ enum task_wait {
   WAIT_CHAIN,      /* `on` is a struct chain */
   WAIT_MESSAGE,    /* `on` is a ring; the message in data, res, flags */
   WAIT_JOIN        /* `on` is a task */
-};
+};                 /* (4 bits) */
 
 enum task_mark {
   MARK_TIMED_OUT = 1,
@@ -55,21 +55,23 @@ enum task_mark {
   MARK_HANDED = 4       /* a message was handed over and not yet accepted */
 };
 
+/* There may be very many: no byte here is idle. */
 struct task {
   struct timer timer;       /* first: the heap knows tasks by it */
   lua_State *co;
-  struct loop *loop;
   struct task *next, *prev; /* the ready queue, or who waits for the same */
-  void *on;
+  union {
+    void *on;               /* while it waits */
+    uint64_t data;          /* then: the message's, or words for a result */
+  };
   struct ring *ring;        /* whose operation or message it waits for */
   struct task *joiners;     /* tasks that wait for this one's end */
-  uint64_t data;            /* results of the wait, or words for them */
-  int32_t res;
+  int32_t res;              /* of the wait; how many arguments, when it is
+                               new, and how many results, when it is done */
   uint32_t flags;
   uint32_t place;           /* in the table of all tasks */
-  int32_t line;             /* where it was spawned */
-  int32_t results;          /* how many lie on its coroutine, when done */
-  uint8_t state, wait, marks;
+  uint8_t state : 4, wait : 4;
+  uint8_t marks;
   uint8_t disposal;         /* of a result that is not wanted any more */
   uint8_t turns;            /* waits in a row that did not have to wait */
 };
@@ -114,7 +116,7 @@ struct task *loop_enter (lua_State *L, struct loop *loop,
                          const char *what);
 
 /* Room for this wait's deadline; raises for want of memory. */
-void loop_reserve (lua_State *L, struct task *t);
+void loop_reserve (lua_State *L);
 
 /* Suspend the running task until it is woken or `deadline` has come, then go
 ** on in `k`. Used as `return loop_wait(...)`. */

@@ -40,7 +40,7 @@ static void finish (lua_State *L, struct loop *loop, struct task *t, bool ok,
   bool failed = false;
   int outcome = lua_gettop(L);
   t->state = ok ? TASK_DONE : TASK_FAILED;
-  t->results = results;
+  t->res = results;
   t->co = NULL;
   loop_ended(loop, t);
   task_push(L, t);
@@ -81,7 +81,7 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
 }
 
 static void resume (lua_State *L, struct loop *loop, struct task *t) {
-  int args = t->state == TASK_NEW ? t->results : 0;
+  int args = t->state == TASK_NEW ? t->res : 0;
   int n = 0, status;
   if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
     state_shared(L, SHARED_CANCELLED);
@@ -229,7 +229,7 @@ static void abandon_all (lua_State *L, struct loop *loop) {
       t->state = TASK_FAILED;
       lua_closethread(t->co, L);
       t->co = NULL;
-      t->results = 0;
+      t->res = 0;
       state_shared(L, SHARED_CANCELLED);
       lua_setiuservalue(L, -2, TASK_OUTCOME);
       lua_pushinteger(L, loop->free_place);
@@ -332,7 +332,7 @@ static int rethrow (lua_State *L, struct loop *loop) {
   lua_rawgeti(L, -1, 1);
   lua_rawgeti(L, -2, 2);
   if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) {
-    task_push_spawned(L, task);
+    lua_rawgeti(L, -3, 3);
     lua_pushfstring(L, "%s\n%s\n\t(a task spawned at %s)",
                     lua_tostring(L, -3), lua_tostring(L, -2),
                     lua_tostring(L, -1));

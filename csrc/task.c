@@ -7,6 +7,11 @@
 #include "options.h"
 #include "proc.h"
 
+/* At the bottom of a task's coroutine, below its function. */
+#define SPAWN_FUNCTION 1
+#define SPAWN_LINE     2
+#define HANDLER        3
+
 
 void task_push (lua_State *L, const struct task *t) {
   state_shared(L, SHARED_TASKS);
@@ -42,18 +47,33 @@ static void push_name (lua_State *L, const struct task *t) {
   lua_remove(L, -2);
 }
 
-/* Where the task at stack index `task` was spawned. */
-void task_push_spawned (lua_State *L, int task) {
-  const struct task *t = lua_touserdata(L, task);
+/* Where a task was spawned. The function that did so and the line lie at the
+** bottom of the task's coroutine, if that has not been closed. */
+static void push_spawned (lua_State *L, lua_State *co) {
   lua_Debug ar;
-  if (lua_getiuservalue(L, task, TASK_SPAWNER) == LUA_TFUNCTION) {
-    lua_getinfo(L, ">S", &ar);
-    lua_pushfstring(L, "%s:%d", ar.short_src, (int)t->line);
+  int level = 0, top = lua_gettop(co);
+  bool found;
+  luaL_checkstack(co, 3, NULL);
+  while (lua_getstack(co, level, &ar)) level++;
+  if (level > 0) {
+    lua_getstack(co, level - 1, &ar);
+    found = lua_getlocal(co, &ar, SPAWN_LINE) != NULL
+            && lua_getlocal(co, &ar, SPAWN_FUNCTION) != NULL;
+  }
+  else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
+    lua_pushvalue(co, 1 + SPAWN_LINE);
+    lua_pushvalue(co, 1 + SPAWN_FUNCTION);
+  }
+  if (found && lua_isfunction(co, -1)) {
+    lua_getinfo(co, ">S", &ar);
+    lua_pushfstring(co, "%s:%d", ar.short_src, (int)lua_tointeger(co, -1));
+    lua_remove(co, -2);
   }
   else {
-    lua_pop(L, 1);
-    lua_pushliteral(L, "?");
+    lua_settop(co, top);
+    lua_pushliteral(co, "?");
   }
+  if (L != co) lua_xmove(co, L, 1);
 }
 
 void task_describe (lua_State *L, const struct task *t) {
@@ -78,9 +98,7 @@ void task_describe (lua_State *L, const struct task *t) {
     default: lua_pushliteral(L, "is ready"); break;
   }
   push_place(L, t->co);
-  task_push(L, t);
-  task_push_spawned(L, lua_gettop(L));
-  lua_remove(L, -2);
+  push_spawned(L, t->co);
   lua_pushfstring(L, "%s %s at %s (spawned at %s)",
                   lua_tostring(L, top + 1), lua_tostring(L, top + 2),
                   lua_tostring(L, top + 3), lua_tostring(L, top + 4));
@@ -98,12 +116,12 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
   luaL_checkstack(L, 4, NULL);  /* (as many results as fit may be there) */
   if (status == LUA_OK || status == LUA_YIELD) {
-    int n = lua_gettop(L) - 1;  /* but for the handler */
+    int n = lua_gettop(L) - HANDLER;
     if (n == 0) lua_pushnil(L);
     else {
       lua_createtable(L, n, 0);
-      lua_replace(L, 1);
-      for (int i = n; i > 0; i--) lua_rawseti(L, 1, i);
+      lua_replace(L, HANDLER);
+      for (int i = n; i > 0; i--) lua_rawseti(L, HANDLER, i);
     }
     lua_pushboolean(L, 1);
     lua_insert(L, -2);
@@ -122,21 +140,39 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
 }
 
 static int body (lua_State *L) {
-  return body_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0,
-                                body_end), 0);
+  return body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1, LUA_MULTRET,
+                                HANDLER, 0, body_end), 0);
 }
 
-/* The message handler: { value, traceback }, but for a cancellation. */
+/* The message handler: { value, traceback, where the task was spawned }, but
+** for a cancellation. */
 static int handler (lua_State *L) {
   state_shared(L, SHARED_CANCELLED);
   if (lua_rawequal(L, 1, -1))
     return 1;
-  lua_createtable(L, 2, 0);
+  lua_createtable(L, 3, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
   luaL_traceback(L, L, NULL, 1);
   lua_rawseti(L, -2, 2);
+  push_spawned(L, L);
+  lua_rawseti(L, -2, 3);
   return 1;
+}
+
+/* The nearest Lua function that runs, and its line; nil and 0 if none does.*/
+static void push_caller (lua_State *L) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "l", &ar);
+    if (ar.currentline > 0) {
+      lua_getinfo(L, "f", &ar);
+      lua_pushinteger(L, ar.currentline);
+      return;
+    }
+  }
+  lua_pushnil(L);
+  lua_pushinteger(L, 0);
 }
 
 /* A task for the function at 1 with what is above it as its arguments; the
@@ -148,7 +184,6 @@ struct task *task_new (lua_State *L, struct loop *loop) {
   uint32_t place;
   struct task *t;
   lua_State *co;
-  lua_Debug ar;
   if (lua_istable(L, 1)) {
     options_open(L, 1, names);
     lua_pushliteral(L, "name");
@@ -172,13 +207,12 @@ struct task *task_new (lua_State *L, struct loop *loop) {
     n++;
   }
   luaL_checkstack(L, n + 10, "too many arguments");
-  t = class_new(L, CLASS_TASK, sizeof(*t), 2);
+  t = class_new(L, CLASS_TASK, sizeof(*t), 1);
   co = lua_newthread(L);
   lua_setiuservalue(L, -2, TASK_COROUTINE);
   if (!lua_checkstack(co, n + 10))
     luaL_error(L, "not enough memory for a task");
   t->co = co;
-  t->loop = loop;
   if (named) {
     state_shared(L, SHARED_NAMES);
     lua_pushvalue(L, n + 1);
@@ -186,18 +220,10 @@ struct task *task_new (lua_State *L, struct loop *loop) {
     lua_rawset(L, -3);
     lua_pop(L, 1);
   }
-  for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "l", &ar);
-    if (ar.currentline > 0) {  /* who spawned it: the nearest Lua function */
-      lua_getinfo(L, "f", &ar);
-      lua_setiuservalue(L, -2, TASK_SPAWNER);
-      t->line = ar.currentline;
-      break;
-    }
-  }
   state_shared(L, SHARED_BODY);
+  push_caller(L);
   state_shared(L, SHARED_HANDLER);
-  lua_xmove(L, co, 2);
+  lua_xmove(L, co, 4);
   state_shared(L, SHARED_TASKS);
   place = loop->free_place ? loop->free_place : loop->nplaces + 1;
   lua_rawgeti(L, -1, place);
@@ -210,7 +236,7 @@ struct task *task_new (lua_State *L, struct loop *loop) {
   lua_remove(L, 3);           /* the name */
   lua_xmove(L, co, n - 1);    /* the function and its arguments */
   t->place = place;
-  t->results = n;             /* with the handler: what resume passes */
+  t->res = n + 2;             /* with spawner, line, and handler */
   loop->ntasks++;
   loop_ready(loop, t);
   t->state = TASK_NEW;
@@ -229,7 +255,7 @@ int task_spawn (lua_State *L) {
 
 int task_push_outcome (lua_State *L, int task) {
   const struct task *t = lua_touserdata(L, task);
-  int n = t->results, at;
+  int n = t->res, at;
   luaL_checkstack(L, n + 4, "too many results");
   lua_getiuservalue(L, task, TASK_OUTCOME);
   at = lua_gettop(L);
@@ -272,7 +298,7 @@ static int join (lua_State *L) {
       return join_end(L, LUA_OK, 0);
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_end);
   }
-  loop_reserve(L, t);
+  loop_reserve(L);
   loop_await_end(t, of);
   return loop_wait(L, t, WAIT_JOIN, of, clock_after(ns), 0, join_end);
 }

@@ -20,11 +20,11 @@ struct task *task_new (lua_State *L, struct loop *loop);
 /* The userdata of a task that has not ended. */
 void task_push (lua_State *L, const struct task *t);
 
-/* The user values of a task. When it has ended its outcome takes the place of
-** its coroutine: a table of results, { error, traceback }, or cancelled. */
+/* The user value of a task. When it has ended its outcome takes the place of
+** its coroutine: a table of results, { error, traceback, where it was spawned },
+** or cancelled. */
 #define TASK_COROUTINE 1
 #define TASK_OUTCOME   1
-#define TASK_SPAWNER   2   /* the function, for words */
 
 /* What became of the task at a stack index, which has ended: true, results…
 ** | nil, error value | nil, message, ECANCELED. Returns how many. */
@@ -32,9 +32,6 @@ int task_push_outcome (lua_State *L, int task);
 
 /* "task 3 'reader' waits for … at file:line (spawned at file:line)" */
 void task_describe (lua_State *L, const struct task *t);
-
-/* Where the task at a stack index was spawned: "file:line". */
-void task_push_spawned (lua_State *L, int task);
 
 int task_spawn (lua_State *L);       /* uring.spawn(f, ...) */
 void task_open (lua_State *L);

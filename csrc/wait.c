@@ -34,18 +34,12 @@ int wait_sleep (lua_State *L) {
   struct task *t = loop_enter(L, state_of(L)->loop, "uring.sleep");
   if (ns == 0)
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, sleep_end);
-  loop_reserve(L, t);
+  loop_reserve(L);
   return loop_wait(L, t, WAIT_SLEEP, NULL, clock_after(ns), 0, sleep_end);
 }
 
 
 /* ---- await ------------------------------------------------------------- */
-
-/* What the words for a result need, kept in the task while it waits. */
-static void remember (struct task *t, const struct request *q) {
-  t->data = (uint64_t)q->sqe.opcode << 56 | (uint64_t)q->since << 32
-            | (uint32_t)q->sqe.fd;
-}
 
 static int push_result (lua_State *L, const struct task *t) {
   if (t->res < 0)
@@ -118,10 +112,10 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   if ((q->traits & (TRAIT_MULTI | TRAIT_SILENT | TRAIT_NAMES_OP))
       || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
     check_lone(L, r, arg, q);
-  if (r->watch == NULL && (rc = watchable(L, t->loop, r)) != 0)
+  if (r->watch == NULL && (rc = watchable(L, state_of(L)->loop, r)) != 0)
     return rc;
   if (ns != CLOCK_NEVER) {
-    loop_reserve(L, t);
+    loop_reserve(L);
     deadline = clock_after(ns);
   }
   rc = ring_push_one(r, q, OP_LOOPED, &op);
@@ -129,7 +123,6 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
     return ring_push_failed(L, r, rc);
   op->waiter = t;
   t->ring = r;
-  remember(t, q);
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)t,
                    await_end);
 }
@@ -235,9 +228,9 @@ static int ring_await_chain (lua_State *L) {
   if (requests[n - 1]->traits & TRAIT_SILENT)
     return luaL_argerror(L, 2, "the last of an awaited chain must complete "
                          "visibly, without CQE_SKIP_SUCCESS");
-  if ((rc = watchable(L, t->loop, r)) != 0)
+  if ((rc = watchable(L, state_of(L)->loop, r)) != 0)
     return rc;
-  if (ns != CLOCK_NEVER) loop_reserve(L, t);
+  if (ns != CLOCK_NEVER) loop_reserve(L);
   keep_chain(L, t, 4);
   rc = ring_push(r, requests, (unsigned)n, OP_LOOPED, ops);
   if (rc < 0)
@@ -308,9 +301,9 @@ static int receive (lua_State *L, struct task *t, struct ring *r,
     ring_take_message(r, &a);
     return push_message(L, a.data, a.res, a.flags);
   }
-  if ((rc = watchable(L, t->loop, r)) != 0)
+  if ((rc = watchable(L, state_of(L)->loop, r)) != 0)
     return rc;
-  if (deadline != CLOCK_NEVER) loop_reserve(L, t);
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
   t->ring = r;
   loop_await_message(t, r);
   return loop_wait(L, t, WAIT_MESSAGE, r, deadline, (lua_KContext)deadline,
@@ -431,9 +424,9 @@ static int o_wait (lua_State *L, struct task *t, struct operation *o,
     return rc;
   if (op->waiter)
     return luaL_error(L, "another task awaits this operation already");
-  if ((rc = watchable(L, t->loop, r)) != 0)
+  if ((rc = watchable(L, state_of(L)->loop, r)) != 0)
     return rc;
-  if (deadline != CLOCK_NEVER) loop_reserve(L, t);
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
   if (!(op->marks & OP_LOOPED)) {
     op->marks |= OP_LOOPED;
     o->looped = true;

@@ -286,6 +286,7 @@ local function under_attack(ring, large)
       for len, data, flags in ring:messages() do
         if closing and data == 0x600d and len == 0x600d then break end
         if real.set[data] == len then
+          real.set[data] = nil  -- (the forger may have learnt it)
           came = came + 1
         else
           arrived[#arrived + 1] = { data, len, flags }

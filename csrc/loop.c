@@ -422,7 +422,7 @@ void loop_reserve (lua_State *L) {
 
 int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
                int64_t deadline, lua_KContext ctx, lua_KFunction k) {
-  t->wait = (uint8_t)wait & 15;
+  t->wait = (unsigned)wait & 15u;
   t->on = on;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
   t->turns = 0;

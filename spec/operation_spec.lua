@@ -1,5 +1,5 @@
 -- Operations by hand: their life, their ends, and who may name them. (Those
--- that tasks await: see loop_spec.)
+-- that tasks await: see wait_spec.)
 
 local hand = require "hand"
 local helper = require "helper"

@@ -1,0 +1,134 @@
+-- uring.run: the program around tasks: its results, how it ends, deadlock.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+local function nop() return uring.sqe():prep_nop() end
+
+-- uring.run must fail, and say `words`.
+local function fails(words, main)
+  return helper.raises(words, uring.run, main)
+end
+
+after_each(function()
+  if helper.probe.available then
+    local stats = helper.lawful(uring.loop():ring())
+    assert.equal(stats.internal, stats.in_flight)
+  end
+end)
+
+describe("uring.run", function()
+  it("gives main its arguments and returns its results", function()
+    assert.same({ n = 4, 1, nil, 3, nil }, table.pack(uring.run(
+      function(...) return ... end, 1, nil, 3, nil)))
+    assert.equal(0, select("#", uring.run(function() end)))
+    assert.equal(7, uring.run({ main = function(x) return x end,
+      name = "m" }, 7))
+  end)
+
+  it("ends when all its tasks have", function()
+    local log = {}
+    uring.run(function()
+      uring.spawn(function()
+        uring.sleep(0.02)
+        log[#log + 1] = "child"
+      end)
+      log[#log + 1] = "main"
+    end)
+    assert.same({ "main", "child" }, log)
+  end)
+
+  it("is not for tasks, and refuses what is no function", function()
+    fails("inside a task", function() uring.run(function() end) end)
+    helper.raises("function expected", uring.run)
+    helper.raises("function expected", uring.run, 1)
+    helper.raises("did you mean 'main'?", uring.run, { mian = print })
+    helper.raises("'main' must be a function", uring.run, { name = "x" })
+    helper.raises("'name' must be a string", uring.run,
+      { main = print, name = {} })
+  end)
+
+  it("works in a coroutine of the program's own", function()
+    local f = coroutine.wrap(function()
+      return uring.run(function() uring.sleep(0.001) return "in" end)
+    end)
+    assert.equal("in", f())
+  end)
+
+  it("is named by what waits outside a task", function()
+    local ring <close> = assert(uring.ring())
+    for _, f in ipairs { uring.sleep, uring.await } do
+      helper.raises("uring.run", f, f == uring.sleep and 0 or nop())
+    end
+    helper.raises("uring.run", uring.spawn, function() end)
+    helper.raises("uring.run", ring.receive, ring)
+    helper.raises("uring.run", ring.await, ring, nop())
+    helper.raises("uring.run", ring.await_chain, ring, { nop() })
+    local op = ring:queue(nop())
+    helper.raises("uring.run", op.await, op)
+    assert(ring:wait_cqe(5))
+  end)
+end)
+
+describe("a deadlock", function()
+  it("is an error that says who waits for whom, and where", function()
+    local why = fails("deadlock", function()
+      local a, b
+      a = uring.spawn { name = "anna", main = function() b:join() end }
+      b = uring.spawn(function() a:join() end)
+      a:join()
+    end)
+    assert.truthy(why:find("task %d+ 'anna' waits for task %d+ to end at "
+      .. "spec/run_spec.lua:%d+"))
+  end)
+
+  it("is not to wait for messages, time or operations", function()
+    uring.run(function()
+      local ring <close> = assert(uring.ring())
+      local t = uring.spawn(function() return ring:receive() end)
+      local later = spec.send_later(0.02, ring:fd(), 1, 2)
+      assert.same({ true, 2, 1, 0 }, { t:join() })
+      later:join()
+    end)
+  end)
+
+  it("is not to join oneself, which is refused", function()
+    fails("cannot join itself", function()
+      local t
+      t = uring.spawn(function() t:join() end)
+    end)
+  end)
+end)
+
+describe("Ctrl-C", function()
+  local script = [[
+    local uring = require "uring"
+    local spec = require "uring_spec"
+    local function wait() %s end
+    spec.interrupt(0.05)
+    wait()
+  ]]
+
+  it("ends a script in any wait, with a traceback", function()
+    for _, wait in ipairs {
+      "uring.run(function() uring.sleep(60) end)",
+      "uring.run(function() uring.loop():ring():receive() end)",
+      "uring.ring():wait_cqe()",
+      [[uring.run(function()
+          local _ <close> = setmetatable({}, { __close = function()
+            io.write "cleaned up\n"
+          end })
+          uring.sleep(60)
+        end)]],
+    } do
+      local status, out = helper.script(script:format(wait))
+      assert.equal(1, status)
+      assert.truthy(out:find("interrupted!", 1, true), out)
+      assert.truthy(out:find("stack traceback", 1, true), out)
+      if wait:find "cleaned" then assert.truthy(out:find "cleaned up") end
+    end
+  end)
+end)

@@ -105,7 +105,8 @@ INIT
   (cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$1"
 }
 
-# boot SUITE: by KVM if that works here. A name=value on the kernel's command
+# boot SUITE: by KVM if that works here. (Emulated, cmpxchg16b is not atomic
+# enough for 6.12's allocator: it panics soon after the boot, or in it.) A name=value on the kernel's command
 # line reaches init's environment.
 boot() {
   log=$cache/kernels/$1.log
@@ -113,7 +114,7 @@ boot() {
     [ -w /dev/kvm ] || [ ${accel%,*} = tcg ] || continue
     echo "== $1 (${accel%,*}): $log"
     timeout "${TEST_TIMEOUT:-3600}" qemu-system-x86_64 \
-      -accel "${accel%,*}" -cpu max -smp 2 -m 1024 -nodefaults -no-reboot \
+      -accel "${accel%,*}" -cpu max,-cx16 -smp 2 -m 1024 -nodefaults -no-reboot \
       -display none -serial stdio -kernel "$cache/kernels/$1/vmlinuz" \
       -initrd "$tmp/image" \
       -append "console=ttyS0 quiet panic=-1 slow=${accel#*,}" \

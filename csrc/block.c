@@ -19,7 +19,6 @@ struct memory *memory_new (size_t size, const void *from) {
     return NULL;
   block_init(&m->block, memory_end);
   m->size = size;
-  atomic_init(&m->retired, false);
   if (from) {
     memcpy(m->bytes, from, size);
     m->bytes[size] = 0;

@@ -25,15 +25,16 @@ struct block {
   _Atomic uint32_t refs;   /* owners: userdata, prepared SQEs, operations */
   _Atomic uint32_t flying; /* operations that the kernel may be working on */
   void (*end)(struct block *b);  /* frees what is inside, and the block */
-  void (*idle)(struct block *b); /* no operation has it any more, or NULL */
+  void (*busy)(struct block *b); /* an operation has it, or NULL */
+  void (*idle)(struct block *b); /* none has it any more, or NULL */
   struct block *under;     /* in the graveyard: the one buried before */
+  _Atomic bool retired;    /* its owner was closed or got another one */
 };
 
 /* Plain memory: a buffer's bytes, a path, a timespec, a string's copy. */
 struct memory {
   struct block block;
   size_t size;
-  _Atomic bool retired;    /* its buffer was closed or given other memory */
   _Alignas(16) unsigned char bytes[];
 };
 
@@ -41,8 +42,9 @@ static inline void block_init (struct block *b, void (*end)(struct block *)) {
   atomic_init(&b->refs, 1);
   atomic_init(&b->flying, 0);
   b->end = end;
-  b->idle = NULL;
+  b->busy = b->idle = NULL;
   b->under = NULL;
+  atomic_init(&b->retired, false);
 }
 
 static inline void block_retain (struct block *b) {
@@ -56,7 +58,9 @@ static inline void block_release (struct block *b) {
 
 /* An operation's own hold: an owner that also counts as in flight. */
 static inline void block_fly (struct block *b) {
-  atomic_fetch_add_explicit(&b->flying, 1, memory_order_relaxed);
+  if (atomic_fetch_add_explicit(&b->flying, 1, memory_order_relaxed) == 0
+      && b->busy != NULL)
+    b->busy(b);
 }
 
 static inline void block_land (struct block *b) {

@@ -68,7 +68,7 @@ static int held (lua_State *L, const struct memory *m, const char *what) {
 static void let_go (struct buffer *b) {
   struct memory *m = b->m;
   b->m = NULL;
-  atomic_store(&m->retired, true);  /* guard: SQEs that still name it */
+  atomic_store(&m->block.retired, true);  /* guard: SQEs that still name it */
   block_release(&m->block);
 }
 
@@ -80,12 +80,11 @@ static int b_len (lua_State *L) {
   return 1;
 }
 
-/* As string.sub: from i to j, both counted from 1 or from the end. */
-static int b_string (lua_State *L) {
-  struct memory *m = buffer_check(L, 1);
-  lua_Integer n = (lua_Integer)m->size;
-  lua_Integer i = arg_optional(L, 2, 1, LUA_MININTEGER, LUA_MAXINTEGER);
-  lua_Integer j = arg_optional(L, 3, -1, LUA_MININTEGER, LUA_MAXINTEGER);
+void push_part (lua_State *L, const void *at, size_t size, int arg) {
+  lua_Integer n = (lua_Integer)size;
+  lua_Integer i = arg_optional(L, arg, 1, LUA_MININTEGER, LUA_MAXINTEGER);
+  lua_Integer j = arg_optional(L, arg + 1, -1, LUA_MININTEGER,
+                               LUA_MAXINTEGER);
   if (i < 0) i = i < -n ? 1 : n + i + 1;
   else if (i == 0) i = 1;
   if (j > n) j = n;
@@ -93,7 +92,36 @@ static int b_string (lua_State *L) {
   if (i > j)
     lua_pushliteral(L, "");
   else
-    lua_pushlstring(L, (const char *)m->bytes + i - 1, (size_t)(j - i + 1));
+    lua_pushlstring(L, (const char *)at + i - 1, (size_t)(j - i + 1));
+}
+
+struct bytes arg_bytes (lua_State *L, int index, int arg) {
+  struct bytes b = { NULL, 0, NULL };
+  struct lease *const *lease;
+  if (lua_type(L, index) == LUA_TSTRING)
+    b.at = (const unsigned char *)lua_tolstring(L, index, &b.size);
+  else if (class_test(L, index, CLASS_BUFFER)) {
+    struct memory *m = ((struct buffer *)lua_touserdata(L, index))->m;
+    if (m == NULL)
+      luaL_argerror(L, arg, "attempt to use a closed buffer");
+    b = (struct bytes){ m->bytes, m->size, &m->block };
+  }
+  else if ((lease = class_test(L, index, CLASS_LEASE)) != NULL) {
+    if (*lease == NULL)
+      luaL_argerror(L, arg, "attempt to use a lease that was released");
+    b = (struct bytes){ (*lease)->piece.data, (*lease)->piece.size,
+                        &(*lease)->block };
+  }
+  else
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "string, buffer or lease expected, got %s", luaL_typename(L, index)));
+  return b;
+}
+
+/* As string.sub: from i to j, both counted from 1 or from the end. */
+static int b_string (lua_State *L) {
+  struct memory *m = buffer_check(L, 1);
+  push_part(L, m->bytes, m->size, 2);
   return 1;
 }
 

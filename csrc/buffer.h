@@ -12,6 +12,7 @@
 #define uring_buffer_h
 
 #include "block.h"
+#include "group.h"
 #include "state.h"
 
 struct buffer {            /* the userdata */
@@ -20,6 +21,17 @@ struct buffer {            /* the userdata */
 
 /* The memory of the buffer at `arg`; raises for anything else. */
 struct memory *buffer_check (lua_State *L, int arg);
+
+/* Bytes to be sent or read: a string, a buffer, or a lease. */
+struct bytes {
+  const unsigned char *at;
+  size_t size;
+  struct block *block;     /* who has them; NULL: a string */
+};
+struct bytes arg_bytes (lua_State *L, int index, int arg);
+
+/* Push from i to j of `size` bytes, as string.sub; i and j are at `arg`. */
+void push_part (lua_State *L, const void *at, size_t size, int arg);
 
 int buffer_new (lua_State *L);    /* uring.buffer(size | string) */
 void buffer_open (lua_State *L);  /* define the class */

@@ -6,15 +6,18 @@
 #include "compat.h"
 #include "state.h"
 
+#include "buf_ring.h"
 #include "buffer.h"
 #include "constants.h"
 #include "fd.h"
+#include "msghdr.h"
 #include "operation.h"
 #include "probe.h"
 #include "ref_lua.h"
 #include "register.h"
 #include "ring_lua.h"
 #include "run.h"
+#include "sockaddr.h"
 #include "sqe.h"
 #include "task.h"
 #include "wait.h"
@@ -24,6 +27,9 @@ static const luaL_Reg functions[] = {
   {"sqe", sqe_new},
   {"buffer", buffer_new},
   {"fd", fd_new},
+  {"sockaddr", sockaddr_new},
+  {"msghdr", msghdr_new},
+  {"recvmsg_out", msghdr_recvmsg_out},
   {"register_sync_msg", register_sync_msg},
   {"probe", probe_lua},
   {"run", run},
@@ -42,6 +48,9 @@ static void open_classes (lua_State *L) {
   operation_open(L);
   buffer_open(L);
   fd_open(L);
+  sockaddr_open(L);
+  buf_ring_open(L);
+  msghdr_open(L);
   task_open(L);
   run_open(L);
   wait_open(L);

@@ -106,8 +106,9 @@ void loop_ended (struct loop *loop, struct task *of) {
 /* ---- what the rings tell ----------------------------------------------- */
 
 /* What the words for its result need, when the operation is no more. */
-static uint64_t words (const struct op *op) {
-  return (uint64_t)op->opcode << 56 | (uint64_t)op->since << 32
+static uint64_t words (const struct op *op, uint32_t flags) {
+  unsigned more = flags & IORING_CQE_F_BUFFER ? op->group : op->since;
+  return (uint64_t)op->opcode << 56 | (uint64_t)more << 32
          | (uint32_t)op->fd;
 }
 
@@ -129,7 +130,7 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
       t->res = res;
       t->flags = flags;
       t->disposal = op->disposal;
-      t->data = words(op);
+      t->data = words(op, flags);
       op_free(&r->ops, op);
       loop_wake(w->loop, t);
       return true;
@@ -347,7 +348,8 @@ void loop_expire (struct loop *loop) {
 void loop_forget (struct task *t) {
   if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
     if (t->marks & MARK_HANDED) loop_message_back(t);
-    if (t->wait == WAIT_AWAIT) ring_dispose(t->ring, t->disposal, t->res);
+    if (t->wait == WAIT_AWAIT)
+      ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
     t->disposal = DISPOSE_NOTHING;
     return;
   }

@@ -118,6 +118,12 @@ struct task *loop_enter (lua_State *L, struct loop *loop,
 /* Room for this wait's deadline; raises for want of memory. */
 void loop_reserve (lua_State *L);
 
+/* Of a result: since which kernel its request is known, or, with F_BUFFER,
+** the group of its buffer. */
+static inline unsigned loop_more (const struct task *t) {
+  return (unsigned)(t->data >> 32) & 0xffff;
+}
+
 /* Suspend the running task until it is woken or `deadline` has come, then go
 ** on in `k`. Used as `return loop_wait(...)`. */
 int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
@@ -173,6 +179,7 @@ struct chain {
     uint32_t flags;
     bool silent;
     uint8_t disposal;
+    uint16_t group;
   } link[];
 };
 

@@ -38,6 +38,7 @@
 #include "sys.h"
 
 #define OP_PINS 3
+#define OP_PIN_MEMORY 1
 #define OP_PIN_FD 2
 #define OP_SILENT_KEPT 4096
 #define OP_SLOT_BITS 24
@@ -57,7 +58,8 @@ enum trait {
   TRAIT_NAMES_OP = 4,   /* addr is the token of an operation on `ring_id` */
   TRAIT_READS = 8,      /* a pin is memory that the kernel uses */
   TRAIT_TARGET = 16,    /* pin[0] is a ring's reference */
-  TRAIT_FILE = 32       /* it names a Lua file: an operation takes a dup */
+  TRAIT_FILE = 32,      /* it names a Lua file: an operation takes a dup */
+  TRAIT_KEPT = 64       /* its memory is the kernel's until the ring closes */
 };
 
 /* What a prepared SQE holds, and an operation takes a copy of. */
@@ -108,6 +110,7 @@ struct op {
   int32_t fd;           /* for words about it */
   uint16_t marks;
   uint16_t since;
+  uint16_t group;       /* the provided buffers that it picks from */
   uint8_t opcode;
   uint8_t state;
   uint8_t disposal;

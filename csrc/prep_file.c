@@ -39,7 +39,7 @@ static int openat_at (lua_State *L, bool direct) {
   io_uring_prep_openat(&q->sqe, dfd.number, (const char *)m->bytes,
                        direct ? flags & ~O_CLOEXEC : flags | O_CLOEXEC,
                        mode);
-  sqe_pin_memory(q, m);
+  sqe_pin_memory(q, &m->block);
   sqe_pin_fd(L, q, &dfd);
   if (direct) {
     compat_set_file_slot(&q->sqe, slot);
@@ -60,29 +60,16 @@ static int prep_openat_direct (lua_State *L) {
   return openat_at(L, true);
 }
 
-/* What of a buffer: `nbytes` of it (nil: all that is left) from `at`. */
-static unsigned arg_part (lua_State *L, int arg, size_t size, int at_arg,
-                          size_t *at) {
-  size_t left;
-  *at = (size_t)arg_optional(L, at_arg, 0, 0, (lua_Integer)size);
-  left = size - *at;
-  if (left > INT32_MAX) left = INT32_MAX;  /* what one read or write does */
-  return (unsigned)arg_optional(L, arg, (lua_Integer)left, 0,
-                                (lua_Integer)left);
-}
-
 /* sqe:prep_read(fd, buffer [, nbytes [, offset [, at]]]) */
 static int prep_read (lua_State *L) {
   struct request *q = sqe_self(L);
   struct fd_arg fd = arg_fd(L, 2);
-  struct memory *m = buffer_check(L, 3);
-  size_t at;
-  unsigned n = arg_part(L, 4, m->size, 6, &at);
   uint64_t offset = (uint64_t)arg_optional(L, 5, -1, -1, LUA_MAXINTEGER);
-  block_retain(&m->block);
+  struct bytes b = sqe_room(L, 3, 4, 6);
   sqe_begin(L, q);
-  io_uring_prep_read(&q->sqe, fd.number, m->bytes + at, n, offset);
-  sqe_pin_memory(q, m);
+  io_uring_prep_read(&q->sqe, fd.number, (void *)(uintptr_t)b.at,
+                     (unsigned)b.size, offset);
+  sqe_pin_memory(q, b.block);
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
 }
@@ -91,27 +78,11 @@ static int prep_read (lua_State *L) {
 static int prep_write (lua_State *L) {
   struct request *q = sqe_self(L);
   struct fd_arg fd = arg_fd(L, 2);
-  struct memory *m;
-  size_t len, at;
-  unsigned n;
   uint64_t offset = (uint64_t)arg_optional(L, 5, -1, -1, LUA_MAXINTEGER);
-  if (lua_type(L, 3) == LUA_TSTRING) {
-    const char *s = lua_tolstring(L, 3, &len);
-    n = arg_part(L, 4, len, 6, &at);
-    m = sqe_memory(L, n, s + at);
-    at = 0;
-  }
-  else if (class_test(L, 3, CLASS_BUFFER)) {
-    m = buffer_check(L, 3);
-    n = arg_part(L, 4, m->size, 6, &at);
-    block_retain(&m->block);
-  }
-  else
-    return luaL_argerror(L, 3, lua_pushfstring(L,
-             "string or buffer expected, got %s", luaL_typename(L, 3)));
+  struct bytes b = sqe_bytes(L, 3, 4, 6);
   sqe_begin(L, q);
-  io_uring_prep_write(&q->sqe, fd.number, m->bytes + at, n, offset);
-  sqe_pin_memory(q, m);
+  io_uring_prep_write(&q->sqe, fd.number, b.at, (unsigned)b.size, offset);
+  sqe_pin_memory(q, b.block);
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
 }

@@ -44,7 +44,7 @@ static int prep_timeout (lua_State *L) {
   sqe_begin(L, q);
   io_uring_prep_timeout(&q->sqe, (struct __kernel_timespec *)m->bytes, count,
                         flags);
-  sqe_pin_memory(q, m);
+  sqe_pin_memory(q, &m->block);
   if (flags & IORING_TIMEOUT_MULTISHOT) {
     q->traits |= TRAIT_MULTI;
     q->since = NAMES_VERSION(6, 4);
@@ -164,7 +164,7 @@ static int prep_timeout_update (lua_State *L) {
   sqe_begin(L, q);
   io_uring_prep_timeout_update(&q->sqe, (struct __kernel_timespec *)m->bytes,
                                token, flags);
-  sqe_pin_memory(q, m);
+  sqe_pin_memory(q, &m->block);
   return end_named(L, q, ring_id);
 }
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -286,6 +287,17 @@ static struct op *launch (struct ring *r, const struct request *q,
   }
   else if (op->pin[OP_PIN_FD] && !starts_late(r, op, q))
     op_starts(op);
+  if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
+    struct group *g = ring_group(r, op->group);
+    if (g && op->pin[0] == NULL) {  /* guard: unregistered under it */
+      op->pin[0] = &g->block;
+      block_pin(&g->block);
+    }
+  }
+  if (q->traits & TRAIT_KEPT) {
+    r->kept[r->nkept++] = op->pin[OP_PIN_MEMORY];
+    block_pin(op->pin[OP_PIN_MEMORY]);
+  }
   return op;
 }
 
@@ -296,6 +308,15 @@ static int make_ready (struct ring *r, unsigned n) {
 
 static bool target_closed (const struct request *q) {
   return (q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0]);
+}
+
+/* Room for the memory that the kernel keeps beyond the request. */
+static int reserve_kept (struct ring *r, unsigned n) {
+  struct block **kept = realloc(r->kept, (r->nkept + n) * sizeof(*kept));
+  if (kept == NULL)
+    return -ENOMEM;
+  r->kept = kept;
+  return 0;
 }
 
 /* A dup for each request that names a Lua file, in their order. */
@@ -322,14 +343,18 @@ static int dup_files (const struct request *const *requests, unsigned n,
 int ring_push (struct ring *r, const struct request *const *requests,
                unsigned n, unsigned marks, struct op **ops) {
   struct descriptor *dups = NULL;
+  bool keeps = false;
   int rc;
   for (unsigned i = 0; i < n; i++) {
+    if (requests[i]->traits & TRAIT_KEPT) keeps = true;
     if (target_closed(requests[i]))
       return -EPIPE;
     if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
       r->ops.drained = true;  /* (the head of a chain waits with a member) */
   }
   rc = make_ready(r, n);
+  if (rc == 0 && keeps)
+    rc = reserve_kept(r, n);
   if (rc == 0)
     rc = dup_files(requests, n, &dups);
   if (rc < 0)
@@ -346,7 +371,7 @@ int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
                    struct op **op) {
   if (target_closed(q))
     return -EPIPE;
-  if (q->traits & TRAIT_FILE)
+  if (q->traits & (TRAIT_FILE | TRAIT_KEPT))
     return ring_push(r, &q, 1, marks, op);
   if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
     int rc = make_ready(r, 1);
@@ -373,7 +398,13 @@ int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
 
 /* ---- out of the kernel ------------------------------------------------- */
 
-void ring_dispose (struct ring *r, unsigned disposal, int32_t res) {
+void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
+                   int32_t res, uint32_t flags) {
+  if (flags & IORING_CQE_F_BUFFER) {  /* guard: or it is lost to the group */
+    struct group *g = ring_group(r, group);
+    if (g) group_dispose(g, res, flags);
+    r->stats.disposed++;
+  }
   if (res < 0 || disposal == DISPOSE_NOTHING)
     return;
   r->stats.disposed++;
@@ -422,7 +453,7 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     return;
   }
   else if ((op->marks & OP_DROPPED) || r->closing) {
-    ring_dispose(r, op->disposal, res);
+    ring_dispose(r, op->disposal, op->group, res, flags);
     if (last && op->results.first == NULL) op_free(t, op);
   }
   else {
@@ -482,6 +513,44 @@ int ring_reap (struct ring *r) {
 }
 
 
+/* ---- provided buffers -------------------------------------------------- */
+
+struct group *ring_group (const struct ring *r, unsigned bgid) {
+  struct group *g = r->groups;
+  while (g && g->bgid != bgid) g = g->next;
+  return g;
+}
+
+int ring_add_group (struct ring *r, struct group *g) {
+  struct io_uring_buf_reg reg;
+  int rc;
+  group_describe(g, &reg);
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_PBUF_RING, &reg, 1);
+  if (rc < 0)
+    return rc;
+  block_retain(&g->block);
+  g->next = r->groups;
+  r->groups = g;
+  return 0;
+}
+
+int ring_remove_group (struct ring *r, struct group *g) {
+  struct io_uring_buf_reg reg;
+  struct group **at = &r->groups;
+  int rc;
+  memset(&reg, 0, sizeof(reg));
+  reg.bgid = g->bgid;
+  rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
+  if (rc < 0)
+    return rc;
+  while (*at != g) at = &(*at)->next;
+  *at = g->next;
+  g->closed = true;
+  block_release(&g->block);
+  return 0;
+}
+
+
 /* ---- taking ------------------------------------------------------------ */
 
 static bool taken (struct ring *r, const struct arrival *a) {
@@ -517,7 +586,7 @@ void ring_drop (struct ring *r, struct op *op) {
   op->marks |= OP_DROPPED;
   op->waiter = NULL;
   while (arrivals_take_from(&r->arrivals, &op->results, &a))
-    ring_dispose(r, op->disposal, a.res);
+    ring_dispose(r, op->disposal, op->group, a.res, a.flags);
   if (ended) op_free(&r->ops, op);
   else if (op->marks & OP_MULTI) ring_cancel(r, op);
 }
@@ -552,6 +621,24 @@ static void drain (struct ring *r, int64_t ns) {
   }
 }
 
+/* What the kernel was told of, and not by an operation. */
+static void let_go_of_groups (struct ring *r, bool bury) {
+  while (r->groups) {
+    struct group *g = r->groups;
+    r->groups = g->next;
+    g->closed = true;
+    if (bury) block_bury(&g->block);
+    else block_release(&g->block);
+  }
+  while (r->nkept > 0) {
+    struct block *b = r->kept[--r->nkept];
+    if (bury) block_bury(b);
+    else block_unpin(b);
+  }
+  free(r->kept);
+  r->kept = NULL;
+}
+
 unsigned ring_close (struct ring *r, int64_t ns) {
   bool ours = r->proc == proc_id();
   unsigned kept = 0;
@@ -577,12 +664,14 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   /* (after the operations, whose tasks it has yet to wake) */
   if (ours && r->hooks) r->hooks->closed(r);
   while (arrivals_take(&r->arrivals, &a))
-    if (a.op && ours) ring_dispose(r, a.op->disposal, a.res);
+    if (a.op && ours)
+      ring_dispose(r, a.op->disposal, a.op->group, a.res, a.flags);
   r->stats.leaked = kept;
   if (ours) sys_exit(&r->io);  /* guard: a child touches nothing */
   r->closing = false;
   arrivals_free(&r->arrivals);
   op_table_free(&r->ops);
+  let_go_of_groups(r, kept > 0);
   if (r->back) {
     *r->back = r->next;
     if (r->next) r->next->back = r->back;

@@ -22,6 +22,7 @@
 
 #include "compat.h"
 #include "descriptor.h"
+#include "group.h"
 #include "op.h"
 #include "ref.h"
 
@@ -65,6 +66,9 @@ struct ring {
   unsigned closings;      /* ref_closings() when targets were last checked */
   struct ref *ref;        /* made when first needed */
   struct op *cancels;     /* operations whose cancel is yet to be sent */
+  struct group *groups;   /* of provided buffers */
+  struct block **kept;    /* memory that is the kernel's until the close */
+  unsigned nkept;
   const struct ring_hooks *hooks;
   void *watch;            /* the loop's record of it, if it has one */
   unsigned held;          /* why it is the loop's: tasks, operations */
@@ -118,8 +122,15 @@ void ring_cancel (struct ring *r, struct op *op);
 /* Nobody wants this operation's results. */
 void ring_drop (struct ring *r, struct op *op);
 
-/* A result that nobody will take: close what it opened. */
-void ring_dispose (struct ring *r, unsigned disposal, int32_t res);
+/* A result that nobody will take: close what it opened; the buffer that it
+** picked, of this group, goes home. */
+void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
+                   int32_t res, uint32_t flags);
+
+/* Provided buffers: 0 or -errno, and on success the ring counts the group. */
+int ring_add_group (struct ring *r, struct group *g);
+int ring_remove_group (struct ring *r, struct group *g);
+struct group *ring_group (const struct ring *r, unsigned bgid);
 
 /* Take the next arrival of all, of one operation, of the messages. */
 bool ring_take (struct ring *r, struct arrival *out);

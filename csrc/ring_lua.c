@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define CLOSE_BOUND  1000000000  /* ns that a close may drain */
 #define GC_BOUND      250000000  /* the same, when nobody asked for it */
@@ -119,6 +120,22 @@ int ring_new_lua (lua_State *L) {
 
 /* ---- queue and submit -------------------------------------------------- */
 
+/* One buffer of an incremental group serves several completions, and its tail
+** would cut off a datagram. */
+static void check_group (lua_State *L, const struct ring *r, int arg,
+                         const struct request *q) {
+  const struct group *g = ring_group(r, q->sqe.buf_group);
+  int type = SOCK_STREAM;
+  socklen_t len = sizeof(type);
+  if (g == NULL || !g->inc || g->min_left > 0)
+    return;
+  if (q->sqe.opcode == IORING_OP_RECV && !(q->sqe.flags & IOSQE_FIXED_FILE))
+    getsockopt(q->sqe.fd, SOL_SOCKET, SO_TYPE, &type, &len);
+  if (q->sqe.opcode == IORING_OP_RECVMSG || type != SOCK_STREAM)
+    luaL_argerror(L, arg, "a group with IOU_PBUF_RING_INC would cut datagrams "
+                  "off: use one without, or with min_left");
+}
+
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
                           const struct request **requests, int array) {
   bool visible = false;
@@ -137,6 +154,7 @@ void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
     if ((q->traits & TRAIT_NAMES_OP) && q->ring_id != r->id)
       luaL_argerror(L, arg, "the operation that this sqe names is on another "
                     "ring");
+    if (q->sqe.flags & IOSQE_BUFFER_SELECT) check_group(L, r, arg, q);
     if (!(q->traits & TRAIT_SILENT)) visible = true;
     else if ((q->traits & TRAIT_READS) && !visible)
       luaL_argerror(L, arg, "with CQE_SKIP_SUCCESS nobody would know when "

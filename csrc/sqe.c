@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define PIN_MEMORY 1
+#define PIN_MEMORY OP_PIN_MEMORY
 #define PIN_FD OP_PIN_FD
 
 /* All the flags that an SQE may have; a ring may still refuse some. */
@@ -56,7 +56,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
                     "was prepared: prepare it again");
   }
   if ((q->traits & TRAIT_READS) && q->pin[PIN_MEMORY]
-      && atomic_load(&((struct memory *)q->pin[PIN_MEMORY])->retired))
+      && atomic_load(&q->pin[PIN_MEMORY]->retired))
     luaL_argerror(L, arg, "the buffer of this sqe was closed or resized "
                   "after it was prepared: prepare it again");
   return q;
@@ -93,8 +93,8 @@ void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
   }
 }
 
-void sqe_pin_memory (struct request *q, struct memory *m) {
-  set_pin(q, PIN_MEMORY, &m->block);
+void sqe_pin_memory (struct request *q, struct block *b) {
+  set_pin(q, PIN_MEMORY, b);
   q->traits |= TRAIT_READS;
 }
 
@@ -115,6 +115,37 @@ struct memory *sqe_memory (lua_State *L, size_t size, const void *from) {
   if (m == NULL)
     luaL_error(L, "not enough memory for %I bytes", (LUAI_UACINT)size);
   return m;
+}
+
+/* Cut it to what is asked for. */
+static void part (lua_State *L, struct bytes *b, int len, int at_arg) {
+  size_t at = (size_t)arg_optional(L, at_arg, 0, 0, (lua_Integer)b->size);
+  size_t left = b->size - at;
+  if (left > INT32_MAX) left = INT32_MAX;  /* what one read or write does */
+  b->at += at;
+  b->size = (size_t)arg_optional(L, len, (lua_Integer)left, 0,
+                                 (lua_Integer)left);
+}
+
+struct bytes sqe_room (lua_State *L, int arg, int len, int at) {
+  struct memory *m = buffer_check(L, arg);
+  struct bytes b = { m->bytes, m->size, &m->block };
+  part(L, &b, len, at);
+  block_retain(b.block);
+  return b;
+}
+
+struct bytes sqe_bytes (lua_State *L, int arg, int len, int at) {
+  struct bytes b = arg_bytes(L, arg, arg);
+  part(L, &b, len, at);
+  if (b.block == NULL) {
+    struct memory *m = sqe_memory(L, b.size, b.at);
+    b.at = m->bytes;
+    b.block = &m->block;
+  }
+  else
+    block_retain(b.block);
+  return b;
 }
 
 
@@ -239,7 +270,7 @@ static const luaL_Reg meta[] = {
 
 void sqe_open (lua_State *L) {
   static const luaL_Reg *const families[] = { prep_msg, prep_file,
-                                              prep_wait, setters };
+    prep_wait, prep_socket, setters };
   luaL_Reg all[128];
   size_t n = 0;
   for (size_t f = 0; f < sizeof(families) / sizeof(*families); f++)

@@ -17,6 +17,7 @@
 #define uring_sqe_h
 
 #include "args.h"
+#include "buffer.h"
 #include "op.h"
 #include "ref.h"
 #include "state.h"
@@ -36,7 +37,7 @@ void sqe_begin (lua_State *L, struct request *q);
 /* Pins: an argument's descriptor; memory (one count is handed over); a ring
 ** that is the target of a message. */
 void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd);
-void sqe_pin_memory (struct request *q, struct memory *m);
+void sqe_pin_memory (struct request *q, struct block *b);
 void sqe_pin_target (struct request *q, struct ref *ref);
 
 /* A prep's result: the SQE itself. */
@@ -45,6 +46,12 @@ int sqe_end (lua_State *L, struct request *q);
 /* Memory for a prep; raises for want of it. */
 struct memory *sqe_memory (lua_State *L, size_t size, const void *from);
 
+/* What to read into: `len` bytes (nil: all that is left) from `at` of the
+** buffer at `arg`; what to write likewise, of a string's copy, a buffer or a
+** lease. One count of the block is the caller's. */
+struct bytes sqe_room (lua_State *L, int arg, int len, int at);
+struct bytes sqe_bytes (lua_State *L, int arg, int len, int at);
+
 int sqe_new (lua_State *L);       /* uring.sqe() */
 void sqe_open (lua_State *L);     /* define the class; all preps' methods */
 
@@ -52,5 +59,6 @@ void sqe_open (lua_State *L);     /* define the class; all preps' methods */
 extern const luaL_Reg prep_msg[];
 extern const luaL_Reg prep_file[];
 extern const luaL_Reg prep_wait[];
+extern const luaL_Reg prep_socket[];
 
 #endif

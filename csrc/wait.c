@@ -45,7 +45,8 @@ static int push_result (lua_State *L, const struct task *t) {
   if (t->res < 0)
     return fail_result(L, (unsigned)(t->data >> 56),
                        (int)(uint32_t)t->data,
-                       (unsigned)(t->data >> 32) & 0xffff, t->res, t->flags);
+                       t->flags & IORING_CQE_F_BUFFER ? 0 : loop_more(t),
+                       t->res, t->flags);
   lua_pushinteger(L, t->res);
   lua_pushinteger(L, t->flags);
   return 2;
@@ -64,7 +65,8 @@ static int await_end (lua_State *L, int status, lua_KContext ctx) {
   if (t->state != TASK_RUNNING) return lua_yieldk(L, 0, ctx, await_end);
   t->disposal = DISPOSE_NOTHING;
   if (t->marks & MARK_CANCELLED) {
-    ring_dispose(t->ring, disposal, t->res);  /* guard: or it leaks */
+    ring_dispose(t->ring, disposal, loop_more(t), t->res,
+                 t->flags);  /* guard: or it leaks */
     loop_check(L, t);
   }
   if (timed_out(t, t->res))
@@ -110,7 +112,8 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   struct op *op;
   int rc;
   if ((q->traits & (TRAIT_MULTI | TRAIT_SILENT | TRAIT_NAMES_OP))
-      || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
+      || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK
+                          | IOSQE_BUFFER_SELECT)))
     check_lone(L, r, arg, q);
   if (r->watch == NULL && (rc = watchable(L, state_of(L)->loop, r)) != 0)
     return rc;
@@ -163,7 +166,8 @@ static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   keep_chain(L, t, 0);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];
-    if (t->marks & MARK_CANCELLED) ring_dispose(t->ring, l->disposal, l->res);
+    if (t->marks & MARK_CANCELLED)
+      ring_dispose(t->ring, l->disposal, l->group, l->res, l->flags);
     if (!l->silent && timed_out(t, l->res)) timeout = true;
   }
   loop_check(L, t);
@@ -239,6 +243,7 @@ static int ring_await_chain (lua_State *L) {
   for (unsigned i = 0; i < c->n; i++) {
     c->link[i].silent = (requests[i]->traits & TRAIT_SILENT) != 0;
     c->link[i].disposal = requests[i]->disposal;
+    c->link[i].group = ops[i]->group;
     c->link[i].token = ops[i]->token;
     if (!c->link[i].silent) c->pending++;  /* (it may say nothing) */
     ops[i]->waiter = t;

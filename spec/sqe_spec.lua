@@ -190,8 +190,8 @@ describe("preps", function()
     },
     prep_write = {
       { "descriptor expected", print, "x" },
-      { "string or buffer expected, got no value", 0 },
-      { "string or buffer expected, got number", 0, 5 },
+      { "string, buffer or lease expected, got no value", 0 },
+      { "string, buffer or lease expected, got number", 0, 5 },
       { "integer from 0 to 3", 0, "abc", 4 },
       { "integer from 0 to 1", 0, "abc", 2, 0, 2 },
       { "integer from -1 to", 0, "abc", 1, 0.5 },

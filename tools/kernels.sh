@@ -106,8 +106,8 @@ INIT
 }
 
 # boot SUITE: by KVM if that works here. (Emulated, cmpxchg16b is not atomic
-# enough for 6.12's allocator: it panics soon after the boot, or in it.) A name=value on the kernel's command
-# line reaches init's environment.
+# enough for 6.12's allocator: it panics soon after the boot, or in it.)
+# A name=value on the kernel's command line reaches init's environment.
 boot() {
   log=$cache/kernels/$1.log
   for accel in kvm,2 tcg,20; do

@@ -67,7 +67,7 @@ static void memory_copies (void) {
   const char text[] = "a\0b";
   struct memory *m = memory_new(3, text);
   CHECK(memcmp(m->bytes, text, 4) == 0);
-  CHECK(!m->retired);
+  CHECK(!m->block.retired);
   block_release(&m->block);
 }
 

@@ -1,0 +1,403 @@
+#include "compat.h"
+#include "control.h"
+
+#include "args.h"
+#include "fd.h"
+#include "sockaddr.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+
+/* ---- reading the wire form --------------------------------------------- */
+
+struct message {
+  int level, type;
+  const unsigned char *data;
+  size_t size;
+};
+
+/* The message at `*at` of `size` bytes, and step over it. */
+static bool next (const unsigned char *bytes, size_t size, size_t *at,
+                  struct message *m) {
+  struct cmsghdr h;
+  if (size < *at || size - *at < sizeof(h))
+    return false;
+  memcpy(&h, bytes + *at, sizeof(h));  /* (it may not be aligned) */
+  if (h.cmsg_len < sizeof(h))  /* guard: or it would never end */
+    return false;
+  if (h.cmsg_len > size - *at) h.cmsg_len = size - *at;  /* cut off */
+  m->level = h.cmsg_level;
+  m->type = h.cmsg_type;
+  m->data = bytes + *at + CMSG_LEN(0);
+  m->size = h.cmsg_len > CMSG_LEN(0) ? h.cmsg_len - CMSG_LEN(0) : 0;
+  *at += CMSG_ALIGN(h.cmsg_len);
+  return true;
+}
+
+static bool is (const struct message *m, int level, int type, size_t size) {
+  return m->level == level && m->type == type && m->size >= size;
+}
+
+void control_close (const unsigned char *at, size_t size) {
+  struct message m;
+  for (size_t i = 0; next(at, size, &i, &m); ) {
+    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
+      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
+        int fd;
+        memcpy(&fd, m.data + k, sizeof(fd));
+        close(fd);
+      }
+    }
+  }
+}
+
+
+/* ---- to Lua ------------------------------------------------------------ */
+
+static void set_address (lua_State *L, const char *key, const void *from,
+                         size_t size) {
+  struct address a;
+  address_set(&a, from, size, size);
+  sockaddr_push(L, &a);
+  lua_setfield(L, -2, key);
+}
+
+static void set_integer (lua_State *L, const char *key, lua_Integer n) {
+  lua_pushinteger(L, n);
+  lua_setfield(L, -2, key);
+}
+
+static void push_pktinfo (lua_State *L, const struct message *m) {
+  lua_createtable(L, 0, 2);
+  if (m->level == IPPROTO_IP) {
+    struct in_pktinfo info;
+    struct sockaddr_in in = { .sin_family = AF_INET };
+    memcpy(&info, m->data, sizeof(info));
+    in.sin_addr = info.ipi_addr;
+    set_address(L, "addr", &in, sizeof(in));
+    set_integer(L, "ifindex", info.ipi_ifindex);
+  }
+  else {
+    struct in6_pktinfo info;
+    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+    memcpy(&info, m->data, sizeof(info));
+    in6.sin6_addr = info.ipi6_addr;
+    if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+      in6.sin6_scope_id = info.ipi6_ifindex;
+    set_address(L, "addr", &in6, sizeof(in6));
+    set_integer(L, "ifindex", info.ipi6_ifindex);
+  }
+}
+
+/* A table of uring.fds that are still closed; they own what is put in. */
+static void push_fds (lua_State *L, size_t n) {
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 1; i <= n; i++) {
+    fd_push(L, -1);
+    lua_rawseti(L, -2, (lua_Integer)i);
+  }
+}
+
+static size_t count_fds (const unsigned char *at, size_t size) {
+  struct message m;
+  size_t n = 0;
+  for (size_t i = 0; next(at, size, &i, &m); )
+    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) n += m.size / sizeof(int);
+  return n;
+}
+
+/* Nothing here raises: the objects are there already. */
+static void own_fds (lua_State *L, unsigned char *at, size_t size) {
+  struct message m;
+  lua_Integer n = 0;
+  for (size_t i = 0; next(at, size, &i, &m); ) {
+    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
+      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
+        int number;
+        memcpy(&number, m.data + k, sizeof(number));
+        lua_rawgeti(L, -1, ++n);
+        atomic_store(&((struct fd *)lua_touserdata(L, -1))->d->number,
+                     number);
+        lua_pop(L, 1);
+      }
+      /* guard: whoever reads the bytes again finds none */
+      memset(at + (m.data - at), 0xff, m.size);
+    }
+  }
+}
+
+/* Into the table on top. */
+static void push_others (lua_State *L, const unsigned char *at, size_t size,
+                         bool raw) {
+  struct message m;
+  lua_Integer others = 0;
+  int table = lua_gettop(L);
+  for (size_t i = 0; next(at, size, &i, &m); ) {
+    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0) && !raw)
+      continue;
+    if (is(&m, SOL_SOCKET, SCM_CREDENTIALS, sizeof(struct ucred))) {
+      struct ucred c;
+      memcpy(&c, m.data, sizeof(c));
+      lua_createtable(L, 0, 3);
+      set_integer(L, "pid", c.pid);
+      set_integer(L, "uid", c.uid);
+      set_integer(L, "gid", c.gid);
+      lua_setfield(L, table, "creds");
+    }
+    else if (is(&m, IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo))
+             || is(&m, IPPROTO_IPV6, IPV6_PKTINFO,
+                   sizeof(struct in6_pktinfo))) {
+      push_pktinfo(L, &m);
+      lua_setfield(L, table, "pktinfo");
+    }
+    else if (is(&m, IPPROTO_IP, IP_ORIGDSTADDR, sizeof(struct sockaddr_in))
+             || is(&m, IPPROTO_IPV6, IPV6_ORIGDSTADDR,
+                   sizeof(struct sockaddr_in6)))
+      set_address(L, "origdst", m.data, m.size);
+    else {
+      lua_createtable(L, 3, 0);
+      lua_pushinteger(L, m.level);
+      lua_rawseti(L, -2, 1);
+      lua_pushinteger(L, m.type);
+      lua_rawseti(L, -2, 2);
+      lua_pushlstring(L, (const char *)m.data, m.size);
+      lua_rawseti(L, -2, 3);
+      lua_rawseti(L, table, ++others);
+    }
+    lua_settop(L, table);
+  }
+}
+
+void control_push (lua_State *L, unsigned char *at, size_t size) {
+  size_t nfds = count_fds(at, size);
+  luaL_checkstack(L, 10, NULL);
+  lua_createtable(L, 0, 1);
+  if (nfds > 0) {
+    lua_pushliteral(L, "fds");
+    push_fds(L, nfds);
+    own_fds(L, at, size);
+    lua_rawset(L, -3);
+  }
+  push_others(L, at, size, false);
+}
+
+void control_push_raw (lua_State *L, const unsigned char *at, size_t size) {
+  luaL_checkstack(L, 10, NULL);
+  lua_newtable(L);
+  push_others(L, at, size, true);
+}
+
+
+/* ---- from Lua ---------------------------------------------------------- */
+
+static lua_Integer field (lua_State *L, int arg, const char *of,
+                          const char *key, lua_Integer otherwise) {
+  lua_Integer n;
+  int ok;
+  lua_pushstring(L, key);
+  if (lua_rawget(L, -2) == LUA_TNIL) {
+    lua_pop(L, 1);
+    return otherwise;
+  }
+  n = lua_tointegerx(L, -1, &ok);
+  if (!ok || lua_type(L, -1) != LUA_TNUMBER || n < INT32_MIN
+      || n > (lua_Integer)UINT32_MAX)
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "control: %s.%s must be an integer", of, key));
+  lua_pop(L, 1);
+  return n;
+}
+
+/* The table `control.<key>` on top, or false and nothing. */
+static bool open_field (lua_State *L, int index, int arg, const char *key) {
+  lua_pushstring(L, key);
+  if (lua_rawget(L, index) == LUA_TNIL) {
+    lua_pop(L, 1);
+    return false;
+  }
+  if (!lua_istable(L, -1))
+    luaL_argerror(L, arg, lua_pushfstring(L, "control: %s must be a table",
+                                          key));
+  return true;
+}
+
+static void check_names (lua_State *L, int index, int arg) {
+  static const char *const names[] = { "fds", "creds", "pktinfo", NULL };
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    lua_pop(L, 1);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+      const char *const *n = names;
+      while (*n && strcmp(*n, lua_tostring(L, -1)) != 0) n++;
+      if (*n == NULL)
+        luaL_argerror(L, arg, lua_pushfstring(L, "control: unknown name '%s':"
+          " fds, creds, pktinfo, or { level, type, data } in the array",
+          lua_tostring(L, -1)));
+    }
+    else if (!lua_isinteger(L, -1))
+      luaL_argerror(L, arg, "control: names or an array expected");
+  }
+}
+
+/* The `i`th of the array: level, type, data on top; or nothing at the end. */
+static bool open_raw (lua_State *L, int index, int arg, lua_Integer i) {
+  if (lua_rawgeti(L, index, i) == LUA_TNIL) {
+    lua_pop(L, 1);
+    return false;
+  }
+  if (!lua_istable(L, -1))
+    luaL_argerror(L, arg, "control: the array has { level, type, data }");
+  lua_rawgeti(L, -1, 1);
+  lua_rawgeti(L, -2, 2);
+  lua_rawgeti(L, -3, 3);
+  if (!lua_isinteger(L, -3) || !lua_isinteger(L, -2)
+      || lua_type(L, -1) != LUA_TSTRING)
+    luaL_argerror(L, arg, "control: the array has { level, type, data }: two "
+                  "integers and a string");
+  lua_remove(L, -4);
+  return true;
+}
+
+static struct address pktinfo_address (lua_State *L, int arg) {
+  struct address a;
+  lua_pushliteral(L, "addr");
+  lua_rawget(L, -2);
+  a = arg_address_in(L, lua_gettop(L), arg);
+  lua_pop(L, 1);
+  if (a.any.sa_family != AF_INET && a.any.sa_family != AF_INET6)
+    luaL_argerror(L, arg, "control: pktinfo.addr must be of IPv4 or IPv6");
+  return a;
+}
+
+size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
+  size_t size = 0;
+  int top = lua_gettop(L);
+  *nfds = 0;
+  luaL_checkstack(L, 10, NULL);
+  if (!lua_istable(L, index))
+    luaL_argerror(L, arg, "control: table expected");
+  check_names(L, index, arg);
+  if (open_field(L, index, arg, "fds")) {
+    lua_Unsigned n = lua_rawlen(L, -1);
+    if (n > CONTROL_FDS)
+      luaL_argerror(L, arg, "control: a message takes at most 253 fds");
+    for (lua_Unsigned i = 1; i <= n; i++) {
+      lua_rawgeti(L, -1, (lua_Integer)i);
+      arg_fd_in(L, lua_gettop(L), arg);
+      lua_pop(L, 1);
+    }
+    *nfds = (unsigned)n;
+    if (n > 0) size += CMSG_SPACE(n * sizeof(int));
+    lua_pop(L, 1);
+  }
+  if (open_field(L, index, arg, "creds")) {
+    field(L, arg, "creds", "pid", 0);
+    field(L, arg, "creds", "uid", 0);
+    field(L, arg, "creds", "gid", 0);
+    size += CMSG_SPACE(sizeof(struct ucred));
+    lua_pop(L, 1);
+  }
+  if (open_field(L, index, arg, "pktinfo")) {
+    struct address a = pktinfo_address(L, arg);
+    field(L, arg, "pktinfo", "ifindex", 0);
+    size += a.any.sa_family == AF_INET
+            ? CMSG_SPACE(sizeof(struct in_pktinfo))
+            : CMSG_SPACE(sizeof(struct in6_pktinfo));
+    lua_pop(L, 1);
+  }
+  for (lua_Integer i = 1; open_raw(L, index, arg, i); i++) {
+    size += CMSG_SPACE(lua_rawlen(L, -1));
+    lua_pop(L, 3);
+    if (size > CONTROL_MAX)
+      luaL_argerror(L, arg, "control: too much of it");
+  }
+  lua_settop(L, top);
+  return size;
+}
+
+/* A message of this size at `to`; where its data goes. */
+static unsigned char *put (unsigned char **to, int level, int type,
+                           size_t size) {
+  struct cmsghdr h;
+  unsigned char *data = *to + CMSG_LEN(0);
+  memset(&h, 0, sizeof(h));
+  h.cmsg_len = CMSG_LEN(size);
+  h.cmsg_level = level;
+  h.cmsg_type = type;
+  memset(*to, 0, CMSG_SPACE(size));
+  memcpy(*to, &h, sizeof(h));
+  *to += CMSG_SPACE(size);
+  return data;
+}
+
+static int put_fds (lua_State *L, unsigned char **to, int *fds) {
+  size_t n = lua_rawlen(L, -1);
+  unsigned char *data = put(to, SOL_SOCKET, SCM_RIGHTS, n * sizeof(int));
+  for (size_t i = 0; i < n; i++) {
+    struct fd_arg fd;
+    lua_rawgeti(L, -1, (lua_Integer)i + 1);
+    fd = arg_fd_in(L, lua_gettop(L), 1);  /* (control_size has looked) */
+    lua_pop(L, 1);
+    fds[i] = fcntl(fd.number, F_DUPFD_CLOEXEC, 0);
+    if (fds[i] < 0) {
+      int rc = -errno;
+      while (i-- > 0) close(fds[i]);
+      return rc;
+    }
+    memcpy(data + i * sizeof(int), &fds[i], sizeof(int));
+  }
+  return 0;
+}
+
+static void put_pktinfo (lua_State *L, unsigned char **to) {
+  struct address a = pktinfo_address(L, 1);
+  lua_Integer ifindex = field(L, 1, "pktinfo", "ifindex", 0);
+  if (a.any.sa_family == AF_INET) {
+    struct in_pktinfo info;
+    memset(&info, 0, sizeof(info));
+    info.ipi_spec_dst = a.in.sin_addr;
+    info.ipi_ifindex = (int)ifindex;
+    memcpy(put(to, IPPROTO_IP, IP_PKTINFO, sizeof(info)), &info,
+           sizeof(info));
+  }
+  else {
+    struct in6_pktinfo info;
+    memset(&info, 0, sizeof(info));
+    info.ipi6_addr = a.in6.sin6_addr;
+    info.ipi6_ifindex = (unsigned)ifindex;
+    memcpy(put(to, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info)), &info,
+           sizeof(info));
+  }
+}
+
+int control_encode (lua_State *L, int index, unsigned char *to, int *fds) {
+  int top = lua_gettop(L);
+  if (open_field(L, index, 1, "creds")) {
+    struct ucred c;
+    c.pid = (pid_t)field(L, 1, "creds", "pid", getpid());
+    c.uid = (uid_t)field(L, 1, "creds", "uid", getuid());
+    c.gid = (gid_t)field(L, 1, "creds", "gid", getgid());
+    memcpy(put(&to, SOL_SOCKET, SCM_CREDENTIALS, sizeof(c)), &c, sizeof(c));
+    lua_pop(L, 1);
+  }
+  if (open_field(L, index, 1, "pktinfo")) {
+    put_pktinfo(L, &to);
+    lua_pop(L, 1);
+  }
+  for (lua_Integer i = 1; open_raw(L, index, 1, i); i++) {
+    size_t size;
+    const char *data = lua_tolstring(L, -1, &size);
+    memcpy(put(&to, (int)lua_tointeger(L, -3), (int)lua_tointeger(L, -2),
+               size), data, size);
+    lua_pop(L, 3);
+  }
+  if (open_field(L, index, 1, "fds") && lua_rawlen(L, -1) > 0) {
+    int rc = put_fds(L, &to, fds);  /* the last: it leaves dups to the caller */
+    if (rc < 0) return rc;
+  }
+  lua_settop(L, top);
+  return 0;
+}

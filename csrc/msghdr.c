@@ -1,0 +1,367 @@
+#include "compat.h"
+#include "msghdr.h"
+
+#include "args.h"
+#include "buffer.h"
+#include "control.h"
+#include "errors.h"
+#include "options.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+
+/* ---- without Lua ------------------------------------------------------- */
+
+static void close_unread (struct msg *m) {
+  if (m->unread)
+    control_close(m->control, m->hdr.msg_controllen < m->control_room
+                              ? m->hdr.msg_controllen : m->control_room);
+  m->unread = false;
+  /* guard: what a failed request leaves there is not read a second time */
+  if (m->control_size == 0 && m->control)
+    memset(m->control, 0, m->control_room);
+}
+
+static void msg_busy (struct block *b) {
+  struct msg *m = (struct msg *)b;
+  close_unread(m);
+  memcpy(m->place, m->name.bytes, m->name.len);
+  m->hdr.msg_namelen = m->name_room;
+  m->hdr.msg_controllen = m->control_size ? m->control_size
+                                          : m->control_room;
+  for (unsigned i = 0; i < m->nheld; i++) block_fly(m->held[i]);
+}
+
+static void msg_idle (struct block *b) {
+  struct msg *m = (struct msg *)b;
+  for (unsigned i = 0; i < m->nheld; i++) block_land(m->held[i]);
+  m->unread = m->control_room > 0 && m->control_size == 0;
+}
+
+static void msg_end (struct block *b) {
+  struct msg *m = (struct msg *)b;
+  close_unread(m);
+  for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
+  for (unsigned i = 0; i < m->nheld; i++) block_release(m->held[i]);
+  free(m->fds);
+  free(m->held);
+  free(m->control);
+  free(m);
+}
+
+struct msg *msg_new (unsigned niov) {
+  struct msg *m = calloc(1, sizeof(*m) + niov * sizeof(m->iov[0]));
+  if (m == NULL)
+    return NULL;
+  m->held = niov ? calloc(niov, sizeof(*m->held)) : NULL;
+  if (niov && m->held == NULL) {
+    free(m);
+    return NULL;
+  }
+  block_init(&m->block, msg_end);
+  m->block.busy = msg_busy;
+  m->block.idle = msg_idle;
+  m->hdr.msg_iov = m->iov;
+  return m;
+}
+
+bool msg_make_control (struct msg *m, size_t size) {
+  m->control = calloc(1, size);
+  m->hdr.msg_control = m->control;
+  return m->control != NULL;
+}
+
+bool msg_parse (unsigned char *at, size_t size, unsigned name_room,
+                unsigned control_room, struct received *out) {
+  struct io_uring_recvmsg_out h;
+  size_t left = size;
+  if (left < sizeof(h)) return false;
+  memcpy(&h, at, sizeof(h));
+  left -= sizeof(h);
+  if (left < name_room) return false;  /* guard: step by step, no sum wraps */
+  left -= name_room;
+  if (left < control_room) return false;
+  left -= control_room;
+  if (left > UINT32_MAX) left = UINT32_MAX;
+  out->name = at + sizeof(h);
+  out->control = at + sizeof(h) + name_room;
+  out->payload = out->control + control_room;
+  out->name_full = h.namelen;
+  out->name_size = h.namelen < name_room ? h.namelen : name_room;
+  out->control_size = h.controllen < control_room ? h.controllen
+                                                  : control_room;
+  out->payload_size = h.payloadlen < left ? h.payloadlen : (uint32_t)left;
+  out->payload_full = h.payloadlen;
+  out->flags = h.flags;
+  return true;
+}
+
+
+/* ---- make -------------------------------------------------------------- */
+
+static struct msg **slot (lua_State *L) {
+  return class_new(L, CLASS_MSGHDR, sizeof(struct msg *), 0);
+}
+
+static void hold (struct msg *m, struct block *b) {
+  m->held[m->nheld++] = b;
+}
+
+/* One of the iov: a string, a buffer or lease, or { buffer, offset, len }. */
+static void add_iov (lua_State *L, struct msg *m, int arg) {
+  struct iovec *v = &m->iov[m->hdr.msg_iovlen];
+  int top = lua_gettop(L);
+  struct bytes b;
+  size_t at = 0, len;
+  if (lua_istable(L, top)) {
+    lua_rawgeti(L, top, 1);
+    b = arg_bytes(L, top + 1, arg);
+    lua_rawgeti(L, top, 2);
+    at = (size_t)arg_optional(L, top + 2, 0, 0, (lua_Integer)b.size);
+    lua_rawgeti(L, top, 3);
+    len = (size_t)arg_optional(L, top + 3, (lua_Integer)(b.size - at), 0,
+                               (lua_Integer)(b.size - at));
+  }
+  else {
+    b = arg_bytes(L, top, arg);
+    len = b.size;
+  }
+  if (b.block == NULL) {
+    struct memory *copy = memory_new(len, b.at + at);
+    if (copy == NULL)
+      luaL_error(L, "not enough memory for a string of %I bytes",
+                 (LUAI_UACINT)len);
+    m->strings = true;
+    hold(m, &copy->block);
+    v->iov_base = copy->bytes;
+  }
+  else {
+    block_retain(b.block);
+    hold(m, b.block);
+    v->iov_base = (void *)(uintptr_t)(b.at + at);
+  }
+  v->iov_len = len;
+  m->hdr.msg_iovlen++;
+  lua_settop(L, top);
+}
+
+static void set_control (lua_State *L, struct msg *m) {
+  unsigned nfds;
+  int rc;
+  m->control_size = control_size(L, lua_gettop(L), 1, &nfds);
+  if (m->control_size == 0)
+    return;
+  m->fds = calloc(nfds + 1, sizeof(int));
+  if (m->fds == NULL || !msg_make_control(m, m->control_size))
+    luaL_error(L, "not enough memory for control messages");
+  rc = control_encode(L, lua_gettop(L), m->control, m->fds);
+  if (rc < 0)
+    luaL_error(L, "control: cannot dup a descriptor: %s", strerror(-rc));
+  m->nfds = nfds;
+}
+
+/* uring.msghdr{ name=, namelen=, control=, controllen=, iov=, flags= } */
+int msghdr_new (lua_State *L) {
+  static const char *const names[] = {
+    "name", "namelen", "control", "controllen", "iov", "flags", NULL
+  };
+  struct msg **own, *m;
+  lua_Unsigned n = 0;
+  lua_settop(L, 1);
+  options_open(L, 1, names);
+  if (options_given(L, 1, "iov")) {
+    lua_pushliteral(L, "iov");
+    if (lua_rawget(L, 1) != LUA_TTABLE)
+      return luaL_argerror(L, 1, "option 'iov' must be an array");
+    n = lua_rawlen(L, 2);
+    if (n > IOV_MAX)
+      return luaL_argerror(L, 1, "option 'iov' takes at most 1024 parts");
+  }
+  lua_settop(L, 2);
+  own = slot(L);
+  m = *own = msg_new((unsigned)n);
+  if (m == NULL)
+    return luaL_error(L, "not enough memory for a msghdr");
+  for (lua_Unsigned i = 1; i <= n; i++) {
+    lua_rawgeti(L, 2, (lua_Integer)i);
+    add_iov(L, m, 1);
+    lua_pop(L, 1);
+  }
+  if (options_given(L, 1, "name")) {
+    lua_pushliteral(L, "name");
+    lua_rawget(L, 1);
+    m->name = arg_address_in(L, lua_gettop(L), 1);
+    m->name_room = m->name.len;
+    lua_pop(L, 1);
+  }
+  m->name_room = (unsigned)options_integer(L, 1, "namelen",
+                   (lua_Integer)m->name_room, 0, sizeof(m->place));
+  if (m->name_room < m->name.len)
+    return luaL_argerror(L, 1, "option 'namelen' is less than the name's own "
+                         "length");
+  m->hdr.msg_name = m->name_room ? m->place : NULL;
+  m->control_room = (unsigned)options_integer(L, 1, "controllen", 0, 0,
+                                              CONTROL_MAX);
+  m->hdr.msg_flags = (int)options_integer(L, 1, "flags", 0, 0, INT32_MAX);
+  if (options_given(L, 1, "control")) {
+    if (m->control_room > 0)
+      return luaL_argerror(L, 1, "option 'control' is what to send, and "
+                           "'controllen' the room for what comes: one of "
+                           "them");
+    lua_pushliteral(L, "control");
+    lua_rawget(L, 1);
+    set_control(L, m);
+    lua_pop(L, 1);
+  }
+  else if (m->control_room > 0 && !msg_make_control(m, m->control_room))
+    return luaL_error(L, "not enough memory for control messages");
+  lua_settop(L, 3);
+  return 1;
+}
+
+
+/* ---- methods ----------------------------------------------------------- */
+
+struct msg *msghdr_check (lua_State *L, int arg) {
+  struct msg **own = class_check(L, arg, CLASS_MSGHDR);
+  if (*own == NULL)
+    luaL_argerror(L, arg, "attempt to use a closed msghdr");
+  return *own;
+}
+
+static struct msg *idle (lua_State *L) {
+  struct msg *m = msghdr_check(L, 1);
+  if (block_flying(&m->block) > 0)  /* guard: the kernel's while it is */
+    luaL_error(L, "this msghdr is in use: an operation in flight holds it");
+  return m;
+}
+
+/* msghdr:name(): who has sent what was received; nil where none was told */
+static int m_name (lua_State *L) {
+  struct msg *m = idle(L);
+  struct address a;
+  if (m->hdr.msg_namelen == 0 || m->hdr.msg_name == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  address_set(&a, m->place, m->hdr.msg_namelen, sizeof(m->place));
+  sockaddr_push(L, &a);
+  return 1;
+}
+
+/* msghdr:control(): the control messages that were received, once */
+static int m_control (lua_State *L) {
+  struct msg *m = idle(L);
+  size_t size = m->unread ? m->hdr.msg_controllen : 0;
+  if (size > m->control_room) size = m->control_room;
+  control_push(L, m->control, size);
+  m->unread = false;
+  return 1;
+}
+
+static int m_flags (lua_State *L) {
+  lua_pushinteger(L, idle(L)->hdr.msg_flags);
+  return 1;
+}
+
+static int m_close (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  struct msg *m = *own;
+  if (m) {
+    if (block_flying(&m->block) > 0)
+      return luaL_error(L, "cannot close a msghdr that is in use: an "
+                        "operation in flight holds it");
+    *own = NULL;
+    block_release(&m->block);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int m_gc (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  struct msg *m = *own;
+  *own = NULL;
+  if (m) block_release(&m->block);
+  return 0;
+}
+
+static int m_tostring (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  if (*own == NULL) lua_pushliteral(L, "uring.Msghdr (closed)");
+  else lua_pushfstring(L, "uring.Msghdr (%d parts, name %d, control %d)",
+                       (int)(*own)->hdr.msg_iovlen, (int)(*own)->name_room,
+                       (int)((*own)->control_size ? (*own)->control_size
+                                                  : (*own)->control_room));
+  return 1;
+}
+
+
+/* ---- recvmsg_out ------------------------------------------------------- */
+
+static void set_bool (lua_State *L, const char *key, bool b) {
+  lua_pushboolean(L, b);
+  lua_setfield(L, -2, key);
+}
+
+/* uring.recvmsg_out(bytes, msghdr [, len]): what recvmsg_multishot has put
+** into a buffer: { name, control, flags, payload, payloadlen, truncated } */
+int msghdr_recvmsg_out (lua_State *L) {
+  struct bytes b = arg_bytes(L, 1, 1);
+  struct msg *m = msghdr_check(L, 2);
+  size_t size = (size_t)arg_optional(L, 3, (lua_Integer)b.size, 0,
+                                     (lua_Integer)b.size);
+  struct received r;
+  lua_settop(L, 2);
+  if (!msg_parse((unsigned char *)(uintptr_t)b.at, size, m->name_room,
+                 m->control_room, &r))
+    return fail(L, EBADMSG, "recvmsg_out: %u bytes are too short for the "
+                "header, %u of name and %u of control", (unsigned)size,
+                m->name_room, m->control_room);
+  lua_createtable(L, 0, 6);
+  if (r.name_size > 0) {
+    struct address a;
+    address_set(&a, r.name, r.name_size, m->name_room);
+    sockaddr_push(L, &a);
+    lua_setfield(L, 3, "name");
+  }
+  lua_pushlstring(L, (const char *)r.payload, r.payload_size);
+  lua_setfield(L, 3, "payload");
+  lua_pushinteger(L, r.payload_full);
+  lua_setfield(L, 3, "payloadlen");
+  lua_pushinteger(L, r.flags);
+  lua_setfield(L, 3, "flags");
+  lua_createtable(L, 0, 3);
+  set_bool(L, "name", r.name_full > r.name_size);
+  set_bool(L, "control", (r.flags & MSG_CTRUNC) != 0);
+  set_bool(L, "payload", (r.flags & MSG_TRUNC) != 0
+                         || r.payload_full > r.payload_size);
+  lua_setfield(L, 3, "truncated");
+  if (b.block) control_push(L, r.control, r.control_size);
+  else control_push_raw(L, r.control, r.control_size);
+  lua_setfield(L, 3, "control");
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"name", m_name},
+  {"control", m_control},
+  {"flags", m_flags},
+  {"close", m_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", m_gc},
+  {"__close", m_gc},
+  {"__tostring", m_tostring},
+  {NULL, NULL}
+};
+
+void msghdr_open (lua_State *L) {
+  class_define(L, CLASS_MSGHDR, methods, meta, NULL);
+}

@@ -1,0 +1,67 @@
+/*
+** msghdr: what sendmsg and recvmsg are told: `uring.msghdr{ … }`.
+**
+** The kernel reads and writes the header itself, and the name and the control
+** messages behind it, until the request has completed (the man page has it
+** shorter, and is wrong for recvmsg). So all of it lies in one counted block;
+** the memory of the buffers in its iov is the kernel's for as long.
+**
+** Each request finds the header as it was made: the lengths that the last one
+** left there are put right when the next begins.
+*/
+
+#ifndef uring_msghdr_h
+#define uring_msghdr_h
+
+#include "block.h"
+#include "sockaddr.h"
+#include "state.h"
+
+#include <sys/uio.h>
+
+struct msg {
+  struct block block;
+  struct msghdr hdr;         /* what the kernel gets */
+  struct address name;       /* whom to send to */
+  unsigned char place[128];  /* what the kernel has as its name */
+  unsigned name_room, control_room;
+  size_t control_size;       /* of what is to be sent */
+  unsigned char *control;
+  int *fds;                  /* dups that are to be sent */
+  unsigned nfds;
+  unsigned nheld;
+  bool strings;              /* some of the iov are: only for sending */
+  bool unread;               /* control messages have come */
+  struct block **held;       /* whose memory the iov names */
+  struct iovec iov[];
+};
+
+/* The same in C: memory to send, or nothing; NULL for want of memory. */
+struct msg *msg_new (unsigned niov);
+
+/* Room for what is received, or what is to be sent. False: no memory. */
+bool msg_make_control (struct msg *m, size_t size);
+
+/* The msghdr at `arg`. */
+struct msg *msghdr_check (lua_State *L, int arg);
+
+/* What lies in a buffer that recvmsg_multishot has filled. */
+struct received {
+  const unsigned char *name;
+  unsigned char *control;
+  unsigned char *payload;
+  uint32_t name_size, control_size, payload_size;
+  uint32_t name_full, payload_full;
+  uint32_t flags;
+};
+
+/* Take it apart, by the lengths that were submitted; false if it is too short
+** for them. */
+bool msg_parse (unsigned char *at, size_t size, unsigned name_room,
+                unsigned control_room, struct received *out);
+
+int msghdr_new (lua_State *L);      /* uring.msghdr{ … } */
+int msghdr_recvmsg_out (lua_State *L);
+void msghdr_open (lua_State *L);
+
+#endif

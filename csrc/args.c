@@ -92,8 +92,9 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
       luaL_argerror(L, arg, "descriptor expected, got another number");
     a.number = (int)n;
   }
-  else if ((p = class_test(L, index, CLASS_FD)) != NULL) {
-    struct fd *f = p;
+  else if ((p = class_test(L, index, CLASS_FD)) != NULL
+           || (p = class_test(L, index, CLASS_SOCKET)) != NULL) {
+    struct fd *f = p;  /* (a socket begins as one) */
     if (f->d == NULL)
       luaL_argerror(L, arg, "attempt to use a closed descriptor");
     a.number = descriptor_number(f->d);
@@ -116,7 +117,8 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   }
   else
     luaL_argerror(L, arg, lua_pushfstring(L,
-      "descriptor expected (an integer, a uring.fd, a ring or a file), "
+      "descriptor expected (an integer, a uring.fd, a socket, a ring or "
+      "a file), "
       "got %s", luaL_typename(L, index)));
   return a;
 }

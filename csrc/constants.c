@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -358,6 +359,17 @@ static const struct constant {
 };
 
 #define COUNT	(sizeof(constants) / sizeof(constants[0]))
+
+
+bool constant_find (const char *name, int64_t *value) {
+  for (size_t i = 0; i < COUNT; i++) {
+    if (strcmp(constants[i].name, name) == 0) {
+      *value = constants[i].value;
+      return true;
+    }
+  }
+  return false;
+}
 
 
 static void open_errnos (lua_State *L) {

@@ -12,10 +12,16 @@
 
 #include <lua.h>
 
+#include <stdbool.h>
+#include <stdint.h>
+
 /*
 ** Set every constant into the table on top of the stack, and a field `errno`
 ** with a table of all errno names. Leaves the stack as it was. May raise.
 */
 void constants_open (lua_State *L);
+
+/* The value of a constant that is not an opcode, by its C name. */
+bool constant_find (const char *name, int64_t *value);
 
 #endif

@@ -41,15 +41,16 @@ static bool is (const struct message *m, int level, int type, size_t size) {
   return m->level == level && m->type == type && m->size >= size;
 }
 
-void control_close (const unsigned char *at, size_t size) {
+void control_close (unsigned char *at, size_t size) {
   struct message m;
   for (size_t i = 0; next(at, size, &i, &m); ) {
     if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
       for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
         int fd;
         memcpy(&fd, m.data + k, sizeof(fd));
-        close(fd);
+        if (fd >= 0) close(fd);
       }
+      memset(at + (m.data - at), 0xff, m.size);
     }
   }
 }

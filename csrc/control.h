@@ -38,7 +38,7 @@ void control_push (lua_State *L, unsigned char *at, size_t size);
 /* The same of a copy, whose numbers may be anybody's: they stay raw. */
 void control_push_raw (lua_State *L, const unsigned char *at, size_t size);
 
-/* Close the descriptors in it that nobody has read. */
-void control_close (const unsigned char *at, size_t size);
+/* Close the descriptors in it that nobody has read, once. */
+void control_close (unsigned char *at, size_t size);
 
 #endif

@@ -17,6 +17,7 @@
 #include "register.h"
 #include "ring_lua.h"
 #include "run.h"
+#include "socket.h"
 #include "sockaddr.h"
 #include "sqe.h"
 #include "task.h"
@@ -28,6 +29,8 @@ static const luaL_Reg functions[] = {
   {"buffer", buffer_new},
   {"fd", fd_new},
   {"sockaddr", sockaddr_new},
+  {"socket", socket_new},
+  {"socketpair", socket_pair},
   {"msghdr", msghdr_new},
   {"recvmsg_out", msghdr_recvmsg_out},
   {"register_sync_msg", register_sync_msg},
@@ -54,6 +57,9 @@ static void open_classes (lua_State *L) {
   task_open(L);
   run_open(L);
   wait_open(L);
+  socket_open(L);
+  receive_open(L);
+  send_open(L);
 }
 
 __attribute__((visibility("default")))

@@ -131,7 +131,10 @@ void group_give (struct group *g, uint16_t bid) {
   if (--s->leases > 0 || !s->out)  /* guard: not while a part is out */
     return;
   g->leased--;
-  if (!g->closed) go_home(g, bid);
+  if (g->closed)
+    return;
+  go_home(g, bid);
+  if (g->gave) g->gave(g);
 }
 
 static void lease_end (struct block *b) {

@@ -48,6 +48,8 @@ struct group {
   uint16_t last;           /* that went home */
   bool inc;
   bool closed;             /* the kernel does not know it any more */
+  void (*gave)(struct group *g);  /* one has come home, or NULL */
+  void *owner;             /* whose business that is */
 };
 
 /* A part of a buffer that a completion has filled. */

@@ -86,6 +86,31 @@ void loop_message_back (struct task *t) {
 }
 
 
+/* ---- lines ------------------------------------------------------------- */
+
+int loop_wait_line (lua_State *L, struct task *t, struct line *line,
+                    int64_t deadline, lua_KContext ctx, lua_KFunction k) {
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
+  enlist(&line->first, &line->last, t);
+  return loop_wait(L, t, WAIT_LINE, line, deadline, ctx, k);
+}
+
+void loop_wake_line (struct loop *loop, struct line *line) {
+  struct task *t;
+  bool lives = false;
+  while (!lives && (t = line->first) != NULL) {
+    /* guard: whose coroutine a script has closed will not pass it on */
+    lives = lua_status(t->co) == LUA_YIELD;
+    delist(&line->first, &line->last, t);
+    loop_wake(loop, t);
+  }
+}
+
+void loop_wake_all (struct loop *loop, struct line *line) {
+  while (line->first) loop_wake_line(loop, line);
+}
+
+
 /* ---- joining ----------------------------------------------------------- */
 
 void loop_await_end (struct task *t, struct task *of) {
@@ -112,10 +137,20 @@ static uint64_t words (const struct op *op, uint32_t flags) {
          | (uint32_t)op->fd;
 }
 
+static void in_line (struct loop *loop, struct ring *r, struct op *op,
+                     bool last) {
+  struct line *line = op->line;
+  if (last || op->waiter == NULL) loop_wake_line(loop, line);
+  if (line->bound > 0 && ++line->count >= line->bound && !last
+      && !(op->marks & OP_CANCEL))
+    ring_cancel(r, op);  /* a slow reader stops its own reading */
+}
+
 static bool on_completion (struct ring *r, struct op *op, int32_t res,
                            uint32_t flags, bool last) {
   struct task *t = op->waiter;
   struct watch *w = r->watch;
+  if (op->line && w) in_line(w->loop, r, op, last);
   if (t == NULL)
     return false;
   if (w == NULL) {  /* the loop is gone, and with it whoever waited */
@@ -317,6 +352,11 @@ static void leave (struct loop *loop, struct task *t) {
       delist(&((struct task *)t->on)->joiners, &none, t);
       break;
     }
+    case WAIT_LINE: {
+      struct line *line = t->on;
+      delist(&line->first, &line->last, t);
+      break;
+    }
     default: break;
   }
   loop_wake(loop, t);
@@ -378,6 +418,11 @@ void loop_forget (struct task *t) {
       struct watch *w = t->ring->watch;
       delist(&w->first, &w->last, t);
       t->ring->held--;
+      break;
+    }
+    case WAIT_LINE: {
+      struct line *line = t->on;
+      delist(&line->first, &line->last, t);
       break;
     }
     default: break;

@@ -46,7 +46,8 @@ enum task_wait {
   WAIT_OPERATION,  /* `on` is an op that outlives the wait */
   WAIT_CHAIN,      /* `on` is a struct chain */
   WAIT_MESSAGE,    /* `on` is a ring; the message in data, res, flags */
-  WAIT_JOIN        /* `on` is a task */
+  WAIT_JOIN,       /* `on` is a task */
+  WAIT_LINE        /* `on` is a struct line */
 };                 /* (4 bits) */
 
 enum task_mark {
@@ -74,6 +75,20 @@ struct task {
   uint8_t marks;
   uint8_t disposal;         /* of a result that is not wanted any more */
   uint8_t turns;            /* waits in a row that did not have to wait */
+};
+
+/*
+** Tasks that wait, one after another, for the same thing of somebody else's:
+** a socket's data, a turn at sending. Whoever has one owns it, wakes all who
+** are in it before it goes, and takes it out of the operations that have it
+** as their `line`: each of their completions wakes the first.
+*/
+struct line {
+  struct task *first, *last;
+  const char *what;         /* for words: "to receive on socket" */
+  int fd;
+  unsigned count, bound;    /* completions not taken; at the bound a multishot
+                               is cancelled. 0: none */
 };
 
 /* A ring that tasks wait on, as the loop sees it. */
@@ -162,6 +177,12 @@ void loop_ready (struct loop *loop, struct task *t);
 void loop_stir (struct loop *loop);
 void loop_expire (struct loop *loop);
 void loop_forget (struct task *t);
+
+/* Wait in a line; wake the first of it, or all. */
+int loop_wait_line (lua_State *L, struct task *t, struct line *line,
+                    int64_t deadline, lua_KContext ctx, lua_KFunction k);
+void loop_wake_line (struct loop *loop, struct line *line);
+void loop_wake_all (struct loop *loop, struct line *line);
 
 /* Wait for a task's end, and wake who does. */
 void loop_await_end (struct task *t, struct task *of);

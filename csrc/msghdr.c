@@ -148,10 +148,10 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
   lua_settop(L, top);
 }
 
-static void set_control (lua_State *L, struct msg *m) {
+static void set_control (lua_State *L, struct msg *m, int arg) {
   unsigned nfds;
   int rc;
-  m->control_size = control_size(L, lua_gettop(L), 1, &nfds);
+  m->control_size = control_size(L, lua_gettop(L), arg, &nfds);
   if (m->control_size == 0)
     return;
   m->fds = calloc(nfds + 1, sizeof(int));
@@ -163,62 +163,86 @@ static void set_control (lua_State *L, struct msg *m) {
   m->nfds = nfds;
 }
 
+/* The iov, or the one part that is named `data`, on top. */
+static lua_Unsigned open_iov (lua_State *L, int t) {
+  lua_Unsigned n;
+  if (options_given(L, t, "data")) {
+    if (options_given(L, t, "iov"))
+      luaL_argerror(L, t, "options 'data' and 'iov': one of them");
+    lua_createtable(L, 1, 0);
+    lua_pushliteral(L, "data");
+    lua_rawget(L, t);
+    lua_rawseti(L, -2, 1);
+    return 1;
+  }
+  lua_pushliteral(L, "iov");
+  if (lua_rawget(L, t) == LUA_TNIL)
+    return 0;
+  if (!lua_istable(L, -1))
+    luaL_argerror(L, t, "option 'iov' must be an array");
+  n = lua_rawlen(L, -1);
+  if (n > IOV_MAX)
+    luaL_argerror(L, t, "option 'iov' takes at most 1024 parts");
+  return n;
+}
+
+struct msg *msghdr_push (lua_State *L, int t, const char *const *names) {
+  struct msg **own, *m;
+  lua_Unsigned n;
+  int iov;
+  luaL_checkstack(L, 10, NULL);
+  options_open(L, t, names);
+  own = slot(L);
+  n = open_iov(L, t);
+  iov = lua_gettop(L);
+  m = *own = msg_new((unsigned)n);
+  if (m == NULL)
+    luaL_error(L, "not enough memory for a msghdr");
+  for (lua_Unsigned i = 1; i <= n; i++) {
+    lua_rawgeti(L, iov, (lua_Integer)i);
+    add_iov(L, m, t);
+    lua_pop(L, 1);
+  }
+  if (options_given(L, t, "name")) {
+    lua_pushliteral(L, "name");
+    lua_rawget(L, t);
+    m->name = arg_address_in(L, lua_gettop(L), t);
+    m->name_room = m->name.len;
+  }
+  m->name_room = (unsigned)options_integer(L, t, "namelen",
+                   (lua_Integer)m->name_room, 0, sizeof(m->place));
+  if (m->name_room < m->name.len)
+    luaL_argerror(L, t, "option 'namelen' is less than the name's own "
+                  "length");
+  m->hdr.msg_name = m->name_room ? m->place : NULL;
+  m->control_room = (unsigned)options_integer(L, t, "controllen", 0, 0,
+                                              CONTROL_MAX);
+  m->hdr.msg_flags = (int)options_integer(L, t, "flags", 0, 0, INT32_MAX);
+  if (options_given(L, t, "control")) {
+    if (m->control_room > 0)
+      luaL_argerror(L, t, "option 'control' is what to send, and "
+                    "'controllen' the room for what comes: one of them");
+    lua_pushliteral(L, "control");
+    lua_rawget(L, t);
+    set_control(L, m, t);
+  }
+  else if (m->control_room > 0 && !msg_make_control(m, m->control_room))
+    luaL_error(L, "not enough memory for control messages");
+  lua_settop(L, iov - 1);
+  return m;
+}
+
 /* uring.msghdr{ name=, namelen=, control=, controllen=, iov=, flags= } */
 int msghdr_new (lua_State *L) {
   static const char *const names[] = {
     "name", "namelen", "control", "controllen", "iov", "flags", NULL
   };
-  struct msg **own, *m;
-  lua_Unsigned n = 0;
   lua_settop(L, 1);
-  options_open(L, 1, names);
-  if (options_given(L, 1, "iov")) {
-    lua_pushliteral(L, "iov");
-    if (lua_rawget(L, 1) != LUA_TTABLE)
-      return luaL_argerror(L, 1, "option 'iov' must be an array");
-    n = lua_rawlen(L, 2);
-    if (n > IOV_MAX)
-      return luaL_argerror(L, 1, "option 'iov' takes at most 1024 parts");
+  if (lua_isnil(L, 1)) {
+    lua_newtable(L);
+    lua_replace(L, 1);
   }
-  lua_settop(L, 2);
-  own = slot(L);
-  m = *own = msg_new((unsigned)n);
-  if (m == NULL)
-    return luaL_error(L, "not enough memory for a msghdr");
-  for (lua_Unsigned i = 1; i <= n; i++) {
-    lua_rawgeti(L, 2, (lua_Integer)i);
-    add_iov(L, m, 1);
-    lua_pop(L, 1);
-  }
-  if (options_given(L, 1, "name")) {
-    lua_pushliteral(L, "name");
-    lua_rawget(L, 1);
-    m->name = arg_address_in(L, lua_gettop(L), 1);
-    m->name_room = m->name.len;
-    lua_pop(L, 1);
-  }
-  m->name_room = (unsigned)options_integer(L, 1, "namelen",
-                   (lua_Integer)m->name_room, 0, sizeof(m->place));
-  if (m->name_room < m->name.len)
-    return luaL_argerror(L, 1, "option 'namelen' is less than the name's own "
-                         "length");
-  m->hdr.msg_name = m->name_room ? m->place : NULL;
-  m->control_room = (unsigned)options_integer(L, 1, "controllen", 0, 0,
-                                              CONTROL_MAX);
-  m->hdr.msg_flags = (int)options_integer(L, 1, "flags", 0, 0, INT32_MAX);
-  if (options_given(L, 1, "control")) {
-    if (m->control_room > 0)
-      return luaL_argerror(L, 1, "option 'control' is what to send, and "
-                           "'controllen' the room for what comes: one of "
-                           "them");
-    lua_pushliteral(L, "control");
-    lua_rawget(L, 1);
-    set_control(L, m);
-    lua_pop(L, 1);
-  }
-  else if (m->control_room > 0 && !msg_make_control(m, m->control_room))
-    return luaL_error(L, "not enough memory for control messages");
-  lua_settop(L, 3);
+  msghdr_push(L, 1, names);
   return 1;
 }
 

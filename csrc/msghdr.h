@@ -60,6 +60,10 @@ struct received {
 bool msg_parse (unsigned char *at, size_t size, unsigned name_room,
                 unsigned control_room, struct received *out);
 
+/* A msghdr from the table of options at `index`, pushed, with `names` of which
+** those of uring.msghdr count. */
+struct msg *msghdr_push (lua_State *L, int index, const char *const *names);
+
 int msghdr_new (lua_State *L);      /* uring.msghdr{ … } */
 int msghdr_recvmsg_out (lua_State *L);
 void msghdr_open (lua_State *L);

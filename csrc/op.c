@@ -217,7 +217,7 @@ void op_free (struct op_table *t, struct op *op) {
   assert(op->state == OP_ENDED && op->results.first == NULL);
   leave_chain(op);
   op->state = OP_FREE;
-  op->waiter = NULL;
+  op->waiter = op->line = NULL;
   op->marks = 0;
   op->next = t->free;
   t->free = op;

@@ -106,6 +106,7 @@ struct op {
   struct op *before, *behind;    /* neighbours in its chain */
   struct source results;         /* completions not yet taken */
   void *waiter;         /* whom to wake; the loop's business */
+  void *line;           /* who else waits for what comes of it; the same */
   uint32_t slot;
   int32_t fd;           /* for words about it */
   uint16_t marks;

@@ -80,6 +80,19 @@ bool options_given (lua_State *L, int arg, const char *name) {
   return given;
 }
 
+bool options_boolean (lua_State *L, int arg, const char *name) {
+  bool value;
+  if (!lua_istable(L, arg))
+    return false;
+  lua_pushstring(L, name);
+  if (lua_rawget(L, arg) != LUA_TNIL && !lua_isboolean(L, -1))
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "option '%s' must be a boolean, got %s", name, luaL_typename(L, -1)));
+  value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
 lua_Integer options_integer (lua_State *L, int arg, const char *name,
                              lua_Integer otherwise, lua_Integer min,
                              lua_Integer max) {

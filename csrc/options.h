@@ -22,6 +22,9 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
                              lua_Integer otherwise, lua_Integer min,
                              lua_Integer max);
 
+/* The field's value; false if it is nil. */
+bool options_boolean (lua_State *L, int arg, const char *name);
+
 bool options_given (lua_State *L, int arg, const char *name);
 
 #endif

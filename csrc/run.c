@@ -260,6 +260,8 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   lua_setiuservalue(L, -2, 2);
   state_shared(L, SHARED_TASKS);  /* one of its coroutines too */
   lua_setiuservalue(L, -2, 3);
+  lua_newtable(L);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_POOLS);
   lua_newtable(L);  /* places of tasks start afresh */
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_TASKS);
   lua_pushvalue(L, -1);

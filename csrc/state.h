@@ -40,6 +40,7 @@ enum shared {
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
   SHARED_FAILURE,     /* the task whose error ends the run */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
+  SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */
   SHARED_END
 };
 

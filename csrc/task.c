@@ -90,6 +90,11 @@ void task_describe (lua_State *L, const struct task *t) {
       lua_pushfstring(L, "waits for a message to ring (fd %d)",
                       t->ring->io.ring_fd);
       break;
+    case WAIT_LINE: {
+      const struct line *line = t->on;
+      lua_pushfstring(L, "waits %s (fd %d)", line->what, line->fd);
+      break;
+    }
     case WAIT_JOIN:
       push_name(L, t->on);
       lua_pushfstring(L, "waits for %s to end", lua_tostring(L, -1));

@@ -1,0 +1,751 @@
+/*
+** receive: what a socket's tasks wait for inwards: `receive` and its kin,
+** `accept`, and the iterators over multishots.
+**
+** All of them go the same way (`go`): first what is left of the last chunk,
+** then what has completed, then a request of the right kind if none is under
+** way, then the line. A wait that ends early leaves what is under way to the
+** socket; it is only asked to end if nobody else waits for it.
+*/
+
+#include "compat.h"
+#include "socket.h"
+
+#include "args.h"
+#include "buf_ring.h"
+#include "clock.h"
+#include "control.h"
+#include "errors.h"
+#include "operation.h"
+#include "options.h"
+#include "ring_lua.h"
+
+#include <string.h>
+
+#define MAX_DATAGRAM  65536u
+#define FIRST_ROOM    4096u
+#define LAST_ROOM     65536u
+#define POOL_BUFFERS  256u
+#define POOL_TOP      65535u      /* groups are numbered from here down */
+#define BOUND         128         /* completions that may wait, by default */
+#define STARVED_NS    10000000    /* for who missed a buffer's coming home */
+#define PAUSE_NS      100000000   /* with no descriptor left to accept with */
+
+enum { WANT_DATA, WANT_CONNECTION };
+
+struct reader {            /* the userdata of an iterator */
+  struct socket *s;        /* its user value */
+  uint32_t size;           /* of a buffer */
+  uint16_t bound;
+  uint8_t want;
+  bool lease;
+  bool headers;            /* recvmsg: who has sent it, and info */
+};
+
+/* What the running call asks for. */
+struct ask {
+  struct socket *s;
+  const struct reader *reader;  /* NULL: a single one */
+  lua_Integer max;
+  int want;
+  int results;             /* of payload, from, info */
+};
+
+
+/* ---- the pools --------------------------------------------------------- */
+
+static void came_home (struct group *g) {
+  struct pool *p = g->owner;
+  struct state *s = p->state;
+  if (s->loop) loop_wake_line(s->loop, &p->line);
+}
+
+/* Push the pool of buffers of `size` bytes; NULL and an errno. */
+static struct pool *new_pool (lua_State *L, uint32_t size, uint32_t buffers,
+                              int *err) {
+  struct state *s = state_of(L);
+  struct ring *r = s->loop->ring;
+  struct pool *p = lua_newuserdatauv(L, sizeof(*p), 0);
+  unsigned bgid = POOL_TOP;
+  int rc;
+  memset(p, 0, sizeof(*p));
+  p->line.what = "for a buffer";
+  p->line.fd = r->io.ring_fd;
+  p->state = s;
+  do {
+    while (bgid > 0 && ring_group(r, bgid)) bgid--;
+    p->group = group_new(buffers, size, (uint16_t)bgid, false);
+    if (p->group == NULL) {
+      *err = ENOMEM;
+      return NULL;
+    }
+    rc = ring_add_group(r, p->group);
+    block_release(&p->group->block);  /* the ring has it */
+  } while (rc == -EEXIST && bgid-- > 0);
+  if (rc < 0) {
+    *err = -rc;
+    return NULL;
+  }
+  p->group->owner = p;
+  p->group->gave = came_home;
+  return p;
+}
+
+static struct pool *find_pool (lua_State *L, struct socket *s,
+                               const struct reader *a, int socket,
+                               int *err) {
+  /* a header before each datagram; and no power of two, so that the buffers
+     do not all lie in the same lines of the cache */
+  uint32_t size = a->size + (a->headers ? 16 + 128 + s->control_room : 0)
+                  + 192;
+  struct pool *p;
+  size = (size + 63) & ~63u;
+  if (a->lease) {  /* of its own: its leases starve nobody else */
+    if (s->own_pool && s->own_pool->group->size >= size)
+      return s->own_pool;
+    p = new_pool(L, size, POOL_BUFFERS, err);
+    if (p == NULL)
+      return NULL;
+    if (s->own_pool) socket_drop_pool(s, s->own_pool);
+    s->own_pool = p;
+    lua_setiuservalue(L, socket, SOCKET_POOL);
+    return p;
+  }
+  state_shared(L, SHARED_POOLS);
+  if (lua_rawgeti(L, -1, size) == LUA_TUSERDATA) {
+    p = lua_touserdata(L, -1);
+    lua_pop(L, 2);
+    return p;
+  }
+  lua_pop(L, 1);
+  p = new_pool(L, size, POOL_BUFFERS, err);
+  if (p) lua_rawseti(L, -2, size);
+  lua_pop(L, p ? 1 : 2);
+  return p;
+}
+
+
+/* ---- requests ---------------------------------------------------------- */
+
+static int push_request (struct socket *s, struct request *q, unsigned bound) {
+  struct op *op;
+  int rc;
+  q->pin[OP_PIN_FD] = &s->d->block;
+  rc = ring_push_one(s->ring, q, OP_LOOPED, &op);
+  if (rc < 0)
+    return rc;
+  op->line = &s->in.line;
+  s->in.token = op->token;
+  s->in.line.count = 0;
+  s->in.line.bound = bound;
+  return 0;
+}
+
+static bool in_use (const struct block *b) {
+  return b && block_flying((struct block *)(uintptr_t)b) > 0;
+}
+
+/* Memory that no request has, of at least `size` bytes. */
+static bool make_memory (struct socket *s, size_t size) {
+  if (s->memory && (in_use(&s->memory->block) || s->memory->size < size)) {
+    block_release(&s->memory->block);
+    s->memory = NULL;
+  }
+  if (s->memory == NULL) s->memory = memory_new(size, NULL);
+  return s->memory != NULL;
+}
+
+/* A header for recvmsg with room for a name and for control messages. */
+static bool make_header (struct socket *s) {
+  if (s->msg && (in_use(&s->msg->block)
+                 || s->msg->control_room != s->control_room)) {
+    block_release(&s->msg->block);
+    s->msg = NULL;
+  }
+  if (s->msg == NULL) {
+    s->msg = msg_new(1);
+    if (s->msg == NULL)
+      return false;
+    s->msg->name_room = sizeof(s->msg->place);
+    s->msg->hdr.msg_name = s->msg->place;
+    s->msg->control_room = s->control_room;
+    if (s->control_room > 0 && !msg_make_control(s->msg, s->control_room)) {
+      block_release(&s->msg->block);
+      s->msg = NULL;
+      return false;
+    }
+  }
+  return true;
+}
+
+static int start_single (struct socket *s, const struct ask *a) {
+  struct request q = {0};
+  unsigned room;
+  if (s->room == 0) s->room = FIRST_ROOM;
+  room = s->room;
+  if (!socket_streams(s)) room = MAX_DATAGRAM;
+  else if (a->max < (lua_Integer)room) room = (unsigned)a->max;
+  if (!make_memory(s, socket_streams(s) ? s->room : room))
+    return -ENOMEM;
+  q.traits = TRAIT_READS;
+  if (socket_streams(s) && s->family != AF_UNIX) {
+    io_uring_prep_recv(&q.sqe, s->in.line.fd, s->memory->bytes, room, 0);
+    q.pin[OP_PIN_MEMORY] = &s->memory->block;
+  }
+  else {
+    if (!make_header(s))
+      return -ENOMEM;
+    s->msg->iov[0].iov_base = s->memory->bytes;
+    s->msg->iov[0].iov_len = room;
+    s->msg->hdr.msg_iovlen = 1;
+    io_uring_prep_recvmsg(&q.sqe, s->in.line.fd, &s->msg->hdr,
+                          MSG_CMSG_CLOEXEC);
+    q.pin[OP_PIN_MEMORY] = &s->msg->block;
+    q.pin[0] = &s->memory->block;
+  }
+  return push_request(s, &q, 0);
+}
+
+static int start_multishot (lua_State *L, struct socket *s,
+                            const struct ask *a) {
+  struct request q = {0};
+  int err = 0;
+  s->pool = find_pool(L, s, a->reader, lua_gettop(L), &err);
+  if (s->pool == NULL)
+    return -err;
+  q.traits = TRAIT_MULTI;
+  if (a->reader->headers) {
+    if (!make_header(s))
+      return -ENOMEM;
+    s->msg->hdr.msg_iovlen = 0;
+    io_uring_prep_recvmsg(&q.sqe, s->in.line.fd, &s->msg->hdr,
+                          MSG_CMSG_CLOEXEC);
+    q.pin[OP_PIN_MEMORY] = &s->msg->block;
+  }
+  else
+    io_uring_prep_recv(&q.sqe, s->in.line.fd, NULL, 0, 0);
+  q.sqe.ioprio |= IORING_RECV_MULTISHOT;
+  q.sqe.flags |= IOSQE_BUFFER_SELECT;
+  q.sqe.buf_group = s->pool->group->bgid;
+  return push_request(s, &q, a->reader->bound);
+}
+
+static int start_accept (struct socket *s, const struct ask *a) {
+  struct request q = {0};
+  io_uring_prep_accept(&q.sqe, s->in.line.fd, NULL, NULL, SOCK_CLOEXEC);
+  if (a->reader) {
+    q.sqe.ioprio |= IORING_ACCEPT_MULTISHOT;
+    q.traits = TRAIT_MULTI;
+  }
+  q.disposal = DISPOSE_FD;
+  return push_request(s, &q, a->reader ? a->reader->bound : 0);
+}
+
+/* The socket itself is on the top of the stack. */
+static int start (lua_State *L, struct socket *s, const struct ask *a) {
+  if (a->want == WANT_CONNECTION) return start_accept(s, a);
+  if (a->reader) return start_multishot(L, s, a);
+  return start_single(s, a);
+}
+
+
+/* ---- completions ------------------------------------------------------- */
+
+static bool one_of (int err, const int *list) {
+  while (*list && *list != err) list++;
+  return *list != 0;
+}
+
+/* Errors that say nothing of the socket itself: an iterator goes on. */
+static bool passes (const struct ask *a, const struct socket *s, int err) {
+  static const int of_connections[] = {  /* accept(2) */
+    ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
+    EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM, 0
+  };
+  static const int of_datagrams[] = {    /* what ICMP says of another one */
+    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, 0
+  };
+  if (err == ECANCELED)
+    return true;
+  if (a->reader == NULL)
+    return false;
+  return a->want == WANT_CONNECTION ? one_of(err, of_connections)
+         : !socket_streams(s) && one_of(err, of_datagrams);
+}
+
+static bool is_short_of (int err) {
+  static const int list[] = { EMFILE, ENFILE, ENOBUFS, ENOMEM, 0 };
+  return one_of(err, list);
+}
+
+static void fill_from_memory (struct socket *s, const struct arrival *a,
+                              bool headers) {
+  struct chunk *c = &s->chunk;
+  c->at = s->memory->bytes;
+  c->size = c->full = (uint32_t)a->res;
+  if (headers) {
+    const struct msghdr *h = &s->msg->hdr;
+    c->name = s->msg->place;
+    c->name_size = h->msg_namelen;
+    c->control = s->msg->control;
+    c->control_size = (uint32_t)h->msg_controllen;
+    c->flags = (uint32_t)h->msg_flags;
+    s->msg->unread = false;  /* (the chunk closes what nobody reads) */
+  }
+  else if (c->size == s->room && s->room < LAST_ROOM)
+    s->room *= 2;
+}
+
+static void fill_from_group (struct socket *s, const struct arrival *a,
+                             bool headers) {
+  struct chunk *c = &s->chunk;
+  struct group *g = s->pool->group;
+  struct piece p;
+  struct received r;
+  if (!group_take(g, a->res, a->flags, &p))
+    return;
+  block_retain(&g->block);
+  c->group = g;
+  c->bid = p.bid;
+  c->at = p.data;
+  if (!headers)
+    c->size = c->full = p.size;
+  else if (msg_parse(p.data, p.size, s->msg->name_room, s->msg->control_room,
+                     &r)) {
+    c->at = r.payload;
+    c->size = r.payload_size;
+    c->full = r.payload_full;
+    c->name = r.name;
+    c->name_size = r.name_size;
+    c->control = r.control;
+    c->control_size = r.control_size;
+    c->flags = r.flags;
+  }
+}
+
+/* The next completion of data becomes the chunk, or an error's three values,
+** whose number is returned; 0: look again. */
+static int take_data (lua_State *L, struct socket *s, struct op *op,
+                      const struct ask *want) {
+  bool headers = op->opcode == IORING_OP_RECVMSG;
+  bool multi = op->marks & OP_MULTI;
+  uint16_t since = op->since;
+  struct arrival a;
+  ring_take_op(s->ring, op, &a);
+  if (s->in.line.count > 0) s->in.line.count--;
+  if (a.res >= 0) {
+    if (a.flags & IORING_CQE_F_BUFFER) fill_from_group(s, &a, headers);
+    else if (multi) s->chunk.at = (unsigned char *)s;  /* the end: no bytes */
+    else fill_from_memory(s, &a, headers);
+    return 0;
+  }
+  if (a.flags & IORING_CQE_F_BUFFER)
+    group_dispose(s->pool->group, a.res, a.flags);
+  if (a.res == -ENOBUFS && want->reader) {
+    s->starved = true;
+    return 0;
+  }
+  if (passes(want, s, -a.res))
+    return 0;
+  fail_result(L, headers ? IORING_OP_RECVMSG : IORING_OP_RECV, s->in.line.fd,
+              since, a.res, 0);
+  lua_pop(L, 1);
+  return 3;
+}
+
+static int push_peer (lua_State *L, struct socket *conn) {
+  struct address a;
+  memset(&a, 0, sizeof(a));
+  a.len = sizeof(a.bytes);
+  if (getpeername(conn->in.line.fd, &a.any, &a.len) < 0)
+    lua_pushnil(L);  /* gone already */
+  else {
+    if (a.len > sizeof(a.bytes)) a.len = sizeof(a.bytes);
+    sockaddr_push(L, &a);
+  }
+  return 2;
+}
+
+/* The next connection and its peer; or an error; 0: look again. The object is
+** there before the descriptor is taken. */
+static int take_connection (lua_State *L, struct socket *s, struct op *op,
+                            const struct ask *want) {
+  struct socket *conn = socket_push(L, -1, s->family, s->type);
+  struct arrival a;
+  op = socket_op(s, &s->in);  /* (finalizers may have run) */
+  if (op == NULL || op->results.first == NULL) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  ring_take_op(s->ring, op, &a);
+  if (s->in.line.count > 0) s->in.line.count--;
+  if (a.res >= 0) {
+    atomic_store(&conn->d->number, a.res);
+    conn->in.line.fd = conn->out.line.fd = a.res;
+    return push_peer(L, conn);
+  }
+  lua_pop(L, 1);
+  if (want->reader && is_short_of(-a.res)) {
+    s->failed++;
+    s->starved = true;
+    return 0;
+  }
+  if (passes(want, s, -a.res))
+    return 0;
+  fail_result(L, IORING_OP_ACCEPT, s->in.line.fd, 0, a.res, 0);
+  lua_pop(L, 1);
+  return 3;
+}
+
+
+/* ---- results ----------------------------------------------------------- */
+
+/* Who has sent it. Mostly it is who has sent the last one too. */
+static void push_from (lua_State *L, const struct chunk *c, int socket) {
+  struct address a;
+  const struct address *last;
+  if (c->name_size == 0) {
+    lua_pushnil(L);
+    return;
+  }
+  if (lua_getiuservalue(L, socket, SOCKET_FROM) == LUA_TUSERDATA) {
+    last = lua_touserdata(L, -1);
+    if (last->len == c->name_size
+        && memcmp(last->bytes, c->name, c->name_size) == 0)
+      return;
+  }
+  lua_pop(L, 1);
+  address_set(&a, c->name, c->name_size, sizeof(a.bytes));
+  sockaddr_push(L, &a);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, socket, SOCKET_FROM);
+}
+
+static void push_info (lua_State *L, struct chunk *c, bool cut, int socket) {
+  uint32_t flags = c->flags & ~(uint32_t)MSG_CMSG_CLOEXEC;
+  bool plain = flags == 0 && c->control_size == 0 && !cut;
+  if (plain && lua_getiuservalue(L, socket, SOCKET_INFO) == LUA_TTABLE)
+    return;
+  if (plain) lua_pop(L, 1);
+  lua_createtable(L, 0, 3);
+  lua_pushinteger(L, flags);
+  lua_setfield(L, -2, "flags");
+  lua_pushboolean(L, cut || (flags & MSG_TRUNC));
+  lua_setfield(L, -2, "truncated");
+  control_push(L, c->control, c->control_size);
+  lua_setfield(L, -2, "control");
+  c->control_size = 0;
+  if (plain) {
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, socket, SOCKET_INFO);
+  }
+}
+
+/* The chunk's values. Until all of them are there it stays what it is, so
+** that nothing is lost for want of memory. */
+static int push_chunk (lua_State *L, struct socket *s, const struct ask *a,
+                       int socket) {
+  struct chunk *c = &s->chunk;
+  bool stream = socket_streams(s);
+  uint32_t n = (lua_Integer)c->size < a->max ? c->size : (uint32_t)a->max;
+  struct lease **lease = NULL;
+  if (stream && c->size == 0 && a->max > 0) {  /* the end */
+    socket_drop_chunk(s);
+    lua_pushnil(L);
+    return 1;
+  }
+  if (a->reader && a->reader->lease) lease = lease_push(L);
+  else lua_pushlstring(L, (const char *)c->at, n);
+  if (a->results > 1) push_from(L, c, socket);
+  if (a->results > 2) push_info(L, c, !stream && n < c->full, socket);
+  if (lease && c->group) {
+    struct piece p = { c->at, c->size, c->bid };
+    *lease = lease_new(c->group, &p);
+    if (*lease == NULL)
+      return luaL_error(L, "not enough memory for a lease");
+    block_release(&c->group->block);
+    c->group = NULL;  /* the lease gives it back */
+    socket_drop_chunk(s);
+  }
+  else if (stream && n < c->size) {
+    c->at += n;
+    c->size -= n;
+  }
+  else
+    socket_drop_chunk(s);
+  return a->results;
+}
+
+
+/* ---- the wait ---------------------------------------------------------- */
+
+static int again (lua_State *L, int status, lua_KContext ctx);
+
+/* 1: a reader, or a socket with max at 2 and how at 4. */
+static struct ask ask_of (lua_State *L, int *socket) {
+  struct ask a = { NULL, NULL, INT32_MAX, WANT_DATA, 3 };
+  struct reader *r = class_test(L, 1, CLASS_READER);
+  if (r) {
+    a.s = r->s;
+    a.reader = r;
+    a.want = r->want;
+    if (!r->headers) a.results = 1;
+    lua_settop(L, 1);
+    lua_getiuservalue(L, 1, 1);
+    *socket = 2;
+  }
+  else {
+    a.s = lua_touserdata(L, 1);
+    a.max = lua_tointeger(L, 2);
+    a.results = (int)lua_tointeger(L, 4);
+    if (a.results == 0) a.want = WANT_CONNECTION;
+    lua_settop(L, 4);
+    *socket = 1;
+  }
+  return a;
+}
+
+static int closed (lua_State *L) {
+  return fail(L, EBADF, "the socket is closed");
+}
+
+static int go (lua_State *L, struct task *t, int64_t deadline) {
+  int socket;
+  struct ask a = ask_of(L, &socket);
+  struct socket *s = a.s;
+  for (;;) {
+    struct op *op;
+    int n = 0;
+    if (s->d == NULL)
+      return closed(L);
+    if (s->chunk.at && a.want == WANT_DATA) {
+      if (loop_unfair(t)) break;
+      n = push_chunk(L, s, &a, socket);
+      if (s->in.line.first
+          && (s->chunk.at || ((op = socket_op(s, &s->in)) != NULL
+                              && op->results.first)))
+        loop_wake_line(state_of(L)->loop, &s->in.line);
+      return n;
+    }
+    op = socket_op(s, &s->in);
+    if (op && op->results.first) {
+      if (a.want == WANT_CONNECTION && loop_unfair(t)) break;
+      n = a.want == WANT_CONNECTION ? take_connection(L, s, op, &a)
+                                    : take_data(L, s, op, &a);
+      if (n > 0)
+        return n;
+    }
+    else if (op != NULL)
+      return loop_wait_line(L, t, &s->in.line, deadline,
+                            (lua_KContext)deadline, again);
+    else if (s->starved) {
+      int64_t soon = clock_after(a.want == WANT_DATA ? STARVED_NS : PAUSE_NS);
+      s->starved = false;
+      if (soon > deadline) soon = deadline;
+      if (a.want == WANT_DATA)
+        return loop_wait_line(L, t, &s->pool->line, soon,
+                              (lua_KContext)deadline, again);
+      loop_reserve(L);
+      return loop_wait(L, t, WAIT_SLEEP, NULL, soon, (lua_KContext)deadline,
+                       again);
+    }
+    else {
+      lua_pushvalue(L, socket);
+      n = start(L, s, &a);
+      lua_settop(L, a.reader ? 2 : 4);
+      if (n < 0)
+        return ring_push_failed(L, s->ring, n);
+    }
+  }
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
+                   (lua_KContext)deadline, again);
+}
+
+/* A wait that ends before anything has come: nobody reads on in vain. */
+static void leave (struct socket *s) {
+  struct op *op = s->d ? socket_op(s, &s->in) : NULL;
+  if (op && op->results.first == NULL && s->in.line.first == NULL)
+    ring_cancel(s->ring, op);
+}
+
+static int iterator_end (lua_State *L, int n) {
+  if (n == 3 && lua_isnil(L, -3)) {
+    if (lua_tointeger(L, -1) == EBADF) {
+      lua_pushnil(L);  /* closed here: the end */
+      return 1;
+    }
+    lua_pop(L, 1);
+    return lua_error(L);
+  }
+  return n;
+}
+
+static int again (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  struct socket *s;
+  struct op *op;
+  bool reads;
+  int socket, n;
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, again);
+  s = ask_of(L, &socket).s;
+  reads = lua_touserdata(L, 1) != s;
+  if (t->marks & MARK_CANCELLED) leave(s);
+  loop_check(L, t);
+  op = s->d ? socket_op(s, &s->in) : NULL;
+  if ((t->marks & MARK_TIMED_OUT) && clock_now() >= (int64_t)ctx
+      && s->d && s->chunk.at == NULL && !(op && op->results.first)) {
+    leave(s);
+    return fail_timeout(L);
+  }
+  n = go(L, t, (int64_t)ctx);
+  return reads ? iterator_end(L, n) : n;
+}
+
+static struct task *enter (lua_State *L, struct socket *s, const char *what) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop_enter(L, loop, what);
+  s->ring = loop->ring;
+  return t;
+}
+
+/* max and timeout at 2 and 3 */
+static int receive (lua_State *L, int results, const char *what) {
+  struct socket *s = socket_check(L, 1);
+  lua_Integer max = arg_optional(L, 2, MAX_DATAGRAM, 1, INT32_MAX);
+  int64_t ns = arg_seconds(L, 3);
+  struct task *t = enter(L, s, what);
+  lua_settop(L, 1);
+  lua_pushinteger(L, max);
+  lua_pushnil(L);
+  lua_pushinteger(L, results);
+  return go(L, t, clock_after(ns));
+}
+
+/* socket:receive([max [, timeout]]): payload, from, info */
+static int s_receive (lua_State *L) {
+  return receive(L, 3, "socket:receive");
+}
+
+/* socket:recv([max [, timeout]]): payload */
+static int s_recv (lua_State *L) {
+  return receive(L, 1, "socket:recv");
+}
+
+/* socket:recvfrom([max [, timeout]]): payload, from */
+static int s_recvfrom (lua_State *L) {
+  return receive(L, 2, "socket:recvfrom");
+}
+
+/* socket:accept([timeout]): connection, peer */
+static int s_accept (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int64_t ns = arg_seconds(L, 2);
+  struct task *t = enter(L, s, "socket:accept");
+  lua_settop(L, 1);
+  lua_pushinteger(L, 0);
+  lua_pushnil(L);
+  lua_pushinteger(L, 0);
+  return go(L, t, clock_after(ns));
+}
+
+
+/* ---- iterators --------------------------------------------------------- */
+
+static int next (lua_State *L) {
+  struct reader *r = class_check(L, 1, CLASS_READER);
+  struct task *t;
+  if (r->s->d == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  t = enter(L, r->s, "the iterator of a socket");
+  return iterator_end(L, go(L, t, CLOCK_NEVER));
+}
+
+/* What the kernel still delivers stays with the socket. */
+static int r_close (lua_State *L) {
+  struct reader *r = class_check(L, 1, CLASS_READER);
+  struct socket *s = r->s;
+  struct op *op = s && s->d ? socket_op(s, &s->in) : NULL;
+  if (op && (op->marks & OP_MULTI) && s->in.line.first == NULL)
+    ring_cancel(s->ring, op);
+  return 0;
+}
+
+static struct reader *new_reader (lua_State *L, struct socket *s) {
+  struct reader *r;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, next, 1);
+  r = class_new(L, CLASS_READER, sizeof(*r), 1);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  r->s = s;
+  r->bound = BOUND;
+  return r;
+}
+
+static int return_reader (lua_State *L) {
+  lua_pushnil(L);
+  lua_pushvalue(L, -2);  /* closed at the loop's end */
+  return 4;
+}
+
+/* for payload, from, info in socket:messages{ size=, count=, lease= } do */
+static int iterate (lua_State *L, bool headers, lua_Integer size) {
+  static const char *const names[] = { "size", "count", "lease", NULL };
+  struct socket *s = socket_check(L, 1);
+  struct reader *r;
+  lua_settop(L, 2);
+  options_open(L, 2, names);
+  r = new_reader(L, s);
+  r->headers = headers;
+  r->size = (uint32_t)options_integer(L, 2, "size", size, 1, 1 << 20);
+  r->bound = (uint16_t)options_integer(L, 2, "count", BOUND, 1, BOUND);
+  r->lease = options_boolean(L, 2, "lease");
+  return return_reader(L);
+}
+
+static int s_messages (lua_State *L) {
+  return iterate(L, true, MAX_DATAGRAM);
+}
+
+/* for data in socket:chunks{ size=, count=, lease= } do */
+static int s_chunks (lua_State *L) {
+  return iterate(L, false, 16384);
+}
+
+/* for connection, peer in socket:connections() do */
+static int s_connections (lua_State *L) {
+  struct reader *r = new_reader(L, socket_check(L, 1));
+  r->want = WANT_CONNECTION;
+  return return_reader(L);
+}
+
+
+static const luaL_Reg methods[] = {
+  {"receive", s_receive},
+  {"recvmsg", s_receive},
+  {"recv", s_recv},
+  {"recvfrom", s_recvfrom},
+  {"accept", s_accept},
+  {"messages", s_messages},
+  {"chunks", s_chunks},
+  {"connections", s_connections},
+  {NULL, NULL}
+};
+
+static const luaL_Reg no_methods[] = {
+  {NULL, NULL}
+};
+
+static const luaL_Reg reader_meta[] = {
+  {"__gc", r_close},
+  {"__close", r_close},
+  {NULL, NULL}
+};
+
+void receive_open (lua_State *L) {
+  class_extend(L, CLASS_SOCKET, methods);
+  class_define(L, CLASS_READER, no_methods, reader_meta, NULL);
+}

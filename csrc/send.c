@@ -1,0 +1,268 @@
+/*
+** send: what a socket's tasks wait for outwards: `send` and its kin, `connect`.
+**
+** A string is copied into memory of the request, a buffer or lease goes as it
+** is. A stream takes all of it or says how much it took. Requests of one
+** socket go one after another; who finds one under way waits in the line.
+*/
+
+#include "compat.h"
+#include "socket.h"
+
+#include "args.h"
+#include "buffer.h"
+#include "clock.h"
+#include "errors.h"
+#include "options.h"
+#include "ring_lua.h"
+
+#include <string.h>
+
+/* The stack of a call: what is to be sent, how, and how much has gone. */
+enum { SOCKET = 1, DATA, TO, HOW, SENT, LAST = SENT };
+
+enum { SEND, SEND_MESSAGE, SEND_MESSAGES, CONNECT };
+
+static int again (lua_State *L, int status, lua_KContext ctx);
+
+
+/* ---- requests ---------------------------------------------------------- */
+
+static int prepare_bytes (lua_State *L, struct socket *s, struct request *q,
+                          size_t sent) {
+  struct bytes b = arg_bytes(L, DATA, DATA);
+  unsigned flags = MSG_NOSIGNAL | (socket_streams(s) ? MSG_WAITALL : 0);
+  size_t size = b.size - sent;
+  if (size > INT32_MAX) size = INT32_MAX;
+  if (b.block == NULL) {
+    struct memory *m = memory_new(size, b.at + sent);
+    if (m == NULL)
+      return -ENOMEM;
+    q->pin[OP_PIN_MEMORY] = &m->block;
+    io_uring_prep_send(&q->sqe, s->out.line.fd, m->bytes, size, (int)flags);
+  }
+  else {
+    block_retain(b.block);
+    q->pin[OP_PIN_MEMORY] = b.block;
+    io_uring_prep_send(&q->sqe, s->out.line.fd, b.at + sent, size,
+                       (int)flags);
+  }
+  return 0;
+}
+
+static int prepare_address (lua_State *L, struct request *q, bool connects,
+                            int fd) {
+  const struct address *a = lua_touserdata(L, TO);
+  struct memory *m = memory_new(sizeof(a->bytes), a->bytes);
+  if (m == NULL)
+    return -ENOMEM;
+  q->pin[0] = &m->block;
+  if (connects)
+    io_uring_prep_connect(&q->sqe, fd, (struct sockaddr *)(void *)m->bytes,
+                          a->len);
+  else {
+    q->sqe.addr2 = (uint64_t)(uintptr_t)m->bytes;
+    q->sqe.addr_len = (uint16_t)a->len;
+  }
+  return 0;
+}
+
+static int prepare_message (lua_State *L, struct socket *s,
+                            struct request *q, int how, lua_Integer sent) {
+  static const char *const names[] = {
+    "data", "iov", "name", "control", "flags", NULL
+  };
+  struct msg *m;
+  if (how == SEND_MESSAGES) {
+    lua_rawgeti(L, DATA, sent + 1);
+    luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
+  }
+  else
+    lua_pushvalue(L, DATA);
+  m = msghdr_push(L, lua_gettop(L), names);
+  block_retain(&m->block);
+  q->pin[OP_PIN_MEMORY] = &m->block;
+  io_uring_prep_sendmsg(&q->sqe, s->out.line.fd, &m->hdr,
+                        (unsigned)m->hdr.msg_flags | MSG_NOSIGNAL
+                        | (socket_streams(s) ? MSG_WAITALL : 0));
+  return 0;
+}
+
+static int prepare (lua_State *L, struct socket *s, struct request *q) {
+  int how = (int)lua_tointeger(L, HOW);
+  lua_Integer sent = lua_tointeger(L, SENT);
+  int rc = 0;
+  q->traits = TRAIT_READS;
+  if (how == SEND) rc = prepare_bytes(L, s, q, (size_t)sent);
+  else if (how != CONNECT) rc = prepare_message(L, s, q, how, sent);
+  if (rc == 0 && !lua_isnil(L, TO))
+    rc = prepare_address(L, q, how == CONNECT, s->out.line.fd);
+  lua_settop(L, LAST);
+  return rc;
+}
+
+
+/* ---- the wait ---------------------------------------------------------- */
+
+/* nil, message, errno, and for sends how much has gone. */
+static int failed (lua_State *L, int n) {
+  if (lua_tointeger(L, HOW) == CONNECT) {
+    lua_pop(L, n - 3);
+    return 3;
+  }
+  lua_pop(L, n - 3);
+  lua_pushvalue(L, SENT);
+  return 4;
+}
+
+static int go (lua_State *L, struct task *t, int64_t deadline) {
+  struct socket *s = lua_touserdata(L, SOCKET);
+  struct request q = {0};
+  struct op *op;
+  int rc;
+  if (s->d == NULL)
+    return failed(L, fail(L, EBADF, "the socket is closed"));
+  op = socket_op(s, &s->out);
+  if (op && op->state == OP_FLYING)
+    return loop_wait_line(L, t, &s->out.line, deadline,
+                          (lua_KContext)deadline, again);
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
+  rc = prepare(L, s, &q);
+  if (rc == 0) {
+    q.pin[OP_PIN_FD] = &s->d->block;
+    rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
+  }
+  /* the operation has counts of its own */
+  if (q.pin[0]) block_release(q.pin[0]);
+  if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
+  if (rc < 0)
+    return failed(L, ring_push_failed(L, s->ring, rc));
+  op->waiter = t;
+  op->line = &s->out.line;
+  s->out.token = op->token;
+  t->ring = s->ring;
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
+                   again);
+}
+
+/* All has gone, or so much that the rest is for another request. */
+static int count (lua_State *L, struct task *t, struct socket *s,
+                  int64_t deadline) {
+  int how = (int)lua_tointeger(L, HOW);
+  lua_Integer sent = lua_tointeger(L, SENT), all = 0;
+  if (how == CONNECT) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  if (how == SEND_MESSAGES) {
+    sent++;
+    all = (lua_Integer)lua_rawlen(L, DATA);
+  }
+  else {
+    sent += t->res;
+    if (how == SEND && socket_streams(s))
+      all = (lua_Integer)arg_bytes(L, DATA, DATA).size;
+  }
+  lua_pushinteger(L, sent);
+  lua_replace(L, SENT);
+  if (sent < all) {
+    if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
+    return go(L, t, deadline);
+  }
+  lua_pushvalue(L, SENT);
+  return 1;
+}
+
+static int again (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  struct socket *s = lua_touserdata(L, SOCKET);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, again);
+  loop_check(L, t);
+  if (t->wait == WAIT_LINE) {
+    if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
+    return go(L, t, (int64_t)ctx);
+  }
+  if (t->res >= 0)
+    return count(L, t, s, (int64_t)ctx);
+  if ((t->marks & MARK_TIMED_OUT)
+      && (t->res == -ECANCELED || t->res == -EINTR))
+    return failed(L, fail_timeout(L));
+  if (s->d == NULL && t->res == -ECANCELED)
+    return failed(L, fail(L, EBADF, "the socket was closed"));
+  return failed(L, fail_result(L, (unsigned)(t->data >> 56),
+                               s->out.line.fd, 0, t->res, 0));
+}
+
+/* SOCKET and DATA are there; the address, or nil, is on the top. */
+static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
+                  const char *what) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop_enter(L, loop, what);
+  s->ring = loop->ring;
+  lua_replace(L, TO);
+  lua_settop(L, TO);
+  lua_pushinteger(L, how);
+  lua_pushinteger(L, 0);
+  return go(L, t, clock_after(ns));
+}
+
+
+/* ---- methods ----------------------------------------------------------- */
+
+/* socket:send(bytes [, timeout]): how many; of a stream all */
+static int s_send (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int64_t ns = arg_seconds(L, 3);
+  arg_bytes(L, 2, 2);
+  lua_settop(L, 3);
+  lua_pushnil(L);
+  return begin(L, s, SEND, ns, "socket:send");
+}
+
+/* socket:sendto(bytes, address [, timeout]) */
+static int s_sendto (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  struct address a = arg_address(L, 3);
+  int64_t ns = arg_seconds(L, 4);
+  arg_bytes(L, 2, 2);
+  sockaddr_push(L, &a);
+  return begin(L, s, SEND, ns, "socket:sendto");
+}
+
+/* socket:sendmsg({ data= | iov=, name=, control=, flags= } [, timeout]), or
+** an array of such tables: how many of them went */
+static int s_sendmsg (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int64_t ns = arg_seconds(L, 3);
+  bool many;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  many = lua_rawgeti(L, 2, 1) != LUA_TNIL;
+  lua_settop(L, 3);
+  lua_pushnil(L);
+  return begin(L, s, many ? SEND_MESSAGES : SEND_MESSAGE, ns,
+               "socket:sendmsg");
+}
+
+/* socket:connect(address [, timeout]): true */
+static int s_connect (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  struct address a = arg_address(L, 2);
+  int64_t ns = arg_seconds(L, 3);
+  lua_settop(L, 3);
+  sockaddr_push(L, &a);
+  return begin(L, s, CONNECT, ns, "socket:connect");
+}
+
+
+static const luaL_Reg methods[] = {
+  {"send", s_send},
+  {"sendto", s_sendto},
+  {"sendmsg", s_sendmsg},
+  {"connect", s_connect},
+  {NULL, NULL}
+};
+
+void send_open (lua_State *L) {
+  class_extend(L, CLASS_SOCKET, methods);
+}

@@ -1,0 +1,366 @@
+#include "compat.h"
+#include "socket.h"
+
+#include "args.h"
+#include "constants.h"
+#include "control.h"
+#include "errors.h"
+#include "fd.h"
+#include "proc.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+
+/* ---- life -------------------------------------------------------------- */
+
+struct socket *socket_push (lua_State *L, int number, int family, int type) {
+  struct socket *s = class_new(L, CLASS_SOCKET, sizeof(*s), SOCKET_VALUES);
+  s->proc = proc_id();
+  s->family = family;
+  s->type = type;
+  s->in.line.what = "to receive on socket";
+  s->out.line.what = "to send on socket";
+  s->in.line.fd = s->out.line.fd = number;
+  if (family == AF_UNIX)  /* descriptors come without being asked for */
+    s->control_room = (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
+                                 + CMSG_SPACE(sizeof(struct ucred)));
+  s->d = descriptor_new(number);
+  if (s->d == NULL)
+    luaL_error(L, "not enough memory for a socket");
+  return s;
+}
+
+struct socket *socket_check (lua_State *L, int arg) {
+  struct socket *s = class_check(L, arg, CLASS_SOCKET);
+  if (s->d == NULL)
+    luaL_argerror(L, arg, "attempt to use a closed socket");
+  if (s->proc != proc_id())  /* guard: fork */
+    luaL_argerror(L, arg, "this socket belongs to another process: it was "
+                  "made before a fork");
+  return s;
+}
+
+struct op *socket_op (const struct socket *s, const struct half *h) {
+  return h->token != 0 && s->ring->open
+         ? op_find(&s->ring->ops, h->token) : NULL;
+}
+
+void socket_drop_chunk (struct socket *s) {
+  struct chunk *c = &s->chunk;
+  if (c->at == NULL)
+    return;
+  if (c->control_size > 0) control_close(c->control, c->control_size);
+  if (c->group) {
+    group_give(c->group, c->bid);
+    block_release(&c->group->block);
+  }
+  memset(c, 0, sizeof(*c));
+}
+
+static void let_go (struct socket *s, struct half *h) {
+  struct op *op = socket_op(s, h);
+  if (op) {
+    op->line = NULL;  /* guard: the line goes with the socket */
+    if (op->waiter == NULL) ring_drop(s->ring, op);
+    ring_cancel(s->ring, op);
+  }
+  h->token = 0;
+  loop_wake_all(s->ring->watch ? ((struct watch *)s->ring->watch)->loop
+                               : NULL, &h->line);
+}
+
+void socket_drop_pool (struct socket *s, struct pool *p) {
+  struct group *g = p->group;
+  g->gave = NULL;  /* guard: the pool goes before the last of its leases */
+  if (s->ring->open) ring_remove_group(s->ring, g);
+}
+
+int socket_end (lua_State *L, struct socket *s) {
+  struct descriptor *d = s->d;
+  int rc;
+  if (d == NULL)
+    return 0;
+  s->d = NULL;
+  if (s->proc == proc_id()) {
+    if (s->ring && s->ring->open) {
+      let_go(s, &s->in);
+      let_go(s, &s->out);
+      /* a file is closed only when no request has it any more */
+      if (s->ring->cancels) ring_enter(s->ring, 0, SYS_FOREVER);
+    }
+    ring_submit_naming(state_of(L)->rings, d);  /* guard: SQEs that name it */
+  }
+  socket_drop_chunk(s);
+  if (s->own_pool) socket_drop_pool(s, s->own_pool);
+  rc = descriptor_close(d);
+  block_release(&d->block);
+  if (s->memory) block_release(&s->memory->block);
+  if (s->msg) block_release(&s->msg->block);
+  s->memory = NULL;
+  s->msg = NULL;
+  return rc;
+}
+
+static int s_close (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  int rc = socket_end(L, s);
+  if (rc < 0)
+    return fail(L, -rc, "close");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int s_gc (lua_State *L) {
+  socket_end(L, class_check(L, 1, CLASS_SOCKET));
+  return 0;
+}
+
+
+/* ---- make -------------------------------------------------------------- */
+
+/* The userdata is there before the descriptor, which so cannot leak. */
+static int own (lua_State *L, struct socket *s, int number) {
+  atomic_store(&s->d->number, number);
+  s->in.line.fd = s->out.line.fd = number;
+  (void)L;
+  return 1;
+}
+
+/* uring.socket(family, type [, protocol]) (socket(2)) */
+int socket_new (lua_State *L) {
+  int family = (int)arg_integer(L, 1, 0, INT32_MAX);
+  int type = (int)arg_integer(L, 2, 0, INT32_MAX);
+  int protocol = (int)arg_optional(L, 3, 0, 0, INT32_MAX);
+  int plain = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
+  struct socket *s = socket_push(L, -1, family, plain);
+  int number = socket(family, plain | SOCK_CLOEXEC, protocol);
+  if (number < 0)
+    return fail(L, errno, "socket(%d, %d, %d)", family, plain, protocol);
+  return own(L, s, number);
+}
+
+/* uring.socketpair([type]): two unix sockets (socketpair(2)) */
+int socket_pair (lua_State *L) {
+  int type = (int)arg_optional(L, 1, SOCK_STREAM, 0, INT32_MAX);
+  struct socket *a = socket_push(L, -1, AF_UNIX, type);
+  struct socket *b = socket_push(L, -1, AF_UNIX, type);
+  int pair[2];
+  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+    return fail(L, errno, "socketpair(%d)", type);
+  own(L, a, pair[0]);
+  own(L, b, pair[1]);
+  return 2;
+}
+
+static int number (const struct socket *s) {
+  return atomic_load(&s->d->number);
+}
+
+static int done (lua_State *L, const struct socket *s, int rc,
+                 const char *what, const struct address *a) {
+  char text[ADDRESS_TEXT + 1];
+  if (rc >= 0) {
+    lua_settop(L, 1);
+    return 1;
+  }
+  if (a == NULL)
+    return fail(L, errno, "%s on socket (fd %d)", what, number(s));
+  text[address_text(a, text)] = '\0';
+  return fail(L, errno, "%s socket (fd %d) to %s", what, number(s), text);
+}
+
+/* socket:bind(address): the socket (bind(2)) */
+static int s_bind (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  struct address a = arg_address(L, 2);
+  return done(L, s, bind(number(s), &a.any, a.len), "bind", &a);
+}
+
+/* socket:listen([backlog]): the socket (listen(2)) */
+static int s_listen (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int backlog = (int)arg_optional(L, 2, SOMAXCONN, 0, INT32_MAX);
+  return done(L, s, listen(number(s), backlog), "listen", NULL);
+}
+
+/* socket:shutdown("read" | "write" | "both"): true (shutdown(2)) */
+static int s_shutdown (lua_State *L) {
+  static const char *const names[] = { "read", "write", "both", NULL };
+  struct socket *s = socket_check(L, 1);
+  int how = luaL_checkoption(L, 2, NULL, names);
+  ring_submit_all(state_of(L)->rings);
+  if (shutdown(number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
+                                                        : SHUT_RDWR) < 0)
+    return fail(L, errno, "shutdown on socket (fd %d)", number(s));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+
+/* ---- names ------------------------------------------------------------- */
+
+typedef int (*asker)(int, struct sockaddr *, socklen_t *);
+
+static int ask_name (lua_State *L, asker ask, const char *what) {
+  struct socket *s = socket_check(L, 1);
+  struct address a;
+  memset(&a, 0, sizeof(a));
+  a.len = sizeof(a.bytes);
+  if (ask(number(s), &a.any, &a.len) < 0)
+    return fail(L, errno, "%s of socket (fd %d)", what, number(s));
+  if (a.len > sizeof(a.bytes)) a.len = sizeof(a.bytes);
+  sockaddr_push(L, &a);
+  return 1;
+}
+
+static int s_getsockname (lua_State *L) {
+  return ask_name(L, getsockname, "getsockname");
+}
+
+static int s_getpeername (lua_State *L) {
+  return ask_name(L, getpeername, "getpeername");
+}
+
+
+/* ---- options ----------------------------------------------------------- */
+
+static const struct option {
+  const char *prefix;
+  int level;
+} levels[] = {
+  { "SO_", SOL_SOCKET }, { "IPV6_", IPPROTO_IPV6 }, { "IP_", IPPROTO_IP },
+  { "TCP_", IPPROTO_TCP }, { "UDP_", IPPROTO_UDP },
+};
+
+/* By its C name, which says its level too; or level and number. */
+static int option_at (lua_State *L, int *level, int *name) {
+  if (lua_type(L, 2) == LUA_TSTRING) {
+    const char *text = lua_tostring(L, 2);
+    int64_t value;
+    for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++) {
+      if (strncmp(text, levels[i].prefix, strlen(levels[i].prefix)) == 0
+          && constant_find(text, &value)) {
+        *level = levels[i].level;
+        *name = (int)value;
+        return 3;
+      }
+    }
+    luaL_argerror(L, 2, lua_pushfstring(L, "unknown socket option '%s': "
+      "give its C name, such as SO_REUSEADDR or TCP_NODELAY, or its level "
+      "and number", text));
+  }
+  if (lua_type(L, 2) != LUA_TNUMBER)
+    luaL_argerror(L, 2, lua_pushfstring(L, "option's C name, or level and "
+      "number, expected, got %s", luaL_typename(L, 2)));
+  *level = (int)arg_integer(L, 2, INT32_MIN, INT32_MAX);
+  *name = (int)arg_integer(L, 3, INT32_MIN, INT32_MAX);
+  return 4;
+}
+
+/* Options after which control messages come with the data. */
+static bool brings_control (int level, int name) {
+  static const struct { int level, name; } all[] = {
+    { IPPROTO_IP, IP_PKTINFO }, { IPPROTO_IP, IP_RECVORIGDSTADDR },
+    { IPPROTO_IP, IP_RECVTTL }, { IPPROTO_IP, IP_RECVTOS },
+    { IPPROTO_IP, IP_RECVOPTS }, { IPPROTO_IP, IP_RECVERR },
+    { IPPROTO_IPV6, IPV6_RECVPKTINFO }, { IPPROTO_IPV6, IPV6_RECVHOPLIMIT },
+    { IPPROTO_IPV6, IPV6_RECVTCLASS }, { IPPROTO_IPV6, IPV6_RECVERR },
+    { IPPROTO_IPV6, IPV6_RECVORIGDSTADDR },
+    { SOL_SOCKET, SO_TIMESTAMP }, { SOL_SOCKET, SO_TIMESTAMPNS },
+    { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, SO_RXQ_OVFL },
+    { SOL_SOCKET, SO_MARK }, { IPPROTO_UDP, 104 /* UDP_GRO */ },
+  };
+  for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+    if (all[i].level == level && all[i].name == name)
+      return true;
+  return false;
+}
+
+/* socket:setsockopt(name, boolean | integer | string): true */
+static int s_setsockopt (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int level, name, n;
+  int arg = option_at(L, &level, &name);
+  const void *value = &n;
+  size_t len = sizeof(n);
+  if (lua_type(L, arg) == LUA_TSTRING)
+    value = lua_tolstring(L, arg, &len);
+  else if (lua_isboolean(L, arg))
+    n = lua_toboolean(L, arg);
+  else if (lua_type(L, arg) == LUA_TNUMBER)
+    n = (int)(uint32_t)arg_integer(L, arg, INT32_MIN, UINT32_MAX);
+  else
+    return luaL_argerror(L, arg, lua_pushfstring(L,
+             "boolean, integer or string expected, got %s",
+             luaL_typename(L, arg)));
+  if (setsockopt(number(s), level, name, value, (socklen_t)len) < 0)
+    return fail(L, errno, "setsockopt(%d, %d) on socket (fd %d)", level,
+                name, number(s));
+  if (brings_control(level, name) && s->control_room < 512)
+    s->control_room += 64;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* socket:getsockopt(name): an integer, or a string where it is no int */
+static int s_getsockopt (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int level, name;
+  char value[512];
+  socklen_t len = sizeof(value);
+  option_at(L, &level, &name);
+  if (getsockopt(number(s), level, name, value, &len) < 0)
+    return fail(L, errno, "getsockopt(%d, %d) on socket (fd %d)", level,
+                name, number(s));
+  if (len == sizeof(int)) {
+    int n;
+    memcpy(&n, value, sizeof(n));
+    lua_pushinteger(L, n);
+  }
+  else
+    lua_pushlstring(L, value, len);
+  return 1;
+}
+
+
+/* ---- a look at it ------------------------------------------------------ */
+
+static int s_fileno (lua_State *L) {
+  lua_pushinteger(L, number(socket_check(L, 1)));
+  return 1;
+}
+
+static int s_tostring (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  if (s->d == NULL) lua_pushliteral(L, "uring.Socket (closed)");
+  else lua_pushfstring(L, "uring.Socket (fd %d)", number(s));
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"bind", s_bind},
+  {"listen", s_listen},
+  {"shutdown", s_shutdown},
+  {"getsockname", s_getsockname},
+  {"getpeername", s_getpeername},
+  {"setsockopt", s_setsockopt},
+  {"getsockopt", s_getsockopt},
+  {"fileno", s_fileno},
+  {"close", s_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", s_gc},
+  {"__close", s_close},
+  {"__tostring", s_tostring},
+  {NULL, NULL}
+};
+
+void socket_open (lua_State *L) {
+  class_define(L, CLASS_SOCKET, methods, meta, NULL);
+}

@@ -1,0 +1,109 @@
+/*
+** socket: sockets of the tasks: `uring.socket(…)` and what never waits.
+**
+** A socket owns its descriptor and has two halves. Inwards at most one request
+** is under way (a receive or accept, or a multishot of either), and it is the
+** socket's, not a task's: a task that waits stands in the half's line, takes
+** the next completion, and passes the wake on. So what comes too late for
+** whoever asked stays with the request, and the next to ask finds it first.
+** Outwards each request is a task's own, one after another: who finds one
+** under way stands in the line.
+**
+** How much may be waiting inwards is bounded: at the bound the multishot is
+** cancelled, and armed again when all has been taken.
+**
+** What can never happen: bytes, a datagram, a connection or a descriptor that
+** arrived is lost because a task went away; two requests write into the same
+** memory; a closed socket's line keeps a task asleep.
+*/
+
+#ifndef uring_socket_h
+#define uring_socket_h
+
+#include "compat.h"
+#include "descriptor.h"
+#include "loop.h"
+#include "msghdr.h"
+#include "state.h"
+
+struct half {
+  struct line line;
+  uint64_t token;          /* of its request; 0: none yet */
+};
+
+/* Buffers that the sockets of a loop share, by their size. It is a userdata
+** in SHARED_POOLS. */
+struct pool {
+  struct group *group;
+  struct line line;        /* who waits for one to come home */
+  struct state *state;
+};
+
+/* What one completion has brought, or what is left of it. It lies in the
+** socket's own memory, or in a buffer of `group`. */
+struct chunk {
+  unsigned char *at;       /* NULL: none is there */
+  uint32_t size, full;     /* payload left; all that the datagram had */
+  const unsigned char *name;
+  unsigned char *control;
+  uint32_t name_size, control_size, flags;
+  struct group *group;
+  uint16_t bid;
+};
+
+struct socket {
+  struct descriptor *d;    /* NULL: closed; first, as in struct fd */
+  struct ring *ring;       /* the loop's, when it has been used */
+  uint32_t proc;
+  int family, type;
+  struct half in, out;
+  struct memory *memory;   /* what a single receive fills */
+  struct msg *msg;         /* header of its recvmsg requests */
+  struct pool *pool;       /* what its multishot picks from */
+  struct pool *own_pool;   /* nobody else's; its user value */
+  struct chunk chunk;      /* taken from the request, and not yet read */
+  unsigned control_room;   /* for what setsockopt has switched on */
+  unsigned room;           /* of the next receive from a stream */
+  uint32_t failed;         /* accepts that there was no descriptor for */
+  bool starved;            /* there was no buffer at home */
+};
+
+/* User values. */
+#define SOCKET_FROM  1     /* who sent last */
+#define SOCKET_INFO  2     /* the info of a datagram that has nothing to say */
+#define SOCKET_POOL  3     /* its own pool, if it has one */
+#define SOCKET_VALUES 3
+
+/* Own `number` in a new socket on top; it stays the caller's if that raises.*/
+struct socket *socket_push (lua_State *L, int number, int family, int type);
+
+/* The open socket at `arg`, of this process. */
+struct socket *socket_check (lua_State *L, int arg);
+
+/* The request of a half, or NULL. */
+struct op *socket_op (const struct socket *s, const struct half *h);
+
+/* Let go of everything: what is under way is cancelled, who waits is woken. */
+int socket_end (lua_State *L, struct socket *s);
+
+/* Does data come as a stream, without bounds? */
+static inline bool socket_streams (const struct socket *s) {
+  return s->type == SOCK_STREAM;
+}
+
+int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
+int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
+void socket_open (lua_State *L);    /* the class */
+
+/* Somebody has read the chunk: its buffer goes home, with what nobody read
+** of its descriptors closed. */
+void socket_drop_chunk (struct socket *s);
+
+/* The socket's own pool has no more to do; its leases stay what they are. */
+void socket_drop_pool (struct socket *s, struct pool *p);
+
+/* What waits: receiving and accepting, sending and connecting. */
+void receive_open (lua_State *L);
+void send_open (lua_State *L);
+
+#endif

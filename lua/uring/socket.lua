@@ -1,0 +1,76 @@
+-- Sockets of the usual kinds, made in one call.
+
+local core = require "uring.core"
+
+-- f(socket) -> true or the socket | nil, message, errno. Where it fails the
+-- socket is closed.
+local function made(family, type, f)
+  local socket, message, errno = core.socket(family, type)
+  if not socket then return nil, message, errno end
+  local ok
+  ok, message, errno = f(socket)
+  if ok then return socket end
+  socket:close()
+  return nil, message, errno
+end
+
+local function parsed(address)
+  return type(address) == "string" and core.sockaddr(address) or address
+end
+
+local function of_unix(path)
+  if type(path) == "string" and path:sub(1, 5) ~= "unix:" then
+    path = "unix:" .. path
+  end
+  return core.sockaddr(path)
+end
+
+local function listening(address, backlog)
+  address = parsed(address)
+  return made(address.family, core.SOCK_STREAM, function(socket)
+    if address.family ~= core.AF_UNIX then
+      local ok, message, errno = socket:setsockopt("SO_REUSEADDR", true)
+      if not ok then return nil, message, errno end
+    end
+    local ok, message, errno = socket:bind(address)
+    if not ok then return nil, message, errno end
+    return socket:listen(backlog)
+  end)
+end
+
+local function connected(type, address, timeout)
+  return made(address.family, type, function(socket)
+    return socket:connect(address, timeout)
+  end)
+end
+
+local function bound(address)
+  address = parsed(address)
+  return made(address.family, core.SOCK_DGRAM, function(socket)
+    return socket:bind(address)
+  end)
+end
+
+local tcp = {
+  listen = listening,
+  connect = function(address, timeout)
+    return connected(core.SOCK_STREAM, parsed(address), timeout)
+  end,
+}
+
+local udp = {
+  bind = bound,
+  connect = function(address)
+    return connected(core.SOCK_DGRAM, parsed(address))
+  end,
+}
+
+local unix = {
+  listen = function(path, backlog) return listening(of_unix(path), backlog) end,
+  connect = function(path, timeout)
+    return connected(core.SOCK_STREAM, of_unix(path), timeout)
+  end,
+  bind = function(path) return bound(of_unix(path)) end,
+}
+
+return { tcp = tcp, udp = udp, unix = unix }

@@ -509,23 +509,52 @@ static int closed (lua_State *L) {
   return fail(L, EBADF, "the socket is closed");
 }
 
+/* A wait that ends before anything has come: nobody reads on in vain. */
+static void leave (struct socket *s) {
+  struct op *op = s->d ? socket_op(s, &s->in) : NULL;
+  if (op && op->results.first == NULL && s->in.line.first == NULL)
+    ring_cancel(s->ring, op);
+}
+
+/* guard: who goes on wakes the next in line, if there is something for it to
+   take or to start */
+static void pass_on (lua_State *L, struct socket *s) {
+  if (s->d && s->in.line.first) {
+    struct op *op = socket_op(s, &s->in);
+    if (s->chunk.at || op == NULL || op->results.first)
+      loop_wake_line(state_of(L)->loop, &s->in.line);
+  }
+}
+
+/* A wait that is over, with its results or what it raises. */
+static int end (lua_State *L, struct socket *s, bool iterates, int n) {
+  pass_on(L, s);
+  if (!iterates)
+    return n;
+  if (n == 3 && lua_isnil(L, -3)) {
+    if (lua_tointeger(L, -1) == EBADF) {
+      lua_pushnil(L);  /* closed here: the end */
+      return 1;
+    }
+    lua_pop(L, 1);
+    return lua_error(L);
+  }
+  return n;
+}
+
 static int go (lua_State *L, struct task *t, int64_t deadline) {
   int socket;
   struct ask a = ask_of(L, &socket);
   struct socket *s = a.s;
+  bool iterates = a.reader != NULL;
   for (;;) {
     struct op *op;
     int n = 0;
     if (s->d == NULL)
-      return closed(L);
+      return end(L, s, iterates, closed(L));
     if (s->chunk.at && a.want == WANT_DATA) {
       if (loop_unfair(t)) break;
-      n = push_chunk(L, s, &a, socket);
-      if (s->in.line.first
-          && (s->chunk.at || ((op = socket_op(s, &s->in)) != NULL
-                              && op->results.first)))
-        loop_wake_line(state_of(L)->loop, &s->in.line);
-      return n;
+      return end(L, s, iterates, push_chunk(L, s, &a, socket));
     }
     op = socket_op(s, &s->in);
     if (op && op->results.first) {
@@ -533,7 +562,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
       n = a.want == WANT_CONNECTION ? take_connection(L, s, op, &a)
                                     : take_data(L, s, op, &a);
       if (n > 0)
-        return n;
+        return end(L, s, iterates, n);
     }
     else if (op != NULL)
       return loop_wait_line(L, t, &s->in.line, deadline,
@@ -554,52 +583,33 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
       n = start(L, s, &a);
       lua_settop(L, a.reader ? 2 : 4);
       if (n < 0)
-        return ring_push_failed(L, s->ring, n);
+        return end(L, s, iterates, ring_push_failed(L, s->ring, n));
     }
   }
   return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
                    (lua_KContext)deadline, again);
 }
 
-/* A wait that ends before anything has come: nobody reads on in vain. */
-static void leave (struct socket *s) {
-  struct op *op = s->d ? socket_op(s, &s->in) : NULL;
-  if (op && op->results.first == NULL && s->in.line.first == NULL)
-    ring_cancel(s->ring, op);
-}
-
-static int iterator_end (lua_State *L, int n) {
-  if (n == 3 && lua_isnil(L, -3)) {
-    if (lua_tointeger(L, -1) == EBADF) {
-      lua_pushnil(L);  /* closed here: the end */
-      return 1;
-    }
-    lua_pop(L, 1);
-    return lua_error(L);
-  }
-  return n;
-}
-
 static int again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s;
   struct op *op;
-  bool reads;
-  int socket, n;
+  int socket;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, again);
   s = ask_of(L, &socket).s;
-  reads = lua_touserdata(L, 1) != s;
-  if (t->marks & MARK_CANCELLED) leave(s);
-  loop_check(L, t);
+  if (t->marks & MARK_CANCELLED) {
+    leave(s);
+    pass_on(L, s);
+    loop_check(L, t);
+  }
   op = s->d ? socket_op(s, &s->in) : NULL;
   if ((t->marks & MARK_TIMED_OUT) && clock_now() >= (int64_t)ctx
       && s->d && s->chunk.at == NULL && !(op && op->results.first)) {
     leave(s);
-    return fail_timeout(L);
+    return end(L, s, false, fail_timeout(L));
   }
-  n = go(L, t, (int64_t)ctx);
-  return reads ? iterator_end(L, n) : n;
+  return go(L, t, (int64_t)ctx);
 }
 
 static struct task *enter (lua_State *L, struct socket *s, const char *what) {
@@ -660,7 +670,7 @@ static int next (lua_State *L) {
     return 1;
   }
   t = enter(L, r->s, "the iterator of a socket");
-  return iterator_end(L, go(L, t, CLOCK_NEVER));
+  return go(L, t, CLOCK_NEVER);
 }
 
 /* What the kernel still delivers stays with the socket. */

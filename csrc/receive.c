@@ -516,10 +516,10 @@ static void leave (struct socket *s) {
     ring_cancel(s->ring, op);
 }
 
-/* guard: who goes on wakes the next in line, if there is something for it to
-   take or to start */
+/* Who goes on wakes the next in line, if there is something for it to take
+** or to start. */
 static void pass_on (lua_State *L, struct socket *s) {
-  if (s->d && s->in.line.first) {
+  if (s->d && s->in.line.first) {  /* guard: or it sleeps for ever */
     struct op *op = socket_op(s, &s->in);
     if (s->chunk.at || op == NULL || op->results.first)
       loop_wake_line(state_of(L)->loop, &s->in.line);

@@ -32,6 +32,10 @@ local function without(line)
   if condition then
     return ("%sif (0 && %s)%s"):format(before, condition, after)
   end
+  before, condition, after = code:match "^(.-)while (%b())(.*)$"
+  if condition then
+    return ("%swhile (0 && %s)%s"):format(before, condition, after)
+  end
   if code:match "^%s*return" or not code:match ";%s*$" then return nil end
   local indent, call = code:match "^(%s*)(.*);%s*$"
   -- a declaration stays one, without what it calls

@@ -14,6 +14,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -632,6 +633,58 @@ static int l_fds (lua_State *L) {
 }
 
 
+/* ---- sockets ----------------------------------------------------------- */
+
+/* socketpair(type): two ends of a unix socket */
+static int l_socketpair (lua_State *L) {
+  int end[2];
+  int type = (int)luaL_checkinteger(L, 1);
+  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, end) != 0)
+    return luaL_error(L, "socketpair: %s", strerror(errno));
+  lua_pushinteger(L, end[0]);
+  lua_pushinteger(L, end[1]);
+  return 2;
+}
+
+/* socket(host, type): bound to a free port of "127.0.0.1" or "::1", and
+** listening if it is a stream: its number and port */
+static int l_socket (lua_State *L) {
+  union {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+  } a;
+  const char *host = luaL_checkstring(L, 1);
+  int type = (int)luaL_checkinteger(L, 2);
+  bool v6 = strchr(host, ':') != NULL;
+  socklen_t len = v6 ? sizeof(a.in6) : sizeof(a.in);
+  int fd = socket(v6 ? AF_INET6 : AF_INET, type | SOCK_CLOEXEC, 0);
+  memset(&a, 0, sizeof(a));
+  a.any.sa_family = v6 ? AF_INET6 : AF_INET;
+  if (fd < 0
+      || inet_pton(a.any.sa_family, host,
+                   v6 ? (void *)&a.in6.sin6_addr : &a.in.sin_addr) != 1
+      || bind(fd, &a.any, len) != 0
+      || (type == SOCK_STREAM && listen(fd, 64) != 0)
+      || getsockname(fd, &a.any, &len) != 0) {
+    int err = errno;
+    if (fd >= 0) close(fd);
+    return result(L, -err);
+  }
+  lua_pushinteger(L, fd);
+  lua_pushinteger(L, ntohs(v6 ? a.in6.sin6_port : a.in.sin_port));
+  return 2;
+}
+
+/* setsockopt(fd, level, name, integer) */
+static int l_setsockopt (lua_State *L) {
+  int value = (int)luaL_checkinteger(L, 4);
+  return result(L, setsockopt(check_fd(L, 1), (int)luaL_checkinteger(L, 2),
+                              (int)luaL_checkinteger(L, 3), &value,
+                              sizeof(value)) ? -errno : 0);
+}
+
+
 /* ---- messages ---------------------------------------------------------- */
 
 static void prepare (struct io_uring_sqe *sqe, int fd, uint64_t data,
@@ -804,6 +857,8 @@ static const luaL_Reg functions[] = {
   {"pipe", l_pipe}, {"eventfd", l_eventfd}, {"read", l_read},
   {"write", l_write}, {"close", l_close}, {"dup", l_dup},
   {"nonblock", l_nonblock}, {"ready", l_ready}, {"fds", l_fds},
+  {"socketpair", l_socketpair}, {"socket", l_socket},
+  {"setsockopt", l_setsockopt},
   {"sender", l_sender}, {"send", l_send}, {"send_later", l_send_later},
   {"write_later", l_write_later},
   {NULL, NULL}

@@ -1,0 +1,357 @@
+#include "check.h"
+#include "group.h"
+
+#include <string.h>
+
+#define SIZE 16u
+
+/* A completion's flags as the kernel would set them. */
+static uint32_t named (unsigned bid) {
+  return IORING_CQE_F_BUFFER | bid << IORING_CQE_BUFFER_SHIFT;
+}
+
+#define MORE IORING_CQE_F_BUF_MORE
+
+/* The kernel's side of a group: where its head is. */
+struct kernel {
+  struct group *g;
+  uint16_t head;
+};
+
+static uint16_t at_home (const struct kernel *k) {
+  return (uint16_t)(k->g->ring->tail - k->head);
+}
+
+static struct io_uring_buf *first (const struct kernel *k) {
+  return &k->g->ring->bufs[k->head & (k->g->entries - 1)];
+}
+
+/* It picks the next buffer. */
+static unsigned pick (struct kernel *k) {
+  unsigned bid = first(k)->bid;
+  CHECK(at_home(k) > 0);
+  CHECK(first(k)->len == k->g->size);
+  CHECK(first(k)->addr == (uint64_t)(uintptr_t)k->g->memory
+                          + (uint64_t)bid * k->g->size);
+  k->head++;
+  return bid;
+}
+
+static struct kernel kernel_of (uint32_t entries, bool inc) {
+  struct kernel k = {0};
+  k.g = group_new(entries, SIZE, 7, inc);
+  CHECK(k.g != NULL);
+  return k;
+}
+
+static void all_are_at_home_at_first (void) {
+  struct kernel k = kernel_of(8, false);
+  struct io_uring_buf_reg reg;
+  CHECK(at_home(&k) == 8 && k.g->leased == 0);
+  group_describe(k.g, &reg);
+  CHECK(reg.ring_addr == (uint64_t)(uintptr_t)k.g->ring);
+  CHECK(reg.ring_entries == 8 && reg.bgid == 7);
+  for (unsigned i = 0; i < 8; i++) CHECK(pick(&k) == i);
+  CHECK(at_home(&k) == 0);
+  block_release(&k.g->block);
+}
+
+static void a_buffer_is_taken_once (void) {
+  struct kernel k = kernel_of(4, false);
+  struct piece p, q;
+  unsigned bid = pick(&k);
+  CHECK(group_take(k.g, 5, named(bid), &p));
+  CHECK(p.data == k.g->memory && p.size == 5 && p.bid == bid);
+  CHECK(k.g->leased == 1 && at_home(&k) == 3);
+  CHECK(!group_take(k.g, 5, named(bid), &q));
+  CHECK(group_take_bundle(k.g, 5, named(bid), &q, 1) == 0);
+  group_dispose(k.g, 5, named(bid));  /* nor is it given back by that */
+  CHECK(k.g->leased == 1 && at_home(&k) == 3);
+  group_give(k.g, p.bid);
+  CHECK(k.g->leased == 0 && at_home(&k) == 4);
+  block_release(&k.g->block);
+}
+
+static void flags_may_name_none (void) {
+  struct kernel k = kernel_of(4, false);
+  struct piece p;
+  CHECK(!group_take(k.g, 5, 0, &p));
+  CHECK(!group_take(k.g, 5, 2u << IORING_CQE_BUFFER_SHIFT, &p));
+  CHECK(!group_take(k.g, 5, named(4), &p));
+  CHECK(!group_take(k.g, 5, named(65535), &p));
+  CHECK(group_take_bundle(k.g, 5, 0, &p, 1) == 0);
+  CHECK(group_take_bundle(k.g, 5, named(4), &p, 1) == 0);
+  group_dispose(k.g, 5, 0);
+  group_dispose(k.g, 5, named(4));
+  CHECK(k.g->leased == 0 && at_home(&k) == 4);
+  block_release(&k.g->block);
+}
+
+/* no result makes a piece longer than its buffer, or a length of an error */
+static void results_are_cut_to_the_buffer (void) {
+  static const int32_t results[] = { 0, -1, -105, INT32_MIN, INT32_MAX, 17 };
+  struct kernel k = kernel_of(8, false);
+  for (unsigned i = 0; i < 6; i++) {
+    struct piece p;
+    CHECK(group_take(k.g, results[i], named(pick(&k)), &p));
+    CHECK(p.size == (results[i] > 0 ? SIZE : 0));
+    group_give(k.g, p.bid);
+  }
+  block_release(&k.g->block);
+}
+
+static void they_come_again_in_the_order_of_going_home (void) {
+  struct kernel k = kernel_of(4, false);
+  static const unsigned order[] = { 2, 0, 3, 1 };
+  struct piece p;
+  for (unsigned i = 0; i < 4; i++)
+    CHECK(group_take(k.g, 1, named(pick(&k)), &p));
+  for (unsigned i = 0; i < 4; i++) group_give(k.g, (uint16_t)order[i]);
+  for (unsigned i = 0; i < 4; i++) CHECK(pick(&k) == order[i]);
+  block_release(&k.g->block);
+}
+
+static void parts_follow_one_another (void) {
+  struct kernel k = kernel_of(2, true);
+  unsigned bid = pick(&k);
+  struct piece a, b, c, d;
+  CHECK(group_take(k.g, 5, named(bid) | MORE, &a));
+  CHECK(group_take(k.g, 3, named(bid) | MORE, &b));
+  CHECK(k.g->leased == 0);  /* the kernel has it, too */
+  group_give(k.g, a.bid);
+  CHECK(group_take(k.g, 8, named(bid), &c));
+  CHECK(k.g->leased == 1);
+  CHECK(a.data == k.g->memory && a.size == 5);
+  CHECK(b.data == a.data + 5 && b.size == 3);
+  CHECK(c.data == b.data + 3 && c.size == 8);
+  CHECK(!group_take(k.g, 1, named(bid), &d));  /* there is no more */
+  CHECK(!group_take(k.g, 1, named(bid) | MORE, &d));
+  group_give(k.g, c.bid);
+  CHECK(k.g->leased == 1 && at_home(&k) == 1);  /* one is still out */
+  group_give(k.g, b.bid);
+  CHECK(k.g->leased == 0 && at_home(&k) == 2);
+  /* and begins anew */
+  CHECK(pick(&k) == 1 && pick(&k) == bid);
+  CHECK(group_take(k.g, 1, named(bid), &a) && a.data == k.g->memory);
+  group_give(k.g, a.bid);
+  block_release(&k.g->block);
+}
+
+/* all parts are back, and the kernel goes on with it */
+static void it_stays_while_the_kernel_fills_it (void) {
+  struct kernel k = kernel_of(2, true);
+  unsigned bid = pick(&k);
+  struct piece p;
+  for (uint32_t i = 0; i < 3; i++) {
+    CHECK(group_take(k.g, 4, named(bid) | MORE, &p));
+    CHECK(p.data == k.g->memory + 4 * i);
+    group_give(k.g, p.bid);
+    CHECK(at_home(&k) == 1);
+  }
+  group_dispose(k.g, 2, named(bid) | MORE);
+  CHECK(at_home(&k) == 1);
+  CHECK(group_take(k.g, 99, named(bid), &p));
+  CHECK(p.data == k.g->memory + 14 && p.size == 2);  /* what is left of it */
+  group_give(k.g, p.bid);
+  CHECK(at_home(&k) == 2);
+  block_release(&k.g->block);
+}
+
+/* F_BUF_MORE means nothing where the group has whole buffers */
+static void more_is_of_incremental_ones_only (void) {
+  struct kernel k = kernel_of(2, false);
+  unsigned bid = pick(&k);
+  struct piece p;
+  CHECK(group_take(k.g, 4, named(bid) | MORE, &p));
+  CHECK(!group_take(k.g, 4, named(bid) | MORE, &p));
+  group_give(k.g, p.bid);
+  CHECK(at_home(&k) == 2);
+  block_release(&k.g->block);
+}
+
+static void bundles_follow_the_order_of_going_home (void) {
+  struct kernel k = kernel_of(4, false);
+  static const unsigned order[] = { 3, 1, 0, 2 };
+  struct piece p[4];
+  for (unsigned i = 0; i < 4; i++)
+    CHECK(group_take(k.g, 1, named(pick(&k)), &p[i]));
+  for (unsigned i = 0; i < 4; i++) group_give(k.g, (uint16_t)order[i]);
+  for (unsigned i = 0; i < 3; i++) pick(&k);
+  CHECK(group_take_bundle(k.g, 2 * SIZE + 1, named(3), p, 4) == 3);
+  for (unsigned i = 0; i < 3; i++) {
+    CHECK(p[i].bid == order[i]);
+    CHECK(p[i].data == k.g->memory + order[i] * SIZE);
+    CHECK(p[i].size == (i < 2 ? SIZE : 1));
+  }
+  CHECK(k.g->leased == 3);
+  for (unsigned i = 0; i < 3; i++) group_give(k.g, p[i].bid);
+  /* exactly two, and not one more */
+  CHECK(pick(&k) == 2 && pick(&k) == 3);
+  CHECK(group_take_bundle(k.g, 2 * SIZE, named(2), p, 4) == 2);
+  CHECK(p[0].bid == 2 && p[1].bid == 3 && p[1].size == SIZE);
+  group_give(k.g, 2);
+  group_give(k.g, 3);
+  CHECK(k.g->leased == 0);
+  block_release(&k.g->block);
+}
+
+/* one that runs into a buffer that is out ends there */
+static void bundles_take_nothing_twice (void) {
+  struct kernel k = kernel_of(4, false);
+  struct piece p[4], q[4];
+  for (unsigned i = 0; i < 4; i++) pick(&k);
+  CHECK(group_take(k.g, SIZE, named(1), &p[0]));
+  CHECK(group_take_bundle(k.g, 3 * SIZE, named(0), q, 4) == 1);
+  CHECK(group_take_bundle(k.g, 2 * SIZE, named(1), q, 4) == 0);
+  CHECK(group_take_bundle(k.g, 4 * SIZE, named(2), q, 1) == 1);
+  CHECK(k.g->leased == 3);
+  block_release(&k.g->block);
+}
+
+static void bundles_begin_in_the_middle_of_a_buffer (void) {
+  struct kernel k = kernel_of(4, true);
+  struct piece p[4];
+  CHECK(pick(&k) == 0 && pick(&k) == 1);
+  CHECK(group_take_bundle(k.g, 6, named(0) | MORE, p, 4) == 1);
+  CHECK(p[0].size == 6 && k.g->leased == 0);
+  CHECK(group_take_bundle(k.g, 15, named(0) | MORE, p + 1, 3) == 2);
+  CHECK(p[1].bid == 0 && p[1].data == k.g->memory + 6 && p[1].size == 10);
+  CHECK(p[2].bid == 1 && p[2].data == k.g->memory + SIZE && p[2].size == 5);
+  CHECK(k.g->leased == 1);  /* the second goes on */
+  CHECK(group_take_bundle(k.g, 11, named(1), p + 3, 1) == 1);
+  CHECK(p[3].data == p[2].data + 5);
+  CHECK(k.g->leased == 2);
+  for (unsigned i = 0; i < 4; i++) group_give(k.g, p[i].bid);
+  CHECK(k.g->leased == 0 && at_home(&k) == 4);
+  block_release(&k.g->block);
+}
+
+static void disposal_sends_home (void) {
+  struct kernel k = kernel_of(4, false);
+  group_dispose(k.g, 3, named(pick(&k)));
+  group_dispose(k.g, 0, named(pick(&k)));
+  group_dispose(k.g, -105, named(pick(&k)));
+  CHECK(at_home(&k) == 4 && k.g->leased == 0);
+  pick(&k); pick(&k);
+  group_dispose(k.g, SIZE + 1, named(3));  /* a bundle of two: 3 and 0 */
+  CHECK(at_home(&k) == 4);
+  block_release(&k.g->block);
+}
+
+static void leases_outlive_the_group (void) {
+  struct kernel k = kernel_of(2, false);
+  struct piece p;
+  struct lease *l;
+  unsigned char *data;
+  memcpy(k.g->memory, "some data", 10);
+  CHECK(group_take(k.g, 9, named(pick(&k)), &p));
+  l = lease_new(k.g, &p);
+  CHECK(l != NULL);
+  data = l->piece.data;
+  k.g->closed = true;             /* as an unregistered one is */
+  block_release(&k.g->block);     /* its ring */
+  CHECK(memcmp(data, "some data", 9) == 0);
+  block_retain(&l->block);        /* an operation that sends it */
+  block_release(&l->block);       /* its owner */
+  CHECK(memcmp(data, "some data", 9) == 0);
+  block_release(&l->block);
+}
+
+static void a_lease_gives_back_once_at_its_end (void) {
+  struct kernel k = kernel_of(2, false);
+  struct piece p;
+  struct lease *l;
+  CHECK(group_take(k.g, 9, named(pick(&k)), &p));
+  l = lease_new(k.g, &p);
+  block_retain(&l->block);
+  block_release(&l->block);
+  CHECK(k.g->leased == 1 && at_home(&k) == 1);
+  block_release(&l->block);
+  CHECK(k.g->leased == 0 && at_home(&k) == 2);
+  block_release(&k.g->block);
+}
+
+/* the kernel has its ring no more: nothing is put there */
+static void nothing_goes_home_to_a_closed_group (void) {
+  struct kernel k = kernel_of(4, false);
+  struct piece p;
+  uint16_t tail = k.g->ring->tail;
+  CHECK(group_take(k.g, 9, named(pick(&k)), &p));
+  k.g->closed = true;
+  group_give(k.g, p.bid);
+  group_dispose(k.g, 9, named(pick(&k)));
+  CHECK(k.g->leased == 0 && k.g->ring->tail == tail);
+  block_release(&k.g->block);
+}
+
+#define MANY 64
+
+/* against a model that knows where each byte of each buffer is */
+static void random_lives (bool inc) {
+  struct kernel k = kernel_of(MANY, inc);
+  struct piece out[4 * MANY];
+  struct { unsigned used, out; bool done; } model[MANY] = {{0}};
+  int current = -1;  /* the buffer that an incremental group fills */
+  unsigned n = 0, leased = 0;
+  for (int i = 0; i < 50000; i++) {
+    if (check_random(2) && n < 4 * MANY && (current >= 0 || at_home(&k))) {
+      unsigned bid = current >= 0 ? (unsigned)current : pick(&k);
+      uint32_t left = SIZE - model[bid].used;
+      uint32_t size = check_random(inc ? left + 1 : SIZE + 1);
+      bool done = !inc || size == left || check_random(20) == 0;
+      struct piece p;
+      if (!CHECK(group_take(k.g, (int32_t)size,
+                            named(bid) | (done ? 0 : MORE), &p))) break;
+      if (!CHECK(p.data == k.g->memory + bid * SIZE + model[bid].used)) break;
+      if (!CHECK(p.size == size && p.bid == bid)) break;
+      out[n++] = p;
+      model[bid].used += size;
+      model[bid].out++;
+      model[bid].done = done;
+      leased += done;
+      current = done ? -1 : (int)bid;
+    }
+    else if (n > 0) {
+      unsigned j = check_random(n), bid = out[j].bid;
+      group_give(k.g, out[j].bid);
+      out[j] = out[--n];
+      if (--model[bid].out == 0 && model[bid].done) {
+        memset(&model[bid], 0, sizeof(model[bid]));
+        leased--;
+      }
+    }
+    if (!CHECK(k.g->leased == leased)) break;
+    if (!CHECK(at_home(&k) + leased + (current >= 0) == MANY)) break;
+  }
+  while (n-- > 0) group_give(k.g, out[n].bid);
+  CHECK(k.g->leased == 0);
+  CHECK(at_home(&k) + (unsigned)(current >= 0) == MANY);
+  block_release(&k.g->block);
+}
+
+static void random_lives_of_whole_buffers (void) {
+  random_lives(false);
+}
+
+static void random_lives_of_incremental_buffers (void) {
+  random_lives(true);
+}
+
+int main (void) {
+  static const struct check_test tests[] = {
+    TEST(all_are_at_home_at_first), TEST(a_buffer_is_taken_once),
+    TEST(flags_may_name_none), TEST(results_are_cut_to_the_buffer),
+    TEST(they_come_again_in_the_order_of_going_home),
+    TEST(parts_follow_one_another), TEST(it_stays_while_the_kernel_fills_it),
+    TEST(more_is_of_incremental_ones_only),
+    TEST(bundles_follow_the_order_of_going_home),
+    TEST(bundles_take_nothing_twice),
+    TEST(bundles_begin_in_the_middle_of_a_buffer), TEST(disposal_sends_home),
+    TEST(leases_outlive_the_group),
+    TEST(a_lease_gives_back_once_at_its_end),
+    TEST(nothing_goes_home_to_a_closed_group),
+    TEST(random_lives_of_whole_buffers),
+    TEST(random_lives_of_incremental_buffers),
+  };
+  return RUN(tests);
+}

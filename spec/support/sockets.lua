@@ -1,0 +1,66 @@
+-- Sockets for specs, each a uring.fd that is closed after the test.
+--
+--     local sockets = require "sockets"
+--     after_each(sockets.close)
+--
+--     local a, b = sockets.pair(uring.SOCK_STREAM)
+--     local server, address = sockets.udp()
+
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local sockets = {}
+local open = {}
+
+-- Own a number until the end of the test.
+function sockets.keep(number)
+  local fd = uring.fd(number)
+  open[#open + 1] = fd
+  return fd
+end
+
+function sockets.close()
+  for i = #open, 1, -1 do
+    open[i]:close()
+    open[i] = nil
+  end
+end
+
+-- Two ends of a unix socket.
+function sockets.pair(type)
+  local a, b = spec.socketpair(type or uring.SOCK_STREAM)
+  return sockets.keep(a), sockets.keep(b)
+end
+
+-- Bound to a free port; skips the test where there is no IPv6.
+local function bound(host, type)
+  local fd, port, errno = spec.socket(host, type)
+  if not fd then
+    if host == "::1" then helper.skip("no IPv6 here: %s", port) end
+    error(("%s (errno %s)"):format(port, errno), 3)
+  end
+  return sockets.keep(fd), uring.sockaddr(host, port)
+end
+
+function sockets.udp(host)
+  return bound(host or "127.0.0.1", uring.SOCK_DGRAM)
+end
+
+function sockets.listener(host)
+  return bound(host or "127.0.0.1", uring.SOCK_STREAM)
+end
+
+function sockets.set(fd, level, name, value)
+  assert(spec.setsockopt(fd:fileno(), level, name, value))
+end
+
+function sockets.write(fd, s)
+  assert(spec.write(fd:fileno(), s))
+end
+
+function sockets.read(fd, n)
+  return spec.read(fd:fileno(), n)
+end
+
+return sockets

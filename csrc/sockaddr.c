@@ -98,6 +98,8 @@ const char *address_parse (struct address *a, const char *s, size_t len) {
       return "an IPv6 address is written [address]:port";
   }
   wrong = parse_host(a, host);
+  if (wrong == NULL && host != text && a->any.sa_family != AF_INET6)
+    return "only an IPv6 address is written in brackets";
   return wrong ? wrong : parse_port(port, port_of(a));
 }
 

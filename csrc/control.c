@@ -102,11 +102,19 @@ static void push_fds (lua_State *L, size_t n) {
   }
 }
 
+/* Those that were read before are negative by now. */
 static size_t count_fds (const unsigned char *at, size_t size) {
   struct message m;
   size_t n = 0;
-  for (size_t i = 0; next(at, size, &i, &m); )
-    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) n += m.size / sizeof(int);
+  for (size_t i = 0; next(at, size, &i, &m); ) {
+    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
+      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
+        int number;
+        memcpy(&number, m.data + k, sizeof(number));
+        if (number >= 0) n++;
+      }
+    }
+  }
   return n;
 }
 
@@ -119,6 +127,7 @@ static void own_fds (lua_State *L, unsigned char *at, size_t size) {
       for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
         int number;
         memcpy(&number, m.data + k, sizeof(number));
+        if (number < 0) continue;
         lua_rawgeti(L, -1, ++n);
         atomic_store(&((struct fd *)lua_touserdata(L, -1))->d->number,
                      number);

@@ -28,7 +28,7 @@ static void close_unread (struct msg *m) {
 static void msg_busy (struct block *b) {
   struct msg *m = (struct msg *)b;
   close_unread(m);
-  memcpy(m->place, m->name.bytes, m->name.len);
+  memcpy(m->place, m->name.bytes, sizeof(m->place));  /* (no old one stays) */
   m->hdr.msg_namelen = m->name_room;
   m->hdr.msg_controllen = m->control_size ? m->control_size
                                           : m->control_room;
@@ -272,7 +272,8 @@ static int m_name (lua_State *L) {
     return 1;
   }
   address_set(&a, m->place, m->hdr.msg_namelen, sizeof(m->place));
-  sockaddr_push(L, &a);
+  if (a.any.sa_family == AF_UNSPEC) lua_pushnil(L);  /* a request failed */
+  else sockaddr_push(L, &a);
   return 1;
 }
 
@@ -299,6 +300,7 @@ static int m_close (lua_State *L) {
       return luaL_error(L, "cannot close a msghdr that is in use: an "
                         "operation in flight holds it");
     *own = NULL;
+    atomic_store(&m->block.retired, true);  /* guard: SQEs that name it */
     block_release(&m->block);
   }
   lua_pushboolean(L, 1);

@@ -57,8 +57,8 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
   }
   if ((q->traits & TRAIT_READS) && q->pin[PIN_MEMORY]
       && atomic_load(&q->pin[PIN_MEMORY]->retired))
-    luaL_argerror(L, arg, "the buffer of this sqe was closed or resized "
-                  "after it was prepared: prepare it again");
+    luaL_argerror(L, arg, "the buffer or msghdr of this sqe was closed or "
+                  "resized after it was prepared: prepare it again");
   return q;
 }
 

@@ -75,6 +75,22 @@ void group_describe (const struct group *g, struct io_uring_buf_reg *reg) {
   compat_set_buf_reg(reg, g->inc ? IOU_PBUF_RING_INC : 0, g->min_left);
 }
 
+void group_told (struct group *g, uint32_t flags) {
+  uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
+  if ((flags & IORING_CQE_F_BUFFER) && bid < g->entries)
+    g->slots[bid].told++;
+}
+
+/* Is it the first time that this is asked of a completion? */
+static bool unasked (struct group *g, uint32_t flags) {
+  uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
+  if (!(flags & IORING_CQE_F_BUFFER) || bid >= g->entries
+      || g->slots[bid].told == 0)  /* guard: it may be at home by now */
+    return false;
+  g->slots[bid].told--;
+  return true;
+}
+
 static bool take (struct group *g, uint16_t bid, uint32_t size, bool more,
                   struct piece *p) {
   struct slot *s;
@@ -98,7 +114,7 @@ static bool take (struct group *g, uint16_t bid, uint32_t size, bool more,
 
 bool group_take (struct group *g, int32_t res, uint32_t flags,
                  struct piece *p) {
-  return (flags & IORING_CQE_F_BUFFER)
+  return unasked(g, flags)
          && take(g, (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT),
                  res > 0 ? (uint32_t)res : 0,
                  g->inc && (flags & IORING_CQE_F_BUF_MORE), p);
@@ -109,7 +125,7 @@ unsigned group_take_bundle (struct group *g, int32_t res, uint32_t flags,
   uint32_t left = res > 0 ? (uint32_t)res : 0;
   uint16_t bid = (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
   unsigned n = 0;
-  if (!(flags & IORING_CQE_F_BUFFER))
+  if (!unasked(g, flags))
     return 0;
   while (n < max && bid < g->entries) {
     uint32_t room = g->size - g->slots[bid].offset;

@@ -31,6 +31,7 @@ struct slot {              /* one buffer */
   uint32_t offset;         /* where the next completion's data begins */
   uint16_t leases;         /* parts that are out */
   uint16_t behind;         /* the buffer that went home after it */
+  uint16_t told;           /* completions that named it and were not taken */
   bool out;                /* the kernel is done with it */
 };
 
@@ -77,8 +78,11 @@ struct group *group_new (uint32_t entries, uint32_t size, uint16_t bgid,
 /* What the kernel is to be told of it. */
 void group_describe (const struct group *g, struct io_uring_buf_reg *reg);
 
+/* A completion of the ring's has come: each may be taken once. */
+void group_told (struct group *g, uint32_t flags);
+
 /* The buffer that a completion names changes hands: false if it names none,
-** or one that is not the kernel's (its completion was taken before). */
+** or no such completion has come (it was taken before). */
 bool group_take (struct group *g, int32_t res, uint32_t flags,
                  struct piece *p);
 

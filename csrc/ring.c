@@ -437,6 +437,10 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     res = -ECANCELED;
   if ((op->marks & OP_REFUSED) && res == -EBADF)
     res = -EPIPE;
+  if (flags & IORING_CQE_F_BUFFER) {
+    struct group *g = ring_group(r, op->group);
+    if (g) group_told(g, flags);
+  }
   if (last) {
     if (op->marks & OP_LOOPED) r->held--;
     if (op->marks & OP_LISTED) unlist(r, op);

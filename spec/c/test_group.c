@@ -44,6 +44,13 @@ static struct kernel kernel_of (uint32_t entries, bool inc) {
   return k;
 }
 
+/* A completion comes that names this buffer. */
+static uint32_t told (const struct kernel *k, unsigned bid, uint32_t more) {
+  uint32_t flags = named(bid) | more;
+  group_told(k->g, flags);
+  return flags;
+}
+
 static void all_are_at_home_at_first (void) {
   struct kernel k = kernel_of(8, false);
   struct io_uring_buf_reg reg;
@@ -60,14 +67,17 @@ static void a_buffer_is_taken_once (void) {
   struct kernel k = kernel_of(4, false);
   struct piece p, q;
   unsigned bid = pick(&k);
-  CHECK(group_take(k.g, 5, named(bid), &p));
+  CHECK(group_take(k.g, 5, told(&k, bid, 0), &p));
   CHECK(p.data == k.g->memory && p.size == 5 && p.bid == bid);
   CHECK(k.g->leased == 1 && at_home(&k) == 3);
   CHECK(!group_take(k.g, 5, named(bid), &q));
   CHECK(group_take_bundle(k.g, 5, named(bid), &q, 1) == 0);
-  group_dispose(k.g, 5, named(bid));  /* nor is it given back by that */
+  group_dispose(k.g, 5, told(&k, bid, 0));  /* nor is it given back by that */
   CHECK(k.g->leased == 1 && at_home(&k) == 3);
   group_give(k.g, p.bid);
+  CHECK(k.g->leased == 0 && at_home(&k) == 4);
+  CHECK(!group_take(k.g, 5, named(bid), &q));  /* nor when it is at home */
+  group_dispose(k.g, 5, named(bid));
   CHECK(k.g->leased == 0 && at_home(&k) == 4);
   block_release(&k.g->block);
 }
@@ -82,7 +92,7 @@ static void flags_may_name_none (void) {
   CHECK(group_take_bundle(k.g, 5, 0, &p, 1) == 0);
   CHECK(group_take_bundle(k.g, 5, named(4), &p, 1) == 0);
   group_dispose(k.g, 5, 0);
-  group_dispose(k.g, 5, named(4));
+  group_dispose(k.g, 5, told(&k, 4, 0));
   CHECK(k.g->leased == 0 && at_home(&k) == 4);
   block_release(&k.g->block);
 }
@@ -93,7 +103,7 @@ static void results_are_cut_to_the_buffer (void) {
   struct kernel k = kernel_of(8, false);
   for (unsigned i = 0; i < 6; i++) {
     struct piece p;
-    CHECK(group_take(k.g, results[i], named(pick(&k)), &p));
+    CHECK(group_take(k.g, results[i], told(&k, pick(&k), 0), &p));
     CHECK(p.size == (results[i] > 0 ? SIZE : 0));
     group_give(k.g, p.bid);
   }
@@ -105,7 +115,7 @@ static void they_come_again_in_the_order_of_going_home (void) {
   static const unsigned order[] = { 2, 0, 3, 1 };
   struct piece p;
   for (unsigned i = 0; i < 4; i++)
-    CHECK(group_take(k.g, 1, named(pick(&k)), &p));
+    CHECK(group_take(k.g, 1, told(&k, pick(&k), 0), &p));
   for (unsigned i = 0; i < 4; i++) group_give(k.g, (uint16_t)order[i]);
   for (unsigned i = 0; i < 4; i++) CHECK(pick(&k) == order[i]);
   block_release(&k.g->block);
@@ -115,11 +125,11 @@ static void parts_follow_one_another (void) {
   struct kernel k = kernel_of(2, true);
   unsigned bid = pick(&k);
   struct piece a, b, c, d;
-  CHECK(group_take(k.g, 5, named(bid) | MORE, &a));
-  CHECK(group_take(k.g, 3, named(bid) | MORE, &b));
+  CHECK(group_take(k.g, 5, told(&k, bid, MORE), &a));
+  CHECK(group_take(k.g, 3, told(&k, bid, MORE), &b));
   CHECK(k.g->leased == 0);  /* the kernel has it, too */
   group_give(k.g, a.bid);
-  CHECK(group_take(k.g, 8, named(bid), &c));
+  CHECK(group_take(k.g, 8, told(&k, bid, 0), &c));
   CHECK(k.g->leased == 1);
   CHECK(a.data == k.g->memory && a.size == 5);
   CHECK(b.data == a.data + 5 && b.size == 3);
@@ -132,7 +142,7 @@ static void parts_follow_one_another (void) {
   CHECK(k.g->leased == 0 && at_home(&k) == 2);
   /* and begins anew */
   CHECK(pick(&k) == 1 && pick(&k) == bid);
-  CHECK(group_take(k.g, 1, named(bid), &a) && a.data == k.g->memory);
+  CHECK(group_take(k.g, 1, told(&k, bid, 0), &a) && a.data == k.g->memory);
   group_give(k.g, a.bid);
   block_release(&k.g->block);
 }
@@ -143,14 +153,14 @@ static void it_stays_while_the_kernel_fills_it (void) {
   unsigned bid = pick(&k);
   struct piece p;
   for (uint32_t i = 0; i < 3; i++) {
-    CHECK(group_take(k.g, 4, named(bid) | MORE, &p));
+    CHECK(group_take(k.g, 4, told(&k, bid, MORE), &p));
     CHECK(p.data == k.g->memory + 4 * i);
     group_give(k.g, p.bid);
     CHECK(at_home(&k) == 1);
   }
-  group_dispose(k.g, 2, named(bid) | MORE);
+  group_dispose(k.g, 2, told(&k, bid, MORE));
   CHECK(at_home(&k) == 1);
-  CHECK(group_take(k.g, 99, named(bid), &p));
+  CHECK(group_take(k.g, 99, told(&k, bid, 0), &p));
   CHECK(p.data == k.g->memory + 14 && p.size == 2);  /* what is left of it */
   group_give(k.g, p.bid);
   CHECK(at_home(&k) == 2);
@@ -162,7 +172,7 @@ static void more_is_of_incremental_ones_only (void) {
   struct kernel k = kernel_of(2, false);
   unsigned bid = pick(&k);
   struct piece p;
-  CHECK(group_take(k.g, 4, named(bid) | MORE, &p));
+  CHECK(group_take(k.g, 4, told(&k, bid, MORE), &p));
   CHECK(!group_take(k.g, 4, named(bid) | MORE, &p));
   group_give(k.g, p.bid);
   CHECK(at_home(&k) == 2);
@@ -174,10 +184,10 @@ static void bundles_follow_the_order_of_going_home (void) {
   static const unsigned order[] = { 3, 1, 0, 2 };
   struct piece p[4];
   for (unsigned i = 0; i < 4; i++)
-    CHECK(group_take(k.g, 1, named(pick(&k)), &p[i]));
+    CHECK(group_take(k.g, 1, told(&k, pick(&k), 0), &p[i]));
   for (unsigned i = 0; i < 4; i++) group_give(k.g, (uint16_t)order[i]);
   for (unsigned i = 0; i < 3; i++) pick(&k);
-  CHECK(group_take_bundle(k.g, 2 * SIZE + 1, named(3), p, 4) == 3);
+  CHECK(group_take_bundle(k.g, 2 * SIZE + 1, told(&k, 3, 0), p, 4) == 3);
   for (unsigned i = 0; i < 3; i++) {
     CHECK(p[i].bid == order[i]);
     CHECK(p[i].data == k.g->memory + order[i] * SIZE);
@@ -187,7 +197,7 @@ static void bundles_follow_the_order_of_going_home (void) {
   for (unsigned i = 0; i < 3; i++) group_give(k.g, p[i].bid);
   /* exactly two, and not one more */
   CHECK(pick(&k) == 2 && pick(&k) == 3);
-  CHECK(group_take_bundle(k.g, 2 * SIZE, named(2), p, 4) == 2);
+  CHECK(group_take_bundle(k.g, 2 * SIZE, told(&k, 2, 0), p, 4) == 2);
   CHECK(p[0].bid == 2 && p[1].bid == 3 && p[1].size == SIZE);
   group_give(k.g, 2);
   group_give(k.g, 3);
@@ -200,10 +210,10 @@ static void bundles_take_nothing_twice (void) {
   struct kernel k = kernel_of(4, false);
   struct piece p[4], q[4];
   for (unsigned i = 0; i < 4; i++) pick(&k);
-  CHECK(group_take(k.g, SIZE, named(1), &p[0]));
-  CHECK(group_take_bundle(k.g, 3 * SIZE, named(0), q, 4) == 1);
+  CHECK(group_take(k.g, SIZE, told(&k, 1, 0), &p[0]));
+  CHECK(group_take_bundle(k.g, 3 * SIZE, told(&k, 0, 0), q, 4) == 1);
   CHECK(group_take_bundle(k.g, 2 * SIZE, named(1), q, 4) == 0);
-  CHECK(group_take_bundle(k.g, 4 * SIZE, named(2), q, 1) == 1);
+  CHECK(group_take_bundle(k.g, 4 * SIZE, told(&k, 2, 0), q, 1) == 1);
   CHECK(k.g->leased == 3);
   block_release(&k.g->block);
 }
@@ -212,13 +222,13 @@ static void bundles_begin_in_the_middle_of_a_buffer (void) {
   struct kernel k = kernel_of(4, true);
   struct piece p[4];
   CHECK(pick(&k) == 0 && pick(&k) == 1);
-  CHECK(group_take_bundle(k.g, 6, named(0) | MORE, p, 4) == 1);
+  CHECK(group_take_bundle(k.g, 6, told(&k, 0, MORE), p, 4) == 1);
   CHECK(p[0].size == 6 && k.g->leased == 0);
-  CHECK(group_take_bundle(k.g, 15, named(0) | MORE, p + 1, 3) == 2);
+  CHECK(group_take_bundle(k.g, 15, told(&k, 0, MORE), p + 1, 3) == 2);
   CHECK(p[1].bid == 0 && p[1].data == k.g->memory + 6 && p[1].size == 10);
   CHECK(p[2].bid == 1 && p[2].data == k.g->memory + SIZE && p[2].size == 5);
   CHECK(k.g->leased == 1);  /* the second goes on */
-  CHECK(group_take_bundle(k.g, 11, named(1), p + 3, 1) == 1);
+  CHECK(group_take_bundle(k.g, 11, told(&k, 1, 0), p + 3, 1) == 1);
   CHECK(p[3].data == p[2].data + 5);
   CHECK(k.g->leased == 2);
   for (unsigned i = 0; i < 4; i++) group_give(k.g, p[i].bid);
@@ -228,12 +238,12 @@ static void bundles_begin_in_the_middle_of_a_buffer (void) {
 
 static void disposal_sends_home (void) {
   struct kernel k = kernel_of(4, false);
-  group_dispose(k.g, 3, named(pick(&k)));
-  group_dispose(k.g, 0, named(pick(&k)));
-  group_dispose(k.g, -105, named(pick(&k)));
+  group_dispose(k.g, 3, told(&k, pick(&k), 0));
+  group_dispose(k.g, 0, told(&k, pick(&k), 0));
+  group_dispose(k.g, -105, told(&k, pick(&k), 0));
   CHECK(at_home(&k) == 4 && k.g->leased == 0);
   pick(&k); pick(&k);
-  group_dispose(k.g, SIZE + 1, named(3));  /* a bundle of two: 3 and 0 */
+  group_dispose(k.g, SIZE + 1, told(&k, 3, 0));  /* a bundle of two: 3 and 0 */
   CHECK(at_home(&k) == 4);
   block_release(&k.g->block);
 }
@@ -244,7 +254,7 @@ static void leases_outlive_the_group (void) {
   struct lease *l;
   unsigned char *data;
   memcpy(k.g->memory, "some data", 10);
-  CHECK(group_take(k.g, 9, named(pick(&k)), &p));
+  CHECK(group_take(k.g, 9, told(&k, pick(&k), 0), &p));
   l = lease_new(k.g, &p);
   CHECK(l != NULL);
   data = l->piece.data;
@@ -261,7 +271,7 @@ static void a_lease_gives_back_once_at_its_end (void) {
   struct kernel k = kernel_of(2, false);
   struct piece p;
   struct lease *l;
-  CHECK(group_take(k.g, 9, named(pick(&k)), &p));
+  CHECK(group_take(k.g, 9, told(&k, pick(&k), 0), &p));
   l = lease_new(k.g, &p);
   block_retain(&l->block);
   block_release(&l->block);
@@ -276,10 +286,10 @@ static void nothing_goes_home_to_a_closed_group (void) {
   struct kernel k = kernel_of(4, false);
   struct piece p;
   uint16_t tail = k.g->ring->tail;
-  CHECK(group_take(k.g, 9, named(pick(&k)), &p));
+  CHECK(group_take(k.g, 9, told(&k, pick(&k), 0), &p));
   k.g->closed = true;
   group_give(k.g, p.bid);
-  group_dispose(k.g, 9, named(pick(&k)));
+  group_dispose(k.g, 9, told(&k, pick(&k), 0));
   CHECK(k.g->leased == 0 && k.g->ring->tail == tail);
   block_release(&k.g->block);
 }
@@ -301,7 +311,7 @@ static void random_lives (bool inc) {
       bool done = !inc || size == left || check_random(20) == 0;
       struct piece p;
       if (!CHECK(group_take(k.g, (int32_t)size,
-                            named(bid) | (done ? 0 : MORE), &p))) break;
+                            told(&k, bid, done ? 0 : MORE), &p))) break;
       if (!CHECK(p.data == k.g->memory + bid * SIZE + model[bid].used)) break;
       if (!CHECK(p.size == size && p.bid == bid)) break;
       out[n++] = p;

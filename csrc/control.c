@@ -3,57 +3,13 @@
 
 #include "args.h"
 #include "fd.h"
+#include "recvmsg_out.h"
 #include "sockaddr.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-
-
-/* ---- reading the wire form --------------------------------------------- */
-
-struct message {
-  int level, type;
-  const unsigned char *data;
-  size_t size;
-};
-
-/* The message at `*at` of `size` bytes, and step over it. */
-static bool next (const unsigned char *bytes, size_t size, size_t *at,
-                  struct message *m) {
-  struct cmsghdr h;
-  if (size < *at || size - *at < sizeof(h))
-    return false;
-  memcpy(&h, bytes + *at, sizeof(h));  /* (it may not be aligned) */
-  if (h.cmsg_len < sizeof(h))  /* guard: or it would never end */
-    return false;
-  if (h.cmsg_len > size - *at) h.cmsg_len = size - *at;  /* cut off */
-  m->level = h.cmsg_level;
-  m->type = h.cmsg_type;
-  m->data = bytes + *at + CMSG_LEN(0);
-  m->size = h.cmsg_len > CMSG_LEN(0) ? h.cmsg_len - CMSG_LEN(0) : 0;
-  *at += CMSG_ALIGN(h.cmsg_len);
-  return true;
-}
-
-static bool is (const struct message *m, int level, int type, size_t size) {
-  return m->level == level && m->type == type && m->size >= size;
-}
-
-void control_close (unsigned char *at, size_t size) {
-  struct message m;
-  for (size_t i = 0; next(at, size, &i, &m); ) {
-    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
-      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
-        int fd;
-        memcpy(&fd, m.data + k, sizeof(fd));
-        if (fd >= 0) close(fd);
-      }
-      memset(at + (m.data - at), 0xff, m.size);
-    }
-  }
-}
 
 
 /* ---- to Lua ------------------------------------------------------------ */
@@ -71,7 +27,7 @@ static void set_integer (lua_State *L, const char *key, lua_Integer n) {
   lua_setfield(L, -2, key);
 }
 
-static void push_pktinfo (lua_State *L, const struct message *m) {
+static void push_pktinfo (lua_State *L, const struct cmsg *m) {
   lua_createtable(L, 0, 2);
   if (m->level == IPPROTO_IP) {
     struct in_pktinfo info;
@@ -103,11 +59,11 @@ static void push_fds (lua_State *L, size_t n) {
 }
 
 /* Those that were read before are negative by now. */
-static size_t count_fds (const unsigned char *at, size_t size) {
-  struct message m;
+static size_t count_fds (unsigned char *at, size_t size) {
+  struct cmsg m;
   size_t n = 0;
-  for (size_t i = 0; next(at, size, &i, &m); ) {
-    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
+  for (size_t i = 0; cmsg_next(at, size, &i, &m); ) {
+    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
       for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
         int number;
         memcpy(&number, m.data + k, sizeof(number));
@@ -120,10 +76,10 @@ static size_t count_fds (const unsigned char *at, size_t size) {
 
 /* Nothing here raises: the objects are there already. */
 static void own_fds (lua_State *L, unsigned char *at, size_t size) {
-  struct message m;
+  struct cmsg m;
   lua_Integer n = 0;
-  for (size_t i = 0; next(at, size, &i, &m); ) {
-    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
+  for (size_t i = 0; cmsg_next(at, size, &i, &m); ) {
+    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
       for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
         int number;
         memcpy(&number, m.data + k, sizeof(number));
@@ -133,22 +89,21 @@ static void own_fds (lua_State *L, unsigned char *at, size_t size) {
                      number);
         lua_pop(L, 1);
       }
-      /* guard: whoever reads the bytes again finds none */
-      memset(at + (m.data - at), 0xff, m.size);
+      cmsg_blank(&m);
     }
   }
 }
 
 /* Into the table on top. */
-static void push_others (lua_State *L, const unsigned char *at, size_t size,
+static void push_others (lua_State *L, unsigned char *at, size_t size,
                          bool raw) {
-  struct message m;
+  struct cmsg m;
   lua_Integer others = 0;
   int table = lua_gettop(L);
-  for (size_t i = 0; next(at, size, &i, &m); ) {
-    if (is(&m, SOL_SOCKET, SCM_RIGHTS, 0) && !raw)
+  for (size_t i = 0; cmsg_next(at, size, &i, &m); ) {
+    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0) && !raw)
       continue;
-    if (is(&m, SOL_SOCKET, SCM_CREDENTIALS, sizeof(struct ucred))) {
+    if (cmsg_is(&m, SOL_SOCKET, SCM_CREDENTIALS, sizeof(struct ucred))) {
       struct ucred c;
       memcpy(&c, m.data, sizeof(c));
       lua_createtable(L, 0, 3);
@@ -157,14 +112,14 @@ static void push_others (lua_State *L, const unsigned char *at, size_t size,
       set_integer(L, "gid", c.gid);
       lua_setfield(L, table, "creds");
     }
-    else if (is(&m, IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo))
-             || is(&m, IPPROTO_IPV6, IPV6_PKTINFO,
+    else if (cmsg_is(&m, IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo))
+             || cmsg_is(&m, IPPROTO_IPV6, IPV6_PKTINFO,
                    sizeof(struct in6_pktinfo))) {
       push_pktinfo(L, &m);
       lua_setfield(L, table, "pktinfo");
     }
-    else if (is(&m, IPPROTO_IP, IP_ORIGDSTADDR, sizeof(struct sockaddr_in))
-             || is(&m, IPPROTO_IPV6, IPV6_ORIGDSTADDR,
+    else if (cmsg_is(&m, IPPROTO_IP, IP_ORIGDSTADDR, sizeof(struct sockaddr_in))
+             || cmsg_is(&m, IPPROTO_IPV6, IPV6_ORIGDSTADDR,
                    sizeof(struct sockaddr_in6)))
       set_address(L, "origdst", m.data, m.size);
     else {
@@ -197,7 +152,7 @@ void control_push (lua_State *L, unsigned char *at, size_t size) {
 void control_push_raw (lua_State *L, const unsigned char *at, size_t size) {
   luaL_checkstack(L, 10, NULL);
   lua_newtable(L);
-  push_others(L, at, size, true);
+  push_others(L, (unsigned char *)(uintptr_t)at, size, true);
 }
 
 

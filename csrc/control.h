@@ -10,8 +10,7 @@
 ** is read with bounds and by copying: nothing in it is trusted.
 **
 ** Descriptors: what is sent is a dup, owned until it was sent, for the kernel
-** looks at the numbers late; what arrives is owned at once, and closed if
-** nobody reads it (`control_close`).
+** looks at the numbers late; what arrives is owned as soon as it is pushed.
 */
 
 #ifndef uring_control_h
@@ -37,8 +36,5 @@ void control_push (lua_State *L, unsigned char *at, size_t size);
 
 /* The same of a copy, whose numbers may be anybody's: they stay raw. */
 void control_push_raw (lua_State *L, const unsigned char *at, size_t size);
-
-/* Close the descriptors in it that nobody has read, once. */
-void control_close (unsigned char *at, size_t size);
 
 #endif

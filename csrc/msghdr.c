@@ -17,7 +17,7 @@
 
 static void close_unread (struct msg *m) {
   if (m->unread)
-    control_close(m->control, m->hdr.msg_controllen < m->control_room
+    cmsg_close(m->control, m->hdr.msg_controllen < m->control_room
                               ? m->hdr.msg_controllen : m->control_room);
   m->unread = false;
   /* guard: what a failed request leaves there is not read a second time */
@@ -72,31 +72,6 @@ bool msg_make_control (struct msg *m, size_t size) {
   m->control = calloc(1, size);
   m->hdr.msg_control = m->control;
   return m->control != NULL;
-}
-
-bool msg_parse (unsigned char *at, size_t size, unsigned name_room,
-                unsigned control_room, struct received *out) {
-  struct io_uring_recvmsg_out h;
-  size_t left = size;
-  if (left < sizeof(h)) return false;
-  memcpy(&h, at, sizeof(h));
-  left -= sizeof(h);
-  if (left < name_room) return false;  /* guard: step by step, no sum wraps */
-  left -= name_room;
-  if (left < control_room) return false;
-  left -= control_room;
-  if (left > UINT32_MAX) left = UINT32_MAX;
-  out->name = at + sizeof(h);
-  out->control = at + sizeof(h) + name_room;
-  out->payload = out->control + control_room;
-  out->name_full = h.namelen;
-  out->name_size = h.namelen < name_room ? h.namelen : name_room;
-  out->control_size = h.controllen < control_room ? h.controllen
-                                                  : control_room;
-  out->payload_size = h.payloadlen < left ? h.payloadlen : (uint32_t)left;
-  out->payload_full = h.payloadlen;
-  out->flags = h.flags;
-  return true;
 }
 
 
@@ -342,7 +317,7 @@ int msghdr_recvmsg_out (lua_State *L) {
                                      (lua_Integer)b.size);
   struct received r;
   lua_settop(L, 2);
-  if (!msg_parse((unsigned char *)(uintptr_t)b.at, size, m->name_room,
+  if (!recvmsg_parse((unsigned char *)(uintptr_t)b.at, size, m->name_room,
                  m->control_room, &r))
     return fail(L, EBADMSG, "recvmsg_out: %u bytes are too short for the "
                 "header, %u of name and %u of control", (unsigned)size,

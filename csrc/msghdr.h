@@ -14,6 +14,7 @@
 #define uring_msghdr_h
 
 #include "block.h"
+#include "recvmsg_out.h"
 #include "sockaddr.h"
 #include "state.h"
 
@@ -44,21 +45,6 @@ bool msg_make_control (struct msg *m, size_t size);
 
 /* The msghdr at `arg`. */
 struct msg *msghdr_check (lua_State *L, int arg);
-
-/* What lies in a buffer that recvmsg_multishot has filled. */
-struct received {
-  const unsigned char *name;
-  unsigned char *control;
-  unsigned char *payload;
-  uint32_t name_size, control_size, payload_size;
-  uint32_t name_full, payload_full;
-  uint32_t flags;
-};
-
-/* Take it apart, by the lengths that were submitted; false if it is too short
-** for them. */
-bool msg_parse (unsigned char *at, size_t size, unsigned name_room,
-                unsigned control_room, struct received *out);
 
 /* A msghdr from the table of options at `index`, pushed, with `names` of which
 ** those of uring.msghdr count. */

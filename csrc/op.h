@@ -62,6 +62,11 @@ enum trait {
   TRAIT_KEPT = 64       /* its memory is the kernel's until the ring closes */
 };
 
+/* How recvmsg_multishot lays its buffers out; none: it is no such request. */
+struct rooms {
+  uint16_t name, control;
+};
+
 /* What a prepared SQE holds, and an operation takes a copy of. */
 struct request {
   struct io_uring_sqe sqe;
@@ -71,6 +76,7 @@ struct request {
   uint16_t since;      /* kernel that first had it (NAMES_VERSION), or 0 */
   uint8_t traits;
   uint8_t disposal;
+  struct rooms rooms;
 };
 
 enum op_state {
@@ -112,6 +118,7 @@ struct op {
   uint16_t marks;
   uint16_t since;
   uint16_t group;       /* the provided buffers that it picks from */
+  struct rooms rooms;
   uint8_t opcode;
   uint8_t state;
   uint8_t disposal;

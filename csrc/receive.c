@@ -221,6 +221,8 @@ static int start_multishot (lua_State *L, struct socket *s,
     io_uring_prep_recvmsg(&q.sqe, s->in.line.fd, &s->msg->hdr,
                           MSG_CMSG_CLOEXEC);
     q.pin[OP_PIN_MEMORY] = &s->msg->block;
+    q.rooms = (struct rooms){ (uint16_t)s->msg->name_room,
+                              (uint16_t)s->msg->control_room };
   }
   else
     io_uring_prep_recv(&q.sqe, s->in.line.fd, NULL, 0, 0);
@@ -310,7 +312,7 @@ static void fill_from_group (struct socket *s, const struct arrival *a,
   c->at = p.data;
   if (!headers)
     c->size = c->full = p.size;
-  else if (msg_parse(p.data, p.size, s->msg->name_room, s->msg->control_room,
+  else if (recvmsg_parse(p.data, p.size, s->msg->name_room, s->msg->control_room,
                      &r)) {
     c->at = r.payload;
     c->size = r.payload_size;

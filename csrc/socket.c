@@ -52,7 +52,7 @@ void socket_drop_chunk (struct socket *s) {
   struct chunk *c = &s->chunk;
   if (c->at == NULL)
     return;
-  if (c->control_size > 0) control_close(c->control, c->control_size);
+  if (c->control_size > 0) cmsg_close(c->control, c->control_size);
   if (c->group) {
     group_give(c->group, c->bid);
     block_release(&c->group->block);

@@ -1,0 +1,66 @@
+#include "compat.h"
+#include "recvmsg_out.h"
+
+#include <string.h>
+#include <unistd.h>
+
+
+bool cmsg_next (unsigned char *bytes, size_t size, size_t *at,
+                struct cmsg *m) {
+  struct cmsghdr h;
+  if (size < *at || size - *at < sizeof(h))
+    return false;
+  memcpy(&h, bytes + *at, sizeof(h));
+  if (h.cmsg_len < sizeof(h))  /* guard: or it would never end */
+    return false;
+  if (h.cmsg_len > size - *at) h.cmsg_len = size - *at;  /* cut off */
+  m->level = h.cmsg_level;
+  m->type = h.cmsg_type;
+  m->data = bytes + *at + CMSG_LEN(0);
+  m->size = h.cmsg_len > CMSG_LEN(0) ? h.cmsg_len - CMSG_LEN(0) : 0;
+  *at += CMSG_ALIGN(h.cmsg_len);
+  return true;
+}
+
+void cmsg_blank (struct cmsg *m) {
+  memset(m->data, 0xff, m->size);
+}
+
+void cmsg_close (unsigned char *bytes, size_t size) {
+  struct cmsg m;
+  for (size_t i = 0; cmsg_next(bytes, size, &i, &m); ) {
+    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
+      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
+        int fd;
+        memcpy(&fd, m.data + k, sizeof(fd));
+        if (fd >= 0) close(fd);
+      }
+      cmsg_blank(&m);  /* guard: closed once */
+    }
+  }
+}
+
+bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_room,
+                    unsigned control_room, struct received *out) {
+  struct io_uring_recvmsg_out h;
+  size_t left = size;
+  if (left < sizeof(h)) return false;
+  memcpy(&h, at, sizeof(h));
+  left -= sizeof(h);
+  if (left < name_room) return false;  /* guard: step by step, no sum wraps */
+  left -= name_room;
+  if (left < control_room) return false;
+  left -= control_room;
+  if (left > UINT32_MAX) left = UINT32_MAX;
+  out->name = at + sizeof(h);
+  out->control = at + sizeof(h) + name_room;
+  out->payload = out->control + control_room;
+  out->name_full = h.namelen;
+  out->name_size = h.namelen < name_room ? h.namelen : name_room;
+  out->control_size = h.controllen < control_room ? h.controllen
+                                                  : control_room;
+  out->payload_size = h.payloadlen < left ? h.payloadlen : (uint32_t)left;
+  out->payload_full = h.payloadlen;
+  out->flags = h.flags;
+  return true;
+}

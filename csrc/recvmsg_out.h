@@ -1,0 +1,55 @@
+/*
+** recvmsg_out: what the kernel writes when it receives a message: the header,
+** name and payload that recvmsg_multishot puts into a buffer, and control
+** messages one after another. (No Lua in it.)
+**
+** A peer has a say in all of it, so it is read with bounds, by copying (it may
+** lie at any address), and by the lengths that were submitted, never by those
+** that are found there.
+*/
+
+#ifndef uring_recvmsg_out_h
+#define uring_recvmsg_out_h
+
+#include "compat.h"
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+struct cmsg {
+  int level, type;
+  unsigned char *data;
+  size_t size;
+};
+
+/* The control message at `*at` of `size` bytes, and step over it; false at the
+** end, or where no other can be. One that was cut off is shorter. */
+bool cmsg_next (unsigned char *bytes, size_t size, size_t *at,
+                struct cmsg *m);
+
+static inline bool cmsg_is (const struct cmsg *m, int level, int type,
+                            size_t size) {
+  return m->level == level && m->type == type && m->size >= size;
+}
+
+/* Its descriptors have an owner now: who reads the bytes again finds none. */
+void cmsg_blank (struct cmsg *m);
+
+/* Close the descriptors in control messages that nobody has read. */
+void cmsg_close (unsigned char *bytes, size_t size);
+
+struct received {
+  const unsigned char *name;
+  unsigned char *control;
+  unsigned char *payload;
+  uint32_t name_size, control_size, payload_size;
+  uint32_t name_full, payload_full;  /* what there would have been */
+  uint32_t flags;
+};
+
+/* Take a buffer apart, by the lengths that were submitted; false if it is too
+** short for them. */
+bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_room,
+                    unsigned control_room, struct received *out);
+
+#endif

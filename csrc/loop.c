@@ -88,6 +88,28 @@ void loop_message_back (struct task *t) {
 
 /* ---- lines ------------------------------------------------------------- */
 
+void line_open (struct state *s, struct line *line) {
+  line->next = s->lines;
+  line->back = &s->lines;
+  if (line->next) line->next->back = &line->next;
+  s->lines = line;
+}
+
+void line_close (struct line *line) {
+  if (line->back) {
+    *line->back = line->next;
+    if (line->next) line->next->back = line->back;
+    line->back = NULL;
+  }
+}
+
+/* Somebody who was woken will not run, and it is not known any more in which
+** line: the first of each looks. */
+void loop_wake_lines (struct loop *loop) {
+  for (struct line *line = loop->state->lines; line; line = line->next)
+    loop_wake_line(loop, line);
+}
+
 int loop_wait_line (lua_State *L, struct task *t, struct line *line,
                     int64_t deadline, lua_KContext ctx, lua_KFunction k) {
   if (deadline != CLOCK_NEVER) loop_reserve(L);

@@ -89,6 +89,7 @@ struct line {
   int fd;
   unsigned count, bound;    /* completions not taken; at the bound a multishot
                                is cancelled. 0: none */
+  struct line *next, **back;  /* all lines of one state */
 };
 
 /* A ring that tasks wait on, as the loop sees it. */
@@ -178,10 +179,16 @@ void loop_stir (struct loop *loop);
 void loop_expire (struct loop *loop);
 void loop_forget (struct task *t);
 
-/* Wait in a line; wake the first of it, or all. */
+/* A line begins, zeroed, and ends. */
+void line_open (struct state *s, struct line *line);
+void line_close (struct line *line);
+
+/* Wait in a line; wake the first of it, or all. Who is woken looks again at
+** what it waits for: it may be for nothing. */
 int loop_wait_line (lua_State *L, struct task *t, struct line *line,
                     int64_t deadline, lua_KContext ctx, lua_KFunction k);
 void loop_wake_line (struct loop *loop, struct line *line);
+void loop_wake_lines (struct loop *loop);
 void loop_wake_all (struct loop *loop, struct line *line);
 
 /* Wait for a task's end, and wake who does. */

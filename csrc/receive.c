@@ -88,6 +88,7 @@ static struct pool *new_pool (lua_State *L, uint32_t size, uint32_t buffers,
   }
   p->group->owner = p;
   p->group->gave = came_home;
+  line_open(s, &p->line);
   return p;
 }
 

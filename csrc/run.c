@@ -70,6 +70,7 @@ static void finish (lua_State *L, struct loop *loop, struct task *t, bool ok,
 static void broken (lua_State *L, struct loop *loop, struct task *t,
                     int status) {
   loop_forget(t);
+  if (t->wait == WAIT_LINE) loop_wake_lines(loop);
   state_shared(L, SHARED_CHAINS);
   lua_pushnil(L);
   lua_rawsetp(L, -2, t);

@@ -30,6 +30,8 @@ struct socket *socket_push (lua_State *L, int number, int family, int type) {
   s->d = descriptor_new(number);
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
+  line_open(state_of(L), &s->in.line);
+  line_open(state_of(L), &s->out.line);
   return s;
 }
 
@@ -74,6 +76,9 @@ static void let_go (struct socket *s, struct half *h) {
 
 void socket_drop_pool (struct socket *s, struct pool *p) {
   struct group *g = p->group;
+  if (s->ring->watch)
+    loop_wake_all(((struct watch *)s->ring->watch)->loop, &p->line);
+  line_close(&p->line);
   g->gave = NULL;  /* guard: the pool goes before the last of its leases */
   if (s->ring->open) ring_remove_group(s->ring, g);
 }
@@ -93,6 +98,8 @@ int socket_end (lua_State *L, struct socket *s) {
     }
     ring_submit_naming(state_of(L)->rings, d);  /* guard: SQEs that name it */
   }
+  line_close(&s->in.line);
+  line_close(&s->out.line);
   socket_drop_chunk(s);
   if (s->own_pool) socket_drop_pool(s, s->own_pool);
   rc = descriptor_close(d);

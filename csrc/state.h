@@ -47,12 +47,14 @@ enum shared {
 struct loop;
 struct ring;
 struct ring_hooks;
+struct line;
 
 struct state {
   const void *meta[CLASSES];
   struct ring *rings;
   const struct ring_hooks *hooks;  /* what the loop wants to be told of */
   struct loop *loop;
+  struct line *lines;
 };
 
 /* Only in functions of the library. */

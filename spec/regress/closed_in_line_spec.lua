@@ -1,0 +1,28 @@
+-- A task that a socket had woken, and whose coroutine a script then closed,
+-- took the wake with it, and what had come was nobody's.
+
+local helper = require "helper"
+
+local it = helper.needs_ring(it)
+
+describe("what has woken a task that is then closed", function()
+  it("is there for the next", function()
+    local out = helper.script_ok [[
+      local uring = require "uring"
+      local here = assert(uring.udp.bind "127.0.0.1:0")
+      local there = assert(uring.udp.bind "127.0.0.1:0")
+      pcall(uring.run, function()
+        local co
+        uring.spawn(function()
+          co = coroutine.running()
+          here:recv()
+        end)
+        uring.sleep(0)
+        there:sendto("x", here:getsockname())
+        coroutine.close(co)
+        uring.sleep(0.1)
+      end)
+      uring.run(function() io.write(tostring((here:recv(100, 5)))) end)]]
+    assert.equal("x", out)
+  end)
+end)

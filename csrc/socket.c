@@ -340,6 +340,18 @@ static int s_fileno (lua_State *L) {
   return 1;
 }
 
+/* socket:stats(): what has come and waits to be read; accepts for which there
+** was no descriptor or memory */
+static int s_stats (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  lua_createtable(L, 0, 2);
+  lua_pushinteger(L, s->in.line.count);
+  lua_setfield(L, -2, "waiting");
+  lua_pushinteger(L, s->failed);
+  lua_setfield(L, -2, "failed_accepts");
+  return 1;
+}
+
 static int s_tostring (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
   if (s->d == NULL) lua_pushliteral(L, "uring.Socket (closed)");
@@ -357,6 +369,7 @@ static const luaL_Reg methods[] = {
   {"setsockopt", s_setsockopt},
   {"getsockopt", s_getsockopt},
   {"fileno", s_fileno},
+  {"stats", s_stats},
   {"close", s_close},
   {NULL, NULL}
 };

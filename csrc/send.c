@@ -18,8 +18,9 @@
 
 #include <string.h>
 
-/* The stack of a call: what is to be sent, how, and how much has gone. */
-enum { SOCKET = 1, DATA, TO, HOW, SENT, LAST = SENT };
+/* The stack of a call: what is to be sent, how, how much has gone, and how
+** long the message is that is going. */
+enum { SOCKET = 1, DATA, TO, HOW, SENT, SIZE, LAST = SIZE };
 
 enum { SEND, SEND_MESSAGE, SEND_MESSAGES, CONNECT };
 
@@ -72,6 +73,7 @@ static int prepare_message (lua_State *L, struct socket *s,
   static const char *const names[] = {
     "data", "iov", "name", "control", "flags", NULL
   };
+  lua_Integer size = 0;
   struct msg *m;
   if (how == SEND_MESSAGES) {
     lua_rawgeti(L, DATA, sent + 1);
@@ -80,6 +82,10 @@ static int prepare_message (lua_State *L, struct socket *s,
   else
     lua_pushvalue(L, DATA);
   m = msghdr_push(L, lua_gettop(L), names);
+  for (size_t i = 0; i < m->hdr.msg_iovlen; i++)
+    size += (lua_Integer)m->iov[i].iov_len;
+  lua_pushinteger(L, size);
+  lua_replace(L, SIZE);
   block_retain(&m->block);
   q->pin[OP_PIN_MEMORY] = &m->block;
   io_uring_prep_sendmsg(&q->sqe, s->out.line.fd, &m->hdr,
@@ -128,6 +134,8 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
                           (lua_KContext)deadline, again);
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   rc = prepare(L, s, &q);
+  if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
+    rc = -EBADF;
   if (rc == 0) {
     q.pin[OP_PIN_FD] = &s->d->block;
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
@@ -135,6 +143,8 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
   /* the operation has counts of its own */
   if (q.pin[0]) block_release(q.pin[0]);
   if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
+  if (s->d == NULL)
+    return failed(L, fail(L, EBADF, "the socket is closed"));
   if (rc < 0)
     return failed(L, ring_push_failed(L, s->ring, rc));
   op->waiter = t;
@@ -143,6 +153,13 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
                    again);
+}
+
+/* Only the beginning of a message has gone into the stream. */
+static int cut (lua_State *L, struct task *t, lua_Integer n) {
+  if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
+  return failed(L, fail(L, EIO, "message %d: only %d of its %d bytes went",
+                        (int)n, (int)t->res, (int)lua_tointeger(L, SIZE)));
 }
 
 /* All has gone, or so much that the rest is for another request. */
@@ -155,6 +172,8 @@ static int count (lua_State *L, struct task *t, struct socket *s,
     return 1;
   }
   if (how == SEND_MESSAGES) {
+    if (socket_streams(s) && t->res < lua_tointeger(L, SIZE))
+      return cut(L, t, sent + 1);
     sent++;
     all = (lua_Integer)lua_rawlen(L, DATA);
   }
@@ -165,7 +184,10 @@ static int count (lua_State *L, struct task *t, struct socket *s,
   }
   lua_pushinteger(L, sent);
   lua_replace(L, SENT);
+  if (how == SEND_MESSAGE && socket_streams(s)) all = lua_tointeger(L, SIZE);
   if (sent < all) {
+    if (how == SEND_MESSAGE && !(t->marks & MARK_TIMED_OUT))
+      return cut(L, t, 1);
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
     return go(L, t, deadline);
   }
@@ -204,6 +226,7 @@ static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
   lua_settop(L, TO);
   lua_pushinteger(L, how);
   lua_pushinteger(L, 0);
+  lua_pushinteger(L, 0);
   return go(L, t, clock_after(ns));
 }
 
@@ -237,6 +260,12 @@ static int s_sendmsg (lua_State *L) {
   int64_t ns = arg_seconds(L, 3);
   bool many;
   luaL_checktype(L, 2, LUA_TTABLE);
+  lua_pushnil(L);
+  if (lua_next(L, 2) == 0) {  /* an array of none */
+    loop_enter(L, state_of(L)->loop, "socket:sendmsg");
+    lua_pushinteger(L, 0);
+    return 1;
+  }
   many = lua_rawgeti(L, 2, 1) != LUA_TNIL;
   lua_settop(L, 3);
   lua_pushnil(L);

@@ -250,7 +250,7 @@ static void abandon_all (lua_State *L, struct loop *loop) {
 
 static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   struct state *s = state_of(L);
-  struct loop *loop = class_new(L, CLASS_LOOP, sizeof(*loop), 3);
+  struct loop *loop = class_new(L, CLASS_LOOP, sizeof(*loop), 4);
   struct ring *r;
   if (ring_new(L, o, &r) != 1)
     return NULL;
@@ -261,6 +261,8 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   lua_setiuservalue(L, -2, 2);
   state_shared(L, SHARED_TASKS);  /* one of its coroutines too */
   lua_setiuservalue(L, -2, 3);
+  state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
+  lua_setiuservalue(L, -2, 4);
   lua_newtable(L);
   state_shared(L, SHARED_POOLS);  /* whose leases may come home yet */
   lua_rawseti(L, -2, 0);

@@ -2,21 +2,25 @@
 
 local core = require "uring.core"
 
--- f(socket) -> true or the socket | nil, message, errno. Where it fails the
--- socket is closed.
+-- Closes its socket at the end of a block, unless that was taken out.
+local guard = {
+  __close = function(g) if g.socket then g.socket:close() end end
+}
+
+-- f(socket) -> true or the socket | nil, message, errno. Where it fails, in
+-- whatever way, the socket is closed.
 local function made(family, type, f)
   local socket, message, errno = core.socket(family, type)
   if not socket then return nil, message, errno end
+  local g <close> = setmetatable({ socket = socket }, guard)
   local ok
   ok, message, errno = f(socket)
-  if ok then return socket end
-  socket:close()
-  return nil, message, errno
+  if not ok then return nil, message, errno end
+  g.socket = nil
+  return socket
 end
 
-local function parsed(address)
-  return type(address) == "string" and core.sockaddr(address) or address
-end
+local parsed = core.sockaddr
 
 local function of_unix(path)
   if type(path) == "string" and path:sub(1, 5) ~= "unix:" then
@@ -66,7 +70,9 @@ local udp = {
 }
 
 local unix = {
-  listen = function(path, backlog) return listening(of_unix(path), backlog) end,
+  listen = function(path, backlog)
+    return listening(of_unix(path), backlog)
+  end,
   connect = function(path, timeout)
     return connected(core.SOCK_STREAM, of_unix(path), timeout)
   end,

@@ -18,6 +18,8 @@
 #include "errors.h"
 #include "operation.h"
 #include "options.h"
+#include "proc.h"
+#include "recvmsg_out.h"
 #include "ring_lua.h"
 
 #include <string.h>
@@ -107,6 +109,11 @@ static struct pool *find_pool (lua_State *L, struct socket *s,
     p = new_pool(L, size, POOL_BUFFERS, err);
     if (p == NULL)
       return NULL;
+    if (s->d == NULL) {  /* guard: finalizers may have closed it */
+      socket_drop_pool(s, p);
+      *err = EBADF;
+      return NULL;
+    }
     if (s->own_pool) socket_drop_pool(s, s->own_pool);
     s->own_pool = p;
     lua_setiuservalue(L, socket, SOCKET_POOL);
@@ -131,6 +138,8 @@ static struct pool *find_pool (lua_State *L, struct socket *s,
 static int push_request (struct socket *s, struct request *q, unsigned bound) {
   struct op *op;
   int rc;
+  if (s->deaf && q->sqe.opcode != IORING_OP_ACCEPT)
+    q->sqe.msg_flags |= MSG_DONTWAIT;  /* what is there, and no more */
   q->pin[OP_PIN_FD] = &s->d->block;
   rc = ring_push_one(s->ring, q, OP_LOOPED, &op);
   if (rc < 0)
@@ -184,7 +193,10 @@ static int start_single (struct socket *s, const struct ask *a) {
   unsigned room;
   if (s->room == 0) s->room = FIRST_ROOM;
   room = s->room;
-  if (!socket_streams(s)) room = MAX_DATAGRAM;
+  if (!socket_streams(s)) {
+    room = MAX_DATAGRAM;
+    if (a->max > (lua_Integer)room) room = (unsigned)a->max;
+  }
   else if (a->max < (lua_Integer)room) room = (unsigned)a->max;
   if (!make_memory(s, socket_streams(s) ? s->room : room))
     return -ENOMEM;
@@ -214,6 +226,8 @@ static int start_multishot (lua_State *L, struct socket *s,
   s->pool = find_pool(L, s, a->reader, lua_gettop(L), &err);
   if (s->pool == NULL)
     return -err;
+  if (s->d == NULL)  /* guard: finalizers may have closed it */
+    return -EBADF;
   q.traits = TRAIT_MULTI;
   if (a->reader->headers) {
     if (!make_header(s))
@@ -295,7 +309,7 @@ static void fill_from_memory (struct socket *s, const struct arrival *a,
     c->flags = (uint32_t)h->msg_flags;
     s->msg->unread = false;  /* (the chunk closes what nobody reads) */
   }
-  else if (c->size == s->room && s->room < LAST_ROOM)
+  if (c->size == s->room && s->room < LAST_ROOM)
     s->room *= 2;
 }
 
@@ -344,12 +358,16 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
   }
   if (a.flags & IORING_CQE_F_BUFFER)
     group_dispose(s->pool->group, a.res, a.flags);
-  if (a.res == -ENOBUFS && want->reader) {
-    s->starved = true;
+  if (a.res == -ENOBUFS && multi) {  /* (who wants one does without) */
+    s->starved = want->reader != NULL;
     return 0;
   }
   if (passes(want, s, -a.res))
     return 0;
+  if (a.res == -EAGAIN && s->deaf) {
+    s->chunk.at = (unsigned char *)s;
+    return 0;
+  }
   fail_result(L, headers ? IORING_OP_RECVMSG : IORING_OP_RECV, s->in.line.fd,
               since, a.res, 0);
   lua_pop(L, 1);
@@ -444,15 +462,43 @@ static void push_info (lua_State *L, struct chunk *c, bool cut, int socket) {
   }
 }
 
+/* Is this nothing that anybody has sent? */
+static bool is_end (const struct socket *s, const struct chunk *c) {
+  if (c->size > 0 || c->full > 0)
+    return false;
+  return socket_streams(s)
+         || (s->type == SOCK_SEQPACKET && c->control_size == 0)
+         || (s->deaf && c->at == (const unsigned char *)s);
+}
+
+/* A lease of what lies in the socket's own memory: of a copy, in a group of
+** one buffer that no kernel knows. */
+static struct lease *lease_copy (const struct chunk *c) {
+  uint32_t flags = IORING_CQE_F_BUFFER;
+  struct group *g = group_new(1, c->size > 0 ? c->size : 1, 0, false);
+  struct lease *lease = NULL;
+  struct piece p;
+  if (g == NULL)
+    return NULL;
+  g->closed = true;
+  group_told(g, flags);
+  if (group_take(g, (int32_t)c->size, flags, &p)) {
+    memcpy(p.data, c->at, c->size);
+    lease = lease_new(g, &p);
+  }
+  block_release(&g->block);  /* the lease has it */
+  return lease;
+}
+
 /* The chunk's values. Until all of them are there it stays what it is, so
 ** that nothing is lost for want of memory. */
-static int push_chunk (lua_State *L, struct socket *s, const struct ask *a,
-                       int socket) {
+static int push_values (lua_State *L, struct socket *s, const struct ask *a,
+                        int socket) {
   struct chunk *c = &s->chunk;
   bool stream = socket_streams(s);
   uint32_t n = (lua_Integer)c->size < a->max ? c->size : (uint32_t)a->max;
   struct lease **lease = NULL;
-  if (stream && c->size == 0 && a->max > 0) {  /* the end */
+  if (is_end(s, c)) {
     socket_drop_chunk(s);
     lua_pushnil(L);
     return 1;
@@ -461,12 +507,12 @@ static int push_chunk (lua_State *L, struct socket *s, const struct ask *a,
   else lua_pushlstring(L, (const char *)c->at, n);
   if (a->results > 1) push_from(L, c, socket);
   if (a->results > 2) push_info(L, c, !stream && n < c->full, socket);
-  if (lease && c->group) {
+  if (lease) {
     struct piece p = { c->at, c->size, c->bid };
-    *lease = lease_new(c->group, &p);
+    *lease = c->group ? lease_new(c->group, &p) : lease_copy(c);
     if (*lease == NULL)
       return luaL_error(L, "not enough memory for a lease");
-    block_release(&c->group->block);
+    if (c->group) block_release(&c->group->block);
     c->group = NULL;  /* the lease gives it back */
     socket_drop_chunk(s);
   }
@@ -477,6 +523,15 @@ static int push_chunk (lua_State *L, struct socket *s, const struct ask *a,
   else
     socket_drop_chunk(s);
   return a->results;
+}
+
+static int push_chunk (lua_State *L, struct socket *s, const struct ask *a,
+                       int socket) {
+  int n;
+  s->pushing = true;  /* guard: finalizers may close it meanwhile */
+  n = push_values(L, s, a, socket);
+  socket_end_push(s);
+  return n;
 }
 
 
@@ -545,6 +600,27 @@ static int end (lua_State *L, struct socket *s, bool iterates, int n) {
   return n;
 }
 
+/* Is what comes of it what is asked for? */
+static bool suits (const struct op *op, const struct ask *a) {
+  return (op->opcode == IORING_OP_ACCEPT) == (a->want == WANT_CONNECTION)
+         || ((op->marks & OP_CANCEL) && op->results.first == NULL);
+}
+
+/* Data for who wants connections, or a connection for who wants data: no
+** socket has both. 0 if it was an error. */
+static int put_aside (lua_State *L, struct socket *s, struct op *op,
+                      const struct ask *a) {
+  struct arrival x;
+  const struct arrival *first = op->results.first;
+  if (first && first->res < 0) {
+    ring_take_op(s->ring, op, &x);
+    return 0;
+  }
+  return fail(L, EINVAL, "socket (fd %d): it waits for %s, and not for %s",
+              s->in.line.fd, a->want == WANT_DATA ? "connections" : "data",
+              a->want == WANT_DATA ? "data" : "connections");
+}
+
 static int go (lua_State *L, struct task *t, int64_t deadline) {
   int socket;
   struct ask a = ask_of(L, &socket);
@@ -560,17 +636,21 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
       return end(L, s, iterates, push_chunk(L, s, &a, socket));
     }
     op = socket_op(s, &s->in);
-    if (op && op->results.first) {
+    if (op && !suits(op, &a)) {
+      if ((n = put_aside(L, s, op, &a)) > 0)
+        return end(L, s, iterates, n);
+    }
+    else if (op && op->results.first) {
       if (a.want == WANT_CONNECTION && loop_unfair(t)) break;
       n = a.want == WANT_CONNECTION ? take_connection(L, s, op, &a)
                                     : take_data(L, s, op, &a);
       if (n > 0)
         return end(L, s, iterates, n);
     }
-    else if (op != NULL)
+    else if (op)
       return loop_wait_line(L, t, &s->in.line, deadline,
                             (lua_KContext)deadline, again);
-    else if (s->starved) {
+    else if (s->starved && iterates) {
       int64_t soon = clock_after(a.want == WANT_DATA ? STARVED_NS : PAUSE_NS);
       s->starved = false;
       if (soon > deadline) soon = deadline;
@@ -583,9 +663,10 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
     }
     else {
       lua_pushvalue(L, socket);
+      s->starved = false;
       n = start(L, s, &a);
       lua_settop(L, a.reader ? 2 : 4);
-      if (n < 0)
+      if (n < 0 && s->d)
         return end(L, s, iterates, ring_push_failed(L, s->ring, n));
     }
   }
@@ -668,6 +749,9 @@ static int s_accept (lua_State *L) {
 static int next (lua_State *L) {
   struct reader *r = class_check(L, 1, CLASS_READER);
   struct task *t;
+  if (r->s->proc != proc_id())  /* guard: fork */
+    return luaL_error(L, "this socket belongs to another process: it was "
+                      "made before a fork");
   if (r->s->d == NULL) {
     lua_pushnil(L);
     return 1;
@@ -680,7 +764,8 @@ static int next (lua_State *L) {
 static int r_close (lua_State *L) {
   struct reader *r = class_check(L, 1, CLASS_READER);
   struct socket *s = r->s;
-  struct op *op = s && s->d ? socket_op(s, &s->in) : NULL;
+  struct op *op = s && s->d && s->proc == proc_id() ? socket_op(s, &s->in)
+                                                    : NULL;
   if (op && (op->marks & OP_MULTI) && s->in.line.first == NULL)
     ring_cancel(s->ring, op);
   return 0;

@@ -80,7 +80,22 @@ void socket_drop_pool (struct socket *s, struct pool *p) {
     loop_wake_all(((struct watch *)s->ring->watch)->loop, &p->line);
   line_close(&p->line);
   g->gave = NULL;  /* guard: the pool goes before the last of its leases */
-  if (s->ring->open) ring_remove_group(s->ring, g);
+  if (s->ring->open && s->proc == proc_id())  /* guard: not the parent's */
+    ring_remove_group(s->ring, g);
+}
+
+/* What has been received goes. */
+static void forget (struct socket *s) {
+  socket_drop_chunk(s);
+  if (s->memory) block_release(&s->memory->block);
+  if (s->msg) block_release(&s->msg->block);
+  s->memory = NULL;
+  s->msg = NULL;
+}
+
+void socket_end_push (struct socket *s) {
+  s->pushing = false;
+  if (s->d == NULL) forget(s);
 }
 
 int socket_end (lua_State *L, struct socket *s) {
@@ -100,14 +115,11 @@ int socket_end (lua_State *L, struct socket *s) {
   }
   line_close(&s->in.line);
   line_close(&s->out.line);
-  socket_drop_chunk(s);
+  if (!s->pushing) forget(s);  /* guard: a finalizer may be closing it */
   if (s->own_pool) socket_drop_pool(s, s->own_pool);
+  s->own_pool = NULL;
   rc = descriptor_close(d);
   block_release(&d->block);
-  if (s->memory) block_release(&s->memory->block);
-  if (s->msg) block_release(&s->msg->block);
-  s->memory = NULL;
-  s->msg = NULL;
   return rc;
 }
 
@@ -121,7 +133,9 @@ static int s_close (lua_State *L) {
 }
 
 static int s_gc (lua_State *L) {
-  socket_end(L, class_check(L, 1, CLASS_SOCKET));
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  socket_end(L, s);
+  forget(s);
   return 0;
 }
 
@@ -151,7 +165,8 @@ int socket_new (lua_State *L) {
 
 /* uring.socketpair([type]): two unix sockets (socketpair(2)) */
 int socket_pair (lua_State *L) {
-  int type = (int)arg_optional(L, 1, SOCK_STREAM, 0, INT32_MAX);
+  int type = (int)arg_optional(L, 1, SOCK_STREAM, 0, INT32_MAX)
+             & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
   struct socket *a = socket_push(L, -1, AF_UNIX, type);
   struct socket *b = socket_push(L, -1, AF_UNIX, type);
   int pair[2];
@@ -198,9 +213,17 @@ static int s_shutdown (lua_State *L) {
   static const char *const names[] = { "read", "write", "both", NULL };
   struct socket *s = socket_check(L, 1);
   int how = luaL_checkoption(L, 2, NULL, names);
+  int rc;
   ring_submit_all(state_of(L)->rings);
-  if (shutdown(number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
-                                                        : SHUT_RDWR) < 0)
+  rc = shutdown(number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
+                                                         : SHUT_RDWR);
+  if (how != 1 && (rc == 0 || errno == ENOTCONN)) {  /* (which does it too) */
+    struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
+    s->deaf = true;
+    /* the kernel wakes nobody who waits for datagrams */
+    if (op && !socket_streams(s)) ring_cancel(s->ring, op);
+  }
+  if (rc < 0)
     return fail(L, errno, "shutdown on socket (fd %d)", number(s));
   lua_pushboolean(L, 1);
   return 1;

@@ -66,6 +66,8 @@ struct socket {
   unsigned room;           /* of the next receive from a stream */
   uint32_t failed;         /* accepts that there was no descriptor for */
   bool starved;            /* there was no buffer at home */
+  bool deaf;               /* shut down: no more will come */
+  bool pushing;            /* Lua is being given its chunk */
 };
 
 /* User values. */
@@ -98,6 +100,9 @@ void socket_open (lua_State *L);    /* the class */
 /* Somebody has read the chunk: its buffer goes home, with what nobody read
 ** of its descriptors closed. */
 void socket_drop_chunk (struct socket *s);
+
+/* Lua has been given the chunk, while finalizers may have closed the socket. */
+void socket_end_push (struct socket *s);
 
 /* The socket's own pool has no more to do; its leases stay what they are. */
 void socket_drop_pool (struct socket *s, struct pool *p);

@@ -1,0 +1,121 @@
+-- Sockets of tasks, for specs: tasks that are not waited for for ever, pairs
+-- of connected sockets that are closed after the test, and a look at the loop
+-- when they are.
+--
+--     local net = require "net"
+--     after_each(net.close)
+--
+--     net.run(function()
+--       local a, b = net.tcp()
+--       ...
+--     end)
+
+local helper = require "helper"
+local uring = require "uring"
+
+local net = {}
+local open = {}
+
+-- How long a wait may take that ends at once.
+net.patience = 5 * helper.slow
+
+-- uring.run(f), but a task that never ends is an error.
+function net.run(f)
+  local results
+  uring.run(function()
+    local task = uring.spawn { main = f, name = "test" }
+    results = table.pack(task:join(6 * net.patience))
+    if results[2] == "timed out" then error("it hangs", 0) end
+  end)
+  return table.unpack(results, 2, results.n)
+end
+
+-- To be closed after the test.
+function net.keep(...)
+  for _, socket in ipairs { ... } do open[#open + 1] = socket end
+  return ...
+end
+
+local function in_flight()
+  local stats = helper.lawful(uring.loop():ring())
+  return stats.in_flight - stats.internal
+end
+
+-- Closes them all; nothing may stay in flight on the loop's ring.
+function net.close()
+  if not helper.probe.available then return end
+  for _ = 1, #open do
+    local socket = table.remove(open)
+    socket:close()
+  end
+  net.run(function()
+    local limit = os.time() + net.patience + 1
+    while in_flight() > 0 do
+      assert(os.time() <= limit, "a request stays in flight")
+      uring.sleep(0.001)
+    end
+  end)
+end
+
+function net.listener(host, backlog)
+  return net.keep(assert(uring.tcp.listen(host or "127.0.0.1:0", backlog)))
+end
+
+-- Two ends of a connection: who has connected, and who was accepted. (In a
+-- task.)
+function net.tcp()
+  local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+  local a = net.keep(assert(uring.tcp.connect(listener:getsockname())))
+  local b = net.keep((assert(listener:accept(net.patience))))
+  return a, b
+end
+
+function net.pair(type)
+  return net.keep(assert(uring.socketpair(type)))
+end
+
+-- Bound to a free port, and its address.
+function net.udp(host)
+  local socket = net.keep(assert(uring.udp.bind(host or "127.0.0.1:0")))
+  return socket, (socket:getsockname())
+end
+
+-- Two UDP sockets; the second is connected to the first. (In a task.)
+function net.udp_pair()
+  local a, address = net.udp()
+  return a, (net.keep(assert(uring.udp.connect(address))))
+end
+
+-- What the first step of an iterator gives, as by a loop that breaks there:
+--     net.first(socket:messages())
+function net.first(next, state, control, closer)
+  local _ <close> = closer
+  return next(state, control)
+end
+
+-- A wait that must fail, and how: the errno, or the second of its values.
+function net.fails(errno, ...)
+  local ok, message, got = ...
+  if ok ~= nil or got ~= errno then
+    error(("nil, …, %s expected, not %s, %s, %s"):format(errno, ok, message,
+      got), 2)
+  end
+  return message
+end
+
+-- Tasks that are waiting for something do so when these turns are over.
+function net.turns(n)
+  for _ = 1, n or 3 do uring.sleep(0) end
+end
+
+-- Pseudo-random bytes that tell their place.
+function net.bytes(n, seed)
+  local parts, x = {}, seed or 1
+  for i = 1, (n + 7) // 8 do
+    x = x * 6364136223846793005 + 1442695040888963407
+    parts[i] = string.pack("<i8", x ~ (x >> 29))
+  end
+  return table.concat(parts):sub(1, n)
+end
+
+return net

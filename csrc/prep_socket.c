@@ -175,7 +175,7 @@ static int prep_send (lua_State *L) {
   return sqe_end(L, q);
 }
 
-/* sqe:prep_send_bundle(fd, len [, flags]): what a group has, in order */
+/* sqe:prep_send_bundle(fd [, len [, flags]]): what a group has, in order */
 static int prep_send_bundle (lua_State *L) {
   struct request *q = sqe_self(L);
   struct fd_arg fd = arg_fd(L, 2);
@@ -183,6 +183,7 @@ static int prep_send_bundle (lua_State *L) {
   uint32_t flags = arg_flags(L, 4);
   sqe_begin(L, q);
   io_uring_prep_send_bundle(&q->sqe, fd.number, len, (int)flags);
+  q->sqe.flags |= IOSQE_BUFFER_SELECT;
   q->since = NAMES_VERSION(6, 10);
   q->traits |= TRAIT_MULTI;
   sqe_pin_fd(L, q, &fd);

@@ -197,6 +197,11 @@ static int s_set_buf_group (lua_State *L) {
 
 /* ---- a look inside ----------------------------------------------------- */
 
+/* A send's `off` is where the address lies that it goes to. */
+static bool names_address (const struct request *q) {
+  return q->pin[0] && !(q->traits & TRAIT_TARGET);
+}
+
 static int s_index (lua_State *L) {
   const struct request *q = class_check(L, 1, CLASS_SQE);
   const struct io_uring_sqe *s = &q->sqe;
@@ -215,7 +220,7 @@ static int s_index (lua_State *L) {
   FIELD("flags", s->flags)
   FIELD("ioprio", s->ioprio)
   FIELD("fd", s->fd)
-  FIELD("off", s->off)
+  if (!names_address(q)) FIELD("off", s->off)
   FIELD("len", s->len)
   FIELD("rw_flags", (uint32_t)s->rw_flags)
   FIELD("user_data", q->data)
@@ -242,7 +247,9 @@ static int s_tostring (lua_State *L) {
   name_bits(name_sqe_flags, q->sqe.flags, flags, sizeof(flags));
   lua_pushfstring(L, "uring.Sqe (%s fd=%d len=%I off=%I flags=%s data=%I)",
                   name ? name : "?", (int)q->sqe.fd,
-                  (LUAI_UACINT)q->sqe.len, (LUAI_UACINT)q->sqe.off, flags,
+                  (LUAI_UACINT)q->sqe.len,
+                  names_address(q) ? (LUAI_UACINT)0
+                                   : (LUAI_UACINT)q->sqe.off, flags,
                   (LUAI_UACINT)q->data);
   return 1;
 }

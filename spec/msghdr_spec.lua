@@ -769,7 +769,7 @@ describe("uring.recvmsg_out", function()
       msgs[i][3] = uring.msghdr { namelen = msgs[i][1],
         controllen = msgs[i][2] }
     end
-    for _ = 1, 4000 do
+    for _ = 1, 1500 do
       local msg = msgs[1 + random(#msgs)]
       local namelen, controllen = msg[1], msg[2]
       local bytes = {}

@@ -508,7 +508,7 @@ static int push_values (lua_State *L, struct socket *s, const struct ask *a,
   if (a->results > 1) push_from(L, c, socket);
   if (a->results > 2) push_info(L, c, !stream && n < c->full, socket);
   if (lease) {
-    struct piece p = { c->at, c->size, c->bid };
+    struct piece p = { c->at, stream ? c->size : n, c->bid };
     *lease = c->group ? lease_new(c->group, &p) : lease_copy(c);
     if (*lease == NULL)
       return luaL_error(L, "not enough memory for a lease");
@@ -548,6 +548,7 @@ static struct ask ask_of (lua_State *L, int *socket) {
     a.reader = r;
     a.want = r->want;
     if (!r->headers) a.results = 1;
+    if (!socket_streams(r->s)) a.max = r->size;  /* (a buffer has more room) */
     lua_settop(L, 1);
     lua_getiuservalue(L, 1, 1);
     *socket = 2;

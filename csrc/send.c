@@ -157,7 +157,10 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
 
 /* Only the beginning of a message has gone into the stream. */
 static int cut (lua_State *L, struct task *t, lua_Integer n) {
+  const struct socket *s = lua_touserdata(L, SOCKET);
   if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
+  if (s->d == NULL)
+    return failed(L, fail(L, EBADF, "the socket was closed"));
   return failed(L, fail(L, EIO, "message %d: only %d of its %d bytes went",
                         (int)n, (int)t->res, (int)lua_tointeger(L, SIZE)));
 }

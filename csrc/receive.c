@@ -194,7 +194,7 @@ static int start_single (struct socket *s, const struct ask *a) {
   if (s->room == 0) s->room = FIRST_ROOM;
   room = s->room;
   if (!socket_streams(s)) {
-    room = MAX_DATAGRAM;
+    room = a->reader ? a->reader->size : MAX_DATAGRAM;
     if (a->max > (lua_Integer)room) room = (unsigned)a->max;
   }
   else if (a->max < (lua_Integer)room) room = (unsigned)a->max;
@@ -260,9 +260,13 @@ static int start_accept (struct socket *s, const struct ask *a) {
 
 /* The socket itself is on the top of the stack. */
 static int start (lua_State *L, struct socket *s, const struct ask *a) {
+  bool starved = s->starved;
+  s->starved = false;
   if (a->want == WANT_CONNECTION) return start_accept(s, a);
-  if (a->reader) return start_multishot(L, s, a);
-  return start_single(s, a);
+  /* guard: where slow readers have all the buffers the others use their own
+     memory, a request at a time */
+  if (a->reader == NULL || starved) return start_single(s, a);
+  return start_multishot(L, s, a);
 }
 
 
@@ -651,7 +655,8 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
     else if (op)
       return loop_wait_line(L, t, &s->in.line, deadline,
                             (lua_KContext)deadline, again);
-    else if (s->starved && iterates) {
+    else if (s->starved && iterates && (a.reader->lease
+                                        || a.want == WANT_CONNECTION)) {
       int64_t soon = clock_after(a.want == WANT_DATA ? STARVED_NS : PAUSE_NS);
       s->starved = false;
       if (soon > deadline) soon = deadline;
@@ -664,7 +669,6 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
     }
     else {
       lua_pushvalue(L, socket);
-      s->starved = false;
       n = start(L, s, &a);
       lua_settop(L, a.reader ? 2 : 4);
       if (n < 0 && s->d)

@@ -948,6 +948,51 @@ describe("what arrives while nobody waits", function()
   end)
 end)
 
+-- However many buffers slow readers have between them.
+it("many slow readers are slow alone", function()
+  net.run(function()
+    for _, name in ipairs { "messages", "chunks" } do
+      local ends = {}
+      for i = 1, 8 do
+        local a, b = net.pair()
+        ends[i] = { a, b }
+        uring.spawn(function()
+          local next, reader = b[name](b, { size = 333 })
+          assert.truthy(next(reader))
+          net.fails(E.EBADF, a:recv())  -- until it is closed
+        end)
+        uring.spawn(function() a:send(("x"):rep(300 * 333)) end)
+      end
+      net.turns(10)
+      for _, pair in ipairs { net.pair, net.tcp, net.udp_pair } do
+        local d, c = pair()
+        local sent = net.bytes(100000)
+        local sender = uring.spawn(function()
+          for i = 1, #sent, 250 do
+            c:send(sent:sub(i, i + 249))
+            net.turns(2)
+          end
+        end)
+        local before = uring.loop():ring():stats().submitted
+        local parts = {}
+        for part in d[name](d, { size = 333 }) do
+          parts[#parts + 1] = part
+          if #table.concat(parts) >= #sent then break end
+        end
+        assert.truthy(sent == table.concat(parts))
+        assert(sender:join(net.patience))
+        -- and nobody asks in vain again and again
+        local asked = uring.loop():ring():stats().submitted - before
+        assert.truthy(asked < 400 * 5, asked)
+      end
+      for i = 1, 8 do
+        ends[i][2]:close()
+        ends[i][1]:close()
+      end
+    end
+  end)
+end)
+
 -- Completions that found no room in the queue end a multishot.
 it("an overflow of the completion queue loses nothing", function()
   helper.script_ok [[

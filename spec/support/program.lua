@@ -1,0 +1,80 @@
+-- Programs of others that specs need, and examples that run beside a spec.
+--
+--     local server = program.start("examples/echo.lua", "127.0.0.1:0")
+--     local line = server:line()
+--     program.run("dig", "@127.0.0.1")
+--     after_each(program.stop)
+
+local helper = require "helper"
+local spec = require "uring_spec"
+
+local program = {}
+program.__index = program
+
+-- Which package has it, where it is Debian's.
+local PACKAGES = { dig = "bind9-dnsutils", socat = "socat" }
+local SIGINT, SIGKILL = 2, 9
+
+-- In a test: skip it where this program is missing.
+function program.needs(name)
+  if not os.execute("command -v " .. name .. " >/dev/null 2>&1") then
+    helper.skip("needs %s (Debian: %s)", name, PACKAGES[name])
+  end
+end
+
+-- Runs it to its end: status and output. What is preloaded into the
+-- interpreter is nothing to it.
+function program.run(...)
+  return spec.execute(30 * helper.slow, "/usr/bin/env", "-u", "LD_PRELOAD",
+    ...)
+end
+
+local function quoted(words)
+  local out = {}
+  for i, word in ipairs(words) do
+    out[i] = "'" .. word:gsub("'", [['\'']]) .. "'"
+  end
+  return table.concat(out, " ")
+end
+
+local running = {}
+
+-- Starts a Lua file in an interpreter like this one, with room for many
+-- descriptors where that is allowed.
+function program.start(...)
+  local words = { ("/proc/%d/exe"):format(spec.getpid()), ... }
+  local command = "ulimit -n 4096 2>/dev/null; echo $$; exec "
+    .. quoted(words) .. " 2>&1"
+  local self = setmetatable({ output = assert(io.popen(command)) }, program)
+  self.pid = self.output:read "n"
+  self.output:read "l"
+  running[#running + 1] = self
+  return self
+end
+
+-- The next line of its output; an error where it has ended.
+function program:line()
+  return self.output:read "l" or error("it has ended", 2)
+end
+
+-- Ends it as Ctrl-C does: status, and what else it has said.
+function program:interrupt()
+  for i, other in ipairs(running) do
+    if other == self then table.remove(running, i) end
+  end
+  spec.kill(self.pid, SIGINT)
+  local rest = self.output:read "a"
+  local _, _, status = self.output:close()
+  return status, rest
+end
+
+-- Ends all that are running.
+function program.stop()
+  for i = #running, 1, -1 do
+    spec.kill(running[i].pid, SIGKILL)
+    running[i].output:close()
+    running[i] = nil
+  end
+end
+
+return program

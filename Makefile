@@ -112,6 +112,7 @@ demo: all ## send messages, flags and an open file between rings; FILE=...
 
 bench: all $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
 	@tools/env.sh plain $(LUA) bench/run.lua
+	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 	@tools/matrix.sh

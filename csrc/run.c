@@ -264,8 +264,6 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
   lua_setiuservalue(L, -2, 4);
   lua_newtable(L);
-  state_shared(L, SHARED_POOLS);  /* whose leases may come home yet */
-  lua_rawseti(L, -2, 0);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_POOLS);
   lua_newtable(L);  /* places of tasks start afresh */
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_TASKS);

@@ -171,7 +171,7 @@ void sockaddr_push (lua_State *L, const struct address *a) {
 
 struct address arg_address_in (lua_State *L, int index, int arg) {
   const struct address *own = class_test(L, index, CLASS_SOCKADDR);
-  struct address a;
+  struct address a = {0};
   if (own) return *own;
   if (lua_type(L, index) == LUA_TSTRING) {
     size_t len;

@@ -583,7 +583,8 @@ describe("buffers that nobody takes", function()
     local ring, group, a, op = armed { entries = 4, size = 4 }
     sockets.write(a, "aaaabb")
     op:cancel()
-    local last, text = nil, ""
+    local last
+    local text = ""
     repeat
       local _, res, flags = take(ring)
       last = res

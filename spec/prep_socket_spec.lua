@@ -227,6 +227,7 @@ describe("sockets", function()
     helper.collect()
     local junk = {}  -- in its place
     for i = 1, 100 do junk[i] = uring.buffer(("x"):rep(128)) end
+    assert.equal(100, #junk)
     assert.equal(-E.ETIME, (select(2, take(ring))))
     assert.equal(0, (select(2, take(ring))))
     sockets.keep((one(ring, sqe():prep_accept(listener))))
@@ -365,6 +366,7 @@ describe("accept", function()
     local listener, address = sockets.listener()
     local clients, slots = {}, {}
     for i = 1, 4 do clients[i] = client(ring, address) end
+    assert.equal(4, #clients)
     ring:queue(sqe():prep_multishot_accept_direct(listener))
     for i = 1, 3 do
       local _, res, flags = take(ring)
@@ -413,6 +415,7 @@ describe("accept", function()
         ring:submit()
         local a <close> = uring.fd((assert(uring.await(sqe():prep_socket(
           INET, STREAM)))))
+        assert.equal("in flight", op:status())
         op = nil  -- luacheck: ignore
         helper.collect()
         assert(uring.await(sqe():prep_connect(a, address)))
@@ -660,6 +663,7 @@ describe("zero copy", function()
       helper.collect()
       local junk = {}  -- in its place
       for i = 1, 4 do junk[i] = uring.buffer(("#"):rep(#text)) end
+      assert.equal(4, #junk)
       local got, n = {}, 0
       while n < res do
         got[#got + 1] = sockets.read(b, 65536)

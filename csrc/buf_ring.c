@@ -320,6 +320,7 @@ static int l_string (lua_State *L) {
 }
 
 static int l_len (lua_State *L) {
+  class_check(L, 1, CLASS_LEASE);
   lua_pushinteger(L, (lua_Integer)arg_bytes(L, 1, 1).size);
   return 1;
 }

@@ -195,9 +195,11 @@ static int prep_sendto (lua_State *L) {
   struct request *q = sqe_self(L);
   struct fd_arg fd = arg_fd(L, 2);
   uint32_t flags = arg_flags(L, 5);
+  struct bytes b = arg_bytes(L, 3, 3);  /* (the first wrong one is named) */
   struct address a = arg_address(L, 6);
-  struct bytes b = sqe_bytes(L, 3, 4, 7);
-  struct memory *to = memory_new(sizeof(a.bytes), a.bytes);
+  struct memory *to;
+  b = sqe_bytes(L, 3, 4, 7);
+  to = memory_new(sizeof(a.bytes), a.bytes);
   if (to == NULL) {
     block_release(b.block);
     return luaL_error(L, "not enough memory for an address");
@@ -357,7 +359,7 @@ static int prep_provide_buffers (lua_State *L) {
   int bgid = (int)arg_integer(L, 5, 0, UINT16_MAX);
   int bid = (int)arg_optional(L, 6, 0, 0, UINT16_MAX);
   if ((uint64_t)len * (uint64_t)nr > m->size)
-    return luaL_argerror(L, 2, lua_pushfstring(L,
+    return luaL_argerror(L, 3, lua_pushfstring(L,
              "a buffer of %I bytes has no room for %I times %I",
              (LUAI_UACINT)m->size, (LUAI_UACINT)nr, (LUAI_UACINT)len));
   block_retain(&m->block);

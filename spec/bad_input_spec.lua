@@ -17,6 +17,24 @@ local nan = 0 / 0
 local pool       -- { { name, value } … }
 local good = {}  -- name -> an object of each class, and one closed
 
+-- A group of provided buffers, and leases of two of them.
+local function fill_group()
+  local a, b = spec.socketpair(uring.SOCK_STREAM)
+  good.group = good.ring:buf_ring { entries = 2, size = 8 }
+  good.closed_group = good.ring:buf_ring { entries = 2 }
+  good.closed_group:close()
+  for _, name in ipairs { "lease", "closed_lease" } do
+    spec.write(a, "12345678")
+    good.ring:queue(uring.sqe():prep_recv(b)
+      :set_buf_group(good.group:bgid()))
+    local _, res, bits = good.ring:wait_cqe(5 * helper.slow)
+    good[name] = assert(good.group:lease(res, bits))
+  end
+  good.closed_lease:release()
+  spec.close(a)
+  spec.close(b)
+end
+
 local function fill_pool()
   if pool then return end
   good.ring = assert(uring.ring { entries = 8 })
@@ -28,6 +46,10 @@ local function fill_pool()
   good.closed_fd = uring.fd(spec.eventfd())
   good.ref = good.ring:ref()
   good.loop = uring.loop()
+  good.address = uring.sockaddr("127.0.0.1", 53)
+  good.msghdr = uring.msghdr {}
+  good.closed_msghdr = uring.msghdr {}
+  fill_group()
   good.closed_file = assert(io.tmpfile())
   good.op = good.ring:queue(uring.sqe():prep_nop())
   good.op_of_closed = good.closed_ring:queue(uring.sqe():prep_nop())
@@ -35,6 +57,7 @@ local function fill_pool()
   uring.run(function() good.task = uring.spawn(function() end) end)
   good.closed_ring:close()
   good.closed_buffer:close()
+  good.closed_msghdr:close()
   good.closed_fd:close()
   good.closed_file:close()
   pool = {
@@ -48,7 +71,7 @@ local function fill_pool()
     { "1e300", 1e300 }, { "nan", nan }, { "inf", math.huge },
     { "-inf", -math.huge },
     { "'10'", "10" }, { "'0x10'", "0x10" }, { "''", "" },
-    { "'a\\0b'", "a\0b" }, { "a table", {} }, { "the module", uring },
+    { "'a\\0b'", "a\0b" }, { "'unix:x'", "unix:x" }, { "a table", {} }, { "the module", uring },
     { "a function", function() end }, { "print", print },
     { "a coroutine", coroutine.create(print) },
     { "io.stdout", io.stdout }, { "cancelled", uring.cancelled },
@@ -121,6 +144,19 @@ end)
 local sqe = object "sqe"
 local op = object("op", "op_of_closed")
 local buffer = object "buffer"
+local msghdr = object "msghdr"
+local lease = object "lease"
+local bytes = kind(any_string.good, function(v)
+  return any_string.accepts(v) or v == good.buffer
+    or v ~= nil and v == good.lease
+end)
+local address = kind(function() return good.address end, function(v)
+  return v == good.address or v == "unix:x"
+end)
+local small = integer(0, 65535)
+local kernels_int = integer(0, int32)
+local res = integer(-int32 - 1, int32, 1)
+local bytes_part = optional(integer(0, 2))
 local array = kind(function() return {} end, function() return false end)
 local part = optional(integer(0, 8))
 
@@ -129,6 +165,10 @@ local function options(names)
   return { names = names, good = function() return {} end,
     accepts = function(v) return type(v) == "table" and v ~= uring end }
 end
+
+local any_table = kind(function() return {} end, function(v)
+  return type(v) == "table"
+end)
 
 local ring_options = {
   entries = integer(1, 32768), cq_entries = integer(1, 65536),
@@ -152,6 +192,11 @@ local public = {
     end) },
     fd = { slot },
     register_sync_msg = { sqe },
+    sockaddr = { address, optional(integer(0, 65535)) },
+    msghdr = { optional(options { name = address, namelen = integer(0, 128),
+      controllen = integer(0, 20480), flags = kernels_int,
+      control = any_table, iov = any_table }) },
+    recvmsg_out = { bytes, msghdr, bytes_part },
     probe = none,
     run = { callable, outside = true },
     spawn = { callable },
@@ -183,6 +228,12 @@ local public = {
     await_chain = { array, optional(seconds) },
     receive = { optional(seconds) },
     messages = none,
+    buf_ring = { options { entries = kind(nil, function(v)
+      return v == 1
+    end), size = integer(1, int32), bgid = small,
+      flags = kind(nil, function(v)
+        return v == 0 or v == uring.IOU_PBUF_RING_INC
+      end), min_left = bits32 } },
   },
   ["uring.Sqe"] = {
     prep_msg_ring = { target, integer(-int32 - 1, uint32, 1),
@@ -197,10 +248,8 @@ local public = {
       any_slot },
     prep_read = { fd, buffer, part,
       optional(integer(-1, math.maxinteger)), part },
-    prep_write = { fd, kind(any_string.good, function(v)
-      return any_string.accepts(v) or v == good.buffer
-    end), optional(integer(0, 2)), optional(integer(-1, math.maxinteger)),
-      optional(integer(0, 2)) },
+    prep_write = { fd, bytes, bytes_part,
+      optional(integer(-1, math.maxinteger)), bytes_part },
     prep_close = { number_of_fd },
     prep_close_direct = { slot },
     prep_fixed_fd_install = { slot, flags },
@@ -212,6 +261,37 @@ local public = {
     prep_poll_remove = { op },
     prep_timeout_remove = { op, flags },
     prep_timeout_update = { seconds, op, flags },
+    prep_socket = { kernels_int, kernels_int, optional(kernels_int), flags },
+    prep_socket_direct = { kernels_int, kernels_int, optional(kernels_int),
+      any_slot, flags },
+    prep_socket_direct_alloc = { kernels_int, kernels_int,
+      optional(kernels_int), flags },
+    prep_accept = { fd, flags },
+    prep_accept_direct = { fd, flags, any_slot },
+    prep_multishot_accept = { fd, flags },
+    prep_multishot_accept_direct = { fd, flags },
+    prep_connect = { fd, address },
+    prep_bind = { fd, address },
+    prep_listen = { fd, optional(kernels_int) },
+    prep_shutdown = { fd, kernels_int },
+    prep_send = { fd, bytes, bytes_part, flags, bytes_part },
+    prep_send_bundle = { fd, optional(kernels_int), flags },
+    prep_sendto = { fd, bytes, bytes_part, flags, address, bytes_part },
+    prep_send_zc = { fd, kind(buffer.good, function(v)
+      return v ~= nil and (v == good.buffer or v == good.lease)
+    end), part, flags, optional(small), part },
+    prep_send_set_addr = { address },
+    prep_sendmsg = { fd, msghdr, flags },
+    prep_sendmsg_zc = { fd, msghdr, flags },
+    prep_recv = { fd, optional(buffer), part, flags, part },
+    prep_recv_multishot = { fd, kind(function() end, function(v)
+      return v == nil
+    end), optional(kernels_int), flags },
+    prep_recvmsg = { fd, msghdr, flags },
+    prep_recvmsg_multishot = { fd, msghdr, flags },
+    prep_provide_buffers = { buffer, integer(1, 8), integer(1, 8), small,
+      optional(small) },
+    prep_remove_buffers = { integer(1, 65535), small },
     set_flags = { integer(0, 127) },
     set_data64 = { bits64 },
     set_ioprio = { integer(0, 65535) },
@@ -233,6 +313,22 @@ local public = {
     release = none,
     close = { closed = true },
   },
+  ["uring.BufRing"] = {
+    lease = { res, flags }, string = { res, flags },
+    bundle = { res, flags },
+    head = none, available = none, stats = none, bgid = none,
+    close = { closed = true },
+  },
+  ["uring.Lease"] = {
+    string = { optional(bits64), optional(bits64) },
+    release = { closed = true },
+    close = { closed = true },
+  },
+  ["uring.Msghdr"] = {
+    name = none, control = none, flags = none,
+    close = { closed = true },
+  },
+  ["uring.Sockaddr"] = {},
   ["uring.Ref"] = { closed = none },
   ["uring.Task"] = { join = { optional(seconds) } },
   ["uring.Loop"] = { ring = none },
@@ -245,6 +341,10 @@ local selves = {
   ["uring.Operation"] = { "op" },
   ["uring.Buffer"] = { "buffer", "closed_buffer" },
   ["uring.Fd"] = { "fd", "closed_fd" },
+  ["uring.BufRing"] = { "group", "closed_group" },
+  ["uring.Lease"] = { "lease", "closed_lease" },
+  ["uring.Msghdr"] = { "msghdr", "closed_msghdr" },
+  ["uring.Sockaddr"] = { "address" },
   ["uring.Ref"] = { "ref" },
   ["uring.Task"] = { "task" },
   ["uring.Loop"] = { "loop" },
@@ -328,7 +428,8 @@ end
 
 local words = { "expected", "must", "closed", "unknown option", "path",
   "option", "what to cancel", "nothing is prepared", "file slot",
-  "has ended", "in use" }
+  "has ended", "in use", "released", "takes", "no room", "neither",
+  "too long" }
 
 local complaints
 

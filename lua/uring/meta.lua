@@ -27,6 +27,9 @@
 
 ---@alias uring.seconds number
 
+--- An address, or text that uring.sockaddr takes.
+---@alias uring.address uring.Sockaddr | string
+
 
 ---@class uring
 ---@field cancelled uring.Cancelled the error value that ends a cancelled task
@@ -71,6 +74,91 @@ function uring.buffer(what) end
 ---@return uring.Fd
 ---@nodiscard
 function uring.fd(number) end
+
+--- An address of a socket, from text or from a host and a port:
+--- "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
+--- "unix:@name" (abstract), "unix:" (unnamed). Host names are not looked up.
+--- (ip(7), ipv6(7), unix(7))
+---@param address uring.address or a host without brackets, if a port follows
+---@param port? integer 0 to 65535
+---@return uring.Sockaddr
+---@nodiscard
+function uring.sockaddr(address, port) end
+
+--- What sendmsg and recvmsg are told, all of it in C memory that stays for as
+--- long as the kernel uses it. It may be used again and again, by one request
+--- at a time. (sendmsg(2), recvmsg(2))
+---@param options? uring.MsghdrOptions
+---@return uring.Msghdr
+---@nodiscard
+function uring.msghdr(options) end
+
+--- `namelen` is 16 for IPv4, 28 for IPv6, 110 for unix. `iov` has at most 1024
+--- parts: to send, or in buffers to receive into.
+---@class uring.MsghdrOptions
+---@field name? uring.address whom to send to
+---@field namelen? integer room for who has sent: 0 to 128
+---@field control? uring.ControlOut what to send beside the bytes
+---@field controllen? integer room for what comes beside them: 0 to 20480
+---@field iov? (uring.bytes|uring.Part)[]
+---@field flags? integer
+
+---@alias uring.bytes string | uring.Buffer | uring.Lease
+
+---@class uring.Part
+---@field [1] uring.bytes
+---@field [2]? integer from here, counted from 0
+---@field [3]? integer so many bytes
+
+--- A control message that has no name here.
+---@class uring.RawControl
+---@field [1] integer its level: SOL_...
+---@field [2] integer its type
+---@field [3] string its data
+
+--- Control messages as they are sent. (cmsg(3))
+---@class uring.ControlOut
+---@field fds? uring.descriptor[] SCM_RIGHTS: dups of at most 253
+---@field creds? uring.Creds SCM_CREDENTIALS: one's own where none is given
+---@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: whence it is sent
+---@field [integer] uring.RawControl
+
+--- Control messages as they have come.
+---@class uring.Control
+---@field fds? uring.Fd[] SCM_RIGHTS: close-on-exec
+---@field creds? uring.Creds SCM_CREDENTIALS: who has sent
+---@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: where it was sent to
+---@field origdst? uring.Sockaddr IP_ORIGDSTADDR: the same, at first
+---@field [integer] uring.RawControl
+
+---@class uring.Creds
+---@field pid? integer
+---@field uid? integer
+---@field gid? integer
+
+---@class uring.Pktinfo
+---@field addr uring.address
+---@field ifindex? integer
+
+--- Take apart what prep_recvmsg_multishot has put into a buffer. The first
+--- call on a lease or buffer takes the descriptors out of it; those in
+--- a string stay numbers in a raw control message. nil, message, EBADMSG where
+--- the bytes are too short. (io_uring_recvmsg_out(3), 6.0)
+---@param bytes uring.bytes
+---@param msghdr uring.Msghdr the one that the request was prepared with
+---@param len? integer so many of the bytes
+---@return uring.RecvmsgOut? out
+---@return string? message
+---@return integer? errno
+function uring.recvmsg_out(bytes, msghdr, len) end
+
+---@class uring.RecvmsgOut
+---@field name? uring.Sockaddr who has sent, where the msghdr has room for it
+---@field control uring.Control
+---@field payload string
+---@field payloadlen integer with MSG_TRUNC in the request the datagram's own
+---@field flags integer MSG_...
+---@field truncated { name: boolean, control: boolean, payload: boolean }
 
 --- Send the message of an SQE prepared by prep_msg_ring or
 --- prep_msg_ring_cqe_flags at once, from no ring: for threads and states that
@@ -363,6 +451,24 @@ function Ring:register_sync_cancel(what) end
 ---@return integer? errno
 function Ring:enable_rings() end
 
+--- A group of buffers that the kernel picks from: for prep_recv and the
+--- multishot receives. nil, message, EEXIST where the ring has that number
+--- already. With IOU_PBUF_RING_INC each buffer is filled by parts: by streams
+--- only, for it would cut datagrams off. (io_uring_setup_buf_ring(3), 5.19)
+---@param options uring.BufRingOptions
+---@return uring.BufRing? group
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function Ring:buf_ring(options) end
+
+---@class uring.BufRingOptions
+---@field entries? integer a power of two, at most 32768; 64 if not given
+---@field size? integer of each buffer in bytes; 4096 if not given
+---@field bgid? integer 0 to 65535; the first free one if not given
+---@field flags? integer IOU_PBUF_RING_INC (6.12)
+---@field min_left? integer with INC: less room than this is not used
+
 
 -- ---- requests -------------------------------------------------------------
 
@@ -454,10 +560,10 @@ function Sqe:prep_openat_direct(dfd, path, flags, mode, file_index) end
 ---@return uring.Sqe
 function Sqe:prep_read(fd, buffer, nbytes, offset, at) end
 
---- Write a string, which is copied, or a buffer, which is not. Result: how
---- many bytes. (io_uring_prep_write(3), 5.6)
+--- Write a string, which is copied, or a buffer or lease, which is not.
+--- Result: how many bytes. (io_uring_prep_write(3), 5.6)
 ---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
----@param what string | uring.Buffer
+---@param what uring.bytes
 ---@param nbytes? integer
 ---@param offset? integer
 ---@param at? integer
@@ -541,6 +647,207 @@ function Sqe:prep_cancel(operation, flags, opcode) end
 ---@return uring.Sqe
 function Sqe:prep_cancel_fd(fd, flags) end
 
+--- Make a socket, always close-on-exec. Result: the new descriptor, yours to
+--- close. (io_uring_prep_socket(3), 5.19)
+---@param domain integer AF_...
+---@param type integer SOCK_...
+---@param protocol? integer
+---@param flags? integer none yet
+---@return uring.Sqe
+function Sqe:prep_socket(domain, type, protocol, flags) end
+
+--- Make a socket in a slot of the ring. Result: 0, or with
+--- IORING_FILE_INDEX_ALLOC the slot. (io_uring_prep_socket_direct(3), 5.19)
+---@param domain integer
+---@param type integer
+---@param protocol integer?
+---@param file_index integer
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_socket_direct(domain, type, protocol, file_index, flags) end
+
+--- The same, in a slot that the kernel picks: the result.
+--- (io_uring_prep_socket_direct_alloc(3), 5.19)
+---@param domain integer
+---@param type integer
+---@param protocol? integer
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_socket_direct_alloc(domain, type, protocol, flags) end
+
+--- Give a socket its own address. (io_uring_prep_bind(3), 6.11)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param address uring.address
+---@return uring.Sqe
+function Sqe:prep_bind(fd, address) end
+
+--- (io_uring_prep_listen(3), 6.11)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param backlog? integer SOMAXCONN if not given
+---@return uring.Sqe
+function Sqe:prep_listen(fd, backlog) end
+
+--- Take a connection, always close-on-exec. Result: the new descriptor, yours
+--- to close; the peer's address is the socket's to tell.
+--- (io_uring_prep_accept(3), 5.5)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param flags? integer SOCK_NONBLOCK
+---@return uring.Sqe
+function Sqe:prep_accept(fd, flags) end
+
+--- Take a connection into a slot of the ring. Result: 0, or with
+--- IORING_FILE_INDEX_ALLOC the slot. (io_uring_prep_accept_direct(3), 5.15)
+---@param fd uring.descriptor
+---@param flags integer?
+---@param file_index integer
+---@return uring.Sqe
+function Sqe:prep_accept_direct(fd, flags, file_index) end
+
+--- Take one connection after another, a completion for each.
+--- (io_uring_prep_multishot_accept(3), 5.19)
+---@param fd uring.descriptor
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_multishot_accept(fd, flags) end
+
+--- The same, into slots that the kernel picks; ENFILE where none is left.
+--- (io_uring_prep_multishot_accept_direct(3), 5.19)
+---@param fd uring.descriptor
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_multishot_accept_direct(fd, flags) end
+
+--- (io_uring_prep_connect(3), 5.5)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param address uring.address
+---@return uring.Sqe
+function Sqe:prep_connect(fd, address) end
+
+--- (io_uring_prep_shutdown(3), 5.11)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param how integer SHUT_RD, SHUT_WR or SHUT_RDWR
+---@return uring.Sqe
+function Sqe:prep_shutdown(fd, how) end
+
+--- Send a string, which is copied, or a buffer or lease, which is not.
+--- Result: how many bytes. (io_uring_prep_send(3), 5.6)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param bytes uring.bytes
+---@param len? integer all that is left if not given
+---@param flags? integer MSG_...
+---@param at? integer where they begin, counted from 0
+---@return uring.Sqe
+function Sqe:prep_send(fd, bytes, len, flags, at) end
+
+--- Send what the group of set_buf_group has, in its order: of a group that
+--- ring:buf_ring made, all of each buffer, as it was when it went home. Each
+--- completion is a bundle of buffers. (io_uring_prep_send_bundle(3), 6.10)
+---@param fd uring.descriptor
+---@param len? integer at most so many bytes; 0: all
+---@param flags? integer MSG_...
+---@return uring.Sqe
+function Sqe:prep_send_bundle(fd, len, flags) end
+
+--- Send to an address. (io_uring_prep_sendto(3), 6.1)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param bytes uring.bytes
+---@param len integer?
+---@param flags integer?
+---@param address uring.address
+---@param at? integer
+---@return uring.Sqe
+function Sqe:prep_sendto(fd, bytes, len, flags, address, at) end
+
+--- Send without a copy. Completes twice: with the result, and with
+--- IORING_CQE_F_NOTIF when the memory is free again; an error may complete
+--- once. (io_uring_prep_send_zc(3), 6.0)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param bytes uring.Buffer | uring.Lease
+---@param len? integer
+---@param flags? integer MSG_...
+---@param zc_flags? integer IORING_SEND_ZC_REPORT_USAGE (6.2)
+---@param at? integer
+---@return uring.Sqe
+function Sqe:prep_send_zc(fd, bytes, len, flags, zc_flags, at) end
+
+--- After prep_send or prep_send_zc: whom to send to.
+--- (io_uring_prep_send_set_addr(3), 6.0)
+---@param address uring.address
+---@return uring.Sqe
+function Sqe:prep_send_set_addr(address) end
+
+--- Send a message: bytes in several parts, an address, control messages.
+--- Result: how many bytes. (io_uring_prep_sendmsg(3), 5.3)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param msghdr uring.Msghdr
+---@param flags? integer MSG_...
+---@return uring.Sqe
+function Sqe:prep_sendmsg(fd, msghdr, flags) end
+
+--- The same without a copy; it completes as prep_send_zc does.
+--- (io_uring_prep_sendmsg_zc(3), 6.1)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param msghdr uring.Msghdr
+---@param flags? integer MSG_...
+---@return uring.Sqe
+function Sqe:prep_sendmsg_zc(fd, msghdr, flags) end
+
+--- Receive into a buffer; or, without one, into a buffer of the group of
+--- set_buf_group, with IORING_CQE_F_BUFFER in the flags. Result: how many
+--- bytes, 0 at a stream's end. (io_uring_prep_recv(3), 5.6)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param buffer uring.Buffer?
+---@param len? integer all that is left of the buffer if not given
+---@param flags? integer MSG_...
+---@param at? integer where in the buffer, counted from 0
+---@return uring.Sqe
+function Sqe:prep_recv(fd, buffer, len, flags, at) end
+
+--- Receive again and again into buffers of a group, a completion for each
+--- chunk; ENOBUFS where the group has none left.
+--- (io_uring_prep_recv_multishot(3), 6.0)
+---@param fd uring.descriptor
+---@param buffer? nil
+---@param len? integer
+---@param flags? integer MSG_...
+---@return uring.Sqe
+function Sqe:prep_recv_multishot(fd, buffer, len, flags) end
+
+--- Receive a message. Result: how many bytes; the msghdr tells the rest.
+--- Descriptors are close-on-exec. (io_uring_prep_recvmsg(3), 5.3)
+---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
+---@param msghdr uring.Msghdr
+---@param flags? integer MSG_...
+---@return uring.Sqe
+function Sqe:prep_recvmsg(fd, msghdr, flags) end
+
+--- Receive message after message into buffers of a group, as
+--- uring.recvmsg_out takes them apart. The msghdr gives the room for name and
+--- control. An empty datagram ends it, as does an empty group: queue it again.
+--- (io_uring_prep_recvmsg_multishot(3), 6.0)
+---@param fd uring.descriptor
+---@param msghdr uring.Msghdr
+---@param flags? integer MSG_...
+---@return uring.Sqe
+function Sqe:prep_recvmsg_multishot(fd, msghdr, flags) end
+
+--- Buffers of a legacy group: parts of one buffer, which is the kernel's until
+--- the ring is closed. (io_uring_prep_provide_buffers(3), 5.7)
+---@param buffer uring.Buffer
+---@param len integer of each
+---@param nr integer how many
+---@param bgid integer 0 to 65535
+---@param bid? integer the first one's number: 0 if not given
+---@return uring.Sqe
+function Sqe:prep_provide_buffers(buffer, len, nr, bgid, bid) end
+
+--- Take buffers out of a legacy group. Result: how many.
+--- (io_uring_prep_remove_buffers(3), 5.7)
+---@param nr integer
+---@param bgid integer
+---@return uring.Sqe
+function Sqe:prep_remove_buffers(nr, bgid) end
+
 --- IOSQE_...: all of them, whatever was set before.
 --- (io_uring_sqe_set_flags(3))
 ---@param flags integer
@@ -553,6 +860,8 @@ function Sqe:set_flags(flags) end
 ---@return uring.Sqe
 function Sqe:set_data64(data) end
 
+--- The bits of sockets are here, too: IORING_RECVSEND_..., IORING_RECV_...,
+--- IORING_ACCEPT_..., with those that the prep has set.
 ---@param ioprio integer 0 to 65535
 ---@return uring.Sqe
 function Sqe:set_ioprio(ioprio) end
@@ -656,6 +965,123 @@ local Ref = {}
 --- Is the ring known to be closed?
 ---@return boolean
 function Ref:closed() end
+
+--- Provided buffers: each is at home, the kernel's, or leased. A completion
+--- with IORING_CQE_F_BUFFER names one, which is taken once: by lease, string
+--- or bundle. What nobody takes goes home by itself.
+---@class uring.BufRing
+local BufRing = {}
+
+--- What a completion has put into a buffer, where it lies. nil, message,
+--- EINVAL where it was taken before, or names no buffer of this group.
+---@param res integer
+---@param flags integer
+---@return uring.Lease? lease
+---@return string? message
+---@return integer? errno
+function BufRing:lease(res, flags) end
+
+--- The same as a copy; the buffer goes home.
+---@param res integer
+---@param flags integer
+---@return string? bytes
+---@return string? message
+---@return integer? errno
+function BufRing:string(res, flags) end
+
+--- What a completion with IORING_RECVSEND_BUNDLE has put into several buffers,
+--- in order. (io_uring_prep_recv(3), 6.10)
+---@param res integer
+---@param flags integer
+---@return uring.Lease[]? leases
+---@return string? message
+---@return integer? errno
+function BufRing:bundle(res, flags) end
+
+--- How many buffers the kernel has picked so far, modulo 65536.
+--- (io_uring_buf_ring_head(3), 6.8)
+---@return integer? head
+---@return string? message
+---@return integer? errno
+function BufRing:head() end
+
+--- How many are at home. (io_uring_buf_ring_available(3), 6.8)
+---@return integer? available
+---@return string? message
+---@return integer? errno
+function BufRing:available() end
+
+---@return uring.BufRingStats
+function BufRing:stats() end
+
+--- entries = available + kernel + leased. Before Linux 6.8 `kernel` counts
+--- those at home as well.
+---@class uring.BufRingStats
+---@field bgid integer
+---@field entries integer
+---@field size integer
+---@field leased integer
+---@field kernel integer picked, and their completion not taken
+---@field available? integer at home (6.8)
+
+---@return integer
+function BufRing:bgid() end
+
+--- Take the group from the kernel; what was leased stays as it is. One that is
+--- collected is not closed: it ends with its ring.
+--- (io_uring_free_buf_ring(3), 5.19)
+---@return true? closed
+---@return string? message
+---@return integer? errno
+function BufRing:close() end
+
+--- Bytes in a provided buffer, which goes home when this is released, closed
+--- or collected and nothing that was prepared or queued with it is left.
+---@class uring.Lease
+---@operator len: integer
+local Lease = {}
+
+--- Bytes i to j as a string, counted as by string.sub.
+---@param i? integer
+---@param j? integer
+---@return string
+function Lease:string(i, j) end
+
+function Lease:release() end
+
+--- The same as release.
+function Lease:close() end
+
+--- What sendmsg and recvmsg are told. Its methods raise while a request that
+--- uses it is in flight.
+---@class uring.Msghdr
+local Msghdr = {}
+
+--- Who has sent what was received; nil where that was not told.
+---@return uring.Sockaddr?
+function Msghdr:name() end
+
+--- The control messages that were received, once: later ones are empty.
+--- Descriptors that nobody asks for are closed.
+---@return uring.Control
+function Msghdr:control() end
+
+--- MSG_TRUNC, MSG_CTRUNC, ... of what was received.
+---@return integer
+function Msghdr:flags() end
+
+---@return true
+function Msghdr:close() end
+
+--- An address of a socket: a value. Two of the same content are equal, and
+--- tostring gives what uring.sockaddr takes.
+---@class uring.Sockaddr
+---@field family integer AF_...
+---@field host? string of IPv4 and IPv6
+---@field port? integer
+---@field scope_id? integer of IPv6; 0: none
+---@field path? string of unix: "@name" is an abstract one, "" unnamed
+local Sockaddr = {}
 
 
 -- ---- tasks ----------------------------------------------------------------

@@ -71,7 +71,8 @@ local function fill_pool()
     { "1e300", 1e300 }, { "nan", nan }, { "inf", math.huge },
     { "-inf", -math.huge },
     { "'10'", "10" }, { "'0x10'", "0x10" }, { "''", "" },
-    { "'a\\0b'", "a\0b" }, { "'unix:x'", "unix:x" }, { "a table", {} }, { "the module", uring },
+    { "'a\\0b'", "a\0b" }, { "'unix:x'", "unix:x" },
+    { "a table", {} }, { "the module", uring },
     { "a function", function() end }, { "print", print },
     { "a coroutine", coroutine.create(print) },
     { "io.stdout", io.stdout }, { "cancelled", uring.cancelled },
@@ -145,7 +146,6 @@ local sqe = object "sqe"
 local op = object("op", "op_of_closed")
 local buffer = object "buffer"
 local msghdr = object "msghdr"
-local lease = object "lease"
 local bytes = kind(any_string.good, function(v)
   return any_string.accepts(v) or v == good.buffer
     or v ~= nil and v == good.lease
@@ -155,7 +155,7 @@ local address = kind(function() return good.address end, function(v)
 end)
 local small = integer(0, 65535)
 local kernels_int = integer(0, int32)
-local res = integer(-int32 - 1, int32, 1)
+local result = integer(-int32 - 1, int32, 1)
 local bytes_part = optional(integer(0, 2))
 local array = kind(function() return {} end, function() return false end)
 local part = optional(integer(0, 8))
@@ -314,8 +314,8 @@ local public = {
     close = { closed = true },
   },
   ["uring.BufRing"] = {
-    lease = { res, flags }, string = { res, flags },
-    bundle = { res, flags },
+    lease = { result, flags }, string = { result, flags },
+    bundle = { result, flags },
     head = none, available = none, stats = none, bgid = none,
     close = { closed = true },
   },

@@ -364,9 +364,8 @@ describe("accept", function()
     local ring = hand.ring()
     assert(ring:register_files_sparse(3))
     local listener, address = sockets.listener()
-    local clients, slots = {}, {}
-    for i = 1, 4 do clients[i] = client(ring, address) end
-    assert.equal(4, #clients)
+    local slots = {}
+    for _ = 1, 4 do client(ring, address) end
     ring:queue(sqe():prep_multishot_accept_direct(listener))
     for i = 1, 3 do
       local _, res, flags = take(ring)
@@ -411,12 +410,10 @@ describe("accept", function()
     local ring = uring.loop():ring()
     helper.keeps_fds(function()
       uring.run(function()
-        local op = ring:queue(sqe():prep_accept(listener))
+        ring:queue(sqe():prep_accept(listener))
         ring:submit()
         local a <close> = uring.fd((assert(uring.await(sqe():prep_socket(
           INET, STREAM)))))
-        assert.equal("in flight", op:status())
-        op = nil  -- luacheck: ignore
         helper.collect()
         assert(uring.await(sqe():prep_connect(a, address)))
         -- the accept runs on, and its connection is closed

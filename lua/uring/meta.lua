@@ -1081,7 +1081,7 @@ function Msghdr:close() end
 ---@field port? integer
 ---@field scope_id? integer of IPv6; 0: none
 ---@field path? string of unix: "@name" is an abstract one, "" unnamed
-local Sockaddr = {}
+local Sockaddr = {}  -- luacheck: ignore 211
 
 
 -- ---- tasks ----------------------------------------------------------------

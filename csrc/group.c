@@ -84,8 +84,9 @@ void group_told (struct group *g, uint32_t flags) {
 /* Is it the first time that this is asked of a completion? */
 static bool unasked (struct group *g, uint32_t flags) {
   uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
-  if (!(flags & IORING_CQE_F_BUFFER) || bid >= g->entries
-      || g->slots[bid].told == 0)  /* guard: it may be at home by now */
+  if (!(flags & IORING_CQE_F_BUFFER) || bid >= g->entries)
+    return false;
+  if (g->slots[bid].told == 0)  /* guard: it may be at home by now */
     return false;
   g->slots[bid].told--;
   return true;

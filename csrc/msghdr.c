@@ -246,7 +246,7 @@ static int m_name (lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  address_set(&a, m->place, m->hdr.msg_namelen, sizeof(m->place));
+  address_set(&a, m->place, m->hdr.msg_namelen, m->name_room);
   if (a.any.sa_family == AF_UNSPEC) lua_pushnil(L);  /* a request failed */
   else sockaddr_push(L, &a);
   return 1;

@@ -597,6 +597,24 @@ describe("buffers that nobody takes", function()
     all_home(group)
   end)
 
+  it("stay in memory when their group is closed, for what picked one",
+    function()
+      local ring = hand.ring()
+      local a, b = sockets.pair()
+      local group = assert(ring:buf_ring { entries = 1, size = 8 })
+      local op = ring:queue(uring.sqe():prep_recv(b, nil, 8,
+        uring.MSG_WAITALL):set_buf_group(group:bgid()))
+      sockets.write(a, "1234")
+      ring:submit()
+      hand.nothing(ring)  -- it has half of what it waits for
+      assert.is_true(group:close())
+      group = nil  -- luacheck: ignore
+      helper.collect()
+      sockets.write(a, "5678")
+      assert.equal(8, (select(2, take(ring))))
+      assert.equal("done", op:status())
+    end)
+
   it("are no longer asked for when their group is closed", function()
     local ring, group, a, op = armed { entries = 4, size = 8 }
     assert.is_true(group:close())

@@ -675,11 +675,13 @@ describe("zero copy", function()
   end)
 
   it("is not for an await", function()
-    helper.needs "send_zc"
+    helper.needs("send_zc", "sendmsg_zc")
     local a = sockets.udp()
     uring.run(function()
       helper.raises("queue", uring.await, sqe():prep_send_zc(a,
         uring.buffer(1)))
+      helper.raises("queue", uring.await, sqe():prep_sendmsg_zc(a,
+        uring.msghdr {}))
     end)
   end)
 end)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define CQ_MAX 65536u
-#define CANCEL_TRIES 8
+#define CANCEL_TRIES 200  /* a poll sends a request back up to 128 times */
 #define ERESTARTSYS 512  /* what 6.1 says of a cancelled pipe read */
 
 static _Atomic uint64_t ring_ids;

@@ -34,6 +34,9 @@ static int prepare_bytes (lua_State *L, struct socket *s, struct request *q,
   struct bytes b = arg_bytes(L, DATA, DATA);
   unsigned flags = MSG_NOSIGNAL | (socket_streams(s) ? MSG_WAITALL : 0);
   size_t size = b.size - sent;
+  luaL_argcheck(L, sent <= b.size, DATA, "it was made smaller meanwhile");
+  lua_pushinteger(L, (lua_Integer)b.size);
+  lua_replace(L, SIZE);
   if (size > INT32_MAX) size = INT32_MAX;
   if (b.block == NULL) {
     struct memory *m = memory_new(size, b.at + sent);
@@ -183,7 +186,7 @@ static int count (lua_State *L, struct task *t, struct socket *s,
   else {
     sent += t->res;
     if (how == SEND && socket_streams(s))
-      all = (lua_Integer)arg_bytes(L, DATA, DATA).size;
+      all = lua_tointeger(L, SIZE);  /* (it may be closed by now) */
   }
   lua_pushinteger(L, sent);
   lua_replace(L, SENT);
@@ -213,7 +216,7 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
   if ((t->marks & MARK_TIMED_OUT)
       && (t->res == -ECANCELED || t->res == -EINTR))
     return failed(L, fail_timeout(L));
-  if (s->d == NULL && t->res == -ECANCELED)
+  if (s->d == NULL && (t->res == -ECANCELED || t->res == -EINTR))
     return failed(L, fail(L, EBADF, "the socket was closed"));
   return failed(L, fail_result(L, (unsigned)(t->data >> 56),
                                s->out.line.fd, 0, t->res, 0));

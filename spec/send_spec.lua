@@ -1,0 +1,576 @@
+-- What sockets send, and how they connect: all of it or so much, in order, one
+-- after another, and what is said when it does not go.
+
+local helper = require "helper"
+local net = require "net"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+
+after_each(net.close)
+after_each(helper.clean)
+
+-- All that comes on a stream until its end.
+local function read_all(socket)
+  local parts = {}
+  for part in socket:chunks() do parts[#parts + 1] = part end
+  return table.concat(parts)
+end
+
+-- Fills what the kernel keeps for a stream; how much that was.
+local function fill(socket)
+  local n = 0
+  while true do
+    local ok, _, errno, sent = socket:send(("x"):rep(100000), 0)
+    n = n + (ok or sent)
+    if not ok then
+      assert.equal(E.ETIME, errno)
+      if sent == 0 then return n end
+    end
+  end
+end
+
+describe("send", function()
+  it("takes all of a stream's data, and says how much that was", function()
+    net.run(function()
+      for _, pair in ipairs { net.tcp, net.pair } do
+        local a, b = pair()
+        local reader = uring.spawn(read_all, b)
+        local total, sum = 0, {}
+        for _, n in ipairs { 0, 1, 100, 65536, 1000000 } do
+          local data = net.bytes(n, n)
+          assert.equal(n, a:send(data))
+          assert.equal(n, a:send(data, net.patience))
+          sum[#sum + 1] = data .. data
+          total = total + 2 * n
+        end
+        a:shutdown "write"
+        local _, got = reader:join(net.patience)
+        assert.equal(total, #got)
+        assert.truthy(table.concat(sum) == got)
+      end
+    end)
+  end)
+
+  it("takes ten megabytes, of strings and of buffers", function()
+    net.run(function()
+      local data = net.bytes(10000000)
+      for _, what in ipairs { data, uring.buffer(data) } do
+        local a, b = net.tcp()
+        local sender = uring.spawn(function()
+          local n = assert(a:send(what))
+          a:shutdown "write"
+          return n
+        end)
+        local parts = {}
+        for part in function() return b:recv(1 << 20) end do
+          parts[#parts + 1] = part
+        end
+        assert.truthy(data == table.concat(parts))
+        assert.same({ true, 10000000 }, { sender:join() })
+      end
+    end)
+  end)
+
+  it("tells how much has gone when its time is over", function()
+    net.run(function()
+      for _, pair in ipairs { net.tcp, net.pair } do
+        local a, b = pair()
+        local sent = net.bytes(8000000)
+        local out = table.pack(a:send(sent, 0.01))
+        assert.same({ 4, nil, "timed out", E.ETIME },
+          { out.n, out[1], out[2], out[3] })
+        assert.truthy(out[4] > 0 and out[4] < #sent)
+        -- so the rest can be sent later
+        local reader = uring.spawn(read_all, b)
+        assert.equal(#sent - out[4], a:send(sent:sub(out[4] + 1)))
+        a:shutdown "write"
+        local _, got = reader:join(net.patience)
+        assert.truthy(got == sent)
+      end
+    end)
+  end)
+
+  it("says that nothing has gone while another one sends", function()
+    net.run(function()
+      local a, b = net.pair()
+      local n = fill(a)
+      local first = uring.spawn(function() return a:send "first" end)
+      net.turns()
+      assert.same({ n = 4, nil, "timed out", E.ETIME, 0 },
+        table.pack(a:send("second", 0.001)))
+      assert.same({ n = 4, nil, "timed out", E.ETIME, 0 },
+        table.pack(a:sendmsg({ { data = "third" } }, 0.001)))
+      local got = ""
+      while #got < n + 5 do got = got .. b:recv(nil, net.patience) end
+      assert.same({ true, 5 }, { first:join(net.patience) })
+      assert.equal("first", got:sub(-5))
+      assert.equal(E.ETIME, select(3, b:recv(nil, 0)))
+    end)
+  end)
+
+  it("lets nobody else's bytes in between", function()
+    net.run(function()
+      for _, pair in ipairs { net.tcp, net.pair } do
+        local a, b = pair()
+        local reader = uring.spawn(read_all, b)
+        local tasks = {}
+        for i = 1, 10 do
+          tasks[i] = uring.spawn(function()
+            local letter = string.char(96 + i)
+            for k = 1, 5 do
+              local data = letter:rep(200000 - 1) .. "\n"
+              if k % 2 == 0 then data = uring.buffer(data) end
+              if i % 2 == 0 then
+                assert.equal(200000, a:send(data))
+              else
+                assert.equal(200000, a:sendmsg { data = data })
+              end
+            end
+          end)
+        end
+        for i = 1, 10 do assert(tasks[i]:join()) end
+        a:shutdown "write"
+        local _, got = reader:join(net.patience)
+        local n = 0
+        for line in got:gmatch "(.-)\n" do
+          n = n + 1
+          assert.equal(199999, #line)
+          assert.equal(line:sub(1, 1):rep(10), line:sub(-10))
+          assert.is_nil(line:find("[^" .. line:sub(1, 1) .. "]"))
+        end
+        assert.equal(50, n)
+      end
+    end)
+  end)
+
+  it("goes on for the others when one is cancelled", function()
+    local a, b = net.pair()
+    local n
+    net.run(function() n = fill(a) end)
+    helper.raises("boom", uring.run, function()
+      for _ = 1, 3 do
+        uring.spawn(function() a:send(("y"):rep(100)) end)
+      end
+      net.turns()
+      error "boom"
+    end)
+    net.run(function()
+      local sender = uring.spawn(function()
+        assert(a:send "zz")
+        a:shutdown "write"
+      end)
+      local got = read_all(b)
+      assert(sender:join())
+      -- what was not taken before it was cancelled has not gone
+      assert.equal(n + 2, #got)
+      assert.equal("xzz", got:sub(-3))
+    end)
+  end)
+
+  it("goes on for the others when a coroutine is closed", function()
+    local a, b = net.pair()
+    local n, done
+    helper.raises("ended from outside", uring.run, function()
+      n = fill(a)
+      local co = {}
+      for i = 1, 2 do
+        uring.spawn(function()
+          co[i] = coroutine.running()
+          a:send "y"
+        end)
+      end
+      net.turns()
+      coroutine.close(co[1])
+      coroutine.close(co[2])
+      while n > 0 do n = n - #b:recv(nil, net.patience) end
+    end)
+    net.run(function()
+      uring.spawn(function()
+        assert(a:send("zz", net.patience))
+        a:shutdown "write"
+        done = true
+      end)
+      local got = read_all(b)
+      assert.truthy(done)
+      -- (what the kernel had already may have gone)
+      assert.truthy(got == "zz" or got == "yzz", got)
+    end)
+  end)
+
+  it("pins what goes without a copy for as long as it goes", function()
+    net.run(function()
+      local a, b = net.pair()
+      local n = fill(a)
+      local buffer = uring.buffer(net.bytes(500000))
+      local one = uring.spawn(function() return a:send(buffer) end)
+      net.turns()
+      helper.raises("in use", buffer.resize, buffer, 10)
+      helper.raises("in use", buffer.close, buffer)
+      local got = {}
+      local left = n + 500000
+      while left > 0 do
+        got[#got + 1] = assert(b:recv(nil, net.patience))
+        left = left - #got[#got]
+      end
+      assert.same({ true, 500000 }, { one:join(net.patience) })
+      assert.truthy(table.concat(got):sub(n + 1) == net.bytes(500000))
+      assert.truthy(buffer:resize(10))
+      -- and after a timeout
+      fill(a)
+      buffer = uring.buffer(500000)
+      net.fails(E.ETIME, a:send(buffer, 0.001))
+      net.fails(E.ETIME, a:sendmsg({ iov = { buffer, "x" } }, 0.001))
+      assert.truthy(buffer:close())
+    end)
+  end)
+
+  it("sends leases, which may be let go of at once", function()
+    net.run(function()
+      local c, d = net.pair(uring.SOCK_DGRAM)
+      local a, b = net.pair()
+      local n = fill(a)
+      c:send(net.bytes(20000))
+      local lease = net.first(d:messages { lease = true })
+      local task = uring.spawn(function() return a:send(lease) end)
+      net.turns()
+      lease:release()
+      -- whoever gets the buffers of that group gets another one
+      for i = 1, 300 do
+        c:send(tostring(i))
+        assert.equal(tostring(i), net.first(d:messages { lease = true })
+          :string())
+        if i % 50 == 0 then helper.collect() end
+      end
+      local got = {}
+      local left = n + 20000
+      while left > 0 do
+        got[#got + 1] = assert(b:recv(nil, net.patience))
+        left = left - #got[#got]
+      end
+      assert.same({ true, 20000 }, { task:join(net.patience) })
+      assert.truthy(table.concat(got):sub(n + 1) == net.bytes(20000))
+      helper.raises("released", a.send, a, lease)
+    end)
+  end)
+
+  it("outlives a buffer that is closed before its turn", function()
+    net.run(function()
+      local a, b = net.pair()
+      fill(a)
+      local first = uring.spawn(function() return a:send "first" end)
+      net.turns()
+      local buffer = uring.buffer "second"
+      local second = uring.spawn(function()
+        return pcall(a.send, a, buffer)
+      end)
+      net.turns()
+      buffer:close()
+      uring.spawn(function() for _ in b:chunks() do end end)
+      assert.same({ true, 5 }, { first:join(net.patience) })
+      local _, ok, why = second:join(net.patience)
+      assert.is_false(ok)
+      assert.truthy(why:find("closed", 1, true), why)
+      assert.equal(5, a:send("third", net.patience))
+      b:close()
+    end)
+  end)
+
+  it("tells that nobody reads, and raises no signal", function()
+    net.run(function()
+      for _, pair in ipairs { net.tcp, net.pair } do
+        local a, b = pair()
+        b:close()
+        local ok, message, errno, sent
+        for _ = 1, 100 do
+          ok, message, errno, sent = a:send "x"
+          if not ok then break end
+          net.turns()
+        end
+        assert.truthy(errno == E.EPIPE or errno == E.ECONNRESET, message)
+        assert.equal(0, sent)
+        net.fails(E.EPIPE, a:send "x")
+        net.fails(E.EPIPE, a:sendmsg { data = "x" })
+        net.fails(E.EPIPE, a:sendmsg { { data = "x" }, { data = "y" } })
+      end
+      local a, b = net.pair()
+      local sender = uring.spawn(function()
+        return a:send(("x"):rep(10000000))
+      end)
+      net.turns(5)
+      b:close()
+      local _, ok, _, errno, sent = sender:join(net.patience)
+      assert.same({ nil, E.EPIPE }, { ok, errno })
+      assert.truthy(sent > 0 and sent < 10000000)
+      -- nor is there one of a process that would die of it
+      helper.script_ok [[
+        local uring = require "uring"
+        uring.run(function()
+          local a, b = uring.socketpair()
+          b:close()
+          for _, f in ipairs { a.send, a.sendmsg, a.sendmsg } do
+            local data = _ == 1 and "x" or _ == 2 and { data = "x" }
+              or { { data = "x" } }
+            assert(select(3, f(a, data)) == uring.errno.EPIPE)
+          end
+        end)
+      ]]
+    end)
+  end)
+
+  it("refuses what is no data, and no address", function()
+    net.run(function()
+      local a = net.pair(uring.SOCK_DGRAM)
+      for _, bad in ipairs { 1, true, {}, print } do
+        helper.raises("expected", a.send, a, bad)
+        helper.raises("expected", a.sendto, a, bad, "unix:@x")
+        helper.raises("expected", a.sendto, a, "x", bad)
+        helper.raises("expected", a.connect, a, bad)
+        helper.raises("expected", a.sendmsg, a, { { data = bad } })
+        helper.raises("expected", a.sendmsg, a, { name = bad })
+      end
+      for _, bad in ipairs { "x", 1, uring.buffer(1), false } do
+        helper.raises("table expected", a.sendmsg, a, bad)
+        helper.raises("array of messages", a.sendmsg, a, { bad or 1 })
+      end
+      for _, bad in ipairs { "1", true, -1, {} } do
+        helper.raises("seconds", a.send, a, "x", bad)
+        helper.raises("seconds", a.sendto, a, "x", "unix:@x", bad)
+        helper.raises("seconds", a.sendmsg, a, { data = "x" }, bad)
+        helper.raises("seconds", a.connect, a, "unix:@x", bad)
+      end
+      helper.raises("unknown option 'dta'", a.sendmsg, a, { dta = "x" })
+      helper.raises("one of them", a.sendmsg, a, { data = "x", iov = {} })
+      helper.raises("unknown name 'fd'", a.sendmsg, a,
+        { data = "x", control = { fd = {} } })
+      helper.raises("descriptor", a.sendmsg, a,
+        { data = "x", control = { fds = { "x" } } })
+    end)
+  end)
+end)
+
+describe("sendto", function()
+  it("sends to whom it is told", function()
+    net.run(function()
+      local a, from = net.udp()
+      local b, one = net.udp()
+      local c, two = net.udp()
+      for i = 1, 10 do
+        assert.equal(1, a:sendto("b", one))
+        assert.equal(2, a:sendto("cc", tostring(two), net.patience))
+        assert.same({ "b", from }, { b:recvfrom() })
+        assert.same({ "cc", from }, { c:recvfrom() })
+        if i == 5 then a:setsockopt("SO_BROADCAST", true) end
+      end
+      assert.equal(0, a:sendto("", one))
+      assert.equal("", (b:recvfrom()))
+      net.fails(E.EDESTADDRREQ, a:send "x")
+      net.fails(E.EMSGSIZE, a:sendto(("x"):rep(65508), one))
+      net.fails(E.ENOENT, (net.pair(uring.SOCK_DGRAM)):sendto("x",
+        "unix:/no/such/path"))
+    end)
+  end)
+end)
+
+describe("sendmsg", function()
+  it("sends the parts of one message together", function()
+    net.run(function()
+      local b, address = net.udp()
+      local a = net.udp()
+      local buffer = uring.buffer "0123456789"
+      assert.equal(12, a:sendmsg({ iov = { "ab", buffer, "" },
+        name = address }, net.patience))
+      assert.equal("ab0123456789", b:recv())
+      assert.equal(5, a:sendmsg { iov = { { buffer, 3, 4 }, "x" },
+        name = tostring(address) })
+      assert.equal("3456x", b:recv())
+      assert.equal(0, a:sendmsg { name = address })
+      assert.equal("", b:recv())
+    end)
+  end)
+
+  it("sends an array of messages, and says how many went", function()
+    net.run(function()
+      local b, address = net.udp()
+      local c, other = net.udp()
+      local a = net.udp()
+      local all = {}
+      for i = 1, 20 do
+        all[i] = { data = tostring(i), name = i % 2 == 0 and address
+          or other }
+      end
+      assert.equal(20, a:sendmsg(all))
+      for i = 1, 20 do
+        assert.equal(tostring(i), (i % 2 == 0 and b or c):recv())
+      end
+      all[11] = { data = ("x"):rep(70000), name = address }
+      local out = table.pack(a:sendmsg(all))
+      assert.same({ 4, nil, E.EMSGSIZE, 10 },
+        { out.n, out[1], out[3], out[4] })
+      for i = 1, 10 do (i % 2 == 0 and b or c):recv() end
+      assert.equal(0, a:sendmsg {})
+      assert.equal(E.ETIME, select(3, b:recv(nil, 0)))
+      all[5] = "five"
+      helper.raises("array of messages", a.sendmsg, a, all)
+      for i = 1, 4 do (i % 2 == 0 and b or c):recv() end
+    end)
+  end)
+
+  it("counts no message that went in part", function()
+    net.run(function()
+      for _, pair in ipairs { net.tcp, net.pair } do
+        local a, b = pair()
+        local big = net.bytes(8000000)
+        local out = table.pack(a:sendmsg({ { data = "one" },
+          { data = big } }, 0.02))
+        assert.same({ 4, nil, "timed out", E.ETIME, 1 },
+          { out.n, table.unpack(out) })
+        b:close()
+        a, b = pair()
+        out = table.pack(a:sendmsg({ data = big }, 0.02))
+        assert.same({ 4, nil, "timed out", E.ETIME },
+          { out.n, out[1], out[2], out[3] })
+        assert.truthy(out[4] > 0 and out[4] < #big)
+        local reader = uring.spawn(read_all, b)
+        a:shutdown "write"
+        local _, got = reader:join(net.patience)
+        assert.truthy(big:sub(1, out[4]) == got)
+      end
+    end)
+  end)
+
+  it("keeps what it sends when it is changed meanwhile", function()
+    net.run(function()
+      local a, b = net.pair()
+      local n = fill(a)
+      local iov = { "one", uring.buffer "two" }
+      local message = { iov = iov }
+      local array = { message, { data = "three" } }
+      local task = uring.spawn(function() return a:sendmsg(array) end)
+      net.turns()
+      iov[1], iov[2] = nil, nil
+      message.iov = "nothing"
+      helper.collect()
+      local got = {}
+      local left = n + 11
+      while left > 0 do
+        got[#got + 1] = assert(b:recv(nil, net.patience))
+        left = left - #got[#got]
+      end
+      assert.same({ true, 2 }, { task:join(net.patience) })
+      assert.equal("onetwothree", table.concat(got):sub(n + 1))
+    end)
+  end)
+
+  it("sends descriptors once, and keeps none", function()
+    helper.keeps_fds(function()
+      net.run(function()
+        local a, b = uring.socketpair(uring.SOCK_DGRAM)
+        local c, d = uring.socketpair()
+        assert(a:sendmsg { data = "x", control = { fds = { c, d } } })
+        c:close()
+        d:close()
+        local _, _, info = b:receive()
+        local x, y = table.unpack(info.control.fds)
+        assert.equal(1, (uring.await(uring.sqe():prep_write(x, "z"))))
+        local buffer = uring.buffer(1)
+        assert.equal(1, (uring.await(uring.sqe():prep_read(y, buffer))))
+        assert.equal("z", buffer:string())
+        -- what could not go has gone nowhere
+        for _ = 1, 3000 do
+          if not a:sendmsg({ data = "x", control = { fds = { b } } }, 0) then
+            break
+          end
+        end
+        a:close()
+        b:close()
+        local e <close> = assert(uring.socket(uring.AF_UNIX,
+          uring.SOCK_STREAM))
+        net.fails(E.ENOTCONN, e:sendmsg { data = "x",
+          control = { fds = { 0 } } })
+      end)
+    end)
+  end)
+end)
+
+describe("connect", function()
+  it("is refused where nobody listens", function()
+    net.run(function()
+      local listener = net.listener()
+      local address = listener:getsockname()
+      listener:close()
+      local message = net.fails(E.ECONNREFUSED, uring.tcp.connect(address))
+      assert.truthy(message:find("connect", 1, true))
+      local s = net.keep(assert(uring.socket(uring.AF_INET,
+        uring.SOCK_STREAM)))
+      assert.equal(3, select("#", s:connect(address)))
+      net.fails(E.ENOENT, uring.unix.connect "/no/such/path")
+      net.fails(E.ECONNREFUSED, uring.unix.connect "@no-such-name")
+      net.fails(E.EISCONN, (select(2, net.tcp())):connect(address))
+      net.fails(E.EAFNOSUPPORT, s:connect "unix:@uring-spec-of-some-length")
+    end)
+  end)
+
+  it("gives up in time", function()
+    net.run(function()
+      -- whose queue of connections is full answers nobody
+      local name = "@uring-spec-full-" .. spec.getpid()
+      local listener = net.keep(assert(uring.unix.listen(name, 0)))
+      local clients = {}
+      local errno
+      for i = 1, 10 do
+        local client, _, why = uring.unix.connect(name, 0.01)
+        errno = why
+        if not client then break end
+        clients[i] = net.keep(client)
+      end
+      assert.equal(E.ETIME, errno)
+      -- and to who waits it is given in the end
+      local waiting = uring.spawn(function()
+        return uring.unix.connect(name)
+      end)
+      net.turns()
+      for _ = 1, #clients + 1 do
+        net.keep((assert(listener:accept(net.patience))))
+      end
+      local ok, client = waiting:join(net.patience)
+      assert.truthy(ok and client)
+      net.keep(client)
+    end)
+  end)
+
+  it("ends when its task is cancelled, or its socket closed", function()
+    helper.keeps_fds(function()
+      local name = "@uring-spec-busy-" .. spec.getpid()
+      local listener, s
+      local clients = {}
+      net.run(function()
+        listener = assert(uring.unix.listen(name, 0))
+        repeat
+          clients[#clients + 1] = uring.unix.connect(name, 0.01)
+        until #clients < 10
+        while true do
+          local c = uring.unix.connect(name, 0)
+          if not c then break end
+          clients[#clients + 1] = c
+        end
+        s = assert(uring.socket(uring.AF_UNIX, uring.SOCK_STREAM))
+        local task = uring.spawn(function()
+          return s:connect("unix:" .. name)
+        end)
+        net.turns()
+        s:close()
+        assert.equal(E.EBADF, select(4, task:join(net.patience)))
+      end)
+      helper.raises("boom", uring.run, function()
+        uring.spawn(function() uring.unix.connect(name) end)
+        net.turns()
+        error "boom"
+      end)
+      for _, c in ipairs(clients) do c:close() end
+      listener:close()
+    end)
+  end)
+end)

@@ -85,11 +85,13 @@ static int prepare_message (lua_State *L, struct socket *s,
   else
     lua_pushvalue(L, DATA);
   m = msghdr_push(L, lua_gettop(L), names);
+  /* the request's alone: dups of descriptors are closed when it has gone, and
+     not when somebody collects garbage */
+  *(struct msg **)lua_touserdata(L, -1) = NULL;
   for (size_t i = 0; i < m->hdr.msg_iovlen; i++)
     size += (lua_Integer)m->iov[i].iov_len;
   lua_pushinteger(L, size);
   lua_replace(L, SIZE);
-  block_retain(&m->block);
   q->pin[OP_PIN_MEMORY] = &m->block;
   io_uring_prep_sendmsg(&q->sqe, s->out.line.fd, &m->hdr,
                         (unsigned)m->hdr.msg_flags | MSG_NOSIGNAL

@@ -82,7 +82,8 @@ objects = $(patsubst %.c,$(BUILD)/obj/$1/%.o,$2)
 
 # --- targets ----------------------------------------------------------------
 
-.PHONY: all test check sanitize demo bench matrix kernels guards install
+.PHONY: all test check sanitize demo demo-dns bench matrix kernels guards
+.PHONY: install
 .PHONY: clean help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -108,6 +109,10 @@ check: $(call objects,strict-clang,$(STRICT_SRC))
 # 77 where io_uring is refused, is left in a file for bootstrap to end with.
 demo: all ## send messages, flags and an open file between rings; FILE=...
 	@tools/env.sh plain $(LUA) examples/demo.lua "$(or $(FILE),README.md)"; \
+	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
+
+demo-dns: all ## a DNS server, asked by dig some hundred times
+	@tools/env.sh plain $(LUA) tools/demo_dns.lua; \
 	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
 
 bench: all $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
@@ -139,7 +144,7 @@ clean: ## remove build/
 	rm -rf $(BUILD)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 12
 
 # --- rules ------------------------------------------------------------------
 

@@ -19,7 +19,12 @@
 
 
 --- What stands for a descriptor: its number, or an object that has one.
----@alias uring.descriptor integer | uring.Fd | uring.Ring | file*
+---@alias uring.descriptor
+---| integer
+---| uring.Fd
+---| uring.Socket
+---| uring.Ring
+---| file*
 
 --- Where a message goes: a ring of this state, a reference, or for those who
 --- know what they do the number of a ring's descriptor.
@@ -1696,5 +1701,352 @@ function Loop:ring() end
 ---@field FUTEX2_SIZE_U32 integer
 ---@field FUTEX2_PRIVATE integer
 ---@field FUTEX_BITSET_MATCH_ANY integer
+
+-- ---- sockets ---------------------------------------------------------------
+
+-- What waits here is for tasks, under uring.run; the rest works anywhere.
+-- A socket that was closed raises "attempt to use a closed socket"; one that
+-- is closed while a task waits with it ends the wait: nil, message, EBADF.
+
+--- What stands for an address: "127.0.0.1:53", "[::1]:53",
+--- "[fe80::1%eth0]:53", "unix:/run/x", "unix:@abstract", or an object. Port 0
+--- is a free one. Host names raise: they are not looked up.
+---@alias uring.address string | uring.Sockaddr
+
+--- What can be sent: a string is copied, a buffer or lease is not.
+---@alias uring.bytes string | uring.Buffer | uring.Lease
+
+---@class uring
+---@field tcp uring.Tcp
+---@field udp uring.Udp
+---@field unix uring.Unix
+
+--- A socket, close-on-exec, that is closed when it is collected. (socket(2))
+---@param family integer uring.AF_INET, AF_INET6, AF_UNIX, ...
+---@param type integer uring.SOCK_STREAM, SOCK_DGRAM, ...
+---@param protocol? integer 0 if not given
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.socket(family, type, protocol) end
+
+--- Two unix sockets, connected with each other. (socketpair(2))
+---@param type? integer uring.SOCK_STREAM if not given
+---@return uring.Socket? socket
+---@return uring.Socket|string other or the message
+---@return integer? errno
+---@nodiscard
+function uring.socketpair(type) end
+
+--- TCP over IPv4 and IPv6: uring.tcp.
+---@class uring.Tcp
+uring.tcp = {}
+
+--- A socket that listens, with SO_REUSEADDR. (listen(2))
+---@param address uring.address
+---@param backlog? integer SOMAXCONN if not given
+---@return uring.Socket? listener
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.tcp.listen(address, backlog) end
+
+--- A connection. Waits. (io_uring_prep_connect(3), 5.5)
+---@param address uring.address
+---@param timeout? uring.seconds
+---@return uring.Socket? connection
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.tcp.connect(address, timeout) end
+
+--- Datagrams over IPv4 and IPv6: uring.udp.
+---@class uring.Udp
+uring.udp = {}
+
+--- A socket that receives what is sent to this address. (bind(2))
+---@param address uring.address
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.udp.bind(address) end
+
+--- A socket that sends to this address, and receives from it alone. Waits, for
+--- a moment. (io_uring_prep_connect(3), 5.5)
+---@param address uring.address
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.udp.connect(address) end
+
+--- Sockets between processes of one machine (unix(7)): uring.unix. A path may
+--- be given with "unix:" or without.
+---@class uring.Unix
+uring.unix = {}
+
+--- A stream socket that listens. "unix:" is an abstract name that is free. The
+--- file of a path must not be there yet, and stays when the socket is closed.
+--- (listen(2))
+---@param path uring.address
+---@param backlog? integer
+---@return uring.Socket? listener
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.unix.listen(path, backlog) end
+
+--- A connection. Waits. (io_uring_prep_connect(3), 5.5)
+---@param path uring.address
+---@param timeout? uring.seconds
+---@return uring.Socket? connection
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.unix.connect(path, timeout) end
+
+--- A datagram socket of that name. (bind(2))
+---@param path uring.address
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.unix.bind(path) end
+
+--- Takes the place of a descriptor wherever one is expected.
+---@class uring.Socket
+local Socket = {}
+
+--- Give it an address. (bind(2))
+---@param address uring.address
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+function Socket:bind(address) end
+
+--- Let others connect to it. (listen(2))
+---@param backlog? integer SOMAXCONN if not given
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+function Socket:listen(backlog) end
+
+--- Wait for the next connection, and who it is from (nil where that one is
+--- gone already). (io_uring_prep_accept(3), 5.5)
+---@param timeout? uring.seconds
+---@return uring.Socket? connection
+---@return uring.Sockaddr|string? peer or the message
+---@return integer? errno
+function Socket:accept(timeout) end
+
+--- for connection, peer in socket:connections() do: one request accepts them
+--- all. Goes on after errors of one connection; where there are no descriptors
+--- or is no memory it tries again after 0.1 s. Ends when the socket is closed
+--- here, raises any other error. (io_uring_prep_multishot_accept(3), 5.19)
+---@return fun(r: uring.Reader): uring.Socket?, uring.Sockaddr?
+---@return uring.Reader
+---@return nil
+---@return uring.Reader
+function Socket:connections() end
+
+--- Connect it. Waits. (io_uring_prep_connect(3), 5.5)
+---@param address uring.address
+---@param timeout? uring.seconds
+---@return true? connected
+---@return string? message
+---@return integer? errno
+function Socket:connect(address, timeout) end
+
+--- Send. Of a stream all goes, or the fourth result says how much did. Waits.
+--- (io_uring_prep_send(3), 5.6)
+---@param data uring.bytes
+---@param timeout? uring.seconds
+---@return integer? bytes
+---@return string? message
+---@return integer? errno
+---@return integer? sent
+function Socket:send(data, timeout) end
+
+--- Send a datagram to an address. Waits. (io_uring_prep_send_set_addr(3), 6.1)
+---@param data uring.bytes
+---@param address uring.address
+---@param timeout? uring.seconds
+---@return integer? bytes
+---@return string? message
+---@return integer? errno
+---@return integer? sent
+function Socket:sendto(data, address, timeout) end
+
+--- Send a message, and give how many bytes went; or an array of messages, and
+--- give how many of them did. Waits. (io_uring_prep_sendmsg(3), 5.3)
+---@param message uring.Message | uring.Message[]
+---@param timeout? uring.seconds
+---@return integer? sent
+---@return string? message
+---@return integer? errno
+---@return integer? sent
+function Socket:sendmsg(message, timeout) end
+
+---@class uring.Message
+---@field data? uring.bytes or, of several parts:
+---@field iov? (uring.bytes | uring.Part)[]
+---@field name? uring.address whom to send to
+---@field control? uring.Control
+---@field flags? integer MSG_...
+
+---@class uring.Part
+---@field [1] uring.bytes
+---@field [2]? integer offset, counted from 0
+---@field [3]? integer length
+
+--- Control messages (cmsg(3)), as they are sent and as they arrive.
+---@class uring.Control
+---@field fds? uring.descriptor[] at most 253; uring.Fds arrive (SCM_RIGHTS)
+---@field creds? uring.Creds with SO_PASSCRED
+---@field pktinfo? uring.Pktinfo with IP_PKTINFO or IPV6_RECVPKTINFO
+---@field origdst? uring.Sockaddr with IP_RECVORIGDSTADDR; only arrives
+---@field [integer] uring.RawControl any other
+
+---@class uring.Creds
+---@field pid integer
+---@field uid integer
+---@field gid integer
+
+--- What a datagram was sent to, or is to be sent from.
+---@class uring.Pktinfo
+---@field addr uring.address the port says nothing
+---@field ifindex? integer of the network interface; 0: any
+
+---@class uring.RawControl
+---@field [1] integer level
+---@field [2] integer type
+---@field [3] string data
+
+--- What has arrived, at most `max` bytes, with who has sent it (nil of
+--- a stream) and what else is known of it. Of a stream the rest stays to be
+--- received, and a single nil is the end; of a datagram the rest is cut off.
+--- (io_uring_prep_recvmsg(3), 5.3)
+---@param max? integer 65536 if not given
+---@param timeout? uring.seconds
+---@return string? payload
+---@return uring.Sockaddr|string? from or the message
+---@return uring.Info|integer? info or the errno
+function Socket:receive(max, timeout) end
+
+---@class uring.Info
+---@field flags integer MSG_...
+---@field truncated boolean was a datagram cut off?
+---@field control uring.Control
+
+--- The same as receive.
+---@param max? integer
+---@param timeout? uring.seconds
+---@return string? payload
+---@return uring.Sockaddr|string? from or the message
+---@return uring.Info|integer? info or the errno
+function Socket:recvmsg(max, timeout) end
+
+--- The same, payload and sender alone.
+---@param max? integer
+---@param timeout? uring.seconds
+---@return string? payload
+---@return uring.Sockaddr|string? from or the message
+---@return integer? errno
+function Socket:recvfrom(max, timeout) end
+
+--- The same, the payload alone.
+---@param max? integer
+---@param timeout? uring.seconds
+---@return string? payload
+---@return string? message
+---@return integer? errno
+function Socket:recv(max, timeout) end
+
+--- for payload, from, info in socket:messages() do: one request receives them
+--- all. Ends at the end of a stream and when the socket is closed here; goes
+--- on after what ICMP tells of other datagrams; raises any other error.
+--- (io_uring_prep_recvmsg_multishot(3), 6.0)
+---@param options? uring.ReadOptions
+---@return uring.NextMessage
+---@return uring.Reader
+---@return nil
+---@return uring.Reader
+function Socket:messages(options) end
+
+---@alias uring.NextMessage
+---| fun(r: uring.Reader): uring.payload?, uring.Sockaddr?, uring.Info?
+
+--- With the option `lease` a lease.
+---@alias uring.payload string | uring.Lease
+
+--- for data in socket:chunks() do: the data of a stream, in pieces as they
+--- come. Otherwise as messages(). (io_uring_prep_recv_multishot(3), 6.0)
+---@param options? uring.ReadOptions
+---@return fun(reader: uring.Reader): uring.payload?
+---@return uring.Reader
+---@return nil
+---@return uring.Reader
+function Socket:chunks(options) end
+
+---@class uring.ReadOptions
+---@field size? integer bytes of a buffer: 65536 or, of chunks, 16384
+---@field count? integer how many may have come and not been taken: 128
+---@field lease? boolean give leases, not strings: release each
+
+--- The state of a loop over a socket; ends with the loop.
+---@class uring.Reader
+local Reader = {}  -- luacheck: ignore 211
+
+--- No more in one direction, or in both; who receives is told the end.
+--- (shutdown(2))
+---@param how "read"|"write"|"both"
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Socket:shutdown(how) end
+
+--- Its own address. (getsockname(2))
+---@return uring.Sockaddr? address
+---@return string? message
+---@return integer? errno
+function Socket:getsockname() end
+
+--- Whom it is connected with. (getpeername(2))
+---@return uring.Sockaddr? address
+---@return string? message
+---@return integer? errno
+function Socket:getpeername() end
+
+--- Set an option, by its C name; or by its level, its number and the value.
+--- A string is the bytes of a struct. (setsockopt(2), ip(7), tcp(7))
+---@param name string | integer "SO_REUSEADDR", "IP_PKTINFO"; or the level
+---@param value boolean | integer | string or the number
+---@param ... boolean | integer | string the value, then
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Socket:setsockopt(name, value, ...) end
+
+--- An option's value: an integer, or the bytes of what is no int. By its
+--- C name, or by level and number. (getsockopt(2))
+---@param name string | integer or the level
+---@param number? integer the number, then
+---@return integer|string|nil value
+---@return string? message
+---@return integer? errno
+function Socket:getsockopt(name, number) end
+
+--- The number of its descriptor.
+---@return integer
+function Socket:fileno() end
+
+--- Cancels what is under way and wakes who waits. A socket that is closed
+--- already is no mistake.
+---@return true? closed
+---@return string? message
+---@return integer? errno
+function Socket:close() end
 
 return uring

@@ -127,6 +127,16 @@ describe("the DNS server", function()
     assert.same({ 1, output }, { status, output })
   end)
 
+  needs_ring("is shown by make demo-dns", function()
+    program.needs "dig"
+    local status, output = spec.execute(60 * helper.slow,
+      ("/proc/%d/exe"):format(spec.getpid()), "tools/demo_dns.lua")
+    assert.same({ 0, output }, { status, output })
+    local right, all = output:match "\n(%d+) of (%d+) answers were right\n$"
+    assert.equal(all, right)
+    assert.is_true(tonumber(all) > 100)
+  end)
+
   it("says what is wrong with a zone, and where", function()
     local function wrong(words, zone)
       local name = helper.file(zone)

@@ -133,7 +133,8 @@ for _, name in ipairs(PAGES) do
     for _, snippet in ipairs(snippets(name, "sh")) do
       for command in snippet.code:gmatch "lua5%.4 (examples/[^\n]*)" do
         if command:find "&$" then  -- a server: a spec of its own starts it
-          helper.content((command:gsub("^examples/(%w+).*", "spec/%1_spec.lua")))
+          local example = command:match "^examples/(%w+)"
+          helper.content("spec/" .. example .. "_spec.lua")
           break
         end
         needs_ring("lua5.4 " .. command .. " works", function()

@@ -1,9 +1,10 @@
 /*
 ** send: what a socket's tasks wait for outwards: `send` and its kin, `connect`.
 **
-** A string is copied into memory of the request, a buffer or lease goes as it
-** is. A stream takes all of it or says how much it took. Requests of one
-** socket go one after another; who finds one under way waits in the line.
+** What the kernel takes at once needs no request. For one, a string is copied
+** into its memory, a buffer or lease goes as it is. A stream takes all of it
+** or says how much it took. Requests of one socket go one after another; who
+** finds one under way waits in the line.
 */
 
 #include "compat.h"
@@ -16,6 +17,7 @@
 #include "options.h"
 #include "ring_lua.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* The stack of a call: what is to be sent, how, how much has gone, and how
@@ -24,7 +26,12 @@ enum { SOCKET = 1, DATA, TO, HOW, SENT, SIZE, LAST = SIZE };
 
 enum { SEND, SEND_MESSAGE, SEND_MESSAGES, CONNECT };
 
+/* What is no longer goes at once where the kernel has room for it. */
+#define AT_ONCE 65536u
+
 static int again (lua_State *L, int status, lua_KContext ctx);
+static int ended (lua_State *L, struct task *t, struct socket *s,
+                  int64_t deadline);
 
 
 /* ---- requests ---------------------------------------------------------- */
@@ -126,6 +133,28 @@ static int failed (lua_State *L, int n) {
   return 4;
 }
 
+/* The kernel mostly has room for a small send, and a call that takes it there
+** and then costs less than a request, its memory, its completion and a turn
+** of the loop. False: it must wait, or it is the others' turn. */
+static bool at_once (lua_State *L, struct task *t, struct socket *s) {
+  const struct address *to = lua_touserdata(L, TO);
+  struct bytes b;
+  ssize_t n;
+  if (lua_tointeger(L, HOW) != SEND || lua_tointeger(L, SENT) > 0)
+    return false;  /* (there was no room for all of it) */
+  b = arg_bytes(L, DATA, DATA);
+  if (b.size > AT_ONCE || loop_unfair(t))
+    return false;
+  n = sendto(s->out.line.fd, b.at, b.size, MSG_DONTWAIT | MSG_NOSIGNAL,
+             to ? &to->any : NULL, to ? to->len : 0);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    return false;
+  t->res = n < 0 ? -errno : (int32_t)n;
+  t->data = (uint64_t)IORING_OP_SEND << 56;
+  t->marks &= (uint8_t)~MARK_TIMED_OUT;
+  return true;
+}
+
 static int go (lua_State *L, struct task *t, int64_t deadline) {
   struct socket *s = lua_touserdata(L, SOCKET);
   struct request q = {0};
@@ -137,6 +166,8 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
   if (op && op->state == OP_FLYING)
     return loop_wait_line(L, t, &s->out.line, deadline,
                           (lua_KContext)deadline, again);
+  if (at_once(L, t, s))
+    return ended(L, t, s, deadline);
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   rc = prepare(L, s, &q);
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
@@ -203,6 +234,19 @@ static int count (lua_State *L, struct task *t, struct socket *s,
   return 1;
 }
 
+static int ended (lua_State *L, struct task *t, struct socket *s,
+                  int64_t deadline) {
+  if (t->res >= 0)
+    return count(L, t, s, deadline);
+  if ((t->marks & MARK_TIMED_OUT)
+      && (t->res == -ECANCELED || t->res == -EINTR))
+    return failed(L, fail_timeout(L));
+  if (s->d == NULL && (t->res == -ECANCELED || t->res == -EINTR))
+    return failed(L, fail(L, EBADF, "the socket was closed"));
+  return failed(L, fail_result(L, (unsigned)(t->data >> 56),
+                               s->out.line.fd, 0, t->res, 0));
+}
+
 static int again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s = lua_touserdata(L, SOCKET);
@@ -213,15 +257,7 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
     return go(L, t, (int64_t)ctx);
   }
-  if (t->res >= 0)
-    return count(L, t, s, (int64_t)ctx);
-  if ((t->marks & MARK_TIMED_OUT)
-      && (t->res == -ECANCELED || t->res == -EINTR))
-    return failed(L, fail_timeout(L));
-  if (s->d == NULL && (t->res == -ECANCELED || t->res == -EINTR))
-    return failed(L, fail(L, EBADF, "the socket was closed"));
-  return failed(L, fail_result(L, (unsigned)(t->data >> 56),
-                               s->out.line.fd, 0, t->res, 0));
+  return ended(L, t, s, (int64_t)ctx);
 }
 
 /* SOCKET and DATA are there; the address, or nil, is on the top. */

@@ -72,8 +72,8 @@ local function median(list)
 end
 
 local function print_row(...)
-  local row = markdown and "| %s | %s | %s | %s | %s | %s | %s | %s |\n"
-    or "%-15s %8s %8s %8s %8s %7s %9s  %s\n"
+  local row = markdown and "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n"
+    or "%-14s %6s %6s %6s %7s %6s %8s %5s  %s\n"
   io.write(row:format(...))
 end
 
@@ -83,13 +83,12 @@ local function ratio(n) return n and ("%.2f"):format(n) or "" end
 local function targets(work, to_c, to_luv)
   local words = {}
   if to_c and to_c > AT_MOST then
-    words[#words + 1] = ("C's: %.1f"):format(AT_MOST)
+    words[#words + 1] = ("ours/C > %.1f"):format(AT_MOST)
   end
   if to_luv and work[3] and to_luv < work[3] then
-    words[#words + 1] = ("luv's: %.2f"):format(work[3])
+    words[#words + 1] = ("luv/ours < %.4g"):format(work[3])
   end
-  return #words > 0 and "missed: " .. table.concat(words, ", ")
-    or to_c and "met" or ""
+  return #words > 0 and table.concat(words, ", ") or to_c and "met" or ""
 end
 
 local peers = {}
@@ -127,9 +126,9 @@ local function compared(figures, a, b)
 end
 
 local function print_table(title, all, judged)
-  print_row(title, "C ns", "ours ns", "luv ns", "cqueues", "ours/C",
-    "luv/ours", judged and "targets" or "")
-  if markdown then io.write(("|---"):rep(8), "|\n") end
+  print_row(title, "C", "ours", "luv", "cqueues", "ours/C", "luv/ours",
+    "luv/C", judged and "targets" or "")
+  if markdown then io.write(("|---"):rep(9), "|\n") end
   for _, work in ipairs(works) do
     local figures = all[work[1]]
     if figures then
@@ -142,11 +141,12 @@ local function print_table(title, all, judged)
           {})))
       end
       print_row(work[1], ns[1], ns[2], ns[3], ns[4], ratio(to_c),
-        ratio(to_luv), judged and targets(work, to_c, to_luv) or "")
+        ratio(to_luv), ratio(compared(figures, "luv", "C")),
+        judged and targets(work, to_c, to_luv) or "")
     end
   end
 end
 
-print_table("processor time", cpu, true)
+print_table("processor ns", cpu, true)
 io.write "\n"
-print_table("time gone by", wall, false)
+print_table("elapsed ns", wall, false)

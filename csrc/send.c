@@ -85,13 +85,13 @@ static int prepare_message (lua_State *L, struct socket *s,
   };
   lua_Integer size = 0;
   struct msg *m;
-  if (how == SEND_MESSAGES) {
+  if (how == SEND_MESSAGES) {  /* it takes the array's place for a while */
+    lua_pushvalue(L, DATA);
     lua_rawgeti(L, DATA, sent + 1);
     luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
+    lua_replace(L, DATA);
   }
-  else
-    lua_pushvalue(L, DATA);
-  m = msghdr_push(L, lua_gettop(L), names);
+  m = msghdr_push(L, DATA, names);
   /* the request's alone: dups of descriptors are closed when it has gone, and
      not when somebody collects garbage */
   *(struct msg **)lua_touserdata(L, -1) = NULL;
@@ -99,6 +99,10 @@ static int prepare_message (lua_State *L, struct socket *s,
     size += (lua_Integer)m->iov[i].iov_len;
   lua_pushinteger(L, size);
   lua_replace(L, SIZE);
+  if (how == SEND_MESSAGES) {
+    lua_pushvalue(L, LAST + 1);
+    lua_replace(L, DATA);
+  }
   q->pin[OP_PIN_MEMORY] = &m->block;
   io_uring_prep_sendmsg(&q->sqe, s->out.line.fd, &m->hdr,
                         (unsigned)m->hdr.msg_flags | MSG_NOSIGNAL
@@ -290,9 +294,11 @@ static int s_send (lua_State *L) {
 /* socket:sendto(bytes, address [, timeout]) */
 static int s_sendto (lua_State *L) {
   struct socket *s = socket_check(L, 1);
-  struct address a = arg_address(L, 3);
-  int64_t ns = arg_seconds(L, 4);
+  struct address a;
+  int64_t ns;
   arg_bytes(L, 2, 2);
+  a = arg_address(L, 3);
+  ns = arg_seconds(L, 4);
   sockaddr_push(L, &a);
   return begin(L, s, SEND, ns, "socket:sendto");
 }

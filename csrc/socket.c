@@ -150,8 +150,30 @@ static int own (lua_State *L, struct socket *s, int number) {
   return 1;
 }
 
-/* uring.socket(family, type [, protocol]) (socket(2)) */
-int socket_new (lua_State *L) {
+/* uring.socket(fd): the socket that a uring.fd has owned so far */
+static int adopt (lua_State *L, struct fd *f) {
+  struct descriptor *d = f->d;
+  int family, type, n;
+  socklen_t len = sizeof(int), size = sizeof(int);
+  struct socket *s;
+  if (d == NULL)
+    return luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  n = descriptor_number(d);
+  if (getsockopt(n, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0
+      || getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+    return fail(L, errno, "socket: descriptor %d", n);
+  s = socket_push(L, -1, family, type);
+  if (f->d != d)  /* (a finalizer may have closed it) */
+    return luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  ring_submit_all(state_of(L)->rings);
+  f->d = NULL;
+  n = descriptor_give_up(d);
+  block_release(&d->block);
+  return own(L, s, n);
+}
+
+/* A new one (socket(2)). */
+static int make (lua_State *L) {
   int family = (int)arg_integer(L, 1, 0, INT32_MAX);
   int type = (int)arg_integer(L, 2, 0, INT32_MAX);
   int protocol = (int)arg_optional(L, 3, 0, 0, INT32_MAX);
@@ -161,6 +183,12 @@ int socket_new (lua_State *L) {
   if (number < 0)
     return fail(L, errno, "socket(%d, %d, %d)", family, plain, protocol);
   return own(L, s, number);
+}
+
+/* uring.socket(family, type [, protocol]), uring.socket(fd) */
+int socket_new (lua_State *L) {
+  struct fd *f = class_test(L, 1, CLASS_FD);
+  return f ? adopt(L, f) : make(L);
 }
 
 /* uring.socketpair([type]): two unix sockets (socketpair(2)) */

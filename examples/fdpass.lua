@@ -31,15 +31,12 @@ end
 
 -- What comes goes back, until either side has had enough.
 local function serve(connection, peer, me)
-  local fd <close> = connection
-  local buffer = uring.buffer(4096)
-  local hello = ("process %d serves %s\n"):format(me, peer)
-  local ok = uring.await(uring.sqe():prep_send(fd, hello, #hello,
-    uring.MSG_WAITALL))
+  local sock <close> = assert(uring.socket(connection))
+  local ok = sock:send(("process %d serves %s\n"):format(me, peer))
   while ok do
-    local n = uring.await(uring.sqe():prep_recv(fd, buffer))
-    if not n or n == 0 then return end
-    ok = uring.await(uring.sqe():prep_send(fd, buffer, n, uring.MSG_WAITALL))
+    local data = sock:recv()
+    if not data then return end
+    ok = sock:send(data)
   end
 end
 

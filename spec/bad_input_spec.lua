@@ -35,6 +35,17 @@ local function fill_group()
   spec.close(b)
 end
 
+-- Sockets on which nothing waits for long: nobody is at the other end, and a
+-- name is taken.
+local function fill_sockets()
+  local peer
+  good.socket, peer = assert(uring.socketpair())
+  peer:close()
+  good.closed_socket = peer
+  assert(good.socket:bind("unix:@uring-bad-input-" .. spec.getpid()))
+  good.reader = select(2, good.socket:messages())
+end
+
 local function fill_pool()
   if pool then return end
   good.ring = assert(uring.ring { entries = 8 })
@@ -50,6 +61,7 @@ local function fill_pool()
   good.msghdr = uring.msghdr {}
   good.closed_msghdr = uring.msghdr {}
   fill_group()
+  fill_sockets()
   good.closed_file = assert(io.tmpfile())
   good.op = good.ring:queue(uring.sqe():prep_nop())
   good.op_of_closed = good.closed_ring:queue(uring.sqe():prep_nop())
@@ -130,7 +142,7 @@ end)
 local number_of_fd = integer(-int32 - 1, int32, 0)
 local fd = kind(number_of_fd.good, function(v)
   return number_of_fd.accepts(v) or v == good.fd or v == good.ring
-    or v == io.stdout
+    or v == io.stdout or v == good.socket
 end)
 local target = kind(function() return good.ring end, function(v)
   return number_of_fd.accepts(v) or v == good.ring or v == good.ref
@@ -159,6 +171,20 @@ local result = integer(-int32 - 1, int32, 1)
 local bytes_part = optional(integer(0, 2))
 local array = kind(function() return {} end, function() return false end)
 local part = optional(integer(0, 8))
+local boolean = kind(function() return true end, function(v)
+  return type(v) == "boolean"
+end)
+local option_name = kind(function() return "SO_TYPE" end, function(v)
+  return math.type(v) == "integer"  -- (a level: its number comes behind)
+end)
+local option_value = kind(function() return 1 end, function(v)
+  return type(v) == "boolean" or any_string.accepts(v)
+    or integer(-int32 - 1, uint32).accepts(v)
+end)
+local direction = kind(function() return "both" end, function()
+  return false
+end)
+local at_most = optional(integer(1, int32))
 
 -- A table of options: name -> kind of its value.
 local function options(names)
@@ -197,6 +223,10 @@ local public = {
       controllen = integer(0, 20480), flags = kernels_int,
       control = any_table, iov = any_table }) },
     recvmsg_out = { bytes, msghdr, bytes_part },
+    socket = { kind(kernels_int.good, function(v)
+      return kernels_int.accepts(v) or v == good.fd
+    end), kernels_int, optional(kernels_int) },
+    socketpair = { optional(kernels_int) },
     probe = none,
     run = { callable, outside = true },
     spawn = { callable },
@@ -329,6 +359,30 @@ local public = {
     close = { closed = true },
   },
   ["uring.Sockaddr"] = {},
+  ["uring.Socket"] = {
+    bind = { address }, listen = { optional(kernels_int) },
+    connect = { address, optional(seconds) },
+    shutdown = { direction },
+    getsockname = none, getpeername = none, fileno = none,
+    setsockopt = { option_name, option_value },
+    getsockopt = { option_name },
+    send = { bytes, optional(seconds) },
+    sendto = { bytes, address, optional(seconds) },
+    sendmsg = { any_table, optional(seconds) },
+    receive = { at_most, optional(seconds) },
+    recvmsg = { at_most, optional(seconds) },
+    recv = { at_most, optional(seconds) },
+    recvfrom = { at_most, optional(seconds) },
+    accept = { optional(seconds) },
+    messages = { optional(options { size = integer(1, 1 << 20),
+      count = integer(1, 128), lease = boolean }) },
+    chunks = { optional(options { size = integer(1, 1 << 20),
+      count = integer(1, 128), lease = boolean }) },
+    connections = none,
+    stats = { closed = true },
+    close = { closed = true },
+  },
+  ["uring.Reader"] = {},
   ["uring.Ref"] = { closed = none },
   ["uring.Task"] = { join = { optional(seconds) } },
   ["uring.Loop"] = { ring = none },
@@ -345,6 +399,8 @@ local selves = {
   ["uring.Lease"] = { "lease", "closed_lease" },
   ["uring.Msghdr"] = { "msghdr", "closed_msghdr" },
   ["uring.Sockaddr"] = { "address" },
+  ["uring.Socket"] = { "socket", "closed_socket" },
+  ["uring.Reader"] = { "reader" },
   ["uring.Ref"] = { "ref" },
   ["uring.Task"] = { "task" },
   ["uring.Loop"] = { "loop" },

@@ -3,6 +3,7 @@
 
 local helper = require "helper"
 local net = require "net"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -625,4 +626,35 @@ it("outlives being closed by a finalizer in the middle of a call", function()
   collectgarbage("setstepmul", step)
   collectgarbage(mode)
   assert(ok, why)
+end)
+
+describe("a socket that a uring.fd has owned", function()
+  it("is the new object's alone", function()
+    helper.keeps_fds(function()
+      local a, b = assert(uring.socketpair())
+      uring.run(function()
+        local text = "an open socket"
+        assert(a:sendmsg { data = "x", control = { fds = { a } } })
+        local _, _, info = assert(b:receive())
+        local fd = info.control.fds[1]
+        local number = fd:fileno()
+        local copy <close> = assert(uring.socket(fd))
+        assert.equal(number, copy:fileno())
+        helper.raises("closed descriptor", fd.fileno, fd)
+        helper.raises("closed descriptor", uring.socket, fd)
+        assert(copy:send(text))
+        assert.equal(text, b:recv())
+      end)
+      a:close()
+      b:close()
+    end)
+  end)
+
+  it("is one", function()
+    local fd <close> = uring.fd(spec.eventfd())
+    local sock, message, errno = uring.socket(fd)
+    assert.same({ nil, uring.errno.ENOTSOCK }, { sock, errno })
+    assert.truthy(message:find("socket: descriptor", 1, true))
+    assert.equal("number", type(fd:fileno()))
+  end)
 end)

@@ -1722,6 +1722,9 @@ function Loop:ring() end
 ---@field unix uring.Unix
 
 --- A socket, close-on-exec, that is closed when it is collected. (socket(2))
+--- Given a uring.fd, the socket that it owned, which is the new object's now:
+--- what came in a message's control.fds.
+---@overload fun(fd: uring.Fd): uring.Socket?, string?, integer?
 ---@param family integer uring.AF_INET, AF_INET6, AF_UNIX, ...
 ---@param type integer uring.SOCK_STREAM, SOCK_DGRAM, ...
 ---@param protocol? integer 0 if not given
@@ -1998,6 +2001,11 @@ function Socket:chunks(options) end
 --- The state of a loop over a socket; ends with the loop.
 ---@class uring.Reader
 local Reader = {}  -- luacheck: ignore 211
+
+--- What has come and waits to be read; accepts for which there was no
+--- descriptor or no memory.
+---@return { waiting: integer, failed_accepts: integer }
+function Socket:stats() end
 
 --- No more in one direction, or in both; who receives is told the end.
 --- (shutdown(2))

@@ -341,7 +341,7 @@ describe("a group", function()
     local to, address = sockets.udp()
     local from = sockets.udp()
     local msg = uring.msghdr { namelen = 16, controllen = 24 }
-    for size = 54, 58 do
+    for _, size in ipairs { 17, 55, 57, 58 } do
       local group = assert(ring:buf_ring { entries = 2, size = size })
       local op = ring:queue(uring.sqe():prep_recvmsg_multishot(to, msg)
         :set_buf_group(group:bgid()))
@@ -702,8 +702,10 @@ describe("a bundle", function()
         :set_ioprio(uring.IORING_RECV_MULTISHOT
           | uring.IORING_RECVSEND_BUNDLE))
       local leases, got, most = {}, {}, 0
+      local goes_on
       while #table.concat(got) < n do
         local _, res, flags = take(ring)
+        goes_on = more(flags)  -- it need not where it took all there are
         local all = assert(group:bundle(res, flags))
         assert.equal((res + 9) // 10, #all)
         most = math.max(most, #all)
@@ -715,7 +717,7 @@ describe("a bundle", function()
       assert.equal(text, table.concat(got))
       adds_up(group, #leases)
       op:cancel()
-      take(ring)
+      if goes_on then take(ring) end
       return leases, most
     end
     local most = 0

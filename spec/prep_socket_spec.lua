@@ -742,7 +742,7 @@ describe("recv", function()
 
   it("tells whether there is more", function()
     local ring = hand.ring()
-    local a, b = sockets.pair()
+    local a, b = connection(ring)  -- (unix sockets tell in newer kernels)
     sockets.write(a, "0123456789")
     local buffer = uring.buffer(4)
     local told = {}
@@ -932,7 +932,8 @@ describe("legacy groups", function()
     sockets.write(a, "x")
     assert.equal(-E.ENOBUFS, (one(ring, sqe():prep_recv(b, nil, 4)
       :set_buf_group(9))))
-    assert.equal(-E.ENOENT, (one(ring, sqe():prep_remove_buffers(5, 10))))
+    assert.equal(-E.ENOENT, (one(ring, sqe():prep_remove_buffers(5,
+      1000))))
     assert.equal(0, provide(ring, memory, 4, 5, 9))
     assert.equal(1, (one(ring, sqe():prep_recv(b, nil, 4):set_buf_group(
       9))))

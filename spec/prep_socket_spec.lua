@@ -47,25 +47,7 @@ local function cloexec(fd)
   return has(tonumber(info:match "flags:%s*(%d+)", 8), uring.O_CLOEXEC)
 end
 
--- A client that is connected to this address, or is about to be.
-local function client(ring, address)
-  local fd = sockets.keep((one(ring, sqe():prep_socket(
-    address.family, STREAM))))
-  assert.equal(0, (one(ring, sqe():prep_connect(fd, address))))
-  return fd
-end
-
--- Two connected TCP sockets. Given the size of the second's receive buffer,
--- segments are small beside it, so that its window opens without a timer.
-local function connection(ring, room)
-  local listener, address = sockets.listener()
-  if room then
-    sockets.set(listener, uring.SOL_SOCKET, uring.SO_RCVBUF, room)
-    sockets.set(listener, uring.IPPROTO_TCP, uring.TCP_MAXSEG, 1000)
-  end
-  local a = client(ring, address)
-  return a, sockets.keep((one(ring, sqe():prep_accept(listener))))
-end
+local client, connection = sockets.client, sockets.connection
 
 -- Calls method with each wrong value at the place of each argument; `good`
 -- has what is right, `kinds` what must be said of each.

@@ -6,6 +6,7 @@
 --     local a, b = sockets.pair(uring.SOCK_STREAM)
 --     local server, address = sockets.udp()
 
+local hand = require "hand"
 local helper = require "helper"
 local spec = require "uring_spec"
 local uring = require "uring"
@@ -53,6 +54,26 @@ end
 
 function sockets.set(fd, level, name, value)
   assert(spec.setsockopt(fd:fileno(), level, name, value))
+end
+
+-- A stream that is connected to this address, by a ring driven by hand.
+function sockets.client(ring, address)
+  local fd = sockets.keep((hand.one(ring, uring.sqe():prep_socket(
+    address.family, uring.SOCK_STREAM))))
+  assert(hand.one(ring, uring.sqe():prep_connect(fd, address)) == 0)
+  return fd
+end
+
+-- Two connected TCP sockets. Given the size of the second's receive buffer,
+-- segments are small beside it, so that its window opens without a timer.
+function sockets.connection(ring, room)
+  local listener, address = sockets.listener()
+  if room then
+    sockets.set(listener, uring.SOL_SOCKET, uring.SO_RCVBUF, room)
+    sockets.set(listener, uring.IPPROTO_TCP, uring.TCP_MAXSEG, 1000)
+  end
+  local a = sockets.client(ring, address)
+  return a, sockets.keep((hand.one(ring, uring.sqe():prep_accept(listener))))
 end
 
 function sockets.write(fd, s)

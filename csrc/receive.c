@@ -477,17 +477,17 @@ static bool is_end (const struct socket *s, const struct chunk *c) {
 
 /* A lease of what lies in the socket's own memory: of a copy, in a group of
 ** one buffer that no kernel knows. */
-static struct lease *lease_copy (const struct chunk *c) {
+static struct lease *lease_copy (const struct chunk *c, uint32_t size) {
   uint32_t flags = IORING_CQE_F_BUFFER;
-  struct group *g = group_new(1, c->size > 0 ? c->size : 1, 0, false);
+  struct group *g = group_new(1, size > 0 ? size : 1, 0, false);
   struct lease *lease = NULL;
   struct piece p;
   if (g == NULL)
     return NULL;
   g->closed = true;
   group_told(g, flags);
-  if (group_take(g, (int32_t)c->size, flags, &p)) {
-    memcpy(p.data, c->at, c->size);
+  if (group_take(g, (int32_t)size, flags, &p)) {
+    memcpy(p.data, c->at, size);
     lease = lease_new(g, &p);
   }
   block_release(&g->block);  /* the lease has it */
@@ -513,7 +513,7 @@ static int push_values (lua_State *L, struct socket *s, const struct ask *a,
   if (a->results > 2) push_info(L, c, !stream && n < c->full, socket);
   if (lease) {
     struct piece p = { c->at, stream ? c->size : n, c->bid };
-    *lease = c->group ? lease_new(c->group, &p) : lease_copy(c);
+    *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, p.size);
     if (*lease == NULL)
       return luaL_error(L, "not enough memory for a lease");
     if (c->group) block_release(&c->group->block);

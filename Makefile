@@ -83,7 +83,7 @@ objects = $(patsubst %.c,$(BUILD)/obj/$1/%.o,$2)
 # --- targets ----------------------------------------------------------------
 
 .PHONY: all test check sanitize demo demo-dns bench matrix kernels guards
-.PHONY: install
+.PHONY: install soak
 .PHONY: clean help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -94,6 +94,12 @@ test: tests-plain ## C tests and specs; SPEC=spec/x_spec.lua for one
 
 sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
+
+SECONDS ?= 600
+soak: tests-asan ## storms on sockets under ASAN and UBSAN for SECONDS (600)
+	@TEST_TIMEOUT=$$(($(SECONDS) * 2 + 1200)) URING_SOAK=$(SECONDS) \
+	  URING_CONNECTIONS=100000 tools/test.sh asan \
+	  spec/socket_storm_spec.lua spec/receive_spec.lua
 
 # Strict about every C file, for tests are read as often as what they test.
 STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)

@@ -12,7 +12,7 @@
 
 local quick = os.getenv "BENCH_QUICK"
 local lua = os.getenv "LUA" or "lua5.4"
-local rounds = tonumber(os.getenv "BENCH_ROUNDS") or quick and 1 or 7
+local rounds = tonumber(os.getenv "BENCH_ROUNDS") or quick and 1 or 5
 
 local servers = {
   { name = "C", command = "build/bench/sockets" },

@@ -38,7 +38,7 @@ SPEC_HELPER_SRC := $(HELPER)
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
 CTEST_op := op block
 CTEST_ref := ref block proc
-CTEST_group := group block
+CTEST_group := group block recvmsg_out
 
 # --- how --------------------------------------------------------------------
 

@@ -75,10 +75,12 @@ void group_describe (const struct group *g, struct io_uring_buf_reg *reg) {
   compat_set_buf_reg(reg, g->inc ? IOU_PBUF_RING_INC : 0, g->min_left);
 }
 
-void group_told (struct group *g, uint32_t flags) {
+void group_told (struct group *g, uint32_t flags, struct rooms rooms) {
   uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
-  if ((flags & IORING_CQE_F_BUFFER) && bid < g->entries)
+  if ((flags & IORING_CQE_F_BUFFER) && bid < g->entries) {
     g->slots[bid].told++;
+    g->slots[bid].rooms = rooms;
+  }
 }
 
 /* Is it the first time that this is asked of a completion? */
@@ -104,6 +106,7 @@ static bool take (struct group *g, uint16_t bid, uint32_t size, bool more,
   p->data = g->memory + (size_t)bid * g->size + s->offset;
   p->size = size;
   p->bid = bid;
+  p->rooms = s->rooms;
   s->offset += size;
   s->leases++;
   if (!more) {
@@ -156,6 +159,7 @@ void group_give (struct group *g, uint16_t bid) {
 
 static void lease_end (struct block *b) {
   struct lease *l = (struct lease *)b;
+  recvmsg_close(l->piece.data, l->piece.size, l->piece.rooms);
   group_give(l->group, l->piece.bid);
   block_release(&l->group->block);
   free(l);
@@ -175,5 +179,8 @@ struct lease *lease_new (struct group *g, const struct piece *p) {
 void group_dispose (struct group *g, int32_t res, uint32_t flags) {
   struct piece p[256];  /* the most that one completion can fill */
   unsigned n = group_take_bundle(g, res, flags, p, 256);
-  while (n-- > 0) group_give(g, p[n].bid);
+  while (n-- > 0) {
+    recvmsg_close(p[n].data, p[n].size, p[n].rooms);  /* guard: or they leak */
+    group_give(g, p[n].bid);
+  }
 }

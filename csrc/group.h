@@ -26,12 +26,14 @@
 
 #include "compat.h"
 #include "block.h"
+#include "recvmsg_out.h"
 
 struct slot {              /* one buffer */
   uint32_t offset;         /* where the next completion's data begins */
   uint16_t leases;         /* parts that are out */
   uint16_t behind;         /* the buffer that went home after it */
   uint16_t told;           /* completions that named it and were not taken */
+  struct rooms rooms;      /* how the last of them has laid it out */
   bool out;                /* the kernel is done with it */
 };
 
@@ -58,6 +60,7 @@ struct piece {
   unsigned char *data;
   uint32_t size;
   uint16_t bid;
+  struct rooms rooms;
 };
 
 /* A part that somebody keeps. It is a block of its own, so that an operation
@@ -79,7 +82,7 @@ struct group *group_new (uint32_t entries, uint32_t size, uint16_t bgid,
 void group_describe (const struct group *g, struct io_uring_buf_reg *reg);
 
 /* A completion of the ring's has come: each may be taken once. */
-void group_told (struct group *g, uint32_t flags);
+void group_told (struct group *g, uint32_t flags, struct rooms rooms);
 
 /* The buffer that a completion names changes hands: false if it names none,
 ** or no such completion has come (it was taken before). */

@@ -35,6 +35,7 @@
 #include "compat.h"
 #include "arrivals.h"
 #include "block.h"
+#include "recvmsg_out.h"
 #include "sys.h"
 
 #define OP_PINS 3
@@ -60,11 +61,6 @@ enum trait {
   TRAIT_TARGET = 16,    /* pin[0] is a ring's reference */
   TRAIT_FILE = 32,      /* it names a Lua file: an operation takes a dup */
   TRAIT_KEPT = 64       /* its memory is the kernel's until the ring closes */
-};
-
-/* How recvmsg_multishot lays its buffers out; none: it is no such request. */
-struct rooms {
-  uint16_t name, control;
 };
 
 /* What a prepared SQE holds, and an operation takes a copy of. */

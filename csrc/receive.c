@@ -485,7 +485,7 @@ static struct lease *lease_copy (const struct chunk *c, uint32_t size) {
   if (g == NULL)
     return NULL;
   g->closed = true;
-  group_told(g, flags);
+  group_told(g, flags, (struct rooms){ 0, 0 });
   if (group_take(g, (int32_t)size, flags, &p)) {
     memcpy(p.data, c->at, size);
     lease = lease_new(g, &p);
@@ -512,7 +512,7 @@ static int push_values (lua_State *L, struct socket *s, const struct ask *a,
   if (a->results > 1) push_from(L, c, socket);
   if (a->results > 2) push_info(L, c, !stream && n < c->full, socket);
   if (lease) {
-    struct piece p = { c->at, stream ? c->size : n, c->bid };
+    struct piece p = { c->at, stream ? c->size : n, c->bid, { 0, 0 } };
     *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, p.size);
     if (*lease == NULL)
       return luaL_error(L, "not enough memory for a lease");

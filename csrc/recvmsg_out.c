@@ -64,3 +64,10 @@ bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_room,
   out->flags = h.flags;
   return true;
 }
+
+void recvmsg_close (unsigned char *at, size_t size, struct rooms rooms) {
+  struct received r;
+  if (rooms.control > 0
+      && recvmsg_parse(at, size, rooms.name, rooms.control, &r))
+    cmsg_close(r.control, r.control_size);
+}

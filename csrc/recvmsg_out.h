@@ -14,6 +14,7 @@
 #include "compat.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 struct cmsg {
@@ -38,6 +39,11 @@ void cmsg_blank (struct cmsg *m);
 /* Close the descriptors in control messages that nobody has read. */
 void cmsg_close (unsigned char *bytes, size_t size);
 
+/* How recvmsg_multishot lays its buffers out; none: it is no such request. */
+struct rooms {
+  uint16_t name, control;
+};
+
 struct received {
   const unsigned char *name;
   unsigned char *control;
@@ -51,5 +57,8 @@ struct received {
 ** short for them. */
 bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_room,
                     unsigned control_room, struct received *out);
+
+/* Close the descriptors in a buffer that nobody has read. */
+void recvmsg_close (unsigned char *at, size_t size, struct rooms rooms);
 
 #endif

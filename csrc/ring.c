@@ -3,7 +3,6 @@
 
 #include "clock.h"
 #include "proc.h"
-#include "recvmsg_out.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -421,22 +420,6 @@ void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
   }
 }
 
-/* The same of an operation's. Descriptors may have come with a message. */
-static void dispose (struct ring *r, const struct op *op, int32_t res,
-                     uint32_t flags) {
-  struct group *g;
-  struct received m;
-  if (op->rooms.control > 0 && (flags & IORING_CQE_F_BUFFER) && res > 0
-      && (g = ring_group(r, op->group)) != NULL) {
-    uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
-    if (bid < g->entries && !g->inc
-        && recvmsg_parse(g->memory + (size_t)bid * g->size, (uint32_t)res,
-                         op->rooms.name, op->rooms.control, &m))
-      cmsg_close(m.control, m.control_size);  /* guard: or they leak */
-  }
-  ring_dispose(r, op->disposal, op->group, res, flags);
-}
-
 /* A cancel came back. If it found nothing though its operation has not
 ** ended, the operation was just then between two places: ask again. */
 static void cancelled (struct ring *r, const struct op *cancel,
@@ -456,7 +439,7 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     res = -EPIPE;
   if (flags & IORING_CQE_F_BUFFER) {
     struct group *g = ring_group(r, op->group);
-    if (g) group_told(g, flags);
+    if (g) group_told(g, flags, op->rooms);
   }
   if (last) {
     if (op->marks & OP_LOOPED) r->held--;
@@ -474,7 +457,7 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     return;
   }
   else if ((op->marks & OP_DROPPED) || r->closing) {
-    dispose(r, op, res, flags);
+    ring_dispose(r, op->disposal, op->group, res, flags);
     if (last && op->results.first == NULL) op_free(t, op);
   }
   else {
@@ -607,7 +590,7 @@ void ring_drop (struct ring *r, struct op *op) {
   op->marks |= OP_DROPPED;
   op->waiter = NULL;
   while (arrivals_take_from(&r->arrivals, &op->results, &a))
-    dispose(r, op, a.res, a.flags);
+    ring_dispose(r, op->disposal, op->group, a.res, a.flags);
   if (ended) op_free(&r->ops, op);
   else if (op->marks & OP_MULTI) ring_cancel(r, op);
 }
@@ -686,7 +669,7 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   if (ours && r->hooks) r->hooks->closed(r);
   while (arrivals_take(&r->arrivals, &a))
     if (a.op && ours)
-      dispose(r, a.op, a.res, a.flags);
+      ring_dispose(r, a.op->disposal, a.op->group, a.res, a.flags);
   r->stats.leaked = kept;
   if (ours) sys_exit(&r->io);  /* guard: a child touches nothing */
   r->closing = false;

@@ -143,7 +143,7 @@ describe("ring:buf_ring", function()
   end)
 
   it("says since when the kernel fills buffers by parts", function()
-    if helper.has "buf_ring_inc" then helper.skip "it does here" end
+    if helper.has "buf_ring_inc" then return end
     local group, why, errno = hand.ring():buf_ring {
       flags = uring.IOU_PBUF_RING_INC }
     assert.same({ nil, E.EINVAL }, { group, errno })
@@ -151,7 +151,7 @@ describe("ring:buf_ring", function()
   end)
 
   it("says since when the kernel tells where it is", function()
-    if helper.has "buf_ring_status" then helper.skip "it does here" end
+    if helper.has "buf_ring_status" then return end
     local group = hand.ring():buf_ring {}
     for _, method in ipairs { "head", "available" } do
       local n, why, errno = group[method](group)

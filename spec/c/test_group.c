@@ -47,7 +47,7 @@ static struct kernel kernel_of (uint32_t entries, bool inc) {
 /* A completion comes that names this buffer. */
 static uint32_t told (const struct kernel *k, unsigned bid, uint32_t more) {
   uint32_t flags = named(bid) | more;
-  group_told(k->g, flags);
+  group_told(k->g, flags, (struct rooms){ 0, 0 });
   return flags;
 }
 

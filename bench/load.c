@@ -3,13 +3,15 @@
 **
 **     build/bench/load WORK N COMMAND...
 **
-** Starts `COMMAND... WORK PORT` as a process of its own, which prints the port
-** that it serves on 127.0.0.1, gives it N messages (connections, bytes) after some
-** to warm up, ends it, and prints two figures: the nanoseconds of processor
-** time that the server took for each, and those that have gone by. Nothing of
-** this depends on how the server is written. The server has one processor and
-** the load another, but for works in which only one of them can run at any
-** time: there a second one would show how long processors take to wake up.
+** Starts `COMMAND... WORK PORT` as a process of its own, which prints the
+** port that it serves on 127.0.0.1, gives it N messages (connections,
+** mebibytes) after some to warm up, ends it, and prints two figures: the
+** nanoseconds of processor time that the server took for each, and those that
+** have gone by; of streams, for each KiB. Nothing of this depends on how the
+** server is written. The server has one processor and the load another, but
+** for works in which only one of them can run at any time: there a second one
+** would show how long processors take to wake up. PORT is what the load sends
+** its datagrams from.
 **
 ** Only of udp_receive the server itself says how long it took: it waits for a
 ** byte on its standard input until a whole burst lies in its socket.

@@ -1,5 +1,5 @@
 /*
-** send: what a socket's tasks wait for outwards: `send` and its kin, `connect`.
+** send: what a socket's tasks wait for outwards: `send`, its kin, `connect`.
 **
 ** What the kernel takes at once needs no request. For one, a string is copied
 ** into its memory, a buffer or lease goes as it is. A stream takes all of it

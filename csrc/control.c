@@ -118,7 +118,8 @@ static void push_others (lua_State *L, unsigned char *at, size_t size,
       push_pktinfo(L, &m);
       lua_setfield(L, table, "pktinfo");
     }
-    else if (cmsg_is(&m, IPPROTO_IP, IP_ORIGDSTADDR, sizeof(struct sockaddr_in))
+    else if (cmsg_is(&m, IPPROTO_IP, IP_ORIGDSTADDR,
+                     sizeof(struct sockaddr_in))
              || cmsg_is(&m, IPPROTO_IPV6, IPV6_ORIGDSTADDR,
                    sizeof(struct sockaddr_in6)))
       set_address(L, "origdst", m.data, m.size);
@@ -360,7 +361,7 @@ int control_encode (lua_State *L, int index, unsigned char *to, int *fds) {
     lua_pop(L, 3);
   }
   if (open_field(L, index, 1, "fds") && lua_rawlen(L, -1) > 0) {
-    int rc = put_fds(L, &to, fds);  /* the last: it leaves dups to the caller */
+    int rc = put_fds(L, &to, fds);  /* the last: the dups are the caller's */
     if (rc < 0) return rc;
   }
   lua_settop(L, top);

@@ -3,8 +3,8 @@
 **
 ** What is sent is a string's copy, a buffer or a lease; what is received goes
 ** into a buffer, or, with IOSQE_BUFFER_SELECT and set_buf_group, into one of
-** a group's. Zero copy takes buffers and leases only, and completes twice: with
-** the result, and with IORING_CQE_F_NOTIF when the memory is free again.
+** a group's. Zero copy takes buffers and leases only, and completes twice:
+** with the result, and with F_NOTIF when the memory is free again.
 **
 ** Descriptors that are received or made are close-on-exec.
 */

@@ -18,6 +18,7 @@
 #include "errors.h"
 #include "operation.h"
 #include "options.h"
+#include "pool.h"
 #include "proc.h"
 #include "recvmsg_out.h"
 #include "ring_lua.h"
@@ -27,8 +28,6 @@
 #define MAX_DATAGRAM  65536u
 #define FIRST_ROOM    4096u
 #define LAST_ROOM     65536u
-#define POOL_BUFFERS  256u
-#define POOL_TOP      65535u      /* groups are numbered from here down */
 #define BOUND         128         /* completions that may wait, by default */
 #define STARVED_NS    10000000    /* for who missed a buffer's coming home */
 #define PAUSE_NS      100000000   /* with no descriptor left to accept with */
@@ -52,85 +51,6 @@ struct ask {
   int want;
   int results;             /* of payload, from, info */
 };
-
-
-/* ---- the pools --------------------------------------------------------- */
-
-static void came_home (struct group *g) {
-  struct pool *p = g->owner;
-  struct state *s = p->state;
-  if (s->loop) loop_wake_line(s->loop, &p->line);
-}
-
-/* Push the pool of buffers of `size` bytes; NULL and an errno. */
-static struct pool *new_pool (lua_State *L, uint32_t size, uint32_t buffers,
-                              int *err) {
-  struct state *s = state_of(L);
-  struct ring *r = s->loop->ring;
-  struct pool *p = lua_newuserdatauv(L, sizeof(*p), 0);
-  unsigned bgid = POOL_TOP;
-  int rc;
-  memset(p, 0, sizeof(*p));
-  p->line.what = "for a buffer";
-  p->line.fd = r->io.ring_fd;
-  p->state = s;
-  do {
-    while (bgid > 0 && ring_group(r, bgid)) bgid--;
-    p->group = group_new(buffers, size, (uint16_t)bgid, false);
-    if (p->group == NULL) {
-      *err = ENOMEM;
-      return NULL;
-    }
-    rc = ring_add_group(r, p->group);
-    block_release(&p->group->block);  /* the ring has it */
-  } while (rc == -EEXIST && bgid-- > 0);
-  if (rc < 0) {
-    *err = -rc;
-    return NULL;
-  }
-  p->group->owner = p;
-  p->group->gave = came_home;
-  line_open(s, &p->line);
-  return p;
-}
-
-static struct pool *find_pool (lua_State *L, struct socket *s,
-                               const struct reader *a, int socket,
-                               int *err) {
-  /* a header before each datagram; and no power of two, so that the buffers
-     do not all lie in the same lines of the cache */
-  uint32_t size = a->size + (a->headers ? 16 + 128 + s->control_room : 0)
-                  + 192;
-  struct pool *p;
-  size = (size + 63) & ~63u;
-  if (a->lease) {  /* of its own: its leases starve nobody else */
-    if (s->own_pool && s->own_pool->group->size >= size)
-      return s->own_pool;
-    p = new_pool(L, size, POOL_BUFFERS, err);
-    if (p == NULL)
-      return NULL;
-    if (s->d == NULL) {  /* guard: finalizers may have closed it */
-      socket_drop_pool(s, p);
-      *err = EBADF;
-      return NULL;
-    }
-    if (s->own_pool) socket_drop_pool(s, s->own_pool);
-    s->own_pool = p;
-    lua_setiuservalue(L, socket, SOCKET_POOL);
-    return p;
-  }
-  state_shared(L, SHARED_POOLS);
-  if (lua_rawgeti(L, -1, size) == LUA_TUSERDATA) {
-    p = lua_touserdata(L, -1);
-    lua_pop(L, 2);
-    return p;
-  }
-  lua_pop(L, 1);
-  p = new_pool(L, size, POOL_BUFFERS, err);
-  if (p) lua_rawseti(L, -2, size);
-  lua_pop(L, p ? 1 : 2);
-  return p;
-}
 
 
 /* ---- requests ---------------------------------------------------------- */
@@ -223,7 +143,8 @@ static int start_multishot (lua_State *L, struct socket *s,
                             const struct ask *a) {
   struct request q = {0};
   int err = 0;
-  s->pool = find_pool(L, s, a->reader, lua_gettop(L), &err);
+  s->pool = pool_find(L, lua_gettop(L), a->reader->size, a->reader->headers,
+                      a->reader->lease, &err);
   if (s->pool == NULL)
     return -err;
   if (s->d == NULL)  /* guard: finalizers may have closed it */
@@ -331,8 +252,8 @@ static void fill_from_group (struct socket *s, const struct arrival *a,
   c->at = p.data;
   if (!headers)
     c->size = c->full = p.size;
-  else if (recvmsg_parse(p.data, p.size, s->msg->name_room, s->msg->control_room,
-                     &r)) {
+  else if (recvmsg_parse(p.data, p.size, s->msg->name_room,
+                         s->msg->control_room, &r)) {
     c->at = r.payload;
     c->size = r.payload_size;
     c->full = r.payload_full;

@@ -74,16 +74,6 @@ static void let_go (struct socket *s, struct half *h) {
                                : NULL, &h->line);
 }
 
-void socket_drop_pool (struct socket *s, struct pool *p) {
-  struct group *g = p->group;
-  if (s->ring->watch)
-    loop_wake_all(((struct watch *)s->ring->watch)->loop, &p->line);
-  line_close(&p->line);
-  g->gave = NULL;  /* guard: the pool goes before the last of its leases */
-  if (s->ring->open && s->proc == proc_id())  /* guard: not the parent's */
-    ring_remove_group(s->ring, g);
-}
-
 /* What has been received goes. */
 static void forget (struct socket *s) {
   socket_drop_chunk(s);
@@ -116,7 +106,7 @@ int socket_end (lua_State *L, struct socket *s) {
   line_close(&s->in.line);
   line_close(&s->out.line);
   if (!s->pushing) forget(s);  /* guard: a finalizer may be closing it */
-  if (s->own_pool) socket_drop_pool(s, s->own_pool);
+  if (s->own_pool) pool_drop(s->own_pool, s->proc == proc_id());
   s->own_pool = NULL;
   rc = descriptor_close(d);
   block_release(&d->block);

@@ -24,19 +24,12 @@
 #include "descriptor.h"
 #include "loop.h"
 #include "msghdr.h"
+#include "pool.h"
 #include "state.h"
 
 struct half {
   struct line line;
   uint64_t token;          /* of its request; 0: none yet */
-};
-
-/* Buffers that the sockets of a loop share, by their size. It is a userdata
-** in SHARED_POOLS. */
-struct pool {
-  struct group *group;
-  struct line line;        /* who waits for one to come home */
-  struct state *state;
 };
 
 /* What one completion has brought, or what is left of it. It lies in the
@@ -101,11 +94,8 @@ void socket_open (lua_State *L);    /* the class */
 ** of its descriptors closed. */
 void socket_drop_chunk (struct socket *s);
 
-/* Lua has been given the chunk, while finalizers may have closed the socket. */
+/* Lua has the chunk now; finalizers may have closed the socket meanwhile. */
 void socket_end_push (struct socket *s);
-
-/* The socket's own pool has no more to do; its leases stay what they are. */
-void socket_drop_pool (struct socket *s, struct pool *p);
 
 /* What waits: receiving and accepting, sending and connecting. */
 void receive_open (lua_State *L);

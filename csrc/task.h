@@ -21,8 +21,8 @@ struct task *task_new (lua_State *L, struct loop *loop);
 void task_push (lua_State *L, const struct task *t);
 
 /* The user value of a task. When it has ended its outcome takes the place of
-** its coroutine: a table of results, { error, traceback, where it was spawned },
-** or cancelled. */
+** its coroutine: a table of results, { error, traceback, spawned at }, or
+** cancelled. */
 #define TASK_COROUTINE 1
 #define TASK_OUTCOME   1
 

@@ -1,0 +1,110 @@
+#include "compat.h"
+#include "pool.h"
+
+#include "socket.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define BUFFERS   256u
+#define TOP       65535u   /* groups are numbered from here down */
+#define SMALLEST  2048u
+#define HEADER    (16u + 128u)  /* before a datagram, and its control */
+#define STAGGER   192u     /* or all would lie in the same lines of the cache */
+
+
+static void came_home (struct group *g) {
+  struct pool *p = g->owner;
+  if (p->state->loop) loop_wake_line(p->state->loop, &p->line);
+}
+
+/* Push a pool of buffers of `size` bytes; NULL and an errno. */
+static struct pool *make (lua_State *L, uint32_t size, int *err) {
+  struct state *s = state_of(L);
+  struct pool *p = lua_newuserdatauv(L, sizeof(*p), 0);
+  unsigned bgid = TOP;
+  int rc;
+  memset(p, 0, sizeof(*p));
+  p->state = s;
+  p->ring = s->loop->ring;
+  p->line.what = "for a buffer of ring";
+  p->line.fd = p->ring->io.ring_fd;
+  do {
+    while (bgid > 0 && ring_group(p->ring, bgid)) bgid--;
+    p->group = group_new(BUFFERS, size, (uint16_t)bgid, false);
+    if (p->group == NULL) {
+      *err = ENOMEM;
+      return NULL;
+    }
+    rc = ring_add_group(p->ring, p->group);
+    block_release(&p->group->block);  /* the ring has it */
+  } while (rc == -EEXIST && bgid-- > 0);
+  if (rc < 0) {
+    *err = -rc;
+    return NULL;
+  }
+  p->group->owner = p;
+  p->group->gave = came_home;
+  line_open(s, &p->line);
+  return p;
+}
+
+void pool_drop (struct pool *p, bool ours) {
+  struct group *g = p->group;
+  if (p->ring->watch)
+    loop_wake_all(((struct watch *)p->ring->watch)->loop, &p->line);
+  line_close(&p->line);
+  g->gave = NULL;  /* guard: the pool goes before the last of its leases */
+  if (p->ring->open && ours)  /* guard: not the parent's */
+    ring_remove_group(p->ring, g);
+}
+
+static struct pool *find_own (lua_State *L, int socket, uint32_t size,
+                              int *err) {
+  struct socket *s = lua_touserdata(L, socket);
+  struct pool *p = s->own_pool;
+  if (p && p->group->size >= size)
+    return p;
+  p = make(L, size, err);
+  if (p == NULL)
+    return NULL;
+  if (s->d == NULL) {  /* guard: finalizers may have closed it */
+    pool_drop(p, true);
+    *err = EBADF;
+    return NULL;
+  }
+  if (s->own_pool) pool_drop(s->own_pool, true);
+  s->own_pool = p;
+  lua_setiuservalue(L, socket, SOCKET_POOL);
+  return p;
+}
+
+static struct pool *find_shared (lua_State *L, uint32_t size, int *err) {
+  struct pool *p;
+  state_shared(L, SHARED_POOLS);
+  if (lua_rawgeti(L, -1, size) == LUA_TUSERDATA) {
+    p = lua_touserdata(L, -1);
+    lua_pop(L, 2);
+    return p;
+  }
+  lua_pop(L, 1);
+  p = make(L, size, err);
+  if (p) lua_rawseti(L, -2, size);
+  lua_pop(L, p ? 1 : 2);
+  return p;
+}
+
+/* Whatever sizes are asked for, there are but a few of them. */
+static uint32_t class_of (const struct socket *s, uint32_t size,
+                          bool headers) {
+  uint32_t room = SMALLEST;
+  while (room < size) room *= 2;
+  return headers ? (room + HEADER + s->control_room + STAGGER + 63) & ~63u
+                 : room;
+}
+
+struct pool *pool_find (lua_State *L, int socket, uint32_t size,
+                        bool headers, bool own, int *err) {
+  size = class_of(lua_touserdata(L, socket), size, headers);
+  return own ? find_own(L, socket, size, err) : find_shared(L, size, err);
+}

@@ -1,0 +1,35 @@
+/*
+** pool: the provided buffers that sockets receive into.
+**
+** The sockets of a loop share one pool for each class of sizes, made when it
+** is first needed, and kept as long as the loop. A socket that gives leases
+** away has a pool of its own, so that its readers starve nobody else; that
+** ends with the socket, and its leases outlive it. Who finds no buffer waits
+** in the pool's line, and each that comes home wakes the first.
+*/
+
+#ifndef uring_pool_h
+#define uring_pool_h
+
+#include "compat.h"
+#include "group.h"
+#include "loop.h"
+
+struct pool {              /* a userdata, in SHARED_POOLS or its socket's */
+  struct group *group;
+  struct line line;        /* who waits for one to come home */
+  struct state *state;
+  struct ring *ring;
+};
+
+/* The pool for the socket at stack index `socket`: its buffers have room for
+** `size` bytes, with `headers` behind a name and control messages. Where it
+** is to be the socket's own it becomes its user value. NULL and an errno. */
+struct pool *pool_find (lua_State *L, int socket, uint32_t size,
+                        bool headers, bool own, int *err);
+
+/* A pool that was a socket's own has no more to do. In a forked child, where
+** it is not `ours`, the parent's ring is left alone. */
+void pool_drop (struct pool *p, bool ours);
+
+#endif

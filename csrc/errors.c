@@ -149,7 +149,8 @@ int fail_enter (lua_State *L, int err, int fd) {
             "again";
       break;
     case EMFILE: case EBADF:
-      why = "an operation takes a dup of the Lua file that its sqe names";
+      why = "a descriptor that it names is dup'ed for it: no more may be "
+            "open, or that one is not";
       break;
     case ETIME:
       return fail_timeout(L);

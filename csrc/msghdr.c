@@ -123,19 +123,19 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
   lua_settop(L, top);
 }
 
-static void set_control (lua_State *L, struct msg *m, int arg) {
+/* 0, or -errno where a descriptor cannot be dup'ed. */
+static int set_control (lua_State *L, struct msg *m, int arg) {
   unsigned nfds;
   int rc;
   m->control_size = control_size(L, lua_gettop(L), arg, &nfds);
   if (m->control_size == 0)
-    return;
+    return 0;
   m->fds = calloc(nfds + 1, sizeof(int));
   if (m->fds == NULL || !msg_make_control(m, m->control_size))
     luaL_error(L, "not enough memory for control messages");
   rc = control_encode(L, lua_gettop(L), m->control, m->fds);
-  if (rc < 0)
-    luaL_error(L, "control: cannot dup a descriptor: %s", strerror(-rc));
-  m->nfds = nfds;
+  if (rc == 0) m->nfds = nfds;
+  return rc;
 }
 
 /* The iov, or the one part that is named `data`, on top. */
@@ -161,7 +161,8 @@ static lua_Unsigned open_iov (lua_State *L, int t) {
   return n;
 }
 
-struct msg *msghdr_push (lua_State *L, int t, const char *const *names) {
+struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
+                         int *rc) {
   struct msg **own, *m;
   lua_Unsigned n;
   int iov;
@@ -199,7 +200,7 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names) {
                     "'controllen' the room for what comes: one of them");
     lua_pushliteral(L, "control");
     lua_rawget(L, t);
-    set_control(L, m, t);
+    *rc = set_control(L, m, t);
   }
   else if (m->control_room > 0 && !msg_make_control(m, m->control_room))
     luaL_error(L, "not enough memory for control messages");
@@ -212,13 +213,15 @@ int msghdr_new (lua_State *L) {
   static const char *const names[] = {
     "name", "namelen", "control", "controllen", "iov", "flags", NULL
   };
+  int rc = 0;
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) {
     lua_newtable(L);
     lua_replace(L, 1);
   }
-  msghdr_push(L, 1, names);
-  return 1;
+  msghdr_push(L, 1, names, &rc);
+  return rc < 0 ? fail(L, -rc, "msghdr: a dup of a descriptor in its control")
+                : 1;
 }
 
 

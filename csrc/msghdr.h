@@ -47,8 +47,10 @@ bool msg_make_control (struct msg *m, size_t size);
 struct msg *msghdr_check (lua_State *L, int arg);
 
 /* A msghdr from the table of options at `index`, pushed, with `names` of which
-** those of uring.msghdr count. */
-struct msg *msghdr_push (lua_State *L, int index, const char *const *names);
+** those of uring.msghdr count. `*rc` becomes -errno if it cannot be used, for
+** want of descriptors. */
+struct msg *msghdr_push (lua_State *L, int index, const char *const *names,
+                         int *rc);
 
 int msghdr_new (lua_State *L);      /* uring.msghdr{ … } */
 int msghdr_recvmsg_out (lua_State *L);

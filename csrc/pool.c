@@ -10,7 +10,7 @@
 #define TOP       65535u   /* groups are numbered from here down */
 #define SMALLEST  2048u
 #define HEADER    (16u + 128u)  /* before a datagram, and its control */
-#define STAGGER   192u     /* or all would lie in the same lines of the cache */
+#define STAGGER   192u     /* or all would lie in the same cache lines */
 
 
 static void came_home (struct group *g) {

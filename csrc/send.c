@@ -85,13 +85,14 @@ static int prepare_message (lua_State *L, struct socket *s,
   };
   lua_Integer size = 0;
   struct msg *m;
+  int rc = 0;
   if (how == SEND_MESSAGES) {  /* it takes the array's place for a while */
     lua_pushvalue(L, DATA);
     lua_rawgeti(L, DATA, sent + 1);
     luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
     lua_replace(L, DATA);
   }
-  m = msghdr_push(L, DATA, names);
+  m = msghdr_push(L, DATA, names, &rc);
   /* the request's alone: dups of descriptors are closed when it has gone, and
      not when somebody collects garbage */
   *(struct msg **)lua_touserdata(L, -1) = NULL;
@@ -107,7 +108,7 @@ static int prepare_message (lua_State *L, struct socket *s,
   io_uring_prep_sendmsg(&q->sqe, s->out.line.fd, &m->hdr,
                         (unsigned)m->hdr.msg_flags | MSG_NOSIGNAL
                         | (socket_streams(s) ? MSG_WAITALL : 0));
-  return 0;
+  return rc;
 }
 
 static int prepare (lua_State *L, struct socket *s, struct request *q) {

@@ -94,7 +94,9 @@ function uring.sockaddr(address, port) end
 --- long as the kernel uses it. It may be used again and again, by one request
 --- at a time. (sendmsg(2), recvmsg(2))
 ---@param options? uring.MsghdrOptions
----@return uring.Msghdr
+---@return uring.Msghdr? msghdr
+---@return string? message
+---@return integer? errno
 ---@nodiscard
 function uring.msghdr(options) end
 

@@ -114,8 +114,8 @@ boot() {
     [ -w /dev/kvm ] || [ ${accel%,*} = tcg ] || continue
     echo "== $1 (${accel%,*}): $log"
     timeout "${TEST_TIMEOUT:-3600}" qemu-system-x86_64 \
-      -accel "${accel%,*}" -cpu max,-cx16 -smp 2 -m 1024 -nodefaults -no-reboot \
-      -display none -serial stdio -kernel "$cache/kernels/$1/vmlinuz" \
+      -accel "${accel%,*}" -cpu max,-cx16 -smp 2 -m 1024 -nodefaults \
+      -no-reboot -display none -serial stdio -kernel "$cache/kernels/$1/vmlinuz" \
       -initrd "$tmp/image" \
       -append "console=ttyS0 quiet panic=-1 slow=${accel#*,}" \
       </dev/null 2>&1 | tr -d '\r' >"$log"

@@ -344,6 +344,31 @@ void loop_stir (struct loop *loop) {
 
 /* ---- ending a wait from outside ---------------------------------------- */
 
+/* Take back the task's address from what it waits for with others. */
+static void step_out (struct task *t) {
+  struct task *none;
+  switch (t->wait) {
+    case WAIT_OPERATION:
+      ((struct op *)t->on)->waiter = NULL;
+      break;
+    case WAIT_MESSAGE: {
+      struct watch *w = t->ring->watch;
+      delist(&w->first, &w->last, t);
+      t->ring->held--;
+      break;
+    }
+    case WAIT_JOIN:
+      delist(&((struct task *)t->on)->joiners, &none, t);
+      break;
+    case WAIT_LINE: {
+      struct line *line = t->on;
+      delist(&line->first, &line->last, t);
+      break;
+    }
+    default: break;
+  }
+}
+
 /* Make `t` leave what it waits for. Where the kernel has an operation that
 ** is the task's alone, ask for its end, and the task goes on when it has. */
 static void leave (struct loop *loop, struct task *t) {
@@ -362,26 +387,7 @@ static void leave (struct loop *loop, struct task *t) {
       }
       return;
     }
-    case WAIT_OPERATION:
-      ((struct op *)t->on)->waiter = NULL;
-      break;
-    case WAIT_MESSAGE: {
-      struct watch *w = t->ring->watch;
-      delist(&w->first, &w->last, t);
-      t->ring->held--;
-      break;
-    }
-    case WAIT_JOIN: {
-      struct task *none;
-      delist(&((struct task *)t->on)->joiners, &none, t);
-      break;
-    }
-    case WAIT_LINE: {
-      struct line *line = t->on;
-      delist(&line->first, &line->last, t);
-      break;
-    }
-    default: break;
+    default: step_out(t);
   }
   loop_wake(loop, t);
 }
@@ -435,21 +441,7 @@ void loop_forget (struct task *t) {
       }
       break;
     }
-    case WAIT_OPERATION:
-      ((struct op *)t->on)->waiter = NULL;
-      break;
-    case WAIT_MESSAGE: {
-      struct watch *w = t->ring->watch;
-      delist(&w->first, &w->last, t);
-      t->ring->held--;
-      break;
-    }
-    case WAIT_LINE: {
-      struct line *line = t->on;
-      delist(&line->first, &line->last, t);
-      break;
-    }
-    default: break;
+    default: step_out(t);
   }
 }
 

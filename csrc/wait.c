@@ -64,6 +64,7 @@ static int await_end (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t->state != TASK_RUNNING) return lua_yieldk(L, 0, ctx, await_end);
   t->disposal = DISPOSE_NOTHING;
+  t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
   if (t->marks & MARK_CANCELLED) {
     ring_dispose(t->ring, disposal, loop_more(t), t->res,
                  t->flags);  /* guard: or it leaks */

@@ -12,22 +12,19 @@
 #include "socket.h"
 
 #include "args.h"
-#include "buf_ring.h"
+#include "chunk.h"
 #include "clock.h"
-#include "control.h"
 #include "errors.h"
 #include "operation.h"
 #include "options.h"
 #include "pool.h"
 #include "proc.h"
-#include "recvmsg_out.h"
 #include "ring_lua.h"
 
 #include <string.h>
 
 #define MAX_DATAGRAM  65536u
 #define FIRST_ROOM    4096u
-#define LAST_ROOM     65536u
 #define BOUND         128         /* completions that may wait, by default */
 #define STARVED_NS    10000000    /* for who missed a buffer's coming home */
 #define PAUSE_NS      100000000   /* with no descriptor left to accept with */
@@ -220,51 +217,6 @@ static bool is_short_of (int err) {
   return one_of(err, list);
 }
 
-static void fill_from_memory (struct socket *s, const struct arrival *a,
-                              bool headers) {
-  struct chunk *c = &s->chunk;
-  c->at = s->memory->bytes;
-  c->size = c->full = (uint32_t)a->res;
-  if (headers) {
-    const struct msghdr *h = &s->msg->hdr;
-    c->name = s->msg->place;
-    c->name_size = h->msg_namelen;
-    c->control = s->msg->control;
-    c->control_size = (uint32_t)h->msg_controllen;
-    c->flags = (uint32_t)h->msg_flags;
-    s->msg->unread = false;  /* (the chunk closes what nobody reads) */
-  }
-  if (c->size == s->room && s->room < LAST_ROOM)
-    s->room *= 2;
-}
-
-static void fill_from_group (struct socket *s, const struct arrival *a,
-                             bool headers) {
-  struct chunk *c = &s->chunk;
-  struct group *g = s->pool->group;
-  struct piece p;
-  struct received r;
-  if (!group_take(g, a->res, a->flags, &p))
-    return;
-  block_retain(&g->block);
-  c->group = g;
-  c->bid = p.bid;
-  c->at = p.data;
-  if (!headers)
-    c->size = c->full = p.size;
-  else if (recvmsg_parse(p.data, p.size, s->msg->name_room,
-                         s->msg->control_room, &r)) {
-    c->at = r.payload;
-    c->size = r.payload_size;
-    c->full = r.payload_full;
-    c->name = r.name;
-    c->name_size = r.name_size;
-    c->control = r.control;
-    c->control_size = r.control_size;
-    c->flags = r.flags;
-  }
-}
-
 /* The next completion of data becomes the chunk, or an error's three values,
 ** whose number is returned; 0: look again. */
 static int take_data (lua_State *L, struct socket *s, struct op *op,
@@ -276,9 +228,9 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
   ring_take_op(s->ring, op, &a);
   if (s->in.line.count > 0) s->in.line.count--;
   if (a.res >= 0) {
-    if (a.flags & IORING_CQE_F_BUFFER) fill_from_group(s, &a, headers);
+    if (a.flags & IORING_CQE_F_BUFFER) chunk_from_group(s, &a, headers);
     else if (multi) s->chunk.at = (unsigned char *)s;  /* the end: no bytes */
-    else fill_from_memory(s, &a, headers);
+    else chunk_from_memory(s, &a, headers);
     return 0;
   }
   if (a.flags & IORING_CQE_F_BUFFER)
@@ -341,122 +293,6 @@ static int take_connection (lua_State *L, struct socket *s, struct op *op,
   fail_result(L, IORING_OP_ACCEPT, s->in.line.fd, 0, a.res, 0);
   lua_pop(L, 1);
   return 3;
-}
-
-
-/* ---- results ----------------------------------------------------------- */
-
-/* Who has sent it. Mostly it is who has sent the last one too. */
-static void push_from (lua_State *L, const struct chunk *c, int socket) {
-  struct address a;
-  const struct address *last;
-  if (c->name_size == 0) {
-    lua_pushnil(L);
-    return;
-  }
-  if (lua_getiuservalue(L, socket, SOCKET_FROM) == LUA_TUSERDATA) {
-    last = lua_touserdata(L, -1);
-    if (last->len == c->name_size
-        && memcmp(last->bytes, c->name, c->name_size) == 0)
-      return;
-  }
-  lua_pop(L, 1);
-  address_set(&a, c->name, c->name_size, sizeof(a.bytes));
-  sockaddr_push(L, &a);
-  lua_pushvalue(L, -1);
-  lua_setiuservalue(L, socket, SOCKET_FROM);
-}
-
-static void push_info (lua_State *L, struct chunk *c, bool cut, int socket) {
-  uint32_t flags = c->flags & ~(uint32_t)MSG_CMSG_CLOEXEC;
-  bool plain = flags == 0 && c->control_size == 0 && !cut;
-  if (plain && lua_getiuservalue(L, socket, SOCKET_INFO) == LUA_TTABLE)
-    return;
-  if (plain) lua_pop(L, 1);
-  lua_createtable(L, 0, 3);
-  lua_pushinteger(L, flags);
-  lua_setfield(L, -2, "flags");
-  lua_pushboolean(L, cut || (flags & MSG_TRUNC));
-  lua_setfield(L, -2, "truncated");
-  control_push(L, c->control, c->control_size);
-  lua_setfield(L, -2, "control");
-  c->control_size = 0;
-  if (plain) {
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, socket, SOCKET_INFO);
-  }
-}
-
-/* Is this nothing that anybody has sent? */
-static bool is_end (const struct socket *s, const struct chunk *c) {
-  if (c->size > 0 || c->full > 0)
-    return false;
-  return socket_streams(s)
-         || (s->type == SOCK_SEQPACKET && c->control_size == 0)
-         || (s->deaf && c->at == (const unsigned char *)s);
-}
-
-/* A lease of what lies in the socket's own memory: of a copy, in a group of
-** one buffer that no kernel knows. */
-static struct lease *lease_copy (const struct chunk *c, uint32_t size) {
-  uint32_t flags = IORING_CQE_F_BUFFER;
-  struct group *g = group_new(1, size > 0 ? size : 1, 0, false);
-  struct lease *lease = NULL;
-  struct piece p;
-  if (g == NULL)
-    return NULL;
-  g->closed = true;
-  group_told(g, flags, (struct rooms){ 0, 0 });
-  if (group_take(g, (int32_t)size, flags, &p)) {
-    memcpy(p.data, c->at, size);
-    lease = lease_new(g, &p);
-  }
-  block_release(&g->block);  /* the lease has it */
-  return lease;
-}
-
-/* The chunk's values. Until all of them are there it stays what it is, so
-** that nothing is lost for want of memory. */
-static int push_values (lua_State *L, struct socket *s, const struct ask *a,
-                        int socket) {
-  struct chunk *c = &s->chunk;
-  bool stream = socket_streams(s);
-  uint32_t n = (lua_Integer)c->size < a->max ? c->size : (uint32_t)a->max;
-  struct lease **lease = NULL;
-  if (is_end(s, c)) {
-    socket_drop_chunk(s);
-    lua_pushnil(L);
-    return 1;
-  }
-  if (a->reader && a->reader->lease) lease = lease_push(L);
-  else lua_pushlstring(L, (const char *)c->at, n);
-  if (a->results > 1) push_from(L, c, socket);
-  if (a->results > 2) push_info(L, c, !stream && n < c->full, socket);
-  if (lease) {
-    struct piece p = { c->at, stream ? c->size : n, c->bid, { 0, 0 } };
-    *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, p.size);
-    if (*lease == NULL)
-      return luaL_error(L, "not enough memory for a lease");
-    if (c->group) block_release(&c->group->block);
-    c->group = NULL;  /* the lease gives it back */
-    socket_drop_chunk(s);
-  }
-  else if (stream && n < c->size) {
-    c->at += n;
-    c->size -= n;
-  }
-  else
-    socket_drop_chunk(s);
-  return a->results;
-}
-
-static int push_chunk (lua_State *L, struct socket *s, const struct ask *a,
-                       int socket) {
-  int n;
-  s->pushing = true;  /* guard: finalizers may close it meanwhile */
-  n = push_values(L, s, a, socket);
-  socket_end_push(s);
-  return n;
 }
 
 
@@ -559,7 +395,9 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
       return end(L, s, iterates, closed(L));
     if (s->chunk.at && a.want == WANT_DATA) {
       if (loop_unfair(t)) break;
-      return end(L, s, iterates, push_chunk(L, s, &a, socket));
+      n = chunk_push(L, s, a.max, a.results, a.reader && a.reader->lease,
+                     socket);
+      return end(L, s, iterates, n);
     }
     op = socket_op(s, &s->in);
     if (op && !suits(op, &a)) {

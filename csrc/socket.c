@@ -2,6 +2,7 @@
 #include "socket.h"
 
 #include "args.h"
+#include "chunk.h"
 #include "constants.h"
 #include "control.h"
 #include "errors.h"
@@ -50,18 +51,6 @@ struct op *socket_op (const struct socket *s, const struct half *h) {
          ? op_find(&s->ring->ops, h->token) : NULL;
 }
 
-void socket_drop_chunk (struct socket *s) {
-  struct chunk *c = &s->chunk;
-  if (c->at == NULL)
-    return;
-  if (c->control_size > 0) cmsg_close(c->control, c->control_size);
-  if (c->group) {
-    group_give(c->group, c->bid);
-    block_release(&c->group->block);
-  }
-  memset(c, 0, sizeof(*c));
-}
-
 static void let_go (struct socket *s, struct half *h) {
   struct op *op = socket_op(s, h);
   if (op) {
@@ -76,7 +65,7 @@ static void let_go (struct socket *s, struct half *h) {
 
 /* What has been received goes. */
 static void forget (struct socket *s) {
-  socket_drop_chunk(s);
+  chunk_drop(s);
   if (s->memory) block_release(&s->memory->block);
   if (s->msg) block_release(&s->msg->block);
   s->memory = NULL;

@@ -90,10 +90,6 @@ int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
 int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
 void socket_open (lua_State *L);    /* the class */
 
-/* Somebody has read the chunk: its buffer goes home, with what nobody read
-** of its descriptors closed. */
-void socket_drop_chunk (struct socket *s);
-
 /* Lua has the chunk now; finalizers may have closed the socket meanwhile. */
 void socket_end_push (struct socket *s);
 

@@ -7,7 +7,7 @@ cache=${URING_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/uring}
 mirror() {
   cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
     grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' |
-    head -n 1 | grep . || echo http://deb.debian.org/debian
+    head -n 1 | grep .
 }
 
 # counts FILE: "passed failed skipped", by the last line that make test wrote

@@ -3,7 +3,8 @@
 # Roots and kernels are kept outside the tree. To renew one, remove it there.
 cache=${URING_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/uring}
 
-# mirror: the one that this system's apt is set to, or debootstrap's default
+# mirror: the one that this system's apt is set to; nothing if it has none, and
+# debootstrap then takes its own default
 mirror() {
   cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
     grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' |

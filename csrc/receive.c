@@ -251,19 +251,6 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
   return 3;
 }
 
-static int push_peer (lua_State *L, struct socket *conn) {
-  struct address a;
-  memset(&a, 0, sizeof(a));
-  a.len = sizeof(a.bytes);
-  if (getpeername(conn->in.line.fd, &a.any, &a.len) < 0)
-    lua_pushnil(L);  /* gone already */
-  else {
-    if (a.len > sizeof(a.bytes)) a.len = sizeof(a.bytes);
-    sockaddr_push(L, &a);
-  }
-  return 2;
-}
-
 /* The next connection and its peer; or an error; 0: look again. The object is
 ** there before the descriptor is taken. */
 static int take_connection (lua_State *L, struct socket *s, struct op *op,
@@ -278,9 +265,10 @@ static int take_connection (lua_State *L, struct socket *s, struct op *op,
   ring_take_op(s->ring, op, &a);
   if (s->in.line.count > 0) s->in.line.count--;
   if (a.res >= 0) {
-    atomic_store(&conn->d->number, a.res);
-    conn->in.line.fd = conn->out.line.fd = a.res;
-    return push_peer(L, conn);
+    socket_own(conn, a.res);
+    if (!socket_push_name(L, conn, getpeername))
+      lua_pushnil(L);  /* gone already */
+    return 2;
   }
   lua_pop(L, 1);
   if (want->reader && is_short_of(-a.res)) {

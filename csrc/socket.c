@@ -121,12 +121,9 @@ static int s_gc (lua_State *L) {
 
 /* ---- make -------------------------------------------------------------- */
 
-/* The userdata is there before the descriptor, which so cannot leak. */
-static int own (lua_State *L, struct socket *s, int number) {
+void socket_own (struct socket *s, int number) {
   atomic_store(&s->d->number, number);
   s->in.line.fd = s->out.line.fd = number;
-  (void)L;
-  return 1;
 }
 
 /* uring.socket(fd): the socket that a uring.fd has owned so far */
@@ -148,7 +145,8 @@ static int adopt (lua_State *L, struct fd *f) {
   f->d = NULL;
   n = descriptor_give_up(d);
   block_release(&d->block);
-  return own(L, s, n);
+  socket_own(s, n);
+  return 1;
 }
 
 /* A new one (socket(2)). */
@@ -161,7 +159,8 @@ static int make (lua_State *L) {
   int number = socket(family, plain | SOCK_CLOEXEC, protocol);
   if (number < 0)
     return fail(L, errno, "socket(%d, %d, %d)", family, plain, protocol);
-  return own(L, s, number);
+  socket_own(s, number);
+  return 1;
 }
 
 /* uring.socket(family, type [, protocol]), uring.socket(fd) */
@@ -179,8 +178,8 @@ int socket_pair (lua_State *L) {
   int pair[2];
   if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
     return fail(L, errno, "socketpair(%d)", type);
-  own(L, a, pair[0]);
-  own(L, b, pair[1]);
+  socket_own(a, pair[0]);
+  socket_own(b, pair[1]);
   return 2;
 }
 
@@ -239,18 +238,22 @@ static int s_shutdown (lua_State *L) {
 
 /* ---- names ------------------------------------------------------------- */
 
-typedef int (*asker)(int, struct sockaddr *, socklen_t *);
-
-static int ask_name (lua_State *L, asker ask, const char *what) {
-  struct socket *s = socket_check(L, 1);
+bool socket_push_name (lua_State *L, const struct socket *s,
+                       socket_asker ask) {
   struct address a;
   memset(&a, 0, sizeof(a));
   a.len = sizeof(a.bytes);
   if (ask(number(s), &a.any, &a.len) < 0)
-    return fail(L, errno, "%s of socket (fd %d)", what, number(s));
+    return false;
   if (a.len > sizeof(a.bytes)) a.len = sizeof(a.bytes);
   sockaddr_push(L, &a);
-  return 1;
+  return true;
+}
+
+static int ask_name (lua_State *L, socket_asker ask, const char *what) {
+  struct socket *s = socket_check(L, 1);
+  return socket_push_name(L, s, ask)
+         ? 1 : fail(L, errno, "%s of socket (fd %d)", what, number(s));
 }
 
 static int s_getsockname (lua_State *L) {

@@ -72,6 +72,15 @@ struct socket {
 /* Own `number` in a new socket on top; it stays the caller's if that raises.*/
 struct socket *socket_push (lua_State *L, int number, int family, int type);
 
+/* Give a socket that was pushed with -1 its number: the userdata is there
+** before the descriptor, which so cannot leak. */
+void socket_own (struct socket *s, int number);
+
+/* Push the name that getsockname or getpeername tells; or false and errno. */
+typedef int (*socket_asker)(int, struct sockaddr *, socklen_t *);
+bool socket_push_name (lua_State *L, const struct socket *s,
+                       socket_asker ask);
+
 /* The open socket at `arg`, of this process. */
 struct socket *socket_check (lua_State *L, int arg);
 

@@ -192,21 +192,15 @@ static int b_bundle (lua_State *L) {
   return 1;
 }
 
-/* buf_ring:string(res, flags): the bytes; the buffer goes home */
+/* buf_ring:string(res, flags): the bytes; the buffer goes home. (If the string
+** fails, the lease gives it back.) */
 static int b_string (lua_State *L) {
-  struct group *g = self(L)->g;
-  int32_t res = arg_res(L, 2);
-  uint32_t flags = arg_flags(L, 3);
-  struct lease **l = lease_push(L);  /* (it gives back if the string fails) */
-  struct piece p;
-  if (!group_take(g, res, flags, &p))
-    return not_the_kernels(L, g, flags);
-  *l = lease_new(g, &p);
-  if (*l == NULL) {
-    group_give(g, p.bid);
-    return fail(L, ENOMEM, "group %d: a string", g->bgid);
-  }
-  lua_pushlstring(L, (const char *)p.data, p.size);
+  int n = b_lease(L);
+  struct lease **l;
+  if (n != 1)
+    return n;
+  l = lua_touserdata(L, -1);
+  lua_pushlstring(L, (const char *)(*l)->piece.data, (*l)->piece.size);
   block_release(&(*l)->block);
   *l = NULL;
   return 1;

@@ -14,8 +14,7 @@
 #include "group.h"
 #include "state.h"
 
-/* Own a piece that was taken, in a new uring.Lease on top. It was made room
-** for by lease_room, so that this cannot fail. */
+/* A new uring.Lease on top, empty: it is there before the piece is taken. */
 struct lease **lease_push (lua_State *L);
 
 void buf_ring_open (lua_State *L);  /* the classes, and ring:buf_ring */

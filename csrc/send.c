@@ -154,6 +154,8 @@ static bool at_once (lua_State *L, struct task *t, struct socket *s) {
              to ? &to->any : NULL, to ? to->len : 0);
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return false;
+  lua_pushinteger(L, (lua_Integer)b.size);
+  lua_replace(L, SIZE);
   t->res = n < 0 ? -errno : (int32_t)n;
   t->data = (uint64_t)IORING_OP_SEND << 56;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
@@ -223,15 +225,13 @@ static int count (lua_State *L, struct task *t, struct socket *s,
   }
   else {
     sent += t->res;
-    if (how == SEND && socket_streams(s))
-      all = lua_tointeger(L, SIZE);  /* (it may be closed by now) */
+    if (socket_streams(s))
+      all = lua_tointeger(L, SIZE);  /* (a buffer may be closed by now) */
   }
   lua_pushinteger(L, sent);
   lua_replace(L, SENT);
-  if (how == SEND_MESSAGE && socket_streams(s)) all = lua_tointeger(L, SIZE);
   if (sent < all) {
-    if (how == SEND_MESSAGE && !(t->marks & MARK_TIMED_OUT))
-      return cut(L, t, 1);
+    if (how == SEND_MESSAGE) return cut(L, t, 1);
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
     return go(L, t, deadline);
   }

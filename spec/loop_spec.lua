@@ -9,12 +9,7 @@ local E = uring.errno
 
 local function nop() return uring.sqe():prep_nop() end
 
-after_each(function()
-  if helper.probe.available then
-    local stats = helper.lawful(uring.loop():ring())
-    assert.equal(stats.internal, stats.in_flight)
-  end
-end)
+after_each(helper.idle_loop)
 
 describe("a ring that is not the loop's", function()
   it("of any kind wakes the loop", function()

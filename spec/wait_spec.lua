@@ -14,12 +14,7 @@ local function fails(words, main)
   return helper.raises(words, uring.run, main)
 end
 
-after_each(function()
-  if helper.probe.available then
-    local stats = helper.lawful(uring.loop():ring())
-    assert.equal(stats.internal, stats.in_flight)
-  end
-end)
+after_each(helper.idle_loop)
 
 describe("await", function()
   local r, w

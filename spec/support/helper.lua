@@ -203,4 +203,14 @@ function helper.lawful(ring)
   return s
 end
 
+-- After a test: nothing but the library's own is in flight on the loop's ring.
+function helper.idle_loop()
+  if not helper.probe.available then return end
+  local stats = helper.lawful(uring.loop():ring())
+  if stats.internal ~= stats.in_flight then
+    error(("%d requests stay in flight"):format(stats.in_flight
+      - stats.internal), 2)
+  end
+end
+
 return helper

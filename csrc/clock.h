@@ -17,6 +17,14 @@ static inline int64_t clock_now (void) {
   return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* For telling how long something has lasted: ms, wrapping, some ms late. */
+static inline uint32_t clock_rough (void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+  return (uint32_t)((uint64_t)ts.tv_sec * 1000
+                    + (uint64_t)ts.tv_nsec / 1000000);
+}
+
 /* A deadline `ns` from now; never stays never. */
 static inline int64_t clock_after (int64_t ns) {
   int64_t now;

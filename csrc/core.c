@@ -17,6 +17,7 @@
 #include "register.h"
 #include "ring_lua.h"
 #include "run.h"
+#include "scope.h"
 #include "socket.h"
 #include "sockaddr.h"
 #include "sqe.h"
@@ -36,7 +37,9 @@ static const luaL_Reg functions[] = {
   {"register_sync_msg", register_sync_msg},
   {"probe", probe_lua},
   {"run", run},
-  {"spawn", task_spawn},
+  {"spawn", scope_spawn},
+  {"daemon", scope_daemon},
+  {"current", scope_current},
   {"sleep", wait_sleep},
   {"await", wait_await},
   {"loop", run_loop},
@@ -55,11 +58,21 @@ static void open_classes (lua_State *L) {
   buf_ring_open(L);
   msghdr_open(L);
   task_open(L);
+  scope_open(L);
   run_open(L);
   wait_open(L);
   socket_open(L);
   receive_open(L);
   send_open(L);
+}
+
+/* What the library's Lua files are made of, and nobody else should use. The
+** state is on top, and the table above it. */
+static void open_tasks (lua_State *L) {
+  lua_newtable(L);
+  lua_getiuservalue(L, -2, SHARED_NOTER);
+  lua_setfield(L, -2, "note");
+  scope_functions(L);
 }
 
 __attribute__((visibility("default")))
@@ -75,5 +88,9 @@ int luaopen_uring_core (lua_State *L) {
   constants_open(L);
   lua_getiuservalue(L, -2, SHARED_CANCELLED);
   lua_setfield(L, -2, "cancelled");
+  lua_pushvalue(L, -2);
+  open_tasks(L);
+  lua_setfield(L, -3, "_tasks");
+  lua_pop(L, 1);
   return 1;
 }

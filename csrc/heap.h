@@ -16,6 +16,7 @@
 struct timer {
   int64_t when;      /* CLOCK_MONOTONIC, ns */
   uint32_t place;    /* 1 + index in the heap; 0: not in it */
+  uint32_t word;     /* its owner's own */
 };
 
 struct heap {

@@ -17,53 +17,88 @@
 
 void loop_ready (struct loop *loop, struct task *t) {
   t->state = TASK_READY;
-  t->next = NULL;
-  if (loop->last) loop->last->next = t; else loop->first = t;
-  loop->last = t;
+  seats_add(&loop->ready, &t->seat);
+}
+
+/* Does it wait for what only tasks of this state can bring about? */
+static bool idle (const struct task *t) {
+  return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
+         || (t->wait == WAIT_PARK && (t->marks & MARK_INSIDE));
 }
 
 void loop_wake (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING)
     return;
   if (t->timer.place) heap_remove(&loop->heap, &t->timer);
-  if (t->wait == WAIT_JOIN) loop->njoining--;
+  if (idle(t)) loop->nidle--;
   loop_ready(loop, t);
 }
 
 
 /* ---- who waits for the same -------------------------------------------- */
 
-static void enlist (struct task **first, struct task **last,
-                    struct task *t) {
-  t->next = NULL;
-  t->prev = *last;
-  if (*last) (*last)->next = t; else *first = t;
-  *last = t;
+/* Somebody who has left his line: a task goes on, an ear says so to its. */
+static void call (struct loop *loop, struct seat *s) {
+  if (s->co)
+    loop_wake(loop, (struct task *)s);
+  else {
+    struct ear *e = (struct ear *)s;
+    e->line = NULL;
+    e->called = true;
+    if (e->ring) e->ring->held--;
+    if (e->task->wait == WAIT_PARK) loop_wake(loop, e->task);
+  }
 }
 
-static void delist (struct task **first, struct task **last,
-                    struct task *t) {
-  if (t->prev) t->prev->next = t->next; else *first = t->next;
-  if (t->next) t->next->prev = t->prev; else *last = t->prev;
-  t->next = t->prev = NULL;
+static void call_first (struct loop *loop, struct seats *line) {
+  call(loop, seats_take(line));
 }
+
+void loop_call_all (struct loop *loop, struct seats *line) {
+  while (line->last) call_first(loop, line);
+}
+
+void ear_sit (struct ear *e, struct seats *line) {
+  seats_add(line, &e->seat);
+  e->line = line;
+  e->called = false;
+  if (e->ring) e->ring->held++;
+}
+
+void ear_leave (struct ear *e) {
+  if (e->line) {
+    seats_remove(e->line, &e->seat);
+    e->line = NULL;
+    if (e->ring) e->ring->held--;
+  }
+}
+
+
+/* ---- messages ---------------------------------------------------------- */
 
 void loop_await_message (struct task *t, struct ring *r) {
   struct watch *w = r->watch;
-  enlist(&w->first, &w->last, t);
+  seats_add(&w->line, &t->seat);
   r->held++;
 }
 
-static void hand_over (struct watch *w, const struct arrival *a) {
-  struct task *t = w->first;
-  delist(&w->first, &w->last, t);
+/* To the first who waits for one. An ear is only called, and the message
+** stays where it is: then the answer is false. */
+static bool hand_over (struct watch *w, const struct arrival *a) {
+  struct task *t = (struct task *)seats_first(&w->line);
+  if (t->seat.co == NULL) {
+    call_first(w->loop, &w->line);
+    return false;
+  }
+  seats_remove(&w->line, &t->seat);
   w->ring->held--;
   w->ring->arrivals.promised++;
+  loop_wake(w->loop, t);
   t->res = a->res;
   t->flags = a->flags;
   t->marks |= MARK_HANDED;
-  loop_wake(w->loop, t);
   t->data = a->data;
+  return true;
 }
 
 void loop_message_accepted (struct task *t) {
@@ -71,9 +106,21 @@ void loop_message_accepted (struct task *t) {
   if (t->ring->open) t->ring->arrivals.promised--;
 }
 
+/* There is a message that nobody has been told of. */
+void loop_pass_message (struct ring *r) {
+  struct watch *w = r->watch;
+  struct seat *first = w ? seats_first(&w->line) : NULL;
+  struct arrival a;
+  if (first == NULL || r->messages.first == NULL)
+    return;
+  if (first->co == NULL)
+    call_first(w->loop, &w->line);
+  else if (ring_take_message(r, &a))
+    hand_over(w, &a);
+}
+
 void loop_message_back (struct task *t) {
   struct arrival a = {0};
-  struct watch *w = t->ring->watch;
   t->marks &= (uint8_t)~MARK_HANDED;
   if (!t->ring->open)
     return;
@@ -81,8 +128,7 @@ void loop_message_back (struct task *t) {
   a.res = t->res;
   a.flags = t->flags;
   ring_put_back(t->ring, &a);  /* guard: a cancelled task loses nothing */
-  if (w && w->first && ring_take_message(t->ring, &a))
-    hand_over(w, &a);
+  loop_pass_message(t->ring);
 }
 
 
@@ -115,40 +161,16 @@ void loop_wake_lines (struct loop *loop) {
 int loop_wait_line (lua_State *L, struct task *t, struct line *line,
                     int64_t deadline, lua_KContext ctx, lua_KFunction k) {
   if (deadline != CLOCK_NEVER) loop_reserve(L);
-  enlist(&line->first, &line->last, t);
+  seats_add(&line->seats, &t->seat);
   return loop_wait(L, t, WAIT_LINE, line, deadline, ctx, k);
 }
 
 void loop_wake_line (struct loop *loop, struct line *line) {
-  struct task *t;
-  bool lives = false;
-  while (!lives && (t = line->first) != NULL) {
-    /* guard: whose coroutine a script has closed will not pass it on */
-    lives = lua_status(t->co) == LUA_YIELD;
-    delist(&line->first, &line->last, t);
-    loop_wake(loop, t);
-  }
+  if (line->seats.last) call_first(loop, &line->seats);
 }
 
 void loop_wake_all (struct loop *loop, struct line *line) {
-  while (line->first) loop_wake_line(loop, line);
-}
-
-
-/* ---- joining ----------------------------------------------------------- */
-
-void loop_await_end (struct task *t, struct task *of) {
-  struct task *last = of->joiners;
-  while (last && last->next) last = last->next;
-  enlist(&of->joiners, &last, t);
-}
-
-void loop_ended (struct loop *loop, struct task *of) {
-  while (of->joiners) {
-    struct task *j = of->joiners, *none;
-    delist(&of->joiners, &none, j);
-    loop_wake(loop, j);
-  }
+  loop_call_all(loop, &line->seats);
 }
 
 
@@ -219,13 +241,12 @@ static bool on_message (struct ring *r, uint64_t data, int32_t res,
                         uint32_t flags) {
   struct watch *w = r->watch;
   struct arrival a = {0};
-  if (w == NULL || w->first == NULL)
+  if (w == NULL || w->line.last == NULL)
     return false;
   a.data = data;
   a.res = res;
   a.flags = flags;
-  hand_over(w, &a);
-  return true;
+  return hand_over(w, &a);
 }
 
 /* The poll of a watched ring's eventfd. */
@@ -259,12 +280,9 @@ static void on_closed (struct ring *r) {
   struct watch *w = r->watch;
   if (w == NULL)
     return;
-  while (w->first) {
-    struct task *t = w->first;
-    delist(&w->first, &w->last, t);
-    r->held--;
-    t->res = -EBADF;
-    loop_wake(w->loop, t);
+  while (w->line.last) {
+    if (seats_first(&w->line)->co) r->held--;
+    call_first(w->loop, &w->line);
   }
   unwatch(w);
 }
@@ -346,32 +364,29 @@ void loop_stir (struct loop *loop) {
 
 /* Take back the task's address from what it waits for with others. */
 static void step_out (struct task *t) {
-  struct task *none;
   switch (t->wait) {
     case WAIT_OPERATION:
       ((struct op *)t->on)->waiter = NULL;
       break;
     case WAIT_MESSAGE: {
       struct watch *w = t->ring->watch;
-      delist(&w->first, &w->last, t);
+      seats_remove(&w->line, &t->seat);
       t->ring->held--;
       break;
     }
     case WAIT_JOIN:
-      delist(&((struct task *)t->on)->joiners, &none, t);
+      seats_remove(&((struct task *)t->on)->joiners, &t->seat);
       break;
-    case WAIT_LINE: {
-      struct line *line = t->on;
-      delist(&line->first, &line->last, t);
+    case WAIT_LINE:
+      seats_remove(&((struct line *)t->on)->seats, &t->seat);
       break;
-    }
     default: break;
   }
 }
 
 /* Make `t` leave what it waits for. Where the kernel has an operation that
 ** is the task's alone, ask for its end, and the task goes on when it has. */
-static void leave (struct loop *loop, struct task *t) {
+void loop_leave (struct loop *loop, struct task *t) {
   switch (t->wait) {
     case WAIT_AWAIT:
       ring_cancel(t->ring, t->on);
@@ -392,35 +407,21 @@ static void leave (struct loop *loop, struct task *t) {
   loop_wake(loop, t);
 }
 
-void loop_cancel (struct loop *loop, struct task *t) {
-  if (t->marks & MARK_CANCELLED)
-    return;
-  t->marks |= MARK_CANCELLED;
-  if (t->state == TASK_WAITING)
-    leave(loop, t);
-}
-
-void loop_expire (struct loop *loop) {
-  struct timer *top = heap_top(&loop->heap);
-  int64_t now;
-  if (top == NULL || top->when > (now = clock_now()))
-    return;
-  do {
-    struct task *t = (struct task *)top;
-    heap_remove(&loop->heap, top);
-    t->marks |= MARK_TIMED_OUT;
-    leave(loop, t);
-    top = heap_top(&loop->heap);
-  } while (top && top->when <= now);
+void loop_timed_out (struct loop *loop, struct task *t) {
+  t->marks |= MARK_TIMED_OUT;
+  loop_leave(loop, t);
 }
 
 /* Forget a wait whose task will never go on. */
-void loop_forget (struct task *t) {
+void loop_forget (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
     if (t->marks & MARK_HANDED) loop_message_back(t);
+    if (t->wait == WAIT_LINE)
+      loop_wake_lines(loop);  /* guard: who is next in its line looks */
     if (t->wait == WAIT_AWAIT)
       ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
     t->disposal = DISPOSE_NOTHING;
+    t->wait = WAIT_NOTHING;
     return;
   }
   switch (t->wait) {
@@ -443,6 +444,8 @@ void loop_forget (struct task *t) {
     }
     default: step_out(t);
   }
+  loop_wake(loop, t);
+  t->wait = WAIT_NOTHING;
 }
 
 
@@ -458,22 +461,64 @@ void loop_check (lua_State *L, struct task *t) {
     raise_cancelled(L);
 }
 
-struct task *loop_enter (lua_State *L, struct loop *loop,
+bool loop_ours (lua_State *L, const lua_Debug *ar) {
+  size_t n;
+  const char *home;
+  bool ours = false;
+  state_shared(L, SHARED_HOME);
+  home = lua_tolstring(L, -1, &n);
+  if (home && strncmp(ar->source, home, n) == 0)
+    ours = ar->source[n] == '/' || strcmp(ar->source + n, ".lua") == 0;
+  lua_pop(L, 1);
+  return ours;
+}
+
+/* As luaL_error, but with the line of who called the library. */
+static int refuse (lua_State *L, const char *format, const char *what) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline > 0 && !loop_ours(L, &ar)) {
+      lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+      lua_pushfstring(L, format, what);
+      lua_concat(L, 2);
+      return lua_error(L);
+    }
+  }
+  lua_pushfstring(L, format, what);
+  return lua_error(L);
+}
+
+/* Whatever keeps a wait from being one is a mistake of the caller's. */
+static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
                          const char *what) {
-  struct task *t = loop ? loop->current : NULL;
   if (t == NULL)
-    luaL_error(L, "%s waits, and only a task can wait: call it in a function "
-               "that runs under uring.run", what);
+    refuse(L, "%s waits, and only a task can wait: call it in a function "
+           "that runs under uring.run", what);
   if (loop->proc != proc_id())
-    luaL_error(L, "%s: this task belongs to another process: a forked child "
-               "starts afresh with a uring.run of its own", what);
-  if (t->co != L)  /* guard: the wrong coroutine is never suspended */
-    luaL_error(L, "%s waits in a coroutine that is not the task's own: "
-               "make it a task by uring.spawn, or wait outside it", what);
+    refuse(L, "%s: this task belongs to another process: a forked child "
+           "starts afresh with a uring.run of its own", what);
+  if (loop->co != L)  /* guard: the wrong coroutine is never suspended */
+    refuse(L, "%s waits in a coroutine that is not the task's own: make that "
+           "one by uring.wrap, or a task by uring.spawn (and in a coroutine "
+           "that is being closed nothing can wait)", what);
   if (!lua_isyieldable(L))
-    luaL_error(L, "%s cannot wait here: between the task and this call there "
-               "is a C function that cannot be suspended (such as table.sort, "
-               "string.gsub, require, a finalizer)", what);
+    refuse(L, "%s cannot wait here: between the task and this call there "
+           "is a C function that cannot be suspended (such as table.sort, "
+           "string.gsub, require, a finalizer)", what);
+}
+
+struct task *loop_within (lua_State *L, struct loop *loop,
+                          const char *what) {
+  struct task *t = loop ? loop->current : NULL;
+  if (t == NULL || loop->co != L || loop->proc != proc_id()
+      || !lua_isyieldable(L))
+    refuse_wait(L, loop, t, what);
+  return t;
+}
+
+struct task *loop_enter (lua_State *L, struct loop *loop, const char *what) {
+  struct task *t = loop_within(L, loop, what);
   loop_check(L, t);
   return t;
 }
@@ -492,17 +537,20 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
   if (wait == WAIT_TURN)
     loop_ready(state_of(L)->loop, t);
   else {
+    struct loop *loop = state_of(L)->loop;
     t->state = TASK_WAITING;
-    if (wait == WAIT_JOIN) state_of(L)->loop->njoining++;
+    t->flags = loop->now;
+    if (idle(t)) loop->nidle++;
     if (deadline != CLOCK_NEVER)
-      heap_add(&state_of(L)->loop->heap, &t->timer, deadline);
+      heap_add(&loop->heap, &t->timer, deadline);
   }
   return lua_yieldk(L, 0, ctx, k);
 }
 
 struct task *loop_resumed (lua_State *L) {
-  struct task *t = state_of(L)->loop->current;
-  return t && t->co == L ? t : NULL;  /* guard: only the loop resumes it */
+  struct loop *loop = state_of(L)->loop;
+  return loop->co == L ? loop->current : NULL;  /* guard: only the loop and
+                                                   uring.wrap resume it */
 }
 
 bool loop_unfair (struct task *t) {

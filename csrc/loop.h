@@ -10,12 +10,17 @@
 **
 ** A task is a userdata with its coroutine as user value. It waits for one
 ** thing at a time, named by `wait` and `on`; what it waits for has the task's
-** address and wakes it through `loop_wake`. Everything a wait needs lies in
+** address and wakes it through `loop_wake`. Who waits for several things at
+** once is parked, and has an ear in each of their lines: an ear that is
+** called wakes its task, which then looks for itself. Everything a wait needs lies in
 ** the task itself or was made ready before the wait began, so waiting, waking
 ** and timing out allocate nothing and cannot fail.
 **
 ** The results of a wait are pushed by its continuation, which runs in the
 ** task's own coroutine: an error there is the task's own.
+**
+** Waits may be called in one coroutine at a time (`loop->co`): the running
+** task's own, or the one inside it that uring.wrap resumes.
 **
 ** What can never happen: a coroutine is resumed that did not call the wait; a
 ** completion wakes a task that has gone on to another wait (whoever leaves a
@@ -33,10 +38,11 @@
 #include "compat.h"
 #include "heap.h"
 #include "ring.h"
+#include "seat.h"
 #include "state.h"
 
 enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
-                  TASK_DONE, TASK_FAILED };  /* (4 bits) */
+                  TASK_DONE, TASK_FAILED, TASK_CANCELLED };  /* (4 bits) */
 
 enum task_wait {
   WAIT_NOTHING,
@@ -47,34 +53,47 @@ enum task_wait {
   WAIT_CHAIN,      /* `on` is a struct chain */
   WAIT_MESSAGE,    /* `on` is a ring; the message in data, res, flags */
   WAIT_JOIN,       /* `on` is a task */
-  WAIT_LINE        /* `on` is a struct line */
+  WAIT_LINE,       /* `on` is a struct line */
+  WAIT_SCOPE,      /* `on` is a region: for its tasks to end */
+  WAIT_PARK        /* `on` says what for: whoever knows wakes it */
 };                 /* (4 bits) */
 
 enum task_mark {
   MARK_TIMED_OUT = 1,
   MARK_CANCELLED = 2,   /* this wait and every later one raises */
-  MARK_HANDED = 4       /* a message was handed over and not yet accepted */
+  MARK_HANDED = 4,      /* a message was handed over and not yet accepted */
+  MARK_DOOMED = 8,      /* cancelled whatever region it is in (region.h) */
+  MARK_DAEMON = 16,     /* does not keep its scope open */
+  MARK_INSIDE = 32      /* parked for what only tasks of this state can do */
 };
 
 /* There may be very many: no byte here is idle. */
 struct task {
-  struct timer timer;       /* first: the heap knows tasks by it */
-  lua_State *co;
-  struct task *next, *prev; /* the ready queue, or who waits for the same */
+  struct seat seat;         /* first. In the ready queue, or a line */
+  struct timer timer;       /* its word is the innermost region */
   union {
     void *on;               /* while it waits */
     uint64_t data;          /* then: the message's, or words for a result */
   };
   struct ring *ring;        /* whose operation or message it waits for */
-  struct task *joiners;     /* tasks that wait for this one's end */
+  struct seats joiners;     /* who waits for its end */
   int32_t res;              /* of the wait; how many arguments, when it is
                                new, and how many results, when it is done */
-  uint32_t flags;
-  uint32_t place;           /* in the table of all tasks */
+  uint32_t flags;           /* of the wait; while it waits, since when */
+  uint32_t place;           /* in its scope's table of tasks */
   uint8_t state : 4, wait : 4;
   uint8_t marks;
   uint8_t disposal;         /* of a result that is not wanted any more */
   uint8_t turns;            /* waits in a row that did not have to wait */
+};
+
+/* One of the several things that a parked task waits for. */
+struct ear {
+  struct seat seat;         /* first; its co is NULL */
+  struct seats *line;       /* that it sits in; NULL: none */
+  struct task *task;        /* its user value */
+  struct ring *ring;        /* whose messages it waits for; NULL: no ring's */
+  bool called;
 };
 
 /*
@@ -84,7 +103,7 @@ struct task {
 ** as their `line`: each of their completions wakes the first.
 */
 struct line {
-  struct task *first, *last;
+  struct seats seats;
   const char *what;         /* for words: "to receive on socket" */
   int fd;
   unsigned count, bound;    /* completions not taken; at the bound a multishot
@@ -98,11 +117,13 @@ struct watch {
   struct loop *loop;
   struct ring *ring;        /* NULL: no longer watched */
   struct watch *next;       /* all but the loop's own */
-  struct task *first, *last;  /* waiting for its messages, in order */
+  struct seats line;        /* who waits for its messages, in order */
   struct op *poll;          /* on the loop's ring; NULL: not armed */
   int eventfd;              /* -1: none */
   bool rung;                /* its eventfd was written */
 };
+
+struct region;
 
 struct loop {
   struct state *state;
@@ -110,27 +131,34 @@ struct loop {
   struct watch own;         /* of the loop's own ring */
   struct watch *watches;
   struct heap heap;
-  struct task *first, *last;  /* ready */
+  struct seats ready;
   struct task *current;     /* whose coroutine is running */
+  lua_State *co;            /* the one in which it may wait */
+  struct region **regions;  /* by number; closed ones are NULL */
+  struct region *root;      /* run's own scope, while it runs */
+  uint32_t nregions, room;  /* of that array */
+  uint32_t free_region;     /* no lower one is free */
   uint32_t ntasks;          /* not ended */
-  uint32_t nplaces;         /* in the table of tasks */
-  uint32_t njoining;        /* waiting for tasks of this state alone */
-  uint32_t free_place;
+  uint32_t nidle;           /* waiting for tasks of this state alone */
+  uint32_t now;             /* in ms, as of this turn */
   uint32_t proc;
   bool running;
-  bool ending;              /* all tasks were cancelled */
-  bool failed;              /* SHARED_FAILURE is the first task that did */
   bool retry;               /* the kernel had no room: try again soon */
 };
 
 /*
 ** Begin a wait in the function that is running: its task (`loop` may be
-** NULL). Raises outside a
-** task, in a coroutine that is not the task's own, behind a C call that
-** cannot be left, and in a task that was cancelled; `what` is for the words.
+** NULL). Raises outside a task, in a coroutine where it may not wait, behind
+** a C call that cannot be left, and in a task that was cancelled; `what` is
+** for the words.
 */
-struct task *loop_enter (lua_State *L, struct loop *loop,
-                         const char *what);
+struct task *loop_enter (lua_State *L, struct loop *loop, const char *what);
+
+/* The same, but a cancelled task may go on. */
+struct task *loop_within (lua_State *L, struct loop *loop, const char *what);
+
+/* Is this function one of the library's own, written in Lua? */
+bool loop_ours (lua_State *L, const lua_Debug *ar);
 
 /* Room for this wait's deadline; raises for want of memory. */
 void loop_reserve (lua_State *L);
@@ -169,16 +197,16 @@ void loop_message_back (struct task *t);
 /* Watch a ring for this state's tasks. 0 or -errno. */
 int loop_watch (struct loop *loop, struct ring *r);
 
-/* Cancel: now if it waits for nothing of the kernel's, else when the kernel
-** has let go. */
-void loop_cancel (struct loop *loop, struct task *t);
+/* Make `t` leave what it waits for: now if that is nothing of the kernel's
+** and its own, else when the kernel has let go. */
+void loop_leave (struct loop *loop, struct task *t);
 
-/* What `run` turns: make ready; serve the other rings; wake whose time is
+/* What `run` turns: make ready; serve the other rings; the time of a wait is
 ** over; forget a wait whose task will never go on. */
 void loop_ready (struct loop *loop, struct task *t);
 void loop_stir (struct loop *loop);
-void loop_expire (struct loop *loop);
-void loop_forget (struct task *t);
+void loop_timed_out (struct loop *loop, struct task *t);
+void loop_forget (struct loop *loop, struct task *t);
 
 /* A line begins, zeroed, and ends. */
 void line_open (struct state *s, struct line *line);
@@ -192,9 +220,14 @@ void loop_wake_line (struct loop *loop, struct line *line);
 void loop_wake_lines (struct loop *loop);
 void loop_wake_all (struct loop *loop, struct line *line);
 
-/* Wait for a task's end, and wake who does. */
-void loop_await_end (struct task *t, struct task *of);
-void loop_ended (struct loop *loop, struct task *of);
+/* Call all that sit in `line`. */
+void loop_call_all (struct loop *loop, struct seats *line);
+
+/* Give an ear a seat, and take it back. Whoever was called and did not take
+** what it was called for passes the call on. */
+void ear_sit (struct ear *e, struct seats *line);
+void ear_leave (struct ear *e);
+void loop_pass_message (struct ring *r);
 
 /* What the rings of a state with this loop tell it. */
 extern const struct ring_hooks loop_hooks;

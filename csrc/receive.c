@@ -320,14 +320,14 @@ static int closed (lua_State *L) {
 /* A wait that ends before anything has come: nobody reads on in vain. */
 static void leave (struct socket *s) {
   struct op *op = s->d ? socket_op(s, &s->in) : NULL;
-  if (op && op->results.first == NULL && s->in.line.first == NULL)
+  if (op && op->results.first == NULL && s->in.line.seats.last == NULL)
     ring_cancel(s->ring, op);
 }
 
 /* Who goes on wakes the next in line, if there is something for it to take
 ** or to start. */
 static void pass_on (lua_State *L, struct socket *s) {
-  if (s->d && s->in.line.first) {  /* guard: or it sleeps for ever */
+  if (s->d && s->in.line.seats.last) {  /* guard: or it sleeps for ever */
     struct op *op = socket_op(s, &s->in);
     if (s->chunk.at || op == NULL || op->results.first)
       loop_wake_line(state_of(L)->loop, &s->in.line);
@@ -518,7 +518,7 @@ static int r_close (lua_State *L) {
   struct socket *s = r->s;
   struct op *op = s && s->d && s->proc == proc_id() ? socket_op(s, &s->in)
                                                     : NULL;
-  if (op && (op->marks & OP_MULTI) && s->in.line.first == NULL)
+  if (op && (op->marks & OP_MULTI) && s->in.line.seats.last == NULL)
     ring_cancel(s->ring, op);
   return 0;
 }

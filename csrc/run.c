@@ -6,8 +6,10 @@
 #include "options.h"
 #include "proc.h"
 #include "ring_lua.h"
+#include "scope.h"
 #include "task.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,93 +18,89 @@
 
 #define ENTRIES 256
 #define RETRY_NS 1000000
+#define DESCRIBED 1  /* stack index of the text that grows */
 
 
 /* ---- running tasks ----------------------------------------------------- */
 
+/* Cancel everything. The reason is on top, and is taken. */
 static void cancel_all (lua_State *L, struct loop *loop) {
-  loop->ending = true;  /* what is spawned now does not start */
-  state_shared(L, SHARED_TASKS);
-  for (uint32_t i = 1; i <= loop->nplaces; i++) {
-    if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
-      struct task *t = lua_touserdata(L, -1);
-      if (t != loop->current) loop_cancel(loop, t);
-    }
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
+  region_cancel(L, loop, loop->root);
 }
 
-/* A task has ended; on the top lies its outcome, which is taken. Nothing here
-** allocates. */
+/* A task has ended; on top lie its outcome and then the task itself, which
+** are taken. Nothing here allocates. */
 static void finish (lua_State *L, struct loop *loop, struct task *t, bool ok,
                     int results) {
-  bool failed = false;
-  int outcome = lua_gettop(L);
-  t->state = ok ? TASK_DONE : TASK_FAILED;
-  t->res = results;
-  t->co = NULL;
-  loop_ended(loop, t);
-  task_push(L, t);
-  if (!ok && !loop->failed) {
+  struct region *home = region_home(loop, t);
+  int task = lua_gettop(L), outcome = task - 1, error = 0;
+  t->state = TASK_DONE;
+  if (!ok) {
     state_shared(L, SHARED_CANCELLED);
-    failed = !lua_rawequal(L, outcome, -1);
-    lua_pop(L, 1);
+    t->state = lua_rawequal(L, outcome, -1) ? TASK_CANCELLED : TASK_FAILED;
   }
-  if (failed) {
-    loop->failed = true;
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_FAILURE);
+  t->res = results;
+  t->seat.co = NULL;
+  loop_call_all(loop, &t->joiners);
+  if (t->state == TASK_CANCELLED) {
+    region_push(L, home);
+    lua_replace(L, outcome);
   }
   lua_pushvalue(L, outcome);
-  lua_setiuservalue(L, -2, TASK_OUTCOME);
-  state_shared(L, SHARED_TASKS);
-  lua_pushinteger(L, loop->free_place);  /* its place is free, and says */
-  lua_rawseti(L, -2, t->place);          /* which is the next free one */
-  lua_settop(L, outcome - 1);
-  loop->free_place = t->place;
+  lua_setiuservalue(L, task, TASK_OUTCOME);
+  if (t->state == TASK_FAILED) {
+    lua_rawgeti(L, outcome, 1);
+    error = lua_gettop(L);
+  }
   loop->ntasks--;
-  if (failed) cancel_all(L, loop);
+  region_part(L, loop, home, t, error);
+  t->timer.word = 0;
+  lua_settop(L, outcome - 1);
 }
 
 /* The coroutine yielded to nobody, was closed by others than the loop, or had
 ** no memory left even to fail. */
 static void broken (lua_State *L, struct loop *loop, struct task *t,
                     int status) {
-  loop_forget(t);
-  if (t->wait == WAIT_LINE) loop_wake_lines(loop);
+  loop_forget(loop, t);
   state_shared(L, SHARED_CHAINS);
   lua_pushnil(L);
   lua_rawsetp(L, -2, t);
   lua_pop(L, 1);
+  lua_closethread(t->seat.co, L);
   /* guard: made beforehand, for there may be no memory */
   state_shared(L, status == LUA_YIELD ? SHARED_YIELDED : SHARED_BROKEN);
-  lua_closethread(t->co, L);
+  task_push(L, t);
   finish(L, loop, t, false, 0);
 }
 
 static void resume (lua_State *L, struct loop *loop, struct task *t) {
+  lua_State *co = t->seat.co;
   int args = t->state == TASK_NEW ? t->res : 0;
   int n = 0, status;
   if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
     state_shared(L, SHARED_CANCELLED);
+    task_push(L, t);
     finish(L, loop, t, false, 0);
     return;
   }
   t->state = TASK_RUNNING;
   loop->current = t;
-  status = lua_resume(t->co, L, args, &n);
+  loop->co = co;
+  status = lua_resume(co, L, args, &n);
   loop->current = NULL;
+  loop->co = NULL;
   if (loop->proc != proc_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
   if (status == LUA_YIELD && t->state != TASK_RUNNING)
     return;  /* it waits */
-  if (status == LUA_OK && n == 3) {
-    bool ok = lua_toboolean(t->co, -3);
-    int results = (int)lua_tointeger(t->co, -1);
-    lua_pop(t->co, 1);
-    lua_xmove(t->co, L, 1);
+  if (status == LUA_OK && n == 4) {
+    bool ok = lua_toboolean(co, -3);
+    int results = (int)lua_tointeger(co, -2);
+    lua_replace(co, -3);
+    lua_pop(co, 1);
+    lua_xmove(co, L, 2);
     finish(L, loop, t, ok, results);
   }
   else
@@ -110,53 +108,57 @@ static void resume (lua_State *L, struct loop *loop, struct task *t) {
 }
 
 static void run_ready (lua_State *L, struct loop *loop) {
-  struct task *last = loop->last;  /* who becomes ready now runs next time */
-  struct task *t;
-  while ((t = loop->first) != NULL) {
-    loop->first = t->next;
-    if (loop->first == NULL) loop->last = NULL;
-    t->next = NULL;
-    resume(L, loop, t);
-    if (t == last) break;
+  struct seat *last = loop->ready.last;  /* who is ready later runs later */
+  struct seat *s;
+  while ((s = seats_take(&loop->ready)) != NULL) {
+    resume(L, loop, (struct task *)s);
+    if (s == last) break;
   }
 }
 
 
 /* ---- the wait ---------------------------------------------------------- */
 
-static void describe_all (lua_State *L, struct loop *loop) {
-  luaL_Buffer b;
-  int tasks;
-  state_shared(L, SHARED_TASKS);
-  tasks = lua_gettop(L);
-  luaL_buffinit(L, &b);
-  for (uint32_t i = 1; i <= loop->nplaces; i++) {
-    if (lua_rawgeti(L, tasks, i) == LUA_TUSERDATA) {
-      struct task *t = lua_touserdata(L, -1);
-      lua_pop(L, 1);
-      luaL_addstring(&b, "\n\t");
-      task_describe(L, t);
-      luaL_addvalue(&b);
-    }
-    else
-      lua_pop(L, 1);
-  }
-  luaL_pushresult(&b);
-  lua_remove(L, tasks);
+static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
+  (void)loop;
+  lua_rawgeti(L, DESCRIBED, 1);
+  lua_pushliteral(L, "\n\t");
+  task_describe(L, t);
+  lua_concat(L, 3);
+  lua_rawseti(L, DESCRIBED, 1);
 }
 
 /* Nobody is ready and no time is set: can anything at all still come? */
 static void check_deadlock (lua_State *L, struct loop *loop) {
   const struct op_table *t = &loop->ring->ops;
-  if (loop->njoining < loop->ntasks
-      || t->flying > t->internal + t->nsilent)
+  if (loop->nidle < loop->ntasks || t->flying > t->internal + t->nsilent
+      || loop->ring->held > 0)
     return;
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->ring->held > 0)
       return;
-  describe_all(L, loop);
-  luaL_error(L, "deadlock: every task waits for another one:%s",
-             lua_tostring(L, -1));
+  lua_settop(L, DESCRIBED - 1);
+  lua_createtable(L, 1, 0);
+  lua_pushliteral(L, "deadlock: every task waits for another one:");
+  lua_rawseti(L, DESCRIBED, 1);
+  region_each(L, loop, describe_one);
+  lua_rawgeti(L, DESCRIBED, 1);
+  lua_error(L);
+}
+
+/* The time of waits, timeouts and shields that is over. */
+static void expire (struct loop *loop) {
+  struct timer *top = heap_top(&loop->heap);
+  int64_t now;
+  if (top == NULL || top->when > (now = clock_now()))
+    return;
+  do {
+    heap_remove(&loop->heap, top);
+    if (top->word == 0) region_expire(loop, (struct region *)top);
+    else loop_timed_out(loop, (struct task *)
+                        ((char *)top - offsetof(struct task, timer)));
+    top = heap_top(&loop->heap);
+  } while (top && top->when <= now);
 }
 
 static void sleep_a_little (int64_t ns) {
@@ -172,7 +174,7 @@ static void pump (lua_State *L, struct loop *loop) {
   int rc = 0, taken;
   loop->retry = false;
   if (loop->watches) loop_stir(loop);
-  if (loop->first == NULL) {
+  if (loop->ready.last == NULL) {
     struct timer *top = heap_top(&loop->heap);
     wait = 1;
     if (top) ns = clock_left(top->when);
@@ -188,7 +190,7 @@ static void pump (lua_State *L, struct loop *loop) {
   if (rc == -EINTR)
     ring_interrupted(L);
   else if (rc == -EAGAIN || rc == -EBUSY || rc == -ENOMEM) {
-    if (taken == 0 && loop->first == NULL) sleep_a_little(RETRY_NS);
+    if (taken == 0 && loop->ready.last == NULL) sleep_a_little(RETRY_NS);
   }
   else if (rc < 0 && rc != -ETIME) {
     fail_enter(L, -rc, own->io.ring_fd);
@@ -196,7 +198,8 @@ static void pump (lua_State *L, struct loop *loop) {
   }
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->rung) { loop_stir(loop); break; }
-  loop_expire(loop);
+  expire(loop);
+  loop->now = clock_rough();
 }
 
 /* The loop under uring.run, called protected; until no task is left. */
@@ -216,33 +219,21 @@ static int run_tasks (lua_State *L) {
   return 0;
 }
 
+/* (what is closed here may wake and doom others, and end their scopes) */
+static void abandon (lua_State *L, struct loop *loop, struct task *t) {
+  loop_forget(loop, t);
+  lua_closethread(t->seat.co, L);
+  state_shared(L, SHARED_CANCELLED);
+  task_push(L, t);
+  finish(L, loop, t, false, 0);
+}
+
 /* The loop itself failed, or was interrupted twice: nothing more can run.
 ** Coroutines are closed where they stand. */
 static void abandon_all (lua_State *L, struct loop *loop) {
-  loop->first = loop->last = NULL;
-  state_shared(L, SHARED_TASKS);
-  for (uint32_t i = 1; i <= loop->nplaces; i++) {
-    if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
-      struct task *t = lua_touserdata(L, -1);
-      loop_forget(t);
-      heap_remove(&loop->heap, &t->timer);
-      t->joiners = NULL;
-      t->state = TASK_FAILED;
-      lua_closethread(t->co, L);
-      t->co = NULL;
-      t->res = 0;
-      state_shared(L, SHARED_CANCELLED);
-      lua_setiuservalue(L, -2, TASK_OUTCOME);
-      lua_pushinteger(L, loop->free_place);
-      lua_rawseti(L, -3, i);
-      loop->free_place = i;
-    }
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-  /* (what ran on the way may have made some of them ready) */
-  loop->first = loop->last = NULL;
-  loop->ntasks = loop->njoining = 0;
+  region_each(L, loop, abandon);
+  loop->ready.last = NULL;
+  loop->ntasks = loop->nidle = 0;
 }
 
 
@@ -259,14 +250,14 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
      still be on the stack */
   state_shared(L, SHARED_LOOP);
   lua_setiuservalue(L, -2, 2);
-  state_shared(L, SHARED_TASKS);  /* one of its coroutines too */
+  state_shared(L, SHARED_REGIONS);  /* one of its coroutines too */
   lua_setiuservalue(L, -2, 3);
   state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
   lua_setiuservalue(L, -2, 4);
   lua_newtable(L);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_POOLS);
-  lua_newtable(L);  /* places of tasks start afresh */
-  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_TASKS);
+  lua_newtable(L);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REGIONS);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LOOP);
   loop->state = s;
@@ -325,28 +316,6 @@ int run_loop (lua_State *L) {
 
 /* ---- run --------------------------------------------------------------- */
 
-/* Raise the error of the task that failed first. */
-static int rethrow (lua_State *L, struct loop *loop) {
-  int task;
-  loop->failed = false;
-  state_shared(L, SHARED_FAILURE);
-  task = lua_gettop(L);
-  lua_pushnil(L);
-  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_FAILURE);
-  lua_getiuservalue(L, task, TASK_OUTCOME);
-  lua_rawgeti(L, -1, 1);
-  lua_rawgeti(L, -2, 2);
-  if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) {
-    lua_rawgeti(L, -3, 3);
-    lua_pushfstring(L, "%s\n%s\n\t(a task spawned at %s)",
-                    lua_tostring(L, -3), lua_tostring(L, -2),
-                    lua_tostring(L, -1));
-  }
-  else
-    lua_pop(L, 1);  /* a value is passed on as it is */
-  return lua_error(L);
-}
-
 static int call_run_tasks (lua_State *L) {
   state_shared(L, SHARED_RUN);
   return lua_pcall(L, 0, 0, 0);
@@ -355,6 +324,7 @@ static int call_run_tasks (lua_State *L) {
 int run (lua_State *L) {
   struct loop *loop = get_loop(L);
   int status;
+  bool failed;
   struct task *t;
   if ((loop->ring->io.flags & IORING_SETUP_SINGLE_ISSUER)
       && !pthread_equal(loop->ring->owner, pthread_self()))
@@ -363,15 +333,18 @@ int run (lua_State *L) {
   if (loop->running)
     return luaL_error(L, "uring.run inside a task: the loop is running "
                       "already; uring.spawn starts another task");
-  loop->ending = loop->failed = false;
-  if (loop->ntasks == 0)  /* tasks are counted anew */
-    loop->nplaces = loop->free_place = 0;
-  t = task_new(L, loop);  /* stays at 1, so that it is not collected */
+  if (loop->root == NULL) {
+    loop->root = region_open(L, loop, NULL, REGION_SCOPE, CLOCK_NEVER);
+    lua_pop(L, 1);  /* (being open anchors it) */
+  }
+  t = task_new(L, loop, loop->root, 0);  /* stays at 1 */
+  region_push(L, loop->root);            /* and this at 2 */
   loop->running = loop->ring->driven = true;
   status = call_run_tasks(L);
   if (status != LUA_OK && loop->proc == proc_id()) {
     /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for
        ever: a second time they are not asked */
+    lua_pushvalue(L, -1);
     cancel_all(L, loop);
     if (call_run_tasks(L) != LUA_OK) {
       lua_pop(L, 1);
@@ -379,12 +352,15 @@ int run (lua_State *L) {
     }
   }
   loop->running = loop->ring->driven = false;
-  if (status != LUA_OK) {
-    loop->failed = false;
-    return lua_error(L);
+  failed = loop->root->failed;
+  if (loop->proc == proc_id()) {
+    region_forget(L, loop, loop->root);
+    loop->root = NULL;
   }
-  if (loop->failed)
-    return rethrow(L, loop);
+  if (status != LUA_OK)
+    return lua_error(L);
+  if (failed)
+    return scope_rethrow(L, 2);
   status = task_push_outcome(L, 1);
   return t->state == TASK_DONE ? status - 1 : status;
 }

@@ -22,23 +22,27 @@
 enum class {
   CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
   CLASS_TASK, CLASS_LOOP, CLASS_SOCKADDR, CLASS_MSGHDR, CLASS_BUF_RING,
-  CLASS_LEASE, CLASS_SOCKET, CLASS_READER,
+  CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_REGION, CLASS_SCOPE,
+  CLASS_EAR, CLASS_EVENT,
   CLASSES
 };
 
 /* The user values: a metatable a class, and then these. */
 enum shared {
   SHARED_CANCELLED = CLASSES + 1,  /* the value uring.cancelled */
-  SHARED_TASKS,       /* array: all tasks that have not ended */
+  SHARED_REGIONS,     /* array: all regions that are open */
   SHARED_NAMES,       /* weak: task -> its name */
+  SHARED_REASONS,     /* weak: task -> why it was cancelled by itself */
   SHARED_BODY,        /* the function under every task's own */
   SHARED_HANDLER,     /* its message handler */
+  SHARED_NOTE,        /* the last error that passed a scope: task.c */
+  SHARED_NOTER,       /* the message handler that notes it */
   SHARED_NOTHING,     /* a function that a pending debug hook runs in */
   SHARED_RUN,         /* the function that uring.run protects */
   SHARED_YIELDED,     /* outcomes of tasks that cannot make their own */
   SHARED_BROKEN,
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
-  SHARED_FAILURE,     /* the task whose error ends the run */
+  SHARED_HOME,        /* where the library's Lua files are */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
   SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */
   SHARED_END

@@ -7,16 +7,21 @@
 #include "options.h"
 #include "proc.h"
 
+#include <string.h>
+
 /* At the bottom of a task's coroutine, below its function. */
 #define SPAWN_FUNCTION 1
 #define SPAWN_LINE     2
-#define HANDLER        3
+#define SELF           3
+#define HANDLER        4
 
 
 void task_push (lua_State *L, const struct task *t) {
-  state_shared(L, SHARED_TASKS);
+  region_push(L, region_home(state_of(L)->loop, t));
+  lua_getiuservalue(L, -1, REGION_TASKS);
   lua_rawgeti(L, -1, t->place);
-  lua_remove(L, -2);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
 }
 
 
@@ -34,16 +39,19 @@ static void push_place (lua_State *L, lua_State *co) {
   lua_pushliteral(L, "?");
 }
 
-/* "task 3 'reader'" */
+/* "task 3 'reader'"; "task 2.3", where scopes lie one in another */
 static void push_name (lua_State *L, const struct task *t) {
+  uint32_t home = region_home(state_of(L)->loop, t)->id;
   state_shared(L, SHARED_NAMES);
   task_push(L, t);
   lua_rawget(L, -2);
   lua_remove(L, -2);
-  if (lua_type(L, -1) == LUA_TSTRING)
-    lua_pushfstring(L, "task %d '%s'", (int)t->place, lua_tostring(L, -1));
-  else
-    lua_pushfstring(L, "task %d", (int)t->place);
+  if (home == 1) lua_pushfstring(L, "task %d", (int)t->place);
+  else lua_pushfstring(L, "task %d.%d", (int)home, (int)t->place);
+  if (lua_type(L, -2) == LUA_TSTRING) {
+    lua_pushfstring(L, "%s '%s'", lua_tostring(L, -1), lua_tostring(L, -2));
+    lua_remove(L, -2);
+  }
   lua_remove(L, -2);
 }
 
@@ -102,8 +110,8 @@ void task_describe (lua_State *L, const struct task *t) {
       break;
     default: lua_pushliteral(L, "is ready"); break;
   }
-  push_place(L, t->co);
-  push_spawned(L, t->co);
+  push_place(L, t->seat.co);
+  push_spawned(L, t->seat.co);
   lua_pushfstring(L, "%s %s at %s (spawned at %s)",
                   lua_tostring(L, top + 1), lua_tostring(L, top + 2),
                   lua_tostring(L, top + 3), lua_tostring(L, top + 4));
@@ -115,53 +123,102 @@ void task_describe (lua_State *L, const struct task *t) {
 /* ---- tasks ------------------------------------------------------------- */
 
 /* Under every task: its function, called so that to-be-closed variables run,
-** and may wait, whatever ends it. Returns true, table of results or nil, how
-** many; or false, { error, traceback } or cancelled, 0. */
+** and may wait, whatever ends it. Returns the result, a table of several, or
+** { error, traceback, … } or cancelled; whether it ended well; how many results
+** there are; and the task. */
 static int body_end (lua_State *L, int status, lua_KContext ctx) {
+  int n = 0;
+  bool ok = status == LUA_OK || status == LUA_YIELD;
   (void)ctx;
   luaL_checkstack(L, 4, NULL);  /* (as many results as fit may be there) */
-  if (status == LUA_OK || status == LUA_YIELD) {
-    int n = lua_gettop(L) - HANDLER;
+  if (ok) {
+    n = lua_gettop(L) - HANDLER;
     if (n == 0) lua_pushnil(L);
-    else {
+    else if (n > 1) {
       lua_createtable(L, n, 0);
       lua_replace(L, HANDLER);
       for (int i = n; i > 0; i--) lua_rawseti(L, HANDLER, i);
     }
-    lua_pushboolean(L, 1);
-    lua_insert(L, -2);
-    lua_pushinteger(L, n);
-    return 3;
   }
-  if (status != LUA_ERRRUN) {  /* the handler had no chance to word it */
+  else if (status != LUA_ERRRUN) {  /* the handler had no chance to word it */
     lua_createtable(L, 1, 0);
     lua_insert(L, -2);
     lua_rawseti(L, -2, 1);
   }
-  lua_pushboolean(L, 0);
-  lua_insert(L, -2);
-  lua_pushinteger(L, 0);
-  return 3;
+  lua_pushboolean(L, ok);
+  lua_pushinteger(L, n);
+  lua_pushvalue(L, SELF);
+  return 4;
 }
 
 static int body (lua_State *L) {
+  lua_toclose(L, SELF);  /* guard: coroutine.close is noticed at once */
   return body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1, LUA_MULTRET,
                                 HANDLER, 0, body_end), 0);
 }
 
-/* The message handler: { value, traceback, where the task was spawned }, but
-** for a cancellation. */
-static int handler (lua_State *L) {
+/* Where an error was raised is known only there: a traceback of every one
+** that passes a scope or a timeout is noted, { value, traceback }, for when
+** it comes to be told. */
+static bool noted (lua_State *L, int value) {
+  bool same;
+  state_shared(L, SHARED_NOTE);
+  if (lua_isnil(L, -1))
+    return false;
+  lua_rawgeti(L, -1, 1);
+  same = lua_rawequal(L, value, -1);
+  lua_pop(L, 1);
+  return same;
+}
+
+static bool is_cancelled (lua_State *L, int value) {
+  bool same;
   state_shared(L, SHARED_CANCELLED);
-  if (lua_rawequal(L, 1, -1))
+  same = lua_rawequal(L, value, -1);
+  lua_pop(L, 1);
+  return same;
+}
+
+/* A message handler that passes the value on. */
+static int note (lua_State *L) {
+  lua_settop(L, 1);
+  if (is_cancelled(L, 1) || noted(L, 1)) {
+    lua_settop(L, 1);
     return 1;
-  lua_createtable(L, 3, 0);
+  }
+  lua_createtable(L, 2, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
   luaL_traceback(L, L, NULL, 1);
   lua_rawseti(L, -2, 2);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_NOTE);
+  lua_settop(L, 1);
+  return 1;
+}
+
+void task_push_failure (lua_State *L, int value) {
+  lua_createtable(L, 4, 0);
+  lua_pushvalue(L, value);
+  lua_rawseti(L, -2, 1);
+  if (noted(L, value)) {
+    lua_rawgeti(L, -1, 2);
+    lua_rawseti(L, -3, 2);
+    lua_pushnil(L);
+    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_NOTE);
+  }
+  else {
+    luaL_traceback(L, L, NULL, 1);
+    lua_rawseti(L, -3, 2);
+  }
+  lua_pop(L, 1);
   push_spawned(L, L);
   lua_rawseti(L, -2, 3);
+}
+
+/* The message handler under a task: { value, traceback, where the task was
+** spawned }, but for a cancellation. */
+static int handler (lua_State *L) {
+  if (!is_cancelled(L, 1)) task_push_failure(L, 1);
   return 1;
 }
 
@@ -169,116 +226,95 @@ static int handler (lua_State *L) {
 static void push_caller (lua_State *L) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "l", &ar);
+    lua_getinfo(L, "fl", &ar);
     if (ar.currentline > 0) {
-      lua_getinfo(L, "f", &ar);
       lua_pushinteger(L, ar.currentline);
       return;
     }
+    lua_pop(L, 1);
   }
   lua_pushnil(L);
   lua_pushinteger(L, 0);
 }
 
-/* A task for the function at 1 with what is above it as its arguments; the
-** task replaces them all. In the function's place there may be a table. */
-struct task *task_new (lua_State *L, struct loop *loop) {
+/* The table { main=, name= } at 1 becomes its function; its name, or nil, goes
+** on top. */
+static void read_table (lua_State *L) {
   static const char *const names[] = { "main", "name", NULL };
-  int n = lua_gettop(L);
-  bool named = false;
-  uint32_t place;
+  options_open(L, 1, names);
+  lua_pushliteral(L, "name");
+  lua_rawget(L, 1);
+  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+    luaL_argerror(L, 1, "option 'name' must be a string");
+  lua_pushliteral(L, "main");
+  if (lua_rawget(L, 1) != LUA_TFUNCTION)
+    luaL_argerror(L, 1, "option 'main' must be a function");
+  lua_replace(L, 1);
+}
+
+struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
+                       unsigned marks) {
+  int n = lua_gettop(L), self;
   struct task *t;
   lua_State *co;
-  if (lua_istable(L, 1)) {
-    options_open(L, 1, names);
-    lua_pushliteral(L, "name");
-    lua_rawget(L, 1);
-    if (!lua_isnil(L, -1)) {
-      if (lua_type(L, -1) != LUA_TSTRING)
-        luaL_argerror(L, 1, "option 'name' must be a string");
-      named = true;
-    }
-    lua_insert(L, 2);
-    n++;
-    lua_pushliteral(L, "main");
-    if (lua_rawget(L, 1) != LUA_TFUNCTION)
-      luaL_argerror(L, 1, "option 'main' must be a function");
-    lua_replace(L, 1);
-  }
-  else {
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_pushnil(L);
-    lua_insert(L, 2);
-    n++;
-  }
+  if (lua_istable(L, 1)) read_table(L);
+  else luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checkstack(L, n + 10, "too many arguments");
   t = class_new(L, CLASS_TASK, sizeof(*t), 1);
+  self = lua_gettop(L);
   co = lua_newthread(L);
-  lua_setiuservalue(L, -2, TASK_COROUTINE);
+  lua_setiuservalue(L, self, TASK_COROUTINE);
   if (!lua_checkstack(co, n + 10))
     luaL_error(L, "not enough memory for a task");
-  t->co = co;
-  if (named) {
+  t->seat.co = co;
+  t->marks = (uint8_t)marks;
+  if (self > n + 1 && !lua_isnil(L, n + 1)) {
     state_shared(L, SHARED_NAMES);
+    lua_pushvalue(L, self);
     lua_pushvalue(L, n + 1);
-    lua_pushvalue(L, 2);
     lua_rawset(L, -3);
     lua_pop(L, 1);
   }
   state_shared(L, SHARED_BODY);
   push_caller(L);
+  lua_pushvalue(L, self);
   state_shared(L, SHARED_HANDLER);
-  lua_xmove(L, co, 4);
-  state_shared(L, SHARED_TASKS);
-  place = loop->free_place ? loop->free_place : loop->nplaces + 1;
-  lua_rawgeti(L, -1, place);
-  lua_pushvalue(L, n + 1);
-  lua_rawseti(L, -3, place);  /* the last that may raise */
-  if (loop->free_place) loop->free_place = (uint32_t)lua_tointeger(L, -1);
-  else loop->nplaces = place;
-  lua_pop(L, 2);
+  lua_xmove(L, co, 5);
+  region_join(L, r, t);       /* the last that may raise */
   lua_insert(L, 1);           /* the task, below its function */
-  lua_remove(L, 3);           /* the name */
-  lua_xmove(L, co, n - 1);    /* the function and its arguments */
-  t->place = place;
-  t->res = n + 2;             /* with spawner, line, and handler */
+  lua_settop(L, n + 1);
+  lua_xmove(L, co, n);        /* the function and its arguments */
+  t->res = n + 4;             /* with spawner, line, self and handler */
   loop->ntasks++;
   loop_ready(loop, t);
   t->state = TASK_NEW;
-  if (loop->ending) t->marks |= MARK_CANCELLED;
   return t;
-}
-
-int task_spawn (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  if (loop == NULL || loop->current == NULL || loop->proc != proc_id())
-    return luaL_error(L, "uring.spawn belongs in a task: call it in a "
-                      "function that runs under uring.run");
-  task_new(L, loop);
-  return 1;
 }
 
 int task_push_outcome (lua_State *L, int task) {
   const struct task *t = lua_touserdata(L, task);
   int n = t->res, at;
-  luaL_checkstack(L, n + 4, "too many results");
-  lua_getiuservalue(L, task, TASK_OUTCOME);
-  at = lua_gettop(L);
   if (t->state == TASK_DONE) {
+    luaL_checkstack(L, n + 4, "too many results");
     lua_pushboolean(L, 1);
-    for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
+    if (n > 0) {
+      lua_getiuservalue(L, task, TASK_OUTCOME);
+      at = lua_gettop(L);
+      if (n == 1) return 2;
+      for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
+      lua_remove(L, at);
+    }
     return n + 1;
   }
   luaL_pushfail(L);
-  state_shared(L, SHARED_CANCELLED);
-  if (lua_rawequal(L, at, -1)) {
-    lua_pop(L, 1);
+  if (t->state == TASK_CANCELLED) {
     lua_pushliteral(L, "the task was cancelled");
     lua_pushinteger(L, ECANCELED);
     return 3;
   }
-  lua_pop(L, 1);
-  lua_rawgeti(L, at, 1);
+  lua_getiuservalue(L, task, TASK_OUTCOME);
+  lua_rawgeti(L, -1, 1);
+  lua_remove(L, -2);
   return 2;
 }
 
@@ -304,32 +340,124 @@ static int join (lua_State *L) {
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_end);
   }
   loop_reserve(L);
-  loop_await_end(t, of);
+  seats_add(&of->joiners, &t->seat);
   return loop_wait(L, t, WAIT_JOIN, of, clock_after(ns), 0, join_end);
 }
 
-static int t_tostring (lua_State *L) {
-  static const char *const states[] = {
-    "new", "ready", "running", "waiting", "done", "failed"
-  };
+/* task:cancel([reason]): true if it was not over or cancelled before */
+static int cancel (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
   struct task *t = class_check(L, 1, CLASS_TASK);
-  state_shared(L, SHARED_NAMES);
-  lua_pushvalue(L, 1);
-  if (lua_rawget(L, -2) == LUA_TSTRING)
-    lua_pushfstring(L, "uring.Task ('%s', %s)", lua_tostring(L, -1),
-                    states[t->state]);
-  else
-    lua_pushfstring(L, "uring.Task (%s)", states[t->state]);
+  bool news = t->state < TASK_DONE && !(t->marks & MARK_DOOMED);
+  lua_settop(L, 2);
+  if (news && loop->proc != proc_id())  /* guard: fork */
+    return luaL_argerror(L, 1, "this task belongs to another process: it was "
+                         "spawned before a fork");
+  if (news && !lua_isnil(L, 2)) {
+    state_shared(L, SHARED_REASONS);
+    lua_insert(L, 1);
+    lua_rawset(L, 1);
+  }
+  if (news) region_doom(loop, t);
+  lua_pushboolean(L, news);
   return 1;
+}
+
+static const char *status_of (const struct task *t) {
+  static const char *const names[] = {
+    "new", "ready", "running", "waiting", "done", "failed", "cancelled"
+  };
+  return names[t->state];
+}
+
+/* task:status(): "new", "ready", "running", "waiting"; "done", "failed",
+** "cancelled" */
+static int status (lua_State *L) {
+  lua_pushstring(L, status_of(class_check(L, 1, CLASS_TASK)));
+  return 1;
+}
+
+/* task:reason(): why it is cancelled, or was; nil where nobody has said, or
+** it is not */
+static int reason (lua_State *L) {
+  struct task *t = class_check(L, 1, CLASS_TASK);
+  struct region *r = NULL;
+  state_shared(L, SHARED_REASONS);
+  lua_pushvalue(L, 1);
+  if (t->state < TASK_DONE) {
+    r = region_cause(state_of(L)->loop, t);
+    if (r == NULL && !(t->marks & MARK_DOOMED)) lua_pushnil(L);
+    else if (r && r->kind == REGION_TIMEOUT) lua_pushliteral(L, "timed out");
+    else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
+    else {
+      region_push(L, r ? r : region_home(state_of(L)->loop, t));
+      lua_getiuservalue(L, -1, REGION_REASON);
+    }
+  }
+  else if (t->state != TASK_CANCELLED) lua_pushnil(L);
+  else if (lua_rawget(L, -2) == LUA_TNIL) {
+    lua_getiuservalue(L, 1, TASK_OUTCOME);  /* (the scope that it was in) */
+    if (lua_type(L, -1) == LUA_TUSERDATA)
+      lua_getiuservalue(L, -1, REGION_REASON);
+  }
+  return 1;
+}
+
+static void push_own_name (lua_State *L, int task) {
+  state_shared(L, SHARED_NAMES);
+  lua_pushvalue(L, task);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+}
+
+/* task.name, and the methods */
+static int index_task (lua_State *L) {
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL
+      && lua_type(L, 2) == LUA_TSTRING
+      && strcmp(lua_tostring(L, 2), "name") == 0) {
+    class_check(L, 1, CLASS_TASK);
+    push_own_name(L, 1);
+  }
+  return 1;
+}
+
+static int t_tostring (lua_State *L) {
+  struct task *t = class_check(L, 1, CLASS_TASK);
+  push_own_name(L, 1);
+  if (lua_isnil(L, -1))
+    lua_pushfstring(L, "uring.Task (%s)", status_of(t));
+  else
+    lua_pushfstring(L, "uring.Task ('%s', %s)", lua_tostring(L, -1),
+                    status_of(t));
+  return 1;
+}
+
+/* At the bottom of its own coroutine a task is closed when that ends; if
+** anybody but the loop has closed that, what it waits for is forgotten now.
+** As a variable of others it is cancelled. */
+static int t_close (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = class_check(L, 1, CLASS_TASK);
+  if (loop == NULL || loop->proc != proc_id())
+    return 0;
+  if (t->seat.co != L) region_doom(loop, t);
+  else if (t->state == TASK_WAITING || t->state == TASK_READY)
+    loop_forget(loop, t);
+  return 0;
 }
 
 
 static const luaL_Reg methods[] = {
   {"join", join},
+  {"cancel", cancel},
+  {"status", status},
+  {"reason", reason},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
+  {"__close", t_close},
   {"__tostring", t_tostring},
   {NULL, NULL}
 };
@@ -346,11 +474,22 @@ static void share_function (lua_State *L, lua_CFunction f, int which) {
   lua_setiuservalue(L, state, which);
 }
 
+/* A table that knows tasks for as long as others do. */
+static void share_weak (lua_State *L, int which) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_setiuservalue(L, -2, which);
+}
+
 void task_open (lua_State *L) {
   int state = lua_gettop(L);
-  class_define(L, CLASS_TASK, methods, meta, NULL);
+  class_define(L, CLASS_TASK, methods, meta, index_task);
   share_function(L, body, SHARED_BODY);
   share_function(L, handler, SHARED_HANDLER);
+  share_function(L, note, SHARED_NOTER);
   lua_newtable(L);  /* the value uring.cancelled */
   lua_createtable(L, 0, 2);
   lua_pushcfunction(L, c_tostring);
@@ -361,10 +500,6 @@ void task_open (lua_State *L) {
   lua_setiuservalue(L, state, SHARED_CANCELLED);
   lua_newtable(L);
   lua_setiuservalue(L, state, SHARED_CHAINS);
-  lua_newtable(L);  /* the names of tasks */
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_setiuservalue(L, state, SHARED_NAMES);
+  share_weak(L, SHARED_NAMES);
+  share_weak(L, SHARED_REASONS);
 }

@@ -11,18 +11,20 @@
 #ifndef uring_task_h
 #define uring_task_h
 
-#include "loop.h"
+#include "region.h"
 
-/* A task for the function at 1 (or the table { main=, name= }) with what is
-** above as its arguments; the task replaces them all. It is ready to run. */
-struct task *task_new (lua_State *L, struct loop *loop);
+/* A task of scope `r` for the function at 1 (or the table { main=, name= })
+** with what is above as its arguments; the task replaces them all. It is ready
+** to run. `marks` is 0 or MARK_DAEMON. */
+struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
+                       unsigned marks);
 
 /* The userdata of a task that has not ended. */
 void task_push (lua_State *L, const struct task *t);
 
 /* The user value of a task. When it has ended its outcome takes the place of
-** its coroutine: a table of results, { error, traceback, spawned at }, or
-** cancelled. */
+** its coroutine: its result, or a table of several; { error, traceback,
+** spawned at }; of a cancelled one the scope that it was in. */
 #define TASK_COROUTINE 1
 #define TASK_OUTCOME   1
 
@@ -30,10 +32,12 @@ void task_push (lua_State *L, const struct task *t);
 ** | nil, error value | nil, message, ECANCELED. Returns how many. */
 int task_push_outcome (lua_State *L, int task);
 
+/* Push { value, its traceback, where the running task was spawned }. */
+void task_push_failure (lua_State *L, int value);
+
 /* "task 3 'reader' waits for … at file:line (spawned at file:line)" */
 void task_describe (lua_State *L, const struct task *t);
 
-int task_spawn (lua_State *L);       /* uring.spawn(f, ...) */
 void task_open (lua_State *L);
 
 #endif

@@ -59,10 +59,11 @@ static bool timed_out (const struct task *t, int32_t res) {
 }
 
 static int await_end (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = (struct task *)ctx;
-  uint8_t disposal = t->disposal;
+  struct task *t = loop_resumed(L);
+  uint8_t disposal;
   (void)status;
-  if (t->state != TASK_RUNNING) return lua_yieldk(L, 0, ctx, await_end);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, await_end);
+  disposal = t->disposal;
   t->disposal = DISPOSE_NOTHING;
   t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
   if (t->marks & MARK_CANCELLED) {
@@ -127,8 +128,7 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
     return ring_push_failed(L, r, rc);
   op->waiter = t;
   t->ring = r;
-  return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)t,
-                   await_end);
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, 0, await_end);
 }
 
 int wait_await (lua_State *L) {

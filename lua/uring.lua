@@ -3,6 +3,10 @@
 
 local uring = require "uring.core" --[[@as uring]]
 
-for name, value in pairs(require "uring.socket") do uring[name] = value end
+for _, part in ipairs { "socket", "scope" } do
+  for name, value in pairs(require("uring." .. part)) do
+    uring[name] = value
+  end
+end
 
 return uring

@@ -172,9 +172,9 @@ describe("send", function()
 
   it("goes on for the others when a coroutine is closed", function()
     local a, b = net.pair()
-    local n, done
+    local done
     helper.raises("ended from outside", uring.run, function()
-      n = fill(a)
+      fill(a)
       local co = {}
       for i = 1, 2 do
         uring.spawn(function()
@@ -185,7 +185,6 @@ describe("send", function()
       net.turns()
       coroutine.close(co[1])
       coroutine.close(co[2])
-      while n > 0 do n = n - #b:recv(nil, net.patience) end
     end)
     net.run(function()
       uring.spawn(function()
@@ -196,7 +195,7 @@ describe("send", function()
       local got = read_all(b)
       assert.truthy(done)
       -- (what the kernel had already may have gone)
-      assert.truthy(got == "zz" or got == "yzz", got)
+      assert.truthy(got:find("^x*y?zz$"), got:sub(-9))
     end)
   end)
 

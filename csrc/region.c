@@ -1,0 +1,285 @@
+#include "compat.h"
+#include "region.h"
+
+#include "clock.h"
+
+#include <stdlib.h>
+
+
+static struct region *at (const struct loop *loop, uint32_t id) {
+  return id > 0 && id <= loop->nregions ? loop->regions[id - 1] : NULL;
+}
+
+void region_push (lua_State *L, const struct region *r) {
+  state_shared(L, SHARED_REGIONS);
+  lua_rawgeti(L, -1, r->id);
+  lua_remove(L, -2);
+}
+
+/* The table of its tasks; to be popped with the two below it. */
+#define TASKS_PUSHED 3
+static void push_tasks (lua_State *L, const struct region *r) {
+  state_shared(L, SHARED_REGIONS);
+  lua_rawgeti(L, -1, r->id);
+  lua_getiuservalue(L, -1, REGION_TASKS);
+}
+
+struct region *region_home (const struct loop *loop, const struct task *t) {
+  struct region *r = at(loop, t->timer.word);
+  while (r && r->owner == t) r = r->outer;
+  return r;
+}
+
+static struct region *scope_from (struct region *r) {
+  while (r && r->kind != REGION_SCOPE) r = r->outer;
+  return r;
+}
+
+struct region *region_scope (const struct loop *loop, const struct task *t) {
+  return scope_from(at(loop, t->timer.word));
+}
+
+
+/* ---- who is cancelled -------------------------------------------------- */
+
+/* What cancels the task, if anything does; `doomed` if no region of its own
+** is that. */
+static struct region *cause (const struct loop *loop, const struct task *t,
+                             bool *doomed) {
+  struct region *r = at(loop, t->timer.word);
+  *doomed = false;
+  for (; r && r->owner == t; r = r->outer) {
+    if (r->cancelled)
+      return r;
+    if (r->kind == REGION_SHIELD && !r->expired)
+      return NULL;
+  }
+  *doomed = t->marks & MARK_DOOMED;
+  return NULL;
+}
+
+struct region *region_cause (const struct loop *loop, const struct task *t) {
+  bool doomed;
+  return cause(loop, t, &doomed);
+}
+
+void region_look (struct loop *loop, struct task *t) {
+  bool doomed;
+  if (cause(loop, t, &doomed) == NULL && !doomed)
+    t->marks &= (uint8_t)~MARK_CANCELLED;
+  else if (!(t->marks & MARK_CANCELLED)) {
+    t->marks |= MARK_CANCELLED;
+    if (t->state == TASK_WAITING) loop_leave(loop, t);
+  }
+}
+
+void region_doom (struct loop *loop, struct task *t) {
+  if (t->state < TASK_DONE && !(t->marks & MARK_DOOMED)) {
+    t->marks |= MARK_DOOMED;
+    region_look(loop, t);
+  }
+}
+
+/* Doom the tasks of a scope that have one of these marks; all for 0. */
+static void doom_all (lua_State *L, struct loop *loop, struct region *r,
+                      unsigned marks) {
+  push_tasks(L, r);
+  for (uint32_t i = 1; i <= r->nplaces; i++) {
+    if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
+      struct task *t = lua_touserdata(L, -1);
+      if (marks == 0 || (t->marks & marks)) region_doom(loop, t);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, TASKS_PUSHED);
+}
+
+void region_cancel (lua_State *L, struct loop *loop, struct region *r) {
+  if (!r->cancelled) {
+    r->cancelled = true;
+    region_push(L, r);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, REGION_REASON);
+    doom_all(L, loop, r, 0);
+    if (r->owner) region_look(loop, r->owner);
+  }
+  lua_pop(L, 1);
+}
+
+void region_cancel_daemons (lua_State *L, struct loop *loop,
+                            struct region *r) {
+  if (r->ndaemons > 0) doom_all(L, loop, r, MARK_DAEMON);
+}
+
+void region_expire (struct loop *loop, struct region *r) {
+  r->expired = true;
+  if (r->kind == REGION_TIMEOUT) r->cancelled = true;
+  region_look(loop, r->owner);
+}
+
+
+/* ---- tasks of a scope -------------------------------------------------- */
+
+void region_join (lua_State *L, struct region *r, struct task *t) {
+  uint32_t place = r->free_place ? r->free_place : r->nplaces + 1;
+  push_tasks(L, r);
+  lua_rawgeti(L, -1, place);
+  lua_pushvalue(L, -2 - TASKS_PUSHED);
+  lua_rawseti(L, -3, place);  /* the last that may raise */
+  if (r->free_place) r->free_place = (uint32_t)lua_tointeger(L, -1);
+  else r->nplaces = place;
+  lua_pop(L, 1 + TASKS_PUSHED);
+  t->place = place;
+  t->timer.word = r->id;
+  if (t->marks & MARK_DAEMON) r->ndaemons++;
+  else r->ntasks++;
+  if (r->cancelled) t->marks |= MARK_DOOMED | MARK_CANCELLED;
+}
+
+/* One thing less that keeps the scope open. */
+static void less (lua_State *L, struct loop *loop, struct region *r) {
+  if (r->ntasks > 0)
+    return;
+  if (r->waiting)
+    loop_wake(loop, r->owner);
+  else if (r->owner == NULL && r->ndaemons > 0)
+    region_cancel_daemons(L, loop, r);
+  else if (r->orphan) {
+    struct region *outer = scope_from(r->outer);
+    region_forget(L, loop, r);
+    outer->ntasks--;
+    less(L, loop, outer);
+  }
+}
+
+void region_part (lua_State *L, struct loop *loop, struct region *r,
+                  struct task *t, int error) {
+  if (error) {
+    if (r->last_failed) r->last_failed->seat.next = &t->seat;
+    else r->first_failed = t;
+    r->last_failed = t;
+    t->seat.next = NULL;
+    r->failed = true;
+    lua_pushvalue(L, error);
+    region_cancel(L, loop, r);
+  }
+  else {
+    push_tasks(L, r);
+    lua_pushinteger(L, r->free_place);  /* its place is free, and says */
+    lua_rawseti(L, -2, t->place);       /* which is the next free one */
+    lua_pop(L, TASKS_PUSHED);
+    r->free_place = t->place;
+  }
+  if (t->marks & MARK_DAEMON) r->ndaemons--;
+  else r->ntasks--;
+  less(L, loop, r);
+}
+
+void region_each (lua_State *L, struct loop *loop,
+                  void (*f)(lua_State *L, struct loop *loop,
+                            struct task *t)) {
+  for (uint32_t id = 1; id <= loop->nregions; id++) {
+    struct region *r = at(loop, id);
+    if (r == NULL || r->kind != REGION_SCOPE) continue;
+    push_tasks(L, r);
+    /* (f may end tasks, and so the scope) */
+    for (uint32_t i = 1; at(loop, id) == r && i <= r->nplaces; i++) {
+      if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
+        struct task *t = lua_touserdata(L, -1);
+        if (t->state < TASK_DONE) f(L, loop, t);
+      }
+      lua_pop(L, 1);
+    }
+    lua_pop(L, TASKS_PUSHED);
+  }
+}
+
+
+/* ---- open and close ---------------------------------------------------- */
+
+/* A number that is free, with room for it. */
+static uint32_t number (lua_State *L, struct loop *loop) {
+  for (uint32_t i = loop->free_region; i < loop->nregions; i++)
+    if (loop->regions[i] == NULL)
+      return i + 1;
+  if (loop->nregions == loop->room) {
+    uint32_t room = loop->room ? loop->room * 2 : 16;
+    struct region **more = realloc(loop->regions, room * sizeof(*more));
+    if (more == NULL)
+      luaL_error(L, "not enough memory for a scope");
+    loop->regions = more;
+    loop->room = room;
+  }
+  return loop->nregions + 1;
+}
+
+struct region *region_open (lua_State *L, struct loop *loop,
+                            struct task *owner, enum region_kind kind,
+                            int64_t deadline) {
+  enum class class = kind == REGION_SCOPE ? CLASS_SCOPE : CLASS_REGION;
+  struct region *r = class_new(L, class, sizeof(*r), REGION_VALUES);
+  uint32_t id;
+  if (kind == REGION_SCOPE) {
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, REGION_TASKS);
+  }
+  if (!heap_reserve(&loop->heap, 1))
+    luaL_error(L, "not enough memory for a deadline");
+  id = number(L, loop);
+  state_shared(L, SHARED_REGIONS);
+  lua_pushvalue(L, -2);
+  lua_rawseti(L, -2, id);  /* the last that may raise */
+  lua_pop(L, 1);
+  if (id > loop->nregions) loop->nregions = id;
+  loop->regions[id - 1] = r;
+  loop->free_region = id;
+  r->id = id;
+  r->kind = (uint8_t)kind;
+  r->owner = owner;
+  if (owner) {
+    r->outer = at(loop, owner->timer.word);
+    owner->timer.word = id;
+  }
+  if (deadline != CLOCK_NEVER) heap_add(&loop->heap, &r->timer, deadline);
+  return r;
+}
+
+/* It is no more. */
+void region_forget (lua_State *L, struct loop *loop, struct region *r) {
+  state_shared(L, SHARED_REGIONS);
+  lua_pushnil(L);
+  lua_rawseti(L, -2, r->id);
+  lua_pop(L, 1);
+  loop->regions[r->id - 1] = NULL;
+  if (loop->free_region >= r->id) loop->free_region = r->id - 1;
+  while (loop->nregions > 0 && loop->regions[loop->nregions - 1] == NULL)
+    loop->nregions--;
+  r->id = 0;
+  r->owner = NULL;
+}
+
+static void close_one (lua_State *L, struct loop *loop, struct region *r) {
+  struct region *outer = scope_from(r->outer);
+  r->owner->timer.word = r->outer->id;
+  heap_remove(&loop->heap, &r->timer);
+  if (r->ntasks + r->ndaemons == 0) {
+    region_forget(L, loop, r);
+    return;
+  }
+  /* guard: nobody is left to wait for its tasks, so the scope around does */
+  r->outer = outer;
+  r->owner = NULL;
+  r->orphan = true;
+  outer->ntasks++;
+  lua_pushliteral(L, "the scope's own task was closed");
+  region_cancel(L, loop, r);
+}
+
+void region_close (lua_State *L, struct loop *loop, struct region *r) {
+  struct task *t = r->owner;
+  if (t == NULL)
+    return;  /* it is closed already, or an orphan */
+  while (r->id != 0 && r->owner == t)
+    close_one(L, loop, at(loop, t->timer.word));
+  region_look(loop, t);
+}

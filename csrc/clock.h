@@ -33,6 +33,12 @@ static inline int64_t clock_after (int64_t ns) {
   return ns > CLOCK_NEVER - now ? CLOCK_NEVER : now + ns;
 }
 
+/* The same for a time in seconds. */
+static inline int64_t clock_of (double seconds) {
+  double ns = seconds * 1e9;
+  return !(ns < 9.2e18) ? CLOCK_NEVER : ns > 0 ? (int64_t)ns : 0;
+}
+
 /* What is left until `deadline`, for a wait: -1 is for ever. */
 static inline int64_t clock_left (int64_t deadline) {
   int64_t left;

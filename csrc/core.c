@@ -10,8 +10,10 @@
 #include "buffer.h"
 #include "constants.h"
 #include "fd.h"
+#include "look.h"
 #include "msghdr.h"
 #include "operation.h"
+#include "park.h"
 #include "probe.h"
 #include "ref_lua.h"
 #include "register.h"
@@ -23,6 +25,7 @@
 #include "sqe.h"
 #include "task.h"
 #include "wait.h"
+#include "wrap.h"
 
 static const luaL_Reg functions[] = {
   {"ring", ring_new_lua},
@@ -40,6 +43,8 @@ static const luaL_Reg functions[] = {
   {"spawn", scope_spawn},
   {"daemon", scope_daemon},
   {"current", scope_current},
+  {"wrap", wrap_new},
+  {"tasks", look_tasks},
   {"sleep", wait_sleep},
   {"await", wait_await},
   {"loop", run_loop},
@@ -59,11 +64,23 @@ static void open_classes (lua_State *L) {
   msghdr_open(L);
   task_open(L);
   scope_open(L);
+  park_open(L);
   run_open(L);
   wait_open(L);
   socket_open(L);
   receive_open(L);
   send_open(L);
+}
+
+/* home(): the caller is lua/uring.lua, and beside it is all of the library's
+** Lua. Its functions are passed over where the user's line is to be told. */
+static int find_home (lua_State *L) {
+  lua_Debug ar;
+  if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar)) {
+    luaL_gsub(L, ar.source, ".lua", "");
+    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_HOME);
+  }
+  return 0;
 }
 
 /* What the library's Lua files are made of, and nobody else should use. The
@@ -73,6 +90,10 @@ static void open_tasks (lua_State *L) {
   lua_getiuservalue(L, -2, SHARED_NOTER);
   lua_setfield(L, -2, "note");
   scope_functions(L);
+  park_functions(L);
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, find_home, 1);
+  lua_setfield(L, -2, "home");
 }
 
 __attribute__((visibility("default")))

@@ -37,6 +37,11 @@ void loop_wake (struct loop *loop, struct task *t) {
 
 /* ---- who waits for the same -------------------------------------------- */
 
+void loop_call (struct loop *loop, struct task *t) {
+  t->marks |= MARK_CALLED;
+  if (t->wait == WAIT_PARK) loop_wake(loop, t);
+}
+
 /* Somebody who has left his line: a task goes on, an ear says so to its. */
 static void call (struct loop *loop, struct seat *s) {
   if (s->co)
@@ -46,7 +51,7 @@ static void call (struct loop *loop, struct seat *s) {
     e->line = NULL;
     e->called = true;
     if (e->ring) e->ring->held--;
-    if (e->task->wait == WAIT_PARK) loop_wake(loop, e->task);
+    loop_call(loop, e->task);
   }
 }
 
@@ -99,6 +104,10 @@ static bool hand_over (struct watch *w, const struct arrival *a) {
   t->marks |= MARK_HANDED;
   t->data = a->data;
   return true;
+}
+
+struct seats *loop_message_line (struct ring *r) {
+  return &((struct watch *)r->watch)->line;
 }
 
 void loop_message_accepted (struct task *t) {
@@ -202,6 +211,11 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
   if (w == NULL) {  /* the loop is gone, and with it whoever waited */
     op->waiter = NULL;
     op->marks |= OP_DROPPED;
+    return false;
+  }
+  if (t->seat.co == NULL) {  /* an ear: it will look for itself */
+    op->waiter = NULL;
+    call(w->loop, &t->seat);
     return false;
   }
   switch (t->wait) {

@@ -64,7 +64,8 @@ enum task_mark {
   MARK_HANDED = 4,      /* a message was handed over and not yet accepted */
   MARK_DOOMED = 8,      /* cancelled whatever region it is in (region.h) */
   MARK_DAEMON = 16,     /* does not keep its scope open */
-  MARK_INSIDE = 32      /* parked for what only tasks of this state can do */
+  MARK_INSIDE = 32,     /* parked for what only tasks of this state can do */
+  MARK_CALLED = 64      /* something is there for it since it looked */
 };
 
 /* There may be very many: no byte here is idle. */
@@ -93,7 +94,8 @@ struct ear {
   struct seats *line;       /* that it sits in; NULL: none */
   struct task *task;        /* its user value */
   struct ring *ring;        /* whose messages it waits for; NULL: no ring's */
-  bool called;
+  uint64_t token;           /* of the operation that it waits for, or 0 */
+  bool called;              /* and has lost its seat */
 };
 
 /*
@@ -220,6 +222,9 @@ void loop_wake_line (struct loop *loop, struct line *line);
 void loop_wake_lines (struct loop *loop);
 void loop_wake_all (struct loop *loop, struct line *line);
 
+/* Call a parked task, or one that is about to park. */
+void loop_call (struct loop *loop, struct task *t);
+
 /* Call all that sit in `line`. */
 void loop_call_all (struct loop *loop, struct seats *line);
 
@@ -228,6 +233,9 @@ void loop_call_all (struct loop *loop, struct seats *line);
 void ear_sit (struct ear *e, struct seats *line);
 void ear_leave (struct ear *e);
 void loop_pass_message (struct ring *r);
+
+/* The seats that are waiting for messages of a watched ring. */
+struct seats *loop_message_line (struct ring *r);
 
 /* What the rings of a state with this loop tell it. */
 extern const struct ring_hooks loop_hooks;

@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "errors.h"
+#include "look.h"
 #include "options.h"
 #include "proc.h"
 #include "ring_lua.h"
@@ -123,7 +124,7 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
   (void)loop;
   lua_rawgeti(L, DESCRIBED, 1);
   lua_pushliteral(L, "\n\t");
-  task_describe(L, t);
+  look_push_line(L, t);
   lua_concat(L, 3);
   lua_rawseti(L, DESCRIBED, 1);
 }
@@ -383,6 +384,7 @@ static int l_gc (lua_State *L) {
     struct watch *w = loop->watches;
     loop->watches = w->next;
     if (w->ring) w->ring->watch = NULL;
+    loop_call_all(loop, &w->line);  /* guard: ears outlive it */
     if (loop->proc == proc_id()) close(w->eventfd);
     if (w->poll) w->poll->waiter = NULL;
     free(w);

@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "errors.h"
 #include "options.h"
+#include "park.h"
 #include "proc.h"
 
 #include <string.h>
@@ -25,39 +26,9 @@ void task_push (lua_State *L, const struct task *t) {
 }
 
 
-/* ---- in words ---------------------------------------------------------- */
-
-static void push_place (lua_State *L, lua_State *co) {
-  lua_Debug ar;
-  for (int level = 0; lua_getstack(co, level, &ar); level++) {
-    lua_getinfo(co, "Sl", &ar);
-    if (ar.currentline > 0) {
-      lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-      return;
-    }
-  }
-  lua_pushliteral(L, "?");
-}
-
-/* "task 3 'reader'"; "task 2.3", where scopes lie one in another */
-static void push_name (lua_State *L, const struct task *t) {
-  uint32_t home = region_home(state_of(L)->loop, t)->id;
-  state_shared(L, SHARED_NAMES);
-  task_push(L, t);
-  lua_rawget(L, -2);
-  lua_remove(L, -2);
-  if (home == 1) lua_pushfstring(L, "task %d", (int)t->place);
-  else lua_pushfstring(L, "task %d.%d", (int)home, (int)t->place);
-  if (lua_type(L, -2) == LUA_TSTRING) {
-    lua_pushfstring(L, "%s '%s'", lua_tostring(L, -1), lua_tostring(L, -2));
-    lua_remove(L, -2);
-  }
-  lua_remove(L, -2);
-}
-
 /* Where a task was spawned. The function that did so and the line lie at the
 ** bottom of the task's coroutine, if that has not been closed. */
-static void push_spawned (lua_State *L, lua_State *co) {
+void task_push_spawned (lua_State *L, lua_State *co) {
   lua_Debug ar;
   int level = 0, top = lua_gettop(co);
   bool found;
@@ -83,42 +54,6 @@ static void push_spawned (lua_State *L, lua_State *co) {
   }
   if (L != co) lua_xmove(co, L, 1);
 }
-
-void task_describe (lua_State *L, const struct task *t) {
-  int top = lua_gettop(L);
-  luaL_checkstack(L, 10, NULL);
-  push_name(L, t);
-  switch (t->state == TASK_WAITING ? t->wait : WAIT_NOTHING) {
-    case WAIT_SLEEP: lua_pushliteral(L, "sleeps"); break;
-    case WAIT_AWAIT: case WAIT_OPERATION: case WAIT_CHAIN:
-      lua_pushfstring(L, "waits for an operation on ring (fd %d)",
-                      t->ring->io.ring_fd);
-      break;
-    case WAIT_MESSAGE:
-      lua_pushfstring(L, "waits for a message to ring (fd %d)",
-                      t->ring->io.ring_fd);
-      break;
-    case WAIT_LINE: {
-      const struct line *line = t->on;
-      lua_pushfstring(L, "waits %s (fd %d)", line->what, line->fd);
-      break;
-    }
-    case WAIT_JOIN:
-      push_name(L, t->on);
-      lua_pushfstring(L, "waits for %s to end", lua_tostring(L, -1));
-      lua_remove(L, -2);
-      break;
-    default: lua_pushliteral(L, "is ready"); break;
-  }
-  push_place(L, t->seat.co);
-  push_spawned(L, t->seat.co);
-  lua_pushfstring(L, "%s %s at %s (spawned at %s)",
-                  lua_tostring(L, top + 1), lua_tostring(L, top + 2),
-                  lua_tostring(L, top + 3), lua_tostring(L, top + 4));
-  lua_replace(L, top + 1);
-  lua_settop(L, top + 1);
-}
-
 
 /* ---- tasks ------------------------------------------------------------- */
 
@@ -211,7 +146,7 @@ void task_push_failure (lua_State *L, int value) {
     lua_rawseti(L, -3, 2);
   }
   lua_pop(L, 1);
-  push_spawned(L, L);
+  task_push_spawned(L, L);
   lua_rawseti(L, -2, 3);
 }
 
@@ -344,6 +279,37 @@ static int join (lua_State *L) {
   return loop_wait(L, t, WAIT_JOIN, of, clock_after(ns), 0, join_end);
 }
 
+/* task:joining(): as join gives it, and as an event */
+static int join_try (lua_State *L, struct task *t, struct ear *e) {
+  struct task *of = class_check(L, 1, CLASS_TASK);
+  (void)e;
+  if (of == t)
+    return luaL_error(L, "a task cannot join itself");
+  if (of->state < TASK_DONE)
+    return 0;
+  lua_pushboolean(L, 1);
+  return 1 + task_push_outcome(L, 1);
+}
+
+static int join_block (lua_State *L, struct task *t, struct ear *e) {
+  (void)t;
+  ear_sit(e, &((struct task *)lua_touserdata(L, 1))->joiners);
+  return 0;
+}
+
+static void join_cancel (lua_State *L, struct ear *e) {
+  (void)L; (void)e;  /* all were called */
+}
+
+static int joining (lua_State *L) {
+  static const struct event_kind kind = {
+    "joining", join_try, join_block, join_cancel, true
+  };
+  class_check(L, 1, CLASS_TASK);
+  lua_settop(L, 1);
+  return event_push(L, &kind);
+}
+
 /* task:cancel([reason]): true if it was not over or cancelled before */
 static int cancel (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
@@ -363,7 +329,7 @@ static int cancel (lua_State *L) {
   return 1;
 }
 
-static const char *status_of (const struct task *t) {
+const char *task_status (const struct task *t) {
   static const char *const names[] = {
     "new", "ready", "running", "waiting", "done", "failed", "cancelled"
   };
@@ -373,7 +339,7 @@ static const char *status_of (const struct task *t) {
 /* task:status(): "new", "ready", "running", "waiting"; "done", "failed",
 ** "cancelled" */
 static int status (lua_State *L) {
-  lua_pushstring(L, status_of(class_check(L, 1, CLASS_TASK)));
+  lua_pushstring(L, task_status(class_check(L, 1, CLASS_TASK)));
   return 1;
 }
 
@@ -403,7 +369,7 @@ static int reason (lua_State *L) {
   return 1;
 }
 
-static void push_own_name (lua_State *L, int task) {
+void task_push_name (lua_State *L, int task) {
   state_shared(L, SHARED_NAMES);
   lua_pushvalue(L, task);
   lua_rawget(L, -2);
@@ -417,19 +383,19 @@ static int index_task (lua_State *L) {
       && lua_type(L, 2) == LUA_TSTRING
       && strcmp(lua_tostring(L, 2), "name") == 0) {
     class_check(L, 1, CLASS_TASK);
-    push_own_name(L, 1);
+    task_push_name(L, 1);
   }
   return 1;
 }
 
 static int t_tostring (lua_State *L) {
   struct task *t = class_check(L, 1, CLASS_TASK);
-  push_own_name(L, 1);
+  task_push_name(L, 1);
   if (lua_isnil(L, -1))
-    lua_pushfstring(L, "uring.Task (%s)", status_of(t));
+    lua_pushfstring(L, "uring.Task (%s)", task_status(t));
   else
     lua_pushfstring(L, "uring.Task ('%s', %s)", lua_tostring(L, -1),
-                    status_of(t));
+                    task_status(t));
   return 1;
 }
 
@@ -450,6 +416,7 @@ static int t_close (lua_State *L) {
 
 static const luaL_Reg methods[] = {
   {"join", join},
+  {"joining", joining},
   {"cancel", cancel},
   {"status", status},
   {"reason", reason},

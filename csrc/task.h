@@ -35,8 +35,13 @@ int task_push_outcome (lua_State *L, int task);
 /* Push { value, its traceback, where the running task was spawned }. */
 void task_push_failure (lua_State *L, int value);
 
-/* "task 3 'reader' waits for … at file:line (spawned at file:line)" */
-void task_describe (lua_State *L, const struct task *t);
+/* Push "file:line" of where a task was spawned, whose coroutine `co` is; its
+** name or nil, for the task at a stack index. */
+void task_push_spawned (lua_State *L, lua_State *co);
+void task_push_name (lua_State *L, int task);
+
+/* "new", "ready", … as task:status() gives it */
+const char *task_status (const struct task *t);
 
 void task_open (lua_State *L);
 

@@ -13,6 +13,7 @@
 #include "errors.h"
 #include "loop.h"
 #include "operation.h"
+#include "park.h"
 #include "ring_lua.h"
 #include "sqe.h"
 
@@ -371,6 +372,47 @@ static int ring_messages (lua_State *L) {
 }
 
 
+/* ring:receiving(): ring:receive as an event */
+static int message_try (lua_State *L, struct task *t, struct ear *e) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  struct arrival a;
+  (void)t; (void)e;
+  if (r->open && r->messages.first == NULL)
+    return 0;
+  lua_pushboolean(L, 1);
+  if (!r->open)
+    return 1 + fail(L, EBADF, "receive: the ring is closed");
+  ring_take_message(r, &a);
+  return 1 + push_message(L, a.data, a.res, a.flags);
+}
+
+static int message_block (lua_State *L, struct task *t, struct ear *e) {
+  struct ring *r = ring_check(L, 1);
+  int rc = watchable(L, state_of(L)->loop, r);
+  (void)t;
+  if (rc != 0)
+    return rc;
+  e->ring = r;
+  ear_sit(e, loop_message_line(r));
+  return 0;
+}
+
+static void message_cancel (lua_State *L, struct ear *e) {
+  (void)L;
+  if (e->called && e->ring->open)
+    loop_pass_message(e->ring);  /* guard: or who is next sleeps on */
+}
+
+static int ring_receiving (lua_State *L) {
+  static const struct event_kind kind = {
+    "receiving", message_try, message_block, message_cancel, false
+  };
+  ring_check(L, 1);
+  lua_settop(L, 1);
+  return event_push(L, &kind);
+}
+
+
 /* ---- operations -------------------------------------------------------- */
 
 static int o_push (lua_State *L, const struct arrival *a, const struct op *op,
@@ -513,8 +555,68 @@ static int o_completions (lua_State *L) {
 }
 
 
+/* ring:awaiting(sqe): ring:await as an event. A request cannot be taken back:
+** if another event is chosen it is cancelled, and disposed of. */
+static int await_try (lua_State *L, struct task *t, struct ear *e) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  struct op *op = e && r->open ? op_find(&r->ops, e->token) : NULL;
+  struct arrival a;
+  struct op words;
+  (void)t;
+  if (e == NULL || (op && op->results.first == NULL))
+    return 0;
+  lua_pushboolean(L, 1);
+  e->token = 0;
+  if (op == NULL)
+    return 1 + fail(L, ECANCELED, "the operation ended with its ring, which "
+                    "is closed");
+  words = *op;
+  ring_take_op(r, op, &a);
+  return 1 + o_push(L, &a, &words, words.opcode);
+}
+
+static int await_block (lua_State *L, struct task *t, struct ear *e) {
+  struct ring *r = ring_check(L, 1);
+  const struct request *q = sqe_check_in(L, state_of(L), 2, 2);
+  struct op *op;
+  int rc;
+  (void)t;
+  check_lone(L, r, 2, q);
+  if ((rc = watchable(L, state_of(L)->loop, r)) != 0)
+    return rc;
+  rc = ring_push_one(r, q, OP_LOOPED, &op);
+  if (rc < 0)
+    return ring_push_failed(L, r, rc);
+  op->waiter = e;
+  e->token = op->token;
+  return 0;
+}
+
+static void await_cancel (lua_State *L, struct ear *e) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  struct op *op = r->open && e->token ? op_find(&r->ops, e->token) : NULL;
+  if (op) {
+    bool flying = op->state == OP_FLYING;
+    ring_drop(r, op);
+    if (flying) ring_cancel(r, op);
+  }
+}
+
+static int ring_awaiting (lua_State *L) {
+  static const struct event_kind kind = {
+    "awaiting", await_try, await_block, await_cancel, false
+  };
+  struct ring *r = ring_check(L, 1);
+  check_lone(L, r, 2, sqe_check_in(L, state_of(L), 2, 2));
+  lua_settop(L, 2);
+  return event_push(L, &kind);
+}
+
+
 static const luaL_Reg ring_waits[] = {
   {"await", ring_await},
+  {"awaiting", ring_awaiting},
+  {"receiving", ring_receiving},
   {"await_chain", ring_await_chain},
   {"receive", ring_receive},
   {"messages", ring_messages},

@@ -3,10 +3,15 @@
 
 local uring = require "uring.core" --[[@as uring]]
 
-for _, part in ipairs { "socket", "scope" } do
-  for name, value in pairs(require("uring." .. part)) do
-    uring[name] = value
-  end
+uring._tasks.home()
+
+local function join(part)
+  for name, value in pairs(part) do uring[name] = value end
 end
+
+join(require "uring.socket")
+join(require "uring.scope")
+join(require("uring.event").public)
+join(require "uring.channel")
 
 return uring

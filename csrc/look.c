@@ -1,0 +1,212 @@
+#include "compat.h"
+#include "look.h"
+
+#include "clock.h"
+#include "names.h"
+#include "proc.h"
+#include "task.h"
+#include "wrap.h"
+
+#define EVENTS_SHOWN 8
+
+
+void look_push_name (lua_State *L, const struct task *t) {
+  uint32_t home = region_home(state_of(L)->loop, t)->id;
+  task_push(L, t);
+  task_push_name(L, lua_gettop(L));
+  if (home == 1) lua_pushfstring(L, "task %d", (int)t->place);
+  else lua_pushfstring(L, "task %d.%d", (int)home, (int)t->place);
+  if (lua_type(L, -2) == LUA_TSTRING) {
+    lua_pushfstring(L, "%s '%s'", lua_tostring(L, -1), lua_tostring(L, -2));
+    lua_remove(L, -2);
+  }
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+/* The user's function that waits, or runs. */
+static bool find_place (lua_State *L, lua_State *co, lua_Debug *ar) {
+  for (int level = 0; lua_getstack(co, level, ar); level++) {
+    lua_getinfo(co, "Sl", ar);
+    if (ar->currentline > 0 && !loop_ours(L, ar))
+      return true;
+  }
+  return false;
+}
+
+
+/* Of what was pushed above `top` the last stays. */
+static void keep_one (lua_State *L, int top) {
+  lua_insert(L, top + 1);
+  lua_settop(L, top + 1);
+}
+
+
+/* ---- what it waits for ------------------------------------------------- */
+
+static void push_op (lua_State *L, const struct op *op,
+                     const struct ring *r) {
+  const char *name = name_op_short(op->opcode);
+  if (op->fd >= 0)
+    lua_pushfstring(L, "for %s (fd %d) on ring (fd %d)", name ? name : "?",
+                    (int)op->fd, r->io.ring_fd);
+  else
+    lua_pushfstring(L, "for %s on ring (fd %d)", name ? name : "?",
+                    r->io.ring_fd);
+}
+
+/* The table at `events` as "{ job: uring.Event (…), … }". */
+static void push_events (lua_State *L, int events) {
+  int n = 0, text;
+  lua_pushliteral(L, "{");
+  text = lua_gettop(L);
+  lua_pushnil(L);
+  while (lua_next(L, events) && n++ < EVENTS_SHOWN) {
+    luaL_tolstring(L, -2, NULL);
+    luaL_tolstring(L, -2, NULL);
+    lua_pushfstring(L, "%s%s %s: %s", lua_tostring(L, text),
+                    n > 1 ? "," : "", lua_tostring(L, -2),
+                    lua_tostring(L, -1));
+    lua_replace(L, text);
+    lua_settop(L, text + 1);
+  }
+  lua_settop(L, text);
+  lua_pushfstring(L, "%s%s }", lua_tostring(L, text),
+                  n > EVENTS_SHOWN ? ", …" : "");
+  lua_replace(L, text);
+}
+
+/* What the parked task's function has said that it waits for. */
+static void push_parked (lua_State *L, const struct task *t) {
+  lua_State *co = wrap_innermost(t->seat.co);
+  const char *what = lua_tostring(co, 1);
+  int top = lua_gettop(L);
+  lua_pushvalue(co, 2);
+  if (co != L) lua_xmove(co, L, 1);
+  if (lua_isnil(L, -1)) lua_pushstring(L, what ? what : "for others");
+  else if (lua_istable(L, -1) && !luaL_getmetafield(L, -1, "__tostring")) {
+    push_events(L, top + 1);
+    lua_pushfstring(L, "%s of %s", what, lua_tostring(L, -1));
+  }
+  else {
+    lua_settop(L, top + 1);
+    lua_pushfstring(L, "%s %s", what, luaL_tolstring(L, top + 1, NULL));
+  }
+  keep_one(L, top);
+}
+
+static void push_wait (lua_State *L, const struct task *t) {
+  int top = lua_gettop(L);
+  switch (t->wait) {
+    case WAIT_SLEEP: lua_pushliteral(L, "to sleep"); break;
+    case WAIT_AWAIT: case WAIT_OPERATION: push_op(L, t->on, t->ring); break;
+    case WAIT_CHAIN:
+      lua_pushfstring(L, "for a chain of %d on ring (fd %d)",
+                      (int)((const struct chain *)t->on)->n,
+                      t->ring->io.ring_fd);
+      break;
+    case WAIT_MESSAGE:
+      lua_pushfstring(L, "for a message to ring (fd %d)",
+                      t->ring->io.ring_fd);
+      break;
+    case WAIT_LINE: {
+      const struct line *line = t->on;
+      lua_pushfstring(L, "%s (fd %d)", line->what, line->fd);
+      break;
+    }
+    case WAIT_JOIN:
+      look_push_name(L, t->on);
+      lua_pushfstring(L, "for %s to end", lua_tostring(L, -1));
+      break;
+    case WAIT_SCOPE: {
+      const struct region *r = t->on;
+      lua_pushfstring(L, "for the %d tasks of its scope to end",
+                      (int)(r->ntasks + r->ndaemons));
+      break;
+    }
+    case WAIT_PARK: push_parked(L, t); break;
+    default: lua_pushliteral(L, "for its turn"); break;
+  }
+  if (t->timer.place && t->state == TASK_WAITING) {
+    lua_pushfstring(L, t->wait == WAIT_SLEEP ? "%s for %f s more"
+                                             : "%s, for %f s more at most",
+                    lua_tostring(L, -1),
+                    (lua_Number)clock_left(t->timer.when) / 1e9);
+  }
+  keep_one(L, top);
+}
+
+void look_push_line (lua_State *L, const struct task *t) {
+  int top = lua_gettop(L);
+  lua_Debug ar;
+  luaL_checkstack(L, 16, NULL);
+  look_push_name(L, t);
+  if (t->state != TASK_WAITING) lua_pushliteral(L, "is ready");
+  else {
+    push_wait(L, t);
+    lua_pushfstring(L, "waits %s", lua_tostring(L, -1));
+    lua_remove(L, -2);
+  }
+  task_push_spawned(L, t->seat.co);
+  if (find_place(L, wrap_innermost(t->seat.co), &ar))
+    lua_pushfstring(L, "%s %s at %s:%d (spawned at %s)",
+                    lua_tostring(L, top + 1), lua_tostring(L, top + 2),
+                    ar.short_src, ar.currentline, lua_tostring(L, top + 3));
+  else
+    lua_pushfstring(L, "%s %s (spawned at %s)", lua_tostring(L, top + 1),
+                    lua_tostring(L, top + 2), lua_tostring(L, top + 3));
+  keep_one(L, top);
+}
+
+
+/* ---- uring.tasks() ----------------------------------------------------- */
+
+/* The table of one task; 1 is the list, and the task is on top. */
+static void look_at (lua_State *L, struct loop *loop, struct task *t) {
+  const struct region *home = region_home(loop, t);
+  lua_Debug ar;
+  int task = lua_gettop(L);
+  luaL_checkstack(L, 16, NULL);
+  lua_createtable(L, 0, 10);
+  lua_pushvalue(L, task);
+  lua_setfield(L, -2, "task");
+  task_push_name(L, task);
+  lua_setfield(L, -2, "name");
+  look_push_name(L, t);
+  lua_setfield(L, -2, "id");
+  lua_pushstring(L, task_status(t));
+  lua_setfield(L, -2, "state");
+  if (t->state == TASK_WAITING) {
+    push_wait(L, t);
+    lua_setfield(L, -2, "waits");
+    lua_pushnumber(L, (lua_Number)(clock_rough() - t->flags) / 1e3);
+    lua_setfield(L, -2, "seconds");
+  }
+  if (find_place(L, t == loop->current ? L : wrap_innermost(t->seat.co),
+                 &ar)) {
+    lua_pushstring(L, ar.short_src);
+    lua_setfield(L, -2, "file");
+    lua_pushinteger(L, ar.currentline);
+    lua_setfield(L, -2, "line");
+  }
+  if (home->owner) {
+    task_push(L, home->owner);
+    lua_setfield(L, -2, "parent");
+  }
+  task_push_spawned(L, t->seat.co);
+  lua_setfield(L, -2, "spawned_at");
+  lua_pushboolean(L, (t->marks & MARK_DAEMON) != 0);
+  lua_setfield(L, -2, "daemon");
+  lua_pushboolean(L, (t->marks & MARK_CANCELLED) != 0);
+  lua_setfield(L, -2, "cancelled");
+  lua_rawseti(L, 1, (lua_Integer)lua_rawlen(L, 1) + 1);
+}
+
+/* uring.tasks(): { { task=, name=, state=, waits=, … }, … } */
+int look_tasks (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  lua_settop(L, 0);
+  lua_newtable(L);
+  if (loop && loop->proc == proc_id()) region_each(L, loop, look_at);
+  return 1;
+}

@@ -1,0 +1,231 @@
+#include "compat.h"
+#include "park.h"
+
+#include "args.h"
+#include "clock.h"
+#include "task.h"
+
+
+/* ---- parking ----------------------------------------------------------- */
+
+static int entered (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, entered);
+  loop_check(L, t);
+  return 0;
+}
+
+/* enter(what): what every waiting function begins with; lets the others have
+** their turn when it is theirs */
+static int f_enter (lua_State *L) {
+  struct task *t = loop_enter(L, state_of(L)->loop, lua_tostring(L, 1));
+  if (!loop_unfair(t))
+    return 0;
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
+}
+
+/* turn(): submits, takes what has completed, lets every ready task run */
+static int f_turn (lua_State *L) {
+  struct task *t = loop_enter(L, state_of(L)->loop, "uring.select");
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
+}
+
+static int parked (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, parked);
+  t->marks &= (uint8_t)~MARK_CALLED;
+  loop_check(L, t);
+  return 0;
+}
+
+/* park(what, object, at, inside): until the task is woken, or uring.now() is
+** `at`. `inside`: only tasks of this state can wake it. */
+static int f_park (lua_State *L) {
+  struct task *t = loop_enter(L, state_of(L)->loop, "uring.select");
+  int64_t deadline = CLOCK_NEVER;
+  if (t->marks & MARK_CALLED) {  /* since it looked */
+    t->marks &= (uint8_t)~MARK_CALLED;
+    return 0;
+  }
+  lua_settop(L, 4);
+  if (!lua_isnil(L, 3)) {
+    deadline = clock_of(lua_tonumber(L, 3));
+    loop_reserve(L);
+  }
+  if (lua_toboolean(L, 4)) t->marks |= MARK_INSIDE;
+  else t->marks &= (uint8_t)~MARK_INSIDE;
+  return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, parked);
+}
+
+/* wake(task) */
+static int f_wake (lua_State *L) {
+  loop_call(state_of(L)->loop, class_check(L, 1, CLASS_TASK));
+  return 0;
+}
+
+/* uring.now(): seconds of CLOCK_MONOTONIC */
+static int f_now (lua_State *L) {
+  lua_pushnumber(L, (lua_Number)clock_now() / 1e9);
+  return 1;
+}
+
+
+/* ---- events of C objects ----------------------------------------------- */
+
+struct event {
+  const struct event_kind *kind;
+  int n;                   /* object and arguments: so many user values */
+};
+
+int event_push (lua_State *L, const struct event_kind *kind) {
+  int n = lua_gettop(L);
+  struct event *v = class_new(L, CLASS_EVENT, sizeof(*v), n);
+  v->kind = kind;
+  v->n = n;
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(L, i);
+    lua_setiuservalue(L, -2, i);
+  }
+  return 1;
+}
+
+/* event:f(waiter): the stack becomes object, arguments, event, waiter. */
+static struct event *spread (lua_State *L) {
+  struct event *v = class_check(L, 1, CLASS_EVENT);
+  lua_settop(L, 2);
+  luaL_checkstack(L, v->n + 10, NULL);
+  for (int i = 1; i <= v->n; i++) lua_getiuservalue(L, 1, i);
+  lua_rotate(L, 1, v->n);
+  return v;
+}
+
+/* The ear that the waiter has for the event; NULL: none, or none yet. */
+static struct ear *ear_of (lua_State *L, const struct event *v) {
+  struct ear *e = NULL;
+  if (lua_istable(L, v->n + 2)) {
+    lua_pushvalue(L, v->n + 1);
+    lua_rawget(L, v->n + 2);
+    e = class_test(L, lua_gettop(L), CLASS_EAR);
+    lua_pop(L, 1);
+  }
+  return e;
+}
+
+static void set_ear (lua_State *L, const struct event *v) {
+  lua_pushvalue(L, v->n + 1);
+  lua_insert(L, -2);
+  lua_rawset(L, v->n + 2);
+}
+
+static struct task *current (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop ? loop->current : NULL;
+  if (t == NULL)
+    luaL_error(L, "an event is for uring.select, in a task");
+  return t;
+}
+
+/* event:try(waiter) */
+static int e_try (lua_State *L) {
+  struct event *v = spread(L);
+  return v->kind->try(L, current(L), ear_of(L, v));
+}
+
+/* event:block(waiter): nil, whether it is for tasks of this state alone */
+static int e_block (lua_State *L) {
+  struct event *v = spread(L);
+  struct task *t = current(L);
+  struct ear *e;
+  int n;
+  luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
+  e = class_new(L, CLASS_EAR, sizeof(*e), 1);
+  e->task = t;
+  task_push(L, t);
+  lua_setiuservalue(L, -2, 1);
+  set_ear(L, v);
+  n = v->kind->block(L, t, e);
+  if (n > 0) {  /* it failed, and that is what comes of it */
+    int first = lua_gettop(L) - n + 1;
+    lua_getfield(L, v->n + 2, "choose");
+    lua_pushvalue(L, v->n + 2);
+    lua_pushvalue(L, v->n + 1);
+    lua_rotate(L, first, 3);
+    lua_call(L, n + 2, 0);
+  }
+  lua_pushnil(L);
+  lua_pushboolean(L, v->kind->inside);
+  return 2;
+}
+
+/* event:cancel(waiter) */
+static int e_cancel (lua_State *L) {
+  struct event *v = spread(L);
+  struct ear *e = ear_of(L, v);
+  if (e) {
+    ear_leave(e);
+    v->kind->cancel(L, e);
+    lua_pushnil(L);
+    set_ear(L, v);
+  }
+  return 0;
+}
+
+static int e_tostring (lua_State *L) {
+  struct event *v = class_check(L, 1, CLASS_EVENT);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushfstring(L, "uring.Event (%s of %s)", v->kind->name,
+                  luaL_tolstring(L, -1, NULL));
+  return 1;
+}
+
+static int ear_gc (lua_State *L) {
+  ear_leave(class_check(L, 1, CLASS_EAR));
+  return 0;
+}
+
+
+static const luaL_Reg functions[] = {
+  {"enter", f_enter},
+  {"turn", f_turn},
+  {"park", f_park},
+  {"wake", f_wake},
+  {"now", f_now},
+  {NULL, NULL}
+};
+
+static const luaL_Reg methods[] = {
+  {"try", e_try},
+  {"block", e_block},
+  {"cancel", e_cancel},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__tostring", e_tostring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg no_methods[] = {
+  {NULL, NULL}
+};
+
+static const luaL_Reg ear_meta[] = {
+  {"__gc", ear_gc},
+  {NULL, NULL}
+};
+
+void park_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+  lua_getiuservalue(L, -2, CLASS_EVENT + 1);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, "Event");  /* its methods: lua/uring/event.lua adds */
+  lua_pop(L, 1);
+}
+
+void park_open (lua_State *L) {
+  class_define(L, CLASS_EVENT, methods, meta, NULL);
+  class_define(L, CLASS_EAR, no_methods, ear_meta, NULL);
+}

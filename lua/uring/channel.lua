@@ -1,0 +1,401 @@
+-- Channels: values from task to task of one state, first in, first out.
+--
+-- A channel holds up to `capacity` of them; with 0 a sender waits until a
+-- receiver has what it sends. Who finds nothing to do stands in a line of its
+-- kind, and whoever comes from the other side completes the first of it there
+-- and then, both at once. So whoever stands in a line has nobody to meet, and
+-- nothing is lost when he leaves it.
+
+local core = require "uring.core"
+local event = require "uring.event"
+
+local enter <const> = core._tasks.enter
+local wait <const>, check_timeout <const> = event.wait, event.check_timeout
+local EPIPE <const>, EAGAIN <const> = core.errno.EPIPE, core.errno.EAGAIN
+
+
+-- ---- lines ----------------------------------------------------------------
+
+-- Who waits, in order: a list of { waiter, event } linked both ways, its head
+-- being itself a link.
+local function line()
+  local head = {}
+  head.next, head.prev = head, head
+  return head
+end
+
+local function stand(head, node)
+  node.next, node.prev = head, head.prev
+  head.prev.next, head.prev = node, node
+end
+
+local function leave(node)
+  node.prev.next, node.next.prev = node.next, node.prev
+  node.next, node.prev = node, node
+end
+
+-- The first of them who can still be completed, with these values, is; but
+-- not the one who comes: a task may choose between both sides of a channel.
+local function complete(head, comer, ...)
+  local node = head.next
+  while node ~= head do
+    local next = node.next
+    if node.waiter ~= comer then
+      leave(node)
+      if node.waiter:choose(node.event, ...) then return node end
+    end
+    node = next
+  end
+end
+
+
+-- ---- values ---------------------------------------------------------------
+
+-- A queue of what was sent: single values as they are, several as a table
+-- whose place is noted.
+local Channel = {}
+Channel.__index = Channel
+Channel.__name = "uring.Channel"
+
+local function put(self, at, n, first, ...)
+  if n == 1 then self.values[at] = first
+  else
+    self.values[at] = table.pack(first, ...)
+    self.several[at] = true
+  end
+end
+
+local function push(self, n, ...)
+  local last = self.last + 1
+  self.last = last
+  put(self, last, n, ...)
+end
+
+-- In front of all others: what was handed over and could not be taken.
+local function push_back(self, ...)
+  local first = self.first - 1
+  self.first = first
+  put(self, first, select("#", ...), ...)
+end
+
+local function pop(self)
+  local first = self.first
+  local value = self.values[first]
+  self.values[first] = nil
+  self.first = first + 1
+  if self.several[first] then
+    self.several[first] = nil
+    return table.unpack(value, 1, value.n)
+  end
+  return value
+end
+
+local function sent(node)
+  return table.unpack(node.event, 1, node.event.n)
+end
+
+-- There is room in the queue: the first who waits to send is through.
+local function admit(self)
+  if self.last - self.first + 1 < self.capacity then
+    local node = complete(self.senders, nil, true)
+    if node then push(self, node.event.n, sent(node)) end
+  end
+end
+
+
+-- ---- both sides -----------------------------------------------------------
+
+local function closed(what)
+  return true, nil, what .. ": the channel is closed", EPIPE
+end
+
+-- true and the results; or nothing, where it has to wait.
+local function try_send(self, comer, n, ...)
+  if self.closed then return closed "send" end
+  if self.last < self.first and complete(self.receivers, comer, ...) then
+    return true, true
+  end
+  if self.last - self.first + 1 < self.capacity then
+    push(self, n, ...)
+    return true, true
+  end
+end
+
+local function received(self, ...)
+  admit(self)
+  return true, ...
+end
+
+local function try_receive(self, comer)
+  if self.last >= self.first then return received(self, pop(self)) end
+  local node = complete(self.senders, comer, true)
+  if node then return true, sent(node) end
+  if self.closed then return closed "receive" end
+end
+
+local Receiving = event.class {}
+
+function Receiving:try(waiter) return try_receive(self.channel, waiter) end
+
+function Receiving:block(waiter)
+  local node = { waiter = waiter, event = self }
+  waiter[self] = node
+  stand(self.channel.receivers, node)
+  return nil, true
+end
+
+function Receiving:cancel(waiter) leave(waiter[self]) end
+
+-- Handed over to a task that was cancelled before it could take it: the next
+-- in the line has it, or the next who comes.
+function Receiving:back(...)
+  local channel = self.channel
+  if (...) ~= nil and not complete(channel.receivers, nil, ...) then
+    push_back(channel, ...)
+  end
+end
+
+function Receiving:__tostring()
+  return ("uring.Event (receiving of %s)"):format(self.channel)
+end
+
+-- What is sent are its elements.
+local Sending = event.class {}
+
+function Sending:try(waiter)
+  return try_send(self.channel, waiter, self.n, table.unpack(self, 1, self.n))
+end
+
+function Sending:block(waiter)
+  local node = { waiter = waiter, event = self }
+  waiter[self] = node
+  stand(self.channel.senders, node)
+  return nil, true
+end
+
+Sending.cancel = Receiving.cancel
+
+function Sending:__tostring()
+  return ("uring.Event (sending of %s)"):format(self.channel)
+end
+
+
+-- ---- the class ------------------------------------------------------------
+
+local function check(self, name)
+  if getmetatable(self) ~= Channel then
+    error(("bad argument #1 to '%s' (uring.Channel expected, got %s)"):format(
+      name, type(self)), 3)
+  end
+end
+
+local function check_first(n, first, name)
+  if n == 0 or first == nil then
+    error(("bad argument #1 to '%s' (a value other than nil expected: nil "
+      .. "would end the receiver's loop)"):format(name), 3)
+  end
+end
+
+-- What the only event of a choice has brought.
+local function only(_, ...) return ... end
+
+local function alone(e, timeout, ready, ...)
+  if ready then return ... end
+  return only(wait({ e }, { 1 }, 1, timeout, e))
+end
+
+local function new_sending(self, ...)
+  local e = table.pack(...)
+  e.channel = self
+  return setmetatable(e, Sending)
+end
+
+function Channel:send(...)
+  check(self, "send")
+  local n = select("#", ...)
+  check_first(n, (...), "send")
+  enter("channel:send")
+  local ready, ok, message, errno = try_send(self, nil, n, ...)
+  if not ready then return alone(new_sending(self, ...)) end
+  if ok then return true end
+  return nil, message, errno
+end
+
+function Channel:receive(timeout)
+  check(self, "receive")
+  check_timeout(timeout, 1, "receive")
+  enter("channel:receive")
+  return alone(self.event, timeout, try_receive(self, nil))
+end
+
+function Channel:try_send(...)
+  check(self, "try_send")
+  local n = select("#", ...)
+  check_first(n, (...), "try_send")
+  local ready, ok, message, errno = try_send(self, nil, n, ...)
+  if not ready then return nil, "send: the channel is full", EAGAIN end
+  if ok then return true end
+  return nil, message, errno
+end
+
+local function at_once(ready, ...)
+  if ready then return ... end
+  return nil, "receive: the channel is empty", EAGAIN
+end
+
+function Channel:try_receive()
+  check(self, "try_receive")
+  return at_once(try_receive(self, nil))
+end
+
+function Channel:receiving()
+  check(self, "receiving")
+  return self.event
+end
+
+function Channel:sending(...)
+  check(self, "sending")
+  check_first(select("#", ...), (...), "sending")
+  return new_sending(self, ...)
+end
+
+local function step(first, message, errno, ...)
+  if first == nil then
+    if errno == EPIPE then return nil end
+    error(message, 3)
+  end
+  return first, message, errno, ...
+end
+
+local function next_message(self)
+  enter("channel:messages")
+  return step(alone(self.event, nil, try_receive(self, nil)))
+end
+
+-- for value, ... in channel:messages() do: until it is closed and empty
+function Channel:messages()
+  check(self, "messages")
+  return next_message, self
+end
+
+-- What has been sent can still be received; who waits to send is refused.
+function Channel:close()
+  check(self, "close")
+  if not self.closed then
+    self.closed = true
+    local message = ": the channel is closed"
+    while complete(self.senders, nil, nil, "send" .. message, EPIPE) do end
+    while complete(self.receivers, nil, nil, "receive" .. message, EPIPE) do
+    end
+  end
+  return true
+end
+
+Channel.__close = Channel.close
+
+function Channel:__len() return self.last - self.first + 1 end
+
+function Channel:__tostring()
+  return ("uring.Channel (%s%d of %d)"):format(
+    self.closed and "closed, " or "", #self, self.capacity)
+end
+
+local function channel(capacity)
+  capacity = capacity or 0
+  if math.type(capacity) ~= "integer" or capacity < 0 then
+    error("bad argument #1 to 'channel' (capacity expected: 0, for a "
+      .. "rendezvous, or a positive integer)", 2)
+  end
+  local self = setmetatable({
+    capacity = capacity, closed = false, first = 1, last = 0,
+    values = {}, several = {}, senders = line(), receivers = line(),
+  }, Channel)
+  self.event = setmetatable({ channel = self }, Receiving)
+  return self
+end
+
+
+-- ---- semaphores -----------------------------------------------------------
+
+-- So many may go on at once. Each release lets the first who waits acquire.
+local Semaphore = {}
+Semaphore.__index = Semaphore
+Semaphore.__name = "uring.Semaphore"
+
+local function try_acquire(self)
+  if self.n > 0 then
+    self.n = self.n - 1
+    return true, true
+  end
+end
+
+local function give(self)
+  if not complete(self.waiting, nil, true) then self.n = self.n + 1 end
+end
+
+local Acquiring = event.class {}
+
+function Acquiring:try() return try_acquire(self.semaphore) end
+
+function Acquiring:block(waiter)
+  local node = { waiter = waiter, event = self }
+  waiter[self] = node
+  stand(self.semaphore.waiting, node)
+  return nil, true
+end
+
+function Acquiring:back() give(self.semaphore) end
+
+Acquiring.cancel = Receiving.cancel
+
+function Acquiring:__tostring()
+  return ("uring.Event (acquiring of %s)"):format(self.semaphore)
+end
+
+local function check_semaphore(self, name)
+  if getmetatable(self) ~= Semaphore then
+    error(("bad argument #1 to '%s' (uring.Semaphore expected, got %s)")
+      :format(name, type(self)), 3)
+  end
+end
+
+function Semaphore:acquire(timeout)
+  check_semaphore(self, "acquire")
+  check_timeout(timeout, 1, "acquire")
+  enter("semaphore:acquire")
+  return alone(self.event, timeout, try_acquire(self))
+end
+
+function Semaphore:try_acquire()
+  check_semaphore(self, "try_acquire")
+  if try_acquire(self) then return true end
+  return nil, "acquire: the semaphore is taken", EAGAIN
+end
+
+function Semaphore:acquiring()
+  check_semaphore(self, "acquiring")
+  return self.event
+end
+
+function Semaphore:release()
+  check_semaphore(self, "release")
+  give(self)
+end
+
+-- How many could acquire now.
+function Semaphore:__len() return self.n end
+
+function Semaphore:__tostring()
+  return ("uring.Semaphore (%d)"):format(self.n)
+end
+
+local function semaphore(n)
+  if math.type(n) ~= "integer" or n < 0 then
+    error("bad argument #1 to 'semaphore' (integer expected, 0 or more)", 2)
+  end
+  local self = setmetatable({ n = n, waiting = line() }, Semaphore)
+  self.event = setmetatable({ semaphore = self }, Acquiring)
+  return self
+end
+
+return { channel = channel, semaphore = semaphore }

@@ -1,0 +1,347 @@
+-- Events: waits that do nothing until they are chosen; and the choice.
+--
+-- An event is an object with three methods, whoever has written it:
+--
+--   event:try(waiter)     takes what is there, and returns true and the
+--                         values; or returns nothing, and has done nothing.
+--                         `waiter` is nil before the event was blocked on.
+--   event:block(waiter)   arranges for waiter:wake() to be called when it may
+--                         be worth trying again. May return the uring.now()
+--                         at which to try again in any case; and, second, true
+--                         if only tasks of this state can make it ready.
+--   event:cancel(waiter)  takes that arrangement back. Called once for each
+--                         block, whatever was chosen and however it ended.
+--
+-- None of them may wait. A choice tries all events, in a random order; if none
+-- is ready it blocks on all, and tries again whenever it was woken. So a loser
+-- has taken nothing. A waiter knows: `waiter:wake()`, which may be called at
+-- any time and for nothing; and `waiter:choose(event, ...)` for events that
+-- two sides complete at once: true if it was still open, and then these are
+-- the values that `event` is chosen with. If the task is cancelled before it
+-- could take them, `event:back(...)` gets them back.
+
+local core = require "uring.core"
+
+local tasks <const> = core._tasks
+local enter <const>, park <const>, now <const> =
+  tasks.enter, tasks.park, tasks.now
+local ETIME <const> = core.errno.ETIME
+
+
+-- ---- waiters --------------------------------------------------------------
+
+-- The arrangements of one task for one choice. For C events their ears are
+-- in it, by event.
+local Waiter = {}
+Waiter.__index = Waiter
+
+function Waiter:wake() tasks.wake(self.task) end
+
+function Waiter:choose(event, ...)
+  if self.over then return false end
+  self.over = true
+  self.chosen, self.values = event, table.pack(...)
+  tasks.wake(self.task)
+  return true
+end
+
+-- Every arrangement is taken back, by whatever it ends.
+function Waiter:__close()
+  self.over = true
+  for i = 1, self.n do self.blocked[i]:cancel(self) end
+  if self.chosen and not self.taken and self.chosen.back then
+    self.chosen:back(table.unpack(self.values, 1, self.values.n))
+  end
+end
+
+
+-- ---- choosing -------------------------------------------------------------
+
+-- xorshift; the program's own math.random is left alone.
+local seed = 88172645463325252
+local function random(n)
+  seed = seed ~ (seed << 13)
+  seed = seed ~ (seed >> 7)
+  seed = seed ~ (seed << 17)
+  return (seed >> 1) % n
+end
+
+local attempt
+
+local function attempted(keys, n, events, waiter, key, ready, ...)
+  if ready then return key, ... end
+  return attempt(keys, n, events, waiter)
+end
+
+-- The key of the first that is ready, and its values. Each is picked at random
+-- among the n that are left.
+function attempt(keys, n, events, waiter)
+  if n == 0 then return nil end
+  if n > 1 then
+    local i = random(n) + 1
+    keys[i], keys[n] = keys[n], keys[i]
+  end
+  local key = keys[n]
+  return attempted(keys, n - 1, events, waiter, key, events[key]:try(waiter))
+end
+
+local scratch  -- the keys of a choice, when no other is using it
+
+local function gather(events)
+  local keys, n = scratch or {}, 0
+  scratch = nil
+  for key, event in next, events do
+    local kind = type(event)
+    if kind ~= "userdata" and kind ~= "table" or not event.try then
+      error(("bad argument #1 to 'select' (event expected at [%s], got %s)")
+        :format(tostring(key), kind), 3)
+    end
+    n = n + 1
+    keys[n] = key
+  end
+  return keys, n
+end
+
+-- An event whose values go through functions of the user's.
+local Wrapped = {}
+
+local function unwrapped(event)
+  return getmetatable(event) == Wrapped and event.event or event
+end
+
+local function key_of(events, event)
+  for key, e in next, events do
+    if rawequal(unwrapped(e), event) then return key end
+  end
+end
+
+-- What the waiter was given by the other side.
+local function taken(events, waiter)
+  waiter.taken = true
+  return key_of(events, waiter.chosen),
+    table.unpack(waiter.values, 1, waiter.values.n)
+end
+
+local function tried_again(keys, n, events, waiter, deadline, at, inside, key,
+                           ...)
+  if key ~= nil then return key, ... end
+  if deadline and now() >= deadline then
+    return nil, "timed out", ETIME
+  end
+  local wake = at
+  if deadline and (not at or deadline < at) then wake = deadline end
+  park(waiter.object == events and "in uring.select" or "for",
+    waiter.object, wake, inside)
+  if waiter.chosen then return taken(events, waiter) end
+  return tried_again(keys, n, events, waiter, deadline, at, inside,
+    attempt(keys, n, events, waiter))
+end
+
+-- Wait until one of them is ready. `object` is for who looks at the tasks.
+local function wait(events, keys, n, timeout, object)
+  local deadline = timeout and timeout < math.huge and now() + timeout or nil
+  local waiter <close> = setmetatable({
+    task = core.current(), blocked = {}, n = 0, object = object or events,
+  }, Waiter)
+  local at, inside = nil, true
+  for i = 1, n do
+    local event = unwrapped(events[keys[i]])
+    waiter.n = i
+    waiter.blocked[i] = event
+    local again, only = event:block(waiter)
+    if again and (not at or again < at) then at = again end
+    inside = inside and only
+    if waiter.chosen then return taken(events, waiter) end
+  end
+  if timeout and timeout <= 0 then tasks.turn() end
+  if waiter.chosen then return taken(events, waiter) end
+  return tried_again(keys, n, events, waiter, deadline, at, inside,
+    attempt(keys, n, events, waiter))
+end
+
+local function won(events, key, ...)
+  if key ~= nil and getmetatable(events[key]) == Wrapped then
+    return key, events[key].after(...)
+  end
+  return key, ...
+end
+
+local function settled(events, keys, n, timeout, key, ...)
+  if key == nil then return won(events, wait(events, keys, n, timeout)) end
+  scratch = keys
+  return won(events, key, ...)
+end
+
+local function check_timeout(timeout, n, name)
+  if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout
+      or timeout < 0) then
+    error(("bad argument #%d to '%s' (seconds expected, 0 or more)"):format(n,
+      name), 3)
+  end
+end
+
+local function select(events, timeout)
+  if type(events) ~= "table" then
+    error("bad argument #1 to 'select' (table of events expected, got "
+      .. type(events) .. ")", 2)
+  end
+  check_timeout(timeout, 2, "select")
+  enter("uring.select")
+  local keys, n = gather(events)
+  return settled(events, keys, n, timeout, attempt(keys, n, events, nil))
+end
+
+
+-- ---- events ---------------------------------------------------------------
+
+-- What all events can do, C's too.
+local Event = tasks.Event
+
+-- The same event, whose values are what f makes of them, after the choice.
+function Event:wrap(f)
+  if type(f) ~= "function" then
+    error("bad argument #1 to 'wrap' (function expected, got " .. type(f)
+      .. ")", 2)
+  end
+  return setmetatable({ event = self, after = f }, Wrapped)
+end
+
+Wrapped.__index = Wrapped
+Wrapped.__name = "uring.Event"
+
+function Wrapped:try(waiter) return self.event:try(waiter) end
+
+function Wrapped:wrap(f)
+  local first = self.after
+  return Event.wrap(self.event, function(...) return f(first(...)) end)
+end
+
+-- A class of events.
+local function class(methods)
+  methods.__index = methods
+  methods.__name = "uring.Event"
+  methods.wrap = Event.wrap
+  return methods
+end
+
+function Wrapped:__tostring() return tostring(self.event) end
+
+-- A time: `seconds` after the choice begins, or `time` on uring.now().
+local Timer = class {}
+
+function Timer:try(waiter)
+  local time = self.time or waiter and waiter[self]
+  return time and now() >= time
+end
+
+function Timer:block(waiter)
+  local time = self.time or now() + self.seconds
+  waiter[self] = time
+  return time
+end
+
+function Timer:cancel() end
+
+function Timer:__tostring()
+  return ("uring.Event (%s %g)"):format(self.time and "at" or "after",
+    self.time or self.seconds)
+end
+
+local function check_number(n, what)
+  if type(n) ~= "number" or n ~= n then
+    error(("bad argument #1 to '%s' (seconds expected, got %s)"):format(what,
+      type(n)), 3)
+  end
+end
+
+local function after(seconds)
+  check_number(seconds, "after")
+  return setmetatable({ seconds = seconds }, Timer)
+end
+
+local function at(time)
+  check_number(time, "at")
+  return setmetatable({ time = time }, Timer)
+end
+
+-- Any other wait: a task for each choice, cancelled if it loses.
+local Call = class {}
+
+local function called(ready, ended, ok, ...)
+  if not ready then return end
+  if ended and ok then return true, ... end
+  -- f's own error is the choice's; a task that was cancelled is a failure
+  if ended then error((...), 0) end
+  return true, nil, ok, ...
+end
+
+function Call:try(waiter)
+  local call = waiter and waiter[self]
+  if call then return called(call.ended:try(waiter)) end
+end
+
+function Call:block(waiter)
+  local task = core.spawn({ main = xpcall, name = self.name }, self.f,
+    tasks.note, table.unpack(self, 1, self.n))
+  local call = { task = task, ended = task:joining() }
+  waiter[self] = call
+  return call.ended:block(waiter)
+end
+
+function Call:cancel(waiter)
+  local call = waiter[self]
+  call.ended:cancel(waiter)
+  call.task:cancel("another event was chosen")
+end
+
+function Call:__tostring()
+  return ("uring.Event (call of %s)"):format(self.name or tostring(self.f))
+end
+
+-- One by somebody else, with these methods.
+local Foreign = class {}
+
+local function foreign(methods)
+  for name, f in next, methods do
+    if name ~= "try" and name ~= "block" and name ~= "cancel"
+        and name ~= "back" then
+      error(("bad argument #1 to 'event' (unknown option '%s'; they are "
+        .. "try, block, cancel, back; or main, name)")
+        :format(tostring(name)), 3)
+    end
+    if type(f) ~= "function" then
+      error(("bad argument #1 to 'event' (option '%s' must be a function)")
+        :format(name), 3)
+    end
+  end
+  if not (methods.try and methods.block and methods.cancel) then
+    error("bad argument #1 to 'event' (options try, block and cancel "
+      .. "expected, or main)", 3)
+  end
+  return setmetatable({ try = methods.try, block = methods.block,
+    cancel = methods.cancel, back = methods.back }, Foreign)
+end
+
+local function event(f, ...)
+  local name
+  if type(f) == "table" then
+    if f.main == nil then return foreign(f) end
+    f, name = f.main, f.name
+  end
+  if type(f) ~= "function" then
+    error("bad argument #1 to 'event' (function or table expected, got "
+      .. type(f) .. ")", 2)
+  end
+  local call = table.pack(...)
+  call.f, call.name = f, name
+  return setmetatable(call, Call)
+end
+
+return {
+  -- for channels and their like
+  class = class, wait = wait, check_timeout = check_timeout,
+  -- for everybody
+  public = {
+    select = select, event = event, after = after, at = at, now = now,
+  },
+}

@@ -98,7 +98,7 @@ static void push_parked (lua_State *L, const struct task *t) {
 static void push_wait (lua_State *L, const struct task *t) {
   int top = lua_gettop(L);
   switch (t->wait) {
-    case WAIT_SLEEP: lua_pushliteral(L, "to sleep"); break;
+    case WAIT_SLEEP: lua_pushliteral(L, "in uring.sleep"); break;
     case WAIT_AWAIT: case WAIT_OPERATION: push_op(L, t->on, t->ring); break;
     case WAIT_CHAIN:
       lua_pushfstring(L, "for a chain of %d on ring (fd %d)",
@@ -128,10 +128,10 @@ static void push_wait (lua_State *L, const struct task *t) {
     default: lua_pushliteral(L, "for its turn"); break;
   }
   if (t->timer.place && t->state == TASK_WAITING) {
-    lua_pushfstring(L, t->wait == WAIT_SLEEP ? "%s for %f s more"
-                                             : "%s, for %f s more at most",
-                    lua_tostring(L, -1),
-                    (lua_Number)clock_left(t->timer.when) / 1e9);
+    int64_t ms = clock_left(t->timer.when) / 1000000;
+    lua_pushfstring(L, "%s, for %f s more%s", lua_tostring(L, -1),
+                    (lua_Number)ms / 1e3,
+                    t->wait == WAIT_SLEEP ? "" : " at most");
   }
   keep_one(L, top);
 }

@@ -144,6 +144,10 @@ struct loop {
   uint32_t nidle;           /* waiting for tasks of this state alone */
   uint32_t now;             /* in ms, as of this turn */
   uint32_t proc;
+  int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
+  int64_t began;            /* when the watched task was resumed */
+  struct task *watched;
+  bool told;                /* of it, since then */
   bool running;
   bool retry;               /* the kernel had no room: try again soon */
 };

@@ -397,11 +397,14 @@ static int r_stats (lua_State *L) {
     {"sq_entries", r->open ? r->io.sq.ring_entries : 0},
     {"cq_entries", r->open ? r->io.cq.ring_entries : 0},
   };
-  lua_createtable(L, 0, (int)(sizeof(fields) / sizeof(*fields)));
+  lua_createtable(L, 0, (int)(sizeof(fields) / sizeof(*fields)) + 1);
   for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
     lua_pushinteger(L, (lua_Integer)fields[i].value);
     lua_setfield(L, -2, fields[i].name);
   }
+  lua_pushnumber(L, r->stats.enters == 0 ? 0
+                 : (lua_Number)r->stats.cqes / (lua_Number)r->stats.enters);
+  lua_setfield(L, -2, "cqes_per_enter");
   return 1;
 }
 

@@ -9,6 +9,7 @@
 #include "ring_lua.h"
 #include "scope.h"
 #include "task.h"
+#include "watchdog.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -88,12 +89,14 @@ static void resume (lua_State *L, struct loop *loop, struct task *t) {
   t->state = TASK_RUNNING;
   loop->current = t;
   loop->co = co;
+  if (loop->slow) watchdog_begin(loop, co);
   status = lua_resume(co, L, args, &n);
   loop->current = NULL;
   loop->co = NULL;
   if (loop->proc != proc_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
+  if (loop->slow) watchdog_end(L, loop, t);
   if (status == LUA_YIELD && t->state != TASK_RUNNING)
     return;  /* it waits */
   if (status == LUA_OK && n == 4) {
@@ -290,7 +293,7 @@ static struct loop *get_loop (lua_State *L) {
 
 int run_loop (lua_State *L) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
-                                       NULL };
+                                       "slow", "on_slow", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names)) {
     struct ring_options o = {0};
@@ -307,6 +310,7 @@ int run_loop (lua_State *L) {
                            "R_DISABLED");
     if (make_loop(L, &o) == NULL)
       return 3;
+    watchdog_options(L, state_of(L)->loop, 1);
     return 1;
   }
   get_loop(L);
@@ -322,8 +326,23 @@ static int call_run_tasks (lua_State *L) {
   return lua_pcall(L, 0, 0, 0);
 }
 
+/* The table { main=, name=, slow=, on_slow= } at 1 becomes one for a task. */
+static void read_run (lua_State *L, struct loop *loop) {
+  static const char *const names[] = { "main", "name", "slow", "on_slow",
+                                       NULL };
+  options_open(L, 1, names);
+  watchdog_options(L, loop, 1);
+  lua_createtable(L, 0, 2);
+  for (int i = 0; i < 2; i++) {
+    lua_getfield(L, 1, names[i]);
+    lua_setfield(L, -2, names[i]);
+  }
+  lua_replace(L, 1);
+}
+
 int run (lua_State *L) {
   struct loop *loop = get_loop(L);
+  int64_t slow = loop->slow;
   int status;
   bool failed;
   struct task *t;
@@ -338,6 +357,7 @@ int run (lua_State *L) {
     loop->root = region_open(L, loop, NULL, REGION_SCOPE, CLOCK_NEVER);
     lua_pop(L, 1);  /* (being open anchors it) */
   }
+  if (lua_istable(L, 1)) read_run(L, loop);
   t = task_new(L, loop, loop->root, 0);  /* stays at 1 */
   region_push(L, loop->root);            /* and this at 2 */
   loop->running = loop->ring->driven = true;

@@ -24,6 +24,13 @@ bool state_push (lua_State *L) {
 }
 
 
+struct state *state_get (lua_State *L) {
+  struct state *s = lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA
+                    ? lua_touserdata(L, -1) : NULL;
+  lua_pop(L, 1);
+  return s;
+}
+
 const char *class_name (enum class c) {
   return names[c];
 }

@@ -43,6 +43,7 @@ enum shared {
   SHARED_BROKEN,
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
   SHARED_HOME,        /* where the library's Lua files are */
+  SHARED_ON_SLOW,     /* the watchdog's function */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
   SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */
   SHARED_END
@@ -66,6 +67,9 @@ struct state {
   ((struct state *)lua_touserdata((L), lua_upvalueindex(1)))
 #define state_shared(L, which) \
   ((void)lua_getiuservalue((L), lua_upvalueindex(1), (which)))
+
+/* The state in functions that do not have it as upvalue; or NULL. */
+struct state *state_get (lua_State *L);
 
 /* Push the state's userdata, making it if this is the first call. */
 bool state_push (lua_State *L);

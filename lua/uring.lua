@@ -13,5 +13,6 @@ join(require "uring.socket")
 join(require "uring.scope")
 join(require("uring.event").public)
 join(require "uring.channel")
+join(require "uring.tree")
 
 return uring

@@ -15,10 +15,7 @@ void chunk_drop (struct socket *s) {
   if (c->at == NULL)
     return;
   if (c->control_size > 0) cmsg_close(c->control, c->control_size);
-  if (c->group) {
-    group_give(c->group, c->bid);
-    block_release(&c->group->block);
-  }
+  if (c->group) group_give(c->group, c->bid);
   memset(c, 0, sizeof(*c));
 }
 
@@ -48,7 +45,11 @@ void chunk_from_group (struct socket *s, const struct arrival *a,
   struct received r;
   if (!group_take(g, a->res, a->flags, &p))
     return;
-  block_retain(&g->block);
+  if (g != s->group) {
+    block_retain(&g->block);
+    if (s->group) block_release(&s->group->block);
+    s->group = g;
+  }
   c->group = g;
   c->bid = p.bid;
   c->at = p.data;
@@ -161,7 +162,6 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
     *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, p.size);
     if (*lease == NULL)
       return luaL_error(L, "not enough memory for a lease");
-    if (c->group) block_release(&c->group->block);
     c->group = NULL;  /* the lease gives it back */
     chunk_drop(s);
   }

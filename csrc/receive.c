@@ -288,19 +288,21 @@ static int take_connection (lua_State *L, struct socket *s, struct op *op,
 
 static int again (lua_State *L, int status, lua_KContext ctx);
 
-/* 1: a reader, or a socket with max at 2 and how at 4. */
+/* An iterator's reader and socket are its upvalues, for that is the shortest
+** way to them. Else 1: a socket, with max at 2 and how at 4. */
+#define READER        lua_upvalueindex(2)
+#define READER_SOCKET lua_upvalueindex(3)
+
 static struct ask ask_of (lua_State *L, int *socket) {
   struct ask a = { NULL, NULL, INT32_MAX, WANT_DATA, 3 };
-  struct reader *r = class_test(L, 1, CLASS_READER);
+  struct reader *r = lua_touserdata(L, READER);
   if (r) {
     a.s = r->s;
     a.reader = r;
     a.want = r->want;
     if (!r->headers) a.results = 1;
     if (!socket_streams(r->s)) a.max = r->size;  /* (a buffer has more room) */
-    lua_settop(L, 1);
-    lua_getiuservalue(L, 1, 1);
-    *socket = 2;
+    *socket = READER_SOCKET;
   }
   else {
     a.s = lua_touserdata(L, 1);
@@ -415,9 +417,10 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
                        again);
     }
     else {
+      int top = lua_gettop(L);
       lua_pushvalue(L, socket);
       n = start(L, s, &a);
-      lua_settop(L, a.reader ? 2 : 4);
+      lua_settop(L, top);
       if (n < 0 && s->d)
         return end(L, s, iterates, ring_push_failed(L, s->ring, n));
     }
@@ -499,7 +502,7 @@ static int s_accept (lua_State *L) {
 /* ---- iterators --------------------------------------------------------- */
 
 static int next (lua_State *L) {
-  struct reader *r = class_check(L, 1, CLASS_READER);
+  const struct reader *r = lua_touserdata(L, READER);
   struct task *t;
   if (r->s->proc != proc_id())  /* guard: fork */
     return luaL_error(L, "this socket belongs to another process: it was "
@@ -524,10 +527,7 @@ static int r_close (lua_State *L) {
 }
 
 static struct reader *new_reader (lua_State *L, struct socket *s) {
-  struct reader *r;
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, next, 1);
-  r = class_new(L, CLASS_READER, sizeof(*r), 1);
+  struct reader *r = class_new(L, CLASS_READER, sizeof(*r), 1);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   r->s = s;
@@ -535,9 +535,16 @@ static struct reader *new_reader (lua_State *L, struct socket *s) {
   return r;
 }
 
+/* The reader is on the top. */
 static int return_reader (lua_State *L) {
+  int reader = lua_gettop(L);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushvalue(L, reader);
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, next, 3);
+  lua_pushvalue(L, reader);
   lua_pushnil(L);
-  lua_pushvalue(L, -2);  /* closed at the loop's end */
+  lua_pushvalue(L, reader);  /* closed at the loop's end */
   return 4;
 }
 

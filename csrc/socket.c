@@ -68,8 +68,10 @@ static void forget (struct socket *s) {
   chunk_drop(s);
   if (s->memory) block_release(&s->memory->block);
   if (s->msg) block_release(&s->msg->block);
+  if (s->group) block_release(&s->group->block);
   s->memory = NULL;
   s->msg = NULL;
+  s->group = NULL;
 }
 
 void socket_end_push (struct socket *s) {

@@ -33,7 +33,7 @@ struct half {
 };
 
 /* What one completion has brought, or what is left of it. It lies in the
-** socket's own memory, or in a buffer of `group`. */
+** socket's own memory, or in a buffer of `group`, which the socket counts. */
 struct chunk {
   unsigned char *at;       /* NULL: none is there */
   uint32_t size, full;     /* payload left; all that the datagram had */
@@ -54,6 +54,7 @@ struct socket {
   struct msg *msg;         /* header of its recvmsg requests */
   struct pool *pool;       /* what its multishot picks from */
   struct pool *own_pool;   /* nobody else's; its user value */
+  struct group *group;     /* counted: where the last chunk lay, or lies */
   struct chunk chunk;      /* taken from the request, and not yet read */
   unsigned control_room;   /* for what setsockopt has switched on */
   unsigned room;           /* of the next receive from a stream */

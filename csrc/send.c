@@ -141,25 +141,30 @@ static int failed (lua_State *L, int n) {
 /* The kernel mostly has room for a small send, and a call that takes it there
 ** and then costs less than a request, its memory, its completion and a turn
 ** of the loop. False: it must wait, or it is the others' turn. */
-static bool at_once (lua_State *L, struct task *t, struct socket *s) {
-  const struct address *to = lua_touserdata(L, TO);
-  struct bytes b;
+static bool at_once (struct task *t, const struct socket *s,
+                     const struct bytes *b, const struct address *to) {
   ssize_t n;
-  if (lua_tointeger(L, HOW) != SEND || lua_tointeger(L, SENT) > 0)
-    return false;  /* (there was no room for all of it) */
-  b = arg_bytes(L, DATA, DATA);
-  if (b.size > AT_ONCE || loop_unfair(t))
+  if (b->size > AT_ONCE || loop_unfair(t))
     return false;
-  n = sendto(s->out.line.fd, b.at, b.size, MSG_DONTWAIT | MSG_NOSIGNAL,
+  n = sendto(s->out.line.fd, b->at, b->size, MSG_DONTWAIT | MSG_NOSIGNAL,
              to ? &to->any : NULL, to ? to->len : 0);
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return false;
-  lua_pushinteger(L, (lua_Integer)b.size);
-  lua_replace(L, SIZE);
   t->res = n < 0 ? -errno : (int32_t)n;
   t->data = (uint64_t)IORING_OP_SEND << 56;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
   return true;
+}
+
+static bool is_busy (const struct socket *s) {
+  const struct op *op = socket_op(s, &s->out);
+  return op && op->state == OP_FLYING;
+}
+
+/* Who was woken and makes no request wakes the next in line. */
+static void pass_on (lua_State *L, struct socket *s) {
+  if (s->d && !is_busy(s))
+    loop_wake_line(state_of(L)->loop, &s->out.line);
 }
 
 static int go (lua_State *L, struct task *t, int64_t deadline) {
@@ -169,12 +174,9 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
   int rc;
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
-  op = socket_op(s, &s->out);
-  if (op && op->state == OP_FLYING)
+  if (is_busy(s))
     return loop_wait_line(L, t, &s->out.line, deadline,
                           (lua_KContext)deadline, again);
-  if (at_once(L, t, s))
-    return ended(L, t, s, deadline);
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   rc = prepare(L, s, &q);
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
@@ -188,8 +190,10 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
   if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
-  if (rc < 0)
+  if (rc < 0) {
+    pass_on(L, s);
     return failed(L, ring_push_failed(L, s->ring, rc));
+  }
   op->waiter = t;
   op->line = &s->out.line;
   s->out.token = op->token;
@@ -257,7 +261,10 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
   struct socket *s = lua_touserdata(L, SOCKET);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, again);
-  loop_check(L, t);
+  if (t->marks & MARK_CANCELLED) {
+    pass_on(L, s);
+    loop_check(L, t);
+  }
   if (t->wait == WAIT_LINE) {
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
     return go(L, t, (int64_t)ctx);
@@ -265,18 +272,45 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
   return ended(L, t, s, (int64_t)ctx);
 }
 
-/* SOCKET and DATA are there; the address, or nil, is on the top. */
-static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
-                  const char *what) {
+static struct task *enter (lua_State *L, struct socket *s, const char *what) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, what);
   s->ring = loop->ring;
-  lua_replace(L, TO);
+  return t;
+}
+
+/* SOCKET, DATA and TO are there. */
+static void lay_out (lua_State *L, int how, size_t size) {
   lua_settop(L, TO);
   lua_pushinteger(L, how);
   lua_pushinteger(L, 0);
-  lua_pushinteger(L, 0);
+  lua_pushinteger(L, (lua_Integer)size);
+}
+
+static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
+                  const char *what) {
+  struct task *t = enter(L, s, what);
+  lay_out(L, how, 0);
   return go(L, t, clock_after(ns));
+}
+
+/* Only what does not go at once and whole needs the stack, and an address
+** that is Lua's; until then nothing allocates, and no finalizer runs. */
+static int begin_send (lua_State *L, struct socket *s, struct bytes b,
+                       const struct address *to, int64_t ns,
+                       const char *what) {
+  struct task *t = enter(L, s, what);
+  bool gone = !is_busy(s) && at_once(t, s, &b, to);
+  if (gone && t->res >= 0 && (size_t)t->res == b.size) {
+    lua_pushinteger(L, t->res);
+    return 1;
+  }
+  if (to && lua_type(L, TO) == LUA_TSTRING) {
+    sockaddr_push(L, to);
+    lua_replace(L, TO);
+  }
+  lay_out(L, SEND, b.size);
+  return gone ? ended(L, t, s, clock_after(ns)) : go(L, t, clock_after(ns));
 }
 
 
@@ -286,22 +320,24 @@ static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
 static int s_send (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int64_t ns = arg_seconds(L, 3);
-  arg_bytes(L, 2, 2);
-  lua_settop(L, 3);
-  lua_pushnil(L);
-  return begin(L, s, SEND, ns, "socket:send");
+  struct bytes b = arg_bytes(L, DATA, DATA);
+  lua_settop(L, DATA);
+  return begin_send(L, s, b, NULL, ns, "socket:send");
 }
 
 /* socket:sendto(bytes, address [, timeout]) */
 static int s_sendto (lua_State *L) {
   struct socket *s = socket_check(L, 1);
+  struct bytes b = arg_bytes(L, DATA, DATA);
+  const struct address *to = class_test(L, TO, CLASS_SOCKADDR);
   struct address a;
   int64_t ns;
-  arg_bytes(L, 2, 2);
-  a = arg_address(L, 3);
+  if (to == NULL) {
+    a = arg_address(L, TO);
+    to = &a;
+  }
   ns = arg_seconds(L, 4);
-  sockaddr_push(L, &a);
-  return begin(L, s, SEND, ns, "socket:sendto");
+  return begin_send(L, s, b, to, ns, "socket:sendto");
 }
 
 /* socket:sendmsg({ data= | iov=, name=, control=, flags= } [, timeout]), or
@@ -318,8 +354,7 @@ static int s_sendmsg (lua_State *L) {
     return 1;
   }
   many = lua_rawgeti(L, 2, 1) != LUA_TNIL;
-  lua_settop(L, 3);
-  lua_pushnil(L);
+  lua_settop(L, DATA);
   return begin(L, s, many ? SEND_MESSAGES : SEND_MESSAGE, ns,
                "socket:sendmsg");
 }
@@ -329,7 +364,7 @@ static int s_connect (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   struct address a = arg_address(L, 2);
   int64_t ns = arg_seconds(L, 3);
-  lua_settop(L, 3);
+  lua_settop(L, DATA);
   sockaddr_push(L, &a);
   return begin(L, s, CONNECT, ns, "socket:connect");
 }

@@ -54,6 +54,28 @@ describe("send", function()
     end)
   end)
 
+  it("wakes all who wait in line, one after another", function()
+    net.run(function()
+      local a, b = net.pair()
+      local full = fill(a)
+      local order, tasks = {}, {}
+      for i = 1, 6 do
+        tasks[i] = uring.spawn(function()
+          a:send(tostring(i))
+          order[#order + 1] = i
+        end)
+      end
+      uring.sleep(0.01)
+      local got = 0
+      while got < full + 6 do
+        local data = assert(b:recv(65536, net.patience))
+        got = got + #data
+      end
+      for i = 1, 6 do assert(tasks[i]:join(net.patience)) end
+      assert.same({ 1, 2, 3, 4, 5, 6 }, order)
+    end)
+  end)
+
   it("takes ten megabytes, of strings and of buffers", function()
     net.run(function()
       local data = net.bytes(10000000)

@@ -54,8 +54,20 @@ static const char *parse_host (struct address *a, char *host) {
   return "neither an IPv4 nor an IPv6 address; host names are not looked up";
 }
 
+/* "@x" in the file system is written "./@x", for "@x" is an abstract name; so
+** "./@x" itself has to be "././@x". */
+static bool looks_abstract (const char *path, size_t len) {
+  size_t i = 0;
+  while (len - i > 2 && path[i] == '.' && path[i + 1] == '/') i += 2;
+  return i < len && path[i] == '@';
+}
+
 static const char *parse_unix (struct address *a, const char *s, size_t len) {
   bool abstract = len > 0 && s[0] == '@';
+  if (!abstract && looks_abstract(s, len)) {
+    s += 2;
+    len -= 2;
+  }
   memset(a, 0, sizeof(*a));
   a->un.sun_family = AF_UNIX;
   if (len > sizeof(a->un.sun_path) - (abstract ? 0 : 1))
@@ -121,6 +133,7 @@ static bool is_whole (const struct address *a, int family, size_t size) {
 
 static size_t unix_text (const struct address *a, char *to) {
   size_t n = a->len > UNIX_AT ? a->len - UNIX_AT : 0;
+  size_t at = 5;
   memcpy(to, "unix:", 5);
   if (n == 0)
     return 5;
@@ -131,8 +144,12 @@ static size_t unix_text (const struct address *a, char *to) {
     return 5 + n;
   }
   n = strnlen(a->un.sun_path, n);
-  memcpy(to + 5, a->un.sun_path, n);
-  return 5 + n;
+  if (looks_abstract(a->un.sun_path, n)) {
+    memcpy(to + 5, "./", 2);
+    at = 7;
+  }
+  memcpy(to + at, a->un.sun_path, n);
+  return at + n;
 }
 
 size_t address_text (const struct address *a, char *to) {

@@ -70,6 +70,28 @@ describe("uring.sockaddr", function()
     parses("unix:\255\1 \n", unix "\255\1 \n")
   end)
 
+  it("tells a path that begins with @ from an abstract name", function()
+    -- as the kernel tells them
+    local function named(path)
+      local name = string.pack("=I2", uring.AF_UNIX) .. path .. "\0"
+      return uring.recvmsg_out(string.pack("=I4I4I4I4", #name, 0, 0, 0)
+        .. name, uring.msghdr { namelen = #name }).name
+    end
+    for path, text in pairs {
+      ["@x"] = "./@x", ["@"] = "./@", ["./@x"] = "././@x",
+      ["././@x"] = "./././@x", ["./x"] = "./x", ["."] = ".", ["./"] = "./",
+      ["./x@"] = "./x@", [".@x"] = ".@x",
+    } do
+      local a = named(path)
+      assert.equal("unix:" .. text, tostring(a))
+      assert.equal(a, address(tostring(a)))
+      assert.equal(text, a.path)
+    end
+    assert.not_equal(named "@x", address "unix:@x")
+    assert.equal(named("@" .. ("x"):rep(106)),
+      address("unix:./@" .. ("x"):rep(106)))
+  end)
+
   it("takes a host and a port apart from each other", function()
     assert.equal(address "127.0.0.1:53", address("127.0.0.1", 53))
     assert.equal(address "[::1]:53", address("::1", 53.0))

@@ -49,48 +49,43 @@ static void push_pktinfo (lua_State *L, const struct cmsg *m) {
   }
 }
 
-/* A table of uring.fds that are still closed; they own what is put in. */
-static void push_fds (lua_State *L, size_t n) {
-  lua_createtable(L, (int)n, 0);
-  for (size_t i = 1; i <= n; i++) {
-    fd_push(L, -1);
-    lua_rawseti(L, -2, (lua_Integer)i);
-  }
-}
-
-/* Those that were read before are negative by now. */
-static size_t count_fds (unsigned char *at, size_t size) {
-  struct cmsg m;
-  size_t n = 0;
-  for (size_t i = 0; cmsg_next(at, size, &i, &m); ) {
-    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
-      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
-        int number;
-        memcpy(&number, m.data + k, sizeof(number));
-        if (number >= 0) n++;
-      }
-    }
-  }
-  return n;
-}
-
-/* Nothing here raises: the objects are there already. */
-static void own_fds (lua_State *L, unsigned char *at, size_t size) {
-  struct cmsg m;
+/* The uring.fds of the table on top, behind which `fds` and `pidfd` are left,
+** or nils. They own nothing until all are there: what raises loses none. */
+static void push_fds (lua_State *L, unsigned char *at, size_t size) {
+  int table = lua_gettop(L), fds = table + 1, pidfd = table + 2;
   lua_Integer n = 0;
-  for (size_t i = 0; cmsg_next(at, size, &i, &m); ) {
-    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
-      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
-        int number;
-        memcpy(&number, m.data + k, sizeof(number));
-        if (number < 0) continue;
-        lua_rawgeti(L, -1, ++n);
-        atomic_store(&((struct fd *)lua_touserdata(L, -1))->d->number,
-                     number);
-        lua_pop(L, 1);
-      }
-      cmsg_blank(&m);
+  lua_settop(L, pidfd);
+  for (struct cmsg_fd fd = {0}; cmsg_next_fd(at, size, &fd); ) {
+    fd_push(L, -1);
+    if (fd.in.type == SCM_PIDFD) {
+      lua_pushvalue(L, -1);
+      lua_setfield(L, table, "pidfd");
+      lua_replace(L, pidfd);
     }
+    else {
+      if (n == 0) {
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_replace(L, fds);
+        lua_setfield(L, table, "fds");
+      }
+      lua_rawseti(L, fds, ++n);
+    }
+  }
+}
+
+/* Nothing here raises. */
+static void own_fds (lua_State *L, unsigned char *at, size_t size) {
+  int fds = lua_gettop(L) - 1;
+  lua_Integer n = 0;
+  for (struct cmsg_fd fd = {0}; cmsg_next_fd(at, size, &fd); ) {
+    const struct fd *f;
+    if (fd.in.type == SCM_PIDFD) lua_pushvalue(L, fds + 1);
+    else lua_rawgeti(L, fds, ++n);
+    f = lua_touserdata(L, -1);
+    atomic_store(&f->d->number, fd.number);
+    cmsg_own_fd(&fd);
+    lua_pop(L, 1);
   }
 }
 
@@ -101,7 +96,7 @@ static void push_others (lua_State *L, unsigned char *at, size_t size,
   lua_Integer others = 0;
   int table = lua_gettop(L);
   for (size_t i = 0; cmsg_next(at, size, &i, &m); ) {
-    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0) && !raw)
+    if (cmsg_brings_fds(&m) && !raw)
       continue;
     if (cmsg_is(&m, SOL_SOCKET, SCM_CREDENTIALS, sizeof(struct ucred))) {
       struct ucred c;
@@ -138,16 +133,12 @@ static void push_others (lua_State *L, unsigned char *at, size_t size,
 }
 
 void control_push (lua_State *L, unsigned char *at, size_t size) {
-  size_t nfds = count_fds(at, size);
   luaL_checkstack(L, 10, NULL);
   lua_createtable(L, 0, 1);
-  if (nfds > 0) {
-    lua_pushliteral(L, "fds");
-    push_fds(L, nfds);
-    own_fds(L, at, size);
-    lua_rawset(L, -3);
-  }
   push_others(L, at, size, false);
+  push_fds(L, at, size);
+  own_fds(L, at, size);
+  lua_pop(L, 2);
 }
 
 void control_push_raw (lua_State *L, const unsigned char *at, size_t size) {

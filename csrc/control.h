@@ -4,8 +4,8 @@
 ** As a table:
 **     { fds = { fd, … }, creds = { pid=, uid=, gid= },
 **       pktinfo = { addr = sockaddr, ifindex = n }, origdst = sockaddr,
-**       { level, type, data }, … }
-** The first four have names, the array has everything else. In wire form they
+**       pidfd = fd, { level, type, data }, … }
+** The first five have names, the array has everything else. In wire form they
 ** are cmsghdrs one after another (cmsg(3)). What a peer or the kernel wrote
 ** is read with bounds and by copying: nothing in it is trusted.
 **

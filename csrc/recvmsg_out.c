@@ -22,21 +22,36 @@ bool cmsg_next (unsigned char *bytes, size_t size, size_t *at,
   return true;
 }
 
-void cmsg_blank (struct cmsg *m) {
-  memset(m->data, 0xff, m->size);
+bool cmsg_brings_fds (const struct cmsg *m) {
+  return m->level == SOL_SOCKET
+         && (m->type == SCM_RIGHTS || m->type == SCM_PIDFD);
+}
+
+bool cmsg_next_fd (unsigned char *bytes, size_t size, struct cmsg_fd *fd) {
+  for (;;) {
+    while (fd->next + sizeof(int) <= fd->in.size) {
+      fd->place = fd->in.data + fd->next;
+      fd->next += sizeof(int);
+      memcpy(&fd->number, fd->place, sizeof(int));
+      if (fd->number >= 0)  /* (a pidfd that failed is an error's number) */
+        return true;
+    }
+    do {
+      if (!cmsg_next(bytes, size, &fd->at, &fd->in))
+        return false;
+    } while (!cmsg_brings_fds(&fd->in));
+    fd->next = 0;
+  }
+}
+
+void cmsg_own_fd (struct cmsg_fd *fd) {
+  memset(fd->place, 0xff, sizeof(int));
 }
 
 void cmsg_close (unsigned char *bytes, size_t size) {
-  struct cmsg m;
-  for (size_t i = 0; cmsg_next(bytes, size, &i, &m); ) {
-    if (cmsg_is(&m, SOL_SOCKET, SCM_RIGHTS, 0)) {
-      for (size_t k = 0; k + sizeof(int) <= m.size; k += sizeof(int)) {
-        int fd;
-        memcpy(&fd, m.data + k, sizeof(fd));
-        if (fd >= 0) close(fd);
-      }
-      cmsg_blank(&m);  /* guard: closed once */
-    }
+  for (struct cmsg_fd fd = {0}; cmsg_next_fd(bytes, size, &fd); ) {
+    close(fd.number);
+    cmsg_own_fd(&fd);  /* guard: closed once */
   }
 }
 

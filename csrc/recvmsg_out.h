@@ -33,8 +33,24 @@ static inline bool cmsg_is (const struct cmsg *m, int level, int type,
   return m->level == level && m->type == type && m->size >= size;
 }
 
-/* Its descriptors have an owner now: who reads the bytes again finds none. */
-void cmsg_blank (struct cmsg *m);
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4        /* (Linux 6.5) */
+#endif
+
+/* A walk over the descriptors in control messages, begun zeroed: those that
+** have no owner yet. */
+struct cmsg_fd {
+  struct cmsg in;          /* the message that it has come in */
+  size_t at, next;
+  unsigned char *place;
+  int number;
+};
+
+bool cmsg_brings_fds (const struct cmsg *m);
+bool cmsg_next_fd (unsigned char *bytes, size_t size, struct cmsg_fd *fd);
+
+/* It has an owner now: who walks again does not find it. */
+void cmsg_own_fd (struct cmsg_fd *fd);
 
 /* Close the descriptors in control messages that nobody has read. */
 void cmsg_close (unsigned char *bytes, size_t size);

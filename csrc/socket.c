@@ -313,7 +313,8 @@ static bool brings_control (int level, int name) {
     { IPPROTO_IPV6, IPV6_RECVORIGDSTADDR },
     { SOL_SOCKET, SO_TIMESTAMP }, { SOL_SOCKET, SO_TIMESTAMPNS },
     { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, SO_RXQ_OVFL },
-    { SOL_SOCKET, SO_MARK }, { IPPROTO_UDP, 104 /* UDP_GRO */ },
+    { SOL_SOCKET, SO_MARK }, { SOL_SOCKET, 76 /* SO_PASSPIDFD */ },
+    { IPPROTO_UDP, 104 /* UDP_GRO */ },
   };
   for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
     if (all[i].level == level && all[i].name == name)

@@ -468,6 +468,60 @@ describe("control messages", function()
   end)
 end)
 
+describe("pidfds of senders", function()
+  local SO_PASSPIDFD = 76  -- (Linux 6.5)
+
+  local function pair(type)
+    local a, b = net.pair(type)
+    if not b:setsockopt(uring.SOL_SOCKET, SO_PASSPIDFD, true) then
+      pending "needs SO_PASSPIDFD"
+    end
+    return a, b
+  end
+
+  it("arrive as descriptors of processes", function()
+    helper.keeps_fds(function()
+      net.run(function()
+        for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
+          local a, b = pair(type)
+          for _, receive in ipairs {
+            function() return b:receive() end,
+            function() return net.first(b:messages()) end,
+          } do
+            assert(a:sendmsg { data = "x", control = { fds = { a } } })
+            local _, _, info = receive()
+            local control = info.control
+            assert.equal(1, #control.fds)
+            assert.is_nil(control[1])
+            assert.equal(spec.getpid(), tonumber(helper.content(
+              "/proc/self/fdinfo/" .. control.pidfd:fileno())
+              :match "\nPid:%s*(%d+)"))
+          end
+        end
+      end)
+      net.close()
+    end)
+  end)
+
+  it("are closed where nobody reads them", function()
+    for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
+      helper.keeps_fds(function()
+        net.run(function()
+          local a, b = pair(type)
+          for _, way in ipairs { b.recv, b.recvfrom, b.receive } do
+            a:send "x"
+            way(b)
+          end
+          for _ = 1, 3 do a:send "x" end
+          net.first(b:messages())
+          net.turns(5)
+        end)
+        net.close()
+      end)
+    end
+  end)
+end)
+
 describe("descriptors in messages", function()
   local function send(a, n)
     local file <close> = assert(io.open "/proc/self/cmdline")

@@ -136,6 +136,7 @@ function uring.msghdr(options) end
 ---@field creds? uring.Creds SCM_CREDENTIALS: who has sent
 ---@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: where it was sent to
 ---@field origdst? uring.Sockaddr IP_ORIGDSTADDR: the same, at first
+---@field pidfd? uring.Fd SCM_PIDFD: the process that has sent
 ---@field [integer] uring.RawControl
 
 ---@class uring.Creds
@@ -1912,6 +1913,7 @@ function Socket:sendmsg(message, timeout) end
 ---@field creds? uring.Creds with SO_PASSCRED
 ---@field pktinfo? uring.Pktinfo with IP_PKTINFO or IPV6_RECVPKTINFO
 ---@field origdst? uring.Sockaddr with IP_RECVORIGDSTADDR; only arrives
+---@field pidfd? uring.Fd with SO_PASSPIDFD; only arrives (6.5)
 ---@field [integer] uring.RawControl any other
 
 ---@class uring.Creds

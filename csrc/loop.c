@@ -463,6 +463,31 @@ void loop_forget (struct loop *loop, struct task *t) {
 }
 
 
+/* ---- what nobody waits for --------------------------------------------- */
+
+/* A socket's request that goes on for whoever comes next. */
+static bool unattended (const struct op *op) {
+  const struct line *line = op->line;
+  return op->state == OP_FLYING && line && line->seats.last == NULL
+         && op->waiter == NULL;
+}
+
+unsigned loop_unattended (const struct loop *loop) {
+  struct op_table *ops = &loop->ring->ops;
+  unsigned n = 0;
+  for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
+    if (unattended(op)) n++;
+  return n;
+}
+
+void loop_cancel_unattended (struct loop *loop) {
+  struct op_table *ops = &loop->ring->ops;
+  for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
+    if (unattended(op) && !(op->marks & OP_CANCEL))
+      ring_cancel(loop->ring, op);
+}
+
+
 /* ---- the functions of waiting ------------------------------------------ */
 
 static int raise_cancelled (lua_State *L) {

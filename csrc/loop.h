@@ -214,6 +214,11 @@ void loop_stir (struct loop *loop);
 void loop_timed_out (struct loop *loop, struct task *t);
 void loop_forget (struct loop *loop, struct task *t);
 
+/* Requests of the loop's ring that are under way though nobody waits for what
+** they bring: how many; and ask for their end. */
+unsigned loop_unattended (const struct loop *loop);
+void loop_cancel_unattended (struct loop *loop);
+
 /* A line begins, zeroed, and ends. */
 void line_open (struct state *s, struct line *line);
 void line_close (struct line *line);

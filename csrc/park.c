@@ -25,10 +25,21 @@ static int f_enter (lua_State *L) {
   return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
 }
 
-/* turn(): submits, takes what has completed, lets every ready task run */
+static int turned (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, turned);
+  loop_check(L, t);
+  lua_pushboolean(L, (t->marks & MARK_CALLED) != 0);
+  t->marks &= (uint8_t)~MARK_CALLED;
+  return 1;
+}
+
+/* turn(): submits, takes what has completed, lets every ready task run. Was
+** the task called? */
 static int f_turn (lua_State *L) {
   struct task *t = loop_enter(L, state_of(L)->loop, "uring.select");
-  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, turned);
 }
 
 static int parked (lua_State *L, int status, lua_KContext ctx) {
@@ -127,10 +138,24 @@ static struct task *current (lua_State *L) {
   return t;
 }
 
-/* event:try(waiter) */
+/* event:try(waiter). What it was called for may have been taken by another:
+** then it has to be seated anew. */
 static int e_try (lua_State *L) {
   struct event *v = spread(L);
-  return v->kind->try(L, current(L), ear_of(L, v));
+  struct task *t = current(L);
+  struct ear *e = ear_of(L, v);
+  int n = v->kind->try(L, t, e);
+  if (n == 0 && e && e->called) {
+    e->called = false;
+    lua_settop(L, v->n);  /* (as it was; the waiter keeps the event) */
+    n = v->kind->block(L, t, e);
+    if (n > 0) {
+      lua_pushboolean(L, 1);
+      lua_insert(L, -1 - n);
+      n++;
+    }
+  }
+  return n;
 }
 
 /* event:block(waiter): nil, whether it is for tasks of this state alone */

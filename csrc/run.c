@@ -20,6 +20,7 @@
 
 #define ENTRIES 256
 #define RETRY_NS 1000000
+#define LAST_TURNS 8  /* for the kernel to let go of what nobody wants */
 #define DESCRIBED 1  /* stack index of the text that grows */
 
 
@@ -135,8 +136,12 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
 /* Nobody is ready and no time is set: can anything at all still come? */
 static void check_deadlock (lua_State *L, struct loop *loop) {
   const struct op_table *t = &loop->ring->ops;
-  if (loop->nidle < loop->ntasks || t->flying > t->internal + t->nsilent
-      || loop->ring->held > 0)
+  unsigned unattended;
+  if (loop->nidle < loop->ntasks)
+    return;
+  unattended = loop_unattended(loop);
+  if (t->flying > t->internal + t->nsilent + unattended
+      || loop->ring->held > unattended)
     return;
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->ring->held > 0)
@@ -216,8 +221,10 @@ static int run_tasks (lua_State *L) {
     pump(L, loop);
   }
   /* what the last task queued goes too */
-  if (ring_restless(loop->ring)) {
-    ring_enter(loop->ring, 0, SYS_FOREVER);
+  loop_cancel_unattended(loop);
+  for (int i = 0; i < LAST_TURNS && (ring_restless(loop->ring)
+                                     || loop_unattended(loop)); i++) {
+    ring_enter(loop->ring, i > 0, i > 0 ? RETRY_NS : SYS_FOREVER);
     ring_reap(loop->ring);
   }
   return 0;

@@ -15,9 +15,11 @@
 #include "clock.h"
 #include "errors.h"
 #include "options.h"
+#include "park.h"
 #include "ring_lua.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 /* The stack of a call: what is to be sent, how, how much has gone, and how
@@ -370,8 +372,77 @@ static int s_connect (lua_State *L) {
 }
 
 
+/* ---- as an event ------------------------------------------------------- */
+
+/* What the kernel takes there and then, once there is room. */
+static int sending_try (lua_State *L, struct task *t, struct ear *e) {
+  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
+  struct bytes b;
+  ssize_t n;
+  (void)t; (void)e;
+  if (s->d == NULL) {
+    lua_pushboolean(L, 1);
+    return 1 + fail(L, EBADF, "the socket is closed");
+  }
+  if (is_busy(s))
+    return 0;
+  b = arg_bytes(L, DATA, DATA);
+  n = sendto(s->out.line.fd, b.at, b.size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL,
+             0);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    return 0;
+  if (n >= 0) pass_on(L, s);
+  lua_pushboolean(L, 1);
+  if (n < 0)
+    return 1 + fail(L, errno, "send on socket (fd %d)", s->out.line.fd);
+  lua_pushinteger(L, n);
+  return 2;
+}
+
+/* For whoever is in line the socket asks once when there is room. */
+static int sending_block (lua_State *L, struct task *t, struct ear *e) {
+  struct socket *s = socket_check(L, SOCKET);
+  struct request q = {0};
+  struct op *op;
+  int rc;
+  (void)t;
+  s->ring = state_of(L)->loop->ring;
+  if (!is_busy(s) && socket_space(s) == NULL) {
+    io_uring_prep_poll_add(&q.sqe, s->out.line.fd, POLLOUT);
+    q.pin[OP_PIN_FD] = &s->d->block;
+    rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
+    if (rc < 0)
+      return ring_push_failed(L, s->ring, rc);
+    op->line = &s->out.line;
+    s->space = op->token;
+    ring_drop(s->ring, op);  /* (what it says does not matter) */
+  }
+  ear_sit(e, &s->out.line.seats);
+  return 0;
+}
+
+static void sending_cancel (lua_State *L, struct ear *e) {
+  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
+  struct op *op = s->d ? socket_space(s) : NULL;
+  if (op && s->out.line.seats.last == NULL) ring_cancel(s->ring, op);
+  if (e->called) pass_on(L, s);
+}
+
+/* socket:sending(bytes): how many went; of a stream perhaps not all */
+static int s_sending (lua_State *L) {
+  static const struct event_kind kind = {
+    "sending", sending_try, sending_block, sending_cancel, false
+  };
+  socket_check(L, SOCKET);
+  arg_bytes(L, DATA, DATA);
+  lua_settop(L, DATA);
+  return event_push(L, &kind);
+}
+
+
 static const luaL_Reg methods[] = {
   {"send", s_send},
+  {"sending", s_sending},
   {"sendto", s_sendto},
   {"sendmsg", s_sendmsg},
   {"connect", s_connect},

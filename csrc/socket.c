@@ -51,13 +51,21 @@ struct op *socket_op (const struct socket *s, const struct half *h) {
          ? op_find(&s->ring->ops, h->token) : NULL;
 }
 
-static void let_go (struct socket *s, struct half *h) {
-  struct op *op = socket_op(s, h);
+struct op *socket_space (const struct socket *s) {
+  return s->space != 0 && s->ring->open
+         ? op_find(&s->ring->ops, s->space) : NULL;
+}
+
+static void detach (struct socket *s, struct op *op) {
   if (op) {
     op->line = NULL;  /* guard: the line goes with the socket */
     if (op->waiter == NULL) ring_drop(s->ring, op);
     ring_cancel(s->ring, op);
   }
+}
+
+static void let_go (struct socket *s, struct half *h) {
+  detach(s, socket_op(s, h));
   h->token = 0;
   loop_wake_all(s->ring->watch ? ((struct watch *)s->ring->watch)->loop
                                : NULL, &h->line);
@@ -88,6 +96,7 @@ int socket_end (lua_State *L, struct socket *s) {
   if (s->proc == proc_id()) {
     if (s->ring && s->ring->open) {
       let_go(s, &s->in);
+      detach(s, socket_space(s));
       let_go(s, &s->out);
       /* a file is closed only when no request has it any more */
       if (s->ring->cancels) ring_enter(s->ring, 0, SYS_FOREVER);

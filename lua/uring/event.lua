@@ -137,6 +137,17 @@ local function tried_again(keys, n, events, waiter, deadline, at, inside, key,
     attempt(keys, n, events, waiter))
 end
 
+-- A poll: what is there after a turn, and after another as long as something
+-- has come of the last.
+local function polled(keys, n, events, waiter, called, key, ...)
+  if key ~= nil then return key, ... end
+  if waiter.chosen then return taken(events, waiter) end
+  if called == nil then return nil, "timed out", ETIME end
+  if called then called = tasks.turn() else called = nil end
+  return polled(keys, n, events, waiter, called,
+    attempt(keys, n, events, waiter))
+end
+
 -- Wait until one of them is ready. `object` is for who looks at the tasks.
 local function wait(events, keys, n, timeout, object)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
@@ -153,8 +164,9 @@ local function wait(events, keys, n, timeout, object)
     inside = inside and only
     if waiter.chosen then return taken(events, waiter) end
   end
-  if timeout and timeout <= 0 then tasks.turn() end
-  if waiter.chosen then return taken(events, waiter) end
+  if timeout and timeout <= 0 then
+    return polled(keys, n, events, waiter, tasks.turn())
+  end
   return tried_again(keys, n, events, waiter, deadline, at, inside,
     attempt(keys, n, events, waiter))
 end

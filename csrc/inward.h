@@ -1,0 +1,60 @@
+/*
+** inward: what comes in by a socket: the requests for it, their completions,
+** and the line of those who want it. No waiting here: receive.c waits.
+**
+** First comes what is left of the last chunk, then what has completed, then a
+** request of the right kind if none is under way, then the line. Who goes on
+** without having taken all wakes the next in line; who leaves with nothing
+** asks the request to end if nobody else waits for it, and what it brings all
+** the same stays with the socket.
+*/
+
+#ifndef uring_inward_h
+#define uring_inward_h
+
+#include "socket.h"
+
+enum { WANT_DATA, WANT_CONNECTION };
+
+struct reader {            /* the userdata of an iterator */
+  struct socket *s;        /* its user value */
+  uint32_t size;           /* of a buffer */
+  uint16_t bound;
+  uint8_t want;
+  bool lease;
+  bool headers;            /* recvmsg: who has sent it, and info */
+};
+
+/* What the running call asks for. */
+struct ask {
+  struct socket *s;
+  const struct reader *reader;  /* NULL: a single one */
+  lua_Integer max;
+  int want;
+  int results;             /* of payload, from, info */
+};
+
+#define MAX_DATAGRAM  65536u
+
+/* Take what is there: how many values were pushed (which may be nil, message,
+** errno); 0: nothing is. The socket itself is at index `socket`. */
+int inward_take (lua_State *L, struct socket *s, const struct ask *a,
+                 int socket);
+
+/* Is there anything to take, or an error? */
+bool inward_has (const struct socket *s);
+
+/* Make a request where none is under way. 0, or what was pushed. */
+int inward_start (lua_State *L, struct socket *s, const struct ask *a,
+                  int socket);
+
+/* A wait that ends before anything has come: nobody reads on in vain. */
+void inward_leave (struct socket *s);
+
+/* Who goes on wakes the next in line, if there is something for it to take
+** or to start. */
+void inward_pass_on (lua_State *L, struct socket *s);
+
+int inward_closed (lua_State *L);
+
+#endif

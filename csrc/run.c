@@ -191,8 +191,10 @@ static void pump (lua_State *L, struct loop *loop) {
     if (loop->retry && (ns < 0 || ns > RETRY_NS)) ns = RETRY_NS;
     if (ns == 0) wait = 0;
   }
-  if (wait || ring_restless(own))
+  if (wait || ring_restless(own)) {
     rc = ring_enter(own, wait, ns);
+    loop->now = clock_rough();
+  }
   taken = ring_reap(own);
   if (taken < 0)
     luaL_error(L, "not enough memory for what has completed");
@@ -208,7 +210,6 @@ static void pump (lua_State *L, struct loop *loop) {
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->rung) { loop_stir(loop); break; }
   expire(loop);
-  loop->now = clock_rough();
 }
 
 /* The loop under uring.run, called protected; until no task is left. */

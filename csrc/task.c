@@ -16,6 +16,8 @@
 #define SELF           3
 #define HANDLER        4
 
+#define FEW 6  /* arguments for which a stack always has room */
+
 
 void task_push (lua_State *L, const struct task *t) {
   region_push(L, region_home(state_of(L)->loop, t));
@@ -65,9 +67,9 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
   int n = 0;
   bool ok = status == LUA_OK || status == LUA_YIELD;
   (void)ctx;
-  luaL_checkstack(L, 4, NULL);  /* (as many results as fit may be there) */
+  if (ok) n = lua_gettop(L) - HANDLER;
+  if (n > FEW) luaL_checkstack(L, 4, NULL);
   if (ok) {
-    n = lua_gettop(L) - HANDLER;
     if (n == 0) lua_pushnil(L);
     else if (n > 1) {
       lua_createtable(L, n, 0);
@@ -194,12 +196,12 @@ struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
   lua_State *co;
   if (lua_istable(L, 1)) read_table(L);
   else luaL_checktype(L, 1, LUA_TFUNCTION);
-  luaL_checkstack(L, n + 10, "too many arguments");
+  if (n > FEW) luaL_checkstack(L, n + 10, "too many arguments");
   t = class_new(L, CLASS_TASK, sizeof(*t), 1);
   self = lua_gettop(L);
   co = lua_newthread(L);
   lua_setiuservalue(L, self, TASK_COROUTINE);
-  if (!lua_checkstack(co, n + 10))
+  if (n > FEW && !lua_checkstack(co, n + 10))
     luaL_error(L, "not enough memory for a task");
   t->seat.co = co;
   t->marks = (uint8_t)marks;
@@ -403,8 +405,11 @@ static int t_tostring (lua_State *L) {
 ** anybody but the loop has closed that, what it waits for is forgotten now.
 ** As a variable of others it is cancelled. */
 static int t_close (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  struct task *t = class_check(L, 1, CLASS_TASK);
+  struct task *t = lua_touserdata(L, 1);  /* (metatables are protected) */
+  struct loop *loop;
+  if (t->seat.co == L && t->state == TASK_RUNNING)
+    return 0;
+  loop = state_of(L)->loop;
   if (loop == NULL || loop->proc != proc_id())
     return 0;
   if (t->seat.co != L) region_doom(loop, t);

@@ -123,6 +123,7 @@ demo-dns: all ## a DNS server, asked by dig some hundred times
 
 bench: all $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
 	@tools/env.sh plain $(LUA) bench/run.lua
+	@echo; tools/env.sh plain $(LUA) bench/tasks.lua
 	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there

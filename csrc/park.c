@@ -13,15 +13,18 @@ static int entered (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, entered);
   loop_check(L, t);
-  return 0;
+  lua_pushlightuserdata(L, t);
+  return 1;
 }
 
 /* enter(what): what every waiting function begins with; lets the others have
-** their turn when it is theirs */
+** their turn when it is theirs. The task, as a pointer for `wake`. */
 static int f_enter (lua_State *L) {
   struct task *t = loop_enter(L, state_of(L)->loop, lua_tostring(L, 1));
-  if (!loop_unfair(t))
-    return 0;
+  if (!loop_unfair(t)) {
+    lua_pushlightuserdata(L, t);
+    return 1;
+  }
   return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
 }
 
@@ -70,9 +73,12 @@ static int f_park (lua_State *L) {
   return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, parked);
 }
 
-/* wake(task) */
+/* wake(task): the task itself, or while it is in the call that got it, the
+** pointer that `enter` gave */
 static int f_wake (lua_State *L) {
-  loop_call(state_of(L)->loop, class_check(L, 1, CLASS_TASK));
+  struct task *t = lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
+                                             : class_check(L, 1, CLASS_TASK);
+  loop_call(state_of(L)->loop, t);
   return 0;
 }
 

@@ -257,7 +257,7 @@ int task_push_outcome (lua_State *L, int task) {
 
 static int join_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
-  struct task *of = class_check(L, 1, CLASS_TASK);
+  const struct task *of = lua_touserdata(L, 1);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, join_end);
   loop_check(L, t);
@@ -276,7 +276,7 @@ static int join (lua_State *L) {
       return join_end(L, LUA_OK, 0);
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_end);
   }
-  loop_reserve(L);
+  if (ns != CLOCK_NEVER) loop_reserve(L);
   seats_add(&of->joiners, &t->seat);
   return loop_wait(L, t, WAIT_JOIN, of, clock_after(ns), 0, join_end);
 }

@@ -10,14 +10,14 @@ local core = require "uring.core"
 local event = require "uring.event"
 
 local enter <const> = core._tasks.enter
-local wait <const>, check_timeout <const> = event.wait, event.check_timeout
+local alone <const>, check_timeout <const> = event.alone, event.check_timeout
 local EPIPE <const>, EAGAIN <const> = core.errno.EPIPE, core.errno.EAGAIN
 
 
 -- ---- lines ----------------------------------------------------------------
 
--- Who waits, in order: a list of { waiter, event } linked both ways, its head
--- being itself a link.
+-- Who waits, in order: a list of { waiter=, event= } linked both ways, its
+-- head being itself a link. Who waits for nothing else is in it himself.
 local function line()
   local head = {}
   head.next, head.prev = head, head
@@ -30,8 +30,23 @@ local function stand(head, node)
 end
 
 local function leave(node)
-  node.prev.next, node.next.prev = node.next, node.prev
+  local next, prev = node.next, node.prev
+  prev.next, next.prev = next, prev
   node.next, node.prev = node, node
+end
+
+local function join(head, waiter, e)
+  local node = waiter
+  if not waiter.event then
+    node = { waiter = waiter, event = e }
+    waiter[e] = node
+  end
+  stand(head, node)
+  return nil, true
+end
+
+local function part(e, waiter)
+  leave(waiter.event and waiter or waiter[e])
 end
 
 -- The first of them who can still be completed, with these values, is; but
@@ -40,9 +55,10 @@ local function complete(head, comer, ...)
   local node = head.next
   while node ~= head do
     local next = node.next
-    if node.waiter ~= comer then
+    local waiter = node.waiter or node
+    if waiter ~= comer then
       leave(node)
-      if node.waiter:choose(node.event, ...) then return node end
+      if waiter:choose(node.event, ...) then return node.event end
     end
     node = next
   end
@@ -90,15 +106,16 @@ local function pop(self)
   return value
 end
 
-local function sent(node)
-  return table.unpack(node.event, 1, node.event.n)
+local function sent(sending)
+  if sending.n == 1 then return sending[1] end
+  return table.unpack(sending, 1, sending.n)
 end
 
 -- There is room in the queue: the first who waits to send is through.
 local function admit(self)
   if self.last - self.first + 1 < self.capacity then
-    local node = complete(self.senders, nil, true)
-    if node then push(self, node.event.n, sent(node)) end
+    local sending = complete(self.senders, nil, true)
+    if sending then push(self, sending.n, sent(sending)) end
   end
 end
 
@@ -128,8 +145,8 @@ end
 
 local function try_receive(self, comer)
   if self.last >= self.first then return received(self, pop(self)) end
-  local node = complete(self.senders, comer, true)
-  if node then return true, sent(node) end
+  local sending = complete(self.senders, comer, true)
+  if sending then return true, sent(sending) end
   if self.closed then return closed "receive" end
 end
 
@@ -138,13 +155,10 @@ local Receiving = event.class {}
 function Receiving:try(waiter) return try_receive(self.channel, waiter) end
 
 function Receiving:block(waiter)
-  local node = { waiter = waiter, event = self }
-  waiter[self] = node
-  stand(self.channel.receivers, node)
-  return nil, true
+  return join(self.channel.receivers, waiter, self)
 end
 
-function Receiving:cancel(waiter) leave(waiter[self]) end
+Receiving.cancel = part
 
 -- Handed over to a task that was cancelled before it could take it: the next
 -- in the line has it, or the next who comes.
@@ -167,13 +181,10 @@ function Sending:try(waiter)
 end
 
 function Sending:block(waiter)
-  local node = { waiter = waiter, event = self }
-  waiter[self] = node
-  stand(self.channel.senders, node)
-  return nil, true
+  return join(self.channel.senders, waiter, self)
 end
 
-Sending.cancel = Receiving.cancel
+Sending.cancel = part
 
 function Sending:__tostring()
   return ("uring.Event (sending of %s)"):format(self.channel)
@@ -183,25 +194,20 @@ end
 -- ---- the class ------------------------------------------------------------
 
 local function check(self, name)
-  if getmetatable(self) ~= Channel then
+  if type(self) ~= "table" or self.senders == nil then
     error(("bad argument #1 to '%s' (uring.Channel expected, got %s)"):format(
       name, type(self)), 3)
   end
 end
 
-local function check_first(n, first, name)
-  if n == 0 or first == nil then
-    error(("bad argument #1 to '%s' (a value other than nil expected: nil "
-      .. "would end the receiver's loop)"):format(name), 3)
-  end
+local function refuse_nil(name)
+  error(("bad argument #1 to '%s' (a value other than nil expected: nil "
+    .. "would end the receiver's loop)"):format(name), 3)
 end
 
--- What the only event of a choice has brought.
-local function only(_, ...) return ... end
-
-local function alone(e, timeout, ready, ...)
+local function ready_or(task, e, timeout, ready, ...)
   if ready then return ... end
-  return only(wait({ e }, { 1 }, 1, timeout, e))
+  return alone(task, e, timeout)
 end
 
 local function new_sending(self, ...)
@@ -213,10 +219,10 @@ end
 function Channel:send(...)
   check(self, "send")
   local n = select("#", ...)
-  check_first(n, (...), "send")
-  enter("channel:send")
+  if (...) == nil then refuse_nil "send" end
+  local task = enter("channel:send")
   local ready, ok, message, errno = try_send(self, nil, n, ...)
-  if not ready then return alone(new_sending(self, ...)) end
+  if not ready then return alone(task, new_sending(self, ...)) end
   if ok then return true end
   return nil, message, errno
 end
@@ -224,14 +230,14 @@ end
 function Channel:receive(timeout)
   check(self, "receive")
   check_timeout(timeout, 1, "receive")
-  enter("channel:receive")
-  return alone(self.event, timeout, try_receive(self, nil))
+  local task = enter("channel:receive")
+  return ready_or(task, self.event, timeout, try_receive(self, nil))
 end
 
 function Channel:try_send(...)
   check(self, "try_send")
   local n = select("#", ...)
-  check_first(n, (...), "try_send")
+  if (...) == nil then refuse_nil "try_send" end
   local ready, ok, message, errno = try_send(self, nil, n, ...)
   if not ready then return nil, "send: the channel is full", EAGAIN end
   if ok then return true end
@@ -255,7 +261,7 @@ end
 
 function Channel:sending(...)
   check(self, "sending")
-  check_first(select("#", ...), (...), "sending")
+  if (...) == nil then refuse_nil "sending" end
   return new_sending(self, ...)
 end
 
@@ -268,8 +274,8 @@ local function step(first, message, errno, ...)
 end
 
 local function next_message(self)
-  enter("channel:messages")
-  return step(alone(self.event, nil, try_receive(self, nil)))
+  local task = enter("channel:messages")
+  return step(ready_or(task, self.event, nil, try_receive(self, nil)))
 end
 
 -- for value, ... in channel:messages() do: until it is closed and empty
@@ -338,15 +344,12 @@ local Acquiring = event.class {}
 function Acquiring:try() return try_acquire(self.semaphore) end
 
 function Acquiring:block(waiter)
-  local node = { waiter = waiter, event = self }
-  waiter[self] = node
-  stand(self.semaphore.waiting, node)
-  return nil, true
+  return join(self.semaphore.waiting, waiter, self)
 end
 
 function Acquiring:back() give(self.semaphore) end
 
-Acquiring.cancel = Receiving.cancel
+Acquiring.cancel = part
 
 function Acquiring:__tostring()
   return ("uring.Event (acquiring of %s)"):format(self.semaphore)
@@ -362,8 +365,8 @@ end
 function Semaphore:acquire(timeout)
   check_semaphore(self, "acquire")
   check_timeout(timeout, 1, "acquire")
-  enter("semaphore:acquire")
-  return alone(self.event, timeout, try_acquire(self))
+  local task = enter("semaphore:acquire")
+  return ready_or(task, self.event, timeout, try_acquire(self))
 end
 
 function Semaphore:try_acquire()

@@ -23,8 +23,9 @@
 local core = require "uring.core"
 
 local tasks <const> = core._tasks
-local enter <const>, park <const>, now <const> =
-  tasks.enter, tasks.park, tasks.now
+local enter <const>, park <const>, wake <const>, now <const> =
+  tasks.enter, tasks.park, tasks.wake, tasks.now
+local select <const> = select
 local ETIME <const> = core.errno.ETIME
 
 
@@ -35,13 +36,13 @@ local ETIME <const> = core.errno.ETIME
 local Waiter = {}
 Waiter.__index = Waiter
 
-function Waiter:wake() tasks.wake(self.task) end
+function Waiter:wake() wake(self.task) end
 
 function Waiter:choose(event, ...)
   if self.over then return false end
   self.over = true
   self.chosen, self.values = event, table.pack(...)
-  tasks.wake(self.task)
+  wake(self.task)
   return true
 end
 
@@ -128,10 +129,9 @@ local function tried_again(keys, n, events, waiter, deadline, at, inside, key,
   if deadline and now() >= deadline then
     return nil, "timed out", ETIME
   end
-  local wake = at
-  if deadline and (not at or deadline < at) then wake = deadline end
-  park(waiter.object == events and "in uring.select" or "for",
-    waiter.object, wake, inside)
+  local again = at
+  if deadline and (not at or deadline < at) then again = deadline end
+  park("in uring.select", events, again, inside)
   if waiter.chosen then return taken(events, waiter) end
   return tried_again(keys, n, events, waiter, deadline, at, inside,
     attempt(keys, n, events, waiter))
@@ -148,11 +148,11 @@ local function polled(keys, n, events, waiter, called, key, ...)
     attempt(keys, n, events, waiter))
 end
 
--- Wait until one of them is ready. `object` is for who looks at the tasks.
-local function wait(events, keys, n, timeout, object)
+-- Wait until one of them is ready.
+local function wait(events, keys, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
-    task = core.current(), blocked = {}, n = 0, object = object or events,
+    task = core.current(), blocked = {}, n = 0,
   }, Waiter)
   local at, inside = nil, true
   for i = 1, n do
@@ -184,6 +184,58 @@ local function settled(events, keys, n, timeout, key, ...)
   return won(events, key, ...)
 end
 
+-- ---- one alone ------------------------------------------------------------
+
+-- Who waits for one of the library's own events and nothing else is both
+-- waiter and place in its line (so it knows its `event`), and is used again
+-- when it is over.
+local Lone = {}
+Lone.__index = Lone
+local idle
+
+local function kept(waiter)
+  local n = waiter.n
+  if n == 1 then return waiter.value end
+  return table.unpack(waiter.value, 1, n)
+end
+
+function Lone:choose(_, ...)
+  if self.over then return false end
+  self.over = true
+  local n = select("#", ...)
+  self.n = n
+  if n == 1 then self.value = ... else self.value = { ... } end
+  wake(self.task)
+  return true
+end
+
+-- (Whoever chose it has taken it out of its line.)
+function Lone:__close()
+  local event = self.event
+  if not self.over then event:cancel(self)
+  elseif not self.taken and event.back then event:back(kept(self)) end
+  self.over, self.taken, self.value, self.event = false, false, nil, nil
+  self.next, idle = idle, self
+end
+
+-- `task` is what `enter` has given.
+local function alone(task, event, timeout)
+  local at = timeout and timeout < math.huge and now() + timeout or nil
+  local unused = idle
+  if unused then idle = unused.next
+  else unused = setmetatable({ over = false, taken = false, n = 0 }, Lone) end
+  local waiter <close> = unused
+  waiter.event, waiter.task = event, task
+  event:block(waiter)
+  if timeout and timeout <= 0 then tasks.turn() end
+  while not waiter.over do
+    if at and now() >= at then return nil, "timed out", ETIME end
+    park("for", event, at, true)
+  end
+  waiter.taken = true
+  return kept(waiter)
+end
+
 local function check_timeout(timeout, n, name)
   if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout
       or timeout < 0) then
@@ -192,7 +244,7 @@ local function check_timeout(timeout, n, name)
   end
 end
 
-local function select(events, timeout)
+local function choose(events, timeout)
   if type(events) ~= "table" then
     error("bad argument #1 to 'select' (table of events expected, got "
       .. type(events) .. ")", 2)
@@ -252,7 +304,7 @@ function Timer:block(waiter)
   return time
 end
 
-function Timer:cancel() end
+Timer.cancel = function() end
 
 function Timer:__tostring()
   return ("uring.Event (%s %g)"):format(self.time and "at" or "after",
@@ -351,9 +403,9 @@ end
 
 return {
   -- for channels and their like
-  class = class, wait = wait, check_timeout = check_timeout,
+  class = class, alone = alone, check_timeout = check_timeout,
   -- for everybody
   public = {
-    select = select, event = event, after = after, at = at, now = now,
+    select = choose, event = event, after = after, at = at, now = now,
   },
 }

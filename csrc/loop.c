@@ -15,9 +15,12 @@
 
 /* ---- the ready queue --------------------------------------------------- */
 
+/* (Nobody leaves it but from its front, so one link does.) */
 void loop_ready (struct loop *loop, struct task *t) {
   t->state = TASK_READY;
-  seats_add(&loop->ready, &t->seat);
+  t->seat.next = NULL;
+  if (loop->last) loop->last->next = &t->seat; else loop->first = &t->seat;
+  loop->last = &t->seat;
 }
 
 /* Does it wait for what only tasks of this state can bring about? */
@@ -547,8 +550,8 @@ static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
            "string.gsub, require, a finalizer)", what);
 }
 
-struct task *loop_within (lua_State *L, struct loop *loop,
-                          const char *what) {
+static inline struct task *within (lua_State *L, struct loop *loop,
+                                   const char *what) {
   struct task *t = loop ? loop->current : NULL;
   if (t == NULL || loop->co != L || loop->proc != proc_id()
       || !lua_isyieldable(L))
@@ -556,8 +559,13 @@ struct task *loop_within (lua_State *L, struct loop *loop,
   return t;
 }
 
+struct task *loop_within (lua_State *L, struct loop *loop,
+                          const char *what) {
+  return within(L, loop, what);
+}
+
 struct task *loop_enter (lua_State *L, struct loop *loop, const char *what) {
-  struct task *t = loop_within(L, loop, what);
+  struct task *t = within(L, loop, what);
   loop_check(L, t);
   return t;
 }
@@ -576,20 +584,16 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
   if (wait == WAIT_TURN)
     loop_ready(state_of(L)->loop, t);
   else {
-    struct loop *loop = state_of(L)->loop;
     t->state = TASK_WAITING;
-    t->flags = loop->now;
-    if (idle(t)) loop->nidle++;
+    if (idle(t)) state_of(L)->loop->nidle++;
     if (deadline != CLOCK_NEVER)
-      heap_add(&loop->heap, &t->timer, deadline);
+      heap_add(&state_of(L)->loop->heap, &t->timer, deadline);
   }
   return lua_yieldk(L, 0, ctx, k);
 }
 
 struct task *loop_resumed (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  return loop->co == L ? loop->current : NULL;  /* guard: only the loop and
-                                                   uring.wrap resume it */
+  return loop_resumed_in(state_of(L)->loop, L);
 }
 
 bool loop_unfair (struct task *t) {

@@ -133,7 +133,7 @@ struct loop {
   struct watch own;         /* of the loop's own ring */
   struct watch *watches;
   struct heap heap;
-  struct seats ready;
+  struct seat *first, *last;  /* tasks that are ready */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
   struct region **regions;  /* by number; closed ones are NULL */
@@ -185,6 +185,14 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
 ** task may have been cancelled meanwhile; when `k` has put right what it
 ** must, it raises by loop_check. */
 struct task *loop_resumed (lua_State *L);
+
+/* The same where the loop is known; it lives as long as its tasks. */
+static inline struct task *loop_resumed_in (const struct loop *loop,
+                                            const lua_State *L) {
+  return loop->co == L ? loop->current : NULL;  /* guard: only the loop and
+                                                   uring.wrap resume it */
+}
+
 void loop_check (lua_State *L, struct task *t);
 
 /* The wait is over. */

@@ -98,8 +98,10 @@ static void resume (lua_State *L, struct loop *loop, struct task *t) {
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
   if (loop->slow) watchdog_end(L, loop, t);
-  if (status == LUA_YIELD && t->state != TASK_RUNNING)
-    return;  /* it waits */
+  if (status == LUA_YIELD && t->state != TASK_RUNNING) {
+    if (t->state == TASK_WAITING) t->flags = loop->now;
+    return;
+  }
   if (status == LUA_OK && n == 4) {
     bool ok = lua_toboolean(co, -3);
     int results = (int)lua_tointeger(co, -2);
@@ -113,9 +115,12 @@ static void resume (lua_State *L, struct loop *loop, struct task *t) {
 }
 
 static void run_ready (lua_State *L, struct loop *loop) {
-  struct seat *last = loop->ready.last;  /* who is ready later runs later */
+  struct seat *last = loop->last;  /* who becomes ready now runs next time */
   struct seat *s;
-  while ((s = seats_take(&loop->ready)) != NULL) {
+  while ((s = loop->first) != NULL) {
+    loop->first = s->next;
+    if (loop->first == NULL) loop->last = NULL;
+    s->next = NULL;
     resume(L, loop, (struct task *)s);
     if (s == last) break;
   }
@@ -183,7 +188,7 @@ static void pump (lua_State *L, struct loop *loop) {
   int rc = 0, taken;
   loop->retry = false;
   if (loop->watches) loop_stir(loop);
-  if (loop->ready.last == NULL) {
+  if (loop->first == NULL) {
     struct timer *top = heap_top(&loop->heap);
     wait = 1;
     if (top) ns = clock_left(top->when);
@@ -201,7 +206,7 @@ static void pump (lua_State *L, struct loop *loop) {
   if (rc == -EINTR)
     ring_interrupted(L);
   else if (rc == -EAGAIN || rc == -EBUSY || rc == -ENOMEM) {
-    if (taken == 0 && loop->ready.last == NULL) sleep_a_little(RETRY_NS);
+    if (taken == 0 && loop->first == NULL) sleep_a_little(RETRY_NS);
   }
   else if (rc < 0 && rc != -ETIME) {
     fail_enter(L, -rc, own->io.ring_fd);
@@ -244,7 +249,7 @@ static void abandon (lua_State *L, struct loop *loop, struct task *t) {
 ** Coroutines are closed where they stand. */
 static void abandon_all (lua_State *L, struct loop *loop) {
   region_each(L, loop, abandon);
-  loop->ready.last = NULL;
+  loop->first = loop->last = NULL;
   loop->ntasks = loop->nidle = 0;
 }
 

@@ -60,7 +60,7 @@ static bool timed_out (const struct task *t, int32_t res) {
 }
 
 static int await_end (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
+  struct task *t = loop_resumed_in((struct loop *)ctx, L);
   uint8_t disposal;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, await_end);
@@ -118,7 +118,7 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
       || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK
                           | IOSQE_BUFFER_SELECT)))
     check_lone(L, r, arg, q);
-  if (r->watch == NULL && (rc = watchable(L, state_of(L)->loop, r)) != 0)
+  if (r->watch == NULL && (rc = watchable(L, s->loop, r)) != 0)
     return rc;
   if (ns != CLOCK_NEVER) {
     loop_reserve(L);
@@ -129,7 +129,8 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
     return ring_push_failed(L, r, rc);
   op->waiter = t;
   t->ring = r;
-  return loop_wait(L, t, WAIT_AWAIT, op, deadline, 0, await_end);
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)s->loop,
+                   await_end);
 }
 
 int wait_await (lua_State *L) {

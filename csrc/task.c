@@ -405,11 +405,10 @@ static int t_tostring (lua_State *L) {
 ** anybody but the loop has closed that, what it waits for is forgotten now.
 ** As a variable of others it is cancelled. */
 static int t_close (lua_State *L) {
-  struct task *t = lua_touserdata(L, 1);  /* (metatables are protected) */
-  struct loop *loop;
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = class_check(L, 1, CLASS_TASK);
   if (t->seat.co == L && t->state == TASK_RUNNING)
     return 0;
-  loop = state_of(L)->loop;
   if (loop == NULL || loop->proc != proc_id())
     return 0;
   if (t->seat.co != L) region_doom(loop, t);

@@ -425,6 +425,9 @@ static int l_gc (lua_State *L) {
   loop->ring->watch = NULL;
   loop->ring->loops_own = loop->ring->driven = false;
   heap_free(&loop->heap);
+  free(loop->regions);
+  loop->regions = NULL;
+  loop->nregions = loop->room = 0;
   if (loop->state->loop == loop) loop->state->loop = NULL;
   loop->ring = NULL;
   return 0;

@@ -95,7 +95,7 @@ static void doom_all (lua_State *L, struct loop *loop, struct region *r,
 }
 
 void region_cancel (lua_State *L, struct loop *loop, struct region *r) {
-  if (!r->cancelled) {
+  if (r->id != 0 && !r->cancelled) {
     r->cancelled = true;
     region_push(L, r);
     lua_insert(L, -2);
@@ -262,6 +262,10 @@ static void close_one (lua_State *L, struct loop *loop, struct region *r) {
   struct region *outer = scope_from(r->outer);
   r->owner->timer.word = r->outer->id;
   heap_remove(&loop->heap, &r->timer);
+  if (r->waiting) {  /* guard: others have closed it, and it must not wait */
+    r->waiting = false;
+    loop_wake(loop, r->owner);
+  }
   if (r->ntasks + r->ndaemons == 0) {
     region_forget(L, loop, r);
     return;

@@ -82,8 +82,8 @@ struct region *region_cause (const struct loop *loop, const struct task *t);
 void region_look (struct loop *loop, struct task *t);
 void region_doom (struct loop *loop, struct task *t);
 
-/* Cancel a scope: its tasks and its body; or its daemons alone. The reason is
-** on top, and is taken; the first one stays. */
+/* Cancel a scope, if it has not ended: its tasks and its body; or its daemons
+** alone. The reason is on top, and is taken; the first one stays. */
 void region_cancel (lua_State *L, struct loop *loop, struct region *r);
 void region_cancel_daemons (lua_State *L, struct loop *loop,
                             struct region *r);

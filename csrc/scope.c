@@ -220,18 +220,19 @@ static int r_close (lua_State *L) {
   return 0;
 }
 
-/* The body has failed with the value at 3. */
-static void body_failed (lua_State *L, struct loop *loop, struct region *r) {
+/* The body, in task `t`, has failed with the value at 3. */
+static void body_failed (lua_State *L, struct loop *loop, struct task *t,
+                         struct region *r) {
   state_shared(L, SHARED_CANCELLED);
   if (lua_rawequal(L, 3, -1)) {
-    task_push(L, r->owner);
+    task_push(L, t);
     lua_getfield(L, -1, "reason");
     lua_insert(L, -2);
     lua_call(L, 1, 1);
   }
   else {
     task_push_failure(L, 3);
-    task_push(L, r->owner);
+    task_push(L, t);
     lua_rawseti(L, -2, 4);
     lua_setiuservalue(L, 1, REGION_ERROR);
     r->body_first = !r->failed;
@@ -254,7 +255,9 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
     region_cancel(L, loop, r);
   }
   if (r->ntasks == 0) region_cancel_daemons(L, loop, r);
-  if (r->ntasks + r->ndaemons > 0) {
+  /* guard: a script can close it, by a variable of its own or the coroutine,
+     and then somebody else waits for its tasks */
+  if (r->owner == t && r->ntasks + r->ndaemons > 0) {
     r->waiting = true;
     return loop_wait(L, t, WAIT_SCOPE, r, CLOCK_NEVER, ctx, finish_end);
   }
@@ -279,7 +282,7 @@ static int f_finish (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct region *r = class_check(L, 1, CLASS_SCOPE);
   lua_settop(L, 3);
-  if (!lua_toboolean(L, 2)) body_failed(L, loop, r);
+  if (!lua_toboolean(L, 2)) body_failed(L, loop, loop->current, r);
   return finish_end(L, LUA_OK, 0);
 }
 

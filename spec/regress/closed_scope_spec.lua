@@ -1,0 +1,68 @@
+-- A scope that scripts close before its body has ended: by closing the
+-- coroutine that waits for its tasks, or by a to-be-closed variable of their
+-- own. Its tasks woke an owner that was not there any more.
+
+local helper = require "helper"
+
+local it = helper.needs_ring(it)
+
+local function survives(code)
+  assert.equal("survived", helper.script_ok(([[
+    local uring = require "uring"
+    %s
+    io.write "survived"]]):format(code)))
+end
+
+describe("a scope that is closed early", function()
+  it("has tasks that end, though its own waited for them", function()
+    survives [[
+      pcall(uring.run, function()
+        local co
+        uring.spawn(function()
+          co = coroutine.running()
+          uring.scope(function(scope) scope:spawn(uring.sleep, 10) end)
+        end)
+        uring.sleep(0.01)
+        coroutine.close(co)
+        uring.sleep(0.01)
+      end)]]
+  end)
+
+  it("passes on its body's error", function()
+    survives [[
+      local ok, message = pcall(uring.run, function()
+        uring.scope(function(scope)
+          do local _ <close> = scope end
+          error "mine"
+        end)
+      end)
+      assert(not ok and message:find("mine", 1, true), message)]]
+  end)
+
+  it("gives its body's results", function()
+    survives [[
+      assert(7 == uring.run(function()
+        return uring.scope(function(scope)
+          do local _ <close> = scope end
+          return 7
+        end)
+      end))]]
+  end)
+
+  it("lets its own task go on, whom a task of it has kept waiting", function()
+    survives [[
+      uring.run(function()
+        local ended
+        local ok, message = uring.scope(function(scope)
+          scope:spawn(function()
+            uring.sleep(0.001)
+            do local _ <close> = scope end
+            uring.shield(1, function() uring.sleep(0.001) end)
+            ended = true
+          end)
+          scope:spawn(uring.sleep, 10)
+        end)
+        assert(ok == nil and message:find "was closed" and not ended)
+      end)]]
+  end)
+end)

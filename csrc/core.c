@@ -65,6 +65,7 @@ static void open_classes (lua_State *L) {
   task_open(L);
   scope_open(L);
   park_open(L);
+  wrap_open(L);
   run_open(L);
   wait_open(L);
   socket_open(L);

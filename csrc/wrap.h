@@ -14,4 +14,6 @@ lua_State *wrap_innermost (lua_State *co);
 
 int wrap_new (lua_State *L);         /* uring.wrap(f) */
 
+void wrap_open (lua_State *L);
+
 #endif

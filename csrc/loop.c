@@ -81,6 +81,17 @@ void ear_leave (struct ear *e) {
   }
 }
 
+void ear_drop (struct ear *e, struct ring *r) {
+  struct op *op = r->open && r->proc == proc_id() && e->token
+                  ? op_find(&r->ops, e->token) : NULL;
+  e->token = 0;
+  if (op) {
+    bool flying = op->state == OP_FLYING;
+    ring_drop(r, op);
+    if (flying) ring_cancel(r, op);
+  }
+}
+
 
 /* ---- messages ---------------------------------------------------------- */
 

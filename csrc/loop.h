@@ -92,7 +92,8 @@ struct task {
 struct ear {
   struct seat seat;         /* first; its co is NULL */
   struct seats *line;       /* that it sits in; NULL: none */
-  struct task *task;        /* its user value */
+  struct task *task;        /* its user value; another is the object that
+                               the line, the ring, or the operation is of */
   struct ring *ring;        /* whose messages it waits for; NULL: no ring's */
   uint64_t token;           /* of the operation that it waits for, or 0 */
   bool called;              /* and has lost its seat */
@@ -249,6 +250,9 @@ void loop_call_all (struct loop *loop, struct seats *line);
 ** what it was called for passes the call on. */
 void ear_sit (struct ear *e, struct seats *line);
 void ear_leave (struct ear *e);
+
+/* Its operation on ring `r` is not wanted any more. */
+void ear_drop (struct ear *e, struct ring *r);
 void loop_pass_message (struct ring *r);
 
 /* The seats that are waiting for messages of a watched ring. */

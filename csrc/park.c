@@ -91,6 +91,10 @@ static int f_now (lua_State *L) {
 
 /* ---- events of C objects ----------------------------------------------- */
 
+/* User values of an ear. */
+#define EAR_TASK   1
+#define EAR_OBJECT 2
+
 struct event {
   const struct event_kind *kind;
   int n;                   /* object and arguments: so many user values */
@@ -171,10 +175,12 @@ static int e_block (lua_State *L) {
   struct ear *e;
   int n;
   luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
-  e = class_new(L, CLASS_EAR, sizeof(*e), 1);
+  e = class_new(L, CLASS_EAR, sizeof(*e), 2);
   e->task = t;
   task_push(L, t);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, EAR_TASK);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, EAR_OBJECT);  /* guard: it has the line's memory */
   set_ear(L, v);
   n = v->kind->block(L, t, e);
   if (n > 0) {  /* it failed, and that is what comes of it */
@@ -211,8 +217,14 @@ static int e_tostring (lua_State *L) {
   return 1;
 }
 
+/* Nobody has taken it back: a waiter of somebody else's was dropped. */
 static int ear_gc (lua_State *L) {
-  ear_leave(class_check(L, 1, CLASS_EAR));
+  struct ear *e = class_check(L, 1, CLASS_EAR);
+  ear_leave(e);
+  if (e->token) {
+    lua_getiuservalue(L, 1, EAR_OBJECT);
+    ear_drop(e, class_check(L, -1, CLASS_RING));
+  }
   return 0;
 }
 

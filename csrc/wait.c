@@ -594,13 +594,7 @@ static int await_block (lua_State *L, struct task *t, struct ear *e) {
 }
 
 static void await_cancel (lua_State *L, struct ear *e) {
-  struct ring *r = class_check(L, 1, CLASS_RING);
-  struct op *op = r->open && e->token ? op_find(&r->ops, e->token) : NULL;
-  if (op) {
-    bool flying = op->state == OP_FLYING;
-    ring_drop(r, op);
-    if (flying) ring_cancel(r, op);
-  }
+  ear_drop(e, class_check(L, 1, CLASS_RING));
 }
 
 static int ring_awaiting (lua_State *L) {

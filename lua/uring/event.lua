@@ -46,13 +46,24 @@ function Waiter:choose(event, ...)
   return true
 end
 
--- Every arrangement is taken back, by whatever it ends.
+local function cancel_all(self)
+  while self.n > 0 do
+    local n = self.n
+    self.n = n - 1
+    self.blocked[n]:cancel(self)
+  end
+end
+
+-- Every arrangement is taken back, by whatever it ends, and though another
+-- one's cancel fails.
 function Waiter:__close()
   self.over = true
-  for i = 1, self.n do self.blocked[i]:cancel(self) end
+  local ok, message = pcall(cancel_all, self)
+  while self.n > 0 do pcall(cancel_all, self) end
   if self.chosen and not self.taken and self.chosen.back then
     self.chosen:back(table.unpack(self.values, 1, self.values.n))
   end
+  if not ok then error(message, 0) end
 end
 
 
@@ -157,12 +168,14 @@ local function wait(events, keys, n, timeout)
   local at, inside = nil, true
   for i = 1, n do
     local event = unwrapped(events[keys[i]])
-    waiter.n = i
-    waiter.blocked[i] = event
-    local again, only = event:block(waiter)
-    if again and (not at or again < at) then at = again end
-    inside = inside and only
-    if waiter.chosen then return taken(events, waiter) end
+    if waiter[event] == nil then  -- (it may be in the choice twice)
+      waiter.blocked[waiter.n + 1] = event
+      waiter.n = waiter.n + 1
+      local again, only = event:block(waiter)
+      if again and (not at or again < at) then at = again end
+      inside = inside and only
+      if waiter.chosen then return taken(events, waiter) end
+    end
   end
   if timeout and timeout <= 0 then
     return polled(keys, n, events, waiter, tasks.turn())
@@ -354,8 +367,10 @@ end
 
 function Call:cancel(waiter)
   local call = waiter[self]
-  call.ended:cancel(waiter)
-  call.task:cancel("another event was chosen")
+  if call then  -- (else its block has failed)
+    call.ended:cancel(waiter)
+    call.task:cancel("another event was chosen")
+  end
 end
 
 function Call:__tostring()

@@ -566,7 +566,10 @@ static bool taken (struct ring *r, const struct arrival *a) {
 }
 
 bool ring_take (struct ring *r, struct arrival *out) {
-  return arrivals_take(&r->arrivals, out) && taken(r, out);
+  const struct arrival *a = r->arrivals.first;
+  while (a && a->op && a->op->line) a = a->next;  /* guard: a socket's own */
+  return a && arrivals_take_from(&r->arrivals, a->source, out)
+         && taken(r, out);
 }
 
 bool ring_take_op (struct ring *r, struct op *op, struct arrival *out) {

@@ -190,7 +190,8 @@ $(call module,$(BUILD)/asan-fault/uring/core.so,asan,$(FAULT_SRC),$(WRAP))
 $(call module,$(BUILD)/spec/uring_spec.so,plain,$(SPEC_HELPER_SRC))
 $(call module,$(BUILD)/asan/spec/uring_spec.so,asan,$(SPEC_HELPER_SRC))
 
-ctest_src = spec/c/test_$1.c $(patsubst %,csrc/%.c,$(or $(CTEST_$1),$1))
+ctest_src = spec/c/test_$1.c \
+  $(wildcard $(patsubst %,csrc/%.c,$(or $(CTEST_$1),$1)))
 $(foreach t,$(CTEST),\
   $(call program,$(BUILD)/c/test_$t,plain,$(call ctest_src,$t))\
   $(call program,$(BUILD)/asan/c/test_$t,asan,$(call ctest_src,$t)))

@@ -80,7 +80,8 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
 static void resume (lua_State *L, struct loop *loop, struct task *t) {
   lua_State *co = t->seat.co;
   int args = t->state == TASK_NEW ? t->res : 0;
-  int n = 0, status;
+  int n = 0, status, results = -1;
+  bool ok = false, told;
   if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
     state_shared(L, SHARED_CANCELLED);
     task_push(L, t);
@@ -97,21 +98,21 @@ static void resume (lua_State *L, struct loop *loop, struct task *t) {
   if (loop->proc != proc_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
-  if (loop->slow) watchdog_end(L, loop, t);
-  if (status == LUA_YIELD && t->state != TASK_RUNNING) {
-    if (t->state == TASK_WAITING) t->flags = loop->now;
-    return;
-  }
   if (status == LUA_OK && n == 4) {
-    bool ok = lua_toboolean(co, -3);
-    int results = (int)lua_tointeger(co, -2);
+    ok = lua_toboolean(co, -3);
+    results = (int)lua_tointeger(co, -2);
     lua_replace(co, -3);
     lua_pop(co, 1);
     lua_xmove(co, L, 2);
-    finish(L, loop, t, ok, results);
   }
-  else
+  told = !loop->slow || watchdog_end(L, loop);
+  if (!told) lua_insert(L, results < 0 ? -1 : -3);
+  if (results >= 0) finish(L, loop, t, ok, results);
+  else if (status != LUA_YIELD || t->state == TASK_RUNNING)
     broken(L, loop, t, status);
+  else if (t->state == TASK_WAITING)
+    t->flags = loop->now;
+  if (!told) lua_error(L);
 }
 
 static void run_ready (lua_State *L, struct loop *loop) {

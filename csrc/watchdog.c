@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "look.h"
 #include "options.h"
+#include "proc.h"
 #include "task.h"
 
 #define INSTRUCTIONS 10000   /* between two looks at the clock */
@@ -45,11 +46,12 @@ static void hook (lua_State *L, lua_Debug *ar) {
   struct loop *loop = s ? s->loop : NULL;
   (void)ar;
   if (loop == NULL || loop->slow == 0 || loop->current == NULL
-      || !late(loop))
+      || !late(loop) || loop->proc != proc_id())
     return;
   state_push(L);
-  lua_pushcclosure(L, report, 1);
+  lua_getiuservalue(L, -1, SHARED_REPORT);
   lua_call(L, 0, 0);
+  lua_pop(L, 1);
 }
 
 void watchdog_begin (struct loop *loop, lua_State *co) {
@@ -60,12 +62,11 @@ void watchdog_begin (struct loop *loop, lua_State *co) {
     lua_sethook(co, hook, LUA_MASKCOUNT, INSTRUCTIONS);
 }
 
-void watchdog_end (lua_State *L, struct loop *loop, struct task *t) {
-  if (t->seat.co && late(loop)) {
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_pushcclosure(L, report, 1);
-    lua_call(L, 0, 0);
-  }
+bool watchdog_end (lua_State *L, struct loop *loop) {
+  if (!late(loop))
+    return true;
+  state_shared(L, SHARED_REPORT);
+  return lua_pcall(L, 0, 0, 0) == LUA_OK;
 }
 
 void watchdog_options (lua_State *L, struct loop *loop, int arg) {
@@ -83,6 +84,9 @@ void watchdog_options (lua_State *L, struct loop *loop, int arg) {
     luaL_argerror(L, arg, "option 'on_slow' must be a function: it is told "
                   "of a task that runs for longer than 'slow'");
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, report, 1);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REPORT);
   loop->slow = (int64_t)(seconds * 1e9);
   lua_pop(L, 1);
 }

@@ -17,9 +17,9 @@
 ** is none. */
 void watchdog_options (lua_State *L, struct loop *loop, int arg);
 
-/* The current task is about to run; and it has stopped, with `co` as it left
-** it, and itself on top of the stack unless it waits. */
+/* The current task is about to run in `co`; and it has stopped, and has not
+** been seen to end. False if on_slow has raised the error on top. */
 void watchdog_begin (struct loop *loop, lua_State *co);
-void watchdog_end (lua_State *L, struct loop *loop, struct task *t);
+bool watchdog_end (lua_State *L, struct loop *loop);
 
 #endif

@@ -146,6 +146,7 @@ struct loop {
   uint32_t now;             /* in ms, as of this turn */
   uint32_t proc;
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
+  int64_t usually_slow;     /* the same, of runs that say nothing */
   int64_t began;            /* when the watched task was resumed */
   struct task *watched;
   bool told;                /* of it, since then */

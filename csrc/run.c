@@ -325,6 +325,7 @@ int run_loop (lua_State *L) {
     if (make_loop(L, &o) == NULL)
       return 3;
     watchdog_options(L, state_of(L)->loop, 1);
+    watchdog_keep(L, state_of(L)->loop);
     return 1;
   }
   get_loop(L);
@@ -356,7 +357,6 @@ static void read_run (lua_State *L, struct loop *loop) {
 
 int run (lua_State *L) {
   struct loop *loop = get_loop(L);
-  int64_t slow = loop->slow;
   int status;
   bool failed;
   struct task *t;
@@ -371,6 +371,7 @@ int run (lua_State *L) {
     loop->root = region_open(L, loop, NULL, REGION_SCOPE, CLOCK_NEVER);
     lua_pop(L, 1);  /* (being open anchors it) */
   }
+  watchdog_reset(L, loop);
   if (lua_istable(L, 1)) read_run(L, loop);
   t = task_new(L, loop, loop->root, 0);  /* stays at 1 */
   region_push(L, loop->root);            /* and this at 2 */

@@ -44,6 +44,7 @@ enum shared {
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
   SHARED_HOME,        /* where the library's Lua files are */
   SHARED_ON_SLOW,     /* the watchdog's function */
+  SHARED_USUAL_ON_SLOW,  /* the same, of runs that say nothing */
   SHARED_REPORT,      /* what calls it */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
   SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */

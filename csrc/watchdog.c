@@ -90,3 +90,15 @@ void watchdog_options (lua_State *L, struct loop *loop, int arg) {
   loop->slow = (int64_t)(seconds * 1e9);
   lua_pop(L, 1);
 }
+
+void watchdog_keep (lua_State *L, struct loop *loop) {
+  loop->usually_slow = loop->slow;
+  state_shared(L, SHARED_ON_SLOW);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_USUAL_ON_SLOW);
+}
+
+void watchdog_reset (lua_State *L, struct loop *loop) {
+  loop->slow = loop->usually_slow;
+  state_shared(L, SHARED_USUAL_ON_SLOW);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
+}

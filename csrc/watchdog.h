@@ -17,6 +17,10 @@
 ** is none. */
 void watchdog_options (lua_State *L, struct loop *loop, int arg);
 
+/* What is set now is for every run that says nothing; a run begins. */
+void watchdog_keep (lua_State *L, struct loop *loop);
+void watchdog_reset (lua_State *L, struct loop *loop);
+
 /* The current task is about to run in `co`; and it has stopped, and has not
 ** been seen to end. False if on_slow has raised the error on top. */
 void watchdog_begin (struct loop *loop, lua_State *co);

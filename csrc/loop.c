@@ -440,6 +440,16 @@ void loop_timed_out (struct loop *loop, struct task *t) {
   loop_leave(loop, t);
 }
 
+/* What has come of a chain goes: nobody takes it. */
+static void dispose_chain (struct task *t) {
+  const struct chain *c = t->on;
+  for (unsigned i = 0; i < c->n; i++) {
+    const struct link *l = &c->link[i];
+    if (l->token == 0)
+      ring_dispose(t->ring, l->disposal, l->group, l->res, l->flags);
+  }
+}
+
 /* Forget a wait whose task will never go on. */
 void loop_forget (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
@@ -448,6 +458,7 @@ void loop_forget (struct loop *loop, struct task *t) {
       loop_wake_lines(loop);  /* guard: who is next in its line looks */
     if (t->wait == WAIT_AWAIT)
       ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
+    if (t->wait == WAIT_CHAIN) dispose_chain(t);
     t->disposal = DISPOSE_NOTHING;
     t->wait = WAIT_NOTHING;
     return;
@@ -461,6 +472,7 @@ void loop_forget (struct loop *loop, struct task *t) {
     }
     case WAIT_CHAIN: {
       struct chain *c = t->on;
+      dispose_chain(t);
       for (unsigned i = c->n; i-- > 0; ) {
         struct op *op = op_find(&t->ring->ops, c->link[i].token);
         if (op) {

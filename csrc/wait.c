@@ -166,6 +166,7 @@ static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   bool timeout = false;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, chain_end);
+  t->wait = WAIT_NOTHING;  /* guard: its results are taken, once */
   keep_chain(L, t, 0);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];
@@ -227,6 +228,7 @@ static int ring_await_chain (lua_State *L) {
   for (lua_Integer i = 1; i <= n; i++)
     lua_geti(L, 2, i);
   ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */
+  loop_check(L, t);  /* guard: ... or cancelled the task, which did not wait */
   ring_check_requests(L, r, 8, (int)n, requests, 2);
   for (lua_Integer i = 0; i < n; i++)
     if (requests[i]->traits & TRAIT_MULTI)

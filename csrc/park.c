@@ -3,6 +3,7 @@
 
 #include "args.h"
 #include "clock.h"
+#include "proc.h"
 #include "task.h"
 
 
@@ -74,12 +75,15 @@ static int f_park (lua_State *L) {
 }
 
 /* wake(task): the task itself, or while it is in the call that got it, the
-** pointer that `enter` gave */
+** pointer that `enter` gave. False if it will never go on. */
 static int f_wake (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
   struct task *t = lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
                                              : class_check(L, 1, CLASS_TASK);
-  loop_call(state_of(L)->loop, t);
-  return 0;
+  bool lives = loop && loop->proc == proc_id() && t->state < TASK_DONE;
+  if (lives) loop_call(loop, t);
+  lua_pushboolean(L, lives);
+  return 1;
 }
 
 /* uring.now(): seconds of CLOCK_MONOTONIC */

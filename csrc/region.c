@@ -194,6 +194,25 @@ void region_each (lua_State *L, struct loop *loop,
   }
 }
 
+static void disown_one (lua_State *L, struct loop *loop, struct task *t) {
+  (void)L; (void)loop;
+  t->state = TASK_CANCELLED;
+  t->wait = WAIT_NOTHING;
+  t->timer.word = 0;
+}
+
+void region_disown (lua_State *L, struct loop *loop) {
+  region_each(L, loop, disown_one);
+  for (uint32_t i = 0; i < loop->nregions; i++) {
+    struct region *r = loop->regions[i];
+    if (r) {
+      r->id = 0;
+      r->owner = NULL;
+    }
+  }
+  loop->nregions = 0;
+}
+
 
 /* ---- open and close ---------------------------------------------------- */
 

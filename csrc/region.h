@@ -97,6 +97,10 @@ void region_join (lua_State *L, struct region *r, struct task *t);
 void region_part (lua_State *L, struct loop *loop, struct region *r,
                   struct task *t, int error);
 
+/* This loop was the parent's, and the child of a fork has its own now: here
+** its regions and tasks are over, but their coroutines may be on the stack. */
+void region_disown (lua_State *L, struct loop *loop);
+
 /* Every scope's tasks that have not ended: f for each, which is on top. */
 void region_each (lua_State *L, struct loop *loop,
                   void (*f)(lua_State *L, struct loop *loop, struct task *t));

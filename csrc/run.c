@@ -263,6 +263,7 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   struct ring *r;
   if (ring_new(L, o, &r) != 1)
     return NULL;
+  if (s->loop) region_disown(L, s->loop);
   lua_setiuservalue(L, -2, 1);
   /* a forked child's new loop keeps the old one, for the C that runs it may
      still be on the stack */

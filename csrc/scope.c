@@ -282,6 +282,8 @@ static int f_finish (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct region *r = class_check(L, 1, CLASS_SCOPE);
   lua_settop(L, 3);
+  if (loop->current == NULL && !lua_toboolean(L, 2))
+    return lua_error(L);  /* guard: a forked child unwinds */
   if (!lua_toboolean(L, 2)) body_failed(L, loop, loop->current, r);
   return finish_end(L, LUA_OK, 0);
 }

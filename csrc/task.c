@@ -367,6 +367,7 @@ static int reason (lua_State *L) {
     lua_getiuservalue(L, 1, TASK_OUTCOME);  /* (the scope that it was in) */
     if (lua_type(L, -1) == LUA_TUSERDATA)
       lua_getiuservalue(L, -1, REGION_REASON);
+    else lua_pushnil(L);  /* (it was a parent's, before a fork) */
   }
   return 1;
 }

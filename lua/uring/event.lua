@@ -41,8 +41,9 @@ function Waiter:wake() wake(self.task) end
 function Waiter:choose(event, ...)
   if self.over then return false end
   self.over = true
+  -- (a task of the parent's will never run in a forked child)
+  if not wake(self.task) then return false end
   self.chosen, self.values = event, table.pack(...)
-  wake(self.task)
   return true
 end
 
@@ -213,12 +214,11 @@ local function kept(waiter)
 end
 
 function Lone:choose(_, ...)
-  if self.over then return false end
+  if self.over or not wake(self.task) then return false end
   self.over = true
   local n = select("#", ...)
   self.n = n
   if n == 1 then self.value = ... else self.value = { ... } end
-  wake(self.task)
   return true
 end
 

@@ -189,7 +189,7 @@ int loop_wait_line (lua_State *L, struct task *t, struct line *line,
 }
 
 void loop_wake_line (struct loop *loop, struct line *line) {
-  if (line->seats.last) call_first(loop, &line->seats);
+  if (loop && line->seats.last) call_first(loop, &line->seats);
 }
 
 void loop_wake_all (struct loop *loop, struct line *line) {
@@ -616,7 +616,8 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
 }
 
 struct task *loop_resumed (lua_State *L) {
-  return loop_resumed_in(state_of(L)->loop, L);
+  const struct loop *loop = state_of(L)->loop;
+  return loop ? loop_resumed_in(loop, L) : NULL;
 }
 
 bool loop_unfair (struct task *t) {

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 
+/* (without a loop, as the state closes, there is none) */
 static struct region *at (const struct loop *loop, uint32_t id) {
-  return id > 0 && id <= loop->nregions ? loop->regions[id - 1] : NULL;
+  return loop && id > 0 && id <= loop->nregions ? loop->regions[id - 1] : NULL;
 }
 
 void region_push (lua_State *L, const struct region *r) {

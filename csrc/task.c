@@ -316,7 +316,7 @@ static int joining (lua_State *L) {
 static int cancel (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = class_check(L, 1, CLASS_TASK);
-  bool news = t->state < TASK_DONE && !(t->marks & MARK_DOOMED);
+  bool news = loop && t->state < TASK_DONE && !(t->marks & MARK_DOOMED);
   lua_settop(L, 2);
   if (news && loop->proc != proc_id())  /* guard: fork */
     return luaL_argerror(L, 1, "this task belongs to another process: it was "
@@ -353,12 +353,13 @@ static int reason (lua_State *L) {
   state_shared(L, SHARED_REASONS);
   lua_pushvalue(L, 1);
   if (t->state < TASK_DONE) {
-    r = region_cause(state_of(L)->loop, t);
+    const struct loop *loop = state_of(L)->loop;
+    r = region_cause(loop, t);
     if (r == NULL && !(t->marks & MARK_DOOMED)) lua_pushnil(L);
     else if (r && r->kind == REGION_TIMEOUT) lua_pushliteral(L, "timed out");
     else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
-    else {
-      region_push(L, r ? r : region_home(state_of(L)->loop, t));
+    else if ((r = r ? r : region_home(loop, t)) != NULL) {
+      region_push(L, r);
       lua_getiuservalue(L, -1, REGION_REASON);
     }
   }

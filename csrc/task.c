@@ -32,29 +32,27 @@ void task_push (lua_State *L, const struct task *t) {
 ** bottom of the task's coroutine, if that has not been closed. */
 void task_push_spawned (lua_State *L, lua_State *co) {
   lua_Debug ar;
-  int level = 0, top = lua_gettop(co);
-  bool found;
-  luaL_checkstack(co, 3, NULL);
-  while (lua_getstack(co, level, &ar)) level++;
-  if (level > 0) {
-    lua_getstack(co, level - 1, &ar);
-    found = lua_getlocal(co, &ar, SPAWN_LINE) != NULL
-            && lua_getlocal(co, &ar, SPAWN_FUNCTION) != NULL;
-  }
-  else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
-    lua_pushvalue(co, 1 + SPAWN_LINE);
-    lua_pushvalue(co, 1 + SPAWN_FUNCTION);
-  }
-  if (found && lua_isfunction(co, -1)) {
-    lua_getinfo(co, ">S", &ar);
-    lua_pushfstring(co, "%s:%d", ar.short_src, (int)lua_tointeger(co, -1));
-    lua_remove(co, -2);
-  }
-  else {
+  int level = 0, line = 0, top = lua_gettop(co);
+  bool found = false;
+  if (lua_checkstack(co, 2)) {  /* guard: nothing raises in `co` */
+    while (lua_getstack(co, level, &ar)) level++;
+    if (level > 0) {
+      lua_getstack(co, level - 1, &ar);
+      found = lua_getlocal(co, &ar, SPAWN_LINE) != NULL
+              && lua_getlocal(co, &ar, SPAWN_FUNCTION) != NULL;
+    }
+    else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
+      lua_pushvalue(co, 1 + SPAWN_LINE);
+      lua_pushvalue(co, 1 + SPAWN_FUNCTION);
+    }
+    if ((found = found && lua_isfunction(co, -1))) {
+      line = (int)lua_tointeger(co, -2);
+      lua_getinfo(co, ">S", &ar);
+    }
     lua_settop(co, top);
-    lua_pushliteral(co, "?");
   }
-  if (L != co) lua_xmove(co, L, 1);
+  if (found) lua_pushfstring(L, "%s:%d", ar.short_src, line);
+  else lua_pushliteral(L, "?");
 }
 
 /* ---- tasks ------------------------------------------------------------- */
@@ -92,6 +90,13 @@ static int body (lua_State *L) {
   lua_toclose(L, SELF);  /* guard: coroutine.close is noticed at once */
   return body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1, LUA_MULTRET,
                                 HANDLER, 0, body_end), 0);
+}
+
+/* The coroutine of the task that runs: L may be that of a wrapped function.
+** (In a forked child no task may run, though its function does.) */
+static lua_State *coroutine (lua_State *L) {
+  const struct task *t = state_of(L)->loop->current;
+  return t ? t->seat.co : L;
 }
 
 /* Where an error was raised is known only there: a traceback of every one
@@ -148,7 +153,7 @@ void task_push_failure (lua_State *L, int value) {
     lua_rawseti(L, -3, 2);
   }
   lua_pop(L, 1);
-  task_push_spawned(L, L);
+  task_push_spawned(L, coroutine(L));
   lua_rawseti(L, -2, 3);
 }
 

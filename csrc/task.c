@@ -100,16 +100,17 @@ static lua_State *coroutine (lua_State *L) {
 }
 
 /* Where an error was raised is known only there: a traceback of every one
-** that passes a scope or a timeout is noted, { value, traceback }, for when
-** it comes to be told. */
+** that passes a scope or a timeout is noted, { value, traceback, whose it is },
+** for when it comes to be told. (Another task can fail with the same value.) */
 static bool noted (lua_State *L, int value) {
   bool same;
   state_shared(L, SHARED_NOTE);
   if (lua_isnil(L, -1))
     return false;
   lua_rawgeti(L, -1, 1);
-  same = lua_rawequal(L, value, -1);
-  lua_pop(L, 1);
+  lua_rawgeti(L, -2, 3);
+  same = lua_rawequal(L, value, -2) && lua_touserdata(L, -1) == coroutine(L);
+  lua_pop(L, 2);
   return same;
 }
 
@@ -128,9 +129,11 @@ static int note (lua_State *L) {
     lua_settop(L, 1);
     return 1;
   }
-  lua_createtable(L, 2, 0);
+  lua_createtable(L, 3, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
+  lua_pushlightuserdata(L, coroutine(L));
+  lua_rawseti(L, -2, 3);
   luaL_traceback(L, L, NULL, 1);
   lua_rawseti(L, -2, 2);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_NOTE);

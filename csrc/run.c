@@ -377,6 +377,7 @@ int run (lua_State *L) {
   t = task_new(L, loop, loop->root, 0);  /* stays at 1 */
   region_push(L, loop->root);            /* and this at 2 */
   loop->running = loop->ring->driven = true;
+  loop->now = clock_rough();
   status = call_run_tasks(L);
   if (status != LUA_OK && loop->proc == proc_id()) {
     /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for

@@ -21,6 +21,7 @@
 #define ENTRIES 256
 #define RETRY_NS 1000000
 #define LAST_TURNS 8  /* for the kernel to let go of what nobody wants */
+#define ABANDONS 8    /* finalizers apart, two are enough */
 #define DESCRIBED 1  /* stack index of the text that grows */
 
 
@@ -249,7 +250,9 @@ static void abandon (lua_State *L, struct loop *loop, struct task *t) {
 /* The loop itself failed, or was interrupted twice: nothing more can run.
 ** Coroutines are closed where they stand. */
 static void abandon_all (lua_State *L, struct loop *loop) {
-  region_each(L, loop, abandon);
+  /* (twice and more, for a __close may have spawned where we had been) */
+  for (int i = 0; i < ABANDONS && loop->ntasks > 0; i++)
+    region_each(L, loop, abandon);
   loop->first = loop->last = NULL;
   loop->ntasks = loop->nidle = 0;
 }

@@ -121,8 +121,12 @@ void region_expire (struct loop *loop, struct region *r) {
 
 /* ---- tasks of a scope -------------------------------------------------- */
 
-void region_join (lua_State *L, struct region *r, struct task *t) {
-  uint32_t place = r->free_place ? r->free_place : r->nplaces + 1;
+void region_join (lua_State *L, struct loop *loop, struct region *r,
+                  uint32_t id, struct task *t) {
+  uint32_t place;
+  if (at(loop, id) != r)  /* guard: a finalizer can have closed it */
+    luaL_error(L, "the scope has ended");
+  place = r->free_place ? r->free_place : r->nplaces + 1;
   push_tasks(L, r);
   lua_rawgeti(L, -1, place);
   lua_pushvalue(L, -2 - TASKS_PUSHED);
@@ -297,6 +301,12 @@ static void close_one (lua_State *L, struct loop *loop, struct region *r) {
   outer->ntasks++;
   lua_pushliteral(L, "the scope's own task was closed");
   region_cancel(L, loop, r);
+}
+
+void region_close_all (lua_State *L, struct loop *loop, struct task *t) {
+  struct region *r;
+  while ((r = at(loop, t->timer.word)) != NULL && r->owner == t)
+    close_one(L, loop, r);
 }
 
 void region_close (lua_State *L, struct loop *loop, struct region *r) {

@@ -65,6 +65,9 @@ void region_close (lua_State *L, struct loop *loop, struct region *r);
 /* It is no more: nothing is left in it. */
 void region_forget (lua_State *L, struct loop *loop, struct region *r);
 
+/* Its task ends: so do all that it has opened. */
+void region_close_all (lua_State *L, struct loop *loop, struct task *t);
+
 void region_expire (struct loop *loop, struct region *r);
 
 /* Push the userdata of an open one. */
@@ -88,9 +91,10 @@ void region_cancel (lua_State *L, struct loop *loop, struct region *r);
 void region_cancel_daemons (lua_State *L, struct loop *loop,
                             struct region *r);
 
-/* A task, which is on top, begins in this scope. Raises for want of memory;
-** then nothing has happened. */
-void region_join (lua_State *L, struct region *r, struct task *t);
+/* A task, which is on top, begins in this scope, known as number `id`. Raises
+** for want of memory, or if it has ended; then nothing has happened. */
+void region_join (lua_State *L, struct loop *loop, struct region *r,
+                  uint32_t id, struct task *t);
 
 /* A task of this scope has ended; if it failed, with the value at `error`, it
 ** keeps its place. Allocates nothing. */

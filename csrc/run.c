@@ -36,8 +36,10 @@ static void cancel_all (lua_State *L, struct loop *loop) {
 ** are taken. Nothing here allocates. */
 static void finish (lua_State *L, struct loop *loop, struct task *t, bool ok,
                     int results) {
-  struct region *home = region_home(loop, t);
   int task = lua_gettop(L), outcome = task - 1, error = 0;
+  struct region *home;
+  region_close_all(L, loop, t);  /* guard: its coroutine may have failed to */
+  home = region_home(loop, t);
   t->state = TASK_DONE;
   if (!ok) {
     state_shared(L, SHARED_CANCELLED);

@@ -200,6 +200,7 @@ static void read_table (lua_State *L) {
 struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
                        unsigned marks) {
   int n = lua_gettop(L), self;
+  uint32_t id = r->id;
   struct task *t;
   lua_State *co;
   if (lua_istable(L, 1)) read_table(L);
@@ -225,7 +226,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
   lua_pushvalue(L, self);
   state_shared(L, SHARED_HANDLER);
   lua_xmove(L, co, 5);
-  region_join(L, r, t);       /* the last that may raise */
+  region_join(L, loop, r, id, t);  /* the last that may raise */
   lua_insert(L, 1);           /* the task, below its function */
   lua_settop(L, n + 1);
   lua_xmove(L, co, n);        /* the function and its arguments */

@@ -38,6 +38,11 @@ void loop_wake (struct loop *loop, struct task *t) {
 }
 
 
+bool loop_has (const struct loop *loop, const struct task *t) {
+  return t->state < TASK_DONE && loop && loop->proc == proc_id();
+}
+
+
 /* ---- who waits for the same -------------------------------------------- */
 
 void loop_call (struct loop *loop, struct task *t) {

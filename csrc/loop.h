@@ -126,6 +126,10 @@ struct watch {
   bool rung;                /* its eventfd was written */
 };
 
+/* Is it a task of this loop's, that may still go on? `loop` is NULL where the
+** state closes. */
+bool loop_has (const struct loop *loop, const struct task *t);
+
 struct region;
 
 struct loop {

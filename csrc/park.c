@@ -75,12 +75,13 @@ static int f_park (lua_State *L) {
 }
 
 /* wake(task): the task itself, or while it is in the call that got it, the
-** pointer that `enter` gave. False if it will never go on. */
+** pointer that `enter` gave. False if it can never be woken: it has ended, or
+** is a parent's and this is a forked child, or the state closes. */
 static int f_wake (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
                                              : class_check(L, 1, CLASS_TASK);
-  bool lives = loop && loop->proc == proc_id() && t->state < TASK_DONE;
+  bool lives = loop_has(loop, t);
   if (lives) loop_call(loop, t);
   lua_pushboolean(L, lives);
   return 1;

@@ -243,6 +243,8 @@ static int run_tasks (lua_State *L) {
 /* (what is closed here may wake and doom others, and end their scopes) */
 static void abandon (lua_State *L, struct loop *loop, struct task *t) {
   loop_forget(loop, t);
+  loop->first = loop->last = NULL;  /* guard: it may be freed soon */
+  t->state = TASK_RUNNING;
   lua_closethread(t->seat.co, L);
   state_shared(L, SHARED_CANCELLED);
   task_push(L, t);
@@ -268,8 +270,8 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   struct ring *r;
   if (ring_new(L, o, &r) != 1)
     return NULL;
-  if (s->loop) region_disown(L, s->loop);
   lua_setiuservalue(L, -2, 1);
+  if (s->loop) region_disown(L, s->loop);  /* guard: fork */
   /* a forked child's new loop keeps the old one, for the C that runs it may
      still be on the stack */
   state_shared(L, SHARED_LOOP);

@@ -42,11 +42,11 @@ int scope_daemon (lua_State *L) {
 /* The scope at 1; raises if it has ended. */
 static struct region *check (lua_State *L) {
   struct region *r = class_check(L, 1, CLASS_SCOPE);
-  if (loop_here(L) == NULL)
+  if (r->id == 0 || state_of(L)->loop == NULL)
+    luaL_argerror(L, 1, "the scope has ended");
+  if (loop_here(L) == NULL)  /* guard: fork */
     luaL_argerror(L, 1, "this scope belongs to another process: it was "
                   "opened before a fork");
-  if (r->id == 0)
-    luaL_argerror(L, 1, "the scope has ended");
   return r;
 }
 
@@ -82,7 +82,7 @@ int scope_current (lua_State *L) {
 /* scope:cancel([reason]): true unless it has ended or was cancelled before */
 static int s_cancel (lua_State *L) {
   struct region *r = class_check(L, 1, CLASS_SCOPE);
-  bool news = r->id != 0 && !r->cancelled;
+  bool news = r->id != 0 && !r->cancelled && state_of(L)->loop;
   lua_settop(L, 2);
   if (news) {
     check(L);
@@ -204,10 +204,12 @@ static int f_shield (lua_State *L) {
 
 /* leave(region): it ends; did its time end it, and nothing around it? */
 static int f_leave (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
+  struct loop *loop = loop_here(L);
   struct region *r = class_check(L, 1, CLASS_REGION);
   struct task *t = r->owner;
   bool expired = r->expired;
+  if (loop == NULL)  /* guard: fork */
+    return 0;
   region_close(L, loop, r);
   lua_pushboolean(L, expired && t && !(t->marks & MARK_CANCELLED));
   return 1;
@@ -220,15 +222,20 @@ static int r_close (lua_State *L) {
   return 0;
 }
 
+/* Why the task at a stack index is cancelled. */
+static void push_reason (lua_State *L, int task) {
+  lua_getfield(L, task, "reason");
+  lua_pushvalue(L, task);
+  lua_call(L, 1, 1);
+}
+
 /* The body, in task `t`, has failed with the value at 3. */
 static void body_failed (lua_State *L, struct loop *loop, struct task *t,
                          struct region *r) {
   state_shared(L, SHARED_CANCELLED);
   if (lua_rawequal(L, 3, -1)) {
     task_push(L, t);
-    lua_getfield(L, -1, "reason");
-    lua_insert(L, -2);
-    lua_call(L, 1, 1);
+    push_reason(L, lua_gettop(L));
   }
   else {
     task_push_failure(L, 3);
@@ -251,8 +258,10 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
   if (t == NULL) return lua_yieldk(L, 0, ctx, finish_end);
   r->waiting = false;
   if (t->marks & MARK_CANCELLED) {
-    lua_pushnil(L);
+    task_push(L, t);
+    push_reason(L, lua_gettop(L));
     region_cancel(L, loop, r);
+    lua_settop(L, 3);
   }
   if (r->ntasks == 0) region_cancel_daemons(L, loop, r);
   /* guard: a script can close it, by a variable of its own or the coroutine,
@@ -273,6 +282,7 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
     lua_pushfstring(L, "the scope was cancelled: %s", lua_tostring(L, -1));
   else
     lua_pushliteral(L, "the scope was cancelled");
+  lua_remove(L, -2);
   return 2;
 }
 
@@ -281,6 +291,7 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
 static int f_finish (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct region *r = class_check(L, 1, CLASS_SCOPE);
+  if (r->id != 0) check(L);
   lua_settop(L, 3);
   if (loop->current == NULL && !lua_toboolean(L, 2))
     return lua_error(L);  /* guard: a forked child unwinds */

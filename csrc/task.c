@@ -273,9 +273,19 @@ static int join_end (lua_State *L, int status, lua_KContext ctx) {
   return of->state >= TASK_DONE ? task_push_outcome(L, 1) : fail_timeout(L);
 }
 
+/* The task at 1. Of a parent's one only what it was can be told. */
+static struct task *check (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = class_check(L, 1, CLASS_TASK);
+  if (t->state < TASK_DONE && loop && !loop_has(loop, t))  /* guard: fork */
+    luaL_argerror(L, 1, "this task belongs to another process: it was "
+                  "spawned before a fork");
+  return t;
+}
+
 static int join (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *of = class_check(L, 1, CLASS_TASK);
+  struct task *of = check(L);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = loop_enter(L, loop, "task:join");
   if (of == t)
@@ -316,7 +326,7 @@ static int joining (lua_State *L) {
   static const struct event_kind kind = {
     "joining", join_try, join_block, join_cancel, true
   };
-  class_check(L, 1, CLASS_TASK);
+  check(L);
   lua_settop(L, 1);
   return event_push(L, &kind);
 }
@@ -324,12 +334,9 @@ static int joining (lua_State *L) {
 /* task:cancel([reason]): true if it was not over or cancelled before */
 static int cancel (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = class_check(L, 1, CLASS_TASK);
-  bool news = loop && t->state < TASK_DONE && !(t->marks & MARK_DOOMED);
+  struct task *t = check(L);
+  bool news = loop_has(loop, t) && !(t->marks & MARK_DOOMED);
   lua_settop(L, 2);
-  if (news && loop->proc != proc_id())  /* guard: fork */
-    return luaL_argerror(L, 1, "this task belongs to another process: it was "
-                         "spawned before a fork");
   if (news && !lua_isnil(L, 2)) {
     state_shared(L, SHARED_REASONS);
     lua_insert(L, 1);
@@ -362,8 +369,9 @@ static int reason (lua_State *L) {
   state_shared(L, SHARED_REASONS);
   lua_pushvalue(L, 1);
   if (t->state < TASK_DONE) {
-    const struct loop *loop = state_of(L)->loop;
-    r = region_cause(loop, t);
+    if (!loop_has(state_of(L)->loop, t))
+      return 0;
+    r = region_cause(state_of(L)->loop, t);
     if (r == NULL && !(t->marks & MARK_DOOMED)) lua_pushnil(L);
     else if (r && r->kind == REGION_TIMEOUT) lua_pushliteral(L, "timed out");
     else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
@@ -420,7 +428,7 @@ static int t_close (lua_State *L) {
   struct task *t = class_check(L, 1, CLASS_TASK);
   if (t->seat.co == L && t->state == TASK_RUNNING)
     return 0;
-  if (loop == NULL || loop->proc != proc_id())
+  if (!loop_has(loop, t))
     return 0;
   if (t->seat.co != L) region_doom(loop, t);
   else if (t->state == TASK_WAITING || t->state == TASK_READY)

@@ -39,7 +39,7 @@ Waiter.__index = Waiter
 function Waiter:wake() wake(self.task) end
 
 function Waiter:choose(event, ...)
-  if self.over then return false end
+  if self.over or not wake(self.task) then return false end
   self.over = true
   -- (a task of the parent's will never run in a forked child)
   if not wake(self.task) then return false end

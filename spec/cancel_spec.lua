@@ -1,0 +1,627 @@
+-- task:cancel, why a task is cancelled, and coroutine.close of its coroutine.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+
+local function nop() return uring.sqe():prep_nop() end
+
+-- uring.run must fail, and say `words`.
+local function fails(words, main)
+  return helper.raises(words, uring.run, main)
+end
+
+local function finally(f)
+  return setmetatable({}, { __close = f })
+end
+
+local function forever() uring.sleep(20) end
+
+-- A task that is in its wait when this returns, and its coroutine.
+local function started(f, ...)
+  local co
+  local task = uring.spawn(function(...)
+    co = coroutine.running()
+    return f(...)
+  end, ...)
+  for _ = 1, 3 do uring.sleep(0) end
+  return task, co
+end
+
+local function outside(why)
+  return why:find("ended from outside", 1, true)
+end
+
+after_each(function()
+  helper.idle_loop()
+  assert.same({}, uring.tasks())
+end)
+after_each(helper.clean)
+
+describe("task:cancel", function()
+  it("raises uring.cancelled in its wait, and in every later one", function()
+    uring.run(function()
+      local n = 0
+      local t = started(function()
+        for _ = 1, 3 do
+          for _, wait in ipairs {
+            forever, function() uring.await(nop()) end,
+            function() uring.scope(function() end) end,
+            function() uring.timeout(1, print) end,
+            function() uring.current():join() end,
+            function() uring.channel(1):send(1) end,
+            function() uring.semaphore(1):acquire() end,
+            function() uring.select({}, 0) end,
+            function() uring.loop():ring():receive(0) end,
+            function() uring.loop():ring():await(nop()) end,
+            function() uring.loop():ring():await_chain { nop() } end,
+          } do
+            local ok, err = pcall(wait)
+            assert(not ok and err == uring.cancelled, err)
+            n = n + 1
+          end
+        end
+        return "swallowed"
+      end)
+      assert.is_true(t:cancel())
+      assert.is_false(t:cancel())
+      -- what it returns all the same is its result
+      assert.same({ true, "swallowed" }, { t:join() })
+      assert.equal(33, n)
+      assert.equal("done", t:status())
+      assert.is_nil(t:reason())
+    end)
+  end)
+
+  it("is told to who joins, and fails nothing", function()
+    uring.run(function()
+      local t = started(forever)
+      t:cancel()
+      assert.equal("ready", t:status())
+      local out = { n = 3, nil, "the task was cancelled", E.ECANCELED }
+      assert.same(out, table.pack(t:join()))
+      assert.same(out, table.pack(t:join()))
+      assert.equal("cancelled", t:status())
+      assert.is_false(t:cancel())
+    end)
+  end)
+
+  it("before its first step lets none happen", function()
+    uring.run(function()
+      local ran
+      local t = uring.spawn(function() ran = true end)
+      assert.is_true(t:cancel "early")
+      assert.equal("early", t:reason())
+      t:join()
+      assert.is_nil(ran)
+      assert.equal("early", t:reason())
+    end)
+  end)
+
+  it("of oneself is noticed at the next wait", function()
+    uring.run(function()
+      local log = {}
+      local t = uring.spawn(function()
+        uring.current():cancel "me"
+        log[1] = uring.current():reason()
+        log[2] = "goes on"
+        uring.sleep(0)
+        log[3] = "never"
+      end)
+      t:join()
+      assert.same({ "me", "goes on" }, log)
+    end)
+  end)
+
+  it("is how a task ends that is a to-be-closed variable", function()
+    uring.run(function()
+      local t
+      do
+        local task <close> = uring.spawn(forever)
+        t = task
+        uring.sleep(0)
+      end
+      assert.same({ nil, "the task was cancelled", E.ECANCELED },
+        { t:join() })
+      local u
+      do
+        local task <close> = uring.spawn(function() return 1 end)
+        u = task
+        task:join()
+      end
+      assert.equal("done", u:status())
+    end)
+  end)
+
+  it("of a task with a scope cancels that, and waits for it", function()
+    uring.run(function()
+      local n = 0
+      local t = started(function()
+        uring.scope(function(scope)
+          for _ = 1, 3 do
+            scope:spawn(function()
+              local _ <close> = finally(function()
+                uring.shield(1, uring.sleep, 0.001)
+                n = n + 1
+              end)
+              forever()
+            end)
+          end
+        end)
+      end)
+      t:cancel()
+      t:join()
+      assert.equal(3, n)
+    end)
+  end)
+
+  it("leaves what it has spawned beside itself alone", function()
+    uring.run(function()
+      local child
+      local t = started(function()
+        child = uring.spawn(function() uring.sleep(0.003) return 1 end)
+        forever()
+      end)
+      t:cancel()
+      assert.same({ true, 1 }, { child:join() })
+    end)
+  end)
+
+  it("whose value somebody else throws is a cancellation too", function()
+    uring.run(function()
+      local t = uring.spawn(function() error(uring.cancelled) end)
+      assert.same({ nil, "the task was cancelled", E.ECANCELED },
+        { t:join() })
+      assert.is_nil(t:reason())
+    end)
+  end)
+
+  it("may come from each to each, all at once", function()
+    uring.run(function()
+      local tasks = {}
+      for i = 1, 50 do
+        tasks[i] = uring.spawn(function()
+          uring.sleep(0)
+          for j = 1, 50 do tasks[j]:cancel(i) end
+          forever()
+        end)
+      end
+      for i = 1, 50 do
+        assert.equal(E.ECANCELED, (select(3, tasks[i]:join())))
+        assert.equal(1, tasks[i]:reason())
+      end
+    end)
+  end)
+
+  it("of three thousand in one tick on sixty-four entries", function()
+    helper.script_ok [[
+      local uring = require "uring"
+      local spec = require "uring_spec"
+      uring.loop { entries = 64 }
+      local r, w = spec.pipe()
+      local n = 0
+      uring.run(function()
+        local other <close> = assert(uring.ring { entries = 8 })
+        local rings = { uring.loop():ring(), other }
+        local tasks = {}
+        for i = 1, 3000 do
+          tasks[i] = uring.spawn(function()
+            local _ <close> = setmetatable({}, { __close = function(_, e)
+              if e == uring.cancelled then n = n + 1 end
+            end })
+            rings[i % 10 == 0 and 2 or 1]:await(
+              uring.sqe():prep_poll_add(r, uring.POLLIN))
+          end)
+        end
+        for _ = 1, 3 do uring.sleep(0) end
+        for i = 1, 3000 do assert(tasks[i]:cancel()) end
+        for i = 1, 3000 do assert(select(3, tasks[i]:join())
+          == uring.errno.ECANCELED) end
+        assert(n == 3000)
+        assert(other:stats().in_flight == 0)
+        -- and by a scope, before anything was submitted, too
+        for turns = 0, 2 do
+          n = 0
+          uring.scope(function(scope)
+            for i = 1, 3000 do
+              scope:spawn(function()
+                n = n + 1
+                uring.await(uring.sqe():prep_poll_add(r, uring.POLLIN))
+              end)
+            end
+            for _ = 1, turns do uring.sleep(0) end
+            scope:cancel()
+          end)
+          assert(n == (turns == 0 and 0 or 3000))
+        end
+      end)
+      local stats = uring.loop():ring():stats()
+      assert(stats.in_flight == stats.internal)
+      assert(stats.submitted == stats.completed + stats.silent
+        + stats.in_flight)
+    ]]
+  end)
+
+  it("of ten thousand that sleep", function()
+    uring.run(function()
+      local n = 0
+      uring.scope(function(scope)
+        for _ = 1, 10000 do
+          scope:spawn(function()
+            local ok, err = pcall(forever)
+            if not ok and err == uring.cancelled then n = n + 1 end
+          end)
+        end
+        uring.sleep(0)
+        scope:cancel()
+      end)
+      assert.equal(10000, n)
+    end)
+  end)
+end)
+
+describe("task:reason", function()
+  it("is what was given, of any type, or nil", function()
+    uring.run(function()
+      for _, reason in ipairs { "words", 42, false, {}, print } do
+        local inside
+        local t = started(function()
+          local _ <close> = finally(function()
+            inside = uring.current():reason()
+          end)
+          forever()
+        end)
+        assert.is_nil(t:reason())
+        t:cancel(reason)
+        assert.equal(reason, t:reason())
+        t:join()
+        assert.equal(reason, inside)
+        assert.equal(reason, t:reason())
+      end
+      local t = started(forever)
+      t:cancel()
+      assert.is_nil(t:reason())
+      t:join()
+      assert.is_nil(t:reason())
+    end)
+  end)
+
+  it("is the scope's, all the way in", function()
+    uring.run(function()
+      local reasons = {}
+      local function note(what)
+        return finally(function()
+          reasons[what] = uring.current():reason()
+        end)
+      end
+      local given, direct
+      uring.scope(function(scope)
+        given = scope
+        direct = scope:spawn(function()
+          local _ <close> = note "task"
+          uring.scope(function(inner)
+            inner:spawn(function()
+              local _ <close> = note "in body's wait for tasks"
+              forever()
+            end)
+          end)
+        end)
+        scope:spawn(function()
+          uring.scope(function(inner)
+            inner:spawn(function()
+              local _ <close> = note "in body"
+              forever()
+            end)
+            forever()
+          end)
+        end)
+        local _ <close> = note "body"
+        uring.sleep(0)
+        uring.sleep(0)
+        scope:cancel "why"
+        forever()
+      end)
+      assert.same({ task = "why", ["in body's wait for tasks"] = "why",
+        ["in body"] = "why", body = "why" }, reasons)
+      assert.equal("why", direct:reason())
+      assert.is_false(given:cancel "later")
+    end)
+  end)
+
+  it("is the first error of a sibling, or of the body", function()
+    uring.run(function()
+      for _, who in ipairs { "sibling", "body" } do
+        local value, reason = {}, nil
+        pcall(uring.scope, function(scope)
+          scope:spawn(function()
+            local _ <close> = finally(function()
+              reason = uring.current():reason()
+            end)
+            forever()
+          end)
+          uring.sleep(0)
+          if who == "body" then error(value) end
+          scope:spawn(error, value)
+          forever()
+        end)
+        assert.equal(value, reason)
+      end
+    end)
+  end)
+
+  it("is 'timed out' in a timeout, and in what that ends", function()
+    uring.run(function()
+      local reasons = {}
+      for i, waits in ipairs { true, false } do
+        uring.timeout(0.002, uring.scope, function(scope)
+          scope:spawn(function()
+            local _ <close> = finally(function()
+              reasons[2 * i] = uring.current():reason()
+            end)
+            forever()
+          end)
+          local _ <close> = finally(function()
+            reasons[2 * i - 1] = uring.current():reason()
+          end)
+          if waits then forever() end
+        end)
+      end
+      assert.same({ "timed out", "timed out", nil, "timed out" }, reasons)
+      assert.is_nil(uring.current():reason())
+    end)
+  end)
+
+  it("of who is cancelled twice is that of the innermost", function()
+    uring.run(function()
+      local log = {}
+      local t = started(function()
+        uring.scope(function(scope)
+          scope:cancel "inner"
+          uring.current():cancel "outer"
+          log[1] = uring.current():reason()
+        end)
+      end)
+      t:join()
+      assert.same({ "inner" }, log)
+      assert.equal("outer", t:reason())
+    end)
+  end)
+end)
+
+describe("status, name and current:", function()
+  it("each in its turn", function()
+    uring.run(function()
+      local t
+      t = uring.spawn { name = "it", main = function()
+        assert(uring.current() == t and t:status() == "running")
+        uring.sleep(0)
+        uring.sleep(0.001)
+        return uring.current()
+      end }
+      assert.equal("new", t:status())
+      assert.equal("it", t.name)
+      uring.sleep(0)
+      assert.equal("ready", t:status())
+      uring.sleep(0)
+      uring.sleep(0)
+      assert.equal("waiting", t:status())
+      assert.same({ true, t }, { t:join() })
+      assert.equal("done", t:status())
+      assert.equal("it", t.name)
+      local me = uring.current()
+      assert.equal("running", me:status())
+      assert.is_nil(me.name)
+      assert.is_nil(me.nothing)
+      pcall(uring.scope, function(s) t = s:spawn(error, "x") forever() end)
+      assert.equal("failed", t:status())
+      uring.wrap(function() assert(uring.current() == me) end)()
+      coroutine.wrap(function() assert(uring.current() == me) end)()
+    end)
+    assert.is_nil(uring.current())
+  end)
+end)
+
+describe("coroutine.close of a task's coroutine", function()
+  it("runs its to-be-closed variables at once; it cannot wait", function()
+    local log = {}
+    local why = fails("ended from outside", function()
+      local task, co = started(function()
+        local _ <close> = finally(function(_, e)
+          log[#log + 1] = e == nil
+          log[#log + 1] = helper.raises("being closed nothing can wait",
+            uring.sleep, 0) and "told"
+          helper.raises("being closed nothing can wait", uring.shield, 1,
+            uring.sleep, 0)
+          helper.raises("being closed nothing can wait", uring.scope, print)
+        end)
+        forever()
+      end)
+      assert.is_true(coroutine.close(co))
+      assert.same({ true, "told" }, log)
+      assert.equal("ready", task:status())
+      local _ <close> = finally(function()
+        assert.same({ nil, "a task was ended from outside: its coroutine "
+          .. "was closed, or there was no memory left" },
+          { uring.shield(1, task.join, task) })
+        log[3] = task:status()
+      end)
+      forever()
+    end)
+    assert.truthy(outside(why))
+    assert.equal("failed", log[3])
+  end)
+
+  it("with scopes open: the scope around it waits for their tasks", function()
+    for _, waits in ipairs { "body", "tasks", "timeout", "cancelled" } do
+      local n, after = 0, nil
+      local kept
+      fails("ended from outside", function()
+        local ok, err = pcall(uring.scope, function(outer)
+          local co
+          outer:spawn(function()
+            co = coroutine.running()
+            uring.scope(function(scope)
+              kept = scope
+              scope:daemon(forever)
+              scope:spawn(function()
+                local _ <close> = finally(function()
+                  uring.shield(1, uring.sleep, 0.003)
+                  n = n + 1
+                end)
+                uring.scope(function(s)
+                  s:spawn(function()
+                    local _ <close> = finally(function() n = n + 1 end)
+                    forever()
+                  end)
+                end)
+              end)
+              if waits == "body" then forever() end
+              if waits == "timeout" then uring.timeout(60, forever) end
+              if waits == "cancelled" then
+                uring.sleep(0)
+                uring.sleep(0)
+                scope:cancel()
+              end
+            end)
+          end)
+          for _ = 1, 5 do uring.sleep(0) end
+          assert(coroutine.close(co))
+          helper.raises("own task was closed", kept.spawn, kept, print)
+          helper.collect()
+          forever()
+        end)
+        after = n
+        assert(not ok)
+        error(err, 0)
+      end)
+      assert.equal(2, after)
+      assert.equal("uring.Scope (ended)", tostring(kept))
+    end
+  end)
+
+  it("closes what it waits in by uring.wrap, and all inside", function()
+    local log = {}
+    fails("ended from outside", function()
+      local ring <close> = assert(uring.ring())
+      local gen
+      local task, co = started(function()
+        local _ <close> = finally(function() log[#log + 1] = "outer" end)
+        gen = uring.wrap(function()
+          local _ <close> = finally(function() log[#log + 1] = "wrapped" end)
+          uring.wrap(function()
+            uring.timeout(0.005, uring.scope, function(scope)
+              local _ <close> = finally(function()
+                log[#log + 1] = "scope"
+              end)
+              scope:spawn(function()
+                local _ <close> = finally(function()
+                  log[#log + 1] = "child"
+                end)
+                forever()
+              end)
+              uring.sleep(0)
+              uring.select { ring:receiving() }
+            end)
+          end)()
+        end)
+        gen()
+      end)
+      assert(coroutine.close(co))
+      assert.same({ "scope", "wrapped", "outer" }, log)
+      helper.raises("has ended", gen)
+      co, task = nil, nil  -- luacheck: ignore
+      helper.collect()
+      -- nobody stands in the ring's line any more
+      uring.shield(1, function()
+        local t = uring.spawn(ring.receive, ring, 5)
+        t:cancel()  -- (its scope is cancelled by now, or is soon)
+        uring.sleep(0.01)
+      end)
+      helper.collect()
+      forever()
+    end)
+    assert.same({ "scope", "wrapped", "outer", "child" }, log)
+  end)
+
+  it("that is a wrapped function's tells who has called it", function()
+    local r, w = spec.pipe()
+    uring.run(function()
+      for _, wait in ipairs {
+        forever,
+        function() uring.scope(function(s) s:spawn(forever) end) end,
+        function() uring.channel():receive() end,
+        function() uring.await(uring.sqe():prep_poll_add(r, uring.POLLIN))
+        end,
+        function() uring.timeout(60, uring.select, {}) end,
+      } do
+        local inner, why
+        local task = started(function()
+          local f = uring.wrap(function()
+            inner = coroutine.running()
+            wait()
+          end)
+          why = helper.raises("was closed while it waited", f)
+          helper.raises("has ended", f)
+          uring.sleep(0)
+          return "goes on"
+        end)
+        assert(coroutine.close(inner))
+        assert.same({ true, "goes on" }, { task:join(5) })
+        assert.truthy(why)
+      end
+    end)
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  it("loses no result that has come meanwhile", function()
+    local name = helper.file "content"
+    local function open()
+      return uring.sqe():prep_openat(uring.AT_FDCWD, name, uring.O_RDONLY)
+    end
+    uring.run(function() end)
+    helper.keeps_fds(function()
+      for _, how in ipairs { "task", "wrapped" } do
+        for _, wait in ipairs {
+          function() spec.close((uring.await(open()))) end,
+          function()
+            local out = uring.loop():ring():await_chain { open(), nop() }
+            spec.close(out[1][1])
+          end,
+          function()
+            uring.loop():ring():await_chain { open(),
+              uring.sqe():prep_timeout(20) }
+          end,
+        } do
+          pcall(uring.run, function()
+            local co
+            uring.spawn(function()
+              if how == "task" then
+                co = coroutine.running()
+                wait()
+              else
+                pcall(uring.wrap(function()
+                  co = coroutine.running()
+                  wait()
+                end))
+              end
+            end)
+            uring.sleep(0)
+            -- until it has come; the task has not run since
+            local ring = uring.loop():ring()
+            local before = ring:stats().completed
+            helper.eventually(function()
+              uring.sleep(0)
+              return ring:stats().completed > before
+            end)
+            assert(coroutine.status(co) == "suspended")
+            coroutine.close(co)
+          end)
+        end
+      end
+    end)
+  end)
+end)

@@ -358,7 +358,8 @@ function Call:try(waiter)
 end
 
 function Call:block(waiter)
-  local task = core.spawn({ main = xpcall, name = self.name }, self.f,
+  -- (it is who chooses that keeps the scope open, or does not)
+  local task = core.daemon({ main = xpcall, name = self.name }, self.f,
     tasks.note, table.unpack(self, 1, self.n))
   local call = { task = task, ended = task:joining() }
   waiter[self] = call

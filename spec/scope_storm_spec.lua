@@ -1,0 +1,363 @@
+-- A storm: tasks that open scopes, timeouts and shields, spawn, wait in every
+-- way, cancel each other, throw, close coroutines and collect garbage at
+-- random. What was sent arrives once, no scope ends before its tasks, and
+-- nothing is kept.
+--
+-- URING_SEED repeats one; URING_SOAK is for how many seconds it goes on.
+
+local helper = require "helper"
+local net = require "net"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+local SECONDS = tonumber(os.getenv "URING_SOAK") or 1.5
+local seed = tonumber(os.getenv "URING_SEED") or os.time()
+local random = math.random
+
+local function pick(list) return list[random(#list)] end
+
+-- What must never be, noted where nobody catches it.
+local fault
+
+local function check(ok, ...)
+  if not ok then
+    fault = fault or debug.traceback(string.format(...), 2)
+    error(fault, 0)
+  end
+end
+
+local function finally(f)
+  return setmetatable({}, { __close = f })
+end
+
+
+-- ---- what is sent ---------------------------------------------------------
+
+-- Every value is a number of its own. A send that was not told how it ended
+-- may have sent it or not; one that was told so has.
+local books, last
+
+local function sending()
+  last = last + 1
+  books[last] = "perhaps"
+  return last
+end
+
+local function sent(n)
+  check(books[n], "%s was never sent", n)
+  if books[n] == "perhaps" then books[n] = "sent" end
+end
+
+local function received(value)
+  local n = tonumber(value)
+  check(books[n], "%q was received, and never sent", value)
+  check(books[n] ~= "received", "%d was received twice", n)
+  books[n] = "received"
+end
+
+local function balance()
+  for n, state in ipairs(books) do
+    check(state ~= "sent", "%d of %d was lost", n, last)
+  end
+end
+
+
+-- ---- the world ------------------------------------------------------------
+
+local world
+
+local function make_world()
+  books, last = {}, 0
+  local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
+  local r, w = spec.pipe()
+  world = {
+    budget = random(20, 600),
+    tasks = {}, scopes = {}, threads = {}, n = 0,
+    channels = { uring.channel(0), uring.channel(1), uring.channel(5) },
+    semaphore = uring.semaphore(2), inside = 0,
+    ring = assert(uring.ring { entries = 8 }),
+    a = a, b = b, r = r, w = w,
+  }
+end
+
+-- All that is still somewhere, and the end of everything.
+local function end_world()
+  net.run(function()
+    for _, channel in ipairs(world.channels) do
+      while true do
+        local n = channel:try_receive()
+        if not n then break end
+        received(n)
+      end
+    end
+    while true do
+      local _, n = world.ring:receive(0)
+      if type(n) ~= "number" then break end
+      received(n)
+    end
+    while true do
+      local n = world.b:recv(100, 0)
+      if not n then break end
+      received(n)
+    end
+  end)
+  balance()
+  check(#world.semaphore == 2, "the semaphore has %d of 2", #world.semaphore)
+  check(world.inside == 0, "%d are inside", world.inside)
+  local stats = helper.lawful(world.ring)
+  check(stats.in_flight == 0, "%d in flight", stats.in_flight)
+  world.ring:close()
+  world.a:close()
+  world.b:close()
+  spec.close(world.r)
+  spec.close(world.w)
+  world = nil
+end
+
+
+-- ---- what tasks do --------------------------------------------------------
+
+local act
+
+local function brief() return pick { 0, 0, 0.0001, 0.0005, 0.002 } end
+
+local function acts(depth, n)
+  for _ = 1, n do act(depth) end
+end
+
+-- Spawns by one of the ways into a scope; its books say who is in it.
+local function body(book, depth)
+  return function()
+    book.n = book.n + 1
+    world.threads[#world.threads + 1] = coroutine.running()
+    local _ <close> = finally(function() book.n = book.n - 1 end)
+    acts(depth + 1, random(5))
+  end
+end
+
+local function spawn(book, depth, scope)
+  local f = body(book, depth)
+  local task
+  if scope then task = pick { scope.spawn, scope.daemon } (scope, f)
+  else task = pick { uring.spawn, uring.daemon } (f) end
+  world.tasks[#world.tasks + 1] = task
+  return task
+end
+
+-- Cancelled tasks mostly go on being so.
+local function guarded(ok, err, ...)
+  if ok then return err, ... end
+  if err == uring.cancelled and random(10) > 1 then error(err, 0) end
+end
+
+local function scope(depth)
+  local book = { n = 0 }
+  guarded(pcall(function()
+    local over = finally(function(_, err)
+      -- (a body that was closed from outside cannot wait for its tasks)
+      if book.done or err ~= nil then
+        check(book.n == 0, "a scope ended with %d tasks", book.n)
+      end
+    end)
+    local _ <close> = over
+    uring.scope(function(s)
+      world.scopes[#world.scopes + 1] = s
+      for _ = 1, random(0, 5) do
+        spawn(book, depth, random(2) == 1 and s or nil)
+        if random(3) == 1 then act(depth + 1) end
+      end
+    end)
+    book.done = true
+  end))
+end
+
+local function wait_or_not(f, ...)
+  if random(3) == 1 then return uring.timeout(brief(), f, ...) end
+  return f(..., brief())
+end
+
+local waits = {
+  function() uring.sleep(brief()) end,
+  function() uring.await(uring.sqe():prep_nop()) end,
+  function()
+    uring.await(uring.sqe():prep_poll_add(world.r, uring.POLLIN), brief())
+  end,
+  function()
+    uring.timeout(brief(), world.ring.await_chain, world.ring, {
+      uring.sqe():prep_nop(),
+      uring.sqe():prep_poll_add(world.r, uring.POLLIN) })
+  end,
+  function()
+    local fd = uring.await(uring.sqe():prep_openat(uring.AT_FDCWD,
+      "/dev/null", uring.O_RDONLY))
+    if fd then spec.close(fd) end
+  end,
+  function()
+    local op = world.ring:queue(uring.sqe():prep_nop())
+    op:await(brief())
+  end,
+  function()
+    local n = sending()
+    if world.ring:await(uring.sqe():prep_msg_ring(world.ring, 1, n)) then
+      sent(n)
+    end
+  end,
+  function()
+    local _, n = wait_or_not(world.ring.receive, world.ring)
+    if type(n) == "number" then received(n) end
+  end,
+  function()
+    local n = sending()
+    if uring.timeout(brief(), pick(world.channels).send,
+      pick(world.channels), n) then sent(n) end
+  end,
+  function()
+    local n = wait_or_not(world.channels.receive or uring.channel(0).receive,
+      pick(world.channels))
+    if n then received(n) end
+  end,
+  function()
+    local n = sending()
+    if pick(world.channels):try_send(n) then sent(n) end
+  end,
+  function()
+    local n = sending()
+    if world.a:send(tostring(n), brief()) then sent(n) end
+  end,
+  function()
+    local n = world.b:recv(100, brief())
+    if n then received(n) end
+  end,
+  function()
+    if wait_or_not(world.semaphore.acquire, world.semaphore) then
+      local _ <close> = finally(function()
+        world.inside = world.inside - 1
+        world.semaphore:release()
+      end)
+      world.inside = world.inside + 1
+      check(world.inside <= 2, "%d are inside", world.inside)
+      uring.sleep(brief())
+    end
+  end,
+  function()
+    local task = pick(world.tasks)
+    if task and task ~= uring.current() then task:join(brief()) end
+  end,
+  function()
+    local n = sending()
+    local task = pick(world.tasks)
+    local events = {
+      channel = pick(world.channels):receiving(),
+      sent = pick(world.channels):sending(n),
+      ring = world.ring:receiving(),
+      time = uring.after(brief()),
+      task = task and task ~= uring.current() and task:joining() or nil,
+      call = random(3) == 1 and uring.event(uring.sleep, brief()) or nil,
+      nop = random(3) == 1 and world.ring:awaiting(uring.sqe():prep_nop())
+        or nil,
+    }
+    local key, one, two = uring.select(events, random(3) == 1 and 0 or nil)
+    if key == "channel" then received(one)
+    elseif key == "sent" and one then sent(n)
+    elseif key == "ring" then received(two) end
+  end,
+}
+
+local acts_of = {
+  scope, scope,
+  function(depth) uring.timeout(brief(), acts, depth + 1, random(4)) end,
+  function(depth) uring.shield(brief(), acts, depth + 1, random(3)) end,
+  function(depth) uring.wrap(function()
+    world.threads[#world.threads + 1] = coroutine.running()
+    acts(depth + 1, random(3))
+  end)() end,
+  function()
+    local f = uring.wrap(function()
+      uring.sleep(brief())
+      coroutine.yield(1)
+      uring.sleep(brief())
+    end)
+    f()
+    if random(2) == 1 then f() end
+  end,
+  function(depth) guarded(pcall(acts, depth + 1, random(3))) end,
+  function(depth) spawn({ n = 0 }, depth) end,
+  function()
+    local task = pick(world.tasks)
+    if task and random(4) == 1 then task:cancel(random(3)) end
+  end,
+  function()
+    local s = pick(world.scopes)
+    if s and random(4) == 1 then s:cancel(random(3)) end
+  end,
+  function(depth)
+    local s = pick(world.scopes)
+    if s and tostring(s) ~= "uring.Scope (ended)" then
+      pcall(spawn, { n = 0 }, depth, s)
+    end
+  end,
+  function()
+    local co = pick(world.threads)
+    if co and random(6) == 1 and coroutine.status(co) == "suspended" then
+      coroutine.close(co)
+    end
+  end,
+  function() if random(6) == 1 then error { storm = true } end end,
+  function() if random(6) == 1 then collectgarbage() end end,
+  function() if random(10) == 1 then assert(uring.tree()) end end,
+}
+
+function act(depth)
+  world.budget = world.budget - 1
+  if world.budget < 0 then return uring.sleep(0) end
+  if depth > 12 or random(2) == 1 then pick(waits)()
+  else pick(acts_of)(depth) end
+end
+
+-- The errors of the program's own.
+local function expected(err)
+  return err == uring.cancelled or type(err) == "table" and err.storm
+    or tostring(err):find("ended from outside", 1, true)
+    or tostring(err):find("was closed while it waited", 1, true)
+    or tostring(err):find("has ended", 1, true)
+end
+
+local function round()
+  make_world()
+  local started = os.time()
+  local ok, err = pcall(uring.run, function()
+    local book = { n = 0 }
+    local done, why = pcall(uring.scope, function(s)
+      for _ = 1, random(6) do spawn(book, 0, s) end
+      repeat uring.sleep(0.001) until world.budget < 0 or random(15) == 1
+      if random(2) == 1 then s:cancel "it is over" end
+      if random(2) == 1 then error { storm = true } end
+    end)
+    check(book.n == 0, "%d tasks are left", book.n)
+    if not done then error(why, 0) end
+  end)
+  if fault then error(fault, 0) end
+  if not ok and not expected(err) then error(err, 0) end
+  check(os.time() - started < 10 * helper.slow, "it took too long")
+  check(#uring.tasks() == 0, "tasks are left:\n%s", uring.tree())
+  end_world()
+  helper.idle_loop()
+end
+
+it("a storm of scopes loses nothing, and keeps nothing", function()
+  math.randomseed(seed)
+  net.run(function() uring.loop():ring():ref() end)
+  local limit = os.clock() + SECONDS
+  local rounds = 0
+  helper.keeps_fds(function()
+    repeat
+      rounds = rounds + 1
+      local ok, why = xpcall(round, debug.traceback)
+      if not ok then
+        error(("URING_SEED=%d, round %d: %s"):format(seed, rounds, why), 0)
+      end
+    until os.clock() > limit and rounds >= 3
+  end)
+end)

@@ -96,10 +96,11 @@ sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
 
 SECONDS ?= 600
-soak: tests-asan ## storms on sockets under ASAN and UBSAN for SECONDS (600)
-	@TEST_TIMEOUT=$$(($(SECONDS) * 2 + 1200)) URING_SOAK=$(SECONDS) \
+soak: tests-asan ## storms of sockets and scopes under ASAN and UBSAN for SECONDS (600)
+	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
-	  spec/socket_storm_spec.lua spec/receive_spec.lua
+	  spec/socket_storm_spec.lua spec/receive_spec.lua \
+	  spec/scope_storm_spec.lua
 
 # Strict about every C file, for tests are read as often as what they test.
 STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)

@@ -369,9 +369,10 @@ static int reason (lua_State *L) {
   state_shared(L, SHARED_REASONS);
   lua_pushvalue(L, 1);
   if (t->state < TASK_DONE) {
-    if (!loop_has(state_of(L)->loop, t))
+    const struct loop *loop = state_of(L)->loop;
+    if (!loop_has(loop, t))
       return 0;
-    r = region_cause(state_of(L)->loop, t);
+    r = region_cause(loop, t);
     if (r == NULL && !(t->marks & MARK_DOOMED)) lua_pushnil(L);
     else if (r && r->kind == REGION_TIMEOUT) lua_pushliteral(L, "timed out");
     else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;

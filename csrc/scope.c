@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define NOT_OURS "this scope belongs to another process: it was opened " \
+                 "before a fork"
 #define SPAWNED "\n\t(a task spawned at "
 
 
@@ -45,8 +47,7 @@ static struct region *check (lua_State *L) {
   if (r->id == 0 || state_of(L)->loop == NULL)
     luaL_argerror(L, 1, "the scope has ended");
   if (loop_here(L) == NULL)  /* guard: fork */
-    luaL_argerror(L, 1, "this scope belongs to another process: it was "
-                  "opened before a fork");
+    luaL_argerror(L, 1, NOT_OURS);
   return r;
 }
 
@@ -289,12 +290,11 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
 /* finish(scope, ok, error): wait for its tasks; raises its first error, or
 ** that the task is cancelled; else was the scope: true, message? */
 static int f_finish (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
+  struct loop *loop = loop_here(L);
   struct region *r = class_check(L, 1, CLASS_SCOPE);
-  if (r->id != 0) check(L);
   lua_settop(L, 3);
-  if (loop->current == NULL && !lua_toboolean(L, 2))
-    return lua_error(L);  /* guard: a forked child unwinds */
+  if (loop == NULL || loop->current == NULL)  /* guard: fork */
+    return lua_toboolean(L, 2) ? luaL_error(L, NOT_OURS) : lua_error(L);
   if (!lua_toboolean(L, 2)) body_failed(L, loop, loop->current, r);
   return finish_end(L, LUA_OK, 0);
 }

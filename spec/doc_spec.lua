@@ -207,24 +207,53 @@ describe(META, function()
     return found
   end
 
+  -- The methods of a class; what begins with "_" is nobody's business.
+  local function methods_of(class)
+    local methods = class.__index
+    if type(methods) == "function" then  -- its fields are not methods
+      methods = select(2, debug.getupvalue(methods, 2))
+    end
+    local found = {}
+    for method, value in pairs(methods) do
+      if type(value) == "function" and not method:find "^_" then
+        found[method] = true
+      end
+    end
+    return found
+  end
+
+  -- Classes that no program can get hold of.
+  local PRIVATE = { Region = true, Ear = true }
+
   -- The same of the module itself.
   local function real()
     local found = { uring = {} }
     for name, value in pairs(uring) do
-      if type(value) == "function" then found.uring[name] = true end
+      if type(value) == "function" and not name:find "^_" then
+        found.uring[name] = true
+      end
     end
     for key, class in pairs(debug.getregistry()) do
       local name = type(key) == "string" and key:match "^uring%.(%u%a*)$"
-      if name then
-        local methods = class.__index
-        if type(methods) == "function" then  -- its fields are not methods
-          methods = select(2, debug.getupvalue(methods, 2))
-        end
-        found[name] = {}
-        for method in pairs(methods) do found[name][method] = true end
-      end
+      if name and not PRIVATE[name] then found[name] = methods_of(class) end
     end
+    found.Channel = methods_of(getmetatable(uring.channel()))
+    found.Semaphore = methods_of(getmetatable(uring.semaphore(1)))
     return found
+  end
+
+  -- A waiter, as an event is given one; and what uring.tasks() said then.
+  local function waiter()
+    local given, tasks
+    uring.run { name = "selecting", main = function()
+      uring.spawn(function() tasks = uring.tasks() end)
+      uring.select({ uring.event {
+        try = function() end,
+        block = function(_, w) given = w end,
+        cancel = function() end,
+      } }, 0.001)
+    end }
+    return given, tasks
   end
 
   -- name -> type of the module's fields
@@ -246,13 +275,32 @@ describe(META, function()
   end)
 
   it("has every function and method, and no other", function()
-    assert.same(real(), described())
+    local found = described()
+    found.Waiter = nil  -- (there is none without a ring)
+    assert.same(real(), found)
+  end)
+
+  needs_ring("has every method of a waiter", function()
+    assert.same(methods_of(getmetatable(waiter())), described().Waiter)
+  end)
+
+  needs_ring("has events in Lua as it has those in C", function()
+    local events = {
+      uring.after(1), uring.at(1), uring.channel():receiving(),
+      uring.channel():sending(1), uring.semaphore(1):acquiring(),
+      uring.event(print),
+    }
+    for _, event in ipairs(events) do
+      for name in pairs(described().Event) do
+        assert(event[name], tostring(event) .. ": " .. name)
+      end
+    end
   end)
 
   it("has every constant and value, and no other", function()
     local found = fields()
     for name, value in pairs(uring) do
-      if type(value) ~= "function" then
+      if type(value) ~= "function" and not name:find "^_" then
         assert(found[name], name .. " is missing")
         assert.equal(math.type(value) == "integer", found[name] == "integer")
       end
@@ -302,5 +350,15 @@ describe(META, function()
     local stats = class "Stats"
     for field in pairs(ring:stats()) do assert(stats[field], field) end
     for field in pairs(stats) do assert(ring:stats()[field], field) end
+    local _, tasks = waiter()
+    local info, seen = class "TaskInfo", {}
+    for _, task in ipairs(tasks) do
+      for field in pairs(task) do
+        assert(info[field], field)
+        seen[field] = true
+      end
+    end
+    seen.parent = true  -- (they are run's own)
+    assert.same(info, seen)
   end)
 end)

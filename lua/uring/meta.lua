@@ -16,6 +16,7 @@
 -- * Integers are integers: "10" and 1.5 raise.
 -- * What has a close() can be a to-be-closed variable, and closes when it is
 --   collected.
+-- * What waits says so, and is for tasks: elsewhere it raises.
 
 
 --- What stands for a descriptor: its number, or an object that has one.
@@ -41,7 +42,8 @@
 ---@field errno table<string, integer> errno numbers by name: errno.EAGAIN
 local uring = {}
 
---- Waits in a cancelled task raise this value: compare with ==.
+--- Waits in a cancelled task raise this value: compare with ==. Who catches it
+--- passes it on; the reason is uring.current():reason().
 ---@class uring.Cancelled
 
 
@@ -196,31 +198,100 @@ function uring.probe() end
 ---@field note? string why it does not work here
 
 --- Turn this state's loop until all its tasks have ended, the first of which
---- is `main(...)`; give main's results. Raises the error of the first task
---- that failed, with its traceback, after the others were cancelled and have
---- ended; raises where every task waits for another one.
----@param main (fun(...): ...) | uring.TaskOptions
+--- is `main(...)`; give main's results, or nil, message, ECANCELED if it was
+--- cancelled. It is a scope: the error of the first task that failed is
+--- raised, with its traceback, after the others were cancelled and have ended.
+--- Raises where every task waits for another one, and inside a task.
+---@param main (fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...
 function uring.run(main, ...) end
 
---- Start another task; it runs when the one that is running waits. Only in a
---- task.
+---@class uring.RunOptions
+---@field main fun(...): ...
+---@field name? string
+---@field slow? uring.seconds more than 0: see on_slow
+---@field on_slow? uring.OnSlow
+
+--- Called when a task has run for longer than `slow` without waiting, once for
+--- each time that it runs; in that task, if it still runs. It cannot wait.
+---@alias uring.OnSlow
+---| fun(task: uring.Task, seconds: uring.seconds, traceback: string)
+
+--- Start another task, in the innermost scope of the one that is running; it
+--- first runs when that one waits. In a scope that was cancelled it never
+--- does, and is cancelled too. Only in a task.
 ---@param f (fun(...): ...) | uring.TaskOptions
 ---@param ... any
 ---@return uring.Task
 function uring.spawn(f, ...) end
 
+--- The same for a task that does not keep its scope open: when all others of
+--- the scope have ended it is cancelled, and then waited for.
+---@param f (fun(...): ...) | uring.TaskOptions
+---@param ... any
+---@return uring.Task
+function uring.daemon(f, ...) end
+
 ---@class uring.TaskOptions
 ---@field main fun(...): ...
 ---@field name? string for messages about it
 
---- Let time pass; with 0, let every task that is ready run once. Waits.
+--- The task that is running; nil outside one.
+---@return uring.Task?
+function uring.current() end
+
+--- Call `f(scope, ...)` and give its results, when all tasks that were spawned
+--- in it have ended. The first error of these tasks and f cancels the others,
+--- and is raised here: a value as it is, a string with its traceback and where
+--- its task was spawned. nil, message, ECANCELED where the scope was cancelled
+--- by scope:cancel().
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
+---@param f fun(scope: uring.Scope, ...): ...
+---@param ... any
+---@return any ...
+function uring.scope(f, ...) end
+
+--- Call `f(...)` and give its results, even if they are late. When the time is
+--- over its waits raise uring.cancelled, and that becomes nil, "timed out",
+--- ETIME. An error of f's own is raised. It is no scope: what f spawns belongs
+--- to the scope around, and is not cancelled.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
+---@param seconds uring.seconds
+---@param f fun(...): ...
+---@param ... any
+---@return any ...
+function uring.timeout(seconds, f, ...) end
+
+--- Call `f(...)` and give its results. For so many seconds waits in it do not
+--- raise, although the task is or will be cancelled: for what has to wait to
+--- clean up. A task that is not cancelled feels nothing of it.
+---@param seconds uring.seconds
+---@param f fun(...): ...
+---@param ... any
+---@return any ...
+function uring.shield(seconds, f, ...) end
+
+--- Like coroutine.wrap, for a function that waits: what it yields is given to
+--- the caller, and its waits suspend the caller's task.
+---@param f fun(...): ...
+---@return fun(...): ...
+---@nodiscard
+function uring.wrap(f) end
+
+--- Let time pass; with 0, submit, take what has completed, and let every task
+--- that is ready run once.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param seconds uring.seconds
 function uring.sleep(seconds) end
 
 --- Queue this request on the loop's ring and wait for its completion. Over
 --- time it is cancelled, and this returns when the kernel has let go of it.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param sqe uring.Sqe
 ---@param timeout? uring.seconds
 ---@return integer? res
@@ -241,6 +312,93 @@ function uring.loop(options) end
 ---@field entries? integer of its ring: 256 if not given
 ---@field cq_entries? integer
 ---@field flags? integer exactly these, IORING_SETUP_...
+---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
+---@field on_slow? uring.OnSlow
+
+--- Wait until one of these events is ready; give its key and its values. Of
+--- several that are ready any may be chosen; the others have taken nothing. An
+--- event that failed is chosen like any: its values are nil, message, errno.
+--- nil, "timed out", ETIME where none was ready in time; 0 seconds is a look.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
+---@generic K
+---@param events table<K, uring.Event>
+---@param timeout? uring.seconds
+---@return K? key
+---@return any ... its values; or the message, and the errno
+function uring.select(events, timeout) end
+
+--- An event of any wait: a task of `f(...)` that is begun by the select, and
+--- cancelled if another event is chosen. Its values are f's results, and its
+--- error is raised. Or, of a table with try, block and cancel, an event of
+--- one's own.
+---@param f (fun(...): ...) | uring.TaskOptions | uring.EventMethods
+---@param ... any
+---@return uring.Event
+---@nodiscard
+function uring.event(f, ...) end
+
+--- What an event of one's own does. It is called with the event itself and the
+--- waiter of the choice. None of these may wait.
+---@class uring.EventMethods
+---@field try fun(self, waiter?: uring.Waiter): true?, any ...
+---@field block fun(self, waiter: uring.Waiter): uring.seconds?, boolean?
+---@field cancel fun(self, waiter: uring.Waiter)
+---@field back? fun(self, ...: any) takes back what was chosen and not taken
+
+--- Ready so many seconds after the select has begun. No values.
+---@param seconds uring.seconds
+---@return uring.Event
+---@nodiscard
+function uring.after(seconds) end
+
+--- Ready when uring.now() has come to this. No values.
+---@param time uring.seconds
+---@return uring.Event
+---@nodiscard
+function uring.at(time) end
+
+--- The time of CLOCK_MONOTONIC.
+---@return uring.seconds
+---@nodiscard
+function uring.now() end
+
+--- A queue of values between tasks of this state; with a capacity of 0, which
+--- it has if none is given, a sender waits until somebody receives.
+---@param capacity? integer 0 or more
+---@return uring.Channel
+---@nodiscard
+function uring.channel(capacity) end
+
+--- So many may go on at once.
+---@param n integer 0 or more
+---@return uring.Semaphore
+---@nodiscard
+function uring.semaphore(n) end
+
+--- All tasks that have not ended.
+---@return uring.TaskInfo[]
+---@nodiscard
+function uring.tasks() end
+
+---@class uring.TaskInfo
+---@field task uring.Task
+---@field id string "task 3 'reader'"; "task 2.3" in a scope of main's
+---@field name? string
+---@field state "new"|"ready"|"running"|"waiting"
+---@field waits? string what for: "in uring.sleep, for 1.5 s more"
+---@field seconds? uring.seconds since when it waits
+---@field file? string where it is
+---@field line? integer
+---@field spawned_at string "file:line"
+---@field parent? uring.Task whose scope it is in; nil: uring.run's own
+---@field daemon boolean
+---@field cancelled boolean
+
+--- The same as a text, a line a task, below the one whose scope it is in.
+---@return string
+---@nodiscard
+function uring.tree() end
 
 
 -- ---- rings ----------------------------------------------------------------
@@ -295,6 +453,8 @@ function Ring:peek_cqe() end
 
 --- Queue this request here and wait for its completion, as uring.await does.
 --- A request that completes more than once raises: queue it.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param sqe uring.Sqe
 ---@param timeout? uring.seconds
 ---@return integer? res
@@ -306,6 +466,8 @@ function Ring:await(sqe, timeout) end
 --- Queue these as a chain and wait until all have completed. A result is
 --- { res, flags }, negative as the kernel gave it, or { silent = true } of a
 --- silent one that succeeded. Over time the results are the fourth value.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param sqes uring.Sqe[]
 ---@param timeout? uring.seconds
 ---@return uring.Result[]? results
@@ -321,6 +483,8 @@ function Ring:await_chain(sqes, timeout) end
 
 --- Wait for the next message to this ring. `len` is unsigned, as it was set.
 --- Of several tasks that wait each message reaches exactly one, in order.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param timeout? uring.seconds
 ---@return integer? len
 ---@return integer|string data or the message
@@ -329,9 +493,24 @@ function Ring:receive(timeout) end
 
 --- for len, data, flags in ring:messages() do: ends when the ring is closed
 --- here.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@return fun(ring: uring.Ring): integer?, integer?, integer?
 ---@return uring.Ring
 function Ring:messages() end
+
+--- ring:receive as an event. Not chosen, it leaves each message where it is.
+---@return uring.Event
+---@nodiscard
+function Ring:receiving() end
+
+--- ring:await as an event, which queues the request when the select begins.
+--- Not chosen, it is cancelled, and if it completed all the same its result is
+--- disposed of: what it has read is lost.
+---@param sqe uring.Sqe
+---@return uring.Event
+---@nodiscard
+function Ring:awaiting(sqe) end
 
 --- The number of its descriptor.
 ---@return integer
@@ -374,6 +553,7 @@ function Ring:stats() end
 ---@field lost integer CQEs that the kernel dropped for want of memory
 ---@field enters integer system calls
 ---@field cqes integer CQEs taken
+---@field cqes_per_enter number
 ---@field sq_entries integer
 ---@field cq_entries integer
 
@@ -893,6 +1073,8 @@ local Operation = {}
 --- Wait for its next completion. Over time it goes on. Where it has ended and
 --- nothing is left to take: nil, message, ESRCH; where its ring is closed
 --- meanwhile: ECANCELED.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param timeout? uring.seconds
 ---@return integer? res
 ---@return integer|string flags or the message
@@ -903,6 +1085,8 @@ function Operation:await(timeout) end
 --- for res, flags in operation:completions() do: all of a request that
 --- completes more than once. Ends after the last, after its own cancel, and
 --- with its ring's close; raises any other error.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@return fun(operation: uring.Operation): integer?, integer?
 ---@return uring.Operation
 function Operation:completions() end
@@ -1094,15 +1278,74 @@ local Sockaddr = {}  -- luacheck: ignore 211
 
 -- ---- tasks ----------------------------------------------------------------
 
+--- As a to-be-closed variable it is cancelled at the end of the block.
 ---@class uring.Task
+---@field name? string
 local Task = {}
 
 --- Wait for its end. Of a task that failed: nil, the error value; of one that
 --- was cancelled: nil, message, ECANCELED. Over time it goes on.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param timeout? uring.seconds
 ---@return true? ended
 ---@return any ... its results
 function Task:join(timeout) end
+
+--- task:join as an event.
+---@return uring.Event
+---@nodiscard
+function Task:joining() end
+
+--- Cancel it: the wait that it is in, and every later one, raises
+--- uring.cancelled, but for those under uring.shield. Its scope goes on. False
+--- where it has ended or was cancelled before.
+---@param reason? any for task:reason()
+---@return boolean
+function Task:cancel(reason) end
+
+---@return "new"|"ready"|"running"|"waiting"|"done"|"failed"|"cancelled"
+function Task:status() end
+
+--- Why it is cancelled, or was: what was given to task:cancel or scope:cancel,
+--- the error that cancelled its scope, or "timed out". nil where nobody has
+--- said, or it is not.
+---@return any
+function Task:reason() end
+
+--- What uring.scope gives to its function. It ends with that call.
+---@class uring.Scope
+local Scope = {}
+
+--- Start a task in this scope, from whatever task. Raises where the scope has
+--- ended.
+---@param f (fun(...): ...) | uring.TaskOptions
+---@param ... any
+---@return uring.Task
+function Scope:spawn(f, ...) end
+
+--- The same for a task that does not keep the scope open: uring.daemon.
+---@param f (fun(...): ...) | uring.TaskOptions
+---@param ... any
+---@return uring.Task
+function Scope:daemon(f, ...) end
+
+--- Cancel all that is in it, its own function too: uring.scope gives nil,
+--- message, ECANCELED. False where it has ended or was cancelled before.
+---@param reason? any
+---@return boolean
+function Scope:cancel(reason) end
+
+--- Every error in it, in the order in which they came; also when it has ended.
+---@return uring.Failure[]
+---@nodiscard
+function Scope:failures() end
+
+---@class uring.Failure
+---@field error any
+---@field traceback? string
+---@field task uring.Task that has failed, or in which the scope's function has
+---@field spawned_at string "file:line"
 
 ---@class uring.Loop
 local Loop = {}
@@ -1110,6 +1353,143 @@ local Loop = {}
 --- The ring that the loop sleeps on: uring.await uses it.
 ---@return uring.Ring
 function Loop:ring() end
+
+
+-- ---- events, channels, semaphores ------------------------------------------
+
+--- A wait that does nothing until uring.select chooses it, as often as one
+--- likes. The three methods that select calls are the protocol for events of
+--- other libraries: whatever has them is one.
+---@class uring.Event
+local Event = {}
+
+--- Take what is there: true and the values; or nothing, and nothing has
+--- happened. It must not wait.
+---@param waiter? uring.Waiter nil before it was blocked on
+---@return true? ready
+---@return any ...
+function Event:try(waiter) end
+
+--- Arrange for waiter:wake() to be called when it may be worth trying again.
+---@param waiter uring.Waiter
+---@return uring.seconds? at the uring.now() at which to try in any case
+---@return boolean? inside true if only tasks of this state make it ready: then
+--- to wait for it alone may be a deadlock
+function Event:block(waiter) end
+
+--- Take that arrangement back. Called once for each block, however it ended.
+---@param waiter uring.Waiter
+function Event:cancel(waiter) end
+
+--- The same event, whose values are what `f` makes of its own after it was
+--- chosen. f runs in the task that selects, and may wait.
+---@param f fun(...): ...
+---@return uring.Event
+---@nodiscard
+function Event:wrap(f) end
+
+--- One choice of one task, as events see it. A table, in which an event may
+--- keep what it has arranged, by itself as the key.
+---@class uring.Waiter
+local Waiter = {}
+
+--- Have the events tried again, soon. May be called at any time, by any task,
+--- and for nothing.
+function Waiter:wake() end
+
+--- For events that two sides complete at once: `event` is chosen with these
+--- values, if nothing was before. If the task is cancelled before it has taken
+--- them, event:back(...) gets them.
+---@param event uring.Event that was blocked on
+---@param ... any
+---@return boolean chosen
+function Waiter:choose(event, ...) end
+
+--- As a to-be-closed variable it is closed. `#channel` is how many wait in it.
+---@class uring.Channel
+---@operator len: integer
+local Channel = {}
+
+--- Send these values to one receiver, the first of which is not nil. Where
+--- there is no room it waits. nil, message, EPIPE where the channel is closed.
+--- For a timeout: uring.timeout(seconds, channel.send, channel, ...).
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
+---@param ... any
+---@return true? sent
+---@return string? message
+---@return integer? errno
+function Channel:send(...) end
+
+--- The same without waiting: nil, message, EAGAIN where there is no room.
+---@param ... any
+---@return true? sent
+---@return string? message
+---@return integer? errno
+function Channel:try_send(...) end
+
+--- channel:send as an event: true; or nil, message, EPIPE.
+---@param ... any
+---@return uring.Event
+---@nodiscard
+function Channel:sending(...) end
+
+--- The values that were sent first and not received yet. When it is closed and
+--- empty: nil, message, EPIPE.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
+---@param timeout? uring.seconds
+---@return any ... the values; or nil, the message and the errno
+function Channel:receive(timeout) end
+
+--- The same without waiting: nil, message, EAGAIN where it is empty.
+---@return any ... the values; or nil, the message and the errno
+function Channel:try_receive() end
+
+--- channel:receive as an event.
+---@return uring.Event
+---@nodiscard
+function Channel:receiving() end
+
+--- for value, ... in channel:messages() do: ends when it is closed and empty.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
+---@return fun(channel: uring.Channel): any, ...
+---@return uring.Channel
+function Channel:messages() end
+
+--- No more is sent; what was sent can still be received. Whoever waits to send
+--- gets nil, message, EPIPE. To close it twice is no mistake.
+---@return true
+function Channel:close() end
+
+--- `#semaphore` is how many could acquire now.
+---@class uring.Semaphore
+---@operator len: integer
+local Semaphore = {}
+
+--- Wait for one's turn, first come, first served.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
+---@param timeout? uring.seconds
+---@return true? acquired
+---@return string? message
+---@return integer? errno
+function Semaphore:acquire(timeout) end
+
+--- The same without waiting: nil, message, EAGAIN where it is taken.
+---@return true? acquired
+---@return string? message
+---@return integer? errno
+function Semaphore:try_acquire() end
+
+--- semaphore:acquire as an event.
+---@return uring.Event
+---@nodiscard
+function Semaphore:acquiring() end
+
+--- Let the next one go on. Any task may, also more often than it has acquired.
+function Semaphore:release() end
 
 
 -- ---- constants ------------------------------------------------------------
@@ -1707,7 +2087,6 @@ function Loop:ring() end
 
 -- ---- sockets ---------------------------------------------------------------
 
--- What waits here is for tasks, under uring.run; the rest works anywhere.
 -- A socket that was closed raises "attempt to use a closed socket"; one that
 -- is closed while a task waits with it ends the wait: nil, message, EBADF.
 
@@ -1758,7 +2137,9 @@ uring.tcp = {}
 ---@nodiscard
 function uring.tcp.listen(address, backlog) end
 
---- A connection. Waits. (io_uring_prep_connect(3), 5.5)
+--- A connection. (io_uring_prep_connect(3), 5.5)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param address uring.address
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
@@ -1779,8 +2160,10 @@ uring.udp = {}
 ---@nodiscard
 function uring.udp.bind(address) end
 
---- A socket that sends to this address, and receives from it alone. Waits, for
---- a moment. (io_uring_prep_connect(3), 5.5)
+--- A socket that sends to this address, and receives from it alone.
+--- (io_uring_prep_connect(3), 5.5)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param address uring.address
 ---@return uring.Socket? socket
 ---@return string? message
@@ -1804,7 +2187,9 @@ uring.unix = {}
 ---@nodiscard
 function uring.unix.listen(path, backlog) end
 
---- A connection. Waits. (io_uring_prep_connect(3), 5.5)
+--- A connection. (io_uring_prep_connect(3), 5.5)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param path uring.address
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
@@ -1841,6 +2226,8 @@ function Socket:listen(backlog) end
 
 --- Wait for the next connection, and who it is from (nil where that one is
 --- gone already). (io_uring_prep_accept(3), 5.5)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
 ---@return uring.Sockaddr|string? peer or the message
@@ -1851,13 +2238,17 @@ function Socket:accept(timeout) end
 --- all. Goes on after errors of one connection; where there are no descriptors
 --- or is no memory it tries again after 0.1 s. Ends when the socket is closed
 --- here, raises any other error. (io_uring_prep_multishot_accept(3), 5.19)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@return fun(r: uring.Reader): uring.Socket?, uring.Sockaddr?
 ---@return uring.Reader
 ---@return nil
 ---@return uring.Reader
 function Socket:connections() end
 
---- Connect it. Waits. (io_uring_prep_connect(3), 5.5)
+--- Connect it. (io_uring_prep_connect(3), 5.5)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param address uring.address
 ---@param timeout? uring.seconds
 ---@return true? connected
@@ -1865,8 +2256,10 @@ function Socket:connections() end
 ---@return integer? errno
 function Socket:connect(address, timeout) end
 
---- Send. Of a stream all goes, or the fourth result says how much did. Waits.
---- (io_uring_prep_send(3), 5.6)
+--- Send. Of a stream all goes, or the fourth result says how much did; but not
+--- to a task that is cancelled. (io_uring_prep_send(3), 5.6)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param data uring.bytes
 ---@param timeout? uring.seconds
 ---@return integer? bytes
@@ -1875,7 +2268,9 @@ function Socket:connect(address, timeout) end
 ---@return integer? sent
 function Socket:send(data, timeout) end
 
---- Send a datagram to an address. Waits. (io_uring_prep_send_set_addr(3), 6.1)
+--- Send a datagram to an address. (io_uring_prep_send_set_addr(3), 6.1)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param data uring.bytes
 ---@param address uring.address
 ---@param timeout? uring.seconds
@@ -1886,7 +2281,9 @@ function Socket:send(data, timeout) end
 function Socket:sendto(data, address, timeout) end
 
 --- Send a message, and give how many bytes went; or an array of messages, and
---- give how many of them did. Waits. (io_uring_prep_sendmsg(3), 5.3)
+--- give how many of them did. (io_uring_prep_sendmsg(3), 5.3)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param message uring.Message | uring.Message[]
 ---@param timeout? uring.seconds
 ---@return integer? sent
@@ -1935,6 +2332,8 @@ function Socket:sendmsg(message, timeout) end
 --- a stream) and what else is known of it. Of a stream the rest stays to be
 --- received, and a single nil is the end; of a datagram the rest is cut off.
 --- (io_uring_prep_recvmsg(3), 5.3)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param max? integer 65536 if not given
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -1948,6 +2347,8 @@ function Socket:receive(max, timeout) end
 ---@field control uring.Control
 
 --- The same as receive.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param max? integer
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -1956,6 +2357,8 @@ function Socket:receive(max, timeout) end
 function Socket:recvmsg(max, timeout) end
 
 --- The same, payload and sender alone.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param max? integer
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -1964,6 +2367,8 @@ function Socket:recvmsg(max, timeout) end
 function Socket:recvfrom(max, timeout) end
 
 --- The same, the payload alone.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param max? integer
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -1975,6 +2380,8 @@ function Socket:recv(max, timeout) end
 --- all. Ends at the end of a stream and when the socket is closed here; goes
 --- on after what ICMP tells of other datagrams; raises any other error.
 --- (io_uring_prep_recvmsg_multishot(3), 6.0)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param options? uring.ReadOptions
 ---@return uring.NextMessage
 ---@return uring.Reader
@@ -1990,6 +2397,8 @@ function Socket:messages(options) end
 
 --- for data in socket:chunks() do: the data of a stream, in pieces as they
 --- come. Otherwise as messages(). (io_uring_prep_recv_multishot(3), 6.0)
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param options? uring.ReadOptions
 ---@return fun(reader: uring.Reader): uring.payload?
 ---@return uring.Reader

@@ -409,6 +409,7 @@ local public = {
     recv = { at_most, optional(seconds) },
     recvfrom = { at_most, optional(seconds) },
     accept = { optional(seconds) },
+    receiving = { at_most }, accepting = none, sending = { bytes },
     messages = { optional(options { size = integer(1, 1 << 20),
       count = integer(1, 128), lease = boolean }) },
     chunks = { optional(options { size = integer(1, 1 << 20),
@@ -497,9 +498,11 @@ local poor = {
   ["uring.Task.__index"] = { "" }, ["uring.Semaphore.__len"] = { "" },
 }
 
--- As poor, but it would not come back: the metamethod of a scope takes
--- anything for one.
-local deadly = { ["uring.Scope.__close"] = true }
+-- These take anything for one of theirs, and would not come back. (Metatables
+-- are protected: only the debug library gets at them.)
+local deadly = {
+  ["uring.Scope.__close"] = true, ["uring.Task.__close"] = true,
+}
 
 
 -- The module's own lists: name of a class (or "uring") -> functions.

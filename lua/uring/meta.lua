@@ -2234,6 +2234,11 @@ function Socket:listen(backlog) end
 ---@return integer? errno
 function Socket:accept(timeout) end
 
+--- socket:accept as an event.
+---@return uring.Event
+---@nodiscard
+function Socket:accepting() end
+
 --- for connection, peer in socket:connections() do: one request accepts them
 --- all. Goes on after errors of one connection; where there are no descriptors
 --- or is no memory it tries again after 0.1 s. Ends when the socket is closed
@@ -2267,6 +2272,13 @@ function Socket:connect(address, timeout) end
 ---@return integer? errno
 ---@return integer? sent
 function Socket:send(data, timeout) end
+
+--- An event that is ready when there is room to send, and sends when it is
+--- chosen; how many bytes went, of a stream perhaps not all.
+---@param data uring.bytes
+---@return uring.Event
+---@nodiscard
+function Socket:sending(data) end
 
 --- Send a datagram to an address. (io_uring_prep_send_set_addr(3), 6.1)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
@@ -2345,6 +2357,12 @@ function Socket:receive(max, timeout) end
 ---@field flags integer MSG_...
 ---@field truncated boolean was a datagram cut off?
 ---@field control uring.Control
+
+--- socket:receive as an event.
+---@param max? integer 65536 if not given
+---@return uring.Event
+---@nodiscard
+function Socket:receiving(max) end
 
 --- The same as receive.
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have

@@ -10,7 +10,9 @@ local uring = require "uring"
 local needs_ring = helper.needs_ring(it)
 
 local META = "lua/uring/meta.lua"
-local PAGES = { "README.md", "doc/guide.md", "doc/internals.md" }
+local PAGES = {
+  "README.md", "doc/guide.md", "doc/comparison.md", "doc/internals.md",
+}
 local TYPED = { ["README.md"] = true }
 
 -- A session that has one of these words needs a kernel that has the feature.

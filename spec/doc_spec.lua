@@ -183,6 +183,68 @@ describe("doc/internals.md", function()
       assert(not room or drawing:find("%f[%w_]" .. room .. "%f[^%w_]"), room)
     end
   end)
+
+  -- The picture of regions, with a timeout of so many seconds. When all wait
+  -- `act(tasks, scope A)` is called. Answers who was cancelled first, and how
+  -- three ended, whose shield lasts until those are known.
+  local function who(seconds, act)
+    local tasks, gate, first, last = {}, uring.channel(), {}, nil
+    local function task(name, f)
+      tasks[name] = uring.spawn { name = name, main = f }
+    end
+    local function main()
+      uring.scope(function(A)
+        tasks.A = A
+        task("one", function() uring.sleep(100) end)
+        task("two", function()
+          uring.timeout(seconds, uring.scope, function()
+            task("three", function()
+              uring.shield(100, gate.receive, gate)
+              uring.sleep(100)
+            end)
+            uring.sleep(100)
+          end)
+        end)
+        uring.sleep(100)
+      end)
+    end
+    uring.run(function()
+      task("main", main)
+      while not tasks.three or tasks.three:status() ~= "waiting" do
+        uring.sleep(0)
+      end
+      act(tasks, tasks.A)
+      repeat
+        for _, t in ipairs(uring.tasks()) do
+          if t.cancelled then first[#first + 1] = t.name end
+        end
+        uring.sleep(0.001)
+      until first[1]
+      gate:send "the shield ends"
+      tasks.three:join()
+      last = tasks.three:status()
+      tasks.A:cancel()
+    end)
+    table.sort(first)
+    return table.concat(first, " "), last
+  end
+
+  needs_ring("tells who is cancelled when", function()
+    local text = helper.content "doc/internals.md"
+    for row, answer in pairs {
+      ["A is cancelled"] = { "main one two", 100, function(_, A)
+        A:cancel()
+      end },
+      ["the timeout is over"] = { "two", 0.01, function() end },
+      ["two is cancelled"] = { "two", 100, function(tasks)
+        tasks.two:cancel()
+      end },
+    } do
+      assert(text:find("| " .. row, 1, true), row)
+      assert.same({ answer[1], "cancelled" },
+        { who(answer[2], answer[3]) }, row)
+    end
+  end)
 end)
 
 

@@ -472,7 +472,9 @@ local selves = {
 local in_lua = { ["uring.Channel"] = true, ["uring.Semaphore"] = true }
 
 -- Classes that no program can get hold of.
-local private = { ["uring.Region"] = true, ["uring.Ear"] = true }
+local private = {
+  ["uring.Region"] = true, ["uring.Ear"] = true, ["uring.Wrapped"] = true,
+}
 
 -- What is known to be poor: function -> complaints about it, as patterns. Each
 -- must still be true: whoever mends one takes it out.

@@ -287,7 +287,7 @@ describe(META, function()
   end
 
   -- Classes that no program can get hold of.
-  local PRIVATE = { Region = true, Ear = true }
+  local PRIVATE = { Region = true, Ear = true, Wrapped = true }
 
   -- The same of the module itself.
   local function real()

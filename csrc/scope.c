@@ -55,6 +55,7 @@ static int spawn_into (lua_State *L, unsigned marks) {
   struct region *r = check(L);
   if (r->orphan)
     return luaL_argerror(L, 1, "the scope's own task was closed");
+  if (lua_type(L, 2) != LUA_TTABLE) luaL_checktype(L, 2, LUA_TFUNCTION);
   lua_remove(L, 1);  /* (it is open, and so anchored) */
   task_new(L, loop_here(L), r, marks);
   return 1;
@@ -217,8 +218,9 @@ static int f_leave (lua_State *L) {
 }
 
 static int r_close (lua_State *L) {
-  struct region *r = lua_touserdata(L, 1);
+  struct region *r = class_test(L, 1, CLASS_SCOPE);
   struct loop *loop = loop_here(L);
+  if (r == NULL) r = class_check(L, 1, CLASS_REGION);
   if (loop && r->id != 0 && r->owner) region_close(L, loop, r);
   return 0;
 }

@@ -400,6 +400,7 @@ void task_push_name (lua_State *L, int task) {
 
 /* task.name, and the methods */
 static int index_task (lua_State *L) {
+  lua_settop(L, 2);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL
       && lua_type(L, 2) == LUA_TSTRING

@@ -34,9 +34,8 @@ enum shared {
   SHARED_NAMES,       /* weak: task -> its name */
   SHARED_REASONS,     /* weak: task -> why it was cancelled by itself */
   SHARED_BODY,        /* the function under every task's own */
-  SHARED_HANDLER,     /* its message handler */
-  SHARED_NOTE,        /* the last error that passed a scope: task.c */
-  SHARED_NOTER,       /* the message handler that notes it */
+  SHARED_NOTER,       /* its message handler, and that of scopes */
+  SHARED_NOTES,       /* weak: coroutine -> its last error: task.c */
   SHARED_NOTHING,     /* a function that a pending debug hook runs in */
   SHARED_RUN,         /* the function that uring.run protects */
   SHARED_YIELDED,     /* outcomes of tasks that cannot make their own */

@@ -57,6 +57,76 @@ void task_push_spawned (lua_State *L, lua_State *co) {
 
 /* ---- tasks ------------------------------------------------------------- */
 
+/* The coroutine of the task that runs: L may be that of a wrapped function.
+** (In a forked child no task may run, though its function does.) */
+static lua_State *coroutine (lua_State *L) {
+  const struct task *t = state_of(L)->loop->current;
+  return t ? t->seat.co : L;
+}
+
+static bool is_cancelled (lua_State *L, int value) {
+  bool same;
+  state_shared(L, SHARED_CANCELLED);
+  same = lua_rawequal(L, value, -1);
+  lua_pop(L, 1);
+  return same;
+}
+
+/* Where an error was raised is known only there. So its traceback is noted,
+** { value, traceback } for each task's coroutine, for when it comes to be
+** told. Pushes the note of this value, or nil. */
+static bool noted (lua_State *L, int value) {
+  lua_State *co = coroutine(L);
+  bool same = false;
+  luaL_checkstack(co, 1, NULL);
+  state_shared(L, SHARED_NOTES);
+  lua_pushthread(co);
+  if (co != L) lua_xmove(co, L, 1);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+  if (lua_istable(L, -1)) {
+    lua_rawgeti(L, -1, 1);
+    same = lua_rawequal(L, value, -1);
+    lua_pop(L, 1);
+  }
+  return same;
+}
+
+/* The message handler under tasks, scopes and timeouts: it passes the value
+** on, for to-be-closed variables are told of it. */
+static int note (lua_State *L) {
+  lua_State *co = coroutine(L);
+  lua_settop(L, 1);
+  if (is_cancelled(L, 1) || noted(L, 1)) {
+    lua_settop(L, 1);
+    return 1;
+  }
+  lua_settop(L, 1);
+  state_shared(L, SHARED_NOTES);
+  lua_pushthread(co);
+  if (co != L) lua_xmove(co, L, 1);
+  lua_createtable(L, 2, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, 1);
+  luaL_traceback(L, L, NULL, 1);
+  lua_rawseti(L, -2, 2);
+  lua_rawset(L, -3);
+  lua_settop(L, 1);
+  return 1;
+}
+
+void task_push_failure (lua_State *L, int value) {
+  lua_createtable(L, 4, 0);
+  lua_pushvalue(L, value);
+  lua_rawseti(L, -2, 1);
+  if (noted(L, value)) lua_rawgeti(L, -1, 2);
+  else luaL_traceback(L, L, NULL, 1);
+  lua_rawseti(L, -3, 2);
+  lua_pop(L, 1);
+  task_push_spawned(L, coroutine(L));
+  lua_rawseti(L, -2, 3);
+}
+
 /* Under every task: its function, called so that to-be-closed variables run,
 ** and may wait, whatever ends it. Returns the result, a table of several, or
 ** { error, traceback, … } or cancelled; whether it ended well; how many results
@@ -75,11 +145,8 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
       for (int i = n; i > 0; i--) lua_rawseti(L, HANDLER, i);
     }
   }
-  else if (status != LUA_ERRRUN) {  /* the handler had no chance to word it */
-    lua_createtable(L, 1, 0);
-    lua_insert(L, -2);
-    lua_rawseti(L, -2, 1);
-  }
+  else if (!is_cancelled(L, lua_gettop(L)))
+    task_push_failure(L, lua_gettop(L));
   lua_pushboolean(L, ok);
   lua_pushinteger(L, n);
   lua_pushvalue(L, SELF);
@@ -90,81 +157,6 @@ static int body (lua_State *L) {
   lua_toclose(L, SELF);  /* guard: coroutine.close is noticed at once */
   return body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1, LUA_MULTRET,
                                 HANDLER, 0, body_end), 0);
-}
-
-/* The coroutine of the task that runs: L may be that of a wrapped function.
-** (In a forked child no task may run, though its function does.) */
-static lua_State *coroutine (lua_State *L) {
-  const struct task *t = state_of(L)->loop->current;
-  return t ? t->seat.co : L;
-}
-
-/* Where an error was raised is known only there: a traceback of every one
-** that passes a scope or a timeout is noted, { value, traceback, whose it is },
-** for when it comes to be told. (Another task can fail with the same value.) */
-static bool noted (lua_State *L, int value) {
-  bool same;
-  state_shared(L, SHARED_NOTE);
-  if (lua_isnil(L, -1))
-    return false;
-  lua_rawgeti(L, -1, 1);
-  lua_rawgeti(L, -2, 3);
-  same = lua_rawequal(L, value, -2) && lua_touserdata(L, -1) == coroutine(L);
-  lua_pop(L, 2);
-  return same;
-}
-
-static bool is_cancelled (lua_State *L, int value) {
-  bool same;
-  state_shared(L, SHARED_CANCELLED);
-  same = lua_rawequal(L, value, -1);
-  lua_pop(L, 1);
-  return same;
-}
-
-/* A message handler that passes the value on. */
-static int note (lua_State *L) {
-  lua_settop(L, 1);
-  if (is_cancelled(L, 1) || noted(L, 1)) {
-    lua_settop(L, 1);
-    return 1;
-  }
-  lua_createtable(L, 3, 0);
-  lua_pushvalue(L, 1);
-  lua_rawseti(L, -2, 1);
-  lua_pushlightuserdata(L, coroutine(L));
-  lua_rawseti(L, -2, 3);
-  luaL_traceback(L, L, NULL, 1);
-  lua_rawseti(L, -2, 2);
-  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_NOTE);
-  lua_settop(L, 1);
-  return 1;
-}
-
-void task_push_failure (lua_State *L, int value) {
-  lua_createtable(L, 4, 0);
-  lua_pushvalue(L, value);
-  lua_rawseti(L, -2, 1);
-  if (noted(L, value)) {
-    lua_rawgeti(L, -1, 2);
-    lua_rawseti(L, -3, 2);
-    lua_pushnil(L);
-    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_NOTE);
-  }
-  else {
-    luaL_traceback(L, L, NULL, 1);
-    lua_rawseti(L, -3, 2);
-  }
-  lua_pop(L, 1);
-  task_push_spawned(L, coroutine(L));
-  lua_rawseti(L, -2, 3);
-}
-
-/* The message handler under a task: { value, traceback, where the task was
-** spawned }, but for a cancellation. */
-static int handler (lua_State *L) {
-  if (!is_cancelled(L, 1)) task_push_failure(L, 1);
-  return 1;
 }
 
 /* The nearest Lua function that runs, and its line; nil and 0 if none does.*/
@@ -224,7 +216,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
   state_shared(L, SHARED_BODY);
   push_caller(L);
   lua_pushvalue(L, self);
-  state_shared(L, SHARED_HANDLER);
+  state_shared(L, SHARED_NOTER);
   lua_xmove(L, co, 5);
   region_join(L, loop, r, id, t);  /* the last that may raise */
   lua_insert(L, 1);           /* the task, below its function */
@@ -480,7 +472,6 @@ void task_open (lua_State *L) {
   int state = lua_gettop(L);
   class_define(L, CLASS_TASK, methods, meta, index_task);
   share_function(L, body, SHARED_BODY);
-  share_function(L, handler, SHARED_HANDLER);
   share_function(L, note, SHARED_NOTER);
   lua_newtable(L);  /* the value uring.cancelled */
   lua_createtable(L, 0, 2);
@@ -493,5 +484,6 @@ void task_open (lua_State *L) {
   lua_newtable(L);
   lua_setiuservalue(L, state, SHARED_CHAINS);
   share_weak(L, SHARED_NAMES);
+  share_weak(L, SHARED_NOTES);
   share_weak(L, SHARED_REASONS);
 }

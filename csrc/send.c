@@ -126,6 +126,16 @@ static int prepare (lua_State *L, struct socket *s, struct request *q) {
   return rc;
 }
 
+/* prepare(SOCKET … SIZE, request, deadline): its result, and SIZE */
+static int prepare_protected (lua_State *L) {
+  struct request *q = lua_touserdata(L, LAST + 1);
+  if (lua_tointeger(L, LAST + 2) != CLOCK_NEVER) loop_reserve(L);
+  lua_settop(L, LAST);
+  lua_pushinteger(L, prepare(L, lua_touserdata(L, SOCKET), q));
+  lua_insert(L, SIZE);
+  return 2;
+}
+
 
 /* ---- the wait ---------------------------------------------------------- */
 
@@ -169,7 +179,28 @@ static void pass_on (lua_State *L, struct socket *s) {
     loop_wake_line(state_of(L)->loop, &s->out.line);
 }
 
-static int go (lua_State *L, struct task *t, int64_t deadline) {
+/* The turn of who was woken from the line. What is to be sent may have become
+** none while it stood there, and an error must not keep the turn. */
+static int prepare_in_turn (lua_State *L, struct socket *s,
+                            struct request *q, int64_t deadline) {
+  int rc;
+  state_shared(L, SHARED_PREPARE);
+  for (int i = SOCKET; i <= LAST; i++) lua_pushvalue(L, i);
+  lua_pushlightuserdata(L, q);
+  lua_pushinteger(L, deadline);
+  if (lua_pcall(L, LAST + 2, 2, 0) == LUA_OK) {
+    lua_replace(L, SIZE);
+    rc = (int)lua_tointeger(L, -1);
+    lua_settop(L, LAST);
+    return rc;
+  }
+  pass_on(L, s);  /* guard: or the next in line sleeps for ever */
+  lua_settop(L, LAST);
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
+  return prepare(L, s, q);  /* raises the same, and can say where */
+}
+
+static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   struct socket *s = lua_touserdata(L, SOCKET);
   struct request q = {0};
   struct op *op;
@@ -179,8 +210,12 @@ static int go (lua_State *L, struct task *t, int64_t deadline) {
   if (is_busy(s))
     return loop_wait_line(L, t, &s->out.line, deadline,
                           (lua_KContext)deadline, again);
-  if (deadline != CLOCK_NEVER) loop_reserve(L);
-  rc = prepare(L, s, &q);
+  if (woken)
+    rc = prepare_in_turn(L, s, &q, deadline);
+  else {
+    if (deadline != CLOCK_NEVER) loop_reserve(L);
+    rc = prepare(L, s, &q);
+  }
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
   if (rc == 0) {
@@ -239,7 +274,7 @@ static int count (lua_State *L, struct task *t, struct socket *s,
   if (sent < all) {
     if (how == SEND_MESSAGE) return cut(L, t, 1);
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
-    return go(L, t, deadline);
+    return go(L, t, deadline, false);
   }
   lua_pushvalue(L, SENT);
   return 1;
@@ -264,12 +299,12 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, again);
   if (t->marks & MARK_CANCELLED) {
-    pass_on(L, s);
+    pass_on(L, s);  /* guard: or the next in line sleeps for ever */
     loop_check(L, t);
   }
   if (t->wait == WAIT_LINE) {
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
-    return go(L, t, (int64_t)ctx);
+    return go(L, t, (int64_t)ctx, true);
   }
   return ended(L, t, s, (int64_t)ctx);
 }
@@ -293,7 +328,7 @@ static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
                   const char *what) {
   struct task *t = enter(L, s, what);
   lay_out(L, how, 0);
-  return go(L, t, clock_after(ns));
+  return go(L, t, clock_after(ns), false);
 }
 
 /* Only what does not go at once and whole needs the stack, and an address
@@ -312,7 +347,8 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
     lua_replace(L, TO);
   }
   lay_out(L, SEND, b.size);
-  return gone ? ended(L, t, s, clock_after(ns)) : go(L, t, clock_after(ns));
+  return gone ? ended(L, t, s, clock_after(ns))
+              : go(L, t, clock_after(ns), false);
 }
 
 
@@ -451,4 +487,7 @@ static const luaL_Reg methods[] = {
 
 void send_open (lua_State *L) {
   class_extend(L, CLASS_SOCKET, methods);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, prepare_protected, 1);
+  lua_setiuservalue(L, -2, SHARED_PREPARE);
 }

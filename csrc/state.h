@@ -46,6 +46,7 @@ enum shared {
   SHARED_USUAL_ON_SLOW,  /* the same, of runs that say nothing */
   SHARED_REPORT,      /* what calls it */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
+  SHARED_PREPARE,     /* what a sender does in protected mode: send.c */
   SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */
   SHARED_END
 };

@@ -140,6 +140,17 @@ static struct lease *lease_copy (const struct chunk *c, uint32_t size) {
   return lease;
 }
 
+/* A lease of the chunk, which has its buffer too for as long as it is there:
+** whichever of them goes last gives it back. */
+static void push_lease (lua_State *L, const struct chunk *c, uint32_t size) {
+  struct piece p = { c->at, size, c->bid, { 0, 0 } };
+  struct lease **lease = lease_push(L);
+  *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, size);
+  if (*lease == NULL)
+    luaL_error(L, "not enough memory for a lease");
+  if (c->group) group_share(c->group, c->bid);
+}
+
 /* The chunk's values. Until all of them are there it stays what it is, so
 ** that nothing is lost for want of memory. */
 static int push_values (lua_State *L, struct socket *s, lua_Integer max,
@@ -147,25 +158,16 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
   struct chunk *c = &s->chunk;
   bool stream = socket_streams(s);
   uint32_t n = (lua_Integer)c->size < max ? c->size : (uint32_t)max;
-  struct lease **lease = NULL;
   if (is_end(s, c)) {
     chunk_drop(s);
     lua_pushnil(L);
     return 1;
   }
-  if (leases) lease = lease_push(L);
+  if (leases) push_lease(L, c, stream ? c->size : n);
   else lua_pushlstring(L, (const char *)c->at, n);
   if (results > 1) push_from(L, c, socket);
   if (results > 2) push_info(L, c, !stream && n < c->full, socket);
-  if (lease) {
-    struct piece p = { c->at, stream ? c->size : n, c->bid, { 0, 0 } };
-    *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, p.size);
-    if (*lease == NULL)
-      return luaL_error(L, "not enough memory for a lease");
-    c->group = NULL;  /* the lease gives it back */
-    chunk_drop(s);
-  }
-  else if (stream && n < c->size) {
+  if (!leases && stream && n < c->size) {
     c->at += n;
     c->size -= n;
   }

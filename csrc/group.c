@@ -146,6 +146,10 @@ unsigned group_take_bundle (struct group *g, int32_t res, uint32_t flags,
   return n;
 }
 
+void group_share (struct group *g, uint16_t bid) {
+  g->slots[bid].leases++;
+}
+
 void group_give (struct group *g, uint16_t bid) {
   struct slot *s = &g->slots[bid];
   if (--s->leases > 0 || !s->out)  /* guard: not while a part is out */

@@ -94,6 +94,9 @@ bool group_take (struct group *g, int32_t res, uint32_t flags,
 unsigned group_take_bundle (struct group *g, int32_t res, uint32_t flags,
                             struct piece *p, unsigned max);
 
+/* One more has a part that was taken, and will give it back. */
+void group_share (struct group *g, uint16_t bid);
+
 /* A part comes back. */
 void group_give (struct group *g, uint16_t bid);
 

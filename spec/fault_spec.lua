@@ -715,4 +715,48 @@ describe("without memory", function()
     assert(tried > 3 and got >= 1)
     T.lawful(ring)
   end)
+
+  faulty("a lease loses nothing of what came with it", function()
+    local net = require "net"
+    local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
+    local file <close> = assert(io.open "LICENSE")
+    local failures = 0
+    local function received(n, refuse, failing)
+      local next, reader, _, closer = b:messages { lease = true }
+      local closing <close> = closer  -- luacheck: ignore
+      local lease, info, calls
+      local function step()
+        lease, _, info = next(reader)
+        calls = refuse()
+      end
+      assert(a:sendmsg { data = tostring(n), control = { fds = { file } } })
+      refuse(n, failing)
+      if not pcall(step) then
+        failures = failures + 1
+        refuse()  -- and now there is memory again
+        step()
+        calls = n
+      end
+      T.equal(tostring(n), lease:string())
+      T.equal(1, #info.control.fds)
+      info.control.fds[1]:close()
+      lease:release()
+      return calls < n
+    end
+    local function all(refuse, failing)
+      assert(received(1 << 30, refuse, failing))
+      T.collect()
+      local fds, n = T.fds(), 0
+      repeat n = n + 1 until received(n, refuse, failing)
+      assert(n > 1, n)
+      T.collect()
+      T.equal(fds, T.fds())
+    end
+    net.run(function()
+      all(T.fault.malloc, 1)
+      all(T.fault.alloc, 2)
+    end)
+    assert(failures > 4, failures)
+    a:close() b:close()
+  end)
 end)

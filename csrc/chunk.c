@@ -140,15 +140,16 @@ static struct lease *lease_copy (const struct chunk *c, uint32_t size) {
   return lease;
 }
 
-/* A lease of the chunk, which has its buffer too for as long as it is there:
-** whichever of them goes last gives it back. */
+/* A lease of the chunk's first bytes. The chunk has its buffer too for as long
+** as it is there: whoever goes last gives it back. */
 static void push_lease (lua_State *L, const struct chunk *c, uint32_t size) {
   struct piece p = { c->at, size, c->bid, { 0, 0 } };
   struct lease **lease = lease_push(L);
   *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, size);
   if (*lease == NULL)
     luaL_error(L, "not enough memory for a lease");
-  if (c->group) group_share(c->group, c->bid);
+  if (c->group)
+    group_share(c->group, c->bid);  /* guard: both give it back */
 }
 
 /* The chunk's values. Until all of them are there it stays what it is, so
@@ -163,11 +164,11 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
     lua_pushnil(L);
     return 1;
   }
-  if (leases) push_lease(L, c, stream ? c->size : n);
+  if (leases) push_lease(L, c, n);
   else lua_pushlstring(L, (const char *)c->at, n);
   if (results > 1) push_from(L, c, socket);
   if (results > 2) push_info(L, c, !stream && n < c->full, socket);
-  if (!leases && stream && n < c->size) {
+  if (stream && n < c->size) {
     c->at += n;
     c->size -= n;
   }

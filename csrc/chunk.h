@@ -20,7 +20,7 @@ void chunk_from_memory (struct socket *s, const struct arrival *a,
 void chunk_from_group (struct socket *s, const struct arrival *a,
                        bool headers);
 
-/* Push at most `max` bytes of it, as a string or as a lease of all, and up to
+/* Push at most `max` bytes of it, as a string or as a lease, and up to
 ** `results` of payload, from and info; at the end of what comes a single nil.
 ** `socket` is where the socket is on the stack. */
 int chunk_push (lua_State *L, struct socket *s, lua_Integer max, int results,

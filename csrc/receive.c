@@ -37,7 +37,7 @@ static struct ask ask_of (lua_State *L, int *socket) {
     a.reader = r;
     a.want = r->want;
     if (!r->headers) a.results = 1;
-    if (!socket_streams(r->s)) a.max = r->size;  /* (a buffer has more room) */
+    a.max = r->size;  /* (a buffer has more room) */
     *socket = READER_SOCKET;
   }
   else {

@@ -738,6 +738,31 @@ describe("messages", function()
     end)
   end)
 
+  it("gives leases of parts, each its own", function()
+    net.run(function()
+      local a, b = net.pair()
+      local held = {}
+      local function part(n)
+        a:send(("%4d%4d"):format(n, -n))
+        for lease in b:chunks { lease = true, size = 4 } do
+          held[#held + 1] = lease
+          if #held % 2 == 0 then break end
+        end
+      end
+      part(1)
+      held[1]:release()
+      for n = 2, 300 do  -- more than there are buffers
+        part(n)
+        assert.equal(("%4d"):format(n), held[3]:string())
+        assert.equal(("%4d"):format(-n), held[4]:string())
+        table.remove(held, n % 2 + 3):release()
+        table.remove(held):release()
+      end
+      assert.equal("  -1", held[2]:string())
+      held[2]:release()
+    end)
+  end)
+
   it("gives leases of what was left from another wait", function()
     net.run(function()
       local a, b = net.tcp()
@@ -866,7 +891,8 @@ describe("chunks", function()
     net.run(function()
       for _, pair in ipairs { net.tcp, net.pair } do
         for _, options in ipairs { {}, { size = 1 }, { size = 1000 },
-            { count = 1 }, { lease = true }, { lease = true, count = 2 } } do
+            { count = 1 }, { lease = true }, { lease = true, count = 2 },
+            { lease = true, size = 1500 } } do
           local a, b = pair()
           local sent = net.bytes(options.size == 1 and 3000 or 300000)
           uring.spawn(function()
@@ -875,6 +901,7 @@ describe("chunks", function()
           end)
           local parts = {}
           for part in b:chunks(options) do
+            assert.truthy(#part <= (options.size or 16384))
             if options.lease then
               parts[#parts + 1] = part:string()
               part:release()

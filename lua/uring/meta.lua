@@ -2353,6 +2353,7 @@ function Socket:sendmsg(message, timeout) end
 ---@return uring.Info|integer? info or the errno
 function Socket:receive(max, timeout) end
 
+--- Those that have nothing to tell are one table: do not write into it.
 ---@class uring.Info
 ---@field flags integer MSG_...
 ---@field truncated boolean was a datagram cut off?
@@ -2425,7 +2426,7 @@ function Socket:messages(options) end
 function Socket:chunks(options) end
 
 ---@class uring.ReadOptions
----@field size? integer bytes of a buffer: 65536 or, of chunks, 16384
+---@field size? integer bytes at a time: 65536 or, of chunks, 16384
 ---@field count? integer how many may have come and not been taken: 128
 ---@field lease? boolean give leases, not strings: release each
 

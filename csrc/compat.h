@@ -204,6 +204,16 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #define IORING_CQE_F_32			(1U << 15)
 #endif
 
+#ifndef SCM_PIDFD
+#define SCM_PIDFD			4
+#endif
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD			76
+#endif
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD			77
+#endif
+
 #ifndef IORING_MSG_RING_FLAGS_PASS
 #define IORING_MSG_RING_FLAGS_PASS	(1U << 1)
 #endif

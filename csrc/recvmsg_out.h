@@ -33,10 +33,6 @@ static inline bool cmsg_is (const struct cmsg *m, int level, int type,
   return m->level == level && m->type == type && m->size >= size;
 }
 
-#ifndef SCM_PIDFD
-#define SCM_PIDFD 4        /* (Linux 6.5) */
-#endif
-
 /* A walk over the descriptors in control messages, begun zeroed: those that
 ** have no owner yet. */
 struct cmsg_fd {

@@ -14,6 +14,16 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Room for what options bring, however often one of them is set. */
+#define ASKED_CONTROL 512u
+
+/* Room for what comes without being asked for: descriptors. */
+static unsigned unasked_control (int family) {
+  return family == AF_UNIX ? (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
+                                        + CMSG_SPACE(sizeof(struct ucred)))
+                           : 0;
+}
+
 
 /* ---- life -------------------------------------------------------------- */
 
@@ -25,9 +35,7 @@ struct socket *socket_push (lua_State *L, int number, int family, int type) {
   s->in.line.what = "to receive on socket";
   s->out.line.what = "to send on socket";
   s->in.line.fd = s->out.line.fd = number;
-  if (family == AF_UNIX)  /* descriptors come without being asked for */
-    s->control_room = (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
-                                 + CMSG_SPACE(sizeof(struct ucred)));
+  s->control_room = unasked_control(family);
   s->d = descriptor_new(number);
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
@@ -316,13 +324,19 @@ static bool brings_control (int level, int name) {
   static const struct { int level, name; } all[] = {
     { IPPROTO_IP, IP_PKTINFO }, { IPPROTO_IP, IP_RECVORIGDSTADDR },
     { IPPROTO_IP, IP_RECVTTL }, { IPPROTO_IP, IP_RECVTOS },
-    { IPPROTO_IP, IP_RECVOPTS }, { IPPROTO_IP, IP_RECVERR },
+    { IPPROTO_IP, IP_RECVOPTS }, { IPPROTO_IP, IP_RETOPTS },
+    { IPPROTO_IP, IP_RECVERR }, { IPPROTO_IP, IP_CHECKSUM },
+    { IPPROTO_IP, IP_PASSSEC }, { IPPROTO_IP, 25 /* IP_RECVFRAGSIZE */ },
     { IPPROTO_IPV6, IPV6_RECVPKTINFO }, { IPPROTO_IPV6, IPV6_RECVHOPLIMIT },
     { IPPROTO_IPV6, IPV6_RECVTCLASS }, { IPPROTO_IPV6, IPV6_RECVERR },
     { IPPROTO_IPV6, IPV6_RECVORIGDSTADDR },
+    { IPPROTO_IPV6, IPV6_RECVHOPOPTS }, { IPPROTO_IPV6, IPV6_RECVDSTOPTS },
+    { IPPROTO_IPV6, IPV6_RECVRTHDR }, { IPPROTO_IPV6, IPV6_RECVPATHMTU },
+    { IPPROTO_IPV6, IPV6_RECVFRAGSIZE }, { IPPROTO_IPV6, 11 /* FLOWINFO */ },
     { SOL_SOCKET, SO_TIMESTAMP }, { SOL_SOCKET, SO_TIMESTAMPNS },
     { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, SO_RXQ_OVFL },
-    { SOL_SOCKET, SO_MARK }, { SOL_SOCKET, 76 /* SO_PASSPIDFD */ },
+    { SOL_SOCKET, SO_RCVMARK }, { SOL_SOCKET, SO_PASSSEC },
+    { SOL_SOCKET, SO_PASSPIDFD }, { SOL_SOCKET, SO_WIFI_STATUS },
     { IPPROTO_UDP, 104 /* UDP_GRO */ },
   };
   for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
@@ -351,7 +365,8 @@ static int s_setsockopt (lua_State *L) {
   if (setsockopt(number(s), level, name, value, (socklen_t)len) < 0)
     return fail(L, errno, "setsockopt(%d, %d) on socket (fd %d)", level,
                 name, number(s));
-  if (brings_control(level, name) && s->control_room < 512)
+  if (brings_control(level, name)
+      && s->control_room < unasked_control(s->family) + ASKED_CONTROL)
     s->control_room += 64;
   lua_pushboolean(L, 1);
   return 1;

@@ -572,7 +572,7 @@ describe("control messages", function()
     for _, host in ipairs { "127.0.0.1", "::1" } do
       local to, address, from = udp_pair(host)
       if host == "::1" then
-        sockets.set(to, uring.SOL_IPV6, 74, 1)  -- IPV6_RECVORIGDSTADDR
+        sockets.set(to, uring.SOL_IPV6, uring.IPV6_RECVORIGDSTADDR, 1)
       else
         sockets.set(to, uring.SOL_IP, uring.IP_RECVORIGDSTADDR, 1)
       end

@@ -469,12 +469,10 @@ describe("control messages", function()
 end)
 
 describe("pidfds of senders", function()
-  local SO_PASSPIDFD = 76  -- (Linux 6.5)
-
   local function pair(type)
     local a, b = net.pair(type)
-    if not b:setsockopt(uring.SOL_SOCKET, SO_PASSPIDFD, true) then
-      pending "needs SO_PASSPIDFD"
+    if not b:setsockopt("SO_PASSPIDFD", true) then
+      pending "needs SO_PASSPIDFD (Linux 6.5)"
     end
     return a, b
   end
@@ -500,6 +498,24 @@ describe("pidfds of senders", function()
         end
       end)
       net.close()
+    end)
+  end)
+
+  it("have room beside all else that a message can bring", function()
+    net.run(function()
+      local a, b = pair(uring.SOCK_DGRAM)
+      assert(b:setsockopt("SO_PASSCRED", true))
+      assert(b:setsockopt("SO_TIMESTAMP", true))
+      local fds = {}
+      for i = 1, 253 do fds[i] = a end
+      assert(a:sendmsg { data = "x", control = { fds = fds } })
+      local _, _, info = b:receive()
+      assert.equal(0, info.flags)
+      assert.equal(253, #info.control.fds)
+      assert.equal(spec.getpid(), info.control.creds.pid)
+      assert.truthy(info.control.pidfd)
+      assert.equal(uring.SCM_TIMESTAMP, info.control[1][2])
+      for _, fd in ipairs(info.control.fds) do fd:close() end
     end)
   end)
 

@@ -550,6 +550,24 @@ describe("setsockopt and getsockopt", function()
     assert.truthy(#s:getsockopt "TCP_INFO" > 50)
   end)
 
+  it("know what brings control messages by name", function()
+    for _, case in ipairs {
+      { "127.0.0.1:0", "IP_PKTINFO", "IP_RECVORIGDSTADDR", "IP_RECVTTL",
+        "SO_TIMESTAMPNS", "SO_RXQ_OVFL", "UDP_GRO" },
+      { "[::1]:0", "IPV6_RECVPKTINFO", "IPV6_RECVORIGDSTADDR",
+        "IPV6_RECVTCLASS", "IPV6_RECVFRAGSIZE" },
+      { "unix:", "SO_PASSCRED" },
+    } do
+      local s <close> = uring.udp.bind(case[1])
+      if s then  -- (there may be no IPv6)
+        for i = 2, #case do
+          assert.is_true(s:setsockopt(case[i], true), case[i])
+          assert.equal(1, s:getsockopt(case[i]), case[i])
+        end
+      end
+    end
+  end)
+
   it("take level and number", function()
     assert.is_true(s:setsockopt(uring.SOL_SOCKET, uring.SO_KEEPALIVE, true))
     assert.equal(1, s:getsockopt(uring.SOL_SOCKET, uring.SO_KEEPALIVE))

@@ -85,6 +85,22 @@ static void hold (struct msg *m, struct block *b) {
   m->held[m->nheld++] = b;
 }
 
+/* What is at `n` in the table on top, from 0 to `most`. */
+static size_t part (lua_State *L, lua_Integer n, const char *what,
+                    size_t otherwise, size_t most, int arg) {
+  lua_Integer i = (lua_Integer)otherwise;
+  int type = lua_rawgeti(L, -1, n), ok = type == LUA_TNUMBER;
+  if (type != LUA_TNIL) {
+    if (ok) i = lua_tointegerx(L, -1, &ok);
+    if (!ok || i < 0 || i > (lua_Integer)most)
+      luaL_argerror(L, arg, lua_pushfstring(L, "option 'iov' has an array "
+        "{ bytes, offset, length } whose %s is no integer from 0 to %I",
+        what, (LUAI_UACINT)most));
+  }
+  lua_pop(L, 1);
+  return (size_t)i;
+}
+
 /* One of the iov: a string, a buffer or lease, or { buffer, offset, len }. */
 static void add_iov (lua_State *L, struct msg *m, int arg) {
   struct iovec *v = &m->iov[m->hdr.msg_iovlen];
@@ -94,11 +110,9 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
   if (lua_istable(L, top)) {
     lua_rawgeti(L, top, 1);
     b = arg_bytes(L, top + 1, arg);
-    lua_rawgeti(L, top, 2);
-    at = (size_t)arg_optional(L, top + 2, 0, 0, (lua_Integer)b.size);
-    lua_rawgeti(L, top, 3);
-    len = (size_t)arg_optional(L, top + 3, (lua_Integer)(b.size - at), 0,
-                               (lua_Integer)(b.size - at));
+    lua_pushvalue(L, top);  /* (behind the bytes, so that they stay) */
+    at = part(L, 2, "offset", 0, b.size, arg);
+    len = part(L, 3, "length", b.size - at, b.size - at, arg);
   }
   else {
     b = arg_bytes(L, top, arg);

@@ -75,9 +75,10 @@ describe("a msghdr", function()
       { "option 'iov' must be an array", iov = "abc" },
       { "string, buffer or lease expected, got number", iov = { 5 } },
       { "string, buffer or lease expected, got nil", iov = { {} } },
-      { "integer from 0 to 3", iov = { { "abc", 4 } } },
-      { "integer from 0 to 1", iov = { { "abc", 2, 2 } } },
-      { "integer from 0 to 3", iov = { { "abc", "1" } } },
+      { "(option 'iov' has an array { bytes, offset, length } whose offset "
+        .. "is no integer from 0 to 3)", iov = { { "abc", 4 } } },
+      { "length is no integer from 0 to 1", iov = { { "abc", 2, 2 } } },
+      { "offset is no integer from 0 to 3", iov = { "x", { "abc", "1" } } },
       { "at most 1024 parts", iov = table.pack(("x"):rep(1025):byte(1, -1)) },
       { "address expected", name = 5 },
       { "address expected, got 'localhost:1'", name = "localhost:1" },

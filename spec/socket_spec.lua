@@ -336,6 +336,18 @@ describe("tcp", function()
     end
     helper.raises("address expected", uring.tcp.listen)
     helper.raises("integer", listener.listen, listener, "x")
+    local function raises(words, f)  -- and says where it was called
+      helper.raises(("socket_spec.lua:%d: bad argument %s"):format(
+        debug.getinfo(f, "S").linedefined, words), f)
+    end
+    raises("#1 to 'listen' (address expected, got 'localhost:80': neither",
+      function() uring.tcp.listen "localhost:80" end)
+    raises("#1 to 'connect'", function() uring.tcp.connect "x:80" end)
+    raises("#1 to 'bind'", function() uring.udp.bind() end)
+    raises("#1 to 'connect'", function() uring.udp.connect "x:80" end)
+    raises("#1 to 'bind'", function() uring.unix.bind(5) end)
+    raises("#2 to 'listen'", function() uring.unix.listen("x", -1) end)
+    raises("#2 to 'connect'", function() uring.unix.connect("x", "x") end)
   end)
 
   it("leaves no socket behind where it fails", function()

@@ -1,6 +1,7 @@
 -- Sockets of the usual kinds, made in one call.
 
 local core = require "uring.core"
+local check_timeout <const> = require("uring.event").check_timeout
 
 -- Closes its socket at the end of a block, unless that was taken out.
 local guard = {
@@ -20,17 +21,35 @@ local function made(family, type, f)
   return socket
 end
 
-local parsed = core.sockaddr
+-- ---- arguments: what is wrong with one is told where the maker was called ---
 
-local function of_unix(path)
-  if type(path) == "string" and path:sub(1, 5) ~= "unix:" then
-    path = "unix:" .. path
-  end
-  return core.sockaddr(path)
+local function parsed(address, name)
+  local ok, result = pcall(core.sockaddr, address)
+  if ok then return result end
+  local words = tostring(result):match "%((.*)%)$"
+  error(words and ("bad argument #1 to '%s' (%s)"):format(name, words)
+    or result, 3)
 end
 
+-- A path may be given without "unix:".
+local function full(path)
+  if type(path) == "string" and path:sub(1, 5) ~= "unix:" then
+    return "unix:" .. path
+  end
+  return path
+end
+
+local function check_backlog(n)
+  if n ~= nil and (math.type(n) ~= "integer" or n < 0 or n > 0x7fffffff) then
+    error("bad argument #2 to 'listen' (integer from 0 to 2147483647 "
+      .. "expected)", 3)
+  end
+end
+
+
+-- ---- makers ----------------------------------------------------------------
+
 local function listening(address, backlog)
-  address = parsed(address)
   return made(address.family, core.SOCK_STREAM, function(socket)
     if address.family ~= core.AF_UNIX then
       local ok, message, errno = socket:setsockopt("SO_REUSEADDR", true)
@@ -49,34 +68,50 @@ local function connected(type, address, timeout)
 end
 
 local function bound(address)
-  address = parsed(address)
   return made(address.family, core.SOCK_DGRAM, function(socket)
     return socket:bind(address)
   end)
 end
 
-local tcp = {
-  listen = listening,
-  connect = function(address, timeout)
-    return connected(core.SOCK_STREAM, parsed(address), timeout)
-  end,
-}
+local tcp, udp, unix = {}, {}, {}
 
-local udp = {
-  bind = bound,
-  connect = function(address)
-    return connected(core.SOCK_DGRAM, parsed(address))
-  end,
-}
+function tcp.listen(address, backlog)
+  address = parsed(address, "listen")
+  check_backlog(backlog)
+  return listening(address, backlog)
+end
 
-local unix = {
-  listen = function(path, backlog)
-    return listening(of_unix(path), backlog)
-  end,
-  connect = function(path, timeout)
-    return connected(core.SOCK_STREAM, of_unix(path), timeout)
-  end,
-  bind = function(path) return bound(of_unix(path)) end,
-}
+function tcp.connect(address, timeout)
+  address = parsed(address, "connect")
+  check_timeout(timeout, 2, "connect")
+  return connected(core.SOCK_STREAM, address, timeout)
+end
+
+function udp.bind(address)
+  address = parsed(address, "bind")
+  return bound(address)
+end
+
+function udp.connect(address)
+  address = parsed(address, "connect")
+  return connected(core.SOCK_DGRAM, address)
+end
+
+function unix.listen(path, backlog)
+  local address = parsed(full(path), "listen")
+  check_backlog(backlog)
+  return listening(address, backlog)
+end
+
+function unix.connect(path, timeout)
+  local address = parsed(full(path), "connect")
+  check_timeout(timeout, 2, "connect")
+  return connected(core.SOCK_STREAM, address, timeout)
+end
+
+function unix.bind(path)
+  local address = parsed(full(path), "bind")
+  return bound(address)
+end
 
 return { tcp = tcp, udp = udp, unix = unix }

@@ -34,7 +34,7 @@ local function tcp(listener)
 end
 
 local function udp(sock)
-  for data, from in sock:messages { size = 65507 } do
+  for data, from in sock:messages() do
     sock:sendto(data, from)  -- one that cannot be sent is lost, as any may be
   end
 end

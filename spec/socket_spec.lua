@@ -570,11 +570,11 @@ describe("setsockopt and getsockopt", function()
         "IPV6_RECVTCLASS", "IPV6_RECVFRAGSIZE" },
       { "unix:", "SO_PASSCRED" },
     } do
-      local s <close> = uring.udp.bind(case[1])
-      if s then  -- (there may be no IPv6)
+      local sock <close> = uring.udp.bind(case[1])
+      if sock then  -- (there may be no IPv6)
         for i = 2, #case do
-          assert.is_true(s:setsockopt(case[i], true), case[i])
-          assert.equal(1, s:getsockopt(case[i]), case[i])
+          assert.is_true(sock:setsockopt(case[i], true), case[i])
+          assert.equal(1, sock:getsockopt(case[i]), case[i])
         end
       end
     end

@@ -53,9 +53,11 @@ static struct region *check (lua_State *L) {
 
 static int spawn_into (lua_State *L, unsigned marks) {
   struct region *r = check(L);
+  int top = lua_gettop(L);
   if (r->orphan)
     return luaL_argerror(L, 1, "the scope's own task was closed");
-  if (lua_type(L, 2) != LUA_TTABLE) luaL_checktype(L, 2, LUA_TFUNCTION);
+  task_check(L, 2);
+  lua_settop(L, top);
   lua_remove(L, 1);  /* (it is open, and so anchored) */
   task_new(L, loop_here(L), r, marks);
   return 1;

@@ -174,18 +174,26 @@ static void push_caller (lua_State *L) {
   lua_pushinteger(L, 0);
 }
 
+void task_check (lua_State *L, int arg) {
+  static const char *const names[] = { "main", "name", NULL };
+  if (!lua_istable(L, arg)) {
+    luaL_checktype(L, arg, LUA_TFUNCTION);
+    return;
+  }
+  options_open(L, arg, names);
+  lua_pushliteral(L, "name");
+  lua_rawget(L, arg);
+  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+    luaL_argerror(L, arg, "option 'name' must be a string");
+  lua_pushliteral(L, "main");
+  if (lua_rawget(L, arg) != LUA_TFUNCTION)
+    luaL_argerror(L, arg, "option 'main' must be a function");
+}
+
 /* The table { main=, name= } at 1 becomes its function; its name, or nil, goes
 ** on top. */
 static void read_table (lua_State *L) {
-  static const char *const names[] = { "main", "name", NULL };
-  options_open(L, 1, names);
-  lua_pushliteral(L, "name");
-  lua_rawget(L, 1);
-  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
-    luaL_argerror(L, 1, "option 'name' must be a string");
-  lua_pushliteral(L, "main");
-  if (lua_rawget(L, 1) != LUA_TFUNCTION)
-    luaL_argerror(L, 1, "option 'main' must be a function");
+  task_check(L, 1);
   lua_replace(L, 1);
 }
 

@@ -13,6 +13,10 @@
 
 #include "region.h"
 
+/* Raise if the argument is neither a function nor such a table as task_new
+** takes; of a table its name and its function go on top. */
+void task_check (lua_State *L, int arg);
+
 /* A task of scope `r` for the function at 1 (or the table { main=, name= })
 ** with what is above as its arguments; the task replaces them all. It is ready
 ** to run. `marks` is 0 or MARK_DAEMON. */

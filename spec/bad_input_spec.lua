@@ -479,17 +479,6 @@ local private = {
 -- What is known to be poor: function -> complaints about it, as patterns. Each
 -- must still be true: whoever mends one takes it out.
 local poor = {
-  -- these count without the scope
-  ["uring.Scope.spawn"] = {
-    "names another argument: .*argument #1 to 'spawn'" },
-  ["uring.Scope.daemon"] = {
-    "names another argument: .*argument #1 to 'daemon'" },
-  -- the line that is told is the library's; called with nothing they miss the
-  -- second argument first
-  ["uring.timeout"] = { "tells a line of the library's",
-    "no argument names another argument" },
-  ["uring.shield"] = { "tells a line of the library's",
-    "no argument names another argument" },
   ["uring.channel"] = { "with false was accepted" },
   -- the object that the event is of is counted
   ["uring.Event.block"] = {

@@ -742,6 +742,20 @@ describe("a deadlock with scopes", function()
   end)
 end)
 
+describe("scope:spawn", function()
+  it("takes a table with a name, and the arguments behind it", function()
+    uring.run(function()
+      uring.scope(function(scope)
+        local t = scope:spawn({ name = "adder", main = function(...)
+          return select("#", ...), ...
+        end }, 1, nil)
+        assert.equal("adder", t.name)
+        assert.same({ n = 4, true, 2, 1, nil }, table.pack(t:join()))
+      end)
+    end)
+  end)
+end)
+
 describe("in a forked child", function()
   it("the scopes and tasks of its parent say whose they are", function()
     local words = "belongs to another process"

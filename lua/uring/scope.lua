@@ -7,10 +7,15 @@ local tasks <const> = core._tasks
 local ETIME <const> = core.errno.ETIME
 local ECANCELED <const> = core.errno.ECANCELED
 
-local function check_function(f, n, name)
+local function check_call(seconds, f, name)
+  if type(seconds) ~= "number" or not (seconds >= 0) then
+    error(("bad argument #1 to '%s' (seconds expected, 0 or more, got %s)")
+      :format(name, type(seconds) == "number" and seconds or type(seconds)),
+      3)
+  end
   if type(f) ~= "function" then
-    error(("bad argument #%d to '%s' (function expected, got %s)"):format(n,
-      name, f == nil and "no value" or type(f)), 3)
+    error(("bad argument #2 to '%s' (function expected, got %s)"):format(name,
+      f == nil and "no value" or type(f)), 3)
   end
 end
 
@@ -22,7 +27,10 @@ local function ended(scope, ok, ...)
 end
 
 local function scope(f, ...)
-  check_function(f, 1, "scope")
+  if type(f) ~= "function" then
+    error("bad argument #1 to 'scope' (function expected, got "
+      .. (f == nil and "no value" or type(f)) .. ")", 2)
+  end
   local s <close> = tasks.scope()
   return ended(s, xpcall(f, tasks.note, s, ...))
 end
@@ -37,13 +45,13 @@ local function left(region, ok, ...)
 end
 
 local function timeout(seconds, f, ...)
-  check_function(f, 2, "timeout")
+  check_call(seconds, f, "timeout")
   local region <close> = tasks.timeout(seconds)
   return left(region, xpcall(f, tasks.note, ...))
 end
 
 local function shield(seconds, f, ...)
-  check_function(f, 2, "shield")
+  check_call(seconds, f, "shield")
   local _ <close> = tasks.shield(seconds)
   return f(...)
 end

@@ -463,7 +463,8 @@ describe("coroutine.close of a task's coroutine", function()
           local co
           outer:spawn(function()
             co = coroutine.running()
-            uring.scope(function(scope)
+            -- (what lies between two scopes is no more when the inner goes on)
+            uring.timeout(60, uring.scope, function(scope)
               kept = scope
               scope:daemon(forever)
               scope:spawn(function()
@@ -507,7 +508,7 @@ describe("coroutine.close of a task's coroutine", function()
     fails("ended from outside", function()
       local ring <close> = assert(uring.ring())
       local gen
-      local task, co = started(function()
+      local _, co = started(function()
         local _ <close> = finally(function() log[#log + 1] = "outer" end)
         gen = uring.wrap(function()
           local _ <close> = finally(function() log[#log + 1] = "wrapped" end)
@@ -532,7 +533,6 @@ describe("coroutine.close of a task's coroutine", function()
       assert(coroutine.close(co))
       assert.same({ "scope", "wrapped", "outer" }, log)
       helper.raises("has ended", gen)
-      co, task = nil, nil  -- luacheck: ignore
       helper.collect()
       -- nobody stands in the ring's line any more
       uring.shield(1, function()

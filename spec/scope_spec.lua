@@ -217,15 +217,13 @@ describe("a scope", function()
       local function down(n)
         depth = depth + 1
         deepest = math.max(deepest, depth)
-        if n > 0 then uring.scope(down_with, n - 1) end
+        if n > 0 then
+          uring.scope(function(scope) scope:spawn(down, n - 1):join() end)
+        end
         depth = depth - 1
-      end
-      function down_with(scope, n)  -- luacheck: ignore
-        scope:spawn(down, n):join()
       end
       down(300)
       assert.equal(301, deepest)
-      down_with = nil  -- luacheck: ignore
       local open = {}
       uring.scope(function(outer)
         for i = 1, 300 do
@@ -902,7 +900,10 @@ describe("Ctrl-C with scopes open", function()
       collectgarbage()
       collectgarbage()
       assert(uring.run(function()
-        return uring.scope(function(s) s:spawn(uring.sleep, 0.001) return 7 end)
+        return uring.scope(function(s)
+          s:spawn(uring.sleep, 0.001)
+          return 7
+        end)
       end) == 7)
       print "well"
     ]]

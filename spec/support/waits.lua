@@ -9,6 +9,7 @@
 -- `w.result(...)` looks at what the wait has given, where it went well;
 -- `w.brief` is set beforehand where time alone is to end it.
 
+local net = require "net"
 local spec = require "uring_spec"
 local uring = require "uring"
 
@@ -107,9 +108,7 @@ end
 
 waits["ring messages"] = function()
   local w = message({}, assert(uring.ring()))
-  function w.wait()
-    for len, data in w.ring:messages() do return len, data end
-  end
+  function w.wait() return net.first(w.ring:messages()) end
   return w
 end
 
@@ -246,9 +245,7 @@ for name, type in pairs { stream = "SOCK_STREAM", datagram = "SOCK_DGRAM" } do
   waits["socket messages, " .. name] = function()
     local w = socket({}, uring[type])
     local iterate = name == "stream" and "chunks" or "messages"
-    function w.wait()
-      for data in w.b[iterate](w.b, { size = 64 }) do return data end
-    end
+    function w.wait() return net.first(w.b[iterate](w.b, { size = 64 })) end
     return w
   end
 end

@@ -283,6 +283,7 @@ local function in_flight()
 end
 
 local function try(wait, ending)
+  local done
   net.run(function()
     uring.scope(function(scope)
       local before = in_flight()
@@ -300,8 +301,10 @@ local function try(wait, ending)
       end)
       uring.sleep(0)
       assert(#uring.tasks() == 2, uring.tree())
+      done = true
     end)
   end)
+  assert(done, "the test itself was cancelled")
   assert(#uring.tasks() == 0)
 end
 

@@ -35,6 +35,17 @@ local function outside(why)
   return why:find("ended from outside", 1, true)
 end
 
+-- uring.run(f), and f must come to its end: a main task that is cancelled by
+-- mistake would not be an error.
+local function completes(f)
+  local done = false
+  uring.run(function()
+    f()
+    done = true
+  end)
+  assert(done, "main was cancelled")
+end
+
 after_each(function()
   helper.idle_loop()
   assert.same({}, uring.tasks())
@@ -43,7 +54,7 @@ after_each(helper.clean)
 
 describe("task:cancel", function()
   it("raises uring.cancelled in its wait, and in every later one", function()
-    uring.run(function()
+    completes(function()
       local n = 0
       local t = started(function()
         for _ = 1, 3 do
@@ -77,7 +88,7 @@ describe("task:cancel", function()
   end)
 
   it("is told to who joins, and fails nothing", function()
-    uring.run(function()
+    completes(function()
       local t = started(forever)
       t:cancel()
       assert.equal("ready", t:status())
@@ -90,7 +101,7 @@ describe("task:cancel", function()
   end)
 
   it("before its first step lets none happen", function()
-    uring.run(function()
+    completes(function()
       local ran
       local t = uring.spawn(function() ran = true end)
       assert.is_true(t:cancel "early")
@@ -102,7 +113,7 @@ describe("task:cancel", function()
   end)
 
   it("of oneself is noticed at the next wait", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local t = uring.spawn(function()
         uring.current():cancel "me"
@@ -117,7 +128,7 @@ describe("task:cancel", function()
   end)
 
   it("is how a task ends that is a to-be-closed variable", function()
-    uring.run(function()
+    completes(function()
       local t
       do
         local task <close> = uring.spawn(forever)
@@ -137,7 +148,7 @@ describe("task:cancel", function()
   end)
 
   it("of a task with a scope cancels that, and waits for it", function()
-    uring.run(function()
+    completes(function()
       local n = 0
       local t = started(function()
         uring.scope(function(scope)
@@ -159,7 +170,7 @@ describe("task:cancel", function()
   end)
 
   it("leaves what it has spawned beside itself alone", function()
-    uring.run(function()
+    completes(function()
       local child
       local t = started(function()
         child = uring.spawn(function() uring.sleep(0.003) return 1 end)
@@ -171,7 +182,7 @@ describe("task:cancel", function()
   end)
 
   it("whose value somebody else throws is a cancellation too", function()
-    uring.run(function()
+    completes(function()
       local t = uring.spawn(function() error(uring.cancelled) end)
       assert.same({ nil, "the task was cancelled", E.ECANCELED },
         { t:join() })
@@ -180,7 +191,7 @@ describe("task:cancel", function()
   end)
 
   it("may come from each to each, all at once", function()
-    uring.run(function()
+    completes(function()
       local tasks = {}
       for i = 1, 50 do
         tasks[i] = uring.spawn(function()
@@ -246,7 +257,7 @@ describe("task:cancel", function()
   end)
 
   it("of ten thousand that sleep", function()
-    uring.run(function()
+    completes(function()
       local n = 0
       uring.scope(function(scope)
         for _ = 1, 10000 do
@@ -265,7 +276,7 @@ end)
 
 describe("task:reason", function()
   it("is what was given, of any type, or nil", function()
-    uring.run(function()
+    completes(function()
       for _, reason in ipairs { "words", 42, false, {}, print } do
         local inside
         local t = started(function()
@@ -290,7 +301,7 @@ describe("task:reason", function()
   end)
 
   it("is the scope's, all the way in", function()
-    uring.run(function()
+    completes(function()
       local reasons = {}
       local function note(what)
         return finally(function()
@@ -332,7 +343,7 @@ describe("task:reason", function()
   end)
 
   it("is the first error of a sibling, or of the body", function()
-    uring.run(function()
+    completes(function()
       for _, who in ipairs { "sibling", "body" } do
         local value, reason = {}, nil
         pcall(uring.scope, function(scope)
@@ -353,7 +364,7 @@ describe("task:reason", function()
   end)
 
   it("is 'timed out' in a timeout, and in what that ends", function()
-    uring.run(function()
+    completes(function()
       local reasons = {}
       for i, waits in ipairs { true, false } do
         uring.timeout(0.002, uring.scope, function(scope)
@@ -375,7 +386,7 @@ describe("task:reason", function()
   end)
 
   it("of who is cancelled twice is that of the innermost", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local t = started(function()
         uring.scope(function(scope)
@@ -393,7 +404,7 @@ end)
 
 describe("status, name and current:", function()
   it("each in its turn", function()
-    uring.run(function()
+    completes(function()
       local t
       t = uring.spawn { name = "it", main = function()
         assert(uring.current() == t and t:status() == "running")
@@ -548,7 +559,7 @@ describe("coroutine.close of a task's coroutine", function()
 
   it("that is a wrapped function's tells who has called it", function()
     local r, w = spec.pipe()
-    uring.run(function()
+    completes(function()
       for _, wait in ipairs {
         forever,
         function() uring.scope(function(s) s:spawn(forever) end) end,

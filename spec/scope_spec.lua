@@ -28,6 +28,17 @@ end
 
 local function forever() uring.sleep(20) end
 
+-- uring.run(f), and f must come to its end: a main task that is cancelled by
+-- mistake would not be an error.
+local function completes(f)
+  local done = false
+  uring.run(function()
+    f()
+    done = true
+  end)
+  assert(done, "main was cancelled")
+end
+
 after_each(function()
   helper.idle_loop()
   assert.same({}, uring.tasks())
@@ -35,7 +46,7 @@ end)
 
 describe("a scope", function()
   it("gives its body's results, when its tasks have ended", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local out = table.pack(uring.scope(function(scope, ...)
         scope:spawn(function(...)
@@ -55,7 +66,7 @@ describe("a scope", function()
     helper.raises("uring.run", uring.scope, function() end)
     helper.raises("function expected, got no value", uring.scope)
     helper.raises("function expected, got table", uring.scope, {})
-    uring.run(function()
+    completes(function()
       helper.raises("cannot wait here", string.gsub, "x", "x", function()
         uring.scope(function() end)
       end)
@@ -66,7 +77,7 @@ describe("a scope", function()
   end)
 
   it("lies in another, each with its own tasks", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local function say(what, seconds)
         return function() uring.sleep(seconds) log[#log + 1] = what end
@@ -91,7 +102,7 @@ describe("a scope", function()
   end)
 
   it("is where uring.spawn spawns, the innermost, in a timeout too", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local function later(what)
         return function() uring.sleep(0.003) log[#log + 1] = what end
@@ -120,7 +131,7 @@ describe("a scope", function()
   end)
 
   it("never ends while a task of it runs, however it ends", function()
-    uring.run(function()
+    completes(function()
       for _, ending in ipairs {
         function() end,
         function() error "boom" end,
@@ -154,7 +165,7 @@ describe("a scope", function()
   end)
 
   it("takes tasks that its tasks and others put into it", function()
-    uring.run(function()
+    completes(function()
       local n = 0
       local given
       local other = uring.spawn(function()
@@ -178,7 +189,7 @@ describe("a scope", function()
   end)
 
   it("that has ended takes none", function()
-    uring.run(function()
+    completes(function()
       local kept
       uring.scope(function(scope) kept = scope end)
       helper.raises("the scope has ended", kept.spawn, kept, print)
@@ -190,14 +201,14 @@ describe("a scope", function()
     helper.raises("in a task", uring.spawn, print)
     helper.raises("in a task", uring.daemon, print)
     helper.raises("uring.Scope expected", function()
-      uring.run(function()
+      completes(function()
         uring.scope(function(scope) scope.spawn({}, print) end)
       end)
     end)
   end)
 
   it("forgets tasks that have ended well", function()
-    uring.run(function()
+    completes(function()
       uring.scope(function(scope)
         local weak = setmetatable({}, { __mode = "k" })
         for _ = 1, 3 do
@@ -212,7 +223,7 @@ describe("a scope", function()
   end)
 
   it("of many hundreds, deep and wide", function()
-    uring.run(function()
+    completes(function()
       local depth, deepest = 0, 0
       local function down(n)
         depth = depth + 1
@@ -244,7 +255,7 @@ end)
 
 describe("scope:cancel", function()
   it("ends body and tasks: nil, message, ECANCELED", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local function waits(what)
         local ok, err = pcall(forever)
@@ -282,7 +293,7 @@ describe("scope:cancel", function()
   end)
 
   it("counts although the body returns or catches it", function()
-    uring.run(function()
+    completes(function()
       local function nothing(scope) scope:cancel() return "result" end
       assert.same({ n = 3, nil, "the scope was cancelled", E.ECANCELED },
         table.pack(uring.scope(nothing)))
@@ -299,7 +310,7 @@ describe("scope:cancel", function()
   end)
 
   it("works from a task of it, from outside, and at its end", function()
-    uring.run(function()
+    completes(function()
       assert.same({ nil, "the scope was cancelled: child", E.ECANCELED }, {
         uring.scope(function(scope)
           scope:spawn(scope.cancel, scope, "child")
@@ -324,7 +335,7 @@ describe("scope:cancel", function()
   end)
 
   it("of an outer one goes through the inner: it raises there", function()
-    uring.run(function()
+    completes(function()
       local inner, outer
       outer = table.pack(uring.scope(function(scope)
         inner = table.pack(pcall(uring.scope, function(second)
@@ -342,7 +353,7 @@ describe("scope:cancel", function()
   end)
 
   it("lets no new task begin", function()
-    uring.run(function()
+    completes(function()
       local ran = false
       local tasks = {}
       uring.scope(function(scope)
@@ -363,7 +374,7 @@ describe("scope:cancel", function()
   end)
 
   it("leaves what is not in it alone", function()
-    uring.run(function()
+    completes(function()
       local n = 0
       uring.scope(function(outer)
         outer:spawn(function() uring.sleep(0.005) n = n + 1 end)
@@ -378,7 +389,7 @@ end)
 
 describe("an error in a scope", function()
   it("of a task cancels the others, and is rethrown", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local value = {}
       local ok, err = pcall(uring.scope, function(scope)
@@ -401,7 +412,7 @@ describe("an error in a scope", function()
   end)
 
   it("of the body does the same", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local ok, err = pcall(uring.scope, function(scope)
         scope:spawn(function()
@@ -418,7 +429,7 @@ describe("an error in a scope", function()
 
   it("that is a string has its traceback and origin, once", function()
     local function thrower() error "boom" end
-    uring.run(function()
+    completes(function()
       for _, depth in ipairs { 0, 1, 4 } do
         local function nest(n, scope)
           if n == 0 then
@@ -475,7 +486,7 @@ describe("an error in a scope", function()
   end)
 
   it("that comes first wins, and failures() lists all", function()
-    uring.run(function()
+    completes(function()
       local kept, first, second
       local ok, err = pcall(uring.scope, function(scope)
         kept = scope
@@ -510,7 +521,7 @@ describe("an error in a scope", function()
   end)
 
   it("of the body alone is listed first where it was first", function()
-    uring.run(function()
+    completes(function()
       local kept, task
       local ok = pcall(uring.scope, function(scope)
         kept = scope
@@ -531,7 +542,7 @@ describe("an error in a scope", function()
   end)
 
   it("is a failure joined or not, and given to who joins", function()
-    uring.run(function()
+    completes(function()
       local joined
       local ok, err = pcall(uring.scope, function(scope)
         local t = scope:spawn(function() error("boom", 0) end)
@@ -545,7 +556,7 @@ describe("an error in a scope", function()
   end)
 
   it("after a cancel is raised all the same", function()
-    uring.run(function()
+    completes(function()
       local ok, err = pcall(uring.scope, function(scope)
         scope:spawn(function()
           local _ <close> = finally(function() error("late", 0) end)
@@ -560,7 +571,7 @@ describe("an error in a scope", function()
   end)
 
   it("caught outside leaves all as it was", function()
-    uring.run(function()
+    completes(function()
       local me = uring.current()
       for _ = 1, 100 do
         assert.is_false(pcall(uring.scope, function(scope)
@@ -577,7 +588,7 @@ end)
 
 describe("a daemon", function()
   it("does not keep its scope open", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local daemon
       assert.equal("result", (uring.scope(function(scope)
@@ -598,7 +609,7 @@ describe("a daemon", function()
   end)
 
   it("fails its scope, and may end before", function()
-    uring.run(function()
+    completes(function()
       assert.is_false(pcall(uring.scope, function(scope)
         scope:daemon(error, "boom")
         forever()
@@ -627,7 +638,7 @@ describe("a daemon", function()
         forever()
       end
     end
-    uring.run(function()
+    completes(function()
       uring.daemon(daemon "run")
       uring.scope(function()
         uring.daemon(daemon "scope")
@@ -642,7 +653,7 @@ describe("a daemon", function()
 
   it("may spawn tasks, which are waited for", function()
     local done, more
-    uring.run(function()
+    completes(function()
       uring.scope(function(scope)
         scope:daemon(function()
           scope:spawn(function() uring.sleep(0.003) done = true end)
@@ -728,7 +739,7 @@ describe("a deadlock with scopes", function()
   end)
 
   it("is none while a timeout or a shield may still end it", function()
-    uring.run(function()
+    completes(function()
       assert.same({ nil, "timed out", E.ETIME }, {
         uring.timeout(0.005, uring.scope, function(scope)
           local channel = uring.channel()
@@ -742,7 +753,7 @@ end)
 
 describe("scope:spawn", function()
   it("takes a table with a name, and the arguments behind it", function()
-    uring.run(function()
+    completes(function()
       uring.scope(function(scope)
         local t = scope:spawn({ name = "adder", main = function(...)
           return select("#", ...), ...
@@ -757,7 +768,7 @@ end)
 describe("in a forked child", function()
   it("the scopes and tasks of its parent say whose they are", function()
     local words = "belongs to another process"
-    uring.run(function()
+    completes(function()
       local channel = uring.channel()
       local task = uring.spawn(function() return channel:receive() end)
       local status
@@ -788,7 +799,7 @@ describe("in a forked child", function()
           status = helper.child(function()
             look()
             assert(uring.current() == nil and #uring.tasks() == 0)
-            uring.run(function()
+            completes(function()
               look(true)
               assert(#uring.tasks() == 1)
               uring.scope(function(own)
@@ -807,7 +818,7 @@ describe("in a forked child", function()
   end)
 
   it("the end of a call that its parent began does no harm", function()
-    uring.run(function()
+    completes(function()
       for _, own in ipairs { false, true } do
         local pid
         local function fork()

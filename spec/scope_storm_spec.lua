@@ -84,6 +84,7 @@ end
 
 -- All that is still somewhere, and the end of everything.
 local function end_world()
+  local done
   net.run(function()
     for _, channel in ipairs(world.channels) do
       while true do
@@ -102,7 +103,9 @@ local function end_world()
       if not n then break end
       received(n)
     end
+    done = true
   end)
+  check(done, "a task was cancelled that began afterwards")
   balance()
   check(#world.semaphore == 2, "the semaphore has %d of 2", #world.semaphore)
   check(world.inside == 0, "%d are inside", world.inside)

@@ -23,6 +23,17 @@ local function in_flight()
   return stats.in_flight - stats.internal
 end
 
+-- uring.run(f), and f must come to its end: a main task that is cancelled by
+-- mistake would not be an error.
+local function completes(f)
+  local done = false
+  uring.run(function()
+    f()
+    done = true
+  end)
+  assert(done, "main was cancelled")
+end
+
 after_each(function()
   helper.idle_loop()
   assert.same({}, uring.tasks())
@@ -30,7 +41,7 @@ end)
 
 describe("uring.timeout", function()
   it("gives f's results, or nil, message, ETIME", function()
-    uring.run(function()
+    completes(function()
       assert.same({ n = 4, 1, nil, 3, nil }, pack(uring.timeout(20,
         function(...) uring.sleep(0) return ... end, 1, nil, 3, nil)))
       assert.equal(0, select("#", uring.timeout(20, function() end)))
@@ -48,7 +59,7 @@ describe("uring.timeout", function()
 
   it("refuses what is no time, no function, no task", function()
     helper.raises("uring.run", uring.timeout, 1, print)
-    uring.run(function()
+    completes(function()
       helper.raises("function expected", uring.timeout, 1)
       helper.raises("function expected", uring.timeout, 1, {})
       helper.raises("0 or more", uring.timeout, -1, print)
@@ -60,7 +71,7 @@ describe("uring.timeout", function()
   end)
 
   it("lies in another: the shorter wins, which is told", function()
-    uring.run(function()
+    completes(function()
       local inner
       assert.same(timed_out, pack(uring.timeout(0.001, function()
         inner = pack(pcall(uring.timeout, 20, forever))
@@ -79,7 +90,7 @@ describe("uring.timeout", function()
   end)
 
   it("gives f's results even if they are late", function()
-    uring.run(function()
+    completes(function()
       local caught
       assert.same({ "late", 2 }, { uring.timeout(0.001, function()
         caught = select(2, pcall(forever))
@@ -95,7 +106,7 @@ describe("uring.timeout", function()
   end)
 
   it("passes f's own errors on, late or not", function()
-    uring.run(function()
+    completes(function()
       local value = {}
       for _, late in ipairs { false, true } do
         local ok, err = pcall(uring.timeout, 0.001, function()
@@ -120,7 +131,7 @@ describe("uring.timeout", function()
   end)
 
   it("is not the end of who is cancelled by others", function()
-    uring.run(function()
+    completes(function()
       local t = uring.spawn(function()
         return uring.timeout(20, forever)
       end)
@@ -142,7 +153,7 @@ describe("uring.timeout", function()
   end)
 
   it("returns when f has ended: cleanup may wait", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       assert.same(timed_out, pack(uring.timeout(0.001, function()
         local _ <close> = finally(function()
@@ -158,7 +169,7 @@ describe("uring.timeout", function()
 
   it("returns when the kernel has let go of f's operation", function()
     local r, w = spec.pipe()
-    uring.run(function()
+    completes(function()
       local ring <close> = assert(uring.ring())
       local buffer = uring.buffer(16)
       for _, seconds in ipairs { 0, 0.001 } do
@@ -184,8 +195,20 @@ describe("uring.timeout", function()
     spec.close(w)
   end)
 
+  it("that f has not used up is forgotten with it", function()
+    completes(function()
+      for _, call in ipairs { uring.timeout, uring.shield } do
+        for _ = 1, 20 do call(0.002, function() end) end
+        pcall(call, 0.002, error)
+        helper.collect()
+        -- (nor does it end what begins afterwards)
+        call(20, uring.sleep, 0.005)
+      end
+    end)
+  end)
+
   it("around a scope ends both", function()
-    uring.run(function()
+    completes(function()
       local ended = 0
       local function clean() ended = ended + 1 end
       assert.same(timed_out, pack(uring.timeout(0.002, uring.scope,
@@ -212,7 +235,7 @@ describe("uring.timeout", function()
   end)
 
   it("is no scope: what f spawns goes on", function()
-    uring.run(function()
+    completes(function()
       local t
       assert.same(timed_out, pack(uring.timeout(0.001, function()
         t = uring.spawn(function() uring.sleep(0.003) return "on" end)
@@ -223,7 +246,7 @@ describe("uring.timeout", function()
   end)
 
   it("goes for any wait, and that has nothing left of it", function()
-    uring.run(function()
+    completes(function()
       local channel, semaphore = uring.channel(), uring.semaphore(0)
       local task = uring.spawn(function() channel:receive() end)
       uring.sleep(0)
@@ -247,7 +270,7 @@ describe("uring.timeout", function()
   end)
 
   it("a thousand at once, each in its own time", function()
-    uring.run(function()
+    completes(function()
       local n = 0
       for i = 1, 1000 do
         uring.spawn(function()
@@ -263,7 +286,7 @@ describe("uring.timeout", function()
 
   it("runs with all garbage collected between any two lines", function()
     helper.each_step_gc(function()
-      uring.run(function()
+      completes(function()
         for _ = 1, 3 do
           assert.same(timed_out, pack(uring.timeout(0.001, uring.scope,
             function(scope)
@@ -278,7 +301,7 @@ end)
 
 describe("uring.shield", function()
   it("gives f's results and errors", function()
-    uring.run(function()
+    completes(function()
       assert.same({ n = 3, 1, nil, nil }, pack(uring.shield(1, function(...)
         uring.sleep(0)
         return ...
@@ -290,7 +313,7 @@ describe("uring.shield", function()
   end)
 
   it("lets a cancelled task wait, and no longer", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local t = uring.spawn(function()
         uring.current():cancel()
@@ -312,7 +335,7 @@ describe("uring.shield", function()
   end)
 
   it("hides a cancel that comes meanwhile until it ends", function()
-    uring.run(function()
+    completes(function()
       for _, how in ipairs { "task", "scope", "timeout", "sibling" } do
         local shielded, after
         pcall(uring.timeout, how == "timeout" and 0.001 or 20, uring.scope,
@@ -338,7 +361,7 @@ describe("uring.shield", function()
   end)
 
   it("ends when its time is over, in a cancelled task", function()
-    uring.run(function()
+    completes(function()
       local log = {}
       local t = uring.spawn(function()
         local _ <close> = finally(function()
@@ -364,7 +387,7 @@ describe("uring.shield", function()
   end)
 
   it("does not hide what is cancelled inside", function()
-    uring.run(function()
+    completes(function()
       local t = uring.spawn(function()
         uring.current():cancel()
         return uring.shield(20, function()
@@ -383,7 +406,7 @@ describe("uring.shield", function()
   end)
 
   it("lies in another, each for its own time", function()
-    uring.run(function()
+    completes(function()
       local caught
       local t = uring.spawn(function()
         uring.current():cancel()

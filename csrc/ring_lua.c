@@ -121,7 +121,7 @@ int ring_new_lua (lua_State *L) {
 /* ---- queue and submit -------------------------------------------------- */
 
 /* One buffer of an incremental group serves several completions, and its tail
-** would cut off a datagram. */
+** would cut off a datagram. (What a direct descriptor is nobody knows.) */
 static void check_group (lua_State *L, const struct ring *r, int arg,
                          const struct request *q) {
   const struct group *g = ring_group(r, q->sqe.buf_group);
@@ -129,7 +129,8 @@ static void check_group (lua_State *L, const struct ring *r, int arg,
   socklen_t len = sizeof(type);
   if (g == NULL || !g->inc || g->min_left > 0)
     return;
-  if (q->sqe.opcode == IORING_OP_RECV && !(q->sqe.flags & IOSQE_FIXED_FILE))
+  if ((q->sqe.opcode == IORING_OP_RECV || q->sqe.opcode == IORING_OP_READ)
+      && !(q->sqe.flags & IOSQE_FIXED_FILE))
     getsockopt(q->sqe.fd, SOL_SOCKET, SO_TYPE, &type, &len);
   if (q->sqe.opcode == IORING_OP_RECVMSG || type != SOCK_STREAM)
     luaL_argerror(L, arg, "a group with IOU_PBUF_RING_INC would cut datagrams "

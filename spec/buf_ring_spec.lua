@@ -678,6 +678,8 @@ describe("IOU_PBUF_RING_INC", function()
     for _, fd in ipairs { to, a } do
       for _, sqe in ipairs { uring.sqe():prep_recv(fd),
           uring.sqe():prep_recv_multishot(fd),
+          uring.sqe():prep_read(fd, uring.buffer(1))
+            :set_flags(uring.IOSQE_BUFFER_SELECT),
           uring.sqe():prep_recvmsg_multishot(fd, uring.msghdr {}) } do
         helper.raises("would cut datagrams off", ring.queue, ring,
           sqe:set_buf_group(group:bgid()))

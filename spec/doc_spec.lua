@@ -376,6 +376,18 @@ describe(META, function()
     end
   end)
 
+  it("has each class and alias once", function()
+    local seen = {}
+    for line in helper.content(META):gmatch "([^\n]*)\n" do
+      local name = line:match "^%-%-%-@class ([%w_.]+)"
+        or line:match "^%-%-%-@alias ([%w_.]+)"
+      if name and name ~= "uring" then  -- (whose fields stand in parts)
+        assert(not seen[name], name)
+        seen[name] = true
+      end
+    end
+  end)
+
   it("has every argument's type", function()
     local params = {}
     for line in helper.content(META):gmatch "([^\n]*)\n" do

@@ -33,7 +33,9 @@
 
 ---@alias uring.seconds number
 
---- An address, or text that uring.sockaddr takes.
+--- What stands for an address: "127.0.0.1:53", "[::1]:53",
+--- "[fe80::1%eth0]:53", "unix:/run/x", "unix:@abstract", or an object. Port 0
+--- is a free one. Host names raise: they are not looked up.
 ---@alias uring.address uring.Sockaddr | string
 
 
@@ -112,12 +114,13 @@ function uring.msghdr(options) end
 ---@field iov? (uring.bytes|uring.Part)[]
 ---@field flags? integer
 
+--- What can be sent: a string is copied, a buffer or lease is not.
 ---@alias uring.bytes string | uring.Buffer | uring.Lease
 
 ---@class uring.Part
 ---@field [1] uring.bytes
----@field [2]? integer from here, counted from 0
----@field [3]? integer so many bytes
+---@field [2]? integer offset, counted from 0
+---@field [3]? integer length
 
 --- A control message that has no name here.
 ---@class uring.RawControl
@@ -132,13 +135,14 @@ function uring.msghdr(options) end
 ---@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: whence it is sent
 ---@field [integer] uring.RawControl
 
---- Control messages as they have come.
+--- Control messages as they have come; all but fds for who has asked for them
+--- by setsockopt. (cmsg(3))
 ---@class uring.Control
 ---@field fds? uring.Fd[] SCM_RIGHTS: close-on-exec
----@field creds? uring.Creds SCM_CREDENTIALS: who has sent
----@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: where it was sent to
----@field origdst? uring.Sockaddr IP_ORIGDSTADDR: the same, at first
----@field pidfd? uring.Fd SCM_PIDFD: the process that has sent
+---@field creds? uring.Creds who has sent: SO_PASSCRED
+---@field pktinfo? uring.Pktinfo to what: IP_PKTINFO, IPV6_RECVPKTINFO
+---@field origdst? uring.Sockaddr to what at first: IP_RECVORIGDSTADDR and IPV6_
+---@field pidfd? uring.Fd the process that has sent: SO_PASSPIDFD (6.5)
 ---@field [integer] uring.RawControl
 
 ---@class uring.Creds
@@ -146,9 +150,10 @@ function uring.msghdr(options) end
 ---@field uid? integer
 ---@field gid? integer
 
+--- What a datagram was sent to, or is to be sent from.
 ---@class uring.Pktinfo
----@field addr uring.address
----@field ifindex? integer
+---@field addr uring.address the port says nothing
+---@field ifindex? integer of the network interface; 0: any
 
 --- Take apart what prep_recvmsg_multishot has put into a buffer. The first
 --- call on a lease or buffer takes the descriptors out of it; those in
@@ -642,7 +647,8 @@ function Ring:enable_rings() end
 --- A group of buffers that the kernel picks from: for prep_recv and the
 --- multishot receives. nil, message, EEXIST where the ring has that number
 --- already. With IOU_PBUF_RING_INC each buffer is filled by parts: by streams
---- only, for it would cut datagrams off. (io_uring_setup_buf_ring(3), 5.19)
+--- only, for it would cut datagrams off. That is refused, but of a direct
+--- descriptor it is not known what it is. (io_uring_setup_buf_ring(3), 5.19)
 ---@param options uring.BufRingOptions
 ---@return uring.BufRing? group
 ---@return string? message
@@ -1190,8 +1196,8 @@ function BufRing:string(res, flags) end
 ---@return integer? errno
 function BufRing:bundle(res, flags) end
 
---- How many buffers the kernel has picked so far, modulo 65536.
---- (io_uring_buf_ring_head(3), 6.8)
+--- How many buffers the kernel has picked so far, modulo 65536:
+--- io_uring_buf_ring_head. (io_uring_register(2), 6.8)
 ---@return integer? head
 ---@return string? message
 ---@return integer? errno
@@ -2170,14 +2176,6 @@ function Semaphore:release() end
 -- A socket that was closed raises "attempt to use a closed socket"; one that
 -- is closed while a task waits with it ends the wait: nil, message, EBADF.
 
---- What stands for an address: "127.0.0.1:53", "[::1]:53",
---- "[fe80::1%eth0]:53", "unix:/run/x", "unix:@abstract", or an object. Port 0
---- is a free one. Host names raise: they are not looked up.
----@alias uring.address string | uring.Sockaddr
-
---- What can be sent: a string is copied, a buffer or lease is not.
----@alias uring.bytes string | uring.Buffer | uring.Lease
-
 ---@class uring
 ---@field tcp uring.Tcp
 ---@field udp uring.Udp
@@ -2341,8 +2339,9 @@ function Socket:connections() end
 ---@return integer? errno
 function Socket:connect(address, timeout) end
 
---- Send. Of a stream all goes, or the fourth result says how much did; but not
---- to a task that is cancelled. (io_uring_prep_send(3), 5.6)
+--- Send. Of a stream all goes, or the fourth result says how much did, but not
+--- to a task that is cancelled; nothing of another task's comes in between, but
+--- for every 2 GiB. (io_uring_prep_send(3), 5.6)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param data uring.bytes
@@ -2388,37 +2387,8 @@ function Socket:sendmsg(message, timeout) end
 ---@field data? uring.bytes or, of several parts:
 ---@field iov? (uring.bytes | uring.Part)[]
 ---@field name? uring.address whom to send to
----@field control? uring.Control
+---@field control? uring.ControlOut
 ---@field flags? integer MSG_...
-
----@class uring.Part
----@field [1] uring.bytes
----@field [2]? integer offset, counted from 0
----@field [3]? integer length
-
---- Control messages (cmsg(3)), as they are sent and as they arrive.
----@class uring.Control
----@field fds? uring.descriptor[] at most 253; uring.Fds arrive (SCM_RIGHTS)
----@field creds? uring.Creds with SO_PASSCRED
----@field pktinfo? uring.Pktinfo with IP_PKTINFO or IPV6_RECVPKTINFO
----@field origdst? uring.Sockaddr with IP_RECVORIGDSTADDR; only arrives
----@field pidfd? uring.Fd with SO_PASSPIDFD; only arrives (6.5)
----@field [integer] uring.RawControl any other
-
----@class uring.Creds
----@field pid integer
----@field uid integer
----@field gid integer
-
---- What a datagram was sent to, or is to be sent from.
----@class uring.Pktinfo
----@field addr uring.address the port says nothing
----@field ifindex? integer of the network interface; 0: any
-
----@class uring.RawControl
----@field [1] integer level
----@field [2] integer type
----@field [3] string data
 
 --- What has arrived, at most `max` bytes, with who has sent it (nil of
 --- a stream) and what else is known of it. Of a stream the rest stays to be
@@ -2445,7 +2415,7 @@ function Socket:receive(max, timeout) end
 ---@nodiscard
 function Socket:receiving(max) end
 
---- The same as receive.
+--- The same as receive. (io_uring_prep_recvmsg(3), 5.3)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param max? integer
@@ -2455,7 +2425,7 @@ function Socket:receiving(max) end
 ---@return uring.Info|integer? info or the errno
 function Socket:recvmsg(max, timeout) end
 
---- The same, payload and sender alone.
+--- The same, payload and sender alone. (io_uring_prep_recvmsg(3), 5.3)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param max? integer
@@ -2465,7 +2435,7 @@ function Socket:recvmsg(max, timeout) end
 ---@return integer? errno
 function Socket:recvfrom(max, timeout) end
 
---- The same, the payload alone.
+--- The same, the payload alone. (io_uring_prep_recv(3), 5.6)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param max? integer

@@ -141,7 +141,7 @@ function uring.msghdr(options) end
 ---@field fds? uring.Fd[] SCM_RIGHTS: close-on-exec
 ---@field creds? uring.Creds who has sent: SO_PASSCRED
 ---@field pktinfo? uring.Pktinfo to what: IP_PKTINFO, IPV6_RECVPKTINFO
----@field origdst? uring.Sockaddr to what at first: IP_RECVORIGDSTADDR and IPV6_
+---@field origdst? uring.Sockaddr to what at first: IP_, IPV6_RECVORIGDSTADDR
 ---@field pidfd? uring.Fd the process that has sent: SO_PASSPIDFD (6.5)
 ---@field [integer] uring.RawControl
 

@@ -21,8 +21,10 @@ local function made(family, type, f)
   return socket
 end
 
--- ---- arguments: what is wrong with one is told where the maker was called ---
 
+-- ---- arguments ------------------------------------------------------------
+
+-- What is wrong with an address is told where the maker was called.
 local function parsed(address, name)
   local ok, result = pcall(core.sockaddr, address)
   if ok then return result end
@@ -47,7 +49,7 @@ local function check_backlog(n)
 end
 
 
--- ---- makers ----------------------------------------------------------------
+-- ---- makers ---------------------------------------------------------------
 
 local function listening(address, backlog)
   return made(address.family, core.SOCK_STREAM, function(socket)

@@ -70,7 +70,7 @@ bool watchdog_end (lua_State *L, struct loop *loop) {
 }
 
 void watchdog_options (lua_State *L, struct loop *loop, int arg) {
-  lua_Number seconds;
+  lua_Number seconds = 0;
   lua_getfield(L, arg, "slow");
   lua_getfield(L, arg, "on_slow");
   if (lua_isnil(L, -1) && lua_isnil(L, -2)) {

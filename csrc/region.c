@@ -283,7 +283,7 @@ void region_forget (lua_State *L, struct loop *loop, struct region *r) {
 }
 
 static void close_one (lua_State *L, struct loop *loop, struct region *r) {
-  struct region *outer = scope_from(r->outer);
+  struct region *outer;
   r->owner->timer.word = r->outer->id;
   heap_remove(&loop->heap, &r->timer);
   if (r->waiting) {  /* guard: others have closed it, and it must not wait */
@@ -295,7 +295,7 @@ static void close_one (lua_State *L, struct loop *loop, struct region *r) {
     return;
   }
   /* guard: nobody is left to wait for its tasks, so the scope around does */
-  r->outer = outer;
+  r->outer = outer = scope_from(r->outer);
   r->owner = NULL;
   r->orphan = true;
   outer->ntasks++;

@@ -160,6 +160,11 @@ local function polled(keys, n, events, waiter, called, key, ...)
     attempt(keys, n, events, waiter))
 end
 
+local function refuse_time(again)
+  error(("an event's block has returned a %s: expected is nothing, or the "
+    .. "uring.now() at which to try again"):format(type(again)), 0)
+end
+
 -- Wait until one of them is ready.
 local function wait(events, keys, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
@@ -173,6 +178,7 @@ local function wait(events, keys, n, timeout)
       waiter.blocked[waiter.n + 1] = event
       waiter.n = waiter.n + 1
       local again, only = event:block(waiter)
+      if again and type(again) ~= "number" then refuse_time(again) end
       if again and (not at or again < at) then at = again end
       inside = inside and only
       if waiter.chosen then return taken(events, waiter) end

@@ -1,0 +1,28 @@
+-- A block that returned something else than a time had its event tried again
+-- and again, without a rest.
+
+local helper = require "helper"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+describe("what an event's block returns", function()
+  it("is a time, or nothing", function()
+    local cancelled = 0
+    local function event(again)
+      return uring.event { try = function() end,
+        block = function() return again end,
+        cancel = function() cancelled = cancelled + 1 end }
+    end
+    uring.run(function()
+      for _, again in ipairs { "soon", true, {} } do
+        helper.raises("block has returned a " .. type(again), uring.timeout,
+          0.01, uring.select, { event(again) })
+      end
+      assert.equal(3, cancelled)
+      local _, _, errno = uring.select({ event(uring.now() + 9) }, 0.001)
+      assert.equal(uring.errno.ETIME, errno)
+    end)
+    assert.equal(4, cancelled)
+  end)
+end)

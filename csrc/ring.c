@@ -173,6 +173,17 @@ static bool cancel_now (struct ring *r, uint64_t token, unsigned flags) {
          != -EINVAL;
 }
 
+/* The member of op's chain that a cancel of it must name: the first that has
+** not ended. A silent one may have, without a word: so every other time they
+** are passed over. */
+static uint64_t to_cancel (struct op *op) {
+  struct op *first = op_first_unfinished(op);
+  while ((op->tries & 1) && first != op
+         && ((first->marks & OP_SILENT) || first->state != OP_FLYING))
+    first = first->behind;
+  return first->token;
+}
+
 /* guard: a cancel that finds no room waits for the next time, and is never
    forgotten */
 static void send_cancels (struct ring *r) {
@@ -190,10 +201,11 @@ static void send_cancels (struct ring *r) {
       enter(r, 0, SYS_FOREVER);
       if (op != r->cancels) continue;
       unlist(r, op);
-      cancel_now(r, op_first_unfinished(op)->token, 0);
+      for (int i = 0; i < 2; i++, op->tries++)
+        cancel_now(r, to_cancel(op), 0);
       continue;
     }
-    prepare_cancel(&sqe, op_first_unfinished(op)->token);
+    prepare_cancel(&sqe, to_cancel(op));
     if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
       return;
     cancel->data = op->token;

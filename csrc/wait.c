@@ -170,7 +170,8 @@ static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   keep_chain(L, t, 0);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];
-    if (t->marks & MARK_CANCELLED)
+    if ((t->marks & MARK_CANCELLED)
+        && l->token == 0)  /* guard: what said nothing has no result */
       ring_dispose(t->ring, l->disposal, l->group, l->res, l->flags);
     if (!l->silent && timed_out(t, l->res)) timeout = true;
   }

@@ -2,6 +2,8 @@
 
 local core = require "uring.core"
 
+local DEEPEST <const> = 40  -- further in nothing more is seen by it
+
 local function line(t)
   local words = { t.id, t.waits and "waits" or t.state }
   if t.cancelled then words[#words + 1] = "(cancelled)" end
@@ -22,13 +24,19 @@ local function tree()
     children[parent] = children[parent] or {}
     table.insert(children[parent], t)
   end
-  local function add(parent, indent)
-    for _, t in ipairs(children[parent] or {}) do
-      lines[#lines + 1] = indent .. line(t)
-      add(t.task, indent .. "  ")
+  -- (no recursion: scopes may lie in one another as deep as they like)
+  local open, places = { children[false] or {} }, { 0 }
+  while open[1] do
+    local depth = #open
+    places[depth] = places[depth] + 1
+    local t = open[depth][places[depth]]
+    if t then
+      lines[#lines + 1] = ("  "):rep(math.min(depth - 1, DEEPEST)) .. line(t)
+      open[depth + 1], places[depth + 1] = children[t.task] or {}, 0
+    else
+      open[depth] = nil
     end
   end
-  add(false, "")
   return table.concat(lines, "\n")
 end
 

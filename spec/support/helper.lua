@@ -84,6 +84,32 @@ function helper.raises(words, f, ...)
   return message
 end
 
+-- f, called with these, must raise, say `words`, and name the line that has
+-- called it: the user's, not the library's.
+function helper.mistake(words, f, ...)
+  local function caller(...)
+    local result = f(...)
+    return result
+  end
+  local why = helper.raises(words, caller, ...)
+  local info = debug.getinfo(caller, "S")
+  local place = ("%s:%d: "):format(info.short_src, info.linedefined + 1)
+  if why:sub(1, #place) ~= place then
+    error(("the error does not begin with %q:\n%s"):format(place, why), 2)
+  end
+end
+
+-- uring.run, whose main function must come to its end: one that was cancelled
+-- ends a run without an error.
+function helper.run(main)
+  local ended
+  uring.run(function()
+    main()
+    ended = true
+  end)
+  if not ended then error("the main task was cancelled", 2) end
+end
+
 
 -- Scratch files. They are removed by helper.clean, which specs that make
 -- some give to after_each.

@@ -90,6 +90,9 @@ static void open_tasks (lua_State *L) {
   lua_newtable(L);
   lua_getiuservalue(L, -2, SHARED_NOTER);
   lua_setfield(L, -2, "note");
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, task_note_as, 1);
+  lua_setfield(L, -2, "note_as");
   scope_functions(L);
   park_functions(L);
   lua_pushvalue(L, -2);

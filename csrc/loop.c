@@ -543,8 +543,7 @@ bool loop_ours (lua_State *L, const lua_Debug *ar) {
   return ours;
 }
 
-/* As luaL_error, but with the line of who called the library. */
-static int refuse (lua_State *L, const char *format, const char *what) {
+int loop_refuse (lua_State *L, const char *format, const char *what) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
@@ -563,19 +562,19 @@ static int refuse (lua_State *L, const char *format, const char *what) {
 static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
                          const char *what) {
   if (t == NULL)
-    refuse(L, "%s waits, and only a task can wait: call it in a function "
-           "that runs under uring.run", what);
+    loop_refuse(L, "%s waits, and only a task can wait: call it in a "
+                "function that runs under uring.run", what);
   if (loop->proc != proc_id())
-    refuse(L, "%s: this task belongs to another process: a forked child "
-           "starts afresh with a uring.run of its own", what);
+    loop_refuse(L, "%s: this task belongs to another process: a forked "
+                "child starts afresh with a uring.run of its own", what);
   if (loop->co != L)  /* guard: the wrong coroutine is never suspended */
-    refuse(L, "%s waits in a coroutine that is not the task's own: make that "
-           "one by uring.wrap, or a task by uring.spawn (and in a coroutine "
-           "that is being closed nothing can wait)", what);
+    loop_refuse(L, "%s waits in a coroutine that is not the task's own: make "
+                "that one by uring.wrap, or a task by uring.spawn (and in a "
+                "coroutine that is being closed nothing can wait)", what);
   if (!lua_isyieldable(L))
-    refuse(L, "%s cannot wait here: between the task and this call there "
-           "is a C function that cannot be suspended (such as table.sort, "
-           "string.gsub, require, a finalizer)", what);
+    loop_refuse(L, "%s cannot wait here: between the task and this call "
+                "there is a C function that cannot be suspended (such as "
+                "table.sort, string.gsub, require, a finalizer)", what);
 }
 
 static inline struct task *within (lua_State *L, struct loop *loop,

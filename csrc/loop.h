@@ -172,6 +172,9 @@ struct task *loop_within (lua_State *L, struct loop *loop, const char *what);
 /* Is this function one of the library's own, written in Lua? */
 bool loop_ours (lua_State *L, const lua_Debug *ar);
 
+/* As luaL_error with one %s, but with the line of who called the library. */
+int loop_refuse (lua_State *L, const char *format, const char *what);
+
 /* Room for this wait's deadline; raises for want of memory. */
 void loop_reserve (lua_State *L);
 

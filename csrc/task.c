@@ -60,7 +60,8 @@ void task_push_spawned (lua_State *L, lua_State *co) {
 /* The coroutine of the task that runs: L may be that of a wrapped function.
 ** (In a forked child no task may run, though its function does.) */
 static lua_State *coroutine (lua_State *L) {
-  const struct task *t = state_of(L)->loop->current;
+  const struct loop *loop = state_of(L)->loop;  /* (uring.wrap needs none) */
+  const struct task *t = loop ? loop->current : NULL;
   return t ? t->seat.co : L;
 }
 
@@ -92,27 +93,41 @@ static bool noted (lua_State *L, int value) {
   return same;
 }
 
-/* The message handler under tasks, scopes and timeouts: it passes the value
-** on, for to-be-closed variables are told of it. */
-static int note (lua_State *L) {
+/* Note the value at 1 with the traceback at 2. */
+static int set_note (lua_State *L) {
   lua_State *co = coroutine(L);
-  lua_settop(L, 1);
-  if (is_cancelled(L, 1) || noted(L, 1)) {
-    lua_settop(L, 1);
-    return 1;
-  }
-  lua_settop(L, 1);
+  luaL_checkstack(co, 1, NULL);
   state_shared(L, SHARED_NOTES);
   lua_pushthread(co);
   if (co != L) lua_xmove(co, L, 1);
   lua_createtable(L, 2, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
-  luaL_traceback(L, L, NULL, 1);
+  lua_pushvalue(L, 2);
   lua_rawseti(L, -2, 2);
   lua_rawset(L, -3);
   lua_settop(L, 1);
   return 1;
+}
+
+/* The message handler under tasks, scopes and timeouts: it passes the value
+** on, for to-be-closed variables are told of it. */
+static int note (lua_State *L) {
+  lua_settop(L, 1);
+  if (is_cancelled(L, 1) || noted(L, 1)) {
+    lua_settop(L, 1);
+    return 1;
+  }
+  lua_settop(L, 1);
+  luaL_traceback(L, L, NULL, 1);
+  return set_note(L);
+}
+
+/* note_as(value, traceback): for who raises again, in this task, what another
+** has raised */
+int task_note_as (lua_State *L) {
+  lua_settop(L, 2);
+  return set_note(L);
 }
 
 void task_push_failure (lua_State *L, int value) {
@@ -159,12 +174,13 @@ static int body (lua_State *L) {
                                 HANDLER, 0, body_end), 0);
 }
 
-/* The nearest Lua function that runs, and its line; nil and 0 if none does.*/
+/* The nearest Lua function of the user's that runs, and its line; nil and 0
+** if none does. */
 static void push_caller (lua_State *L) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "fl", &ar);
-    if (ar.currentline > 0) {
+    lua_getinfo(L, "Sfl", &ar);
+    if (ar.currentline > 0 && !loop_ours(L, &ar)) {
       lua_pushinteger(L, ar.currentline);
       return;
     }
@@ -305,7 +321,7 @@ static int join_try (lua_State *L, struct task *t, struct ear *e) {
   struct task *of = class_check(L, 1, CLASS_TASK);
   (void)e;
   if (of == t)
-    return luaL_error(L, "a task cannot join itself");
+    return loop_refuse(L, "%s: a task cannot join itself", "task:joining");
   if (of->state < TASK_DONE)
     return 0;
   lua_pushboolean(L, 1);

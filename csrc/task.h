@@ -47,6 +47,8 @@ void task_push_name (lua_State *L, int task);
 /* "new", "ready", … as task:status() gives it */
 const char *task_status (const struct task *t);
 
+int task_note_as (lua_State *L);     /* for lua/uring/event.lua */
+
 void task_open (lua_State *L);
 
 #endif

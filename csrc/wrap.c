@@ -52,12 +52,22 @@ static int close_wrapped (lua_State *L, struct wrapped *w) {
   return status;
 }
 
-/* What f has raised is raised here; its coroutine is closed first, and may
-** have another error then. */
+/* It has ended, with `n` values: whether well, and f's results or error. */
+static int ended (lua_State *L, lua_State *co, int n) {
+  bool ok = lua_toboolean(co, -n);
+  lua_remove(co, -n);
+  if (!lua_checkstack(L, n)) {
+    lua_pop(co, n - 1);
+    return luaL_error(L, "too many results");
+  }
+  lua_xmove(co, L, n - 1);
+  return ok ? n - 1 : lua_error(L);
+}
+
+/* It had no memory even to fail. */
 static int fail_as (lua_State *L, struct wrapped *w) {
   lua_xmove(w->co, L, 1);
-  if (close_wrapped(L, w) != LUA_OK && lua_gettop(w->co) > 0)
-    lua_xmove(w->co, L, 1);
+  close_wrapped(L, w);
   return lua_error(L);
 }
 
@@ -89,6 +99,8 @@ static int resume (lua_State *L, struct wrapped *w, int n,
   if (status != LUA_OK && status != LUA_YIELD)
     return fail_as(L, w);
   w->busy = false;
+  if (status == LUA_OK)
+    return ended(L, co, results);
   if (!lua_checkstack(L, results + 1)) {
     lua_pop(co, results);
     return luaL_error(L, "too many results");
@@ -128,16 +140,20 @@ static int wrap_call (lua_State *L) {
   return resume(L, w, n, t ? (lua_KContext)t->timer.word : 0);
 }
 
-/* The bottom of its coroutine: the userdata, f, and its arguments. */
+/* The bottom of its coroutine: the userdata, the handler that notes where an
+** error was, f, and its arguments. The call is protected, as a task's is, so
+** that to-be-closed variables may wait when f fails. */
 static int body_end (lua_State *L, int status, lua_KContext ctx) {
-  (void)status; (void)ctx;
+  (void)ctx;
+  lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
+  lua_replace(L, 2);
   return lua_gettop(L) - 1;
 }
 
 static int body (lua_State *L) {
   lua_toclose(L, 1);  /* guard: coroutine.close is noticed at once */
-  lua_callk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, body_end);
-  return body_end(L, LUA_OK, 0);
+  return body_end(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0,
+                                body_end), 0);
 }
 
 /* uring.wrap(f): as coroutine.wrap, but f may wait */
@@ -151,8 +167,9 @@ int wrap_new (lua_State *L) {
   lua_setiuservalue(L, -2, 1);
   lua_pushcfunction(L, body);
   lua_pushvalue(L, -2);
+  state_shared(L, SHARED_NOTER);
   lua_pushvalue(L, 1);
-  lua_xmove(L, w->co, 3);
+  lua_xmove(L, w->co, 4);
   lua_pushcclosure(L, wrap_call, 2);
   return 1;
 }
@@ -163,7 +180,10 @@ static int w_close (lua_State *L) {
   struct wrapped *w = lua_touserdata(L, 1);  /* (metatables are protected) */
   struct loop *loop = state_of(L)->loop;
   if (w->co != L) {
-    if (w->busy) close_wrapped(L, w);
+    if (w->busy && close_wrapped(L, w) != LUA_OK) {
+      lua_xmove(w->co, L, 1);
+      return lua_error(L);
+    }
   }
   else if (w->task && loop && loop->proc == proc_id())
     loop_forget(loop, w->task);

@@ -75,15 +75,16 @@ static int f_park (lua_State *L) {
 }
 
 /* wake(task): the task itself, or while it is in the call that got it, the
-** pointer that `enter` gave. False if it can never be woken: it has ended, or
-** is a parent's and this is a forked child, or the state closes. */
+** pointer that `enter` gave. False if it can take nothing: it is being
+** cancelled, or has ended, or is a parent's and this is a forked child, or the
+** state closes. */
 static int f_wake (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
                                              : class_check(L, 1, CLASS_TASK);
   bool lives = loop_has(loop, t);
   if (lives) loop_call(loop, t);
-  lua_pushboolean(L, lives);
+  lua_pushboolean(L, lives && !(t->marks & MARK_CANCELLED));
   return 1;
 }
 
@@ -180,14 +181,17 @@ static int e_block (lua_State *L) {
   struct ear *e;
   int n;
   luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
-  e = class_new(L, CLASS_EAR, sizeof(*e), 2);
-  e->task = t;
-  task_push(L, t);
-  lua_setiuservalue(L, -2, EAR_TASK);
-  lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, EAR_OBJECT);  /* guard: it has the line's memory */
-  set_ear(L, v);
-  n = v->kind->block(L, t, e);
+  n = 0;
+  if (ear_of(L, v) == NULL) {  /* (else another event has blocked on this) */
+    e = class_new(L, CLASS_EAR, sizeof(*e), 2);
+    e->task = t;
+    task_push(L, t);
+    lua_setiuservalue(L, -2, EAR_TASK);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, EAR_OBJECT);  /* guard: has the line's memory */
+    set_ear(L, v);
+    n = v->kind->block(L, t, e);
+  }
   if (n > 0) {  /* it failed, and that is what comes of it */
     int first = lua_gettop(L) - n + 1;
     lua_getfield(L, v->n + 2, "choose");

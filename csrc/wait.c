@@ -567,9 +567,11 @@ static int await_try (lua_State *L, struct task *t, struct ear *e) {
   struct arrival a;
   struct op words;
   (void)t;
-  if (e == NULL || (op && op->results.first == NULL))
+  if (r->open && (e == NULL || (op && op->results.first == NULL)))
     return 0;
   lua_pushboolean(L, 1);
+  if (e == NULL)
+    return 1 + fail(L, EBADF, "await: the ring is closed");
   e->token = 0;
   if (op == NULL)
     return 1 + fail(L, ECANCELED, "the operation ended with its ring, which "

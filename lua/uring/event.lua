@@ -10,15 +10,18 @@
 --                         at which to try again in any case; and, second, true
 --                         if only tasks of this state can make it ready.
 --   event:cancel(waiter)  takes that arrangement back. Called once for each
---                         block, whatever was chosen and however it ended.
+--                         block that did not raise, whatever was chosen and
+--                         however it ended.
 --
--- None of them may wait. A choice tries all events, in a random order; if none
--- is ready it blocks on all, and tries again whenever it was woken. So a loser
--- has taken nothing. A waiter knows: `waiter:wake()`, which may be called at
--- any time and for nothing; and `waiter:choose(event, ...)` for events that
--- two sides complete at once: true if it was still open, and then these are
--- the values that `event` is chosen with. If the task is cancelled before it
--- could take them, `event:back(...)` gets them back.
+-- None of them may wait. An event that a choice has twice is blocked on once.
+-- A choice tries all events, in a random order; if none is ready it blocks on
+-- all, and tries again whenever it was woken. So a loser has taken nothing. A
+-- waiter knows: `waiter:wake()`, which may be called at any time and for
+-- nothing; and `waiter:choose(event, ...)` for events that two sides complete
+-- at once: true if it was still open, and then these are the values that
+-- `event` is chosen with. If the task is cancelled before it could take them,
+-- `event:back(...)` gets them back. What a waiter has under an event as its
+-- key is that event's own.
 
 local core = require "uring.core"
 
@@ -26,7 +29,9 @@ local tasks <const> = core._tasks
 local enter <const>, park <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.wake, tasks.now
 local select <const> = select
-local ETIME <const> = core.errno.ETIME
+local traceback <const> = debug.traceback
+local ETIME <const>, ECANCELED <const> =
+  core.errno.ETIME, core.errno.ECANCELED
 
 
 -- ---- waiters --------------------------------------------------------------
@@ -38,11 +43,11 @@ Waiter.__index = Waiter
 
 function Waiter:wake() wake(self.task) end
 
+-- (A task that has ended, or that its cancellation is about to reach, takes
+-- nothing any more; nor does one of the parent's in a forked child.)
 function Waiter:choose(event, ...)
   if self.over or not wake(self.task) then return false end
   self.over = true
-  -- (a task of the parent's will never run in a forked child)
-  if not wake(self.task) then return false end
   self.chosen, self.values = event, table.pack(...)
   return true
 end
@@ -135,6 +140,19 @@ local function taken(events, waiter)
     table.unpack(waiter.values, 1, waiter.values.n)
 end
 
+-- The first of the times that events have named which is later than `past`.
+local function soonest(waiter, past)
+  local first
+  for i = 1, waiter.n do
+    local time = waiter.times[i]
+    if time and time > past and (not first or time < first) then
+      first = time
+    end
+  end
+  return first
+end
+
+-- All were tried; `at` is when to do so again in any case.
 local function tried_again(keys, n, events, waiter, deadline, at, inside, key,
                            ...)
   if key ~= nil then return key, ... end
@@ -145,6 +163,10 @@ local function tried_again(keys, n, events, waiter, deadline, at, inside, key,
   if deadline and (not at or deadline < at) then again = deadline end
   park("in uring.select", events, again, inside)
   if waiter.chosen then return taken(events, waiter) end
+  if at then
+    local time = now()  -- (before they are tried: who is ready now is seen)
+    if time >= at then at = soonest(waiter, time) end
+  end
   return tried_again(keys, n, events, waiter, deadline, at, inside,
     attempt(keys, n, events, waiter))
 end
@@ -156,6 +178,7 @@ local function polled(keys, n, events, waiter, called, key, ...)
   if waiter.chosen then return taken(events, waiter) end
   if called == nil then return nil, "timed out", ETIME end
   if called then called = tasks.turn() else called = nil end
+  if waiter.chosen then return taken(events, waiter) end
   return polled(keys, n, events, waiter, called,
     attempt(keys, n, events, waiter))
 end
@@ -175,11 +198,17 @@ local function wait(events, keys, n, timeout)
   for i = 1, n do
     local event = unwrapped(events[keys[i]])
     if waiter[event] == nil then  -- (it may be in the choice twice)
-      waiter.blocked[waiter.n + 1] = event
-      waiter.n = waiter.n + 1
+      waiter[event] = true
       local again, only = event:block(waiter)
-      if again and type(again) ~= "number" then refuse_time(again) end
-      if again and (not at or again < at) then at = again end
+      local blocked = waiter.n + 1
+      waiter.blocked[blocked] = event
+      waiter.n = blocked
+      if again then
+        if type(again) ~= "number" then refuse_time(again) end
+        waiter.times = waiter.times or {}
+        waiter.times[blocked] = again
+        if not at or again < at then at = again end
+      end
       inside = inside and only
       if waiter.chosen then return taken(events, waiter) end
     end
@@ -280,12 +309,16 @@ end
 -- What all events can do, C's too.
 local Event = tasks.Event
 
--- The same event, whose values are what f makes of them, after the choice.
-function Event:wrap(f)
+local function check_function(f)
   if type(f) ~= "function" then
     error("bad argument #1 to 'wrap' (function expected, got " .. type(f)
-      .. ")", 2)
+      .. ")", 3)
   end
+end
+
+-- The same event, whose values are what f makes of them, after the choice.
+function Event:wrap(f)
+  check_function(f)
   return setmetatable({ event = self, after = f }, Wrapped)
 end
 
@@ -295,6 +328,7 @@ Wrapped.__name = "uring.Event"
 function Wrapped:try(waiter) return self.event:try(waiter) end
 
 function Wrapped:wrap(f)
+  check_function(f)
   local first = self.after
   return Event.wrap(self.event, function(...) return f(first(...)) end)
 end
@@ -350,38 +384,67 @@ end
 -- Any other wait: a task for each choice, cancelled if it loses.
 local Call = class {}
 
-local function called(ready, ended, ok, ...)
+local function called(call, ready, ended, ok, ...)
   if not ready then return end
   if ended and ok then return true, ... end
   -- f's own error is the choice's; a task that was cancelled is a failure
-  if ended then error((...), 0) end
-  return true, nil, ok, ...
+  if not ended or rawequal((...), core.cancelled) then
+    return true, nil, "the task was cancelled", ECANCELED
+  end
+  if call.traceback then tasks.note_as((...), call.traceback) end
+  error((...), 0)
+end
+
+-- The task of a call. What f raises when it has lost is told by nobody, and
+-- so its scope's error.
+local function performed(call, ok, ...)
+  if call.lost and not ok then
+    if call.traceback then tasks.note_as((...), call.traceback) end
+    error((...), 0)
+  end
+  return ok, ...
+end
+
+local function perform(call, f, ...)
+  return performed(call, xpcall(f, function(value)
+    call.traceback = traceback(nil, 2)
+    return value
+  end, ...))
 end
 
 function Call:try(waiter)
   local call = waiter and waiter[self]
-  if call then return called(call.ended:try(waiter)) end
+  if type(call) == "table" then
+    return called(call, call.ended:try(waiter))
+  end
 end
 
 function Call:block(waiter)
   -- (it is who chooses that keeps the scope open, or does not)
-  local task = core.daemon({ main = xpcall, name = self.name }, self.f,
-    tasks.note, table.unpack(self, 1, self.n))
-  local call = { task = task, ended = task:joining() }
+  local call = {}
+  call.task = core.daemon({ main = perform, name = self.name }, call, self.f,
+    table.unpack(self, 1, self.n))
+  call.ended = call.task:joining()
   waiter[self] = call
   return call.ended:block(waiter)
 end
 
 function Call:cancel(waiter)
   local call = waiter[self]
-  if call then  -- (else its block has failed)
-    call.ended:cancel(waiter)
-    call.task:cancel("another event was chosen")
-  end
+  call.ended:cancel(waiter)
+  call.lost = true
+  call.task:cancel("another event was chosen")
 end
 
 function Call:__tostring()
   return ("uring.Event (call of %s)"):format(self.name or tostring(self.f))
+end
+
+local function check_option(name, value, kind)
+  if type(value) ~= kind then
+    error(("bad argument #1 to 'event' (option '%s' must be a %s)"):format(
+      name, kind), 4)
+  end
 end
 
 -- One by somebody else, with these methods.
@@ -395,10 +458,7 @@ local function foreign(methods)
         .. "try, block, cancel, back; or main, name)")
         :format(tostring(name)), 3)
     end
-    if type(f) ~= "function" then
-      error(("bad argument #1 to 'event' (option '%s' must be a function)")
-        :format(name), 3)
-    end
+    check_option(name, f, "function")
   end
   if not (methods.try and methods.block and methods.cancel) then
     error("bad argument #1 to 'event' (options try, block and cancel "
@@ -408,11 +468,28 @@ local function foreign(methods)
     cancel = methods.cancel, back = methods.back }, Foreign)
 end
 
+-- { main=, name= }
+local function named(options)
+  for name, value in next, options do
+    if name == "main" then check_option(name, value, "function")
+    elseif name == "name" then check_option(name, value, "string")
+    else
+      error(("bad argument #1 to 'event' (unknown option '%s'; they are "
+        .. "main, name; or try, block, cancel, back)")
+        :format(tostring(name)), 3)
+    end
+  end
+  return options.main, options.name
+end
+
 local function event(f, ...)
   local name
   if type(f) == "table" then
-    if f.main == nil then return foreign(f) end
-    f, name = f.main, f.name
+    if f.main == nil then
+      local e = foreign(f)  -- (no tail call: its errors count levels)
+      return e
+    end
+    f, name = named(f)
   end
   if type(f) ~= "function" then
     error("bad argument #1 to 'event' (function or table expected, got "

@@ -1,0 +1,251 @@
+-- The watchdog: who runs for too long without waiting.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+local SLOW <const> = 0.01
+
+-- Runs f under a watchdog; what that was told.
+local function watched(f, on_slow, ...)
+  local told = {}
+  uring.run({ name = "main", slow = SLOW, main = f,
+    on_slow = function(task, seconds, traceback)
+      told[#told + 1] = { task = task, seconds = seconds,
+        traceback = traceback }
+      if on_slow then on_slow(task, seconds, traceback) end
+    end }, told, ...)
+  return told
+end
+
+-- Until this is true, which takes longer than is allowed.
+local function busy_until(f)
+  local limit = uring.now() + 10
+  while not f() do assert(uring.now() < limit, "nothing was said") end
+end
+
+after_each(function()
+  debug.sethook()
+  helper.idle_loop()
+end)
+
+describe("the watchdog", function()
+  it("names who is busy, while it is, with its traceback", function()
+    local task
+    local told = watched(function(all)
+      local function culprit() busy_until(function() return #all > 0 end) end
+      task = uring.spawn { name = "culprit's task", main = culprit }
+      task:join()
+    end)
+    assert.equal(1, #told)
+    assert.equal(task, told[1].task)
+    assert.truthy(told[1].seconds >= SLOW and told[1].seconds < 10)
+    assert.truthy(told[1].traceback:find("task 2 'culprit's task' has run for",
+      1, true), told[1].traceback)
+    assert.truthy(told[1].traceback:find("'culprit'", 1, true)
+      or told[1].traceback:find("spec/watchdog_spec.lua", 1, true))
+    assert.falsy(told[1].traceback:find("just stopped", 1, true))
+  end)
+
+  it("says so once for each time that it runs", function()
+    local told = watched(function(all)
+      for i = 1, 3 do
+        busy_until(function() return #all >= i end)
+        local more = uring.now() + 2 * SLOW
+        while uring.now() < more do end
+        uring.sleep(0)
+      end
+    end)
+    assert.equal(3, #told)
+  end)
+
+  it("finds a call that blocks when the task has stopped", function()
+    local told = watched(function()
+      spec.sleep(3 * SLOW)
+      uring.sleep(0)
+      uring.spawn(function() spec.sleep(3 * SLOW) end)
+    end)
+    assert.equal(2, #told)
+    assert.truthy(told[1].traceback:find("it has just stopped there", 1, true))
+    assert.truthy(told[1].traceback:find("spec/watchdog_spec.lua", 1, true))
+    assert.equal("done", told[2].task:status())
+  end)
+
+  it("looks into coroutines, plain and wrapped", function()
+    for _, wrap in ipairs { coroutine.wrap, uring.wrap } do
+      local told = watched(function(all)
+        wrap(function()
+          busy_until(function() return #all > 0 end)
+        end)()
+      end)
+      assert.equal(1, #told)
+    end
+  end)
+
+  it("names a task that swallows its cancellation", function()
+    local told = watched(function(all)
+      local t = uring.spawn { name = "glutton", main = function()
+        repeat pcall(uring.sleep, 60) until #all > 0
+      end }
+      uring.sleep(0)
+      t:cancel()
+      t:join()
+    end)
+    assert.equal(1, #told)
+    assert.truthy(told[1].traceback:find("'glutton' has run for", 1, true))
+    assert.truthy(told[1].traceback:find("although it was cancelled: does it "
+      .. "catch uring.cancelled?", 1, true))
+  end)
+
+  it("says nothing of who waits", function()
+    assert.same({}, watched(function()
+      for _ = 1, 5 do uring.sleep(SLOW) end
+      uring.spawn(uring.sleep, 3 * SLOW):join()
+    end))
+  end)
+
+  it("leaves a hook of the program's own alone", function()
+    local hooked = 0
+    local told = watched(function()
+      debug.sethook(function() hooked = hooked + 1 end, "", 100)
+      local stop = uring.now() + 3 * SLOW
+      while uring.now() < stop do end
+      local f, mask, count = debug.gethook()
+      assert.same({ "function", "", 100 }, { type(f), mask, count })
+      uring.sleep(0)
+      assert.equal(f, (debug.gethook()))
+      debug.sethook()
+    end)
+    -- then it is found when it has stopped
+    assert.equal(1, #told)
+    assert.truthy(hooked > 0)
+    assert.truthy(told[1].traceback:find("just stopped", 1, true))
+  end)
+
+  it("raises an error of on_slow in the task, which it can end", function()
+    local why = helper.raises("enough", uring.run, {
+      slow = SLOW, on_slow = function() error "enough" end,
+      main = function()
+        while true do end
+      end,
+    })
+    assert.truthy(why:find("spec/watchdog_spec.lua", 1, true))
+    -- if the task has stopped, it is the run's
+    local cleaned
+    helper.raises("enough", uring.run, {
+      slow = SLOW, on_slow = function() error "enough" end,
+      main = function()
+        local _ <close> = setmetatable({}, { __close = function(_, err)
+          cleaned = err == uring.cancelled
+        end })
+        spec.sleep(3 * SLOW)
+        uring.sleep(60)
+      end,
+    })
+    assert.is_true(cleaned)
+    uring.run(function() uring.sleep(0) end)
+  end)
+
+  it("cannot wait, but do all else", function()
+    local words, tasks = {}, nil
+    watched(function(all)
+      busy_until(function() return #all > 0 end)
+      uring.sleep(0)
+      spec.sleep(2 * SLOW)
+    end, function()
+      words[#words + 1] = select(2, pcall(uring.sleep, 0))
+      tasks = #uring.tasks()
+      uring.channel(1):try_send(1)
+      assert.truthy(uring.tree():find("'main'", 1, true))
+    end)
+    assert.equal(2, #words)
+    assert.truthy(words[1]:find("cannot wait here", 1, true), words[1])
+    assert.truthy(words[2]:find("under uring.run", 1, true), words[2])
+    assert.equal(1, tasks)
+  end)
+
+  it("can cancel the task that it names", function()
+    local ok, err
+    uring.run { slow = SLOW, on_slow = function(task) task:cancel "slow" end,
+      main = function()
+        uring.scope(function(scope)
+          local t = scope:spawn(function()
+            local me = uring.current()
+            ok, err = pcall(function()
+              while true do
+                if me:reason() then uring.sleep(0) end
+              end
+            end)
+            err = { err, me:reason() }
+          end)
+          t:join()
+        end)
+      end }
+    assert.is_false(ok)
+    assert.same({ uring.cancelled, "slow" }, err)
+  end)
+
+  it("is for this run alone", function()
+    local told = watched(function() end)
+    uring.run(function()
+      local stop = uring.now() + 3 * SLOW
+      while uring.now() < stop do end
+    end)
+    uring.run(function() spec.sleep(3 * SLOW) end)
+    assert.same({}, told)
+    -- nor does one that was refused leave it behind
+    helper.raises("'main' must be a function", uring.run, { slow = SLOW,
+      on_slow = function() error "told" end })
+    uring.run(function() spec.sleep(3 * SLOW) end)
+    -- a coroutine that outlives the run
+    local f
+    watched(function()
+      f = coroutine.wrap(function()
+        coroutine.yield()
+        local stop = uring.now() + 3 * SLOW
+        while uring.now() < stop do end
+      end)
+      f()
+    end)
+    f()
+    assert.same({}, told)
+  end)
+
+  it("has a bound and a function, or is refused", function()
+    for _, bad in ipairs { 0, -1, 0 / 0, "1", true, {} } do
+      helper.raises("'slow' must be seconds, more than 0", uring.run,
+        { main = print, slow = bad, on_slow = print })
+    end
+    helper.raises("'slow' must be seconds", uring.run,
+      { main = print, on_slow = print })
+    for _, bad in ipairs { 1, "x", {} } do
+      helper.raises("'on_slow' must be a function", uring.run,
+        { main = print, slow = 1, on_slow = bad })
+    end
+    helper.raises("'on_slow' must be a function", uring.run,
+      { main = print, slow = 1 })
+    helper.raises("did you mean 'slow'", uring.run,
+      { main = print, slo = 1, on_slow = print })
+  end)
+
+  it("of uring.loop is for every run that does not set its own", function()
+    helper.apart(function()
+      local loop, run = require "uring".loop, require "uring".run
+      local sleep = require "uring_spec".sleep
+      local log = {}
+      local function say(word)
+        return function() log[#log + 1] = word end
+      end
+      local function main() sleep(0.03) end
+      assert(loop { slow = 0.01, on_slow = say "loop" })
+      run(main)
+      run { main = main, slow = 0.01, on_slow = say "run" }
+      run { main = main, slow = 5, on_slow = say "never" }
+      run(main)
+      assert(table.concat(log, " ") == "loop run loop",
+        table.concat(log, " "))
+    end)
+  end)
+end)

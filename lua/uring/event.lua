@@ -29,7 +29,8 @@ local tasks <const> = core._tasks
 local enter <const>, park <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.wake, tasks.now
 local select <const> = select
-local traceback <const> = debug.traceback
+-- (a host may have left out the debug library)
+local traceback <const> = debug and debug.traceback or function() end
 local ETIME <const>, ECANCELED <const> =
   core.errno.ETIME, core.errno.ECANCELED
 

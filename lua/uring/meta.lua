@@ -2339,9 +2339,9 @@ function Socket:connections() end
 ---@return integer? errno
 function Socket:connect(address, timeout) end
 
---- Send. Of a stream all goes, or the fourth result says how much did, but not
---- to a task that is cancelled; nothing of another task's comes in between, but
---- for every 2 GiB. (io_uring_prep_send(3), 5.6)
+--- Send. Of a stream all goes, or the fourth result says how much did, but
+--- not to a task that is cancelled; nothing of another task's comes in
+--- between, but for every 2 GiB. (io_uring_prep_send(3), 5.6)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param data uring.bytes

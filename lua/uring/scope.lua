@@ -8,7 +8,7 @@ local ETIME <const> = core.errno.ETIME
 local ECANCELED <const> = core.errno.ECANCELED
 
 local function check_call(seconds, f, name)
-  if type(seconds) ~= "number" or not (seconds >= 0) then
+  if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
     error(("bad argument #1 to '%s' (seconds expected, 0 or more, got %s)")
       :format(name, type(seconds) == "number" and seconds or type(seconds)),
       3)

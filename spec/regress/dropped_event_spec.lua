@@ -41,7 +41,12 @@ describe("a choice", function()
         end })
         uring.sleep(10)
       end)
-      uring.select({ event, event }, 0.001)
+      local one = uring.spawn(function()
+        uring.select({ event, event }, 5)
+      end)
+      for _ = 1, 5 do uring.sleep(0) end
+      one:cancel()
+      one:join()
       uring.sleep(0)
       assert(started == 1 and ended == 1)]]
   end)

@@ -9,6 +9,7 @@
 -- `w.result(...)` looks at what the wait has given, where it went well;
 -- `w.brief` is set beforehand where time alone is to end it.
 
+local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
 local uring = require "uring"
@@ -69,8 +70,10 @@ end
 
 waits["sleep"] = function()
   local w = {}
-  function w.wait() return uring.sleep(w.brief and 0.001 or 20) end
-  function w.fire() spec.sleep(0.002) end
+  function w.wait()
+    return uring.sleep(w.brief and 0.01 * helper.slow or 20)
+  end
+  function w.fire() spec.sleep(0.012 * helper.slow) end
   function w.after() end
   w.result, w.close = w.after, w.after
   return w

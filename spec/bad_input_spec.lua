@@ -479,7 +479,6 @@ local private = {
 -- What is known to be poor: function -> complaints about it, as patterns. Each
 -- must still be true: whoever mends one takes it out.
 local poor = {
-  ["uring.channel"] = { "with false was accepted" },
   -- the object that the event is of is counted
   ["uring.Event.block"] = {
     "names another argument: .*argument #3 to 'block'" },

@@ -359,9 +359,10 @@ describe("a timer", function()
       assert.same({ 1 }, { uring.select { at, uring.after(60) } })
       assert.equal("soon", (uring.select { soon = uring.after(0.01),
         late = uring.after(60), never = uring.after(math.huge) }))
-      assert.equal("now", (uring.select { now = uring.after(-1),
+      assert.equal("now", (uring.select { now = uring.after(0),
         late = uring.at(math.huge) }))
       mistake("seconds expected", uring.after, "1")
+      mistake("0 or more", uring.after, -1)
       mistake("seconds expected", uring.at)
       mistake("seconds expected", uring.at, 0 / 0)
       assert.equal("uring.Event (after 0.5)", tostring(uring.after(0.5)))

@@ -20,7 +20,7 @@ describe("a semaphore", function()
       uring.scope(function(scope)
         for _ = 1, 20 do
           scope:spawn(function()
-            assert.is_true(semaphore:acquire())
+            assert.equal(semaphore, semaphore:acquire())
             inside = inside + 1
             most = math.max(most, inside)
             uring.sleep(0.0005)
@@ -56,7 +56,7 @@ describe("a semaphore", function()
 
   it("is tried without waiting, outside of tasks too", function()
     local semaphore = uring.semaphore(1)
-    assert.is_true(semaphore:try_acquire())
+    assert.equal(semaphore, semaphore:try_acquire())
     assert.same({ n = 3, nil, "acquire: the semaphore is taken", E.EAGAIN },
       table.pack(semaphore:try_acquire()))
     semaphore:release()
@@ -86,7 +86,7 @@ describe("a semaphore", function()
       end
       semaphore:release()
       assert.equal(1, #semaphore)
-      assert.is_true(semaphore:acquire(0))
+      assert.equal(semaphore, semaphore:acquire(0))
       for _, bad in ipairs { -1, 0 / 0, "1" } do
         mistake("bad argument #1 to 'acquire'", semaphore.acquire, semaphore,
           bad)
@@ -98,14 +98,36 @@ describe("a semaphore", function()
     helper.run(function()
       local semaphore, other = uring.semaphore(1), uring.semaphore(1)
       for _ = 1, 20 do
-        local key, ok = uring.select { a = semaphore:acquiring(),
+        local key, won = uring.select { a = semaphore:acquiring(),
           b = other:acquiring() }
-        assert.is_true(ok)
+        assert.equal(key == "a" and semaphore or other, won)
         assert.equal(1, #semaphore + #other)
-        if key == "a" then semaphore:release() else other:release() end
+        won:release()
       end
       assert.equal("uring.Event (acquiring of uring.Semaphore (1))",
         tostring(semaphore:acquiring()))
+    end)
+  end)
+
+  it("is released at the end of a block that holds it", function()
+    helper.run(function()
+      local semaphore = uring.semaphore(1)
+      do
+        local held <close> = semaphore:acquire()
+        assert.equal(semaphore, held)
+        local none <close> = semaphore:acquire(0)
+        assert.is_nil(none)
+        assert.equal(0, #semaphore)
+      end
+      assert.equal(1, #semaphore)
+      local task = uring.spawn(function()
+        local _ <close> = semaphore:acquire()
+        uring.sleep(60)
+      end)
+      uring.sleep(0)
+      task:cancel()
+      task:join()
+      assert.equal(1, #semaphore)
     end)
   end)
 

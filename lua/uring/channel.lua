@@ -306,9 +306,15 @@ function Channel:__tostring()
     self.closed and "closed, " or "", #self, self.capacity)
 end
 
+-- The integer, if it is one and could be meant.
+local function whole(n)
+  n = type(n) == "number" and math.tointeger(n)
+  return n and n >= 0 and n < 1 << 31 and n
+end
+
 local function channel(capacity)
-  capacity = capacity or 0
-  if math.type(capacity) ~= "integer" or capacity < 0 then
+  capacity = whole(capacity == nil and 0 or capacity)
+  if not capacity then
     error("bad argument #1 to 'channel' (capacity expected: 0, for a "
       .. "rendezvous, or a positive integer)", 2)
   end
@@ -331,12 +337,12 @@ Semaphore.__name = "uring.Semaphore"
 local function try_acquire(self)
   if self.n > 0 then
     self.n = self.n - 1
-    return true, true
+    return true, self
   end
 end
 
 local function give(self)
-  if not complete(self.waiting, nil, true) then self.n = self.n + 1 end
+  if not complete(self.waiting, nil, self) then self.n = self.n + 1 end
 end
 
 local Acquiring = event.class {}
@@ -371,7 +377,7 @@ end
 
 function Semaphore:try_acquire()
   check_semaphore(self, "try_acquire")
-  if try_acquire(self) then return true end
+  if try_acquire(self) then return self end
   return nil, "acquire: the semaphore is taken", EAGAIN
 end
 
@@ -385,6 +391,10 @@ function Semaphore:release()
   give(self)
 end
 
+-- Whoever has acquired it gets it, and may let its block's end release it:
+--     local _ <close> = semaphore:acquire()
+Semaphore.__close = Semaphore.release
+
 -- How many could acquire now.
 function Semaphore:__len() return self.n end
 
@@ -393,7 +403,8 @@ function Semaphore:__tostring()
 end
 
 local function semaphore(n)
-  if math.type(n) ~= "integer" or n < 0 then
+  n = whole(n)
+  if not n then
     error("bad argument #1 to 'semaphore' (integer expected, 0 or more)", 2)
   end
   local self = setmetatable({ n = n, waiting = line() }, Semaphore)

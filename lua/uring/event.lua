@@ -85,40 +85,45 @@ local function random(n)
   return (seed >> 1) % n
 end
 
+-- The events of a choice are a list of keys and one of the events at them, as
+-- they were when it began.
 local attempt
 
-local function attempted(keys, n, events, waiter, key, ready, ...)
-  if ready then return key, ... end
-  return attempt(keys, n, events, waiter)
+local function attempted(keys, list, n, waiter, event, key, ready, ...)
+  if ready then return event, key, ... end
+  return attempt(keys, list, n, waiter)
 end
 
--- The key of the first that is ready, and its values. Each is picked at random
--- among the n that are left.
-function attempt(keys, n, events, waiter)
+-- The first that is ready, its key, and its values; or nil. Each is picked at
+-- random among the n that are left.
+function attempt(keys, list, n, waiter)
   if n == 0 then return nil end
   if n > 1 then
     local i = random(n) + 1
     keys[i], keys[n] = keys[n], keys[i]
+    list[i], list[n] = list[n], list[i]
   end
-  local key = keys[n]
-  return attempted(keys, n - 1, events, waiter, key, events[key]:try(waiter))
+  local event = list[n]
+  return attempted(keys, list, n - 1, waiter, event, keys[n],
+    event:try(waiter))
 end
 
-local scratch  -- the keys of a choice, when no other is using it
+local spare_keys, spare_list  -- when no other choice is using them
 
 local function gather(events)
-  local keys, n = scratch or {}, 0
-  scratch = nil
+  local keys, list, n = spare_keys or {}, spare_list or {}, 0
+  spare_keys, spare_list = nil, nil
   for key, event in next, events do
     local kind = type(event)
     if kind ~= "userdata" and kind ~= "table" or not event.try then
-      error(("bad argument #1 to 'select' (event expected at [%s], got %s)")
+      error(("bad argument #1 to 'select' (event expected at [%s], got %s: "
+        .. "x:receiving(), task:joining() and their like make events)")
         :format(tostring(key), kind), 3)
     end
     n = n + 1
-    keys[n] = key
+    keys[n], list[n] = key, event
   end
-  return keys, n
+  return keys, list, n
 end
 
 -- An event whose values go through functions of the user's.
@@ -128,17 +133,16 @@ local function unwrapped(event)
   return getmetatable(event) == Wrapped and event.event or event
 end
 
-local function key_of(events, event)
-  for key, e in next, events do
-    if rawequal(unwrapped(e), event) then return key end
-  end
-end
-
 -- What the waiter was given by the other side.
-local function taken(events, waiter)
+local function taken(keys, list, n, waiter)
   waiter.taken = true
-  return key_of(events, waiter.chosen),
-    table.unpack(waiter.values, 1, waiter.values.n)
+  for i = 1, n do
+    if rawequal(unwrapped(list[i]), waiter.chosen) then
+      return list[i], keys[i],
+        table.unpack(waiter.values, 1, waiter.values.n)
+    end
+  end
+  error("an event has chosen one that is not in the choice", 0)
 end
 
 -- The first of the times that events have named which is later than `past`.
@@ -154,34 +158,34 @@ local function soonest(waiter, past)
 end
 
 -- All were tried; `at` is when to do so again in any case.
-local function tried_again(keys, n, events, waiter, deadline, at, inside, key,
-                           ...)
-  if key ~= nil then return key, ... end
+local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
+                           event, ...)
+  if event then return event, ... end
   if deadline and now() >= deadline then
     return nil, "timed out", ETIME
   end
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
   park("in uring.select", events, again, inside)
-  if waiter.chosen then return taken(events, waiter) end
+  if waiter.chosen then return taken(keys, list, n, waiter) end
   if at then
     local time = now()  -- (before they are tried: who is ready now is seen)
     if time >= at then at = soonest(waiter, time) end
   end
-  return tried_again(keys, n, events, waiter, deadline, at, inside,
-    attempt(keys, n, events, waiter))
+  return tried_again(keys, list, n, events, waiter, deadline, at, inside,
+    attempt(keys, list, n, waiter))
 end
 
 -- A poll: what is there after a turn, and after another as long as something
 -- has come of the last.
-local function polled(keys, n, events, waiter, called, key, ...)
-  if key ~= nil then return key, ... end
-  if waiter.chosen then return taken(events, waiter) end
+local function polled(keys, list, n, waiter, called, event, ...)
+  if event then return event, ... end
+  if waiter.chosen then return taken(keys, list, n, waiter) end
   if called == nil then return nil, "timed out", ETIME end
   if called then called = tasks.turn() else called = nil end
-  if waiter.chosen then return taken(events, waiter) end
-  return polled(keys, n, events, waiter, called,
-    attempt(keys, n, events, waiter))
+  if waiter.chosen then return taken(keys, list, n, waiter) end
+  return polled(keys, list, n, waiter, called,
+    attempt(keys, list, n, waiter))
 end
 
 local function refuse_time(again)
@@ -190,14 +194,14 @@ local function refuse_time(again)
 end
 
 -- Wait until one of them is ready.
-local function wait(events, keys, n, timeout)
+local function wait(events, keys, list, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
     task = core.current(), blocked = {}, n = 0,
   }, Waiter)
   local at, inside = nil, true
   for i = 1, n do
-    local event = unwrapped(events[keys[i]])
+    local event = unwrapped(list[i])
     if waiter[event] == nil then  -- (it may be in the choice twice)
       waiter[event] = true
       local again, only = event:block(waiter)
@@ -211,28 +215,31 @@ local function wait(events, keys, n, timeout)
         if not at or again < at then at = again end
       end
       inside = inside and only
-      if waiter.chosen then return taken(events, waiter) end
+      if waiter.chosen then return taken(keys, list, n, waiter) end
     end
   end
   if timeout and timeout <= 0 then
-    return polled(keys, n, events, waiter, tasks.turn())
+    return polled(keys, list, n, waiter, tasks.turn())
   end
-  return tried_again(keys, n, events, waiter, deadline, at, inside,
-    attempt(keys, n, events, waiter))
+  return tried_again(keys, list, n, events, waiter, deadline, at, inside,
+    attempt(keys, list, n, waiter))
 end
 
-local function won(events, key, ...)
-  if key ~= nil and getmetatable(events[key]) == Wrapped then
-    return key, events[key].after(...)
+-- Without the event: nil is none.
+local function won(event, key, ...)
+  if event and getmetatable(event) == Wrapped then
+    return key, event.after(...)
   end
-  return key, ...
+  if event then return key, ... end
+  return nil, key, ...
 end
 
-local function settled(events, keys, n, timeout, key, ...)
-  if key == nil then return won(events, wait(events, keys, n, timeout)) end
-  scratch = keys
-  return won(events, key, ...)
+local function settled(events, keys, list, n, timeout, event, ...)
+  if not event then return won(wait(events, keys, list, n, timeout)) end
+  spare_keys, spare_list = keys, list
+  return won(event, ...)
 end
+
 
 -- ---- one alone ------------------------------------------------------------
 
@@ -300,8 +307,9 @@ local function choose(events, timeout)
   end
   check_timeout(timeout, 2, "select")
   enter("uring.select")
-  local keys, n = gather(events)
-  return settled(events, keys, n, timeout, attempt(keys, n, events, nil))
+  local keys, list, n = gather(events)
+  return settled(events, keys, list, n, timeout,
+    attempt(keys, list, n, nil))
 end
 
 
@@ -327,6 +335,8 @@ Wrapped.__index = Wrapped
 Wrapped.__name = "uring.Event"
 
 function Wrapped:try(waiter) return self.event:try(waiter) end
+function Wrapped:block(waiter) return self.event:block(waiter) end
+function Wrapped:cancel(waiter) return self.event:cancel(waiter) end
 
 function Wrapped:wrap(f)
   check_function(f)
@@ -374,6 +384,9 @@ end
 
 local function after(seconds)
   check_number(seconds, "after")
+  if seconds < 0 then
+    error("bad argument #1 to 'after' (seconds expected, 0 or more)", 2)
+  end
   return setmetatable({ seconds = seconds }, Timer)
 end
 

@@ -1474,17 +1474,19 @@ function Channel:close() end
 ---@operator len: integer
 local Semaphore = {}
 
---- Wait for one's turn, first come, first served.
+--- Wait for one's turn, first come, first served. As a to-be-closed variable
+--- what it returns is released at the end of its block, however that ends:
+--- `local _ <close> = semaphore:acquire()`.
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param timeout? uring.seconds
----@return true? acquired
+---@return uring.Semaphore? acquired
 ---@return string? message
 ---@return integer? errno
 function Semaphore:acquire(timeout) end
 
 --- The same without waiting: nil, message, EAGAIN where it is taken.
----@return true? acquired
+---@return uring.Semaphore? acquired
 ---@return string? message
 ---@return integer? errno
 function Semaphore:try_acquire() end

@@ -178,7 +178,7 @@ waits["semaphore"] = function()
   function w.fire() w.semaphore:release() end
   function w.after(fired)
     assert(#w.semaphore == (fired and 1 or 0))
-    assert((w.semaphore:try_acquire() or false) == fired)
+    assert((w.semaphore:try_acquire() ~= nil) == fired)
   end
   function w.close() end
   return w

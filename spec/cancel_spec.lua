@@ -14,9 +14,7 @@ local function fails(words, main)
   return helper.raises(words, uring.run, main)
 end
 
-local function finally(f)
-  return setmetatable({}, { __close = f })
-end
+local finally <const> = helper.finally
 
 local function forever() uring.sleep(20) end
 
@@ -35,21 +33,9 @@ local function outside(why)
   return why:find("ended from outside", 1, true)
 end
 
--- uring.run(f), and f must come to its end: a main task that is cancelled by
--- mistake would not be an error.
-local function completes(f)
-  local done = false
-  uring.run(function()
-    f()
-    done = true
-  end)
-  assert(done, "main was cancelled")
-end
+local completes <const> = helper.run
 
-after_each(function()
-  helper.idle_loop()
-  assert.same({}, uring.tasks())
-end)
+after_each(helper.no_tasks)
 after_each(helper.clean)
 
 describe("task:cancel", function()

@@ -21,28 +21,13 @@ local function count(text, plain)
   end
 end
 
--- A to-be-closed variable that calls f.
-local function finally(f)
-  return setmetatable({}, { __close = f })
-end
+local finally <const> = helper.finally
 
 local function forever() uring.sleep(20) end
 
--- uring.run(f), and f must come to its end: a main task that is cancelled by
--- mistake would not be an error.
-local function completes(f)
-  local done = false
-  uring.run(function()
-    f()
-    done = true
-  end)
-  assert(done, "main was cancelled")
-end
+local completes <const> = helper.run
 
-after_each(function()
-  helper.idle_loop()
-  assert.same({}, uring.tasks())
-end)
+after_each(helper.no_tasks)
 
 describe("a scope", function()
   it("gives its body's results, when its tasks have ended", function()

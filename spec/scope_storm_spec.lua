@@ -28,9 +28,7 @@ local function check(ok, ...)
   end
 end
 
-local function finally(f)
-  return setmetatable({}, { __close = f })
-end
+local finally <const> = helper.finally
 
 
 -- ---- what is sent ---------------------------------------------------------

@@ -7,9 +7,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 
-local function finally(f)
-  return setmetatable({}, { __close = f })
-end
+local finally <const> = helper.finally
 
 local function forever() uring.sleep(20) end
 
@@ -23,21 +21,9 @@ local function in_flight()
   return stats.in_flight - stats.internal
 end
 
--- uring.run(f), and f must come to its end: a main task that is cancelled by
--- mistake would not be an error.
-local function completes(f)
-  local done = false
-  uring.run(function()
-    f()
-    done = true
-  end)
-  assert(done, "main was cancelled")
-end
+local completes <const> = helper.run
 
-after_each(function()
-  helper.idle_loop()
-  assert.same({}, uring.tasks())
-end)
+after_each(helper.no_tasks)
 
 describe("uring.timeout", function()
   it("gives f's results, or nil, message, ETIME", function()
@@ -265,7 +251,7 @@ describe("uring.timeout", function()
       assert.same({ nil, "send: the channel is full", E.EAGAIN },
         { channel:try_send(3) })
       semaphore:release()
-      assert.is_true(semaphore:try_acquire())
+      assert.equal(semaphore, semaphore:try_acquire())
     end)
   end)
 

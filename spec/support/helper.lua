@@ -110,6 +110,17 @@ function helper.run(main)
   if not ended then error("the main task was cancelled", 2) end
 end
 
+-- For after_each, in specs of tasks: none is left, and the loop is idle.
+function helper.no_tasks()
+  helper.idle_loop()
+  assert(#uring.tasks() == 0, "tasks are left")
+end
+
+-- A to-be-closed variable that calls f.
+function helper.finally(f)
+  return setmetatable({}, { __close = f })
+end
+
 
 -- Scratch files. They are removed by helper.clean, which specs that make
 -- some give to after_each.

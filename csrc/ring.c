@@ -433,11 +433,13 @@ void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
 }
 
 /* A cancel came back. If it found nothing though its operation has not
-** ended, the operation was just then between two places: ask again. */
+** ended, the operation was just then between two places; if it found a worker
+** of the kernel's at it (EALREADY), that may have been about to sleep, and
+** have missed the signal: ask again. */
 static void cancelled (struct ring *r, const struct op *cancel,
                        int32_t res) {
   struct op *op = op_find(&r->ops, cancel->data);
-  if (res == -ENOENT && op && op->state == OP_FLYING
+  if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
       && op->tries++ < CANCEL_TRIES)
     list(r, op);
 }

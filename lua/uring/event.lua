@@ -248,7 +248,8 @@ end
 -- when it is over.
 local Lone = {}
 Lone.__index = Lone
-local idle
+local idle, idling = nil, 0
+local KEPT <const> = 256
 
 local function kept(waiter)
   local n = waiter.n
@@ -271,14 +272,18 @@ function Lone:__close()
   if not self.over then event:cancel(self)
   elseif not self.taken and event.back then event:back(kept(self)) end
   self.over, self.taken, self.value, self.event = false, false, nil, nil
-  self.next, idle = idle, self
+  if idling < KEPT then
+    idling = idling + 1
+    self.next, idle = idle, self
+  end
 end
 
 -- `task` is what `enter` has given.
 local function alone(task, event, timeout)
   local at = timeout and timeout < math.huge and now() + timeout or nil
   local unused = idle
-  if unused then idle = unused.next
+  if unused then
+    idle, idling = unused.next, idling - 1
   else unused = setmetatable({ over = false, taken = false, n = 0 }, Lone) end
   local waiter <close> = unused
   waiter.event, waiter.task = event, task

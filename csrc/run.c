@@ -366,7 +366,7 @@ static void read_run (lua_State *L, struct loop *loop) {
 int run (lua_State *L) {
   struct loop *loop = get_loop(L);
   int status;
-  bool failed;
+  bool failed, before;      /* before the loop itself did */
   struct task *t;
   if ((loop->ring->io.flags & IORING_SETUP_SINGLE_ISSUER)
       && !pthread_equal(loop->ring->owner, pthread_self()))
@@ -386,6 +386,7 @@ int run (lua_State *L) {
   loop->running = loop->ring->driven = true;
   loop->now = clock_rough();
   status = call_run_tasks(L);
+  before = loop->root && loop->root->failed;
   if (status != LUA_OK && loop->proc == proc_id()) {
     /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for
        ever: a second time they are not asked */
@@ -402,7 +403,7 @@ int run (lua_State *L) {
     region_forget(L, loop, loop->root);
     loop->root = NULL;
   }
-  if (status != LUA_OK)
+  if (status != LUA_OK && !before)
     return lua_error(L);
   if (failed)
     return scope_rethrow(L, 2);

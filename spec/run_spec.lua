@@ -80,6 +80,18 @@ describe("a deadlock", function()
       .. "spec/run_spec.lua:%d+"))
   end)
 
+  it("does not hide the error that came before it", function()
+    fails("first", function()
+      local channel = uring.channel()
+      uring.spawn(function()
+        uring.shield(math.huge, channel.receive, channel)
+      end)
+      uring.sleep(0)
+      uring.sleep(0)
+      error "first"
+    end)
+  end)
+
   it("is not to wait for messages, time or operations", function()
     uring.run(function()
       local ring <close> = assert(uring.ring())

@@ -155,6 +155,7 @@ struct loop {
   struct task *watched;
   bool told;                /* of it, since then */
   bool running;
+  bool deadlocked;          /* its tasks wait for each other, and were told */
   bool retry;               /* the kernel had no room: try again soon */
 };
 

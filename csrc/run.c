@@ -155,6 +155,7 @@ static void check_deadlock (lua_State *L, struct loop *loop) {
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->ring->held > 0)
       return;
+  loop->deadlocked = true;
   lua_settop(L, DESCRIBED - 1);
   lua_createtable(L, 1, 0);
   lua_pushliteral(L, "deadlock: every task waits for another one:");
@@ -366,7 +367,7 @@ static void read_run (lua_State *L, struct loop *loop) {
 int run (lua_State *L) {
   struct loop *loop = get_loop(L);
   int status;
-  bool failed, before;      /* before the loop itself did */
+  bool failed, before;      /* before its tasks waited for each other */
   struct task *t;
   if ((loop->ring->io.flags & IORING_SETUP_SINGLE_ISSUER)
       && !pthread_equal(loop->ring->owner, pthread_self()))
@@ -385,8 +386,9 @@ int run (lua_State *L) {
   region_push(L, loop->root);            /* and this at 2 */
   loop->running = loop->ring->driven = true;
   loop->now = clock_rough();
+  loop->deadlocked = false;
   status = call_run_tasks(L);
-  before = loop->root && loop->root->failed;
+  before = loop->deadlocked && loop->root->failed;
   if (status != LUA_OK && loop->proc == proc_id()) {
     /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for
        ever: a second time they are not asked */

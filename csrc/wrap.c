@@ -177,7 +177,7 @@ int wrap_new (lua_State *L) {
 /* Closed as its coroutine ends: whoever waits in it does not any more. As the
 ** call that waits in it is closed: it ends. */
 static int w_close (lua_State *L) {
-  struct wrapped *w = lua_touserdata(L, 1);  /* (metatables are protected) */
+  struct wrapped *w = class_check(L, 1, CLASS_WRAPPED);
   struct loop *loop = state_of(L)->loop;
   if (w->co != L) {
     if (w->busy && close_wrapped(L, w) != LUA_OK) {

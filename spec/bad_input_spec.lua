@@ -488,13 +488,6 @@ local poor = {
   ["uring.Task.__index"] = { "" }, ["uring.Semaphore.__len"] = { "" },
 }
 
--- These take anything for one of theirs, and would not come back. (Metatables
--- are protected: only the debug library gets at them.)
-local deadly = {
-  ["uring.Scope.__close"] = true, ["uring.Task.__close"] = true,
-}
-
-
 -- The module's own lists: name of a class (or "uring") -> functions.
 
 local function methods_of(meta)
@@ -779,7 +772,7 @@ for class, functions in pairs(public) do
       for name, f in pairs(metas[class]) do
         local full = full_name(class, name)
         if type(f) == "function" and name:find "^__" and name ~= "__eq"
-            and not deadly[full] then
+        then
           for _, entry in ipairs(pool) do
             local own = false
             for object_name, o in pairs(good) do

@@ -9,6 +9,7 @@ describe("scope:spawn", function()
   it("refuses what a finalizer has just closed", function()
     local out = helper.script_ok [[
       local uring = require "uring"
+      local function nothing() end  -- (made here, for that may collect too)
       collectgarbage("incremental", 50, 400)
       uring.run(function()
         for i = 1, 400 do
@@ -31,8 +32,7 @@ describe("scope:spawn", function()
             collectgarbage "restart"
             for _ = 1, i % 50 do local _ = {} end  -- sooner or later
             if not closed then
-              local ok, message = pcall(scope.spawn, scope,
-                function() end)
+              local ok, message = pcall(scope.spawn, scope, nothing)
               assert(ok or message:find "the scope has ended", message)
             end
             outer:cancel()

@@ -41,6 +41,11 @@ int scope_daemon (lua_State *L) {
   return spawn(L, MARK_DAEMON, "uring.daemon");
 }
 
+/* daemon(f, ...): uring.daemon for the library's own use */
+static int f_daemon (lua_State *L) {
+  return spawn(L, MARK_DAEMON | BY_LIBRARY, "uring.event");
+}
+
 /* The scope at 1; raises if it has ended. */
 static struct region *check (lua_State *L) {
   struct region *r = class_check(L, 1, CLASS_SCOPE);
@@ -304,6 +309,7 @@ static int f_finish (lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
+  {"daemon", f_daemon},
   {"scope", f_scope},
   {"timeout", f_timeout},
   {"shield", f_shield},

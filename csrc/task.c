@@ -175,12 +175,14 @@ static int body (lua_State *L) {
 }
 
 /* The nearest Lua function of the user's that runs, and its line; nil and 0
-** if none does. */
-static void push_caller (lua_State *L) {
+** if none does. Whose it is costs more to ask than all the rest, and who calls
+** directly is the user, but for the one place that says BY_LIBRARY. */
+static void push_caller (lua_State *L, bool by_library) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "Sfl", &ar);
-    if (ar.currentline > 0 && !loop_ours(L, &ar)) {
+    bool direct = level == 1 && !by_library;
+    lua_getinfo(L, direct ? "fl" : "Sfl", &ar);
+    if (ar.currentline > 0 && (direct || !loop_ours(L, &ar))) {
       lua_pushinteger(L, ar.currentline);
       return;
     }
@@ -238,7 +240,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
     lua_pop(L, 1);
   }
   state_shared(L, SHARED_BODY);
-  push_caller(L);
+  push_caller(L, marks & BY_LIBRARY);
   lua_pushvalue(L, self);
   state_shared(L, SHARED_NOTER);
   lua_xmove(L, co, 5);

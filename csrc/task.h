@@ -19,7 +19,9 @@ void task_check (lua_State *L, int arg);
 
 /* A task of scope `r` for the function at 1 (or the table { main=, name= })
 ** with what is above as its arguments; the task replaces them all. It is ready
-** to run. `marks` is 0 or MARK_DAEMON. */
+** to run. `marks` are of MARK_DAEMON and BY_LIBRARY: the caller is a function
+** of the library's own, written in Lua. */
+#define BY_LIBRARY 0x100u
 struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
                        unsigned marks);
 

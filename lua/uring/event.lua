@@ -441,7 +441,7 @@ end
 function Call:block(waiter)
   -- (it is who chooses that keeps the scope open, or does not)
   local call = {}
-  call.task = core.daemon({ main = perform, name = self.name }, call, self.f,
+  call.task = tasks.daemon({ main = perform, name = self.name }, call, self.f,
     table.unpack(self, 1, self.n))
   call.ended = call.task:joining()
   waiter[self] = call

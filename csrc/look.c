@@ -204,9 +204,9 @@ static void look_at (lua_State *L, struct loop *loop, struct task *t) {
 
 /* uring.tasks(): { { task=, name=, state=, waits=, … }, … } */
 int look_tasks (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
+  struct loop *loop = loop_here(L);
   lua_settop(L, 0);
   lua_newtable(L);
-  if (loop && loop->proc == proc_id()) region_each(L, loop, look_at);
+  if (loop) region_each(L, loop, look_at);
   return 1;
 }

@@ -38,6 +38,11 @@ void loop_wake (struct loop *loop, struct task *t) {
 }
 
 
+struct loop *loop_here (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  return loop && loop->proc == proc_id() ? loop : NULL;
+}
+
 bool loop_has (const struct loop *loop, const struct task *t) {
   return t->state < TASK_DONE && loop && loop->proc == proc_id();
 }

@@ -126,6 +126,9 @@ struct watch {
   bool rung;                /* its eventfd was written */
 };
 
+/* The state's loop, if it has one that is this process's: or NULL. */
+struct loop *loop_here (lua_State *L);
+
 /* Is it a task of this loop's, that may still go on? `loop` is NULL where the
 ** state closes. */
 bool loop_has (const struct loop *loop, const struct task *t);

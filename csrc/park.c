@@ -118,6 +118,12 @@ int event_push (lua_State *L, const struct event_kind *kind) {
   return 1;
 }
 
+int event_ready (lua_State *L, int n) {
+  lua_pushboolean(L, 1);
+  lua_insert(L, -1 - n);
+  return n + 1;
+}
+
 /* event:f(waiter): the stack becomes object, arguments, event, waiter. */
 static struct event *spread (lua_State *L) {
   struct event *v = class_check(L, 1, CLASS_EVENT);
@@ -165,11 +171,7 @@ static int e_try (lua_State *L) {
     e->called = false;
     lua_settop(L, v->n);  /* (as it was; the waiter keeps the event) */
     n = v->kind->block(L, t, e);
-    if (n > 0) {
-      lua_pushboolean(L, 1);
-      lua_insert(L, -1 - n);
-      n++;
-    }
+    if (n > 0) n = event_ready(L, n);
   }
   return n;
 }

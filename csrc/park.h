@@ -28,6 +28,10 @@ struct event_kind {
   bool inside;             /* only tasks of this state make it ready */
 };
 
+/* The `n` values on top are what the event is chosen with: true goes below
+** them. Answers how many there are then. */
+int event_ready (lua_State *L, int n);
+
 /* An event on top of the stack for the object at 1; whatever lies behind that
 ** are its arguments. Answers 1. */
 int event_push (lua_State *L, const struct event_kind *kind);

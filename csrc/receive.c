@@ -178,9 +178,7 @@ static int event_try (lua_State *L, struct task *t, struct ear *e) {
   n = inward_take(L, a.s, &a, socket);
   if (n > 0) {
     inward_pass_on(L, a.s);
-    lua_pushboolean(L, 1);
-    lua_insert(L, -1 - n);
-    n++;
+    n = event_ready(L, n);
   }
   return n;
 }

@@ -299,14 +299,9 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   return loop;
 }
 
-static bool have_loop (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  return loop != NULL && loop->proc == proc_id();
-}
-
 static struct loop *get_loop (lua_State *L) {
   static const struct ring_options o = { .entries = ENTRIES };
-  if (!have_loop(L)) {
+  if (loop_here(L) == NULL) {
     if (make_loop(L, &o) == NULL)
       luaL_error(L, "%s", lua_tostring(L, -2));
     lua_pop(L, 1);
@@ -320,7 +315,7 @@ int run_loop (lua_State *L) {
   lua_settop(L, 1);
   if (options_open(L, 1, names)) {
     struct ring_options o = {0};
-    if (have_loop(L))
+    if (loop_here(L))
       return luaL_argerror(L, 1, "this state's loop was made already; its "
                            "options are set before it is first used");
     o.entries = (unsigned)options_integer(L, 1, "entries", ENTRIES, 1, 32768);

@@ -14,12 +14,6 @@
 #define SPAWNED "\n\t(a task spawned at "
 
 
-static struct loop *loop_here (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  return loop && loop->proc == proc_id() ? loop : NULL;
-}
-
-
 /* ---- spawn ------------------------------------------------------------- */
 
 static int spawn (lua_State *L, unsigned marks, const char *what) {

@@ -150,19 +150,25 @@ static int failed (lua_State *L, int n) {
   return 4;
 }
 
+/* What the kernel takes there and then: how much, or -errno. False where it
+** has no room. */
+static bool send_now (const struct socket *s, const struct bytes *b,
+                      const struct address *to, ssize_t *n) {
+  *n = sendto(s->out.line.fd, b->at, b->size, MSG_DONTWAIT | MSG_NOSIGNAL,
+              to ? &to->any : NULL, to ? to->len : 0);
+  if (*n < 0) *n = -errno;
+  return *n != -EAGAIN && *n != -EINTR;
+}
+
 /* The kernel mostly has room for a small send, and a call that takes it there
 ** and then costs less than a request, its memory, its completion and a turn
 ** of the loop. False: it must wait, or it is the others' turn. */
 static bool at_once (struct task *t, const struct socket *s,
                      const struct bytes *b, const struct address *to) {
   ssize_t n;
-  if (b->size > AT_ONCE || loop_unfair(t))
+  if (b->size > AT_ONCE || loop_unfair(t) || !send_now(s, b, to, &n))
     return false;
-  n = sendto(s->out.line.fd, b->at, b->size, MSG_DONTWAIT | MSG_NOSIGNAL,
-             to ? &to->any : NULL, to ? to->len : 0);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR))
-    return false;
-  t->res = n < 0 ? -errno : (int32_t)n;
+  t->res = (int32_t)n;
   t->data = (uint64_t)IORING_OP_SEND << 56;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
   return true;
@@ -423,14 +429,12 @@ static int sending_try (lua_State *L, struct task *t, struct ear *e) {
   if (is_busy(s))
     return 0;
   b = arg_bytes(L, DATA, DATA);
-  n = sendto(s->out.line.fd, b.at, b.size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL,
-             0);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+  if (!send_now(s, &b, NULL, &n))
     return 0;
   if (n >= 0) pass_on(L, s);
   lua_pushboolean(L, 1);
   if (n < 0)
-    return 1 + fail(L, errno, "send on socket (fd %d)", s->out.line.fd);
+    return 1 + fail(L, (int)-n, "send on socket (fd %d)", s->out.line.fd);
   lua_pushinteger(L, n);
   return 2;
 }

@@ -73,16 +73,21 @@ static bool is_cancelled (lua_State *L, int value) {
   return same;
 }
 
-/* Where an error was raised is known only there. So its traceback is noted,
-** { value, traceback } for each task's coroutine, for when it comes to be
-** told. Pushes the note of this value, or nil. */
-static bool noted (lua_State *L, int value) {
+/* The table of notes, and this task's coroutine, which is its key there. */
+static void push_notes (lua_State *L) {
   lua_State *co = coroutine(L);
-  bool same = false;
   luaL_checkstack(co, 1, NULL);
   state_shared(L, SHARED_NOTES);
   lua_pushthread(co);
   if (co != L) lua_xmove(co, L, 1);
+}
+
+/* Where an error was raised is known only there. So its traceback is noted,
+** { value, traceback } for each task's coroutine, for when it comes to be
+** told. Pushes the note of this value, or nil. */
+static bool noted (lua_State *L, int value) {
+  bool same = false;
+  push_notes(L);
   lua_rawget(L, -2);
   lua_remove(L, -2);
   if (lua_istable(L, -1)) {
@@ -95,11 +100,7 @@ static bool noted (lua_State *L, int value) {
 
 /* Note the value at 1 with the traceback at 2. */
 static int set_note (lua_State *L) {
-  lua_State *co = coroutine(L);
-  luaL_checkstack(co, 1, NULL);
-  state_shared(L, SHARED_NOTES);
-  lua_pushthread(co);
-  if (co != L) lua_xmove(co, L, 1);
+  push_notes(L);
   lua_createtable(L, 2, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);

@@ -124,8 +124,8 @@ static int go_on (lua_State *L, int status, lua_KContext region) {
 
 static int wrap_call (lua_State *L) {
   struct wrapped *w = lua_touserdata(L, lua_upvalueindex(WRAPPED));
-  struct loop *loop = state_of(L)->loop;
-  struct task *t = loop && loop->proc == proc_id() ? loop->current : NULL;
+  struct loop *loop = loop_here(L);
+  struct task *t = loop ? loop->current : NULL;
   int n = lua_gettop(L);
   if (w->busy)
     return luaL_error(L, "the wrapped function is running already, or waits "
@@ -178,14 +178,14 @@ int wrap_new (lua_State *L) {
 ** call that waits in it is closed: it ends. */
 static int w_close (lua_State *L) {
   struct wrapped *w = class_check(L, 1, CLASS_WRAPPED);
-  struct loop *loop = state_of(L)->loop;
+  struct loop *loop = loop_here(L);
   if (w->co != L) {
     if (w->busy && close_wrapped(L, w) != LUA_OK) {
       lua_xmove(w->co, L, 1);
       return lua_error(L);
     }
   }
-  else if (w->task && loop && loop->proc == proc_id())
+  else if (w->task && loop)
     loop_forget(loop, w->task);
   w->task = NULL;
   return 0;

@@ -193,10 +193,15 @@ end
 
 -- ---- the class ------------------------------------------------------------
 
+-- For who was called by the function that the user has called.
+local function refuse(self, class, name)
+  error(("bad argument #1 to '%s' (%s expected, got %s)"):format(name,
+    class.__name, type(self)), 4)
+end
+
 local function check(self, name)
   if type(self) ~= "table" or self.senders == nil then
-    error(("bad argument #1 to '%s' (uring.Channel expected, got %s)"):format(
-      name, type(self)), 3)
+    refuse(self, Channel, name)
   end
 end
 
@@ -363,8 +368,7 @@ end
 
 local function check_semaphore(self, name)
   if getmetatable(self) ~= Semaphore then
-    error(("bad argument #1 to '%s' (uring.Semaphore expected, got %s)")
-      :format(name, type(self)), 3)
+    refuse(self, Semaphore, name)
   end
 end
 

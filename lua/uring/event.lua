@@ -403,6 +403,12 @@ end
 -- Any other wait: a task for each choice, cancelled if it loses.
 local Call = class {}
 
+-- What f has raised goes on, and is told with f's traceback.
+local function raise(call, value)
+  if call.traceback then tasks.note_as(value, call.traceback) end
+  error(value, 0)
+end
+
 local function called(call, ready, ended, ok, ...)
   if not ready then return end
   if ended and ok then return true, ... end
@@ -410,17 +416,13 @@ local function called(call, ready, ended, ok, ...)
   if not ended or rawequal((...), core.cancelled) then
     return true, nil, "the task was cancelled", ECANCELED
   end
-  if call.traceback then tasks.note_as((...), call.traceback) end
-  error((...), 0)
+  raise(call, (...))
 end
 
 -- The task of a call. What f raises when it has lost is told by nobody, and
 -- so its scope's error.
 local function performed(call, ok, ...)
-  if call.lost and not ok then
-    if call.traceback then tasks.note_as((...), call.traceback) end
-    error((...), 0)
-  end
+  if call.lost and not ok then raise(call, (...)) end
   return ok, ...
 end
 

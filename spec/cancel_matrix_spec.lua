@@ -198,27 +198,25 @@ local function outside(ok, err)
   assert(not ok and tostring(err):find("ended from outside", 1, true), err)
 end
 
-ends["by coroutine.close"] = function(w, _, of)
+-- The task's coroutine is closed: in the wait, or when it has come.
+local function closed(w, of, wait, has_come)
   outside(pcall(uring.scope, function(scope)
-    launch(scope, w.wait, of)
+    local t = launch(scope, wait, of)
     turns()
+    if has_come then fire(w, t) end
     assert(coroutine.close(of.co))
     uring.sleep(20)
   end))
   assert(of.out == nil)
-  return false
+  return has_come
+end
+
+ends["by coroutine.close"] = function(w, _, of)
+  return closed(w, of, w.wait, false)
 end
 
 ends["by coroutine.close when it has come"] = function(w, _, of)
-  outside(pcall(uring.scope, function(scope)
-    local t = launch(scope, w.wait, of)
-    turns()
-    fire(w, t)
-    assert(coroutine.close(of.co))
-    uring.sleep(20)
-  end))
-  assert(of.out == nil)
-  return true
+  return closed(w, of, w.wait, true)
 end
 
 ends["in uring.wrap, by coroutine.close of that"] = function(w, scope, of)
@@ -239,15 +237,7 @@ end
 
 ends["in uring.wrap, by coroutine.close when it has come"] = function(w, _,
                                                                      of)
-  outside(pcall(uring.scope, function(scope)
-    local t = launch(scope, uring.wrap(w.wait), of)
-    turns()
-    fire(w, t)
-    assert(coroutine.close(of.co))
-    uring.sleep(20)
-  end))
-  assert(of.out == nil)
-  return true
+  return closed(w, of, uring.wrap(w.wait), true)
 end
 
 ends["not by collections"] = function(w, scope, of)

@@ -8,10 +8,7 @@ local it = helper.needs_ring(it)
 
 local function nop() return uring.sqe():prep_nop() end
 
--- uring.run must fail, and say `words`.
-local function fails(words, main)
-  return helper.raises(words, uring.run, main)
-end
+local fails <const> = helper.fails
 
 after_each(helper.idle_loop)
 

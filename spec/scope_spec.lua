@@ -7,10 +7,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 
--- uring.run must fail, and say `words`.
-local function fails(words, main)
-  return helper.raises(words, uring.run, main)
-end
+local fails <const> = helper.fails
 
 local function count(text, plain)
   local n, at = 0, 1

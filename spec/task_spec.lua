@@ -9,10 +9,7 @@ local E = uring.errno
 
 local function nop() return uring.sqe():prep_nop() end
 
--- uring.run must fail, and say `words`.
-local function fails(words, main)
-  return helper.raises(words, uring.run, main)
-end
+local fails <const> = helper.fails
 
 after_each(helper.idle_loop)
 

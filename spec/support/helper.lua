@@ -110,6 +110,11 @@ function helper.run(main)
   if not ended then error("the main task was cancelled", 2) end
 end
 
+-- uring.run must fail, and say `words`.
+function helper.fails(words, main)
+  return helper.raises(words, uring.run, main)
+end
+
 -- For after_each, in specs of tasks: none is left, and the loop is idle.
 function helper.no_tasks()
   helper.idle_loop()

@@ -157,6 +157,7 @@ struct loop {
   int64_t began;            /* when the watched task was resumed */
   struct task *watched;
   bool told;                /* of it, since then */
+  bool cheap;               /* sys_calls_are_cheap() */
   bool running;
   bool deadlocked;          /* its tasks wait for each other, and were told */
   bool retry;               /* the kernel had no room: try again soon */

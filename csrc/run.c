@@ -293,6 +293,7 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   loop->own.ring = r;
   loop->own.eventfd = -1;
   loop->proc = proc_id();
+  loop->cheap = sys_calls_are_cheap();
   r->watch = &loop->own;
   r->loops_own = true;
   s->loop = loop;

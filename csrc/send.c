@@ -1,10 +1,12 @@
 /*
 ** send: what a socket's tasks wait for outwards: `send`, its kin, `connect`.
 **
-** What the kernel takes at once needs no request. For one, a string is copied
-** into its memory, a buffer or lease goes as it is. A stream takes all of it
-** or says how much it took. Requests of one socket go one after another; who
-** finds one under way waits in the line.
+** What the kernel takes at once needs no request, where a call of its own is
+** cheaper. For a request a string is copied into its memory, a buffer or lease
+** goes as it is. A stream takes all of it or says how much it took. Requests
+** of one socket go one after another, so that the bytes of two tasks do not
+** mix: who finds one under way waits in the line. Datagrams cannot mix, and
+** those of several tasks are under way together.
 */
 
 #include "compat.h"
@@ -38,45 +40,59 @@ static int ended (lua_State *L, struct task *t, struct socket *s,
 
 /* ---- requests ---------------------------------------------------------- */
 
+/* `len` bytes of an address and `size` of a payload, in one piece. */
+static struct memory *copied (const struct address *to, size_t len,
+                              const void *payload, size_t size) {
+  struct memory *m = memory_new(len + size, len == 0 ? payload : NULL);
+  if (m && len > 0) {
+    memcpy(m->bytes, to->bytes, len);
+    memcpy(m->bytes + len, payload, size);
+  }
+  return m;
+}
+
 static int prepare_bytes (lua_State *L, struct socket *s, struct request *q,
                           size_t sent) {
   struct bytes b = arg_bytes(L, DATA, DATA);
+  const struct address *to = lua_touserdata(L, TO);
   unsigned flags = MSG_NOSIGNAL | (socket_streams(s) ? MSG_WAITALL : 0);
-  size_t size = b.size - sent;
+  size_t size = b.size - sent, len = to ? to->len : 0;
+  const unsigned char *at = b.at + sent;
+  struct memory *m = NULL;
   luaL_argcheck(L, sent <= b.size, DATA, "it was made smaller meanwhile");
   lua_pushinteger(L, (lua_Integer)b.size);
   lua_replace(L, SIZE);
   if (size > INT32_MAX) size = INT32_MAX;
-  if (b.block == NULL) {
-    struct memory *m = memory_new(size, b.at + sent);
+  if (b.block == NULL || to) {
+    m = copied(to, len, at, b.block == NULL ? size : 0);
     if (m == NULL)
       return -ENOMEM;
+  }
+  if (b.block == NULL) {
     q->pin[OP_PIN_MEMORY] = &m->block;
-    io_uring_prep_send(&q->sqe, s->out.line.fd, m->bytes, size, (int)flags);
+    at = m->bytes + len;
   }
   else {
     block_retain(b.block);
     q->pin[OP_PIN_MEMORY] = b.block;
-    io_uring_prep_send(&q->sqe, s->out.line.fd, b.at + sent, size,
-                       (int)flags);
+    if (m) q->pin[0] = &m->block;
+  }
+  io_uring_prep_send(&q->sqe, s->out.line.fd, at, size, (int)flags);
+  if (to) {
+    q->sqe.addr2 = (uint64_t)(uintptr_t)m->bytes;
+    q->sqe.addr_len = (uint16_t)len;
   }
   return 0;
 }
 
-static int prepare_address (lua_State *L, struct request *q, bool connects,
-                            int fd) {
+static int prepare_connect (lua_State *L, struct request *q, int fd) {
   const struct address *a = lua_touserdata(L, TO);
-  struct memory *m = memory_new(sizeof(a->bytes), a->bytes);
+  struct memory *m = memory_new(a->len, a->bytes);
   if (m == NULL)
     return -ENOMEM;
-  q->pin[0] = &m->block;
-  if (connects)
-    io_uring_prep_connect(&q->sqe, fd, (struct sockaddr *)(void *)m->bytes,
-                          a->len);
-  else {
-    q->sqe.addr2 = (uint64_t)(uintptr_t)m->bytes;
-    q->sqe.addr_len = (uint16_t)a->len;
-  }
+  q->pin[OP_PIN_MEMORY] = &m->block;
+  io_uring_prep_connect(&q->sqe, fd, (struct sockaddr *)(void *)m->bytes,
+                        a->len);
   return 0;
 }
 
@@ -119,9 +135,8 @@ static int prepare (lua_State *L, struct socket *s, struct request *q) {
   int rc = 0;
   q->traits = TRAIT_READS;
   if (how == SEND) rc = prepare_bytes(L, s, q, (size_t)sent);
-  else if (how != CONNECT) rc = prepare_message(L, s, q, how, sent);
-  if (rc == 0 && !lua_isnil(L, TO))
-    rc = prepare_address(L, q, how == CONNECT, s->out.line.fd);
+  else if (how == CONNECT) rc = prepare_connect(L, q, s->out.line.fd);
+  else rc = prepare_message(L, s, q, how, sent);
   lua_settop(L, LAST);
   return rc;
 }
@@ -162,11 +177,15 @@ static bool send_now (const struct socket *s, const struct bytes *b,
 
 /* The kernel mostly has room for a small send, and a call that takes it there
 ** and then costs less than a request, its memory, its completion and a turn
-** of the loop. False: it must wait, or it is the others' turn. */
-static bool at_once (struct task *t, const struct socket *s,
-                     const struct bytes *b, const struct address *to) {
+** of the loop; but where calls are dear, a request costs less that can go with
+** those of other tasks. False: it becomes a request, or it is others' turn. */
+static bool at_once (const struct loop *loop, struct task *t,
+                     const struct socket *s, const struct bytes *b,
+                     const struct address *to) {
+  bool alone = loop->first == NULL && sys_sq_ready(&loop->ring->io) == 0;
   ssize_t n;
-  if (b->size > AT_ONCE || loop_unfair(t) || !send_now(s, b, to, &n))
+  if (b->size > AT_ONCE || !(loop->cheap || alone) || loop_unfair(t)
+      || !send_now(s, b, to, &n))
     return false;
   t->res = (int32_t)n;
   t->data = (uint64_t)IORING_OP_SEND << 56;
@@ -175,7 +194,7 @@ static bool at_once (struct task *t, const struct socket *s,
 }
 
 static bool is_busy (const struct socket *s) {
-  const struct op *op = socket_op(s, &s->out);
+  const struct op *op = socket_mixes(s) ? socket_op(s, &s->out) : NULL;
   return op && op->state == OP_FLYING;
 }
 
@@ -343,7 +362,7 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
                        const struct address *to, int64_t ns,
                        const char *what) {
   struct task *t = enter(L, s, what);
-  bool gone = !is_busy(s) && at_once(t, s, &b, to);
+  bool gone = !is_busy(s) && at_once(state_of(L)->loop, t, s, &b, to);
   if (gone && t->res >= 0 && (size_t)t->res == b.size) {
     lua_pushinteger(L, t->res);
     return 1;

@@ -72,9 +72,15 @@ static void detach (struct socket *s, struct op *op) {
   }
 }
 
+/* (where there are several requests only a look at all of them finds them) */
 static void let_go (struct socket *s, struct half *h) {
   detach(s, socket_op(s, h));
   h->token = 0;
+  if (h == &s->out && !socket_mixes(s)) {
+    struct op_table *ops = &s->ring->ops;
+    for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
+      if (op->line == &h->line) detach(s, op);
+  }
   loop_wake_all(s->ring->watch ? ((struct watch *)s->ring->watch)->loop
                                : NULL, &h->line);
 }

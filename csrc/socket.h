@@ -15,6 +15,9 @@
 ** What can never happen: bytes, a datagram, a connection or a descriptor that
 ** arrived is lost because a task went away; two requests write into the same
 ** memory; a closed socket's line keeps a task asleep.
+**
+** The exception outwards: requests with datagrams, which cannot mix, are under
+** way together; the half's token is then of the last, and of no use.
 */
 
 #ifndef uring_socket_h
@@ -98,6 +101,11 @@ int socket_end (lua_State *L, struct socket *s);
 /* Does data come as a stream, without bounds? */
 static inline bool socket_streams (const struct socket *s) {
   return s->type == SOCK_STREAM;
+}
+
+/* Must what is sent go one after another, to arrive as it was sent? */
+static inline bool socket_mixes (const struct socket *s) {
+  return s->type != SOCK_DGRAM && s->type != SOCK_RAW;
 }
 
 int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */

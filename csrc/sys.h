@@ -20,6 +20,8 @@
 
 #include "compat.h"
 
+#include <stdbool.h>
+
 /* A completion, copied out of the CQ. */
 struct cqe {
   uint64_t user_data;
@@ -75,5 +77,10 @@ unsigned sys_cq_lost (const struct io_uring *ring);
 
 /* io_uring_register(2), -errno on failure. fd -1 is for calls without ring.*/
 int sys_register (int fd, unsigned opcode, const void *arg, unsigned nr);
+
+/* Is a system call cheap here? Measured once in a process: on the bare machine
+** one takes some 60 ns, with the mitigations of some processors and under some
+** hypervisors 1000, and then what can go with others should. */
+bool sys_calls_are_cheap (void);
 
 #endif

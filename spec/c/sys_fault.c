@@ -33,6 +33,7 @@ static int real_register (int fd, unsigned opcode, const void *arg,
 static unsigned real_cq_ready (const struct io_uring *ring);
 static unsigned real_take (struct io_uring *ring, struct cqe *out,
                            unsigned max);
+static bool real_calls_are_cheap (void);
 
 #define sys_setup real_setup
 #define sys_exit real_exit
@@ -40,6 +41,7 @@ static unsigned real_take (struct io_uring *ring, struct cqe *out,
 #define sys_register real_register
 #define sys_cq_ready real_cq_ready
 #define sys_take real_take
+#define sys_calls_are_cheap real_calls_are_cheap
 #include "../../csrc/sys.c"
 #undef sys_setup
 #undef sys_exit
@@ -47,6 +49,7 @@ static unsigned real_take (struct io_uring *ring, struct cqe *out,
 #undef sys_register
 #undef sys_cq_ready
 #undef sys_take
+#undef sys_calls_are_cheap
 
 
 /* ---- what goes wrong --------------------------------------------------- */
@@ -160,6 +163,12 @@ unsigned sys_cq_ready (const struct io_uring *ring) {
 
 unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
   return withhold(ring->ring_fd) ? 0 : real_take(ring, out, max);
+}
+
+static enum { AS_IT_IS, CHEAP, DEAR } calls;
+
+bool sys_calls_are_cheap (void) {
+  return calls == AS_IT_IS ? real_calls_are_cheap() : calls == CHEAP;
 }
 
 
@@ -295,6 +304,13 @@ static int f_alloc (lua_State *L) {
   return shortage(L, &lua_memory);
 }
 
+/* cheap(boolean): so system calls shall be, for loops that are yet to come */
+static int f_cheap (lua_State *L) {
+  luaL_checktype(L, 1, LUA_TBOOLEAN);
+  calls = lua_toboolean(L, 1) ? CHEAP : DEAR;
+  return 0;
+}
+
 static int f_buried (lua_State *L) {
   lua_pushinteger(L, (lua_Integer)blocks_buried());
   return 1;
@@ -303,7 +319,7 @@ static int f_buried (lua_State *L) {
 static const luaL_Reg functions[] = {
   {"inject", f_inject}, {"clear", f_clear}, {"calls", f_calls},
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
-  {"alloc", f_alloc}, {"buried", f_buried},
+  {"alloc", f_alloc}, {"buried", f_buried}, {"cheap", f_cheap},
   {NULL, NULL}
 };
 

@@ -29,19 +29,23 @@ bool arrivals_reserve (struct arrivals *a, size_t n) {
 
 
 static struct arrival *fresh (struct arrivals *a, struct source *s,
-                              const struct arrival *what) {
+                              struct op *op, uint64_t data, int32_t res,
+                              uint32_t flags) {
   struct arrival *n = a->free;
   a->free = n->after;
   a->spare--;
   a->count++;
-  *n = *what;
   n->source = s;
+  n->op = op;
+  n->data = data;
+  n->res = res;
+  n->flags = flags;
   return n;
 }
 
-void arrivals_add (struct arrivals *a, struct source *s,
-                   const struct arrival *what) {
-  struct arrival *n = fresh(a, s, what);
+void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
+                   uint64_t data, int32_t res, uint32_t flags) {
+  struct arrival *n = fresh(a, s, op, data, res, flags);
   n->next = n->after = NULL;
   n->prev = a->last;
   if (a->last) a->last->next = n; else a->first = n;
@@ -52,7 +56,8 @@ void arrivals_add (struct arrivals *a, struct source *s,
 
 void arrivals_put_back (struct arrivals *a, struct source *s,
                         const struct arrival *what) {
-  struct arrival *n = fresh(a, s, what);
+  struct arrival *n = fresh(a, s, what->op, what->data, what->res,
+                            what->flags);
   a->promised--;
   n->prev = NULL;
   n->next = a->first;

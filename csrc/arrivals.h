@@ -49,8 +49,8 @@ struct arrivals {
 bool arrivals_reserve (struct arrivals *a, size_t n);
 
 /* Add at the end; or put back what was promised, at the very front. */
-void arrivals_add (struct arrivals *a, struct source *s,
-                   const struct arrival *what);
+void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
+                   uint64_t data, int32_t res, uint32_t flags);
 void arrivals_put_back (struct arrivals *a, struct source *s,
                         const struct arrival *what);
 

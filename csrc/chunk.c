@@ -72,24 +72,22 @@ void chunk_from_group (struct socket *s, const struct arrival *a,
 /* ---- to Lua ------------------------------------------------------------ */
 
 /* Who has sent it. Mostly it is who has sent the last one too. */
-static void push_from (lua_State *L, const struct chunk *c, int socket) {
+static void push_from (lua_State *L, struct socket *s, int socket) {
+  const struct chunk *c = &s->chunk;
   struct address a;
-  const struct address *last;
-  if (c->name_size == 0) {
+  const struct address *last = s->from;
+  if (c->name_size == 0)
     lua_pushnil(L);
-    return;
+  else if (last && last->len == c->name_size
+           && memcmp(last->bytes, c->name, c->name_size) == 0)
+    lua_getiuservalue(L, socket, SOCKET_FROM);
+  else {
+    address_set(&a, c->name, c->name_size, sizeof(a.bytes));
+    sockaddr_push(L, &a);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, socket, SOCKET_FROM);
+    s->from = lua_touserdata(L, -1);
   }
-  if (lua_getiuservalue(L, socket, SOCKET_FROM) == LUA_TUSERDATA) {
-    last = lua_touserdata(L, -1);
-    if (last->len == c->name_size
-        && memcmp(last->bytes, c->name, c->name_size) == 0)
-      return;
-  }
-  lua_pop(L, 1);
-  address_set(&a, c->name, c->name_size, sizeof(a.bytes));
-  sockaddr_push(L, &a);
-  lua_pushvalue(L, -1);
-  lua_setiuservalue(L, socket, SOCKET_FROM);
 }
 
 static void push_info (lua_State *L, struct chunk *c, bool cut, int socket) {
@@ -166,7 +164,7 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
   }
   if (leases) push_lease(L, c, n);
   else lua_pushlstring(L, (const char *)c->at, n);
-  if (results > 1) push_from(L, c, socket);
+  if (results > 1) push_from(L, s, socket);
   if (results > 2) push_info(L, c, !stream && n < c->full, socket);
   if (stream && n < c->size) {
     c->at += n;

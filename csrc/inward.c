@@ -147,10 +147,10 @@ static int start (lua_State *L, struct socket *s, const struct ask *a) {
   return start_multishot(L, s, a);
 }
 
-int inward_start (lua_State *L, struct socket *s, const struct ask *a,
-                  int socket) {
+int inward_start (lua_State *L, const struct ask *a) {
+  struct socket *s = a->s;
   int top = lua_gettop(L), n;
-  lua_pushvalue(L, socket);
+  lua_pushvalue(L, a->socket);
   n = start(L, s, a);
   lua_settop(L, top);
   if (s->d == NULL)
@@ -279,8 +279,8 @@ int inward_closed (lua_State *L) {
   return fail(L, EBADF, "the socket is closed");
 }
 
-int inward_take (lua_State *L, struct socket *s, const struct ask *a,
-                 int socket) {
+int inward_take (lua_State *L, const struct ask *a) {
+  struct socket *s = a->s;
   for (;;) {
     struct op *op;
     int n;
@@ -288,7 +288,7 @@ int inward_take (lua_State *L, struct socket *s, const struct ask *a,
       return inward_closed(L);
     if (s->chunk.at && a->want == WANT_DATA)
       return chunk_push(L, s, a->max, a->results,
-                        a->reader && a->reader->lease, socket);
+                        a->reader && a->reader->lease, a->socket);
     op = socket_op(s, &s->in);
     if (op && !suits(op, a)) n = put_aside(L, s, op, a);
     else if (op == NULL || op->results.first == NULL)

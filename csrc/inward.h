@@ -18,6 +18,7 @@ enum { WANT_DATA, WANT_CONNECTION };
 
 struct reader {            /* the userdata of an iterator */
   struct socket *s;        /* its user value */
+  const struct state *state;
   uint32_t size;           /* of a buffer */
   uint16_t bound;
   uint8_t want;
@@ -28,6 +29,7 @@ struct reader {            /* the userdata of an iterator */
 /* What the running call asks for. */
 struct ask {
   struct socket *s;
+  int socket;              /* where it is on the stack */
   const struct reader *reader;  /* NULL: a single one */
   lua_Integer max;
   int want;
@@ -37,16 +39,14 @@ struct ask {
 #define MAX_DATAGRAM  65536u
 
 /* Take what is there: how many values were pushed (which may be nil, message,
-** errno); 0: nothing is. The socket itself is at index `socket`. */
-int inward_take (lua_State *L, struct socket *s, const struct ask *a,
-                 int socket);
+** errno); 0: nothing is. */
+int inward_take (lua_State *L, const struct ask *a);
 
 /* Is there anything to take, or an error? */
 bool inward_has (const struct socket *s);
 
 /* Make a request where none is under way. 0, or what was pushed. */
-int inward_start (lua_State *L, struct socket *s, const struct ask *a,
-                  int socket);
+int inward_start (lua_State *L, const struct ask *a);
 
 /* A wait that ends before anything has come: nobody reads on in vain. */
 void inward_leave (struct socket *s);

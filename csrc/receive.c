@@ -29,32 +29,29 @@ static int again (lua_State *L, int status, lua_KContext ctx);
 #define READER        lua_upvalueindex(2)
 #define READER_SOCKET lua_upvalueindex(3)
 
-static struct ask ask_of (lua_State *L, int *socket) {
-  struct ask a = { NULL, NULL, INT32_MAX, WANT_DATA, 3 };
-  struct reader *r = lua_touserdata(L, READER);
-  if (r) {
-    a.s = r->s;
-    a.reader = r;
-    a.want = r->want;
-    if (!r->headers) a.results = 1;
-    a.max = r->size;  /* (a buffer has more room) */
-    *socket = READER_SOCKET;
-  }
-  else {
-    a.s = lua_touserdata(L, 1);
-    a.max = lua_tointeger(L, 2);
-    a.results = (int)lua_tointeger(L, 4);
-    if (a.results == 0) a.want = WANT_CONNECTION;
-    lua_settop(L, 4);
-    *socket = 1;
-  }
+static inline struct ask ask_of_reader (const struct reader *r) {
+  struct ask a = { r->s, READER_SOCKET, r, r->size, r->want,
+                   r->headers ? 3 : 1 };  /* (a buffer has more room) */
+  return a;
+}
+
+static struct ask ask_of (lua_State *L) {
+  const struct reader *r = lua_touserdata(L, READER);
+  struct ask a = { NULL, 1, NULL, 0, WANT_DATA, 0 };
+  if (r)
+    return ask_of_reader(r);
+  a.s = lua_touserdata(L, 1);
+  a.max = lua_tointeger(L, 2);
+  a.results = (int)lua_tointeger(L, 4);
+  if (a.results == 0) a.want = WANT_CONNECTION;
+  lua_settop(L, 4);
   return a;
 }
 
 /* A wait that is over, with its results or what it raises. */
-static int end (lua_State *L, struct socket *s, bool iterates, int n) {
-  inward_pass_on(L, s);
-  if (!iterates)
+static int end (lua_State *L, const struct ask *a, int n) {
+  inward_pass_on(L, a->s);
+  if (a->reader == NULL)
     return n;
   if (n == 3 && lua_isnil(L, -3)) {
     if (lua_tointeger(L, -1) == EBADF) {
@@ -67,46 +64,46 @@ static int end (lua_State *L, struct socket *s, bool iterates, int n) {
   return n;
 }
 
-static int go (lua_State *L, struct task *t, int64_t deadline) {
-  int socket;
-  struct ask a = ask_of(L, &socket);
-  struct socket *s = a.s;
-  bool iterates = a.reader != NULL;
+static int go (lua_State *L, struct task *t, const struct ask *a,
+               int64_t deadline) {
+  struct socket *s = a->s;
   if (loop_unfair(t) && inward_has(s))
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
                      (lua_KContext)deadline, again);
   for (;;) {
-    int n = inward_take(L, s, &a, socket);
+    int n = inward_take(L, a);
     if (n > 0)
-      return end(L, s, iterates, n);
+      return end(L, a, n);
     if (socket_op(s, &s->in))
       return loop_wait_line(L, t, &s->in.line, deadline,
                             (lua_KContext)deadline, again);
-    if (s->starved && iterates && (a.reader->lease
-                                   || a.want == WANT_CONNECTION)) {
-      int64_t soon = clock_after(a.want == WANT_DATA ? STARVED_NS : PAUSE_NS);
+    if (s->starved && a->reader && (a->reader->lease
+                                    || a->want == WANT_CONNECTION)) {
+      int64_t soon = clock_after(a->want == WANT_DATA ? STARVED_NS
+                                                      : PAUSE_NS);
       s->starved = false;
       if (soon > deadline) soon = deadline;
-      if (a.want == WANT_DATA)
+      if (a->want == WANT_DATA)
         return loop_wait_line(L, t, &s->pool->line, soon,
                               (lua_KContext)deadline, again);
       loop_reserve(L);
       return loop_wait(L, t, WAIT_SLEEP, NULL, soon, (lua_KContext)deadline,
                        again);
     }
-    n = inward_start(L, s, &a, socket);
+    n = inward_start(L, a);
     if (n > 0)
-      return end(L, s, iterates, n);
+      return end(L, a, n);
   }
 }
 
 static int again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s;
-  int socket;
+  struct ask a;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, again);
-  s = ask_of(L, &socket).s;
+  a = ask_of(L);
+  s = a.s;
   if (t->marks & MARK_CANCELLED) {
     inward_leave(s);
     inward_pass_on(L, s);
@@ -115,13 +112,15 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
   if ((t->marks & MARK_TIMED_OUT) && clock_now() >= (int64_t)ctx
       && s->d && !inward_has(s)) {
     inward_leave(s);
-    return end(L, s, false, fail_timeout(L));
+    inward_pass_on(L, s);
+    return fail_timeout(L);
   }
-  return go(L, t, (int64_t)ctx);
+  return go(L, t, &a, (int64_t)ctx);
 }
 
-static struct task *enter (lua_State *L, struct socket *s, const char *what) {
-  struct loop *loop = state_of(L)->loop;
+static struct task *enter (lua_State *L, const struct state *state,
+                           struct socket *s, const char *what) {
+  struct loop *loop = state->loop;
   struct task *t = loop_enter(L, loop, what);
   s->ring = loop->ring;
   return t;
@@ -132,12 +131,14 @@ static int receive (lua_State *L, int results, const char *what) {
   struct socket *s = socket_check(L, 1);
   lua_Integer max = arg_optional(L, 2, MAX_DATAGRAM, 1, INT32_MAX);
   int64_t ns = arg_seconds(L, 3);
-  struct task *t = enter(L, s, what);
+  struct task *t = enter(L, state_of(L), s, what);
+  struct ask a;
   lua_settop(L, 1);
   lua_pushinteger(L, max);
   lua_pushnil(L);
   lua_pushinteger(L, results);
-  return go(L, t, clock_after(ns));
+  a = ask_of(L);
+  return go(L, t, &a, clock_after(ns));
 }
 
 /* socket:receive([max [, timeout]]): payload, from, info */
@@ -159,23 +160,25 @@ static int s_recvfrom (lua_State *L) {
 static int s_accept (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
-  struct task *t = enter(L, s, "socket:accept");
+  struct task *t = enter(L, state_of(L), s, "socket:accept");
+  struct ask a;
   lua_settop(L, 1);
   lua_pushinteger(L, 0);
   lua_pushnil(L);
   lua_pushinteger(L, 0);
-  return go(L, t, clock_after(ns));
+  a = ask_of(L);
+  return go(L, t, &a, clock_after(ns));
 }
 
 /* ---- events ------------------------------------------------------------ */
 
 /* As the calls have it: 1 socket, 2 max, 3 nil, 4 how. */
 static int event_try (lua_State *L, struct task *t, struct ear *e) {
-  int socket, n;
-  struct ask a = ask_of(L, &socket);
+  struct ask a = ask_of(L);
+  int n;
   (void)t; (void)e;
   a.s->ring = state_of(L)->loop->ring;
-  n = inward_take(L, a.s, &a, socket);
+  n = inward_take(L, &a);
   if (n > 0) {
     inward_pass_on(L, a.s);
     n = event_ready(L, n);
@@ -184,14 +187,14 @@ static int event_try (lua_State *L, struct task *t, struct ear *e) {
 }
 
 static int event_block (lua_State *L, struct task *t, struct ear *e) {
-  int socket, n = 0;
-  struct ask a = ask_of(L, &socket);
+  int n = 0;
+  struct ask a = ask_of(L);
   struct socket *s = a.s;
   (void)t;
   if (s->d == NULL)
     return inward_closed(L);
   if (!inward_has(s) && socket_op(s, &s->in) == NULL)
-    n = inward_start(L, s, &a, socket);
+    n = inward_start(L, &a);
   if (n == 0) ear_sit(e, &s->in.line.seats);
   return n;
 }
@@ -236,6 +239,7 @@ static int s_accepting (lua_State *L) {
 static int next (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
   struct task *t;
+  struct ask a;
   if (r->s->proc != proc_id())  /* guard: fork */
     return luaL_error(L, "this socket belongs to another process: it was "
                       "made before a fork");
@@ -243,8 +247,9 @@ static int next (lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  t = enter(L, r->s, "the iterator of a socket");
-  return go(L, t, CLOCK_NEVER);
+  t = enter(L, r->state, r->s, "the iterator of a socket");
+  a = ask_of_reader(r);
+  return go(L, t, &a, CLOCK_NEVER);
 }
 
 /* What the kernel still delivers stays with the socket. */
@@ -263,6 +268,7 @@ static struct reader *new_reader (lua_State *L, struct socket *s) {
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   r->s = s;
+  r->state = state_of(L);
   r->bound = BOUND;
   return r;
 }

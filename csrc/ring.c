@@ -474,26 +474,17 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     ring_dispose(r, op->disposal, op->group, res, flags);
     if (last && op->results.first == NULL) op_free(t, op);
   }
-  else {
-    struct arrival a = {0};
-    a.op = op;
-    a.data = op->data;
-    a.res = res;
-    a.flags = flags;
-    arrivals_add(&r->arrivals, &op->results, &a);
-  }
+  else
+    arrivals_add(&r->arrivals, &op->results, op, op->data, res, flags);
 }
 
 static void message (struct ring *r, const struct cqe *c) {
-  struct arrival a = {0};
   r->stats.messages++;
   if (r->closing || (r->hooks && r->hooks->message(r, c->user_data, c->res,
                                                    c->flags)))
     return;
-  a.data = c->user_data;
-  a.res = c->res;
-  a.flags = c->flags;
-  arrivals_add(&r->arrivals, &r->messages, &a);
+  arrivals_add(&r->arrivals, &r->messages, NULL, c->user_data, c->res,
+               c->flags);
   if (++r->stats.waiting > r->stats.high)
     r->stats.high = r->stats.waiting;
 }

@@ -203,6 +203,10 @@ static void pump (lua_State *L, struct loop *loop) {
   }
   if (wait || ring_restless(own)) {
     rc = ring_enter(own, wait, ns);
+    /* A sleep ends with the first completion, and what else has come is still
+       to be worked off: in one go, and not at the end of each turn. */
+    if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))
+      ring_enter(own, 0, SYS_FOREVER);
     loop->now = clock_rough();
   }
   taken = ring_reap(own);

@@ -59,6 +59,7 @@ struct socket {
   struct pool *pool;       /* what its multishot picks from */
   struct pool *own_pool;   /* nobody else's; its user value */
   struct group *group;     /* counted: where the last chunk lay, or lies */
+  const struct address *from;  /* who sent last: its user value */
   struct chunk chunk;      /* taken from the request, and not yet read */
   unsigned control_room;   /* for what setsockopt has switched on */
   unsigned room;           /* of the next receive from a stream */

@@ -10,8 +10,7 @@ static struct arrival numbered (uint64_t n) {
 }
 
 static void add (struct arrivals *a, struct source *s, uint64_t n) {
-  struct arrival x = numbered(n);
-  if (CHECK(arrivals_reserve(a, 1))) arrivals_add(a, s, &x);
+  if (CHECK(arrivals_reserve(a, 1))) arrivals_add(a, s, NULL, n, 0, 0);
 }
 
 static bool takes (struct arrivals *a, uint64_t n) {
@@ -77,7 +76,7 @@ static void promises_have_their_room (void) {
   CHECK(arrivals_reserve(&a, 1));
   a.promised = a.spare;
   CHECK(arrivals_reserve(&a, 1) && a.spare > a.promised);
-  arrivals_add(&a, &s, &x);
+  arrivals_add(&a, &s, x.op, x.data, x.res, x.flags);
   CHECK(a.spare >= a.promised);
   while (a.promised > 0) arrivals_put_back(&a, &s, &x);
   arrivals_free(&a);

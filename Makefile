@@ -63,6 +63,13 @@ STRICT := -O2 -Werror -Wall -Wextra -Wshadow -Wstrict-prototypes \
   -Wconversion -Wsign-conversion -Wcast-qual -Wpointer-arith \
   -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wimplicit-fallthrough
 
+# Where the compiler can it sees all rooms at once, which saves a tenth of a
+# task's life. Whatever else is linked of the same objects does without.
+LTO := $(shell out=$$(mktemp) && echo 'int x;' | $(CC) -flto=auto \
+  -ffat-lto-objects -fPIC -shared -x c -o $$out - 2>/dev/null \
+  && echo -flto=auto -ffat-lto-objects; rm -f $$out)
+NO_LTO := $(if $(LTO),-fno-lto)
+
 # A variant is a compiler and its flags.
 VARIANTS := plain asan strict-gcc strict-clang
 ASAN_CC  ?= gcc
@@ -70,7 +77,7 @@ CC_plain = $(CC)
 CC_asan  = $(ASAN_CC)
 CC_strict-gcc    = gcc
 CC_strict-clang  = clang
-FLAGS_plain = $(CFLAGS)
+FLAGS_plain = $(CFLAGS) $(LTO)
 FLAGS_asan  = -O1 -g -fno-omit-frame-pointer $(SANITIZE)
 FLAGS_strict-gcc = $(STRICT) -Wlogical-op -Wduplicated-cond
 FLAGS_strict-clang = $(STRICT)
@@ -182,13 +189,14 @@ $1: $(call objects,$2,$3)
 	$$(CC_$2) $$(FLAGS_$2) $4 -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 endef
 module = $(eval $(call link,$1,$2,$3,$$(MODULE) $4))
-program = $(eval $(call link,$1,$2,$3,))
+program = $(eval $(call link,$1,$2,$3,$$(NO_LTO)))
 
 $(call module,$(BUILD)/uring/core.so,plain,$(SRC))
-$(call module,$(BUILD)/fault/uring/core.so,plain,$(FAULT_SRC),$(WRAP))
+$(call module,$(BUILD)/fault/uring/core.so,plain,$(FAULT_SRC),\
+  $(WRAP) $(NO_LTO))
 $(call module,$(BUILD)/asan/uring/core.so,asan,$(SRC))
 $(call module,$(BUILD)/asan-fault/uring/core.so,asan,$(FAULT_SRC),$(WRAP))
-$(call module,$(BUILD)/spec/uring_spec.so,plain,$(SPEC_HELPER_SRC))
+$(call module,$(BUILD)/spec/uring_spec.so,plain,$(SPEC_HELPER_SRC),$(NO_LTO))
 $(call module,$(BUILD)/asan/spec/uring_spec.so,asan,$(SPEC_HELPER_SRC))
 
 ctest_src = spec/c/test_$1.c \

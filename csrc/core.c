@@ -10,6 +10,7 @@
 #include "buffer.h"
 #include "constants.h"
 #include "fd.h"
+#include "join.h"
 #include "look.h"
 #include "msghdr.h"
 #include "operation.h"
@@ -63,6 +64,7 @@ static void open_classes (lua_State *L) {
   buf_ring_open(L);
   msghdr_open(L);
   task_open(L);
+  join_open(L);
   scope_open(L);
   park_open(L);
   wrap_open(L);

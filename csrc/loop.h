@@ -142,6 +142,7 @@ struct loop {
   struct watch *watches;
   struct heap heap;
   struct seat *first, *last;  /* tasks that are ready */
+  struct seat *turn;        /* the last of them that runs in this turn */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
   struct region **regions;  /* by number; closed ones are NULL */
@@ -157,6 +158,7 @@ struct loop {
   int64_t began;            /* when the watched task was resumed */
   struct task *watched;
   bool told;                /* of it, since then */
+  bool nested;              /* a task runs inside of another's wait: join.h */
   bool cheap;               /* sys_calls_are_cheap() */
   bool running;
   bool deadlocked;          /* its tasks wait for each other, and were told */
@@ -188,6 +190,11 @@ void loop_reserve (lua_State *L);
 static inline unsigned loop_more (const struct task *t) {
   return (unsigned)(t->data >> 32) & 0xffff;
 }
+
+/* The running task waits from now on, and is still to be suspended: no call
+** that waits may come before. */
+void loop_begin (struct loop *loop, struct task *t, enum task_wait wait,
+                 void *on, int64_t deadline);
 
 /* Suspend the running task until it is woken or `deadline` has come, then go
 ** on in `k`. Used as `return loop_wait(...)`. */
@@ -228,6 +235,9 @@ int loop_watch (struct loop *loop, struct ring *r);
 /* Make `t` leave what it waits for: now if that is nothing of the kernel's
 ** and its own, else when the kernel has let go. */
 void loop_leave (struct loop *loop, struct task *t);
+
+/* The first that is ready, out of the queue; NULL: none is. */
+struct task *loop_take (struct loop *loop);
 
 /* What `run` turns: make ready; serve the other rings; the time of a wait is
 ** over; forget a wait whose task will never go on. */

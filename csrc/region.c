@@ -17,12 +17,18 @@ void region_push (lua_State *L, const struct region *r) {
   lua_remove(L, -2);
 }
 
-/* The table of its tasks; to be popped with the two below it. */
-#define TASKS_PUSHED 3
+/* The table of a scope's tasks; to be popped with the one below it. */
+#define TASKS_PUSHED 2
 static void push_tasks (lua_State *L, const struct region *r) {
   state_shared(L, SHARED_REGIONS);
-  lua_rawgeti(L, -1, r->id);
-  lua_getiuservalue(L, -1, REGION_TASKS);
+  lua_rawgeti(L, -1, -(lua_Integer)r->id);
+}
+
+void region_push_task (lua_State *L, const struct region *r, uint32_t place) {
+  push_tasks(L, r);
+  lua_rawgeti(L, -1, place);
+  lua_replace(L, -1 - TASKS_PUSHED);
+  lua_pop(L, TASKS_PUSHED - 1);
 }
 
 struct region *region_home (const struct loop *loop, const struct task *t) {
@@ -251,6 +257,8 @@ struct region *region_open (lua_State *L, struct loop *loop,
     luaL_error(L, "not enough memory for a deadline");
   id = number(L, loop);
   state_shared(L, SHARED_REGIONS);
+  lua_getiuservalue(L, -2, REGION_TASKS);
+  lua_rawseti(L, -2, -(lua_Integer)id);
   lua_pushvalue(L, -2);
   lua_rawseti(L, -2, id);  /* the last that may raise */
   lua_pop(L, 1);
@@ -273,6 +281,8 @@ void region_forget (lua_State *L, struct loop *loop, struct region *r) {
   state_shared(L, SHARED_REGIONS);
   lua_pushnil(L);
   lua_rawseti(L, -2, r->id);
+  lua_pushnil(L);
+  lua_rawseti(L, -2, -(lua_Integer)r->id);
   lua_pop(L, 1);
   loop->regions[r->id - 1] = NULL;
   if (loop->free_region >= r->id) loop->free_region = r->id - 1;

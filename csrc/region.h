@@ -15,7 +15,8 @@
 ** an orphan: its tasks are cancelled, and the scope around it waits for them.
 **
 ** The userdata of open regions are in SHARED_REGIONS, by their number; a
-** scope's tasks that have not ended, or have failed, in a table of its own.
+** scope's tasks that have not ended, or have failed, in a table of its own,
+** which is there too, by the number's negative.
 ** Whoever is cancelled is only marked and made ready here: no Lua code runs.
 **
 ** What can never happen: a region is closed before those inside it; a scope
@@ -72,6 +73,9 @@ void region_expire (struct loop *loop, struct region *r);
 
 /* Push the userdata of an open one. */
 void region_push (lua_State *L, const struct region *r);
+
+/* Push the task of an open scope that has this place. */
+void region_push_task (lua_State *L, const struct region *r, uint32_t place);
 
 /* The scope that a task belongs to, and the one that it spawns into. */
 struct region *region_home (const struct loop *loop, const struct task *t);

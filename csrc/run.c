@@ -6,6 +6,7 @@
 #include "look.h"
 #include "options.h"
 #include "proc.h"
+#include "resume.h"
 #include "ring_lua.h"
 #include "scope.h"
 #include "task.h"
@@ -32,101 +33,12 @@ static void cancel_all (lua_State *L, struct loop *loop) {
   region_cancel(L, loop, loop->root);
 }
 
-/* A task has ended; on top lie its outcome and then the task itself, which
-** are taken. Nothing here allocates. */
-static void finish (lua_State *L, struct loop *loop, struct task *t, bool ok,
-                    int results) {
-  int task = lua_gettop(L), outcome = task - 1, error = 0;
-  struct region *home;
-  region_close_all(L, loop, t);  /* guard: its coroutine may have failed to */
-  home = region_home(loop, t);
-  t->state = TASK_DONE;
-  if (!ok) {
-    state_shared(L, SHARED_CANCELLED);
-    t->state = lua_rawequal(L, outcome, -1) ? TASK_CANCELLED : TASK_FAILED;
-  }
-  t->res = results;
-  t->seat.co = NULL;
-  loop_call_all(loop, &t->joiners);
-  if (t->state == TASK_CANCELLED) {
-    region_push(L, home);
-    lua_replace(L, outcome);
-  }
-  lua_pushvalue(L, outcome);
-  lua_setiuservalue(L, task, TASK_OUTCOME);
-  if (t->state == TASK_FAILED) {
-    lua_rawgeti(L, outcome, 1);
-    error = lua_gettop(L);
-  }
-  loop->ntasks--;
-  region_part(L, loop, home, t, error);
-  t->timer.word = 0;
-  lua_settop(L, outcome - 1);
-}
-
-/* The coroutine yielded to nobody, was closed by others than the loop, or had
-** no memory left even to fail. */
-static void broken (lua_State *L, struct loop *loop, struct task *t,
-                    int status) {
-  loop_forget(loop, t);
-  state_shared(L, SHARED_CHAINS);
-  lua_pushnil(L);
-  lua_rawsetp(L, -2, t);
-  lua_pop(L, 1);
-  lua_closethread(t->seat.co, L);
-  /* guard: made beforehand, for there may be no memory */
-  state_shared(L, status == LUA_YIELD ? SHARED_YIELDED : SHARED_BROKEN);
-  task_push(L, t);
-  finish(L, loop, t, false, 0);
-}
-
-static void resume (lua_State *L, struct loop *loop, struct task *t) {
-  lua_State *co = t->seat.co;
-  int args = t->state == TASK_NEW ? t->res : 0;
-  int n = 0, status, results = -1;
-  bool ok = false, told;
-  if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
-    state_shared(L, SHARED_CANCELLED);
-    task_push(L, t);
-    finish(L, loop, t, false, 0);
-    return;
-  }
-  t->state = TASK_RUNNING;
-  loop->current = t;
-  loop->co = co;
-  if (loop->slow) watchdog_begin(loop, co);
-  status = lua_resume(co, L, args, &n);
-  loop->current = NULL;
-  loop->co = NULL;
-  if (loop->proc != proc_id())  /* guard: fork */
-    luaL_error(L, "a forked child came back into its parent's uring.run: end "
-               "it with os.exit, or by exec");
-  if (status == LUA_OK && n == 4) {
-    ok = lua_toboolean(co, -3);
-    results = (int)lua_tointeger(co, -2);
-    lua_replace(co, -3);
-    lua_pop(co, 1);
-    lua_xmove(co, L, 2);
-  }
-  told = !loop->slow || watchdog_end(L, loop);
-  if (!told) lua_insert(L, results < 0 ? -1 : -3);
-  if (results >= 0) finish(L, loop, t, ok, results);
-  else if (status != LUA_YIELD || t->state == TASK_RUNNING)
-    broken(L, loop, t, status);
-  else if (t->state == TASK_WAITING)
-    t->flags = loop->now;
-  if (!told) lua_error(L);
-}
-
 static void run_ready (lua_State *L, struct loop *loop) {
-  struct seat *last = loop->last;  /* who becomes ready now runs next time */
-  struct seat *s;
-  while ((s = loop->first) != NULL) {
-    loop->first = s->next;
-    if (loop->first == NULL) loop->last = NULL;
-    s->next = NULL;
-    resume(L, loop, (struct task *)s);
-    if (s == last) break;
+  struct task *t;
+  loop->turn = loop->last;  /* who becomes ready now runs next time */
+  while ((t = loop_take(loop)) != NULL) {
+    task_resume(L, loop, t);
+    if (&t->seat == loop->turn) break;
   }
 }
 
@@ -253,7 +165,7 @@ static void abandon (lua_State *L, struct loop *loop, struct task *t) {
   lua_closethread(t->seat.co, L);
   state_shared(L, SHARED_CANCELLED);
   task_push(L, t);
-  finish(L, loop, t, false, 0);
+  task_finish(L, loop, t, -1);
 }
 
 /* The loop itself failed, or was interrupted twice: nothing more can run.

@@ -63,6 +63,7 @@ void class_extend (lua_State *L, enum class c, const luaL_Reg *methods) {
   int state = lua_gettop(L);
   lua_getiuservalue(L, state, (int)c + 1);
   lua_getfield(L, -1, "__index");
+  if (lua_iscfunction(L, -1)) lua_getupvalue(L, -1, 2);  /* the methods */
   lua_pushvalue(L, state);
   luaL_setfuncs(L, methods, 1);
   lua_settop(L, state);

@@ -30,7 +30,7 @@ enum class {
 /* The user values: a metatable a class, and then these. */
 enum shared {
   SHARED_CANCELLED = CLASSES + 1,  /* the value uring.cancelled */
-  SHARED_REGIONS,     /* array: all regions that are open */
+  SHARED_REGIONS,     /* all regions that are open: region.h */
   SHARED_NAMES,       /* weak: task -> its name */
   SHARED_REASONS,     /* weak: task -> why it was cancelled by itself */
   SHARED_BODY,        /* the function under every task's own */

@@ -20,11 +20,7 @@
 
 
 void task_push (lua_State *L, const struct task *t) {
-  region_push(L, region_home(state_of(L)->loop, t));
-  lua_getiuservalue(L, -1, REGION_TASKS);
-  lua_rawgeti(L, -1, t->place);
-  lua_replace(L, -3);
-  lua_pop(L, 1);
+  region_push_task(L, region_home(state_of(L)->loop, t), t->place);
 }
 
 
@@ -145,8 +141,8 @@ void task_push_failure (lua_State *L, int value) {
 
 /* Under every task: its function, called so that to-be-closed variables run,
 ** and may wait, whatever ends it. Returns the result, a table of several, or
-** { error, traceback, … } or cancelled; whether it ended well; how many results
-** there are; and the task. */
+** { error, traceback, … } or cancelled; and the task, which knows how many
+** results there are, or that it failed. */
 static int body_end (lua_State *L, int status, lua_KContext ctx) {
   int n = 0;
   bool ok = status == LUA_OK || status == LUA_YIELD;
@@ -163,10 +159,9 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
   }
   else if (!is_cancelled(L, lua_gettop(L)))
     task_push_failure(L, lua_gettop(L));
-  lua_pushboolean(L, ok);
-  lua_pushinteger(L, n);
+  ((struct task *)lua_touserdata(L, SELF))->res = ok ? n : -1;
   lua_pushvalue(L, SELF);
-  return 4;
+  return TASK_RETURNS;
 }
 
 static int body (lua_State *L) {
@@ -260,12 +255,12 @@ int task_push_outcome (lua_State *L, int task) {
   const struct task *t = lua_touserdata(L, task);
   int n = t->res, at;
   if (t->state == TASK_DONE) {
-    luaL_checkstack(L, n + 4, "too many results");
     lua_pushboolean(L, 1);
     if (n > 0) {
       lua_getiuservalue(L, task, TASK_OUTCOME);
-      at = lua_gettop(L);
       if (n == 1) return 2;
+      luaL_checkstack(L, n + 2, "too many results");
+      at = lua_gettop(L);
       for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
       lua_remove(L, at);
     }
@@ -283,77 +278,21 @@ int task_push_outcome (lua_State *L, int task) {
   return 2;
 }
 
-static int join_end (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
-  const struct task *of = lua_touserdata(L, 1);
-  (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, join_end);
-  loop_check(L, t);
-  return of->state >= TASK_DONE ? task_push_outcome(L, 1) : fail_timeout(L);
-}
-
-/* The task at 1. Of a parent's one only what it was can be told. */
-static struct task *check (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  struct task *t = class_check(L, 1, CLASS_TASK);
+struct task *task_at (lua_State *L, const struct state *s) {
+  const struct loop *loop = s->loop;
+  struct task *t = class_at(L, s, 1, CLASS_TASK);
+  if (t == NULL)
+    luaL_typeerror(L, 1, class_name(CLASS_TASK));
   if (t->state < TASK_DONE && loop && !loop_has(loop, t))  /* guard: fork */
     luaL_argerror(L, 1, "this task belongs to another process: it was "
                   "spawned before a fork");
   return t;
 }
 
-static int join (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  struct task *of = check(L);
-  int64_t ns = arg_seconds(L, 2);
-  struct task *t = loop_enter(L, loop, "task:join");
-  if (of == t)
-    return luaL_argerror(L, 1, "a task cannot join itself");
-  if (of->state >= TASK_DONE) {
-    if (!loop_unfair(t))
-      return join_end(L, LUA_OK, 0);
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_end);
-  }
-  if (ns != CLOCK_NEVER) loop_reserve(L);
-  seats_add(&of->joiners, &t->seat);
-  return loop_wait(L, t, WAIT_JOIN, of, clock_after(ns), 0, join_end);
-}
-
-/* task:joining(): as join gives it, and as an event */
-static int join_try (lua_State *L, struct task *t, struct ear *e) {
-  struct task *of = class_check(L, 1, CLASS_TASK);
-  (void)e;
-  if (of == t)
-    return loop_refuse(L, "%s: a task cannot join itself", "task:joining");
-  if (of->state < TASK_DONE)
-    return 0;
-  lua_pushboolean(L, 1);
-  return 1 + task_push_outcome(L, 1);
-}
-
-static int join_block (lua_State *L, struct task *t, struct ear *e) {
-  (void)t;
-  ear_sit(e, &((struct task *)lua_touserdata(L, 1))->joiners);
-  return 0;
-}
-
-static void join_cancel (lua_State *L, struct ear *e) {
-  (void)L; (void)e;  /* all were called */
-}
-
-static int joining (lua_State *L) {
-  static const struct event_kind kind = {
-    "joining", join_try, join_block, join_cancel, true
-  };
-  check(L);
-  lua_settop(L, 1);
-  return event_push(L, &kind);
-}
-
 /* task:cancel([reason]): true if it was not over or cancelled before */
 static int cancel (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = check(L);
+  struct task *t = task_at(L, state_of(L));
   bool news = loop_has(loop, t) && !(t->marks & MARK_DOOMED);
   lua_settop(L, 2);
   if (news && !lua_isnil(L, 2)) {
@@ -446,9 +385,10 @@ static int t_tostring (lua_State *L) {
 ** As a variable of others it is cancelled. */
 static int t_close (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = class_check(L, 1, CLASS_TASK);
-  if (t->seat.co == L && t->state == TASK_RUNNING)
-    return 0;
+  struct task *t = loop ? loop->current : NULL;
+  if (t && t->seat.co == L && lua_touserdata(L, 1) == t)
+    return 0;  /* (it is ending, as it should) */
+  t = class_check(L, 1, CLASS_TASK);
   if (!loop_has(loop, t))
     return 0;
   if (t->seat.co != L) region_doom(loop, t);
@@ -459,8 +399,6 @@ static int t_close (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"join", join},
-  {"joining", joining},
   {"cancel", cancel},
   {"status", status},
   {"reason", reason},

@@ -25,6 +25,12 @@ void task_check (lua_State *L, int arg);
 struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
                        unsigned marks);
 
+/* What the function under a task's own returns: the outcome, and the task. */
+#define TASK_RETURNS 2
+
+/* The task at 1. Of a parent's one only what it was can be told. */
+struct task *task_at (lua_State *L, const struct state *s);
+
 /* The userdata of a task that has not ended. */
 void task_push (lua_State *L, const struct task *t);
 

@@ -1,0 +1,88 @@
+#include "compat.h"
+#include "resume.h"
+
+#include "proc.h"
+#include "task.h"
+#include "watchdog.h"
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+
+void task_finish (lua_State *L, struct loop *loop, struct task *t,
+                  int results) {
+  int task = lua_gettop(L), outcome = task - 1, error = 0;
+  struct region *home;
+  region_close_all(L, loop, t);  /* guard: its coroutine may have failed to */
+  home = region_home(loop, t);
+  t->state = TASK_DONE;
+  if (results < 0) {
+    state_shared(L, SHARED_CANCELLED);
+    t->state = lua_rawequal(L, outcome, -1) ? TASK_CANCELLED : TASK_FAILED;
+  }
+  t->res = results;
+  t->seat.co = NULL;
+  loop_call_all(loop, &t->joiners);
+  if (t->state == TASK_CANCELLED) {
+    region_push(L, home);
+    lua_replace(L, outcome);
+  }
+  lua_pushvalue(L, outcome);
+  lua_setiuservalue(L, task, TASK_OUTCOME);
+  if (t->state == TASK_FAILED) {
+    lua_rawgeti(L, outcome, 1);
+    error = lua_gettop(L);
+  }
+  loop->ntasks--;
+  region_part(L, loop, home, t, error);
+  t->timer.word = 0;
+  lua_settop(L, outcome - 1);
+}
+
+/* The coroutine yielded to nobody, was closed by others than the loop, or had
+** no memory left even to fail. */
+static void broken (lua_State *L, struct loop *loop, struct task *t,
+                    int status) {
+  loop_forget(loop, t);
+  state_shared(L, SHARED_CHAINS);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, t);
+  lua_pop(L, 1);
+  lua_closethread(t->seat.co, L);
+  /* guard: made beforehand, for there may be no memory */
+  state_shared(L, status == LUA_YIELD ? SHARED_YIELDED : SHARED_BROKEN);
+  task_push(L, t);
+  task_finish(L, loop, t, -1);
+}
+
+void task_resume (lua_State *L, struct loop *loop, struct task *t) {
+  lua_State *co = t->seat.co;
+  int args = t->state == TASK_NEW ? t->res : 0;
+  int n = 0, status;
+  bool ended, told;
+  if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
+    state_shared(L, SHARED_CANCELLED);
+    task_push(L, t);
+    task_finish(L, loop, t, -1);
+    return;
+  }
+  t->state = TASK_RUNNING;
+  loop->current = t;
+  loop->co = co;
+  if (loop->slow) watchdog_begin(loop, co);
+  status = lua_resume(co, L, args, &n);
+  loop->current = NULL;
+  loop->co = NULL;
+  if (loop->proc != proc_id())  /* guard: fork */
+    luaL_error(L, "a forked child came back into its parent's uring.run: end "
+               "it with os.exit, or by exec");
+  ended = status == LUA_OK && n == TASK_RETURNS;
+  if (ended) lua_xmove(co, L, n);
+  told = !loop->slow || watchdog_end(L, loop);
+  if (!told) lua_insert(L, ended ? -1 - TASK_RETURNS : -1);
+  if (ended) task_finish(L, loop, t, t->res);
+  else if (status != LUA_YIELD || t->state == TASK_RUNNING)
+    broken(L, loop, t, status);
+  else if (t->state == TASK_WAITING)
+    t->flags = loop->now;
+  if (!told) lua_error(L);
+}

@@ -36,7 +36,9 @@ static bool is_next (const struct loop *loop, struct task *t,
 ** turn again. */
 static bool run_inside (lua_State *L, struct loop *loop, struct task *t) {
   struct task *of = loop_take(loop);
-  if (loop->turn == &of->seat) loop->turn = &t->seat;
+  if (loop->turn == &of->seat)  /* guard: or the turn does not end */
+    loop->turn = &t->seat;
+  t->flags = loop->now;  /* since when it waits */
   loop->nested = true;
   task_resume(L, loop, of);
   loop->nested = false;

@@ -41,11 +41,15 @@ function works.udp_receive()
   end
 end
 
+-- Tasks enough that the answers to a burst can go together.
 function works.udp_echo()
   local socket = udp()
-  for data, from in socket:messages { size = 2048 } do
-    socket:sendto(data, from)
+  local function answer()
+    for data, from in socket:messages { size = 2048 } do
+      socket:sendto(data, from)
+    end
   end
+  for _ = 1, 32 do uring.spawn(answer) end
 end
 
 local function echo(conn)

@@ -33,6 +33,8 @@ local function tcp(listener)
   end
 end
 
+-- Several tasks do this for one socket, so that the answers to a burst go
+-- together, and one that has to wait keeps no other.
 local function udp(sock)
   for data, from in sock:messages() do
     sock:sendto(data, from)  -- one that cannot be sent is lost, as any may be
@@ -45,7 +47,7 @@ local function main(...)
     uring.spawn(tcp, listener)
     print("tcp " .. tostring(listener:getsockname()))
     local sock = assert(uring.udp.bind(address))
-    uring.spawn(udp, sock)
+    for _ = 1, 16 do uring.spawn(udp, sock) end
     print("udp " .. tostring(sock:getsockname()))
   end
   io.stdout:flush()

@@ -165,10 +165,10 @@ unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
   return withhold(ring->ring_fd) ? 0 : real_take(ring, out, max);
 }
 
-static enum { AS_IT_IS, CHEAP, DEAR } calls;
+static enum { AS_IT_IS, CHEAP, DEAR } price;
 
 bool sys_calls_are_cheap (void) {
-  return calls == AS_IT_IS ? real_calls_are_cheap() : calls == CHEAP;
+  return price == AS_IT_IS ? real_calls_are_cheap() : price == CHEAP;
 }
 
 
@@ -307,7 +307,7 @@ static int f_alloc (lua_State *L) {
 /* cheap(boolean): so system calls shall be, for loops that are yet to come */
 static int f_cheap (lua_State *L) {
   luaL_checktype(L, 1, LUA_TBOOLEAN);
-  calls = lua_toboolean(L, 1) ? CHEAP : DEAR;
+  price = lua_toboolean(L, 1) ? CHEAP : DEAR;
   return 0;
 }
 

@@ -68,7 +68,7 @@ static int join (lua_State *L) {
   if (ns != CLOCK_NEVER) loop_reserve(L);
   inside = is_next(s->loop, t, of);
   seats_add(&of->joiners, &t->seat);
-  loop_begin(s->loop, t, WAIT_JOIN, of, clock_after(ns));
+  loop_begin(L, t, WAIT_JOIN, of, clock_after(ns));
   if (inside && run_inside(L, s->loop, t)) {
     t->turns = (uint8_t)(turns + 1);
     return joined(L, t);

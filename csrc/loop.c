@@ -617,25 +617,25 @@ void loop_reserve (lua_State *L) {
     luaL_error(L, "not enough memory for a deadline");
 }
 
-void loop_begin (struct loop *loop, struct task *t, enum task_wait wait,
-                 void *on, int64_t deadline) {
+void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
+                 int64_t deadline) {
   t->wait = (unsigned)wait & 15u;
   t->on = on;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
   t->turns = 0;
   if (wait == WAIT_TURN)
-    loop_ready(loop, t);
+    loop_ready(state_of(L)->loop, t);
   else {
     t->state = TASK_WAITING;
-    if (idle(t)) loop->nidle++;
+    if (idle(t)) state_of(L)->loop->nidle++;
     if (deadline != CLOCK_NEVER)
-      heap_add(&loop->heap, &t->timer, deadline);
+      heap_add(&state_of(L)->loop->heap, &t->timer, deadline);
   }
 }
 
 int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
                int64_t deadline, lua_KContext ctx, lua_KFunction k) {
-  loop_begin(state_of(L)->loop, t, wait, on, deadline);
+  loop_begin(L, t, wait, on, deadline);
   return lua_yieldk(L, 0, ctx, k);
 }
 

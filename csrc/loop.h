@@ -193,8 +193,8 @@ static inline unsigned loop_more (const struct task *t) {
 
 /* The running task waits from now on, and is still to be suspended: no call
 ** that waits may come before. */
-void loop_begin (struct loop *loop, struct task *t, enum task_wait wait,
-                 void *on, int64_t deadline);
+void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
+                 int64_t deadline);
 
 /* Suspend the running task until it is woken or `deadline` has come, then go
 ** on in `k`. Used as `return loop_wait(...)`. */

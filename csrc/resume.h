@@ -16,6 +16,9 @@
 /* `t` is ready, and was taken out of the queue. */
 void task_resume (lua_State *L, struct loop *loop, struct task *t);
 
+/* A turn: every task that is ready now goes on once. */
+void task_resume_all (lua_State *L, struct loop *loop);
+
 /* A task has ended; on top lie its outcome and then the task itself, which are
 ** taken. `results` is how many there are, or -1: it failed. */
 void task_finish (lua_State *L, struct loop *loop, struct task *t,

@@ -33,15 +33,6 @@ static void cancel_all (lua_State *L, struct loop *loop) {
   region_cancel(L, loop, loop->root);
 }
 
-static void run_ready (lua_State *L, struct loop *loop) {
-  struct task *t;
-  loop->turn = loop->last;  /* who becomes ready now runs next time */
-  while ((t = loop_take(loop)) != NULL) {
-    task_resume(L, loop, t);
-    if (&t->seat == loop->turn) break;
-  }
-}
-
 
 /* ---- the wait ---------------------------------------------------------- */
 
@@ -142,7 +133,7 @@ static void pump (lua_State *L, struct loop *loop) {
 static int run_tasks (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   while (loop->ntasks > 0) {
-    run_ready(L, loop);
+    task_resume_all(L, loop);
     if (lua_gethookmask(L)) ring_interrupted(L);
     if (loop->ntasks == 0) break;
     pump(L, loop);

@@ -95,26 +95,38 @@ void push_part (lua_State *L, const void *at, size_t size, int arg) {
     lua_pushlstring(L, (const char *)at + i - 1, (size_t)(j - i + 1));
 }
 
+bool bytes_at (lua_State *L, int index, struct bytes *b) {
+  struct buffer *buffer;
+  struct lease *const *lease;
+  if (lua_type(L, index) == LUA_TSTRING) {
+    b->block = NULL;
+    b->at = (const unsigned char *)lua_tolstring(L, index, &b->size);
+    return true;
+  }
+  if ((buffer = class_test(L, index, CLASS_BUFFER)) != NULL && buffer->m) {
+    struct memory *m = buffer->m;
+    *b = (struct bytes){ m->bytes, m->size, &m->block };
+    return true;
+  }
+  lease = buffer ? NULL : class_test(L, index, CLASS_LEASE);
+  if (lease && *lease) {
+    *b = (struct bytes){ (*lease)->piece.data, (*lease)->piece.size,
+                         &(*lease)->block };
+    return true;
+  }
+  return false;
+}
+
 struct bytes arg_bytes (lua_State *L, int index, int arg) {
   struct bytes b = { NULL, 0, NULL };
-  struct lease *const *lease;
-  if (lua_type(L, index) == LUA_TSTRING)
-    b.at = (const unsigned char *)lua_tolstring(L, index, &b.size);
-  else if (class_test(L, index, CLASS_BUFFER)) {
-    struct memory *m = ((struct buffer *)lua_touserdata(L, index))->m;
-    if (m == NULL)
-      luaL_argerror(L, arg, "attempt to use a closed buffer");
-    b = (struct bytes){ m->bytes, m->size, &m->block };
-  }
-  else if ((lease = class_test(L, index, CLASS_LEASE)) != NULL) {
-    if (*lease == NULL)
-      luaL_argerror(L, arg, "attempt to use a lease that was released");
-    b = (struct bytes){ (*lease)->piece.data, (*lease)->piece.size,
-                        &(*lease)->block };
-  }
-  else
-    luaL_argerror(L, arg, lua_pushfstring(L,
-      "string, buffer or lease expected, got %s", luaL_typename(L, index)));
+  if (bytes_at(L, index, &b))
+    return b;
+  if (class_test(L, index, CLASS_BUFFER))
+    luaL_argerror(L, arg, "attempt to use a closed buffer");
+  if (class_test(L, index, CLASS_LEASE))
+    luaL_argerror(L, arg, "attempt to use a lease that was released");
+  luaL_argerror(L, arg, lua_pushfstring(L,
+    "string, buffer or lease expected, got %s", luaL_typename(L, index)));
   return b;
 }
 

@@ -30,6 +30,9 @@ struct bytes {
 };
 struct bytes arg_bytes (lua_State *L, int index, int arg);
 
+/* The same without an error: false if that would be one. */
+bool bytes_at (lua_State *L, int index, struct bytes *b);
+
 /* Push from i to j of `size` bytes, as string.sub; i and j are at `arg`. */
 void push_part (lua_State *L, const void *at, size_t size, int arg);
 

@@ -18,6 +18,7 @@
 #define BOUND         128         /* completions that may wait, by default */
 #define STARVED_NS    10000000    /* for who missed a buffer's coming home */
 #define PAUSE_NS      100000000   /* with no descriptor left to accept with */
+#define GARBAGE_KB    256         /* how far to look for leases in it */
 
 
 /* ---- the wait ---------------------------------------------------------- */
@@ -64,6 +65,14 @@ static int end (lua_State *L, const struct ask *a, int n) {
   return n;
 }
 
+/* Leases that nobody refers to any more come home when they are collected, and
+** who waits for one allocates nothing that would set that off. True if there
+** is something to look at again: a buffer, or that finalizers closed it. */
+static bool find_leases (lua_State *L, const struct socket *s) {
+  lua_gc(L, LUA_GCSTEP, GARBAGE_KB);
+  return s->d == NULL || s->pool->group->leased < s->pool->group->entries;
+}
+
 static int go (lua_State *L, struct task *t, const struct ask *a,
                int64_t deadline) {
   struct socket *s = a->s;
@@ -83,6 +92,8 @@ static int go (lua_State *L, struct task *t, const struct ask *a,
                                                       : PAUSE_NS);
       s->starved = false;
       if (soon > deadline) soon = deadline;
+      if (a->want == WANT_DATA && find_leases(L, s))
+        continue;
       if (a->want == WANT_DATA)
         return loop_wait_line(L, t, &s->pool->line, soon,
                               (lua_KContext)deadline, again);

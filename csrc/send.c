@@ -14,6 +14,7 @@
 
 #include "args.h"
 #include "buffer.h"
+#include "burst.h"
 #include "clock.h"
 #include "errors.h"
 #include "options.h"
@@ -96,11 +97,12 @@ static int prepare_connect (lua_State *L, struct request *q, int fd) {
   return 0;
 }
 
+static const char *const message_options[] = {
+  "data", "iov", "name", "control", "flags", NULL
+};
+
 static int prepare_message (lua_State *L, struct socket *s,
                             struct request *q, int how, lua_Integer sent) {
-  static const char *const names[] = {
-    "data", "iov", "name", "control", "flags", NULL
-  };
   lua_Integer size = 0;
   struct msg *m;
   int rc = 0;
@@ -110,7 +112,7 @@ static int prepare_message (lua_State *L, struct socket *s,
     luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
     lua_replace(L, DATA);
   }
-  m = msghdr_push(L, DATA, names, &rc);
+  m = msghdr_push(L, DATA, message_options, &rc);
   /* the request's alone: dups of descriptors are closed when it has gone, and
      not when somebody collects garbage */
   *(struct msg **)lua_touserdata(L, -1) = NULL;
@@ -225,6 +227,20 @@ static int prepare_in_turn (lua_State *L, struct socket *s,
   return prepare(L, s, q);  /* raises the same, and can say where */
 }
 
+/* Of an array of datagrams as many as go at once. True if those were all. */
+static bool burst (lua_State *L, struct task *t, const struct socket *s) {
+  lua_Integer sent = lua_tointeger(L, SENT);
+  lua_Integer all = (lua_Integer)lua_rawlen(L, DATA);
+  unsigned n = 1;
+  while (n > 0 && sent < all && !loop_unfair(t)) {
+    n = burst_send(L, s, DATA, sent + 1);
+    sent += n;
+  }
+  lua_pushinteger(L, sent);
+  lua_replace(L, SENT);
+  return sent >= all;
+}
+
 static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   struct socket *s = lua_touserdata(L, SOCKET);
   struct request q = {0};
@@ -232,6 +248,11 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   int rc;
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
+  if (lua_tointeger(L, HOW) == SEND_MESSAGES && !socket_mixes(s)
+      && burst(L, t, s)) {
+    lua_pushvalue(L, SENT);
+    return 1;
+  }
   if (is_busy(s))
     return loop_wait_line(L, t, &s->out.line, deadline,
                           (lua_KContext)deadline, again);
@@ -403,6 +424,19 @@ static int s_sendto (lua_State *L) {
   return begin_send(L, s, b, to, ns, "socket:sendto");
 }
 
+/* Before the first of them goes: is each of the array at DATA a message? */
+static void check_messages (lua_State *L) {
+  int array = lua_gettop(L) + 1;
+  lua_pushvalue(L, DATA);
+  for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, array); i++) {
+    if (lua_rawgeti(L, array, i) != LUA_TTABLE)
+      luaL_argerror(L, DATA, "array of messages expected");
+    lua_replace(L, DATA);
+    options_open(L, DATA, message_options);
+  }
+  lua_replace(L, DATA);
+}
+
 /* socket:sendmsg({ data= | iov=, name=, control=, flags= } [, timeout]), or
 ** an array of such tables: how many of them went */
 static int s_sendmsg (lua_State *L) {
@@ -418,6 +452,7 @@ static int s_sendmsg (lua_State *L) {
   }
   many = lua_rawgeti(L, 2, 1) != LUA_TNIL;
   lua_settop(L, DATA);
+  if (many) check_messages(L);
   return begin(L, s, many ? SEND_MESSAGES : SEND_MESSAGE, ns,
                "socket:sendmsg");
 }

@@ -487,9 +487,58 @@ describe("sendmsg", function()
       for i = 1, 10 do (i % 2 == 0 and b or c):recv() end
       assert.equal(0, a:sendmsg {})
       assert.equal(E.ETIME, select(3, b:recv(nil, 0)))
-      all[5] = "five"
-      helper.raises("array of messages", a.sendmsg, a, all)
-      for i = 1, 4 do (i % 2 == 0 and b or c):recv() end
+    end)
+  end)
+
+  it("sends none of an array in which one is no message", function()
+    net.run(function()
+      for _, kind in ipairs { uring.SOCK_DGRAM, uring.SOCK_STREAM } do
+        local a, b = net.pair(kind)
+        helper.raises("array of messages", a.sendmsg, a,
+          { { data = "1" }, "2" })
+        helper.raises("unknown option 'dta': did you mean 'data'?",
+          a.sendmsg, a, { { data = "1" }, { dta = "2" } })
+        assert.equal(E.ETIME, select(3, b:recv(nil, 0)))
+      end
+    end)
+  end)
+
+  it("keeps the order of an array, whatever is in it", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local all = {}
+      for i = 1, 300 do
+        all[i] = i % 7 == 0 and { iov = { tostring(i), "" } }
+          or i % 11 == 0 and { data = uring.buffer(tostring(i)) }
+          or i % 13 == 0 and { data = tostring(i), flags = 0 }
+          or { data = tostring(i) }
+      end
+      local reader = uring.spawn(function()
+        for i = 1, 300 do assert.equal(tostring(i), b:recv()) end
+      end)
+      assert.equal(300, a:sendmsg(all, net.patience))
+      assert(reader:join(net.patience))
+    end)
+  end)
+
+  it("says how many of an array there was room for", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local all = {}
+      for i = 1, 2000 do all[i] = { data = tostring(i) } end
+      local out = table.pack(a:sendmsg(all, 0.001))
+      assert.same({ 4, nil, "timed out", E.ETIME },
+        { out.n, out[1], out[2], out[3] })
+      assert.truthy(out[4] > 0 and out[4] < 2000)
+      for i = 1, out[4] do assert.equal(tostring(i), b:recv()) end
+      assert.equal(E.ETIME, select(3, b:recv(nil, 0)))
+      local closed = uring.buffer(1)
+      closed:close()
+      helper.raises("closed buffer", a.sendmsg, a, { { data = closed } })
+      helper.raises("address expected", a.sendmsg, a,
+        { { data = "", name = "nowhere" } })
+      helper.raises("string, buffer or lease expected, got boolean",
+        a.sendmsg, a, { { data = true } })
     end)
   end)
 

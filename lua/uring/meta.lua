@@ -2374,7 +2374,7 @@ function Socket:sending(data) end
 function Socket:sendto(data, address, timeout) end
 
 --- Send a message, and give how many bytes went; or an array of messages, and
---- give how many of them did. (io_uring_prep_sendmsg(3), 5.3)
+--- give how many of them did. (io_uring_prep_sendmsg(3), 5.3; sendmmsg(2))
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param message uring.Message | uring.Message[]

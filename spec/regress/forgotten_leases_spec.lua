@@ -1,0 +1,56 @@
+-- A loop over leases that lets go of none: those that it has forgotten are
+-- garbage, but nothing in it allocates, so nothing collected them, and it
+-- waited for ever.
+
+local helper = require "helper"
+local net = require "net"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+after_each(net.close)
+after_each(helper.clean)
+
+describe("leases that are forgotten", function()
+  it("come home when there is no buffer left", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local sender = uring.spawn(function()
+        for _ = 1, 2000 do assert(a:send("x", net.patience)) end
+      end)
+      local n = 0
+      for lease in b:messages { size = 64, lease = true } do
+        n = n + #lease
+        if n == 2000 then break end
+      end
+      assert(sender:join(net.patience))
+    end)
+  end)
+
+  it("are waited for while somebody has them", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local sender = uring.spawn(function()
+        for _ = 1, 400 do assert(a:send("x", net.patience)) end
+      end)
+      local kept, n = {}, 0
+      local reader = uring.spawn(function()
+        for lease in b:messages { size = 64, lease = true } do
+          n = n + 1
+          kept[n] = lease
+          if n == 400 then break end
+        end
+      end)
+      helper.eventually(function()
+        uring.sleep(0.001)
+        return n == 256
+      end)
+      uring.sleep(0.03)
+      assert.equal(256, n)
+      for i = 1, 256 do kept[i]:release() end
+      assert(reader:join(net.patience))
+      assert(sender:join(net.patience))
+      for i = 257, 400 do kept[i]:release() end
+    end)
+  end)
+end)

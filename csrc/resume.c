@@ -72,7 +72,9 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
   loop->current = t;
   loop->co = co;
   if (loop->slow) watchdog_begin(loop, co);
-  status = lua_resume(co, L, args, &n);
+  /* guard: inside of another's wait it has the whole depth of calls that Lua
+     allows all the same, for it may go on without */
+  status = lua_resume(co, loop->nested ? NULL : L, args, &n);
   loop->current = NULL;
   loop->co = NULL;
   if (loop->proc != proc_id())  /* guard: fork */

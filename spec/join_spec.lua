@@ -157,6 +157,19 @@ describe("joining the next task", function()
     end)
   end)
 
+  it("leaves that one the depth of calls that it would have", function()
+    local function deep(n, f)
+      if n == 0 then return f() end
+      return select(2, pcall(deep, n - 1, f))
+    end
+    helper.run(function()
+      assert.equal("fine", deep(100, function()
+        local t = uring.spawn(deep, 100, function() return "fine" end)
+        return select(2, t:join())
+      end))
+    end)
+  end)
+
   it("works in a wrapped coroutine, and in a protected call", function()
     helper.run(function()
       local f = uring.wrap(function()

@@ -38,6 +38,7 @@ SPEC_HELPER_SRC := $(HELPER)
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
 CTEST_op := op block
 CTEST_ref := ref block proc
+CTEST_bell := bell ref block proc sys
 CTEST_group := group block recvmsg_out
 
 # --- how --------------------------------------------------------------------

@@ -1,6 +1,7 @@
 #include "compat.h"
 #include "loop.h"
 
+#include "bell.h"
 #include "clock.h"
 #include "proc.h"
 
@@ -51,6 +52,15 @@ void loop_wake (struct loop *loop, struct task *t) {
 struct loop *loop_here (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   return loop && loop->proc == proc_id() ? loop : NULL;
+}
+
+struct bell *loop_bell (struct loop *loop) {
+  struct ring *r = loop->ring;
+  if (r->bell == NULL && ring_ref(r) != NULL) {
+    r->bell = bell_new(ring_ref(r));
+    if (r->bell) loop->own.eventfd = r->bell->eventfd;
+  }
+  return r->bell;
 }
 
 bool loop_has (const struct loop *loop, const struct task *t) {
@@ -301,8 +311,10 @@ static bool on_message (struct ring *r, uint64_t data, int32_t res,
 static void on_internal (struct ring *r, struct op *op, int32_t res,
                          uint32_t flags, bool last) {
   struct watch *w = op->waiter;
-  (void)r; (void)res; (void)flags;
+  (void)res; (void)flags;
   w->rung = true;
+  if (r->bell && w == &w->loop->own && !bell_came(r->bell))
+    r->stats.forged_bells++;
   if (last) {
     w->poll = NULL;
     if (w->ring == NULL) free(w);
@@ -391,6 +403,8 @@ static void arm (struct loop *loop, struct watch *w) {
 
 /* Submit and take on the other rings, as far as there is a reason to. */
 void loop_stir (struct loop *loop) {
+  if (loop->own.eventfd >= 0 && loop->own.poll == NULL)
+    arm(loop, &loop->own);
   for (struct watch *w = loop->watches, *next; w; w = next) {
     struct ring *r = w->ring;
     next = w->next;

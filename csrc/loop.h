@@ -122,12 +122,16 @@ struct watch {
   struct watch *next;       /* all but the loop's own */
   struct seats line;        /* who waits for its messages, in order */
   struct op *poll;          /* on the loop's ring; NULL: not armed */
-  int eventfd;              /* -1: none */
+  int eventfd;              /* of the loop's own ring, its bell's. -1: none */
   bool rung;                /* its eventfd was written */
 };
 
 /* The state's loop, if it has one that is this process's: or NULL. */
 struct loop *loop_here (lua_State *L);
+
+/* The bell by which others wake it, made when it is first asked for; NULL and
+** errno. */
+struct bell *loop_bell (struct loop *loop);
 
 /* Is it a task of this loop's, that may still go on? `loop` is NULL where the
 ** state closes. */

@@ -1,6 +1,7 @@
 #include "compat.h"
 #include "ring.h"
 
+#include "bell.h"
 #include "clock.h"
 #include "proc.h"
 
@@ -478,7 +479,16 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     arrivals_add(&r->arrivals, &op->results, op, op->data, res, flags);
 }
 
+/* The bell has been heard; who sleeps is awake by now, and that was all. */
+static void bell (struct ring *r) {
+  if (!bell_came(r->bell)) r->stats.forged_bells++;
+}
+
 static void message (struct ring *r, const struct cqe *c) {
+  if (r->bell && c->user_data == r->bell->token) {
+    bell(r);
+    return;
+  }
   r->stats.messages++;
   if (r->closing || (r->hooks && r->hooks->message(r, c->user_data, c->res,
                                                    c->flags)))
@@ -663,6 +673,10 @@ unsigned ring_close (struct ring *r, int64_t ns) {
     if (ours) ref_close(r->ref);  /* guard: senders are told first */
     block_release(&r->ref->block);
     r->ref = NULL;
+  }
+  if (r->bell) {
+    block_release(&r->bell->block);
+    r->bell = NULL;
   }
   if (ours) drain(r, ns);
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {

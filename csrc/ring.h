@@ -46,6 +46,7 @@ struct ring_hooks {
 struct ring_stats {
   uint64_t messages;      /* arrived */
   uint64_t enters, cqes, overflowed, disposed;
+  uint64_t forged_bells;  /* its token has come, and nobody had rung */
   uint64_t leaked;        /* operations whose memory was kept at close */
   size_t waiting, high;   /* messages arrived and not taken; at most */
 };
@@ -65,6 +66,7 @@ struct ring {
   bool driven;            /* ... and it is running */
   unsigned closings;      /* ref_closings() when targets were last checked */
   struct ref *ref;        /* made when first needed */
+  struct bell *bell;      /* the same: the loop's, for others to wake it */
   struct op *cancels;     /* operations whose cancel is yet to be sent */
   struct group *groups;   /* of provided buffers */
   struct block **kept;    /* memory that is the kernel's until the close */

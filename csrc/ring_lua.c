@@ -393,6 +393,7 @@ static int r_stats (lua_State *L) {
     {"messages", r->stats.messages}, {"waiting", r->stats.waiting},
     {"high_water", r->stats.high}, {"disposed", r->stats.disposed},
     {"leaked", r->stats.leaked}, {"overflowed", r->stats.overflowed},
+    {"forged_bells", r->stats.forged_bells},
     {"enters", r->stats.enters}, {"cqes", r->stats.cqes},
     {"lost", r->open ? sys_cq_lost(&r->io) : 0},
     {"sq_entries", r->open ? r->io.sq.ring_entries : 0},

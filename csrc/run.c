@@ -1,6 +1,7 @@
 #include "compat.h"
 #include "run.h"
 
+#include "bell.h"
 #include "clock.h"
 #include "errors.h"
 #include "look.h"
@@ -95,7 +96,7 @@ static void pump (lua_State *L, struct loop *loop) {
   int64_t ns = SYS_FOREVER;
   int rc = 0, taken;
   loop->retry = false;
-  if (loop->watches) loop_stir(loop);
+  if (loop->watches || loop->own.eventfd >= 0) loop_stir(loop);
   if (loop->first == NULL) {
     struct timer *top = heap_top(&loop->heap);
     wait = 1;
@@ -104,8 +105,10 @@ static void pump (lua_State *L, struct loop *loop) {
     if (loop->retry && (ns < 0 || ns > RETRY_NS)) ns = RETRY_NS;
     if (ns == 0) wait = 0;
   }
+  if (wait && own->bell) bell_arm(own->bell);
   if (wait || ring_restless(own)) {
     rc = ring_enter(own, wait, ns);
+    if (own->bell) bell_rest(own->bell);
     /* A sleep ends with the first completion, and what else has come is still
        to be worked off: in one go, and not at the end of each turn. */
     if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))

@@ -549,6 +549,9 @@ function Ring:stats() end
 ---@field in_flight integer operations that have not ended
 ---@field internal integer of these, the library's own
 ---@field stale integer CQEs with a token that had ended: dropped
+---@field forged_bells integer messages with the token of the loop's own bell,
+---  which is for other threads to wake it, that none of them had sent: they
+---  woke it, and no more
 ---@field messages integer messages that arrived
 ---@field waiting integer messages that arrived and were not taken
 ---@field high_water integer the most that ever waited

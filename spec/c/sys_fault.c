@@ -15,12 +15,14 @@
 */
 
 #include "compat.h"
-#include "block.h"
+#include "bell.h"
+#include "loop.h"
 #include "sys.h"
 
 #include <lua.h>
 #include <lauxlib.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 
 /* The originals. What is declared static remains so in its definition. */
@@ -311,6 +313,45 @@ static int f_cheap (lua_State *L) {
   return 0;
 }
 
+/* bell(): the token of the loop's bell */
+static int f_bell (lua_State *L) {
+  struct bell *b = loop_bell(state_get(L)->loop);
+  if (b == NULL)
+    return luaL_error(L, "no bell");
+  lua_pushinteger(L, (lua_Integer)b->token);
+  return 1;
+}
+
+static void *ring_thread (void *of) {
+  struct bell *b = of;
+  int rc = 0;
+  /* as soon as somebody sleeps, or looks as if he did */
+  while (!bell_wanted(b)) usleep(100);
+  rc = bell_ring(b);
+  block_release(&b->block);
+  return rc == 0 ? NULL : of;
+}
+
+/* ring(): another thread rings the loop's bell as soon as it sleeps; a
+** function that waits for that thread, and says whether it went well */
+static pthread_t ringer;
+
+static int f_rung (lua_State *L) {
+  void *failed;
+  pthread_join(ringer, &failed);
+  lua_pushboolean(L, failed == NULL);
+  return 1;
+}
+
+static int f_ring (lua_State *L) {
+  struct bell *b = loop_bell(state_get(L)->loop);
+  block_retain(&b->block);
+  if (pthread_create(&ringer, NULL, ring_thread, b) != 0)
+    return luaL_error(L, "no thread");
+  lua_pushcfunction(L, f_rung);
+  return 1;
+}
+
 static int f_buried (lua_State *L) {
   lua_pushinteger(L, (lua_Integer)blocks_buried());
   return 1;
@@ -320,6 +361,7 @@ static const luaL_Reg functions[] = {
   {"inject", f_inject}, {"clear", f_clear}, {"calls", f_calls},
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
   {"alloc", f_alloc}, {"buried", f_buried}, {"cheap", f_cheap},
+  {"bell", f_bell}, {"ring", f_ring},
   {NULL, NULL}
 };
 

@@ -1,0 +1,241 @@
+/* bell: who sleeps is woken, once, by whoever has something for it; and a bell
+** that nobody has rung is told apart. */
+
+#include "check.h"
+#include "bell.h"
+#include "op.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static struct io_uring ring;
+static struct ref *ref;
+static struct bell *bell;
+
+static void open_all (void) {
+  struct io_uring_params p = {0};
+  p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+  if (!CHECK(sys_setup(8, &ring, &p) == 0)) exit(1);
+  ref = ref_new(ring.ring_fd);
+  bell = bell_new(ref);
+  if (!CHECK(bell != NULL)) exit(1);
+}
+
+static void close_all (void) {
+  block_release(&bell->block);
+  block_release(&ref->block);
+  sys_exit(&ring);
+}
+
+/* How many times its token has come, after sleeping for at most `ns`. */
+static unsigned heard (int64_t ns, unsigned *forged) {
+  struct cqe c[8];
+  unsigned n, total = 0;
+  sys_enter(&ring, ns > 0 ? 1 : 0, ns > 0 ? ns : SYS_FOREVER);
+  while ((n = sys_take(&ring, c, 8)) > 0) {
+    for (unsigned i = 0; i < n; i++) {
+      if (!CHECK(c[i].user_data == bell->token)) continue;
+      total++;
+      if (!bell_came(bell)) ++*forged;
+    }
+  }
+  return total;
+}
+
+#define SECOND 1000000000
+
+static void tokens_are_no_slots_and_differ (void) {
+  struct bell *other;
+  open_all();
+  other = bell_new(ref);
+  CHECK((bell->token & OP_MAX) == OP_MAX);
+  CHECK(other != NULL && other->token != bell->token);
+  block_release(&other->block);
+  close_all();
+}
+
+static void is_wanted_while_somebody_sleeps (void) {
+  open_all();
+  CHECK(!bell_wanted(bell));
+  bell_arm(bell);
+  CHECK(bell_wanted(bell));
+  CHECK(!bell_wanted(bell));  /* one of them rings */
+  bell_arm(bell);
+  bell_rest(bell);
+  CHECK(!bell_wanted(bell));
+  close_all();
+}
+
+static void *ring_it (void *of) {
+  return bell_ring(of) == 0 ? NULL : of;
+}
+
+static void wakes_from_another_thread (void) {
+  pthread_t t;
+  void *failed;
+  unsigned forged = 0;
+  open_all();
+  if (bell->eventfd >= 0) { close_all(); return; }
+  heard(0, &forged);  /* the one that tried the kernel */
+  CHECK(pthread_create(&t, NULL, ring_it, bell) == 0);
+  CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
+  pthread_join(t, &failed);
+  CHECK(failed == NULL && forged == 0);
+  close_all();
+}
+
+static void is_rung_by_a_request (void) {
+  struct io_uring_sqe sqe;
+  unsigned forged = 0;
+  open_all();
+  heard(0, &forged);
+  bell_prepare(bell, &sqe);
+  sys_push(&ring, &sqe);
+  CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
+  CHECK(forged == 0);
+  bell_rest(bell);
+  bell_prepare(bell, &sqe);
+  bell_failed(bell);  /* it was never sent */
+  CHECK(bell_wanted(bell));
+  CHECK(heard(0, &forged) == 0 && !bell_came(bell));
+  close_all();
+}
+
+static void forged_ones_are_told_apart (void) {
+  struct io_uring_sqe sqe;
+  unsigned forged = 0;
+  open_all();
+  heard(0, &forged);
+  CHECK(forged == 0);
+  for (int i = 0; i < 3; i++) {
+    memset(&sqe, 0, sizeof(sqe));
+    io_uring_prep_msg_ring(&sqe, ref->fd, 7, bell->token, 0);
+    sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
+    sys_push(&ring, &sqe);
+  }
+  bell_prepare(bell, &sqe);
+  sys_push(&ring, &sqe);
+  CHECK(heard(10 * (int64_t)SECOND, &forged) == 4);
+  CHECK(forged == 3);
+  close_all();
+}
+
+static void an_eventfd_adds_up (void) {
+  unsigned forged = 0;
+  uint64_t n = 0;
+  open_all();
+  heard(0, &forged);
+  if (bell->eventfd < 0) bell->eventfd = eventfd(0, EFD_CLOEXEC);
+  CHECK(bell_ring(bell) == 0 && bell_ring(bell) == 0);
+  CHECK(read(bell->eventfd, &n, sizeof(n)) == (ssize_t)sizeof(n) && n == 2);
+  CHECK(bell_came(bell) && !bell_came(bell));
+  close_all();
+}
+
+static void a_closed_ring_is_told (void) {
+  open_all();
+  bell_arm(bell);
+  CHECK(bell_wanted(bell));
+  ref_close(ref);
+  CHECK(bell_ring(bell) == -EPIPE);
+  close_all();
+}
+
+static void outlives_its_ring (void) {
+  struct bell *mine;
+  open_all();
+  mine = bell;
+  block_retain(&mine->block);
+  ref_close(ref);
+  close_all();
+  CHECK(bell_ring(mine) == -EPIPE);
+  block_release(&mine->block);
+}
+
+
+/* ---- nobody sleeps on -------------------------------------------------- */
+
+/* Two processors, each of which writes and then looks at what the other
+** writes. One puts something there when the other has taken the last; the
+** other sleeps where it finds nothing, until it is rung for. */
+
+#define ROUNDS 100000u
+
+static _Atomic unsigned put, taken, rings;
+
+static void *put_one_by_one (void *of) {
+  for (unsigned i = 0; i < ROUNDS; i++) {
+    for (unsigned n = 1; atomic_load(&taken) < i; n++)
+      if (n % 1024 == 0) sched_yield();
+    for (volatile unsigned n = 0; n < i % 64; n++) {}
+    atomic_store_explicit(&put, i + 1, memory_order_release);
+    if (bell_wanted(of)) atomic_fetch_add(&rings, 1);
+  }
+  return NULL;
+}
+
+static void nothing_is_slept_through (void) {
+  pthread_t t;
+  bool slept = false;
+  open_all();
+  CHECK(pthread_create(&t, NULL, put_one_by_one, bell) == 0);
+  for (unsigned done = 0; done < ROUNDS; ) {
+    unsigned before = atomic_load(&rings);
+    bell_arm(bell);
+    if (atomic_load_explicit(&put, memory_order_acquire) == done) {
+      unsigned n = 1;
+      while (atomic_load(&rings) == before && n++ < 20000000)
+        if (n % 1024 == 0) sched_yield();
+      slept = slept || atomic_load(&rings) == before;
+    }
+    bell_rest(bell);
+    done = atomic_load(&put);
+    atomic_store(&taken, done);
+  }
+  pthread_join(t, NULL);
+  CHECK(!slept);
+  close_all();
+}
+
+static void *ring_often (void *of) {
+  for (unsigned i = 0; i < 1000; i++)
+    if (bell_wanted(of)) CHECK(bell_ring(of) == 0);
+  return NULL;
+}
+
+static void many_may_ring (void) {
+  pthread_t threads[2];
+  unsigned forged = 0;
+  open_all();
+  heard(0, &forged);
+  for (int i = 0; i < 2; i++)
+    CHECK(pthread_create(&threads[i], NULL, ring_often, bell) == 0);
+  for (int i = 0; i < 1000; i++) {
+    bell_arm(bell);
+    heard(0, &forged);
+    bell_rest(bell);
+  }
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  heard(0, &forged);
+  CHECK(forged == 0);
+  close_all();
+}
+
+int main (void) {
+  static const struct check_test tests[] = {
+    TEST(tokens_are_no_slots_and_differ),
+    TEST(is_wanted_while_somebody_sleeps),
+    TEST(wakes_from_another_thread),
+    TEST(is_rung_by_a_request),
+    TEST(forged_ones_are_told_apart),
+    TEST(an_eventfd_adds_up),
+    TEST(a_closed_ring_is_told),
+    TEST(outlives_its_ring),
+    TEST(nothing_is_slept_through),
+    TEST(many_may_ring)
+  };
+  return RUN(tests);
+}

@@ -189,6 +189,20 @@ describe("a closed ring", function()
       { stats.in_flight, stats.sq_entries, stats.cq_entries })
   end)
 
+  it("tells all that it has counted, under the names in meta.lua", function()
+    local named, told = {}, {}
+    local fields = io.open("lua/uring/meta.lua"):read "a"
+      :match "%-%-%-@class uring%.Stats\n(.-)\n\n"
+    for name in fields:gmatch "@field (%S+)" do named[#named + 1] = name end
+    for name, value in pairs(hand.ring():stats()) do
+      told[#told + 1] = name
+      assert.equal("number", type(value))
+    end
+    table.sort(named)
+    table.sort(told)
+    assert.same(named, told)
+  end)
+
   it("has counted what it did", function()
     local ring = assert(uring.ring())
     ring:queue(nop(), nop():set_flags(SKIP), nop())

@@ -29,41 +29,37 @@ static int f_enter (lua_State *L) {
   return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
 }
 
-static int turned (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
-  (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, turned);
-  loop_check(L, t);
+/* It goes on: is it cancelled, and was it called? To raise is for who knows
+** what came of the wait. */
+static int looked (lua_State *L, struct task *t) {
+  lua_pushboolean(L, (t->marks & MARK_CANCELLED) != 0);
   lua_pushboolean(L, (t->marks & MARK_CALLED) != 0);
   t->marks &= (uint8_t)~MARK_CALLED;
-  return 1;
+  return 2;
 }
 
-/* turn(): submits, takes what has completed, lets every ready task run. Was
-** the task called? */
-static int f_turn (lua_State *L) {
-  struct task *t = loop_enter(L, state_of(L)->loop, "uring.select");
-  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, turned);
-}
-
-static int parked (lua_State *L, int status, lua_KContext ctx) {
+static int look (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, parked);
-  t->marks &= (uint8_t)~MARK_CALLED;
-  loop_check(L, t);
-  return 0;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, look);
+  return looked(L, t);
+}
+
+/* turn(): submits, takes what has completed, lets every ready task run. */
+static int f_turn (lua_State *L) {
+  struct task *t = loop_within(L, state_of(L)->loop, "uring.select");
+  if (t->marks & MARK_CANCELLED)
+    return looked(L, t);
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, look);
 }
 
 /* park(what, object, at, inside): until the task is woken, or uring.now() is
 ** `at`. `inside`: only tasks of this state can wake it. */
 static int f_park (lua_State *L) {
-  struct task *t = loop_enter(L, state_of(L)->loop, "uring.select");
+  struct task *t = loop_within(L, state_of(L)->loop, "uring.select");
   int64_t deadline = CLOCK_NEVER;
-  if (t->marks & MARK_CALLED) {  /* since it looked */
-    t->marks &= (uint8_t)~MARK_CALLED;
-    return 0;
-  }
+  if (t->marks & (MARK_CALLED | MARK_CANCELLED))  /* since it looked */
+    return looked(L, t);
   lua_settop(L, 4);
   if (!lua_isnil(L, 3)) {
     deadline = clock_of(lua_tonumber(L, 3));
@@ -71,7 +67,7 @@ static int f_park (lua_State *L) {
   }
   if (lua_toboolean(L, 4)) t->marks |= MARK_INSIDE;
   else t->marks &= (uint8_t)~MARK_INSIDE;
-  return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, parked);
+  return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, look);
 }
 
 /* wake(task): the task itself, or while it is in the call that got it, the

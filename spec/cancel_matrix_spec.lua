@@ -35,6 +35,12 @@ local function went_well(w, of)
   w.result(table.unpack(of.out, 2, of.out.n))
 end
 
+-- What has come before the task is cancelled goes back, but for what cannot:
+-- that is the result, and the next wait is the one that raises.
+local function came(w, of)
+  if w.final then went_well(w, of) else is_cancelled(of) end
+end
+
 -- What it waits for comes; when this returns it has, and the task has not run
 -- since: it became ready later than the one that calls.
 local function fire(w, task)
@@ -104,7 +110,7 @@ ends["when it has come"] = function(w, scope, of)
   fire(w, t)
   t:cancel()
   t:join()
-  is_cancelled(of)
+  came(w, of)
   return true
 end
 
@@ -157,7 +163,7 @@ ends["by a sibling's error when it has come"] = function(w, _, of)
     error(value)
   end)
   assert(not ok and err == value)
-  is_cancelled(of)
+  came(w, of)
   return true
 end
 

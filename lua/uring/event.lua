@@ -20,14 +20,15 @@
 -- nothing; and `waiter:choose(event, ...)` for events that two sides complete
 -- at once: true if it was still open, and then these are the values that
 -- `event` is chosen with. If the task is cancelled before it could take them,
--- `event:back(...)` gets them back. What a waiter has under an event as its
--- key is that event's own.
+-- `event:back(...)` gets them back; an event without it has been chosen all
+-- the same, and it is the task's next wait that raises. What a waiter has
+-- under an event as its key is that event's own.
 
 local core = require "uring.core"
 
 local tasks <const> = core._tasks
-local enter <const>, park <const>, wake <const>, now <const> =
-  tasks.enter, tasks.park, tasks.wake, tasks.now
+local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
+  tasks.enter, tasks.park, tasks.turn, tasks.wake, tasks.now
 local select <const> = select
 -- (a host may have left out the debug library)
 local traceback <const> = debug and debug.traceback or function() end
@@ -51,6 +52,15 @@ function Waiter:choose(event, ...)
   self.over = true
   self.chosen, self.values = event, table.pack(...)
   return true
+end
+
+-- The task goes on, cancelled or not: was this waiter chosen? What cannot go
+-- back was done, and whoever waited is told so.
+local function is_chosen(event, cancelled)
+  if cancelled and not (event and not event.back) then
+    error(core.cancelled, 0)
+  end
+  return event
 end
 
 local function cancel_all(self)
@@ -161,13 +171,16 @@ end
 local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
                            event, ...)
   if event then return event, ... end
+  if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
   if deadline and now() >= deadline then
     return nil, "timed out", ETIME
   end
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
-  park("in uring.select", events, again, inside)
-  if waiter.chosen then return taken(keys, list, n, waiter) end
+  local cancelled = park("in uring.select", events, again, inside)
+  if is_chosen(waiter.chosen, cancelled) then
+    return taken(keys, list, n, waiter)
+  end
   if at then
     local time = now()  -- (before they are tried: who is ready now is seen)
     if time >= at then at = soonest(waiter, time) end
@@ -177,14 +190,18 @@ local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
 end
 
 -- A poll: what is there after a turn, and after another as long as something
--- has come of the last.
-local function polled(keys, list, n, waiter, called, event, ...)
+-- has come of the last; but wakes may come for nothing.
+local TURNS <const> = 16
+
+local function polled(keys, list, n, waiter, turns, event, ...)
   if event then return event, ... end
-  if waiter.chosen then return taken(keys, list, n, waiter) end
-  if called == nil then return nil, "timed out", ETIME end
-  if called then called = tasks.turn() else called = nil end
-  if waiter.chosen then return taken(keys, list, n, waiter) end
-  return polled(keys, list, n, waiter, called,
+  if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
+  if turns == 0 then return nil, "timed out", ETIME end
+  local cancelled, called = turn()
+  if is_chosen(waiter.chosen, cancelled) then
+    return taken(keys, list, n, waiter)
+  end
+  return polled(keys, list, n, waiter, called and turns - 1 or 0,
     attempt(keys, list, n, waiter))
 end
 
@@ -219,7 +236,7 @@ local function wait(events, keys, list, n, timeout)
     end
   end
   if timeout and timeout <= 0 then
-    return polled(keys, list, n, waiter, tasks.turn())
+    return polled(keys, list, n, waiter, TURNS)
   end
   return tried_again(keys, list, n, events, waiter, deadline, at, inside,
     attempt(keys, list, n, waiter))
@@ -288,10 +305,10 @@ local function alone(task, event, timeout)
   local waiter <close> = unused
   waiter.event, waiter.task = event, task
   event:block(waiter)
-  if timeout and timeout <= 0 then tasks.turn() end
-  while not waiter.over do
+  local cancelled = timeout and timeout <= 0 and turn()
+  while not is_chosen(waiter.over and event, cancelled) do
     if at and now() >= at then return nil, "timed out", ETIME end
-    park("for", event, at, true)
+    cancelled = park("for", event, at, true)
   end
   waiter.taken = true
   return kept(waiter)

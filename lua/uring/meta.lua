@@ -1408,7 +1408,8 @@ function Waiter:wake() end
 
 --- For events that two sides complete at once: `event` is chosen with these
 --- values, if nothing was before. If the task is cancelled before it has taken
---- them, event:back(...) gets them.
+--- them, event:back(...) gets them; of an event without `back` they are the
+--- result of the choice all the same, and the task's next wait raises.
 ---@param event uring.Event that was blocked on
 ---@param ... any
 ---@return boolean chosen
@@ -1422,8 +1423,9 @@ local Channel = {}
 --- Send these values to one receiver, the first of which is not nil. Where
 --- there is no room it waits. nil, message, EPIPE where the channel is closed.
 --- For a timeout: uring.timeout(seconds, channel.send, channel, ...).
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Waits: a cancelled task's wait raises uring.cancelled, and then it has sent
+--- nothing. What was received just before has been sent, and this says so: it
+--- is true, late or not, and the task's next wait raises.
 ---@param ... any
 ---@return true? sent
 ---@return string? message
@@ -1437,7 +1439,8 @@ function Channel:send(...) end
 ---@return integer? errno
 function Channel:try_send(...) end
 
---- channel:send as an event: true; or nil, message, EPIPE.
+--- channel:send as an event: true; or nil, message, EPIPE. As with send, what
+--- was received before the task was cancelled is the result of its choice.
 ---@param ... any
 ---@return uring.Event
 ---@nodiscard

@@ -7,6 +7,7 @@
 --     w.close()
 --
 -- `w.result(...)` looks at what the wait has given, where it went well;
+-- `w.final`: what has come cannot go back;
 -- `w.brief` is set beforehand where time alone is to end it.
 
 local helper = require "helper"
@@ -151,7 +152,7 @@ for _, capacity in ipairs { 0, 2 } do
   end
 
   waits["channel send, " .. capacity] = function()
-    local w = { channel = uring.channel(capacity) }
+    local w = { channel = uring.channel(capacity), final = true }
     for i = 1, capacity do w.channel:send(i) end
     function w.wait() return w.channel:send(7) end
     function w.result(ok) assert(ok) end

@@ -29,14 +29,15 @@ bool arrivals_reserve (struct arrivals *a, size_t n) {
 
 
 static struct arrival *fresh (struct arrivals *a, struct source *s,
-                              struct op *op, uint64_t data, int32_t res,
-                              uint32_t flags) {
+                              struct op *op, uint64_t order, uint64_t data,
+                              int32_t res, uint32_t flags) {
   struct arrival *n = a->free;
   a->free = n->after;
   a->spare--;
   a->count++;
   n->source = s;
   n->op = op;
+  n->order = order;
   n->data = data;
   n->res = res;
   n->flags = flags;
@@ -45,7 +46,7 @@ static struct arrival *fresh (struct arrivals *a, struct source *s,
 
 void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
                    uint64_t data, int32_t res, uint32_t flags) {
-  struct arrival *n = fresh(a, s, op, data, res, flags);
+  struct arrival *n = fresh(a, s, op, ++a->came, data, res, flags);
   n->next = n->after = NULL;
   n->prev = a->last;
   if (a->last) a->last->next = n; else a->first = n;
@@ -56,16 +57,19 @@ void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
 
 void arrivals_put_back (struct arrivals *a, struct source *s,
                         const struct arrival *what) {
-  struct arrival *n = fresh(a, s, what->op, what->data, what->res,
-                            what->flags);
+  struct arrival *n = fresh(a, s, what->op, what->order, what->data,
+                            what->res, what->flags);
+  struct arrival *next = a->first, **prev = &s->first;
   a->promised--;
-  n->prev = NULL;
-  n->next = a->first;
-  if (a->first) a->first->prev = n; else a->last = n;
-  a->first = n;
-  n->after = s->first;
-  if (s->first == NULL) s->last = n;
-  s->first = n;
+  for (; next && next->order < n->order; next = next->next)
+    if (next->source == s) prev = &next->after;
+  n->next = next;
+  n->prev = next ? next->prev : a->last;
+  if (n->prev) n->prev->next = n; else a->first = n;
+  if (next) next->prev = n; else a->last = n;
+  n->after = *prev;
+  *prev = n;
+  if (n->after == NULL) s->last = n;
 }
 
 

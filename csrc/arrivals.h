@@ -5,7 +5,8 @@
 ** operation, or the ring's messages) and is linked twice: in its source's
 ** queue, and in the order of the whole ring. So it can be taken either as
 ** the next thing that happened here or as the next of one source, and both
-** ways see the same order.
+** ways see the same order, which is that of the numbers it was given when it
+** came: what was handed out and is put back takes its old place.
 **
 ** What can never happen: an arrival is lost for want of memory. Room is
 ** reserved before a completion leaves the CQ; `arrivals_add` cannot fail.
@@ -25,6 +26,7 @@ struct arrival {
   struct arrival *after;         /* in its source's queue, or a free list */
   struct source *source;
   struct op *op;                 /* NULL for a message */
+  uint64_t order;                /* the how manieth of all that came */
   uint64_t data;
   int32_t res;
   uint32_t flags;
@@ -40,6 +42,7 @@ struct arrivals {
   size_t spare;                  /* how many are on the free list */
   size_t count;                  /* arrived and not taken */
   size_t promised;               /* handed out, and may be put back */
+  uint64_t came;                 /* so many in all */
   struct slab *slabs;
 };
 
@@ -48,7 +51,8 @@ struct arrivals {
 ** in `promised` until the waiter has really got it. */
 bool arrivals_reserve (struct arrivals *a, size_t n);
 
-/* Add at the end; or put back what was promised, at the very front. */
+/* Add at the end; or put back what was promised, where it would be had it not
+** been handed out (what never was in here takes its `order` of `came`). */
 void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
                    uint64_t data, int32_t res, uint32_t flags);
 void arrivals_put_back (struct arrivals *a, struct source *s,

@@ -147,6 +147,7 @@ static bool hand_over (struct watch *w, const struct arrival *a) {
   t->flags = a->flags;
   t->marks |= MARK_HANDED;
   t->data = a->data;
+  t->timer.when = (int64_t)a->order;
   return true;
 }
 
@@ -172,11 +173,13 @@ void loop_pass_message (struct ring *r) {
     hand_over(w, &a);
 }
 
+/* Before the task runs, so that whoever comes next sees all in order. */
 void loop_message_back (struct task *t) {
   struct arrival a = {0};
   t->marks &= (uint8_t)~MARK_HANDED;
   if (!t->ring->open)
     return;
+  a.order = (uint64_t)t->timer.when;
   a.data = t->data;
   a.res = t->res;
   a.flags = t->flags;
@@ -301,6 +304,7 @@ static bool on_message (struct ring *r, uint64_t data, int32_t res,
   struct arrival a = {0};
   if (w == NULL || w->line.last == NULL)
     return false;
+  a.order = ++r->arrivals.came;
   a.data = data;
   a.res = res;
   a.flags = flags;

@@ -71,7 +71,8 @@ enum task_mark {
 /* There may be very many: no byte here is idle. */
 struct task {
   struct seat seat;         /* first. In the ready queue, or a line */
-  struct timer timer;       /* its word is the innermost region */
+  struct timer timer;       /* its word is the innermost region; its time, of
+                               a message that was handed over: the order */
   union {
     void *on;               /* while it waits */
     uint64_t data;          /* then: the message's, or words for a result */

@@ -275,15 +275,11 @@ static int receive (lua_State *L, struct task *t, struct ring *r,
 /* After a wait for a message: how it ended, or 0 when it has to begin anew
 ** after a turn of the others. */
 static int receive_end (lua_State *L, struct task *t, struct ring *r) {
+  loop_check(L, t);  /* (whoever has cancelled it took the message back) */
   if (t->marks & MARK_HANDED) {
-    if (t->marks & MARK_CANCELLED) {
-      loop_message_back(t);
-      loop_check(L, t);
-    }
     loop_message_accepted(t);
     return push_message(L, t->data, t->res, t->flags);
   }
-  loop_check(L, t);
   if (t->marks & MARK_TIMED_OUT)
     return fail_timeout(L);
   if (!r->open)

@@ -48,23 +48,37 @@ static void both_ways_see_one_order (void) {
   arrivals_free(&a);
 }
 
-static void what_is_put_back_comes_first (void) {
+static struct arrival taken (struct arrivals *a, struct source *s) {
+  struct arrival out = {0};
+  CHECK(arrivals_take_from(a, s, &out));
+  a->promised++;
+  return out;
+}
+
+static void back (struct arrivals *a, struct source *s, struct arrival x) {
+  CHECK(arrivals_reserve(a, 0));
+  arrivals_put_back(a, s, &x);
+}
+
+static void what_is_put_back_has_its_old_place (void) {
   struct arrivals a = {0};
   struct source s = {0}, t = {0};
-  struct arrival x = numbered(9);
-  add(&a, &t, 1); add(&a, &s, 2);
-  a.promised = 1;
-  CHECK(arrivals_reserve(&a, 0));
-  arrivals_put_back(&a, &s, &x);
-  CHECK(a.promised == 0 && a.count == 3);
-  CHECK(takes_from(&a, &s, 9));
-  CHECK(takes(&a, 1));
-  CHECK(takes(&a, 2));
-  a.promised = 1;  /* into an empty one */
-  CHECK(arrivals_reserve(&a, 0));
-  arrivals_put_back(&a, &s, &x);
+  struct arrival x[5];
+  for (uint64_t i = 1; i <= 4; i++) add(&a, &s, i);
+  add(&a, &t, 9);
+  add(&a, &s, 5);
+  for (int i = 0; i < 5; i++) x[i] = taken(&a, &s);
+  CHECK(a.promised == 5 && a.count == 1);
+  back(&a, &s, x[1]); back(&a, &s, x[4]); back(&a, &s, x[0]);
+  back(&a, &s, x[3]); back(&a, &s, x[2]);
+  CHECK(a.promised == 0 && a.count == 6);
+  CHECK(takes_from(&a, &s, 1));
+  for (uint64_t i = 2; i <= 4; i++) CHECK(takes(&a, i));
+  CHECK(takes(&a, 9));
+  x[0] = taken(&a, &s);  /* the only one */
+  back(&a, &s, x[0]);
   add(&a, &s, 10);
-  CHECK(takes(&a, 9) && takes(&a, 10));
+  CHECK(takes(&a, 5) && takes_from(&a, &s, 10));
   arrivals_free(&a);
 }
 
@@ -99,12 +113,13 @@ static void memory_is_used_again (void) {
 #define SOURCES 5
 #define LONGEST 300
 
-/* against an array that is searched */
+/* against an array that is searched; some are held, and put back later */
 static void random_orders (void) {
   struct arrivals a = {0};
   struct source s[SOURCES] = {{0}};
   struct { uint64_t n; unsigned source; } model[LONGEST];
-  unsigned count = 0;
+  struct arrival held[SOURCES];
+  unsigned count = 0, nheld = 0;
   uint64_t n = 0;
   for (int i = 0; i < 50000; i++) {
     unsigned k = check_random(SOURCES), j = 0;
@@ -117,14 +132,15 @@ static void random_orders (void) {
       model[count++].source = k;
       continue;
     }
-    if (what == 3 && count < LONGEST) {
-      out = numbered(++n);
-      a.promised++;
-      CHECK(arrivals_reserve(&a, 0));
-      arrivals_put_back(&a, &s[k], &out);
-      memmove(model + 1, model, count++ * sizeof(*model));
-      model[0].n = n;
-      model[0].source = k;
+    if (what == 3 && nheld > 0 && count < LONGEST) {
+      unsigned h = check_random(nheld);
+      out = held[h];
+      held[h] = held[--nheld];
+      back(&a, out.source, out);
+      while (j < count && model[j].n < out.data) j++;
+      memmove(model + j + 1, model + j, (count++ - j) * sizeof(*model));
+      model[j].n = out.data;
+      model[j].source = (unsigned)(out.source - s);
       continue;
     }
     if (what % 2) {
@@ -136,6 +152,10 @@ static void random_orders (void) {
       if (!CHECK(out.data == model[j].n)) break;
       if (!CHECK(out.source == &s[model[j].source])) break;
       memmove(model + j, model + j + 1, (--count - j) * sizeof(*model));
+      if (nheld < SOURCES && check_random(2)) {
+        held[nheld++] = out;
+        a.promised++;
+      }
     }
     if (!CHECK(a.count == count)) break;
   }
@@ -145,7 +165,7 @@ static void random_orders (void) {
 int main (void) {
   static const struct check_test tests[] = {
     TEST(nothing_is_there_at_first), TEST(both_ways_see_one_order),
-    TEST(what_is_put_back_comes_first), TEST(promises_have_their_room),
+    TEST(what_is_put_back_has_its_old_place), TEST(promises_have_their_room),
     TEST(memory_is_used_again), TEST(random_orders),
   };
   return RUN(tests);

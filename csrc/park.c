@@ -70,17 +70,29 @@ static int f_park (lua_State *L) {
   return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, look);
 }
 
-/* wake(task): the task itself, or while it is in the call that got it, the
-** pointer that `enter` gave. False if it can take nothing: it is being
-** cancelled, or has ended, or is a parent's and this is a forked child, or the
-** state closes. */
+/* The task itself, or while it is in the call that got it, the pointer that
+** `enter` gave. */
+static struct task *task_of (lua_State *L) {
+  return lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
+                                   : class_check(L, 1, CLASS_TASK);
+}
+
+/* wake(task): false if it can take nothing: it is being cancelled, or has
+** ended, or is a parent's and this is a forked child, or the state closes. */
 static int f_wake (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
-                                             : class_check(L, 1, CLASS_TASK);
+  struct task *t = task_of(L);
   bool lives = loop_has(loop, t);
   if (lives) loop_call(loop, t);
   lua_pushboolean(L, lives && !(t->marks & MARK_CANCELLED));
+  return 1;
+}
+
+/* cancelled(task): will its wait raise? */
+static int f_cancelled (lua_State *L) {
+  const struct task *t = task_of(L);
+  lua_pushboolean(L, loop_has(state_of(L)->loop, t)
+                     && (t->marks & MARK_CANCELLED));
   return 1;
 }
 
@@ -241,6 +253,7 @@ static const luaL_Reg functions[] = {
   {"turn", f_turn},
   {"park", f_park},
   {"wake", f_wake},
+  {"cancelled", f_cancelled},
   {"now", f_now},
   {NULL, NULL}
 };

@@ -58,7 +58,7 @@ local function complete(head, comer, ...)
     local waiter = node.waiter or node
     if waiter ~= comer then
       leave(node)
-      if waiter:choose(node.event, ...) then return node.event end
+      if waiter:choose(node.event, ...) then return node end
     end
     node = next
   end
@@ -68,7 +68,9 @@ end
 -- ---- values ---------------------------------------------------------------
 
 -- A queue of what was sent: single values as they are, several as a table
--- whose place is noted.
+-- whose place is noted. Whatever goes through has a place in it, also what is
+-- handed to a task that waits: should that be cancelled before it can take it,
+-- it goes where it was. So there may be gaps.
 local Channel = {}
 Channel.__index = Channel
 Channel.__name = "uring.Channel"
@@ -84,21 +86,20 @@ end
 local function push(self, n, ...)
   local last = self.last + 1
   self.last = last
+  self.count = self.count + 1
   put(self, last, n, ...)
 end
 
--- In front of all others: what was handed over and could not be taken.
-local function push_back(self, ...)
-  local first = self.first - 1
-  self.first = first
-  put(self, first, select("#", ...), ...)
-end
-
 local function pop(self)
-  local first = self.first
-  local value = self.values[first]
-  self.values[first] = nil
+  local values, first = self.values, self.first
+  local value = values[first]
+  while value == nil do
+    first = first + 1
+    value = values[first]
+  end
+  values[first] = nil
   self.first = first + 1
+  self.count = self.count - 1
   if self.several[first] then
     self.several[first] = nil
     return table.unpack(value, 1, value.n)
@@ -113,9 +114,43 @@ end
 
 -- There is room in the queue: the first who waits to send is through.
 local function admit(self)
-  if self.last - self.first + 1 < self.capacity then
-    local sending = complete(self.senders, nil, true)
-    if sending then push(self, sending.n, sent(sending)) end
+  if self.count < self.capacity then
+    local node = complete(self.senders, nil, true)
+    if node then push(self, node.event.n, sent(node.event)) end
+  end
+end
+
+-- To the first who waits to receive. Until he has taken it he is among those
+-- to whom something was handed.
+local function hand(self, place, comer, ...)
+  local node = complete(self.receivers, comer, ...)
+  if node then
+    node.place = place
+    stand(self.handed, node)
+  end
+  return node
+end
+
+local function returned(self, comer, node, first, ...)
+  if first == nil then return end
+  local place = node.place
+  leave(node)
+  if self.count > 0 or not hand(self, place, comer, first, ...) then
+    if place < self.first then self.first = place end
+    self.count = self.count + 1
+    put(self, place, select("#", ...) + 1, first, ...)
+  end
+end
+
+-- Whoever comes finds what was handed to tasks that were cancelled since, and
+-- will not take it: to the next in the line, or back to its place.
+local function recall(self, comer)
+  local handed = self.handed
+  local node = handed.next
+  while node ~= handed do
+    local next = node.next
+    returned(self, comer, node, (node.waiter or node):recall())
+    node = next
   end
 end
 
@@ -128,11 +163,16 @@ end
 
 -- true and the results; or nothing, where it has to wait.
 local function try_send(self, comer, n, ...)
+  if self.handed.next ~= self.handed then recall(self, nil) end
   if self.closed then return closed "send" end
-  if self.last < self.first and complete(self.receivers, comer, ...) then
-    return true, true
+  if self.count == 0 then
+    local place = self.last + 1
+    if hand(self, place, comer, ...) then
+      self.first, self.last = place + 1, place
+      return true, true
+    end
   end
-  if self.last - self.first + 1 < self.capacity then
+  if self.count < self.capacity then
     push(self, n, ...)
     return true, true
   end
@@ -144,9 +184,10 @@ local function received(self, ...)
 end
 
 local function try_receive(self, comer)
-  if self.last >= self.first then return received(self, pop(self)) end
-  local sending = complete(self.senders, comer, true)
-  if sending then return true, sent(sending) end
+  if self.handed.next ~= self.handed then recall(self, comer) end
+  if self.count > 0 then return received(self, pop(self)) end
+  local node = complete(self.senders, comer, true)
+  if node then return true, sent(node.event) end
   if self.closed then return closed "receive" end
 end
 
@@ -160,14 +201,7 @@ end
 
 Receiving.cancel = part
 
--- Handed over to a task that was cancelled before it could take it: the next
--- in the line has it, or the next who comes.
-function Receiving:back(...)
-  local channel = self.channel
-  if (...) ~= nil and not complete(channel.receivers, nil, ...) then
-    push_back(channel, ...)
-  end
-end
+function Receiving:back() recall(self.channel, nil) end
 
 function Receiving:__tostring()
   return ("uring.Event (receiving of %s)"):format(self.channel)
@@ -293,6 +327,7 @@ end
 function Channel:close()
   check(self, "close")
   if not self.closed then
+    recall(self, nil)
     self.closed = true
     local message = ": the channel is closed"
     while complete(self.senders, nil, nil, "send" .. message, EPIPE) do end
@@ -304,7 +339,10 @@ end
 
 Channel.__close = Channel.close
 
-function Channel:__len() return self.last - self.first + 1 end
+function Channel:__len()
+  recall(self, nil)
+  return self.count
+end
 
 function Channel:__tostring()
   return ("uring.Channel (%s%d of %d)"):format(
@@ -324,8 +362,9 @@ local function channel(capacity)
       .. "rendezvous, or a positive integer)", 2)
   end
   local self = setmetatable({
-    capacity = capacity, closed = false, first = 1, last = 0,
-    values = {}, several = {}, senders = line(), receivers = line(),
+    capacity = capacity, closed = false, first = 1, last = 0, count = 0,
+    values = {}, several = {},
+    senders = line(), receivers = line(), handed = line(),
   }, Channel)
   self.event = setmetatable({ channel = self }, Receiving)
   return self

@@ -29,6 +29,7 @@ local core = require "uring.core"
 local tasks <const> = core._tasks
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, tasks.now
+local cancelled <const> = tasks.cancelled
 local select <const> = select
 -- (a host may have left out the debug library)
 local traceback <const> = debug and debug.traceback or function() end
@@ -54,16 +55,29 @@ function Waiter:choose(event, ...)
   return true
 end
 
--- The task goes on, cancelled or not: was this waiter chosen? What cannot go
--- back was done, and whoever waited is told so.
-local function is_chosen(event, cancelled)
-  if cancelled and not (event and not event.back) then
+-- For whoever has chosen it: its values, if its task will not take them any
+-- more, or nothing. (Then it has not to be asked for them a second time.)
+function Waiter:recall()
+  if self.taken or not (self.closing or cancelled(self.task)) then return end
+  self.taken = true
+  return table.unpack(self.values, 1, self.values.n)
+end
+
+-- The task goes on, cancelled or not: was its waiter chosen, and with what?
+-- What cannot go back was done, and whoever waited is told so.
+local function is_chosen(waiter, event, stopped)
+  if (stopped or waiter.taken) and not (event and not event.back) then
     error(core.cancelled, 0)
   end
   return event
 end
 
-local function cancel_all(self)
+local function take_back(self)
+  local event = self.chosen
+  self.chosen = nil
+  if event and not self.taken and event.back then
+    event:back(table.unpack(self.values, 1, self.values.n))
+  end
   while self.n > 0 do
     local n = self.n
     self.n = n - 1
@@ -74,12 +88,9 @@ end
 -- Every arrangement is taken back, by whatever it ends, and though another
 -- one's cancel fails.
 function Waiter:__close()
-  self.over = true
-  local ok, message = pcall(cancel_all, self)
-  while self.n > 0 do pcall(cancel_all, self) end
-  if self.chosen and not self.taken and self.chosen.back then
-    self.chosen:back(table.unpack(self.values, 1, self.values.n))
-  end
+  self.over, self.closing = true, true
+  local ok, message = pcall(take_back, self)
+  while self.n > 0 do pcall(take_back, self) end
   if not ok then error(message, 0) end
 end
 
@@ -177,8 +188,8 @@ local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
   end
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
-  local cancelled = park("in uring.select", events, again, inside)
-  if is_chosen(waiter.chosen, cancelled) then
+  local stopped = park("in uring.select", events, again, inside)
+  if is_chosen(waiter, waiter.chosen, stopped) then
     return taken(keys, list, n, waiter)
   end
   if at then
@@ -197,11 +208,11 @@ local function polled(keys, list, n, waiter, turns, event, ...)
   if event then return event, ... end
   if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
   if turns == 0 then return nil, "timed out", ETIME end
-  local cancelled, called = turn()
-  if is_chosen(waiter.chosen, cancelled) then
+  local stopped, was_called = turn()
+  if is_chosen(waiter, waiter.chosen, stopped) then
     return taken(keys, list, n, waiter)
   end
-  return polled(keys, list, n, waiter, called and turns - 1 or 0,
+  return polled(keys, list, n, waiter, was_called and turns - 1 or 0,
     attempt(keys, list, n, waiter))
 end
 
@@ -283,11 +294,20 @@ function Lone:choose(_, ...)
   return true
 end
 
--- (Whoever chose it has taken it out of its line.)
+function Lone:recall()
+  if self.taken or not (self.closing or cancelled(self.task)) then return end
+  self.taken = true
+  return kept(self)
+end
+
 function Lone:__close()
   local event = self.event
-  if not self.over then event:cancel(self)
-  elseif not self.taken and event.back then event:back(kept(self)) end
+  if self.over and not self.taken and event.back then
+    self.closing = true
+    event:back(kept(self))
+    self.closing = false
+  end
+  event:cancel(self)
   self.over, self.taken, self.value, self.event = false, false, nil, nil
   if idling < KEPT then
     idling = idling + 1
@@ -305,10 +325,10 @@ local function alone(task, event, timeout)
   local waiter <close> = unused
   waiter.event, waiter.task = event, task
   event:block(waiter)
-  local cancelled = timeout and timeout <= 0 and turn()
-  while not is_chosen(waiter.over and event, cancelled) do
+  local stopped = timeout and timeout <= 0 and turn()
+  while not is_chosen(waiter, waiter.over and event, stopped) do
     if at and now() >= at then return nil, "timed out", ETIME end
-    cancelled = park("for", event, at, true)
+    stopped = park("for", event, at, true)
   end
   waiter.taken = true
   return kept(waiter)

@@ -23,13 +23,13 @@ local function handed(n, wait, send, cancelled, receive)
   return got
 end
 
-local function check(...)
+local function check(wait, send, receive, rest)
   for _, order in ipairs { { 1, 2, 3 }, { 3, 2, 1 }, { 2, 1, 3 }, { 2, 3 },
       { 2 }, { 3, 1 } } do
     local expected = { table.unpack(order) }
     table.sort(expected)
-    local wait, send, receive = ...
     assert.same(expected, handed(3, wait, send, order, receive))
+    if rest then rest() end
   end
 end
 
@@ -49,6 +49,93 @@ describe("what was handed to tasks that are cancelled comes back in order",
             end,
             function() return (ring:receive(0)) end)
         end
+      end)
+    end)
+
+    local waits = {
+      receive = function(c) return function() return c:receive() end end,
+      select = function(c)
+        return function()
+          return uring.select { c = c:receiving(), t = uring.after(60) }
+        end
+      end,
+    }
+
+    for name, wait in pairs(waits) do
+      it("at once: values of a channel, by " .. name, function()
+        for _, capacity in ipairs { 0, 1, 5 } do
+          helper.run(function()
+            local c = uring.channel(capacity)
+            check(wait(c),
+              function(i)
+                if i then assert(c:try_send(i))
+                elseif capacity > 0 then assert(c:try_send "behind") end
+              end,
+              function() return (c:try_receive()) end,
+              function()
+                assert.equal(capacity > 0 and "behind" or nil,
+                  (c:try_receive()))
+                assert.equal(0, #c)
+              end)
+          end)
+        end
+      end)
+
+      it("when they run, or the next comes: to those behind them, by "
+        .. name, function()
+          helper.run(function()
+            local c = uring.channel()
+            local got, tasks = {}, {}
+            for i = 1, 5 do
+              tasks[i] = uring.spawn(function()
+                local key, value = wait(c)()
+                got[i] = value or key
+              end)
+            end
+            uring.sleep(0)
+            for i = 1, 3 do assert(c:try_send(i, i)) end
+            tasks[1]:cancel()  -- the fourth has the first
+            tasks[3]:cancel()
+            -- the fifth has the third, and nobody is there for another
+            assert.is_nil((c:try_send(4, 4)))
+            assert.equal(0, #c)
+            for _, t in ipairs(tasks) do t:join() end
+            assert.same({ [2] = 2, [4] = 1, [5] = 3 }, got)
+          end)
+        end)
+    end
+
+    it("values of a channel, all of them, though it is closed", function()
+      helper.run(function()
+        local c = uring.channel(2)
+        local t = uring.spawn(c.receive, c)
+        uring.sleep(0)
+        assert(c:try_send(false, nil))
+        assert(c:try_send(2))
+        t:cancel()
+        c:close()
+        assert.equal(2, #c)
+        assert.same({ n = 2, false, nil }, table.pack(c:receive()))
+        assert.equal(2, c:receive())
+        assert.equal(uring.errno.EPIPE, (select(3, c:receive())))
+      end)
+    end)
+
+    it("but what a shielded task was handed stays its own", function()
+      helper.run(function()
+        local c = uring.channel(1)
+        local got
+        local t = uring.spawn(function()
+          uring.shield(60, function() got = c:receive() end)
+        end)
+        uring.sleep(0)
+        assert(c:try_send(1))
+        t:cancel()
+        assert.is_nil((c:try_receive()))
+        assert(c:try_send(2))
+        t:join()
+        assert.equal(1, got)
+        assert.equal(2, c:receive())
       end)
     end)
 

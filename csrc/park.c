@@ -96,6 +96,11 @@ static int f_cancelled (lua_State *L) {
   return 1;
 }
 
+/* refuse(message): a mistake, told with the line of who called the library */
+static int f_refuse (lua_State *L) {
+  return loop_refuse(L, "%s", luaL_checkstring(L, 1));
+}
+
 /* uring.now(): seconds of CLOCK_MONOTONIC */
 static int f_now (lua_State *L) {
   lua_pushnumber(L, (lua_Number)clock_now() / 1e9);
@@ -254,6 +259,7 @@ static const luaL_Reg functions[] = {
   {"park", f_park},
   {"wake", f_wake},
   {"cancelled", f_cancelled},
+  {"refuse", f_refuse},
   {"now", f_now},
   {NULL, NULL}
 };

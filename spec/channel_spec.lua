@@ -258,7 +258,9 @@ describe("a channel", function()
       uring.spawn(channel.send, channel, "v")
       assert.equal("v", channel:receive(0))
       for _, bad in ipairs { -1, 0 / 0, "1", {} } do
-        mistake("bad argument #1 to 'receive'", channel.receive, channel, bad)
+        mistake(("#1 to 'receive' (seconds expected, 0 or more, got %s)")
+          :format(type(bad) == "number" and bad or type(bad)),
+          channel.receive, channel, bad)
       end
       local t = uring.spawn(function() return channel:receive(math.huge) end)
       turns()

@@ -181,8 +181,9 @@ describe("uring.select", function()
 
   it("refuses what is no event, and says where", function()
     mistake("table of events expected, got nil", uring.select)
-    mistake("0 or more", uring.select, {}, -1)
+    mistake("0 or more, got -1)", uring.select, {}, -1)
     mistake("0 or more", uring.select, {}, 0 / 0)
+    mistake("0 or more, got string)", uring.select, {}, "1")
     mistake("under uring.run", uring.select, {})
     mistake("under uring.run", uring.select, { ready() })
     helper.run(function()
@@ -192,6 +193,39 @@ describe("uring.select", function()
       mistake("event expected at [1], got table",
         uring.select, { uring.channel() })
       mistake("cannot join itself", uring.select, { me:joining() })
+      -- one event, and no table of them
+      local function nothing() end
+      local bare = "table of events expected, got an event: "
+        .. "uring.select{ event }"
+      local class = { try = nothing, block = nothing, cancel = nothing }
+      class.__index = class
+      for _, event in ipairs { me:joining(), uring.channel():receiving(),
+          uring.channel():sending(1), uring.semaphore(1):acquiring(),
+          uring.after(0), uring.at(0), uring.event(nothing), ready(),
+          ready():wrap(nothing), uring.loop():ring():receiving(), class,
+          setmetatable({}, class), setmetatable({ n = 1 }, class) } do
+        mistake(bare, uring.select, event)
+      end
+      -- what is not all of an event
+      local function lacks(name, event)
+        mistake(("the event at [e] has no method '%s'"):format(name),
+          uring.select, { e = event })
+      end
+      lacks("block", { try = nothing })
+      lacks("cancel", { try = nothing, block = nothing })
+      lacks("try", { try = 1, block = nothing, cancel = nothing })
+      lacks("block", { try = nothing, block = "b", cancel = nothing })
+      -- (what can be called is a method)
+      local f = setmetatable({}, { __call = function() return true end })
+      assert.same({ "e" }, { uring.select { e = { try = f, block = f,
+        cancel = f } } })
+      mistake("block has returned a string", uring.select, { uring.event {
+        try = function() end, block = function() return "soon" end,
+        cancel = nothing } })
+      local stranger = ready()
+      mistake("chosen one that is not in the choice", uring.select, {
+        uring.event { try = function() end, cancel = function() end,
+          block = function(_, w) w:choose(stranger) end } })
       -- and all works on
       assert.equal(1, (uring.select { ready() }))
     end)
@@ -359,6 +393,7 @@ describe("a timer", function()
       assert.same({ 1 }, { uring.select { at, uring.after(60) } })
       assert.equal("soon", (uring.select { soon = uring.after(0.01),
         late = uring.after(60), never = uring.after(math.huge) }))
+      assert.same({ "now" }, { uring.select({ now = uring.after(0) }, 0) })
       assert.equal("now", (uring.select { now = uring.after(0),
         late = uring.at(math.huge) }))
       mistake("seconds expected", uring.after, "1")
@@ -614,7 +649,7 @@ describe("an event of somebody else's", function()
         cancel = function() error "cancel is broken" end }
       for i = 1, 10 do  -- (in any order)
         helper.raises("cancel is broken", uring.select,
-          { s.event, e, t.event, uring.after(0) })
+          { s.event, e, t.event, uring.after(1e-9) })
         assert.same({ i, i }, { t.blocks, t.cancels })
         assert.equal(s.blocks, s.cancels)
       end

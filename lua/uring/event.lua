@@ -29,7 +29,7 @@ local core = require "uring.core"
 local tasks <const> = core._tasks
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, tasks.now
-local cancelled <const> = tasks.cancelled
+local cancelled <const>, refuse <const> = tasks.cancelled, tasks.refuse
 local select <const> = select
 -- (a host may have left out the debug library)
 local traceback <const> = debug and debug.traceback or function() end
@@ -55,8 +55,8 @@ function Waiter:choose(event, ...)
   return true
 end
 
--- For whoever has chosen it: its values, if its task will not take them any
--- more, or nothing. (Then it has not to be asked for them a second time.)
+-- For whoever has chosen it: its values, once, if its task will not take them
+-- any more; or nothing.
 function Waiter:recall()
   if self.taken or not (self.closing or cancelled(self.task)) then return end
   self.taken = true
@@ -131,19 +131,58 @@ end
 
 local spare_keys, spare_list  -- when no other choice is using them
 
+local METHODS <const> = { "try", "block", "cancel" }
+
+local function is_callable(f)
+  return type(f) == "function"
+    or type(f) ~= "string" and getmetatable(f) ~= nil
+end
+
+-- nil if it is an event; false if it is nothing of the kind; or the name of
+-- the method that it has not.
+local function missing(event)
+  local kind = type(event)
+  if kind ~= "userdata" and kind ~= "table" or event.try == nil then
+    return false
+  end
+  for _, name in ipairs(METHODS) do
+    if not is_callable(event[name]) then return name end
+  end
+end
+
+local function refuse_bare(events)
+  if missing(events) == nil then
+    refuse("bad argument #1 to 'select' (table of events expected, got an "
+      .. "event: uring.select{ event })")
+  end
+end
+
+-- None of the library's own: is it an event?
+local function check_event(events, key, event)
+  local name = missing(event)
+  if name == nil then return end
+  refuse_bare(events)
+  if name then
+    refuse(("bad argument #1 to 'select' (the event at [%s] has no method "
+      .. "'%s': it takes try, block and cancel)"):format(tostring(key), name))
+  end
+  refuse(("bad argument #1 to 'select' (event expected at [%s], got %s: "
+    .. "x:receiving(), task:joining() and their like make events)")
+    :format(tostring(key), type(event)))
+end
+
 local function gather(events)
   local keys, list, n = spare_keys or {}, spare_list or {}, 0
   spare_keys, spare_list = nil, nil
   for key, event in next, events do
     local kind = type(event)
-    if kind ~= "userdata" and kind ~= "table" or not event.try then
-      error(("bad argument #1 to 'select' (event expected at [%s], got %s: "
-        .. "x:receiving(), task:joining() and their like make events)")
-        :format(tostring(key), kind), 3)
+    if kind ~= "userdata" and kind ~= "table" or not event.is_event then
+      check_event(events, key, event)
     end
     n = n + 1
     keys[n], list[n] = key, event
   end
+  if n == 0 then refuse_bare(events) end
   return keys, list, n
 end
 
@@ -163,7 +202,7 @@ local function taken(keys, list, n, waiter)
         table.unpack(waiter.values, 1, waiter.values.n)
     end
   end
-  error("an event has chosen one that is not in the choice", 0)
+  refuse "an event has chosen one that is not in the choice"
 end
 
 -- The first of the times that events have named which is later than `past`.
@@ -217,8 +256,8 @@ local function polled(keys, list, n, waiter, turns, event, ...)
 end
 
 local function refuse_time(again)
-  error(("an event's block has returned a %s: expected is nothing, or the "
-    .. "uring.now() at which to try again"):format(type(again)), 0)
+  refuse(("an event's block has returned a %s: expected is nothing, or the "
+    .. "uring.now() at which to try again"):format(type(again)))
 end
 
 -- Wait until one of them is ready.
@@ -264,6 +303,7 @@ end
 
 local function settled(events, keys, list, n, timeout, event, ...)
   if not event then return won(wait(events, keys, list, n, timeout)) end
+  for i = 1, n do keys[i], list[i] = nil, nil end  -- (they keep nothing)
   spare_keys, spare_list = keys, list
   return won(event, ...)
 end
@@ -337,13 +377,15 @@ end
 local function check_timeout(timeout, n, name)
   if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout
       or timeout < 0) then
-    error(("bad argument #%d to '%s' (seconds expected, 0 or more)"):format(n,
-      name), 3)
+    error(("bad argument #%d to '%s' (seconds expected, 0 or more, got %s)")
+      :format(n, name, type(timeout) == "number" and timeout
+      or type(timeout)), 3)
   end
 end
 
 local function choose(events, timeout)
   if type(events) ~= "table" then
+    refuse_bare(events)
     error("bad argument #1 to 'select' (table of events expected, got "
       .. type(events) .. ")", 2)
   end
@@ -357,8 +399,10 @@ end
 
 -- ---- events ---------------------------------------------------------------
 
--- What all events can do, C's too.
+-- What all events can do, C's too; who has `is_event` is known to have all
+-- three methods.
 local Event = tasks.Event
+Event.is_event = true
 
 local function check_function(f)
   if type(f) ~= "function" then
@@ -375,6 +419,7 @@ end
 
 Wrapped.__index = Wrapped
 Wrapped.__name = "uring.Event"
+Wrapped.is_event = true
 
 function Wrapped:try(waiter) return self.event:try(waiter) end
 function Wrapped:block(waiter) return self.event:block(waiter) end
@@ -390,7 +435,7 @@ end
 local function class(methods)
   methods.__index = methods
   methods.__name = "uring.Event"
-  methods.wrap = Event.wrap
+  methods.wrap, methods.is_event = Event.wrap, true
   return methods
 end
 
@@ -400,6 +445,7 @@ function Wrapped:__tostring() return tostring(self.event) end
 local Timer = class {}
 
 function Timer:try(waiter)
+  if self.seconds == 0 then return true end  -- (without a wait to count from)
   local time = self.time or waiter and waiter[self]
   return time and now() >= time
 end

@@ -351,7 +351,8 @@ function uring.event(f, ...) end
 ---@field cancel fun(self, waiter: uring.Waiter)
 ---@field back? fun(self, ...: any) takes back what was chosen and not taken
 
---- Ready so many seconds after the select has begun. No values.
+--- Ready so many seconds after the select has begun; with 0 at once. It has no
+--- values.
 ---@param seconds uring.seconds
 ---@return uring.Event
 ---@nodiscard
@@ -1414,6 +1415,11 @@ function Waiter:wake() end
 ---@param ... any
 ---@return boolean chosen
 function Waiter:choose(event, ...) end
+
+--- For whoever has chosen it and has an order to keep: the values again, once,
+--- if its task will not take them, for it was cancelled since; else nothing.
+---@return any ...
+function Waiter:recall() end
 
 --- As a to-be-closed variable it is closed. `#channel` is how many wait in it.
 ---@class uring.Channel

@@ -111,15 +111,22 @@ void ear_leave (struct ear *e) {
   }
 }
 
-void ear_drop (struct ear *e, struct ring *r) {
-  struct op *op = r->open && r->proc == proc_id() && e->token
-                  ? op_find(&r->ops, e->token) : NULL;
-  e->token = 0;
-  if (op) {
-    bool flying = op->state == OP_FLYING;
-    ring_drop(r, op);
-    if (flying) ring_cancel(r, op);
-  }
+static struct op *op_of (const struct ear *e, struct ring *r) {
+  return r->open && r->proc == proc_id() && e->token
+         ? op_find(&r->ops, e->token) : NULL;
+}
+
+struct op *ear_op (const struct ear *e, struct ring *r) {
+  struct op *op = op_of(e, r);
+  return op && op->state == OP_FLYING ? op : NULL;
+}
+
+void ear_drop (struct ear *e, struct ring *r, bool stay) {
+  struct op *op = op_of(e, r), *flying = ear_op(e, r);
+  if (op) ring_drop(r, op);
+  if (flying) ring_cancel(r, flying);
+  if (flying && stay) flying->waiter = e;
+  else e->token = 0;
 }
 
 

@@ -279,8 +279,11 @@ void loop_call_all (struct loop *loop, struct seats *line);
 void ear_sit (struct ear *e, struct seats *line);
 void ear_leave (struct ear *e);
 
-/* Its operation on ring `r` is not wanted any more. */
-void ear_drop (struct ear *e, struct ring *r);
+/* The operation on ring `r` that it waits for, if that is under way. */
+struct op *ear_op (const struct ear *e, struct ring *r);
+
+/* That is not wanted any more. To hear of its end the ear must stay. */
+void ear_drop (struct ear *e, struct ring *r, bool stay);
 void loop_pass_message (struct ring *r);
 
 /* The seats that are waiting for messages of a watched ring. */

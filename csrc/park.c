@@ -220,17 +220,20 @@ static int e_block (lua_State *L) {
   return 2;
 }
 
-/* event:cancel(waiter) */
+/* event:cancel(waiter): the ear, as an event that is ready when what it was
+** begun for has ended; or nothing */
 static int e_cancel (lua_State *L) {
   struct event *v = spread(L);
   struct ear *e = ear_of(L, v);
-  if (e) {
-    ear_leave(e);
-    v->kind->cancel(L, e);
-    lua_pushnil(L);
-    set_ear(L, v);
-  }
-  return 0;
+  if (e == NULL)
+    return 0;
+  ear_leave(e);
+  v->kind->cancel(L, e);
+  lua_pushvalue(L, v->n + 1);
+  lua_rawget(L, v->n + 2);
+  lua_pushnil(L);
+  set_ear(L, v);
+  return e->token ? 1 : 0;
 }
 
 static int e_tostring (lua_State *L) {
@@ -241,15 +244,37 @@ static int e_tostring (lua_State *L) {
   return 1;
 }
 
-/* Nobody has taken it back: a waiter of somebody else's was dropped. */
+static struct ring *ear_ring (lua_State *L) {
+  lua_getiuservalue(L, 1, EAR_OBJECT);
+  return class_check(L, -1, CLASS_RING);
+}
+
+/* Nobody has taken it back, or waited for its operation's end. */
 static int ear_gc (lua_State *L) {
   struct ear *e = class_check(L, 1, CLASS_EAR);
   ear_leave(e);
-  if (e->token) {
-    lua_getiuservalue(L, 1, EAR_OBJECT);
-    ear_drop(e, class_check(L, -1, CLASS_RING));
-  }
+  if (e->token) ear_drop(e, ear_ring(L), false);
   return 0;
+}
+
+/* ear:try(): has its operation ended? The ear of one that was cancelled calls
+** its task then: there is nothing to arrange. */
+static int ear_try (lua_State *L) {
+  const struct ear *e = class_check(L, 1, CLASS_EAR);
+  if (e->token && ear_op(e, ear_ring(L)))
+    return 0;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int ear_nothing (lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+static int ear_tostring (lua_State *L) {
+  lua_pushliteral(L, "uring.Event (end of a cancelled operation)");
+  return 1;
 }
 
 
@@ -276,12 +301,16 @@ static const luaL_Reg meta[] = {
   {NULL, NULL}
 };
 
-static const luaL_Reg no_methods[] = {
+static const luaL_Reg ear_methods[] = {
+  {"try", ear_try},
+  {"block", ear_nothing},
+  {"cancel", ear_nothing},
   {NULL, NULL}
 };
 
 static const luaL_Reg ear_meta[] = {
   {"__gc", ear_gc},
+  {"__tostring", ear_tostring},
   {NULL, NULL}
 };
 
@@ -296,5 +325,5 @@ void park_functions (lua_State *L) {
 
 void park_open (lua_State *L) {
   class_define(L, CLASS_EVENT, methods, meta, NULL);
-  class_define(L, CLASS_EAR, no_methods, ear_meta, NULL);
+  class_define(L, CLASS_EAR, ear_methods, ear_meta, NULL);
 }

@@ -595,7 +595,7 @@ static int await_block (lua_State *L, struct task *t, struct ear *e) {
 }
 
 static void await_cancel (lua_State *L, struct ear *e) {
-  ear_drop(e, class_check(L, 1, CLASS_RING));
+  ear_drop(e, class_check(L, 1, CLASS_RING), true);
 }
 
 static int ring_awaiting (lua_State *L) {

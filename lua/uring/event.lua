@@ -11,7 +11,8 @@
 --                         if only tasks of this state can make it ready.
 --   event:cancel(waiter)  takes that arrangement back. Called once for each
 --                         block that did not raise, whatever was chosen and
---                         however it ended.
+--                         however it ended. May return an event: that what
+--                         block had begun has ended.
 --
 -- None of them may wait. An event that a choice has twice is blocked on once.
 -- A choice tries all events, in a random order; if none is ready it blocks on
@@ -35,6 +36,26 @@ local select <const> = select
 local traceback <const> = debug and debug.traceback or function() end
 local ETIME <const>, ECANCELED <const> =
   core.errno.ETIME, core.errno.ECANCELED
+
+
+local METHODS <const> = { "try", "block", "cancel" }
+
+local function is_callable(f)
+  return type(f) == "function"
+    or type(f) ~= "string" and getmetatable(f) ~= nil
+end
+
+-- nil if it is an event; false if it is nothing of the kind; or the name of
+-- the method that it has not.
+local function missing(event)
+  local kind = type(event)
+  if kind ~= "userdata" and kind ~= "table" or event.try == nil then
+    return false
+  end
+  for _, name in ipairs(METHODS) do
+    if not is_callable(event[name]) then return name end
+  end
+end
 
 
 -- ---- waiters --------------------------------------------------------------
@@ -81,16 +102,33 @@ local function take_back(self)
   while self.n > 0 do
     local n = self.n
     self.n = n - 1
-    self.blocked[n]:cancel(self)
+    local ending = self.blocked[n]:cancel(self)
+    if ending and missing(ending) == nil then self[#self + 1] = ending end
+  end
+end
+
+local wait
+
+-- What was begun has ended before a choice that has chosen nothing does: when
+-- uring.timeout(seconds, f) is over nothing of f's shall be under way. (Who
+-- has something goes on with it, and is not held up by what resists.)
+local function outlast(endings)
+  if #endings == 0 then return end
+  local ok, shield = pcall(tasks.shield, math.huge)
+  if not ok then return end  -- (in a coroutine that is closed nothing waits)
+  local _ <close> = shield
+  for _, ending in ipairs(endings) do
+    if not ending:try() then wait({ ending }, { 1 }, { ending }, 1) end
   end
 end
 
 -- Every arrangement is taken back, by whatever it ends, and though another
 -- one's cancel fails.
-function Waiter:__close()
+function Waiter:__close(err)
   self.over, self.closing = true, true
   local ok, message = pcall(take_back, self)
   while self.n > 0 do pcall(take_back, self) end
+  if err ~= nil then outlast(self) end
   if not ok then error(message, 0) end
 end
 
@@ -130,25 +168,6 @@ function attempt(keys, list, n, waiter)
 end
 
 local spare_keys, spare_list  -- when no other choice is using them
-
-local METHODS <const> = { "try", "block", "cancel" }
-
-local function is_callable(f)
-  return type(f) == "function"
-    or type(f) ~= "string" and getmetatable(f) ~= nil
-end
-
--- nil if it is an event; false if it is nothing of the kind; or the name of
--- the method that it has not.
-local function missing(event)
-  local kind = type(event)
-  if kind ~= "userdata" and kind ~= "table" or event.try == nil then
-    return false
-  end
-  for _, name in ipairs(METHODS) do
-    if not is_callable(event[name]) then return name end
-  end
-end
 
 local function refuse_bare(events)
   if missing(events) == nil then
@@ -222,9 +241,7 @@ local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
                            event, ...)
   if event then return event, ... end
   if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
-  if deadline and now() >= deadline then
-    return nil, "timed out", ETIME
-  end
+  if deadline and now() >= deadline then return nil, waiter end
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
   local stopped = park("in uring.select", events, again, inside)
@@ -246,7 +263,7 @@ local TURNS <const> = 16
 local function polled(keys, list, n, waiter, turns, event, ...)
   if event then return event, ... end
   if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
-  if turns == 0 then return nil, "timed out", ETIME end
+  if turns == 0 then return nil, waiter end
   local stopped, was_called = turn()
   if is_chosen(waiter, waiter.chosen, stopped) then
     return taken(keys, list, n, waiter)
@@ -260,8 +277,9 @@ local function refuse_time(again)
     .. "uring.now() at which to try again"):format(type(again)))
 end
 
--- Wait until one of them is ready.
-local function wait(events, keys, list, n, timeout)
+-- Wait until one of them is ready: the event, its key, and its values; or nil,
+-- and the waiter, when the time is over.
+function wait(events, keys, list, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
     task = core.current(), blocked = {}, n = 0,
@@ -292,13 +310,14 @@ local function wait(events, keys, list, n, timeout)
     attempt(keys, list, n, waiter))
 end
 
--- Without the event: nil is none.
+-- Without the event.
 local function won(event, key, ...)
-  if event and getmetatable(event) == Wrapped then
-    return key, event.after(...)
+  if event == nil then
+    outlast(key)
+    return nil, "timed out", ETIME
   end
-  if event then return key, ... end
-  return nil, key, ...
+  if getmetatable(event) == Wrapped then return key, event.after(...) end
+  return key, ...
 end
 
 local function settled(events, keys, list, n, timeout, event, ...)
@@ -538,6 +557,7 @@ function Call:cancel(waiter)
   call.ended:cancel(waiter)
   call.lost = true
   call.task:cancel("another event was chosen")
+  return call.ended
 end
 
 function Call:__tostring()

@@ -260,8 +260,11 @@ function uring.scope(f, ...) end
 
 --- Call `f(...)` and give its results, even if they are late. When the time is
 --- over its waits raise uring.cancelled, and that becomes nil, "timed out",
---- ETIME. An error of f's own is raised. It is no scope: what f spawns belongs
---- to the scope around, and is not cancelled.
+--- ETIME. An error of f's own is raised. When it is over no wait of f's is
+--- under way: what it has asked of the kernel has ended, and so have the tasks
+--- of uring.event(g) that a select in it waited for; but not what another
+--- event won against (uring.select). It is no scope: what f spawns belongs to
+--- the scope around, and is not cancelled.
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param seconds uring.seconds
@@ -324,6 +327,10 @@ function uring.loop(options) end
 --- several that are ready any may be chosen; the others have taken nothing. An
 --- event that failed is chosen like any: its values are nil, message, errno.
 --- nil, "timed out", ETIME where none was ready in time; 0 seconds is a look.
+--- What losers have begun, requests of ring:awaiting and tasks of
+--- uring.event(f), is cancelled. If something was chosen it may end later than
+--- the select; else, and where the select raises, it has ended before: that
+--- can take as long as a uring.shield in such a task says.
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@generic K
@@ -334,9 +341,9 @@ function uring.loop(options) end
 function uring.select(events, timeout) end
 
 --- An event of any wait: a task of `f(...)` that is begun by the select, and
---- cancelled if another event is chosen. Its values are f's results, and its
---- error is raised. Or, of a table with try, block and cancel, an event of
---- one's own.
+--- cancelled if another event is chosen (it may end after the select) or none
+--- is (it has ended before). Its values are f's results, and its error is
+--- raised. Or, of a table with try, block and cancel, an event of one's own.
 ---@param f (fun(...): ...) | uring.TaskOptions | uring.EventMethods
 ---@param ... any
 ---@return uring.Event
@@ -348,7 +355,7 @@ function uring.event(f, ...) end
 ---@class uring.EventMethods
 ---@field try fun(self, waiter?: uring.Waiter): true?, any ...
 ---@field block fun(self, waiter: uring.Waiter): uring.seconds?, boolean?
----@field cancel fun(self, waiter: uring.Waiter)
+---@field cancel fun(self, waiter: uring.Waiter): uring.Event?
 ---@field back? fun(self, ...: any) takes back what was chosen and not taken
 
 --- Ready so many seconds after the select has begun; with 0 at once. It has no
@@ -511,8 +518,10 @@ function Ring:messages() end
 function Ring:receiving() end
 
 --- ring:await as an event, which queues the request when the select begins.
---- Not chosen, it is cancelled, and if it completed all the same its result is
---- disposed of: what it has read is lost.
+--- Not chosen, it is cancelled, and if it completes all the same its result is
+--- disposed of: what it has read is lost. Where another event was chosen it
+--- may be under way for a moment more, and take what comes then; where none
+--- was, it has ended when the select has.
 ---@param sqe uring.Sqe
 ---@return uring.Event
 ---@nodiscard
@@ -1389,6 +1398,8 @@ function Event:block(waiter) end
 
 --- Take that arrangement back. Called once for each block, however it ended.
 ---@param waiter uring.Waiter
+---@return uring.Event? ending ready when what the block had begun has ended: a
+--- choice that has chosen nothing waits for it
 function Event:cancel(waiter) end
 
 --- The same event, whose values are what `f` makes of its own after it was

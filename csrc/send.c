@@ -339,12 +339,30 @@ static int ended (lua_State *L, struct task *t, struct socket *s,
                                s->out.line.fd, 0, t->res, 0));
 }
 
+/* Has the last request taken all that there was? */
+static bool has_gone (lua_State *L, const struct task *t,
+                      const struct socket *s) {
+  int how = (int)lua_tointeger(L, HOW);
+  lua_Integer sent = lua_tointeger(L, SENT);
+  if (t->wait != WAIT_AWAIT || t->res < 0)
+    return false;
+  if (how == SEND_MESSAGES) {
+    if (sent + 1 < (lua_Integer)lua_rawlen(L, DATA))
+      return false;
+    sent = 0;
+  }
+  return how == CONNECT || !socket_streams(s)
+         || sent + t->res >= lua_tointeger(L, SIZE);
+}
+
 static int again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s = lua_touserdata(L, SOCKET);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, again);
-  if (t->marks & MARK_CANCELLED) {
+  /* (what has gone cannot be taken back: that is told, and the next wait of
+     a cancelled task raises) */
+  if ((t->marks & MARK_CANCELLED) && !has_gone(L, t, s)) {
     pass_on(L, s);  /* guard: or the next in line sleeps for ever */
     loop_check(L, t);
   }

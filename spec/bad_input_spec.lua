@@ -802,8 +802,8 @@ describe("what waits", function()
   local function told()
     local waits, rule = {}, false
     for line in helper.content "lua/uring/meta.lua":gmatch "([^\n]*)\n" do
-      rule = rule or line == "--- Waits: a cancelled task's wait raises "
-        .. "uring.cancelled; what it would have"
+      rule = rule or line:find("--- Waits: a cancelled task's wait raises "
+        .. "uring.cancelled", 1, true) == 1
       local name = line:match "^function ([%w_.:]+)%("
       if name then
         name = name:gsub("^(%u%a+):", "uring.%1.")

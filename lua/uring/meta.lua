@@ -2355,8 +2355,8 @@ function Socket:accepting() end
 function Socket:connections() end
 
 --- Connect it. (io_uring_prep_connect(3), 5.5)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
+--- by then: that is told, and the next wait raises.
 ---@param address uring.address
 ---@param timeout? uring.seconds
 ---@return true? connected
@@ -2367,8 +2367,8 @@ function Socket:connect(address, timeout) end
 --- Send. Of a stream all goes, or the fourth result says how much did, but
 --- not to a task that is cancelled; nothing of another task's comes in
 --- between, but for every 2 GiB. (io_uring_prep_send(3), 5.6)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
+--- by then: that is told, and the next wait raises.
 ---@param data uring.bytes
 ---@param timeout? uring.seconds
 ---@return integer? bytes
@@ -2385,8 +2385,8 @@ function Socket:send(data, timeout) end
 function Socket:sending(data) end
 
 --- Send a datagram to an address. (io_uring_prep_send_set_addr(3), 6.1)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
+--- by then: that is told, and the next wait raises.
 ---@param data uring.bytes
 ---@param address uring.address
 ---@param timeout? uring.seconds
@@ -2398,8 +2398,8 @@ function Socket:sendto(data, address, timeout) end
 
 --- Send a message, and give how many bytes went; or an array of messages, and
 --- give how many of them did. (io_uring_prep_sendmsg(3), 5.3; sendmmsg(2))
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
+--- by then: that is told, and the next wait raises.
 ---@param message uring.Message | uring.Message[]
 ---@param timeout? uring.seconds
 ---@return integer? sent

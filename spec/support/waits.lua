@@ -255,7 +255,7 @@ for name, type in pairs { stream = "SOCK_STREAM", datagram = "SOCK_DGRAM" } do
 end
 
 waits["socket send"] = function()
-  local w = {}
+  local w = { final = true }
   w.a, w.b = assert(uring.socketpair(uring.SOCK_DGRAM))
   spec.nonblock(w.b:fileno())
   local n = 0

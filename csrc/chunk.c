@@ -5,6 +5,7 @@
 #include "control.h"
 #include "recvmsg_out.h"
 
+#include <poll.h>
 #include <string.h>
 
 #define LAST_ROOM  65536u   /* what a receive from a stream takes at most */
@@ -96,11 +97,13 @@ static void push_info (lua_State *L, struct chunk *c, bool cut, int socket) {
   if (plain && lua_getiuservalue(L, socket, SOCKET_INFO) == LUA_TTABLE)
     return;
   if (plain) lua_pop(L, 1);
-  lua_createtable(L, 0, 3);
+  lua_createtable(L, 0, 4);
   lua_pushinteger(L, flags);
   lua_setfield(L, -2, "flags");
   lua_pushboolean(L, cut || (flags & MSG_TRUNC));
   lua_setfield(L, -2, "truncated");
+  lua_pushboolean(L, (flags & MSG_CTRUNC) != 0);
+  lua_setfield(L, -2, "control_truncated");
   control_push(L, c->control, c->control_size);
   lua_setfield(L, -2, "control");
   c->control_size = 0;
@@ -110,12 +113,22 @@ static void push_info (lua_State *L, struct chunk *c, bool cut, int socket) {
   }
 }
 
+/* Has the peer of a socket of packets gone, and nothing is left of it? What
+** came from it without a byte may have been a packet. */
+static bool has_gone (const struct socket *s) {
+  struct pollfd p = { s->in.line.fd, POLLRDHUP, 0 };
+  char byte;
+  return recv(p.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0
+         && poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP));
+}
+
 /* Is this nothing that anybody has sent? */
 static bool is_end (const struct socket *s, const struct chunk *c) {
   if (c->size > 0 || c->full > 0)
     return false;
   return socket_streams(s)
-         || (s->type == SOCK_SEQPACKET && c->control_size == 0)
+         || (s->type == SOCK_SEQPACKET && c->control_size == 0
+             && has_gone(s))
          || (s->deaf && c->at == (const unsigned char *)s);
 }
 

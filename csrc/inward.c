@@ -65,20 +65,31 @@ static bool make_header (struct socket *s) {
   return true;
 }
 
+static unsigned room_for_datagrams (const struct ask *a) {
+  unsigned room = a->reader ? a->reader->size : MAX_DATAGRAM;
+  return a->max > (lua_Integer)room ? (unsigned)a->max : room;
+}
+
+/* A request for less than this datagram may be, which would be cut. */
+void inward_widen (struct socket *s, const struct ask *a) {
+  struct op *op = socket_op(s, &s->in);
+  if (op && a->want == WANT_DATA && !socket_streams(s)
+      && !(op->marks & (OP_MULTI | OP_CANCEL))
+      && op->opcode != IORING_OP_ACCEPT && s->whole < room_for_datagrams(a))
+    ring_cancel(s->ring, op);
+}
+
 static int start_single (struct socket *s, const struct ask *a) {
   struct request q = {0};
   unsigned room;
   if (s->room == 0) s->room = FIRST_ROOM;
   room = s->room;
-  if (!socket_streams(s)) {
-    room = a->reader ? a->reader->size : MAX_DATAGRAM;
-    if (a->max > (lua_Integer)room) room = (unsigned)a->max;
-  }
+  if (!socket_streams(s)) room = s->whole = room_for_datagrams(a);
   else if (a->max < (lua_Integer)room) room = (unsigned)a->max;
   if (!make_memory(s, socket_streams(s) ? s->room : room))
     return -ENOMEM;
   q.traits = TRAIT_READS;
-  if (socket_streams(s) && s->family != AF_UNIX) {
+  if (socket_streams(s) && s->control_room == 0) {
     io_uring_prep_recv(&q.sqe, s->in.line.fd, s->memory->bytes, room, 0);
     q.pin[OP_PIN_MEMORY] = &s->memory->block;
   }
@@ -227,6 +238,7 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
 static int take_connection (lua_State *L, struct socket *s, struct op *op,
                             const struct ask *want) {
   struct socket *conn = socket_push(L, -1, s->family, s->type);
+  conn->control_room = s->control_room;  /* (it inherits the options) */
   struct arrival a;
   op = socket_op(s, &s->in);  /* (finalizers may have run) */
   if (op == NULL || op->results.first == NULL) {

@@ -48,6 +48,10 @@ bool inward_has (const struct socket *s);
 /* Make a request where none is under way. 0, or what was pushed. */
 int inward_start (lua_State *L, const struct ask *a);
 
+/* Who waits behind a single request with less room than it asks for ends that,
+** to make another. */
+void inward_widen (struct socket *s, const struct ask *a);
+
 /* A wait that ends before anything has come: nobody reads on in vain. */
 void inward_leave (struct socket *s);
 

@@ -60,6 +60,9 @@ static int end (lua_State *L, const struct ask *a, int n) {
       return 1;
     }
     lua_pop(L, 1);
+    luaL_where(L, 1);  /* as io.lines does */
+    lua_insert(L, -2);
+    lua_concat(L, 2);
     return lua_error(L);
   }
   return n;
@@ -83,6 +86,7 @@ static int go (lua_State *L, struct task *t, const struct ask *a,
     int n = inward_take(L, a);
     if (n > 0)
       return end(L, a, n);
+    inward_widen(s, a);
     if (socket_op(s, &s->in))
       return loop_wait_line(L, t, &s->in.line, deadline,
                             (lua_KContext)deadline, again);

@@ -264,6 +264,12 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   }
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
+  else if (rc < 0 && rc != -ENOMEM) {
+    pass_on(L, s);
+    if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
+    return failed(L, fail(L, -rc, "sendmsg on socket (fd %d): a dup of a "
+                          "descriptor in its control", s->out.line.fd));
+  }
   if (rc == 0) {
     q.pin[OP_PIN_FD] = &s->d->block;
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
@@ -285,10 +291,34 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
                    again);
 }
 
+/* What was done, for words: to whom, where that is known. */
+static int failed_as (lua_State *L, const struct socket *s, int how,
+                      int err) {
+  static const char *const names[] = { "send", "sendmsg", "sendmsg",
+                                       "connect" };
+  const struct address *to = lua_touserdata(L, TO);
+  char text[ADDRESS_TEXT + 1];
+  if (to == NULL)
+    return failed(L, fail(L, err, "%s on socket (fd %d)", names[how],
+                          s->out.line.fd));
+  text[address_text(to, text)] = '\0';
+  if (how == CONNECT)
+    return failed(L, fail(L, err, "connect to %s", text));
+  return failed(L, fail(L, err, "send to %s on socket (fd %d)", text,
+                        s->out.line.fd));
+}
+
 /* Only the beginning of a message has gone into the stream. */
 static int cut (lua_State *L, struct task *t, lua_Integer n) {
   const struct socket *s = lua_touserdata(L, SOCKET);
-  if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
+  if (t->marks & MARK_TIMED_OUT) {
+    int values = failed(L, fail_timeout(L));
+    if (lua_tointeger(L, HOW) == SEND_MESSAGES) {  /* (of the next one) */
+      lua_pushinteger(L, t->res);
+      values++;
+    }
+    return values;
+  }
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket was closed"));
   return failed(L, fail(L, EIO, "message %d: only %d of its %d bytes went",
@@ -335,8 +365,7 @@ static int ended (lua_State *L, struct task *t, struct socket *s,
     return failed(L, fail_timeout(L));
   if (s->d == NULL && (t->res == -ECANCELED || t->res == -EINTR))
     return failed(L, fail(L, EBADF, "the socket was closed"));
-  return failed(L, fail_result(L, (unsigned)(t->data >> 56),
-                               s->out.line.fd, 0, t->res, 0));
+  return failed_as(L, s, (int)lua_tointeger(L, HOW), -t->res);
 }
 
 /* Has the last request taken all that there was? */
@@ -451,6 +480,12 @@ static void check_messages (lua_State *L) {
       luaL_argerror(L, DATA, "array of messages expected");
     lua_replace(L, DATA);
     options_open(L, DATA, message_options);
+    lua_pushliteral(L, "data");
+    if (lua_rawget(L, DATA) != LUA_TNIL) arg_bytes(L, array + 1, DATA);
+    lua_pushliteral(L, "name");
+    if (lua_rawget(L, DATA) != LUA_TNIL)
+      arg_address_in(L, array + 2, DATA);
+    lua_settop(L, array);
   }
   lua_replace(L, DATA);
 }

@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Room for what options bring, however often one of them is set. */
+/* Room for what options bring, however many of them are set: with few sizes of
+** buffers there are few pools. */
 #define ASKED_CONTROL 512u
 
 /* Room for what comes without being asked for: descriptors. */
@@ -151,6 +152,8 @@ void socket_own (struct socket *s, int number) {
   s->in.line.fd = s->out.line.fd = number;
 }
 
+static void ask_for_room (struct socket *s);
+
 /* uring.socket(fd): the socket that a uring.fd has owned so far */
 static int adopt (lua_State *L, struct fd *f) {
   struct descriptor *d = f->d;
@@ -171,6 +174,7 @@ static int adopt (lua_State *L, struct fd *f) {
   n = descriptor_give_up(d);
   block_release(&d->block);
   socket_own(s, n);
+  ask_for_room(s);
   return 1;
 }
 
@@ -239,15 +243,26 @@ static int s_listen (lua_State *L) {
   return done(L, s, listen(number(s), backlog), "listen", NULL);
 }
 
+/* The one of these names that the string at 2 is; or -1. */
+static int which (lua_State *L, const char *const *names) {
+  for (int i = 0; names[i]; i++)
+    if (strcmp(lua_tostring(L, 2), names[i]) == 0)
+      return i;
+  return -1;
+}
+
 /* socket:shutdown("read" | "write" | "both"): true (shutdown(2)) */
 static int s_shutdown (lua_State *L) {
   static const char *const names[] = { "read", "write", "both", NULL };
   struct socket *s = socket_check(L, 1);
-  int how = luaL_checkoption(L, 2, NULL, names);
-  int rc;
+  int how, rc;
+  if (lua_type(L, 2) != LUA_TSTRING || (how = which(L, names)) < 0)
+    return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
   ring_submit_all(state_of(L)->rings);
   rc = shutdown(number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
                                                          : SHUT_RDWR);
+  if (how == 0 && rc < 0 && errno == ENOTCONN && !socket_mixes(s))
+    rc = 0;  /* (it ends the receiving all the same) */
   if (how != 1 && (rc == 0 || errno == ENOTCONN)) {  /* (which does it too) */
     struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
     s->deaf = true;
@@ -325,30 +340,64 @@ static int option_at (lua_State *L, int *level, int *name) {
   return 4;
 }
 
+static int option_failed (lua_State *L, const struct socket *s,
+                          const char *what, int level, int name) {
+  if (lua_type(L, 2) == LUA_TSTRING)
+    return fail(L, errno, "%s %s on socket (fd %d)", what, lua_tostring(L, 2),
+                number(s));
+  return fail(L, errno, "%s(%d, %d) on socket (fd %d)", what, level, name,
+              number(s));
+}
+
 /* Options after which control messages come with the data. */
+static const struct { int level, name; } bringers[] = {
+  { IPPROTO_IP, IP_PKTINFO }, { IPPROTO_IP, IP_RECVORIGDSTADDR },
+  { IPPROTO_IP, IP_RECVTTL }, { IPPROTO_IP, IP_RECVTOS },
+  { IPPROTO_IP, IP_RECVOPTS }, { IPPROTO_IP, IP_RETOPTS },
+  { IPPROTO_IP, IP_RECVERR }, { IPPROTO_IP, IP_CHECKSUM },
+  { IPPROTO_IP, IP_PASSSEC }, { IPPROTO_IP, 25 /* IP_RECVFRAGSIZE */ },
+  { IPPROTO_IPV6, IPV6_RECVPKTINFO }, { IPPROTO_IPV6, IPV6_RECVHOPLIMIT },
+  { IPPROTO_IPV6, IPV6_RECVTCLASS }, { IPPROTO_IPV6, IPV6_RECVERR },
+  { IPPROTO_IPV6, IPV6_RECVORIGDSTADDR },
+  { IPPROTO_IPV6, IPV6_RECVHOPOPTS }, { IPPROTO_IPV6, IPV6_RECVDSTOPTS },
+  { IPPROTO_IPV6, IPV6_RECVRTHDR }, { IPPROTO_IPV6, IPV6_RECVPATHMTU },
+  { IPPROTO_IPV6, IPV6_RECVFRAGSIZE }, { IPPROTO_IPV6, 11 /* FLOWINFO */ },
+  { SOL_SOCKET, SO_TIMESTAMP }, { SOL_SOCKET, SO_TIMESTAMPNS },
+  { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, SO_RXQ_OVFL },
+  { SOL_SOCKET, SO_RCVMARK }, { SOL_SOCKET, SO_PASSSEC },
+  { SOL_SOCKET, SO_PASSPIDFD }, { SOL_SOCKET, SO_WIFI_STATUS },
+  { IPPROTO_UDP, 104 /* UDP_GRO */ },
+};
+#define BRINGERS (sizeof(bringers) / sizeof(*bringers))
+
 static bool brings_control (int level, int name) {
-  static const struct { int level, name; } all[] = {
-    { IPPROTO_IP, IP_PKTINFO }, { IPPROTO_IP, IP_RECVORIGDSTADDR },
-    { IPPROTO_IP, IP_RECVTTL }, { IPPROTO_IP, IP_RECVTOS },
-    { IPPROTO_IP, IP_RECVOPTS }, { IPPROTO_IP, IP_RETOPTS },
-    { IPPROTO_IP, IP_RECVERR }, { IPPROTO_IP, IP_CHECKSUM },
-    { IPPROTO_IP, IP_PASSSEC }, { IPPROTO_IP, 25 /* IP_RECVFRAGSIZE */ },
-    { IPPROTO_IPV6, IPV6_RECVPKTINFO }, { IPPROTO_IPV6, IPV6_RECVHOPLIMIT },
-    { IPPROTO_IPV6, IPV6_RECVTCLASS }, { IPPROTO_IPV6, IPV6_RECVERR },
-    { IPPROTO_IPV6, IPV6_RECVORIGDSTADDR },
-    { IPPROTO_IPV6, IPV6_RECVHOPOPTS }, { IPPROTO_IPV6, IPV6_RECVDSTOPTS },
-    { IPPROTO_IPV6, IPV6_RECVRTHDR }, { IPPROTO_IPV6, IPV6_RECVPATHMTU },
-    { IPPROTO_IPV6, IPV6_RECVFRAGSIZE }, { IPPROTO_IPV6, 11 /* FLOWINFO */ },
-    { SOL_SOCKET, SO_TIMESTAMP }, { SOL_SOCKET, SO_TIMESTAMPNS },
-    { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, SO_RXQ_OVFL },
-    { SOL_SOCKET, SO_RCVMARK }, { SOL_SOCKET, SO_PASSSEC },
-    { SOL_SOCKET, SO_PASSPIDFD }, { SOL_SOCKET, SO_WIFI_STATUS },
-    { IPPROTO_UDP, 104 /* UDP_GRO */ },
-  };
-  for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-    if (all[i].level == level && all[i].name == name)
+  for (size_t i = 0; i < BRINGERS; i++)
+    if (bringers[i].level == level && bringers[i].name == name)
       return true;
   return false;
+}
+
+/* From now on there is room. What is under way has none: it begins anew. */
+static void make_room (struct socket *s) {
+  unsigned room = unasked_control(s->family) + ASKED_CONTROL;
+  struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
+  if (s->control_room == room)
+    return;
+  s->control_room = room;
+  if (op && op->opcode != IORING_OP_ACCEPT) ring_cancel(s->ring, op);
+}
+
+/* The same for what was switched on before the socket was ours. */
+static void ask_for_room (struct socket *s) {
+  for (size_t i = 0; i < BRINGERS; i++) {
+    int on = 0;
+    socklen_t len = sizeof(on);
+    if (getsockopt(number(s), bringers[i].level, bringers[i].name, &on,
+                   &len) == 0 && on != 0) {
+      make_room(s);
+      return;
+    }
+  }
 }
 
 /* socket:setsockopt(name, boolean | integer | string): true */
@@ -369,11 +418,8 @@ static int s_setsockopt (lua_State *L) {
              "boolean, integer or string expected, got %s",
              luaL_typename(L, arg)));
   if (setsockopt(number(s), level, name, value, (socklen_t)len) < 0)
-    return fail(L, errno, "setsockopt(%d, %d) on socket (fd %d)", level,
-                name, number(s));
-  if (brings_control(level, name)
-      && s->control_room < unasked_control(s->family) + ASKED_CONTROL)
-    s->control_room += 64;
+    return option_failed(L, s, "setsockopt", level, name);
+  if (brings_control(level, name)) make_room(s);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -386,8 +432,7 @@ static int s_getsockopt (lua_State *L) {
   socklen_t len = sizeof(value);
   option_at(L, &level, &name);
   if (getsockopt(number(s), level, name, value, &len) < 0)
-    return fail(L, errno, "getsockopt(%d, %d) on socket (fd %d)", level,
-                name, number(s));
+    return option_failed(L, s, "getsockopt", level, name);
   if (len == sizeof(int)) {
     int n;
     memcpy(&n, value, sizeof(n));

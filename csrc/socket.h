@@ -63,6 +63,7 @@ struct socket {
   struct chunk chunk;      /* taken from the request, and not yet read */
   unsigned control_room;   /* for what setsockopt has switched on */
   unsigned room;           /* of the next receive from a stream */
+  unsigned whole;          /* of the last single receive of a datagram */
   uint32_t failed;         /* accepts that there was no descriptor for */
   bool starved;            /* there was no buffer at home */
   bool deaf;               /* shut down: no more will come */

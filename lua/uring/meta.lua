@@ -2406,6 +2406,8 @@ function Socket:sendto(data, address, timeout) end
 ---@return string? message
 ---@return integer? errno
 ---@return integer? sent
+---@return integer? cut where an array was timed out on a stream: how many
+---  bytes of the next message have gone
 function Socket:sendmsg(message, timeout) end
 
 ---@class uring.Message
@@ -2432,6 +2434,7 @@ function Socket:receive(max, timeout) end
 ---@class uring.Info
 ---@field flags integer MSG_...
 ---@field truncated boolean was a datagram cut off?
+---@field control_truncated boolean were control messages?
 ---@field control uring.Control
 
 --- socket:receive as an event.

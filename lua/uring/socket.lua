@@ -24,11 +24,18 @@ end
 
 -- ---- arguments ------------------------------------------------------------
 
+local INTERNET = { [core.AF_INET] = true, [core.AF_INET6] = true }
+local UNIX = { [core.AF_UNIX] = true }
+
 -- What is wrong with an address is told where the maker was called.
-local function parsed(address, name)
+local function parsed(address, name, families)
   local ok, result = pcall(core.sockaddr, address)
-  if ok then return result end
+  if ok and families[result.family] then return result end
   local words = tostring(result):match "%((.*)%)$"
+  if ok then
+    words = ("%s expected, got %s"):format(families == UNIX
+      and "path of a unix socket" or "address of IPv4 or IPv6", result)
+  end
   error(words and ("bad argument #1 to '%s' (%s)"):format(name, words)
     or result, 3)
 end
@@ -78,41 +85,41 @@ end
 local tcp, udp, unix = {}, {}, {}
 
 function tcp.listen(address, backlog)
-  address = parsed(address, "listen")
+  address = parsed(address, "listen", INTERNET)
   check_backlog(backlog)
   return listening(address, backlog)
 end
 
 function tcp.connect(address, timeout)
-  address = parsed(address, "connect")
+  address = parsed(address, "connect", INTERNET)
   check_timeout(timeout, 2, "connect")
   return connected(core.SOCK_STREAM, address, timeout)
 end
 
 function udp.bind(address)
-  address = parsed(address, "bind")
+  address = parsed(address, "bind", INTERNET)
   return bound(address)
 end
 
 function udp.connect(address)
-  address = parsed(address, "connect")
+  address = parsed(address, "connect", INTERNET)
   return connected(core.SOCK_DGRAM, address)
 end
 
 function unix.listen(path, backlog)
-  local address = parsed(full(path), "listen")
+  local address = parsed(full(path), "listen", UNIX)
   check_backlog(backlog)
   return listening(address, backlog)
 end
 
 function unix.connect(path, timeout)
-  local address = parsed(full(path), "connect")
+  local address = parsed(full(path), "connect", UNIX)
   check_timeout(timeout, 2, "connect")
   return connected(core.SOCK_STREAM, address, timeout)
 end
 
 function unix.bind(path)
-  local address = parsed(full(path), "bind")
+  local address = parsed(full(path), "bind", UNIX)
   return bound(address)
 end
 

@@ -237,5 +237,13 @@ int main (void) {
     TEST(nothing_is_slept_through),
     TEST(many_may_ring)
   };
+  struct io_uring_params p = {0};
+  int rc = sys_setup(8, &ring, &p);
+  if (rc == -EPERM || rc == -ENOSYS) {
+    printf("0 passed, 0 failed, %u skipped\n",
+           (unsigned)(sizeof(tests) / sizeof(*tests)));
+    return 0;
+  }
+  if (rc == 0) sys_exit(&ring);
   return RUN(tests);
 }

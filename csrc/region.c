@@ -308,9 +308,11 @@ static void close_one (lua_State *L, struct loop *loop, struct region *r) {
   /* guard: nobody is left to wait for its tasks, so the scope around does */
   r->outer = outer = scope_from(r->outer);
   r->owner = NULL;
-  r->orphan = true;
+  /* (where others close a coroutine it is that one which runs) */
+  r->orphan = loop->co == L ? "it was closed before its tasks had ended"
+                            : "the scope's own task was closed";
   outer->ntasks++;
-  lua_pushliteral(L, "the scope's own task was closed");
+  lua_pushstring(L, r->orphan);
   region_cancel(L, loop, r);
 }
 

@@ -34,6 +34,7 @@ struct region {
   struct timer timer;       /* first; its word is 0: it is no task's */
   struct region *outer;
   struct task *owner;       /* in whose call it is; NULL: run's own, orphan */
+  const char *orphan;       /* who has closed it before its tasks had ended */
   uint32_t id;              /* 0: closed */
   uint8_t kind;
   bool cancelled;           /* its waits raise */
@@ -41,7 +42,6 @@ struct region {
   bool failed;              /* there was an error in it */
   bool body_first;          /* ... and its body's was the first */
   bool waiting;             /* its owner waits for its tasks */
-  bool orphan;
   uint32_t ntasks;          /* that keep it open */
   uint32_t ndaemons;        /* that do not */
   uint32_t nplaces, free_place;  /* in the table of its tasks */

@@ -54,7 +54,7 @@ static int spawn_into (lua_State *L, unsigned marks) {
   struct region *r = check(L);
   int top = lua_gettop(L);
   if (r->orphan)
-    return luaL_argerror(L, 1, "the scope's own task was closed");
+    return luaL_argerror(L, 1, r->orphan);
   task_check(L, 2);
   lua_settop(L, top);
   lua_remove(L, 1);  /* (it is open, and so anchored) */

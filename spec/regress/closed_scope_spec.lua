@@ -65,4 +65,19 @@ describe("a scope that is closed early", function()
         assert(ok == nil and message:find "was closed" and not ended)
       end)]]
   end)
+
+  it("says so, and of no task that it was closed", function()
+    survives [[
+      uring.run(function()
+        local ok, message = uring.scope(function(scope)
+          scope:spawn(uring.sleep, 10)
+          do local _ <close> = scope end
+          local ok, message = pcall(scope.spawn, scope, print)
+          assert(not ok and message:find("(it was closed before its tasks "
+            .. "had ended)", 1, true), message)
+        end)
+        assert(ok == nil and message == "the scope was cancelled: it was "
+          .. "closed before its tasks had ended", message)
+      end)]]
+  end)
 end)

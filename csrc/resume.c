@@ -38,6 +38,36 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
   lua_settop(L, outcome - 1);
 }
 
+/* explain(error, task's address): its outcome, as others that failed have it.
+** Its coroutine stands where it was broken. */
+int resume_explain (lua_State *L) {
+  lua_State *co = ((const struct task *)lua_touserdata(L, 2))->seat.co;
+  lua_createtable(L, 3, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, 1);
+  luaL_traceback(L, co, NULL, 0);
+  lua_rawseti(L, -2, 2);
+  task_push_spawned(L, co);
+  lua_rawseti(L, -2, 3);
+  return 1;
+}
+
+/* Push the outcome of a task that cannot make its own. */
+static void push_broken (lua_State *L, const struct task *t, int status) {
+  lua_State *co = t->seat.co;
+  bool yielded = status == LUA_YIELD;
+  /* guard: made beforehand, for there may be no memory */
+  state_shared(L, yielded ? SHARED_YIELDED : SHARED_BROKEN);
+  if (lua_status(co) == LUA_OK && lua_gettop(co) <= 1)
+    return;  /* it was closed, and nothing is there but the words for that */
+  state_shared(L, SHARED_EXPLAIN);
+  if (yielded) lua_rawgeti(L, -2, 1);
+  else lua_xmove(co, L, 1);  /* what it died of */
+  lua_pushlightuserdata(L, (void *)(uintptr_t)t);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK) lua_replace(L, -2);
+  else lua_pop(L, 1);
+}
+
 /* The coroutine yielded to nobody, was closed by others than the loop, or had
 ** no memory left even to fail. */
 static void broken (lua_State *L, struct loop *loop, struct task *t,
@@ -47,9 +77,8 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
   lua_pushnil(L);
   lua_rawsetp(L, -2, t);
   lua_pop(L, 1);
+  push_broken(L, t, status);
   lua_closethread(t->seat.co, L);
-  /* guard: made beforehand, for there may be no memory */
-  state_shared(L, status == LUA_YIELD ? SHARED_YIELDED : SHARED_BROKEN);
   task_push(L, t);
   task_finish(L, loop, t, -1);
 }

@@ -19,6 +19,8 @@ void task_resume (lua_State *L, struct loop *loop, struct task *t);
 /* A turn: every task that is ready now goes on once. */
 void task_resume_all (lua_State *L, struct loop *loop);
 
+int resume_explain (lua_State *L);   /* SHARED_EXPLAIN */
+
 /* A task has ended; on top lie its outcome and then the task itself, which are
 ** taken. `results` is how many there are, or -1: it failed. */
 void task_finish (lua_State *L, struct loop *loop, struct task *t,

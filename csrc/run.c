@@ -377,9 +377,11 @@ static int nothing (lua_State *L) {
 }
 
 static void share_outcome (lua_State *L, int which, const char *message) {
-  lua_createtable(L, 1, 0);
+  lua_createtable(L, 3, 0);
   lua_pushstring(L, message);
   lua_rawseti(L, -2, 1);
+  lua_pushliteral(L, "?");  /* (where it was spawned lay in its coroutine) */
+  lua_rawseti(L, -2, 3);
   lua_setiuservalue(L, -2, which);
 }
 
@@ -392,6 +394,9 @@ void run_open (lua_State *L) {
   lua_pushvalue(L, -1);
   lua_pushcclosure(L, run_tasks, 1);
   lua_setiuservalue(L, -2, SHARED_RUN);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, resume_explain, 1);
+  lua_setiuservalue(L, -2, SHARED_EXPLAIN);
   share_outcome(L, SHARED_YIELDED, "a task called coroutine.yield: its waits "
                 "are uring's own; to yield values, run a coroutine inside "
                 "the task");

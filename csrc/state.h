@@ -40,6 +40,7 @@ enum shared {
   SHARED_RUN,         /* the function that uring.run protects */
   SHARED_YIELDED,     /* outcomes of tasks that cannot make their own */
   SHARED_BROKEN,
+  SHARED_EXPLAIN,     /* what makes better ones, if there is memory */
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
   SHARED_HOME,        /* where the library's Lua files are */
   SHARED_ON_SLOW,     /* the watchdog's function */

@@ -24,19 +24,34 @@ void task_push (lua_State *L, const struct task *t) {
 }
 
 
+/* The frame at the bottom of a coroutine, found by halving: to go to a level
+** takes as long as it is deep. */
+static bool bottom (lua_State *co, lua_Debug *ar) {
+  int low = 0, high = 1;
+  if (!lua_getstack(co, 0, ar))
+    return false;
+  while (lua_getstack(co, high, ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) {
+    int middle = low + (high - low) / 2;
+    if (lua_getstack(co, middle, ar)) low = middle;
+    else high = middle;
+  }
+  return lua_getstack(co, low, ar);
+}
+
 /* Where a task was spawned. The function that did so and the line lie at the
 ** bottom of the task's coroutine, if that has not been closed. */
 void task_push_spawned (lua_State *L, lua_State *co) {
   lua_Debug ar;
-  int level = 0, line = 0, top = lua_gettop(co);
+  int line = 0, top = lua_gettop(co);
   bool found = false;
   if (lua_checkstack(co, 2)) {  /* guard: nothing raises in `co` */
-    while (lua_getstack(co, level, &ar)) level++;
-    if (level > 0) {
-      lua_getstack(co, level - 1, &ar);
+    if (bottom(co, &ar))
       found = lua_getlocal(co, &ar, SPAWN_LINE) != NULL
               && lua_getlocal(co, &ar, SPAWN_FUNCTION) != NULL;
-    }
     else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
       lua_pushvalue(co, 1 + SPAWN_LINE);
       lua_pushvalue(co, 1 + SPAWN_FUNCTION);

@@ -697,6 +697,27 @@ describe("without memory", function()
     spec.close(r) spec.close(w)
   end)
 
+  short("a task that yields, which fails in any case", function()
+    local bare, told = 0, 0
+    for _, failing in ipairs { 1 << 30, 2 } do
+      local n, calls = 0, 0
+      repeat
+        n = n + 1
+        local ok, why = pcall(uring.run, function()
+          T.fault.alloc(n, failing)
+          coroutine.yield()
+        end)
+        calls = T.fault.alloc()
+        assert(not ok)
+        if why:find("stack traceback", 1, true) then told = told + 1
+        elseif why:find("coroutine.yield", 1, true) then bare = bare + 1
+        else assert(why:find("not enough memory", 1, true), why) end
+      until calls < n
+      assert(n > 3, n)
+    end
+    assert(bare > 0 and told > 0)
+  end)
+
   short("messages", function()
     local ring <close> = assert(uring.ring { entries = 8 })
     local got = 0

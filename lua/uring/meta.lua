@@ -1364,7 +1364,7 @@ function Scope:failures() end
 ---@field error any
 ---@field traceback? string
 ---@field task uring.Task that has failed, or in which the scope's function has
----@field spawned_at string "file:line"
+---@field spawned_at string "file:line"; "?" where its coroutine was closed
 
 ---@class uring.Loop
 local Loop = {}

@@ -10,18 +10,23 @@
 #define EVENTS_SHOWN 8
 
 
-void look_push_name (lua_State *L, const struct task *t) {
-  uint32_t home = region_home(state_of(L)->loop, t)->id;
-  task_push(L, t);
-  task_push_name(L, lua_gettop(L));
+void look_push_name_in (lua_State *L, int task, uint32_t home) {
+  const struct task *t = lua_touserdata(L, task);
+  task_push_name(L, task);
   if (home == 1) lua_pushfstring(L, "task %d", (int)t->place);
   else lua_pushfstring(L, "task %d.%d", (int)home, (int)t->place);
   if (lua_type(L, -2) == LUA_TSTRING) {
     lua_pushfstring(L, "%s '%s'", lua_tostring(L, -1), lua_tostring(L, -2));
     lua_remove(L, -2);
   }
-  lua_replace(L, -3);
-  lua_pop(L, 1);
+  lua_remove(L, -2);
+}
+
+void look_push_name (lua_State *L, const struct task *t) {
+  task_push(L, t);
+  look_push_name_in(L, lua_gettop(L),
+                    region_home(state_of(L)->loop, t)->id);
+  lua_remove(L, -2);
 }
 
 /* The user's function that waits, or runs. */

@@ -9,7 +9,10 @@
 
 #include "region.h"
 
-/* "task 3 'reader'"; "task 2.3" where scopes lie one in another */
+/* "task 3 'reader'"; "task 2.3" where scopes lie one in another. The first is
+** for one at a stack index that may have ended: `home` is the number of the
+** scope that it was in. */
+void look_push_name_in (lua_State *L, int task, uint32_t home);
 void look_push_name (lua_State *L, const struct task *t);
 
 /* "task 3 'reader' waits for … at file:line (spawned at file:line)" */

@@ -561,14 +561,27 @@ void loop_cancel_unattended (struct loop *loop) {
 
 /* ---- the functions of waiting ------------------------------------------ */
 
-static int raise_cancelled (lua_State *L) {
+/* For the watchdog: it follows one task at a time that may be swallowing its
+** cancellation. */
+static void note_refusal (struct watched *w, struct task *t) {
+  w->refused = true;
+  if (w->suspect == NULL && !(t->marks & MARK_ACCUSED)) {
+    w->suspect = t;
+    w->since = clock_now();
+    w->refusals = 0;
+  }
+}
+
+static int raise_cancelled (lua_State *L, struct task *t) {
+  struct loop *loop = state_of(L)->loop;
+  if (loop->slow) note_refusal(&loop->watched, t);
   state_shared(L, SHARED_CANCELLED);
   return lua_error(L);
 }
 
 void loop_check (lua_State *L, struct task *t) {
   if (t->marks & MARK_CANCELLED)
-    raise_cancelled(L);
+    raise_cancelled(L, t);
 }
 
 bool loop_ours (lua_State *L, const lua_Debug *ar) {

@@ -65,7 +65,8 @@ enum task_mark {
   MARK_DOOMED = 8,      /* cancelled whatever region it is in (region.h) */
   MARK_DAEMON = 16,     /* does not keep its scope open */
   MARK_INSIDE = 32,     /* parked for what only tasks of this state can do */
-  MARK_CALLED = 64      /* something is there for it since it looked */
+  MARK_CALLED = 64,     /* something is there for it since it looked */
+  MARK_ACCUSED = 128    /* of going on though it is cancelled */
 };
 
 /* There may be very many: no byte here is idle. */
@@ -140,6 +141,22 @@ bool loop_has (const struct loop *loop, const struct task *t);
 
 struct region;
 
+/* What the watchdog knows of the task that runs, or has just stopped; and of
+** one that was refused a wait, for it is cancelled, and has gone on. */
+struct watched {
+  struct task *task;
+  int64_t began;            /* when it was resumed */
+  uint32_t home;            /* the number of its scope */
+  int line;                 /* where it was spawned, if it has ended; or 0 */
+  char file[LUA_IDSIZE];
+  bool told;                /* of it, since then */
+  bool refused;             /* a wait, since then */
+  bool swallows;            /* ... and for too long: that is to be told */
+  struct task *suspect;     /* who was refused one before; NULL: nobody */
+  int64_t since;
+  unsigned refusals;        /* how often it was resumed and refused one */
+};
+
 struct loop {
   struct state *state;
   struct ring *ring;
@@ -160,9 +177,7 @@ struct loop {
   uint32_t proc;
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
   int64_t usually_slow;     /* the same, of runs that say nothing */
-  int64_t began;            /* when the watched task was resumed */
-  struct task *watched;
-  bool told;                /* of it, since then */
+  struct watched watched;
   bool nested;              /* a task runs inside of another's wait: join.h */
   bool cheap;               /* sys_calls_are_cheap() */
   bool running;

@@ -70,6 +70,14 @@ struct region *region_cause (const struct loop *loop, const struct task *t) {
   return cause(loop, t, &doomed);
 }
 
+bool region_condemns (const struct loop *loop, const struct task *t) {
+  const struct region *r = at(loop, t->timer.word);
+  for (; r && r->owner == t; r = r->outer)
+    if (r->cancelled)
+      return true;
+  return (t->marks & MARK_DOOMED) != 0;
+}
+
 void region_look (struct loop *loop, struct task *t) {
   bool doomed;
   if (cause(loop, t, &doomed) == NULL && !doomed)

@@ -85,6 +85,9 @@ struct region *region_scope (const struct loop *loop, const struct task *t);
 ** or shielded. */
 struct region *region_cause (const struct loop *loop, const struct task *t);
 
+/* Is the task cancelled, or would be if it were not shielded? */
+bool region_condemns (const struct loop *loop, const struct task *t);
+
 /* Is the task cancelled now? Marks it, and makes it leave its wait. */
 void region_look (struct loop *loop, struct task *t);
 void region_doom (struct loop *loop, struct task *t);

@@ -90,7 +90,6 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
   lua_State *co = t->seat.co;
   int args = t->state == TASK_NEW ? t->res : 0;
   int n = 0, status;
-  bool ended, told;
   if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
     state_shared(L, SHARED_CANCELLED);
     task_push(L, t);
@@ -100,7 +99,7 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
   t->state = TASK_RUNNING;
   loop->current = t;
   loop->co = co;
-  if (loop->slow) watchdog_begin(loop, co);
+  if (loop->slow) watchdog_begin(L, loop, t);
   /* guard: inside of another's wait it has the whole depth of calls that Lua
      allows all the same, for it may go on without */
   status = lua_resume(co, loop->nested ? NULL : L, args, &n);
@@ -109,16 +108,15 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
   if (loop->proc != proc_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
-  ended = status == LUA_OK && n == TASK_RETURNS;
-  if (ended) lua_xmove(co, L, n);
-  told = !loop->slow || watchdog_end(L, loop);
-  if (!told) lua_insert(L, ended ? -1 - TASK_RETURNS : -1);
-  if (ended) task_finish(L, loop, t, t->res);
+  if (status == LUA_OK && n == TASK_RETURNS) {
+    lua_xmove(co, L, n);
+    task_finish(L, loop, t, t->res);
+  }
   else if (status != LUA_YIELD || t->state == TASK_RUNNING)
     broken(L, loop, t, status);
   else if (t->state == TASK_WAITING)
     t->flags = loop->now;
-  if (!told) lua_error(L);
+  if (loop->slow) watchdog_end(L, loop);
 }
 
 void task_resume (lua_State *L, struct loop *loop, struct task *t) {

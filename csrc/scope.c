@@ -11,7 +11,6 @@
 
 #define NOT_OURS "this scope belongs to another process: it was opened " \
                  "before a fork"
-#define SPAWNED "\n\t(a task spawned at "
 
 
 /* ---- spawn ------------------------------------------------------------- */

@@ -44,27 +44,41 @@ static bool bottom (lua_State *co, lua_Debug *ar) {
 
 /* Where a task was spawned. The function that did so and the line lie at the
 ** bottom of the task's coroutine, if that has not been closed. */
+static bool spawned (lua_State *co, lua_Debug *ar, int *line) {
+  int top = lua_gettop(co);
+  bool found = false;
+  if (!lua_checkstack(co, 2))  /* guard: nothing raises in `co` */
+    return false;
+  if (bottom(co, ar))
+    found = lua_getlocal(co, ar, SPAWN_LINE) != NULL
+            && lua_getlocal(co, ar, SPAWN_FUNCTION) != NULL;
+  else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
+    lua_pushvalue(co, 1 + SPAWN_LINE);
+    lua_pushvalue(co, 1 + SPAWN_FUNCTION);
+  }
+  if ((found = found && lua_isfunction(co, -1))) {
+    *line = (int)lua_tointeger(co, -2);
+    lua_getinfo(co, ">S", ar);
+  }
+  lua_settop(co, top);
+  return found;
+}
+
 void task_push_spawned (lua_State *L, lua_State *co) {
   lua_Debug ar;
-  int line = 0, top = lua_gettop(co);
-  bool found = false;
-  if (lua_checkstack(co, 2)) {  /* guard: nothing raises in `co` */
-    if (bottom(co, &ar))
-      found = lua_getlocal(co, &ar, SPAWN_LINE) != NULL
-              && lua_getlocal(co, &ar, SPAWN_FUNCTION) != NULL;
-    else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
-      lua_pushvalue(co, 1 + SPAWN_LINE);
-      lua_pushvalue(co, 1 + SPAWN_FUNCTION);
-    }
-    if ((found = found && lua_isfunction(co, -1))) {
-      line = (int)lua_tointeger(co, -2);
-      lua_getinfo(co, ">S", &ar);
-    }
-    lua_settop(co, top);
-  }
-  if (found) lua_pushfstring(L, "%s:%d", ar.short_src, line);
+  int line = 0;
+  if (spawned(co, &ar, &line))
+    lua_pushfstring(L, "%s:%d", ar.short_src, line);
   else lua_pushliteral(L, "?");
 }
+
+/* A task that is ending cannot be asked any more when it has stopped. */
+static void tell_watchdog (lua_State *co, struct watched *w) {
+  lua_Debug ar;
+  if (spawned(co, &ar, &w->line))
+    memcpy(w->file, ar.short_src, sizeof(w->file));
+}
+
 
 /* ---- tasks ------------------------------------------------------------- */
 
@@ -401,8 +415,10 @@ static int t_tostring (lua_State *L) {
 static int t_close (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop ? loop->current : NULL;
-  if (t && t->seat.co == L && lua_touserdata(L, 1) == t)
+  if (t && t->seat.co == L && lua_touserdata(L, 1) == t) {
+    if (loop->slow) tell_watchdog(L, &loop->watched);
     return 0;  /* (it is ending, as it should) */
+  }
   t = class_check(L, 1, CLASS_TASK);
   if (!loop_has(loop, t))
     return 0;

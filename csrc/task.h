@@ -47,6 +47,9 @@ int task_push_outcome (lua_State *L, int task);
 /* Push { value, its traceback, where the running task was spawned }. */
 void task_push_failure (lua_State *L, int value);
 
+/* What is appended to an error or a traceback, with "file:line" and ")". */
+#define SPAWNED "\n\t(a task spawned at "
+
 /* Push "file:line" of where a task was spawned, whose coroutine `co` is; its
 ** name or nil, for the task at a stack index. */
 void task_push_spawned (lua_State *L, lua_State *co);

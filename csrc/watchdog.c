@@ -6,39 +6,87 @@
 #include "options.h"
 #include "proc.h"
 #include "task.h"
+#include "wrap.h"
 
 #define INSTRUCTIONS 10000   /* between two looks at the clock */
+#define REFUSALS     4       /* who cleans up may be refused some waits, too */
 
 
-/* on_slow(task, seconds, traceback). `L` runs the task, or its loop, and in
-** the library's functions alone the state is an upvalue. */
+/* ---- on_slow ----------------------------------------------------------- */
+
+/* Whom, the task at 1, and what of: "task 3 'reader' has run for …". */
+static void push_news (lua_State *L, const struct loop *loop,
+                       lua_Number seconds) {
+  const struct watched *w = &loop->watched;
+  const struct task *t = lua_touserdata(L, 1);
+  bool cancelled = w->swallows
+                   || (t->state < TASK_DONE && (t->marks & MARK_CANCELLED));
+  look_push_name_in(L, 1, w->home);
+  lua_pushfstring(L, "%s has %s for %f s%s%s%s", lua_tostring(L, -1),
+                  w->swallows ? "gone on" : "run", seconds,
+                  w->swallows ? "" : " without waiting",
+                  cancelled ? ", although it was cancelled: does it catch "
+                              "uring.cancelled?" : "",
+                  loop->current == t ? "" : t->state >= TASK_DONE
+                    ? " (and has ended)" : " (it has just stopped there)");
+  lua_remove(L, -2);
+}
+
+/* The news on top becomes the whole text. */
+static void add_traceback (lua_State *L, const struct loop *loop) {
+  const struct watched *w = &loop->watched;
+  const struct task *t = lua_touserdata(L, 1);
+  if (t->state < TASK_DONE) {
+    bool runs = loop->current == t;
+    luaL_traceback(L, runs ? L : wrap_innermost(t->seat.co),
+                   lua_tostring(L, -1), runs ? 1 : 0);
+    task_push_spawned(L, t->seat.co);
+  }
+  else {
+    lua_pushvalue(L, -1);
+    if (w->line > 0) lua_pushfstring(L, "%s:%d", w->file, w->line);
+    else {  /* it has yielded, or was closed: its outcome knows what is known */
+      lua_getiuservalue(L, 1, TASK_OUTCOME);
+      lua_rawgeti(L, -1, 3);
+      lua_replace(L, -2);
+    }
+  }
+  lua_pushfstring(L, "%s" SPAWNED "%s)", lua_tostring(L, -2),
+                  lua_tostring(L, -1));
+}
+
+/* report([task]): on_slow(task, seconds, traceback). In the task if it runs;
+** else it has stopped, and is given. (In the library's functions alone the
+** state is an upvalue.) */
 static int report (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = loop->watched;
-  bool runs = loop->current == t;
-  int64_t ms = (clock_now() - loop->began) / 1000000;
-  lua_Number seconds = (lua_Number)ms / 1e3;
-  loop->told = true;
-  lua_settop(L, 0);
+  struct watched *w = &loop->watched;
+  lua_Number seconds;
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) {
+    task_push(L, w->task);
+    lua_replace(L, 1);
+  }
+  seconds = (lua_Number)((clock_now() - (w->swallows ? w->since : w->began))
+                         / 1000000) / 1e3;
+  w->told = true;
   state_shared(L, SHARED_ON_SLOW);
-  task_push(L, t);
+  lua_pushvalue(L, 1);
   lua_pushnumber(L, seconds);
-  look_push_name(L, t);
-  lua_pushfstring(L, "%s has run for %f s without waiting%s%s",
-                  lua_tostring(L, -1), seconds,
-                  t->marks & MARK_CANCELLED
-                    ? ", although it was cancelled: does it catch "
-                      "uring.cancelled?" : "",
-                  runs ? "" : " (it has just stopped there)");
-  lua_remove(L, -2);
-  luaL_traceback(L, runs ? L : t->seat.co, lua_tostring(L, -1), runs ? 1 : 0);
-  lua_remove(L, -2);
+  push_news(L, loop, seconds);
+  add_traceback(L, loop);
+  lua_replace(L, 5);
+  lua_settop(L, 5);
   lua_call(L, 3, 0);
   return 0;
 }
 
+
+/* ---- the watch --------------------------------------------------------- */
+
 static bool late (const struct loop *loop) {
-  return !loop->told && clock_now() - loop->began > loop->slow;
+  return !loop->watched.told
+         && clock_now() - loop->watched.began > loop->slow;
 }
 
 static void hook (lua_State *L, lua_Debug *ar) {
@@ -54,19 +102,43 @@ static void hook (lua_State *L, lua_Debug *ar) {
   lua_pop(L, 1);
 }
 
-void watchdog_begin (struct loop *loop, lua_State *co) {
-  loop->began = clock_now();
-  loop->told = false;
-  loop->watched = loop->current;
+void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
+  struct watched *w = &loop->watched;
+  lua_State *co = t->seat.co;
+  task_push(L, t);
+  w->task = t;
+  w->home = region_home(loop, t)->id;
+  w->line = 0;
+  w->told = w->refused = w->swallows = false;
+  w->began = clock_now();
   if (lua_gethook(co) == NULL)
     lua_sethook(co, hook, LUA_MASKCOUNT, INSTRUCTIONS);
 }
 
-bool watchdog_end (lua_State *L, struct loop *loop) {
-  if (!late(loop))
-    return true;
-  state_shared(L, SHARED_REPORT);
-  return lua_pcall(L, 0, 0, 0) == LUA_OK;
+/* Has the task that has just stopped been swallowing its cancellation? */
+static bool swallows (const struct loop *loop, struct watched *w) {
+  struct task *t = w->task;
+  if (t != w->suspect)
+    return false;
+  if (t->state >= TASK_DONE || !region_condemns(loop, t))
+    w->suspect = NULL;  /* it has ended, or what was cancelled has */
+  else if (w->refused && ++w->refusals >= REFUSALS
+           && clock_now() - w->since > loop->slow) {
+    w->suspect = NULL;
+    t->marks |= MARK_ACCUSED;
+    w->swallows = !w->told;
+  }
+  return w->swallows;
+}
+
+void watchdog_end (lua_State *L, struct loop *loop) {
+  if (swallows(loop, &loop->watched) || late(loop)) {
+    state_shared(L, SHARED_REPORT);
+    lua_insert(L, -2);
+    lua_call(L, 1, 0);
+  }
+  else
+    lua_pop(L, 1);
 }
 
 void watchdog_options (lua_State *L, struct loop *loop, int arg) {
@@ -99,6 +171,7 @@ void watchdog_keep (lua_State *L, struct loop *loop) {
 
 void watchdog_reset (lua_State *L, struct loop *loop) {
   loop->slow = loop->usually_slow;
+  loop->watched.suspect = NULL;
   state_shared(L, SHARED_USUAL_ON_SLOW);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
 }

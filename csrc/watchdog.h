@@ -6,6 +6,10 @@
 **
 ** `on_slow(task, seconds, traceback)` is called once for each time that a task
 ** runs, in that task if it still runs. It cannot wait.
+**
+** A task that goes on though it is cancelled need not run for long at a time:
+** its waits raise, and between them it may wait in a shield. It is told of,
+** once, if it was refused waits for longer than is allowed.
 */
 
 #ifndef uring_watchdog_h
@@ -21,9 +25,9 @@ void watchdog_options (lua_State *L, struct loop *loop, int arg);
 void watchdog_keep (lua_State *L, struct loop *loop);
 void watchdog_reset (lua_State *L, struct loop *loop);
 
-/* The current task is about to run in `co`; and it has stopped, and has not
-** been seen to end. False if on_slow has raised the error on top. */
-void watchdog_begin (struct loop *loop, lua_State *co);
-bool watchdog_end (lua_State *L, struct loop *loop);
+/* A task is about to run; and it has stopped, or ended. Meanwhile it is on top
+** of the stack. What on_slow raises is raised when it has stopped. */
+void watchdog_begin (lua_State *L, struct loop *loop, struct task *t);
+void watchdog_end (lua_State *L, struct loop *loop);
 
 #endif

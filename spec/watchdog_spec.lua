@@ -26,6 +26,15 @@ local function busy_until(f)
   while not f() do assert(uring.now() < limit, "nothing was said") end
 end
 
+-- The same, in turns.
+local function busy_turns(f)
+  local limit = uring.now() + 10
+  while not f() do
+    assert(uring.now() < limit, "nothing was said")
+    uring.sleep(0)
+  end
+end
+
 after_each(function()
   debug.sethook()
   helper.idle_loop()
@@ -73,6 +82,66 @@ describe("the watchdog", function()
     assert.equal("done", told[2].task:status())
   end)
 
+  it("finds one that has ended by where it was spawned", function()
+    local log, places = {}, {}
+    pcall(watched, function()
+      local line = debug.getinfo(1, "l").currentline
+      for i, main in ipairs {
+        function() spec.sleep(3 * SLOW) end,
+        function()
+          uring.sleep(0)
+          uring.wrap(spec.sleep)(3 * SLOW)
+          error { mine = true }
+        end,
+        function()
+          pcall(uring.sleep, 60)
+          spec.sleep(3 * SLOW)
+          uring.sleep(60)
+        end,
+        function()
+          spec.sleep(3 * SLOW)
+          coroutine.yield()
+        end
+      } do
+        uring.sleep(0)
+        pcall(uring.scope, function()
+          local task = uring.spawn(main)
+          uring.sleep(0)
+          if i == 3 then task:cancel() end
+          task:join()
+        end)
+        places[i] = ("spec/watchdog_spec.lua:%d"):format(line + 21)
+      end
+    end, function(task, _, traceback)
+      log[#log + 1] = task:status()
+      assert.same({}, { select(2, table.unpack(uring.tasks())) })
+      local text, place = traceback:match(
+        "^(task %d+%.%d has run for %S+ s without waiting %(and has ended%))"
+        .. "\n\t%(a task spawned at (%S+)%)$")
+      assert.truthy(text, traceback)
+      places[#places + 1] = place
+    end)
+    assert.same({ "done", "failed", "cancelled", "failed" }, log)
+    for i = 1, 8, 2 do assert.equal(places[i], places[i + 1]) end
+  end)
+
+  it("looks through uring.wrap where a task has stopped in it", function()
+    local told = watched(function()
+      uring.wrap(function()
+        local function deepest()
+          spec.sleep(3 * SLOW)
+          uring.sleep(0)
+        end
+        deepest()
+      end)()
+    end)
+    assert.equal(1, #told)
+    assert.truthy(told[1].traceback:find("in upvalue 'deepest'", 1, true)
+      or told[1].traceback:find("in local 'deepest'", 1, true),
+      told[1].traceback)
+    assert.truthy(told[1].traceback:find "\n\t%(a task spawned at %S+%)$")
+  end)
+
   it("looks into coroutines, plain and wrapped", function()
     for _, wrap in ipairs { coroutine.wrap, uring.wrap } do
       local told = watched(function(all)
@@ -97,6 +166,55 @@ describe("the watchdog", function()
     assert.truthy(told[1].traceback:find("'glutton' has run for", 1, true))
     assert.truthy(told[1].traceback:find("although it was cancelled: does it "
       .. "catch uring.cancelled?", 1, true))
+  end)
+
+  it("names one that does so between shielded turns, once", function()
+    local stop
+    local told = watched(function(all)
+      local function swallow()
+        repeat
+          pcall(uring.sleep, 60)
+          uring.shield(60, uring.sleep, 0)
+        until stop
+      end
+      local one = uring.spawn { name = "glutton", main = swallow }
+      local other = uring.spawn(function() uring.timeout(0.001, swallow) end)
+      uring.sleep(0)
+      one:cancel()
+      busy_turns(function() return #all == 2 end)
+      local more = uring.now() + 3 * SLOW
+      while uring.now() < more do uring.sleep(0) end
+      stop = true
+      assert.same({ true, "done" }, { one:join(), one:status() })
+      assert.is_true(other:join())
+    end)
+    assert.equal(2, #told)
+    assert.truthy(told[1].seconds >= SLOW)
+    local text = told[1].traceback .. told[2].traceback
+    assert.truthy(text:find("'glutton' has gone on for %S+ s, although it was "
+      .. "cancelled: does it catch uring.cancelled%? %(it has just stopped "
+      .. "there%)"), text)
+    assert.truthy(text:find("in function <spec/watchdog_spec.lua:", 1, true),
+      text)
+  end)
+
+  it("takes nobody who cleans up, or whose timeout is over, for one that "
+    .. "swallows its cancellation", function()
+    assert.same({}, watched(function()
+      local t = uring.spawn(function()
+        local _ <close> = helper.finally(function()
+          uring.shield(60, function()
+            for _ = 1, 6 do uring.sleep(SLOW / 2) end
+          end)
+          pcall(uring.sleep, 60)
+        end)
+        uring.sleep(60)
+      end)
+      uring.sleep(0)
+      t:cancel()
+      for _ = 1, 10 do uring.timeout(SLOW / 4, uring.sleep, 60) end
+      t:join()
+    end))
   end)
 
   it("says nothing of who waits", function()
@@ -154,6 +272,7 @@ describe("the watchdog", function()
       busy_until(function() return #all > 0 end)
       uring.sleep(0)
       spec.sleep(2 * SLOW)
+      uring.sleep(0)
     end, function()
       words[#words + 1] = select(2, pcall(uring.sleep, 0))
       tasks = #uring.tasks()

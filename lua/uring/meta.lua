@@ -219,7 +219,9 @@ function uring.run(main, ...) end
 ---@field on_slow? uring.OnSlow
 
 --- Called when a task has run for longer than `slow` without waiting, once for
---- each time that it runs; in that task, if it still runs. It cannot wait.
+--- each time that it runs; in that task, if it still runs. Called once, too,
+--- of a task that is cancelled, and was refused waits for longer than that,
+--- though it let others run in between. It cannot wait.
 ---@alias uring.OnSlow
 ---| fun(task: uring.Task, seconds: uring.seconds, traceback: string)
 

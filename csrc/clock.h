@@ -17,7 +17,12 @@ static inline int64_t clock_now (void) {
   return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* For telling how long something has lasted: ms, wrapping, some ms late. */
+/* For telling how long something has lasted: ms, wrapping; of a time, and of
+** now, some ms late. */
+static inline uint32_t clock_ms (int64_t ns) {
+  return (uint32_t)(uint64_t)(ns / 1000000);
+}
+
 static inline uint32_t clock_rough (void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);

@@ -184,7 +184,7 @@ static void look_at (lua_State *L, struct loop *loop, struct task *t) {
   if (t->state == TASK_WAITING) {
     push_wait(L, t);
     lua_setfield(L, -2, "waits");
-    lua_pushnumber(L, (lua_Number)(clock_rough() - t->flags) / 1e3);
+    lua_pushnumber(L, (lua_Number)(clock_ms(clock_now()) - t->flags) / 1e3);
     lua_setfield(L, -2, "seconds");
   }
   if (find_place(L, t == loop->current ? L : wrap_innermost(t->seat.co),

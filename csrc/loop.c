@@ -666,8 +666,11 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
   else {
     t->state = TASK_WAITING;
     if (idle(t)) state_of(L)->loop->nidle++;
-    if (deadline != CLOCK_NEVER)
-      heap_add(&state_of(L)->loop->heap, &t->timer, deadline);
+    if (deadline != CLOCK_NEVER) {
+      struct loop *loop = state_of(L)->loop;
+      heap_add(&loop->heap, &t->timer, deadline);
+      loop->now = clock_rough();  /* (it has asked for the time anyway) */
+    }
   }
 }
 

@@ -173,7 +173,7 @@ struct loop {
   uint32_t free_region;     /* no lower one is free */
   uint32_t ntasks;          /* not ended */
   uint32_t nidle;           /* waiting for tasks of this state alone */
-  uint32_t now;             /* in ms, as of this turn */
+  uint32_t now;             /* in ms, as of a turn or a later deadline */
   uint32_t proc;
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
   int64_t usually_slow;     /* the same, of runs that say nothing */

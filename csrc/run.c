@@ -24,6 +24,7 @@
 #define RETRY_NS 1000000
 #define LAST_TURNS 8  /* for the kernel to let go of what nobody wants */
 #define ABANDONS 8    /* finalizers apart, two are enough */
+#define UNASKED 16   /* turns without the kernel between looks at the clock */
 #define DESCRIBED 1  /* stack index of the text that grows */
 
 
@@ -73,7 +74,11 @@ static void check_deadlock (lua_State *L, struct loop *loop) {
 static void expire (struct loop *loop) {
   struct timer *top = heap_top(&loop->heap);
   int64_t now;
-  if (top == NULL || top->when > (now = clock_now()))
+  if (top == NULL)
+    return;
+  now = clock_now();
+  loop->now = clock_ms(now);
+  if (top->when > now)
     return;
   do {
     heap_remove(&loop->heap, top);
@@ -135,8 +140,9 @@ static void pump (lua_State *L, struct loop *loop) {
 /* The loop under uring.run, called protected; until no task is left. */
 static int run_tasks (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  while (loop->ntasks > 0) {
+  for (unsigned turn = 1; loop->ntasks > 0; turn++) {
     task_resume_all(L, loop);
+    if (turn % UNASKED == 0) loop->now = clock_rough();
     if (lua_gethookmask(L)) ring_interrupted(L);
     if (loop->ntasks == 0) break;
     pump(L, loop);

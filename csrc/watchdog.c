@@ -111,6 +111,7 @@ void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
   w->line = 0;
   w->told = w->refused = w->swallows = false;
   w->began = clock_now();
+  loop->now = clock_ms(w->began);
   if (lua_gethook(co) == NULL)
     lua_sethook(co, hook, LUA_MASKCOUNT, INSTRUCTIONS);
 }

@@ -700,7 +700,7 @@ describe("without memory", function()
   short("a task that yields, which fails in any case", function()
     local bare, told = 0, 0
     for _, failing in ipairs { 1 << 30, 2 } do
-      local n, calls = 0, 0
+      local n, calls = 0
       repeat
         n = n + 1
         local ok, why = pcall(uring.run, function()

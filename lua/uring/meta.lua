@@ -402,7 +402,9 @@ function uring.tasks() end
 ---@field name? string
 ---@field state "new"|"ready"|"running"|"waiting"
 ---@field waits? string what for: "in uring.sleep, for 1.5 s more"
----@field seconds? uring.seconds since when it waits
+---@field seconds? uring.seconds since when it waits; some ms more, and where the
+--- wait has no deadline what tasks had run before it in the same turn, or in up
+--- to 16 turns that did not enter the kernel
 ---@field file? string where it is
 ---@field line? integer
 ---@field spawned_at string "file:line"

@@ -4,10 +4,13 @@
 #include "clock.h"
 #include "names.h"
 #include "proc.h"
+#include "sqe.h"
 #include "task.h"
 #include "wrap.h"
 
-#define EVENTS_SHOWN 8
+#include <poll.h>
+
+#define SHOWN 8  /* of a list */
 
 
 void look_push_name_in (lua_State *L, int task, uint32_t home) {
@@ -49,15 +52,82 @@ static void keep_one (lua_State *L, int top) {
 
 /* ---- what it waits for ------------------------------------------------- */
 
-static void push_op (lua_State *L, const struct op *op,
-                     const struct ring *r) {
+/* The coroutine in which a task waits, and what it was called with there lies
+** from 1; NULL where that is not to be seen, for it is being closed. */
+static lua_State *stack_of (const struct task *t) {
+  lua_State *co = wrap_innermost(t->seat.co);
+  return lua_status(co) == LUA_YIELD ? co : NULL;
+}
+
+/* "read (fd 5)" */
+static void push_op (lua_State *L, const struct op *op) {
   const char *name = name_op_short(op->opcode);
-  if (op->fd >= 0)
-    lua_pushfstring(L, "for %s (fd %d) on ring (fd %d)", name ? name : "?",
-                    (int)op->fd, r->io.ring_fd);
-  else
-    lua_pushfstring(L, "for %s on ring (fd %d)", name ? name : "?",
-                    r->io.ring_fd);
+  if (op->fd < 0) lua_pushstring(L, name ? name : "?");
+  else lua_pushfstring(L, "%s (fd %d)", name ? name : "?", (int)op->fd);
+}
+
+/* The request that `op` was made of, if it is an argument of its wait. */
+static const struct request *request_of (lua_State *L, lua_State *co,
+                                         const struct op *op) {
+  for (int i = 1; co && co != L && lua_checkstack(co, 1) && i <= 2; i++) {
+    const struct request *q;
+    lua_pushvalue(co, i);
+    lua_xmove(co, L, 1);
+    q = class_test(L, lua_gettop(L), CLASS_SQE);
+    lua_pop(L, 1);
+    if (q && q->sqe.opcode == op->opcode && q->sqe.fd == op->fd)
+      return q;
+  }
+  return NULL;
+}
+
+static const struct name_bit polls[] = {
+  {POLLIN, "POLLIN"}, {POLLPRI, "POLLPRI"}, {POLLOUT, "POLLOUT"},
+  {POLLERR, "POLLERR"}, {POLLHUP, "POLLHUP"}, {POLLRDHUP, "POLLRDHUP"},
+  {0, NULL}
+};
+
+static void push_line (lua_State *L, const struct line *line, lua_State *co) {
+  if (co && line->say) line->say(L, line, co);
+  else lua_pushfstring(L, "%s (fd %d)", line->what, line->fd);
+}
+
+static void push_await (lua_State *L, const struct task *t) {
+  const struct op *op = t->on;
+  lua_State *co = stack_of(t);
+  const struct request *q;
+  char mask[64];
+  if (op->line && t->wait == WAIT_AWAIT) {
+    push_line(L, op->line, co);
+    return;
+  }
+  push_op(L, op);
+  q = op->opcode == IORING_OP_POLL_ADD ? request_of(L, co, op) : NULL;
+  if (q) {
+    name_bits(polls, q->sqe.poll32_events, mask, sizeof(mask));
+    lua_pushfstring(L, "%s for %s", lua_tostring(L, -1), mask);
+  }
+  lua_pushfstring(L, "for %s on ring (fd %d)", lua_tostring(L, -1),
+                  t->ring->io.ring_fd);
+}
+
+/* "for a chain of 2 on ring (fd 5): read (fd 6), timeout" */
+static void push_chain (lua_State *L, const struct task *t) {
+  const struct chain *c = t->on;
+  int text;
+  lua_pushfstring(L, "for a chain of %d on ring (fd %d)", (int)c->n,
+                  t->ring->io.ring_fd);
+  text = lua_gettop(L);
+  for (unsigned i = 0; i < c->n && i < SHOWN; i++) {
+    const struct op *op = op_find(&t->ring->ops, c->link[i].token);
+    if (op) push_op(L, op);
+    else lua_pushliteral(L, "one that has ended");
+    lua_pushfstring(L, "%s%s %s", lua_tostring(L, text), i ? "," : ":",
+                    lua_tostring(L, -1));
+    lua_replace(L, text);
+    lua_settop(L, text);
+  }
+  if (c->n > SHOWN) lua_pushfstring(L, "%s, …", lua_tostring(L, text));
 }
 
 /* The table at `events` as "{ job: uring.Event (…), … }". */
@@ -66,7 +136,7 @@ static void push_events (lua_State *L, int events) {
   lua_pushliteral(L, "{");
   text = lua_gettop(L);
   lua_pushnil(L);
-  while (lua_next(L, events) && n++ < EVENTS_SHOWN) {
+  while (lua_next(L, events) && n++ < SHOWN) {
     luaL_tolstring(L, -2, NULL);
     luaL_tolstring(L, -2, NULL);
     lua_pushfstring(L, "%s%s %s: %s", lua_tostring(L, text),
@@ -77,18 +147,22 @@ static void push_events (lua_State *L, int events) {
   }
   lua_settop(L, text);
   lua_pushfstring(L, "%s%s }", lua_tostring(L, text),
-                  n > EVENTS_SHOWN ? ", …" : "");
+                  n > SHOWN ? ", …" : "");
   lua_replace(L, text);
 }
 
 /* What the parked task's function has said that it waits for. */
 static void push_parked (lua_State *L, const struct task *t) {
-  lua_State *co = wrap_innermost(t->seat.co);
-  const char *what = lua_tostring(co, 1);
+  lua_State *co = stack_of(t);
+  const char *what = co ? lua_tostring(co, 1) : NULL;
   int top = lua_gettop(L);
+  if (what == NULL || !lua_checkstack(co, 1)) {
+    lua_pushliteral(L, "for others");
+    return;
+  }
   lua_pushvalue(co, 2);
-  if (co != L) lua_xmove(co, L, 1);
-  if (lua_isnil(L, -1)) lua_pushstring(L, what ? what : "for others");
+  lua_xmove(co, L, 1);
+  if (lua_isnil(L, -1)) lua_pushstring(L, what);
   else if (lua_istable(L, -1) && !luaL_getmetafield(L, -1, "__tostring")) {
     push_events(L, top + 1);
     lua_pushfstring(L, "%s of %s", what, lua_tostring(L, -1));
@@ -103,22 +177,17 @@ static void push_parked (lua_State *L, const struct task *t) {
 static void push_wait (lua_State *L, const struct task *t) {
   int top = lua_gettop(L);
   switch (t->wait) {
-    case WAIT_SLEEP: lua_pushliteral(L, "in uring.sleep"); break;
-    case WAIT_AWAIT: case WAIT_OPERATION: push_op(L, t->on, t->ring); break;
-    case WAIT_CHAIN:
-      lua_pushfstring(L, "for a chain of %d on ring (fd %d)",
-                      (int)((const struct chain *)t->on)->n,
-                      t->ring->io.ring_fd);
+    case WAIT_SLEEP:
+      if (t->on) push_line(L, t->on, stack_of(t));
+      else lua_pushliteral(L, "in uring.sleep");
       break;
+    case WAIT_AWAIT: case WAIT_OPERATION: push_await(L, t); break;
+    case WAIT_CHAIN: push_chain(L, t); break;
     case WAIT_MESSAGE:
       lua_pushfstring(L, "for a message to ring (fd %d)",
                       t->ring->io.ring_fd);
       break;
-    case WAIT_LINE: {
-      const struct line *line = t->on;
-      lua_pushfstring(L, "%s (fd %d)", line->what, line->fd);
-      break;
-    }
+    case WAIT_LINE: push_line(L, t->on, stack_of(t)); break;
     case WAIT_JOIN:
       look_push_name(L, t->on);
       lua_pushfstring(L, "for %s to end", lua_tostring(L, -1));
@@ -136,7 +205,7 @@ static void push_wait (lua_State *L, const struct task *t) {
     int64_t ms = clock_left(t->timer.when) / 1000000;
     lua_pushfstring(L, "%s, for %f s more%s", lua_tostring(L, -1),
                     (lua_Number)ms / 1e3,
-                    t->wait == WAIT_SLEEP ? "" : " at most");
+                    t->wait == WAIT_SLEEP && t->on == NULL ? "" : " at most");
   }
   keep_one(L, top);
 }

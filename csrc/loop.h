@@ -47,7 +47,7 @@ enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
 enum task_wait {
   WAIT_NOTHING,
   WAIT_TURN,       /* a turn of the others: sleep(0), fairness */
-  WAIT_SLEEP,      /* its timer */
+  WAIT_SLEEP,      /* its timer. `on` is a line that it will look at, or NULL */
   WAIT_AWAIT,      /* `on` is an op that is its own; result in res, flags */
   WAIT_OPERATION,  /* `on` is an op that outlives the wait */
   WAIT_CHAIN,      /* `on` is a struct chain */
@@ -110,6 +110,9 @@ struct ear {
 struct line {
   struct seats seats;
   const char *what;         /* for words: "to receive on socket" */
+  /* Push better ones for a task whose call of its owner's waits in `co`, by
+     what lies on the stack there, where nothing may be raised. Or NULL. */
+  void (*say) (lua_State *L, const struct line *line, lua_State *co);
   int fd;
   unsigned count, bound;    /* completions not taken; at the bound a multishot
                                is cancelled. 0: none */

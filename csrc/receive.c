@@ -27,7 +27,8 @@ static int again (lua_State *L, int status, lua_KContext ctx);
 
 /* An iterator's reader and socket are its upvalues, for that is the shortest
 ** way to them. Else 1: a socket, with max at 2 and how at 4. */
-#define READER        lua_upvalueindex(2)
+#define READER_PLACE  2
+#define READER        lua_upvalueindex(READER_PLACE)
 #define READER_SOCKET lua_upvalueindex(3)
 
 static inline struct ask ask_of_reader (const struct reader *r) {
@@ -102,8 +103,8 @@ static int go (lua_State *L, struct task *t, const struct ask *a,
         return loop_wait_line(L, t, &s->pool->line, soon,
                               (lua_KContext)deadline, again);
       loop_reserve(L);
-      return loop_wait(L, t, WAIT_SLEEP, NULL, soon, (lua_KContext)deadline,
-                       again);
+      return loop_wait(L, t, WAIT_SLEEP, &s->in.line, soon,
+                       (lua_KContext)deadline, again);
     }
     n = inward_start(L, a);
     if (n > 0)
@@ -184,6 +185,37 @@ static int s_accept (lua_State *L) {
   a = ask_of(L);
   return go(L, t, &a, clock_after(ns));
 }
+
+
+/* ---- words ------------------------------------------------------------- */
+
+/* The reader of the iterator that waits in `co`; NULL: it is another call. */
+static const struct reader *reader_in (lua_State *co) {
+  const struct reader *r = NULL;
+  lua_Debug ar;
+  if (!lua_checkstack(co, 2) || !lua_getstack(co, 0, &ar))
+    return NULL;
+  lua_getinfo(co, "f", &ar);
+  if (lua_getupvalue(co, -1, READER_PLACE)) {
+    r = lua_touserdata(co, -1);
+    lua_pop(co, 1);
+  }
+  lua_pop(co, 1);
+  return r;
+}
+
+void receive_say (lua_State *L, const struct line *line, lua_State *co) {
+  const struct reader *r = reader_in(co);
+  lua_Integer max = r ? (lua_Integer)r->size : lua_tointeger(co, 2);
+  if (r ? r->want == WANT_CONNECTION : lua_tointeger(co, 4) == 0)
+    lua_pushfstring(L, "to accept on socket (fd %d)", line->fd);
+  else if (max == MAX_DATAGRAM)
+    lua_pushfstring(L, "to receive on socket (fd %d)", line->fd);
+  else
+    lua_pushfstring(L, "to receive at most %I bytes on socket (fd %d)",
+                    (LUAI_UACINT)max, line->fd);
+}
+
 
 /* ---- events ------------------------------------------------------------ */
 

@@ -445,6 +445,44 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
 }
 
 
+/* ---- words ------------------------------------------------------------- */
+
+/* Push " to " and the address that lies in `co`. */
+static void push_to (lua_State *L, lua_State *co) {
+  if (lua_isnoneornil(co, TO) || !lua_checkstack(co, 1)) {
+    lua_pushliteral(L, "");
+    return;
+  }
+  lua_pushvalue(co, TO);
+  lua_xmove(co, L, 1);
+  lua_pushfstring(L, " to %s", luaL_tolstring(L, -1, NULL));
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+void send_say (lua_State *L, const struct line *line, lua_State *co) {
+  int how = (int)lua_tointeger(co, HOW);
+  lua_Integer sent = lua_tointeger(co, SENT);
+  push_to(L, co);
+  if (how == CONNECT)
+    lua_pushfstring(L, "to connect socket (fd %d)%s", line->fd,
+                    lua_tostring(L, -1));
+  else if (how == SEND)
+    lua_pushfstring(L, "to send %I bytes%s on socket (fd %d)",
+                    (LUAI_UACINT)lua_tointeger(co, SIZE), lua_tostring(L, -1),
+                    line->fd);
+  else
+    lua_pushfstring(L, "to send %s on socket (fd %d)", how == SEND_MESSAGES
+                    ? "messages" : "a message", line->fd);
+  if (sent > 0) {
+    lua_pushfstring(L, "%s, of which %I went", lua_tostring(L, -1),
+                    (LUAI_UACINT)sent);
+    lua_remove(L, -2);
+  }
+  lua_remove(L, -2);
+}
+
+
 /* ---- methods ----------------------------------------------------------- */
 
 /* socket:send(bytes [, timeout]): how many; of a stream all */

@@ -35,6 +35,8 @@ struct socket *socket_push (lua_State *L, int number, int family, int type) {
   s->type = type;
   s->in.line.what = "to receive on socket";
   s->out.line.what = "to send on socket";
+  s->in.line.say = receive_say;
+  s->out.line.say = send_say;
   s->in.line.fd = s->out.line.fd = number;
   s->control_room = unasked_control(family);
   s->d = descriptor_new(number);

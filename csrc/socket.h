@@ -117,6 +117,10 @@ void socket_open (lua_State *L);    /* the class */
 /* Lua has the chunk now; finalizers may have closed the socket meanwhile. */
 void socket_end_push (struct socket *s);
 
+/* What a task in a half's line, or whose request is under way, waits for. */
+void receive_say (lua_State *L, const struct line *line, lua_State *co);
+void send_say (lua_State *L, const struct line *line, lua_State *co);
+
 /* What waits: receiving and accepting, sending and connecting. */
 void receive_open (lua_State *L);
 void send_open (lua_State *L);

@@ -1,6 +1,7 @@
 -- A look inside: uring.tasks() and uring.tree().
 
 local helper = require "helper"
+local net = require "net"
 local spec = require "uring_spec"
 local uring = require "uring"
 
@@ -21,7 +22,10 @@ local function here()
   return debug.getinfo(2, "l").currentline
 end
 
-after_each(helper.idle_loop)
+after_each(function()
+  net.close()
+  helper.idle_loop()
+end)
 
 describe("uring.tasks", function()
   it("is empty where there are none", function()
@@ -40,8 +44,16 @@ describe("uring.tasks", function()
       end }
       local op = ring:queue(uring.sqe():prep_timeout(60))
       local buffer = uring.buffer(10)
-      local a, b = assert(uring.socketpair(uring.AF_UNIX,
-        uring.SOCK_DGRAM, 0))
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local listener, busy = net.listener(), net.listener()
+      local out = net.pair()
+      -- whose queue of connections is full answers nobody
+      local full_up = "@uring-look-" .. spec.getpid()
+      net.keep(assert(uring.unix.listen(full_up, 0)))
+      repeat
+        local client = uring.unix.connect(full_up, 0.01 * helper.slow)
+        net.keep(client)
+      until not client
       local cases = {
         { "in uring.sleep, for 5%d%.%d+ s more$",
           function() uring.sleep(60) end },
@@ -52,9 +64,27 @@ describe("uring.tasks", function()
           function() ring:await(uring.sqe():prep_read(r, buffer), 60) end },
         { "for timeout .*on ring",
           function() uring.await(uring.sqe():prep_timeout(60)) end },
-        { ("for a chain of 2 on ring %%(fd %d%%)$"):format(ring:fd()),
+        { ("for poll_add %%(fd %d%%) for POLLIN|POLLRDHUP on ring "
+            .. "%%(fd %d%%)$"):format(r, own:fd()),
+          function() uring.await(uring.sqe():prep_poll_add(r,
+            uring.POLLIN | uring.POLLRDHUP)) end },
+        { ("for poll_add %%(fd %d%%) for POLLIN on ring %%(fd %d%%)$")
+            :format(r, ring:fd()),
+          function() ring:await(uring.sqe():prep_poll_add(r,
+            uring.POLLIN)) end },
+        { ("for a chain of 2 on ring %%(fd %d%%): timeout, nop$"):format(
+            ring:fd()),
           function() ring:await_chain { uring.sqe():prep_timeout(60),
             uring.sqe():prep_nop() } end },
+        { "for a chain of 2 on ring .*: one that has ended, read %(fd %d+%)$",
+          function() ring:await_chain { uring.sqe():prep_nop(),
+            uring.sqe():prep_read(r, buffer) } end },
+        { "for a chain of 9 on ring .*, nop, …$",
+          function()
+            local chain = { uring.sqe():prep_timeout(60) }
+            for i = 2, 9 do chain[i] = uring.sqe():prep_nop() end
+            ring:await_chain(chain)
+          end },
         { ("for timeout.* on ring %%(fd %d%%)$"):format(ring:fd()),
           function() op:await() end },
         { ("for a message to ring %%(fd %d%%)$"):format(ring:fd()),
@@ -73,8 +103,14 @@ describe("uring.tasks", function()
           function() channel:receive(60) end },
         { "receiving of uring.Channel",
           function() for _ in channel:messages() do uring.sleep(0) end end },
-        { "for uring.Event %(sending of uring.Channel %(0 of 0%)%)$",
+        { "for uring.Event %(sending of uring.Channel %(0 of 0%): 1%)$",
           function() full:send(1) end },
+        { 'for uring.Event .*: 1.5, true, nil, "a\\nb", table, '
+            .. '"x+"…, function, thread%)$',
+          function() full:send(1.5, true, nil, "a\nb", {}, ("x"):rep(1000),
+            print, coroutine.create(print)) end },
+        { "for uring.Event .*: 1, 2, 3, 4, 5, 6, 7, 8, …%)$",
+          function() full:send(1, 2, 3, 4, 5, 6, 7, 8, 9) end },
         { "for uring.Event %(acquiring of uring.Semaphore %(0%)%)$",
           function() semaphore:acquire() end },
         { "in uring.select of { .*job: uring.Event %(receiving of ",
@@ -94,8 +130,32 @@ describe("uring.tasks", function()
               uring.sleep(60)
             end } }
           end },
-        { "to receive on socket %(fd %d+%)$",
+        { "^to receive on socket %(fd %d+%)$",
           function() a:receive() end },
+        { "^to receive at most 77 bytes on socket %(fd %d+%)$",
+          function() a:recv(77) end },
+        { "^to receive at most 78 bytes on .*, for 5.* s more at most$",
+          function() a:receive(78, 60) end },
+        { "^to receive at most 79 bytes on socket",
+          function() uring.wrap(function() a:recvfrom(79) end)() end },
+        { "^to receive at most 64 bytes on socket",
+          function() for _ in b:messages { size = 64 } do break end end },
+        { "^to accept on socket %(fd %d+%)$",
+          function() listener:accept() end },
+        { "^to accept on socket %(fd %d+%)$",
+          function() listener:accept() end },
+        { "^to accept on socket %(fd %d+%)$",
+          function() for _ in busy:connections() do break end end },
+        { "^to send 8000000 bytes on socket %(fd %d+%)$",
+          function() out:send(("x"):rep(8000000)) end },
+        { "^to send 3 bytes on socket %(fd %d+%)$",
+          function() out:send "abc" end },
+        { "^to send a message on socket %(fd %d+%)$",
+          function() out:sendmsg { data = "abc" } end },
+        { "^to send messages on socket %(fd %d+%)$",
+          function() out:sendmsg { { data = "abc" } } end },
+        { "^to connect socket %(fd %d+%) to unix:@uring%-look%-%d+$",
+          function() net.keep(uring.unix.connect(full_up)) end },
         { "in uring.sleep",
           function() uring.shield(0.3, uring.sleep, 60) end },
         { "in uring.sleep",
@@ -133,8 +193,6 @@ describe("uring.tasks", function()
       op:cancel()
       op:await()
       ring:close()
-      a:close()
-      b:close()
       spec.close(r)
       spec.close(w)
     end)
@@ -167,6 +225,34 @@ describe("uring.tasks", function()
       assert.equal(2, #uring.tasks())
     end })
     assert.same({}, uring.tasks())
+  end)
+
+  it("tells of one that is being closed while it waits", function()
+    helper.fails("ended from outside", function()
+      local said = {}
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local channel = uring.channel()
+      for i, wait in ipairs {
+        function() a:recv(77) end,
+        function() channel:receive() end,
+        function() uring.await(uring.sqe():prep_poll_add(b, uring.POLLIN)) end
+      } do
+        local task, co
+        task = uring.spawn(function()
+          co = coroutine.running()
+          local _ <close> = helper.finally(function()
+            said[i] = look(task).waits
+          end)
+          wait()
+        end)
+        turns()
+        assert(coroutine.close(co))
+      end
+      assert.truthy(said[1]:find "^to receive on socket %(fd %d+%)$")
+      assert.equal("for others", said[2])
+      assert.truthy(said[3]:find "^for poll_add %(fd %d+%) on ring")
+      error(select(2, pcall(uring.sleep, 60)), 0)
+    end)
   end)
 
   it("raises what a __tostring of the user's raises, and goes on", function()

@@ -11,6 +11,7 @@ local event = require "uring.event"
 
 local enter <const> = core._tasks.enter
 local alone <const>, check_timeout <const> = event.alone, event.check_timeout
+local LONG <const>, SHOWN <const> = 20, 8  -- of a string, and how many values
 local EPIPE <const>, EAGAIN <const> = core.errno.EPIPE, core.errno.EAGAIN
 
 
@@ -220,8 +221,25 @@ end
 
 Sending.cancel = part
 
+-- What can be read at a glance of a value; a string's beginning.
+local function brief(value)
+  local kind = type(value)
+  if kind == "string" then
+    local quoted = ("%q"):format(#value > LONG and value:sub(1, LONG) or value)
+    return quoted:gsub("\\\n", "\\n") .. (#value > LONG and "…" or "")
+  end
+  if kind == "number" or kind == "boolean" or kind == "nil" then
+    return tostring(value)
+  end
+  return kind
+end
+
 function Sending:__tostring()
-  return ("uring.Event (sending of %s)"):format(self.channel)
+  local words = {}
+  for i = 1, math.min(self.n, SHOWN) do words[i] = brief(self[i]) end
+  if self.n > SHOWN then words[SHOWN + 1] = "…" end
+  return ("uring.Event (sending of %s: %s)"):format(self.channel,
+    table.concat(words, ", "))
 end
 
 

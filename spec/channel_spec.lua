@@ -289,7 +289,7 @@ describe("a channel", function()
     assert.equal("uring.Channel (1 of 2)", tostring(channel))
     assert.equal("uring.Event (receiving of uring.Channel (1 of 2))",
       tostring(channel:receiving()))
-    assert.equal("uring.Event (sending of uring.Channel (1 of 2))",
+    assert.equal("uring.Event (sending of uring.Channel (1 of 2): 1)",
       tostring(channel:sending(1)))
   end)
 

@@ -396,15 +396,16 @@ function uring.semaphore(n) end
 ---@nodiscard
 function uring.tasks() end
 
+--- `seconds` is some ms more than it was; and where the wait has no deadline it
+--- counts what tasks had run before, in the same turn of the loop or in up to 16
+--- that did not enter the kernel.
 ---@class uring.TaskInfo
 ---@field task uring.Task
 ---@field id string "task 3 'reader'"; "task 2.3" in a scope of main's
 ---@field name? string
 ---@field state "new"|"ready"|"running"|"waiting"
 ---@field waits? string what for: "in uring.sleep, for 1.5 s more"
----@field seconds? uring.seconds since when it waits; some ms more, and where the
---- wait has no deadline what tasks had run before it in the same turn, or in up
---- to 16 turns that did not enter the kernel
+---@field seconds? uring.seconds since when it waits
 ---@field file? string where it is
 ---@field line? integer
 ---@field spawned_at string "file:line"

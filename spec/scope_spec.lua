@@ -409,6 +409,66 @@ describe("an error in a scope", function()
     end)
   end)
 
+  it("may be that the stack is full, of Lua's or C's calls", function()
+    local function lua(...) return 1 + lua(...) end
+    local function c(n, bound, ...)
+      if n == 0 then return "deepest" end
+      return bound(function() return (c(n - 1, bound)) end)
+    end
+    local function timeout(f) return (uring.timeout(60, f)) end
+    for _, bound in ipairs { uring.scope, timeout } do
+      helper.run(function()
+        local slept = false
+        uring.spawn(function()
+          uring.sleep(0.001)
+          slept = true
+        end)
+        helper.raises("stack overflow", bound, lua)
+        assert.equal("deepest", c(30, bound))
+        helper.raises("C stack overflow", c, 250, bound)
+        uring.scope(function(scope)
+          local ok, why = scope:spawn(pcall, c, 250, bound):join()
+          assert.is_true(ok)
+          assert.is_false(why)
+        end)
+        uring.sleep(0.002)
+        assert.is_true(slept)
+        assert.equal("deepest", c(30, bound))
+        assert.equal(1, #uring.tasks())
+      end)
+    end
+  end)
+
+  it("that is uring.cancelled, although nobody has cancelled, is taken for "
+    .. "that", function()
+    helper.run(function()
+      local function throw() error(uring.cancelled, 0) end
+      local n = 0
+      assert.same({ nil, "the scope was cancelled", E.ECANCELED },
+        { uring.scope(function(scope)
+          scope:spawn(function()
+            local _ <close> = finally(function() n = n + 1 end)
+            uring.sleep(60)
+          end)
+          uring.sleep(0)
+          throw()
+        end) })
+      assert.equal(1, n)
+      local task = uring.spawn(throw)
+      assert.same({ nil, "the task was cancelled", E.ECANCELED },
+        { task:join() })
+      assert.equal("cancelled", task:status())
+      for _, f in ipairs { uring.timeout, uring.shield } do
+        local ok, err = pcall(f, 60, throw)
+        assert.is_false(ok)
+        assert.equal(uring.cancelled, err)
+      end
+      uring.sleep(0)  -- and is not cancelled itself
+    end)
+    assert.same({ nil, "the task was cancelled", E.ECANCELED },
+      { uring.run(function() error(uring.cancelled, 0) end) })
+  end)
+
   it("that is a string has its traceback and origin, once", function()
     local function thrower() error "boom" end
     completes(function()
@@ -631,6 +691,56 @@ describe("a daemon", function()
       assert.same({ "scope" }, ended)
     end)
     assert.same({ "scope", "run" }, ended)
+  end)
+
+  it("fails its scope in a __close, too, when that ends", function()
+    helper.run(function()
+      local log = {}
+      local ok, err = pcall(uring.scope, function(scope)
+        scope:daemon(function()
+          local _ <close> = finally(function(_, e)
+            log[#log + 1] = e == uring.cancelled
+            error({ mine = true }, 0)
+          end)
+          uring.sleep(60)
+        end)
+        scope:daemon(function()
+          local _ <close> = finally(function() log[#log + 1] = "other" end)
+          uring.sleep(60)
+        end)
+        scope:spawn(uring.sleep, 0.001)
+      end)
+      assert.is_false(ok)
+      assert.same({ mine = true }, err)
+      assert.same({ true, "other" }, log)
+    end)
+  end)
+
+  it("may spawn tasks in a __close, when its scope ends", function()
+    helper.run(function()
+      local log = {}
+      assert.equal("result", uring.scope(function(scope)
+        scope:daemon(function()
+          local _ <close> = finally(function()
+            uring.spawn(function()
+              uring.sleep(0.001)
+              log[#log + 1] = "spawned"
+              scope:daemon(function()
+                local _ <close> = finally(function()
+                  log[#log + 1] = "daemon"
+                end)
+                uring.sleep(60)
+              end)
+              uring.sleep(0)
+            end)
+          end)
+          uring.sleep(60)
+        end)
+        uring.sleep(0)
+        return "result"
+      end))
+      assert.same({ "spawned", "daemon" }, log)
+    end)
   end)
 
   it("may spawn tasks, which are waited for", function()

@@ -129,6 +129,63 @@ describe("a task", function()
     end)
   end)
 
+  it("may wait in metamethods that C and the instructions call", function()
+    uring.run(function()
+      local function slow(value)
+        return function()
+          uring.sleep(0)
+          return value
+        end
+      end
+      local t = setmetatable({}, {
+        __le = slow(true), __idiv = slow "idiv", __mod = slow "mod",
+        __band = slow "band", __shl = slow "shl",
+        __pairs = function(t)
+          uring.sleep(0)
+          return function(_, k)
+            uring.sleep(0)
+            return not k and "only" or nil
+          end, t
+        end,
+      })
+      assert.is_true(t <= {})
+      assert.is_true(1 <= t)
+      assert.same({ "idiv", "mod", "band", "shl" },
+        { t // 1, 2 % t, t & 1, 1 << t })
+      local keys = {}
+      for k in pairs(t) do keys[#keys + 1] = k end
+      assert.same({ "only" }, keys)
+    end)
+  end)
+
+  it("may wait in a file's own code", function()
+    local file = helper.file [[
+      local uring = require "uring"
+      uring.sleep(0.001)
+      return uring.await(uring.sqe():prep_nop()), "file"]]
+    uring.run(function()
+      assert.same({ 0, "file" }, { dofile(file) })
+    end)
+    os.remove(file)
+  end)
+
+  it("cannot wait in a message handler", function()
+    uring.run(function()
+      local why
+      local ok, err = xpcall(error, function(e)
+        why = select(2, pcall(uring.sleep, 0))
+        return e .. "!"
+      end, "mine")
+      assert.is_false(ok)
+      assert.equal("mine!", err)
+      assert.truthy(why:find("uring.sleep cannot wait here", 1, true), why)
+      -- if that fails, it is an error in an error, and Lua's to tell
+      ok = xpcall(error, function() uring.sleep(0) end, "mine")
+      assert.is_false(ok)
+      assert.same({ 0, 0 }, { uring.await(nop()) })
+    end)
+  end)
+
   it("is told where it cannot wait", function()
     uring.run(function()
       helper.raises("cannot wait here", table.sort, { 1, 2, 3 },

@@ -396,9 +396,9 @@ function uring.semaphore(n) end
 ---@nodiscard
 function uring.tasks() end
 
---- `seconds` is some ms more than it was; and where the wait has no deadline it
---- counts what tasks had run before, in the same turn of the loop or in up to 16
---- that did not enter the kernel.
+--- `seconds` is some ms too much; and where the wait has no deadline it counts
+--- what tasks had run before, in the same turn of the loop or in up to 16 that
+--- did not enter the kernel.
 ---@class uring.TaskInfo
 ---@field task uring.Task
 ---@field id string "task 3 'reader'"; "task 2.3" in a scope of main's

@@ -1,7 +1,7 @@
 -- A storm: tasks that open scopes, timeouts and shields, spawn, wait in every
 -- way, cancel each other, throw, close coroutines and collect garbage at
 -- random. What was sent arrives once, no scope ends before its tasks, and
--- nothing is kept.
+-- nothing is kept: no buffer either.
 --
 -- URING_SEED repeats one; URING_SOAK is for how many seconds it goes on.
 
@@ -35,7 +35,7 @@ local finally <const> = helper.finally
 
 -- Every value is a number of its own. A send that was not told how it ended
 -- may have sent it or not; one that was told so has.
-local books, last
+local books, last, world
 
 local function sending()
   last = last + 1
@@ -49,10 +49,21 @@ local function sent(n)
 end
 
 local function received(value)
-  local n = tonumber(value)
+  local n = math.tointeger(tonumber(value))
   check(books[n], "%q was received, and never sent", value)
   check(books[n] ~= "received", "%d was received twice", n)
   books[n] = "received"
+end
+
+-- What is sent by a stream has eight bytes, and goes whole or not; readers get
+-- it in pieces, in order.
+local function record(n) return ("%7d\n"):format(n) end
+
+local function read(bytes)
+  local all = world.bytes .. bytes
+  local whole = #all // 8 * 8
+  world.bytes = all:sub(whole + 1)
+  for n in all:sub(1, whole):gmatch "[^\n]+" do received(n) end
 end
 
 local function balance()
@@ -64,11 +75,11 @@ end
 
 -- ---- the world ------------------------------------------------------------
 
-local world
-
 local function make_world()
   books, last = {}, 0
   local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
+  local c, d = assert(uring.socketpair(uring.SOCK_STREAM))
+  local name = ("@uring-storm-%d-%d"):format(spec.getpid(), random(1 << 30))
   local r, w = spec.pipe()
   world = {
     budget = random(20, 600),
@@ -76,7 +87,8 @@ local function make_world()
     channels = { uring.channel(0), uring.channel(1), uring.channel(5) },
     semaphore = uring.semaphore(2), inside = 0,
     ring = assert(uring.ring { entries = 8 }),
-    a = a, b = b, r = r, w = w,
+    a = a, b = b, c = c, d = d, r = r, w = w, bytes = "",
+    name = name, listener = assert(uring.unix.listen(name)),
   }
 end
 
@@ -101,17 +113,24 @@ local function end_world()
       if not n then break end
       received(n)
     end
+    while true do
+      local bytes = world.d:recv(100, 0)
+      if not bytes then break end
+      read(bytes)
+    end
     done = true
   end)
   check(done, "a task was cancelled that began afterwards")
   balance()
+  check(world.bytes == "", "the stream ends in %q", world.bytes)
   check(#world.semaphore == 2, "the semaphore has %d of 2", #world.semaphore)
   check(world.inside == 0, "%d are inside", world.inside)
   local stats = helper.lawful(world.ring)
   check(stats.in_flight == 0, "%d in flight", stats.in_flight)
   world.ring:close()
-  world.a:close()
-  world.b:close()
+  for _, name in ipairs { "a", "b", "c", "d", "listener" } do
+    world[name]:close()
+  end
   spec.close(world.r)
   spec.close(world.w)
   world = nil
@@ -230,6 +249,74 @@ local waits = {
   function()
     local n = world.b:recv(100, brief())
     if n then received(n) end
+  end,
+  function()
+    local n = sending()
+    if world.c:send(record(n), brief()) then sent(n) end
+  end,
+  function()
+    local bytes = world.d:recv(random(12), brief())
+    if bytes then read(bytes) end
+  end,
+  -- (for as long as it likes: to break is the storm's)
+  function()
+    uring.timeout(brief(), function()
+      for bytes in world.d:chunks { size = 64, lease = random(4) == 1 } do
+        if type(bytes) == "string" then read(bytes)
+        else
+          read(bytes:string())
+          if random(2) == 1 then bytes:release() end
+        end
+        if random(3) == 1 then break end
+      end
+    end)
+  end,
+  function()
+    uring.timeout(brief(), function()
+      for message in world.b:messages { size = 64, lease = random(4) == 1 } do
+        if type(message) == "string" then received(message)
+        else
+          received(message:string())
+          if random(2) == 1 then message:release() end
+        end
+        if random(3) == 1 then break end
+        if random(8) == 1 then uring.sleep(brief()) end
+      end
+    end)
+  end,
+  function()
+    local client <close> = uring.unix.connect(world.name, brief())
+    if client and random(2) == 1 then uring.sleep(brief()) end
+  end,
+  function()
+    uring.timeout(brief(), function()
+      for client in world.listener:connections() do
+        client:close()
+        if random(3) == 1 then break end
+      end
+    end)
+  end,
+  function()
+    local client <close> = world.listener:accept(brief())  -- luacheck: ignore
+  end,
+  function()
+    local n, m = sending(), sending()
+    local key, one = uring.timeout(brief(), uring.select, {
+      message = world.b:receiving(),
+      bytes = world.d:receiving(random(12)),
+      client = world.listener:accepting(),
+      sent = random(3) == 1 and world.a:sending(tostring(n)) or nil,
+      recorded = random(3) == 1 and world.c:sending(record(m)) or nil,
+      time = random(2) == 1 and uring.after(brief()) or nil,
+    }, random(3) == 1 and 0 or nil)
+    if key == "message" and one then received(one)
+    elseif key == "bytes" and one then read(one)
+    elseif key == "client" and one then one:close()
+    elseif key == "sent" and one then sent(n)
+    elseif key == "recorded" and one then
+      check(one == 8, "%d bytes of a record went", one)
+      sent(m)
+    end
   end,
   function()
     if wait_or_not(world.semaphore.acquire, world.semaphore) then
@@ -360,5 +447,7 @@ it("a storm of scopes loses nothing, and keeps nothing", function()
         error(("URING_SEED=%d, round %d: %s"):format(seed, rounds, why), 0)
       end
     until uring.now() > limit and rounds >= 3
+    helper.collect()
+    net.run(function() net.whole(64) end)
   end)
 end)

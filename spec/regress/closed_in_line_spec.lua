@@ -25,4 +25,30 @@ describe("what has woken a task that is then closed", function()
       uring.run(function() io.write(tostring((here:recv(100, 5)))) end)]]
     assert.equal("x", out)
   end)
+
+  it("wakes the next in the line", function()
+    helper.script_ok [[
+      local uring = require "uring"
+      local spec = require "uring_spec"
+      local here, there = assert(uring.socketpair(uring.SOCK_DGRAM))
+      uring.run(function()
+        local co, second
+        uring.scope(function(outer)
+          pcall(uring.scope, function(inner)
+            local first = inner:spawn(function()
+              co = coroutine.running()
+              here:recv()
+            end)
+            uring.sleep(0)
+            second = outer:spawn(here.recv, here, 100, 60)
+            uring.sleep(0)
+            spec.write(there:fileno(), "x")
+            uring.sleep(0)
+            assert(first:status() == "ready")
+            coroutine.close(co)
+          end)
+          assert(select(2, second:join(10)) == "x")
+        end)
+      end)]]
+  end)
 end)

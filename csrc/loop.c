@@ -198,7 +198,6 @@ void loop_message_back (struct task *t) {
 /* ---- lines ------------------------------------------------------------- */
 
 void line_open (struct state *s, struct line *line) {
-  line->proc = proc_id();
   line->next = s->lines;
   line->back = &s->lines;
   if (line->next) line->next->back = &line->next;
@@ -217,8 +216,7 @@ void line_close (struct line *line) {
 ** line: the first of each looks. */
 void loop_wake_lines (struct loop *loop) {
   for (struct line *line = loop->state->lines; line; line = line->next)
-    if (line->proc == loop->proc)  /* guard: not the parent's tasks */
-      loop_wake_line(loop, line);
+    loop_wake_line(loop, line);
 }
 
 int loop_wait_line (lua_State *L, struct task *t, struct line *line,

@@ -117,7 +117,6 @@ struct line {
   unsigned count, bound;    /* completions not taken; at the bound a multishot
                                is cancelled. 0: none */
   struct line *next, **back;  /* all lines of one state */
-  uint32_t proc;            /* whose tasks they are */
 };
 
 /* A ring that tasks wait on, as the loop sees it. */

@@ -194,6 +194,28 @@ describe("in a forked child", function()
     assert(ref:closed())
   end)
 
+  it("leases of its parent's outlive their socket and its buffers", function()
+    local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
+    local lease
+    uring.run(function()
+      assert(a:send "abc")
+      for l in b:messages { lease = true } do
+        lease = l
+        break
+      end
+    end)
+    in_child(function()
+      b:close()
+      b = nil
+      helper.collect()
+      equal("abc", lease:string())
+      lease:release()
+    end)
+    a:close()
+    b:close()
+    assert.equal("abc", lease:string())
+  end)
+
   -- It has other files under all numbers of its parent's when it ends.
   it("lua_close closes nothing of its parent's", function()
     local output = helper.script_ok([[

@@ -754,6 +754,28 @@ describe("messages", function()
     end)
   end)
 
+  it("takes its own buffers from the ring when it is closed", function()
+    local ring = uring.loop():ring()
+    local function taken()
+      local n = 0
+      for bgid = 65500, 65535 do
+        local group = ring:buf_ring { entries = 1, size = 1, bgid = bgid }
+        if group then group:close() else n = n + 1 end
+      end
+      return n
+    end
+    local before = taken()
+    net.run(function()
+      local b, a = net.udp_pair()
+      a:send "abc"
+      local lease = net.first(b:messages { lease = true })
+      assert.equal(before + 1, taken())
+      b:close()
+      assert.equal(before, taken())
+      lease:release()
+    end)
+  end)
+
   it("gives leases of parts, each its own", function()
     net.run(function()
       local a, b = net.pair()

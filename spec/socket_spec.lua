@@ -666,28 +666,34 @@ end)
 
 -- What is first allocated in the call sets it off, and then the number is
 -- another's.
-it("asks nothing of a number that a finalizer has closed in the call",
-  function()
-    helper.script_ok [[
-      local uring = require "uring"
-      local a, b = uring.socketpair(uring.SOCK_DGRAM)
-      local number = b:fileno()
-      local mine, other
-      uring.run(function()
-        local receive = b:messages { size = 3000 }
-        setmetatable({}, { __gc = function()
-          b:close()
-          mine, other = uring.socketpair(uring.SOCK_DGRAM)
-        end })
-        collectgarbage "stop"
-        collectgarbage("incremental", 100, 1000, 30)
-        collectgarbage "restart"
-        assert(receive() == nil)
-        assert(mine:fileno() == number)
-        other:send "x"
-        assert(mine:recv(10, 5) == "x")
-      end)]]
-  end)
+for _, lease in ipairs { "false", "true" } do
+  it("asks nothing of a number that a finalizer has closed in the call, "
+    .. "lease = " .. lease, function()
+      helper.script_ok(([[
+        local uring = require "uring"
+        local a, b = uring.socketpair(uring.SOCK_DGRAM)
+        local number = b:fileno()
+        local lease = %s
+        local mine, other
+        uring.run(function()
+          local receive = b:messages { size = 3000, lease = lease }
+          setmetatable({}, { __gc = function()
+            b:close()
+            mine, other = uring.socketpair(uring.SOCK_DGRAM)
+          end })
+          collectgarbage "stop"
+          collectgarbage("incremental", 100, 1000, 30)
+          collectgarbage "restart"
+          assert(receive() == nil)
+          assert(mine:fileno() == number)
+          other:send "x"
+          assert(mine:recv(10, 5) == "x")
+          -- the ring has no buffers of its
+          assert(not lease
+            or uring.loop():ring():buf_ring { bgid = 65535 })
+        end)]]):format(lease))
+    end)
+end
 
 describe("a socket that a uring.fd has owned", function()
   it("is the new object's alone", function()

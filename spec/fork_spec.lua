@@ -199,10 +199,8 @@ describe("in a forked child", function()
     local lease
     uring.run(function()
       assert(a:send "abc")
-      for l in b:messages { lease = true } do
-        lease = l
-        break
-      end
+      local receive = b:messages { lease = true }
+      lease = receive()
     end)
     in_child(function()
       b:close()
@@ -214,6 +212,30 @@ describe("in a forked child", function()
     a:close()
     b:close()
     assert.equal("abc", lease:string())
+  end)
+
+  -- Any process may ask something of such a ring.
+  it("closing its parent's socket takes no buffers from its ring", function()
+    helper.script_ok [[
+      local uring, spec = require "uring", require "uring_spec"
+      uring.loop { flags = 0 }
+      local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
+      uring.run(function()
+        local receive = b:messages { lease = true }
+        a:send "one"
+        assert(receive():string() == "one")
+        local pid = spec.fork()
+        if pid == 0 then
+          b:close()
+          spec._exit(0)
+        end
+        assert(spec.wait(pid) == 0)
+        a:send "two"
+        local task = uring.spawn(receive)
+        local ok, lease = task:join(10)
+        assert(ok, lease)
+        assert(lease:string() == "two")
+      end)]]
   end)
 
   -- It has other files under all numbers of its parent's when it ends.

@@ -49,6 +49,19 @@ describe("a scope that is closed early", function()
       end))]]
   end)
 
+  it("does not wake its own task, who waits for something else", function()
+    survives [[
+      uring.run(function()
+        local began, ended = uring.now()
+        uring.scope(function(scope)
+          scope:spawn(function() local _ <close> = scope end)
+          uring.sleep(0.05)
+          ended = uring.now()
+        end)
+        assert(ended - began >= 0.05)
+      end)]]
+  end)
+
   it("lets its own task go on, whom a task of it has kept waiting", function()
     survives [[
       uring.run(function()

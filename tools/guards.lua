@@ -1,13 +1,26 @@
 -- Does a test die without each line that safety hangs on?
 --
---     lua5.4 tools/guards.lua [PATTERN]      (or: make guards)
+--     lua5.4 tools/guards.lua [PATTERN]      (or: make guards GUARD=PATTERN)
 --
 -- For every `/* guard: … */` in csrc a copy of the tree is built without the
--- line that carries it (an `if` is made never true; a comment of its own
--- stands for the next line) and tested. What survives is printed: either a
--- test is missing, or the line is.
+-- line that carries it and tested; a comment of its own stands for the next
+-- line. A condition is made never true, then always, for it may keep out or
+-- let in. Likely tests go first, then all, then all under ASAN and UBSAN, up
+-- to the first that fails. What survives them: either a test is missing, or
+-- the line is.
 
 local pattern = arg[1] or ""
+
+-- Where a room's tests are, other than in specs of its name.
+local NEAR <const> = {
+  chunk = "receive socket", descriptor = "fd", group = "buf_ring receive",
+  inward = "receive socket", loop = "wait wrap", op = "operation forged msg",
+  park = "event", pool = "receive socket", prep = "sqe msg",
+  receive = "socket", recvmsg_out = "msghdr", ref = "msg",
+  region = "scope timeout", ring = "buf_ring msg thread fault",
+  run = "task scope", sys = "fault ring", task = "scope", trial = "probe",
+  wait = "msg operation cancel",
+}
 
 local function sh(command)
   local ok = os.execute(command)
@@ -19,71 +32,98 @@ local function output(command)
   return pipe:read "a"
 end
 
-local function lines(path)
-  local list = {}
-  for line in io.lines(path) do list[#list + 1] = line end
-  return list
-end
-
--- The line without what it does; nil where that cannot be told.
-local function without(line)
+-- What the line is made, by what is done to it; nil where that cannot be told.
+local function mutants(line)
   local code = line:gsub("/%*.-%*/", ""):gsub("/%*.*$", "")
-  local before, condition, after = code:match "^(.-)if (%b())(.*)$"
-  if condition then
-    return ("%sif (0 && %s)%s"):format(before, condition, after)
+  local before, word, condition, after =
+    code:match "^(.-)(%f[%w]%l+) (%b())(.*)$"
+  if word == "if" or word == "while" then
+    local form = before .. word .. " (%s %s)" .. after:gsub("%%", "%%%%")
+    return { never = form:format(condition, "&& 0"),
+      always = word == "if" and form:format(condition, "|| 1") or nil }
   end
-  before, condition, after = code:match "^(.-)while (%b())(.*)$"
-  if condition then
-    return ("%swhile (0 && %s)%s"):format(before, condition, after)
+  -- a part of a condition: the first, or a later one
+  before = code:match "^%s*if %(" or code:match "^%s*[&|][&|] "
+  if before then
+    local _, opened = code:gsub("%(", "")
+    local _, closed = code:gsub("%)", "")
+    after = (")"):rep(closed - opened)
+    return { never = before .. "0" .. after, always = before .. "1" .. after }
   end
-  if code:match "^%s*return" or not code:match ";%s*$" then return nil end
   local indent, call = code:match "^(%s*)(.*);%s*$"
+  if call == nil or call:match "^return." then return nil end
   -- a declaration stays one, without what it calls
   local left = call:match "^([%w_%*%s]+=)%s*[%w_]+%b()$"
-  if left then return ("%s%s 0;"):format(indent, left) end
-  return indent .. ";"
+  return { without = indent .. (left and left .. " 0;" or ";") }
 end
 
 local tree = output "mktemp -d":match "%S+"
 assert(sh(("git ls-files -z | xargs -0 cp --parents -t %s"):format(tree)))
-local build = ("cd %s && make -s tests-plain >/dev/null 2>&1"):format(tree)
-local test = ("cd %s && TEST_TIMEOUT=120 make -s test >%s/log 2>&1")
-  :format(tree, tree)
-assert(sh(build) and sh(test), "the tree fails as it is: make test")
 
-local killed, survived, by_hand = 0, {}, {}
-for path in output "grep -l 'guard:' csrc/*.c":gmatch "%S+" do
-  local source = lines(path)
+local function build(variant)
+  return sh(("make -s -C %s tests-%s >/dev/null 2>&1"):format(tree, variant))
+end
+
+-- Nil if all goes well, or the first complaint.
+local function test(variant, seconds, specs)
+  if sh(("cd %s && TEST_TIMEOUT=%d tools/test.sh %s --no-keep-going %s "
+    .. ">log 2>&1"):format(tree, seconds, variant, specs)) then return nil end
+  local log <close> = assert(io.open(tree .. "/log"))
+  for line in log:lines() do
+    if line:find "FAILED" then return line end
+    if line:find "^%a+ .* @ %d+$" then return log:read "l" end
+  end
+  return "?"
+end
+
+-- What the tree as it is there dies of.
+local function death(path)
+  local room = path:match "csrc/([%w_]+)"
+  local first = room:match "^[^_]+"
+  local likely = output(("ls $(printf 'spec/%%s_spec.lua\n' %s %s %s fork "
+    .. "close | sort -u) 2>/dev/null"):format(room, first, NEAR[room]
+    or NEAR[first] or "")):gsub("\n", " ") .. "spec/regress"
+  return test("plain", 90, likely) or test("plain", 600, "spec")
+    or build "asan" and test("asan", 1800, likely .. " spec")
+end
+
+assert(build "plain" and not test("plain", 600, "spec"),
+  "the tree fails as it is: make test")
+
+local counts = { killed = 0, survived = 0, ["by hand"] = 0 }
+local function tell(fate, ...)
+  counts[fate] = counts[fate] + 1
+  print(("%-8s"):format(fate), ...)
+  io.stdout:flush()
+end
+
+for path in output "grep -l 'guard:' csrc/*.[ch]":gmatch "%S+" do
+  local source = {}
+  for line in io.lines(path) do source[#source + 1] = line end
   for i, line in ipairs(source) do
-    local where = ("%s:%d"):format(path, i)
+    local at, where = i, ("%s:%d"):format(path, i)
     if line:find("guard:", 1, true) and where:find(pattern, 1, true) then
-      local at = i
       if line:match "^%s*/%*" then  -- a comment of its own
         while not source[at]:find("*/", 1, true) do at = at + 1 end
         at = at + 1
       end
-      local mutant = without(source[at])
-      if mutant then
+      local ways = mutants(source[at])
+      if ways == nil then tell("by hand", where) end
+      for how, mutant in pairs(ways or {}) do
         local copy = table.move(source, 1, #source, 1, {})
         copy[at] = mutant
         local file <close> = assert(io.open(tree .. "/" .. path, "w"))
         file:write(table.concat(copy, "\n"), "\n")
         file:close()
-        if not sh(build) then by_hand[#by_hand + 1] = where
-        elseif sh(test) then survived[#survived + 1] = where
-        else killed = killed + 1 end
+        local builds = build "plain"
+        local by = builds and death(path)
+        tell(not builds and "by hand" or by and "killed" or "survived", where,
+          how, by or nil)
         sh(("cp %s %s/%s"):format(path, tree, path))
-      else
-        by_hand[#by_hand + 1] = where
       end
-      io.stderr:write(("\r%d killed, %d survived, %d by hand"):format(killed,
-        #survived, #by_hand))
     end
   end
 end
 sh("rm -rf " .. tree)
-io.stderr:write "\n"
-for _, where in ipairs(by_hand) do print("by hand   " .. where) end
-for _, where in ipairs(survived) do print("survived  " .. where) end
-print(("%d guards: %d killed, %d survived, %d to be tried by hand"):format(
-  killed + #survived + #by_hand, killed, #survived, #by_hand))
+print(("%d killed, %d survived, %d to be tried by hand"):format(counts.killed,
+  counts.survived, counts["by hand"]))

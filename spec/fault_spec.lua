@@ -238,21 +238,28 @@ describe("by hand, when the kernel refuses", function()
 
   faulty("a cancel that finds no room goes later", function()
     for _, name in ipairs { "EAGAIN", "EBUSY" } do
-      local ring <close> = assert(uring.ring { entries = 4 })
-      local r, w = spec.pipe()
-      local op = ring:queue(
-        uring.sqe():prep_poll_add(r, uring.POLLIN):set_data64(1))
-      assert(ring:submit())
-      T.fault.inject { fn = "enter", err = T.E[name], count = 3 }
-      T.equal(true, (op:cancel()))
-      local data, res
-      repeat data, res = ring:wait_cqe(5 * T.slow)
-        assert(data or res:find(name, 1, true), res)
-      until data
-      T.equal(-T.E.ECANCELED, res)
-      T.equal(0, T.fault.clear().enter)
-      T.lawful(ring)
-      spec.close(r) spec.close(w)
+      for queued = 0, 4, 4 do  -- the SQ has room for it, and none
+        local ring <close> = assert(uring.ring { entries = 4 })
+        local r, w = spec.pipe()
+        local op = ring:queue(
+          uring.sqe():prep_poll_add(r, uring.POLLIN):set_data64(9))
+        assert(ring:submit())
+        T.queue(ring, 1, queued)
+        T.fault.inject { fn = "enter", err = T.E[name], count = 3 }
+        T.equal(true, (op:cancel()))
+        local results = {}
+        for _ = 0, queued do
+          local data, res
+          repeat data, res = ring:wait_cqe(5 * T.slow)
+            assert(data or res:find(name, 1, true), res)
+          until data
+          results[data] = res
+        end
+        T.equal(-T.E.ECANCELED, results[9])
+        T.equal(0, T.fault.clear().enter)
+        T.lawful(ring)
+        spec.close(r) spec.close(w)
+      end
     end
   end)
 end)

@@ -670,7 +670,6 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   r->open = false;
   r->closing = true;
   if (r->ref) {
-    if (ours) ref_close(r->ref);  /* guard: senders are told first */
     block_release(&r->ref->block);
     r->ref = NULL;
   }

@@ -421,6 +421,7 @@ static int r_tostring (lua_State *L) {
 /* ---- close ------------------------------------------------------------- */
 
 static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
+  /* guard: senders are told first */
   if (r->ref && r->proc == proc_id()) ref_close(r->ref);
   ring_submit_all(state_of(L)->rings);  /* SQEs that name its number */
   return ring_close(r, bound);

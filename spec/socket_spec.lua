@@ -695,6 +695,30 @@ for _, lease in ipairs { "false", "true" } do
     end)
 end
 
+it("sends nothing to a number that a finalizer has closed in the call",
+  function()
+    helper.script_ok [[
+      local uring = require "uring"
+      local a, b = uring.socketpair(uring.SOCK_DGRAM)
+      local number = a:fileno()
+      local message = { data = "x" }
+      local mine, other
+      uring.run(function()
+        setmetatable({}, { __gc = function()
+          a:close()
+          mine, other = uring.socketpair(uring.SOCK_DGRAM)
+        end })
+        collectgarbage "stop"
+        collectgarbage("incremental", 100, 1000, 30)
+        collectgarbage "restart"
+        local sent, _, errno = a:sendmsg(message)
+        assert(sent == nil and errno == uring.errno.EBADF)
+        assert(mine:fileno() == number)
+        mine:send "y"
+        assert(other:recv(10, 5) == "y")
+      end)]]
+  end)
+
 describe("a socket that a uring.fd has owned", function()
   it("is the new object's alone", function()
     helper.keeps_fds(function()

@@ -46,6 +46,21 @@ describe("when the state closes", function()
       } }]], [[waiter:wake()]])
   end)
 
+  -- The ring was made before the loop, so its finalizer runs after.
+  it("what waits for another ring's messages can still be dropped", function()
+    assert.equal("survived", helper.script_ok [[
+      local uring = require "uring"
+      local event, waiter = uring.ring():receiving(), {}
+      keep = setmetatable({}, { __gc = function()
+        event:cancel(waiter)
+        io.write "survived"
+      end })
+      uring.run(function()
+        late = setmetatable({}, { __gc = function() event:block(waiter) end })
+        os.exit(0, true)
+      end)]])
+  end)
+
   it("a task's coroutine can still be resumed, and closed", function()
     at_the_end([[uring.timeout(10, uring.sleep, 10)]], [[
       assert(coroutine.resume(co) and coroutine.close(co))]])

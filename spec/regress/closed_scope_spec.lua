@@ -28,6 +28,28 @@ describe("a scope that is closed early", function()
       end)]]
   end)
 
+  it("has tasks that end, though it could not be closed", function()
+    survives [[
+      uring.run(function()
+        local inner
+        pcall(uring.scope, function(outer)
+          local co, meta, close
+          outer:spawn(uring.scope, function(scope)
+            co = coroutine.running()
+            inner = scope:spawn(uring.sleep, 10)
+            meta = debug.getmetatable(scope)
+            close, meta.__close = meta.__close, nil
+            uring.sleep(10)
+          end)
+          uring.sleep(0)
+          assert(not coroutine.close(co))
+          meta.__close = close
+        end)
+        inner:join()
+        assert(inner:status() == "cancelled")
+      end)]]
+  end)
+
   it("passes on its body's error", function()
     survives [[
       local ok, message = pcall(uring.run, function()

@@ -54,4 +54,35 @@ describe("a loop that was interrupted twice", function()
       io.write(result)]]
     assert.equal("survived", out)
   end)
+
+  it("keeps nobody ready who may have been collected", function()
+    local out = helper.script_ok [[
+      local uring = require "uring"
+      local main = coroutine.running()
+      local channel = uring.channel()
+      local interrupts = 0
+      local ok, message = pcall(uring.run, function()
+        uring.spawn(uring.shield, 10, uring.sleep, 10)
+        uring.spawn(function()
+          local _ <close> = setmetatable({}, { __close = function()
+            collectgarbage()
+            collectgarbage()
+            assert(channel:try_send(1))
+          end })
+          while true do pcall(uring.sleep, 0) end
+        end)
+        uring.spawn(uring.shield, 10, channel.receive, channel)
+        uring.sleep(0)
+        debug.sethook(main, function()
+          interrupts = interrupts + 1
+          if interrupts >= 2 then debug.sethook(main) end
+          error("interrupt " .. interrupts, 0)
+        end, "c")
+        uring.sleep(10)
+      end)
+      assert(not ok and message == "interrupt 1", message)
+      uring.run(function() uring.sleep(0.001) end)
+      io.write "survived"]]
+    assert.equal("survived", out)
+  end)
 end)

@@ -30,7 +30,7 @@ local function script(wait, close)
         ok, message = pcall(wrapped)
         assert(not ok)
       end)
-      uring.sleep(0.001)
+      uring.sleep(0)
       assert(coroutine.close(%s))
       assert(closed)
       outer, inner = nil, nil

@@ -719,6 +719,44 @@ it("sends nothing to a number that a finalizer has closed in the call",
       end)]]
   end)
 
+it("gives what it has come to give though a finalizer closes it", function()
+  helper.script_ok [[
+    local uring = require "uring"
+    local spec = require "uring_spec"
+    local a, b = uring.socketpair(uring.SOCK_DGRAM)
+    local closed
+    uring.run(function()
+      local receive = b:messages { lease = true }
+      spec.write(a:fileno(), "one")
+      assert(receive():string() == "one")
+      spec.write(a:fileno(), "two")
+      uring.sleep(0)
+      setmetatable({}, { __gc = function()
+        b:close()
+        closed = true
+      end })
+      collectgarbage "stop"
+      collectgarbage("incremental", 100, 1000, 30)
+      collectgarbage "restart"
+      local lease = receive()
+      assert(closed and lease:string() == "two")
+    end)]]
+end)
+
+it("closes the descriptors that nobody has read when it is closed", function()
+  net.run(function()
+    local a, b = net.pair()
+    local before = helper.fds()
+    uring.select({ b:receiving(10) }, 0)  -- the request stays
+    assert(a:sendmsg { data = "xy", control = { fds = { a } } })
+    assert.equal("x", b:recv(1, net.patience))
+    assert.equal(before + 1, helper.fds())
+    b:close()
+    assert.equal(before - 1, helper.fds())
+    a:close()
+  end)
+end)
+
 describe("a socket that a uring.fd has owned", function()
   it("is the new object's alone", function()
     helper.keeps_fds(function()

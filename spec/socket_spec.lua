@@ -743,6 +743,20 @@ it("gives what it has come to give though a finalizer closes it", function()
     end)]]
 end)
 
+it("may be collected before the end of what it has asked for", function()
+  helper.script_ok [[
+    local uring = require "uring"
+    uring.run(function()
+      local a, b = uring.socketpair(uring.SOCK_DGRAM)
+      uring.select({ b:receiving(10) }, 0)  -- the request stays
+      b:close()
+      b = nil
+      collectgarbage()
+      collectgarbage()
+      for _ = 1, 3 do uring.sleep(0) end
+    end)]]
+end)
+
 it("closes the descriptors that nobody has read when it is closed", function()
   net.run(function()
     local a, b = net.pair()

@@ -168,8 +168,8 @@ unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
     if (mixed && (c->flags & IORING_CQE_F_32) && head != tail) head++;
     n++;
   }
-  if (n > 0)  /* guard: entries are freed only when they have been copied */
-    io_uring_smp_store_release(ring->cq.khead, head);
+  /* guard: entries are freed only when they have been copied */
+  io_uring_smp_store_release(ring->cq.khead, head);
   return n;
 }
 

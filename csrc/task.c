@@ -47,7 +47,7 @@ static bool bottom (lua_State *co, lua_Debug *ar) {
 static bool spawned (lua_State *co, lua_Debug *ar, int *line) {
   int top = lua_gettop(co);
   bool found = false;
-  if (!lua_checkstack(co, 2))  /* guard: nothing raises in `co` */
+  if (!lua_checkstack(co, 2))  /* (nothing raises in `co`) */
     return false;
   if (bottom(co, ar))
     found = lua_getlocal(co, ar, SPAWN_LINE) != NULL

@@ -469,6 +469,6 @@ void trial_run (struct trial *t) {
     sys_exit(&lab.ring);
     try_rings(t->answer);
   }
-  if (!lab.stuck)  /* guard: a request that has not ended may still use it */
+  if (!lab.stuck)  /* (else a request may still use it) */
     free(lab.memory);
 }

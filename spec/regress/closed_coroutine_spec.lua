@@ -18,6 +18,7 @@ local waits = {
   receive = [[ring:receive(0.02)]],
   ["receive on another ring"] = [[uring.ring():receive(0.02)]],
   join = [[uring.spawn(uring.sleep, 0.02):join()]],
+  ["nothing that comes"] = [[uring.channel():receive()]],
 }
 
 describe("a task whose coroutine was closed", function()

@@ -2,6 +2,7 @@
 -- result, of which nothing was ever said, was taken for descriptor 0.
 
 local helper = require "helper"
+local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
@@ -23,4 +24,27 @@ it("a cancelled chain closes nothing that it does not know of", function()
     end)
     local stdin <close> = assert(io.open "/proc/self/fd/0")
     io.write "open"]])
+end)
+
+it("a cancelled chain closes what it has opened", function()
+  uring.loop()  -- whose ring is made once
+  helper.keeps_fds(function()
+    uring.run(function()
+      local ring = uring.loop():ring()
+      local before = ring:stats().completed
+      local task = uring.spawn(function()
+        ring:await_chain {
+          uring.sqe():prep_openat(uring.AT_FDCWD, "/dev/null",
+            uring.O_RDONLY, 0),
+          uring.sqe():prep_timeout(60),
+        }
+      end)
+      helper.eventually(function()
+        uring.sleep(0)
+        return ring:stats().completed > before
+      end)
+      task:cancel()
+      task:join()
+    end)
+  end)
 end)

@@ -68,8 +68,8 @@ static int await_end (lua_State *L, int status, lua_KContext ctx) {
   t->disposal = DISPOSE_NOTHING;
   t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
   if (t->marks & MARK_CANCELLED) {
-    ring_dispose(t->ring, disposal, loop_more(t), t->res,
-                 t->flags);  /* guard: or it leaks */
+    /* guard: or it leaks */
+    ring_dispose(t->ring, disposal, loop_more(t), t->res, t->flags);
     loop_check(L, t);
   }
   if (timed_out(t, t->res))

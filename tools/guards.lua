@@ -17,9 +17,10 @@ local NEAR <const> = {
   inward = "receive socket", loop = "wait wrap", op = "operation forged msg",
   park = "event", pool = "receive socket", prep = "sqe msg",
   receive = "socket", recvmsg_out = "msghdr", ref = "msg",
-  region = "scope timeout", ring = "buf_ring msg thread fault",
-  run = "task scope", sys = "fault ring", task = "scope", trial = "probe",
-  wait = "msg operation cancel",
+  region = "scope timeout", ring = "buf_ring msg thread fault socket_event",
+  run = "task scope event", sockaddr = "msghdr", sys = "fault ring",
+  task = "scope", wait = "msg operation cancel cancel_matrix",
+  wrap = "cancel",
 }
 
 local function sh(command)

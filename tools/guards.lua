@@ -53,8 +53,8 @@ local function mutants(line)
   end
   local indent, call = code:match "^(%s*)(.*);%s*$"
   if call == nil or call:match "^return." then return nil end
-  -- a declaration stays one, without what it calls
-  local left = call:match "^([%w_%*%s]+=)%s*[%w_]+%b()$"
+  -- a declaration stays one
+  local left = call:match "^[%w_]+[%s%*]+[%w_]+ ="
   return { without = indent .. (left and left .. " 0;" or ";") }
 end
 

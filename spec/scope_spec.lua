@@ -411,7 +411,7 @@ describe("an error in a scope", function()
 
   it("may be that the stack is full, of Lua's or C's calls", function()
     local function lua() return 1 + lua() end
-    local function c(n, bound, ...)
+    local function c(n, bound)
       if n == 0 then return "deepest" end
       return bound(function() return (c(n - 1, bound)) end)
     end

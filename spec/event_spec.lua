@@ -356,6 +356,35 @@ describe("uring.select", function()
       end)
     end)
 
+  it("is between the events that it was called with, whatever becomes of "
+    .. "their table", function()
+      helper.run(function()
+        for _, change in ipairs {
+          function(events)
+            for key in pairs(events) do events[key] = nil end
+          end,
+          function(events)
+            for key in pairs(events) do events[key] = "no event" end
+          end,
+          function(events)
+            for i = 1, 100 do events[i] = ready() end
+          end,
+        } do
+          local a, b = uring.channel(), uring.channel()
+          local events = { a = a:receiving(), b = b:receiving(),
+            t = uring.after(60) }
+          local t = uring.spawn(uring.select, events)
+          turns(2)
+          change(events)
+          helper.collect()
+          assert.equal("waiting", t:status())
+          assert.is_true(b:try_send "b")
+          assert.same({ true, "b", "b" }, { t:join() })
+          assert.is_nil((a:try_send "a"))
+        end
+      end)
+    end)
+
   it("of thousands of events needs no deep stack", function()
     helper.run(function()
       local channels, events = {}, {}

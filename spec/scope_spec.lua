@@ -274,6 +274,34 @@ describe("scope:cancel", function()
     end)
   end)
 
+  it("takes any value for its reason, which tasks see as it is", function()
+    completes(function()
+      for _, reason in ipairs { {}, 5, true, false, print,
+          uring.cancelled } do
+        local seen = {}
+        local function see(name)
+          local _ <close> = finally(function()
+            seen[name] = uring.current():reason()
+          end)
+          forever()
+        end
+        local task
+        assert.same({ n = 3, nil, "the scope was cancelled", E.ECANCELED },
+          table.pack(uring.scope(function(scope)
+            task = scope:spawn(see, "task")
+            scope:spawn(function()
+              uring.sleep(0)
+              assert.is_true(scope:cancel(reason))
+            end)
+            see "body"
+          end)))
+        assert.equal(reason, seen.task)
+        assert.equal(reason, seen.body)
+        assert.equal(reason, task:reason())
+      end
+    end)
+  end)
+
   it("counts although the body returns or catches it", function()
     completes(function()
       local function nothing(scope) scope:cancel() return "result" end

@@ -75,6 +75,31 @@ describe("uring.timeout", function()
     end)
   end)
 
+  it("lies in another of the same time: both are over, the outer is told",
+    function()
+      completes(function()
+        for _, seconds in ipairs { 0, 0.001 } do
+          for depth = 1, 4 do
+            local ended = {}
+            local function nest(i)
+              if i > depth then
+                -- (all are over before the loop looks)
+                local over = uring.now() + seconds
+                while uring.now() <= over do end
+                forever()
+              end
+              local out = pack(uring.timeout(seconds, nest, i + 1))
+              ended[#ended + 1] = i
+              return table.unpack(out, 1, out.n)
+            end
+            assert.same(timed_out, pack(nest(1)))
+            assert.same({ 1 }, ended)
+            uring.sleep(0)
+          end
+        end
+      end)
+    end)
+
   it("gives f's results even if they are late", function()
     completes(function()
       local caught

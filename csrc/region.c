@@ -85,7 +85,8 @@ void region_look (struct loop *loop, struct task *t) {
   else if (!(t->marks & MARK_CANCELLED)) {
     t->marks |= MARK_CANCELLED;
     if (t->state == TASK_WAITING) loop_leave(loop, t);
-    else if (t->marks & MARK_HANDED) loop_message_back(t);
+    else if (t->marks & MARK_HANDED)
+      loop_message_back(t);  /* guard: it will not receive it */
   }
 }
 

@@ -112,11 +112,13 @@ waits["a semaphore"] = function(keep)
 end
 
 waits["a task"] = function(keep)
+  local gate = uring.channel()
   local task = keep(uring.spawn(function()
-    uring.sleep(0.01)
+    gate:receive()
     return "ended"
   end))
   return uring.spawn(task.join, task), function(t)
+    gate:send(true)
     assert.same({ true, true, "ended" }, { t:join() })
   end
 end

@@ -214,6 +214,7 @@ end
 
 -- What the waiter was given by the other side.
 local function taken(keys, list, n, waiter)
+  if waiter.taken then error(core.cancelled, 0) end  -- (it was recalled)
   waiter.taken = true
   for i = 1, n do
     if rawequal(unwrapped(list[i]), waiter.chosen) then

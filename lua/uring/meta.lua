@@ -1445,9 +1445,11 @@ local Channel = {}
 --- Send these values to one receiver, the first of which is not nil. Where
 --- there is no room it waits. nil, message, EPIPE where the channel is closed.
 --- For a timeout: uring.timeout(seconds, channel.send, channel, ...).
---- Waits: a cancelled task's wait raises uring.cancelled, and then it has sent
---- nothing. What was received just before has been sent, and this says so: it
---- is true, late or not, and the task's next wait raises.
+--- Where that gives "timed out", or this raises, nothing was sent: what was
+--- received before the task was cancelled gives true, late or not, and the
+--- task's next wait raises.
+--- Waits: a cancelled task's wait raises uring.cancelled; what it would have
+--- taken is put back or disposed of.
 ---@param ... any
 ---@return true? sent
 ---@return string? message

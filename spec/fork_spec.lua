@@ -128,14 +128,15 @@ describe("in a forked child", function()
           local ring = assert(uring.ring {})
           local sum = uring.run(function()
             local sum = 0
-            for i = 1, 10 do
-              uring.spawn(function()
-                uring.sleep(0.0001 * i)
-                assert(ring:await(nop(1)))
-                sum = sum + i
-              end)
-            end
-            uring.sleep(0.01)
+            uring.scope(function()
+              for i = 1, 10 do
+                uring.spawn(function()
+                  uring.sleep(0.0001 * i)
+                  assert(ring:await(nop(1)))
+                  sum = sum + i
+                end)
+              end
+            end)
             assert(uring.await(nop(1)))
             return sum
           end)

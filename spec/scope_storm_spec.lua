@@ -16,6 +16,8 @@ local SECONDS = tonumber(os.getenv "URING_SOAK") or 1.5
 local seed = tonumber(os.getenv "URING_SEED") or os.time()
 local random = math.random
 
+local finally <const> = helper.finally
+
 local function pick(list) return list[random(#list)] end
 
 -- What must never be, noted where nobody catches it.
@@ -28,18 +30,19 @@ local function check(ok, ...)
   end
 end
 
-local finally <const> = helper.finally
-
-
 -- ---- what is sent ---------------------------------------------------------
 
 -- Every value is a number of its own. A send that was not told how it ended
 -- may have sent it or not; one that was told so has.
 local books, last, world
+-- Who has sent it, the latest that came of a sender by a channel, and what was
+-- the last when a task that may have been handed one gave it back.
+local senders, latest, given_back
 
 local function sending()
   last = last + 1
   books[last] = "perhaps"
+  senders[last] = uring.current()
   return last
 end
 
@@ -53,6 +56,25 @@ local function received(value)
   check(books[n], "%q was received, and never sent", value)
   check(books[n] ~= "received", "%d was received twice", n)
   books[n] = "received"
+end
+
+-- A wait for what a channel hands over, to be closed at its end. What was
+-- handed to who is cancelled before it runs, others may have overtaken.
+local function taking()
+  return finally(function(self)
+    if not self.over then given_back = last end
+  end)
+end
+
+-- By a channel, where what one task sends comes in order.
+local function came(channel, n)
+  received(n)
+  local of = latest[channel] or {}
+  latest[channel] = of
+  local sender = senders[n]
+  check((of[sender] or 0) < n or n <= given_back, "%d came after %s", n,
+    of[sender])
+  of[sender] = n
 end
 
 -- What is sent by a stream has eight bytes, and goes whole or not; readers get
@@ -76,7 +98,7 @@ end
 -- ---- the world ------------------------------------------------------------
 
 local function make_world()
-  books, last = {}, 0
+  books, last, senders, latest, given_back = {}, 0, {}, {}, 0
   local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
   local c, d = assert(uring.socketpair(uring.SOCK_STREAM))
   local name = ("@uring-storm-%d-%d"):format(spec.getpid(), random(1 << 30))
@@ -100,7 +122,7 @@ local function end_world()
       while true do
         local n = channel:try_receive()
         if not n then break end
-        received(n)
+        came(channel, n)
       end
     end
     while true do
@@ -234,9 +256,11 @@ local waits = {
       pick(world.channels), n) then sent(n) end
   end,
   function()
-    local n = wait_or_not(world.channels.receive or uring.channel(0).receive,
-      pick(world.channels))
-    if n then received(n) end
+    local channel = pick(world.channels)
+    local wait <close> = taking()
+    local n = wait_or_not(channel.receive, channel)
+    wait.over = n ~= nil
+    if n then came(channel, n) end
   end,
   function()
     local n = sending()
@@ -335,9 +359,9 @@ local waits = {
   end,
   function()
     local n = sending()
-    local task = pick(world.tasks)
+    local task, channel = pick(world.tasks), pick(world.channels)
     local events = {
-      channel = pick(world.channels):receiving(),
+      channel = channel:receiving(),
       sent = pick(world.channels):sending(n),
       ring = world.ring:receiving(),
       time = uring.after(brief()),
@@ -346,8 +370,10 @@ local waits = {
       nop = random(3) == 1 and world.ring:awaiting(uring.sqe():prep_nop())
         or nil,
     }
+    local wait <close> = taking()
     local key, one, two = uring.select(events, random(3) == 1 and 0 or nil)
-    if key == "channel" then received(one)
+    wait.over = true
+    if key == "channel" then came(channel, one)
     elseif key == "sent" and one then sent(n)
     elseif key == "ring" then received(two) end
   end,

@@ -272,8 +272,10 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
   }
   switch (t->wait) {
     case WAIT_AWAIT:
-      if (!last)
+      if (!last) {  /* one was promised: what has come before it goes */
+        ring_dispose(r, op->disposal, op->group, res, flags);
         return true;
+      }
       t->res = res;
       t->flags = flags;
       t->disposal = op->disposal;

@@ -190,7 +190,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
   op->marks = (uint16_t)marks;
   op->since = r->since;
   op->group = r->sqe.flags & IOSQE_BUFFER_SELECT ? r->sqe.buf_group : 0;
-  op->rooms = r->rooms;
+  op->rooms = r->traits & TRAIT_MULTI ? r->rooms : (struct rooms){0};
   op->opcode = r->sqe.opcode;
   op->state = OP_FLYING;
   op->disposal = r->disposal;

@@ -72,7 +72,7 @@ struct request {
   uint16_t since;      /* kernel that first had it (NAMES_VERSION), or 0 */
   uint8_t traits;
   uint8_t disposal;
-  struct rooms rooms;
+  struct rooms rooms;  /* with TRAIT_MULTI: how buffers are laid out */
 };
 
 enum op_state {

@@ -328,9 +328,9 @@ static int recvmsg_at (lua_State *L, bool multi) {
     q->sqe.ioprio |= IORING_RECV_MULTISHOT;
     q->sqe.flags |= IOSQE_BUFFER_SELECT;
     q->traits |= TRAIT_MULTI;
-    q->rooms = (struct rooms){ (uint16_t)m->name_room,
-                               (uint16_t)m->control_room };
   }
+  q->rooms = (struct rooms){ (uint16_t)m->name_room,
+                             (uint16_t)m->control_room };
   sqe_pin_memory(q, &m->block);
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);

@@ -176,9 +176,25 @@ static int s_set_data64 (lua_State *L) {
   return sqe_end(L, q);
 }
 
+/* The bit of ioprio that makes it complete more than once; 0 where that is
+** the opcode's own, or another field's. */
+static unsigned multi_bit (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_ACCEPT: return IORING_ACCEPT_MULTISHOT;
+    case IORING_OP_RECV: case IORING_OP_RECVMSG: return IORING_RECV_MULTISHOT;
+    case IORING_OP_SEND: return IORING_RECVSEND_BUNDLE;
+    default: return 0;
+  }
+}
+
 static int s_set_ioprio (lua_State *L) {
   struct request *q = prepared(L);
+  unsigned multi = multi_bit(q->sqe.opcode);
   q->sqe.ioprio = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  if (multi) {  /* who awaits one completion would lose the others */
+    q->traits &= (uint8_t)~TRAIT_MULTI;
+    if (q->sqe.ioprio & multi) q->traits |= TRAIT_MULTI;
+  }
   return sqe_end(L, q);
 }
 

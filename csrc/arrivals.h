@@ -15,6 +15,8 @@
 #ifndef uring_arrivals_h
 #define uring_arrivals_h
 
+#include "compat.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +33,12 @@ struct arrival {
   int32_t res;
   uint32_t flags;
 };
+
+/* A completion's result: what is negative is an error, but a notification
+** (zero copy) has bits, of which the highest may be set. */
+static inline int64_t arrival_res (const struct arrival *a) {
+  return a->flags & IORING_CQE_F_NOTIF ? (int64_t)(uint32_t)a->res : a->res;
+}
 
 struct source {
   struct arrival *first, *last;

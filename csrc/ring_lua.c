@@ -281,7 +281,8 @@ static int wait_for (lua_State *L, struct ring *r, size_t n,
 
 static int push_arrival (lua_State *L, const struct arrival *a) {
   lua_pushinteger(L, (lua_Integer)a->data);
-  lua_pushinteger(L, a->res);
+  /* a message's is what its sender has set, whatever its flags say */
+  lua_pushinteger(L, a->op ? arrival_res(a) : a->res);
   lua_pushinteger(L, a->flags);
   if (a->op) lua_pushliteral(L, "completion");
   else lua_pushliteral(L, "message");

@@ -417,10 +417,11 @@ static int ring_receiving (lua_State *L) {
 
 static int o_push (lua_State *L, const struct arrival *a, const struct op *op,
                    unsigned opcode) {
-  if (a->res < 0)
+  int64_t res = arrival_res(a);
+  if (res < 0)
     return fail_result(L, opcode, op ? op->fd : -1, op ? op->since : 0,
                        a->res, a->flags);
-  lua_pushinteger(L, a->res);
+  lua_pushinteger(L, res);
   lua_pushinteger(L, a->flags);
   return 2;
 }

@@ -453,7 +453,9 @@ function Ring:submit_and_wait(n, timeout) end
 --- Take the next completion or message; where none is there submit, and wait
 --- for one. `data` is the set_data64 of a completion's SQE, or a message's
 --- data. `res` is signed, as the kernel gives it: of a completion a result, or
---- if negative an errno. Blocks the thread. (io_uring_wait_cqe_timeout(3))
+--- if negative an errno; but of a completion with IORING_CQE_F_NOTIF the bits
+--- IORING_NOTIF_USAGE_..., unsigned. Blocks the thread.
+--- (io_uring_wait_cqe_timeout(3))
 ---@param timeout? uring.seconds
 ---@return integer? data
 ---@return integer|string res or the message
@@ -972,7 +974,9 @@ function Sqe:prep_sendto(fd, bytes, len, flags, address, at) end
 
 --- Send without a copy. Completes twice: with the result, and with
 --- IORING_CQE_F_NOTIF when the memory is free again; an error may complete
---- once. (io_uring_prep_send_zc(3), 6.0)
+--- once. The second result is 0, or where IORING_SEND_ZC_REPORT_USAGE asks for
+--- it IORING_NOTIF_USAGE_ZC_COPIED, if it was copied after all.
+--- (io_uring_prep_send_zc(3), 6.0)
 ---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
 ---@param bytes uring.Buffer | uring.Lease
 ---@param len? integer

@@ -308,7 +308,7 @@ static struct op *launch (struct ring *r, const struct request *q,
     }
   }
   if (q->traits & TRAIT_KEPT) {
-    r->kept[r->nkept++] = op->pin[OP_PIN_MEMORY];
+    r->kept[r->nkept++] = (struct kept){ op->pin[OP_PIN_MEMORY], op->token };
     block_pin(op->pin[OP_PIN_MEMORY]);
   }
   return op;
@@ -325,7 +325,7 @@ static bool target_closed (const struct request *q) {
 
 /* Room for the memory that the kernel keeps beyond the request. */
 static int reserve_kept (struct ring *r, unsigned n) {
-  struct block **kept = realloc(r->kept, (r->nkept + n) * sizeof(*kept));
+  struct kept *kept = realloc(r->kept, (r->nkept + n) * sizeof(*kept));
   if (kept == NULL)
     return -ENOMEM;
   r->kept = kept;
@@ -445,6 +445,17 @@ static void cancelled (struct ring *r, const struct op *cancel,
     list(r, op);
 }
 
+/* The kernel has not taken what it was given to keep. */
+static void unkeep (struct ring *r, uint64_t token) {
+  for (unsigned i = 0; i < r->nkept; i++) {
+    if (r->kept[i].token == token) {
+      block_unpin(r->kept[i].block);
+      r->kept[i] = r->kept[--r->nkept];
+      return;
+    }
+  }
+}
+
 static void deliver (struct op_table *t, struct op *op, int32_t res,
                      uint32_t flags, bool last) {
   struct ring *r = (struct ring *)((char *)t - offsetof(struct ring, ops));
@@ -459,6 +470,8 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
   if (last) {
     if (op->marks & OP_LOOPED) r->held--;
     if (op->marks & OP_LISTED) unlist(r, op);
+    if (op->opcode == IORING_OP_PROVIDE_BUFFERS && res < 0)
+      unkeep(r, op->token);
     if ((op->marks & OP_HARDLINK) && op->behind
         && op->behind->state == OP_FLYING && (op->behind->marks & OP_CANCEL))
       list(r, op->behind);
@@ -653,7 +666,7 @@ static void let_go_of_groups (struct ring *r, bool bury) {
     else block_release(&g->block);
   }
   while (r->nkept > 0) {
-    struct block *b = r->kept[--r->nkept];
+    struct block *b = r->kept[--r->nkept].block;
     if (bury) block_bury(b);
     else block_unpin(b);
   }

@@ -43,6 +43,13 @@ struct ring_hooks {
   bool (*unwatch)(struct ring *r);  /* is its eventfd free for others? */
 };
 
+/* Memory that is the kernel's until the close, and the operation that has
+** given it. */
+struct kept {
+  struct block *block;
+  uint64_t token;
+};
+
 struct ring_stats {
   uint64_t messages;      /* arrived */
   uint64_t enters, cqes, overflowed, disposed;
@@ -69,7 +76,7 @@ struct ring {
   struct bell *bell;      /* the same: the loop's, for others to wake it */
   struct op *cancels;     /* operations whose cancel is yet to be sent */
   struct group *groups;   /* of provided buffers */
-  struct block **kept;    /* memory that is the kernel's until the close */
+  struct kept *kept;      /* in no order */
   unsigned nkept;
   const struct ring_hooks *hooks;
   void *watch;            /* the loop's record of it, if it has one */

@@ -957,6 +957,30 @@ describe("legacy groups", function()
     assert.is_true(memory:close())
   end)
 
+  it("keep nothing that the kernel has not taken", function()
+    local ring = hand.ring()
+    local first, second, third = uring.buffer(8), uring.buffer(8),
+      uring.buffer(8)
+    assert.equal(0, provide(ring, first, 8, 1, 9))
+    -- numbers of buffers beyond the last
+    assert.truthy(provide(ring, second, 1, 2, 9, 65535) < 0)
+    assert.equal(0, provide(ring, third, 8, 1, 10))
+    assert.is_true(second:close())
+    for _, memory in ipairs { first, third } do
+      helper.raises("cannot close a buffer that is in use", memory.close,
+        memory)
+    end
+    -- nor what it has never seen, of a chain that was cut off
+    second = uring.buffer(8)
+    ring:queue(sqe():prep_close(9999):set_flags(uring.IOSQE_IO_LINK),
+      sqe():prep_provide_buffers(second, 8, 1, 11):set_data64(1))
+    assert.equal(-E.ECANCELED, hand.some(ring, 2)[1])
+    assert.is_true(second:close())
+    ring:close()
+    assert.is_true(first:close())
+    assert.is_true(third:close())
+  end)
+
   it("serve multishots until they are empty", function()
     helper.needs "recv_multishot"
     local ring = hand.ring()

@@ -78,9 +78,48 @@ static const struct cure {
     "it has ended already, or was never queued" },
   { IORING_OP_TIMEOUT_REMOVE, ENOENT,
     "it has ended already, or was never queued" },
+  { IORING_OP_ACCEPT, EINVAL,
+    "the socket does not listen: listen() comes first" },
+  { IORING_OP_BIND, EADDRINUSE,
+    "another socket has this address; for a port whose connections are still "
+    "ending set SO_REUSEADDR first" },
+  { IORING_OP_BIND, EADDRNOTAVAIL,
+    "no interface of this machine has this address" },
+  { IORING_OP_BIND, EAFNOSUPPORT,
+    "the address is of another family than the socket" },
+  { IORING_OP_BIND, EINVAL,
+    "the socket has an address already, or the address is of another family" },
+  { IORING_OP_LISTEN, EADDRINUSE,
+    "another socket listens there" },
+  { IORING_OP_CONNECT, EADDRNOTAVAIL,
+    "no local port is free for it" },
+  { IORING_OP_CONNECT, EAFNOSUPPORT,
+    "the address is of another family than the socket" },
+  { IORING_OP_SEND, EMSGSIZE,
+    "more than one datagram may have: 65507 bytes over IPv4, 65527 over IPv6, "
+    "less than SO_SNDBUF over unix, and with IP_MTU_DISCOVER the path's MTU" },
+  { IORING_OP_SEND, EAFNOSUPPORT,
+    "the address is of another family than the socket" },
+  { IORING_OP_SEND, EDESTADDRREQ,
+    "connect the socket, or give an address" },
+  { IORING_OP_SEND, ENOTCONN,
+    "connect the socket first" },
+  { IORING_OP_RECV, ENOTCONN,
+    "connect the socket first" },
 };
 
+/* An opcode whose cures are these as well. */
+static unsigned kin (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_SENDMSG: case IORING_OP_SEND_ZC: case IORING_OP_SENDMSG_ZC:
+      return IORING_OP_SEND;
+    case IORING_OP_RECVMSG: return IORING_OP_RECV;
+    default: return opcode;
+  }
+}
+
 static const char *cure (unsigned opcode, int err) {
+  opcode = kin(opcode);
   for (size_t i = 0; i < sizeof(cures) / sizeof(*cures); i++)
     if (cures[i].opcode == opcode && cures[i].err == err)
       return cures[i].text;

@@ -98,6 +98,44 @@ describe("an error at run time", function()
     end)
   end)
 
+  it("of a socket says what to do about it", function()
+    local any = "127.0.0.1:0"
+    helper.run(function()
+      local udp <close> = assert(uring.udp.bind(any))
+      local tcp <close> = assert(uring.socket(uring.AF_INET,
+        uring.SOCK_STREAM))
+      local function fails(errno, words, ...)
+        local _, why, got = ...
+        assert.equal(errno, got)
+        assert.truthy(why:find(words, 1, true), why)
+      end
+      fails(E.EINVAL, "listen() comes first",
+        uring.await(uring.sqe():prep_accept(tcp)))
+      fails(E.EINVAL, "listen() comes first", tcp:accept())
+      fails(E.EMSGSIZE, "65507", udp:sendto(("x"):rep(65508),
+        udp:getsockname()))
+      fails(E.EMSGSIZE, "65507", uring.await(uring.sqe():prep_sendto(udp,
+        ("x"):rep(65508), nil, 0, udp:getsockname())))
+      fails(E.EAFNOSUPPORT, "another family", udp:sendto("x", "[::1]:1"))
+      fails(E.EDESTADDRREQ, "give an address", udp:send "x")
+      fails(E.EAFNOSUPPORT, "another family", tcp:connect "[::1]:1")
+      fails(E.ENOTCONN, "connect the socket first",
+        uring.await(uring.sqe():prep_recv(tcp, uring.buffer(1))))
+      if helper.probe.ops.bind then
+        local function bind(address)
+          return uring.await(uring.sqe():prep_bind(tcp, address))
+        end
+        fails(E.EADDRNOTAVAIL, "no interface", bind "192.0.2.1:0")
+        local other <close> = assert(uring.tcp.listen(any))
+        fails(E.EADDRINUSE, "another socket has this address",
+          bind(other:getsockname()))
+        fails(E.EAFNOSUPPORT, "another family", bind "[::1]:0")
+        assert.equal(0, (bind(any)))
+        fails(E.EINVAL, "has an address already", bind(any))
+      end
+    end)
+  end)
+
   it("forged by a message is not taken for one", function()
     local ring = hand.ring()
     local from = assert(spec.sender())

@@ -336,6 +336,33 @@ local function read_name(packet, at)
   end
 end
 
+-- Reads into q what stands behind the header; false where it is malformed. An
+-- OPT that was found is there even so, for an error has one as well.
+local function read_records(packet, q, questions, others, more)
+  local right, at = questions == 1, 13
+  local name, kind, class
+  for _ = 1, questions do
+    name, at = read_name(packet, at)
+    if not name or at + 3 > #packet then return false end
+    kind, class = string.unpack(">I2I2", packet, at)
+    at = at + 4
+  end
+  for i = 1, others + more do
+    local owner, after = read_name(packet, at)
+    if not owner or after + 9 > #packet then return false end
+    local rtype, rclass, rttl, size = string.unpack(">I2I2I4I2", packet, after)
+    at = after + 10 + size
+    if at > #packet + 1 then return false end
+    if rtype == OPT then
+      right = right and not q.opt and i > others and owner == "\0"
+      q.opt = { size = rclass, version = rttl >> 16 & 0xFF, flags = rttl & DO }
+    end
+  end
+  if not right or at <= #packet then return false end
+  q.name, q.kind, q.class = name, kind, class
+  return true
+end
+
 -- A query taken apart; nil, and an error of it where it should be told.
 local function read_query(packet)
   if #packet < 12 then return nil end
@@ -344,27 +371,12 @@ local function read_query(packet)
   q.id, q.flags, questions, answers, authorities, more =
     string.unpack(">I2I2I2I2I2I2", packet)
   if q.flags & QR ~= 0 then return nil end  -- an answer gets no answer
-  if q.flags >> 11 & 15 ~= 0 then return nil, NOTIMP, q end
-  if questions ~= 1 then return nil, FORMERR, q end
-  local name, at = read_name(packet, 13)
-  if not name or at + 3 > #packet then return nil, FORMERR, q end
-  local kind, class = string.unpack(">I2I2", packet, at)
-  at = at + 4
-  local opt
-  for i = 1, answers + authorities + more do
-    local owner, after = read_name(packet, at)
-    if not owner or after + 9 > #packet then return nil, FORMERR, q end
-    local rtype, rclass, rttl, size = string.unpack(">I2I2I4I2", packet, after)
-    at = after + 10 + size
-    if at > #packet + 1 then return nil, FORMERR, q end
-    if rtype == OPT then
-      local lost = i <= answers + authorities
-      if opt or lost or owner ~= "\0" then return nil, FORMERR, q end
-      opt = { size = rclass, version = rttl >> 16 & 0xFF, flags = rttl & DO }
-    end
+  local right = read_records(packet, q, questions, answers + authorities, more)
+  if q.flags >> 11 & 15 ~= 0 then
+    q.name = nil  -- what another opcode has there need not be a question
+    return nil, NOTIMP, q
   end
-  if at <= #packet then return nil, FORMERR, q end
-  q.name, q.kind, q.class, q.opt = name, kind, class, opt
+  if not right then return nil, FORMERR, q end
   return q
 end
 

@@ -233,6 +233,40 @@ describe("the DNS server, asked badly,", function()
     end)
   end)
 
+  needs_ring("answers an OPT by an OPT, also where it is wrong", function()
+    local FORMERR, NOTIMP = 1, 4
+    asking(function(ask)
+      local function has_opt(expected, packet)
+        local answer = ask(packet)
+        assert.equal(expected, code(answer))
+        assert.equal(1, (select(6, string.unpack(HEADER, answer))))
+        assert.equal("\0" .. string.pack(">I2I2I4I2", 41, 1232, 0, 0),
+          answer:sub(-11))
+      end
+      local function has_none(expected, packet)
+        local answer = ask(packet)
+        assert.equal(expected, code(answer))
+        assert.equal(0, (select(6, string.unpack(HEADER, answer))))
+        assert.equal(12, #answer)
+      end
+      local question = WWW .. string.pack(">I2I2", 1, 1)
+      has_opt(NOTIMP, query(1, WWW, { flags = 0x2000, more = 1 }, OPT))
+      has_none(NOTIMP, query(1, WWW, { flags = 0x2000 }))
+      has_none(NOTIMP, query(1, WWW, { flags = 0x2000, more = 1 }, "x"))
+      for _, packet in ipairs {
+        query(2, WWW, { more = 1 }, OPT .. "x"),
+        query(2, WWW, { more = 2 }, OPT),
+        query(2, WWW, { more = 2 }, OPT .. OPT),
+        query(2, WWW, { answers = 1 }, OPT),
+        query(2, WWW, { questions = 2, more = 1 }, question .. OPT),
+        string.pack(HEADER, 2, 0x0100, 0, 0, 0, 1) .. OPT,
+      } do
+        has_opt(FORMERR, packet)
+      end
+      has_none(FORMERR, query(3, WWW, { more = 1 }))
+    end)
+  end)
+
   needs_ring("reads names that point back", function()
     asking(function(ask)
       -- an OPT's owner must be the root, an unknown record's may be any name

@@ -141,7 +141,8 @@ int ring_add_group (struct ring *r, struct group *g);
 int ring_remove_group (struct ring *r, struct group *g);
 struct group *ring_group (const struct ring *r, unsigned bgid);
 
-/* Take the next arrival of all (but for what has a line), of one operation, of the messages. */
+/* Take the next arrival of all (but for what has a line), of one operation, of
+** the messages. */
 bool ring_take (struct ring *r, struct arrival *out);
 bool ring_take_op (struct ring *r, struct op *op, struct arrival *out);
 bool ring_take_message (struct ring *r, struct arrival *out);

@@ -403,6 +403,23 @@ describe(META, function()
     end
   end)
 
+  it("names the man page of what is the kernel's", function()
+    local above = {}
+    for line in helper.content(META):gmatch "([^\n]*)\n" do
+      local name = line:match "^function ([%w_.:]+)"
+      if name then
+        local class = name:match "^uring%.(%w+)%." or name:match "^(%w+):"
+        local object = name:find ":fileno$" or name == "Socket:stats"
+        if (" Sqe Socket Msghdr BufRing Lease tcp udp unix "):find(
+            " " .. (class or "-") .. " ", 1, true) and not object then
+          assert(table.concat(above, " "):find "%([%w_]+%(%d%)", name)
+        end
+      end
+      above[#above + 1] = line
+      if not line:find "^%-%-%-" then above = {} end
+    end
+  end)
+
   it("has every field of an SQE, of stats and of a probe", function()
     local text = helper.content(META)
     local function class(name)

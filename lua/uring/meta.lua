@@ -96,7 +96,7 @@ function uring.sockaddr(address, port) end
 
 --- What sendmsg and recvmsg are told, all of it in C memory that stays for as
 --- long as the kernel uses it. It may be used again and again, by one request
---- at a time. (sendmsg(2), recvmsg(2))
+--- at a time. (sendmsg(2), recvmsg(2), 5.3)
 ---@param options? uring.MsghdrOptions
 ---@return uring.Msghdr? msghdr
 ---@return string? message
@@ -1065,28 +1065,32 @@ function Sqe:prep_provide_buffers(buffer, len, nr, bgid, bid) end
 function Sqe:prep_remove_buffers(nr, bgid) end
 
 --- IOSQE_...: all of them, whatever was set before.
---- (io_uring_sqe_set_flags(3))
+--- (io_uring_sqe_set_flags(3), 5.1)
 ---@param flags integer
 ---@return uring.Sqe
 function Sqe:set_flags(flags) end
 
 --- What wait_cqe gives as a completion's data.
---- (io_uring_sqe_set_data64(3))
+--- (io_uring_sqe_set_data64(3), 5.1)
 ---@param data integer any 64 bits
 ---@return uring.Sqe
 function Sqe:set_data64(data) end
 
 --- The bits of sockets are here, too: IORING_RECVSEND_..., IORING_RECV_...,
---- IORING_ACCEPT_..., with those that the prep has set.
+--- IORING_ACCEPT_..., with those that the prep has set. What is a multishot by
+--- these completes more than once: queue it. (io_uring_enter(2), 5.1)
 ---@param ioprio integer 0 to 65535
 ---@return uring.Sqe
 function Sqe:set_ioprio(ioprio) end
 
+--- The credentials with which it is done, that were registered elsewhere.
+--- (io_uring_register_personality(3), 5.6)
 ---@param personality integer 0 to 65535
 ---@return uring.Sqe
 function Sqe:set_personality(personality) end
 
---- With IOSQE_BUFFER_SELECT. (io_uring_sqe_set_buf_group(3))
+--- With IOSQE_BUFFER_SELECT: the group of which the kernel picks a buffer.
+--- (io_uring_sqe_set_buf_group(3), 5.7)
 ---@param bgid integer 0 to 65535
 ---@return uring.Sqe
 function Sqe:set_buf_group(bgid) end
@@ -1194,6 +1198,7 @@ local BufRing = {}
 
 --- What a completion has put into a buffer, where it lies. nil, message,
 --- EINVAL where it was taken before, or names no buffer of this group.
+--- (io_uring_setup_buf_ring(3), 5.19)
 ---@param res integer
 ---@param flags integer
 ---@return uring.Lease? lease
@@ -1201,7 +1206,7 @@ local BufRing = {}
 ---@return integer? errno
 function BufRing:lease(res, flags) end
 
---- The same as a copy; the buffer goes home.
+--- The same as a copy; the buffer goes home. (io_uring_buf_ring_add(3), 5.19)
 ---@param res integer
 ---@param flags integer
 ---@return string? bytes
@@ -1231,6 +1236,7 @@ function BufRing:head() end
 ---@return integer? errno
 function BufRing:available() end
 
+--- Where its buffers are. (io_uring_setup_buf_ring(3), 5.19)
 ---@return uring.BufRingStats
 function BufRing:stats() end
 
@@ -1244,6 +1250,7 @@ function BufRing:stats() end
 ---@field kernel integer picked, and their completion not taken
 ---@field available? integer at home (6.8)
 
+--- Its number, for set_buf_group. (io_uring_setup_buf_ring(3), 5.19)
 ---@return integer
 function BufRing:bgid() end
 
@@ -1262,14 +1269,17 @@ function BufRing:close() end
 local Lease = {}
 
 --- Bytes i to j as a string, counted as by string.sub.
+--- (io_uring_setup_buf_ring(3), 5.19)
 ---@param i? integer
 ---@param j? integer
 ---@return string
 function Lease:string(i, j) end
 
+--- The bytes are read no more: the buffer goes home.
+--- (io_uring_buf_ring_add(3), 5.19)
 function Lease:release() end
 
---- The same as release.
+--- The same as release. (io_uring_buf_ring_add(3), 5.19)
 function Lease:close() end
 
 --- What sendmsg and recvmsg are told. Its methods raise while a request that
@@ -1277,19 +1287,20 @@ function Lease:close() end
 ---@class uring.Msghdr
 local Msghdr = {}
 
---- Who has sent what was received; nil where that was not told.
+--- Who has sent what was received; nil where that was not told. (recvmsg(2))
 ---@return uring.Sockaddr?
 function Msghdr:name() end
 
 --- The control messages that were received, once: later ones are empty.
---- Descriptors that nobody asks for are closed.
+--- Descriptors that nobody asks for are closed. (cmsg(3), unix(7))
 ---@return uring.Control
 function Msghdr:control() end
 
---- MSG_TRUNC, MSG_CTRUNC, ... of what was received.
+--- MSG_TRUNC, MSG_CTRUNC, ... of what was received. (recvmsg(2))
 ---@return integer
 function Msghdr:flags() end
 
+--- Closes the descriptors in it, too; the memory goes. (cmsg(3), close(2))
 ---@return true
 function Msghdr:close() end
 
@@ -2242,7 +2253,7 @@ function uring.socketpair(type) end
 ---@class uring.Tcp
 uring.tcp = {}
 
---- A socket that listens, with SO_REUSEADDR. (listen(2))
+--- A socket that listens, with SO_REUSEADDR. (socket(2), bind(2), listen(2))
 ---@param address uring.address
 ---@param backlog? integer SOMAXCONN if not given
 ---@return uring.Socket? listener
@@ -2266,7 +2277,7 @@ function uring.tcp.connect(address, timeout) end
 ---@class uring.Udp
 uring.udp = {}
 
---- A socket that receives what is sent to this address. (bind(2))
+--- A socket that receives what is sent to this address. (socket(2), bind(2))
 ---@param address uring.address
 ---@return uring.Socket? socket
 ---@return string? message
@@ -2292,7 +2303,7 @@ uring.unix = {}
 
 --- A stream socket that listens. "unix:" is an abstract name that is free. The
 --- file of a path must not be there yet, and stays when the socket is closed.
---- (listen(2))
+--- (socket(2), bind(2), listen(2))
 ---@param path uring.address
 ---@param backlog? integer
 ---@return uring.Socket? listener
@@ -2312,7 +2323,7 @@ function uring.unix.listen(path, backlog) end
 ---@nodiscard
 function uring.unix.connect(path, timeout) end
 
---- A datagram socket of that name. (bind(2))
+--- A datagram socket of that name. (socket(2), bind(2))
 ---@param path uring.address
 ---@return uring.Socket? socket
 ---@return string? message
@@ -2348,7 +2359,7 @@ function Socket:listen(backlog) end
 ---@return integer? errno
 function Socket:accept(timeout) end
 
---- socket:accept as an event.
+--- socket:accept as an event. (io_uring_prep_accept(3), 5.5)
 ---@return uring.Event
 ---@nodiscard
 function Socket:accepting() end
@@ -2390,6 +2401,7 @@ function Socket:send(data, timeout) end
 
 --- An event that is ready when there is room to send, and sends when it is
 --- chosen; how many bytes went, of a stream perhaps not all.
+--- (io_uring_prep_poll_add(3), 5.1; send(2))
 ---@param data uring.bytes
 ---@return uring.Event
 ---@nodiscard
@@ -2448,7 +2460,7 @@ function Socket:receive(max, timeout) end
 ---@field control_truncated boolean were control messages?
 ---@field control uring.Control
 
---- socket:receive as an event.
+--- socket:receive as an event. (io_uring_prep_recvmsg(3), 5.3)
 ---@param max? integer 65536 if not given
 ---@return uring.Event
 ---@nodiscard
@@ -2572,7 +2584,7 @@ function Socket:getsockopt(name, number) end
 function Socket:fileno() end
 
 --- Cancels what is under way and wakes who waits. A socket that is closed
---- already is no mistake.
+--- already is no mistake. (close(2))
 ---@return true? closed
 ---@return string? message
 ---@return integer? errno

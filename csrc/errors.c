@@ -158,6 +158,18 @@ const char *error_result (lua_State *L, unsigned opcode, int fd,
   return lua_tostring(L, -1);
 }
 
+int fail_cured (lua_State *L, unsigned opcode, int err) {
+  const char *what = lua_tostring(L, -1), *why = cure(opcode, err);
+  push_errno(L, err);
+  lua_pushfstring(L, why ? "%s: %s: %s" : "%s: %s", what,
+                  lua_tostring(L, -1), why);
+  luaL_pushfail(L);
+  lua_replace(L, -4);
+  lua_remove(L, -2);
+  lua_pushinteger(L, err);
+  return 3;
+}
+
 int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
                  int32_t res, uint32_t flags) {
   luaL_pushfail(L);

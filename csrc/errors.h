@@ -16,6 +16,10 @@
 int fail (lua_State *L, int err, const char *what, ...)
   __attribute__((format(printf, 3, 4)));
 
+/* The same for what an opcode does, with the cure that is known for it. The
+** text on top says what was done, and is taken. */
+int fail_cured (lua_State *L, unsigned opcode, int err);
+
 /* nil, "timed out", ETIME */
 int fail_timeout (lua_State *L);
 

@@ -298,14 +298,16 @@ static int failed_as (lua_State *L, const struct socket *s, int how,
                                        "connect" };
   const struct address *to = lua_touserdata(L, TO);
   char text[ADDRESS_TEXT + 1];
+  if (to) text[address_text(to, text)] = '\0';
   if (to == NULL)
-    return failed(L, fail(L, err, "%s on socket (fd %d)", names[how],
-                          s->out.line.fd));
-  text[address_text(to, text)] = '\0';
-  if (how == CONNECT)
-    return failed(L, fail(L, err, "connect to %s", text));
-  return failed(L, fail(L, err, "send to %s on socket (fd %d)", text,
-                        s->out.line.fd));
+    lua_pushfstring(L, "%s on socket (fd %d)", names[how], s->out.line.fd);
+  else if (how == CONNECT)
+    lua_pushfstring(L, "connect to %s", text);
+  else
+    lua_pushfstring(L, "send to %s on socket (fd %d)", text,
+                    s->out.line.fd);
+  return failed(L, fail_cured(L, how == CONNECT ? IORING_OP_CONNECT
+                                                : IORING_OP_SEND, err));
 }
 
 /* Only the beginning of a message has gone into the stream. */

@@ -219,30 +219,36 @@ static int number (const struct socket *s) {
 }
 
 static int done (lua_State *L, const struct socket *s, int rc,
-                 const char *what, const struct address *a) {
+                 unsigned opcode, const char *what,
+                 const struct address *a) {
   char text[ADDRESS_TEXT + 1];
+  int err = errno;
   if (rc >= 0) {
     lua_settop(L, 1);
     return 1;
   }
+  if (a) text[address_text(a, text)] = '\0';
   if (a == NULL)
-    return fail(L, errno, "%s on socket (fd %d)", what, number(s));
-  text[address_text(a, text)] = '\0';
-  return fail(L, errno, "%s socket (fd %d) to %s", what, number(s), text);
+    lua_pushfstring(L, "%s on socket (fd %d)", what, number(s));
+  else
+    lua_pushfstring(L, "%s socket (fd %d) to %s", what, number(s), text);
+  return fail_cured(L, opcode, err);
 }
 
 /* socket:bind(address): the socket (bind(2)) */
 static int s_bind (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   struct address a = arg_address(L, 2);
-  return done(L, s, bind(number(s), &a.any, a.len), "bind", &a);
+  return done(L, s, bind(number(s), &a.any, a.len), IORING_OP_BIND,
+              "bind", &a);
 }
 
 /* socket:listen([backlog]): the socket (listen(2)) */
 static int s_listen (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int backlog = (int)arg_optional(L, 2, SOMAXCONN, 0, INT32_MAX);
-  return done(L, s, listen(number(s), backlog), "listen", NULL);
+  return done(L, s, listen(number(s), backlog), IORING_OP_LISTEN, "listen",
+              NULL);
 }
 
 /* The one of these names that the string at 2 is; or -1. */

@@ -270,12 +270,13 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
     call(w->loop, &t->seat);
     return false;
   }
+  if (!last && (t->wait == WAIT_AWAIT || t->wait == WAIT_CHAIN)) {
+    /* it waits for one completion: what comes before the last is lost */
+    ring_dispose(r, op->disposal, op->group, res, flags);
+    return true;
+  }
   switch (t->wait) {
     case WAIT_AWAIT:
-      if (!last) {  /* one was promised: what has come before it goes */
-        ring_dispose(r, op->disposal, op->group, res, flags);
-        return true;
-      }
       t->res = res;
       t->flags = flags;
       t->disposal = op->disposal;
@@ -285,7 +286,7 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
       return true;
     case WAIT_CHAIN: {
       struct chain *c = t->on;
-      for (unsigned i = 0; last && i < c->n; i++) {
+      for (unsigned i = 0; i < c->n; i++) {
         struct link *l = &c->link[i];
         if (l->token == op->token) {
           l->res = res;

@@ -163,8 +163,20 @@ unsigned sys_cq_ready (const struct io_uring *ring) {
   return withhold(ring->ring_fd) ? 0 : real_cq_ready(ring);
 }
 
+/* A ring whose next completion, which opens a file, comes twice. */
+static int repeating = NOBODY;
+
 unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
-  return withhold(ring->ring_fd) ? 0 : real_take(ring, out, max);
+  unsigned head = *ring->cq.khead;
+  if (withhold(ring->ring_fd))
+    return 0;
+  if (repeating != ring->ring_fd || real_take(ring, out, 1) == 0)
+    return real_take(ring, out, max);
+  io_uring_smp_store_release(ring->cq.khead, head);  /* it stays there */
+  repeating = NOBODY;
+  out->flags |= IORING_CQE_F_MORE;
+  out->res = dup(out->res);
+  return 1;
 }
 
 static enum { AS_IT_IS, CHEAP, DEAR } price;
@@ -275,6 +287,13 @@ static int f_withhold (lua_State *L) {
   return 0;
 }
 
+/* again(fd): the next completion of that ring, a new descriptor, comes twice:
+** first a dup of it, with F_MORE */
+static int f_again (lua_State *L) {
+  repeating = (int)luaL_checkinteger(L, 1);
+  return 0;
+}
+
 /* exit(): rings that were withheld when they were closed are closed now */
 static int f_exit (lua_State *L) {
   lua_pushinteger(L, nkept);
@@ -360,7 +379,7 @@ static int f_buried (lua_State *L) {
 static const luaL_Reg functions[] = {
   {"inject", f_inject}, {"clear", f_clear}, {"calls", f_calls},
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
-  {"alloc", f_alloc}, {"buried", f_buried}, {"cheap", f_cheap},
+  {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried}, {"cheap", f_cheap},
   {"bell", f_bell}, {"ring", f_ring},
   {NULL, NULL}
 };

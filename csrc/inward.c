@@ -327,9 +327,10 @@ void inward_leave (struct socket *s) {
 }
 
 void inward_pass_on (lua_State *L, struct socket *s) {
-  if (s->d && s->in.line.seats.last) {  /* guard: or it sleeps for ever */
+  if (s->d && s->in.line.seats.last) {
     struct op *op = socket_op(s, &s->in);
     if (s->chunk.at || op == NULL || op->results.first)
+      /* guard: or it sleeps for ever */
       loop_wake_line(state_of(L)->loop, &s->in.line);
   }
 }

@@ -114,14 +114,18 @@ static int b_gc (lua_State *L) {
 
 /* ---- take -------------------------------------------------------------- */
 
-static int not_the_kernels (lua_State *L, const struct group *g,
+static int not_the_kernels (lua_State *L, const struct group *g, int32_t res,
                             uint32_t flags) {
   if (!(flags & IORING_CQE_F_BUFFER))
     return fail(L, EINVAL, "group %d: the flags name no buffer "
                 "(IORING_CQE_F_BUFFER is not set)", g->bgid);
+  if (group_is_bundle(g, res, flags))
+    return fail(L, EINVAL, "group %d: this completion is a bundle of several "
+                "buffers: take them with bundle()", g->bgid);
   return fail(L, EINVAL, "group %d: buffer %u is not the kernel's: this "
-              "completion was taken before, or is another group's", g->bgid,
-              flags >> IORING_CQE_BUFFER_SHIFT);
+              "completion was taken before, or is another group's, or its "
+              "result is not %d", g->bgid, flags >> IORING_CQE_BUFFER_SHIFT,
+              (int)res);
 }
 
 static int32_t arg_res (lua_State *L, int arg) {
@@ -132,11 +136,9 @@ struct lease **lease_push (lua_State *L) {
   return class_new(L, CLASS_LEASE, sizeof(struct lease *), 0);
 }
 
-static int lease_pieces (lua_State *L, struct group *g, uint32_t flags,
-                         struct piece *p, unsigned n) {
+static int lease_pieces (lua_State *L, struct group *g, struct piece *p,
+                         unsigned n) {
   int array = lua_gettop(L);
-  if (n == 0)
-    return not_the_kernels(L, g, flags);
   for (unsigned i = 0; i < n; i++) {
     lua_rawgeti(L, array, (lua_Integer)i + 1);
     if ((*(struct lease **)lua_touserdata(L, -1) = lease_new(g, &p[i]))
@@ -157,7 +159,7 @@ static int b_lease (lua_State *L) {
   struct lease **l = lease_push(L);
   struct piece p;
   if (!group_take(g, res, flags, &p))
-    return not_the_kernels(L, g, flags);
+    return not_the_kernels(L, g, res, flags);
   *l = lease_new(g, &p);
   if (*l == NULL) {
     group_give(g, p.bid);
@@ -182,7 +184,8 @@ static int b_bundle (lua_State *L) {
   }
   {
     unsigned taken = group_take_bundle(g, res, flags, p, n);
-    int failed = lease_pieces(L, g, flags, p, taken);
+    int failed = taken > 0 ? lease_pieces(L, g, p, taken)
+                           : not_the_kernels(L, g, res, flags);
     if (failed) return failed;
     for (unsigned i = taken + 1; i <= n; i++) {
       lua_pushnil(L);

@@ -142,7 +142,8 @@ static struct lease *lease_copy (const struct chunk *c, uint32_t size) {
   if (g == NULL)
     return NULL;
   g->closed = true;
-  group_told(g, flags, (struct rooms){ 0, 0 });
+  if (group_reserve(g, 1))
+    group_told(g, (int32_t)size, flags, (struct rooms){ 0, 0 }, false);
   if (group_take(g, (int32_t)size, flags, &p)) {
     memcpy(p.data, c->at, size);
     lease = lease_new(g, &p);

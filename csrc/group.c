@@ -16,8 +16,24 @@ static size_t memory_bytes (const struct group *g) {
   return (size_t)g->entries * g->size;
 }
 
+static void put_blank (struct group *g, struct note *note) {
+  note->next = g->blank;
+  g->blank = note;
+  g->nblank++;
+}
+
+static void free_notes (struct note *note) {
+  while (note) {
+    struct note *next = note->next;
+    free(note);
+    note = next;
+  }
+}
+
 static void group_end (struct block *b) {
   struct group *g = (struct group *)b;
+  for (uint32_t i = 0; i < g->entries; i++) free_notes(g->slots[i].notes);
+  free_notes(g->blank);
   munmap(g->ring, ring_bytes(g->entries));
   munmap(g->memory, memory_bytes(g));
   free(g->slots);
@@ -63,7 +79,10 @@ struct group *group_new (uint32_t entries, uint32_t size, uint16_t bgid,
   g->bgid = bgid;
   g->inc = inc;
   io_uring_buf_ring_init(g->ring);
-  for (uint32_t i = 0; i < entries; i++) go_home(g, (uint16_t)i);
+  for (uint32_t i = 0; i < entries; i++) {
+    g->slots[i].end = &g->slots[i].notes;
+    go_home(g, (uint16_t)i);
+  }
   return g;
 }
 
@@ -75,75 +94,135 @@ void group_describe (const struct group *g, struct io_uring_buf_reg *reg) {
   compat_set_buf_reg(reg, g->inc ? IOU_PBUF_RING_INC : 0, g->min_left);
 }
 
-void group_told (struct group *g, uint32_t flags, struct rooms rooms) {
-  uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
-  if ((flags & IORING_CQE_F_BUFFER) && bid < g->entries) {
-    g->slots[bid].told++;
-    g->slots[bid].rooms = rooms;
+bool group_reserve (struct group *g, unsigned n) {
+  while (g->nblank < n) {
+    struct note *note = malloc(sizeof(*note));
+    if (note == NULL)
+      return false;
+    put_blank(g, note);
   }
-}
-
-/* Is it the first time that this is asked of a completion? */
-static bool unasked (struct group *g, uint32_t flags) {
-  uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
-  if (!(flags & IORING_CQE_F_BUFFER) || bid >= g->entries)
-    return false;
-  if (g->slots[bid].told == 0)  /* guard: it may be at home by now */
-    return false;
-  g->slots[bid].told--;
   return true;
 }
 
-static bool take (struct group *g, uint16_t bid, uint32_t size, bool more,
+static uint32_t size_of (int32_t res) {
+  return res > 0 ? (uint32_t)res : 0;
+}
+
+/* The buffer that a completion names, or NULL. */
+static struct slot *named (const struct group *g, uint32_t flags) {
+  uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
+  return (flags & IORING_CQE_F_BUFFER) && bid < g->entries ? &g->slots[bid]
+                                                           : NULL;
+}
+
+/* So many bytes lie in the buffers from this one on. */
+static void fill (struct group *g, struct slot *s, uint32_t left) {
+  for (uint32_t n = 0; n < g->entries && !s->out; n++) {
+    uint32_t room = g->size - s->offset;
+    uint32_t size = left < room ? left : room;
+    s->told++;
+    if (g->inc) s->offset += size;
+    left -= size;
+    if (left == 0)
+      break;
+    s = &g->slots[s->behind];
+  }
+}
+
+void group_told (struct group *g, int32_t res, uint32_t flags,
+                 struct rooms rooms, bool bundle) {
+  struct slot *s = named(g, flags);
+  struct note *note = g->blank;
+  uint32_t room, size = size_of(res);
+  if (s == NULL || s->out || note == NULL)  /* guard: somebody has it */
+    return;
+  g->blank = note->next;
+  g->nblank--;
+  *note = (struct note){ NULL, res, flags, s->offset, rooms, bundle };
+  *s->end = note;
+  s->end = &note->next;
+  room = g->size - s->offset;
+  fill(g, s, bundle || size < room ? size : room);
+}
+
+/* Where the note of a completion hangs; NULL: there is none. */
+static struct note **find (const struct group *g, int32_t res,
+                           uint32_t flags) {
+  struct slot *s = named(g, flags);
+  struct note **at = s ? &s->notes : NULL;
+  while (at && *at && ((*at)->res != res || (*at)->flags != flags))
+    at = &(*at)->next;
+  return at && *at ? at : NULL;
+}
+
+static bool spans (const struct group *g, const struct note *note) {
+  return note->bundle && size_of(note->res) > g->size - note->offset;
+}
+
+bool group_is_bundle (const struct group *g, int32_t res, uint32_t flags) {
+  struct note **at = find(g, res, flags);
+  return at && spans(g, *at);
+}
+
+/* A part of a note's, which begins at `offset` of a buffer. */
+static bool take (struct group *g, const struct note *note, uint16_t bid,
+                  uint32_t offset, uint32_t size, bool more,
                   struct piece *p) {
-  struct slot *s;
-  if (bid >= g->entries)
+  struct slot *s = &g->slots[bid];
+  if (s->told == 0)  /* guard: exactly once */
     return false;
-  s = &g->slots[bid];
-  if (s->out)  /* guard: exactly once */
-    return false;
-  if (size > g->size - s->offset) size = g->size - s->offset;
-  p->data = g->memory + (size_t)bid * g->size + s->offset;
+  s->told--;
+  p->data = g->memory + (size_t)bid * g->size + offset;
   p->size = size;
   p->bid = bid;
-  p->rooms = s->rooms;
-  s->offset += size;
+  p->rooms = note->rooms;
   s->leases++;
-  if (!more) {
+  if (!more && !s->out) {
     s->out = true;
     g->leased++;
   }
   return true;
 }
 
-bool group_take (struct group *g, int32_t res, uint32_t flags,
-                 struct piece *p) {
-  return unasked(g, flags)
-         && take(g, (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT),
-                 res > 0 ? (uint32_t)res : 0,
-                 g->inc && (flags & IORING_CQE_F_BUF_MORE), p);
-}
-
-unsigned group_take_bundle (struct group *g, int32_t res, uint32_t flags,
+/* The buffers of the note that hangs there. It is off the list before: each
+** is found once. */
+static unsigned take_parts (struct group *g, struct note **at,
                             struct piece *p, unsigned max) {
-  uint32_t left = res > 0 ? (uint32_t)res : 0;
-  uint16_t bid = (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
+  struct note *note = *at;
+  uint16_t bid = (uint16_t)(note->flags >> IORING_CQE_BUFFER_SHIFT);
+  uint32_t offset = note->offset, left = size_of(note->res);
   unsigned n = 0;
-  if (!unasked(g, flags))
-    return 0;
-  while (n < max && bid < g->entries) {
-    uint32_t room = g->size - g->slots[bid].offset;
+  *at = note->next;
+  if (note->next == NULL) g->slots[bid].end = at;
+  if (!spans(g, note) && left > g->size - offset) left = g->size - offset;
+  while (n < max) {
+    uint32_t room = g->size - offset;
     uint32_t size = left < room ? left : room;
-    bool more = g->inc && left <= room && (flags & IORING_CQE_F_BUF_MORE);
-    if (!take(g, bid, size, more, &p[n]))
+    bool more = g->inc && left <= room
+                && (note->flags & IORING_CQE_F_BUF_MORE);
+    if (!take(g, note, bid, offset, size, more, &p[n]))
       break;
     n++;
     left -= size;
     if (left == 0)
       break;
     bid = g->slots[bid].behind;
+    offset = 0;
   }
+  put_blank(g, note);
   return n;
+}
+
+bool group_take (struct group *g, int32_t res, uint32_t flags,
+                 struct piece *p) {
+  struct note **at = find(g, res, flags);
+  return at && !spans(g, *at) && take_parts(g, at, p, 1) == 1;
+}
+
+unsigned group_take_bundle (struct group *g, int32_t res, uint32_t flags,
+                            struct piece *p, unsigned max) {
+  struct note **at = find(g, res, flags);
+  return at ? take_parts(g, at, p, max) : 0;
 }
 
 void group_share (struct group *g, uint16_t bid) {
@@ -152,7 +231,8 @@ void group_share (struct group *g, uint16_t bid) {
 
 void group_give (struct group *g, uint16_t bid) {
   struct slot *s = &g->slots[bid];
-  if (--s->leases > 0 || !s->out)  /* guard: not while a part is out */
+  /* guard: not while a part is out, or will be */
+  if (--s->leases > 0 || s->told > 0 || !s->out)
     return;
   g->leased--;
   if (g->closed)

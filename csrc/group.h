@@ -13,9 +13,13 @@
 ** group unregistered, each lease counts it, and so does each operation that
 ** may pick from it. So its memory outlives all who may touch it.
 **
-** With IOU_PBUF_RING_INC one buffer serves several completions: each begins
-** where the one before has ended, and the buffer goes home when the kernel
-** has said that it is done with it and all parts have come back.
+** With IOU_PBUF_RING_INC one buffer serves several completions, also of
+** several operations: each begins where the one that came before has ended,
+** in whatever order they are taken. So where a completion's bytes lie is noted
+** when it comes, and its result and flags find the note. (Of two that are alike
+** in both the first to come goes to the first who asks, for an asker has no
+** more than these.) The buffer goes home when the kernel has said
+** that it is done with it and all parts were taken and have come back.
 **
 ** What can never happen: a buffer goes home twice, or while somebody holds a
 ** part of it.
@@ -28,12 +32,22 @@
 #include "block.h"
 #include "recvmsg_out.h"
 
+struct note {              /* a completion that was not taken yet */
+  struct note *next;
+  int32_t res;
+  uint32_t flags;
+  uint32_t offset;         /* where its bytes begin */
+  struct rooms rooms;      /* how it has laid them out */
+  bool bundle;             /* it may have filled more than one */
+};
+
 struct slot {              /* one buffer */
+  struct note *notes;      /* in the order in which they came */
+  struct note **end;       /* where the next one goes */
   uint32_t offset;         /* where the next completion's data begins */
-  uint16_t leases;         /* parts that are out */
+  uint32_t told;           /* parts that have come and were not taken */
+  uint32_t leases;         /* parts that are out */
   uint16_t behind;         /* the buffer that went home after it */
-  uint16_t told;           /* completions that named it and were not taken */
-  struct rooms rooms;      /* how the last of them has laid it out */
   bool out;                /* the kernel is done with it */
 };
 
@@ -43,6 +57,8 @@ struct group {
   struct io_uring_buf_ring *ring;
   unsigned char *memory;
   struct slot *slots;
+  struct note *blank;      /* to be written on */
+  uint32_t nblank;
   uint32_t size;           /* of each buffer */
   uint32_t entries;
   uint32_t leased;         /* neither at home nor the kernel's */
@@ -81,11 +97,20 @@ struct group *group_new (uint32_t entries, uint32_t size, uint16_t bgid,
 /* What the kernel is to be told of it. */
 void group_describe (const struct group *g, struct io_uring_buf_reg *reg);
 
-/* A completion of the ring's has come: each may be taken once. */
-void group_told (struct group *g, uint32_t flags, struct rooms rooms);
+/* Make sure that the next `n` that come can be noted; false: no memory. */
+bool group_reserve (struct group *g, unsigned n);
+
+/* A completion of the ring's has come, in their order: each may be taken once.
+** One of a bundle may fill several buffers. */
+void group_told (struct group *g, int32_t res, uint32_t flags,
+                 struct rooms rooms, bool bundle);
+
+/* Has it filled more than the buffer that it names? */
+bool group_is_bundle (const struct group *g, int32_t res, uint32_t flags);
 
 /* The buffer that a completion names changes hands: false if it names none,
-** or no such completion has come (it was taken before). */
+** it is only the first of several, or no such completion has come (it was
+** taken before). */
 bool group_take (struct group *g, int32_t res, uint32_t flags,
                  struct piece *p);
 

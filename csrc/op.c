@@ -174,6 +174,8 @@ struct op *op_new (struct op_table *t, const struct request *r,
   if (r->traits & TRAIT_MULTI) marks |= OP_MULTI;
   if (r->traits & TRAIT_READS) marks |= OP_READS;
   if (r->sqe.flags & IOSQE_IO_HARDLINK) marks |= OP_HARDLINK;
+  if ((r->sqe.opcode == IORING_OP_RECV || r->sqe.opcode == IORING_OP_SEND)
+      && (r->sqe.ioprio & IORING_RECVSEND_BUNDLE)) marks |= OP_BUNDLE;
   if (r->sqe.flags & IOSQE_IO_DRAIN) {
     marks |= OP_DRAIN;
     t->draining++;

@@ -95,7 +95,8 @@ enum op_mark {
   OP_READS = 1024,    /* the kernel uses memory that it pins */
   OP_FOLLOWS = 2048,  /* not the first of its chain */
   OP_DRAIN = 4096,    /* IO_DRAIN: what is queued after it has to wait */
-  OP_STARTS = 8192    /* in the submit: its descriptor may then be closed */
+  OP_STARTS = 8192,   /* in the submit: its descriptor may then be closed */
+  OP_BUNDLE = 16384   /* a completion may name several buffers */
 };
 
 struct op {

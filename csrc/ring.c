@@ -465,7 +465,7 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     res = -EPIPE;
   if (flags & IORING_CQE_F_BUFFER) {
     struct group *g = ring_group(r, op->group);
-    if (g) group_told(g, flags, op->rooms);
+    if (g) group_told(g, res, flags, op->rooms, op->marks & OP_BUNDLE);
   }
   if (last) {
     if (op->marks & OP_LOOPED) r->held--;
@@ -512,6 +512,13 @@ static void message (struct ring *r, const struct cqe *c) {
     r->stats.high = r->stats.waiting;
 }
 
+static bool reserve (struct ring *r, unsigned n) {
+  for (struct group *g = r->groups; g; g = g->next)
+    if (!group_reserve(g, n))
+      return false;
+  return r->closing || arrivals_reserve(&r->arrivals, n + r->ops.followers);
+}
+
 int ring_reap (struct ring *r) {
   struct cqe batch[64];
   unsigned total = 0;
@@ -521,8 +528,7 @@ int ring_reap (struct ring *r) {
     if (n > 64) n = 64;
     /* guard: room for all that these can become, before they are taken; a
        ring that closes keeps nothing */
-    if (!r->closing
-        && !arrivals_reserve(&r->arrivals, n + r->ops.followers))
+    if (!reserve(r, n) && !r->closing)
       return total > 0 ? (int)total : -ENOMEM;
     n = sys_take(&r->io, batch, n);
     r->stats.cqes += n;

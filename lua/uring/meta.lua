@@ -1197,7 +1197,10 @@ function Ref:closed() end
 local BufRing = {}
 
 --- What a completion has put into a buffer, where it lies. nil, message,
---- EINVAL where it was taken before, or names no buffer of this group.
+--- EINVAL where it was taken before, names no buffer of this group, or is a
+--- bundle of several. With IOU_PBUF_RING_INC completions may be taken in any
+--- order, but of two of one buffer whose res and flags are the same the first
+--- to come is given first.
 --- (io_uring_setup_buf_ring(3), 5.19)
 ---@param res integer
 ---@param flags integer

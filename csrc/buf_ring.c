@@ -158,6 +158,7 @@ static int b_lease (lua_State *L) {
   uint32_t flags = arg_flags(L, 3);
   struct lease **l = lease_push(L);
   struct piece p;
+  self(L);  /* guard: a finalizer may have closed it */
   if (!group_take(g, res, flags, &p))
     return not_the_kernels(L, g, res, flags);
   *l = lease_new(g, &p);
@@ -182,6 +183,7 @@ static int b_bundle (lua_State *L) {
     lease_push(L);
     lua_rawseti(L, -2, i);
   }
+  self(L);  /* guard: a finalizer may have closed it */
   {
     unsigned taken = group_take_bundle(g, res, flags, p, n);
     int failed = taken > 0 ? lease_pieces(L, g, p, taken)
@@ -265,20 +267,24 @@ static void set (lua_State *L, const char *name, lua_Integer n) {
 /* buf_ring:stats(): entries = available + kernel + leased; before Linux 6.8
 ** `kernel` counts the available ones too, and `available` is nil. */
 static int b_stats (lua_State *L) {
-  struct buf_ring *b = self(L);
-  const struct group *g = b->g;
+  const struct buf_ring *b;
+  lua_Integer bgid, entries, size, leased, home;
+  bool known;
   uint16_t h;
   lua_createtable(L, 0, 6);
-  set(L, "bgid", g->bgid);
-  set(L, "entries", g->entries);
-  set(L, "size", g->size);
-  set(L, "leased", g->leased);
-  if (head(b, &h) == 0) {
-    set(L, "available", at_home(g, h));
-    set(L, "kernel", (lua_Integer)g->entries - g->leased - at_home(g, h));
-  }
-  else
-    set(L, "kernel", (lua_Integer)g->entries - g->leased);
+  b = self(L);  /* (behind this it may be closed) */
+  bgid = b->g->bgid;
+  entries = b->g->entries;
+  size = b->g->size;
+  leased = b->g->leased;
+  known = head(b, &h) == 0;
+  home = known ? at_home(b->g, h) : 0;
+  set(L, "bgid", bgid);
+  set(L, "entries", entries);
+  set(L, "size", size);
+  set(L, "leased", leased);
+  set(L, "kernel", entries - leased - home);
+  if (known) set(L, "available", home);
   return 1;
 }
 

@@ -181,26 +181,42 @@ static bool open_field (lua_State *L, int index, int arg, const char *key) {
   return true;
 }
 
-static void check_names (lua_State *L, int index, int arg) {
-  static const char *const names[] = { "fds", "creds", "pktinfo", NULL };
+/* The keys of a table in it are these names, or of an array; how many of the
+** array. `of` is what it is, for words. */
+static lua_Unsigned check_keys (lua_State *L, int index, int arg,
+                                const char *of, const char *const *names) {
+  lua_Unsigned others = 0;
   lua_pushnil(L);
   while (lua_next(L, index)) {
     lua_pop(L, 1);
-    if (lua_type(L, -1) == LUA_TSTRING) {
+    if (lua_isinteger(L, -1)) others++;
+    else if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_argerror(L, arg, lua_pushfstring(L, "%s: names or an array "
+                                            "expected", of));
+    else {
+      size_t len;
+      const char *key = lua_tolstring(L, -1, &len);
       const char *const *n = names;
-      while (*n && strcmp(*n, lua_tostring(L, -1)) != 0) n++;
+      while (*n && (strlen(*n) != len || memcmp(*n, key, len) != 0)) n++;
       if (*n == NULL)
-        luaL_argerror(L, arg, lua_pushfstring(L, "control: unknown name '%s':"
-          " fds, creds, pktinfo, or { level, type, data } in the array",
-          lua_tostring(L, -1)));
+        luaL_argerror(L, arg, lua_pushfstring(L, "%s: unknown name '%s'%s", of,
+          key, strcmp(of, "control") == 0 ? ": fds, creds, pktinfo, or "
+          "{ level, type, data } in the array" : ""));
     }
-    else if (!lua_isinteger(L, -1))
-      luaL_argerror(L, arg, "control: names or an array expected");
   }
+  return others;
+}
+
+static void check_count (lua_State *L, int arg, const char *of,
+                         lua_Unsigned have, lua_Unsigned should) {
+  if (have != should)
+    luaL_argerror(L, arg, lua_pushfstring(L, "%s: %I values at integer keys, "
+      "and its array has %I", of, (LUAI_UACINT)have, (LUAI_UACINT)should));
 }
 
 /* The `i`th of the array: level, type, data on top; or nothing at the end. */
 static bool open_raw (lua_State *L, int index, int arg, lua_Integer i) {
+  static const char *const none[] = { NULL };
   if (lua_rawgeti(L, index, i) == LUA_TNIL) {
     lua_pop(L, 1);
     return false;
@@ -214,6 +230,9 @@ static bool open_raw (lua_State *L, int index, int arg, lua_Integer i) {
       || lua_type(L, -1) != LUA_TSTRING)
     luaL_argerror(L, arg, "control: the array has { level, type, data }: two "
                   "integers and a string");
+  check_count(L, arg, "control: { level, type, data }",
+              check_keys(L, lua_gettop(L) - 3, arg,
+                         "control: { level, type, data }", none), 3);
   lua_remove(L, -4);
   return true;
 }
@@ -230,19 +249,27 @@ static struct address pktinfo_address (lua_State *L, int arg) {
 }
 
 size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
+  static const char *const names[] = { "fds", "creds", "pktinfo", NULL };
+  static const char *const creds[] = { "pid", "uid", "gid", NULL };
+  static const char *const pktinfo[] = { "addr", "ifindex", NULL };
+  static const char *const *const none = &names[3];
+  lua_Unsigned others;
+  lua_Integer i;
   size_t size = 0;
   int top = lua_gettop(L);
   *nfds = 0;
   luaL_checkstack(L, 10, NULL);
   if (!lua_istable(L, index))
     luaL_argerror(L, arg, "control: table expected");
-  check_names(L, index, arg);
+  others = check_keys(L, index, arg, "control", names);
   if (open_field(L, index, arg, "fds")) {
     lua_Unsigned n = lua_rawlen(L, -1);
     if (n > CONTROL_FDS)
       luaL_argerror(L, arg, "control: a message takes at most 253 fds");
-    for (lua_Unsigned i = 1; i <= n; i++) {
-      lua_rawgeti(L, -1, (lua_Integer)i);
+    check_count(L, arg, "control: fds", check_keys(L, top + 1, arg,
+                "control: fds", none), n);
+    for (i = 1; i <= (lua_Integer)n; i++) {
+      lua_rawgeti(L, -1, i);
       arg_fd_in(L, lua_gettop(L), arg);
       lua_pop(L, 1);
     }
@@ -251,6 +278,8 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
     lua_pop(L, 1);
   }
   if (open_field(L, index, arg, "creds")) {
+    check_count(L, arg, "control: creds", check_keys(L, top + 1, arg,
+                "control: creds", creds), 0);
     field(L, arg, "creds", "pid", 0);
     field(L, arg, "creds", "uid", 0);
     field(L, arg, "creds", "gid", 0);
@@ -259,57 +288,67 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
   }
   if (open_field(L, index, arg, "pktinfo")) {
     struct address a = pktinfo_address(L, arg);
+    check_count(L, arg, "control: pktinfo", check_keys(L, top + 1, arg,
+                "control: pktinfo", pktinfo), 0);
     field(L, arg, "pktinfo", "ifindex", 0);
     size += a.any.sa_family == AF_INET
             ? CMSG_SPACE(sizeof(struct in_pktinfo))
             : CMSG_SPACE(sizeof(struct in6_pktinfo));
     lua_pop(L, 1);
   }
-  for (lua_Integer i = 1; open_raw(L, index, arg, i); i++) {
+  for (i = 1; open_raw(L, index, arg, i); i++) {
     size += CMSG_SPACE(lua_rawlen(L, -1));
     lua_pop(L, 3);
     if (size > CONTROL_MAX)
       luaL_argerror(L, arg, "control: too much of it");
   }
+  check_count(L, arg, "control", others, (lua_Unsigned)i - 1);
   lua_settop(L, top);
   return size;
 }
 
-/* A message of this size at `to`; where its data goes. */
-static unsigned char *put (unsigned char **to, int level, int type,
-                           size_t size) {
+static void changed (lua_State *L) {
+  luaL_error(L, "control: the table was changed while it was read");
+}
+
+/* A message of this size behind the others; where its data goes. */
+static unsigned char *put (lua_State *L, struct control *c, int level,
+                           int type, size_t size) {
+  unsigned char *at = c->at + c->size;
   struct cmsghdr h;
-  unsigned char *data = *to + CMSG_LEN(0);
+  if (size > c->room || CMSG_SPACE(size) > c->room - c->size)
+    changed(L);  /* guard: what was measured was another */
   memset(&h, 0, sizeof(h));
   h.cmsg_len = CMSG_LEN(size);
   h.cmsg_level = level;
   h.cmsg_type = type;
-  memset(*to, 0, CMSG_SPACE(size));
-  memcpy(*to, &h, sizeof(h));
-  *to += CMSG_SPACE(size);
-  return data;
+  memset(at, 0, CMSG_SPACE(size));
+  memcpy(at, &h, sizeof(h));
+  c->size += CMSG_SPACE(size);
+  return at + CMSG_LEN(0);
 }
 
-static int put_fds (lua_State *L, unsigned char **to, int *fds) {
+static int put_fds (lua_State *L, struct control *c) {
   size_t n = lua_rawlen(L, -1);
-  unsigned char *data = put(to, SOL_SOCKET, SCM_RIGHTS, n * sizeof(int));
+  unsigned char *data;
+  if (n > c->most) changed(L);  /* guard: the same */
+  data = put(L, c, SOL_SOCKET, SCM_RIGHTS, n * sizeof(int));
   for (size_t i = 0; i < n; i++) {
     struct fd_arg fd;
+    int dup;
     lua_rawgeti(L, -1, (lua_Integer)i + 1);
     fd = arg_fd_in(L, lua_gettop(L), 1);  /* (control_size has looked) */
     lua_pop(L, 1);
-    fds[i] = fcntl(fd.number, F_DUPFD_CLOEXEC, 0);
-    if (fds[i] < 0) {
-      int rc = -errno;
-      while (i-- > 0) close(fds[i]);
-      return rc;
-    }
-    memcpy(data + i * sizeof(int), &fds[i], sizeof(int));
+    dup = fcntl(fd.number, F_DUPFD_CLOEXEC, 0);
+    if (dup < 0)
+      return -errno;
+    c->fds[c->nfds++] = dup;
+    memcpy(data + i * sizeof(int), &dup, sizeof(int));
   }
   return 0;
 }
 
-static void put_pktinfo (lua_State *L, unsigned char **to) {
+static void put_pktinfo (lua_State *L, struct control *c) {
   struct address a = pktinfo_address(L, 1);
   lua_Integer ifindex = field(L, 1, "pktinfo", "ifindex", 0);
   if (a.any.sa_family == AF_INET) {
@@ -317,7 +356,7 @@ static void put_pktinfo (lua_State *L, unsigned char **to) {
     memset(&info, 0, sizeof(info));
     info.ipi_spec_dst = a.in.sin_addr;
     info.ipi_ifindex = (int)ifindex;
-    memcpy(put(to, IPPROTO_IP, IP_PKTINFO, sizeof(info)), &info,
+    memcpy(put(L, c, IPPROTO_IP, IP_PKTINFO, sizeof(info)), &info,
            sizeof(info));
   }
   else {
@@ -325,36 +364,34 @@ static void put_pktinfo (lua_State *L, unsigned char **to) {
     memset(&info, 0, sizeof(info));
     info.ipi6_addr = a.in6.sin6_addr;
     info.ipi6_ifindex = (unsigned)ifindex;
-    memcpy(put(to, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info)), &info,
+    memcpy(put(L, c, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info)), &info,
            sizeof(info));
   }
 }
 
-int control_encode (lua_State *L, int index, unsigned char *to, int *fds) {
-  int top = lua_gettop(L);
+int control_encode (lua_State *L, int index, struct control *c) {
+  int top = lua_gettop(L), rc = 0;
   if (open_field(L, index, 1, "creds")) {
-    struct ucred c;
-    c.pid = (pid_t)field(L, 1, "creds", "pid", getpid());
-    c.uid = (uid_t)field(L, 1, "creds", "uid", getuid());
-    c.gid = (gid_t)field(L, 1, "creds", "gid", getgid());
-    memcpy(put(&to, SOL_SOCKET, SCM_CREDENTIALS, sizeof(c)), &c, sizeof(c));
+    struct ucred u;
+    u.pid = (pid_t)field(L, 1, "creds", "pid", getpid());
+    u.uid = (uid_t)field(L, 1, "creds", "uid", getuid());
+    u.gid = (gid_t)field(L, 1, "creds", "gid", getgid());
+    memcpy(put(L, c, SOL_SOCKET, SCM_CREDENTIALS, sizeof(u)), &u, sizeof(u));
     lua_pop(L, 1);
   }
   if (open_field(L, index, 1, "pktinfo")) {
-    put_pktinfo(L, &to);
+    put_pktinfo(L, c);
     lua_pop(L, 1);
   }
   for (lua_Integer i = 1; open_raw(L, index, 1, i); i++) {
     size_t size;
     const char *data = lua_tolstring(L, -1, &size);
-    memcpy(put(&to, (int)lua_tointeger(L, -3), (int)lua_tointeger(L, -2),
+    memcpy(put(L, c, (int)lua_tointeger(L, -3), (int)lua_tointeger(L, -2),
                size), data, size);
     lua_pop(L, 3);
   }
-  if (open_field(L, index, 1, "fds") && lua_rawlen(L, -1) > 0) {
-    int rc = put_fds(L, &to, fds);  /* the last: the dups are the caller's */
-    if (rc < 0) return rc;
-  }
+  if (open_field(L, index, 1, "fds") && lua_rawlen(L, -1) > 0)
+    rc = put_fds(L, c);
   lua_settop(L, top);
-  return 0;
+  return rc;
 }

@@ -26,9 +26,18 @@
 ** wrong. `nfds` of them are descriptors. */
 size_t control_size (lua_State *L, int index, int arg, unsigned *nfds);
 
-/* Write it: 0, or -errno with nothing left open. `fds` gets the dups, which
-** the caller then owns; `to` has control_size bytes. */
-int control_encode (lua_State *L, int index, unsigned char *to, int *fds);
+/* Where it is written to, with the room that control_size has told. */
+struct control {
+  unsigned char *at;
+  size_t size, room;       /* so much of it is written */
+  int *fds;                /* dups */
+  unsigned nfds, most;     /* so many are there */
+};
+
+/* Write it: 0, or -errno. It raises where the table is not any more what was
+** measured: a finalizer may have changed it. The dups that are there belong to
+** the caller at once, and in any case. */
+int control_encode (lua_State *L, int index, struct control *c);
 
 /* Push the table of `size` bytes of control messages. Descriptors in it become
 ** uring.fds, and the bytes have them no more. */

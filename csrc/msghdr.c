@@ -2,6 +2,7 @@
 #include "msghdr.h"
 
 #include "args.h"
+#include "buf_ring.h"
 #include "buffer.h"
 #include "control.h"
 #include "errors.h"
@@ -44,9 +45,9 @@ static void msg_idle (struct block *b) {
 static void msg_end (struct block *b) {
   struct msg *m = (struct msg *)b;
   close_unread(m);
-  for (unsigned i = 0; i < m->nfds; i++) close(m->fds[i]);
+  for (unsigned i = 0; i < m->sent.nfds; i++) close(m->sent.fds[i]);
   for (unsigned i = 0; i < m->nheld; i++) block_release(m->held[i]);
-  free(m->fds);
+  free(m->sent.fds);
   free(m->held);
   free(m->control);
   free(m);
@@ -85,6 +86,20 @@ static void hold (struct msg *m, struct block *b) {
   m->held[m->nheld++] = b;
 }
 
+/* The table on top is an array of at most so many, and nothing else. */
+static void check_array (lua_State *L, lua_Unsigned most, int arg) {
+  lua_pushnil(L);
+  while (lua_next(L, -2)) {
+    lua_pop(L, 1);
+    if (!lua_isinteger(L, -1)
+        || (lua_Unsigned)lua_tointeger(L, -1) - 1 >= most) {
+      const char *key = luaL_tolstring(L, -1, NULL);
+      luaL_argerror(L, arg, lua_pushfstring(L, "option 'iov': an array of %I "
+        "has no '%s'", (LUAI_UACINT)most, key));
+    }
+  }
+}
+
 /* What is at `n` in the table on top, from 0 to `most`. */
 static size_t part (lua_State *L, lua_Integer n, const char *what,
                     size_t otherwise, size_t most, int arg) {
@@ -108,6 +123,7 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
   struct bytes b;
   size_t at = 0, len;
   if (lua_istable(L, top)) {
+    check_array(L, 3, arg);
     lua_rawgeti(L, top, 1);
     b = arg_bytes(L, top + 1, arg);
     lua_pushvalue(L, top);  /* (behind the bytes, so that they stay) */
@@ -139,16 +155,17 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
 
 /* 0, or -errno where a descriptor cannot be dup'ed. */
 static int set_control (lua_State *L, struct msg *m, int arg) {
-  unsigned nfds;
+  struct control *c = &m->sent;
   int rc;
-  m->control_size = control_size(L, lua_gettop(L), arg, &nfds);
-  if (m->control_size == 0)
+  c->room = control_size(L, lua_gettop(L), arg, &c->most);
+  if (c->room == 0)
     return 0;
-  m->fds = calloc(nfds + 1, sizeof(int));
-  if (m->fds == NULL || !msg_make_control(m, m->control_size))
+  c->fds = calloc(c->most + 1, sizeof(int));
+  if (c->fds == NULL || !msg_make_control(m, c->room))
     luaL_error(L, "not enough memory for control messages");
-  rc = control_encode(L, lua_gettop(L), m->control, m->fds);
-  if (rc == 0) m->nfds = nfds;
+  c->at = m->control;
+  rc = control_encode(L, lua_gettop(L), c);
+  m->control_size = c->size;
   return rc;
 }
 
@@ -172,6 +189,7 @@ static lua_Unsigned open_iov (lua_State *L, int t) {
   n = lua_rawlen(L, -1);
   if (n > IOV_MAX)
     luaL_argerror(L, t, "option 'iov' takes at most 1024 parts");
+  check_array(L, n, t);
   return n;
 }
 
@@ -269,13 +287,19 @@ static int m_name (lua_State *L) {
   return 1;
 }
 
-/* msghdr:control(): the control messages that were received, once */
+/* msghdr:control(): the control messages that were received, once. (They are
+** held by a second object: a finalizer may close the first.) */
 static int m_control (lua_State *L) {
+  struct msg **held = slot(L);
   struct msg *m = idle(L);
   size_t size = m->unread ? m->hdr.msg_controllen : 0;
+  block_retain(&m->block);
+  *held = m;
   if (size > m->control_room) size = m->control_room;
   control_push(L, m->control, size);
   m->unread = false;
+  *held = NULL;
+  block_release(&m->block);
   return 1;
 }
 
@@ -325,42 +349,76 @@ static void set_bool (lua_State *L, const char *key, bool b) {
   lua_setfield(L, -2, key);
 }
 
+/* At 4, a second object for the bytes at 1, empty: what it gets is held,
+** whatever a finalizer does to the first. (A string holds itself.) */
+static void push_holder (lua_State *L) {
+  if (class_test(L, 1, CLASS_LEASE)) lease_push(L);
+  else if (class_test(L, 1, CLASS_BUFFER))
+    class_new(L, CLASS_BUFFER, sizeof(struct buffer), 0);
+  else lua_pushnil(L);
+}
+
+static void let_hold (lua_State *L, struct block *b) {
+  struct lease **lease = class_test(L, 4, CLASS_LEASE);
+  struct buffer *buffer = class_test(L, 4, CLASS_BUFFER);
+  if (lease) *lease = (struct lease *)b;
+  if (buffer) buffer->m = (struct memory *)b;
+}
+
+/* Descriptors are only in what a recvmsg with just these rooms has written:
+** in all else the numbers are a peer's. */
+static bool has_fds (lua_State *L, const struct msg *m) {
+  struct lease *const *l = class_test(L, 1, CLASS_LEASE);
+  return l && (*l)->piece.rooms.name == m->name_room
+         && (*l)->piece.rooms.control == m->control_room;
+}
+
 /* uring.recvmsg_out(bytes, msghdr [, len]): what recvmsg_multishot has put
 ** into a buffer: { name, control, flags, payload, payloadlen, truncated } */
 int msghdr_recvmsg_out (lua_State *L) {
-  struct bytes b = arg_bytes(L, 1, 1);
-  struct msg *m = msghdr_check(L, 2);
-  size_t size = (size_t)arg_optional(L, 3, (lua_Integer)b.size, 0,
-                                     (lua_Integer)b.size);
+  struct bytes b;
+  struct msg *m;
+  size_t size;
   struct received r;
-  lua_settop(L, 2);
+  bool fds;
+  lua_settop(L, 3);
+  push_holder(L);
+  lua_createtable(L, 0, 6);
+  b = arg_bytes(L, 1, 1);
+  m = msghdr_check(L, 2);
+  size = (size_t)arg_optional(L, 3, (lua_Integer)b.size, 0,
+                              (lua_Integer)b.size);
   if (!recvmsg_parse((unsigned char *)(uintptr_t)b.at, size, m->name_room,
-                 m->control_room, &r))
+                     m->control_room, &r))
     return fail(L, EBADMSG, "recvmsg_out: %u bytes are too short for the "
                 "header, %u of name and %u of control", (unsigned)size,
                 m->name_room, m->control_room);
-  lua_createtable(L, 0, 6);
+  fds = has_fds(L, m);
+  if (b.block) block_retain(b.block);
+  let_hold(L, b.block);  /* guard: from here on they stay */
   if (r.name_size > 0) {
     struct address a;
-    address_set(&a, r.name, r.name_size, m->name_room);
+    address_set(&a, r.name, r.name_size, sizeof(a.bytes));
     sockaddr_push(L, &a);
-    lua_setfield(L, 3, "name");
+    lua_setfield(L, 5, "name");
   }
   lua_pushlstring(L, (const char *)r.payload, r.payload_size);
-  lua_setfield(L, 3, "payload");
+  lua_setfield(L, 5, "payload");
   lua_pushinteger(L, r.payload_full);
-  lua_setfield(L, 3, "payloadlen");
+  lua_setfield(L, 5, "payloadlen");
   lua_pushinteger(L, r.flags);
-  lua_setfield(L, 3, "flags");
+  lua_setfield(L, 5, "flags");
   lua_createtable(L, 0, 3);
   set_bool(L, "name", r.name_full > r.name_size);
   set_bool(L, "control", (r.flags & MSG_CTRUNC) != 0);
   set_bool(L, "payload", (r.flags & MSG_TRUNC) != 0
                          || r.payload_full > r.payload_size);
-  lua_setfield(L, 3, "truncated");
-  if (b.block) control_push(L, r.control, r.control_size);
+  lua_setfield(L, 5, "truncated");
+  if (fds) control_push(L, r.control, r.control_size);
   else control_push_raw(L, r.control, r.control_size);
-  lua_setfield(L, 3, "control");
+  lua_setfield(L, 5, "control");
+  let_hold(L, NULL);
+  if (b.block) block_release(b.block);
   return 1;
 }
 

@@ -14,6 +14,7 @@
 #define uring_msghdr_h
 
 #include "block.h"
+#include "control.h"
 #include "recvmsg_out.h"
 #include "sockaddr.h"
 #include "state.h"
@@ -26,10 +27,9 @@ struct msg {
   struct address name;       /* whom to send to */
   unsigned char place[128];  /* what the kernel has as its name */
   unsigned name_room, control_room;
-  size_t control_size;       /* of what is to be sent */
+  struct control sent;       /* what is to be sent, */
+  size_t control_size;       /* and its size */
   unsigned char *control;
-  int *fds;                  /* dups that are to be sent */
-  unsigned nfds;
   unsigned nheld;
   bool strings;              /* some of the iov are: only for sending */
   bool unread;               /* control messages have come */

@@ -1,0 +1,136 @@
+-- A finalizer runs in whatever allocation comes next, also in the middle of a
+-- function of the library. What it closed or changed there was still read:
+-- memory that was freed, or a table that was longer than when it was measured.
+
+local helper = require "helper"
+
+local it = helper.needs_ring(it)
+
+-- `make` gives locals, `call` is called with a finalizer in each allocation
+-- that runs `finalizer`, until it gives true.
+local function script(make, call, finalizer)
+  return helper.script_ok(([[
+    local uring = require "uring"
+    local ring = uring.ring { entries = 16 }
+    %s
+    local armed
+    local function arm()
+      setmetatable({}, { __gc = function()
+        if not armed then return end
+        if not (function() %s end)() then arm() end
+      end })
+    end
+    local function call() %s end
+    collectgarbage "stop"
+    collectgarbage("incremental", 0, 1000, 30)
+    armed = true
+    arm()
+    collectgarbage "restart"
+    local ok, what = pcall(call)
+    armed = false
+    io.write(ok and "done " or "raised ", tostring(what))]])
+    :format(make, finalizer, call))
+end
+
+describe("a finalizer that closes", function()
+  local message = [[
+    -- so large that it is unmapped when it is freed
+    local buffer = uring.buffer(40 << 20)
+    buffer:write(0, string.pack("=I4I4I4I4", 16, 0, 5, 0)
+      .. string.pack("=I2>I2I4=I8", 2, 53, 0x7f000001, 0) .. "hello")
+    local msg = uring.msghdr { namelen = 16 }]]
+
+  it("the bytes of recvmsg_out does it no harm", function()
+    local out = script(message, [[
+      local out = uring.recvmsg_out(buffer, msg)
+      return out.payload .. tostring(out.name)]],
+      "return buffer:close()")
+    assert.truthy(out == "done hello127.0.0.1:53"
+      or out:find "^raised .*closed buffer", out)
+  end)
+
+  it("its msghdr does it no harm", function()
+    local out = script(message, [[
+      local out = uring.recvmsg_out(buffer, msg)
+      return out.payload .. tostring(out.name)]], "return msg:close()")
+    assert.truthy(out == "done hello127.0.0.1:53"
+      or out:find "^raised .*closed msghdr", out)
+  end)
+
+  it("a msghdr whose control is read does it no harm", function()
+    local out = script([[
+      local a, b = uring.socketpair(uring.SOCK_DGRAM)
+      local msg = uring.msghdr { controllen = 64,
+        iov = { uring.buffer(4) } }
+      ring:queue(uring.sqe():prep_sendmsg(a, uring.msghdr { iov = { "x" },
+        control = { fds = { io.stdout, io.stdout } } }))
+      ring:queue(uring.sqe():prep_recvmsg(b, msg))
+      assert(ring:wait_cqe(5))
+      assert(ring:wait_cqe(5))]],
+      "return #msg:control().fds", "return msg:close()")
+    assert.truthy(out == "done 2" or out:find "^raised .*closed msghdr", out)
+  end)
+
+  for name, result in pairs { stats = "leased", bundle = 1 } do
+    it("a group does no harm in " .. name, function()
+      local out = script([[
+        local a, b = uring.socketpair()
+        local group = assert(ring:buf_ring { entries = 8, size = 8 })
+        ring:queue(uring.sqe():prep_send(a, "hello"))
+        ring:queue(uring.sqe():prep_recv(b):set_buf_group(group:bgid())
+          :set_data64(1))
+        local data, res, flags
+        repeat
+          data, res, flags = ring:wait_cqe(5)
+        until data == 1]],
+        ("return group:%s(res, flags)[%q]"):format(name, result),
+        "return group:close()")
+      assert.truthy(out:find "^raised .*closed buf_ring", out)
+    end)
+  end
+end)
+
+describe("a finalizer that changes control messages", function()
+  for name, case in pairs {
+    ["that are bytes"] = { "{ control[1] }", [[
+      turn = turn + 1
+      if turn % 3 > 0 then return end  -- now here, now there
+      local raw = control[1]
+      raw[3] = #raw[3] > 1 and "x" or ("x"):rep(20000)]] },
+    ["that are descriptors"] = { "{ fds = control.fds }", [[
+      turn = turn + 1
+      if turn % 3 > 0 then return end
+      local fds = control.fds
+      local last = #fds > 1 and 1 or 250
+      for i = #fds, last + 1, -1 do fds[i] = nil end
+      for i = #fds + 1, last do fds[i] = 0 end]] },
+  } do
+    it("does no harm to those " .. name, function()
+      local out = script([[
+        local control = { { 1, 77, "x" }, fds = { 0 } }
+        local function open()
+          local n = 0
+          local sqe = uring.sqe()
+          for fd = 0, 999 do
+            local ok = io.open("/proc/self/fd/" .. fd)
+            if ok then n = n + 1 ok:close() end
+          end
+          return n
+        end
+        local fine, refused, turn = 0, 0, 0
+        local before = open()]], ([[
+        for i = 1, 200 do
+          local ok, msg, why = pcall(uring.msghdr, { iov = { "x" },
+            control = %s })
+          if ok then fine = fine + 1 else refused = refused + 1 end
+          assert(ok or msg:find "changed while it was read", msg)
+          if ok then assert(msg:close()) end
+        end
+        armed = false
+        collectgarbage()
+        collectgarbage()
+        return open() - before]]):format(case[1]), case[2])
+      assert.equal("done 0", out)
+    end)
+  end
+end)

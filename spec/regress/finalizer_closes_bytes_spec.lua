@@ -22,9 +22,9 @@ local function script(make, call, finalizer)
     end
     local function call() %s end
     collectgarbage "stop"
-    collectgarbage("incremental", 0, 1000, 30)
+    collectgarbage("incremental", 10, 1000, 30)
     armed = true
-    arm()
+    for _ = 1, 7 do arm() end
     collectgarbage "restart"
     local ok, what = pcall(call)
     armed = false
@@ -94,12 +94,12 @@ describe("a finalizer that changes control messages", function()
   for name, case in pairs {
     ["that are bytes"] = { "{ control[1] }", [[
       turn = turn + 1
-      if turn % 3 > 0 then return end  -- now here, now there
+      if turn % 5 > 0 then return end  -- now here, now there
       local raw = control[1]
       raw[3] = #raw[3] > 1 and "x" or ("x"):rep(20000)]] },
     ["that are descriptors"] = { "{ fds = control.fds }", [[
       turn = turn + 1
-      if turn % 3 > 0 then return end
+      if turn % 5 > 0 then return end
       local fds = control.fds
       local last = #fds > 1 and 1 or 250
       for i = #fds, last + 1, -1 do fds[i] = nil end
@@ -129,6 +129,7 @@ describe("a finalizer that changes control messages", function()
         armed = false
         collectgarbage()
         collectgarbage()
+        assert(fine > 0 and refused > 0)
         return open() - before]]):format(case[1]), case[2])
       assert.equal("done 0", out)
     end)

@@ -59,6 +59,9 @@ static int ring_buf_ring (lua_State *L) {
   if (flags & ~(unsigned)IOU_PBUF_RING_INC)
     return luaL_argerror(L, 2, "option 'flags' takes IOU_PBUF_RING_INC only: "
                          "the memory is the library's own");
+  if (options_given(L, 2, "min_left") && !inc)
+    return luaL_argerror(L, 2, "option 'min_left' is for groups with "
+                         "IOU_PBUF_RING_INC");
   b = class_new(L, CLASS_BUF_RING, sizeof(*b), 1);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -68,7 +71,7 @@ static int ring_buf_ring (lua_State *L) {
     return fail(L, ENOMEM, "buf_ring: %d buffers of %d bytes", (int)entries,
                 (int)size);
   b->g->min_left = (uint32_t)options_integer(L, 2, "min_left", 0, 0,
-                                             UINT32_MAX);
+                                             size);
   ring_check(L, 1);
   rc = ring_add_group(r, b->g);
   return rc < 0 ? refused(L, r, (unsigned)bgid, inc, rc) : 1;

@@ -117,7 +117,11 @@ describe("ring:buf_ring", function()
       { "'flags' must be an integer", flags = true },
       { "IOU_PBUF_RING_INC only", flags = uring.IOU_PBUF_RING_MMAP },
       { "IOU_PBUF_RING_INC only", flags = 1 << 31 },
-      { "'min_left' must be an integer", min_left = -1 },
+      { "'min_left' must be an integer from 0 to 4096", min_left = -1,
+        flags = uring.IOU_PBUF_RING_INC },
+      { "'min_left' must be an integer from 0 to 512", min_left = 513,
+        size = 512, flags = uring.IOU_PBUF_RING_INC },
+      { "'min_left' is for groups with IOU_PBUF_RING_INC", min_left = 1 },
       { "unknown option 'entrys': did you mean 'entries'?", entrys = 1 },
     } do
       local words = table.remove(case, 1)
@@ -684,6 +688,13 @@ describe("IOU_PBUF_RING_INC", function()
         helper.raises("would cut datagrams off", ring.queue, ring,
           sqe:set_buf_group(group:bgid()))
       end
+    end
+    -- what is left is less than what comes before a message
+    local least = ring:buf_ring { flags = INC, min_left = 16 + 28 + 64 }
+    if least then  -- (not every kernel has it)
+      helper.raises("would cut datagrams off", ring.queue, ring,
+        uring.sqe():prep_recvmsg_multishot(to, uring.msghdr { namelen = 28,
+          controllen = 64 }):set_buf_group(least:bgid()))
     end
   end)
 end)

@@ -681,7 +681,7 @@ function Ring:buf_ring(options) end
 ---@field size? integer of each buffer in bytes; 4096 if not given
 ---@field bgid? integer 0 to 65535; the first free one if not given
 ---@field flags? integer IOU_PBUF_RING_INC (6.12)
----@field min_left? integer with INC: less room than this is not used
+---@field min_left? integer with INC, up to size: less room is not used
 
 
 -- ---- requests -------------------------------------------------------------

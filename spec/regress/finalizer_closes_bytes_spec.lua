@@ -71,7 +71,8 @@ describe("a finalizer that closes", function()
     assert.truthy(out == "done 2" or out:find "^raised .*closed msghdr", out)
   end)
 
-  for name, result in pairs { stats = "leased", bundle = 1 } do
+  for name, result in pairs { stats = "leased", bundle = 1, lease = "string",
+      string = "byte" } do
     it("a group does no harm in " .. name, function()
       local out = script([[
         local a, b = uring.socketpair()

@@ -16,9 +16,9 @@
 ** With IOU_PBUF_RING_INC one buffer serves several completions, also of
 ** several operations: each begins where the one that came before has ended,
 ** in whatever order they are taken. So where a completion's bytes lie is noted
-** when it comes, and its result and flags find the note. (Of two that are alike
-** in both the first to come goes to the first who asks, for an asker has no
-** more than these.) The buffer goes home when the kernel has said
+** when it comes, and its result and flags find the note. (Of two that are
+** alike in both the first to come goes to the first who asks, for an asker has
+** no more than these.) The buffer goes home when the kernel has said
 ** that it is done with it and all parts were taken and have come back.
 **
 ** What can never happen: a buffer goes home twice, or while somebody holds a

@@ -12,7 +12,7 @@
 ** thing at a time, named by `wait` and `on`; what it waits for has the task's
 ** address and wakes it through `loop_wake`. Who waits for several things at
 ** once is parked, and has an ear in each of their lines: an ear that is
-** called wakes its task, which then looks for itself. Everything a wait needs lies in
+** called wakes its task, which then looks for itself. All a wait needs lies in
 ** the task itself or was made ready before the wait began, so waiting, waking
 ** and timing out allocate nothing and cannot fail.
 **
@@ -47,7 +47,7 @@ enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
 enum task_wait {
   WAIT_NOTHING,
   WAIT_TURN,       /* a turn of the others: sleep(0), fairness */
-  WAIT_SLEEP,      /* its timer. `on` is a line that it will look at, or NULL */
+  WAIT_SLEEP,      /* its timer; `on` is a line that it will look at, or 0 */
   WAIT_AWAIT,      /* `on` is an op that is its own; result in res, flags */
   WAIT_OPERATION,  /* `on` is an op that outlives the wait */
   WAIT_CHAIN,      /* `on` is a struct chain */

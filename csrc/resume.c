@@ -83,8 +83,8 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
   task_finish(L, loop, t, -1);
 }
 
-/* (Every return past a coroutine's suspension is one that the processor did not
-** foresee: hence inline.) */
+/* (Every return past a coroutine's suspension is one that the processor did
+** not foresee: hence inline.) */
 static inline __attribute__((always_inline))
 void go_on (lua_State *L, struct loop *loop, struct task *t) {
   lua_State *co = t->seat.co;

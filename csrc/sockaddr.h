@@ -6,8 +6,8 @@
 ** of Lua and may be called from any thread.
 **
 ** In text: "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
-** "unix:@name" (abstract), "unix:./@x" (the file "@x"), "unix:" (unnamed). What
-** is printed can be parsed. Host names are not looked up.
+** "unix:@name" (abstract), "unix:./@x" (the file "@x"), "unix:" (unnamed).
+** What is printed can be parsed. Host names are not looked up.
 */
 
 #ifndef uring_sockaddr_h

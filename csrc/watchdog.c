@@ -45,7 +45,7 @@ static void add_traceback (lua_State *L, const struct loop *loop) {
   else {
     lua_pushvalue(L, -1);
     if (w->line > 0) lua_pushfstring(L, "%s:%d", w->file, w->line);
-    else {  /* it has yielded, or was closed: its outcome knows what is known */
+    else {  /* it has yielded, or was closed: its outcome knows the rest */
       lua_getiuservalue(L, 1, TASK_OUTCOME);
       lua_rawgeti(L, -1, 3);
       lua_replace(L, -2);

@@ -104,7 +104,8 @@ sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
 
 SECONDS ?= 600
-soak: tests-asan ## storms of sockets and scopes under ASAN and UBSAN for SECONDS (600)
+soak: tests-plain tests-asan ## 10^5 connections, then storms under ASAN for SECONDS (600)
+	@URING_CONNECTIONS=100000 tools/test.sh plain spec/receive_spec.lua
 	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
 	  spec/socket_storm_spec.lua spec/receive_spec.lua \

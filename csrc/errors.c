@@ -158,6 +158,13 @@ const char *error_result (lua_State *L, unsigned opcode, int fd,
   return lua_tostring(L, -1);
 }
 
+int raise_here (lua_State *L) {
+  luaL_where(L, 1);
+  lua_insert(L, -2);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
 int fail_cured (lua_State *L, unsigned opcode, int err) {
   const char *what = lua_tostring(L, -1), *why = cure(opcode, err);
   push_errno(L, err);

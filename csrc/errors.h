@@ -20,6 +20,9 @@ int fail (lua_State *L, int err, const char *what, ...)
 ** text on top says what was done, and is taken. */
 int fail_cured (lua_State *L, unsigned opcode, int err);
 
+/* Raise the text on top, with where the calling loop is, as io.lines does. */
+int raise_here (lua_State *L);
+
 /* nil, "timed out", ETIME */
 int fail_timeout (lua_State *L);
 

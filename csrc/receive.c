@@ -61,10 +61,7 @@ static int end (lua_State *L, const struct ask *a, int n) {
       return 1;
     }
     lua_pop(L, 1);
-    luaL_where(L, 1);  /* as io.lines does */
-    lua_insert(L, -2);
-    lua_concat(L, 2);
-    return lua_error(L);
+    return raise_here(L);
   }
   return n;
 }

@@ -332,7 +332,7 @@ static int next_message_end (lua_State *L, int n) {
       return 1;
     }
     lua_pop(L, 1);
-    return lua_error(L);
+    return raise_here(L);
   }
   return n;
 }
@@ -519,7 +519,7 @@ static int o_next_end (lua_State *L, struct operation *o, int n) {
       return 1;
     }
     lua_pushvalue(L, -n + 1);
-    return lua_error(L);
+    return raise_here(L);
   }
   return n;
 }

@@ -140,12 +140,17 @@ function net.whole(size)
   end
 end
 
+local WORDS = "<" .. ("i8"):rep(64)
+
 -- Pseudo-random bytes that tell their place.
 function net.bytes(n, seed)
-  local parts, x = {}, seed or 1
-  for i = 1, (n + 7) // 8 do
-    x = x * 6364136223846793005 + 1442695040888963407
-    parts[i] = string.pack("<i8", x ~ (x >> 29))
+  local parts, words, x = {}, {}, seed or 1
+  for i = 1, (n + 511) // 512 do
+    for k = 1, 64 do
+      x = x * 6364136223846793005 + 1442695040888963407
+      words[k] = x ~ (x >> 29)
+    end
+    parts[i] = string.pack(WORDS, table.unpack(words))
   end
   return table.concat(parts):sub(1, n)
 end

@@ -14,6 +14,7 @@
 #include "look.h"
 #include "msghdr.h"
 #include "operation.h"
+#include "outward.h"
 #include "park.h"
 #include "probe.h"
 #include "ref_lua.h"
@@ -73,6 +74,7 @@ static void open_classes (lua_State *L) {
   socket_open(L);
   receive_open(L);
   send_open(L);
+  sending_open(L);
 }
 
 /* home(): the caller is lua/uring.lua, and beside it is all of the library's

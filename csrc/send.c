@@ -18,11 +18,10 @@
 #include "clock.h"
 #include "errors.h"
 #include "options.h"
-#include "park.h"
+#include "outward.h"
 #include "ring_lua.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 
 /* The stack of a call: what is to be sent, how, how much has gone, and how
@@ -167,16 +166,6 @@ static int failed (lua_State *L, int n) {
   return 4;
 }
 
-/* What the kernel takes there and then: how much, or -errno. False where it
-** has no room. */
-static bool send_now (const struct socket *s, const struct bytes *b,
-                      const struct address *to, ssize_t *n) {
-  *n = sendto(s->out.line.fd, b->at, b->size, MSG_DONTWAIT | MSG_NOSIGNAL,
-              to ? &to->any : NULL, to ? to->len : 0);
-  if (*n < 0) *n = -errno;
-  return *n != -EAGAIN && *n != -EINTR;
-}
-
 /* The kernel mostly has room for a small send, and a call that takes it there
 ** and then costs less than a request, its memory, its completion and a turn
 ** of the loop; but where calls are dear, a request costs less that can go with
@@ -187,23 +176,12 @@ static bool at_once (const struct loop *loop, struct task *t,
   bool alone = loop->first == NULL && sys_sq_ready(&loop->ring->io) == 0;
   ssize_t n;
   if (b->size > AT_ONCE || !(loop->cheap || alone) || loop_unfair(t)
-      || !send_now(s, b, to, &n))
+      || !outward_now(s, b, to, &n))
     return false;
   t->res = (int32_t)n;
   t->data = (uint64_t)IORING_OP_SEND << 56;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
   return true;
-}
-
-static bool is_busy (const struct socket *s) {
-  const struct op *op = socket_mixes(s) ? socket_op(s, &s->out) : NULL;
-  return op && op->state == OP_FLYING;
-}
-
-/* Who was woken and makes no request wakes the next in line. */
-static void pass_on (lua_State *L, struct socket *s) {
-  if (s->d && !is_busy(s))
-    loop_wake_line(state_of(L)->loop, &s->out.line);
 }
 
 /* The turn of who was woken from the line. What is to be sent may have become
@@ -221,7 +199,7 @@ static int prepare_in_turn (lua_State *L, struct socket *s,
     lua_settop(L, LAST);
     return rc;
   }
-  pass_on(L, s);  /* guard: or the next in line sleeps for ever */
+  outward_pass_on(L, s);  /* guard: or the next in line sleeps for ever */
   lua_settop(L, LAST);
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   return prepare(L, s, q);  /* raises the same, and can say where */
@@ -253,7 +231,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
     lua_pushvalue(L, SENT);
     return 1;
   }
-  if (is_busy(s))
+  if (outward_busy(s))
     return loop_wait_line(L, t, &s->out.line, deadline,
                           (lua_KContext)deadline, again);
   if (woken)
@@ -265,7 +243,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
   else if (rc < 0 && rc != -ENOMEM) {
-    pass_on(L, s);
+    outward_pass_on(L, s);
     if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
     return failed(L, fail(L, -rc, "sendmsg on socket (fd %d): a dup of a "
                           "descriptor in its control", s->out.line.fd));
@@ -280,7 +258,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
   if (rc < 0) {
-    pass_on(L, s);
+    outward_pass_on(L, s);
     return failed(L, ring_push_failed(L, s->ring, rc));
   }
   op->waiter = t;
@@ -394,7 +372,7 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
   /* (what has gone cannot be taken back: that is told, and the next wait of
      a cancelled task raises) */
   if ((t->marks & MARK_CANCELLED) && !has_gone(L, t, s)) {
-    pass_on(L, s);  /* guard: or the next in line sleeps for ever */
+    outward_pass_on(L, s);  /* guard: or the next in line sleeps for ever */
     loop_check(L, t);
   }
   if (t->wait == WAIT_LINE) {
@@ -432,7 +410,7 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
                        const struct address *to, int64_t ns,
                        const char *what) {
   struct task *t = enter(L, s, what);
-  bool gone = !is_busy(s) && at_once(state_of(L)->loop, t, s, &b, to);
+  bool gone = !outward_busy(s) && at_once(state_of(L)->loop, t, s, &b, to);
   if (gone && t->res >= 0 && (size_t)t->res == b.size) {
     lua_pushinteger(L, t->res);
     return 1;
@@ -561,75 +539,8 @@ static int s_connect (lua_State *L) {
 }
 
 
-/* ---- as an event ------------------------------------------------------- */
-
-/* What the kernel takes there and then, once there is room. */
-static int sending_try (lua_State *L, struct task *t, struct ear *e) {
-  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
-  struct bytes b;
-  ssize_t n;
-  (void)t; (void)e;
-  if (s->d == NULL) {
-    lua_pushboolean(L, 1);
-    return 1 + fail(L, EBADF, "the socket is closed");
-  }
-  if (is_busy(s))
-    return 0;
-  b = arg_bytes(L, DATA, DATA);
-  if (!send_now(s, &b, NULL, &n))
-    return 0;
-  if (n >= 0) pass_on(L, s);
-  lua_pushboolean(L, 1);
-  if (n < 0)
-    return 1 + fail(L, (int)-n, "send on socket (fd %d)", s->out.line.fd);
-  lua_pushinteger(L, n);
-  return 2;
-}
-
-/* For whoever is in line the socket asks once when there is room. */
-static int sending_block (lua_State *L, struct task *t, struct ear *e) {
-  struct socket *s = socket_check(L, SOCKET);
-  struct request q = {0};
-  struct op *op;
-  int rc;
-  (void)t;
-  s->ring = state_of(L)->loop->ring;
-  if (!is_busy(s) && socket_space(s) == NULL) {
-    io_uring_prep_poll_add(&q.sqe, s->out.line.fd, POLLOUT);
-    q.pin[OP_PIN_FD] = &s->d->block;
-    rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
-    if (rc < 0)
-      return ring_push_failed(L, s->ring, rc);
-    op->line = &s->out.line;
-    s->space = op->token;
-    ring_drop(s->ring, op);  /* (what it says does not matter) */
-  }
-  ear_sit(e, &s->out.line.seats);
-  return 0;
-}
-
-static void sending_cancel (lua_State *L, struct ear *e) {
-  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
-  struct op *op = s->d ? socket_space(s) : NULL;
-  if (op && s->out.line.seats.last == NULL) ring_cancel(s->ring, op);
-  if (e->called) pass_on(L, s);
-}
-
-/* socket:sending(bytes): how many went; of a stream perhaps not all */
-static int s_sending (lua_State *L) {
-  static const struct event_kind kind = {
-    "sending", sending_try, sending_block, sending_cancel, false
-  };
-  socket_check(L, SOCKET);
-  arg_bytes(L, DATA, DATA);
-  lua_settop(L, DATA);
-  return event_push(L, &kind);
-}
-
-
 static const luaL_Reg methods[] = {
   {"send", s_send},
-  {"sending", s_sending},
   {"sendto", s_sendto},
   {"sendmsg", s_sendmsg},
   {"connect", s_connect},

@@ -141,15 +141,19 @@ end)
 describe("a choice that waits for what it had begun", function()
   it("is cancelled by nothing, and gives what it would have given", function()
     helper.run(function()
-      local gate, out = uring.channel(), nil
+      local gate, out, begun = uring.channel(), nil, false
       local t = uring.spawn(function()
         out = table.pack(uring.select({ uring.event(uring.shield, 60,
-          function() gate:receive() end) }, 0.001))
+          function()
+            begun = true
+            gate:receive()
+          end) }, 0.001))
         uring.sleep(0)
       end)
       helper.eventually(function()
-        uring.sleep(0)
-        return t:status() == "waiting" and uring.tree():find "joining of"
+        uring.sleep(0.002)  -- (longer than the choice waits)
+        return begun and t:status() == "waiting"
+          and uring.tree():find "joining of"
       end)
       t:cancel()
       turns()

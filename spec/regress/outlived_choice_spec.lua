@@ -151,8 +151,9 @@ describe("a choice that waits for what it had begun", function()
         uring.sleep(0)
       end)
       helper.eventually(function()
+        local before = begun
         uring.sleep(0.002)  -- (longer than the choice waits)
-        return begun and t:status() == "waiting"
+        return before and t:status() == "waiting"
           and uring.tree():find "joining of"
       end)
       t:cancel()

@@ -503,6 +503,13 @@ static void check_messages (lua_State *L) {
     lua_pushliteral(L, "name");
     if (lua_rawget(L, DATA) != LUA_TNIL)
       arg_address_in(L, array + 2, DATA);
+    if (options_given(L, DATA, "iov") || options_given(L, DATA, "control")
+        || options_given(L, DATA, "flags")) {
+      int rc = 0;  /* (what can fail at run time fails when its turn comes) */
+      struct msg *m = msghdr_push(L, DATA, message_options, &rc);
+      *(struct msg **)lua_touserdata(L, -1) = NULL;
+      block_release(&m->block);
+    }
     lua_settop(L, array);
   }
   lua_replace(L, DATA);

@@ -498,6 +498,11 @@ describe("sendmsg", function()
           { { data = "1" }, "2" })
         helper.raises("unknown option 'dta': did you mean 'data'?",
           a.sendmsg, a, { { data = "1" }, { dta = "2" } })
+        for _, bad in ipairs { { data = true }, { iov = { true } },
+            { iov = 1 }, { data = "2", flags = "x" }, { data = "2",
+            control = { fds = { "x" } } }, { data = "2", name = 5 } } do
+          assert.falsy((pcall(a.sendmsg, a, { { data = "1" }, bad })))
+        end
         assert.equal(E.ETIME, select(3, b:recv(nil, 0)))
       end
     end)

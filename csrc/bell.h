@@ -49,7 +49,8 @@ bool bell_came (struct bell *b);
 /* Something is there for the sleeper: must the caller ring? */
 bool bell_wanted (struct bell *b);
 
-/* Ring, from anywhere: 0, or -errno and the bell is armed again. */
+/* Ring, from anywhere: 0, or -errno and the bell is armed again; -EPIPE where
+** its ring is closed, and nobody sleeps any more. */
 int bell_ring (struct bell *b);
 
 /* The same by a request of a ring of one's own, which says nothing if it goes

@@ -325,8 +325,7 @@ static void on_internal (struct ring *r, struct op *op, int32_t res,
   struct watch *w = op->waiter;
   (void)res; (void)flags;
   w->rung = true;
-  if (r->bell && w == &w->loop->own && !bell_came(r->bell))
-    r->stats.forged_bells++;
+  if (r->bell && w == &w->loop->own) ring_bell(r);
   if (last) {
     w->poll = NULL;
     if (w->ring == NULL) free(w);

@@ -118,6 +118,9 @@ int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 ** the rest stays in the CQ. */
 int ring_reap (struct ring *r);
 
+/* Its bell has been heard; who sleeps is awake by now, and that was all. */
+void ring_bell (struct ring *r);
+
 /* Is there anything that entering the kernel would move? */
 static inline bool ring_restless (const struct ring *r) {
   return r->cancels != NULL || sys_sq_ready(&r->io) > 0

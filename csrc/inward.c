@@ -239,6 +239,7 @@ static int take_connection (lua_State *L, struct socket *s, struct op *op,
                             const struct ask *want) {
   struct socket *conn = socket_push(L, -1, s->family, s->type);
   conn->control_room = s->control_room;  /* (it inherits the options) */
+  conn->zero_copy = s->zero_copy;
   struct arrival a;
   op = socket_op(s, &s->in);  /* (finalizers may have run) */
   if (op == NULL || op->results.first == NULL) {

@@ -244,6 +244,15 @@ static uint64_t words (const struct op *op, uint32_t flags) {
          | (uint32_t)op->fd;
 }
 
+/* A send without copy has gone: the next in line goes, and its own task waits
+** until its memory is free. */
+static void told (struct loop *loop, struct task *t, struct op *op,
+                  int32_t res) {
+  t->res = res;
+  op->marks |= OP_TOLD;
+  loop_wake_line(loop, op->line);
+}
+
 static void in_line (struct loop *loop, struct ring *r, struct op *op,
                      bool last) {
   struct line *line = op->line;
@@ -271,13 +280,16 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
     return false;
   }
   if (!last && (t->wait == WAIT_AWAIT || t->wait == WAIT_CHAIN)) {
-    /* it waits for one completion: what comes before the last is lost */
-    ring_dispose(r, op->disposal, op->group, res, flags);
+    if (op->line && !(op->marks & OP_TOLD)) told(w->loop, t, op, res);
+    else  /* it waits for one completion: what comes before the last is lost */
+      ring_dispose(r, op->disposal, op->group, res, flags);
     return true;
   }
   switch (t->wait) {
     case WAIT_AWAIT:
-      t->res = res;
+      if (op->marks & OP_TOLD)
+        flags |= (uint32_t)res & IORING_NOTIF_USAGE_ZC_COPIED;
+      else t->res = res;
       t->flags = flags;
       t->disposal = op->disposal;
       t->data = words(op, flags);
@@ -461,9 +473,17 @@ static void step_out (struct task *t) {
 ** is the task's alone, ask for its end, and the task goes on when it has. */
 void loop_leave (struct loop *loop, struct task *t) {
   switch (t->wait) {
-    case WAIT_AWAIT:
-      ring_cancel(t->ring, t->on);
+    case WAIT_AWAIT: {
+      struct op *op = t->on;
+      if (op->marks & OP_TOLD) {  /* guard: what is to come may take long */
+        ring_drop(t->ring, op);
+        t->flags = 0;
+        t->data = words(op, 0);
+        break;
+      }
+      ring_cancel(t->ring, op);
       return;
+    }
     case WAIT_CHAIN: {
       struct chain *c = t->on;
       for (unsigned i = c->n; i-- > 0; ) {

@@ -96,7 +96,9 @@ enum op_mark {
   OP_FOLLOWS = 2048,  /* not the first of its chain */
   OP_DRAIN = 4096,    /* IO_DRAIN: what is queued after it has to wait */
   OP_STARTS = 8192,   /* in the submit: its descriptor may then be closed */
-  OP_BUNDLE = 16384   /* a completion may name several buffers */
+  OP_BUNDLE = 16384,  /* a completion may name several buffers */
+  OP_TOLD = 32768     /* zero copy, and its result has come: what still comes
+                         says that its memory is free */
 };
 
 struct op {

@@ -220,7 +220,7 @@ int ring_enter (struct ring *r, unsigned wait, int64_t ns) {
 }
 
 void ring_cancel (struct ring *r, struct op *op) {
-  if (op->state != OP_FLYING)
+  if (op->state != OP_FLYING || (op->marks & OP_TOLD))
     return;
   /* with hard links the next member starts when this one has gone */
   for (struct op *b = op; b && b->state == OP_FLYING; b = b->before)

@@ -67,10 +67,17 @@ struct op *socket_space (const struct socket *s) {
          ? op_find(&s->ring->ops, s->space) : NULL;
 }
 
+static struct loop *loop_of (const struct socket *s) {
+  const struct watch *w = s->ring->watch;
+  return w ? w->loop : NULL;
+}
+
 static void detach (struct socket *s, struct op *op) {
+  struct loop *loop = loop_of(s);
   if (op) {
     op->line = NULL;  /* guard: the line goes with the socket */
     if (op->waiter == NULL) ring_drop(s->ring, op);
+    else if ((op->marks & OP_TOLD) && loop) loop_leave(loop, op->waiter);
     ring_cancel(s->ring, op);
   }
 }
@@ -79,13 +86,12 @@ static void detach (struct socket *s, struct op *op) {
 static void let_go (struct socket *s, struct half *h) {
   detach(s, socket_op(s, h));
   h->token = 0;
-  if (h == &s->out && !socket_mixes(s)) {  /* guard: all of them end */
+  if (h == &s->out && (!socket_mixes(s) || s->several)) {  /* guard: all end */
     struct op_table *ops = &s->ring->ops;
     for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
       if (op->line == &h->line) detach(s, op);
   }
-  loop_wake_all(s->ring->watch ? ((struct watch *)s->ring->watch)->loop
-                               : NULL, &h->line);
+  loop_wake_all(loop_of(s), &h->line);
 }
 
 /* What has been received goes. */
@@ -155,6 +161,7 @@ void socket_own (struct socket *s, int number) {
 }
 
 static void ask_for_room (struct socket *s);
+static void ask_for_zero_copy (struct socket *s);
 
 /* uring.socket(fd): the socket that a uring.fd has owned so far */
 static int adopt (lua_State *L, struct fd *f) {
@@ -177,6 +184,7 @@ static int adopt (lua_State *L, struct fd *f) {
   block_release(&d->block);
   socket_own(s, n);
   ask_for_room(s);
+  ask_for_zero_copy(s);
   return 1;
 }
 
@@ -408,6 +416,13 @@ static void ask_for_room (struct socket *s) {
   }
 }
 
+static void ask_for_zero_copy (struct socket *s) {
+  int on = 0;
+  socklen_t len = sizeof(on);
+  s->zero_copy = getsockopt(number(s), SOL_SOCKET, SO_ZEROCOPY, &on,
+                            &len) == 0 && on != 0;
+}
+
 /* socket:setsockopt(name, boolean | integer | string): true */
 static int s_setsockopt (lua_State *L) {
   struct socket *s = socket_check(L, 1);
@@ -428,6 +443,7 @@ static int s_setsockopt (lua_State *L) {
   if (setsockopt(number(s), level, name, value, (socklen_t)len) < 0)
     return option_failed(L, s, "setsockopt", level, name);
   if (brings_control(level, name)) make_room(s);
+  if (level == SOL_SOCKET && name == SO_ZEROCOPY) ask_for_zero_copy(s);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -460,10 +476,12 @@ static int s_fileno (lua_State *L) {
 }
 
 /* socket:stats(): what has come and waits to be read; accepts for which there
-** was no descriptor or memory */
+** was no descriptor or memory; whether large sends go without a copy */
 static int s_stats (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
-  lua_createtable(L, 0, 2);
+  lua_createtable(L, 0, 3);
+  lua_pushboolean(L, s->zero_copy);
+  lua_setfield(L, -2, "zero_copy");
   lua_pushinteger(L, s->in.line.count);
   lua_setfield(L, -2, "waiting");
   lua_pushinteger(L, s->failed);

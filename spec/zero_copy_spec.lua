@@ -1,0 +1,239 @@
+-- Sends without a copy: which they are, that their memory is held until the
+-- kernel says so, and that nobody waits for that in vain.
+
+local helper = require "helper"
+local net = require "net"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+
+-- From here on, says csrc/send.c, it is worth it.
+local LARGE = 32768
+
+after_each(net.close)
+after_each(helper.clean)
+
+-- A connection whose first end sends without a copy. What the second does not
+-- read stays with the first, for which it has room.
+local function connection()
+  helper.needs "send_zc_report_usage"
+  local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+  assert(listener:setsockopt("SO_RCVBUF", 8192))
+  assert(listener:setsockopt("TCP_MAXSEG", 1000))  -- (small windows go on)
+  local a = net.keep(assert(uring.tcp.connect(listener:getsockname())))
+  local b = net.keep((assert(listener:accept(net.patience))))
+  assert(a:setsockopt("SO_SNDBUF", 1 << 20))
+  assert(a:setsockopt("SO_ZEROCOPY", true))
+  return a, b
+end
+
+-- n bytes of what comes.
+local function read(b, n)
+  local parts = {}
+  while n > 0 do
+    local part = assert(b:recv(nil, net.patience))
+    parts[#parts + 1] = part
+    n = n - #part
+  end
+  assert.equal(0, n)
+  return table.concat(parts)
+end
+
+-- A task that sends, when all has gone and nothing is free.
+local function held(a, ...)
+  local task = uring.spawn(a.send, a, ...)
+  net.turns()
+  assert.equal("waiting", task:status())
+  return task
+end
+
+describe("a send without a copy", function()
+  it("returns when its memory is free, and lets others go before", function()
+    net.run(function()
+      local a, b = connection()
+      local buffer = uring.buffer(net.bytes(100000))
+      local task = held(a, buffer)
+      helper.raises("in use", buffer.close, buffer)
+      assert.equal(5, a:send("after", net.patience))
+      assert.equal("waiting", task:status())
+      assert.truthy(read(b, 100005) == net.bytes(100000) .. "after")
+      assert.same({ true, 100000 }, { task:join(net.patience) })
+      assert.truthy(buffer:close())
+    end)
+  end)
+
+  it("sends a message's parts", function()
+    net.run(function()
+      local a, b = connection()
+      local buffer = uring.buffer(net.bytes(50000))
+      local task = uring.spawn(a.sendmsg, a, { iov = { "<", buffer, ">" } })
+      net.turns()
+      assert.equal("waiting", task:status())
+      helper.raises("in use", buffer.close, buffer)
+      assert.truthy(read(b, 50002) == "<" .. net.bytes(50000) .. ">")
+      assert.same({ true, 50002 }, { task:join(net.patience) })
+      assert.is_false(a:stats().zero_copy)
+    end)
+  end)
+
+  it("sends datagrams, to whom it is told", function()
+    helper.needs "send_zc_report_usage"
+    net.run(function()
+      local a, address = net.udp()
+      local b = net.udp()
+      assert(b:setsockopt("SO_ZEROCOPY", true))
+      local buffer = uring.buffer(net.bytes(60000))
+      assert.equal(60000, b:sendto(buffer, address, net.patience))
+      assert.truthy(a:receive(nil, net.patience) == net.bytes(60000))
+      assert.is_false(b:stats().zero_copy)
+      assert.equal(60000, b:sendto(buffer, address, net.patience))
+      assert.truthy(a:receive(nil, net.patience) == net.bytes(60000))
+    end)
+  end)
+
+  it("is over in time, and says how much went", function()
+    net.run(function()
+      local a, b = connection()
+      local buffer = uring.buffer(net.bytes(100000))
+      assert.same({ nil, "timed out", E.ETIME, 100000 },
+                  { a:send(buffer, 0.001) })
+      helper.raises("in use", buffer.close, buffer)
+      buffer = nil
+      helper.collect()
+      assert.truthy(read(b, 100000) == net.bytes(100000))
+    end)
+  end)
+
+  it("is over when its task is cancelled, and has gone", function()
+    net.run(function()
+      local a, b = connection()
+      local sent, after
+      local task = uring.spawn(function()
+        sent = a:send(uring.buffer(net.bytes(100000)))
+        after = a:send "no more"
+      end)
+      net.turns()
+      task:cancel()
+      net.fails(E.ECANCELED, task:join(net.patience))
+      helper.collect()
+      assert.same({ 100000, nil }, { sent, after })
+      assert.truthy(read(b, 100000) == net.bytes(100000))
+      assert.same({ nil, "timed out", E.ETIME }, { b:recv(nil, 0.001) })
+    end)
+  end)
+
+  it("is over when its coroutine is closed", function()
+    local a, b
+    helper.raises("ended from outside", uring.run, function()
+      local co
+      a, b = connection()
+      uring.spawn(function()
+        co = coroutine.running()
+        a:send(uring.buffer(net.bytes(100000)))
+      end)
+      net.turns()
+      coroutine.close(co)
+    end)
+    helper.collect()
+    net.run(function()
+      assert.equal(1, a:send("x", net.patience))
+      assert.truthy(read(b, 100001) == net.bytes(100000) .. "x")
+    end)
+  end)
+
+  it("is over when its socket is closed, which sends the rest", function()
+    net.run(function()
+      local a, b = connection()
+      local one = held(a, uring.buffer(net.bytes(50000, 1)))
+      local two = held(a, uring.buffer(net.bytes(50000, 2)))
+      assert.equal(1, a:send "x")
+      assert(a:close())
+      assert.same({ true, 50000 }, { one:join(net.patience) })
+      assert.same({ true, 50000 }, { two:join(net.patience) })
+      helper.collect()
+      assert.truthy(read(b, 100001) == net.bytes(50000, 1)
+                    .. net.bytes(50000, 2) .. "x")
+      assert.equal(nil, b:recv(nil, net.patience))
+    end)
+  end)
+
+  it("keeps its memory when all else has been collected", function()
+    net.run(function()
+      local a, b = connection()
+      do
+        net.fails(E.ETIME, a:send(uring.buffer(net.bytes(50000, 1)), 0.001))
+        net.fails(E.ETIME, a:send(uring.buffer(net.bytes(50000, 2)), 0.001))
+        a:close()
+      end
+      helper.collect()
+      local other = uring.buffer(net.bytes(50000, 3))
+      assert.truthy(read(b, 100000) == net.bytes(50000, 1)
+                    .. net.bytes(50000, 2))
+      other:close()
+    end)
+  end)
+
+  it("fails as any other", function()
+    net.run(function()
+      local a, b = connection()
+      b:setsockopt("SO_LINGER", string.pack("ii", 1, 0))
+      b:close()
+      local buffer = uring.buffer(100000)
+      local ok, message, errno = a:send(buffer, net.patience)
+      while ok do ok, message, errno = a:send(buffer, net.patience) end
+      assert.truthy(errno == E.ECONNRESET or errno == E.EPIPE, message)
+      assert.truthy(buffer:close())
+    end)
+  end)
+end)
+
+describe("zero copy", function()
+  -- (over loopback the kernel copies, says so, and is not asked again)
+  local function was_tried(a, b, data)
+    assert.is_true(a:stats().zero_copy)
+    local n = type(data) == "table" and 1 or #data
+    local task = uring.spawn(function()
+      if type(data) ~= "table" then return a:send(data) end
+      return a:sendmsg(data)
+    end)
+    local bytes = type(data) == "table" and LARGE or n
+    assert.equal(bytes, #read(b, bytes))
+    local _, sent = assert(task:join(net.patience))
+    assert.equal(n, sent)
+    local tried = not a:stats().zero_copy
+    a:setsockopt("SO_ZEROCOPY", true)
+    return tried
+  end
+
+  it("is for what is large, and a buffer's", function()
+    net.run(function()
+      local a, b = connection()
+      assert.is_false(was_tried(a, b, uring.buffer(LARGE - 1)))
+      assert.is_true(was_tried(a, b, uring.buffer(LARGE)))
+      assert.is_false(was_tried(a, b, ("x"):rep(LARGE)))
+      assert.is_false(was_tried(a, b, { { data = uring.buffer(LARGE) } }))
+    end)
+  end)
+
+  it("is for whom it was asked for, and whom he accepts", function()
+    helper.needs "send_zc_report_usage"
+    net.run(function()
+      local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+      assert.is_false(listener:stats().zero_copy)
+      assert(listener:setsockopt("SO_ZEROCOPY", true))
+      local a = net.keep(assert(uring.tcp.connect(listener:getsockname())))
+      local b = net.keep((assert(listener:accept(net.patience))))
+      assert.is_false(a:stats().zero_copy)
+      assert.is_true(b:stats().zero_copy)
+      assert.equal(1, b:getsockopt "SO_ZEROCOPY")
+      assert(b:setsockopt("SO_ZEROCOPY", false))
+      assert.is_false(b:stats().zero_copy)
+      assert(b:setsockopt("SO_ZEROCOPY", string.pack("i", 1)))
+      assert.is_true(b:stats().zero_copy)
+      local u = net.pair()
+      assert.falsy(u:setsockopt("SO_ZEROCOPY", true))
+      assert.is_false(u:stats().zero_copy)
+    end)
+  end)
+end)

@@ -135,6 +135,7 @@ bench: all $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
 	@tools/env.sh plain $(LUA) bench/run.lua
 	@echo; tools/env.sh plain $(LUA) bench/tasks.lua
 	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
+	@echo; tools/env.sh plain $(LUA) bench/zero_copy.lua
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 	@tools/matrix.sh

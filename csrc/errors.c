@@ -104,26 +104,28 @@ static const struct cure {
     "connect the socket, or give an address" },
   { IORING_OP_SEND, ENOTCONN,
     "connect the socket first" },
+  { IORING_OP_SEND_ZC, ENOMEM,
+    "more than RLIMIT_MEMLOCK would be held (ulimit -l): send with a copy, or "
+    "less at a time" },
   { IORING_OP_RECV, ENOTCONN,
     "connect the socket first" },
 };
 
-/* An opcode whose cures are these as well. */
+/* An opcode whose cures are this one's as well. */
 static unsigned kin (unsigned opcode) {
   switch (opcode) {
-    case IORING_OP_SENDMSG: case IORING_OP_SEND_ZC: case IORING_OP_SENDMSG_ZC:
-      return IORING_OP_SEND;
+    case IORING_OP_SENDMSG_ZC: return IORING_OP_SEND_ZC;
+    case IORING_OP_SENDMSG: case IORING_OP_SEND_ZC: return IORING_OP_SEND;
     case IORING_OP_RECVMSG: return IORING_OP_RECV;
     default: return opcode;
   }
 }
 
 static const char *cure (unsigned opcode, int err) {
-  opcode = kin(opcode);
   for (size_t i = 0; i < sizeof(cures) / sizeof(*cures); i++)
     if (cures[i].opcode == opcode && cures[i].err == err)
       return cures[i].text;
-  return NULL;
+  return kin(opcode) == opcode ? NULL : cure(kin(opcode), err);
 }
 
 const char *error_result (lua_State *L, unsigned opcode, int fd,

@@ -3,13 +3,14 @@
 
 local helper = require "helper"
 local net = require "net"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local E = uring.errno
 
 -- From here on, says csrc/send.c, it is worth it.
-local LARGE = 32768
+local LARGE = 49152
 
 after_each(net.close)
 after_each(helper.clean)
@@ -60,6 +61,18 @@ describe("a send without a copy", function()
       assert.truthy(read(b, 100005) == net.bytes(100000) .. "after")
       assert.same({ true, 100000 }, { task:join(net.patience) })
       assert.truthy(buffer:close())
+    end)
+  end)
+
+  it("wakes the next in line when it has gone", function()
+    net.run(function()
+      local a, b = connection()
+      local one = uring.spawn(a.send, a, uring.buffer(net.bytes(100000)))
+      local two = uring.spawn(a.send, a, "after")
+      assert.same({ true, 5 }, { two:join(net.patience) })
+      assert.equal("waiting", one:status())
+      assert.truthy(read(b, 100005) == net.bytes(100000) .. "after")
+      assert.same({ true, 100000 }, { one:join(net.patience) })
     end)
   end)
 
@@ -148,7 +161,11 @@ describe("a send without a copy", function()
       local one = held(a, uring.buffer(net.bytes(50000, 1)))
       local two = held(a, uring.buffer(net.bytes(50000, 2)))
       assert.equal(1, a:send "x")
+      local before = uring.loop():ring():stats().submitted
       assert(a:close())
+      net.turns()
+      -- what has gone cannot be cancelled, and is not asked to be
+      assert.equal(before, uring.loop():ring():stats().submitted)
       assert.same({ true, 50000 }, { one:join(net.patience) })
       assert.same({ true, 50000 }, { two:join(net.patience) })
       helper.collect()
@@ -172,6 +189,39 @@ describe("a send without a copy", function()
                     .. net.bytes(50000, 2))
       other:close()
     end)
+  end)
+
+  it("goes with a copy where the kernel may hold no memory", function()
+    helper.needs "send_zc_report_usage"
+    local output = helper.file ""
+    local script = helper.file(([[
+      local uring = require "uring"
+      uring.loop { entries = 4 }
+      local errno, message, sent
+      uring.run(function()
+        local a = assert(uring.udp.bind "127.0.0.1:0")
+        local b = assert(uring.udp.connect(a:getsockname()))
+        local buffer = uring.buffer(%d)
+        local op = uring.loop():ring():queue(uring.sqe()
+          :prep_send_zc(b, buffer))
+        sent, message, errno = op:await(5)
+        assert(b:setsockopt("SO_ZEROCOPY", true))
+        sent = assert(b:send(buffer, 5))
+        assert(not b:stats().zero_copy and #a:receive(nil, 5) == sent)
+      end)
+      local file = io.open(%q, "w")
+      file:write(("%%d %%s"):format(errno, message))
+      file:close()
+    ]]):format(LARGE, output))
+    local _, said = spec.execute(30 * helper.slow, "/bin/sh", "-c", [[
+      ulimit -l 56 && lua=$(readlink "/proc/$PPID/exe") || exit
+      case $(id -u) in
+        0) exec setpriv --bounding-set=-ipc_lock "$lua" "$0" ;;
+        *) exec "$lua" "$0" ;;
+      esac]], script)
+    local errno, message = helper.content(output):match "^(%d+) (.*)$"
+    assert.equal(tostring(E.ENOMEM), errno, said)
+    assert.truthy(message:find("RLIMIT_MEMLOCK", 1, true), message)
   end)
 
   it("fails as any other", function()

@@ -2392,6 +2392,11 @@ function Socket:connect(address, timeout) end
 --- Send. Of a stream all goes, or the fourth result says how much did, but
 --- not to a task that is cancelled; nothing of another task's comes in
 --- between, but for every 2 GiB. (io_uring_prep_send(3), 5.6)
+---
+--- After setsockopt("SO_ZEROCOPY", true) a buffer or lease of 48 KiB and more
+--- goes without a copy, and send returns when the kernel has let go of it. If
+--- it ends before that, by its timeout or because its task is cancelled, the
+--- kernel still reads the buffer. (io_uring_prep_send_zc(3), 6.2)
 --- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
 --- by then: that is told, and the next wait raises.
 ---@param data uring.bytes
@@ -2539,8 +2544,9 @@ function Socket:chunks(options) end
 local Reader = {}  -- luacheck: ignore 211
 
 --- What has come and waits to be read; accepts for which there was no
---- descriptor or no memory.
----@return { waiting: integer, failed_accepts: integer }
+--- descriptor or no memory; whether large buffers go without a copy, which
+--- ends where the kernel copies all the same, or refuses.
+---@return { waiting: integer, failed_accepts: integer, zero_copy: boolean }
 function Socket:stats() end
 
 --- No more in one direction, or in both; who receives is told the end.

@@ -184,7 +184,8 @@ static bool passes (const struct ask *a, const struct socket *s, int err) {
     EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM, 0
   };
   static const int of_datagrams[] = {    /* what ICMP says of another one */
-    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, 0
+    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, ENOPROTOOPT,
+    EPROTO, EACCES, 0
   };
   if (err == ECANCELED)
     return true;

@@ -455,6 +455,76 @@ describe("in the loop, when the kernel refuses", function()
 end)
 
 
+describe("connections() whose accepts fail", function()
+  -- (a request is made to fail by a NOP that does)
+  local major, minor = helper.probe.kernel:match "^(%d+)%.(%d+)"
+  local function failing(name, f)
+    it(name, function()
+      if tonumber(major) * 1000 + tonumber(minor) < 6010 then
+        helper.skip("needs Linux 6.10 (this is %s)", helper.probe.kernel)
+      end
+      helper.apart(f, prelude)
+    end)
+  end
+
+  failing("go on at once when it was one connection's own", function()
+    uring.run(function()
+      local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+      local names = { "ECONNABORTED", "EPROTO", "ENETDOWN", "ENOPROTOOPT",
+        "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH",
+        "EPERM" }
+      for _, name in ipairs(names) do
+        T.fault.refuse(13, T.E[name])  -- IORING_OP_ACCEPT
+      end
+      local client <close> = assert(uring.tcp.connect(listener:getsockname()))
+      local began = uring.now()
+      for conn in listener:connections() do
+        conn:close()
+        break
+      end
+      assert(uring.now() - began < 0.09, "it has waited")
+      T.equal(0, listener:stats().failed_accepts)
+      -- a single accept tells
+      T.fault.refuse(13, T.E.ECONNABORTED)
+      local conn, message, errno = listener:accept(5)
+      assert(conn == nil and errno == T.E.ECONNABORTED, message)
+    end)
+  end)
+
+  failing("count and wait when the machine is short of something", function()
+    uring.run(function()
+      for _, name in ipairs { "ENFILE", "ENOBUFS", "ENOMEM", "EMFILE" } do
+        local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+        local client <close> = assert(uring.tcp.connect(
+          listener:getsockname()))
+        T.fault.refuse(13, T.E[name])
+        local conn, message, errno = listener:accept(5)
+        assert(conn == nil and errno == T.E[name], message)
+        T.fault.refuse(13, T.E[name])
+        local began = uring.now()
+        for c in listener:connections() do
+          c:close()
+          break
+        end
+        local waited = uring.now() - began
+        assert(waited >= 0.09, waited)
+        T.equal(1, listener:stats().failed_accepts)
+      end
+    end)
+  end)
+
+  failing("raise what is an error of the listener's", function()
+    uring.run(function()
+      local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+      T.fault.refuse(13, T.E.EINVAL)
+      local ok, message = pcall(function()
+        for _ in listener:connections() do error "none was to come" end
+      end)
+      assert(not ok and message:find("EINVAL", 1, true), message)
+    end)
+  end)
+end)
+
 describe("making a ring", function()
   faulty("fails with words and a number", function()
     T.keeps_fds(function()

@@ -851,6 +851,57 @@ describe("messages", function()
     end)
   end)
 
+  -- The same as a router says it, forged.
+  it("passes whatever else ICMP says of other datagrams", function()
+    local said = { [2] = E.ENOPROTOOPT, [3] = E.ECONNREFUSED,
+      [6] = E.ENETUNREACH, [7] = E.EHOSTDOWN, [8] = E.ENONET,
+      [9] = E.ENETUNREACH, [10] = E.EHOSTUNREACH, [13] = E.EHOSTUNREACH }
+    net.run(function()
+      local icmp, message, errno = uring.socket(uring.AF_INET,
+        uring.SOCK_RAW, 1)
+      if errno == E.EPERM then helper.skip "needs root" end
+      net.keep(assert(icmp, message))
+      local other, address = net.udp()
+      local s = net.keep(assert(uring.udp.connect(address)))
+      local from = s:getsockname()
+      local function forge(code)
+        local host = "\127\0\0\1"
+        local old = string.pack(">BBHHHBBH", 0x45, 0, 29, 0, 0, 64, 17, 0)
+          .. host .. host .. string.pack(">HHHH", from.port, address.port, 9,
+          0) .. "x"
+        local function packet(sum)
+          return string.pack(">BBHI4", 3, code, sum, 0) .. old
+        end
+        local sum, data = 0, packet(0)
+        if #data % 2 == 1 then data = data .. "\0" end
+        for i = 1, #data, 2 do sum = sum + string.unpack(">H", data, i) end
+        while sum > 0xffff do sum = (sum & 0xffff) + (sum >> 16) end
+        assert(icmp:sendto(packet(~sum & 0xffff), "127.0.0.1:0"))
+      end
+      for code, expected in pairs(said) do
+        forge(code)
+        net.fails(expected, s:receive(nil, net.patience))
+      end
+      local got = {}
+      local task = uring.spawn(function()
+        for payload in s:messages() do got[#got + 1] = payload end
+        return "ended"
+      end)
+      net.turns()
+      for code in pairs(said) do
+        forge(code)
+        net.turns()
+        other:sendto(tostring(code), from)
+        helper.eventually(function()
+          uring.sleep(0)
+          return got[#got] == tostring(code)
+        end)
+      end
+      s:close()
+      assert.same({ true, "ended" }, { task:join(net.patience) })
+    end)
+  end)
+
   it("passes what ICMP says of other datagrams", function()
     net.run(function()
       local gone, port = net.udp()

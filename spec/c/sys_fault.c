@@ -131,8 +131,28 @@ static int enter_short (struct io_uring *ring, unsigned n) {
                          IORING_ENTER_GETEVENTS, NULL, _NSIG / 8);
 }
 
+/* Requests that are to fail, the first of each: these become NOPs that do. */
+static struct { int opcode, err; } failing[MOST];
+static unsigned nfailing;
+
+static void refuse (struct io_uring *ring) {
+  for (unsigned i = 0, n = sys_unread(ring); i < n && nfailing > 0; i++) {
+    struct io_uring_sqe *sqe = sys_queued(ring, i);
+    if (sqe->opcode == failing[0].opcode) {
+      uint64_t token = sqe->user_data;
+      io_uring_prep_nop(sqe);
+      sqe->user_data = token;
+      sqe->rw_flags = 1;  /* IORING_NOP_INJECT_RESULT, 6.10 */
+      sqe->len = (unsigned)-failing[0].err;
+      nfailing--;
+      for (unsigned k = 0; k < nfailing; k++) failing[k] = failing[k + 1];
+    }
+  }
+}
+
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
   struct fault f;
+  refuse(ring);
   if (withhold(ring->ring_fd)) {
     /* it takes SQEs and lets time pass, but there is no news */
     int rc = real_enter(ring, 0, 0);
@@ -287,6 +307,15 @@ static int f_withhold (lua_State *L) {
   return 0;
 }
 
+/* refuse(opcode, errno): the next request of that opcode fails so, after those
+** of earlier calls */
+static int f_refuse (lua_State *L) {
+  luaL_argcheck(L, nfailing < MOST, 1, "too many faults");
+  failing[nfailing].opcode = (int)luaL_checkinteger(L, 1);
+  failing[nfailing++].err = (int)luaL_checkinteger(L, 2);
+  return 0;
+}
+
 /* again(fd): the next completion of that ring, a new descriptor, comes twice:
 ** first a dup of it, with F_MORE */
 static int f_again (lua_State *L) {
@@ -379,8 +408,8 @@ static int f_buried (lua_State *L) {
 static const luaL_Reg functions[] = {
   {"inject", f_inject}, {"clear", f_clear}, {"calls", f_calls},
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
-  {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried}, {"cheap", f_cheap},
-  {"bell", f_bell}, {"ring", f_ring},
+  {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried},
+  {"cheap", f_cheap}, {"bell", f_bell}, {"ring", f_ring}, {"refuse", f_refuse},
   {NULL, NULL}
 };
 

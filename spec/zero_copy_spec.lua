@@ -108,11 +108,12 @@ describe("a send without a copy", function()
   it("is over in time, and says how much went", function()
     net.run(function()
       local a, b = connection()
-      local buffer = uring.buffer(net.bytes(100000))
-      assert.same({ nil, "timed out", E.ETIME, 100000 },
-                  { a:send(buffer, 0.001) })
-      helper.raises("in use", buffer.close, buffer)
-      buffer = nil
+      do
+        local buffer = uring.buffer(net.bytes(100000))
+        assert.same({ nil, "timed out", E.ETIME, 100000 },
+                    { a:send(buffer, 0.001) })
+        helper.raises("in use", buffer.close, buffer)
+      end
       helper.collect()
       assert.truthy(read(b, 100000) == net.bytes(100000))
     end)

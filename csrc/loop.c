@@ -250,7 +250,8 @@ static void told (struct loop *loop, struct task *t, struct op *op,
                   int32_t res) {
   t->res = res;
   op->marks |= OP_TOLD;
-  loop_wake_line(loop, op->line);
+  if (op->line) loop_wake_line(loop, op->line);
+  if (op->marks & OP_CANCEL) loop_leave(loop, t);  /* it has no time left */
 }
 
 static void in_line (struct loop *loop, struct ring *r, struct op *op,
@@ -280,7 +281,7 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
     return false;
   }
   if (!last && (t->wait == WAIT_AWAIT || t->wait == WAIT_CHAIN)) {
-    if (op->line && !(op->marks & OP_TOLD)) told(w->loop, t, op, res);
+    if (op_tells_twice(op->opcode)) told(w->loop, t, op, res);
     else  /* it waits for one completion: what comes before the last is lost */
       ring_dispose(r, op->disposal, op->group, res, flags);
     return true;

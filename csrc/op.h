@@ -189,6 +189,12 @@ void op_abandon (struct op_table *t, struct op *op, bool bury);
 /* Every operation that is not free: from NULL to NULL. */
 struct op *op_each (struct op_table *t, struct op *after);
 
+/* Does a result of `opcode` come before another completion, which says that
+** the memory is free? */
+static inline bool op_tells_twice (unsigned opcode) {
+  return opcode == IORING_OP_SEND_ZC || opcode == IORING_OP_SENDMSG_ZC;
+}
+
 static inline bool op_lawful (const struct op_table *t) {
   return t->submitted == t->completed + t->silent + t->flying;
 }

@@ -145,10 +145,6 @@ static bool worth_no_copy (const struct socket *s, int how, bool buffer,
          && (how == SEND ? buffer : how == SEND_MESSAGE);
 }
 
-static bool without_copy (unsigned opcode) {
-  return opcode == IORING_OP_SEND_ZC || opcode == IORING_OP_SENDMSG_ZC;
-}
-
 static int prepare (lua_State *L, struct socket *s, struct request *q) {
   int how = (int)lua_tointeger(L, HOW);
   lua_Integer sent = lua_tointeger(L, SENT);
@@ -290,7 +286,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   op->line = &s->out.line;
   s->out.token = op->token;
   t->ring = s->ring;
-  if (without_copy(q.sqe.opcode)) s->several = true;
+  if (op_tells_twice(op->opcode)) s->several = true;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
                    again);
 }
@@ -332,7 +328,7 @@ static int cut (lua_State *L, struct task *t, lua_Integer n) {
 }
 
 static bool went_without_copy (const struct task *t) {
-  return without_copy((unsigned)(t->data >> 56));
+  return op_tells_twice((unsigned)(t->data >> 56));
 }
 
 /* All has gone, or so much that the rest is for another request. */

@@ -108,7 +108,7 @@ soak: tests-plain tests-asan ## 10^5 connections, then storms under ASAN for SEC
 	@URING_CONNECTIONS=100000 tools/test.sh plain spec/receive_spec.lua
 	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
-	  spec/socket_storm_spec.lua spec/receive_spec.lua \
+	  spec/socket_storm_spec.lua spec/send_storm_spec.lua spec/receive_spec.lua \
 	  spec/scope_storm_spec.lua
 
 # Strict about every C file, for tests are read as often as what they test.

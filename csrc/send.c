@@ -327,8 +327,15 @@ static int cut (lua_State *L, struct task *t, lua_Integer n) {
                         (int)n, (int)t->res, (int)lua_tointeger(L, SIZE)));
 }
 
+
 static bool went_without_copy (const struct task *t) {
   return op_tells_twice((unsigned)(t->data >> 56));
+}
+
+/* All has gone, but whoever did not wait for more must not take the memory for
+** free. */
+static bool held (const struct task *t) {
+  return went_without_copy(t) && !(t->flags & IORING_CQE_F_NOTIF);
 }
 
 /* All has gone, or so much that the rest is for another request. */
@@ -358,9 +365,11 @@ static int count (lua_State *L, struct task *t, struct socket *s,
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
     return go(L, t, deadline, false);
   }
-  if (went_without_copy(t) && (t->marks & MARK_TIMED_OUT)
-      && !(t->flags & IORING_CQE_F_NOTIF))
-    return failed(L, fail_timeout(L));  /* (its memory is not free) */
+  if (held(t))
+    return t->marks & MARK_TIMED_OUT
+           ? failed(L, fail_timeout(L))
+           : failed(L, fail(L, EBADF, "the socket was closed while the kernel "
+                            "still had the memory to read"));
   lua_pushvalue(L, SENT);
   return 1;
 }
@@ -393,7 +402,7 @@ static bool has_gone (lua_State *L, const struct task *t,
                       const struct socket *s) {
   int how = (int)lua_tointeger(L, HOW);
   lua_Integer sent = lua_tointeger(L, SENT);
-  if (t->wait != WAIT_AWAIT || t->res < 0)
+  if (t->wait != WAIT_AWAIT || t->res < 0 || held(t))
     return false;
   if (how == SEND_MESSAGES) {
     if (sent + 1 < (lua_Integer)lua_rawlen(L, DATA))

@@ -2394,9 +2394,9 @@ function Socket:connect(address, timeout) end
 --- between, but for every 2 GiB. (io_uring_prep_send(3), 5.6)
 ---
 --- After setsockopt("SO_ZEROCOPY", true) a buffer or lease of 48 KiB and more
---- goes without a copy, and send returns when the kernel has let go of it. If
---- it ends before that, by its timeout or because its task is cancelled, the
---- kernel still reads the buffer. (io_uring_prep_send_zc(3), 6.2)
+--- goes without a copy, and send returns when the kernel has let go of it.
+--- Where it ends before that it fails, whatever has gone, for the kernel still
+--- reads the buffer. (io_uring_prep_send_zc(3), 6.2)
 --- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
 --- by then: that is told, and the next wait raises.
 ---@param data uring.bytes

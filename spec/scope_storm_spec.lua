@@ -35,8 +35,8 @@ end
 -- Every value is a number of its own. A send that was not told how it ended
 -- may have sent it or not; one that was told so has.
 local books, last, world
--- Who has sent it, the latest that came of a sender by a channel, and what was
--- the last when a task that may have been handed one gave it back.
+-- Who has sent it, the latest that came of a sender to a receiver by a channel,
+-- and what was the last when a task that may have been handed one gave it back.
 local senders, latest, given_back
 
 local function sending()
@@ -66,11 +66,16 @@ local function taking()
   end)
 end
 
--- By a channel, where what one task sends comes in order.
+local function within(list, key)
+  list[key] = list[key] or {}
+  return list[key]
+end
+
+-- By a channel, where what one task sends another gets in order. (Who was
+-- handed one goes on in his turn, and who comes before that gets the next.)
 local function came(channel, n)
   received(n)
-  local of = latest[channel] or {}
-  latest[channel] = of
+  local of = within(within(latest, channel), uring.current() or "nobody")
   local sender = senders[n]
   check((of[sender] or 0) < n or n <= given_back, "%d came after %s", n,
     of[sender])

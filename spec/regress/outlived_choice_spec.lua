@@ -106,16 +106,20 @@ for name, ending in pairs(ends) do
           end })
           uring.sleep(60)
         end
-        local began = 0
+        local began
         local function g(seconds)
           began = began + 1
           f(seconds)
         end
-        ending({ uring.event(g, 0.001), uring.event(g, 0.003),
-          uring.event(g, 0) }, function()
-            assert.equal(began, ended)
-          end)
-        assert.equal(3, began)
+        -- (its time may be over before it has begun any of them)
+        helper.eventually(function()
+          began, ended = 0, 0
+          ending({ uring.event(g, 0.001), uring.event(g, 0.003),
+            uring.event(g, 0) }, function()
+              assert.equal(began, ended)
+            end)
+          return began == 3
+        end)
       end)
     end)
   end)

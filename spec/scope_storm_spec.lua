@@ -36,7 +36,8 @@ end
 -- may have sent it or not; one that was told so has.
 local books, last, world
 -- Who has sent it, the latest that came of a sender to a receiver by a channel,
--- and what was the last when a task that may have been handed one gave it back.
+-- and what was the last when a task that may have been handed one gave it
+-- back.
 local senders, latest, given_back
 
 local function sending()

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -108,6 +109,16 @@ static int l_kill (lua_State *L) {
 static int l_exit (lua_State *L) {
   fflush(NULL);
   _exit((int)luaL_checkinteger(L, 1));
+}
+
+/* may_lock(bytes): no more memory than that, from now on and as nobody */
+static int l_may_lock (lua_State *L) {
+  struct rlimit most;
+  most.rlim_cur = most.rlim_max = (rlim_t)luaL_checkinteger(L, 1);
+  if (setrlimit(RLIMIT_MEMLOCK, &most) < 0
+      || (geteuid() == 0 && seteuid(65534) < 0))
+    return luaL_error(L, "may_lock");
+  return 0;
 }
 
 static int l_getpid (lua_State *L) {
@@ -850,7 +861,7 @@ static int l_write_later (lua_State *L) {
 static const luaL_Reg functions[] = {
   {"sleep", l_sleep},
   {"fork", l_fork}, {"wait", l_wait}, {"kill", l_kill}, {"_exit", l_exit},
-  {"getpid", l_getpid}, {"execute", l_execute},
+  {"getpid", l_getpid}, {"execute", l_execute}, {"may_lock", l_may_lock},
   {"put", l_put}, {"take", l_take},
   {"thread", l_thread}, {"in_thread", l_in_thread},
   {"itimer", l_itimer}, {"interrupt", l_interrupt}, {"alarms", l_alarms},

@@ -71,6 +71,9 @@ static void open_classes (lua_State *L) {
   wrap_open(L);
   run_open(L);
   wait_open(L);
+  wait_chain_open(L);
+  wait_message_open(L);
+  wait_operation_open(L);
   socket_open(L);
   receive_open(L);
   send_open(L);

@@ -2,11 +2,11 @@
 ** send: what a socket's tasks wait for outwards: `send`, its kin, `connect`.
 **
 ** What the kernel takes at once needs no request, where a call of its own is
-** cheaper. For a request a string is copied into its memory, a buffer or lease
-** goes as it is. A stream takes all of it or says how much it took. Requests
-** of one socket go one after another, so that the bytes of two tasks do not
-** mix: who finds one under way waits in the line. Datagrams cannot mix, and
-** those of several tasks are under way together.
+** cheaper; else see send_request.c. A stream takes all of it or says how much
+** it took. Requests of one socket go one after another, so that the bytes of
+** two tasks do not mix: who finds one under way waits in the line, connect
+** among them. Datagrams cannot mix, and those of several tasks are under way
+** together.
 **
 ** Where SO_ZEROCOPY asks for it, large ones go without a copy. They complete
 ** twice: when all has gone, which is the next one's turn, and when the memory
@@ -14,174 +14,33 @@
 */
 
 #include "compat.h"
-#include "socket.h"
+#include "send.h"
 
 #include "args.h"
 #include "buffer.h"
 #include "burst.h"
 #include "clock.h"
 #include "errors.h"
-#include "options.h"
 #include "outward.h"
 #include "ring_lua.h"
 
 #include <errno.h>
-#include <string.h>
-
-/* The stack of a call: what is to be sent, how, how much has gone, and how
-** long the message is that is going. */
-enum { SOCKET = 1, DATA, TO, HOW, SENT, SIZE, LAST = SIZE };
-
-enum { SEND, SEND_MESSAGE, SEND_MESSAGES, CONNECT };
 
 /* What is no longer goes at once where the kernel has room for it. */
 #define AT_ONCE 65536u
-
-/* What is shorter is copied in less time than it takes to do without, even
-** where the interface does not copy (bench/zero_copy.lua). */
-#define ZERO_COPY 49152u
 
 static int again (lua_State *L, int status, lua_KContext ctx);
 static int ended (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline);
 
 
-/* ---- requests ---------------------------------------------------------- */
-
-/* `len` bytes of an address and `size` of a payload, in one piece. */
-static struct memory *copied (const struct address *to, size_t len,
-                              const void *payload, size_t size) {
-  struct memory *m = memory_new(len + size, len == 0 ? payload : NULL);
-  if (m && len > 0) {
-    memcpy(m->bytes, to->bytes, len);
-    memcpy(m->bytes + len, payload, size);
-  }
-  return m;
-}
-
-static int prepare_bytes (lua_State *L, struct socket *s, struct request *q,
-                          size_t sent) {
-  struct bytes b = arg_bytes(L, DATA, DATA);
-  const struct address *to = lua_touserdata(L, TO);
-  unsigned flags = MSG_NOSIGNAL | (socket_streams(s) ? MSG_WAITALL : 0);
-  size_t size = b.size - sent, len = to ? to->len : 0;
-  const unsigned char *at = b.at + sent;
-  struct memory *m = NULL;
-  luaL_argcheck(L, sent <= b.size, DATA, "it was made smaller meanwhile");
-  lua_pushinteger(L, (lua_Integer)b.size);
-  lua_replace(L, SIZE);
-  if (size > INT32_MAX) size = INT32_MAX;
-  if (b.block == NULL || to) {
-    m = copied(to, len, at, b.block == NULL ? size : 0);
-    if (m == NULL)
-      return -ENOMEM;
-  }
-  if (b.block == NULL) {
-    q->pin[OP_PIN_MEMORY] = &m->block;
-    at = m->bytes + len;
-  }
-  else {
-    block_retain(b.block);
-    q->pin[OP_PIN_MEMORY] = b.block;
-    if (m) q->pin[0] = &m->block;
-  }
-  io_uring_prep_send(&q->sqe, s->out.line.fd, at, size, (int)flags);
-  if (to) {
-    q->sqe.addr2 = (uint64_t)(uintptr_t)m->bytes;
-    q->sqe.addr_len = (uint16_t)len;
-  }
-  return 0;
-}
-
-static int prepare_connect (lua_State *L, struct request *q, int fd) {
-  const struct address *a = lua_touserdata(L, TO);
-  struct memory *m = memory_new(a->len, a->bytes);
-  if (m == NULL)
-    return -ENOMEM;
-  q->pin[OP_PIN_MEMORY] = &m->block;
-  io_uring_prep_connect(&q->sqe, fd, (struct sockaddr *)(void *)m->bytes,
-                        a->len);
-  return 0;
-}
-
-static const char *const message_options[] = {
-  "data", "iov", "name", "control", "flags", NULL
-};
-
-static int prepare_message (lua_State *L, struct socket *s,
-                            struct request *q, int how, lua_Integer sent) {
-  lua_Integer size = 0;
-  struct msg *m;
-  int rc = 0;
-  if (how == SEND_MESSAGES) {  /* it takes the array's place for a while */
-    lua_pushvalue(L, DATA);
-    lua_rawgeti(L, DATA, sent + 1);
-    luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
-    lua_replace(L, DATA);
-  }
-  m = msghdr_push(L, DATA, message_options, &rc);
-  /* the request's alone: dups of descriptors are closed when it has gone, and
-     not when somebody collects garbage */
-  *(struct msg **)lua_touserdata(L, -1) = NULL;
-  for (size_t i = 0; i < m->hdr.msg_iovlen; i++)
-    size += (lua_Integer)m->iov[i].iov_len;
-  lua_pushinteger(L, size);
-  lua_replace(L, SIZE);
-  if (how == SEND_MESSAGES) {
-    lua_pushvalue(L, LAST + 1);
-    lua_replace(L, DATA);
-  }
-  q->pin[OP_PIN_MEMORY] = &m->block;
-  io_uring_prep_sendmsg(&q->sqe, s->out.line.fd, &m->hdr,
-                        (unsigned)m->hdr.msg_flags | MSG_NOSIGNAL
-                        | (socket_streams(s) ? MSG_WAITALL : 0));
-  return rc;
-}
-
-/* Zero copy takes one message, and bytes only where they are a buffer's. */
-static bool worth_no_copy (const struct socket *s, int how, bool buffer,
-                           size_t size) {
-  return s->zero_copy && size >= ZERO_COPY
-         && (how == SEND ? buffer : how == SEND_MESSAGE);
-}
-
-static int prepare (lua_State *L, struct socket *s, struct request *q) {
-  int how = (int)lua_tointeger(L, HOW);
-  lua_Integer sent = lua_tointeger(L, SENT);
-  int rc = 0;
-  q->traits = TRAIT_READS;
-  if (how == SEND) rc = prepare_bytes(L, s, q, (size_t)sent);
-  else if (how == CONNECT) rc = prepare_connect(L, q, s->out.line.fd);
-  else rc = prepare_message(L, s, q, how, sent);
-  if (worth_no_copy(s, how, lua_type(L, DATA) == LUA_TUSERDATA,
-                    (size_t)(lua_tointeger(L, SIZE) - sent))) {
-    q->sqe.opcode = how == SEND ? IORING_OP_SEND_ZC : IORING_OP_SENDMSG_ZC;
-    q->sqe.ioprio |= IORING_SEND_ZC_REPORT_USAGE;
-  }
-  lua_settop(L, LAST);
-  return rc;
-}
-
-/* prepare(SOCKET … SIZE, request, deadline): its result, and SIZE */
-static int prepare_protected (lua_State *L) {
-  struct request *q = lua_touserdata(L, LAST + 1);
-  if (lua_tointeger(L, LAST + 2) != CLOCK_NEVER) loop_reserve(L);
-  lua_settop(L, LAST);
-  lua_pushinteger(L, prepare(L, lua_touserdata(L, SOCKET), q));
-  lua_insert(L, SIZE);
-  return 2;
-}
-
-
 /* ---- the wait ---------------------------------------------------------- */
 
 /* nil, message, errno, and for sends how much has gone. */
 static int failed (lua_State *L, int n) {
-  if (lua_tointeger(L, HOW) == CONNECT) {
-    lua_pop(L, n - 3);
-    return 3;
-  }
   lua_pop(L, n - 3);
+  if (lua_tointeger(L, HOW) == CONNECT)
+    return 3;
   lua_pushvalue(L, SENT);
   return 4;
 }
@@ -195,7 +54,7 @@ static bool at_once (const struct loop *loop, struct task *t,
                      const struct address *to) {
   bool alone = loop->first == NULL && sys_sq_ready(&loop->ring->io) == 0;
   ssize_t n;
-  if (b->size > AT_ONCE || worth_no_copy(s, SEND, b->block, b->size)
+  if (b->size > AT_ONCE || send_worth_no_copy(s, SEND, b->block, b->size)
       || !(loop->cheap || alone) || loop_unfair(t)
       || !outward_now(s, b, to, &n))
     return false;
@@ -203,6 +62,16 @@ static bool at_once (const struct loop *loop, struct task *t,
   t->data = (uint64_t)IORING_OP_SEND << 56;
   t->marks &= (uint8_t)~MARK_TIMED_OUT;
   return true;
+}
+
+/* prepare(SOCKET … SIZE, request, deadline): its result, and SIZE */
+static int prepare_protected (lua_State *L) {
+  struct request *q = lua_touserdata(L, LAST + 1);
+  if (lua_tointeger(L, LAST + 2) != CLOCK_NEVER) loop_reserve(L);
+  lua_settop(L, LAST);
+  lua_pushinteger(L, send_prepare(L, lua_touserdata(L, SOCKET), q));
+  lua_insert(L, SIZE);
+  return 2;
 }
 
 /* The turn of who was woken from the line. What is to be sent may have become
@@ -223,7 +92,7 @@ static int prepare_in_turn (lua_State *L, struct socket *s,
   outward_pass_on(L, s);  /* guard: or the next in line sleeps for ever */
   lua_settop(L, LAST);
   if (deadline != CLOCK_NEVER) loop_reserve(L);
-  return prepare(L, s, q);  /* raises the same, and can say where */
+  return send_prepare(L, s, q);  /* raises the same, and can say where */
 }
 
 /* Of an array of datagrams as many as go at once. True if those were all. */
@@ -259,7 +128,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
     rc = prepare_in_turn(L, s, &q, deadline);
   else {
     if (deadline != CLOCK_NEVER) loop_reserve(L);
-    rc = prepare(L, s, &q);
+    rc = send_prepare(L, s, &q);
   }
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
@@ -291,25 +160,6 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
                    again);
 }
 
-/* What was done, for words: to whom, where that is known. */
-static int failed_as (lua_State *L, const struct socket *s, int how,
-                      int err) {
-  static const char *const names[] = { "send", "sendmsg", "sendmsg",
-                                       "connect" };
-  const struct address *to = lua_touserdata(L, TO);
-  char text[ADDRESS_TEXT + 1];
-  if (to) text[address_text(to, text)] = '\0';
-  if (to == NULL)
-    lua_pushfstring(L, "%s on socket (fd %d)", names[how], s->out.line.fd);
-  else if (how == CONNECT)
-    lua_pushfstring(L, "connect to %s", text);
-  else
-    lua_pushfstring(L, "send to %s on socket (fd %d)", text,
-                    s->out.line.fd);
-  return failed(L, fail_cured(L, how == CONNECT ? IORING_OP_CONNECT
-                                                : IORING_OP_SEND, err));
-}
-
 /* Only the beginning of a message has gone into the stream. */
 static int cut (lua_State *L, struct task *t, lua_Integer n) {
   const struct socket *s = lua_touserdata(L, SOCKET);
@@ -326,7 +176,6 @@ static int cut (lua_State *L, struct task *t, lua_Integer n) {
   return failed(L, fail(L, EIO, "message %d: only %d of its %d bytes went",
                         (int)n, (int)t->res, (int)lua_tointeger(L, SIZE)));
 }
-
 
 static bool went_without_copy (const struct task *t) {
   return op_tells_twice((unsigned)(t->data >> 56));
@@ -394,7 +243,7 @@ static int ended (lua_State *L, struct task *t, struct socket *s,
     return failed(L, fail_timeout(L));
   if (s->d == NULL && (t->res == -ECANCELED || t->res == -EINTR))
     return failed(L, fail(L, EBADF, "the socket was closed"));
-  return failed_as(L, s, (int)lua_tointeger(L, HOW), -t->res);
+  return failed(L, send_failed_as(L, s, (int)lua_tointeger(L, HOW), -t->res));
 }
 
 /* Has the last request taken all that there was? */
@@ -474,44 +323,6 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
 }
 
 
-/* ---- words ------------------------------------------------------------- */
-
-/* Push " to " and the address that lies in `co`. */
-static void push_to (lua_State *L, lua_State *co) {
-  if (lua_isnoneornil(co, TO) || !lua_checkstack(co, 1)) {
-    lua_pushliteral(L, "");
-    return;
-  }
-  lua_pushvalue(co, TO);
-  lua_xmove(co, L, 1);
-  lua_pushfstring(L, " to %s", luaL_tolstring(L, -1, NULL));
-  lua_replace(L, -3);
-  lua_pop(L, 1);
-}
-
-void send_say (lua_State *L, const struct line *line, lua_State *co) {
-  int how = (int)lua_tointeger(co, HOW);
-  lua_Integer sent = lua_tointeger(co, SENT);
-  push_to(L, co);
-  if (how == CONNECT)
-    lua_pushfstring(L, "to connect socket (fd %d)%s", line->fd,
-                    lua_tostring(L, -1));
-  else if (how == SEND)
-    lua_pushfstring(L, "to send %I bytes%s on socket (fd %d)",
-                    (LUAI_UACINT)lua_tointeger(co, SIZE), lua_tostring(L, -1),
-                    line->fd);
-  else
-    lua_pushfstring(L, "to send %s on socket (fd %d)", how == SEND_MESSAGES
-                    ? "messages" : "a message", line->fd);
-  if (sent > 0) {
-    lua_pushfstring(L, "%s, of which %I went", lua_tostring(L, -1),
-                    (LUAI_UACINT)sent);
-    lua_remove(L, -2);
-  }
-  lua_remove(L, -2);
-}
-
-
 /* ---- methods ----------------------------------------------------------- */
 
 /* socket:send(bytes [, timeout]): how many; of a stream all */
@@ -538,32 +349,6 @@ static int s_sendto (lua_State *L) {
   return begin_send(L, s, b, to, ns, "socket:sendto");
 }
 
-/* Before the first of them goes: is each of the array at DATA a message? */
-static void check_messages (lua_State *L) {
-  int array = lua_gettop(L) + 1;
-  lua_pushvalue(L, DATA);
-  for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, array); i++) {
-    if (lua_rawgeti(L, array, i) != LUA_TTABLE)
-      luaL_argerror(L, DATA, "array of messages expected");
-    lua_replace(L, DATA);
-    options_open(L, DATA, message_options);
-    lua_pushliteral(L, "data");
-    if (lua_rawget(L, DATA) != LUA_TNIL) arg_bytes(L, array + 1, DATA);
-    lua_pushliteral(L, "name");
-    if (lua_rawget(L, DATA) != LUA_TNIL)
-      arg_address_in(L, array + 2, DATA);
-    if (options_given(L, DATA, "iov") || options_given(L, DATA, "control")
-        || options_given(L, DATA, "flags")) {
-      int rc = 0;  /* (what can fail at run time fails when its turn comes) */
-      struct msg *m = msghdr_push(L, DATA, message_options, &rc);
-      *(struct msg **)lua_touserdata(L, -1) = NULL;
-      block_release(&m->block);
-    }
-    lua_settop(L, array);
-  }
-  lua_replace(L, DATA);
-}
-
 /* socket:sendmsg({ data= | iov=, name=, control=, flags= } [, timeout]), or
 ** an array of such tables: how many of them went */
 static int s_sendmsg (lua_State *L) {
@@ -579,7 +364,7 @@ static int s_sendmsg (lua_State *L) {
   }
   many = lua_rawgeti(L, 2, 1) != LUA_TNIL;
   lua_settop(L, DATA);
-  if (many) check_messages(L);
+  if (many) send_check_messages(L);
   return begin(L, s, many ? SEND_MESSAGES : SEND_MESSAGE, ns,
                "socket:sendmsg");
 }

@@ -1,0 +1,65 @@
+/*
+** send_words: what a send or connect is called, where it has failed (see
+** errors.h) and where it waits (send_say, see socket.h).
+*/
+
+#include "compat.h"
+#include "send.h"
+
+#include "errors.h"
+#include "sockaddr.h"
+
+
+int send_failed_as (lua_State *L, const struct socket *s, int how,
+                    int err) {
+  static const char *const names[] = { "send", "sendmsg", "sendmsg",
+                                       "connect" };
+  const struct address *to = lua_touserdata(L, TO);
+  char text[ADDRESS_TEXT + 1];
+  if (to) text[address_text(to, text)] = '\0';
+  if (to == NULL)
+    lua_pushfstring(L, "%s on socket (fd %d)", names[how], s->out.line.fd);
+  else if (how == CONNECT)
+    lua_pushfstring(L, "connect to %s", text);
+  else
+    lua_pushfstring(L, "send to %s on socket (fd %d)", text,
+                    s->out.line.fd);
+  return fail_cured(L, how == CONNECT ? IORING_OP_CONNECT : IORING_OP_SEND,
+                    err);
+}
+
+
+/* Push " to " and the address that lies in `co`. */
+static void push_to (lua_State *L, lua_State *co) {
+  if (lua_isnoneornil(co, TO) || !lua_checkstack(co, 1)) {
+    lua_pushliteral(L, "");
+    return;
+  }
+  lua_pushvalue(co, TO);
+  lua_xmove(co, L, 1);
+  lua_pushfstring(L, " to %s", luaL_tolstring(L, -1, NULL));
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+void send_say (lua_State *L, const struct line *line, lua_State *co) {
+  int how = (int)lua_tointeger(co, HOW);
+  lua_Integer sent = lua_tointeger(co, SENT);
+  push_to(L, co);
+  if (how == CONNECT)
+    lua_pushfstring(L, "to connect socket (fd %d)%s", line->fd,
+                    lua_tostring(L, -1));
+  else if (how == SEND)
+    lua_pushfstring(L, "to send %I bytes%s on socket (fd %d)",
+                    (LUAI_UACINT)lua_tointeger(co, SIZE), lua_tostring(L, -1),
+                    line->fd);
+  else
+    lua_pushfstring(L, "to send %s on socket (fd %d)", how == SEND_MESSAGES
+                    ? "messages" : "a message", line->fd);
+  if (sent > 0) {
+    lua_pushfstring(L, "%s, of which %I went", lua_tostring(L, -1),
+                    (LUAI_UACINT)sent);
+    lua_remove(L, -2);
+  }
+  lua_remove(L, -2);
+}

@@ -12,6 +12,7 @@ end
 join(require "uring.socket")
 join(require "uring.scope")
 join(require("uring.event").public)
+join(require("uring.select").public)
 join(require "uring.channel")
 join(require "uring.tree")
 

@@ -7,10 +7,12 @@
 -- nothing is lost when he leaves it.
 
 local core = require "uring.core"
+local choice = require "uring.select"
 local event = require "uring.event"
 
 local enter <const> = core._tasks.enter
-local alone <const>, check_timeout <const> = event.alone, event.check_timeout
+local alone <const>, check_timeout <const> =
+  choice.alone, choice.check_timeout
 local LONG <const>, SHOWN <const> = 20, 8  -- of a string, and how many values
 local EPIPE <const>, EAGAIN <const> = core.errno.EPIPE, core.errno.EAGAIN
 

@@ -1,7 +1,7 @@
 -- Sockets of the usual kinds, made in one call.
 
 local core = require "uring.core"
-local check_timeout <const> = require("uring.event").check_timeout
+local check_timeout <const> = require("uring.select").check_timeout
 
 -- Closes its socket at the end of a block, unless that was taken out.
 local guard = {

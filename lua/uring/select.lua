@@ -1,0 +1,376 @@
+-- uring.select, the choice: which of several events comes first; and the wait
+-- for one alone. What events and waiters owe each other is told in event.lua.
+
+local core = require "uring.core"
+local protocol = require "uring.event"
+
+local tasks <const> = core._tasks
+local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
+  tasks.enter, tasks.park, tasks.turn, tasks.wake, tasks.now
+local cancelled <const>, refuse <const> = tasks.cancelled, tasks.refuse
+local missing <const>, Wrapped <const> = protocol.missing, protocol.Wrapped
+local select <const> = select
+local ETIME <const> = core.errno.ETIME
+
+
+-- ---- waiters --------------------------------------------------------------
+
+-- The arrangements of one task for one choice. For C events their ears are
+-- in it, by event.
+local Waiter = {}
+Waiter.__index = Waiter
+
+function Waiter:wake() wake(self.task) end
+
+-- (A task that has ended, or that its cancellation is about to reach, takes
+-- nothing any more; nor does one of the parent's in a forked child.)
+function Waiter:choose(event, ...)
+  if self.over or not wake(self.task) then return false end
+  self.over = true
+  self.chosen, self.values = event, table.pack(...)
+  return true
+end
+
+-- For whoever has chosen it: its values, once, if its task will not take them
+-- any more; or nothing.
+function Waiter:recall()
+  if self.taken or not (self.closing or cancelled(self.task)) then return end
+  self.taken = true
+  return table.unpack(self.values, 1, self.values.n)
+end
+
+-- The task goes on, cancelled or not: was its waiter chosen, and with what?
+-- What cannot go back was done, and whoever waited is told so.
+local function is_chosen(waiter, event, stopped)
+  if (stopped or waiter.taken) and not (event and not event.back) then
+    error(core.cancelled, 0)
+  end
+  return event
+end
+
+local function take_back(self)
+  local event = self.chosen
+  self.chosen = nil
+  if event and not self.taken and event.back then
+    event:back(table.unpack(self.values, 1, self.values.n))
+  end
+  while self.n > 0 do
+    local n = self.n
+    self.n = n - 1
+    local ending = self.blocked[n]:cancel(self)
+    if ending and missing(ending) == nil then self[#self + 1] = ending end
+  end
+end
+
+local wait
+
+-- What was begun has ended before a choice that has chosen nothing does: when
+-- uring.timeout(seconds, f) is over nothing of f's shall be under way. (Who
+-- has something goes on with it, and is not held up by what resists.)
+local function outlast(endings)
+  if #endings == 0 then return end
+  local ok, shield = pcall(tasks.shield, math.huge)
+  if not ok then return end  -- (in a coroutine that is closed nothing waits)
+  local _ <close> = shield
+  for _, ending in ipairs(endings) do
+    if not ending:try() then wait({ ending }, { 1 }, { ending }, 1) end
+  end
+end
+
+-- Every arrangement is taken back, by whatever it ends, and though another
+-- one's cancel fails.
+function Waiter:__close(err)
+  self.over, self.closing = true, true
+  local ok, message = pcall(take_back, self)
+  while self.n > 0 do pcall(take_back, self) end
+  if err ~= nil then outlast(self) end
+  if not ok then error(message, 0) end
+end
+
+
+-- ---- choosing -------------------------------------------------------------
+
+-- xorshift; the program's own math.random is left alone.
+local seed = 88172645463325252
+local function random(n)
+  seed = seed ~ (seed << 13)
+  seed = seed ~ (seed >> 7)
+  seed = seed ~ (seed << 17)
+  return (seed >> 1) % n
+end
+
+-- The events of a choice are a list of keys and one of the events at them, as
+-- they were when it began.
+local attempt
+
+local function attempted(keys, list, n, waiter, event, key, ready, ...)
+  if ready then return event, key, ... end
+  return attempt(keys, list, n, waiter)
+end
+
+-- The first that is ready, its key, and its values; or nil. Each is picked at
+-- random among the n that are left.
+function attempt(keys, list, n, waiter)
+  if n == 0 then return nil end
+  if n > 1 then
+    local i = random(n) + 1
+    keys[i], keys[n] = keys[n], keys[i]
+    list[i], list[n] = list[n], list[i]
+  end
+  local event = list[n]
+  return attempted(keys, list, n - 1, waiter, event, keys[n],
+    event:try(waiter))
+end
+
+local spare_keys, spare_list  -- when no other choice is using them
+
+local function refuse_bare(events)
+  if missing(events) == nil then
+    refuse("bad argument #1 to 'select' (table of events expected, got an "
+      .. "event: uring.select{ event })")
+  end
+end
+
+-- None of the library's own: is it an event?
+local function check_event(events, key, event)
+  local name = missing(event)
+  if name == nil then return end
+  refuse_bare(events)
+  if name then
+    refuse(("bad argument #1 to 'select' (the event at [%s] has no method "
+      .. "'%s': it takes try, block and cancel)"):format(tostring(key), name))
+  end
+  refuse(("bad argument #1 to 'select' (event expected at [%s], got %s: "
+    .. "x:receiving(), task:joining() and their like make events)")
+    :format(tostring(key), type(event)))
+end
+
+local function gather(events)
+  local keys, list, n = spare_keys or {}, spare_list or {}, 0
+  spare_keys, spare_list = nil, nil
+  for key, event in next, events do
+    local kind = type(event)
+    if kind ~= "userdata" and kind ~= "table" or not event.is_event then
+      check_event(events, key, event)
+    end
+    n = n + 1
+    keys[n], list[n] = key, event
+  end
+  if n == 0 then refuse_bare(events) end
+  return keys, list, n
+end
+
+local function unwrapped(event)
+  return getmetatable(event) == Wrapped and event.event or event
+end
+
+-- What the waiter was given by the other side.
+local function taken(keys, list, n, waiter)
+  if waiter.taken then error(core.cancelled, 0) end  -- (it was recalled)
+  waiter.taken = true
+  for i = 1, n do
+    if rawequal(unwrapped(list[i]), waiter.chosen) then
+      return list[i], keys[i],
+        table.unpack(waiter.values, 1, waiter.values.n)
+    end
+  end
+  refuse "an event has chosen one that is not in the choice"
+end
+
+-- The first of the times that events have named which is later than `past`.
+local function soonest(waiter, past)
+  local first
+  for i = 1, waiter.n do
+    local time = waiter.times[i]
+    if time and time > past and (not first or time < first) then
+      first = time
+    end
+  end
+  return first
+end
+
+-- All were tried; `at` is when to do so again in any case.
+local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
+                           event, ...)
+  if event then return event, ... end
+  if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
+  if deadline and now() >= deadline then return nil, waiter end
+  local again = at
+  if deadline and (not at or deadline < at) then again = deadline end
+  local stopped = park("in uring.select", events, again, inside)
+  if is_chosen(waiter, waiter.chosen, stopped) then
+    return taken(keys, list, n, waiter)
+  end
+  if at then
+    local time = now()  -- (before they are tried: who is ready now is seen)
+    if time >= at then at = soonest(waiter, time) end
+  end
+  return tried_again(keys, list, n, events, waiter, deadline, at, inside,
+    attempt(keys, list, n, waiter))
+end
+
+-- A poll: what is there after a turn, and after another as long as something
+-- has come of the last; but wakes may come for nothing.
+local TURNS <const> = 16
+
+local function polled(keys, list, n, waiter, turns, event, ...)
+  if event then return event, ... end
+  if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
+  if turns == 0 then return nil, waiter end
+  local stopped, was_called = turn()
+  if is_chosen(waiter, waiter.chosen, stopped) then
+    return taken(keys, list, n, waiter)
+  end
+  return polled(keys, list, n, waiter, was_called and turns - 1 or 0,
+    attempt(keys, list, n, waiter))
+end
+
+local function refuse_time(again)
+  refuse(("an event's block has returned a %s: expected is nothing, or the "
+    .. "uring.now() at which to try again"):format(type(again)))
+end
+
+-- Wait until one of them is ready: the event, its key, and its values; or nil,
+-- and the waiter, when the time is over.
+function wait(events, keys, list, n, timeout)
+  local deadline = timeout and timeout < math.huge and now() + timeout or nil
+  local waiter <close> = setmetatable({
+    task = core.current(), blocked = {}, n = 0,
+  }, Waiter)
+  local at, inside = nil, true
+  for i = 1, n do
+    local event = unwrapped(list[i])
+    if waiter[event] == nil then  -- (it may be in the choice twice)
+      waiter[event] = true
+      local again, only = event:block(waiter)
+      local blocked = waiter.n + 1
+      waiter.blocked[blocked] = event
+      waiter.n = blocked
+      if again then
+        if type(again) ~= "number" then refuse_time(again) end
+        waiter.times = waiter.times or {}
+        waiter.times[blocked] = again
+        if not at or again < at then at = again end
+      end
+      inside = inside and only
+      if waiter.chosen then return taken(keys, list, n, waiter) end
+    end
+  end
+  if timeout and timeout <= 0 then
+    return polled(keys, list, n, waiter, TURNS)
+  end
+  return tried_again(keys, list, n, events, waiter, deadline, at, inside,
+    attempt(keys, list, n, waiter))
+end
+
+-- Without the event.
+local function won(event, key, ...)
+  if event == nil then
+    outlast(key)
+    return nil, "timed out", ETIME
+  end
+  if getmetatable(event) == Wrapped then return key, event.after(...) end
+  return key, ...
+end
+
+local function settled(events, keys, list, n, timeout, event, ...)
+  if not event then return won(wait(events, keys, list, n, timeout)) end
+  for i = 1, n do keys[i], list[i] = nil, nil end  -- (they keep nothing)
+  spare_keys, spare_list = keys, list
+  return won(event, ...)
+end
+
+
+-- ---- one alone ------------------------------------------------------------
+
+-- Who waits for one of the library's own events and nothing else is both
+-- waiter and place in its line (so it knows its `event`), and is used again
+-- when it is over.
+local Lone = {}
+Lone.__index = Lone
+local idle, idling = nil, 0
+local KEPT <const> = 256
+
+local function kept(waiter)
+  local n = waiter.n
+  if n == 1 then return waiter.value end
+  return table.unpack(waiter.value, 1, n)
+end
+
+function Lone:choose(_, ...)
+  if self.over or not wake(self.task) then return false end
+  self.over = true
+  local n = select("#", ...)
+  self.n = n
+  if n == 1 then self.value = ... else self.value = { ... } end
+  return true
+end
+
+function Lone:recall()
+  if self.taken or not (self.closing or cancelled(self.task)) then return end
+  self.taken = true
+  return kept(self)
+end
+
+function Lone:__close()
+  local event = self.event
+  if self.over and not self.taken and event.back then
+    self.closing = true
+    event:back(kept(self))
+    self.closing = false
+  end
+  event:cancel(self)
+  self.over, self.taken, self.value, self.event = false, false, nil, nil
+  if idling < KEPT then
+    idling = idling + 1
+    self.next, idle = idle, self
+  end
+end
+
+-- `task` is what `enter` has given.
+local function alone(task, event, timeout)
+  local at = timeout and timeout < math.huge and now() + timeout or nil
+  local unused = idle
+  if unused then
+    idle, idling = unused.next, idling - 1
+  else unused = setmetatable({ over = false, taken = false, n = 0 }, Lone) end
+  local waiter <close> = unused
+  waiter.event, waiter.task = event, task
+  event:block(waiter)
+  local stopped = timeout and timeout <= 0 and turn()
+  while not is_chosen(waiter, waiter.over and event, stopped) do
+    if at and now() >= at then return nil, "timed out", ETIME end
+    stopped = park("for", event, at, true)
+  end
+  waiter.taken = true
+  return kept(waiter)
+end
+
+local function check_timeout(timeout, n, name)
+  if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout
+      or timeout < 0) then
+    error(("bad argument #%d to '%s' (seconds expected, 0 or more, got %s)")
+      :format(n, name, type(timeout) == "number" and timeout
+      or type(timeout)), 3)
+  end
+end
+
+local function choose(events, timeout)
+  if type(events) ~= "table" then
+    refuse_bare(events)
+    error("bad argument #1 to 'select' (table of events expected, got "
+      .. type(events) .. ")", 2)
+  end
+  check_timeout(timeout, 2, "select")
+  enter("uring.select")
+  local keys, list, n = gather(events)
+  return settled(events, keys, list, n, timeout,
+    attempt(keys, list, n, nil))
+end
+
+return {
+  -- for channels and their like
+  alone = alone, check_timeout = check_timeout,
+  -- for everybody
+  public = { select = choose },
+}

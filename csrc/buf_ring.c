@@ -7,6 +7,7 @@
 #include "options.h"
 #include "probe.h"
 #include "ring_lua.h"
+#include "ring_provided.h"
 
 #include <string.h>
 

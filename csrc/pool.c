@@ -1,6 +1,7 @@
 #include "compat.h"
 #include "pool.h"
 
+#include "ring_provided.h"
 #include "socket.h"
 
 #include <errno.h>

@@ -4,6 +4,8 @@
 #include "bell.h"
 #include "clock.h"
 #include "proc.h"
+#include "ring_private.h"
+#include "ring_provided.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -307,10 +309,7 @@ static struct op *launch (struct ring *r, const struct request *q,
       block_pin(&g->block);
     }
   }
-  if (q->traits & TRAIT_KEPT) {
-    r->kept[r->nkept++] = (struct kept){ op->pin[OP_PIN_MEMORY], op->token };
-    block_pin(op->pin[OP_PIN_MEMORY]);
-  }
+  if (q->traits & TRAIT_KEPT) ring_keep(r, op);
   return op;
 }
 
@@ -321,15 +320,6 @@ static int make_ready (struct ring *r, unsigned n) {
 
 static bool target_closed (const struct request *q) {
   return (q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0]);
-}
-
-/* Room for the memory that the kernel keeps beyond the request. */
-static int reserve_kept (struct ring *r, unsigned n) {
-  struct kept *kept = realloc(r->kept, (r->nkept + n) * sizeof(*kept));
-  if (kept == NULL)
-    return -ENOMEM;
-  r->kept = kept;
-  return 0;
 }
 
 /* A dup for each request that names a Lua file, in their order. */
@@ -367,7 +357,7 @@ int ring_push (struct ring *r, const struct request *const *requests,
   }
   rc = make_ready(r, n);
   if (rc == 0 && keeps)
-    rc = reserve_kept(r, n);
+    rc = ring_reserve_kept(r, n);
   if (rc == 0)
     rc = dup_files(requests, n, &dups);
   if (rc < 0)
@@ -445,17 +435,6 @@ static void cancelled (struct ring *r, const struct op *cancel,
     list(r, op);
 }
 
-/* The kernel has not taken what it was given to keep. */
-static void unkeep (struct ring *r, uint64_t token) {
-  for (unsigned i = 0; i < r->nkept; i++) {
-    if (r->kept[i].token == token) {
-      block_unpin(r->kept[i].block);
-      r->kept[i] = r->kept[--r->nkept];
-      return;
-    }
-  }
-}
-
 static void deliver (struct op_table *t, struct op *op, int32_t res,
                      uint32_t flags, bool last) {
   struct ring *r = (struct ring *)((char *)t - offsetof(struct ring, ops));
@@ -471,7 +450,7 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
     if (op->marks & OP_LOOPED) r->held--;
     if (op->marks & OP_LISTED) unlist(r, op);
     if (op->opcode == IORING_OP_PROVIDE_BUFFERS && res < 0)
-      unkeep(r, op->token);
+      ring_unkeep(r, op->token);
     if ((op->marks & OP_HARDLINK) && op->behind
         && op->behind->state == OP_FLYING && (op->behind->marks & OP_CANCEL))
       list(r, op->behind);
@@ -552,41 +531,6 @@ int ring_reap (struct ring *r) {
 
 /* ---- provided buffers -------------------------------------------------- */
 
-struct group *ring_group (const struct ring *r, unsigned bgid) {
-  struct group *g = r->groups;
-  while (g && g->bgid != bgid) g = g->next;
-  return g;
-}
-
-int ring_add_group (struct ring *r, struct group *g) {
-  struct io_uring_buf_reg reg;
-  int rc;
-  group_describe(g, &reg);
-  rc = sys_register(r->io.ring_fd, IORING_REGISTER_PBUF_RING, &reg, 1);
-  if (rc < 0)
-    return rc;
-  block_retain(&g->block);
-  g->next = r->groups;
-  r->groups = g;
-  return 0;
-}
-
-int ring_remove_group (struct ring *r, struct group *g) {
-  struct io_uring_buf_reg reg;
-  struct group **at = &r->groups;
-  int rc;
-  memset(&reg, 0, sizeof(reg));
-  reg.bgid = g->bgid;
-  rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
-  if (rc < 0)
-    return rc;
-  while (*at != g) at = &(*at)->next;
-  *at = g->next;
-  g->closed = true;
-  block_release(&g->block);
-  return 0;
-}
-
 
 /* ---- taking ------------------------------------------------------------ */
 
@@ -661,24 +605,6 @@ static void drain (struct ring *r, int64_t ns) {
   }
 }
 
-/* What the kernel was told of, and not by an operation. */
-static void let_go_of_groups (struct ring *r, bool bury) {
-  while (r->groups) {
-    struct group *g = r->groups;
-    r->groups = g->next;
-    g->closed = true;
-    if (bury) block_bury(&g->block);
-    else block_release(&g->block);
-  }
-  while (r->nkept > 0) {
-    struct block *b = r->kept[--r->nkept].block;
-    if (bury) block_bury(b);
-    else block_unpin(b);
-  }
-  free(r->kept);
-  r->kept = NULL;
-}
-
 unsigned ring_close (struct ring *r, int64_t ns) {
   bool ours = r->proc == proc_id();
   unsigned kept = 0;
@@ -714,7 +640,7 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   r->closing = false;
   arrivals_free(&r->arrivals);
   op_table_free(&r->ops);
-  let_go_of_groups(r, kept > 0);
+  ring_let_go_of_provided(r, kept > 0);
   if (r->back) {
     *r->back = r->next;
     if (r->next) r->next->back = r->back;

@@ -22,12 +22,13 @@
 
 #include "compat.h"
 #include "descriptor.h"
-#include "group.h"
 #include "op.h"
 #include "ref.h"
 
 #include <pthread.h>
 
+struct group;
+struct kept;
 struct ring;
 
 /* Each answers whether it took what it was offered. Neither may allocate,
@@ -41,13 +42,6 @@ struct ring_hooks {
                    uint32_t flags, bool last);
   void (*closed)(struct ring *r);
   bool (*unwatch)(struct ring *r);  /* is its eventfd free for others? */
-};
-
-/* Memory that is the kernel's until the close, and the operation that has
-** given it. */
-struct kept {
-  struct block *block;
-  uint64_t token;
 };
 
 struct ring_stats {
@@ -76,7 +70,7 @@ struct ring {
   struct bell *bell;      /* the same: the loop's, for others to wake it */
   struct op *cancels;     /* operations whose cancel is yet to be sent */
   struct group *groups;   /* of provided buffers */
-  struct kept *kept;      /* in no order */
+  struct kept *kept;      /* memory of requests, in no order */
   unsigned nkept;
   const struct ring_hooks *hooks;
   void *watch;            /* the loop's record of it, if it has one */
@@ -138,11 +132,6 @@ void ring_drop (struct ring *r, struct op *op);
 ** picked, of this group, goes home. */
 void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
                    int32_t res, uint32_t flags);
-
-/* Provided buffers: 0 or -errno, and on success the ring counts the group. */
-int ring_add_group (struct ring *r, struct group *g);
-int ring_remove_group (struct ring *r, struct group *g);
-struct group *ring_group (const struct ring *r, unsigned bgid);
 
 /* Take the next arrival of all (but for what has a line), of one operation, of
 ** the messages. */

@@ -10,6 +10,7 @@
 #include "probe.h"
 #include "proc.h"
 #include "ref_lua.h"
+#include "ring_provided.h"
 #include "sqe.h"
 
 #include <stdlib.h>

@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "operation.h"
 #include "pool.h"
+#include "ring_cancel.h"
 #include "ring_lua.h"
 
 #define FIRST_ROOM    4096u

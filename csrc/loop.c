@@ -4,6 +4,7 @@
 #include "bell.h"
 #include "clock.h"
 #include "proc.h"
+#include "ring_cancel.h"
 
 #include <poll.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 #include "errors.h"
 #include "names.h"
 #include "proc.h"
+#include "ring_cancel.h"
 
 
 struct operation *operation_check (lua_State *L, int arg) {

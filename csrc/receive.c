@@ -12,6 +12,7 @@
 #include "options.h"
 #include "park.h"
 #include "proc.h"
+#include "ring_cancel.h"
 
 #include <string.h>
 

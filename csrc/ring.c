@@ -4,6 +4,7 @@
 #include "bell.h"
 #include "clock.h"
 #include "proc.h"
+#include "ring_cancel.h"
 #include "ring_private.h"
 #include "ring_provided.h"
 
@@ -14,7 +15,6 @@
 #include <unistd.h>
 
 #define CQ_MAX 65536u
-#define CANCEL_TRIES 200  /* a poll sends a request back up to 128 times */
 #define ERESTARTSYS 512  /* what 6.1 says of a cancelled pipe read */
 
 static _Atomic uint64_t ring_ids;
@@ -140,51 +140,10 @@ static int make_room (struct ring *r, unsigned n) {
   return 0;
 }
 
-static void unlist (struct ring *r, struct op *op) {
-  if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
-  else r->cancels = op->cancel_next;
-  if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
-  op->cancel_next = op->cancel_prev = NULL;
-  op->marks &= (uint16_t)~OP_LISTED;
-}
-
-static void list (struct ring *r, struct op *op) {
-  if (op->marks & OP_LISTED)
-    return;
-  op->marks |= OP_LISTED;
-  op->cancel_prev = NULL;
-  op->cancel_next = r->cancels;
-  if (r->cancels) r->cancels->cancel_prev = op;
-  r->cancels = op;
-}
-
 static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
   memset(sqe, 0, sizeof(*sqe));
   io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1, NULL, 0, 0);
   sqe->addr = token;
-}
-
-/* By a call of its own, which looks and does not wait. False where the kernel
-** has no such call. */
-static bool cancel_now (struct ring *r, uint64_t token, unsigned flags) {
-  struct io_uring_sync_cancel_reg reg;
-  memset(&reg, 0, sizeof(reg));
-  reg.addr = token;
-  reg.fd = -1;
-  reg.flags = flags;
-  return sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1)
-         != -EINVAL;
-}
-
-/* The member of op's chain that a cancel of it must name: the first that has
-** not ended. A silent one may have, without a word: so every other time they
-** are passed over. */
-static uint64_t to_cancel (struct op *op) {
-  struct op *first = op_first_unfinished(op);
-  while ((op->tries & 1) && first != op
-         && ((first->marks & OP_SILENT) || first->state != OP_FLYING))
-    first = first->behind;
-  return first->token;
 }
 
 /* guard: a cancel that finds no room waits for the next time, and is never
@@ -203,31 +162,22 @@ static void send_cancels (struct ring *r) {
          one that it is to cancel */
       enter(r, 0, SYS_FOREVER);
       if (op != r->cancels) continue;
-      unlist(r, op);
+      ring_unlist(r, op);
       for (int i = 0; i < 2; i++, op->tries++)
-        cancel_now(r, to_cancel(op), 0);
+        ring_cancel_now(r, ring_to_cancel(op), 0);
       continue;
     }
-    prepare_cancel(&sqe, to_cancel(op));
+    prepare_cancel(&sqe, ring_to_cancel(op));
     if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
       return;
     cancel->data = op->token;
-    unlist(r, op);
+    ring_unlist(r, op);
   }
 }
 
 int ring_enter (struct ring *r, unsigned wait, int64_t ns) {
   send_cancels(r);
   return enter(r, wait, ns);
-}
-
-void ring_cancel (struct ring *r, struct op *op) {
-  if (op->state != OP_FLYING || (op->marks & OP_TOLD))
-    return;
-  /* with hard links the next member starts when this one has gone */
-  for (struct op *b = op; b && b->state == OP_FLYING; b = b->before)
-    b->marks |= OP_CANCEL;
-  list(r, op);
 }
 
 void ring_submit_all (struct ring *list_) {
@@ -423,18 +373,6 @@ void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
   }
 }
 
-/* A cancel came back. If it found nothing though its operation has not
-** ended, the operation was just then between two places; if it found a worker
-** of the kernel's at it (EALREADY), that may have been about to sleep, and
-** have missed the signal: ask again. */
-static void cancelled (struct ring *r, const struct op *cancel,
-                       int32_t res) {
-  struct op *op = op_find(&r->ops, cancel->data);
-  if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
-      && op->tries++ < CANCEL_TRIES)
-    list(r, op);
-}
-
 static void deliver (struct op_table *t, struct op *op, int32_t res,
                      uint32_t flags, bool last) {
   struct ring *r = (struct ring *)((char *)t - offsetof(struct ring, ops));
@@ -448,16 +386,13 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
   }
   if (last) {
     if (op->marks & OP_LOOPED) r->held--;
-    if (op->marks & OP_LISTED) unlist(r, op);
+    ring_cancel_ended(r, op);
     if (op->opcode == IORING_OP_PROVIDE_BUFFERS && res < 0)
       ring_unkeep(r, op->token);
-    if ((op->marks & OP_HARDLINK) && op->behind
-        && op->behind->state == OP_FLYING && (op->behind->marks & OP_CANCEL))
-      list(r, op->behind);
   }
   if (op->marks & OP_INTERNAL) {
     if (op->waiter) r->hooks->internal(r, op, res, flags, last);
-    else cancelled(r, op, res);
+    else ring_cancelled(r, op, res);
     if (last) op_free(t, op);
   }
   else if (r->hooks && r->hooks->completion(r, op, res, flags, last)) {
@@ -587,7 +522,7 @@ static void drain (struct ring *r, int64_t ns) {
       return;  /* another thread's, or never enabled, or no memory */
     if (r->ops.flying == 0)
       return;
-    if (!cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
+    if (!ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
                          | IORING_ASYNC_CANCEL_ALL)) {
       for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
         if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);

@@ -121,10 +121,6 @@ static inline bool ring_restless (const struct ring *r) {
          || sys_needs_enter(&r->io);
 }
 
-/* Ask for an operation's end; its last completion tells how it went. The
-** request leaves with the next ring_enter. */
-void ring_cancel (struct ring *r, struct op *op);
-
 /* Nobody wants this operation's results. */
 void ring_drop (struct ring *r, struct op *op);
 

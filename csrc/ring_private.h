@@ -12,6 +12,31 @@
 #include "ring.h"
 
 
+/* ---- ring_cancel ------------------------------------------------------- */
+
+/* A cancel of it goes now. */
+void ring_unlist (struct ring *r, struct op *op);
+
+/* It has ended: no cancel of it goes any more, but one of the next member of
+** its chain, if that was only waiting for this. */
+void ring_cancel_ended (struct ring *r, struct op *op);
+
+/* A cancel came back. If it found nothing though its operation has not
+** ended, the operation was just then between two places; if it found a worker
+** of the kernel's at it (EALREADY), that may have been about to sleep, and
+** have missed the signal: ask again. */
+void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res);
+
+/* The member of op's chain that a cancel of it must name: the first that has
+** not ended. A silent one may have, without a word: so every other time they
+** are passed over. */
+uint64_t ring_to_cancel (struct op *op);
+
+/* By a call of its own, which looks and does not wait. False where the kernel
+** has no such call. */
+bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags);
+
+
 /* ---- ring_provided ----------------------------------------------------- */
 
 /* Room for the memory that the kernel keeps beyond the request. */

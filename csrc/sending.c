@@ -8,6 +8,7 @@
 
 #include "errors.h"
 #include "park.h"
+#include "ring_cancel.h"
 #include "ring_lua.h"
 
 #include <poll.h>

@@ -8,6 +8,7 @@
 #include "errors.h"
 #include "fd.h"
 #include "proc.h"
+#include "ring_cancel.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>

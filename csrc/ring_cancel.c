@@ -1,0 +1,73 @@
+#include "compat.h"
+#include "ring_cancel.h"
+#include "ring_private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define CANCEL_TRIES 200  /* a poll sends a request back up to 128 times */
+
+
+/* ---- the list ---------------------------------------------------------- */
+
+static void list (struct ring *r, struct op *op) {
+  if (op->marks & OP_LISTED)
+    return;
+  op->marks |= OP_LISTED;
+  op->cancel_prev = NULL;
+  op->cancel_next = r->cancels;
+  if (r->cancels) r->cancels->cancel_prev = op;
+  r->cancels = op;
+}
+
+void ring_unlist (struct ring *r, struct op *op) {
+  if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
+  else r->cancels = op->cancel_next;
+  if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
+  op->cancel_next = op->cancel_prev = NULL;
+  op->marks &= (uint16_t)~OP_LISTED;
+}
+
+void ring_cancel (struct ring *r, struct op *op) {
+  if (op->state != OP_FLYING || (op->marks & OP_TOLD))
+    return;
+  /* with hard links the next member starts when this one has gone */
+  for (struct op *b = op; b && b->state == OP_FLYING; b = b->before)
+    b->marks |= OP_CANCEL;
+  list(r, op);
+}
+
+void ring_cancel_ended (struct ring *r, struct op *op) {
+  if (op->marks & OP_LISTED) ring_unlist(r, op);
+  if ((op->marks & OP_HARDLINK) && op->behind
+      && op->behind->state == OP_FLYING && (op->behind->marks & OP_CANCEL))
+    list(r, op->behind);
+}
+
+void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
+  struct op *op = op_find(&r->ops, cancel->data);
+  if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
+      && op->tries++ < CANCEL_TRIES)
+    list(r, op);
+}
+
+
+/* ---- what is sent ------------------------------------------------------ */
+
+uint64_t ring_to_cancel (struct op *op) {
+  struct op *first = op_first_unfinished(op);
+  while ((op->tries & 1) && first != op
+         && ((first->marks & OP_SILENT) || first->state != OP_FLYING))
+    first = first->behind;
+  return first->token;
+}
+
+bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags) {
+  struct io_uring_sync_cancel_reg reg;
+  memset(&reg, 0, sizeof(reg));
+  reg.addr = token;
+  reg.fd = -1;
+  reg.flags = flags;
+  return sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1)
+         != -EINVAL;
+}

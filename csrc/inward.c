@@ -7,6 +7,7 @@
 #include "pool.h"
 #include "ring_cancel.h"
 #include "ring_lua.h"
+#include "ring_reap.h"
 
 #define FIRST_ROOM    4096u
 

@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "proc.h"
 #include "ring_cancel.h"
+#include "ring_reap.h"
 
 #include <poll.h>
 #include <stdlib.h>

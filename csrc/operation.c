@@ -5,6 +5,7 @@
 #include "names.h"
 #include "proc.h"
 #include "ring_cancel.h"
+#include "ring_reap.h"
 
 
 struct operation *operation_check (lua_State *L, int arg) {

@@ -7,11 +7,6 @@
 ** and how to close without leaving the kernel any memory that is then freed.
 ** One thread at a time may call it; other threads only ever reach its `ref`.
 **
-** Where a completion goes, in this order: to whoever waits for the operation
-** (`hooks`, which the loop provides); to its disposal, if nobody wants it any
-** more; else to `arrivals`, until it is taken by hand. A message goes to
-** whoever waits for messages, else to `arrivals`.
-**
 ** What can never happen: a completion or message is dropped because there
 ** was no room for it, in the SQ, the CQ or memory; memory is given back while
 ** an operation that uses it has not completed.
@@ -108,33 +103,11 @@ int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
 /* Send what is queued and run what is due, as sys_enter. */
 int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 
-/* Take all that is in the CQ to where it belongs: how many, or -ENOMEM and
-** the rest stays in the CQ. */
-int ring_reap (struct ring *r);
-
-/* Its bell has been heard; who sleeps is awake by now, and that was all. */
-void ring_bell (struct ring *r);
-
 /* Is there anything that entering the kernel would move? */
 static inline bool ring_restless (const struct ring *r) {
   return r->cancels != NULL || sys_sq_ready(&r->io) > 0
          || sys_needs_enter(&r->io);
 }
-
-/* Nobody wants this operation's results. */
-void ring_drop (struct ring *r, struct op *op);
-
-/* A result that nobody will take: close what it opened; the buffer that it
-** picked, of this group, goes home. */
-void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
-                   int32_t res, uint32_t flags);
-
-/* Take the next arrival of all (but for what has a line), of one operation, of
-** the messages. */
-bool ring_take (struct ring *r, struct arrival *out);
-bool ring_take_op (struct ring *r, struct op *op, struct arrival *out);
-bool ring_take_message (struct ring *r, struct arrival *out);
-void ring_put_back (struct ring *r, const struct arrival *message);
 
 /* The record others know it by, not counted for the caller; NULL, errno. */
 struct ref *ring_ref (struct ring *r);

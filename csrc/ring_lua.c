@@ -11,6 +11,7 @@
 #include "proc.h"
 #include "ref_lua.h"
 #include "ring_provided.h"
+#include "ring_reap.h"
 #include "sqe.h"
 
 #include <stdlib.h>

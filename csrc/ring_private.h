@@ -12,6 +12,13 @@
 #include "ring.h"
 
 
+/* ---- ring_reap --------------------------------------------------------- */
+
+/* The table's `deliver`. */
+void ring_deliver (struct op_table *t, struct op *op, int32_t res,
+                   uint32_t flags, bool last);
+
+
 /* ---- ring_cancel ------------------------------------------------------- */
 
 /* A cancel of it goes now. */

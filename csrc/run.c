@@ -9,6 +9,7 @@
 #include "proc.h"
 #include "resume.h"
 #include "ring_lua.h"
+#include "ring_reap.h"
 #include "scope.h"
 #include "task.h"
 #include "watchdog.h"

@@ -10,6 +10,7 @@
 #include "park.h"
 #include "ring_cancel.h"
 #include "ring_lua.h"
+#include "ring_reap.h"
 
 #include <poll.h>
 

@@ -9,6 +9,7 @@
 #include "fd.h"
 #include "proc.h"
 #include "ring_cancel.h"
+#include "ring_reap.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>

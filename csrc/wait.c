@@ -6,6 +6,7 @@
 #include "errors.h"
 #include "park.h"
 #include "ring_lua.h"
+#include "ring_reap.h"
 #include "sqe.h"
 
 

@@ -7,8 +7,8 @@
 ** another file's: an operation that has not been started yet keeps it.
 ** Most start in the submit; those keep the number from being closed by
 ** collection alone (an owner's count), and an explicit close submits first.
-** Those that start late (see starts_late in ring.c) count as in flight, and
-** delay an explicit close as well.
+** Those that start late (see starts_late in ring_submit.c) count as in flight,
+** and delay an explicit close as well.
 **
 ** What can never happen: a number is closed twice, or while a request that
 ** names it has not been started.

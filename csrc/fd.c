@@ -3,6 +3,7 @@
 #include "args.h"
 #include "errors.h"
 #include "ring.h"
+#include "ring_submit.h"
 
 
 void fd_push (lua_State *L, int number) {

@@ -8,6 +8,7 @@
 #include "ring_cancel.h"
 #include "ring_lua.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 
 #define FIRST_ROOM    4096u
 

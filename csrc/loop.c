@@ -6,6 +6,7 @@
 #include "proc.h"
 #include "ring_cancel.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 
 #include <poll.h>
 #include <stdlib.h>

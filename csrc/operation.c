@@ -6,6 +6,7 @@
 #include "proc.h"
 #include "ring_cancel.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 
 
 struct operation *operation_check (lua_State *L, int arg) {

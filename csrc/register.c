@@ -14,6 +14,7 @@
 #include "probe.h"
 #include "names.h"
 #include "ring_lua.h"
+#include "ring_submit.h"
 #include "sqe.h"
 
 #include <string.h>

@@ -1,22 +1,22 @@
 /*
-** ring: a ring's mechanism. (No Lua in it.)
+** ring: a ring's mechanism: open and close. (No Lua in it.)
 **
 ** A `struct ring` owns a liburing ring, its operation table, and what has
-** arrived and was not yet taken. It knows how to put requests into the SQ
-** whole chains at a time, how to enter the kernel, where each CQE belongs,
-** and how to close without leaving the kernel any memory that is then freed.
-** One thread at a time may call it; other threads only ever reach its `ref`.
+** arrived and was not yet taken. One thread at a time may call it; other
+** threads only ever reach its `ref`. What else it knows has rooms of its own:
+** ring_submit, how to put requests into the SQ and to enter the kernel;
+** ring_reap, where each CQE belongs; ring_cancel, whose end is asked for;
+** ring_provided, which buffers the kernel picks from. Each of these uses only
+** those named after it, and none uses ring.c.
 **
-** What can never happen: a completion or message is dropped because there
-** was no room for it, in the SQ, the CQ or memory; memory is given back while
-** an operation that uses it has not completed.
+** What can never happen: memory is given back while an operation that uses it
+** has not completed, be the ring closed or not.
 */
 
 #ifndef uring_ring_h
 #define uring_ring_h
 
 #include "compat.h"
-#include "descriptor.h"
 #include "op.h"
 #include "ref.h"
 
@@ -84,31 +84,6 @@ struct ring_options {
 /* 0 or -errno. `r` is zeroed; it is open only if this answers 0. */
 int ring_open (struct ring *r, const struct ring_options *o);
 
-/*
-** Put `n` requests into the SQ, linked if n > 1, and their operations into
-** `ops`; all or none: 0 or -errno, -EPIPE where a target is known to be
-** closed. A full SQ is submitted first. n is at most the SQ's size.
-*/
-int ring_push (struct ring *r, const struct request *const *requests,
-               unsigned n, unsigned marks, struct op **ops);
-
-/* The same for one request, which is the common case. */
-int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
-                   struct op **op);
-
-/* One of the library's own, of which hooks->internal is told. */
-int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
-                        void *waiter, struct op **op);
-
-/* Send what is queued and run what is due, as sys_enter. */
-int ring_enter (struct ring *r, unsigned wait, int64_t ns);
-
-/* Is there anything that entering the kernel would move? */
-static inline bool ring_restless (const struct ring *r) {
-  return r->cancels != NULL || sys_sq_ready(&r->io) > 0
-         || sys_needs_enter(&r->io);
-}
-
 /* The record others know it by, not counted for the caller; NULL, errno. */
 struct ref *ring_ref (struct ring *r);
 
@@ -118,11 +93,5 @@ struct ref *ring_ref (struct ring *r);
 ** operations there were. In a forked child, nothing but memory is freed.
 */
 unsigned ring_close (struct ring *r, int64_t ns);
-
-/* Rings as targets and owners of numbers change hands only after what names
-** them has been submitted: do that for all rings of the list. A descriptor is
-** kept by what names it and could not be submitted. */
-void ring_submit_all (struct ring *list);
-void ring_submit_naming (struct ring *list, struct descriptor *d);
 
 #endif

@@ -12,6 +12,7 @@
 #include "ref_lua.h"
 #include "ring_provided.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 #include "sqe.h"
 
 #include <stdlib.h>

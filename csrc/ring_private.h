@@ -12,6 +12,14 @@
 #include "ring.h"
 
 
+/* ---- ring_submit ------------------------------------------------------- */
+
+/* As ring_enter, but cancels that are due stay where they are; and put those
+** into the SQ, as far as there is room. */
+int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns);
+void ring_send_cancels (struct ring *r);
+
+
 /* ---- ring_reap --------------------------------------------------------- */
 
 /* The table's `deliver`. */

@@ -10,6 +10,7 @@
 #include "resume.h"
 #include "ring_lua.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 #include "scope.h"
 #include "task.h"
 #include "watchdog.h"

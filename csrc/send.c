@@ -23,6 +23,7 @@
 #include "errors.h"
 #include "outward.h"
 #include "ring_lua.h"
+#include "ring_submit.h"
 
 #include <errno.h>
 

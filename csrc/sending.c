@@ -11,6 +11,7 @@
 #include "ring_cancel.h"
 #include "ring_lua.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 
 #include <poll.h>
 

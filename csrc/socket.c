@@ -10,6 +10,7 @@
 #include "proc.h"
 #include "ring_cancel.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>

@@ -7,6 +7,7 @@
 #include "park.h"
 #include "ring_lua.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 #include "sqe.h"
 
 

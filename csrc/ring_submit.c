@@ -1,0 +1,274 @@
+#include "compat.h"
+#include "ring_private.h"
+#include "ring_submit.h"
+
+#include "clock.h"
+#include "proc.h"
+#include "ring_provided.h"
+#include "ring_reap.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+
+/* ---- entering ---------------------------------------------------------- */
+
+/* Messages whose target has been closed since they were queued must not go:
+** they fail as if their descriptor were bad, and that is worded EPIPE. */
+static void refuse_closed (struct ring *r) {
+  unsigned now = ref_closings();
+  if (now == r->closings)
+    return;
+  r->closings = now;
+  for (unsigned i = 0, n = sys_unread(&r->io); i < n; i++) {
+    struct io_uring_sqe *sqe = sys_queued(&r->io, i);
+    if (sqe->opcode == IORING_OP_MSG_RING) {
+      struct op *op = op_find(&r->ops, sqe->user_data);
+      if (op && op->pin[0] && ref_closed((struct ref *)op->pin[0])) {
+        sqe->fd = -1;  /* guard: law 1, a closed ring is told */
+        op->marks |= OP_REFUSED;
+      }
+    }
+  }
+}
+
+int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns) {
+  refuse_closed(r);
+  r->stats.enters++;
+  if (io_uring_cq_has_overflow(&r->io)) r->stats.overflowed++;
+  return sys_enter(&r->io, wait, ns);
+}
+
+/* Some room in the SQ, by submitting what is in it. */
+static int make_room (struct ring *r, unsigned n) {
+  int64_t deadline = 0;
+  while (sys_sq_space(&r->io) < n) {
+    int rc = ring_enter_bare(r, 0, SYS_FOREVER);
+    if (rc == -EINTR) continue;
+    if (rc == -EBUSY || rc == -EAGAIN) {
+      /* the kernel wants its completions taken first */
+      int taken = ring_reap(r);
+      if (taken < 0) return taken;
+      if (taken > 0) continue;
+      return rc;
+    }
+    if (rc < 0) return rc;
+    if (sys_sq_space(&r->io) < n) {  /* SQPOLL: its thread takes its time */
+      if (deadline == 0) deadline = clock_after(1000000000);
+      else if (clock_now() > deadline) return -EBUSY;
+      sched_yield();
+    }
+  }
+  return 0;
+}
+
+void ring_submit_all (struct ring *list_) {
+  for (struct ring *r = list_; r; r = r->next) {
+    if (r->open && r->enabled && sys_unread(&r->io) > 0
+        && r->proc == proc_id()) {
+      while (ring_enter_bare(r, 0, SYS_FOREVER) == -EINTR) {}
+      if (r->io.flags & IORING_SETUP_SQPOLL)
+        make_room(r, r->io.sq.ring_entries);
+    }
+  }
+}
+
+void ring_submit_naming (struct ring *list_, struct descriptor *d) {
+  ring_submit_all(list_);
+  for (struct ring *r = list_; r; r = r->next) {
+    unsigned n = r->open && r->proc == proc_id() ? sys_unread(&r->io) : 0;
+    for (unsigned i = 0; i < n; i++) {
+      struct op *op = op_find(&r->ops, sys_queued(&r->io, i)->user_data);
+      if (op) op_starts_late(op, &d->block);
+    }
+  }
+}
+
+
+/* ---- queueing ---------------------------------------------------------- */
+
+static struct io_uring_sqe *push (struct ring *r,
+                                  const struct io_uring_sqe *from,
+                                  const struct op *op) {
+  struct io_uring_sqe *sqe = sys_push(&r->io, from);
+  sqe->user_data = op->token;
+  return sqe;
+}
+
+/* Does the kernel take its file up only after the submit? A later member of
+** a chain and what waits for something else to drain is started when its
+** turn comes; a worker does what is ASYNC, and looks up what opens a path. */
+static bool starts_late (const struct ring *r, const struct op *op,
+                         const struct request *q) {
+  return (op->marks & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
+         || r->ops.drained || op->opcode == IORING_OP_OPENAT;
+}
+
+/* What an SQE names changes where it has not started: a cancel of a later
+** member of a chain is one of the first unfinished. */
+static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
+  struct op *op = op_find(&r->ops, sqe->addr);
+  return op && op->state == OP_FLYING && sqe->opcode == IORING_OP_ASYNC_CANCEL
+         ? op_first_unfinished(op)->token : sqe->addr;
+}
+
+/* Nothing in here can fail: room was made in the SQ and in the table, and a
+** Lua file, whose close tells us nothing, is named by the next of `dups`. */
+static struct op *launch (struct ring *r, const struct request *q,
+                          unsigned marks, struct op *before,
+                          struct descriptor **dups) {
+  struct op *op;
+  struct io_uring_sqe *sqe;
+  if (q->traits & TRAIT_SILENT) marks &= ~(unsigned)OP_LOOPED;
+  if (marks & OP_LOOPED) r->held++;
+  op = op_new(&r->ops, q, marks);
+  if (before) op_chain(&r->ops, before, op);
+  sqe = push(r, &q->sqe, op);
+  if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
+  if (q->traits & TRAIT_FILE) {
+    struct descriptor *d = *dups;
+    *dups = d->next;
+    sqe->fd = descriptor_number(d);
+    op->pin[OP_PIN_FD] = &d->block;
+    block_fly(&d->block);
+  }
+  else if (op->pin[OP_PIN_FD] && !starts_late(r, op, q))
+    op_starts(op);
+  if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
+    struct group *g = ring_group(r, op->group);
+    if (g && op->pin[0] == NULL) {  /* guard: unregistered under it */
+      op->pin[0] = &g->block;
+      block_pin(&g->block);
+    }
+  }
+  if (q->traits & TRAIT_KEPT) ring_keep(r, op);
+  return op;
+}
+
+static int make_ready (struct ring *r, unsigned n) {
+  int rc = make_room(r, n);  /* guard: a chain is submitted whole */
+  return rc < 0 ? rc : op_reserve(&r->ops, n);
+}
+
+static bool target_closed (const struct request *q) {
+  return (q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0]);
+}
+
+/* A dup for each request that names a Lua file, in their order. */
+static int dup_files (const struct request *const *requests, unsigned n,
+                      struct descriptor **dups) {
+  for (unsigned i = n; i-- > 0; ) {
+    if (requests[i]->traits & TRAIT_FILE) {
+      struct descriptor *d = descriptor_dup(requests[i]->sqe.fd);
+      if (d == NULL) {
+        int rc = -errno;
+        while ((d = *dups) != NULL) {
+          *dups = d->next;
+          block_release(&d->block);
+        }
+        return rc;
+      }
+      d->next = *dups;
+      *dups = d;
+    }
+  }
+  return 0;
+}
+
+int ring_push (struct ring *r, const struct request *const *requests,
+               unsigned n, unsigned marks, struct op **ops) {
+  struct descriptor *dups = NULL;
+  bool keeps = false;
+  int rc;
+  for (unsigned i = 0; i < n; i++) {
+    if (requests[i]->traits & TRAIT_KEPT) keeps = true;
+    if (target_closed(requests[i]))
+      return -EPIPE;
+    if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
+      r->ops.drained = true;  /* (the head of a chain waits with a member) */
+  }
+  rc = make_ready(r, n);
+  if (rc == 0 && keeps)
+    rc = ring_reserve_kept(r, n);
+  if (rc == 0)
+    rc = dup_files(requests, n, &dups);
+  if (rc < 0)
+    return rc;
+  for (unsigned i = 0; i < n; i++) {
+    ops[i] = launch(r, requests[i], marks, i > 0 ? ops[i - 1] : NULL, &dups);
+    if (i + 1 < n && !(requests[i]->sqe.flags & IOSQE_IO_HARDLINK))
+      sys_last(&r->io)->flags |= IOSQE_IO_LINK;
+  }
+  return 0;
+}
+
+int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
+                   struct op **op) {
+  if (target_closed(q))
+    return -EPIPE;
+  if (q->traits & (TRAIT_FILE | TRAIT_KEPT))
+    return ring_push(r, &q, 1, marks, op);
+  if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
+    int rc = make_ready(r, 1);
+    if (rc < 0)
+      return rc;
+  }
+  *op = launch(r, q, marks, NULL, NULL);
+  return 0;
+}
+
+int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
+                        void *waiter, struct op **op) {
+  struct request q = {0};
+  int rc = make_ready(r, 1);
+  if (rc < 0)
+    return rc;
+  q.sqe = *sqe;
+  *op = op_new(&r->ops, &q, OP_INTERNAL);
+  (*op)->waiter = waiter;
+  push(r, sqe, *op);
+  return 0;
+}
+
+
+/* ---- cancels, which go first ------------------------------------------- */
+
+static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
+  memset(sqe, 0, sizeof(*sqe));
+  io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1, NULL, 0, 0);
+  sqe->addr = token;
+}
+
+/* guard: a cancel that finds no room waits for the next time, and is never
+   forgotten */
+void ring_send_cancels (struct ring *r) {
+  while (r->cancels) {
+    struct op *op = r->cancels;
+    struct op *cancel;
+    struct io_uring_sqe sqe;
+    if (make_room(r, 1) < 0)
+      return;
+    if (op != r->cancels)
+      continue;  /* (completions were taken on the way) */
+    if (r->ops.draining > 0) {
+      /* a request would wait behind the one that drains, perhaps for the very
+         one that it is to cancel */
+      ring_enter_bare(r, 0, SYS_FOREVER);
+      ring_unlist(r, op);
+      for (int i = 0; i < 2; i++, op->tries++)
+        ring_cancel_now(r, ring_to_cancel(op), 0);
+      continue;
+    }
+    prepare_cancel(&sqe, ring_to_cancel(op));
+    if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
+      return;
+    cancel->data = op->token;
+    ring_unlist(r, op);
+  }
+}
+
+int ring_enter (struct ring *r, unsigned wait, int64_t ns) {
+  ring_send_cancels(r);
+  return ring_enter_bare(r, wait, ns);
+}

@@ -14,6 +14,7 @@
 #include "errors.h"
 #include "park.h"
 #include "ring_lua.h"
+#include "ring_reap.h"
 
 
 static int push_message (lua_State *L, uint64_t data, int32_t res,

@@ -105,11 +105,11 @@ sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 
 SECONDS ?= 600
 soak: tests-plain tests-asan ## 10^5 connections, then storms under ASAN for SECONDS (600)
-	@URING_CONNECTIONS=100000 tools/test.sh plain spec/receive_spec.lua
-	@TEST_TIMEOUT=$$(($(SECONDS) * 4 + 1200)) URING_SOAK=$(SECONDS) \
+	@URING_CONNECTIONS=100000 tools/test.sh plain spec/accept_spec.lua
+	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
-	  spec/socket_storm_spec.lua spec/send_storm_spec.lua spec/receive_spec.lua \
-	  spec/scope_storm_spec.lua
+	  spec/socket_storm_spec.lua spec/send_storm_spec.lua \
+	  spec/accept_spec.lua spec/scope_storm_spec.lua
 
 # Strict about every C file, for tests are read as often as what they test.
 STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)

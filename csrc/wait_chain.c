@@ -12,8 +12,8 @@
 #include "clock.h"
 #include "errors.h"
 #include "ring_lua.h"
-#include "ring_submit.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 
 #include <string.h>
 

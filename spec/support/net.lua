@@ -104,6 +104,17 @@ function net.fails(errno, ...)
   return message
 end
 
+-- A run whose first task fails while `f` runs in another one: f's task is
+-- cancelled in whatever it waits for.
+function net.cancelled(f, before)
+  helper.raises("boom", uring.run, function()
+    uring.spawn(f)
+    net.turns()
+    if before then before() end
+    error "boom"
+  end)
+end
+
 -- Tasks that are waiting for something do so when these turns are over.
 function net.turns(n)
   for _ = 1, n or 3 do uring.sleep(0) end

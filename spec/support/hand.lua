@@ -45,6 +45,11 @@ function hand.nop(data)
   return uring.sqe():prep_nop():set_data64(data or 0)
 end
 
+-- A message to a ring, to be queued on another.
+function hand.msg(...)
+  return uring.sqe():prep_msg_ring(...)
+end
+
 -- What comes next, which must be a completion: data, res, flags.
 function hand.take(ring)
   local data, res, flags, kind = ring:wait_cqe(hand.patience)

@@ -8,8 +8,7 @@ local it = helper.needs_ring(it)
 local E = uring.errno
 
 local finally <const> = helper.finally
-
-local function forever() uring.sleep(20) end
+local forever <const> = helper.forever
 
 local timed_out = { n = 3, nil, "timed out", E.ETIME }
 

@@ -115,6 +115,9 @@ function helper.fails(words, main)
   return helper.raises(words, uring.run, main)
 end
 
+-- What a task does that ends when it is cancelled only.
+function helper.forever() uring.sleep(20) end
+
 -- For after_each, in specs of tasks: none is left, and the loop is idle.
 function helper.no_tasks()
   helper.idle_loop()

@@ -50,6 +50,16 @@ function hand.msg(...)
   return uring.sqe():prep_msg_ring(...)
 end
 
+-- The same SQE, whose descriptor is a slot of the ring's table.
+function hand.fixed(sqe)
+  return sqe:set_flags(uring.IOSQE_FIXED_FILE)
+end
+
+-- Whether a completion's flags have this one.
+function hand.has(flags, bit)
+  return flags & bit ~= 0
+end
+
 -- What comes next, which must be a completion: data, res, flags.
 function hand.take(ring)
   local data, res, flags, kind = ring:wait_cqe(hand.patience)

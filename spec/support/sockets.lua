@@ -28,6 +28,12 @@ function sockets.close()
   end
 end
 
+-- For after_each, where there are rings by hand too.
+function sockets.after()
+  hand.close()
+  sockets.close()
+end
+
 -- Two ends of a unix socket.
 function sockets.pair(type)
   local a, b = spec.socketpair(type or uring.SOCK_STREAM)

@@ -45,6 +45,16 @@ function hand.nop(data)
   return uring.sqe():prep_nop():set_data64(data or 0)
 end
 
+-- Comes when these seconds are over.
+function hand.timeout(seconds, data)
+  return uring.sqe():prep_timeout(seconds):set_data64(data or 0)
+end
+
+-- An SQE that fails.
+function hand.bad(data)
+  return uring.sqe():prep_close(9999):set_data64(data or 0)
+end
+
 -- A message to a ring, to be queued on another.
 function hand.msg(...)
   return uring.sqe():prep_msg_ring(...)

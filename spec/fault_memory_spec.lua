@@ -1,0 +1,217 @@
+-- A malloc that fails, at each of its calls in turn; see
+-- spec/support/faults.lua.
+
+local faults = require "faults"
+local helper = require "helper"
+
+local it = helper.needs_ring(it)
+local prelude = faults.prelude
+local faulty = faults.tests(it)
+
+-- luacheck: globals T uring spec
+
+
+-- The n-th allocation fails, for every n there is; alone, or all from there.
+describe("without memory", function()
+  -- Runs f again and again: with its first allocation refused, with its
+  -- second, … until it meets none. (Lua asks twice before it gives up.)
+  local function shortages()
+    -- luacheck: globals each_shortage
+    local function each(refuse, failing, f)
+      for n = 1, 2000 do
+        refuse(n, failing)
+        local ok, message = pcall(f)
+        local calls = refuse()
+        if calls < n then
+          assert(ok, message)
+          return n - 1
+        end
+        if n % 50 == 0 then collectgarbage() end
+      end
+      error "it never ends"
+    end
+
+    function _G.each_shortage(refuse, f)
+      return math.max(each(refuse, 1 << 30, f), each(refuse, 2, f))
+    end
+  end
+
+  local before = prelude .. ("load(%q)()"):format(string.dump(shortages))
+
+  local function short(name, f)
+    it(name, function() helper.apart(f, before) end)
+  end
+
+  -- luacheck: globals each_shortage
+
+  short("a ring by hand", function()
+    local r, w = spec.pipe()
+    for _, refuse in ipairs { T.fault.malloc, T.fault.alloc } do
+      T.collect()
+      local fds = T.fds()
+      local tried = each_shortage(refuse, function()
+        local ring <close> = assert(uring.ring { entries = 4 })
+        local buffer = uring.buffer("hello")
+        local a = assert(ring:queue(
+          uring.sqe():prep_write(w, buffer, 5, 0):set_data64(1)))
+        assert(ring:queue(
+          uring.sqe():prep_write(w, "world", 5, 0):set_data64(2)))
+        assert(ring:queue(T.nop(3), T.nop(4)))
+        assert(ring:ref())
+        local n, refused = 0, 0
+        while n < 4 do
+          local data, message = ring:wait_cqe(5 * T.slow)
+          if data then n = n + 1 else refused = refused + 1 end
+          assert(refused < 3 and (data or message:find("ENOMEM", 1, true)),
+            message)
+        end
+        T.equal("done", a:status())
+        T.lawful(ring)
+        assert(ring:close())
+      end)
+      assert(tried > 3, tried)
+      spec.read(r, 65536)
+      T.collect()
+      T.equal(fds, T.fds())
+    end
+    T.equal(0, T.fault.buried())
+    spec.close(r) spec.close(w)
+  end)
+
+  short("what has come is taken when there is memory again", function()
+    local ring <close> = assert(uring.ring { entries = 64 })
+    T.queue(ring, 1, 300)
+    T.submit(ring)
+    for n = 1, 20 do
+      T.fault.malloc(n, 1)
+      ring:submit_and_wait(300, 1)
+      T.fault.malloc()
+    end
+    T.all_come(ring, 300)
+  end)
+
+  short("tasks", function()
+    local r, w = spec.pipe()
+    assert(uring.run(function() return 1 end))
+    local other = assert(uring.ring {})
+    for _, refuse in ipairs { T.fault.malloc, T.fault.alloc } do
+      T.collect()
+      local tried = each_shortage(refuse, function()
+        local n = uring.run(function()
+          local buffer = uring.buffer(4)
+          local reader = uring.spawn(function()
+            return assert(uring.await(uring.sqe():prep_read(r, buffer, 4,
+              0)))
+          end)
+          local sleeper = uring.spawn(function() uring.sleep(0.0001) end)
+          local foreign = uring.spawn(function()
+            assert(other:await(T.nop(1), 5 * T.slow))
+          end)
+          assert(uring.await(T.nop(2), 5 * T.slow))
+          assert(sleeper:join())
+          assert(foreign:join())
+          spec.write(w, "data")
+          local ok, got = reader:join()
+          assert(ok)
+          return got
+        end)
+        T.equal(4, n)
+      end)
+      assert(tried > 3, tried)
+      T.equal(0, T.lawful(other).in_flight)
+      local stats = T.lawful(uring.loop():ring())
+      T.equal(stats.internal, stats.in_flight)
+    end
+    T.equal(5, uring.run(function()
+      assert(uring.await(T.nop(1)))
+      return 5
+    end))
+    assert(other:close())
+    T.equal(0, T.fault.buried())
+    spec.close(r) spec.close(w)
+  end)
+
+  short("a task that yields, which fails in any case", function()
+    local bare, told = 0, 0
+    for _, failing in ipairs { 1 << 30, 2 } do
+      local n, calls = 0
+      repeat
+        n = n + 1
+        local ok, why = pcall(uring.run, function()
+          T.fault.alloc(n, failing)
+          coroutine.yield()
+        end)
+        calls = T.fault.alloc()
+        assert(not ok)
+        if why:find("stack traceback", 1, true) then told = told + 1
+        elseif why:find("coroutine.yield", 1, true) then bare = bare + 1
+        else assert(why:find("not enough memory", 1, true), why) end
+      until calls < n
+      assert(n > 3, n)
+    end
+    assert(bare > 0 and told > 0)
+  end)
+
+  short("messages", function()
+    local ring <close> = assert(uring.ring { entries = 8 })
+    local got = 0
+    local tried = each_shortage(T.fault.alloc, function()
+      uring.run(function()
+        local receiver = uring.spawn(function()
+          local len, data = assert(ring:receive(5 * T.slow))
+          T.equal(5, len)
+          T.equal(7, data)
+        end)
+        assert(uring.await(uring.sqe():prep_msg_ring(ring, 5, 7, 0)))
+        assert(receiver:join())
+        got = got + 1
+      end)
+    end)
+    assert(tried > 3 and got >= 1)
+    T.lawful(ring)
+  end)
+
+  faulty("a lease loses nothing of what came with it", function()
+    local net = require "net"
+    local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
+    local file <close> = assert(io.open "LICENSE")
+    local failures = 0
+    local function received(n, refuse, failing)
+      local next, reader, _, closer = b:messages { lease = true }
+      local closing <close> = closer  -- luacheck: ignore
+      local lease, info, calls
+      local function step()
+        lease, _, info = next(reader)
+        calls = refuse()
+      end
+      assert(a:sendmsg { data = tostring(n), control = { fds = { file } } })
+      refuse(n, failing)
+      if not pcall(step) then
+        failures = failures + 1
+        refuse()  -- and now there is memory again
+        step()
+        calls = n
+      end
+      T.equal(tostring(n), lease:string())
+      T.equal(1, #info.control.fds)
+      info.control.fds[1]:close()
+      lease:release()
+      return calls < n
+    end
+    local function all(refuse, failing)
+      assert(received(1 << 30, refuse, failing))
+      T.collect()
+      local fds, n = T.fds(), 0
+      repeat n = n + 1 until received(n, refuse, failing)
+      assert(n > 1, n)
+      T.collect()
+      T.equal(fds, T.fds())
+    end
+    net.run(function()
+      all(T.fault.malloc, 1)
+      all(T.fault.alloc, 2)
+    end)
+    assert(failures > 4, failures)
+    a:close() b:close()
+  end)
+end)

@@ -58,6 +58,13 @@ function sockets.listener(host)
   return bound(host or "127.0.0.1", uring.SOCK_STREAM)
 end
 
+-- A datagram socket, and one to send to it from: to, address, from, source.
+function sockets.udp_pair(host)
+  local to, address = sockets.udp(host)
+  local from, source = sockets.udp(host)
+  return to, address, from, source
+end
+
 function sockets.set(fd, level, name, value)
   assert(spec.setsockopt(fd:fileno(), level, name, value))
 end
@@ -80,6 +87,23 @@ function sockets.connection(ring, room)
   end
   local a = sockets.client(ring, address)
   return a, sockets.keep((hand.one(ring, uring.sqe():prep_accept(listener))))
+end
+
+-- Sends a message with these options of uring.msghdr: the result.
+function sockets.sendmsg(ring, fd, options, flags)
+  return (hand.one(ring, uring.sqe():prep_sendmsg(fd, uring.msghdr(options),
+    flags)))
+end
+
+function sockets.recvmsg(ring, fd, msg, flags)
+  return (hand.one(ring, uring.sqe():prep_recvmsg(fd, msg, flags)))
+end
+
+-- Room for one message: its header and a buffer.
+function sockets.room(size, namelen, controllen)
+  local buffer = uring.buffer(size)
+  return uring.msghdr { iov = { buffer }, namelen = namelen,
+    controllen = controllen }, buffer
 end
 
 function sockets.write(fd, s)

@@ -3,6 +3,7 @@
 
 local helper = require "helper"
 local net = require "net"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -11,6 +12,12 @@ local cancelled = net.cancelled
 
 after_each(net.close)
 after_each(helper.clean)
+
+-- Lua 5.5 has another word for it.
+local function tune(name, value)
+  if _VERSION == "Lua 5.4" then return collectgarbage("set" .. name, value) end
+  return collectgarbage("param", name, value)
+end
 
 describe("closing a socket", function()
   -- Every wait of one task, and what it gives when another task closes.
@@ -87,5 +94,184 @@ describe("closing a socket", function()
         x:close()
       end)
     end
+  end)
+end)
+
+-- Finalizers may run whenever memory is taken, and may close the very socket
+-- whose method is running.
+it("outlives being closed by a finalizer in the middle of a call", function()
+  local mode = collectgarbage "incremental"
+  local pause, step = tune("pause", 0), tune("stepmul", 1000)
+  local ok, why = pcall(net.run, function()
+    for i = 1, 150 do
+      local a, b = uring.socketpair(uring.SOCK_DGRAM)
+      local way = i % 5
+      for _ = 1, 3 do a:send("abc", 0) end
+      setmetatable({}, { __gc = function() a:close() b:close() end })
+      for _ = 1, 30 do
+        local done, err = pcall(function()
+          if way == 0 then
+            b:receive(nil, 0)
+          elseif way == 1 then
+            net.first(b:messages { lease = true })
+          elseif way == 2 then
+            net.first(b:messages { size = 100 + i })
+          elseif way == 3 then
+            a:sendmsg({ data = "x", control = { fds = { 0 } } }, 0)
+          else
+            a:sendmsg({ { data = "x" }, { data = "y" } }, 0)
+          end
+          if way < 3 then a:send("abc", 0) else b:recv(nil, 0) end
+        end)
+        if not done then
+          assert(tostring(err):find("closed", 1, true), err)
+          break
+        end
+      end
+      a:close()
+      b:close()
+    end
+  end)
+  tune("pause", pause)
+  tune("stepmul", step)
+  collectgarbage(mode)
+  assert(ok, why)
+end)
+
+-- What is first allocated in the call sets it off, and then the number is
+-- another's.
+for _, lease in ipairs { "false", "true" } do
+  it("asks nothing of a number that a finalizer has closed in the call, "
+    .. "lease = " .. lease, function()
+      helper.script_ok(([[
+        local uring = require "uring"
+        local a, b = uring.socketpair(uring.SOCK_DGRAM)
+        local number = b:fileno()
+        local lease = %s
+        local mine, other
+        uring.run(function()
+          local receive = b:messages { size = 3000, lease = lease }
+          setmetatable({}, { __gc = function()
+            b:close()
+            mine, other = uring.socketpair(uring.SOCK_DGRAM)
+          end })
+          collectgarbage "stop"
+          collectgarbage("incremental", 100, 1000, 30)
+          collectgarbage "restart"
+          assert(receive() == nil)
+          assert(mine:fileno() == number)
+          other:send "x"
+          assert(mine:recv(10, 5) == "x")
+          -- the ring has no buffers of its
+          assert(not lease
+            or uring.loop():ring():buf_ring { bgid = 65535 })
+        end)]]):format(lease))
+    end)
+end
+
+it("sends nothing to a number that a finalizer has closed in the call",
+  function()
+    helper.script_ok [[
+      local uring = require "uring"
+      local a, b = uring.socketpair(uring.SOCK_DGRAM)
+      local number = a:fileno()
+      local message = { data = "x" }
+      local mine, other
+      uring.run(function()
+        setmetatable({}, { __gc = function()
+          a:close()
+          mine, other = uring.socketpair(uring.SOCK_DGRAM)
+        end })
+        collectgarbage "stop"
+        collectgarbage("incremental", 100, 1000, 30)
+        collectgarbage "restart"
+        local sent, _, errno = a:sendmsg(message)
+        assert(sent == nil and errno == uring.errno.EBADF)
+        assert(mine:fileno() == number)
+        mine:send "y"
+        assert(other:recv(10, 5) == "y")
+      end)]]
+  end)
+
+it("gives what it has come to give though a finalizer closes it", function()
+  helper.script_ok [[
+    local uring = require "uring"
+    local spec = require "uring_spec"
+    local a, b = uring.socketpair(uring.SOCK_DGRAM)
+    local closed
+    uring.run(function()
+      local receive = b:messages { lease = true }
+      spec.write(a:fileno(), "one")
+      assert(receive():string() == "one")
+      spec.write(a:fileno(), "two")
+      uring.sleep(0)
+      setmetatable({}, { __gc = function()
+        b:close()
+        closed = true
+      end })
+      collectgarbage "stop"
+      collectgarbage("incremental", 100, 1000, 30)
+      collectgarbage "restart"
+      local lease = receive()
+      assert(closed and lease:string() == "two")
+    end)]]
+end)
+
+it("may be collected before the end of what it has asked for", function()
+  helper.script_ok [[
+    local uring = require "uring"
+    uring.run(function()
+      local a, b = uring.socketpair(uring.SOCK_DGRAM)
+      uring.select({ b:receiving(10) }, 0)  -- the request stays
+      b:close()
+      b = nil
+      collectgarbage()
+      collectgarbage()
+      for _ = 1, 3 do uring.sleep(0) end
+    end)]]
+end)
+
+it("closes the descriptors that nobody has read when it is closed", function()
+  net.run(function()
+    local a, b = net.pair()
+    local before = helper.fds()
+    uring.select({ b:receiving(10) }, 0)  -- the request stays
+    assert(a:sendmsg { data = "xy", control = { fds = { a } } })
+    assert.equal("x", b:recv(1, net.patience))
+    assert.equal(before + 1, helper.fds())
+    b:close()
+    assert.equal(before - 1, helper.fds())
+    a:close()
+  end)
+end)
+
+describe("a socket that a uring.fd has owned", function()
+  it("is the new object's alone", function()
+    helper.keeps_fds(function()
+      local a, b = assert(uring.socketpair())
+      uring.run(function()
+        local text = "an open socket"
+        assert(a:sendmsg { data = "x", control = { fds = { a } } })
+        local _, _, info = assert(b:receive())
+        local fd = info.control.fds[1]
+        local number = fd:fileno()
+        local copy <close> = assert(uring.socket(fd))
+        assert.equal(number, copy:fileno())
+        helper.raises("closed descriptor", fd.fileno, fd)
+        helper.raises("closed descriptor", uring.socket, fd)
+        assert(copy:send(text))
+        assert.equal(text, b:recv())
+      end)
+      a:close()
+      b:close()
+    end)
+  end)
+
+  it("is one", function()
+    local fd <close> = uring.fd(spec.eventfd())
+    local sock, message, errno = uring.socket(fd)
+    assert.same({ nil, uring.errno.ENOTSOCK }, { sock, errno })
+    assert.truthy(message:find("socket: descriptor", 1, true))
+    assert.equal("number", type(fd:fileno()))
   end)
 end)

@@ -151,6 +151,26 @@ function net.whole(size)
   end
 end
 
+-- All that comes on a stream until its end.
+function net.read_all(socket)
+  local parts = {}
+  for part in socket:chunks() do parts[#parts + 1] = part end
+  return table.concat(parts)
+end
+
+-- Fills what the kernel keeps for a stream; how much that was.
+function net.fill(socket)
+  local n = 0
+  while true do
+    local ok, why, errno, sent = socket:send(("x"):rep(100000), 0)
+    n = n + (ok or sent)
+    if not ok then
+      net.fails(uring.errno.ETIME, ok, why, errno)
+      if sent == 0 then return n end
+    end
+  end
+end
+
 local WORDS = "<" .. ("i8"):rep(64)
 
 -- Pseudo-random bytes that tell their place.

@@ -118,6 +118,17 @@ end
 -- What a task does that ends when it is cancelled only.
 function helper.forever() uring.sleep(20) end
 
+-- A task that is in its wait when this returns, and its coroutine.
+function helper.started(f, ...)
+  local co
+  local task = uring.spawn(function(...)
+    co = coroutine.running()
+    return f(...)
+  end, ...)
+  for _ = 1, 3 do uring.sleep(0) end
+  return task, co
+end
+
 -- For after_each, in specs of tasks: none is left, and the loop is idle.
 function helper.no_tasks()
   helper.idle_loop()

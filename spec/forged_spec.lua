@@ -1,6 +1,7 @@
 -- A hostile sender: messages with any user_data, res and flags, retired
 -- tokens among them, at rings that are busy. Nobody is woken by them, all real
 -- operations complete, and they arrive as messages, or are counted as stale.
+-- (One by one: see msg_flags_spec.)
 
 local helper = require "helper"
 local spec = require "uring_spec"

@@ -13,14 +13,25 @@ local pattern = arg[1] or ""
 
 -- Where a room's tests are, other than in specs of its name.
 local NEAR <const> = {
-  chunk = "receive socket", descriptor = "fd", group = "buf_ring receive",
-  inward = "receive socket", loop = "wait wrap", op = "operation forged msg",
-  park = "event", pool = "receive socket", prep = "sqe msg",
-  receive = "socket", recvmsg_out = "msghdr", ref = "msg",
-  region = "scope timeout", ring = "buf_ring msg thread fault socket_event",
-  run = "task scope event", sockaddr = "msghdr", sys = "fault ring",
-  task = "scope", wait = "msg operation cancel cancel_matrix",
-  wrap = "cancel",
+  buf_ring = "lease bundle legacy_group", chunk = "receive messages socket",
+  descriptor = "fd", group = "buf_ring lease bundle receive messages",
+  inward = "receive messages arrivals accept socket socket_close",
+  loop = "wait wrap", msghdr = "msghdr_control",
+  op = "operation forged msg msg_flags chain silent",
+  park = "event select loser", pool = "receive messages arrivals socket",
+  prep = "sqe msg msg_fd msg_flags prep_send prep_recv legacy_group",
+  receive = "messages arrivals accept control socket socket_close",
+  recvmsg_out = "msghdr msghdr_control", ref = "msg msg_flags msg_fd",
+  region = "scope scope_cancel scope_error daemon timeout",
+  ring = "queue chain silent buf_ring msg ref thread fault fault_loop "
+    .. "socket_event",
+  run = "task scope scope_cancel event select",
+  scope = "scope_cancel scope_error daemon", send = "sendmsg connect",
+  sockaddr = "msghdr", socket = "tcp socket_close",
+  sys = "fault fault_loop fault_memory ring queue",
+  task = "scope scope_cancel scope_error daemon",
+  wait = "msg operation cancel cancel_matrix chain",
+  wrap = "cancel coroutine_close",
 }
 
 local function sh(command) return (os.execute(command)) == true end

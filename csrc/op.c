@@ -117,6 +117,27 @@ static void silent_remove (struct op_table *t, struct op *op) {
 }
 
 
+/* ---- the list of cancels: latest first --------------------------------- */
+
+void op_list (struct op_table *t, struct op *op) {
+  if (op->marks & OP_LISTED)
+    return;
+  op->marks |= OP_LISTED;
+  op->cancel_prev = NULL;
+  op->cancel_next = t->cancels;
+  if (t->cancels) t->cancels->cancel_prev = op;
+  t->cancels = op;
+}
+
+void op_unlist (struct op_table *t, struct op *op) {
+  if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
+  else t->cancels = op->cancel_next;
+  if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
+  op->cancel_next = op->cancel_prev = NULL;
+  op->marks &= (uint16_t)~OP_LISTED;
+}
+
+
 /* ---- life -------------------------------------------------------------- */
 
 void op_starts (struct op *op) {
@@ -156,6 +177,8 @@ static void end (struct op_table *t, struct op *op) {
   if (op->marks & OP_FOLLOWS) t->followers--;
   if (op->marks & OP_DRAIN) t->draining--;
   if (op->marks & OP_COUNTED) silent_remove(t, op);
+  if (op->marks & OP_LISTED) op_unlist(t, op);  /* guard: or its slot's next
+                                                   operation is cancelled */
   unpin(op);  /* guard: not before the last completion */
 }
 

@@ -87,7 +87,7 @@ enum op_mark {
   OP_DROPPED = 4,     /* nobody wants its results: dispose of them */
   OP_LOOPED = 8,      /* awaited by tasks, not by hand */
   OP_CANCEL = 16,     /* a cancel is wanted, or under way */
-  OP_LISTED = 32,     /* on its ring's list of cancels to send */
+  OP_LISTED = 32,     /* on the list of cancels to send */
   OP_REFUSED = 64,    /* its target was found closed before the submit */
   OP_HARDLINK = 128,
   OP_MULTI = 256,
@@ -131,6 +131,7 @@ struct op_table {
   uint32_t nfree;
   struct op *silent_first, *silent_last;
   uint32_t nsilent;
+  struct op *cancels;   /* flying ones whose cancel is yet to be sent */
   uint64_t seed[2];
   uint64_t submitted, completed, silent, stale;
   uint32_t flying;      /* with silent ones */
@@ -160,6 +161,11 @@ void op_chain (struct op_table *t, struct op *last, struct op *op);
 ** before it has ended. Either way its number is not given up by collection. */
 void op_starts (struct op *op);
 void op_starts_late (struct op *op, struct block *descriptor);
+
+/* On the list of those whose cancel is to be sent, and off it: it has been. One
+** that ends is taken off. */
+void op_list (struct op_table *t, struct op *op);
+void op_unlist (struct op_table *t, struct op *op);
 
 /* Give the slot of an ended operation back. */
 void op_free (struct op_table *t, struct op *op);

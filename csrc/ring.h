@@ -63,7 +63,6 @@ struct ring {
   unsigned closings;      /* ref_closings() when targets were last checked */
   struct ref *ref;        /* made when first needed */
   struct bell *bell;      /* the same: the loop's, for others to wake it */
-  struct op *cancels;     /* operations whose cancel is yet to be sent */
   struct group *groups;   /* of provided buffers */
   struct kept *kept;      /* memory of requests, in no order */
   unsigned nkept;

@@ -8,25 +8,7 @@
 #define CANCEL_TRIES 200  /* a poll sends a request back up to 128 times */
 
 
-/* ---- the list ---------------------------------------------------------- */
-
-static void list (struct ring *r, struct op *op) {
-  if (op->marks & OP_LISTED)
-    return;
-  op->marks |= OP_LISTED;
-  op->cancel_prev = NULL;
-  op->cancel_next = r->cancels;
-  if (r->cancels) r->cancels->cancel_prev = op;
-  r->cancels = op;
-}
-
-void ring_unlist (struct ring *r, struct op *op) {
-  if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
-  else r->cancels = op->cancel_next;
-  if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
-  op->cancel_next = op->cancel_prev = NULL;
-  op->marks &= (uint16_t)~OP_LISTED;
-}
+/* ---- what is asked for ------------------------------------------------- */
 
 void ring_cancel (struct ring *r, struct op *op) {
   if (op->state != OP_FLYING || (op->marks & OP_TOLD))
@@ -34,21 +16,20 @@ void ring_cancel (struct ring *r, struct op *op) {
   /* with hard links the next member starts when this one has gone */
   for (struct op *b = op; b && b->state == OP_FLYING; b = b->before)
     b->marks |= OP_CANCEL;
-  list(r, op);
+  op_list(&r->ops, op);
 }
 
 void ring_cancel_ended (struct ring *r, struct op *op) {
-  if (op->marks & OP_LISTED) ring_unlist(r, op);
   if ((op->marks & OP_HARDLINK) && op->behind
       && op->behind->state == OP_FLYING && (op->behind->marks & OP_CANCEL))
-    list(r, op->behind);
+    op_list(&r->ops, op->behind);
 }
 
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
   struct op *op = op_find(&r->ops, cancel->data);
   if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
       && op->tries++ < CANCEL_TRIES)
-    list(r, op);
+    op_list(&r->ops, op);
 }
 
 

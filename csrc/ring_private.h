@@ -29,11 +29,8 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
 
 /* ---- ring_cancel ------------------------------------------------------- */
 
-/* A cancel of it goes now. */
-void ring_unlist (struct ring *r, struct op *op);
-
-/* It has ended: no cancel of it goes any more, but one of the next member of
-** its chain, if that was only waiting for this. */
+/* It has ended: a cancel of the next member of its chain goes, if that was only
+** waiting for this. */
 void ring_cancel_ended (struct ring *r, struct op *op);
 
 /* A cancel came back. If it found nothing though its operation has not

@@ -243,19 +243,19 @@ static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
 /* guard: a cancel that finds no room waits for the next time, and is never
    forgotten */
 void ring_send_cancels (struct ring *r) {
-  while (r->cancels) {
-    struct op *op = r->cancels;
+  while (r->ops.cancels) {
+    struct op *op = r->ops.cancels;
     struct op *cancel;
     struct io_uring_sqe sqe;
     if (make_room(r, 1) < 0)
       return;
-    if (op != r->cancels)
+    if (op != r->ops.cancels)
       continue;  /* (completions were taken on the way) */
     if (r->ops.draining > 0) {
       /* a request would wait behind the one that drains, perhaps for the very
          one that it is to cancel */
       ring_enter_bare(r, 0, SYS_FOREVER);
-      ring_unlist(r, op);
+      op_unlist(&r->ops, op);
       for (int i = 0; i < 2; i++, op->tries++)
         ring_cancel_now(r, ring_to_cancel(op), 0);
       continue;
@@ -264,7 +264,7 @@ void ring_send_cancels (struct ring *r) {
     if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
       return;
     cancel->data = op->token;
-    ring_unlist(r, op);
+    op_unlist(&r->ops, op);
   }
 }
 

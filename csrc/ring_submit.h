@@ -38,7 +38,7 @@ int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 
 /* Is there anything that entering the kernel would move? */
 static inline bool ring_restless (const struct ring *r) {
-  return r->cancels != NULL || sys_sq_ready(&r->io) > 0
+  return r->ops.cancels != NULL || sys_sq_ready(&r->io) > 0
          || sys_needs_enter(&r->io);
 }
 

@@ -125,7 +125,7 @@ int socket_end (lua_State *L, struct socket *s) {
       detach(s, socket_space(s));
       let_go(s, &s->out);
       /* a file is closed only when no request has it any more */
-      if (s->ring->cancels) ring_enter(s->ring, 0, SYS_FOREVER);
+      if (s->ring->ops.cancels) ring_enter(s->ring, 0, SYS_FOREVER);
     }
     ring_submit_naming(state_of(L)->rings, d);  /* guard: SQEs that name it */
   }

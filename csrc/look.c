@@ -2,6 +2,7 @@
 #include "look.h"
 
 #include "clock.h"
+#include "line.h"
 #include "names.h"
 #include "proc.h"
 #include "sqe.h"

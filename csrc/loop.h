@@ -10,11 +10,9 @@
 **
 ** A task is a userdata with its coroutine as user value. It waits for one
 ** thing at a time, named by `wait` and `on`; what it waits for has the task's
-** address and wakes it through `loop_wake`. Who waits for several things at
-** once is parked, and has an ear in each of their lines: an ear that is
-** called wakes its task, which then looks for itself. All a wait needs lies in
-** the task itself or was made ready before the wait began, so waiting, waking
-** and timing out allocate nothing and cannot fail.
+** address and wakes it through `loop_wake`. All a wait needs lies in the task
+** itself or was made ready before the wait began, so waiting, waking and
+** timing out allocate nothing and cannot fail.
 **
 ** The results of a wait are pushed by its continuation, which runs in the
 ** task's own coroutine: an error there is the task's own.
@@ -88,35 +86,6 @@ struct task {
   uint8_t marks;
   uint8_t disposal;         /* of a result that is not wanted any more */
   uint8_t turns;            /* waits in a row that did not have to wait */
-};
-
-/* One of the several things that a parked task waits for. */
-struct ear {
-  struct seat seat;         /* first; its co is NULL */
-  struct seats *line;       /* that it sits in; NULL: none */
-  struct task *task;        /* its user value; another is the object that
-                               the line, the ring, or the operation is of */
-  struct ring *ring;        /* whose messages it waits for; NULL: no ring's */
-  uint64_t token;           /* of the operation that it waits for, or 0 */
-  bool called;              /* and has lost its seat */
-};
-
-/*
-** Tasks that wait, one after another, for the same thing of somebody else's:
-** a socket's data, a turn at sending. Whoever has one owns it, wakes all who
-** are in it before it goes, and takes it out of the operations that have it
-** as their `line`: each of their completions wakes the first.
-*/
-struct line {
-  struct seats seats;
-  const char *what;         /* for words: "to receive on socket" */
-  /* Push better ones for a task whose call of its owner's waits in `co`, by
-     what lies on the stack there, where nothing may be raised. Or NULL. */
-  void (*say) (lua_State *L, const struct line *line, lua_State *co);
-  int fd;
-  unsigned count, bound;    /* completions not taken; at the bound a multishot
-                               is cancelled. 0: none */
-  struct line *next, **back;  /* all lines of one state */
 };
 
 /* A ring that tasks wait on, as the loop sees it. */
@@ -268,39 +237,6 @@ void loop_stir (struct loop *loop);
 void loop_timed_out (struct loop *loop, struct task *t);
 void loop_forget (struct loop *loop, struct task *t);
 
-/* Requests of the loop's ring that are under way though nobody waits for what
-** they bring: how many; and ask for their end. */
-unsigned loop_unattended (const struct loop *loop);
-void loop_cancel_unattended (struct loop *loop);
-
-/* A line begins, zeroed, and ends. */
-void line_open (struct state *s, struct line *line);
-void line_close (struct line *line);
-
-/* Wait in a line; wake the first of it, or all. Who is woken looks again at
-** what it waits for: it may be for nothing. */
-int loop_wait_line (lua_State *L, struct task *t, struct line *line,
-                    int64_t deadline, lua_KContext ctx, lua_KFunction k);
-void loop_wake_line (struct loop *loop, struct line *line);
-void loop_wake_lines (struct loop *loop);
-void loop_wake_all (struct loop *loop, struct line *line);
-
-/* Call a parked task, or one that is about to park. */
-void loop_call (struct loop *loop, struct task *t);
-
-/* Call all that sit in `line`. */
-void loop_call_all (struct loop *loop, struct seats *line);
-
-/* Give an ear a seat, and take it back. Whoever was called and did not take
-** what it was called for passes the call on. */
-void ear_sit (struct ear *e, struct seats *line);
-void ear_leave (struct ear *e);
-
-/* The operation on ring `r` that it waits for, if that is under way. */
-struct op *ear_op (const struct ear *e, struct ring *r);
-
-/* That is not wanted any more. To hear of its end the ear must stay. */
-void ear_drop (struct ear *e, struct ring *r, bool stay);
 void loop_pass_message (struct ring *r);
 
 /* The seats that are waiting for messages of a watched ring. */

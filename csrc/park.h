@@ -12,7 +12,7 @@
 #ifndef uring_park_h
 #define uring_park_h
 
-#include "loop.h"
+#include "line.h"
 
 /* In its functions the object that the event is of lies at 1, and behind it
 ** what its maker was called with. */

@@ -13,7 +13,7 @@
 
 #include "compat.h"
 #include "group.h"
-#include "loop.h"
+#include "line.h"
 
 struct pool {              /* a userdata, in SHARED_POOLS or its socket's */
   struct group *group;

@@ -4,6 +4,7 @@
 #include "bell.h"
 #include "clock.h"
 #include "errors.h"
+#include "line.h"
 #include "look.h"
 #include "options.h"
 #include "proc.h"

@@ -25,7 +25,7 @@
 
 #include "compat.h"
 #include "descriptor.h"
-#include "loop.h"
+#include "line.h"
 #include "msghdr.h"
 #include "pool.h"
 #include "state.h"

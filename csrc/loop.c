@@ -3,6 +3,7 @@
 
 #include "bell.h"
 #include "clock.h"
+#include "handover.h"
 #include "line.h"
 #include "proc.h"
 #include "ring_cancel.h"
@@ -69,71 +70,6 @@ struct bell *loop_bell (struct loop *loop) {
 
 bool loop_has (const struct loop *loop, const struct task *t) {
   return t->state < TASK_DONE && loop && loop->proc == proc_id();
-}
-
-
-/* ---- messages ---------------------------------------------------------- */
-
-void loop_await_message (struct task *t, struct ring *r) {
-  struct watch *w = r->watch;
-  seats_add(&w->line, &t->seat);
-  r->held++;
-}
-
-/* To the first who waits for one. An ear is only called, and the message
-** stays where it is: then the answer is false. */
-static bool hand_over (struct watch *w, const struct arrival *a) {
-  struct task *t = (struct task *)seats_first(&w->line);
-  if (t->seat.co == NULL) {
-    loop_call_first(w->loop, &w->line);
-    return false;
-  }
-  seats_remove(&w->line, &t->seat);
-  w->ring->held--;
-  w->ring->arrivals.promised++;
-  loop_wake(w->loop, t);
-  t->res = a->res;
-  t->flags = a->flags;
-  t->marks |= MARK_HANDED;
-  t->data = a->data;
-  t->timer.when = (int64_t)a->order;
-  return true;
-}
-
-struct seats *loop_message_line (struct ring *r) {
-  return &((struct watch *)r->watch)->line;
-}
-
-void loop_message_accepted (struct task *t) {
-  t->marks &= (uint8_t)~MARK_HANDED;
-  if (t->ring->open) t->ring->arrivals.promised--;
-}
-
-/* There is a message that nobody has been told of. */
-void loop_pass_message (struct ring *r) {
-  struct watch *w = r->watch;
-  struct seat *first = w ? seats_first(&w->line) : NULL;
-  struct arrival a;
-  if (first == NULL || r->messages.first == NULL)
-    return;
-  if (first->co == NULL)
-    loop_call_first(w->loop, &w->line);
-  else if (ring_take_message(r, &a))
-    hand_over(w, &a);
-}
-
-/* Before the task runs, so that whoever comes next sees all in order. */
-void loop_message_back (struct task *t) {
-  struct arrival a = {0};
-  t->marks &= (uint8_t)~MARK_HANDED;
-  if (!t->ring->open)
-    return;
-  a.order = (uint64_t)t->timer.when;
-  a.data = t->data;
-  a.res = t->res;
-  a.flags = t->flags;
-  ring_put_back(t->ring, &a);  /* guard: a cancelled task loses nothing */
-  loop_pass_message(t->ring);
 }
 
 
@@ -221,19 +157,6 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
   }
 }
 
-static bool on_message (struct ring *r, uint64_t data, int32_t res,
-                        uint32_t flags) {
-  struct watch *w = r->watch;
-  struct arrival a = {0};
-  if (w == NULL || w->line.last == NULL)
-    return false;
-  a.order = ++r->arrivals.came;
-  a.data = data;
-  a.res = res;
-  a.flags = flags;
-  return hand_over(w, &a);
-}
-
 /* The poll of a watched ring's eventfd. */
 static void on_internal (struct ring *r, struct op *op, int32_t res,
                          uint32_t flags, bool last) {
@@ -282,7 +205,7 @@ static bool on_unwatch (struct ring *r) {
 }
 
 const struct ring_hooks loop_hooks = {
-  on_completion, on_message, on_internal, on_closed, on_unwatch
+  on_completion, loop_message_came, on_internal, on_closed, on_unwatch
 };
 
 
@@ -356,12 +279,9 @@ static void step_out (struct task *t) {
     case WAIT_OPERATION:
       ((struct op *)t->on)->waiter = NULL;
       break;
-    case WAIT_MESSAGE: {
-      struct watch *w = t->ring->watch;
-      seats_remove(&w->line, &t->seat);
-      t->ring->held--;
+    case WAIT_MESSAGE:
+      loop_forgo_message(t);
       break;
-    }
     case WAIT_JOIN:
       seats_remove(&((struct task *)t->on)->joiners, &t->seat);
       break;

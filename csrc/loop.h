@@ -213,13 +213,6 @@ void loop_wake (struct loop *loop, struct task *t);
 /* A wait that did not have to wait: true when it is the others' turn. */
 bool loop_unfair (struct task *t);
 
-/* Wait for messages of a watched ring, and stop waiting. */
-void loop_await_message (struct task *t, struct ring *r);
-
-/* A message that was handed over: it was received, or goes back. */
-void loop_message_accepted (struct task *t);
-void loop_message_back (struct task *t);
-
 /* Watch a ring for this state's tasks. 0 or -errno. */
 int loop_watch (struct loop *loop, struct ring *r);
 
@@ -236,11 +229,6 @@ void loop_ready (struct loop *loop, struct task *t);
 void loop_stir (struct loop *loop);
 void loop_timed_out (struct loop *loop, struct task *t);
 void loop_forget (struct loop *loop, struct task *t);
-
-void loop_pass_message (struct ring *r);
-
-/* The seats that are waiting for messages of a watched ring. */
-struct seats *loop_message_line (struct ring *r);
 
 /* What the rings of a state with this loop tell it. */
 extern const struct ring_hooks loop_hooks;

@@ -2,6 +2,7 @@
 #include "region.h"
 
 #include "clock.h"
+#include "handover.h"
 
 #include <stdlib.h>
 

@@ -12,6 +12,7 @@
 #include "args.h"
 #include "clock.h"
 #include "errors.h"
+#include "handover.h"
 #include "park.h"
 #include "ring_lua.h"
 #include "ring_reap.h"

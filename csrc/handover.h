@@ -1,0 +1,38 @@
+/*
+** handover: messages, from a ring to the tasks that wait for them.
+**
+** Who waits for a ring's messages sits in the line of its `struct watch`. What
+** comes is handed to the first of them, into the task itself, which is marked
+** (MARK_HANDED) until it has run and accepted it. If that task is cancelled
+** before, the message goes back to where it was in the order. To an ear
+** nothing is handed: it is called, and the message is kept by the ring.
+**
+** What can never happen: a message is lost with a task, or overtakes another;
+** one is kept that nobody has been told of while somebody waits.
+*/
+
+#ifndef uring_handover_h
+#define uring_handover_h
+
+#include "loop.h"
+
+/* The seats that are waiting for messages of a watched ring. */
+struct seats *loop_message_line (struct ring *r);
+
+/* Wait for messages of a watched ring, and stop waiting. */
+void loop_await_message (struct task *t, struct ring *r);
+void loop_forgo_message (struct task *t);
+
+/* One has come: has somebody taken it? (As ring_hooks says.) */
+bool loop_message_came (struct ring *r, uint64_t data, int32_t res,
+                        uint32_t flags);
+
+/* A message that was handed over: it was received, or goes back. */
+void loop_message_accepted (struct task *t);
+void loop_message_back (struct task *t);
+
+/* There may be one that nobody was told of, for whoever was called for it has
+** not taken it: call the next. */
+void loop_pass_message (struct ring *r);
+
+#endif

@@ -23,7 +23,7 @@ struct seats *loop_message_line (struct ring *r);
 void loop_await_message (struct task *t, struct ring *r);
 void loop_forgo_message (struct task *t);
 
-/* One has come: has somebody taken it? (As ring_hooks says.) */
+/* For hooks. One has come: does a task take it? */
 bool loop_message_came (struct ring *r, uint64_t data, int32_t res,
                         uint32_t flags);
 

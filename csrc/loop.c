@@ -1,7 +1,6 @@
 #include "compat.h"
 #include "loop.h"
 
-#include "bell.h"
 #include "clock.h"
 #include "handover.h"
 #include "line.h"
@@ -10,11 +9,7 @@
 #include "ring_reap.h"
 #include "ring_submit.h"
 
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #define FAIR_TURNS 64
 
@@ -59,215 +54,8 @@ struct loop *loop_here (lua_State *L) {
   return loop && loop->proc == proc_id() ? loop : NULL;
 }
 
-struct bell *loop_bell (struct loop *loop) {
-  struct ring *r = loop->ring;
-  if (r->bell == NULL && ring_ref(r) != NULL) {
-    r->bell = bell_new(ring_ref(r));
-    if (r->bell) loop->own.eventfd = r->bell->eventfd;
-  }
-  return r->bell;
-}
-
 bool loop_has (const struct loop *loop, const struct task *t) {
   return t->state < TASK_DONE && loop && loop->proc == proc_id();
-}
-
-
-/* ---- what the rings tell ----------------------------------------------- */
-
-/* What the words for its result need, when the operation is no more. */
-static uint64_t words (const struct op *op, uint32_t flags) {
-  unsigned more = flags & IORING_CQE_F_BUFFER ? op->group : op->since;
-  return (uint64_t)op->opcode << 56 | (uint64_t)more << 32
-         | (uint32_t)op->fd;
-}
-
-/* A send without copy has gone: the next in line goes, and its own task waits
-** until its memory is free. */
-static void told (struct loop *loop, struct task *t, struct op *op,
-                  int32_t res) {
-  t->res = res;
-  op->marks |= OP_TOLD;
-  if (op->line) loop_wake_line(loop, op->line);
-  if (op->marks & OP_CANCEL) loop_leave(loop, t);  /* it has no time left */
-}
-
-static void in_line (struct loop *loop, struct ring *r, struct op *op,
-                     bool last) {
-  struct line *line = op->line;
-  if (last || op->waiter == NULL) loop_wake_line(loop, line);
-  if (line->bound > 0 && ++line->count >= line->bound && !last
-      && !(op->marks & OP_CANCEL))
-    ring_cancel(r, op);  /* a slow reader stops its own reading */
-}
-
-static bool on_completion (struct ring *r, struct op *op, int32_t res,
-                           uint32_t flags, bool last) {
-  struct task *t = op->waiter;
-  struct watch *w = r->watch;
-  if (op->line && w) in_line(w->loop, r, op, last);
-  if (t == NULL)
-    return false;
-  if (w == NULL) {  /* the loop is gone, and with it whoever waited */
-    op->waiter = NULL;
-    op->marks |= OP_DROPPED;
-    return false;
-  }
-  if (t->seat.co == NULL) {  /* an ear: it will look for itself */
-    op->waiter = NULL;
-    ear_call(w->loop, (struct ear *)t);
-    return false;
-  }
-  if (!last && (t->wait == WAIT_AWAIT || t->wait == WAIT_CHAIN)) {
-    if (op_tells_twice(op->opcode)) told(w->loop, t, op, res);
-    else  /* it waits for one completion: what comes before the last is lost */
-      ring_dispose(r, op->disposal, op->group, res, flags);
-    return true;
-  }
-  switch (t->wait) {
-    case WAIT_AWAIT:
-      if (op->marks & OP_TOLD)
-        flags |= (uint32_t)res & IORING_NOTIF_USAGE_ZC_COPIED;
-      else t->res = res;
-      t->flags = flags;
-      t->disposal = op->disposal;
-      t->data = words(op, flags);
-      op_free(&r->ops, op);
-      loop_wake(w->loop, t);
-      return true;
-    case WAIT_CHAIN: {
-      struct chain *c = t->on;
-      for (unsigned i = 0; i < c->n; i++) {
-        struct link *l = &c->link[i];
-        if (l->token == op->token) {
-          l->res = res;
-          l->flags = flags;
-          l->token = 0;
-          op_free(&r->ops, op);
-          if (!l->silent && --c->pending == 0) loop_wake(w->loop, t);
-          break;
-        }
-      }
-      return true;
-    }
-    default:  /* WAIT_OPERATION: the result is kept until the task takes it */
-      op->waiter = NULL;
-      loop_wake(w->loop, t);
-      return false;
-  }
-}
-
-/* The poll of a watched ring's eventfd. */
-static void on_internal (struct ring *r, struct op *op, int32_t res,
-                         uint32_t flags, bool last) {
-  struct watch *w = op->waiter;
-  (void)res; (void)flags;
-  w->rung = true;
-  if (r->bell && w == &w->loop->own) ring_bell(r);
-  if (last) {
-    w->poll = NULL;
-    if (w->ring == NULL) free(w);
-  }
-}
-
-/* Stop watching. The record goes when its poll has ended. */
-static void unwatch (struct watch *w) {
-  struct loop *loop = w->loop;
-  struct watch **p = &loop->watches;
-  w->ring->watch = NULL;
-  w->ring = NULL;
-  if (w == &loop->own)
-    return;
-  while (*p != w) p = &(*p)->next;
-  *p = w->next;
-  close(w->eventfd);
-  if (w->poll && loop->ring->open) ring_cancel(loop->ring, w->poll);
-  else free(w);
-}
-
-static void on_closed (struct ring *r) {
-  struct watch *w = r->watch;
-  if (w == NULL)
-    return;
-  while (w->line.last) {
-    if (seats_first(&w->line)->co) r->held--;
-    loop_call_first(w->loop, &w->line);
-  }
-  unwatch(w);
-}
-
-static bool on_unwatch (struct ring *r) {
-  if (r->held > 0 || r->loops_own)
-    return false;
-  sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
-  unwatch(r->watch);
-  return true;
-}
-
-const struct ring_hooks loop_hooks = {
-  on_completion, loop_message_came, on_internal, on_closed, on_unwatch
-};
-
-
-/* ---- other rings ------------------------------------------------------- */
-
-int loop_watch (struct loop *loop, struct ring *r) {
-  struct watch *w;
-  int rc;
-  if (r->watch)
-    return 0;
-  if (r->eventfd)
-    return -EBUSY;
-  w = calloc(1, sizeof(*w));
-  if (w == NULL)
-    return -ENOMEM;
-  w->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (w->eventfd < 0) {
-    rc = -errno;
-    free(w);
-    return rc;
-  }
-  rc = sys_register(r->io.ring_fd, IORING_REGISTER_EVENTFD, &w->eventfd, 1);
-  if (rc < 0) {
-    close(w->eventfd);
-    free(w);
-    return rc;
-  }
-  w->loop = loop;
-  w->ring = r;
-  w->rung = true;  /* what came before the eventfd did not ring */
-  w->next = loop->watches;
-  loop->watches = w;
-  r->watch = w;
-  return 0;
-}
-
-static void arm (struct loop *loop, struct watch *w) {
-  struct io_uring_sqe sqe;
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_poll_multishot(&sqe, w->eventfd, POLLIN);
-  if (ring_push_internal(loop->ring, &sqe, w, &w->poll) < 0)
-    loop->retry = true;
-}
-
-/* Submit and take on the other rings, as far as there is a reason to. */
-void loop_stir (struct loop *loop) {
-  if (loop->own.eventfd >= 0 && loop->own.poll == NULL)
-    arm(loop, &loop->own);
-  for (struct watch *w = loop->watches, *next; w; w = next) {
-    struct ring *r = w->ring;
-    next = w->next;
-    if (w->poll == NULL)  /* guard: armed again whenever it has ended */
-      arm(loop, w);
-    if (w->rung || ring_restless(r) || sys_cq_ready(&r->io) > 0) {
-      int rc = ring_enter(r, 0, SYS_FOREVER);
-      w->rung = false;
-      if (ring_reap(r) < 0 || rc == -EAGAIN || rc == -EBUSY) {
-        w->rung = true;
-        loop->retry = true;
-      }
-    }
-  }
 }
 
 
@@ -301,7 +89,7 @@ void loop_leave (struct loop *loop, struct task *t) {
       if (op->marks & OP_TOLD) {  /* guard: what is to come may take long */
         ring_drop(t->ring, op);
         t->flags = 0;
-        t->data = words(op, 0);
+        t->data = loop_words(op, 0);
         break;
       }
       ring_cancel(t->ring, op);

@@ -24,10 +24,6 @@
 ** completion wakes a task that has gone on to another wait (whoever leaves a
 ** wait takes its address back first); C of the loop runs while Lua code
 ** holds a lock, for there is none.
-**
-** Rings other than the loop's own are watched through an eventfd: their own
-** descriptors do not wake a sleeper. A multishot poll on the loop's ring
-** reports it, and is armed again whenever the kernel ends it.
 */
 
 #ifndef uring_loop_h
@@ -102,10 +98,6 @@ struct watch {
 /* The state's loop, if it has one that is this process's: or NULL. */
 struct loop *loop_here (lua_State *L);
 
-/* The bell by which others wake it, made when it is first asked for; NULL and
-** errno. */
-struct bell *loop_bell (struct loop *loop);
-
 /* Is it a task of this loop's, that may still go on? `loop` is NULL where the
 ** state closes. */
 bool loop_has (const struct loop *loop, const struct task *t);
@@ -176,6 +168,13 @@ int loop_refuse (lua_State *L, const char *format, const char *what);
 /* Room for this wait's deadline; raises for want of memory. */
 void loop_reserve (lua_State *L);
 
+/* What the words for a result need of its operation, when that is no more. */
+static inline uint64_t loop_words (const struct op *op, uint32_t flags) {
+  unsigned more = flags & IORING_CQE_F_BUFFER ? op->group : op->since;
+  return (uint64_t)op->opcode << 56 | (uint64_t)more << 32
+         | (uint32_t)op->fd;
+}
+
 /* Of a result: since which kernel its request is known, or, with F_BUFFER,
 ** the group of its buffer. */
 static inline unsigned loop_more (const struct task *t) {
@@ -213,9 +212,6 @@ void loop_wake (struct loop *loop, struct task *t);
 /* A wait that did not have to wait: true when it is the others' turn. */
 bool loop_unfair (struct task *t);
 
-/* Watch a ring for this state's tasks. 0 or -errno. */
-int loop_watch (struct loop *loop, struct ring *r);
-
 /* Make `t` leave what it waits for: now if that is nothing of the kernel's
 ** and its own, else when the kernel has let go. */
 void loop_leave (struct loop *loop, struct task *t);
@@ -223,15 +219,11 @@ void loop_leave (struct loop *loop, struct task *t);
 /* The first that is ready, out of the queue; NULL: none is. */
 struct task *loop_take (struct loop *loop);
 
-/* What `run` turns: make ready; serve the other rings; the time of a wait is
-** over; forget a wait whose task will never go on. */
+/* What `run` turns: make ready; the time of a wait is over; forget a wait
+** whose task will never go on. */
 void loop_ready (struct loop *loop, struct task *t);
-void loop_stir (struct loop *loop);
 void loop_timed_out (struct loop *loop, struct task *t);
 void loop_forget (struct loop *loop, struct task *t);
-
-/* What the rings of a state with this loop tell it. */
-extern const struct ring_hooks loop_hooks;
 
 /* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
 struct chain {

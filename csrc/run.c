@@ -4,6 +4,7 @@
 #include "bell.h"
 #include "clock.h"
 #include "errors.h"
+#include "hooks.h"
 #include "line.h"
 #include "look.h"
 #include "options.h"
@@ -14,6 +15,7 @@
 #include "ring_submit.h"
 #include "scope.h"
 #include "task.h"
+#include "watch.h"
 #include "watchdog.h"
 
 #include <stddef.h>

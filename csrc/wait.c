@@ -9,6 +9,7 @@
 #include "ring_reap.h"
 #include "ring_submit.h"
 #include "sqe.h"
+#include "watch.h"
 
 
 /* ---- what they share --------------------------------------------------- */

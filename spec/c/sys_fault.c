@@ -16,8 +16,8 @@
 
 #include "compat.h"
 #include "bell.h"
-#include "loop.h"
 #include "sys.h"
+#include "watch.h"
 
 #include <lua.h>
 #include <lauxlib.h>

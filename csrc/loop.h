@@ -20,6 +20,10 @@
 ** Waits may be called in one coroutine at a time (`loop->co`): the running
 ** task's own, or the one inside it that uring.wrap resumes.
 **
+** Here a wait begins, and its task becomes ready again. What it waits for, and
+** what ends the wait, is told in rooms above this one: line, handover, watch,
+** hooks, leave.
+**
 ** What can never happen: a coroutine is resumed that did not call the wait; a
 ** completion wakes a task that has gone on to another wait (whoever leaves a
 ** wait takes its address back first); C of the loop runs while Lua code
@@ -212,18 +216,9 @@ void loop_wake (struct loop *loop, struct task *t);
 /* A wait that did not have to wait: true when it is the others' turn. */
 bool loop_unfair (struct task *t);
 
-/* Make `t` leave what it waits for: now if that is nothing of the kernel's
-** and its own, else when the kernel has let go. */
-void loop_leave (struct loop *loop, struct task *t);
-
-/* The first that is ready, out of the queue; NULL: none is. */
-struct task *loop_take (struct loop *loop);
-
-/* What `run` turns: make ready; the time of a wait is over; forget a wait
-** whose task will never go on. */
+/* Put a task into the ready queue; take the first out of it; NULL: none is. */
 void loop_ready (struct loop *loop, struct task *t);
-void loop_timed_out (struct loop *loop, struct task *t);
-void loop_forget (struct loop *loop, struct task *t);
+struct task *loop_take (struct loop *loop);
 
 /* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
 struct chain {

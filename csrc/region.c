@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "handover.h"
+#include "leave.h"
 
 #include <stdlib.h>
 

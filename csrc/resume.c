@@ -1,6 +1,7 @@
 #include "compat.h"
 #include "resume.h"
 
+#include "leave.h"
 #include "line.h"
 #include "proc.h"
 #include "task.h"

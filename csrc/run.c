@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "errors.h"
 #include "hooks.h"
+#include "leave.h"
 #include "line.h"
 #include "look.h"
 #include "options.h"

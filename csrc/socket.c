@@ -7,6 +7,7 @@
 #include "control.h"
 #include "errors.h"
 #include "fd.h"
+#include "leave.h"
 #include "proc.h"
 #include "ring_cancel.h"
 #include "ring_reap.h"

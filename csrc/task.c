@@ -4,6 +4,7 @@
 #include "args.h"
 #include "clock.h"
 #include "errors.h"
+#include "leave.h"
 #include "options.h"
 #include "park.h"
 #include "proc.h"

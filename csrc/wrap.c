@@ -1,6 +1,7 @@
 #include "compat.h"
 #include "wrap.h"
 
+#include "leave.h"
 #include "proc.h"
 #include "region.h"
 

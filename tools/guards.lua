@@ -15,8 +15,10 @@ local pattern = arg[1] or ""
 local NEAR <const> = {
   buf_ring = "lease bundle legacy_group", chunk = "receive messages socket",
   descriptor = "fd", group = "buf_ring lease bundle receive messages",
+  handover = "msg cancel_matrix",
   inward = "receive messages arrivals accept socket socket_close",
-  loop = "wait wrap", msghdr = "msghdr_control",
+  leave = "wait wrap cancel zero_copy", loop = "wait wrap",
+  msghdr = "msghdr_control",
   op = "operation forged msg msg_flags chain silent",
   park = "event select loser", pool = "receive messages arrivals socket",
   prep = "sqe msg msg_fd msg_flags prep_send prep_recv legacy_group",
@@ -31,7 +33,7 @@ local NEAR <const> = {
   sys = "fault fault_loop fault_memory ring queue",
   task = "scope scope_cancel scope_error daemon",
   wait = "msg operation cancel cancel_matrix chain",
-  wrap = "cancel coroutine_close",
+  watch = "wait msg", wrap = "cancel coroutine_close",
 }
 
 local function sh(command) return (os.execute(command)) == true end

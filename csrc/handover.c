@@ -2,6 +2,7 @@
 #include "handover.h"
 
 #include "line.h"
+#include "ring_reap.h"
 
 
 struct seats *loop_message_line (struct ring *r) {

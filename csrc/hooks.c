@@ -2,6 +2,7 @@
 #include "hooks.h"
 
 #include "handover.h"
+#include "leave.h"
 #include "line.h"
 #include "ring_cancel.h"
 #include "ring_reap.h"

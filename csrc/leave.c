@@ -3,6 +3,8 @@
 
 #include "handover.h"
 #include "line.h"
+#include "ring_cancel.h"
+#include "ring_reap.h"
 
 
 /* Take back the task's address from what it waits for with others. */

@@ -3,6 +3,8 @@
 
 #include "clock.h"
 #include "proc.h"
+#include "ring_cancel.h"
+#include "ring_reap.h"
 
 
 /* ---- who waits for the same -------------------------------------------- */

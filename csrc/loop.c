@@ -3,9 +3,6 @@
 
 #include "clock.h"
 #include "proc.h"
-#include "ring_cancel.h"
-#include "ring_reap.h"
-#include "ring_submit.h"
 
 #include <string.h>
 

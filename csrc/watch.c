@@ -3,6 +3,9 @@
 
 #include "bell.h"
 #include "line.h"
+#include "ring_cancel.h"
+#include "ring_reap.h"
+#include "ring_submit.h"
 
 #include <poll.h>
 #include <stdlib.h>

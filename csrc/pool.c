@@ -3,6 +3,7 @@
 
 #include "ring_provided.h"
 #include "socket.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static struct pool *make (lua_State *L, uint32_t size, int *err) {
 void pool_drop (struct pool *p, bool ours) {
   struct group *g = p->group;
   if (p->ring->watch)
-    loop_wake_all(((struct watch *)p->ring->watch)->loop, &p->line);
+    loop_wake_all(loop_of_ring(p->ring), &p->line);
   line_close(&p->line);
   g->gave = NULL;  /* guard: the pool goes before the last of its leases */
   if (p->ring->open && ours)  /* guard: not the parent's */

@@ -345,15 +345,7 @@ static int l_gc (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   if (loop->ring == NULL)
     return 0;
-  while (loop->watches) {
-    struct watch *w = loop->watches;
-    loop->watches = w->next;
-    if (w->ring) w->ring->watch = NULL;
-    loop_call_all(loop, &w->line);  /* guard: ears outlive it */
-    if (loop->proc == proc_id()) close(w->eventfd);
-    if (w->poll) w->poll->waiter = NULL;
-    free(w);
-  }
+  loop_unwatch_all(loop);
   loop->ring->watch = NULL;
   loop->ring->loops_own = loop->ring->driven = false;
   heap_free(&loop->heap);

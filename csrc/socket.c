@@ -12,6 +12,7 @@
 #include "ring_cancel.h"
 #include "ring_reap.h"
 #include "ring_submit.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -71,13 +72,8 @@ struct op *socket_space (const struct socket *s) {
          ? op_find(&s->ring->ops, s->space) : NULL;
 }
 
-static struct loop *loop_of (const struct socket *s) {
-  const struct watch *w = s->ring->watch;
-  return w ? w->loop : NULL;
-}
-
 static void detach (struct socket *s, struct op *op) {
-  struct loop *loop = loop_of(s);
+  struct loop *loop = loop_of_ring(s->ring);
   if (op) {
     op->line = NULL;  /* guard: the line goes with the socket */
     if (op->waiter == NULL) ring_drop(s->ring, op);
@@ -95,7 +91,7 @@ static void let_go (struct socket *s, struct half *h) {
     for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
       if (op->line == &h->line) detach(s, op);
   }
-  loop_wake_all(loop_of(s), &h->line);
+  loop_wake_all(loop_of_ring(s->ring), &h->line);
 }
 
 /* What has been received goes. */

@@ -3,6 +3,7 @@
 
 #include "bell.h"
 #include "line.h"
+#include "proc.h"
 #include "ring_cancel.h"
 #include "ring_reap.h"
 #include "ring_submit.h"
@@ -79,6 +80,18 @@ bool loop_unwatch (struct ring *r) {
   sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
   unwatch(r->watch);
   return true;
+}
+
+void loop_unwatch_all (struct loop *loop) {
+  while (loop->watches) {
+    struct watch *w = loop->watches;
+    loop->watches = w->next;
+    if (w->ring) w->ring->watch = NULL;
+    loop_call_all(loop, &w->line);  /* guard: ears outlive it */
+    if (loop->proc == proc_id()) close(w->eventfd);
+    if (w->poll) w->poll->waiter = NULL;
+    free(w);
+  }
 }
 
 

@@ -18,6 +18,15 @@
 /* Watch a ring for this state's tasks. 0 or -errno. */
 int loop_watch (struct loop *loop, struct ring *r);
 
+/* Watch none of them any more: the loop ends. */
+void loop_unwatch_all (struct loop *loop);
+
+/* The loop that watches a ring; NULL: none does. */
+static inline struct loop *loop_of_ring (const struct ring *r) {
+  const struct watch *w = r->watch;
+  return w ? w->loop : NULL;
+}
+
 /* Submit and take on the other rings, as far as there is a reason to. */
 void loop_stir (struct loop *loop);
 

@@ -52,4 +52,17 @@ static inline int64_t clock_left (int64_t deadline) {
   return left > 0 ? left : 0;
 }
 
+/* What the handler of a signal does just before a sleep begins, such as to set
+** a hook, the sleeper does not see. So whoever sleeps wakes up now and then to
+** look: soon after he began, then in twice the time, and so on. */
+#define CLOCK_NAP 50000000
+
+static inline int64_t clock_napping (int64_t left, int64_t nap) {
+  return left < 0 || left > nap ? nap : left;
+}
+
+static inline int64_t clock_longer (int64_t nap) {
+  return nap < CLOCK_NEVER / 2 ? nap * 2 : nap;
+}
+
 #endif

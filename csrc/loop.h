@@ -142,6 +142,7 @@ struct loop {
   uint32_t nidle;           /* waiting for tasks of this state alone */
   uint32_t now;             /* in ms, as of a turn or a later deadline */
   uint32_t proc;
+  int64_t nap;              /* at most so long may it sleep now; see clock.h */
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
   int64_t usually_slow;     /* the same, of runs that say nothing */
   struct watched watched;

@@ -240,9 +240,10 @@ static int r_submit (lua_State *L) {
 
 /* ---- take by hand ------------------------------------------------------ */
 
-/* One sleep of a wait by hand. 0, or -errno that ends the wait. */
+/* One sleep of a wait by hand, of at most `nap`. 0, or -errno that ends the
+** wait. */
 static int wait_once (lua_State *L, struct ring *r, unsigned n,
-                      int64_t deadline) {
+                      int64_t deadline, int64_t nap) {
   int64_t left = clock_left(deadline);
   int rc;
   if (r->io.flags & IORING_SETUP_IOPOLL) {
@@ -255,15 +256,17 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
   else {
-    rc = ring_enter(r, n, left);
+    rc = ring_enter(r, n, clock_napping(left, nap));
+    if (rc == -ETIME && clock_left(deadline) != 0) rc = 0;
     /* what was submitted hides that the time is over */
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
-  if (rc == -EINTR) {
+  if (lua_gethookmask(L)) {
     ring_interrupted(L);
     ring_check_by_hand(L, 1);  /* (the hook may have done anything) */
-    return 0;
   }
+  if (rc == -EINTR)
+    return 0;
   if (rc == -EBUSY || rc == -EAGAIN) {  /* completions make room */
     if (sys_cq_ready(&r->io) > 0) return 0;
   }
@@ -273,13 +276,13 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
 /* Wait until `n` arrivals are there. 0 or -errno. */
 static int wait_for (lua_State *L, struct ring *r, size_t n,
                      int64_t deadline) {
-  for (;;) {
+  for (int64_t nap = CLOCK_NAP; ; nap = clock_longer(nap)) {
     int rc = ring_reap(r);
     if (rc < 0)
       return rc;
     if (r->arrivals.count >= n)
       return 0;
-    rc = wait_once(L, r, (unsigned)(n - r->arrivals.count), deadline);
+    rc = wait_once(L, r, (unsigned)(n - r->arrivals.count), deadline, nap);
     if (rc < 0) {
       if (rc == -ETIME && ring_reap(r) > 0 && r->arrivals.count >= n)
         return 0;

@@ -115,6 +115,7 @@ static void pump (lua_State *L, struct loop *loop) {
     else check_deadlock(L, loop);
     if (loop->retry && (ns < 0 || ns > RETRY_NS)) ns = RETRY_NS;
     if (ns == 0) wait = 0;
+    ns = clock_napping(ns, loop->nap);  /* guard: a signal's hook is seen */
   }
   if (wait && own->bell) bell_arm(own->bell);
   if (wait || ring_restless(own)) {
@@ -141,6 +142,7 @@ static void pump (lua_State *L, struct loop *loop) {
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->rung) { loop_stir(loop); break; }
   expire(loop);
+  loop->nap = loop->first ? CLOCK_NAP : clock_longer(loop->nap);
 }
 
 /* The loop under uring.run, called protected; until no task is left. */
@@ -215,6 +217,7 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   loop->own.ring = r;
   loop->own.eventfd = -1;
   loop->proc = proc_id();
+  loop->nap = CLOCK_NAP;
   loop->cheap = sys_calls_are_cheap();
   r->watch = &loop->own;
   r->loops_own = true;

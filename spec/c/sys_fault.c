@@ -23,6 +23,7 @@
 #include <lauxlib.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 
 /* The originals. What is declared static remains so in its definition. */
@@ -150,9 +151,15 @@ static void refuse (struct io_uring *ring) {
   }
 }
 
+static bool signalling;  /* just before the next sleep */
+
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
   struct fault f;
   refuse(ring);
+  if (signalling && wait > 0) {
+    signalling = false;
+    raise(SIGINT);
+  }
   if (withhold(ring->ring_fd)) {
     /* it takes SQEs and lets time pass, but there is no news */
     int rc = real_enter(ring, 0, 0);
@@ -316,6 +323,13 @@ static int f_refuse (lua_State *L) {
   return 0;
 }
 
+/* signal(): there is a SIGINT when the next sleep is about to begin */
+static int f_signal (lua_State *L) {
+  (void)L;
+  signalling = true;
+  return 0;
+}
+
 /* again(fd): the next completion of that ring, a new descriptor, comes twice:
 ** first a dup of it, with F_MORE */
 static int f_again (lua_State *L) {
@@ -410,6 +424,7 @@ static const luaL_Reg functions[] = {
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
   {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried},
   {"cheap", f_cheap}, {"bell", f_bell}, {"ring", f_ring}, {"refuse", f_refuse},
+  {"signal", f_signal},
   {NULL, NULL}
 };
 

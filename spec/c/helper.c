@@ -17,6 +17,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -111,12 +113,18 @@ static int l_exit (lua_State *L) {
   _exit((int)luaL_checkinteger(L, 1));
 }
 
-/* may_lock(bytes): no more memory than that, from now on and as nobody */
+/* may_lock(bytes): no more memory than that, from now on, root or not */
 static int l_may_lock (lua_State *L) {
+  struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+  struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
   struct rlimit most;
   most.rlim_cur = most.rlim_max = (rlim_t)luaL_checkinteger(L, 1);
   if (setrlimit(RLIMIT_MEMLOCK, &most) < 0
-      || (geteuid() == 0 && seteuid(65534) < 0))
+      || syscall(SYS_capget, &header, caps) < 0)
+    return luaL_error(L, "may_lock");
+  caps[0].effective &= ~(1u << CAP_IPC_LOCK);
+  caps[0].permitted &= ~(1u << CAP_IPC_LOCK);
+  if (syscall(SYS_capset, &header, caps) < 0)
     return luaL_error(L, "may_lock");
   return 0;
 }

@@ -14,15 +14,16 @@
 static void told (struct loop *loop, struct task *t, struct op *op,
                   int32_t res) {
   t->res = res;
-  op->marks |= OP_TOLD;
   if (op->line) loop_wake_line(loop, op->line);
   if (op->marks & OP_CANCEL) loop_leave(loop, t);  /* it has no time left */
 }
 
+/* (that its memory is free is nobody's turn) */
 static void in_line (struct loop *loop, struct ring *r, struct op *op,
                      bool last) {
   struct line *line = op->line;
-  if (last || op->waiter == NULL) loop_wake_line(loop, line);
+  if (last ? !(op->marks & OP_TOLD) : op->waiter == NULL)
+    loop_wake_line(loop, line);
   if (line->bound > 0 && ++line->count >= line->bound && !last
       && !(op->marks & OP_CANCEL))
     ring_cancel(r, op);  /* a slow reader stops its own reading */

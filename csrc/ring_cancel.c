@@ -28,6 +28,7 @@ void ring_cancel_ended (struct ring *r, struct op *op) {
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
   struct op *op = op_find(&r->ops, cancel->data);
   if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
+      && !(op->marks & OP_TOLD)  /* guard: what is left is not to be found */
       && op->tries++ < CANCEL_TRIES)
     op_list(&r->ops, op);
 }

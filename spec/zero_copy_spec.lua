@@ -178,6 +178,62 @@ describe("a send without a copy", function()
     end)
   end)
 
+  -- What was asked to end before its result was there.
+  local function begun(a)
+    local co
+    local task = uring.spawn(function()
+      co = coroutine.running()
+      return a:send(uring.buffer(net.bytes(100000)))
+    end)
+    uring.sleep(0)
+    assert.equal("waiting", task:status())
+    return task, co
+  end
+
+  it("is the next one's turn when it has gone, though nobody is told",
+    function()
+      local a, b
+      helper.raises("ended from outside", uring.run, function()
+        a, b = connection()
+        local _, co = begun(a)
+        coroutine.close(co)
+      end)
+      net.run(function()
+        assert.equal(1, a:send("x", net.patience))
+        assert.truthy(read(b, 100001) == net.bytes(100000) .. "x")
+      end)
+    end)
+
+  it("is asked to end no more when it has gone", function()
+    for _, finish in ipairs { "cancel", "close" } do
+      net.run(function()
+        local a, b = connection()
+        local before = uring.loop():ring():stats().submitted
+        local task = begun(a)
+        if finish == "cancel" then task:cancel() else a:close() end
+        task:join(net.patience)
+        net.turns()
+        local asked = uring.loop():ring():stats().submitted - before
+        assert.truthy(asked <= 3, asked)
+        assert.truthy(read(b, 100000) == net.bytes(100000))
+      end)
+    end
+  end)
+
+  it("leaves the order of those who wait alone when its memory is free",
+    function()
+      net.run(function()
+        local a, b = connection()
+        local task = held(a, uring.buffer(net.bytes(60000)))
+        uring.spawn(a.send, a, net.bytes(4000000))
+        net.turns()
+        for i = 1, 6 do uring.spawn(a.send, a, tostring(i)) end
+        net.turns()
+        assert.equal("waiting", task:status())
+        assert.equal("123456", read(b, 4060006):sub(-6))
+      end)
+    end)
+
   it("is over when its socket is closed, which sends the rest", function()
     net.run(function()
       local a, b = connection()

@@ -240,10 +240,10 @@ static int r_submit (lua_State *L) {
 
 /* ---- take by hand ------------------------------------------------------ */
 
-/* One sleep of a wait by hand, of at most `nap`. 0, or -errno that ends the
-** wait. */
+/* One sleep of a wait by hand, of at most `nap`, which becomes that of the next
+** one. 0, or -errno that ends the wait. */
 static int wait_once (lua_State *L, struct ring *r, unsigned n,
-                      int64_t deadline, int64_t nap) {
+                      int64_t deadline, int64_t *nap) {
   int64_t left = clock_left(deadline);
   int rc;
   if (r->io.flags & IORING_SETUP_IOPOLL) {
@@ -256,7 +256,8 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
   else {
-    rc = ring_enter(r, n, clock_napping(left, nap));
+    rc = ring_enter(r, n, clock_napping(left, *nap));
+    *nap = rc == -ETIME ? clock_longer(*nap) : CLOCK_NAP;
     if (rc == -ETIME && clock_left(deadline) != 0) rc = 0;
     /* what was submitted hides that the time is over */
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
@@ -276,13 +277,14 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
 /* Wait until `n` arrivals are there. 0 or -errno. */
 static int wait_for (lua_State *L, struct ring *r, size_t n,
                      int64_t deadline) {
-  for (int64_t nap = CLOCK_NAP; ; nap = clock_longer(nap)) {
+  int64_t nap = CLOCK_NAP;
+  for (;;) {
     int rc = ring_reap(r);
     if (rc < 0)
       return rc;
     if (r->arrivals.count >= n)
       return 0;
-    rc = wait_once(L, r, (unsigned)(n - r->arrivals.count), deadline, nap);
+    rc = wait_once(L, r, (unsigned)(n - r->arrivals.count), deadline, &nap);
     if (rc < 0) {
       if (rc == -ETIME && ring_reap(r) > 0 && r->arrivals.count >= n)
         return 0;

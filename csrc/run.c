@@ -142,7 +142,9 @@ static void pump (lua_State *L, struct loop *loop) {
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->rung) { loop_stir(loop); break; }
   expire(loop);
-  loop->nap = loop->first ? CLOCK_NAP : clock_longer(loop->nap);
+  /* guard: only who has slept a whole nap may sleep longer */
+  loop->nap = loop->first == NULL && rc == -ETIME && ns == loop->nap
+              ? clock_longer(loop->nap) : CLOCK_NAP;
 }
 
 /* The loop under uring.run, called protected; until no task is left. */

@@ -151,15 +151,12 @@ static void refuse (struct io_uring *ring) {
   }
 }
 
-static bool signalling;  /* just before the next sleep */
+static unsigned signalling;  /* just before this sleep, counted from now */
 
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
   struct fault f;
   refuse(ring);
-  if (signalling && wait > 0) {
-    signalling = false;
-    raise(SIGINT);
-  }
+  if (signalling > 0 && wait > 0 && --signalling == 0) raise(SIGINT);
   if (withhold(ring->ring_fd)) {
     /* it takes SQEs and lets time pass, but there is no news */
     int rc = real_enter(ring, 0, 0);
@@ -323,10 +320,10 @@ static int f_refuse (lua_State *L) {
   return 0;
 }
 
-/* signal(): there is a SIGINT when the next sleep is about to begin */
+/* signal([n]): there is a SIGINT when the n-th sleep from now, or the next, is
+** about to begin */
 static int f_signal (lua_State *L) {
-  (void)L;
-  signalling = true;
+  signalling = (unsigned)luaL_optinteger(L, 1, 1);
   return 0;
 }
 

@@ -174,8 +174,9 @@ static int cut (lua_State *L, struct task *t, lua_Integer n) {
   }
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket was closed"));
-  return failed(L, fail(L, EIO, "message %d: only %d of its %d bytes went",
-                        (int)n, (int)t->res, (int)lua_tointeger(L, SIZE)));
+  return failed(L, fail(L, EIO, "message %lld: only %d of its %lld bytes went",
+                        (long long)n, (int)t->res,
+                        (long long)lua_tointeger(L, SIZE)));
 }
 
 static bool went_without_copy (const struct task *t) {

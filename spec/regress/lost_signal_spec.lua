@@ -19,7 +19,8 @@ describe("Ctrl-C just before a sleep", function()
       T.fault.signal()
       uring.sleep(3600)
     end)]],
-    ["of the loop, after completions that woke nobody"] = [[uring.run(function()
+    ["of the loop, after completions that woke nobody"] = [[
+      uring.run(function()
       local ring = uring.loop():ring()
       spec.r = spec.pipe()
       for i = 1, 12 do ring:queue(uring.sqe():prep_timeout(i * 0.003)) end

@@ -112,11 +112,13 @@ void loop_wake_all (struct loop *loop, struct line *line) {
 
 /* ---- what nobody waits for --------------------------------------------- */
 
-/* A socket's request that goes on for whoever comes next. */
+/* A socket's request that goes on for whoever comes next; or, of a socket that
+** was closed, one that only has memory to give back. */
 static bool unattended (const struct op *op) {
+  const unsigned left = OP_LOOPED | OP_DROPPED | OP_TOLD;
   const struct line *line = op->line;
-  return op->state == OP_FLYING && line && line->seats.last == NULL
-         && op->waiter == NULL;
+  return op->state == OP_FLYING && op->waiter == NULL
+         && (line ? line->seats.last == NULL : (op->marks & left) == left);
 }
 
 unsigned loop_unattended (const struct loop *loop) {

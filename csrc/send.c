@@ -230,7 +230,9 @@ static int count (lua_State *L, struct task *t, struct socket *s,
 static bool refused (const struct task *t, struct socket *s) {
   bool no = t->res == -EINVAL || t->res == -EOPNOTSUPP || t->res == -ENOMEM
             || t->res == -ENOBUFS;
-  if (no || (t->flags & IORING_NOTIF_USAGE_ZC_COPIED)) s->zero_copy = false;
+  /* (where nothing has gone the kernel says that it copied) */
+  if (no || (t->res > 0 && (t->flags & IORING_NOTIF_USAGE_ZC_COPIED)))
+    s->zero_copy = false;
   return no;
 }
 

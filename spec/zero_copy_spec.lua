@@ -272,6 +272,35 @@ describe("a send without a copy", function()
     end)
   end)
 
+  it("hides no deadlock when it was left, and its socket closed", function()
+    local got
+    helper.raises("deadlock", uring.run, function()
+      local a, b = connection()
+      net.fails(E.ETIME, a:send(uring.buffer(net.bytes(100000)), 0.001))
+      a:close()
+      got = b
+      local two
+      local one = uring.spawn(function() uring.sleep(0); two:join() end)
+      two = uring.spawn(function() one:join() end)
+      one:join()
+    end)
+    net.run(function()
+      assert.truthy(read(got, 100000) == net.bytes(100000))
+    end)
+  end)
+
+  it("that fails before anything has gone says nothing of the interface",
+    function()
+      helper.needs "send_zc_report_usage"
+      net.run(function()
+        local a = net.udp()
+        assert(a:setsockopt("SO_ZEROCOPY", true))
+        net.fails(uring.errno.EDESTADDRREQ,
+          a:send(uring.buffer(net.bytes(60000)), net.patience))
+        assert.is_true(a:stats().zero_copy)
+      end)
+    end)
+
   it("goes with a copy where the kernel may hold no memory", function()
     helper.needs "send_zc_report_usage"
     local message = helper.script_ok [[

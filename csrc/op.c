@@ -176,6 +176,7 @@ static void end (struct op_table *t, struct op *op) {
   if (op->marks & OP_INTERNAL) t->internal--;
   if (op->marks & OP_FOLLOWS) t->followers--;
   if (op->marks & OP_DRAIN) t->draining--;
+  if (op->marks & OP_TOLD) t->told--;
   if (op->marks & OP_COUNTED) silent_remove(t, op);
   if (op->marks & OP_LISTED) op_unlist(t, op);  /* guard: or its slot's next
                                                    operation is cancelled */

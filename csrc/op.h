@@ -138,6 +138,7 @@ struct op_table {
   uint32_t internal;    /* of these, the library's own */
   uint32_t followers;   /* of these, not the first of their chain */
   uint32_t draining;    /* of these, with IO_DRAIN */
+  uint32_t told;        /* of these, with OP_TOLD */
   bool drained;         /* there has been one: requests may start late */
   /* told of each completion, after the table's own books are right */
   void (*deliver)(struct op_table *t, struct op *op, int32_t res,

@@ -48,8 +48,9 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
     struct group *g = ring_group(r, op->group);
     if (g) group_told(g, res, flags, op->rooms, op->marks & OP_BUNDLE);
   }
-  if (!last && op_tells_twice(op->opcode)) {
+  if (!last && op_tells_twice(op->opcode) && !(op->marks & OP_TOLD)) {
     op->marks |= OP_TOLD;
+    t->told++;
     if (op->marks & OP_LISTED) op_unlist(t, op);  /* (too late for that) */
   }
   if (last) {

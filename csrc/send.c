@@ -156,7 +156,6 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   op->line = &s->out.line;
   s->out.token = op->token;
   t->ring = s->ring;
-  if (op_tells_twice(op->opcode)) s->several = true;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
                    again);
 }

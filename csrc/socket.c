@@ -86,7 +86,8 @@ static void detach (struct socket *s, struct op *op) {
 static void let_go (struct socket *s, struct half *h) {
   detach(s, socket_op(s, h));
   h->token = 0;
-  if (h == &s->out && (!socket_mixes(s) || s->several)) {  /* guard: all end */
+  if (h == &s->out && (!socket_mixes(s) || s->ring->ops.told > 0)) {
+    /* guard: all of them end */
     struct op_table *ops = &s->ring->ops;
     for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
       if (op->line == &h->line) detach(s, op);

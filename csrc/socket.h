@@ -68,7 +68,6 @@ struct socket {
   bool starved;            /* there was no buffer at home */
   bool deaf;               /* shut down: no more will come */
   bool zero_copy;          /* large sends go without a copy */
-  bool several;            /* ... and have: some may still be held */
   bool pushing;            /* Lua is being given its chunk */
 };
 

@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The originals. What is declared static remains so in its definition. */
 static int real_setup (unsigned entries, struct io_uring *ring,
@@ -141,6 +142,7 @@ static void refuse (struct io_uring *ring) {
     struct io_uring_sqe *sqe = sys_queued(ring, i);
     if (sqe->opcode == failing[0].opcode) {
       uint64_t token = sqe->user_data;
+      memset(sqe, 0, sizeof(*sqe));
       io_uring_prep_nop(sqe);
       sqe->user_data = token;
       sqe->rw_flags = 1;  /* IORING_NOP_INJECT_RESULT, 6.10 */

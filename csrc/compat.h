@@ -661,6 +661,14 @@ static inline void compat_prep_futex_waitv (struct io_uring_sqe *sqe,
 #define compat_newstate(f,ud,seed)	((void)(seed), lua_newstate(f, ud))
 #endif
 
+/* A step of the collector, as far as if so many KiB had been allocated. */
+#if LUA_VERSION_NUM >= 505
+#define compat_gc_step(L, kib) \
+  lua_gc(L, LUA_GCSTEP, (size_t)(kib) * 1024)
+#else
+#define compat_gc_step(L, kib) lua_gc(L, LUA_GCSTEP, (int)(kib))
+#endif
+
 #ifdef lualib_h
 
 /*

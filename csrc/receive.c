@@ -71,7 +71,7 @@ static int end (lua_State *L, const struct ask *a, int n) {
 ** who waits for one allocates nothing that would set that off. True if there
 ** is something to look at again: a buffer, or that finalizers closed it. */
 static bool find_leases (lua_State *L, const struct socket *s) {
-  lua_gc(L, LUA_GCSTEP, GARBAGE_KB);
+  compat_gc_step(L, GARBAGE_KB);
   return s->d == NULL || s->pool->group->leased < s->pool->group->entries;
 }
 

@@ -143,6 +143,7 @@ end)
 for _, lease in ipairs { "false", "true" } do
   it("asks nothing of a number that a finalizer has closed in the call, "
     .. "lease = " .. lease, function()
+      helper.needs_eager_collector()
       helper.script_ok(([[
         local uring = require "uring"
         local a, b = uring.socketpair(uring.SOCK_DGRAM)
@@ -171,6 +172,7 @@ end
 
 it("sends nothing to a number that a finalizer has closed in the call",
   function()
+    helper.needs_eager_collector()
     helper.script_ok [[
       local uring = require "uring"
       local a, b = uring.socketpair(uring.SOCK_DGRAM)
@@ -194,6 +196,7 @@ it("sends nothing to a number that a finalizer has closed in the call",
   end)
 
 it("gives what it has come to give though a finalizer closes it", function()
+  helper.needs_eager_collector()
   helper.script_ok [[
     local uring = require "uring"
     local spec = require "uring_spec"

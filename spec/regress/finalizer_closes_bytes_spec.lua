@@ -9,6 +9,7 @@ local it = helper.needs_ring(it)
 -- `make` gives locals, `call` is called with a finalizer in each allocation
 -- that runs `finalizer`, until it gives true.
 local function script(make, call, finalizer)
+  helper.needs_eager_collector()
   return helper.script_ok(([[
     local uring = require "uring"
     local ring = uring.ring { entries = 16 }

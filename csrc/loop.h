@@ -39,6 +39,8 @@
 #include "seat.h"
 #include "state.h"
 
+#include <errno.h>
+
 enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
                   TASK_DONE, TASK_FAILED, TASK_CANCELLED };  /* (4 bits) */
 
@@ -184,6 +186,11 @@ static inline uint64_t loop_words (const struct op *op, uint32_t flags) {
 ** the group of its buffer. */
 static inline unsigned loop_more (const struct task *t) {
   return (unsigned)(t->data >> 32) & 0xffff;
+}
+
+/* Did it end before it was through, for that was asked for? */
+static inline bool loop_cut_short (int32_t res) {
+  return res == -ECANCELED || res == -EINTR;
 }
 
 /* The running task waits from now on, and is still to be suspended: no call

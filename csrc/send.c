@@ -241,10 +241,9 @@ static int ended (lua_State *L, struct task *t, struct socket *s,
     return go(L, t, deadline, false);
   if (t->res >= 0)
     return count(L, t, s, deadline);
-  if ((t->marks & MARK_TIMED_OUT)
-      && (t->res == -ECANCELED || t->res == -EINTR))
+  if ((t->marks & MARK_TIMED_OUT) && loop_cut_short(t->res))
     return failed(L, fail_timeout(L));
-  if (s->d == NULL && (t->res == -ECANCELED || t->res == -EINTR))
+  if (s->d == NULL && loop_cut_short(t->res))
     return failed(L, fail(L, EBADF, "the socket was closed"));
   return failed(L, send_failed_as(L, s, (int)lua_tointeger(L, HOW), -t->res));
 }

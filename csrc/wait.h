@@ -17,8 +17,6 @@
 
 #include "loop.h"
 
-#include <errno.h>
-
 int wait_sleep (lua_State *L);       /* uring.sleep(seconds) */
 int wait_await (lua_State *L);       /* uring.await(sqe [, timeout]) */
 
@@ -33,8 +31,7 @@ int wait_watch (lua_State *L, struct loop *loop, struct ring *r);
 
 /* Did the timeout end it? What raced it and won is a result like any. */
 static inline bool wait_timed_out (const struct task *t, int32_t res) {
-  return (t->marks & MARK_TIMED_OUT)
-         && (res == -ECANCELED || res == -EINTR);
+  return (t->marks & MARK_TIMED_OUT) && loop_cut_short(res);
 }
 
 /* The next completion of an operation, pushed: res, flags; or nil, message,

@@ -10,8 +10,9 @@ static struct timer timers[N];
 /* each timer knows its place, and no child is sooner than its parent */
 static bool sound (const struct heap *h) {
   for (uint32_t i = 0; i < h->n; i++) {
-    if (h->at[i]->place != i + 1) return false;
-    if (i > 0 && h->at[(i - 1) / 2]->when > h->at[i]->when) return false;
+    if (h->at[i].timer->place != i + 1) return false;
+    if (h->at[i].timer->when != h->at[i].when) return false;
+    if (i > 0 && h->at[(i - 1) / 2].when > h->at[i].when) return false;
   }
   return true;
 }
@@ -54,6 +55,25 @@ static void comes_out_in_order (void) {
   }
 }
 
+/* whatever else was put in and taken out meanwhile */
+static void equals_come_out_in_the_order_of_adding (void) {
+  struct heap h;
+  fill(&h, 1000);  /* all but those from here on, which are numbered */
+  for (uint32_t i = 0; i < N; i += 2) {
+    heap_remove(&h, &timers[i]);
+    timers[i].word = i;
+    heap_add(&h, &timers[i], 1000 + (int64_t)i / 100);
+    if (i % 3) heap_remove(&h, &timers[check_random(N) | 1u]);
+  }
+  for (uint32_t i = 1; i < N; i += 2) heap_remove(&h, &timers[i]);
+  for (uint32_t i = 0; i < N; i += 2) {
+    struct timer *t = heap_top(&h);
+    if (!CHECK(t != NULL && t->word == i)) break;
+    heap_remove(&h, t);
+  }
+  heap_free(&h);
+}
+
 static void any_can_leave (void) {
   struct heap h;
   uint32_t left = N;
@@ -88,7 +108,7 @@ static void the_ends_of_time_fit (void) {
 
 static void room_is_asked_for_ahead (void) {
   struct heap h = {0};
-  struct timer **at;
+  struct entry *at;
   CHECK(heap_reserve(&h, 1000) && h.room >= 1000);
   at = h.at;
   for (int i = 0; i < N; i++) {
@@ -103,7 +123,8 @@ static void room_is_asked_for_ahead (void) {
 
 int main (void) {
   static const struct check_test tests[] = {
-    TEST(empty_has_no_top), TEST(comes_out_in_order), TEST(any_can_leave),
+    TEST(empty_has_no_top), TEST(comes_out_in_order),
+    TEST(equals_come_out_in_the_order_of_adding), TEST(any_can_leave),
     TEST(the_ends_of_time_fit), TEST(room_is_asked_for_ahead),
   };
   return RUN(tests);

@@ -110,6 +110,11 @@ bool loop_has (const struct loop *loop, const struct task *t);
 
 struct region;
 
+struct region_slot {
+  struct region *region;    /* NULL: it is closed */
+  uint32_t next_free;       /* then: the number that was closed before it */
+};
+
 /* What the watchdog knows of the task that runs, or has just stopped; and of
 ** one that was refused a wait, for it is cancelled, and has gone on. */
 struct watched {
@@ -136,10 +141,11 @@ struct loop {
   struct seat *turn;        /* the last of them that runs in this turn */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
-  struct region **regions;  /* by number; closed ones are NULL */
+  struct region_slot *regions;  /* by number */
   struct region *root;      /* run's own scope, while it runs */
-  uint32_t nregions, room;  /* of that array */
-  uint32_t free_region;     /* no lower one is free */
+  uint32_t nregions, room;  /* of that array: numbers that were given out */
+  uint32_t nopen;           /* of those: that are open */
+  uint32_t free_region;     /* the number that was closed last, or 0 */
   uint32_t ntasks;          /* not ended */
   uint32_t nidle;           /* waiting for tasks of this state alone */
   uint32_t now;             /* in ms, as of a turn or a later deadline */

@@ -10,7 +10,8 @@
 
 /* (without a loop, as the state closes, there is none) */
 static struct region *at (const struct loop *loop, uint32_t id) {
-  return loop && id > 0 && id <= loop->nregions ? loop->regions[id - 1] : NULL;
+  return loop && id > 0 && id <= loop->nregions ? loop->regions[id - 1].region
+                                                : NULL;
 }
 
 void region_push (lua_State *L, const struct region *r) {
@@ -95,6 +96,7 @@ void region_look (struct loop *loop, struct task *t) {
 void region_doom (struct loop *loop, struct task *t) {
   if (t->state < TASK_DONE && !(t->marks & MARK_DOOMED)) {
     t->marks |= MARK_DOOMED;
+    if (t->marks & MARK_DAEMON) region_home(loop, t)->nlive--;
     region_look(loop, t);
   }
 }
@@ -127,7 +129,8 @@ void region_cancel (lua_State *L, struct loop *loop, struct region *r) {
 
 void region_cancel_daemons (lua_State *L, struct loop *loop,
                             struct region *r) {
-  if (r->ndaemons > 0) doom_all(L, loop, r, MARK_DAEMON);
+  r->ending = true;
+  if (r->nlive > 0) doom_all(L, loop, r, MARK_DAEMON);
 }
 
 void region_expire (struct loop *loop, struct region *r) {
@@ -155,8 +158,12 @@ void region_join (lua_State *L, struct loop *loop, struct region *r,
   t->place = place;
   t->timer.word = r->id;
   if (t->marks & MARK_DAEMON) r->ndaemons++;
-  else r->ntasks++;
-  if (r->cancelled) t->marks |= MARK_DOOMED | MARK_CANCELLED;
+  else {
+    r->ntasks++;
+    r->ending = false;
+  }
+  if (r->cancelled || r->ending) t->marks |= MARK_DOOMED | MARK_CANCELLED;
+  else if (t->marks & MARK_DAEMON) r->nlive++;
 }
 
 /* One thing less that keeps the scope open. */
@@ -193,7 +200,10 @@ void region_part (lua_State *L, struct loop *loop, struct region *r,
     lua_pop(L, TASKS_PUSHED);
     r->free_place = t->place;
   }
-  if (t->marks & MARK_DAEMON) r->ndaemons--;
+  if (t->marks & MARK_DAEMON) {
+    r->ndaemons--;
+    if (!(t->marks & MARK_DOOMED)) r->nlive--;
+  }
   else r->ntasks--;
   less(L, loop, r);
 }
@@ -227,13 +237,13 @@ static void disown_one (lua_State *L, struct loop *loop, struct task *t) {
 void region_disown (lua_State *L, struct loop *loop) {
   region_each(L, loop, disown_one);
   for (uint32_t i = 0; i < loop->nregions; i++) {
-    struct region *r = loop->regions[i];
+    struct region *r = loop->regions[i].region;
     if (r) {
       r->id = 0;
       r->owner = NULL;
     }
   }
-  loop->nregions = 0;
+  loop->nregions = loop->nopen = loop->free_region = 0;
 }
 
 
@@ -241,12 +251,11 @@ void region_disown (lua_State *L, struct loop *loop) {
 
 /* A number that is free, with room for it. */
 static uint32_t number (lua_State *L, struct loop *loop) {
-  for (uint32_t i = loop->free_region; i < loop->nregions; i++)
-    if (loop->regions[i] == NULL)
-      return i + 1;
+  if (loop->free_region)
+    return loop->free_region;
   if (loop->nregions == loop->room) {
     uint32_t room = loop->room ? loop->room * 2 : 16;
-    struct region **more = realloc(loop->regions, room * sizeof(*more));
+    struct region_slot *more = realloc(loop->regions, room * sizeof(*more));
     if (more == NULL)
       luaL_error(L, "not enough memory for a scope");
     loop->regions = more;
@@ -267,7 +276,7 @@ struct region *region_open (lua_State *L, struct loop *loop,
   }
   if (!heap_reserve(&loop->heap, 1))
     luaL_error(L, "not enough memory for a deadline");
-  id = number(L, loop);
+  id = number(L, loop);  /* (from here on no finalizer runs, and takes it) */
   state_shared(L, SHARED_REGIONS);
   lua_getiuservalue(L, -2, REGION_TASKS);
   lua_rawseti(L, -2, -(lua_Integer)id);
@@ -275,8 +284,9 @@ struct region *region_open (lua_State *L, struct loop *loop,
   lua_rawseti(L, -2, id);  /* the last that may raise */
   lua_pop(L, 1);
   if (id > loop->nregions) loop->nregions = id;
-  loop->regions[id - 1] = r;
-  loop->free_region = id;
+  else loop->free_region = loop->regions[id - 1].next_free;
+  loop->regions[id - 1].region = r;
+  loop->nopen++;
   r->id = id;
   r->kind = (uint8_t)kind;
   r->owner = owner;
@@ -296,10 +306,10 @@ void region_forget (lua_State *L, struct loop *loop, struct region *r) {
   lua_pushnil(L);
   lua_rawseti(L, -2, -(lua_Integer)r->id);
   lua_pop(L, 1);
-  loop->regions[r->id - 1] = NULL;
-  if (loop->free_region >= r->id) loop->free_region = r->id - 1;
-  while (loop->nregions > 0 && loop->regions[loop->nregions - 1] == NULL)
-    loop->nregions--;
+  loop->regions[r->id - 1] = (struct region_slot){ NULL, loop->free_region };
+  loop->free_region = r->id;
+  if (--loop->nopen == 0)  /* (so the first one of a run is always number 1) */
+    loop->nregions = loop->free_region = 0;
   r->id = 0;
   r->owner = NULL;
 }

@@ -42,8 +42,10 @@ struct region {
   bool failed;              /* there was an error in it */
   bool body_first;          /* ... and its body's was the first */
   bool waiting;             /* its owner waits for its tasks */
+  bool ending;              /* these have ended, and its daemons are doomed */
   uint32_t ntasks;          /* that keep it open */
   uint32_t ndaemons;        /* that do not */
+  uint32_t nlive;           /* daemons that are not doomed */
   uint32_t nplaces, free_place;  /* in the table of its tasks */
   struct task *first_failed, *last_failed;  /* linked by seat.next */
 };
@@ -92,9 +94,12 @@ bool region_condemns (const struct loop *loop, const struct task *t);
 void region_look (struct loop *loop, struct task *t);
 void region_doom (struct loop *loop, struct task *t);
 
-/* Cancel a scope, if it has not ended: its tasks and its body; or its daemons
-** alone. The reason is on top, and is taken; the first one stays. */
+/* Cancel a scope, if it has not ended: its tasks and its body. The reason is on
+** top, and is taken; the first one stays. */
 void region_cancel (lua_State *L, struct loop *loop, struct region *r);
+
+/* All that has kept it open has ended: cancel its daemons, and each that is
+** started from now on before it begins, unless a task is started as well. */
 void region_cancel_daemons (lua_State *L, struct loop *loop,
                             struct region *r);
 

@@ -55,33 +55,75 @@ void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
   s->last = n;
 }
 
+
+/* ---- what was put back ------------------------------------------------- */
+
+/* Two heaps become one: its top. */
+static struct arrival *meld (struct arrival *a, struct arrival *b) {
+  if (a == NULL) return b;
+  if (b == NULL) return a;
+  if (b->order < a->order) {
+    struct arrival *c = a;
+    a = b;
+    b = c;
+  }
+  b->next = a->prev;
+  a->prev = b;
+  return a;
+}
+
+/* What is left of a heap without its top: its children two by two, and then
+** all of those. */
+static struct arrival *without_top (const struct arrival *top) {
+  struct arrival *rest = top->prev, *pairs = NULL, *all = NULL;
+  while (rest) {
+    struct arrival *first = rest, *second = rest->next;
+    rest = second ? second->next : NULL;
+    first = meld(first, second);
+    first->next = pairs;
+    pairs = first;
+  }
+  while (pairs) {
+    struct arrival *next = pairs->next;
+    all = meld(all, pairs);
+    pairs = next;
+  }
+  return all;
+}
+
 void arrivals_put_back (struct arrivals *a, struct source *s,
                         const struct arrival *what) {
   struct arrival *n = fresh(a, s, what->op, what->order, what->data,
                             what->res, what->flags);
-  struct arrival *next = a->first, **prev = &s->first;
   a->promised--;
-  for (; next && next->order < n->order; next = next->next)
-    if (next->source == s) prev = &next->after;
-  n->next = next;
-  n->prev = next ? next->prev : a->last;
-  if (n->prev) n->prev->next = n; else a->first = n;
-  if (next) next->prev = n; else a->last = n;
-  n->after = *prev;
-  *prev = n;
-  if (n->after == NULL) s->last = n;
+  n->next = n->prev = NULL;
+  a->back = meld(a->back, n);
 }
 
 
+/* ---- taking ------------------------------------------------------------ */
+
+const struct arrival *arrivals_first (const struct arrivals *a,
+                                      const struct source *s) {
+  const struct arrival *back = a->back;
+  return back && back->source == s
+         && (s->first == NULL || back->order < s->first->order)
+         ? back : s->first;
+}
+
 bool arrivals_take_from (struct arrivals *a, struct source *s,
                          struct arrival *out) {
-  struct arrival *n = s->first;
+  bool back = a->back && arrivals_first(a, s) == a->back;
+  struct arrival *n = back ? a->back : s->first;
   if (n == NULL)
     return false;
-  s->first = n->after;
-  if (s->first == NULL) s->last = NULL;
-  if (n->prev) n->prev->next = n->next; else a->first = n->next;
-  if (n->next) n->next->prev = n->prev; else a->last = n->prev;
+  if (back) a->back = without_top(n);
+  else {
+    s->first = n->after;
+    if (s->first == NULL) s->last = NULL;
+    if (n->prev) n->prev->next = n->next; else a->first = n->next;
+    if (n->next) n->next->prev = n->prev; else a->last = n->prev;
+  }
   *out = *n;
   n->after = a->free;
   a->free = n;
@@ -92,7 +134,9 @@ bool arrivals_take_from (struct arrivals *a, struct source *s,
 
 bool arrivals_take (struct arrivals *a, struct arrival *out) {
   /* the first of all is the first of its source as well */
-  return a->first != NULL && arrivals_take_from(a, a->first->source, out);
+  const struct arrival *n = a->first;
+  if (a->back && (n == NULL || a->back->order < n->order)) n = a->back;
+  return n != NULL && arrivals_take_from(a, n->source, out);
 }
 
 

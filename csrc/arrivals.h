@@ -6,7 +6,12 @@
 ** queue, and in the order of the whole ring. So it can be taken either as
 ** the next thing that happened here or as the next of one source, and both
 ** ways see the same order, which is that of the numbers it was given when it
-** came: what was handed out and is put back takes its old place.
+** came.
+**
+** What was handed out and is put back takes its old place. That is so of one
+** source alone, the messages, and many may come back at once in any order: so
+** they are a pairing heap beside the lists, and whoever takes compares its top
+** with the first of the list.
 **
 ** What can never happen: an arrival is lost for want of memory. Room is
 ** reserved before a completion leaves the CQ; `arrivals_add` cannot fail.
@@ -24,7 +29,8 @@
 struct op;
 
 struct arrival {
-  struct arrival *next, *prev;   /* in the ring's order */
+  struct arrival *next, *prev;   /* in the ring's order; of one that was put
+                                    back the next sibling, the first child */
   struct arrival *after;         /* in its source's queue, or a free list */
   struct source *source;
   struct op *op;                 /* NULL for a message */
@@ -46,6 +52,7 @@ struct source {
 
 struct arrivals {
   struct arrival *first, *last;
+  struct arrival *back;          /* the first of those that were put back */
   struct arrival *free;
   size_t spare;                  /* how many are on the free list */
   size_t count;                  /* arrived and not taken */
@@ -60,11 +67,16 @@ struct arrivals {
 bool arrivals_reserve (struct arrivals *a, size_t n);
 
 /* Add at the end; or put back what was promised, where it would be had it not
-** been handed out (what never was in here takes its `order` of `came`). */
+** been handed out (what never was in here takes its `order` of `came`). `s` is
+** always the same there. */
 void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
                    uint64_t data, int32_t res, uint32_t flags);
 void arrivals_put_back (struct arrivals *a, struct source *s,
                         const struct arrival *what);
+
+/* The first of a source, which stays; or NULL. */
+const struct arrival *arrivals_first (const struct arrivals *a,
+                                      const struct source *s);
 
 /* Take the first of all, or of one source, into `*out`. */
 bool arrivals_take (struct arrivals *a, struct arrival *out);

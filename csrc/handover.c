@@ -60,7 +60,7 @@ void loop_pass_message (struct ring *r) {
   struct watch *w = r->watch;
   struct seat *first = w ? seats_first(&w->line) : NULL;
   struct arrival a;
-  if (first == NULL || r->messages.first == NULL)
+  if (first == NULL || !ring_has_message(r))
     return;
   if (first->co == NULL)
     loop_call_first(w->loop, &w->line);

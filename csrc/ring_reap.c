@@ -144,8 +144,9 @@ static bool taken (struct ring *r, const struct arrival *a) {
 }
 
 bool ring_take (struct ring *r, struct arrival *out) {
-  const struct arrival *a = r->arrivals.first;
+  const struct arrival *a = r->arrivals.first, *back = r->arrivals.back;
   while (a && a->op && a->op->line) a = a->next;  /* guard: a socket's own */
+  if (back && (a == NULL || back->order < a->order)) a = back;
   return a && arrivals_take_from(&r->arrivals, a->source, out)
          && taken(r, out);
 }

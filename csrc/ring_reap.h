@@ -38,6 +38,11 @@ void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
 bool ring_take (struct ring *r, struct arrival *out);
 bool ring_take_op (struct ring *r, struct op *op, struct arrival *out);
 bool ring_take_message (struct ring *r, struct arrival *out);
+
+/* Is there a message? And one comes back, to where it was. */
+static inline bool ring_has_message (const struct ring *r) {
+  return arrivals_first(&r->arrivals, &r->messages) != NULL;
+}
 void ring_put_back (struct ring *r, const struct arrival *message);
 
 #endif

@@ -58,7 +58,7 @@ static int receive (lua_State *L, struct task *t, struct ring *r,
                     int64_t deadline, lua_KFunction again) {
   struct arrival a;
   int rc;
-  if (r->messages.first != NULL) {
+  if (ring_has_message(r)) {
     if (loop_unfair(t))
       return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
                        (lua_KContext)deadline, again);
@@ -134,7 +134,7 @@ static int message_try (lua_State *L, struct task *t, struct ear *e) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   struct arrival a;
   (void)t; (void)e;
-  if (r->open && r->messages.first == NULL)
+  if (r->open && !ring_has_message(r))
     return 0;
   lua_pushboolean(L, 1);
   if (!r->open)

@@ -30,6 +30,12 @@ int wait_watch (lua_State *L, struct loop *loop, struct ring *r) {
   return 0;
 }
 
+/* How a timeout that repeats tells of a time: not as an error. */
+static bool is_tick (const struct op *op, int64_t res) {
+  return op->opcode == IORING_OP_TIMEOUT && (op->marks & OP_MULTI)
+         && res == -ETIME;
+}
+
 int wait_take (lua_State *L, struct ring *r, struct op *op) {
   struct op words = *op;  /* (taking the last frees it) */
   struct arrival a;
@@ -37,7 +43,7 @@ int wait_take (lua_State *L, struct ring *r, struct op *op) {
   if (!ring_take_op(r, op, &a))
     return 0;
   res = arrival_res(&a);
-  if (res < 0)
+  if (res < 0 && !is_tick(&words, res))
     return fail_result(L, words.opcode, words.fd, words.since, a.res, a.flags);
   lua_pushinteger(L, res);
   lua_pushinteger(L, a.flags);

@@ -225,6 +225,41 @@ describe("an operation", function()
     end)
   end)
 
+  it("gives the times of a timeout that repeats as results", function()
+    helper.needs "timeout_multishot"
+    local MORE <const> = uring.IORING_CQE_F_MORE
+    local function every(count)
+      return uring.sqe():prep_timeout(0.001, count,
+        uring.IORING_TIMEOUT_MULTISHOT)
+    end
+    uring.run(function()
+      local other <close> = assert(uring.ring())
+      for _, ring in ipairs { uring.loop():ring(), other } do
+        local got = {}
+        for res, flags in ring:queue(every(3)):completions() do
+          got[#got + 1] = { res, flags & MORE }
+        end
+        assert.same({ { -E.ETIME, MORE }, { -E.ETIME, MORE }, { -E.ETIME, 0 } },
+          got)
+        local op, n = ring:queue(every(0)), 0
+        for res in op:completions() do
+          assert.equal(-E.ETIME, res)
+          n = n + 1
+          if n == 2 then op:cancel() end
+        end
+        assert.truthy(n >= 2)
+        assert.equal("done", op:status())
+        op = ring:queue(every(2))
+        assert.same({ -E.ETIME, MORE }, { op:await(60) })
+        assert.same({ -E.ETIME, 0 }, { op:await(60) })
+        assert.equal(E.ESRCH, select(3, op:await()))
+        -- one that does not repeat ends as every wait whose time is over
+        op = ring:queue(uring.sqe():prep_timeout(0.001))
+        assert.equal(E.ETIME, select(3, op:await()))
+      end
+    end)
+  end)
+
   it("raises its error where it is iterated", function()
     uring.run(function()
       local ring = uring.loop():ring()

@@ -806,7 +806,9 @@ function Sqe:prep_fixed_fd_install(file_index, flags) end
 function Sqe:prep_nop() end
 
 --- Time. Result: ETIME as an error when it is over, 0 when `count` other
---- completions came first. (io_uring_prep_timeout(3), 5.4)
+--- completions came first. With IORING_TIMEOUT_MULTISHOT it repeats, `count`
+--- times or for ever: each time is a completion whose result is
+--- -uring.errno.ETIME, which is no error. (io_uring_prep_timeout(3), 5.4)
 ---@param seconds uring.seconds
 ---@param count? integer
 ---@param flags? integer IORING_TIMEOUT_...; ..._MULTISHOT since 6.4

@@ -1,0 +1,41 @@
+-- Of waits whose deadlines are equal the last that had begun could end first:
+-- the heap of deadlines had no order among equals.
+
+local helper = require "helper"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+after_each(helper.idle_loop)
+
+describe("of equal deadlines", function()
+  it("the one that was set first ends first, whatever else was set and "
+    .. "cancelled meanwhile", function()
+    helper.run(function()
+      for _, n in ipairs { 2, 5, 100 } do
+        local t = uring.now() + 0.01
+        local ended, expected, tasks = {}, {}, {}
+        for i = 1, n do
+          tasks[i] = uring.spawn(function()
+            -- (they differ in when they were set, and in what else they wait
+            -- for)
+            if i % 3 == 0 then uring.select({ uring.at(t) }, 60)
+            elseif i % 3 == 1 then uring.select { uring.at(t + 60), uring.at(t) }
+            else
+              uring.select { uring.at(t), uring.channel():receiving() }
+            end
+            ended[#ended + 1] = i
+          end)
+          if i % 7 == 0 then uring.sleep(0) end
+        end
+        uring.sleep(0)
+        for i = 1, n do
+          if i % 5 == 4 then tasks[i]:cancel()
+          else expected[#expected + 1] = i end
+        end
+        for i = 1, n do tasks[i]:join() end
+        assert.same(expected, ended)
+      end
+    end)
+  end)
+end)

@@ -34,7 +34,7 @@ static struct arrival *fresh (struct arrivals *a, struct source *s,
   struct arrival *n = a->free;
   a->free = n->after;
   a->spare--;
-  a->count++;
+  n->next = n->prev = NULL;
   n->source = s;
   n->op = op;
   n->order = order;
@@ -47,10 +47,13 @@ static struct arrival *fresh (struct arrivals *a, struct source *s,
 void arrivals_add (struct arrivals *a, struct source *s, struct op *op,
                    uint64_t data, int32_t res, uint32_t flags) {
   struct arrival *n = fresh(a, s, op, ++a->came, data, res, flags);
-  n->next = n->after = NULL;
-  n->prev = a->last;
-  if (a->last) a->last->next = n; else a->first = n;
-  a->last = n;
+  n->after = NULL;
+  if (!s->owned) {
+    n->prev = a->last;
+    if (a->last) a->last->next = n; else a->first = n;
+    a->last = n;
+    a->count++;
+  }
   if (s->last) s->last->after = n; else s->first = n;
   s->last = n;
 }
@@ -96,7 +99,7 @@ void arrivals_put_back (struct arrivals *a, struct source *s,
   struct arrival *n = fresh(a, s, what->op, what->order, what->data,
                             what->res, what->flags);
   a->promised--;
-  n->next = n->prev = NULL;
+  a->count++;
   a->back = meld(a->back, n);
 }
 
@@ -121,14 +124,16 @@ bool arrivals_take_from (struct arrivals *a, struct source *s,
   else {
     s->first = n->after;
     if (s->first == NULL) s->last = NULL;
+  }
+  if (!back && !s->owned) {
     if (n->prev) n->prev->next = n->next; else a->first = n->next;
     if (n->next) n->next->prev = n->prev; else a->last = n->prev;
   }
+  if (!s->owned) a->count--;
   *out = *n;
   n->after = a->free;
   a->free = n;
   a->spare++;
-  a->count--;
   return true;
 }
 

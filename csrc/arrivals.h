@@ -48,6 +48,8 @@ static inline int64_t arrival_res (const struct arrival *a) {
 
 struct source {
   struct arrival *first, *last;
+  bool owned;          /* its owner alone takes from it: set before the first
+                          arrival, it keeps them out of the ring's order */
 };
 
 struct arrivals {
@@ -55,7 +57,7 @@ struct arrivals {
   struct arrival *back;          /* the first of those that were put back */
   struct arrival *free;
   size_t spare;                  /* how many are on the free list */
-  size_t count;                  /* arrived and not taken */
+  size_t count;                  /* in the ring's order */
   size_t promised;               /* handed out, and may be put back */
   uint64_t came;                 /* so many in all */
   struct slab *slabs;

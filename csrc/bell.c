@@ -94,7 +94,6 @@ void bell_prepare (struct bell *b, struct io_uring_sqe *sqe) {
   atomic_fetch_add_explicit(&b->rung, 1, memory_order_release);
   memset(sqe, 0, sizeof(*sqe));
   io_uring_prep_msg_ring(sqe, b->ref->fd, 0, b->token, 0);
-  sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 
 int bell_ring (struct bell *b) {
@@ -108,7 +107,6 @@ int bell_ring (struct bell *b) {
     if (write(b->eventfd, &one, sizeof(one)) < 0) rc = -errno;
   }
   else {
-    sqe.flags = 0;
     rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
   }
   if (rc < 0) bell_failed(b);

@@ -52,6 +52,12 @@ static inline int64_t clock_left (int64_t deadline) {
   return left > 0 ? left : 0;
 }
 
+/* A short sleep of less than a second, which a signal may end. */
+static inline void clock_sleep (int64_t ns) {
+  struct timespec ts = { 0, (long)ns };
+  nanosleep(&ts, NULL);
+}
+
 /* What the handler of a signal does just before a sleep begins, such as to set
 ** a hook, the sleeper does not see. So whoever sleeps wakes up now and then to
 ** look: soon after he began, then in twice the time, and so on. */

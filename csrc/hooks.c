@@ -71,8 +71,9 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
           l->res = res;
           l->flags = flags;
           l->token = 0;
+          l->unreported = op_unreported(op, res);
           op_free(&r->ops, op);
-          if (!l->silent && --c->pending == 0) loop_wake(w->loop, t);
+          if (--c->pending == 0) loop_wake(w->loop, t);
           break;
         }
       }

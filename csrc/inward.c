@@ -24,7 +24,7 @@ static int push_request (struct socket *s, struct request *q, unsigned bound) {
   rc = ring_push_one(s->ring, q, OP_LOOPED, &op);
   if (rc < 0)
     return rc;
-  op->line = &s->in.line;
+  line_serve(&s->in.line, op);
   s->in.token = op->token;
   s->in.line.count = 0;
   s->in.line.bound = bound;

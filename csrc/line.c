@@ -79,6 +79,11 @@ void line_open (struct state *s, struct line *line) {
   s->lines = line;
 }
 
+void line_serve (struct line *line, struct op *op) {
+  op->line = line;
+  op->results.owned = true;
+}
+
 void line_close (struct line *line) {
   if (line->back) {
     *line->back = line->next;

@@ -49,6 +49,9 @@ struct line {
   struct line *next, **back;  /* all lines of one state */
 };
 
+/* What completes of `op` is the line's: its owner alone takes it. */
+void line_serve (struct line *line, struct op *op);
+
 /* Call a parked task, or one that is about to park. */
 void loop_call (struct loop *loop, struct task *t);
 

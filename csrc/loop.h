@@ -241,7 +241,7 @@ struct chain {
     uint64_t token;         /* 0: it has ended */
     int32_t res;
     uint32_t flags;
-    bool silent;
+    bool unreported;         /* a silent one's success */
     uint8_t disposal;
     uint16_t group;
   } link[];

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 
 #define SLAB 128u
 
@@ -97,42 +98,24 @@ struct op *op_each (struct op_table *t, struct op *after) {
 }
 
 
-/* ---- the silent list: oldest first ------------------------------------- */
-
-static void silent_add (struct op_table *t, struct op *op) {
-  op->next = NULL;
-  op->prev = t->silent_last;
-  if (t->silent_last) t->silent_last->next = op; else t->silent_first = op;
-  t->silent_last = op;
-  t->nsilent++;
-  op->marks |= OP_COUNTED;
-}
-
-static void silent_remove (struct op_table *t, struct op *op) {
-  if (op->prev) op->prev->next = op->next; else t->silent_first = op->next;
-  if (op->next) op->next->prev = op->prev; else t->silent_last = op->prev;
-  op->next = op->prev = NULL;
-  t->nsilent--;
-  op->marks &= (uint16_t)~OP_COUNTED;
-}
-
-
-/* ---- the list of cancels: latest first --------------------------------- */
+/* ---- the list of cancels: first come, first sent ----------------------- */
 
 void op_list (struct op_table *t, struct op *op) {
   if (op->marks & OP_LISTED)
     return;
   op->marks |= OP_LISTED;
-  op->cancel_prev = NULL;
-  op->cancel_next = t->cancels;
-  if (t->cancels) t->cancels->cancel_prev = op;
-  t->cancels = op;
+  op->cancel_next = NULL;
+  op->cancel_prev = t->cancels_last;
+  if (t->cancels_last) t->cancels_last->cancel_next = op;
+  else t->cancels = op;
+  t->cancels_last = op;
 }
 
 void op_unlist (struct op_table *t, struct op *op) {
   if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
   else t->cancels = op->cancel_next;
   if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
+  else t->cancels_last = op->cancel_prev;
   op->cancel_next = op->cancel_prev = NULL;
   op->marks &= (uint16_t)~OP_LISTED;
 }
@@ -163,8 +146,8 @@ static void unpin (struct op *op) {
 }
 
 static void leave_chain (struct op *op) {
-  if (op->before) op->before->behind = NULL;
-  if (op->behind) op->behind->before = NULL;
+  if (op->before) op->before->behind = op->behind;
+  if (op->behind) op->behind->before = op->before;
   op->before = op->behind = NULL;
 }
 
@@ -174,19 +157,32 @@ static void end (struct op_table *t, struct op *op) {
   op->retired = op->token;
   t->flying--;
   if (op->marks & OP_INTERNAL) t->internal--;
-  if (op->marks & OP_FOLLOWS) t->followers--;
+  if (op->marks & OP_SILENT) t->quiet--;
   if (op->marks & OP_DRAIN) t->draining--;
   if (op->marks & OP_TOLD) t->told--;
-  if (op->marks & OP_COUNTED) silent_remove(t, op);
   if (op->marks & OP_LISTED) op_unlist(t, op);  /* guard: or its slot's next
                                                    operation is cancelled */
   unpin(op);  /* guard: not before the last completion */
 }
 
-static void settle_silent (struct op_table *t, struct op *op) {
-  end(t, op);
-  t->silent++;
-  op_free(t, op);
+/* The least result that is a whole success: with less the kernel cuts off what
+** is linked behind the request. */
+static uint32_t whole (const struct io_uring_sqe *sqe) {
+  bool all = (sqe->msg_flags & MSG_WAITALL) != 0;
+  size_t size = 0;
+  switch (sqe->opcode) {
+    case IORING_OP_READ: case IORING_OP_WRITE:
+      return sqe->len;
+    case IORING_OP_SEND: case IORING_OP_RECV:
+      return all ? sqe->len : 0;
+    case IORING_OP_SENDMSG: case IORING_OP_RECVMSG: {
+      const struct msghdr *m = (const void *)(uintptr_t)sqe->addr;
+      for (size_t i = 0; all && i < m->msg_iovlen; i++)
+        size += m->msg_iov[i].iov_len;
+      return size < INT32_MAX ? (uint32_t)size : INT32_MAX;
+    }
+    default: return 0;
+  }
 }
 
 struct op *op_new (struct op_table *t, const struct request *r,
@@ -218,23 +214,25 @@ struct op *op_new (struct op_table *t, const struct request *r,
   op->group = r->sqe.flags & IOSQE_BUFFER_SELECT ? r->sqe.buf_group : 0;
   op->rooms = r->traits & TRAIT_MULTI ? r->rooms : (struct rooms){0};
   op->opcode = r->sqe.opcode;
+  op->whole = 0;
+  if (marks & OP_SILENT) {
+    t->quiet++;
+    op->whole = whole(&r->sqe);
+    if (op->opcode == IORING_OP_TIMEOUT
+        && (r->sqe.timeout_flags & IORING_TIMEOUT_ETIME_SUCCESS))
+      op->marks |= OP_ETIME;
+  }
   op->state = OP_FLYING;
   op->disposal = r->disposal;
   op->tries = 0;
   t->submitted++;
   t->flying++;
   if (marks & OP_INTERNAL) t->internal++;
-  if ((marks & OP_SILENT) && !(r->traits & TRAIT_READS)) {
-    silent_add(t, op);
-    if (t->nsilent > OP_SILENT_KEPT)
-      settle_silent(t, t->silent_first);
-  }
   assert(op_lawful(t));
   return op;
 }
 
-void op_chain (struct op_table *t, struct op *last, struct op *op) {
-  t->followers++;
+void op_chain (struct op *last, struct op *op) {
   op->marks |= OP_FOLLOWS;
   last->behind = op;
   op->before = last;
@@ -245,6 +243,7 @@ void op_free (struct op_table *t, struct op *op) {
   leave_chain(op);
   op->state = OP_FREE;
   op->waiter = op->line = NULL;
+  op->results.owned = false;
   op->marks = 0;
   op->next = t->free;
   t->free = op;
@@ -282,42 +281,19 @@ enum op_match op_match (struct op_table *t, uint64_t user_data,
   return MATCH_MESSAGE;
 }
 
-/* Silent members before a visible completion have succeeded. */
-static void settle_before (struct op_table *t, struct op *op) {
-  struct op *b = op->before;
-  while (b) {
-    struct op *before = b->before;
-    if (b->state == OP_FLYING && (b->marks & OP_SILENT))
-      settle_silent(t, b);
-    b = before;
-  }
-}
-
 static void finish (struct op_table *t, struct op *op, int32_t res,
                     uint32_t flags) {
   end(t, op);
-  t->completed++;
+  if (op_unreported(op, res)) t->silent++;
+  else t->completed++;
   assert(op_lawful(t));
   t->deliver(t, op, res, flags, true);  /* (may free the operation) */
 }
 
 void op_complete (struct op_table *t, struct op *op, int32_t res,
                   uint32_t flags) {
-  struct op *behind = NULL;
-  settle_before(t, op);
-  if (flags & IORING_CQE_F_MORE) {
-    t->deliver(t, op, res, flags, false);
-    return;
-  }
-  if ((op->marks & OP_SILENT) && !(op->marks & OP_HARDLINK))
-    behind = op->behind;  /* it spoke, so it failed: the rest is cut off */
-  finish(t, op, res, flags & ~(uint32_t)IORING_CQE_F_MORE);
-  while (behind) {  /* guard: the kernel says nothing of these */
-    struct op *next = behind->behind;
-    if (behind->state == OP_FLYING)
-      finish(t, behind, -ECANCELED, 0);
-    behind = next;
-  }
+  if (flags & IORING_CQE_F_MORE) t->deliver(t, op, res, flags, false);
+  else finish(t, op, res, flags);
 }
 
 struct op *op_first_unfinished (struct op *op) {
@@ -337,7 +313,7 @@ void op_abandon (struct op_table *t, struct op *op, bool bury) {
         op->pin[i] = NULL;
       }
     }
+    op->marks &= (uint16_t)~OP_STARTS;  /* guard: it speaks of a pin */
   }
-  if (op->marks & OP_SILENT) settle_silent(t, op);
-  else finish(t, op, -ECANCELED, 0);
+  finish(t, op, -ECANCELED, 0);
 }

@@ -15,18 +15,18 @@
 ** message. Nothing in a CQE is ever taken for a pointer.
 **
 ** What can never happen: a slot is given out while the kernel may still
-** complete what lived in it (but for silent ones, see below); a pin is let
-** go early; a completion of one operation reaches another. At every moment
+** complete what lived in it; a pin is let go early; a completion of one
+** operation reaches another. At every moment
 **     submitted == completed + silent + in flight.
 **
-** Silent operations (CQE_SKIP_SUCCESS) say nothing when they succeed. Such a
-** slot stays until an error comes, a later visible member of its chain has
-** completed, 4,096 later silent ones have been queued, or the ring closes. One
-** that pins memory does not go for the 4,096: it has a visible member behind.
+** Silent operations (CQE_SKIP_SUCCESS) tell the caller of errors alone. The
+** kernel is never given that flag: it would leave the table to guess when
+** such a request has ended, and with it those linked behind it. It completes
+** as any other; a success is counted as silent and not reported. What cuts
+** a chain off is no success: a short read or write, for one.
 **
-** Chains: members know their neighbours. When a silent member speaks it has
-** failed, and the kernel then says nothing of those behind it: the table
-** completes them itself with ECANCELED.
+** Chains: members know their neighbours, for a cancel has to name the first
+** of them that has not ended.
 */
 
 #ifndef uring_op_h
@@ -38,10 +38,11 @@
 #include "recvmsg_out.h"
 #include "sys.h"
 
+#include <errno.h>
+
 #define OP_PINS 3
 #define OP_PIN_MEMORY 1
 #define OP_PIN_FD 2
-#define OP_SILENT_KEPT 4096
 #define OP_SLOT_BITS 24
 #define OP_MAX ((1u << OP_SLOT_BITS) - 1)
 
@@ -91,7 +92,7 @@ enum op_mark {
   OP_REFUSED = 64,    /* its target was found closed before the submit */
   OP_HARDLINK = 128,
   OP_MULTI = 256,
-  OP_COUNTED = 512,   /* on the list of silent ones */
+  OP_ETIME = 512,     /* -ETIME is a success */
   OP_READS = 1024,    /* the kernel uses memory that it pins */
   OP_FOLLOWS = 2048,  /* not the first of its chain */
   OP_DRAIN = 4096,    /* IO_DRAIN: what is queued after it has to wait */
@@ -106,13 +107,14 @@ struct op {
   uint64_t retired;     /* the last token whose CQEs have all come */
   uint64_t data;        /* what the caller calls it */
   struct block *pin[OP_PINS];
-  struct op *next, *prev;        /* free list, or silent list */
+  struct op *next;               /* free list */
   struct op *cancel_next, *cancel_prev;
   struct op *before, *behind;    /* neighbours in its chain */
   struct source results;         /* completions not yet taken */
   void *waiter;         /* whom to wake; the loop's business */
   void *line;           /* who else waits for what comes of it; the same */
   uint32_t slot;
+  uint32_t whole;       /* a silent one's result that is less is short */
   int32_t fd;           /* for words about it */
   uint16_t marks;
   uint16_t since;
@@ -129,14 +131,13 @@ struct op_table {
   uint32_t nslabs, nslots;
   struct op *free;
   uint32_t nfree;
-  struct op *silent_first, *silent_last;
-  uint32_t nsilent;
-  struct op *cancels;   /* flying ones whose cancel is yet to be sent */
+  struct op *cancels, *cancels_last;  /* flying ones whose cancel is yet to
+                                         be sent, in the order of asking */
   uint64_t seed[2];
   uint64_t submitted, completed, silent, stale;
-  uint32_t flying;      /* with silent ones */
+  uint32_t flying;
   uint32_t internal;    /* of these, the library's own */
-  uint32_t followers;   /* of these, not the first of their chain */
+  uint32_t quiet;       /* of these, with OP_SILENT */
   uint32_t draining;    /* of these, with IO_DRAIN */
   uint32_t told;        /* of these, with OP_TOLD */
   bool drained;         /* there has been one: requests may start late */
@@ -156,7 +157,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
                    unsigned marks);
 
 /* Join `op` to the chain whose last member so far is `last`. */
-void op_chain (struct op_table *t, struct op *last, struct op *op);
+void op_chain (struct op *last, struct op *op);
 
 /* Its descriptor may be closed as soon as it was submitted; or, after all, not
 ** before it has ended. Either way its number is not given up by collection. */
@@ -180,8 +181,7 @@ enum op_match op_match (struct op_table *t, uint64_t user_data,
 /* The operation that is known by this token, ended or not; or NULL. */
 struct op *op_find (struct op_table *t, uint64_t token);
 
-/* A CQE that matched: keep the books, call `deliver` for it and for what
-** follows from it. */
+/* A CQE that matched: keep the books and call `deliver`. */
 void op_complete (struct op_table *t, struct op *op, int32_t res,
                   uint32_t flags);
 
@@ -189,8 +189,8 @@ void op_complete (struct op_table *t, struct op *op, int32_t res,
 struct op *op_first_unfinished (struct op *op);
 
 /* The ring closes and nothing more will come: end a flying operation as if
-** it had been cancelled; silent ones count as silent. With `bury` its pins
-** are kept for ever, for the kernel has not let go of it. */
+** it had been cancelled. With `bury` its pins are kept for ever, for the
+** kernel has not let go of it. */
 void op_abandon (struct op_table *t, struct op *op, bool bury);
 
 /* Every operation that is not free: from NULL to NULL. */
@@ -200,6 +200,13 @@ struct op *op_each (struct op_table *t, struct op *after);
 ** the memory is free? */
 static inline bool op_tells_twice (unsigned opcode) {
   return opcode == IORING_OP_SEND_ZC || opcode == IORING_OP_SENDMSG_ZC;
+}
+
+/* Is this completion one that the caller did not ask to be told of? */
+static inline bool op_unreported (const struct op *op, int32_t res) {
+  return (op->marks & OP_SILENT)
+         && (res >= 0 ? (uint32_t)res >= op->whole
+                      : res == -ETIME && (op->marks & OP_ETIME));
 }
 
 static inline bool op_lawful (const struct op_table *t) {

@@ -26,7 +26,6 @@ void operation_set (struct operation *o, struct op *op) {
   o->opcode = op->opcode;
   o->multi = (op->marks & OP_MULTI) != 0;
   o->silent = (op->marks & OP_SILENT) != 0;
-  o->looped = (op->marks & OP_LOOPED) != 0;
 }
 
 struct op *operation_op (struct operation *o) {

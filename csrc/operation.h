@@ -18,7 +18,7 @@ struct operation {         /* the userdata */
   struct ring *ring;       /* kept by user value 1 */
   uint64_t token;          /* 0: none yet */
   uint8_t opcode;
-  bool multi, silent, looped, cancelled;
+  bool multi, silent, cancelled;
 };
 
 struct operation *operation_check (lua_State *L, int arg);

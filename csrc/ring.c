@@ -7,11 +7,14 @@
 #include "ring_cancel.h"
 #include "ring_private.h"
 #include "ring_reap.h"
+#include "ring_submit.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define CQ_MAX 65536u
+#define BATCH 256      /* cancels between looks at the clock */
+#define NAP_NS 10000000
 
 static _Atomic uint64_t ring_ids;
 
@@ -84,30 +87,63 @@ struct ref *ring_ref (struct ring *r) {
 
 /* ---- close ------------------------------------------------------------- */
 
+/* What the kernel has ended by now is taken. False if that is no use any more:
+** the ring is another thread's, or was never enabled, or the process may not
+** enter the kernel for it any longer (seccomp), or there is no memory. */
+static bool settle (struct ring *r) {
+  switch (ring_enter(r, 0, SYS_FOREVER)) {
+    case -EEXIST: case -EBADFD: case -EPERM: case -EACCES: case -ENOSYS:
+      return false;  /* guard: closing does not wait for what cannot come */
+    default:
+      return ring_reap(r) >= 0;
+  }
+}
+
+/* Cancel one by one all that the kernel finds by its token without a search.
+** The call that cancels everything searches anew for each. (Of timeouts it
+** finds the first at once, and any other by a search.) */
+static bool cancel_each (struct ring *r, int64_t deadline) {
+  unsigned n = 0;
+  for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
+    if (op->opcode != IORING_OP_TIMEOUT
+        && (!(op->marks & OP_INTERNAL) || op->waiter))
+      ring_cancel(r, op);
+    if (++n % BATCH == 0 && (!settle(r) || clock_left(deadline) == 0))
+      return false;
+  }
+  return settle(r);
+}
+
+static void cancel_all (struct ring *r) {
+  if (!ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
+                       | IORING_ASYNC_CANCEL_ALL)) {
+    for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
+      if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);
+  }
+}
+
 static void drain (struct ring *r, int64_t ns) {
   int64_t deadline = clock_after(ns);
+  uint32_t before = r->ops.flying;
+  bool many = before > BATCH;
+  if (before == 0 || !settle(r) || (many && !cancel_each(r, deadline)))
+    return;
+  if (!many) cancel_all(r);
   while (r->ops.flying > 0) {
-    int64_t left = deadline - clock_now();
-    int rc = ring_enter_bare(r, 0, SYS_FOREVER);
-    if (rc == -EEXIST || rc == -EBADFD || ring_reap(r) < 0)
-      return;  /* another thread's, or never enabled, or no memory */
-    if (r->ops.flying == 0)
+    int64_t left = clock_left(deadline);
+    before = r->ops.flying;
+    if (!settle(r) || r->ops.flying == 0)
       return;
-    if (!ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
-                         | IORING_ASYNC_CANCEL_ALL)) {
-      for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
-        if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);
-      ring_send_cancels(r);
-    }
-    ring_enter_bare(r, 0, SYS_FOREVER);
-    if (ring_reap(r) < 0)
-      return;
-    if (r->ops.flying == r->ops.nsilent)
-      return;  /* these have ended too, in silence */
-    if (left <= 0)
+    if (left == 0)
       return;  /* guard: closing is bounded */
-    if (left > 10000000) left = 10000000;
-    ring_enter_bare(r, 1, left);
+    if (r->ops.flying < before)
+      continue;  /* one entry ends only some of what was cancelled */
+    cancel_all(r);
+    if (left > NAP_NS) left = NAP_NS;
+    switch (ring_enter_bare(r, 1, left)) {
+      case -EAGAIN: case -EBUSY: case -ENOMEM: clock_sleep(left / 10); break;
+      default: break;
+    }
   }
 }
 
@@ -138,9 +174,9 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   }
   /* (after the operations, whose tasks it has yet to wake) */
   if (ours && r->hooks) r->hooks->closed(r);
-  while (arrivals_take(&r->arrivals, &a))
-    if (a.op && ours)
-      ring_dispose(r, a.op->disposal, a.op->group, a.res, a.flags);
+  for (struct op *op = NULL; ours && (op = op_each(&r->ops, op)) != NULL; )
+    while (arrivals_take_from(&r->arrivals, &op->results, &a))
+      ring_dispose(r, op->disposal, op->group, a.res, a.flags);
   r->stats.leaked = kept;
   if (ours) sys_exit(&r->io);  /* guard: a child touches nothing */
   r->closing = false;

@@ -34,16 +34,6 @@ void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
 }
 
 
-/* ---- what is sent ------------------------------------------------------ */
-
-uint64_t ring_to_cancel (struct op *op) {
-  struct op *first = op_first_unfinished(op);
-  while ((op->tries & 1) && first != op
-         && ((first->marks & OP_SILENT) || first->state != OP_FLYING))
-    first = first->behind;
-  return first->token;
-}
-
 bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags) {
   struct io_uring_sync_cancel_reg reg;
   memset(&reg, 0, sizeof(reg));

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 
 #define CLOSE_BOUND  1000000000  /* ns that a close may drain */
-#define GC_BOUND      250000000  /* the same, when nobody asked for it */
+#define GC_BOUND      100000000  /* ... and all together that are collected */
 
 
 /* ---- may it be used? --------------------------------------------------- */
@@ -56,6 +56,13 @@ struct ring *ring_check_by_hand (lua_State *L, int arg) {
     luaL_argerror(L, arg, "this ring is driven by the loop: a task waits on "
                   "it, and would lose what is taken by hand");
   return r;
+}
+
+void ring_check_drain (lua_State *L, const struct ring *r, int arg,
+                       bool awaited) {
+  if (awaited || r->loops_own || r->held > 0)  /* guard: or timeouts wait */
+    luaL_argerror(L, arg, "IO_DRAIN makes every later request wait, cancels "
+                  "and timeouts too: use a ring driven by hand");
 }
 
 void ring_interrupted (lua_State *L) {
@@ -148,7 +155,6 @@ static void check_group (lua_State *L, const struct ring *r, int arg,
 
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
                           const struct request **requests, int array) {
-  bool visible = false;
   if (n > (int)r->io.sq.ring_entries)
     luaL_argerror(L, array ? array : first, lua_pushfstring(L,
       "a chain of %d does not fit into a ring of %d entries", n,
@@ -165,11 +171,10 @@ void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
       luaL_argerror(L, arg, "the operation that this sqe names is on another "
                     "ring");
     if (q->sqe.flags & IOSQE_BUFFER_SELECT) check_group(L, r, arg, q);
-    if (!(q->traits & TRAIT_SILENT)) visible = true;
-    else if ((q->traits & TRAIT_READS) && !visible)
-      luaL_argerror(L, arg, "with CQE_SKIP_SUCCESS nobody would know when "
-                    "its memory is free: a later member of its chain must "
-                    "complete visibly");
+    if ((q->traits & TRAIT_SILENT) && (q->traits & TRAIT_MULTI))
+      luaL_argerror(L, arg, "this request completes more than once, and "
+                    "CQE_SKIP_SUCCESS is for requests that complete once");
+    if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, false);
   }
 }
 
@@ -249,10 +254,7 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
   if (r->io.flags & IORING_SETUP_IOPOLL) {
     /* its waits look but do not sleep, and with a timeout not even that */
     rc = ring_enter(r, 0, SYS_FOREVER);
-    if (rc >= 0 && sys_cq_ready(&r->io) == 0) {
-      struct timespec ts = { 0, 50000 };
-      clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
-    }
+    if (rc >= 0 && sys_cq_ready(&r->io) == 0) clock_sleep(50000);
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
   else {
@@ -274,22 +276,35 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
   return rc < 0 ? rc : 0;
 }
 
+/* Take in what is there, entering the kernel only where that would move
+** anything. 0 or -errno. */
+static int take_in (struct ring *r) {
+  int rc = 0;
+  /* without TASKRUN_FLAG a ring does not say that it has work */
+  if (ring_restless(r) || (r->io.flags & IORING_SETUP_IOPOLL)
+      || ((r->io.flags & IORING_SETUP_DEFER_TASKRUN)
+          && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG)))
+    rc = ring_enter(r, 0, SYS_FOREVER);
+  if (rc >= 0 || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN)
+    rc = ring_reap(r);
+  return rc < 0 ? rc : 0;
+}
+
 /* Wait until `n` arrivals are there. 0 or -errno. */
 static int wait_for (lua_State *L, struct ring *r, size_t n,
                      int64_t deadline) {
   int64_t nap = CLOCK_NAP;
   for (;;) {
-    int rc = ring_reap(r);
+    int rc = n == 0 || clock_left(deadline) == 0 ? take_in(r) : ring_reap(r);
     if (rc < 0)
       return rc;
     if (r->arrivals.count >= n)
       return 0;
+    if (clock_left(deadline) == 0)
+      return -ETIME;
     rc = wait_once(L, r, (unsigned)(n - r->arrivals.count), deadline, &nap);
-    if (rc < 0) {
-      if (rc == -ETIME && ring_reap(r) > 0 && r->arrivals.count >= n)
-        return 0;
+    if (rc < 0 && rc != -ETIME)
       return rc;
-    }
   }
 }
 
@@ -309,7 +324,7 @@ static int r_submit_and_wait (lua_State *L) {
   size_t n = (size_t)arg_optional(L, 2, 1, 0, r->io.cq.ring_entries);
   int64_t deadline = clock_after(arg_seconds(L, 3));
   unsigned before = sys_sq_ready(&r->io);
-  int rc = submit_all(r);
+  int rc = ring_restless(r) ? submit_all(r) : 0;
   if (rc < 0 && rc != -EBUSY && rc != -EAGAIN)
     return fail_enter(L, -rc, r->io.ring_fd);
   rc = wait_for(L, r, n, deadline);
@@ -338,14 +353,7 @@ static int r_peek_cqe (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
   struct arrival a;
   if (!ring_take(r, &a)) {
-    int rc = 0;
-    /* without TASKRUN_FLAG a ring does not say that it has work */
-    if (ring_restless(r) || (r->io.flags & IORING_SETUP_IOPOLL)
-        || ((r->io.flags & IORING_SETUP_DEFER_TASKRUN)
-            && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG)))
-      rc = ring_enter(r, 0, SYS_FOREVER);
-    if (rc >= 0 || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN)
-      rc = ring_reap(r);
+    int rc = take_in(r);
     if (rc < 0)
       return fail_enter(L, -rc, r->io.ring_fd);
     if (!ring_take(r, &a)) {
@@ -460,9 +468,20 @@ static int r_close (lua_State *L) {
   return 1;
 }
 
+/* guard: lua_close ends in a bounded time, and it collects every ring of the
+   state. They share one bound, which grows again only between closes. */
 static int r_gc (lua_State *L) {
   struct ring *r = class_check(L, 1, CLASS_RING);
-  if (r->open) close_ring(L, r, GC_BOUND);
+  struct state *s = state_of(L);
+  if (r->open) {
+    int64_t began = clock_now();
+    int64_t left = s->close_left + (began - s->closed_at);
+    if (left > GC_BOUND) left = GC_BOUND;
+    close_ring(L, r, left);
+    s->closed_at = clock_now();
+    left -= s->closed_at - began;
+    s->close_left = left > 0 ? left : 0;
+  }
   return 0;
 }
 

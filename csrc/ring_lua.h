@@ -32,6 +32,11 @@ int ring_new_lua (lua_State *L);          /* uring.ring{…} */
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
                           const struct request **requests, int array);
 
+/* Raises if a request with IO_DRAIN may not go to this ring, for tasks await
+** on it: `awaited`, or it is theirs. */
+void ring_check_drain (lua_State *L, const struct ring *r, int arg,
+                       bool awaited);
+
 /* Why ring_push failed: nil, message, errno. */
 int ring_push_failed (lua_State *L, const struct ring *r, int rc);
 

@@ -15,9 +15,9 @@
 /* ---- ring_submit ------------------------------------------------------- */
 
 /* As ring_enter, but cancels that are due stay where they are; and put those
-** into the SQ, as far as there is room. */
+** into the SQ, submitting what fills it: 0, or -errno and the rest stays. */
 int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns);
-void ring_send_cancels (struct ring *r);
+int ring_send_cancels (struct ring *r);
 
 
 /* ---- ring_reap --------------------------------------------------------- */
@@ -38,11 +38,6 @@ void ring_cancel_ended (struct ring *r, struct op *op);
 ** of the kernel's at it (EALREADY), that may have been about to sleep, and
 ** have missed the signal: ask again. */
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res);
-
-/* The member of op's chain that a cancel of it must name: the first that has
-** not ended. A silent one may have, without a word: so every other time they
-** are passed over. */
-uint64_t ring_to_cancel (struct op *op);
 
 /* By a call of its own, which looks and does not wait. False where the kernel
 ** has no such call. */

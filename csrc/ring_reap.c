@@ -67,7 +67,8 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
   else if (r->hooks && r->hooks->completion(r, op, res, flags, last)) {
     return;
   }
-  else if ((op->marks & OP_DROPPED) || r->closing) {
+  else if ((op->marks & OP_DROPPED) || r->closing
+           || op_unreported(op, res)) {
     ring_dispose(r, op->disposal, op->group, res, flags);
     if (last && op->results.first == NULL) op_free(t, op);
   }
@@ -98,7 +99,7 @@ static bool reserve (struct ring *r, unsigned n) {
   for (struct group *g = r->groups; g; g = g->next)
     if (!group_reserve(g, n))
       return false;
-  return r->closing || arrivals_reserve(&r->arrivals, n + r->ops.followers);
+  return r->closing || arrivals_reserve(&r->arrivals, n);
 }
 
 int ring_reap (struct ring *r) {
@@ -144,11 +145,7 @@ static bool taken (struct ring *r, const struct arrival *a) {
 }
 
 bool ring_take (struct ring *r, struct arrival *out) {
-  const struct arrival *a = r->arrivals.first, *back = r->arrivals.back;
-  while (a && a->op && a->op->line) a = a->next;  /* guard: a socket's own */
-  if (back && (a == NULL || back->order < a->order)) a = back;
-  return a && arrivals_take_from(&r->arrivals, a->source, out)
-         && taken(r, out);
+  return arrivals_take(&r->arrivals, out) && taken(r, out);
 }
 
 bool ring_take_op (struct ring *r, struct op *op, struct arrival *out) {

@@ -33,8 +33,8 @@ void ring_drop (struct ring *r, struct op *op);
 void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
                    int32_t res, uint32_t flags);
 
-/* Take the next arrival of all (but for what has a line), of one operation, of
-** the messages. */
+/* Take the next arrival of all (but for what has an owner), of one operation,
+** of the messages. */
 bool ring_take (struct ring *r, struct arrival *out);
 bool ring_take_op (struct ring *r, struct op *op, struct arrival *out);
 bool ring_take_message (struct ring *r, struct arrival *out);

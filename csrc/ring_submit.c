@@ -93,6 +93,7 @@ static struct io_uring_sqe *push (struct ring *r,
                                   const struct op *op) {
   struct io_uring_sqe *sqe = sys_push(&r->io, from);
   sqe->user_data = op->token;
+  sqe->flags &= (uint8_t)~IOSQE_CQE_SKIP_SUCCESS;  /* guard: see op.h */
   return sqe;
 }
 
@@ -123,7 +124,7 @@ static struct op *launch (struct ring *r, const struct request *q,
   if (q->traits & TRAIT_SILENT) marks &= ~(unsigned)OP_LOOPED;
   if (marks & OP_LOOPED) r->held++;
   op = op_new(&r->ops, q, marks);
-  if (before) op_chain(&r->ops, before, op);
+  if (before) op_chain(before, op);
   sqe = push(r, &q->sqe, op);
   if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
   if (q->traits & TRAIT_FILE) {
@@ -137,6 +138,7 @@ static struct op *launch (struct ring *r, const struct request *q,
     op_starts(op);
   if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
     struct group *g = ring_group(r, op->group);
+    op->marks |= OP_READS;  /* guard: memory of a group, whatever it is */
     if (g && op->pin[0] == NULL) {  /* guard: unregistered under it */
       op->pin[0] = &g->block;
       block_pin(&g->block);
@@ -242,30 +244,32 @@ static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
 
 /* guard: a cancel that finds no room waits for the next time, and is never
    forgotten */
-void ring_send_cancels (struct ring *r) {
+int ring_send_cancels (struct ring *r) {
   while (r->ops.cancels) {
     struct op *op = r->ops.cancels;
     struct op *cancel;
     struct io_uring_sqe sqe;
-    if (make_room(r, 1) < 0)
-      return;
+    int rc = make_room(r, 1);
+    if (rc < 0)
+      return rc;
     if (op != r->ops.cancels)
       continue;  /* (completions were taken on the way) */
     if (r->ops.draining > 0) {
-      /* a request would wait behind the one that drains, perhaps for the very
-         one that it is to cancel */
+      /* as a request it would wait behind the one that drains, perhaps for
+         the very one that it is to cancel */
       ring_enter_bare(r, 0, SYS_FOREVER);
       op_unlist(&r->ops, op);
-      for (int i = 0; i < 2; i++, op->tries++)
-        ring_cancel_now(r, ring_to_cancel(op), 0);
+      ring_cancel_now(r, op_first_unfinished(op)->token, 0);
       continue;
     }
-    prepare_cancel(&sqe, ring_to_cancel(op));
-    if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
-      return;
+    prepare_cancel(&sqe, op_first_unfinished(op)->token);
+    rc = ring_push_internal(r, &sqe, NULL, &cancel);
+    if (rc < 0)
+      return rc;
     cancel->data = op->token;
     op_unlist(&r->ops, op);
   }
+  return 0;
 }
 
 int ring_enter (struct ring *r, unsigned wait, int64_t ns) {

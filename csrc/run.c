@@ -60,7 +60,7 @@ static void check_deadlock (lua_State *L, struct loop *loop) {
   if (loop->nidle < loop->ntasks)
     return;
   unattended = loop_unattended(loop);
-  if (t->flying > t->internal + t->nsilent + unattended
+  if (t->flying > t->internal + t->quiet + unattended
       || loop->ring->held > unattended)
     return;
   for (struct watch *w = loop->watches; w; w = w->next)
@@ -93,11 +93,6 @@ static void expire (struct loop *loop) {
                         ((char *)top - offsetof(struct task, timer)));
     top = heap_top(&loop->heap);
   } while (top && top->when <= now);
-}
-
-static void sleep_a_little (int64_t ns) {
-  struct timespec ts = { 0, (long)ns };
-  nanosleep(&ts, NULL);
 }
 
 /* One turn after the tasks have run: submit, wait if nobody is ready, take.*/
@@ -133,7 +128,7 @@ static void pump (lua_State *L, struct loop *loop) {
   if (rc == -EINTR)
     ring_interrupted(L);
   else if (rc == -EAGAIN || rc == -EBUSY || rc == -ENOMEM) {
-    if (taken == 0 && loop->first == NULL) sleep_a_little(RETRY_NS);
+    if (taken == 0 && loop->first == NULL) clock_sleep(RETRY_NS);
   }
   else if (rc < 0 && rc != -ETIME) {
     fail_enter(L, -rc, own->io.ring_fd);

@@ -153,7 +153,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
     return failed(L, ring_push_failed(L, s->ring, rc));
   }
   op->waiter = t;
-  op->line = &s->out.line;
+  line_serve(&s->out.line, op);
   s->out.token = op->token;
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,

@@ -110,9 +110,7 @@ static int prepare_message (lua_State *L, struct socket *s,
 
 bool send_worth_no_copy (const struct socket *s, int how, bool buffer,
                          size_t size) {
-  /* guard: the first request behind one with IO_DRAIN drains too, and without
-     a copy would wait for its own second completion, and all others for it */
-  return s->zero_copy && size >= ZERO_COPY && !s->ring->ops.drained
+  return s->zero_copy && size >= ZERO_COPY
          && (how == SEND ? buffer : how == SEND_MESSAGE);
 }
 

@@ -60,7 +60,7 @@ static int sending_block (lua_State *L, struct task *t, struct ear *e) {
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
     if (rc < 0)
       return ring_push_failed(L, s->ring, rc);
-    op->line = &s->out.line;
+    line_serve(&s->out.line, op);
     s->space = op->token;
     ring_drop(s->ring, op);  /* (what it says does not matter) */
   }

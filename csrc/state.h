@@ -18,6 +18,7 @@
 #include <lauxlib.h>
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum class {
   CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
@@ -63,6 +64,7 @@ struct state {
   const struct ring_hooks *hooks;  /* what the loop wants to be told of */
   struct loop *loop;
   struct line *lines;
+  int64_t close_left, closed_at;   /* for rings that are collected */
 };
 
 /* Only in functions of the library. */

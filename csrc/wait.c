@@ -20,6 +20,8 @@ int wait_watch (lua_State *L, struct loop *loop, struct ring *r) {
     luaL_argerror(L, 1, "an IOPOLL ring is driven by hand only");
   if (!r->enabled)
     return fail_enter(L, EBADFD, r->io.ring_fd);
+  if (r->ops.draining > 0)
+    ring_check_drain(L, r, 1, true);
   rc = loop_watch(loop, r);
   if (rc == -EBUSY)
     return fail(L, EBUSY, "the loop watches a ring by an eventfd of its own, "
@@ -105,6 +107,7 @@ static int await_end (lua_State *L, int status, lua_KContext ctx) {
 /* Everything that a lone request must not be. */
 static void check_lone (lua_State *L, struct ring *r, int arg,
                         const struct request *q) {
+  if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, true);
   ring_check_requests(L, r, arg, 1, &q, 0);
   if (q->traits & TRAIT_MULTI)
     luaL_argerror(L, arg, "this request completes more than once: queue it "
@@ -123,10 +126,10 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   struct op *op;
   int rc;
   if ((q->traits & (TRAIT_MULTI | TRAIT_SILENT | TRAIT_NAMES_OP))
-      || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK
+      || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN
                           | IOSQE_BUFFER_SELECT)))
     check_lone(L, r, arg, q);
-  if (r->watch == NULL && (rc = wait_watch(L, s->loop, r)) != 0)
+  if ((r->watch == NULL || r->ops.draining > 0) && (rc = wait_watch(L, s->loop, r)) != 0)
     return rc;
   if (ns != CLOCK_NEVER) {
     loop_reserve(L);

@@ -39,21 +39,20 @@ static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   keep_chain(L, t, 0);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];
-    if ((t->marks & MARK_CANCELLED)
-        && l->token == 0)  /* guard: what said nothing has no result */
+    if ((t->marks & MARK_CANCELLED) || l->unreported)
       ring_dispose(t->ring, l->disposal, l->group, l->res, l->flags);
-    if (!l->silent && wait_timed_out(t, l->res)) timeout = true;
+    if (wait_timed_out(t, l->res)) timeout = true;
   }
   loop_check(L, t);
   for (unsigned i = 0; i < c->n; i++) {
     lua_rawgeti(L, 5, (lua_Integer)i + 1);
-    if (!c->link[i].silent || c->link[i].res != 0) {
+    if (!c->link[i].unreported) {
       lua_pushinteger(L, c->link[i].res);
       lua_rawseti(L, -2, 1);
       lua_pushinteger(L, c->link[i].flags);
       lua_rawseti(L, -2, 2);
     }
-    else {  /* it succeeded and said nothing */
+    else {  /* a success that is not reported */
       lua_pushboolean(L, 1);
       lua_setfield(L, -2, "silent");
     }
@@ -78,6 +77,7 @@ static int ring_await_chain (lua_State *L) {
   struct chain *c;
   struct op **ops;
   lua_Integer n;
+  bool none = true;  /* of them is reported */
   int rc;
   luaL_checktype(L, 2, LUA_TTABLE);
   n = luaL_len(L, 2);
@@ -100,12 +100,16 @@ static int ring_await_chain (lua_State *L) {
   ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */
   loop_check(L, t);  /* guard: ... or cancelled the task, which did not wait */
   ring_check_requests(L, r, 8, (int)n, requests, 2);
-  for (lua_Integer i = 0; i < n; i++)
+  for (lua_Integer i = 0; i < n; i++) {
+    if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
+      ring_check_drain(L, r, 2, true);
+    if (!(requests[i]->traits & TRAIT_SILENT)) none = false;
     if (requests[i]->traits & TRAIT_MULTI)
       return luaL_argerror(L, 2, "a request that completes more than once "
                            "cannot be awaited in a chain: queue it");
-  if (requests[n - 1]->traits & TRAIT_SILENT)
-    return luaL_argerror(L, 2, "the last of an awaited chain must complete "
+  }
+  if (none)
+    return luaL_argerror(L, 2, "one of an awaited chain must complete "
                          "visibly, without CQE_SKIP_SUCCESS");
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
@@ -114,13 +118,11 @@ static int ring_await_chain (lua_State *L) {
   rc = ring_push(r, requests, (unsigned)n, OP_LOOPED, ops);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
-  c->n = (unsigned)n;
+  c->n = c->pending = (unsigned)n;
   for (unsigned i = 0; i < c->n; i++) {
-    c->link[i].silent = (requests[i]->traits & TRAIT_SILENT) != 0;
     c->link[i].disposal = requests[i]->disposal;
     c->link[i].group = ops[i]->group;
     c->link[i].token = ops[i]->token;
-    if (!c->link[i].silent) c->pending++;  /* (it may say nothing) */
     ops[i]->waiter = t;
   }
   t->ring = r;

@@ -60,7 +60,6 @@ static int o_wait (lua_State *L, struct task *t, struct operation *o,
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   if (!(op->marks & OP_LOOPED)) {
     op->marks |= OP_LOOPED;
-    o->looped = true;
     r->held++;
   }
   op->waiter = t;

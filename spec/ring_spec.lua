@@ -383,3 +383,35 @@ describe("a ring and the loop", function()
     end)
   end)
 end)
+
+describe("a wait of no time", function()
+  after_each(hand.close)
+
+  it("enters the kernel only where that would move anything", function()
+    local ring = hand.ring()
+    hand.nothing(ring)
+    if not select(2, ring:flags()):find "TASKRUN_FLAG" then
+      helper.skip "needs IORING_SETUP_TASKRUN_FLAG"
+    end
+    local r, w = spec.pipe()
+    ring:queue(uring.sqe():prep_read(r, uring.buffer(5)):set_data64(7))
+    ring:submit()
+    local before = ring:stats().enters
+    for _ = 1, 10 do
+      assert.equal(E.ETIME, select(3, ring:wait_cqe(0)))
+      assert.equal(E.ETIME, select(3, ring:submit_and_wait(1, 0)))
+    end
+    assert.equal(before, ring:stats().enters)
+    spec.write(w, "hello")
+    helper.eventually(function() return ring:wait_cqe(0) == 7 end)
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  it("takes what was queued", function()
+    local ring = hand.ring()
+    for i = 1, 3 do ring:queue(hand.nop(i)) end
+    for i = 1, 3 do assert.equal(i, (ring:wait_cqe(0))) end
+    assert.equal(E.ETIME, select(3, ring:wait_cqe(0)))
+  end)
+end)

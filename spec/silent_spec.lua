@@ -1,5 +1,4 @@
--- Silent SQEs (IOSQE_CQE_SKIP_SUCCESS): what is said of them, and what they
--- hold.
+-- Silent SQEs (IOSQE_CQE_SKIP_SUCCESS): only their errors are reported.
 
 local hand = require "hand"
 local helper = require "helper"
@@ -10,25 +9,27 @@ local it = helper.needs_ring(it)
 local E = uring.errno
 local nop, some, bad = hand.nop, hand.some, hand.bad
 local SKIP = uring.IOSQE_CQE_SKIP_SUCCESS
+local HARD = uring.IOSQE_IO_HARDLINK
+
+local function silent(sqe)
+  return sqe:set_flags(SKIP)
+end
+
+-- what is in flight, has succeeded in silence, and has been reported
+local function books(ring)
+  local s = helper.lawful(ring)
+  return { s.in_flight, s.silent, s.completed }
+end
 
 describe("a silent sqe", function()
   after_each(hand.close)
-
-  local function silent(sqe)
-    return sqe:set_flags(SKIP)
-  end
-
-  local function books(ring)
-    local s = helper.lawful(ring)
-    return { s.in_flight, s.silent, s.completed }
-  end
 
   it("says nothing of a success", function()
     local ring = hand.ring()
     ring:queue(silent(nop(1)))
     ring:submit()
     hand.nothing(ring)
-    assert.same({ 1, 0, 1 }, books(ring))  -- the visible one is another's
+    assert.same({ 0, 1, 1 }, books(ring))  -- the reported one is `nothing`'s
   end)
 
   it("says that it failed", function()
@@ -38,102 +39,180 @@ describe("a silent sqe", function()
     assert.same({ 0, 0, 1 }, books(ring))
   end)
 
-  it("is in flight until 4,096 later ones are", function()
-    local ring = hand.ring { entries = 256 }
-    local sqe = silent(nop())
-    for _ = 1, 4096 do ring:queue(sqe) end
-    ring:submit()
-    assert.same({ 4096, 0, 0 }, books(ring))
-    for _ = 1, 10 do ring:queue(sqe) end
-    ring:submit()
-    assert.same({ 4096, 10, 0 }, books(ring))
-    ring:close()
-    assert.same({ 0, 4106, 0 }, books(ring))
-  end)
-
-  it("may fail as late as that, and says it all the same", function()
+  it("is in flight until it has completed, however many come later",
+  function()
     local ring = hand.ring { entries = 256 }
     local r, w = spec.pipe()
     local op = ring:queue(silent(uring.sqe():prep_poll_add(r, uring.POLLIN)
       :set_data64(7)))
-    for _ = 1, 4095 do ring:queue(silent(nop())) end
+    local sqe = silent(nop())
+    for _ = 1, 10000 do ring:queue(sqe) end
     ring:submit()
+    hand.nothing(ring)
+    assert.same({ 1, 10000, 1 }, books(ring))
     assert.equal("in flight", op:status())
     op:cancel()
     assert.same({ 7, -E.ECANCELED, 0 }, { hand.take(ring) })
+    assert.equal(0, ring:stats().stale)
     spec.close(r)
     spec.close(w)
   end)
 
-  it("is settled by a later member of its chain", function()
+  it("does not end a wait for completions", function()
+    local ring = hand.ring()
+    for _ = 1, 3 do ring:queue(silent(nop())) end
+    ring:queue(uring.sqe():prep_timeout(0.01):set_data64(5))
+    ring:submit_and_wait(1, hand.patience)
+    assert.same({ 5, -E.ETIME, 0, "completion" }, { ring:peek_cqe() })
+  end)
+
+  it("needs no reported one in its chain", function()
     local ring = hand.ring()
     ring:queue(silent(nop(1)), silent(nop(2)), nop(3), silent(nop(4)))
     assert.same({ 3, 0, 0 }, { hand.take(ring) })
-    assert.same({ 1, 2, 1 }, books(ring))
     hand.nothing(ring)
+    assert.same({ 0, 3, 2 }, books(ring))
   end)
 
-  it("that fails takes the rest of its chain with it", function()
+  it("that fails has the rest of its chain cancelled", function()
     local ring = hand.ring()
-    -- the kernel says nothing of those behind it
     ring:queue(silent(bad(1)), nop(2), silent(nop(3)), nop(4))
     assert.same({ -E.EBADF, -E.ECANCELED, -E.ECANCELED, -E.ECANCELED },
       some(ring, 4))
     assert.same({ 0, 0, 4 }, books(ring))
     ring:queue(nop(1), silent(bad(2)), nop(3))
     assert.same({ 0, -E.EBADF, -E.ECANCELED }, some(ring, 3))
-    assert.equal(0, ring:stats().stale)
-    -- and of one that is cut off before it starts, it does: that is dropped
     ring:queue(bad(1), silent(nop(2)), nop(3))
     assert.same({ -E.EBADF, -E.ECANCELED, -E.ECANCELED }, some(ring, 3))
     hand.nothing(ring)
+    assert.equal(0, ring:stats().stale)
   end)
 
-  it("that fails before a hard link takes none with it", function()
+  it("that fails before a hard link cancels none", function()
     local ring = hand.ring()
-    ring:queue(bad(1):set_flags(SKIP | uring.IOSQE_IO_HARDLINK), nop(2))
-    local got = some(ring, 2)
-    assert.equal(-E.EBADF, got[1])
+    ring:queue(bad(1):set_flags(SKIP | HARD), nop(2))
+    assert.same({ -E.EBADF, 0 }, some(ring, 2))
     hand.nothing(ring)
     assert.equal(0, books(ring)[1])
   end)
 
-  it("pins no memory that nobody would give back", function()
+  it("may use memory, which is free when it has completed", function()
     local ring = hand.ring()
     local r, w = spec.pipe()
-    local write = silent(uring.sqe():prep_write(w, "hello"))
-    local read = silent(uring.sqe():prep_read(r, uring.buffer(5)))
-    for _, sqe in ipairs { write, read, silent(uring.sqe():prep_timeout(0)),
-        silent(uring.sqe():prep_openat(uring.AT_FDCWD, "/")) } do
-      helper.raises("nobody would know", ring.queue, ring, sqe)
-      helper.raises("nobody would know", ring.queue, ring, nop(), sqe)
-      helper.raises("nobody would know", ring.queue, ring, sqe,
-        silent(nop()))
+    local buffer, other = uring.buffer "hello", uring.buffer(5)
+    ring:queue(silent(uring.sqe():prep_read(r, other)))
+    ring:submit()
+    for _ = 1, 5000 do ring:queue(silent(nop())) end
+    hand.nothing(ring)
+    helper.raises("in use", other.close, other)
+    ring:queue(silent(uring.sqe():prep_write(w, buffer)))
+    hand.nothing(ring)
+    helper.eventually(function()
+      ring:submit_and_wait(0)
+      return ring:stats().in_flight == 0
+    end)
+    assert.equal("hello", other:string())
+    assert.is_true(buffer:close())
+    assert.is_true(other:close())
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  it("closes what it has opened, for no other knows its number", function()
+    local ring = hand.ring()
+    helper.keeps_fds(function()
+      ring:queue(silent(uring.sqe():prep_openat(uring.AT_FDCWD, "/dev/null",
+        uring.O_RDONLY)))
+      helper.eventually(function()
+        ring:submit_and_wait(0)
+        return ring:stats().in_flight == 0
+      end)
+    end)
+    hand.nothing(ring)
+    assert.equal(1, ring:stats().silent)
+  end)
+
+  it("gives back the buffer that it has picked", function()
+    helper.needs "buf_ring"
+    local ring = hand.ring()
+    assert(ring:buf_ring { entries = 1, size = 16, bgid = 3 })
+    local a, b = assert(uring.socketpair())
+    for _ = 1, 5 do
+      assert.equal(5, hand.one(ring, uring.sqe():prep_send(a, "hello")))
+      ring:queue(uring.sqe():prep_recv(b, nil):set_buf_group(3)
+        :set_flags(SKIP | uring.IOSQE_BUFFER_SELECT))
+      ring:submit()
+      hand.nothing(ring)
+    end
+    assert.same({ 0, 5, 10 }, books(ring))
+    a:close()
+    b:close()
+  end)
+
+  it("that cuts its chain off is reported: short, or timed out", function()
+    local ring = hand.ring()
+    local r, w = spec.pipe()
+    assert(spec.write(w, "hello"))
+    ring:queue(silent(uring.sqe():prep_read(r, uring.buffer(9)):set_data64(1)),
+      nop(2))
+    assert.same({ 5, -E.ECANCELED }, some(ring, 2))
+    ring:queue(silent(uring.sqe():prep_timeout(0.001):set_data64(1)), nop(2))
+    assert.same({ -E.ETIME, -E.ECANCELED }, some(ring, 2))
+    -- and where that is a success it is not
+    ring:queue(silent(uring.sqe():prep_timeout(0.001, 0,
+      uring.IORING_TIMEOUT_ETIME_SUCCESS):set_data64(1)), nop(2))
+    assert.same({ 2, 0, 0 }, { hand.take(ring) })
+    assert.same({ 0, 1, 5 }, books(ring))
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  it("that sends less than all with MSG_WAITALL is reported", function()
+    local ring = hand.ring()
+    local a, b = assert(uring.socketpair())
+    local function all(sqe)
+      return sqe:set_flags(SKIP):set_data64(1)
+    end
+    assert.equal(5, hand.one(ring, uring.sqe():prep_send(a, "hello")))
+    assert.equal(0, hand.one(ring, uring.sqe():prep_shutdown(a, 1)))
+    local header = uring.msghdr { iov = { uring.buffer(2), uring.buffer(2) } }
+    ring:queue(all(uring.sqe():prep_recvmsg(b, header, uring.MSG_WAITALL)),
+      nop(2))
+    assert.same({ 2, 0, 0 }, { hand.take(ring) })
+    ring:queue(all(uring.sqe():prep_recv(b, uring.buffer(9), nil,
+      uring.MSG_WAITALL)), nop(2))
+    assert.same({ 1, -E.ECANCELED }, some(ring, 2))
+    a:close()
+    b:close()
+  end)
+
+  it("cannot complete more than once", function()
+    local ring = hand.ring()
+    local r, w = spec.pipe()
+    for _, sqe in ipairs {
+      uring.sqe():prep_poll_multishot(r, uring.POLLIN),
+      uring.sqe():prep_multishot_accept(r),
+      uring.sqe():prep_accept(r):set_ioprio(uring.IORING_ACCEPT_MULTISHOT),
+      uring.sqe():prep_timeout(1, 0, uring.IORING_TIMEOUT_MULTISHOT),
+      uring.sqe():prep_send_zc(r, uring.buffer(1)),
+    } do
+      helper.raises("completes more than once", ring.queue, ring, silent(sqe))
+      helper.raises("completes more than once", ring.queue, ring, silent(sqe),
+        nop())
     end
     assert.equal(0, ring:stats().submitted)
-    ring:queue(write, read, silent(nop()), nop(2))
-    assert.same({ 2, 0, 0 }, { hand.take(ring) })
-    assert.same({ 0, 3, 1 }, books(ring))
     spec.close(r)
     spec.close(w)
   end)
 
-  it("holds its memory until the visible member has come", function()
+  it("lets a later one drain", function()
     local ring = hand.ring()
-    local r, w = spec.pipe()
-    local buffer, other = uring.buffer "hello", uring.buffer(1)
-    ring:queue(silent(uring.sqe():prep_write(w, buffer)),
-      uring.sqe():prep_read(r, other):set_data64(1),
-      uring.sqe():prep_read(r, uring.buffer(10)):set_data64(2))
-    for _ = 1, 4200 do ring:queue(silent(nop())) end
-    helper.raises("in use", buffer.close, buffer)
-    assert.same({ 1, 4 }, some(ring, 2))
-    assert.is_true(buffer:close())
-    spec.close(r)
-    spec.close(w)
+    ring:queue(silent(nop()))
+    ring:queue(nop(2):set_flags(uring.IOSQE_IO_DRAIN))
+    assert.same({ 2, 0, 0 }, { hand.take(ring) })
   end)
 
-  it("of a ring that closes frees what it held", function()
+  it("frees what it held when its ring closes", function()
     local ring = assert(uring.ring())
     local r, w = spec.pipe()
     local buffer = uring.buffer(5)
@@ -145,5 +224,48 @@ describe("a silent sqe", function()
     assert.is_true(buffer:close())
     spec.close(r)
     spec.close(w)
+  end)
+end)
+
+describe("a silent member of an awaited chain", function()
+  local function await_chain(sqes, timeout)
+    local results
+    uring.run(function()
+      results = { uring.loop():ring():await_chain(sqes, timeout) }
+    end)
+    return results[1], results[2]
+  end
+
+  it("says { silent = true } of a success, also when it is the last",
+  function()
+    assert.same({ { silent = true }, { 0, 0 }, { silent = true } },
+      (await_chain { silent(nop()), nop(), silent(nop()) }))
+  end)
+
+  it("ends with its chain, whatever the kernel refuses", function()
+    for _, flags in ipairs { SKIP, SKIP | HARD, HARD, 0 } do
+      local results = assert(await_chain({
+        nop():set_flags(flags), nop(), nop():set_ioprio(1) }, 5))
+      assert.equal(3, #results)
+      assert.equal(-E.EINVAL, results[3][1])
+    end
+  end)
+
+  it("ends in a chain of thousands", function()
+    local ring <close> = assert(uring.ring { entries = 8192 })
+    local sqes = {}
+    for i = 1, 5000 do sqes[i] = silent(nop()) end
+    sqes[5001] = nop()
+    uring.run(function()
+      local results = assert(ring:await_chain(sqes, hand.patience))
+      assert.equal(5001, #results)
+      assert.is_true(results[1].silent and results[5000].silent)
+      assert.same({ 0, 0 }, results[5001])
+    end)
+  end)
+
+  it("needs one that is not silent, which ends the wait", function()
+    helper.raises("must complete visibly", await_chain,
+      { silent(nop()), silent(nop()) })
   end)
 end)

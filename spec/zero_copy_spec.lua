@@ -366,29 +366,6 @@ describe("zero copy", function()
     end)
   end)
 
-  -- Linux 6.18 makes the first request after one with IO_DRAIN wait for all,
-  -- its own notification among them; and all others wait behind it.
-  it("is not for a ring that has drained", function()
-    helper.needs "send_zc_report_usage"
-    helper.script_ok(([[
-      local uring = require "uring"
-      uring.run(function()
-        local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
-        local a = assert(uring.tcp.connect(listener:getsockname()))
-        local b = assert(listener:accept(5))
-        assert(a:setsockopt("SO_ZEROCOPY", true))
-        assert(uring.await(uring.sqe():prep_nop()
-          :set_flags(uring.IOSQE_IO_DRAIN)))
-        local task = uring.spawn(a.send, a, uring.buffer(%d))
-        uring.sleep(0.01)
-        assert(b:recv(nil, 2))
-        a:close()
-        task:join()
-        os.exit(0)
-      end)
-    ]]):format(LARGE))
-  end)
-
   it("is for whom it was asked for, and whom he accepts", function()
     helper.needs "send_zc_report_usage"
     net.run(function()

@@ -485,7 +485,8 @@ function Ring:await(sqe, timeout) end
 
 --- Queue these as a chain and wait until all have completed. A result is
 --- { res, flags }, negative as the kernel gave it, or { silent = true } of a
---- silent one that succeeded. Over time the results are the fourth value.
+--- silent one that succeeded: not all may be silent. Over time the results are
+--- the fourth value. IOSQE_IO_DRAIN raises.
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@param sqes uring.Sqe[]
@@ -562,7 +563,7 @@ function Ring:stats() end
 ---@class uring.Stats
 ---@field submitted integer operations that were queued
 ---@field completed integer operations whose last completion has come
----@field silent integer operations that succeeded in silence
+---@field silent integer operations that succeeded and were not to be reported
 ---@field in_flight integer operations that have not ended
 ---@field internal integer of these, the library's own
 ---@field stale integer CQEs with a token that had ended: dropped
@@ -584,6 +585,8 @@ function Ring:stats() end
 
 --- Refuse new work, cancel, drain for at most a second, and close. What the
 --- kernel will not let go of keeps its memory for ever: nil, message, EBUSY.
+--- Rings that are collected share a tenth of a second, which is all that
+--- lua_close waits for them.
 ---@return true? closed
 ---@return string? message
 ---@return integer? errno

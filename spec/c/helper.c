@@ -18,6 +18,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -347,6 +349,8 @@ struct thread {
   int n;
   bool ok;
   lua_State *borrowed;         /* in_thread */
+  lua_State *left;             /* outlived: its state */
+  bool leave;
 };
 
 static int guarded (lua_State *L) {
@@ -384,7 +388,8 @@ static void *thread_main (void *p) {
   t->n = n < VALUES ? n : VALUES;
   for (int i = 0; i < t->n; i++)
     value_get(L, i + 1, &t->value[i]);
-  lua_close(L);
+  if (t->leave) t->left = L;
+  else lua_close(L);
   return NULL;
 }
 
@@ -407,9 +412,14 @@ static void start (lua_State *L, struct thread *t, void *(*f)(void *)) {
     luaL_error(L, "cannot start a thread");
 }
 
-/* thread(code, ...): runs it in a state of its own; t:join() then gives what
-** pcall would */
-static int l_thread (lua_State *L) {
+static double seconds (void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A thread that is to run the code and the arguments on the stack. */
+static struct thread *new_thread (lua_State *L) {
   size_t len;
   const char *code = luaL_checklstring(L, 1, &len);
   int n = lua_gettop(L) - 1;
@@ -420,16 +430,23 @@ static int l_thread (lua_State *L) {
   luaL_setmetatable(L, THREAD);
   for (; t->n < n; t->n++) {
     if (!value_get(L, t->n + 2, &t->value[t->n]))
-      return luaL_argerror(L, t->n + 2, "cannot travel");
+      luaL_argerror(L, t->n + 2, "cannot travel");
   }
   t->len = len;
   t->code = malloc(len + 1);
-  if (t->code == NULL) return luaL_error(L, "no memory");
+  if (t->code == NULL) luaL_error(L, "no memory");
   memcpy(t->code, code, len + 1);
   lua_getglobal(L, "package");
   t->path = copy_field(L, "path");
   t->cpath = copy_field(L, "cpath");
   lua_pop(L, 1);
+  return t;
+}
+
+/* thread(code, ...): runs it in a state of its own; t:join() then gives what
+** pcall would */
+static int l_thread (lua_State *L) {
+  struct thread *t = new_thread(L);
   start(L, t, thread_main);
   return 1;
 }
@@ -443,16 +460,57 @@ static void thread_end (struct thread *t) {
   t->code = t->path = t->cpath = NULL;
 }
 
-static int thread_join (lua_State *L) {
-  struct thread *t = luaL_checkudata(L, 1, THREAD);
-  luaL_argcheck(L, t->running, 1, "joined already");
-  thread_end(t);
+static int push_values (lua_State *L, struct thread *t) {
   lua_pushboolean(L, t->ok);
   for (int i = 0; i < t->n; i++) {
     value_push(L, &t->value[i]);
     value_drop(&t->value[i]);
   }
   return t->n + 1;
+}
+
+static int thread_join (lua_State *L) {
+  struct thread *t = luaL_checkudata(L, 1, THREAD);
+  luaL_argcheck(L, t->running, 1, "joined already");
+  thread_end(t);
+  return push_values(L, t);
+}
+
+/* outlived(code, ...): runs it in a state of its own by another thread, and
+** closes that state when the thread has ended: the seconds that lua_close
+** took, and what pcall would give */
+static int l_outlived (lua_State *L) {
+  struct thread *t = new_thread(L);
+  double began;
+  t->leave = true;
+  start(L, t, thread_main);
+  thread_end(t);
+  began = seconds();
+  lua_close(t->left);
+  lua_pushnumber(L, seconds() - began);
+  return 1 + push_values(L, t);
+}
+
+/* forbid(call, errno): from now on this system call fails in this process and
+** its children; false where filters cannot be installed */
+static int l_forbid (lua_State *L) {
+  struct sock_filter code[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+  };
+  struct sock_fprog program = { 4, code };
+  static const char *const names[] = { "io_uring_enter", "io_uring_register",
+                                       NULL };
+  static const unsigned numbers[] = { SYS_io_uring_enter,
+                                      SYS_io_uring_register };
+  code[1].k = numbers[luaL_checkoption(L, 1, NULL, names)];
+  code[2].k |= (unsigned)luaL_checkinteger(L, 2);
+  lua_pushboolean(L, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                  && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)
+                     == 0);
+  return 1;
 }
 
 static int thread_gc (lua_State *L) {
@@ -872,6 +930,7 @@ static const luaL_Reg functions[] = {
   {"getpid", l_getpid}, {"execute", l_execute}, {"may_lock", l_may_lock},
   {"put", l_put}, {"take", l_take},
   {"thread", l_thread}, {"in_thread", l_in_thread},
+  {"outlived", l_outlived}, {"forbid", l_forbid},
   {"itimer", l_itimer}, {"interrupt", l_interrupt}, {"alarms", l_alarms},
   {"pipe", l_pipe}, {"eventfd", l_eventfd}, {"read", l_read},
   {"write", l_write}, {"close", l_close}, {"dup", l_dup},

@@ -147,11 +147,13 @@ describe("a choice that waits for what it had begun", function()
     helper.run(function()
       local gate, out, begun = uring.channel(), nil, false
       local t = uring.spawn(function()
-        out = table.pack(uring.select({ uring.event(uring.shield, 60,
-          function()
-            begun = true
-            gate:receive()
-          end) }, 0.001))
+        repeat  -- (its time may be over before it has begun the event)
+          out = table.pack(uring.select({ uring.event(uring.shield, 60,
+            function()
+              begun = true
+              gate:receive()
+            end) }, 0.001))
+        until begun
         uring.sleep(0)
       end)
       helper.eventually(function()

@@ -17,11 +17,13 @@
 
 /*
 ** Set every constant into the table on top of the stack, and a field `errno`
-** with a table of all errno names. Leaves the stack as it was. May raise.
+** with a table of all errno names. From then on both raise where they are
+** asked for a constant that they do not have. Leaves the stack as it was. May
+** raise.
 */
 void constants_open (lua_State *L);
 
-/* The value of a constant that is not an opcode, by its C name. */
+/* The value of a constant, by its C name. */
 bool constant_find (const char *name, int64_t *value);
 
 #endif

@@ -1,41 +1,19 @@
 #include "options.h"
 
+#include "nearest.h"
+
 #include <string.h>
 
 
-/* How many letters must change to make one of the other; short names only. */
-static size_t distance (const char *a, const char *b) {
-  size_t row[64];
-  size_t n = strlen(b);
-  if (n >= 63 || strlen(a) >= 63)
-    return 64;
-  for (size_t j = 0; j <= n; j++) row[j] = j;
-  for (size_t i = 1; a[i - 1]; i++) {
-    size_t corner = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= n; j++) {
-      size_t best = corner + (a[i - 1] != b[j - 1]);
-      corner = row[j];
-      if (row[j] + 1 < best) best = row[j] + 1;
-      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      row[j] = best;
-    }
-  }
-  return row[n];
-}
-
 static int unknown (lua_State *L, int arg, const char *key,
                     const char *const *names) {
-  const char *nearest = names[0];
-  size_t least = 64;
+  struct nearest near;
   luaL_Buffer b;
-  for (const char *const *n = names; *n; n++) {
-    size_t d = distance(key, *n);
-    if (d < least) { least = d; nearest = *n; }
-  }
-  if (nearest && least <= 2 + strlen(nearest) / 3)
+  nearest_begin(&near, key);
+  for (const char *const *n = names; *n; n++) nearest_offer(&near, *n);
+  if (near.name)
     return luaL_argerror(L, arg, lua_pushfstring(L,
-             "unknown option '%s': did you mean '%s'?", key, nearest));
+             "unknown option '%s': did you mean '%s'?", key, near.name));
   luaL_buffinit(L, &b);
   for (const char *const *n = names; *n; n++) {
     if (n != names) luaL_addstring(&b, ", ");

@@ -75,7 +75,7 @@ describe("ring:buf_ring", function()
       { "'bgid' must be an integer from 0 to 65535", bgid = -1 },
       { "'bgid' must be an integer from 0 to 65535", bgid = 65536 },
       { "'flags' must be an integer", flags = true },
-      { "IOU_PBUF_RING_INC only", flags = uring.IOU_PBUF_RING_MMAP },
+      { "IOU_PBUF_RING_INC only", flags = 1 },
       { "IOU_PBUF_RING_INC only", flags = 1 << 31 },
       { "'min_left' must be an integer from 0 to 4096", min_left = -1,
         flags = uring.IOU_PBUF_RING_INC },

@@ -1,12 +1,10 @@
--- uring.probe(): what this kernel and this liburing can do, by trial; and
--- the constants.
+-- uring.probe(): what this kernel and this liburing can do, by trial.
 
 local hand = require "hand"
 local helper = require "helper"
 local uring = require "uring"
 
 local ring_it = helper.needs_ring(it)
-local E = uring.errno
 
 -- "6.13" as a number that can be compared.
 local function version(s)
@@ -79,7 +77,6 @@ describe("uring.probe()", function()
     end
     for name, works in pairs(probe.ops) do
       assert.is_boolean(works, name)
-      assert.truthy(uring["IORING_OP_" .. name:upper()], name)
     end
     assert.equal(helper.has "fixed_fd_install", probe.ops.fixed_fd_install)
   end)
@@ -104,55 +101,5 @@ describe("uring.probe()", function()
       uring.probe().features.msg_ring = nil  -- a table of its caller's
       assert.truthy(uring.probe().features.msg_ring)
     end)
-  end)
-end)
-
-describe("constants", function()
-  it("keep their names in C, and their values", function()
-    for name, value in pairs { IORING_SETUP_IOPOLL = 1,
-        IORING_SETUP_SQPOLL = 2, IORING_SETUP_CQSIZE = 8,
-        IORING_SETUP_R_DISABLED = 64, IORING_SETUP_SUBMIT_ALL = 128,
-        IORING_SETUP_COOP_TASKRUN = 256, IORING_SETUP_TASKRUN_FLAG = 512,
-        IORING_SETUP_SQE128 = 1024, IORING_SETUP_CQE32 = 2048,
-        IORING_SETUP_SINGLE_ISSUER = 4096,
-        IORING_SETUP_DEFER_TASKRUN = 8192, IOSQE_FIXED_FILE = 1,
-        IOSQE_IO_DRAIN = 2, IOSQE_IO_LINK = 4, IOSQE_IO_HARDLINK = 8,
-        IOSQE_ASYNC = 16, IOSQE_BUFFER_SELECT = 32,
-        IOSQE_CQE_SKIP_SUCCESS = 64, IORING_MSG_RING_CQE_SKIP = 1,
-        IORING_MSG_RING_FLAGS_PASS = 2, IORING_CQE_F_BUFFER = 1,
-        IORING_CQE_F_MORE = 2, IORING_CQE_F_SOCK_NONEMPTY = 4,
-        IORING_CQE_F_NOTIF = 8, IORING_CQE_F_BUF_MORE = 16,
-        IORING_CQE_F_SKIP = 32, IORING_CQE_F_32 = 1 << 15,
-        IORING_FILE_INDEX_ALLOC = 0xffffffff, IORING_OP_NOP = 0,
-        IORING_OP_MSG_RING = 40, AT_FDCWD = -100, O_RDONLY = 0,
-        O_WRONLY = 1, O_RDWR = 2, O_CREAT = 64, POLLIN = 1, POLLOUT = 4,
-        MSG_TRUNC = 0x20, MSG_CTRUNC = 8 } do
-      assert.equal(value, uring[name], name)
-    end
-  end)
-
-  it("are integers", function()
-    local n = 0
-    for name, value in pairs(uring) do
-      if name:match "^%u" then
-        n = n + 1
-        assert.equal("integer", math.type(value), name)
-      end
-    end
-    assert.truthy(n > 400)
-  end)
-
-  it("have the numbers of errors, by name", function()
-    for name, value in pairs { EPERM = 1, ENOENT = 2, EINTR = 4, EBADF = 9,
-        EAGAIN = 11, EWOULDBLOCK = 11, ENFILE = 23, EPIPE = 32, ETIME = 62,
-        EOVERFLOW = 75, EBADFD = 77, ENOTSUP = 95, EOPNOTSUPP = 95,
-        ECANCELED = 125, EOWNERDEAD = 130 } do
-      assert.equal(value, E[name], name)
-    end
-    for name, value in pairs(E) do
-      assert.truthy(name:match "^E[%u%d]+$")
-      assert.equal("integer", math.type(value), name)
-      assert.truthy(value > 0 and value < 200)
-    end
   end)
 end)

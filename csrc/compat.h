@@ -35,6 +35,7 @@
 #include <errno.h>
 #include <sys/types.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include <liburing.h>
@@ -254,6 +255,20 @@ static inline int compat_liburing_running (int *major, int *minor) {
 
 #ifndef IORING_FIXED_FD_NO_CLOEXEC
 #define IORING_FIXED_FD_NO_CLOEXEC	(1U << 0)
+#endif
+
+/* flags of a read or a write, macros where they exist */
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND	0x00000020
+#endif
+#ifndef RWF_ATOMIC
+#define RWF_ATOMIC	0x00000040
+#endif
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE	0x00000080
+#endif
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL	0x00000100
 #endif
 
 #ifndef IORING_NOP_INJECT_RESULT

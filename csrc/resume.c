@@ -4,6 +4,7 @@
 #include "leave.h"
 #include "line.h"
 #include "proc.h"
+#include "ring_lua.h"
 #include "task.h"
 #include "watchdog.h"
 
@@ -131,5 +132,8 @@ void task_resume_all (lua_State *L, struct loop *loop) {
   while ((t = loop_take(loop)) != NULL) {
     go_on(L, loop, t);
     if (&t->seat == loop->turn) break;
+    /* (a signal's, that came while this one computed: its coroutine has not
+       seen it, and the others may compute as long) */
+    if (lua_gethookmask(L)) ring_interrupted(L);
   }
 }

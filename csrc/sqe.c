@@ -198,6 +198,32 @@ static int s_set_ioprio (lua_State *L) {
   return sqe_end(L, q);
 }
 
+/* The kernel that first had the latest of these. */
+static unsigned rw_flags_since (uint32_t flags) {
+  static const struct { uint32_t flag; unsigned since; } latest[] = {
+    { RWF_NOSIGNAL, NAMES_VERSION(6, 18) },
+    { RWF_DONTCACHE, NAMES_VERSION(6, 14) },
+    { RWF_ATOMIC, NAMES_VERSION(6, 11) },
+    { RWF_NOAPPEND, NAMES_VERSION(6, 9) },
+  };
+  for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
+    if (flags & latest[i].flag)
+      return latest[i].since;
+  return 0;
+}
+
+/* (other opcodes have other flags in this place) */
+static int s_set_rw_flags (lua_State *L) {
+  struct request *q = prepared(L);
+  uint32_t flags = (uint32_t)arg_integer(L, 2, 0, UINT32_MAX);
+  if (q->sqe.opcode != IORING_OP_READ && q->sqe.opcode != IORING_OP_WRITE)
+    return luaL_argerror(L, 1, "prepare a read or a write first: prep_read or "
+                         "prep_write");
+  q->sqe.rw_flags = (int)flags;
+  q->since = (uint16_t)rw_flags_since(flags);
+  return sqe_end(L, q);
+}
+
 static int s_set_personality (lua_State *L) {
   struct request *q = prepared(L);
   q->sqe.personality = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
@@ -280,6 +306,7 @@ static const luaL_Reg setters[] = {
   {"set_flags", s_set_flags},
   {"set_data64", s_set_data64},
   {"set_ioprio", s_set_ioprio},
+  {"set_rw_flags", s_set_rw_flags},
   {"set_personality", s_set_personality},
   {"set_buf_group", s_set_buf_group},
   {NULL, NULL}

@@ -353,6 +353,16 @@ static int try_timeout_multishot (struct lab *lab) {
 }
 
 
+/* (there is a reader: a kernel that ignores the flag must not signal) */
+static int try_nosignal (struct lab *lab, int fd) {
+  struct io_uring_sqe sqe;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_write(&sqe, fd, "x", 1, 0);
+  sqe.rw_flags = RWF_NOSIGNAL;
+  return expect(lab, &sqe, 1);
+}
+
+
 /* sockets[1] and pipes[0] have something to read */
 static void try_receiving (struct lab *lab, const int *sockets,
                            const int *pipes, int *answer) {
@@ -397,6 +407,7 @@ static void try_sockets (struct lab *lab, int *answer) {
     if (send(sockets[0], "x", 1, MSG_NOSIGNAL) == 1 &&
         write(pipes[1], "x", 1) == 1)
       try_receiving(lab, sockets, pipes, answer);
+    answer[TRIAL_rwf_nosignal] = try_nosignal(lab, pipes[1]);
     close(pipes[0]);
     close(pipes[1]);
   }

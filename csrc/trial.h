@@ -53,7 +53,8 @@
   X(sendmsg_zc, 6, 1) \
   X(send_zc_report_usage, 6, 2) \
   X(sendmsg_zc_fixed, 6, 15) \
-  X(socket_commands, 6, 7)
+  X(socket_commands, 6, 7) \
+  X(rwf_nosignal, 6, 18)
 
 #define trial_enum_(name,major,minor)	TRIAL_##name,
 

@@ -360,6 +360,7 @@ local public = {
     set_flags = { integer(0, 127) },
     set_data64 = { bits64 },
     set_ioprio = { integer(0, 65535) },
+    set_rw_flags = { bits32 },
     set_personality = { integer(0, 65535) },
     set_buf_group = { integer(0, 65535) },
   },

@@ -210,6 +210,50 @@ describe("files", function()
   end)
 end)
 
+describe("a write that has no reader", function()
+  local script = [[
+    local uring = require "uring"
+    local spec = require "uring_spec"
+    local a, b = spec.%s
+    spec.close(a)
+    local sqe = uring.sqe():prep_write(b, "x"):%s
+    local _, why = uring.run(uring.await, sqe)
+    io.write(why)]]
+  local kinds = { "pipe()", "socketpair(1)" }
+
+  local function well(setter)
+    for _, kind in ipairs(kinds) do
+      assert.matches("^write on fd %d+: Broken pipe %(EPIPE%)$",
+        helper.script_ok(script:format(kind, setter)))
+    end
+  end
+
+  it("raises SIGPIPE, as write(2) does", function()
+    for _, kind in ipairs(kinds) do
+      assert.equal(128 + 13, (helper.script(script:format(kind,
+        "set_rw_flags(0)"))))
+    end
+  end)
+
+  it("raises none with RWF_NOSIGNAL", function()
+    helper.needs "rwf_nosignal"
+    well "set_rw_flags(uring.RWF_NOSIGNAL)"
+  end)
+
+  it("raises none with IOSQE_ASYNC", function()
+    well "set_flags(uring.IOSQE_ASYNC)"
+  end)
+
+  it("says since when there is RWF_NOSIGNAL, where it is not", function()
+    if helper.has "rwf_nosignal" then return end
+    local path = helper.tmpname()
+    local file <close> = assert(io.open(path, "w"))
+    local _, why = uring.run(uring.await, uring.sqe():prep_write(file, "x")
+      :set_rw_flags(uring.RWF_NOSIGNAL))
+    assert.matches("write on fd %d+ needs Linux 6.18 %(this is ", why)
+  end)
+end)
+
 describe("direct descriptors", function()
   after_each(after)
 

@@ -135,4 +135,26 @@ describe("Ctrl-C", function()
       if wait:find "cleaned" then assert.truthy(out:find "cleaned up") end
     end
   end)
+
+  it("is noticed as soon as a task that computed waits", function()
+    local status, out = helper.script [[
+      local uring = require "uring"
+      local spec = require "uring_spec"
+      local main = coroutine.running()
+      uring.run(function()
+        for i = 1, 100 do
+          uring.spawn(function()
+            print("task", i)
+            if i == 1 then
+              spec.interrupt(0.001)
+              repeat until debug.gethook(main)
+            end
+          end)
+        end
+      end)]]
+    assert.equal(1, status)
+    assert.truthy(out:find("interrupted!", 1, true), out)
+    assert.truthy(out:find("task\t1\n", 1, true), out)
+    assert.is_nil(out:find("task\t2\n", 1, true))
+  end)
 end)

@@ -143,6 +143,20 @@ describe("an sqe", function()
     assert.equal(math.mininteger, sqe:set_data64(-(2.0 ^ 63)).user_data)
   end)
 
+  it("takes flags of reads and writes for those alone", function()
+    local sqe, buffer = uring.sqe(), uring.buffer(8)
+    for _, prep in ipairs { sqe.prep_read, sqe.prep_write } do
+      prep(sqe, 0, buffer)
+      assert.equal(sqe, sqe:set_rw_flags(uring.RWF_NOSIGNAL))
+      assert.equal(0x100, sqe.rw_flags)
+      helper.raises("integer from 0 to 4294967295", sqe.set_rw_flags, sqe, -1)
+      prep(sqe, 0, buffer)
+      assert.equal(0, sqe.rw_flags)
+    end
+    sqe:prep_openat(uring.AT_FDCWD, "x", uring.O_WRONLY)
+    helper.raises("prepare a read or a write first", sqe.set_rw_flags, sqe, 0)
+  end)
+
   it("is the only one that its methods take", function()
     local sqe = uring.sqe()
     for _, method in ipairs { "prep_nop", "prep_msg_ring", "set_flags" } do

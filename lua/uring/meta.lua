@@ -535,7 +535,9 @@ function Ring:receiving() end
 ---@nodiscard
 function Ring:awaiting(sqe) end
 
---- The number of its descriptor.
+--- The number of its descriptor. It does not do in a poll or an epoll: what
+--- DEFER_TASKRUN puts off does not make it readable. Poll an eventfd that
+--- register_eventfd was given.
 ---@return integer
 function Ring:fd() end
 
@@ -778,7 +780,10 @@ function Sqe:prep_openat_direct(dfd, path, flags, mode, file_index) end
 function Sqe:prep_read(fd, buffer, nbytes, offset, at) end
 
 --- Write a string, which is copied, or a buffer or lease, which is not.
---- Result: how many bytes. (io_uring_prep_write(3), 5.6)
+--- Result: how many bytes. A write to a pipe or socket without a reader raises
+--- SIGPIPE, which kills the process that does not ignore it, but with
+--- set_rw_flags(RWF_NOSIGNAL) or set_flags(IOSQE_ASYNC).
+--- (io_uring_prep_write(3), 5.6)
 ---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
 ---@param what uring.bytes
 ---@param nbytes? integer
@@ -1088,6 +1093,12 @@ function Sqe:set_data64(data) end
 ---@param ioprio integer 0 to 65535
 ---@return uring.Sqe
 function Sqe:set_ioprio(ioprio) end
+
+--- RWF_... of a read or a write: RWF_NOAPPEND needs Linux 6.9, RWF_ATOMIC
+--- 6.11, RWF_DONTCACHE 6.14, RWF_NOSIGNAL 6.18. (preadv2(2), 5.1)
+---@param flags integer
+---@return uring.Sqe
+function Sqe:set_rw_flags(flags) end
 
 --- The credentials with which it is done, that were registered elsewhere.
 --- (io_uring_register_personality(3), 5.6)
@@ -1557,74 +1568,36 @@ function Semaphore:release() end
 -- ---- constants ------------------------------------------------------------
 
 -- They have their C names. Some are missing where the C library that the
--- module was built with is older than they are.
+-- module was built with is older than they are. One that is not there
+-- raises, and says which was meant; rawget(uring, name) asks whether it is.
 
 ---@class uring
 ---@field IORING_OP_NOP integer
----@field IORING_OP_READV integer
----@field IORING_OP_WRITEV integer
----@field IORING_OP_FSYNC integer
----@field IORING_OP_READ_FIXED integer
----@field IORING_OP_WRITE_FIXED integer
 ---@field IORING_OP_POLL_ADD integer
 ---@field IORING_OP_POLL_REMOVE integer
----@field IORING_OP_SYNC_FILE_RANGE integer
 ---@field IORING_OP_SENDMSG integer
 ---@field IORING_OP_RECVMSG integer
 ---@field IORING_OP_TIMEOUT integer
 ---@field IORING_OP_TIMEOUT_REMOVE integer
 ---@field IORING_OP_ACCEPT integer
 ---@field IORING_OP_ASYNC_CANCEL integer
----@field IORING_OP_LINK_TIMEOUT integer
 ---@field IORING_OP_CONNECT integer
----@field IORING_OP_FALLOCATE integer
 ---@field IORING_OP_OPENAT integer
 ---@field IORING_OP_CLOSE integer
----@field IORING_OP_FILES_UPDATE integer
----@field IORING_OP_STATX integer
 ---@field IORING_OP_READ integer
 ---@field IORING_OP_WRITE integer
----@field IORING_OP_FADVISE integer
----@field IORING_OP_MADVISE integer
 ---@field IORING_OP_SEND integer
 ---@field IORING_OP_RECV integer
----@field IORING_OP_OPENAT2 integer
----@field IORING_OP_EPOLL_CTL integer
----@field IORING_OP_SPLICE integer
 ---@field IORING_OP_PROVIDE_BUFFERS integer
 ---@field IORING_OP_REMOVE_BUFFERS integer
----@field IORING_OP_TEE integer
 ---@field IORING_OP_SHUTDOWN integer
----@field IORING_OP_RENAMEAT integer
----@field IORING_OP_UNLINKAT integer
----@field IORING_OP_MKDIRAT integer
----@field IORING_OP_SYMLINKAT integer
----@field IORING_OP_LINKAT integer
 ---@field IORING_OP_MSG_RING integer
----@field IORING_OP_FSETXATTR integer
----@field IORING_OP_SETXATTR integer
----@field IORING_OP_FGETXATTR integer
----@field IORING_OP_GETXATTR integer
 ---@field IORING_OP_SOCKET integer
----@field IORING_OP_URING_CMD integer
 ---@field IORING_OP_SEND_ZC integer
 ---@field IORING_OP_SENDMSG_ZC integer
----@field IORING_OP_READ_MULTISHOT integer
----@field IORING_OP_WAITID integer
----@field IORING_OP_FUTEX_WAIT integer
----@field IORING_OP_FUTEX_WAKE integer
----@field IORING_OP_FUTEX_WAITV integer
 ---@field IORING_OP_FIXED_FD_INSTALL integer
----@field IORING_OP_FTRUNCATE integer
 ---@field IORING_OP_BIND integer
 ---@field IORING_OP_LISTEN integer
----@field IORING_OP_RECV_ZC integer
----@field IORING_OP_EPOLL_WAIT integer
----@field IORING_OP_READV_FIXED integer
----@field IORING_OP_WRITEV_FIXED integer
----@field IORING_OP_PIPE integer
----@field IORING_OP_NOP128 integer
----@field IORING_OP_URING_CMD128 integer
 ---@field IORING_SETUP_IOPOLL integer
 ---@field IORING_SETUP_SQPOLL integer
 ---@field IORING_SETUP_SQ_AFF integer
@@ -1680,8 +1653,6 @@ function Semaphore:release() end
 ---@field IORING_CQE_F_32 integer
 ---@field IORING_CQE_BUFFER_SHIFT integer
 ---@field IORING_FILE_INDEX_ALLOC integer
----@field IORING_MSG_DATA integer
----@field IORING_MSG_SEND_FD integer
 ---@field IORING_MSG_RING_CQE_SKIP integer
 ---@field IORING_MSG_RING_FLAGS_PASS integer
 ---@field IORING_ASYNC_CANCEL_ALL integer
@@ -1691,95 +1662,21 @@ function Semaphore:release() end
 ---@field IORING_ASYNC_CANCEL_USERDATA integer
 ---@field IORING_ASYNC_CANCEL_OP integer
 ---@field IORING_TIMEOUT_ABS integer
----@field IORING_TIMEOUT_UPDATE integer
 ---@field IORING_TIMEOUT_BOOTTIME integer
 ---@field IORING_TIMEOUT_REALTIME integer
----@field IORING_LINK_TIMEOUT_UPDATE integer
 ---@field IORING_TIMEOUT_ETIME_SUCCESS integer
 ---@field IORING_TIMEOUT_MULTISHOT integer
----@field IORING_TIMEOUT_IMMEDIATE_ARG integer
----@field IORING_TIMEOUT_CLOCK_MASK integer
----@field IORING_TIMEOUT_UPDATE_MASK integer
----@field IORING_POLL_ADD_MULTI integer
----@field IORING_POLL_UPDATE_EVENTS integer
----@field IORING_POLL_UPDATE_USER_DATA integer
----@field IORING_POLL_ADD_LEVEL integer
 ---@field IORING_RECVSEND_POLL_FIRST integer
----@field IORING_RECVSEND_FIXED_BUF integer
 ---@field IORING_RECVSEND_BUNDLE integer
 ---@field IORING_RECV_MULTISHOT integer
 ---@field IORING_SEND_ZC_REPORT_USAGE integer
----@field IORING_SEND_VECTORIZED integer
 ---@field IORING_NOTIF_USAGE_ZC_COPIED integer
 ---@field IORING_ACCEPT_MULTISHOT integer
 ---@field IORING_ACCEPT_DONTWAIT integer
 ---@field IORING_ACCEPT_POLL_FIRST integer
----@field IORING_FSYNC_DATASYNC integer
 ---@field IORING_FIXED_FD_NO_CLOEXEC integer
----@field IORING_NOP_INJECT_RESULT integer
----@field IORING_NOP_FILE integer
----@field IORING_NOP_FIXED_FILE integer
----@field IORING_NOP_FIXED_BUFFER integer
----@field IORING_NOP_TW integer
----@field IORING_NOP_CQE32 integer
----@field IORING_URING_CMD_FIXED integer
----@field SOCKET_URING_OP_SIOCINQ integer
----@field SOCKET_URING_OP_SIOCOUTQ integer
----@field SOCKET_URING_OP_GETSOCKOPT integer
----@field SOCKET_URING_OP_SETSOCKOPT integer
----@field SOCKET_URING_OP_TX_TIMESTAMP integer
----@field SOCKET_URING_OP_GETSOCKNAME integer
----@field SPLICE_F_FD_IN_FIXED integer
----@field SPLICE_F_MOVE integer
----@field SPLICE_F_NONBLOCK integer
----@field SPLICE_F_MORE integer
----@field IOU_PBUF_RING_MMAP integer
 ---@field IOU_PBUF_RING_INC integer
----@field IORING_REGISTER_BUFFERS integer
----@field IORING_UNREGISTER_BUFFERS integer
----@field IORING_REGISTER_FILES integer
----@field IORING_UNREGISTER_FILES integer
----@field IORING_REGISTER_EVENTFD integer
----@field IORING_UNREGISTER_EVENTFD integer
----@field IORING_REGISTER_FILES_UPDATE integer
----@field IORING_REGISTER_EVENTFD_ASYNC integer
----@field IORING_REGISTER_PROBE integer
----@field IORING_REGISTER_PERSONALITY integer
----@field IORING_UNREGISTER_PERSONALITY integer
----@field IORING_REGISTER_RESTRICTIONS integer
----@field IORING_REGISTER_ENABLE_RINGS integer
----@field IORING_REGISTER_FILES2 integer
----@field IORING_REGISTER_FILES_UPDATE2 integer
----@field IORING_REGISTER_BUFFERS2 integer
----@field IORING_REGISTER_BUFFERS_UPDATE integer
----@field IORING_REGISTER_IOWQ_AFF integer
----@field IORING_UNREGISTER_IOWQ_AFF integer
----@field IORING_REGISTER_IOWQ_MAX_WORKERS integer
----@field IORING_REGISTER_RING_FDS integer
----@field IORING_UNREGISTER_RING_FDS integer
----@field IORING_REGISTER_PBUF_RING integer
----@field IORING_UNREGISTER_PBUF_RING integer
----@field IORING_REGISTER_SYNC_CANCEL integer
----@field IORING_REGISTER_FILE_ALLOC_RANGE integer
----@field IORING_REGISTER_PBUF_STATUS integer
----@field IORING_REGISTER_NAPI integer
----@field IORING_UNREGISTER_NAPI integer
----@field IORING_REGISTER_CLOCK integer
----@field IORING_REGISTER_CLONE_BUFFERS integer
----@field IORING_REGISTER_SEND_MSG_RING integer
----@field IORING_REGISTER_ZCRX_IFQ integer
----@field IORING_REGISTER_RESIZE_RINGS integer
----@field IORING_REGISTER_MEM_REGION integer
----@field IORING_REGISTER_QUERY integer
----@field IORING_REGISTER_ZCRX_CTRL integer
----@field IORING_REGISTER_BPF_FILTER integer
 ---@field IORING_REGISTER_FILES_SKIP integer
----@field IORING_RESTRICTION_REGISTER_OP integer
----@field IORING_RESTRICTION_SQE_OP integer
----@field IORING_RESTRICTION_SQE_FLAGS_ALLOWED integer
----@field IORING_RESTRICTION_SQE_FLAGS_REQUIRED integer
----@field IO_WQ_BOUND integer
----@field IO_WQ_UNBOUND integer
 ---@field AF_UNSPEC integer
 ---@field AF_UNIX integer
 ---@field AF_LOCAL integer
@@ -1811,7 +1708,6 @@ function Semaphore:release() end
 ---@field MSG_ERRQUEUE integer
 ---@field MSG_NOSIGNAL integer
 ---@field MSG_MORE integer
----@field MSG_WAITFORONE integer
 ---@field MSG_ZEROCOPY integer
 ---@field MSG_FASTOPEN integer
 ---@field MSG_CMSG_CLOEXEC integer
@@ -1893,7 +1789,6 @@ function Semaphore:release() end
 ---@field AF_ALG integer
 ---@field AF_XDP integer
 ---@field SOCK_RDM integer
----@field MSG_BATCH integer
 ---@field SOL_NETLINK integer
 ---@field SO_PREFER_BUSY_POLL integer
 ---@field SO_BUSY_POLL_BUDGET integer
@@ -2047,21 +1942,9 @@ function Semaphore:release() end
 ---@field UDP_SEGMENT integer
 ---@field UDP_GRO integer
 ---@field AT_FDCWD integer
----@field AT_SYMLINK_NOFOLLOW integer
----@field AT_SYMLINK_FOLLOW integer
----@field AT_REMOVEDIR integer
----@field AT_EACCESS integer
----@field AT_NO_AUTOMOUNT integer
----@field AT_EMPTY_PATH integer
----@field AT_STATX_SYNC_TYPE integer
----@field AT_STATX_SYNC_AS_STAT integer
----@field AT_STATX_FORCE_SYNC integer
----@field AT_STATX_DONT_SYNC integer
----@field AT_RECURSIVE integer
 ---@field O_RDONLY integer
 ---@field O_WRONLY integer
 ---@field O_RDWR integer
----@field O_ACCMODE integer
 ---@field O_CREAT integer
 ---@field O_EXCL integer
 ---@field O_NOCTTY integer
@@ -2079,14 +1962,6 @@ function Semaphore:release() end
 ---@field O_CLOEXEC integer
 ---@field O_PATH integer
 ---@field O_TMPFILE integer
----@field S_IFMT integer
----@field S_IFSOCK integer
----@field S_IFLNK integer
----@field S_IFREG integer
----@field S_IFBLK integer
----@field S_IFDIR integer
----@field S_IFCHR integer
----@field S_IFIFO integer
 ---@field S_ISUID integer
 ---@field S_ISGID integer
 ---@field S_ISVTX integer
@@ -2102,74 +1977,16 @@ function Semaphore:release() end
 ---@field S_IROTH integer
 ---@field S_IWOTH integer
 ---@field S_IXOTH integer
----@field STATX_TYPE integer
----@field STATX_MODE integer
----@field STATX_NLINK integer
----@field STATX_UID integer
----@field STATX_GID integer
----@field STATX_ATIME integer
----@field STATX_MTIME integer
----@field STATX_CTIME integer
----@field STATX_INO integer
----@field STATX_SIZE integer
----@field STATX_BLOCKS integer
----@field STATX_BASIC_STATS integer
----@field STATX_BTIME integer
----@field STATX_ALL integer
----@field STATX_ATTR_COMPRESSED integer
----@field STATX_ATTR_IMMUTABLE integer
----@field STATX_ATTR_APPEND integer
----@field STATX_ATTR_NODUMP integer
----@field STATX_ATTR_ENCRYPTED integer
 ---@field RWF_HIPRI integer
 ---@field RWF_DSYNC integer
 ---@field RWF_SYNC integer
 ---@field RWF_NOWAIT integer
 ---@field RWF_APPEND integer
----@field FALLOC_FL_KEEP_SIZE integer
----@field FALLOC_FL_PUNCH_HOLE integer
----@field FALLOC_FL_COLLAPSE_RANGE integer
----@field FALLOC_FL_ZERO_RANGE integer
----@field FALLOC_FL_INSERT_RANGE integer
----@field FALLOC_FL_UNSHARE_RANGE integer
----@field POSIX_FADV_NORMAL integer
----@field POSIX_FADV_RANDOM integer
----@field POSIX_FADV_SEQUENTIAL integer
----@field POSIX_FADV_WILLNEED integer
----@field POSIX_FADV_DONTNEED integer
----@field POSIX_FADV_NOREUSE integer
----@field MADV_NORMAL integer
----@field MADV_RANDOM integer
----@field MADV_SEQUENTIAL integer
----@field MADV_WILLNEED integer
----@field MADV_DONTNEED integer
----@field SYNC_FILE_RANGE_WAIT_BEFORE integer
----@field SYNC_FILE_RANGE_WRITE integer
----@field SYNC_FILE_RANGE_WAIT_AFTER integer
----@field RENAME_NOREPLACE integer
----@field RENAME_EXCHANGE integer
----@field RENAME_WHITEOUT integer
----@field XATTR_CREATE integer
----@field XATTR_REPLACE integer
----@field O_LARGEFILE integer
----@field RESOLVE_NO_XDEV integer
----@field RESOLVE_NO_MAGICLINKS integer
----@field RESOLVE_NO_SYMLINKS integer
----@field RESOLVE_BENEATH integer
----@field RESOLVE_IN_ROOT integer
----@field RESOLVE_CACHED integer
----@field STATX_MNT_ID integer
----@field STATX_DIOALIGN integer
----@field STATX_ATTR_AUTOMOUNT integer
----@field STATX_ATTR_MOUNT_ROOT integer
----@field STATX_ATTR_VERITY integer
----@field STATX_ATTR_DAX integer
 ---@field RWF_NOAPPEND integer
 ---@field RWF_ATOMIC integer
 ---@field RWF_DONTCACHE integer
----@field MADV_FREE integer
----@field MADV_COLD integer
----@field MADV_PAGEOUT integer
+---@field RWF_NOSIGNAL integer
+---@field O_LARGEFILE integer
 ---@field POLLIN integer
 ---@field POLLPRI integer
 ---@field POLLOUT integer
@@ -2181,51 +1998,8 @@ function Semaphore:release() end
 ---@field POLLWRNORM integer
 ---@field POLLWRBAND integer
 ---@field POLLMSG integer
----@field POLLREMOVE integer
 ---@field POLLRDHUP integer
----@field EPOLLIN integer
----@field EPOLLPRI integer
----@field EPOLLOUT integer
----@field EPOLLERR integer
----@field EPOLLHUP integer
----@field EPOLLRDNORM integer
----@field EPOLLRDBAND integer
----@field EPOLLWRNORM integer
----@field EPOLLWRBAND integer
----@field EPOLLMSG integer
----@field EPOLLRDHUP integer
 ---@field EPOLLEXCLUSIVE integer
----@field EPOLLWAKEUP integer
----@field EPOLLONESHOT integer
----@field EPOLLET integer
----@field EPOLL_CLOEXEC integer
----@field EPOLL_CTL_ADD integer
----@field EPOLL_CTL_MOD integer
----@field EPOLL_CTL_DEL integer
----@field EFD_CLOEXEC integer
----@field EFD_NONBLOCK integer
----@field EFD_SEMAPHORE integer
----@field CLOCK_REALTIME integer
----@field CLOCK_MONOTONIC integer
----@field CLOCK_BOOTTIME integer
----@field P_ALL integer
----@field P_PID integer
----@field P_PGID integer
----@field WEXITED integer
----@field WSTOPPED integer
----@field WCONTINUED integer
----@field WNOHANG integer
----@field WNOWAIT integer
----@field CLD_EXITED integer
----@field CLD_KILLED integer
----@field CLD_DUMPED integer
----@field CLD_STOPPED integer
----@field CLD_TRAPPED integer
----@field CLD_CONTINUED integer
----@field P_PIDFD integer
----@field FUTEX2_SIZE_U32 integer
----@field FUTEX2_PRIVATE integer
----@field FUTEX_BITSET_MATCH_ANY integer
 
 -- ---- sockets ---------------------------------------------------------------
 

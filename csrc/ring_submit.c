@@ -121,8 +121,7 @@ static struct op *launch (struct ring *r, const struct request *q,
                           struct descriptor **dups) {
   struct op *op;
   struct io_uring_sqe *sqe;
-  if (q->traits & TRAIT_SILENT) marks &= ~(unsigned)OP_LOOPED;
-  if (marks & OP_LOOPED) r->held++;
+  if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) r->held++;
   op = op_new(&r->ops, q, marks);
   if (before) op_chain(before, op);
   sqe = push(r, &q->sqe, op);

@@ -227,6 +227,29 @@ describe("a silent sqe", function()
   end)
 end)
 
+describe("a silent sqe of a task", function()
+  it("whose operation was collected leaves nothing behind", function()
+    local function failing()
+      return uring.sqe():prep_read(-1, uring.buffer(1)):set_flags(SKIP)
+    end
+    uring.run(function()
+      local ring = uring.loop():ring()
+      for _ = 1, 10 do
+        for _ = 1, 100 do assert(ring:queue(failing())) end
+        uring.sleep(0)
+        helper.collect()
+      end
+      helper.eventually(function()
+        uring.sleep(0)
+        helper.collect()
+        return ring:stats().in_flight == ring:stats().internal
+      end)
+    end)
+    local data, _, errno = uring.loop():ring():peek_cqe()
+    assert.same({ nil, E.EAGAIN }, { data, errno })
+  end)
+end)
+
 describe("a silent member of an awaited chain", function()
   local function await_chain(sqes, timeout)
     local results

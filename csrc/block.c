@@ -26,6 +26,11 @@ struct memory *memory_new (size_t size, const void *from) {
   return m;
 }
 
+size_t memory_alone (struct block *b) {
+  return b->end == memory_end && atomic_load(&b->refs) == 1
+         ? ((struct memory *)b)->size : 0;
+}
+
 
 /* A list that only grows; its links are atomic, for rings of several threads
 ** may close at the same time. */

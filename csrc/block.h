@@ -87,6 +87,10 @@ static inline uint32_t block_flying (struct block *b) {
 ** behind them, so that a path needs nothing else. NULL for want of memory. */
 struct memory *memory_new (size_t size, const void *from);
 
+/* The size of such memory that this count alone keeps; 0: it is something
+** else, or somebody else's too. */
+size_t memory_alone (struct block *b);
+
 /* Keep for ever one count of `b`, because the kernel may still use it. */
 void block_bury (struct block *b);
 

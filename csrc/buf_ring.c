@@ -63,6 +63,7 @@ static int ring_buf_ring (lua_State *L) {
   if (options_given(L, 2, "min_left") && !inc)
     return luaL_argerror(L, 2, "option 'min_left' is for groups with "
                          "IOU_PBUF_RING_INC");
+  pressure_tell(L, (size_t)(entries * size), 0);
   b = class_new(L, CLASS_BUF_RING, sizeof(*b), 1);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -71,11 +72,21 @@ static int ring_buf_ring (lua_State *L) {
   if (b->g == NULL)
     return fail(L, ENOMEM, "buf_ring: %d buffers of %d bytes", (int)entries,
                 (int)size);
+  pressure_hold(&state_of(L)->pressure, group_bytes(b->g), 0);
   b->g->min_left = (uint32_t)options_integer(L, 2, "min_left", 0, 0,
                                              size);
   ring_check(L, 1);
   rc = ring_add_group(r, b->g);
   return rc < 0 ? refused(L, r, (unsigned)bgid, inc, rc) : 1;
+}
+
+static void let_go (lua_State *L, struct buf_ring *b) {
+  struct group *g = b->g;
+  b->g = NULL;
+  if (g) {
+    pressure_drop(&state_of(L)->pressure, group_bytes(g), 0);
+    block_release(&g->block);
+  }
 }
 
 static struct buf_ring *self (lua_State *L) {
@@ -98,8 +109,7 @@ static int b_close (lua_State *L) {
     if (rc < 0)
       return fail(L, -rc, "unregister group %d of ring (fd %d)", b->g->bgid,
                   b->ring->io.ring_fd);
-    block_release(&b->g->block);
-    b->g = NULL;
+    let_go(L, b);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -109,9 +119,8 @@ static int b_close (lua_State *L) {
 ** number. It ends with its ring. */
 static int b_gc (lua_State *L) {
   struct buf_ring *b = class_check(L, 1, CLASS_BUF_RING);
-  struct group *g = b->g;
-  b->g = NULL;
-  if (g) block_release(&g->block);
+  if (b->g) pressure_collected(&state_of(L)->pressure, group_bytes(b->g), 0);
+  let_go(L, b);
   return 0;
 }
 
@@ -137,7 +146,20 @@ static int32_t arg_res (lua_State *L, int arg) {
 }
 
 struct lease **lease_push (lua_State *L) {
+  pressure_tell(L, 0, 0);
   return class_new(L, CLASS_LEASE, sizeof(struct lease *), 0);
+}
+
+/* As long as it is out none of its buffer's bytes can be used for others. */
+static size_t weight (const struct lease *l) {
+  return l->group->inc ? l->piece.size : l->group->size;
+}
+
+bool lease_set (lua_State *L, struct lease **own, struct lease *lease) {
+  if (*own) pressure_drop(&state_of(L)->pressure, weight(*own), 0);
+  *own = lease;
+  if (lease) pressure_hold(&state_of(L)->pressure, weight(lease), 0);
+  return lease != NULL;
 }
 
 static int lease_pieces (lua_State *L, struct group *g, struct piece *p,
@@ -145,8 +167,7 @@ static int lease_pieces (lua_State *L, struct group *g, struct piece *p,
   int array = lua_gettop(L);
   for (unsigned i = 0; i < n; i++) {
     lua_rawgeti(L, array, (lua_Integer)i + 1);
-    if ((*(struct lease **)lua_touserdata(L, -1) = lease_new(g, &p[i]))
-        == NULL) {
+    if (!lease_set(L, lua_touserdata(L, -1), lease_new(g, &p[i]))) {
       for (; i < n; i++) group_give(g, p[i].bid);
       return fail(L, ENOMEM, "group %d: a lease", g->bgid);
     }
@@ -165,8 +186,7 @@ static int b_lease (lua_State *L) {
   self(L);  /* guard: a finalizer may have closed it */
   if (!group_take(g, res, flags, &p))
     return not_the_kernels(L, g, res, flags);
-  *l = lease_new(g, &p);
-  if (*l == NULL) {
+  if (!lease_set(L, l, lease_new(g, &p))) {
     group_give(g, p.bid);
     return fail(L, ENOMEM, "group %d: a lease", g->bgid);
   }
@@ -201,6 +221,12 @@ static int b_bundle (lua_State *L) {
   return 1;
 }
 
+static void release (lua_State *L, struct lease **l) {
+  struct lease *lease = *l;
+  lease_set(L, l, NULL);
+  if (lease) block_release(&lease->block);
+}
+
 /* buf_ring:string(res, flags): the bytes; the buffer goes home. (If the string
 ** fails, the lease gives it back.) */
 static int b_string (lua_State *L) {
@@ -210,8 +236,7 @@ static int b_string (lua_State *L) {
     return n;
   l = lua_touserdata(L, -1);
   lua_pushlstring(L, (const char *)(*l)->piece.data, (*l)->piece.size);
-  block_release(&(*l)->block);
-  *l = NULL;
+  release(L, l);
   return 1;
 }
 
@@ -311,11 +336,14 @@ static int b_tostring (lua_State *L) {
 /* ---- leases ------------------------------------------------------------ */
 
 static int l_release (lua_State *L) {
-  struct lease **l = class_check(L, 1, CLASS_LEASE);
-  struct lease *lease = *l;
-  *l = NULL;
-  if (lease) block_release(&lease->block);
+  release(L, class_check(L, 1, CLASS_LEASE));
   return 0;
+}
+
+static int l_gc (lua_State *L) {
+  struct lease *const *l = class_check(L, 1, CLASS_LEASE);
+  if (*l) pressure_collected(&state_of(L)->pressure, weight(*l), 0);
+  return l_release(L);
 }
 
 static int l_string (lua_State *L) {
@@ -377,7 +405,7 @@ static const luaL_Reg lease_methods[] = {
 
 static const luaL_Reg lease_meta[] = {
   {"__len", l_len},
-  {"__gc", l_release},
+  {"__gc", l_gc},
   {"__close", l_release},
   {"__tostring", l_tostring},
   {NULL, NULL}

@@ -17,6 +17,10 @@
 /* A new uring.Lease on top, empty: it is there before the piece is taken. */
 struct lease **lease_push (lua_State *L);
 
+/* It has this one now; NULL: none, and false. The one that it had is the
+** caller's. */
+bool lease_set (lua_State *L, struct lease **own, struct lease *lease);
+
 void buf_ring_open (lua_State *L);  /* the classes, and ring:buf_ring */
 
 #endif

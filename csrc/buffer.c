@@ -18,6 +18,13 @@ static struct memory *allocate (lua_State *L, size_t size, const void *from) {
   return m;
 }
 
+void buffer_set (lua_State *L, struct buffer *b, struct memory *m) {
+  struct pressure *p = &state_of(L)->pressure;
+  if (b->m) pressure_drop(p, b->m->size, 0);
+  b->m = m;
+  if (m) pressure_hold(p, m->size, 0);
+}
+
 int buffer_new (lua_State *L) {
   struct buffer *b;
   const char *s = NULL;
@@ -29,8 +36,9 @@ int buffer_new (lua_State *L) {
   else
     return luaL_argerror(L, 1, lua_pushfstring(L,
              "size or string expected, got %s", luaL_typename(L, 1)));
+  pressure_tell(L, size, 0);
   b = class_new(L, CLASS_BUFFER, sizeof(*b), 0);
-  b->m = allocate(L, size, s);
+  buffer_set(L, b, allocate(L, size, s));
   return 1;
 }
 
@@ -65,11 +73,16 @@ static int held (lua_State *L, const struct memory *m, const char *what) {
                       (struct block *)(uintptr_t)&m->block));
 }
 
-static void let_go (struct buffer *b) {
+static void let_go (lua_State *L, struct buffer *b) {
   struct memory *m = b->m;
-  b->m = NULL;
-  atomic_store(&m->block.retired, true);  /* guard: SQEs that still name it */
-  block_release(&m->block);
+  buffer_set(L, b, NULL);
+  if (m) block_release(&m->block);
+}
+
+/* Its bytes are not its own any more. */
+static void retire (lua_State *L, struct buffer *b) {
+  atomic_store(&b->m->block.retired, true);  /* guard: SQEs that name it */
+  let_go(L, b);
 }
 
 
@@ -156,15 +169,19 @@ static int b_write (lua_State *L) {
 
 /* Other memory of another size, with as much of the old as fits. */
 static int b_resize (lua_State *L) {
-  struct buffer *b = tobuffer(L, 1);
-  size_t size = (size_t)arg_integer(L, 2, 0, MAX_SIZE);
+  struct buffer *b;
+  size_t size;
   struct memory *m;
+  tobuffer(L, 1);
+  size = (size_t)arg_integer(L, 2, 0, MAX_SIZE);
+  pressure_tell(L, size, 0);
+  b = tobuffer(L, 1);  /* (a finalizer may have closed it) */
   if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
     return held(L, b->m, "resize");
   m = allocate(L, size, NULL);
   memcpy(m->bytes, b->m->bytes, size < b->m->size ? size : b->m->size);
-  let_go(b);
-  b->m = m;
+  retire(L, b);
+  buffer_set(L, b, m);
   lua_settop(L, 1);
   return 1;
 }
@@ -174,7 +191,7 @@ static int b_close (lua_State *L) {
   if (b->m) {
     if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
       return held(L, b->m, "close");
-    let_go(b);
+    retire(L, b);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -184,16 +201,15 @@ static int b_close (lua_State *L) {
 ** them keeps them. */
 static int b_leave (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
-  if (b->m) let_go(b);
+  if (b->m) retire(L, b);
   return 0;
 }
 
 /* A collected one was not closed: SQEs that name its bytes may be queued. */
 static int b_gc (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
-  struct memory *m = b->m;
-  b->m = NULL;
-  if (m) block_release(&m->block);
+  if (b->m) pressure_collected(&state_of(L)->pressure, b->m->size, 0);
+  let_go(L, b);
   return 0;
 }
 

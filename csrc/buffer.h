@@ -19,6 +19,9 @@ struct buffer {            /* the userdata */
   struct memory *m;        /* NULL: closed */
 };
 
+/* These are its bytes now; the ones that it had are the caller's. */
+void buffer_set (lua_State *L, struct buffer *b, struct memory *m);
+
 /* The memory of the buffer at `arg`; raises for anything else. */
 struct memory *buffer_check (lua_State *L, int arg);
 

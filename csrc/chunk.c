@@ -46,6 +46,7 @@ void chunk_from_group (struct socket *s, const struct arrival *a,
   struct received r;
   if (!group_take(g, a->res, a->flags, &p))
     return;
+  if (s->pool == s->own_pool) pool_touch(s->pool);
   if (g != s->group) {
     block_retain(&g->block);
     if (s->group) block_release(&s->group->block);
@@ -154,14 +155,17 @@ static struct lease *lease_copy (const struct chunk *c, uint32_t size) {
 
 /* A lease of the chunk's first bytes. The chunk has its buffer too for as long
 ** as it is there: whoever goes last gives it back. */
-static void push_lease (lua_State *L, const struct chunk *c, uint32_t size) {
+static void push_lease (lua_State *L, struct socket *s, uint32_t size) {
+  const struct chunk *c = &s->chunk;
   struct piece p = { c->at, size, c->bid, { 0, 0 } };
   struct lease **lease = lease_push(L);
-  *lease = c->group ? lease_new(c->group, &p) : lease_copy(c, size);
-  if (*lease == NULL)
+  if (!lease_set(L, lease, c->group ? lease_new(c->group, &p)
+                                    : lease_copy(c, size)))
     luaL_error(L, "not enough memory for a lease");
-  if (c->group)
+  if (c->group) {
     group_share(c->group, c->bid);  /* guard: both give it back */
+    s->pool->given++;
+  }
 }
 
 /* The chunk's values. Until all of them are there it stays what it is, so
@@ -176,7 +180,7 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
     lua_pushnil(L);
     return 1;
   }
-  if (leases) push_lease(L, c, n);
+  if (leases) push_lease(L, s, n);
   else lua_pushlstring(L, (const char *)c->at, n);
   if (results > 1) push_from(L, s, socket);
   if (results > 2) push_info(L, c, !stream && n < c->full, socket);

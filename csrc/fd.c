@@ -7,10 +7,20 @@
 
 
 void fd_push (lua_State *L, int number) {
-  struct fd *f = class_new(L, CLASS_FD, sizeof(*f), 0);
+  struct fd *f;
+  pressure_tell(L, 0, 1);
+  f = class_new(L, CLASS_FD, sizeof(*f), 0);
   f->d = descriptor_new(number);
   if (f->d == NULL)
     luaL_error(L, "not enough memory");
+  pressure_hold(&state_of(L)->pressure, 0, 1);
+}
+
+struct descriptor *fd_let_go (lua_State *L, struct fd *f) {
+  struct descriptor *d = f->d;
+  f->d = NULL;
+  if (d) pressure_drop(&state_of(L)->pressure, 0, 1);
+  return d;
 }
 
 int fd_new (lua_State *L) {
@@ -37,9 +47,9 @@ static int f_fileno (lua_State *L) {
 /* The number becomes the caller's, who must close it. */
 static int f_release (lua_State *L) {
   struct fd *f = tofd(L);
-  struct descriptor *d = f->d;
+  struct descriptor *d;
   ring_submit_all(state_of(L)->rings);
-  f->d = NULL;
+  d = fd_let_go(L, f);
   lua_pushinteger(L, descriptor_give_up(d));
   block_release(&d->block);
   return 1;
@@ -47,10 +57,9 @@ static int f_release (lua_State *L) {
 
 static int f_close (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  struct descriptor *d = f->d;
+  struct descriptor *d = fd_let_go(L, f);
   int rc = 0;
   if (d != NULL) {
-    f->d = NULL;
     ring_submit_naming(state_of(L)->rings, d);  /* guard: SQEs that name it */
     rc = descriptor_close(d);
     block_release(&d->block);
@@ -65,8 +74,9 @@ static int f_close (lua_State *L) {
 ** may also name the number itself.) */
 static int f_gc (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  struct descriptor *d = f->d;
-  f->d = NULL;
+  struct descriptor *d;
+  if (f->d) pressure_collected(&state_of(L)->pressure, 0, 1);
+  d = fd_let_go(L, f);
   if (d) {
     ring_submit_all(state_of(L)->rings);
     block_release(&d->block);

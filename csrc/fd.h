@@ -20,6 +20,9 @@ struct fd {                /* the userdata */
 ** caller's and memory is the error that is raised. */
 void fd_push (lua_State *L, int number);
 
+/* Its descriptor is the caller's from now on; NULL: it was closed. */
+struct descriptor *fd_let_go (lua_State *L, struct fd *f);
+
 void fd_open (lua_State *L);   /* define the class */
 int fd_new (lua_State *L);     /* uring.fd(n) */
 

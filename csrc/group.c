@@ -12,10 +12,6 @@ static size_t ring_bytes (uint32_t entries) {
   return (entries * sizeof(struct io_uring_buf) + page - 1) & ~(page - 1);
 }
 
-static size_t memory_bytes (const struct group *g) {
-  return (size_t)g->entries * g->size;
-}
-
 static void put_blank (struct group *g, struct note *note) {
   note->next = g->blank;
   g->blank = note;
@@ -35,7 +31,7 @@ static void group_end (struct block *b) {
   for (uint32_t i = 0; i < g->entries; i++) free_notes(g->slots[i].notes);
   free_notes(g->blank);
   munmap(g->ring, ring_bytes(g->entries));
-  munmap(g->memory, memory_bytes(g));
+  munmap(g->memory, group_bytes(g));
   free(g->slots);
   free(g);
 }
@@ -67,10 +63,10 @@ struct group *group_new (uint32_t entries, uint32_t size, uint16_t bgid,
   g->size = size;
   g->slots = calloc(entries, sizeof(*g->slots));
   g->ring = map(ring_bytes(entries));
-  g->memory = map(memory_bytes(g));
+  g->memory = map(group_bytes(g));
   if (g->slots == NULL || g->ring == NULL || g->memory == NULL) {
     if (g->ring) munmap(g->ring, ring_bytes(entries));
-    if (g->memory) munmap(g->memory, memory_bytes(g));
+    if (g->memory) munmap(g->memory, group_bytes(g));
     free(g->slots);
     free(g);
     return NULL;

@@ -94,6 +94,11 @@ struct lease {
 struct group *group_new (uint32_t entries, uint32_t size, uint16_t bgid,
                          bool inc);
 
+/* How much memory all of its buffers are. */
+static inline size_t group_bytes (const struct group *g) {
+  return (size_t)g->entries * g->size;
+}
+
 /* What the kernel is to be told of it. */
 void group_describe (const struct group *g, struct io_uring_buf_reg *reg);
 

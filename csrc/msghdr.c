@@ -140,6 +140,7 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
       luaL_error(L, "not enough memory for a string of %I bytes",
                  (LUAI_UACINT)len);
     m->strings = true;
+    m->copied += len;
     hold(m, &copy->block);
     v->iov_base = copy->bytes;
   }
@@ -240,18 +241,36 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
   return m;
 }
 
+static void weigh (lua_State *L, struct msg *m) {
+  m->weight = sizeof(*m) + m->copied + m->control_room + m->control_size
+              + m->hdr.msg_iovlen * (sizeof(m->iov[0]) + sizeof(*m->held));
+  pressure_hold(&state_of(L)->pressure, m->weight, m->sent.nfds);
+}
+
+static void let_go (lua_State *L, struct msg **own) {
+  struct msg *m = *own;
+  *own = NULL;
+  if (m == NULL)
+    return;
+  if (m->weight > 0)
+    pressure_drop(&state_of(L)->pressure, m->weight, m->sent.nfds);
+  m->weight = 0;
+  block_release(&m->block);
+}
+
 /* uring.msghdr{ name=, namelen=, control=, controllen=, iov=, flags= } */
 int msghdr_new (lua_State *L) {
   static const char *const names[] = {
     "name", "namelen", "control", "controllen", "iov", "flags", NULL
   };
   int rc = 0;
+  pressure_tell(L, 0, 0);
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) {
     lua_newtable(L);
     lua_replace(L, 1);
   }
-  msghdr_push(L, 1, names, &rc);
+  weigh(L, msghdr_push(L, 1, names, &rc));
   return rc < 0 ? fail(L, -rc, "msghdr: a dup of a descriptor in its control")
                 : 1;
 }
@@ -315,9 +334,8 @@ static int m_close (lua_State *L) {
     if (block_flying(&m->block) > 0)
       return luaL_error(L, "cannot close a msghdr that is in use: an "
                         "operation in flight holds it");
-    *own = NULL;
     atomic_store(&m->block.retired, true);  /* guard: SQEs that name it */
-    block_release(&m->block);
+    let_go(L, own);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -325,9 +343,10 @@ static int m_close (lua_State *L) {
 
 static int m_gc (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
-  struct msg *m = *own;
-  *own = NULL;
-  if (m) block_release(&m->block);
+  const struct msg *m = *own;
+  if (m && m->weight > 0)
+    pressure_collected(&state_of(L)->pressure, m->weight, m->sent.nfds);
+  let_go(L, own);
   return 0;
 }
 
@@ -361,8 +380,8 @@ static void push_holder (lua_State *L) {
 static void let_hold (lua_State *L, struct block *b) {
   struct lease **lease = class_test(L, 4, CLASS_LEASE);
   struct buffer *buffer = class_test(L, 4, CLASS_BUFFER);
-  if (lease) *lease = (struct lease *)b;
-  if (buffer) buffer->m = (struct memory *)b;
+  if (lease) lease_set(L, lease, (struct lease *)b);
+  if (buffer) buffer_set(L, buffer, (struct memory *)b);
 }
 
 /* Descriptors are only in what a recvmsg with just these rooms has written:

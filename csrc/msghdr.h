@@ -31,6 +31,8 @@ struct msg {
   size_t control_size;       /* and its size */
   unsigned char *control;
   unsigned nheld;
+  size_t copied;             /* bytes of strings */
+  size_t weight;             /* what it counts as for the collector, or 0 */
   bool strings;              /* some of the iov are: only for sending */
   bool unread;               /* control messages have come */
   struct block **held;       /* whose memory the iov names */

@@ -51,14 +51,24 @@ static struct pool *make (lua_State *L, uint32_t size, int *err) {
   return p;
 }
 
+void pool_touch (struct pool *p) {
+  if (p->touched < p->group->entries) {
+    p->touched++;
+    pressure_hold(&p->state->pressure, p->group->size, 0);
+  }
+}
+
 void pool_drop (struct pool *p, bool ours) {
   struct group *g = p->group;
+  pressure_drop(&p->state->pressure, pool_weight(p), 0);
+  p->touched = 0;
   if (p->ring->watch)
     loop_wake_all(loop_of_ring(p->ring), &p->line);
   line_close(&p->line);
   g->gave = NULL;  /* guard: the pool goes before the last of its leases */
   if (p->ring->open && ours)  /* guard: not the parent's */
     ring_remove_group(p->ring, g);
+  block_release(&g->block);
 }
 
 static struct pool *find_own (lua_State *L, int socket, uint32_t size,
@@ -70,6 +80,7 @@ static struct pool *find_own (lua_State *L, int socket, uint32_t size,
   p = make(L, size, err);
   if (p == NULL)
     return NULL;
+  block_retain(&p->group->block);  /* guard: the ring may go first */
   if (s->d == NULL) {  /* guard: finalizers may have closed it */
     pool_drop(p, true);
     *err = EBADF;

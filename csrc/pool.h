@@ -20,7 +20,19 @@ struct pool {              /* a userdata, in SHARED_POOLS or its socket's */
   struct line line;        /* who waits for one to come home */
   struct state *state;
   struct ring *ring;
+  uint32_t touched;        /* a socket's own: buffers that have been used, */
+  uint32_t given, missed;  /* and leases since garbage was last looked through
+                              for some, and those that it did not have */
 };
+
+/* The kernel has filled one of a socket's own: pages that nobody has touched
+** cost nothing, and each is used once before any is used again. */
+void pool_touch (struct pool *p);
+
+/* What it counts as for the collector. */
+static inline size_t pool_weight (const struct pool *p) {
+  return (size_t)p->touched * p->group->size;
+}
 
 /* The pool for the socket at stack index `socket`: its buffers have room for
 ** `size` bytes, with `headers` behind a name and control messages. Where it

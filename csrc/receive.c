@@ -19,7 +19,6 @@
 #define BOUND         128         /* completions that may wait, by default */
 #define STARVED_NS    10000000    /* for who missed a buffer's coming home */
 #define PAUSE_NS      100000000   /* with no descriptor left to accept with */
-#define GARBAGE_KB    256         /* how far to look for leases in it */
 
 
 /* ---- the wait ---------------------------------------------------------- */
@@ -68,11 +67,22 @@ static int end (lua_State *L, const struct ask *a, int n) {
 }
 
 /* Leases that nobody refers to any more come home when they are collected, and
-** who waits for one allocates nothing that would set that off. True if there
-** is something to look at again: a buffer, or that finalizers closed it. */
+** who waits for one allocates nothing that would set that off. All garbage is
+** looked through when as many were given since the last time as were not found
+** then. True if there is something to look at again: a buffer, or that
+** finalizers closed it. */
 static bool find_leases (lua_State *L, const struct socket *s) {
-  compat_gc_step(L, GARBAGE_KB);
-  return s->d == NULL || s->pool->group->leased < s->pool->group->entries;
+  struct pool *p = s->pool;
+  const uint32_t out = p->group->leased;
+  bool all = p->given >= p->missed;
+  pressure_search(L, all);
+  if (s->d == NULL)  /* guard: its pool's buffers went with it */
+    return true;
+  if (all) {
+    p->missed = p->group->entries - (out - p->group->leased);
+    p->given = 0;
+  }
+  return p->group->leased < p->group->entries;
 }
 
 static int go (lua_State *L, struct task *t, const struct ask *a,

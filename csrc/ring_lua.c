@@ -75,11 +75,22 @@ void ring_interrupted (lua_State *L) {
 
 /* ---- make -------------------------------------------------------------- */
 
+/* What one holds: its queues, and its descriptor, a dup, and an eventfd. */
+#define RING_FDS  3
+
+static size_t weight (const struct ring *r) {
+  return r->io.sq.ring_entries * sizeof(struct io_uring_sqe)
+         + r->io.cq.ring_entries * sizeof(struct io_uring_cqe);
+}
+
 int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   struct state *s = state_of(L);
-  struct ring *r = class_new(L, CLASS_RING, sizeof(*r), 0);
-  int rc = ring_open(r, o);
+  struct ring *r;
+  int rc;
   *out = NULL;
+  pressure_tell(L, 0, RING_FDS);
+  r = class_new(L, CLASS_RING, sizeof(*r), 0);
+  rc = ring_open(r, o);
   if (rc < 0) {
     char why[512];
     probe_refusal(-rc, why, sizeof(why));
@@ -89,6 +100,7 @@ int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
                o->flags);
     return fail(L, -rc, "cannot make a ring: %s", why);
   }
+  pressure_hold(&s->pressure, weight(r), RING_FDS);
   r->hooks = s->hooks;
   r->next = s->rings;
   r->back = &s->rings;
@@ -446,6 +458,7 @@ static int r_tostring (lua_State *L) {
 static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
   /* guard: senders are told first */
   if (r->ref && r->proc == proc_id()) ref_close(r->ref);
+  pressure_drop(&state_of(L)->pressure, weight(r), RING_FDS);
   ring_submit_all(state_of(L)->rings);  /* SQEs that name its number */
   return ring_close(r, bound);
 }
@@ -477,6 +490,7 @@ static int r_gc (lua_State *L) {
     int64_t began = clock_now();
     int64_t left = s->close_left + (began - s->closed_at);
     if (left > GC_BOUND) left = GC_BOUND;
+    pressure_collected(&s->pressure, weight(r), RING_FDS);
     close_ring(L, r, left);
     s->closed_at = clock_now();
     left -= s->closed_at - began;

@@ -34,7 +34,9 @@ static unsigned unasked_control (int family) {
 /* ---- life -------------------------------------------------------------- */
 
 struct socket *socket_push (lua_State *L, int number, int family, int type) {
-  struct socket *s = class_new(L, CLASS_SOCKET, sizeof(*s), SOCKET_VALUES);
+  struct socket *s;
+  pressure_tell(L, 0, 1);
+  s = class_new(L, CLASS_SOCKET, sizeof(*s), SOCKET_VALUES);
   s->proc = proc_id();
   s->family = family;
   s->type = type;
@@ -47,6 +49,7 @@ struct socket *socket_push (lua_State *L, int number, int family, int type) {
   s->d = descriptor_new(number);
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
+  pressure_hold(&state_of(L)->pressure, 0, 1);
   line_open(state_of(L), &s->in.line);
   line_open(state_of(L), &s->out.line);
   return s;
@@ -117,6 +120,7 @@ int socket_end (lua_State *L, struct socket *s) {
   if (d == NULL)
     return 0;
   s->d = NULL;
+  pressure_drop(&state_of(L)->pressure, 0, 1);
   if (s->proc == proc_id()) {
     if (s->ring && s->ring->open) {
       let_go(s, &s->in);
@@ -148,6 +152,9 @@ static int s_close (lua_State *L) {
 
 static int s_gc (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  if (s->d)
+    pressure_collected(&state_of(L)->pressure, s->own_pool
+                       ? pool_weight(s->own_pool) : 0, 1);
   socket_end(L, s);
   forget(s);
   return 0;
@@ -180,7 +187,7 @@ static int adopt (lua_State *L, struct fd *f) {
   if (f->d != d)  /* (a finalizer may have closed it) */
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
   ring_submit_all(state_of(L)->rings);
-  f->d = NULL;
+  fd_let_go(L, f);
   n = descriptor_give_up(d);
   block_release(&d->block);
   socket_own(s, n);

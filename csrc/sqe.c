@@ -17,9 +17,16 @@
 #define UNPREPARED 255
 
 
+struct sqe {               /* the userdata */
+  struct request q;        /* first */
+  size_t copied;           /* bytes of a string, which nothing else keeps */
+};
+
 int sqe_new (lua_State *L) {
-  struct request *q = class_new(L, CLASS_SQE, sizeof(*q), 1);
-  q->sqe.opcode = UNPREPARED;
+  struct sqe *s;
+  pressure_tell(L, 0, 0);
+  s = class_new(L, CLASS_SQE, sizeof(*s), 1);
+  s->q.sqe.opcode = UNPREPARED;
   return 1;
 }
 
@@ -62,7 +69,10 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
   return q;
 }
 
-static void release (struct request *q) {
+static void release (lua_State *L, struct request *q) {
+  struct sqe *s = (struct sqe *)q;
+  pressure_drop(&state_of(L)->pressure, s->copied, 0);
+  s->copied = 0;
   for (int i = 0; i < OP_PINS; i++) {
     struct block *b = q->pin[i];
     q->pin[i] = NULL;
@@ -71,7 +81,7 @@ static void release (struct request *q) {
 }
 
 void sqe_begin (lua_State *L, struct request *q) {
-  release(q);
+  release(L, q);
   memset(q, 0, sizeof(*q));
   lua_pushnil(L);
   lua_setiuservalue(L, 1, 1);
@@ -104,7 +114,16 @@ void sqe_pin_target (struct request *q, struct ref *ref) {
   q->traits |= TRAIT_TARGET;
 }
 
+/* What it has copied counts as its own. */
+static void weigh (lua_State *L, struct sqe *s) {
+  if (s->copied == 0 && s->q.pin[PIN_MEMORY]) {
+    s->copied = memory_alone(s->q.pin[PIN_MEMORY]);
+    pressure_hold(&state_of(L)->pressure, s->copied, 0);
+  }
+}
+
 int sqe_end (lua_State *L, struct request *q) {
+  weigh(L, (struct sqe *)q);
   q->sqe.user_data = 0;
   lua_settop(L, 1);
   return 1;
@@ -297,7 +316,9 @@ static int s_tostring (lua_State *L) {
 }
 
 static int s_gc (lua_State *L) {
-  release(class_check(L, 1, CLASS_SQE));
+  struct sqe *s = class_check(L, 1, CLASS_SQE);
+  pressure_collected(&state_of(L)->pressure, s->copied, 0);
+  release(L, &s->q);
   return 0;
 }
 

@@ -13,6 +13,7 @@
 #define uring_state_h
 
 #include "compat.h"
+#include "pressure.h"
 
 #include <lua.h>
 #include <lauxlib.h>
@@ -65,6 +66,7 @@ struct state {
   struct loop *loop;
   struct line *lines;
   int64_t close_left, closed_at;   /* for rings that are collected */
+  struct pressure pressure;
 };
 
 /* Only in functions of the library. */

@@ -69,7 +69,7 @@ void loop_pass_message (struct ring *r) {
 }
 
 /* Before the task runs, so that whoever comes next sees all in order. */
-void loop_message_back (struct task *t) {
+static void message_back (struct task *t) {
   struct arrival a = {0};
   t->marks &= (uint8_t)~MARK_HANDED;
   if (!t->ring->open)
@@ -80,4 +80,42 @@ void loop_message_back (struct task *t) {
   a.flags = t->flags;
   ring_put_back(t->ring, &a);  /* guard: a cancelled task loses nothing */
   loop_pass_message(t->ring);
+}
+
+
+/* ---- values of channels ------------------------------------------------ */
+
+static bool is_listed (const struct task *t) {
+  const unsigned marks = MARK_HANDED | MARK_CANCELLED;
+  return (t->marks & marks) == marks && t->wait != WAIT_MESSAGE;
+}
+
+void loop_revoke (struct loop *loop, struct task *t) {
+  if (t->wait == WAIT_MESSAGE) {
+    message_back(t);
+    return;
+  }
+  t->behind = loop->revoked;
+  t->seat.prev = NULL;
+  if (t->behind) t->behind->seat.prev = &t->seat;
+  loop->revoked = t;
+}
+
+void loop_unrevoke (struct loop *loop, struct task *t) {
+  struct task *before = (struct task *)t->seat.prev;
+  if (!is_listed(t))
+    return;
+  if (before) before->behind = t->behind;
+  else loop->revoked = t->behind;
+  if (t->behind) t->behind->seat.prev = t->seat.prev;
+  t->seat.prev = NULL;
+}
+
+struct task *loop_next_revoked (struct loop *loop) {
+  struct task *t = loop->revoked;
+  if (t) {
+    loop_unrevoke(loop, t);
+    t->marks &= (uint8_t)~MARK_HANDED;
+  }
+  return t;
 }

@@ -72,7 +72,11 @@ static void dispose_chain (struct task *t) {
 
 void loop_forget (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
-    if (t->marks & MARK_HANDED) loop_message_back(t);
+    if (t->marks & MARK_HANDED) {
+      if (t->wait == WAIT_MESSAGE) loop_revoke(loop, t);
+      else loop_unrevoke(loop, t);  /* (its value went back before) */
+      t->marks &= (uint8_t)~MARK_HANDED;
+    }
     if (t->wait == WAIT_LINE)
       loop_wake_lines(loop);  /* guard: who is next in its line looks */
     if (t->wait == WAIT_AWAIT)

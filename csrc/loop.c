@@ -154,7 +154,7 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
                  int64_t deadline) {
   t->wait = (unsigned)wait & 15u;
   t->on = on;
-  t->marks &= (uint8_t)~MARK_TIMED_OUT;
+  t->marks &= (uint8_t)~(MARK_TIMED_OUT | MARK_HANDED);
   t->turns = 0;
   if (wait == WAIT_TURN)
     loop_ready(state_of(L)->loop, t);

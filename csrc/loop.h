@@ -61,7 +61,8 @@ enum task_wait {
 enum task_mark {
   MARK_TIMED_OUT = 1,
   MARK_CANCELLED = 2,   /* this wait and every later one raises */
-  MARK_HANDED = 4,      /* a message was handed over and not yet accepted */
+  MARK_HANDED = 4,      /* a message, or a channel's value, was handed over and
+                           not yet accepted: handover.h */
   MARK_DOOMED = 8,      /* cancelled whatever region it is in (region.h) */
   MARK_DAEMON = 16,     /* does not keep its scope open */
   MARK_INSIDE = 32,     /* parked for what only tasks of this state can do */
@@ -77,6 +78,7 @@ struct task {
   union {
     void *on;               /* while it waits */
     uint64_t data;          /* then: the message's, or words for a result */
+    struct task *behind;    /* or the next whose value is revoked */
   };
   struct ring *ring;        /* whose operation or message it waits for */
   struct seats joiners;     /* who waits for its end */
@@ -139,6 +141,7 @@ struct loop {
   struct heap heap;
   struct seat *first, *last;  /* tasks that are ready */
   struct seat *turn;        /* the last of them that runs in this turn */
+  struct task *revoked;     /* cancelled with a value in hand: handover.h */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
   struct region_slot *regions;  /* by number */

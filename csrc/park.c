@@ -3,6 +3,7 @@
 
 #include "args.h"
 #include "clock.h"
+#include "handover.h"
 #include "proc.h"
 #include "task.h"
 
@@ -42,6 +43,10 @@ static int look (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, look);
+  if (t->marks & MARK_HANDED) {
+    loop_unrevoke(state_of(L)->loop, t);
+    t->marks &= (uint8_t)~MARK_HANDED;
+  }
   return looked(L, t);
 }
 
@@ -88,11 +93,30 @@ static int f_wake (lua_State *L) {
   return 1;
 }
 
-/* cancelled(task): will its wait raise? */
-static int f_cancelled (lua_State *L) {
-  const struct task *t = task_of(L);
-  lua_pushboolean(L, loop_has(state_of(L)->loop, t)
-                     && (t->marks & MARK_CANCELLED));
+/* choose(task): as wake, of one that is to have a value which it may not live
+** to take: should it be cancelled before it runs `revoked` tells of it. The last
+** thing in handing one over that can fail; to be woken alone is harmless. */
+static int f_choose (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = task_of(L);
+  bool runs = t->state == TASK_RUNNING;
+  bool takes = loop_has(loop, t) && !(t->marks & MARK_CANCELLED)
+               && (runs || t->wait == WAIT_PARK || t->wait == WAIT_TURN);
+  if (takes) {
+    loop_call(loop, t);
+    if (!runs) t->marks |= MARK_HANDED;
+  }
+  lua_pushboolean(L, takes);
+  return 1;
+}
+
+/* revoked(): the pointer of a task that was chosen, and cancelled before it
+** ran, each once; or nil */
+static int f_revoked (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  struct task *t = loop ? loop_next_revoked(loop) : NULL;
+  if (t) lua_pushlightuserdata(L, t);
+  else lua_pushnil(L);
   return 1;
 }
 
@@ -283,7 +307,8 @@ static const luaL_Reg functions[] = {
   {"turn", f_turn},
   {"park", f_park},
   {"wake", f_wake},
-  {"cancelled", f_cancelled},
+  {"choose", f_choose},
+  {"revoked", f_revoked},
   {"refuse", f_refuse},
   {"now", f_now},
   {NULL, NULL}

@@ -83,13 +83,15 @@ bool region_condemns (const struct loop *loop, const struct task *t) {
 
 void region_look (struct loop *loop, struct task *t) {
   bool doomed;
-  if (cause(loop, t, &doomed) == NULL && !doomed)
+  if (cause(loop, t, &doomed) == NULL && !doomed) {
+    loop_unrevoke(loop, t);
     t->marks &= (uint8_t)~MARK_CANCELLED;
+  }
   else if (!(t->marks & MARK_CANCELLED)) {
     t->marks |= MARK_CANCELLED;
     if (t->state == TASK_WAITING) loop_leave(loop, t);
     else if (t->marks & MARK_HANDED)
-      loop_message_back(t);  /* guard: it will not receive it */
+      loop_revoke(loop, t);  /* guard: it will not receive it */
   }
 }
 

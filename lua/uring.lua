@@ -14,6 +14,7 @@ join(require "uring.scope")
 join(require("uring.event").public)
 join(require("uring.select").public)
 join(require "uring.channel")
+join(require "uring.semaphore")
 join(require "uring.tree")
 
 return uring

@@ -239,8 +239,8 @@ describe("an operation", function()
         for res, flags in ring:queue(every(3)):completions() do
           got[#got + 1] = { res, flags & MORE }
         end
-        assert.same({ { -E.ETIME, MORE }, { -E.ETIME, MORE }, { -E.ETIME, 0 } },
-          got)
+        assert.same({ { -E.ETIME, MORE }, { -E.ETIME, MORE },
+          { -E.ETIME, 0 } }, got)
         local op, n = ring:queue(every(0)), 0
         for res in op:completions() do
           assert.equal(-E.ETIME, res)

@@ -3,225 +3,233 @@
 -- A channel holds up to `capacity` of them; with 0 a sender waits until a
 -- receiver has what it sends. Who finds nothing to do stands in a line of its
 -- kind, and whoever comes from the other side completes the first of it there
--- and then, both at once. So whoever stands in a line has nobody to meet, and
--- nothing is lost when he leaves it.
+-- and then, both at once (line.lua).
+--
+-- Each value has a place in the order, also one that is handed to a task at
+-- once. Those that are kept lie in `values`, at their places from `first` to
+-- `last`. Those that were handed to a task which was cancelled before it could
+-- take them have come back: they are a pairing heap, `back`, of the nodes that
+-- they were handed to, by their places. `count` is of both.
 
 local core = require "uring.core"
 local choice = require "uring.select"
 local event = require "uring.event"
+local lines = require "uring.line"
 
 local enter <const> = core._tasks.enter
-local alone <const>, check_timeout <const> =
-  choice.alone, choice.check_timeout
+local check_timeout <const> = choice.check_timeout
+local first <const>, hand <const>, recall <const>, alone <const> =
+  lines.first, lines.hand, lines.recall, lines.alone
+local select <const>, type <const>, error <const>, unpack <const> =
+  select, type, error, table.unpack
+local tostring <const>, setmetatable <const> = tostring, setmetatable
+local min <const>, tointeger <const>, concat <const> =
+  math.min, math.tointeger, table.concat
 local LONG <const>, SHOWN <const> = 20, 8  -- of a string, and how many values
 local EPIPE <const>, EAGAIN <const> = core.errno.EPIPE, core.errno.EAGAIN
+local CANNOT_SEND <const> = "send: the channel is closed"
+local CANNOT_RECEIVE <const> = "receive: the channel is closed"
+local REFUSED <const> = { nil, CANNOT_SEND, EPIPE }
+local ENDED <const> = { nil, CANNOT_RECEIVE, EPIPE }
 
-
--- ---- lines ----------------------------------------------------------------
-
--- Who waits, in order: a list of { waiter=, event= } linked both ways, its
--- head being itself a link. Who waits for nothing else is in it himself.
-local function line()
-  local head = {}
-  head.next, head.prev = head, head
-  return head
-end
-
-local function stand(head, node)
-  node.next, node.prev = head, head.prev
-  head.prev.next, head.prev = node, node
-end
-
-local function leave(node)
-  local next, prev = node.next, node.prev
-  prev.next, next.prev = next, prev
-  node.next, node.prev = node, node
-end
-
-local function join(head, waiter, e)
-  local node = waiter
-  if not waiter.event then
-    node = { waiter = waiter, event = e }
-    waiter[e] = node
-  end
-  stand(head, node)
-  return nil, true
-end
-
-local function part(e, waiter)
-  leave(waiter.event and waiter or waiter[e])
-end
-
--- The first of them who can still be completed, with these values, is; but
--- not the one who comes: a task may choose between both sides of a channel.
-local function complete(head, comer, ...)
-  local node = head.next
-  while node ~= head do
-    local next = node.next
-    local waiter = node.waiter or node
-    if waiter ~= comer then
-      leave(node)
-      if waiter:choose(node.event, ...) then return node end
-    end
-    node = next
-  end
-end
-
-
--- ---- values ---------------------------------------------------------------
-
--- A queue of what was sent: single values as they are, several as a table
--- whose place is noted. Whatever goes through has a place in it, also what is
--- handed to a task that waits: should that be cancelled before it can take it,
--- it goes where it was. So there may be gaps.
 local Channel = {}
 Channel.__index = Channel
 Channel.__name = "uring.Channel"
 
-local function put(self, at, n, first, ...)
-  if n == 1 then self.values[at] = first
+
+-- ---- values ---------------------------------------------------------------
+
+-- `n` values are the one that `value` is, or those in it; for places in the
+-- queue that hold several `several` has n.
+
+-- The first value that is kept goes out: to `receiver`, or to who has come. If
+-- nothing is kept it is that of `sender`, who is through then; else what the
+-- sender sends lies ready behind the last, and is kept from now on.
+-- guard: it calls nothing, so that all of this happens or nothing
+local function take(self, sender, receiver)
+  local back, at = self.back, self.first
+  local value, n, place
+  -- (where a finalizer has come between)
+  if sender and sender.waiter.over then sender = false end
+  if self.count == 0 then
+    if not sender then return nil end
+    value, n = sender.event.value, sender.event.n
+  elseif back and (at > self.last or back.place < at) then
+    value, n, place = back.value, back.n, back.place
+    -- without its top: the children (`prev`, and on by `next`) two by two, and
+    -- then all of those
+    local rest, twos, top = back.prev, false, false
+    while rest do
+      local a, b = rest, rest.next
+      rest = b and b.next
+      if b then
+        if b.place < a.place then a, b = b, a end
+        b.next, a.prev = a.prev, b
+      end
+      a.next, twos = twos, a
+    end
+    while twos do
+      local a = twos
+      twos = a.next
+      if top then
+        if top.place < a.place then a, top = top, a end
+        top.next, a.prev = a.prev, top
+      end
+      top = a
+    end
+    self.back, back.value = top, false
   else
-    self.values[at] = table.pack(first, ...)
-    self.several[at] = true
+    value, n, place = self.values[at], self.several[at] or 1, at
+    self.values[at], self.several[at] = nil, nil
+    self.first = at + 1
   end
-end
-
-local function push(self, n, ...)
-  local last = self.last + 1
-  self.last = last
-  self.count = self.count + 1
-  put(self, last, n, ...)
-end
-
-local function pop(self)
-  local values, first = self.values, self.first
-  local value = values[first]
-  while value == nil do
-    first = first + 1
-    value = values[first]
+  if self.count > 0 then
+    if sender then self.last = self.last + 1
+    else self.count = self.count - 1 end
   end
-  values[first] = nil
-  self.first = first + 1
-  self.count = self.count - 1
-  if self.several[first] then
-    self.several[first] = nil
-    return table.unpack(value, 1, value.n)
+  local node = sender
+  if node then
+    local next, prev = node.next, node.prev
+    prev.next, next.prev = next, prev
+    node.value, node.n = true, 1
+    node.waiter.over, node.waiter.chosen = true, node
+  end
+  node = receiver
+  if node then
+    local next, prev = node.next, node.prev
+    prev.next, next.prev = next, prev
+    node.value, node.n, node.place, node.home = value, n, place, self
+    node.waiter.over, node.waiter.chosen = true, node
+    self.handed = self.handed + 1
   end
   return value
 end
 
-local function sent(sending)
-  if sending.n == 1 then return sending[1] end
-  return table.unpack(sending, 1, sending.n)
-end
-
--- There is room in the queue: the first who waits to send is through.
-local function admit(self)
-  if self.count < self.capacity then
-    local node = complete(self.senders, nil, true)
-    if node then push(self, node.event.n, sent(node.event)) end
+-- What has come back is put where it was in the order.
+-- guard: as above
+local function sort_in(self)
+  local node = self.returned
+  while node do
+    local next, top = node.next, self.back
+    if node.place > 0 then  -- (else it was told of the end)
+      self.count = self.count + 1
+      node.prev, node.next = false, false
+      if top and top.place < node.place then top, node = node, top end
+      if top then top.next, node.prev = node.prev, top end
+      self.back = node
+    end
+    self.returned, node = next, next
   end
 end
 
--- To the first who waits to receive. Until he has taken it he is among those
--- to whom something was handed.
-local function hand(self, place, comer, ...)
-  local node = complete(self.receivers, comer, ...)
-  if node then
-    node.place = place
-    stand(self.handed, node)
+-- What is kept goes to those who wait for it, and who waits at a channel that
+-- is closed is told so. If it fails it is done when somebody comes.
+local function settle(self)
+  recall()
+  if not self.restless then return end
+  sort_in(self)
+  while self.count > 0 do
+    local node = first(self.receivers, nil)
+    if not node then break end
+    take(self, false, node)
   end
-  return node
-end
-
-local function returned(self, comer, node, first, ...)
-  if first == nil then return end
-  local place = node.place
-  leave(node)
-  if self.count > 0 or not hand(self, place, comer, first, ...) then
-    if place < self.first then self.first = place end
-    self.count = self.count + 1
-    put(self, place, select("#", ...) + 1, first, ...)
+  if self.closed then
+    local node = first(self.senders, nil)
+    while node do
+      hand(node, REFUSED, 3, 0, false)
+      node = first(self.senders, nil)
+    end
+    node = first(self.receivers, nil)
+    while node do
+      hand(node, ENDED, 3, 0, false)
+      node = first(self.receivers, nil)
+    end
   end
-end
-
--- Whoever comes finds what was handed to tasks that were cancelled since, and
--- will not take it: to the next in the line, or back to its place.
-local function recall(self, comer)
-  local handed = self.handed
-  local node = handed.next
-  while node ~= handed do
-    local next = node.next
-    returned(self, comer, node, (node.waiter or node):recall())
-    node = next
-  end
+  self.restless = false
 end
 
 
 -- ---- both sides -----------------------------------------------------------
 
-local function closed(what)
-  return true, nil, what .. ": the channel is closed", EPIPE
-end
-
--- true and the results; or nothing, where it has to wait.
-local function try_send(self, comer, n, ...)
-  if self.handed.next ~= self.handed then recall(self, nil) end
-  if self.closed then return closed "send" end
+-- Is it accepted? nil: it has to wait; false: the channel is closed.
+local function try_send(self, comer, value, n)
+  if self.restless or self.handed > 0 then settle(self) end
+  if self.closed then return false end
+  local place = self.last + 1
   if self.count == 0 then
-    local place = self.last + 1
-    if hand(self, place, comer, ...) then
+    local node = first(self.receivers, comer)
+    if node then
+      hand(node, value, n, place, self)
       self.first, self.last = place + 1, place
-      return true, true
+      return true
     end
   end
   if self.count < self.capacity then
-    push(self, n, ...)
-    return true, true
+    self.several[place] = n ~= 1 and n or nil
+    self.values[place] = value
+    self.count, self.last = self.count + 1, place
+    return true
   end
 end
 
-local function received(self, ...)
-  admit(self)
-  return true, ...
+-- How many values can be received and what they are, and the sender who is
+-- through then; or nil. `take` takes them.
+local function look(self, comer)
+  if self.restless or self.handed > 0 then settle(self) end
+  local count, sender = self.count, false
+  if count <= self.capacity and self.senders.next ~= self.senders then
+    sender = first(self.senders, comer)
+    local e, place = sender and sender.event, self.last + 1
+    if not sender then
+      if count == 0 then return nil end
+    elseif count == 0 then
+      return e.n, e.value, sender
+    else
+      self.several[place] = e.n ~= 1 and e.n or nil
+      self.values[place] = e.value
+    end
+  elseif count == 0 then return nil end
+  local back, at = self.back, self.first
+  if back and (at > self.last or back.place < at) then
+    return back.n, back.value, sender
+  end
+  return self.several[at] or 1, self.values[at], sender
 end
 
-local function try_receive(self, comer)
-  if self.handed.next ~= self.handed then recall(self, comer) end
-  if self.count > 0 then return received(self, pop(self)) end
-  local node = complete(self.senders, comer, true)
-  if node then return true, sent(node.event) end
-  if self.closed then return closed "receive" end
+-- (They are taken only when there is room to return them.)
+local function taken(self, sender, ...)
+  select("#", ...)
+  take(self, sender, false)
+  return ...
 end
 
 local Receiving = event.class {}
 
-function Receiving:try(waiter) return try_receive(self.channel, waiter) end
-
-function Receiving:block(waiter)
-  return join(self.channel.receivers, waiter, self)
+function Receiving:try(waiter)
+  local c = self.home
+  local n, value, sender = look(c, waiter)
+  if n == 1 then return true, take(c, sender, false)
+  elseif n then return true, taken(c, sender, unpack(value, 1, n)) end
+  if c.closed then return true, nil, CANNOT_RECEIVE, EPIPE end
 end
 
-Receiving.cancel = part
+Receiving.block, Receiving.cancel = lines.join, lines.part
 
-function Receiving:back() recall(self.channel, nil) end
+function Receiving:settle() settle(self.home) end
 
 function Receiving:__tostring()
-  return ("uring.Event (receiving of %s)"):format(self.channel)
+  return ("uring.Event (receiving of %s)"):format(self.home)
 end
 
--- What is sent are its elements.
 local Sending = event.class {}
 
 function Sending:try(waiter)
-  return try_send(self.channel, waiter, self.n, table.unpack(self, 1, self.n))
+  local ok = try_send(self.channel, waiter, self.value, self.n)
+  if ok then return true, true end
+  if ok == false then return true, nil, CANNOT_SEND, EPIPE end
 end
 
-function Sending:block(waiter)
-  return join(self.channel.senders, waiter, self)
-end
-
-Sending.cancel = part
+Sending.block, Sending.cancel = lines.join, lines.part
 
 -- What can be read at a glance of a value; a string's beginning.
 local function brief(value)
@@ -237,25 +245,23 @@ local function brief(value)
 end
 
 function Sending:__tostring()
-  local words = {}
-  for i = 1, math.min(self.n, SHOWN) do words[i] = brief(self[i]) end
-  if self.n > SHOWN then words[SHOWN + 1] = "…" end
+  local words, n = {}, self.n
+  for i = 1, min(n, SHOWN) do
+    words[i] = brief(n == 1 and self.value or n > 1 and self.value[i])
+  end
+  if n > SHOWN then words[SHOWN + 1] = "…" end
   return ("uring.Event (sending of %s: %s)"):format(self.channel,
-    table.concat(words, ", "))
+    concat(words, ", "))
 end
 
 
 -- ---- the class ------------------------------------------------------------
 
 -- For who was called by the function that the user has called.
-local function refuse(self, class, name)
-  error(("bad argument #1 to '%s' (%s expected, got %s)"):format(name,
-    class.__name, type(self)), 4)
-end
-
 local function check(self, name)
   if type(self) ~= "table" or self.senders == nil then
-    refuse(self, Channel, name)
+    error(("bad argument #1 to '%s' (uring.Channel expected, got %s)"):format(
+      name, type(self)), 3)
   end
 end
 
@@ -264,53 +270,52 @@ local function refuse_nil(name)
     .. "would end the receiver's loop)"):format(name), 3)
 end
 
-local function ready_or(task, e, timeout, ready, ...)
-  if ready then return ... end
-  return alone(task, e, timeout)
-end
-
-local function new_sending(self, ...)
-  local e = table.pack(...)
-  e.channel = self
-  return setmetatable(e, Sending)
+local function new_sending(self, value, n)
+  return setmetatable({ channel = self, line = self.senders, value = value,
+    n = n }, Sending)
 end
 
 function Channel:send(...)
   check(self, "send")
-  local n = select("#", ...)
-  if (...) == nil then refuse_nil "send" end
+  local n, value = select("#", ...), (...)
+  if value == nil then refuse_nil "send" end
+  if n > 1 then value = { ... } end
   local task = enter("channel:send")
-  local ready, ok, message, errno = try_send(self, nil, n, ...)
-  if not ready then return alone(task, new_sending(self, ...)) end
+  local ok = try_send(self, nil, value, n)
   if ok then return true end
-  return nil, message, errno
+  if ok == false then return nil, CANNOT_SEND, EPIPE end
+  return alone(task, new_sending(self, value, n))
+end
+
+function Channel:try_send(...)
+  check(self, "try_send")
+  local n, value = select("#", ...), (...)
+  if value == nil then refuse_nil "try_send" end
+  if n > 1 then value = { ... } end
+  local ok = try_send(self, nil, value, n)
+  if ok then return true end
+  if ok == false then return nil, CANNOT_SEND, EPIPE end
+  return nil, "send: the channel is full", EAGAIN
 end
 
 function Channel:receive(timeout)
   check(self, "receive")
   check_timeout(timeout, 1, "receive")
   local task = enter("channel:receive")
-  return ready_or(task, self.event, timeout, try_receive(self, nil))
-end
-
-function Channel:try_send(...)
-  check(self, "try_send")
-  local n = select("#", ...)
-  if (...) == nil then refuse_nil "try_send" end
-  local ready, ok, message, errno = try_send(self, nil, n, ...)
-  if not ready then return nil, "send: the channel is full", EAGAIN end
-  if ok then return true end
-  return nil, message, errno
-end
-
-local function at_once(ready, ...)
-  if ready then return ... end
-  return nil, "receive: the channel is empty", EAGAIN
+  local n, value, sender = look(self, nil)
+  if n == 1 then return take(self, sender, false)
+  elseif n then return taken(self, sender, unpack(value, 1, n)) end
+  if self.closed then return nil, CANNOT_RECEIVE, EPIPE end
+  return alone(task, self.event, timeout)
 end
 
 function Channel:try_receive()
   check(self, "try_receive")
-  return at_once(try_receive(self, nil))
+  local n, value, sender = look(self, nil)
+  if n == 1 then return take(self, sender, false)
+  elseif n then return taken(self, sender, unpack(value, 1, n)) end
+  if self.closed then return nil, CANNOT_RECEIVE, EPIPE end
+  return nil, "receive: the channel is empty", EAGAIN
 end
 
 function Channel:receiving()
@@ -320,21 +325,19 @@ end
 
 function Channel:sending(...)
   check(self, "sending")
-  if (...) == nil then refuse_nil "sending" end
-  return new_sending(self, ...)
-end
-
-local function step(first, message, errno, ...)
-  if first == nil then
-    if errno == EPIPE then return nil end
-    error(message, 3)
-  end
-  return first, message, errno, ...
+  local n, value = select("#", ...), (...)
+  if value == nil then refuse_nil "sending" end
+  if n > 1 then value = { ... } end
+  return new_sending(self, value, n)
 end
 
 local function next_message(self)
   local task = enter("channel:messages")
-  return step(ready_or(task, self.event, nil, try_receive(self, nil)))
+  local n, value, sender = look(self, nil)
+  if n == 1 then return take(self, sender, false)
+  elseif n then return taken(self, sender, unpack(value, 1, n)) end
+  if self.closed then return nil end
+  return alone(task, self.event)
 end
 
 -- for value, ... in channel:messages() do: until it is closed and empty
@@ -346,21 +349,15 @@ end
 -- What has been sent can still be received; who waits to send is refused.
 function Channel:close()
   check(self, "close")
-  if not self.closed then
-    recall(self, nil)
-    self.closed = true
-    local message = ": the channel is closed"
-    while complete(self.senders, nil, nil, "send" .. message, EPIPE) do end
-    while complete(self.receivers, nil, nil, "receive" .. message, EPIPE) do
-    end
-  end
+  self.closed, self.restless = true, true
+  settle(self)
   return true
 end
 
 Channel.__close = Channel.close
 
 function Channel:__len()
-  recall(self, nil)
+  settle(self)
   return self.count
 end
 
@@ -371,7 +368,7 @@ end
 
 -- The integer, if it is one and could be meant.
 local function whole(n)
-  n = type(n) == "number" and math.tointeger(n)
+  n = type(n) == "number" and tointeger(n)
   return n and n >= 0 and n < 1 << 31 and n
 end
 
@@ -383,96 +380,12 @@ local function channel(capacity)
   end
   local self = setmetatable({
     capacity = capacity, closed = false, first = 1, last = 0, count = 0,
-    values = {}, several = {},
-    senders = line(), receivers = line(), handed = line(),
+    values = {}, several = {}, back = false, returned = false,
+    restless = false, handed = 0, senders = lines.line(),
+    receivers = lines.line(),
   }, Channel)
-  self.event = setmetatable({ channel = self }, Receiving)
+  self.event = setmetatable({ home = self, line = self.receivers }, Receiving)
   return self
 end
 
-
--- ---- semaphores -----------------------------------------------------------
-
--- So many may go on at once. Each release lets the first who waits acquire.
-local Semaphore = {}
-Semaphore.__index = Semaphore
-Semaphore.__name = "uring.Semaphore"
-
-local function try_acquire(self)
-  if self.n > 0 then
-    self.n = self.n - 1
-    return true, self
-  end
-end
-
-local function give(self)
-  if not complete(self.waiting, nil, self) then self.n = self.n + 1 end
-end
-
-local Acquiring = event.class {}
-
-function Acquiring:try() return try_acquire(self.semaphore) end
-
-function Acquiring:block(waiter)
-  return join(self.semaphore.waiting, waiter, self)
-end
-
-function Acquiring:back() give(self.semaphore) end
-
-Acquiring.cancel = part
-
-function Acquiring:__tostring()
-  return ("uring.Event (acquiring of %s)"):format(self.semaphore)
-end
-
-local function check_semaphore(self, name)
-  if getmetatable(self) ~= Semaphore then
-    refuse(self, Semaphore, name)
-  end
-end
-
-function Semaphore:acquire(timeout)
-  check_semaphore(self, "acquire")
-  check_timeout(timeout, 1, "acquire")
-  local task = enter("semaphore:acquire")
-  return ready_or(task, self.event, timeout, try_acquire(self))
-end
-
-function Semaphore:try_acquire()
-  check_semaphore(self, "try_acquire")
-  if try_acquire(self) then return self end
-  return nil, "acquire: the semaphore is taken", EAGAIN
-end
-
-function Semaphore:acquiring()
-  check_semaphore(self, "acquiring")
-  return self.event
-end
-
-function Semaphore:release()
-  check_semaphore(self, "release")
-  give(self)
-end
-
--- Whoever has acquired it gets it, and may let its block's end release it:
---     local _ <close> = semaphore:acquire()
-Semaphore.__close = Semaphore.release
-
--- How many could acquire now.
-function Semaphore:__len() return self.n end
-
-function Semaphore:__tostring()
-  return ("uring.Semaphore (%d)"):format(self.n)
-end
-
-local function semaphore(n)
-  n = whole(n)
-  if not n then
-    error("bad argument #1 to 'semaphore' (integer expected, 0 or more)", 2)
-  end
-  local self = setmetatable({ n = n, waiting = line() }, Semaphore)
-  self.event = setmetatable({ semaphore = self }, Acquiring)
-  return self
-end
-
-return { channel = channel, semaphore = semaphore }
+return { channel = channel }

@@ -1,15 +1,18 @@
--- uring.select, the choice: which of several events comes first; and the wait
--- for one alone. What events and waiters owe each other is told in event.lua.
+-- uring.select, the choice: which of several events comes first. What events
+-- and waiters owe each other is told in event.lua; in line.lua what is behind
+-- those events that two sides complete at once.
 
 local core = require "uring.core"
+local lines = require "uring.line"
 local protocol = require "uring.event"
 
 local tasks <const> = core._tasks
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, tasks.now
-local cancelled <const>, refuse <const> = tasks.cancelled, tasks.refuse
+local refuse <const> = tasks.refuse
+local waiting <const>, keep <const> = lines.waiting, lines.keep
 local missing <const>, Wrapped <const> = protocol.missing, protocol.Wrapped
-local select <const> = select
+local select <const>, unpack <const> = select, table.unpack
 local ETIME <const> = core.errno.ETIME
 
 
@@ -25,34 +28,37 @@ function Waiter:wake() wake(self.task) end
 -- (A task that has ended, or that its cancellation is about to reach, takes
 -- nothing any more; nor does one of the parent's in a forked child.)
 function Waiter:choose(event, ...)
+  local n, kind = select("#", ...), type(event)
+  local value
+  if n == 1 then value = ... else value = { ... } end
+  local back = (kind == "table" or kind == "userdata") and event.back
+  local node = { event = event, value = value, n = n, home = false,
+    back = back, final = not back }
+  -- guard: all that can fail has been done, and finalizers may have run
   if self.over or not wake(self.task) then return false end
-  self.over = true
-  self.chosen, self.values = event, table.pack(...)
+  self.over, self.chosen = true, node
   return true
-end
-
--- For whoever has chosen it: its values, once, if its task will not take them
--- any more; or nothing.
-function Waiter:recall()
-  if self.taken or not (self.closing or cancelled(self.task)) then return end
-  self.taken = true
-  return table.unpack(self.values, 1, self.values.n)
 end
 
 -- The task goes on, cancelled or not: was its waiter chosen, and with what?
 -- What cannot go back was done, and whoever waited is told so.
-local function is_chosen(waiter, event, stopped)
-  if (stopped or waiter.taken) and not (event and not event.back) then
+local function is_chosen(waiter, stopped)
+  local node = waiter.chosen
+  if (stopped or waiter.returned) and not (node and node.final) then
     error(core.cancelled, 0)
   end
-  return event
+  return node
 end
 
 local function take_back(self)
-  local event = self.chosen
-  self.chosen = nil
-  if event and not self.taken and event.back then
-    event:back(table.unpack(self.values, 1, self.values.n))
+  local node = self.chosen
+  if self.returned then
+    self.returned = false  -- (once)
+    node.event:settle()
+  elseif node and node.back and not self.taken then
+    self.taken = true
+    if node.n == 1 then node.event:back(node.value)
+    else node.event:back(unpack(node.value, 1, node.n)) end
   end
   while self.n > 0 do
     local n = self.n
@@ -73,14 +79,23 @@ local function outlast(endings)
   if not ok then return end  -- (in a coroutine that is closed nothing waits)
   local _ <close> = shield
   for _, ending in ipairs(endings) do
-    if not ending:try() then wait({ ending }, { 1 }, { ending }, 1) end
+    if not ending:try() then
+      wait(endings.me, { ending }, { 1 }, { ending }, 1)
+    end
   end
 end
 
 -- Every arrangement is taken back, by whatever it ends, and though another
 -- one's cancel fails.
 function Waiter:__close(err)
-  self.over, self.closing = true, true
+  local node = self.chosen
+  local home = node and not self.returned and node.home
+  waiting[self.me], self.over = nil, true
+  if home and self.taken and err == nil then home.handed = home.handed - 1
+  elseif home then  -- guard: or it is lost, where memory is short
+    node.next, home.returned, home.restless = home.returned, node, true
+    home.handed, self.returned = home.handed - 1, true
+  end
   local ok, message = pcall(take_back, self)
   while self.n > 0 do pcall(take_back, self) end
   if err ~= nil then outlast(self) end
@@ -166,12 +181,15 @@ end
 
 -- What the waiter was given by the other side.
 local function taken(keys, list, n, waiter)
-  if waiter.taken then error(core.cancelled, 0) end  -- (it was recalled)
-  waiter.taken = true
+  local node = waiter.chosen
+  if waiter.returned then error(core.cancelled, 0) end
   for i = 1, n do
-    if rawequal(unwrapped(list[i]), waiter.chosen) then
-      return list[i], keys[i],
-        table.unpack(waiter.values, 1, waiter.values.n)
+    if rawequal(unwrapped(list[i]), node.event) then
+      if node.n == 1 then
+        waiter.taken = true
+        return list[i], keys[i], node.value
+      end
+      return keep(waiter, list[i], keys[i], unpack(node.value, 1, node.n))
     end
   end
   refuse "an event has chosen one that is not in the choice"
@@ -198,7 +216,7 @@ local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
   local stopped = park("in uring.select", events, again, inside)
-  if is_chosen(waiter, waiter.chosen, stopped) then
+  if is_chosen(waiter, stopped) then
     return taken(keys, list, n, waiter)
   end
   if at then
@@ -218,7 +236,7 @@ local function polled(keys, list, n, waiter, turns, event, ...)
   if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
   if turns == 0 then return nil, waiter end
   local stopped, was_called = turn()
-  if is_chosen(waiter, waiter.chosen, stopped) then
+  if is_chosen(waiter, stopped) then
     return taken(keys, list, n, waiter)
   end
   return polled(keys, list, n, waiter, was_called and turns - 1 or 0,
@@ -232,19 +250,21 @@ end
 
 -- Wait until one of them is ready: the event, its key, and its values; or nil,
 -- and the waiter, when the time is over.
-function wait(events, keys, list, n, timeout)
+function wait(me, events, keys, list, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
-    task = core.current(), blocked = {}, n = 0,
+    me = me, task = core.current(), blocked = {}, n = 0, over = false,
+    chosen = false, taken = false, returned = false,
   }, Waiter)
+  waiting[me] = waiter
   local at, inside = nil, true
   for i = 1, n do
     local event = unwrapped(list[i])
     if waiter[event] == nil then  -- (it may be in the choice twice)
       waiter[event] = true
-      local again, only = event:block(waiter)
       local blocked = waiter.n + 1
-      waiter.blocked[blocked] = event
+      waiter.blocked[blocked] = event  -- (before: it may find no memory)
+      local again, only = event:block(waiter)
       waiter.n = blocked
       if again then
         if type(again) ~= "number" then refuse_time(again) end
@@ -273,78 +293,13 @@ local function won(event, key, ...)
   return key, ...
 end
 
-local function settled(events, keys, list, n, timeout, event, ...)
-  if not event then return won(wait(events, keys, list, n, timeout)) end
+local function settled(me, events, keys, list, n, timeout, event, ...)
+  if not event then return won(wait(me, events, keys, list, n, timeout)) end
   for i = 1, n do keys[i], list[i] = nil, nil end  -- (they keep nothing)
   spare_keys, spare_list = keys, list
   return won(event, ...)
 end
 
-
--- ---- one alone ------------------------------------------------------------
-
--- Who waits for one of the library's own events and nothing else is both
--- waiter and place in its line (so it knows its `event`), and is used again
--- when it is over.
-local Lone = {}
-Lone.__index = Lone
-local idle, idling = nil, 0
-local KEPT <const> = 256
-
-local function kept(waiter)
-  local n = waiter.n
-  if n == 1 then return waiter.value end
-  return table.unpack(waiter.value, 1, n)
-end
-
-function Lone:choose(_, ...)
-  if self.over or not wake(self.task) then return false end
-  self.over = true
-  local n = select("#", ...)
-  self.n = n
-  if n == 1 then self.value = ... else self.value = { ... } end
-  return true
-end
-
-function Lone:recall()
-  if self.taken or not (self.closing or cancelled(self.task)) then return end
-  self.taken = true
-  return kept(self)
-end
-
-function Lone:__close()
-  local event = self.event
-  if self.over and not self.taken and event.back then
-    self.closing = true
-    event:back(kept(self))
-    self.closing = false
-  end
-  event:cancel(self)
-  self.over, self.taken, self.value, self.event = false, false, nil, nil
-  if idling < KEPT then
-    idling = idling + 1
-    self.next, idle = idle, self
-  end
-end
-
--- `task` is what `enter` has given.
-local function alone(task, event, timeout)
-  local at = timeout and timeout < math.huge and now() + timeout or nil
-  local unused = idle
-  if unused then
-    idle, idling = unused.next, idling - 1
-  else unused = setmetatable({ over = false, taken = false, n = 0 }, Lone) end
-  local waiter <close> = unused
-  waiter.event, waiter.task = event, task
-  event:block(waiter)
-  local stopped = timeout and timeout <= 0 and turn()
-  while not is_chosen(waiter, waiter.over and event, stopped) do
-    if at and now() >= at then return nil, "timed out", ETIME end
-    stopped = park("for", event, at, true)
-  end
-  waiter.taken = true
-  return kept(waiter)
-end
 
 local function check_timeout(timeout, n, name)
   if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout
@@ -362,15 +317,15 @@ local function choose(events, timeout)
       .. type(events) .. ")", 2)
   end
   check_timeout(timeout, 2, "select")
-  enter("uring.select")
+  local me = enter("uring.select")
   local keys, list, n = gather(events)
-  return settled(events, keys, list, n, timeout,
+  return settled(me, events, keys, list, n, timeout,
     attempt(keys, list, n, nil))
 end
 
 return {
   -- for channels and their like
-  alone = alone, check_timeout = check_timeout,
+  check_timeout = check_timeout,
   -- for everybody
   public = { select = choose },
 }

@@ -1,0 +1,125 @@
+-- Semaphores: so many at a time. Each release lets the first who waits
+-- acquire; the unit comes back if that task is cancelled before it runs
+-- (line.lua).
+
+local core = require "uring.core"
+local choice = require "uring.select"
+local event = require "uring.event"
+local lines = require "uring.line"
+
+local enter <const> = core._tasks.enter
+local check_timeout <const> = choice.check_timeout
+local first <const>, hand <const>, recall <const>, alone <const> =
+  lines.first, lines.hand, lines.recall, lines.alone
+local type <const>, error <const>, tointeger <const> =
+  type, error, math.tointeger
+local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
+local EAGAIN <const> = core.errno.EAGAIN
+
+local Semaphore = {}
+Semaphore.__index = Semaphore
+Semaphore.__name = "uring.Semaphore"
+
+-- guard: it calls nothing, so that a unit comes back once
+local function take_back(self)
+  local node = self.returned
+  while node do
+    self.count, self.returned = self.count + 1, node.next
+    node = node.next
+  end
+end
+
+local function settle(self)
+  recall()
+  if not self.restless then return end
+  take_back(self)
+  while self.count > 0 do
+    local node = first(self.event.line, nil)
+    if not node then break end
+    hand(node, self, 1, 0, self)
+    self.count = self.count - 1
+  end
+  self.restless = false
+end
+
+local function try_acquire(self)
+  if self.restless or self.handed > 0 then settle(self) end
+  if self.count > 0 then
+    self.count = self.count - 1
+    return true, self
+  end
+end
+
+local Acquiring = event.class {}
+
+function Acquiring:try() return try_acquire(self.home) end
+
+Acquiring.block, Acquiring.cancel = lines.join, lines.part
+
+function Acquiring:settle() settle(self.home) end
+
+function Acquiring:__tostring()
+  return ("uring.Event (acquiring of %s)"):format(self.home)
+end
+
+local function check(self, name)
+  if getmetatable(self) ~= Semaphore then
+    error(("bad argument #1 to '%s' (uring.Semaphore expected, got %s)")
+      :format(name, type(self)), 3)
+  end
+end
+
+function Semaphore:acquire(timeout)
+  check(self, "acquire")
+  check_timeout(timeout, 1, "acquire")
+  local task = enter("semaphore:acquire")
+  if try_acquire(self) then return self end
+  return alone(task, self.event, timeout)
+end
+
+function Semaphore:try_acquire()
+  check(self, "try_acquire")
+  if try_acquire(self) then return self end
+  return nil, "acquire: the semaphore is taken", EAGAIN
+end
+
+function Semaphore:acquiring()
+  check(self, "acquiring")
+  return self.event
+end
+
+function Semaphore:release()
+  check(self, "release")
+  if self.restless or self.handed > 0 then settle(self) end
+  local node = first(self.event.line, nil)
+  if node then hand(node, self, 1, 0, self)
+  else self.count = self.count + 1
+  end
+end
+
+-- Whoever has acquired it gets it, and may let its block's end release it:
+--     local _ <close> = semaphore:acquire()
+Semaphore.__close = Semaphore.release
+
+-- How many could acquire now.
+function Semaphore:__len()
+  settle(self)
+  return self.count
+end
+
+function Semaphore:__tostring()
+  return ("uring.Semaphore (%d)"):format(#self)
+end
+
+local function semaphore(n)
+  local count = type(n) == "number" and tointeger(n)
+  if not count or count < 0 or count >= 1 << 31 then
+    error("bad argument #1 to 'semaphore' (integer expected, 0 or more)", 2)
+  end
+  local self = setmetatable({ count = count, returned = false,
+    restless = false, handed = 0, event = false }, Semaphore)
+  self.event = setmetatable({ home = self, line = lines.line() }, Acquiring)
+  return self
+end
+
+return { semaphore = semaphore }

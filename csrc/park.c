@@ -93,6 +93,14 @@ static int f_wake (lua_State *L) {
   return 1;
 }
 
+/* cancelled(task): will its wait raise? */
+static int f_cancelled (lua_State *L) {
+  const struct task *t = task_of(L);
+  lua_pushboolean(L, loop_has(state_of(L)->loop, t)
+                     && (t->marks & MARK_CANCELLED));
+  return 1;
+}
+
 /* choose(task): as wake, of one that is to have a value which it may not live
 ** to take: should it be cancelled before it runs `revoked` tells of it. The last
 ** thing in handing one over that can fail; to be woken alone is harmless. */
@@ -307,6 +315,7 @@ static const luaL_Reg functions[] = {
   {"turn", f_turn},
   {"park", f_park},
   {"wake", f_wake},
+  {"cancelled", f_cancelled},
   {"choose", f_choose},
   {"revoked", f_revoked},
   {"refuse", f_refuse},

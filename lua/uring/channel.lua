@@ -357,11 +357,13 @@ end
 Channel.__close = Channel.close
 
 function Channel:__len()
+  check(self, "__len")
   settle(self)
   return self.count
 end
 
 function Channel:__tostring()
+  check(self, "__tostring")
   return ("uring.Channel (%s%d of %d)"):format(
     self.closed and "closed, " or "", #self, self.capacity)
 end

@@ -9,7 +9,7 @@ local protocol = require "uring.event"
 local tasks <const> = core._tasks
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, tasks.now
-local refuse <const> = tasks.refuse
+local cancelled <const>, refuse <const> = tasks.cancelled, tasks.refuse
 local waiting <const>, keep <const> = lines.waiting, lines.keep
 local missing <const>, Wrapped <const> = protocol.missing, protocol.Wrapped
 local select <const>, unpack <const> = select, table.unpack
@@ -40,6 +40,21 @@ function Waiter:choose(event, ...)
   return true
 end
 
+local function recalled(waiter, ...)
+  waiter.returned = true
+  return ...
+end
+
+-- For whoever has chosen it: its values, once, if its task will not take them
+-- any more; or nothing.
+function Waiter:recall()
+  local node = self.chosen
+  if not node or node.waiter or self.taken or self.returned  -- (one's own)
+      or not (self.closing or cancelled(self.task)) then return end
+  if node.n == 1 then return recalled(self, node.value) end
+  return recalled(self, unpack(node.value, 1, node.n))
+end
+
 -- The task goes on, cancelled or not: was its waiter chosen, and with what?
 -- What cannot go back was done, and whoever waited is told so.
 local function is_chosen(waiter, stopped)
@@ -52,12 +67,12 @@ end
 
 local function take_back(self)
   local node = self.chosen
-  if self.returned then
-    self.returned = false  -- (once)
-    node.event:settle()
-  elseif node and node.back and not self.taken then
-    self.taken = true
-    if node.n == 1 then node.event:back(node.value)
+  if node and not self.closing then  -- (once, whatever comes of it)
+    self.closing = true
+    if node.home then
+      if self.returned then node.event:settle() end
+    elseif self.taken or self.returned or not node.back then  -- (it was done)
+    elseif node.n == 1 then node.event:back(node.value)
     else node.event:back(unpack(node.value, 1, node.n)) end
   end
   while self.n > 0 do
@@ -254,7 +269,7 @@ function wait(me, events, keys, list, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
     me = me, task = core.current(), blocked = {}, n = 0, over = false,
-    chosen = false, taken = false, returned = false,
+    chosen = false, taken = false, returned = false, closing = false,
   }, Waiter)
   waiting[me] = waiter
   local at, inside = nil, true

@@ -103,11 +103,13 @@ Semaphore.__close = Semaphore.release
 
 -- How many could acquire now.
 function Semaphore:__len()
+  check(self, "__len")
   settle(self)
   return self.count
 end
 
 function Semaphore:__tostring()
+  check(self, "__tostring")
   return ("uring.Semaphore (%d)"):format(#self)
 end
 

@@ -26,6 +26,13 @@ static void close_unread (struct msg *m) {
     memset(m->control, 0, m->control_room);
 }
 
+/* Its descriptors are closed, but for those that are becoming Lua's. */
+static void drop_fds (struct msg *m) {
+  if (!m->reading) close_unread(m);  /* guard: what is pushed stays open */
+  for (unsigned i = 0; i < m->sent.nfds; i++) close(m->sent.fds[i]);
+  m->sent.nfds = 0;
+}
+
 static void msg_busy (struct block *b) {
   struct msg *m = (struct msg *)b;
   close_unread(m);
@@ -40,12 +47,13 @@ static void msg_idle (struct block *b) {
   struct msg *m = (struct msg *)b;
   for (unsigned i = 0; i < m->nheld; i++) block_land(m->held[i]);
   m->unread = m->control_room > 0 && m->control_size == 0;
+  if (atomic_load(&b->retired)) drop_fds(m);
 }
 
 static void msg_end (struct block *b) {
   struct msg *m = (struct msg *)b;
-  close_unread(m);
-  for (unsigned i = 0; i < m->sent.nfds; i++) close(m->sent.fds[i]);
+  m->reading = false;
+  drop_fds(m);
   for (unsigned i = 0; i < m->nheld; i++) block_release(m->held[i]);
   free(m->sent.fds);
   free(m->held);
@@ -258,6 +266,16 @@ static void let_go (lua_State *L, struct msg **own) {
   block_release(&m->block);
 }
 
+/* It is closed, and has no descriptors any more once nothing is in flight. */
+static void retire (lua_State *L, struct msg **own) {
+  struct msg *m = *own;
+  atomic_store(&m->block.retired, true);  /* guard: SQEs that name it */
+  block_retain(&m->block);
+  let_go(L, own);
+  if (block_flying(&m->block) == 0) drop_fds(m);
+  block_release(&m->block);
+}
+
 /* uring.msghdr{ name=, namelen=, control=, controllen=, iov=, flags= } */
 int msghdr_new (lua_State *L) {
   static const char *const names[] = {
@@ -315,8 +333,9 @@ static int m_control (lua_State *L) {
   block_retain(&m->block);
   *held = m;
   if (size > m->control_room) size = m->control_room;
+  m->reading = true;  /* (a finalizer may close it meanwhile) */
   control_push(L, m->control, size);
-  m->unread = false;
+  m->reading = m->unread = false;
   *held = NULL;
   block_release(&m->block);
   return 1;
@@ -329,18 +348,24 @@ static int m_flags (lua_State *L) {
 
 static int m_close (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
-  struct msg *m = *own;
-  if (m) {
-    if (block_flying(&m->block) > 0)
+  if (*own) {
+    if (block_flying(&(*own)->block) > 0)
       return luaL_error(L, "cannot close a msghdr that is in use: an "
                         "operation in flight holds it");
-    atomic_store(&m->block.retired, true);  /* guard: SQEs that name it */
-    let_go(L, own);
+    retire(L, own);
   }
   lua_pushboolean(L, 1);
   return 1;
 }
 
+/* One that leaves its scope is closed when the last operation has ended. */
+static int m_leave (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  if (*own) retire(L, own);
+  return 0;
+}
+
+/* A collected one was not closed: SQEs that name it may be queued. */
 static int m_gc (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
   const struct msg *m = *own;
@@ -452,7 +477,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg meta[] = {
   {"__gc", m_gc},
-  {"__close", m_gc},
+  {"__close", m_leave},
   {"__tostring", m_tostring},
   {NULL, NULL}
 };

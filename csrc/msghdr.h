@@ -8,6 +8,10 @@
 **
 ** Each request finds the header as it was made: the lengths that the last one
 ** left there are put right when the next begins.
+**
+** A closed one has no descriptors any more, neither those that it sends nor
+** those that came and were not taken, whoever still counts it. An operation in
+** flight is the last to have them.
 */
 
 #ifndef uring_msghdr_h
@@ -35,6 +39,7 @@ struct msg {
   size_t weight;             /* what it counts as for the collector, or 0 */
   bool strings;              /* some of the iov are: only for sending */
   bool unread;               /* control messages have come */
+  bool reading;              /* and become Lua's just now */
   struct block **held;       /* whose memory the iov names */
   struct iovec iov[];
 };

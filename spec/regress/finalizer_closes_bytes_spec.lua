@@ -72,6 +72,39 @@ describe("a finalizer that closes", function()
     assert.truthy(out == "done 2" or out:find "^raised .*closed msghdr", out)
   end)
 
+  it("a msghdr, at whatever point, loses none of its descriptors", function()
+    local out = script([[
+      local a, b = uring.socketpair(uring.SOCK_DGRAM)
+      local msg, turn, at = nil, 0, 0
+      local sent = uring.msghdr { iov = { "x" },
+        control = { fds = { io.stdout, io.stdout } } }
+      local fine, refused = 0, 0]], [[
+      for i = 1, 200 do
+        at = 0
+        msg = uring.msghdr { controllen = 64, iov = { uring.buffer(4) } }
+        ring:queue(uring.sqe():prep_sendmsg(a, sent))
+        ring:queue(uring.sqe():prep_recvmsg(b, msg))
+        assert(ring:wait_cqe(5))
+        assert(ring:wait_cqe(5))
+        turn, at = 0, i % 10 + 1
+        local ok, control = pcall(msg.control, msg)
+        at = 0
+        if ok then
+          fine = fine + 1
+          assert(#control.fds == 2)
+          for _, fd in ipairs(control.fds) do assert(fd:close()) end
+        else
+          refused = refused + 1
+          assert(control:find "closed msghdr", control)
+        end
+      end
+      armed = false
+      return fine > 0 and refused > 0]], [[
+        turn = turn + 1
+        if turn == at then msg:close() end]])
+    assert.equal("done true", out)
+  end)
+
   for name, result in pairs { stats = "leased", bundle = 1, lease = "string",
       string = "byte" } do
     it("a group does no harm in " .. name, function()

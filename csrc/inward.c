@@ -303,6 +303,10 @@ int inward_take (lua_State *L, const struct ask *a) {
     int n;
     if (s->d == NULL)
       return inward_closed(L);
+    if (a->max == 0 && a->want == WANT_DATA) {  /* as file:read(0) */
+      lua_pushliteral(L, "");
+      return 1;
+    }
     if (s->chunk.at && a->want == WANT_DATA)
       return chunk_push(L, s, a->max, a->results,
                         a->reader && a->reader->lease, a->socket);

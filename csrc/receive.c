@@ -153,7 +153,7 @@ static struct task *enter (lua_State *L, const struct state *state,
 /* max and timeout at 2 and 3 */
 static int receive (lua_State *L, int results, const char *what) {
   struct socket *s = socket_check(L, 1);
-  lua_Integer max = arg_optional(L, 2, MAX_DATAGRAM, 1, INT32_MAX);
+  lua_Integer max = arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX);
   int64_t ns = arg_seconds(L, 3);
   struct task *t = enter(L, state_of(L), s, what);
   struct ask a;
@@ -267,7 +267,7 @@ static int s_receiving (lua_State *L) {
   };
   lua_Integer max;
   socket_check(L, 1);
-  max = arg_optional(L, 2, MAX_DATAGRAM, 1, INT32_MAX);
+  max = arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX);
   lua_settop(L, 1);
   lua_pushinteger(L, max);
   lua_pushnil(L);

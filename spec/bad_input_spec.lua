@@ -205,7 +205,7 @@ end)
 local direction = kind(function() return "both" end, function()
   return false
 end)
-local at_most = optional(integer(1, int32))
+local at_most = optional(integer(0, int32))
 
 -- A table of options: name -> kind of its value.
 local function options(names)

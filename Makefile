@@ -36,9 +36,9 @@ SPEC_HELPER_SRC := $(HELPER)
 
 # The rooms each C test is linked with; where none are named, its namesake.
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
-CTEST_op := op block
-CTEST_ref := ref block proc
-CTEST_bell := bell ref block proc sys
+CTEST_op := op handle block proc
+CTEST_handle := handle block proc
+CTEST_bell := bell handle block proc sys
 CTEST_group := group block recvmsg_out
 
 # --- how --------------------------------------------------------------------
@@ -87,10 +87,6 @@ export LUA ASAN_CC
 
 # objects(variant, sources)
 objects = $(patsubst %.c,$(BUILD)/obj/$1/%.o,$2)
-
-# A short line for each file that is made; V=1 shows the commands whole.
-Q := $(if $(filter-out 0,$(V)),,@)
-say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 
 # --- targets ----------------------------------------------------------------
 
@@ -181,8 +177,7 @@ $(BUILD)/obj/$1/flags: FORCE
 
 $(BUILD)/obj/$1/%.o: %.c $(BUILD)/obj/$1/flags
 	@mkdir -p $$(@D)
-	$$(call say,CC,$$(@:$(BUILD)/obj/%=%))
-	$$(Q)$$(CC_$1) $$(HOUSE) $$(FLAGS_$1) $$(INCLUDE) -MMD -MP -c -o $$@ $$<
+	$$(CC_$1) $$(HOUSE) $$(FLAGS_$1) $$(INCLUDE) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 
@@ -194,8 +189,7 @@ $(BUILD)/obj/plain/csrc/%.o: HOUSE += -DNDEBUG
 define link
 $1: $(call objects,$2,$3)
 	@mkdir -p $$(@D)
-	$$(call say,LINK,$$@)
-	$$(Q)$$(CC_$2) $$(FLAGS_$2) $4 -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+	$$(CC_$2) $$(FLAGS_$2) $4 -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 endef
 module = $(eval $(call link,$1,$2,$3,$$(MODULE) $4))
 program = $(eval $(call link,$1,$2,$3,$$(NO_LTO)))

@@ -95,18 +95,14 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   else if ((p = class_test(L, index, CLASS_FD)) != NULL
            || (p = class_test(L, index, CLASS_SOCKET)) != NULL) {
     struct fd *f = p;  /* (a socket begins as one) */
-    if (f->d == NULL)
+    if (f->d == NULL || handle_closed(f->d))
       luaL_argerror(L, arg, "attempt to use a closed descriptor");
-    a.number = descriptor_number(f->d);
-    a.pin = &f->d->block;
+    a.handle = f->d;
+    a.number = handle_number(f->d);
   }
   else if (class_test(L, index, CLASS_RING) != NULL) {
-    /* by its private dup, whose number no other file can get meanwhile */
-    struct ref *ref = ring_ref(ring_check_in(L, index, arg));
-    if (ref == NULL)
-      luaL_error(L, "cannot dup the ring's descriptor: %s", strerror(errno));
-    a.number = ref->fd;
-    a.pin = &ref->block;
+    a.handle = ring_check_in(L, index, arg)->handle;
+    a.number = handle_number(a.handle);
   }
   else if ((p = luaL_testudata(L, index, LUA_FILEHANDLE)) != NULL) {
     luaL_Stream *s = p;

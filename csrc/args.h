@@ -7,7 +7,7 @@
 #define uring_args_h
 
 #include "compat.h"
-#include "block.h"
+#include "handle.h"
 
 #include <lua.h>
 #include <lauxlib.h>
@@ -36,9 +36,9 @@ int64_t arg_duration (lua_State *L, int arg);
 
 /* Whatever names a descriptor: an integer, a uring.fd, a Ring, a Lua file. */
 struct fd_arg {
-  int number;
-  struct block *pin;   /* keeps the number taken, or NULL */
-  int anchor;          /* stack index of a Lua file to be kept, or 0 */
+  int number;             /* now */
+  struct handle *handle;  /* of what the library owns, or NULL */
+  int anchor;             /* stack index of a Lua file to be kept, or 0 */
 };
 struct fd_arg arg_fd (lua_State *L, int arg);
 

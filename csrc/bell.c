@@ -14,7 +14,7 @@
 static void bell_end (struct block *b) {
   struct bell *bell = (struct bell *)b;
   if (bell->eventfd >= 0) close(bell->eventfd);
-  block_release(&bell->ref->block);
+  block_release(&bell->ring->block);
   free(bell);
 }
 
@@ -26,7 +26,7 @@ static bool draw (uint64_t *token) {
   return true;
 }
 
-struct bell *bell_new (struct ref *ref) {
+struct bell *bell_new (struct handle *ring) {
   struct bell *b = malloc(sizeof(*b));
   if (b == NULL)
     return NULL;
@@ -35,8 +35,8 @@ struct bell *bell_new (struct ref *ref) {
     return NULL;
   }
   block_init(&b->block, bell_end);
-  block_retain(&ref->block);
-  b->ref = ref;
+  block_retain(&ring->block);
+  b->ring = ring;
   b->eventfd = -1;
   atomic_init(&b->armed, false);
   atomic_init(&b->rung, 0);
@@ -93,13 +93,13 @@ void bell_failed (struct bell *b) {
 void bell_prepare (struct bell *b, struct io_uring_sqe *sqe) {
   atomic_fetch_add_explicit(&b->rung, 1, memory_order_release);
   memset(sqe, 0, sizeof(*sqe));
-  io_uring_prep_msg_ring(sqe, b->ref->fd, 0, b->token, 0);
+  io_uring_prep_msg_ring(sqe, handle_number(b->ring), 0, b->token, 0);
 }
 
 int bell_ring (struct bell *b) {
   struct io_uring_sqe sqe;
   int rc = 0;
-  if (ref_closed(b->ref))
+  if (handle_use(b->ring) < 0)
     return -EPIPE;
   bell_prepare(b, &sqe);
   if (b->eventfd >= 0) {
@@ -109,6 +109,7 @@ int bell_ring (struct bell *b) {
   else {
     rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
   }
+  handle_done(b->ring);
   if (rc < 0) bell_failed(b);
   return rc < 0 ? rc : 0;
 }

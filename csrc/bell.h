@@ -22,12 +22,12 @@
 #ifndef uring_bell_h
 #define uring_bell_h
 
-#include "ref.h"
+#include "handle.h"
 #include "sys.h"
 
 struct bell {
   struct block block;
-  struct ref *ref;           /* counted: the ring that it hangs at */
+  struct handle *ring;       /* counted: the one that it hangs at */
   uint64_t token;
   int eventfd;               /* rung where the kernel knows no message from
                                 outside a ring; else -1 */
@@ -36,8 +36,8 @@ struct bell {
   uint32_t came;             /* how often that was heard: the sleeper's own */
 };
 
-/* A bell for the ring that this record is of, counted once; NULL and errno. */
-struct bell *bell_new (struct ref *ref);
+/* A bell for the ring with this handle, counted once; NULL and errno. */
+struct bell *bell_new (struct handle *ring);
 
 /* The sleeper's: before it looks for the last time, and when it is awake. */
 void bell_arm (struct bell *b);

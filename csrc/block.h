@@ -2,7 +2,7 @@
 ** block: memory that outlives whoever made it. (No Lua in it.)
 **
 ** Everything the kernel may touch for an operation, and everything whose
-** life crosses states (a ring's reference, a descriptor), starts with a
+** life crosses states (a handle), starts with a
 ** `struct block`: a count of owners, a count of operations in flight, and
 ** how to end it. Any thread may retain and release; whoever lets the last
 ** count go frees it, so no order of garbage collection can be a wrong one.
@@ -58,7 +58,7 @@ static inline void block_release (struct block *b) {
 
 /* An operation's own hold: an owner that also counts as in flight. */
 static inline void block_fly (struct block *b) {
-  if (atomic_fetch_add_explicit(&b->flying, 1, memory_order_relaxed) == 0
+  if (atomic_fetch_add_explicit(&b->flying, 1, memory_order_acq_rel) == 0
       && b->busy != NULL)
     b->busy(b);
 }

@@ -56,7 +56,7 @@ static void push_fds (lua_State *L, unsigned char *at, size_t size) {
   lua_Integer n = 0;
   lua_settop(L, pidfd);
   for (struct cmsg_fd fd = {0}; cmsg_next_fd(at, size, &fd); ) {
-    fd_push(L, -1);
+    fd_push(L);
     if (fd.in.type == SCM_PIDFD) {
       lua_pushvalue(L, -1);
       lua_setfield(L, table, "pidfd");
@@ -83,7 +83,7 @@ static void own_fds (lua_State *L, unsigned char *at, size_t size) {
     if (fd.in.type == SCM_PIDFD) lua_pushvalue(L, fds + 1);
     else lua_rawgeti(L, fds, ++n);
     f = lua_touserdata(L, -1);
-    atomic_store(&f->d->number, fd.number);
+    handle_own(&state_of(L)->handles, f->d, fd.number);
     cmsg_own_fd(&fd);
     lua_pop(L, 1);
   }
@@ -248,6 +248,14 @@ static struct address pktinfo_address (lua_State *L, int arg) {
   return a;
 }
 
+/* A descriptor that is to be sent. */
+static struct fd_arg arg_sent (lua_State *L, int arg) {
+  if (class_test(L, lua_gettop(L), CLASS_RING))
+    luaL_argerror(L, arg, "control: a ring cannot be sent: the kernel refuses "
+                  "its descriptor");
+  return arg_fd_in(L, lua_gettop(L), arg);
+}
+
 size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
   static const char *const names[] = { "fds", "creds", "pktinfo", NULL };
   static const char *const creds[] = { "pid", "uid", "gid", NULL };
@@ -270,7 +278,7 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
                 "control: fds", none), n);
     for (i = 1; i <= (lua_Integer)n; i++) {
       lua_rawgeti(L, -1, i);
-      arg_fd_in(L, lua_gettop(L), arg);
+      arg_sent(L, arg);
       lua_pop(L, 1);
     }
     *nfds = (unsigned)n;
@@ -337,7 +345,7 @@ static int put_fds (lua_State *L, struct control *c) {
     struct fd_arg fd;
     int dup;
     lua_rawgeti(L, -1, (lua_Integer)i + 1);
-    fd = arg_fd_in(L, lua_gettop(L), 1);  /* (control_size has looked) */
+    fd = arg_sent(L, 1);  /* (control_size has looked) */
     lua_pop(L, 1);
     dup = fcntl(fd.number, F_DUPFD_CLOEXEC, 0);
     if (dup < 0)

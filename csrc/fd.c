@@ -4,20 +4,24 @@
 #include "errors.h"
 #include "ring.h"
 #include "ring_submit.h"
+#include "ring_uses.h"
+
+#include <fcntl.h>
 
 
-void fd_push (lua_State *L, int number) {
+struct fd *fd_push (lua_State *L) {
   struct fd *f;
   pressure_tell(L, 0, 1);
   f = class_new(L, CLASS_FD, sizeof(*f), 0);
-  f->d = descriptor_new(number);
+  f->d = handle_new();
   if (f->d == NULL)
     luaL_error(L, "not enough memory");
   pressure_hold(&state_of(L)->pressure, 0, 1);
+  return f;
 }
 
-struct descriptor *fd_let_go (lua_State *L, struct fd *f) {
-  struct descriptor *d = f->d;
+struct handle *fd_let_go (lua_State *L, struct fd *f) {
+  struct handle *d = f->d;
   f->d = NULL;
   if (d) pressure_drop(&state_of(L)->pressure, 0, 1);
   return d;
@@ -25,7 +29,13 @@ struct descriptor *fd_let_go (lua_State *L, struct fd *f) {
 
 int fd_new (lua_State *L) {
   int n = (int)arg_integer(L, 1, 0, INT32_MAX);
-  fd_push(L, n);
+  struct handles *all = &state_of(L)->handles;
+  struct fd *f = fd_push(L);
+  if (handle_find(all, n)  /* guard: the second close is a stranger's */
+      && fcntl(n, F_GETFD) >= 0)
+    return fail(L, EEXIST, "uring.fd(%d): a uring.fd, a socket or a ring has "
+                "this number already, and closes it", n);
+  handle_own(all, f->d, n);
   return 1;
 }
 
@@ -34,34 +44,33 @@ int fd_new (lua_State *L) {
 
 static struct fd *tofd (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  if (f->d == NULL)
+  if (f->d == NULL || handle_closed(f->d))
     luaL_argerror(L, 1, "attempt to use a closed descriptor");
   return f;
 }
 
 static int f_fileno (lua_State *L) {
-  lua_pushinteger(L, atomic_load(&tofd(L)->d->number));
+  lua_pushinteger(L, handle_number(tofd(L)->d));
   return 1;
 }
 
 /* The number becomes the caller's, who must close it. */
 static int f_release (lua_State *L) {
   struct fd *f = tofd(L);
-  struct descriptor *d;
+  struct handle *d;
   ring_submit_all(state_of(L)->rings);
   d = fd_let_go(L, f);
-  lua_pushinteger(L, descriptor_give_up(d));
+  lua_pushinteger(L, handle_release(d));
   block_release(&d->block);
   return 1;
 }
 
 static int f_close (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  struct descriptor *d = fd_let_go(L, f);
+  struct handle *d = fd_let_go(L, f);
   int rc = 0;
   if (d != NULL) {
-    ring_submit_naming(state_of(L)->rings, d);  /* guard: SQEs that name it */
-    rc = descriptor_close(d);
+    rc = ring_close_handle(state_of(L)->rings, d);
     block_release(&d->block);
   }
   if (rc < 0)
@@ -74,7 +83,7 @@ static int f_close (lua_State *L) {
 ** may also name the number itself.) */
 static int f_gc (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  struct descriptor *d;
+  struct handle *d;
   if (f->d) pressure_collected(&state_of(L)->pressure, 0, 1);
   d = fd_let_go(L, f);
   if (d) {
@@ -86,8 +95,8 @@ static int f_gc (lua_State *L) {
 
 static int f_tostring (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  if (f->d)
-    lua_pushfstring(L, "uring.Fd (%d)", atomic_load(&f->d->number));
+  if (f->d && !handle_closed(f->d))
+    lua_pushfstring(L, "uring.Fd (%d)", handle_number(f->d));
   else
     lua_pushliteral(L, "uring.Fd (closed)");
   return 1;

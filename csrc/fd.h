@@ -1,27 +1,25 @@
 /*
 ** fd: descriptors that this library owns: `uring.fd(n)`.
 **
-** The userdata over a descriptor.h. Its close submits first what is queued,
-** so that what names the number has been started before it is another's;
-** what could not be submitted keeps it.
+** The userdata over a handle. A number has one owner in a state: a second
+** uring.fd of it would close what is the first one's, or a stranger's.
 */
 
 #ifndef uring_fd_h
 #define uring_fd_h
 
-#include "descriptor.h"
+#include "handle.h"
 #include "state.h"
 
 struct fd {                /* the userdata */
-  struct descriptor *d;    /* NULL: closed */
+  struct handle *d;        /* NULL: closed */
 };
 
-/* Own `number` in a new uring.fd on top. On failure the number stays the
-** caller's and memory is the error that is raised. */
-void fd_push (lua_State *L, int number);
+/* A new uring.fd on top, still without a number; what raises is memory. */
+struct fd *fd_push (lua_State *L);
 
-/* Its descriptor is the caller's from now on; NULL: it was closed. */
-struct descriptor *fd_let_go (lua_State *L, struct fd *f);
+/* Its handle is the caller's from now on; NULL: it was closed. */
+struct handle *fd_let_go (lua_State *L, struct fd *f);
 
 void fd_open (lua_State *L);   /* define the class */
 int fd_new (lua_State *L);     /* uring.fd(n) */

@@ -241,7 +241,7 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
 ** there before the descriptor is taken. */
 static int take_connection (lua_State *L, struct socket *s, struct op *op,
                             const struct ask *want) {
-  struct socket *conn = socket_push(L, -1, s->family, s->type);
+  struct socket *conn = socket_push(L, s->family, s->type);
   conn->control_room = s->control_room;  /* (it inherits the options) */
   conn->zero_copy = s->zero_copy;
   struct arrival a;
@@ -253,7 +253,7 @@ static int take_connection (lua_State *L, struct socket *s, struct op *op,
   ring_take_op(s->ring, op, &a);
   if (s->in.line.count > 0) s->in.line.count--;
   if (a.res >= 0) {
-    socket_own(conn, a.res);
+    socket_own(L, conn, a.res);
     if (!socket_push_name(L, conn, getpeername))
       lua_pushnil(L);  /* gone already */
     return 2;

@@ -12,6 +12,11 @@
 
 #define SLOT_MASK ((uint64_t)OP_MAX)
 
+struct slab {
+  struct op_table *table;
+  struct op ops[SLAB];
+};
+
 
 /* ---- tokens ------------------------------------------------------------ */
 
@@ -48,13 +53,12 @@ int op_table_init (struct op_table *t) {
 /* ---- slots ------------------------------------------------------------- */
 
 static struct op *at (const struct op_table *t, uint32_t slot) {
-  return &t->slabs[slot / SLAB][slot % SLAB];
+  return &t->slabs[slot / SLAB]->ops[slot % SLAB];
 }
 
 int op_reserve (struct op_table *t, unsigned n) {
   while (t->nfree < n) {
-    struct op **slabs;
-    struct op *slab;
+    struct slab **slabs, *slab;
     if (t->nslots + SLAB > OP_MAX)
       return -ENOSPC;
     if ((t->nslabs & (t->nslabs - 1)) == 0) {  /* a power of two: double */
@@ -64,14 +68,15 @@ int op_reserve (struct op_table *t, unsigned n) {
         return -ENOMEM;
       t->slabs = slabs;
     }
-    slab = calloc(SLAB, sizeof(*slab));
+    slab = calloc(1, sizeof(*slab));
     if (slab == NULL)
       return -ENOMEM;
+    slab->table = t;
     t->slabs[t->nslabs++] = slab;
     for (uint32_t i = SLAB; i-- > 0; ) {  /* low slots are used first */
-      slab[i].slot = t->nslots + i;
-      slab[i].next = t->free;
-      t->free = &slab[i];
+      slab->ops[i].slot = t->nslots + i;
+      slab->ops[i].next = t->free;
+      t->free = &slab->ops[i];
     }
     t->nslots += SLAB;
     t->nfree += SLAB;
@@ -95,6 +100,36 @@ struct op *op_each (struct op_table *t, struct op *after) {
       return op;
   }
   return NULL;
+}
+
+
+struct op_table *op_table_of (const struct op *op) {
+  const struct op *first = op - op->slot % SLAB;
+  return ((const struct slab *)(const void *)
+          ((const char *)first - offsetof(struct slab, ops)))->table;
+}
+
+
+/* ---- what is under way on a descriptor: oldest first ------------------- */
+
+static void use_add (struct op *op) {
+  struct handle *h = (struct handle *)op->pin[OP_PIN_FD];
+  if (h->ops) {
+    op->prev = h->ops->prev;
+    op->prev->next = op;
+    h->ops->prev = op;
+  }
+  else
+    h->ops = op->prev = op;
+}
+
+static void use_remove (struct op *op) {
+  struct handle *h = (struct handle *)op->pin[OP_PIN_FD];
+  if (h->ops == op) h->ops = op->next;
+  else op->prev->next = op->next;
+  if (op->next) op->next->prev = op->prev;
+  else if (h->ops) h->ops->prev = op->prev;
+  op->next = op->prev = NULL;
 }
 
 
@@ -128,20 +163,13 @@ void op_starts (struct op *op) {
   block_land(op->pin[OP_PIN_FD]);
 }
 
-void op_starts_late (struct op *op, struct block *descriptor) {
-  if (op->pin[OP_PIN_FD] == descriptor && (op->marks & OP_STARTS)) {
-    op->marks &= (uint16_t)~OP_STARTS;
-    block_fly(descriptor);
-  }
-}
-
 static void unpin (struct op *op) {
-  if (op->marks & OP_STARTS) op_starts_late(op, op->pin[OP_PIN_FD]);
   for (int i = 0; i < OP_PINS; i++) {
-    if (op->pin[i]) {
-      block_unpin(op->pin[i]);
-      op->pin[i] = NULL;
-    }
+    struct block *b = op->pin[i];
+    op->pin[i] = NULL;
+    if (b == NULL) continue;
+    if (i == OP_PIN_FD && (op->marks & OP_STARTS)) block_release(b);
+    else block_unpin(b);
   }
 }
 
@@ -162,6 +190,7 @@ static void end (struct op_table *t, struct op *op) {
   if (op->marks & OP_TOLD) t->told--;
   if (op->marks & OP_LISTED) op_unlist(t, op);  /* guard: or its slot's next
                                                    operation is cancelled */
+  if (op->prev) use_remove(op);
   unpin(op);  /* guard: not before the last completion */
 }
 
@@ -208,6 +237,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
     if (op->pin[i]) block_pin(op->pin[i]);
   }
   op->next = NULL;  /* its other links are empty whenever it is free */
+  if (op->pin[OP_PIN_FD] && !(r->sqe.flags & IOSQE_FIXED_FILE)) use_add(op);
   op->fd = r->sqe.fd;
   op->marks = (uint16_t)marks;
   op->since = r->since;
@@ -306,14 +336,13 @@ struct op *op_first_unfinished (struct op *op) {
 }
 
 void op_abandon (struct op_table *t, struct op *op, bool bury) {
-  if (bury) {
-    for (int i = 0; i < OP_PINS; i++) {
-      if (op->pin[i]) {
-        block_bury(op->pin[i]);  /* its count stays: never freed */
-        op->pin[i] = NULL;
-      }
+  if (op->prev) use_remove(op);
+  for (int i = 0; bury && i < OP_PINS; i++) {
+    /* (the file of what was started is the kernel's own by now) */
+    if (op->pin[i] && !(i == OP_PIN_FD && (op->marks & OP_STARTS))) {
+      block_bury(op->pin[i]);  /* its count stays: never freed */
+      op->pin[i] = NULL;
     }
-    op->marks &= (uint16_t)~OP_STARTS;  /* guard: it speaks of a pin */
   }
   finish(t, op, -ECANCELED, 0);
 }

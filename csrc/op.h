@@ -26,7 +26,8 @@
 ** a chain off is no success: a short read or write, for one.
 **
 ** Chains: members know their neighbours, for a cancel has to name the first
-** of them that has not ended.
+** of them that has not ended. Descriptors: a handle has a list of the
+** operations that are under way on it, for its close ends them.
 */
 
 #ifndef uring_op_h
@@ -34,7 +35,7 @@
 
 #include "compat.h"
 #include "arrivals.h"
-#include "block.h"
+#include "handle.h"
 #include "recvmsg_out.h"
 #include "sys.h"
 
@@ -59,7 +60,7 @@ enum trait {
   TRAIT_SILENT = 2,     /* CQE_SKIP_SUCCESS */
   TRAIT_NAMES_OP = 4,   /* addr is the token of an operation on `ring_id` */
   TRAIT_READS = 8,      /* a pin is memory that the kernel uses */
-  TRAIT_TARGET = 16,    /* pin[0] is a ring's reference */
+  TRAIT_TARGET = 16,    /* pin[0] is the handle of the ring that it is for */
   TRAIT_FILE = 32,      /* it names a Lua file: an operation takes a dup */
   TRAIT_KEPT = 64       /* its memory is the kernel's until the ring closes */
 };
@@ -89,7 +90,6 @@ enum op_mark {
   OP_LOOPED = 8,      /* awaited by tasks, not by hand */
   OP_CANCEL = 16,     /* a cancel is wanted, or under way */
   OP_LISTED = 32,     /* on the list of cancels to send */
-  OP_REFUSED = 64,    /* its target was found closed before the submit */
   OP_HARDLINK = 128,
   OP_MULTI = 256,
   OP_ETIME = 512,     /* -ETIME is a success */
@@ -107,7 +107,9 @@ struct op {
   uint64_t retired;     /* the last token whose CQEs have all come */
   uint64_t data;        /* what the caller calls it */
   struct block *pin[OP_PINS];
-  struct op *next;               /* free list */
+  struct op *next, *prev;        /* free list; or what is under way on the
+                                    same descriptor, the first's prev is
+                                    the last */
   struct op *cancel_next, *cancel_prev;
   struct op *before, *behind;    /* neighbours in its chain */
   struct source results;         /* completions not yet taken */
@@ -127,7 +129,7 @@ struct op {
 };
 
 struct op_table {
-  struct op **slabs;
+  struct slab **slabs;
   uint32_t nslabs, nslots;
   struct op *free;
   uint32_t nfree;
@@ -159,10 +161,9 @@ struct op *op_new (struct op_table *t, const struct request *r,
 /* Join `op` to the chain whose last member so far is `last`. */
 void op_chain (struct op *last, struct op *op);
 
-/* Its descriptor may be closed as soon as it was submitted; or, after all, not
-** before it has ended. Either way its number is not given up by collection. */
+/* The submit starts it, and the number of its descriptor is not needed from
+** then on. (Collection gives that up only when it has ended.) */
 void op_starts (struct op *op);
-void op_starts_late (struct op *op, struct block *descriptor);
 
 /* On the list of those whose cancel is to be sent, and off it: it has been. One
 ** that ends is taken off. */
@@ -195,6 +196,28 @@ void op_abandon (struct op_table *t, struct op *op, bool bury);
 
 /* Every operation that is not free: from NULL to NULL. */
 struct op *op_each (struct op_table *t, struct op *after);
+
+/* Whose is it? */
+struct op_table *op_table_of (const struct op *op);
+
+/* The handle of what a request or an operation names by its `fd`, a descriptor
+** or the ring that a message is for. NULL: a plain number, or a slot. */
+static inline struct handle *request_handle (const struct request *q) {
+  if (q->traits & TRAIT_TARGET) return (struct handle *)q->pin[0];
+  return q->sqe.flags & IOSQE_FIXED_FILE ? NULL
+                                         : (struct handle *)q->pin[OP_PIN_FD];
+}
+
+static inline struct handle *op_handle (const struct op *op) {
+  if (op->opcode == IORING_OP_MSG_RING) return (struct handle *)op->pin[0];
+  return op->prev ? (struct handle *)op->pin[OP_PIN_FD] : NULL;
+}
+
+/* What a request names now: the number is the handle's, and may change. */
+static inline int request_fd (const struct request *q) {
+  const struct handle *h = request_handle(q);
+  return h ? handle_number(h) : q->sqe.fd;
+}
 
 /* Does a result of `opcode` come before another completion, which says that
 ** the memory is free? */

@@ -3,7 +3,7 @@
 **
 ** A target is a ring of this state, a reference (`ring:ref()`), or a plain
 ** number for those who know what they do. The first two are named by the
-** reference's own descriptor, which no other file can get.
+** ring's handle, which knows when the ring has been closed.
 */
 
 #include "compat.h"
@@ -20,22 +20,16 @@
 
 struct target {
   int number;
-  struct ref *ref;
+  struct handle *ring;
 };
 
 static struct target arg_target (lua_State *L, int arg) {
   struct target t = { -1, NULL };
   if (lua_type(L, arg) == LUA_TNUMBER)
     t.number = (int)arg_integer(L, arg, INT32_MIN, INT32_MAX);
-  else if ((t.ref = reference_test(L, arg)) != NULL)
-    t.number = t.ref->fd;
-  else if (class_test(L, arg, CLASS_RING)) {
-    t.ref = ring_ref(ring_check(L, arg));
-    if (t.ref == NULL)
-      luaL_error(L, "cannot dup the ring's descriptor: %s", strerror(errno));
-    t.number = t.ref->fd;
-  }
-  else
+  else if (class_test(L, arg, CLASS_RING))
+    t.ring = ring_check(L, arg)->handle;
+  else if ((t.ring = reference_test(L, arg)) == NULL)
     luaL_argerror(L, arg, lua_pushfstring(L,
       "ring expected (a ring, a reference or a descriptor's number), got %s",
       luaL_typename(L, arg)));
@@ -43,7 +37,7 @@ static struct target arg_target (lua_State *L, int arg) {
 }
 
 static void set_target (struct request *q, const struct target *t) {
-  if (t->ref) sqe_pin_target(q, t->ref);
+  if (t->ring) sqe_pin_target(q, t->ring);
 }
 
 /* sqe:prep_msg_ring(target, len, data [, flags]) */

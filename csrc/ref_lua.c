@@ -2,9 +2,9 @@
 #include "ref_lua.h"
 
 
-struct ref *reference_test (lua_State *L, int arg) {
+struct handle *reference_test (lua_State *L, int arg) {
   struct reference *r = class_test(L, arg, CLASS_REF);
-  return r ? r->ref : NULL;
+  return r ? r->ring : NULL;
 }
 
 struct reference *reference_new (lua_State *L) {
@@ -12,38 +12,38 @@ struct reference *reference_new (lua_State *L) {
 }
 
 
-static struct ref *toref (lua_State *L, int arg) {
+static struct handle *tohandle (lua_State *L, int arg) {
   struct reference *r = class_check(L, arg, CLASS_REF);
-  if (r->ref == NULL)
+  if (r->ring == NULL)
     luaL_argerror(L, arg, "attempt to use a collected reference");
-  return r->ref;
+  return r->ring;
 }
 
 /* Is the ring known to be closed? */
 static int r_closed (lua_State *L) {
-  lua_pushboolean(L, ref_closed(toref(L, 1)));
+  lua_pushboolean(L, handle_closed(tohandle(L, 1)));
   return 1;
 }
 
 static int r_eq (lua_State *L) {
-  struct ref *a = reference_test(L, 1);
+  const struct handle *a = reference_test(L, 1);
   lua_pushboolean(L, a != NULL && a == reference_test(L, 2));
   return 1;
 }
 
 static int r_tostring (lua_State *L) {
-  struct ref *ref = toref(L, 1);
-  if (ref_closed(ref)) lua_pushliteral(L, "uring.Ref (closed)");
-  else lua_pushfstring(L, "uring.Ref (fd %d)", ref->fd);
+  int n = handle_number(tohandle(L, 1));
+  if (n < 0) lua_pushliteral(L, "uring.Ref (closed)");
+  else lua_pushfstring(L, "uring.Ref (fd %d)", n);
   return 1;
 }
 
 static int r_gc (lua_State *L) {
   struct reference *r = class_check(L, 1, CLASS_REF);
-  if (r->ref) {
-    struct ref *ref = r->ref;
-    r->ref = NULL;
-    block_release(&ref->block);
+  if (r->ring) {
+    struct handle *h = r->ring;
+    r->ring = NULL;
+    block_release(&h->block);
   }
   return 0;
 }

@@ -219,6 +219,7 @@ static int register_sync_cancel (lua_State *L) {
 int register_sync_msg (lua_State *L) {
   const struct request *q = sqe_check(L, 1);
   struct io_uring_sqe sqe = q->sqe;
+  struct handle *target = request_handle(q);
   int rc;
   if (sqe.opcode != IORING_OP_MSG_RING || sqe.addr != IORING_MSG_DATA)
     return luaL_argerror(L, 1, "an sqe prepared by prep_msg_ring or "
@@ -226,12 +227,10 @@ int register_sync_msg (lua_State *L) {
   if (sqe.flags != 0)
     return luaL_argerror(L, 1, "a sync message has no ring and so no flags "
                          "of IOSQE_");
-  if ((q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0])) {
-    rc = -EPIPE;
-    sqe.fd = -1;  /* (its number was the library's own) */
-  }
-  else
-    rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
+  if (target) sqe.fd = handle_use(target);
+  rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
+  if (target && sqe.fd >= 0) handle_done(target);
+  if (rc < 0 && target && handle_closed(target)) rc = -EPIPE;
   if (rc < 0) {
     if (rc == -EINVAL && !probe_sync_msg()) {
       unsigned k = name_kernel();

@@ -42,12 +42,16 @@ static int setup (struct ring *r, const struct ring_options *o,
   return sys_setup(o->entries, &r->io, &p);
 }
 
-int ring_open (struct ring *r, const struct ring_options *o) {
+int ring_open (struct ring *r, struct handles *all,
+               const struct ring_options *o) {
   unsigned flags = o->flags & ~IORING_SETUP_NO_SQARRAY;  /* liburing's own */
   unsigned cq = o->cq_entries;
   int rc = op_table_init(&r->ops);
   if (rc < 0)
     return rc;
+  r->handle = handle_new();
+  if (r->handle == NULL)
+    return -ENOMEM;
   if (o->exact) {
     if (cq > 0) flags |= IORING_SETUP_CQSIZE;
     rc = setup(r, o, flags, cq);
@@ -65,23 +69,20 @@ int ring_open (struct ring *r, const struct ring_options *o) {
     }
   }
   if (rc < 0) {
-    op_table_free(&r->ops);
+    block_release(&r->handle->block);
+    r->handle = NULL;
     return rc;
   }
+  r->handle->ring = true;
+  handle_own(all, r->handle, r->io.ring_fd);
   r->ops.deliver = ring_deliver;
   r->id = atomic_fetch_add(&ring_ids, 1) + 1;
   r->proc = proc_id();
   r->owner = pthread_self();
   r->enabled = (r->io.flags & IORING_SETUP_R_DISABLED) == 0;
-  r->closings = ref_closings();
+  r->shuttings = handle_shuttings();
   r->open = true;
   return 0;
-}
-
-struct ref *ring_ref (struct ring *r) {
-  if (r->ref == NULL)
-    r->ref = ref_new(r->io.ring_fd);
-  return r->ref;
 }
 
 
@@ -147,23 +148,32 @@ static void drain (struct ring *r, int64_t ns) {
   }
 }
 
+/* The kernel's side ends: the files and buffers that were registered at once,
+** whoever else has the ring's descriptor, such as a forked child. (While
+** something is under way older kernels would wait for it.) */
+static void let_go (struct ring *r, bool idle) {
+  if (idle) {
+    sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
+    sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
+  }
+  r->io.ring_fd = handle_leave(r->handle);  /* guard: others may need it */
+  sys_exit(&r->io);
+}
+
 unsigned ring_close (struct ring *r, int64_t ns) {
   bool ours = r->proc == proc_id();
-  unsigned kept = 0;
+  unsigned kept = 0, left;
   struct arrival a;
   if (!r->open)
     return 0;
   r->open = false;
   r->closing = true;
-  if (r->ref) {
-    block_release(&r->ref->block);
-    r->ref = NULL;
-  }
   if (r->bell) {
     block_release(&r->bell->block);
     r->bell = NULL;
   }
   if (ours) drain(r, ns);
+  left = r->ops.flying;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
     if (op->state == OP_FLYING) {
       /* guard: what the kernel has seen and not ended keeps its memory */
@@ -178,7 +188,9 @@ unsigned ring_close (struct ring *r, int64_t ns) {
     while (arrivals_take_from(&r->arrivals, &op->results, &a))
       ring_dispose(r, op->disposal, op->group, a.res, a.flags);
   r->stats.leaked = kept;
-  if (ours) sys_exit(&r->io);  /* guard: a child touches nothing */
+  if (ours) let_go(r, left == 0);  /* guard: a child touches nothing */
+  block_release(&r->handle->block);
+  r->handle = NULL;
   r->closing = false;
   arrivals_free(&r->arrivals);
   op_table_free(&r->ops);

@@ -3,11 +3,12 @@
 **
 ** A `struct ring` owns a liburing ring, its operation table, and what has
 ** arrived and was not yet taken. One thread at a time may call it; other
-** threads only ever reach its `ref`. What else it knows has rooms of its own:
+** threads only ever reach its handle. What else it knows has rooms of its own:
 ** ring_submit, how to put requests into the SQ and to enter the kernel;
 ** ring_reap, where each CQE belongs; ring_cancel, whose end is asked for;
 ** ring_provided, which buffers the kernel picks from. Each of these uses only
-** those named after it, and none uses ring.c.
+** those named after it, and none uses ring.c. Above all of them is ring_uses:
+** what is under way on a descriptor, and its close.
 **
 ** What can never happen: memory is given back while an operation that uses it
 ** has not completed, be the ring closed or not.
@@ -18,7 +19,6 @@
 
 #include "compat.h"
 #include "op.h"
-#include "ref.h"
 
 #include <pthread.h>
 
@@ -60,9 +60,10 @@ struct ring {
   bool eventfd;           /* the user has registered one */
   bool loops_own;         /* the ring that the loop sleeps on */
   bool driven;            /* ... and it is running */
-  unsigned closings;      /* ref_closings() when targets were last checked */
-  struct ref *ref;        /* made when first needed */
-  struct bell *bell;      /* the same: the loop's, for others to wake it */
+  bool settling;          /* a close waits for what ends on it: ring_uses */
+  unsigned shuttings;     /* handle_shuttings() when it was last looked at */
+  struct handle *handle;  /* as others know it; while it is open */
+  struct bell *bell;      /* the loop's, for others to wake it; or NULL */
   struct group *groups;   /* of provided buffers */
   struct kept *kept;      /* memory of requests, in no order */
   unsigned nkept;
@@ -80,11 +81,10 @@ struct ring_options {
   int wq_fd;                      /* IORING_SETUP_ATTACH_WQ */
 };
 
-/* 0 or -errno. `r` is zeroed; it is open only if this answers 0. */
-int ring_open (struct ring *r, const struct ring_options *o);
-
-/* The record others know it by, not counted for the caller; NULL, errno. */
-struct ref *ring_ref (struct ring *r);
+/* A ring whose handle is one of `all`: 0 or -errno. `r` is zeroed; it is open
+** only if this answers 0. */
+int ring_open (struct ring *r, struct handles *all,
+               const struct ring_options *o);
 
 /*
 ** Refuse new work, submit, cancel, drain for at most `ns`, and close. What

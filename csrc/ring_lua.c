@@ -13,6 +13,7 @@
 #include "ring_provided.h"
 #include "ring_reap.h"
 #include "ring_submit.h"
+#include "ring_uses.h"
 #include "sqe.h"
 
 #include <stdlib.h>
@@ -75,8 +76,8 @@ void ring_interrupted (lua_State *L) {
 
 /* ---- make -------------------------------------------------------------- */
 
-/* What one holds: its queues, and its descriptor, a dup, and an eventfd. */
-#define RING_FDS  3
+/* What one holds: its queues, its descriptor, and perhaps an eventfd. */
+#define RING_FDS  2
 
 static size_t weight (const struct ring *r) {
   return r->io.sq.ring_entries * sizeof(struct io_uring_sqe)
@@ -90,7 +91,7 @@ int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   *out = NULL;
   pressure_tell(L, 0, RING_FDS);
   r = class_new(L, CLASS_RING, sizeof(*r), 0);
-  rc = ring_open(r, o);
+  rc = ring_open(r, &s->handles, o);
   if (rc < 0) {
     char why[512];
     probe_refusal(-rc, why, sizeof(why));
@@ -158,7 +159,7 @@ static void check_group (lua_State *L, const struct ring *r, int arg,
     return;
   if ((q->sqe.opcode == IORING_OP_RECV || q->sqe.opcode == IORING_OP_READ)
       && !(q->sqe.flags & IOSQE_FIXED_FILE))
-    getsockopt(q->sqe.fd, SOL_SOCKET, SO_TYPE, &type, &len);
+    getsockopt(request_fd(q), SOL_SOCKET, SO_TYPE, &type, &len);
   if (q->sqe.opcode == IORING_OP_RECVMSG || type != SOCK_STREAM)
     luaL_argerror(L, arg, "a group with IOU_PBUF_RING_INC would cut datagrams "
                   "off: use one without, or with a min_left that is at least "
@@ -389,14 +390,9 @@ static int r_fd (lua_State *L) {
 static int r_ref (lua_State *L) {
   struct ring *r = check_open(L, 1, 1);
   struct reference *reference = reference_new(L);
-  struct ref *ref;
   check_open(L, 1, 1);  /* (a finalizer may have closed it) */
-  ref = ring_ref(r);
-  if (ref == NULL)
-    return fail(L, errno, "cannot dup the descriptor of ring (fd %d)",
-                r->io.ring_fd);
-  block_retain(&ref->block);
-  reference->ref = ref;
+  block_retain(&r->handle->block);
+  reference->ring = r->handle;
   return 1;
 }
 
@@ -457,9 +453,9 @@ static int r_tostring (lua_State *L) {
 
 static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
   /* guard: senders are told first */
-  if (r->ref && r->proc == proc_id()) ref_close(r->ref);
+  if (r->proc == proc_id()) handle_shut(r->handle);
   pressure_drop(&state_of(L)->pressure, weight(r), RING_FDS);
-  ring_submit_all(state_of(L)->rings);  /* SQEs that name its number */
+  ring_end_uses(state_of(L)->rings, r->handle);
   return ring_close(r, bound);
 }
 

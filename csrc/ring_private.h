@@ -2,14 +2,20 @@
 ** ring_private: what a ring's rooms have for each other, and for nobody else.
 ** (No Lua in it.)
 **
-** ring, ring_submit, ring_reap, ring_cancel, ring_provided include it. Each
-** uses only those after it.
+** ring, ring_uses, ring_submit, ring_reap, ring_cancel, ring_provided include
+** it. Each uses only those after it.
 */
 
 #ifndef uring_ring_private_h
 #define uring_ring_private_h
 
 #include "ring.h"
+
+
+/* Whose operation is it? */
+static inline struct ring *ring_of (const struct op *op) {
+  return (struct ring *)((char *)op_table_of(op) - offsetof(struct ring, ops));
+}
 
 
 /* ---- ring_submit ------------------------------------------------------- */

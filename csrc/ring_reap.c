@@ -42,12 +42,12 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
   struct ring *r = (struct ring *)((char *)t - offsetof(struct ring, ops));
   if (res == -ERESTARTSYS)
     res = -ECANCELED;
-  if ((op->marks & OP_REFUSED) && res == -EBADF)
-    res = -EPIPE;
   if (flags & IORING_CQE_F_BUFFER) {
     struct group *g = ring_group(r, op->group);
     if (g) group_told(g, res, flags, op->rooms, op->marks & OP_BUNDLE);
   }
+  if (op->disposal == DISPOSE_FD && res >= 0 && r->open && r->handle->owner)
+    handle_renew(r->handle->owner, res);
   if (!last && op_tells_twice(op->opcode) && !(op->marks & OP_TOLD)) {
     op->marks |= OP_TOLD;
     t->told++;
@@ -78,6 +78,19 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
 
 void ring_bell (struct ring *r) {
   if (!bell_came(r->bell)) r->stats.forged_bells++;
+}
+
+/* The kernel found a number that is nobody's any more, for its descriptor was
+** closed before the request was started. That is a cancel, or, of a message,
+** what its sender is to know. */
+static int32_t worded (const struct op *op, int32_t res) {
+  const struct handle *h = op_handle(op);
+  if (h == NULL || !handle_closed(h))
+    return res;
+  if (op->opcode == IORING_OP_MSG_RING)
+    return res == -EBADF || res == -EBADFD ? -EPIPE : res;
+  return res == -EBADF || (res == -ENOTDIR && op->opcode == IORING_OP_OPENAT)
+         ? -ECANCELED : res;
 }
 
 static void message (struct ring *r, const struct cqe *c) {
@@ -120,6 +133,7 @@ int ring_reap (struct ring *r) {
       struct op *op;
       switch (op_match(&r->ops, batch[i].user_data, &op)) {
         case MATCH_LIVE:
+          if (batch[i].res < 0) batch[i].res = worded(op, batch[i].res);
           op_complete(&r->ops, op, batch[i].res, batch[i].flags);
           break;
         case MATCH_MESSAGE:

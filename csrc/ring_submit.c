@@ -14,22 +14,19 @@
 
 /* ---- entering ---------------------------------------------------------- */
 
-/* Messages whose target has been closed since they were queued must not go:
-** they fail as if their descriptor were bad, and that is worded EPIPE. */
+/* What names a ring or a descriptor that was closed since it was queued must
+** not go: it is made to fail, and ring_reap says why. */
 static void refuse_closed (struct ring *r) {
-  unsigned now = ref_closings();
-  if (now == r->closings)
+  unsigned now = handle_shuttings();
+  if (now == r->shuttings)
     return;
-  r->closings = now;
+  r->shuttings = now;
   for (unsigned i = 0, n = sys_unread(&r->io); i < n; i++) {
     struct io_uring_sqe *sqe = sys_queued(&r->io, i);
-    if (sqe->opcode == IORING_OP_MSG_RING) {
-      struct op *op = op_find(&r->ops, sqe->user_data);
-      if (op && op->pin[0] && ref_closed((struct ref *)op->pin[0])) {
-        sqe->fd = -1;  /* guard: law 1, a closed ring is told */
-        op->marks |= OP_REFUSED;
-      }
-    }
+    const struct op *op = op_find(&r->ops, sqe->user_data);
+    const struct handle *h = op ? op_handle(op) : NULL;
+    if (h && handle_closed(h))
+      sqe->fd = -1;  /* guard: law 1, a closed ring is told */
   }
 }
 
@@ -74,17 +71,6 @@ void ring_submit_all (struct ring *list_) {
   }
 }
 
-void ring_submit_naming (struct ring *list_, struct descriptor *d) {
-  ring_submit_all(list_);
-  for (struct ring *r = list_; r; r = r->next) {
-    unsigned n = r->open && r->proc == proc_id() ? sys_unread(&r->io) : 0;
-    for (unsigned i = 0; i < n; i++) {
-      struct op *op = op_find(&r->ops, sys_queued(&r->io, i)->user_data);
-      if (op) op_starts_late(op, &d->block);
-    }
-  }
-}
-
 
 /* ---- queueing ---------------------------------------------------------- */
 
@@ -99,11 +85,13 @@ static struct io_uring_sqe *push (struct ring *r,
 
 /* Does the kernel take its file up only after the submit? A later member of
 ** a chain and what waits for something else to drain is started when its
-** turn comes; a worker does what is ASYNC, and looks up what opens a path. */
+** turn comes; a worker does what is ASYNC, and looks up what opens a path; the
+** thread of an SQPOLL ring takes its time. */
 static bool starts_late (const struct ring *r, const struct op *op,
                          const struct request *q) {
   return (op->marks & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
-         || r->ops.drained || op->opcode == IORING_OP_OPENAT;
+         || r->ops.drained || op->opcode == IORING_OP_OPENAT
+         || (r->io.flags & IORING_SETUP_SQPOLL);
 }
 
 /* What an SQE names changes where it has not started: a cancel of a later
@@ -115,21 +103,24 @@ static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
 }
 
 /* Nothing in here can fail: room was made in the SQ and in the table, and a
-** Lua file, whose close tells us nothing, is named by the next of `dups`. */
+** Lua file, whose close tells us nothing, is named by the next of `dups`. The
+** number of whatever has a handle is read here, and not before. */
 static struct op *launch (struct ring *r, const struct request *q,
                           unsigned marks, struct op *before,
-                          struct descriptor **dups) {
+                          struct handle **dups) {
+  const struct handle *h = request_handle(q);
   struct op *op;
   struct io_uring_sqe *sqe;
   if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) r->held++;
   op = op_new(&r->ops, q, marks);
   if (before) op_chain(before, op);
   sqe = push(r, &q->sqe, op);
+  if (h) op->fd = sqe->fd = handle_number(h);
   if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
   if (q->traits & TRAIT_FILE) {
-    struct descriptor *d = *dups;
+    struct handle *d = *dups;
     *dups = d->next;
-    sqe->fd = descriptor_number(d);
+    sqe->fd = handle_number(d);
     op->pin[OP_PIN_FD] = &d->block;
     block_fly(&d->block);
   }
@@ -153,15 +144,15 @@ static int make_ready (struct ring *r, unsigned n) {
 }
 
 static bool target_closed (const struct request *q) {
-  return (q->traits & TRAIT_TARGET) && ref_closed((struct ref *)q->pin[0]);
+  return (q->traits & TRAIT_TARGET) && handle_closed(request_handle(q));
 }
 
 /* A dup for each request that names a Lua file, in their order. */
 static int dup_files (const struct request *const *requests, unsigned n,
-                      struct descriptor **dups) {
+                      struct handle **dups) {
   for (unsigned i = n; i-- > 0; ) {
     if (requests[i]->traits & TRAIT_FILE) {
-      struct descriptor *d = descriptor_dup(requests[i]->sqe.fd);
+      struct handle *d = handle_dup(requests[i]->sqe.fd);
       if (d == NULL) {
         int rc = -errno;
         while ((d = *dups) != NULL) {
@@ -179,7 +170,7 @@ static int dup_files (const struct request *const *requests, unsigned n,
 
 int ring_push (struct ring *r, const struct request *const *requests,
                unsigned n, unsigned marks, struct op **ops) {
-  struct descriptor *dups = NULL;
+  struct handle *dups = NULL;
   bool keeps = false;
   int rc;
   for (unsigned i = 0; i < n; i++) {

@@ -14,7 +14,6 @@
 #ifndef uring_ring_submit_h
 #define uring_ring_submit_h
 
-#include "descriptor.h"
 #include "ring.h"
 
 /*
@@ -42,10 +41,8 @@ static inline bool ring_restless (const struct ring *r) {
          || sys_needs_enter(&r->io);
 }
 
-/* Rings as targets and owners of numbers change hands only after what names
-** them has been submitted: do that for all rings of the list. A descriptor is
-** kept by what names it and could not be submitted. */
+/* A number changes hands only after what names it has been submitted: do that
+** for all rings of the list. */
 void ring_submit_all (struct ring *list);
-void ring_submit_naming (struct ring *list, struct descriptor *d);
 
 #endif

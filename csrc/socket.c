@@ -12,6 +12,7 @@
 #include "ring_cancel.h"
 #include "ring_reap.h"
 #include "ring_submit.h"
+#include "ring_uses.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -33,7 +34,7 @@ static unsigned unasked_control (int family) {
 
 /* ---- life -------------------------------------------------------------- */
 
-struct socket *socket_push (lua_State *L, int number, int family, int type) {
+struct socket *socket_push (lua_State *L, int family, int type) {
   struct socket *s;
   pressure_tell(L, 0, 1);
   s = class_new(L, CLASS_SOCKET, sizeof(*s), SOCKET_VALUES);
@@ -44,9 +45,9 @@ struct socket *socket_push (lua_State *L, int number, int family, int type) {
   s->out.line.what = "to send on socket";
   s->in.line.say = receive_say;
   s->out.line.say = send_say;
-  s->in.line.fd = s->out.line.fd = number;
+  s->in.line.fd = s->out.line.fd = -1;
   s->control_room = unasked_control(family);
-  s->d = descriptor_new(number);
+  s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
   pressure_hold(&state_of(L)->pressure, 0, 1);
@@ -57,7 +58,7 @@ struct socket *socket_push (lua_State *L, int number, int family, int type) {
 
 struct socket *socket_check (lua_State *L, int arg) {
   struct socket *s = class_check(L, arg, CLASS_SOCKET);
-  if (s->d == NULL)
+  if (s->d == NULL || handle_closed(s->d))
     luaL_argerror(L, arg, "attempt to use a closed socket");
   if (s->proc != proc_id())  /* guard: fork */
     luaL_argerror(L, arg, "this socket belongs to another process: it was "
@@ -85,15 +86,14 @@ static void detach (struct socket *s, struct op *op) {
   }
 }
 
-/* (where there are several requests only a look at all of them finds them) */
+/* Its requests end, and who waits in its line looks. */
 static void let_go (struct socket *s, struct half *h) {
-  detach(s, socket_op(s, h));
+  struct op *op = socket_op(s, h), *next;
+  detach(s, op);
   h->token = 0;
-  if (h == &s->out && (!socket_mixes(s) || s->ring->ops.told > 0)) {
-    /* guard: all of them end */
-    struct op_table *ops = &s->ring->ops;
-    for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
-      if (op->line == &h->line) detach(s, op);
+  for (op = s->d->ops; op; op = next) {  /* outwards there may be several */
+    next = op->next;
+    if (op->line == &h->line) detach(s, op);
   }
   loop_wake_all(loop_of_ring(s->ring), &h->line);
 }
@@ -114,29 +114,33 @@ void socket_end_push (struct socket *s) {
   if (s->d == NULL) forget(s);
 }
 
-int socket_end (lua_State *L, struct socket *s) {
-  struct descriptor *d = s->d;
-  int rc;
-  if (d == NULL)
-    return 0;
-  s->d = NULL;
-  pressure_drop(&state_of(L)->pressure, 0, 1);
-  if (s->proc == proc_id()) {
-    if (s->ring && s->ring->open) {
-      let_go(s, &s->in);
-      detach(s, socket_space(s));
-      let_go(s, &s->out);
-      /* a file is closed only when no request has it any more */
-      if (s->ring->ops.cancels) ring_enter(s->ring, 0, SYS_FOREVER);
-    }
-    ring_submit_naming(state_of(L)->rings, d);  /* guard: SQEs that name it */
+/* Nothing goes on that it has asked for itself; and what else there is. */
+static void end_halves (struct socket *s) {
+  if (s->proc == proc_id() && s->ring && s->ring->open) {
+    let_go(s, &s->in);
+    detach(s, socket_space(s));
+    let_go(s, &s->out);
   }
   line_close(&s->in.line);
   line_close(&s->out.line);
+}
+
+static void drop_rest (struct socket *s) {
   if (!s->pushing) forget(s);  /* guard: a finalizer may be closing it */
   if (s->own_pool) pool_drop(s->own_pool, s->proc == proc_id());
   s->own_pool = NULL;
-  rc = descriptor_close(d);
+}
+
+int socket_end (lua_State *L, struct socket *s) {
+  struct handle *d = s->d;
+  int rc;
+  if (d == NULL)
+    return 0;
+  pressure_drop(&state_of(L)->pressure, 0, 1);
+  end_halves(s);
+  s->d = NULL;
+  rc = ring_close_handle(state_of(L)->rings, d);
+  drop_rest(s);
   block_release(&d->block);
   return rc;
 }
@@ -150,12 +154,22 @@ static int s_close (lua_State *L) {
   return 1;
 }
 
+/* A collected one was not closed: the requests of others on it go on, and keep
+** the number. */
 static int s_gc (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
-  if (s->d)
+  struct handle *d = s->d;
+  if (d) {
     pressure_collected(&state_of(L)->pressure, s->own_pool
                        ? pool_weight(s->own_pool) : 0, 1);
-  socket_end(L, s);
+    pressure_drop(&state_of(L)->pressure, 0, 1);
+    end_halves(s);
+    s->d = NULL;
+    ring_submit_all(state_of(L)->rings);
+    if (s->ring) ring_settle(s->ring, d);
+    drop_rest(s);
+    block_release(&d->block);
+  }
   forget(s);
   return 0;
 }
@@ -163,34 +177,33 @@ static int s_gc (lua_State *L) {
 
 /* ---- make -------------------------------------------------------------- */
 
-void socket_own (struct socket *s, int number) {
-  atomic_store(&s->d->number, number);
+void socket_own (lua_State *L, struct socket *s, int number) {
+  handle_own(&state_of(L)->handles, s->d, number);
   s->in.line.fd = s->out.line.fd = number;
 }
 
 static void ask_for_room (struct socket *s);
 static void ask_for_zero_copy (struct socket *s);
 
-/* uring.socket(fd): the socket that a uring.fd has owned so far */
+/* uring.socket(fd): the socket that a uring.fd has owned so far, with all that
+** is under way on it */
 static int adopt (lua_State *L, struct fd *f) {
-  struct descriptor *d = f->d;
+  struct handle *d = f->d;
   int family, type, n;
   socklen_t len = sizeof(int), size = sizeof(int);
   struct socket *s;
-  if (d == NULL)
+  if (d == NULL || handle_closed(d))
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
-  n = descriptor_number(d);
+  n = handle_number(d);
   if (getsockopt(n, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0
       || getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
     return fail(L, errno, "socket: descriptor %d", n);
-  s = socket_push(L, -1, family, type);
+  s = socket_push(L, family, type);
   if (f->d != d)  /* (a finalizer may have closed it) */
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
-  ring_submit_all(state_of(L)->rings);
-  fd_let_go(L, f);
-  n = descriptor_give_up(d);
-  block_release(&d->block);
-  socket_own(s, n);
+  block_release(&s->d->block);
+  s->d = fd_let_go(L, f);
+  s->in.line.fd = s->out.line.fd = n;
   ask_for_room(s);
   ask_for_zero_copy(s);
   return 1;
@@ -202,11 +215,11 @@ static int make (lua_State *L) {
   int type = (int)arg_integer(L, 2, 0, INT32_MAX);
   int protocol = (int)arg_optional(L, 3, 0, 0, INT32_MAX);
   int plain = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
-  struct socket *s = socket_push(L, -1, family, plain);
+  struct socket *s = socket_push(L, family, plain);
   int number = socket(family, plain | SOCK_CLOEXEC, protocol);
   if (number < 0)
     return fail(L, errno, "socket(%d, %d, %d)", family, plain, protocol);
-  socket_own(s, number);
+  socket_own(L, s, number);
   return 1;
 }
 
@@ -220,18 +233,18 @@ int socket_new (lua_State *L) {
 int socket_pair (lua_State *L) {
   int type = (int)arg_optional(L, 1, SOCK_STREAM, 0, INT32_MAX)
              & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
-  struct socket *a = socket_push(L, -1, AF_UNIX, type);
-  struct socket *b = socket_push(L, -1, AF_UNIX, type);
+  struct socket *a = socket_push(L, AF_UNIX, type);
+  struct socket *b = socket_push(L, AF_UNIX, type);
   int pair[2];
   if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
     return fail(L, errno, "socketpair(%d)", type);
-  socket_own(a, pair[0]);
-  socket_own(b, pair[1]);
+  socket_own(L, a, pair[0]);
+  socket_own(L, b, pair[1]);
   return 2;
 }
 
 static int number (const struct socket *s) {
-  return atomic_load(&s->d->number);
+  return handle_number(s->d);
 }
 
 static int done (lua_State *L, const struct socket *s, int rc,
@@ -486,7 +499,7 @@ static int s_fileno (lua_State *L) {
 /* socket:stats(): what has come and waits to be read; accepts for which there
 ** was no descriptor or memory; whether large sends go without a copy */
 static int s_stats (lua_State *L) {
-  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  struct socket *s = socket_check(L, 1);
   lua_createtable(L, 0, 3);
   lua_pushboolean(L, s->zero_copy);
   lua_setfield(L, -2, "zero_copy");

@@ -24,7 +24,7 @@
 #define uring_socket_h
 
 #include "compat.h"
-#include "descriptor.h"
+#include "handle.h"
 #include "line.h"
 #include "msghdr.h"
 #include "pool.h"
@@ -48,7 +48,7 @@ struct chunk {
 };
 
 struct socket {
-  struct descriptor *d;    /* NULL: closed; first, as in struct fd */
+  struct handle *d;        /* NULL: closed; first, as in struct fd */
   struct ring *ring;       /* the loop's, when it has been used */
   uint32_t proc;
   int family, type;
@@ -77,12 +77,10 @@ struct socket {
 #define SOCKET_POOL  3     /* its own pool, if it has one */
 #define SOCKET_VALUES 3
 
-/* Own `number` in a new socket on top; it stays the caller's if that raises.*/
-struct socket *socket_push (lua_State *L, int number, int family, int type);
-
-/* Give a socket that was pushed with -1 its number: the userdata is there
-** before the descriptor, which so cannot leak. */
-void socket_own (struct socket *s, int number);
+/* A new socket on top, still without a number, and give it one: the userdata
+** is there before the descriptor, which so cannot leak. */
+struct socket *socket_push (lua_State *L, int family, int type);
+void socket_own (lua_State *L, struct socket *s, int number);
 
 /* Push the name that getsockname or getpeername tells; or false and errno. */
 typedef int (*socket_asker)(int, struct sockaddr *, socklen_t *);

@@ -1,6 +1,5 @@
 #include "sqe.h"
 
-#include "descriptor.h"
 #include "names.h"
 
 #include <string.h>
@@ -49,8 +48,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
   if (q->sqe.opcode == UNPREPARED)
     luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
                   "prep_ methods first");
-  if (q->pin[PIN_FD] && q->pin[PIN_FD]->idle
-      && descriptor_number((struct descriptor *)q->pin[PIN_FD]) < 0)
+  if (q->pin[PIN_FD] && handle_closed((struct handle *)q->pin[PIN_FD]))
     luaL_argerror(L, arg, "the descriptor that this sqe names was closed "
                   "after it was prepared: prepare it again");
   if (q->traits & TRAIT_FILE) {
@@ -92,9 +90,9 @@ static void set_pin (struct request *q, int i, struct block *b) {
 }
 
 void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
-  if (fd->pin) {
-    block_retain(fd->pin);
-    set_pin(q, PIN_FD, fd->pin);
+  if (fd->handle) {
+    block_retain(&fd->handle->block);
+    set_pin(q, PIN_FD, &fd->handle->block);
   }
   else if (fd->anchor) {  /* collecting it would close it */
     lua_pushvalue(L, fd->anchor);
@@ -108,9 +106,9 @@ void sqe_pin_memory (struct request *q, struct block *b) {
   q->traits |= TRAIT_READS;
 }
 
-void sqe_pin_target (struct request *q, struct ref *ref) {
-  block_retain(&ref->block);
-  set_pin(q, 0, &ref->block);
+void sqe_pin_target (struct request *q, struct handle *ring) {
+  block_retain(&ring->block);
+  set_pin(q, 0, &ring->block);
   q->traits |= TRAIT_TARGET;
 }
 
@@ -280,7 +278,7 @@ static int s_index (lua_State *L) {
   FIELD("opcode", s->opcode)
   FIELD("flags", s->flags)
   FIELD("ioprio", s->ioprio)
-  FIELD("fd", s->fd)
+  FIELD("fd", request_fd(q))
   if (!names_address(q)) FIELD("off", s->off)
   FIELD("len", s->len)
   FIELD("rw_flags", (uint32_t)s->rw_flags)
@@ -307,7 +305,7 @@ static int s_tostring (lua_State *L) {
   name = name_op_short(q->sqe.opcode);
   name_bits(name_sqe_flags, q->sqe.flags, flags, sizeof(flags));
   lua_pushfstring(L, "uring.Sqe (%s fd=%d len=%I off=%I flags=%s data=%I)",
-                  name ? name : "?", (int)q->sqe.fd,
+                  name ? name : "?", request_fd(q),
                   (LUAI_UACINT)q->sqe.len,
                   names_address(q) ? (LUAI_UACINT)0
                                    : (LUAI_UACINT)q->sqe.off, flags,

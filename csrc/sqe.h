@@ -19,7 +19,6 @@
 #include "args.h"
 #include "buffer.h"
 #include "op.h"
-#include "ref.h"
 #include "state.h"
 
 /* The SQE at argument 1, for a prep. */
@@ -38,7 +37,7 @@ void sqe_begin (lua_State *L, struct request *q);
 ** that is the target of a message. */
 void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd);
 void sqe_pin_memory (struct request *q, struct block *b);
-void sqe_pin_target (struct request *q, struct ref *ref);
+void sqe_pin_target (struct request *q, struct handle *ring);
 
 /* A prep's result: the SQE itself. */
 int sqe_end (lua_State *L, struct request *q);

@@ -13,6 +13,7 @@
 #define uring_state_h
 
 #include "compat.h"
+#include "handle.h"
 #include "pressure.h"
 
 #include <lua.h>
@@ -65,6 +66,7 @@ struct state {
   const struct ring_hooks *hooks;  /* what the loop wants to be told of */
   struct loop *loop;
   struct line *lines;
+  struct handles handles;          /* whose number is whose */
   int64_t close_left, closed_at;   /* for rings that are collected */
   struct pressure pressure;
 };

@@ -26,6 +26,7 @@ static int o_take (lua_State *L, struct operation *o, bool waited) {
   if (op == NULL)
     return fail(L, ESRCH, "the operation has ended and its completions were "
                 "taken");
+  if (op->marks & OP_CANCEL) o->cancelled = true;  /* by a close here, too */
   return wait_take(L, o->ring, op);
 }
 

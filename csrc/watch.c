@@ -99,8 +99,8 @@ void loop_unwatch_all (struct loop *loop) {
 
 struct bell *loop_bell (struct loop *loop) {
   struct ring *r = loop->ring;
-  if (r->bell == NULL && ring_ref(r) != NULL) {
-    r->bell = bell_new(ring_ref(r));
+  if (r->bell == NULL) {
+    r->bell = bell_new(r->handle);
     if (r->bell) loop->own.eventfd = r->bell->eventfd;
   }
   return r->bell;

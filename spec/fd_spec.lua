@@ -1,4 +1,5 @@
--- Descriptors: uring.fd, what else names one, and what a close must wait for.
+-- Descriptors: uring.fd, what else names one, what a close ends, and who owns
+-- a number.
 
 local hand = require "hand"
 local helper = require "helper"
@@ -213,31 +214,36 @@ describe("closing a descriptor", function()
       end
     end)
 
-  ring_it("leaves what is in flight to end", function()
+  ring_it("ends what is in flight", function()
     local r, w = spec.pipe()
     local fd = uring.fd(r)
     ring:queue(read(fd, buffer, 1))
     ring:submit()
     fd:close()
-    spec.write(w, "abc")
-    assert.same({ 1, 3, 0 }, { take(ring) })
+    assert.same({ 1, -E.ECANCELED, 0 }, { take(ring) })
+    assert.equal(0, ring:stats().in_flight)
     spec.close(w)
   end)
 
-  ring_it("waits for members of chains that have not started", function()
+  ring_it("ends members of chains that have not started", function()
+    for _, closing in ipairs { 1, 2 } do
+      local r, w = spec.pipe()
+      local fd = uring.fd(r)
+      local first = uring.sqe():prep_timeout(3600):set_data64(-1)
+        :set_flags(closing == 1 and uring.IOSQE_IO_HARDLINK or 0)
+      ring:queue(first, read(fd, buffer, 1),
+        uring.sqe():prep_timeout(3600):set_data64(-2))
+      assert.is_true(fd:close())
+      assert.equal("uring.Fd (closed)", tostring(fd))
+      assert.is_false(open(r))
+      assert.same({ [-1] = -E.ECANCELED, [1] = -E.ECANCELED,
+        [-2] = -E.ECANCELED }, hand.some(ring, 3))
+      spec.close(w)
+    end
+  end)
+
+  ring_it("leaves them, and the number, where it is collected", function()
     local r, w = spec.pipe()
-    local fd = uring.fd(r)
-    ring:queue(later(), read(fd, buffer, 1))
-    spec.write(w, "later")
-    assert.is_true(fd:close())
-    assert.equal("uring.Fd (closed)", tostring(fd))
-    assert.is_true(open(r))
-    assert.same({ -1, -E.ETIME, 0 }, { take(ring) })
-    assert.same({ 1, 5, 0 }, { take(ring) })
-    assert.is_false(open(r))
-    spec.close(w)
-    -- also for one that is collected
-    r, w = spec.pipe()
     do
       local owner = uring.fd(w)
       ring:queue(later(), uring.sqe():prep_write(owner, "x"):set_data64(1))
@@ -252,48 +258,175 @@ describe("closing a descriptor", function()
     spec.close(r)
   end)
 
-  ring_it("waits for what goes by a worker, and for what drains",
+  ring_it("ends what goes by a worker", function()
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    ring:queue(read(fd, buffer, 1):set_flags(uring.IOSQE_ASYNC))
+    fd:close()
+    assert.same({ 1, -E.ECANCELED, 0 }, { take(ring) })
+    assert.is_false(open(r))
+    spec.close(w)
+  end)
+
+  -- No cancel finds what waits behind a drain.
+  ring_it("lets nothing that starts later have the file, or another's",
     function()
-      for _, flag in ipairs { uring.IOSQE_ASYNC, uring.IOSQE_IO_DRAIN } do
-        local r, w = spec.pipe()
-        local fd = uring.fd(r)
-        ring:queue(uring.sqe():prep_timeout(0.01):set_data64(-1))
-        ring:queue(read(fd, buffer, 1):set_flags(flag))
-        fd:close()
-        assert.is_true(open(r))
-        local r2, w2 = spec.pipe()  -- which has another number
-        assert.not_equal(r, r2)
-        spec.write(w, "abc")
-        assert.same({ [-1] = -E.ETIME, [1] = 3 }, hand.some(ring, 2))
-        assert.is_false(open(r))
-        for _, n in ipairs { w, r2, w2 } do spec.close(n) end
-      end
+      local gate, opener = spec.pipe()
+      local r, w = spec.pipe()
+      local fd = uring.fd(w)
+      ring:queue(uring.sqe():prep_read(gate, buffer):set_data64(-1))
+      ring:queue(hand.nop(-2):set_flags(uring.IOSQE_IO_DRAIN))
+      ring:queue(uring.sqe():prep_write(fd, "x"):set_data64(1))
+      assert.is_true(fd:close())
+      assert.equal("", spec.read(r))  -- nobody can write any more
+      local r2, w2 = spec.pipe()
+      assert.not_equal(w, r2)
+      assert.not_equal(w, w2)
+      spec.write(opener, "x")
+      assert.same({ [-1] = 1, [-2] = 0, [1] = -E.ECANCELED },
+        hand.some(ring, 3))
+      assert.is_false(open(w))
+      for _, n in ipairs { r, r2, w2, gate, opener } do spec.close(n) end
     end)
 
-  ring_it("waits for the last of several", function()
-    local other = hand.ring()
+  ring_it("gives the number back with the ring that still needs it",
+    function()
+      local inner = assert(uring.ring())
+      local gate, opener = spec.pipe()
+      local r, w = spec.pipe()
+      local fd = uring.fd(r)
+      inner:queue(read(gate, buffer))
+      inner:queue(hand.nop():set_flags(uring.IOSQE_IO_DRAIN))
+      inner:queue(read(fd, uring.buffer(1)))
+      fd:close()
+      assert.is_true(open(r))
+      inner:close()
+      assert.is_false(open(r))
+      for _, n in ipairs { w, gate, opener } do spec.close(n) end
+    end)
+
+  ring_it("ends what cannot be submitted", function()
+    local off = hand.ring { flags = uring.IORING_SETUP_R_DISABLED }
     local r, w = spec.pipe()
     local fd = uring.fd(r)
-    ring:queue(later(), read(fd, uring.buffer(3), 1))
-    other:queue(later(), read(fd, uring.buffer(3), 1))
+    off:queue(read(fd, buffer, 1))
     fd:close()
-    spec.write(w, "abcdef")
-    hand.some(ring, 2)
-    assert.is_true(open(r))
-    hand.some(other, 2)
+    assert.is_false(open(r))
+    local r2, w2 = spec.pipe()
+    assert.equal(r, r2)
+    spec.write(w2, "wrong")
+    assert(off:enable_rings())
+    assert.same({ 1, -E.ECANCELED, 0 }, { take(off) })
+    for _, n in ipairs { w, r2, w2 } do spec.close(n) end
+  end)
+
+  ring_it("ends it on all rings of its state", function()
+    local rings = { ring, hand.ring { flags = 0 },
+      hand.ring { flags = uring.IORING_SETUP_SQPOLL } }
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    for i, one in ipairs(rings) do
+      one:queue(read(fd, uring.buffer(3), i))
+      one:submit()
+    end
+    fd:close()
+    for i, one in ipairs(rings) do
+      assert.same({ i, -E.ECANCELED, 0 }, { take(one) })
+    end
     assert.is_false(open(r))
     spec.close(w)
   end)
 
-  ring_it("happens with the ring's own close", function()
-    local inner = assert(uring.ring())
+  ring_it("leaves what names the file by other numbers", function()
     local r, w = spec.pipe()
-    local fd = uring.fd(r)
-    inner:queue(uring.sqe():prep_timeout(3600), read(fd, buffer))
+    local number = spec.dup(r)
+    local fd, copy <close> = uring.fd(r), uring.fd(spec.dup(r))
+    assert(ring:register_files { fd })
+    ring:queue(read(copy, uring.buffer(1), 1))
+    ring:queue(read(number, uring.buffer(1), 2))
+    ring:queue(hand.fixed(read(0, uring.buffer(1), 3)))
     fd:close()
-    assert.is_true(open(r))
-    inner:close()
-    assert.is_false(open(r))
+    hand.nothing(ring)
+    spec.write(w, "abc")
+    assert.same({ 1, 1, 1 }, hand.some(ring, 3))
+    spec.close(number)
     spec.close(w)
   end)
+end)
+
+-- A number has one owner, or the second close is a stranger's.
+describe("the owner of a number", function()
+  after_each(hand.close)
+
+  it("is one uring.fd, until it is closed, released or collected", function()
+    local r, w = spec.pipe()
+    local fd = uring.fd(r)
+    local second, message, errno = uring.fd(r)
+    assert.same({ nil, E.EEXIST }, { second, errno })
+    assert.truthy(message:find(("uring.fd(%d)"):format(r), 1, true))
+    assert.equal(r, fd:release())
+    fd = assert(uring.fd(r))
+    fd:close()
+    assert(uring.fd(spec.dup(w))):close()  -- (mostly the same number)
+    do
+      local _ = uring.fd(w)
+      assert.is_nil((uring.fd(w)))
+    end
+    helper.collect()
+    assert.is_false(open(w))
+  end)
+
+  ring_it("is a ring, a socket, or what has accepted or received it",
+    function()
+      local ring = hand.ring()
+      assert.is_nil((uring.fd(ring:fd())))
+      uring.run(function()
+        local a <close>, b = assert(uring.socketpair())
+        local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+        local near <close> = assert(uring.tcp.connect(listener:getsockname()))
+        local far <close> = assert(listener:accept(hand.patience))
+        assert(a:sendmsg { data = "x", control = { fds = { ring and a } } })
+        local _, _, info = b:receive()
+        local fd <close> = info.control.fds[1]
+        for _, one in ipairs { a, b, listener, near, far, fd } do
+          assert.equal(E.EEXIST, (select(3, uring.fd(one:fileno()))))
+        end
+        local adopted <close> = assert(uring.socket(fd))
+        assert.equal(E.EEXIST, (select(3, uring.fd(adopted:fileno()))))
+        b:close()
+      end)
+    end)
+
+  ring_it("is who is given it anew, where another has closed it", function()
+    local ring = hand.ring()
+    local path = helper.file "x"
+    local stale = uring.fd(spec.eventfd())
+    local number = stale:fileno()
+    assert.equal(0, (hand.one(ring, uring.sqe():prep_close(number))))
+    local again = hand.one(ring, uring.sqe():prep_openat(uring.AT_FDCWD,
+      path))
+    assert.equal(number, again)
+    local fd <close> = assert(uring.fd(again))
+    helper.raises("closed descriptor", stale.fileno, stale)
+    stale:close()
+    assert.is_true(open(number))
+    assert.equal(number, fd:fileno())
+    helper.clean()
+  end)
+
+  ring_it("are a socket's requests too when it takes a uring.fd over",
+    function()
+      local ring = hand.ring()
+      local x, y = spec.socketpair(uring.SOCK_STREAM)
+      local fd = uring.fd(x)
+      local sqe = uring.sqe():prep_recv(fd, uring.buffer(1)):set_data64(1)
+      ring:queue(sqe)
+      local socket = assert(uring.socket(fd))
+      ring:queue(sqe)
+      hand.nothing(ring)
+      socket:close()
+      assert.equal(-E.ECANCELED, (select(2, take(ring))))
+      assert.equal(-E.ECANCELED, (select(2, take(ring))))
+      spec.close(y)
+    end)
 end)

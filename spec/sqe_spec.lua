@@ -2,6 +2,7 @@
 
 local hand = require "hand"
 local helper = require "helper"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local ring_it = helper.needs_ring(it)
@@ -297,9 +298,9 @@ describe("preps", function()
       helper.raises("closed or resized after it was prepared", ring.queue,
         ring, sqe)
       helper.raises("closed buffer", sqe.prep_read, sqe, 0, own)
-      local fd = uring.fd(ring:fd())
+      local fd = uring.fd(spec.eventfd())
       sqe:prep_poll_add(fd, uring.POLLIN)
-      fd:release()
+      spec.close(fd:release())
       helper.raises("was closed after it was prepared", ring.queue, ring,
         sqe)
       helper.raises("closed descriptor", sqe.prep_poll_add, sqe, fd, 1)

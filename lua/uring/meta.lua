@@ -78,9 +78,13 @@ function uring.sqe() end
 ---@nodiscard
 function uring.buffer(what) end
 
---- Own a descriptor's number: from now on nobody else may close it.
+--- Own a descriptor's number: from now on nobody else may close it. nil,
+--- message, EEXIST where a uring.fd, a socket or a ring of this state has the
+--- number already. (What other states own is not known here.)
 ---@param number integer
----@return uring.Fd
+---@return uring.Fd? fd
+---@return string? message
+---@return integer? errno
 ---@nodiscard
 function uring.fd(number) end
 
@@ -130,7 +134,7 @@ function uring.msghdr(options) end
 
 --- Control messages as they are sent. (cmsg(3))
 ---@class uring.ControlOut
----@field fds? uring.descriptor[] SCM_RIGHTS: dups of at most 253
+---@field fds? uring.descriptor[] SCM_RIGHTS: dups of at most 253; no rings
 ---@field creds? uring.Creds SCM_CREDENTIALS: one's own where none is given
 ---@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: whence it is sent
 ---@field [integer] uring.RawControl
@@ -541,10 +545,9 @@ function Ring:awaiting(sqe) end
 ---@return integer
 function Ring:fd() end
 
---- What others may know it by: it names this ring and never another one.
----@return uring.Ref? ref
----@return string? message
----@return integer? errno
+--- What others may know it by: it names this ring and never another one, and
+--- keeps nothing of it when it is closed.
+---@return uring.Ref
 function Ring:ref() end
 
 --- The setup flags in force, and their names.
@@ -585,8 +588,10 @@ function Ring:stats() end
 ---@field sq_entries integer
 ---@field cq_entries integer
 
---- Refuse new work, cancel, drain for at most a second, and close. What the
---- kernel will not let go of keeps its memory for ever: nil, message, EBUSY.
+--- Refuse new work, cancel, drain for at most a second, and close: its files,
+--- buffers and number go at once, whatever references to it there are. What
+--- the kernel will not let go of keeps its memory for ever: nil, message,
+--- EBUSY.
 --- Rings that are collected share a tenth of a second, which is all that
 --- lua_close waits for them.
 ---@return true? closed
@@ -1132,8 +1137,9 @@ local Operation = {}
 function Operation:await(timeout) end
 
 --- for res, flags in operation:completions() do: all of a request that
---- completes more than once. Ends after the last, after its own cancel, and
---- with its ring's close; raises any other error.
+--- completes more than once. Ends after the last, after its own cancel, with
+--- the close of its ring, and with that of the descriptor that it was on;
+--- raises any other error.
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
 ---@return fun(operation: uring.Operation): integer?, integer?
@@ -1192,7 +1198,10 @@ function Fd:fileno() end
 ---@return integer
 function Fd:release() end
 
---- Submits first what names it; closes when nothing in flight uses it.
+--- Ends what uses it: what is queued on this state's rings and names it is
+--- submitted, requests that are under way on it are cancelled (a chain as
+--- a whole), and their completions taken: ECANCELED, or the result that came
+--- first. The file is closed at once, whatever SQEs name it. (close(2))
 ---@return true? closed
 ---@return string? message
 ---@return integer? errno
@@ -1320,7 +1329,10 @@ function Msghdr:control() end
 ---@return integer
 function Msghdr:flags() end
 
---- Closes the descriptors in it, too; the memory goes. (cmsg(3), close(2))
+--- Closes the descriptors in it, too, those that it was to send and those that
+--- came and were not taken, whatever SQEs were prepared with it. It raises
+--- while an operation is in flight with it; as a to-be-closed variable it is
+--- closed when that has ended. (cmsg(3), close(2))
 ---@return true
 function Msghdr:close() end
 
@@ -2231,6 +2243,7 @@ function Socket:sendmsg(message, timeout) end
 --- What has arrived, at most `max` bytes, with who has sent it (nil of
 --- a stream) and what else is known of it. Of a stream the rest stays to be
 --- received, and a single nil is the end; of a datagram the rest is cut off.
+--- Of 0 bytes it gives "" at once, and takes nothing.
 --- (io_uring_prep_recvmsg(3), 5.3)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
@@ -2372,8 +2385,8 @@ function Socket:getsockopt(name, number) end
 ---@return integer
 function Socket:fileno() end
 
---- Cancels what is under way and wakes who waits. A socket that is closed
---- already is no mistake. (close(2))
+--- Ends what uses it, as uring.Fd's does, and wakes who waits. A socket that
+--- is closed already is no mistake. (close(2))
 ---@return true? closed
 ---@return string? message
 ---@return integer? errno

@@ -8,7 +8,7 @@
 */
 
 #include "compat.h"
-#include "ref.h"
+#include "handle.h"
 
 #include <lua.h>
 #include <lauxlib.h>
@@ -202,7 +202,7 @@ struct value {
   union {
     lua_Integer integer;
     lua_Number number;
-    struct ref *ref;
+    struct handle *ref;
     struct { char *at; size_t len; } string;
   } as;
 };
@@ -211,7 +211,7 @@ enum { INTEGER = 100 };
 
 /* false: it cannot travel */
 static bool value_get (lua_State *L, int arg, struct value *v) {
-  struct ref **held;
+  struct handle **held;
   const char *s;
   v->type = lua_type(L, arg);
   switch (v->type) {
@@ -253,7 +253,7 @@ static void value_drop (struct value *v) {
 }
 
 static void value_push (lua_State *L, const struct value *v) {
-  struct ref **held;
+  struct handle **held;
   switch (v->type) {
     case LUA_TBOOLEAN: lua_pushboolean(L, (int)v->as.integer); break;
     case INTEGER: lua_pushinteger(L, v->as.integer); break;

@@ -12,22 +12,26 @@
 #include <unistd.h>
 
 static struct io_uring ring;
-static struct ref *ref;
+static struct handles all;
+static struct handle *handle;
 static struct bell *bell;
 
 static void open_all (void) {
   struct io_uring_params p = {0};
   p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
   if (!CHECK(sys_setup(8, &ring, &p) == 0)) exit(1);
-  ref = ref_new(ring.ring_fd);
-  bell = bell_new(ref);
+  handle = handle_new();
+  if (!CHECK(handle != NULL)) exit(1);
+  handle_own(&all, handle, ring.ring_fd);
+  bell = bell_new(handle);
   if (!CHECK(bell != NULL)) exit(1);
 }
 
 static void close_all (void) {
   block_release(&bell->block);
-  block_release(&ref->block);
   sys_exit(&ring);
+  handle_close(handle);
+  block_release(&handle->block);
 }
 
 /* How many times its token has come, after sleeping for at most `ns`. */
@@ -50,7 +54,7 @@ static unsigned heard (int64_t ns, unsigned *forged) {
 static void tokens_are_no_slots_and_differ (void) {
   struct bell *other;
   open_all();
-  other = bell_new(ref);
+  other = bell_new(handle);
   CHECK((bell->token & OP_MAX) == OP_MAX);
   CHECK(other != NULL && other->token != bell->token);
   block_release(&other->block);
@@ -113,7 +117,7 @@ static void forged_ones_are_told_apart (void) {
   CHECK(forged == 0);
   for (int i = 0; i < 3; i++) {
     memset(&sqe, 0, sizeof(sqe));
-    io_uring_prep_msg_ring(&sqe, ref->fd, 7, bell->token, 0);
+    io_uring_prep_msg_ring(&sqe, ring.ring_fd, 7, bell->token, 0);
     sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
     sys_push(&ring, &sqe);
   }
@@ -141,7 +145,7 @@ static void a_closed_ring_is_told (void) {
   open_all();
   bell_arm(bell);
   CHECK(bell_wanted(bell));
-  ref_close(ref);
+  handle_shut(handle);
   CHECK(bell_ring(bell) == -EPIPE);
   close_all();
 }
@@ -151,7 +155,6 @@ static void outlives_its_ring (void) {
   open_all();
   mine = bell;
   block_retain(&mine->block);
-  ref_close(ref);
   close_all();
   CHECK(bell_ring(mine) == -EPIPE);
   block_release(&mine->block);

@@ -259,7 +259,10 @@ static void more_is_not_the_end (void) {
 }
 
 struct thing {
-  struct block block;
+  union {
+    struct block block;
+    struct handle handle;  /* the one for a descriptor */
+  };
   int ended;
 };
 
@@ -269,7 +272,7 @@ static struct op *fly_with (struct thing *things, unsigned traits) {
   struct request r = {0};
   r.traits = (uint8_t)traits;
   for (int i = 0; i < OP_PINS; i++) {
-    things[i].ended = 0;
+    memset(&things[i], 0, sizeof(things[i]));
     block_init(&things[i].block, thing_end);
     r.pin[i] = &things[i].block;
   }

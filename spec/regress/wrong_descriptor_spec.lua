@@ -60,19 +60,6 @@ describe("a queued SQE that names a descriptor", function()
     assert.equal("right", buffer:string())
   end)
 
-  it("holds it on a ring that is not enabled yet", function()
-    local ring <close> = assert(uring.ring {
-      entries = 4, flags = uring.IORING_SETUP_R_DISABLED })
-    local fd = uring.fd(open(right))
-    local sqe, buffer = read_of(fd)
-    assert(ring:queue(sqe))
-    fd:close()
-    local _ <close> = stranger()
-    assert(ring:enable_rings())
-    assert(ring:wait_cqe(1))
-    assert.equal("right", buffer:string())
-  end)
-
   -- what the kernel takes up late: it waits behind a drain
   for _, where in ipairs { "behind", "at the head of its chain" } do
     it("holds it " .. where .. " where something drains", function()
@@ -90,7 +77,8 @@ describe("a queued SQE that names a descriptor", function()
         assert(ring:queue(sqe, drain))
       end
       assert(ring:submit())
-      fd:close()
+      sqe, fd = nil, nil  -- luacheck: ignore
+      helper.collect()
       local _ <close> = stranger()
       assert(spec.write(opener, "x"))
       for _ = 1, 3 do assert(ring:wait_cqe(1)) end
@@ -114,8 +102,10 @@ describe("a queued SQE that names a descriptor", function()
       assert(ring:submit())
       directory:close()
       local _ <close> = uring.fd(open(here .. "/wrong"))
-      local _, res = assert(ring:wait_cqe(1))
-      uring.fd(res):close()
+      local _, res = assert(ring:wait_cqe(10 * helper.slow))
+      -- (the close may have come first)
+      if res >= 0 then assert(uring.fd(res)):close()
+      else assert.equal(-uring.errno.ECANCELED, res) end
     end
     local list <close> = io.popen("ls " .. here .. "/wrong")
     assert.equal("", list:read "a")

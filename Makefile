@@ -88,6 +88,10 @@ export LUA ASAN_CC
 # objects(variant, sources)
 objects = $(patsubst %.c,$(BUILD)/obj/$1/%.o,$2)
 
+# A short line for each file that is made; V=1 shows the commands whole.
+Q := $(if $(filter-out 0,$(V)),,@)
+say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
+
 # --- targets ----------------------------------------------------------------
 
 .PHONY: all test check sanitize demo demo-dns bench matrix kernels guards
@@ -177,7 +181,8 @@ $(BUILD)/obj/$1/flags: FORCE
 
 $(BUILD)/obj/$1/%.o: %.c $(BUILD)/obj/$1/flags
 	@mkdir -p $$(@D)
-	$$(CC_$1) $$(HOUSE) $$(FLAGS_$1) $$(INCLUDE) -MMD -MP -c -o $$@ $$<
+	$$(call say,CC,$$(@:$(BUILD)/obj/%=%))
+	$$(Q)$$(CC_$1) $$(HOUSE) $$(FLAGS_$1) $$(INCLUDE) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 
@@ -189,7 +194,8 @@ $(BUILD)/obj/plain/csrc/%.o: HOUSE += -DNDEBUG
 define link
 $1: $(call objects,$2,$3)
 	@mkdir -p $$(@D)
-	$$(CC_$2) $$(FLAGS_$2) $4 -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC_$2) $$(FLAGS_$2) $4 -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 endef
 module = $(eval $(call link,$1,$2,$3,$$(MODULE) $4))
 program = $(eval $(call link,$1,$2,$3,$$(NO_LTO)))

@@ -153,12 +153,15 @@ static void refuse (struct io_uring *ring) {
   }
 }
 
-static unsigned signalling;  /* just before this sleep, counted from now */
+static int64_t signalling;  /* from then on, just before a sleep; 0: never */
 
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
   struct fault f;
   refuse(ring);
-  if (signalling > 0 && wait > 0 && --signalling == 0) raise(SIGINT);
+  if (signalling > 0 && wait > 0 && clock_now() >= signalling) {
+    signalling = 0;
+    raise(SIGINT);
+  }
   if (withhold(ring->ring_fd)) {
     /* it takes SQEs and lets time pass, but there is no news */
     int rc = real_enter(ring, 0, 0);
@@ -322,10 +325,10 @@ static int f_refuse (lua_State *L) {
   return 0;
 }
 
-/* signal([n]): there is a SIGINT when the n-th sleep from now, or the next, is
-** about to begin */
+/* signal([seconds]): there is a SIGINT when the next sleep is about to begin,
+** or the first one after so many seconds */
 static int f_signal (lua_State *L) {
-  signalling = (unsigned)luaL_optinteger(L, 1, 1);
+  signalling = clock_now() + (int64_t)(luaL_optnumber(L, 1, 0) * 1e9);
   return 0;
 }
 

@@ -24,7 +24,7 @@ describe("Ctrl-C just before a sleep", function()
       local ring = uring.loop():ring()
       spec.r = spec.pipe()
       for i = 1, 12 do ring:queue(uring.sqe():prep_timeout(i * 0.003)) end
-      T.fault.signal(13)
+      T.fault.signal(0.2)
       uring.await(uring.sqe():prep_poll_add(spec.r, uring.POLLIN), 60)
     end)]],
     ["of a wait by hand"] = [[

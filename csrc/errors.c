@@ -63,9 +63,11 @@ static const struct cure {
     "a flag, command or slot that the kernel does not take; a descriptor "
     "cannot be sent to its own ring" },
   { IORING_OP_OPENAT, ENFILE,
-    "no free file slot: register_files_sparse(n) makes some" },
+    "the system has no open file left (fs.file-max); of a direct one, the ring "
+    "has no free slot: register_files_sparse(n) makes some" },
   { IORING_OP_OPENAT, ENXIO,
-    "the ring has no file table: register_files_sparse(n) makes one" },
+    "no process reads from this FIFO, or there is no such device; of a direct "
+    "one, the ring has no file table: register_files_sparse(n) makes one" },
   { IORING_OP_READ, EBADF,
     "not open, or not open for reading" },
   { IORING_OP_WRITE, EBADF,
@@ -92,7 +94,7 @@ static const struct cure {
   { IORING_OP_LISTEN, EADDRINUSE,
     "another socket listens there" },
   { IORING_OP_CONNECT, EADDRNOTAVAIL,
-    "no local port is free for it" },
+    "no local port is free for it, or no local address can reach it" },
   { IORING_OP_CONNECT, EAFNOSUPPORT,
     "the address is of another family than the socket" },
   { IORING_OP_SEND, EMSGSIZE,
@@ -128,17 +130,14 @@ static const char *cure (unsigned opcode, int err) {
   return kin(opcode) == opcode ? NULL : cure(kin(opcode), err);
 }
 
-const char *error_result (lua_State *L, unsigned opcode, int fd,
-                          unsigned since, int32_t res) {
-  /* -INT32_MIN is no int; a forged result must not be undefined behaviour */
-  int err = res > INT32_MIN ? -res : INT32_MAX;
+/* Push what was tried, on what, and what came of it. */
+static void push_result (lua_State *L, unsigned opcode, int fd, const char *on,
+                         unsigned since, int err) {
   const char *op = name_op_short(opcode);
   const char *text;
   int top = lua_gettop(L);
-  if (op == NULL) op = "request";
-  if (fd >= 0) lua_pushfstring(L, "%s on fd %d", op, fd);
-  else lua_pushstring(L, op);
-  text = lua_tostring(L, -1);
+  text = lua_pushfstring(L, on ? "%s %s" : "%s", op ? op : "request", on);
+  if (fd >= 0) text = lua_pushfstring(L, "%s on fd %d", text, fd);
   if (since < name_op_since(opcode)) since = name_op_since(opcode);
   if ((err == EINVAL || err == EOPNOTSUPP || err == ENOENT)
       && name_kernel() < since) {  /* (flags may be ignored: ENOENT) */
@@ -157,7 +156,6 @@ const char *error_result (lua_State *L, unsigned opcode, int fd,
   }
   lua_replace(L, top + 1);
   lua_settop(L, top + 1);
-  return lua_tostring(L, -1);
 }
 
 int raise_here (lua_State *L) {
@@ -179,13 +177,20 @@ int fail_cured (lua_State *L, unsigned opcode, int err) {
   return 3;
 }
 
-int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
-                 int32_t res, uint32_t flags) {
+int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
+                    unsigned since, int32_t res, uint32_t flags) {
+  /* -INT32_MIN is no int; a forged result must not be undefined behaviour */
+  int err = res > INT32_MIN ? -res : INT32_MAX;
   luaL_pushfail(L);
-  error_result(L, opcode, fd, since, res);
-  lua_pushinteger(L, res > INT32_MIN ? -res : INT32_MAX);
+  push_result(L, opcode, fd, on, since, err);
+  lua_pushinteger(L, err);
   lua_pushinteger(L, flags);
   return 4;
+}
+
+int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
+                 int32_t res, uint32_t flags) {
+  return fail_result_on(L, opcode, fd, NULL, since, res, flags);
 }
 
 int fail_enter (lua_State *L, int err, int fd) {
@@ -208,9 +213,8 @@ int fail_enter (lua_State *L, int err, int fd) {
       why = "the completion queue is full: take completions, then submit "
             "again";
       break;
-    case EMFILE: case EBADF:
-      why = "a descriptor that it names is dup'ed for it: no more may be "
-            "open, or that one is not";
+    case EBADF: case EOPNOTSUPP:
+      why = "its number was closed, and not by its close()";
       break;
     case ETIME:
       return fail_timeout(L);

@@ -7,17 +7,26 @@
 #include "ring_cancel.h"
 #include "ring_reap.h"
 #include "ring_submit.h"
+#include "subject.h"
 
 
 struct operation *operation_check (lua_State *L, int arg) {
   return class_check(L, arg, CLASS_OPERATION);
 }
 
-struct operation *operation_new (lua_State *L, int ring) {
-  struct operation *o = class_new(L, CLASS_OPERATION, sizeof(*o), 1);
+struct operation *operation_new (lua_State *L, int ring,
+                                 const struct request *q) {
+  bool more = subject_possible(q->sqe.opcode);
+  struct operation *o;
+  if (more) subject_push(L, q);
+  o = class_new(L, CLASS_OPERATION, sizeof(*o), more ? 2 : 1);
   o->ring = lua_touserdata(L, ring);
   lua_pushvalue(L, ring);
   lua_setiuservalue(L, -2, 1);
+  if (more) {
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, 2);
+  }
   return o;
 }
 

@@ -214,7 +214,7 @@ static int e_try (lua_State *L) {
   int n = v->kind->try(L, t, e);
   if (n == 0 && e && e->called) {
     e->called = false;
-    lua_settop(L, v->n);  /* (as it was; the waiter keeps the event) */
+    lua_settop(L, v->n + 2);  /* (as it was) */
     n = v->kind->block(L, t, e);
     if (n > 0) n = event_ready(L, n);
   }

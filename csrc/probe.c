@@ -145,7 +145,6 @@ static void no_file (char *buf, size_t len) {
 
 const char *probe_refusal (int err, char *buf, size_t len) {
   int saved = errno;
-  char unknown[64];
   unsigned k = name_kernel();
   if (err < 0)
     err = -err;
@@ -168,8 +167,7 @@ const char *probe_refusal (int err, char *buf, size_t len) {
         "these flags or sizes", NAMES_MAJOR(k), NAMES_MINOR(k));
       break;
     default:
-      snprintf(buf, len, "no ring could be made: %s",
-               strerror_r(err, unknown, sizeof(unknown)));
+      buf = NULL;
       break;
   }
   errno = saved;
@@ -291,10 +289,12 @@ static void push_features (lua_State *L, const struct trial *t) {
 
 int probe_lua (lua_State *L) {
   struct trial t;
-  char reason[512];
+  char reason[512], unknown[64];
   trial_run(&t);
-  if (t.err != 0)  /* while what /proc says is still what it said */
-    probe_refusal(t.err, reason, sizeof(reason));
+  /* (while what /proc says is still what it said) */
+  if (t.err != 0 && probe_refusal(t.err, reason, sizeof(reason)) == NULL)
+    snprintf(reason, sizeof(reason), "no ring could be made: %s",
+             strerror_r(t.err, unknown, sizeof(unknown)));
   lua_createtable(L, 0, 6);
   push_kernel(L);
   lua_setfield(L, -2, "kernel");

@@ -18,7 +18,8 @@
 /*
 ** Why a ring could not be made and what would help, for an errno (of either
 ** sign) that sys_setup has given: one line, without the errno's name. Reads
-** /proc to tell a sysctl from a seccomp filter. Returns buf.
+** /proc to tell a sysctl from a seccomp filter. Returns buf; NULL where there
+** is nothing to say that the errno's own text does not.
 */
 const char *probe_refusal (int err, char *buf, size_t len);
 

@@ -16,6 +16,7 @@
 #include "ring_uses.h"
 #include "sqe.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -93,13 +94,14 @@ int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   r = class_new(L, CLASS_RING, sizeof(*r), 0);
   rc = ring_open(r, &s->handles, o);
   if (rc < 0) {
-    char why[512];
-    probe_refusal(-rc, why, sizeof(why));
+    char buf[512];
+    const char *why = probe_refusal(-rc, buf, sizeof(buf));
     if (rc == -EINVAL)
-      snprintf(why, sizeof(why), "the kernel refuses this combination of "
+      snprintf(buf, sizeof(buf), "the kernel refuses this combination of "
                "entries and flags (entries %u, flags 0x%x)", o->entries,
                o->flags);
-    return fail(L, -rc, "cannot make a ring: %s", why);
+    return why ? fail(L, -rc, "cannot make a ring: %s", why)
+               : fail(L, -rc, "cannot make a ring");
   }
   pressure_hold(&s->pressure, weight(r), RING_FDS);
   r->hooks = s->hooks;
@@ -197,6 +199,13 @@ int ring_push_failed (lua_State *L, const struct ring *r, int rc) {
     lua_pop(L, 1);
     return 3;
   }
+  /* (an operation has a dup of the Lua file that it uses) */
+  if (rc == -EMFILE)
+    return fail(L, EMFILE, "queue on ring (fd %d): no descriptor is left for "
+                "a dup of the Lua file", r->io.ring_fd);
+  if (rc == -EBADF && fcntl(r->io.ring_fd, F_GETFD) >= 0)
+    return fail(L, EBADF, "queue on ring (fd %d): the Lua file's number was "
+                "closed, and not by its close()", r->io.ring_fd);
   return fail_enter(L, -rc, r->io.ring_fd);
 }
 
@@ -220,7 +229,7 @@ static int r_queue (lua_State *L) {
     lua_pushnil(L);
   for (int i = 0; i < n; i++) sqe_check(L, 2 + i);
   for (int i = 0; i < n; i++)  /* all that can raise comes first */
-    operation_new(L, 1);
+    operation_new(L, 1, sqe_check(L, 2 + i));
   /* guard: from here on no finalizer runs, which might close what is checked*/
   ring_check(L, 1);
   ring_check_requests(L, r, 2, n, requests, 0);

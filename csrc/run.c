@@ -222,11 +222,12 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
   return loop;
 }
 
+/* NULL: it has none and cannot have one: nil, message, errno are pushed. */
 static struct loop *get_loop (lua_State *L) {
   static const struct ring_options o = { .entries = ENTRIES };
   if (loop_here(L) == NULL) {
     if (make_loop(L, &o) == NULL)
-      luaL_error(L, "%s", lua_tostring(L, -2));
+      return NULL;
     lua_pop(L, 1);
   }
   return state_of(L)->loop;
@@ -255,7 +256,8 @@ int run_loop (lua_State *L) {
     watchdog_keep(L, state_of(L)->loop);
     return 1;
   }
-  get_loop(L);
+  if (get_loop(L) == NULL)
+    return 3;
   state_shared(L, SHARED_LOOP);
   return 1;
 }
@@ -287,6 +289,8 @@ int run (lua_State *L) {
   int status;
   bool failed, before;      /* before its tasks waited for each other */
   struct task *t;
+  if (loop == NULL)  /* (what it returns is main's) */
+    return luaL_error(L, "%s", lua_tostring(L, -2));
   if ((loop->ring->io.flags & IORING_SETUP_SINGLE_ISSUER)
       && !pthread_equal(loop->ring->owner, pthread_self()))
     return luaL_error(L, "this state's loop belongs to another thread: its "

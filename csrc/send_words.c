@@ -10,19 +10,41 @@
 #include "sockaddr.h"
 
 
+/* Push the address of the message that failed, as words; or NULL and nil. */
+static const char *push_addressee (lua_State *L, int how) {
+  const struct address *to = lua_touserdata(L, TO);
+  if (how == SEND_MESSAGE || how == SEND_MESSAGES) {
+    if (how == SEND_MESSAGE) lua_pushvalue(L, DATA);
+    else lua_rawgeti(L, DATA, lua_tointeger(L, SENT) + 1);
+    if (lua_istable(L, -1)) {  /* (it may be another by now) */
+      lua_pushliteral(L, "name");
+      lua_rawget(L, -2);
+    }
+    if (lua_type(L, -1) == LUA_TSTRING)
+      return lua_tostring(L, -1);
+    to = class_test(L, lua_gettop(L), CLASS_SOCKADDR);
+  }
+  if (to == NULL) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  else {
+    char text[ADDRESS_TEXT];
+    return lua_pushlstring(L, text, address_text(to, text));
+  }
+}
+
 int send_failed_as (lua_State *L, const struct socket *s, int how,
                     int err) {
   static const char *const names[] = { "send", "sendmsg", "sendmsg",
                                        "connect" };
-  const struct address *to = lua_touserdata(L, TO);
-  char text[ADDRESS_TEXT + 1];
-  if (to) text[address_text(to, text)] = '\0';
+  const char *to = push_addressee(L, how);
   if (to == NULL)
     lua_pushfstring(L, "%s on socket (fd %d)", names[how], s->out.line.fd);
   else if (how == CONNECT)
-    lua_pushfstring(L, "connect to %s", text);
+    lua_pushfstring(L, "connect to %s", to);
   else
-    lua_pushfstring(L, "send to %s on socket (fd %d)", text,
+    lua_pushfstring(L, "%s to %s on socket (fd %d)", names[how], to,
                     s->out.line.fd);
   return fail_cured(L, how == CONNECT ? IORING_OP_CONNECT : IORING_OP_SEND,
                     err);

@@ -247,37 +247,35 @@ static int number (const struct socket *s) {
   return handle_number(s->d);
 }
 
-static int done (lua_State *L, const struct socket *s, int rc,
-                 unsigned opcode, const char *what,
-                 const struct address *a) {
-  char text[ADDRESS_TEXT + 1];
-  int err = errno;
-  if (rc >= 0) {
-    lua_settop(L, 1);
-    return 1;
-  }
-  if (a) text[address_text(a, text)] = '\0';
-  if (a == NULL)
-    lua_pushfstring(L, "%s on socket (fd %d)", what, number(s));
-  else
-    lua_pushfstring(L, "%s socket (fd %d) to %s", what, number(s), text);
-  return fail_cured(L, opcode, err);
-}
-
 /* socket:bind(address): the socket (bind(2)) */
 static int s_bind (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   struct address a = arg_address(L, 2);
-  return done(L, s, bind(number(s), &a.any, a.len), IORING_OP_BIND,
-              "bind", &a);
+  if (bind(number(s), &a.any, a.len) < 0) {
+    int err = errno;
+    char text[ADDRESS_TEXT + 1];
+    text[address_text(&a, text)] = '\0';
+    lua_pushfstring(L, "bind socket (fd %d) to %s", number(s), text);
+    return fail_cured(L, IORING_OP_BIND, err);
+  }
+  lua_settop(L, 1);
+  return 1;
 }
 
 /* socket:listen([backlog]): the socket (listen(2)) */
 static int s_listen (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int backlog = (int)arg_optional(L, 2, SOMAXCONN, 0, INT32_MAX);
-  return done(L, s, listen(number(s), backlog), IORING_OP_LISTEN, "listen",
-              NULL);
+  if (listen(number(s), backlog) < 0) {
+    int err = errno;
+    const char *at = "";
+    if (socket_push_name(L, s, getsockname))
+      at = lua_pushfstring(L, " at %s", luaL_tolstring(L, -1, NULL));
+    lua_pushfstring(L, "listen on socket (fd %d)%s", number(s), at);
+    return fail_cured(L, IORING_OP_LISTEN, err);
+  }
+  lua_settop(L, 1);
+  return 1;
 }
 
 /* The one of these names that the string at 2 is; or -1. */

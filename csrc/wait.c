@@ -9,6 +9,7 @@
 #include "ring_reap.h"
 #include "ring_submit.h"
 #include "sqe.h"
+#include "subject.h"
 #include "watch.h"
 
 
@@ -38,15 +39,25 @@ static bool is_tick (const struct op *op, int64_t res) {
          && res == -ETIME;
 }
 
-int wait_take (lua_State *L, struct ring *r, struct op *op) {
+int wait_take (lua_State *L, struct ring *r, struct op *op, int object,
+               int n) {
   struct op words = *op;  /* (taking the last frees it) */
   struct arrival a;
   int64_t res;
   if (!ring_take_op(r, op, &a))
     return 0;
   res = arrival_res(&a);
-  if (res < 0 && !is_tick(&words, res))
-    return fail_result(L, words.opcode, words.fd, words.since, a.res, a.flags);
+  if (res < 0 && !is_tick(&words, res)) {
+    int top = lua_gettop(L);
+    const char *on;
+    lua_getiuservalue(L, object, n);
+    on = subject_words(L, words.opcode, top + 1);
+    n = fail_result_on(L, words.opcode, words.fd, on, words.since, a.res,
+                       a.flags);
+    lua_rotate(L, top + 1, n);  /* (nothing else may be among the values) */
+    lua_settop(L, top + n);
+    return n;
+  }
   lua_pushinteger(L, res);
   lua_pushinteger(L, a.flags);
   return 2;
@@ -75,12 +86,19 @@ int wait_sleep (lua_State *L) {
 
 /* ---- await ------------------------------------------------------------- */
 
+/* Where the subject of a request lies that may have one. */
+static int subject_at (lua_State *L) {
+  return class_test(L, 1, CLASS_RING) ? 4 : 3;
+}
+
 static int push_result (lua_State *L, const struct task *t) {
-  if (t->res < 0)
-    return fail_result(L, (unsigned)(t->data >> 56),
-                       (int)(uint32_t)t->data,
-                       t->flags & IORING_CQE_F_BUFFER ? 0 : loop_more(t),
-                       t->res, t->flags);
+  if (t->res < 0) {
+    unsigned opcode = (unsigned)(t->data >> 56);
+    const char *on = subject_words(L, opcode, subject_at(L));
+    return fail_result_on(L, opcode, (int)(uint32_t)t->data, on,
+                          t->flags & IORING_CQE_F_BUFFER ? 0 : loop_more(t),
+                          t->res, t->flags);
+  }
   lua_pushinteger(L, t->res);
   lua_pushinteger(L, t->flags);
   return 2;
@@ -125,6 +143,13 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   int64_t deadline = CLOCK_NEVER;
   struct op *op;
   int rc;
+  if (subject_possible(q->sqe.opcode)) {
+    lua_settop(L, arg + 1);
+    subject_push(L, q);
+    /* guard: a finalizer may have closed the ring, or what the SQE names */
+    if (arg > 1) ring_check(L, 1);
+    q = sqe_check_in(L, s, arg, arg);
+  }
   if ((q->traits & (TRAIT_MULTI | TRAIT_SILENT | TRAIT_NAMES_OP))
       || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN
                           | IOSQE_BUFFER_SELECT)))
@@ -161,7 +186,8 @@ static int ring_await (lua_State *L) {
 /* ---- await as an event ------------------------------------------------- */
 
 /* ring:awaiting(sqe): ring:await as an event. A request cannot be taken back:
-** if another event is chosen it is cancelled, and disposed of. */
+** if another event is chosen it is cancelled, and disposed of. The stack is
+** 1 ring, 2 sqe, 3 the subject, 4 the event. */
 static int await_try (lua_State *L, struct task *t, struct ear *e) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   struct op *op = e && r->open ? op_find(&r->ops, e->token) : NULL;
@@ -175,7 +201,7 @@ static int await_try (lua_State *L, struct task *t, struct ear *e) {
   if (op == NULL)
     return 1 + fail(L, ECANCELED, "the operation ended with its ring, which "
                     "is closed");
-  return 1 + wait_take(L, r, op);
+  return 1 + wait_take(L, r, op, 4, 3);
 }
 
 static int await_block (lua_State *L, struct task *t, struct ear *e) {
@@ -184,6 +210,10 @@ static int await_block (lua_State *L, struct task *t, struct ear *e) {
   struct op *op;
   int rc;
   (void)t;
+  subject_push(L, q);
+  lua_setiuservalue(L, 4, 3);
+  ring_check(L, 1);  /* guard: a finalizer may have closed it */
+  q = sqe_check_in(L, state_of(L), 2, 2);
   check_lone(L, r, 2, q);
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
@@ -206,6 +236,7 @@ static int ring_awaiting (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   check_lone(L, r, 2, sqe_check_in(L, state_of(L), 2, 2));
   lua_settop(L, 2);
+  lua_pushnil(L);
   return event_push(L, &kind);
 }
 

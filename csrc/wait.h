@@ -35,7 +35,9 @@ static inline bool wait_timed_out (const struct task *t, int32_t res) {
 }
 
 /* The next completion of an operation, pushed: res, flags; or nil, message,
-** errno, flags. 0: none is there. */
-int wait_take (lua_State *L, struct ring *r, struct op *op);
+** errno, flags. 0: none is there. The user value `n` of the object at 1 is its
+** subject, if it has one. */
+int wait_take (lua_State *L, struct ring *r, struct op *op, int object,
+               int n);
 
 #endif

@@ -27,7 +27,7 @@ static int o_take (lua_State *L, struct operation *o, bool waited) {
     return fail(L, ESRCH, "the operation has ended and its completions were "
                 "taken");
   if (op->marks & OP_CANCEL) o->cancelled = true;  /* by a close here, too */
-  return wait_take(L, o->ring, op);
+  return wait_take(L, o->ring, op, 1, 2);
 }
 
 static int o_again (lua_State *L, int status, lua_KContext ctx) {

@@ -136,6 +136,153 @@ describe("an error at run time", function()
     end)
   end)
 
+  it("names the path or the address that it was about", function()
+    local function says(words, ...)
+      local key, why = ...
+      if key ~= nil then why = select(3, ...) end  -- (of a choice)
+      if why:sub(1, #words) ~= words then
+        error(("%q does not begin with %q"):format(why, words), 2)
+      end
+    end
+    helper.run(function()
+      local ring = hand.ring()
+      local sqe, CWD = uring.sqe(), uring.AT_FDCWD
+      local words = "openat '/no/such file': No such file or directory"
+      local function open() return sqe:prep_openat(CWD, "/no/such file") end
+      says(words, uring.await(open()))
+      says(words, uring.await(open(), 60, "more"))
+      says(words, ring:await(open()))
+      says(words, ring:queue(open()):await())
+      says(words, uring.select { ring:awaiting(open()) })
+      says("openat '/no/such file': ", uring.await(sqe:prep_openat_direct(CWD,
+        "/no/such file", 0, 0, 0)))
+      helper.raises(words, function()
+        for _ in ring:queue(open()):completions() do error "it came" end
+      end)
+      -- the SQE may be another's before there is a result
+      local op = ring:queue(open())
+      local event = ring:awaiting(open())
+      sqe:prep_openat(CWD, "/other")
+      says(words, op:await())
+      says("openat '/other': ", uring.select { event })
+      local task = uring.spawn(uring.await, open())
+      uring.spawn(function() sqe:prep_nop() end)
+      says(words, select(2, task:join()))
+
+      local tcp <close> = assert(uring.socket(uring.AF_INET,
+        uring.SOCK_STREAM))
+      local unix <close> = assert(uring.socket(uring.AF_UNIX,
+        uring.SOCK_DGRAM))
+      local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+      local address = listener:getsockname()
+      local closed <close> = assert(uring.socket(uring.AF_INET,
+        uring.SOCK_STREAM))
+      assert(closed:bind "127.0.0.1:0")
+      local refuses, none = closed:getsockname(), "unix:/no/such file"
+      local on = (" on fd %d: "):format(tcp:fileno())
+      says(("connect to %s"):format(refuses) .. on,
+        uring.await(sqe:prep_connect(tcp, refuses)))
+      says("connect to " .. none, ring:await(sqe:prep_connect(unix, none)))
+      says("send to " .. none, uring.await(sqe:prep_sendto(unix, "x", 1, 0,
+        none)))
+      says("send on fd", uring.await(sqe:prep_send(unix, "x"), nil, "more"))
+      says("sendmsg to " .. none, uring.await(sqe:prep_sendmsg(unix,
+        uring.msghdr { iov = { "x" }, name = none })))
+      says(("connect to %s: "):format(refuses), uring.tcp.connect(refuses))
+      says("connect to " .. none, uring.unix.connect(none))
+      says("send to " .. none, unix:sendto("x", none))
+      says("sendmsg to " .. none, unix:sendmsg { data = "x", name = none })
+      says("sendmsg to " .. none, unix:sendmsg { { data = "x",
+        name = uring.sockaddr(none) } })
+      says(("bind socket (fd %d) to %s: "):format(tcp:fileno(), address),
+        tcp:bind(address))
+      if helper.probe.ops.bind then
+        says(("bind to %s"):format(address) .. on,
+          uring.await(sqe:prep_bind(tcp, address)))
+      end
+      local a <close> = assert(uring.socket(uring.AF_INET, uring.SOCK_STREAM))
+      local b <close> = assert(uring.socket(uring.AF_INET, uring.SOCK_STREAM))
+      a:setsockopt("SO_REUSEADDR", true)
+      b:setsockopt("SO_REUSEADDR", true)
+      local name = assert(a:bind "127.0.0.1:0"):getsockname()
+      assert(assert(b:bind(name)):listen())
+      says(("listen on socket (fd %d) at %s: "):format(a:fileno(), name),
+        a:listen())
+    end)
+  end)
+
+  it("is three values where no descriptor is left", function()
+    assert.equal("", helper.script_ok [[
+      local uring = require "uring"
+      local E = uring.errno
+      local kept = {}
+      local function exhaust()
+        while true do
+          local file = io.open "/dev/null"
+          if not file then return end
+          kept[#kept + 1] = file
+        end
+      end
+      local function failed(what, f, ...)
+        local ok, value, why, errno = pcall(f, ...)
+        assert(ok and value == nil and errno == E.EMFILE, what .. ": "
+          .. tostring(ok and why or value))
+        assert(why:find("(EMFILE)", 1, true), what .. ": " .. why)
+      end
+      local function calls()
+        failed("ring", uring.ring)
+        failed("socket", uring.socket, uring.AF_INET, uring.SOCK_STREAM)
+        failed("socketpair", uring.socketpair)
+        failed("listen", uring.tcp.listen, "127.0.0.1:0")
+      end
+      local ran
+      exhaust()
+      calls()
+      failed("loop", uring.loop)
+      failed("loop", uring.loop, { entries = 8 })
+      local ok, why = pcall(uring.run, function() ran = true end)
+      assert(not ok and why:find "EMFILE" and not ran)
+      for i = 1, 8 do table.remove(kept):close() end
+      local ring = assert(uring.ring())
+      local listener = assert(uring.tcp.listen "127.0.0.1:0")
+      assert(uring.run(function()
+        uring.sleep(0)
+        return true
+      end))
+      exhaust()
+      calls()
+      failed("queue", ring.queue, ring, uring.sqe():prep_read(kept[1],
+        uring.buffer(1)))
+      failed("msghdr", uring.msghdr, { iov = { "x" },
+        control = { fds = { listener } } })
+      uring.run(function()
+        calls()
+        failed("await", uring.await, uring.sqe():prep_openat(uring.AT_FDCWD,
+          "/dev/null"))
+        failed("connect", uring.tcp.connect, listener:getsockname())
+      end)]])
+  end)
+
+  it("of a ring's number, closed by others, says so", function()
+    helper.apart(function()
+      local uring = require "uring"
+      local spec = require "uring_spec"
+      local ring = assert(uring.ring())
+      spec.close(ring:fd())
+      for _, call in ipairs { ring.submit, ring.wait_cqe } do
+        local _, why, errno = call(ring)
+        assert(errno == uring.errno.EBADF and why:find("its number was closed",
+          1, true), why)
+      end
+      local fd = ring:fd()
+      local file = assert(io.open "/dev/null")  -- (it has the number now)
+      local _, why, errno = ring:submit()
+      assert(errno == uring.errno.EOPNOTSUPP and why:find(
+        "its number was closed", 1, true), why .. fd .. tostring(file))
+      os.exit(true, false)
+    end)
+  end)
+
   it("forged by a message is not taken for one", function()
     local ring = hand.ring()
     local from = assert(spec.sender())

@@ -192,12 +192,15 @@ describe("making a ring", function()
   faulty("fails with words and a number", function()
     T.keeps_fds(function()
       for _, name in ipairs { "ENOMEM", "EMFILE", "ENFILE", "EPERM",
-                              "ENOSYS" } do
+                              "ENOSYS", "EFAULT" } do
         T.fault.inject { fn = "setup", err = T.E[name] }
         local ring, message, errno = uring.ring {}
         T.equal(nil, ring)
         T.equal(T.E[name], errno)
         assert(message:find(name, 1, true), message)
+        if name == "EFAULT" then  -- of which nothing more is known
+          T.equal("cannot make a ring: Bad address (EFAULT)", message)
+        end
       end
     end)
   end)
@@ -228,6 +231,9 @@ describe("making a ring", function()
   end)
 
   faulty("for the loop fails, and succeeds the next time", function()
+    T.fault.inject { fn = "setup", err = T.E.ENOMEM }
+    local loop, why, errno = uring.loop()
+    assert(loop == nil and errno == T.E.ENOMEM and why:find "ENOMEM", why)
     T.fault.inject { fn = "setup", err = T.E.ENOMEM }
     T.raises("ENOMEM", uring.run, function() end)
     T.equal(3, uring.run(function() return 3 end))

@@ -210,7 +210,9 @@ function uring.probe() end
 --- is `main(...)`; give main's results, or nil, message, ECANCELED if it was
 --- cancelled. It is a scope: the error of the first task that failed is
 --- raised, with its traceback, after the others were cancelled and have ended.
---- Raises where every task waits for another one, and inside a task.
+--- Raises where every task waits for another one, inside a task, and where no
+--- loop can be made, for what it returns is main's: `uring.loop()` returns that
+--- error.
 ---@param main (fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...
@@ -314,8 +316,8 @@ function uring.sleep(seconds) end
 ---@return integer? flags of a failed completion
 function uring.await(sqe, timeout) end
 
---- This state's loop, made if this is the first call. Options can be given
---- only then.
+--- This state's loop, made if this is the first call; nil, message, errno where
+--- no ring can be made. Options can be given only then.
 ---@param options? uring.LoopOptions
 ---@return uring.Loop? loop
 ---@return string? message

@@ -114,6 +114,7 @@ int luaopen_uring_core (lua_State *L) {
   luaL_checkversion(L);
   if (state_push(L))
     open_classes(L);
+  class_names(L);
   lua_newtable(L);
   lua_pushvalue(L, -2);
   luaL_setfuncs(L, functions, 1);

@@ -92,6 +92,11 @@ void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
 /* Give the class on more methods: those of a higher room. */
 void class_extend (lua_State *L, enum class c, const luaL_Reg *methods);
 
+/* Put the methods of all classes under their class's name into the table of
+** loaded modules. There lauxlib looks for the name of a function that was not
+** called by one, as pcall and uring.spawn do: "uring.Socket.accept". */
+void class_names (lua_State *L);
+
 /* A new object of class `c`, zeroed, on top; `uservalues` of them. Its
 ** finalizer may run from now on: an all-zero object must be a closed one. */
 void *class_new (lua_State *L, enum class c, size_t size, int uservalues);

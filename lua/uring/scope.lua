@@ -50,10 +50,17 @@ local function timeout(seconds, f, ...)
   return left(region, xpcall(f, tasks.note, ...))
 end
 
+local function passed_on(ok, ...)
+  if ok then return ... end
+  error((...), 0)
+end
+
+-- (The call is protected so that an error of a C function is not told with the
+-- name and the line that it has here.)
 local function shield(seconds, f, ...)
   check_call(seconds, f, "shield")
   local _ <close> = tasks.shield(seconds)
-  return f(...)
+  return passed_on(xpcall(f, tasks.note, ...))
 end
 
 return { scope = scope, timeout = timeout, shield = shield }

@@ -298,13 +298,21 @@ function wait(me, events, keys, list, n, timeout)
     attempt(keys, list, n, waiter))
 end
 
--- Without the event.
+local function passed_on(key, ok, ...)
+  if ok then return key, ... end
+  error((...), 0)
+end
+
+-- Without the event. (What the user's function raises is not told with the name
+-- and the line that it has here: hence a protected call.)
 local function won(event, key, ...)
   if event == nil then
     outlast(key)
     return nil, "timed out", ETIME
   end
-  if getmetatable(event) == Wrapped then return key, event.after(...) end
+  if getmetatable(event) == Wrapped then
+    return passed_on(key, xpcall(event.after, tasks.note, ...))
+  end
   return key, ...
 end
 

@@ -251,6 +251,9 @@ describe("an error at run time", function()
       end))
       exhaust()
       calls()
+      assert(uring.sqe():prep_msg_ring(ring, 1, 2))  -- (these take none)
+      assert(uring.sqe():prep_poll_add(ring, uring.POLLIN))
+      assert(ring:ref())
       failed("queue", ring.queue, ring, uring.sqe():prep_read(kept[1],
         uring.buffer(1)))
       failed("msghdr", uring.msghdr, { iov = { "x" },

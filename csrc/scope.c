@@ -194,14 +194,16 @@ static int f_timeout (lua_State *L) {
   return 1;
 }
 
-/* shield(seconds): in a cancelled task too */
+/* shield(seconds [, f]): in a cancelled task too; also, is f a C function? Its
+** errors would be told with the name that its caller has for it. */
 static int f_shield (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_within(L, loop, "uring.shield");
   region_open(L, loop, t, REGION_SHIELD, clock_after(ns));
   region_look(loop, t);
-  return 1;
+  lua_pushboolean(L, lua_iscfunction(L, 2));
+  return 2;
 }
 
 /* leave(region): it ends; did its time end it, and nothing around it? */

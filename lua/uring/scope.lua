@@ -55,12 +55,13 @@ local function passed_on(ok, ...)
   error((...), 0)
 end
 
--- (The call is protected so that an error of a C function is not told with the
--- name and the line that it has here.)
+-- (A call that is protected tells no line of this file, but takes C stack, of
+-- which a shield in a shield in a shield would take too much.)
 local function shield(seconds, f, ...)
   check_call(seconds, f, "shield")
-  local _ <close> = tasks.shield(seconds)
-  return passed_on(xpcall(f, tasks.note, ...))
+  local _ <close>, in_c = tasks.shield(seconds, f)
+  if in_c then return passed_on(xpcall(f, tasks.note, ...)) end
+  return f(...)
 end
 
 return { scope = scope, timeout = timeout, shield = shield }

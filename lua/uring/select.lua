@@ -69,11 +69,12 @@ local function take_back(self)
   local node = self.chosen
   if node and not self.closing then  -- (once, whatever comes of it)
     self.closing = true
-    if node.home then
-      if self.returned then node.event:settle() end
-    elseif self.taken or self.returned or not node.back then  -- (it was done)
-    elseif node.n == 1 then node.event:back(node.value)
-    else node.event:back(unpack(node.value, 1, node.n)) end
+    if node.home and self.returned then
+      node.event:settle()
+    elseif node.back and not self.taken and not self.returned then
+      if node.n == 1 then node.event:back(node.value)
+      else node.event:back(unpack(node.value, 1, node.n)) end
+    end
   end
   while self.n > 0 do
     local n = self.n

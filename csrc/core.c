@@ -27,6 +27,7 @@
 #include "sqe.h"
 #include "task.h"
 #include "wait.h"
+#include "watchdog.h"
 #include "wrap.h"
 
 static const luaL_Reg functions[] = {
@@ -69,6 +70,7 @@ static void open_classes (lua_State *L) {
   scope_open(L);
   park_open(L);
   wrap_open(L);
+  watchdog_open(L);
   run_open(L);
   wait_open(L);
   wait_chain_open(L);

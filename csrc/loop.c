@@ -56,20 +56,45 @@ bool loop_has (const struct loop *loop, const struct task *t) {
 
 /* ---- the functions of waiting ------------------------------------------ */
 
-/* For the watchdog: it follows one task at a time that may be swallowing its
-** cancellation. */
-static void note_refusal (struct watched *w, struct task *t) {
-  w->refused = true;
-  if (w->suspect == NULL && !(t->marks & MARK_ACCUSED)) {
+/* A cancelled task is refused a wait: has it gone on for too long now, so that
+** it has to be told of? It may do so without ever waiting, or wait in between
+** in a shield; of those that do one at a time is followed (with a watchdog, by
+** that). */
+static bool goes_on (struct loop *loop, struct task *t) {
+  struct watched *w = &loop->watched;
+  int64_t since = 0;
+  w->refused++;
+  if (t->marks & MARK_ACCUSED)
+    return false;
+  if (w->refused == 2)
+    w->refused_since = clock_now();
+  if (w->suspect == NULL) {
     w->suspect = t;
     w->since = clock_now();
     w->refusals = 0;
   }
+  else if (w->suspect == t && w->refused == 1 && loop->slow == 0
+           && ++w->refusals >= REFUSALS)
+    since = w->since;
+  if (w->refused >= REFUSALS && !(loop->slow && w->told))
+    since = w->refused_since;
+  if (since == 0
+      || clock_now() - since <= (loop->slow ? loop->slow : PATIENCE))
+    return false;
+  t->marks |= MARK_ACCUSED;
+  if (w->suspect == t) w->suspect = NULL;
+  w->since = since;
+  w->swallows = loop->slow == 0;
+  return true;
 }
 
 static int raise_cancelled (lua_State *L, struct task *t) {
   struct loop *loop = state_of(L)->loop;
-  if (loop->slow) note_refusal(&loop->watched, t);
+  if (goes_on(loop, t)) {
+    luaL_checkstack(L, 4, NULL);
+    state_shared(L, SHARED_REPORT);
+    lua_call(L, 0, 0);
+  }
   state_shared(L, SHARED_CANCELLED);
   return lua_error(L);
 }

@@ -126,12 +126,19 @@ struct watched {
   int line;                 /* where it was spawned, if it has ended; or 0 */
   char file[LUA_IDSIZE];
   bool told;                /* of it, since then */
-  bool refused;             /* a wait, since then */
-  bool swallows;            /* ... and for too long: that is to be told */
+  bool swallows;            /* it was refused waits for too long: that is to be
+                               told */
+  unsigned refused;         /* waits, since it was resumed, watched or not */
+  int64_t refused_since;    /* the second of them */
   struct task *suspect;     /* who was refused one before; NULL: nobody */
   int64_t since;
   unsigned refusals;        /* how often it was resumed and refused one */
 };
+
+/* Who cleans up may be refused some waits, too; and without a watchdog may go
+** on for so long. */
+#define REFUSALS 4
+#define PATIENCE 1000000000
 
 struct loop {
   struct state *state;

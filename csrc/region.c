@@ -86,6 +86,10 @@ void region_look (struct loop *loop, struct task *t) {
   if (cause(loop, t, &doomed) == NULL && !doomed) {
     loop_unrevoke(loop, t);
     t->marks &= (uint8_t)~MARK_CANCELLED;
+    if (!region_condemns(loop, t)) {  /* what was cancelled has ended */
+      if (loop->watched.suspect == t) loop->watched.suspect = NULL;
+      if (loop->current == t) loop->watched.refused = 0;
+    }
   }
   else if (!(t->marks & MARK_CANCELLED)) {
     t->marks |= MARK_CANCELLED;

@@ -24,6 +24,7 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
   }
   t->res = results;
   t->seat.co = NULL;
+  if (loop->watched.suspect == t) loop->watched.suspect = NULL;
   loop_call_all(loop, &t->joiners);
   if (t->state == TASK_CANCELLED) {
     region_push(L, home);
@@ -102,6 +103,7 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
   t->state = TASK_RUNNING;
   loop->current = t;
   loop->co = co;
+  loop->watched.refused = 0;
   if (loop->slow) watchdog_begin(L, loop, t);
   /* guard: inside of another's wait it has the whole depth of calls that Lua
      allows all the same, for it may go on without */

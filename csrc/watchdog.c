@@ -9,7 +9,6 @@
 #include "wrap.h"
 
 #define INSTRUCTIONS 10000   /* between two looks at the clock */
-#define REFUSALS     4       /* who cleans up may be refused some waits, too */
 
 
 /* ---- on_slow ----------------------------------------------------------- */
@@ -22,13 +21,14 @@ static void push_news (lua_State *L, const struct loop *loop,
   bool cancelled = w->swallows
                    || (t->state < TASK_DONE && (t->marks & MARK_CANCELLED));
   look_push_name_in(L, 1, w->home);
-  lua_pushfstring(L, "%s has %s for %f s%s%s%s", lua_tostring(L, -1),
+  lua_pushfstring(L, "%s has %s for %f s%s%s%s%s", lua_tostring(L, -1),
                   w->swallows ? "gone on" : "run", seconds,
                   w->swallows ? "" : " without waiting",
                   cancelled ? ", although it was cancelled: does it catch "
                               "uring.cancelled?" : "",
                   loop->current == t ? "" : t->state >= TASK_DONE
-                    ? " (and has ended)" : " (it has just stopped there)");
+                    ? " (and has ended)" : " (it has just stopped there)",
+                  cancelled ? " uring.pcall lets it through" : "");
   lua_remove(L, -2);
 }
 
@@ -55,16 +55,18 @@ static void add_traceback (lua_State *L, const struct loop *loop) {
                   lua_tostring(L, -1));
 }
 
-/* report([task]): on_slow(task, seconds, traceback). In the task if it runs;
-** else it has stopped, and is given. (In the library's functions alone the
-** state is an upvalue.) */
+/* report([task]): on_slow(task, seconds, traceback), or a warning. In the task
+** if it runs; else it has stopped, and is given. (In the library's functions
+** alone the state is an upvalue.) */
 static int report (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct watched *w = &loop->watched;
   lua_Number seconds;
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) {
-    task_push(L, w->task);
+    const struct task *t = loop->current;
+    w->home = region_home(loop, t)->id;
+    task_push(L, t);
     lua_replace(L, 1);
   }
   seconds = (lua_Number)((clock_now() - (w->swallows ? w->since : w->began))
@@ -77,7 +79,12 @@ static int report (lua_State *L) {
   add_traceback(L, loop);
   lua_replace(L, 5);
   lua_settop(L, 5);
-  lua_call(L, 3, 0);
+  if (lua_isnil(L, 2)) {
+    lua_pushfstring(L, "uring: %s", lua_tostring(L, 5));
+    lua_warning(L, lua_tostring(L, -1), 0);
+  }
+  else
+    lua_call(L, 3, 0);
   return 0;
 }
 
@@ -109,7 +116,7 @@ void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
   w->task = t;
   w->home = region_home(loop, t)->id;
   w->line = 0;
-  w->told = w->refused = w->swallows = false;
+  w->told = w->swallows = false;
   w->began = clock_now();
   loop->now = clock_ms(w->began);
   if (lua_gethook(co) == NULL)
@@ -157,9 +164,6 @@ void watchdog_options (lua_State *L, struct loop *loop, int arg) {
     luaL_argerror(L, arg, "option 'on_slow' must be a function: it is told "
                   "of a task that runs for longer than 'slow'");
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, report, 1);
-  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REPORT);
   loop->slow = (int64_t)(seconds * 1e9);
   lua_pop(L, 1);
 }
@@ -175,4 +179,10 @@ void watchdog_reset (lua_State *L, struct loop *loop) {
   loop->watched.suspect = NULL;
   state_shared(L, SHARED_USUAL_ON_SLOW);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
+}
+
+void watchdog_open (lua_State *L) {
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, report, 1);
+  lua_setiuservalue(L, -2, SHARED_REPORT);
 }

@@ -9,7 +9,9 @@
 **
 ** A task that goes on though it is cancelled need not run for long at a time:
 ** its waits raise, and between them it may wait in a shield. It is told of,
-** once, if it was refused waits for longer than is allowed.
+** once, if it was refused waits for longer than is allowed. That is found in
+** a run without a watchdog as well, after a second (loop.c), for such a task
+** never ends; where there is no `on_slow` it is a warning (lua_warning).
 */
 
 #ifndef uring_watchdog_h
@@ -29,5 +31,7 @@ void watchdog_reset (lua_State *L, struct loop *loop);
 ** of the stack. What on_slow raises is raised when it has stopped. */
 void watchdog_begin (lua_State *L, struct loop *loop, struct task *t);
 void watchdog_end (lua_State *L, struct loop *loop);
+
+void watchdog_open (lua_State *L);
 
 #endif

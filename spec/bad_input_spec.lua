@@ -259,6 +259,7 @@ local public = {
     spawn = { main }, daemon = { main }, current = none,
     scope = { callable }, timeout = { seconds, callable },
     shield = { seconds, callable }, wrap = { callable },
+    pcall = { kind(callable.good, function() return true end) },
     select = { events, optional(seconds) },
     event = { main }, after = { no_nan }, at = { no_nan }, now = none,
     channel = { optional(natural) }, semaphore = { natural },

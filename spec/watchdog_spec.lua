@@ -230,6 +230,23 @@ describe("the watchdog", function()
     end), "has gone on")))
   end)
 
+  it("names one that never waits, whatever hook the program has", function()
+    local told = watched(function(all)
+      local t = uring.spawn(function()
+        debug.sethook(function() end, "", 100)
+        repeat pcall(uring.sleep, 60) until #all > 0
+        debug.sethook()
+      end)
+      uring.sleep(0)
+      t:cancel()
+      t:join()
+    end)
+    local n, text = of(told, "has run for")
+    assert.equal(1, n)
+    assert.truthy(text:find("although it was cancelled: does it catch "
+      .. "uring.cancelled? uring.pcall lets it through", 1, true), text)
+  end)
+
   it("says nothing of who waits", function()
     assert.same({}, watched(function()
       for _ = 1, 5 do uring.sleep(SLOW) end
@@ -378,6 +395,105 @@ describe("the watchdog", function()
       run(main)
       assert(table.concat(log, " ") == "loop run loop",
         table.concat(log, " "))
+    end)
+  end)
+end)
+
+-- These take as long as a task may go on that is cancelled: a second.
+describe("without a watchdog", function()
+  local before = [[
+    warn "@on"
+    local uring = require "uring"
+    local function during(f)
+      local limit = uring.now() + 1.2
+      while uring.now() < limit do f() end
+    end
+    local function cancelled(main, name)
+      local t = uring.spawn { main = main, name = name }
+      uring.sleep(0)
+      t:cancel()
+      return t
+    end
+  ]]
+
+  it("one that swallows its cancellation is warned of, once", function()
+    local output = helper.script_ok(before .. [[
+      uring.run(function()
+        local function wait() uring.sleep(60) end
+        cancelled(function()
+          during(function() pcall(wait) end)
+        end, "never"):join()
+        -- and one that is not, meanwhile
+        uring.spawn(during, function() uring.timeout(0.05, wait) end)
+        cancelled(function()
+          during(function()
+            pcall(wait)
+            uring.shield(60, uring.sleep, 0.01)
+          end)
+        end, "now_and_then"):join()
+      end)]])
+    for _, name in ipairs { "never", "now_and_then" } do
+      local words = ("uring: task %%d '%s' has gone on for 1%%.%%d+ s, "
+        .. "although it was cancelled: does it catch uring.cancelled%%? "
+        .. "uring.pcall lets it through"):format(name)
+      local from, to = output:find(words)
+      assert.truthy(from, output)
+      assert.is_nil(output:find(words, to))
+    end
+    assert.is_nil(output:find("%d s, .*%d s, .*%d s, "), output)
+    assert.truthy(output:find("in function 'pcall'", 1, true), output)
+  end)
+
+  it("nobody is who cleans up, or whose scopes were cancelled", function()
+    assert.equal("", helper.script_ok(before .. [[
+      uring.run(function()
+        cancelled(function()
+          pcall(uring.sleep, 60)
+          pcall(uring.sleep, 60)
+          uring.shield(60, uring.sleep, 1.1)
+        end)
+        during(function()
+          uring.scope(function(scope)
+            scope:cancel()
+            pcall(uring.sleep, 60)
+          end)
+        end)
+      end)]]))
+  end)
+end)
+
+describe("uring.pcall", function()
+  it("is pcall", function()
+    local f = function(...) return ... end
+    assert.same({ n = 4, true, 1, nil, 3 },
+      table.pack(uring.pcall(f, 1, nil, 3)))
+    local value = {}
+    assert.same({ n = 2, false, value }, table.pack(uring.pcall(error, value)))
+    assert.same({ n = 2, false, nil }, table.pack(uring.pcall(error)))
+    assert.is_false((uring.pcall(5)))
+    helper.raises("bad argument #1 to 'pcall'", uring.pcall)
+    assert.is_false((pcall(uring.pcall, error, uring.cancelled)))
+  end)
+
+  it("lets a cancelled task end, whatever its loop catches", function()
+    helper.run(function()
+      local n = 0
+      local t = uring.spawn(function()
+        while true do
+          uring.pcall(function()
+            n = n + 1
+            if n % 2 == 0 then error "caught" end
+            uring.sleep(n > 10 and 60 or 0)
+          end)
+        end
+      end)
+      uring.sleep(0)
+      repeat uring.sleep(0) until n > 10
+      t:cancel()
+      assert.equal("the task was cancelled", select(2, t:join()))
+      assert.equal(11, n)
+      assert.same({ n = 3, nil, "timed out", uring.errno.ETIME },
+        table.pack(uring.timeout(0.001, uring.pcall, uring.sleep, 60)))
     end)
   end)
 end)

@@ -290,6 +290,14 @@ function uring.timeout(seconds, f, ...) end
 ---@return any ...
 function uring.shield(seconds, f, ...) end
 
+--- pcall that lets uring.cancelled through: it is raised again. So a loop that
+--- catches all errors ends when its task is cancelled.
+---@param f fun(...): ...
+---@param ... any
+---@return boolean ok
+---@return any ...
+function uring.pcall(f, ...) end
+
 --- Like coroutine.wrap, for a function that waits: what it yields is given to
 --- the caller, and its waits suspend the caller's task.
 ---@param f fun(...): ...

@@ -1,9 +1,12 @@
 -- Scopes, timeouts and shields: calls that bound what happens inside them.
--- Their regions, and who is cancelled when, are csrc/region.
+-- Their regions, and who is cancelled when, are csrc/region. And pcall, as it
+-- suits a task that may be cancelled.
 
 local core = require "uring.core"
 
 local tasks <const> = core._tasks
+local type <const>, error <const>, rawequal <const> = type, error, rawequal
+local pcall <const>, xpcall <const> = pcall, xpcall
 local ETIME <const> = core.errno.ETIME
 local ECANCELED <const> = core.errno.ECANCELED
 
@@ -64,4 +67,13 @@ local function shield(seconds, f, ...)
   return f(...)
 end
 
-return { scope = scope, timeout = timeout, shield = shield }
+local function caught(ok, ...)
+  if not ok and rawequal(..., core.cancelled) then error((...), 0) end
+  return ok, ...
+end
+
+-- pcall, but that a task is cancelled is not for catching.
+local function protected(...) return caught(pcall(...)) end
+
+return { scope = scope, timeout = timeout, shield = shield,
+  pcall = protected }

@@ -88,6 +88,11 @@ static bool goes_on (struct loop *loop, struct task *t) {
   return true;
 }
 
+void loop_pardon (struct loop *loop, struct task *t) {
+  if (loop->watched.suspect == t) loop->watched.suspect = NULL;
+  if (loop->current == t) loop->watched.refused = 0;
+}
+
 static int raise_cancelled (lua_State *L, struct task *t) {
   struct loop *loop = state_of(L)->loop;
   if (goes_on(loop, t)) {

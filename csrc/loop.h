@@ -240,6 +240,9 @@ void loop_wake (struct loop *loop, struct task *t);
 /* A wait that did not have to wait: true when it is the others' turn. */
 bool loop_unfair (struct task *t);
 
+/* For the watchdog: what has cancelled the task is no more. */
+void loop_pardon (struct loop *loop, struct task *t);
+
 /* Put a task into the ready queue; take the first out of it; NULL: none is. */
 void loop_ready (struct loop *loop, struct task *t);
 struct task *loop_take (struct loop *loop);

@@ -36,17 +36,12 @@ void region_push_task (lua_State *L, const struct region *r, uint32_t place) {
 
 struct region *region_home (const struct loop *loop, const struct task *t) {
   struct region *r = at(loop, t->timer.word);
-  while (r && r->owner == t) r = r->outer;
-  return r;
-}
-
-static struct region *scope_from (struct region *r) {
-  while (r && r->kind != REGION_SCOPE) r = r->outer;
-  return r;
+  return r && r->owner == t ? r->home : r;
 }
 
 struct region *region_scope (const struct loop *loop, const struct task *t) {
-  return scope_from(at(loop, t->timer.word));
+  const struct region *r = at(loop, t->timer.word);
+  return r ? r->scope : NULL;
 }
 
 
@@ -84,11 +79,10 @@ bool region_condemns (const struct loop *loop, const struct task *t) {
 void region_look (struct loop *loop, struct task *t) {
   bool doomed;
   if (cause(loop, t, &doomed) == NULL && !doomed) {
-    loop_unrevoke(loop, t);
-    t->marks &= (uint8_t)~MARK_CANCELLED;
-    if (!region_condemns(loop, t)) {  /* what was cancelled has ended */
-      if (loop->watched.suspect == t) loop->watched.suspect = NULL;
-      if (loop->current == t) loop->watched.refused = 0;
+    if (t->marks & MARK_CANCELLED) {
+      loop_unrevoke(loop, t);
+      t->marks &= (uint8_t)~MARK_CANCELLED;
+      if (!region_condemns(loop, t)) loop_pardon(loop, t);
     }
   }
   else if (!(t->marks & MARK_CANCELLED)) {
@@ -181,7 +175,7 @@ static void less (lua_State *L, struct loop *loop, struct region *r) {
   else if (r->owner == NULL && r->ndaemons > 0)
     region_cancel_daemons(L, loop, r);
   else if (r->orphan) {
-    struct region *outer = scope_from(r->outer);
+    struct region *outer = r->outer;  /* (a scope: see close_one) */
     region_forget(L, loop, r);
     outer->ntasks--;
     less(L, loop, outer);
@@ -297,9 +291,13 @@ struct region *region_open (lua_State *L, struct loop *loop,
   r->kind = (uint8_t)kind;
   r->owner = owner;
   if (owner) {
-    r->outer = at(loop, owner->timer.word);
+    struct region *outer = at(loop, owner->timer.word);
+    r->outer = outer;
+    r->home = outer->owner == owner ? outer->home : outer;
+    r->scope = outer->scope;
     owner->timer.word = id;
   }
+  if (kind == REGION_SCOPE) r->scope = r;
   if (deadline != CLOCK_NEVER) heap_add(&loop->heap, &r->timer, deadline);
   return r;
 }
@@ -333,7 +331,7 @@ static void close_one (lua_State *L, struct loop *loop, struct region *r) {
     return;
   }
   /* guard: nobody is left to wait for its tasks, so the scope around does */
-  r->outer = outer = scope_from(r->outer);
+  r->outer = outer = r->outer->scope;
   r->owner = NULL;
   /* (where others close a coroutine it is that one which runs) */
   r->orphan = loop->co == L ? "it was closed before its tasks had ended"

@@ -33,6 +33,8 @@ enum region_kind { REGION_SCOPE, REGION_TIMEOUT, REGION_SHIELD };
 struct region {
   struct timer timer;       /* first; its word is 0: it is no task's */
   struct region *outer;
+  struct region *home;      /* that of its owner */
+  struct region *scope;     /* the innermost that it lies in, or it is */
   struct task *owner;       /* in whose call it is; NULL: run's own, orphan */
   const char *orphan;       /* who has closed it before its tasks had ended */
   uint32_t id;              /* 0: closed */

@@ -2,6 +2,7 @@
 #include "control.h"
 
 #include "args.h"
+#include "errors.h"
 #include "fd.h"
 #include "recvmsg_out.h"
 #include "sockaddr.h"
@@ -133,7 +134,7 @@ static void push_others (lua_State *L, unsigned char *at, size_t size,
 }
 
 void control_push (lua_State *L, unsigned char *at, size_t size) {
-  luaL_checkstack(L, 10, NULL);
+  make_room_on(L, 10, NULL);
   lua_createtable(L, 0, 1);
   push_others(L, at, size, false);
   push_fds(L, at, size);
@@ -142,7 +143,7 @@ void control_push (lua_State *L, unsigned char *at, size_t size) {
 }
 
 void control_push_raw (lua_State *L, const unsigned char *at, size_t size) {
-  luaL_checkstack(L, 10, NULL);
+  make_room_on(L, 10, NULL);
   lua_newtable(L);
   push_others(L, (unsigned char *)(uintptr_t)at, size, true);
 }
@@ -266,7 +267,7 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
   size_t size = 0;
   int top = lua_gettop(L);
   *nfds = 0;
-  luaL_checkstack(L, 10, NULL);
+  make_room_on(L, 10, NULL);
   if (!lua_istable(L, index))
     luaL_argerror(L, arg, "control: table expected");
   others = check_keys(L, index, arg, "control", names);

@@ -114,8 +114,11 @@ int luaopen_uring_core (lua_State *L);
 
 int luaopen_uring_core (lua_State *L) {
   luaL_checkversion(L);
-  if (state_push(L))
+  if (!state_push(L)) {
+    state_new(L);
     open_classes(L);
+    state_keep(L);  /* guard: half of it would be there for good */
+  }
   class_names(L);
   lua_newtable(L);
   lua_pushvalue(L, -2);

@@ -6,6 +6,12 @@
 #include <string.h>
 
 
+void make_room_on (lua_State *L, int n, const char *what) {
+  if (!lua_checkstack(L, n))
+    luaL_error(L, what ? "stack overflow, or not enough memory (%s)"
+                       : "stack overflow, or not enough memory", what);
+}
+
 static void push_errno (lua_State *L, int err) {
   char buf[128];
   const char *name = name_errno(err);

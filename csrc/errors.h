@@ -12,6 +12,10 @@
 #include <lua.h>
 #include <lauxlib.h>
 
+/* Room for so many more values on the stack; raises, for `what` or NULL, where
+** that has no more, or there is no memory for it. */
+void make_room_on (lua_State *L, int n, const char *what);
+
 /* nil, "<what>: <strerror> (<NAME>)<cure>", errno. `err` is positive. */
 int fail (lua_State *L, int err, const char *what, ...)
   __attribute__((format(printf, 3, 4)));

@@ -17,7 +17,9 @@
 /* ---- without Lua ------------------------------------------------------- */
 
 static void close_unread (struct msg *m) {
-  if (m->unread) cmsg_close(m->control, m->control_room);
+  if (m->unread)
+    cmsg_close(m->control, m->hdr.msg_controllen < m->control_room
+                              ? m->hdr.msg_controllen : m->control_room);
   m->unread = false;
   /* guard: what a failed request leaves there is not read a second time */
   if (m->control_size == 0 && m->control)
@@ -205,7 +207,7 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
   struct msg **own, *m;
   lua_Unsigned n;
   int iov;
-  luaL_checkstack(L, 10, NULL);
+  make_room_on(L, 10, NULL);
   options_open(L, t, names);
   own = slot(L);
   n = open_iov(L, t);
@@ -327,14 +329,12 @@ static int m_name (lua_State *L) {
 static int m_control (lua_State *L) {
   struct msg **held = slot(L);
   struct msg *m = idle(L);
-  unsigned char *at = m->control;
-  size_t size = m->hdr.msg_controllen;
+  size_t size = m->unread ? m->hdr.msg_controllen : 0;
   block_retain(&m->block);
   *held = m;
-  if (m->unread) at += cmsg_of_last_try(at, m->control_room, &size);
-  else size = 0;
+  if (size > m->control_room) size = m->control_room;
   m->reading = true;  /* (a finalizer may close it meanwhile) */
-  control_push(L, at, size);
+  control_push(L, m->control, size);
   m->reading = m->unread = false;
   *held = NULL;
   block_release(&m->block);

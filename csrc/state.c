@@ -14,13 +14,27 @@ static const char key = 0;  /* its address names the state in the registry */
 
 bool state_push (lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA)
-    return false;
+    return true;
   lua_pop(L, 1);
+  return false;
+}
+
+void state_new (lua_State *L) {
   memset(lua_newuserdatauv(L, sizeof(struct state), SHARED_END), 0,
          sizeof(struct state));
+}
+
+void state_keep (lua_State *L) {
+  if (state_push(L)) {  /* guard: its objects are another's */
+    lua_remove(L, -2);
+    return;
+  }
+  for (int c = 0; c < CLASSES; c++) {  /* (for luaL_testudata elsewhere) */
+    lua_getiuservalue(L, -1, c + 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, names[c]);
+  }
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
-  return true;
 }
 
 
@@ -39,7 +53,9 @@ void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
                    const luaL_Reg *meta, lua_CFunction index) {
   int state = lua_gettop(L);
   struct state *s = lua_touserdata(L, state);
-  luaL_newmetatable(L, names[c]);
+  lua_newtable(L);
+  lua_pushstring(L, names[c]);
+  lua_setfield(L, -2, "__name");
   s->meta[c] = lua_topointer(L, -1);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, state, (int)c + 1);

@@ -40,17 +40,23 @@ enum shared {
   SHARED_NOTER,       /* its message handler, and that of scopes */
   SHARED_NOTES,       /* weak: coroutine -> its last error: task.c */
   SHARED_NOTHING,     /* a function that a pending debug hook runs in */
-  SHARED_RUN,         /* the function that uring.run protects */
+  SHARED_START,       /* the functions that uring.run protects */
+  SHARED_RUN,
   SHARED_YIELDED,     /* outcomes of tasks that cannot make their own */
   SHARED_BROKEN,
+  SHARED_STARVED,
+  SHARED_SAID,        /* what Lua says where it must not allocate: run.c */
   SHARED_EXPLAIN,     /* what makes better ones, if there is memory */
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
+  SHARED_COMPLETION,  /* what wait_cqe calls what it has taken */
+  SHARED_MESSAGE,
   SHARED_HOME,        /* where the library's Lua files are */
   SHARED_ON_SLOW,     /* the watchdog's function */
   SHARED_USUAL_ON_SLOW,  /* the same, of runs that say nothing */
   SHARED_REPORT,      /* what calls it */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
   SHARED_PREPARE,     /* what a sender does in protected mode: send.c */
+  SHARED_TAKE,        /* the same of who receives: receive.c */
   SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */
   SHARED_END
 };
@@ -80,8 +86,13 @@ struct state {
 /* The state in functions that do not have it as upvalue; or NULL. */
 struct state *state_get (lua_State *L);
 
-/* Push the state's userdata, making it if this is the first call. */
+/* Push the state's userdata; or false and nothing: it has none yet. */
 bool state_push (lua_State *L);
+
+/* Push a new one, which becomes the state's when all of it is made; if that has
+** got one meanwhile, by a finalizer, it takes this one's place on the stack. */
+void state_new (lua_State *L);
+void state_keep (lua_State *L);
 
 /* Make a class: methods, metamethods, its name for messages. Functions get
 ** the state, which is on top of the stack, as their upvalue. If `index` is

@@ -94,7 +94,7 @@ static int ring_await_chain (lua_State *L) {
   }
   requests = lua_newuserdatauv(L, (size_t)n * sizeof(*requests), 0);
   ops = lua_newuserdatauv(L, (size_t)n * sizeof(*ops), 0);
-  luaL_checkstack(L, (int)n + 10, "too many sqes");
+  make_room_on(L, (int)n + 10, "too many sqes");
   for (lua_Integer i = 1; i <= n; i++)
     lua_geti(L, 2, i);
   ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */

@@ -28,6 +28,7 @@
 
 #define ENTRIES 256
 #define RETRY_NS 1000000
+#define STARVED 100   /* such retries, until it is an error */
 #define LAST_TURNS 8  /* for the kernel to let go of what nobody wants */
 #define ABANDONS 8    /* finalizers apart, two are enough */
 #define UNASKED 16   /* turns without the kernel between looks at the clock */
@@ -123,8 +124,10 @@ static void pump (lua_State *L, struct loop *loop) {
     loop->now = clock_rough();
   }
   taken = ring_reap(own);
-  if (taken < 0)
+  if (taken < 0 || loop->starved > STARVED) {  /* guard: not for ever */
+    loop->starved = 0;
     luaL_error(L, "not enough memory for what has completed");
+  }
   if (rc == -EINTR)
     ring_interrupted(L);
   else if (rc == -EAGAIN || rc == -EBUSY || rc == -ENOMEM) {
@@ -186,26 +189,35 @@ static void abandon_all (lua_State *L, struct loop *loop) {
 
 /* ---- the loop object --------------------------------------------------- */
 
-static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
-  struct state *s = state_of(L);
-  struct loop *loop = class_new(L, CLASS_LOOP, sizeof(*loop), 4);
+/* Push all that a loop is made of: its object, ring, pools and regions; or nil,
+** message, errno. */
+static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
   struct ring *r;
-  if (ring_new(L, o, &r) != 1)
-    return NULL;
-  lua_setiuservalue(L, -2, 1);
+  class_new(L, CLASS_LOOP, sizeof(struct loop), 4);
+  if (ring_new(L, o, &r) == 1) {
+    lua_newtable(L);
+    lua_newtable(L);
+  }
+  return r;
+}
+
+/* They become the state's loop, whose object stays. Nothing here raises, and
+** no finalizer runs. */
+static struct loop *install_loop (lua_State *L, struct ring *r) {
+  struct state *s = state_of(L);
+  struct loop *loop = lua_touserdata(L, -4);
   if (s->loop) region_disown(L, s->loop);  /* guard: fork */
   /* a forked child's new loop keeps the old one, for the C that runs it may
      still be on the stack */
   state_shared(L, SHARED_LOOP);
-  lua_setiuservalue(L, -2, 2);
+  lua_setiuservalue(L, -5, 2);
   state_shared(L, SHARED_REGIONS);  /* one of its coroutines too */
-  lua_setiuservalue(L, -2, 3);
+  lua_setiuservalue(L, -5, 3);
   state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
-  lua_setiuservalue(L, -2, 4);
-  lua_newtable(L);
+  lua_setiuservalue(L, -5, 4);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_POOLS);
-  lua_newtable(L);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REGIONS);
+  lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LOOP);
   loop->state = s;
@@ -226,11 +238,21 @@ static struct loop *make_loop (lua_State *L, const struct ring_options *o) {
 static struct loop *get_loop (lua_State *L) {
   static const struct ring_options o = { .entries = ENTRIES };
   if (loop_here(L) == NULL) {
-    if (make_loop(L, &o) == NULL)
+    int top = lua_gettop(L);
+    struct ring *r = prepare_loop(L, &o);
+    if (r == NULL)
       return NULL;
-    lua_pop(L, 1);
+    /* guard: a finalizer may have made it meanwhile */
+    if (loop_here(L) == NULL) install_loop(L, r);
+    lua_settop(L, top);
   }
   return state_of(L)->loop;
+}
+
+static void check_no_loop (lua_State *L) {
+  if (loop_here(L))
+    luaL_argerror(L, 1, "this state's loop was made already; its options are "
+                  "set before it is first used");
 }
 
 int run_loop (lua_State *L) {
@@ -239,9 +261,9 @@ int run_loop (lua_State *L) {
   lua_settop(L, 1);
   if (options_open(L, 1, names)) {
     struct ring_options o = {0};
-    if (loop_here(L))
-      return luaL_argerror(L, 1, "this state's loop was made already; its "
-                           "options are set before it is first used");
+    struct ring *r;
+    int64_t slow;
+    check_no_loop(L);
     o.entries = (unsigned)options_integer(L, 1, "entries", ENTRIES, 1, 32768);
     o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1,
                                              65536);
@@ -250,10 +272,13 @@ int run_loop (lua_State *L) {
     if (o.flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED))
       return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
                            "R_DISABLED");
-    if (make_loop(L, &o) == NULL)
+    slow = watchdog_options(L, 1);
+    if ((r = prepare_loop(L, &o)) == NULL)
       return 3;
-    watchdog_options(L, state_of(L)->loop, 1);
-    watchdog_keep(L, state_of(L)->loop);
+    check_no_loop(L);  /* guard: a finalizer may have made one */
+    install_loop(L, r);
+    lua_pushvalue(L, 2);
+    watchdog_usual(L, state_of(L)->loop, slow);
     return 1;
   }
   if (get_loop(L) == NULL)
@@ -270,21 +295,61 @@ static int call_run_tasks (lua_State *L) {
   return lua_pcall(L, 0, 0, 0);
 }
 
-/* The table { main=, name=, slow=, on_slow= } at 1 becomes one for a task. */
-static void read_run (lua_State *L, struct loop *loop) {
+/* start(main, ...): main's task, in run's own scope, and that. The scope of
+** one that could not be started is for the next. */
+static int start (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  if (loop->root == NULL) {
+    loop->root = region_open(L, loop, NULL, REGION_SCOPE, CLOCK_NEVER);
+    lua_pop(L, 1);  /* (being open anchors it) */
+  }
+  task_new(L, loop, loop->root, 0);
+  region_push(L, loop->root);
+  return 2;
+}
+
+/* The table { main=, name=, slow=, on_slow= } at 1 becomes one for a task. The
+** watchdog's bound, and its function on top. */
+static int64_t read_run (lua_State *L) {
   static const char *const names[] = { "main", "name", "slow", "on_slow",
                                        NULL };
+  int64_t slow;
+  int on_slow = lua_gettop(L) + 1;
+  if (!lua_istable(L, 1)) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_pushnil(L);
+    return 0;
+  }
   options_open(L, 1, names);
-  watchdog_options(L, loop, 1);
+  slow = watchdog_options(L, 1);
   lua_createtable(L, 0, 2);
   for (int i = 0; i < 2; i++) {
-    lua_getfield(L, 1, names[i]);
-    lua_setfield(L, -2, names[i]);
+    lua_pushstring(L, names[i]);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, 1);
+    lua_rawset(L, -3);
   }
   lua_replace(L, 1);
+  task_check(L, 1);
+  lua_settop(L, on_slow);
+  return slow;
+}
+
+/* Main's task and its scope take the place of the arguments, and on_slow is
+** taken from the top. */
+static int begin (lua_State *L, struct loop *loop, int64_t slow) {
+  int status;
+  loop->running = true;  /* guard: a finalizer must not run the loop */
+  watchdog_reset(L, loop, slow);
+  state_shared(L, SHARED_START);
+  lua_insert(L, 1);
+  status = lua_pcall(L, lua_gettop(L) - 1, 2, 0);
+  if (status != LUA_OK) loop->running = false;
+  return status;
 }
 
 int run (lua_State *L) {
+  int64_t slow = read_run(L);
   struct loop *loop = get_loop(L);
   int status;
   bool failed, before;      /* before its tasks waited for each other */
@@ -298,15 +363,10 @@ int run (lua_State *L) {
   if (loop->running)
     return luaL_error(L, "uring.run inside a task: the loop is running "
                       "already; uring.spawn starts another task");
-  if (loop->root == NULL) {
-    loop->root = region_open(L, loop, NULL, REGION_SCOPE, CLOCK_NEVER);
-    lua_pop(L, 1);  /* (being open anchors it) */
-  }
-  watchdog_reset(L, loop);
-  if (lua_istable(L, 1)) read_run(L, loop);
-  t = task_new(L, loop, loop->root, 0);  /* stays at 1 */
-  region_push(L, loop->root);            /* and this at 2 */
-  loop->running = loop->ring->driven = true;
+  if (begin(L, loop, slow) != LUA_OK)
+    return lua_error(L);
+  t = lua_touserdata(L, 1);  /* and at 2 is its scope */
+  loop->ring->driven = true;
   loop->now = clock_rough();
   loop->deadlocked = false;
   status = call_run_tasks(L);
@@ -384,6 +444,20 @@ static int nothing (lua_State *L) {
   return 0;
 }
 
+/* What Lua pushes into a coroutine that it cannot resume, or that has failed to
+** fail, where no protected call is around: with memory short, it would jump
+** who knows where. Strings that are there already take none. */
+static void share_said (lua_State *L) {
+  static const char *const said[] = { "C stack overflow",
+                                      "error in error handling", NULL };
+  lua_newtable(L);
+  for (int i = 0; said[i]; i++) {
+    lua_pushstring(L, said[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setiuservalue(L, -2, SHARED_SAID);
+}
+
 static void share_outcome (lua_State *L, int which, const char *message) {
   lua_createtable(L, 3, 0);
   lua_pushstring(L, message);
@@ -400,6 +474,9 @@ void run_open (lua_State *L) {
   lua_pushcfunction(L, nothing);
   lua_setiuservalue(L, -2, SHARED_NOTHING);
   lua_pushvalue(L, -1);
+  lua_pushcclosure(L, start, 1);
+  lua_setiuservalue(L, -2, SHARED_START);
+  lua_pushvalue(L, -1);
   lua_pushcclosure(L, run_tasks, 1);
   lua_setiuservalue(L, -2, SHARED_RUN);
   lua_pushvalue(L, -1);
@@ -409,5 +486,7 @@ void run_open (lua_State *L) {
                 "are uring's own; to yield values, run a coroutine inside "
                 "the task");
   share_outcome(L, SHARED_BROKEN, "a task was ended from outside: its "
-                "coroutine was closed, or there was no memory left");
+                "coroutine was closed");
+  share_outcome(L, SHARED_STARVED, "not enough memory");
+  share_said(L);
 }

@@ -149,35 +149,39 @@ void watchdog_end (lua_State *L, struct loop *loop) {
     lua_pop(L, 1);
 }
 
-void watchdog_options (lua_State *L, struct loop *loop, int arg) {
+int64_t watchdog_options (lua_State *L, int arg) {
   lua_Number seconds = 0;
-  lua_getfield(L, arg, "slow");
-  lua_getfield(L, arg, "on_slow");
-  if (lua_isnil(L, -1) && lua_isnil(L, -2)) {
-    lua_pop(L, 2);
-    return;
+  lua_pushliteral(L, "slow");
+  lua_rawget(L, arg);
+  lua_pushliteral(L, "on_slow");
+  lua_rawget(L, arg);
+  if (!lua_isnil(L, -1) || !lua_isnil(L, -2)) {
+    if (lua_type(L, -2) != LUA_TNUMBER
+        || !((seconds = lua_tonumber(L, -2)) > 0 && seconds < 9e9))
+      luaL_argerror(L, arg, "option 'slow' must be seconds, more than 0");
+    if (!lua_isfunction(L, -1))
+      luaL_argerror(L, arg, "option 'on_slow' must be a function: it is told "
+                    "of a task that runs for longer than 'slow'");
   }
-  if (lua_type(L, -2) != LUA_TNUMBER
-      || !((seconds = lua_tonumber(L, -2)) > 0 && seconds < 9e9))
-    luaL_argerror(L, arg, "option 'slow' must be seconds, more than 0");
-  if (!lua_isfunction(L, -1))
-    luaL_argerror(L, arg, "option 'on_slow' must be a function: it is told "
-                  "of a task that runs for longer than 'slow'");
-  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
-  loop->slow = (int64_t)(seconds * 1e9);
-  lua_pop(L, 1);
+  lua_remove(L, -2);
+  return (int64_t)(seconds * 1e9);
 }
 
-void watchdog_keep (lua_State *L, struct loop *loop) {
-  loop->usually_slow = loop->slow;
-  state_shared(L, SHARED_ON_SLOW);
+void watchdog_usual (lua_State *L, struct loop *loop, int64_t slow) {
+  loop->usually_slow = loop->slow = slow;
+  lua_pushvalue(L, -1);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_USUAL_ON_SLOW);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
 }
 
-void watchdog_reset (lua_State *L, struct loop *loop) {
-  loop->slow = loop->usually_slow;
+void watchdog_reset (lua_State *L, struct loop *loop, int64_t slow) {
+  loop->slow = slow;
   loop->watched.suspect = NULL;
-  state_shared(L, SHARED_USUAL_ON_SLOW);
+  if (slow == 0) {
+    lua_pop(L, 1);
+    loop->slow = loop->usually_slow;
+    state_shared(L, SHARED_USUAL_ON_SLOW);
+  }
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
 }
 

@@ -19,13 +19,14 @@
 
 #include "loop.h"
 
-/* Set `slow` and `on_slow` from the option table at `arg`; without them there
-** is none. */
-void watchdog_options (lua_State *L, struct loop *loop, int arg);
+/* `slow` of the option table at `arg`, in ns, and on top `on_slow`; 0 and nil
+** where they are not given. */
+int64_t watchdog_options (lua_State *L, int arg);
 
-/* What is set now is for every run that says nothing; a run begins. */
-void watchdog_keep (lua_State *L, struct loop *loop);
-void watchdog_reset (lua_State *L, struct loop *loop);
+/* These, whose function is on top and is taken, are for every run that says
+** nothing; and a run begins that has said this. Neither raises. */
+void watchdog_usual (lua_State *L, struct loop *loop, int64_t slow);
+void watchdog_reset (lua_State *L, struct loop *loop, int64_t slow);
 
 /* A task is about to run; and it has stopped, or ended. Meanwhile it is on top
 ** of the stack. What on_slow raises is raised when it has stopped. */

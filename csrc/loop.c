@@ -155,13 +155,20 @@ static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
                 "table.sort, string.gsub, require, a finalizer)", what);
 }
 
+static inline bool may_wait (lua_State *L, const struct loop *loop) {
+  return loop && loop->current && loop->co == L && loop->proc == proc_id()
+         && lua_isyieldable(L);
+}
+
+bool loop_may_wait (lua_State *L, const struct loop *loop) {
+  return may_wait(L, loop);
+}
+
 static inline struct task *within (lua_State *L, struct loop *loop,
                                    const char *what) {
-  struct task *t = loop ? loop->current : NULL;
-  if (t == NULL || loop->co != L || loop->proc != proc_id()
-      || !lua_isyieldable(L))
-    refuse_wait(L, loop, t, what);
-  return t;
+  if (!may_wait(L, loop))
+    refuse_wait(L, loop, loop ? loop->current : NULL, what);
+  return loop->current;
 }
 
 struct task *loop_within (lua_State *L, struct loop *loop,

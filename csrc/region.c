@@ -115,6 +115,16 @@ static void doom_all (lua_State *L, struct loop *loop, struct region *r,
   lua_pop(L, TASKS_PUSHED);
 }
 
+void region_reason (lua_State *L) {
+  const struct region *r = lua_touserdata(L, -1);
+  lua_getiuservalue(L, -1, REGION_REASON);
+  if (r->orphan && lua_touserdata(L, -1) == r->orphan) {
+    lua_pop(L, 1);
+    lua_pushstring(L, r->orphan);
+  }
+  lua_replace(L, -2);
+}
+
 void region_cancel (lua_State *L, struct loop *loop, struct region *r) {
   if (r->id != 0 && !r->cancelled) {
     r->cancelled = true;
@@ -337,7 +347,8 @@ static void close_one (lua_State *L, struct loop *loop, struct region *r) {
   r->orphan = loop->co == L ? "it was closed before its tasks had ended"
                             : "the scope's own task was closed";
   outer->ntasks++;
-  lua_pushstring(L, r->orphan);
+  /* guard: a string's want of memory would leave the task half ended */
+  lua_pushlightuserdata(L, (void *)(uintptr_t)r->orphan);
   region_cancel(L, loop, r);
 }
 

@@ -54,7 +54,7 @@ struct region {
 
 /* User values of a region. */
 #define REGION_TASKS   1
-#define REGION_REASON  2    /* why it was cancelled */
+#define REGION_REASON  2    /* why it was cancelled; or `orphan`, bare */
 #define REGION_ERROR   3    /* its body's: as a failed task's outcome */
 #define REGION_VALUES  3
 
@@ -104,6 +104,9 @@ void region_cancel (lua_State *L, struct loop *loop, struct region *r);
 ** started from now on before it begins, unless a task is started as well. */
 void region_cancel_daemons (lua_State *L, struct loop *loop,
                             struct region *r);
+
+/* Why the region on top was cancelled takes its place. */
+void region_reason (lua_State *L);
 
 /* A task, which is on top, begins in this scope, known as number `id`. Raises
 ** for want of memory, or if it has ended; then nothing has happened. */

@@ -61,7 +61,8 @@ static void push_broken (lua_State *L, const struct task *t, int status) {
   lua_State *co = t->seat.co;
   bool yielded = status == LUA_YIELD;
   /* guard: made beforehand, for there may be no memory */
-  state_shared(L, yielded ? SHARED_YIELDED : SHARED_BROKEN);
+  state_shared(L, yielded ? SHARED_YIELDED
+                  : status == LUA_ERRMEM ? SHARED_STARVED : SHARED_BROKEN);
   if (lua_status(co) == LUA_OK && lua_gettop(co) <= 1)
     return;  /* it was closed, and nothing is there but the words for that */
   state_shared(L, SHARED_EXPLAIN);
@@ -93,7 +94,7 @@ static inline __attribute__((always_inline))
 void go_on (lua_State *L, struct loop *loop, struct task *t) {
   lua_State *co = t->seat.co;
   int args = t->state == TASK_NEW ? t->res : 0;
-  int n = 0, status;
+  int n = 0, status = LUA_ERRRUN;
   if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
     state_shared(L, SHARED_CANCELLED);
     task_push(L, t);
@@ -107,7 +108,8 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
   if (loop->slow) watchdog_begin(L, loop, t);
   /* guard: inside of another's wait it has the whole depth of calls that Lua
      allows all the same, for it may go on without */
-  status = lua_resume(co, loop->nested ? NULL : L, args, &n);
+  if (loop_resumable(co))
+    status = lua_resume(co, loop->nested ? NULL : L, args, &n);
   loop->current = NULL;
   loop->co = NULL;
   if (loop->proc != proc_id())  /* guard: fork */

@@ -282,7 +282,8 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
   if (!r->cancelled)
     return 1;
   loop_check(L, t);
-  lua_getiuservalue(L, 1, REGION_REASON);
+  lua_pushvalue(L, 1);
+  region_reason(L);
   if (lua_type(L, -1) == LUA_TSTRING)
     lua_pushfstring(L, "the scope was cancelled: %s", lua_tostring(L, -1));
   else

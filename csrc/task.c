@@ -102,7 +102,8 @@ static bool is_cancelled (lua_State *L, int value) {
 /* The table of notes, and this task's coroutine, which is its key there. */
 static void push_notes (lua_State *L) {
   lua_State *co = coroutine(L);
-  luaL_checkstack(co, 1, NULL);
+  if (!lua_checkstack(co, 1))  /* guard: raised here, where it is caught */
+    luaL_error(L, "not enough memory for a traceback");
   state_shared(L, SHARED_NOTES);
   lua_pushthread(co);
   if (co != L) lua_xmove(co, L, 1);
@@ -178,7 +179,7 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
   bool ok = status == LUA_OK || status == LUA_YIELD;
   (void)ctx;
   if (ok) n = lua_gettop(L) - HANDLER;
-  if (n > FEW) luaL_checkstack(L, 4, NULL);
+  if (n > FEW) make_room_on(L, 4, NULL);
   if (ok) {
     if (n == 0) lua_pushnil(L);
     else if (n > 1) {
@@ -249,7 +250,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
   lua_State *co;
   if (lua_istable(L, 1)) read_table(L);
   else luaL_checktype(L, 1, LUA_TFUNCTION);
-  if (n > FEW) luaL_checkstack(L, n + 10, "too many arguments");
+  if (n > FEW) make_room_on(L, n + 10, "too many arguments");
   t = class_new(L, CLASS_TASK, sizeof(*t), 1);
   self = lua_gettop(L);
   co = lua_newthread(L);
@@ -289,7 +290,7 @@ int task_push_outcome (lua_State *L, int task) {
     if (n > 0) {
       lua_getiuservalue(L, task, TASK_OUTCOME);
       if (n == 1) return 2;
-      luaL_checkstack(L, n + 2, "too many results");
+      make_room_on(L, n + 2, "too many results");
       at = lua_gettop(L);
       for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
       lua_remove(L, at);
@@ -366,14 +367,13 @@ static int reason (lua_State *L) {
     else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
     else if ((r = r ? r : region_home(loop, t)) != NULL) {
       region_push(L, r);
-      lua_getiuservalue(L, -1, REGION_REASON);
+      region_reason(L);
     }
   }
   else if (t->state != TASK_CANCELLED) lua_pushnil(L);
   else if (lua_rawget(L, -2) == LUA_TNIL) {
     lua_getiuservalue(L, 1, TASK_OUTCOME);  /* (the scope that it was in) */
-    if (lua_type(L, -1) == LUA_TUSERDATA)
-      lua_getiuservalue(L, -1, REGION_REASON);
+    if (lua_type(L, -1) == LUA_TUSERDATA) region_reason(L);
     else lua_pushnil(L);  /* (it was a parent's, before a fork) */
   }
   return 1;

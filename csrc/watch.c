@@ -118,29 +118,35 @@ void loop_heard (struct ring *r, struct op *op, int32_t res, uint32_t flags,
   }
 }
 
-static void arm (struct loop *loop, struct watch *w) {
+static int arm (struct loop *loop, struct watch *w) {
   struct io_uring_sqe sqe;
+  int rc;
   memset(&sqe, 0, sizeof(sqe));
   io_uring_prep_poll_multishot(&sqe, w->eventfd, POLLIN);
-  if (ring_push_internal(loop->ring, &sqe, w, &w->poll) < 0)
-    loop->retry = true;
+  rc = ring_push_internal(loop->ring, &sqe, w, &w->poll);
+  if (rc < 0) loop->retry = true;
+  return rc;
 }
 
 void loop_stir (struct loop *loop) {
+  bool starved = false;
   if (loop->own.eventfd >= 0 && loop->own.poll == NULL)
     arm(loop, &loop->own);
   for (struct watch *w = loop->watches, *next; w; w = next) {
     struct ring *r = w->ring;
     next = w->next;
-    if (w->poll == NULL)  /* guard: armed again whenever it has ended */
-      arm(loop, w);
+    /* guard: armed again whenever it has ended */
+    if (w->poll == NULL && arm(loop, w) == -ENOMEM) starved = true;
     if (w->rung || ring_restless(r) || sys_cq_ready(&r->io) > 0) {
       int rc = ring_enter(r, 0, SYS_FOREVER);
+      int taken = ring_reap(r);
       w->rung = false;
-      if (ring_reap(r) < 0 || rc == -EAGAIN || rc == -EBUSY) {
+      if (taken < 0) starved = true;
+      if (taken < 0 || rc == -EAGAIN || rc == -EBUSY) {
         w->rung = true;
         loop->retry = true;
       }
     }
   }
+  loop->starved = starved ? loop->starved + 1 : 0;
 }

@@ -22,6 +22,8 @@ struct wrapped {
 
 #define WRAPPED 2           /* the upvalue */
 
+#define NO_ROOM "too many results, or not enough memory"
+
 
 static int wrap_call (lua_State *L);
 
@@ -59,7 +61,7 @@ static int ended (lua_State *L, lua_State *co, int n) {
   lua_remove(co, -n);
   if (!lua_checkstack(L, n)) {
     lua_pop(co, n - 1);
-    return luaL_error(L, "too many results");
+    return luaL_error(L, NO_ROOM);
   }
   lua_xmove(co, L, n - 1);
   return ok ? n - 1 : lua_error(L);
@@ -69,6 +71,7 @@ static int ended (lua_State *L, lua_State *co, int n) {
 static int fail_as (lua_State *L, struct wrapped *w) {
   lua_xmove(w->co, L, 1);
   close_wrapped(L, w);
+  lua_settop(w->co, 0);
   return lua_error(L);
 }
 
@@ -94,6 +97,7 @@ static int resume (lua_State *L, struct wrapped *w, int n,
   }
   if (status == LUA_YIELD && t && t->timer.word != (uint32_t)region) {
     close_wrapped(L, w);  /* guard: its regions end before those around */
+    lua_settop(w->co, 0);
     return luaL_error(L, "a wrapped function yields inside a uring.scope, "
                       "uring.timeout or uring.shield that it has begun");
   }
@@ -104,7 +108,7 @@ static int resume (lua_State *L, struct wrapped *w, int n,
     return ended(L, co, results);
   if (!lua_checkstack(L, results + 1)) {
     lua_pop(co, results);
-    return luaL_error(L, "too many results");
+    return luaL_error(L, NO_ROOM);
   }
   lua_xmove(co, L, results);
   return results;
@@ -131,10 +135,10 @@ static int wrap_call (lua_State *L) {
   if (w->busy)
     return luaL_error(L, "the wrapped function is running already, or waits "
                       "in the task that has called it");
-  if (lua_status(w->co) == LUA_OK && lua_gettop(w->co) == 0)
+  if (!loop_resumable(w->co))  /* guard: before it is touched */
     return luaL_error(L, "cannot resume a wrapped function that has ended");
   if (!lua_checkstack(w->co, n))
-    return luaL_error(L, "too many arguments");
+    return luaL_error(L, "too many arguments, or not enough memory");
   lua_xmove(L, w->co, n);
   if (lua_status(w->co) == LUA_OK)
     n = lua_gettop(w->co) - 1;  /* it begins: with what lay there before */

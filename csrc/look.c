@@ -2,6 +2,7 @@
 #include "look.h"
 
 #include "clock.h"
+#include "errors.h"
 #include "line.h"
 #include "names.h"
 #include "proc.h"
@@ -53,6 +54,13 @@ static void keep_one (lua_State *L, int top) {
 
 /* ---- what it waits for ------------------------------------------------- */
 
+/*
+** Every word that is pushed may run finalizers, and what the program has for
+** __tostring does what it likes: rings, sockets and coroutines may be closed
+** by either. So each of these reads all that it needs before it pushes, and
+** what lies in a coroutine is on this stack before anything else runs.
+*/
+
 /* The coroutine in which a task waits, and what it was called with there lies
 ** from 1; NULL where that is not to be seen, for it is being closed. */
 static lua_State *stack_of (const struct task *t) {
@@ -60,11 +68,25 @@ static lua_State *stack_of (const struct task *t) {
   return lua_status(co) == LUA_YIELD ? co : NULL;
 }
 
+/* What is told of an operation. */
+struct seen {
+  unsigned opcode;
+  int fd;
+  bool ended;
+};
+
+static struct seen see (const struct op *op) {
+  struct seen s = { 0, -1, true };
+  if (op) s = (struct seen){ op->opcode, op->fd, false };
+  return s;
+}
+
 /* "read (fd 5)" */
-static void push_op (lua_State *L, const struct op *op) {
-  const char *name = name_op_short(op->opcode);
-  if (op->fd < 0) lua_pushstring(L, name ? name : "?");
-  else lua_pushfstring(L, "%s (fd %d)", name ? name : "?", (int)op->fd);
+static void push_seen (lua_State *L, struct seen s) {
+  const char *name = name_op_short(s.opcode);
+  if (s.ended) lua_pushliteral(L, "one that has ended");
+  else if (s.fd < 0) lua_pushstring(L, name ? name : "?");
+  else lua_pushfstring(L, "%s (fd %d)", name ? name : "?", s.fd);
 }
 
 /* The request that `op` was made of, if it is an argument of its wait. */
@@ -97,82 +119,92 @@ static void push_await (lua_State *L, const struct task *t) {
   const struct op *op = t->on;
   lua_State *co = stack_of(t);
   const struct request *q;
-  char mask[64];
+  struct seen seen = see(op);
+  int ring = t->ring->io.ring_fd;
+  char mask[64] = "";
   if (op->line && t->wait == WAIT_AWAIT) {
     push_line(L, op->line, co);
     return;
   }
-  push_op(L, op);
   q = op->opcode == IORING_OP_POLL_ADD ? request_of(L, co, op) : NULL;
-  if (q) {
-    name_bits(polls, q->sqe.poll32_events, mask, sizeof(mask));
-    lua_pushfstring(L, "%s for %s", lua_tostring(L, -1), mask);
-  }
-  lua_pushfstring(L, "for %s on ring (fd %d)", lua_tostring(L, -1),
-                  t->ring->io.ring_fd);
+  if (q) name_bits(polls, q->sqe.poll32_events, mask, sizeof(mask));
+  push_seen(L, seen);
+  lua_pushfstring(L, "for %s%s%s on ring (fd %d)", lua_tostring(L, -1),
+                  *mask ? " for " : "", mask, ring);
 }
 
 /* "for a chain of 2 on ring (fd 5): read (fd 6), timeout" */
 static void push_chain (lua_State *L, const struct task *t) {
   const struct chain *c = t->on;
+  unsigned n = c->n, shown = n < SHOWN ? n : SHOWN;
+  struct seen seen[SHOWN];
   int text;
-  lua_pushfstring(L, "for a chain of %d on ring (fd %d)", (int)c->n,
+  for (unsigned i = 0; i < shown; i++)
+    seen[i] = see(op_find(&t->ring->ops, c->link[i].token));
+  lua_pushfstring(L, "for a chain of %d on ring (fd %d)", (int)n,
                   t->ring->io.ring_fd);
   text = lua_gettop(L);
-  for (unsigned i = 0; i < c->n && i < SHOWN; i++) {
-    const struct op *op = op_find(&t->ring->ops, c->link[i].token);
-    if (op) push_op(L, op);
-    else lua_pushliteral(L, "one that has ended");
+  for (unsigned i = 0; i < shown; i++) {
+    push_seen(L, seen[i]);
     lua_pushfstring(L, "%s%s %s", lua_tostring(L, text), i ? "," : ":",
                     lua_tostring(L, -1));
     lua_replace(L, text);
     lua_settop(L, text);
   }
-  if (c->n > SHOWN) lua_pushfstring(L, "%s, …", lua_tostring(L, text));
+  if (n > SHOWN) lua_pushfstring(L, "%s, …", lua_tostring(L, text));
 }
 
-/* The table at `events` as "{ job: uring.Event (…), … }". */
-static void push_events (lua_State *L, int events) {
-  int n = 0, text;
+/* The table on top becomes "{ job: uring.Event (…), … }". */
+static void push_events (lua_State *L) {
+  int events = lua_gettop(L), text, n = 0;
+  bool more = false;
+  make_room_on(L, 2 * SHOWN + 8, NULL);
+  lua_pushnil(L);
+  while (!more && lua_next(L, events)) {
+    more = n++ == SHOWN;
+    if (!more) lua_pushvalue(L, -2);
+  }
+  if (more) lua_pop(L, 2);
   lua_pushliteral(L, "{");
   text = lua_gettop(L);
-  lua_pushnil(L);
-  while (lua_next(L, events) && n++ < SHOWN) {
-    luaL_tolstring(L, -2, NULL);
-    luaL_tolstring(L, -2, NULL);
+  for (int at = events + 1; at < text; at += 2) {
+    luaL_tolstring(L, at, NULL);
+    luaL_tolstring(L, at + 1, NULL);
     lua_pushfstring(L, "%s%s %s: %s", lua_tostring(L, text),
-                    n > 1 ? "," : "", lua_tostring(L, -2),
+                    at > events + 1 ? "," : "", lua_tostring(L, -2),
                     lua_tostring(L, -1));
     lua_replace(L, text);
-    lua_settop(L, text + 1);
+    lua_settop(L, text);
   }
-  lua_settop(L, text);
-  lua_pushfstring(L, "%s%s }", lua_tostring(L, text),
-                  n > SHOWN ? ", …" : "");
-  lua_replace(L, text);
+  lua_pushfstring(L, "%s%s }", lua_tostring(L, text), more ? ", …" : "");
+  lua_replace(L, events);
+  lua_settop(L, events);
 }
 
 /* What the parked task's function has said that it waits for. */
 static void push_parked (lua_State *L, const struct task *t) {
   lua_State *co = stack_of(t);
-  const char *what = co ? lua_tostring(co, 1) : NULL;
-  int top = lua_gettop(L);
-  if (what == NULL || !lua_checkstack(co, 1)) {
+  int what = lua_gettop(L) + 1, of = what + 1;
+  if (co == NULL || co == L || lua_type(co, 1) != LUA_TSTRING
+      || !lua_checkstack(co, 2)) {
     lua_pushliteral(L, "for others");
     return;
   }
+  lua_pushvalue(co, 1);
   lua_pushvalue(co, 2);
-  lua_xmove(co, L, 1);
-  if (lua_isnil(L, -1)) lua_pushstring(L, what);
-  else if (lua_istable(L, -1) && !luaL_getmetafield(L, -1, "__tostring")) {
-    push_events(L, top + 1);
-    lua_pushfstring(L, "%s of %s", what, lua_tostring(L, -1));
+  lua_xmove(co, L, 2);
+  if (lua_isnil(L, of)) {
+    lua_settop(L, what);
+    return;
   }
-  else {
-    lua_settop(L, top + 1);
-    lua_pushfstring(L, "%s %s", what, luaL_tolstring(L, top + 1, NULL));
+  if (lua_istable(L, of) && !luaL_getmetafield(L, of, "__tostring")) {
+    push_events(L);
+    lua_pushfstring(L, "%s of %s", lua_tostring(L, what), lua_tostring(L, of));
   }
-  keep_one(L, top);
+  else
+    lua_pushfstring(L, "%s %s", lua_tostring(L, what),
+                    luaL_tolstring(L, of, NULL));
+  keep_one(L, what - 1);
 }
 
 static void push_wait (lua_State *L, const struct task *t) {
@@ -214,7 +246,7 @@ static void push_wait (lua_State *L, const struct task *t) {
 void look_push_line (lua_State *L, const struct task *t) {
   int top = lua_gettop(L);
   lua_Debug ar;
-  luaL_checkstack(L, 16, NULL);
+  make_room_on(L, 20, NULL);
   look_push_name(L, t);
   if (t->state != TASK_WAITING) lua_pushliteral(L, "is ready");
   else {
@@ -238,10 +270,10 @@ void look_push_line (lua_State *L, const struct task *t) {
 
 /* The table of one task; 1 is the list, and the task is on top. */
 static void look_at (lua_State *L, struct loop *loop, struct task *t) {
-  const struct region *home = region_home(loop, t);
+  const struct region *home;
   lua_Debug ar;
   int task = lua_gettop(L);
-  luaL_checkstack(L, 16, NULL);
+  make_room_on(L, 20, NULL);
   lua_createtable(L, 0, 10);
   lua_pushvalue(L, task);
   lua_setfield(L, -2, "task");
@@ -264,6 +296,7 @@ static void look_at (lua_State *L, struct loop *loop, struct task *t) {
     lua_pushinteger(L, ar.currentline);
     lua_setfield(L, -2, "line");
   }
+  home = region_home(loop, t);
   if (home->owner) {
     task_push(L, home->owner);
     lua_setfield(L, -2, "parent");

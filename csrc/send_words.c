@@ -9,6 +9,8 @@
 #include "errors.h"
 #include "sockaddr.h"
 
+#include <string.h>
+
 
 /* Push the address of the message that failed, as words; or NULL and nil. */
 static const char *push_addressee (lua_State *L, int how) {
@@ -51,37 +53,28 @@ int send_failed_as (lua_State *L, const struct socket *s, int how,
 }
 
 
-/* Push " to " and the address that lies in `co`. */
-static void push_to (lua_State *L, lua_State *co) {
-  if (lua_isnoneornil(co, TO) || !lua_checkstack(co, 1)) {
-    lua_pushliteral(L, "");
-    return;
-  }
-  lua_pushvalue(co, TO);
-  lua_xmove(co, L, 1);
-  lua_pushfstring(L, " to %s", luaL_tolstring(L, -1, NULL));
-  lua_replace(L, -3);
-  lua_pop(L, 1);
-}
-
+/* (a push may run finalizers, which may close the socket and the coroutine:
+** so all is read before) */
 void send_say (lua_State *L, const struct line *line, lua_State *co) {
-  int how = (int)lua_tointeger(co, HOW);
-  lua_Integer sent = lua_tointeger(co, SENT);
-  push_to(L, co);
+  int how = (int)lua_tointeger(co, HOW), fd = line->fd;
+  lua_Integer size = lua_tointeger(co, SIZE), sent = lua_tointeger(co, SENT);
+  const struct address *to = lua_touserdata(co, TO);
+  char text[ADDRESS_TEXT + 5] = "";
+  if (to) {
+    memcpy(text, " to ", 4);
+    text[4 + address_text(to, text + 4)] = '\0';
+  }
   if (how == CONNECT)
-    lua_pushfstring(L, "to connect socket (fd %d)%s", line->fd,
-                    lua_tostring(L, -1));
+    lua_pushfstring(L, "to connect socket (fd %d)%s", fd, text);
   else if (how == SEND)
     lua_pushfstring(L, "to send %I bytes%s on socket (fd %d)",
-                    (LUAI_UACINT)lua_tointeger(co, SIZE), lua_tostring(L, -1),
-                    line->fd);
+                    (LUAI_UACINT)size, text, fd);
   else
     lua_pushfstring(L, "to send %s on socket (fd %d)", how == SEND_MESSAGES
-                    ? "messages" : "a message", line->fd);
+                    ? "messages" : "a message", fd);
   if (sent > 0) {
     lua_pushfstring(L, "%s, of which %I went", lua_tostring(L, -1),
                     (LUAI_UACINT)sent);
     lua_remove(L, -2);
   }
-  lua_remove(L, -2);
 }

@@ -29,6 +29,7 @@ struct ear {
   struct ring *ring;        /* whose messages it waits for; NULL: no ring's */
   uint64_t token;           /* of the operation that it waits for, or 0 */
   bool called;              /* and has lost its seat */
+  bool failed;              /* the beginning of its wait: park.c */
 };
 
 /*
@@ -41,7 +42,8 @@ struct line {
   struct seats seats;
   const char *what;         /* for words: "to receive on socket" */
   /* Push better ones for a task whose call of its owner's waits in `co`, by
-     what lies on the stack there, where nothing may be raised. Or NULL. */
+     what lies on the stack there, where nothing may be raised; all is read
+     before the first push, which may close any of it. Or NULL. */
   void (*say) (lua_State *L, const struct line *line, lua_State *co);
   int fd;
   unsigned count, bound;    /* completions not taken; at the bound a multishot

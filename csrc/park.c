@@ -3,6 +3,7 @@
 
 #include "args.h"
 #include "clock.h"
+#include "errors.h"
 #include "handover.h"
 #include "proc.h"
 #include "task.h"
@@ -145,6 +146,9 @@ static int f_now (lua_State *L) {
 /* User values of an ear. */
 #define EAR_TASK   1
 #define EAR_OBJECT 2
+#define EAR_FAILURE 3     /* what its block has pushed */
+
+#define FAILURE 3          /* nil, message, errno */
 
 struct event {
   const struct event_kind *kind;
@@ -169,28 +173,26 @@ int event_ready (lua_State *L, int n) {
   return n + 1;
 }
 
-/* event:f(waiter): the stack becomes object, arguments, event, waiter. */
-static struct event *spread (lua_State *L) {
+/* event:f(waiter): the stack becomes object, arguments, event, waiter, and the
+** ear that the waiter has for the event. The kinds' functions find it so and
+** push above that: the ear stays whatever a finalizer does to the waiter. */
+static struct event *spread (lua_State *L, struct ear **e) {
   struct event *v = class_check(L, 1, CLASS_EVENT);
   lua_settop(L, 2);
-  luaL_checkstack(L, v->n + 10, NULL);
+  make_room_on(L, v->n + 20, NULL);
   for (int i = 1; i <= v->n; i++) lua_getiuservalue(L, 1, i);
   lua_rotate(L, 1, v->n);
-  return v;
-}
-
-/* The ear that the waiter has for the event; NULL: none, or none yet. */
-static struct ear *ear_of (lua_State *L, const struct event *v) {
-  struct ear *e = NULL;
   if (lua_istable(L, v->n + 2)) {
     lua_pushvalue(L, v->n + 1);
     lua_rawget(L, v->n + 2);
-    e = class_test(L, lua_gettop(L), CLASS_EAR);
-    lua_pop(L, 1);
   }
-  return e;
+  else
+    lua_pushnil(L);
+  *e = class_test(L, v->n + 3, CLASS_EAR);  /* NULL: none, or none yet */
+  return v;
 }
 
+/* What is on top becomes the waiter's ear for the event. */
 static void set_ear (lua_State *L, const struct event *v) {
   lua_pushvalue(L, v->n + 1);
   lua_insert(L, -2);
@@ -208,13 +210,18 @@ static struct task *current (lua_State *L) {
 /* event:try(waiter). What it was called for may have been taken by another:
 ** then it has to be seated anew. */
 static int e_try (lua_State *L) {
-  struct event *v = spread(L);
+  struct ear *e;
+  struct event *v = spread(L, &e);
   struct task *t = current(L);
-  struct ear *e = ear_of(L, v);
-  int n = v->kind->try(L, t, e);
+  int n;
+  if (e && e->failed) {
+    lua_getiuservalue(L, v->n + 3, EAR_FAILURE);
+    for (n = 1; n <= FAILURE; n++) lua_rawgeti(L, v->n + 4, n);
+    return event_ready(L, FAILURE);
+  }
+  n = v->kind->try(L, t, e);
   if (n == 0 && e && e->called) {
-    e->called = false;
-    lua_settop(L, v->n + 2);  /* (as it was) */
+    lua_settop(L, v->n + 3);  /* (as it was) */
     n = v->kind->block(L, t, e);
     if (n > 0) n = event_ready(L, n);
   }
@@ -223,29 +230,30 @@ static int e_try (lua_State *L) {
 
 /* event:block(waiter): nil, whether it is for tasks of this state alone */
 static int e_block (lua_State *L) {
-  struct event *v = spread(L);
-  struct task *t = current(L);
   struct ear *e;
-  int n;
+  struct event *v = spread(L, &e);
+  struct task *t = current(L);
+  int n = 0;
   luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
-  n = 0;
-  if (ear_of(L, v) == NULL) {  /* (else another event has blocked on this) */
-    e = class_new(L, CLASS_EAR, sizeof(*e), 2);
+  if (e == NULL) {  /* (else another event has blocked on this) */
+    e = class_new(L, CLASS_EAR, sizeof(*e), 3);
     e->task = t;
     task_push(L, t);
     lua_setiuservalue(L, -2, EAR_TASK);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, EAR_OBJECT);  /* guard: has the line's memory */
+    lua_replace(L, v->n + 3);
+    lua_pushvalue(L, v->n + 3);
     set_ear(L, v);
     n = v->kind->block(L, t, e);
   }
-  if (n > 0) {  /* it failed, and that is what comes of it */
-    int first = lua_gettop(L) - n + 1;
-    lua_getfield(L, v->n + 2, "choose");
-    lua_pushvalue(L, v->n + 2);
-    lua_pushvalue(L, v->n + 1);
-    lua_rotate(L, first, 3);
-    lua_call(L, n + 2, 0);
+  if (n > 0) {  /* it failed, and that is what the next try gives */
+    lua_createtable(L, FAILURE, 0);
+    lua_insert(L, -1 - FAILURE);
+    for (; n > 0; n--) lua_rawseti(L, -1 - n, n);
+    lua_setiuservalue(L, v->n + 3, EAR_FAILURE);
+    e->failed = true;
+    loop_call(state_of(L)->loop, t);
   }
   lua_pushnil(L);
   lua_pushboolean(L, v->kind->inside);
@@ -255,16 +263,16 @@ static int e_block (lua_State *L) {
 /* event:cancel(waiter): the ear, as an event that is ready when what it was
 ** begun for has ended; or nothing */
 static int e_cancel (lua_State *L) {
-  struct event *v = spread(L);
-  struct ear *e = ear_of(L, v);
+  struct ear *e;
+  struct event *v = spread(L, &e);
   if (e == NULL)
     return 0;
   ear_leave(e);
   v->kind->cancel(L, e);
-  lua_pushvalue(L, v->n + 1);
-  lua_rawget(L, v->n + 2);
+  e->called = false;
   lua_pushnil(L);
   set_ear(L, v);
+  lua_settop(L, v->n + 3);
   return e->token ? 1 : 0;
 }
 
@@ -284,8 +292,13 @@ static struct ring *ear_ring (lua_State *L) {
 /* Nobody has taken it back, or waited for its operation's end. */
 static int ear_gc (lua_State *L) {
   struct ear *e = class_check(L, 1, CLASS_EAR);
+  struct loop *loop = loop_here(L);
   ear_leave(e);
   if (e->token) ear_drop(e, ear_ring(L), false);
+  if (e->called && loop) {  /* guard: who is next in its line looks */
+    if (e->ring) loop_pass_message(e->ring);
+    else loop_wake_lines(loop);
+  }
   return 0;
 }
 

@@ -15,7 +15,8 @@
 #include "line.h"
 
 /* In its functions the object that the event is of lies at 1, and behind it
-** what its maker was called with. */
+** what its maker was called with. Any of them may come first, whatever became
+** of the object meanwhile: a program's own event calls them as it likes. */
 struct event_kind {
   const char *name;
   /* Take what is there: true and the values, how many are pushed; 0 where

@@ -19,7 +19,6 @@
 #define BOUND         128         /* completions that may wait, by default */
 #define STARVED_NS    10000000    /* for who missed a buffer's coming home */
 #define PAUSE_NS      100000000   /* with no descriptor left to accept with */
-#define LOOK          0           /* the deadline of who does not wait */
 
 
 /* ---- the wait ---------------------------------------------------------- */
@@ -38,17 +37,19 @@ static inline struct ask ask_of_reader (const struct reader *r) {
   return a;
 }
 
+static struct ask ask_of_call (lua_State *L) {
+  struct ask a = { lua_touserdata(L, 1), 1, NULL, lua_tointeger(L, 2),
+                   WANT_DATA, (int)lua_tointeger(L, 4) };
+  if (a.results == 0) a.want = WANT_CONNECTION;
+  return a;
+}
+
 static struct ask ask_of (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
-  struct ask a = { NULL, 1, NULL, 0, WANT_DATA, 0 };
   if (r)
     return ask_of_reader(r);
-  a.s = lua_touserdata(L, 1);
-  a.max = lua_tointeger(L, 2);
-  a.results = (int)lua_tointeger(L, 4);
-  if (a.results == 0) a.want = WANT_CONNECTION;
   lua_settop(L, 4);
-  return a;
+  return ask_of_call(L);
 }
 
 /* A wait that is over, with its results or what it raises. */
@@ -86,13 +87,30 @@ static bool find_leases (lua_State *L, const struct socket *s) {
   return p->group->leased < p->group->entries;
 }
 
-/* Nothing is there for who does not wait; but the others have their turns. */
-static int none_yet (lua_State *L, struct task *t, struct socket *s) {
-  if (loop_unfair(t))
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, LOOK, again);
-  inward_leave(s);
-  inward_pass_on(L, s);
-  return fail_timeout(L);
+/* take_or_start(socket, ask, start) */
+static int take_or_start (lua_State *L) {
+  struct ask a = *(const struct ask *)lua_touserdata(L, 2);
+  bool starts = lua_toboolean(L, 3);
+  a.socket = 1;
+  lua_settop(L, 1);
+  return starts ? inward_start(L, &a) : inward_take(L, &a);
+}
+
+/* Take, or start, what the others in line want too: if it raises they must not
+** sleep on beside it. */
+static int protect (lua_State *L, const struct ask *a, bool starts) {
+  int top = lua_gettop(L);
+  if (a->s->in.line.seats.last == NULL)
+    return starts ? inward_start(L, a) : inward_take(L, a);
+  state_shared(L, SHARED_TAKE);
+  lua_pushvalue(L, a->socket);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)a);
+  lua_pushboolean(L, starts);
+  if (lua_pcall(L, 3, LUA_MULTRET, 0) != LUA_OK) {
+    inward_pass_on(L, a->s);  /* guard: or the next in line sleeps for ever */
+    lua_error(L);
+  }
+  return lua_gettop(L) - top;
 }
 
 static int go (lua_State *L, struct task *t, const struct ask *a,
@@ -102,15 +120,9 @@ static int go (lua_State *L, struct task *t, const struct ask *a,
     return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
                      (lua_KContext)deadline, again);
   for (;;) {
-    int n = inward_take(L, a);
+    int n = protect(L, a, false);
     if (n > 0)
       return end(L, a, n);
-    if (deadline == LOOK) {
-      if (!inward_look(s))
-        return none_yet(L, t, s);
-      if (inward_has(s))
-        continue;
-    }
     inward_widen(s, a);
     if (socket_op(s, &s->in))
       return loop_wait_line(L, t, &s->in.line, deadline,
@@ -130,7 +142,7 @@ static int go (lua_State *L, struct task *t, const struct ask *a,
       return loop_wait(L, t, WAIT_SLEEP, &s->in.line, soon,
                        (lua_KContext)deadline, again);
     }
-    n = inward_start(L, a);
+    n = protect(L, a, true);
     if (n > 0)
       return end(L, a, n);
   }
@@ -178,7 +190,7 @@ static int receive (lua_State *L, int results, const char *what) {
   lua_pushnil(L);
   lua_pushinteger(L, results);
   a = ask_of(L);
-  return go(L, t, &a, ns == 0 ? LOOK : clock_after(ns));
+  return go(L, t, &a, clock_after(ns));
 }
 
 /* socket:receive([max [, timeout]]): payload, from, info */
@@ -207,7 +219,7 @@ static int s_accept (lua_State *L) {
   lua_pushnil(L);
   lua_pushinteger(L, 0);
   a = ask_of(L);
-  return go(L, t, &a, ns == 0 ? LOOK : clock_after(ns));
+  return go(L, t, &a, clock_after(ns));
 }
 
 
@@ -244,11 +256,19 @@ void receive_say (lua_State *L, const struct line *line, lua_State *co) {
 /* ---- events ------------------------------------------------------------ */
 
 /* As the calls have it: 1 socket, 2 max, 3 nil, 4 how. */
+static struct ask ask_of_event (lua_State *L) {
+  struct ask a = ask_of_call(L);
+  if (a.s->d) socket_check(L, 1);  /* (is it of this process?) */
+  a.s->ring = state_of(L)->loop->ring;
+  return a;
+}
+
 static int event_try (lua_State *L, struct task *t, struct ear *e) {
-  struct ask a = ask_of(L);
+  struct ask a = ask_of_event(L);
   int n;
   (void)t; (void)e;
-  a.s->ring = state_of(L)->loop->ring;
+  if (socket_pushes(L, a.s))
+    return 0;  /* guard: a finalizer, and what is there is another's */
   n = inward_take(L, &a);
   if (n > 0) {
     inward_pass_on(L, a.s);
@@ -259,7 +279,7 @@ static int event_try (lua_State *L, struct task *t, struct ear *e) {
 
 static int event_block (lua_State *L, struct task *t, struct ear *e) {
   int n = 0;
-  struct ask a = ask_of(L);
+  struct ask a = ask_of_event(L);
   struct socket *s = a.s;
   (void)t;
   if (s->d == NULL)
@@ -414,6 +434,9 @@ static const luaL_Reg reader_meta[] = {
 };
 
 void receive_open (lua_State *L) {
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, take_or_start, 1);
+  lua_setiuservalue(L, -2, SHARED_TAKE);
   class_extend(L, CLASS_SOCKET, methods);
   class_define(L, CLASS_READER, no_methods, reader_meta, NULL);
 }

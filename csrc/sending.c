@@ -23,6 +23,10 @@ static int send_failed (lua_State *L, const struct socket *s, int err) {
   return fail_cured(L, IORING_OP_SEND, err);
 }
 
+static int closed (lua_State *L) {
+  return fail(L, EBADF, "the socket is closed");
+}
+
 /* What the kernel takes there and then, once there is room. */
 static int sending_try (lua_State *L, struct task *t, struct ear *e) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
@@ -31,7 +35,7 @@ static int sending_try (lua_State *L, struct task *t, struct ear *e) {
   (void)t; (void)e;
   if (s->d == NULL) {
     lua_pushboolean(L, 1);
-    return 1 + fail(L, EBADF, "the socket is closed");
+    return 1 + closed(L);
   }
   if (outward_busy(s))
     return 0;
@@ -48,13 +52,16 @@ static int sending_try (lua_State *L, struct task *t, struct ear *e) {
 
 /* For whoever is in line the socket asks once when there is room. */
 static int sending_block (lua_State *L, struct task *t, struct ear *e) {
-  struct socket *s = socket_check(L, SOCKET);
+  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
   struct request q = {0};
   struct op *op;
   int rc;
   (void)t;
+  if (s->d == NULL)
+    return closed(L);
+  socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;
-  if (!outward_busy(s) && socket_polls(s, s->space) == NULL) {
+  if (!outward_busy(s) && socket_space(s) == NULL) {
     io_uring_prep_poll_add(&q.sqe, s->out.line.fd, POLLOUT);
     q.pin[OP_PIN_FD] = &s->d->block;
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
@@ -70,7 +77,7 @@ static int sending_block (lua_State *L, struct task *t, struct ear *e) {
 
 static void sending_cancel (lua_State *L, struct ear *e) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
-  struct op *op = s->d ? socket_polls(s, s->space) : NULL;
+  struct op *op = s->d ? socket_space(s) : NULL;
   if (op && s->out.line.seats.last == NULL) ring_cancel(s->ring, op);
   if (e->called) outward_pass_on(L, s);
 }

@@ -185,6 +185,10 @@ static int ring_await (lua_State *L) {
 
 /* ---- await as an event ------------------------------------------------- */
 
+static int closed (lua_State *L) {
+  return fail(L, EBADF, "await: the ring is closed");
+}
+
 /* ring:awaiting(sqe): ring:await as an event. A request cannot be taken back:
 ** if another event is chosen it is cancelled, and disposed of. The stack is
 ** 1 ring, 2 sqe, 3 the subject, 4 the event. */
@@ -196,7 +200,7 @@ static int await_try (lua_State *L, struct task *t, struct ear *e) {
     return 0;
   lua_pushboolean(L, 1);
   if (e == NULL)
-    return 1 + fail(L, EBADF, "await: the ring is closed");
+    return 1 + closed(L);
   e->token = 0;
   if (op == NULL)
     return 1 + fail(L, ECANCELED, "the operation ended with its ring, which "
@@ -205,14 +209,16 @@ static int await_try (lua_State *L, struct task *t, struct ear *e) {
 }
 
 static int await_block (lua_State *L, struct task *t, struct ear *e) {
-  struct ring *r = ring_check(L, 1);
-  const struct request *q = sqe_check_in(L, state_of(L), 2, 2);
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  const struct request *q = class_check(L, 2, CLASS_SQE);
   struct op *op;
   int rc;
   (void)t;
   subject_push(L, q);
   lua_setiuservalue(L, 4, 3);
-  ring_check(L, 1);  /* guard: a finalizer may have closed it */
+  if (!r->open)  /* (a finalizer may have closed it) */
+    return closed(L);
+  ring_check(L, 1);
   q = sqe_check_in(L, state_of(L), 2, 2);
   check_lone(L, r, 2, q);
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)

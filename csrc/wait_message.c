@@ -26,6 +26,10 @@ static int push_message (lua_State *L, uint64_t data, int32_t res,
   return 3;
 }
 
+static int closed (lua_State *L) {
+  return fail(L, EBADF, "receive: the ring is closed");
+}
+
 static int receive (lua_State *L, struct task *t, struct ring *r,
                     int64_t deadline, lua_KFunction again);
 
@@ -40,7 +44,7 @@ static int receive_end (lua_State *L, struct task *t, struct ring *r) {
   if (t->marks & MARK_TIMED_OUT)
     return fail_timeout(L);
   if (!r->open)
-    return fail(L, EBADF, "receive: the ring is closed");
+    return closed(L);
   return 0;
 }
 
@@ -138,16 +142,19 @@ static int message_try (lua_State *L, struct task *t, struct ear *e) {
     return 0;
   lua_pushboolean(L, 1);
   if (!r->open)
-    return 1 + fail(L, EBADF, "receive: the ring is closed");
+    return 1 + closed(L);
   ring_take_message(r, &a);
   return 1 + push_message(L, a.data, a.res, a.flags);
 }
 
 static int message_block (lua_State *L, struct task *t, struct ear *e) {
-  struct ring *r = ring_check(L, 1);
-  int rc = wait_watch(L, state_of(L)->loop, r);
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  int rc;
   (void)t;
-  if (rc != 0)
+  if (!r->open)
+    return closed(L);
+  ring_check(L, 1);
+  if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
   e->ring = r;
   ear_sit(e, loop_message_line(r));

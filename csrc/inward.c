@@ -10,8 +10,6 @@
 #include "ring_reap.h"
 #include "ring_submit.h"
 
-#include <poll.h>
-
 #define FIRST_ROOM    4096u
 
 
@@ -239,28 +237,33 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
   return 3;
 }
 
-/* The next connection and its peer; or an error; 0: look again. The object is
-** there before the descriptor is taken. */
-static int take_connection (lua_State *L, struct socket *s, struct op *op,
+/* The next connection and its peer; or an error; 0: look again. The objects
+** are there before the descriptor is taken. */
+static int take_connection (lua_State *L, struct socket *s,
                             const struct ask *want) {
+  static const struct address none;
   struct socket *conn = socket_push(L, s->family, s->type);
+  struct op *op;
+  struct arrival a;
   conn->control_room = s->control_room;  /* (it inherits the options) */
   conn->zero_copy = s->zero_copy;
-  struct arrival a;
+  sockaddr_push(L, &none);
   op = socket_op(s, &s->in);  /* (finalizers may have run) */
   if (op == NULL || op->results.first == NULL) {
-    lua_pop(L, 1);
+    lua_pop(L, 2);
     return 0;
   }
   ring_take_op(s->ring, op, &a);
   if (s->in.line.count > 0) s->in.line.count--;
   if (a.res >= 0) {
     socket_own(L, conn, a.res);
-    if (!socket_push_name(L, conn, getpeername))
+    if (!socket_name(conn, getpeername, lua_touserdata(L, -1))) {
+      lua_pop(L, 1);
       lua_pushnil(L);  /* gone already */
+    }
     return 2;
   }
-  lua_pop(L, 1);
+  lua_pop(L, 2);
   if (want->reader && is_short_of(-a.res)) {
     s->failed++;
     s->starved = true;
@@ -316,7 +319,7 @@ int inward_take (lua_State *L, const struct ask *a) {
     if (op && !suits(op, a)) n = put_aside(L, s, op, a);
     else if (op == NULL || op->results.first == NULL)
       return 0;
-    else n = a->want == WANT_CONNECTION ? take_connection(L, s, op, a)
+    else n = a->want == WANT_CONNECTION ? take_connection(L, s, a)
                                         : take_data(L, s, op, a);
     if (n > 0)
       return n;
@@ -326,42 +329,6 @@ int inward_take (lua_State *L, const struct ask *a) {
 bool inward_has (const struct socket *s) {
   const struct op *op = s->d ? socket_op(s, &s->in) : NULL;
   return s->d && (s->chunk.at || (op && op->results.first));
-}
-
-/* A poll that goes on until something comes: as long as it is under way there
-** is nothing, and to know that needs no call. False: there is no room. */
-static bool watch_out (struct socket *s) {
-  struct request q = {0};
-  struct op *op;
-  io_uring_prep_poll_add(&q.sqe, s->in.line.fd, POLLIN | POLLRDHUP);
-  q.pin[OP_PIN_FD] = &s->d->block;
-  if (ring_push_one(s->ring, &q, OP_LOOPED, &op) < 0)
-    return false;
-  op->line = &s->in.line;
-  s->sight = op->token;
-  ring_drop(s->ring, op);  /* (what it says does not matter) */
-  return true;
-}
-
-static bool move (struct socket *s) {
-  if (ring_restless(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
-  ring_reap(s->ring);
-  return inward_has(s);
-}
-
-bool inward_look (struct socket *s) {
-  const struct op *op;
-  if (s->deaf || move(s))  /* (a request of a deaf one ends at once) */
-    return true;
-  op = socket_op(s, &s->in);
-  if (op && op->state == OP_FLYING)
-    return false;
-  if (s->sight == 0 && (!watch_out(s) || move(s)))
-    return true;
-  if (socket_polls(s, s->sight))
-    return false;
-  s->sight = 0;
-  return true;
 }
 
 

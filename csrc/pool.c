@@ -94,16 +94,17 @@ static struct pool *find_own (lua_State *L, int socket, uint32_t size,
 
 static struct pool *find_shared (lua_State *L, uint32_t size, int *err) {
   struct pool *p;
+  int pools = lua_gettop(L) + 1;
   state_shared(L, SHARED_POOLS);
-  if (lua_rawgeti(L, -1, size) == LUA_TUSERDATA) {
+  if (lua_rawgeti(L, pools, size) == LUA_TUSERDATA)
     p = lua_touserdata(L, -1);
-    lua_pop(L, 2);
-    return p;
+  else {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, pools, size);  /* guard: its place, or it would be lost */
+    p = make(L, size, err);
+    if (p) lua_rawseti(L, pools, size);
   }
-  lua_pop(L, 1);
-  p = make(L, size, err);
-  if (p) lua_rawseti(L, -2, size);
-  lua_pop(L, p ? 1 : 2);
+  lua_settop(L, pools - 1);
   return p;
 }
 

@@ -146,32 +146,26 @@ int ring_new_lua (lua_State *L) {
 /* ---- queue and submit -------------------------------------------------- */
 
 /* One buffer of an incremental group serves several completions, and its tail
-** would cut off a datagram, or have no room for what a multishot puts before
-** a message, unless enough is always left: that is for the program to say.
-** (What a direct descriptor is nobody knows.) */
+** would cut off a datagram, unless enough is always left: for the program to
+** say, but not less than what lies before a message. (What a direct descriptor
+** is nobody knows.) */
 static void check_group (lua_State *L, const struct ring *r, int arg,
                          const struct request *q) {
   const struct group *g = ring_group(r, q->sqe.buf_group);
-  bool message = q->sqe.opcode == IORING_OP_RECVMSG
-                 && (q->traits & TRAIT_MULTI);
-  uint32_t before = message ? (uint32_t)sizeof(struct io_uring_recvmsg_out)
-                              + q->rooms.name + q->rooms.control : 0;
+  uint32_t before = q->sqe.opcode == IORING_OP_RECVMSG
+    ? (uint32_t)sizeof(struct io_uring_recvmsg_out) + q->rooms.name
+      + q->rooms.control : 0;
   int type = SOCK_STREAM;
   socklen_t len = sizeof(type);
   if (g == NULL || !g->inc || g->min_left > before)
     return;
-  if ((q->sqe.opcode == IORING_OP_RECV || q->sqe.opcode == IORING_OP_RECVMSG
-       || q->sqe.opcode == IORING_OP_READ)
+  if ((q->sqe.opcode == IORING_OP_RECV || q->sqe.opcode == IORING_OP_READ)
       && !(q->sqe.flags & IOSQE_FIXED_FILE))
     getsockopt(request_fd(q), SOL_SOCKET, SO_TYPE, &type, &len);
-  if (type != SOCK_STREAM)
+  if (q->sqe.opcode == IORING_OP_RECVMSG || type != SOCK_STREAM)
     luaL_argerror(L, arg, "a group with IOU_PBUF_RING_INC would cut datagrams "
                   "off: use one without, or with a min_left that is at least "
                   "as much as the largest takes");
-  if (message)
-    luaL_argerror(L, arg, lua_pushfstring(L, "a group with IOU_PBUF_RING_INC "
-      "needs a min_left of more than %d here: so much lies before the bytes "
-      "of each message, the header, name and control messages", (int)before));
 }
 
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
@@ -225,7 +219,7 @@ static int r_queue (lua_State *L) {
   struct op **ops = ops_few;
   int rc;
   if (n < 1) luaL_typeerror(L, 2, class_name(CLASS_SQE));
-  luaL_checkstack(L, n + 10, "too many sqes");
+  make_room_on(L, n + 10, "too many sqes");
   if (n > 8) {
     char *room = lua_newuserdatauv(L, (size_t)n * 2 * sizeof(void *), 0);
     requests = (const struct request **)(void *)room;
@@ -341,8 +335,8 @@ static int push_arrival (lua_State *L, const struct arrival *a) {
   /* a message's is what its sender has set, whatever its flags say */
   lua_pushinteger(L, a->op ? arrival_res(a) : a->res);
   lua_pushinteger(L, a->flags);
-  if (a->op) lua_pushliteral(L, "completion");
-  else lua_pushliteral(L, "message");
+  /* guard: it was taken, and must not be lost for want of memory for these */
+  state_shared(L, a->op ? SHARED_COMPLETION : SHARED_MESSAGE);
   return 4;
 }
 
@@ -535,4 +529,8 @@ static const luaL_Reg meta[] = {
 
 void ring_lua_open (lua_State *L) {
   class_define(L, CLASS_RING, methods, meta, NULL);
+  lua_pushliteral(L, "completion");
+  lua_setiuservalue(L, -2, SHARED_COMPLETION);
+  lua_pushliteral(L, "message");
+  lua_setiuservalue(L, -2, SHARED_MESSAGE);
 }

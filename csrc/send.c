@@ -315,7 +315,9 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
     lua_pushinteger(L, t->res);
     return 1;
   }
-  if (to && lua_type(L, TO) == LUA_TSTRING) {
+  if (gone && t->res >= 0)  /* guard: what raises would hide how much */
+    lua_settop(L, DATA);    /* (and a connected stream needs no address) */
+  else if (to && lua_type(L, TO) == LUA_TSTRING) {
     sockaddr_push(L, to);
     lua_replace(L, TO);
   }

@@ -24,17 +24,11 @@
 ** buffers there are few pools. */
 #define ASKED_CONTROL 512u
 
-/* Tries that may find nothing before the one that does; each names a sender
-** (see cmsg_of_last_try). Mostly there is one. */
-#define TRIES 4
-
-/* Room for what comes without being asked for: descriptors, and who has sent
-** them, for SO_PASSCRED may be set by others who have the socket. */
+/* Room for what comes without being asked for: descriptors. */
 static unsigned unasked_control (int family) {
-  return family == AF_UNIX
-         ? (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
-                      + (TRIES + 1) * CMSG_SPACE(sizeof(struct ucred)))
-         : 0;
+  return family == AF_UNIX ? (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
+                                        + CMSG_SPACE(sizeof(struct ucred)))
+                           : 0;
 }
 
 
@@ -72,12 +66,14 @@ struct socket *socket_check (lua_State *L, int arg) {
   return s;
 }
 
-struct op *socket_polls (const struct socket *s, uint64_t token) {
-  return token != 0 && s->ring->open ? op_find(&s->ring->ops, token) : NULL;
+struct op *socket_op (const struct socket *s, const struct half *h) {
+  return h->token != 0 && s->ring->open
+         ? op_find(&s->ring->ops, h->token) : NULL;
 }
 
-struct op *socket_op (const struct socket *s, const struct half *h) {
-  return socket_polls(s, h->token);
+struct op *socket_space (const struct socket *s) {
+  return s->space != 0 && s->ring->open
+         ? op_find(&s->ring->ops, s->space) : NULL;
 }
 
 static void detach (struct socket *s, struct op *op) {
@@ -113,6 +109,10 @@ static void forget (struct socket *s) {
   s->group = NULL;
 }
 
+bool socket_pushes (lua_State *L, const struct socket *s) {
+  return s->pushing && !loop_may_wait(L, state_of(L)->loop);
+}
+
 void socket_end_push (struct socket *s) {
   s->pushing = false;
   if (s->d == NULL) forget(s);
@@ -122,16 +122,15 @@ void socket_end_push (struct socket *s) {
 static void end_halves (struct socket *s) {
   if (s->proc == proc_id() && s->ring && s->ring->open) {
     let_go(s, &s->in);
-    detach(s, socket_polls(s, s->sight));
-    detach(s, socket_polls(s, s->space));
+    detach(s, socket_space(s));
     let_go(s, &s->out);
   }
   line_close(&s->in.line);
   line_close(&s->out.line);
 }
 
-static void drop_rest (struct socket *s) {
-  if (!s->pushing) forget(s);  /* guard: a finalizer may be closing it */
+static void drop_rest (lua_State *L, struct socket *s) {
+  if (!socket_pushes(L, s)) forget(s);  /* guard: a finalizer closes it */
   if (s->own_pool) pool_drop(s->own_pool, s->proc == proc_id());
   s->own_pool = NULL;
 }
@@ -145,7 +144,7 @@ int socket_end (lua_State *L, struct socket *s) {
   end_halves(s);
   s->d = NULL;
   rc = ring_close_handle(state_of(L)->rings, d);
-  drop_rest(s);
+  drop_rest(L, s);
   block_release(&d->block);
   return rc;
 }
@@ -172,7 +171,7 @@ static int s_gc (lua_State *L) {
     s->d = NULL;
     ring_submit_all(state_of(L)->rings);
     if (s->ring) ring_settle(s->ring, d);
-    drop_rest(s);
+    drop_rest(L, s);
     block_release(&d->block);
   }
   forget(s);
@@ -273,9 +272,12 @@ static int s_listen (lua_State *L) {
   int backlog = (int)arg_optional(L, 2, SOMAXCONN, 0, INT32_MAX);
   if (listen(number(s), backlog) < 0) {
     int err = errno;
-    const char *at = "";
-    if (socket_push_name(L, s, getsockname))
-      at = lua_pushfstring(L, " at %s", luaL_tolstring(L, -1, NULL));
+    struct address a;
+    char at[ADDRESS_TEXT + 5] = "";
+    if (socket_name(s, getsockname, &a)) {
+      memcpy(at, " at ", 4);
+      at[4 + address_text(&a, at + 4)] = '\0';
+    }
     lua_pushfstring(L, "listen on socket (fd %d)%s", number(s), at);
     return fail_cured(L, IORING_OP_LISTEN, err);
   }
@@ -318,22 +320,23 @@ static int s_shutdown (lua_State *L) {
 
 /* ---- names ------------------------------------------------------------- */
 
-bool socket_push_name (lua_State *L, const struct socket *s,
-                       socket_asker ask) {
-  struct address a;
-  memset(&a, 0, sizeof(a));
-  a.len = sizeof(a.bytes);
-  if (ask(number(s), &a.any, &a.len) < 0)
+bool socket_name (const struct socket *s, socket_asker ask,
+                  struct address *a) {
+  memset(a, 0, sizeof(*a));
+  a->len = sizeof(a->bytes);
+  if (ask(number(s), &a->any, &a->len) < 0)
     return false;
-  if (a.len > sizeof(a.bytes)) a.len = sizeof(a.bytes);
-  sockaddr_push(L, &a);
+  if (a->len > sizeof(a->bytes)) a->len = sizeof(a->bytes);
   return true;
 }
 
 static int ask_name (lua_State *L, socket_asker ask, const char *what) {
   struct socket *s = socket_check(L, 1);
-  return socket_push_name(L, s, ask)
-         ? 1 : fail(L, errno, "%s of socket (fd %d)", what, number(s));
+  struct address a;
+  if (!socket_name(s, ask, &a))
+    return fail(L, errno, "%s of socket (fd %d)", what, number(s));
+  sockaddr_push(L, &a);
+  return 1;
 }
 
 static int s_getsockname (lua_State *L) {

@@ -53,8 +53,7 @@ struct socket {
   uint32_t proc;
   int family, type;
   struct half in, out;
-  uint64_t space;          /* tokens of two polls: is there room to send? */
-  uint64_t sight;          /* has anything come? */
+  uint64_t space;          /* token of the question: is there room to send? */
   struct memory *memory;   /* what a single receive fills */
   struct msg *msg;         /* header of its recvmsg requests */
   struct pool *pool;       /* what its multishot picks from */
@@ -83,10 +82,10 @@ struct socket {
 struct socket *socket_push (lua_State *L, int family, int type);
 void socket_own (lua_State *L, struct socket *s, int number);
 
-/* Push the name that getsockname or getpeername tells; or false and errno. */
+/* The name that getsockname or getpeername tells; or false and errno. */
 typedef int (*socket_asker)(int, struct sockaddr *, socklen_t *);
-bool socket_push_name (lua_State *L, const struct socket *s,
-                       socket_asker ask);
+bool socket_name (const struct socket *s, socket_asker ask,
+                  struct address *a);
 
 /* The open socket at `arg`, of this process. */
 struct socket *socket_check (lua_State *L, int arg);
@@ -94,9 +93,8 @@ struct socket *socket_check (lua_State *L, int arg);
 /* The request of a half, or NULL. */
 struct op *socket_op (const struct socket *s, const struct half *h);
 
-/* The poll that `space` or `sight` names, if it is under way; or NULL. It wakes
-** its line. */
-struct op *socket_polls (const struct socket *s, uint64_t token);
+/* The poll for room to send, which wakes the line outwards; or NULL. */
+struct op *socket_space (const struct socket *s);
 
 /* Let go of everything: what is under way is cancelled, who waits is woken. */
 int socket_end (lua_State *L, struct socket *s);
@@ -117,6 +115,10 @@ void socket_open (lua_State *L);    /* the class */
 
 /* Lua has the chunk now; finalizers may have closed the socket meanwhile. */
 void socket_end_push (struct socket *s);
+
+/* Is this a finalizer that runs while Lua is being given the chunk? (Where that
+** has raised nobody has said its end.) */
+bool socket_pushes (lua_State *L, const struct socket *s);
 
 /* What a task in a half's line, or whose request is under way, waits for. */
 void receive_say (lua_State *L, const struct line *line, lua_State *co);

@@ -1,0 +1,73 @@
+-- What was taken from the kernel or a ring was lost where there was no memory
+-- for the words that are told with it.
+
+local faults = require "faults"
+local helper = require "helper"
+
+local it = helper.needs_ring(it)
+local faulty = faults.tests(it)
+
+-- luacheck: globals T uring
+
+describe("what is taken is not lost for want of memory:", function()
+  faulty("a completion, a message", function()
+    local ring <close> = assert(uring.ring { entries = 4 })
+    for _, take in ipairs { ring.wait_cqe, ring.peek_cqe } do
+      for n = 1, 10 do
+        assert(ring:queue(T.nop(n)))
+        assert(ring:queue(uring.sqe():prep_msg_ring(ring, 5, n)
+          :set_data64(100)))
+        ring:submit()
+        T.collect()
+        local kinds = {}
+        for _ = 1, 3 do
+          T.fault.alloc(n, 1 << 30)
+          local ok, data, res, _, kind = pcall(take, ring)
+          T.fault.alloc()
+          if not ok then data, res, _, kind = take(ring) end
+          assert(data == n and (kind == "message" and res == 5
+            or kind == "completion" and res == 0)
+            or data == 100 and kind == "completion", kind)
+          kinds[kind] = (kinds[kind] or 0) + 1
+        end
+        assert(kinds.message == 1 and kinds.completion == 2)
+      end
+    end
+  end)
+
+  faulty("a connection", function()
+    local net = require "net"
+    local failures = 0
+    net.run(function()
+      local listener = net.listener()
+      local peer = listener:getsockname()
+      for _, accept in ipairs {
+        function() return listener:accept(net.patience) end,
+        function()
+          local _, connection, from = uring.select({ listener:accepting() },
+            net.patience)
+          return connection, from
+        end,
+      } do
+        local n, ok = 0
+        repeat
+          n = n + 1
+          local client <close> = assert(uring.tcp.connect(peer))
+          local connection, from
+          T.fault.alloc(n, 1 << 30)
+          ok, connection, from = pcall(accept)
+          T.fault.alloc()
+          if not ok then
+            failures = failures + 1
+            assert(connection:find("memory", 1, true), connection)
+            connection, from = accept()
+          end
+          assert(from == client:getsockname())
+          connection:close()
+        until ok
+      end
+    end)
+    assert(failures > 3, failures)
+    net.close()
+  end)
+end)

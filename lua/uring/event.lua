@@ -20,7 +20,8 @@
 -- waiter knows: `waiter:wake()`, which may be called at any time and for
 -- nothing; and `waiter:choose(event, ...)` for events that two sides complete
 -- at once: true if it was still open, and then these are the values that
--- `event` is chosen with. If the task is cancelled before it could take them,
+-- `event` is chosen with. (If that raises, for want of memory, nothing has
+-- happened.) If the task is cancelled before it could take them,
 -- `event:back(...)` gets them back; an event without it has been chosen all
 -- the same, and it is the task's next wait that raises. What a waiter has
 -- under an event as its key is that event's own.
@@ -114,7 +115,13 @@ function Timer:block(waiter)
   return time
 end
 
-Timer.cancel = function() end
+local function nothing() end
+
+Timer.cancel = nothing
+
+-- Functions that are a class's cancel and fail at nothing, nor call another.
+-- (Of C's events all are so.)
+local plain = { [nothing] = true }
 
 function Timer:__tostring()
   return ("uring.Event (%s %g)"):format(self.time and "at" or "after",
@@ -181,21 +188,35 @@ function Call:try(waiter)
   end
 end
 
+local function listen(call, waiter)
+  call.ended = call.task:joining()
+  return call.ended:block(waiter)
+end
+
+-- (why is only kept if there is memory for it)
+local function lose(call)
+  call.lost = true
+  if not pcall(call.task.cancel, call.task, "another event was chosen") then
+    call.task:cancel()
+  end
+end
+
 function Call:block(waiter)
+  local call = { task = false, ended = false, lost = false, traceback = false }
+  waiter[self] = call
   -- (it is who chooses that keeps the scope open, or does not)
-  local call = {}
   call.task = tasks.daemon({ main = perform, name = self.name }, call, self.f,
     table.unpack(self, 1, self.n))
-  call.ended = call.task:joining()
-  waiter[self] = call
-  return call.ended:block(waiter)
+  local ok, again, inside = pcall(listen, call, waiter)
+  if ok then return again, inside end
+  lose(call)  -- (a block that raises has begun nothing)
+  error(again, 0)
 end
 
 function Call:cancel(waiter)
   local call = waiter[self]
   call.ended:cancel(waiter)
-  call.lost = true
-  call.task:cancel("another event was chosen")
+  lose(call)
   return call.ended
 end
 
@@ -265,7 +286,7 @@ end
 
 return {
   -- for choices, channels and their like
-  class = class, missing = missing, Wrapped = Wrapped,
+  class = class, missing = missing, Wrapped = Wrapped, plain = plain,
   -- for everybody
   public = { event = event, after = after, at = at, now = now },
 }

@@ -12,8 +12,14 @@ local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
 local cancelled <const>, refuse <const> = tasks.cancelled, tasks.refuse
 local waiting <const>, keep <const> = lines.waiting, lines.keep
 local missing <const>, Wrapped <const> = protocol.missing, protocol.Wrapped
+local plain <const> = protocol.plain
 local select <const>, unpack <const> = select, table.unpack
+local type <const>, rawget <const>, getmetatable <const> =
+  type, rawget, getmetatable
 local ETIME <const> = core.errno.ETIME
+
+
+plain[lines.part] = true
 
 
 -- ---- waiters --------------------------------------------------------------
@@ -65,24 +71,18 @@ local function is_chosen(waiter, stopped)
   return node
 end
 
-local function take_back(self)
+-- What it was given and has not taken goes back.
+local function give_back(self)
   local node = self.chosen
-  if node and not self.closing then  -- (once, whatever comes of it)
-    self.closing = true
-    if node.home and self.returned then
-      node.event:settle()
-    elseif node.back and not self.taken and not self.returned then
-      if node.n == 1 then node.event:back(node.value)
-      else node.event:back(unpack(node.value, 1, node.n)) end
-    end
-  end
-  while self.n > 0 do
-    local n = self.n
-    self.n = n - 1
-    local ending = self.blocked[n]:cancel(self)
-    if ending and missing(ending) == nil then self[#self + 1] = ending end
+  if node.home and self.returned then
+    node.event:settle()
+  elseif node.back and not self.returned then  -- (else it was done)
+    if node.n == 1 then node.event:back(node.value)
+    else node.event:back(unpack(node.value, 1, node.n)) end
   end
 end
+
+local function cancel(event, waiter) return event:cancel(waiter) end
 
 local wait
 
@@ -102,7 +102,9 @@ local function outlast(endings)
 end
 
 -- Every arrangement is taken back, by whatever it ends, and though another
--- one's cancel fails.
+-- one's cancel fails. The library's own do not: they are called as they are,
+-- and so need no more memory, for the calls themselves, than their try did;
+-- or what was taken would be lost where there is none.
 function Waiter:__close(err)
   local node = self.chosen
   local home = node and not self.returned and node.home
@@ -112,8 +114,27 @@ function Waiter:__close(err)
     node.next, home.returned, home.restless = home.returned, node, true
     home.handed, self.returned = home.handed - 1, true
   end
-  local ok, message = pcall(take_back, self)
-  while self.n > 0 do pcall(take_back, self) end
+  local ok, message = true, nil
+  self.closing = true
+  if node and (self.returned or not self.taken) then
+    ok, message = pcall(give_back, self)
+  end
+  for n = self.n, 1, -1 do
+    local event, ending = self.blocked[n], nil
+    local class = getmetatable(event)
+    self.n = n - 1
+    if class == "uring.Event" or type(class) == "table"
+        and plain[rawget(class, "cancel")] then
+      ending = event:cancel(self)
+    else
+      local done, what = pcall(cancel, event, self)
+      if done then ending = what else ok, message = false, what end
+    end
+    -- (who has something goes on with it, whatever has not ended)
+    if ending and not self.won and missing(ending) == nil then
+      self[#self + 1] = ending
+    end
+  end
   if err ~= nil then outlast(self) end
   if not ok then error(message, 0) end
 end
@@ -226,7 +247,10 @@ end
 -- All were tried; `at` is when to do so again in any case.
 local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
                            event, ...)
-  if event then return event, ... end
+  if event then
+    waiter.won = true
+    return event, ...
+  end
   if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
   if deadline and now() >= deadline then return nil, waiter end
   local again = at
@@ -248,7 +272,10 @@ end
 local TURNS <const> = 16
 
 local function polled(keys, list, n, waiter, turns, event, ...)
-  if event then return event, ... end
+  if event then
+    waiter.won = true
+    return event, ...
+  end
   if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
   if turns == 0 then return nil, waiter end
   local stopped, was_called = turn()
@@ -271,6 +298,7 @@ function wait(me, events, keys, list, n, timeout)
   local waiter <close> = setmetatable({
     me = me, task = core.current(), blocked = {}, n = 0, over = false,
     chosen = false, taken = false, returned = false, closing = false,
+    won = false,
   }, Waiter)
   waiting[me] = waiter
   local at, inside = nil, true

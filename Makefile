@@ -95,7 +95,7 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 # --- targets ----------------------------------------------------------------
 
 .PHONY: all test check sanitize demo demo-dns bench matrix kernels guards
-.PHONY: install soak
+.PHONY: install soak sweep
 .PHONY: clean help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -114,6 +114,14 @@ soak: tests-plain tests-asan ## 10^5 connections, then storms under ASAN for SEC
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
 	  spec/socket_storm_spec.lua spec/send_storm_spec.lua \
 	  spec/accept_spec.lua spec/scope_storm_spec.lua
+
+# Memory is refused, and finalizers run, at every place and not at some.
+sweep: tests-plain tests-asan ## all of shortage_spec and finalizer_spec, under ASAN too
+	@for v in plain asan; do \
+	  TEST_TIMEOUT=20000 URING_SWEEP=all URING_SLOW=$(or $(URING_SLOW),60) \
+	    tools/test.sh $$v spec/shortage_spec.lua spec/finalizer_spec.lua \
+	    || exit; \
+	done
 
 # Strict about every C file, for tests are read as often as what they test.
 STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)

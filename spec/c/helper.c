@@ -14,6 +14,8 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "compat.h"  /* again: now with Lua's headers before it */
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -370,9 +372,8 @@ static int guarded (lua_State *L) {
   return lua_gettop(L);
 }
 
-static void *thread_main (void *p) {
-  struct thread *t = p;
-  lua_State *L = luaL_newstate();
+/* In this new state, which it closes, or leaves. */
+static void run_in (lua_State *L, struct thread *t) {
   int n;
   lua_pushcfunction(L, guarded);
   lua_pushlightuserdata(L, t);
@@ -390,6 +391,10 @@ static void *thread_main (void *p) {
     value_get(L, i + 1, &t->value[i]);
   if (t->leave) t->left = L;
   else lua_close(L);
+}
+
+static void *thread_main (void *p) {
+  run_in(luaL_newstate(), p);
   return NULL;
 }
 
@@ -520,6 +525,58 @@ static int thread_gc (lua_State *L) {
     value_drop(&t->value[i]);
   t->n = 0;
   return 0;
+}
+
+/* A state's memory, which the n-th time that more of it is asked for is
+** refused, and so `failing` - 1 times after that. */
+struct purse {
+  unsigned long asked, at, failing;
+  size_t lent;
+};
+
+static void *lend (void *ud, void *p, size_t had, size_t size) {
+  struct purse *m = ud;
+  void *got = NULL;
+  if (p == NULL) had = 0;
+  if (size > had) {  /* (growth alone: Lua relies on shrinking) */
+    m->asked++;
+    if (m->at > 0 && m->asked >= m->at && m->asked - m->at < m->failing)
+      return NULL;
+  }
+  if (size == 0) free(p);
+  else if ((got = realloc(p, size)) == NULL)
+    return NULL;
+  m->lent += size - had;
+  return got;
+}
+
+/* refuse(n, failing): the n-th time from now on; how often it was asked since
+** the last call; refuse() ends that. It allocates nothing. */
+static int l_refuse (lua_State *L) {
+  struct purse *m = lua_touserdata(L, lua_upvalueindex(1));
+  lua_pushinteger(L, (lua_Integer)m->asked);
+  m->asked = 0;
+  m->at = (unsigned long)luaL_optinteger(L, 1, 0);
+  m->failing = (unsigned long)luaL_optinteger(L, 2, 1);
+  return 1;
+}
+
+/* state(code, ...): as thread, but in this one, and at once: what pcall gives.
+** It has `refuse` as a global. Raises if memory of the closed state is left. */
+static int l_state (lua_State *L) {
+  struct thread *t = new_thread(L);
+  struct purse m = {0};
+  lua_State *own = compat_newstate(lend, &m, 0);
+  if (own == NULL)
+    return luaL_error(L, "no memory");
+  lua_pushlightuserdata(own, &m);
+  lua_pushcclosure(own, l_refuse, 1);
+  lua_setglobal(own, "refuse");
+  run_in(own, t);
+  if (m.lent != 0)
+    return luaL_error(L, "%I bytes are left", (LUAI_UACINT)m.lent);
+  thread_end(t);
+  return push_values(L, t);
 }
 
 static void *borrow (void *p) {
@@ -930,7 +987,7 @@ static const luaL_Reg functions[] = {
   {"getpid", l_getpid}, {"execute", l_execute}, {"may_lock", l_may_lock},
   {"put", l_put}, {"take", l_take},
   {"thread", l_thread}, {"in_thread", l_in_thread},
-  {"outlived", l_outlived}, {"forbid", l_forbid},
+  {"state", l_state}, {"outlived", l_outlived}, {"forbid", l_forbid},
   {"itimer", l_itimer}, {"interrupt", l_interrupt}, {"alarms", l_alarms},
   {"pipe", l_pipe}, {"eventfd", l_eventfd}, {"read", l_read},
   {"write", l_write}, {"close", l_close}, {"dup", l_dup},

@@ -1,0 +1,488 @@
+-- Programs that use all of the library's objects, and what runs them again and
+-- again with memory refused at each place in turn: see spec/shortage_spec.lua.
+--
+-- A program that was refused memory fails, and says so; it leaves nothing
+-- open, and runs as ever when there is memory again.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local patience = 5 * helper.slow
+local ETIME <const> = uring.errno.ETIME
+
+-- A pipe; what a program leaves in it is taken out afterwards.
+local r, w = spec.pipe()
+
+local function nop(n) return uring.sqe():prep_nop():set_data64(n or 0) end
+
+-- What assert(f(...)) is for a task's results: true, f's | nil, error.
+local function must(ok, value, message, ...)
+  if not ok then error(value, 0) end
+  if not value then error(message, 0) end
+  return value, message, ...
+end
+
+-- The error that f raises says `words`, or is raised.
+local function fails(words, f, ...)
+  local ok, why = pcall(f, ...)
+  if ok then error("no error was raised: " .. words, 0) end
+  if not tostring(why):find(words, 1, true) then error(why, 0) end
+end
+
+-- The first values of an iterator, which is closed.
+local function first(next, state, _, closer)
+  local _ <close> = closer
+  return next(state)
+end
+
+local programs = {}
+
+programs["a ring by hand"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  local buffer = uring.buffer("hello")
+  local op = assert(ring:queue(
+    uring.sqe():prep_write(w, buffer, 5, 0):set_data64(1)))
+  assert(ring:queue(nop(2), nop(3)))
+  assert(ring:queue(uring.sqe():prep_read(r, buffer)))
+  assert(ring:ref())
+  for _ = 1, 4 do assert(ring:wait_cqe(patience)) end
+  ring:stats()
+  ring:flags()
+  assert(tostring(op) and tostring(ring) and tostring(buffer))
+  assert(ring:register_files { r, w })
+  assert(ring:register_files_update(0, { w }))
+  assert(ring:unregister_files())
+  assert(ring:queue(
+    uring.sqe():prep_openat(uring.AT_FDCWD, "/dev/null", 0)))
+  local _, fd = assert(ring:wait_cqe(patience))
+  spec.close(fd)
+  assert(ring:close())
+end
+
+programs["a descriptor"] = function()
+  local number = spec.dup(w)
+  local ok, fd, message = pcall(uring.fd, number)
+  if not ok or not fd then
+    spec.close(number)
+    error(ok and message or fd, 0)
+  end
+  local ring <close> = assert(uring.ring { entries = 8 })
+  local _ <close> = fd
+  assert(ring:queue(uring.sqe():prep_write(fd, "x")))
+  assert(ring:submit_and_wait(1, patience))
+  assert(ring:wait_cqe(patience))
+  assert(tostring(fd))
+end
+
+programs["provided buffers"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  local a, b = assert(uring.socketpair())
+  local _ <close> = a
+  local _ <close> = b
+  local group = assert(ring:buf_ring { entries = 4, size = 4 })
+  assert(ring:queue(uring.sqe():prep_send(a, "hello")))
+  assert(ring:wait_cqe(patience))
+  local function received()
+    assert(ring:queue(
+      uring.sqe():prep_recv(b):set_buf_group(group:bgid())))
+    local _, res, flags = assert(ring:wait_cqe(patience))
+    return res, flags
+  end
+  local lease = assert(group:lease(received()))
+  assert(lease:string() == "hell" and tostring(lease))
+  group:stats()
+  group:available()
+  lease:release()
+  local rest = assert(group:string(received()))
+  assert(rest == "o")
+  assert(group:close())
+end
+
+programs["message headers"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
+  local _ <close> = a
+  local _ <close> = b
+  local file <close> = assert(io.open "/dev/null")
+  local out <close> = uring.msghdr { iov = { "hello", uring.buffer "x" },
+    control = { fds = { file }, creds = {} } }
+  assert(ring:queue(uring.sqe():prep_sendmsg(a, out)))
+  local into <close> = uring.msghdr { controllen = 256, namelen = 128,
+    iov = { uring.buffer(16) } }
+  assert(ring:queue(uring.sqe():prep_recvmsg(b, into)))
+  for _ = 1, 2 do
+    local _, res = assert(ring:wait_cqe(patience))
+    assert(res == 6)
+  end
+  into:name()
+  into:flags()
+  into:control().fds[1]:close()
+end
+
+programs["tasks"] = function()
+  local n = uring.run(function()
+    local buffer = uring.buffer(4)
+    local reader = uring.spawn { name = "reader", main = function()
+      return assert(uring.await(uring.sqe():prep_read(r, buffer, 4, 0)))
+    end }
+    local sleeper = uring.spawn(function()
+      uring.sleep(0.0001)
+      return 1, 2, 3
+    end)
+    assert(#uring.tasks() == 3 and uring.tree())
+    assert(uring.await(nop(), patience))
+    assert(select("#", sleeper:join()) == 4)
+    spec.write(w, "data")
+    local got = must(reader:join(patience))
+    assert(tostring(reader))
+    return got
+  end)
+  assert(n == 4)
+end
+
+programs["options of a run"] = function()
+  local got = uring.run { name = "m", slow = 1000, on_slow = print,
+    main = function(...)
+      uring.sleep(0)
+      return ...
+    end }
+  assert(got == nil)
+  uring.probe()
+end
+
+programs["scopes"] = function()
+  uring.run(function()
+    uring.scope(function(s)
+      s:spawn(uring.sleep, 0)
+      s:daemon(uring.sleep, 60)
+      uring.scope(function(inner)
+        inner:spawn(uring.sleep, 60)
+        inner:cancel "why"
+      end)
+    end)
+    local ok, why = uring.timeout(0, uring.sleep, 60)
+    assert(not ok and why == "timed out", why)
+    uring.shield(1, uring.sleep, 0)
+    local task = uring.spawn(function()
+      local _ <close> = helper.finally(function()
+        uring.shield(1, uring.sleep, 0)
+      end)
+      uring.sleep(60)
+    end)
+    uring.sleep(0)
+    task:cancel "because"
+    task:reason()
+    task:join()
+    fails("mine", uring.scope, function(s)
+      s:spawn(function() error "mine" end)
+      uring.sleep(60)
+    end)
+  end)
+end
+
+programs["a scope whose coroutine is closed"] = function()
+  fails("ended from outside", uring.run, function()
+    local co
+    local task = uring.spawn(function()
+      co = coroutine.running()
+      uring.scope(function(s)
+        s:spawn(uring.sleep, 60)
+        uring.sleep(60)
+      end)
+    end)
+    uring.sleep(0)
+    uring.sleep(0)
+    coroutine.close(co)
+    task:join()
+  end)
+end
+
+programs["a deadlock"] = function()
+  fails("deadlock", uring.run, function()
+    local c = uring.channel()
+    uring.spawn(function() c:receive() end)
+    uring.spawn(function() uring.select { c:receiving() } end)
+    c:receive()
+  end)
+end
+
+programs["wrapped functions"] = function()
+  uring.run(function()
+    local f = uring.wrap(function()
+      for i = 1, 2 do
+        uring.sleep(0)
+        coroutine.yield(i)
+      end
+      return "end"
+    end)
+    assert(f() == 1 and f() == 2 and f() == "end")
+    fails("own", uring.wrap(function()
+      uring.sleep(0)
+      error "own"
+    end))
+  end)
+end
+
+programs["messages and operations"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  uring.run(function()
+    local receiver = uring.spawn(function()
+      local len, data = assert(ring:receive(patience))
+      assert(len == 5 and data == 7)
+    end)
+    local chooser = uring.spawn(function()
+      local key, len, message = uring.select({ m = ring:receiving(),
+        t = uring.after(60) }, patience)
+      if not len then error(message, 0) end
+      assert(key == "m" and len == 5)
+    end)
+    for _ = 1, 2 do
+      assert(uring.await(uring.sqe():prep_msg_ring(ring, 5, 7, 0)))
+    end
+    assert(receiver:join())
+    assert(chooser:join())
+    local a = assert(ring:queue(uring.sqe():prep_timeout(0)))
+    local b = assert(ring:queue(nop()))
+    local _, message, errno = a:await(patience)
+    assert(errno == ETIME, message)
+    for res in b:completions() do assert(res == 0) end
+  end)
+end
+
+programs["chains"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  uring.run(function()
+    local results = assert(ring:await_chain({
+      nop():set_flags(uring.IOSQE_CQE_SKIP_SUCCESS),
+      uring.sqe():prep_openat(uring.AT_FDCWD, "/dev/null", 0), nop(),
+    }, patience))
+    spec.close(results[2][1])
+    local _, message, errno = uring.timeout(0, ring.await_chain, ring,
+      { uring.sqe():prep_timeout(60), nop() })
+    assert(errno == ETIME, message)
+  end)
+end
+
+programs["choices"] = function()
+  uring.run(function()
+    local ring <close> = assert(uring.ring { entries = 8 })
+    local a, b = assert(uring.socketpair())
+    local _ <close> = a
+    local _ <close> = b
+    local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+    local channel = uring.channel()
+    local other = uring.spawn(uring.sleep, 60)
+    local all = {
+      ring = ring:receiving(), socket = a:receiving(),
+      accept = listener:accepting(), channel = channel:receiving(),
+      call = uring.event(uring.sleep, 60), time = uring.after(60),
+      await = ring:awaiting(uring.sqe():prep_timeout(60)),
+      join = other:joining(),
+      wrapped = uring.channel():receiving():wrap(print),
+      own = uring.event { try = function() end, block = function() end,
+        cancel = function() end },
+    }
+    local function choose(events, timeout)
+      local key, value, message = uring.select(events, timeout)
+      if key and not value then error(message, 0) end
+      return key, value
+    end
+    assert(choose(all, 0) == nil)
+    local task = uring.spawn(function()
+      uring.sleep(0)
+      assert(b:send "x")
+    end)
+    assert(choose(all, patience) == "socket")
+    task:join()
+    assert(choose { s = a:sending "yy", c = channel:receiving() } == "s")
+    task = uring.spawn(function() assert(channel:send("a", "b")) end)
+    assert(choose({ c = channel:receiving(), call = all.call }) == "c")
+    assert(task:join())
+    other:cancel()
+    local key = uring.select({ j = other:joining() }, patience)
+    assert(key == "j")
+  end)
+end
+
+programs["streams"] = function()
+  uring.run(function()
+    local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+    local server = uring.spawn(function()
+      local conn <close> = first(listener:connections())
+      local data = assert(conn:recv(100, patience))
+      assert(conn:send(data .. "!"))
+    end)
+    local client <close> = assert(uring.tcp.connect(listener:getsockname(),
+      patience))
+    assert(client:send("hello", patience))
+    local got = assert(client:recv(100, patience))
+    assert(server:join())
+    assert(got == "hello!", got)
+    local a, b = assert(uring.socketpair())
+    local _ <close> = a
+    local _ <close> = b
+    local sender = uring.spawn(function()
+      return assert(b:send(("x"):rep(70000), patience))
+    end)
+    local n = 0
+    for chunk in a:chunks { size = 4096 } do
+      n = n + #chunk
+      if n == 70000 then break end
+    end
+    must(sender:join())
+  end)
+end
+
+programs["datagrams"] = function()
+  uring.run(function()
+    local a <close> = assert(uring.udp.bind "127.0.0.1:0")
+    local b <close> = assert(uring.udp.bind "127.0.0.1:0")
+    local to = b:getsockname()
+    local message = { data = "hello", name = to }
+    assert(a:sendto("hello", to))
+    assert(a:sendto("hello", tostring(to)))
+    assert(a:sendmsg(message))
+    assert(a:sendmsg { message, message })
+    local payload, from = assert(b:receive(100, patience))
+    assert(payload == "hello" and from == a:getsockname())
+    assert(first(b:messages()) == "hello")
+    first(b:messages { lease = true }):release()
+    assert(tostring(a) and a:stats())
+    local x, y = assert(uring.socketpair(uring.SOCK_DGRAM))
+    local _ <close> = x
+    local _ <close> = y
+    local file <close> = assert(io.open "/dev/null")
+    assert(x:sendmsg { data = "d", control = { fds = { file } } })
+    local data, _, info = assert(y:receive(10, patience))
+    assert(data == "d")
+    info.control.fds[1]:close()
+  end)
+end
+
+-- Each of these raises in one task what it was about to take, and the other
+-- must have it.
+
+programs["two who wait for the same data"] = function()
+  uring.run(function()
+    local a, b = assert(uring.socketpair())
+    local _ <close> = a
+    local _ <close> = b
+    local got, errors = "", {}
+    local function one()
+      local ok, data, message = pcall(b.recv, b, 1, patience)
+      if ok and data then got = got .. data
+      elseif ok then error(message, 0)
+      else errors[#errors + 1] = data end
+    end
+    local tasks = { uring.spawn(one), uring.spawn(one) }
+    uring.sleep(0)
+    assert(a:send "xy")
+    for i = 1, 2 do assert(tasks[i]:join(patience)) end
+    if errors[1] then error(errors[1], 0) end
+    assert(got == "xy")
+  end)
+end
+
+programs["two who accept"] = function()
+  uring.run(function()
+    local listener <close> = assert(
+      uring.unix.listen("@uring-short-" .. spec.getpid(), 4))
+    local to = listener:getsockname()
+    local function one()
+      local conn = assert(listener:accept(patience))
+      conn:close()
+    end
+    local tasks = { uring.spawn(one), uring.spawn(one) }
+    uring.sleep(0)
+    local a <close> = assert(uring.unix.connect(to.path))
+    local b <close> = assert(uring.unix.connect(to.path))
+    assert(a and b)
+    for i = 1, 2 do assert(tasks[i]:join(patience)) end
+  end)
+end
+
+
+-- ---- the sweep ------------------------------------------------------------
+
+local function says_so(why)
+  why = tostring(why)
+  return why:find("memory", 1, true) or why:find("ENOMEM", 1, true)
+end
+
+local function empty_pipe()
+  if spec.ready(r) then spec.read(r, 65536) end
+end
+
+local function descriptors()
+  helper.collect()
+  helper.eventually(function()
+    uring.run(uring.sleep, 0)
+    return pcall(helper.idle_loop)
+  end)
+  return spec.fds()
+end
+
+-- f, with the n-th request for memory refused and some more after it; true
+-- when it has asked less often than that. `refuse(n, failing)` begins, and
+-- refuse() ends that and says how often it was asked.
+local function once(f, refuse, n, failing)
+  refuse(n, failing)
+  local ok, why = pcall(f)
+  local asked = refuse()
+  empty_pipe()
+  if not ok and not says_so(why) then
+    error(("refused the %d-th: %s"):format(n, why), 0)
+  end
+  return asked < n
+end
+
+local shortage = { all = os.getenv "URING_SWEEP" ~= nil }
+
+-- In how many requests in a row memory is refused. Lua itself asks twice.
+local RUNS = shortage.all and { 1, 2, 3, 4, 5, 6, 1 << 30 } or { 2, 1 << 30 }
+
+-- Calls f(n, failing) for places where memory may be refused until it answers
+-- true; for all of them, or for one in `stride`. How many there were.
+function shortage.places(stride, f)
+  local tried = 0
+  if shortage.all then stride = 1 end
+  for i, failing in ipairs(RUNS) do
+    local n = 1 + i * 3 % stride
+    while not f(n, failing) do
+      n, tried = n + stride, tried + 1
+      assert(n < 100000, "it never ends")
+    end
+  end
+  return tried
+end
+
+-- In a process with the faulty module (spec/support/faults.lua), whose `T`
+-- this is.
+function shortage.sweep(name, T, stride)
+  local f = programs[name]
+  f()
+  f()
+  empty_pipe()
+  for _, refuse in ipairs { T.fault.malloc, T.fault.alloc } do
+    local before = descriptors()
+    shortage.places(stride or 11, function(n, failing)
+      local done = once(f, refuse, n, failing)
+      f()
+      empty_pipe()
+      assert(#uring.tasks() == 0, "tasks are left")
+      return done
+    end)
+    local after = descriptors()
+    assert(before == after, ("%d descriptors before, %d after"):format(before,
+      after))
+  end
+end
+
+shortage.names = {}
+for name in pairs(programs) do
+  shortage.names[#shortage.names + 1] = name
+end
+table.sort(shortage.names)
+
+return shortage

@@ -29,8 +29,11 @@ void chunk_from_memory (struct socket *s, const struct arrival *a,
     const struct msghdr *h = &s->msg->hdr;
     c->name = s->msg->place;
     c->name_size = h->msg_namelen;
+    size_t size = h->msg_controllen;
     c->control = s->msg->control;
-    c->control_size = (uint32_t)h->msg_controllen;
+    if (c->control)  /* guard: or the sender is said to be root */
+      c->control += cmsg_of_last_try(c->control, s->msg->control_room, &size);
+    c->control_size = (uint32_t)size;
     c->flags = (uint32_t)h->msg_flags;
     s->msg->unread = false;  /* (the chunk closes what nobody reads) */
   }

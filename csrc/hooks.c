@@ -24,6 +24,8 @@ static void in_line (struct loop *loop, struct ring *r, struct op *op,
   struct line *line = op->line;
   if (last ? !(op->marks & OP_TOLD) : op->waiter == NULL)
     loop_wake_line(loop, line);
+  if (op->marks & OP_DROPPED)
+    return;  /* (a poll, or what a socket has no more to do with) */
   if (line->bound > 0 && ++line->count >= line->bound && !last
       && !(op->marks & OP_CANCEL))
     ring_cancel(r, op);  /* a slow reader stops its own reading */

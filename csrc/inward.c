@@ -10,6 +10,8 @@
 #include "ring_reap.h"
 #include "ring_submit.h"
 
+#include <poll.h>
+
 #define FIRST_ROOM    4096u
 
 
@@ -329,6 +331,42 @@ int inward_take (lua_State *L, const struct ask *a) {
 bool inward_has (const struct socket *s) {
   const struct op *op = s->d ? socket_op(s, &s->in) : NULL;
   return s->d && (s->chunk.at || (op && op->results.first));
+}
+
+/* A poll that goes on until something comes: as long as it is under way there
+** is nothing, and to know that needs no call. False: there is no room. */
+static bool watch_out (struct socket *s) {
+  struct request q = {0};
+  struct op *op;
+  io_uring_prep_poll_add(&q.sqe, s->in.line.fd, POLLIN | POLLRDHUP);
+  q.pin[OP_PIN_FD] = &s->d->block;
+  if (ring_push_one(s->ring, &q, OP_LOOPED, &op) < 0)
+    return false;
+  op->line = &s->in.line;
+  s->sight = op->token;
+  ring_drop(s->ring, op);  /* (what it says does not matter) */
+  return true;
+}
+
+static bool move (struct socket *s) {
+  if (ring_restless(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
+  ring_reap(s->ring);
+  return inward_has(s);
+}
+
+bool inward_look (struct socket *s) {
+  const struct op *op;
+  if (s->deaf || move(s))  /* (a request of a deaf one ends at once) */
+    return true;
+  op = socket_op(s, &s->in);
+  if (op && op->state == OP_FLYING)
+    return false;
+  if (s->sight == 0 && (!watch_out(s) || move(s)))
+    return true;
+  if (socket_polls(s, s->sight))
+    return false;
+  s->sight = 0;
+  return true;
 }
 
 

@@ -45,6 +45,10 @@ int inward_take (lua_State *L, const struct ask *a);
 /* Is there anything to take, or an error? */
 bool inward_has (const struct socket *s);
 
+/* For who does not wait: enter the kernel if that would move anything, and
+** look. False: nothing is there, and a request would bring nothing now. */
+bool inward_look (struct socket *s);
+
 /* Make a request where none is under way. 0, or what was pushed. */
 int inward_start (lua_State *L, const struct ask *a);
 

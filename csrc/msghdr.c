@@ -17,9 +17,7 @@
 /* ---- without Lua ------------------------------------------------------- */
 
 static void close_unread (struct msg *m) {
-  if (m->unread)
-    cmsg_close(m->control, m->hdr.msg_controllen < m->control_room
-                              ? m->hdr.msg_controllen : m->control_room);
+  if (m->unread) cmsg_close(m->control, m->control_room);
   m->unread = false;
   /* guard: what a failed request leaves there is not read a second time */
   if (m->control_size == 0 && m->control)
@@ -329,12 +327,14 @@ static int m_name (lua_State *L) {
 static int m_control (lua_State *L) {
   struct msg **held = slot(L);
   struct msg *m = idle(L);
-  size_t size = m->unread ? m->hdr.msg_controllen : 0;
+  unsigned char *at = m->control;
+  size_t size = m->hdr.msg_controllen;
   block_retain(&m->block);
   *held = m;
-  if (size > m->control_room) size = m->control_room;
+  if (m->unread) at += cmsg_of_last_try(at, m->control_room, &size);
+  else size = 0;
   m->reading = true;  /* (a finalizer may close it meanwhile) */
-  control_push(L, m->control, size);
+  control_push(L, at, size);
   m->reading = m->unread = false;
   *held = NULL;
   block_release(&m->block);

@@ -19,6 +19,7 @@
 #define BOUND         128         /* completions that may wait, by default */
 #define STARVED_NS    10000000    /* for who missed a buffer's coming home */
 #define PAUSE_NS      100000000   /* with no descriptor left to accept with */
+#define LOOK          0           /* the deadline of who does not wait */
 
 
 /* ---- the wait ---------------------------------------------------------- */
@@ -113,6 +114,15 @@ static int protect (lua_State *L, const struct ask *a, bool starts) {
   return lua_gettop(L) - top;
 }
 
+/* Nothing is there for who does not wait; but the others have their turns. */
+static int none_yet (lua_State *L, struct task *t, struct socket *s) {
+  if (loop_unfair(t))
+    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, LOOK, again);
+  inward_leave(s);
+  inward_pass_on(L, s);
+  return fail_timeout(L);
+}
+
 static int go (lua_State *L, struct task *t, const struct ask *a,
                int64_t deadline) {
   struct socket *s = a->s;
@@ -123,6 +133,12 @@ static int go (lua_State *L, struct task *t, const struct ask *a,
     int n = protect(L, a, false);
     if (n > 0)
       return end(L, a, n);
+    if (deadline == LOOK) {
+      if (!inward_look(s))
+        return none_yet(L, t, s);
+      if (inward_has(s))
+        continue;
+    }
     inward_widen(s, a);
     if (socket_op(s, &s->in))
       return loop_wait_line(L, t, &s->in.line, deadline,
@@ -190,7 +206,7 @@ static int receive (lua_State *L, int results, const char *what) {
   lua_pushnil(L);
   lua_pushinteger(L, results);
   a = ask_of(L);
-  return go(L, t, &a, clock_after(ns));
+  return go(L, t, &a, ns == 0 ? LOOK : clock_after(ns));
 }
 
 /* socket:receive([max [, timeout]]): payload, from, info */
@@ -219,7 +235,7 @@ static int s_accept (lua_State *L) {
   lua_pushnil(L);
   lua_pushinteger(L, 0);
   a = ask_of(L);
-  return go(L, t, &a, clock_after(ns));
+  return go(L, t, &a, ns == 0 ? LOOK : clock_after(ns));
 }
 
 

@@ -22,6 +22,15 @@ bool cmsg_next (unsigned char *bytes, size_t size, size_t *at,
   return true;
 }
 
+size_t cmsg_of_last_try (unsigned char *bytes, size_t room, size_t *size) {
+  size_t all = 0;
+  struct cmsg m;
+  while (cmsg_next(bytes, room, &all, &m)) {}
+  if (all > room) all = room;  /* (the last one was cut off) */
+  if (*size > all) *size = 0;  /* (nobody has set it) */
+  return all - *size;
+}
+
 bool cmsg_brings_fds (const struct cmsg *m) {
   return m->level == SOL_SOCKET
          && (m->type == SCM_RIGHTS || m->type == SCM_PIDFD);

@@ -48,6 +48,13 @@ bool cmsg_next_fd (unsigned char *bytes, size_t size, struct cmsg_fd *fd);
 /* It has an owner now: who walks again does not find it. */
 void cmsg_own_fd (struct cmsg_fd *fd);
 
+/* What a recvmsg has left in `room` bytes, which were zero before, and says to
+** be `*size` of them: where they begin; `*size` becomes 0 if it has failed. One
+** that had to wait may have tried several times, and each try writes behind the
+** one before it; one that finds nothing on a unix stream with SO_PASSCRED still
+** names a sender, of uid 0. Only the last try counts. */
+size_t cmsg_of_last_try (unsigned char *bytes, size_t room, size_t *size);
+
 /* Close the descriptors in control messages that nobody has read. */
 void cmsg_close (unsigned char *bytes, size_t size);
 

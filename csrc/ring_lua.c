@@ -146,26 +146,32 @@ int ring_new_lua (lua_State *L) {
 /* ---- queue and submit -------------------------------------------------- */
 
 /* One buffer of an incremental group serves several completions, and its tail
-** would cut off a datagram, unless enough is always left: for the program to
-** say, but not less than what lies before a message. (What a direct descriptor
-** is nobody knows.) */
+** would cut off a datagram, or have no room for what a multishot puts before
+** a message, unless enough is always left: that is for the program to say.
+** (What a direct descriptor is nobody knows.) */
 static void check_group (lua_State *L, const struct ring *r, int arg,
                          const struct request *q) {
   const struct group *g = ring_group(r, q->sqe.buf_group);
-  uint32_t before = q->sqe.opcode == IORING_OP_RECVMSG
-    ? (uint32_t)sizeof(struct io_uring_recvmsg_out) + q->rooms.name
-      + q->rooms.control : 0;
+  bool message = q->sqe.opcode == IORING_OP_RECVMSG
+                 && (q->traits & TRAIT_MULTI);
+  uint32_t before = message ? (uint32_t)sizeof(struct io_uring_recvmsg_out)
+                              + q->rooms.name + q->rooms.control : 0;
   int type = SOCK_STREAM;
   socklen_t len = sizeof(type);
   if (g == NULL || !g->inc || g->min_left > before)
     return;
-  if ((q->sqe.opcode == IORING_OP_RECV || q->sqe.opcode == IORING_OP_READ)
+  if ((q->sqe.opcode == IORING_OP_RECV || q->sqe.opcode == IORING_OP_RECVMSG
+       || q->sqe.opcode == IORING_OP_READ)
       && !(q->sqe.flags & IOSQE_FIXED_FILE))
     getsockopt(request_fd(q), SOL_SOCKET, SO_TYPE, &type, &len);
-  if (q->sqe.opcode == IORING_OP_RECVMSG || type != SOCK_STREAM)
+  if (type != SOCK_STREAM)
     luaL_argerror(L, arg, "a group with IOU_PBUF_RING_INC would cut datagrams "
                   "off: use one without, or with a min_left that is at least "
                   "as much as the largest takes");
+  if (message)
+    luaL_argerror(L, arg, lua_pushfstring(L, "a group with IOU_PBUF_RING_INC "
+      "needs a min_left of more than %d here: so much lies before the bytes "
+      "of each message, the header, name and control messages", (int)before));
 }
 
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,

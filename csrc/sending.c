@@ -61,7 +61,7 @@ static int sending_block (lua_State *L, struct task *t, struct ear *e) {
     return closed(L);
   socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;
-  if (!outward_busy(s) && socket_space(s) == NULL) {
+  if (!outward_busy(s) && socket_polls(s, s->space) == NULL) {
     io_uring_prep_poll_add(&q.sqe, s->out.line.fd, POLLOUT);
     q.pin[OP_PIN_FD] = &s->d->block;
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
@@ -77,7 +77,7 @@ static int sending_block (lua_State *L, struct task *t, struct ear *e) {
 
 static void sending_cancel (lua_State *L, struct ear *e) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
-  struct op *op = s->d ? socket_space(s) : NULL;
+  struct op *op = s->d ? socket_polls(s, s->space) : NULL;
   if (op && s->out.line.seats.last == NULL) ring_cancel(s->ring, op);
   if (e->called) outward_pass_on(L, s);
 }

@@ -24,11 +24,17 @@
 ** buffers there are few pools. */
 #define ASKED_CONTROL 512u
 
-/* Room for what comes without being asked for: descriptors. */
+/* Tries that may find nothing before the one that does; each names a sender
+** (see cmsg_of_last_try). Mostly there is one. */
+#define TRIES 4
+
+/* Room for what comes without being asked for: descriptors, and who has sent
+** them, for SO_PASSCRED may be set by others who have the socket. */
 static unsigned unasked_control (int family) {
-  return family == AF_UNIX ? (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
-                                        + CMSG_SPACE(sizeof(struct ucred)))
-                           : 0;
+  return family == AF_UNIX
+         ? (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
+                      + (TRIES + 1) * CMSG_SPACE(sizeof(struct ucred)))
+         : 0;
 }
 
 
@@ -66,14 +72,12 @@ struct socket *socket_check (lua_State *L, int arg) {
   return s;
 }
 
-struct op *socket_op (const struct socket *s, const struct half *h) {
-  return h->token != 0 && s->ring->open
-         ? op_find(&s->ring->ops, h->token) : NULL;
+struct op *socket_polls (const struct socket *s, uint64_t token) {
+  return token != 0 && s->ring->open ? op_find(&s->ring->ops, token) : NULL;
 }
 
-struct op *socket_space (const struct socket *s) {
-  return s->space != 0 && s->ring->open
-         ? op_find(&s->ring->ops, s->space) : NULL;
+struct op *socket_op (const struct socket *s, const struct half *h) {
+  return socket_polls(s, h->token);
 }
 
 static void detach (struct socket *s, struct op *op) {
@@ -122,7 +126,8 @@ void socket_end_push (struct socket *s) {
 static void end_halves (struct socket *s) {
   if (s->proc == proc_id() && s->ring && s->ring->open) {
     let_go(s, &s->in);
-    detach(s, socket_space(s));
+    detach(s, socket_polls(s, s->sight));
+    detach(s, socket_polls(s, s->space));
     let_go(s, &s->out);
   }
   line_close(&s->in.line);

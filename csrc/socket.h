@@ -53,7 +53,8 @@ struct socket {
   uint32_t proc;
   int family, type;
   struct half in, out;
-  uint64_t space;          /* token of the question: is there room to send? */
+  uint64_t space;          /* tokens of two polls: is there room to send? */
+  uint64_t sight;          /* has anything come? */
   struct memory *memory;   /* what a single receive fills */
   struct msg *msg;         /* header of its recvmsg requests */
   struct pool *pool;       /* what its multishot picks from */
@@ -93,8 +94,9 @@ struct socket *socket_check (lua_State *L, int arg);
 /* The request of a half, or NULL. */
 struct op *socket_op (const struct socket *s, const struct half *h);
 
-/* The poll for room to send, which wakes the line outwards; or NULL. */
-struct op *socket_space (const struct socket *s);
+/* The poll that `space` or `sight` names, if it is under way; or NULL. It wakes
+** its line. */
+struct op *socket_polls (const struct socket *s, uint64_t token);
 
 /* Let go of everything: what is under way is cancelled, who waits is woken. */
 int socket_end (lua_State *L, struct socket *s);

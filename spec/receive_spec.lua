@@ -261,6 +261,83 @@ describe("receive", function()
     end)
   end)
 
+  it("without time looks, and enters the kernel for nothing", function()
+    net.run(function()
+      local a, b = net.pair()
+      local listener = net.listener()
+      net.fails(uring.errno.ETIME, b:recv(10, 0))
+      net.fails(uring.errno.ETIME, listener:accept(0))
+      local ring = uring.loop():ring()
+      local before = ring:stats().enters
+      for _ = 1, 1000 do
+        net.fails(uring.errno.ETIME, b:recv(10, 0))
+        net.fails(uring.errno.ETIME, b:receive(10, 0))
+        net.fails(uring.errno.ETIME, listener:accept(0))
+      end
+      assert(ring:stats().enters - before < 10)
+      assert(a:send "x")
+      assert.equal("x", b:recv(10, 0))
+      net.fails(uring.errno.ETIME, b:recv(10, 0))
+      local client = net.keep(assert(uring.tcp.connect(
+        listener:getsockname())))
+      assert(net.keep((listener:accept(0))))
+      assert(client:close() and a:close())
+      assert.same({ n = 1 }, table.pack(b:recv(10, 0)))
+    end)
+  end)
+
+  it("without time finds what other tasks' requests have brought", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local got = {}
+      local task = uring.spawn(function()
+        for data in b:messages() do
+          got[#got + 1] = data
+          if data == "end" then return end
+        end
+      end)
+      net.turns()
+      for _, data in ipairs { "one", "two" } do assert(a:send(data)) end
+      assert.equal("one", b:recv(10, 0))
+      assert.equal("two", b:recv(10, 0))
+      net.fails(uring.errno.ETIME, b:recv(10, 0))
+      assert(a:send "end")
+      assert(task:join(net.patience))
+      assert.same({ "end" }, got)
+      -- the request of that loop is on its way out
+      assert(a:send "more")
+      assert.equal("more", b:recv(10, 0))
+    end)
+  end)
+
+  it("without time lets the others have their turns", function()
+    net.run(function()
+      local a, b = net.pair()
+      local stop
+      local task = uring.spawn(function()
+        repeat
+          local data = b:recv(10, 0)
+        until data or stop
+      end)
+      uring.spawn(function()
+        for _ = 1, 3 do uring.sleep(0) end
+        assert(a:send "x")
+      end)
+      local ok, why = task:join(net.patience)
+      stop = true
+      assert(ok, why)
+    end)
+  end)
+
+  it("without time ends where its side has stopped receiving", function()
+    net.run(function()
+      local b = net.udp()
+      net.fails(uring.errno.ETIME, b:recv(10, 0))
+      assert(b:shutdown "read")
+      assert.same({ n = 1 }, table.pack(b:recv(10, 0)))
+    end)
+  end)
+
   it("refuses what no count is, and what no time is", function()
     local a = net.pair()
     for _, name in ipairs { "receive", "recv", "recvfrom", "recvmsg" } do

@@ -1056,7 +1056,10 @@ function Sqe:prep_recv(fd, buffer, len, flags, at) end
 function Sqe:prep_recv_multishot(fd, buffer, len, flags) end
 
 --- Receive a message. Result: how many bytes; the msghdr tells the rest.
---- Descriptors are close-on-exec. (io_uring_prep_recvmsg(3), 5.3)
+--- Descriptors are close-on-exec. On a unix stream with SO_PASSCRED each try
+--- that finds nothing uses up 32 bytes of 'controllen': let it begin with
+--- a poll, by set_ioprio(IORING_RECVSEND_POLL_FIRST), but not with
+--- MSG_DONTWAIT. (io_uring_prep_recvmsg(3), 5.3)
 ---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
 ---@param msghdr uring.Msghdr
 ---@param flags? integer MSG_...

@@ -29,9 +29,38 @@ static void descriptors_are_closed_once (void) {
   close(fds[1]);
 }
 
+/* A message of one int at `at`; where the next one goes. */
+static size_t put (unsigned char *bytes, size_t at, int value) {
+  struct cmsghdr h = { CMSG_LEN(sizeof(int)), SOL_SOCKET, 77 };
+  memcpy(bytes + at, &h, sizeof(h));
+  memcpy(bytes + at + CMSG_LEN(0), &value, sizeof(value));
+  return at + CMSG_SPACE(sizeof(int));
+}
+
+static void the_last_try_counts (void) {
+  _Alignas(struct cmsghdr) unsigned char bytes[CMSG_SPACE(sizeof(int)) * 4];
+  const size_t one = CMSG_SPACE(sizeof(int));
+  size_t size, at;
+  memset(bytes, 0, sizeof(bytes));
+  size = 0;  /* nothing came */
+  CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == 0 && size == 0);
+  at = put(bytes, put(bytes, 0, 1), 2);
+  size = at;  /* there was one try */
+  CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == 0 && size == at);
+  size = one;  /* two */
+  CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == one && size == one);
+  size = 0;  /* three, and the last has said nothing */
+  CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == at && size == 0);
+  size = sizeof(bytes);  /* it has failed */
+  CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == at && size == 0);
+  size = one - 4;  /* the last one was cut off */
+  CHECK(cmsg_of_last_try(bytes, at - 4, &size) == one && size == one - 4);
+}
+
 int main (void) {
   static const struct check_test tests[] = {
     TEST(descriptors_are_closed_once),
+    TEST(the_last_try_counts),
   };
   return RUN(tests);
 }

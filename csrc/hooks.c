@@ -68,7 +68,8 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
     case WAIT_CHAIN: {
       struct chain *c = t->on;
       for (unsigned i = 0; i < c->n; i++) {
-        struct link *l = &c->link[i];
+        struct link *l = &c->link[c->likely];
+        if (++c->likely == c->n) c->likely = 0;
         if (l->token == op->token) {
           l->res = res;
           l->flags = flags;

@@ -262,6 +262,7 @@ struct task *loop_take (struct loop *loop);
 /* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
 struct chain {
   unsigned n, pending;
+  unsigned likely;          /* the next to end: they do it in order */
   struct link {
     uint64_t token;         /* 0: it has ended */
     int32_t res;

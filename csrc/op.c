@@ -173,10 +173,13 @@ static void unpin (struct op *op) {
   }
 }
 
-static void leave_chain (struct op *op) {
-  if (op->before) op->before->behind = op->behind;
-  if (op->behind) op->behind->before = op->before;
+void op_leave_chain (struct op_table *t, struct op *op) {
+  struct op *before = op->before, *behind = op->behind;
+  if (before) before->behind = behind;
+  if (behind) behind->before = before;
   op->before = op->behind = NULL;
+  if (behind && before == NULL && (behind->marks & OP_CANCEL))
+    op_list(t, behind);  /* guard: its cancel has waited for this */
 }
 
 /* Nothing more can come of it. */
@@ -190,6 +193,7 @@ static void end (struct op_table *t, struct op *op) {
   if (op->marks & OP_TOLD) t->told--;
   if (op->marks & OP_LISTED) op_unlist(t, op);  /* guard: or its slot's next
                                                    operation is cancelled */
+  op_leave_chain(t, op);
   if (op->prev) use_remove(op);
   unpin(op);  /* guard: not before the last completion */
 }
@@ -270,7 +274,6 @@ void op_chain (struct op *last, struct op *op) {
 
 void op_free (struct op_table *t, struct op *op) {
   assert(op->state == OP_ENDED && op->results.first == NULL);
-  leave_chain(op);
   op->state = OP_FREE;
   op->waiter = op->line = NULL;
   op->results.owned = false;
@@ -327,12 +330,8 @@ void op_complete (struct op_table *t, struct op *op, int32_t res,
 }
 
 struct op *op_first_unfinished (struct op *op) {
-  struct op *first = op, *b = op;
-  while ((b = b->before) != NULL) {
-    if (b->state == OP_FLYING)
-      first = b;
-  }
-  return first;
+  while (op->before) op = op->before;
+  return op;
 }
 
 void op_abandon (struct op_table *t, struct op *op, bool bury) {

@@ -26,8 +26,9 @@
 ** a chain off is no success: a short read or write, for one.
 **
 ** Chains: members know their neighbours, for a cancel has to name the first
-** of them that has not ended. Descriptors: a handle has a list of the
-** operations that are under way on it, for its close ends them.
+** of them that has not ended. One that ends leaves the chain. Descriptors: a
+** handle has a list of the operations that are under way on it, for its close
+** ends them.
 */
 
 #ifndef uring_op_h
@@ -160,6 +161,10 @@ struct op *op_new (struct op_table *t, const struct request *r,
 
 /* Join `op` to the chain whose last member so far is `last`. */
 void op_chain (struct op *last, struct op *op);
+
+/* It holds its chain up no longer: its last CQE has come, or what still comes
+** is a notification. If the next member is to be cancelled that goes now. */
+void op_leave_chain (struct op_table *t, struct op *op);
 
 /* The submit starts it, and the number of its descriptor is not needed from
 ** then on. (Collection gives that up only when it has ended.) */

@@ -175,8 +175,7 @@ static int register_sync_cancel (lua_State *L) {
       return luaL_argerror(L, 2, "option 'op' is an operation of another "
                            "ring");
     op = operation_op(o);
-    reg.addr = op && op->state == OP_FLYING
-               ? op_first_unfinished(op)->token : o->token;
+    reg.addr = op ? op_first_unfinished(op)->token : o->token;
   }
   else if (options_given(L, 2, "fd")) {
     lua_pushliteral(L, "fd");

@@ -11,18 +11,20 @@
 /* ---- what is asked for ------------------------------------------------- */
 
 void ring_cancel (struct ring *r, struct op *op) {
+  struct op *first = op;
   if (op->state != OP_FLYING || (op->marks & OP_TOLD))
     return;
-  /* with hard links the next member starts when this one has gone */
-  for (struct op *b = op; b && b->state == OP_FLYING; b = b->before)
-    b->marks |= OP_CANCEL;
-  op_list(&r->ops, op);
-}
-
-void ring_cancel_ended (struct ring *r, struct op *op) {
-  if ((op->marks & OP_HARDLINK) && op->behind
-      && op->behind->state == OP_FLYING && (op->behind->marks & OP_CANCEL))
-    op_list(&r->ops, op->behind);
+  /* One after another, for with hard links the next member starts when this
+     one has gone: the first is sent a cancel, the others when they come to be
+     first. Where one is marked those before it are. */
+  op->marks |= OP_CANCEL;
+  while (first->before) {
+    first = first->before;
+    if (first->marks & OP_CANCEL)
+      return;
+    first->marks |= OP_CANCEL;
+  }
+  op_list(&r->ops, first);
 }
 
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {

@@ -35,10 +35,6 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
 
 /* ---- ring_cancel ------------------------------------------------------- */
 
-/* It has ended: a cancel of the next member of its chain goes, if that was only
-** waiting for this. */
-void ring_cancel_ended (struct ring *r, struct op *op);
-
 /* A cancel came back. If it found nothing though its operation has not
 ** ended, the operation was just then between two places; if it found a worker
 ** of the kernel's at it (EALREADY), that may have been about to sleep, and

@@ -52,10 +52,10 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
     op->marks |= OP_TOLD;
     t->told++;
     if (op->marks & OP_LISTED) op_unlist(t, op);  /* (too late for that) */
+    op_leave_chain(t, op);  /* guard: no cancel finds it */
   }
   if (last) {
     if ((op->marks & (OP_LOOPED | OP_SILENT)) == OP_LOOPED) r->held--;
-    ring_cancel_ended(r, op);
     if (op->opcode == IORING_OP_PROVIDE_BUFFERS && res < 0)
       ring_unkeep(r, op->token);
   }

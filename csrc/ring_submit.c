@@ -249,10 +249,10 @@ int ring_send_cancels (struct ring *r) {
          the very one that it is to cancel */
       ring_enter_bare(r, 0, SYS_FOREVER);
       op_unlist(&r->ops, op);
-      ring_cancel_now(r, op_first_unfinished(op)->token, 0);
+      ring_cancel_now(r, op->token, 0);
       continue;
     }
-    prepare_cancel(&sqe, op_first_unfinished(op)->token);
+    prepare_cancel(&sqe, op->token);
     rc = ring_push_internal(r, &sqe, NULL, &cancel);
     if (rc < 0)
       return rc;

@@ -26,8 +26,7 @@ static void cancel_uses (const struct handle *h) {
     r->settling = true;
     if (!is_ours(r) || (op->marks & OP_CANCEL))
       continue;
-    while (last->behind && last->behind->state == OP_FLYING)
-      last = last->behind;
+    while (last->behind) last = last->behind;
     ring_cancel(r, last);
   }
 }

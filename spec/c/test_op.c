@@ -407,10 +407,25 @@ static void cancels_name_the_first_unfinished (void) {
   op_complete(&t, ops[1], 0, 0);
   CHECK(op_first_unfinished(ops[3]) == ops[2]);
   CHECK(op_first_unfinished(ops[2]) == ops[2]);
-  op_free(&t, ops[1]);  /* its neighbours are each other's now */
-  CHECK(ops[0]->behind == ops[2] && ops[2]->before == ops[0]);
-  CHECK(op_first_unfinished(ops[3]) == ops[2]);
+  op_complete(&t, ops[3], 0, 0);  /* (a linked timeout, for one) */
+  CHECK(ops[2]->behind == NULL && ops[3]->before == NULL);
   op_complete(&t, ops[2], 0, 0);
+  done();
+}
+
+static void a_cancel_follows_its_chain (void) {
+  struct op *ops[4];
+  begin();
+  chain(ops, 4, 0, 0);
+  for (int i = 0; i < 3; i++) ops[i]->marks |= OP_CANCEL;
+  op_list(&t, ops[0]);
+  op_complete(&t, ops[1], 0, 0);  /* its neighbours are each other's now */
+  CHECK(ops[0]->behind == ops[2] && ops[2]->before == ops[0]);
+  CHECK(t.cancels == ops[0] && t.cancels_last == ops[0]);
+  op_complete(&t, ops[0], 0, 0);
+  CHECK(t.cancels == ops[2] && t.cancels_last == ops[2]);
+  op_complete(&t, ops[2], 0, 0);
+  CHECK(t.cancels == NULL);
   op_complete(&t, ops[3], 0, 0);
   done();
 }
@@ -535,6 +550,7 @@ int main (void) {
     TEST(silent_successes_are_counted_apart), TEST(silent_errors_are_told),
     TEST(cancels_go_in_the_order_of_asking),
     TEST(cancels_name_the_first_unfinished),
+    TEST(a_cancel_follows_its_chain),
     TEST(random_sequences_are_lawful),
   };
   return RUN(tests);

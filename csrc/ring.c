@@ -115,9 +115,12 @@ static bool cancel_each (struct ring *r, int64_t deadline) {
   return settle(r);
 }
 
+/* guard: of an SQPOLL ring one call does not find what a worker is at: the
+   worker is the polling thread's, and the cancel has to be so too */
 static void cancel_all (struct ring *r) {
-  if (!ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
-                       | IORING_ASYNC_CANCEL_ALL)) {
+  if ((r->io.flags & IORING_SETUP_SQPOLL)
+      || !ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
+                          | IORING_ASYNC_CANCEL_ALL)) {
     for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
       if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);
   }

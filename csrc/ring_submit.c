@@ -60,15 +60,13 @@ static int make_room (struct ring *r, unsigned n) {
   return 0;
 }
 
+/* guard: one that fails ends a submit, and what is behind it must go too. (On
+   an SQPOLL ring what is still in the queue its thread has yet to look at.) */
 void ring_submit_all (struct ring *list_) {
-  for (struct ring *r = list_; r; r = r->next) {
-    if (r->open && r->enabled && sys_unread(&r->io) > 0
-        && r->proc == proc_id()) {
-      while (ring_enter_bare(r, 0, SYS_FOREVER) == -EINTR) {}
-      if (r->io.flags & IORING_SETUP_SQPOLL)
-        make_room(r, r->io.sq.ring_entries);
-    }
-  }
+  for (struct ring *r = list_; r; r = r->next)
+    if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
+        && r->proc == proc_id())
+      make_room(r, r->io.sq.ring_entries);
 }
 
 

@@ -11,7 +11,10 @@
 #include <sched.h>
 
 #define ROUNDS 8         /* in a row that end nothing */
-#define POLLER 5000000   /* ns for the thread of an SQPOLL ring */
+#define OTHERS 5000000   /* ns for threads of the kernel's: what has to be
+                            cancelled again is a worker's, and on an SQPOLL
+                            ring all is its thread's */
+#define NAP 50000        /* ns before a worker is signalled again */
 
 
 static bool is_ours (const struct ring *r) {
@@ -32,12 +35,12 @@ static void cancel_uses (const struct handle *h) {
 }
 
 void ring_settle (struct ring *r, const struct handle *h) {
-  int64_t deadline = clock_after(POLLER);
+  int64_t deadline = clock_after(OTHERS);
   bool polled = r->io.flags & IORING_SETUP_SQPOLL;
   unsigned futile = 0;
   r->settling = false;
-  if (!is_ours(r) || !r->enabled)
-    return;
+  if (!is_ours(r) || !r->enabled || ring_reap(r) < 0)
+    return;  /* guard: a cancel names the first of a chain that has not come */
   while (h->ops && futile < ROUNDS) {
     unsigned before = r->ops.flying - r->ops.internal;
     int rc = ring_enter(r, 0, SYS_FOREVER);
@@ -46,6 +49,8 @@ void ring_settle (struct ring *r, const struct handle *h) {
       return;  /* what finds no room goes with the next submit */
     if (r->ops.flying - r->ops.internal < before)
       futile = 0;
+    else if (r->ops.cancels && clock_left(deadline) > 0)
+      clock_sleep(NAP);
     else if (polled && clock_left(deadline) > 0)
       sched_yield();
     else if (r->ops.cancels || sys_needs_enter(&r->io))
@@ -61,6 +66,10 @@ void ring_end_uses (struct ring *list, struct handle *h) {
   for (struct ring *r = list; r && h->ops; r = r->next)
     if (r->settling) ring_settle(r, h);
   if (h->ops) handle_shut(h);  /* guard: SQEs that could not be submitted */
+  /* guard: messages that have arrived need a ring's number no more, whether
+     their senders ever look or not */
+  for (struct ring *r = list; r && block_flying(&h->block) > 0; r = r->next)
+    if (is_ours(r)) ring_reap(r);
 }
 
 int ring_close_handle (struct ring *list, struct handle *h) {

@@ -186,6 +186,50 @@ describe("closing a socket", function()
   end)
 end)
 
+-- The first of a chain has ended, and the ring has not seen it; what follows
+-- it is under way, perhaps at a worker of the kernel's.
+describe("behind a request that has ended, what is under way", function()
+  for name, options in pairs { ["a ring"] = {},
+      ["a plain ring"] = { flags = 0 }, ["an SQPOLL ring"] = {
+      flags = uring.IORING_SETUP_SQPOLL } } do
+    for _, flags in ipairs { uring.IOSQE_IO_LINK, uring.IOSQE_IO_HARDLINK,
+        uring.IOSQE_IO_LINK | uring.IOSQE_ASYNC } do
+      local function begin()
+        local ring = assert(uring.ring(options))
+        local r, w = spec.pipe()
+        local a, b = spec.socketpair(uring.SOCK_STREAM)
+        local fd = uring.fd(a)
+        spec.write(w, "x")
+        ring:queue(uring.sqe():prep_read(r, uring.buffer(1)):set_flags(flags),
+          recv(fd))
+        ring:submit()
+        local limit = os.time() + hand.patience
+        while spec.ready(r, 0) and os.time() < limit do spec.sleep(0.001) end
+        spec.close(r)
+        spec.close(w)
+        return ring, fd, b
+      end
+
+      it(("ends with the ring: %s, %#x"):format(name, flags), function()
+        local ring, fd, peer = begin()
+        assert(ring:close())
+        assert.equal(0, ring:stats().leaked)
+        fd:close()
+        spec.close(peer)
+      end)
+
+      it(("ends with its descriptor: %s, %#x"):format(name, flags), function()
+        local ring, fd, peer = begin()
+        fd:close()
+        assert.truthy(spec.ready(peer, hand.patience))
+        assert.equal("", spec.read(peer))
+        spec.close(peer)
+        assert(ring:close())
+      end)
+    end
+  end
+end)
+
 describe("closing a ring", function()
   it("ends polls of it on others", function()
     local ring, other = assert(uring.ring()), hand.ring()

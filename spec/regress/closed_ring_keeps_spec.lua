@@ -89,6 +89,20 @@ describe("a closed ring", function()
     end
   end)
 
+  it("costs no descriptor, though its senders never look", function()
+    local sender = hand.ring()
+    local before = helper.fds()
+    for i = 1, 100 do
+      local ring = assert(uring.ring { entries = 1 })
+      local sqe = uring.sqe():prep_msg_ring(ring, 1, i)
+      if i % 2 == 0 then sqe:set_flags(uring.IOSQE_CQE_SKIP_SUCCESS) end
+      assert(sender:queue(sqe))
+      if i % 3 == 0 then sender:submit() end
+      assert(ring:close())
+      assert.equal(before, helper.fds())
+    end
+  end)
+
   -- A late request still needs its number, which no other file may have.
   it("keeps its number for what may start later, and nothing else",
     function()

@@ -61,7 +61,8 @@ enum trait {
   TRAIT_SILENT = 2,     /* CQE_SKIP_SUCCESS */
   TRAIT_NAMES_OP = 4,   /* addr is the token of an operation on `ring_id` */
   TRAIT_READS = 8,      /* a pin is memory that the kernel uses */
-  TRAIT_TARGET = 16,    /* pin[0] is the handle of the ring that it is for */
+  TRAIT_TARGET = 16,    /* pin[0] is the handle of what `fd` names: the ring
+                           that a message is for */
   TRAIT_FILE = 32,      /* it names a Lua file: an operation takes a dup */
   TRAIT_KEPT = 64       /* its memory is the kernel's until the ring closes */
 };

@@ -49,10 +49,10 @@ bool cmsg_next_fd (unsigned char *bytes, size_t size, struct cmsg_fd *fd);
 void cmsg_own_fd (struct cmsg_fd *fd);
 
 /* What a recvmsg has left in `room` bytes, which were zero before, and says to
-** be `*size` of them: where they begin; `*size` becomes 0 if it has failed. One
-** that had to wait may have tried several times, and each try writes behind the
-** one before it; one that finds nothing on a unix stream with SO_PASSCRED still
-** names a sender, of uid 0. Only the last try counts. */
+** be `*size` of them: where they begin; `*size` becomes 0 if it has failed. If
+** it had to wait it may have tried several times, and each try writes behind
+** the one before it. A try that finds nothing on a unix stream with
+** SO_PASSCRED still names a sender, of uid 0. Only the last try counts. */
 size_t cmsg_of_last_try (unsigned char *bytes, size_t room, size_t *size);
 
 /* Close the descriptors in control messages that nobody has read. */

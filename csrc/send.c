@@ -20,6 +20,7 @@
 #include "buffer.h"
 #include "burst.h"
 #include "clock.h"
+#include "datagram.h"
 #include "errors.h"
 #include "outward.h"
 #include "ring_lua.h"
@@ -29,6 +30,9 @@
 
 /* What is no longer goes at once where the kernel has room for it. */
 #define AT_ONCE 65536u
+
+/* Where nothing tells of room for a datagram. */
+#define PAUSE_NS 5000000
 
 static int again (lua_State *L, int status, lua_KContext ctx);
 static int ended (lua_State *L, struct task *t, struct socket *s,
@@ -110,6 +114,99 @@ static bool burst (lua_State *L, struct task *t, const struct socket *s) {
   return sent >= all;
 }
 
+/* Wait for room for a datagram to `to`, or to whom the socket is connected. */
+static int wait_for_room (lua_State *L, struct task *t, struct socket *s,
+                          const struct address *to, int64_t deadline) {
+  struct op *op;
+  int rc;
+  loop_check(L, t);  /* (room that came before had a try) */
+  rc = datagram_poll(L, s, to, &op);
+  if (rc == -EAGAIN) {
+    int64_t soon = clock_after(PAUSE_NS);
+    return loop_wait(L, t, WAIT_SLEEP, &s->out.line,
+                     soon < deadline ? soon : deadline,
+                     (lua_KContext)deadline, again);
+  }
+  if (rc < 0)
+    return failed(L, ring_push_failed(L, s->ring, rc));
+  op->waiter = t;
+  op->line = &s->out.line;
+  t->ring = s->ring;
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
+                   again);
+}
+
+static int no_dup (lua_State *L, const struct socket *s, int err) {
+  return failed(L, fail(L, err, "sendmsg on socket (fd %d): a dup of a "
+                        "descriptor in its control", s->out.line.fd));
+}
+
+/* What is next goes by a call of its own, and `to` becomes whom it is for:
+** what the call answers. An error of another kind has its values on the stack,
+** whose number becomes `*values`. */
+static ssize_t try_datagram (lua_State *L, struct socket *s,
+                             struct address *to, int *values) {
+  struct request q = {0};
+  struct msg *m;
+  ssize_t n = 0;
+  int rc = send_prepare(L, s, &q);
+  m = (struct msg *)q.pin[OP_PIN_MEMORY];
+  if (rc < 0) *values = no_dup(L, s, -rc);
+  else if (s->d == NULL)  /* guard: finalizers may have closed it */
+    *values = failed(L, fail(L, EBADF, "the socket is closed"));
+  else {
+    block_fly(&m->block);  /* (which makes its header ready) */
+    n = sendmsg(s->out.line.fd, &m->hdr, (int)q.sqe.msg_flags | MSG_DONTWAIT);
+    if (n < 0) n = -errno;
+    block_land(&m->block);
+    *to = m->name;
+    if (n == -EAGAIN && (q.sqe.msg_flags & MSG_DONTWAIT))
+      *values = failed(L, send_failed_as(L, s, SEND_MESSAGE, EAGAIN));
+  }
+  if (m) block_release(&m->block);
+  return n;
+}
+
+/* See datagram.h. */
+static int go_datagram (lua_State *L, struct task *t, struct socket *s,
+                        int64_t deadline) {
+  int how = (int)lua_tointeger(L, HOW);
+  for (;;) {
+    const struct address *to = lua_touserdata(L, TO);
+    struct address name = {0};
+    int values = 0;
+    ssize_t n;
+    loop_reserve(L);
+    if (loop_unfair(t))
+      return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
+                       (lua_KContext)deadline, again);
+    if (how == SEND) {
+      struct bytes b = arg_bytes(L, DATA, DATA);
+      if (!outward_now(s, &b, to, &n))
+        n = -EAGAIN;
+    }
+    else {
+      if (how == SEND_MESSAGES && burst(L, t, s)) {
+        lua_pushvalue(L, SENT);
+        return 1;
+      }
+      n = try_datagram(L, s, &name, &values);
+      if (values > 0)
+        return values;
+      if (name.len > 0) to = &name;
+    }
+    if (n == -EAGAIN)
+      return wait_for_room(L, t, s, to, deadline);
+    t->res = (int32_t)n;
+    t->data = (uint64_t)IORING_OP_SEND << 56;
+    t->marks &= (uint8_t)~MARK_TIMED_OUT;
+    if (n < 0 || how != SEND_MESSAGES)
+      return ended(L, t, s, deadline);
+    lua_pushinteger(L, lua_tointeger(L, SENT) + 1);
+    lua_replace(L, SENT);
+  }
+}
+
 static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   struct socket *s = lua_touserdata(L, SOCKET);
   struct request q = {0};
@@ -117,6 +214,8 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   int rc;
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
+  if (datagram_needs_room(s) && lua_tointeger(L, HOW) != CONNECT)
+    return go_datagram(L, t, s, deadline);
   if (lua_tointeger(L, HOW) == SEND_MESSAGES && !socket_mixes(s)
       && burst(L, t, s)) {
     lua_pushvalue(L, SENT);
@@ -136,8 +235,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   else if (rc < 0 && rc != -ENOMEM) {
     outward_pass_on(L, s);
     if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
-    return failed(L, fail(L, -rc, "sendmsg on socket (fd %d): a dup of a "
-                          "descriptor in its control", s->out.line.fd));
+    return no_dup(L, s, -rc);
   }
   if (rc == 0) {
     q.pin[OP_PIN_FD] = &s->d->block;
@@ -248,12 +346,24 @@ static int ended (lua_State *L, struct task *t, struct socket *s,
   return failed(L, send_failed_as(L, s, (int)lua_tointeger(L, HOW), -t->res));
 }
 
+/* It has waited for room, or for another try, and not for a result. */
+static bool waited_for_room (const struct task *t) {
+  return t->wait == WAIT_TURN || t->wait == WAIT_SLEEP
+         || (t->wait == WAIT_AWAIT && t->data >> 56 == IORING_OP_POLL_ADD);
+}
+
+/* Room that has come is a try, whatever came after it: as with a request. */
+static bool has_room (lua_State *L, const struct task *t) {
+  return t->wait == WAIT_AWAIT && waited_for_room(t) && t->res >= 0
+         && lua_tointeger(L, HOW) != SEND_MESSAGES;
+}
+
 /* Has the last request taken all that there was? */
 static bool has_gone (lua_State *L, const struct task *t,
                       const struct socket *s) {
   int how = (int)lua_tointeger(L, HOW);
   lua_Integer sent = lua_tointeger(L, SENT);
-  if (t->wait != WAIT_AWAIT || t->res < 0 || held(t))
+  if (t->wait != WAIT_AWAIT || waited_for_room(t) || t->res < 0 || held(t))
     return false;
   if (how == SEND_MESSAGES) {
     if (sent + 1 < (lua_Integer)lua_rawlen(L, DATA))
@@ -271,13 +381,20 @@ static int again (lua_State *L, int status, lua_KContext ctx) {
   if (t == NULL) return lua_yieldk(L, 0, ctx, again);
   /* (what has gone cannot be taken back: that is told, and the next wait of
      a cancelled task raises) */
-  if ((t->marks & MARK_CANCELLED) && !has_gone(L, t, s)) {
+  if ((t->marks & MARK_CANCELLED) && !has_gone(L, t, s) && !has_room(L, t)) {
     outward_pass_on(L, s);  /* guard: or the next in line sleeps for ever */
     loop_check(L, t);
   }
   if (t->wait == WAIT_LINE) {
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
     return go(L, t, (int64_t)ctx, true);
+  }
+  if (waited_for_room(t)) {
+    if (s->d == NULL)
+      return failed(L, fail(L, EBADF, "the socket was closed"));
+    return (t->marks & MARK_TIMED_OUT) && clock_now() >= (int64_t)ctx
+           && !has_room(L, t) ? failed(L, fail_timeout(L))
+                              : go(L, t, (int64_t)ctx, false);
   }
   return ended(L, t, s, (int64_t)ctx);
 }

@@ -94,8 +94,8 @@ struct socket *socket_check (lua_State *L, int arg);
 /* The request of a half, or NULL. */
 struct op *socket_op (const struct socket *s, const struct half *h);
 
-/* The poll that `space` or `sight` names, if it is under way; or NULL. It wakes
-** its line. */
+/* The poll that `space` or `sight` names, if it is under way; or NULL. It
+** wakes its line. */
 struct op *socket_polls (const struct socket *s, uint64_t token);
 
 /* Let go of everything: what is under way is cancelled, who waits is woken. */

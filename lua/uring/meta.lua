@@ -969,7 +969,10 @@ function Sqe:prep_connect(fd, address) end
 function Sqe:prep_shutdown(fd, how) end
 
 --- Send a string, which is copied, or a buffer or lease, which is not.
---- Result: how many bytes. (io_uring_prep_send(3), 5.6)
+--- Result: how many bytes. A unix datagram that has to wait for room is sent
+--- empty, by the kernel's mistake, and the result is 0: this and the other
+--- sends take MSG_DONTWAIT there, or socket:send does it right.
+--- (io_uring_prep_send(3), 5.6)
 ---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
 ---@param bytes uring.bytes
 ---@param len? integer all that is left if not given

@@ -53,7 +53,7 @@ struct slot {              /* one buffer */
 
 struct group {
   struct block block;
-  struct group *next;      /* of its ring's */
+  struct group *next;      /* of its ring's that want notes */
   struct io_uring_buf_ring *ring;
   unsigned char *memory;
   struct slot *slots;
@@ -67,6 +67,7 @@ struct group {
   uint16_t last;           /* that went home */
   bool inc;
   bool closed;             /* the kernel does not know it any more */
+  bool wanting;            /* it is in that list */
   void (*gave)(struct group *g);  /* one has come home, or NULL */
   void *owner;             /* whose business that is */
 };

@@ -68,9 +68,9 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
     case WAIT_CHAIN: {
       struct chain *c = t->on;
       for (unsigned i = 0; i < c->n; i++) {
-        struct link *l = &c->link[c->likely];
-        if (++c->likely == c->n) c->likely = 0;
+        struct link *l = &c->link[(c->next + i) % c->n];
         if (l->token == op->token) {
+          c->next = (unsigned)(l - c->link) + 1;
           l->res = res;
           l->flags = flags;
           l->token = 0;

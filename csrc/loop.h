@@ -169,8 +169,6 @@ struct loop {
   bool running;
   bool deadlocked;          /* its tasks wait for each other, and were told */
   bool retry;               /* the kernel had no room: try again soon */
-  uint32_t starved;         /* turns in a row in which there was no memory for
-                               what has completed on another ring */
 };
 
 /*
@@ -183,16 +181,6 @@ struct task *loop_enter (lua_State *L, struct loop *loop, const char *what);
 
 /* The same, but a cancelled task may go on. */
 struct task *loop_within (lua_State *L, struct loop *loop, const char *what);
-
-/* May it wait? Not in a finalizer, whatever that runs in the middle of. */
-bool loop_may_wait (lua_State *L, const struct loop *loop);
-
-/* Has a coroutine that may be resumed not been closed? Lua says so too, but in
-** words that it has to allocate where no protected call is around them. */
-static inline bool loop_resumable (lua_State *co) {
-  int status = lua_status(co);
-  return status == LUA_YIELD || (status == LUA_OK && lua_gettop(co) > 0);
-}
 
 /* Is this function one of the library's own, written in Lua? */
 bool loop_ours (lua_State *L, const lua_Debug *ar);
@@ -262,7 +250,7 @@ struct task *loop_take (struct loop *loop);
 /* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
 struct chain {
   unsigned n, pending;
-  unsigned likely;          /* the next to end: they do it in order */
+  unsigned next;            /* which ends next, if they end in their order */
   struct link {
     uint64_t token;         /* 0: it has ended */
     int32_t res;

@@ -64,9 +64,10 @@ struct ring {
   unsigned shuttings;     /* handle_shuttings() when it was last looked at */
   struct handle *handle;  /* as others know it; while it is open */
   struct bell *bell;      /* the loop's, for others to wake it; or NULL */
-  struct group *groups;   /* of provided buffers */
+  struct group ***groups; /* of provided buffers, by number: 256 pages */
+  struct group *wanting;  /* those that may have too few blank notes */
   struct kept *kept;      /* memory of requests, in no order */
-  unsigned nkept;
+  unsigned nkept, room_kept;
   const struct ring_hooks *hooks;
   void *watch;            /* the loop's record of it, if it has one */
   unsigned held;          /* why it is the loop's: tasks, operations */

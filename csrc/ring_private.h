@@ -48,6 +48,12 @@ bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags);
 
 /* ---- ring_provided ----------------------------------------------------- */
 
+/* Each group has blank notes for so many completions, but for those that were
+** told of some since: see to these; false: no memory. */
+bool ring_reserve_notes (struct ring *r);
+void ring_group_told (struct ring *r, struct group *g);
+#define RING_BATCH 64
+
 /* Room for the memory that the kernel keeps beyond the request. */
 int ring_reserve_kept (struct ring *r, unsigned n);
 

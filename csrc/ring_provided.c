@@ -16,49 +16,98 @@ struct kept {
 
 /* ---- groups ------------------------------------------------------------ */
 
+#define PAGES 256u
+#define PAGE  256u
+
 struct group *ring_group (const struct ring *r, unsigned bgid) {
-  struct group *g = r->groups;
-  while (g && g->bgid != bgid) g = g->next;
-  return g;
+  struct group **page = r->groups && bgid < PAGES * PAGE
+                        ? r->groups[bgid / PAGE] : NULL;
+  return page ? page[bgid % PAGE] : NULL;
+}
+
+static bool has_page (struct ring *r, unsigned bgid) {
+  struct group ***page;
+  if (r->groups == NULL)
+    r->groups = calloc(PAGES, sizeof(*r->groups));
+  if (r->groups == NULL)
+    return false;
+  page = &r->groups[bgid / PAGE];
+  if (*page == NULL) *page = calloc(PAGE, sizeof(**page));
+  return *page != NULL;
 }
 
 int ring_add_group (struct ring *r, struct group *g) {
   struct io_uring_buf_reg reg;
   int rc;
+  if (!has_page(r, g->bgid))
+    return -ENOMEM;
   group_describe(g, &reg);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_PBUF_RING, &reg, 1);
   if (rc < 0)
     return rc;
   block_retain(&g->block);
-  g->next = r->groups;
-  r->groups = g;
+  r->groups[g->bgid / PAGE][g->bgid % PAGE] = g;
+  ring_group_told(r, g);
   return 0;
+}
+
+static void forget (struct ring *r, struct group *g) {
+  r->groups[g->bgid / PAGE][g->bgid % PAGE] = NULL;
+  g->closed = true;
+  if (g->wanting) {
+    struct group **at = &r->wanting;
+    while (*at != g) at = &(*at)->next;
+    *at = g->next;
+  }
 }
 
 int ring_remove_group (struct ring *r, struct group *g) {
   struct io_uring_buf_reg reg;
-  struct group **at = &r->groups;
   int rc;
   memset(&reg, 0, sizeof(reg));
   reg.bgid = g->bgid;
   rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
   if (rc < 0)
     return rc;
-  while (*at != g) at = &(*at)->next;
-  *at = g->next;
-  g->closed = true;
+  forget(r, g);
   block_release(&g->block);
   return 0;
+}
+
+/* (So the list is as short as what came since it was worked off.) */
+void ring_group_told (struct ring *r, struct group *g) {
+  if (!g->wanting) {
+    g->wanting = true;
+    g->next = r->wanting;
+    r->wanting = g;
+  }
+}
+
+bool ring_reserve_notes (struct ring *r) {
+  while (r->wanting) {
+    struct group *g = r->wanting;
+    if (!group_reserve(g, RING_BATCH))
+      return false;
+    r->wanting = g->next;
+    g->wanting = false;
+  }
+  return true;
 }
 
 
 /* ---- what requests have provided --------------------------------------- */
 
 int ring_reserve_kept (struct ring *r, unsigned n) {
-  struct kept *kept = realloc(r->kept, (r->nkept + n) * sizeof(*kept));
+  unsigned room = r->room_kept ? r->room_kept : 16;
+  struct kept *kept;
+  if (r->room_kept - r->nkept >= n)
+    return 0;
+  while (room - r->nkept < n) room *= 2;
+  kept = realloc(r->kept, room * sizeof(*kept));
   if (kept == NULL)
     return -ENOMEM;
   r->kept = kept;
+  r->room_kept = room;
   return 0;
 }
 
@@ -67,8 +116,9 @@ void ring_keep (struct ring *r, const struct op *op) {
   block_pin(op->pin[OP_PIN_MEMORY]);
 }
 
+/* (It was the last but for some: those that stay have succeeded.) */
 void ring_unkeep (struct ring *r, uint64_t token) {
-  for (unsigned i = 0; i < r->nkept; i++) {
+  for (unsigned i = r->nkept; i-- > 0; ) {
     if (r->kept[i].token == token) {
       block_unpin(r->kept[i].block);
       r->kept[i] = r->kept[--r->nkept];
@@ -78,13 +128,19 @@ void ring_unkeep (struct ring *r, uint64_t token) {
 }
 
 void ring_let_go_of_provided (struct ring *r, bool bury) {
-  while (r->groups) {
-    struct group *g = r->groups;
-    r->groups = g->next;
-    g->closed = true;
-    if (bury) block_bury(&g->block);
-    else block_release(&g->block);
+  for (unsigned i = 0; r->groups && i < PAGES; i++) {
+    for (unsigned j = 0; r->groups[i] && j < PAGE; j++) {
+      struct group *g = r->groups[i][j];
+      if (g) {
+        forget(r, g);
+        if (bury) block_bury(&g->block);
+        else block_release(&g->block);
+      }
+    }
+    free(r->groups[i]);
   }
+  free(r->groups);
+  r->groups = NULL;
   while (r->nkept > 0) {
     struct block *b = r->kept[--r->nkept].block;
     if (bury) block_bury(b);
@@ -92,4 +148,5 @@ void ring_let_go_of_provided (struct ring *r, bool bury) {
   }
   free(r->kept);
   r->kept = NULL;
+  r->room_kept = 0;
 }

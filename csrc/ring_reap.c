@@ -44,7 +44,10 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
     res = -ECANCELED;
   if (flags & IORING_CQE_F_BUFFER) {
     struct group *g = ring_group(r, op->group);
-    if (g) group_told(g, res, flags, op->rooms, op->marks & OP_BUNDLE);
+    if (g) {
+      group_told(g, res, flags, op->rooms, op->marks & OP_BUNDLE);
+      ring_group_told(r, g);
+    }
   }
   if (op->disposal == DISPOSE_FD && res >= 0 && r->open && r->handle->owner)
     handle_renew(r->handle->owner, res);
@@ -109,19 +112,17 @@ static void message (struct ring *r, const struct cqe *c) {
 }
 
 static bool reserve (struct ring *r, unsigned n) {
-  for (struct group *g = r->groups; g; g = g->next)
-    if (!group_reserve(g, n))
-      return false;
-  return r->closing || arrivals_reserve(&r->arrivals, n);
+  return ring_reserve_notes(r)
+         && (r->closing || arrivals_reserve(&r->arrivals, n));
 }
 
 int ring_reap (struct ring *r) {
-  struct cqe batch[64];
+  struct cqe batch[RING_BATCH];
   unsigned total = 0;
   unsigned n;
   while (total < r->io.cq.ring_entries
          && (n = sys_cq_ready(&r->io)) > 0) {
-    if (n > 64) n = 64;
+    if (n > RING_BATCH) n = RING_BATCH;
     /* guard: room for all that these can become, before they are taken; a
        ring that closes keeps nothing */
     if (!reserve(r, n) && !r->closing)

@@ -1,0 +1,348 @@
+-- What is done many times takes so many times as long, and no more: none of
+-- these looks at all the others.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+-- The processor's time for what f does.
+local function timed(f, ...)
+  local began = os.clock()
+  f(...)
+  return os.clock() - began
+end
+
+-- f(n) is measured for n, 2n and 4n, the best of some times: either the whole
+-- of it, or what it returns the time of. What is quadratic takes 16 times as
+-- long for 4n as for n, and what is n log n not 5. (The constant is for what is
+-- too short to be measured.)
+local function grows(name, n, f)
+  it(name, function()
+    local times = {}
+    local function best(m, rounds)
+      local least = math.huge
+      for _ = 1, rounds do
+        collectgarbage()
+        local part
+        local all = timed(helper.run, function() part = f(m) end)
+        least = math.min(least, part or all)
+      end
+      return least
+    end
+    for round = 1, 5 do  -- (other programs' time is not ours, their caches are)
+      for i = 0, 2 do
+        local m = n << i
+        times[m] = math.min(times[m] or math.huge, best(m, 2))
+      end
+      if times[4 * n] <= 8 * times[n] + 0.002 then return end
+      assert(round < 5, ("%d: %.2f ms, %d: %.2f ms, %d: %.2f ms"):format(n,
+        times[n] * 1e3, 2 * n, times[2 * n] * 1e3, 4 * n,
+        times[4 * n] * 1e3))
+    end
+  end)
+end
+
+-- n tasks that are in their wait.
+local function waiting(n, f, ...)
+  local tasks = {}
+  for i = 1, n do tasks[i] = uring.spawn(f, ...) end
+  uring.sleep(0)
+  return tasks
+end
+
+-- 1 to n, once each, and in no order.
+local function shuffled(n)
+  local order = {}
+  for i = 1, n do order[i] = i end
+  local seed = 1
+  for i = n, 2, -1 do
+    seed = seed * 6364136223846793005 + 1442695040888963407
+    local j = (seed >> 33) % i + 1
+    order[i], order[j] = order[j], order[i]
+  end
+  return order
+end
+
+local function cancel_all(tasks)
+  for _, t in ipairs(tasks) do t:cancel() end
+  for _, t in ipairs(tasks) do t:join() end
+end
+
+after_each(helper.idle_loop)
+
+describe("a channel takes the same time for each", function()
+  grows("value that is handed over, and that is kept", 1000, function(n)
+    local c = uring.channel(n)
+    waiting(n, c.receive, c)
+    for i = 1, 2 * n do assert(c:try_send(i)) end
+  end)
+
+  for name, order_of in pairs {
+    ["in their order"] = function(n)
+      local order = {}
+      for i = 1, n do order[i] = i end
+      return order
+    end,
+    ["the last first"] = function(n)
+      local order = {}
+      for i = 1, n do order[i] = n + 1 - i end
+      return order
+    end,
+    ["in no order"] = shuffled,
+  } do
+    grows("value that comes back, " .. name, 1000, function(n)
+      local c, order = uring.channel(n), order_of(n)
+      local tasks = waiting(n, c.receive, c)
+      for i = 1, n do assert(c:try_send(i)) end
+      for i = 1, n // 2 do
+        tasks[order[i]]:cancel()
+        assert(c:try_receive())
+      end
+      for i = n // 2 + 1, n do tasks[order[i]]:cancel() end
+      for _ = n // 2 + 1, n do assert(c:try_receive()) end
+    end)
+  end
+
+  grows("choice that it completes, and that is cancelled", 500, function(n)
+    local c = uring.channel(n)
+    local tasks = waiting(n, uring.select, { c:receiving() })
+    for i = 1, n do assert(c:try_send(i)) end
+    for i = 1, n do
+      tasks[i]:cancel()
+      assert.equal(i, c:try_receive())
+    end
+  end)
+
+  grows("sender that waits, or is cancelled", 500, function(n)
+    local c = uring.channel(1)
+    local tasks = waiting(2 * n, c.send, c, 1)
+    for _ = 1, n do assert(c:try_receive()) end
+    cancel_all(tasks)
+  end)
+
+  grows("task that waits when it is closed", 1000, function(n)
+    local c = uring.channel()
+    waiting(n, c.receive, c)
+    c:close()
+  end)
+
+  grows("unit of a semaphore", 1000, function(n)
+    local s = uring.semaphore(0)
+    local tasks = waiting(n, s.acquire, s)
+    for _ = 1, 2 * n do s:release() end
+    for i = 1, n do
+      tasks[i]:cancel()
+      assert.equal(n + i, #s)
+    end
+  end)
+end)
+
+describe("the same time is taken by each", function()
+  grows("task that is spawned and joined, and joins one", 1000, function(n)
+    local gate = uring.channel()
+    local one = uring.spawn(gate.receive, gate)
+    local tasks = waiting(n, one.join, one)
+    for i = 1, n // 2 do tasks[i]:cancel() end
+    gate:close()
+    for _, t in ipairs(tasks) do t:join() end
+  end)
+
+  grows("daemon, when run ends", 1000, function(n)
+    for _ = 1, n do uring.daemon(uring.sleep, 60) end
+    uring.sleep(0)
+  end)
+
+  grows("daemon that ends a turn after another, and starts one", 500,
+    function(n)
+      uring.scope(function(scope)
+        for i = 1, n do
+          scope:daemon(function()
+            local _ <close> = helper.finally(function()
+              uring.shield(60, function()
+                for _ = 1, i % 50 do uring.sleep(0) end
+                scope:daemon(uring.sleep, 60)
+              end)
+            end)
+            uring.sleep(60)
+          end)
+        end
+        uring.sleep(0)
+      end)
+    end)
+
+  grows("timeout in a timeout, beside many", 2000, function(n)
+    local short = waiting(2, uring.timeout, 60, uring.sleep, 60)
+    local tasks = waiting(n, uring.timeout, 60, uring.sleep, 60)
+    cancel_all(short)  -- (leaves a gap)
+    local spent = timed(function()
+      for _ = 1, n do uring.timeout(60, uring.timeout, 60, tostring, 1) end
+    end)
+    cancel_all(tasks)
+    return spent
+  end)
+
+  grows("shield in a shield that spawns", 1000, function(n)
+    local function deeper(i)
+      if i == 0 then return end
+      uring.spawn(uring.current)
+      uring.shield(60, deeper, i - 1)
+    end
+    deeper(n)
+  end)
+
+  grows("sleeper that is cancelled, in no order", 1000, function(n)
+    local tasks = waiting(n, uring.sleep, 60)
+    for _, i in ipairs(shuffled(n)) do tasks[i]:cancel() end
+  end)
+
+  grows("wait for a request that is cancelled, in no order", 500, function(n)
+    local r, w = spec.pipe()
+    local tasks = waiting(n, uring.await,
+      uring.sqe():prep_poll_add(r, uring.POLLIN))
+    for _, i in ipairs(shuffled(n)) do tasks[i]:cancel() end
+    for _, t in ipairs(tasks) do t:join() end
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  -- (The kernel looks for it from the first that was armed on: so in their
+  -- order alone.)
+  grows("timeout request that is cancelled, in their order", 500, function(n)
+    local tasks = waiting(n, uring.await, uring.sqe():prep_timeout(60))
+    uring.sleep(0)
+    return timed(cancel_all, tasks)
+  end)
+
+  grows("wait for a request whose time is over", 500, function(n)
+    local r, w = spec.pipe()
+    local sqe = uring.sqe():prep_poll_add(r, uring.POLLIN)
+    local tasks = waiting(n, uring.await, sqe, 0.001)
+    for _, t in ipairs(tasks) do t:join() end
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  grows("operation that is dropped", 500, function(n)
+    local r, w = spec.pipe()
+    local ring = uring.loop():ring()
+    local sqe = uring.sqe():prep_poll_multishot(r, uring.POLLIN)
+    for _ = 1, n do
+      local op = assert(ring:queue(sqe))
+      assert(not op:await(0))
+    end
+    helper.collect()
+    while ring:stats().in_flight > ring:stats().internal do
+      uring.sleep(0.0001)
+    end
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  grows("event of a choice", 250, function(n)
+    local events = {}
+    for i = 1, n do events[i] = uring.channel():receiving() end
+    for _ = 1, 10 do assert.is_nil((uring.select(events, 0))) end
+    for i = 1, n do
+      events[i] = uring.event(uring.sleep, i == n and 0 or 60)
+    end
+    uring.select(events)
+  end)
+
+  grows("message that comes back, in no order", 500, function(n)
+    local ring <close> = assert(uring.ring { entries = 64 })
+    local tasks = waiting(n, ring.receive, ring)
+    for i = 1, n do assert(spec.send(ring:fd(), i, i)) end
+    while tasks[n]:status() == "waiting" do uring.sleep(0) end
+    return timed(function()
+      for _, i in ipairs(shuffled(n)) do tasks[i]:cancel() end
+      for _ = 1, n do ring:receive(0) end
+    end)
+  end)
+
+  grows("task that waits for the same socket", 500, function(n)
+    local a, b = assert(uring.socketpair())
+    local tasks = waiting(n, a.recv, a)
+    for _, i in ipairs(shuffled(n)) do tasks[i]:cancel() end
+    for _, t in ipairs(tasks) do t:join() end
+    a:close()
+    b:close()
+  end)
+
+  grows("buffer that a request holds", 500, function(n)
+    local r, w = spec.pipe()
+    local tasks = {}
+    for i = 1, n do
+      local buffer = uring.buffer(16)
+      tasks[i] = uring.spawn(uring.await, uring.sqe():prep_read(r, buffer))
+    end
+    uring.sleep(0)
+    cancel_all(tasks)
+    spec.close(r)
+    spec.close(w)
+  end)
+
+  grows("request beside many groups of buffers", 50, function(n)
+    local ring <close> = assert(uring.ring { entries = 8 })
+    local groups = {}
+    for i = 1, n do
+      groups[i] = assert(ring:buf_ring { entries = 1, size = 16, bgid = i })
+    end
+    return timed(function()
+      for _ = 1, 500 do
+        ring:queue(uring.sqe():prep_nop())
+        assert(ring:wait_cqe(60))
+      end
+    end)
+  end)
+
+  grows("request that is to provide buffers, and fails", 1000, function(n)
+    local ring <close> = assert(uring.ring { entries = 64 })
+    local taken = assert(ring:buf_ring { entries = 1, size = 16, bgid = 1 })
+    local buffer = uring.buffer(16)
+    local sqe = uring.sqe():prep_provide_buffers(buffer, 16, 1, 1, 0)
+    for _ = 1, n do assert(ring:queue(sqe)) end
+    for _ = 1, n do
+      local _, res = assert(ring:wait_cqe(60))
+      assert(res < 0, res)
+    end
+    taken:close()
+  end)
+
+  grows("member of a chain", 512, function(n)
+    local ring <close> = assert(uring.ring { entries = n })
+    local chain, tick = {}, uring.sqe():prep_nop()
+    for i = 1, n do chain[i] = tick end
+    local results = assert(ring:await_chain(chain))
+    assert.equal(n, #results)
+    chain[1] = uring.sqe():prep_timeout(60)
+    local t = uring.spawn(ring.await_chain, ring, chain)
+    uring.sleep(0)
+    t:cancel()
+    t:join()
+  end)
+
+  grows("task that uring.tasks tells of", 500, function(n)
+    local tasks = waiting(n, uring.sleep, 60)
+    assert.equal(n + 1, #uring.tasks())
+    assert.truthy(#uring.tree() > n)
+    cancel_all(tasks)
+  end)
+
+  grows("failure of a scope", 1000, function(n)
+    local scope
+    assert.is_false(pcall(uring.scope, function(s)
+      scope = s
+      for _ = 1, n do
+        s:spawn(function()
+          local _ <close> = helper.finally(function() error "again" end)
+          uring.sleep(60)
+        end)
+      end
+      uring.sleep(0)
+      error "the first"
+    end))
+    assert.equal(n + 1, #scope:failures())
+  end)
+end)

@@ -78,7 +78,7 @@ void loop_forget (struct loop *loop, struct task *t) {
       t->marks &= (uint8_t)~MARK_HANDED;
     }
     if (t->wait == WAIT_LINE)
-      loop_wake_lines(loop);  /* guard: who is next in its line looks */
+      loop->passed_over = true;  /* guard: who is next in its line looks */
     if (t->wait == WAIT_AWAIT)
       ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
     if (t->wait == WAIT_CHAIN) dispose_chain(t);

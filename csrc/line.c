@@ -92,9 +92,10 @@ void line_close (struct line *line) {
   }
 }
 
-/* Somebody who was woken will not run, and it is not known any more in which
-** line: the first of each looks. */
 void loop_wake_lines (struct loop *loop) {
+  if (!loop->passed_over)
+    return;
+  loop->passed_over = false;
   for (struct line *line = loop->state->lines; line; line = line->next)
     loop_wake_line(loop, line);
 }

@@ -85,8 +85,11 @@ void line_close (struct line *line);
 int loop_wait_line (lua_State *L, struct task *t, struct line *line,
                     int64_t deadline, lua_KContext ctx, lua_KFunction k);
 void loop_wake_line (struct loop *loop, struct line *line);
-void loop_wake_lines (struct loop *loop);
 void loop_wake_all (struct loop *loop, struct line *line);
+
+/* At the end of a turn: where somebody who was woken has not run, and it is not
+** known any more in which line, the first of each looks. */
+void loop_wake_lines (struct loop *loop);
 
 /* Requests of the loop's ring that are under way though nobody waits for what
 ** they bring: how many; and ask for their end. */

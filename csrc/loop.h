@@ -169,6 +169,7 @@ struct loop {
   bool running;
   bool deadlocked;          /* its tasks wait for each other, and were told */
   bool retry;               /* the kernel had no room: try again soon */
+  bool passed_over;         /* the first of each line is to be woken */
 };
 
 /*

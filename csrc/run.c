@@ -150,6 +150,7 @@ static int run_tasks (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   for (unsigned turn = 1; loop->ntasks > 0; turn++) {
     task_resume_all(L, loop);
+    loop_wake_lines(loop);
     if (turn % UNASKED == 0) loop->now = clock_rough();
     if (lua_gethookmask(L)) ring_interrupted(L);
     if (loop->ntasks == 0) break;

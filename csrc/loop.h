@@ -169,6 +169,8 @@ struct loop {
   bool running;
   bool deadlocked;          /* its tasks wait for each other, and were told */
   bool retry;               /* the kernel had no room: try again soon */
+  uint32_t starved;         /* turns in a row in which there was no memory for
+                               what has completed on another ring */
   bool passed_over;         /* the first of each line is to be woken */
 };
 
@@ -182,6 +184,16 @@ struct task *loop_enter (lua_State *L, struct loop *loop, const char *what);
 
 /* The same, but a cancelled task may go on. */
 struct task *loop_within (lua_State *L, struct loop *loop, const char *what);
+
+/* May it wait? Not in a finalizer, whatever that runs in the middle of. */
+bool loop_may_wait (lua_State *L, const struct loop *loop);
+
+/* Has a coroutine that may be resumed not been closed? Lua says so too, but in
+** words that it has to allocate where no protected call is around them. */
+static inline bool loop_resumable (lua_State *co) {
+  int status = lua_status(co);
+  return status == LUA_YIELD || (status == LUA_OK && lua_gettop(co) > 0);
+}
 
 /* Is this function one of the library's own, written in Lua? */
 bool loop_ours (lua_State *L, const lua_Debug *ar);

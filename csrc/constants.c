@@ -291,7 +291,8 @@ static int unknown_name (lua_State *L) {
     if (lua_type(L, -1) == LUA_TSTRING && lua_tostring(L, -1)[0] != '_')
       nearest_offer(&near, lua_tostring(L, -1));  /* (the table keeps it) */
   }
-  if (isupper((unsigned char)key[0])) lua_pushfstring(L, "no constant %s", key);
+  if (isupper((unsigned char)key[0]))
+    lua_pushfstring(L, "no constant %s", key);
   else if (near.name) lua_pushfstring(L, "uring has no '%s'", key);
   else return 0;
   if (near.name)

@@ -69,8 +69,8 @@ static const struct cure {
     "a flag, command or slot that the kernel does not take; a descriptor "
     "cannot be sent to its own ring" },
   { IORING_OP_OPENAT, ENFILE,
-    "the system has no open file left (fs.file-max); of a direct one, the ring "
-    "has no free slot: register_files_sparse(n) makes some" },
+    "the system has no open file left (fs.file-max); of a direct one, the "
+    "ring has no free slot: register_files_sparse(n) makes some" },
   { IORING_OP_OPENAT, ENXIO,
     "no process reads from this FIFO, or there is no such device; of a direct "
     "one, the ring has no file table: register_files_sparse(n) makes one" },

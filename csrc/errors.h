@@ -35,7 +35,8 @@ int fail_timeout (lua_State *L);
 int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
                  int32_t res, uint32_t flags);
 
-/* The same of a request with a subject (subject.h); `on`: its words or NULL. */
+/* The same of a request with a subject (subject.h); `on`: its words, or
+** NULL. */
 int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
                     unsigned since, int32_t res, uint32_t flags);
 

@@ -211,8 +211,8 @@ function uring.probe() end
 --- cancelled. It is a scope: the error of the first task that failed is
 --- raised, with its traceback, after the others were cancelled and have ended.
 --- Raises where every task waits for another one, inside a task, and where no
---- loop can be made, for what it returns is main's: `uring.loop()` returns that
---- error.
+--- loop can be made, for what it returns is main's: `uring.loop()` returns
+--- that error.
 ---@param main (fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...

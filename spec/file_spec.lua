@@ -228,10 +228,12 @@ describe("a write that has no reader", function()
     end
   end
 
-  it("raises SIGPIPE, as write(2) does", function()
-    for _, kind in ipairs(kinds) do
-      assert.equal(128 + 13, (helper.script(script:format(kind,
-        "set_rw_flags(0)"))))
+  it("raises SIGPIPE, as write(2) does, or fails", function()
+    for _, kind in ipairs(kinds) do  -- (older kernels have a worker do it)
+      local status, out = helper.script(script:format(kind,
+        "set_rw_flags(0)"))
+      assert.truthy(status == 128 + 13 or status == 0 and out:find "EPIPE",
+        out)
     end
   end)
 

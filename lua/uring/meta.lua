@@ -324,8 +324,8 @@ function uring.sleep(seconds) end
 ---@return integer? flags of a failed completion
 function uring.await(sqe, timeout) end
 
---- This state's loop, made if this is the first call; nil, message, errno where
---- no ring can be made. Options can be given only then.
+--- This state's loop, made if this is the first call; nil, message, errno
+--- where no ring can be made. Options can be given only then.
 ---@param options? uring.LoopOptions
 ---@return uring.Loop? loop
 ---@return string? message
@@ -795,8 +795,8 @@ function Sqe:prep_openat_direct(dfd, path, flags, mode, file_index) end
 function Sqe:prep_read(fd, buffer, nbytes, offset, at) end
 
 --- Write a string, which is copied, or a buffer or lease, which is not.
---- Result: how many bytes. A write to a pipe or socket without a reader raises
---- SIGPIPE, which kills the process that does not ignore it, but with
+--- Result: how many bytes. A write to a pipe or socket without a reader may
+--- raise SIGPIPE, which kills the process that does not ignore it, but with
 --- set_rw_flags(RWF_NOSIGNAL) or set_flags(IOSQE_ASYNC).
 --- (io_uring_prep_write(3), 5.6)
 ---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot

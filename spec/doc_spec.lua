@@ -310,12 +310,15 @@ describe(META, function()
   local function waiter()
     local given, tasks
     uring.run { name = "selecting", main = function()
-      uring.spawn(function() tasks = uring.tasks() end)
+      uring.spawn(function()
+        tasks = uring.tasks()
+        given:wake()
+      end)
       uring.select({ uring.event {
-        try = function() end,
+        try = function() return tasks end,
         block = function(_, w) given = w end,
         cancel = function() end,
-      } }, 0.001)
+      } }, 60)
     end }
     return given, tasks
   end

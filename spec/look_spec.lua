@@ -50,10 +50,7 @@ describe("uring.tasks", function()
       -- whose queue of connections is full answers nobody
       local full_up = "@uring-look-" .. spec.getpid()
       net.keep(assert(uring.unix.listen(full_up, 0)))
-      repeat
-        local client = uring.unix.connect(full_up, 0.01 * helper.slow)
-        net.keep(client)
-      until not client
+      net.crowd(uring.unix.connect, full_up)
       local cases = {
         { "in uring.sleep, for 5%d%.%d+ s more$",
           function() uring.sleep(60) end },

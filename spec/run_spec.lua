@@ -111,20 +111,20 @@ describe("Ctrl-C", function()
   local script = [[
     local uring = require "uring"
     local spec = require "uring_spec"
-    local function wait() %s end
-    spec.interrupt(0.05)
-    wait()
+    local function soon() spec.interrupt(0.001) end
+    %s
   ]]
 
   it("ends a script in any wait, with a traceback", function()
     for _, wait in ipairs {
-      "uring.run(function() uring.sleep(60) end)",
-      "uring.run(function() uring.loop():ring():receive() end)",
-      "uring.ring():wait_cqe()",
+      "uring.run(function() soon() uring.sleep(60) end)",
+      "uring.run(function() soon() uring.loop():ring():receive() end)",
+      "local ring = uring.ring() soon() ring:wait_cqe()",
       [[uring.run(function()
           local _ <close> = setmetatable({}, { __close = function()
             io.write "cleaned up\n"
           end })
+          soon()
           uring.sleep(60)
         end)]],
     } do

@@ -40,11 +40,7 @@ end
 local function silent_port()
   local listener = net.listener("127.0.0.1:0", 0)
   net.run(function()
-    local conn, errno, _
-    repeat
-      conn, _, errno = uring.tcp.connect(listener:getsockname(), 0.05)
-      if conn then net.keep(conn) end
-    until errno == uring.errno.ETIME
+    net.crowd(uring.tcp.connect, listener:getsockname())
   end)
   return port_of(listener)
 end

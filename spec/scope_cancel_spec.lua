@@ -184,7 +184,6 @@ describe("Ctrl-C with scopes open", function()
           print(what, e == uring.cancelled)
         end })
       end
-      spec.interrupt(0.05)
       uring.run(function()
         local _ <close> = finally "main"
         uring.scope(function(a)
@@ -193,6 +192,7 @@ describe("Ctrl-C with scopes open", function()
             uring.scope(function(b)
               b:spawn(function()
                 local _ <close> = finally "inner"
+                spec.interrupt(0.001)
                 uring.sleep(60)
               end)
             end)
@@ -212,7 +212,6 @@ describe("Ctrl-C with scopes open", function()
     local status, out = helper.script [[
       local uring = require "uring"
       local spec = require "uring_spec"
-      spec.interrupt(0.05)
       local channel = uring.channel()
       local ok, why = pcall(uring.run, function()
         for i = 1, 20 do
@@ -224,8 +223,10 @@ describe("Ctrl-C with scopes open", function()
                     collectgarbage()
                     collectgarbage()
                   end })
+                  local last = i == 20 and j == 3
+                  if last then spec.interrupt(0.001) end
                   pcall(uring.sleep, 60)
-                  if i == 20 and j == 3 then spec.interrupt(0.02) end
+                  if last then spec.interrupt(0.001) end
                   uring.shield(60, channel.receive, channel)
                 end)
               end

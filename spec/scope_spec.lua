@@ -49,16 +49,19 @@ describe("a scope", function()
   it("lies in another, each with its own tasks", function()
     completes(function()
       local log = {}
-      local function say(what, seconds)
-        return function() uring.sleep(seconds) log[#log + 1] = what end
+      local function say(what, last)  -- when that is the last that was said
+        return function()
+          while log[#log] ~= last do uring.sleep(0.001) end
+          log[#log + 1] = what
+        end
       end
       uring.scope(function(outer)
-        outer:spawn(say("outer", 0.02))
+        outer:spawn(say("outer", "inner ended"))
         uring.scope(function(inner)
-          inner:spawn(say("inner", 0.001))
+          inner:spawn(say("inner"))
           inner:spawn(function()
             uring.scope(function(third)
-              third:spawn(say("third", 0.005))
+              third:spawn(say("third", "inner"))
             end)
             log[#log + 1] = "third ended"
           end)

@@ -29,7 +29,8 @@ describe("a task", function()
 
   it("is joined by many, and not for longer than asked", function()
     uring.run(function()
-      local t = uring.spawn(function() uring.sleep(0.03) return "x" end)
+      local gate = uring.channel()
+      local t = uring.spawn(function() return (gate:receive()) end)
       assert.same({ n = 3, nil, "timed out", E.ETIME },
         table.pack(t:join(0.001)))
       assert.same({ n = 3, nil, "timed out", E.ETIME }, table.pack(t:join(0)))
@@ -37,6 +38,8 @@ describe("a task", function()
       for i = 1, 10 do
         others[i] = uring.spawn(function() return t:join(5) end)
       end
+      uring.sleep(0)
+      gate:send "x"
       for i = 1, 10 do
         assert.same({ true, true, "x" }, { others[i]:join() })
       end

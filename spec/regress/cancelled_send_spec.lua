@@ -49,13 +49,18 @@ end
 describe("a send that was received before its task was cancelled", function()
   it("by a timeout, has sent", function()
     each(function(c, send, capacity)
-      local out
-      local s = uring.spawn(function()
-        out = table.pack(uring.timeout(0.001, send))
-      end)
-      uring.sleep(0)
+      local out, s
+      local seconds = 0.001
+      repeat  -- (it may be over too early)
+        if s then s:join() end
+        seconds = seconds * 2
+        s = uring.spawn(function()
+          out = table.pack(uring.timeout(seconds, send))
+        end)
+        uring.sleep(0)
+      until s:status() == "waiting"
       -- in one turn the value is received, and the time is over
-      local over = uring.now() + 0.002
+      local over = uring.now() + 2 * seconds
       receive(c, capacity)
       while uring.now() < over do end
       s:join()

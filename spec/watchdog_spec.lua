@@ -55,19 +55,26 @@ end)
 describe("the watchdog", function()
   it("names who is busy, while it is, with its traceback", function()
     local task
+    local function is_its(t) return t.task == task end
     local told = watched(function(all)
-      local function culprit() busy_until(function() return #all > 0 end) end
+      local function culprit()
+        busy_until(function() return all[1] and is_its(all[#all]) end)
+      end
       task = uring.spawn { name = "culprit's task", main = culprit }
       task:join()
     end)
-    assert.equal(1, #told)
-    assert.equal(task, told[1].task)
-    assert.truthy(told[1].seconds >= SLOW and told[1].seconds < 10)
-    assert.truthy(told[1].traceback:find("task 2 'culprit's task' has run for",
-      1, true), told[1].traceback)
-    assert.truthy(told[1].traceback:find("'culprit'", 1, true)
-      or told[1].traceback:find("spec/watchdog_spec.lua", 1, true))
-    assert.falsy(told[1].traceback:find("just stopped", 1, true))
+    local its = {}
+    for _, t in ipairs(told) do
+      if is_its(t) then its[#its + 1] = t end
+    end
+    assert.equal(1, #its)
+    told = its[1]
+    assert.truthy(told.seconds >= SLOW and told.seconds < 10 * helper.slow)
+    assert.truthy(told.traceback:find("task 2 'culprit's task' has run for",
+      1, true), told.traceback)
+    assert.truthy(told.traceback:find("'culprit'", 1, true)
+      or told.traceback:find("spec/watchdog_spec.lua", 1, true))
+    assert.falsy(told.traceback:find("just stopped", 1, true))
   end)
 
   it("says so once for each time that it runs", function()

@@ -165,22 +165,29 @@ local function keep(waiter, ...)
   return ...
 end
 
+local function unused(task, event)
+  local lone = idle
+  if lone then idle, idling = lone.next, idling - 1
+  else lone = new_lone() end
+  lone.next, lone.prev = lone, lone
+  lone.event, lone.task, lone.home = event, task, false
+  lone.chosen, lone.taken, lone.returned = false, false, false
+  return lone
+end
+
 -- Wait in the event's line: the values that it is handed, or nil, "timed out",
--- ETIME. `task` is what `enter` has given.
+-- ETIME. `task` is what `enter` has given. (With a variable more the stack of
+-- a task that does nothing else would not be of the smallest size.)
 local function alone(task, event, timeout)
   local at = timeout and timeout < HUGE and now() + timeout or nil
-  local unused = idle
-  if unused then idle, idling = unused.next, idling - 1
-  else unused = new_lone() end
-  local head = event.line
-  unused.next, unused.prev = unused, unused
-  unused.event, unused.task, unused.home = event, task, false
-  unused.chosen, unused.taken, unused.returned = false, false, false
-  local waiter <close> = unused
+  local waiter <close> = unused(task, event)
   waiting[task] = waiter
-  local last = head.prev
-  waiter.next, waiter.prev = head, last
-  last.next, head.prev, waiter.over = waiter, waiter, false
+  do
+    local head = event.line
+    local last = head.prev
+    waiter.next, waiter.prev = head, last
+    last.next, head.prev, waiter.over = waiter, waiter, false
+  end
   local stopped = timeout and timeout <= 0 and turn()
   while not waiter.over do
     if stopped then error(core.cancelled, 0) end

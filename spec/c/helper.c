@@ -19,9 +19,11 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -62,6 +64,16 @@ static void sleep_for (double seconds) {
 
 static int l_sleep (lua_State *L) {
   sleep_for(luaL_checknumber(L, 1));
+  return 0;
+}
+
+/* keep_memory(whether): what is freed stays the process's, for to have pages
+** anew may cost more than what is measured. (Else as it is at first.) */
+static int l_keep_memory (lua_State *L) {
+  bool keep = lua_toboolean(L, 1);
+  mallopt(M_TRIM_THRESHOLD, keep ? INT_MAX : 128 * 1024);
+  mallopt(M_MMAP_THRESHOLD, keep ? 32 * 1024 * 1024 : 128 * 1024);
+  if (!keep) malloc_trim(0);
   return 0;
 }
 
@@ -983,6 +995,7 @@ static int l_write_later (lua_State *L) {
 
 static const luaL_Reg functions[] = {
   {"sleep", l_sleep},
+  {"keep_memory", l_keep_memory},
   {"fork", l_fork}, {"wait", l_wait}, {"kill", l_kill}, {"_exit", l_exit},
   {"getpid", l_getpid}, {"execute", l_execute}, {"may_lock", l_may_lock},
   {"put", l_put}, {"take", l_take},

@@ -80,15 +80,14 @@ static int f_close (lua_State *L) {
   return 1;
 }
 
-/* A collected one was not closed: what names it keeps the number. (But an SQE
-** may also name the number itself.) */
+/* A collected one was not closed: what names it keeps the number. */
 static int f_gc (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   struct handle *d;
   if (f->d) pressure_collected(&state_of(L)->pressure, 0, 1);
   d = fd_let_go(L, f);
   if (d) {
-    ring_submit_all(state_of(L)->rings);
+    ring_leave_uses(state_of(L)->rings, d);
     block_release(&d->block);
   }
   return 0;

@@ -72,10 +72,7 @@ struct handle *handle_find (const struct handles *all, int number) {
 
 void handle_renew (struct handles *all, int number) {
   struct handle *h = handle_find(all, number);
-  if (h) {
-    handle_shut(h);
-    handle_release(h);  /* guard: its close would be another's */
-  }
+  if (h) handle_release(h);  /* guard: its close would be another's */
 }
 
 
@@ -83,7 +80,7 @@ void handle_renew (struct handles *all, int number) {
 
 int handle_release (struct handle *h) {
   take_out(h);
-  atomic_store(&h->closed, true);
+  handle_shut(h);
   return atomic_exchange(&h->number, -1);  /* guard: closed once */
 }
 

@@ -52,7 +52,7 @@ struct handles {
 struct handle *handle_new (void);
 
 /* Give it this number. One in `all` that had it before has lost it: somebody
-** else has closed it, or the kernel had not handed it out anew. */
+** else has closed it, or the kernel would not have handed it out anew. */
 void handle_own (struct handles *all, struct handle *h, int number);
 
 /* A handle of nobody's for a dup of a number that somebody else may close at
@@ -90,7 +90,7 @@ void handle_shut (struct handle *h);
 int handle_close (struct handle *h);
 int handle_leave (struct handle *h);
 
-/* Give up the number without closing it. */
+/* Give up the number without closing it: it counts as closed. */
 int handle_release (struct handle *h);
 
 /* Grows whenever any handle of this process is shut: while it stands still

@@ -158,6 +158,12 @@ void op_unlist (struct op_table *t, struct op *op) {
 
 /* ---- life -------------------------------------------------------------- */
 
+void op_use (struct op *op, struct handle *h) {
+  op->pin[OP_PIN_FD] = &h->block;
+  block_pin(&h->block);
+  use_add(op);
+}
+
 void op_starts (struct op *op) {
   op->marks |= OP_STARTS;
   block_land(op->pin[OP_PIN_FD]);

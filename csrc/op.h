@@ -64,7 +64,8 @@ enum trait {
   TRAIT_TARGET = 16,    /* pin[0] is the handle of what `fd` names: the ring
                            that a message is for */
   TRAIT_FILE = 32,      /* it names a Lua file: an operation takes a dup */
-  TRAIT_KEPT = 64       /* its memory is the kernel's until the ring closes */
+  TRAIT_KEPT = 64,      /* its memory is the kernel's until the ring closes */
+  TRAIT_NUMBER = 128    /* it names a descriptor by a plain number */
 };
 
 /* What a prepared SQE holds, and an operation takes a copy of. */
@@ -166,6 +167,9 @@ void op_chain (struct op *last, struct op *op);
 /* It holds its chain up no longer: its last CQE has come, or what still comes
 ** is a notification. If the next member is to be cancelled that goes now. */
 void op_leave_chain (struct op_table *t, struct op *op);
+
+/* The number that it names is this handle's. */
+void op_use (struct op *op, struct handle *h);
 
 /* The submit starts it, and the number of its descriptor is not needed from
 ** then on. (Collection gives that up only when it has ended.) */

@@ -100,6 +100,14 @@ static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
          ? op_first_unfinished(op)->token : sqe->addr;
 }
 
+/* Who owns the plain number that a request names, if this state does. */
+static struct handle *owner_of (const struct ring *r,
+                                const struct request *q) {
+  return (q->traits & TRAIT_NUMBER) && !(q->sqe.flags & IOSQE_FIXED_FILE)
+         && q->sqe.fd >= 0 && r->handle->owner
+         ? handle_find(r->handle->owner, q->sqe.fd) : NULL;
+}
+
 /* Nothing in here can fail: room was made in the SQ and in the table, and a
 ** Lua file, whose close tells us nothing, is named by the next of `dups`. The
 ** number of whatever has a handle is read here, and not before. */
@@ -107,6 +115,7 @@ static struct op *launch (struct ring *r, const struct request *q,
                           unsigned marks, struct op *before,
                           struct handle **dups) {
   const struct handle *h = request_handle(q);
+  struct handle *owner = owner_of(r, q);
   struct op *op;
   struct io_uring_sqe *sqe;
   if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) r->held++;
@@ -114,6 +123,7 @@ static struct op *launch (struct ring *r, const struct request *q,
   if (before) op_chain(before, op);
   sqe = push(r, &q->sqe, op);
   if (h) op->fd = sqe->fd = handle_number(h);
+  if (owner) op_use(op, owner);
   if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
   if (q->traits & TRAIT_FILE) {
     struct handle *d = *dups;

@@ -60,6 +60,16 @@ void ring_settle (struct ring *r, const struct handle *h) {
   }
 }
 
+void ring_leave_uses (struct ring *list, const struct handle *h) {
+  ring_submit_all(list);  /* guard: SQEs that name it */
+  for (const struct op *op = h->ops; op; op = op->next)
+    ring_of(op)->settling = true;
+  for (struct ring *r = list; r && h->ops; r = r->next) {
+    if (r->settling && is_ours(r)) ring_reap(r);
+    r->settling = false;
+  }
+}
+
 void ring_end_uses (struct ring *list, struct handle *h) {
   ring_submit_all(list);  /* guard: SQEs that name it */
   cancel_uses(h);

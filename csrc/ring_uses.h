@@ -11,6 +11,9 @@
 ** done by IORING_ASYNC_CANCEL_FD: that compares files, and so ends requests
 ** on other numbers of the same file too.
 **
+** A request that names the descriptor by its plain number counts as well, from
+** when it is launched.
+**
 ** What can never happen: the file stays open because an SQE, a reference or
 ** a ring that cannot be entered names the descriptor.
 */
@@ -27,6 +30,10 @@ int ring_close_handle (struct ring *list, struct handle *h);
 
 /* The same without its close: for a ring's, which closes with the ring. */
 void ring_end_uses (struct ring *list, struct handle *h);
+
+/* It is nobody's but theirs that use it: take what has ended by now, for that
+** uses it no more. */
+void ring_leave_uses (struct ring *list, const struct handle *h);
 
 /* Cancels of operations on this descriptor were asked for: send them, and take
 ** what ends at once. */

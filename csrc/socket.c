@@ -174,8 +174,8 @@ static int s_gc (lua_State *L) {
     pressure_drop(&state_of(L)->pressure, 0, 1);
     end_halves(s);
     s->d = NULL;
-    ring_submit_all(state_of(L)->rings);
     if (s->ring) ring_settle(s->ring, d);
+    ring_leave_uses(state_of(L)->rings, d);
     drop_rest(L, s);
     block_release(&d->block);
   }

@@ -99,6 +99,8 @@ void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
     lua_setiuservalue(L, 1, 1);
     q->traits |= TRAIT_FILE;
   }
+  else
+    q->traits |= TRAIT_NUMBER;
 }
 
 void sqe_pin_memory (struct request *q, struct block *b) {

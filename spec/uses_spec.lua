@@ -99,6 +99,27 @@ describe("closing a socket", function()
     end)
   end)
 
+  it("ends what names it by its number, too", function()
+    local ring = hand.ring()
+    net.run(function()
+      local a, b = net.pair()
+      local op = uring.loop():ring():queue(recv(b:fileno()))
+      ring:queue(recv(b:fileno(), 1))
+      local gate, opener = spec.pipe()
+      ring:queue(uring.sqe():prep_read(gate, uring.buffer(1)):set_data64(2),
+        recv(b:fileno(), 3))
+      ring:submit()
+      net.turns()
+      b:close()
+      ended(a)
+      assert.equal("completed", op:status())
+      assert.same({ -E.ECANCELED, -E.ECANCELED, -E.ECANCELED },
+        hand.some(ring, 3))
+      spec.close(gate)
+      spec.close(opener)
+    end)
+  end)
+
   it("gives the result that came first", function()
     local ring = hand.ring { flags = 0 }
     net.run(function()

@@ -60,7 +60,6 @@ static int f_release (lua_State *L) {
   struct handle *d;
   ring_submit_all(state_of(L)->rings);
   d = fd_let_go(L, f);
-  if (d->ops) handle_shut(d);  /* guard: SQEs that could not be submitted */
   lua_pushinteger(L, handle_release(d));
   block_release(&d->block);
   return 1;

@@ -80,7 +80,7 @@ void handle_renew (struct handles *all, int number) {
 
 int handle_release (struct handle *h) {
   take_out(h);
-  handle_shut(h);
+  handle_shut(h);  /* guard: SQEs that could not be submitted */
   return atomic_exchange(&h->number, -1);  /* guard: closed once */
 }
 

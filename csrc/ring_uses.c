@@ -75,7 +75,8 @@ void ring_end_uses (struct ring *list, struct handle *h) {
   cancel_uses(h);
   for (struct ring *r = list; r && h->ops; r = r->next)
     if (r->settling) ring_settle(r, h);
-  if (h->ops) handle_shut(h);  /* guard: SQEs that could not be submitted */
+  if (h->ops)  /* (for the next submit of each ring has to look) */
+    handle_shut(h);  /* guard: SQEs that could not be submitted */
   /* guard: messages that have arrived need a ring's number no more, whether
      their senders ever look or not */
   for (struct ring *r = list; r && block_flying(&h->block) > 0; r = r->next)

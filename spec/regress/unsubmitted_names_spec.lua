@@ -55,14 +55,15 @@ describe("behind requests that are refused, what is queued", function()
       given_up(hand.ring { flags = 0 }, 3, itself, close))
   end)
 
-  it("goes before a close, and a release, if it names the number", function()
-    for _, give_up in ipairs { close, release } do
-      assert.equal(0, given_up(hand.ring { flags = 0 }, 3, number, give_up))
-    end
+  it("ends with it, too, if it names the number", function()
+    assert.equal(-uring.errno.ECANCELED,
+      given_up(hand.ring { flags = 0 }, 3, number, close))
   end)
 
   it("goes before a release", function()
-    assert.equal(0, given_up(hand.ring { flags = 0 }, 3, itself, release))
+    for _, name in ipairs { itself, number } do
+      assert.equal(0, given_up(hand.ring { flags = 0 }, 3, name, release))
+    end
   end)
 end)
 

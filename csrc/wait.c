@@ -146,15 +146,17 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   if (subject_possible(q->sqe.opcode)) {
     lua_settop(L, arg + 1);
     subject_push(L, q);
-    /* guard: a finalizer may have closed the ring, or what the SQE names */
-    if (arg > 1) ring_check(L, 1);
+    /* a finalizer may have closed the ring, or what the SQE names, ... */
+    if (arg > 1) ring_check(L, 1);  /* guard: its memory is gone */
     q = sqe_check_in(L, s, arg, arg);
+    loop_check(L, t);  /* guard: ... or cancelled the task, which waits not yet */
   }
   if ((q->traits & (TRAIT_MULTI | TRAIT_SILENT | TRAIT_NAMES_OP))
       || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN
                           | IOSQE_BUFFER_SELECT)))
     check_lone(L, r, arg, q);
-  if ((r->watch == NULL || r->ops.draining > 0) && (rc = wait_watch(L, s->loop, r)) != 0)
+  if ((r->watch == NULL || r->ops.draining > 0)
+      && (rc = wait_watch(L, s->loop, r)) != 0)
     return rc;
   if (ns != CLOCK_NEVER) {
     loop_reserve(L);

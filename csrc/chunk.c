@@ -132,7 +132,7 @@ static bool is_end (const struct socket *s, const struct chunk *c) {
     return false;
   return socket_streams(s)
          || (s->type == SOCK_SEQPACKET && c->control_size == 0
-             && has_gone(s))
+             && !(c->flags & MSG_CTRUNC) && has_gone(s))
          || (s->deaf && c->at == (const unsigned char *)s);
 }
 
@@ -174,7 +174,7 @@ static void push_lease (lua_State *L, struct socket *s, uint32_t size) {
 /* The chunk's values. Until all of them are there it stays what it is, so
 ** that nothing is lost for want of memory. */
 static int push_values (lua_State *L, struct socket *s, lua_Integer max,
-                        int results, bool leases, int socket) {
+                        int results, bool leases, bool fds, int socket) {
   struct chunk *c = &s->chunk;
   bool stream = socket_streams(s);
   uint32_t n = (lua_Integer)c->size < max ? c->size : (uint32_t)max;
@@ -183,6 +183,7 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
     lua_pushnil(L);
     return 1;
   }
+  if (!fds) cmsg_close_rights(c->control, c->control_size);
   if (leases) push_lease(L, s, n);
   else lua_pushlstring(L, (const char *)c->at, n);
   if (results > 1) push_from(L, s, socket);
@@ -197,10 +198,10 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
 }
 
 int chunk_push (lua_State *L, struct socket *s, lua_Integer max, int results,
-                bool leases, int socket) {
+                bool leases, bool fds, int socket) {
   int n;
   s->pushing = true;  /* guard: finalizers may close it meanwhile */
-  n = push_values(L, s, max, results, leases, socket);
+  n = push_values(L, s, max, results, leases, fds, socket);
   socket_end_push(s);
   return n;
 }

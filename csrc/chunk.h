@@ -22,9 +22,10 @@ void chunk_from_group (struct socket *s, const struct arrival *a,
 
 /* Push at most `max` bytes of it, as a string or as a lease, and up to
 ** `results` of payload, from and info; at the end of what comes a single nil.
-** `socket` is where the socket is on the stack. */
+** Where no `fds` are wanted those that have come are closed. `socket` is where
+** the socket is on the stack. */
 int chunk_push (lua_State *L, struct socket *s, lua_Integer max, int results,
-                bool leases, int socket);
+                bool leases, bool fds, int socket);
 
 /* Nobody reads what is left of it. */
 void chunk_drop (struct socket *s);

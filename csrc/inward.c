@@ -48,9 +48,9 @@ static bool make_memory (struct socket *s, size_t size) {
 }
 
 /* A header for recvmsg with room for a name and for control messages. */
-static bool make_header (struct socket *s) {
+static bool make_header (struct socket *s, unsigned control_room) {
   if (s->msg && (in_use(&s->msg->block)
-                 || s->msg->control_room != s->control_room)) {
+                 || s->msg->control_room != control_room)) {
     block_release(&s->msg->block);
     s->msg = NULL;
   }
@@ -60,8 +60,8 @@ static bool make_header (struct socket *s) {
       return false;
     s->msg->name_room = sizeof(s->msg->place);
     s->msg->hdr.msg_name = s->msg->place;
-    s->msg->control_room = s->control_room;
-    if (s->control_room > 0 && !msg_make_control(s->msg, s->control_room)) {
+    s->msg->control_room = control_room;
+    if (control_room > 0 && !msg_make_control(s->msg, control_room)) {
       block_release(&s->msg->block);
       s->msg = NULL;
       return false;
@@ -84,7 +84,8 @@ void inward_widen (struct socket *s, const struct ask *a) {
     ring_cancel(s->ring, op);
 }
 
-static int start_single (struct socket *s, const struct ask *a) {
+static int start_single (struct socket *s, const struct ask *a,
+                         unsigned control_room) {
   struct request q = {0};
   unsigned room;
   if (s->room == 0) s->room = FIRST_ROOM;
@@ -94,12 +95,12 @@ static int start_single (struct socket *s, const struct ask *a) {
   if (!make_memory(s, socket_streams(s) ? s->room : room))
     return -ENOMEM;
   q.traits = TRAIT_READS;
-  if (socket_streams(s) && s->control_room == 0) {
+  if (socket_streams(s) && control_room == 0) {
     io_uring_prep_recv(&q.sqe, s->in.line.fd, s->memory->bytes, room, 0);
     q.pin[OP_PIN_MEMORY] = &s->memory->block;
   }
   else {
-    if (!make_header(s))
+    if (!make_header(s, control_room))
       return -ENOMEM;
     s->msg->iov[0].iov_base = s->memory->bytes;
     s->msg->iov[0].iov_len = room;
@@ -113,18 +114,19 @@ static int start_single (struct socket *s, const struct ask *a) {
 }
 
 static int start_multishot (lua_State *L, struct socket *s,
-                            const struct ask *a) {
+                            const struct ask *a, unsigned control_room) {
   struct request q = {0};
   int err = 0;
-  s->pool = pool_find(L, lua_gettop(L), a->reader->size, a->reader->headers,
-                      a->reader->lease, &err);
+  s->pool = pool_find(L, lua_gettop(L), a->reader->size, a->reader->headers
+                      ? POOL_HEADER + control_room : 0, a->reader->lease,
+                      &err);
   if (s->pool == NULL)
     return -err;
   if (s->d == NULL)  /* guard: finalizers may have closed it */
     return -EBADF;
   q.traits = TRAIT_MULTI;
   if (a->reader->headers) {
-    if (!make_header(s))
+    if (!make_header(s, control_room))
       return -ENOMEM;
     s->msg->hdr.msg_iovlen = 0;
     io_uring_prep_recvmsg(&q.sqe, s->in.line.fd, &s->msg->hdr,
@@ -154,13 +156,17 @@ static int start_accept (struct socket *s, const struct ask *a) {
 
 /* The socket itself is on the top of the stack. */
 static int start (lua_State *L, struct socket *s, const struct ask *a) {
-  bool starved = s->starved;
+  bool starved = s->starved, fds = ask_wants_fds(a);
+  unsigned room;
   s->starved = false;
   if (a->want == WANT_CONNECTION) return start_accept(s, a);
+  room = socket_control_room(s, &fds);
   /* guard: where slow readers have all the buffers the others use their own
-     memory, a request at a time */
-  if (a->reader == NULL || starved) return start_single(s, a);
-  return start_multishot(L, s, a);
+     memory, a request at a time; and of the descriptors that a peer sends no
+     more than one message's are here, and not yet somebody's */
+  if (a->reader == NULL || starved || (fds && a->reader->headers))
+    return start_single(s, a, room);
+  return start_multishot(L, s, a, room);
 }
 
 int inward_start (lua_State *L, const struct ask *a) {
@@ -316,7 +322,8 @@ int inward_take (lua_State *L, const struct ask *a) {
     }
     if (s->chunk.at && a->want == WANT_DATA)
       return chunk_push(L, s, a->max, a->results,
-                        a->reader && a->reader->lease, a->socket);
+                        a->reader && a->reader->lease, ask_wants_fds(a),
+                        a->socket);
     op = socket_op(s, &s->in);
     if (op && !suits(op, a)) n = put_aside(L, s, op, a);
     else if (op == NULL || op->results.first == NULL)

@@ -24,6 +24,7 @@ struct reader {            /* the userdata of an iterator */
   uint8_t want;
   bool lease;
   bool headers;            /* recvmsg: who has sent it, and info */
+  bool fds;                /* info with descriptors */
 };
 
 /* What the running call asks for. */
@@ -35,6 +36,11 @@ struct ask {
   int want;
   int results;             /* of payload, from, info */
 };
+
+/* Does it want the descriptors that come? A single receive gives them. */
+static inline bool ask_wants_fds (const struct ask *a) {
+  return a->reader == NULL || a->reader->fds;
+}
 
 #define MAX_DATAGRAM  65536u
 

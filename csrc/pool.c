@@ -11,7 +11,6 @@
 #define BUFFERS   256u
 #define TOP       65535u   /* groups are numbered from here down */
 #define SMALLEST  2048u
-#define HEADER    (16u + 128u)  /* before a datagram, and its control */
 #define STAGGER   192u     /* or all would lie in the same cache lines */
 
 
@@ -109,16 +108,14 @@ static struct pool *find_shared (lua_State *L, uint32_t size, int *err) {
 }
 
 /* Whatever sizes are asked for, there are but a few of them. */
-static uint32_t class_of (const struct socket *s, uint32_t size,
-                          bool headers) {
+static uint32_t class_of (uint32_t size, uint32_t before) {
   uint32_t room = SMALLEST;
   while (room < size) room *= 2;
-  return headers ? (room + HEADER + s->control_room + STAGGER + 63) & ~63u
-                 : room;
+  return before > 0 ? (room + before + STAGGER + 63) & ~63u : room;
 }
 
 struct pool *pool_find (lua_State *L, int socket, uint32_t size,
-                        bool headers, bool own, int *err) {
-  size = class_of(lua_touserdata(L, socket), size, headers);
+                        uint32_t before, bool own, int *err) {
+  size = class_of(size, before);
   return own ? find_own(L, socket, size, err) : find_shared(L, size, err);
 }

@@ -34,11 +34,16 @@ static inline size_t pool_weight (const struct pool *p) {
   return (size_t)p->touched * p->group->size;
 }
 
+/* What lies before the payload in a buffer of recvmsg_multishot, but for the
+** control messages: its header, and who has sent it. */
+#define POOL_HEADER  (16u + 128u)
+
 /* The pool for the socket at stack index `socket`: its buffers have room for
-** `size` bytes, with `headers` behind a name and control messages. Where it
-** is to be the socket's own it becomes its user value. NULL and an errno. */
+** `size` bytes, and `before` them for what recvmsg puts there; 0: it is no
+** recvmsg. Where it is to be the socket's own it becomes its user value. NULL
+** and an errno. */
 struct pool *pool_find (lua_State *L, int socket, uint32_t size,
-                        bool headers, bool own, int *err);
+                        uint32_t before, bool own, int *err);
 
 /* A pool that was a socket's own has no more to do. In a forked child, where
 ** it is not `ours`, the parent's ring is left alone. */

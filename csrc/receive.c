@@ -393,21 +393,22 @@ static int return_reader (lua_State *L) {
   return 4;
 }
 
-/* for payload, from, info in socket:messages{ size=, count=, lease= } do */
 static int iterate (lua_State *L, bool headers, lua_Integer size) {
-  static const char *const names[] = { "size", "count", "lease", NULL };
+  static const char *const names[] = { "fds", "size", "count", "lease", NULL };
   struct socket *s = socket_check(L, 1);
   struct reader *r;
   lua_settop(L, 2);
-  options_open(L, 2, names);
+  options_open(L, 2, headers ? names : names + 1);
   r = new_reader(L, s);
   r->headers = headers;
   r->size = (uint32_t)options_integer(L, 2, "size", size, 1, 1 << 20);
   r->bound = (uint16_t)options_integer(L, 2, "count", BOUND, 1, BOUND);
   r->lease = options_boolean(L, 2, "lease");
+  r->fds = headers && options_boolean(L, 2, "fds");
   return return_reader(L);
 }
 
+/* for payload, from, info in socket:messages{ fds=, size=, count=, lease= } */
 static int s_messages (lua_State *L) {
   return iterate(L, true, MAX_DATAGRAM);
 }

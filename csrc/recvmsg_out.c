@@ -57,11 +57,20 @@ void cmsg_own_fd (struct cmsg_fd *fd) {
   memset(fd->place, 0xff, sizeof(int));
 }
 
-void cmsg_close (unsigned char *bytes, size_t size) {
+static void close_fds (unsigned char *bytes, size_t size, bool rights) {
   for (struct cmsg_fd fd = {0}; cmsg_next_fd(bytes, size, &fd); ) {
+    if (rights && fd.in.type != SCM_RIGHTS) continue;
     close(fd.number);
     cmsg_own_fd(&fd);  /* guard: closed once */
   }
+}
+
+void cmsg_close (unsigned char *bytes, size_t size) {
+  close_fds(bytes, size, false);
+}
+
+void cmsg_close_rights (unsigned char *bytes, size_t size) {
+  close_fds(bytes, size, true);
 }
 
 bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_room,

@@ -55,8 +55,10 @@ void cmsg_own_fd (struct cmsg_fd *fd);
 ** SO_PASSCRED still names a sender, of uid 0. Only the last try counts. */
 size_t cmsg_of_last_try (unsigned char *bytes, size_t room, size_t *size);
 
-/* Close the descriptors in control messages that nobody has read. */
+/* Close the descriptors in control messages that nobody has read; or only
+** those that a peer has sent. */
 void cmsg_close (unsigned char *bytes, size_t size);
+void cmsg_close_rights (unsigned char *bytes, size_t size);
 
 /* How recvmsg_multishot lays its buffers out; none: it is no such request. */
 struct rooms {

@@ -414,6 +414,7 @@ static const struct { int level, name; } bringers[] = {
   { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, SO_RXQ_OVFL },
   { SOL_SOCKET, SO_RCVMARK }, { SOL_SOCKET, SO_PASSSEC },
   { SOL_SOCKET, SO_PASSPIDFD }, { SOL_SOCKET, SO_WIFI_STATUS },
+  { SOL_SOCKET, SO_PASSCRED },
   { IPPROTO_UDP, 104 /* UDP_GRO */ },
 };
 #define BRINGERS (sizeof(bringers) / sizeof(*bringers))
@@ -429,19 +430,38 @@ static bool brings_control (int level, int name) {
 static void make_room (struct socket *s) {
   unsigned room = unasked_control(s->family) + ASKED_CONTROL;
   struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
-  if (s->control_room == room)
+  if (s->control_room == room && s->family != AF_UNIX)
     return;
   s->control_room = room;
   if (op && op->opcode != IORING_OP_ACCEPT) ring_cancel(s->ring, op);
 }
 
+static bool is_on (const struct socket *s, int level, int name) {
+  int on = 0;
+  socklen_t len = sizeof(on);
+  return getsockopt(number(s), level, name, &on, &len) == 0 && on != 0;
+}
+
+unsigned socket_control_room (const struct socket *s, bool *fds) {
+  unsigned room = 0;
+  if (s->family != AF_UNIX) *fds = false;
+  if (*fds || s->family != AF_UNIX)
+    return s->control_room;
+  /* (what comes with each message has just the room that it takes) */
+  if (is_on(s, SOL_SOCKET, SO_PASSCRED))
+    room += (unsigned)CMSG_SPACE(sizeof(struct ucred));
+  if (!socket_streams(s) && (is_on(s, SOL_SOCKET, SO_TIMESTAMP)
+                             || is_on(s, SOL_SOCKET, SO_TIMESTAMPNS)))
+    room += (unsigned)CMSG_SPACE(sizeof(struct timespec));
+  *fds = is_on(s, SOL_SOCKET, SO_PASSPIDFD) || is_on(s, SOL_SOCKET, SO_PASSSEC)
+         || is_on(s, SOL_SOCKET, SO_TIMESTAMPING);
+  return *fds ? s->control_room : room;
+}
+
 /* The same for what was switched on before the socket was ours. */
 static void ask_for_room (struct socket *s) {
   for (size_t i = 0; i < BRINGERS; i++) {
-    int on = 0;
-    socklen_t len = sizeof(on);
-    if (getsockopt(number(s), bringers[i].level, bringers[i].name, &on,
-                   &len) == 0 && on != 0) {
+    if (is_on(s, bringers[i].level, bringers[i].name)) {
       make_room(s);
       return;
     }
@@ -449,10 +469,7 @@ static void ask_for_room (struct socket *s) {
 }
 
 static void ask_for_zero_copy (struct socket *s) {
-  int on = 0;
-  socklen_t len = sizeof(on);
-  s->zero_copy = getsockopt(number(s), SOL_SOCKET, SO_ZEROCOPY, &on,
-                            &len) == 0 && on != 0;
+  s->zero_copy = is_on(s, SOL_SOCKET, SO_ZEROCOPY);
 }
 
 /* socket:setsockopt(name, boolean | integer | string): true */

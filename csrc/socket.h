@@ -98,6 +98,12 @@ struct op *socket_op (const struct socket *s, const struct half *h);
 ** wakes its line. */
 struct op *socket_polls (const struct socket *s, uint64_t token);
 
+/* How much room for control messages a request has that is to bring `*fds`, or
+** not. A unix socket's has none for them then, and the kernel closes them; but
+** where something else is asked for that comes behind them they do come, and
+** `*fds` becomes true. Of other sockets none come. */
+unsigned socket_control_room (const struct socket *s, bool *fds);
+
 /* Let go of everything: what is under way is cancelled, who waits is woken. */
 int socket_end (lua_State *L, struct socket *s);
 

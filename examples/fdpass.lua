@@ -45,7 +45,7 @@ local function worker(address)
   local door = assert(uring.unix.connect(address))
   -- Bytes that came with descriptors are never mixed with others: each
   -- message that was sent is one that is received.
-  for peer, _, info in door:messages { size = 256 } do
+  for peer, _, info in door:messages { fds = true, size = 256 } do
     for _, fd in ipairs(info.control.fds or {}) do
       uring.spawn(serve, fd, peer, me)
     end

@@ -114,13 +114,14 @@ describe("pidfds of senders", function()
         for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
           local a, b = pair(type)
           for _, receive in ipairs {
-            function() return b:receive() end,
-            function() return net.first(b:messages()) end,
+            function() return 1, b:receive() end,
+            function() return 1, net.first(b:messages { fds = true }) end,
+            function() return 0, net.first(b:messages()) end,
           } do
             assert(a:sendmsg { data = "x", control = { fds = { a } } })
-            local _, _, info = receive()
+            local n, _, _, info = receive()
             local control = info.control
-            assert.equal(1, #control.fds)
+            assert.equal(n, #(control.fds or {}))
             assert.is_nil(control[1])
             assert.equal(spec.getpid(), tonumber(helper.content(
               "/proc/self/fdinfo/" .. control.pidfd:fileno())
@@ -184,7 +185,7 @@ describe("descriptors in messages", function()
           local a, b = uring.socketpair(type)
           for _, receive in ipairs {
             function() return b:receive() end,
-            function() return net.first(b:messages()) end,
+            function() return net.first(b:messages { fds = true }) end,
           } do
             for _, n in ipairs { 1, 3, 253 } do
               helper.collect()  -- or there may be too many
@@ -219,12 +220,24 @@ describe("descriptors in messages", function()
           while b:receive(nil, 0) do end
         end,
         messages = function(b) net.first(b:messages()) end,
+        asked = function(b) net.first(b:messages { fds = true }) end,
+        taken = function(b)
+          -- a request that has room for them, and a loop that wants none
+          uring.spawn(function() b:receive(nil, 0.001) end)
+          for i = 1, 4 do assert(i > 3 or net.first(b:messages())) end
+        end,
         parked = function(b)
           uring.spawn(function() net.first(b:messages()) end)
           net.turns(5)
         end,
         leases = function(b)
           uring.spawn(function() net.first(b:messages { lease = true }) end)
+          net.turns(5)
+        end,
+        dropped = function(b)
+          uring.spawn(function()
+            net.first(b:messages { fds = true, lease = true })
+          end)
           net.turns(5)
         end,
         nothing = function() end,
@@ -255,6 +268,87 @@ describe("descriptors in messages", function()
         end
         cancelled(wait, function() for _ = 1, 4 do send(a, 2) end end)
       end
+    end)
+  end)
+
+  -- So that a peer cannot make this process run out of them.
+  it("that nobody has asked for never become its own", function()
+    net.run(function()
+      for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM,
+          uring.SOCK_SEQPACKET or 5 } do
+        local a, b = net.pair(type)
+        local most, n = 0, 0
+        local function count() most = math.max(most, helper.fds()) end
+        local before = helper.fds()
+        local reader = uring.spawn(function()
+          for _, _, info in b:messages() do
+            count()
+            assert(info.control.fds == nil and info.control_truncated)
+            n = n + 1
+            if n == 20 then return end
+          end
+        end)
+        net.turns()
+        for _ = 1, 20 do
+          send(a, 200)
+          count()
+          if type == uring.SOCK_STREAM then net.turns(2) end
+        end
+        assert(reader:join(net.patience))
+        -- (the sender has dups of what it sends)
+        assert(most <= before + 210, most - before)
+      end
+    end)
+  end)
+
+  it("leave room for what options bring with them", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local seen, n = {}, 0
+      local reader = uring.spawn(function()
+        for _, _, info in b:messages() do
+          n = n + 1
+          seen[n] = info.control
+          assert(info.control.fds == nil and info.control_truncated)
+          if n == 3 then return end
+        end
+      end)
+      for i, option in ipairs { "SO_RCVBUF", "SO_PASSCRED", "SO_TIMESTAMP" } do
+        assert(b:setsockopt(option, i == 1 and 100000 or true))
+        net.turns()
+        send(a, 3)
+        helper.eventually(function()
+          uring.sleep(0)
+          return n == i
+        end)
+      end
+      assert(reader:join(net.patience))
+      assert.same({}, seen[1])
+      for i = 2, 3 do assert.equal(spec.getpid(), seen[i].creds.pid) end
+      assert.equal(uring.SCM_TIMESTAMP, seen[3][1][2])
+    end)
+  end)
+
+  it("come one message after another to those that ask", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      for i = 1, 5 do send(a, i) end
+      local before, n = helper.fds(), 0
+      for _, _, info in b:messages { fds = true } do
+        n = n + 1
+        assert.equal(n, #info.control.fds)
+        assert.equal(before + n, helper.fds())
+        for _, fd in ipairs(info.control.fds) do fd:close() end
+        if n == 5 then break end
+      end
+    end)
+  end)
+
+  it("are for loops over messages alone", function()
+    net.run(function()
+      local _, b = net.pair()
+      helper.raises("option 'fds' must be", b.messages, b, { fds = 1 })
+      helper.raises("'fds'", b.chunks, b, { fds = true })
     end)
   end)
 end)

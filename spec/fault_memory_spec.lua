@@ -177,7 +177,8 @@ describe("without memory", function()
     local file <close> = assert(io.open "LICENSE")
     local failures = 0
     local function received(n, refuse, failing)
-      local next, reader, _, closer = b:messages { lease = true }
+      local next, reader, _, closer = b:messages { fds = true,
+        lease = true }
       local closing <close> = closer  -- luacheck: ignore
       local lease, info, calls
       local function step()

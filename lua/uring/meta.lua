@@ -2274,7 +2274,8 @@ function Socket:receive(max, timeout) end
 ---@class uring.Info
 ---@field flags integer MSG_...
 ---@field truncated boolean was a datagram cut off?
----@field control_truncated boolean were control messages?
+---@field control_truncated boolean were control messages, or descriptors that
+--- were not asked for?
 ---@field control uring.Control
 
 --- socket:receive as an event. (io_uring_prep_recvmsg(3), 5.3)
@@ -2314,12 +2315,13 @@ function Socket:recvfrom(max, timeout) end
 function Socket:recv(max, timeout) end
 
 --- for payload, from, info in socket:messages() do: one request receives them
---- all. Ends at the end of a stream and when the socket is closed here; goes
+--- all. Descriptors that a peer sends along are closed, but with `fds = true`;
+--- then each message is a request of its own. Ends at the end of a stream and when the socket is closed here; goes
 --- on after what ICMP tells of other datagrams; raises any other error.
 --- (io_uring_prep_recvmsg_multishot(3), 6.0)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.
----@param options? uring.ReadOptions
+---@param options? uring.MessageOptions
 ---@return uring.NextMessage
 ---@return uring.Reader
 ---@return nil
@@ -2342,6 +2344,9 @@ function Socket:messages(options) end
 ---@return nil
 ---@return uring.Reader
 function Socket:chunks(options) end
+
+---@class uring.MessageOptions: uring.ReadOptions
+---@field fds? boolean info.control.fds are wanted
 
 ---@class uring.ReadOptions
 ---@field size? integer bytes at a time: 65536 or, of chunks, 16384

@@ -22,7 +22,9 @@ static void told (struct loop *loop, struct task *t, struct op *op,
 static void in_line (struct loop *loop, struct ring *r, struct op *op,
                      bool last) {
   struct line *line = op->line;
-  if (last ? !(op->marks & OP_TOLD) : op->waiter == NULL)
+  if (last && (op->marks & OP_PIECE) && op->waiter)
+    line_hold(loop, line, op->waiter);  /* guard: bytes of two do not mix */
+  else if (last ? !(op->marks & OP_TOLD) : op->waiter == NULL)
     loop_wake_line(loop, line);
   if (op->marks & OP_DROPPED)
     return;  /* (a poll, or what a socket has no more to do with) */

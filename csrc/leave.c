@@ -79,8 +79,10 @@ void loop_forget (struct loop *loop, struct task *t) {
     }
     if (t->wait == WAIT_LINE)
       loop->passed_over = true;  /* guard: who is next in its line looks */
-    if (t->wait == WAIT_AWAIT)
+    if (t->wait == WAIT_AWAIT) {
       ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
+      loop_end_holds(loop, t);  /* guard: or its line stands still */
+    }
     if (t->wait == WAIT_CHAIN) dispose_chain(t);
     t->disposal = DISPOSE_NOTHING;
     t->wait = WAIT_NOTHING;

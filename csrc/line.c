@@ -79,6 +79,26 @@ void line_open (struct state *s, struct line *line) {
   s->lines = line;
 }
 
+void line_hold (struct loop *loop, struct line *line, struct task *t) {
+  line->holder = t;
+  loop->nholds++;
+}
+
+bool line_let_go (struct loop *loop, struct line *line,
+                  const struct task *t) {
+  if (line->holder != t)
+    return false;
+  line->holder = NULL;
+  loop->nholds--;
+  return true;
+}
+
+void loop_end_holds (struct loop *loop, const struct task *t) {
+  struct line *line = loop->nholds > 0 ? loop->state->lines : NULL;
+  for (; line; line = line->next)
+    if (line_let_go(loop, line, t)) loop_wake_line(loop, line);
+}
+
 void line_serve (struct line *line, struct op *op) {
   op->line = line;
   op->results.owned = true;

@@ -46,10 +46,20 @@ struct line {
      before the first push, which may close any of it. Or NULL. */
   void (*say) (lua_State *L, const struct line *line, lua_State *co);
   int fd;
+  struct task *holder;      /* a piece of what it sends has gone, and it is to
+                               send the next before all others; or NULL */
   unsigned count, bound;    /* completions not taken; at the bound a multishot
                                is cancelled. 0: none */
   struct line *next, **back;  /* all lines of one state */
 };
+
+/* The next turn is this task's, which is ready; and it has run, or never will:
+** did it hold the line? */
+void line_hold (struct loop *loop, struct line *line, struct task *t);
+bool line_let_go (struct loop *loop, struct line *line, const struct task *t);
+
+/* This task will not run: the next of what it holds goes. */
+void loop_end_holds (struct loop *loop, const struct task *t);
 
 /* What completes of `op` is the line's: its owner alone takes it. */
 void line_serve (struct line *line, struct op *op);

@@ -158,6 +158,7 @@ struct loop {
   uint32_t free_region;     /* the number that was closed last, or 0 */
   uint32_t ntasks;          /* not ended */
   uint32_t nidle;           /* waiting for tasks of this state alone */
+  uint32_t nholds;          /* lines that are held: line.h */
   uint32_t now;             /* in ms, as of a turn or a later deadline */
   uint32_t proc;
   int64_t nap;              /* at most so long may it sleep now; see clock.h */

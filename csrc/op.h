@@ -93,6 +93,7 @@ enum op_mark {
   OP_LOOPED = 8,      /* awaited by tasks, not by hand */
   OP_CANCEL = 16,     /* a cancel is wanted, or under way */
   OP_LISTED = 32,     /* on the list of cancels to send */
+  OP_PIECE = 64,      /* the task that waits for it has more to send */
   OP_HARDLINK = 128,
   OP_MULTI = 256,
   OP_ETIME = 512,     /* -ETIME is a success */

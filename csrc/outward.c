@@ -6,7 +6,8 @@
 
 bool outward_busy (const struct socket *s) {
   const struct op *op = socket_mixes(s) ? socket_op(s, &s->out) : NULL;
-  return op && op->state == OP_FLYING && !(op->marks & OP_TOLD);
+  return s->out.line.holder
+         || (op && op->state == OP_FLYING && !(op->marks & OP_TOLD));
 }
 
 void outward_pass_on (lua_State *L, struct socket *s) {

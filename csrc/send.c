@@ -5,7 +5,8 @@
 ** cheaper; else see send_request.c. A stream takes all of it or says how much
 ** it took. Requests of one socket go one after another, so that the bytes of
 ** two tasks do not mix: who finds one under way waits in the line, connect
-** among them. Datagrams cannot mix, and those of several tasks are under way
+** among them. A long string goes in pieces, and the line is held meanwhile.
+** Datagrams cannot mix, and those of several tasks are under way
 ** together.
 **
 ** Where SO_ZEROCOPY asks for it, large ones go without a copy. They complete
@@ -252,6 +253,9 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   }
   op->waiter = t;
   line_serve(&s->out.line, op);
+  if (q.sqe.opcode == IORING_OP_SEND && socket_streams(s)
+      && lua_tointeger(L, SENT) + q.sqe.len < lua_tointeger(L, SIZE))
+    op->marks |= OP_PIECE;
   s->out.token = op->token;
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
@@ -311,7 +315,7 @@ static int count (lua_State *L, struct task *t, struct socket *s,
   if (sent < all) {
     if (how == SEND_MESSAGE) return cut(L, t, 1);
     if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
-    return go(L, t, deadline, false);
+    return go(L, t, deadline, true);
   }
   if (held(t))
     return t->marks & MARK_TIMED_OUT
@@ -374,11 +378,21 @@ static bool has_gone (lua_State *L, const struct task *t,
          || sent + t->res >= lua_tointeger(L, SIZE);
 }
 
+/* Is there a next piece, and a request for it to come? */
+static bool goes_on (lua_State *L, const struct task *t,
+                     const struct socket *s) {
+  return t->res >= 0 && s->d
+         && !(t->marks & (MARK_CANCELLED | MARK_TIMED_OUT))
+         && lua_tointeger(L, SENT) + t->res < lua_tointeger(L, SIZE);
+}
+
 static int again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s = lua_touserdata(L, SOCKET);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, again);
+  if (line_let_go(state_of(L)->loop, &s->out.line, t) && !goes_on(L, t, s))
+    outward_pass_on(L, s);  /* guard: nor was the line woken when it went */
   /* (what has gone cannot be taken back: that is told, and the next wait of
      a cancelled task raises) */
   if ((t->marks & MARK_CANCELLED) && !has_gone(L, t, s) && !has_room(L, t)) {

@@ -17,6 +17,10 @@
 ** where the interface does not copy (bench/zero_copy.lua). */
 #define ZERO_COPY 49152u
 
+/* So much of a string is copied at a time for a stream: what takes longer
+** would keep all other tasks waiting. */
+#define PIECE (1u << 20)
+
 
 /* `len` bytes of an address and `size` of a payload, in one piece. */
 static struct memory *copied (const struct address *to, size_t len,
@@ -41,6 +45,7 @@ static int prepare_bytes (lua_State *L, struct socket *s, struct request *q,
   lua_pushinteger(L, (lua_Integer)b.size);
   lua_replace(L, SIZE);
   if (size > INT32_MAX) size = INT32_MAX;
+  if (b.block == NULL && socket_streams(s) && size > PIECE) size = PIECE;
   if (b.block == NULL || to) {
     m = copied(to, len, at, b.block == NULL ? size : 0);
     if (m == NULL)

@@ -2199,7 +2199,8 @@ function Socket:connect(address, timeout) end
 
 --- Send. Of a stream all goes, or the fourth result says how much did, but
 --- not to a task that is cancelled; nothing of another task's comes in
---- between, but for every 2 GiB. (io_uring_prep_send(3), 5.6)
+--- between. A long string goes in pieces of 1 MiB, each copied when its turn
+--- comes, so that the other tasks run meanwhile. (io_uring_prep_send(3), 5.6)
 ---
 --- After setsockopt("SO_ZEROCOPY", true) a buffer or lease of 48 KiB and more
 --- goes without a copy, and send returns when the kernel has let go of it.

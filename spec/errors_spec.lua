@@ -268,6 +268,7 @@ describe("an error at run time", function()
 
   it("of a ring's number, closed by others, says so", function()
     helper.apart(function()
+      -- luacheck: ignore 431
       local uring = require "uring"
       local spec = require "uring_spec"
       local ring = assert(uring.ring())

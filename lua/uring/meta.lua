@@ -2317,8 +2317,9 @@ function Socket:recv(max, timeout) end
 
 --- for payload, from, info in socket:messages() do: one request receives them
 --- all. Descriptors that a peer sends along are closed, but with `fds = true`;
---- then each message is a request of its own. Ends at the end of a stream and when the socket is closed here; goes
---- on after what ICMP tells of other datagrams; raises any other error.
+--- then each message is a request of its own. Ends at the end of a stream and
+--- when the socket is closed here; goes on after what ICMP tells of other
+--- datagrams; raises any other error.
 --- (io_uring_prep_recvmsg_multishot(3), 6.0)
 --- Waits: a cancelled task's wait raises uring.cancelled; what it would have
 --- taken is put back or disposed of.

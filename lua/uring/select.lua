@@ -332,8 +332,8 @@ local function passed_on(key, ok, ...)
   error((...), 0)
 end
 
--- Without the event. (What the user's function raises is not told with the name
--- and the line that it has here: hence a protected call.)
+-- Without the event. (What the user's function raises is not told with the
+-- name and the line that it has here: hence a protected call.)
 local function won(event, key, ...)
   if event == nil then
     outlast(key)

@@ -9,6 +9,7 @@
 #include "ring_lua.h"
 #include "ring_provided.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct buf_ring {          /* the userdata; its ring is its user value */
@@ -162,18 +163,19 @@ bool lease_set (lua_State *L, struct lease **own, struct lease *lease) {
   return lease != NULL;
 }
 
-static int lease_pieces (lua_State *L, struct group *g, struct piece *p,
-                         unsigned n) {
-  int array = lua_gettop(L);
+static void free_rooms (struct lease **rooms, unsigned n) {
+  while (n > 0) free(rooms[--n]);
+}
+
+/* Room for what will be taken: behind that nothing can fail. False: none. */
+static bool make_rooms (struct lease **rooms, unsigned n) {
   for (unsigned i = 0; i < n; i++) {
-    lua_rawgeti(L, array, (lua_Integer)i + 1);
-    if (!lease_set(L, lua_touserdata(L, -1), lease_new(g, &p[i]))) {
-      for (; i < n; i++) group_give(g, p[i].bid);
-      return fail(L, ENOMEM, "group %d: a lease", g->bgid);
+    if ((rooms[i] = lease_room()) == NULL) {
+      free_rooms(rooms, i);
+      return false;
     }
-    lua_pop(L, 1);
   }
-  return 0;
+  return true;
 }
 
 /* buf_ring:lease(res, flags): what one completion has filled */
@@ -181,15 +183,17 @@ static int b_lease (lua_State *L) {
   struct group *g = self(L)->g;
   int32_t res = arg_res(L, 2);
   uint32_t flags = arg_flags(L, 3);
-  struct lease **l = lease_push(L);
+  struct lease **l = lease_push(L), *room;
   struct piece p;
   self(L);  /* guard: a finalizer may have closed it */
-  if (!group_take(g, res, flags, &p))
-    return not_the_kernels(L, g, res, flags);
-  if (!lease_set(L, l, lease_new(g, &p))) {
-    group_give(g, p.bid);
+  if (!make_rooms(&room, 1))
     return fail(L, ENOMEM, "group %d: a lease", g->bgid);
+  if (!group_take(g, res, flags, &p)) {
+    free(room);
+    return not_the_kernels(L, g, res, flags);
   }
+  lease_fill(room, g, &p);
+  lease_set(L, l, room);
   return 1;
 }
 
@@ -199,7 +203,8 @@ static int b_bundle (lua_State *L) {
   int32_t res = arg_res(L, 2);
   uint32_t flags = arg_flags(L, 3);
   struct piece p[256];
-  unsigned n = res > 0 ? (uint32_t)res / g->size + 2 : 1;
+  struct lease *rooms[256];
+  unsigned n = res > 0 ? (uint32_t)res / g->size + 2 : 1, taken;
   if (n > 256) n = 256;
   if (n > g->entries) n = g->entries;
   lua_createtable(L, (int)n, 0);
@@ -208,15 +213,22 @@ static int b_bundle (lua_State *L) {
     lua_rawseti(L, -2, i);
   }
   self(L);  /* guard: a finalizer may have closed it */
-  {
-    unsigned taken = group_take_bundle(g, res, flags, p, n);
-    int failed = taken > 0 ? lease_pieces(L, g, p, taken)
-                           : not_the_kernels(L, g, res, flags);
-    if (failed) return failed;
-    for (unsigned i = taken + 1; i <= n; i++) {
+  if (!make_rooms(rooms, n))
+    return fail(L, ENOMEM, "group %d: %u leases", g->bgid, n);
+  taken = group_take_bundle(g, res, flags, p, n);
+  free_rooms(rooms + taken, n - taken);
+  if (taken == 0)
+    return not_the_kernels(L, g, res, flags);
+  for (unsigned i = 1; i <= n; i++) {
+    if (i > taken) {
       lua_pushnil(L);
       lua_rawseti(L, -2, i);
+      continue;
     }
+    lease_fill(rooms[i - 1], g, &p[i - 1]);
+    lua_rawgeti(L, -1, i);
+    lease_set(L, lua_touserdata(L, -1), rooms[i - 1]);
+    lua_pop(L, 1);
   }
   return 1;
 }

@@ -245,14 +245,20 @@ static void lease_end (struct block *b) {
   free(l);
 }
 
-struct lease *lease_new (struct group *g, const struct piece *p) {
-  struct lease *l = malloc(sizeof(*l));
-  if (l == NULL)
-    return NULL;
+struct lease *lease_room (void) {
+  return malloc(sizeof(struct lease));
+}
+
+void lease_fill (struct lease *l, struct group *g, const struct piece *p) {
   block_init(&l->block, lease_end);
   block_retain(&g->block);
   l->group = g;
   l->piece = *p;
+}
+
+struct lease *lease_new (struct group *g, const struct piece *p) {
+  struct lease *l = lease_room();
+  if (l) lease_fill(l, g, p);
   return l;
 }
 

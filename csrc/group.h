@@ -132,8 +132,11 @@ void group_share (struct group *g, uint16_t bid);
 void group_give (struct group *g, uint16_t bid);
 
 /* A lease of a piece that was taken, counted once; NULL for want of memory,
-** and the piece stays the caller's. */
+** and the piece stays the caller's. Or, so that nothing is taken for which
+** there is none: room for one first, which becomes it, or is freed by free. */
 struct lease *lease_new (struct group *g, const struct piece *p);
+struct lease *lease_room (void);
+void lease_fill (struct lease *room, struct group *g, const struct piece *p);
 
 /* Nobody wants this completion. */
 void group_dispose (struct group *g, int32_t res, uint32_t flags);

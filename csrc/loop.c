@@ -95,8 +95,7 @@ void loop_pardon (struct loop *loop, struct task *t) {
 
 static int raise_cancelled (lua_State *L, struct task *t) {
   struct loop *loop = state_of(L)->loop;
-  if (goes_on(loop, t)) {
-    luaL_checkstack(L, 4, NULL);
+  if (goes_on(loop, t) && lua_checkstack(L, 4)) {
     state_shared(L, SHARED_REPORT);
     lua_call(L, 0, 0);
   }

@@ -297,7 +297,7 @@ static int ear_gc (lua_State *L) {
   if (e->token) ear_drop(e, ear_ring(L), false);
   if (e->called && loop) {  /* guard: who is next in its line looks */
     if (e->ring) loop_pass_message(e->ring);
-    else loop_wake_lines(loop);
+    else loop->passed_over = true;
   }
   return 0;
 }

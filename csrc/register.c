@@ -39,9 +39,15 @@ static int *arg_files (lua_State *L, int arg, unsigned *n) {
   if (len < 1 || len > MAX_FILES)
     luaL_argerror(L, arg, "array of 1 to 1048576 descriptors expected");
   *n = (unsigned)len;
-  fds = lua_newuserdatauv(L, (size_t)len * sizeof(*fds), 0);
+  lua_createtable(L, (int)len, 0);
   for (lua_Integer i = 1; i <= len; i++) {
     lua_geti(L, arg, i);
+    lua_rawseti(L, -2, i);
+  }
+  fds = lua_newuserdatauv(L, (size_t)len * sizeof(*fds), 0);
+  /* (from here on nothing runs that could close one of them) */
+  for (lua_Integer i = 1; i <= len; i++) {
+    lua_rawgeti(L, -2, i);
     if (lua_isboolean(L, -1) && !lua_toboolean(L, -1)) fds[i - 1] = -1;
     else fds[i - 1] = arg_fd_in(L, lua_gettop(L), arg).number;
     lua_pop(L, 1);
@@ -164,6 +170,15 @@ static int register_sync_cancel (lua_State *L) {
   reg.fd = -1;
   reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
   reg.flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
+  lua_pushliteral(L, "timeout");
+  if (lua_rawget(L, 2) != LUA_TNIL) {
+    int64_t ns = arg_duration(L, lua_gettop(L));
+    if (ns != CLOCK_NEVER) {
+      reg.timeout.tv_sec = ns / 1000000000;
+      reg.timeout.tv_nsec = ns % 1000000000;
+    }
+  }
+  lua_settop(L, 2);
   lua_pushliteral(L, "op");
   if (lua_rawget(L, 2) != LUA_TNIL) {
     struct operation *o = class_test(L, 3, CLASS_OPERATION);
@@ -179,7 +194,7 @@ static int register_sync_cancel (lua_State *L) {
   }
   else if (options_given(L, 2, "fd")) {
     lua_pushliteral(L, "fd");
-    lua_rawget(L, 2);
+    lua_rawget(L, 2);  /* (behind this no finalizer runs and closes it) */
     reg.fd = arg_fd_in(L, lua_gettop(L), 2).number;
     reg.flags |= IORING_ASYNC_CANCEL_FD;
   }
@@ -192,14 +207,6 @@ static int register_sync_cancel (lua_State *L) {
   else if (!(reg.flags & IORING_ASYNC_CANCEL_ANY))
     return luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
                          "IORING_ASYNC_CANCEL_ANY among the flags");
-  lua_pushliteral(L, "timeout");
-  if (lua_rawget(L, 2) != LUA_TNIL) {
-    int64_t ns = arg_duration(L, lua_gettop(L));
-    if (ns != CLOCK_NEVER) {
-      reg.timeout.tv_sec = ns / 1000000000;
-      reg.timeout.tv_nsec = ns % 1000000000;
-    }
-  }
   ring_check(L, 1);
   do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);

@@ -152,19 +152,19 @@ static ssize_t try_datagram (lua_State *L, struct socket *s,
   ssize_t n = 0;
   int rc = send_prepare(L, s, &q);
   m = (struct msg *)q.pin[OP_PIN_MEMORY];
-  if (rc < 0) *values = no_dup(L, s, -rc);
-  else if (s->d == NULL)  /* guard: finalizers may have closed it */
-    *values = failed(L, fail(L, EBADF, "the socket is closed"));
-  else {
+  if (rc == 0 && s->d) {
     block_fly(&m->block);  /* (which makes its header ready) */
     n = sendmsg(s->out.line.fd, &m->hdr, (int)q.sqe.msg_flags | MSG_DONTWAIT);
     if (n < 0) n = -errno;
     block_land(&m->block);
     *to = m->name;
-    if (n == -EAGAIN && (q.sqe.msg_flags & MSG_DONTWAIT))
-      *values = failed(L, send_failed_as(L, s, SEND_MESSAGE, EAGAIN));
   }
-  if (m) block_release(&m->block);
+  if (m) block_release(&m->block);  /* (words may raise) */
+  if (rc < 0) *values = no_dup(L, s, -rc);
+  else if (s->d == NULL)  /* guard: finalizers may have closed it */
+    *values = failed(L, fail(L, EBADF, "the socket is closed"));
+  else if (n == -EAGAIN && (q.sqe.msg_flags & MSG_DONTWAIT))
+    *values = failed(L, send_failed_as(L, s, SEND_MESSAGE, EAGAIN));
   return n;
 }
 

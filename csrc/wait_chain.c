@@ -28,7 +28,8 @@ static void keep_chain (lua_State *L, struct task *t, int chain) {
   lua_pop(L, 1);
 }
 
-/* 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results */
+/* 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results. Nothing here needs memory
+** that was not had before the chain went, for the results may be descriptors. */
 static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct chain *c = lua_touserdata(L, 4);
@@ -51,9 +52,7 @@ static int chain_end (lua_State *L, int status, lua_KContext ctx) {
       lua_rawseti(L, -2, 1);
       lua_pushinteger(L, c->link[i].flags);
       lua_rawseti(L, -2, 2);
-    }
-    else {  /* a success that is not reported */
-      lua_pushboolean(L, 1);
+      lua_pushnil(L);
       lua_setfield(L, -2, "silent");
     }
     lua_pop(L, 1);
@@ -90,6 +89,8 @@ static int ring_await_chain (lua_State *L) {
   lua_createtable(L, (int)n, 0);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_createtable(L, 2, 1);
+    lua_pushboolean(L, 1);  /* a success that is not reported, until it is */
+    lua_setfield(L, -2, "silent");
     lua_rawseti(L, 5, i);
   }
   requests = lua_newuserdatauv(L, (size_t)n * sizeof(*requests), 0);
@@ -116,8 +117,10 @@ static int ring_await_chain (lua_State *L) {
   if (ns != CLOCK_NEVER) loop_reserve(L);
   keep_chain(L, t, 4);
   rc = ring_push(r, requests, (unsigned)n, OP_LOOPED, ops);
-  if (rc < 0)
+  if (rc < 0) {
+    keep_chain(L, t, 0);
     return ring_push_failed(L, r, rc);
+  }
   c->n = c->pending = (unsigned)n;
   for (unsigned i = 0; i < c->n; i++) {
     c->link[i].disposal = requests[i]->disposal;

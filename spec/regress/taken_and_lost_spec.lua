@@ -7,7 +7,7 @@ local helper = require "helper"
 local it = helper.needs_ring(it)
 local faulty = faults.tests(it)
 
--- luacheck: globals T uring
+-- luacheck: globals T uring spec
 
 describe("what is taken is not lost for want of memory:", function()
   faulty("a completion, a message", function()
@@ -69,5 +69,63 @@ describe("what is taken is not lost for want of memory:", function()
     end)
     assert(failures > 3, failures)
     net.close()
+  end)
+
+  faulty("a provided buffer, a bundle of them", function()
+    local ring <close> = assert(uring.ring { entries = 8 })
+    local a, b = assert(uring.socketpair())
+    local _ <close> = a
+    local _ <close> = b
+    local group = assert(ring:buf_ring { entries = 4, size = 4 })
+    for _, take in ipairs { "lease", "bundle" } do
+      local n, got, message = 0
+      repeat
+        n = n + 1
+        assert(ring:queue(uring.sqe():prep_send(a, "abcd")))
+        assert(ring:wait_cqe(5 * T.slow))
+        assert(ring:queue(
+          uring.sqe():prep_recv(b):set_buf_group(group:bgid())))
+        local _, res, flags = assert(ring:wait_cqe(5 * T.slow))
+        T.fault.malloc(n, 1 << 30)
+        got, message = group[take](group, res, flags)
+        T.fault.malloc()
+        local lease = got
+        if not got then
+          assert(message:find("ENOMEM", 1, true), message)
+          lease = assert(group[take](group, res, flags))
+        end
+        if take == "bundle" then lease = lease[1] end
+        assert(lease:string() == "abcd")
+        lease:release()
+      until got
+      assert(n > 1, n)
+    end
+  end)
+
+  faulty("what a chain has opened", function()
+    local ring <close> = assert(uring.ring { entries = 8 })
+    local fds, failures = T.fds(), 0
+    uring.run(function()
+      local chain = { uring.sqe():prep_openat(uring.AT_FDCWD, "/dev/null", 0),
+        T.nop(1):set_flags(uring.IOSQE_CQE_SKIP_SUCCESS), T.nop(2) }
+      local n, ok, results = 0
+      repeat
+        n = n + 1
+        T.collect()
+        T.fault.alloc(n, 1 << 30)
+        ok, results = pcall(ring.await_chain, ring, chain)
+        T.fault.alloc()
+        if ok then
+          assert(results[1].silent == nil and results[2].silent)
+          spec.close(results[1][1])
+        else
+          assert(tostring(results):find("memory", 1, true), results)
+          failures = failures + 1
+        end
+      until ok
+    end)
+    assert(failures > 3, failures)
+    T.collect()
+    assert(T.fds() <= fds + 2, "a descriptor is left")  -- (the loop's own)
   end)
 end)

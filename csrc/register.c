@@ -172,7 +172,11 @@ static int register_sync_cancel (lua_State *L) {
   reg.flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
   lua_pushliteral(L, "timeout");
   if (lua_rawget(L, 2) != LUA_TNIL) {
-    int64_t ns = arg_duration(L, lua_gettop(L));
+    int64_t ns;
+    if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+      return luaL_argerror(L, 2, "option 'timeout' must be seconds, 0 or "
+                           "more");
+    ns = arg_duration(L, lua_gettop(L));
     if (ns != CLOCK_NEVER) {
       reg.timeout.tv_sec = ns / 1000000000;
       reg.timeout.tv_nsec = ns % 1000000000;

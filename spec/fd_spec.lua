@@ -182,7 +182,7 @@ describe("closing a descriptor", function()
     local fd = uring.fd(r)
     ring:queue(read(r, buffer, 1))
     fd:close()
-    local r2, w2 = spec.socketpair(uring.SOCK_STREAM)  -- which has the number now
+    local r2, w2 = spec.socketpair(uring.SOCK_STREAM)  -- of its number
     assert.equal(r, r2)
     spec.write(w2, "wrong")
     assert.same({ 1, 3, 0 }, { take(ring) })

@@ -246,6 +246,31 @@ describe("a write that has no reader", function()
     well "set_flags(uring.IOSQE_ASYNC)"
   end)
 
+  it("raises none where it is a send, of whatever kind", function()
+    assert.equal("", helper.script_ok [[
+      local uring = require "uring"
+      uring.run(function()
+        for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_SEQPACKET } do
+          local a, b = uring.socketpair(type)
+          b:close()
+          local function gone(res, why, errno)
+            assert(res == nil and errno == uring.errno.EPIPE, why)
+          end
+          local buffer = uring.buffer "x"
+          gone(a:send "x")
+          gone(a:send(buffer))
+          gone(a:sendmsg { data = "x" })
+          gone(a:sendmsg { { data = "x" }, { data = "y" } })
+          local message = uring.msghdr { iov = { "x" } }
+          for _, sqe in ipairs { uring.sqe():prep_send(a, "x"),
+              uring.sqe():prep_sendmsg(a, message) } do
+            gone(uring.await(sqe))
+            gone(uring.await(sqe:set_flags(uring.IOSQE_ASYNC)))
+          end
+        end
+      end)]])
+  end)
+
   it("says since when there is RWF_NOSIGNAL, where it is not", function()
     if helper.has "rwf_nosignal" then return end
     local path = helper.tmpname()

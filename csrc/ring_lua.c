@@ -255,6 +255,7 @@ static int submit_all (struct ring *r) {
     if (rc == -EINTR) continue;
     if (rc <= 0) return total > 0 ? total : rc;
     total += rc;
+    ring_take_quiet(r);  /* (without memory they stay where they are) */
   } while (sys_sq_ready(&r->io) > 0
            && !(r->io.flags & IORING_SETUP_SQPOLL));
   return total;

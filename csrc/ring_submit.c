@@ -37,6 +37,12 @@ int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns) {
   return sys_enter(&r->io, wait, ns);
 }
 
+int ring_take_quiet (struct ring *r) {
+  return r->ops.quiet > 0
+         && sys_cq_ready(&r->io) >= r->io.cq.ring_entries / 2
+         ? ring_reap(r) : 0;
+}
+
 /* Some room in the SQ, by submitting what is in it. */
 static int make_room (struct ring *r, unsigned n) {
   int64_t deadline = 0;
@@ -50,6 +56,8 @@ static int make_room (struct ring *r, unsigned n) {
       if (taken > 0) continue;
       return rc;
     }
+    if (rc < 0) return rc;
+    rc = ring_take_quiet(r);
     if (rc < 0) return rc;
     if (sys_sq_space(&r->io) < n) {  /* SQPOLL: its thread takes its time */
       if (deadline == 0) deadline = clock_after(1000000000);

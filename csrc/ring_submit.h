@@ -35,6 +35,11 @@ int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
 /* Send what is queued and run what is due, as sys_enter. */
 int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 
+/* Silent requests complete in the CQ as others do, and a program that never
+** waits does not look there: take what has come before it overflows. What
+** ring_reap answers. */
+int ring_take_quiet (struct ring *r);
+
 /* Is there anything that entering the kernel would move? */
 static inline bool ring_restless (const struct ring *r) {
   return r->ops.cancels != NULL || sys_sq_ready(&r->io) > 0

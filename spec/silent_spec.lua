@@ -58,6 +58,18 @@ describe("a silent sqe", function()
     spec.close(w)
   end)
 
+  it("does not pile up where the program never waits", function()
+    local ring = hand.ring { entries = 16 }
+    local sqe = silent(nop())
+    for _ = 1, 200 do
+      for _ = 1, 10 do assert(ring:queue(sqe)) end
+      assert(ring:submit())
+    end
+    local stats = helper.lawful(ring)
+    assert(stats.in_flight <= stats.cq_entries, stats.in_flight)
+    assert.equal(0, stats.overflowed)
+  end)
+
   it("does not end a wait for completions", function()
     local ring = hand.ring()
     for _ = 1, 3 do ring:queue(silent(nop())) end

@@ -349,7 +349,7 @@ static bool watch_out (struct socket *s) {
   q.pin[OP_PIN_FD] = &s->d->block;
   if (ring_push_one(s->ring, &q, OP_LOOPED, &op) < 0)
     return false;
-  op->line = &s->in.line;
+  line_serve(&s->in.line, op);
   s->sight = op->token;
   ring_drop(s->ring, op);  /* (what it says does not matter) */
   return true;

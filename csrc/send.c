@@ -131,7 +131,7 @@ static int wait_for_room (lua_State *L, struct task *t, struct socket *s,
   if (rc < 0)
     return failed(L, ring_push_failed(L, s->ring, rc));
   op->waiter = t;
-  op->line = &s->out.line;
+  line_serve(&s->out.line, op);
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
                    again);

@@ -566,10 +566,11 @@ static void *lend (void *ud, void *p, size_t had, size_t size) {
 ** the last call; refuse() ends that. It allocates nothing. */
 static int l_refuse (lua_State *L) {
   struct purse *m = lua_touserdata(L, lua_upvalueindex(1));
-  lua_pushinteger(L, (lua_Integer)m->asked);
+  unsigned long asked = m->asked;
   m->asked = 0;
   m->at = (unsigned long)luaL_optinteger(L, 1, 0);
   m->failing = (unsigned long)luaL_optinteger(L, 2, 1);
+  lua_pushinteger(L, (lua_Integer)asked);
   return 1;
 }
 

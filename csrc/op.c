@@ -169,14 +169,16 @@ void op_starts (struct op *op) {
   block_land(op->pin[OP_PIN_FD]);
 }
 
-static void unpin (struct op *op) {
-  for (int i = 0; i < OP_PINS; i++) {
-    struct block *b = op->pin[i];
-    op->pin[i] = NULL;
-    if (b == NULL) continue;
-    if (i == OP_PIN_FD && (op->marks & OP_STARTS)) block_release(b);
-    else block_unpin(b);
-  }
+static void unpin_one (struct op *op, int i) {
+  struct block *b = op->pin[i];
+  op->pin[i] = NULL;
+  if (i == OP_PIN_FD && (op->marks & OP_STARTS)) block_release(b);
+  else block_unpin(b);
+}
+
+static inline void unpin (struct op *op) {
+  for (int i = 0; i < OP_PINS; i++)
+    if (op->pin[i]) unpin_one(op, i);
 }
 
 void op_leave_chain (struct op_table *t, struct op *op) {
@@ -188,18 +190,25 @@ void op_leave_chain (struct op_table *t, struct op *op) {
     op_list(t, behind);  /* guard: its cancel has waited for this */
 }
 
-/* Nothing more can come of it. */
-static void end (struct op_table *t, struct op *op) {
-  op->state = OP_ENDED;
-  op->retired = op->token;
-  t->flying--;
+/* Marks that the table counts, or has on a list. */
+#define COUNTED (OP_INTERNAL | OP_SILENT | OP_DRAIN | OP_TOLD | OP_LISTED)
+
+static void uncount (struct op_table *t, struct op *op) {
   if (op->marks & OP_INTERNAL) t->internal--;
   if (op->marks & OP_SILENT) t->quiet--;
   if (op->marks & OP_DRAIN) t->draining--;
   if (op->marks & OP_TOLD) t->told--;
   if (op->marks & OP_LISTED) op_unlist(t, op);  /* guard: or its slot's next
                                                    operation is cancelled */
-  op_leave_chain(t, op);
+}
+
+/* Nothing more can come of it. */
+static void end (struct op_table *t, struct op *op) {
+  op->state = OP_ENDED;
+  op->retired = op->token;
+  t->flying--;
+  if (op->marks & COUNTED) uncount(t, op);
+  if (op->before || op->behind) op_leave_chain(t, op);
   if (op->prev) use_remove(op);
   unpin(op);  /* guard: not before the last completion */
 }
@@ -224,22 +233,38 @@ static uint32_t whole (const struct io_uring_sqe *sqe) {
   }
 }
 
+/* Marks that a request itself calls for. */
+static unsigned marks_of (const struct request *r) {
+  const struct io_uring_sqe *sqe = &r->sqe;
+  unsigned marks = 0;
+  if (r->traits & TRAIT_SILENT) marks |= OP_SILENT;
+  if (r->traits & TRAIT_MULTI) marks |= OP_MULTI;
+  if (r->traits & TRAIT_READS) marks |= OP_READS;
+  if (sqe->flags & IOSQE_IO_HARDLINK) marks |= OP_HARDLINK;
+  if (sqe->flags & IOSQE_IO_DRAIN) marks |= OP_DRAIN;
+  if ((sqe->opcode == IORING_OP_RECV || sqe->opcode == IORING_OP_SEND)
+      && (sqe->ioprio & IORING_RECVSEND_BUNDLE)) marks |= OP_BUNDLE;
+  if (sqe->opcode == IORING_OP_TIMEOUT && (r->traits & TRAIT_SILENT)
+      && (sqe->timeout_flags & IORING_TIMEOUT_ETIME_SUCCESS))
+    marks |= OP_ETIME;
+  return marks;
+}
+
+static void count (struct op_table *t, unsigned marks) {
+  if (marks & OP_INTERNAL) t->internal++;
+  if (marks & OP_SILENT) t->quiet++;
+  if (marks & OP_DRAIN) {
+    t->draining++;
+    t->drained = true;
+  }
+}
+
 struct op *op_new (struct op_table *t, const struct request *r,
                    unsigned marks) {
   struct op *op = t->free;
   t->free = op->next;
   t->nfree--;
-  if (r->traits & TRAIT_SILENT) marks |= OP_SILENT;
-  if (r->traits & TRAIT_MULTI) marks |= OP_MULTI;
-  if (r->traits & TRAIT_READS) marks |= OP_READS;
-  if (r->sqe.flags & IOSQE_IO_HARDLINK) marks |= OP_HARDLINK;
-  if ((r->sqe.opcode == IORING_OP_RECV || r->sqe.opcode == IORING_OP_SEND)
-      && (r->sqe.ioprio & IORING_RECVSEND_BUNDLE)) marks |= OP_BUNDLE;
-  if (r->sqe.flags & IOSQE_IO_DRAIN) {
-    marks |= OP_DRAIN;
-    t->draining++;
-    t->drained = true;
-  }
+  if (r->traits || r->sqe.flags || r->sqe.ioprio) marks |= marks_of(r);
   op->token = new_token(t, op);
   op->data = r->data;
   for (int i = 0; i < OP_PINS; i++) {
@@ -254,20 +279,13 @@ struct op *op_new (struct op_table *t, const struct request *r,
   op->group = r->sqe.flags & IOSQE_BUFFER_SELECT ? r->sqe.buf_group : 0;
   op->rooms = r->traits & TRAIT_MULTI ? r->rooms : (struct rooms){0};
   op->opcode = r->sqe.opcode;
-  op->whole = 0;
-  if (marks & OP_SILENT) {
-    t->quiet++;
-    op->whole = whole(&r->sqe);
-    if (op->opcode == IORING_OP_TIMEOUT
-        && (r->sqe.timeout_flags & IORING_TIMEOUT_ETIME_SUCCESS))
-      op->marks |= OP_ETIME;
-  }
+  op->whole = marks & OP_SILENT ? whole(&r->sqe) : 0;
   op->state = OP_FLYING;
   op->disposal = r->disposal;
   op->tries = 0;
   t->submitted++;
   t->flying++;
-  if (marks & OP_INTERNAL) t->internal++;
+  if (marks & COUNTED) count(t, marks);
   assert(op_lawful(t));
   return op;
 }

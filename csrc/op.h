@@ -106,30 +106,32 @@ enum op_mark {
                          says that its memory is free */
 };
 
+/* (In the order of use: an operation's life touches the first fields of all,
+** and the last ones rarely.) */
 struct op {
   uint64_t token;       /* what the kernel has as user_data */
   uint64_t retired;     /* the last token whose CQEs have all come */
+  uint32_t slot;
+  uint16_t marks;
+  uint8_t state;
+  uint8_t opcode;
+  uint8_t disposal;
+  uint8_t tries;        /* cancels of it that found nothing */
+  uint16_t since;
+  uint16_t group;       /* the provided buffers that it picks from */
+  struct rooms rooms;
+  int32_t fd;           /* for words about it */
+  uint32_t whole;       /* a silent one's result that is less is short */
   uint64_t data;        /* what the caller calls it */
   struct block *pin[OP_PINS];
   struct op *next, *prev;        /* free list; or what is under way on the
                                     same descriptor, the first's prev is
                                     the last */
-  struct op *cancel_next, *cancel_prev;
   struct op *before, *behind;    /* neighbours in its chain */
-  struct source results;         /* completions not yet taken */
   void *waiter;         /* whom to wake; the loop's business */
   void *line;           /* who else waits for what comes of it; the same */
-  uint32_t slot;
-  uint32_t whole;       /* a silent one's result that is less is short */
-  int32_t fd;           /* for words about it */
-  uint16_t marks;
-  uint16_t since;
-  uint16_t group;       /* the provided buffers that it picks from */
-  struct rooms rooms;
-  uint8_t opcode;
-  uint8_t state;
-  uint8_t disposal;
-  uint8_t tries;        /* cancels of it that found nothing */
+  struct source results;         /* completions not yet taken */
+  struct op *cancel_next, *cancel_prev;
 };
 
 struct op_table {

@@ -116,23 +116,14 @@ static struct handle *owner_of (const struct ring *r,
          ? handle_find(r->handle->owner, q->sqe.fd) : NULL;
 }
 
-/* Nothing in here can fail: room was made in the SQ and in the table, and a
-** Lua file, whose close tells us nothing, is named by the next of `dups`. The
-** number of whatever has a handle is read here, and not before. */
-static struct op *launch (struct ring *r, const struct request *q,
-                          unsigned marks, struct op *before,
-                          struct handle **dups) {
-  const struct handle *h = request_handle(q);
+/* What few requests have: names of others, a Lua file, memory that is kept. */
+static void launch_rare (struct ring *r, const struct request *q,
+                         struct op *op, struct io_uring_sqe *sqe,
+                         struct handle **dups) {
   struct handle *owner = owner_of(r, q);
-  struct op *op;
-  struct io_uring_sqe *sqe;
-  if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) r->held++;
-  op = op_new(&r->ops, q, marks);
-  if (before) op_chain(before, op);
-  sqe = push(r, &q->sqe, op);
-  if (h) op->fd = sqe->fd = handle_number(h);
   if (owner) op_use(op, owner);
   if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
+  if (q->traits & TRAIT_KEPT) ring_keep(r, op);
   if (q->traits & TRAIT_FILE) {
     struct handle *d = *dups;
     *dups = d->next;
@@ -140,7 +131,26 @@ static struct op *launch (struct ring *r, const struct request *q,
     op->pin[OP_PIN_FD] = &d->block;
     block_fly(&d->block);
   }
-  else if (op->pin[OP_PIN_FD] && !starts_late(r, op, q))
+}
+
+/* Nothing in here can fail: room was made in the SQ and in the table, and a
+** Lua file, whose close tells us nothing, is named by the next of `dups`. The
+** number of whatever has a handle is read here, and not before. */
+static struct op *launch (struct ring *r, const struct request *q,
+                          unsigned marks, struct op *before,
+                          struct handle **dups) {
+  const struct handle *h = request_handle(q);
+  struct op *op;
+  struct io_uring_sqe *sqe;
+  if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) r->held++;
+  op = op_new(&r->ops, q, marks);
+  if (before) op_chain(before, op);
+  sqe = push(r, &q->sqe, op);
+  if (h) op->fd = sqe->fd = handle_number(h);
+  if (q->traits & (TRAIT_NUMBER | TRAIT_NAMES_OP | TRAIT_KEPT | TRAIT_FILE))
+    launch_rare(r, q, op, sqe, dups);
+  if (op->pin[OP_PIN_FD] && !(q->traits & TRAIT_FILE)
+      && !starts_late(r, op, q))
     op_starts(op);
   if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
     struct group *g = ring_group(r, op->group);
@@ -150,7 +160,6 @@ static struct op *launch (struct ring *r, const struct request *q,
       block_pin(&g->block);
     }
   }
-  if (q->traits & TRAIT_KEPT) ring_keep(r, op);
   return op;
 }
 

@@ -53,6 +53,20 @@ static struct handle *watcher (lua_State *L, const struct socket *s,
   return h;
 }
 
+/* (Internet datagrams have a length of 16 bits; one between processes has to
+** fit into the sender's buffer. Of others nothing is known.) */
+bool datagram_too_long (const struct socket *s, size_t size) {
+  int most = 65535;
+  socklen_t len = sizeof(most);
+  if (socket_streams(s) || s->type == SOCK_SEQPACKET)
+    return false;
+  if (s->family == AF_UNIX)
+    return getsockopt(s->out.line.fd, SOL_SOCKET, SO_SNDBUF, &most, &len) == 0
+           && size > (size_t)most;
+  return (s->family == AF_INET || s->family == AF_INET6)
+         && size > (size_t)most;
+}
+
 int datagram_poll (lua_State *L, struct socket *s, const struct address *to,
                    struct op **op) {
   struct request q = {0};

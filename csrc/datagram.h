@@ -23,6 +23,10 @@ static inline bool datagram_needs_room (const struct socket *s) {
   return s->family == AF_UNIX && !socket_mixes(s);
 }
 
+/* Will the kernel refuse a message of so many bytes, as EMSGSIZE? (What it would
+** refuse need not be copied before.) */
+bool datagram_too_long (const struct socket *s, size_t size);
+
 /* A send to `to`, or to whom it is connected if that is NULL, had no room.
 ** A poll for some, which is the caller's: 0, or -errno; -EAGAIN where there is
 ** nothing to be polled, and it is to be tried again in a while. */

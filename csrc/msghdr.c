@@ -122,12 +122,30 @@ static size_t part (lua_State *L, lua_Integer n, const char *what,
   return (size_t)i;
 }
 
+/* How many of the message's next `len` bytes are in the part, and from where
+** on. */
+static size_t take_part (struct msg_part *p, size_t len, bool copied,
+                         size_t *at) {
+  size_t begin = p->size, n;
+  p->size += len;
+  *at = 0;
+  if (p->upto < begin || p->upto >= p->size)
+    return 0;
+  *at = p->upto - begin;
+  n = len - *at;
+  if (copied && n > p->most) n = p->most;
+  if (copied) p->most -= n;
+  p->upto += n;
+  return n;
+}
+
 /* One of the iov: a string, a buffer or lease, or { buffer, offset, len }. */
-static void add_iov (lua_State *L, struct msg *m, int arg) {
+static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
+                     int arg) {
   struct iovec *v = &m->iov[m->hdr.msg_iovlen];
   int top = lua_gettop(L);
   struct bytes b;
-  size_t at = 0, len;
+  size_t at = 0, len, skip, n;
   if (lua_istable(L, top)) {
     check_array(L, 3, arg);
     lua_rawgeti(L, top, 1);
@@ -140,13 +158,19 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
     b = arg_bytes(L, top, arg);
     len = b.size;
   }
+  n = take_part(p, len, b.block == NULL, &skip);
+  if (n == 0 && len > 0) {
+    lua_settop(L, top);
+    return;
+  }
+  at += skip;
   if (b.block == NULL) {
-    struct memory *copy = memory_new(len, b.at + at);
+    struct memory *copy = memory_new(n, b.at + at);
     if (copy == NULL)
       luaL_error(L, "not enough memory for a string of %I bytes",
-                 (LUAI_UACINT)len);
+                 (LUAI_UACINT)n);
     m->strings = true;
-    m->copied += len;
+    m->copied += n;
     hold(m, &copy->block);
     v->iov_base = copy->bytes;
   }
@@ -155,7 +179,7 @@ static void add_iov (lua_State *L, struct msg *m, int arg) {
     hold(m, b.block);
     v->iov_base = (void *)(uintptr_t)(b.at + at);
   }
-  v->iov_len = len;
+  v->iov_len = n;
   m->hdr.msg_iovlen++;
   lua_settop(L, top);
 }
@@ -201,10 +225,14 @@ static lua_Unsigned open_iov (lua_State *L, int t) {
 }
 
 struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
-                         int *rc) {
+                         struct msg_part *part, int *rc) {
+  struct msg_part all = { 0, SIZE_MAX, 0, 0 };
   struct msg **own, *m;
   lua_Unsigned n;
   int iov;
+  if (part == NULL) part = &all;
+  part->upto = part->from;
+  part->size = 0;
   make_room_on(L, 10, NULL);
   options_open(L, t, names);
   own = slot(L);
@@ -215,7 +243,7 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
     luaL_error(L, "not enough memory for a msghdr");
   for (lua_Unsigned i = 1; i <= n; i++) {
     lua_rawgeti(L, iov, (lua_Integer)i);
-    add_iov(L, m, t);
+    add_iov(L, m, part, t);
     lua_pop(L, 1);
   }
   if (options_given(L, t, "name")) {
@@ -233,7 +261,7 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
   m->control_room = (unsigned)options_integer(L, t, "controllen", 0, 0,
                                               CONTROL_MAX);
   m->hdr.msg_flags = (int)options_integer(L, t, "flags", 0, 0, INT32_MAX);
-  if (options_given(L, t, "control")) {
+  if (part->from == 0 && options_given(L, t, "control")) {
     if (m->control_room > 0)
       luaL_argerror(L, t, "option 'control' is what to send, and "
                     "'controllen' the room for what comes: one of them");
@@ -286,7 +314,7 @@ int msghdr_new (lua_State *L) {
     lua_newtable(L);
     lua_replace(L, 1);
   }
-  weigh(L, msghdr_push(L, 1, names, &rc));
+  weigh(L, msghdr_push(L, 1, names, NULL, &rc));
   return rc < 0 ? fail(L, -rc, "msghdr: a dup of a descriptor in its control")
                 : 1;
 }

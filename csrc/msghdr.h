@@ -53,11 +53,19 @@ bool msg_make_control (struct msg *m, size_t size);
 /* The msghdr at `arg`. */
 struct msg *msghdr_check (lua_State *L, int arg);
 
+/* The part of a long message that one request is for: bytes `from` to `upto`
+** of its `size`. It ends where `most` bytes of strings, which are copied, are in
+** it (`most` becomes what is left of them). Control messages go with the first. */
+struct msg_part {
+  size_t from, most;   /* what is asked for, */
+  size_t upto, size;   /* and the answer */
+};
+
 /* A msghdr from the table of options at `index`, pushed, with `names` of which
-** those of uring.msghdr count. `*rc` becomes -errno if it cannot be used, for
+** those of uring.msghdr count; of its iov that part. NULL: all. `*rc` becomes -errno if it cannot be used, for
 ** want of descriptors. */
 struct msg *msghdr_push (lua_State *L, int index, const char *const *names,
-                         int *rc);
+                         struct msg_part *part, int *rc);
 
 int msghdr_new (lua_State *L);      /* uring.msghdr{ … } */
 int msghdr_recvmsg_out (lua_State *L);

@@ -70,14 +70,14 @@ static bool at_once (const struct loop *loop, struct task *t,
   return true;
 }
 
-/* prepare(SOCKET … SIZE, request, deadline): its result, and SIZE */
+/* prepare(SOCKET … SIZE, request, deadline): its result, UPTO and SIZE */
 static int prepare_protected (lua_State *L) {
   struct request *q = lua_touserdata(L, LAST + 1);
   if (lua_tointeger(L, LAST + 2) != CLOCK_NEVER) loop_reserve(L);
   lua_settop(L, LAST);
   lua_pushinteger(L, send_prepare(L, lua_touserdata(L, SOCKET), q));
-  lua_insert(L, SIZE);
-  return 2;
+  lua_insert(L, UPTO);
+  return 3;
 }
 
 /* The turn of who was woken from the line. What is to be sent may have become
@@ -89,8 +89,9 @@ static int prepare_in_turn (lua_State *L, struct socket *s,
   for (int i = SOCKET; i <= LAST; i++) lua_pushvalue(L, i);
   lua_pushlightuserdata(L, q);
   lua_pushinteger(L, deadline);
-  if (lua_pcall(L, LAST + 2, 2, 0) == LUA_OK) {
+  if (lua_pcall(L, LAST + 2, 3, 0) == LUA_OK) {
     lua_replace(L, SIZE);
+    lua_replace(L, UPTO);
     rc = (int)lua_tointeger(L, -1);
     lua_settop(L, LAST);
     return rc;
@@ -137,9 +138,12 @@ static int wait_for_room (lua_State *L, struct task *t, struct socket *s,
                    again);
 }
 
-static int no_dup (lua_State *L, const struct socket *s, int err) {
-  return failed(L, fail(L, err, "sendmsg on socket (fd %d): a dup of a "
-                        "descriptor in its control", s->out.line.fd));
+/* It is too long, or there is no dup of a descriptor for it. */
+static int not_prepared (lua_State *L, const struct socket *s, int err) {
+  return failed(L, err == EMSGSIZE
+    ? send_failed_as(L, s, (int)lua_tointeger(L, HOW), err)
+    : fail(L, err, "sendmsg on socket (fd %d): a dup of a descriptor in its "
+           "control", s->out.line.fd));
 }
 
 /* What is next goes by a call of its own, and `to` becomes whom it is for:
@@ -160,7 +164,7 @@ static ssize_t try_datagram (lua_State *L, struct socket *s,
     *to = m->name;
   }
   if (m) block_release(&m->block);  /* (words may raise) */
-  if (rc < 0) *values = no_dup(L, s, -rc);
+  if (rc < 0) *values = not_prepared(L, s, -rc);
   else if (s->d == NULL)  /* guard: finalizers may have closed it */
     *values = failed(L, fail(L, EBADF, "the socket is closed"));
   else if (n == -EAGAIN && (q.sqe.msg_flags & MSG_DONTWAIT))
@@ -236,7 +240,7 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   else if (rc < 0 && rc != -ENOMEM) {
     outward_pass_on(L, s);
     if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
-    return no_dup(L, s, -rc);
+    return not_prepared(L, s, -rc);
   }
   if (rc == 0) {
     q.pin[OP_PIN_FD] = &s->d->block;
@@ -253,30 +257,38 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   }
   op->waiter = t;
   line_serve(&s->out.line, op);
-  if (q.sqe.opcode == IORING_OP_SEND && socket_streams(s)
-      && lua_tointeger(L, SENT) + q.sqe.len < lua_tointeger(L, SIZE))
-    op->marks |= OP_PIECE;
+  if (socket_streams(s) && send_piece(L)) op->marks |= OP_PIECE;
   s->out.token = op->token;
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
                    again);
 }
 
-/* Only the beginning of a message has gone into the stream. */
-static int cut (lua_State *L, struct task *t, lua_Integer n) {
-  const struct socket *s = lua_touserdata(L, SOCKET);
-  if (t->marks & MARK_TIMED_OUT) {
-    int values = failed(L, fail_timeout(L));
-    if (lua_tointeger(L, HOW) == SEND_MESSAGES) {  /* (of the next one) */
-      lua_pushinteger(L, t->res);
-      values++;
-    }
-    return values;
+static void set (lua_State *L, int index, lua_Integer n) {
+  lua_pushinteger(L, n);
+  lua_replace(L, index);
+}
+
+static int timed_out (lua_State *L) {
+  int values = failed(L, fail_timeout(L));
+  lua_Integer from = lua_tointeger(L, FROM);
+  if (lua_tointeger(L, HOW) == SEND_MESSAGES && from > 0) {
+    lua_pushinteger(L, from);  /* (of the next one) */
+    values++;
   }
+  return values;
+}
+
+/* Only the beginning of a message has gone into the stream. */
+static int cut (lua_State *L, const struct task *t, lua_Integer n) {
+  const struct socket *s = lua_touserdata(L, SOCKET);
+  if (t->marks & MARK_TIMED_OUT)
+    return timed_out(L);
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket was closed"));
-  return failed(L, fail(L, EIO, "message %lld: only %d of its %lld bytes went",
-                        (long long)n, (int)t->res,
+  return failed(L, fail(L, EIO, "message %lld: only %lld of its %lld bytes "
+                        "went", (long long)n,
+                        (long long)lua_tointeger(L, FROM),
                         (long long)lua_tointeger(L, SIZE)));
 }
 
@@ -294,29 +306,25 @@ static bool held (const struct task *t) {
 static int count (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline) {
   int how = (int)lua_tointeger(L, HOW);
-  lua_Integer sent = lua_tointeger(L, SENT), all = 0;
+  lua_Integer from = lua_tointeger(L, FROM) + t->res, n = 1;
+  bool more = socket_streams(s) && from < lua_tointeger(L, SIZE);
   if (how == CONNECT) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  if (how == SEND_MESSAGES) {
-    if (socket_streams(s) && t->res < lua_tointeger(L, SIZE))
-      return cut(L, t, sent + 1);
-    sent++;
-    all = (lua_Integer)lua_rawlen(L, DATA);
+  set(L, FROM, from);
+  if (how == SEND_MESSAGES) n = lua_tointeger(L, SENT) + 1;
+  else set(L, SENT, from);
+  if (how != SEND && more && from < lua_tointeger(L, UPTO))
+    return cut(L, t, n);
+  if (how == SEND_MESSAGES && !more) {
+    set(L, SENT, n);
+    set(L, FROM, 0);
+    more = n < (lua_Integer)lua_rawlen(L, DATA);
   }
-  else {
-    sent += t->res;
-    if (socket_streams(s))
-      all = lua_tointeger(L, SIZE);  /* (a buffer may be closed by now) */
-  }
-  lua_pushinteger(L, sent);
-  lua_replace(L, SENT);
-  if (sent < all) {
-    if (how == SEND_MESSAGE) return cut(L, t, 1);
-    if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
-    return go(L, t, deadline, true);
-  }
+  if (more)
+    return t->marks & MARK_TIMED_OUT ? timed_out(L)
+                                     : go(L, t, deadline, true);
   if (held(t))
     return t->marks & MARK_TIMED_OUT
            ? failed(L, fail_timeout(L))
@@ -366,24 +374,23 @@ static bool has_room (lua_State *L, const struct task *t) {
 static bool has_gone (lua_State *L, const struct task *t,
                       const struct socket *s) {
   int how = (int)lua_tointeger(L, HOW);
-  lua_Integer sent = lua_tointeger(L, SENT);
   if (t->wait != WAIT_AWAIT || waited_for_room(t) || t->res < 0 || held(t))
     return false;
-  if (how == SEND_MESSAGES) {
-    if (sent + 1 < (lua_Integer)lua_rawlen(L, DATA))
-      return false;
-    sent = 0;
-  }
+  if (how == SEND_MESSAGES
+      && lua_tointeger(L, SENT) + 1 < (lua_Integer)lua_rawlen(L, DATA))
+    return false;
   return how == CONNECT || !socket_streams(s)
-         || sent + t->res >= lua_tointeger(L, SIZE);
+         || lua_tointeger(L, FROM) + t->res >= lua_tointeger(L, SIZE);
 }
 
 /* Is there a next piece, and a request for it to come? */
 static bool goes_on (lua_State *L, const struct task *t,
                      const struct socket *s) {
+  lua_Integer from = lua_tointeger(L, FROM) + t->res;
   return t->res >= 0 && s->d
          && !(t->marks & (MARK_CANCELLED | MARK_TIMED_OUT))
-         && lua_tointeger(L, SENT) + t->res < lua_tointeger(L, SIZE);
+         && from < lua_tointeger(L, SIZE)
+         && (lua_tointeger(L, HOW) == SEND || from >= lua_tointeger(L, UPTO));
 }
 
 static int again (lua_State *L, int status, lua_KContext ctx) {
@@ -424,7 +431,7 @@ static struct task *enter (lua_State *L, struct socket *s, const char *what) {
 static void lay_out (lua_State *L, int how, size_t size) {
   lua_settop(L, TO);
   lua_pushinteger(L, how);
-  lua_pushinteger(L, 0);
+  for (int i = SENT; i < SIZE; i++) lua_pushinteger(L, 0);
   lua_pushinteger(L, (lua_Integer)size);
 }
 

@@ -13,16 +13,27 @@
 
 #include "socket.h"
 
-/* The stack of a call: what is to be sent, how, how much has gone, and how
-** long the message is that is going. */
-enum { SOCKET = 1, DATA, TO, HOW, SENT, SIZE, LAST = SIZE };
+/* So much of a string is copied at a time for a stream: what takes longer
+** would keep all other tasks waiting. */
+#define PIECE (1u << 20)
+
+/* The stack of a call: what is to be sent, how, how much has gone (bytes, or of
+** an array messages); and of the message that is going, in pieces perhaps,
+** where the request under way begins and ends in it, and how long it is. */
+enum { SOCKET = 1, DATA, TO, HOW, SENT, FROM, UPTO, SIZE, LAST = SIZE };
 
 enum { SEND, SEND_MESSAGE, SEND_MESSAGES, CONNECT };
 
-/* The request for what is left to be sent; SIZE becomes how long all of it is.
+/* The request for what is left to be sent, from FROM on; UPTO and SIZE become
+** where it ends, and how long all of it is.
 ** 0 or -errno; raises for what is wrong. Whatever it answers, what the request
 ** pins by then is counted for the caller. */
 int send_prepare (lua_State *L, struct socket *s, struct request *q);
+
+/* Is the request under way for a part of a message, with more to come? */
+static inline bool send_piece (lua_State *L) {
+  return lua_tointeger(L, UPTO) < lua_tointeger(L, SIZE);
+}
 
 /* Before the first of them goes: is each of the array at DATA a message? */
 void send_check_messages (lua_State *L);

@@ -2,6 +2,8 @@
 --
 --     lua5.4 tools/guards.lua [PATTERN]      (or: make guards GUARD=PATTERN)
 --
+-- SHARE=1/2 and SHARE=2/2 try every second one each, side by side.
+--
 -- For every `/* guard: … */` in csrc a copy of the tree is built without the
 -- line that carries it and tested; a comment of its own stands for the next
 -- line. A condition is made never true, then always, for it may keep out or
@@ -10,6 +12,7 @@
 -- the line is.
 
 local pattern = arg[1] or ""
+local part, parts = (os.getenv "SHARE" or "1/1"):match "^(%d+)/(%d+)$"
 
 -- Where a room's tests are, other than in specs of its name.
 local NEAR <const> = {
@@ -116,12 +119,16 @@ local function tell(fate, ...)
   print(fate, ...)
 end
 
+local tried = 0
 for path in output "grep -l 'guard:' csrc/*.[ch]":gmatch "%S+" do
   local source = {}
   for line in io.lines(path) do source[#source + 1] = line end
   for i, line in ipairs(source) do
     local at, where = i, ("%s:%d"):format(path, i)
-    if line:find("guard:", 1, true) and where:find(pattern, 1, true) then
+    local found = line:find("guard:", 1, true)
+      and where:find(pattern, 1, true)
+    if found then tried = tried + 1 end
+    if found and tried % parts == part % parts then
       if line:match "^%s*/%*" then  -- a comment of its own
         while not source[at]:find("*/", 1, true) do at = at + 1 end
         at = at + 1

@@ -2237,7 +2237,9 @@ function Socket:sending(data) end
 function Socket:sendto(data, address, timeout) end
 
 --- Send a message, and give how many bytes went; or an array of messages, and
---- give how many of them did. (io_uring_prep_sendmsg(3), 5.3; sendmmsg(2))
+--- give how many of them did. Long strings go in pieces, as of Socket:send;
+--- the control messages go with the first. (io_uring_prep_sendmsg(3), 5.3;
+--- sendmmsg(2))
 --- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
 --- by then: that is told, and the next wait raises.
 ---@param message uring.Message | uring.Message[]

@@ -1,7 +1,7 @@
 # uring: `make help` lists the targets.
 #
 #   build/uring/core.so          the module, as `require "uring.core"` finds it
-#   build/fault/uring/core.so    the same with faults injected below csrc/sys.c
+#   build/fault/uring/core.so    the same with faults injected below csrc/ring/sys.c
 #   build/asan…, asan-fault…     both again, under ASAN and UBSAN
 #   build/spec/uring_spec.so     what the specs need in C
 #   build/c/test_*               the C tests of rooms without Lua
@@ -20,15 +20,15 @@ LIBFLAG ?= -shared
 # --- what is built ----------------------------------------------------------
 
 # The one list of the module's C sources: the rockspec builds by this file.
-SRC     := $(sort $(wildcard csrc/*.c))
+SRC     := $(sort $(wildcard csrc/*.c csrc/*/*.c))
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/*/*.lua))
 BENCH   := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
 
-# csrc/sys.c alone enters the kernel, so replacing it injects every fault.
+# csrc/ring/sys.c alone enters the kernel, so replacing it injects every fault.
 # sys_fault.c includes the original. It also stands between the module and
 # malloc.
 FAULT     := $(wildcard spec/c/sys_fault.c)
-FAULT_SRC := $(filter-out csrc/sys.c,$(SRC)) $(FAULT)
+FAULT_SRC := $(filter-out csrc/ring/sys.c,$(SRC)) $(FAULT)
 WRAP      := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 HELPER          := $(wildcard spec/c/helper.c)
@@ -217,7 +217,7 @@ $(call module,$(BUILD)/spec/uring_spec.so,plain,$(SPEC_HELPER_SRC),$(NO_LTO))
 $(call module,$(BUILD)/asan/spec/uring_spec.so,asan,$(SPEC_HELPER_SRC))
 
 ctest_src = spec/c/test_$1.c \
-  $(wildcard $(patsubst %,csrc/%.c,$(or $(CTEST_$1),$1)))
+  $(wildcard $(patsubst %,csrc/*/%.c,$(or $(CTEST_$1),$1)))
 $(foreach t,$(CTEST),\
   $(call program,$(BUILD)/c/test_$t,plain,$(call ctest_src,$t))\
   $(call program,$(BUILD)/asan/c/test_$t,asan,$(call ctest_src,$t)))

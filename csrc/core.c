@@ -4,31 +4,31 @@
 */
 
 #include "compat.h"
-#include "state.h"
+#include "lua/state.h"
 
-#include "buf_ring.h"
-#include "buffer.h"
-#include "constants.h"
-#include "fd.h"
-#include "join.h"
-#include "look.h"
-#include "msghdr.h"
-#include "operation.h"
-#include "outward.h"
-#include "park.h"
-#include "probe.h"
-#include "ref_lua.h"
-#include "register.h"
-#include "ring_lua.h"
-#include "run.h"
-#include "scope.h"
-#include "socket.h"
-#include "sockaddr.h"
-#include "sqe.h"
-#include "task.h"
-#include "wait.h"
-#include "watchdog.h"
-#include "wrap.h"
+#include "api/buf_ring.h"
+#include "api/buffer.h"
+#include "lua/constants.h"
+#include "api/fd.h"
+#include "task/join.h"
+#include "task/look.h"
+#include "api/msghdr.h"
+#include "api/operation.h"
+#include "net/outward.h"
+#include "task/park.h"
+#include "api/probe.h"
+#include "api/ref_lua.h"
+#include "api/register.h"
+#include "api/ring_lua.h"
+#include "task/run.h"
+#include "task/scope.h"
+#include "net/socket.h"
+#include "api/sockaddr.h"
+#include "api/sqe.h"
+#include "task/task.h"
+#include "task/wait.h"
+#include "task/watchdog.h"
+#include "task/wrap.h"
 
 static const luaL_Reg functions[] = {
   {"ring", ring_new_lua},
@@ -59,6 +59,10 @@ static void open_classes (lua_State *L) {
   register_open(L);
   reference_open(L);
   sqe_open(L);
+  prep_msg_open(L);
+  prep_file_open(L);
+  prep_wait_open(L);
+  prep_socket_open(L);
   operation_open(L);
   buffer_open(L);
   fd_open(L);

@@ -8,7 +8,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 
--- From here on, says csrc/send_request.c, it is worth it.
+-- From here on, says csrc/net/send_request.c, it is worth it.
 local LARGE = 49152
 
 after_each(net.close)

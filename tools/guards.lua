@@ -100,7 +100,7 @@ end
 
 -- What the tree as it is there dies of.
 local function death(path)
-  local room = path:match "csrc/([%w_]+)"
+  local room = path:match "csrc/.*/([%w_]+)"
   local first = room:match "^[^_]+"
   local likely = output(("ls $(printf 'spec/%%s_spec.lua\n' %s %s %s fork "
     .. "close | sort -u) 2>/dev/null"):format(room, first, NEAR[room]
@@ -120,7 +120,7 @@ local function tell(fate, ...)
 end
 
 local tried = 0
-for path in output "grep -l 'guard:' csrc/*.[ch]":gmatch "%S+" do
+for path in output "grep -rl 'guard:' csrc | sort":gmatch "%S+" do
   local source = {}
   for line in io.lines(path) do source[#source + 1] = line end
   for i, line in ipairs(source) do
@@ -150,5 +150,6 @@ for path in output "grep -l 'guard:' csrc/*.[ch]":gmatch "%S+" do
   end
 end
 sh("rm -rf " .. tree)
+assert(tried >= (pattern == "" and 150 or 1), "there should be more guards")
 print(("%d killed, %d survived, %d to be tried by hand"):format(counts.killed,
   counts.survived, counts["by hand"]))

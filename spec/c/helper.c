@@ -8,7 +8,7 @@
 */
 
 #include "compat.h"
-#include "handle.h"
+#include "base/handle.h"
 
 #include <lua.h>
 #include <lauxlib.h>

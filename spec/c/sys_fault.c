@@ -1,5 +1,5 @@
 /*
-** sys_fault: csrc/sys.c with a kernel, and a malloc, that fail when they are
+** sys_fault: csrc/ring/sys.c with a kernel, and a malloc, that fail when they are
 ** told to. The fault variant of the module is linked with it; a spec gets at
 ** its strings by luaopen_uring_fault of the same file.
 **
@@ -15,9 +15,9 @@
 */
 
 #include "compat.h"
-#include "bell.h"
-#include "sys.h"
-#include "watch.h"
+#include "ring/bell.h"
+#include "ring/sys.h"
+#include "task/watch.h"
 
 #include <lua.h>
 #include <lauxlib.h>
@@ -46,7 +46,7 @@ static bool real_calls_are_cheap (void);
 #define sys_cq_ready real_cq_ready
 #define sys_take real_take
 #define sys_calls_are_cheap real_calls_are_cheap
-#include "../../csrc/sys.c"
+#include "../../csrc/ring/sys.c"
 #undef sys_setup
 #undef sys_exit
 #undef sys_enter

@@ -1,7 +1,7 @@
 /* arrivals: two orders that agree, and nothing lost. */
 
 #include "check.h"
-#include "arrivals.h"
+#include "ring/arrivals.h"
 
 static struct arrival numbered (uint64_t n) {
   struct arrival a = {0};

@@ -2,9 +2,9 @@
 ** that nobody has rung is told apart. */
 
 #include "check.h"
-#include "bell.h"
-#include "clock.h"
-#include "op.h"
+#include "ring/bell.h"
+#include "base/clock.h"
+#include "ring/op.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* block: counts, ends, and what is kept for ever. */
 
 #include "check.h"
-#include "block.h"
+#include "base/block.h"
 
 #include <pthread.h>
 

@@ -1,5 +1,5 @@
 #include "check.h"
-#include "group.h"
+#include "ring/group.h"
 
 #include <string.h>
 

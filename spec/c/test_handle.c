@@ -1,7 +1,7 @@
 /* handle: a number is closed once, at once, and never another file's. */
 
 #include "check.h"
-#include "handle.h"
+#include "base/handle.h"
 
 #include <fcntl.h>
 #include <unistd.h>

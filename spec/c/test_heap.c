@@ -1,7 +1,7 @@
 /* heap: the soonest first, whatever is put in and taken out. */
 
 #include "check.h"
-#include "heap.h"
+#include "base/heap.h"
 
 #define N 500
 

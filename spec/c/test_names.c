@@ -1,7 +1,7 @@
 /* names: what numbers are called. */
 
 #include "check.h"
-#include "names.h"
+#include "base/names.h"
 
 static bool same (const char *a, const char *b) {
   return a != NULL && strcmp(a, b) == 0;

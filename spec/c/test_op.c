@@ -1,7 +1,7 @@
 /* op: the operation table, by hand and against a model. */
 
 #include "check.h"
-#include "op.h"
+#include "ring/op.h"
 
 #define MASK ((uint64_t)OP_MAX)
 

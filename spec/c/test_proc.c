@@ -1,7 +1,7 @@
 /* proc: a child's number is none that it inherited. */
 
 #include "check.h"
-#include "proc.h"
+#include "base/proc.h"
 
 #include <pthread.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /* recvmsg_out: what a peer has a say in. */
 
 #include "check.h"
-#include "recvmsg_out.h"
+#include "ring/recvmsg_out.h"
 
 #include <fcntl.h>
 #include <string.h>

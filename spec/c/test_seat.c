@@ -1,7 +1,7 @@
 /* seat: who came first is called first, and any can leave. */
 
 #include "check.h"
-#include "seat.h"
+#include "base/seat.h"
 
 #define N 200
 

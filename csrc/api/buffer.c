@@ -1,0 +1,244 @@
+#include "api/buffer.h"
+
+#include "lua/args.h"
+#include "base/names.h"
+#include "ring/ring.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_SIZE  ((lua_Integer)1 << 40)
+
+
+static struct memory *allocate (lua_State *L, size_t size, const void *from) {
+  struct memory *m = memory_new(size, from);
+  if (m == NULL)
+    luaL_error(L, "not enough memory for a buffer of %I bytes",
+               (LUAI_UACINT)size);
+  return m;
+}
+
+void buffer_set (lua_State *L, struct buffer *b, struct memory *m) {
+  struct pressure *p = &state_of(L)->pressure;
+  if (b->m) pressure_drop(p, b->m->size, 0);
+  b->m = m;
+  if (m) pressure_hold(p, m->size, 0);
+}
+
+int buffer_new (lua_State *L) {
+  struct buffer *b;
+  const char *s = NULL;
+  size_t size;
+  if (lua_type(L, 1) == LUA_TSTRING)
+    s = lua_tolstring(L, 1, &size);
+  else if (lua_type(L, 1) == LUA_TNUMBER)
+    size = (size_t)arg_integer(L, 1, 0, MAX_SIZE);
+  else
+    return luaL_argerror(L, 1, lua_pushfstring(L,
+             "size or string expected, got %s", luaL_typename(L, 1)));
+  pressure_tell(L, size, 0);
+  b = class_new(L, CLASS_BUFFER, sizeof(*b), 0);
+  buffer_set(L, b, allocate(L, size, s));
+  return 1;
+}
+
+static struct buffer *tobuffer (lua_State *L, int arg) {
+  struct buffer *b = class_check(L, arg, CLASS_BUFFER);
+  if (b->m == NULL)
+    luaL_argerror(L, arg, "attempt to use a closed buffer");
+  return b;
+}
+
+struct memory *buffer_check (lua_State *L, int arg) {
+  return tobuffer(L, arg)->m;
+}
+
+/* Which operation holds it? It may be one of another state's rings. */
+static int held (lua_State *L, const struct memory *m, const char *what) {
+  for (struct ring *r = state_of(L)->rings; r; r = r->next) {
+    for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
+      for (int i = 0; i < OP_PINS; i++) {
+        if (op->pin[i] == &m->block && op->state == OP_FLYING) {
+          const char *name = name_op_short(op->opcode);
+          return luaL_error(L, "cannot %s a buffer that is in use: %s on fd "
+                            "%d, in flight on ring (fd %d), holds it", what,
+                            name ? name : "an operation", op->fd,
+                            r->io.ring_fd);
+        }
+      }
+    }
+  }
+  return luaL_error(L, "cannot %s a buffer that is in use: %d operations "
+                    "hold it", what, (int)block_flying(
+                      (struct block *)(uintptr_t)&m->block));
+}
+
+static void let_go (lua_State *L, struct buffer *b) {
+  struct memory *m = b->m;
+  buffer_set(L, b, NULL);
+  if (m) block_release(&m->block);
+}
+
+/* Its bytes are not its own any more. */
+static void retire (lua_State *L, struct buffer *b) {
+  atomic_store(&b->m->block.retired, true);  /* guard: SQEs that name it */
+  let_go(L, b);
+}
+
+
+/* ---- methods ----------------------------------------------------------- */
+
+static int b_len (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)buffer_check(L, 1)->size);
+  return 1;
+}
+
+void push_part (lua_State *L, const void *at, size_t size, int arg) {
+  lua_Integer n = (lua_Integer)size;
+  lua_Integer i = arg_optional(L, arg, 1, LUA_MININTEGER, LUA_MAXINTEGER);
+  lua_Integer j = arg_optional(L, arg + 1, -1, LUA_MININTEGER,
+                               LUA_MAXINTEGER);
+  if (i < 0) i = i < -n ? 1 : n + i + 1;
+  else if (i == 0) i = 1;
+  if (j > n) j = n;
+  else if (j < 0) j = j < -n ? 0 : n + j + 1;
+  if (i > j)
+    lua_pushliteral(L, "");
+  else
+    lua_pushlstring(L, (const char *)at + i - 1, (size_t)(j - i + 1));
+}
+
+bool bytes_at (lua_State *L, int index, struct bytes *b) {
+  struct buffer *buffer;
+  struct lease *const *lease;
+  if (lua_type(L, index) == LUA_TSTRING) {
+    b->block = NULL;
+    b->at = (const unsigned char *)lua_tolstring(L, index, &b->size);
+    return true;
+  }
+  if ((buffer = class_test(L, index, CLASS_BUFFER)) != NULL && buffer->m) {
+    struct memory *m = buffer->m;
+    *b = (struct bytes){ m->bytes, m->size, &m->block };
+    return true;
+  }
+  lease = buffer ? NULL : class_test(L, index, CLASS_LEASE);
+  if (lease && *lease) {
+    *b = (struct bytes){ (*lease)->piece.data, (*lease)->piece.size,
+                         &(*lease)->block };
+    return true;
+  }
+  return false;
+}
+
+struct bytes arg_bytes (lua_State *L, int index, int arg) {
+  struct bytes b = { NULL, 0, NULL };
+  if (bytes_at(L, index, &b))
+    return b;
+  if (class_test(L, index, CLASS_BUFFER))
+    luaL_argerror(L, arg, "attempt to use a closed buffer");
+  if (class_test(L, index, CLASS_LEASE))
+    luaL_argerror(L, arg, "attempt to use a lease that was released");
+  luaL_argerror(L, arg, lua_pushfstring(L,
+    "string, buffer or lease expected, got %s", luaL_typename(L, index)));
+  return b;
+}
+
+/* As string.sub: from i to j, both counted from 1 or from the end. */
+static int b_string (lua_State *L) {
+  struct memory *m = buffer_check(L, 1);
+  push_part(L, m->bytes, m->size, 2);
+  return 1;
+}
+
+/* Write a string at `offset`, counted from 0; all of it or an error. */
+static int b_write (lua_State *L) {
+  struct memory *m = buffer_check(L, 1);
+  size_t len;
+  lua_Integer at = arg_integer(L, 2, 0, (lua_Integer)m->size);
+  const char *s;
+  luaL_checktype(L, 3, LUA_TSTRING);
+  s = lua_tolstring(L, 3, &len);
+  if (len > m->size - (size_t)at)
+    return luaL_argerror(L, 3, lua_pushfstring(L,
+             "%I bytes do not fit at offset %I of a buffer of %I bytes",
+             (LUAI_UACINT)len, (LUAI_UACINT)at, (LUAI_UACINT)m->size));
+  memcpy(m->bytes + at, s, len);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* Other memory of another size, with as much of the old as fits. */
+static int b_resize (lua_State *L) {
+  struct buffer *b;
+  size_t size;
+  struct memory *m;
+  tobuffer(L, 1);
+  size = (size_t)arg_integer(L, 2, 0, MAX_SIZE);
+  pressure_tell(L, size, 0);
+  b = tobuffer(L, 1);  /* (a finalizer may have closed it) */
+  if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
+    return held(L, b->m, "resize");
+  m = allocate(L, size, NULL);
+  memcpy(m->bytes, b->m->bytes, size < b->m->size ? size : b->m->size);
+  retire(L, b);
+  buffer_set(L, b, m);
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int b_close (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  if (b->m) {
+    if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
+      return held(L, b->m, "close");
+    retire(L, b);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* One that leaves its scope lets go of its bytes: an operation that still has
+** them keeps them. */
+static int b_leave (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  if (b->m) retire(L, b);
+  return 0;
+}
+
+/* A collected one was not closed: SQEs that name its bytes may be queued. */
+static int b_gc (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  if (b->m) pressure_collected(&state_of(L)->pressure, b->m->size, 0);
+  let_go(L, b);
+  return 0;
+}
+
+static int b_tostring (lua_State *L) {
+  struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  if (b->m)
+    lua_pushfstring(L, "uring.Buffer (%I bytes)", (LUAI_UACINT)b->m->size);
+  else
+    lua_pushliteral(L, "uring.Buffer (closed)");
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"string", b_string},
+  {"write", b_write},
+  {"resize", b_resize},
+  {"close", b_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__len", b_len},
+  {"__gc", b_gc},
+  {"__close", b_leave},
+  {"__tostring", b_tostring},
+  {NULL, NULL}
+};
+
+void buffer_open (lua_State *L) {
+  class_define(L, CLASS_BUFFER, methods, meta, NULL);
+}

@@ -1,0 +1,166 @@
+#include "api/fd.h"
+
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/ring_check.h"
+#include "ring/ring.h"
+#include "ring/ring_submit.h"
+#include "ring/ring_uses.h"
+
+#include <fcntl.h>
+
+
+struct fd *fd_push (lua_State *L) {
+  struct fd *f;
+  pressure_tell(L, 0, 1);
+  f = class_new(L, CLASS_FD, sizeof(*f), 0);
+  f->d = handle_new();
+  if (f->d == NULL)
+    luaL_error(L, "not enough memory");
+  pressure_hold(&state_of(L)->pressure, 0, 1);
+  return f;
+}
+
+struct handle *fd_let_go (lua_State *L, struct fd *f) {
+  struct handle *d = f->d;
+  f->d = NULL;
+  if (d) pressure_drop(&state_of(L)->pressure, 0, 1);
+  return d;
+}
+
+int fd_new (lua_State *L) {
+  int n = (int)arg_integer(L, 1, 0, INT32_MAX);
+  struct handles *all = &state_of(L)->handles;
+  struct fd *f = fd_push(L);
+  if (handle_find(all, n)  /* guard: the second close is a stranger's */
+      && fcntl(n, F_GETFD) >= 0)
+    return fail(L, EEXIST, "uring.fd(%d): a uring.fd, a socket or a ring owns "
+                "this number: use that, or what its release() gives", n);
+  handle_own(all, f->d, n);
+  return 1;
+}
+
+
+/* ---- methods ----------------------------------------------------------- */
+
+static struct fd *tofd (lua_State *L) {
+  struct fd *f = class_check(L, 1, CLASS_FD);
+  if (f->d == NULL || handle_closed(f->d))
+    luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  return f;
+}
+
+static int f_fileno (lua_State *L) {
+  lua_pushinteger(L, handle_number(tofd(L)->d));
+  return 1;
+}
+
+/* The number becomes the caller's, who must close it. */
+static int f_release (lua_State *L) {
+  struct fd *f = tofd(L);
+  struct handle *d;
+  ring_submit_all(state_of(L)->rings);
+  d = fd_let_go(L, f);
+  lua_pushinteger(L, handle_release(d));
+  block_release(&d->block);
+  return 1;
+}
+
+static int f_close (lua_State *L) {
+  struct fd *f = class_check(L, 1, CLASS_FD);
+  struct handle *d = fd_let_go(L, f);
+  int rc = 0;
+  if (d != NULL) {
+    rc = ring_close_handle(state_of(L)->rings, d);
+    block_release(&d->block);
+  }
+  if (rc < 0)
+    return fail(L, -rc, "close");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* A collected one was not closed: what names it keeps the number. */
+static int f_gc (lua_State *L) {
+  struct fd *f = class_check(L, 1, CLASS_FD);
+  struct handle *d;
+  if (f->d) pressure_collected(&state_of(L)->pressure, 0, 1);
+  d = fd_let_go(L, f);
+  if (d) {
+    ring_leave_uses(state_of(L)->rings, d);
+    block_release(&d->block);
+  }
+  return 0;
+}
+
+static int f_tostring (lua_State *L) {
+  struct fd *f = class_check(L, 1, CLASS_FD);
+  if (f->d && !handle_closed(f->d))
+    lua_pushfstring(L, "uring.Fd (%d)", handle_number(f->d));
+  else
+    lua_pushliteral(L, "uring.Fd (closed)");
+  return 1;
+}
+
+
+/* ---- arguments --------------------------------------------------------- */
+
+struct fd_arg arg_fd (lua_State *L, int arg) {
+  return arg_fd_in(L, arg, arg);
+}
+
+struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
+  struct fd_arg a = { -1, NULL, 0 };
+  void *p;
+  if (lua_type(L, index) == LUA_TNUMBER) {
+    int ok;
+    lua_Integer n = lua_tointegerx(L, index, &ok);
+    if (!ok || n < INT32_MIN || n > INT32_MAX)
+      luaL_argerror(L, arg, "descriptor expected, got another number");
+    a.number = (int)n;
+  }
+  else if ((p = class_test(L, index, CLASS_FD)) != NULL
+           || (p = class_test(L, index, CLASS_SOCKET)) != NULL) {
+    struct fd *f = p;  /* (a socket begins as one) */
+    if (f->d == NULL || handle_closed(f->d))
+      luaL_argerror(L, arg, "attempt to use a closed descriptor");
+    a.handle = f->d;
+    a.number = handle_number(f->d);
+  }
+  else if (class_test(L, index, CLASS_RING) != NULL) {
+    a.handle = ring_check_in(L, index, arg)->handle;
+    a.number = handle_number(a.handle);
+  }
+  else if ((p = luaL_testudata(L, index, LUA_FILEHANDLE)) != NULL) {
+    luaL_Stream *s = p;
+    if (s->closef == NULL)
+      luaL_argerror(L, arg, "attempt to use a closed file");
+    a.number = fileno(s->f);
+    a.anchor = index;
+  }
+  else
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "descriptor expected (an integer, a uring.fd, a socket, a ring or "
+      "a file), "
+      "got %s", luaL_typename(L, index)));
+  return a;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"fileno", f_fileno},
+  {"release", f_release},
+  {"close", f_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", f_gc},
+  {"__close", f_close},
+  {"__tostring", f_tostring},
+  {NULL, NULL}
+};
+
+void fd_open (lua_State *L) {
+  class_define(L, CLASS_FD, methods, meta, NULL);
+}

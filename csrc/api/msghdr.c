@@ -1,0 +1,515 @@
+#include "compat.h"
+#include "api/msghdr.h"
+
+#include "lua/args.h"
+#include "api/buf_ring.h"
+#include "api/buffer.h"
+#include "api/control.h"
+#include "lua/errors.h"
+#include "lua/options.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+
+/* ---- without Lua ------------------------------------------------------- */
+
+static void close_unread (struct msg *m) {
+  if (m->unread) cmsg_close(m->control, m->control_room);
+  m->unread = false;
+  /* guard: what a failed request leaves there is not read a second time */
+  if (m->control_size == 0 && m->control)
+    memset(m->control, 0, m->control_room);
+}
+
+/* Its descriptors are closed, but for those that are becoming Lua's. */
+static void drop_fds (struct msg *m) {
+  if (!m->reading) close_unread(m);  /* guard: what is pushed stays open */
+  for (unsigned i = 0; i < m->sent.nfds; i++) close(m->sent.fds[i]);
+  m->sent.nfds = 0;
+}
+
+static void msg_busy (struct block *b) {
+  struct msg *m = (struct msg *)b;
+  close_unread(m);
+  memcpy(m->place, m->name.bytes, sizeof(m->place));  /* (no old one stays) */
+  m->hdr.msg_namelen = m->name_room;
+  m->hdr.msg_controllen = m->control_size ? m->control_size
+                                          : m->control_room;
+  for (unsigned i = 0; i < m->nheld; i++) block_fly(m->held[i]);
+}
+
+static void msg_idle (struct block *b) {
+  struct msg *m = (struct msg *)b;
+  for (unsigned i = 0; i < m->nheld; i++) block_land(m->held[i]);
+  m->unread = m->control_room > 0 && m->control_size == 0;
+  if (atomic_load(&b->retired)) drop_fds(m);
+}
+
+static void msg_end (struct block *b) {
+  struct msg *m = (struct msg *)b;
+  m->reading = false;
+  drop_fds(m);
+  for (unsigned i = 0; i < m->nheld; i++) block_release(m->held[i]);
+  free(m->sent.fds);
+  free(m->held);
+  free(m->control);
+  free(m);
+}
+
+struct msg *msg_new (unsigned niov) {
+  struct msg *m = calloc(1, sizeof(*m) + niov * sizeof(m->iov[0]));
+  if (m == NULL)
+    return NULL;
+  m->held = niov ? calloc(niov, sizeof(*m->held)) : NULL;
+  if (niov && m->held == NULL) {
+    free(m);
+    return NULL;
+  }
+  block_init(&m->block, msg_end);
+  m->block.busy = msg_busy;
+  m->block.idle = msg_idle;
+  m->hdr.msg_iov = m->iov;
+  return m;
+}
+
+bool msg_make_control (struct msg *m, size_t size) {
+  m->control = calloc(1, size);
+  m->hdr.msg_control = m->control;
+  return m->control != NULL;
+}
+
+
+/* ---- make -------------------------------------------------------------- */
+
+static struct msg **slot (lua_State *L) {
+  return class_new(L, CLASS_MSGHDR, sizeof(struct msg *), 0);
+}
+
+static void hold (struct msg *m, struct block *b) {
+  m->held[m->nheld++] = b;
+}
+
+/* The table on top is an array of at most so many, and nothing else. */
+static void check_array (lua_State *L, lua_Unsigned most, int arg) {
+  lua_pushnil(L);
+  while (lua_next(L, -2)) {
+    lua_pop(L, 1);
+    if (!lua_isinteger(L, -1)
+        || (lua_Unsigned)lua_tointeger(L, -1) - 1 >= most) {
+      const char *key = luaL_tolstring(L, -1, NULL);
+      luaL_argerror(L, arg, lua_pushfstring(L, "option 'iov': an array of %I "
+        "has no '%s'", (LUAI_UACINT)most, key));
+    }
+  }
+}
+
+/* What is at `n` in the table on top, from 0 to `most`. */
+static size_t part (lua_State *L, lua_Integer n, const char *what,
+                    size_t otherwise, size_t most, int arg) {
+  lua_Integer i = (lua_Integer)otherwise;
+  int type = lua_rawgeti(L, -1, n), ok = type == LUA_TNUMBER;
+  if (type != LUA_TNIL) {
+    if (ok) i = lua_tointegerx(L, -1, &ok);
+    if (!ok || i < 0 || i > (lua_Integer)most)
+      luaL_argerror(L, arg, lua_pushfstring(L, "option 'iov' has an array "
+        "{ bytes, offset, length } whose %s is no integer from 0 to %I",
+        what, (LUAI_UACINT)most));
+  }
+  lua_pop(L, 1);
+  return (size_t)i;
+}
+
+/* How many of the message's next `len` bytes are in the part, and from where
+** on. */
+static size_t take_part (struct msg_part *p, size_t len, bool copied,
+                         size_t *at) {
+  size_t begin = p->size, n;
+  p->size += len;
+  *at = 0;
+  if (p->upto < begin || p->upto >= p->size)
+    return 0;
+  *at = p->upto - begin;
+  n = len - *at;
+  if (copied && n > p->most) n = p->most;
+  if (copied) p->most -= n;
+  p->upto += n;
+  return n;
+}
+
+/* One of the iov: a string, a buffer or lease, or { buffer, offset, len }. */
+static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
+                     int arg) {
+  struct iovec *v = &m->iov[m->hdr.msg_iovlen];
+  int top = lua_gettop(L);
+  struct bytes b;
+  size_t at = 0, len, skip, n;
+  if (lua_istable(L, top)) {
+    check_array(L, 3, arg);
+    lua_rawgeti(L, top, 1);
+    b = arg_bytes(L, top + 1, arg);
+    lua_pushvalue(L, top);  /* (behind the bytes, so that they stay) */
+    at = part(L, 2, "offset", 0, b.size, arg);
+    len = part(L, 3, "length", b.size - at, b.size - at, arg);
+  }
+  else {
+    b = arg_bytes(L, top, arg);
+    len = b.size;
+  }
+  n = take_part(p, len, b.block == NULL, &skip);
+  if (n == 0 && len > 0) {
+    lua_settop(L, top);
+    return;
+  }
+  at += skip;
+  if (b.block == NULL) {
+    struct memory *copy = memory_new(n, b.at + at);
+    if (copy == NULL)
+      luaL_error(L, "not enough memory for a string of %I bytes",
+                 (LUAI_UACINT)n);
+    m->strings = true;
+    m->copied += n;
+    hold(m, &copy->block);
+    v->iov_base = copy->bytes;
+  }
+  else {
+    block_retain(b.block);
+    hold(m, b.block);
+    v->iov_base = (void *)(uintptr_t)(b.at + at);
+  }
+  v->iov_len = n;
+  m->hdr.msg_iovlen++;
+  lua_settop(L, top);
+}
+
+/* 0, or -errno where a descriptor cannot be dup'ed. */
+static int set_control (lua_State *L, struct msg *m, int arg) {
+  struct control *c = &m->sent;
+  int rc;
+  c->room = control_size(L, lua_gettop(L), arg, &c->most);
+  if (c->room == 0)
+    return 0;
+  c->fds = calloc(c->most + 1, sizeof(int));
+  if (c->fds == NULL || !msg_make_control(m, c->room))
+    luaL_error(L, "not enough memory for control messages");
+  c->at = m->control;
+  rc = control_encode(L, lua_gettop(L), c);
+  m->control_size = c->size;
+  return rc;
+}
+
+/* The iov, or the one part that is named `data`, on top. */
+static lua_Unsigned open_iov (lua_State *L, int t) {
+  lua_Unsigned n;
+  if (options_given(L, t, "data")) {
+    if (options_given(L, t, "iov"))
+      luaL_argerror(L, t, "options 'data' and 'iov': one of them");
+    lua_createtable(L, 1, 0);
+    lua_pushliteral(L, "data");
+    lua_rawget(L, t);
+    lua_rawseti(L, -2, 1);
+    return 1;
+  }
+  lua_pushliteral(L, "iov");
+  if (lua_rawget(L, t) == LUA_TNIL)
+    return 0;
+  if (!lua_istable(L, -1))
+    luaL_argerror(L, t, "option 'iov' must be an array");
+  n = lua_rawlen(L, -1);
+  if (n > IOV_MAX)
+    luaL_argerror(L, t, "option 'iov' takes at most 1024 parts");
+  check_array(L, n, t);
+  return n;
+}
+
+struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
+                         struct msg_part *part, int *rc) {
+  struct msg_part all = { 0, SIZE_MAX, 0, 0 };
+  struct msg **own, *m;
+  lua_Unsigned n;
+  int iov;
+  if (part == NULL) part = &all;
+  part->upto = part->from;
+  part->size = 0;
+  make_room_on(L, 10, NULL);
+  options_open(L, t, names);
+  own = slot(L);
+  n = open_iov(L, t);
+  iov = lua_gettop(L);
+  m = *own = msg_new((unsigned)n);
+  if (m == NULL)
+    luaL_error(L, "not enough memory for a msghdr");
+  for (lua_Unsigned i = 1; i <= n; i++) {
+    lua_rawgeti(L, iov, (lua_Integer)i);
+    add_iov(L, m, part, t);
+    lua_pop(L, 1);
+  }
+  if (options_given(L, t, "name")) {
+    lua_pushliteral(L, "name");
+    lua_rawget(L, t);
+    m->name = arg_address_in(L, lua_gettop(L), t);
+    m->name_room = m->name.len;
+  }
+  m->name_room = (unsigned)options_integer(L, t, "namelen",
+                   (lua_Integer)m->name_room, 0, sizeof(m->place));
+  if (m->name_room < m->name.len)
+    luaL_argerror(L, t, "option 'namelen' is less than the name's own "
+                  "length");
+  m->hdr.msg_name = m->name_room ? m->place : NULL;
+  m->control_room = (unsigned)options_integer(L, t, "controllen", 0, 0,
+                                              CONTROL_MAX);
+  m->hdr.msg_flags = (int)options_integer(L, t, "flags", 0, 0, INT32_MAX);
+  if (part->from == 0 && options_given(L, t, "control")) {
+    if (m->control_room > 0)
+      luaL_argerror(L, t, "option 'control' is what to send, and "
+                    "'controllen' the room for what comes: one of them");
+    lua_pushliteral(L, "control");
+    lua_rawget(L, t);
+    *rc = set_control(L, m, t);
+  }
+  else if (m->control_room > 0 && !msg_make_control(m, m->control_room))
+    luaL_error(L, "not enough memory for control messages");
+  lua_settop(L, iov - 1);
+  return m;
+}
+
+static void weigh (lua_State *L, struct msg *m) {
+  m->weight = sizeof(*m) + m->copied + m->control_room + m->control_size
+              + m->hdr.msg_iovlen * (sizeof(m->iov[0]) + sizeof(*m->held));
+  pressure_hold(&state_of(L)->pressure, m->weight, m->sent.nfds);
+}
+
+static void let_go (lua_State *L, struct msg **own) {
+  struct msg *m = *own;
+  *own = NULL;
+  if (m == NULL)
+    return;
+  if (m->weight > 0)
+    pressure_drop(&state_of(L)->pressure, m->weight, m->sent.nfds);
+  m->weight = 0;
+  block_release(&m->block);
+}
+
+/* It is closed, and has no descriptors any more once nothing is in flight. */
+static void retire (lua_State *L, struct msg **own) {
+  struct msg *m = *own;
+  atomic_store(&m->block.retired, true);  /* guard: SQEs that name it */
+  block_retain(&m->block);
+  let_go(L, own);
+  if (block_flying(&m->block) == 0) drop_fds(m);
+  block_release(&m->block);
+}
+
+/* uring.msghdr{ name=, namelen=, control=, controllen=, iov=, flags= } */
+int msghdr_new (lua_State *L) {
+  static const char *const names[] = {
+    "name", "namelen", "control", "controllen", "iov", "flags", NULL
+  };
+  int rc = 0;
+  pressure_tell(L, 0, 0);
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) {
+    lua_newtable(L);
+    lua_replace(L, 1);
+  }
+  weigh(L, msghdr_push(L, 1, names, NULL, &rc));
+  return rc < 0 ? fail(L, -rc, "msghdr: a dup of a descriptor in its control")
+                : 1;
+}
+
+
+/* ---- methods ----------------------------------------------------------- */
+
+struct msg *msghdr_check (lua_State *L, int arg) {
+  struct msg **own = class_check(L, arg, CLASS_MSGHDR);
+  if (*own == NULL)
+    luaL_argerror(L, arg, "attempt to use a closed msghdr");
+  return *own;
+}
+
+static struct msg *idle (lua_State *L) {
+  struct msg *m = msghdr_check(L, 1);
+  if (block_flying(&m->block) > 0)  /* guard: the kernel's while it is */
+    luaL_error(L, "this msghdr is in use: an operation in flight holds it");
+  return m;
+}
+
+/* msghdr:name(): who has sent what was received; nil where none was told */
+static int m_name (lua_State *L) {
+  struct msg *m = idle(L);
+  struct address a;
+  if (m->hdr.msg_namelen == 0 || m->hdr.msg_name == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  address_set(&a, m->place, m->hdr.msg_namelen, m->name_room);
+  if (a.any.sa_family == AF_UNSPEC) lua_pushnil(L);  /* a request failed */
+  else sockaddr_push(L, &a);
+  return 1;
+}
+
+/* msghdr:control(): the control messages that were received, once. (They are
+** held by a second object: a finalizer may close the first.) */
+static int m_control (lua_State *L) {
+  struct msg **held = slot(L);
+  struct msg *m = idle(L);
+  unsigned char *at = m->control;
+  size_t size = m->hdr.msg_controllen;
+  block_retain(&m->block);
+  *held = m;
+  if (m->unread) at += cmsg_of_last_try(at, m->control_room, &size);
+  else size = 0;
+  m->reading = true;  /* (a finalizer may close it meanwhile) */
+  control_push(L, at, size);
+  m->reading = m->unread = false;
+  *held = NULL;
+  block_release(&m->block);
+  return 1;
+}
+
+static int m_flags (lua_State *L) {
+  lua_pushinteger(L, idle(L)->hdr.msg_flags);
+  return 1;
+}
+
+static int m_close (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  if (*own) {
+    if (block_flying(&(*own)->block) > 0)
+      return luaL_error(L, "cannot close a msghdr that is in use: an "
+                        "operation in flight holds it");
+    retire(L, own);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* One that leaves its scope is closed when the last operation has ended. */
+static int m_leave (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  if (*own) retire(L, own);
+  return 0;
+}
+
+/* A collected one was not closed: SQEs that name it may be queued. */
+static int m_gc (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  const struct msg *m = *own;
+  if (m && m->weight > 0)
+    pressure_collected(&state_of(L)->pressure, m->weight, m->sent.nfds);
+  let_go(L, own);
+  return 0;
+}
+
+static int m_tostring (lua_State *L) {
+  struct msg **own = class_check(L, 1, CLASS_MSGHDR);
+  if (*own == NULL) lua_pushliteral(L, "uring.Msghdr (closed)");
+  else lua_pushfstring(L, "uring.Msghdr (%d parts, name %d, control %d)",
+                       (int)(*own)->hdr.msg_iovlen, (int)(*own)->name_room,
+                       (int)((*own)->control_size ? (*own)->control_size
+                                                  : (*own)->control_room));
+  return 1;
+}
+
+
+/* ---- recvmsg_out ------------------------------------------------------- */
+
+static void set_bool (lua_State *L, const char *key, bool b) {
+  lua_pushboolean(L, b);
+  lua_setfield(L, -2, key);
+}
+
+/* At 4, a second object for the bytes at 1, empty: what it gets is held,
+** whatever a finalizer does to the first. (A string holds itself.) */
+static void push_holder (lua_State *L) {
+  if (class_test(L, 1, CLASS_LEASE)) lease_push(L);
+  else if (class_test(L, 1, CLASS_BUFFER))
+    class_new(L, CLASS_BUFFER, sizeof(struct buffer), 0);
+  else lua_pushnil(L);
+}
+
+static void let_hold (lua_State *L, struct block *b) {
+  struct lease **lease = class_test(L, 4, CLASS_LEASE);
+  struct buffer *buffer = class_test(L, 4, CLASS_BUFFER);
+  if (lease) lease_set(L, lease, (struct lease *)b);
+  if (buffer) buffer_set(L, buffer, (struct memory *)b);
+}
+
+/* Descriptors are only in what a recvmsg with just these rooms has written:
+** in all else the numbers are a peer's. */
+static bool has_fds (lua_State *L, const struct msg *m) {
+  struct lease *const *l = class_test(L, 1, CLASS_LEASE);
+  return l && (*l)->piece.rooms.name == m->name_room
+         && (*l)->piece.rooms.control == m->control_room;
+}
+
+/* uring.recvmsg_out(bytes, msghdr [, len]): what recvmsg_multishot has put
+** into a buffer: { name, control, flags, payload, payloadlen, truncated } */
+int msghdr_recvmsg_out (lua_State *L) {
+  struct bytes b;
+  struct msg *m;
+  size_t size;
+  struct received r;
+  bool fds;
+  lua_settop(L, 3);
+  push_holder(L);
+  lua_createtable(L, 0, 6);
+  b = arg_bytes(L, 1, 1);
+  m = msghdr_check(L, 2);
+  size = (size_t)arg_optional(L, 3, (lua_Integer)b.size, 0,
+                              (lua_Integer)b.size);
+  if (!recvmsg_parse((unsigned char *)(uintptr_t)b.at, size, m->name_room,
+                     m->control_room, &r))
+    return fail(L, EBADMSG, "recvmsg_out: %u bytes are too short for the "
+                "header, %u of name and %u of control", (unsigned)size,
+                m->name_room, m->control_room);
+  fds = has_fds(L, m);
+  if (b.block) block_retain(b.block);
+  let_hold(L, b.block);  /* guard: from here on they stay */
+  if (r.name_size > 0) {
+    struct address a;
+    address_set(&a, r.name, r.name_size, sizeof(a.bytes));
+    sockaddr_push(L, &a);
+    lua_setfield(L, 5, "name");
+  }
+  lua_pushlstring(L, (const char *)r.payload, r.payload_size);
+  lua_setfield(L, 5, "payload");
+  lua_pushinteger(L, r.payload_full);
+  lua_setfield(L, 5, "payloadlen");
+  lua_pushinteger(L, r.flags);
+  lua_setfield(L, 5, "flags");
+  lua_createtable(L, 0, 3);
+  set_bool(L, "name", r.name_full > r.name_size);
+  set_bool(L, "control", (r.flags & MSG_CTRUNC) != 0);
+  set_bool(L, "payload", (r.flags & MSG_TRUNC) != 0
+                         || r.payload_full > r.payload_size);
+  lua_setfield(L, 5, "truncated");
+  if (fds) control_push(L, r.control, r.control_size);
+  else control_push_raw(L, r.control, r.control_size);
+  lua_setfield(L, 5, "control");
+  let_hold(L, NULL);
+  if (b.block) block_release(b.block);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"name", m_name},
+  {"control", m_control},
+  {"flags", m_flags},
+  {"close", m_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", m_gc},
+  {"__close", m_leave},
+  {"__tostring", m_tostring},
+  {NULL, NULL}
+};
+
+void msghdr_open (lua_State *L) {
+  class_define(L, CLASS_MSGHDR, methods, meta, NULL);
+}

@@ -1,0 +1,119 @@
+#include "compat.h"
+#include "api/operation.h"
+
+#include "lua/errors.h"
+#include "base/names.h"
+#include "base/proc.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "api/subject.h"
+
+
+struct operation *operation_check (lua_State *L, int arg) {
+  return class_check(L, arg, CLASS_OPERATION);
+}
+
+struct operation *operation_new (lua_State *L, int ring,
+                                 const struct request *q) {
+  bool more = subject_possible(q->sqe.opcode);
+  struct operation *o;
+  if (more) subject_push(L, q);
+  o = class_new(L, CLASS_OPERATION, sizeof(*o), more ? 2 : 1);
+  o->ring = lua_touserdata(L, ring);
+  lua_pushvalue(L, ring);
+  lua_setiuservalue(L, -2, 1);
+  if (more) {
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, 2);
+  }
+  return o;
+}
+
+void operation_set (struct operation *o, struct op *op) {
+  o->token = op->token;
+  o->opcode = op->opcode;
+  o->multi = (op->marks & OP_MULTI) != 0;
+  o->silent = (op->marks & OP_SILENT) != 0;
+}
+
+struct op *operation_op (struct operation *o) {
+  return o->token != 0 && o->ring->open ? op_find(&o->ring->ops, o->token)
+                                        : NULL;
+}
+
+
+/* ---- methods ----------------------------------------------------------- */
+
+/* operation:cancel(): asks for its end; its last completion tells how it
+** went. true, also if it has ended already. */
+static int o_cancel (lua_State *L) {
+  struct operation *o = operation_check(L, 1);
+  struct op *op;
+  if (o->ring->proc != proc_id())
+    return luaL_error(L, "this operation belongs to another process");
+  op = operation_op(o);
+  o->cancelled = true;
+  if (op && op->state == OP_FLYING) {
+    struct ring *r = o->ring;
+    int rc;
+    lua_getiuservalue(L, 1, 1);
+    ring_check(L, lua_gettop(L));
+    ring_cancel(r, op);
+    do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
+    /* what finds no room now goes with the next submit */
+    if (rc < 0 && rc != -EAGAIN && rc != -EBUSY)
+      return fail_enter(L, -rc, r->io.ring_fd);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* operation:status(): "in flight", "completed" (its last completion has come
+** and waits to be taken), or "done" */
+static int o_status (lua_State *L) {
+  struct operation *o = operation_check(L, 1);
+  struct op *op = operation_op(o);
+  lua_pushstring(L, op == NULL ? "done"
+                 : op->state == OP_FLYING ? "in flight" : "completed");
+  return 1;
+}
+
+static int o_tostring (lua_State *L) {
+  struct operation *o = operation_check(L, 1);
+  struct op *op = operation_op(o);
+  const char *name = name_op_short(o->opcode);
+  lua_pushfstring(L, "uring.Operation (%s, %s)", name ? name : "?",
+                  op == NULL ? "done"
+                  : op->state == OP_FLYING ? "in flight" : "completed");
+  return 1;
+}
+
+static int o_gc (lua_State *L) {
+  struct operation *o = operation_check(L, 1);
+  struct op *op;
+  if (o->token == 0 || o->ring->proc != proc_id())
+    return 0;
+  op = operation_op(o);
+  /* by hand the ring goes on holding it; under the loop nobody can ask */
+  if (op && (op->marks & OP_LOOPED) && op->waiter == NULL)
+    ring_drop(o->ring, op);
+  return 0;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"cancel", o_cancel},
+  {"status", o_status},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", o_gc},
+  {"__tostring", o_tostring},
+  {NULL, NULL}
+};
+
+void operation_open (lua_State *L) {
+  class_define(L, CLASS_OPERATION, methods, meta, NULL);
+}

@@ -1,0 +1,274 @@
+/*
+** register: what a ring is told once rather than asked each time: files,
+** an eventfd, its own enabling, and the cancel that waits.
+*/
+
+#include "compat.h"
+#include "api/register.h"
+
+#include "lua/args.h"
+#include "base/clock.h"
+#include "lua/errors.h"
+#include "api/operation.h"
+#include "lua/options.h"
+#include "api/probe.h"
+#include "base/names.h"
+#include "api/ring_lua.h"
+#include "ring/ring_submit.h"
+#include "api/sqe.h"
+
+#include <string.h>
+
+#define MAX_FILES  (1 << 20)
+
+
+static int result (lua_State *L, struct ring *r, int rc, const char *what) {
+  if (rc < 0)
+    return fail(L, -rc, "%s on ring (fd %d)", what, r->io.ring_fd);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* An array of descriptors (-1 or false for an empty slot) as C ints, in a
+** userdata on the top. */
+static int *arg_files (lua_State *L, int arg, unsigned *n) {
+  lua_Integer len;
+  int *fds;
+  luaL_checktype(L, arg, LUA_TTABLE);
+  len = luaL_len(L, arg);
+  if (len < 1 || len > MAX_FILES)
+    luaL_argerror(L, arg, "array of 1 to 1048576 descriptors expected");
+  *n = (unsigned)len;
+  lua_createtable(L, (int)len, 0);
+  for (lua_Integer i = 1; i <= len; i++) {
+    lua_geti(L, arg, i);
+    lua_rawseti(L, -2, i);
+  }
+  fds = lua_newuserdatauv(L, (size_t)len * sizeof(*fds), 0);
+  /* (from here on nothing runs that could close one of them) */
+  for (lua_Integer i = 1; i <= len; i++) {
+    lua_rawgeti(L, -2, i);
+    if (lua_isboolean(L, -1) && !lua_toboolean(L, -1)) fds[i - 1] = -1;
+    else fds[i - 1] = arg_fd_in(L, lua_gettop(L), arg).number;
+    lua_pop(L, 1);
+  }
+  return fds;
+}
+
+/* ring:register_files{ fd, … } */
+static int register_files (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  unsigned n;
+  int *fds = arg_files(L, 2, &n);
+  ring_check(L, 1);  /* (a metamethod of the array may have closed it) */
+  return result(L, r, sys_register(r->io.ring_fd, IORING_REGISTER_FILES, fds,
+                                   n), "register_files");
+}
+
+/* ring:register_files_sparse(n) */
+static int register_files_sparse (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  struct io_uring_rsrc_register reg;
+  int rc;
+  memset(&reg, 0, sizeof(reg));
+  reg.nr = (unsigned)arg_integer(L, 2, 1, MAX_FILES);
+  reg.flags = IORING_RSRC_REGISTER_SPARSE;
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_FILES2, &reg,
+                    sizeof(reg));
+  if (rc == -EMFILE)
+    return fail(L, EMFILE, "register_files_sparse(%u): more slots than this "
+                "process may have files open: ulimit -n", reg.nr);
+  return result(L, r, rc, "register_files_sparse");
+}
+
+/* ring:register_files_update(offset, { fd, … }): how many were updated */
+static int register_files_update (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  struct io_uring_files_update up;
+  unsigned n;
+  int rc;
+  memset(&up, 0, sizeof(up));
+  up.offset = (unsigned)arg_integer(L, 2, 0, INT32_MAX);
+  up.fds = (uint64_t)(uintptr_t)arg_files(L, 3, &n);
+  ring_check(L, 1);
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE, &up, n);
+  if (rc < 0)
+    return result(L, r, rc, "register_files_update");
+  lua_pushinteger(L, rc);
+  return 1;
+}
+
+/* ring:register_file_alloc_range(offset, len) */
+static int register_file_alloc_range (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  struct io_uring_file_index_range range;
+  memset(&range, 0, sizeof(range));
+  range.off = (unsigned)arg_integer(L, 2, 0, INT32_MAX);
+  range.len = (unsigned)arg_integer(L, 3, 0, INT32_MAX);
+  return result(L, r, sys_register(r->io.ring_fd,
+                                   IORING_REGISTER_FILE_ALLOC_RANGE, &range,
+                                   0), "register_file_alloc_range");
+}
+
+/* ring:unregister_files() */
+static int unregister_files (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  return result(L, r, sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES,
+                                   NULL, 0), "unregister_files");
+}
+
+/* ring:enable_rings(): this thread is from now on the one that may enter */
+static int enable_rings (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  int rc = sys_register(r->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+  if (rc >= 0) {
+    r->enabled = true;
+    r->owner = pthread_self();
+  }
+  return result(L, r, rc, "enable_rings");
+}
+
+/* ring:register_eventfd(fd) */
+static int register_eventfd (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  struct fd_arg fd = arg_fd(L, 2);
+  int rc;
+  if (r->watch && !r->hooks->unwatch(r))
+    return luaL_argerror(L, 1, "the loop watches this ring through an "
+                         "eventfd of its own while tasks wait on it, and a "
+                         "ring can have only one");
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_EVENTFD, &fd.number, 1);
+  if (rc >= 0) r->eventfd = true;
+  return result(L, r, rc, "register_eventfd");
+}
+
+/* ring:unregister_eventfd() */
+static int unregister_eventfd (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  int rc;
+  if (!r->eventfd)
+    return fail(L, ENXIO, "unregister_eventfd: none was registered");
+  rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+  if (rc >= 0) r->eventfd = false;
+  return result(L, r, rc, "unregister_eventfd");
+}
+
+/* ring:register_sync_cancel{ op= | fd= | opcode=, flags=, timeout= }: cancel
+** what matches and wait until it is done; how many there were */
+static int register_sync_cancel (lua_State *L) {
+  static const char *const names[] = {
+    "op", "fd", "opcode", "flags", "timeout", NULL
+  };
+  struct ring *r = ring_check(L, 1);
+  struct io_uring_sync_cancel_reg reg;
+  unsigned since = NAMES_VERSION(6, 0);
+  int rc;
+  memset(&reg, 0, sizeof(reg));
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  options_open(L, 2, names);
+  reg.fd = -1;
+  reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
+  reg.flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
+  lua_pushliteral(L, "timeout");
+  if (lua_rawget(L, 2) != LUA_TNIL) {
+    int64_t ns;
+    if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+      return luaL_argerror(L, 2, "option 'timeout' must be seconds, 0 or "
+                           "more");
+    ns = arg_duration(L, lua_gettop(L));
+    if (ns != CLOCK_NEVER) {
+      reg.timeout.tv_sec = ns / 1000000000;
+      reg.timeout.tv_nsec = ns % 1000000000;
+    }
+  }
+  lua_settop(L, 2);
+  lua_pushliteral(L, "op");
+  if (lua_rawget(L, 2) != LUA_TNIL) {
+    struct operation *o = class_test(L, 3, CLASS_OPERATION);
+    struct op *op;
+    if (o == NULL)
+      return luaL_argerror(L, 2, "option 'op' must be an operation: "
+                           "user_data is the library's own");
+    if (o->ring != r)
+      return luaL_argerror(L, 2, "option 'op' is an operation of another "
+                           "ring");
+    op = operation_op(o);
+    reg.addr = op ? op_first_unfinished(op)->token : o->token;
+  }
+  else if (options_given(L, 2, "fd")) {
+    lua_pushliteral(L, "fd");
+    lua_rawget(L, 2);  /* (behind this no finalizer runs and closes it) */
+    reg.fd = arg_fd_in(L, lua_gettop(L), 2).number;
+    reg.flags |= IORING_ASYNC_CANCEL_FD;
+  }
+  else if (options_given(L, 2, "opcode")) {
+    compat_set_cancel_opcode(&reg, (unsigned)options_integer(L, 2, "opcode",
+                                                             0, 0, 255));
+    reg.flags |= IORING_ASYNC_CANCEL_OP;
+    since = NAMES_VERSION(6, 6);
+  }
+  else if (!(reg.flags & IORING_ASYNC_CANCEL_ANY))
+    return luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
+                         "IORING_ASYNC_CANCEL_ANY among the flags");
+  ring_check(L, 1);
+  do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);
+  if (rc == -EINVAL && name_kernel() < since)
+    return fail(L, EINVAL, "register_sync_cancel%s needs Linux %u.%u",
+                (reg.flags & IORING_ASYNC_CANCEL_OP) ? " by opcode" : "",
+                NAMES_MAJOR(since), NAMES_MINOR(since));
+  if (rc < 0)
+    return result(L, r, rc, "register_sync_cancel");
+  lua_pushinteger(L, rc);
+  return 1;
+}
+
+
+/* uring.register_sync_msg(sqe): a message from no ring at all */
+int register_sync_msg (lua_State *L) {
+  const struct request *q = sqe_check(L, 1);
+  struct io_uring_sqe sqe = q->sqe;
+  struct handle *target = request_handle(q);
+  int rc;
+  if (sqe.opcode != IORING_OP_MSG_RING || sqe.addr != IORING_MSG_DATA)
+    return luaL_argerror(L, 1, "an sqe prepared by prep_msg_ring or "
+                         "prep_msg_ring_cqe_flags expected");
+  if (sqe.flags != 0)
+    return luaL_argerror(L, 1, "a sync message has no ring and so no flags "
+                         "of IOSQE_");
+  if (target) sqe.fd = handle_use(target);
+  rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
+  if (target && sqe.fd >= 0) handle_done(target);
+  if (rc < 0 && target && handle_closed(target)) rc = -EPIPE;
+  if (rc < 0) {
+    if (rc == -EINVAL && !probe_sync_msg()) {
+      unsigned k = name_kernel();
+      return fail(L, EINVAL, "register_sync_msg needs Linux 6.13 (this is "
+                  "%u.%u)", NAMES_MAJOR(k), NAMES_MINOR(k));
+    }
+    fail_result(L, IORING_OP_MSG_RING, sqe.fd, q->since, rc, 0);
+    lua_pop(L, 1);
+    return 3;
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"register_files", register_files},
+  {"register_files_sparse", register_files_sparse},
+  {"register_files_update", register_files_update},
+  {"register_file_alloc_range", register_file_alloc_range},
+  {"unregister_files", unregister_files},
+  {"register_eventfd", register_eventfd},
+  {"unregister_eventfd", unregister_eventfd},
+  {"register_sync_cancel", register_sync_cancel},
+  {"enable_rings", enable_rings},
+  {NULL, NULL}
+};
+
+void register_open (lua_State *L) {
+  class_extend(L, CLASS_RING, methods);
+}

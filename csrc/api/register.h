@@ -1,0 +1,13 @@
+/*
+** register: the register_ methods of rings, and messages without a ring.
+*/
+
+#ifndef uring_register_h
+#define uring_register_h
+
+#include "lua/state.h"
+
+int register_sync_msg (lua_State *L);   /* uring.register_sync_msg(sqe) */
+void register_open (lua_State *L);
+
+#endif

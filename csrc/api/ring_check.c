@@ -1,0 +1,52 @@
+#include "compat.h"
+#include "api/ring_check.h"
+
+#include "base/proc.h"
+
+
+struct ring *ring_check_open (lua_State *L, int index, int arg) {
+  struct ring *r = class_test(L, index, CLASS_RING);
+  if (r == NULL)
+    luaL_typeerror(L, arg, class_name(CLASS_RING));
+  if (!r->open)  /* guard: a closed object says so */
+    luaL_argerror(L, arg, "attempt to use a closed ring");
+  if (r->proc != proc_id())  /* guard: fork */
+    luaL_argerror(L, arg, "this ring belongs to another process: it was "
+                  "made before a fork");
+  return r;
+}
+
+struct ring *ring_check (lua_State *L, int arg) {
+  return ring_check_in(L, arg, arg);
+}
+
+struct ring *ring_check_in (lua_State *L, int index, int arg) {
+  struct ring *r = ring_check_open(L, index, arg);
+  if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER) && r->enabled
+      && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
+    luaL_argerror(L, arg, "this ring belongs to another thread: it was made "
+                  "with SINGLE_ISSUER; other threads send to its ref()");
+  return r;
+}
+
+struct ring *ring_check_by_hand (lua_State *L, int arg) {
+  struct ring *r = ring_check(L, arg);
+  if (r->held > 0 || r->driven)  /* guard: what is a task's */
+    luaL_argerror(L, arg, "this ring is driven by the loop: a task waits on "
+                  "it, and would lose what is taken by hand");
+  return r;
+}
+
+void ring_check_drain (lua_State *L, const struct ring *r, int arg,
+                       bool awaited) {
+  if (awaited || r->loops_own || r->held > 0)  /* guard: or timeouts wait */
+    luaL_argerror(L, arg, "IO_DRAIN makes every later request wait, cancels "
+                  "and timeouts too: use a ring driven by hand");
+}
+
+void ring_interrupted (lua_State *L) {
+  if (lua_gethookmask(L)) {
+    state_shared(L, SHARED_NOTHING);
+    lua_call(L, 0, 0);
+  }
+}

@@ -1,0 +1,344 @@
+#include "api/sqe.h"
+
+#include "base/names.h"
+
+#include <string.h>
+
+#define PIN_MEMORY OP_PIN_MEMORY
+#define PIN_FD OP_PIN_FD
+
+/* All the flags that an SQE may have; a ring may still refuse some. */
+#define IOSQE_ALL \
+  (IOSQE_FIXED_FILE | IOSQE_IO_DRAIN | IOSQE_IO_LINK | IOSQE_IO_HARDLINK \
+   | IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS)
+
+/* An SQE that no prep has been called on has an opcode that none has. */
+#define UNPREPARED 255
+
+
+struct sqe {               /* the userdata */
+  struct request q;        /* first */
+  size_t copied;           /* bytes of a string, which nothing else keeps */
+};
+
+int sqe_new (lua_State *L) {
+  struct sqe *s;
+  pressure_tell(L, 0, 0);
+  s = class_new(L, CLASS_SQE, sizeof(*s), 1);
+  s->q.sqe.opcode = UNPREPARED;
+  return 1;
+}
+
+struct request *sqe_self (lua_State *L) {
+  return class_check(L, 1, CLASS_SQE);
+}
+
+const struct request *sqe_check (lua_State *L, int arg) {
+  return sqe_check_in(L, state_of(L), arg, arg);
+}
+
+const struct request *sqe_check_in (lua_State *L, const struct state *s,
+                                    int index, int arg) {
+  const struct request *q = class_at(L, s, index, CLASS_SQE);
+  if (q == NULL)
+    luaL_typeerror(L, arg, class_name(CLASS_SQE));
+  if (q->pin[PIN_FD] == NULL && q->pin[PIN_MEMORY] == NULL
+      && q->sqe.opcode != UNPREPARED && !(q->traits & TRAIT_FILE))
+    return q;
+  if (q->sqe.opcode == UNPREPARED)
+    luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
+                  "prep_ methods first");
+  if (q->pin[PIN_FD] && handle_closed((struct handle *)q->pin[PIN_FD]))
+    luaL_argerror(L, arg, "the descriptor that this sqe names was closed "
+                  "after it was prepared: prepare it again");
+  if (q->traits & TRAIT_FILE) {
+    const luaL_Stream *file;
+    lua_getiuservalue(L, index, 1);
+    file = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (file->closef == NULL)
+      luaL_argerror(L, arg, "the file that this sqe names was closed after it "
+                    "was prepared: prepare it again");
+  }
+  if ((q->traits & TRAIT_READS) && q->pin[PIN_MEMORY]
+      && atomic_load(&q->pin[PIN_MEMORY]->retired))
+    luaL_argerror(L, arg, "the buffer or msghdr of this sqe was closed or "
+                  "resized after it was prepared: prepare it again");
+  return q;
+}
+
+static void release (lua_State *L, struct request *q) {
+  struct sqe *s = (struct sqe *)q;
+  pressure_drop(&state_of(L)->pressure, s->copied, 0);
+  s->copied = 0;
+  for (int i = 0; i < OP_PINS; i++) {
+    struct block *b = q->pin[i];
+    q->pin[i] = NULL;
+    if (b) block_release(b);
+  }
+}
+
+void sqe_begin (lua_State *L, struct request *q) {
+  release(L, q);
+  memset(q, 0, sizeof(*q));
+  lua_pushnil(L);
+  lua_setiuservalue(L, 1, 1);
+}
+
+static void set_pin (struct request *q, int i, struct block *b) {
+  q->pin[i] = b;
+}
+
+void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
+  if (fd->handle) {
+    block_retain(&fd->handle->block);
+    set_pin(q, PIN_FD, &fd->handle->block);
+  }
+  else if (fd->anchor) {  /* collecting it would close it */
+    lua_pushvalue(L, fd->anchor);
+    lua_setiuservalue(L, 1, 1);
+    q->traits |= TRAIT_FILE;
+  }
+  else
+    q->traits |= TRAIT_NUMBER;
+}
+
+void sqe_pin_memory (struct request *q, struct block *b) {
+  set_pin(q, PIN_MEMORY, b);
+  q->traits |= TRAIT_READS;
+}
+
+void sqe_pin_target (struct request *q, struct handle *ring) {
+  block_retain(&ring->block);
+  set_pin(q, 0, &ring->block);
+  q->traits |= TRAIT_TARGET;
+}
+
+/* What it has copied counts as its own. */
+static void weigh (lua_State *L, struct sqe *s) {
+  if (s->copied == 0 && s->q.pin[PIN_MEMORY]) {
+    s->copied = memory_alone(s->q.pin[PIN_MEMORY]);
+    pressure_hold(&state_of(L)->pressure, s->copied, 0);
+  }
+}
+
+int sqe_end (lua_State *L, struct request *q) {
+  weigh(L, (struct sqe *)q);
+  q->sqe.user_data = 0;
+  lua_settop(L, 1);
+  return 1;
+}
+
+struct memory *sqe_memory (lua_State *L, size_t size, const void *from) {
+  struct memory *m = memory_new(size, from);
+  if (m == NULL)
+    luaL_error(L, "not enough memory for %I bytes", (LUAI_UACINT)size);
+  return m;
+}
+
+/* Cut it to what is asked for. */
+static void part (lua_State *L, struct bytes *b, int len, int at_arg) {
+  size_t at = (size_t)arg_optional(L, at_arg, 0, 0, (lua_Integer)b->size);
+  size_t left = b->size - at;
+  if (left > INT32_MAX) left = INT32_MAX;  /* what one read or write does */
+  b->at += at;
+  b->size = (size_t)arg_optional(L, len, (lua_Integer)left, 0,
+                                 (lua_Integer)left);
+}
+
+struct bytes sqe_room (lua_State *L, int arg, int len, int at) {
+  struct memory *m = buffer_check(L, arg);
+  struct bytes b = { m->bytes, m->size, &m->block };
+  part(L, &b, len, at);
+  block_retain(b.block);
+  return b;
+}
+
+struct bytes sqe_bytes (lua_State *L, int arg, int len, int at) {
+  struct bytes b = arg_bytes(L, arg, arg);
+  part(L, &b, len, at);
+  if (b.block == NULL) {
+    struct memory *m = sqe_memory(L, b.size, b.at);
+    b.at = m->bytes;
+    b.block = &m->block;
+  }
+  else
+    block_retain(b.block);
+  return b;
+}
+
+
+/* ---- setters ----------------------------------------------------------- */
+
+static struct request *prepared (lua_State *L) {
+  struct request *q = sqe_self(L);
+  if (q->sqe.opcode == UNPREPARED)
+    luaL_argerror(L, 1, "setters come after the prep, which clears the sqe");
+  return q;
+}
+
+/* As liburing's: replaces all the flags. */
+static int s_set_flags (lua_State *L) {
+  struct request *q = prepared(L);
+  lua_Integer flags = arg_integer(L, 2, 0, 255);
+  if (flags & ~(lua_Integer)IOSQE_ALL)
+    return luaL_argerror(L, 2, "flags of IOSQE_ expected");
+  q->sqe.flags = (uint8_t)flags;
+  q->traits &= (uint8_t)~TRAIT_SILENT;
+  if (flags & IOSQE_CQE_SKIP_SUCCESS) q->traits |= TRAIT_SILENT;
+  return sqe_end(L, q);
+}
+
+static int s_set_data64 (lua_State *L) {
+  struct request *q = prepared(L);
+  q->data = (uint64_t)arg_integer(L, 2, LUA_MININTEGER, LUA_MAXINTEGER);
+  return sqe_end(L, q);
+}
+
+/* The bit of ioprio that makes it complete more than once; 0 where that is
+** the opcode's own, or another field's. */
+static unsigned multi_bit (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_ACCEPT: return IORING_ACCEPT_MULTISHOT;
+    case IORING_OP_RECV: case IORING_OP_RECVMSG: return IORING_RECV_MULTISHOT;
+    case IORING_OP_SEND: return IORING_RECVSEND_BUNDLE;
+    default: return 0;
+  }
+}
+
+static int s_set_ioprio (lua_State *L) {
+  struct request *q = prepared(L);
+  unsigned multi = multi_bit(q->sqe.opcode);
+  q->sqe.ioprio = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  if (multi) {  /* who awaits one completion would lose the others */
+    q->traits &= (uint8_t)~TRAIT_MULTI;
+    if (q->sqe.ioprio & multi) q->traits |= TRAIT_MULTI;
+  }
+  return sqe_end(L, q);
+}
+
+/* The kernel that first had the latest of these. */
+static unsigned rw_flags_since (uint32_t flags) {
+  static const struct { uint32_t flag; unsigned since; } latest[] = {
+    { RWF_NOSIGNAL, NAMES_VERSION(6, 18) },
+    { RWF_DONTCACHE, NAMES_VERSION(6, 14) },
+    { RWF_ATOMIC, NAMES_VERSION(6, 11) },
+    { RWF_NOAPPEND, NAMES_VERSION(6, 9) },
+  };
+  for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
+    if (flags & latest[i].flag)
+      return latest[i].since;
+  return 0;
+}
+
+/* (other opcodes have other flags in this place) */
+static int s_set_rw_flags (lua_State *L) {
+  struct request *q = prepared(L);
+  uint32_t flags = (uint32_t)arg_integer(L, 2, 0, UINT32_MAX);
+  if (q->sqe.opcode != IORING_OP_READ && q->sqe.opcode != IORING_OP_WRITE)
+    return luaL_argerror(L, 1, "prepare a read or a write first: prep_read or "
+                         "prep_write");
+  q->sqe.rw_flags = (int)flags;
+  q->since = (uint16_t)rw_flags_since(flags);
+  return sqe_end(L, q);
+}
+
+static int s_set_personality (lua_State *L) {
+  struct request *q = prepared(L);
+  q->sqe.personality = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  return sqe_end(L, q);
+}
+
+static int s_set_buf_group (lua_State *L) {
+  struct request *q = prepared(L);
+  q->sqe.buf_group = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  return sqe_end(L, q);
+}
+
+
+/* ---- a look inside ----------------------------------------------------- */
+
+/* A send's `off` is where the address lies that it goes to. */
+static bool names_address (const struct request *q) {
+  return q->pin[0] && !(q->traits & TRAIT_TARGET);
+}
+
+static int s_index (lua_State *L) {
+  const struct request *q = class_check(L, 1, CLASS_SQE);
+  const struct io_uring_sqe *s = &q->sqe;
+  const char *k;
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
+    return 1;
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return 1;
+  k = lua_tostring(L, 2);
+  if (s->opcode == UNPREPARED) return 1;
+#define FIELD(name, value) \
+  if (strcmp(k, name) == 0) \
+    { lua_pushinteger(L, (lua_Integer)(value)); return 1; }
+  FIELD("opcode", s->opcode)
+  FIELD("flags", s->flags)
+  FIELD("ioprio", s->ioprio)
+  FIELD("fd", request_fd(q))
+  if (!names_address(q)) FIELD("off", s->off)
+  FIELD("len", s->len)
+  FIELD("rw_flags", (uint32_t)s->rw_flags)
+  FIELD("user_data", q->data)
+  FIELD("buf_index", s->buf_index)
+  FIELD("buf_group", s->buf_group)
+  FIELD("personality", s->personality)
+  FIELD("file_index", s->file_index)
+  FIELD("addr3", s->addr3)
+  /* an address of ours is nobody's business */
+  if (!(q->traits & TRAIT_READS)) FIELD("addr", s->addr)
+#undef FIELD
+  return 1;  /* nil */
+}
+
+static int s_tostring (lua_State *L) {
+  const struct request *q = class_check(L, 1, CLASS_SQE);
+  char flags[128];
+  const char *name;
+  if (q->sqe.opcode == UNPREPARED) {
+    lua_pushliteral(L, "uring.Sqe (nothing prepared)");
+    return 1;
+  }
+  name = name_op_short(q->sqe.opcode);
+  name_bits(name_sqe_flags, q->sqe.flags, flags, sizeof(flags));
+  lua_pushfstring(L, "uring.Sqe (%s fd=%d len=%I off=%I flags=%s data=%I)",
+                  name ? name : "?", request_fd(q),
+                  (LUAI_UACINT)q->sqe.len,
+                  names_address(q) ? (LUAI_UACINT)0
+                                   : (LUAI_UACINT)q->sqe.off, flags,
+                  (LUAI_UACINT)q->data);
+  return 1;
+}
+
+static int s_gc (lua_State *L) {
+  struct sqe *s = class_check(L, 1, CLASS_SQE);
+  pressure_collected(&state_of(L)->pressure, s->copied, 0);
+  release(L, &s->q);
+  return 0;
+}
+
+
+static const luaL_Reg setters[] = {
+  {"set_flags", s_set_flags},
+  {"set_data64", s_set_data64},
+  {"set_ioprio", s_set_ioprio},
+  {"set_rw_flags", s_set_rw_flags},
+  {"set_personality", s_set_personality},
+  {"set_buf_group", s_set_buf_group},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", s_gc},
+  {"__tostring", s_tostring},
+  {NULL, NULL}
+};
+
+void sqe_open (lua_State *L) {
+  class_define(L, CLASS_SQE, setters, meta, s_index);
+}

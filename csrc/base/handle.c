@@ -1,0 +1,181 @@
+#include "compat.h"
+#include "base/handle.h"
+
+#include "base/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static atomic_uint shuttings;
+
+
+/* ---- the handles of a state -------------------------------------------- */
+
+static struct handle **bucket (const struct handles *all, int number) {
+  return all->at ? &all->at[(uint32_t)number & (all->size - 1)]
+                 : (struct handle **)(uintptr_t)&all->first;
+}
+
+static void enter (struct handles *all, struct handle *h) {
+  struct handle **b = bucket(all, atomic_load(&h->number));
+  h->next = *b;
+  *b = h;
+}
+
+/* (without memory for it looking takes longer, and that is all) */
+static void grow (struct handles *all) {
+  struct handles more = { NULL, NULL, all->at ? all->size * 2 : 16,
+                          all->count };
+  more.at = calloc(more.size, sizeof(struct handle *));
+  if (more.at == NULL)
+    return;
+  for (uint32_t i = 0; i < (all->at ? all->size : 1); i++) {
+    struct handle *h = all->at ? all->at[i] : all->first, *next;
+    for (; h; h = next) {
+      next = h->next;
+      enter(&more, h);
+    }
+  }
+  free(all->at);
+  *all = more;
+}
+
+static void add (struct handles *all, struct handle *h) {
+  if (all->count >= (all->at ? all->size : 4)) grow(all);
+  enter(all, h);
+  h->owner = all;
+  all->count++;
+}
+
+static void take_out (struct handle *h) {
+  struct handles *all = h->owner;
+  struct handle **b;
+  if (all == NULL)
+    return;
+  for (b = bucket(all, atomic_load(&h->number)); *b != h; b = &(*b)->next) {}
+  *b = h->next;
+  h->next = NULL;
+  h->owner = NULL;
+  if (--all->count == 0) {
+    free(all->at);
+    *all = (struct handles){0};
+  }
+}
+
+struct handle *handle_find (const struct handles *all, int number) {
+  struct handle *h = *bucket(all, number);
+  while (h && atomic_load(&h->number) != number) h = h->next;
+  return h;
+}
+
+void handle_renew (struct handles *all, int number) {
+  struct handle *h = handle_find(all, number);
+  if (h) handle_release(h);  /* guard: its close would be another's */
+}
+
+
+/* ---- life -------------------------------------------------------------- */
+
+int handle_release (struct handle *h) {
+  take_out(h);
+  handle_shut(h);  /* guard: SQEs that could not be submitted */
+  return atomic_exchange(&h->number, -1);  /* guard: closed once */
+}
+
+static void close_number (struct handle *h) {
+  int n = atomic_exchange(&h->number, -1);  /* guard: closed once */
+  if (n >= 0) close(n);
+}
+
+static void handle_end (struct block *b) {
+  struct handle *h = (struct handle *)b;
+  take_out(h);
+  /* guard: in a forked child a ring's may be another file's by now */
+  if (!h->ring || h->proc == proc_id()) close_number(h);
+  free(h);
+}
+
+/* Nothing needs the number any more. */
+static void handle_idle (struct block *b) {
+  struct handle *h = (struct handle *)b;
+  if (atomic_load(&h->leaving)) close_number(h);
+}
+
+struct handle *handle_new (void) {
+  struct handle *h = calloc(1, sizeof(*h));
+  if (h == NULL)
+    return NULL;
+  block_init(&h->block, handle_end);
+  h->block.idle = handle_idle;
+  atomic_init(&h->number, -1);
+  atomic_init(&h->closed, false);
+  h->proc = proc_id();
+  return h;
+}
+
+void handle_own (struct handles *all, struct handle *h, int number) {
+  handle_renew(all, number);
+  atomic_store(&h->number, number);
+  add(all, h);
+}
+
+struct handle *handle_dup (int number) {
+  int own = fcntl(number, F_DUPFD_CLOEXEC, 0);
+  struct handle *h = own >= 0 ? handle_new() : NULL;
+  if (h)
+    atomic_store(&h->number, own);
+  else if (own >= 0) {
+    close(own);
+    errno = ENOMEM;
+  }
+  return h;
+}
+
+int handle_use (struct handle *h) {
+  int n;
+  block_fly(&h->block);  /* guard: first, or it may be closed meanwhile */
+  n = handle_number(h);
+  if (n < 0) block_land(&h->block);
+  return n;
+}
+
+void handle_shut (struct handle *h) {
+  atomic_store(&h->closed, true);
+  atomic_fetch_add(&shuttings, 1);
+}
+
+unsigned handle_shuttings (void) {
+  return atomic_load(&shuttings);
+}
+
+/* The file goes, and the number stays: what an O_PATH descriptor is given for
+** is refused with EBADF, and as a directory with ENOTDIR. (Without a free
+** descriptor the file stays until what is in flight has ended.) */
+static void occupy (int number) {
+  int none = open("/dev/null", O_PATH | O_CLOEXEC);
+  if (none >= 0) {
+    dup3(none, number, O_CLOEXEC);
+    close(none);
+  }
+}
+
+int handle_leave (struct handle *h) {
+  int n = -1;
+  take_out(h);
+  atomic_store(&h->closed, true);
+  block_fly(&h->block);  /* guard: who lands meanwhile leaves the number */
+  atomic_store(&h->leaving, true);
+  if (block_flying(&h->block) > 1 && h->proc == proc_id())
+    occupy(atomic_load(&h->number));
+  else
+    n = atomic_exchange(&h->number, -1);  /* guard: closed once */
+  block_land(&h->block);
+  return n;
+}
+
+int handle_close (struct handle *h) {
+  int n = handle_leave(h);
+  return n >= 0 && close(n) < 0 ? -errno : 0;
+}

@@ -1,0 +1,332 @@
+#include "lua/constants.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+
+#include <lua.h>
+#include <lauxlib.h>
+
+#include "base/names.h"
+#include "base/nearest.h"
+
+
+/*
+** What some function of the library takes, or some result carries, and nothing
+** else: spec/constants_spec.lua says which. (The errno numbers have a table in
+** `names`.) What a C library or a kernel header may lack comes last in its
+** group, under an #ifdef.
+*/
+
+#define C(name)		{#name, (int64_t)(name)}
+
+static const struct constant {
+  const char *name;
+  int64_t value;
+} constants[] = {
+  /* requests */
+  C(IORING_OP_NOP), C(IORING_OP_POLL_ADD), C(IORING_OP_POLL_REMOVE),
+  C(IORING_OP_SENDMSG), C(IORING_OP_RECVMSG), C(IORING_OP_TIMEOUT),
+  C(IORING_OP_TIMEOUT_REMOVE), C(IORING_OP_ACCEPT), C(IORING_OP_ASYNC_CANCEL),
+  C(IORING_OP_CONNECT), C(IORING_OP_OPENAT), C(IORING_OP_CLOSE),
+  C(IORING_OP_READ), C(IORING_OP_WRITE), C(IORING_OP_SEND), C(IORING_OP_RECV),
+  C(IORING_OP_PROVIDE_BUFFERS), C(IORING_OP_REMOVE_BUFFERS),
+  C(IORING_OP_SHUTDOWN), C(IORING_OP_MSG_RING), C(IORING_OP_SOCKET),
+  C(IORING_OP_SEND_ZC), C(IORING_OP_SENDMSG_ZC),
+  C(IORING_OP_FIXED_FD_INSTALL), C(IORING_OP_BIND), C(IORING_OP_LISTEN),
+
+  /* setup, features, SQEs and CQEs */
+  C(IORING_SETUP_IOPOLL), C(IORING_SETUP_SQPOLL), C(IORING_SETUP_SQ_AFF),
+  C(IORING_SETUP_CQSIZE), C(IORING_SETUP_CLAMP), C(IORING_SETUP_ATTACH_WQ),
+  C(IORING_SETUP_R_DISABLED), C(IORING_SETUP_SUBMIT_ALL),
+  C(IORING_SETUP_COOP_TASKRUN), C(IORING_SETUP_TASKRUN_FLAG),
+  C(IORING_SETUP_SQE128), C(IORING_SETUP_CQE32), C(IORING_SETUP_SINGLE_ISSUER),
+  C(IORING_SETUP_DEFER_TASKRUN), C(IORING_SETUP_NO_MMAP),
+  C(IORING_SETUP_REGISTERED_FD_ONLY), C(IORING_SETUP_NO_SQARRAY),
+  C(IORING_SETUP_HYBRID_IOPOLL), C(IORING_SETUP_CQE_MIXED),
+  C(IORING_SETUP_SQE_MIXED), C(IORING_SETUP_SQ_REWIND),
+  C(IORING_FEAT_SINGLE_MMAP), C(IORING_FEAT_NODROP),
+  C(IORING_FEAT_SUBMIT_STABLE), C(IORING_FEAT_RW_CUR_POS),
+  C(IORING_FEAT_CUR_PERSONALITY), C(IORING_FEAT_FAST_POLL),
+  C(IORING_FEAT_POLL_32BITS), C(IORING_FEAT_SQPOLL_NONFIXED),
+  C(IORING_FEAT_EXT_ARG), C(IORING_FEAT_NATIVE_WORKERS),
+  C(IORING_FEAT_RSRC_TAGS), C(IORING_FEAT_CQE_SKIP),
+  C(IORING_FEAT_LINKED_FILE), C(IORING_FEAT_REG_REG_RING),
+  C(IORING_FEAT_RECVSEND_BUNDLE), C(IORING_FEAT_MIN_TIMEOUT),
+  C(IORING_FEAT_RW_ATTR), C(IORING_FEAT_NO_IOWAIT), C(IOSQE_FIXED_FILE),
+  C(IOSQE_IO_DRAIN), C(IOSQE_IO_LINK), C(IOSQE_IO_HARDLINK), C(IOSQE_ASYNC),
+  C(IOSQE_BUFFER_SELECT), C(IOSQE_CQE_SKIP_SUCCESS), C(IORING_CQE_F_BUFFER),
+  C(IORING_CQE_F_MORE), C(IORING_CQE_F_SOCK_NONEMPTY), C(IORING_CQE_F_NOTIF),
+  C(IORING_CQE_F_BUF_MORE), C(IORING_CQE_F_SKIP), C(IORING_CQE_F_32),
+  C(IORING_CQE_BUFFER_SHIFT), C(IORING_FILE_INDEX_ALLOC),
+
+  /* flags of single operations */
+  C(IORING_MSG_RING_CQE_SKIP), C(IORING_MSG_RING_FLAGS_PASS),
+  C(IORING_ASYNC_CANCEL_ALL), C(IORING_ASYNC_CANCEL_FD),
+  C(IORING_ASYNC_CANCEL_ANY), C(IORING_ASYNC_CANCEL_FD_FIXED),
+  C(IORING_ASYNC_CANCEL_USERDATA), C(IORING_ASYNC_CANCEL_OP),
+  C(IORING_TIMEOUT_ABS), C(IORING_TIMEOUT_BOOTTIME),
+  C(IORING_TIMEOUT_REALTIME), C(IORING_TIMEOUT_ETIME_SUCCESS),
+  C(IORING_TIMEOUT_MULTISHOT), C(IORING_RECVSEND_POLL_FIRST),
+  C(IORING_RECVSEND_BUNDLE), C(IORING_RECV_MULTISHOT),
+  C(IORING_SEND_ZC_REPORT_USAGE), C(IORING_NOTIF_USAGE_ZC_COPIED),
+  C(IORING_ACCEPT_MULTISHOT), C(IORING_ACCEPT_DONTWAIT),
+  C(IORING_ACCEPT_POLL_FIRST), C(IORING_FIXED_FD_NO_CLOEXEC),
+
+  /* io_uring_register */
+  C(IOU_PBUF_RING_INC), C(IORING_REGISTER_FILES_SKIP),
+
+  /* sockets */
+  C(AF_UNSPEC), C(AF_UNIX), C(AF_LOCAL), C(AF_INET), C(AF_INET6),
+  C(AF_NETLINK), C(AF_PACKET), C(SOCK_STREAM), C(SOCK_DGRAM), C(SOCK_RAW),
+  C(SOCK_SEQPACKET), C(SOCK_CLOEXEC), C(SOCK_NONBLOCK), C(SHUT_RD), C(SHUT_WR),
+  C(SHUT_RDWR), C(SOMAXCONN), C(SCM_RIGHTS), C(SCM_CREDENTIALS), C(MSG_OOB),
+  C(MSG_PEEK), C(MSG_DONTROUTE), C(MSG_CTRUNC), C(MSG_TRUNC), C(MSG_DONTWAIT),
+  C(MSG_EOR), C(MSG_WAITALL), C(MSG_CONFIRM), C(MSG_ERRQUEUE), C(MSG_NOSIGNAL),
+  C(MSG_MORE), C(MSG_ZEROCOPY), C(MSG_FASTOPEN), C(MSG_CMSG_CLOEXEC),
+  C(SOL_SOCKET), C(SOL_IP), C(SOL_IPV6), C(SOL_TCP), C(SOL_UDP), C(SOL_RAW),
+  C(SOL_PACKET), C(SO_DEBUG), C(SO_REUSEADDR), C(SO_TYPE), C(SO_ERROR),
+  C(SO_DONTROUTE), C(SO_BROADCAST), C(SO_SNDBUF), C(SO_RCVBUF),
+  C(SO_SNDBUFFORCE), C(SO_RCVBUFFORCE), C(SO_KEEPALIVE), C(SO_OOBINLINE),
+  C(SO_NO_CHECK), C(SO_PRIORITY), C(SO_LINGER), C(SO_REUSEPORT),
+  C(SO_PASSCRED), C(SO_PEERCRED), C(SO_RCVLOWAT), C(SO_SNDLOWAT),
+  C(SO_RCVTIMEO), C(SO_SNDTIMEO), C(SO_BINDTODEVICE), C(SO_ATTACH_FILTER),
+  C(SO_DETACH_FILTER), C(SO_PEERNAME), C(SO_TIMESTAMP), C(SO_TIMESTAMPNS),
+  C(SO_TIMESTAMPING), C(SCM_TIMESTAMP), C(SCM_TIMESTAMPNS),
+  C(SCM_TIMESTAMPING), C(SO_ACCEPTCONN), C(SO_PEERSEC), C(SO_PASSSEC),
+  C(SO_MARK), C(SO_PROTOCOL), C(SO_DOMAIN), C(SO_RXQ_OVFL), C(SO_PEEK_OFF),
+  C(SO_BUSY_POLL), C(SO_ATTACH_BPF), C(SO_ATTACH_REUSEPORT_CBPF),
+  C(SO_ATTACH_REUSEPORT_EBPF), C(SO_BINDTOIFINDEX), C(SO_BPF_EXTENSIONS),
+  C(SO_BUF_LOCK), C(SO_CNX_ADVICE), C(SO_DETACH_BPF),
+  C(SO_DETACH_REUSEPORT_BPF), C(SO_GET_FILTER), C(SO_LOCK_FILTER),
+  C(SO_MAX_PACING_RATE), C(SO_MEMINFO), C(SO_NOFCS), C(SO_PASSPIDFD),
+  C(SO_PEERGROUPS), C(SO_PEERPIDFD), C(SO_RCVMARK), C(SO_RESERVE_MEM),
+  C(SO_SELECT_ERR_QUEUE), C(SO_TXREHASH), C(SO_WIFI_STATUS), C(SCM_PIDFD),
+  C(SCM_TXTIME),
+#ifdef AF_VSOCK
+  C(AF_VSOCK),
+#endif
+#ifdef AF_CAN
+  C(AF_CAN),
+#endif
+#ifdef AF_BLUETOOTH
+  C(AF_BLUETOOTH),
+#endif
+#ifdef AF_ALG
+  C(AF_ALG),
+#endif
+#ifdef AF_XDP
+  C(AF_XDP),
+#endif
+#ifdef SOCK_RDM
+  C(SOCK_RDM),
+#endif
+#ifdef SOL_NETLINK
+  C(SOL_NETLINK),
+#endif
+#ifdef SO_PREFER_BUSY_POLL
+  C(SO_PREFER_BUSY_POLL),
+#endif
+#ifdef SO_BUSY_POLL_BUDGET
+  C(SO_BUSY_POLL_BUDGET),
+#endif
+#ifdef SO_INCOMING_CPU
+  C(SO_INCOMING_CPU),
+#endif
+#ifdef SO_INCOMING_NAPI_ID
+  C(SO_INCOMING_NAPI_ID),
+#endif
+#ifdef SO_COOKIE
+  C(SO_COOKIE),
+#endif
+#ifdef SO_ZEROCOPY
+  C(SO_ZEROCOPY),
+#endif
+#ifdef SO_TXTIME
+  C(SO_TXTIME),
+#endif
+#ifdef SO_NETNS_COOKIE
+  C(SO_NETNS_COOKIE),
+#endif
+
+  /* internet protocols */
+  C(IPPROTO_IP), C(IPPROTO_ICMP), C(IPPROTO_IGMP), C(IPPROTO_TCP),
+  C(IPPROTO_UDP), C(IPPROTO_IPV6), C(IPPROTO_ICMPV6), C(IPPROTO_SCTP),
+  C(IPPROTO_UDPLITE), C(IPPROTO_RAW), C(IP_TOS), C(IP_TTL), C(IP_HDRINCL),
+  C(IP_OPTIONS), C(IP_RECVOPTS), C(IP_PKTINFO), C(IP_RECVERR), C(IP_RECVTTL),
+  C(IP_RECVTOS), C(IP_MTU), C(IP_MTU_DISCOVER), C(IP_PMTUDISC_DONT),
+  C(IP_PMTUDISC_WANT), C(IP_PMTUDISC_DO), C(IP_PMTUDISC_PROBE), C(IP_FREEBIND),
+  C(IP_TRANSPARENT), C(IP_ORIGDSTADDR), C(IP_RECVORIGDSTADDR),
+  C(IP_MULTICAST_IF), C(IP_MULTICAST_TTL), C(IP_MULTICAST_LOOP),
+  C(IP_ADD_MEMBERSHIP), C(IP_DROP_MEMBERSHIP), C(IP_ADD_SOURCE_MEMBERSHIP),
+  C(IP_DROP_SOURCE_MEMBERSHIP), C(IPV6_V6ONLY), C(IPV6_PKTINFO),
+  C(IPV6_RECVPKTINFO), C(IPV6_HOPLIMIT), C(IPV6_RECVHOPLIMIT), C(IPV6_TCLASS),
+  C(IPV6_RECVTCLASS), C(IPV6_RECVERR), C(IPV6_UNICAST_HOPS),
+  C(IPV6_MULTICAST_IF), C(IPV6_MULTICAST_HOPS), C(IPV6_MULTICAST_LOOP),
+  C(IPV6_JOIN_GROUP), C(IPV6_LEAVE_GROUP), C(IPV6_ADD_MEMBERSHIP),
+  C(IPV6_DROP_MEMBERSHIP), C(IPV6_MTU), C(IPV6_MTU_DISCOVER), C(TCP_NODELAY),
+  C(TCP_MAXSEG), C(TCP_CORK), C(TCP_KEEPIDLE), C(TCP_KEEPINTVL),
+  C(TCP_KEEPCNT), C(TCP_SYNCNT), C(TCP_LINGER2), C(TCP_DEFER_ACCEPT),
+  C(TCP_WINDOW_CLAMP), C(TCP_INFO), C(TCP_QUICKACK), C(TCP_CONGESTION),
+  C(TCP_USER_TIMEOUT), C(TCP_FASTOPEN), C(TCP_TIMESTAMP), C(TCP_NOTSENT_LOWAT),
+  C(IP_BLOCK_SOURCE), C(IP_CHECKSUM), C(IP_MINTTL), C(IP_MSFILTER),
+  C(IP_NODEFRAG), C(IP_PASSSEC), C(IP_PKTOPTIONS), C(IP_PMTUDISC_INTERFACE),
+  C(IP_PMTUDISC_OMIT), C(IP_RECVERR_RFC4884), C(IP_RETOPTS),
+  C(IP_ROUTER_ALERT), C(IP_UNBLOCK_SOURCE), C(IP_UNICAST_IF), C(IPV6_ADDRFORM),
+  C(IPV6_ADDR_PREFERENCES), C(IPV6_AUTOFLOWLABEL), C(IPV6_CHECKSUM),
+  C(IPV6_DSTOPTS), C(IPV6_HDRINCL), C(IPV6_HOPOPTS), C(IPV6_JOIN_ANYCAST),
+  C(IPV6_LEAVE_ANYCAST), C(IPV6_MINHOPCOUNT), C(IPV6_MULTICAST_ALL),
+  C(IPV6_NEXTHOP), C(IPV6_ORIGDSTADDR), C(IPV6_PATHMTU), C(IPV6_RECVDSTOPTS),
+  C(IPV6_RECVERR_RFC4884), C(IPV6_RECVFRAGSIZE), C(IPV6_RECVHOPOPTS),
+  C(IPV6_RECVORIGDSTADDR), C(IPV6_RECVPATHMTU), C(IPV6_RECVRTHDR),
+  C(IPV6_ROUTER_ALERT), C(IPV6_RTHDR), C(IPV6_RTHDRDSTOPTS),
+  C(IPV6_UNICAST_IF), C(TCP_CC_INFO), C(TCP_FASTOPEN_KEY),
+  C(TCP_FASTOPEN_NO_COOKIE), C(TCP_MD5SIG), C(TCP_MD5SIG_EXT),
+  C(TCP_QUEUE_SEQ), C(TCP_REPAIR), C(TCP_REPAIR_OPTIONS), C(TCP_REPAIR_QUEUE),
+  C(TCP_REPAIR_WINDOW), C(TCP_SAVED_SYN), C(TCP_SAVE_SYN), C(TCP_THIN_DUPACK),
+  C(TCP_THIN_LINEAR_TIMEOUTS), C(TCP_TX_DELAY), C(UDP_ENCAP),
+  C(UDP_NO_CHECK6_RX), C(UDP_NO_CHECK6_TX),
+#ifdef IPPROTO_MPTCP
+  C(IPPROTO_MPTCP),
+#endif
+#ifdef IP_BIND_ADDRESS_NO_PORT
+  C(IP_BIND_ADDRESS_NO_PORT),
+#endif
+#ifdef IP_RECVFRAGSIZE
+  C(IP_RECVFRAGSIZE),
+#endif
+#ifdef IP_MULTICAST_ALL
+  C(IP_MULTICAST_ALL),
+#endif
+#ifdef IPV6_FREEBIND
+  C(IPV6_FREEBIND),
+#endif
+#ifdef IPV6_DONTFRAG
+  C(IPV6_DONTFRAG),
+#endif
+#ifdef IPV6_TRANSPARENT
+  C(IPV6_TRANSPARENT),
+#endif
+#ifdef TCP_FASTOPEN_CONNECT
+  C(TCP_FASTOPEN_CONNECT),
+#endif
+#ifdef TCP_ULP
+  C(TCP_ULP),
+#endif
+#ifdef TCP_INQ
+  C(TCP_INQ),
+#endif
+#ifdef TCP_CM_INQ
+  C(TCP_CM_INQ),
+#endif
+#ifdef TCP_ZEROCOPY_RECEIVE
+  C(TCP_ZEROCOPY_RECEIVE),
+#endif
+#ifdef UDP_CORK
+  C(UDP_CORK),
+#endif
+#ifdef UDP_SEGMENT
+  C(UDP_SEGMENT),
+#endif
+#ifdef UDP_GRO
+  C(UDP_GRO),
+#endif
+
+  /* files */
+  C(AT_FDCWD), C(O_RDONLY), C(O_WRONLY), C(O_RDWR), C(O_CREAT), C(O_EXCL),
+  C(O_NOCTTY), C(O_TRUNC), C(O_APPEND), C(O_NONBLOCK), C(O_DSYNC), C(O_SYNC),
+  C(O_RSYNC), C(O_ASYNC), C(O_DIRECT), C(O_DIRECTORY), C(O_NOFOLLOW),
+  C(O_NOATIME), C(O_CLOEXEC), C(O_PATH), C(O_TMPFILE), C(S_ISUID), C(S_ISGID),
+  C(S_ISVTX), C(S_IRWXU), C(S_IRUSR), C(S_IWUSR), C(S_IXUSR), C(S_IRWXG),
+  C(S_IRGRP), C(S_IWGRP), C(S_IXGRP), C(S_IRWXO), C(S_IROTH), C(S_IWOTH),
+  C(S_IXOTH), C(RWF_HIPRI), C(RWF_DSYNC), C(RWF_SYNC), C(RWF_NOWAIT),
+  C(RWF_APPEND), C(RWF_NOAPPEND), C(RWF_ATOMIC), C(RWF_DONTCACHE),
+  C(RWF_NOSIGNAL),
+#ifdef O_LARGEFILE
+  C(O_LARGEFILE),
+#endif
+
+  /* polling, clocks, processes */
+  C(POLLIN), C(POLLPRI), C(POLLOUT), C(POLLERR), C(POLLHUP), C(POLLNVAL),
+  C(POLLRDNORM), C(POLLRDBAND), C(POLLWRNORM), C(POLLWRBAND), C(POLLMSG),
+  C(POLLRDHUP), C(EPOLLEXCLUSIVE),
+};
+
+#define COUNT	(sizeof(constants) / sizeof(constants[0]))
+
+
+bool constant_find (const char *name, int64_t *value) {
+  for (size_t i = 0; i < COUNT; i++) {
+    if (strcmp(constants[i].name, name) == 0) {
+      *value = constants[i].value;
+      return true;
+    }
+  }
+  return false;
+}
+
+
+/* __index(table, key): a constant that is not there is a mistake, and not nil,
+** which means the default wherever one is an argument. So is a misspelt name
+** of any other kind; one that resembles none may be asked for, as programs do
+** that look for a function of a later version. */
+static int unknown_name (lua_State *L) {
+  struct nearest near;
+  const char *key;
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return 0;
+  key = lua_tostring(L, 2);
+  nearest_begin(&near, key);
+  lua_pushnil(L);
+  while (lua_next(L, 1)) {
+    lua_pop(L, 1);
+    if (lua_type(L, -1) == LUA_TSTRING && lua_tostring(L, -1)[0] != '_')
+      nearest_offer(&near, lua_tostring(L, -1));  /* (the table keeps it) */
+  }
+  if (isupper((unsigned char)key[0]))
+    lua_pushfstring(L, "no constant %s", key);
+  else if (near.name) lua_pushfstring(L, "uring has no '%s'", key);
+  else return 0;
+  if (near.name)
+    lua_pushfstring(L, "%s: did you mean %s?", lua_tostring(L, -1), near.name);
+  return luaL_error(L, "%s", lua_tostring(L, -1));
+}
+
+/* From now on the table on top does so; fields may still be added to it. */
+static void refuse_unknown (lua_State *L) {
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, unknown_name);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
+}
+
+
+static void open_errnos (lua_State *L) {
+  const struct name_number *e;
+  lua_createtable(L, 0, 160);
+  for (e = name_errnos; e->name != NULL; e++) {
+    lua_pushinteger(L, e->number);
+    lua_setfield(L, -2, e->name);
+  }
+  refuse_unknown(L);
+  lua_setfield(L, -2, "errno");
+}
+
+
+void constants_open (lua_State *L) {
+  luaL_checkstack(L, 5, "constants");
+  for (size_t i = 0; i < COUNT; i++) {
+    lua_pushinteger(L, (lua_Integer)constants[i].value);
+    lua_setfield(L, -2, constants[i].name);
+  }
+  open_errnos(L);
+  refuse_unknown(L);
+}

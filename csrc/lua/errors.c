@@ -1,0 +1,237 @@
+#include "lua/errors.h"
+#include "base/names.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+
+void make_room_on (lua_State *L, int n, const char *what) {
+  if (!lua_checkstack(L, n))
+    luaL_error(L, what ? "stack overflow, or not enough memory (%s)"
+                       : "stack overflow, or not enough memory", what);
+}
+
+static void push_errno (lua_State *L, int err) {
+  char buf[128];
+  const char *name = name_errno(err);
+  const char *text = strerror_r(err, buf, sizeof(buf));
+  if (name) lua_pushfstring(L, "%s (%s)", text, name);
+  else lua_pushfstring(L, "%s (errno %d)", text, err);
+}
+
+int fail (lua_State *L, int err, const char *what, ...) {
+  char buf[512];
+  va_list ap;
+  va_start(ap, what);
+  vsnprintf(buf, sizeof(buf), what, ap);
+  va_end(ap);
+  luaL_pushfail(L);
+  push_errno(L, err);
+  lua_pushfstring(L, "%s: %s", buf, lua_tostring(L, -1));
+  lua_remove(L, -2);
+  lua_pushinteger(L, err);
+  return 3;
+}
+
+int fail_timeout (lua_State *L) {
+  luaL_pushfail(L);
+  lua_pushliteral(L, "timed out");
+  lua_pushinteger(L, ETIME);
+  return 3;
+}
+
+
+/* ---- cures ------------------------------------------------------------- */
+
+static const struct cure {
+  unsigned char opcode;
+  unsigned char err;
+  const char *text;
+} cures[] = {
+  { IORING_OP_MSG_RING, EBADF,
+    "the target (or the source slot) is not open" },
+  { IORING_OP_MSG_RING, EBADFD,
+    "the target is not a ring, or its enable_rings() was not yet called" },
+  { IORING_OP_MSG_RING, EPIPE,
+    "the target ring is closed" },
+  { IORING_OP_MSG_RING, ENXIO,
+    "the target ring has no file table: its register_files_sparse(n) "
+    "makes one" },
+  { IORING_OP_MSG_RING, ENFILE,
+    "the target ring has no free file slot: register_files_sparse(n) "
+    "makes some" },
+  { IORING_OP_MSG_RING, EOWNERDEAD,
+    "the thread that owns the target ring has ended" },
+  { IORING_OP_MSG_RING, EACCES,
+    "the restrictions of the sending ring forbid messages" },
+  { IORING_OP_MSG_RING, EINVAL,
+    "a flag, command or slot that the kernel does not take; a descriptor "
+    "cannot be sent to its own ring" },
+  { IORING_OP_OPENAT, ENFILE,
+    "the system has no open file left (fs.file-max); of a direct one, the "
+    "ring has no free slot: register_files_sparse(n) makes some" },
+  { IORING_OP_OPENAT, ENXIO,
+    "no process reads from this FIFO, or there is no such device; of a direct "
+    "one, the ring has no file table: register_files_sparse(n) makes one" },
+  { IORING_OP_READ, EBADF,
+    "not open, or not open for reading" },
+  { IORING_OP_WRITE, EBADF,
+    "not open, or not open for writing" },
+  { IORING_OP_FIXED_FD_INSTALL, EBADF,
+    "no file in that slot, or IOSQE_FIXED_FILE is not set" },
+  { IORING_OP_ASYNC_CANCEL, ENOENT,
+    "it has ended already, or was never queued" },
+  { IORING_OP_POLL_REMOVE, ENOENT,
+    "it has ended already, or was never queued" },
+  { IORING_OP_TIMEOUT_REMOVE, ENOENT,
+    "it has ended already, or was never queued" },
+  { IORING_OP_ACCEPT, EINVAL,
+    "the socket does not listen: listen() comes first" },
+  { IORING_OP_BIND, EADDRINUSE,
+    "another socket has this address; for a port whose connections are still "
+    "ending set SO_REUSEADDR first" },
+  { IORING_OP_BIND, EADDRNOTAVAIL,
+    "no interface of this machine has this address" },
+  { IORING_OP_BIND, EAFNOSUPPORT,
+    "the address is of another family than the socket" },
+  { IORING_OP_BIND, EINVAL,
+    "the socket has an address already, or the address is of another family" },
+  { IORING_OP_LISTEN, EADDRINUSE,
+    "another socket listens there" },
+  { IORING_OP_CONNECT, EADDRNOTAVAIL,
+    "no local port is free for it, or no local address can reach it" },
+  { IORING_OP_CONNECT, EAFNOSUPPORT,
+    "the address is of another family than the socket" },
+  { IORING_OP_SEND, EMSGSIZE,
+    "more than one datagram may have: 65507 bytes over IPv4, 65527 over IPv6, "
+    "less than SO_SNDBUF over unix, and with IP_MTU_DISCOVER the path's MTU" },
+  { IORING_OP_SEND, EAFNOSUPPORT,
+    "the address is of another family than the socket" },
+  { IORING_OP_SEND, EDESTADDRREQ,
+    "connect the socket, or give an address" },
+  { IORING_OP_SEND, ENOTCONN,
+    "connect the socket first" },
+  { IORING_OP_SEND_ZC, ENOMEM,
+    "more than RLIMIT_MEMLOCK would be held (ulimit -l): send with a copy, or "
+    "less at a time" },
+  { IORING_OP_RECV, ENOTCONN,
+    "connect the socket first" },
+};
+
+/* An opcode whose cures are this one's as well. */
+static unsigned kin (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_SENDMSG_ZC: return IORING_OP_SEND_ZC;
+    case IORING_OP_SENDMSG: case IORING_OP_SEND_ZC: return IORING_OP_SEND;
+    case IORING_OP_RECVMSG: return IORING_OP_RECV;
+    default: return opcode;
+  }
+}
+
+static const char *cure (unsigned opcode, int err) {
+  for (size_t i = 0; i < sizeof(cures) / sizeof(*cures); i++)
+    if (cures[i].opcode == opcode && cures[i].err == err)
+      return cures[i].text;
+  return kin(opcode) == opcode ? NULL : cure(kin(opcode), err);
+}
+
+/* Push what was tried, on what, and what came of it. */
+static void push_result (lua_State *L, unsigned opcode, int fd, const char *on,
+                         unsigned since, int err) {
+  const char *op = name_op_short(opcode);
+  const char *text;
+  int top = lua_gettop(L);
+  text = lua_pushfstring(L, on ? "%s %s" : "%s", op ? op : "request", on);
+  if (fd >= 0) text = lua_pushfstring(L, "%s on fd %d", text, fd);
+  if (since < name_op_since(opcode)) since = name_op_since(opcode);
+  if ((err == EINVAL || err == EOPNOTSUPP || err == ENOENT)
+      && name_kernel() < since) {  /* (flags may be ignored: ENOENT) */
+    unsigned k = name_kernel();
+    lua_pushfstring(L, "%s needs Linux %d.%d (this is %d.%d)", text,
+                    (int)(since >> 8), (int)(since & 255), (int)(k >> 8),
+                    (int)(k & 255));
+  }
+  else {
+    push_errno(L, err);
+    if (cure(opcode, err))
+      lua_pushfstring(L, "%s: %s: %s", text, lua_tostring(L, -1),
+                      cure(opcode, err));
+    else
+      lua_pushfstring(L, "%s: %s", text, lua_tostring(L, -1));
+  }
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+}
+
+int raise_here (lua_State *L) {
+  luaL_where(L, 1);
+  lua_insert(L, -2);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
+int fail_cured (lua_State *L, unsigned opcode, int err) {
+  const char *what = lua_tostring(L, -1), *why = cure(opcode, err);
+  push_errno(L, err);
+  lua_pushfstring(L, why ? "%s: %s: %s" : "%s: %s", what,
+                  lua_tostring(L, -1), why);
+  luaL_pushfail(L);
+  lua_replace(L, -4);
+  lua_remove(L, -2);
+  lua_pushinteger(L, err);
+  return 3;
+}
+
+int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
+                    unsigned since, int32_t res, uint32_t flags) {
+  /* -INT32_MIN is no int; a forged result must not be undefined behaviour */
+  int err = res > INT32_MIN ? -res : INT32_MAX;
+  luaL_pushfail(L);
+  push_result(L, opcode, fd, on, since, err);
+  lua_pushinteger(L, err);
+  lua_pushinteger(L, flags);
+  return 4;
+}
+
+int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
+                 int32_t res, uint32_t flags) {
+  return fail_result_on(L, opcode, fd, NULL, since, res, flags);
+}
+
+int fail_enter (lua_State *L, int err, int fd) {
+  const char *why = NULL;
+  switch (err) {
+    case EEXIST:
+      why = "it was made with SINGLE_ISSUER and belongs to another thread";
+      break;
+    case EBADFD:
+      why = "it was made with R_DISABLED: call enable_rings() first";
+      break;
+    case EBADR:
+      why = "the kernel had no memory left and dropped completions";
+      break;
+    case EAGAIN: case ENOMEM:
+      why = "the kernel has no memory for requests now; nothing is lost, "
+            "submit again later";
+      break;
+    case EBUSY:
+      why = "the completion queue is full: take completions, then submit "
+            "again";
+      break;
+    case EBADF: case EOPNOTSUPP:
+      why = "its number was closed, and not by its close()";
+      break;
+    case ETIME:
+      return fail_timeout(L);
+    default: break;
+  }
+  luaL_pushfail(L);
+  push_errno(L, err);
+  lua_pushfstring(L, why ? "submit to ring (fd %d): %s: %s"
+                         : "submit to ring (fd %d): %s",
+                  fd, lua_tostring(L, -1), why);
+  lua_remove(L, -2);
+  lua_pushinteger(L, err);
+  return 3;
+}

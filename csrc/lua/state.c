@@ -1,0 +1,120 @@
+#include "lua/state.h"
+
+#include <string.h>
+
+static const char *const names[CLASSES] = {
+  "uring.Ring", "uring.Sqe", "uring.Operation", "uring.Buffer", "uring.Fd",
+  "uring.Ref", "uring.Task", "uring.Loop", "uring.Sockaddr", "uring.Msghdr",
+  "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
+  "uring.Region", "uring.Scope", "uring.Ear", "uring.Event", "uring.Wrapped"
+};
+
+static const char key = 0;  /* its address names the state in the registry */
+
+
+bool state_push (lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA)
+    return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+void state_new (lua_State *L) {
+  memset(lua_newuserdatauv(L, sizeof(struct state), SHARED_END), 0,
+         sizeof(struct state));
+}
+
+void state_keep (lua_State *L) {
+  if (state_push(L)) {  /* guard: its objects are another's */
+    lua_remove(L, -2);
+    return;
+  }
+  for (int c = 0; c < CLASSES; c++) {  /* (for luaL_testudata elsewhere) */
+    lua_getiuservalue(L, -1, c + 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, names[c]);
+  }
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+}
+
+
+struct state *state_get (lua_State *L) {
+  struct state *s = lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA
+                    ? lua_touserdata(L, -1) : NULL;
+  lua_pop(L, 1);
+  return s;
+}
+
+const char *class_name (enum class c) {
+  return names[c];
+}
+
+void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
+                   const luaL_Reg *meta, lua_CFunction index) {
+  int state = lua_gettop(L);
+  struct state *s = lua_touserdata(L, state);
+  lua_newtable(L);
+  lua_pushstring(L, names[c]);
+  lua_setfield(L, -2, "__name");
+  s->meta[c] = lua_topointer(L, -1);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, state, (int)c + 1);
+  lua_pushvalue(L, state);
+  luaL_setfuncs(L, meta, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, state);
+  luaL_setfuncs(L, methods, 1);
+  if (index) {
+    lua_pushvalue(L, state);
+    lua_insert(L, -2);
+    lua_pushcclosure(L, index, 2);  /* upvalue 2: the methods */
+  }
+  lua_setfield(L, -2, "__index");
+  lua_pushstring(L, names[c]);
+  lua_setfield(L, -2, "__metatable");  /* keeps __gc out of scripts' hands */
+  lua_settop(L, state);
+}
+
+static void push_methods (lua_State *L, int state, int c) {
+  lua_getiuservalue(L, state, c + 1);
+  lua_getfield(L, -1, "__index");
+  if (lua_iscfunction(L, -1)) lua_getupvalue(L, -1, 2);
+}
+
+void class_names (lua_State *L) {
+  int state = lua_gettop(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  for (int c = 0; c < CLASSES; c++) {
+    push_methods(L, state, c);
+    lua_setfield(L, state + 1, names[c]);
+    lua_settop(L, state + 1);
+  }
+  lua_settop(L, state);
+}
+
+void class_extend (lua_State *L, enum class c, const luaL_Reg *methods) {
+  int state = lua_gettop(L);
+  push_methods(L, state, (int)c);
+  lua_pushvalue(L, state);
+  luaL_setfuncs(L, methods, 1);
+  lua_settop(L, state);
+}
+
+void *class_new (lua_State *L, enum class c, size_t size, int uservalues) {
+  void *p = lua_newuserdatauv(L, size, uservalues);
+  memset(p, 0, size);  /* guard: before it has a metatable */
+  lua_getiuservalue(L, lua_upvalueindex(1), (int)c + 1);
+  lua_setmetatable(L, -2);
+  return p;
+}
+
+void *class_test (lua_State *L, int arg, enum class c) {
+  return class_at(L, state_of(L), arg, c);
+}
+
+void *class_check (lua_State *L, int arg, enum class c) {
+  void *p = class_test(L, arg, c);
+  if (p == NULL)
+    luaL_typeerror(L, arg, names[c]);
+  return p;
+}

@@ -1,0 +1,87 @@
+#include "compat.h"
+#include "net/datagram.h"
+
+#include "ring/ring_submit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+
+/* A socket that is connected to this address, or -errno. */
+static int connect_to (const struct address *to) {
+  int n = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (n < 0)
+    return -errno;
+  if (connect(n, &to->any, to->len) < 0) {
+    int err = errno;
+    close(n);
+    return -err;
+  }
+  return n;
+}
+
+static bool has_room (int n) {
+  struct pollfd p = { n, POLLOUT, 0 };
+  return poll(&p, 1, 0) == 1;
+}
+
+static bool is_connected (const struct socket *s) {
+  struct sockaddr_storage peer;
+  socklen_t len = sizeof(peer);
+  return getpeername(s->out.line.fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
+/* The handle of one that tells when the receiver has room. NULL and 0: that is
+** not what is wanting; or -errno. */
+static struct handle *watcher (lua_State *L, const struct socket *s,
+                               const struct address *to, int *rc) {
+  int n = connect_to(to);
+  struct handle *h = NULL;
+  *rc = 0;
+  if (n >= 0 && !has_room(n)) {
+    h = handle_new();
+    if (h) handle_own(&state_of(L)->handles, h, n);
+    else *rc = -ENOMEM;
+  }
+  else if (n < 0 && n != -EPERM)  /* (a receiver that is connected to the
+                                     sender has room for all of its) */
+    *rc = -EAGAIN;
+  else if (is_connected(s))  /* its own poll would tell of another receiver */
+    *rc = -EAGAIN;
+  if (n >= 0 && h == NULL) close(n);
+  return h;
+}
+
+/* (Internet datagrams have a length of 16 bits; one between processes has to
+** fit into the sender's buffer. Of others nothing is known.) */
+bool datagram_too_long (const struct socket *s, size_t size) {
+  int most = 65535;
+  socklen_t len = sizeof(most);
+  if (socket_streams(s) || s->type == SOCK_SEQPACKET)
+    return false;
+  if (s->family == AF_UNIX)
+    return getsockopt(s->out.line.fd, SOL_SOCKET, SO_SNDBUF, &most, &len) == 0
+           && size > (size_t)most;
+  return (s->family == AF_INET || s->family == AF_INET6)
+         && size > (size_t)most;
+}
+
+int datagram_poll (lua_State *L, struct socket *s, const struct address *to,
+                   struct op **op) {
+  struct request q = {0};
+  struct handle *h = NULL;
+  int rc = 0;
+  if (to) h = watcher(L, s, to, &rc);
+  if (rc < 0)
+    return rc;
+  io_uring_prep_poll_add(&q.sqe, s->out.line.fd, POLLOUT);
+  q.pin[OP_PIN_FD] = &s->d->block;  /* guard: its close ends the poll */
+  if (h) {
+    q.traits = TRAIT_TARGET;
+    q.pin[0] = &h->block;
+  }
+  rc = ring_push_one(s->ring, &q, OP_LOOPED, op);
+  if (h) block_release(&h->block);  /* the poll has it */
+  return rc < 0 ? rc : 0;
+}

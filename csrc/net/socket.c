@@ -1,0 +1,555 @@
+#include "compat.h"
+#include "net/socket.h"
+
+#include "lua/args.h"
+#include "net/chunk.h"
+#include "lua/constants.h"
+#include "api/control.h"
+#include "lua/errors.h"
+#include "api/fd.h"
+#include "task/leave.h"
+#include "base/proc.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "ring/ring_uses.h"
+#include "task/watch.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Room for what options bring, however many of them are set: with few sizes of
+** buffers there are few pools. */
+#define ASKED_CONTROL 512u
+
+/* Tries that may find nothing before the one that does; each names a sender
+** (see cmsg_of_last_try). Mostly there is one. */
+#define TRIES 4
+
+/* Room for what comes without being asked for: descriptors, and who has sent
+** them, for SO_PASSCRED may be set by others who have the socket. */
+static unsigned unasked_control (int family) {
+  return family == AF_UNIX
+         ? (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
+                      + (TRIES + 1) * CMSG_SPACE(sizeof(struct ucred)))
+         : 0;
+}
+
+
+/* ---- life -------------------------------------------------------------- */
+
+struct socket *socket_push (lua_State *L, int family, int type) {
+  struct socket *s;
+  pressure_tell(L, 0, 1);
+  s = class_new(L, CLASS_SOCKET, sizeof(*s), SOCKET_VALUES);
+  s->proc = proc_id();
+  s->family = family;
+  s->type = type;
+  s->in.line.what = "to receive on socket";
+  s->out.line.what = "to send on socket";
+  s->out.line.say = send_say;
+  s->in.line.fd = s->out.line.fd = -1;
+  s->control_room = unasked_control(family);
+  s->d = handle_new();
+  if (s->d == NULL)
+    luaL_error(L, "not enough memory for a socket");
+  pressure_hold(&state_of(L)->pressure, 0, 1);
+  line_open(state_of(L), &s->in.line);
+  line_open(state_of(L), &s->out.line);
+  return s;
+}
+
+struct socket *socket_check (lua_State *L, int arg) {
+  struct socket *s = class_check(L, arg, CLASS_SOCKET);
+  if (s->d == NULL || handle_closed(s->d))
+    luaL_argerror(L, arg, "attempt to use a closed socket");
+  if (s->proc != proc_id())  /* guard: fork */
+    luaL_argerror(L, arg, "this socket belongs to another process: it was "
+                  "made before a fork");
+  return s;
+}
+
+struct op *socket_polls (const struct socket *s, uint64_t token) {
+  return token != 0 && s->ring->open ? op_find(&s->ring->ops, token) : NULL;
+}
+
+struct op *socket_op (const struct socket *s, const struct half *h) {
+  return socket_polls(s, h->token);
+}
+
+static void detach (struct socket *s, struct op *op) {
+  struct loop *loop = loop_of_ring(s->ring);
+  if (op) {
+    op->line = NULL;  /* guard: the line goes with the socket */
+    if (op->waiter == NULL) ring_drop(s->ring, op);
+    else if ((op->marks & OP_TOLD) && loop) loop_leave(loop, op->waiter);
+    ring_cancel(s->ring, op);
+  }
+}
+
+/* Its requests end, and who waits in its line looks. */
+static void let_go (struct socket *s, struct half *h) {
+  struct op *op = socket_op(s, h), *next;
+  detach(s, op);
+  h->token = 0;
+  for (op = s->d->ops; op; op = next) {  /* outwards there may be several */
+    next = op->next;
+    if (op->line == &h->line) detach(s, op);
+  }
+  loop_wake_all(loop_of_ring(s->ring), &h->line);
+}
+
+bool socket_pushes (lua_State *L, const struct socket *s) {
+  return s->pushing && !loop_may_wait(L, state_of(L)->loop);
+}
+
+/* Nothing goes on that it has asked for itself; and what else there is. */
+static void end_halves (struct socket *s) {
+  if (s->proc == proc_id() && s->ring && s->ring->open) {
+    let_go(s, &s->in);
+    detach(s, socket_polls(s, s->sight));
+    detach(s, socket_polls(s, s->space));
+    let_go(s, &s->out);
+  }
+  line_close(&s->in.line);
+  line_close(&s->out.line);
+}
+
+static void drop_rest (lua_State *L, struct socket *s) {
+  if (!socket_pushes(L, s)) chunk_forget(s);  /* guard: a finalizer closes it */
+  if (s->own_pool) pool_drop(s->own_pool, s->proc == proc_id());
+  s->own_pool = NULL;
+}
+
+int socket_end (lua_State *L, struct socket *s) {
+  struct handle *d = s->d;
+  int rc;
+  if (d == NULL)
+    return 0;
+  pressure_drop(&state_of(L)->pressure, 0, 1);
+  end_halves(s);
+  s->d = NULL;
+  rc = ring_close_handle(state_of(L)->rings, d);
+  drop_rest(L, s);
+  block_release(&d->block);
+  return rc;
+}
+
+static int s_close (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  int rc = socket_end(L, s);
+  if (rc < 0)
+    return fail(L, -rc, "close");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* A collected one was not closed: the requests of others on it go on, and keep
+** the number. */
+static int s_gc (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  struct handle *d = s->d;
+  if (d) {
+    pressure_collected(&state_of(L)->pressure, s->own_pool
+                       ? pool_weight(s->own_pool) : 0, 1);
+    pressure_drop(&state_of(L)->pressure, 0, 1);
+    end_halves(s);
+    s->d = NULL;
+    if (s->ring) ring_settle(s->ring, d);
+    ring_leave_uses(state_of(L)->rings, d);
+    drop_rest(L, s);
+    block_release(&d->block);
+  }
+  chunk_forget(s);
+  return 0;
+}
+
+
+/* ---- make -------------------------------------------------------------- */
+
+void socket_own (lua_State *L, struct socket *s, int number) {
+  handle_own(&state_of(L)->handles, s->d, number);
+  s->in.line.fd = s->out.line.fd = number;
+}
+
+static void ask_for_room (struct socket *s);
+static void ask_for_zero_copy (struct socket *s);
+
+/* uring.socket(fd): the socket that a uring.fd has owned so far, with all that
+** is under way on it */
+static int adopt (lua_State *L, struct fd *f) {
+  struct handle *d = f->d;
+  int family, type, n;
+  socklen_t len = sizeof(int), size = sizeof(int);
+  struct socket *s;
+  if (d == NULL || handle_closed(d))
+    return luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  n = handle_number(d);
+  if (getsockopt(n, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0
+      || getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+    return fail(L, errno, "socket: descriptor %d", n);
+  s = socket_push(L, family, type);
+  if (f->d != d)  /* (a finalizer may have closed it) */
+    return luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  block_release(&s->d->block);
+  s->d = fd_let_go(L, f);
+  s->in.line.fd = s->out.line.fd = n;
+  ask_for_room(s);
+  ask_for_zero_copy(s);
+  return 1;
+}
+
+/* A new one (socket(2)). */
+static int make (lua_State *L) {
+  int family = (int)arg_integer(L, 1, 0, INT32_MAX);
+  int type = (int)arg_integer(L, 2, 0, INT32_MAX);
+  int protocol = (int)arg_optional(L, 3, 0, 0, INT32_MAX);
+  int plain = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
+  struct socket *s = socket_push(L, family, plain);
+  int number = socket(family, plain | SOCK_CLOEXEC, protocol);
+  if (number < 0)
+    return fail(L, errno, "socket(%d, %d, %d)", family, plain, protocol);
+  socket_own(L, s, number);
+  return 1;
+}
+
+/* uring.socket(family, type [, protocol]), uring.socket(fd) */
+int socket_new (lua_State *L) {
+  struct fd *f = class_test(L, 1, CLASS_FD);
+  return f ? adopt(L, f) : make(L);
+}
+
+/* uring.socketpair([type]): two unix sockets (socketpair(2)) */
+int socket_pair (lua_State *L) {
+  int type = (int)arg_optional(L, 1, SOCK_STREAM, 0, INT32_MAX)
+             & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
+  struct socket *a = socket_push(L, AF_UNIX, type);
+  struct socket *b = socket_push(L, AF_UNIX, type);
+  int pair[2];
+  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+    return fail(L, errno, "socketpair(%d)", type);
+  socket_own(L, a, pair[0]);
+  socket_own(L, b, pair[1]);
+  return 2;
+}
+
+static int number (const struct socket *s) {
+  return handle_number(s->d);
+}
+
+/* socket:bind(address): the socket (bind(2)) */
+static int s_bind (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  struct address a = arg_address(L, 2);
+  if (bind(number(s), &a.any, a.len) < 0) {
+    int err = errno;
+    char text[ADDRESS_TEXT + 1];
+    text[address_text(&a, text)] = '\0';
+    lua_pushfstring(L, "bind socket (fd %d) to %s", number(s), text);
+    return fail_cured(L, IORING_OP_BIND, err);
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* socket:listen([backlog]): the socket (listen(2)) */
+static int s_listen (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int backlog = (int)arg_optional(L, 2, SOMAXCONN, 0, INT32_MAX);
+  if (listen(number(s), backlog) < 0) {
+    int err = errno;
+    struct address a;
+    char at[ADDRESS_TEXT + 5] = "";
+    if (socket_name(s, getsockname, &a)) {
+      memcpy(at, " at ", 4);
+      at[4 + address_text(&a, at + 4)] = '\0';
+    }
+    lua_pushfstring(L, "listen on socket (fd %d)%s", number(s), at);
+    return fail_cured(L, IORING_OP_LISTEN, err);
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* The one of these names that the string at 2 is; or -1. */
+static int which (lua_State *L, const char *const *names) {
+  for (int i = 0; names[i]; i++)
+    if (strcmp(lua_tostring(L, 2), names[i]) == 0)
+      return i;
+  return -1;
+}
+
+/* socket:shutdown("read" | "write" | "both"): true (shutdown(2)) */
+static int s_shutdown (lua_State *L) {
+  static const char *const names[] = { "read", "write", "both", NULL };
+  struct socket *s = socket_check(L, 1);
+  int how, rc;
+  if (lua_type(L, 2) != LUA_TSTRING || (how = which(L, names)) < 0)
+    return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
+  ring_submit_all(state_of(L)->rings);
+  rc = shutdown(number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
+                                                         : SHUT_RDWR);
+  if (how == 0 && rc < 0 && errno == ENOTCONN && !socket_mixes(s))
+    rc = 0;  /* (it ends the receiving all the same) */
+  if (how != 1 && (rc == 0 || errno == ENOTCONN)) {  /* (which does it too) */
+    struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
+    s->deaf = true;
+    /* the kernel wakes nobody who waits for datagrams */
+    if (op && !socket_streams(s)) ring_cancel(s->ring, op);
+  }
+  if (rc < 0)
+    return fail(L, errno, "shutdown on socket (fd %d)", number(s));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+
+/* ---- names ------------------------------------------------------------- */
+
+bool socket_name (const struct socket *s, socket_asker ask,
+                  struct address *a) {
+  memset(a, 0, sizeof(*a));
+  a->len = sizeof(a->bytes);
+  if (ask(number(s), &a->any, &a->len) < 0)
+    return false;
+  if (a->len > sizeof(a->bytes)) a->len = sizeof(a->bytes);
+  return true;
+}
+
+static int ask_name (lua_State *L, socket_asker ask, const char *what) {
+  struct socket *s = socket_check(L, 1);
+  struct address a;
+  if (!socket_name(s, ask, &a))
+    return fail(L, errno, "%s of socket (fd %d)", what, number(s));
+  sockaddr_push(L, &a);
+  return 1;
+}
+
+static int s_getsockname (lua_State *L) {
+  return ask_name(L, getsockname, "getsockname");
+}
+
+static int s_getpeername (lua_State *L) {
+  return ask_name(L, getpeername, "getpeername");
+}
+
+
+/* ---- options ----------------------------------------------------------- */
+
+static const struct option {
+  const char *prefix;
+  int level;
+} levels[] = {
+  { "SO_", SOL_SOCKET }, { "IPV6_", IPPROTO_IPV6 }, { "IP_", IPPROTO_IP },
+  { "TCP_", IPPROTO_TCP }, { "UDP_", IPPROTO_UDP },
+};
+
+/* By its C name, which says its level too; or level and number. */
+static int option_at (lua_State *L, int *level, int *name) {
+  if (lua_type(L, 2) == LUA_TSTRING) {
+    const char *text = lua_tostring(L, 2);
+    int64_t value;
+    for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++) {
+      if (strncmp(text, levels[i].prefix, strlen(levels[i].prefix)) == 0
+          && constant_find(text, &value)) {
+        *level = levels[i].level;
+        *name = (int)value;
+        return 3;
+      }
+    }
+    luaL_argerror(L, 2, lua_pushfstring(L, "unknown socket option '%s': "
+      "give its C name, such as SO_REUSEADDR or TCP_NODELAY, or its level "
+      "and number", text));
+  }
+  if (lua_type(L, 2) != LUA_TNUMBER)
+    luaL_argerror(L, 2, lua_pushfstring(L, "option's C name, or level and "
+      "number, expected, got %s", luaL_typename(L, 2)));
+  *level = (int)arg_integer(L, 2, INT32_MIN, INT32_MAX);
+  *name = (int)arg_integer(L, 3, INT32_MIN, INT32_MAX);
+  return 4;
+}
+
+static int option_failed (lua_State *L, const struct socket *s,
+                          const char *what, int level, int name) {
+  if (lua_type(L, 2) == LUA_TSTRING)
+    return fail(L, errno, "%s %s on socket (fd %d)", what, lua_tostring(L, 2),
+                number(s));
+  return fail(L, errno, "%s(%d, %d) on socket (fd %d)", what, level, name,
+              number(s));
+}
+
+/* Options after which control messages come with the data. */
+static const struct { int level, name; } bringers[] = {
+  { IPPROTO_IP, IP_PKTINFO }, { IPPROTO_IP, IP_RECVORIGDSTADDR },
+  { IPPROTO_IP, IP_RECVTTL }, { IPPROTO_IP, IP_RECVTOS },
+  { IPPROTO_IP, IP_RECVOPTS }, { IPPROTO_IP, IP_RETOPTS },
+  { IPPROTO_IP, IP_RECVERR }, { IPPROTO_IP, IP_CHECKSUM },
+  { IPPROTO_IP, IP_PASSSEC }, { IPPROTO_IP, 25 /* IP_RECVFRAGSIZE */ },
+  { IPPROTO_IPV6, IPV6_RECVPKTINFO }, { IPPROTO_IPV6, IPV6_RECVHOPLIMIT },
+  { IPPROTO_IPV6, IPV6_RECVTCLASS }, { IPPROTO_IPV6, IPV6_RECVERR },
+  { IPPROTO_IPV6, IPV6_RECVORIGDSTADDR },
+  { IPPROTO_IPV6, IPV6_RECVHOPOPTS }, { IPPROTO_IPV6, IPV6_RECVDSTOPTS },
+  { IPPROTO_IPV6, IPV6_RECVRTHDR }, { IPPROTO_IPV6, IPV6_RECVPATHMTU },
+  { IPPROTO_IPV6, IPV6_RECVFRAGSIZE }, { IPPROTO_IPV6, 11 /* FLOWINFO */ },
+  { SOL_SOCKET, SO_TIMESTAMP }, { SOL_SOCKET, SO_TIMESTAMPNS },
+  { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, SO_RXQ_OVFL },
+  { SOL_SOCKET, SO_RCVMARK }, { SOL_SOCKET, SO_PASSSEC },
+  { SOL_SOCKET, SO_PASSPIDFD }, { SOL_SOCKET, SO_WIFI_STATUS },
+  { SOL_SOCKET, SO_PASSCRED },
+  { IPPROTO_UDP, 104 /* UDP_GRO */ },
+};
+#define BRINGERS (sizeof(bringers) / sizeof(*bringers))
+
+static bool brings_control (int level, int name) {
+  for (size_t i = 0; i < BRINGERS; i++)
+    if (bringers[i].level == level && bringers[i].name == name)
+      return true;
+  return false;
+}
+
+/* From now on there is room. What is under way has none: it begins anew. */
+static void make_room (struct socket *s) {
+  unsigned room = unasked_control(s->family) + ASKED_CONTROL;
+  struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
+  if (s->control_room == room && s->family != AF_UNIX)
+    return;
+  s->control_room = room;
+  if (op && op->opcode != IORING_OP_ACCEPT) ring_cancel(s->ring, op);
+}
+
+static bool is_on (const struct socket *s, int level, int name) {
+  int on = 0;
+  socklen_t len = sizeof(on);
+  return getsockopt(number(s), level, name, &on, &len) == 0 && on != 0;
+}
+
+unsigned socket_control_room (const struct socket *s, bool *fds) {
+  unsigned room = 0;
+  if (s->family != AF_UNIX) *fds = false;
+  if (*fds || s->family != AF_UNIX)
+    return s->control_room;
+  /* (what comes with each message has just the room that it takes) */
+  if (is_on(s, SOL_SOCKET, SO_PASSCRED))
+    room += (unsigned)CMSG_SPACE(sizeof(struct ucred));
+  if (!socket_streams(s) && (is_on(s, SOL_SOCKET, SO_TIMESTAMP)
+                             || is_on(s, SOL_SOCKET, SO_TIMESTAMPNS)))
+    room += (unsigned)CMSG_SPACE(sizeof(struct timespec));
+  *fds = is_on(s, SOL_SOCKET, SO_PASSPIDFD) || is_on(s, SOL_SOCKET, SO_PASSSEC)
+         || is_on(s, SOL_SOCKET, SO_TIMESTAMPING);
+  return *fds ? s->control_room : room;
+}
+
+/* The same for what was switched on before the socket was ours. */
+static void ask_for_room (struct socket *s) {
+  for (size_t i = 0; i < BRINGERS; i++) {
+    if (is_on(s, bringers[i].level, bringers[i].name)) {
+      make_room(s);
+      return;
+    }
+  }
+}
+
+static void ask_for_zero_copy (struct socket *s) {
+  s->zero_copy = is_on(s, SOL_SOCKET, SO_ZEROCOPY);
+}
+
+/* socket:setsockopt(name, boolean | integer | string): true */
+static int s_setsockopt (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int level, name, n;
+  int arg = option_at(L, &level, &name);
+  const void *value = &n;
+  size_t len = sizeof(n);
+  if (lua_type(L, arg) == LUA_TSTRING)
+    value = lua_tolstring(L, arg, &len);
+  else if (lua_isboolean(L, arg))
+    n = lua_toboolean(L, arg);
+  else if (lua_type(L, arg) == LUA_TNUMBER)
+    n = (int)(uint32_t)arg_integer(L, arg, INT32_MIN, UINT32_MAX);
+  else
+    return luaL_argerror(L, arg, lua_pushfstring(L,
+             "boolean, integer or string expected, got %s",
+             luaL_typename(L, arg)));
+  if (setsockopt(number(s), level, name, value, (socklen_t)len) < 0)
+    return option_failed(L, s, "setsockopt", level, name);
+  if (brings_control(level, name)) make_room(s);
+  if (level == SOL_SOCKET && name == SO_ZEROCOPY) ask_for_zero_copy(s);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* socket:getsockopt(name): an integer, or a string where it is no int */
+static int s_getsockopt (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  int level, name;
+  char value[512];
+  socklen_t len = sizeof(value);
+  option_at(L, &level, &name);
+  if (getsockopt(number(s), level, name, value, &len) < 0)
+    return option_failed(L, s, "getsockopt", level, name);
+  if (len == sizeof(int)) {
+    int n;
+    memcpy(&n, value, sizeof(n));
+    lua_pushinteger(L, n);
+  }
+  else
+    lua_pushlstring(L, value, len);
+  return 1;
+}
+
+
+/* ---- a look at it ------------------------------------------------------ */
+
+static int s_fileno (lua_State *L) {
+  lua_pushinteger(L, number(socket_check(L, 1)));
+  return 1;
+}
+
+/* socket:stats(): what has come and waits to be read; accepts for which there
+** was no descriptor or memory; whether large sends go without a copy */
+static int s_stats (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  lua_createtable(L, 0, 3);
+  lua_pushboolean(L, s->zero_copy);
+  lua_setfield(L, -2, "zero_copy");
+  lua_pushinteger(L, s->in.line.count);
+  lua_setfield(L, -2, "waiting");
+  lua_pushinteger(L, s->failed);
+  lua_setfield(L, -2, "failed_accepts");
+  return 1;
+}
+
+static int s_tostring (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  if (s->d == NULL) lua_pushliteral(L, "uring.Socket (closed)");
+  else lua_pushfstring(L, "uring.Socket (fd %d)", number(s));
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"bind", s_bind},
+  {"listen", s_listen},
+  {"shutdown", s_shutdown},
+  {"getsockname", s_getsockname},
+  {"getpeername", s_getpeername},
+  {"setsockopt", s_setsockopt},
+  {"getsockopt", s_getsockopt},
+  {"fileno", s_fileno},
+  {"stats", s_stats},
+  {"close", s_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", s_gc},
+  {"__close", s_close},
+  {"__tostring", s_tostring},
+  {NULL, NULL}
+};
+
+void socket_open (lua_State *L) {
+  class_define(L, CLASS_SOCKET, methods, meta, NULL);
+}

@@ -1,0 +1,207 @@
+#include "compat.h"
+#include "ring/ring.h"
+
+#include "ring/bell.h"
+#include "base/clock.h"
+#include "base/proc.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_private.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define CQ_MAX 65536u
+#define BATCH 256      /* cancels between looks at the clock */
+#define NAP_NS 10000000
+
+static _Atomic uint64_t ring_ids;
+
+
+/* ---- open -------------------------------------------------------------- */
+
+/* In the order in which they are given up where the kernel refuses. */
+static const unsigned wanted[] = {
+  0,
+  IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+  IORING_SETUP_SINGLE_ISSUER,
+  IORING_SETUP_SUBMIT_ALL,
+  IORING_SETUP_CQSIZE
+};
+
+static int setup (struct ring *r, const struct ring_options *o,
+                  unsigned flags, unsigned cq_entries) {
+  struct io_uring_params p;
+  memset(&p, 0, sizeof(p));
+  p.flags = flags;
+  p.cq_entries = (flags & IORING_SETUP_CQSIZE) ? cq_entries : 0;
+  p.sq_thread_cpu = o->sq_thread_cpu;
+  p.sq_thread_idle = o->sq_thread_idle;
+  p.wq_fd = (unsigned)o->wq_fd;
+  return sys_setup(o->entries, &r->io, &p);
+}
+
+int ring_open (struct ring *r, struct handles *all,
+               const struct ring_options *o) {
+  unsigned flags = o->flags & ~IORING_SETUP_NO_SQARRAY;  /* liburing's own */
+  unsigned cq = o->cq_entries;
+  int rc = op_table_init(&r->ops);
+  if (rc < 0)
+    return rc;
+  r->handle = handle_new();
+  if (r->handle == NULL)
+    return -ENOMEM;
+  if (o->exact) {
+    if (cq > 0) flags |= IORING_SETUP_CQSIZE;
+    rc = setup(r, o, flags, cq);
+  }
+  else {
+    if (cq == 0)  /* room for bursts: an overflow costs and ends multishots */
+      cq = o->entries < CQ_MAX / 8 ? o->entries * 8 : CQ_MAX;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+      flags |= wanted[i];
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+      flags &= ~wanted[i];
+      if (o->cq_entries > 0) flags |= IORING_SETUP_CQSIZE;  /* was asked */
+      rc = setup(r, o, flags, cq);
+      if (rc != -EINVAL) break;
+    }
+  }
+  if (rc < 0) {
+    block_release(&r->handle->block);
+    r->handle = NULL;
+    return rc;
+  }
+  r->handle->ring = true;
+  handle_own(all, r->handle, r->io.ring_fd);
+  r->ops.deliver = ring_deliver;
+  r->id = atomic_fetch_add(&ring_ids, 1) + 1;
+  r->proc = proc_id();
+  r->owner = pthread_self();
+  r->enabled = (r->io.flags & IORING_SETUP_R_DISABLED) == 0;
+  r->shuttings = handle_shuttings();
+  r->open = true;
+  return 0;
+}
+
+
+/* ---- close ------------------------------------------------------------- */
+
+/* What the kernel has ended by now is taken. False if that is no use any more:
+** the ring is another thread's, or was never enabled, or the process may not
+** enter the kernel for it any longer (seccomp), or there is no memory. */
+static bool settle (struct ring *r) {
+  switch (ring_enter(r, 0, SYS_FOREVER)) {
+    case -EEXIST: case -EBADFD: case -EPERM: case -EACCES: case -ENOSYS:
+      return false;  /* guard: closing does not wait for what cannot come */
+    default:
+      return ring_reap(r) >= 0;
+  }
+}
+
+/* Cancel one by one all that the kernel finds by its token without a search.
+** The call that cancels everything searches anew for each. (Of timeouts it
+** finds the first at once, and any other by a search.) */
+static bool cancel_each (struct ring *r, int64_t deadline) {
+  unsigned n = 0;
+  for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
+    if (op->opcode != IORING_OP_TIMEOUT
+        && (!(op->marks & OP_INTERNAL) || op->waiter))
+      ring_cancel(r, op);
+    if (++n % BATCH == 0 && (!settle(r) || clock_left(deadline) == 0))
+      return false;
+  }
+  return settle(r);
+}
+
+/* guard: of an SQPOLL ring one call does not find what a worker is at: the
+   worker is the polling thread's, and the cancel has to be so too */
+static void cancel_all (struct ring *r) {
+  if ((r->io.flags & IORING_SETUP_SQPOLL)
+      || !ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
+                          | IORING_ASYNC_CANCEL_ALL)) {
+    for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
+      if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);
+  }
+}
+
+static void drain (struct ring *r, int64_t ns) {
+  int64_t deadline = clock_after(ns);
+  uint32_t before = r->ops.flying;
+  bool many = before > BATCH;
+  if (before == 0 || !settle(r) || (many && !cancel_each(r, deadline)))
+    return;
+  if (!many) cancel_all(r);
+  while (r->ops.flying > 0) {
+    int64_t left = clock_left(deadline);
+    before = r->ops.flying;
+    if (!settle(r) || r->ops.flying == 0)
+      return;
+    if (left == 0)
+      return;  /* guard: closing is bounded */
+    if (r->ops.flying < before)
+      continue;  /* one entry ends only some of what was cancelled */
+    cancel_all(r);
+    if (left > NAP_NS) left = NAP_NS;
+    switch (ring_enter_bare(r, 1, left)) {
+      case -EAGAIN: case -EBUSY: case -ENOMEM: clock_sleep(left / 10); break;
+      default: break;
+    }
+  }
+}
+
+/* The kernel's side ends: the files and buffers that were registered at once,
+** whoever else has the ring's descriptor, such as a forked child. (While
+** something is under way older kernels would wait for it.) */
+static void let_go (struct ring *r, bool idle) {
+  if (idle) {
+    sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
+    sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
+  }
+  r->io.ring_fd = handle_leave(r->handle);  /* guard: others may need it */
+  sys_exit(&r->io);
+}
+
+unsigned ring_close (struct ring *r, int64_t ns) {
+  bool ours = r->proc == proc_id();
+  unsigned kept = 0, left;
+  struct arrival a;
+  if (!r->open)
+    return 0;
+  r->open = false;
+  r->closing = true;
+  if (r->bell) {
+    block_release(&r->bell->block);
+    r->bell = NULL;
+  }
+  if (ours) drain(r, ns);
+  left = r->ops.flying;
+  for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
+    if (op->state == OP_FLYING) {
+      /* guard: what the kernel has seen and not ended keeps its memory */
+      bool bury = ours && r->enabled && (op->marks & OP_READS);
+      if (bury) kept++;
+      op_abandon(&r->ops, op, bury);
+    }
+  }
+  /* (after the operations, whose tasks it has yet to wake) */
+  if (ours && r->hooks) r->hooks->closed(r);
+  for (struct op *op = NULL; ours && (op = op_each(&r->ops, op)) != NULL; )
+    while (arrivals_take_from(&r->arrivals, &op->results, &a))
+      ring_dispose(r, op->disposal, op->group, a.res, a.flags);
+  r->stats.leaked = kept;
+  if (ours) let_go(r, left == 0);  /* guard: a child touches nothing */
+  block_release(&r->handle->block);
+  r->handle = NULL;
+  r->closing = false;
+  arrivals_free(&r->arrivals);
+  op_table_free(&r->ops);
+  ring_let_go_of_provided(r, kept > 0);
+  if (r->back) {
+    *r->back = r->next;
+    if (r->next) r->next->back = r->back;
+    r->back = NULL;
+  }
+  return kept;
+}

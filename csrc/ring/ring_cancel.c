@@ -1,0 +1,47 @@
+#include "compat.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define CANCEL_TRIES 200  /* a poll sends a request back up to 128 times */
+
+
+/* ---- what is asked for ------------------------------------------------- */
+
+void ring_cancel (struct ring *r, struct op *op) {
+  struct op *first = op;
+  if (op->state != OP_FLYING || (op->marks & OP_TOLD))
+    return;
+  /* One after another, for with hard links the next member starts when this
+     one has gone: the first is sent a cancel, the others when they come to be
+     first. Where one is marked those before it are. */
+  op->marks |= OP_CANCEL;
+  while (first->before) {
+    first = first->before;
+    if (first->marks & OP_CANCEL)
+      return;
+    first->marks |= OP_CANCEL;
+  }
+  op_list(&r->ops, first);
+}
+
+void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
+  struct op *op = op_find(&r->ops, cancel->data);
+  if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
+      && !(op->marks & OP_TOLD)  /* guard: what is left is not to be found */
+      && op->tries++ < CANCEL_TRIES)
+    op_list(&r->ops, op);
+}
+
+
+bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags) {
+  struct io_uring_sync_cancel_reg reg;
+  memset(&reg, 0, sizeof(reg));
+  reg.addr = token;
+  reg.fd = -1;
+  reg.flags = flags;
+  return sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1)
+         != -EINVAL;
+}

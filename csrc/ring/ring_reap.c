@@ -1,0 +1,190 @@
+#include "compat.h"
+#include "ring/ring_private.h"
+#include "ring/ring_reap.h"
+
+#include "ring/bell.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_provided.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ERESTARTSYS 512  /* what 6.1 says of a cancelled pipe read */
+
+
+/* ---- out of the kernel ------------------------------------------------- */
+
+void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
+                   int32_t res, uint32_t flags) {
+  if (flags & IORING_CQE_F_BUFFER) {  /* guard: or it is lost to the group */
+    struct group *g = ring_group(r, group);
+    if (g) group_dispose(g, res, flags);
+    r->stats.disposed++;
+  }
+  if (res < 0 || disposal == DISPOSE_NOTHING)
+    return;
+  r->stats.disposed++;
+  if (disposal == DISPOSE_FD)
+    close(res);
+  else if (disposal == DISPOSE_SLOT && (r->open || r->closing)) {
+    int none = -1;
+    struct io_uring_files_update up;
+    memset(&up, 0, sizeof(up));
+    up.offset = (uint32_t)res;
+    up.fds = (uint64_t)(uintptr_t)&none;
+    sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE, &up, 1);
+  }
+}
+
+void ring_deliver (struct op_table *t, struct op *op, int32_t res,
+                   uint32_t flags, bool last) {
+  struct ring *r = (struct ring *)((char *)t - offsetof(struct ring, ops));
+  if (res == -ERESTARTSYS)
+    res = -ECANCELED;
+  if (flags & IORING_CQE_F_BUFFER) {
+    struct group *g = ring_group(r, op->group);
+    if (g) {
+      group_told(g, res, flags, op->rooms, op->marks & OP_BUNDLE);
+      ring_group_told(r, g);
+    }
+  }
+  if (op->disposal == DISPOSE_FD && res >= 0 && r->open && r->handle->owner)
+    handle_renew(r->handle->owner, res);
+  if (!last && op_tells_twice(op->opcode) && !(op->marks & OP_TOLD)) {
+    op->marks |= OP_TOLD;
+    t->told++;
+    if (op->marks & OP_LISTED) op_unlist(t, op);  /* (too late for that) */
+    op_leave_chain(t, op);  /* guard: no cancel finds it */
+  }
+  if (last) {
+    if ((op->marks & (OP_LOOPED | OP_SILENT)) == OP_LOOPED) r->held--;
+    if (op->opcode == IORING_OP_PROVIDE_BUFFERS && res < 0)
+      ring_unkeep(r, op->token);
+  }
+  if (op->marks & OP_INTERNAL) {
+    if (op->waiter) r->hooks->internal(r, op, res, flags, last);
+    else ring_cancelled(r, op, res);
+    if (last) op_free(t, op);
+  }
+  else if (r->hooks && r->hooks->completion(r, op, res, flags, last)) {
+    return;
+  }
+  else if ((op->marks & OP_DROPPED) || r->closing
+           || op_unreported(op, res)) {
+    ring_dispose(r, op->disposal, op->group, res, flags);
+    if (last && op->results.first == NULL) op_free(t, op);
+  }
+  else
+    arrivals_add(&r->arrivals, &op->results, op, op->data, res, flags);
+}
+
+void ring_bell (struct ring *r) {
+  if (!bell_came(r->bell)) r->stats.forged_bells++;
+}
+
+/* The kernel found a number that is nobody's any more, for its descriptor was
+** closed before the request was started. That is a cancel, or, of a message,
+** what its sender is to know. */
+static int32_t worded (const struct op *op, int32_t res) {
+  const struct handle *h = op_handle(op);
+  if (h == NULL || !handle_closed(h))
+    return res;
+  if (op->opcode == IORING_OP_MSG_RING)
+    return res == -EBADF || res == -EBADFD ? -EPIPE : res;
+  return res == -EBADF || (res == -ENOTDIR && op->opcode == IORING_OP_OPENAT)
+         ? -ECANCELED : res;
+}
+
+static void message (struct ring *r, const struct cqe *c) {
+  if (r->bell && c->user_data == r->bell->token) {
+    ring_bell(r);
+    return;
+  }
+  r->stats.messages++;
+  if (r->closing || (r->hooks && r->hooks->message(r, c->user_data, c->res,
+                                                   c->flags)))
+    return;
+  arrivals_add(&r->arrivals, &r->messages, NULL, c->user_data, c->res,
+               c->flags);
+  if (++r->stats.waiting > r->stats.high)
+    r->stats.high = r->stats.waiting;
+}
+
+static bool reserve (struct ring *r, unsigned n) {
+  return ring_reserve_notes(r)
+         && (r->closing || arrivals_reserve(&r->arrivals, n));
+}
+
+int ring_reap (struct ring *r) {
+  struct cqe batch[RING_BATCH];
+  unsigned total = 0;
+  unsigned n;
+  while (total < r->io.cq.ring_entries
+         && (n = sys_cq_ready(&r->io)) > 0) {
+    if (n > RING_BATCH) n = RING_BATCH;
+    /* guard: room for all that these can become, before they are taken; a
+       ring that closes keeps nothing */
+    if (!reserve(r, n) && !r->closing)
+      return total > 0 ? (int)total : -ENOMEM;
+    n = sys_take(&r->io, batch, n);
+    r->stats.cqes += n;
+    total += n;
+    for (unsigned i = 0; i < n; i++) {
+      struct op *op;
+      switch (op_match(&r->ops, batch[i].user_data, &op)) {
+        case MATCH_LIVE:
+          if (batch[i].res < 0) batch[i].res = worded(op, batch[i].res);
+          op_complete(&r->ops, op, batch[i].res, batch[i].flags);
+          break;
+        case MATCH_MESSAGE:
+          message(r, &batch[i]);
+          break;
+        case MATCH_STALE:
+          break;
+      }
+    }
+  }
+  return (int)total;
+}
+
+
+/* ---- taking ------------------------------------------------------------ */
+
+static bool taken (struct ring *r, const struct arrival *a) {
+  if (a->op == NULL)
+    r->stats.waiting--;
+  else if (a->op->state == OP_ENDED && a->op->results.first == NULL)
+    op_free(&r->ops, a->op);
+  return true;
+}
+
+bool ring_take (struct ring *r, struct arrival *out) {
+  return arrivals_take(&r->arrivals, out) && taken(r, out);
+}
+
+bool ring_take_op (struct ring *r, struct op *op, struct arrival *out) {
+  return arrivals_take_from(&r->arrivals, &op->results, out)
+         && taken(r, out);
+}
+
+bool ring_take_message (struct ring *r, struct arrival *out) {
+  return arrivals_take_from(&r->arrivals, &r->messages, out)
+         && taken(r, out);
+}
+
+void ring_put_back (struct ring *r, const struct arrival *m) {
+  arrivals_put_back(&r->arrivals, &r->messages, m);
+  r->stats.waiting++;
+}
+
+void ring_drop (struct ring *r, struct op *op) {
+  struct arrival a;
+  bool ended = op->state == OP_ENDED;
+  op->marks |= OP_DROPPED;
+  op->waiter = NULL;
+  while (arrivals_take_from(&r->arrivals, &op->results, &a))
+    ring_dispose(r, op->disposal, op->group, a.res, a.flags);
+  if (ended) op_free(&r->ops, op);
+  else if (op->marks & OP_MULTI) ring_cancel(r, op);
+}

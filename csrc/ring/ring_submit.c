@@ -1,0 +1,293 @@
+#include "compat.h"
+#include "ring/ring_private.h"
+#include "ring/ring_submit.h"
+
+#include "base/clock.h"
+#include "base/proc.h"
+#include "ring/ring_provided.h"
+#include "ring/ring_reap.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+
+/* ---- entering ---------------------------------------------------------- */
+
+/* What names a ring or a descriptor that was closed since it was queued must
+** not go: it is made to fail, and ring_reap says why. */
+static void refuse_closed (struct ring *r) {
+  unsigned now = handle_shuttings();
+  if (now == r->shuttings)
+    return;
+  r->shuttings = now;
+  for (unsigned i = 0, n = sys_unread(&r->io); i < n; i++) {
+    struct io_uring_sqe *sqe = sys_queued(&r->io, i);
+    const struct op *op = op_find(&r->ops, sqe->user_data);
+    const struct handle *h = op ? op_handle(op) : NULL;
+    if (h && handle_closed(h))
+      sqe->fd = -1;  /* guard: law 1, a closed ring is told */
+  }
+}
+
+int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns) {
+  refuse_closed(r);
+  r->stats.enters++;
+  if (io_uring_cq_has_overflow(&r->io)) r->stats.overflowed++;
+  return sys_enter(&r->io, wait, ns);
+}
+
+int ring_take_quiet (struct ring *r) {
+  return r->ops.quiet > 0
+         && sys_cq_ready(&r->io) >= r->io.cq.ring_entries / 2
+         ? ring_reap(r) : 0;
+}
+
+/* Some room in the SQ, by submitting what is in it. */
+static int make_room (struct ring *r, unsigned n) {
+  int64_t deadline = 0;
+  while (sys_sq_space(&r->io) < n) {
+    int rc = ring_enter_bare(r, 0, SYS_FOREVER);
+    if (rc == -EINTR) continue;
+    if (rc == -EBUSY || rc == -EAGAIN) {
+      /* the kernel wants its completions taken first */
+      int taken = ring_reap(r);
+      if (taken < 0) return taken;
+      if (taken > 0) continue;
+      return rc;
+    }
+    if (rc < 0) return rc;
+    rc = ring_take_quiet(r);
+    if (rc < 0) return rc;
+    if (sys_sq_space(&r->io) < n) {  /* SQPOLL: its thread takes its time */
+      if (deadline == 0) deadline = clock_after(1000000000);
+      else if (clock_now() > deadline) return -EBUSY;
+      sched_yield();
+    }
+  }
+  return 0;
+}
+
+/* guard: one that fails ends a submit, and what is behind it must go too. (On
+   an SQPOLL ring what is still in the queue its thread has yet to look at.) */
+void ring_submit_all (struct ring *list_) {
+  for (struct ring *r = list_; r; r = r->next)
+    if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
+        && r->proc == proc_id())
+      make_room(r, r->io.sq.ring_entries);
+}
+
+
+/* ---- queueing ---------------------------------------------------------- */
+
+static struct io_uring_sqe *push (struct ring *r,
+                                  const struct io_uring_sqe *from,
+                                  const struct op *op) {
+  struct io_uring_sqe *sqe = sys_push(&r->io, from);
+  sqe->user_data = op->token;
+  sqe->flags &= (uint8_t)~IOSQE_CQE_SKIP_SUCCESS;  /* guard: see op.h */
+  return sqe;
+}
+
+/* Does the kernel take its file up only after the submit? A later member of
+** a chain and what waits for something else to drain is started when its
+** turn comes; a worker does what is ASYNC, and looks up what opens a path; the
+** thread of an SQPOLL ring takes its time. */
+static bool starts_late (const struct ring *r, const struct op *op,
+                         const struct request *q) {
+  return (op->marks & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
+         || r->ops.drained || op->opcode == IORING_OP_OPENAT
+         || (r->io.flags & IORING_SETUP_SQPOLL);
+}
+
+/* What an SQE names changes where it has not started: a cancel of a later
+** member of a chain is one of the first unfinished. */
+static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
+  struct op *op = op_find(&r->ops, sqe->addr);
+  return op && op->state == OP_FLYING && sqe->opcode == IORING_OP_ASYNC_CANCEL
+         ? op_first_unfinished(op)->token : sqe->addr;
+}
+
+/* Who owns the plain number that a request names, if this state does. */
+static struct handle *owner_of (const struct ring *r,
+                                const struct request *q) {
+  return (q->traits & TRAIT_NUMBER) && !(q->sqe.flags & IOSQE_FIXED_FILE)
+         && q->sqe.fd >= 0 && r->handle->owner
+         ? handle_find(r->handle->owner, q->sqe.fd) : NULL;
+}
+
+/* What few requests have: names of others, a Lua file, memory that is kept. */
+static void launch_rare (struct ring *r, const struct request *q,
+                         struct op *op, struct io_uring_sqe *sqe,
+                         struct handle **dups) {
+  struct handle *owner = owner_of(r, q);
+  if (owner) op_use(op, owner);
+  if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
+  if (q->traits & TRAIT_KEPT) ring_keep(r, op);
+  if (q->traits & TRAIT_FILE) {
+    struct handle *d = *dups;
+    *dups = d->next;
+    sqe->fd = handle_number(d);
+    op->pin[OP_PIN_FD] = &d->block;
+    block_fly(&d->block);
+  }
+}
+
+/* Nothing in here can fail: room was made in the SQ and in the table, and a
+** Lua file, whose close tells us nothing, is named by the next of `dups`. The
+** number of whatever has a handle is read here, and not before. */
+static struct op *launch (struct ring *r, const struct request *q,
+                          unsigned marks, struct op *before,
+                          struct handle **dups) {
+  const struct handle *h = request_handle(q);
+  struct op *op;
+  struct io_uring_sqe *sqe;
+  if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) r->held++;
+  op = op_new(&r->ops, q, marks);
+  if (before) op_chain(before, op);
+  sqe = push(r, &q->sqe, op);
+  if (h) op->fd = sqe->fd = handle_number(h);
+  if (q->traits & (TRAIT_NUMBER | TRAIT_NAMES_OP | TRAIT_KEPT | TRAIT_FILE))
+    launch_rare(r, q, op, sqe, dups);
+  if (op->pin[OP_PIN_FD] && !(q->traits & TRAIT_FILE)
+      && !starts_late(r, op, q))
+    op_starts(op);
+  if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
+    struct group *g = ring_group(r, op->group);
+    op->marks |= OP_READS;  /* guard: memory of a group, whatever it is */
+    if (g && op->pin[0] == NULL) {  /* guard: unregistered under it */
+      op->pin[0] = &g->block;
+      block_pin(&g->block);
+    }
+  }
+  return op;
+}
+
+static int make_ready (struct ring *r, unsigned n) {
+  int rc = make_room(r, n);  /* guard: a chain is submitted whole */
+  return rc < 0 ? rc : op_reserve(&r->ops, n);
+}
+
+static bool target_closed (const struct request *q) {
+  return (q->traits & TRAIT_TARGET) && handle_closed(request_handle(q));
+}
+
+/* A dup for each request that names a Lua file, in their order. */
+static int dup_files (const struct request *const *requests, unsigned n,
+                      struct handle **dups) {
+  for (unsigned i = n; i-- > 0; ) {
+    if (requests[i]->traits & TRAIT_FILE) {
+      struct handle *d = handle_dup(requests[i]->sqe.fd);
+      if (d == NULL) {
+        int rc = -errno;
+        while ((d = *dups) != NULL) {
+          *dups = d->next;
+          block_release(&d->block);
+        }
+        return rc;
+      }
+      d->next = *dups;
+      *dups = d;
+    }
+  }
+  return 0;
+}
+
+int ring_push (struct ring *r, const struct request *const *requests,
+               unsigned n, unsigned marks, struct op **ops) {
+  struct handle *dups = NULL;
+  bool keeps = false;
+  int rc;
+  for (unsigned i = 0; i < n; i++) {
+    if (requests[i]->traits & TRAIT_KEPT) keeps = true;
+    if (target_closed(requests[i]))
+      return -EPIPE;
+    if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
+      r->ops.drained = true;  /* (the head of a chain waits with a member) */
+  }
+  rc = make_ready(r, n);
+  if (rc == 0 && keeps)
+    rc = ring_reserve_kept(r, n);
+  if (rc == 0)
+    rc = dup_files(requests, n, &dups);
+  if (rc < 0)
+    return rc;
+  for (unsigned i = 0; i < n; i++) {
+    ops[i] = launch(r, requests[i], marks, i > 0 ? ops[i - 1] : NULL, &dups);
+    if (i + 1 < n && !(requests[i]->sqe.flags & IOSQE_IO_HARDLINK))
+      sys_last(&r->io)->flags |= IOSQE_IO_LINK;
+  }
+  return 0;
+}
+
+int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
+                   struct op **op) {
+  if (target_closed(q))
+    return -EPIPE;
+  if (q->traits & (TRAIT_FILE | TRAIT_KEPT))
+    return ring_push(r, &q, 1, marks, op);
+  if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
+    int rc = make_ready(r, 1);
+    if (rc < 0)
+      return rc;
+  }
+  *op = launch(r, q, marks, NULL, NULL);
+  return 0;
+}
+
+int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
+                        void *waiter, struct op **op) {
+  struct request q = {0};
+  int rc = make_ready(r, 1);
+  if (rc < 0)
+    return rc;
+  q.sqe = *sqe;
+  *op = op_new(&r->ops, &q, OP_INTERNAL);
+  (*op)->waiter = waiter;
+  push(r, sqe, *op);
+  return 0;
+}
+
+
+/* ---- cancels, which go first ------------------------------------------- */
+
+static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
+  memset(sqe, 0, sizeof(*sqe));
+  io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1, NULL, 0, 0);
+  sqe->addr = token;
+}
+
+/* guard: a cancel that finds no room waits for the next time, and is never
+   forgotten */
+int ring_send_cancels (struct ring *r) {
+  while (r->ops.cancels) {
+    struct op *op = r->ops.cancels;
+    struct op *cancel;
+    struct io_uring_sqe sqe;
+    int rc = make_room(r, 1);
+    if (rc < 0)
+      return rc;
+    if (op != r->ops.cancels)
+      continue;  /* (completions were taken on the way) */
+    if (r->ops.draining > 0) {
+      /* as a request it would wait behind the one that drains, perhaps for
+         the very one that it is to cancel */
+      ring_enter_bare(r, 0, SYS_FOREVER);
+      op_unlist(&r->ops, op);
+      ring_cancel_now(r, op->token, 0);
+      continue;
+    }
+    prepare_cancel(&sqe, op->token);
+    rc = ring_push_internal(r, &sqe, NULL, &cancel);
+    if (rc < 0)
+      return rc;
+    cancel->data = op->token;
+    op_unlist(&r->ops, op);
+  }
+  return 0;
+}
+
+int ring_enter (struct ring *r, unsigned wait, int64_t ns) {
+  ring_send_cancels(r);
+  return ring_enter_bare(r, wait, ns);
+}

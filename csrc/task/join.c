@@ -1,0 +1,122 @@
+#include "compat.h"
+#include "task/join.h"
+
+#include "lua/args.h"
+#include "base/clock.h"
+#include "lua/errors.h"
+#include "task/park.h"
+#include "task/resume.h"
+#include "task/task.h"
+
+
+/* ---- task:join --------------------------------------------------------- */
+
+static int joined (lua_State *L, struct task *t) {
+  const struct task *of = lua_touserdata(L, 1);
+  loop_check(L, t);
+  return of->state >= TASK_DONE ? task_push_outcome(L, 1) : fail_timeout(L);
+}
+
+static int join_end (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, join_end);
+  return joined(L, t);
+}
+
+/* May `of` run inside of this wait? Not for ever: all the others, and what
+** has completed, have their turn too. */
+static bool is_next (const struct loop *loop, struct task *t,
+                     const struct task *of) {
+  return loop->first == &of->seat && !loop->nested && loop->slow == 0
+         && !loop_unfair(t);
+}
+
+/* It is the first in the queue: true if it has ended, and it is the joiner's
+** turn again. */
+static bool run_inside (lua_State *L, struct loop *loop, struct task *t) {
+  struct task *of = loop_take(loop);
+  if (loop->turn == &of->seat)  /* guard: or the turn does not end */
+    loop->turn = &t->seat;
+  t->flags = loop->now;  /* since when it waits */
+  loop->nested = true;
+  task_resume(L, loop, of);
+  loop->nested = false;
+  loop->current = t;
+  loop->co = L;
+  if (loop->first != &t->seat)  /* guard: others were ready before it */
+    return false;
+  loop_take(loop)->state = TASK_RUNNING;
+  return true;
+}
+
+/* task:join([timeout]): true, results… | nil, error | nil, message, errno */
+static int join (lua_State *L) {
+  struct state *s = state_of(L);
+  struct task *of = task_at(L, s);
+  int64_t ns = arg_seconds(L, 2);
+  struct task *t = loop_enter(L, s->loop, "task:join");
+  uint8_t turns = t->turns;
+  bool inside;
+  if (of == t)
+    return luaL_argerror(L, 1, "a task cannot join itself");
+  if (of->state >= TASK_DONE) {
+    if (!loop_unfair(t))
+      return joined(L, t);
+    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_end);
+  }
+  if (ns != CLOCK_NEVER) loop_reserve(L);
+  inside = is_next(s->loop, t, of);
+  seats_add(&of->joiners, &t->seat);
+  loop_begin(L, t, WAIT_JOIN, of, clock_after(ns));
+  if (inside && run_inside(L, s->loop, t)) {
+    t->turns = (uint8_t)(turns + 1);
+    return joined(L, t);
+  }
+  return lua_yieldk(L, 0, 0, join_end);
+}
+
+
+/* ---- task:joining ------------------------------------------------------ */
+
+/* As join gives it, and as an event. */
+static int join_try (lua_State *L, struct task *t, struct ear *e) {
+  struct task *of = class_check(L, 1, CLASS_TASK);
+  (void)e;
+  if (of == t)
+    return loop_refuse(L, "%s: a task cannot join itself", "task:joining");
+  if (of->state < TASK_DONE)
+    return 0;
+  lua_pushboolean(L, 1);
+  return 1 + task_push_outcome(L, 1);
+}
+
+static int join_block (lua_State *L, struct task *t, struct ear *e) {
+  (void)t;
+  ear_sit(e, &((struct task *)lua_touserdata(L, 1))->joiners);
+  return 0;
+}
+
+static void join_cancel (lua_State *L, struct ear *e) {
+  (void)L; (void)e;  /* all were called */
+}
+
+static int joining (lua_State *L) {
+  static const struct event_kind kind = {
+    "joining", join_try, join_block, join_cancel, true
+  };
+  task_at(L, state_of(L));
+  lua_settop(L, 1);
+  return event_push(L, &kind);
+}
+
+
+static const luaL_Reg methods[] = {
+  {"join", join},
+  {"joining", joining},
+  {NULL, NULL}
+};
+
+void join_open (lua_State *L) {
+  class_extend(L, CLASS_TASK, methods);
+}

@@ -1,0 +1,221 @@
+#include "compat.h"
+#include "task/loop.h"
+
+#include "base/clock.h"
+#include "base/proc.h"
+
+#include <string.h>
+
+#define FAIR_TURNS 64
+
+
+/* ---- the ready queue --------------------------------------------------- */
+
+/* (Nobody leaves it but from its front, so one link does.) */
+void loop_ready (struct loop *loop, struct task *t) {
+  t->state = TASK_READY;
+  t->seat.next = NULL;
+  if (loop->last) loop->last->next = &t->seat; else loop->first = &t->seat;
+  loop->last = &t->seat;
+}
+
+struct task *loop_take (struct loop *loop) {
+  struct seat *s = loop->first;
+  if (s == NULL)
+    return NULL;
+  loop->first = s->next;
+  if (s->next == NULL) loop->last = NULL;
+  s->next = NULL;
+  return (struct task *)s;
+}
+
+/* Does it wait for what only tasks of this state can bring about? */
+static bool idle (const struct task *t) {
+  return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
+         || (t->wait == WAIT_PARK && (t->marks & MARK_INSIDE));
+}
+
+void loop_wake (struct loop *loop, struct task *t) {
+  if (t->state != TASK_WAITING)
+    return;
+  if (t->timer.place) heap_remove(&loop->heap, &t->timer);
+  if (idle(t)) loop->nidle--;
+  loop_ready(loop, t);
+}
+
+
+struct loop *loop_here (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  return loop && loop->proc == proc_id() ? loop : NULL;
+}
+
+bool loop_has (const struct loop *loop, const struct task *t) {
+  return t->state < TASK_DONE && loop && loop->proc == proc_id();
+}
+
+
+/* ---- the functions of waiting ------------------------------------------ */
+
+/* A cancelled task is refused a wait: has it gone on for too long now, so that
+** it has to be told of? It may do so without ever waiting, or wait in between
+** in a shield; of those that do one at a time is followed (with a watchdog, by
+** that). */
+static bool goes_on (struct loop *loop, struct task *t) {
+  struct watched *w = &loop->watched;
+  int64_t since = 0;
+  w->refused++;
+  if (t->marks & MARK_ACCUSED)
+    return false;
+  if (w->refused == 2)
+    w->refused_since = clock_now();
+  if (w->suspect == NULL) {
+    w->suspect = t;
+    w->since = clock_now();
+    w->refusals = 0;
+  }
+  else if (w->suspect == t && w->refused == 1 && loop->slow == 0
+           && ++w->refusals >= REFUSALS)
+    since = w->since;
+  if (w->refused >= REFUSALS && !(loop->slow && w->told))
+    since = w->refused_since;
+  if (since == 0
+      || clock_now() - since <= (loop->slow ? loop->slow : PATIENCE))
+    return false;
+  t->marks |= MARK_ACCUSED;
+  if (w->suspect == t) w->suspect = NULL;
+  w->since = since;
+  w->swallows = loop->slow == 0;
+  return true;
+}
+
+void loop_pardon (struct loop *loop, struct task *t) {
+  if (loop->watched.suspect == t) loop->watched.suspect = NULL;
+  if (loop->current == t) loop->watched.refused = 0;
+}
+
+static int raise_cancelled (lua_State *L, struct task *t) {
+  struct loop *loop = state_of(L)->loop;
+  if (goes_on(loop, t) && lua_checkstack(L, 4)) {
+    state_shared(L, SHARED_REPORT);
+    lua_call(L, 0, 0);
+  }
+  state_shared(L, SHARED_CANCELLED);
+  return lua_error(L);
+}
+
+void loop_check (lua_State *L, struct task *t) {
+  if (t->marks & MARK_CANCELLED)
+    raise_cancelled(L, t);
+}
+
+bool loop_ours (lua_State *L, const lua_Debug *ar) {
+  size_t n;
+  const char *home;
+  bool ours = false;
+  state_shared(L, SHARED_HOME);
+  home = lua_tolstring(L, -1, &n);
+  if (home && strncmp(ar->source, home, n) == 0)
+    ours = ar->source[n] == '/' || strcmp(ar->source + n, ".lua") == 0;
+  lua_pop(L, 1);
+  return ours;
+}
+
+int loop_refuse (lua_State *L, const char *format, const char *what) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline > 0 && !loop_ours(L, &ar)) {
+      lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+      lua_pushfstring(L, format, what);
+      lua_concat(L, 2);
+      return lua_error(L);
+    }
+  }
+  lua_pushfstring(L, format, what);
+  return lua_error(L);
+}
+
+/* Whatever keeps a wait from being one is a mistake of the caller's. */
+static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
+                         const char *what) {
+  if (t == NULL)
+    loop_refuse(L, "%s waits, and only a task can wait: call it in a "
+                "function that runs under uring.run", what);
+  if (loop->proc != proc_id())
+    loop_refuse(L, "%s: this task belongs to another process: a forked "
+                "child starts afresh with a uring.run of its own", what);
+  if (loop->co != L)  /* guard: the wrong coroutine is never suspended */
+    loop_refuse(L, "%s waits in a coroutine that is not the task's own: make "
+                "that one by uring.wrap, or a task by uring.spawn (and in a "
+                "coroutine that is being closed nothing can wait)", what);
+  if (!lua_isyieldable(L))
+    loop_refuse(L, "%s cannot wait here: between the task and this call "
+                "there is a C function that cannot be suspended (such as "
+                "table.sort, string.gsub, require, a finalizer)", what);
+}
+
+static inline bool may_wait (lua_State *L, const struct loop *loop) {
+  return loop && loop->current && loop->co == L && loop->proc == proc_id()
+         && lua_isyieldable(L);
+}
+
+bool loop_may_wait (lua_State *L, const struct loop *loop) {
+  return may_wait(L, loop);
+}
+
+static inline struct task *within (lua_State *L, struct loop *loop,
+                                   const char *what) {
+  if (!may_wait(L, loop))
+    refuse_wait(L, loop, loop ? loop->current : NULL, what);
+  return loop->current;
+}
+
+struct task *loop_within (lua_State *L, struct loop *loop,
+                          const char *what) {
+  return within(L, loop, what);
+}
+
+struct task *loop_enter (lua_State *L, struct loop *loop, const char *what) {
+  struct task *t = within(L, loop, what);
+  loop_check(L, t);
+  return t;
+}
+
+void loop_reserve (lua_State *L) {
+  if (!heap_reserve(&state_of(L)->loop->heap, 1))
+    luaL_error(L, "not enough memory for a deadline");
+}
+
+void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
+                 int64_t deadline) {
+  t->wait = (unsigned)wait & 15u;
+  t->on = on;
+  t->marks &= (uint8_t)~(MARK_TIMED_OUT | MARK_HANDED);
+  t->turns = 0;
+  if (wait == WAIT_TURN)
+    loop_ready(state_of(L)->loop, t);
+  else {
+    t->state = TASK_WAITING;
+    if (idle(t)) state_of(L)->loop->nidle++;
+    if (deadline != CLOCK_NEVER) {
+      struct loop *loop = state_of(L)->loop;
+      heap_add(&loop->heap, &t->timer, deadline);
+      loop->now = clock_rough();  /* (it has asked for the time anyway) */
+    }
+  }
+}
+
+int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
+               int64_t deadline, lua_KContext ctx, lua_KFunction k) {
+  loop_begin(L, t, wait, on, deadline);
+  return lua_yieldk(L, 0, ctx, k);
+}
+
+struct task *loop_resumed (lua_State *L) {
+  const struct loop *loop = state_of(L)->loop;
+  return loop ? loop_resumed_in(loop, L) : NULL;
+}
+
+bool loop_unfair (struct task *t) {
+  return ++t->turns >= FAIR_TURNS;
+}

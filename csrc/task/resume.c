@@ -1,0 +1,143 @@
+#include "compat.h"
+#include "task/resume.h"
+
+#include "task/leave.h"
+#include "task/line.h"
+#include "base/proc.h"
+#include "api/ring_lua.h"
+#include "task/task.h"
+#include "task/watchdog.h"
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+
+void task_finish (lua_State *L, struct loop *loop, struct task *t,
+                  int results) {
+  int task = lua_gettop(L), outcome = task - 1, error = 0;
+  struct region *home;
+  region_close_all(L, loop, t);  /* guard: its coroutine may have failed to */
+  home = region_home(loop, t);
+  t->state = TASK_DONE;
+  if (results < 0) {
+    state_shared(L, SHARED_CANCELLED);
+    t->state = lua_rawequal(L, outcome, -1) ? TASK_CANCELLED : TASK_FAILED;
+  }
+  t->res = results;
+  t->seat.co = NULL;
+  if (loop->watched.suspect == t) loop->watched.suspect = NULL;
+  loop_call_all(loop, &t->joiners);
+  if (t->state == TASK_CANCELLED) {
+    region_push(L, home);
+    lua_replace(L, outcome);
+  }
+  lua_pushvalue(L, outcome);
+  lua_setiuservalue(L, task, TASK_OUTCOME);
+  if (t->state == TASK_FAILED) {
+    lua_rawgeti(L, outcome, 1);
+    error = lua_gettop(L);
+  }
+  loop->ntasks--;
+  region_part(L, loop, home, t, error);
+  t->timer.word = 0;
+  lua_settop(L, outcome - 1);
+}
+
+/* explain(error, task's address): its outcome, as others that failed have it.
+** Its coroutine stands where it was broken. */
+int resume_explain (lua_State *L) {
+  lua_State *co = ((const struct task *)lua_touserdata(L, 2))->seat.co;
+  lua_createtable(L, 3, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, 1);
+  luaL_traceback(L, co, NULL, 0);
+  lua_rawseti(L, -2, 2);
+  task_push_spawned(L, co);
+  lua_rawseti(L, -2, 3);
+  return 1;
+}
+
+/* Push the outcome of a task that cannot make its own. */
+static void push_broken (lua_State *L, const struct task *t, int status) {
+  lua_State *co = t->seat.co;
+  bool yielded = status == LUA_YIELD;
+  /* guard: made beforehand, for there may be no memory */
+  state_shared(L, yielded ? SHARED_YIELDED
+                  : status == LUA_ERRMEM ? SHARED_STARVED : SHARED_BROKEN);
+  if (lua_status(co) == LUA_OK && lua_gettop(co) <= 1)
+    return;  /* it was closed, and nothing is there but the words for that */
+  state_shared(L, SHARED_EXPLAIN);
+  if (yielded) lua_rawgeti(L, -2, 1);
+  else lua_xmove(co, L, 1);  /* what it died of */
+  lua_pushlightuserdata(L, (void *)(uintptr_t)t);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK) lua_replace(L, -2);
+  else lua_pop(L, 1);
+}
+
+/* The coroutine yielded to nobody, was closed by others than the loop, or had
+** no memory left even to fail. */
+static void broken (lua_State *L, struct loop *loop, struct task *t,
+                    int status) {
+  loop_forget(loop, t);
+  state_shared(L, SHARED_CHAINS);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, t);
+  lua_pop(L, 1);
+  push_broken(L, t, status);
+  lua_closethread(t->seat.co, L);
+  task_push(L, t);
+  task_finish(L, loop, t, -1);
+}
+
+/* (Every return past a coroutine's suspension is one that the processor did
+** not foresee: hence inline.) */
+static inline __attribute__((always_inline))
+void go_on (lua_State *L, struct loop *loop, struct task *t) {
+  lua_State *co = t->seat.co;
+  int args = t->state == TASK_NEW ? t->res : 0;
+  int n = 0, status = LUA_ERRRUN;
+  if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
+    state_shared(L, SHARED_CANCELLED);
+    task_push(L, t);
+    task_finish(L, loop, t, -1);
+    return;
+  }
+  t->state = TASK_RUNNING;
+  loop->current = t;
+  loop->co = co;
+  loop->watched.refused = 0;
+  if (loop->slow) watchdog_begin(L, loop, t);
+  /* guard: inside of another's wait it has the whole depth of calls that Lua
+     allows all the same, for it may go on without */
+  if (loop_resumable(co))
+    status = lua_resume(co, loop->nested ? NULL : L, args, &n);
+  loop->current = NULL;
+  loop->co = NULL;
+  if (loop->proc != proc_id())  /* guard: fork */
+    luaL_error(L, "a forked child came back into its parent's uring.run: end "
+               "it with os.exit, or by exec");
+  if (status == LUA_OK && n == TASK_RETURNS) {
+    lua_xmove(co, L, n);
+    task_finish(L, loop, t, t->res);
+  }
+  else if (status != LUA_YIELD || t->state == TASK_RUNNING)
+    broken(L, loop, t, status);
+  else if (t->state == TASK_WAITING)
+    t->flags = loop->now;
+  if (loop->slow) watchdog_end(L, loop);
+}
+
+void task_resume (lua_State *L, struct loop *loop, struct task *t) {
+  go_on(L, loop, t);
+}
+
+void task_resume_all (lua_State *L, struct loop *loop) {
+  struct task *t;
+  loop->turn = loop->last;  /* who becomes ready now runs next time */
+  while ((t = loop_take(loop)) != NULL) {
+    go_on(L, loop, t);
+    if (&t->seat == loop->turn) break;
+    /* (a signal's, that came while this one computed: its coroutine has not
+       seen it, and the others may compute as long) */
+    if (lua_gethookmask(L)) ring_interrupted(L);
+  }
+}

@@ -1,0 +1,493 @@
+#include "compat.h"
+#include "task/run.h"
+
+#include "ring/bell.h"
+#include "base/clock.h"
+#include "lua/errors.h"
+#include "task/hooks.h"
+#include "task/leave.h"
+#include "task/line.h"
+#include "task/look.h"
+#include "lua/options.h"
+#include "base/proc.h"
+#include "task/resume.h"
+#include "api/ring_lua.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "task/scope.h"
+#include "task/task.h"
+#include "task/watch.h"
+#include "task/watchdog.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+#define ENTRIES 256
+#define RETRY_NS 1000000
+#define STARVED 100   /* such retries, until it is an error */
+#define LAST_TURNS 8  /* for the kernel to let go of what nobody wants */
+#define ABANDONS 8    /* finalizers apart, two are enough */
+#define UNASKED 16   /* turns without the kernel between looks at the clock */
+#define DESCRIBED 1  /* stack index of the text that grows */
+
+
+/* ---- running tasks ----------------------------------------------------- */
+
+/* Cancel everything. The reason is on top, and is taken. */
+static void cancel_all (lua_State *L, struct loop *loop) {
+  region_cancel(L, loop, loop->root);
+}
+
+
+/* ---- the wait ---------------------------------------------------------- */
+
+static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
+  (void)loop;
+  lua_rawgeti(L, DESCRIBED, 1);
+  lua_pushliteral(L, "\n\t");
+  look_push_line(L, t);
+  lua_concat(L, 3);
+  lua_rawseti(L, DESCRIBED, 1);
+}
+
+/* Nobody is ready and no time is set: can anything at all still come? */
+static void check_deadlock (lua_State *L, struct loop *loop) {
+  const struct op_table *t = &loop->ring->ops;
+  unsigned unattended;
+  if (loop->nidle < loop->ntasks)
+    return;
+  unattended = loop_unattended(loop);
+  if (t->flying > t->internal + t->quiet + unattended
+      || loop->ring->held > unattended)
+    return;
+  for (struct watch *w = loop->watches; w; w = w->next)
+    if (w->ring->held > 0)
+      return;
+  loop->deadlocked = true;
+  lua_settop(L, DESCRIBED - 1);
+  lua_createtable(L, 1, 0);
+  lua_pushliteral(L, "deadlock: every task waits for another one:");
+  lua_rawseti(L, DESCRIBED, 1);
+  region_each(L, loop, describe_one);
+  lua_rawgeti(L, DESCRIBED, 1);
+  lua_error(L);
+}
+
+/* The time of waits, timeouts and shields that is over. */
+static void expire (struct loop *loop) {
+  struct timer *top = heap_top(&loop->heap);
+  int64_t now;
+  if (top == NULL)
+    return;
+  now = clock_now();
+  loop->now = clock_ms(now);
+  if (top->when > now)
+    return;
+  do {
+    heap_remove(&loop->heap, top);
+    if (top->word == 0) region_expire(loop, (struct region *)top);
+    else loop_timed_out(loop, (struct task *)
+                        ((char *)top - offsetof(struct task, timer)));
+    top = heap_top(&loop->heap);
+  } while (top && top->when <= now);
+}
+
+/* One turn after the tasks have run: submit, wait if nobody is ready, take.*/
+static void pump (lua_State *L, struct loop *loop) {
+  struct ring *own = loop->ring;
+  unsigned wait = 0;
+  int64_t ns = SYS_FOREVER;
+  int rc = 0, taken;
+  loop->retry = false;
+  if (loop->watches || loop->own.eventfd >= 0) loop_stir(loop);
+  if (loop->first == NULL) {
+    struct timer *top = heap_top(&loop->heap);
+    wait = 1;
+    if (top) ns = clock_left(top->when);
+    else check_deadlock(L, loop);
+    if (loop->retry && (ns < 0 || ns > RETRY_NS)) ns = RETRY_NS;
+    if (ns == 0) wait = 0;
+    ns = clock_napping(ns, loop->nap);  /* guard: a signal's hook is seen */
+  }
+  if (wait && own->bell) bell_arm(own->bell);
+  if (wait || ring_restless(own)) {
+    rc = ring_enter(own, wait, ns);
+    if (own->bell) bell_rest(own->bell);
+    /* A sleep ends with the first completion, and what else has come is still
+       to be worked off: in one go, and not at the end of each turn. */
+    if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))
+      ring_enter(own, 0, SYS_FOREVER);
+    loop->now = clock_rough();
+  }
+  taken = ring_reap(own);
+  if (taken < 0 || loop->starved > STARVED) {  /* guard: not for ever */
+    loop->starved = 0;
+    luaL_error(L, "not enough memory for what has completed");
+  }
+  if (rc == -EINTR)
+    ring_interrupted(L);
+  else if (rc == -EAGAIN || rc == -EBUSY || rc == -ENOMEM) {
+    if (taken == 0 && loop->first == NULL) clock_sleep(RETRY_NS);
+  }
+  else if (rc < 0 && rc != -ETIME) {
+    fail_enter(L, -rc, own->io.ring_fd);
+    luaL_error(L, "the loop cannot go on: %s", lua_tostring(L, -2));
+  }
+  for (struct watch *w = loop->watches; w; w = w->next)
+    if (w->rung) { loop_stir(loop); break; }
+  expire(loop);
+  /* guard: only who has slept a whole nap may sleep longer */
+  loop->nap = loop->first == NULL && rc == -ETIME && ns == loop->nap
+              ? clock_longer(loop->nap) : CLOCK_NAP;
+}
+
+/* The loop under uring.run, called protected; until no task is left. */
+static int run_tasks (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  for (unsigned turn = 1; loop->ntasks > 0; turn++) {
+    task_resume_all(L, loop);
+    loop_wake_lines(loop);
+    if (turn % UNASKED == 0) loop->now = clock_rough();
+    if (lua_gethookmask(L)) ring_interrupted(L);
+    if (loop->ntasks == 0) break;
+    pump(L, loop);
+  }
+  /* what the last task queued goes too */
+  loop_cancel_unattended(loop);
+  for (int i = 0; i < LAST_TURNS && (ring_restless(loop->ring)
+                                     || loop_unattended(loop)); i++) {
+    ring_enter(loop->ring, i > 0, i > 0 ? RETRY_NS : SYS_FOREVER);
+    ring_reap(loop->ring);
+  }
+  return 0;
+}
+
+/* (what is closed here may wake and doom others, and end their scopes) */
+static void abandon (lua_State *L, struct loop *loop, struct task *t) {
+  loop_forget(loop, t);
+  loop->first = loop->last = NULL;  /* guard: it may be freed soon */
+  t->state = TASK_RUNNING;
+  lua_closethread(t->seat.co, L);
+  state_shared(L, SHARED_CANCELLED);
+  task_push(L, t);
+  task_finish(L, loop, t, -1);
+}
+
+/* The loop itself failed, or was interrupted twice: nothing more can run.
+** Coroutines are closed where they stand. */
+static void abandon_all (lua_State *L, struct loop *loop) {
+  /* (twice and more, for a __close may have spawned where we had been) */
+  for (int i = 0; i < ABANDONS && loop->ntasks > 0; i++)
+    region_each(L, loop, abandon);
+  loop->first = loop->last = NULL;
+  loop->ntasks = loop->nidle = 0;
+}
+
+
+/* ---- the loop object --------------------------------------------------- */
+
+/* Push all that a loop is made of: its object, ring, pools and regions; or nil,
+** message, errno. */
+static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
+  struct ring *r;
+  class_new(L, CLASS_LOOP, sizeof(struct loop), 4);
+  if (ring_new(L, o, &r) == 1) {
+    lua_newtable(L);
+    lua_newtable(L);
+  }
+  return r;
+}
+
+/* They become the state's loop, whose object stays. Nothing here raises, and
+** no finalizer runs. */
+static struct loop *install_loop (lua_State *L, struct ring *r) {
+  struct state *s = state_of(L);
+  struct loop *loop = lua_touserdata(L, -4);
+  if (s->loop) region_disown(L, s->loop);  /* guard: fork */
+  /* a forked child's new loop keeps the old one, for the C that runs it may
+     still be on the stack */
+  state_shared(L, SHARED_LOOP);
+  lua_setiuservalue(L, -5, 2);
+  state_shared(L, SHARED_REGIONS);  /* one of its coroutines too */
+  lua_setiuservalue(L, -5, 3);
+  state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
+  lua_setiuservalue(L, -5, 4);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_POOLS);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REGIONS);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LOOP);
+  loop->state = s;
+  loop->ring = r;
+  loop->own.loop = loop;
+  loop->own.ring = r;
+  loop->own.eventfd = -1;
+  loop->proc = proc_id();
+  loop->nap = CLOCK_NAP;
+  loop->cheap = sys_calls_are_cheap();
+  r->watch = &loop->own;
+  r->loops_own = true;
+  s->loop = loop;
+  return loop;
+}
+
+/* NULL: it has none and cannot have one: nil, message, errno are pushed. */
+static struct loop *get_loop (lua_State *L) {
+  static const struct ring_options o = { .entries = ENTRIES };
+  if (loop_here(L) == NULL) {
+    int top = lua_gettop(L);
+    struct ring *r = prepare_loop(L, &o);
+    if (r == NULL)
+      return NULL;
+    /* guard: a finalizer may have made it meanwhile */
+    if (loop_here(L) == NULL) install_loop(L, r);
+    lua_settop(L, top);
+  }
+  return state_of(L)->loop;
+}
+
+static void check_no_loop (lua_State *L) {
+  if (loop_here(L))
+    luaL_argerror(L, 1, "this state's loop was made already; its options are "
+                  "set before it is first used");
+}
+
+int run_loop (lua_State *L) {
+  static const char *const names[] = { "entries", "cq_entries", "flags",
+                                       "slow", "on_slow", NULL };
+  lua_settop(L, 1);
+  if (options_open(L, 1, names)) {
+    struct ring_options o = {0};
+    struct ring *r;
+    int64_t slow;
+    check_no_loop(L);
+    o.entries = (unsigned)options_integer(L, 1, "entries", ENTRIES, 1, 32768);
+    o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1,
+                                             65536);
+    o.exact = options_given(L, 1, "flags");
+    o.flags = (unsigned)options_integer(L, 1, "flags", 0, 0, UINT32_MAX);
+    if (o.flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED))
+      return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
+                           "R_DISABLED");
+    slow = watchdog_options(L, 1);
+    if ((r = prepare_loop(L, &o)) == NULL)
+      return 3;
+    check_no_loop(L);  /* guard: a finalizer may have made one */
+    install_loop(L, r);
+    lua_pushvalue(L, 2);
+    watchdog_usual(L, state_of(L)->loop, slow);
+    return 1;
+  }
+  if (get_loop(L) == NULL)
+    return 3;
+  state_shared(L, SHARED_LOOP);
+  return 1;
+}
+
+
+/* ---- run --------------------------------------------------------------- */
+
+static int call_run_tasks (lua_State *L) {
+  state_shared(L, SHARED_RUN);
+  return lua_pcall(L, 0, 0, 0);
+}
+
+/* start(main, ...): main's task, in run's own scope, and that. The scope of
+** one that could not be started is for the next. */
+static int start (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  if (loop->root == NULL) {
+    loop->root = region_open(L, loop, NULL, REGION_SCOPE, CLOCK_NEVER);
+    lua_pop(L, 1);  /* (being open anchors it) */
+  }
+  task_new(L, loop, loop->root, 0);
+  region_push(L, loop->root);
+  return 2;
+}
+
+/* The table { main=, name=, slow=, on_slow= } at 1 becomes one for a task. The
+** watchdog's bound, and its function on top. */
+static int64_t read_run (lua_State *L) {
+  static const char *const names[] = { "main", "name", "slow", "on_slow",
+                                       NULL };
+  int64_t slow;
+  int on_slow = lua_gettop(L) + 1;
+  if (!lua_istable(L, 1)) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_pushnil(L);
+    return 0;
+  }
+  options_open(L, 1, names);
+  slow = watchdog_options(L, 1);
+  lua_createtable(L, 0, 2);
+  for (int i = 0; i < 2; i++) {
+    lua_pushstring(L, names[i]);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, 1);
+    lua_rawset(L, -3);
+  }
+  lua_replace(L, 1);
+  task_check(L, 1);
+  lua_settop(L, on_slow);
+  return slow;
+}
+
+/* Main's task and its scope take the place of the arguments, and on_slow is
+** taken from the top. */
+static int begin (lua_State *L, struct loop *loop, int64_t slow) {
+  int status;
+  loop->running = true;  /* guard: a finalizer must not run the loop */
+  watchdog_reset(L, loop, slow);
+  state_shared(L, SHARED_START);
+  lua_insert(L, 1);
+  status = lua_pcall(L, lua_gettop(L) - 1, 2, 0);
+  if (status != LUA_OK) loop->running = false;
+  return status;
+}
+
+int run (lua_State *L) {
+  int64_t slow = read_run(L);
+  struct loop *loop = get_loop(L);
+  int status;
+  bool failed, before;      /* before its tasks waited for each other */
+  struct task *t;
+  if (loop == NULL)  /* (what it returns is main's) */
+    return luaL_error(L, "%s", lua_tostring(L, -2));
+  if ((loop->ring->io.flags & IORING_SETUP_SINGLE_ISSUER)
+      && !pthread_equal(loop->ring->owner, pthread_self()))
+    return luaL_error(L, "this state's loop belongs to another thread: its "
+                      "first uring.run was there");
+  if (loop->running)
+    return luaL_error(L, "uring.run inside a task: the loop is running "
+                      "already; uring.spawn starts another task");
+  if (begin(L, loop, slow) != LUA_OK)
+    return lua_error(L);
+  t = lua_touserdata(L, 1);  /* and at 2 is its scope */
+  loop->ring->driven = true;
+  loop->now = clock_rough();
+  loop->deadlocked = false;
+  status = call_run_tasks(L);
+  before = loop->deadlocked && loop->root->failed;
+  if (status != LUA_OK && loop->proc == proc_id()) {
+    /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for
+       ever: a second time they are not asked */
+    lua_pushvalue(L, -1);
+    cancel_all(L, loop);
+    if (call_run_tasks(L) != LUA_OK) {
+      lua_pop(L, 1);
+      abandon_all(L, loop);
+    }
+  }
+  loop->running = loop->ring->driven = false;
+  failed = loop->root->failed;
+  if (loop->proc == proc_id()) {
+    region_forget(L, loop, loop->root);
+    loop->root = NULL;
+  }
+  if (status != LUA_OK && !before)
+    return lua_error(L);
+  if (failed)
+    return scope_rethrow(L, 2);
+  status = task_push_outcome(L, 1);
+  return t->state == TASK_DONE ? status - 1 : status;
+}
+
+
+/* ---- the class --------------------------------------------------------- */
+
+static int l_ring (lua_State *L) {
+  class_check(L, 1, CLASS_LOOP);
+  lua_getiuservalue(L, 1, 1);
+  return 1;
+}
+
+/* The state closes. Rings may close after this, and find no loop. */
+static int l_gc (lua_State *L) {
+  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+  if (loop->ring == NULL)
+    return 0;
+  loop_unwatch_all(loop);
+  loop->ring->watch = NULL;
+  loop->ring->loops_own = loop->ring->driven = false;
+  heap_free(&loop->heap);
+  free(loop->regions);
+  loop->regions = NULL;
+  loop->nregions = loop->room = 0;
+  if (loop->state->loop == loop) loop->state->loop = NULL;
+  loop->ring = NULL;
+  return 0;
+}
+
+static int l_tostring (lua_State *L) {
+  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+  lua_pushfstring(L, "uring.Loop (%d tasks)", (int)loop->ntasks);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"ring", l_ring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", l_gc},
+  {"__tostring", l_tostring},
+  {NULL, NULL}
+};
+
+static int nothing (lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/* What Lua pushes into a coroutine that it cannot resume, or that has failed to
+** fail, where no protected call is around: with memory short, it would jump
+** who knows where. Strings that are there already take none. */
+static void share_said (lua_State *L) {
+  static const char *const said[] = { "C stack overflow",
+                                      "error in error handling", NULL };
+  lua_newtable(L);
+  for (int i = 0; said[i]; i++) {
+    lua_pushstring(L, said[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setiuservalue(L, -2, SHARED_SAID);
+}
+
+static void share_outcome (lua_State *L, int which, const char *message) {
+  lua_createtable(L, 3, 0);
+  lua_pushstring(L, message);
+  lua_rawseti(L, -2, 1);
+  lua_pushliteral(L, "?");  /* (where it was spawned lay in its coroutine) */
+  lua_rawseti(L, -2, 3);
+  lua_setiuservalue(L, -2, which);
+}
+
+void run_open (lua_State *L) {
+  struct state *s = lua_touserdata(L, -1);
+  s->hooks = &loop_hooks;
+  class_define(L, CLASS_LOOP, methods, meta, NULL);
+  lua_pushcfunction(L, nothing);
+  lua_setiuservalue(L, -2, SHARED_NOTHING);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, start, 1);
+  lua_setiuservalue(L, -2, SHARED_START);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, run_tasks, 1);
+  lua_setiuservalue(L, -2, SHARED_RUN);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, resume_explain, 1);
+  lua_setiuservalue(L, -2, SHARED_EXPLAIN);
+  share_outcome(L, SHARED_YIELDED, "a task called coroutine.yield: its waits "
+                "are uring's own; to yield values, run a coroutine inside "
+                "the task");
+  share_outcome(L, SHARED_BROKEN, "a task was ended from outside: its "
+                "coroutine was closed");
+  share_outcome(L, SHARED_STARVED, "not enough memory");
+  share_said(L);
+}

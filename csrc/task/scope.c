@@ -1,0 +1,351 @@
+#include "compat.h"
+#include "task/scope.h"
+
+#include "lua/args.h"
+#include "base/clock.h"
+#include "lua/errors.h"
+#include "base/proc.h"
+#include "task/task.h"
+
+#include <string.h>
+
+#define NOT_OURS "this scope belongs to another process: it was opened " \
+                 "before a fork"
+
+
+/* ---- spawn ------------------------------------------------------------- */
+
+static int spawn (lua_State *L, unsigned marks, const char *what) {
+  struct loop *loop = loop_here(L);
+  if (loop == NULL || loop->current == NULL)
+    return luaL_error(L, "%s belongs in a task: call it in a function that "
+                      "runs under uring.run", what);
+  task_new(L, loop, region_scope(loop, loop->current), marks);
+  return 1;
+}
+
+/* uring.spawn(f, ...): a task in the innermost scope */
+int scope_spawn (lua_State *L) {
+  return spawn(L, 0, "uring.spawn");
+}
+
+/* uring.daemon(f, ...): one that does not keep its scope from ending */
+int scope_daemon (lua_State *L) {
+  return spawn(L, MARK_DAEMON, "uring.daemon");
+}
+
+/* daemon(f, ...): uring.daemon for the library's own use */
+static int f_daemon (lua_State *L) {
+  return spawn(L, MARK_DAEMON | BY_LIBRARY, "uring.event");
+}
+
+/* The scope at 1; raises if it has ended. */
+static struct region *check (lua_State *L) {
+  struct region *r = class_check(L, 1, CLASS_SCOPE);
+  if (r->id == 0 || state_of(L)->loop == NULL)
+    luaL_argerror(L, 1, "the scope has ended");
+  if (loop_here(L) == NULL)  /* guard: fork */
+    luaL_argerror(L, 1, NOT_OURS);
+  return r;
+}
+
+static int spawn_into (lua_State *L, unsigned marks) {
+  struct region *r = check(L);
+  int top = lua_gettop(L);
+  if (r->orphan)
+    return luaL_argerror(L, 1, r->orphan);
+  task_check(L, 2);
+  lua_settop(L, top);
+  lua_remove(L, 1);  /* (it is open, and so anchored) */
+  task_new(L, loop_here(L), r, marks);
+  return 1;
+}
+
+/* scope:spawn(f, ...), scope:daemon(f, ...) */
+static int s_spawn (lua_State *L) {
+  return spawn_into(L, 0);
+}
+
+static int s_daemon (lua_State *L) {
+  return spawn_into(L, MARK_DAEMON);
+}
+
+/* uring.current(): the running task, or nil */
+int scope_current (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  if (loop && loop->current) task_push(L, loop->current);
+  else lua_pushnil(L);
+  return 1;
+}
+
+
+/* ---- how it ends ------------------------------------------------------- */
+
+/* scope:cancel([reason]): true unless it has ended or was cancelled before */
+static int s_cancel (lua_State *L) {
+  struct region *r = class_check(L, 1, CLASS_SCOPE);
+  bool news = r->id != 0 && !r->cancelled && state_of(L)->loop;
+  lua_settop(L, 2);
+  if (news) {
+    check(L);
+    region_cancel(L, loop_here(L), r);
+  }
+  lua_pushboolean(L, news);
+  return 1;
+}
+
+/* The first failure: { value, traceback, spawned at }. */
+static void push_first (lua_State *L, int scope, const struct region *r) {
+  if (r->body_first)
+    lua_getiuservalue(L, scope, REGION_ERROR);
+  else {
+    lua_getiuservalue(L, scope, REGION_TASKS);
+    lua_rawgeti(L, -1, r->first_failed->place);
+    lua_getiuservalue(L, -1, TASK_OUTCOME);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+  }
+}
+
+int scope_rethrow (lua_State *L, int scope) {
+  push_first(L, scope, lua_touserdata(L, scope));
+  lua_rawgeti(L, -1, 1);
+  lua_rawgeti(L, -2, 2);
+  if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING
+      && strstr(lua_tostring(L, -2), SPAWNED) == NULL) {
+    lua_rawgeti(L, -3, 3);
+    lua_pushfstring(L, "%s\n%s" SPAWNED "%s)", lua_tostring(L, -3),
+                    lua_tostring(L, -2), lua_tostring(L, -1));
+  }
+  else
+    lua_pop(L, 1);  /* a value is passed on as it is */
+  return lua_error(L);
+}
+
+/* The failure on top becomes { error=, traceback=, task=, spawned_at= } in
+** the list; the task lies below it. */
+static void add_failure (lua_State *L, int list) {
+  static const char *const fields[] = { "error", "traceback", "spawned_at" };
+  lua_createtable(L, 0, 4);
+  for (int i = 1; i <= 3; i++) {
+    lua_rawgeti(L, -2, i);
+    lua_setfield(L, -2, fields[i - 1]);
+  }
+  lua_pushvalue(L, -3);
+  lua_setfield(L, -2, "task");
+  lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+  lua_pop(L, 2);
+}
+
+static void add_body (lua_State *L, int list) {
+  lua_getiuservalue(L, 1, REGION_ERROR);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_rawgeti(L, -1, 4);
+  lua_insert(L, -2);
+  add_failure(L, list);
+}
+
+/* scope:failures(): { { error=, traceback=, task=, spawned_at= }, … } */
+static int s_failures (lua_State *L) {
+  const struct region *r = class_check(L, 1, CLASS_SCOPE);
+  const struct task *t = r->first_failed;
+  lua_newtable(L);
+  lua_getiuservalue(L, 1, REGION_TASKS);
+  if (r->body_first) add_body(L, 2);
+  for (; t; t = (const struct task *)t->seat.next) {
+    lua_rawgeti(L, 3, t->place);
+    lua_getiuservalue(L, -1, TASK_OUTCOME);
+    add_failure(L, 2);
+  }
+  if (!r->body_first) add_body(L, 2);
+  lua_settop(L, 2);
+  return 1;
+}
+
+static int s_tostring (lua_State *L) {
+  const struct region *r = class_check(L, 1, CLASS_SCOPE);
+  if (r->id == 0) lua_pushliteral(L, "uring.Scope (ended)");
+  else lua_pushfstring(L, "uring.Scope (%d tasks%s)",
+                       (int)(r->ntasks + r->ndaemons),
+                       r->cancelled ? ", cancelled" : "");
+  return 1;
+}
+
+
+/* ---- what scope.lua is made of ----------------------------------------- */
+
+/* scope(): a scope begins. Raises where nothing can wait. */
+static int f_scope (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop_enter(L, loop, "uring.scope");
+  region_open(L, loop, t, REGION_SCOPE, CLOCK_NEVER);
+  return 1;
+}
+
+/* timeout(seconds) */
+static int f_timeout (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  int64_t ns = arg_duration(L, 1);
+  struct task *t = loop_enter(L, loop, "uring.timeout");
+  region_open(L, loop, t, REGION_TIMEOUT, clock_after(ns));
+  return 1;
+}
+
+/* shield(seconds [, f]): in a cancelled task too; also, is f a C function? Its
+** errors would be told with the name that its caller has for it. */
+static int f_shield (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  int64_t ns = arg_duration(L, 1);
+  struct task *t = loop_within(L, loop, "uring.shield");
+  region_open(L, loop, t, REGION_SHIELD, clock_after(ns));
+  region_look(loop, t);
+  lua_pushboolean(L, lua_iscfunction(L, 2));
+  return 2;
+}
+
+/* leave(region): it ends; did its time end it, and nothing around it? */
+static int f_leave (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  struct region *r = class_check(L, 1, CLASS_REGION);
+  struct task *t = r->owner;
+  bool expired = r->expired;
+  if (loop == NULL)  /* guard: fork */
+    return 0;
+  region_close(L, loop, r);
+  lua_pushboolean(L, expired && t && !(t->marks & MARK_CANCELLED));
+  return 1;
+}
+
+static int r_close (lua_State *L) {
+  struct region *r = class_test(L, 1, CLASS_SCOPE);
+  struct loop *loop = loop_here(L);
+  if (r == NULL) r = class_check(L, 1, CLASS_REGION);
+  if (loop && r->id != 0 && r->owner) region_close(L, loop, r);
+  return 0;
+}
+
+/* Why the task at a stack index is cancelled. */
+static void push_reason (lua_State *L, int task) {
+  lua_getfield(L, task, "reason");
+  lua_pushvalue(L, task);
+  lua_call(L, 1, 1);
+}
+
+/* The body, in task `t`, has failed with the value at 3. */
+static void body_failed (lua_State *L, struct loop *loop, struct task *t,
+                         struct region *r) {
+  state_shared(L, SHARED_CANCELLED);
+  if (lua_rawequal(L, 3, -1)) {
+    task_push(L, t);
+    push_reason(L, lua_gettop(L));
+  }
+  else {
+    task_push_failure(L, 3);
+    task_push(L, t);
+    lua_rawseti(L, -2, 4);
+    lua_setiuservalue(L, 1, REGION_ERROR);
+    r->body_first = !r->failed;
+    r->failed = true;
+    lua_pushvalue(L, 3);
+  }
+  region_cancel(L, loop, r);
+  lua_settop(L, 3);
+}
+
+static int finish_end (lua_State *L, int status, lua_KContext ctx) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop_resumed(L);
+  struct region *r = lua_touserdata(L, 1);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, finish_end);
+  r->waiting = false;
+  if (t->marks & MARK_CANCELLED) {
+    task_push(L, t);
+    push_reason(L, lua_gettop(L));
+    region_cancel(L, loop, r);
+    lua_settop(L, 3);
+  }
+  if (r->ntasks == 0) region_cancel_daemons(L, loop, r);
+  /* guard: a script can close it, by a variable of its own or the coroutine,
+     and then somebody else waits for its tasks */
+  if (r->owner == t && r->ntasks + r->ndaemons > 0) {
+    r->waiting = true;
+    return loop_wait(L, t, WAIT_SCOPE, r, CLOCK_NEVER, ctx, finish_end);
+  }
+  region_close(L, loop, r);
+  if (r->failed)
+    return scope_rethrow(L, 1);
+  lua_pushboolean(L, r->cancelled);
+  if (!r->cancelled)
+    return 1;
+  loop_check(L, t);
+  lua_pushvalue(L, 1);
+  region_reason(L);
+  if (lua_type(L, -1) == LUA_TSTRING)
+    lua_pushfstring(L, "the scope was cancelled: %s", lua_tostring(L, -1));
+  else
+    lua_pushliteral(L, "the scope was cancelled");
+  lua_remove(L, -2);
+  return 2;
+}
+
+/* finish(scope, ok, error): wait for its tasks; raises its first error, or
+** that the task is cancelled; else was the scope: true, message? */
+static int f_finish (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  struct region *r = class_check(L, 1, CLASS_SCOPE);
+  lua_settop(L, 3);
+  if (loop == NULL || loop->current == NULL)  /* guard: fork */
+    return lua_toboolean(L, 2) ? luaL_error(L, NOT_OURS) : lua_error(L);
+  if (!lua_toboolean(L, 2)) body_failed(L, loop, loop->current, r);
+  return finish_end(L, LUA_OK, 0);
+}
+
+static const luaL_Reg functions[] = {
+  {"daemon", f_daemon},
+  {"scope", f_scope},
+  {"timeout", f_timeout},
+  {"shield", f_shield},
+  {"leave", f_leave},
+  {"finish", f_finish},
+  {NULL, NULL}
+};
+
+void scope_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+}
+
+
+/* ---- classes ----------------------------------------------------------- */
+
+static const luaL_Reg methods[] = {
+  {"spawn", s_spawn},
+  {"daemon", s_daemon},
+  {"cancel", s_cancel},
+  {"failures", s_failures},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__close", r_close},
+  {"__tostring", s_tostring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg no_methods[] = {
+  {NULL, NULL}
+};
+
+static const luaL_Reg region_meta[] = {
+  {"__close", r_close},
+  {NULL, NULL}
+};
+
+void scope_open (lua_State *L) {
+  class_define(L, CLASS_SCOPE, methods, meta, NULL);
+  class_define(L, CLASS_REGION, no_methods, region_meta, NULL);
+}

@@ -1,0 +1,24 @@
+/*
+** scope: regions as Lua sees them: the class uring.Scope, the functions that
+** spawn into scopes, and what lua/uring/scope.lua is made of.
+*/
+
+#ifndef uring_scope_h
+#define uring_scope_h
+
+#include "task/region.h"
+
+/* Raise the first error of the scope at a stack index. A string gets its
+** traceback and where its task was spawned, once. */
+int scope_rethrow (lua_State *L, int scope);
+
+int scope_spawn (lua_State *L);      /* uring.spawn(f, ...) */
+int scope_daemon (lua_State *L);     /* uring.daemon(f, ...) */
+int scope_current (lua_State *L);    /* uring.current() */
+
+/* Put the functions for scope.lua into the table on top of the stack; their
+** upvalue, the state, lies below it. */
+void scope_functions (lua_State *L);
+void scope_open (lua_State *L);
+
+#endif

@@ -1,0 +1,486 @@
+#include "compat.h"
+#include "task/task.h"
+
+#include "lua/args.h"
+#include "base/clock.h"
+#include "lua/errors.h"
+#include "task/leave.h"
+#include "lua/options.h"
+#include "task/park.h"
+#include "base/proc.h"
+
+#include <string.h>
+
+/* At the bottom of a task's coroutine, below its function. */
+#define SPAWN_FUNCTION 1
+#define SPAWN_LINE     2
+#define SELF           3
+#define HANDLER        4
+
+#define FEW 6  /* arguments for which a stack always has room */
+
+
+void task_push (lua_State *L, const struct task *t) {
+  region_push_task(L, region_home(state_of(L)->loop, t), t->place);
+}
+
+
+/* The frame at the bottom of a coroutine, found by halving: to go to a level
+** takes as long as it is deep. */
+static bool bottom (lua_State *co, lua_Debug *ar) {
+  int low = 0, high = 1;
+  if (!lua_getstack(co, 0, ar))
+    return false;
+  while (lua_getstack(co, high, ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) {
+    int middle = low + (high - low) / 2;
+    if (lua_getstack(co, middle, ar)) low = middle;
+    else high = middle;
+  }
+  return lua_getstack(co, low, ar);
+}
+
+/* Where a task was spawned. The function that did so and the line lie at the
+** bottom of the task's coroutine, if that has not been closed. */
+static bool spawned (lua_State *co, lua_Debug *ar, int *line) {
+  int top = lua_gettop(co);
+  bool found = false;
+  if (!lua_checkstack(co, 2))  /* (nothing raises in `co`) */
+    return false;
+  if (bottom(co, ar))
+    found = lua_getlocal(co, ar, SPAWN_LINE) != NULL
+            && lua_getlocal(co, ar, SPAWN_FUNCTION) != NULL;
+  else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
+    lua_pushvalue(co, 1 + SPAWN_LINE);
+    lua_pushvalue(co, 1 + SPAWN_FUNCTION);
+  }
+  if ((found = found && lua_isfunction(co, -1))) {
+    *line = (int)lua_tointeger(co, -2);
+    lua_getinfo(co, ">S", ar);
+  }
+  lua_settop(co, top);
+  return found;
+}
+
+void task_push_spawned (lua_State *L, lua_State *co) {
+  lua_Debug ar;
+  int line = 0;
+  if (spawned(co, &ar, &line))
+    lua_pushfstring(L, "%s:%d", ar.short_src, line);
+  else lua_pushliteral(L, "?");
+}
+
+/* A task that is ending cannot be asked any more when it has stopped. */
+static void tell_watchdog (lua_State *co, struct watched *w) {
+  lua_Debug ar;
+  if (spawned(co, &ar, &w->line))
+    memcpy(w->file, ar.short_src, sizeof(w->file));
+}
+
+
+/* ---- tasks ------------------------------------------------------------- */
+
+/* The coroutine of the task that runs: L may be that of a wrapped function.
+** (In a forked child no task may run, though its function does.) */
+static lua_State *coroutine (lua_State *L) {
+  const struct loop *loop = state_of(L)->loop;  /* (uring.wrap needs none) */
+  const struct task *t = loop ? loop->current : NULL;
+  return t ? t->seat.co : L;
+}
+
+static bool is_cancelled (lua_State *L, int value) {
+  bool same;
+  state_shared(L, SHARED_CANCELLED);
+  same = lua_rawequal(L, value, -1);
+  lua_pop(L, 1);
+  return same;
+}
+
+/* The table of notes, and this task's coroutine, which is its key there. */
+static void push_notes (lua_State *L) {
+  lua_State *co = coroutine(L);
+  if (!lua_checkstack(co, 1))  /* guard: raised here, where it is caught */
+    luaL_error(L, "not enough memory for a traceback");
+  state_shared(L, SHARED_NOTES);
+  lua_pushthread(co);
+  if (co != L) lua_xmove(co, L, 1);
+}
+
+/* Where an error was raised is known only there. So its traceback is noted,
+** { value, traceback } for each task's coroutine, for when it comes to be
+** told. Pushes the note of this value, or nil. */
+static bool noted (lua_State *L, int value) {
+  bool same = false;
+  push_notes(L);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+  if (lua_istable(L, -1)) {
+    lua_rawgeti(L, -1, 1);
+    same = lua_rawequal(L, value, -1);
+    lua_pop(L, 1);
+  }
+  return same;
+}
+
+/* Note the value at 1 with the traceback at 2. */
+static int set_note (lua_State *L) {
+  push_notes(L);
+  lua_createtable(L, 2, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, 1);
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, -2, 2);
+  lua_rawset(L, -3);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* The message handler under tasks, scopes and timeouts: it passes the value
+** on, for to-be-closed variables are told of it. */
+static int note (lua_State *L) {
+  lua_settop(L, 1);
+  if (is_cancelled(L, 1) || noted(L, 1)) {
+    lua_settop(L, 1);
+    return 1;
+  }
+  lua_settop(L, 1);
+  luaL_traceback(L, L, NULL, 1);
+  return set_note(L);
+}
+
+/* note_as(value, traceback): for who raises again, in this task, what another
+** has raised */
+int task_note_as (lua_State *L) {
+  lua_settop(L, 2);
+  return set_note(L);
+}
+
+void task_push_failure (lua_State *L, int value) {
+  lua_createtable(L, 4, 0);
+  lua_pushvalue(L, value);
+  lua_rawseti(L, -2, 1);
+  if (noted(L, value)) lua_rawgeti(L, -1, 2);
+  else luaL_traceback(L, L, NULL, 1);
+  lua_rawseti(L, -3, 2);
+  lua_pop(L, 1);
+  task_push_spawned(L, coroutine(L));
+  lua_rawseti(L, -2, 3);
+}
+
+/* Under every task: its function, called so that to-be-closed variables run,
+** and may wait, whatever ends it. Returns the result, a table of several, or
+** { error, traceback, … } or cancelled; and the task, which knows how many
+** results there are, or that it failed. */
+static int body_end (lua_State *L, int status, lua_KContext ctx) {
+  int n = 0;
+  bool ok = status == LUA_OK || status == LUA_YIELD;
+  (void)ctx;
+  if (ok) n = lua_gettop(L) - HANDLER;
+  if (n > FEW) make_room_on(L, 4, NULL);
+  if (ok) {
+    if (n == 0) lua_pushnil(L);
+    else if (n > 1) {
+      lua_createtable(L, n, 0);
+      lua_replace(L, HANDLER);
+      for (int i = n; i > 0; i--) lua_rawseti(L, HANDLER, i);
+    }
+  }
+  else if (!is_cancelled(L, lua_gettop(L)))
+    task_push_failure(L, lua_gettop(L));
+  ((struct task *)lua_touserdata(L, SELF))->res = ok ? n : -1;
+  lua_pushvalue(L, SELF);
+  return TASK_RETURNS;
+}
+
+static int body (lua_State *L) {
+  lua_toclose(L, SELF);  /* guard: coroutine.close is noticed at once */
+  return body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1, LUA_MULTRET,
+                                HANDLER, 0, body_end), 0);
+}
+
+/* The nearest Lua function of the user's that runs, and its line; nil and 0
+** if none does. Whose it is costs more to ask than all the rest, and who calls
+** directly is the user, but for the one place that says BY_LIBRARY. */
+static void push_caller (lua_State *L, bool by_library) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    bool direct = level == 1 && !by_library;
+    lua_getinfo(L, direct ? "fl" : "Sfl", &ar);
+    if (ar.currentline > 0 && (direct || !loop_ours(L, &ar))) {
+      lua_pushinteger(L, ar.currentline);
+      return;
+    }
+    lua_pop(L, 1);
+  }
+  lua_pushnil(L);
+  lua_pushinteger(L, 0);
+}
+
+void task_check (lua_State *L, int arg) {
+  static const char *const names[] = { "main", "name", NULL };
+  if (!lua_istable(L, arg)) {
+    luaL_checktype(L, arg, LUA_TFUNCTION);
+    return;
+  }
+  options_open(L, arg, names);
+  lua_pushliteral(L, "name");
+  lua_rawget(L, arg);
+  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+    luaL_argerror(L, arg, "option 'name' must be a string");
+  lua_pushliteral(L, "main");
+  if (lua_rawget(L, arg) != LUA_TFUNCTION)
+    luaL_argerror(L, arg, "option 'main' must be a function");
+}
+
+/* The table { main=, name= } at 1 becomes its function; its name, or nil, goes
+** on top. */
+static void read_table (lua_State *L) {
+  task_check(L, 1);
+  lua_replace(L, 1);
+}
+
+struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
+                       unsigned marks) {
+  int n = lua_gettop(L), self;
+  uint32_t id = r->id;
+  struct task *t;
+  lua_State *co;
+  if (lua_istable(L, 1)) read_table(L);
+  else luaL_checktype(L, 1, LUA_TFUNCTION);
+  if (n > FEW) make_room_on(L, n + 10, "too many arguments");
+  t = class_new(L, CLASS_TASK, sizeof(*t), 1);
+  self = lua_gettop(L);
+  co = lua_newthread(L);
+  lua_setiuservalue(L, self, TASK_COROUTINE);
+  if (n > FEW && !lua_checkstack(co, n + 10))
+    luaL_error(L, "not enough memory for a task");
+  t->seat.co = co;
+  t->marks = (uint8_t)marks;
+  if (self > n + 1 && !lua_isnil(L, n + 1)) {
+    state_shared(L, SHARED_NAMES);
+    lua_pushvalue(L, self);
+    lua_pushvalue(L, n + 1);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+  }
+  state_shared(L, SHARED_BODY);
+  push_caller(L, marks & BY_LIBRARY);
+  lua_pushvalue(L, self);
+  state_shared(L, SHARED_NOTER);
+  lua_xmove(L, co, 5);
+  region_join(L, loop, r, id, t);  /* the last that may raise */
+  lua_insert(L, 1);           /* the task, below its function */
+  lua_settop(L, n + 1);
+  lua_xmove(L, co, n);        /* the function and its arguments */
+  t->res = n + 4;             /* with spawner, line, self and handler */
+  loop->ntasks++;
+  loop_ready(loop, t);
+  t->state = TASK_NEW;
+  return t;
+}
+
+int task_push_outcome (lua_State *L, int task) {
+  const struct task *t = lua_touserdata(L, task);
+  int n = t->res, at;
+  if (t->state == TASK_DONE) {
+    lua_pushboolean(L, 1);
+    if (n > 0) {
+      lua_getiuservalue(L, task, TASK_OUTCOME);
+      if (n == 1) return 2;
+      make_room_on(L, n + 2, "too many results");
+      at = lua_gettop(L);
+      for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
+      lua_remove(L, at);
+    }
+    return n + 1;
+  }
+  luaL_pushfail(L);
+  if (t->state == TASK_CANCELLED) {
+    lua_pushliteral(L, "the task was cancelled");
+    lua_pushinteger(L, ECANCELED);
+    return 3;
+  }
+  lua_getiuservalue(L, task, TASK_OUTCOME);
+  lua_rawgeti(L, -1, 1);
+  lua_remove(L, -2);
+  return 2;
+}
+
+struct task *task_at (lua_State *L, const struct state *s) {
+  const struct loop *loop = s->loop;
+  struct task *t = class_at(L, s, 1, CLASS_TASK);
+  if (t == NULL)
+    luaL_typeerror(L, 1, class_name(CLASS_TASK));
+  if (t->state < TASK_DONE && loop && !loop_has(loop, t))  /* guard: fork */
+    luaL_argerror(L, 1, "this task belongs to another process: it was "
+                  "spawned before a fork");
+  return t;
+}
+
+/* task:cancel([reason]): true if it was not over or cancelled before */
+static int cancel (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = task_at(L, state_of(L));
+  bool news = loop_has(loop, t) && !(t->marks & MARK_DOOMED);
+  lua_settop(L, 2);
+  if (news && !lua_isnil(L, 2)) {
+    state_shared(L, SHARED_REASONS);
+    lua_insert(L, 1);
+    lua_rawset(L, 1);
+  }
+  if (news) region_doom(loop, t);
+  lua_pushboolean(L, news);
+  return 1;
+}
+
+const char *task_status (const struct task *t) {
+  static const char *const names[] = {
+    "new", "ready", "running", "waiting", "done", "failed", "cancelled"
+  };
+  return names[t->state];
+}
+
+/* task:status(): "new", "ready", "running", "waiting"; "done", "failed",
+** "cancelled" */
+static int status (lua_State *L) {
+  lua_pushstring(L, task_status(class_check(L, 1, CLASS_TASK)));
+  return 1;
+}
+
+/* task:reason(): why it is cancelled, or was; nil where nobody has said, or
+** it is not */
+static int reason (lua_State *L) {
+  struct task *t = class_check(L, 1, CLASS_TASK);
+  struct region *r = NULL;
+  state_shared(L, SHARED_REASONS);
+  lua_pushvalue(L, 1);
+  if (t->state < TASK_DONE) {
+    const struct loop *loop = state_of(L)->loop;
+    if (!loop_has(loop, t))
+      return 0;
+    r = region_cause(loop, t);
+    if (r == NULL && !(t->marks & MARK_DOOMED)) lua_pushnil(L);
+    else if (r && r->kind == REGION_TIMEOUT) lua_pushliteral(L, "timed out");
+    else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
+    else if ((r = r ? r : region_home(loop, t)) != NULL) {
+      region_push(L, r);
+      region_reason(L);
+    }
+  }
+  else if (t->state != TASK_CANCELLED) lua_pushnil(L);
+  else if (lua_rawget(L, -2) == LUA_TNIL) {
+    lua_getiuservalue(L, 1, TASK_OUTCOME);  /* (the scope that it was in) */
+    if (lua_type(L, -1) == LUA_TUSERDATA) region_reason(L);
+    else lua_pushnil(L);  /* (it was a parent's, before a fork) */
+  }
+  return 1;
+}
+
+void task_push_name (lua_State *L, int task) {
+  state_shared(L, SHARED_NAMES);
+  lua_pushvalue(L, task);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+}
+
+/* task.name, and the methods */
+static int index_task (lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL
+      && lua_type(L, 2) == LUA_TSTRING
+      && strcmp(lua_tostring(L, 2), "name") == 0) {
+    class_check(L, 1, CLASS_TASK);
+    task_push_name(L, 1);
+  }
+  return 1;
+}
+
+static int t_tostring (lua_State *L) {
+  struct task *t = class_check(L, 1, CLASS_TASK);
+  task_push_name(L, 1);
+  if (lua_isnil(L, -1))
+    lua_pushfstring(L, "uring.Task (%s)", task_status(t));
+  else
+    lua_pushfstring(L, "uring.Task ('%s', %s)", lua_tostring(L, -1),
+                    task_status(t));
+  return 1;
+}
+
+/* At the bottom of its own coroutine a task is closed when that ends; if
+** anybody but the loop has closed that, what it waits for is forgotten now.
+** As a variable of others it is cancelled. */
+static int t_close (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop ? loop->current : NULL;
+  if (t && t->seat.co == L && lua_touserdata(L, 1) == t) {
+    if (loop->slow) tell_watchdog(L, &loop->watched);
+    return 0;  /* (it is ending, as it should) */
+  }
+  t = class_check(L, 1, CLASS_TASK);
+  if (!loop_has(loop, t))
+    return 0;
+  if (t->seat.co != L) region_doom(loop, t);
+  else if (t->state == TASK_WAITING || t->state == TASK_READY)
+    loop_forget(loop, t);
+  return 0;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"cancel", cancel},
+  {"status", status},
+  {"reason", reason},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__close", t_close},
+  {"__tostring", t_tostring},
+  {NULL, NULL}
+};
+
+static int c_tostring (lua_State *L) {
+  lua_pushliteral(L, "uring.cancelled");
+  return 1;
+}
+
+static void share_function (lua_State *L, lua_CFunction f, int which) {
+  int state = lua_gettop(L);
+  lua_pushvalue(L, state);
+  lua_pushcclosure(L, f, 1);
+  lua_setiuservalue(L, state, which);
+}
+
+/* A table that knows tasks for as long as others do. */
+static void share_weak (lua_State *L, int which) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_setiuservalue(L, -2, which);
+}
+
+void task_open (lua_State *L) {
+  int state = lua_gettop(L);
+  class_define(L, CLASS_TASK, methods, meta, index_task);
+  share_function(L, body, SHARED_BODY);
+  share_function(L, note, SHARED_NOTER);
+  lua_newtable(L);  /* the value uring.cancelled */
+  lua_createtable(L, 0, 2);
+  lua_pushcfunction(L, c_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_pushliteral(L, "uring.cancelled");
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+  lua_setiuservalue(L, state, SHARED_CANCELLED);
+  lua_newtable(L);
+  lua_setiuservalue(L, state, SHARED_CHAINS);
+  share_weak(L, SHARED_NAMES);
+  share_weak(L, SHARED_NOTES);
+  share_weak(L, SHARED_REASONS);
+}

@@ -1,0 +1,143 @@
+/*
+** wait_chain: ring:await_chain, a linked chain as one wait.
+**
+** The array of its results is made before the chain goes, so that none is
+** lost for want of memory.
+*/
+
+#include "compat.h"
+#include "task/wait.h"
+
+#include "lua/args.h"
+#include "base/clock.h"
+#include "lua/errors.h"
+#include "api/ring_lua.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+
+#include <string.h>
+
+
+/* The chain lies in a userdata of its own; scripts can close a task's
+** coroutine, so that its stack does not do to keep it. 0 lets go of it. */
+static void keep_chain (lua_State *L, struct task *t, int chain) {
+  state_shared(L, SHARED_CHAINS);
+  if (chain) lua_pushvalue(L, chain);
+  else lua_pushnil(L);
+  lua_rawsetp(L, -2, t);
+  lua_pop(L, 1);
+}
+
+/* 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results. Nothing here needs memory
+** that was not had before the chain went, for the results may be descriptors. */
+static int chain_end (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  struct chain *c = lua_touserdata(L, 4);
+  bool timeout = false;
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, chain_end);
+  t->wait = WAIT_NOTHING;  /* guard: its results are taken, once */
+  keep_chain(L, t, 0);
+  for (unsigned i = 0; i < c->n; i++) {
+    struct link *l = &c->link[i];
+    if ((t->marks & MARK_CANCELLED) || l->unreported)
+      ring_dispose(t->ring, l->disposal, l->group, l->res, l->flags);
+    if (wait_timed_out(t, l->res)) timeout = true;
+  }
+  loop_check(L, t);
+  for (unsigned i = 0; i < c->n; i++) {
+    lua_rawgeti(L, 5, (lua_Integer)i + 1);
+    if (!c->link[i].unreported) {
+      lua_pushinteger(L, c->link[i].res);
+      lua_rawseti(L, -2, 1);
+      lua_pushinteger(L, c->link[i].flags);
+      lua_rawseti(L, -2, 2);
+      lua_pushnil(L);
+      lua_setfield(L, -2, "silent");
+    }
+    lua_pop(L, 1);
+  }
+  if (timeout) {
+    fail_timeout(L);
+    lua_pushvalue(L, 5);
+    return 4;
+  }
+  lua_pushvalue(L, 5);
+  return 1;
+}
+
+/* ring:await_chain({ sqe, … } [, timeout]): { { res, flags }, … } | nil,
+** message, errno; timed out, with the results as fourth value */
+static int ring_await_chain (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  struct task *t = loop_enter(L, state_of(L)->loop, "ring:await_chain");
+  int64_t ns = arg_seconds(L, 3);
+  const struct request **requests;
+  struct chain *c;
+  struct op **ops;
+  lua_Integer n;
+  bool none = true;  /* of them is reported */
+  int rc;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  n = luaL_len(L, 2);
+  if (n < 1 || n > (lua_Integer)r->io.sq.ring_entries)
+    return luaL_argerror(L, 2, lua_pushfstring(L,
+             "array of 1 to %d sqes expected", (int)r->io.sq.ring_entries));
+  lua_settop(L, 3);
+  c = lua_newuserdatauv(L, sizeof(*c) + (size_t)n * sizeof(c->link[0]), 0);
+  memset(c, 0, sizeof(*c) + (size_t)n * sizeof(c->link[0]));
+  lua_createtable(L, (int)n, 0);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_createtable(L, 2, 1);
+    lua_pushboolean(L, 1);  /* a success that is not reported, until it is */
+    lua_setfield(L, -2, "silent");
+    lua_rawseti(L, 5, i);
+  }
+  requests = lua_newuserdatauv(L, (size_t)n * sizeof(*requests), 0);
+  ops = lua_newuserdatauv(L, (size_t)n * sizeof(*ops), 0);
+  make_room_on(L, (int)n + 10, "too many sqes");
+  for (lua_Integer i = 1; i <= n; i++)
+    lua_geti(L, 2, i);
+  ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */
+  loop_check(L, t);  /* guard: ... or cancelled the task, which did not wait */
+  ring_check_requests(L, r, 8, (int)n, requests, 2);
+  for (lua_Integer i = 0; i < n; i++) {
+    if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
+      ring_check_drain(L, r, 2, true);
+    if (!(requests[i]->traits & TRAIT_SILENT)) none = false;
+    if (requests[i]->traits & TRAIT_MULTI)
+      return luaL_argerror(L, 2, "a request that completes more than once "
+                           "cannot be awaited in a chain: queue it");
+  }
+  if (none)
+    return luaL_argerror(L, 2, "one of an awaited chain must complete "
+                         "visibly, without CQE_SKIP_SUCCESS");
+  if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
+    return rc;
+  if (ns != CLOCK_NEVER) loop_reserve(L);
+  keep_chain(L, t, 4);
+  rc = ring_push(r, requests, (unsigned)n, OP_LOOPED, ops);
+  if (rc < 0) {
+    keep_chain(L, t, 0);
+    return ring_push_failed(L, r, rc);
+  }
+  c->n = c->pending = (unsigned)n;
+  for (unsigned i = 0; i < c->n; i++) {
+    c->link[i].disposal = requests[i]->disposal;
+    c->link[i].group = ops[i]->group;
+    c->link[i].token = ops[i]->token;
+    ops[i]->waiter = t;
+  }
+  t->ring = r;
+  return loop_wait(L, t, WAIT_CHAIN, c, clock_after(ns), 0, chain_end);
+}
+
+
+static const luaL_Reg methods[] = {
+  {"await_chain", ring_await_chain},
+  {NULL, NULL}
+};
+
+void wait_chain_open (lua_State *L) {
+  class_extend(L, CLASS_RING, methods);
+}

@@ -1,0 +1,192 @@
+#include "compat.h"
+#include "task/watchdog.h"
+
+#include "base/clock.h"
+#include "task/look.h"
+#include "lua/options.h"
+#include "base/proc.h"
+#include "task/task.h"
+#include "task/wrap.h"
+
+#define INSTRUCTIONS 10000   /* between two looks at the clock */
+
+
+/* ---- on_slow ----------------------------------------------------------- */
+
+/* Whom, the task at 1, and what of: "task 3 'reader' has run for …". */
+static void push_news (lua_State *L, const struct loop *loop,
+                       lua_Number seconds) {
+  const struct watched *w = &loop->watched;
+  const struct task *t = lua_touserdata(L, 1);
+  bool cancelled = w->swallows
+                   || (t->state < TASK_DONE && (t->marks & MARK_CANCELLED));
+  look_push_name_in(L, 1, w->home);
+  lua_pushfstring(L, "%s has %s for %f s%s%s%s%s", lua_tostring(L, -1),
+                  w->swallows ? "gone on" : "run", seconds,
+                  w->swallows ? "" : " without waiting",
+                  cancelled ? ", although it was cancelled: does it catch "
+                              "uring.cancelled?" : "",
+                  loop->current == t ? "" : t->state >= TASK_DONE
+                    ? " (and has ended)" : " (it has just stopped there)",
+                  cancelled ? " uring.pcall lets it through" : "");
+  lua_remove(L, -2);
+}
+
+/* The news on top becomes the whole text. */
+static void add_traceback (lua_State *L, const struct loop *loop) {
+  const struct watched *w = &loop->watched;
+  const struct task *t = lua_touserdata(L, 1);
+  if (t->state < TASK_DONE) {
+    bool runs = loop->current == t;
+    luaL_traceback(L, runs ? L : wrap_innermost(t->seat.co),
+                   lua_tostring(L, -1), runs ? 1 : 0);
+    task_push_spawned(L, t->seat.co);
+  }
+  else {
+    lua_pushvalue(L, -1);
+    if (w->line > 0) lua_pushfstring(L, "%s:%d", w->file, w->line);
+    else {  /* it has yielded, or was closed: its outcome knows the rest */
+      lua_getiuservalue(L, 1, TASK_OUTCOME);
+      lua_rawgeti(L, -1, 3);
+      lua_replace(L, -2);
+    }
+  }
+  lua_pushfstring(L, "%s" SPAWNED "%s)", lua_tostring(L, -2),
+                  lua_tostring(L, -1));
+}
+
+/* report([task]): on_slow(task, seconds, traceback), or a warning. In the task
+** if it runs; else it has stopped, and is given. (In the library's functions
+** alone the state is an upvalue.) */
+static int report (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct watched *w = &loop->watched;
+  lua_Number seconds;
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) {
+    const struct task *t = loop->current;
+    w->home = region_home(loop, t)->id;
+    task_push(L, t);
+    lua_replace(L, 1);
+  }
+  seconds = (lua_Number)((clock_now() - (w->swallows ? w->since : w->began))
+                         / 1000000) / 1e3;
+  w->told = true;
+  state_shared(L, SHARED_ON_SLOW);
+  lua_pushvalue(L, 1);
+  lua_pushnumber(L, seconds);
+  push_news(L, loop, seconds);
+  add_traceback(L, loop);
+  lua_replace(L, 5);
+  lua_settop(L, 5);
+  if (lua_isnil(L, 2)) {
+    lua_pushfstring(L, "uring: %s", lua_tostring(L, 5));
+    lua_warning(L, lua_tostring(L, -1), 0);
+  }
+  else
+    lua_call(L, 3, 0);
+  return 0;
+}
+
+
+/* ---- the watch --------------------------------------------------------- */
+
+static bool late (const struct loop *loop) {
+  return !loop->watched.told
+         && clock_now() - loop->watched.began > loop->slow;
+}
+
+static void hook (lua_State *L, lua_Debug *ar) {
+  struct state *s = state_get(L);
+  struct loop *loop = s ? s->loop : NULL;
+  (void)ar;
+  if (loop == NULL || loop->slow == 0 || loop->current == NULL
+      || !late(loop) || loop->proc != proc_id())
+    return;
+  state_push(L);
+  lua_getiuservalue(L, -1, SHARED_REPORT);
+  lua_call(L, 0, 0);
+  lua_pop(L, 1);
+}
+
+void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
+  struct watched *w = &loop->watched;
+  lua_State *co = t->seat.co;
+  task_push(L, t);
+  w->task = t;
+  w->home = region_home(loop, t)->id;
+  w->line = 0;
+  w->told = w->swallows = false;
+  w->began = clock_now();
+  loop->now = clock_ms(w->began);
+  if (lua_gethook(co) == NULL)
+    lua_sethook(co, hook, LUA_MASKCOUNT, INSTRUCTIONS);
+}
+
+/* Has the task that has just stopped been swallowing its cancellation? */
+static bool swallows (const struct loop *loop, struct watched *w) {
+  struct task *t = w->task;
+  if (t != w->suspect)
+    return false;
+  if (t->state >= TASK_DONE || !region_condemns(loop, t))
+    w->suspect = NULL;  /* it has ended, or what was cancelled has */
+  else if (w->refused && ++w->refusals >= REFUSALS
+           && clock_now() - w->since > loop->slow) {
+    w->suspect = NULL;
+    t->marks |= MARK_ACCUSED;
+    w->swallows = !w->told;
+  }
+  return w->swallows;
+}
+
+void watchdog_end (lua_State *L, struct loop *loop) {
+  if (swallows(loop, &loop->watched) || late(loop)) {
+    state_shared(L, SHARED_REPORT);
+    lua_insert(L, -2);
+    lua_call(L, 1, 0);
+  }
+  else
+    lua_pop(L, 1);
+}
+
+int64_t watchdog_options (lua_State *L, int arg) {
+  lua_Number seconds = 0;
+  lua_pushliteral(L, "slow");
+  lua_rawget(L, arg);
+  lua_pushliteral(L, "on_slow");
+  lua_rawget(L, arg);
+  if (!lua_isnil(L, -1) || !lua_isnil(L, -2)) {
+    if (lua_type(L, -2) != LUA_TNUMBER
+        || !((seconds = lua_tonumber(L, -2)) > 0 && seconds < 9e9))
+      luaL_argerror(L, arg, "option 'slow' must be seconds, more than 0");
+    if (!lua_isfunction(L, -1))
+      luaL_argerror(L, arg, "option 'on_slow' must be a function: it is told "
+                    "of a task that runs for longer than 'slow'");
+  }
+  lua_remove(L, -2);
+  return (int64_t)(seconds * 1e9);
+}
+
+void watchdog_usual (lua_State *L, struct loop *loop, int64_t slow) {
+  loop->usually_slow = loop->slow = slow;
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_USUAL_ON_SLOW);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
+}
+
+void watchdog_reset (lua_State *L, struct loop *loop, int64_t slow) {
+  loop->slow = slow;
+  loop->watched.suspect = NULL;
+  if (slow == 0) {
+    lua_pop(L, 1);
+    loop->slow = loop->usually_slow;
+    state_shared(L, SHARED_USUAL_ON_SLOW);
+  }
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_SLOW);
+}
+
+void watchdog_open (lua_State *L) {
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, report, 1);
+  lua_setiuservalue(L, -2, SHARED_REPORT);
+}

@@ -1,0 +1,210 @@
+#include "compat.h"
+#include "task/wrap.h"
+
+#include "task/leave.h"
+#include "base/proc.h"
+#include "task/region.h"
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+/*
+** A wrapped function has its coroutine in a userdata, its upvalue. That lies
+** at the bottom of the coroutine too, to be closed when it ends: so it is
+** noticed when anybody else closes it in the middle of a wait. And where the
+** function waits it lies in the call: whoever closes the coroutine of the
+** task closes what the task waits in.
+*/
+struct wrapped {
+  lua_State *co;            /* its user value */
+  struct task *task;        /* that waits in it */
+  bool busy;                /* it runs, or waits in the task that called it */
+};
+
+#define WRAPPED 2           /* the upvalue */
+
+#define NO_ROOM "too many results, or not enough memory"
+
+
+static int wrap_call (lua_State *L);
+
+lua_State *wrap_innermost (lua_State *co) {
+  lua_Debug ar;
+  for (;;) {
+    lua_State *inner = NULL;
+    if (!lua_getstack(co, 0, &ar) || !lua_checkstack(co, 2))
+      return co;
+    lua_getinfo(co, "f", &ar);
+    if (lua_tocfunction(co, -1) == wrap_call) {
+      lua_getupvalue(co, -1, WRAPPED);
+      inner = ((const struct wrapped *)lua_touserdata(co, -1))->co;
+      lua_pop(co, 1);
+    }
+    lua_pop(co, 1);
+    if (inner == NULL)
+      return co;
+    co = inner;
+  }
+}
+
+static int go_on (lua_State *L, int status, lua_KContext ctx);
+
+/* Its coroutine ends here and now. */
+static int close_wrapped (lua_State *L, struct wrapped *w) {
+  int status = lua_closethread(w->co, L);
+  w->busy = false;
+  return status;
+}
+
+/* It has ended, with `n` values: whether well, and f's results or error. */
+static int ended (lua_State *L, lua_State *co, int n) {
+  bool ok = lua_toboolean(co, -n);
+  lua_remove(co, -n);
+  if (!lua_checkstack(L, n)) {
+    lua_pop(co, n - 1);
+    return luaL_error(L, NO_ROOM);
+  }
+  lua_xmove(co, L, n - 1);
+  return ok ? n - 1 : lua_error(L);
+}
+
+/* It had no memory even to fail. */
+static int fail_as (lua_State *L, struct wrapped *w) {
+  lua_xmove(w->co, L, 1);
+  close_wrapped(L, w);
+  lua_settop(w->co, 0);
+  return lua_error(L);
+}
+
+/* Resume f with `n` arguments; `region` is where its caller was. */
+static int resume (lua_State *L, struct wrapped *w, int n,
+                   lua_KContext region) {
+  lua_State *co = w->co;
+  struct loop *loop = state_of(L)->loop;
+  lua_State *before = loop ? loop->co : NULL;
+  struct task *t = before == L && lua_isyieldable(L) ? loop->current : NULL;
+  int results = 0, status;
+  w->busy = true;
+  if (loop) loop->co = t ? co : NULL;  /* guard: else no wait may suspend it */
+  status = lua_resume(co, L, n, &results);
+  if (loop) loop->co = before;
+  if (status == LUA_YIELD && t && t->state != TASK_RUNNING) {
+    w->task = t;
+    if (lua_gettop(L) == 0) {  /* its first wait in this call */
+      lua_pushvalue(L, lua_upvalueindex(WRAPPED));
+      lua_toclose(L, 1);
+    }
+    return lua_yieldk(L, 0, region, go_on);
+  }
+  if (status == LUA_YIELD && t && t->timer.word != (uint32_t)region) {
+    close_wrapped(L, w);  /* guard: its regions end before those around */
+    lua_settop(w->co, 0);
+    return luaL_error(L, "a wrapped function yields inside a uring.scope, "
+                      "uring.timeout or uring.shield that it has begun");
+  }
+  if (status != LUA_OK && status != LUA_YIELD)
+    return fail_as(L, w);
+  w->busy = false;
+  if (status == LUA_OK)
+    return ended(L, co, results);
+  if (!lua_checkstack(L, results + 1)) {
+    lua_pop(co, results);
+    return luaL_error(L, NO_ROOM);
+  }
+  lua_xmove(co, L, results);
+  return results;
+}
+
+static int go_on (lua_State *L, int status, lua_KContext region) {
+  struct wrapped *w = lua_touserdata(L, lua_upvalueindex(WRAPPED));
+  (void)status;
+  if (loop_resumed(L) == NULL) return lua_yieldk(L, 0, region, go_on);
+  w->task = NULL;
+  if (lua_status(w->co) != LUA_YIELD) {  /* guard: closed by others */
+    w->busy = false;
+    return luaL_error(L, "the wrapped function was ended from outside: its "
+                      "coroutine was closed while it waited");
+  }
+  return resume(L, w, 0, region);
+}
+
+static int wrap_call (lua_State *L) {
+  struct wrapped *w = lua_touserdata(L, lua_upvalueindex(WRAPPED));
+  struct loop *loop = loop_here(L);
+  struct task *t = loop ? loop->current : NULL;
+  int n = lua_gettop(L);
+  if (w->busy)
+    return luaL_error(L, "the wrapped function is running already, or waits "
+                      "in the task that has called it");
+  if (!loop_resumable(w->co))  /* guard: before it is touched */
+    return luaL_error(L, "cannot resume a wrapped function that has ended");
+  if (!lua_checkstack(w->co, n))
+    return luaL_error(L, "too many arguments, or not enough memory");
+  lua_xmove(L, w->co, n);
+  if (lua_status(w->co) == LUA_OK)
+    n = lua_gettop(w->co) - 1;  /* it begins: with what lay there before */
+  return resume(L, w, n, t ? (lua_KContext)t->timer.word : 0);
+}
+
+/* The bottom of its coroutine: the userdata, the handler that notes where an
+** error was, f, and its arguments. The call is protected, as a task's is, so
+** that to-be-closed variables may wait when f fails. */
+static int body_end (lua_State *L, int status, lua_KContext ctx) {
+  (void)ctx;
+  lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
+  lua_replace(L, 2);
+  return lua_gettop(L) - 1;
+}
+
+static int body (lua_State *L) {
+  lua_toclose(L, 1);  /* guard: coroutine.close is noticed at once */
+  return body_end(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0,
+                                body_end), 0);
+}
+
+/* uring.wrap(f): as coroutine.wrap, but f may wait */
+int wrap_new (lua_State *L) {
+  struct wrapped *w;
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  w = class_new(L, CLASS_WRAPPED, sizeof(*w), 1);
+  w->co = lua_newthread(L);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushcfunction(L, body);
+  lua_pushvalue(L, -2);
+  state_shared(L, SHARED_NOTER);
+  lua_pushvalue(L, 1);
+  lua_xmove(L, w->co, 4);
+  lua_pushcclosure(L, wrap_call, 2);
+  return 1;
+}
+
+/* Closed as its coroutine ends: whoever waits in it does not any more. As the
+** call that waits in it is closed: it ends. */
+static int w_close (lua_State *L) {
+  struct wrapped *w = class_check(L, 1, CLASS_WRAPPED);
+  struct loop *loop = loop_here(L);
+  if (w->co != L) {
+    if (w->busy && close_wrapped(L, w) != LUA_OK) {
+      lua_xmove(w->co, L, 1);
+      return lua_error(L);
+    }
+  }
+  else if (w->task && loop)
+    loop_forget(loop, w->task);
+  w->task = NULL;
+  return 0;
+}
+
+static const luaL_Reg no_methods[] = {
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__close", w_close},
+  {NULL, NULL}
+};
+
+void wrap_open (lua_State *L) {
+  class_define(L, CLASS_WRAPPED, no_methods, meta, NULL);
+}

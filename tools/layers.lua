@@ -1,0 +1,155 @@
+-- Do the arrows between the modules of csrc go down, and in no circle?
+--
+--     lua5.4 tools/layers.lua OBJECTS        (part of: make check)
+--
+-- OBJECTS is the folder of the objects that the sources were compiled to.
+--
+--   - A file includes, and calls, only its own folder and those below it.
+--   - base and ring know nothing of Lua.
+--   - No file calls one that calls it, by however many others between.
+--   - A static function's name is unique, so that a backtrace is not ambiguous.
+
+local LAYERS <const> = { "base", "ring", "lua", "api", "task", "net", "os",
+  "worker", "host" }
+local WITHOUT_LUA <const> = { base = true, ring = true }
+local FILES <const> = 75  -- at least: that none are found is no success
+
+local objects = assert(arg[1], "usage: layers.lua OBJECTS")
+local failed = 0
+
+local function complain(...)
+  failed = failed + 1
+  io.stderr:write(("layers: " .. (...) .. "\n"):format(select(2, ...)))
+end
+
+local function lines(command)
+  local pipe <close> = assert(io.popen(command))
+  local all = {}
+  for line in pipe:lines() do all[#all + 1] = line end
+  return all
+end
+
+local rank = { core = #LAYERS + 1, compat = 0 }  -- (these are in no folder)
+for i, name in ipairs(LAYERS) do rank[name] = i end
+
+-- The folder of "csrc/ring/op.c" or "ring/op.h"; of core.c and compat.h, their
+-- names.
+local function layer(path)
+  local name = path:gsub("^csrc/", "")
+  local folder = name:match "^(%w+)/" or name:match "^(%w+)%."
+  return rank[folder] and folder or error("no such layer: " .. path, 0)
+end
+
+
+-- ---- includes, and static functions --------------------------------------
+
+local statics, sources = {}, 0
+
+for _, path in ipairs(lines "find csrc -name '*.[ch]' | sort") do
+  local own = layer(path)
+  sources = sources + (path:find "%.c$" and 1 or 0)
+  local number = 0
+  for line in io.lines(path) do
+    number = number + 1
+    local name = line:match '^%s*#%s*include%s+"([^"]+)"'
+    if name and rank[layer(name)] > rank[own] then
+      complain("%s:%d: an include that goes up, of %s", path, number, name)
+    end
+    if WITHOUT_LUA[own] and line:find "#%s*include%s+<l[ua]%w*lib%.h>"
+        or WITHOUT_LUA[own] and line:find "<lua%.h>" then
+      complain("%s:%d: %s has no Lua in it", path, number, own)
+    end
+    local static = path:find "%.c$" and line:find "^static"
+      and line:match "([%w_]+) %([^;]*$"
+    if static and static ~= "__attribute__" then
+      if statics[static] and statics[static] ~= path then
+        complain("%s:%d: %s() is static in %s as well", path, number, static,
+          statics[static])
+      end
+      statics[static] = path
+    end
+  end
+end
+if sources < FILES then complain("only %d sources were found", sources) end
+
+
+-- ---- calls ---------------------------------------------------------------
+
+local home, calls, files = {}, {}, {}  -- symbol -> file; file -> symbols
+
+for _, path in ipairs(lines(("find %s/csrc -name '*.o' | sort")
+    :format(objects))) do
+  local file = path:sub(#objects + 2):gsub("%.o$", ".c")
+  local source <close> = io.open(file)
+  if source then  -- (else it has been removed)
+    files[#files + 1] = file
+    calls[file] = {}
+    for _, line in ipairs(lines("nm " .. path)) do
+      local kind, symbol = line:match "(%a) ([%w_]+)$"
+      if kind == "U" then
+        table.insert(calls[file], symbol)
+        if WITHOUT_LUA[layer(file)] and symbol:find "^luaL?_" then
+          complain("%s calls %s: %s has no Lua in it", file, symbol,
+            layer(file))
+        end
+      elseif kind and kind:find "[TDBRC]" then home[symbol] = file end
+    end
+  end
+end
+if #files ~= sources then
+  complain("%d sources, and %d objects in %s", sources, #files, objects)
+end
+
+local arrows = {}
+for _, file in ipairs(files) do
+  arrows[file] = {}
+  for _, symbol in ipairs(calls[file]) do
+    local to = home[symbol]
+    if to and to ~= file then
+      arrows[file][to] = arrows[file][to] or symbol
+      if rank[layer(to)] > rank[layer(file)] then
+        complain("%s calls %s, which is up in %s", file, symbol, to)
+      end
+    end
+  end
+end
+
+-- Tarjan's strongly connected components.
+local index, low, stack, count = {}, {}, {}, 0
+
+local function visit(file)
+  count = count + 1
+  index[file], low[file] = count, count
+  stack[#stack + 1] = file
+  stack[file] = true
+  for to in pairs(arrows[file]) do
+    if not index[to] then
+      visit(to)
+      low[file] = math.min(low[file], low[to])
+    elseif stack[to] then low[file] = math.min(low[file], index[to]) end
+  end
+  if low[file] < index[file] then return end
+  local circle = {}
+  repeat
+    local member = table.remove(stack)
+    stack[member] = nil
+    circle[member] = true
+  until member == file
+  circle[file] = nil
+  if next(circle) == nil then return end
+  circle[file] = true
+  for from in pairs(circle) do
+    for to, symbol in pairs(arrows[from]) do
+      if circle[to] then
+        complain("in a circle: %s calls %s of %s", from, symbol, to)
+      end
+    end
+  end
+end
+
+for _, file in ipairs(files) do
+  if not index[file] then visit(file) end
+end
+
+if failed > 0 then os.exit(1) end
+print(("layers: %d files, no arrow up, no circle"):format(#files))

@@ -4,7 +4,7 @@
 #   build/fault/uring/core.so    the same with faults injected below csrc/ring/sys.c
 #   build/asan…, asan-fault…     both again, under ASAN and UBSAN
 #   build/spec/uring_spec.so     what the specs need in C
-#   build/c/test_*               the C tests of rooms without Lua
+#   build/c/test_*               the C tests of modules without Lua
 #   build/bench/*                the C floors of the benchmarks
 #   build/obj/VARIANT/           objects and their dependencies
 
@@ -34,12 +34,12 @@ WRAP      := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 HELPER          := $(wildcard spec/c/helper.c)
 SPEC_HELPER_SRC := $(HELPER)
 
-# The rooms each C test is linked with; where none are named, its namesake.
+# The modules each C test is linked with; where none are named, its namesake.
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
-CTEST_op := op handle block proc
-CTEST_handle := handle block proc
-CTEST_bell := bell handle block proc sys
-CTEST_group := group block recvmsg_out
+CTEST_op_table := op_table handle refblock fork_id
+CTEST_handle := handle refblock fork_id
+CTEST_doorbell := doorbell handle refblock fork_id sys
+CTEST_buf_group := buf_group refblock recvmsg_out
 
 # --- how --------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ STRICT := -O2 -Werror -Wall -Wextra -Wshadow -Wstrict-prototypes \
   -Wconversion -Wsign-conversion -Wcast-qual -Wpointer-arith \
   -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wimplicit-fallthrough
 
-# Where the compiler can it sees all rooms at once, which saves a tenth of a
+# Where the compiler can it sees all modules at once, which saves a tenth of a
 # task's life. Whatever else is linked of the same objects does without.
 LTO := $(shell out=$$(mktemp) && echo 'int x;' | $(CC) -flto=auto \
   -ffat-lto-objects -fPIC -shared -x c -o $$out - 2>/dev/null \
@@ -125,10 +125,11 @@ sweep: tests-plain tests-asan ## all of shortage_spec and finalizer_spec, under 
 
 # Strict about every C file, for tests are read as often as what they test.
 STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)
-check: all ## luacheck, -Werror by gcc and clang, the rockspec, the module
+check: all ## luacheck, -Werror by gcc and clang, layers, the rockspec, the module
 check: $(call objects,strict-gcc,$(STRICT_SRC))
 check: $(call objects,strict-clang,$(STRICT_SRC))
 	luacheck -q $(wildcard lua spec bench examples tools rockspec/*.rockspec)
+	$(LUA) tools/layers.lua $(BUILD)/obj/strict-gcc
 	for f in bootstrap .ci/run tools/*.sh; do sh -n $$f || exit; done
 	luarocks --lua-version 5.4 lint rockspec/uring-scm-1.rockspec
 	tools/module.sh $(BUILD)/uring/core.so

@@ -6,29 +6,29 @@
 #include "compat.h"
 #include "lua/state.h"
 
+#include "lua/constants.h"
 #include "api/buf_ring.h"
 #include "api/buffer.h"
-#include "lua/constants.h"
 #include "api/fd.h"
-#include "task/join.h"
-#include "task/look.h"
 #include "api/msghdr.h"
 #include "api/operation.h"
-#include "net/outward.h"
-#include "task/park.h"
 #include "api/probe.h"
-#include "api/ref_lua.h"
+#include "api/ref_object.h"
 #include "api/register.h"
-#include "api/ring_lua.h"
-#include "task/run.h"
-#include "task/scope.h"
-#include "net/socket.h"
+#include "api/ring_object.h"
 #include "api/sockaddr.h"
 #include "api/sqe.h"
+#include "task/event.h"
+#include "task/inspect.h"
+#include "task/join.h"
+#include "task/run.h"
+#include "task/scope.h"
 #include "task/task.h"
-#include "task/wait.h"
+#include "task/wait_await.h"
 #include "task/watchdog.h"
 #include "task/wrap.h"
+#include "net/send_queue.h"
+#include "net/socket.h"
 
 static const luaL_Reg functions[] = {
   {"ring", ring_new_lua},
@@ -47,7 +47,7 @@ static const luaL_Reg functions[] = {
   {"daemon", scope_daemon},
   {"current", scope_current},
   {"wrap", wrap_new},
-  {"tasks", look_tasks},
+  {"tasks", inspect_tasks},
   {"sleep", wait_sleep},
   {"await", wait_await},
   {"loop", run_loop},
@@ -55,9 +55,9 @@ static const luaL_Reg functions[] = {
 };
 
 static void open_classes (lua_State *L) {
-  ring_lua_open(L);
+  ring_object_open(L);
   register_open(L);
-  reference_open(L);
+  ref_object_open(L);
   sqe_open(L);
   prep_msg_open(L);
   prep_file_open(L);

@@ -14,29 +14,33 @@
 local pattern = arg[1] or ""
 local part, parts = (os.getenv "SHARE" or "1/1"):match "^(%d+)/(%d+)$"
 
--- Where a room's tests are, other than in specs of its name.
+-- Where a module's tests are, other than in specs of its name.
 local NEAR <const> = {
-  buf_ring = "lease bundle legacy_group", chunk = "receive messages socket",
-  fd = "uses", group = "buf_ring lease bundle receive messages",
-  handle = "fd ref uses", handover = "msg cancel_matrix",
-  inward = "receive messages arrivals accept socket socket_close",
-  leave = "wait wrap cancel zero_copy", loop = "wait wrap",
+  buf_group = "buf_ring lease bundle receive messages",
+  buf_pool = "receive messages pending socket",
+  buf_ring = "lease bundle legacy_group",
+  cancel_scope = "scope scope_cancel scope_error daemon timeout",
+  cmsg = "control msghdr_control", event = "select loser",
+  fd = "uses", handle = "fd ref uses",
+  loop = "wait wrap", msg_delivery = "msg cancel_matrix",
   msghdr = "msghdr_control",
-  op = "operation forged msg msg_flags chain silent",
-  park = "event select loser", pool = "receive messages arrivals socket",
+  op_table = "operation forged msg msg_flags chain silent",
   prep = "sqe msg msg_fd msg_flags prep_send prep_recv legacy_group",
-  receive = "messages arrivals accept control socket socket_close",
-  recvmsg_out = "msghdr msghdr_control", ref_lua = "ref msg",
-  region = "scope scope_cancel scope_error daemon timeout",
+  recv = "receive messages accept control socket socket_close",
+  recv_request = "receive messages pending accept socket socket_close",
+  recvmsg_out = "msghdr msghdr_control", ref_object = "ref msg",
   ring = "queue chain silent buf_ring msg ref thread fault fault_loop "
     .. "socket_event fd uses",
+  ring_watch = "wait msg",
   run = "task scope scope_cancel event select",
+  rx_data = "receive messages socket",
   scope = "scope_cancel scope_error daemon", send = "sendmsg connect",
   sockaddr = "msghdr", socket = "tcp socket_close",
   sys = "fault fault_loop fault_memory ring queue",
   task = "scope scope_cancel scope_error daemon",
   wait = "msg operation cancel cancel_matrix chain",
-  watch = "wait msg", wrap = "cancel coroutine_close",
+  wait_cancel = "wait wrap cancel zero_copy",
+  wait_queue = "channel socket wait", wrap = "cancel coroutine_close",
 }
 
 local function sh(command) return (os.execute(command)) == true end
@@ -91,8 +95,8 @@ end
 -- Nil if all goes well, or the first complaint. What fails once may have
 -- failed by chance.
 local function test(variant, seconds, specs)
-  local command = ("cd %s && TEST_TIMEOUT=%d tools/test.sh %s --no-keep-going "
-    .. "%s >log 2>&1"):format(tree, seconds, variant, specs)
+  local command = ("cd %s && TEST_TIMEOUT=%d TEST_OPTIONS=--no-keep-going "
+    .. "tools/test.sh %s %s >log 2>&1"):format(tree, seconds, variant, specs)
   if not sh(command) and (complaint():find "FAILED" or not sh(command)) then
     return complaint()
   end
@@ -100,16 +104,16 @@ end
 
 -- What the tree as it is there dies of.
 local function death(path)
-  local room = path:match "csrc/.*/([%w_]+)"
-  local first = room:match "^[^_]+"
+  local module = path:match "csrc/.*/([%w_]+)"
+  local first = module:match "^[^_]+"
   local likely = output(("ls $(printf 'spec/%%s_spec.lua\n' %s %s %s fork "
-    .. "close | sort -u) 2>/dev/null"):format(room, first, NEAR[room]
+    .. "close | sort -u) 2>/dev/null"):format(module, first, NEAR[module]
     or NEAR[first] or "")):gsub("\n", " ") .. "spec/regress"
-  return test("plain", 90, likely) or test("plain", 600, "spec")
-    or build "asan" and test("asan", 1800, likely .. " spec")
+  return test("plain", 90, likely) or test("plain", 300, "")
+    or build "asan" and (test("asan", 600, likely) or test("asan", 600, ""))
 end
 
-assert(build "plain" and not test("plain", 600, "spec"),
+assert(build "plain" and not test("plain", 300, ""),
   "the tree fails as it is: make test")
 
 io.stdout:setvbuf "line"

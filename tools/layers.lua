@@ -7,7 +7,7 @@
 --   - A file includes, and calls, only its own folder and those below it.
 --   - base and ring know nothing of Lua.
 --   - No file calls one that calls it, by however many others between.
---   - A static function's name is unique, so that a backtrace is not ambiguous.
+--   - A static function's name is unique, so that no backtrace is ambiguous.
 
 local LAYERS <const> = { "base", "ring", "lua", "api", "task", "net", "os",
   "worker", "host" }

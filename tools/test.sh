@@ -9,7 +9,7 @@
 # prefixed with "sanitize: " for asan. Each part prints such a line of its
 # own. One that ends without it (a crash, an os.exit in a spec, no end within
 # TEST_TIMEOUT seconds) counts as a failure; so does one that fails after it,
-# as a program does in which leaks are found.
+# as a program does in which leaks are found. TEST_OPTIONS are busted's.
 set -u
 cd "$(dirname "$0")/.." || exit
 variant=$1
@@ -65,7 +65,7 @@ else find spec -name "*_spec.lua" | sort | xargs -n 12
 fi >"$tmp/groups"
 while read -r files; do
   # shellcheck disable=SC2086
-  run specs "${LUA:-lua5.4}" "${BUSTED:-/usr/bin/busted}" $files
+  run specs "${LUA:-lua5.4}" "${BUSTED:-/usr/bin/busted}" ${TEST_OPTIONS-} $files
 done <"$tmp/groups"
 
 # The line stands alone, even after a program that did not end its last one.

@@ -1,19 +1,19 @@
 #include "compat.h"
 #include "api/buf_ring.h"
 
+#include "ring/ring_buffers.h"
 #include "lua/args.h"
-#include "api/buffer.h"
 #include "lua/errors.h"
 #include "lua/options.h"
+#include "api/buffer.h"
 #include "api/probe.h"
-#include "api/ring_lua.h"
-#include "ring/ring_provided.h"
+#include "api/ring_object.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct buf_ring {          /* the userdata; its ring is its user value */
-  struct group *g;         /* NULL: closed */
+  struct buf_group *g;         /* NULL: closed */
   struct ring *ring;
 };
 
@@ -26,7 +26,7 @@ static unsigned unused (const struct ring *r) {
   return bgid;
 }
 
-static int refused (lua_State *L, const struct ring *r, unsigned bgid,
+static int buf_ring_refused (lua_State *L, const struct ring *r, unsigned bgid,
                     bool inc, int rc) {
   if (rc == -EEXIST)
     return fail(L, EEXIST, "buf_ring: ring (fd %d) has a group %u already",
@@ -69,24 +69,24 @@ static int ring_buf_ring (lua_State *L) {
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   b->ring = r;
-  b->g = group_new((uint32_t)entries, (uint32_t)size, (uint16_t)bgid, inc);
+  b->g = buf_group_new((uint32_t)entries, (uint32_t)size, (uint16_t)bgid, inc);
   if (b->g == NULL)
     return fail(L, ENOMEM, "buf_ring: %d buffers of %d bytes", (int)entries,
                 (int)size);
-  pressure_hold(&state_of(L)->pressure, group_bytes(b->g), 0);
+  pressure_hold(&state_of(L)->pressure, buf_group_bytes(b->g), 0);
   b->g->min_left = (uint32_t)options_integer(L, 2, "min_left", 0, 0,
                                              size);
   ring_check(L, 1);
   rc = ring_add_group(r, b->g);
-  return rc < 0 ? refused(L, r, (unsigned)bgid, inc, rc) : 1;
+  return rc < 0 ? buf_ring_refused(L, r, (unsigned)bgid, inc, rc) : 1;
 }
 
-static void let_go (lua_State *L, struct buf_ring *b) {
-  struct group *g = b->g;
+static void buf_ring_let_go (lua_State *L, struct buf_ring *b) {
+  struct buf_group *g = b->g;
   b->g = NULL;
   if (g) {
-    pressure_drop(&state_of(L)->pressure, group_bytes(g), 0);
-    block_release(&g->block);
+    pressure_drop(&state_of(L)->pressure, buf_group_bytes(g), 0);
+    refblock_release(&g->block);
   }
 }
 
@@ -98,7 +98,7 @@ static struct buf_ring *self (lua_State *L) {
 }
 
 /* Its leases stay what they are. */
-static int b_close (lua_State *L) {
+static int buf_ring_close (lua_State *L) {
   struct buf_ring *b = class_check(L, 1, CLASS_BUF_RING);
   if (b->g) {
     int rc = 0;
@@ -110,7 +110,7 @@ static int b_close (lua_State *L) {
     if (rc < 0)
       return fail(L, -rc, "unregister group %d of ring (fd %d)", b->g->bgid,
                   b->ring->io.ring_fd);
-    let_go(L, b);
+    buf_ring_let_go(L, b);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -118,22 +118,24 @@ static int b_close (lua_State *L) {
 
 /* A collected one is not closed: requests may pick from the group by its
 ** number. It ends with its ring. */
-static int b_gc (lua_State *L) {
+static int buf_ring_gc (lua_State *L) {
   struct buf_ring *b = class_check(L, 1, CLASS_BUF_RING);
-  if (b->g) pressure_collected(&state_of(L)->pressure, group_bytes(b->g), 0);
-  let_go(L, b);
+  if (b->g) pressure_collected(&state_of(L)->pressure, buf_group_bytes(b->g),
+                               0);
+  buf_ring_let_go(L, b);
   return 0;
 }
 
 
 /* ---- take -------------------------------------------------------------- */
 
-static int not_the_kernels (lua_State *L, const struct group *g, int32_t res,
+static int not_the_kernels (lua_State *L, const struct buf_group *g,
+                            int32_t res,
                             uint32_t flags) {
   if (!(flags & IORING_CQE_F_BUFFER))
     return fail(L, EINVAL, "group %d: the flags name no buffer "
                 "(IORING_CQE_F_BUFFER is not set)", g->bgid);
-  if (group_is_bundle(g, res, flags))
+  if (buf_group_is_bundle(g, res, flags))
     return fail(L, EINVAL, "group %d: this completion is a bundle of several "
                 "buffers: take them with bundle()", g->bgid);
   return fail(L, EINVAL, "group %d: buffer %u is not the kernel's: this "
@@ -152,26 +154,26 @@ struct lease **lease_push (lua_State *L) {
 }
 
 /* As long as it is out none of its buffer's bytes can be used for others. */
-static size_t weight (const struct lease *l) {
+static size_t lease_weight (const struct lease *l) {
   return l->group->inc ? l->piece.size : l->group->size;
 }
 
 bool lease_set (lua_State *L, struct lease **own, struct lease *lease) {
-  if (*own) pressure_drop(&state_of(L)->pressure, weight(*own), 0);
+  if (*own) pressure_drop(&state_of(L)->pressure, lease_weight(*own), 0);
   *own = lease;
-  if (lease) pressure_hold(&state_of(L)->pressure, weight(lease), 0);
+  if (lease) pressure_hold(&state_of(L)->pressure, lease_weight(lease), 0);
   return lease != NULL;
 }
 
-static void free_rooms (struct lease **rooms, unsigned n) {
-  while (n > 0) free(rooms[--n]);
+static void free_layouts (struct lease **layout, unsigned n) {
+  while (n > 0) free(layout[--n]);
 }
 
 /* Room for what will be taken: behind that nothing can fail. False: none. */
-static bool make_rooms (struct lease **rooms, unsigned n) {
+static bool make_leases (struct lease **layout, unsigned n) {
   for (unsigned i = 0; i < n; i++) {
-    if ((rooms[i] = lease_room()) == NULL) {
-      free_rooms(rooms, i);
+    if ((layout[i] = lease_capacity()) == NULL) {
+      free_layouts(layout, i);
       return false;
     }
   }
@@ -180,15 +182,15 @@ static bool make_rooms (struct lease **rooms, unsigned n) {
 
 /* buf_ring:lease(res, flags): what one completion has filled */
 static int b_lease (lua_State *L) {
-  struct group *g = self(L)->g;
+  struct buf_group *g = self(L)->g;
   int32_t res = arg_res(L, 2);
   uint32_t flags = arg_flags(L, 3);
   struct lease **l = lease_push(L), *room;
   struct piece p;
   self(L);  /* guard: a finalizer may have closed it */
-  if (!make_rooms(&room, 1))
+  if (!make_leases(&room, 1))
     return fail(L, ENOMEM, "group %d: a lease", g->bgid);
-  if (!group_take(g, res, flags, &p)) {
+  if (!buf_group_take(g, res, flags, &p)) {
     free(room);
     return not_the_kernels(L, g, res, flags);
   }
@@ -199,11 +201,11 @@ static int b_lease (lua_State *L) {
 
 /* buf_ring:bundle(res, flags): an array of leases, in order */
 static int b_bundle (lua_State *L) {
-  struct group *g = self(L)->g;
+  struct buf_group *g = self(L)->g;
   int32_t res = arg_res(L, 2);
   uint32_t flags = arg_flags(L, 3);
   struct piece p[256];
-  struct lease *rooms[256];
+  struct lease *layout[256];
   unsigned n = res > 0 ? (uint32_t)res / g->size + 2 : 1, taken;
   if (n > 256) n = 256;
   if (n > g->entries) n = g->entries;
@@ -213,10 +215,10 @@ static int b_bundle (lua_State *L) {
     lua_rawseti(L, -2, i);
   }
   self(L);  /* guard: a finalizer may have closed it */
-  if (!make_rooms(rooms, n))
+  if (!make_leases(layout, n))
     return fail(L, ENOMEM, "group %d: %u leases", g->bgid, n);
-  taken = group_take_bundle(g, res, flags, p, n);
-  free_rooms(rooms + taken, n - taken);
+  taken = buf_group_take_bundle(g, res, flags, p, n);
+  free_layouts(layout + taken, n - taken);
   if (taken == 0)
     return not_the_kernels(L, g, res, flags);
   for (unsigned i = 1; i <= n; i++) {
@@ -225,30 +227,30 @@ static int b_bundle (lua_State *L) {
       lua_rawseti(L, -2, i);
       continue;
     }
-    lease_fill(rooms[i - 1], g, &p[i - 1]);
+    lease_fill(layout[i - 1], g, &p[i - 1]);
     lua_rawgeti(L, -1, i);
-    lease_set(L, lua_touserdata(L, -1), rooms[i - 1]);
+    lease_set(L, lua_touserdata(L, -1), layout[i - 1]);
     lua_pop(L, 1);
   }
   return 1;
 }
 
-static void release (lua_State *L, struct lease **l) {
+static void release_lease (lua_State *L, struct lease **l) {
   struct lease *lease = *l;
   lease_set(L, l, NULL);
-  if (lease) block_release(&lease->block);
+  if (lease) refblock_release(&lease->block);
 }
 
 /* buf_ring:string(res, flags): the bytes; the buffer goes home. (If the string
 ** fails, the lease gives it back.) */
-static int b_string (lua_State *L) {
+static int buf_ring_string (lua_State *L) {
   int n = b_lease(L);
   struct lease **l;
   if (n != 1)
     return n;
   l = lua_touserdata(L, -1);
   lua_pushlstring(L, (const char *)(*l)->piece.data, (*l)->piece.size);
-  release(L, l);
+  release_lease(L, l);
   return 1;
 }
 
@@ -276,7 +278,7 @@ static int no_status (lua_State *L, const struct buf_ring *b, int rc) {
   return fail(L, -rc, "the state of group %d", b->g->bgid);
 }
 
-static unsigned at_home (const struct group *g, uint16_t h) {
+static unsigned count_free (const struct buf_group *g, uint16_t h) {
   return (uint16_t)(g->ring->tail - h);
 }
 
@@ -296,11 +298,11 @@ static int b_available (lua_State *L) {
   uint16_t h;
   int rc = head(b, &h);
   if (rc < 0) return no_status(L, b, rc);
-  lua_pushinteger(L, at_home(b->g, h));
+  lua_pushinteger(L, count_free(b->g, h));
   return 1;
 }
 
-static void set (lua_State *L, const char *name, lua_Integer n) {
+static void set_field (lua_State *L, const char *name, lua_Integer n) {
   lua_pushinteger(L, n);
   lua_setfield(L, -2, name);
 }
@@ -319,13 +321,13 @@ static int b_stats (lua_State *L) {
   size = b->g->size;
   leased = b->g->leased;
   known = head(b, &h) == 0;
-  home = known ? at_home(b->g, h) : 0;
-  set(L, "bgid", bgid);
-  set(L, "entries", entries);
-  set(L, "size", size);
-  set(L, "leased", leased);
-  set(L, "kernel", entries - leased - home);
-  if (known) set(L, "available", home);
+  home = known ? count_free(b->g, h) : 0;
+  set_field(L, "bgid", bgid);
+  set_field(L, "entries", entries);
+  set_field(L, "size", size);
+  set_field(L, "leased", leased);
+  set_field(L, "kernel", entries - leased - home);
+  if (known) set_field(L, "available", home);
   return 1;
 }
 
@@ -334,7 +336,7 @@ static int b_bgid (lua_State *L) {
   return 1;
 }
 
-static int b_tostring (lua_State *L) {
+static int buf_ring_tostring (lua_State *L) {
   struct buf_ring *b = class_check(L, 1, CLASS_BUF_RING);
   if (b->g == NULL)
     lua_pushliteral(L, "uring.BufRing (closed)");
@@ -348,13 +350,13 @@ static int b_tostring (lua_State *L) {
 /* ---- leases ------------------------------------------------------------ */
 
 static int l_release (lua_State *L) {
-  release(L, class_check(L, 1, CLASS_LEASE));
+  release_lease(L, class_check(L, 1, CLASS_LEASE));
   return 0;
 }
 
-static int l_gc (lua_State *L) {
+static int lease_gc (lua_State *L) {
   struct lease *const *l = class_check(L, 1, CLASS_LEASE);
-  if (*l) pressure_collected(&state_of(L)->pressure, weight(*l), 0);
+  if (*l) pressure_collected(&state_of(L)->pressure, lease_weight(*l), 0);
   return l_release(L);
 }
 
@@ -372,7 +374,7 @@ static int l_len (lua_State *L) {
   return 1;
 }
 
-static int l_tostring (lua_State *L) {
+static int lease_tostring (lua_State *L) {
   struct lease *const *l = class_check(L, 1, CLASS_LEASE);
   if (*l == NULL)
     lua_pushliteral(L, "uring.Lease (released)");
@@ -392,19 +394,19 @@ static const luaL_Reg ring_methods[] = {
 static const luaL_Reg methods[] = {
   {"lease", b_lease},
   {"bundle", b_bundle},
-  {"string", b_string},
+  {"string", buf_ring_string},
   {"head", b_head},
   {"available", b_available},
   {"stats", b_stats},
   {"bgid", b_bgid},
-  {"close", b_close},
+  {"close", buf_ring_close},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", b_gc},
-  {"__close", b_close},
-  {"__tostring", b_tostring},
+  {"__gc", buf_ring_gc},
+  {"__close", buf_ring_close},
+  {"__tostring", buf_ring_tostring},
   {NULL, NULL}
 };
 
@@ -417,9 +419,9 @@ static const luaL_Reg lease_methods[] = {
 
 static const luaL_Reg lease_meta[] = {
   {"__len", l_len},
-  {"__gc", l_gc},
+  {"__gc", lease_gc},
   {"__close", l_release},
-  {"__tostring", l_tostring},
+  {"__tostring", lease_tostring},
   {NULL, NULL}
 };
 

@@ -11,7 +11,7 @@
 #ifndef uring_buf_ring_h
 #define uring_buf_ring_h
 
-#include "ring/group.h"
+#include "ring/buf_group.h"
 #include "lua/state.h"
 
 /* A new uring.Lease on top, empty: it is there before the piece is taken. */

@@ -1,8 +1,8 @@
 #include "api/buffer.h"
 
-#include "lua/args.h"
 #include "base/names.h"
 #include "ring/ring.h"
+#include "lua/args.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +54,8 @@ struct memory *buffer_check (lua_State *L, int arg) {
 }
 
 /* Which operation holds it? It may be one of another state's rings. */
-static int held (lua_State *L, const struct memory *m, const char *what) {
+static int buffer_held (lua_State *L, const struct memory *m,
+                        const char *what) {
   for (struct ring *r = state_of(L)->rings; r; r = r->next) {
     for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
       for (int i = 0; i < OP_PINS; i++) {
@@ -69,20 +70,20 @@ static int held (lua_State *L, const struct memory *m, const char *what) {
     }
   }
   return luaL_error(L, "cannot %s a buffer that is in use: %d operations "
-                    "hold it", what, (int)block_flying(
-                      (struct block *)(uintptr_t)&m->block));
+                    "hold it", what, (int)refblock_flying(
+                      (struct refblock *)(uintptr_t)&m->block));
 }
 
-static void let_go (lua_State *L, struct buffer *b) {
+static void buffer_let_go (lua_State *L, struct buffer *b) {
   struct memory *m = b->m;
   buffer_set(L, b, NULL);
-  if (m) block_release(&m->block);
+  if (m) refblock_release(&m->block);
 }
 
 /* Its bytes are not its own any more. */
-static void retire (lua_State *L, struct buffer *b) {
+static void buffer_retire (lua_State *L, struct buffer *b) {
   atomic_store(&b->m->block.retired, true);  /* guard: SQEs that name it */
-  let_go(L, b);
+  buffer_let_go(L, b);
 }
 
 
@@ -144,7 +145,7 @@ struct bytes arg_bytes (lua_State *L, int index, int arg) {
 }
 
 /* As string.sub: from i to j, both counted from 1 or from the end. */
-static int b_string (lua_State *L) {
+static int buffer_string (lua_State *L) {
   struct memory *m = buffer_check(L, 1);
   push_part(L, m->bytes, m->size, 2);
   return 1;
@@ -176,22 +177,22 @@ static int b_resize (lua_State *L) {
   size = (size_t)arg_integer(L, 2, 0, MAX_SIZE);
   pressure_tell(L, size, 0);
   b = tobuffer(L, 1);  /* (a finalizer may have closed it) */
-  if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
-    return held(L, b->m, "resize");
+  if (refblock_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
+    return buffer_held(L, b->m, "resize");
   m = allocate(L, size, NULL);
   memcpy(m->bytes, b->m->bytes, size < b->m->size ? size : b->m->size);
-  retire(L, b);
+  buffer_retire(L, b);
   buffer_set(L, b, m);
   lua_settop(L, 1);
   return 1;
 }
 
-static int b_close (lua_State *L) {
+static int buffer_close (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m) {
-    if (block_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
-      return held(L, b->m, "close");
-    retire(L, b);
+    if (refblock_flying(&b->m->block) > 0)  /* guard: it is the kernel's */
+      return buffer_held(L, b->m, "close");
+    buffer_retire(L, b);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -201,19 +202,19 @@ static int b_close (lua_State *L) {
 ** them keeps them. */
 static int b_leave (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
-  if (b->m) retire(L, b);
+  if (b->m) buffer_retire(L, b);
   return 0;
 }
 
 /* A collected one was not closed: SQEs that name its bytes may be queued. */
-static int b_gc (lua_State *L) {
+static int buffer_gc (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m) pressure_collected(&state_of(L)->pressure, b->m->size, 0);
-  let_go(L, b);
+  buffer_let_go(L, b);
   return 0;
 }
 
-static int b_tostring (lua_State *L) {
+static int buffer_tostring (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m)
     lua_pushfstring(L, "uring.Buffer (%I bytes)", (LUAI_UACINT)b->m->size);
@@ -224,18 +225,18 @@ static int b_tostring (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"string", b_string},
+  {"string", buffer_string},
   {"write", b_write},
   {"resize", b_resize},
-  {"close", b_close},
+  {"close", buffer_close},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
   {"__len", b_len},
-  {"__gc", b_gc},
+  {"__gc", buffer_gc},
   {"__close", b_leave},
-  {"__tostring", b_tostring},
+  {"__tostring", buffer_tostring},
   {NULL, NULL}
 };
 

@@ -11,8 +11,8 @@
 #ifndef uring_buffer_h
 #define uring_buffer_h
 
-#include "base/block.h"
-#include "ring/group.h"
+#include "base/refblock.h"
+#include "ring/buf_group.h"
 #include "lua/state.h"
 
 struct buffer {            /* the userdata */
@@ -29,7 +29,7 @@ struct memory *buffer_check (lua_State *L, int arg);
 struct bytes {
   const unsigned char *at;
   size_t size;
-  struct block *block;     /* who has them; NULL: a string */
+  struct refblock *block;     /* who has them; NULL: a string */
 };
 struct bytes arg_bytes (lua_State *L, int index, int arg);
 

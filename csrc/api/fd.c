@@ -1,11 +1,11 @@
 #include "api/fd.h"
 
-#include "lua/args.h"
-#include "lua/errors.h"
-#include "api/ring_check.h"
 #include "ring/ring.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_uses.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/ring_check.h"
 
 #include <fcntl.h>
 
@@ -62,7 +62,7 @@ static int f_release (lua_State *L) {
   ring_submit_all(state_of(L)->rings);
   d = fd_let_go(L, f);
   lua_pushinteger(L, handle_release(d));
-  block_release(&d->block);
+  refblock_release(&d->block);
   return 1;
 }
 
@@ -72,7 +72,7 @@ static int f_close (lua_State *L) {
   int rc = 0;
   if (d != NULL) {
     rc = ring_close_handle(state_of(L)->rings, d);
-    block_release(&d->block);
+    refblock_release(&d->block);
   }
   if (rc < 0)
     return fail(L, -rc, "close");
@@ -88,7 +88,7 @@ static int f_gc (lua_State *L) {
   d = fd_let_go(L, f);
   if (d) {
     ring_leave_uses(state_of(L)->rings, d);
-    block_release(&d->block);
+    refblock_release(&d->block);
   }
   return 0;
 }

@@ -2,11 +2,11 @@
 #include "api/msghdr.h"
 
 #include "lua/args.h"
-#include "api/buf_ring.h"
-#include "api/buffer.h"
-#include "api/control.h"
 #include "lua/errors.h"
 #include "lua/options.h"
+#include "api/buf_ring.h"
+#include "api/buffer.h"
+#include "api/cmsg.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -17,11 +17,11 @@
 /* ---- without Lua ------------------------------------------------------- */
 
 static void close_unread (struct msg *m) {
-  if (m->unread) cmsg_close(m->control, m->control_room);
+  if (m->unread) cmsg_close(m->control, m->control_capacity);
   m->unread = false;
   /* guard: what a failed request leaves there is not read a second time */
   if (m->control_size == 0 && m->control)
-    memset(m->control, 0, m->control_room);
+    memset(m->control, 0, m->control_capacity);
 }
 
 /* Its descriptors are closed, but for those that are becoming Lua's. */
@@ -31,28 +31,28 @@ static void drop_fds (struct msg *m) {
   m->sent.nfds = 0;
 }
 
-static void msg_busy (struct block *b) {
+static void msg_busy (struct refblock *b) {
   struct msg *m = (struct msg *)b;
   close_unread(m);
   memcpy(m->place, m->name.bytes, sizeof(m->place));  /* (no old one stays) */
-  m->hdr.msg_namelen = m->name_room;
+  m->hdr.msg_namelen = m->name_capacity;
   m->hdr.msg_controllen = m->control_size ? m->control_size
-                                          : m->control_room;
-  for (unsigned i = 0; i < m->nheld; i++) block_fly(m->held[i]);
+                                          : m->control_capacity;
+  for (unsigned i = 0; i < m->nheld; i++) refblock_fly(m->held[i]);
 }
 
-static void msg_idle (struct block *b) {
+static void msg_idle (struct refblock *b) {
   struct msg *m = (struct msg *)b;
-  for (unsigned i = 0; i < m->nheld; i++) block_land(m->held[i]);
-  m->unread = m->control_room > 0 && m->control_size == 0;
+  for (unsigned i = 0; i < m->nheld; i++) refblock_land(m->held[i]);
+  m->unread = m->control_capacity > 0 && m->control_size == 0;
   if (atomic_load(&b->retired)) drop_fds(m);
 }
 
-static void msg_end (struct block *b) {
+static void msg_end (struct refblock *b) {
   struct msg *m = (struct msg *)b;
   m->reading = false;
   drop_fds(m);
-  for (unsigned i = 0; i < m->nheld; i++) block_release(m->held[i]);
+  for (unsigned i = 0; i < m->nheld; i++) refblock_release(m->held[i]);
   free(m->sent.fds);
   free(m->held);
   free(m->control);
@@ -68,7 +68,7 @@ struct msg *msg_new (unsigned niov) {
     free(m);
     return NULL;
   }
-  block_init(&m->block, msg_end);
+  refblock_init(&m->block, msg_end);
   m->block.busy = msg_busy;
   m->block.idle = msg_idle;
   m->hdr.msg_iov = m->iov;
@@ -84,11 +84,11 @@ bool msg_make_control (struct msg *m, size_t size) {
 
 /* ---- make -------------------------------------------------------------- */
 
-static struct msg **slot (lua_State *L) {
+static struct msg **new_msghdr (lua_State *L) {
   return class_new(L, CLASS_MSGHDR, sizeof(struct msg *), 0);
 }
 
-static void hold (struct msg *m, struct block *b) {
+static void hold (struct msg *m, struct refblock *b) {
   m->held[m->nheld++] = b;
 }
 
@@ -107,7 +107,7 @@ static void check_array (lua_State *L, lua_Unsigned most, int arg) {
 }
 
 /* What is at `n` in the table on top, from 0 to `most`. */
-static size_t part (lua_State *L, lua_Integer n, const char *what,
+static size_t iov_field (lua_State *L, lua_Integer n, const char *what,
                     size_t otherwise, size_t most, int arg) {
   lua_Integer i = (lua_Integer)otherwise;
   int type = lua_rawgeti(L, -1, n), ok = type == LUA_TNUMBER;
@@ -151,8 +151,8 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
     lua_rawgeti(L, top, 1);
     b = arg_bytes(L, top + 1, arg);
     lua_pushvalue(L, top);  /* (behind the bytes, so that they stay) */
-    at = part(L, 2, "offset", 0, b.size, arg);
-    len = part(L, 3, "length", b.size - at, b.size - at, arg);
+    at = iov_field(L, 2, "offset", 0, b.size, arg);
+    len = iov_field(L, 3, "length", b.size - at, b.size - at, arg);
   }
   else {
     b = arg_bytes(L, top, arg);
@@ -175,7 +175,7 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
     v->iov_base = copy->bytes;
   }
   else {
-    block_retain(b.block);
+    refblock_retain(b.block);
     hold(m, b.block);
     v->iov_base = (void *)(uintptr_t)(b.at + at);
   }
@@ -233,9 +233,9 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
   if (part == NULL) part = &all;
   part->upto = part->from;
   part->size = 0;
-  make_room_on(L, 10, NULL);
+  stack_reserve(L, 10, NULL);
   options_open(L, t, names);
-  own = slot(L);
+  own = new_msghdr(L);
   n = open_iov(L, t);
   iov = lua_gettop(L);
   m = *own = msg_new((unsigned)n);
@@ -250,38 +250,39 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
     lua_pushliteral(L, "name");
     lua_rawget(L, t);
     m->name = arg_address_in(L, lua_gettop(L), t);
-    m->name_room = m->name.len;
+    m->name_capacity = m->name.len;
   }
-  m->name_room = (unsigned)options_integer(L, t, "namelen",
-                   (lua_Integer)m->name_room, 0, sizeof(m->place));
-  if (m->name_room < m->name.len)
+  m->name_capacity = (unsigned)options_integer(L, t, "namelen",
+                   (lua_Integer)m->name_capacity, 0, sizeof(m->place));
+  if (m->name_capacity < m->name.len)
     luaL_argerror(L, t, "option 'namelen' is less than the name's own "
                   "length");
-  m->hdr.msg_name = m->name_room ? m->place : NULL;
-  m->control_room = (unsigned)options_integer(L, t, "controllen", 0, 0,
+  m->hdr.msg_name = m->name_capacity ? m->place : NULL;
+  m->control_capacity = (unsigned)options_integer(L, t, "controllen", 0, 0,
                                               CONTROL_MAX);
   m->hdr.msg_flags = (int)options_integer(L, t, "flags", 0, 0, INT32_MAX);
   if (part->from == 0 && options_given(L, t, "control")) {
-    if (m->control_room > 0)
+    if (m->control_capacity > 0)
       luaL_argerror(L, t, "option 'control' is what to send, and "
                     "'controllen' the room for what comes: one of them");
     lua_pushliteral(L, "control");
     lua_rawget(L, t);
     *rc = set_control(L, m, t);
   }
-  else if (m->control_room > 0 && !msg_make_control(m, m->control_room))
+  else if (m->control_capacity > 0 && !msg_make_control(m,
+                                                        m->control_capacity))
     luaL_error(L, "not enough memory for control messages");
   lua_settop(L, iov - 1);
   return m;
 }
 
-static void weigh (lua_State *L, struct msg *m) {
-  m->weight = sizeof(*m) + m->copied + m->control_room + m->control_size
+static void weigh_msghdr (lua_State *L, struct msg *m) {
+  m->weight = sizeof(*m) + m->copied + m->control_capacity + m->control_size
               + m->hdr.msg_iovlen * (sizeof(m->iov[0]) + sizeof(*m->held));
   pressure_hold(&state_of(L)->pressure, m->weight, m->sent.nfds);
 }
 
-static void let_go (lua_State *L, struct msg **own) {
+static void msghdr_let_go (lua_State *L, struct msg **own) {
   struct msg *m = *own;
   *own = NULL;
   if (m == NULL)
@@ -289,17 +290,17 @@ static void let_go (lua_State *L, struct msg **own) {
   if (m->weight > 0)
     pressure_drop(&state_of(L)->pressure, m->weight, m->sent.nfds);
   m->weight = 0;
-  block_release(&m->block);
+  refblock_release(&m->block);
 }
 
 /* It is closed, and has no descriptors any more once nothing is in flight. */
-static void retire (lua_State *L, struct msg **own) {
+static void msghdr_retire (lua_State *L, struct msg **own) {
   struct msg *m = *own;
   atomic_store(&m->block.retired, true);  /* guard: SQEs that name it */
-  block_retain(&m->block);
-  let_go(L, own);
-  if (block_flying(&m->block) == 0) drop_fds(m);
-  block_release(&m->block);
+  refblock_retain(&m->block);
+  msghdr_let_go(L, own);
+  if (refblock_flying(&m->block) == 0) drop_fds(m);
+  refblock_release(&m->block);
 }
 
 /* uring.msghdr{ name=, namelen=, control=, controllen=, iov=, flags= } */
@@ -314,7 +315,7 @@ int msghdr_new (lua_State *L) {
     lua_newtable(L);
     lua_replace(L, 1);
   }
-  weigh(L, msghdr_push(L, 1, names, NULL, &rc));
+  weigh_msghdr(L, msghdr_push(L, 1, names, NULL, &rc));
   return rc < 0 ? fail(L, -rc, "msghdr: a dup of a descriptor in its control")
                 : 1;
 }
@@ -329,22 +330,22 @@ struct msg *msghdr_check (lua_State *L, int arg) {
   return *own;
 }
 
-static struct msg *idle (lua_State *L) {
+static struct msg *check_idle (lua_State *L) {
   struct msg *m = msghdr_check(L, 1);
-  if (block_flying(&m->block) > 0)  /* guard: the kernel's while it is */
+  if (refblock_flying(&m->block) > 0)  /* guard: the kernel's while it is */
     luaL_error(L, "this msghdr is in use: an operation in flight holds it");
   return m;
 }
 
 /* msghdr:name(): who has sent what was received; nil where none was told */
 static int m_name (lua_State *L) {
-  struct msg *m = idle(L);
+  struct msg *m = check_idle(L);
   struct address a;
   if (m->hdr.msg_namelen == 0 || m->hdr.msg_name == NULL) {
     lua_pushnil(L);
     return 1;
   }
-  address_set(&a, m->place, m->hdr.msg_namelen, m->name_room);
+  address_set(&a, m->place, m->hdr.msg_namelen, m->name_capacity);
   if (a.any.sa_family == AF_UNSPEC) lua_pushnil(L);  /* a request failed */
   else sockaddr_push(L, &a);
   return 1;
@@ -353,34 +354,34 @@ static int m_name (lua_State *L) {
 /* msghdr:control(): the control messages that were received, once. (They are
 ** held by a second object: a finalizer may close the first.) */
 static int m_control (lua_State *L) {
-  struct msg **held = slot(L);
-  struct msg *m = idle(L);
+  struct msg **held = new_msghdr(L);
+  struct msg *m = check_idle(L);
   unsigned char *at = m->control;
   size_t size = m->hdr.msg_controllen;
-  block_retain(&m->block);
+  refblock_retain(&m->block);
   *held = m;
-  if (m->unread) at += cmsg_of_last_try(at, m->control_room, &size);
+  if (m->unread) at += cmsg_of_last_try(at, m->control_capacity, &size);
   else size = 0;
   m->reading = true;  /* (a finalizer may close it meanwhile) */
   control_push(L, at, size);
   m->reading = m->unread = false;
   *held = NULL;
-  block_release(&m->block);
+  refblock_release(&m->block);
   return 1;
 }
 
 static int m_flags (lua_State *L) {
-  lua_pushinteger(L, idle(L)->hdr.msg_flags);
+  lua_pushinteger(L, check_idle(L)->hdr.msg_flags);
   return 1;
 }
 
 static int m_close (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
   if (*own) {
-    if (block_flying(&(*own)->block) > 0)
+    if (refblock_flying(&(*own)->block) > 0)
       return luaL_error(L, "cannot close a msghdr that is in use: an "
                         "operation in flight holds it");
-    retire(L, own);
+    msghdr_retire(L, own);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -389,7 +390,7 @@ static int m_close (lua_State *L) {
 /* One that leaves its scope is closed when the last operation has ended. */
 static int m_leave (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
-  if (*own) retire(L, own);
+  if (*own) msghdr_retire(L, own);
   return 0;
 }
 
@@ -399,7 +400,7 @@ static int m_gc (lua_State *L) {
   const struct msg *m = *own;
   if (m && m->weight > 0)
     pressure_collected(&state_of(L)->pressure, m->weight, m->sent.nfds);
-  let_go(L, own);
+  msghdr_let_go(L, own);
   return 0;
 }
 
@@ -407,9 +408,9 @@ static int m_tostring (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
   if (*own == NULL) lua_pushliteral(L, "uring.Msghdr (closed)");
   else lua_pushfstring(L, "uring.Msghdr (%d parts, name %d, control %d)",
-                       (int)(*own)->hdr.msg_iovlen, (int)(*own)->name_room,
+                       (int)(*own)->hdr.msg_iovlen, (int)(*own)->name_capacity,
                        (int)((*own)->control_size ? (*own)->control_size
-                                                  : (*own)->control_room));
+                                                  : (*own)->control_capacity));
   return 1;
 }
 
@@ -430,7 +431,7 @@ static void push_holder (lua_State *L) {
   else lua_pushnil(L);
 }
 
-static void let_hold (lua_State *L, struct block *b) {
+static void let_hold (lua_State *L, struct refblock *b) {
   struct lease **lease = class_test(L, 4, CLASS_LEASE);
   struct buffer *buffer = class_test(L, 4, CLASS_BUFFER);
   if (lease) lease_set(L, lease, (struct lease *)b);
@@ -441,8 +442,8 @@ static void let_hold (lua_State *L, struct block *b) {
 ** in all else the numbers are a peer's. */
 static bool has_fds (lua_State *L, const struct msg *m) {
   struct lease *const *l = class_test(L, 1, CLASS_LEASE);
-  return l && (*l)->piece.rooms.name == m->name_room
-         && (*l)->piece.rooms.control == m->control_room;
+  return l && (*l)->piece.layout.name == m->name_capacity
+         && (*l)->piece.layout.control == m->control_capacity;
 }
 
 /* uring.recvmsg_out(bytes, msghdr [, len]): what recvmsg_multishot has put
@@ -460,13 +461,13 @@ int msghdr_recvmsg_out (lua_State *L) {
   m = msghdr_check(L, 2);
   size = (size_t)arg_optional(L, 3, (lua_Integer)b.size, 0,
                               (lua_Integer)b.size);
-  if (!recvmsg_parse((unsigned char *)(uintptr_t)b.at, size, m->name_room,
-                     m->control_room, &r))
+  if (!recvmsg_parse((unsigned char *)(uintptr_t)b.at, size, m->name_capacity,
+                     m->control_capacity, &r))
     return fail(L, EBADMSG, "recvmsg_out: %u bytes are too short for the "
                 "header, %u of name and %u of control", (unsigned)size,
-                m->name_room, m->control_room);
+                m->name_capacity, m->control_capacity);
   fds = has_fds(L, m);
-  if (b.block) block_retain(b.block);
+  if (b.block) refblock_retain(b.block);
   let_hold(L, b.block);  /* guard: from here on they stay */
   if (r.name_size > 0) {
     struct address a;
@@ -490,7 +491,7 @@ int msghdr_recvmsg_out (lua_State *L) {
   else control_push_raw(L, r.control, r.control_size);
   lua_setfield(L, 5, "control");
   let_hold(L, NULL);
-  if (b.block) block_release(b.block);
+  if (b.block) refblock_release(b.block);
   return 1;
 }
 

@@ -17,20 +17,20 @@
 #ifndef uring_msghdr_h
 #define uring_msghdr_h
 
-#include "base/block.h"
-#include "api/control.h"
+#include "base/refblock.h"
 #include "ring/recvmsg_out.h"
-#include "api/sockaddr.h"
 #include "lua/state.h"
+#include "api/cmsg.h"
+#include "api/sockaddr.h"
 
 #include <sys/uio.h>
 
 struct msg {
-  struct block block;
+  struct refblock block;
   struct msghdr hdr;         /* what the kernel gets */
   struct address name;       /* whom to send to */
   unsigned char place[128];  /* what the kernel has as its name */
-  unsigned name_room, control_room;
+  unsigned name_capacity, control_capacity;
   struct control sent;       /* what is to be sent, */
   size_t control_size;       /* and its size */
   unsigned char *control;
@@ -40,7 +40,7 @@ struct msg {
   bool strings;              /* some of the iov are: only for sending */
   bool unread;               /* control messages have come */
   bool reading;              /* and become Lua's just now */
-  struct block **held;       /* whose memory the iov names */
+  struct refblock **held;       /* whose memory the iov names */
   struct iovec iov[];
 };
 
@@ -54,16 +54,17 @@ bool msg_make_control (struct msg *m, size_t size);
 struct msg *msghdr_check (lua_State *L, int arg);
 
 /* The part of a long message that one request is for: bytes `from` to `upto`
-** of its `size`. It ends where `most` bytes of strings, which are copied, are in
-** it (`most` becomes what is left of them). Control messages go with the first. */
+** of its `size`. It ends where `most` bytes of strings, which are copied, are
+** in it (`most` becomes what is left of them). Control messages go with the
+** first. */
 struct msg_part {
   size_t from, most;   /* what is asked for, */
   size_t upto, size;   /* and the answer */
 };
 
 /* A msghdr from the table of options at `index`, pushed, with `names` of which
-** those of uring.msghdr count; of its iov that part. NULL: all. `*rc` becomes -errno if it cannot be used, for
-** want of descriptors. */
+** those of uring.msghdr count; of its iov that part. NULL: all. `*rc` becomes
+** -errno if it cannot be used, for want of descriptors. */
 struct msg *msghdr_push (lua_State *L, int index, const char *const *names,
                          struct msg_part *part, int *rc);
 

@@ -1,13 +1,13 @@
 #include "compat.h"
 #include "api/operation.h"
 
-#include "lua/errors.h"
+#include "base/fork_id.h"
 #include "base/names.h"
-#include "base/proc.h"
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
-#include "api/subject.h"
+#include "lua/errors.h"
+#include "api/op_subject.h"
 
 
 struct operation *operation_check (lua_State *L, int arg) {
@@ -16,9 +16,9 @@ struct operation *operation_check (lua_State *L, int arg) {
 
 struct operation *operation_new (lua_State *L, int ring,
                                  const struct request *q) {
-  bool more = subject_possible(q->sqe.opcode);
+  bool more = op_subject_possible(q->sqe.opcode);
   struct operation *o;
-  if (more) subject_push(L, q);
+  if (more) op_subject_push(L, q);
   o = class_new(L, CLASS_OPERATION, sizeof(*o), more ? 2 : 1);
   o->ring = lua_touserdata(L, ring);
   lua_pushvalue(L, ring);
@@ -33,8 +33,8 @@ struct operation *operation_new (lua_State *L, int ring,
 void operation_set (struct operation *o, struct op *op) {
   o->token = op->token;
   o->opcode = op->opcode;
-  o->multi = (op->marks & OP_MULTI) != 0;
-  o->silent = (op->marks & OP_SILENT) != 0;
+  o->multi = (op->op_flags & OP_MULTI) != 0;
+  o->silent = (op->op_flags & OP_SILENT) != 0;
 }
 
 struct op *operation_op (struct operation *o) {
@@ -50,7 +50,7 @@ struct op *operation_op (struct operation *o) {
 static int o_cancel (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   struct op *op;
-  if (o->ring->proc != proc_id())
+  if (o->ring->fork_id != fork_id())
     return luaL_error(L, "this operation belongs to another process");
   op = operation_op(o);
   o->cancelled = true;
@@ -92,11 +92,11 @@ static int o_tostring (lua_State *L) {
 static int o_gc (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   struct op *op;
-  if (o->token == 0 || o->ring->proc != proc_id())
+  if (o->token == 0 || o->ring->fork_id != fork_id())
     return 0;
   op = operation_op(o);
   /* by hand the ring goes on holding it; under the loop nobody can ask */
-  if (op && (op->marks & OP_LOOPED) && op->waiter == NULL)
+  if (op && (op->op_flags & OP_LOOPED) && op->waiter == NULL)
     ring_drop(o->ring, op);
   return 0;
 }

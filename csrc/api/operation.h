@@ -13,7 +13,7 @@
 #ifndef uring_operation_h
 #define uring_operation_h
 
-#include "api/ring_lua.h"
+#include "api/ring_object.h"
 
 struct operation {         /* the userdata */
   struct ring *ring;       /* kept by user value 1 */

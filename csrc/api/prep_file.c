@@ -8,8 +8,8 @@
 #include "compat.h"
 #include "api/sqe.h"
 
-#include "api/buffer.h"
 #include "base/names.h"
+#include "api/buffer.h"
 
 #include <fcntl.h>
 
@@ -65,7 +65,7 @@ static int prep_read (lua_State *L) {
   struct request *q = sqe_self(L);
   struct fd_arg fd = arg_fd(L, 2);
   uint64_t offset = (uint64_t)arg_optional(L, 5, -1, -1, LUA_MAXINTEGER);
-  struct bytes b = sqe_room(L, 3, 4, 6);
+  struct bytes b = sqe_writable_bytes(L, 3, 4, 6);
   sqe_begin(L, q);
   io_uring_prep_read(&q->sqe, fd.number, (void *)(uintptr_t)b.at,
                      (unsigned)b.size, offset);

@@ -10,8 +10,8 @@
 #include "api/sqe.h"
 
 #include "base/names.h"
-#include "api/ref_lua.h"
-#include "api/ring_lua.h"
+#include "api/ref_object.h"
+#include "api/ring_object.h"
 
 /* Bits of a CQE's flags that liburing acts on when it walks the queue: it
 ** would skip a message that says F_SKIP, and step over two at F_32. */
@@ -69,7 +69,7 @@ static int msg_ring_cqe_flags (lua_State *L) {
   io_uring_prep_msg_ring_cqe_flags(&q->sqe, t.number, len, data, flags,
                                    cqe_flags);
   set_target(q, &t);
-  q->since = NAMES_VERSION(6, 3);
+  q->min_kernel = NAMES_VERSION(6, 3);
   return sqe_end(L, q);
 }
 
@@ -84,7 +84,7 @@ static int msg_ring_fd (lua_State *L) {
   sqe_begin(L, q);
   io_uring_prep_msg_ring_fd(&q->sqe, t.number, source, slot, data, flags);
   set_target(q, &t);
-  q->since = NAMES_VERSION(6, 0);
+  q->min_kernel = NAMES_VERSION(6, 0);
   return sqe_end(L, q);
 }
 
@@ -98,7 +98,7 @@ static int msg_ring_fd_alloc (lua_State *L) {
   sqe_begin(L, q);
   io_uring_prep_msg_ring_fd_alloc(&q->sqe, t.number, source, data, flags);
   set_target(q, &t);
-  q->since = NAMES_VERSION(6, 0);
+  q->min_kernel = NAMES_VERSION(6, 0);
   return sqe_end(L, q);
 }
 

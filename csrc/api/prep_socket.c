@@ -12,9 +12,9 @@
 #include "compat.h"
 #include "api/sqe.h"
 
+#include "base/names.h"
 #include "api/buffer.h"
 #include "api/msghdr.h"
-#include "base/names.h"
 #include "api/sockaddr.h"
 
 #define ANY_SLOT  IORING_FILE_INDEX_ALLOC
@@ -72,7 +72,7 @@ static int accept_at (lua_State *L, bool multi, bool direct) {
                        (int)(direct ? flags : flags | SOCK_CLOEXEC));
   if (multi) {
     q->sqe.ioprio |= IORING_ACCEPT_MULTISHOT;
-    q->traits |= TRAIT_MULTI;
+    q->req_flags |= REQ_MULTI;
   }
   makes_fd(q, direct, slot);
   sqe_pin_fd(L, q, &fd);
@@ -155,7 +155,7 @@ static struct bytes arg_uncopied (lua_State *L, int arg, int len, int at) {
   return sqe_bytes(L, arg, len, at);
 }
 
-static void set_address (struct request *q, const struct address *a,
+static void set_sqe_address (struct request *q, const struct address *a,
                          struct memory *m) {
   q->sqe.addr2 = (uint64_t)(uintptr_t)m->bytes;
   q->sqe.addr_len = (uint16_t)a->len;
@@ -184,8 +184,8 @@ static int prep_send_bundle (lua_State *L) {
   sqe_begin(L, q);
   io_uring_prep_send_bundle(&q->sqe, fd.number, len, (int)flags);
   q->sqe.flags |= IOSQE_BUFFER_SELECT;
-  q->since = NAMES_VERSION(6, 10);
-  q->traits |= TRAIT_MULTI;
+  q->min_kernel = NAMES_VERSION(6, 10);
+  q->req_flags |= REQ_MULTI;
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
 }
@@ -201,13 +201,13 @@ static int prep_sendto (lua_State *L) {
   b = sqe_bytes(L, 3, 4, 7);
   to = memory_new(sizeof(a.bytes), a.bytes);
   if (to == NULL) {
-    block_release(b.block);
+    refblock_release(b.block);
     return luaL_error(L, "not enough memory for an address");
   }
   sqe_begin(L, q);
   io_uring_prep_send(&q->sqe, fd.number, b.at, b.size, (int)flags);
-  set_address(q, &a, to);
-  q->since = NAMES_VERSION(6, 1);
+  set_sqe_address(q, &a, to);
+  q->min_kernel = NAMES_VERSION(6, 1);
   sqe_pin_memory(q, b.block);
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
@@ -223,7 +223,7 @@ static int prep_send_zc (lua_State *L) {
   sqe_begin(L, q);
   io_uring_prep_send_zc(&q->sqe, fd.number, b.at, b.size, (int)flags,
                         zc_flags);
-  q->traits |= TRAIT_MULTI;
+  q->req_flags |= REQ_MULTI;
   sqe_pin_memory(q, b.block);
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
@@ -238,8 +238,8 @@ static int prep_send_set_addr (lua_State *L) {
     return luaL_argerror(L, 1, "prepare a send first: prep_send or "
                          "prep_send_zc");
   m = sqe_memory(L, sizeof(a.bytes), a.bytes);
-  if (q->pin[0]) block_release(q->pin[0]);
-  set_address(q, &a, m);
+  if (q->pin[0]) refblock_release(q->pin[0]);
+  set_sqe_address(q, &a, m);
   return sqe_end(L, q);
 }
 
@@ -248,14 +248,14 @@ static int sendmsg_at (lua_State *L, bool zc) {
   struct fd_arg fd = arg_fd(L, 2);
   struct msg *m = msghdr_check(L, 3);
   uint32_t flags = arg_flags(L, 4);
-  if (m->control_room > 0)
+  if (m->control_capacity > 0)
     luaL_argerror(L, 3, "this msghdr has 'controllen', room for receiving: "
                   "make one with 'control' for sending");
-  block_retain(&m->block);
+  refblock_retain(&m->block);
   sqe_begin(L, q);
   if (zc) io_uring_prep_sendmsg_zc(&q->sqe, fd.number, &m->hdr, flags);
   else io_uring_prep_sendmsg(&q->sqe, fd.number, &m->hdr, flags);
-  if (zc) q->traits |= TRAIT_MULTI;
+  if (zc) q->req_flags |= REQ_MULTI;
   sqe_pin_memory(q, &m->block);
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
@@ -286,13 +286,13 @@ static int recv_at (lua_State *L, bool multi) {
     luaL_argerror(L, 3, "nil expected: a multishot receives into the buffers "
                   "of a group (set_buf_group)");
   else
-    b = sqe_room(L, 3, 4, 6);
+    b = sqe_writable_bytes(L, 3, 4, 6);
   sqe_begin(L, q);
   io_uring_prep_recv(&q->sqe, fd.number, (void *)(uintptr_t)b.at, b.size,
                      (int)flags);
   if (multi) {
     q->sqe.ioprio |= IORING_RECV_MULTISHOT;
-    q->traits |= TRAIT_MULTI;
+    q->req_flags |= REQ_MULTI;
   }
   if (b.block) sqe_pin_memory(q, b.block);
   else q->sqe.flags |= IOSQE_BUFFER_SELECT;
@@ -321,16 +321,16 @@ static int recvmsg_at (lua_State *L, bool multi) {
   if (m->control_size > 0)
     luaL_argerror(L, 3, "this msghdr has 'control' to be sent: make one with "
                   "'controllen' for receiving");
-  block_retain(&m->block);
+  refblock_retain(&m->block);
   sqe_begin(L, q);
   io_uring_prep_recvmsg(&q->sqe, fd.number, &m->hdr, flags);
   if (multi) {
     q->sqe.ioprio |= IORING_RECV_MULTISHOT;
     q->sqe.flags |= IOSQE_BUFFER_SELECT;
-    q->traits |= TRAIT_MULTI;
+    q->req_flags |= REQ_MULTI;
   }
-  q->rooms = (struct rooms){ (uint16_t)m->name_room,
-                             (uint16_t)m->control_room };
+  q->layout = (struct recvmsg_layout){ (uint16_t)m->name_capacity,
+                             (uint16_t)m->control_capacity };
   sqe_pin_memory(q, &m->block);
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
@@ -362,11 +362,11 @@ static int prep_provide_buffers (lua_State *L) {
     return luaL_argerror(L, 3, lua_pushfstring(L,
              "a buffer of %I bytes has no room for %I times %I",
              (LUAI_UACINT)m->size, (LUAI_UACINT)nr, (LUAI_UACINT)len));
-  block_retain(&m->block);
+  refblock_retain(&m->block);
   sqe_begin(L, q);
   io_uring_prep_provide_buffers(&q->sqe, m->bytes, (int)len, (int)nr, bgid,
                                 bid);
-  q->traits |= TRAIT_KEPT;
+  q->req_flags |= REQ_KEPT;
   sqe_pin_memory(q, &m->block);
   return sqe_end(L, q);
 }

@@ -46,8 +46,8 @@ static int prep_timeout (lua_State *L) {
                         flags);
   sqe_pin_memory(q, &m->block);
   if (flags & IORING_TIMEOUT_MULTISHOT) {
-    q->traits |= TRAIT_MULTI;
-    q->since = NAMES_VERSION(6, 4);
+    q->req_flags |= REQ_MULTI;
+    q->min_kernel = NAMES_VERSION(6, 4);
   }
   return sqe_end(L, q);
 }
@@ -62,7 +62,7 @@ static int poll_at (lua_State *L, bool multi) {
   sqe_begin(L, q);
   if (multi) io_uring_prep_poll_multishot(&q->sqe, fd.number, mask);
   else io_uring_prep_poll_add(&q->sqe, fd.number, mask);
-  if (multi) q->traits |= TRAIT_MULTI;
+  if (multi) q->req_flags |= REQ_MULTI;
   sqe_pin_fd(L, q, &fd);
   return sqe_end(L, q);
 }
@@ -92,7 +92,7 @@ static uint64_t arg_named (lua_State *L, int arg, uint64_t *ring_id) {
 
 static int end_named (lua_State *L, struct request *q, uint64_t ring_id) {
   q->ring_id = ring_id;
-  q->traits |= TRAIT_NAMES_OP;
+  q->req_flags |= REQ_NAMES_OP;
   return sqe_end(L, q);
 }
 
@@ -110,7 +110,7 @@ static int prep_cancel (lua_State *L) {
     sqe_begin(L, q);
     io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, &q->sqe, -1, NULL, opcode, 0);
     q->sqe.cancel_flags = flags;
-    if (flags & IORING_ASYNC_CANCEL_OP) q->since = NAMES_VERSION(6, 6);
+    if (flags & IORING_ASYNC_CANCEL_OP) q->min_kernel = NAMES_VERSION(6, 6);
     return sqe_end(L, q);
   }
   else {

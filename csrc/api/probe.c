@@ -11,7 +11,7 @@
 #include <lauxlib.h>
 
 #include "base/names.h"
-#include "api/trial.h"
+#include "api/feature_tests.h"
 
 
 /*
@@ -101,7 +101,7 @@ static int by_sysctl (char *buf, size_t len) {
 }
 
 
-static void refused (int err, char *buf, size_t len) {
+static void probe_refused (int err, char *buf, size_t len) {
   unsigned k = name_kernel();
   if (err != ENOSYS && by_sysctl(buf, len))
     return;
@@ -150,7 +150,7 @@ const char *probe_refusal (int err, char *buf, size_t len) {
     err = -err;
   switch (err) {
     case EPERM: case EACCES: case ENOSYS:
-      refused(err, buf, len);
+      probe_refused(err, buf, len);
       break;
     case ENOMEM:
       no_memory(buf, len);
@@ -182,7 +182,7 @@ int probe_sync_msg (void) {
   static _Atomic int known = UNKNOWN;
   int state = atomic_load_explicit(&known, memory_order_relaxed);
   if (state == UNKNOWN) {  /* two threads that try at once find the same */
-    int answer = trial_sync_msg();
+    int answer = feature_test_sync_msg();
     if (answer == NOT_TRIED || answer == ENOMEM || answer == EINTR ||
         answer == EAGAIN)
       return 0;  /* says nothing of messages: ask again another time */
@@ -203,8 +203,8 @@ int probe_sync_msg (void) {
 
 static const struct {
   const char *name;
-  unsigned since;
-} features[] = { TRIAL_LIST(ROW) };
+  unsigned min_kernel;
+} features[] = { FEATURE_LIST(ROW) };
 
 
 static void push_version (lua_State *L, unsigned version) {
@@ -236,7 +236,7 @@ static void push_liburing (lua_State *L) {
 }
 
 
-static void push_ops (lua_State *L, const struct trial *t) {
+static void push_ops (lua_State *L, const struct feature_test *t) {
   unsigned op;
   lua_createtable(L, 0, 80);
   for (op = 0; op < name_ops(); op++) {
@@ -247,15 +247,15 @@ static void push_ops (lua_State *L, const struct trial *t) {
 
 
 /* what to say of a feature that does not work */
-static void push_note (lua_State *L, const struct trial *t, int i) {
+static void push_note (lua_State *L, const struct feature_test *t, int i) {
   int answer = t->answer[i];
   const char *name = name_errno(answer);
   if (t->err != 0)
     lua_pushliteral(L, "not tried: there is no io_uring here");
   else if (answer == NOT_TRIED)
     lua_pushliteral(L, "not tried: something that the trial needs failed");
-  else if (name_kernel() < features[i].since) {
-    push_version(L, features[i].since);
+  else if (name_kernel() < features[i].min_kernel) {
+    push_version(L, features[i].min_kernel);
     lua_pushfstring(L, "needs Linux %s", lua_tostring(L, -1));
     lua_remove(L, -2);
   }
@@ -268,15 +268,15 @@ static void push_note (lua_State *L, const struct trial *t, int i) {
 }
 
 
-static void push_features (lua_State *L, const struct trial *t) {
+static void push_features (lua_State *L, const struct feature_test *t) {
   int i;
-  lua_createtable(L, 0, TRIAL_COUNT);
-  for (i = 0; i < TRIAL_COUNT; i++) {
+  lua_createtable(L, 0, FEATURE_COUNT);
+  for (i = 0; i < FEATURE_COUNT; i++) {
     int works = (t->err == 0 && t->answer[i] == TRIED_WELL);
     lua_createtable(L, 0, 3);
     lua_pushboolean(L, works);
     lua_setfield(L, -2, "works");
-    push_version(L, features[i].since);
+    push_version(L, features[i].min_kernel);
     lua_setfield(L, -2, "since");
     if (!works) {
       push_note(L, t, i);
@@ -288,9 +288,9 @@ static void push_features (lua_State *L, const struct trial *t) {
 
 
 int probe_lua (lua_State *L) {
-  struct trial t;
+  struct feature_test t;
   char reason[512], unknown[64];
-  trial_run(&t);
+  feature_test_run(&t);
   /* (while what /proc says is still what it said) */
   if (t.err != 0 && probe_refusal(t.err, reason, sizeof(reason)) == NULL)
     snprintf(reason, sizeof(reason), "no ring could be made: %s",

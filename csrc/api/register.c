@@ -6,15 +6,15 @@
 #include "compat.h"
 #include "api/register.h"
 
-#include "lua/args.h"
 #include "base/clock.h"
-#include "lua/errors.h"
-#include "api/operation.h"
-#include "lua/options.h"
-#include "api/probe.h"
 #include "base/names.h"
-#include "api/ring_lua.h"
 #include "ring/ring_submit.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "lua/options.h"
+#include "api/operation.h"
+#include "api/probe.h"
+#include "api/ring_object.h"
 #include "api/sqe.h"
 
 #include <string.h>
@@ -133,7 +133,7 @@ static int register_eventfd (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   struct fd_arg fd = arg_fd(L, 2);
   int rc;
-  if (r->watch && !r->hooks->unwatch(r))
+  if (r->watch && !r->callbacks->unwatch(r))
     return luaL_argerror(L, 1, "the loop watches this ring through an "
                          "eventfd of its own while tasks wait on it, and a "
                          "ring can have only one");
@@ -161,7 +161,7 @@ static int register_sync_cancel (lua_State *L) {
   };
   struct ring *r = ring_check(L, 1);
   struct io_uring_sync_cancel_reg reg;
-  unsigned since = NAMES_VERSION(6, 0);
+  unsigned min_kernel = NAMES_VERSION(6, 0);
   int rc;
   memset(&reg, 0, sizeof(reg));
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -206,7 +206,7 @@ static int register_sync_cancel (lua_State *L) {
     compat_set_cancel_opcode(&reg, (unsigned)options_integer(L, 2, "opcode",
                                                              0, 0, 255));
     reg.flags |= IORING_ASYNC_CANCEL_OP;
-    since = NAMES_VERSION(6, 6);
+    min_kernel = NAMES_VERSION(6, 6);
   }
   else if (!(reg.flags & IORING_ASYNC_CANCEL_ANY))
     return luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
@@ -214,10 +214,10 @@ static int register_sync_cancel (lua_State *L) {
   ring_check(L, 1);
   do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);
-  if (rc == -EINVAL && name_kernel() < since)
+  if (rc == -EINVAL && name_kernel() < min_kernel)
     return fail(L, EINVAL, "register_sync_cancel%s needs Linux %u.%u",
                 (reg.flags & IORING_ASYNC_CANCEL_OP) ? " by opcode" : "",
-                NAMES_MAJOR(since), NAMES_MINOR(since));
+                NAMES_MAJOR(min_kernel), NAMES_MINOR(min_kernel));
   if (rc < 0)
     return result(L, r, rc, "register_sync_cancel");
   lua_pushinteger(L, rc);
@@ -247,7 +247,7 @@ int register_sync_msg (lua_State *L) {
       return fail(L, EINVAL, "register_sync_msg needs Linux 6.13 (this is "
                   "%u.%u)", NAMES_MAJOR(k), NAMES_MINOR(k));
     }
-    fail_result(L, IORING_OP_MSG_RING, sqe.fd, q->since, rc, 0);
+    fail_result(L, IORING_OP_MSG_RING, sqe.fd, q->min_kernel, rc, 0);
     lua_pop(L, 1);
     return 3;
   }

@@ -1,7 +1,7 @@
 #include "compat.h"
 #include "api/ring_check.h"
 
-#include "base/proc.h"
+#include "base/fork_id.h"
 
 
 struct ring *ring_check_open (lua_State *L, int index, int arg) {
@@ -10,7 +10,7 @@ struct ring *ring_check_open (lua_State *L, int index, int arg) {
     luaL_typeerror(L, arg, class_name(CLASS_RING));
   if (!r->open)  /* guard: a closed object says so */
     luaL_argerror(L, arg, "attempt to use a closed ring");
-  if (r->proc != proc_id())  /* guard: fork */
+  if (r->fork_id != fork_id())  /* guard: fork */
     luaL_argerror(L, arg, "this ring belongs to another process: it was "
                   "made before a fork");
   return r;
@@ -39,7 +39,7 @@ struct ring *ring_check_by_hand (lua_State *L, int arg) {
 
 void ring_check_drain (lua_State *L, const struct ring *r, int arg,
                        bool awaited) {
-  if (awaited || r->loops_own || r->held > 0)  /* guard: or timeouts wait */
+  if (awaited || r->is_loops || r->held > 0)  /* guard: or timeouts wait */
     luaL_argerror(L, arg, "IO_DRAIN makes every later request wait, cancels "
                   "and timeouts too: use a ring driven by hand");
 }

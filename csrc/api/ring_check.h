@@ -1,6 +1,6 @@
 /*
-** ring_check: may a ring be used here and now? That it is open, this process's,
-** and, if it was made with SINGLE_ISSUER, this thread's.
+** ring_check: may a ring be used here and now? That it is open, this
+** process's, and, if it was made with SINGLE_ISSUER, this thread's.
 */
 
 #ifndef uring_ring_check_h

@@ -56,7 +56,7 @@ static const char *parse_host (struct address *a, char *host) {
 
 /* "@x" in the file system is written "./@x", for "@x" is an abstract name; so
 ** "./@x" itself has to be "././@x". */
-static bool looks_abstract (const char *path, size_t len) {
+static bool is_abstract (const char *path, size_t len) {
   size_t i = 0;
   while (len - i > 2 && path[i] == '.' && path[i + 1] == '/') i += 2;
   return i < len && path[i] == '@';
@@ -64,7 +64,7 @@ static bool looks_abstract (const char *path, size_t len) {
 
 static const char *parse_unix (struct address *a, const char *s, size_t len) {
   bool abstract = len > 0 && s[0] == '@';
-  if (!abstract && looks_abstract(s, len)) {
+  if (!abstract && is_abstract(s, len)) {
     s += 2;
     len -= 2;
   }
@@ -144,7 +144,7 @@ static size_t unix_text (const struct address *a, char *to) {
     return 5 + n;
   }
   n = strnlen(a->un.sun_path, n);
-  if (looks_abstract(a->un.sun_path, n)) {
+  if (is_abstract(a->un.sun_path, n)) {
     memcpy(to + 5, "./", 2);
     at = 7;
   }

@@ -7,7 +7,7 @@
 **
 ** In text: "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
 ** "unix:@name" (abstract), "unix:./@x" (the file "@x"), "unix:" (unnamed).
-** What is printed can be parsed. Host names are not looked up.
+** What is printed can be parsed. Host names are not searched up.
 */
 
 #ifndef uring_sockaddr_h

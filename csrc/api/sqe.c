@@ -43,7 +43,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
   if (q == NULL)
     luaL_typeerror(L, arg, class_name(CLASS_SQE));
   if (q->pin[PIN_FD] == NULL && q->pin[PIN_MEMORY] == NULL
-      && q->sqe.opcode != UNPREPARED && !(q->traits & TRAIT_FILE))
+      && q->sqe.opcode != UNPREPARED && !(q->req_flags & REQ_FILE))
     return q;
   if (q->sqe.opcode == UNPREPARED)
     luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
@@ -51,7 +51,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
   if (q->pin[PIN_FD] && handle_closed((struct handle *)q->pin[PIN_FD]))
     luaL_argerror(L, arg, "the descriptor that this sqe names was closed "
                   "after it was prepared: prepare it again");
-  if (q->traits & TRAIT_FILE) {
+  if (q->req_flags & REQ_FILE) {
     const luaL_Stream *file;
     lua_getiuservalue(L, index, 1);
     file = lua_touserdata(L, -1);
@@ -60,62 +60,62 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
       luaL_argerror(L, arg, "the file that this sqe names was closed after it "
                     "was prepared: prepare it again");
   }
-  if ((q->traits & TRAIT_READS) && q->pin[PIN_MEMORY]
+  if ((q->req_flags & REQ_READS) && q->pin[PIN_MEMORY]
       && atomic_load(&q->pin[PIN_MEMORY]->retired))
     luaL_argerror(L, arg, "the buffer or msghdr of this sqe was closed or "
                   "resized after it was prepared: prepare it again");
   return q;
 }
 
-static void release (lua_State *L, struct request *q) {
+static void sqe_release (lua_State *L, struct request *q) {
   struct sqe *s = (struct sqe *)q;
   pressure_drop(&state_of(L)->pressure, s->copied, 0);
   s->copied = 0;
   for (int i = 0; i < OP_PINS; i++) {
-    struct block *b = q->pin[i];
+    struct refblock *b = q->pin[i];
     q->pin[i] = NULL;
-    if (b) block_release(b);
+    if (b) refblock_release(b);
   }
 }
 
 void sqe_begin (lua_State *L, struct request *q) {
-  release(L, q);
+  sqe_release(L, q);
   memset(q, 0, sizeof(*q));
   lua_pushnil(L);
   lua_setiuservalue(L, 1, 1);
 }
 
-static void set_pin (struct request *q, int i, struct block *b) {
+static void set_pin (struct request *q, int i, struct refblock *b) {
   q->pin[i] = b;
 }
 
 void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
   if (fd->handle) {
-    block_retain(&fd->handle->block);
+    refblock_retain(&fd->handle->block);
     set_pin(q, PIN_FD, &fd->handle->block);
   }
   else if (fd->anchor) {  /* collecting it would close it */
     lua_pushvalue(L, fd->anchor);
     lua_setiuservalue(L, 1, 1);
-    q->traits |= TRAIT_FILE;
+    q->req_flags |= REQ_FILE;
   }
   else
-    q->traits |= TRAIT_NUMBER;
+    q->req_flags |= REQ_NUMBER;
 }
 
-void sqe_pin_memory (struct request *q, struct block *b) {
+void sqe_pin_memory (struct request *q, struct refblock *b) {
   set_pin(q, PIN_MEMORY, b);
-  q->traits |= TRAIT_READS;
+  q->req_flags |= REQ_READS;
 }
 
 void sqe_pin_target (struct request *q, struct handle *ring) {
-  block_retain(&ring->block);
+  refblock_retain(&ring->block);
   set_pin(q, 0, &ring->block);
-  q->traits |= TRAIT_TARGET;
+  q->req_flags |= REQ_TARGET;
 }
 
 /* What it has copied counts as its own. */
-static void weigh (lua_State *L, struct sqe *s) {
+static void weigh_sqe (lua_State *L, struct sqe *s) {
   if (s->copied == 0 && s->q.pin[PIN_MEMORY]) {
     s->copied = memory_alone(s->q.pin[PIN_MEMORY]);
     pressure_hold(&state_of(L)->pressure, s->copied, 0);
@@ -123,7 +123,7 @@ static void weigh (lua_State *L, struct sqe *s) {
 }
 
 int sqe_end (lua_State *L, struct request *q) {
-  weigh(L, (struct sqe *)q);
+  weigh_sqe(L, (struct sqe *)q);
   q->sqe.user_data = 0;
   lua_settop(L, 1);
   return 1;
@@ -137,7 +137,7 @@ struct memory *sqe_memory (lua_State *L, size_t size, const void *from) {
 }
 
 /* Cut it to what is asked for. */
-static void part (lua_State *L, struct bytes *b, int len, int at_arg) {
+static void clip (lua_State *L, struct bytes *b, int len, int at_arg) {
   size_t at = (size_t)arg_optional(L, at_arg, 0, 0, (lua_Integer)b->size);
   size_t left = b->size - at;
   if (left > INT32_MAX) left = INT32_MAX;  /* what one read or write does */
@@ -146,24 +146,24 @@ static void part (lua_State *L, struct bytes *b, int len, int at_arg) {
                                  (lua_Integer)left);
 }
 
-struct bytes sqe_room (lua_State *L, int arg, int len, int at) {
+struct bytes sqe_writable_bytes (lua_State *L, int arg, int len, int at) {
   struct memory *m = buffer_check(L, arg);
   struct bytes b = { m->bytes, m->size, &m->block };
-  part(L, &b, len, at);
-  block_retain(b.block);
+  clip(L, &b, len, at);
+  refblock_retain(b.block);
   return b;
 }
 
 struct bytes sqe_bytes (lua_State *L, int arg, int len, int at) {
   struct bytes b = arg_bytes(L, arg, arg);
-  part(L, &b, len, at);
+  clip(L, &b, len, at);
   if (b.block == NULL) {
     struct memory *m = sqe_memory(L, b.size, b.at);
     b.at = m->bytes;
     b.block = &m->block;
   }
   else
-    block_retain(b.block);
+    refblock_retain(b.block);
   return b;
 }
 
@@ -184,8 +184,8 @@ static int s_set_flags (lua_State *L) {
   if (flags & ~(lua_Integer)IOSQE_ALL)
     return luaL_argerror(L, 2, "flags of IOSQE_ expected");
   q->sqe.flags = (uint8_t)flags;
-  q->traits &= (uint8_t)~TRAIT_SILENT;
-  if (flags & IOSQE_CQE_SKIP_SUCCESS) q->traits |= TRAIT_SILENT;
+  q->req_flags &= (uint8_t)~REQ_SILENT;
+  if (flags & IOSQE_CQE_SKIP_SUCCESS) q->req_flags |= REQ_SILENT;
   return sqe_end(L, q);
 }
 
@@ -211,15 +211,15 @@ static int s_set_ioprio (lua_State *L) {
   unsigned multi = multi_bit(q->sqe.opcode);
   q->sqe.ioprio = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
   if (multi) {  /* who awaits one completion would lose the others */
-    q->traits &= (uint8_t)~TRAIT_MULTI;
-    if (q->sqe.ioprio & multi) q->traits |= TRAIT_MULTI;
+    q->req_flags &= (uint8_t)~REQ_MULTI;
+    if (q->sqe.ioprio & multi) q->req_flags |= REQ_MULTI;
   }
   return sqe_end(L, q);
 }
 
 /* The kernel that first had the latest of these. */
-static unsigned rw_flags_since (uint32_t flags) {
-  static const struct { uint32_t flag; unsigned since; } latest[] = {
+static unsigned rw_flags_min_kernel (uint32_t flags) {
+  static const struct { uint32_t flag; unsigned min_kernel; } latest[] = {
     { RWF_NOSIGNAL, NAMES_VERSION(6, 18) },
     { RWF_DONTCACHE, NAMES_VERSION(6, 14) },
     { RWF_ATOMIC, NAMES_VERSION(6, 11) },
@@ -227,7 +227,7 @@ static unsigned rw_flags_since (uint32_t flags) {
   };
   for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
     if (flags & latest[i].flag)
-      return latest[i].since;
+      return latest[i].min_kernel;
   return 0;
 }
 
@@ -239,7 +239,7 @@ static int s_set_rw_flags (lua_State *L) {
     return luaL_argerror(L, 1, "prepare a read or a write first: prep_read or "
                          "prep_write");
   q->sqe.rw_flags = (int)flags;
-  q->since = (uint16_t)rw_flags_since(flags);
+  q->min_kernel = (uint16_t)rw_flags_min_kernel(flags);
   return sqe_end(L, q);
 }
 
@@ -260,7 +260,7 @@ static int s_set_buf_group (lua_State *L) {
 
 /* A send's `off` is where the address lies that it goes to. */
 static bool names_address (const struct request *q) {
-  return q->pin[0] && !(q->traits & TRAIT_TARGET);
+  return q->pin[0] && !(q->req_flags & REQ_TARGET);
 }
 
 static int s_index (lua_State *L) {
@@ -291,12 +291,12 @@ static int s_index (lua_State *L) {
   FIELD("file_index", s->file_index)
   FIELD("addr3", s->addr3)
   /* an address of ours is nobody's business */
-  if (!(q->traits & TRAIT_READS)) FIELD("addr", s->addr)
+  if (!(q->req_flags & REQ_READS)) FIELD("addr", s->addr)
 #undef FIELD
   return 1;  /* nil */
 }
 
-static int s_tostring (lua_State *L) {
+static int sqe_tostring (lua_State *L) {
   const struct request *q = class_check(L, 1, CLASS_SQE);
   char flags[128];
   const char *name;
@@ -315,10 +315,10 @@ static int s_tostring (lua_State *L) {
   return 1;
 }
 
-static int s_gc (lua_State *L) {
+static int sqe_gc (lua_State *L) {
   struct sqe *s = class_check(L, 1, CLASS_SQE);
   pressure_collected(&state_of(L)->pressure, s->copied, 0);
-  release(L, &s->q);
+  sqe_release(L, &s->q);
   return 0;
 }
 
@@ -334,8 +334,8 @@ static const luaL_Reg setters[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", s_gc},
-  {"__tostring", s_tostring},
+  {"__gc", sqe_gc},
+  {"__tostring", sqe_tostring},
   {NULL, NULL}
 };
 

@@ -16,11 +16,11 @@
 #ifndef uring_sqe_h
 #define uring_sqe_h
 
+#include "ring/op_table.h"
 #include "lua/args.h"
+#include "lua/state.h"
 #include "api/buffer.h"
 #include "api/fd.h"
-#include "ring/op.h"
-#include "lua/state.h"
 
 /* The SQE at argument 1, for a prep. */
 struct request *sqe_self (lua_State *L);
@@ -37,7 +37,7 @@ void sqe_begin (lua_State *L, struct request *q);
 /* Pins: an argument's descriptor; memory (one count is handed over); a ring
 ** that is the target of a message. */
 void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd);
-void sqe_pin_memory (struct request *q, struct block *b);
+void sqe_pin_memory (struct request *q, struct refblock *b);
 void sqe_pin_target (struct request *q, struct handle *ring);
 
 /* A prep's result: the SQE itself. */
@@ -49,7 +49,7 @@ struct memory *sqe_memory (lua_State *L, size_t size, const void *from);
 /* What to read into: `len` bytes (nil: all that is left) from `at` of the
 ** buffer at `arg`; what to write likewise, of a string's copy, a buffer or a
 ** lease. One count of the block is the caller's. */
-struct bytes sqe_room (lua_State *L, int arg, int len, int at);
+struct bytes sqe_writable_bytes (lua_State *L, int arg, int len, int at);
 struct bytes sqe_bytes (lua_State *L, int arg, int len, int at);
 
 int sqe_new (lua_State *L);       /* uring.sqe() */

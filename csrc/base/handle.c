@@ -1,7 +1,7 @@
 #include "compat.h"
 #include "base/handle.h"
 
-#include "base/proc.h"
+#include "base/fork_id.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ static struct handle **bucket (const struct handles *all, int number) {
                  : (struct handle **)(uintptr_t)&all->first;
 }
 
-static void enter (struct handles *all, struct handle *h) {
+static void enter_bucket (struct handles *all, struct handle *h) {
   struct handle **b = bucket(all, atomic_load(&h->number));
   h->next = *b;
   *b = h;
@@ -35,16 +35,16 @@ static void grow (struct handles *all) {
     struct handle *h = all->at ? all->at[i] : all->first, *next;
     for (; h; h = next) {
       next = h->next;
-      enter(&more, h);
+      enter_bucket(&more, h);
     }
   }
   free(all->at);
   *all = more;
 }
 
-static void add (struct handles *all, struct handle *h) {
+static void handle_add (struct handles *all, struct handle *h) {
   if (all->count >= (all->at ? all->size : 4)) grow(all);
-  enter(all, h);
+  enter_bucket(all, h);
   h->owner = all;
   all->count++;
 }
@@ -89,16 +89,16 @@ static void close_number (struct handle *h) {
   if (n >= 0) close(n);
 }
 
-static void handle_end (struct block *b) {
+static void handle_end (struct refblock *b) {
   struct handle *h = (struct handle *)b;
   take_out(h);
   /* guard: in a forked child a ring's may be another file's by now */
-  if (!h->ring || h->proc == proc_id()) close_number(h);
+  if (!h->ring || h->fork_id == fork_id()) close_number(h);
   free(h);
 }
 
 /* Nothing needs the number any more. */
-static void handle_idle (struct block *b) {
+static void handle_idle (struct refblock *b) {
   struct handle *h = (struct handle *)b;
   if (atomic_load(&h->leaving)) close_number(h);
 }
@@ -107,18 +107,18 @@ struct handle *handle_new (void) {
   struct handle *h = calloc(1, sizeof(*h));
   if (h == NULL)
     return NULL;
-  block_init(&h->block, handle_end);
+  refblock_init(&h->block, handle_end);
   h->block.idle = handle_idle;
   atomic_init(&h->number, -1);
   atomic_init(&h->closed, false);
-  h->proc = proc_id();
+  h->fork_id = fork_id();
   return h;
 }
 
 void handle_own (struct handles *all, struct handle *h, int number) {
   handle_renew(all, number);
   atomic_store(&h->number, number);
-  add(all, h);
+  handle_add(all, h);
 }
 
 struct handle *handle_dup (int number) {
@@ -135,9 +135,9 @@ struct handle *handle_dup (int number) {
 
 int handle_use (struct handle *h) {
   int n;
-  block_fly(&h->block);  /* guard: first, or it may be closed meanwhile */
+  refblock_fly(&h->block);  /* guard: first, or it may be closed meanwhile */
   n = handle_number(h);
-  if (n < 0) block_land(&h->block);
+  if (n < 0) refblock_land(&h->block);
   return n;
 }
 
@@ -165,13 +165,13 @@ int handle_leave (struct handle *h) {
   int n = -1;
   take_out(h);
   atomic_store(&h->closed, true);
-  block_fly(&h->block);  /* guard: who lands meanwhile leaves the number */
+  refblock_fly(&h->block);  /* guard: who lands meanwhile leaves the number */
   atomic_store(&h->leaving, true);
-  if (block_flying(&h->block) > 1 && h->proc == proc_id())
+  if (refblock_flying(&h->block) > 1 && h->fork_id == fork_id())
     occupy(atomic_load(&h->number));
   else
     n = atomic_exchange(&h->number, -1);  /* guard: closed once */
-  block_land(&h->block);
+  refblock_land(&h->block);
   return n;
 }
 

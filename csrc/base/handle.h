@@ -25,17 +25,17 @@
 #ifndef uring_handle_h
 #define uring_handle_h
 
-#include "base/block.h"
+#include "base/refblock.h"
 
 struct op;
 
 struct handle {
-  struct block block;
+  struct refblock block;
   _Atomic int number;      /* -1: none yet, or none any more */
   _Atomic bool closed;     /* it is not to be used any more */
   _Atomic bool leaving;    /* the number goes when nothing is in flight */
   bool ring;               /* closed by the process alone that has made it */
-  uint32_t proc;           /* which one that is */
+  uint32_t fork_id;           /* which one that is */
   struct op *ops;          /* what is under way on it in its state: op.h */
   struct handles *owner;   /* whose it is; NULL: nobody's */
   struct handle *next;     /* there; or in a list of handle_dup's caller */
@@ -79,7 +79,7 @@ static inline int handle_number (const struct handle *h) {
 /* The same for a call of any thread, and its end; no end for -1. */
 int handle_use (struct handle *h);
 static inline void handle_done (struct handle *h) {
-  block_land(&h->block);
+  refblock_land(&h->block);
 }
 
 /* It counts as closed, and keeps its number. */

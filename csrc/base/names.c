@@ -70,7 +70,7 @@ const char *name_errno (int err) {
 static const struct op {
   const char *name;
   const char *brief;
-  unsigned since;
+  unsigned min_kernel;
 } ops[] = {
   OP(NOP, nop, 5, 1),
   OP(READV, readv, 5, 1),
@@ -155,8 +155,8 @@ const char *name_op_short (unsigned opcode) {
 }
 
 
-unsigned name_op_since (unsigned opcode) {
-  return (opcode < name_ops()) ? ops[opcode].since : 0;
+unsigned name_op_min_kernel (unsigned opcode) {
+  return (opcode < name_ops()) ? ops[opcode].min_kernel : 0;
 }
 
 /* }===================================================================== */
@@ -229,7 +229,7 @@ const struct name_bit name_cqe_flags[] = {
 
 
 /* append what fits, and return the length so far */
-static size_t add (char *buf, size_t len, size_t used, const char *text) {
+static size_t add_word (char *buf, size_t len, size_t used, const char *text) {
   while (*text != '\0' && used + 1 < len)
     buf[used++] = *text++;
   buf[used] = '\0';
@@ -247,18 +247,18 @@ size_t name_bits (const struct name_bit *table, uint64_t bits, char *buf,
     if (bits & table->bit) {
       bits &= ~table->bit;
       if (used > 0)
-        used = add(buf, len, used, "|");
-      used = add(buf, len, used, table->name);
+        used = add_word(buf, len, used, "|");
+      used = add_word(buf, len, used, table->name);
     }
   }
   if (bits != 0) {
     char rest[32];
     snprintf(rest, sizeof(rest), "%s0x%llx", (used > 0) ? "|" : "",
              (unsigned long long)bits);
-    used = add(buf, len, used, rest);
+    used = add_word(buf, len, used, rest);
   }
   else if (used == 0)
-    used = add(buf, len, used, "0");
+    used = add_word(buf, len, used, "0");
   return used;
 }
 

@@ -35,7 +35,7 @@ extern const struct name_number name_errnos[];
 unsigned name_ops (void);
 const char *name_op (unsigned opcode);
 const char *name_op_short (unsigned opcode);
-unsigned name_op_since (unsigned opcode);
+unsigned name_op_min_kernel (unsigned opcode);
 
 /* The running kernel, 0 when it cannot be told. */
 unsigned name_kernel (void);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 
-void make_room_on (lua_State *L, int n, const char *what) {
+void stack_reserve (lua_State *L, int n, const char *what) {
   if (!lua_checkstack(L, n))
     luaL_error(L, what ? "stack overflow, or not enough memory (%s)"
                        : "stack overflow, or not enough memory", what);
@@ -137,19 +137,22 @@ static const char *cure (unsigned opcode, int err) {
 }
 
 /* Push what was tried, on what, and what came of it. */
-static void push_result (lua_State *L, unsigned opcode, int fd, const char *on,
-                         unsigned since, int err) {
+static void push_failure (lua_State *L, unsigned opcode, int fd,
+                          const char *on,
+                         unsigned min_kernel, int err) {
   const char *op = name_op_short(opcode);
   const char *text;
   int top = lua_gettop(L);
   text = lua_pushfstring(L, on ? "%s %s" : "%s", op ? op : "request", on);
   if (fd >= 0) text = lua_pushfstring(L, "%s on fd %d", text, fd);
-  if (since < name_op_since(opcode)) since = name_op_since(opcode);
+  if (min_kernel < name_op_min_kernel(opcode)) min_kernel =
+      name_op_min_kernel(opcode);
   if ((err == EINVAL || err == EOPNOTSUPP || err == ENOENT)
-      && name_kernel() < since) {  /* (flags may be ignored: ENOENT) */
+      && name_kernel() < min_kernel) {  /* (flags may be ignored: ENOENT) */
     unsigned k = name_kernel();
     lua_pushfstring(L, "%s needs Linux %d.%d (this is %d.%d)", text,
-                    (int)(since >> 8), (int)(since & 255), (int)(k >> 8),
+                    (int)(min_kernel >> 8), (int)(min_kernel & 255),
+                        (int)(k >> 8),
                     (int)(k & 255));
   }
   else {
@@ -184,19 +187,19 @@ int fail_cured (lua_State *L, unsigned opcode, int err) {
 }
 
 int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
-                    unsigned since, int32_t res, uint32_t flags) {
+                    unsigned min_kernel, int32_t res, uint32_t flags) {
   /* -INT32_MIN is no int; a forged result must not be undefined behaviour */
   int err = res > INT32_MIN ? -res : INT32_MAX;
   luaL_pushfail(L);
-  push_result(L, opcode, fd, on, since, err);
+  push_failure(L, opcode, fd, on, min_kernel, err);
   lua_pushinteger(L, err);
   lua_pushinteger(L, flags);
   return 4;
 }
 
-int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
+int fail_result (lua_State *L, unsigned opcode, int fd, unsigned min_kernel,
                  int32_t res, uint32_t flags) {
-  return fail_result_on(L, opcode, fd, NULL, since, res, flags);
+  return fail_result_on(L, opcode, fd, NULL, min_kernel, res, flags);
 }
 
 int fail_enter (lua_State *L, int err, int fd) {

@@ -14,7 +14,7 @@
 
 /* Room for so many more values on the stack; raises, for `what` or NULL, where
 ** that has no more, or there is no memory for it. */
-void make_room_on (lua_State *L, int n, const char *what);
+void stack_reserve (lua_State *L, int n, const char *what);
 
 /* nil, "<what>: <strerror> (<NAME>)<cure>", errno. `err` is positive. */
 int fail (lua_State *L, int err, const char *what, ...)
@@ -32,13 +32,13 @@ int fail_timeout (lua_State *L);
 
 /* An operation's negative result: nil, message, errno, flags. `since` is the
 ** kernel that first had what was asked for, or 0. */
-int fail_result (lua_State *L, unsigned opcode, int fd, unsigned since,
+int fail_result (lua_State *L, unsigned opcode, int fd, unsigned min_kernel,
                  int32_t res, uint32_t flags);
 
 /* The same of a request with a subject (subject.h); `on`: its words, or
 ** NULL. */
 int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
-                    unsigned since, int32_t res, uint32_t flags);
+                    unsigned min_kernel, int32_t res, uint32_t flags);
 
 /* Entering the kernel for a ring failed. */
 int fail_enter (lua_State *L, int err, int fd);

@@ -12,8 +12,8 @@
 #define SPARE  16u                  /* and where there are hardly any left */
 
 
-/* How many descriptors there may be before garbage is looked for, when so many
-** are alive: twice as many, but half of what is left is for others. */
+/* How many descriptors there may be before garbage is searched for, when so
+** many are alive: twice as many, but half of what is left is for others. */
 static unsigned most_fds (unsigned alive) {
   struct rlimit limit;
   unsigned more = alive > FEW ? alive : FEW;
@@ -42,7 +42,7 @@ static bool collects (lua_State *L) {
 
 static void collect (lua_State *L, struct pressure *p) {
   lua_gc(L, LUA_GCCOLLECT);
-  p->alive = p->told = p->held;
+  p->alive = p->applied = p->held;
   p->most_fds = most_fds(p->fds);
 }
 
@@ -57,15 +57,15 @@ void pressure_tell (lua_State *L, size_t bytes, unsigned fds) {
   struct pressure *p = &state_of(L)->pressure;
   size_t held = p->held + bytes + (size_t)fds * PRESSURE_FD;
   if (p->most_fds == 0) p->most_fds = most_fds(0);
-  if (held < p->told + STEP && p->fds + fds <= p->most_fds)
+  if (held < p->applied + STEP && p->fds + fds <= p->most_fds)
     return;
   if (!collects(L))
     return;
   if (too_much(L, p, held, p->fds + fds))
     collect(L, p);
-  else if (held >= p->told + STEP) {
-    size_t kib = (held - p->told) / 1024;
-    p->told = held;
+  else if (held >= p->applied + STEP) {
+    size_t kib = (held - p->applied) / 1024;
+    p->applied = held;
     compat_gc_step(L, kib < INT32_MAX ? kib : INT32_MAX);
   }
 }

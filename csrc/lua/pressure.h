@@ -8,7 +8,7 @@
 ** here while it does, and what more there is than the collector was told of
 ** counts for it as an allocation of that size would.
 **
-** In generational mode that is not enough, for what is old is looked at only
+** In generational mode that is not enough, for what is old is searched at only
 ** when Lua's own bytes have grown. So there is a bound as well: everything is
 ** collected when there is more than a small multiple of what was alive the
 ** last time. Descriptors have one of their own, which the process's limit
@@ -32,7 +32,7 @@
 
 struct pressure {          /* of one state */
   size_t held;             /* by objects that are open, or garbage */
-  size_t told;             /* up to so many the collector knows */
+  size_t applied;             /* up to so many the collector knows */
   size_t alive;            /* held after the last full collection, or less */
   unsigned fds;            /* of these */
   unsigned most_fds;       /* so many and no more; 0: not yet decided */
@@ -59,15 +59,15 @@ static inline void pressure_drop (struct pressure *p, size_t bytes,
   p->held -= bytes;
   p->fds -= fds;
   if (p->alive > p->held) p->alive = p->held;
-  if (p->told > p->held + PRESSURE_CREDIT)
-    p->told = p->held + PRESSURE_CREDIT;
+  if (p->applied > p->held + PRESSURE_CREDIT)
+    p->applied = p->held + PRESSURE_CREDIT;
 }
 
 /* A finalizer says so first: what was garbage leaves no place. */
 static inline void pressure_collected (struct pressure *p, size_t bytes,
                                        unsigned fds) {
   bytes += (size_t)fds * PRESSURE_FD;
-  p->told -= p->told < bytes ? p->told : bytes;
+  p->applied -= p->applied < bytes ? p->applied : bytes;
 }
 
 #endif

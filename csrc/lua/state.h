@@ -25,7 +25,7 @@
 enum class {
   CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
   CLASS_TASK, CLASS_LOOP, CLASS_SOCKADDR, CLASS_MSGHDR, CLASS_BUF_RING,
-  CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_REGION, CLASS_SCOPE,
+  CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
   CLASS_EAR, CLASS_EVENT, CLASS_WRAPPED,
   CLASSES
 };
@@ -33,7 +33,7 @@ enum class {
 /* The user values: a metatable a class, and then these. */
 enum shared {
   SHARED_CANCELLED = CLASSES + 1,  /* the value uring.cancelled */
-  SHARED_REGIONS,     /* all regions that are open: region.h */
+  SHARED_CANCEL_SCOPES,     /* all scopes that are open: region.h */
   SHARED_NAMES,       /* weak: task -> its name */
   SHARED_REASONS,     /* weak: task -> why it was cancelled by itself */
   SHARED_BODY,        /* the function under every task's own */
@@ -63,15 +63,15 @@ enum shared {
 
 struct loop;
 struct ring;
-struct ring_hooks;
-struct line;
+struct ring_callbacks;
+struct socket_waitq;
 
 struct state {
   const void *meta[CLASSES];
   struct ring *rings;
-  const struct ring_hooks *hooks;  /* what the loop wants to be told of */
+  const struct ring_callbacks *callbacks;  /* the loop's */
   struct loop *loop;
-  struct line *lines;
+  struct socket_waitq *waitqs;
   struct handles handles;          /* whose number is whose */
   int64_t close_left, closed_at;   /* for rings that are collected */
   struct pressure pressure;
@@ -89,8 +89,9 @@ struct state *state_get (lua_State *L);
 /* Push the state's userdata; or false and nothing: it has none yet. */
 bool state_push (lua_State *L);
 
-/* Push a new one, which becomes the state's when all of it is made; if that has
-** got one meanwhile, by a finalizer, it takes this one's place on the stack. */
+/* Push a new one, which becomes the state's when all of it is made; if that
+** has got one meanwhile, by a finalizer, it takes this one's place on the
+** stack. */
 void state_new (lua_State *L);
 void state_keep (lua_State *L);
 

@@ -21,7 +21,7 @@ static int connect_to (const struct address *to) {
   return n;
 }
 
-static bool has_room (int n) {
+static bool datagram_is_writable (int n) {
   struct pollfd p = { n, POLLOUT, 0 };
   return poll(&p, 1, 0) == 1;
 }
@@ -29,7 +29,7 @@ static bool has_room (int n) {
 static bool is_connected (const struct socket *s) {
   struct sockaddr_storage peer;
   socklen_t len = sizeof(peer);
-  return getpeername(s->out.line.fd, (struct sockaddr *)&peer, &len) == 0;
+  return getpeername(s->out.waitq.fd, (struct sockaddr *)&peer, &len) == 0;
 }
 
 /* The handle of one that tells when the receiver has room. NULL and 0: that is
@@ -39,7 +39,7 @@ static struct handle *watcher (lua_State *L, const struct socket *s,
   int n = connect_to(to);
   struct handle *h = NULL;
   *rc = 0;
-  if (n >= 0 && !has_room(n)) {
+  if (n >= 0 && !datagram_is_writable(n)) {
     h = handle_new();
     if (h) handle_own(&state_of(L)->handles, h, n);
     else *rc = -ENOMEM;
@@ -61,7 +61,7 @@ bool datagram_too_long (const struct socket *s, size_t size) {
   if (socket_streams(s) || s->type == SOCK_SEQPACKET)
     return false;
   if (s->family == AF_UNIX)
-    return getsockopt(s->out.line.fd, SOL_SOCKET, SO_SNDBUF, &most, &len) == 0
+    return getsockopt(s->out.waitq.fd, SOL_SOCKET, SO_SNDBUF, &most, &len) == 0
            && size > (size_t)most;
   return (s->family == AF_INET || s->family == AF_INET6)
          && size > (size_t)most;
@@ -75,13 +75,13 @@ int datagram_poll (lua_State *L, struct socket *s, const struct address *to,
   if (to) h = watcher(L, s, to, &rc);
   if (rc < 0)
     return rc;
-  io_uring_prep_poll_add(&q.sqe, s->out.line.fd, POLLOUT);
+  io_uring_prep_poll_add(&q.sqe, s->out.waitq.fd, POLLOUT);
   q.pin[OP_PIN_FD] = &s->d->block;  /* guard: its close ends the poll */
   if (h) {
-    q.traits = TRAIT_TARGET;
+    q.req_flags = REQ_TARGET;
     q.pin[0] = &h->block;
   }
   rc = ring_push_one(s->ring, &q, OP_LOOPED, op);
-  if (h) block_release(&h->block);  /* the poll has it */
+  if (h) refblock_release(&h->block);  /* the poll has it */
   return rc < 0 ? rc : 0;
 }

@@ -19,12 +19,12 @@
 #include "net/socket.h"
 
 /* Is it such a socket? */
-static inline bool datagram_needs_room (const struct socket *s) {
+static inline bool datagram_needs_space (const struct socket *s) {
   return s->family == AF_UNIX && !socket_mixes(s);
 }
 
-/* Will the kernel refuse a message of so many bytes, as EMSGSIZE? (What it would
-** refuse need not be copied before.) */
+/* Will the kernel refuse a message of so many bytes, as EMSGSIZE? (What it
+** would refuse need not be copied before.) */
 bool datagram_too_long (const struct socket *s, size_t size);
 
 /* A send to `to`, or to whom it is connected if that is NULL, had no room.

@@ -17,15 +17,15 @@
 #include "compat.h"
 #include "net/send.h"
 
-#include "lua/args.h"
-#include "api/buffer.h"
-#include "net/burst.h"
 #include "base/clock.h"
-#include "net/datagram.h"
-#include "lua/errors.h"
-#include "net/outward.h"
-#include "api/ring_lua.h"
 #include "ring/ring_submit.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/buffer.h"
+#include "api/ring_object.h"
+#include "net/datagram.h"
+#include "net/send_queue.h"
+#include "net/sendmmsg.h"
 
 #include <errno.h>
 
@@ -35,8 +35,8 @@
 /* Where nothing tells of room for a datagram. */
 #define PAUSE_NS 5000000
 
-static int again (lua_State *L, int status, lua_KContext ctx);
-static int ended (lua_State *L, struct task *t, struct socket *s,
+static int send_again (lua_State *L, int status, lua_KContext ctx);
+static int send_ended (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline);
 
 
@@ -62,11 +62,11 @@ static bool at_once (const struct loop *loop, struct task *t,
   ssize_t n;
   if (b->size > AT_ONCE || send_worth_no_copy(s, SEND, b->block, b->size)
       || !(loop->cheap || alone) || loop_unfair(t)
-      || !outward_now(s, b, to, &n))
+      || !send_at_once(s, b, to, &n))
     return false;
   t->res = (int32_t)n;
   t->data = (uint64_t)IORING_OP_SEND << 56;
-  t->marks &= (uint8_t)~MARK_TIMED_OUT;
+  t->task_flags &= (uint8_t)~TASKF_TIMED_OUT;
   return true;
 }
 
@@ -96,19 +96,19 @@ static int prepare_in_turn (lua_State *L, struct socket *s,
     lua_settop(L, LAST);
     return rc;
   }
-  outward_pass_on(L, s);  /* guard: or the next in line sleeps for ever */
+  send_wake_next(L, s);  /* guard: or the next in line sleeps for ever */
   lua_settop(L, LAST);
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   return send_prepare(L, s, q);  /* raises the same, and can say where */
 }
 
 /* Of an array of datagrams as many as go at once. True if those were all. */
-static bool burst (lua_State *L, struct task *t, const struct socket *s) {
+static bool send_plain (lua_State *L, struct task *t, const struct socket *s) {
   lua_Integer sent = lua_tointeger(L, SENT);
   lua_Integer all = (lua_Integer)lua_rawlen(L, DATA);
   unsigned n = 1;
   while (n > 0 && sent < all && !loop_unfair(t)) {
-    n = burst_send(L, s, DATA, sent + 1);
+    n = sendmmsg_plain(L, s, DATA, sent + 1);
     sent += n;
   }
   lua_pushinteger(L, sent);
@@ -117,7 +117,7 @@ static bool burst (lua_State *L, struct task *t, const struct socket *s) {
 }
 
 /* Wait for room for a datagram to `to`, or to whom the socket is connected. */
-static int wait_for_room (lua_State *L, struct task *t, struct socket *s,
+static int wait_for_space (lua_State *L, struct task *t, struct socket *s,
                           const struct address *to, int64_t deadline) {
   struct op *op;
   int rc;
@@ -125,17 +125,17 @@ static int wait_for_room (lua_State *L, struct task *t, struct socket *s,
   rc = datagram_poll(L, s, to, &op);
   if (rc == -EAGAIN) {
     int64_t soon = clock_after(PAUSE_NS);
-    return loop_wait(L, t, WAIT_SLEEP, &s->out.line,
+    return loop_wait(L, t, WAIT_SLEEP, &s->out.waitq,
                      soon < deadline ? soon : deadline,
-                     (lua_KContext)deadline, again);
+                     (lua_KContext)deadline, send_again);
   }
   if (rc < 0)
     return failed(L, ring_push_failed(L, s->ring, rc));
   op->waiter = t;
-  line_serve(&s->out.line, op);
+  socket_waitq_serve(&s->out.waitq, op);
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
-                   again);
+                   send_again);
 }
 
 /* It is too long, or there is no dup of a descriptor for it. */
@@ -143,7 +143,7 @@ static int not_prepared (lua_State *L, const struct socket *s, int err) {
   return failed(L, err == EMSGSIZE
     ? send_failed_as(L, s, (int)lua_tointeger(L, HOW), err)
     : fail(L, err, "sendmsg on socket (fd %d): a dup of a descriptor in its "
-           "control", s->out.line.fd));
+           "control", s->out.waitq.fd));
 }
 
 /* What is next goes by a call of its own, and `to` becomes whom it is for:
@@ -157,13 +157,13 @@ static ssize_t try_datagram (lua_State *L, struct socket *s,
   int rc = send_prepare(L, s, &q);
   m = (struct msg *)q.pin[OP_PIN_MEMORY];
   if (rc == 0 && s->d) {
-    block_fly(&m->block);  /* (which makes its header ready) */
-    n = sendmsg(s->out.line.fd, &m->hdr, (int)q.sqe.msg_flags | MSG_DONTWAIT);
+    refblock_fly(&m->block);  /* (which makes its header ready) */
+    n = sendmsg(s->out.waitq.fd, &m->hdr, (int)q.sqe.msg_flags | MSG_DONTWAIT);
     if (n < 0) n = -errno;
-    block_land(&m->block);
+    refblock_land(&m->block);
     *to = m->name;
   }
-  if (m) block_release(&m->block);  /* (words may raise) */
+  if (m) refblock_release(&m->block);  /* (words may raise) */
   if (rc < 0) *values = not_prepared(L, s, -rc);
   else if (s->d == NULL)  /* guard: finalizers may have closed it */
     *values = failed(L, fail(L, EBADF, "the socket is closed"));
@@ -184,14 +184,14 @@ static int go_datagram (lua_State *L, struct task *t, struct socket *s,
     loop_reserve(L);
     if (loop_unfair(t))
       return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
-                       (lua_KContext)deadline, again);
+                       (lua_KContext)deadline, send_again);
     if (how == SEND) {
       struct bytes b = arg_bytes(L, DATA, DATA);
-      if (!outward_now(s, &b, to, &n))
+      if (!send_at_once(s, &b, to, &n))
         n = -EAGAIN;
     }
     else {
-      if (how == SEND_MESSAGES && burst(L, t, s)) {
+      if (how == SEND_MESSAGES && send_plain(L, t, s)) {
         lua_pushvalue(L, SENT);
         return 1;
       }
@@ -201,34 +201,35 @@ static int go_datagram (lua_State *L, struct task *t, struct socket *s,
       if (name.len > 0) to = &name;
     }
     if (n == -EAGAIN)
-      return wait_for_room(L, t, s, to, deadline);
+      return wait_for_space(L, t, s, to, deadline);
     t->res = (int32_t)n;
     t->data = (uint64_t)IORING_OP_SEND << 56;
-    t->marks &= (uint8_t)~MARK_TIMED_OUT;
+    t->task_flags &= (uint8_t)~TASKF_TIMED_OUT;
     if (n < 0 || how != SEND_MESSAGES)
-      return ended(L, t, s, deadline);
+      return send_ended(L, t, s, deadline);
     lua_pushinteger(L, lua_tointeger(L, SENT) + 1);
     lua_replace(L, SENT);
   }
 }
 
-static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
+static int send_go (lua_State *L, struct task *t, int64_t deadline,
+                    bool woken) {
   struct socket *s = lua_touserdata(L, SOCKET);
   struct request q = {0};
   struct op *op;
   int rc;
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
-  if (datagram_needs_room(s) && lua_tointeger(L, HOW) != CONNECT)
+  if (datagram_needs_space(s) && lua_tointeger(L, HOW) != CONNECT)
     return go_datagram(L, t, s, deadline);
   if (lua_tointeger(L, HOW) == SEND_MESSAGES && !socket_mixes(s)
-      && burst(L, t, s)) {
+      && send_plain(L, t, s)) {
     lua_pushvalue(L, SENT);
     return 1;
   }
-  if (outward_busy(s))
-    return loop_wait_line(L, t, &s->out.line, deadline,
-                          (lua_KContext)deadline, again);
+  if (send_busy(s))
+    return loop_wait_queue(L, t, &s->out.waitq, deadline,
+                          (lua_KContext)deadline, send_again);
   if (woken)
     rc = prepare_in_turn(L, s, &q, deadline);
   else {
@@ -238,8 +239,8 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
   else if (rc < 0 && rc != -ENOMEM) {
-    outward_pass_on(L, s);
-    if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
+    send_wake_next(L, s);
+    if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
     return not_prepared(L, s, -rc);
   }
   if (rc == 0) {
@@ -247,24 +248,24 @@ static int go (lua_State *L, struct task *t, int64_t deadline, bool woken) {
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
   }
   /* the operation has counts of its own */
-  if (q.pin[0]) block_release(q.pin[0]);
-  if (q.pin[OP_PIN_MEMORY]) block_release(q.pin[OP_PIN_MEMORY]);
+  if (q.pin[0]) refblock_release(q.pin[0]);
+  if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
   if (rc < 0) {
-    outward_pass_on(L, s);
+    send_wake_next(L, s);
     return failed(L, ring_push_failed(L, s->ring, rc));
   }
   op->waiter = t;
-  line_serve(&s->out.line, op);
-  if (socket_streams(s) && send_piece(L)) op->marks |= OP_PIECE;
+  socket_waitq_serve(&s->out.waitq, op);
+  if (socket_streams(s) && send_piece(L)) op->op_flags |= OP_PIECE;
   s->out.token = op->token;
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
-                   again);
+                   send_again);
 }
 
-static void set (lua_State *L, int index, lua_Integer n) {
+static void set_value (lua_State *L, int index, lua_Integer n) {
   lua_pushinteger(L, n);
   lua_replace(L, index);
 }
@@ -282,7 +283,7 @@ static int timed_out (lua_State *L) {
 /* Only the beginning of a message has gone into the stream. */
 static int cut (lua_State *L, const struct task *t, lua_Integer n) {
   const struct socket *s = lua_touserdata(L, SOCKET);
-  if (t->marks & MARK_TIMED_OUT)
+  if (t->task_flags & TASKF_TIMED_OUT)
     return timed_out(L);
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket was closed"));
@@ -298,12 +299,12 @@ static bool went_without_copy (const struct task *t) {
 
 /* All has gone, but whoever did not wait for more must not take the memory for
 ** free. */
-static bool held (const struct task *t) {
+static bool send_held (const struct task *t) {
   return went_without_copy(t) && !(t->flags & IORING_CQE_F_NOTIF);
 }
 
 /* All has gone, or so much that the rest is for another request. */
-static int count (lua_State *L, struct task *t, struct socket *s,
+static int count_sent (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline) {
   int how = (int)lua_tointeger(L, HOW);
   lua_Integer from = lua_tointeger(L, FROM) + t->res, n = 1;
@@ -312,21 +313,21 @@ static int count (lua_State *L, struct task *t, struct socket *s,
     lua_pushboolean(L, 1);
     return 1;
   }
-  set(L, FROM, from);
+  set_value(L, FROM, from);
   if (how == SEND_MESSAGES) n = lua_tointeger(L, SENT) + 1;
-  else set(L, SENT, from);
+  else set_value(L, SENT, from);
   if (how != SEND && more && from < lua_tointeger(L, UPTO))
     return cut(L, t, n);
   if (how == SEND_MESSAGES && !more) {
-    set(L, SENT, n);
-    set(L, FROM, 0);
+    set_value(L, SENT, n);
+    set_value(L, FROM, 0);
     more = n < (lua_Integer)lua_rawlen(L, DATA);
   }
   if (more)
-    return t->marks & MARK_TIMED_OUT ? timed_out(L)
-                                     : go(L, t, deadline, true);
-  if (held(t))
-    return t->marks & MARK_TIMED_OUT
+    return t->task_flags & TASKF_TIMED_OUT ? timed_out(L)
+                                     : send_go(L, t, deadline, true);
+  if (send_held(t))
+    return t->task_flags & TASKF_TIMED_OUT
            ? failed(L, fail_timeout(L))
            : failed(L, fail(L, EBADF, "the socket was closed while the kernel "
                             "still had the memory to read"));
@@ -336,7 +337,7 @@ static int count (lua_State *L, struct task *t, struct socket *s,
 
 /* What a send without copy has shown: an interface that copies all the same,
 ** or a kernel that cannot or will not, is not asked again. */
-static bool refused (const struct task *t, struct socket *s) {
+static bool send_refused (const struct task *t, struct socket *s) {
   bool no = t->res == -EINVAL || t->res == -EOPNOTSUPP || t->res == -ENOMEM
             || t->res == -ENOBUFS;
   /* (where nothing has gone the kernel says that it copied) */
@@ -345,13 +346,13 @@ static bool refused (const struct task *t, struct socket *s) {
   return no;
 }
 
-static int ended (lua_State *L, struct task *t, struct socket *s,
+static int send_ended (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline) {
-  if (went_without_copy(t) && refused(t, s))
-    return go(L, t, deadline, false);
+  if (went_without_copy(t) && send_refused(t, s))
+    return send_go(L, t, deadline, false);
   if (t->res >= 0)
-    return count(L, t, s, deadline);
-  if ((t->marks & MARK_TIMED_OUT) && loop_cut_short(t->res))
+    return count_sent(L, t, s, deadline);
+  if ((t->task_flags & TASKF_TIMED_OUT) && loop_cut_short(t->res))
     return failed(L, fail_timeout(L));
   if (s->d == NULL && loop_cut_short(t->res))
     return failed(L, fail(L, EBADF, "the socket was closed"));
@@ -359,22 +360,23 @@ static int ended (lua_State *L, struct task *t, struct socket *s,
 }
 
 /* It has waited for room, or for another try, and not for a result. */
-static bool waited_for_room (const struct task *t) {
+static bool waited_for_space (const struct task *t) {
   return t->wait == WAIT_TURN || t->wait == WAIT_SLEEP
          || (t->wait == WAIT_AWAIT && t->data >> 56 == IORING_OP_POLL_ADD);
 }
 
 /* Room that has come is a try, whatever came after it: as with a request. */
-static bool has_room (lua_State *L, const struct task *t) {
-  return t->wait == WAIT_AWAIT && waited_for_room(t) && t->res >= 0
+static bool send_is_writable (lua_State *L, const struct task *t) {
+  return t->wait == WAIT_AWAIT && waited_for_space(t) && t->res >= 0
          && lua_tointeger(L, HOW) != SEND_MESSAGES;
 }
 
 /* Has the last request taken all that there was? */
-static bool has_gone (lua_State *L, const struct task *t,
+static bool send_has_gone (lua_State *L, const struct task *t,
                       const struct socket *s) {
   int how = (int)lua_tointeger(L, HOW);
-  if (t->wait != WAIT_AWAIT || waited_for_room(t) || t->res < 0 || held(t))
+  if (t->wait != WAIT_AWAIT || waited_for_space(t) || t->res < 0
+      || send_held(t))
     return false;
   if (how == SEND_MESSAGES
       && lua_tointeger(L, SENT) + 1 < (lua_Integer)lua_rawlen(L, DATA))
@@ -384,43 +386,46 @@ static bool has_gone (lua_State *L, const struct task *t,
 }
 
 /* Is there a next piece, and a request for it to come? */
-static bool goes_on (lua_State *L, const struct task *t,
+static bool send_goes_on (lua_State *L, const struct task *t,
                      const struct socket *s) {
   lua_Integer from = lua_tointeger(L, FROM) + t->res;
   return t->res >= 0 && s->d
-         && !(t->marks & (MARK_CANCELLED | MARK_TIMED_OUT))
+         && !(t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
          && from < lua_tointeger(L, SIZE)
          && (lua_tointeger(L, HOW) == SEND || from >= lua_tointeger(L, UPTO));
 }
 
-static int again (lua_State *L, int status, lua_KContext ctx) {
+static int send_again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s = lua_touserdata(L, SOCKET);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, again);
-  if (line_let_go(state_of(L)->loop, &s->out.line, t) && !goes_on(L, t, s))
-    outward_pass_on(L, s);  /* guard: nor was the line woken when it went */
+  if (t == NULL) return lua_yieldk(L, 0, ctx, send_again);
+  if (socket_waitq_unhold(state_of(L)->loop, &s->out.waitq, t)
+      && !send_goes_on(L, t, s))
+    send_wake_next(L, s);  /* guard: nor was the line woken when it went */
   /* (what has gone cannot be taken back: that is told, and the next wait of
      a cancelled task raises) */
-  if ((t->marks & MARK_CANCELLED) && !has_gone(L, t, s) && !has_room(L, t)) {
-    outward_pass_on(L, s);  /* guard: or the next in line sleeps for ever */
+  if ((t->task_flags & TASKF_CANCELLED) && !send_has_gone(L, t, s)
+      && !send_is_writable(L, t)) {
+    send_wake_next(L, s);  /* guard: or the next in line sleeps for ever */
     loop_check(L, t);
   }
-  if (t->wait == WAIT_LINE) {
-    if (t->marks & MARK_TIMED_OUT) return failed(L, fail_timeout(L));
-    return go(L, t, (int64_t)ctx, true);
+  if (t->wait == WAIT_QUEUE) {
+    if (t->task_flags & TASKF_TIMED_OUT) return failed(L, fail_timeout(L));
+    return send_go(L, t, (int64_t)ctx, true);
   }
-  if (waited_for_room(t)) {
+  if (waited_for_space(t)) {
     if (s->d == NULL)
       return failed(L, fail(L, EBADF, "the socket was closed"));
-    return (t->marks & MARK_TIMED_OUT) && clock_now() >= (int64_t)ctx
-           && !has_room(L, t) ? failed(L, fail_timeout(L))
-                              : go(L, t, (int64_t)ctx, false);
+    return (t->task_flags & TASKF_TIMED_OUT) && clock_now() >= (int64_t)ctx
+           && !send_is_writable(L, t) ? failed(L, fail_timeout(L))
+                              : send_go(L, t, (int64_t)ctx, false);
   }
-  return ended(L, t, s, (int64_t)ctx);
+  return send_ended(L, t, s, (int64_t)ctx);
 }
 
-static struct task *enter (lua_State *L, struct socket *s, const char *what) {
+static struct task *send_enter (lua_State *L, struct socket *s,
+                                const char *what) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, what);
   s->ring = loop->ring;
@@ -435,11 +440,11 @@ static void lay_out (lua_State *L, int how, size_t size) {
   lua_pushinteger(L, (lua_Integer)size);
 }
 
-static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
+static int send_begin (lua_State *L, struct socket *s, int how, int64_t ns,
                   const char *what) {
-  struct task *t = enter(L, s, what);
+  struct task *t = send_enter(L, s, what);
   lay_out(L, how, 0);
-  return go(L, t, clock_after(ns), false);
+  return send_go(L, t, clock_after(ns), false);
 }
 
 /* Only what does not go at once and whole needs the stack, and an address
@@ -447,8 +452,8 @@ static int begin (lua_State *L, struct socket *s, int how, int64_t ns,
 static int begin_send (lua_State *L, struct socket *s, struct bytes b,
                        const struct address *to, int64_t ns,
                        const char *what) {
-  struct task *t = enter(L, s, what);
-  bool gone = !outward_busy(s) && at_once(state_of(L)->loop, t, s, &b, to);
+  struct task *t = send_enter(L, s, what);
+  bool gone = !send_busy(s) && at_once(state_of(L)->loop, t, s, &b, to);
   if (gone && t->res >= 0 && (size_t)t->res == b.size) {
     lua_pushinteger(L, t->res);
     return 1;
@@ -460,8 +465,8 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
     lua_replace(L, TO);
   }
   lay_out(L, SEND, b.size);
-  return gone ? ended(L, t, s, clock_after(ns))
-              : go(L, t, clock_after(ns), false);
+  return gone ? send_ended(L, t, s, clock_after(ns))
+              : send_go(L, t, clock_after(ns), false);
 }
 
 
@@ -507,7 +512,7 @@ static int s_sendmsg (lua_State *L) {
   many = lua_rawgeti(L, 2, 1) != LUA_TNIL;
   lua_settop(L, DATA);
   if (many) send_check_messages(L);
-  return begin(L, s, many ? SEND_MESSAGES : SEND_MESSAGE, ns,
+  return send_begin(L, s, many ? SEND_MESSAGES : SEND_MESSAGE, ns,
                "socket:sendmsg");
 }
 
@@ -518,7 +523,7 @@ static int s_connect (lua_State *L) {
   int64_t ns = arg_seconds(L, 3);
   lua_settop(L, DATA);
   sockaddr_push(L, &a);
-  return begin(L, s, CONNECT, ns, "socket:connect");
+  return send_begin(L, s, CONNECT, ns, "socket:connect");
 }
 
 

@@ -17,8 +17,8 @@
 ** would keep all other tasks waiting. */
 #define PIECE (1u << 20)
 
-/* The stack of a call: what is to be sent, how, how much has gone (bytes, or of
-** an array messages); and of the message that is going, in pieces perhaps,
+/* The stack of a call: what is to be sent, how, how much has gone (bytes, or
+** of an array messages); and of the message that is going, in pieces perhaps,
 ** where the request under way begins and ends in it, and how long it is. */
 enum { SOCKET = 1, DATA, TO, HOW, SENT, FROM, UPTO, SIZE, LAST = SIZE };
 

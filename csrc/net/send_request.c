@@ -6,10 +6,10 @@
 #include "compat.h"
 #include "net/send.h"
 
-#include "api/buffer.h"
-#include "net/datagram.h"
 #include "lua/options.h"
+#include "api/buffer.h"
 #include "api/sockaddr.h"
+#include "net/datagram.h"
 
 #include <errno.h>
 #include <string.h>
@@ -62,11 +62,11 @@ static int prepare_bytes (lua_State *L, struct socket *s,
     at = m->bytes + len;
   }
   else {
-    block_retain(b.block);
+    refblock_retain(b.block);
     q->pin[OP_PIN_MEMORY] = b.block;
     if (m) q->pin[0] = &m->block;
   }
-  io_uring_prep_send(&q->sqe, s->out.line.fd, at, size, (int)flags);
+  io_uring_prep_send(&q->sqe, s->out.waitq.fd, at, size, (int)flags);
   if (to) {
     q->sqe.addr2 = (uint64_t)(uintptr_t)m->bytes;
     q->sqe.addr_len = (uint16_t)len;
@@ -89,9 +89,9 @@ static const char *const message_options[] = {
   "data", "iov", "name", "control", "flags", NULL
 };
 
-/* It is the request's alone: dups of descriptors are closed when that has gone,
-** and not when somebody collects garbage. */
-static struct msg *push_message (lua_State *L, struct msg_part *part,
+/* It is the request's alone: dups of descriptors are closed when that has
+** gone, and not when somebody collects garbage. */
+static struct msg *push_msghdr (lua_State *L, struct msg_part *part,
                                  int *rc) {
   struct msg *m = msghdr_push(L, DATA, message_options, part, rc);
   *(struct msg **)lua_touserdata(L, -1) = NULL;
@@ -109,15 +109,16 @@ static int prepare_message (lua_State *L, struct socket *s,
     luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
     lua_replace(L, DATA);
   }
-  m = push_message(L, &part, &rc);
-  if (part.upto < part.size && !socket_streams(s)) {  /* whole, or not at all */
-    block_release(&m->block);
+  m = push_msghdr(L, &part, &rc);
+  if (part.upto < part.size && !socket_streams(s)) {  /* whole,
+                                                    or not at all */
+    refblock_release(&m->block);
     m = NULL;
     rc = -EMSGSIZE;
     if (!datagram_too_long(s, part.size)) {
       rc = 0;
       part.most = SIZE_MAX;
-      m = push_message(L, &part, &rc);
+      m = push_msghdr(L, &part, &rc);
     }
   }
   if (how == SEND_MESSAGES) {
@@ -128,11 +129,11 @@ static int prepare_message (lua_State *L, struct socket *s,
   if (m == NULL)
     return rc;
   if (part.from > part.size) {
-    block_release(&m->block);
+    refblock_release(&m->block);
     luaL_argerror(L, DATA, "it was made smaller meanwhile");
   }
   q->pin[OP_PIN_MEMORY] = &m->block;
-  io_uring_prep_sendmsg(&q->sqe, s->out.line.fd, &m->hdr,
+  io_uring_prep_sendmsg(&q->sqe, s->out.waitq.fd, &m->hdr,
                         (unsigned)m->hdr.msg_flags | MSG_NOSIGNAL
                         | (socket_streams(s) ? MSG_WAITALL : 0));
   return rc;
@@ -147,9 +148,9 @@ bool send_worth_no_copy (const struct socket *s, int how, bool buffer,
 int send_prepare (lua_State *L, struct socket *s, struct request *q) {
   int how = (int)lua_tointeger(L, HOW);
   int rc = 0;
-  q->traits = TRAIT_READS;
+  q->req_flags = REQ_READS;
   if (how == SEND) rc = prepare_bytes(L, s, q);
-  else if (how == CONNECT) rc = prepare_connect(L, q, s->out.line.fd);
+  else if (how == CONNECT) rc = prepare_connect(L, q, s->out.waitq.fd);
   else rc = prepare_message(L, s, q, how);
   if (rc == 0 && !send_piece(L)
       && send_worth_no_copy(s, how, lua_type(L, DATA) == LUA_TUSERDATA,
@@ -179,7 +180,7 @@ void send_check_messages (lua_State *L) {
         || options_given(L, DATA, "flags")) {
       int rc = 0;  /* (what can fail at run time fails when its turn comes) */
       struct msg_part none = { 0, 0, 0, 0 };
-      block_release(&push_message(L, &none, &rc)->block);
+      refblock_release(&push_msghdr(L, &none, &rc)->block);
     }
     lua_settop(L, array);
   }

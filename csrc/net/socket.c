@@ -1,19 +1,19 @@
 #include "compat.h"
 #include "net/socket.h"
 
-#include "lua/args.h"
-#include "net/chunk.h"
-#include "lua/constants.h"
-#include "api/control.h"
-#include "lua/errors.h"
-#include "api/fd.h"
-#include "task/leave.h"
-#include "base/proc.h"
+#include "base/fork_id.h"
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_uses.h"
-#include "task/watch.h"
+#include "lua/args.h"
+#include "lua/constants.h"
+#include "lua/errors.h"
+#include "api/cmsg.h"
+#include "api/fd.h"
+#include "task/ring_watch.h"
+#include "task/wait_cancel.h"
+#include "net/rx_data.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -44,20 +44,20 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   struct socket *s;
   pressure_tell(L, 0, 1);
   s = class_new(L, CLASS_SOCKET, sizeof(*s), SOCKET_VALUES);
-  s->proc = proc_id();
+  s->fork_id = fork_id();
   s->family = family;
   s->type = type;
-  s->in.line.what = "to receive on socket";
-  s->out.line.what = "to send on socket";
-  s->out.line.say = send_say;
-  s->in.line.fd = s->out.line.fd = -1;
-  s->control_room = unasked_control(family);
+  s->in.waitq.what = "to receive on socket";
+  s->out.waitq.what = "to send on socket";
+  s->out.waitq.describe = send_describe;
+  s->in.waitq.fd = s->out.waitq.fd = -1;
+  s->control_capacity = unasked_control(family);
   s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
   pressure_hold(&state_of(L)->pressure, 0, 1);
-  line_open(state_of(L), &s->in.line);
-  line_open(state_of(L), &s->out.line);
+  socket_waitq_open(state_of(L), &s->in.waitq);
+  socket_waitq_open(state_of(L), &s->out.waitq);
   return s;
 }
 
@@ -65,7 +65,7 @@ struct socket *socket_check (lua_State *L, int arg) {
   struct socket *s = class_check(L, arg, CLASS_SOCKET);
   if (s->d == NULL || handle_closed(s->d))
     luaL_argerror(L, arg, "attempt to use a closed socket");
-  if (s->proc != proc_id())  /* guard: fork */
+  if (s->fork_id != fork_id())  /* guard: fork */
     luaL_argerror(L, arg, "this socket belongs to another process: it was "
                   "made before a fork");
   return s;
@@ -82,44 +82,46 @@ struct op *socket_op (const struct socket *s, const struct half *h) {
 static void detach (struct socket *s, struct op *op) {
   struct loop *loop = loop_of_ring(s->ring);
   if (op) {
-    op->line = NULL;  /* guard: the line goes with the socket */
+    op->waitq = NULL;  /* guard: the line goes with the socket */
     if (op->waiter == NULL) ring_drop(s->ring, op);
-    else if ((op->marks & OP_TOLD) && loop) loop_leave(loop, op->waiter);
+    else if ((op->op_flags & OP_NOTIFYING) && loop) loop_leave(loop,
+                                                               op->waiter);
     ring_cancel(s->ring, op);
   }
 }
 
 /* Its requests end, and who waits in its line looks. */
-static void let_go (struct socket *s, struct half *h) {
+static void socket_let_go (struct socket *s, struct half *h) {
   struct op *op = socket_op(s, h), *next;
   detach(s, op);
   h->token = 0;
   for (op = s->d->ops; op; op = next) {  /* outwards there may be several */
     next = op->next;
-    if (op->line == &h->line) detach(s, op);
+    if (op->waitq == &h->waitq) detach(s, op);
   }
-  loop_wake_all(loop_of_ring(s->ring), &h->line);
+  loop_wake_all(loop_of_ring(s->ring), &h->waitq);
 }
 
 bool socket_pushes (lua_State *L, const struct socket *s) {
-  return s->pushing && !loop_may_wait(L, state_of(L)->loop);
+  return s->in_push && !loop_may_wait(L, state_of(L)->loop);
 }
 
 /* Nothing goes on that it has asked for itself; and what else there is. */
 static void end_halves (struct socket *s) {
-  if (s->proc == proc_id() && s->ring && s->ring->open) {
-    let_go(s, &s->in);
+  if (s->fork_id == fork_id() && s->ring && s->ring->open) {
+    socket_let_go(s, &s->in);
     detach(s, socket_polls(s, s->sight));
     detach(s, socket_polls(s, s->space));
-    let_go(s, &s->out);
+    socket_let_go(s, &s->out);
   }
-  line_close(&s->in.line);
-  line_close(&s->out.line);
+  socket_waitq_close(&s->in.waitq);
+  socket_waitq_close(&s->out.waitq);
 }
 
 static void drop_rest (lua_State *L, struct socket *s) {
-  if (!socket_pushes(L, s)) chunk_forget(s);  /* guard: a finalizer closes it */
-  if (s->own_pool) pool_drop(s->own_pool, s->proc == proc_id());
+  /* guard: a finalizer closes it */
+  if (!socket_pushes(L, s)) rx_data_free(s);
+  if (s->own_pool) buf_pool_drop(s->own_pool, s->fork_id == fork_id());
   s->own_pool = NULL;
 }
 
@@ -133,7 +135,7 @@ int socket_end (lua_State *L, struct socket *s) {
   s->d = NULL;
   rc = ring_close_handle(state_of(L)->rings, d);
   drop_rest(L, s);
-  block_release(&d->block);
+  refblock_release(&d->block);
   return rc;
 }
 
@@ -148,33 +150,33 @@ static int s_close (lua_State *L) {
 
 /* A collected one was not closed: the requests of others on it go on, and keep
 ** the number. */
-static int s_gc (lua_State *L) {
+static int socket_gc (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
   struct handle *d = s->d;
   if (d) {
     pressure_collected(&state_of(L)->pressure, s->own_pool
-                       ? pool_weight(s->own_pool) : 0, 1);
+                       ? buf_pool_weight(s->own_pool) : 0, 1);
     pressure_drop(&state_of(L)->pressure, 0, 1);
     end_halves(s);
     s->d = NULL;
     if (s->ring) ring_settle(s->ring, d);
     ring_leave_uses(state_of(L)->rings, d);
     drop_rest(L, s);
-    block_release(&d->block);
+    refblock_release(&d->block);
   }
-  chunk_forget(s);
+  rx_data_free(s);
   return 0;
 }
 
 
 /* ---- make -------------------------------------------------------------- */
 
-void socket_own (lua_State *L, struct socket *s, int number) {
-  handle_own(&state_of(L)->handles, s->d, number);
-  s->in.line.fd = s->out.line.fd = number;
+void socket_own (lua_State *L, struct socket *s, int socket_number) {
+  handle_own(&state_of(L)->handles, s->d, socket_number);
+  s->in.waitq.fd = s->out.waitq.fd = socket_number;
 }
 
-static void ask_for_room (struct socket *s);
+static void measure_control (struct socket *s);
 static void ask_for_zero_copy (struct socket *s);
 
 /* uring.socket(fd): the socket that a uring.fd has owned so far, with all that
@@ -193,32 +195,32 @@ static int adopt (lua_State *L, struct fd *f) {
   s = socket_push(L, family, type);
   if (f->d != d)  /* (a finalizer may have closed it) */
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
-  block_release(&s->d->block);
+  refblock_release(&s->d->block);
   s->d = fd_let_go(L, f);
-  s->in.line.fd = s->out.line.fd = n;
-  ask_for_room(s);
+  s->in.waitq.fd = s->out.waitq.fd = n;
+  measure_control(s);
   ask_for_zero_copy(s);
   return 1;
 }
 
 /* A new one (socket(2)). */
-static int make (lua_State *L) {
+static int make_socket (lua_State *L) {
   int family = (int)arg_integer(L, 1, 0, INT32_MAX);
   int type = (int)arg_integer(L, 2, 0, INT32_MAX);
   int protocol = (int)arg_optional(L, 3, 0, 0, INT32_MAX);
   int plain = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
   struct socket *s = socket_push(L, family, plain);
-  int number = socket(family, plain | SOCK_CLOEXEC, protocol);
-  if (number < 0)
+  int socket_number = socket(family, plain | SOCK_CLOEXEC, protocol);
+  if (socket_number < 0)
     return fail(L, errno, "socket(%d, %d, %d)", family, plain, protocol);
-  socket_own(L, s, number);
+  socket_own(L, s, socket_number);
   return 1;
 }
 
 /* uring.socket(family, type [, protocol]), uring.socket(fd) */
 int socket_new (lua_State *L) {
   struct fd *f = class_test(L, 1, CLASS_FD);
-  return f ? adopt(L, f) : make(L);
+  return f ? adopt(L, f) : make_socket(L);
 }
 
 /* uring.socketpair([type]): two unix sockets (socketpair(2)) */
@@ -235,7 +237,7 @@ int socket_pair (lua_State *L) {
   return 2;
 }
 
-static int number (const struct socket *s) {
+static int socket_number (const struct socket *s) {
   return handle_number(s->d);
 }
 
@@ -243,11 +245,11 @@ static int number (const struct socket *s) {
 static int s_bind (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   struct address a = arg_address(L, 2);
-  if (bind(number(s), &a.any, a.len) < 0) {
+  if (bind(socket_number(s), &a.any, a.len) < 0) {
     int err = errno;
     char text[ADDRESS_TEXT + 1];
     text[address_text(&a, text)] = '\0';
-    lua_pushfstring(L, "bind socket (fd %d) to %s", number(s), text);
+    lua_pushfstring(L, "bind socket (fd %d) to %s", socket_number(s), text);
     return fail_cured(L, IORING_OP_BIND, err);
   }
   lua_settop(L, 1);
@@ -258,7 +260,7 @@ static int s_bind (lua_State *L) {
 static int s_listen (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int backlog = (int)arg_optional(L, 2, SOMAXCONN, 0, INT32_MAX);
-  if (listen(number(s), backlog) < 0) {
+  if (listen(socket_number(s), backlog) < 0) {
     int err = errno;
     struct address a;
     char at[ADDRESS_TEXT + 5] = "";
@@ -266,7 +268,7 @@ static int s_listen (lua_State *L) {
       memcpy(at, " at ", 4);
       at[4 + address_text(&a, at + 4)] = '\0';
     }
-    lua_pushfstring(L, "listen on socket (fd %d)%s", number(s), at);
+    lua_pushfstring(L, "listen on socket (fd %d)%s", socket_number(s), at);
     return fail_cured(L, IORING_OP_LISTEN, err);
   }
   lua_settop(L, 1);
@@ -289,18 +291,18 @@ static int s_shutdown (lua_State *L) {
   if (lua_type(L, 2) != LUA_TSTRING || (how = which(L, names)) < 0)
     return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
   ring_submit_all(state_of(L)->rings);
-  rc = shutdown(number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
+  rc = shutdown(socket_number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
                                                          : SHUT_RDWR);
   if (how == 0 && rc < 0 && errno == ENOTCONN && !socket_mixes(s))
     rc = 0;  /* (it ends the receiving all the same) */
   if (how != 1 && (rc == 0 || errno == ENOTCONN)) {  /* (which does it too) */
     struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
-    s->deaf = true;
+    s->rx_shutdown = true;
     /* the kernel wakes nobody who waits for datagrams */
     if (op && !socket_streams(s)) ring_cancel(s->ring, op);
   }
   if (rc < 0)
-    return fail(L, errno, "shutdown on socket (fd %d)", number(s));
+    return fail(L, errno, "shutdown on socket (fd %d)", socket_number(s));
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -312,7 +314,7 @@ bool socket_name (const struct socket *s, socket_asker ask,
                   struct address *a) {
   memset(a, 0, sizeof(*a));
   a->len = sizeof(a->bytes);
-  if (ask(number(s), &a->any, &a->len) < 0)
+  if (ask(socket_number(s), &a->any, &a->len) < 0)
     return false;
   if (a->len > sizeof(a->bytes)) a->len = sizeof(a->bytes);
   return true;
@@ -322,7 +324,7 @@ static int ask_name (lua_State *L, socket_asker ask, const char *what) {
   struct socket *s = socket_check(L, 1);
   struct address a;
   if (!socket_name(s, ask, &a))
-    return fail(L, errno, "%s of socket (fd %d)", what, number(s));
+    return fail(L, errno, "%s of socket (fd %d)", what, socket_number(s));
   sockaddr_push(L, &a);
   return 1;
 }
@@ -375,9 +377,9 @@ static int option_failed (lua_State *L, const struct socket *s,
                           const char *what, int level, int name) {
   if (lua_type(L, 2) == LUA_TSTRING)
     return fail(L, errno, "%s %s on socket (fd %d)", what, lua_tostring(L, 2),
-                number(s));
+                socket_number(s));
   return fail(L, errno, "%s(%d, %d) on socket (fd %d)", what, level, name,
-              number(s));
+              socket_number(s));
 }
 
 /* Options after which control messages come with the data. */
@@ -410,26 +412,26 @@ static bool brings_control (int level, int name) {
 }
 
 /* From now on there is room. What is under way has none: it begins anew. */
-static void make_room (struct socket *s) {
+static void reserve_control (struct socket *s) {
   unsigned room = unasked_control(s->family) + ASKED_CONTROL;
   struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
-  if (s->control_room == room && s->family != AF_UNIX)
+  if (s->control_capacity == room && s->family != AF_UNIX)
     return;
-  s->control_room = room;
+  s->control_capacity = room;
   if (op && op->opcode != IORING_OP_ACCEPT) ring_cancel(s->ring, op);
 }
 
 static bool is_on (const struct socket *s, int level, int name) {
   int on = 0;
   socklen_t len = sizeof(on);
-  return getsockopt(number(s), level, name, &on, &len) == 0 && on != 0;
+  return getsockopt(socket_number(s), level, name, &on, &len) == 0 && on != 0;
 }
 
-unsigned socket_control_room (const struct socket *s, bool *fds) {
+unsigned socket_control_capacity (const struct socket *s, bool *fds) {
   unsigned room = 0;
   if (s->family != AF_UNIX) *fds = false;
   if (*fds || s->family != AF_UNIX)
-    return s->control_room;
+    return s->control_capacity;
   /* (what comes with each message has just the room that it takes) */
   if (is_on(s, SOL_SOCKET, SO_PASSCRED))
     room += (unsigned)CMSG_SPACE(sizeof(struct ucred));
@@ -438,14 +440,14 @@ unsigned socket_control_room (const struct socket *s, bool *fds) {
     room += (unsigned)CMSG_SPACE(sizeof(struct timespec));
   *fds = is_on(s, SOL_SOCKET, SO_PASSPIDFD) || is_on(s, SOL_SOCKET, SO_PASSSEC)
          || is_on(s, SOL_SOCKET, SO_TIMESTAMPING);
-  return *fds ? s->control_room : room;
+  return *fds ? s->control_capacity : room;
 }
 
 /* The same for what was switched on before the socket was ours. */
-static void ask_for_room (struct socket *s) {
+static void measure_control (struct socket *s) {
   for (size_t i = 0; i < BRINGERS; i++) {
     if (is_on(s, bringers[i].level, bringers[i].name)) {
-      make_room(s);
+      reserve_control(s);
       return;
     }
   }
@@ -472,9 +474,9 @@ static int s_setsockopt (lua_State *L) {
     return luaL_argerror(L, arg, lua_pushfstring(L,
              "boolean, integer or string expected, got %s",
              luaL_typename(L, arg)));
-  if (setsockopt(number(s), level, name, value, (socklen_t)len) < 0)
+  if (setsockopt(socket_number(s), level, name, value, (socklen_t)len) < 0)
     return option_failed(L, s, "setsockopt", level, name);
-  if (brings_control(level, name)) make_room(s);
+  if (brings_control(level, name)) reserve_control(s);
   if (level == SOL_SOCKET && name == SO_ZEROCOPY) ask_for_zero_copy(s);
   lua_pushboolean(L, 1);
   return 1;
@@ -487,7 +489,7 @@ static int s_getsockopt (lua_State *L) {
   char value[512];
   socklen_t len = sizeof(value);
   option_at(L, &level, &name);
-  if (getsockopt(number(s), level, name, value, &len) < 0)
+  if (getsockopt(socket_number(s), level, name, value, &len) < 0)
     return option_failed(L, s, "getsockopt", level, name);
   if (len == sizeof(int)) {
     int n;
@@ -503,7 +505,7 @@ static int s_getsockopt (lua_State *L) {
 /* ---- a look at it ------------------------------------------------------ */
 
 static int s_fileno (lua_State *L) {
-  lua_pushinteger(L, number(socket_check(L, 1)));
+  lua_pushinteger(L, socket_number(socket_check(L, 1)));
   return 1;
 }
 
@@ -514,17 +516,17 @@ static int s_stats (lua_State *L) {
   lua_createtable(L, 0, 3);
   lua_pushboolean(L, s->zero_copy);
   lua_setfield(L, -2, "zero_copy");
-  lua_pushinteger(L, s->in.line.count);
+  lua_pushinteger(L, s->in.waitq.count);
   lua_setfield(L, -2, "waiting");
   lua_pushinteger(L, s->failed);
   lua_setfield(L, -2, "failed_accepts");
   return 1;
 }
 
-static int s_tostring (lua_State *L) {
+static int socket_tostring (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
   if (s->d == NULL) lua_pushliteral(L, "uring.Socket (closed)");
-  else lua_pushfstring(L, "uring.Socket (fd %d)", number(s));
+  else lua_pushfstring(L, "uring.Socket (fd %d)", socket_number(s));
   return 1;
 }
 
@@ -544,9 +546,9 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", s_gc},
+  {"__gc", socket_gc},
   {"__close", s_close},
-  {"__tostring", s_tostring},
+  {"__tostring", socket_tostring},
   {NULL, NULL}
 };
 

@@ -25,51 +25,51 @@
 
 #include "compat.h"
 #include "base/handle.h"
-#include "task/line.h"
-#include "api/msghdr.h"
-#include "net/pool.h"
 #include "lua/state.h"
+#include "api/msghdr.h"
+#include "task/wait_queue.h"
+#include "net/buf_pool.h"
 
 struct half {
-  struct line line;
+  struct socket_waitq waitq;
   uint64_t token;          /* of its request; 0: none yet */
 };
 
 /* What one completion has brought, or what is left of it. It lies in the
 ** socket's own memory, or in a buffer of `group`, which the socket counts. */
-struct chunk {
+struct rx_data {
   unsigned char *at;       /* NULL: none is there */
   uint32_t size, full;     /* payload left; all that the datagram had */
   const unsigned char *name;
   unsigned char *control;
   uint32_t name_size, control_size, flags;
-  struct group *group;
+  struct buf_group *group;
   uint16_t bid;
 };
 
 struct socket {
   struct handle *d;        /* NULL: closed; first, as in struct fd */
   struct ring *ring;       /* the loop's, when it has been used */
-  uint32_t proc;
+  uint32_t fork_id;
   int family, type;
   struct half in, out;
   uint64_t space;          /* tokens of two polls: is there room to send? */
   uint64_t sight;          /* has anything come? */
   struct memory *memory;   /* what a single receive fills */
   struct msg *msg;         /* header of its recvmsg requests */
-  struct pool *pool;       /* what its multishot picks from */
-  struct pool *own_pool;   /* nobody else's; its user value */
-  struct group *group;     /* counted: where the last chunk lay, or lies */
+  struct buf_pool *pool;       /* what its multishot picks from */
+  struct buf_pool *own_pool;   /* nobody else's; its user value */
+  struct buf_group *group;     /* counted: where the last chunk lay, or lies */
   const struct address *from;  /* who sent last: its user value */
-  struct chunk chunk;      /* taken from the request, and not yet read */
-  unsigned control_room;   /* for what setsockopt has switched on */
+  struct rx_data rx;      /* taken from the request, and not yet read */
+  unsigned control_capacity;   /* for what setsockopt has switched on */
   unsigned room;           /* of the next receive from a stream */
   unsigned whole;          /* of the last single receive of a datagram */
   uint32_t failed;         /* accepts that there was no descriptor for */
-  bool starved;            /* there was no buffer at home */
-  bool deaf;               /* shut down: no more will come */
+  bool rx_exhausted;            /* there was no buffer at home */
+  bool rx_shutdown;               /* shut down: no more will come */
   bool zero_copy;          /* large sends go without a copy */
-  bool pushing;            /* Lua is being given its chunk */
+  bool in_push;            /* Lua is being given its chunk */
 };
 
 /* User values. */
@@ -102,7 +102,7 @@ struct op *socket_polls (const struct socket *s, uint64_t token);
 ** not. A unix socket's has none for them then, and the kernel closes them; but
 ** where something else is asked for that comes behind them they do come, and
 ** `*fds` becomes true. Of other sockets none come. */
-unsigned socket_control_room (const struct socket *s, bool *fds);
+unsigned socket_control_capacity (const struct socket *s, bool *fds);
 
 /* Let go of everything: what is under way is cancelled, who waits is woken. */
 int socket_end (lua_State *L, struct socket *s);
@@ -121,12 +121,13 @@ int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
 int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
 void socket_open (lua_State *L);    /* the class */
 
-/* Is this a finalizer that runs while Lua is being given the chunk? (Where that
-** has raised nobody has said its end.) */
+/* Is this a finalizer that runs while Lua is being given the chunk? (Where
+** that has raised nobody has said its end.) */
 bool socket_pushes (lua_State *L, const struct socket *s);
 
 /* What a task in the half's line, or whose request is under way, sends. */
-void send_say (lua_State *L, const struct line *line, lua_State *co);
+void send_describe (lua_State *L, const struct socket_waitq *waitq,
+                    lua_State *co);
 
 /* What waits: receiving and accepting, sending and connecting. */
 void receive_open (lua_State *L);

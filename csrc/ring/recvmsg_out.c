@@ -73,34 +73,36 @@ void cmsg_close_rights (unsigned char *bytes, size_t size) {
   close_fds(bytes, size, true);
 }
 
-bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_room,
-                    unsigned control_room, struct received *out) {
+bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_capacity,
+                    unsigned control_capacity, struct received *out) {
   struct io_uring_recvmsg_out h;
   size_t left = size;
   if (left < sizeof(h)) return false;
   memcpy(&h, at, sizeof(h));
   left -= sizeof(h);
-  if (left < name_room) return false;  /* guard: step by step, no sum wraps */
-  left -= name_room;
-  if (left < control_room) return false;
-  left -= control_room;
+  /* guard: step by step, no sum wraps */
+  if (left < name_capacity) return false;
+  left -= name_capacity;
+  if (left < control_capacity) return false;
+  left -= control_capacity;
   if (left > UINT32_MAX) left = UINT32_MAX;
   out->name = at + sizeof(h);
-  out->control = at + sizeof(h) + name_room;
-  out->payload = out->control + control_room;
+  out->control = at + sizeof(h) + name_capacity;
+  out->payload = out->control + control_capacity;
   out->name_full = h.namelen;
-  out->name_size = h.namelen < name_room ? h.namelen : name_room;
-  out->control_size = h.controllen < control_room ? h.controllen
-                                                  : control_room;
+  out->name_size = h.namelen < name_capacity ? h.namelen : name_capacity;
+  out->control_size = h.controllen < control_capacity ? h.controllen
+                                                  : control_capacity;
   out->payload_size = h.payloadlen < left ? h.payloadlen : (uint32_t)left;
   out->payload_full = h.payloadlen;
   out->flags = h.flags;
   return true;
 }
 
-void recvmsg_close (unsigned char *at, size_t size, struct rooms rooms) {
+void recvmsg_close (unsigned char *at, size_t size,
+                    struct recvmsg_layout layout) {
   struct received r;
-  if (rooms.control > 0
-      && recvmsg_parse(at, size, rooms.name, rooms.control, &r))
+  if (layout.control > 0
+      && recvmsg_parse(at, size, layout.name, layout.control, &r))
     cmsg_close(r.control, r.control_size);
 }

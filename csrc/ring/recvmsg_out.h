@@ -61,7 +61,7 @@ void cmsg_close (unsigned char *bytes, size_t size);
 void cmsg_close_rights (unsigned char *bytes, size_t size);
 
 /* How recvmsg_multishot lays its buffers out; none: it is no such request. */
-struct rooms {
+struct recvmsg_layout {
   uint16_t name, control;
 };
 
@@ -76,10 +76,11 @@ struct received {
 
 /* Take a buffer apart, by the lengths that were submitted; false if it is too
 ** short for them. */
-bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_room,
-                    unsigned control_room, struct received *out);
+bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_capacity,
+                    unsigned control_capacity, struct received *out);
 
 /* Close the descriptors in a buffer that nobody has read. */
-void recvmsg_close (unsigned char *at, size_t size, struct rooms rooms);
+void recvmsg_close (unsigned char *at, size_t size,
+                    struct recvmsg_layout layout);
 
 #endif

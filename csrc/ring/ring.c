@@ -1,11 +1,11 @@
 #include "compat.h"
 #include "ring/ring.h"
 
-#include "ring/bell.h"
 #include "base/clock.h"
-#include "base/proc.h"
+#include "base/fork_id.h"
+#include "ring/doorbell.h"
 #include "ring/ring_cancel.h"
-#include "ring/ring_private.h"
+#include "ring/ring_internal.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
 
@@ -69,7 +69,7 @@ int ring_open (struct ring *r, struct handles *all,
     }
   }
   if (rc < 0) {
-    block_release(&r->handle->block);
+    refblock_release(&r->handle->block);
     r->handle = NULL;
     return rc;
   }
@@ -77,7 +77,7 @@ int ring_open (struct ring *r, struct handles *all,
   handle_own(all, r->handle, r->io.ring_fd);
   r->ops.deliver = ring_deliver;
   r->id = atomic_fetch_add(&ring_ids, 1) + 1;
-  r->proc = proc_id();
+  r->fork_id = fork_id();
   r->owner = pthread_self();
   r->enabled = (r->io.flags & IORING_SETUP_R_DISABLED) == 0;
   r->shuttings = handle_shuttings();
@@ -107,7 +107,7 @@ static bool cancel_each (struct ring *r, int64_t deadline) {
   unsigned n = 0;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
     if (op->opcode != IORING_OP_TIMEOUT
-        && (!(op->marks & OP_INTERNAL) || op->waiter))
+        && (!(op->op_flags & OP_INTERNAL) || op->waiter))
       ring_cancel(r, op);
     if (++n % BATCH == 0 && (!settle(r) || clock_left(deadline) == 0))
       return false;
@@ -117,12 +117,12 @@ static bool cancel_each (struct ring *r, int64_t deadline) {
 
 /* guard: of an SQPOLL ring one call does not find what a worker is at: the
    worker is the polling thread's, and the cancel has to be so too */
-static void cancel_all (struct ring *r) {
+static void ring_cancel_all (struct ring *r) {
   if ((r->io.flags & IORING_SETUP_SQPOLL)
       || !ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
                           | IORING_ASYNC_CANCEL_ALL)) {
     for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
-      if (!(op->marks & OP_INTERNAL)) ring_cancel(r, op);
+      if (!(op->op_flags & OP_INTERNAL)) ring_cancel(r, op);
   }
 }
 
@@ -132,7 +132,7 @@ static void drain (struct ring *r, int64_t ns) {
   bool many = before > BATCH;
   if (before == 0 || !settle(r) || (many && !cancel_each(r, deadline)))
     return;
-  if (!many) cancel_all(r);
+  if (!many) ring_cancel_all(r);
   while (r->ops.flying > 0) {
     int64_t left = clock_left(deadline);
     before = r->ops.flying;
@@ -142,7 +142,7 @@ static void drain (struct ring *r, int64_t ns) {
       return;  /* guard: closing is bounded */
     if (r->ops.flying < before)
       continue;  /* one entry ends only some of what was cancelled */
-    cancel_all(r);
+    ring_cancel_all(r);
     if (left > NAP_NS) left = NAP_NS;
     switch (ring_enter_bare(r, 1, left)) {
       case -EAGAIN: case -EBUSY: case -ENOMEM: clock_sleep(left / 10); break;
@@ -154,7 +154,7 @@ static void drain (struct ring *r, int64_t ns) {
 /* The kernel's side ends: the files and buffers that were registered at once,
 ** whoever else has the ring's descriptor, such as a forked child. (While
 ** something is under way older kernels would wait for it.) */
-static void let_go (struct ring *r, bool idle) {
+static void ring_let_go (struct ring *r, bool idle) {
   if (idle) {
     sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
     sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
@@ -164,38 +164,38 @@ static void let_go (struct ring *r, bool idle) {
 }
 
 unsigned ring_close (struct ring *r, int64_t ns) {
-  bool ours = r->proc == proc_id();
+  bool ours = r->fork_id == fork_id();
   unsigned kept = 0, left;
-  struct arrival a;
+  struct pending_cqe a;
   if (!r->open)
     return 0;
   r->open = false;
   r->closing = true;
-  if (r->bell) {
-    block_release(&r->bell->block);
-    r->bell = NULL;
+  if (r->doorbell) {
+    refblock_release(&r->doorbell->block);
+    r->doorbell = NULL;
   }
   if (ours) drain(r, ns);
   left = r->ops.flying;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
     if (op->state == OP_FLYING) {
       /* guard: what the kernel has seen and not ended keeps its memory */
-      bool bury = ours && r->enabled && (op->marks & OP_READS);
+      bool bury = ours && r->enabled && (op->op_flags & OP_READS);
       if (bury) kept++;
       op_abandon(&r->ops, op, bury);
     }
   }
   /* (after the operations, whose tasks it has yet to wake) */
-  if (ours && r->hooks) r->hooks->closed(r);
+  if (ours && r->callbacks) r->callbacks->closed(r);
   for (struct op *op = NULL; ours && (op = op_each(&r->ops, op)) != NULL; )
-    while (arrivals_take_from(&r->arrivals, &op->results, &a))
+    while (pending_take_from(&r->pending, &op->results, &a))
       ring_dispose(r, op->disposal, op->group, a.res, a.flags);
   r->stats.leaked = kept;
-  if (ours) let_go(r, left == 0);  /* guard: a child touches nothing */
-  block_release(&r->handle->block);
+  if (ours) ring_let_go(r, left == 0);  /* guard: a child touches nothing */
+  refblock_release(&r->handle->block);
   r->handle = NULL;
   r->closing = false;
-  arrivals_free(&r->arrivals);
+  pending_free(&r->pending);
   op_table_free(&r->ops);
   ring_let_go_of_provided(r, kept > 0);
   if (r->back) {

@@ -18,17 +18,17 @@
 #define uring_ring_h
 
 #include "compat.h"
-#include "ring/op.h"
+#include "ring/op_table.h"
 
 #include <pthread.h>
 
-struct group;
+struct buf_group;
 struct kept;
 struct ring;
 
 /* Each answers whether it took what it was offered. Neither may allocate,
 ** raise, or enter the kernel. */
-struct ring_hooks {
+struct ring_callbacks {
   bool (*completion)(struct ring *r, struct op *op, int32_t res,
                      uint32_t flags, bool last);
   bool (*message)(struct ring *r, uint64_t data, int32_t res,
@@ -42,7 +42,7 @@ struct ring_hooks {
 struct ring_stats {
   uint64_t messages;      /* arrived */
   uint64_t enters, cqes, overflowed, disposed;
-  uint64_t forged_bells;  /* its token has come, and nobody had rung */
+  uint64_t forged_doorbells;  /* its token has come, and nobody had signaled */
   uint64_t leaked;        /* operations whose memory was kept at close */
   size_t waiting, high;   /* messages arrived and not taken; at most */
 };
@@ -50,25 +50,25 @@ struct ring_stats {
 struct ring {
   struct io_uring io;
   struct op_table ops;
-  struct arrivals arrivals;
+  struct pending pending;
   struct source messages;
   struct ring_stats stats;
   uint64_t id;            /* no other ring of this process ever has it */
-  uint32_t proc;          /* the process that made it */
+  uint32_t fork_id;          /* the process that made it */
   pthread_t owner;        /* the thread that may enter, if SINGLE_ISSUER */
   bool open, enabled, closing;
   bool eventfd;           /* the user has registered one */
-  bool loops_own;         /* the ring that the loop sleeps on */
+  bool is_loops;         /* the ring that the loop sleeps on */
   bool driven;            /* ... and it is running */
   bool settling;          /* a close waits for what ends on it: ring_uses */
-  unsigned shuttings;     /* handle_shuttings() when it was last looked at */
+  unsigned shuttings;     /* handle_shuttings() when it was last searched at */
   struct handle *handle;  /* as others know it; while it is open */
-  struct bell *bell;      /* the loop's, for others to wake it; or NULL */
-  struct group ***groups; /* of provided buffers, by number: 256 pages */
-  struct group *wanting;  /* those that may have too few blank notes */
+  struct doorbell *doorbell;  /* the loop's, for others to wake it; or NULL */
+  struct buf_group ***groups; /* of provided buffers, by number: 256 pages */
+  struct buf_group *wanting;  /* those that may have too few blank notes */
   struct kept *kept;      /* memory of requests, in no order */
-  unsigned nkept, room_kept;
-  const struct ring_hooks *hooks;
+  unsigned nkept, reserve_kept_place;
+  const struct ring_callbacks *callbacks;
   void *watch;            /* the loop's record of it, if it has one */
   unsigned held;          /* why it is the loop's: tasks, operations */
   struct ring *next, **back;  /* all rings of one state */

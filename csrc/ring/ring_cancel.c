@@ -1,6 +1,6 @@
 #include "compat.h"
 #include "ring/ring_cancel.h"
-#include "ring/ring_private.h"
+#include "ring/ring_internal.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,17 +12,17 @@
 
 void ring_cancel (struct ring *r, struct op *op) {
   struct op *first = op;
-  if (op->state != OP_FLYING || (op->marks & OP_TOLD))
+  if (op->state != OP_FLYING || (op->op_flags & OP_NOTIFYING))
     return;
   /* One after another, for with hard links the next member starts when this
      one has gone: the first is sent a cancel, the others when they come to be
      first. Where one is marked those before it are. */
-  op->marks |= OP_CANCEL;
+  op->op_flags |= OP_CANCEL;
   while (first->before) {
     first = first->before;
-    if (first->marks & OP_CANCEL)
+    if (first->op_flags & OP_CANCEL)
       return;
-    first->marks |= OP_CANCEL;
+    first->op_flags |= OP_CANCEL;
   }
   op_list(&r->ops, first);
 }
@@ -30,7 +30,7 @@ void ring_cancel (struct ring *r, struct op *op) {
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
   struct op *op = op_find(&r->ops, cancel->data);
   if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
-      && !(op->marks & OP_TOLD)  /* guard: what is left is not to be found */
+      && !(op->op_flags & OP_NOTIFYING)  /* guard: no cancel finds it */
       && op->tries++ < CANCEL_TRIES)
     op_list(&r->ops, op);
 }

@@ -1,10 +1,10 @@
 #include "compat.h"
-#include "ring/ring_private.h"
 #include "ring/ring_reap.h"
+#include "ring/ring_internal.h"
 
-#include "ring/bell.h"
+#include "ring/doorbell.h"
+#include "ring/ring_buffers.h"
 #include "ring/ring_cancel.h"
-#include "ring/ring_provided.h"
 
 #include <errno.h>
 #include <string.h>
@@ -18,8 +18,8 @@
 void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
                    int32_t res, uint32_t flags) {
   if (flags & IORING_CQE_F_BUFFER) {  /* guard: or it is lost to the group */
-    struct group *g = ring_group(r, group);
-    if (g) group_dispose(g, res, flags);
+    struct buf_group *g = ring_group(r, group);
+    if (g) buf_group_dispose(g, res, flags);
     r->stats.disposed++;
   }
   if (res < 0 || disposal == DISPOSE_NOTHING)
@@ -43,44 +43,45 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
   if (res == -ERESTARTSYS)
     res = -ECANCELED;
   if (flags & IORING_CQE_F_BUFFER) {
-    struct group *g = ring_group(r, op->group);
+    struct buf_group *g = ring_group(r, op->group);
     if (g) {
-      group_told(g, res, flags, op->rooms, op->marks & OP_BUNDLE);
-      ring_group_told(r, g);
+      buf_group_note(g, res, flags, op->layout, op->op_flags & OP_BUNDLE);
+      ring_buffers_noted(r, g);
     }
   }
   if (op->disposal == DISPOSE_FD && res >= 0 && r->open && r->handle->owner)
     handle_renew(r->handle->owner, res);
-  if (!last && op_tells_twice(op->opcode) && !(op->marks & OP_TOLD)) {
-    op->marks |= OP_TOLD;
-    t->told++;
-    if (op->marks & OP_LISTED) op_unlist(t, op);  /* (too late for that) */
+  if (!last && op_tells_twice(op->opcode) && !(op->op_flags & OP_NOTIFYING)) {
+    op->op_flags |= OP_NOTIFYING;
+    t->notifying++;
+    if (op->op_flags & OP_CANCEL_LISTED)
+      op_unlist(t, op);  /* (too late for that) */
     op_leave_chain(t, op);  /* guard: no cancel finds it */
   }
   if (last) {
-    if ((op->marks & (OP_LOOPED | OP_SILENT)) == OP_LOOPED) r->held--;
+    if ((op->op_flags & (OP_LOOPED | OP_SILENT)) == OP_LOOPED) r->held--;
     if (op->opcode == IORING_OP_PROVIDE_BUFFERS && res < 0)
       ring_unkeep(r, op->token);
   }
-  if (op->marks & OP_INTERNAL) {
-    if (op->waiter) r->hooks->internal(r, op, res, flags, last);
+  if (op->op_flags & OP_INTERNAL) {
+    if (op->waiter) r->callbacks->internal(r, op, res, flags, last);
     else ring_cancelled(r, op, res);
     if (last) op_free(t, op);
   }
-  else if (r->hooks && r->hooks->completion(r, op, res, flags, last)) {
+  else if (r->callbacks && r->callbacks->completion(r, op, res, flags, last)) {
     return;
   }
-  else if ((op->marks & OP_DROPPED) || r->closing
+  else if ((op->op_flags & OP_DROPPED) || r->closing
            || op_unreported(op, res)) {
     ring_dispose(r, op->disposal, op->group, res, flags);
     if (last && op->results.first == NULL) op_free(t, op);
   }
   else
-    arrivals_add(&r->arrivals, &op->results, op, op->data, res, flags);
+    pending_add(&r->pending, &op->results, op, op->data, res, flags);
 }
 
-void ring_bell (struct ring *r) {
-  if (!bell_came(r->bell)) r->stats.forged_bells++;
+void ring_doorbell (struct ring *r) {
+  if (!doorbell_came(r->doorbell)) r->stats.forged_doorbells++;
 }
 
 /* The kernel found a number that is nobody's any more, for its descriptor was
@@ -97,15 +98,16 @@ static int32_t worded (const struct op *op, int32_t res) {
 }
 
 static void message (struct ring *r, const struct cqe *c) {
-  if (r->bell && c->user_data == r->bell->token) {
-    ring_bell(r);
+  if (r->doorbell && c->user_data == r->doorbell->token) {
+    ring_doorbell(r);
     return;
   }
   r->stats.messages++;
-  if (r->closing || (r->hooks && r->hooks->message(r, c->user_data, c->res,
+  if (r->closing || (r->callbacks && r->callbacks->message(r, c->user_data,
+                                                           c->res,
                                                    c->flags)))
     return;
-  arrivals_add(&r->arrivals, &r->messages, NULL, c->user_data, c->res,
+  pending_add(&r->pending, &r->messages, NULL, c->user_data, c->res,
                c->flags);
   if (++r->stats.waiting > r->stats.high)
     r->stats.high = r->stats.waiting;
@@ -113,7 +115,7 @@ static void message (struct ring *r, const struct cqe *c) {
 
 static bool reserve (struct ring *r, unsigned n) {
   return ring_reserve_notes(r)
-         && (r->closing || arrivals_reserve(&r->arrivals, n));
+         && (r->closing || pending_reserve(&r->pending, n));
 }
 
 int ring_reap (struct ring *r) {
@@ -151,7 +153,7 @@ int ring_reap (struct ring *r) {
 
 /* ---- taking ------------------------------------------------------------ */
 
-static bool taken (struct ring *r, const struct arrival *a) {
+static bool taken (struct ring *r, const struct pending_cqe *a) {
   if (a->op == NULL)
     r->stats.waiting--;
   else if (a->op->state == OP_ENDED && a->op->results.first == NULL)
@@ -159,32 +161,32 @@ static bool taken (struct ring *r, const struct arrival *a) {
   return true;
 }
 
-bool ring_take (struct ring *r, struct arrival *out) {
-  return arrivals_take(&r->arrivals, out) && taken(r, out);
+bool ring_take (struct ring *r, struct pending_cqe *out) {
+  return pending_take(&r->pending, out) && taken(r, out);
 }
 
-bool ring_take_op (struct ring *r, struct op *op, struct arrival *out) {
-  return arrivals_take_from(&r->arrivals, &op->results, out)
+bool ring_take_op (struct ring *r, struct op *op, struct pending_cqe *out) {
+  return pending_take_from(&r->pending, &op->results, out)
          && taken(r, out);
 }
 
-bool ring_take_message (struct ring *r, struct arrival *out) {
-  return arrivals_take_from(&r->arrivals, &r->messages, out)
+bool ring_take_message (struct ring *r, struct pending_cqe *out) {
+  return pending_take_from(&r->pending, &r->messages, out)
          && taken(r, out);
 }
 
-void ring_put_back (struct ring *r, const struct arrival *m) {
-  arrivals_put_back(&r->arrivals, &r->messages, m);
+void ring_put_back (struct ring *r, const struct pending_cqe *m) {
+  pending_put_back(&r->pending, &r->messages, m);
   r->stats.waiting++;
 }
 
 void ring_drop (struct ring *r, struct op *op) {
-  struct arrival a;
+  struct pending_cqe a;
   bool ended = op->state == OP_ENDED;
-  op->marks |= OP_DROPPED;
+  op->op_flags |= OP_DROPPED;
   op->waiter = NULL;
-  while (arrivals_take_from(&r->arrivals, &op->results, &a))
+  while (pending_take_from(&r->pending, &op->results, &a))
     ring_dispose(r, op->disposal, op->group, a.res, a.flags);
   if (ended) op_free(&r->ops, op);
-  else if (op->marks & OP_MULTI) ring_cancel(r, op);
+  else if (op->op_flags & OP_MULTI) ring_cancel(r, op);
 }

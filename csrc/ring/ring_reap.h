@@ -15,7 +15,7 @@
 #ifndef uring_ring_reap_h
 #define uring_ring_reap_h
 
-#include "ring/arrivals.h"
+#include "ring/pending.h"
 #include "ring/ring.h"
 
 /* Take all that is in the CQ to where it belongs: how many, or -ENOMEM and
@@ -23,7 +23,7 @@
 int ring_reap (struct ring *r);
 
 /* Its bell has been heard; who sleeps is awake by now, and that was all. */
-void ring_bell (struct ring *r);
+void ring_doorbell (struct ring *r);
 
 /* Nobody wants this operation's results. */
 void ring_drop (struct ring *r, struct op *op);
@@ -35,14 +35,14 @@ void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
 
 /* Take the next arrival of all (but for what has an owner), of one operation,
 ** of the messages. */
-bool ring_take (struct ring *r, struct arrival *out);
-bool ring_take_op (struct ring *r, struct op *op, struct arrival *out);
-bool ring_take_message (struct ring *r, struct arrival *out);
+bool ring_take (struct ring *r, struct pending_cqe *out);
+bool ring_take_op (struct ring *r, struct op *op, struct pending_cqe *out);
+bool ring_take_message (struct ring *r, struct pending_cqe *out);
 
 /* Is there a message? And one comes back, to where it was. */
 static inline bool ring_has_message (const struct ring *r) {
-  return arrivals_first(&r->arrivals, &r->messages) != NULL;
+  return pending_first(&r->pending, &r->messages) != NULL;
 }
-void ring_put_back (struct ring *r, const struct arrival *message);
+void ring_put_back (struct ring *r, const struct pending_cqe *message);
 
 #endif

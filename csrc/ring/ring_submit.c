@@ -1,10 +1,10 @@
 #include "compat.h"
-#include "ring/ring_private.h"
 #include "ring/ring_submit.h"
+#include "ring/ring_internal.h"
 
 #include "base/clock.h"
-#include "base/proc.h"
-#include "ring/ring_provided.h"
+#include "base/fork_id.h"
+#include "ring/ring_buffers.h"
 #include "ring/ring_reap.h"
 
 #include <errno.h>
@@ -38,13 +38,13 @@ int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns) {
 }
 
 int ring_take_quiet (struct ring *r) {
-  return r->ops.quiet > 0
+  return r->ops.silent_flying > 0
          && sys_cq_ready(&r->io) >= r->io.cq.ring_entries / 2
          ? ring_reap(r) : 0;
 }
 
 /* Some room in the SQ, by submitting what is in it. */
-static int make_room (struct ring *r, unsigned n) {
+static int reserve_sqes (struct ring *r, unsigned n) {
   int64_t deadline = 0;
   while (sys_sq_space(&r->io) < n) {
     int rc = ring_enter_bare(r, 0, SYS_FOREVER);
@@ -73,8 +73,8 @@ static int make_room (struct ring *r, unsigned n) {
 void ring_submit_all (struct ring *list_) {
   for (struct ring *r = list_; r; r = r->next)
     if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
-        && r->proc == proc_id())
-      make_room(r, r->io.sq.ring_entries);
+        && r->fork_id == fork_id())
+      reserve_sqes(r, r->io.sq.ring_entries);
 }
 
 
@@ -95,14 +95,14 @@ static struct io_uring_sqe *push (struct ring *r,
 ** thread of an SQPOLL ring takes its time. */
 static bool starts_late (const struct ring *r, const struct op *op,
                          const struct request *q) {
-  return (op->marks & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
+  return (op->op_flags & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
          || r->ops.drained || op->opcode == IORING_OP_OPENAT
          || (r->io.flags & IORING_SETUP_SQPOLL);
 }
 
 /* What an SQE names changes where it has not started: a cancel of a later
 ** member of a chain is one of the first unfinished. */
-static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
+static uint64_t named_token (struct ring *r, const struct io_uring_sqe *sqe) {
   struct op *op = op_find(&r->ops, sqe->addr);
   return op && op->state == OP_FLYING && sqe->opcode == IORING_OP_ASYNC_CANCEL
          ? op_first_unfinished(op)->token : sqe->addr;
@@ -111,7 +111,7 @@ static uint64_t named (struct ring *r, const struct io_uring_sqe *sqe) {
 /* Who owns the plain number that a request names, if this state does. */
 static struct handle *owner_of (const struct ring *r,
                                 const struct request *q) {
-  return (q->traits & TRAIT_NUMBER) && !(q->sqe.flags & IOSQE_FIXED_FILE)
+  return (q->req_flags & REQ_NUMBER) && !(q->sqe.flags & IOSQE_FIXED_FILE)
          && q->sqe.fd >= 0 && r->handle->owner
          ? handle_find(r->handle->owner, q->sqe.fd) : NULL;
 }
@@ -122,14 +122,14 @@ static void launch_rare (struct ring *r, const struct request *q,
                          struct handle **dups) {
   struct handle *owner = owner_of(r, q);
   if (owner) op_use(op, owner);
-  if (q->traits & TRAIT_NAMES_OP) sqe->addr = named(r, &q->sqe);
-  if (q->traits & TRAIT_KEPT) ring_keep(r, op);
-  if (q->traits & TRAIT_FILE) {
+  if (q->req_flags & REQ_NAMES_OP) sqe->addr = named_token(r, &q->sqe);
+  if (q->req_flags & REQ_KEPT) ring_keep(r, op);
+  if (q->req_flags & REQ_FILE) {
     struct handle *d = *dups;
     *dups = d->next;
     sqe->fd = handle_number(d);
     op->pin[OP_PIN_FD] = &d->block;
-    block_fly(&d->block);
+    refblock_fly(&d->block);
   }
 }
 
@@ -137,52 +137,52 @@ static void launch_rare (struct ring *r, const struct request *q,
 ** Lua file, whose close tells us nothing, is named by the next of `dups`. The
 ** number of whatever has a handle is read here, and not before. */
 static struct op *launch (struct ring *r, const struct request *q,
-                          unsigned marks, struct op *before,
+                          unsigned flags, struct op *before,
                           struct handle **dups) {
   const struct handle *h = request_handle(q);
   struct op *op;
   struct io_uring_sqe *sqe;
-  if ((marks & OP_LOOPED) && !(q->traits & TRAIT_SILENT)) r->held++;
-  op = op_new(&r->ops, q, marks);
+  if ((flags & OP_LOOPED) && !(q->req_flags & REQ_SILENT)) r->held++;
+  op = op_new(&r->ops, q, flags);
   if (before) op_chain(before, op);
   sqe = push(r, &q->sqe, op);
   if (h) op->fd = sqe->fd = handle_number(h);
-  if (q->traits & (TRAIT_NUMBER | TRAIT_NAMES_OP | TRAIT_KEPT | TRAIT_FILE))
+  if (q->req_flags & (REQ_NUMBER | REQ_NAMES_OP | REQ_KEPT | REQ_FILE))
     launch_rare(r, q, op, sqe, dups);
-  if (op->pin[OP_PIN_FD] && !(q->traits & TRAIT_FILE)
+  if (op->pin[OP_PIN_FD] && !(q->req_flags & REQ_FILE)
       && !starts_late(r, op, q))
     op_starts(op);
   if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
-    struct group *g = ring_group(r, op->group);
-    op->marks |= OP_READS;  /* guard: memory of a group, whatever it is */
+    struct buf_group *g = ring_group(r, op->group);
+    op->op_flags |= OP_READS;  /* guard: memory of a group, whatever it is */
     if (g && op->pin[0] == NULL) {  /* guard: unregistered under it */
       op->pin[0] = &g->block;
-      block_pin(&g->block);
+      refblock_pin(&g->block);
     }
   }
   return op;
 }
 
 static int make_ready (struct ring *r, unsigned n) {
-  int rc = make_room(r, n);  /* guard: a chain is submitted whole */
+  int rc = reserve_sqes(r, n);  /* guard: a chain is submitted whole */
   return rc < 0 ? rc : op_reserve(&r->ops, n);
 }
 
 static bool target_closed (const struct request *q) {
-  return (q->traits & TRAIT_TARGET) && handle_closed(request_handle(q));
+  return (q->req_flags & REQ_TARGET) && handle_closed(request_handle(q));
 }
 
 /* A dup for each request that names a Lua file, in their order. */
 static int dup_files (const struct request *const *requests, unsigned n,
                       struct handle **dups) {
   for (unsigned i = n; i-- > 0; ) {
-    if (requests[i]->traits & TRAIT_FILE) {
+    if (requests[i]->req_flags & REQ_FILE) {
       struct handle *d = handle_dup(requests[i]->sqe.fd);
       if (d == NULL) {
         int rc = -errno;
         while ((d = *dups) != NULL) {
           *dups = d->next;
-          block_release(&d->block);
+          refblock_release(&d->block);
         }
         return rc;
       }
@@ -194,12 +194,12 @@ static int dup_files (const struct request *const *requests, unsigned n,
 }
 
 int ring_push (struct ring *r, const struct request *const *requests,
-               unsigned n, unsigned marks, struct op **ops) {
+               unsigned n, unsigned flags, struct op **ops) {
   struct handle *dups = NULL;
   bool keeps = false;
   int rc;
   for (unsigned i = 0; i < n; i++) {
-    if (requests[i]->traits & TRAIT_KEPT) keeps = true;
+    if (requests[i]->req_flags & REQ_KEPT) keeps = true;
     if (target_closed(requests[i]))
       return -EPIPE;
     if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
@@ -213,25 +213,25 @@ int ring_push (struct ring *r, const struct request *const *requests,
   if (rc < 0)
     return rc;
   for (unsigned i = 0; i < n; i++) {
-    ops[i] = launch(r, requests[i], marks, i > 0 ? ops[i - 1] : NULL, &dups);
+    ops[i] = launch(r, requests[i], flags, i > 0 ? ops[i - 1] : NULL, &dups);
     if (i + 1 < n && !(requests[i]->sqe.flags & IOSQE_IO_HARDLINK))
       sys_last(&r->io)->flags |= IOSQE_IO_LINK;
   }
   return 0;
 }
 
-int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
+int ring_push_one (struct ring *r, const struct request *q, unsigned flags,
                    struct op **op) {
   if (target_closed(q))
     return -EPIPE;
-  if (q->traits & (TRAIT_FILE | TRAIT_KEPT))
-    return ring_push(r, &q, 1, marks, op);
+  if (q->req_flags & (REQ_FILE | REQ_KEPT))
+    return ring_push(r, &q, 1, flags, op);
   if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
     int rc = make_ready(r, 1);
     if (rc < 0)
       return rc;
   }
-  *op = launch(r, q, marks, NULL, NULL);
+  *op = launch(r, q, flags, NULL, NULL);
   return 0;
 }
 
@@ -264,7 +264,7 @@ int ring_send_cancels (struct ring *r) {
     struct op *op = r->ops.cancels;
     struct op *cancel;
     struct io_uring_sqe sqe;
-    int rc = make_room(r, 1);
+    int rc = reserve_sqes(r, 1);
     if (rc < 0)
       return rc;
     if (op != r->ops.cancels)

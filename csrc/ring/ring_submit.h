@@ -22,10 +22,10 @@
 ** closed. A full SQ is submitted first. n is at most the SQ's size.
 */
 int ring_push (struct ring *r, const struct request *const *requests,
-               unsigned n, unsigned marks, struct op **ops);
+               unsigned n, unsigned flags, struct op **ops);
 
 /* The same for one request, which is the common case. */
-int ring_push_one (struct ring *r, const struct request *q, unsigned marks,
+int ring_push_one (struct ring *r, const struct request *q, unsigned flags,
                    struct op **op);
 
 /* One of the library's own, of which hooks->internal is told. */
@@ -41,7 +41,7 @@ int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 int ring_take_quiet (struct ring *r);
 
 /* Is there anything that entering the kernel would move? */
-static inline bool ring_restless (const struct ring *r) {
+static inline bool ring_needs_enter (const struct ring *r) {
   return r->ops.cancels != NULL || sys_sq_ready(&r->io) > 0
          || sys_needs_enter(&r->io);
 }

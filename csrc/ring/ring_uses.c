@@ -1,9 +1,9 @@
 #include "compat.h"
-#include "ring/ring_private.h"
 #include "ring/ring_uses.h"
+#include "ring/ring_internal.h"
 
 #include "base/clock.h"
-#include "base/proc.h"
+#include "base/fork_id.h"
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
@@ -18,7 +18,7 @@
 
 
 static bool is_ours (const struct ring *r) {
-  return r->open && r->proc == proc_id();
+  return r->open && r->fork_id == fork_id();
 }
 
 /* Chains end as a whole: a hard link would start the next member. */
@@ -27,7 +27,7 @@ static void cancel_uses (const struct handle *h) {
     struct ring *r = ring_of(op);
     struct op *last = op;
     r->settling = true;
-    if (!is_ours(r) || (op->marks & OP_CANCEL))
+    if (!is_ours(r) || (op->op_flags & OP_CANCEL))
       continue;
     while (last->behind) last = last->behind;
     ring_cancel(r, last);
@@ -79,7 +79,7 @@ void ring_end_uses (struct ring *list, struct handle *h) {
     handle_shut(h);  /* guard: SQEs that could not be submitted */
   /* guard: messages that have arrived need a ring's number no more, whether
      their senders ever look or not */
-  for (struct ring *r = list; r && block_flying(&h->block) > 0; r = r->next)
+  for (struct ring *r = list; r && refblock_flying(&h->block) > 0; r = r->next)
     if (is_ours(r)) ring_reap(r);
 }
 

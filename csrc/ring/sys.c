@@ -45,14 +45,14 @@ unsigned sys_sq_space (const struct io_uring *ring) {
   return ring->sq.ring_entries - sys_sq_ready(ring);
 }
 
-static struct io_uring_sqe *slot (struct io_uring *ring, unsigned n) {
+static struct io_uring_sqe *sys_slot (struct io_uring *ring, unsigned n) {
   unsigned shift = (ring->flags & IORING_SETUP_SQE128) ? 1 : 0;
   return &ring->sq.sqes[(n & ring->sq.ring_mask) << shift];
 }
 
 struct io_uring_sqe *sys_push (struct io_uring *ring,
                                const struct io_uring_sqe *sqe) {
-  struct io_uring_sqe *to = slot(ring, ring->sq.sqe_tail);
+  struct io_uring_sqe *to = sys_slot(ring, ring->sq.sqe_tail);
   memcpy(to, sqe, sizeof(*sqe));
   if (ring->flags & IORING_SETUP_SQE128)
     memset(to + 1, 0, sizeof(*to));
@@ -61,7 +61,7 @@ struct io_uring_sqe *sys_push (struct io_uring *ring,
 }
 
 struct io_uring_sqe *sys_last (struct io_uring *ring) {
-  return slot(ring, ring->sq.sqe_tail - 1);
+  return sys_slot(ring, ring->sq.sqe_tail - 1);
 }
 
 /* an SQPOLL thread may read whatever has been published */
@@ -75,7 +75,7 @@ unsigned sys_unread (const struct io_uring *ring) {
 }
 
 struct io_uring_sqe *sys_queued (struct io_uring *ring, unsigned i) {
-  return slot(ring, first_unread(ring) + i);
+  return sys_slot(ring, first_unread(ring) + i);
 }
 
 

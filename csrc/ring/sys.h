@@ -48,7 +48,7 @@ struct io_uring_sqe *sys_push (struct io_uring *ring,
 /* The SQE that was pushed last. */
 struct io_uring_sqe *sys_last (struct io_uring *ring);
 
-/* The SQEs that may still be changed, for the kernel has not looked at them:
+/* The SQEs that may still be changed, for the kernel has not searched at them:
 ** sys_unread of them, counted from 0. */
 unsigned sys_unread (const struct io_uring *ring);
 struct io_uring_sqe *sys_queued (struct io_uring *ring, unsigned i);

@@ -1,10 +1,10 @@
 #include "compat.h"
 #include "task/join.h"
 
-#include "lua/args.h"
 #include "base/clock.h"
+#include "lua/args.h"
 #include "lua/errors.h"
-#include "task/park.h"
+#include "task/event.h"
 #include "task/resume.h"
 #include "task/task.h"
 
@@ -28,7 +28,7 @@ static int join_end (lua_State *L, int status, lua_KContext ctx) {
 ** has completed, have their turn too. */
 static bool is_next (const struct loop *loop, struct task *t,
                      const struct task *of) {
-  return loop->first == &of->seat && !loop->nested && loop->slow == 0
+  return loop->first == &of->node && !loop->nested && loop->slow == 0
          && !loop_unfair(t);
 }
 
@@ -36,15 +36,15 @@ static bool is_next (const struct loop *loop, struct task *t,
 ** turn again. */
 static bool run_inside (lua_State *L, struct loop *loop, struct task *t) {
   struct task *of = loop_take(loop);
-  if (loop->turn == &of->seat)  /* guard: or the turn does not end */
-    loop->turn = &t->seat;
+  if (loop->turn == &of->node)  /* guard: or the turn does not end */
+    loop->turn = &t->node;
   t->flags = loop->now;  /* since when it waits */
   loop->nested = true;
   task_resume(L, loop, of);
   loop->nested = false;
   loop->current = t;
   loop->co = L;
-  if (loop->first != &t->seat)  /* guard: others were ready before it */
+  if (loop->first != &t->node)  /* guard: others were ready before it */
     return false;
   loop_take(loop)->state = TASK_RUNNING;
   return true;
@@ -67,7 +67,7 @@ static int join (lua_State *L) {
   }
   if (ns != CLOCK_NEVER) loop_reserve(L);
   inside = is_next(s->loop, t, of);
-  seats_add(&of->joiners, &t->seat);
+  waitq_add(&of->joiners, &t->node);
   loop_begin(L, t, WAIT_JOIN, of, clock_after(ns));
   if (inside && run_inside(L, s->loop, t)) {
     t->turns = (uint8_t)(turns + 1);
@@ -80,7 +80,7 @@ static int join (lua_State *L) {
 /* ---- task:joining ------------------------------------------------------ */
 
 /* As join gives it, and as an event. */
-static int join_try (lua_State *L, struct task *t, struct ear *e) {
+static int join_try (lua_State *L, struct task *t, struct select_waiter *e) {
   struct task *of = class_check(L, 1, CLASS_TASK);
   (void)e;
   if (of == t)
@@ -91,13 +91,13 @@ static int join_try (lua_State *L, struct task *t, struct ear *e) {
   return 1 + task_push_outcome(L, 1);
 }
 
-static int join_block (lua_State *L, struct task *t, struct ear *e) {
+static int join_block (lua_State *L, struct task *t, struct select_waiter *e) {
   (void)t;
-  ear_sit(e, &((struct task *)lua_touserdata(L, 1))->joiners);
+  select_waiter_enqueue(e, &((struct task *)lua_touserdata(L, 1))->joiners);
   return 0;
 }
 
-static void join_cancel (lua_State *L, struct ear *e) {
+static void join_cancel (lua_State *L, struct select_waiter *e) {
   (void)L; (void)e;  /* all were called */
 }
 

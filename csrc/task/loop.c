@@ -2,7 +2,7 @@
 #include "task/loop.h"
 
 #include "base/clock.h"
-#include "base/proc.h"
+#include "base/fork_id.h"
 
 #include <string.h>
 
@@ -14,13 +14,13 @@
 /* (Nobody leaves it but from its front, so one link does.) */
 void loop_ready (struct loop *loop, struct task *t) {
   t->state = TASK_READY;
-  t->seat.next = NULL;
-  if (loop->last) loop->last->next = &t->seat; else loop->first = &t->seat;
-  loop->last = &t->seat;
+  t->node.next = NULL;
+  if (loop->last) loop->last->next = &t->node; else loop->first = &t->node;
+  loop->last = &t->node;
 }
 
 struct task *loop_take (struct loop *loop) {
-  struct seat *s = loop->first;
+  struct wait_node *s = loop->first;
   if (s == NULL)
     return NULL;
   loop->first = s->next;
@@ -30,27 +30,27 @@ struct task *loop_take (struct loop *loop) {
 }
 
 /* Does it wait for what only tasks of this state can bring about? */
-static bool idle (const struct task *t) {
+static bool loop_idle (const struct task *t) {
   return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
-         || (t->wait == WAIT_PARK && (t->marks & MARK_INSIDE));
+         || (t->wait == WAIT_PARK && (t->task_flags & TASKF_LOCAL_WAIT));
 }
 
 void loop_wake (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING)
     return;
   if (t->timer.place) heap_remove(&loop->heap, &t->timer);
-  if (idle(t)) loop->nidle--;
+  if (loop_idle(t)) loop->nidle--;
   loop_ready(loop, t);
 }
 
 
 struct loop *loop_here (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  return loop && loop->proc == proc_id() ? loop : NULL;
+  return loop && loop->fork_id == fork_id() ? loop : NULL;
 }
 
 bool loop_has (const struct loop *loop, const struct task *t) {
-  return t->state < TASK_DONE && loop && loop->proc == proc_id();
+  return t->state < TASK_DONE && loop && loop->fork_id == fork_id();
 }
 
 
@@ -60,11 +60,11 @@ bool loop_has (const struct loop *loop, const struct task *t) {
 ** it has to be told of? It may do so without ever waiting, or wait in between
 ** in a shield; of those that do one at a time is followed (with a watchdog, by
 ** that). */
-static bool goes_on (struct loop *loop, struct task *t) {
+static bool loop_goes_on (struct loop *loop, struct task *t) {
   struct watched *w = &loop->watched;
   int64_t since = 0;
   w->refused++;
-  if (t->marks & MARK_ACCUSED)
+  if (t->task_flags & TASKF_REPORTED)
     return false;
   if (w->refused == 2)
     w->refused_since = clock_now();
@@ -76,12 +76,12 @@ static bool goes_on (struct loop *loop, struct task *t) {
   else if (w->suspect == t && w->refused == 1 && loop->slow == 0
            && ++w->refusals >= REFUSALS)
     since = w->since;
-  if (w->refused >= REFUSALS && !(loop->slow && w->told))
+  if (w->refused >= REFUSALS && !(loop->slow && w->reported))
     since = w->refused_since;
   if (since == 0
       || clock_now() - since <= (loop->slow ? loop->slow : PATIENCE))
     return false;
-  t->marks |= MARK_ACCUSED;
+  t->task_flags |= TASKF_REPORTED;
   if (w->suspect == t) w->suspect = NULL;
   w->since = since;
   w->swallows = loop->slow == 0;
@@ -95,7 +95,7 @@ void loop_pardon (struct loop *loop, struct task *t) {
 
 static int raise_cancelled (lua_State *L, struct task *t) {
   struct loop *loop = state_of(L)->loop;
-  if (goes_on(loop, t) && lua_checkstack(L, 4)) {
+  if (loop_goes_on(loop, t) && lua_checkstack(L, 4)) {
     state_shared(L, SHARED_REPORT);
     lua_call(L, 0, 0);
   }
@@ -104,17 +104,17 @@ static int raise_cancelled (lua_State *L, struct task *t) {
 }
 
 void loop_check (lua_State *L, struct task *t) {
-  if (t->marks & MARK_CANCELLED)
+  if (t->task_flags & TASKF_CANCELLED)
     raise_cancelled(L, t);
 }
 
 bool loop_ours (lua_State *L, const lua_Debug *ar) {
   size_t n;
-  const char *home;
+  const char *scope;
   bool ours = false;
   state_shared(L, SHARED_HOME);
-  home = lua_tolstring(L, -1, &n);
-  if (home && strncmp(ar->source, home, n) == 0)
+  scope = lua_tolstring(L, -1, &n);
+  if (scope && strncmp(ar->source, scope, n) == 0)
     ours = ar->source[n] == '/' || strcmp(ar->source + n, ".lua") == 0;
   lua_pop(L, 1);
   return ours;
@@ -141,7 +141,7 @@ static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
   if (t == NULL)
     loop_refuse(L, "%s waits, and only a task can wait: call it in a "
                 "function that runs under uring.run", what);
-  if (loop->proc != proc_id())
+  if (loop->fork_id != fork_id())
     loop_refuse(L, "%s: this task belongs to another process: a forked "
                 "child starts afresh with a uring.run of its own", what);
   if (loop->co != L)  /* guard: the wrong coroutine is never suspended */
@@ -155,7 +155,7 @@ static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
 }
 
 static inline bool may_wait (lua_State *L, const struct loop *loop) {
-  return loop && loop->current && loop->co == L && loop->proc == proc_id()
+  return loop && loop->current && loop->co == L && loop->fork_id == fork_id()
          && lua_isyieldable(L);
 }
 
@@ -190,13 +190,13 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
                  int64_t deadline) {
   t->wait = (unsigned)wait & 15u;
   t->on = on;
-  t->marks &= (uint8_t)~(MARK_TIMED_OUT | MARK_HANDED);
+  t->task_flags &= (uint8_t)~(TASKF_TIMED_OUT | TASKF_DELIVERED);
   t->turns = 0;
   if (wait == WAIT_TURN)
     loop_ready(state_of(L)->loop, t);
   else {
     t->state = TASK_WAITING;
-    if (idle(t)) state_of(L)->loop->nidle++;
+    if (loop_idle(t)) state_of(L)->loop->nidle++;
     if (deadline != CLOCK_NEVER) {
       struct loop *loop = state_of(L)->loop;
       heap_add(&loop->heap, &t->timer, deadline);

@@ -34,9 +34,9 @@
 #define uring_loop_h
 
 #include "compat.h"
-#include "base/heap.h"
+#include "base/timer_heap.h"
+#include "base/waitq.h"
 #include "ring/ring.h"
-#include "base/seat.h"
 #include "lua/state.h"
 
 #include <errno.h>
@@ -53,26 +53,27 @@ enum task_wait {
   WAIT_CHAIN,      /* `on` is a struct chain */
   WAIT_MESSAGE,    /* `on` is a ring; the message in data, res, flags */
   WAIT_JOIN,       /* `on` is a task */
-  WAIT_LINE,       /* `on` is a struct line */
+  WAIT_QUEUE,       /* `on` is a struct line */
   WAIT_SCOPE,      /* `on` is a region: for its tasks to end */
   WAIT_PARK        /* `on` says what for: whoever knows wakes it */
 };                 /* (4 bits) */
 
-enum task_mark {
-  MARK_TIMED_OUT = 1,
-  MARK_CANCELLED = 2,   /* this wait and every later one raises */
-  MARK_HANDED = 4,      /* a message, or a channel's value, was handed over and
+enum task_flag {
+  TASKF_TIMED_OUT = 1,
+  TASKF_CANCELLED = 2,   /* this wait and every later one raises */
+  TASKF_DELIVERED = 4,  /* a message, or a channel's value, was handed over and
                            not yet accepted: handover.h */
-  MARK_DOOMED = 8,      /* cancelled whatever region it is in (region.h) */
-  MARK_DAEMON = 16,     /* does not keep its scope open */
-  MARK_INSIDE = 32,     /* parked for what only tasks of this state can do */
-  MARK_CALLED = 64,     /* something is there for it since it looked */
-  MARK_ACCUSED = 128    /* of going on though it is cancelled */
+  TASKF_CANCEL_REQUESTED = 8,
+      /* cancelled whatever region it is in (region.h) */
+  TASKF_DAEMON = 16,     /* does not keep its scope open */
+  TASKF_LOCAL_WAIT = 32,  /* parked for what only tasks of this state can do */
+  TASKF_NOTIFIED = 64,     /* something is there for it since it searched */
+  TASKF_REPORTED = 128    /* of going on though it is cancelled */
 };
 
 /* There may be very many: no byte here is idle. */
 struct task {
-  struct seat seat;         /* first. In the ready queue, or a line */
+  struct wait_node node;         /* first. In the ready queue, or a line */
   struct timer timer;       /* its word is the innermost region; its time, of
                                a message that was handed over: the order */
   union {
@@ -81,13 +82,13 @@ struct task {
     struct task *behind;    /* or the next whose value is revoked */
   };
   struct ring *ring;        /* whose operation or message it waits for */
-  struct seats joiners;     /* who waits for its end */
+  struct waitq joiners;     /* who waits for its end */
   int32_t res;              /* of the wait; how many arguments, when it is
                                new, and how many results, when it is done */
   uint32_t flags;           /* of the wait; while it waits, since when */
   uint32_t place;           /* in its scope's table of tasks */
   uint8_t state : 4, wait : 4;
-  uint8_t marks;
+  uint8_t task_flags;
   uint8_t disposal;         /* of a result that is not wanted any more */
   uint8_t turns;            /* waits in a row that did not have to wait */
 };
@@ -97,10 +98,10 @@ struct watch {
   struct loop *loop;
   struct ring *ring;        /* NULL: no longer watched */
   struct watch *next;       /* all but the loop's own */
-  struct seats line;        /* who waits for its messages, in order */
+  struct waitq waitq;        /* who waits for its messages, in order */
   struct op *poll;          /* on the loop's ring; NULL: not armed */
   int eventfd;              /* of the loop's own ring, its bell's. -1: none */
-  bool rung;                /* its eventfd was written */
+  bool signaled;                /* its eventfd was written */
 };
 
 /* The state's loop, if it has one that is this process's: or NULL. */
@@ -110,10 +111,10 @@ struct loop *loop_here (lua_State *L);
 ** state closes. */
 bool loop_has (const struct loop *loop, const struct task *t);
 
-struct region;
+struct cancel_scope;
 
-struct region_slot {
-  struct region *region;    /* NULL: it is closed */
+struct scope_slot {
+  struct cancel_scope *cs;    /* NULL: it is closed */
   uint32_t next_free;       /* then: the number that was closed before it */
 };
 
@@ -122,10 +123,10 @@ struct region_slot {
 struct watched {
   struct task *task;
   int64_t began;            /* when it was resumed */
-  uint32_t home;            /* the number of its scope */
+  uint32_t scope;            /* the number of its scope */
   int line;                 /* where it was spawned, if it has ended; or 0 */
   char file[LUA_IDSIZE];
-  bool told;                /* of it, since then */
+  bool reported;                /* of it, since then */
   bool swallows;            /* it was refused waits for too long: that is to be
                                told */
   unsigned refused;         /* waits, since it was resumed, watched or not */
@@ -146,21 +147,21 @@ struct loop {
   struct watch own;         /* of the loop's own ring */
   struct watch *watches;
   struct heap heap;
-  struct seat *first, *last;  /* tasks that are ready */
-  struct seat *turn;        /* the last of them that runs in this turn */
+  struct wait_node *first, *last;  /* tasks that are ready */
+  struct wait_node *turn;        /* the last of them that runs in this turn */
   struct task *revoked;     /* cancelled with a value in hand: handover.h */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
-  struct region_slot *regions;  /* by number */
-  struct region *root;      /* run's own scope, while it runs */
-  uint32_t nregions, room;  /* of that array: numbers that were given out */
+  struct scope_slot *scopes;  /* by number */
+  struct cancel_scope *root;      /* run's own scope, while it runs */
+  uint32_t nscopes, room;  /* of that array: numbers that were given out */
   uint32_t nopen;           /* of those: that are open */
-  uint32_t free_region;     /* the number that was closed last, or 0 */
+  uint32_t free_scope;     /* the number that was closed last, or 0 */
   uint32_t ntasks;          /* not ended */
   uint32_t nidle;           /* waiting for tasks of this state alone */
   uint32_t nholds;          /* lines that are held: line.h */
   uint32_t now;             /* in ms, as of a turn or a later deadline */
-  uint32_t proc;
+  uint32_t fork_id;
   int64_t nap;              /* at most so long may it sleep now; see clock.h */
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
   int64_t usually_slow;     /* the same, of runs that say nothing */
@@ -170,7 +171,7 @@ struct loop {
   bool running;
   bool deadlocked;          /* its tasks wait for each other, and were told */
   bool retry;               /* the kernel had no room: try again soon */
-  uint32_t starved;         /* turns in a row in which there was no memory for
+  uint32_t nomem_turns;  /* turns in a row in which there was no memory for
                                what has completed on another ring */
   bool passed_over;         /* the first of each line is to be woken */
 };
@@ -206,8 +207,8 @@ int loop_refuse (lua_State *L, const char *format, const char *what);
 void loop_reserve (lua_State *L);
 
 /* What the words for a result need of its operation, when that is no more. */
-static inline uint64_t loop_words (const struct op *op, uint32_t flags) {
-  unsigned more = flags & IORING_CQE_F_BUFFER ? op->group : op->since;
+static inline uint64_t loop_describe_op (const struct op *op, uint32_t flags) {
+  unsigned more = flags & IORING_CQE_F_BUFFER ? op->group : op->min_kernel;
   return (uint64_t)op->opcode << 56 | (uint64_t)more << 32
          | (uint32_t)op->fd;
 }

@@ -1,11 +1,11 @@
 #include "compat.h"
 #include "task/resume.h"
 
-#include "task/leave.h"
-#include "task/line.h"
-#include "base/proc.h"
-#include "api/ring_lua.h"
+#include "base/fork_id.h"
+#include "api/ring_object.h"
 #include "task/task.h"
+#include "task/wait_cancel.h"
+#include "task/wait_queue.h"
 #include "task/watchdog.h"
 
 #include "compat.h"  /* again: now with Lua's headers before it */
@@ -14,20 +14,21 @@
 void task_finish (lua_State *L, struct loop *loop, struct task *t,
                   int results) {
   int task = lua_gettop(L), outcome = task - 1, error = 0;
-  struct region *home;
-  region_close_all(L, loop, t);  /* guard: its coroutine may have failed to */
-  home = region_home(loop, t);
+  struct cancel_scope *scope;
+  /* guard: its coroutine may have failed to */
+  cancel_scope_close_all(L, loop, t);
+  scope = cancel_scope_of_task(loop, t);
   t->state = TASK_DONE;
   if (results < 0) {
     state_shared(L, SHARED_CANCELLED);
     t->state = lua_rawequal(L, outcome, -1) ? TASK_CANCELLED : TASK_FAILED;
   }
   t->res = results;
-  t->seat.co = NULL;
+  t->node.co = NULL;
   if (loop->watched.suspect == t) loop->watched.suspect = NULL;
-  loop_call_all(loop, &t->joiners);
+  waitq_wake_all(loop, &t->joiners);
   if (t->state == TASK_CANCELLED) {
-    region_push(L, home);
+    cancel_scope_push(L, scope);
     lua_replace(L, outcome);
   }
   lua_pushvalue(L, outcome);
@@ -37,7 +38,7 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
     error = lua_gettop(L);
   }
   loop->ntasks--;
-  region_part(L, loop, home, t, error);
+  cancel_scope_remove_task(L, loop, scope, t, error);
   t->timer.word = 0;
   lua_settop(L, outcome - 1);
 }
@@ -45,7 +46,7 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
 /* explain(error, task's address): its outcome, as others that failed have it.
 ** Its coroutine stands where it was broken. */
 int resume_explain (lua_State *L) {
-  lua_State *co = ((const struct task *)lua_touserdata(L, 2))->seat.co;
+  lua_State *co = ((const struct task *)lua_touserdata(L, 2))->node.co;
   lua_createtable(L, 3, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
@@ -58,7 +59,7 @@ int resume_explain (lua_State *L) {
 
 /* Push the outcome of a task that cannot make its own. */
 static void push_broken (lua_State *L, const struct task *t, int status) {
-  lua_State *co = t->seat.co;
+  lua_State *co = t->node.co;
   bool yielded = status == LUA_YIELD;
   /* guard: made beforehand, for there may be no memory */
   state_shared(L, yielded ? SHARED_YIELDED
@@ -83,7 +84,7 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
   lua_rawsetp(L, -2, t);
   lua_pop(L, 1);
   push_broken(L, t, status);
-  lua_closethread(t->seat.co, L);
+  lua_closethread(t->node.co, L);
   task_push(L, t);
   task_finish(L, loop, t, -1);
 }
@@ -92,10 +93,10 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
 ** not foresee: hence inline.) */
 static inline __attribute__((always_inline))
 void go_on (lua_State *L, struct loop *loop, struct task *t) {
-  lua_State *co = t->seat.co;
+  lua_State *co = t->node.co;
   int args = t->state == TASK_NEW ? t->res : 0;
   int n = 0, status = LUA_ERRRUN;
-  if (t->state == TASK_NEW && (t->marks & MARK_CANCELLED)) {
+  if (t->state == TASK_NEW && (t->task_flags & TASKF_CANCELLED)) {
     state_shared(L, SHARED_CANCELLED);
     task_push(L, t);
     task_finish(L, loop, t, -1);
@@ -112,7 +113,7 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
     status = lua_resume(co, loop->nested ? NULL : L, args, &n);
   loop->current = NULL;
   loop->co = NULL;
-  if (loop->proc != proc_id())  /* guard: fork */
+  if (loop->fork_id != fork_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
   if (status == LUA_OK && n == TASK_RETURNS) {
@@ -135,7 +136,7 @@ void task_resume_all (lua_State *L, struct loop *loop) {
   loop->turn = loop->last;  /* who becomes ready now runs next time */
   while ((t = loop_take(loop)) != NULL) {
     go_on(L, loop, t);
-    if (&t->seat == loop->turn) break;
+    if (&t->node == loop->turn) break;
     /* (a signal's, that came while this one computed: its coroutine has not
        seen it, and the others may compute as long) */
     if (lua_gethookmask(L)) ring_interrupted(L);

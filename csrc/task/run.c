@@ -1,22 +1,22 @@
 #include "compat.h"
 #include "task/run.h"
 
-#include "ring/bell.h"
 #include "base/clock.h"
-#include "lua/errors.h"
-#include "task/hooks.h"
-#include "task/leave.h"
-#include "task/line.h"
-#include "task/look.h"
-#include "lua/options.h"
-#include "base/proc.h"
-#include "task/resume.h"
-#include "api/ring_lua.h"
+#include "base/fork_id.h"
+#include "ring/doorbell.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
+#include "lua/errors.h"
+#include "lua/options.h"
+#include "api/ring_object.h"
+#include "task/completion.h"
+#include "task/inspect.h"
+#include "task/resume.h"
+#include "task/ring_watch.h"
 #include "task/scope.h"
 #include "task/task.h"
-#include "task/watch.h"
+#include "task/wait_cancel.h"
+#include "task/wait_queue.h"
 #include "task/watchdog.h"
 
 #include <stddef.h>
@@ -38,8 +38,8 @@
 /* ---- running tasks ----------------------------------------------------- */
 
 /* Cancel everything. The reason is on top, and is taken. */
-static void cancel_all (lua_State *L, struct loop *loop) {
-  region_cancel(L, loop, loop->root);
+static void run_cancel_all (lua_State *L, struct loop *loop) {
+  cancel_scope_cancel(L, loop, loop->root);
 }
 
 
@@ -49,7 +49,7 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
   (void)loop;
   lua_rawgeti(L, DESCRIBED, 1);
   lua_pushliteral(L, "\n\t");
-  look_push_line(L, t);
+  inspect_push_line(L, t);
   lua_concat(L, 3);
   lua_rawseti(L, DESCRIBED, 1);
 }
@@ -61,7 +61,7 @@ static void check_deadlock (lua_State *L, struct loop *loop) {
   if (loop->nidle < loop->ntasks)
     return;
   unattended = loop_unattended(loop);
-  if (t->flying > t->internal + t->quiet + unattended
+  if (t->flying > t->internal + t->silent_flying + unattended
       || loop->ring->held > unattended)
     return;
   for (struct watch *w = loop->watches; w; w = w->next)
@@ -72,7 +72,7 @@ static void check_deadlock (lua_State *L, struct loop *loop) {
   lua_createtable(L, 1, 0);
   lua_pushliteral(L, "deadlock: every task waits for another one:");
   lua_rawseti(L, DESCRIBED, 1);
-  region_each(L, loop, describe_one);
+  cancel_scope_each_task(L, loop, describe_one);
   lua_rawgeti(L, DESCRIBED, 1);
   lua_error(L);
 }
@@ -89,7 +89,7 @@ static void expire (struct loop *loop) {
     return;
   do {
     heap_remove(&loop->heap, top);
-    if (top->word == 0) region_expire(loop, (struct region *)top);
+    if (top->word == 0) cancel_scope_expire(loop, (struct cancel_scope *)top);
     else loop_timed_out(loop, (struct task *)
                         ((char *)top - offsetof(struct task, timer)));
     top = heap_top(&loop->heap);
@@ -103,7 +103,7 @@ static void pump (lua_State *L, struct loop *loop) {
   int64_t ns = SYS_FOREVER;
   int rc = 0, taken;
   loop->retry = false;
-  if (loop->watches || loop->own.eventfd >= 0) loop_stir(loop);
+  if (loop->watches || loop->own.eventfd >= 0) ring_watch_enter(loop);
   if (loop->first == NULL) {
     struct timer *top = heap_top(&loop->heap);
     wait = 1;
@@ -113,10 +113,10 @@ static void pump (lua_State *L, struct loop *loop) {
     if (ns == 0) wait = 0;
     ns = clock_napping(ns, loop->nap);  /* guard: a signal's hook is seen */
   }
-  if (wait && own->bell) bell_arm(own->bell);
-  if (wait || ring_restless(own)) {
+  if (wait && own->doorbell) doorbell_arm(own->doorbell);
+  if (wait || ring_needs_enter(own)) {
     rc = ring_enter(own, wait, ns);
-    if (own->bell) bell_rest(own->bell);
+    if (own->doorbell) doorbell_rest(own->doorbell);
     /* A sleep ends with the first completion, and what else has come is still
        to be worked off: in one go, and not at the end of each turn. */
     if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))
@@ -124,8 +124,8 @@ static void pump (lua_State *L, struct loop *loop) {
     loop->now = clock_rough();
   }
   taken = ring_reap(own);
-  if (taken < 0 || loop->starved > STARVED) {  /* guard: not for ever */
-    loop->starved = 0;
+  if (taken < 0 || loop->nomem_turns > STARVED) {  /* guard: not for ever */
+    loop->nomem_turns = 0;
     luaL_error(L, "not enough memory for what has completed");
   }
   if (rc == -EINTR)
@@ -138,7 +138,7 @@ static void pump (lua_State *L, struct loop *loop) {
     luaL_error(L, "the loop cannot go on: %s", lua_tostring(L, -2));
   }
   for (struct watch *w = loop->watches; w; w = w->next)
-    if (w->rung) { loop_stir(loop); break; }
+    if (w->signaled) { ring_watch_enter(loop); break; }
   expire(loop);
   /* guard: only who has slept a whole nap may sleep longer */
   loop->nap = loop->first == NULL && rc == -ETIME && ns == loop->nap
@@ -150,7 +150,7 @@ static int run_tasks (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   for (unsigned turn = 1; loop->ntasks > 0; turn++) {
     task_resume_all(L, loop);
-    loop_wake_lines(loop);
+    loop_wake_skipped(loop);
     if (turn % UNASKED == 0) loop->now = clock_rough();
     if (lua_gethookmask(L)) ring_interrupted(L);
     if (loop->ntasks == 0) break;
@@ -158,7 +158,7 @@ static int run_tasks (lua_State *L) {
   }
   /* what the last task queued goes too */
   loop_cancel_unattended(loop);
-  for (int i = 0; i < LAST_TURNS && (ring_restless(loop->ring)
+  for (int i = 0; i < LAST_TURNS && (ring_needs_enter(loop->ring)
                                      || loop_unattended(loop)); i++) {
     ring_enter(loop->ring, i > 0, i > 0 ? RETRY_NS : SYS_FOREVER);
     ring_reap(loop->ring);
@@ -171,7 +171,7 @@ static void abandon (lua_State *L, struct loop *loop, struct task *t) {
   loop_forget(loop, t);
   loop->first = loop->last = NULL;  /* guard: it may be freed soon */
   t->state = TASK_RUNNING;
-  lua_closethread(t->seat.co, L);
+  lua_closethread(t->node.co, L);
   state_shared(L, SHARED_CANCELLED);
   task_push(L, t);
   task_finish(L, loop, t, -1);
@@ -182,7 +182,7 @@ static void abandon (lua_State *L, struct loop *loop, struct task *t) {
 static void abandon_all (lua_State *L, struct loop *loop) {
   /* (twice and more, for a __close may have spawned where we had been) */
   for (int i = 0; i < ABANDONS && loop->ntasks > 0; i++)
-    region_each(L, loop, abandon);
+    cancel_scope_each_task(L, loop, abandon);
   loop->first = loop->last = NULL;
   loop->ntasks = loop->nidle = 0;
 }
@@ -190,7 +190,7 @@ static void abandon_all (lua_State *L, struct loop *loop) {
 
 /* ---- the loop object --------------------------------------------------- */
 
-/* Push all that a loop is made of: its object, ring, pools and regions; or nil,
+/* Push all that a loop is made of: its object, ring, pools and scopes; or nil,
 ** message, errno. */
 static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
   struct ring *r;
@@ -207,17 +207,17 @@ static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
 static struct loop *install_loop (lua_State *L, struct ring *r) {
   struct state *s = state_of(L);
   struct loop *loop = lua_touserdata(L, -4);
-  if (s->loop) region_disown(L, s->loop);  /* guard: fork */
+  if (s->loop) cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
   /* a forked child's new loop keeps the old one, for the C that runs it may
      still be on the stack */
   state_shared(L, SHARED_LOOP);
   lua_setiuservalue(L, -5, 2);
-  state_shared(L, SHARED_REGIONS);  /* one of its coroutines too */
+  state_shared(L, SHARED_CANCEL_SCOPES);  /* one of its coroutines too */
   lua_setiuservalue(L, -5, 3);
   state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
   lua_setiuservalue(L, -5, 4);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_POOLS);
-  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REGIONS);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_CANCEL_SCOPES);
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LOOP);
@@ -226,11 +226,11 @@ static struct loop *install_loop (lua_State *L, struct ring *r) {
   loop->own.loop = loop;
   loop->own.ring = r;
   loop->own.eventfd = -1;
-  loop->proc = proc_id();
+  loop->fork_id = fork_id();
   loop->nap = CLOCK_NAP;
   loop->cheap = sys_calls_are_cheap();
   r->watch = &loop->own;
-  r->loops_own = true;
+  r->is_loops = true;
   s->loop = loop;
   return loop;
 }
@@ -298,14 +298,15 @@ static int call_run_tasks (lua_State *L) {
 
 /* start(main, ...): main's task, in run's own scope, and that. The scope of
 ** one that could not be started is for the next. */
-static int start (lua_State *L) {
+static int run_start (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   if (loop->root == NULL) {
-    loop->root = region_open(L, loop, NULL, REGION_SCOPE, CLOCK_NEVER);
+    loop->root = cancel_scope_open(L, loop, NULL, CANCEL_SCOPE_TASKS,
+                                   CLOCK_NEVER);
     lua_pop(L, 1);  /* (being open anchors it) */
   }
   task_new(L, loop, loop->root, 0);
-  region_push(L, loop->root);
+  cancel_scope_push(L, loop->root);
   return 2;
 }
 
@@ -338,7 +339,7 @@ static int64_t read_run (lua_State *L) {
 
 /* Main's task and its scope take the place of the arguments, and on_slow is
 ** taken from the top. */
-static int begin (lua_State *L, struct loop *loop, int64_t slow) {
+static int run_begin (lua_State *L, struct loop *loop, int64_t slow) {
   int status;
   loop->running = true;  /* guard: a finalizer must not run the loop */
   watchdog_reset(L, loop, slow);
@@ -364,7 +365,7 @@ int run (lua_State *L) {
   if (loop->running)
     return luaL_error(L, "uring.run inside a task: the loop is running "
                       "already; uring.spawn starts another task");
-  if (begin(L, loop, slow) != LUA_OK)
+  if (run_begin(L, loop, slow) != LUA_OK)
     return lua_error(L);
   t = lua_touserdata(L, 1);  /* and at 2 is its scope */
   loop->ring->driven = true;
@@ -372,11 +373,11 @@ int run (lua_State *L) {
   loop->deadlocked = false;
   status = call_run_tasks(L);
   before = loop->deadlocked && loop->root->failed;
-  if (status != LUA_OK && loop->proc == proc_id()) {
+  if (status != LUA_OK && loop->fork_id == fork_id()) {
     /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for
        ever: a second time they are not asked */
     lua_pushvalue(L, -1);
-    cancel_all(L, loop);
+    run_cancel_all(L, loop);
     if (call_run_tasks(L) != LUA_OK) {
       lua_pop(L, 1);
       abandon_all(L, loop);
@@ -384,8 +385,8 @@ int run (lua_State *L) {
   }
   loop->running = loop->ring->driven = false;
   failed = loop->root->failed;
-  if (loop->proc == proc_id()) {
-    region_forget(L, loop, loop->root);
+  if (loop->fork_id == fork_id()) {
+    cancel_scope_end(L, loop, loop->root);
     loop->root = NULL;
   }
   if (status != LUA_OK && !before)
@@ -406,23 +407,23 @@ static int l_ring (lua_State *L) {
 }
 
 /* The state closes. Rings may close after this, and find no loop. */
-static int l_gc (lua_State *L) {
+static int run_gc (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   if (loop->ring == NULL)
     return 0;
-  loop_unwatch_all(loop);
+  ring_watch_stop_all(loop);
   loop->ring->watch = NULL;
-  loop->ring->loops_own = loop->ring->driven = false;
+  loop->ring->is_loops = loop->ring->driven = false;
   heap_free(&loop->heap);
-  free(loop->regions);
-  loop->regions = NULL;
-  loop->nregions = loop->room = 0;
+  free(loop->scopes);
+  loop->scopes = NULL;
+  loop->nscopes = loop->room = 0;
   if (loop->state->loop == loop) loop->state->loop = NULL;
   loop->ring = NULL;
   return 0;
 }
 
-static int l_tostring (lua_State *L) {
+static int run_tostring (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   lua_pushfstring(L, "uring.Loop (%d tasks)", (int)loop->ntasks);
   return 1;
@@ -435,8 +436,8 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", l_gc},
-  {"__tostring", l_tostring},
+  {"__gc", run_gc},
+  {"__tostring", run_tostring},
   {NULL, NULL}
 };
 
@@ -445,8 +446,8 @@ static int nothing (lua_State *L) {
   return 0;
 }
 
-/* What Lua pushes into a coroutine that it cannot resume, or that has failed to
-** fail, where no protected call is around: with memory short, it would jump
+/* What Lua pushes into a coroutine that it cannot resume, or that has failed
+** to fail, where no protected call is around: with memory short, it would jump
 ** who knows where. Strings that are there already take none. */
 static void share_said (lua_State *L) {
   static const char *const said[] = { "C stack overflow",
@@ -470,12 +471,12 @@ static void share_outcome (lua_State *L, int which, const char *message) {
 
 void run_open (lua_State *L) {
   struct state *s = lua_touserdata(L, -1);
-  s->hooks = &loop_hooks;
+  s->callbacks = &loop_callbacks;
   class_define(L, CLASS_LOOP, methods, meta, NULL);
   lua_pushcfunction(L, nothing);
   lua_setiuservalue(L, -2, SHARED_NOTHING);
   lua_pushvalue(L, -1);
-  lua_pushcclosure(L, start, 1);
+  lua_pushcclosure(L, run_start, 1);
   lua_setiuservalue(L, -2, SHARED_START);
   lua_pushvalue(L, -1);
   lua_pushcclosure(L, run_tasks, 1);

@@ -1,10 +1,10 @@
 #include "compat.h"
 #include "task/scope.h"
 
-#include "lua/args.h"
 #include "base/clock.h"
+#include "base/fork_id.h"
+#include "lua/args.h"
 #include "lua/errors.h"
-#include "base/proc.h"
 #include "task/task.h"
 
 #include <string.h>
@@ -15,12 +15,12 @@
 
 /* ---- spawn ------------------------------------------------------------- */
 
-static int spawn (lua_State *L, unsigned marks, const char *what) {
+static int spawn (lua_State *L, unsigned flags, const char *what) {
   struct loop *loop = loop_here(L);
   if (loop == NULL || loop->current == NULL)
     return luaL_error(L, "%s belongs in a task: call it in a function that "
                       "runs under uring.run", what);
-  task_new(L, loop, region_scope(loop, loop->current), marks);
+  task_new(L, loop, cancel_scope_to_spawn_in(loop, loop->current), flags);
   return 1;
 }
 
@@ -31,17 +31,17 @@ int scope_spawn (lua_State *L) {
 
 /* uring.daemon(f, ...): one that does not keep its scope from ending */
 int scope_daemon (lua_State *L) {
-  return spawn(L, MARK_DAEMON, "uring.daemon");
+  return spawn(L, TASKF_DAEMON, "uring.daemon");
 }
 
 /* daemon(f, ...): uring.daemon for the library's own use */
 static int f_daemon (lua_State *L) {
-  return spawn(L, MARK_DAEMON | BY_LIBRARY, "uring.event");
+  return spawn(L, TASKF_DAEMON | BY_LIBRARY, "uring.event");
 }
 
 /* The scope at 1; raises if it has ended. */
-static struct region *check (lua_State *L) {
-  struct region *r = class_check(L, 1, CLASS_SCOPE);
+static struct cancel_scope *check (lua_State *L) {
+  struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   if (r->id == 0 || state_of(L)->loop == NULL)
     luaL_argerror(L, 1, "the scope has ended");
   if (loop_here(L) == NULL)  /* guard: fork */
@@ -49,15 +49,15 @@ static struct region *check (lua_State *L) {
   return r;
 }
 
-static int spawn_into (lua_State *L, unsigned marks) {
-  struct region *r = check(L);
+static int spawn_into (lua_State *L, unsigned flags) {
+  struct cancel_scope *r = check(L);
   int top = lua_gettop(L);
   if (r->orphan)
     return luaL_argerror(L, 1, r->orphan);
   task_check(L, 2);
   lua_settop(L, top);
   lua_remove(L, 1);  /* (it is open, and so anchored) */
-  task_new(L, loop_here(L), r, marks);
+  task_new(L, loop_here(L), r, flags);
   return 1;
 }
 
@@ -67,7 +67,7 @@ static int s_spawn (lua_State *L) {
 }
 
 static int s_daemon (lua_State *L) {
-  return spawn_into(L, MARK_DAEMON);
+  return spawn_into(L, TASKF_DAEMON);
 }
 
 /* uring.current(): the running task, or nil */
@@ -83,23 +83,24 @@ int scope_current (lua_State *L) {
 
 /* scope:cancel([reason]): true unless it has ended or was cancelled before */
 static int s_cancel (lua_State *L) {
-  struct region *r = class_check(L, 1, CLASS_SCOPE);
+  struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   bool news = r->id != 0 && !r->cancelled && state_of(L)->loop;
   lua_settop(L, 2);
   if (news) {
     check(L);
-    region_cancel(L, loop_here(L), r);
+    cancel_scope_cancel(L, loop_here(L), r);
   }
   lua_pushboolean(L, news);
   return 1;
 }
 
 /* The first failure: { value, traceback, spawned at }. */
-static void push_first (lua_State *L, int scope, const struct region *r) {
+static void push_first (lua_State *L, int scope,
+                        const struct cancel_scope *r) {
   if (r->body_first)
-    lua_getiuservalue(L, scope, REGION_ERROR);
+    lua_getiuservalue(L, scope, SCOPE_ERROR);
   else {
-    lua_getiuservalue(L, scope, REGION_TASKS);
+    lua_getiuservalue(L, scope, SCOPE_TASKS);
     lua_rawgeti(L, -1, r->first_failed->place);
     lua_getiuservalue(L, -1, TASK_OUTCOME);
     lua_replace(L, -3);
@@ -138,7 +139,7 @@ static void add_failure (lua_State *L, int list) {
 }
 
 static void add_body (lua_State *L, int list) {
-  lua_getiuservalue(L, 1, REGION_ERROR);
+  lua_getiuservalue(L, 1, SCOPE_ERROR);
   if (lua_isnil(L, -1)) {
     lua_pop(L, 1);
     return;
@@ -150,12 +151,12 @@ static void add_body (lua_State *L, int list) {
 
 /* scope:failures(): { { error=, traceback=, task=, spawned_at= }, … } */
 static int s_failures (lua_State *L) {
-  const struct region *r = class_check(L, 1, CLASS_SCOPE);
+  const struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   const struct task *t = r->first_failed;
   lua_newtable(L);
-  lua_getiuservalue(L, 1, REGION_TASKS);
+  lua_getiuservalue(L, 1, SCOPE_TASKS);
   if (r->body_first) add_body(L, 2);
-  for (; t; t = (const struct task *)t->seat.next) {
+  for (; t; t = (const struct task *)t->node.next) {
     lua_rawgeti(L, 3, t->place);
     lua_getiuservalue(L, -1, TASK_OUTCOME);
     add_failure(L, 2);
@@ -165,8 +166,8 @@ static int s_failures (lua_State *L) {
   return 1;
 }
 
-static int s_tostring (lua_State *L) {
-  const struct region *r = class_check(L, 1, CLASS_SCOPE);
+static int scope_tostring (lua_State *L) {
+  const struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   if (r->id == 0) lua_pushliteral(L, "uring.Scope (ended)");
   else lua_pushfstring(L, "uring.Scope (%d tasks%s)",
                        (int)(r->ntasks + r->ndaemons),
@@ -181,7 +182,7 @@ static int s_tostring (lua_State *L) {
 static int f_scope (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, "uring.scope");
-  region_open(L, loop, t, REGION_SCOPE, CLOCK_NEVER);
+  cancel_scope_open(L, loop, t, CANCEL_SCOPE_TASKS, CLOCK_NEVER);
   return 1;
 }
 
@@ -190,7 +191,7 @@ static int f_timeout (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_enter(L, loop, "uring.timeout");
-  region_open(L, loop, t, REGION_TIMEOUT, clock_after(ns));
+  cancel_scope_open(L, loop, t, CANCEL_SCOPE_TIMEOUT, clock_after(ns));
   return 1;
 }
 
@@ -200,8 +201,8 @@ static int f_shield (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_within(L, loop, "uring.shield");
-  region_open(L, loop, t, REGION_SHIELD, clock_after(ns));
-  region_look(loop, t);
+  cancel_scope_open(L, loop, t, CANCEL_SCOPE_SHIELD, clock_after(ns));
+  cancel_scope_check(loop, t);
   lua_pushboolean(L, lua_iscfunction(L, 2));
   return 2;
 }
@@ -209,21 +210,21 @@ static int f_shield (lua_State *L) {
 /* leave(region): it ends; did its time end it, and nothing around it? */
 static int f_leave (lua_State *L) {
   struct loop *loop = loop_here(L);
-  struct region *r = class_check(L, 1, CLASS_REGION);
+  struct cancel_scope *r = class_check(L, 1, CLASS_CANCEL_SCOPE);
   struct task *t = r->owner;
   bool expired = r->expired;
   if (loop == NULL)  /* guard: fork */
     return 0;
-  region_close(L, loop, r);
-  lua_pushboolean(L, expired && t && !(t->marks & MARK_CANCELLED));
+  cancel_scope_close(L, loop, r);
+  lua_pushboolean(L, expired && t && !(t->task_flags & TASKF_CANCELLED));
   return 1;
 }
 
-static int r_close (lua_State *L) {
-  struct region *r = class_test(L, 1, CLASS_SCOPE);
+static int scope_close (lua_State *L) {
+  struct cancel_scope *r = class_test(L, 1, CLASS_SCOPE);
   struct loop *loop = loop_here(L);
-  if (r == NULL) r = class_check(L, 1, CLASS_REGION);
-  if (loop && r->id != 0 && r->owner) region_close(L, loop, r);
+  if (r == NULL) r = class_check(L, 1, CLASS_CANCEL_SCOPE);
+  if (loop && r->id != 0 && r->owner) cancel_scope_close(L, loop, r);
   return 0;
 }
 
@@ -236,7 +237,7 @@ static void push_reason (lua_State *L, int task) {
 
 /* The body, in task `t`, has failed with the value at 3. */
 static void body_failed (lua_State *L, struct loop *loop, struct task *t,
-                         struct region *r) {
+                         struct cancel_scope *r) {
   state_shared(L, SHARED_CANCELLED);
   if (lua_rawequal(L, 3, -1)) {
     task_push(L, t);
@@ -246,36 +247,36 @@ static void body_failed (lua_State *L, struct loop *loop, struct task *t,
     task_push_failure(L, 3);
     task_push(L, t);
     lua_rawseti(L, -2, 4);
-    lua_setiuservalue(L, 1, REGION_ERROR);
+    lua_setiuservalue(L, 1, SCOPE_ERROR);
     r->body_first = !r->failed;
     r->failed = true;
     lua_pushvalue(L, 3);
   }
-  region_cancel(L, loop, r);
+  cancel_scope_cancel(L, loop, r);
   lua_settop(L, 3);
 }
 
 static int finish_end (lua_State *L, int status, lua_KContext ctx) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_resumed(L);
-  struct region *r = lua_touserdata(L, 1);
+  struct cancel_scope *r = lua_touserdata(L, 1);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, finish_end);
   r->waiting = false;
-  if (t->marks & MARK_CANCELLED) {
+  if (t->task_flags & TASKF_CANCELLED) {
     task_push(L, t);
     push_reason(L, lua_gettop(L));
-    region_cancel(L, loop, r);
+    cancel_scope_cancel(L, loop, r);
     lua_settop(L, 3);
   }
-  if (r->ntasks == 0) region_cancel_daemons(L, loop, r);
+  if (r->ntasks == 0) cancel_scope_cancel_daemons(L, loop, r);
   /* guard: a script can close it, by a variable of its own or the coroutine,
      and then somebody else waits for its tasks */
   if (r->owner == t && r->ntasks + r->ndaemons > 0) {
     r->waiting = true;
     return loop_wait(L, t, WAIT_SCOPE, r, CLOCK_NEVER, ctx, finish_end);
   }
-  region_close(L, loop, r);
+  cancel_scope_close(L, loop, r);
   if (r->failed)
     return scope_rethrow(L, 1);
   lua_pushboolean(L, r->cancelled);
@@ -283,7 +284,7 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
     return 1;
   loop_check(L, t);
   lua_pushvalue(L, 1);
-  region_reason(L);
+  cancel_scope_reason(L);
   if (lua_type(L, -1) == LUA_TSTRING)
     lua_pushfstring(L, "the scope was cancelled: %s", lua_tostring(L, -1));
   else
@@ -296,7 +297,7 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
 ** that the task is cancelled; else was the scope: true, message? */
 static int f_finish (lua_State *L) {
   struct loop *loop = loop_here(L);
-  struct region *r = class_check(L, 1, CLASS_SCOPE);
+  struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   lua_settop(L, 3);
   if (loop == NULL || loop->current == NULL)  /* guard: fork */
     return lua_toboolean(L, 2) ? luaL_error(L, NOT_OURS) : lua_error(L);
@@ -331,8 +332,8 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__close", r_close},
-  {"__tostring", s_tostring},
+  {"__close", scope_close},
+  {"__tostring", scope_tostring},
   {NULL, NULL}
 };
 
@@ -340,12 +341,12 @@ static const luaL_Reg no_methods[] = {
   {NULL, NULL}
 };
 
-static const luaL_Reg region_meta[] = {
-  {"__close", r_close},
+static const luaL_Reg cancel_scope_meta[] = {
+  {"__close", scope_close},
   {NULL, NULL}
 };
 
 void scope_open (lua_State *L) {
   class_define(L, CLASS_SCOPE, methods, meta, NULL);
-  class_define(L, CLASS_REGION, no_methods, region_meta, NULL);
+  class_define(L, CLASS_CANCEL_SCOPE, no_methods, cancel_scope_meta, NULL);
 }

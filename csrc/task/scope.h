@@ -1,12 +1,12 @@
 /*
-** scope: regions as Lua sees them: the class uring.Scope, the functions that
+** scope: scopes as Lua sees them: the class uring.Scope, the functions that
 ** spawn into scopes, and what lua/uring/scope.lua is made of.
 */
 
 #ifndef uring_scope_h
 #define uring_scope_h
 
-#include "task/region.h"
+#include "task/cancel_scope.h"
 
 /* Raise the first error of the scope at a stack index. A string gets its
 ** traceback and where its task was spawned, once. */

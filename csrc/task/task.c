@@ -1,13 +1,13 @@
 #include "compat.h"
 #include "task/task.h"
 
-#include "lua/args.h"
 #include "base/clock.h"
+#include "base/fork_id.h"
+#include "lua/args.h"
 #include "lua/errors.h"
-#include "task/leave.h"
 #include "lua/options.h"
-#include "task/park.h"
-#include "base/proc.h"
+#include "task/event.h"
+#include "task/wait_cancel.h"
 
 #include <string.h>
 
@@ -21,7 +21,8 @@
 
 
 void task_push (lua_State *L, const struct task *t) {
-  region_push_task(L, region_home(state_of(L)->loop, t), t->place);
+  cancel_scope_push_task(L, cancel_scope_of_task(state_of(L)->loop, t),
+                         t->place);
 }
 
 
@@ -88,7 +89,7 @@ static void tell_watchdog (lua_State *co, struct watched *w) {
 static lua_State *coroutine (lua_State *L) {
   const struct loop *loop = state_of(L)->loop;  /* (uring.wrap needs none) */
   const struct task *t = loop ? loop->current : NULL;
-  return t ? t->seat.co : L;
+  return t ? t->node.co : L;
 }
 
 static bool is_cancelled (lua_State *L, int value) {
@@ -174,12 +175,12 @@ void task_push_failure (lua_State *L, int value) {
 ** and may wait, whatever ends it. Returns the result, a table of several, or
 ** { error, traceback, … } or cancelled; and the task, which knows how many
 ** results there are, or that it failed. */
-static int body_end (lua_State *L, int status, lua_KContext ctx) {
+static int task_body_end (lua_State *L, int status, lua_KContext ctx) {
   int n = 0;
   bool ok = status == LUA_OK || status == LUA_YIELD;
   (void)ctx;
   if (ok) n = lua_gettop(L) - HANDLER;
-  if (n > FEW) make_room_on(L, 4, NULL);
+  if (n > FEW) stack_reserve(L, 4, NULL);
   if (ok) {
     if (n == 0) lua_pushnil(L);
     else if (n > 1) {
@@ -195,10 +196,11 @@ static int body_end (lua_State *L, int status, lua_KContext ctx) {
   return TASK_RETURNS;
 }
 
-static int body (lua_State *L) {
+static int task_body (lua_State *L) {
   lua_toclose(L, SELF);  /* guard: coroutine.close is noticed at once */
-  return body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1, LUA_MULTRET,
-                                HANDLER, 0, body_end), 0);
+  return task_body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1,
+                                     LUA_MULTRET,
+                                HANDLER, 0, task_body_end), 0);
 }
 
 /* The nearest Lua function of the user's that runs, and its line; nil and 0
@@ -242,23 +244,23 @@ static void read_table (lua_State *L) {
   lua_replace(L, 1);
 }
 
-struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
-                       unsigned marks) {
+struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
+                       unsigned flags) {
   int n = lua_gettop(L), self;
   uint32_t id = r->id;
   struct task *t;
   lua_State *co;
   if (lua_istable(L, 1)) read_table(L);
   else luaL_checktype(L, 1, LUA_TFUNCTION);
-  if (n > FEW) make_room_on(L, n + 10, "too many arguments");
+  if (n > FEW) stack_reserve(L, n + 10, "too many arguments");
   t = class_new(L, CLASS_TASK, sizeof(*t), 1);
   self = lua_gettop(L);
   co = lua_newthread(L);
   lua_setiuservalue(L, self, TASK_COROUTINE);
   if (n > FEW && !lua_checkstack(co, n + 10))
     luaL_error(L, "not enough memory for a task");
-  t->seat.co = co;
-  t->marks = (uint8_t)marks;
+  t->node.co = co;
+  t->task_flags = (uint8_t)flags;
   if (self > n + 1 && !lua_isnil(L, n + 1)) {
     state_shared(L, SHARED_NAMES);
     lua_pushvalue(L, self);
@@ -267,11 +269,11 @@ struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
     lua_pop(L, 1);
   }
   state_shared(L, SHARED_BODY);
-  push_caller(L, marks & BY_LIBRARY);
+  push_caller(L, flags & BY_LIBRARY);
   lua_pushvalue(L, self);
   state_shared(L, SHARED_NOTER);
   lua_xmove(L, co, 5);
-  region_join(L, loop, r, id, t);  /* the last that may raise */
+  cancel_scope_add_task(L, loop, r, id, t);  /* the last that may raise */
   lua_insert(L, 1);           /* the task, below its function */
   lua_settop(L, n + 1);
   lua_xmove(L, co, n);        /* the function and its arguments */
@@ -290,7 +292,7 @@ int task_push_outcome (lua_State *L, int task) {
     if (n > 0) {
       lua_getiuservalue(L, task, TASK_OUTCOME);
       if (n == 1) return 2;
-      make_room_on(L, n + 2, "too many results");
+      stack_reserve(L, n + 2, "too many results");
       at = lua_gettop(L);
       for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
       lua_remove(L, at);
@@ -324,14 +326,14 @@ struct task *task_at (lua_State *L, const struct state *s) {
 static int cancel (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = task_at(L, state_of(L));
-  bool news = loop_has(loop, t) && !(t->marks & MARK_DOOMED);
+  bool news = loop_has(loop, t) && !(t->task_flags & TASKF_CANCEL_REQUESTED);
   lua_settop(L, 2);
   if (news && !lua_isnil(L, 2)) {
     state_shared(L, SHARED_REASONS);
     lua_insert(L, 1);
     lua_rawset(L, 1);
   }
-  if (news) region_doom(loop, t);
+  if (news) task_request_cancel(loop, t);
   lua_pushboolean(L, news);
   return 1;
 }
@@ -354,26 +356,27 @@ static int status (lua_State *L) {
 ** it is not */
 static int reason (lua_State *L) {
   struct task *t = class_check(L, 1, CLASS_TASK);
-  struct region *r = NULL;
+  struct cancel_scope *r = NULL;
   state_shared(L, SHARED_REASONS);
   lua_pushvalue(L, 1);
   if (t->state < TASK_DONE) {
     const struct loop *loop = state_of(L)->loop;
     if (!loop_has(loop, t))
       return 0;
-    r = region_cause(loop, t);
-    if (r == NULL && !(t->marks & MARK_DOOMED)) lua_pushnil(L);
-    else if (r && r->kind == REGION_TIMEOUT) lua_pushliteral(L, "timed out");
+    r = cancel_scope_cause(loop, t);
+    if (r == NULL && !(t->task_flags & TASKF_CANCEL_REQUESTED)) lua_pushnil(L);
+    else if (r && r->kind == CANCEL_SCOPE_TIMEOUT)
+      lua_pushliteral(L, "timed out");
     else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
-    else if ((r = r ? r : region_home(loop, t)) != NULL) {
-      region_push(L, r);
-      region_reason(L);
+    else if ((r = r ? r : cancel_scope_of_task(loop, t)) != NULL) {
+      cancel_scope_push(L, r);
+      cancel_scope_reason(L);
     }
   }
   else if (t->state != TASK_CANCELLED) lua_pushnil(L);
   else if (lua_rawget(L, -2) == LUA_TNIL) {
     lua_getiuservalue(L, 1, TASK_OUTCOME);  /* (the scope that it was in) */
-    if (lua_type(L, -1) == LUA_TUSERDATA) region_reason(L);
+    if (lua_type(L, -1) == LUA_TUSERDATA) cancel_scope_reason(L);
     else lua_pushnil(L);  /* (it was a parent's, before a fork) */
   }
   return 1;
@@ -416,14 +419,14 @@ static int t_tostring (lua_State *L) {
 static int t_close (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop ? loop->current : NULL;
-  if (t && t->seat.co == L && lua_touserdata(L, 1) == t) {
+  if (t && t->node.co == L && lua_touserdata(L, 1) == t) {
     if (loop->slow) tell_watchdog(L, &loop->watched);
     return 0;  /* (it is ending, as it should) */
   }
   t = class_check(L, 1, CLASS_TASK);
   if (!loop_has(loop, t))
     return 0;
-  if (t->seat.co != L) region_doom(loop, t);
+  if (t->node.co != L) task_request_cancel(loop, t);
   else if (t->state == TASK_WAITING || t->state == TASK_READY)
     loop_forget(loop, t);
   return 0;
@@ -468,7 +471,7 @@ static void share_weak (lua_State *L, int which) {
 void task_open (lua_State *L) {
   int state = lua_gettop(L);
   class_define(L, CLASS_TASK, methods, meta, index_task);
-  share_function(L, body, SHARED_BODY);
+  share_function(L, task_body, SHARED_BODY);
   share_function(L, note, SHARED_NOTER);
   lua_newtable(L);  /* the value uring.cancelled */
   lua_createtable(L, 0, 2);

@@ -11,7 +11,7 @@
 #ifndef uring_task_h
 #define uring_task_h
 
-#include "task/region.h"
+#include "task/cancel_scope.h"
 
 /* Raise if the argument is neither a function nor such a table as task_new
 ** takes; of a table its name and its function go on top. */
@@ -19,11 +19,11 @@ void task_check (lua_State *L, int arg);
 
 /* A task of scope `r` for the function at 1 (or the table { main=, name= })
 ** with what is above as its arguments; the task replaces them all. It is ready
-** to run. `marks` are of MARK_DAEMON and BY_LIBRARY: the caller is a function
+** to run. `flags` are of TASKF_DAEMON and BY_LIBRARY: the caller is a function
 ** of the library's own, written in Lua. */
 #define BY_LIBRARY 0x100u
-struct task *task_new (lua_State *L, struct loop *loop, struct region *r,
-                       unsigned marks);
+struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
+                       unsigned flags);
 
 /* What the function under a task's own returns: the outcome, and the task. */
 #define TASK_RETURNS 2

@@ -6,14 +6,14 @@
 */
 
 #include "compat.h"
-#include "task/wait.h"
+#include "task/wait_await.h"
 
-#include "lua/args.h"
 #include "base/clock.h"
-#include "lua/errors.h"
-#include "api/ring_lua.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/ring_object.h"
 
 #include <string.h>
 
@@ -29,7 +29,8 @@ static void keep_chain (lua_State *L, struct task *t, int chain) {
 }
 
 /* 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results. Nothing here needs memory
-** that was not had before the chain went, for the results may be descriptors. */
+** that was not had before the chain went, for the results may be descriptors.
+** */
 static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct chain *c = lua_touserdata(L, 4);
@@ -40,7 +41,7 @@ static int chain_end (lua_State *L, int status, lua_KContext ctx) {
   keep_chain(L, t, 0);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];
-    if ((t->marks & MARK_CANCELLED) || l->unreported)
+    if ((t->task_flags & TASKF_CANCELLED) || l->unreported)
       ring_dispose(t->ring, l->disposal, l->group, l->res, l->flags);
     if (wait_timed_out(t, l->res)) timeout = true;
   }
@@ -95,7 +96,7 @@ static int ring_await_chain (lua_State *L) {
   }
   requests = lua_newuserdatauv(L, (size_t)n * sizeof(*requests), 0);
   ops = lua_newuserdatauv(L, (size_t)n * sizeof(*ops), 0);
-  make_room_on(L, (int)n + 10, "too many sqes");
+  stack_reserve(L, (int)n + 10, "too many sqes");
   for (lua_Integer i = 1; i <= n; i++)
     lua_geti(L, 2, i);
   ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */
@@ -104,8 +105,8 @@ static int ring_await_chain (lua_State *L) {
   for (lua_Integer i = 0; i < n; i++) {
     if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
       ring_check_drain(L, r, 2, true);
-    if (!(requests[i]->traits & TRAIT_SILENT)) none = false;
-    if (requests[i]->traits & TRAIT_MULTI)
+    if (!(requests[i]->req_flags & REQ_SILENT)) none = false;
+    if (requests[i]->req_flags & REQ_MULTI)
       return luaL_argerror(L, 2, "a request that completes more than once "
                            "cannot be awaited in a chain: queue it");
   }

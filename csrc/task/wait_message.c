@@ -7,18 +7,18 @@
 */
 
 #include "compat.h"
-#include "task/wait.h"
+#include "task/wait_await.h"
 
-#include "lua/args.h"
 #include "base/clock.h"
-#include "lua/errors.h"
-#include "task/handover.h"
-#include "task/park.h"
-#include "api/ring_lua.h"
 #include "ring/ring_reap.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/ring_object.h"
+#include "task/event.h"
+#include "task/msg_delivery.h"
 
 
-static int push_message (lua_State *L, uint64_t data, int32_t res,
+static int push_ring_message (lua_State *L, uint64_t data, int32_t res,
                          uint32_t flags) {
   lua_pushinteger(L, (lua_Integer)(uint32_t)res);  /* as it was set */
   lua_pushinteger(L, (lua_Integer)data);
@@ -26,25 +26,25 @@ static int push_message (lua_State *L, uint64_t data, int32_t res,
   return 3;
 }
 
-static int closed (lua_State *L) {
+static int wait_message_closed (lua_State *L) {
   return fail(L, EBADF, "receive: the ring is closed");
 }
 
-static int receive (lua_State *L, struct task *t, struct ring *r,
+static int receive_message (lua_State *L, struct task *t, struct ring *r,
                     int64_t deadline, lua_KFunction again);
 
 /* After a wait for a message: how it ended, or 0 when it has to begin anew
 ** after a turn of the others. */
 static int receive_end (lua_State *L, struct task *t, struct ring *r) {
   loop_check(L, t);  /* (whoever has cancelled it took the message back) */
-  if (t->marks & MARK_HANDED) {
+  if (t->task_flags & TASKF_DELIVERED) {
     loop_message_accepted(t);
-    return push_message(L, t->data, t->res, t->flags);
+    return push_ring_message(L, t->data, t->res, t->flags);
   }
-  if (t->marks & MARK_TIMED_OUT)
+  if (t->task_flags & TASKF_TIMED_OUT)
     return fail_timeout(L);
   if (!r->open)
-    return closed(L);
+    return wait_message_closed(L);
   return 0;
 }
 
@@ -55,19 +55,19 @@ static int receive_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, receive_again);
   n = receive_end(L, t, r);
-  return n ? n : receive(L, t, r, (int64_t)ctx, receive_again);
+  return n ? n : receive_message(L, t, r, (int64_t)ctx, receive_again);
 }
 
-static int receive (lua_State *L, struct task *t, struct ring *r,
+static int receive_message (lua_State *L, struct task *t, struct ring *r,
                     int64_t deadline, lua_KFunction again) {
-  struct arrival a;
+  struct pending_cqe a;
   int rc;
   if (ring_has_message(r)) {
     if (loop_unfair(t))
       return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
                        (lua_KContext)deadline, again);
     ring_take_message(r, &a);
-    return push_message(L, a.data, a.res, a.flags);
+    return push_ring_message(L, a.data, a.res, a.flags);
   }
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
@@ -83,7 +83,7 @@ static int ring_receive (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = loop_enter(L, state_of(L)->loop, "ring:receive");
-  return receive(L, t, r, clock_after(ns), receive_again);
+  return receive_message(L, t, r, clock_after(ns), receive_again);
 }
 
 static int next_message_end (lua_State *L, int n) {
@@ -106,7 +106,7 @@ static int next_message_again (lua_State *L, int status, lua_KContext ctx) {
   if (t == NULL) return lua_yieldk(L, 0, ctx, next_message_again);
   n = receive_end(L, t, r);
   if (n == 0)
-    n = receive(L, t, r, (int64_t)ctx, next_message_again);
+    n = receive_message(L, t, r, (int64_t)ctx, next_message_again);
   return next_message_end(L, n);
 }
 
@@ -119,7 +119,7 @@ static int next_message (lua_State *L) {
   }
   ring_check(L, 1);
   t = loop_enter(L, state_of(L)->loop, "ring:messages");
-  return next_message_end(L, receive(L, t, r, CLOCK_NEVER,
+  return next_message_end(L, receive_message(L, t, r, CLOCK_NEVER,
                                      next_message_again));
 }
 
@@ -134,34 +134,36 @@ static int ring_messages (lua_State *L) {
 
 
 /* ring:receiving(): ring:receive as an event */
-static int message_try (lua_State *L, struct task *t, struct ear *e) {
+static int message_try (lua_State *L, struct task *t,
+                        struct select_waiter *e) {
   struct ring *r = class_check(L, 1, CLASS_RING);
-  struct arrival a;
+  struct pending_cqe a;
   (void)t; (void)e;
   if (r->open && !ring_has_message(r))
     return 0;
   lua_pushboolean(L, 1);
   if (!r->open)
-    return 1 + closed(L);
+    return 1 + wait_message_closed(L);
   ring_take_message(r, &a);
-  return 1 + push_message(L, a.data, a.res, a.flags);
+  return 1 + push_ring_message(L, a.data, a.res, a.flags);
 }
 
-static int message_block (lua_State *L, struct task *t, struct ear *e) {
+static int message_block (lua_State *L, struct task *t,
+                          struct select_waiter *e) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   int rc;
   (void)t;
   if (!r->open)
-    return closed(L);
+    return wait_message_closed(L);
   ring_check(L, 1);
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
   e->ring = r;
-  ear_sit(e, loop_message_line(r));
+  select_waiter_enqueue(e, msg_delivery_queue(r));
   return 0;
 }
 
-static void message_cancel (lua_State *L, struct ear *e) {
+static void message_cancel (lua_State *L, struct select_waiter *e) {
   (void)L;
   if (e->called && e->ring->open)
     loop_pass_message(e->ring);  /* guard: or who is next sleeps on */

@@ -4,13 +4,13 @@
 */
 
 #include "compat.h"
-#include "task/wait.h"
+#include "task/wait_await.h"
 
-#include "lua/args.h"
 #include "base/clock.h"
+#include "lua/args.h"
 #include "lua/errors.h"
 #include "api/operation.h"
-#include "api/ring_lua.h"
+#include "api/ring_object.h"
 
 
 static int o_wait (lua_State *L, struct task *t, struct operation *o,
@@ -26,7 +26,8 @@ static int o_take (lua_State *L, struct operation *o, bool waited) {
   if (op == NULL)
     return fail(L, ESRCH, "the operation has ended and its completions were "
                 "taken");
-  if (op->marks & OP_CANCEL) o->cancelled = true;  /* by a close here, too */
+  if (op->op_flags & OP_CANCEL) o->cancelled = true;  /* by a close here,
+      too */
   return wait_take(L, o->ring, op, 1, 2);
 }
 
@@ -39,7 +40,7 @@ static int o_again (lua_State *L, int status, lua_KContext ctx) {
   loop_check(L, t);
   n = o_take(L, o, true);
   if (n > 0) return n;
-  if (t->marks & MARK_TIMED_OUT) return fail_timeout(L);
+  if (t->task_flags & TASKF_TIMED_OUT) return fail_timeout(L);
   return o_wait(L, t, o, (int64_t)ctx, o_again);
 }
 
@@ -59,8 +60,8 @@ static int o_wait (lua_State *L, struct task *t, struct operation *o,
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
   if (deadline != CLOCK_NEVER) loop_reserve(L);
-  if (!(op->marks & OP_LOOPED)) {
-    op->marks |= OP_LOOPED;
+  if (!(op->op_flags & OP_LOOPED)) {
+    op->op_flags |= OP_LOOPED;
     r->held++;
   }
   op->waiter = t;

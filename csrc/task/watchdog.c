@@ -2,9 +2,9 @@
 #include "task/watchdog.h"
 
 #include "base/clock.h"
-#include "task/look.h"
+#include "base/fork_id.h"
 #include "lua/options.h"
-#include "base/proc.h"
+#include "task/inspect.h"
 #include "task/task.h"
 #include "task/wrap.h"
 
@@ -19,8 +19,9 @@ static void push_news (lua_State *L, const struct loop *loop,
   const struct watched *w = &loop->watched;
   const struct task *t = lua_touserdata(L, 1);
   bool cancelled = w->swallows
-                   || (t->state < TASK_DONE && (t->marks & MARK_CANCELLED));
-  look_push_name_in(L, 1, w->home);
+                   || (t->state < TASK_DONE
+                       && (t->task_flags & TASKF_CANCELLED));
+  inspect_push_name_in(L, 1, w->scope);
   lua_pushfstring(L, "%s has %s for %f s%s%s%s%s", lua_tostring(L, -1),
                   w->swallows ? "gone on" : "run", seconds,
                   w->swallows ? "" : " without waiting",
@@ -38,9 +39,9 @@ static void add_traceback (lua_State *L, const struct loop *loop) {
   const struct task *t = lua_touserdata(L, 1);
   if (t->state < TASK_DONE) {
     bool runs = loop->current == t;
-    luaL_traceback(L, runs ? L : wrap_innermost(t->seat.co),
+    luaL_traceback(L, runs ? L : wrap_innermost(t->node.co),
                    lua_tostring(L, -1), runs ? 1 : 0);
-    task_push_spawned(L, t->seat.co);
+    task_push_spawned(L, t->node.co);
   }
   else {
     lua_pushvalue(L, -1);
@@ -65,13 +66,13 @@ static int report (lua_State *L) {
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) {
     const struct task *t = loop->current;
-    w->home = region_home(loop, t)->id;
+    w->scope = cancel_scope_of_task(loop, t)->id;
     task_push(L, t);
     lua_replace(L, 1);
   }
   seconds = (lua_Number)((clock_now() - (w->swallows ? w->since : w->began))
                          / 1000000) / 1e3;
-  w->told = true;
+  w->reported = true;
   state_shared(L, SHARED_ON_SLOW);
   lua_pushvalue(L, 1);
   lua_pushnumber(L, seconds);
@@ -92,7 +93,7 @@ static int report (lua_State *L) {
 /* ---- the watch --------------------------------------------------------- */
 
 static bool late (const struct loop *loop) {
-  return !loop->watched.told
+  return !loop->watched.reported
          && clock_now() - loop->watched.began > loop->slow;
 }
 
@@ -101,7 +102,7 @@ static void hook (lua_State *L, lua_Debug *ar) {
   struct loop *loop = s ? s->loop : NULL;
   (void)ar;
   if (loop == NULL || loop->slow == 0 || loop->current == NULL
-      || !late(loop) || loop->proc != proc_id())
+      || !late(loop) || loop->fork_id != fork_id())
     return;
   state_push(L);
   lua_getiuservalue(L, -1, SHARED_REPORT);
@@ -111,12 +112,12 @@ static void hook (lua_State *L, lua_Debug *ar) {
 
 void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
   struct watched *w = &loop->watched;
-  lua_State *co = t->seat.co;
+  lua_State *co = t->node.co;
   task_push(L, t);
   w->task = t;
-  w->home = region_home(loop, t)->id;
+  w->scope = cancel_scope_of_task(loop, t)->id;
   w->line = 0;
-  w->told = w->swallows = false;
+  w->reported = w->swallows = false;
   w->began = clock_now();
   loop->now = clock_ms(w->began);
   if (lua_gethook(co) == NULL)
@@ -128,13 +129,13 @@ static bool swallows (const struct loop *loop, struct watched *w) {
   struct task *t = w->task;
   if (t != w->suspect)
     return false;
-  if (t->state >= TASK_DONE || !region_condemns(loop, t))
+  if (t->state >= TASK_DONE || !cancel_scope_pending(loop, t))
     w->suspect = NULL;  /* it has ended, or what was cancelled has */
   else if (w->refused && ++w->refusals >= REFUSALS
            && clock_now() - w->since > loop->slow) {
     w->suspect = NULL;
-    t->marks |= MARK_ACCUSED;
-    w->swallows = !w->told;
+    t->task_flags |= TASKF_REPORTED;
+    w->swallows = !w->reported;
   }
   return w->swallows;
 }

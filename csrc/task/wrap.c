@@ -1,9 +1,9 @@
 #include "compat.h"
 #include "task/wrap.h"
 
-#include "task/leave.h"
-#include "base/proc.h"
-#include "task/region.h"
+#include "base/fork_id.h"
+#include "task/cancel_scope.h"
+#include "task/wait_cancel.h"
 
 #include "compat.h"  /* again: now with Lua's headers before it */
 
@@ -22,7 +22,7 @@ struct wrapped {
 
 #define WRAPPED 2           /* the upvalue */
 
-#define NO_ROOM "too many results, or not enough memory"
+#define NO_SPACE "too many results, or not enough memory"
 
 
 static int wrap_call (lua_State *L);
@@ -56,12 +56,12 @@ static int close_wrapped (lua_State *L, struct wrapped *w) {
 }
 
 /* It has ended, with `n` values: whether well, and f's results or error. */
-static int ended (lua_State *L, lua_State *co, int n) {
+static int wrap_ended (lua_State *L, lua_State *co, int n) {
   bool ok = lua_toboolean(co, -n);
   lua_remove(co, -n);
   if (!lua_checkstack(L, n)) {
     lua_pop(co, n - 1);
-    return luaL_error(L, NO_ROOM);
+    return luaL_error(L, NO_SPACE);
   }
   lua_xmove(co, L, n - 1);
   return ok ? n - 1 : lua_error(L);
@@ -77,7 +77,7 @@ static int fail_as (lua_State *L, struct wrapped *w) {
 
 /* Resume f with `n` arguments; `region` is where its caller was. */
 static int resume (lua_State *L, struct wrapped *w, int n,
-                   lua_KContext region) {
+                   lua_KContext cs) {
   lua_State *co = w->co;
   struct loop *loop = state_of(L)->loop;
   lua_State *before = loop ? loop->co : NULL;
@@ -93,10 +93,10 @@ static int resume (lua_State *L, struct wrapped *w, int n,
       lua_pushvalue(L, lua_upvalueindex(WRAPPED));
       lua_toclose(L, 1);
     }
-    return lua_yieldk(L, 0, region, go_on);
+    return lua_yieldk(L, 0, cs, go_on);
   }
-  if (status == LUA_YIELD && t && t->timer.word != (uint32_t)region) {
-    close_wrapped(L, w);  /* guard: its regions end before those around */
+  if (status == LUA_YIELD && t && t->timer.word != (uint32_t)cs) {
+    close_wrapped(L, w);  /* guard: its scopes end before those around */
     lua_settop(w->co, 0);
     return luaL_error(L, "a wrapped function yields inside a uring.scope, "
                       "uring.timeout or uring.shield that it has begun");
@@ -105,26 +105,26 @@ static int resume (lua_State *L, struct wrapped *w, int n,
     return fail_as(L, w);
   w->busy = false;
   if (status == LUA_OK)
-    return ended(L, co, results);
+    return wrap_ended(L, co, results);
   if (!lua_checkstack(L, results + 1)) {
     lua_pop(co, results);
-    return luaL_error(L, NO_ROOM);
+    return luaL_error(L, NO_SPACE);
   }
   lua_xmove(co, L, results);
   return results;
 }
 
-static int go_on (lua_State *L, int status, lua_KContext region) {
+static int go_on (lua_State *L, int status, lua_KContext cs) {
   struct wrapped *w = lua_touserdata(L, lua_upvalueindex(WRAPPED));
   (void)status;
-  if (loop_resumed(L) == NULL) return lua_yieldk(L, 0, region, go_on);
+  if (loop_resumed(L) == NULL) return lua_yieldk(L, 0, cs, go_on);
   w->task = NULL;
   if (lua_status(w->co) != LUA_YIELD) {  /* guard: closed by others */
     w->busy = false;
     return luaL_error(L, "the wrapped function was ended from outside: its "
                       "coroutine was closed while it waited");
   }
-  return resume(L, w, 0, region);
+  return resume(L, w, 0, cs);
 }
 
 static int wrap_call (lua_State *L) {
@@ -148,17 +148,17 @@ static int wrap_call (lua_State *L) {
 /* The bottom of its coroutine: the userdata, the handler that notes where an
 ** error was, f, and its arguments. The call is protected, as a task's is, so
 ** that to-be-closed variables may wait when f fails. */
-static int body_end (lua_State *L, int status, lua_KContext ctx) {
+static int wrap_body_end (lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
   lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
   lua_replace(L, 2);
   return lua_gettop(L) - 1;
 }
 
-static int body (lua_State *L) {
+static int wrap_body (lua_State *L) {
   lua_toclose(L, 1);  /* guard: coroutine.close is noticed at once */
-  return body_end(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0,
-                                body_end), 0);
+  return wrap_body_end(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0,
+                                wrap_body_end), 0);
 }
 
 /* uring.wrap(f): as coroutine.wrap, but f may wait */
@@ -170,7 +170,7 @@ int wrap_new (lua_State *L) {
   w = class_new(L, CLASS_WRAPPED, sizeof(*w), 1);
   w->co = lua_newthread(L);
   lua_setiuservalue(L, -2, 1);
-  lua_pushcfunction(L, body);
+  lua_pushcfunction(L, wrap_body);
   lua_pushvalue(L, -2);
   state_shared(L, SHARED_NOTER);
   lua_pushvalue(L, 1);

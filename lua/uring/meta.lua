@@ -582,8 +582,8 @@ function Ring:stats() end
 ---@field in_flight integer operations that have not ended
 ---@field internal integer of these, the library's own
 ---@field stale integer CQEs with a token that had ended: dropped
----@field forged_bells integer messages with the token of the loop's own bell,
----  which is for other threads to wake it, that none of them had sent: they
+---@field forged_doorbells integer messages with the token of the loop's
+---  doorbell, by which other threads wake it, that none of them had sent: they
 ---  woke it, and no more
 ---@field messages integer messages that arrived
 ---@field waiting integer messages that arrived and were not taken

@@ -252,7 +252,7 @@ static bool value_get (lua_State *L, int arg, struct value *v) {
       held = luaL_testudata(L, arg, REF);
       if (held == NULL || *held == NULL) break;
       v->as.ref = *held;
-      block_retain(&v->as.ref->block);
+      refblock_retain(&v->as.ref->block);
       return true;
     default: break;
   }
@@ -262,7 +262,7 @@ static bool value_get (lua_State *L, int arg, struct value *v) {
 
 static void value_drop (struct value *v) {
   if (v->type == LUA_TSTRING) free(v->as.string.at);
-  else if (v->type == LUA_TUSERDATA) block_release(&v->as.ref->block);
+  else if (v->type == LUA_TUSERDATA) refblock_release(&v->as.ref->block);
   v->type = LUA_TNIL;
 }
 
@@ -280,7 +280,7 @@ static void value_push (lua_State *L, const struct value *v) {
       lua_pushliteral(L, "uring");
       lua_call(L, 1, 0);  /* so that the class is there */
       held = lua_newuserdatauv(L, sizeof(*held), 0);
-      block_retain(&v->as.ref->block);
+      refblock_retain(&v->as.ref->block);
       *held = v->as.ref;
       luaL_setmetatable(L, REF);
       break;

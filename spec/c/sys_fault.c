@@ -15,9 +15,9 @@
 */
 
 #include "compat.h"
-#include "ring/bell.h"
+#include "ring/doorbell.h"
 #include "ring/sys.h"
-#include "task/watch.h"
+#include "task/ring_watch.h"
 
 #include <lua.h>
 #include <lauxlib.h>
@@ -379,7 +379,7 @@ static int f_cheap (lua_State *L) {
 
 /* bell(): the token of the loop's bell */
 static int f_bell (lua_State *L) {
-  struct bell *b = loop_bell(state_get(L)->loop);
+  struct doorbell *b = loop_doorbell(state_get(L)->loop);
   if (b == NULL)
     return luaL_error(L, "no bell");
   lua_pushinteger(L, (lua_Integer)b->token);
@@ -387,12 +387,12 @@ static int f_bell (lua_State *L) {
 }
 
 static void *ring_thread (void *of) {
-  struct bell *b = of;
+  struct doorbell *b = of;
   int rc = 0;
   /* as soon as somebody sleeps, or looks as if he did */
-  while (!bell_wanted(b)) usleep(100);
-  rc = bell_ring(b);
-  block_release(&b->block);
+  while (!doorbell_wanted(b)) usleep(100);
+  rc = doorbell_ring(b);
+  refblock_release(&b->block);
   return rc == 0 ? NULL : of;
 }
 
@@ -408,8 +408,8 @@ static int f_rung (lua_State *L) {
 }
 
 static int f_ring (lua_State *L) {
-  struct bell *b = loop_bell(state_get(L)->loop);
-  block_retain(&b->block);
+  struct doorbell *b = loop_doorbell(state_get(L)->loop);
+  refblock_retain(&b->block);
   if (pthread_create(&ringer, NULL, ring_thread, b) != 0)
     return luaL_error(L, "no thread");
   lua_pushcfunction(L, f_rung);
@@ -417,7 +417,7 @@ static int f_ring (lua_State *L) {
 }
 
 static int f_buried (lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)blocks_buried());
+  lua_pushinteger(L, (lua_Integer)refblocks_buried());
   return 1;
 }
 

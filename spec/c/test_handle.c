@@ -22,14 +22,14 @@ static struct handle *owner (int fd) {
 static void is_closed_at_once_whoever_counts_it (void) {
   int fd = null();
   struct handle *h = owner(fd);
-  block_retain(&h->block);
+  refblock_retain(&h->block);
   CHECK(handle_number(h) == fd && !handle_closed(h));
   CHECK(handle_close(h) == 0 && !is_open(fd));
   CHECK(handle_closed(h) && handle_number(h) == -1 && handle_use(h) == -1);
   CHECK(null() == fd);
   CHECK(handle_close(h) == 0 && is_open(fd));
-  block_release(&h->block);
-  block_release(&h->block);
+  refblock_release(&h->block);
+  refblock_release(&h->block);
   CHECK(is_open(fd));
   close(fd);
 }
@@ -37,10 +37,10 @@ static void is_closed_at_once_whoever_counts_it (void) {
 static void is_closed_with_the_last_count (void) {
   int fd = null();
   struct handle *h = owner(fd);
-  block_retain(&h->block);
-  block_release(&h->block);
+  refblock_retain(&h->block);
+  refblock_release(&h->block);
   CHECK(is_open(fd));
-  block_release(&h->block);
+  refblock_release(&h->block);
   CHECK(!is_open(fd) && handle_find(&all, fd) == NULL);
 }
 
@@ -59,7 +59,7 @@ static void keeps_a_number_in_use_and_not_the_file (void) {
   CHECK(is_open(ends[1]));
   handle_done(h);
   CHECK(!is_open(ends[1]));
-  block_release(&h->block);
+  refblock_release(&h->block);
   close(ends[0]);
 }
 
@@ -71,14 +71,14 @@ static void a_shut_one_still_has_its_number (void) {
   CHECK(handle_shuttings() != before);
   CHECK(handle_closed(h) && handle_use(h) == -1 && is_open(fd));
   CHECK(handle_close(h) == 0 && !is_open(fd));
-  block_release(&h->block);
+  refblock_release(&h->block);
 }
 
 static void gives_its_number_away (void) {
   int fd = null();
   struct handle *h = owner(fd);
   CHECK(handle_release(h) == fd && handle_find(&all, fd) == NULL);
-  block_release(&h->block);
+  refblock_release(&h->block);
   CHECK(is_open(fd));
   close(fd);
 }
@@ -86,7 +86,7 @@ static void gives_its_number_away (void) {
 static void says_what_a_close_cannot_do (void) {
   struct handle *h = owner(9999);
   CHECK(handle_close(h) == -EBADF && handle_close(h) == 0);
-  block_release(&h->block);
+  refblock_release(&h->block);
 }
 
 static void has_one_number_among_many (void) {
@@ -102,7 +102,7 @@ static void has_one_number_among_many (void) {
     CHECK(handle_find(&all, FROM + i * 7) == (i % 2 ? h[i] : NULL));
   for (int i = 0; i < MANY; i++) {
     handle_release(h[i]);
-    block_release(&h[i]->block);
+    refblock_release(&h[i]->block);
   }
   CHECK(all.count == 0 && all.at == NULL);
 }
@@ -113,9 +113,9 @@ static void loses_a_number_that_was_handed_out_anew (void) {
   CHECK(handle_closed(stale) && handle_number(stale) == -1);
   CHECK(handle_find(&all, fd) == h);
   CHECK(handle_close(stale) == 0 && is_open(fd));
-  block_release(&stale->block);
+  refblock_release(&stale->block);
   CHECK(handle_close(h) == 0 && !is_open(fd));
-  block_release(&h->block);
+  refblock_release(&h->block);
 }
 
 static void a_dup_is_its_own (void) {
@@ -126,7 +126,7 @@ static void a_dup_is_its_own (void) {
   CHECK(own != fd && (fcntl(own, F_GETFD) & FD_CLOEXEC) != 0);
   close(fd);
   CHECK(is_open(own));
-  block_release(&h->block);
+  refblock_release(&h->block);
   CHECK(!is_open(own));
   errno = 0;
   CHECK(handle_dup(-1) == NULL && errno == EBADF);

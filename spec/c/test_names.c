@@ -23,15 +23,15 @@ static void opcodes (void) {
   CHECK(same(name_op(IORING_OP_MSG_RING), "IORING_OP_MSG_RING"));
   CHECK(same(name_op_short(IORING_OP_MSG_RING), "msg_ring"));
   CHECK(same(name_op_short(IORING_OP_URING_CMD128), "uring_cmd128"));
-  CHECK(name_op_since(IORING_OP_MSG_RING) == NAMES_VERSION(5, 18));
-  CHECK(name_op_since(IORING_OP_FIXED_FD_INSTALL) == NAMES_VERSION(6, 8));
+  CHECK(name_op_min_kernel(IORING_OP_MSG_RING) == NAMES_VERSION(5, 18));
+  CHECK(name_op_min_kernel(IORING_OP_FIXED_FD_INSTALL) == NAMES_VERSION(6, 8));
   for (unsigned op = 0; op < name_ops(); op++) {
     CHECK(name_op(op) != NULL && name_op_short(op) != NULL);
-    CHECK(name_op_since(op) >= NAMES_VERSION(5, 1));
+    CHECK(name_op_min_kernel(op) >= NAMES_VERSION(5, 1));
   }
   CHECK(name_op(name_ops()) == NULL && name_op(UINT32_MAX) == NULL);
   CHECK(name_op_short(name_ops()) == NULL);
-  CHECK(name_op_since(name_ops()) == 0);
+  CHECK(name_op_min_kernel(name_ops()) == 0);
 }
 
 static void versions (void) {

@@ -256,7 +256,7 @@ function helper.keeps_fds(f, ...)
     table.concat(words, ", ")), 2)
 end
 
--- A ring's books must balance: see csrc/ring/op.h.
+-- A ring's books must balance: see csrc/ring/op_table.h.
 function helper.lawful(ring)
   local s = ring:stats()
   local sum = s.completed + s.silent + s.in_flight

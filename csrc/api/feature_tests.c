@@ -1,0 +1,486 @@
+#include "api/feature_tests.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include "ring/sys.h"
+
+
+#define SECOND	1000000000LL
+
+/* user_data of requests, and of messages */
+#define OWN	1
+#define MESSAGE	2
+
+/* what the kernel may read or write for a request after it was submitted */
+struct memory {
+  struct msghdr msg;
+  struct __kernel_timespec ts;
+  int type;
+};
+
+struct lab {
+  struct io_uring ring;
+  struct memory *memory;
+  int stuck;  /* a request has not ended: nothing more is tried */
+};
+
+
+static int make_ring (struct io_uring *ring, unsigned flags) {
+  struct io_uring_params p;
+  memset(&p, 0, sizeof(p));
+  p.flags = flags;
+  return sys_setup(8, ring, &p);
+}
+
+
+/*
+** Submit one request and wait for its end, and for a message too if one is
+** expected and the request did not fail. Returns 0, or -errno when the ring
+** itself does not work. A multishot request has to end by itself.
+*/
+static int ask (struct lab *lab, const struct io_uring_sqe *sqe,
+                struct cqe *own, struct cqe *message) {
+  int rounds, ended = 0, result = 0, told = (message == NULL);
+  if (lab->stuck || sys_sq_space(&lab->ring) == 0)
+    return -EBUSY;
+  lab->stuck = 1;
+  sys_push(&lab->ring, sqe);
+  for (rounds = 0; rounds < 16; rounds++) {
+    struct cqe c;
+    int rc = sys_enter(&lab->ring, 1, SECOND);
+    if (rc < 0 && rc != -EINTR)
+      return rc;  /* a sleep that got nothing is -ETIME */
+    while (sys_take(&lab->ring, &c, 1) == 1) {
+      if (c.user_data == MESSAGE && message != NULL) {
+        *message = c;
+        told = 1;
+      }
+      else if (c.user_data == OWN) {
+        if (!(c.flags & IORING_CQE_F_NOTIF)) {
+          *own = c;
+          result = c.res;
+        }
+        ended = !(c.flags & IORING_CQE_F_MORE);
+      }
+    }
+    if (ended && (told || result < 0)) {
+      lab->stuck = 0;
+      return 0;
+    }
+  }
+  return -ETIME;
+}
+
+
+/*
+** A request that is expected to give `wanted`; the answer of a trial. A flag
+** that is unknown is refused (EINVAL) before the kernel looks at the rest:
+** so one that is known has to come to some other error.
+*/
+static int expect (struct lab *lab, struct io_uring_sqe *sqe, int wanted) {
+  struct cqe own;
+  int rc;
+  sqe->user_data = OWN;
+  rc = ask(lab, sqe, &own, NULL);
+  if (rc < 0)
+    return -rc;
+  if (own.res == wanted)
+    return TRIED_WELL;
+  return (own.res < 0) ? -own.res : EPROTO;
+}
+
+
+/*
+** A multishot receive from a group of buffers that does not exist: with data
+** at hand it ends at once, for want of buffers where it is known.
+*/
+static int expect_no_buffers (struct lab *lab, struct io_uring_sqe *sqe) {
+  sqe->flags = IOSQE_BUFFER_SELECT;
+  sqe->buf_group = 0xfff0;
+  return expect(lab, sqe, -ENOBUFS);
+}
+
+
+static int try_flags (unsigned flags) {
+  struct io_uring ring;
+  int rc = make_ring(&ring, flags);
+  if (rc < 0)
+    return -rc;
+  sys_exit(&ring);
+  return TRIED_WELL;
+}
+
+
+/* as the kernel itself says */
+static int try_feature (const struct io_uring *ring, unsigned feature) {
+  return (ring->features & feature) ? TRIED_WELL : EINVAL;
+}
+
+
+static void try_ops (struct io_uring *ring, struct feature_test *t) {
+  struct io_uring_probe *p =
+    calloc(1, sizeof(*p) + FEATURE_OPS * sizeof(p->ops[0]));
+  unsigned i;
+  if (p == NULL)
+    return;
+  if (sys_register(ring->ring_fd, IORING_REGISTER_PROBE, p, FEATURE_OPS) >=
+      0) {
+    for (i = 0; i < p->ops_len; i++)
+      t->op[p->ops[i].op] = (p->ops[i].flags & IO_URING_OP_SUPPORTED) != 0;
+  }
+  free(p);
+}
+
+
+/* the kernel says of an opcode that it knows it */
+static int try_op (const struct feature_test *t, unsigned op) {
+  return t->op[op] ? TRIED_WELL : EINVAL;
+}
+
+
+static int try_message (struct lab *lab, unsigned cqe_flags) {
+  struct io_uring_sqe sqe;
+  struct cqe own, message;
+  int rc;
+  memset(&sqe, 0, sizeof(sqe));
+  if (cqe_flags != 0)
+    io_uring_prep_msg_ring_cqe_flags(&sqe, lab->ring.ring_fd, 7, MESSAGE, 0,
+                                     cqe_flags);
+  else
+    io_uring_prep_msg_ring(&sqe, lab->ring.ring_fd, 7, MESSAGE, 0);
+  sqe.user_data = OWN;
+  rc = ask(lab, &sqe, &own, &message);
+  if (rc < 0)
+    return -rc;
+  if (own.res < 0)
+    return -own.res;
+  return (message.res == 7 && message.flags == cqe_flags) ? TRIED_WELL
+                                                          : EPROTO;
+}
+
+
+static int sync_message (struct io_uring *ring) {
+  struct io_uring_sqe sqe;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_msg_ring(&sqe, ring->ring_fd, 0, MESSAGE, 0);
+  return -sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
+}
+
+
+/* a table of four empty slots, and `fd` in the first one */
+static int give_slots (struct io_uring *ring, int fd) {
+  struct io_uring_rsrc_register reg;
+  struct io_uring_files_update up;
+  int rc;
+  memset(&reg, 0, sizeof(reg));
+  reg.nr = 4;
+  reg.flags = IORING_RSRC_REGISTER_SPARSE;
+  rc = sys_register(ring->ring_fd, IORING_REGISTER_FILES2, &reg,
+                    sizeof(reg));
+  if (rc < 0 || fd < 0)
+    return rc;
+  memset(&up, 0, sizeof(up));
+  up.fds = (uintptr_t)&fd;
+  return sys_register(ring->ring_fd, IORING_REGISTER_FILES_UPDATE, &up, 1);
+}
+
+
+/* send what is in slot 0 of `from` into `slot` of another ring, and wait
+** there for the message that tells of it */
+static int send_file (struct lab *from, struct io_uring *to,
+                      unsigned slot, int32_t wanted) {
+  struct io_uring_sqe sqe;
+  struct cqe c;
+  int answer;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_msg_ring_fd(&sqe, to->ring_fd, 0, (int)slot, MESSAGE, 0);
+  answer = expect(from, &sqe, wanted);
+  if (answer != TRIED_WELL)
+    return answer;
+  if (sys_cq_ready(to) == 0) {
+    int rc = sys_enter(to, 1, SECOND);
+    if (rc < 0 && rc != -EINTR)
+      return -rc;
+  }
+  if (sys_take(to, &c, 1) != 1)
+    return ETIME;
+  return (c.user_data == MESSAGE && c.res == wanted) ? TRIED_WELL : EPROTO;
+}
+
+
+static int install_file (struct lab *lab) {
+  struct io_uring_sqe sqe;
+  struct cqe own;
+  int rc;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_fixed_fd_install(&sqe, 0, 0);
+  sqe.user_data = OWN;
+  rc = ask(lab, &sqe, &own, NULL);
+  if (rc < 0)
+    return -rc;
+  if (own.res < 0)
+    return -own.res;
+  close(own.res);
+  return TRIED_WELL;
+}
+
+
+/*
+** Files in slots. The ring gets a table with an eventfd in it, for a ring
+** cannot be put there, and another ring is made to send to.
+*/
+static void try_files (struct lab *lab, int *answer) {
+  struct io_uring_file_index_range range = { .off = 0, .len = 4 };
+  struct io_uring other;
+  int fd = eventfd(0, EFD_CLOEXEC);
+  int rc = (fd < 0) ? -errno : give_slots(&lab->ring, fd);
+  if (fd >= 0)
+    close(fd);  /* the slot keeps the file */
+  if (rc >= 0)
+    rc = make_ring(&other, 0);
+  if (rc < 0) {
+    answer[FEATURE_msg_ring_fd] = answer[FEATURE_msg_ring_fd_alloc] = -rc;
+    answer[FEATURE_fixed_fd_install] = answer[FEATURE_file_alloc_range] = -rc;
+    return;
+  }
+  rc = give_slots(&other, -1);
+  if (rc < 0)
+    answer[FEATURE_msg_ring_fd] = answer[FEATURE_msg_ring_fd_alloc] = -rc;
+  else {
+    answer[FEATURE_msg_ring_fd] = send_file(lab, &other, 0, 0);
+    /* slot 0 is taken now, so a slot of the kernel's choice is number 1 */
+    answer[FEATURE_msg_ring_fd_alloc] =
+      send_file(lab, &other, IORING_FILE_INDEX_ALLOC, 1);
+  }
+  sys_exit(&other);
+  answer[FEATURE_fixed_fd_install] = install_file(lab);
+  answer[FEATURE_file_alloc_range] = -sys_register(lab->ring.ring_fd,
+    IORING_REGISTER_FILE_ALLOC_RANGE, &range, 0);
+}
+
+
+static int buf_ring (struct io_uring *ring, int bgid, void *memory,
+                     unsigned flags) {
+  struct io_uring_buf_reg reg;
+  memset(&reg, 0, sizeof(reg));
+  reg.ring_addr = (uintptr_t)memory;
+  reg.ring_entries = 2;
+  reg.bgid = (uint16_t)bgid;
+  compat_set_buf_reg(&reg, flags, 0);
+  return -sys_register(ring->ring_fd, IORING_REGISTER_PBUF_RING, &reg, 1);
+}
+
+
+static void no_buf_ring (struct io_uring *ring, int bgid) {
+  struct io_uring_buf_reg reg;
+  memset(&reg, 0, sizeof(reg));
+  reg.bgid = (uint16_t)bgid;
+  sys_register(ring->ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
+}
+
+
+static void try_buffers (struct io_uring *ring, int *answer) {
+  struct compat_buf_status status = { .buf_group = 0 };
+  size_t size = (size_t)sysconf(_SC_PAGESIZE);
+  char *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    answer[FEATURE_buf_ring] = answer[FEATURE_buf_ring_mmap] = ENOMEM;
+    answer[FEATURE_buf_ring_inc] = answer[FEATURE_buf_ring_status] = ENOMEM;
+    return;
+  }
+  answer[FEATURE_buf_ring] = buf_ring(ring, 0, memory, 0);
+  answer[FEATURE_buf_ring_inc] = buf_ring(ring, 1, memory + size,
+                                    IOU_PBUF_RING_INC);
+  answer[FEATURE_buf_ring_mmap] = buf_ring(ring, 2, NULL, IOU_PBUF_RING_MMAP);
+  answer[FEATURE_buf_ring_status] =
+    -sys_register(ring->ring_fd, IORING_REGISTER_PBUF_STATUS, &status, 1);
+  /* no buffer was ever put in, yet the kernel holds these pages: they must
+     not go before it lets go of them */
+  no_buf_ring(ring, 0);
+  no_buf_ring(ring, 1);
+  no_buf_ring(ring, 2);
+  munmap(memory, 2 * size);
+}
+
+
+static int try_resize (void) {
+  struct io_uring ring;
+  struct io_uring_params p;
+  int rc = make_ring(&ring, IORING_SETUP_SINGLE_ISSUER |
+                       IORING_SETUP_DEFER_TASKRUN);
+  if (rc < 0)
+    return -rc;
+  memset(&p, 0, sizeof(p));
+  p.flags = IORING_SETUP_CQSIZE;
+  p.sq_entries = 8;
+  p.cq_entries = 32;
+  rc = sys_register(ring.ring_fd, IORING_REGISTER_RESIZE_RINGS, &p, 1);
+  sys_exit(&ring);  /* its mappings are of no use now, but they are its own */
+  return -rc;
+}
+
+
+static void try_cancel (struct lab *lab, int *answer) {
+  struct io_uring_sync_cancel_reg reg;
+  int rc;
+  memset(&reg, 0, sizeof(reg));
+  reg.fd = -1;
+  reg.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+  reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
+  rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
+                    1);
+  answer[FEATURE_sync_cancel] = (rc >= 0 || rc == -ENOENT) ? TRIED_WELL : -rc;
+  /* 6.1 does not refuse the flag in a request, and then ignores it */
+  reg.flags = IORING_ASYNC_CANCEL_OP;
+  compat_set_cancel_opcode(&reg, IORING_OP_RECV);
+  rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
+                    1);
+  answer[FEATURE_cancel_op] = (rc >= 0 || rc == -ENOENT) ? TRIED_WELL : -rc;
+}
+
+
+static int try_timeout_multishot (struct lab *lab) {
+  struct io_uring_sqe sqe;
+  memset(&sqe, 0, sizeof(sqe));
+  lab->memory->ts.tv_nsec = 1;
+  io_uring_prep_timeout(&sqe, &lab->memory->ts, 1,
+                        IORING_TIMEOUT_MULTISHOT);
+  return expect(lab, &sqe, -ETIME);
+}
+
+
+/* (there is a reader: a kernel that ignores the flag must not signal) */
+static int try_nosignal (struct lab *lab, int fd) {
+  struct io_uring_sqe sqe;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_write(&sqe, fd, "x", 1, 0);
+  sqe.rw_flags = RWF_NOSIGNAL;
+  return expect(lab, &sqe, 1);
+}
+
+
+/* sockets[1] and pipes[0] have something to read */
+static void try_receiving (struct lab *lab, const int *sockets,
+                           const int *pipes, int *answer) {
+  struct io_uring_sqe sqe;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_recv(&sqe, sockets[1], NULL, 0, 0);
+  sqe.ioprio = IORING_RECV_MULTISHOT;
+  answer[FEATURE_recv_multishot] = expect_no_buffers(lab, &sqe);
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_recvmsg(&sqe, sockets[1], &lab->memory->msg, 0);
+  sqe.ioprio = IORING_RECV_MULTISHOT;
+  answer[FEATURE_recvmsg_multishot] = expect_no_buffers(lab, &sqe);
+  io_uring_prep_read_multishot(&sqe, pipes[0], 0, 0, 0);
+  answer[FEATURE_read_multishot] = expect_no_buffers(lab, &sqe);
+  io_uring_prep_cmd_sock(&sqe, SOCKET_URING_OP_GETSOCKOPT, sockets[0],
+                         SOL_SOCKET, SO_TYPE, &lab->memory->type,
+                         sizeof(lab->memory->type));
+  answer[FEATURE_socket_commands] = expect(lab, &sqe, sizeof(int));
+}
+
+
+static void try_sending (struct lab *lab, struct feature_test *t) {
+  struct io_uring_sqe sqe;
+  memset(&sqe, 0, sizeof(sqe));
+  t->answer[FEATURE_send_zc] = try_op(t, IORING_OP_SEND_ZC);
+  t->answer[FEATURE_sendmsg_zc] = try_op(t, IORING_OP_SENDMSG_ZC);
+  io_uring_prep_send_zc(&sqe, -1, "", 0, 0, IORING_SEND_ZC_REPORT_USAGE);
+  t->answer[FEATURE_send_zc_report_usage] = expect(lab, &sqe, -EBADF);
+  io_uring_prep_sendmsg_zc_fixed(&sqe, -1, &lab->memory->msg, 0, 0);
+  t->answer[FEATURE_sendmsg_zc_fixed] = expect(lab, &sqe, -EBADF);
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_multishot_accept(&sqe, -1, NULL, NULL, 0);
+  t->answer[FEATURE_accept_multishot] = expect(lab, &sqe, -EBADF);
+}
+
+
+static void try_sockets (struct lab *lab, int *answer) {
+  int sockets[2], pipes[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
+    return;
+  if (pipe2(pipes, O_CLOEXEC) == 0) {
+    if (send(sockets[0], "x", 1, MSG_NOSIGNAL) == 1 &&
+        write(pipes[1], "x", 1) == 1)
+      try_receiving(lab, sockets, pipes, answer);
+    answer[FEATURE_rwf_nosignal] = try_nosignal(lab, pipes[1]);
+    close(pipes[0]);
+    close(pipes[1]);
+  }
+  close(sockets[0]);
+  close(sockets[1]);
+}
+
+
+static void try_ring (struct lab *lab, struct feature_test *t) {
+  struct io_uring *ring = &lab->ring;
+  int *answer = t->answer;
+  try_ops(ring, t);
+  answer[FEATURE_ext_arg] = try_feature(ring, IORING_FEAT_EXT_ARG);
+  answer[FEATURE_cqe_skip] = try_feature(ring, IORING_FEAT_CQE_SKIP);
+  answer[FEATURE_reg_reg_ring] = try_feature(ring, IORING_FEAT_REG_REG_RING);
+  answer[FEATURE_bundles] = try_feature(ring, IORING_FEAT_RECVSEND_BUNDLE);
+  answer[FEATURE_min_timeout] = try_feature(ring, IORING_FEAT_MIN_TIMEOUT);
+  answer[FEATURE_no_iowait] = try_feature(ring, IORING_FEAT_NO_IOWAIT);
+  answer[FEATURE_msg_ring] = try_message(lab, 0);
+  answer[FEATURE_msg_ring_cqe_flags] = try_message(lab, IORING_CQE_F_NOTIF);
+  answer[FEATURE_sync_msg] = sync_message(ring);
+  try_cancel(lab, answer);
+  answer[FEATURE_timeout_multishot] = try_timeout_multishot(lab);
+  try_buffers(ring, answer);
+  try_sending(lab, t);
+  try_sockets(lab, answer);
+  try_files(lab, answer);
+}
+
+
+/* what a ring is asked for when it is made */
+static void try_rings (int *answer) {
+  answer[FEATURE_submit_all] = try_flags(IORING_SETUP_SUBMIT_ALL);
+  answer[FEATURE_coop_taskrun] = try_flags(IORING_SETUP_COOP_TASKRUN |
+                                         IORING_SETUP_TASKRUN_FLAG);
+  answer[FEATURE_single_issuer] = try_flags(IORING_SETUP_SINGLE_ISSUER);
+  answer[FEATURE_defer_taskrun] = try_flags(IORING_SETUP_SINGLE_ISSUER |
+    IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+  answer[FEATURE_no_sqarray] = try_flags(IORING_SETUP_NO_SQARRAY);
+  answer[FEATURE_cqe_mixed] = try_flags(IORING_SETUP_CQE_MIXED);
+  answer[FEATURE_sqe_mixed] = try_flags(IORING_SETUP_SQE_MIXED);
+  answer[FEATURE_resize_rings] = try_resize();
+}
+
+
+int feature_test_sync_msg (void) {
+  struct io_uring ring;
+  int answer;
+  if (make_ring(&ring, 0) < 0)
+    return NOT_TRIED;
+  answer = sync_message(&ring);
+  sys_exit(&ring);
+  return answer;
+}
+
+
+void feature_test_run (struct feature_test *t) {
+  struct lab lab;
+  int rc, i;
+  memset(t, 0, sizeof(*t));
+  for (i = 0; i < FEATURE_COUNT; i++)
+    t->answer[i] = NOT_TRIED;
+  lab.stuck = 0;
+  lab.memory = calloc(1, sizeof(*lab.memory));
+  rc = (lab.memory == NULL) ? -ENOMEM : make_ring(&lab.ring, 0);
+  if (rc < 0)
+    t->err = -rc;
+  else {
+    try_ring(&lab, t);
+    sys_exit(&lab.ring);
+    try_rings(t->answer);
+  }
+  if (!lab.stuck)  /* (else a request may still use it) */
+    free(lab.memory);
+}

@@ -1,0 +1,71 @@
+#include "compat.h"
+#include "api/op_subject.h"
+
+#include "base/refblock.h"
+#include "api/msghdr.h"
+#include "api/sockaddr.h"
+
+#include <string.h>
+
+
+bool op_subject_possible (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_OPENAT: case IORING_OP_CONNECT: case IORING_OP_BIND:
+    case IORING_OP_SEND: case IORING_OP_SEND_ZC:
+    case IORING_OP_SENDMSG: case IORING_OP_SENDMSG_ZC:
+      return true;
+    default:
+      return false;
+  }
+}
+
+static void push_bytes (lua_State *L, const struct refblock *b, size_t len) {
+  const struct memory *m = (const struct memory *)b;
+  lua_pushlstring(L, (const char *)m->bytes, len < m->size ? len : m->size);
+}
+
+static void push_name (lua_State *L, const struct msg *m) {
+  if (m->name.len > 0)
+    lua_pushlstring(L, (const char *)m->name.bytes, m->name.len);
+  else
+    lua_pushnil(L);
+}
+
+void op_subject_push (lua_State *L, const struct request *q) {
+  const struct refblock *b = q->pin[OP_PIN_MEMORY];
+  switch (q->sqe.opcode) {
+    case IORING_OP_OPENAT:
+      push_bytes(L, b, ((const struct memory *)b)->size);
+      break;
+    case IORING_OP_CONNECT: case IORING_OP_BIND:
+      push_bytes(L, b, q->sqe.off);  /* (where liburing puts the length) */
+      break;
+    case IORING_OP_SEND: case IORING_OP_SEND_ZC:
+      if (q->pin[0]) push_bytes(L, q->pin[0], q->sqe.addr_len);
+      else lua_pushnil(L);
+      break;
+    case IORING_OP_SENDMSG: case IORING_OP_SENDMSG_ZC:
+      push_name(L, (const struct msg *)b);
+      break;
+    default:
+      lua_pushnil(L);
+  }
+}
+
+const char *op_subject_describe (lua_State *L, unsigned opcode, int index) {
+  if (!op_subject_possible(opcode) || lua_type(L, index) != LUA_TSTRING) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  if (opcode == IORING_OP_OPENAT)
+    return lua_pushfstring(L, "'%s'", lua_tostring(L, index));
+  else {
+    struct address a;
+    char text[ADDRESS_TEXT + 1];
+    size_t len;
+    const char *bytes = lua_tolstring(L, index, &len);
+    address_set(&a, bytes, len, len);
+    text[address_text(&a, text)] = '\0';
+    return lua_pushfstring(L, "to %s", text);
+  }
+}

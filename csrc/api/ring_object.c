@@ -1,0 +1,493 @@
+#include "compat.h"
+#include "api/ring_object.h"
+
+#include "base/clock.h"
+#include "base/fork_id.h"
+#include "base/names.h"
+#include "ring/ring_buffers.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "ring/ring_uses.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "lua/options.h"
+#include "api/operation.h"
+#include "api/probe.h"
+#include "api/ref_object.h"
+#include "api/sqe.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define CLOSE_BOUND  1000000000  /* ns that a close may drain */
+#define GC_BOUND      100000000  /* ... and all together that are collected */
+
+
+/* ---- make -------------------------------------------------------------- */
+
+/* What one holds: its queues, its descriptor, and perhaps an eventfd. */
+#define RING_FDS  2
+
+static size_t ring_weight (const struct ring *r) {
+  return r->io.sq.ring_entries * sizeof(struct io_uring_sqe)
+         + r->io.cq.ring_entries * sizeof(struct io_uring_cqe);
+}
+
+int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
+  struct state *s = state_of(L);
+  struct ring *r;
+  int rc;
+  *out = NULL;
+  pressure_tell(L, 0, RING_FDS);
+  r = class_new(L, CLASS_RING, sizeof(*r), 0);
+  rc = ring_open(r, &s->handles, o);
+  if (rc < 0) {
+    char buf[512];
+    const char *why = probe_refusal(-rc, buf, sizeof(buf));
+    if (rc == -EINVAL)
+      snprintf(buf, sizeof(buf), "the kernel refuses this combination of "
+               "entries and flags (entries %u, flags 0x%x)", o->entries,
+               o->flags);
+    return why ? fail(L, -rc, "cannot make a ring: %s", why)
+               : fail(L, -rc, "cannot make a ring");
+  }
+  pressure_hold(&s->pressure, ring_weight(r), RING_FDS);
+  r->callbacks = s->callbacks;
+  r->next = s->rings;
+  r->back = &s->rings;
+  if (r->next) r->next->back = &r->next;
+  s->rings = r;
+  *out = r;
+  return 1;
+}
+
+int ring_new_lua (lua_State *L) {
+  static const char *const names[] = {
+    "entries", "cq_entries", "flags", "sq_thread_cpu", "sq_thread_idle",
+    "attach_wq", NULL
+  };
+  struct ring_options o = {0};
+  struct ring *r;
+  lua_settop(L, 1);
+  options_open(L, 1, names);
+  o.entries = (unsigned)options_integer(L, 1, "entries", 64, 1, 32768);
+  o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1, 65536);
+  o.exact = options_given(L, 1, "flags");
+  o.flags = (unsigned)options_integer(L, 1, "flags", 0, 0, UINT32_MAX);
+  o.sq_thread_cpu = (unsigned)options_integer(L, 1, "sq_thread_cpu", 0, 0,
+                                              INT32_MAX);
+  o.sq_thread_idle = (unsigned)options_integer(L, 1, "sq_thread_idle", 0, 0,
+                                               INT32_MAX);
+  if (options_given(L, 1, "attach_wq")) {
+    lua_pushliteral(L, "attach_wq");
+    lua_rawget(L, 1);
+    if (class_test(L, 2, CLASS_RING) == NULL)
+      return luaL_argerror(L, 1, "option 'attach_wq' must be a ring");
+    o.wq_fd = ring_check_in(L, 2, 1)->io.ring_fd;
+    o.flags |= IORING_SETUP_ATTACH_WQ;
+    o.exact = true;
+  }
+  return ring_new(L, &o, &r);
+}
+
+
+/* ---- queue and submit -------------------------------------------------- */
+
+/* One buffer of an incremental group serves several completions, and its tail
+** would cut off a datagram, or have no room for what a multishot puts before
+** a message, unless enough is always left: that is for the program to say.
+** (What a direct descriptor is nobody knows.) */
+static void check_group (lua_State *L, const struct ring *r, int arg,
+                         const struct request *q) {
+  const struct buf_group *g = ring_group(r, q->sqe.buf_group);
+  bool message = q->sqe.opcode == IORING_OP_RECVMSG
+                 && (q->req_flags & REQ_MULTI);
+  uint32_t before = message ? (uint32_t)sizeof(struct io_uring_recvmsg_out)
+                              + q->layout.name + q->layout.control : 0;
+  int type = SOCK_STREAM;
+  socklen_t len = sizeof(type);
+  if (g == NULL || !g->inc || g->min_left > before)
+    return;
+  if ((q->sqe.opcode == IORING_OP_RECV || q->sqe.opcode == IORING_OP_RECVMSG
+       || q->sqe.opcode == IORING_OP_READ)
+      && !(q->sqe.flags & IOSQE_FIXED_FILE))
+    getsockopt(request_fd(q), SOL_SOCKET, SO_TYPE, &type, &len);
+  if (type != SOCK_STREAM)
+    luaL_argerror(L, arg, "a group with IOU_PBUF_RING_INC would cut datagrams "
+                  "off: use one without, or with a min_left that is at least "
+                  "as much as the largest takes");
+  if (message)
+    luaL_argerror(L, arg, lua_pushfstring(L, "a group with IOU_PBUF_RING_INC "
+      "needs a min_left of more than %d here: so much lies before the bytes "
+      "of each message, the header, name and control messages", (int)before));
+}
+
+void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
+                          const struct request **requests, int array) {
+  if (n > (int)r->io.sq.ring_entries)
+    luaL_argerror(L, array ? array : first, lua_pushfstring(L,
+      "a chain of %d does not fit into a ring of %d entries", n,
+      (int)r->io.sq.ring_entries));
+  for (int i = n - 1; i >= 0; i--) {
+    int arg = array ? array : first + i;
+    const struct request *q = sqe_check_in(L, state_of(L), first + i, arg);
+    requests[i] = q;
+    if (i == n - 1
+        && (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
+      luaL_argerror(L, arg, "the last sqe of a call must not have a link "
+                    "flag: give the whole chain to one call");
+    if ((q->req_flags & REQ_NAMES_OP) && q->ring_id != r->id)
+      luaL_argerror(L, arg, "the operation that this sqe names is on another "
+                    "ring");
+    if (q->sqe.flags & IOSQE_BUFFER_SELECT) check_group(L, r, arg, q);
+    if ((q->req_flags & REQ_SILENT) && (q->req_flags & REQ_MULTI))
+      luaL_argerror(L, arg, "this request completes more than once, and "
+                    "CQE_SKIP_SUCCESS is for requests that complete once");
+    if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, false);
+  }
+}
+
+int ring_push_failed (lua_State *L, const struct ring *r, int rc) {
+  if (rc == -EPIPE) {  /* three values: there is no completion with flags */
+    fail_result(L, IORING_OP_MSG_RING, -1, 0, rc, 0);
+    lua_pop(L, 1);
+    return 3;
+  }
+  /* (an operation has a dup of the Lua file that it uses) */
+  if (rc == -EMFILE)
+    return fail(L, EMFILE, "queue on ring (fd %d): no descriptor is left for "
+                "a dup of the Lua file", r->io.ring_fd);
+  if (rc == -EBADF && fcntl(r->io.ring_fd, F_GETFD) >= 0)
+    return fail(L, EBADF, "queue on ring (fd %d): the Lua file's number was "
+                "closed, and not by its close()", r->io.ring_fd);
+  return fail_enter(L, -rc, r->io.ring_fd);
+}
+
+/* ring:queue(sqe, …): an operation for each */
+static int r_queue (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  int n = lua_gettop(L) - 1;
+  const struct request *few[8];
+  struct op *ops_few[8];
+  const struct request **requests = few;
+  struct op **ops = ops_few;
+  int rc;
+  if (n < 1) luaL_typeerror(L, 2, class_name(CLASS_SQE));
+  stack_reserve(L, n + 10, "too many sqes");
+  if (n > 8) {
+    char *room = lua_newuserdatauv(L, (size_t)n * 2 * sizeof(void *), 0);
+    requests = (const struct request **)(void *)room;
+    ops = (struct op **)(void *)(room + (size_t)n * sizeof(void *));
+  }
+  else
+    lua_pushnil(L);
+  for (int i = 0; i < n; i++) sqe_check(L, 2 + i);
+  for (int i = 0; i < n; i++)  /* all that can raise comes first */
+    operation_new(L, 1, sqe_check(L, 2 + i));
+  /* guard: from here on no finalizer runs, which might close what is checked*/
+  ring_check(L, 1);
+  ring_check_requests(L, r, 2, n, requests, 0);
+  rc = ring_push(r, requests, (unsigned)n, r->driven ? OP_LOOPED : 0, ops);
+  if (rc < 0)
+    return ring_push_failed(L, r, rc);
+  for (int i = 0; i < n; i++)
+    operation_set(lua_touserdata(L, i - n), ops[i]);
+  return n;
+}
+
+/* Submit until the SQ is empty or nothing more goes. */
+static int submit_all (struct ring *r) {
+  int total = 0;
+  do {
+    int rc = ring_enter(r, 0, SYS_FOREVER);
+    if (rc == -EINTR) continue;
+    if (rc <= 0) return total > 0 ? total : rc;
+    total += rc;
+    ring_take_quiet(r);  /* (without memory they stay where they are) */
+  } while (sys_sq_ready(&r->io) > 0
+           && !(r->io.flags & IORING_SETUP_SQPOLL));
+  return total;
+}
+
+/* ring:submit(): how many were submitted */
+static int r_submit (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  int n = submit_all(r);
+  if (n < 0)
+    return fail_enter(L, -n, r->io.ring_fd);
+  lua_pushinteger(L, n);
+  return 1;
+}
+
+
+/* ---- take by hand ------------------------------------------------------ */
+
+/* One sleep of a wait by hand, of at most `nap`, which becomes that of the
+** next one. 0, or -errno that ends the wait. */
+static int wait_once (lua_State *L, struct ring *r, unsigned n,
+                      int64_t deadline, int64_t *nap) {
+  int64_t left = clock_left(deadline);
+  int rc;
+  if (r->io.flags & IORING_SETUP_IOPOLL) {
+    /* its waits look but do not sleep, and with a timeout not even that */
+    rc = ring_enter(r, 0, SYS_FOREVER);
+    if (rc >= 0 && sys_cq_ready(&r->io) == 0) clock_sleep(50000);
+    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
+  }
+  else {
+    rc = ring_enter(r, n, clock_napping(left, *nap));
+    *nap = rc == -ETIME ? clock_longer(*nap) : CLOCK_NAP;
+    if (rc == -ETIME && clock_left(deadline) != 0) rc = 0;
+    /* what was submitted hides that the time is over */
+    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
+  }
+  if (lua_gethookmask(L)) {
+    ring_interrupted(L);
+    ring_check_by_hand(L, 1);  /* (the hook may have done anything) */
+  }
+  if (rc == -EINTR)
+    return 0;
+  if (rc == -EBUSY || rc == -EAGAIN) {  /* completions make room */
+    if (sys_cq_ready(&r->io) > 0) return 0;
+  }
+  return rc < 0 ? rc : 0;
+}
+
+/* Take in what is there, entering the kernel only where that would move
+** anything. 0 or -errno. */
+static int take_in (struct ring *r) {
+  int rc = 0;
+  /* without TASKRUN_FLAG a ring does not say that it has work */
+  if (ring_needs_enter(r) || (r->io.flags & IORING_SETUP_IOPOLL)
+      || ((r->io.flags & IORING_SETUP_DEFER_TASKRUN)
+          && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG)))
+    rc = ring_enter(r, 0, SYS_FOREVER);
+  if (rc >= 0 || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN)
+    rc = ring_reap(r);
+  return rc < 0 ? rc : 0;
+}
+
+/* Wait until `n` arrivals are there. 0 or -errno. */
+static int wait_for (lua_State *L, struct ring *r, size_t n,
+                     int64_t deadline) {
+  int64_t nap = CLOCK_NAP;
+  for (;;) {
+    int rc = n == 0 || clock_left(deadline) == 0 ? take_in(r) : ring_reap(r);
+    if (rc < 0)
+      return rc;
+    if (r->pending.count >= n)
+      return 0;
+    if (clock_left(deadline) == 0)
+      return -ETIME;
+    rc = wait_once(L, r, (unsigned)(n - r->pending.count), deadline, &nap);
+    if (rc < 0 && rc != -ETIME)
+      return rc;
+  }
+}
+
+static int push_pending (lua_State *L, const struct pending_cqe *a) {
+  lua_pushinteger(L, (lua_Integer)a->data);
+  /* a message's is what its sender has set, whatever its flags say */
+  lua_pushinteger(L, a->op ? pending_res(a) : a->res);
+  lua_pushinteger(L, a->flags);
+  /* guard: it was taken, and must not be lost for want of memory for these */
+  state_shared(L, a->op ? SHARED_COMPLETION : SHARED_MESSAGE);
+  return 4;
+}
+
+/* ring:submit_and_wait(n [, timeout]): how many were submitted */
+static int r_submit_and_wait (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  size_t n = (size_t)arg_optional(L, 2, 1, 0, r->io.cq.ring_entries);
+  int64_t deadline = clock_after(arg_seconds(L, 3));
+  unsigned before = sys_sq_ready(&r->io);
+  int rc = ring_needs_enter(r) ? submit_all(r) : 0;
+  if (rc < 0 && rc != -EBUSY && rc != -EAGAIN)
+    return fail_enter(L, -rc, r->io.ring_fd);
+  rc = wait_for(L, r, n, deadline);
+  if (rc < 0)
+    return fail_enter(L, -rc, r->io.ring_fd);
+  lua_pushinteger(L, before);
+  return 1;
+}
+
+/* ring:wait_cqe([timeout]): data, res, flags, kind; submits first */
+static int r_wait_cqe (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  int64_t deadline = clock_after(arg_seconds(L, 2));
+  struct pending_cqe a;
+  if (!ring_take(r, &a)) {
+    int rc = wait_for(L, r, 1, deadline);
+    if (rc < 0)
+      return fail_enter(L, -rc, r->io.ring_fd);
+    ring_take(r, &a);
+  }
+  return push_pending(L, &a);
+}
+
+/* ring:peek_cqe(): the same without waiting; nil, message, EAGAIN */
+static int r_peek_cqe (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  struct pending_cqe a;
+  if (!ring_take(r, &a)) {
+    int rc = take_in(r);
+    if (rc < 0)
+      return fail_enter(L, -rc, r->io.ring_fd);
+    if (!ring_take(r, &a)) {
+      luaL_pushfail(L);
+      lua_pushliteral(L, "no completion is there yet");
+      lua_pushinteger(L, EAGAIN);
+      return 3;
+    }
+  }
+  return push_pending(L, &a);
+}
+
+
+/* ---- a look at it ------------------------------------------------------ */
+
+static int r_fd (lua_State *L) {
+  lua_pushinteger(L, ring_check_open(L, 1, 1)->io.ring_fd);
+  return 1;
+}
+
+static int r_ref (lua_State *L) {
+  struct ring *r = ring_check_open(L, 1, 1);
+  struct reference *reference = reference_new(L);
+  ring_check_open(L, 1, 1);  /* (a finalizer may have closed it) */
+  refblock_retain(&r->handle->block);
+  reference->ring = r->handle;
+  return 1;
+}
+
+static int push_bits (lua_State *L, const struct name_bit *names,
+                      unsigned bits) {
+  char text[512];
+  name_bits(names, bits, text, sizeof(text));
+  lua_pushinteger(L, bits);
+  lua_pushstring(L, text);
+  return 2;
+}
+
+/* What is in force: the number, and its names. */
+static int r_flags (lua_State *L) {
+  return push_bits(L, name_setup_flags, ring_check_open(L, 1, 1)->io.flags);
+}
+
+static int r_features (lua_State *L) {
+  return push_bits(L, name_features, ring_check_open(L, 1, 1)->io.features);
+}
+
+static int r_stats (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  const struct op_table *t = &r->ops;
+  struct { const char *name; uint64_t value; } const fields[] = {
+    {"submitted", t->submitted}, {"completed", t->completed},
+    {"silent", t->silent}, {"in_flight", t->flying},
+    {"internal", t->internal}, {"stale", t->stale},
+    {"messages", r->stats.messages}, {"waiting", r->stats.waiting},
+    {"high_water", r->stats.high}, {"disposed", r->stats.disposed},
+    {"leaked", r->stats.leaked}, {"overflowed", r->stats.overflowed},
+    {"forged_doorbells", r->stats.forged_doorbells},
+    {"enters", r->stats.enters}, {"cqes", r->stats.cqes},
+    {"lost", r->open ? sys_cq_lost(&r->io) : 0},
+    {"sq_entries", r->open ? r->io.sq.ring_entries : 0},
+    {"cq_entries", r->open ? r->io.cq.ring_entries : 0},
+  };
+  lua_createtable(L, 0, (int)(sizeof(fields) / sizeof(*fields)) + 1);
+  for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+    lua_pushinteger(L, (lua_Integer)fields[i].value);
+    lua_setfield(L, -2, fields[i].name);
+  }
+  lua_pushnumber(L, r->stats.enters == 0 ? 0
+                 : (lua_Number)r->stats.cqes / (lua_Number)r->stats.enters);
+  lua_setfield(L, -2, "cqes_per_enter");
+  return 1;
+}
+
+static int ring_object_tostring (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  if (!r->open) lua_pushliteral(L, "uring.Ring (closed)");
+  else lua_pushfstring(L, "uring.Ring (fd %d)", r->io.ring_fd);
+  return 1;
+}
+
+
+/* ---- close ------------------------------------------------------------- */
+
+static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
+  /* guard: senders are told first */
+  if (r->fork_id == fork_id()) handle_shut(r->handle);
+  pressure_drop(&state_of(L)->pressure, ring_weight(r), RING_FDS);
+  ring_end_uses(state_of(L)->rings, r->handle);
+  return ring_close(r, bound);
+}
+
+static int ring_object_close (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  if (r->open) {
+    unsigned kept;
+    if (r->is_loops)
+      return luaL_error(L, "this is the loop's own ring: it closes with its "
+                        "state");
+    ring_check(L, 1);
+    kept = close_ring(L, r, CLOSE_BOUND);
+    if (kept > 0)
+      return fail(L, EBUSY, "the ring is closed, but %u of its operations "
+                  "did not end: their memory is kept for ever, for the "
+                  "kernel may still write to it", kept);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* guard: lua_close ends in a bounded time, and it collects every ring of the
+   state. They share one bound, which grows again only between closes. */
+static int ring_object_gc (lua_State *L) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  struct state *s = state_of(L);
+  if (r->open) {
+    int64_t began = clock_now();
+    int64_t left = s->close_left + (began - s->closed_at);
+    if (left > GC_BOUND) left = GC_BOUND;
+    pressure_collected(&s->pressure, ring_weight(r), RING_FDS);
+    close_ring(L, r, left);
+    s->closed_at = clock_now();
+    left -= s->closed_at - began;
+    s->close_left = left > 0 ? left : 0;
+  }
+  return 0;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"queue", r_queue},
+  {"submit", r_submit},
+  {"submit_and_wait", r_submit_and_wait},
+  {"wait_cqe", r_wait_cqe},
+  {"peek_cqe", r_peek_cqe},
+  {"fd", r_fd},
+  {"ref", r_ref},
+  {"flags", r_flags},
+  {"features", r_features},
+  {"stats", r_stats},
+  {"close", ring_object_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", ring_object_gc},
+  {"__close", ring_object_close},
+  {"__tostring", ring_object_tostring},
+  {NULL, NULL}
+};
+
+void ring_object_open (lua_State *L) {
+  class_define(L, CLASS_RING, methods, meta, NULL);
+  lua_pushliteral(L, "completion");
+  lua_setiuservalue(L, -2, SHARED_COMPLETION);
+  lua_pushliteral(L, "message");
+  lua_setiuservalue(L, -2, SHARED_MESSAGE);
+}

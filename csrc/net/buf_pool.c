@@ -1,0 +1,121 @@
+#include "compat.h"
+#include "net/buf_pool.h"
+
+#include "ring/ring_buffers.h"
+#include "task/ring_watch.h"
+#include "net/socket.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define BUFFERS   256u
+#define TOP       65535u   /* groups are numbered from here down */
+#define SMALLEST  2048u
+#define STAGGER   192u     /* or all would lie in the same cache lines */
+
+
+static void on_recycled (struct buf_group *g) {
+  struct buf_pool *p = g->owner;
+  if (p->state->loop) loop_wake_first(p->state->loop, &p->waitq);
+}
+
+/* Push a pool of buffers of `size` bytes; NULL and an errno. */
+static struct buf_pool *make_pool (lua_State *L, uint32_t size, int *err) {
+  struct state *s = state_of(L);
+  struct buf_pool *p = lua_newuserdatauv(L, sizeof(*p), 0);
+  unsigned bgid = TOP;
+  int rc;
+  memset(p, 0, sizeof(*p));
+  p->state = s;
+  p->ring = s->loop->ring;
+  p->waitq.what = "for a buffer of ring";
+  p->waitq.fd = p->ring->io.ring_fd;
+  do {
+    while (bgid > 0 && ring_group(p->ring, bgid)) bgid--;
+    p->group = buf_group_new(BUFFERS, size, (uint16_t)bgid, false);
+    if (p->group == NULL) {
+      *err = ENOMEM;
+      return NULL;
+    }
+    rc = ring_add_group(p->ring, p->group);
+    refblock_release(&p->group->block);  /* the ring has it */
+  } while (rc == -EEXIST && bgid-- > 0);
+  if (rc < 0) {
+    *err = -rc;
+    return NULL;
+  }
+  p->group->owner = p;
+  p->group->recycled = on_recycled;
+  socket_waitq_open(s, &p->waitq);
+  return p;
+}
+
+void buf_pool_touch (struct buf_pool *p) {
+  if (p->touched < p->group->entries) {
+    p->touched++;
+    pressure_hold(&p->state->pressure, p->group->size, 0);
+  }
+}
+
+void buf_pool_drop (struct buf_pool *p, bool ours) {
+  struct buf_group *g = p->group;
+  pressure_drop(&p->state->pressure, buf_pool_weight(p), 0);
+  p->touched = 0;
+  if (p->ring->watch)
+    loop_wake_all(loop_of_ring(p->ring), &p->waitq);
+  socket_waitq_close(&p->waitq);
+  g->recycled = NULL;  /* guard: the pool goes before the last of its leases */
+  if (p->ring->open && ours)  /* guard: not the parent's */
+    ring_remove_group(p->ring, g);
+  refblock_release(&g->block);
+}
+
+static struct buf_pool *find_own (lua_State *L, int socket, uint32_t size,
+                              int *err) {
+  struct socket *s = lua_touserdata(L, socket);
+  struct buf_pool *p = s->own_pool;
+  if (p && p->group->size >= size)
+    return p;
+  p = make_pool(L, size, err);
+  if (p == NULL)
+    return NULL;
+  refblock_retain(&p->group->block);  /* guard: the ring may go first */
+  if (s->d == NULL) {  /* guard: finalizers may have closed it */
+    buf_pool_drop(p, true);
+    *err = EBADF;
+    return NULL;
+  }
+  if (s->own_pool) buf_pool_drop(s->own_pool, true);
+  s->own_pool = p;
+  lua_setiuservalue(L, socket, SOCKET_POOL);
+  return p;
+}
+
+static struct buf_pool *find_shared (lua_State *L, uint32_t size, int *err) {
+  struct buf_pool *p;
+  int pools = lua_gettop(L) + 1;
+  state_shared(L, SHARED_POOLS);
+  if (lua_rawgeti(L, pools, size) == LUA_TUSERDATA)
+    p = lua_touserdata(L, -1);
+  else {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, pools, size);  /* guard: its place, or it would be lost */
+    p = make_pool(L, size, err);
+    if (p) lua_rawseti(L, pools, size);
+  }
+  lua_settop(L, pools - 1);
+  return p;
+}
+
+/* Whatever sizes are asked for, there are but a few of them. */
+static uint32_t class_of (uint32_t size, uint32_t before) {
+  uint32_t room = SMALLEST;
+  while (room < size) room *= 2;
+  return before > 0 ? (room + before + STAGGER + 63) & ~63u : room;
+}
+
+struct buf_pool *pool_find (lua_State *L, int socket, uint32_t size,
+                        uint32_t before, bool own, int *err) {
+  size = class_of(size, before);
+  return own ? find_own(L, socket, size, err) : find_shared(L, size, err);
+}

@@ -1,0 +1,397 @@
+#include "compat.h"
+#include "net/recv_request.h"
+
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "lua/errors.h"
+#include "api/operation.h"
+#include "api/ring_object.h"
+#include "net/buf_pool.h"
+#include "net/rx_data.h"
+
+#include <poll.h>
+
+#define FIRST_SIZE    4096u
+
+
+/* ---- requests ---------------------------------------------------------- */
+
+static int push_request (struct socket *s, struct request *q, unsigned bound) {
+  struct op *op;
+  int rc;
+  if (s->rx_shutdown && q->sqe.opcode != IORING_OP_ACCEPT)
+    q->sqe.msg_flags |= MSG_DONTWAIT;  /* what is there, and no more */
+  q->pin[OP_PIN_FD] = &s->d->block;
+  rc = ring_push_one(s->ring, q, OP_LOOPED, &op);
+  if (rc < 0)
+    return rc;
+  socket_waitq_serve(&s->in.waitq, op);
+  s->in.token = op->token;
+  s->in.waitq.count = 0;
+  s->in.waitq.bound = bound;
+  return 0;
+}
+
+static bool in_use (const struct refblock *b) {
+  return b && refblock_flying((struct refblock *)(uintptr_t)b) > 0;
+}
+
+/* Memory that no request has, of at least `size` bytes. */
+static bool make_memory (struct socket *s, size_t size) {
+  if (s->memory && (in_use(&s->memory->block) || s->memory->size < size)) {
+    refblock_release(&s->memory->block);
+    s->memory = NULL;
+  }
+  if (s->memory == NULL) s->memory = memory_new(size, NULL);
+  return s->memory != NULL;
+}
+
+/* A header for recvmsg with room for a name and for control messages. */
+static bool make_header (struct socket *s, unsigned control_capacity) {
+  if (s->msg && (in_use(&s->msg->block)
+                 || s->msg->control_capacity != control_capacity)) {
+    refblock_release(&s->msg->block);
+    s->msg = NULL;
+  }
+  if (s->msg == NULL) {
+    s->msg = msg_new(1);
+    if (s->msg == NULL)
+      return false;
+    s->msg->name_capacity = sizeof(s->msg->place);
+    s->msg->hdr.msg_name = s->msg->place;
+    s->msg->control_capacity = control_capacity;
+    if (control_capacity > 0 && !msg_make_control(s->msg, control_capacity)) {
+      refblock_release(&s->msg->block);
+      s->msg = NULL;
+      return false;
+    }
+  }
+  return true;
+}
+
+static unsigned datagram_capacity (const struct ask *a) {
+  unsigned room = a->reader ? a->reader->size : MAX_DATAGRAM;
+  return a->max > (lua_Integer)room ? (unsigned)a->max : room;
+}
+
+/* A request for less than this datagram may be, which would be cut. */
+void recv_widen (struct socket *s, const struct ask *a) {
+  struct op *op = socket_op(s, &s->in);
+  if (op && a->want == WANT_DATA && !socket_streams(s)
+      && !(op->op_flags & (OP_MULTI | OP_CANCEL))
+      && op->opcode != IORING_OP_ACCEPT && s->whole < datagram_capacity(a))
+    ring_cancel(s->ring, op);
+}
+
+static int start_single (struct socket *s, const struct ask *a,
+                         unsigned control_capacity) {
+  struct request q = {0};
+  unsigned room;
+  if (s->room == 0) s->room = FIRST_SIZE;
+  room = s->room;
+  if (!socket_streams(s)) room = s->whole = datagram_capacity(a);
+  else if (a->max < (lua_Integer)room) room = (unsigned)a->max;
+  if (!make_memory(s, socket_streams(s) ? s->room : room))
+    return -ENOMEM;
+  q.req_flags = REQ_READS;
+  if (socket_streams(s) && control_capacity == 0) {
+    io_uring_prep_recv(&q.sqe, s->in.waitq.fd, s->memory->bytes, room, 0);
+    q.pin[OP_PIN_MEMORY] = &s->memory->block;
+  }
+  else {
+    if (!make_header(s, control_capacity))
+      return -ENOMEM;
+    s->msg->iov[0].iov_base = s->memory->bytes;
+    s->msg->iov[0].iov_len = room;
+    s->msg->hdr.msg_iovlen = 1;
+    io_uring_prep_recvmsg(&q.sqe, s->in.waitq.fd, &s->msg->hdr,
+                          MSG_CMSG_CLOEXEC);
+    q.pin[OP_PIN_MEMORY] = &s->msg->block;
+    q.pin[0] = &s->memory->block;
+  }
+  return push_request(s, &q, 0);
+}
+
+static int start_multishot (lua_State *L, struct socket *s,
+                            const struct ask *a, unsigned control_capacity) {
+  struct request q = {0};
+  int err = 0;
+  s->pool = pool_find(L, lua_gettop(L), a->reader->size, a->reader->headers
+                      ? POOL_HEADER + control_capacity : 0, a->reader->lease,
+                      &err);
+  if (s->pool == NULL)
+    return -err;
+  if (s->d == NULL)  /* guard: finalizers may have closed it */
+    return -EBADF;
+  q.req_flags = REQ_MULTI;
+  if (a->reader->headers) {
+    if (!make_header(s, control_capacity))
+      return -ENOMEM;
+    s->msg->hdr.msg_iovlen = 0;
+    io_uring_prep_recvmsg(&q.sqe, s->in.waitq.fd, &s->msg->hdr,
+                          MSG_CMSG_CLOEXEC);
+    q.pin[OP_PIN_MEMORY] = &s->msg->block;
+    q.layout = (struct recvmsg_layout){ (uint16_t)s->msg->name_capacity,
+                              (uint16_t)s->msg->control_capacity };
+  }
+  else
+    io_uring_prep_recv(&q.sqe, s->in.waitq.fd, NULL, 0, 0);
+  q.sqe.ioprio |= IORING_RECV_MULTISHOT;
+  q.sqe.flags |= IOSQE_BUFFER_SELECT;
+  q.sqe.buf_group = s->pool->group->bgid;
+  return push_request(s, &q, a->reader->bound);
+}
+
+static int start_accept (struct socket *s, const struct ask *a) {
+  struct request q = {0};
+  io_uring_prep_accept(&q.sqe, s->in.waitq.fd, NULL, NULL, SOCK_CLOEXEC);
+  if (a->reader) {
+    q.sqe.ioprio |= IORING_ACCEPT_MULTISHOT;
+    q.req_flags = REQ_MULTI;
+  }
+  q.disposal = DISPOSE_FD;
+  return push_request(s, &q, a->reader ? a->reader->bound : 0);
+}
+
+/* The socket itself is on the top of the stack. */
+static int start_request (lua_State *L, struct socket *s,
+                          const struct ask *a) {
+  bool rx_exhausted = s->rx_exhausted, fds = ask_wants_fds(a);
+  unsigned room;
+  s->rx_exhausted = false;
+  if (a->want == WANT_CONNECTION) return start_accept(s, a);
+  room = socket_control_capacity(s, &fds);
+  /* guard: where slow readers have all the buffers the others use their own
+     memory, a request at a time; and of the descriptors that a peer sends no
+     more than one message's are here, and not yet somebody's */
+  if (a->reader == NULL || rx_exhausted || (fds && a->reader->headers))
+    return start_single(s, a, room);
+  return start_multishot(L, s, a, room);
+}
+
+int recv_start (lua_State *L, const struct ask *a) {
+  struct socket *s = a->s;
+  int top = lua_gettop(L), n;
+  lua_pushvalue(L, a->socket);
+  n = start_request(L, s, a);
+  lua_settop(L, top);
+  if (s->d == NULL)
+    return recv_closed(L);
+  return n < 0 ? ring_push_failed(L, s->ring, n) : 0;
+}
+
+
+/* ---- completions ------------------------------------------------------- */
+
+static bool one_of (int err, const int *list) {
+  while (*list && *list != err) list++;
+  return *list != 0;
+}
+
+/* Errors that say nothing of the socket itself: an iterator goes on. */
+static bool passes (const struct ask *a, const struct socket *s, int err) {
+  static const int of_connections[] = {  /* accept(2) */
+    ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
+    EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM, 0
+  };
+  static const int of_datagrams[] = {    /* what ICMP says of another one */
+    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, ENOPROTOOPT,
+    EPROTO, EACCES, 0
+  };
+  if (err == ECANCELED)
+    return true;
+  if (a->reader == NULL)
+    return false;
+  return a->want == WANT_CONNECTION ? one_of(err, of_connections)
+         : !socket_streams(s) && one_of(err, of_datagrams);
+}
+
+static bool is_short_of (int err) {
+  static const int list[] = { EMFILE, ENFILE, ENOBUFS, ENOMEM, 0 };
+  return one_of(err, list);
+}
+
+/* The next completion of data becomes the chunk, or an error's three values,
+** whose number is returned; 0: look again. */
+static int take_data (lua_State *L, struct socket *s, struct op *op,
+                      const struct ask *want) {
+  bool headers = op->opcode == IORING_OP_RECVMSG;
+  bool multi = op->op_flags & OP_MULTI;
+  uint16_t min_kernel = op->min_kernel;
+  struct pending_cqe a;
+  ring_take_op(s->ring, op, &a);
+  if (s->in.waitq.count > 0) s->in.waitq.count--;
+  if (a.res >= 0) {
+    if (a.flags & IORING_CQE_F_BUFFER) rx_data_from_group(s, &a, headers);
+    else if (multi) s->rx.at = (unsigned char *)s;  /* the end: no bytes */
+    else rx_data_from_memory(s, &a, headers);
+    return 0;
+  }
+  if (a.flags & IORING_CQE_F_BUFFER)
+    buf_group_dispose(s->pool->group, a.res, a.flags);
+  if (a.res == -ENOBUFS && multi) {  /* (who wants one does without) */
+    s->rx_exhausted = want->reader != NULL;
+    return 0;
+  }
+  if (passes(want, s, -a.res))
+    return 0;
+  if (a.res == -EAGAIN && s->rx_shutdown) {
+    s->rx.at = (unsigned char *)s;
+    return 0;
+  }
+  fail_result(L, headers ? IORING_OP_RECVMSG : IORING_OP_RECV, s->in.waitq.fd,
+              min_kernel, a.res, 0);
+  lua_pop(L, 1);
+  return 3;
+}
+
+/* The next connection and its peer; or an error; 0: look again. The objects
+** are there before the descriptor is taken. */
+static int take_connection (lua_State *L, struct socket *s,
+                            const struct ask *want) {
+  static const struct address none;
+  struct socket *conn = socket_push(L, s->family, s->type);
+  struct op *op;
+  struct pending_cqe a;
+  conn->control_capacity =
+      s->control_capacity;  /* (it inherits the options) */
+  conn->zero_copy = s->zero_copy;
+  sockaddr_push(L, &none);
+  op = socket_op(s, &s->in);  /* (finalizers may have run) */
+  if (op == NULL || op->results.first == NULL) {
+    lua_pop(L, 2);
+    return 0;
+  }
+  ring_take_op(s->ring, op, &a);
+  if (s->in.waitq.count > 0) s->in.waitq.count--;
+  if (a.res >= 0) {
+    socket_own(L, conn, a.res);
+    if (!socket_name(conn, getpeername, lua_touserdata(L, -1))) {
+      lua_pop(L, 1);
+      lua_pushnil(L);  /* gone already */
+    }
+    return 2;
+  }
+  lua_pop(L, 2);
+  if (want->reader && is_short_of(-a.res)) {
+    s->failed++;
+    s->rx_exhausted = true;
+    return 0;
+  }
+  if (passes(want, s, -a.res))
+    return 0;
+  fail_result(L, IORING_OP_ACCEPT, s->in.waitq.fd, 0, a.res, 0);
+  lua_pop(L, 1);
+  return 3;
+}
+
+/* Is what comes of it what is asked for? */
+static bool suits (const struct op *op, const struct ask *a) {
+  return (op->opcode == IORING_OP_ACCEPT) == (a->want == WANT_CONNECTION)
+         || ((op->op_flags & OP_CANCEL) && op->results.first == NULL);
+}
+
+/* Data for who wants connections, or a connection for who wants data: no
+** socket has both. 0 if it was an error. */
+static int put_aside (lua_State *L, struct socket *s, struct op *op,
+                      const struct ask *a) {
+  struct pending_cqe x;
+  const struct pending_cqe *first = op->results.first;
+  if (first && first->res < 0) {
+    ring_take_op(s->ring, op, &x);
+    return 0;
+  }
+  return fail(L, EINVAL, "socket (fd %d): it waits for %s, and not for %s",
+              s->in.waitq.fd, a->want == WANT_DATA ? "connections" : "data",
+              a->want == WANT_DATA ? "data" : "connections");
+}
+
+int recv_closed (lua_State *L) {
+  return fail(L, EBADF, "the socket is closed");
+}
+
+int recv_take (lua_State *L, const struct ask *a) {
+  struct socket *s = a->s;
+  for (;;) {
+    struct op *op;
+    int n;
+    if (s->d == NULL)
+      return recv_closed(L);
+    if (a->max == 0 && a->want == WANT_DATA) {  /* as file:read(0) */
+      lua_pushliteral(L, "");
+      return 1;
+    }
+    if (s->rx.at && a->want == WANT_DATA)
+      return rx_data_push(L, s, a->max, a->results,
+                        a->reader && a->reader->lease, ask_wants_fds(a),
+                        a->socket);
+    op = socket_op(s, &s->in);
+    if (op && !suits(op, a)) n = put_aside(L, s, op, a);
+    else if (op == NULL || op->results.first == NULL)
+      return 0;
+    else n = a->want == WANT_CONNECTION ? take_connection(L, s, a)
+                                        : take_data(L, s, op, a);
+    if (n > 0)
+      return n;
+  }
+}
+
+bool recv_ready (const struct socket *s) {
+  const struct op *op = s->d ? socket_op(s, &s->in) : NULL;
+  return s->d && (s->rx.at || (op && op->results.first));
+}
+
+/* A poll that goes on until something comes: as long as it is under way there
+** is nothing, and to know that needs no call. False: there is no room. */
+static bool watch_out (struct socket *s) {
+  struct request q = {0};
+  struct op *op;
+  io_uring_prep_poll_add(&q.sqe, s->in.waitq.fd, POLLIN | POLLRDHUP);
+  q.pin[OP_PIN_FD] = &s->d->block;
+  if (ring_push_one(s->ring, &q, OP_LOOPED, &op) < 0)
+    return false;
+  socket_waitq_serve(&s->in.waitq, op);
+  s->sight = op->token;
+  ring_drop(s->ring, op);  /* (what it says does not matter) */
+  return true;
+}
+
+static bool move (struct socket *s) {
+  if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
+  ring_reap(s->ring);
+  return recv_ready(s);
+}
+
+bool recv_poll (struct socket *s) {
+  const struct op *op;
+  if (s->rx_shutdown || move(s))  /* (a request of a deaf one ends at once) */
+    return true;
+  op = socket_op(s, &s->in);
+  if (op && op->state == OP_FLYING)
+    return false;
+  if (s->sight == 0 && (!watch_out(s) || move(s)))
+    return true;
+  if (socket_polls(s, s->sight))
+    return false;
+  s->sight = 0;
+  return true;
+}
+
+
+/* ---- the line ---------------------------------------------------------- */
+
+void recv_abandon (struct socket *s) {
+  struct op *op = s->d ? socket_op(s, &s->in) : NULL;
+  if (op && op->results.first == NULL && s->in.waitq.queue.last == NULL)
+    ring_cancel(s->ring, op);
+}
+
+void recv_wake_next (lua_State *L, struct socket *s) {
+  if (s->d && s->in.waitq.queue.last) {
+    struct op *op = socket_op(s, &s->in);
+    if (s->rx.at || op == NULL || op->results.first)
+      /* guard: or it sleeps for ever */
+      loop_wake_first(state_of(L)->loop, &s->in.waitq);
+  }
+}

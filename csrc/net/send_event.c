@@ -1,0 +1,106 @@
+/*
+** sending: socket:send as an event, which waits for room and then takes what
+** the kernel takes.
+*/
+
+#include "compat.h"
+#include "net/send_queue.h"
+
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "lua/errors.h"
+#include "api/ring_object.h"
+#include "task/event.h"
+
+#include <poll.h>
+
+enum { SOCKET = 1, DATA };
+
+
+static int send_failed (lua_State *L, const struct socket *s, int err) {
+  lua_pushfstring(L, "send on socket (fd %d)", s->out.waitq.fd);
+  return fail_cured(L, IORING_OP_SEND, err);
+}
+
+static int send_event_closed (lua_State *L) {
+  return fail(L, EBADF, "the socket is closed");
+}
+
+/* What the kernel takes there and then, once there is room. */
+static int sending_try (lua_State *L, struct task *t,
+                        struct select_waiter *e) {
+  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
+  struct bytes b;
+  ssize_t n;
+  (void)t; (void)e;
+  if (s->d == NULL) {
+    lua_pushboolean(L, 1);
+    return 1 + send_event_closed(L);
+  }
+  if (send_busy(s))
+    return 0;
+  b = arg_bytes(L, DATA, DATA);
+  if (!send_at_once(s, &b, NULL, &n))
+    return 0;
+  if (n >= 0) send_wake_next(L, s);
+  lua_pushboolean(L, 1);
+  if (n < 0)
+    return 1 + send_failed(L, s, (int)-n);
+  lua_pushinteger(L, n);
+  return 2;
+}
+
+/* For whoever is in line the socket asks once when there is room. */
+static int sending_block (lua_State *L, struct task *t,
+                          struct select_waiter *e) {
+  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
+  struct request q = {0};
+  struct op *op;
+  int rc;
+  (void)t;
+  if (s->d == NULL)
+    return send_event_closed(L);
+  socket_check(L, SOCKET);
+  s->ring = state_of(L)->loop->ring;
+  if (!send_busy(s) && socket_polls(s, s->space) == NULL) {
+    io_uring_prep_poll_add(&q.sqe, s->out.waitq.fd, POLLOUT);
+    q.pin[OP_PIN_FD] = &s->d->block;
+    rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
+    if (rc < 0)
+      return ring_push_failed(L, s->ring, rc);
+    socket_waitq_serve(&s->out.waitq, op);
+    s->space = op->token;
+    ring_drop(s->ring, op);  /* (what it says does not matter) */
+  }
+  select_waiter_enqueue(e, &s->out.waitq.queue);
+  return 0;
+}
+
+static void sending_cancel (lua_State *L, struct select_waiter *e) {
+  struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
+  struct op *op = s->d ? socket_polls(s, s->space) : NULL;
+  if (op && s->out.waitq.queue.last == NULL) ring_cancel(s->ring, op);
+  if (e->called) send_wake_next(L, s);
+}
+
+/* socket:sending(bytes): how many went; of a stream perhaps not all */
+static int s_sending (lua_State *L) {
+  static const struct event_kind kind = {
+    "sending", sending_try, sending_block, sending_cancel, false
+  };
+  socket_check(L, SOCKET);
+  arg_bytes(L, DATA, DATA);
+  lua_settop(L, DATA);
+  return event_push(L, &kind);
+}
+
+
+static const luaL_Reg methods[] = {
+  {"sending", s_sending},
+  {NULL, NULL}
+};
+
+void sending_open (lua_State *L) {
+  class_extend(L, CLASS_SOCKET, methods);
+}

@@ -1,0 +1,277 @@
+#include "compat.h"
+#include "ring/buf_group.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+
+static size_t ring_bytes (uint32_t entries) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  return (entries * sizeof(struct io_uring_buf) + page - 1) & ~(page - 1);
+}
+
+static void put_blank (struct buf_group *g, struct note *note) {
+  note->next = g->blank;
+  g->blank = note;
+  g->nblank++;
+}
+
+static void free_notes (struct note *note) {
+  while (note) {
+    struct note *next = note->next;
+    free(note);
+    note = next;
+  }
+}
+
+static void buf_group_end (struct refblock *b) {
+  struct buf_group *g = (struct buf_group *)b;
+  for (uint32_t i = 0; i < g->entries; i++) free_notes(g->slots[i].notes);
+  free_notes(g->blank);
+  munmap(g->ring, ring_bytes(g->entries));
+  munmap(g->memory, buf_group_bytes(g));
+  free(g->slots);
+  free(g);
+}
+
+/* Pages that nobody has touched cost nothing. */
+static void *map (size_t size) {
+  void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return p == MAP_FAILED ? NULL : p;
+}
+
+static void recycle (struct buf_group *g, uint16_t bid) {
+  struct slot *s = &g->slots[bid];
+  s->offset = 0;
+  s->out = false;
+  g->slots[g->last].behind = bid;
+  g->last = bid;
+  io_uring_buf_ring_add(g->ring, g->memory + (size_t)bid * g->size, g->size,
+                        bid, (int)g->entries - 1, 0);
+  io_uring_buf_ring_advance(g->ring, 1);
+}
+
+struct buf_group *buf_group_new (uint32_t entries, uint32_t size,
+                                 uint16_t bgid,
+                         bool inc) {
+  struct buf_group *g = calloc(1, sizeof(*g));
+  if (g == NULL)
+    return NULL;
+  g->entries = entries;
+  g->size = size;
+  g->slots = calloc(entries, sizeof(*g->slots));
+  g->ring = map(ring_bytes(entries));
+  g->memory = map(buf_group_bytes(g));
+  if (g->slots == NULL || g->ring == NULL || g->memory == NULL) {
+    if (g->ring) munmap(g->ring, ring_bytes(entries));
+    if (g->memory) munmap(g->memory, buf_group_bytes(g));
+    free(g->slots);
+    free(g);
+    return NULL;
+  }
+  refblock_init(&g->block, buf_group_end);
+  g->bgid = bgid;
+  g->inc = inc;
+  io_uring_buf_ring_init(g->ring);
+  for (uint32_t i = 0; i < entries; i++) {
+    g->slots[i].end = &g->slots[i].notes;
+    recycle(g, (uint16_t)i);
+  }
+  return g;
+}
+
+void buf_group_describe (const struct buf_group *g,
+                         struct io_uring_buf_reg *reg) {
+  memset(reg, 0, sizeof(*reg));
+  reg->ring_addr = (uint64_t)(uintptr_t)g->ring;
+  reg->ring_entries = g->entries;
+  reg->bgid = g->bgid;
+  compat_set_buf_reg(reg, g->inc ? IOU_PBUF_RING_INC : 0, g->min_left);
+}
+
+bool buf_group_reserve (struct buf_group *g, unsigned n) {
+  while (g->nblank < n) {
+    struct note *note = malloc(sizeof(*note));
+    if (note == NULL)
+      return false;
+    put_blank(g, note);
+  }
+  return true;
+}
+
+static uint32_t size_of (int32_t res) {
+  return res > 0 ? (uint32_t)res : 0;
+}
+
+/* The buffer that a completion names, or NULL. */
+static struct slot *slot_named (const struct buf_group *g, uint32_t flags) {
+  uint32_t bid = flags >> IORING_CQE_BUFFER_SHIFT;
+  return (flags & IORING_CQE_F_BUFFER) && bid < g->entries ? &g->slots[bid]
+                                                           : NULL;
+}
+
+/* So many bytes lie in the buffers from this one on. */
+static void fill (struct buf_group *g, struct slot *s, uint32_t left) {
+  for (uint32_t n = 0; n < g->entries && !s->out; n++) {
+    uint32_t room = g->size - s->offset;
+    uint32_t size = left < room ? left : room;
+    s->nnotes++;
+    if (g->inc) s->offset += size;
+    left -= size;
+    if (left == 0)
+      break;
+    s = &g->slots[s->behind];
+  }
+}
+
+void buf_group_note (struct buf_group *g, int32_t res, uint32_t flags,
+                 struct recvmsg_layout layout, bool bundle) {
+  struct slot *s = slot_named(g, flags);
+  struct note *note = g->blank;
+  uint32_t room, size = size_of(res);
+  if (s == NULL || s->out || note == NULL)  /* guard: somebody has it */
+    return;
+  g->blank = note->next;
+  g->nblank--;
+  *note = (struct note){ NULL, res, flags, s->offset, layout, bundle };
+  *s->end = note;
+  s->end = &note->next;
+  room = g->size - s->offset;
+  fill(g, s, bundle || size < room ? size : room);
+}
+
+/* Where the note of a completion hangs; NULL: there is none. */
+static struct note **find (const struct buf_group *g, int32_t res,
+                           uint32_t flags) {
+  struct slot *s = slot_named(g, flags);
+  struct note **at = s ? &s->notes : NULL;
+  while (at && *at && ((*at)->res != res || (*at)->flags != flags))
+    at = &(*at)->next;
+  return at && *at ? at : NULL;
+}
+
+static bool spans (const struct buf_group *g, const struct note *note) {
+  return note->bundle && size_of(note->res) > g->size - note->offset;
+}
+
+bool buf_group_is_bundle (const struct buf_group *g, int32_t res,
+                          uint32_t flags) {
+  struct note **at = find(g, res, flags);
+  return at && spans(g, *at);
+}
+
+/* A part of a note's, which begins at `offset` of a buffer. */
+static bool take (struct buf_group *g, const struct note *note, uint16_t bid,
+                  uint32_t offset, uint32_t size, bool more,
+                  struct piece *p) {
+  struct slot *s = &g->slots[bid];
+  if (s->nnotes == 0)  /* guard: exactly once */
+    return false;
+  s->nnotes--;
+  p->data = g->memory + (size_t)bid * g->size + offset;
+  p->size = size;
+  p->bid = bid;
+  p->layout = note->layout;
+  s->leases++;
+  if (!more && !s->out) {
+    s->out = true;
+    g->leased++;
+  }
+  return true;
+}
+
+/* The buffers of the note that hangs there. It is off the list before: each
+** is found once. */
+static unsigned take_parts (struct buf_group *g, struct note **at,
+                            struct piece *p, unsigned max) {
+  struct note *note = *at;
+  uint16_t bid = (uint16_t)(note->flags >> IORING_CQE_BUFFER_SHIFT);
+  uint32_t offset = note->offset, left = size_of(note->res);
+  unsigned n = 0;
+  *at = note->next;
+  if (note->next == NULL) g->slots[bid].end = at;
+  if (!spans(g, note) && left > g->size - offset) left = g->size - offset;
+  while (n < max) {
+    uint32_t room = g->size - offset;
+    uint32_t size = left < room ? left : room;
+    bool more = g->inc && left <= room
+                && (note->flags & IORING_CQE_F_BUF_MORE);
+    if (!take(g, note, bid, offset, size, more, &p[n]))
+      break;
+    n++;
+    left -= size;
+    if (left == 0)
+      break;
+    bid = g->slots[bid].behind;
+    offset = 0;
+  }
+  put_blank(g, note);
+  return n;
+}
+
+bool buf_group_take (struct buf_group *g, int32_t res, uint32_t flags,
+                 struct piece *p) {
+  struct note **at = find(g, res, flags);
+  return at && !spans(g, *at) && take_parts(g, at, p, 1) == 1;
+}
+
+unsigned buf_group_take_bundle (struct buf_group *g, int32_t res,
+                                uint32_t flags,
+                            struct piece *p, unsigned max) {
+  struct note **at = find(g, res, flags);
+  return at ? take_parts(g, at, p, max) : 0;
+}
+
+void buf_group_share (struct buf_group *g, uint16_t bid) {
+  g->slots[bid].leases++;
+}
+
+void buf_group_give (struct buf_group *g, uint16_t bid) {
+  struct slot *s = &g->slots[bid];
+  /* guard: not while a part is out, or will be */
+  if (--s->leases > 0 || s->nnotes > 0 || !s->out)
+    return;
+  g->leased--;
+  if (g->closed)
+    return;
+  recycle(g, bid);
+  if (g->recycled) g->recycled(g);
+}
+
+static void lease_end (struct refblock *b) {
+  struct lease *l = (struct lease *)b;
+  recvmsg_close(l->piece.data, l->piece.size, l->piece.layout);
+  buf_group_give(l->group, l->piece.bid);
+  refblock_release(&l->group->block);
+  free(l);
+}
+
+struct lease *lease_capacity (void) {
+  return malloc(sizeof(struct lease));
+}
+
+void lease_fill (struct lease *l, struct buf_group *g, const struct piece *p) {
+  refblock_init(&l->block, lease_end);
+  refblock_retain(&g->block);
+  l->group = g;
+  l->piece = *p;
+}
+
+struct lease *lease_new (struct buf_group *g, const struct piece *p) {
+  struct lease *l = lease_capacity();
+  if (l) lease_fill(l, g, p);
+  return l;
+}
+
+void buf_group_dispose (struct buf_group *g, int32_t res, uint32_t flags) {
+  struct piece p[256];  /* the most that one completion can fill */
+  unsigned n = buf_group_take_bundle(g, res, flags, p, 256);
+  while (n-- > 0) {
+    /* guard: or they leak */
+    recvmsg_close(p[n].data, p[n].size, p[n].layout);
+    buf_group_give(g, p[n].bid);
+  }
+}

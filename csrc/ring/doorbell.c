@@ -1,0 +1,115 @@
+#include "compat.h"
+#include "ring/doorbell.h"
+
+#include "ring/op_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+
+static void doorbell_end (struct refblock *b) {
+  struct doorbell *doorbell = (struct doorbell *)b;
+  if (doorbell->eventfd >= 0) close(doorbell->eventfd);
+  refblock_release(&doorbell->ring->block);
+  free(doorbell);
+}
+
+static bool draw_token (uint64_t *token) {
+  while (getrandom(token, sizeof(*token), 0) != (ssize_t)sizeof(*token))
+    if (errno != EINTR)
+      return false;
+  *token |= OP_MAX;  /* the number of no slot */
+  return true;
+}
+
+struct doorbell *doorbell_new (struct handle *ring) {
+  struct doorbell *b = malloc(sizeof(*b));
+  if (b == NULL)
+    return NULL;
+  if (!draw_token(&b->token)) {
+    free(b);
+    return NULL;
+  }
+  refblock_init(&b->block, doorbell_end);
+  refblock_retain(&ring->block);
+  b->ring = ring;
+  b->eventfd = -1;
+  atomic_init(&b->armed, false);
+  atomic_init(&b->signaled, 0);
+  b->came = 0;
+  /* Kernels that cannot, say so; the others' first message is for nothing. */
+  if (doorbell_ring(b) == -EINVAL) {
+    b->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (b->eventfd < 0) {
+      refblock_release(&b->block);
+      return NULL;
+    }
+  }
+  doorbell_rest(b);
+  return b;
+}
+
+
+/* ---- who sleeps -------------------------------------------------------- */
+
+/* guard: each writes, and then looks at what the other writes, so that one of
+   the two sees it. Both fences are needed for that. */
+void doorbell_arm (struct doorbell *b) {
+  atomic_store_explicit(&b->armed, true, memory_order_relaxed);
+  atomic_thread_fence(memory_order_seq_cst);
+}
+
+void doorbell_rest (struct doorbell *b) {
+  atomic_store_explicit(&b->armed, false, memory_order_relaxed);
+}
+
+bool doorbell_came (struct doorbell *b) {
+  uint32_t signaled = atomic_load_explicit(&b->signaled, memory_order_acquire);
+  if (signaled == b->came)
+    return false;
+  b->came = b->eventfd >= 0 ? signaled : b->came + 1;  /* (that one adds up) */
+  return true;
+}
+
+
+/* ---- who rings --------------------------------------------------------- */
+
+bool doorbell_wanted (struct doorbell *b) {
+  atomic_thread_fence(memory_order_seq_cst);
+  return atomic_load_explicit(&b->armed, memory_order_relaxed)
+         && atomic_exchange_explicit(&b->armed, false, memory_order_relaxed);
+}
+
+void doorbell_failed (struct doorbell *b) {
+  atomic_fetch_sub_explicit(&b->signaled, 1, memory_order_relaxed);
+  doorbell_arm(b);  /* guard: whoever is next must try again */
+}
+
+/* (counted first, for it may be heard before this returns) */
+void doorbell_prepare (struct doorbell *b, struct io_uring_sqe *sqe) {
+  atomic_fetch_add_explicit(&b->signaled, 1, memory_order_release);
+  memset(sqe, 0, sizeof(*sqe));
+  io_uring_prep_msg_ring(sqe, handle_number(b->ring), 0, b->token, 0);
+}
+
+int doorbell_ring (struct doorbell *b) {
+  struct io_uring_sqe sqe;
+  int rc = 0;
+  if (handle_use(b->ring) < 0)
+    return -EPIPE;
+  doorbell_prepare(b, &sqe);
+  if (b->eventfd >= 0) {
+    uint64_t one = 1;
+    if (write(b->eventfd, &one, sizeof(one)) < 0) rc = -errno;
+  }
+  else {
+    rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
+  }
+  handle_done(b->ring);
+  if (rc < 0) doorbell_failed(b);
+  return rc < 0 ? rc : 0;
+}

@@ -1,0 +1,373 @@
+#include "compat.h"
+#include "ring/op_table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#define SLAB 128u
+
+#define SLOT_MASK ((uint64_t)OP_MAX)
+
+struct slab {
+  struct op_table *table;
+  struct op ops[SLAB];
+};
+
+
+/* ---- tokens ------------------------------------------------------------ */
+
+/* xorshift128+: nobody sees its output but the kernel; what matters is that
+** a sender of messages cannot hit a live token by counting. */
+static uint64_t draw_nonce (struct op_table *t) {
+  uint64_t a = t->seed[0], b = t->seed[1];
+  t->seed[0] = b;
+  a ^= a << 23;
+  t->seed[1] = a ^ b ^ (a >> 18) ^ (b >> 5);
+  return t->seed[1] + b;
+}
+
+static uint64_t new_token (struct op_table *t, const struct op *op) {
+  uint64_t token;
+  do {
+    token = (draw_nonce(t) & ~SLOT_MASK) | op->slot;
+  } while (token <= SLOT_MASK || token == op->retired);  /* guard: nonce */
+  return token;
+}
+
+int op_table_init (struct op_table *t) {
+  *t = (struct op_table){0};
+  do {
+    if (getrandom(t->seed, sizeof(t->seed), 0) != (ssize_t)sizeof(t->seed)) {
+      if (errno == EINTR) continue;
+      return -errno;
+    }
+  } while ((t->seed[0] | t->seed[1]) == 0);
+  return 0;
+}
+
+
+/* ---- slots ------------------------------------------------------------- */
+
+static struct op *op_at (const struct op_table *t, uint32_t slot) {
+  return &t->slabs[slot / SLAB]->ops[slot % SLAB];
+}
+
+int op_reserve (struct op_table *t, unsigned n) {
+  while (t->nfree < n) {
+    struct slab **slabs, *slab;
+    if (t->nslots + SLAB > OP_MAX)
+      return -ENOSPC;
+    if ((t->nslabs & (t->nslabs - 1)) == 0) {  /* a power of two: double */
+      size_t room = t->nslabs ? t->nslabs * (size_t)2 : 1;
+      slabs = realloc(t->slabs, room * sizeof(*slabs));
+      if (slabs == NULL)
+        return -ENOMEM;
+      t->slabs = slabs;
+    }
+    slab = calloc(1, sizeof(*slab));
+    if (slab == NULL)
+      return -ENOMEM;
+    slab->table = t;
+    t->slabs[t->nslabs++] = slab;
+    for (uint32_t i = SLAB; i-- > 0; ) {  /* low slots are used first */
+      slab->ops[i].slot = t->nslots + i;
+      slab->ops[i].next = t->free;
+      t->free = &slab->ops[i];
+    }
+    t->nslots += SLAB;
+    t->nfree += SLAB;
+  }
+  return 0;
+}
+
+void op_table_free (struct op_table *t) {
+  for (uint32_t i = 0; i < t->nslabs; i++)
+    free(t->slabs[i]);
+  free(t->slabs);
+  t->slabs = NULL;
+  t->nslabs = t->nslots = t->nfree = 0;
+  t->free = NULL;
+}
+
+struct op *op_each (struct op_table *t, struct op *after) {
+  for (uint32_t i = after ? after->slot + 1 : 0; i < t->nslots; i++) {
+    struct op *op = op_at(t, i);
+    if (op->state != OP_FREE)
+      return op;
+  }
+  return NULL;
+}
+
+
+struct op_table *op_table_of (const struct op *op) {
+  const struct op *first = op - op->slot % SLAB;
+  return ((const struct slab *)(const void *)
+          ((const char *)first - offsetof(struct slab, ops)))->table;
+}
+
+
+/* ---- what is under way on a descriptor: oldest first ------------------- */
+
+static void use_add (struct op *op) {
+  struct handle *h = (struct handle *)op->pin[OP_PIN_FD];
+  if (h->ops) {
+    op->prev = h->ops->prev;
+    op->prev->next = op;
+    h->ops->prev = op;
+  }
+  else
+    h->ops = op->prev = op;
+}
+
+static void use_remove (struct op *op) {
+  struct handle *h = (struct handle *)op->pin[OP_PIN_FD];
+  if (h->ops == op) h->ops = op->next;
+  else op->prev->next = op->next;
+  if (op->next) op->next->prev = op->prev;
+  else if (h->ops) h->ops->prev = op->prev;
+  op->next = op->prev = NULL;
+}
+
+
+/* ---- the list of cancels: first come, first sent ----------------------- */
+
+void op_list (struct op_table *t, struct op *op) {
+  if (op->op_flags & OP_CANCEL_LISTED)
+    return;
+  op->op_flags |= OP_CANCEL_LISTED;
+  op->cancel_next = NULL;
+  op->cancel_prev = t->cancels_last;
+  if (t->cancels_last) t->cancels_last->cancel_next = op;
+  else t->cancels = op;
+  t->cancels_last = op;
+}
+
+void op_unlist (struct op_table *t, struct op *op) {
+  if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
+  else t->cancels = op->cancel_next;
+  if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
+  else t->cancels_last = op->cancel_prev;
+  op->cancel_next = op->cancel_prev = NULL;
+  op->op_flags &= (uint16_t)~OP_CANCEL_LISTED;
+}
+
+
+/* ---- life -------------------------------------------------------------- */
+
+void op_use (struct op *op, struct handle *h) {
+  op->pin[OP_PIN_FD] = &h->block;
+  refblock_pin(&h->block);
+  use_add(op);
+}
+
+void op_starts (struct op *op) {
+  op->op_flags |= OP_STARTS;
+  refblock_land(op->pin[OP_PIN_FD]);
+}
+
+static void unpin_one (struct op *op, int i) {
+  struct refblock *b = op->pin[i];
+  op->pin[i] = NULL;
+  if (i == OP_PIN_FD && (op->op_flags & OP_STARTS)) refblock_release(b);
+  else refblock_unpin(b);
+}
+
+static inline void unpin (struct op *op) {
+  for (int i = 0; i < OP_PINS; i++)
+    if (op->pin[i]) unpin_one(op, i);
+}
+
+void op_leave_chain (struct op_table *t, struct op *op) {
+  struct op *before = op->before, *behind = op->behind;
+  if (before) before->behind = behind;
+  if (behind) behind->before = before;
+  op->before = op->behind = NULL;
+  if (behind && before == NULL && (behind->op_flags & OP_CANCEL))
+    op_list(t, behind);  /* guard: its cancel has waited for this */
+}
+
+/* Marks that the table counts, or has on a list. */
+#define COUNTED (OP_INTERNAL | OP_SILENT | OP_DRAIN | OP_NOTIFYING \
+                 | OP_CANCEL_LISTED)
+
+static void uncount (struct op_table *t, struct op *op) {
+  if (op->op_flags & OP_INTERNAL) t->internal--;
+  if (op->op_flags & OP_SILENT) t->silent_flying--;
+  if (op->op_flags & OP_DRAIN) t->draining--;
+  if (op->op_flags & OP_NOTIFYING) t->notifying--;
+  /* guard: or its slot's next operation is cancelled */
+  if (op->op_flags & OP_CANCEL_LISTED) op_unlist(t, op);
+}
+
+/* Nothing more can come of it. */
+static void op_end (struct op_table *t, struct op *op) {
+  op->state = OP_ENDED;
+  op->retired = op->token;
+  t->flying--;
+  if (op->op_flags & COUNTED) uncount(t, op);
+  if (op->before || op->behind) op_leave_chain(t, op);
+  if (op->prev) use_remove(op);
+  unpin(op);  /* guard: not before the last completion */
+}
+
+/* The least result that is a whole success: with less the kernel cuts off what
+** is linked behind the request. */
+static uint32_t whole (const struct io_uring_sqe *sqe) {
+  bool all = (sqe->msg_flags & MSG_WAITALL) != 0;
+  size_t size = 0;
+  switch (sqe->opcode) {
+    case IORING_OP_READ: case IORING_OP_WRITE:
+      return sqe->len;
+    case IORING_OP_SEND: case IORING_OP_RECV:
+      return all ? sqe->len : 0;
+    case IORING_OP_SENDMSG: case IORING_OP_RECVMSG: {
+      const struct msghdr *m = (const void *)(uintptr_t)sqe->addr;
+      for (size_t i = 0; all && i < m->msg_iovlen; i++)
+        size += m->msg_iov[i].iov_len;
+      return size < INT32_MAX ? (uint32_t)size : INT32_MAX;
+    }
+    default: return 0;
+  }
+}
+
+/* Marks that a request itself calls for. */
+static unsigned flags_of (const struct request *r) {
+  const struct io_uring_sqe *sqe = &r->sqe;
+  unsigned flags = 0;
+  if (r->req_flags & REQ_SILENT) flags |= OP_SILENT;
+  if (r->req_flags & REQ_MULTI) flags |= OP_MULTI;
+  if (r->req_flags & REQ_READS) flags |= OP_READS;
+  if (sqe->flags & IOSQE_IO_HARDLINK) flags |= OP_HARDLINK;
+  if (sqe->flags & IOSQE_IO_DRAIN) flags |= OP_DRAIN;
+  if ((sqe->opcode == IORING_OP_RECV || sqe->opcode == IORING_OP_SEND)
+      && (sqe->ioprio & IORING_RECVSEND_BUNDLE)) flags |= OP_BUNDLE;
+  if (sqe->opcode == IORING_OP_TIMEOUT && (r->req_flags & REQ_SILENT)
+      && (sqe->timeout_flags & IORING_TIMEOUT_ETIME_SUCCESS))
+    flags |= OP_ETIME;
+  return flags;
+}
+
+static void count_op (struct op_table *t, unsigned flags) {
+  if (flags & OP_INTERNAL) t->internal++;
+  if (flags & OP_SILENT) t->silent_flying++;
+  if (flags & OP_DRAIN) {
+    t->draining++;
+    t->drained = true;
+  }
+}
+
+struct op *op_new (struct op_table *t, const struct request *r,
+                   unsigned flags) {
+  struct op *op = t->free;
+  t->free = op->next;
+  t->nfree--;
+  if (r->req_flags || r->sqe.flags || r->sqe.ioprio) flags |= flags_of(r);
+  op->token = new_token(t, op);
+  op->data = r->data;
+  for (int i = 0; i < OP_PINS; i++) {
+    op->pin[i] = r->pin[i];
+    if (op->pin[i]) refblock_pin(op->pin[i]);
+  }
+  op->next = NULL;  /* its other links are empty whenever it is free */
+  if (op->pin[OP_PIN_FD] && !(r->sqe.flags & IOSQE_FIXED_FILE)) use_add(op);
+  op->fd = r->sqe.fd;
+  op->op_flags = (uint16_t)flags;
+  op->min_kernel = r->min_kernel;
+  op->group = r->sqe.flags & IOSQE_BUFFER_SELECT ? r->sqe.buf_group : 0;
+  op->layout = r->req_flags & REQ_MULTI ? r->layout
+      : (struct recvmsg_layout){0};
+  op->opcode = r->sqe.opcode;
+  op->whole = flags & OP_SILENT ? whole(&r->sqe) : 0;
+  op->state = OP_FLYING;
+  op->disposal = r->disposal;
+  op->tries = 0;
+  t->submitted++;
+  t->flying++;
+  if (flags & COUNTED) count_op(t, flags);
+  assert(op_lawful(t));
+  return op;
+}
+
+void op_chain (struct op *last, struct op *op) {
+  op->op_flags |= OP_FOLLOWS;
+  last->behind = op;
+  op->before = last;
+}
+
+void op_free (struct op_table *t, struct op *op) {
+  assert(op->state == OP_ENDED && op->results.first == NULL);
+  op->state = OP_FREE;
+  op->waiter = op->waitq = NULL;
+  op->results.owned = false;
+  op->op_flags = 0;
+  op->next = t->free;
+  t->free = op;
+  t->nfree++;
+}
+
+
+/* ---- completions ------------------------------------------------------- */
+
+struct op *op_find (struct op_table *t, uint64_t token) {
+  uint32_t slot = (uint32_t)(token & SLOT_MASK);
+  struct op *op;
+  if (slot >= t->nslots)
+    return NULL;
+  op = op_at(t, slot);
+  return (op->state != OP_FREE && op->token == token) ? op : NULL;
+}
+
+enum op_match op_match (struct op_table *t, uint64_t user_data,
+                        struct op **out) {
+  uint32_t slot = (uint32_t)(user_data & SLOT_MASK);
+  struct op *op;
+  *out = NULL;
+  if (slot >= t->nslots)  /* guard: not every number is a slot */
+    return MATCH_MESSAGE;
+  op = op_at(t, slot);
+  if (op->state == OP_FLYING && op->token == user_data) {  /* guard: nonce */
+    *out = op;
+    return MATCH_LIVE;
+  }
+  if (user_data != 0 && op->retired == user_data) {
+    t->stale++;
+    return MATCH_STALE;
+  }
+  return MATCH_MESSAGE;
+}
+
+static void finish (struct op_table *t, struct op *op, int32_t res,
+                    uint32_t flags) {
+  op_end(t, op);
+  if (op_unreported(op, res)) t->silent++;
+  else t->completed++;
+  assert(op_lawful(t));
+  t->deliver(t, op, res, flags, true);  /* (may free the operation) */
+}
+
+void op_complete (struct op_table *t, struct op *op, int32_t res,
+                  uint32_t flags) {
+  if (flags & IORING_CQE_F_MORE) t->deliver(t, op, res, flags, false);
+  else finish(t, op, res, flags);
+}
+
+struct op *op_first_unfinished (struct op *op) {
+  while (op->before) op = op->before;
+  return op;
+}
+
+void op_abandon (struct op_table *t, struct op *op, bool bury) {
+  if (op->prev) use_remove(op);
+  for (int i = 0; bury && i < OP_PINS; i++) {
+    /* (the file of what was started is the kernel's own by now) */
+    if (op->pin[i] && !(i == OP_PIN_FD && (op->op_flags & OP_STARTS))) {
+      refblock_bury(op->pin[i]);  /* its count stays: never freed */
+      op->pin[i] = NULL;
+    }
+  }
+  finish(t, op, -ECANCELED, 0);
+}

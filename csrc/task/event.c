@@ -1,0 +1,379 @@
+#include "compat.h"
+#include "task/event.h"
+
+#include "base/clock.h"
+#include "base/fork_id.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "task/msg_delivery.h"
+#include "task/task.h"
+
+
+/* ---- parking ----------------------------------------------------------- */
+
+static int entered (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, entered);
+  loop_check(L, t);
+  lua_pushlightuserdata(L, t);
+  return 1;
+}
+
+/* enter(what): what every waiting function begins with; lets the others have
+** their turn when it is theirs. The task, as a pointer for `wake`. */
+static int f_enter (lua_State *L) {
+  struct task *t = loop_enter(L, state_of(L)->loop, lua_tostring(L, 1));
+  if (!loop_unfair(t)) {
+    lua_pushlightuserdata(L, t);
+    return 1;
+  }
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
+}
+
+/* It goes on: is it cancelled, and was it called? To raise is for who knows
+** what came of the wait. */
+static int searched (lua_State *L, struct task *t) {
+  lua_pushboolean(L, (t->task_flags & TASKF_CANCELLED) != 0);
+  lua_pushboolean(L, (t->task_flags & TASKF_NOTIFIED) != 0);
+  t->task_flags &= (uint8_t)~TASKF_NOTIFIED;
+  return 2;
+}
+
+static int look (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, look);
+  if (t->task_flags & TASKF_DELIVERED) {
+    loop_unrevoke(state_of(L)->loop, t);
+    t->task_flags &= (uint8_t)~TASKF_DELIVERED;
+  }
+  return searched(L, t);
+}
+
+/* turn(): submits, takes what has completed, lets every ready task run. */
+static int f_turn (lua_State *L) {
+  struct task *t = loop_within(L, state_of(L)->loop, "uring.select");
+  if (t->task_flags & TASKF_CANCELLED)
+    return searched(L, t);
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, look);
+}
+
+/* park(what, object, at, inside): until the task is woken, or uring.now() is
+** `at`. `inside`: only tasks of this state can wake it. */
+static int f_park (lua_State *L) {
+  struct task *t = loop_within(L, state_of(L)->loop, "uring.select");
+  int64_t deadline = CLOCK_NEVER;
+  /* since it searched */
+  if (t->task_flags & (TASKF_NOTIFIED | TASKF_CANCELLED))
+    return searched(L, t);
+  lua_settop(L, 4);
+  if (!lua_isnil(L, 3)) {
+    deadline = clock_of(lua_tonumber(L, 3));
+    loop_reserve(L);
+  }
+  if (lua_toboolean(L, 4)) t->task_flags |= TASKF_LOCAL_WAIT;
+  else t->task_flags &= (uint8_t)~TASKF_LOCAL_WAIT;
+  return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, look);
+}
+
+/* The task itself, or while it is in the call that got it, the pointer that
+** `enter` gave. */
+static struct task *task_of (lua_State *L) {
+  return lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
+                                   : class_check(L, 1, CLASS_TASK);
+}
+
+/* wake(task): false if it can take nothing: it is being cancelled, or has
+** ended, or is a parent's and this is a forked child, or the state closes. */
+static int f_wake (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = task_of(L);
+  bool lives = loop_has(loop, t);
+  if (lives) loop_notify(loop, t);
+  lua_pushboolean(L, lives && !(t->task_flags & TASKF_CANCELLED));
+  return 1;
+}
+
+/* cancelled(task): will its wait raise? */
+static int f_cancelled (lua_State *L) {
+  const struct task *t = task_of(L);
+  lua_pushboolean(L, loop_has(state_of(L)->loop, t)
+                     && (t->task_flags & TASKF_CANCELLED));
+  return 1;
+}
+
+/* choose(task): as wake, of one that is to have a value which it may not live
+** to take: should it be cancelled before it runs `revoked` tells of it. The
+** last thing in handing one over that can fail; to be woken alone is harmless.
+** */
+static int f_choose (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = task_of(L);
+  bool runs = t->state == TASK_RUNNING;
+  bool takes = loop_has(loop, t) && !(t->task_flags & TASKF_CANCELLED)
+               && (runs || t->wait == WAIT_PARK || t->wait == WAIT_TURN);
+  if (takes) {
+    loop_notify(loop, t);
+    if (!runs) t->task_flags |= TASKF_DELIVERED;
+  }
+  lua_pushboolean(L, takes);
+  return 1;
+}
+
+/* revoked(): the pointer of a task that was chosen, and cancelled before it
+** ran, each once; or nil */
+static int f_revoked (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  struct task *t = loop ? loop_next_revoked(loop) : NULL;
+  if (t) lua_pushlightuserdata(L, t);
+  else lua_pushnil(L);
+  return 1;
+}
+
+/* refuse(message): a mistake, told with the line of who called the library */
+static int f_refuse (lua_State *L) {
+  return loop_refuse(L, "%s", luaL_checkstring(L, 1));
+}
+
+/* uring.now(): seconds of CLOCK_MONOTONIC */
+static int f_now (lua_State *L) {
+  lua_pushnumber(L, (lua_Number)clock_now() / 1e9);
+  return 1;
+}
+
+
+/* ---- events of C objects ----------------------------------------------- */
+
+/* User values of an ear. */
+#define SELECT_WAITER_TASK   1
+#define SELECT_WAITER_OBJECT 2
+#define SELECT_WAITER_FAILURE 3     /* what its block has pushed */
+
+#define FAILURE 3          /* nil, message, errno */
+
+struct event {
+  const struct event_kind *kind;
+  int n;                   /* object and arguments: so many user values */
+};
+
+int event_push (lua_State *L, const struct event_kind *kind) {
+  int n = lua_gettop(L);
+  struct event *v = class_new(L, CLASS_EVENT, sizeof(*v), n);
+  v->kind = kind;
+  v->n = n;
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(L, i);
+    lua_setiuservalue(L, -2, i);
+  }
+  return 1;
+}
+
+int event_ready (lua_State *L, int n) {
+  lua_pushboolean(L, 1);
+  lua_insert(L, -1 - n);
+  return n + 1;
+}
+
+/* event:f(waiter): the stack becomes object, arguments, event, waiter, and the
+** ear that the waiter has for the event. The kinds' functions find it so and
+** push above that: the ear stays whatever a finalizer does to the waiter. */
+static struct event *spread (lua_State *L, struct select_waiter **e) {
+  struct event *v = class_check(L, 1, CLASS_EVENT);
+  lua_settop(L, 2);
+  stack_reserve(L, v->n + 20, NULL);
+  for (int i = 1; i <= v->n; i++) lua_getiuservalue(L, 1, i);
+  lua_rotate(L, 1, v->n);
+  if (lua_istable(L, v->n + 2)) {
+    lua_pushvalue(L, v->n + 1);
+    lua_rawget(L, v->n + 2);
+  }
+  else
+    lua_pushnil(L);
+  *e = class_test(L, v->n + 3, CLASS_EAR);  /* NULL: none, or none yet */
+  return v;
+}
+
+/* What is on top becomes the waiter's ear for the event. */
+static void set_ear (lua_State *L, const struct event *v) {
+  lua_pushvalue(L, v->n + 1);
+  lua_insert(L, -2);
+  lua_rawset(L, v->n + 2);
+}
+
+static struct task *current (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop ? loop->current : NULL;
+  if (t == NULL)
+    luaL_error(L, "an event is for uring.select, in a task");
+  return t;
+}
+
+/* event:try(waiter). What it was called for may have been taken by another:
+** then it has to be seated anew. */
+static int e_try (lua_State *L) {
+  struct select_waiter *e;
+  struct event *v = spread(L, &e);
+  struct task *t = current(L);
+  int n;
+  if (e && e->failed) {
+    lua_getiuservalue(L, v->n + 3, SELECT_WAITER_FAILURE);
+    for (n = 1; n <= FAILURE; n++) lua_rawgeti(L, v->n + 4, n);
+    return event_ready(L, FAILURE);
+  }
+  n = v->kind->try(L, t, e);
+  if (n == 0 && e && e->called) {
+    lua_settop(L, v->n + 3);  /* (as it was) */
+    n = v->kind->block(L, t, e);
+    if (n > 0) n = event_ready(L, n);
+  }
+  return n;
+}
+
+/* event:block(waiter): nil, whether it is for tasks of this state alone */
+static int e_block (lua_State *L) {
+  struct select_waiter *e;
+  struct event *v = spread(L, &e);
+  struct task *t = current(L);
+  int n = 0;
+  luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
+  if (e == NULL) {  /* (else another event has blocked on this) */
+    e = class_new(L, CLASS_EAR, sizeof(*e), 3);
+    e->task = t;
+    task_push(L, t);
+    lua_setiuservalue(L, -2, SELECT_WAITER_TASK);
+    lua_pushvalue(L, 1);
+    /* guard: has the line's memory */
+    lua_setiuservalue(L, -2, SELECT_WAITER_OBJECT);
+    lua_replace(L, v->n + 3);
+    lua_pushvalue(L, v->n + 3);
+    set_ear(L, v);
+    n = v->kind->block(L, t, e);
+  }
+  if (n > 0) {  /* it failed, and that is what the next try gives */
+    lua_createtable(L, FAILURE, 0);
+    lua_insert(L, -1 - FAILURE);
+    for (; n > 0; n--) lua_rawseti(L, -1 - n, n);
+    lua_setiuservalue(L, v->n + 3, SELECT_WAITER_FAILURE);
+    e->failed = true;
+    loop_notify(state_of(L)->loop, t);
+  }
+  lua_pushnil(L);
+  lua_pushboolean(L, v->kind->inside);
+  return 2;
+}
+
+/* event:cancel(waiter): the ear, as an event that is ready when what it was
+** begun for has ended; or nothing */
+static int e_cancel (lua_State *L) {
+  struct select_waiter *e;
+  struct event *v = spread(L, &e);
+  if (e == NULL)
+    return 0;
+  select_waiter_dequeue(e);
+  v->kind->cancel(L, e);
+  e->called = false;
+  lua_pushnil(L);
+  set_ear(L, v);
+  lua_settop(L, v->n + 3);
+  return e->token ? 1 : 0;
+}
+
+static int e_tostring (lua_State *L) {
+  struct event *v = class_check(L, 1, CLASS_EVENT);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushfstring(L, "uring.Event (%s of %s)", v->kind->name,
+                  luaL_tolstring(L, -1, NULL));
+  return 1;
+}
+
+static struct ring *select_waiter_ring (lua_State *L) {
+  lua_getiuservalue(L, 1, SELECT_WAITER_OBJECT);
+  return class_check(L, -1, CLASS_RING);
+}
+
+/* Nobody has taken it back, or waited for its operation's end. */
+static int select_waiter_gc (lua_State *L) {
+  struct select_waiter *e = class_check(L, 1, CLASS_EAR);
+  struct loop *loop = loop_here(L);
+  select_waiter_dequeue(e);
+  if (e->token) select_waiter_drop(e, select_waiter_ring(L), false);
+  if (e->called && loop) {  /* guard: who is next in its line looks */
+    if (e->ring) loop_pass_message(e->ring);
+    else loop->passed_over = true;
+  }
+  return 0;
+}
+
+/* ear:try(): has its operation ended? The ear of one that was cancelled calls
+** its task then: there is nothing to arrange. */
+static int event_try_lua (lua_State *L) {
+  const struct select_waiter *e = class_check(L, 1, CLASS_EAR);
+  if (e->token && select_waiter_op(e, select_waiter_ring(L)))
+    return 0;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int select_waiter_failed (lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+static int select_waiter_tostring (lua_State *L) {
+  lua_pushliteral(L, "uring.Event (end of a cancelled operation)");
+  return 1;
+}
+
+
+static const luaL_Reg functions[] = {
+  {"enter", f_enter},
+  {"turn", f_turn},
+  {"park", f_park},
+  {"wake", f_wake},
+  {"cancelled", f_cancelled},
+  {"choose", f_choose},
+  {"revoked", f_revoked},
+  {"refuse", f_refuse},
+  {"now", f_now},
+  {NULL, NULL}
+};
+
+static const luaL_Reg methods[] = {
+  {"try", e_try},
+  {"block", e_block},
+  {"cancel", e_cancel},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__tostring", e_tostring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg select_waiter_methods[] = {
+  {"try", event_try_lua},
+  {"block", select_waiter_failed},
+  {"cancel", select_waiter_failed},
+  {NULL, NULL}
+};
+
+static const luaL_Reg select_waiter_meta[] = {
+  {"__gc", select_waiter_gc},
+  {"__tostring", select_waiter_tostring},
+  {NULL, NULL}
+};
+
+void park_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+  lua_getiuservalue(L, -2, CLASS_EVENT + 1);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, "Event");  /* its methods: lua/uring/event.lua adds */
+  lua_pop(L, 1);
+}
+
+void park_open (lua_State *L) {
+  class_define(L, CLASS_EVENT, methods, meta, NULL);
+  class_define(L, CLASS_EAR, select_waiter_methods, select_waiter_meta, NULL);
+}

@@ -1,0 +1,321 @@
+#include "compat.h"
+#include "task/inspect.h"
+
+#include "base/clock.h"
+#include "base/fork_id.h"
+#include "base/names.h"
+#include "lua/errors.h"
+#include "api/sqe.h"
+#include "task/task.h"
+#include "task/wait_queue.h"
+#include "task/wrap.h"
+
+#include <poll.h>
+
+#define SHOWN 8  /* of a list */
+
+
+void inspect_push_name_in (lua_State *L, int task, uint32_t scope) {
+  const struct task *t = lua_touserdata(L, task);
+  task_push_name(L, task);
+  if (scope == 1) lua_pushfstring(L, "task %d", (int)t->place);
+  else lua_pushfstring(L, "task %d.%d", (int)scope, (int)t->place);
+  if (lua_type(L, -2) == LUA_TSTRING) {
+    lua_pushfstring(L, "%s '%s'", lua_tostring(L, -1), lua_tostring(L, -2));
+    lua_remove(L, -2);
+  }
+  lua_remove(L, -2);
+}
+
+void inspect_push_name (lua_State *L, const struct task *t) {
+  task_push(L, t);
+  inspect_push_name_in(L, lua_gettop(L),
+                    cancel_scope_of_task(state_of(L)->loop, t)->id);
+  lua_remove(L, -2);
+}
+
+/* The user's function that waits, or runs. */
+static bool find_place (lua_State *L, lua_State *co, lua_Debug *ar) {
+  for (int level = 0; lua_getstack(co, level, ar); level++) {
+    lua_getinfo(co, "Sl", ar);
+    if (ar->currentline > 0 && !loop_ours(L, ar))
+      return true;
+  }
+  return false;
+}
+
+
+/* Of what was pushed above `top` the last stays. */
+static void keep_one (lua_State *L, int top) {
+  lua_insert(L, top + 1);
+  lua_settop(L, top + 1);
+}
+
+
+/* ---- what it waits for ------------------------------------------------- */
+
+/*
+** Every word that is pushed may run finalizers, and what the program has for
+** __tostring does what it likes: rings, sockets and coroutines may be closed
+** by either. So each of these reads all that it needs before it pushes, and
+** what lies in a coroutine is on this stack before anything else runs.
+*/
+
+/* The coroutine in which a task waits, and what it was called with there lies
+** from 1; NULL where that is not to be seen, for it is being closed. */
+static lua_State *stack_of (const struct task *t) {
+  lua_State *co = wrap_innermost(t->node.co);
+  return lua_status(co) == LUA_YIELD ? co : NULL;
+}
+
+/* What is told of an operation. */
+struct seen {
+  unsigned opcode;
+  int fd;
+  bool ended;
+};
+
+static struct seen see (const struct op *op) {
+  struct seen s = { 0, -1, true };
+  if (op) s = (struct seen){ op->opcode, op->fd, false };
+  return s;
+}
+
+/* "read (fd 5)" */
+static void push_seen (lua_State *L, struct seen s) {
+  const char *name = name_op_short(s.opcode);
+  if (s.ended) lua_pushliteral(L, "one that has ended");
+  else if (s.fd < 0) lua_pushstring(L, name ? name : "?");
+  else lua_pushfstring(L, "%s (fd %d)", name ? name : "?", s.fd);
+}
+
+/* The request that `op` was made of, if it is an argument of its wait. */
+static const struct request *request_of (lua_State *L, lua_State *co,
+                                         const struct op *op) {
+  for (int i = 1; co && co != L && lua_checkstack(co, 1) && i <= 2; i++) {
+    const struct request *q;
+    lua_pushvalue(co, i);
+    lua_xmove(co, L, 1);
+    q = class_test(L, lua_gettop(L), CLASS_SQE);
+    lua_pop(L, 1);
+    if (q && q->sqe.opcode == op->opcode && q->sqe.fd == op->fd)
+      return q;
+  }
+  return NULL;
+}
+
+static const struct name_bit polls[] = {
+  {POLLIN, "POLLIN"}, {POLLPRI, "POLLPRI"}, {POLLOUT, "POLLOUT"},
+  {POLLERR, "POLLERR"}, {POLLHUP, "POLLHUP"}, {POLLRDHUP, "POLLRDHUP"},
+  {0, NULL}
+};
+
+static void push_line (lua_State *L, const struct socket_waitq *waitq,
+                       lua_State *co) {
+  if (co && waitq->describe) waitq->describe(L, waitq, co);
+  else lua_pushfstring(L, "%s (fd %d)", waitq->what, waitq->fd);
+}
+
+static void push_await (lua_State *L, const struct task *t) {
+  const struct op *op = t->on;
+  lua_State *co = stack_of(t);
+  const struct request *q;
+  struct seen seen = see(op);
+  int ring = t->ring->io.ring_fd;
+  char mask[64] = "";
+  if (op->waitq && t->wait == WAIT_AWAIT) {
+    push_line(L, op->waitq, co);
+    return;
+  }
+  q = op->opcode == IORING_OP_POLL_ADD ? request_of(L, co, op) : NULL;
+  if (q) name_bits(polls, q->sqe.poll32_events, mask, sizeof(mask));
+  push_seen(L, seen);
+  lua_pushfstring(L, "for %s%s%s on ring (fd %d)", lua_tostring(L, -1),
+                  *mask ? " for " : "", mask, ring);
+}
+
+/* "for a chain of 2 on ring (fd 5): read (fd 6), timeout" */
+static void push_chain (lua_State *L, const struct task *t) {
+  const struct chain *c = t->on;
+  unsigned n = c->n, shown = n < SHOWN ? n : SHOWN;
+  struct seen seen[SHOWN];
+  int text;
+  for (unsigned i = 0; i < shown; i++)
+    seen[i] = see(op_find(&t->ring->ops, c->link[i].token));
+  lua_pushfstring(L, "for a chain of %d on ring (fd %d)", (int)n,
+                  t->ring->io.ring_fd);
+  text = lua_gettop(L);
+  for (unsigned i = 0; i < shown; i++) {
+    push_seen(L, seen[i]);
+    lua_pushfstring(L, "%s%s %s", lua_tostring(L, text), i ? "," : ":",
+                    lua_tostring(L, -1));
+    lua_replace(L, text);
+    lua_settop(L, text);
+  }
+  if (n > SHOWN) lua_pushfstring(L, "%s, …", lua_tostring(L, text));
+}
+
+/* The table on top becomes "{ job: uring.Event (…), … }". */
+static void push_events (lua_State *L) {
+  int events = lua_gettop(L), text, n = 0;
+  bool more = false;
+  stack_reserve(L, 2 * SHOWN + 8, NULL);
+  lua_pushnil(L);
+  while (!more && lua_next(L, events)) {
+    more = n++ == SHOWN;
+    if (!more) lua_pushvalue(L, -2);
+  }
+  if (more) lua_pop(L, 2);
+  lua_pushliteral(L, "{");
+  text = lua_gettop(L);
+  for (int at = events + 1; at < text; at += 2) {
+    luaL_tolstring(L, at, NULL);
+    luaL_tolstring(L, at + 1, NULL);
+    lua_pushfstring(L, "%s%s %s: %s", lua_tostring(L, text),
+                    at > events + 1 ? "," : "", lua_tostring(L, -2),
+                    lua_tostring(L, -1));
+    lua_replace(L, text);
+    lua_settop(L, text);
+  }
+  lua_pushfstring(L, "%s%s }", lua_tostring(L, text), more ? ", …" : "");
+  lua_replace(L, events);
+  lua_settop(L, events);
+}
+
+/* What the parked task's function has said that it waits for. */
+static void push_parked (lua_State *L, const struct task *t) {
+  lua_State *co = stack_of(t);
+  int what = lua_gettop(L) + 1, of = what + 1;
+  if (co == NULL || co == L || lua_type(co, 1) != LUA_TSTRING
+      || !lua_checkstack(co, 2)) {
+    lua_pushliteral(L, "for others");
+    return;
+  }
+  lua_pushvalue(co, 1);
+  lua_pushvalue(co, 2);
+  lua_xmove(co, L, 2);
+  if (lua_isnil(L, of)) {
+    lua_settop(L, what);
+    return;
+  }
+  if (lua_istable(L, of) && !luaL_getmetafield(L, of, "__tostring")) {
+    push_events(L);
+    lua_pushfstring(L, "%s of %s", lua_tostring(L, what), lua_tostring(L, of));
+  }
+  else
+    lua_pushfstring(L, "%s %s", lua_tostring(L, what),
+                    luaL_tolstring(L, of, NULL));
+  keep_one(L, what - 1);
+}
+
+static void push_wait (lua_State *L, const struct task *t) {
+  int top = lua_gettop(L);
+  switch (t->wait) {
+    case WAIT_SLEEP:
+      if (t->on) push_line(L, t->on, stack_of(t));
+      else lua_pushliteral(L, "in uring.sleep");
+      break;
+    case WAIT_AWAIT: case WAIT_OPERATION: push_await(L, t); break;
+    case WAIT_CHAIN: push_chain(L, t); break;
+    case WAIT_MESSAGE:
+      lua_pushfstring(L, "for a message to ring (fd %d)",
+                      t->ring->io.ring_fd);
+      break;
+    case WAIT_QUEUE: push_line(L, t->on, stack_of(t)); break;
+    case WAIT_JOIN:
+      inspect_push_name(L, t->on);
+      lua_pushfstring(L, "for %s to end", lua_tostring(L, -1));
+      break;
+    case WAIT_SCOPE: {
+      const struct cancel_scope *r = t->on;
+      lua_pushfstring(L, "for the %d tasks of its scope to end",
+                      (int)(r->ntasks + r->ndaemons));
+      break;
+    }
+    case WAIT_PARK: push_parked(L, t); break;
+    default: lua_pushliteral(L, "for its turn"); break;
+  }
+  if (t->timer.place && t->state == TASK_WAITING) {
+    int64_t ms = clock_left(t->timer.when) / 1000000;
+    lua_pushfstring(L, "%s, for %f s more%s", lua_tostring(L, -1),
+                    (lua_Number)ms / 1e3,
+                    t->wait == WAIT_SLEEP && t->on == NULL ? "" : " at most");
+  }
+  keep_one(L, top);
+}
+
+void inspect_push_line (lua_State *L, const struct task *t) {
+  int top = lua_gettop(L);
+  lua_Debug ar;
+  stack_reserve(L, 20, NULL);
+  inspect_push_name(L, t);
+  if (t->state != TASK_WAITING) lua_pushliteral(L, "is ready");
+  else {
+    push_wait(L, t);
+    lua_pushfstring(L, "waits %s", lua_tostring(L, -1));
+    lua_remove(L, -2);
+  }
+  task_push_spawned(L, t->node.co);
+  if (find_place(L, wrap_innermost(t->node.co), &ar))
+    lua_pushfstring(L, "%s %s at %s:%d (spawned at %s)",
+                    lua_tostring(L, top + 1), lua_tostring(L, top + 2),
+                    ar.short_src, ar.currentline, lua_tostring(L, top + 3));
+  else
+    lua_pushfstring(L, "%s %s (spawned at %s)", lua_tostring(L, top + 1),
+                    lua_tostring(L, top + 2), lua_tostring(L, top + 3));
+  keep_one(L, top);
+}
+
+
+/* ---- uring.tasks() ----------------------------------------------------- */
+
+/* The table of one task; 1 is the list, and the task is on top. */
+static void look_at (lua_State *L, struct loop *loop, struct task *t) {
+  const struct cancel_scope *scope;
+  lua_Debug ar;
+  int task = lua_gettop(L);
+  stack_reserve(L, 20, NULL);
+  lua_createtable(L, 0, 10);
+  lua_pushvalue(L, task);
+  lua_setfield(L, -2, "task");
+  task_push_name(L, task);
+  lua_setfield(L, -2, "name");
+  inspect_push_name(L, t);
+  lua_setfield(L, -2, "id");
+  lua_pushstring(L, task_status(t));
+  lua_setfield(L, -2, "state");
+  if (t->state == TASK_WAITING) {
+    push_wait(L, t);
+    lua_setfield(L, -2, "waits");
+    lua_pushnumber(L, (lua_Number)(clock_ms(clock_now()) - t->flags) / 1e3);
+    lua_setfield(L, -2, "seconds");
+  }
+  if (find_place(L, t == loop->current ? L : wrap_innermost(t->node.co),
+                 &ar)) {
+    lua_pushstring(L, ar.short_src);
+    lua_setfield(L, -2, "file");
+    lua_pushinteger(L, ar.currentline);
+    lua_setfield(L, -2, "line");
+  }
+  scope = cancel_scope_of_task(loop, t);
+  if (scope->owner) {
+    task_push(L, scope->owner);
+    lua_setfield(L, -2, "parent");
+  }
+  task_push_spawned(L, t->node.co);
+  lua_setfield(L, -2, "spawned_at");
+  lua_pushboolean(L, (t->task_flags & TASKF_DAEMON) != 0);
+  lua_setfield(L, -2, "daemon");
+  lua_pushboolean(L, (t->task_flags & TASKF_CANCELLED) != 0);
+  lua_setfield(L, -2, "cancelled");
+  lua_rawseti(L, 1, (lua_Integer)lua_rawlen(L, 1) + 1);
+}
+
+/* uring.tasks(): { { task=, name=, state=, waits=, … }, … } */
+int inspect_tasks (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  lua_settop(L, 0);
+  lua_newtable(L);
+  if (loop) cancel_scope_each_task(L, loop, look_at);
+  return 1;
+}

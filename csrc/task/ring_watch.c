@@ -1,0 +1,153 @@
+#include "compat.h"
+#include "task/ring_watch.h"
+
+#include "base/fork_id.h"
+#include "ring/doorbell.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "task/wait_queue.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+
+/* ---- watching begins and ends ------------------------------------------ */
+
+int ring_watch_start (struct loop *loop, struct ring *r) {
+  struct watch *w;
+  int rc;
+  if (r->watch)
+    return 0;
+  if (r->eventfd)
+    return -EBUSY;
+  w = calloc(1, sizeof(*w));
+  if (w == NULL)
+    return -ENOMEM;
+  w->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (w->eventfd < 0) {
+    rc = -errno;
+    free(w);
+    return rc;
+  }
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_EVENTFD, &w->eventfd, 1);
+  if (rc < 0) {
+    close(w->eventfd);
+    free(w);
+    return rc;
+  }
+  w->loop = loop;
+  w->ring = r;
+  w->signaled = true;  /* what came before the eventfd did not ring */
+  w->next = loop->watches;
+  loop->watches = w;
+  r->watch = w;
+  return 0;
+}
+
+/* Stop watching. The record goes when its poll has ended. */
+static void unwatch (struct watch *w) {
+  struct loop *loop = w->loop;
+  struct watch **p = &loop->watches;
+  w->ring->watch = NULL;
+  w->ring = NULL;
+  if (w == &loop->own)
+    return;
+  while (*p != w) p = &(*p)->next;
+  *p = w->next;
+  close(w->eventfd);
+  if (w->poll && loop->ring->open) ring_cancel(loop->ring, w->poll);
+  else free(w);
+}
+
+void ring_watch_closed (struct ring *r) {
+  struct watch *w = r->watch;
+  if (w == NULL)
+    return;
+  while (w->waitq.last) {
+    if (waitq_first(&w->waitq)->co) r->held--;
+    waitq_wake_first(w->loop, &w->waitq);
+  }
+  unwatch(w);
+}
+
+bool ring_watch_stop (struct ring *r) {
+  if (r->held > 0 || r->is_loops)
+    return false;
+  sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+  unwatch(r->watch);
+  return true;
+}
+
+void ring_watch_stop_all (struct loop *loop) {
+  while (loop->watches) {
+    struct watch *w = loop->watches;
+    loop->watches = w->next;
+    if (w->ring) w->ring->watch = NULL;
+    waitq_wake_all(loop, &w->waitq);  /* guard: ears outlive it */
+    if (loop->fork_id == fork_id()) close(w->eventfd);
+    if (w->poll) w->poll->waiter = NULL;
+    free(w);
+  }
+}
+
+
+/* ---- their eventfds, and the bell's ------------------------------------ */
+
+struct doorbell *loop_doorbell (struct loop *loop) {
+  struct ring *r = loop->ring;
+  if (r->doorbell == NULL) {
+    r->doorbell = doorbell_new(r->handle);
+    if (r->doorbell) loop->own.eventfd = r->doorbell->eventfd;
+  }
+  return r->doorbell;
+}
+
+void ring_watch_signaled (struct ring *r, struct op *op, int32_t res,
+                          uint32_t flags,
+                 bool last) {
+  struct watch *w = op->waiter;
+  (void)res; (void)flags;
+  w->signaled = true;
+  if (r->doorbell && w == &w->loop->own) ring_doorbell(r);
+  if (last) {
+    w->poll = NULL;
+    if (w->ring == NULL) free(w);
+  }
+}
+
+static int arm (struct loop *loop, struct watch *w) {
+  struct io_uring_sqe sqe;
+  int rc;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_poll_multishot(&sqe, w->eventfd, POLLIN);
+  rc = ring_push_internal(loop->ring, &sqe, w, &w->poll);
+  if (rc < 0) loop->retry = true;
+  return rc;
+}
+
+void ring_watch_enter (struct loop *loop) {
+  bool nomem_turns = false;
+  if (loop->own.eventfd >= 0 && loop->own.poll == NULL)
+    arm(loop, &loop->own);
+  for (struct watch *w = loop->watches, *next; w; w = next) {
+    struct ring *r = w->ring;
+    next = w->next;
+    /* guard: armed again whenever it has ended */
+    if (w->poll == NULL && arm(loop, w) == -ENOMEM) nomem_turns = true;
+    if (w->signaled || ring_needs_enter(r) || sys_cq_ready(&r->io) > 0) {
+      int rc = ring_enter(r, 0, SYS_FOREVER);
+      int taken = ring_reap(r);
+      w->signaled = false;
+      if (taken < 0) nomem_turns = true;
+      if (taken < 0 || rc == -EAGAIN || rc == -EBUSY) {
+        w->signaled = true;
+        loop->retry = true;
+      }
+    }
+  }
+  loop->nomem_turns = nomem_turns ? loop->nomem_turns + 1 : 0;
+}

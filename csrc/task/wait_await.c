@@ -1,0 +1,262 @@
+#include "compat.h"
+#include "task/wait_await.h"
+
+#include "base/clock.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/op_subject.h"
+#include "api/ring_object.h"
+#include "api/sqe.h"
+#include "task/event.h"
+#include "task/ring_watch.h"
+
+
+/* ---- what they share --------------------------------------------------- */
+
+int wait_watch (lua_State *L, struct loop *loop, struct ring *r) {
+  int rc;
+  if (r->io.flags & IORING_SETUP_IOPOLL)
+    luaL_argerror(L, 1, "an IOPOLL ring is driven by hand only");
+  if (!r->enabled)
+    return fail_enter(L, EBADFD, r->io.ring_fd);
+  if (r->ops.draining > 0)
+    ring_check_drain(L, r, 1, true);
+  rc = ring_watch_start(loop, r);
+  if (rc == -EBUSY)
+    return fail(L, EBUSY, "the loop watches a ring by an eventfd of its own, "
+                "and ring (fd %d) has one already: call its "
+                "unregister_eventfd() first", r->io.ring_fd);
+  if (rc < 0)
+    return fail(L, -rc, "watch ring (fd %d)", r->io.ring_fd);
+  return 0;
+}
+
+/* How a timeout that repeats tells of a time: not as an error. */
+static bool is_tick (const struct op *op, int64_t res) {
+  return op->opcode == IORING_OP_TIMEOUT && (op->op_flags & OP_MULTI)
+         && res == -ETIME;
+}
+
+int wait_take (lua_State *L, struct ring *r, struct op *op, int object,
+               int n) {
+  struct op copy = *op;  /* (taking the last frees it) */
+  struct pending_cqe a;
+  int64_t res;
+  if (!ring_take_op(r, op, &a))
+    return 0;
+  res = pending_res(&a);
+  if (res < 0 && !is_tick(&copy, res)) {
+    int top = lua_gettop(L);
+    const char *on;
+    lua_getiuservalue(L, object, n);
+    on = op_subject_describe(L, copy.opcode, top + 1);
+    n = fail_result_on(L, copy.opcode, copy.fd, on, copy.min_kernel, a.res,
+                       a.flags);
+    lua_rotate(L, top + 1, n);  /* (nothing else may be among the values) */
+    lua_settop(L, top + n);
+    return n;
+  }
+  lua_pushinteger(L, res);
+  lua_pushinteger(L, a.flags);
+  return 2;
+}
+
+
+/* ---- sleep ------------------------------------------------------------- */
+
+static int sleep_end (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, sleep_end);
+  loop_check(L, t);
+  return 0;
+}
+
+int wait_sleep (lua_State *L) {
+  int64_t ns = arg_duration(L, 1);
+  struct task *t = loop_enter(L, state_of(L)->loop, "uring.sleep");
+  if (ns == 0)
+    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, sleep_end);
+  loop_reserve(L);
+  return loop_wait(L, t, WAIT_SLEEP, NULL, clock_after(ns), 0, sleep_end);
+}
+
+
+/* ---- await ------------------------------------------------------------- */
+
+/* Where the subject of a request lies that may have one. */
+static int subject_at (lua_State *L) {
+  return class_test(L, 1, CLASS_RING) ? 4 : 3;
+}
+
+static int push_await_result (lua_State *L, const struct task *t) {
+  if (t->res < 0) {
+    unsigned opcode = (unsigned)(t->data >> 56);
+    const char *on = op_subject_describe(L, opcode, subject_at(L));
+    return fail_result_on(L, opcode, (int)(uint32_t)t->data, on,
+                          t->flags & IORING_CQE_F_BUFFER ? 0 : loop_more(t),
+                          t->res, t->flags);
+  }
+  lua_pushinteger(L, t->res);
+  lua_pushinteger(L, t->flags);
+  return 2;
+}
+
+static int await_end (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed_in((struct loop *)ctx, L);
+  uint8_t disposal;
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, await_end);
+  disposal = t->disposal;
+  t->disposal = DISPOSE_NOTHING;
+  t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
+  if (t->task_flags & TASKF_CANCELLED) {
+    /* guard: or it leaks */
+    ring_dispose(t->ring, disposal, loop_more(t), t->res, t->flags);
+    loop_check(L, t);
+  }
+  if (wait_timed_out(t, t->res))
+    return fail_timeout(L);
+  return push_await_result(L, t);
+}
+
+/* Everything that a lone request must not be. */
+static void check_lone (lua_State *L, struct ring *r, int arg,
+                        const struct request *q) {
+  if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, true);
+  ring_check_requests(L, r, arg, 1, &q, 0);
+  if (q->req_flags & REQ_MULTI)
+    luaL_argerror(L, arg, "this request completes more than once: queue it "
+                  "by ring:queue(sqe), and iterate over its operation's "
+                  "completions()");
+  if (q->req_flags & REQ_SILENT)
+    luaL_argerror(L, arg, "with CQE_SKIP_SUCCESS there is no completion to "
+                  "wait for: queue it");
+}
+
+static int await_on (lua_State *L, const struct state *s, struct task *t,
+                     struct ring *r, int arg) {
+  const struct request *q = sqe_check_in(L, s, arg, arg);
+  int64_t ns = arg_seconds(L, arg + 1);
+  int64_t deadline = CLOCK_NEVER;
+  struct op *op;
+  int rc;
+  if (op_subject_possible(q->sqe.opcode)) {
+    lua_settop(L, arg + 1);
+    op_subject_push(L, q);
+    /* a finalizer may have closed the ring, or what the SQE names, ... */
+    if (arg > 1) ring_check(L, 1);  /* guard: its memory is gone */
+    q = sqe_check_in(L, s, arg, arg);
+    loop_check(L, t);  /* guard: ... or cancelled the task,
+        which waits not yet */
+  }
+  if ((q->req_flags & (REQ_MULTI | REQ_SILENT | REQ_NAMES_OP))
+      || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN
+                          | IOSQE_BUFFER_SELECT)))
+    check_lone(L, r, arg, q);
+  if ((r->watch == NULL || r->ops.draining > 0)
+      && (rc = wait_watch(L, s->loop, r)) != 0)
+    return rc;
+  if (ns != CLOCK_NEVER) {
+    loop_reserve(L);
+    deadline = clock_after(ns);
+  }
+  rc = ring_push_one(r, q, OP_LOOPED, &op);
+  if (rc < 0)
+    return ring_push_failed(L, r, rc);
+  op->waiter = t;
+  t->ring = r;
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)s->loop,
+                   await_end);
+}
+
+int wait_await (lua_State *L) {
+  const struct state *s = state_of(L);
+  struct task *t = loop_enter(L, s->loop, "uring.await");
+  return await_on(L, s, t, s->loop->ring, 1);
+}
+
+/* ring:await(sqe [, timeout]) */
+static int ring_await (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  const struct state *s = state_of(L);
+  return await_on(L, s, loop_enter(L, s->loop, "ring:await"), r, 2);
+}
+
+
+/* ---- await as an event ------------------------------------------------- */
+
+static int wait_await_closed (lua_State *L) {
+  return fail(L, EBADF, "await: the ring is closed");
+}
+
+/* ring:awaiting(sqe): ring:await as an event. A request cannot be taken back:
+** if another event is chosen it is cancelled, and disposed of. The stack is
+** 1 ring, 2 sqe, 3 the subject, 4 the event. */
+static int await_try (lua_State *L, struct task *t, struct select_waiter *e) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  struct op *op = e && r->open ? op_find(&r->ops, e->token) : NULL;
+  (void)t;
+  if (r->open && (e == NULL || (op && op->results.first == NULL)))
+    return 0;
+  lua_pushboolean(L, 1);
+  if (e == NULL)
+    return 1 + wait_await_closed(L);
+  e->token = 0;
+  if (op == NULL)
+    return 1 + fail(L, ECANCELED, "the operation ended with its ring, which "
+                    "is closed");
+  return 1 + wait_take(L, r, op, 4, 3);
+}
+
+static int await_block (lua_State *L, struct task *t,
+                        struct select_waiter *e) {
+  struct ring *r = class_check(L, 1, CLASS_RING);
+  const struct request *q = class_check(L, 2, CLASS_SQE);
+  struct op *op;
+  int rc;
+  (void)t;
+  op_subject_push(L, q);
+  lua_setiuservalue(L, 4, 3);
+  if (!r->open)  /* (a finalizer may have closed it) */
+    return wait_await_closed(L);
+  ring_check(L, 1);
+  q = sqe_check_in(L, state_of(L), 2, 2);
+  check_lone(L, r, 2, q);
+  if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
+    return rc;
+  rc = ring_push_one(r, q, OP_LOOPED, &op);
+  if (rc < 0)
+    return ring_push_failed(L, r, rc);
+  op->waiter = e;
+  e->token = op->token;
+  return 0;
+}
+
+static void await_cancel (lua_State *L, struct select_waiter *e) {
+  select_waiter_drop(e, class_check(L, 1, CLASS_RING), true);
+}
+
+static int ring_awaiting (lua_State *L) {
+  static const struct event_kind kind = {
+    "awaiting", await_try, await_block, await_cancel, false
+  };
+  struct ring *r = ring_check(L, 1);
+  check_lone(L, r, 2, sqe_check_in(L, state_of(L), 2, 2));
+  lua_settop(L, 2);
+  lua_pushnil(L);
+  return event_push(L, &kind);
+}
+
+
+static const luaL_Reg methods[] = {
+  {"await", ring_await},
+  {"awaiting", ring_awaiting},
+  {NULL, NULL}
+};
+
+void wait_open (lua_State *L) {
+  class_extend(L, CLASS_RING, methods);
+}

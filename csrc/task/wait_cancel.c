@@ -1,0 +1,114 @@
+#include "compat.h"
+#include "task/wait_cancel.h"
+
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "task/msg_delivery.h"
+#include "task/wait_queue.h"
+
+
+/* Take back the task's address from what it waits for with others. */
+static void step_out (struct task *t) {
+  switch (t->wait) {
+    case WAIT_OPERATION:
+      ((struct op *)t->on)->waiter = NULL;
+      break;
+    case WAIT_MESSAGE:
+      loop_forgo_message(t);
+      break;
+    case WAIT_JOIN:
+      waitq_remove(&((struct task *)t->on)->joiners, &t->node);
+      break;
+    case WAIT_QUEUE:
+      waitq_remove(&((struct socket_waitq *)t->on)->queue, &t->node);
+      break;
+    default: break;
+  }
+}
+
+void loop_leave (struct loop *loop, struct task *t) {
+  switch (t->wait) {
+    case WAIT_AWAIT: {
+      struct op *op = t->on;
+      if (op->op_flags & OP_NOTIFYING) {  /* guard: or it may take long */
+        ring_drop(t->ring, op);
+        t->flags = 0;
+        t->data = loop_describe_op(op, 0);
+        break;
+      }
+      ring_cancel(t->ring, op);
+      return;
+    }
+    case WAIT_CHAIN: {
+      struct chain *c = t->on;
+      for (unsigned i = c->n; i-- > 0; ) {
+        struct op *op = op_find(&t->ring->ops, c->link[i].token);
+        if (op) {
+          ring_cancel(t->ring, op);
+          return;
+        }
+      }
+      return;
+    }
+    default: step_out(t);
+  }
+  loop_wake(loop, t);
+}
+
+void loop_timed_out (struct loop *loop, struct task *t) {
+  t->task_flags |= TASKF_TIMED_OUT;
+  loop_leave(loop, t);
+}
+
+/* What has come of a chain goes: nobody takes it. */
+static void dispose_chain (struct task *t) {
+  const struct chain *c = t->on;
+  for (unsigned i = 0; i < c->n; i++) {
+    const struct link *l = &c->link[i];
+    if (l->token == 0)
+      ring_dispose(t->ring, l->disposal, l->group, l->res, l->flags);
+  }
+}
+
+void loop_forget (struct loop *loop, struct task *t) {
+  if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
+    if (t->task_flags & TASKF_DELIVERED) {
+      if (t->wait == WAIT_MESSAGE) loop_revoke(loop, t);
+      else loop_unrevoke(loop, t);  /* (its value went back before) */
+      t->task_flags &= (uint8_t)~TASKF_DELIVERED;
+    }
+    if (t->wait == WAIT_QUEUE)
+      loop->passed_over = true;  /* guard: who is next in its line looks */
+    if (t->wait == WAIT_AWAIT) {
+      ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
+      loop_release_holds(loop, t);  /* guard: or its line stands still */
+    }
+    if (t->wait == WAIT_CHAIN) dispose_chain(t);
+    t->disposal = DISPOSE_NOTHING;
+    t->wait = WAIT_NOTHING;
+    return;
+  }
+  switch (t->wait) {
+    case WAIT_AWAIT: {
+      struct op *op = t->on;
+      ring_drop(t->ring, op);
+      ring_cancel(t->ring, op);
+      break;
+    }
+    case WAIT_CHAIN: {
+      struct chain *c = t->on;
+      dispose_chain(t);
+      for (unsigned i = c->n; i-- > 0; ) {
+        struct op *op = op_find(&t->ring->ops, c->link[i].token);
+        if (op) {
+          ring_drop(t->ring, op);
+          ring_cancel(t->ring, op);
+        }
+      }
+      break;
+    }
+    default: step_out(t);
+  }
+  loop_wake(loop, t);
+  t->wait = WAIT_NOTHING;
+}

@@ -1,0 +1,259 @@
+/* bell: who sleeps is woken, once, by whoever has something for it; and a bell
+** that nobody has signaled is told apart. */
+
+#include "check.h"
+#include "ring/doorbell.h"
+#include "base/clock.h"
+#include "ring/op_table.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static struct io_uring ring;
+static struct handles all;
+static struct handle *handle;
+static struct doorbell *doorbell;
+
+static void open_all (void) {
+  struct io_uring_params p = {0};
+  p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+  if (!CHECK(sys_setup(8, &ring, &p) == 0)) exit(1);
+  handle = handle_new();
+  if (!CHECK(handle != NULL)) exit(1);
+  handle_own(&all, handle, ring.ring_fd);
+  doorbell = doorbell_new(handle);
+  if (!CHECK(doorbell != NULL)) exit(1);
+}
+
+static void close_all (void) {
+  refblock_release(&doorbell->block);
+  sys_exit(&ring);
+  handle_close(handle);
+  refblock_release(&handle->block);
+}
+
+/* How many times its token has come, after sleeping for at most `ns`. */
+static unsigned heard (int64_t ns, unsigned *forged) {
+  struct cqe c[8];
+  unsigned n, total = 0;
+  sys_enter(&ring, ns > 0 ? 1 : 0, ns > 0 ? ns : SYS_FOREVER);
+  while ((n = sys_take(&ring, c, 8)) > 0) {
+    for (unsigned i = 0; i < n; i++) {
+      if (!CHECK(c[i].user_data == doorbell->token)) continue;
+      total++;
+      if (!doorbell_came(doorbell)) ++*forged;
+    }
+  }
+  return total;
+}
+
+#define SECOND 1000000000
+
+static void tokens_are_no_slots_and_differ (void) {
+  struct doorbell *other;
+  open_all();
+  other = doorbell_new(handle);
+  CHECK((doorbell->token & OP_MAX) == OP_MAX);
+  CHECK(other != NULL && other->token != doorbell->token);
+  refblock_release(&other->block);
+  close_all();
+}
+
+static void is_wanted_while_somebody_sleeps (void) {
+  open_all();
+  CHECK(!doorbell_wanted(doorbell));
+  doorbell_arm(doorbell);
+  CHECK(doorbell_wanted(doorbell));
+  CHECK(!doorbell_wanted(doorbell));  /* one of them rings */
+  doorbell_arm(doorbell);
+  doorbell_rest(doorbell);
+  CHECK(!doorbell_wanted(doorbell));
+  close_all();
+}
+
+static void *ring_it (void *of) {
+  return doorbell_ring(of) == 0 ? NULL : of;
+}
+
+static void wakes_from_another_thread (void) {
+  pthread_t t;
+  void *failed;
+  unsigned forged = 0;
+  open_all();
+  if (doorbell->eventfd >= 0) { close_all(); return; }
+  heard(0, &forged);  /* the one that tried the kernel */
+  CHECK(pthread_create(&t, NULL, ring_it, doorbell) == 0);
+  CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
+  pthread_join(t, &failed);
+  CHECK(failed == NULL && forged == 0);
+  close_all();
+}
+
+static void is_rung_by_a_request (void) {
+  struct io_uring_sqe sqe;
+  unsigned forged = 0;
+  open_all();
+  heard(0, &forged);
+  doorbell_prepare(doorbell, &sqe);
+  sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
+  sys_push(&ring, &sqe);
+  CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
+  CHECK(forged == 0);
+  doorbell_rest(doorbell);
+  doorbell_prepare(doorbell, &sqe);
+  doorbell_failed(doorbell);  /* it was never sent */
+  CHECK(doorbell_wanted(doorbell));
+  CHECK(heard(0, &forged) == 0 && !doorbell_came(doorbell));
+  close_all();
+}
+
+static void forged_ones_are_told_apart (void) {
+  struct io_uring_sqe sqe;
+  unsigned forged = 0;
+  open_all();
+  heard(0, &forged);
+  CHECK(forged == 0);
+  for (int i = 0; i < 3; i++) {
+    memset(&sqe, 0, sizeof(sqe));
+    io_uring_prep_msg_ring(&sqe, ring.ring_fd, 7, doorbell->token, 0);
+    sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
+    sys_push(&ring, &sqe);
+  }
+  doorbell_prepare(doorbell, &sqe);
+  sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
+  sys_push(&ring, &sqe);
+  CHECK(heard(10 * (int64_t)SECOND, &forged) == 4);
+  CHECK(forged == 3);
+  close_all();
+}
+
+static void an_eventfd_adds_up (void) {
+  unsigned forged = 0;
+  uint64_t n = 0;
+  open_all();
+  heard(0, &forged);
+  if (doorbell->eventfd < 0) doorbell->eventfd = eventfd(0, EFD_CLOEXEC);
+  CHECK(doorbell_ring(doorbell) == 0 && doorbell_ring(doorbell) == 0);
+  CHECK(read(doorbell->eventfd, &n, sizeof(n)) == (ssize_t)sizeof(n) && n == 2);
+  CHECK(doorbell_came(doorbell) && !doorbell_came(doorbell));
+  close_all();
+}
+
+static void a_closed_ring_is_told (void) {
+  open_all();
+  doorbell_arm(doorbell);
+  CHECK(doorbell_wanted(doorbell));
+  handle_shut(handle);
+  CHECK(doorbell_ring(doorbell) == -EPIPE);
+  close_all();
+}
+
+static void outlives_its_ring (void) {
+  struct doorbell *mine;
+  open_all();
+  mine = doorbell;
+  refblock_retain(&mine->block);
+  close_all();
+  CHECK(doorbell_ring(mine) == -EPIPE);
+  refblock_release(&mine->block);
+}
+
+
+/* ---- nobody sleeps on -------------------------------------------------- */
+
+/* Two processors, each of which writes and then looks at what the other
+** writes. One puts something there when the other has taken the last; the
+** other sleeps where it finds nothing, until it is signaled for. */
+
+#define ROUNDS 100000u
+
+static _Atomic unsigned put, taken, rings;
+
+static void *put_one_by_one (void *of) {
+  for (unsigned i = 0; i < ROUNDS; i++) {
+    for (unsigned n = 1; atomic_load(&taken) < i; n++)
+      if (n % 1024 == 0) sched_yield();
+    for (volatile unsigned n = 0; n < i % 64; n++) {}
+    atomic_store_explicit(&put, i + 1, memory_order_release);
+    if (doorbell_wanted(of)) atomic_fetch_add(&rings, 1);
+  }
+  return NULL;
+}
+
+static void nothing_is_slept_through (void) {
+  pthread_t t;
+  bool slept = false;
+  open_all();
+  CHECK(pthread_create(&t, NULL, put_one_by_one, doorbell) == 0);
+  for (unsigned done = 0; done < ROUNDS; ) {
+    unsigned before = atomic_load(&rings);
+    doorbell_arm(doorbell);
+    if (atomic_load_explicit(&put, memory_order_acquire) == done) {
+      /* (the other one may have no processor for a while) */
+      int64_t limit = clock_now() + 10 * (int64_t)SECOND;
+      for (unsigned n = 1; atomic_load(&rings) == before; n++) {
+        if (n % 1024 != 0) continue;
+        if (clock_now() > limit) break;
+        sched_yield();
+      }
+      slept = slept || atomic_load(&rings) == before;
+    }
+    doorbell_rest(doorbell);
+    done = atomic_load(&put);
+    atomic_store(&taken, done);
+  }
+  pthread_join(t, NULL);
+  CHECK(!slept);
+  close_all();
+}
+
+static void *ring_often (void *of) {
+  for (unsigned i = 0; i < 1000; i++)
+    if (doorbell_wanted(of)) CHECK(doorbell_ring(of) == 0);
+  return NULL;
+}
+
+static void many_may_ring (void) {
+  pthread_t threads[2];
+  unsigned forged = 0;
+  open_all();
+  heard(0, &forged);
+  for (int i = 0; i < 2; i++)
+    CHECK(pthread_create(&threads[i], NULL, ring_often, doorbell) == 0);
+  for (int i = 0; i < 1000; i++) {
+    doorbell_arm(doorbell);
+    heard(0, &forged);
+    doorbell_rest(doorbell);
+  }
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  heard(0, &forged);
+  CHECK(forged == 0);
+  close_all();
+}
+
+int main (void) {
+  static const struct check_test tests[] = {
+    TEST(tokens_are_no_slots_and_differ),
+    TEST(is_wanted_while_somebody_sleeps),
+    TEST(wakes_from_another_thread),
+    TEST(is_rung_by_a_request),
+    TEST(forged_ones_are_told_apart),
+    TEST(an_eventfd_adds_up),
+    TEST(a_closed_ring_is_told),
+    TEST(outlives_its_ring),
+    TEST(nothing_is_slept_through),
+    TEST(many_may_ring)
+  };
+  struct io_uring_params p = {0};
+  int rc = sys_setup(8, &ring, &p);
+  if (rc == -EPERM || rc == -ENOSYS) {
+    printf("0 passed, 0 failed, %u skipped\n",
+           (unsigned)(sizeof(tests) / sizeof(*tests)));
+    return 0;
+  }
+  if (rc == 0) sys_exit(&ring);
+  return RUN(tests);
+}

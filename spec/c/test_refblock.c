@@ -1,0 +1,145 @@
+/* block: counts, ends, and what is kept for ever. */
+
+#include "check.h"
+#include "base/refblock.h"
+
+#include <pthread.h>
+
+struct thing {
+  struct refblock block;
+  int ended, idled;
+};
+
+static void thing_end (struct refblock *b) { ((struct thing *)b)->ended++; }
+static void thing_idle (struct refblock *b) { ((struct thing *)b)->idled++; }
+
+static void last_owner_ends_it (void) {
+  struct thing t = {0};
+  refblock_init(&t.block, thing_end);
+  refblock_retain(&t.block);
+  refblock_release(&t.block);
+  CHECK(t.ended == 0);
+  refblock_release(&t.block);
+  CHECK(t.ended == 1);
+}
+
+static void pins_are_owners_that_fly (void) {
+  struct thing t = {0};
+  refblock_init(&t.block, thing_end);
+  t.block.idle = thing_idle;
+  CHECK(refblock_flying(&t.block) == 0);
+  refblock_pin(&t.block);
+  refblock_pin(&t.block);
+  CHECK(refblock_flying(&t.block) == 2);
+  refblock_release(&t.block);  /* its maker goes first */
+  refblock_unpin(&t.block);
+  CHECK(t.idled == 0 && t.ended == 0 && refblock_flying(&t.block) == 1);
+  refblock_unpin(&t.block);
+  CHECK(t.idled == 1 && t.ended == 1);
+}
+
+static void idle_comes_while_it_lives (void) {
+  struct thing t = {0};
+  refblock_init(&t.block, thing_end);
+  t.block.idle = thing_idle;
+  for (int i = 1; i <= 3; i++) {
+    refblock_pin(&t.block);
+    refblock_unpin(&t.block);
+    CHECK(t.idled == i && t.ended == 0);
+  }
+  refblock_release(&t.block);
+  CHECK(t.ended == 1);
+}
+
+static void memory_is_zeroed_and_ended (void) {
+  for (size_t n = 0; n < 300; n++) {
+    struct memory *m = memory_new(n, NULL);
+    CHECK(m != NULL && m->size == n);
+    for (size_t i = 0; i <= n; i++)
+      if (!CHECK(m->bytes[i] == 0)) break;
+    CHECK(((uintptr_t)m->bytes & 15) == 0);
+    memset(m->bytes, 0xff, n + 1);  /* (ASAN would see it too short) */
+    refblock_release(&m->block);
+  }
+}
+
+static void memory_copies (void) {
+  const char text[] = "a\0b";
+  struct memory *m = memory_new(3, text);
+  CHECK(memcmp(m->bytes, text, 4) == 0);
+  CHECK(!m->block.retired);
+  refblock_release(&m->block);
+}
+
+static void no_memory_is_null (void) {
+  CHECK(memory_new(SIZE_MAX, NULL) == NULL);
+  CHECK(memory_new(SIZE_MAX - sizeof(struct memory), NULL) == NULL);
+  CHECK(memory_new(SIZE_MAX - sizeof(struct memory) - 1, "") == NULL);
+}
+
+#define ROUNDS 20000
+
+static struct thing shared;
+
+static void *hammer (void *p) {
+  for (int i = 0; i < ROUNDS; i++) {
+    refblock_retain(&shared.block);
+    refblock_pin(&shared.block);
+    refblock_unpin(&shared.block);
+    refblock_release(&shared.block);
+  }
+  return p;
+}
+
+static void counts_hold_between_threads (void) {
+  pthread_t id[4];
+  refblock_init(&shared.block, thing_end);
+  for (int i = 0; i < 4; i++) pthread_create(&id[i], NULL, hammer, NULL);
+  for (int i = 0; i < 4; i++) pthread_join(id[i], NULL);
+  CHECK(shared.ended == 0 && shared.block.refs == 1);
+  CHECK(refblock_flying(&shared.block) == 0);
+  refblock_release(&shared.block);
+  CHECK(shared.ended == 1);
+}
+
+#define GRAVES 200
+
+static void *digger (void *p) {
+  for (int i = 0; i < GRAVES; i++) {
+    struct memory *m = memory_new(8, NULL);
+    refblock_pin(&m->block);
+    refblock_release(&m->block);
+    refblock_bury(&m->block);  /* its last count: the leak checker sees it */
+  }
+  return p;
+}
+
+static void many_bury_at_once (void) {
+  unsigned long before = refblocks_buried();
+  pthread_t id[4];
+  for (int i = 0; i < 4; i++) pthread_create(&id[i], NULL, digger, NULL);
+  for (int i = 0; i < 4; i++) pthread_join(id[i], NULL);
+  CHECK(refblocks_buried() == before + 4 * GRAVES);
+}
+
+static void one_grave_for_two_counts (void) {
+  unsigned long before = refblocks_buried();
+  struct memory *m = memory_new(8, NULL);
+  refblock_retain(&m->block);
+  refblock_bury(&m->block);
+  refblock_bury(&m->block);
+  CHECK(refblocks_buried() == before + 2);
+  CHECK(m->block.refs == 2);
+  memset(m->bytes, 1, 8);  /* still there */
+}
+
+int main (void) {
+  static const struct check_test tests[] = {
+    TEST(last_owner_ends_it), TEST(pins_are_owners_that_fly),
+    TEST(idle_comes_while_it_lives), TEST(memory_is_zeroed_and_ended),
+    TEST(memory_copies), TEST(no_memory_is_null),
+    TEST(counts_hold_between_threads), TEST(many_bury_at_once),
+    TEST(one_grave_for_two_counts),
+  };
+  return RUN(tests);
+}

@@ -104,7 +104,7 @@ end
 
 -- What the tree as it is there dies of.
 local function death(path)
-  local module = path:match "csrc/.*/([%w_]+)"
+  local module = path:match "([%w_]+)%.[ch]$"
   local first = module:match "^[^_]+"
   local likely = output(("ls $(printf 'spec/%%s_spec.lua\n' %s %s %s fork "
     .. "close | sort -u) 2>/dev/null"):format(module, first, NEAR[module]

@@ -1,12 +1,13 @@
 /*
-** seat: who waits for the same thing, one behind another. (No Lua in it.)
+** waitq: what waits for the same thing, first come first served. (No Lua in
+** it.)
 **
-** A seat lies inside whatever waits: a task, which sits in at most one line
-** at a time, or an ear, of which a task has several when it waits for several
-** things at once. A line is a ring of seats known by its last, so that it is
-** one pointer, and all of this takes the same short time however long it is.
+** A node is embedded in whatever waits. A task waits for one thing at a time
+** and has one node; a select has one node for each event that it selects over.
+** A queue is a ring of nodes known by its last, so that it is one pointer and
+** each function takes the same short time however long the queue is.
 **
-** What can never happen: a seat is in two lines.
+** Invariant: a node is in at most one queue.
 */
 
 #ifndef uring_waitq_h
@@ -14,11 +15,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct lua_State;
 
 struct wait_node {
-  struct lua_State *co;       /* a task's coroutine; NULL: an ear's seat */
+  struct lua_State *co;       /* a task's coroutine; NULL: a select's node */
   struct wait_node *next, *prev;
 };
 
@@ -54,11 +56,28 @@ static inline void waitq_remove (struct waitq *l, struct wait_node *s) {
   s->next = s->prev = NULL;
 }
 
-/* The first of them, who is taken out; or NULL. */
+static inline void waitq_add_first (struct waitq *l, struct wait_node *s) {
+  struct wait_node *last = l->last;
+  waitq_add(l, s);
+  if (last) l->last = last;
+}
+
+/* The first of them, which is taken out; or NULL. */
 static inline struct wait_node *waitq_pop (struct waitq *l) {
   struct wait_node *first = waitq_first(l);
   if (first) waitq_remove(l, first);
   return first;
 }
+
+/*
+** A queue that is served in order. Each item that comes wakes the first
+** waiter, which has a turn until it has run: it takes an item, or ends its
+** turn without. So many items are not for others meanwhile. Nothing is handed
+** over, so there is nothing to put back.
+*/
+struct turnq {
+  struct waitq waiting;
+  uint32_t turns;             /* waiters that were woken and have not run */
+};
 
 #endif

@@ -55,8 +55,6 @@ enum shared {
   SHARED_USUAL_ON_SLOW,  /* the same, of runs that say nothing */
   SHARED_REPORT,      /* what calls it */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
-  SHARED_PREPARE,     /* what a sender does in protected mode: send.c */
-  SHARED_TAKE,        /* the same of who receives: receive.c */
   SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */
   SHARED_END
 };

@@ -16,7 +16,7 @@
 
 static void on_recycled (struct buf_group *g) {
   struct buf_pool *p = g->owner;
-  if (p->state->loop) loop_wake_first(p->state->loop, &p->waitq);
+  if (p->state->loop) turnq_wake(p->state->loop, &p->waitq.q);
 }
 
 /* Push a pool of buffers of `size` bytes; NULL and an errno. */
@@ -62,7 +62,7 @@ void buf_pool_drop (struct buf_pool *p, bool ours) {
   pressure_drop(&p->state->pressure, buf_pool_weight(p), 0);
   p->touched = 0;
   if (p->ring->watch)
-    loop_wake_all(loop_of_ring(p->ring), &p->waitq);
+    turnq_wake_all(loop_of_ring(p->ring), &p->waitq.q);
   socket_waitq_close(&p->waitq);
   g->recycled = NULL;  /* guard: the pool goes before the last of its leases */
   if (p->ring->open && ours)  /* guard: not the parent's */

@@ -13,7 +13,7 @@
 
 #include "compat.h"
 #include "ring/buf_group.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 
 struct buf_pool {  /* a userdata, in SHARED_POOLS or its socket's */
   struct buf_group *group;

@@ -1,6 +1,7 @@
 /*
-** receive: what a socket's tasks wait for inwards: `receive` and its kin,
-** `accept`, the iterators over multishots, and their events.
+** recv: what a socket's tasks wait for on its receive side: `receive` and its
+** kin, `accept`, the iterators over multishots, and their events. All are one
+** kind of wait; what they ask for differs (struct ask).
 */
 
 #include "compat.h"
@@ -17,14 +18,12 @@
 #include <string.h>
 
 #define BOUND         128         /* completions that may wait, by default */
-#define STARVED_NS    10000000    /* for who missed a buffer's coming home */
+#define STARVED_NS    10000000    /* in case a buffer's return was missed */
 #define PAUSE_NS      100000000   /* with no descriptor left to accept with */
-#define NO_WAIT          0           /* the deadline of who does not wait */
+#define NO_WAIT       0  /* the deadline of a call that does not wait */
 
 
 /* ---- the wait ---------------------------------------------------------- */
-
-static int recv_again (lua_State *L, int status, lua_KContext ctx);
 
 /* An iterator's reader and socket are its upvalues, for that is the shortest
 ** way to them. Else 1: a socket, with max at 2 and how at 4. */
@@ -32,48 +31,62 @@ static int recv_again (lua_State *L, int status, lua_KContext ctx);
 #define READER        lua_upvalueindex(READER_PLACE)
 #define READER_SOCKET lua_upvalueindex(3)
 
-static inline struct ask ask_of_reader (const struct reader *r) {
-  struct ask a = { r->s, READER_SOCKET, r, r->size, r->want,
-                   r->headers ? 3 : 1 };  /* (a buffer has more room) */
-  return a;
-}
-
-static struct ask ask_of_call (lua_State *L) {
-  struct ask a = { lua_touserdata(L, 1), 1, NULL, lua_tointeger(L, 2),
-                   WANT_DATA, (int)lua_tointeger(L, 4) };
-  if (a.results == 0) a.want = WANT_CONNECTION;
-  return a;
-}
-
-static struct ask ask_of (lua_State *L) {
+static inline struct ask ask_of (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
-  if (r)
-    return ask_of_reader(r);
-  lua_settop(L, 4);
-  return ask_of_call(L);
+  if (r) {
+    struct ask a = { r->s, READER_SOCKET, r, r->size, r->want,
+                     r->headers ? 3 : 1 };  /* (a buffer has more room) */
+    return a;
+  }
+  else {
+    struct ask a = { lua_touserdata(L, 1), 1, NULL, lua_tointeger(L, 2),
+                     WANT_DATA, (int)lua_tointeger(L, 4) };
+    if (a.results == 0) a.want = WANT_CONNECTION;
+    return a;
+  }
 }
 
-/* A wait that is over, with its results or what it raises. */
-static int recv_end (lua_State *L, const struct ask *a, int n) {
-  recv_wake_next(L, a->s);
-  if (a->reader == NULL)
-    return n;
-  if (n == 3 && lua_isnil(L, -3)) {
-    if (lua_tointeger(L, -1) == EBADF) {
-      lua_pushnil(L);  /* closed here: the end */
-      return 1;
-    }
-    lua_pop(L, 1);
-    return raise_here(L);
+/* The wait of `node` is over: what else is there is the next waiter's. */
+static inline void end_turn (lua_State *L, struct socket *s,
+                             struct wait_node *node) {
+  turnq_end_turn(&s->in.waitq.q, node);
+  recv_wake_next(L, s);
+}
+
+/* An event may be tried and blocked on in any order, by any task. */
+static void check_event (lua_State *L, struct socket *s) {
+  socket_check(L, 1);
+  s->ring = state_of(L)->loop->ring;
+}
+
+static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
+  struct ask a = ask_of(L);
+  struct socket *s = a.s;
+  int n;
+  if (s->d == NULL)
+    return recv_closed(L);
+  if (node != &t->node) {
+    check_event(L, s);
+    if (socket_pushes(L, s))
+      return 0;  /* guard: a finalizer, and what is there is another's */
   }
+  else if (s->pool && turnq_end_turn(&s->pool->waitq.q, node))
+    turnq_wake(state_of(L)->loop, &s->pool->waitq.q);
+  if (a.reader)  /* (for the iterator's close: or what was taken is lost) */
+    stack_reserve(L, 2 * LUA_MINSTACK, NULL);
+  if (a.max > 0 && !recv_mismatch(s, &a)
+      && !turnq_may_take(&s->in.waitq.q, node, recv_items(s)))
+    return 0;
+  n = recv_take(L, &a);
+  if (n > 0 && s->d) end_turn(L, s, node);
   return n;
 }
 
-/* Leases that nobody refers to any more come home when they are collected, and
-** who waits for one allocates nothing that would set that off. All garbage is
-** searched through when as many were given since the last time as were not
-** found then. True if there is something to look at again: a buffer, or that
-** finalizers closed it. */
+/* Leases that nothing refers to any more are recycled when they are collected,
+** and a task that waits for one allocates nothing that would set that off. All
+** garbage is looked through when as many were given since the last time as
+** were not found then. True if there is something to try again for: a buffer,
+** or that finalizers closed the socket. */
 static bool find_leases (lua_State *L, const struct socket *s) {
   struct buf_pool *p = s->pool;
   const uint32_t out = p->group->leased;
@@ -88,106 +101,67 @@ static bool find_leases (lua_State *L, const struct socket *s) {
   return p->group->leased < p->group->entries;
 }
 
-/* take_or_start(socket, ask, start) */
-static int take_or_start (lua_State *L) {
-  struct ask a = *(const struct ask *)lua_touserdata(L, 2);
-  bool starts = lua_toboolean(L, 3);
-  a.socket = 1;
-  lua_settop(L, 1);
-  return starts ? recv_start(L, &a) : recv_take(L, &a);
-}
-
-/* Take, or start, what the others in line want too: if it raises they must not
-** sleep on beside it. */
-static int protect (lua_State *L, const struct ask *a, bool starts) {
-  int top = lua_gettop(L);
-  if (a->s->in.waitq.queue.last == NULL)
-    return starts ? recv_start(L, a) : recv_take(L, a);
-  state_shared(L, SHARED_TAKE);
-  lua_pushvalue(L, a->socket);
-  lua_pushlightuserdata(L, (void *)(uintptr_t)a);
-  lua_pushboolean(L, starts);
-  if (lua_pcall(L, 3, LUA_MULTRET, 0) != LUA_OK) {
-    recv_wake_next(L, a->s);  /* guard: or the next in line sleeps for ever */
-    lua_error(L);
+/* There was no buffer or no descriptor for an iterator: it tries again when
+** there may be one. */
+static void join_exhausted (lua_State *L, struct socket *s, int want,
+                            struct blocking *b) {
+  int64_t soon = clock_after(want == WANT_DATA ? STARVED_NS : PAUSE_NS);
+  loop_reserve(L);
+  s->rx_exhausted = false;
+  turnq_end_turn(&s->in.waitq.q, b->node);
+  if (soon < b->deadline) b->deadline = soon;
+  if (want == WANT_DATA)
+    wait_join(b, &s->pool->waitq.q, WAIT_QUEUE);
+  else {
+    b->wait = WAIT_SLEEP;
+    b->on = &s->in.waitq;
   }
-  return lua_gettop(L) - top;
 }
 
-/* Nothing is there for who does not wait; but the others have their turns. */
-static int none_yet (lua_State *L, struct task *t, struct socket *s) {
-  if (loop_unfair(t))
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, NO_WAIT, recv_again);
-  recv_abandon(s);
-  recv_wake_next(L, s);
-  return fail_timeout(L);
-}
-
-static int recv_go (lua_State *L, struct task *t, const struct ask *a,
-               int64_t deadline) {
-  struct socket *s = a->s;
-  if (loop_unfair(t) && recv_ready(s))
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
-                     (lua_KContext)deadline, recv_again);
-  for (;;) {
-    int n = protect(L, a, false);
-    if (n > 0)
-      return recv_end(L, a, n);
-    if (deadline == NO_WAIT) {
-      if (!recv_poll(s))
-        return none_yet(L, t, s);
-      if (recv_ready(s))
-        continue;
-    }
-    recv_widen(s, a);
-    if (socket_op(s, &s->in))
-      return loop_wait_queue(L, t, &s->in.waitq, deadline,
-                            (lua_KContext)deadline, recv_again);
-    if (s->rx_exhausted && a->reader && (a->reader->lease
-                                    || a->want == WANT_CONNECTION)) {
-      int64_t soon = clock_after(a->want == WANT_DATA ? STARVED_NS
-                                                      : PAUSE_NS);
+static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
+  struct ask a = ask_of(L);
+  struct socket *s = a.s;
+  int n;
+  if (s->d == NULL)
+    return recv_closed(L);
+  if (b->node != &t->node) check_event(L, s);
+  if (b->deadline == NO_WAIT) {
+    if (!recv_poll(s))
+      return fail_timeout(L);
+    if ((n = recv_take(L, &a)) > 0)  /* whoever waits for it */
+      return n;
+  }
+  recv_widen(s, &a);
+  if (!recv_ready(s) && socket_op(s, &s->in) == NULL) {
+    if (s->rx_exhausted && a.reader && (a.reader->lease
+                                        || a.want == WANT_CONNECTION)) {
+      if (a.want != WANT_DATA || !find_leases(L, s)) {
+        join_exhausted(L, s, a.want, b);
+        return 0;
+      }
       s->rx_exhausted = false;
-      if (soon > deadline) soon = deadline;
-      if (a->want == WANT_DATA && find_leases(L, s))
-        continue;
-      if (a->want == WANT_DATA)
-        return loop_wait_queue(L, t, &s->pool->waitq, soon,
-                              (lua_KContext)deadline, recv_again);
-      loop_reserve(L);
-      return loop_wait(L, t, WAIT_SLEEP, &s->in.waitq, soon,
-                       (lua_KContext)deadline, recv_again);
     }
-    n = protect(L, a, true);
-    if (n > 0)
-      return recv_end(L, a, n);
+    if ((n = recv_start(L, &a)) > 0)
+      return n;
   }
+  wait_join(b, &s->in.waitq.q, WAIT_QUEUE);
+  return 0;
 }
 
-static int recv_again (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
-  struct socket *s;
-  struct ask a;
-  (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, recv_again);
-  a = ask_of(L);
-  s = a.s;
-  if (t->task_flags & TASKF_CANCELLED) {
-    recv_abandon(s);
-    recv_wake_next(L, s);
-    loop_check(L, t);
-  }
-  if ((t->task_flags & TASKF_TIMED_OUT) && clock_now() >= (int64_t)ctx
-      && s->d && !recv_ready(s)) {
-    recv_abandon(s);
-    recv_wake_next(L, s);
-    return fail_timeout(L);
-  }
-  return recv_go(L, t, &a, (int64_t)ctx);
+/* The request of a select goes on, for the next one will want it again. */
+static void recv_cancel (lua_State *L, struct task *t,
+                         struct wait_node *node) {
+  struct socket *s = ask_of(L).s;
+  if (node == &t->node) recv_abandon(s);
+  if (s->d) end_turn(L, s, node);
+}
+
+static inline int64_t deadline_of (int64_t ns) {
+  return ns == 0 ? NO_WAIT : clock_after(ns);
 }
 
 
-/* ---- words ------------------------------------------------------------- */
+/* ---- descriptions ------------------------------------------------------ */
 
 /* The reader of the iterator that waits in `co`; NULL: it is another call. */
 static const struct reader *reader_in (lua_State *co) {
@@ -229,19 +203,35 @@ static struct task *recv_enter (lua_State *L, const struct state *state,
   return t;
 }
 
+static const struct wait_kind receiving = {
+  "receiving", recv_try, recv_block, recv_cancel, false
+};
+
+static const struct wait_kind accepting = {
+  "accepting", recv_try, recv_block, recv_cancel, false
+};
+
+static int recv_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_resumed(L, &receiving, (int64_t)ctx, recv_again);
+}
+
+/* The socket is at 1, and `max` becomes what ask_of reads there. */
+static void lay_out (lua_State *L, lua_Integer max, int results) {
+  lua_settop(L, 1);
+  lua_pushinteger(L, max);
+  lua_pushnil(L);
+  lua_pushinteger(L, results);
+}
+
 /* max and timeout at 2 and 3 */
 static int receive (lua_State *L, int results, const char *what) {
   struct socket *s = socket_check(L, 1);
   lua_Integer max = arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX);
   int64_t ns = arg_seconds(L, 3);
   struct task *t = recv_enter(L, state_of(L), s, what);
-  struct ask a;
-  lua_settop(L, 1);
-  lua_pushinteger(L, max);
-  lua_pushnil(L);
-  lua_pushinteger(L, results);
-  a = ask_of(L);
-  return recv_go(L, t, &a, ns == 0 ? NO_WAIT : clock_after(ns));
+  lay_out(L, max, results);
+  return wait_perform(L, t, &receiving, deadline_of(ns), recv_again);
 }
 
 /* socket:receive([max [, timeout]]): payload, from, info */
@@ -264,95 +254,35 @@ static int s_accept (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = recv_enter(L, state_of(L), s, "socket:accept");
-  struct ask a;
-  lua_settop(L, 1);
-  lua_pushinteger(L, 0);
-  lua_pushnil(L);
-  lua_pushinteger(L, 0);
-  a = ask_of(L);
-  return recv_go(L, t, &a, ns == 0 ? NO_WAIT : clock_after(ns));
-}
-
-
-/* ---- events ------------------------------------------------------------ */
-
-/* As the calls have it: 1 socket, 2 max, 3 nil, 4 how. */
-static struct ask ask_of_event (lua_State *L) {
-  struct ask a = ask_of_call(L);
-  if (a.s->d) socket_check(L, 1);  /* (is it of this process?) */
-  a.s->ring = state_of(L)->loop->ring;
-  return a;
-}
-
-static int event_try (lua_State *L, struct task *t, struct select_waiter *e) {
-  struct ask a = ask_of_event(L);
-  int n;
-  (void)t; (void)e;
-  if (socket_pushes(L, a.s))
-    return 0;  /* guard: a finalizer, and what is there is another's */
-  n = recv_take(L, &a);
-  if (n > 0) {
-    recv_wake_next(L, a.s);
-    n = event_ready(L, n);
-  }
-  return n;
-}
-
-static int event_block (lua_State *L, struct task *t,
-                        struct select_waiter *e) {
-  int n = 0;
-  struct ask a = ask_of_event(L);
-  struct socket *s = a.s;
-  (void)t;
-  if (s->d == NULL)
-    return recv_closed(L);
-  if (!recv_ready(s) && socket_op(s, &s->in) == NULL)
-    n = recv_start(L, &a);
-  if (n == 0) select_waiter_enqueue(e, &s->in.waitq.queue);
-  return n;
-}
-
-/* The request goes on without it, for the next choice will want it again. */
-static void event_cancel (lua_State *L, struct select_waiter *e) {
-  struct socket *s = class_check(L, 1, CLASS_SOCKET);
-  if (e->called) recv_wake_next(L, s);
+  lay_out(L, 1, 0);
+  return wait_perform(L, t, &receiving, deadline_of(ns), recv_again);
 }
 
 /* socket:receiving([max]): socket:receive as an event */
 static int s_receiving (lua_State *L) {
-  static const struct event_kind kind = {
-    "receiving", event_try, event_block, event_cancel, false
-  };
-  lua_Integer max;
   socket_check(L, 1);
-  max = arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX);
-  lua_settop(L, 1);
-  lua_pushinteger(L, max);
-  lua_pushnil(L);
-  lua_pushinteger(L, 3);
-  return event_push(L, &kind);
+  lay_out(L, arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX), 3);
+  return event_push(L, &receiving);
 }
 
 /* socket:accepting(): socket:accept as an event */
 static int s_accepting (lua_State *L) {
-  static const struct event_kind kind = {
-    "accepting", event_try, event_block, event_cancel, false
-  };
   socket_check(L, 1);
-  lua_settop(L, 1);
-  lua_pushinteger(L, 0);
-  lua_pushnil(L);
-  lua_pushinteger(L, 0);
-  return event_push(L, &kind);
+  lay_out(L, 1, 0);
+  return event_push(L, &accepting);
 }
 
 
 /* ---- iterators --------------------------------------------------------- */
 
+static int next_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_next(L, wait_resumed(L, &receiving, (int64_t)ctx, next_again));
+}
+
 static int next (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
   struct task *t;
-  struct ask a;
   if (r->s->fork_id != fork_id())  /* guard: fork */
     return luaL_error(L, "this socket belongs to another process: it was "
                       "made before a fork");
@@ -361,8 +291,8 @@ static int next (lua_State *L) {
     return 1;
   }
   t = recv_enter(L, r->state, r->s, "the iterator of a socket");
-  a = ask_of_reader(r);
-  return recv_go(L, t, &a, CLOCK_NEVER);
+  return wait_next(L, wait_perform(L, t, &receiving, CLOCK_NEVER,
+                                   next_again));
 }
 
 /* What the kernel still delivers stays with the socket. */
@@ -371,7 +301,7 @@ static int recv_close (lua_State *L) {
   struct socket *s = r->s;
   struct op *op = s && s->d && s->fork_id == fork_id() ? socket_op(s, &s->in)
                                                     : NULL;
-  if (op && (op->op_flags & OP_MULTI) && s->in.waitq.queue.last == NULL)
+  if (op && (op->op_flags & OP_MULTI) && s->in.waitq.q.waiting.last == NULL)
     ring_cancel(s->ring, op);
   return 0;
 }
@@ -457,9 +387,6 @@ static const luaL_Reg reader_meta[] = {
 };
 
 void receive_open (lua_State *L) {
-  lua_pushvalue(L, -1);
-  lua_pushcclosure(L, take_or_start, 1);
-  lua_setiuservalue(L, -2, SHARED_TAKE);
   class_extend(L, CLASS_SOCKET, methods);
   class_define(L, CLASS_READER, no_methods, reader_meta, NULL);
 }

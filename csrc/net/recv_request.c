@@ -383,15 +383,25 @@ bool recv_poll (struct socket *s) {
 
 void recv_abandon (struct socket *s) {
   struct op *op = s->d ? socket_op(s, &s->in) : NULL;
-  if (op && op->results.first == NULL && s->in.waitq.queue.last == NULL)
+  if (op && op->results.first == NULL && s->in.waitq.q.waiting.last == NULL)
     ring_cancel(s->ring, op);
 }
 
+size_t recv_items (const struct socket *s) {
+  const struct op *op = socket_op(s, &s->in);
+  return (op ? op->results.count : 0) + (s->rx.at ? 1 : 0);
+}
+
+bool recv_mismatch (const struct socket *s, const struct ask *a) {
+  const struct op *op = socket_op(s, &s->in);
+  return op && !suits(op, a);
+}
+
 void recv_wake_next (lua_State *L, struct socket *s) {
-  if (s->d && s->in.waitq.queue.last) {
+  if (s->d && s->in.waitq.q.waiting.last && s->in.waitq.q.turns == 0) {
     struct op *op = socket_op(s, &s->in);
     if (s->rx.at || op == NULL || op->results.first)
       /* guard: or it sleeps for ever */
-      loop_wake_first(state_of(L)->loop, &s->in.waitq);
+      turnq_wake(state_of(L)->loop, &s->in.waitq.q);
   }
 }

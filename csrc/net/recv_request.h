@@ -48,6 +48,11 @@ static inline bool ask_wants_fds (const struct ask *a) {
 ** errno); 0: nothing is. */
 int recv_take (lua_State *L, const struct ask *a);
 
+/* So many waiters can take something; and is what comes of the other kind,
+** connections or data? */
+size_t recv_items (const struct socket *s);
+bool recv_mismatch (const struct socket *s, const struct ask *a);
+
 /* Is there anything to take, or an error? */
 bool recv_ready (const struct socket *s);
 

@@ -70,38 +70,6 @@ static bool at_once (const struct loop *loop, struct task *t,
   return true;
 }
 
-/* prepare(SOCKET … SIZE, request, deadline): its result, UPTO and SIZE */
-static int prepare_protected (lua_State *L) {
-  struct request *q = lua_touserdata(L, LAST + 1);
-  if (lua_tointeger(L, LAST + 2) != CLOCK_NEVER) loop_reserve(L);
-  lua_settop(L, LAST);
-  lua_pushinteger(L, send_prepare(L, lua_touserdata(L, SOCKET), q));
-  lua_insert(L, UPTO);
-  return 3;
-}
-
-/* The turn of who was woken from the line. What is to be sent may have become
-** none while it stood there, and an error must not keep the turn. */
-static int prepare_in_turn (lua_State *L, struct socket *s,
-                            struct request *q, int64_t deadline) {
-  int rc;
-  state_shared(L, SHARED_PREPARE);
-  for (int i = SOCKET; i <= LAST; i++) lua_pushvalue(L, i);
-  lua_pushlightuserdata(L, q);
-  lua_pushinteger(L, deadline);
-  if (lua_pcall(L, LAST + 2, 3, 0) == LUA_OK) {
-    lua_replace(L, SIZE);
-    lua_replace(L, UPTO);
-    rc = (int)lua_tointeger(L, -1);
-    lua_settop(L, LAST);
-    return rc;
-  }
-  send_wake_next(L, s);  /* guard: or the next in line sleeps for ever */
-  lua_settop(L, LAST);
-  if (deadline != CLOCK_NEVER) loop_reserve(L);
-  return send_prepare(L, s, q);  /* raises the same, and can say where */
-}
-
 /* Of an array of datagrams as many as go at once. True if those were all. */
 static bool send_plain (lua_State *L, struct task *t, const struct socket *s) {
   lua_Integer sent = lua_tointeger(L, SENT);
@@ -212,8 +180,15 @@ static int go_datagram (lua_State *L, struct task *t, struct socket *s,
   }
 }
 
-static int send_go (lua_State *L, struct task *t, int64_t deadline,
-                    bool woken) {
+static int wait_for_turn (lua_State *L, struct task *t, struct socket *s,
+                          int64_t deadline) {
+  struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
+  wait_join(&b, &s->out.waitq.q, WAIT_QUEUE);
+  return loop_wait(L, t, b.wait, b.on, deadline, (lua_KContext)deadline,
+                   send_again);
+}
+
+static int send_go (lua_State *L, struct task *t, int64_t deadline) {
   struct socket *s = lua_touserdata(L, SOCKET);
   struct request q = {0};
   struct op *op;
@@ -227,19 +202,14 @@ static int send_go (lua_State *L, struct task *t, int64_t deadline,
     lua_pushvalue(L, SENT);
     return 1;
   }
-  if (send_busy(s))
-    return loop_wait_queue(L, t, &s->out.waitq, deadline,
-                          (lua_KContext)deadline, send_again);
-  if (woken)
-    rc = prepare_in_turn(L, s, &q, deadline);
-  else {
-    if (deadline != CLOCK_NEVER) loop_reserve(L);
-    rc = send_prepare(L, s, &q);
-  }
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
+  if (send_busy(s, &t->node))
+    return wait_for_turn(L, t, s, deadline);
+  rc = send_prepare(L, s, &q);
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
   else if (rc < 0 && rc != -ENOMEM) {
-    send_wake_next(L, s);
+    send_end_turn(L, s, &t->node);
     if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
     return not_prepared(L, s, -rc);
   }
@@ -253,10 +223,13 @@ static int send_go (lua_State *L, struct task *t, int64_t deadline,
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
   if (rc < 0) {
-    send_wake_next(L, s);
+    send_end_turn(L, s, &t->node);
     return failed(L, ring_push_failed(L, s->ring, rc));
   }
   op->waiter = t;
+  /* (the completion wakes the next) */
+  if (!socket_waitq_unhold(&s->out.waitq, &t->node))
+    turnq_end_turn(&s->out.waitq.q, &t->node);
   socket_waitq_serve(&s->out.waitq, op);
   if (socket_streams(s) && send_piece(L)) op->op_flags |= OP_PIECE;
   s->out.token = op->token;
@@ -325,7 +298,7 @@ static int count_sent (lua_State *L, struct task *t, struct socket *s,
   }
   if (more)
     return t->task_flags & TASKF_TIMED_OUT ? timed_out(L)
-                                     : send_go(L, t, deadline, true);
+                                     : send_go(L, t, deadline);
   if (send_held(t))
     return t->task_flags & TASKF_TIMED_OUT
            ? failed(L, fail_timeout(L))
@@ -349,7 +322,7 @@ static bool send_refused (const struct task *t, struct socket *s) {
 static int send_ended (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline) {
   if (went_without_copy(t) && send_refused(t, s))
-    return send_go(L, t, deadline, false);
+    return send_go(L, t, deadline);
   if (t->res >= 0)
     return count_sent(L, t, s, deadline);
   if ((t->task_flags & TASKF_TIMED_OUT) && loop_cut_short(t->res))
@@ -400,26 +373,25 @@ static int send_again (lua_State *L, int status, lua_KContext ctx) {
   struct socket *s = lua_touserdata(L, SOCKET);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, send_again);
-  if (socket_waitq_unhold(state_of(L)->loop, &s->out.waitq, t)
-      && !send_goes_on(L, t, s))
-    send_wake_next(L, s);  /* guard: nor was the line woken when it went */
+  if (s->out.waitq.holder == t && !send_goes_on(L, t, s))
+    send_end_turn(L, s, &t->node);  /* guard: or the queue stands still */
   /* (what has gone cannot be taken back: that is told, and the next wait of
      a cancelled task raises) */
   if ((t->task_flags & TASKF_CANCELLED) && !send_has_gone(L, t, s)
       && !send_is_writable(L, t)) {
-    send_wake_next(L, s);  /* guard: or the next in line sleeps for ever */
+    send_end_turn(L, s, &t->node);  /* guard: or the queue stands still */
     loop_check(L, t);
   }
   if (t->wait == WAIT_QUEUE) {
     if (t->task_flags & TASKF_TIMED_OUT) return failed(L, fail_timeout(L));
-    return send_go(L, t, (int64_t)ctx, true);
+    return send_go(L, t, (int64_t)ctx);
   }
   if (waited_for_space(t)) {
     if (s->d == NULL)
       return failed(L, fail(L, EBADF, "the socket was closed"));
     return (t->task_flags & TASKF_TIMED_OUT) && clock_now() >= (int64_t)ctx
            && !send_is_writable(L, t) ? failed(L, fail_timeout(L))
-                              : send_go(L, t, (int64_t)ctx, false);
+                              : send_go(L, t, (int64_t)ctx);
   }
   return send_ended(L, t, s, (int64_t)ctx);
 }
@@ -433,7 +405,7 @@ static struct task *send_enter (lua_State *L, struct socket *s,
 }
 
 /* SOCKET, DATA and TO are there. */
-static void lay_out (lua_State *L, int how, size_t size) {
+static void send_lay_out (lua_State *L, int how, size_t size) {
   lua_settop(L, TO);
   lua_pushinteger(L, how);
   for (int i = SENT; i < SIZE; i++) lua_pushinteger(L, 0);
@@ -443,8 +415,8 @@ static void lay_out (lua_State *L, int how, size_t size) {
 static int send_begin (lua_State *L, struct socket *s, int how, int64_t ns,
                   const char *what) {
   struct task *t = send_enter(L, s, what);
-  lay_out(L, how, 0);
-  return send_go(L, t, clock_after(ns), false);
+  send_lay_out(L, how, 0);
+  return send_go(L, t, clock_after(ns));
 }
 
 /* Only what does not go at once and whole needs the stack, and an address
@@ -453,7 +425,7 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
                        const struct address *to, int64_t ns,
                        const char *what) {
   struct task *t = send_enter(L, s, what);
-  bool gone = !send_busy(s) && at_once(state_of(L)->loop, t, s, &b, to);
+  bool gone = !send_busy(s, NULL) && at_once(state_of(L)->loop, t, s, &b, to);
   if (gone && t->res >= 0 && (size_t)t->res == b.size) {
     lua_pushinteger(L, t->res);
     return 1;
@@ -464,9 +436,9 @@ static int begin_send (lua_State *L, struct socket *s, struct bytes b,
     sockaddr_push(L, to);
     lua_replace(L, TO);
   }
-  lay_out(L, SEND, b.size);
+  send_lay_out(L, SEND, b.size);
   return gone ? send_ended(L, t, s, clock_after(ns))
-              : send_go(L, t, clock_after(ns), false);
+              : send_go(L, t, clock_after(ns));
 }
 
 
@@ -537,7 +509,4 @@ static const luaL_Reg methods[] = {
 
 void send_open (lua_State *L) {
   class_extend(L, CLASS_SOCKET, methods);
-  lua_pushvalue(L, -1);
-  lua_pushcclosure(L, prepare_protected, 1);
-  lua_setiuservalue(L, -2, SHARED_PREPARE);
 }

@@ -23,47 +23,43 @@ static int send_failed (lua_State *L, const struct socket *s, int err) {
   return fail_cured(L, IORING_OP_SEND, err);
 }
 
-static int send_event_closed (lua_State *L) {
+static int event_closed (lua_State *L) {
   return fail(L, EBADF, "the socket is closed");
 }
 
 /* What the kernel takes there and then, once there is room. */
 static int sending_try (lua_State *L, struct task *t,
-                        struct select_waiter *e) {
+                        struct wait_node *node) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
   struct bytes b;
   ssize_t n;
-  (void)t; (void)e;
-  if (s->d == NULL) {
-    lua_pushboolean(L, 1);
-    return 1 + send_event_closed(L);
-  }
-  if (send_busy(s))
+  (void)t;
+  if (s->d == NULL)
+    return event_closed(L);
+  if (send_busy(s, node))
     return 0;
   b = arg_bytes(L, DATA, DATA);
   if (!send_at_once(s, &b, NULL, &n))
     return 0;
-  if (n >= 0) send_wake_next(L, s);
-  lua_pushboolean(L, 1);
+  send_end_turn(L, s, node);
   if (n < 0)
-    return 1 + send_failed(L, s, (int)-n);
+    return send_failed(L, s, (int)-n);
   lua_pushinteger(L, n);
-  return 2;
+  return 1;
 }
 
-/* For whoever is in line the socket asks once when there is room. */
-static int sending_block (lua_State *L, struct task *t,
-                          struct select_waiter *e) {
+/* The socket polls once for all selects that wait for room. */
+static int sending_block (lua_State *L, struct task *t, struct blocking *b) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
   struct request q = {0};
   struct op *op;
   int rc;
   (void)t;
   if (s->d == NULL)
-    return send_event_closed(L);
+    return event_closed(L);
   socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;
-  if (!send_busy(s) && socket_polls(s, s->space) == NULL) {
+  if (!send_busy(s, b->node) && socket_polls(s, s->space) == NULL) {
     io_uring_prep_poll_add(&q.sqe, s->out.waitq.fd, POLLOUT);
     q.pin[OP_PIN_FD] = &s->d->block;
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
@@ -73,20 +69,22 @@ static int sending_block (lua_State *L, struct task *t,
     s->space = op->token;
     ring_drop(s->ring, op);  /* (what it says does not matter) */
   }
-  select_waiter_enqueue(e, &s->out.waitq.queue);
+  wait_join(b, &s->out.waitq.q, WAIT_QUEUE);
   return 0;
 }
 
-static void sending_cancel (lua_State *L, struct select_waiter *e) {
+static void sending_cancel (lua_State *L, struct task *t,
+                            struct wait_node *node) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
   struct op *op = s->d ? socket_polls(s, s->space) : NULL;
-  if (op && s->out.waitq.queue.last == NULL) ring_cancel(s->ring, op);
-  if (e->called) send_wake_next(L, s);
+  (void)t;
+  if (op && s->out.waitq.q.waiting.last == NULL) ring_cancel(s->ring, op);
+  if (select_waiter_of(node)->called) send_end_turn(L, s, node);
 }
 
 /* socket:sending(bytes): how many went; of a stream perhaps not all */
 static int s_sending (lua_State *L) {
-  static const struct event_kind kind = {
+  static const struct wait_kind kind = {
     "sending", sending_try, sending_block, sending_cancel, false
   };
   socket_check(L, SOCKET);

@@ -1,6 +1,6 @@
 /*
-** outward: what a socket's sends have in common, those that wait (send.c) and
-** those of a choice (sending.c). Nothing here waits.
+** send_queue: what a socket's sends have in common, those that wait (send.c)
+** and those of a select (send_event.c). Nothing here waits.
 */
 
 #ifndef uring_send_queue_h
@@ -10,16 +10,16 @@
 #include "api/sockaddr.h"
 #include "net/socket.h"
 
-/* Must who wants to send wait in the line? */
-bool send_busy (const struct socket *s);
+/* Must this waiter, or NULL for what has not waited yet, wait for its turn? */
+bool send_busy (const struct socket *s, struct wait_node *node);
 
 /* What the kernel takes there and then: how much, or -errno. False where it
 ** has no room. */
 bool send_at_once (const struct socket *s, const struct bytes *b,
                   const struct address *to, ssize_t *n);
 
-/* Who was woken and makes no request wakes the next in line. */
-void send_wake_next (lua_State *L, struct socket *s);
+/* A turn ends, if this waiter had it, without a request: wake the next. */
+void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node);
 
 void sending_open (lua_State *L);  /* socket:sending */
 

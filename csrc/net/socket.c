@@ -99,7 +99,7 @@ static void socket_let_go (struct socket *s, struct half *h) {
     next = op->next;
     if (op->waitq == &h->waitq) detach(s, op);
   }
-  loop_wake_all(loop_of_ring(s->ring), &h->waitq);
+  turnq_wake_all(loop_of_ring(s->ring), &h->waitq.q);
 }
 
 bool socket_pushes (lua_State *L, const struct socket *s) {

@@ -27,7 +27,7 @@
 #include "base/handle.h"
 #include "lua/state.h"
 #include "api/msghdr.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 #include "net/buf_pool.h"
 
 struct half {

@@ -12,7 +12,7 @@ struct slab {
 
 
 bool pending_reserve (struct pending *a, size_t n) {
-  while (a->spare < n + a->promised) {
+  while (a->spare < n) {
     struct slab *s = malloc(sizeof(*s));
     if (s == NULL)
       return false;
@@ -27,27 +27,13 @@ bool pending_reserve (struct pending *a, size_t n) {
   return true;
 }
 
-
-static struct pending_cqe *fresh (struct pending *a, struct source *s,
-                              struct op *op, uint64_t order, uint64_t data,
-                              int32_t res, uint32_t flags) {
+void pending_add (struct pending *a, struct source *s, struct op *op,
+                  uint64_t data, int32_t res, uint32_t flags) {
   struct pending_cqe *n = a->free;
   a->free = n->after;
   a->spare--;
-  n->next = n->prev = NULL;
-  n->source = s;
-  n->op = op;
-  n->order = order;
-  n->data = data;
-  n->res = res;
-  n->flags = flags;
-  return n;
-}
-
-void pending_add (struct pending *a, struct source *s, struct op *op,
-                   uint64_t data, int32_t res, uint32_t flags) {
-  struct pending_cqe *n = fresh(a, s, op, ++a->came, data, res, flags);
-  n->after = NULL;
+  *n = (struct pending_cqe){ .source = s, .op = op, .data = data, .res = res,
+                             .flags = flags };
   if (!s->owned) {
     n->prev = a->last;
     if (a->last) a->last->next = n; else a->first = n;
@@ -56,81 +42,22 @@ void pending_add (struct pending *a, struct source *s, struct op *op,
   }
   if (s->last) s->last->after = n; else s->first = n;
   s->last = n;
-}
-
-
-/* ---- what was put back ------------------------------------------------- */
-
-/* Two heaps become one: its top. */
-static struct pending_cqe *meld (struct pending_cqe *a,
-                                 struct pending_cqe *b) {
-  if (a == NULL) return b;
-  if (b == NULL) return a;
-  if (b->order < a->order) {
-    struct pending_cqe *c = a;
-    a = b;
-    b = c;
-  }
-  b->next = a->prev;
-  a->prev = b;
-  return a;
-}
-
-/* What is left of a heap without its top: its children two by two, and then
-** all of those. */
-static struct pending_cqe *without_top (const struct pending_cqe *top) {
-  struct pending_cqe *rest = top->prev, *pairs = NULL, *all = NULL;
-  while (rest) {
-    struct pending_cqe *first = rest, *second = rest->next;
-    rest = second ? second->next : NULL;
-    first = meld(first, second);
-    first->next = pairs;
-    pairs = first;
-  }
-  while (pairs) {
-    struct pending_cqe *next = pairs->next;
-    all = meld(all, pairs);
-    pairs = next;
-  }
-  return all;
-}
-
-void pending_put_back (struct pending *a, struct source *s,
-                        const struct pending_cqe *what) {
-  struct pending_cqe *n = fresh(a, s, what->op, what->order, what->data,
-                            what->res, what->flags);
-  a->promised--;
-  a->count++;
-  a->back = meld(a->back, n);
-}
-
-
-/* ---- taking ------------------------------------------------------------ */
-
-const struct pending_cqe *pending_first (const struct pending *a,
-                                      const struct source *s) {
-  const struct pending_cqe *back = a->back;
-  return back && back->source == s
-         && (s->first == NULL || back->order < s->first->order)
-         ? back : s->first;
+  s->count++;
 }
 
 bool pending_take_from (struct pending *a, struct source *s,
-                         struct pending_cqe *out) {
-  bool back = a->back && pending_first(a, s) == a->back;
-  struct pending_cqe *n = back ? a->back : s->first;
+                        struct pending_cqe *out) {
+  struct pending_cqe *n = s->first;
   if (n == NULL)
     return false;
-  if (back) a->back = without_top(n);
-  else {
-    s->first = n->after;
-    if (s->first == NULL) s->last = NULL;
-  }
-  if (!back && !s->owned) {
+  s->first = n->after;
+  if (s->first == NULL) s->last = NULL;
+  s->count--;
+  if (!s->owned) {
     if (n->prev) n->prev->next = n->next; else a->first = n->next;
     if (n->next) n->next->prev = n->prev; else a->last = n->prev;
+    a->count--;
   }
-  if (!s->owned) a->count--;
   *out = *n;
   n->after = a->free;
   a->free = n;
@@ -140,11 +67,8 @@ bool pending_take_from (struct pending *a, struct source *s,
 
 bool pending_take (struct pending *a, struct pending_cqe *out) {
   /* the first of all is the first of its source as well */
-  const struct pending_cqe *n = a->first;
-  if (a->back && (n == NULL || a->back->order < n->order)) n = a->back;
-  return n != NULL && pending_take_from(a, n->source, out);
+  return a->first && pending_take_from(a, a->first->source, out);
 }
-
 
 void pending_free (struct pending *a) {
   while (a->slabs) {

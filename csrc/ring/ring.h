@@ -18,6 +18,7 @@
 #define uring_ring_h
 
 #include "compat.h"
+#include "base/waitq.h"
 #include "ring/op_table.h"
 
 #include <pthread.h>
@@ -31,8 +32,7 @@ struct ring;
 struct ring_callbacks {
   bool (*completion)(struct ring *r, struct op *op, int32_t res,
                      uint32_t flags, bool last);
-  bool (*message)(struct ring *r, uint64_t data, int32_t res,
-                  uint32_t flags);
+  void (*message)(struct ring *r);
   void (*internal)(struct ring *r, struct op *op, int32_t res,
                    uint32_t flags, bool last);
   void (*closed)(struct ring *r);
@@ -69,6 +69,7 @@ struct ring {
   struct kept *kept;      /* memory of requests, in no order */
   unsigned nkept, reserve_kept_place;
   const struct ring_callbacks *callbacks;
+  struct turnq receivers; /* of messages; the loop's business, as `watch` */
   void *watch;            /* the loop's record of it, if it has one */
   unsigned held;          /* why it is the loop's: tasks, operations */
   struct ring *next, **back;  /* all rings of one state */

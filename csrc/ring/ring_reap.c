@@ -103,14 +103,13 @@ static void message (struct ring *r, const struct cqe *c) {
     return;
   }
   r->stats.messages++;
-  if (r->closing || (r->callbacks && r->callbacks->message(r, c->user_data,
-                                                           c->res,
-                                                   c->flags)))
+  if (r->closing)
     return;
   pending_add(&r->pending, &r->messages, NULL, c->user_data, c->res,
                c->flags);
   if (++r->stats.waiting > r->stats.high)
     r->stats.high = r->stats.waiting;
+  if (r->callbacks) r->callbacks->message(r);
 }
 
 static bool reserve (struct ring *r, unsigned n) {
@@ -173,11 +172,6 @@ bool ring_take_op (struct ring *r, struct op *op, struct pending_cqe *out) {
 bool ring_take_message (struct ring *r, struct pending_cqe *out) {
   return pending_take_from(&r->pending, &r->messages, out)
          && taken(r, out);
-}
-
-void ring_put_back (struct ring *r, const struct pending_cqe *m) {
-  pending_put_back(&r->pending, &r->messages, m);
-  r->stats.waiting++;
 }
 
 void ring_drop (struct ring *r, struct op *op) {

@@ -39,10 +39,9 @@ bool ring_take (struct ring *r, struct pending_cqe *out);
 bool ring_take_op (struct ring *r, struct op *op, struct pending_cqe *out);
 bool ring_take_message (struct ring *r, struct pending_cqe *out);
 
-/* Is there a message? And one comes back, to where it was. */
+/* Is there a message? */
 static inline bool ring_has_message (const struct ring *r) {
-  return pending_first(&r->pending, &r->messages) != NULL;
+  return r->messages.first != NULL;
 }
-void ring_put_back (struct ring *r, const struct pending_cqe *message);
 
 #endif

@@ -2,7 +2,7 @@
 #include "task/cancel_scope.h"
 
 #include "base/clock.h"
-#include "task/msg_delivery.h"
+#include "task/wait.h"
 #include "task/wait_cancel.h"
 
 #include <stdlib.h>
@@ -95,6 +95,8 @@ void cancel_scope_check (struct loop *loop, struct task *t) {
     if (t->state == TASK_WAITING) loop_leave(loop, t);
     else if (t->task_flags & TASKF_DELIVERED)
       loop_revoke(loop, t);  /* guard: it will not receive it */
+    else if (t->has_turn && t->state == TASK_READY && t->wait == WAIT_MESSAGE)
+      loop_end_turns(loop, t);  /* nor the message that it was woken for */
   }
 }
 

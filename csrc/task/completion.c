@@ -3,10 +3,9 @@
 
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
-#include "task/msg_delivery.h"
 #include "task/ring_watch.h"
 #include "task/wait_cancel.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 
 
 /* A send without copy has gone: the next in line goes, and its own task waits
@@ -14,7 +13,7 @@
 static void sent_zero_copy (struct loop *loop, struct task *t, struct op *op,
                   int32_t res) {
   t->res = res;
-  if (op->waitq) loop_wake_first(loop, op->waitq);
+  if (op->waitq) turnq_wake(loop, op->waitq);
   if (op->op_flags & OP_CANCEL) loop_leave(loop, t);  /* it has no time left */
 }
 
@@ -23,10 +22,9 @@ static void in_line (struct loop *loop, struct ring *r, struct op *op,
                      bool last) {
   struct socket_waitq *waitq = op->waitq;
   if (last && (op->op_flags & OP_PIECE) && op->waiter)
-    /* guard: bytes of two do not mix */
-    socket_waitq_hold(loop, waitq, op->waiter);
+    socket_waitq_hold(waitq, op->waiter);  /* guard: bytes do not mix */
   else if (last ? !(op->op_flags & OP_NOTIFYING) : op->waiter == NULL)
-    loop_wake_first(loop, waitq);
+    turnq_wake(loop, &waitq->q);
   if (op->op_flags & OP_DROPPED)
     return;  /* (a poll, or what a socket has no more to do with) */
   if (waitq->bound > 0 && ++waitq->count >= waitq->bound && !last
@@ -92,7 +90,13 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
   }
 }
 
+/* A message has come, and lies with the ring. */
+static void on_message (struct ring *r) {
+  struct watch *w = r->watch;
+  if (w) turnq_wake(w->loop, &r->receivers);
+}
+
 const struct ring_callbacks loop_callbacks = {
-  on_completion, loop_message_came, ring_watch_signaled, ring_watch_closed,
+  on_completion, on_message, ring_watch_signaled, ring_watch_closed,
       ring_watch_stop
 };

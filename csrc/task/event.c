@@ -5,7 +5,6 @@
 #include "base/fork_id.h"
 #include "lua/args.h"
 #include "lua/errors.h"
-#include "task/msg_delivery.h"
 #include "task/task.h"
 
 
@@ -153,11 +152,11 @@ static int f_now (lua_State *L) {
 #define FAILURE 3          /* nil, message, errno */
 
 struct event {
-  const struct event_kind *kind;
+  const struct wait_kind *kind;
   int n;                   /* object and arguments: so many user values */
 };
 
-int event_push (lua_State *L, const struct event_kind *kind) {
+int event_push (lua_State *L, const struct wait_kind *kind) {
   int n = lua_gettop(L);
   struct event *v = class_new(L, CLASS_EVENT, sizeof(*v), n);
   v->kind = kind;
@@ -169,7 +168,8 @@ int event_push (lua_State *L, const struct event_kind *kind) {
   return 1;
 }
 
-int event_ready (lua_State *L, int n) {
+/* True goes below the `n` values that the event is chosen with. */
+static int chosen_with (lua_State *L, int n) {
   lua_pushboolean(L, 1);
   lua_insert(L, -1 - n);
   return n + 1;
@@ -209,8 +209,8 @@ static struct task *current (lua_State *L) {
   return t;
 }
 
-/* event:try(waiter). What it was called for may have been taken by another:
-** then it has to be seated anew. */
+/* event:try(waiter). A waiter that was woken and finds nothing, for a call by
+** hand has taken it, joins the queue again. */
 static int e_try (lua_State *L) {
   struct select_waiter *e;
   struct event *v = spread(L, &e);
@@ -219,15 +219,15 @@ static int e_try (lua_State *L) {
   if (e && e->failed) {
     lua_getiuservalue(L, v->n + 3, SELECT_WAITER_FAILURE);
     for (n = 1; n <= FAILURE; n++) lua_rawgeti(L, v->n + 4, n);
-    return event_ready(L, FAILURE);
+    return chosen_with(L, FAILURE);
   }
-  n = v->kind->try(L, t, e);
+  n = v->kind->try(L, t, e ? &e->node : NULL);
   if (n == 0 && e && e->called) {
+    struct blocking b = { &e->node, WAIT_NOTHING, NULL, CLOCK_NEVER };
     lua_settop(L, v->n + 3);  /* (as it was) */
-    n = v->kind->block(L, t, e);
-    if (n > 0) n = event_ready(L, n);
+    n = v->kind->block(L, t, &b);
   }
-  return n;
+  return n > 0 ? chosen_with(L, n) : 0;
 }
 
 /* event:block(waiter): nil, whether it is for tasks of this state alone */
@@ -238,17 +238,19 @@ static int e_block (lua_State *L) {
   int n = 0;
   luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
   if (e == NULL) {  /* (else another event has blocked on this) */
+    struct blocking b = { NULL, WAIT_NOTHING, NULL, CLOCK_NEVER };
     e = class_new(L, CLASS_EAR, sizeof(*e), 3);
     e->task = t;
+    b.node = &e->node;
     task_push(L, t);
     lua_setiuservalue(L, -2, SELECT_WAITER_TASK);
     lua_pushvalue(L, 1);
-    /* guard: has the line's memory */
+    /* guard: has the queue's memory */
     lua_setiuservalue(L, -2, SELECT_WAITER_OBJECT);
     lua_replace(L, v->n + 3);
     lua_pushvalue(L, v->n + 3);
     set_ear(L, v);
-    n = v->kind->block(L, t, e);
+    n = v->kind->block(L, t, &b);
   }
   if (n > 0) {  /* it failed, and that is what the next try gives */
     lua_createtable(L, FAILURE, 0);
@@ -259,19 +261,19 @@ static int e_block (lua_State *L) {
     loop_notify(state_of(L)->loop, t);
   }
   lua_pushnil(L);
-  lua_pushboolean(L, v->kind->inside);
+  lua_pushboolean(L, v->kind->local);
   return 2;
 }
 
-/* event:cancel(waiter): the ear, as an event that is ready when what it was
-** begun for has ended; or nothing */
+/* event:cancel(waiter): the select waiter, as an event that is ready when what
+** it was begun for has ended; or nothing */
 static int e_cancel (lua_State *L) {
   struct select_waiter *e;
   struct event *v = spread(L, &e);
   if (e == NULL)
     return 0;
-  select_waiter_dequeue(e);
-  v->kind->cancel(L, e);
+  select_waiter_leave(e);
+  v->kind->cancel(L, e->task, &e->node);
   e->called = false;
   lua_pushnil(L);
   set_ear(L, v);
@@ -292,16 +294,13 @@ static struct ring *select_waiter_ring (lua_State *L) {
   return class_check(L, -1, CLASS_RING);
 }
 
-/* Nobody has taken it back, or waited for its operation's end. */
+/* It was not cancelled, or the end of its operation not waited for. */
 static int select_waiter_gc (lua_State *L) {
   struct select_waiter *e = class_check(L, 1, CLASS_EAR);
-  struct loop *loop = loop_here(L);
-  select_waiter_dequeue(e);
+  struct turnq *q = e->turnq;
+  select_waiter_leave(e);
   if (e->token) select_waiter_drop(e, select_waiter_ring(L), false);
-  if (e->called && loop) {  /* guard: who is next in its line looks */
-    if (e->ring) loop_pass_message(e->ring);
-    else loop->passed_over = true;
-  }
+  if (q) turnq_wake(loop_here(L), q);  /* guard: no wakeup is lost */
   return 0;
 }
 

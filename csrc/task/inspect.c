@@ -7,7 +7,7 @@
 #include "lua/errors.h"
 #include "api/sqe.h"
 #include "task/task.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 #include "task/wrap.h"
 
 #include <poll.h>

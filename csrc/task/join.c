@@ -80,29 +80,28 @@ static int join (lua_State *L) {
 /* ---- task:joining ------------------------------------------------------ */
 
 /* As join gives it, and as an event. */
-static int join_try (lua_State *L, struct task *t, struct select_waiter *e) {
+static int join_try (lua_State *L, struct task *t, struct wait_node *node) {
   struct task *of = class_check(L, 1, CLASS_TASK);
-  (void)e;
+  (void)node;
   if (of == t)
     return loop_refuse(L, "%s: a task cannot join itself", "task:joining");
-  if (of->state < TASK_DONE)
-    return 0;
-  lua_pushboolean(L, 1);
-  return 1 + task_push_outcome(L, 1);
+  return of->state < TASK_DONE ? 0 : task_push_outcome(L, 1);
 }
 
-static int join_block (lua_State *L, struct task *t, struct select_waiter *e) {
+static int join_block (lua_State *L, struct task *t, struct blocking *b) {
+  struct task *of = lua_touserdata(L, 1);
   (void)t;
-  select_waiter_enqueue(e, &((struct task *)lua_touserdata(L, 1))->joiners);
+  wait_join_plain(b, &of->joiners, WAIT_JOIN, of);
   return 0;
 }
 
-static void join_cancel (lua_State *L, struct select_waiter *e) {
-  (void)L; (void)e;  /* all were called */
+static void join_cancel (lua_State *L, struct task *t,
+                         struct wait_node *node) {
+  (void)L; (void)t; (void)node;  /* all are woken at once */
 }
 
 static int joining (lua_State *L) {
-  static const struct event_kind kind = {
+  static const struct wait_kind kind = {
     "joining", join_try, join_block, join_cancel, true
   };
   task_at(L, state_of(L));

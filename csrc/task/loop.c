@@ -3,45 +3,11 @@
 
 #include "base/clock.h"
 #include "base/fork_id.h"
+#include "task/wait.h"
 
 #include <string.h>
 
 #define FAIR_TURNS 64
-
-
-/* ---- the ready queue --------------------------------------------------- */
-
-/* (Nobody leaves it but from its front, so one link does.) */
-void loop_ready (struct loop *loop, struct task *t) {
-  t->state = TASK_READY;
-  t->node.next = NULL;
-  if (loop->last) loop->last->next = &t->node; else loop->first = &t->node;
-  loop->last = &t->node;
-}
-
-struct task *loop_take (struct loop *loop) {
-  struct wait_node *s = loop->first;
-  if (s == NULL)
-    return NULL;
-  loop->first = s->next;
-  if (s->next == NULL) loop->last = NULL;
-  s->next = NULL;
-  return (struct task *)s;
-}
-
-/* Does it wait for what only tasks of this state can bring about? */
-static bool loop_idle (const struct task *t) {
-  return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
-         || (t->wait == WAIT_PARK && (t->task_flags & TASKF_LOCAL_WAIT));
-}
-
-void loop_wake (struct loop *loop, struct task *t) {
-  if (t->state != TASK_WAITING)
-    return;
-  if (t->timer.place) heap_remove(&loop->heap, &t->timer);
-  if (loop_idle(t)) loop->nidle--;
-  loop_ready(loop, t);
-}
 
 
 struct loop *loop_here (lua_State *L) {
@@ -188,6 +154,8 @@ void loop_reserve (lua_State *L) {
 
 void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
                  int64_t deadline) {
+  /* guard: or what comes next would find no waiter */
+  if (t->has_turn) loop_end_turns(state_of(L)->loop, t);
   t->wait = (unsigned)wait & 15u;
   t->on = on;
   t->task_flags &= (uint8_t)~(TASKF_TIMED_OUT | TASKF_DELIVERED);

@@ -51,9 +51,9 @@ enum task_wait {
   WAIT_AWAIT,      /* `on` is an op that is its own; result in res, flags */
   WAIT_OPERATION,  /* `on` is an op that outlives the wait */
   WAIT_CHAIN,      /* `on` is a struct chain */
-  WAIT_MESSAGE,    /* `on` is a ring; the message in data, res, flags */
+  WAIT_MESSAGE,    /* `on` is a ring */
   WAIT_JOIN,       /* `on` is a task */
-  WAIT_QUEUE,       /* `on` is a struct line */
+  WAIT_QUEUE,      /* `on` is a struct socket_waitq */
   WAIT_SCOPE,      /* `on` is a region: for its tasks to end */
   WAIT_PARK        /* `on` says what for: whoever knows wakes it */
 };                 /* (4 bits) */
@@ -61,8 +61,8 @@ enum task_wait {
 enum task_flag {
   TASKF_TIMED_OUT = 1,
   TASKF_CANCELLED = 2,   /* this wait and every later one raises */
-  TASKF_DELIVERED = 4,  /* a message, or a channel's value, was handed over and
-                           not yet accepted: handover.h */
+  TASKF_DELIVERED = 4,  /* a channel's value was handed over and not yet
+                           accepted: wait.h */
   TASKF_CANCEL_REQUESTED = 8,
       /* cancelled whatever region it is in (region.h) */
   TASKF_DAEMON = 16,     /* does not keep its scope open */
@@ -74,11 +74,10 @@ enum task_flag {
 /* There may be very many: no byte here is idle. */
 struct task {
   struct wait_node node;         /* first. In the ready queue, or a line */
-  struct timer timer;       /* its word is the innermost region; its time, of
-                               a message that was handed over: the order */
+  struct timer timer;       /* its word is the innermost cancel scope */
   union {
     void *on;               /* while it waits */
-    uint64_t data;          /* then: the message's, or words for a result */
+    uint64_t data;          /* then: what describes a result */
     struct task *behind;    /* or the next whose value is revoked */
   };
   struct ring *ring;        /* whose operation or message it waits for */
@@ -89,7 +88,8 @@ struct task {
   uint32_t place;           /* in its scope's table of tasks */
   uint8_t state : 4, wait : 4;
   uint8_t task_flags;
-  uint8_t disposal;         /* of a result that is not wanted any more */
+  uint8_t disposal : 2;     /* of a result that is not wanted any more */
+  uint8_t has_turn : 1;     /* it was woken for an item: wait.h */
   uint8_t turns;            /* waits in a row that did not have to wait */
 };
 
@@ -98,7 +98,6 @@ struct watch {
   struct loop *loop;
   struct ring *ring;        /* NULL: no longer watched */
   struct watch *next;       /* all but the loop's own */
-  struct waitq waitq;        /* who waits for its messages, in order */
   struct op *poll;          /* on the loop's ring; NULL: not armed */
   int eventfd;              /* of the loop's own ring, its bell's. -1: none */
   bool signaled;                /* its eventfd was written */
@@ -159,7 +158,6 @@ struct loop {
   uint32_t free_scope;     /* the number that was closed last, or 0 */
   uint32_t ntasks;          /* not ended */
   uint32_t nidle;           /* waiting for tasks of this state alone */
-  uint32_t nholds;          /* lines that are held: line.h */
   uint32_t now;             /* in ms, as of a turn or a later deadline */
   uint32_t fork_id;
   int64_t nap;              /* at most so long may it sleep now; see clock.h */
@@ -173,7 +171,6 @@ struct loop {
   bool retry;               /* the kernel had no room: try again soon */
   uint32_t nomem_turns;  /* turns in a row in which there was no memory for
                                what has completed on another ring */
-  bool passed_over;         /* the first of each line is to be woken */
 };
 
 /*
@@ -257,6 +254,12 @@ bool loop_unfair (struct task *t);
 
 /* For the watchdog: what has cancelled the task is no more. */
 void loop_pardon (struct loop *loop, struct task *t);
+
+/* Does it wait for what only tasks of this state can bring about? */
+static inline bool loop_idle (const struct task *t) {
+  return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
+         || (t->wait == WAIT_PARK && (t->task_flags & TASKF_LOCAL_WAIT));
+}
 
 /* Put a task into the ready queue; take the first out of it; NULL: none is. */
 void loop_ready (struct loop *loop, struct task *t);

@@ -5,7 +5,7 @@
 #include "api/ring_object.h"
 #include "task/task.h"
 #include "task/wait_cancel.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 #include "task/watchdog.h"
 
 #include "compat.h"  /* again: now with Lua's headers before it */
@@ -116,6 +116,7 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
   if (loop->fork_id != fork_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
+  if (t->has_turn) loop_end_turns(loop, t);  /* guard: no wakeup is lost */
   if (status == LUA_OK && n == TASK_RETURNS) {
     lua_xmove(co, L, n);
     task_finish(L, loop, t, t->res);

@@ -6,7 +6,7 @@
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -67,10 +67,7 @@ void ring_watch_closed (struct ring *r) {
   struct watch *w = r->watch;
   if (w == NULL)
     return;
-  while (w->waitq.last) {
-    if (waitq_first(&w->waitq)->co) r->held--;
-    waitq_wake_first(w->loop, &w->waitq);
-  }
+  turnq_wake_all(w->loop, &r->receivers);
   unwatch(w);
 }
 
@@ -87,7 +84,7 @@ void ring_watch_stop_all (struct loop *loop) {
     struct watch *w = loop->watches;
     loop->watches = w->next;
     if (w->ring) w->ring->watch = NULL;
-    waitq_wake_all(loop, &w->waitq);  /* guard: ears outlive it */
+    if (w->ring) turnq_wake_all(loop, &w->ring->receivers);
     if (loop->fork_id == fork_id()) close(w->eventfd);
     if (w->poll) w->poll->waiter = NULL;
     free(w);

@@ -16,7 +16,7 @@
 #include "task/scope.h"
 #include "task/task.h"
 #include "task/wait_cancel.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 #include "task/watchdog.h"
 
 #include <stddef.h>
@@ -150,7 +150,6 @@ static int run_tasks (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   for (unsigned turn = 1; loop->ntasks > 0; turn++) {
     task_resume_all(L, loop);
-    loop_wake_skipped(loop);
     if (turn % UNASKED == 0) loop->now = clock_rough();
     if (lua_gethookmask(L)) ring_interrupted(L);
     if (loop->ntasks == 0) break;

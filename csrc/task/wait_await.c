@@ -195,24 +195,23 @@ static int wait_await_closed (lua_State *L) {
 /* ring:awaiting(sqe): ring:await as an event. A request cannot be taken back:
 ** if another event is chosen it is cancelled, and disposed of. The stack is
 ** 1 ring, 2 sqe, 3 the subject, 4 the event. */
-static int await_try (lua_State *L, struct task *t, struct select_waiter *e) {
+static int await_try (lua_State *L, struct task *t, struct wait_node *node) {
+  struct select_waiter *e = (struct select_waiter *)node;
   struct ring *r = class_check(L, 1, CLASS_RING);
   struct op *op = e && r->open ? op_find(&r->ops, e->token) : NULL;
   (void)t;
   if (r->open && (e == NULL || (op && op->results.first == NULL)))
     return 0;
-  lua_pushboolean(L, 1);
   if (e == NULL)
-    return 1 + wait_await_closed(L);
+    return wait_await_closed(L);
   e->token = 0;
-  if (op == NULL)
-    return 1 + fail(L, ECANCELED, "the operation ended with its ring, which "
-                    "is closed");
-  return 1 + wait_take(L, r, op, 4, 3);
+  return op ? wait_take(L, r, op, 4, 3)
+            : fail(L, ECANCELED, "the operation ended with its ring, which is "
+                   "closed");
 }
 
-static int await_block (lua_State *L, struct task *t,
-                        struct select_waiter *e) {
+static int await_block (lua_State *L, struct task *t, struct blocking *b) {
+  struct select_waiter *e = (struct select_waiter *)b->node;
   struct ring *r = class_check(L, 1, CLASS_RING);
   const struct request *q = class_check(L, 2, CLASS_SQE);
   struct op *op;
@@ -235,12 +234,15 @@ static int await_block (lua_State *L, struct task *t,
   return 0;
 }
 
-static void await_cancel (lua_State *L, struct select_waiter *e) {
-  select_waiter_drop(e, class_check(L, 1, CLASS_RING), true);
+static void await_cancel (lua_State *L, struct task *t,
+                          struct wait_node *node) {
+  (void)t;
+  select_waiter_drop((struct select_waiter *)node,
+                     class_check(L, 1, CLASS_RING), true);
 }
 
 static int ring_awaiting (lua_State *L) {
-  static const struct event_kind kind = {
+  static const struct wait_kind kind = {
     "awaiting", await_try, await_block, await_cancel, false
   };
   struct ring *r = ring_check(L, 1);

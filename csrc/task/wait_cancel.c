@@ -3,8 +3,7 @@
 
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
-#include "task/msg_delivery.h"
-#include "task/wait_queue.h"
+#include "task/wait.h"
 
 
 /* Take back the task's address from what it waits for with others. */
@@ -14,13 +13,14 @@ static void step_out (struct task *t) {
       ((struct op *)t->on)->waiter = NULL;
       break;
     case WAIT_MESSAGE:
-      loop_forgo_message(t);
+      waitq_remove(&t->ring->receivers.waiting, &t->node);
+      t->ring->held--;
       break;
     case WAIT_JOIN:
       waitq_remove(&((struct task *)t->on)->joiners, &t->node);
       break;
     case WAIT_QUEUE:
-      waitq_remove(&((struct socket_waitq *)t->on)->queue, &t->node);
+      waitq_remove(&((struct socket_waitq *)t->on)->q.waiting, &t->node);
       break;
     default: break;
   }
@@ -73,16 +73,12 @@ static void dispose_chain (struct task *t) {
 void loop_forget (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
     if (t->task_flags & TASKF_DELIVERED) {
-      if (t->wait == WAIT_MESSAGE) loop_revoke(loop, t);
-      else loop_unrevoke(loop, t);  /* (its value went back before) */
+      loop_unrevoke(loop, t);  /* (its value went back before) */
       t->task_flags &= (uint8_t)~TASKF_DELIVERED;
     }
-    if (t->wait == WAIT_QUEUE)
-      loop->passed_over = true;  /* guard: who is next in its line looks */
-    if (t->wait == WAIT_AWAIT) {
+    if (t->has_turn) loop_end_turns(loop, t);  /* guard: the next waits */
+    if (t->wait == WAIT_AWAIT)
       ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
-      loop_release_holds(loop, t);  /* guard: or its line stands still */
-    }
     if (t->wait == WAIT_CHAIN) dispose_chain(t);
     t->disposal = DISPOSE_NOTHING;
     t->wait = WAIT_NOTHING;

@@ -11,63 +11,57 @@
 #include "lua/errors.h"
 #include "api/operation.h"
 #include "api/ring_object.h"
+#include "task/wait.h"
 
 
-static int o_wait (lua_State *L, struct task *t, struct operation *o,
-                   int64_t deadline, lua_KFunction again);
-
-/* Take the next completion; 0 if there is none yet. Its ring's close has
-** cancelled it, for who `waited` when that happened. */
-static int o_take (lua_State *L, struct operation *o, bool waited) {
+/* The next completion. A ring's close has cancelled the operation, for a task
+** that waited when that happened. */
+static int o_try (lua_State *L, struct task *t, struct wait_node *node) {
+  struct operation *o = lua_touserdata(L, 1);
   struct op *op = operation_op(o);
+  (void)node;
   if (op == NULL && !o->ring->open)
-    return fail(L, waited ? ECANCELED : ESRCH, "the operation ended with its "
-                "ring, which is closed");
+    return fail(L, t->wait == WAIT_OPERATION ? ECANCELED : ESRCH,
+                "the operation ended with its ring, which is closed");
   if (op == NULL)
     return fail(L, ESRCH, "the operation has ended and its completions were "
                 "taken");
-  if (op->op_flags & OP_CANCEL) o->cancelled = true;  /* by a close here,
-      too */
+  if (op->op_flags & OP_CANCEL) o->cancelled = true;  /* by a close, too */
   return wait_take(L, o->ring, op, 1, 2);
 }
 
-static int o_again (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
+static int o_block (lua_State *L, struct task *t, struct blocking *b) {
   struct operation *o = lua_touserdata(L, 1);
-  int n;
-  (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, o_again);
-  loop_check(L, t);
-  n = o_take(L, o, true);
-  if (n > 0) return n;
-  if (t->task_flags & TASKF_TIMED_OUT) return fail_timeout(L);
-  return o_wait(L, t, o, (int64_t)ctx, o_again);
-}
-
-static int o_wait (lua_State *L, struct task *t, struct operation *o,
-                   int64_t deadline, lua_KFunction again) {
   struct op *op = operation_op(o);
   struct ring *r = o->ring;
   int rc;
-  if (op && op->results.first && loop_unfair(t))
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
-                     (lua_KContext)deadline, again);
-  rc = o_take(L, o, false);
-  if (rc != 0)
-    return rc;
   if (op->waiter)
     return luaL_error(L, "another task awaits this operation already");
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
-  if (deadline != CLOCK_NEVER) loop_reserve(L);
   if (!(op->op_flags & OP_LOOPED)) {
     op->op_flags |= OP_LOOPED;
     r->held++;
   }
   op->waiter = t;
   t->ring = r;
-  return loop_wait(L, t, WAIT_OPERATION, op, deadline,
-                   (lua_KContext)deadline, again);
+  b->wait = WAIT_OPERATION;
+  b->on = op;
+  return 0;
+}
+
+static void operation_cancel_wait (lua_State *L, struct task *t,
+                                   struct wait_node *node) {
+  (void)L; (void)t; (void)node;  /* the operation runs on */
+}
+
+static const struct wait_kind operation_kind = {
+  "awaiting", o_try, o_block, operation_cancel_wait, false
+};
+
+static int o_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_resumed(L, &operation_kind, (int64_t)ctx, o_again);
 }
 
 static struct task *o_enter (lua_State *L, struct operation *o,
@@ -88,12 +82,13 @@ static int o_await (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = o_enter(L, o, "operation:await");
-  return o_wait(L, t, o, clock_after(ns), o_again);
+  return wait_perform(L, t, &operation_kind, clock_after(ns), o_again);
 }
 
 /* One step of completions(): the end is when all were taken, or the cancel
 ** that was asked for, or its ring's close; any other error is raised. */
-static int o_next_end (lua_State *L, struct operation *o, int n) {
+static int o_next_end (lua_State *L, int n) {
+  const struct operation *o = lua_touserdata(L, 1);
   if (lua_isnil(L, -n)) {
     lua_Integer err = lua_tointeger(L, -n + 2);
     bool closed = o->cancelled || !o->ring->open;
@@ -108,15 +103,9 @@ static int o_next_end (lua_State *L, struct operation *o, int n) {
 }
 
 static int o_next_again (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
-  struct operation *o = lua_touserdata(L, 1);
-  int n;
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, o_next_again);
-  loop_check(L, t);
-  n = o_take(L, o, true);
-  if (n == 0) n = o_wait(L, t, o, CLOCK_NEVER, o_next_again);
-  return o_next_end(L, o, n);
+  return o_next_end(L, wait_resumed(L, &operation_kind, (int64_t)ctx,
+                                    o_next_again));
 }
 
 static int o_next (lua_State *L) {
@@ -126,7 +115,8 @@ static int o_next (lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  return o_next_end(L, o, o_wait(L, t, o, CLOCK_NEVER, o_next_again));
+  return o_next_end(L, wait_perform(L, t, &operation_kind, CLOCK_NEVER,
+                                    o_next_again));
 }
 
 /* for res, flags in operation:completions() do */

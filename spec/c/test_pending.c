@@ -48,54 +48,6 @@ static void both_ways_see_one_order (void) {
   pending_free(&a);
 }
 
-static struct pending_cqe taken (struct pending *a, struct source *s) {
-  struct pending_cqe out = {0};
-  CHECK(pending_take_from(a, s, &out));
-  a->promised++;
-  return out;
-}
-
-static void back (struct pending *a, struct source *s, struct pending_cqe x) {
-  CHECK(pending_reserve(a, 0));
-  pending_put_back(a, s, &x);
-}
-
-static void what_is_put_back_has_its_old_place (void) {
-  struct pending a = {0};
-  struct source s = {0}, t = {0};
-  struct pending_cqe x[5];
-  for (uint64_t i = 1; i <= 4; i++) add(&a, &s, i);
-  add(&a, &t, 9);
-  add(&a, &s, 5);
-  for (int i = 0; i < 5; i++) x[i] = taken(&a, &s);
-  CHECK(a.promised == 5 && a.count == 1);
-  back(&a, &s, x[1]); back(&a, &s, x[4]); back(&a, &s, x[0]);
-  back(&a, &s, x[3]); back(&a, &s, x[2]);
-  CHECK(a.promised == 0 && a.count == 6);
-  CHECK(takes_from(&a, &s, 1));
-  for (uint64_t i = 2; i <= 4; i++) CHECK(takes(&a, i));
-  CHECK(takes(&a, 9));
-  x[0] = taken(&a, &s);  /* the only one */
-  back(&a, &s, x[0]);
-  add(&a, &s, 10);
-  CHECK(takes(&a, 5) && takes_from(&a, &s, 10));
-  pending_free(&a);
-}
-
-/* room for additions is never that which a promise needs */
-static void promises_have_their_room (void) {
-  struct pending a = {0};
-  struct source s = {0};
-  struct pending_cqe x = numbered(1);
-  CHECK(pending_reserve(&a, 1));
-  a.promised = a.spare;
-  CHECK(pending_reserve(&a, 1) && a.spare > a.promised);
-  pending_add(&a, &s, x.op, x.data, x.res, x.flags);
-  CHECK(a.spare >= a.promised);
-  while (a.promised > 0) pending_put_back(&a, &s, &x);
-  pending_free(&a);
-}
-
 static void memory_is_used_again (void) {
   struct pending a = {0};
   struct source s = {0};
@@ -112,16 +64,13 @@ static void memory_is_used_again (void) {
 
 #define SOURCES 5
 #define LONGEST 300
-#define HELD 20
 
-/* against an array that is searched; some of one source are held, and put back
-** later */
+/* against an array that is searched */
 static void random_orders (void) {
   struct pending a = {0};
   struct source s[SOURCES] = {{0}};
   struct { uint64_t n; unsigned source; } model[LONGEST];
-  struct pending_cqe held[HELD];
-  unsigned count = 0, nheld = 0;
+  unsigned count = 0;
   uint64_t n = 0;
   for (int i = 0; i < 50000; i++) {
     unsigned k = check_random(SOURCES), j = 0;
@@ -134,17 +83,6 @@ static void random_orders (void) {
       model[count++].source = k;
       continue;
     }
-    if (what == 3 && nheld > 0 && count < LONGEST) {
-      unsigned h = check_random(nheld);
-      out = held[h];
-      held[h] = held[--nheld];
-      back(&a, out.source, out);
-      while (j < count && model[j].n < out.data) j++;
-      memmove(model + j + 1, model + j, (count++ - j) * sizeof(*model));
-      model[j].n = out.data;
-      model[j].source = (unsigned)(out.source - s);
-      continue;
-    }
     if (what % 2) {
       while (j < count && model[j].source != k) j++;
       if (!CHECK(pending_take_from(&a, &s[k], &out) == (j < count))) break;
@@ -154,10 +92,6 @@ static void random_orders (void) {
       if (!CHECK(out.data == model[j].n)) break;
       if (!CHECK(out.source == &s[model[j].source])) break;
       memmove(model + j, model + j + 1, (--count - j) * sizeof(*model));
-      if (out.source == s && nheld < HELD && check_random(4)) {
-        held[nheld++] = out;
-        a.promised++;
-      }
     }
     if (!CHECK(a.count == count)) break;
   }
@@ -167,7 +101,6 @@ static void random_orders (void) {
 int main (void) {
   static const struct check_test tests[] = {
     TEST(nothing_is_there_at_first), TEST(both_ways_see_one_order),
-    TEST(what_is_put_back_has_its_old_place), TEST(promises_have_their_room),
     TEST(memory_is_used_again), TEST(random_orders),
   };
   return RUN(tests);

@@ -1,0 +1,34 @@
+/*
+** ready: the queue of tasks that are ready, and how a waiting task gets there.
+** Nothing here allocates or fails.
+*/
+
+#include "compat.h"
+#include "task/loop.h"
+
+
+/* (Nobody leaves it but from its front, so one link does.) */
+void loop_ready (struct loop *loop, struct task *t) {
+  t->state = TASK_READY;
+  t->node.next = NULL;
+  if (loop->last) loop->last->next = &t->node; else loop->first = &t->node;
+  loop->last = &t->node;
+}
+
+struct task *loop_take (struct loop *loop) {
+  struct wait_node *s = loop->first;
+  if (s == NULL)
+    return NULL;
+  loop->first = s->next;
+  if (s->next == NULL) loop->last = NULL;
+  s->next = NULL;
+  return (struct task *)s;
+}
+
+void loop_wake (struct loop *loop, struct task *t) {
+  if (t->state != TASK_WAITING)
+    return;
+  if (t->timer.place) heap_remove(&loop->heap, &t->timer);
+  if (loop_idle(t)) loop->nidle--;
+  loop_ready(loop, t);
+}

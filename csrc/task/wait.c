@@ -1,0 +1,259 @@
+#include "compat.h"
+#include "task/wait.h"
+
+#include "base/fork_id.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+
+
+/* ---- selects ----------------------------------------------------------- */
+
+void loop_notify (struct loop *loop, struct task *t) {
+  t->task_flags |= TASKF_NOTIFIED;
+  if (t->wait == WAIT_PARK) loop_wake(loop, t);
+}
+
+void select_waiter_wake (struct loop *loop, struct select_waiter *e) {
+  e->queue = NULL;
+  e->called = true;
+  if (e->ring) e->ring->held--;
+  loop_notify(loop, e->task);
+}
+
+void select_waiter_leave (struct select_waiter *e) {
+  if (e->queue) {
+    waitq_remove(e->queue, &e->node);
+    e->queue = NULL;
+    if (e->ring) e->ring->held--;
+  }
+  if (e->turnq) turnq_end_turn(e->turnq, &e->node);
+}
+
+static struct op *op_of (const struct select_waiter *e, struct ring *r) {
+  return r->open && r->fork_id == fork_id() && e->token
+         ? op_find(&r->ops, e->token) : NULL;
+}
+
+struct op *select_waiter_op (const struct select_waiter *e, struct ring *r) {
+  struct op *op = op_of(e, r);
+  return op && op->state == OP_FLYING ? op : NULL;
+}
+
+void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay) {
+  struct op *op = op_of(e, r), *flying = select_waiter_op(e, r);
+  if (op) ring_drop(r, op);
+  if (flying) ring_cancel(r, flying);
+  if (flying && stay) flying->waiter = e;
+  else e->token = 0;
+}
+
+
+/* ---- queues ------------------------------------------------------------ */
+
+static bool has_turn (const struct turnq *q, struct wait_node *n) {
+  const struct task *t = (const struct task *)n;
+  const struct select_waiter *e = select_waiter_of(n);
+  if (n == NULL)
+    return false;
+  return e ? e->has_turn && e->turnq == q : t->has_turn && t->on == q;
+}
+
+bool turnq_may_take (const struct turnq *q, struct wait_node *n,
+                     size_t items) {
+  const struct wait_node *first = waitq_first(&q->waiting);
+  return has_turn(q, n) || (items > q->turns && (!first || first == n));
+}
+
+bool turnq_end_turn (struct turnq *q, struct wait_node *n) {
+  if (!has_turn(q, n))
+    return false;
+  if (n->co) ((struct task *)n)->has_turn = false;
+  else select_waiter_of(n)->has_turn = false;
+  if (q->turns > 0) q->turns--;  /* (else the queue has ended) */
+  return true;
+}
+
+static void wake_node (struct loop *loop, struct wait_node *n) {
+  struct task *t = (struct task *)n;
+  if (n->co == NULL)
+    select_waiter_wake(loop, (struct select_waiter *)n);
+  else {
+    if (t->wait == WAIT_MESSAGE) t->ring->held--;
+    loop_wake(loop, t);
+  }
+}
+
+void turnq_wake (struct loop *loop, struct turnq *q) {
+  struct wait_node *n = loop ? waitq_pop(&q->waiting) : NULL;
+  if (n == NULL)
+    return;
+  if (n->co) ((struct task *)n)->has_turn = true;
+  else select_waiter_of(n)->has_turn = true;
+  q->turns++;
+  wake_node(loop, n);
+}
+
+void waitq_wake_all (struct loop *loop, struct waitq *q) {
+  for (struct wait_node *n = waitq_pop(q); n; n = waitq_pop(q))
+    wake_node(loop, n);
+}
+
+void turnq_wake_all (struct loop *loop, struct turnq *q) {
+  waitq_wake_all(loop, &q->waiting);
+  q->turns = 0;
+}
+
+void wait_join_plain (struct blocking *b, struct waitq *q,
+                      enum task_wait wait, void *on) {
+  struct select_waiter *e = select_waiter_of(b->node);
+  waitq_add(q, b->node);
+  b->wait = wait;
+  b->on = on;
+  if (e) {
+    e->queue = q;
+    e->called = false;
+    if (e->ring) e->ring->held++;
+  }
+}
+
+void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait) {
+  struct select_waiter *e = select_waiter_of(b->node);
+  bool front = turnq_end_turn(q, b->node);
+  wait_join_plain(b, &q->waiting, wait, q);
+  if (front) {  /* it found nothing, and is still the first */
+    waitq_remove(&q->waiting, b->node);
+    waitq_add_first(&q->waiting, b->node);
+  }
+  if (e) e->turnq = q;
+}
+
+static void end_turn_of (struct loop *loop, struct turnq *q,
+                         struct task *t) {
+  if (t->has_turn && t->on == q && q->turns > 0) {
+    turnq_end_turn(q, &t->node);
+    turnq_wake(loop, q);
+  }
+}
+
+void loop_end_turns (struct loop *loop, struct task *t) {
+  bool queued = t->wait == WAIT_QUEUE || t->wait == WAIT_MESSAGE;
+  for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next) {
+    if (queued) end_turn_of(loop, &w->q, t);
+    else if (socket_waitq_unhold(w, &t->node)) turnq_wake(loop, &w->q);
+  }
+  for (struct ring *r = loop->state->rings; r && queued; r = r->next)
+    end_turn_of(loop, &r->receivers, t);
+  t->has_turn = false;
+}
+
+int wait_next (lua_State *L, int n) {
+  if (n == 3 && lua_isnil(L, -3)) {
+    if (lua_tointeger(L, -1) == EBADF) {
+      lua_pushnil(L);  /* closed here: the end */
+      return 1;
+    }
+    lua_pop(L, 1);
+    return raise_here(L);
+  }
+  return n;
+}
+
+
+/* ---- queues of objects ------------------------------------------------- */
+
+void socket_waitq_open (struct state *s, struct socket_waitq *waitq) {
+  waitq->next = s->waitqs;
+  waitq->back = &s->waitqs;
+  if (waitq->next) waitq->next->back = &waitq->next;
+  s->waitqs = waitq;
+}
+
+void socket_waitq_close (struct socket_waitq *waitq) {
+  if (waitq->back) {
+    *waitq->back = waitq->next;
+    if (waitq->next) waitq->next->back = waitq->back;
+    waitq->back = NULL;
+  }
+}
+
+void socket_waitq_hold (struct socket_waitq *waitq, struct task *t) {
+  waitq->holder = t;
+  t->has_turn = true;
+}
+
+bool socket_waitq_unhold (struct socket_waitq *waitq,
+                          const struct wait_node *n) {
+  struct task *t = waitq->holder;
+  if (t == NULL || &t->node != n)
+    return false;
+  waitq->holder = NULL;
+  t->has_turn = false;
+  return true;
+}
+
+void socket_waitq_serve (struct socket_waitq *waitq, struct op *op) {
+  op->waitq = waitq;
+  op->results.owned = true;
+}
+
+/* A socket's request that goes on for the next task; or, of a socket that was
+** closed, one that only has memory to give back. */
+static bool unattended (const struct op *op) {
+  const unsigned left = OP_LOOPED | OP_DROPPED | OP_NOTIFYING;
+  const struct socket_waitq *waitq = op->waitq;
+  return op->state == OP_FLYING && op->waiter == NULL
+         && (waitq ? waitq->q.waiting.last == NULL
+                   : (op->op_flags & left) == left);
+}
+
+unsigned loop_unattended (const struct loop *loop) {
+  struct op_table *ops = &loop->ring->ops;
+  unsigned n = 0;
+  for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
+    if (unattended(op)) n++;
+  return n;
+}
+
+void loop_cancel_unattended (struct loop *loop) {
+  struct op_table *ops = &loop->ring->ops;
+  for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
+    if (unattended(op) && !(op->op_flags & OP_CANCEL))
+      ring_cancel(loop->ring, op);
+}
+
+
+/* ---- values of channels ------------------------------------------------ */
+
+/* (The list is linked by `behind`, and by node.prev, which is idle in a task
+** that is ready.) */
+
+static bool is_listed (const struct task *t) {
+  const unsigned flags = TASKF_DELIVERED | TASKF_CANCELLED;
+  return (t->task_flags & flags) == flags;
+}
+
+void loop_revoke (struct loop *loop, struct task *t) {
+  t->behind = loop->revoked;
+  t->node.prev = NULL;
+  if (t->behind) t->behind->node.prev = &t->node;
+  loop->revoked = t;
+}
+
+void loop_unrevoke (struct loop *loop, struct task *t) {
+  struct task *before = (struct task *)t->node.prev;
+  if (!is_listed(t))
+    return;
+  if (before) before->behind = t->behind;
+  else loop->revoked = t->behind;
+  if (t->behind) t->behind->node.prev = t->node.prev;
+  t->node.prev = NULL;
+}
+
+struct task *loop_next_revoked (struct loop *loop) {
+  struct task *t = loop->revoked;
+  if (t) {
+    loop_unrevoke(loop, t);
+    t->task_flags &= (uint8_t)~TASKF_DELIVERED;
+  }
+  return t;
+}

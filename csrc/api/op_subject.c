@@ -19,9 +19,8 @@ bool op_subject_possible (unsigned opcode) {
   }
 }
 
-static void push_bytes (lua_State *L, const struct refblock *b, size_t len) {
-  const struct memory *m = (const struct memory *)b;
-  lua_pushlstring(L, (const char *)m->bytes, len < m->size ? len : m->size);
+static void push_at (lua_State *L, uint64_t address, size_t len) {
+  lua_pushlstring(L, (const char *)(uintptr_t)address, len);
 }
 
 static void push_name (lua_State *L, const struct msg *m) {
@@ -32,20 +31,20 @@ static void push_name (lua_State *L, const struct msg *m) {
 }
 
 void op_subject_push (lua_State *L, const struct request *q) {
-  const struct refblock *b = q->pin[OP_PIN_MEMORY];
-  switch (q->sqe.opcode) {
+  const struct io_uring_sqe *sqe = &q->sqe;
+  switch (sqe->opcode) {
     case IORING_OP_OPENAT:
-      push_bytes(L, b, ((const struct memory *)b)->size);
+      lua_pushstring(L, (const char *)(uintptr_t)sqe->addr);
       break;
     case IORING_OP_CONNECT: case IORING_OP_BIND:
-      push_bytes(L, b, q->sqe.off);  /* (where liburing puts the length) */
+      push_at(L, sqe->addr, sqe->off);  /* (where liburing puts the length) */
       break;
     case IORING_OP_SEND: case IORING_OP_SEND_ZC:
-      if (q->pin[0]) push_bytes(L, q->pin[0], q->sqe.addr_len);
+      if (sqe->addr_len > 0) push_at(L, sqe->addr2, sqe->addr_len);
       else lua_pushnil(L);
       break;
     case IORING_OP_SENDMSG: case IORING_OP_SENDMSG_ZC:
-      push_name(L, (const struct msg *)b);
+      push_name(L, (const struct msg *)q->pin[OP_PIN_MEMORY]);
       break;
     default:
       lua_pushnil(L);

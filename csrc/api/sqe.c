@@ -19,6 +19,7 @@
 struct sqe {               /* the userdata */
   struct request q;        /* first */
   size_t copied;           /* bytes of a string, which nothing else keeps */
+  bool hides_off;          /* its `off` is an address of ours */
 };
 
 int sqe_new (lua_State *L) {
@@ -78,40 +79,18 @@ static void sqe_release (lua_State *L, struct request *q) {
   }
 }
 
-void sqe_begin (lua_State *L, struct request *q) {
+void sqe_assign (lua_State *L, struct request *q, const struct request *from,
+                 int anchor) {
   sqe_release(L, q);
-  memset(q, 0, sizeof(*q));
-  lua_pushnil(L);
+  *q = *from;
+  ((struct sqe *)q)->hides_off = false;
+  if (anchor) lua_pushvalue(L, anchor);
+  else lua_pushnil(L);
   lua_setiuservalue(L, 1, 1);
 }
 
-static void set_pin (struct request *q, int i, struct refblock *b) {
-  q->pin[i] = b;
-}
-
-void sqe_pin_fd (lua_State *L, struct request *q, const struct fd_arg *fd) {
-  if (fd->handle) {
-    refblock_retain(&fd->handle->block);
-    set_pin(q, PIN_FD, &fd->handle->block);
-  }
-  else if (fd->anchor) {  /* collecting it would close it */
-    lua_pushvalue(L, fd->anchor);
-    lua_setiuservalue(L, 1, 1);
-    q->req_flags |= REQ_FILE;
-  }
-  else
-    q->req_flags |= REQ_NUMBER;
-}
-
-void sqe_pin_memory (struct request *q, struct refblock *b) {
-  set_pin(q, PIN_MEMORY, b);
-  q->req_flags |= REQ_READS;
-}
-
-void sqe_pin_target (struct request *q, struct handle *ring) {
-  refblock_retain(&ring->block);
-  set_pin(q, 0, &ring->block);
-  q->req_flags |= REQ_TARGET;
+void sqe_hide_off (struct request *q) {
+  ((struct sqe *)q)->hides_off = true;
 }
 
 /* What it has copied counts as its own. */
@@ -127,44 +106,6 @@ int sqe_end (lua_State *L, struct request *q) {
   q->sqe.user_data = 0;
   lua_settop(L, 1);
   return 1;
-}
-
-struct memory *sqe_memory (lua_State *L, size_t size, const void *from) {
-  struct memory *m = memory_new(size, from);
-  if (m == NULL)
-    luaL_error(L, "not enough memory for %I bytes", (LUAI_UACINT)size);
-  return m;
-}
-
-/* Cut it to what is asked for. */
-static void clip (lua_State *L, struct bytes *b, int len, int at_arg) {
-  size_t at = (size_t)arg_optional(L, at_arg, 0, 0, (lua_Integer)b->size);
-  size_t left = b->size - at;
-  if (left > INT32_MAX) left = INT32_MAX;  /* what one read or write does */
-  b->at += at;
-  b->size = (size_t)arg_optional(L, len, (lua_Integer)left, 0,
-                                 (lua_Integer)left);
-}
-
-struct bytes sqe_writable_bytes (lua_State *L, int arg, int len, int at) {
-  struct memory *m = buffer_check(L, arg);
-  struct bytes b = { m->bytes, m->size, &m->block };
-  clip(L, &b, len, at);
-  refblock_retain(b.block);
-  return b;
-}
-
-struct bytes sqe_bytes (lua_State *L, int arg, int len, int at) {
-  struct bytes b = arg_bytes(L, arg, arg);
-  clip(L, &b, len, at);
-  if (b.block == NULL) {
-    struct memory *m = sqe_memory(L, b.size, b.at);
-    b.at = m->bytes;
-    b.block = &m->block;
-  }
-  else
-    refblock_retain(b.block);
-  return b;
 }
 
 
@@ -258,13 +199,9 @@ static int s_set_buf_group (lua_State *L) {
 
 /* ---- a look inside ----------------------------------------------------- */
 
-/* A send's `off` is where the address lies that it goes to. */
-static bool names_address (const struct request *q) {
-  return q->pin[0] && !(q->req_flags & REQ_TARGET);
-}
-
 static int s_index (lua_State *L) {
-  const struct request *q = class_check(L, 1, CLASS_SQE);
+  const struct sqe *self = class_check(L, 1, CLASS_SQE);
+  const struct request *q = &self->q;
   const struct io_uring_sqe *s = &q->sqe;
   const char *k;
   lua_pushvalue(L, 2);
@@ -281,7 +218,7 @@ static int s_index (lua_State *L) {
   FIELD("flags", s->flags)
   FIELD("ioprio", s->ioprio)
   FIELD("fd", request_fd(q))
-  if (!names_address(q)) FIELD("off", s->off)
+  if (!self->hides_off) FIELD("off", s->off)
   FIELD("len", s->len)
   FIELD("rw_flags", (uint32_t)s->rw_flags)
   FIELD("user_data", q->data)
@@ -297,7 +234,8 @@ static int s_index (lua_State *L) {
 }
 
 static int sqe_tostring (lua_State *L) {
-  const struct request *q = class_check(L, 1, CLASS_SQE);
+  const struct sqe *self = class_check(L, 1, CLASS_SQE);
+  const struct request *q = &self->q;
   char flags[128];
   const char *name;
   if (q->sqe.opcode == UNPREPARED) {
@@ -309,8 +247,8 @@ static int sqe_tostring (lua_State *L) {
   lua_pushfstring(L, "uring.Sqe (%s fd=%d len=%I off=%I flags=%s data=%I)",
                   name ? name : "?", request_fd(q),
                   (LUAI_UACINT)q->sqe.len,
-                  names_address(q) ? (LUAI_UACINT)0
-                                   : (LUAI_UACINT)q->sqe.off, flags,
+                  self->hides_off ? (LUAI_UACINT)0
+                                  : (LUAI_UACINT)q->sqe.off, flags,
                   (LUAI_UACINT)q->data);
   return 1;
 }
@@ -341,4 +279,10 @@ static const luaL_Reg meta[] = {
 
 void sqe_open (lua_State *L) {
   class_define(L, CLASS_SQE, setters, meta, s_index);
+}
+
+void sqe_push_methods (lua_State *L) {
+  lua_getiuservalue(L, -1, CLASS_SQE + 1);
+  lua_getfield(L, -1, "__index");
+  lua_getupvalue(L, -1, 2);
 }

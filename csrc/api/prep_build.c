@@ -1,0 +1,348 @@
+/*
+** prep_build: see the header. All preps are one function with a row.
+**
+** It makes the new request beside the SQE's: first all arguments are read,
+** which may raise; then what has to be copied is; then the SQE lets go of the
+** old request and takes the new one, and nothing raises any more. What must
+** not break: no count is taken before the copy, so that what raises has none
+** to give back; and none of it allocates in Lua, so that no finalizer closes
+** what an argument has named.
+*/
+
+#include "compat.h"
+#include "api/prep_build.h"
+
+#include "lua/args.h"
+#include "api/buffer.h"
+#include "api/fd.h"
+#include "api/operation.h"
+#include "api/ref_object.h"
+#include "api/ring_object.h"
+#include "api/sqe.h"
+
+#define ALIGNED(n)  (((n) + 15) & ~(size_t)15)
+
+
+/* ---- requests ---------------------------------------------------------- */
+
+void request_init (struct request *q, const struct request_kind *k, int fd) {
+  q->sqe.opcode = k->opcode;
+  q->sqe.flags = k->sqe_flags;
+  q->sqe.ioprio = k->ioprio;
+  q->sqe.fd = fd;
+  q->sqe.rw_flags = (int)k->op_flags;
+  q->req_flags = k->req_flags;
+  q->disposal = k->disposal;
+  q->min_kernel = k->min_kernel;
+}
+
+static void put_address (struct request *q, unsigned place, const void *p) {
+  uint64_t n = (uintptr_t)p;
+  memcpy((unsigned char *)&q->sqe + place, &n, sizeof(n));
+}
+
+bool request_copy (struct request *q, const struct copied *p, unsigned n) {
+  struct memory *m;
+  size_t size = 0;
+  if (n == 0)
+    return true;
+  for (unsigned i = 0; i < n; i++)
+    size = (i > 0 ? ALIGNED(size + 1) : 0) + p[i].size;
+  m = memory_new(size, n == 1 ? p->from : NULL);
+  if (m == NULL)
+    return false;
+  size = 0;
+  for (unsigned i = 0; i < n; i++) {
+    if (n > 1) memcpy(m->bytes + size, p[i].from, p[i].size);
+    put_address(q, p[i].place, m->bytes + size);
+    size = ALIGNED(size + p[i].size + 1);
+  }
+  q->pin[q->pin[OP_PIN_MEMORY] ? 0 : OP_PIN_MEMORY] = &m->block;
+  q->req_flags |= REQ_READS;
+  return true;
+}
+
+struct copied request_address (struct request *q, const struct address *a) {
+  if (q->sqe.opcode == IORING_OP_SEND || q->sqe.opcode == IORING_OP_SEND_ZC) {
+    q->sqe.addr_len = (uint16_t)a->len;
+    return (struct copied){ a->bytes, a->len, PLACE(addr2) };
+  }
+  q->sqe.off = a->len;
+  return (struct copied){ a->bytes, a->len, PLACE(addr) };
+}
+
+static void lend_memory (struct request *q, struct refblock *b) {
+  q->pin[OP_PIN_MEMORY] = b;
+  q->req_flags |= REQ_READS;
+}
+
+void request_msg (struct request *q, struct msg *m) {
+  q->sqe.addr = (uintptr_t)&m->hdr;
+  q->sqe.len = 1;
+  q->layout = (struct recvmsg_layout){ (uint16_t)m->name_capacity,
+                                       (uint16_t)m->control_capacity };
+  lend_memory(q, &m->block);
+}
+
+
+/* ---- arguments --------------------------------------------------------- */
+
+struct prep_call {
+  struct request q;          /* the new one: its counts are yet to be taken */
+  int anchor;                /* where a Lua file that it names is, or 0 */
+  struct copied copies[PREP_ARGS];
+  unsigned ncopies;
+  struct address address;    /* what copies are made of */
+  struct __kernel_timespec ts;
+};
+
+static const struct {
+  lua_Integer min, max;
+  bool optional;
+  lua_Integer otherwise;
+} ranges[ARG_INTEGERS] = {
+  [ARG_INT] = { 0, INT32_MAX, false, 0 },
+  [ARG_OPT_INT] = { 0, INT32_MAX, true, 0 },
+  [ARG_SIZE] = { 1, INT32_MAX, false, 0 },
+  [ARG_U32] = { 0, UINT32_MAX, false, 0 },
+  [ARG_OPT_U32] = { 0, UINT32_MAX, true, 0 },
+  [ARG_U16] = { 0, UINT16_MAX, false, 0 },
+  [ARG_OPT_U16] = { 0, UINT16_MAX, true, 0 },
+  [ARG_COUNT] = { 1, UINT16_MAX, false, 0 },
+  [ARG_LEN32] = { INT32_MIN, UINT32_MAX, false, 0 },
+  [ARG_OPT_BITS64] = { LUA_MININTEGER, LUA_MAXINTEGER, true, 0 },
+  [ARG_OPT_OFFSET] = { -1, LUA_MAXINTEGER, true, -1 },
+  [ARG_OPT_MODE] = { 0, 07777, true, 0 },
+  [ARG_OPT_BACKLOG] = { 0, INT32_MAX, true, SOMAXCONN },
+  [ARG_POLL] = { 0, UINT32_MAX, false, 0 },
+};
+
+static void put (struct request *q, const struct prep_arg *a, uint64_t n) {
+  void *at = (unsigned char *)&q->sqe + a->place;
+  if (a->place == PLACE(fd)) q->sqe.fd = (int)n;
+  else if (a->size == sizeof(__u64)) *(__u64 *)at |= n;
+  else if (a->size == sizeof(__u32)) *(__u32 *)at |= (__u32)n;
+  else *(__u16 *)at |= (__u16)n;
+}
+
+static void add_copy (struct prep_call *c, const struct prep_arg *a,
+                       const void *from, size_t size) {
+  c->copies[c->ncopies++] = (struct copied){ from, size, a->place };
+}
+
+static void read_fd (lua_State *L, struct prep_call *c, int arg) {
+  struct fd_arg fd = arg_fd(L, arg);
+  c->q.sqe.fd = fd.number;
+  c->anchor = fd.anchor;  /* collecting it would close it */
+  if (fd.handle) c->q.pin[OP_PIN_FD] = &fd.handle->block;
+  else c->q.req_flags |= fd.anchor ? REQ_FILE : REQ_NUMBER;
+}
+
+static int arg_number (lua_State *L, int arg) {
+  if (lua_type(L, arg) != LUA_TNUMBER)
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "descriptor's number expected, got %s; what owns its number is closed "
+      "by its own close()", luaL_typename(L, arg)));
+  return (int)arg_integer(L, arg, INT32_MIN, INT32_MAX);
+}
+
+/* A ring of this state or a reference (`ring:ref()`), which are named by the
+** ring's handle, which knows when the ring has been closed; or a plain number
+** for those that know what they do. */
+static int arg_target (lua_State *L, struct request *q, int arg) {
+  struct handle *ring;
+  if (lua_type(L, arg) == LUA_TNUMBER)
+    return (int)arg_integer(L, arg, INT32_MIN, INT32_MAX);
+  if (class_test(L, arg, CLASS_RING)) ring = ring_check(L, arg)->handle;
+  else if ((ring = reference_test(L, arg)) == NULL)
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "ring expected (a ring, a reference or a descriptor's number), got %s",
+      luaL_typename(L, arg)));
+  q->pin[0] = &ring->block;
+  q->req_flags |= REQ_TARGET;
+  return -1;
+}
+
+/* Its token; a ring that it is queued on asks whether it is its own. */
+static uint64_t arg_named (lua_State *L, struct request *q, int arg) {
+  struct operation *o = class_test(L, arg, CLASS_OPERATION);
+  if (o == NULL && lua_type(L, arg) == LUA_TNUMBER)
+    luaL_argerror(L, arg, "operation expected, got a number: user_data is "
+                  "the library's own; give what ring:queue returned");
+  o = operation_check(L, arg);
+  q->ring_id = o->ring->id;
+  q->req_flags |= REQ_NAMES_OP;
+  return o->token;
+}
+
+/* Of a slot that the caller names the caller disposes. */
+static void read_slot (struct request *q, unsigned slot) {
+  compat_set_file_slot(&q->sqe, slot);
+  if (slot != ANY_SLOT) q->disposal = DISPOSE_NOTHING;
+}
+
+static void read_path (lua_State *L, struct prep_call *c,
+                       const struct prep_arg *a, int arg) {
+  size_t len;
+  const char *path;
+  luaL_checktype(L, arg, LUA_TSTRING);
+  path = lua_tolstring(L, arg, &len);
+  if (strlen(path) != len)
+    luaL_argerror(L, arg, "path contains a zero byte");
+  add_copy(c, a, path, len);
+}
+
+static struct __kernel_timespec arg_timespec (lua_State *L, int arg) {
+  int64_t ns = arg_duration(L, arg);
+  struct __kernel_timespec ts = { 0 };
+  ts.tv_sec = ns / 1000000000;
+  ts.tv_nsec = ns % 1000000000;
+  return ts;
+}
+
+/* What is to be read or written, cut to what is asked for. */
+static void read_bytes (lua_State *L, struct prep_call *c,
+                        const struct prep_arg *a, struct bytes b, int arg) {
+  if (a[1].kind == ARG_LEN) {
+    const struct prep_arg *start = a + 2;
+    size_t left = b.size, at = 0;
+    while (start->kind != ARG_NONE && start->kind != ARG_START) start++;
+    if (start->kind == ARG_START)
+      at = (size_t)arg_optional(L, arg + (int)(start - a), 0, 0,
+                                (lua_Integer)b.size);
+    left -= at;
+    if (left > INT32_MAX) left = INT32_MAX;  /* what one read or write does */
+    b.at += at;
+    b.size = (size_t)arg_optional(L, arg + 1, (lua_Integer)left, 0,
+                                  (lua_Integer)left);
+    put(&c->q, a + 1, b.size);
+  }
+  if (b.block == NULL) add_copy(c, a, b.at, b.size);
+  else {
+    put_address(&c->q, a->place, b.at);
+    lend_memory(&c->q, b.block);
+  }
+}
+
+/* What is to be written to, or nil: then the kernel picks a buffer of a group,
+** and may be told how much of it. */
+static void read_buffer (lua_State *L, struct prep_call *c,
+                         const struct prep_arg *a, int arg) {
+  if (a->kind != ARG_BUFFER && lua_isnoneornil(L, arg)) {
+    c->q.sqe.flags |= IOSQE_BUFFER_SELECT;
+    put(&c->q, a + 1, (uint64_t)arg_optional(L, arg + 1, 0, 0, INT32_MAX));
+  }
+  else if (a->kind == ARG_NIL)
+    luaL_argerror(L, arg, "nil expected: a multishot receives into the "
+                  "buffers of a group (set_buf_group)");
+  else {
+    struct memory *m = buffer_check(L, arg);
+    struct bytes b = { m->bytes, m->size, &m->block };
+    read_bytes(L, c, a, b, arg);
+  }
+}
+
+static void read_msg (lua_State *L, struct request *q, bool out, int arg) {
+  struct msg *m = msghdr_check(L, arg);
+  if (out && m->control_capacity > 0)
+    luaL_argerror(L, arg, "this msghdr has 'controllen', room for receiving: "
+                  "make one with 'control' for sending");
+  if (!out && m->strings)
+    luaL_argerror(L, arg, "this msghdr has strings in its iov, which are for "
+                  "sending only: receive into buffers");
+  if (!out && m->control_size > 0)
+    luaL_argerror(L, arg, "this msghdr has 'control' to be sent: make one "
+                  "with 'controllen' for receiving");
+  request_msg(q, m);
+}
+
+static void read_integer (lua_State *L, struct request *q,
+                          const struct prep_arg *a, int arg) {
+  lua_Integer n = ranges[a->kind].otherwise;
+  if (!ranges[a->kind].optional || !lua_isnoneornil(L, arg))
+    n = arg_integer(L, arg, ranges[a->kind].min, ranges[a->kind].max);
+  put(q, a, a->kind == ARG_POLL ? __io_uring_prep_poll_mask((unsigned)n)
+                                : (uint64_t)n);
+}
+
+static void read_arg (lua_State *L, struct prep_call *c,
+                      const struct prep_arg *a, int arg) {
+  struct request *q = &c->q;
+  switch (a->kind) {
+    case ARG_SET: put(q, a, a->value); break;
+    case ARG_FD: read_fd(L, c, arg); break;
+    case ARG_NUMBER: q->sqe.fd = arg_number(L, arg); break;
+    case ARG_SLOT: read_slot(q, arg_slot(L, arg)); break;
+    case ARG_INDEX:
+      read_slot(q, (unsigned)arg_integer(L, arg, 0, INT32_MAX));
+      break;
+    case ARG_TARGET: q->sqe.fd = arg_target(L, q, arg); break;
+    case ARG_OPERATION: put(q, a, arg_named(L, q, arg)); break;
+    case ARG_OPT_OPERATION:
+      if (!lua_isnoneornil(L, arg)) put(q, a, arg_named(L, q, arg));
+      break;
+    case ARG_DURATION:
+      c->ts = arg_timespec(L, arg);
+      add_copy(c, a, &c->ts, sizeof(c->ts));
+      break;
+    case ARG_PATH: read_path(L, c, a, arg); break;
+    case ARG_ADDRESS:
+      c->address = arg_address(L, arg);
+      c->copies[c->ncopies++] = request_address(q, &c->address);
+      break;
+    case ARG_BUFFER: case ARG_BUFFER_OR_NIL: case ARG_NIL:
+      read_buffer(L, c, a, arg);
+      break;
+    case ARG_BYTES: case ARG_UNCOPIED:
+      if (a->kind == ARG_UNCOPIED && lua_type(L, arg) == LUA_TSTRING)
+        luaL_argerror(L, arg, "zero copy takes a buffer or a lease: "
+                      "a string's memory is Lua's own");
+      read_bytes(L, c, a, arg_bytes(L, arg, arg), arg);
+      break;
+    case ARG_LEN: case ARG_START: break;  /* (read with the bytes) */
+    case ARG_MSG_OUT: case ARG_MSG_IN:
+      read_msg(L, q, a->kind == ARG_MSG_OUT, arg);
+      break;
+    default: read_integer(L, q, a, arg);
+  }
+}
+
+
+/* ---- preps ------------------------------------------------------------- */
+
+/* Of upvalue 2, a row. */
+static int prep_run (lua_State *L) {
+  const struct prep *p = lua_touserdata(L, lua_upvalueindex(2));
+  struct request *own = sqe_self(L);
+  struct refblock *named[OP_PINS];
+  struct prep_call c;
+  memset(&c.q, 0, sizeof(c.q));
+  c.anchor = 0;
+  c.ncopies = 0;
+  request_init(&c.q, p->kind, -1);
+  for (int i = 0; p->args[i].kind != ARG_NONE; i++)
+    read_arg(L, &c, &p->args[i], i + 2);
+  if (p->finish) p->finish(L, &c.q);
+  memcpy(named, c.q.pin, sizeof(named));
+  if (!request_copy(&c.q, c.copies, c.ncopies))
+    return luaL_error(L, "not enough memory for %I bytes",
+                      (LUAI_UACINT)c.copies[c.ncopies - 1].size);
+  for (int i = 0; i < OP_PINS; i++)
+    if (named[i]) refblock_retain(named[i]);
+  sqe_assign(L, own, &c.q, c.anchor);
+  for (unsigned i = 0; i < c.ncopies; i++)
+    if (c.copies[i].place == PLACE(off)) sqe_hide_off(own);
+  return sqe_end(L, own);
+}
+
+void prep_define (lua_State *L, const struct prep *rows) {
+  int state = lua_gettop(L);
+  sqe_push_methods(L);
+  for (; rows->name; rows++) {
+    lua_pushvalue(L, state);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)rows);
+    lua_pushcclosure(L, prep_run, 2);
+    lua_setfield(L, -2, rows->name);
+  }
+  lua_settop(L, state);
+}

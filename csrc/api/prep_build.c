@@ -71,17 +71,18 @@ struct copied request_address (struct request *q, const struct address *a) {
   return (struct copied){ a->bytes, a->len, PLACE(addr) };
 }
 
-static void lend_memory (struct request *q, struct refblock *b) {
+void request_lend (struct request *q, unsigned place, const void *at,
+                   struct refblock *b) {
+  put_address(q, place, at);
   q->pin[OP_PIN_MEMORY] = b;
   q->req_flags |= REQ_READS;
 }
 
 void request_msg (struct request *q, struct msg *m) {
-  q->sqe.addr = (uintptr_t)&m->hdr;
+  request_lend(q, PLACE(addr), &m->hdr, &m->block);
   q->sqe.len = 1;
   q->layout = (struct recvmsg_layout){ (uint16_t)m->name_capacity,
                                        (uint16_t)m->control_capacity };
-  lend_memory(q, &m->block);
 }
 
 
@@ -218,10 +219,7 @@ static void read_bytes (lua_State *L, struct prep_call *c,
     put(&c->q, a + 1, b.size);
   }
   if (b.block == NULL) add_copy(c, a, b.at, b.size);
-  else {
-    put_address(&c->q, a->place, b.at);
-    lend_memory(&c->q, b.block);
-  }
+  else request_lend(&c->q, a->place, b.at, b.block);
 }
 
 /* What is to be written to, or nil: then the kernel picks a buffer of a group,

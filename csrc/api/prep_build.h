@@ -70,7 +70,12 @@ bool request_copy (struct request *q, const struct copied *p, unsigned n);
 /* The address that it connects, binds or sends to. */
 struct copied request_address (struct request *q, const struct address *a);
 
-/* The header of a sendmsg or recvmsg. Its count is not taken. */
+/* Memory that goes as it is, and the field for its address. No count of `b` is
+** taken: the operation takes one, or the caller. */
+void request_lend (struct request *q, unsigned place, const void *at,
+                   struct refblock *b);
+
+/* The header of a sendmsg or recvmsg, in the same way. */
 void request_msg (struct request *q, struct msg *m);
 
 

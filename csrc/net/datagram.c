@@ -1,7 +1,12 @@
+/*
+** datagram: see the header. What must not break: a datagram that finds no room
+** is not lost; and what tells of room is closed when the poll has ended.
+*/
+
 #include "compat.h"
 #include "net/datagram.h"
 
-#include "ring/ring_submit.h"
+#include "net/socket_poll.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -69,19 +74,12 @@ bool datagram_too_long (const struct socket *s, size_t size) {
 
 int datagram_poll (lua_State *L, struct socket *s, const struct address *to,
                    struct op **op) {
-  struct request q = {0};
   struct handle *h = NULL;
   int rc = 0;
   if (to) h = watcher(L, s, to, &rc);
   if (rc < 0)
     return rc;
-  io_uring_prep_poll_add(&q.sqe, s->out.waitq.fd, POLLOUT);
-  q.pin[OP_PIN_FD] = &s->d->block;  /* guard: its close ends the poll */
-  if (h) {
-    q.req_flags = REQ_TARGET;
-    q.pin[0] = &h->block;
-  }
-  rc = ring_push_one(s->ring, &q, OP_LOOPED, op);
+  rc = socket_poll(s, POLLOUT, h, op);
   if (h) refblock_release(&h->block);  /* the poll has it */
-  return rc < 0 ? rc : 0;
+  return rc;
 }

@@ -1,3 +1,8 @@
+/*
+** recv_request: see the header. What must not break: no two requests fill the
+** same memory, and what has completed is taken before another is made.
+*/
+
 #include "compat.h"
 #include "net/recv_request.h"
 
@@ -6,9 +11,11 @@
 #include "ring/ring_submit.h"
 #include "lua/errors.h"
 #include "api/operation.h"
+#include "api/prep_build.h"
 #include "api/ring_object.h"
 #include "net/buf_pool.h"
 #include "net/rx_data.h"
+#include "net/socket_poll.h"
 
 #include <poll.h>
 
@@ -94,10 +101,10 @@ static int start_single (struct socket *s, const struct ask *a,
   else if (a->max < (lua_Integer)room) room = (unsigned)a->max;
   if (!make_memory(s, socket_streams(s) ? s->room : room))
     return -ENOMEM;
-  q.req_flags = REQ_READS;
   if (socket_streams(s) && control_capacity == 0) {
-    io_uring_prep_recv(&q.sqe, s->in.waitq.fd, s->memory->bytes, room, 0);
-    q.pin[OP_PIN_MEMORY] = &s->memory->block;
+    request_init(&q, &kind_recv, s->in.waitq.fd);
+    request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
+    q.sqe.len = room;
   }
   else {
     if (!make_header(s, control_capacity))
@@ -105,9 +112,8 @@ static int start_single (struct socket *s, const struct ask *a,
     s->msg->iov[0].iov_base = s->memory->bytes;
     s->msg->iov[0].iov_len = room;
     s->msg->hdr.msg_iovlen = 1;
-    io_uring_prep_recvmsg(&q.sqe, s->in.waitq.fd, &s->msg->hdr,
-                          MSG_CMSG_CLOEXEC);
-    q.pin[OP_PIN_MEMORY] = &s->msg->block;
+    request_init(&q, &kind_recvmsg, s->in.waitq.fd);
+    request_msg(&q, s->msg);
     q.pin[0] = &s->memory->block;
   }
   return push_request(s, &q, 0);
@@ -124,33 +130,22 @@ static int start_multishot (lua_State *L, struct socket *s,
     return -err;
   if (s->d == NULL)  /* guard: finalizers may have closed it */
     return -EBADF;
-  q.req_flags = REQ_MULTI;
+  request_init(&q, a->reader->headers ? &kind_recvmsg_multishot
+                                      : &kind_recv_multishot, s->in.waitq.fd);
   if (a->reader->headers) {
     if (!make_header(s, control_capacity))
       return -ENOMEM;
     s->msg->hdr.msg_iovlen = 0;
-    io_uring_prep_recvmsg(&q.sqe, s->in.waitq.fd, &s->msg->hdr,
-                          MSG_CMSG_CLOEXEC);
-    q.pin[OP_PIN_MEMORY] = &s->msg->block;
-    q.layout = (struct recvmsg_layout){ (uint16_t)s->msg->name_capacity,
-                              (uint16_t)s->msg->control_capacity };
+    request_msg(&q, s->msg);
   }
-  else
-    io_uring_prep_recv(&q.sqe, s->in.waitq.fd, NULL, 0, 0);
-  q.sqe.ioprio |= IORING_RECV_MULTISHOT;
-  q.sqe.flags |= IOSQE_BUFFER_SELECT;
   q.sqe.buf_group = s->pool->group->bgid;
   return push_request(s, &q, a->reader->bound);
 }
 
 static int start_accept (struct socket *s, const struct ask *a) {
   struct request q = {0};
-  io_uring_prep_accept(&q.sqe, s->in.waitq.fd, NULL, NULL, SOCK_CLOEXEC);
-  if (a->reader) {
-    q.sqe.ioprio |= IORING_ACCEPT_MULTISHOT;
-    q.req_flags = REQ_MULTI;
-  }
-  q.disposal = DISPOSE_FD;
+  request_init(&q, a->reader ? &kind_multishot_accept : &kind_accept,
+               s->in.waitq.fd);
   return push_request(s, &q, a->reader ? a->reader->bound : 0);
 }
 
@@ -342,21 +337,6 @@ bool recv_ready (const struct socket *s) {
   return s->d && (s->rx.at || (op && op->results.first));
 }
 
-/* A poll that goes on until something comes: as long as it is under way there
-** is nothing, and to know that needs no call. False: there is no room. */
-static bool watch_out (struct socket *s) {
-  struct request q = {0};
-  struct op *op;
-  io_uring_prep_poll_add(&q.sqe, s->in.waitq.fd, POLLIN | POLLRDHUP);
-  q.pin[OP_PIN_FD] = &s->d->block;
-  if (ring_push_one(s->ring, &q, OP_LOOPED, &op) < 0)
-    return false;
-  socket_waitq_serve(&s->in.waitq, op);
-  s->sight = op->token;
-  ring_drop(s->ring, op);  /* (what it says does not matter) */
-  return true;
-}
-
 static bool move (struct socket *s) {
   if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
   ring_reap(s->ring);
@@ -370,7 +350,11 @@ bool recv_poll (struct socket *s) {
   op = socket_op(s, &s->in);
   if (op && op->state == OP_FLYING)
     return false;
-  if (s->sight == 0 && (!watch_out(s) || move(s)))
+  /* As long as this poll is under way there is nothing, and to know that needs
+     no call. */
+  if (s->sight == 0
+      && (socket_watch(s, &s->in, POLLIN | POLLRDHUP, &s->sight) < 0
+          || move(s)))
     return true;
   if (socket_polls(s, s->sight))
     return false;

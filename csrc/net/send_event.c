@@ -7,11 +7,10 @@
 #include "net/send_queue.h"
 
 #include "ring/ring_cancel.h"
-#include "ring/ring_reap.h"
-#include "ring/ring_submit.h"
 #include "lua/errors.h"
 #include "api/ring_object.h"
 #include "task/event.h"
+#include "net/socket_poll.h"
 
 #include <poll.h>
 
@@ -51,23 +50,15 @@ static int sending_try (lua_State *L, struct task *t,
 /* The socket polls once for all selects that wait for room. */
 static int sending_block (lua_State *L, struct task *t, struct blocking *b) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
-  struct request q = {0};
-  struct op *op;
-  int rc;
   (void)t;
   if (s->d == NULL)
     return event_closed(L);
   socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;
   if (!send_busy(s, b->node) && socket_polls(s, s->space) == NULL) {
-    io_uring_prep_poll_add(&q.sqe, s->out.waitq.fd, POLLOUT);
-    q.pin[OP_PIN_FD] = &s->d->block;
-    rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
+    int rc = socket_watch(s, &s->out, POLLOUT, &s->space);
     if (rc < 0)
       return ring_push_failed(L, s->ring, rc);
-    socket_waitq_serve(&s->out.waitq, op);
-    s->space = op->token;
-    ring_drop(s->ring, op);  /* (what it says does not matter) */
   }
   wait_join(b, &s->out.waitq.q, WAIT_QUEUE);
   return 0;

@@ -1,6 +1,7 @@
 /*
 ** send_request: what a send or connect asks of the kernel. A string is copied
-** into the request's memory, a buffer or lease goes as it is.
+** into the request's memory, a buffer or lease goes as it is. What must not
+** break: no request names memory of Lua's.
 */
 
 #include "compat.h"
@@ -8,6 +9,7 @@
 
 #include "lua/options.h"
 #include "api/buffer.h"
+#include "api/prep_build.h"
 #include "api/sockaddr.h"
 #include "net/datagram.h"
 
@@ -19,17 +21,6 @@
 #define ZERO_COPY 49152u
 
 
-/* `len` bytes of an address and `size` of a payload, in one piece. */
-static struct memory *copied (const struct address *to, size_t len,
-                              const void *payload, size_t size) {
-  struct memory *m = memory_new(len + size, len == 0 ? payload : NULL);
-  if (m && len > 0) {
-    memcpy(m->bytes, to->bytes, len);
-    memcpy(m->bytes + len, payload, size);
-  }
-  return m;
-}
-
 static void set_size (lua_State *L, size_t upto, size_t size) {
   lua_pushinteger(L, (lua_Integer)upto);
   lua_replace(L, UPTO);
@@ -37,52 +28,41 @@ static void set_size (lua_State *L, size_t upto, size_t size) {
   lua_replace(L, SIZE);
 }
 
+/* (A stream takes all, or says how much it took.) */
+static unsigned sending_flags (const struct socket *s) {
+  return MSG_NOSIGNAL | (socket_streams(s) ? MSG_WAITALL : 0);
+}
+
 static int prepare_bytes (lua_State *L, struct socket *s,
                           struct request *q) {
   struct bytes b = arg_bytes(L, DATA, DATA);
   const struct address *to = lua_touserdata(L, TO);
-  unsigned flags = MSG_NOSIGNAL | (socket_streams(s) ? MSG_WAITALL : 0);
   size_t from = (size_t)lua_tointeger(L, FROM), size = b.size - from;
-  size_t len = to ? to->len : 0;
-  const unsigned char *at = b.at + from;
-  struct memory *m = NULL;
+  struct copied copies[2];
+  unsigned n = 0;
   luaL_argcheck(L, from <= b.size, DATA, "it was made smaller meanwhile");
   if (size > INT32_MAX) size = INT32_MAX;
   if (b.block == NULL && socket_streams(s) && size > PIECE) size = PIECE;
   if (b.block == NULL && size > PIECE && datagram_too_long(s, size))
     return -EMSGSIZE;
   set_size(L, from + size, b.size);
-  if (b.block == NULL || to) {
-    m = copied(to, len, at, b.block == NULL ? size : 0);
-    if (m == NULL)
-      return -ENOMEM;
-  }
-  if (b.block == NULL) {
-    q->pin[OP_PIN_MEMORY] = &m->block;
-    at = m->bytes + len;
-  }
-  else {
+  request_init(q, &kind_send, s->out.waitq.fd);
+  q->sqe.len = (uint32_t)size;
+  q->sqe.msg_flags = sending_flags(s);
+  if (b.block) {
     refblock_retain(b.block);
-    q->pin[OP_PIN_MEMORY] = b.block;
-    if (m) q->pin[0] = &m->block;
+    request_lend(q, PLACE(addr), b.at + from, b.block);
   }
-  io_uring_prep_send(&q->sqe, s->out.waitq.fd, at, size, (int)flags);
-  if (to) {
-    q->sqe.addr2 = (uint64_t)(uintptr_t)m->bytes;
-    q->sqe.addr_len = (uint16_t)len;
-  }
-  return 0;
+  else copies[n++] = (struct copied){ b.at + from, size, PLACE(addr) };
+  if (to) copies[n++] = request_address(q, to);
+  return request_copy(q, copies, n) ? 0 : -ENOMEM;
 }
 
 static int prepare_connect (lua_State *L, struct request *q, int fd) {
-  const struct address *a = lua_touserdata(L, TO);
-  struct memory *m = memory_new(a->len, a->bytes);
-  if (m == NULL)
-    return -ENOMEM;
-  q->pin[OP_PIN_MEMORY] = &m->block;
-  io_uring_prep_connect(&q->sqe, fd, (struct sockaddr *)(void *)m->bytes,
-                        a->len);
-  return 0;
+  struct copied copy;
+  request_init(q, &kind_connect, fd);
+  copy = request_address(q, lua_touserdata(L, TO));
+  return request_copy(q, &copy, 1) ? 0 : -ENOMEM;
 }
 
 static const char *const message_options[] = {
@@ -132,10 +112,9 @@ static int prepare_message (lua_State *L, struct socket *s,
     refblock_release(&m->block);
     luaL_argerror(L, DATA, "it was made smaller meanwhile");
   }
-  q->pin[OP_PIN_MEMORY] = &m->block;
-  io_uring_prep_sendmsg(&q->sqe, s->out.waitq.fd, &m->hdr,
-                        (unsigned)m->hdr.msg_flags | MSG_NOSIGNAL
-                        | (socket_streams(s) ? MSG_WAITALL : 0));
+  request_init(q, &kind_sendmsg, s->out.waitq.fd);
+  request_msg(q, m);
+  q->sqe.msg_flags = (unsigned)m->hdr.msg_flags | sending_flags(s);
   return rc;
 }
 
@@ -148,7 +127,6 @@ bool send_worth_no_copy (const struct socket *s, int how, bool buffer,
 int send_prepare (lua_State *L, struct socket *s, struct request *q) {
   int how = (int)lua_tointeger(L, HOW);
   int rc = 0;
-  q->req_flags = REQ_READS;
   if (how == SEND) rc = prepare_bytes(L, s, q);
   else if (how == CONNECT) rc = prepare_connect(L, q, s->out.waitq.fd);
   else rc = prepare_message(L, s, q, how);

@@ -1,0 +1,37 @@
+/*
+** socket_poll: see the header. What must not break: a poll pins the socket's
+** handle, for the close of that ends it.
+*/
+
+#include "compat.h"
+#include "net/socket_poll.h"
+
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+
+
+int socket_poll (struct socket *s, unsigned events, struct handle *other,
+                 struct op **op) {
+  struct request q = {0};
+  int rc;
+  io_uring_prep_poll_add(&q.sqe, s->in.waitq.fd, events);
+  q.pin[OP_PIN_FD] = &s->d->block;  /* guard: its close ends the poll */
+  if (other) {
+    q.req_flags = REQ_TARGET;
+    q.pin[0] = &other->block;
+  }
+  rc = ring_push_one(s->ring, &q, OP_LOOPED, op);
+  return rc < 0 ? rc : 0;
+}
+
+int socket_watch (struct socket *s, struct half *h, unsigned events,
+                  uint64_t *token) {
+  struct op *op;
+  int rc = socket_poll(s, events, NULL, &op);
+  if (rc < 0)
+    return rc;
+  socket_waitq_serve(&h->waitq, op);
+  *token = op->token;
+  ring_drop(s->ring, op);
+  return 0;
+}

@@ -25,17 +25,6 @@
 
 /* ---- requests ---------------------------------------------------------- */
 
-void request_init (struct request *q, const struct request_kind *k, int fd) {
-  q->sqe.opcode = k->opcode;
-  q->sqe.flags = k->sqe_flags;
-  q->sqe.ioprio = k->ioprio;
-  q->sqe.fd = fd;
-  q->sqe.rw_flags = (int)k->op_flags;
-  q->req_flags = k->req_flags;
-  q->disposal = k->disposal;
-  q->min_kernel = k->min_kernel;
-}
-
 static void put_address (struct request *q, unsigned place, const void *p) {
   uint64_t n = (uintptr_t)p;
   memcpy((unsigned char *)&q->sqe + place, &n, sizeof(n));
@@ -62,13 +51,13 @@ bool request_copy (struct request *q, const struct copied *p, unsigned n) {
   return true;
 }
 
-struct copied request_address (struct request *q, const struct address *a) {
+uint8_t request_address (struct request *q, const struct address *a) {
   if (q->sqe.opcode == IORING_OP_SEND || q->sqe.opcode == IORING_OP_SEND_ZC) {
     q->sqe.addr_len = (uint16_t)a->len;
-    return (struct copied){ a->bytes, a->len, PLACE(addr2) };
+    return PLACE(addr2);
   }
   q->sqe.off = a->len;
-  return (struct copied){ a->bytes, a->len, PLACE(addr) };
+  return PLACE(addr);
 }
 
 void request_lend (struct request *q, unsigned place, const void *at,
@@ -80,7 +69,6 @@ void request_lend (struct request *q, unsigned place, const void *at,
 
 void request_msg (struct request *q, struct msg *m) {
   request_lend(q, PLACE(addr), &m->hdr, &m->block);
-  q->sqe.len = 1;
   q->layout = (struct recvmsg_layout){ (uint16_t)m->name_capacity,
                                        (uint16_t)m->control_capacity };
 }
@@ -91,6 +79,7 @@ void request_msg (struct request *q, struct msg *m) {
 struct prep_call {
   struct request q;          /* the new one: its counts are yet to be taken */
   int anchor;                /* where a Lua file that it names is, or 0 */
+  bool hides_off;            /* its `off` is an address */
   struct copied copies[PREP_ARGS];
   unsigned ncopies;
   struct address address;    /* what copies are made of */
@@ -126,9 +115,10 @@ static void put (struct request *q, const struct prep_arg *a, uint64_t n) {
   else *(__u16 *)at |= (__u16)n;
 }
 
-static void add_copy (struct prep_call *c, const struct prep_arg *a,
-                       const void *from, size_t size) {
-  c->copies[c->ncopies++] = (struct copied){ from, size, a->place };
+static void add_copy (struct prep_call *c, const void *from, size_t size,
+                      unsigned place) {
+  c->copies[c->ncopies++] = (struct copied){ from, size, (uint8_t)place };
+  c->hides_off |= place == PLACE(off);
 }
 
 static void read_fd (lua_State *L, struct prep_call *c, int arg) {
@@ -190,7 +180,7 @@ static void read_path (lua_State *L, struct prep_call *c,
   path = lua_tolstring(L, arg, &len);
   if (strlen(path) != len)
     luaL_argerror(L, arg, "path contains a zero byte");
-  add_copy(c, a, path, len);
+  add_copy(c, path, len, a->place);
 }
 
 static struct __kernel_timespec arg_timespec (lua_State *L, int arg) {
@@ -204,22 +194,24 @@ static struct __kernel_timespec arg_timespec (lua_State *L, int arg) {
 /* What is to be read or written, cut to what is asked for. */
 static void read_bytes (lua_State *L, struct prep_call *c,
                         const struct prep_arg *a, struct bytes b, int arg) {
-  if (a[1].kind == ARG_LEN) {
-    const struct prep_arg *start = a + 2;
-    size_t left = b.size, at = 0;
-    while (start->kind != ARG_NONE && start->kind != ARG_START) start++;
-    if (start->kind == ARG_START)
-      at = (size_t)arg_optional(L, arg + (int)(start - a), 0, 0,
-                                (lua_Integer)b.size);
-    left -= at;
-    if (left > INT32_MAX) left = INT32_MAX;  /* what one read or write does */
+  const struct prep_arg *start = a + 1;
+  while (start->kind != ARG_NONE && start->kind != ARG_START) start++;
+  if (start->kind == ARG_START) {
+    size_t at = (size_t)arg_optional(L, arg + (int)(start - a), 0, 0,
+                                     (lua_Integer)b.size);
     b.at += at;
-    b.size = (size_t)arg_optional(L, arg + 1, (lua_Integer)left, 0,
-                                  (lua_Integer)left);
+    b.size -= at;
+  }
+  if (a[1].kind == ARG_LEN) {  /* (one read or write does no more than this) */
+    lua_Integer most = b.size > INT32_MAX ? INT32_MAX : (lua_Integer)b.size;
+    b.size = (size_t)arg_optional(L, arg + 1, most, 0, most);
     put(&c->q, a + 1, b.size);
   }
-  if (b.block == NULL) add_copy(c, a, b.at, b.size);
-  else request_lend(&c->q, a->place, b.at, b.block);
+  if (b.block == NULL) add_copy(c, b.at, b.size, a->place);
+  else {
+    request_lend(&c->q, a->place, b.at, b.block);
+    c->hides_off |= a->place == PLACE(off);
+  }
 }
 
 /* What is to be written to, or nil: then the kernel picks a buffer of a group,
@@ -267,12 +259,12 @@ static void read_arg (lua_State *L, struct prep_call *c,
                       const struct prep_arg *a, int arg) {
   struct request *q = &c->q;
   switch (a->kind) {
-    case ARG_SET: put(q, a, a->value); break;
     case ARG_FD: read_fd(L, c, arg); break;
     case ARG_NUMBER: q->sqe.fd = arg_number(L, arg); break;
     case ARG_SLOT: read_slot(q, arg_slot(L, arg)); break;
     case ARG_INDEX:
       read_slot(q, (unsigned)arg_integer(L, arg, 0, INT32_MAX));
+      q->sqe.fd = 0;
       break;
     case ARG_TARGET: q->sqe.fd = arg_target(L, q, arg); break;
     case ARG_OPERATION: put(q, a, arg_named(L, q, arg)); break;
@@ -281,12 +273,13 @@ static void read_arg (lua_State *L, struct prep_call *c,
       break;
     case ARG_DURATION:
       c->ts = arg_timespec(L, arg);
-      add_copy(c, a, &c->ts, sizeof(c->ts));
+      add_copy(c, &c->ts, sizeof(c->ts), a->place);
       break;
     case ARG_PATH: read_path(L, c, a, arg); break;
     case ARG_ADDRESS:
       c->address = arg_address(L, arg);
-      c->copies[c->ncopies++] = request_address(q, &c->address);
+      add_copy(c, c->address.bytes, c->address.len,
+               request_address(q, &c->address));
       break;
     case ARG_BUFFER: case ARG_BUFFER_OR_NIL: case ARG_NIL:
       read_buffer(L, c, a, arg);
@@ -314,10 +307,10 @@ static int prep_run (lua_State *L) {
   struct request *own = sqe_self(L);
   struct refblock *named[OP_PINS];
   struct prep_call c;
-  memset(&c.q, 0, sizeof(c.q));
+  c.q = *p->kind;
   c.anchor = 0;
+  c.hides_off = false;
   c.ncopies = 0;
-  request_init(&c.q, p->kind, -1);
   for (int i = 0; p->args[i].kind != ARG_NONE; i++)
     read_arg(L, &c, &p->args[i], i + 2);
   if (p->finish) p->finish(L, &c.q);
@@ -328,8 +321,7 @@ static int prep_run (lua_State *L) {
   for (int i = 0; i < OP_PINS; i++)
     if (named[i]) refblock_retain(named[i]);
   sqe_assign(L, own, &c.q, c.anchor);
-  for (unsigned i = 0; i < c.ncopies; i++)
-    if (c.copies[i].place == PLACE(off)) sqe_hide_off(own);
+  if (c.hides_off) sqe_hide_off(own);
   return sqe_end(L, own);
 }
 

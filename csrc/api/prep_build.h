@@ -1,17 +1,16 @@
 /*
 ** prep_build: what a request is made of, for `sqe:prep_*` and for sockets.
 **
-** A `struct request_kind` is what all requests of a kind have, whatever their
-** arguments: opcode, flags, what becomes of a result that is a descriptor and
-** is not taken, buffer selection, more than one completion, and the kernel
-** that first had it. A request of that kind begins with `request_init`, in
-** a prep and in a socket alike.
+** A kind is a request before it has its arguments, with what all requests of
+** that kind have: opcode, flags, buffer selection, more than one completion,
+** what becomes of a result that is a descriptor and is not taken, and the
+** kernel that first had it, where that is later than the opcode's. A request
+** begins as a copy of its kind, in a prep and in a socket alike.
 **
 ** A prep is a row: its name, its kind, and its arguments in their order, each
-** with what it may be and the field of the SQE where it goes. Several numbers
-** may go to one field, as flags do: they are or-ed. ARG_SET takes no argument;
-** it comes after those that do. Its field is `fd` or the row has none: then
-** that is -1.
+** with what it may be and the field of the SQE where it goes. What goes there
+** is or-ed to what the kind has there, as flags are; `fd` alone is replaced,
+** and is -1 where there is none.
 **
 ** A new prep is a row of its family's table and a test; its values must be
 ** those of liburing's own prep. What no kind of argument can say is said by
@@ -32,26 +31,21 @@
 
 /* ---- requests ---------------------------------------------------------- */
 
-struct request_kind {
-  uint8_t opcode;
-  uint8_t sqe_flags;     /* IOSQE_: IOSQE_BUFFER_SELECT, for one */
-  uint8_t req_flags;
-  uint8_t disposal;
-  uint16_t ioprio;
-  uint16_t min_kernel;   /* where it is later than the opcode's, or 0 */
-  uint32_t op_flags;     /* of the opcode, beside those of the caller */
-};
-
-#define KIND_INIT(op, ...)  { .opcode = IORING_OP_##op, __VA_ARGS__ }
-#define KIND(op, ...)  (const struct request_kind)KIND_INIT(op, __VA_ARGS__)
+#define KIND_INIT(op, ...) \
+  { .sqe.opcode = IORING_OP_##op, .sqe.fd = -1, __VA_ARGS__ }
+#define KIND(op, ...)  (const struct request)KIND_INIT(op, __VA_ARGS__)
 
 /* Those that sockets use too: prep_socket. */
-extern const struct request_kind kind_accept, kind_multishot_accept,
-  kind_connect, kind_send, kind_sendmsg, kind_recv, kind_recv_multishot,
-  kind_recvmsg, kind_recvmsg_multishot;
+extern const struct request kind_accept, kind_multishot_accept, kind_connect,
+  kind_send, kind_sendmsg, kind_recv, kind_recv_multishot, kind_recvmsg,
+  kind_recvmsg_multishot;
 
-/* A request, which is all zeros, becomes one of this kind. */
-void request_init (struct request *q, const struct request_kind *k, int fd);
+/* A new request of this kind. */
+static inline struct request request_of (const struct request *kind, int fd) {
+  struct request q = *kind;
+  q.sqe.fd = fd;
+  return q;
+}
 
 /* Bytes that a request needs a copy of, and the field for their address. */
 struct copied {
@@ -67,8 +61,9 @@ struct copied {
 ** False: there is no memory, and the request is as it was. */
 bool request_copy (struct request *q, const struct copied *p, unsigned n);
 
-/* The address that it connects, binds or sends to. */
-struct copied request_address (struct request *q, const struct address *a);
+/* It connects, binds or sends to this address: the field for the address of
+** a copy of its bytes. */
+uint8_t request_address (struct request *q, const struct address *a);
 
 /* Memory that goes as it is, and the field for its address. No count of `b` is
 ** taken: the operation takes one, or the caller. */
@@ -95,10 +90,10 @@ enum prep_arg_kind {
   ARG_OPT_BACKLOG,
   ARG_POLL,                   /* POLLIN and its kin */
   ARG_INTEGERS,
-  ARG_SET,                    /* no argument: what is always there */
   ARG_FD,
   ARG_NUMBER,                 /* a descriptor's, which nothing owns */
-  ARG_SLOT, ARG_INDEX,        /* of a file table; the first may be any */
+  ARG_SLOT,                   /* of a file table, or IORING_FILE_INDEX_ALLOC */
+  ARG_INDEX,                  /* of one, in the place of a descriptor */
   ARG_TARGET,                 /* the ring that a message is for */
   ARG_OPERATION, ARG_OPT_OPERATION,
   ARG_DURATION, ARG_PATH, ARG_ADDRESS,
@@ -115,14 +110,13 @@ enum prep_arg_kind {
 struct prep_arg {
   uint8_t kind;
   uint8_t place, size;        /* the field */
-  uint32_t value;             /* of ARG_SET */
 };
 
 #define PREP_ARGS 8
 
 struct prep {
   const char *name;
-  const struct request_kind *kind;
+  const struct request *kind;
   struct prep_arg args[PREP_ARGS + 1];
   /* At the end, while `q` is not yet the SQE's: raises for arguments that do
      not go together, or adds what depends on them. Or NULL. */
@@ -136,10 +130,9 @@ struct prep {
     .finish = last }
 
 #define FIELD_SIZE(field)  sizeof(((struct io_uring_sqe *)0)->field)
-#define ARG(kind, field)  { ARG_##kind, PLACE(field), FIELD_SIZE(field), 0 }
-#define SET(field, n)  { ARG_SET, PLACE(field), FIELD_SIZE(field), (n) }
+#define ARG(kind, field)  { ARG_##kind, PLACE(field), FIELD_SIZE(field) }
 #define FLAGS  ARG(OPT_U32, rw_flags)   /* of any opcode: it is one field */
-#define BARE(kind)  { ARG_##kind, 0, 0, 0 }
+#define BARE(kind)  { ARG_##kind, 0, 0 }
 
 /* Methods of the class: the rows up to one without a name. The state is on
 ** top of the stack. */

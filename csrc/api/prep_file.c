@@ -21,13 +21,13 @@ static void without_cloexec (lua_State *L, struct request *q) {
 
 static const struct prep preps[] = {
   /* dfd, path [, flags [, mode]] */
-  PREP(openat, KIND(OPENAT, .op_flags = O_CLOEXEC, .disposal = DISPOSE_FD),
+  PREP(openat, KIND(OPENAT, .sqe.open_flags = O_CLOEXEC, .disposal = DISPOSE_FD),
        ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len)),
   /* dfd, path, flags, mode, file_index */
   PREP_FINISH(openat_direct, without_cloexec,
               KIND(OPENAT, .disposal = DISPOSE_SLOT),
               ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len),
-              ARG(SLOT, file_index)),
+              BARE(SLOT)),
   /* fd, buffer [, nbytes [, offset [, at]]] */
   PREP(read, KIND(READ), ARG(FD, fd), ARG(BUFFER, addr), ARG(LEN, len),
        ARG(OPT_OFFSET, off), BARE(START)),
@@ -37,9 +37,9 @@ static const struct prep preps[] = {
   /* fd: a number, which then is no longer in use */
   PREP(close, KIND(CLOSE), ARG(NUMBER, fd)),
   /* file_index */
-  PREP(close_direct, KIND(CLOSE), ARG(INDEX, file_index), SET(fd, 0)),
+  PREP(close_direct, KIND(CLOSE), BARE(INDEX)),
   /* file_index [, flags] */
-  PREP(fixed_fd_install, KIND(FIXED_FD_INSTALL, .sqe_flags = IOSQE_FIXED_FILE,
+  PREP(fixed_fd_install, KIND(FIXED_FD_INSTALL, .sqe.flags = IOSQE_FIXED_FILE,
                               .disposal = DISPOSE_FD),
        ARG(INT, fd), FLAGS),
   { 0 }

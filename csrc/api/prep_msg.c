@@ -16,8 +16,9 @@
 ** would skip a message that says F_SKIP, and step over two at F_32. */
 #define UNSAFE_CQE_FLAGS  (IORING_CQE_F_SKIP | IORING_CQE_F_32)
 
-#define SENDS_FD \
-  KIND(MSG_RING, .min_kernel = NAMES_VERSION(6, 0))
+#define SENDS_FD(...) \
+  KIND(MSG_RING, .sqe.addr = IORING_MSG_SEND_FD, \
+       .min_kernel = NAMES_VERSION(6, 0), __VA_ARGS__)
 
 
 static void check_cqe_flags (lua_State *L, struct request *q) {
@@ -33,18 +34,16 @@ static const struct prep preps[] = {
        ARG(OPT_BITS64, off), FLAGS),
   /* target, len, data, flags, cqe_flags */
   PREP_FINISH(msg_ring_cqe_flags, check_cqe_flags,
-              KIND(MSG_RING, .op_flags = IORING_MSG_RING_FLAGS_PASS,
+              KIND(MSG_RING, .sqe.msg_ring_flags = IORING_MSG_RING_FLAGS_PASS,
                    .min_kernel = NAMES_VERSION(6, 3)),
               ARG(TARGET, fd), ARG(LEN32, len), ARG(OPT_BITS64, off), FLAGS,
               ARG(U32, file_index)),
   /* target, source_fd, target_fd, data [, flags] */
-  PREP(msg_ring_fd, SENDS_FD, ARG(TARGET, fd), ARG(INT, addr3),
-       ARG(SLOT, file_index), ARG(OPT_BITS64, off), FLAGS,
-       SET(addr, IORING_MSG_SEND_FD)),
+  PREP(msg_ring_fd, SENDS_FD(), ARG(TARGET, fd), ARG(INT, addr3),
+       BARE(SLOT), ARG(OPT_BITS64, off), FLAGS),
   /* target, source_fd, data [, flags] */
-  PREP(msg_ring_fd_alloc, SENDS_FD, ARG(TARGET, fd), ARG(INT, addr3),
-       ARG(OPT_BITS64, off), FLAGS, SET(addr, IORING_MSG_SEND_FD),
-       SET(file_index, ANY_SLOT)),
+  PREP(msg_ring_fd_alloc, SENDS_FD(.sqe.file_index = ANY_SLOT), ARG(TARGET, fd), ARG(INT, addr3),
+       ARG(OPT_BITS64, off), FLAGS),
   { 0 }
 };
 

@@ -16,27 +16,34 @@
 
 #include "base/names.h"
 
-#define MULTISHOT_ACCEPT  .ioprio = IORING_ACCEPT_MULTISHOT, \
-                          .req_flags = REQ_MULTI
-#define MULTISHOT_RECV    .ioprio = IORING_RECV_MULTISHOT, \
-                          .sqe_flags = IOSQE_BUFFER_SELECT, \
-                          .req_flags = REQ_MULTI
+/* A socket is close-on-exec where it has a descriptor: in no process's table,
+** it refuses the flag. */
+#define MAKES_FD     .disposal = DISPOSE_FD
+#define MAKES_SLOT   .disposal = DISPOSE_SLOT
+#define IN_ANY_SLOT  MAKES_SLOT, .sqe.file_index = ANY_SLOT
+
+#define SELECTS  .sqe.flags = IOSQE_BUFFER_SELECT
+#define ACCEPTS_MANY \
+  .sqe.ioprio = IORING_ACCEPT_MULTISHOT, .req_flags = REQ_MULTI
+#define RECEIVES_MANY \
+  .sqe.ioprio = IORING_RECV_MULTISHOT, .req_flags = REQ_MULTI, SELECTS
 
 /* The kernel could write a peer's address only into memory that no caller
 ** would see change; the socket itself tells its peer. */
-const struct request_kind
-  kind_accept = KIND_INIT(ACCEPT, .op_flags = SOCK_CLOEXEC,
-                          .disposal = DISPOSE_FD),
-  kind_multishot_accept = KIND_INIT(ACCEPT, .op_flags = SOCK_CLOEXEC,
-                                    .disposal = DISPOSE_FD, MULTISHOT_ACCEPT),
+const struct request
+  kind_accept = KIND_INIT(ACCEPT, .sqe.accept_flags = SOCK_CLOEXEC, MAKES_FD),
+  kind_multishot_accept = KIND_INIT(ACCEPT, .sqe.accept_flags = SOCK_CLOEXEC,
+                                    MAKES_FD, ACCEPTS_MANY),
   kind_connect = KIND_INIT(CONNECT),
   kind_send = KIND_INIT(SEND),
-  kind_sendmsg = KIND_INIT(SENDMSG),
+  kind_sendmsg = KIND_INIT(SENDMSG, .sqe.len = 1),
   kind_recv = KIND_INIT(RECV),
-  kind_recv_multishot = KIND_INIT(RECV, MULTISHOT_RECV),
-  kind_recvmsg = KIND_INIT(RECVMSG, .op_flags = MSG_CMSG_CLOEXEC),
-  kind_recvmsg_multishot = KIND_INIT(RECVMSG, .op_flags = MSG_CMSG_CLOEXEC,
-                                     MULTISHOT_RECV);
+  kind_recv_multishot = KIND_INIT(RECV, RECEIVES_MANY),
+  kind_recvmsg = KIND_INIT(RECVMSG, .sqe.msg_flags = MSG_CMSG_CLOEXEC,
+                           .sqe.len = 1),
+  kind_recvmsg_multishot = KIND_INIT(RECVMSG, .sqe.len = 1,
+                                     .sqe.msg_flags = MSG_CMSG_CLOEXEC,
+                                     RECEIVES_MANY);
 
 
 /* sqe:prep_send_set_addr(address), on a send that was prepared */
@@ -69,25 +76,23 @@ static void check_provided (lua_State *L, struct request *q) {
 
 static const struct prep preps[] = {
   /* domain, type [, protocol [, flags]] */
-  PREP(socket, KIND(SOCKET, .disposal = DISPOSE_FD), ARG(INT, fd),
-       ARG(INT, off), ARG(OPT_INT, len), FLAGS, SET(off, SOCK_CLOEXEC)),
+  PREP(socket, KIND(SOCKET, .sqe.off = SOCK_CLOEXEC, MAKES_FD), ARG(INT, fd),
+       ARG(INT, off), ARG(OPT_INT, len), FLAGS),
   /* domain, type, protocol, file_index [, flags] */
-  PREP(socket_direct, KIND(SOCKET, .disposal = DISPOSE_SLOT), ARG(INT, fd),
-       ARG(INT, off), ARG(OPT_INT, len), ARG(SLOT, file_index), FLAGS),
+  PREP(socket_direct, KIND(SOCKET, MAKES_SLOT), ARG(INT, fd), ARG(INT, off),
+       ARG(OPT_INT, len), BARE(SLOT), FLAGS),
   /* domain, type [, protocol [, flags]] */
-  PREP(socket_direct_alloc, KIND(SOCKET, .disposal = DISPOSE_SLOT),
-       ARG(INT, fd), ARG(INT, off), ARG(OPT_INT, len), FLAGS,
-       SET(file_index, ANY_SLOT)),
+  PREP(socket_direct_alloc, KIND(SOCKET, IN_ANY_SLOT), ARG(INT, fd),
+       ARG(INT, off), ARG(OPT_INT, len), FLAGS),
   /* fd [, flags] */
   PREP(accept, kind_accept, ARG(FD, fd), FLAGS),
   PREP(multishot_accept, kind_multishot_accept, ARG(FD, fd), FLAGS),
   /* fd, flags, file_index */
-  PREP(accept_direct, KIND(ACCEPT, .disposal = DISPOSE_SLOT),
-       ARG(FD, fd), FLAGS, ARG(SLOT, file_index)),
+  PREP(accept_direct, KIND(ACCEPT, MAKES_SLOT), ARG(FD, fd), FLAGS,
+       BARE(SLOT)),
   /* fd [, flags] */
-  PREP(multishot_accept_direct,
-       KIND(ACCEPT, MULTISHOT_ACCEPT, .disposal = DISPOSE_SLOT),
-       ARG(FD, fd), FLAGS, SET(file_index, ANY_SLOT)),
+  PREP(multishot_accept_direct, KIND(ACCEPT, IN_ANY_SLOT, ACCEPTS_MANY),
+       ARG(FD, fd), FLAGS),
   /* fd, address */
   PREP(connect, kind_connect, ARG(FD, fd), BARE(ADDRESS)),
   PREP(bind, KIND(BIND), ARG(FD, fd), BARE(ADDRESS)),
@@ -101,9 +106,8 @@ static const struct prep preps[] = {
        BARE(START)),
   /* fd [, len [, flags]]: what a group has, in order */
   PREP(send_bundle,
-       KIND(SEND, .sqe_flags = IOSQE_BUFFER_SELECT, .req_flags = REQ_MULTI,
-            .ioprio = IORING_RECVSEND_BUNDLE,
-            .min_kernel = NAMES_VERSION(6, 10)),
+       KIND(SEND, .sqe.ioprio = IORING_RECVSEND_BUNDLE, SELECTS,
+            .req_flags = REQ_MULTI, .min_kernel = NAMES_VERSION(6, 10)),
        ARG(FD, fd), ARG(OPT_INT, len), FLAGS),
   /* fd, bytes, len, flags, address [, at] */
   PREP(sendto, KIND(SEND, .min_kernel = NAMES_VERSION(6, 1)), ARG(FD, fd),
@@ -114,8 +118,8 @@ static const struct prep preps[] = {
        BARE(START)),
   /* fd, msghdr [, flags] */
   PREP(sendmsg, kind_sendmsg, ARG(FD, fd), BARE(MSG_OUT), FLAGS),
-  PREP(sendmsg_zc, KIND(SENDMSG_ZC, .req_flags = REQ_MULTI), ARG(FD, fd),
-       BARE(MSG_OUT), FLAGS),
+  PREP(sendmsg_zc, KIND(SENDMSG_ZC, .sqe.len = 1, .req_flags = REQ_MULTI),
+       ARG(FD, fd), BARE(MSG_OUT), FLAGS),
 
   /* fd, buffer | nil [, len [, flags [, at]]] */
   PREP(recv, kind_recv, ARG(FD, fd), ARG(BUFFER_OR_NIL, addr), ARG(LEN, len),

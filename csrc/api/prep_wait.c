@@ -40,18 +40,18 @@ static const struct prep preps[] = {
   PREP(nop, KIND(NOP), BARE(NONE)),
   /* seconds [, count [, flags]]: -ETIME when it is over, 0 when `count` other
      completions came first */
-  PREP_FINISH(timeout, many_times, KIND(TIMEOUT), ARG(DURATION, addr),
-              ARG(OPT_U32, off), FLAGS, SET(len, 1)),
+  PREP_FINISH(timeout, many_times, KIND(TIMEOUT, .sqe.len = 1), ARG(DURATION, addr),
+              ARG(OPT_U32, off), FLAGS),
   /* fd, poll_mask */
   PREP(poll_add, KIND(POLL_ADD), ARG(FD, fd), ARG(POLL, poll32_events)),
-  PREP(poll_multishot, KIND(POLL_ADD, .req_flags = REQ_MULTI),
-       ARG(FD, fd), ARG(POLL, poll32_events),
-       SET(len, IORING_POLL_ADD_MULTI)),
+  PREP(poll_multishot, KIND(POLL_ADD, .sqe.len = IORING_POLL_ADD_MULTI,
+                            .req_flags = REQ_MULTI),
+       ARG(FD, fd), ARG(POLL, poll32_events)),
   /* operation [, flags]; or nil, flags [, opcode] */
   PREP_FINISH(cancel, cancel_matching, KIND(ASYNC_CANCEL),
               ARG(OPT_OPERATION, addr), FLAGS),
   /* fd [, flags] */
-  PREP(cancel_fd, KIND(ASYNC_CANCEL, .op_flags = IORING_ASYNC_CANCEL_FD),
+  PREP(cancel_fd, KIND(ASYNC_CANCEL, .sqe.cancel_flags = IORING_ASYNC_CANCEL_FD),
        ARG(FD, fd), FLAGS),
   /* operation */
   PREP(poll_remove, KIND(POLL_REMOVE), ARG(OPERATION, addr)),
@@ -59,7 +59,7 @@ static const struct prep preps[] = {
   PREP(timeout_remove, KIND(TIMEOUT_REMOVE), ARG(OPERATION, addr), FLAGS),
   /* seconds, operation [, flags] */
   PREP(timeout_update,
-       KIND(TIMEOUT_REMOVE, .op_flags = IORING_TIMEOUT_UPDATE),
+       KIND(TIMEOUT_REMOVE, .sqe.timeout_flags = IORING_TIMEOUT_UPDATE),
        ARG(DURATION, off), ARG(OPERATION, addr), FLAGS),
   { 0 }
 };

@@ -70,7 +70,7 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
 
 static void sqe_release (lua_State *L, struct request *q) {
   struct sqe *s = (struct sqe *)q;
-  pressure_drop(&state_of(L)->pressure, s->copied, 0);
+  if (s->copied > 0) pressure_drop(&state_of(L)->pressure, s->copied, 0);
   s->copied = 0;
   for (int i = 0; i < OP_PINS; i++) {
     struct refblock *b = q->pin[i];
@@ -81,12 +81,12 @@ static void sqe_release (lua_State *L, struct request *q) {
 
 void sqe_assign (lua_State *L, struct request *q, const struct request *from,
                  int anchor) {
+  if (anchor) lua_pushvalue(L, anchor);
+  else lua_pushnil(L);
+  if ((q->req_flags | from->req_flags) & REQ_FILE) lua_setiuservalue(L, 1, 1);
   sqe_release(L, q);
   *q = *from;
   ((struct sqe *)q)->hides_off = false;
-  if (anchor) lua_pushvalue(L, anchor);
-  else lua_pushnil(L);
-  lua_setiuservalue(L, 1, 1);
 }
 
 void sqe_hide_off (struct request *q) {

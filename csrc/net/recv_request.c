@@ -102,7 +102,7 @@ static int start_single (struct socket *s, const struct ask *a,
   if (!make_memory(s, socket_streams(s) ? s->room : room))
     return -ENOMEM;
   if (socket_streams(s) && control_capacity == 0) {
-    request_init(&q, &kind_recv, s->in.waitq.fd);
+    q = request_of(&kind_recv, s->in.waitq.fd);
     request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
     q.sqe.len = room;
   }
@@ -112,7 +112,7 @@ static int start_single (struct socket *s, const struct ask *a,
     s->msg->iov[0].iov_base = s->memory->bytes;
     s->msg->iov[0].iov_len = room;
     s->msg->hdr.msg_iovlen = 1;
-    request_init(&q, &kind_recvmsg, s->in.waitq.fd);
+    q = request_of(&kind_recvmsg, s->in.waitq.fd);
     request_msg(&q, s->msg);
     q.pin[0] = &s->memory->block;
   }
@@ -130,8 +130,8 @@ static int start_multishot (lua_State *L, struct socket *s,
     return -err;
   if (s->d == NULL)  /* guard: finalizers may have closed it */
     return -EBADF;
-  request_init(&q, a->reader->headers ? &kind_recvmsg_multishot
-                                      : &kind_recv_multishot, s->in.waitq.fd);
+  q = request_of(a->reader->headers ? &kind_recvmsg_multishot
+                                    : &kind_recv_multishot, s->in.waitq.fd);
   if (a->reader->headers) {
     if (!make_header(s, control_capacity))
       return -ENOMEM;
@@ -143,9 +143,8 @@ static int start_multishot (lua_State *L, struct socket *s,
 }
 
 static int start_accept (struct socket *s, const struct ask *a) {
-  struct request q = {0};
-  request_init(&q, a->reader ? &kind_multishot_accept : &kind_accept,
-               s->in.waitq.fd);
+  struct request q = request_of(a->reader ? &kind_multishot_accept
+                                          : &kind_accept, s->in.waitq.fd);
   return push_request(s, &q, a->reader ? a->reader->bound : 0);
 }
 

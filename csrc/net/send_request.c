@@ -46,7 +46,7 @@ static int prepare_bytes (lua_State *L, struct socket *s,
   if (b.block == NULL && size > PIECE && datagram_too_long(s, size))
     return -EMSGSIZE;
   set_size(L, from + size, b.size);
-  request_init(q, &kind_send, s->out.waitq.fd);
+  *q = request_of(&kind_send, s->out.waitq.fd);
   q->sqe.len = (uint32_t)size;
   q->sqe.msg_flags = sending_flags(s);
   if (b.block) {
@@ -54,14 +54,17 @@ static int prepare_bytes (lua_State *L, struct socket *s,
     request_lend(q, PLACE(addr), b.at + from, b.block);
   }
   else copies[n++] = (struct copied){ b.at + from, size, PLACE(addr) };
-  if (to) copies[n++] = request_address(q, to);
+  if (to)
+    copies[n++] = (struct copied){ to->bytes, to->len,
+                                   request_address(q, to) };
   return request_copy(q, copies, n) ? 0 : -ENOMEM;
 }
 
 static int prepare_connect (lua_State *L, struct request *q, int fd) {
-  struct copied copy;
-  request_init(q, &kind_connect, fd);
-  copy = request_address(q, lua_touserdata(L, TO));
+  const struct address *to = lua_touserdata(L, TO);
+  struct copied copy = { to->bytes, to->len, 0 };
+  *q = request_of(&kind_connect, fd);
+  copy.place = request_address(q, to);
   return request_copy(q, &copy, 1) ? 0 : -ENOMEM;
 }
 
@@ -112,7 +115,7 @@ static int prepare_message (lua_State *L, struct socket *s,
     refblock_release(&m->block);
     luaL_argerror(L, DATA, "it was made smaller meanwhile");
   }
-  request_init(q, &kind_sendmsg, s->out.waitq.fd);
+  *q = request_of(&kind_sendmsg, s->out.waitq.fd);
   request_msg(q, m);
   q->sqe.msg_flags = (unsigned)m->hdr.msg_flags | sending_flags(s);
   return rc;

@@ -1,12 +1,10 @@
 -- The rows that preps are made of: what each puts into an SQE, which is what
 -- liburing's own prep of the name does; and what they share.
 
-local faults = require "faults"
 local helper = require "helper"
 local uring = require "uring"
 
 local needs_ring = helper.needs_ring(it)
-local faulty = faults.tests(it)
 
 local FIELDS <const> = { "opcode", "flags", "ioprio", "fd", "off", "len",
   "rw_flags", "user_data", "buf_index", "buf_group", "personality",
@@ -200,28 +198,5 @@ describe("a prep", function()
       assert.is_nil(sqe.off)
     end
     assert.equal(0, sqe:prep_nop().off)
-  end)
-
-  -- luacheck: globals T uring
-  faulty("that finds no memory leaves the sqe as it was", function()
-    local sqe, buffer = uring.sqe(), uring.buffer(10)
-    for _, call in ipairs { { "write", 0, "hello" }, { "openat", 0, "x" },
-        { "timeout", 1 }, { "connect", 0, "127.0.0.1:1" },
-        { "sendto", 0, "hello", nil, 0, "127.0.0.1:1" },
-        { "sendto", 0, buffer, nil, 0, "127.0.0.1:1" } } do
-      local prep = sqe["prep_" .. call[1]]
-      sqe:prep_read(5, buffer, 7, 3)
-      local before = tostring(sqe)
-      T.fault.malloc(1)
-      local ok, message = pcall(prep, sqe, table.unpack(call, 2))
-      T.fault.malloc()
-      assert(not ok and message:find("not enough memory for %d+ bytes"),
-        message)
-      T.equal(before, tostring(sqe))
-      prep(sqe, table.unpack(call, 2))
-    end
-    sqe:prep_nop()
-    buffer:resize(20)
-    buffer:close()
   end)
 end)

@@ -1,3 +1,8 @@
+/*
+** op_subject: see the header. What must not break: it reads what a request
+** names in the request's own memory, and so only while that is pinned.
+*/
+
 #include "compat.h"
 #include "api/op_subject.h"
 

@@ -123,6 +123,8 @@ struct prep {
   void (*finish)(lua_State *L, struct request *q);
 };
 
+/* What rows are written with. FLAGS: those of the opcode, which are one field
+** whatever its name. BARE: an argument without a field, or with several. */
 #define PREP(prep, its_kind, ...) \
   { .name = "prep_" #prep, .kind = &its_kind, .args = { __VA_ARGS__ } }
 #define PREP_FINISH(prep, last, its_kind, ...) \
@@ -131,7 +133,7 @@ struct prep {
 
 #define FIELD_SIZE(field)  sizeof(((struct io_uring_sqe *)0)->field)
 #define ARG(kind, field)  { ARG_##kind, PLACE(field), FIELD_SIZE(field) }
-#define FLAGS  ARG(OPT_U32, rw_flags)   /* of any opcode: it is one field */
+#define FLAGS  ARG(OPT_U32, rw_flags)
 #define BARE(kind)  { ARG_##kind, 0, 0 }
 
 /* Methods of the class: the rows up to one without a name. The state is on

@@ -13,7 +13,7 @@
 #include <fcntl.h>
 
 
-/* A direct descriptor is in no process's table, and refuses the flag. */
+/* A direct descriptor is in no process's table: openat refuses the flag. */
 static void without_cloexec (lua_State *L, struct request *q) {
   (void)L;
   q->sqe.open_flags &= ~(uint32_t)O_CLOEXEC;

@@ -42,8 +42,8 @@ static const struct prep preps[] = {
   PREP(msg_ring_fd, SENDS_FD(), ARG(TARGET, fd), ARG(INT, addr3),
        BARE(SLOT), ARG(OPT_BITS64, off), FLAGS),
   /* target, source_fd, data [, flags] */
-  PREP(msg_ring_fd_alloc, SENDS_FD(.sqe.file_index = ANY_SLOT), ARG(TARGET, fd), ARG(INT, addr3),
-       ARG(OPT_BITS64, off), FLAGS),
+  PREP(msg_ring_fd_alloc, SENDS_FD(.sqe.file_index = ANY_SLOT),
+       ARG(TARGET, fd), ARG(INT, addr3), ARG(OPT_BITS64, off), FLAGS),
   { 0 }
 };
 

@@ -65,7 +65,6 @@ static int prep_send_set_addr (lua_State *L) {
   return sqe_end(L, q);
 }
 
-/* Its memory is the kernel's until the ring is closed. */
 static void check_provided (lua_State *L, struct request *q) {
   const struct memory *m = (const struct memory *)q->pin[OP_PIN_MEMORY];
   if ((uint64_t)q->sqe.len * (uint64_t)q->sqe.fd > m->size)
@@ -132,7 +131,8 @@ static const struct prep preps[] = {
   PREP(recvmsg_multishot, kind_recvmsg_multishot, ARG(FD, fd), BARE(MSG_IN),
        FLAGS),
 
-  /* buffer, len, nr, bgid [, bid]: nr buffers of len bytes */
+  /* buffer, len, nr, bgid [, bid]: nr buffers of len bytes, which are the
+     kernel's until the ring is closed */
   PREP_FINISH(provide_buffers, check_provided,
               KIND(PROVIDE_BUFFERS, .req_flags = REQ_KEPT),
               ARG(BUFFER, addr), ARG(SIZE, len), ARG(COUNT, fd),

@@ -1,3 +1,9 @@
+/*
+** sqe: see the header. What must not break: each pin of the request has one
+** count, which goes when another request takes its place or the SQE is
+** collected; and no SQE is queued that names what was closed since.
+*/
+
 #include "api/sqe.h"
 
 #include "base/names.h"

@@ -21,7 +21,8 @@ static void without_cloexec (lua_State *L, struct request *q) {
 
 static const struct prep preps[] = {
   /* dfd, path [, flags [, mode]] */
-  PREP(openat, KIND(OPENAT, .sqe.open_flags = O_CLOEXEC, .disposal = DISPOSE_FD),
+  PREP(openat,
+       KIND(OPENAT, .sqe.open_flags = O_CLOEXEC, .disposal = DISPOSE_FD),
        ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len)),
   /* dfd, path, flags, mode, file_index */
   PREP_FINISH(openat_direct, without_cloexec,

@@ -40,8 +40,8 @@ static const struct prep preps[] = {
   PREP(nop, KIND(NOP), BARE(NONE)),
   /* seconds [, count [, flags]]: -ETIME when it is over, 0 when `count` other
      completions came first */
-  PREP_FINISH(timeout, many_times, KIND(TIMEOUT, .sqe.len = 1), ARG(DURATION, addr),
-              ARG(OPT_U32, off), FLAGS),
+  PREP_FINISH(timeout, many_times, KIND(TIMEOUT, .sqe.len = 1),
+              ARG(DURATION, addr), ARG(OPT_U32, off), FLAGS),
   /* fd, poll_mask */
   PREP(poll_add, KIND(POLL_ADD), ARG(FD, fd), ARG(POLL, poll32_events)),
   PREP(poll_multishot, KIND(POLL_ADD, .sqe.len = IORING_POLL_ADD_MULTI,
@@ -51,7 +51,8 @@ static const struct prep preps[] = {
   PREP_FINISH(cancel, cancel_matching, KIND(ASYNC_CANCEL),
               ARG(OPT_OPERATION, addr), FLAGS),
   /* fd [, flags] */
-  PREP(cancel_fd, KIND(ASYNC_CANCEL, .sqe.cancel_flags = IORING_ASYNC_CANCEL_FD),
+  PREP(cancel_fd,
+       KIND(ASYNC_CANCEL, .sqe.cancel_flags = IORING_ASYNC_CANCEL_FD),
        ARG(FD, fd), FLAGS),
   /* operation */
   PREP(poll_remove, KIND(POLL_REMOVE), ARG(OPERATION, addr)),

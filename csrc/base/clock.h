@@ -1,6 +1,6 @@
 /*
-** clock: the time that all deadlines are kept in: nanoseconds of
-** CLOCK_MONOTONIC. (No Lua in it.)
+** clock: the time base of all deadlines, nanoseconds of CLOCK_MONOTONIC.
+** (No Lua in it.)
 */
 
 #ifndef uring_clock_h
@@ -17,8 +17,8 @@ static inline int64_t clock_now (void) {
   return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* For telling how long something has lasted: ms, wrapping; of a time, and of
-** now, some ms late. */
+/* Milliseconds, wrapping, for durations that are only reported: of a given
+** time, and of now. The coarse clock is cheaper and lags by one tick. */
 static inline uint32_t clock_ms (int64_t ns) {
   return (uint32_t)(uint64_t)(ns / 1000000);
 }
@@ -30,7 +30,7 @@ static inline uint32_t clock_rough (void) {
                     + (uint64_t)ts.tv_nsec / 1000000);
 }
 
-/* A deadline `ns` from now; never stays never. */
+/* The deadline `ns` from now; CLOCK_NEVER stays CLOCK_NEVER. */
 static inline int64_t clock_after (int64_t ns) {
   int64_t now;
   if (ns == CLOCK_NEVER) return CLOCK_NEVER;
@@ -38,13 +38,14 @@ static inline int64_t clock_after (int64_t ns) {
   return ns > CLOCK_NEVER - now ? CLOCK_NEVER : now + ns;
 }
 
-/* The same for a time in seconds. */
+/* A duration in seconds as nanoseconds: negative is 0, too large or NaN is
+** CLOCK_NEVER. */
 static inline int64_t clock_of (double seconds) {
   double ns = seconds * 1e9;
   return !(ns < 9.2e18) ? CLOCK_NEVER : ns > 0 ? (int64_t)ns : 0;
 }
 
-/* What is left until `deadline`, for a wait: -1 is for ever. */
+/* Nanoseconds left until `deadline`, as a wait takes them: -1 is forever. */
 static inline int64_t clock_left (int64_t deadline) {
   int64_t left;
   if (deadline == CLOCK_NEVER) return -1;
@@ -52,15 +53,16 @@ static inline int64_t clock_left (int64_t deadline) {
   return left > 0 ? left : 0;
 }
 
-/* A short sleep of less than a second, which a signal may end. */
+/* Sleep for less than a second; a signal may end the sleep early. */
 static inline void clock_sleep (int64_t ns) {
   struct timespec ts = { 0, (long)ns };
   nanosleep(&ts, NULL);
 }
 
-/* What the handler of a signal does just before a sleep begins, such as to set
-** a hook, the sleeper does not see. So whoever sleeps wakes up now and then to
-** look: soon after he began, then in twice the time, and so on. */
+/* A signal handler that runs just before a sleep begins, and for instance
+** sets a Lua hook, does not end the sleep. So a long sleep is cut into naps,
+** and the sleeper re-checks after each: the first is CLOCK_NAP long, and each
+** one after it twice as long as the one before. */
 #define CLOCK_NAP 50000000
 
 static inline int64_t clock_napping (int64_t left, int64_t nap) {

@@ -1,3 +1,9 @@
+/*
+** fork_id: the page that the kernel zeroes on fork, and the counter that fills
+** it. The counter must not lie in that page: a child has to go on counting
+** from the value it inherited, or it would repeat one of its parent's numbers.
+*/
+
 #include "compat.h"
 #include "base/fork_id.h"
 
@@ -6,11 +12,10 @@
 
 _Atomic uint32_t *_Atomic fork_id_page;
 
-/* Not in the page: a child goes on counting from what it inherited. */
-static _Atomic uint32_t numbers;
+static _Atomic uint32_t last_id;  /* not in the page: see above */
 
 
-static _Atomic uint32_t *new_page (void) {
+static _Atomic uint32_t *map_id_page (void) {
   _Atomic uint32_t *none = NULL;
   size_t size = (size_t)sysconf(_SC_PAGESIZE);
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -29,8 +34,8 @@ static _Atomic uint32_t *new_page (void) {
 uint32_t fork_id_first (void) {
   _Atomic uint32_t *p = atomic_load(&fork_id_page);
   uint32_t fresh, id = 0;
-  if (p == NULL && (p = new_page()) == NULL)
+  if (p == NULL && (p = map_id_page()) == NULL)
     return 0;
-  fresh = atomic_fetch_add(&numbers, 1) + 1;
+  fresh = atomic_fetch_add(&last_id, 1) + 1;
   return atomic_compare_exchange_strong(p, &id, fresh) ? fresh : id;
 }

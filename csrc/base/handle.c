@@ -1,3 +1,10 @@
+/*
+** handle: the table of a state's handles, and closing. Each place that takes
+** the number out of a handle does so by an atomic exchange with -1, so that of
+** an explicit close, a collection and the end of the last request only one
+** closes it.
+*/
+
 #include "compat.h"
 #include "base/handle.h"
 
@@ -8,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static atomic_uint shuttings;
+static atomic_uint shut_count;
 
 
 /* ---- the handles of a state -------------------------------------------- */
@@ -18,14 +25,14 @@ static struct handle **bucket (const struct handles *all, int number) {
                  : (struct handle **)(uintptr_t)&all->first;
 }
 
-static void enter_bucket (struct handles *all, struct handle *h) {
+static void add_to_bucket (struct handles *all, struct handle *h) {
   struct handle **b = bucket(all, atomic_load(&h->number));
   h->next = *b;
   *b = h;
 }
 
-/* (without memory for it looking takes longer, and that is all) */
-static void grow (struct handles *all) {
+/* (If there is no memory the buckets only stay longer.) */
+static void grow_buckets (struct handles *all) {
   struct handles more = { NULL, NULL, all->at ? all->size * 2 : 16,
                           all->count };
   more.at = calloc(more.size, sizeof(struct handle *));
@@ -35,7 +42,7 @@ static void grow (struct handles *all) {
     struct handle *h = all->at ? all->at[i] : all->first, *next;
     for (; h; h = next) {
       next = h->next;
-      enter_bucket(&more, h);
+      add_to_bucket(&more, h);
     }
   }
   free(all->at);
@@ -43,13 +50,13 @@ static void grow (struct handles *all) {
 }
 
 static void handle_add (struct handles *all, struct handle *h) {
-  if (all->count >= (all->at ? all->size : 4)) grow(all);
-  enter_bucket(all, h);
+  if (all->count >= (all->at ? all->size : 4)) grow_buckets(all);
+  add_to_bucket(all, h);
   h->owner = all;
   all->count++;
 }
 
-static void take_out (struct handle *h) {
+static void remove_from_table (struct handle *h) {
   struct handles *all = h->owner;
   struct handle **b;
   if (all == NULL)
@@ -76,10 +83,10 @@ void handle_renew (struct handles *all, int number) {
 }
 
 
-/* ---- life -------------------------------------------------------------- */
+/* ---- close and release ------------------------------------------------- */
 
 int handle_release (struct handle *h) {
-  take_out(h);
+  remove_from_table(h);
   handle_shut(h);  /* guard: SQEs that could not be submitted */
   return atomic_exchange(&h->number, -1);  /* guard: closed once */
 }
@@ -91,16 +98,16 @@ static void close_number (struct handle *h) {
 
 static void handle_end (struct refblock *b) {
   struct handle *h = (struct handle *)b;
-  take_out(h);
-  /* guard: in a forked child a ring's may be another file's by now */
+  remove_from_table(h);
+  /* guard: in a forked child a ring's number may be another file's by now */
   if (!h->ring || h->fork_id == fork_id()) close_number(h);
   free(h);
 }
 
-/* Nothing needs the number any more. */
+/* No request in flight needs the number any more. */
 static void handle_idle (struct refblock *b) {
   struct handle *h = (struct handle *)b;
-  if (atomic_load(&h->leaving)) close_number(h);
+  if (atomic_load(&h->close_when_idle)) close_number(h);
 }
 
 struct handle *handle_new (void) {
@@ -135,7 +142,7 @@ struct handle *handle_dup (int number) {
 
 int handle_use (struct handle *h) {
   int n;
-  refblock_fly(&h->block);  /* guard: first, or it may be closed meanwhile */
+  refblock_fly(&h->block);  /* guard: first, or it may be closed in between */
   n = handle_number(h);
   if (n < 0) refblock_land(&h->block);
   return n;
@@ -143,17 +150,18 @@ int handle_use (struct handle *h) {
 
 void handle_shut (struct handle *h) {
   atomic_store(&h->closed, true);
-  atomic_fetch_add(&shuttings, 1);
+  atomic_fetch_add(&shut_count, 1);
 }
 
-unsigned handle_shuttings (void) {
-  return atomic_load(&shuttings);
+unsigned handle_shut_count (void) {
+  return atomic_load(&shut_count);
 }
 
-/* The file goes, and the number stays: what an O_PATH descriptor is given for
-** is refused with EBADF, and as a directory with ENOTDIR. (Without a free
-** descriptor the file stays until what is in flight has ended.) */
-static void occupy (int number) {
+/* Close the file but keep the number: it becomes an O_PATH descriptor, which
+** requests refuse with EBADF, or with ENOTDIR as a directory. (If no further
+** descriptor can be opened the file stays open until no request is in
+** flight.) */
+static void reserve_number (int number) {
   int none = open("/dev/null", O_PATH | O_CLOEXEC);
   if (none >= 0) {
     dup3(none, number, O_CLOEXEC);
@@ -161,14 +169,14 @@ static void occupy (int number) {
   }
 }
 
-int handle_leave (struct handle *h) {
+int handle_detach (struct handle *h) {
   int n = -1;
-  take_out(h);
+  remove_from_table(h);
   atomic_store(&h->closed, true);
-  refblock_fly(&h->block);  /* guard: who lands meanwhile leaves the number */
-  atomic_store(&h->leaving, true);
+  refblock_fly(&h->block);  /* guard: a use that ends now must not close it */
+  atomic_store(&h->close_when_idle, true);
   if (refblock_flying(&h->block) > 1 && h->fork_id == fork_id())
-    occupy(atomic_load(&h->number));
+    reserve_number(atomic_load(&h->number));
   else
     n = atomic_exchange(&h->number, -1);  /* guard: closed once */
   refblock_land(&h->block);
@@ -176,6 +184,6 @@ int handle_leave (struct handle *h) {
 }
 
 int handle_close (struct handle *h) {
-  int n = handle_leave(h);
+  int n = handle_detach(h);
   return n >= 0 && close(n) < 0 ? -errno : 0;
 }

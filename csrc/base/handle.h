@@ -2,24 +2,26 @@
 ** handle: a descriptor's number, and whether it may still be used. (No Lua in
 ** it.)
 **
-** A number is a poor name: once it is closed another file may get it. So
-** whatever names a descriptor that the library owns counts its handle instead:
-** a uring.fd, a socket, a ring and its references in other states, prepared
-** SQEs, operations. The number is read when a request is launched, and each
-** call that uses it asks for it anew.
+** A number does not identify a file for long: after a close the kernel gives
+** it to another. So every object that refers to a descriptor of the library's
+** (a uring.fd, a socket, a ring and the references to it from other states, a
+** prepared SQE, an operation) counts its handle. The number is read from the
+** handle when a request is queued, and by each call that uses it.
 **
-** The kernel takes the file up when it starts a request, and holds it from
-** then on. A request that it may not have started yet counts as in flight, for
-** it still needs the number. Collection closes the number when the last count
-** has gone. An explicit close does so at once, whoever counts the handle. If
-** something is in flight then, the file is closed all the same and the number
-** stays taken, by a descriptor that no request can use, until all have landed.
+** The kernel looks the file up when it starts a request, and holds the file
+** from then on. A request that it may not have started counts as in flight,
+** because it still needs the number. Without an explicit close the number is
+** closed with the last count. An explicit close does not wait for the other
+** owners. If requests are in flight the file is closed all the same, and the
+** number stays reserved, by a descriptor that no request can use, until none
+** is.
 **
-** A handle is one state's, and is closed by the thread of that state. Only
-** a ring's reaches others: they may count it, ask for its number, and land.
+** A handle belongs to one Lua state and is closed by its thread. Only a ring's
+** handle is shared with other states: they may count it, ask for its number,
+** and begin and end a use of it.
 **
-** What can never happen: a number is closed twice, or goes to another file
-** while a request that names it has not been started.
+** Invariant: a number is closed at most once, and is not reused for another
+** file while a request that names it has not been started.
 */
 
 #ifndef uring_handle_h
@@ -31,70 +33,77 @@ struct op;
 
 struct handle {
   struct refblock block;
-  _Atomic int number;      /* -1: none yet, or none any more */
-  _Atomic bool closed;     /* it is not to be used any more */
-  _Atomic bool leaving;    /* the number goes when nothing is in flight */
-  bool ring;               /* closed by the process alone that has made it */
-  uint32_t fork_id;           /* which one that is */
-  struct op *ops;          /* what is under way on it in its state: op.h */
-  struct handles *owner;   /* whose it is; NULL: nobody's */
-  struct handle *next;     /* there; or in a list of handle_dup's caller */
+  _Atomic int number;      /* -1 if it has none (yet, or any more) */
+  _Atomic bool closed;     /* must not be used any more */
+  _Atomic bool close_when_idle;  /* the number is reserved until then */
+  bool ring;               /* only the process that made it may close it */
+  uint32_t fork_id;        /* of that process */
+  struct op *ops;          /* its state's operations on it: see op_table.h */
+  struct handles *owner;   /* the table that it is in, or NULL */
+  union {
+    struct handle *next;      /* in the table's bucket */
+    struct handle *next_dup;  /* not in a table: in ring_submit's list */
+  };
 };
 
-/* The handles of one state, by their numbers; zeroed, it has none. It holds no
-** memory when the last of them has been closed. */
+/* The handles of one state, by number. A zeroed table is empty, and an empty
+** table holds no memory. */
 struct handles {
-  struct handle **at, *first;  /* buckets; `first` is the only one at first */
+  struct handle **at;      /* buckets, or NULL while `first` is the only one */
+  struct handle *first;
   uint32_t size, count;
 };
 
-/* A handle without a number; NULL for want of memory. */
+/* A handle without a number; NULL if out of memory. */
 struct handle *handle_new (void);
 
-/* Give it this number. One in `all` that had it before has lost it: somebody
-** else has closed it, or the kernel would not have handed it out anew. */
+/* Give it this number. If another handle in `all` has the same number, that
+** one loses it: its descriptor must have been closed behind our back, for the
+** kernel does not give out a number that is open. */
 void handle_own (struct handles *all, struct handle *h, int number);
 
-/* A handle of nobody's for a dup of a number that somebody else may close at
+/* A handle in no table for a dup of `number`, which other code may close at
 ** any time; NULL and errno. */
 struct handle *handle_dup (int number);
 
-/* Who owns this number? NULL: nobody. */
+/* The handle that owns this number, or NULL. */
 struct handle *handle_find (const struct handles *all, int number);
 
-/* The kernel has handed this number out: it is not what it was before. */
+/* The kernel has just given out this number: a handle that has it loses it. */
 void handle_renew (struct handles *all, int number);
 
 static inline bool handle_closed (const struct handle *h) {
   return atomic_load(&h->closed);
 }
 
-/* Its number, or -1 if it has been closed. Whoever passes that on to the
-** kernel without being the state's own thread counts as in flight before it
-** asks. */
+/* Its number, or -1 if it is closed. A thread other than its state's must use
+** handle_use instead, or the number may be reused under it. */
 static inline int handle_number (const struct handle *h) {
   return handle_closed(h) ? -1 : atomic_load(&h->number);
 }
 
-/* The same for a call of any thread, and its end; no end for -1. */
+/* The same from any thread: the number stays reserved until handle_done, which
+** must follow unless the answer was -1. */
 int handle_use (struct handle *h);
 static inline void handle_done (struct handle *h) {
   refblock_land(&h->block);
 }
 
-/* It counts as closed, and keeps its number. */
+/* Mark it closed; it keeps its number. */
 void handle_shut (struct handle *h);
 
-/* Close it: 0, or -errno. The count stays the caller's. For who closes the
-** number himself: it, or -1 where it stays taken for what is in flight. */
+/* Close it: 0, or -errno. The caller keeps its count. */
 int handle_close (struct handle *h);
-int handle_leave (struct handle *h);
 
-/* Give up the number without closing it: it counts as closed. */
+/* The same, but the caller closes the number that is returned. It is -1 if
+** requests are in flight, and the number stays reserved until none is. */
+int handle_detach (struct handle *h);
+
+/* Return the number without closing it, and mark the handle closed. */
 int handle_release (struct handle *h);
 
-/* Grows whenever any handle of this process is shut: while it stands still
-** there is no need to look at each queued message's target again. */
-unsigned handle_shuttings (void);
+/* The number of calls of handle_shut in this process, wrapping. While it does
+** not change there is no need to search the SQ for closed targets again. */
+unsigned handle_shut_count (void);
 
 #endif

@@ -1,3 +1,8 @@
+/*
+** names: the tables behind names.h. The order of name_errnos matters: where a
+** number has several names the first one is given, so aliases come last.
+*/
+
 #include "base/names.h"
 
 #include <stdatomic.h>
@@ -43,7 +48,7 @@ const struct name_number name_errnos[] = {
 };
 
 
-/* a search will do: whoever needs a name is about to report an error */
+/* A linear search will do: the caller is about to report an error. */
 const char *name_errno (int err) {
   const struct name_number *e;
   unsigned n = (err < 0) ? 0u - (unsigned)err : (unsigned)err;
@@ -67,7 +72,7 @@ const char *name_errno (int err) {
 	[IORING_OP_##NAME] = \
 	  {"IORING_OP_" #NAME, #short, NAMES_VERSION(major, minor)}
 
-static const struct op {
+static const struct op_name {
   const char *name;
   const char *brief;
   unsigned min_kernel;
@@ -162,7 +167,7 @@ unsigned name_op_min_kernel (unsigned opcode) {
 /* }===================================================================== */
 
 
-/* a release that is not "major.minor..." counts as unknown */
+/* A release that is not "major.minor..." counts as unknown. */
 static unsigned parse_release (const char *release) {
   unsigned major, minor;
   if (sscanf(release, "%3u.%3u", &major, &minor) != 2 || minor > 255)
@@ -171,7 +176,7 @@ static unsigned parse_release (const char *release) {
 }
 
 
-/* two threads that ask at once both find out the same */
+/* Without a lock: two threads that race store the same value. */
 unsigned name_kernel (void) {
   static _Atomic unsigned known;
   unsigned version = atomic_load_explicit(&known, memory_order_relaxed);
@@ -228,7 +233,7 @@ const struct name_bit name_cqe_flags[] = {
 };
 
 
-/* append what fits, and return the length so far */
+/* Append as much of `text` as fits, and return the length so far. */
 static size_t add_word (char *buf, size_t len, size_t used, const char *text) {
   while (*text != '\0' && used + 1 < len)
     buf[used++] = *text++;

@@ -1,9 +1,10 @@
 /*
-** names: what numbers are called, and since which kernel they are known.
+** names: the names of errnos, opcodes and flags, and the kernel version that
+** introduced each opcode.
 **
-** It owns constant tables and one cached number, the running kernel's. It
-** knows nothing of Lua and of rings; any room and any thread may call it.
-** Every name it returns is a literal and never freed.
+** It owns constant tables and one cached number, the running kernel's version.
+** It has no Lua and no ring in it; any thread may call it. Every name that it
+** returns is a string literal and is never freed.
 */
 
 #ifndef uring_names_h
@@ -16,10 +17,10 @@
 #define NAMES_MAJOR(version)	((version) >> 8)
 #define NAMES_MINOR(version)	((version) & 0xff)
 
-/* "EAGAIN", or NULL. Takes either sign. */
+/* "EAGAIN", or NULL. `err` may have either sign. */
 const char *name_errno (int err);
 
-/* Every errno name, aliases such as EWOULDBLOCK last; ends with a NULL name */
+/* Every errno name, aliases such as EWOULDBLOCK last; a NULL name ends it. */
 struct name_number {
   const char *name;
   int number;
@@ -28,19 +29,20 @@ struct name_number {
 extern const struct name_number name_errnos[];
 
 /*
-** Opcodes: all that liburing 2.15 knows, whatever this one was built with.
-** "IORING_OP_MSG_RING" and "msg_ring"; NULL for unknown ones. `since` is the
-** first kernel that had it, and 0 for unknown ones.
+** Opcodes: all of liburing 2.15, whichever version this was built with.
+** name_op gives "IORING_OP_MSG_RING" and name_op_short "msg_ring", or NULL for
+** an unknown opcode. name_op_min_kernel gives the first kernel that has the
+** opcode, or 0 for an unknown one.
 */
 unsigned name_ops (void);
 const char *name_op (unsigned opcode);
 const char *name_op_short (unsigned opcode);
 unsigned name_op_min_kernel (unsigned opcode);
 
-/* The running kernel, 0 when it cannot be told. */
+/* The running kernel's version, or 0 if its release string is not one. */
 unsigned name_kernel (void);
 
-/* Names of bits, without what they have in common; ends with a NULL name. */
+/* Names of bits, without their common prefix; a NULL name ends the table. */
 struct name_bit {
   uint64_t bit;
   const char *name;
@@ -52,10 +54,10 @@ extern const struct name_bit name_sqe_flags[];  /* IOSQE_ */
 extern const struct name_bit name_cqe_flags[];  /* IORING_CQE_F_ */
 
 /*
-** Write "SINGLE_ISSUER|DEFER_TASKRUN|0x40000000", with what has no name as
-** one number at the end, and "0" for no bits at all. What does not fit is
-** cut off; `buf` is ended with '\0' all the same. Returns the length written.
-** (The upper half of a CQE's flags is a buffer's number: mask it first.)
+** Write "SINGLE_ISSUER|DEFER_TASKRUN|0x40000000": bits without a name are one
+** number at the end, and no bits at all are "0". Text that does not fit is
+** cut off, and `buf` always ends with '\0'. Returns the length written. (The
+** upper half of a CQE's flags is a buffer id: mask it first.)
 */
 size_t name_bits (const struct name_bit *table, uint64_t bits, char *buf,
                   size_t len);

@@ -1,3 +1,9 @@
+/*
+** nearest: the edit distance between a misspelt name and each known one. The
+** suggestion must not depend on the order in which a Lua table lists the
+** names: of two equally near ones the first in the alphabet is taken.
+*/
+
 #include "base/nearest.h"
 
 #include <ctype.h>
@@ -15,10 +21,11 @@ static size_t least (size_t a, size_t b) {
   return a < b ? a : b;
 }
 
-/* How many letters must change, come, go, or change places with the next one,
-** to make one of the other, whatever their case; of short names only. */
+/* The Damerau-Levenshtein distance (letters substituted, inserted, deleted, or
+** swapped with a neighbour), without regard to case. A name longer than
+** LONGEST is farther than any other. */
 static size_t distance (const char *a, const char *b) {
-  size_t rows[3][LONGEST + 1];  /* by turns */
+  size_t rows[3][LONGEST + 1];  /* the last three rows of the matrix */
   size_t m = strlen(a), n = strlen(b);
   if (m > LONGEST || n > LONGEST)
     return LONGEST + 1;
@@ -44,14 +51,13 @@ void nearest_begin (struct nearest *n, const char *word) {
   n->distance = LONGEST + 1;
 }
 
-/* At most a third of the letters may be wrong, and three. */
+/* At most a third of the letters may be wrong, and at most three. */
 static size_t bound (const char *a, const char *b) {
   size_t m = strlen(a), n = strlen(b);
   size_t third = (m > n ? m : n) / 3;
   return third < 3 ? third : 3;
 }
 
-/* Of equals the first in the alphabet, whatever the order of a Lua table. */
 void nearest_offer (struct nearest *n, const char *name) {
   size_t d = distance(n->word, name);
   if (d > bound(n->word, name) || d > n->distance)

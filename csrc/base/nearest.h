@@ -1,7 +1,8 @@
 /*
-** nearest: which of the known names a misspelt one was meant to be.
+** nearest: find the known name that a misspelt one was meant to be, for
+** errors that suggest it.
 **
-** It owns nothing and knows no Lua. The names are offered one by one.
+** It owns nothing and has no Lua in it. The names are offered one by one.
 */
 
 #ifndef uring_nearest_h
@@ -10,8 +11,8 @@
 #include <stddef.h>
 
 struct nearest {
-  const char *word;    /* as it was written */
-  const char *name;    /* the nearest so far; NULL: none is near enough */
+  const char *word;    /* the misspelt name */
+  const char *name;    /* the nearest so far; NULL if none is near enough */
   size_t distance;
 };
 

@@ -1,3 +1,9 @@
+/*
+** refblock: plain memory blocks, and the list of those leaked on purpose. A
+** buried block must stay reachable and is never released: the kernel may
+** write to it at any time.
+*/
+
 #include "compat.h"
 #include "base/refblock.h"
 
@@ -13,7 +19,7 @@ struct memory *memory_new (size_t size, const void *from) {
   struct memory *m;
   if (size >= SIZE_MAX - sizeof(*m) - 1)
     return NULL;
-  /* calloc: large buffers come from fresh pages, which nobody touches yet */
+  /* calloc: large buffers come as fresh pages, untouched until used */
   m = from ? malloc(sizeof(*m) + size + 1) : calloc(1, sizeof(*m) + size + 1);
   if (m == NULL)
     return NULL;
@@ -32,22 +38,22 @@ size_t memory_alone (struct refblock *b) {
 }
 
 
-/* A list that only grows; its links are atomic, for rings of several threads
-** may close at the same time. */
-static struct refblock *_Atomic graveyard;
-static atomic_ulong buried;
+/* A list that only grows. Its head is atomic: rings of several threads may
+** close at the same time. */
+static struct refblock *_Atomic first_buried;
+static atomic_ulong nburied;
 
 void refblock_bury (struct refblock *b) {
-  /* one grave a block: a second count is kept by never being released */
-  if (b->under == NULL) {
-    struct refblock *top = atomic_load(&graveyard);
+  /* a block is listed once: a second count is leaked by not releasing it */
+  if (b->next_buried == NULL) {
+    struct refblock *first = atomic_load(&first_buried);
     do {
-      b->under = top ? top : b;  /* the first one lies upon itself */
-    } while (!atomic_compare_exchange_weak(&graveyard, &top, b));
+      b->next_buried = first ? first : b;  /* (the last one links to itself) */
+    } while (!atomic_compare_exchange_weak(&first_buried, &first, b));
   }
-  atomic_fetch_add(&buried, 1);
+  atomic_fetch_add(&nburied, 1);
 }
 
 unsigned long refblocks_buried (void) {
-  return atomic_load(&buried);
+  return atomic_load(&nburied);
 }

@@ -1,16 +1,17 @@
 /*
-** block: memory that outlives whoever made it. (No Lua in it.)
+** refblock: reference-counted memory that may outlive its creator. (No Lua in
+** it.)
 **
-** Everything the kernel may touch for an operation, and everything whose
-** life crosses states (a handle), starts with a
-** `struct block`: a count of owners, a count of operations in flight, and
-** how to end it. Any thread may retain and release; whoever lets the last
-** count go frees it, so no order of garbage collection can be a wrong one.
+** All memory that the kernel may touch for an operation, and every object that
+** several Lua states share (a handle), starts with a `struct refblock`: a
+** count of owners, a count of operations in flight, and a destructor. Any
+** thread may retain and release; the release of the last count frees the
+** block, so it does not matter in which order garbage is collected.
 **
-** What can never happen: a block that is counted is freed. When a ring must
-** close and the kernel will not say that it is done, its blocks are buried:
-** kept for ever, on purpose, where a leak checker and `refblocks_buried` see
-** them.
+** Invariant: a block with a count above 0 is never freed. When a ring must
+** close although the kernel still has operations in flight, their blocks are
+** buried: leaked on purpose, reachable for leak checkers, and counted by
+** `refblocks_buried`.
 */
 
 #ifndef uring_refblock_h
@@ -23,15 +24,15 @@
 
 struct refblock {
   _Atomic uint32_t refs;   /* owners: userdata, prepared SQEs, operations */
-  _Atomic uint32_t flying; /* operations that the kernel may be working on */
-  void (*end)(struct refblock *b);  /* frees what is inside, and the block */
-  void (*busy)(struct refblock *b); /* an operation has it, or NULL */
-  void (*idle)(struct refblock *b); /* none has it any more, or NULL */
-  struct refblock *under;     /* in the graveyard: the one buried before */
-  _Atomic bool retired;    /* its owner was closed or got another one */
+  _Atomic uint32_t flying; /* operations in flight that use it */
+  void (*end)(struct refblock *b);  /* frees the contents and the block */
+  void (*busy)(struct refblock *b); /* `flying` has left 0; or NULL */
+  void (*idle)(struct refblock *b); /* `flying` is 0 again; or NULL */
+  struct refblock *next_buried;     /* see refblock_bury */
+  _Atomic bool retired;    /* its owner was closed or has replaced it */
 };
 
-/* Plain memory: a buffer's bytes, a path, a timespec, a string's copy. */
+/* Plain memory: a buffer's bytes, a path, a timespec, the copy of a string. */
 struct memory {
   struct refblock block;
   size_t size;
@@ -44,7 +45,7 @@ static inline void refblock_init (struct refblock *b,
   atomic_init(&b->flying, 0);
   b->end = end;
   b->busy = b->idle = NULL;
-  b->under = NULL;
+  b->next_buried = NULL;
   atomic_init(&b->retired, false);
 }
 
@@ -57,7 +58,8 @@ static inline void refblock_release (struct refblock *b) {
     b->end(b);
 }
 
-/* An operation's own hold: an owner that also counts as in flight. */
+/* An operation starts and stops to use the block. Pin and unpin do the same
+** and count the operation as an owner too. */
 static inline void refblock_fly (struct refblock *b) {
   if (atomic_fetch_add_explicit(&b->flying, 1, memory_order_acq_rel) == 0
       && b->busy != NULL)
@@ -84,18 +86,18 @@ static inline uint32_t refblock_flying (struct refblock *b) {
   return atomic_load_explicit(&b->flying, memory_order_acquire);
 }
 
-/* `size` bytes, zeroed, or a copy of `from`; one byte more, which is 0, lies
-** behind them, so that a path needs nothing else. NULL for want of memory. */
+/* `size` bytes, zeroed, or a copy of `from`. A 0 byte follows them, so that a
+** path is terminated. NULL if out of memory. */
 struct memory *memory_new (size_t size, const void *from);
 
-/* The size of such memory that this count alone keeps; 0: it is something
-** else, or somebody else's too. */
+/* The size of the memory that the caller's release would free; 0 if `b` is not
+** a `struct memory`, or has other owners. */
 size_t memory_alone (struct refblock *b);
 
-/* Keep for ever one count of `b`, because the kernel may still use it. */
+/* Leak one count of `b` on purpose, because the kernel may still use it. */
 void refblock_bury (struct refblock *b);
 
-/* How many were buried in this process. */
+/* The number of counts buried in this process. */
 unsigned long refblocks_buried (void);
 
 #endif

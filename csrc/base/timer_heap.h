@@ -1,11 +1,13 @@
 /*
-** heap: deadlines, soonest first; of equal ones that which was added first.
-** (No Lua in it.)
+** timer_heap: a binary heap of deadlines, soonest first; equal deadlines in
+** the order in which they were added. (No Lua in it.)
 **
-** A timer lies inside whatever waits; the heap holds pointers to timers and
-** each timer knows its place, so that any can be taken out. A timer that is
-** in the heap must not move or be freed: whoever owns it takes it out first.
-** Room is asked for ahead (`heap_reserve`), so `heap_add` cannot fail.
+** A timer is embedded in the object that waits. The heap holds pointers to
+** timers, and each timer knows its place, so that it can be removed from the
+** middle. `heap_reserve` allocates ahead, so that `heap_add` cannot fail.
+**
+** Invariant: a timer in the heap is neither moved nor freed; its owner removes
+** it first.
 */
 
 #ifndef uring_timer_heap_h
@@ -16,29 +18,31 @@
 
 struct timer {
   int64_t when;      /* CLOCK_MONOTONIC, ns */
-  uint32_t place;    /* 1 + index in the heap; 0: not in it */
-  uint32_t word;     /* its owner's own */
+  uint32_t place;    /* 1 + index in the heap; 0 if not in it */
+  uint32_t word;     /* for the owner's use */
 };
 
-/* What is compared lies in the heap itself: to look at the timers, which lie
-** all over the memory, would cost more than all the rest. */
-struct entry {
+/* The keys are kept in the heap itself: reading them from the timers, which
+** are scattered over memory, would cost more than all the rest. */
+struct timer_entry {
   int64_t when;
-  uint64_t order;    /* the how manieth that was added */
+  uint64_t order;    /* the value of `added` when it was added */
   struct timer *timer;
 };
 
 struct heap {
-  struct entry *at;
-  uint32_t n, room;
-  uint64_t added;
+  struct timer_entry *at;
+  uint32_t n, capacity;
+  uint64_t added;    /* timers added so far */
 };
 
+/* Make the next `more` calls of heap_add succeed; false if out of memory. */
 bool heap_reserve (struct heap *h, uint32_t more);
 void heap_add (struct heap *h, struct timer *t, int64_t when);
-void heap_remove (struct heap *h, struct timer *t);  /* if it is there */
+void heap_remove (struct heap *h, struct timer *t);  /* no-op if not in it */
 void heap_free (struct heap *h);
 
+/* The timer that expires first, or NULL. */
 static inline struct timer *heap_top (const struct heap *h) {
   return h->n > 0 ? h->at[0].timer : 0;
 }

@@ -1,11 +1,11 @@
 /*
-** waitq: what waits for the same thing, first come first served. (No Lua in
-** it.)
+** waitq: a queue of tasks and select waiters that wait for the same thing,
+** first come, first served. (No Lua in it.)
 **
-** A node is embedded in whatever waits. A task waits for one thing at a time
-** and has one node; a select has one node for each event that it selects over.
-** A queue is a ring of nodes known by its last, so that it is one pointer and
-** each function takes the same short time however long the queue is.
+** A node is embedded in its waiter. A task waits for one thing at a time and
+** has one node. A select has a select waiter, with a node of its own, for each
+** event that it selects over. The queue is a circular list known by its last
+** node: it is one pointer, and every operation takes constant time.
 **
 ** Invariant: a node is in at most one queue.
 */
@@ -20,7 +20,7 @@
 struct lua_State;
 
 struct wait_node {
-  struct lua_State *co;       /* a task's coroutine; NULL: a select's node */
+  struct lua_State *co;  /* a task's coroutine; NULL: a select waiter's node */
   struct wait_node *next, *prev;
 };
 
@@ -28,44 +28,45 @@ struct waitq {
   struct wait_node *last;
 };
 
-static inline struct wait_node *waitq_first (const struct waitq *l) {
-  return l->last ? l->last->next : NULL;
+static inline struct wait_node *waitq_first (const struct waitq *q) {
+  return q->last ? q->last->next : NULL;
 }
 
-static inline void waitq_add (struct waitq *l, struct wait_node *s) {
-  struct wait_node *last = l->last;
+static inline void waitq_add (struct waitq *q, struct wait_node *node) {
+  struct wait_node *last = q->last;
   if (last == NULL)
-    s->next = s->prev = s;
+    node->next = node->prev = node;
   else {
-    s->next = last->next;
-    s->prev = last;
-    last->next->prev = s;
-    last->next = s;
+    node->next = last->next;
+    node->prev = last;
+    last->next->prev = node;
+    last->next = node;
   }
-  l->last = s;
+  q->last = node;
 }
 
-static inline void waitq_remove (struct waitq *l, struct wait_node *s) {
-  if (s->next == s)
-    l->last = NULL;
+static inline void waitq_remove (struct waitq *q, struct wait_node *node) {
+  if (node->next == node)
+    q->last = NULL;
   else {
-    s->prev->next = s->next;
-    s->next->prev = s->prev;
-    if (l->last == s) l->last = s->prev;
+    node->prev->next = node->next;
+    node->next->prev = node->prev;
+    if (q->last == node) q->last = node->prev;
   }
-  s->next = s->prev = NULL;
+  node->next = node->prev = NULL;
 }
 
-static inline void waitq_add_first (struct waitq *l, struct wait_node *s) {
-  struct wait_node *last = l->last;
-  waitq_add(l, s);
-  if (last) l->last = last;
+static inline void waitq_add_first (struct waitq *q,
+                                    struct wait_node *node) {
+  struct wait_node *last = q->last;
+  waitq_add(q, node);
+  if (last) q->last = last;
 }
 
-/* The first of them, which is taken out; or NULL. */
-static inline struct wait_node *waitq_pop (struct waitq *l) {
-  struct wait_node *first = waitq_first(l);
-  if (first) waitq_remove(l, first);
+/* Take out the first node; NULL if the queue is empty. */
+static inline struct wait_node *waitq_pop (struct waitq *q) {
+  struct wait_node *first = waitq_first(q);
+  if (first) waitq_remove(q, first);
   return first;
 }
 

@@ -80,7 +80,7 @@ int ring_open (struct ring *r, struct handles *all,
   r->fork_id = fork_id();
   r->owner = pthread_self();
   r->enabled = (r->io.flags & IORING_SETUP_R_DISABLED) == 0;
-  r->shuttings = handle_shuttings();
+  r->shut_count = handle_shut_count();
   r->open = true;
   return 0;
 }
@@ -159,7 +159,7 @@ static void ring_let_go (struct ring *r, bool idle) {
     sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
     sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
   }
-  r->io.ring_fd = handle_leave(r->handle);  /* guard: others may need it */
+  r->io.ring_fd = handle_detach(r->handle);  /* guard: others may need it */
   sys_exit(&r->io);
 }
 

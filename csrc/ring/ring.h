@@ -61,7 +61,7 @@ struct ring {
   bool is_loops;         /* the ring that the loop sleeps on */
   bool driven;            /* ... and it is running */
   bool settling;          /* a close waits for what ends on it: ring_uses */
-  unsigned shuttings;     /* handle_shuttings() when it was last searched at */
+  unsigned shut_count;     /* handle_shut_count() when it was last searched at */
   struct handle *handle;  /* as others know it; while it is open */
   struct doorbell *doorbell;  /* the loop's, for others to wake it; or NULL */
   struct buf_group ***groups; /* of provided buffers, by number: 256 pages */

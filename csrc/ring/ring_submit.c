@@ -17,10 +17,10 @@
 /* What names a ring or a descriptor that was closed since it was queued must
 ** not go: it is made to fail, and ring_reap says why. */
 static void refuse_closed (struct ring *r) {
-  unsigned now = handle_shuttings();
-  if (now == r->shuttings)
+  unsigned now = handle_shut_count();
+  if (now == r->shut_count)
     return;
-  r->shuttings = now;
+  r->shut_count = now;
   for (unsigned i = 0, n = sys_unread(&r->io); i < n; i++) {
     struct io_uring_sqe *sqe = sys_queued(&r->io, i);
     const struct op *op = op_find(&r->ops, sqe->user_data);
@@ -126,7 +126,7 @@ static void launch_rare (struct ring *r, const struct request *q,
   if (q->req_flags & REQ_KEPT) ring_keep(r, op);
   if (q->req_flags & REQ_FILE) {
     struct handle *d = *dups;
-    *dups = d->next;
+    *dups = d->next_dup;
     sqe->fd = handle_number(d);
     op->pin[OP_PIN_FD] = &d->block;
     refblock_fly(&d->block);
@@ -181,12 +181,12 @@ static int dup_files (const struct request *const *requests, unsigned n,
       if (d == NULL) {
         int rc = -errno;
         while ((d = *dups) != NULL) {
-          *dups = d->next;
+          *dups = d->next_dup;
           refblock_release(&d->block);
         }
         return rc;
       }
-      d->next = *dups;
+      d->next_dup = *dups;
       *dups = d;
     }
   }

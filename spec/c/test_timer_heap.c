@@ -108,8 +108,8 @@ static void the_ends_of_time_fit (void) {
 
 static void room_is_asked_for_ahead (void) {
   struct heap h = {0};
-  struct entry *at;
-  CHECK(heap_reserve(&h, 1000) && h.room >= 1000);
+  struct timer_entry *at;
+  CHECK(heap_reserve(&h, 1000) && h.capacity >= 1000);
   at = h.at;
   for (int i = 0; i < N; i++) {
     timers[i].place = 0;

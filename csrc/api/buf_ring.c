@@ -172,7 +172,7 @@ static void free_layouts (struct lease **layout, unsigned n) {
 /* Room for what will be taken: behind that nothing can fail. False: none. */
 static bool make_leases (struct lease **layout, unsigned n) {
   for (unsigned i = 0; i < n; i++) {
-    if ((layout[i] = lease_capacity()) == NULL) {
+    if ((layout[i] = lease_alloc()) == NULL) {
       free_layouts(layout, i);
       return false;
     }

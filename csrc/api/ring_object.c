@@ -56,8 +56,8 @@ int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   pressure_hold(&s->pressure, ring_weight(r), RING_FDS);
   r->callbacks = s->callbacks;
   r->next = s->rings;
-  r->back = &s->rings;
-  if (r->next) r->next->back = &r->next;
+  r->pprev = &s->rings;
+  if (r->next) r->next->pprev = &r->next;
   s->rings = r;
   *out = r;
   return 1;
@@ -205,7 +205,7 @@ static int submit_all (struct ring *r) {
     if (rc == -EINTR) continue;
     if (rc <= 0) return total > 0 ? total : rc;
     total += rc;
-    ring_take_quiet(r);  /* (without memory they stay where they are) */
+    ring_reap_silent(r);  /* (without memory they stay where they are) */
   } while (sys_sq_ready(&r->io) > 0
            && !(r->io.flags & IORING_SETUP_SQPOLL));
   return total;

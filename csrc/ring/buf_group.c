@@ -1,3 +1,9 @@
+/*
+** buf_group: notes of completions, and recycling. A buffer goes back to the
+** kernel in buf_group_give alone, once its last part is given back and no note
+** of it is left.
+*/
+
 #include "compat.h"
 #include "ring/buf_group.h"
 
@@ -12,10 +18,10 @@ static size_t ring_bytes (uint32_t entries) {
   return (entries * sizeof(struct io_uring_buf) + page - 1) & ~(page - 1);
 }
 
-static void put_blank (struct buf_group *g, struct note *note) {
-  note->next = g->blank;
-  g->blank = note;
-  g->nblank++;
+static void put_spare (struct buf_group *g, struct note *note) {
+  note->next = g->spare;
+  g->spare = note;
+  g->nspare++;
 }
 
 static void free_notes (struct note *note) {
@@ -29,15 +35,15 @@ static void free_notes (struct note *note) {
 static void buf_group_end (struct refblock *b) {
   struct buf_group *g = (struct buf_group *)b;
   for (uint32_t i = 0; i < g->entries; i++) free_notes(g->slots[i].notes);
-  free_notes(g->blank);
+  free_notes(g->spare);
   munmap(g->ring, ring_bytes(g->entries));
   munmap(g->memory, buf_group_bytes(g));
   free(g->slots);
   free(g);
 }
 
-/* Pages that nobody has touched cost nothing. */
-static void *map (size_t size) {
+/* (Pages cost no memory before they are touched.) */
+static void *map_pages (size_t size) {
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return p == MAP_FAILED ? NULL : p;
@@ -46,7 +52,7 @@ static void *map (size_t size) {
 static void recycle (struct buf_group *g, uint16_t bid) {
   struct slot *s = &g->slots[bid];
   s->offset = 0;
-  s->out = false;
+  s->kernel_done = false;
   g->slots[g->last].behind = bid;
   g->last = bid;
   io_uring_buf_ring_add(g->ring, g->memory + (size_t)bid * g->size, g->size,
@@ -55,16 +61,15 @@ static void recycle (struct buf_group *g, uint16_t bid) {
 }
 
 struct buf_group *buf_group_new (uint32_t entries, uint32_t size,
-                                 uint16_t bgid,
-                         bool inc) {
+                                 uint16_t bgid, bool inc) {
   struct buf_group *g = calloc(1, sizeof(*g));
   if (g == NULL)
     return NULL;
   g->entries = entries;
   g->size = size;
   g->slots = calloc(entries, sizeof(*g->slots));
-  g->ring = map(ring_bytes(entries));
-  g->memory = map(buf_group_bytes(g));
+  g->ring = map_pages(ring_bytes(entries));
+  g->memory = map_pages(buf_group_bytes(g));
   if (g->slots == NULL || g->ring == NULL || g->memory == NULL) {
     if (g->ring) munmap(g->ring, ring_bytes(entries));
     if (g->memory) munmap(g->memory, buf_group_bytes(g));
@@ -77,7 +82,7 @@ struct buf_group *buf_group_new (uint32_t entries, uint32_t size,
   g->inc = inc;
   io_uring_buf_ring_init(g->ring);
   for (uint32_t i = 0; i < entries; i++) {
-    g->slots[i].end = &g->slots[i].notes;
+    g->slots[i].notes_end = &g->slots[i].notes;
     recycle(g, (uint16_t)i);
   }
   return g;
@@ -93,11 +98,11 @@ void buf_group_describe (const struct buf_group *g,
 }
 
 bool buf_group_reserve (struct buf_group *g, unsigned n) {
-  while (g->nblank < n) {
+  while (g->nspare < n) {
     struct note *note = malloc(sizeof(*note));
     if (note == NULL)
       return false;
-    put_blank(g, note);
+    put_spare(g, note);
   }
   return true;
 }
@@ -113,12 +118,12 @@ static struct slot *slot_named (const struct buf_group *g, uint32_t flags) {
                                                            : NULL;
 }
 
-/* So many bytes lie in the buffers from this one on. */
-static void fill (struct buf_group *g, struct slot *s, uint32_t left) {
-  for (uint32_t n = 0; n < g->entries && !s->out; n++) {
-    uint32_t room = g->size - s->offset;
-    uint32_t size = left < room ? left : room;
-    s->nnotes++;
+/* The kernel has filled the buffers from this one on with `left` bytes. */
+static void mark_filled (struct buf_group *g, struct slot *s, uint32_t left) {
+  for (uint32_t n = 0; n < g->entries && !s->kernel_done; n++) {
+    uint32_t space = g->size - s->offset;
+    uint32_t size = left < space ? left : space;
+    s->untaken++;
     if (g->inc) s->offset += size;
     left -= size;
     if (left == 0)
@@ -128,24 +133,24 @@ static void fill (struct buf_group *g, struct slot *s, uint32_t left) {
 }
 
 void buf_group_note (struct buf_group *g, int32_t res, uint32_t flags,
-                 struct recvmsg_layout layout, bool bundle) {
+                     struct recvmsg_layout layout, bool bundle) {
   struct slot *s = slot_named(g, flags);
-  struct note *note = g->blank;
-  uint32_t room, size = size_of(res);
-  if (s == NULL || s->out || note == NULL)  /* guard: somebody has it */
+  struct note *note = g->spare;
+  uint32_t space, size = size_of(res);
+  if (s == NULL || s->kernel_done || note == NULL)  /* guard: it is in use */
     return;
-  g->blank = note->next;
-  g->nblank--;
+  g->spare = note->next;
+  g->nspare--;
   *note = (struct note){ NULL, res, flags, s->offset, layout, bundle };
-  *s->end = note;
-  s->end = &note->next;
-  room = g->size - s->offset;
-  fill(g, s, bundle || size < room ? size : room);
+  *s->notes_end = note;
+  s->notes_end = &note->next;
+  space = g->size - s->offset;
+  mark_filled(g, s, bundle || size < space ? size : space);
 }
 
-/* Where the note of a completion hangs; NULL: there is none. */
-static struct note **find (const struct buf_group *g, int32_t res,
-                           uint32_t flags) {
+/* The link to the note of a completion; NULL if it has none. */
+static struct note **find_note (const struct buf_group *g, int32_t res,
+                                uint32_t flags) {
   struct slot *s = slot_named(g, flags);
   struct note **at = s ? &s->notes : NULL;
   while (at && *at && ((*at)->res != res || (*at)->flags != flags))
@@ -159,32 +164,33 @@ static bool spans (const struct buf_group *g, const struct note *note) {
 
 bool buf_group_is_bundle (const struct buf_group *g, int32_t res,
                           uint32_t flags) {
-  struct note **at = find(g, res, flags);
+  struct note **at = find_note(g, res, flags);
   return at && spans(g, *at);
 }
 
-/* A part of a note's, which begins at `offset` of a buffer. */
-static bool take (struct buf_group *g, const struct note *note, uint16_t bid,
-                  uint32_t offset, uint32_t size, bool more,
-                  struct piece *p) {
+/* Take one part of a completion: `size` bytes at `offset` of a buffer. With
+** `more` the kernel goes on filling that buffer. */
+static bool take_part (struct buf_group *g, const struct note *note,
+                       uint16_t bid, uint32_t offset, uint32_t size,
+                       bool more, struct piece *p) {
   struct slot *s = &g->slots[bid];
-  if (s->nnotes == 0)  /* guard: exactly once */
+  if (s->untaken == 0)  /* guard: exactly once */
     return false;
-  s->nnotes--;
+  s->untaken--;
   p->data = g->memory + (size_t)bid * g->size + offset;
   p->size = size;
   p->bid = bid;
   p->layout = note->layout;
   s->leases++;
-  if (!more && !s->out) {
-    s->out = true;
+  if (!more && !s->kernel_done) {
+    s->kernel_done = true;
     g->leased++;
   }
   return true;
 }
 
-/* The buffers of the note that hangs there. It is off the list before: each
-** is found once. */
+/* Take the parts of the note at `at`. The note leaves the list first, so that
+** it is found only once. */
 static unsigned take_parts (struct buf_group *g, struct note **at,
                             struct piece *p, unsigned max) {
   struct note *note = *at;
@@ -192,14 +198,14 @@ static unsigned take_parts (struct buf_group *g, struct note **at,
   uint32_t offset = note->offset, left = size_of(note->res);
   unsigned n = 0;
   *at = note->next;
-  if (note->next == NULL) g->slots[bid].end = at;
+  if (note->next == NULL) g->slots[bid].notes_end = at;
   if (!spans(g, note) && left > g->size - offset) left = g->size - offset;
   while (n < max) {
-    uint32_t room = g->size - offset;
-    uint32_t size = left < room ? left : room;
-    bool more = g->inc && left <= room
+    uint32_t space = g->size - offset;
+    uint32_t size = left < space ? left : space;
+    bool more = g->inc && left <= space
                 && (note->flags & IORING_CQE_F_BUF_MORE);
-    if (!take(g, note, bid, offset, size, more, &p[n]))
+    if (!take_part(g, note, bid, offset, size, more, &p[n]))
       break;
     n++;
     left -= size;
@@ -208,20 +214,20 @@ static unsigned take_parts (struct buf_group *g, struct note **at,
     bid = g->slots[bid].behind;
     offset = 0;
   }
-  put_blank(g, note);
+  put_spare(g, note);
   return n;
 }
 
 bool buf_group_take (struct buf_group *g, int32_t res, uint32_t flags,
-                 struct piece *p) {
-  struct note **at = find(g, res, flags);
+                     struct piece *p) {
+  struct note **at = find_note(g, res, flags);
   return at && !spans(g, *at) && take_parts(g, at, p, 1) == 1;
 }
 
 unsigned buf_group_take_bundle (struct buf_group *g, int32_t res,
-                                uint32_t flags,
-                            struct piece *p, unsigned max) {
-  struct note **at = find(g, res, flags);
+                                uint32_t flags, struct piece *p,
+                                unsigned max) {
+  struct note **at = find_note(g, res, flags);
   return at ? take_parts(g, at, p, max) : 0;
 }
 
@@ -231,8 +237,8 @@ void buf_group_share (struct buf_group *g, uint16_t bid) {
 
 void buf_group_give (struct buf_group *g, uint16_t bid) {
   struct slot *s = &g->slots[bid];
-  /* guard: not while a part is out, or will be */
-  if (--s->leases > 0 || s->nnotes > 0 || !s->out)
+  /* guard: not while a part is leased, or can still be taken */
+  if (--s->leases > 0 || s->untaken > 0 || !s->kernel_done)
     return;
   g->leased--;
   if (g->closed)
@@ -249,7 +255,7 @@ static void lease_end (struct refblock *b) {
   free(l);
 }
 
-struct lease *lease_capacity (void) {
+struct lease *lease_alloc (void) {
   return malloc(sizeof(struct lease));
 }
 
@@ -261,7 +267,7 @@ void lease_fill (struct lease *l, struct buf_group *g, const struct piece *p) {
 }
 
 struct lease *lease_new (struct buf_group *g, const struct piece *p) {
-  struct lease *l = lease_capacity();
+  struct lease *l = lease_alloc();
   if (l) lease_fill(l, g, p);
   return l;
 }
@@ -270,7 +276,7 @@ void buf_group_dispose (struct buf_group *g, int32_t res, uint32_t flags) {
   struct piece p[256];  /* the most that one completion can fill */
   unsigned n = buf_group_take_bundle(g, res, flags, p, 256);
   while (n-- > 0) {
-    /* guard: or they leak */
+    /* guard: or descriptors and buffers leak */
     recvmsg_close(p[n].data, p[n].size, p[n].layout);
     buf_group_give(g, p[n].bid);
   }

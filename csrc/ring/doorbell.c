@@ -1,3 +1,9 @@
+/*
+** doorbell: the token, the armed flag and ringing. The sleeper and the sender
+** must each store before they load what the other stores: without both fences
+** a wakeup can be lost.
+*/
+
 #include "compat.h"
 #include "ring/doorbell.h"
 
@@ -22,7 +28,7 @@ static bool draw_token (uint64_t *token) {
   while (getrandom(token, sizeof(*token), 0) != (ssize_t)sizeof(*token))
     if (errno != EINTR)
       return false;
-  *token |= OP_MAX;  /* the number of no slot */
+  *token |= OP_MAX;  /* a number that no slot has */
   return true;
 }
 
@@ -40,8 +46,9 @@ struct doorbell *doorbell_new (struct handle *ring) {
   b->eventfd = -1;
   atomic_init(&b->armed, false);
   atomic_init(&b->signaled, 0);
-  b->came = 0;
-  /* Kernels that cannot, say so; the others' first message is for nothing. */
+  b->heard = 0;
+  /* Kernels before 6.13 answer EINVAL; on later ones this first ring is
+     superfluous and harmless. */
   if (doorbell_ring(b) == -EINVAL) {
     b->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (b->eventfd < 0) {
@@ -54,10 +61,10 @@ struct doorbell *doorbell_new (struct handle *ring) {
 }
 
 
-/* ---- who sleeps -------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------- */
 
-/* guard: each writes, and then looks at what the other writes, so that one of
-   the two sees it. Both fences are needed for that. */
+/* guard: each side stores, then loads what the other side stores, so that at
+   least one of the two sees the other. That needs both fences. */
 void doorbell_arm (struct doorbell *b) {
   atomic_store_explicit(&b->armed, true, memory_order_relaxed);
   atomic_thread_fence(memory_order_seq_cst);
@@ -67,16 +74,17 @@ void doorbell_rest (struct doorbell *b) {
   atomic_store_explicit(&b->armed, false, memory_order_relaxed);
 }
 
-bool doorbell_came (struct doorbell *b) {
+bool doorbell_heard (struct doorbell *b) {
   uint32_t signaled = atomic_load_explicit(&b->signaled, memory_order_acquire);
-  if (signaled == b->came)
+  if (signaled == b->heard)
     return false;
-  b->came = b->eventfd >= 0 ? signaled : b->came + 1;  /* (that one adds up) */
+  /* (one read of an eventfd stands for several rings) */
+  b->heard = b->eventfd >= 0 ? signaled : b->heard + 1;
   return true;
 }
 
 
-/* ---- who rings --------------------------------------------------------- */
+/* ---- senders ----------------------------------------------------------- */
 
 bool doorbell_wanted (struct doorbell *b) {
   atomic_thread_fence(memory_order_seq_cst);
@@ -86,10 +94,10 @@ bool doorbell_wanted (struct doorbell *b) {
 
 void doorbell_failed (struct doorbell *b) {
   atomic_fetch_sub_explicit(&b->signaled, 1, memory_order_relaxed);
-  doorbell_arm(b);  /* guard: whoever is next must try again */
+  doorbell_arm(b);  /* guard: the next sender must ring again */
 }
 
-/* (counted first, for it may be heard before this returns) */
+/* (Counted before it is sent, because it may be heard at once.) */
 void doorbell_prepare (struct doorbell *b, struct io_uring_sqe *sqe) {
   atomic_fetch_add_explicit(&b->signaled, 1, memory_order_release);
   memset(sqe, 0, sizeof(*sqe));

@@ -1,24 +1,23 @@
 /*
-** bell: how others wake a loop that sleeps on its ring. (No Lua in it.)
+** doorbell: wake a loop that sleeps on its ring, from any thread. (No Lua in
+** it.)
 **
-** A bell is a counted record, known to the ring and to whoever may ring it,
-** in whatever thread or state: they count it too, and it outlives the ring. To
-** ring it is to send the ring a message whose 64 bits are the bell's token.
-** That is drawn at random and names no slot that a table can have, so no
-** operation is ever taken for it.
+** A doorbell is a reference-counted record. Its ring and all its senders, in
+** any thread or state, count it, so it may outlive the ring. To ring it is to
+** send the ring a message whose 64 bits are the doorbell's token. The token is
+** random, with a slot number that no operation table can have, so that it is
+** never taken for an operation's.
 **
-** Who sleeps arms the bell, then looks once more whether there is anything to
-** do, and only then sleeps. Who has put something there asks
-** `doorbell_wanted`: one of the many who may ask is told to ring, and all of
-** them only while somebody sleeps. So a message between two that are awake
-** costs no call.
+** The loop arms the doorbell, then checks once more for work, and only then
+** sleeps. A sender first queues its work and then asks `doorbell_wanted`,
+** which tells one sender to ring, and that only while the doorbell is armed.
+** So messages between threads that are awake cost no system call.
 **
-** A token that comes although nobody has signaled was forged, by somebody who
-** has seen it. It wakes, which harms nobody, and is counted.
+** A token that arrives without a ring was forged by a sender that knows it. It
+** only wakes the loop, and is counted.
 **
-** What can never happen: who has put something there finds the bell quiet, and
-** who sleeps has not seen it; a bell that could not be signaled stays
-** unwanted.
+** Invariant: either the sender sees the doorbell armed, or the loop sees the
+** sender's work before it sleeps. A ring that failed arms the doorbell again.
 */
 
 #ifndef uring_doorbell_h
@@ -29,34 +28,34 @@
 
 struct doorbell {
   struct refblock block;
-  struct handle *ring;       /* counted: the one that it hangs at */
+  struct handle *ring;       /* the target's, counted */
   uint64_t token;
-  int eventfd;               /* signaled where the kernel knows no message from
-                                outside a ring; else -1 */
+  int eventfd;               /* rung instead if the kernel has no
+                                SEND_MSG_RING (since 6.13); else -1 */
   _Atomic bool armed;
-  _Atomic uint32_t signaled;     /* how often, wrapping */
-  uint32_t came;             /* how often that was heard: the sleeper's own */
+  _Atomic uint32_t signaled;     /* times it was rung, wrapping */
+  uint32_t heard;            /* of these, seen by the loop, which owns this */
 };
 
-/* A bell for the ring with this handle, counted once; NULL and errno. */
+/* A doorbell for the ring with this handle, counted once; NULL and errno. */
 struct doorbell *doorbell_new (struct handle *ring);
 
-/* The sleeper's: before it looks for the last time, and when it is awake. */
+/* For the loop: arm before the last check for work, disarm when awake. */
 void doorbell_arm (struct doorbell *b);
 void doorbell_rest (struct doorbell *b);
 
-/* The token has come: true if somebody has signaled, false if it is forged. */
-bool doorbell_came (struct doorbell *b);
+/* The token has arrived: true if the doorbell was rung, false if forged. */
+bool doorbell_heard (struct doorbell *b);
 
-/* Something is there for the sleeper: must the caller ring? */
+/* For a sender that has queued work: must it ring? */
 bool doorbell_wanted (struct doorbell *b);
 
-/* Ring, from anywhere: 0, or -errno and the bell is armed again; -EPIPE where
-** its ring is closed, and nobody sleeps any more. */
+/* Ring, from any thread: 0, or -errno and the doorbell is armed again; -EPIPE
+** if its ring is closed, so that no loop sleeps on it. */
 int doorbell_ring (struct doorbell *b);
 
-/* The same by a request of a ring of one's own, which says nothing if it goes
-** well; and that it has failed. */
+/* Ring by a request of the caller's own ring, which need only report errors:
+** fill the SQE, and undo that if the request fails. */
 void doorbell_prepare (struct doorbell *b, struct io_uring_sqe *sqe);
 void doorbell_failed (struct doorbell *b);
 

@@ -1,3 +1,9 @@
+/*
+** op_table: slots, tokens, pins and the counts. A token must match as a whole
+** before a CQE counts as an operation's, and pins are released by op_end
+** alone, after the last CQE.
+*/
+
 #include "compat.h"
 #include "ring/op_table.h"
 
@@ -20,8 +26,8 @@ struct slab {
 
 /* ---- tokens ------------------------------------------------------------ */
 
-/* xorshift128+: nobody sees its output but the kernel; what matters is that
-** a sender of messages cannot hit a live token by counting. */
+/* xorshift128+: only the kernel sees its output. The sender of messages must
+** not be able to guess a live token by counting. */
 static uint64_t draw_nonce (struct op_table *t) {
   uint64_t a = t->seed[0], b = t->seed[1];
   t->seed[0] = b;
@@ -62,8 +68,8 @@ int op_reserve (struct op_table *t, unsigned n) {
     if (t->nslots + SLAB > OP_MAX)
       return -ENOSPC;
     if ((t->nslabs & (t->nslabs - 1)) == 0) {  /* a power of two: double */
-      size_t room = t->nslabs ? t->nslabs * (size_t)2 : 1;
-      slabs = realloc(t->slabs, room * sizeof(*slabs));
+      size_t capacity = t->nslabs ? t->nslabs * (size_t)2 : 1;
+      slabs = realloc(t->slabs, capacity * sizeof(*slabs));
       if (slabs == NULL)
         return -ENOMEM;
       t->slabs = slabs;
@@ -75,7 +81,7 @@ int op_reserve (struct op_table *t, unsigned n) {
     t->slabs[t->nslabs++] = slab;
     for (uint32_t i = SLAB; i-- > 0; ) {  /* low slots are used first */
       slab->ops[i].slot = t->nslots + i;
-      slab->ops[i].next = t->free;
+      slab->ops[i].next_free = t->free;
       t->free = &slab->ops[i];
     }
     t->nslots += SLAB;
@@ -110,7 +116,7 @@ struct op_table *op_table_of (const struct op *op) {
 }
 
 
-/* ---- what is under way on a descriptor: oldest first ------------------- */
+/* ---- operations in flight on a descriptor, oldest first ---------------- */
 
 static void use_add (struct op *op) {
   struct handle *h = (struct handle *)op->pin[OP_PIN_FD];
@@ -133,9 +139,9 @@ static void use_remove (struct op *op) {
 }
 
 
-/* ---- the list of cancels: first come, first sent ----------------------- */
+/* ---- the list of cancels: in the order of the requests ----------------- */
 
-void op_list (struct op_table *t, struct op *op) {
+void op_cancel_list (struct op_table *t, struct op *op) {
   if (op->op_flags & OP_CANCEL_LISTED)
     return;
   op->op_flags |= OP_CANCEL_LISTED;
@@ -146,7 +152,7 @@ void op_list (struct op_table *t, struct op *op) {
   t->cancels_last = op;
 }
 
-void op_unlist (struct op_table *t, struct op *op) {
+void op_cancel_unlist (struct op_table *t, struct op *op) {
   if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
   else t->cancels = op->cancel_next;
   if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
@@ -156,9 +162,9 @@ void op_unlist (struct op_table *t, struct op *op) {
 }
 
 
-/* ---- life -------------------------------------------------------------- */
+/* ---- start and end ----------------------------------------------------- */
 
-void op_use (struct op *op, struct handle *h) {
+void op_pin_handle (struct op *op, struct handle *h) {
   op->pin[OP_PIN_FD] = &h->block;
   refblock_pin(&h->block);
   use_add(op);
@@ -187,10 +193,10 @@ void op_leave_chain (struct op_table *t, struct op *op) {
   if (behind) behind->before = before;
   op->before = op->behind = NULL;
   if (behind && before == NULL && (behind->op_flags & OP_CANCEL))
-    op_list(t, behind);  /* guard: its cancel has waited for this */
+    op_cancel_list(t, behind);  /* guard: its cancel has waited for this */
 }
 
-/* Marks that the table counts, or has on a list. */
+/* Flags of operations that the table counts, or has on a list. */
 #define COUNTED (OP_INTERNAL | OP_SILENT | OP_DRAIN | OP_NOTIFYING \
                  | OP_CANCEL_LISTED)
 
@@ -199,11 +205,11 @@ static void uncount (struct op_table *t, struct op *op) {
   if (op->op_flags & OP_SILENT) t->silent_flying--;
   if (op->op_flags & OP_DRAIN) t->draining--;
   if (op->op_flags & OP_NOTIFYING) t->notifying--;
-  /* guard: or its slot's next operation is cancelled */
-  if (op->op_flags & OP_CANCEL_LISTED) op_unlist(t, op);
+  /* guard: or the slot's next operation would be cancelled */
+  if (op->op_flags & OP_CANCEL_LISTED) op_cancel_unlist(t, op);
 }
 
-/* Nothing more can come of it. */
+/* The kernel is done with it: no CQE of it can follow. */
 static void op_end (struct op_table *t, struct op *op) {
   op->state = OP_ENDED;
   op->retired = op->token;
@@ -214,9 +220,9 @@ static void op_end (struct op_table *t, struct op *op) {
   unpin(op);  /* guard: not before the last completion */
 }
 
-/* The least result that is a whole success: with less the kernel cuts off what
-** is linked behind the request. */
-static uint32_t whole (const struct io_uring_sqe *sqe) {
+/* The smallest result that is a success: with less the kernel breaks the chain
+** behind the request. */
+static uint32_t full_size (const struct io_uring_sqe *sqe) {
   bool all = (sqe->msg_flags & MSG_WAITALL) != 0;
   size_t size = 0;
   switch (sqe->opcode) {
@@ -234,7 +240,7 @@ static uint32_t whole (const struct io_uring_sqe *sqe) {
   }
 }
 
-/* Marks that a request itself calls for. */
+/* The flags of an operation that its request implies. */
 static unsigned flags_of (const struct request *r) {
   const struct io_uring_sqe *sqe = &r->sqe;
   unsigned flags = 0;
@@ -263,7 +269,7 @@ static void count_op (struct op_table *t, unsigned flags) {
 struct op *op_new (struct op_table *t, const struct request *r,
                    unsigned flags) {
   struct op *op = t->free;
-  t->free = op->next;
+  t->free = op->next_free;
   t->nfree--;
   if (r->req_flags || r->sqe.flags || r->sqe.ioprio) flags |= flags_of(r);
   op->token = new_token(t, op);
@@ -272,16 +278,16 @@ struct op *op_new (struct op_table *t, const struct request *r,
     op->pin[i] = r->pin[i];
     if (op->pin[i]) refblock_pin(op->pin[i]);
   }
-  op->next = NULL;  /* its other links are empty whenever it is free */
+  op->next = NULL;  /* (the other links of a free operation are NULL) */
   if (op->pin[OP_PIN_FD] && !(r->sqe.flags & IOSQE_FIXED_FILE)) use_add(op);
   op->fd = r->sqe.fd;
   op->op_flags = (uint16_t)flags;
   op->min_kernel = r->min_kernel;
   op->group = r->sqe.flags & IOSQE_BUFFER_SELECT ? r->sqe.buf_group : 0;
   op->layout = r->req_flags & REQ_MULTI ? r->layout
-      : (struct recvmsg_layout){0};
+                                        : (struct recvmsg_layout){0};
   op->opcode = r->sqe.opcode;
-  op->whole = flags & OP_SILENT ? whole(&r->sqe) : 0;
+  op->full_size = flags & OP_SILENT ? full_size(&r->sqe) : 0;
   op->state = OP_FLYING;
   op->disposal = r->disposal;
   op->tries = 0;
@@ -304,7 +310,7 @@ void op_free (struct op_table *t, struct op *op) {
   op->waiter = op->waitq = NULL;
   op->results.owned = false;
   op->op_flags = 0;
-  op->next = t->free;
+  op->next_free = t->free;
   t->free = op;
   t->nfree++;
 }
@@ -326,7 +332,7 @@ enum op_match op_match (struct op_table *t, uint64_t user_data,
   uint32_t slot = (uint32_t)(user_data & SLOT_MASK);
   struct op *op;
   *out = NULL;
-  if (slot >= t->nslots)  /* guard: not every number is a slot */
+  if (slot >= t->nslots)  /* guard: the number may be no slot */
     return MATCH_MESSAGE;
   op = op_at(t, slot);
   if (op->state == OP_FLYING && op->token == user_data) {  /* guard: nonce */
@@ -363,9 +369,9 @@ struct op *op_first_unfinished (struct op *op) {
 void op_abandon (struct op_table *t, struct op *op, bool bury) {
   if (op->prev) use_remove(op);
   for (int i = 0; bury && i < OP_PINS; i++) {
-    /* (the file of what was started is the kernel's own by now) */
+    /* (once a request is started the kernel holds the file itself) */
     if (op->pin[i] && !(i == OP_PIN_FD && (op->op_flags & OP_STARTS))) {
-      refblock_bury(op->pin[i]);  /* its count stays: never freed */
+      refblock_bury(op->pin[i]);  /* its count stays, so it is never freed */
       op->pin[i] = NULL;
     }
   }

@@ -1,3 +1,8 @@
+/*
+** pending: the lists of pending CQEs. A CQE is in both lists of its source or,
+** of an owned source, in the source's queue alone.
+*/
+
 #include "compat.h"
 #include "ring/pending.h"
 
@@ -11,70 +16,70 @@ struct slab {
 };
 
 
-bool pending_reserve (struct pending *a, size_t n) {
-  while (a->spare < n) {
+bool pending_reserve (struct pending *p, size_t n) {
+  while (p->spare < n) {
     struct slab *s = malloc(sizeof(*s));
     if (s == NULL)
       return false;
-    s->next = a->slabs;
-    a->slabs = s;
+    s->next = p->slabs;
+    p->slabs = s;
     for (size_t i = 0; i < SLAB; i++) {
-      s->at[i].after = a->free;
-      a->free = &s->at[i];
+      s->at[i].next_free = p->free;
+      p->free = &s->at[i];
     }
-    a->spare += SLAB;
+    p->spare += SLAB;
   }
   return true;
 }
 
-void pending_add (struct pending *a, struct source *s, struct op *op,
+void pending_add (struct pending *p, struct source *s, struct op *op,
                   uint64_t data, int32_t res, uint32_t flags) {
-  struct pending_cqe *n = a->free;
-  a->free = n->after;
-  a->spare--;
-  *n = (struct pending_cqe){ .source = s, .op = op, .data = data, .res = res,
+  struct pending_cqe *c = p->free;
+  p->free = c->next_free;
+  p->spare--;
+  *c = (struct pending_cqe){ .source = s, .op = op, .data = data, .res = res,
                              .flags = flags };
   if (!s->owned) {
-    n->prev = a->last;
-    if (a->last) a->last->next = n; else a->first = n;
-    a->last = n;
-    a->count++;
+    c->prev = p->last;
+    if (p->last) p->last->next = c; else p->first = c;
+    p->last = c;
+    p->count++;
   }
-  if (s->last) s->last->after = n; else s->first = n;
-  s->last = n;
+  if (s->last) s->last->after = c; else s->first = c;
+  s->last = c;
   s->count++;
 }
 
-bool pending_take_from (struct pending *a, struct source *s,
+bool pending_take_from (struct pending *p, struct source *s,
                         struct pending_cqe *out) {
-  struct pending_cqe *n = s->first;
-  if (n == NULL)
+  struct pending_cqe *c = s->first;
+  if (c == NULL)
     return false;
-  s->first = n->after;
+  s->first = c->after;
   if (s->first == NULL) s->last = NULL;
   s->count--;
   if (!s->owned) {
-    if (n->prev) n->prev->next = n->next; else a->first = n->next;
-    if (n->next) n->next->prev = n->prev; else a->last = n->prev;
-    a->count--;
+    if (c->prev) c->prev->next = c->next; else p->first = c->next;
+    if (c->next) c->next->prev = c->prev; else p->last = c->prev;
+    p->count--;
   }
-  *out = *n;
-  n->after = a->free;
-  a->free = n;
-  a->spare++;
+  *out = *c;
+  c->next_free = p->free;
+  p->free = c;
+  p->spare++;
   return true;
 }
 
-bool pending_take (struct pending *a, struct pending_cqe *out) {
-  /* the first of all is the first of its source as well */
-  return a->first && pending_take_from(a, a->first->source, out);
+bool pending_take (struct pending *p, struct pending_cqe *out) {
+  /* the oldest of all is the oldest of its source as well */
+  return p->first && pending_take_from(p, p->first->source, out);
 }
 
-void pending_free (struct pending *a) {
-  while (a->slabs) {
-    struct slab *s = a->slabs;
-    a->slabs = s->next;
+void pending_free (struct pending *p) {
+  while (p->slabs) {
+    struct slab *s = p->slabs;
+    p->slabs = s->next;
     free(s);
   }
-  *a = (struct pending){0};
+  *p = (struct pending){0};
 }

@@ -1,15 +1,15 @@
 /*
-** pending: completions and messages that have come and were not yet taken. (No
-** Lua in it.)
+** pending: the CQEs of a ring that were reaped and not yet taken. (No Lua in
+** it.)
 **
-** A ring keeps one `struct pending`. An entry belongs to a source (an
-** operation, or the ring's messages) and is linked twice: in its source's
-** queue, and in the order of the whole ring. So it can be taken either as the
-** next thing that happened here or as the next of one source, and both ways
-** see the same order.
+** Each ring has one `struct pending`. A pending CQE belongs to a source (an
+** operation, or the ring's messages) and is in two lists: its source's queue,
+** and the list of the whole ring. So it can be taken either as the oldest of
+** the ring or as the oldest of its source. Both lists are in the order in
+** which CQEs were reaped.
 **
-** What can never happen: an entry is lost for want of memory. Memory is
-** reserved before a completion leaves the CQ; `pending_add` cannot fail.
+** Invariant: no CQE is lost because memory is short. Memory is reserved before
+** a CQE leaves the CQ, so `pending_add` cannot fail.
 */
 
 #ifndef uring_pending_h
@@ -24,48 +24,51 @@
 struct op;
 
 struct pending_cqe {
-  struct pending_cqe *next, *prev;  /* in the ring's order */
-  struct pending_cqe *after;  /* in its source's queue, or a free list */
+  struct pending_cqe *next, *prev;    /* in the ring's list */
+  union {
+    struct pending_cqe *after;        /* in its source's queue */
+    struct pending_cqe *next_free;
+  };
   struct source *source;
-  struct op *op;                 /* NULL for a message */
+  struct op *op;                      /* NULL for a message */
   uint64_t data;
   int32_t res;
   uint32_t flags;
 };
 
-/* A completion's result: what is negative is an error, but a notification
-** (zero copy) has bits, of which the highest may be set. */
-static inline int64_t pending_res (const struct pending_cqe *a) {
-  return a->flags & IORING_CQE_F_NOTIF ? (int64_t)(uint32_t)a->res : a->res;
+/* A completion's result: negative is an error. Only the result of a (zero
+** copy) notification is a set of bits, of which the highest may be set. */
+static inline int64_t pending_res (const struct pending_cqe *c) {
+  return c->flags & IORING_CQE_F_NOTIF ? (int64_t)(uint32_t)c->res : c->res;
 }
 
 struct source {
   struct pending_cqe *first, *last;
   uint32_t count;
-  bool owned;          /* its owner alone takes from it: set before the first
-                          arrival, it keeps them out of the ring's order */
+  bool owned;          /* only its owner takes from it: its CQEs are not in the
+                          ring's list. Set while the source is empty. */
 };
 
 struct pending {
-  struct pending_cqe *first, *last;
+  struct pending_cqe *first, *last;   /* the ring's list */
   struct pending_cqe *free;
-  size_t spare;                  /* how many are on the free list */
-  size_t count;                  /* in the ring's order */
+  size_t spare;                       /* the length of the free list */
+  size_t count;                       /* in the ring's list */
   struct slab *slabs;
 };
 
-/* Make sure that the next `n` additions find memory. */
-bool pending_reserve (struct pending *a, size_t n);
+/* Make the next `n` calls of pending_add succeed; false if out of memory. */
+bool pending_reserve (struct pending *p, size_t n);
 
-/* Add at the end. */
-void pending_add (struct pending *a, struct source *s, struct op *op,
+/* Add a CQE at the end. */
+void pending_add (struct pending *p, struct source *s, struct op *op,
                   uint64_t data, int32_t res, uint32_t flags);
 
-/* Take the first of all, or of one source, into `*out`. */
-bool pending_take (struct pending *a, struct pending_cqe *out);
-bool pending_take_from (struct pending *a, struct source *s,
-                         struct pending_cqe *out);
+/* Take the oldest of all, or of one source, into `*out`. */
+bool pending_take (struct pending *p, struct pending_cqe *out);
+bool pending_take_from (struct pending *p, struct source *s,
+                        struct pending_cqe *out);
 
-void pending_free (struct pending *a);
+void pending_free (struct pending *p);
 
 #endif

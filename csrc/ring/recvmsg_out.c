@@ -1,3 +1,8 @@
+/*
+** recvmsg_out: bounds-checked readers of received messages. The lengths in
+** the bytes themselves may be wrong; they only ever shorten what is read.
+*/
+
 #include "compat.h"
 #include "ring/recvmsg_out.h"
 
@@ -11,7 +16,7 @@ bool cmsg_next (unsigned char *bytes, size_t size, size_t *at,
   if (size < *at || size - *at < sizeof(h))
     return false;
   memcpy(&h, bytes + *at, sizeof(h));
-  if (h.cmsg_len < sizeof(h))  /* guard: or it would never end */
+  if (h.cmsg_len < sizeof(h))  /* guard: or the iteration would not end */
     return false;
   if (h.cmsg_len > size - *at) h.cmsg_len = size - *at;  /* cut off */
   m->level = h.cmsg_level;
@@ -22,12 +27,13 @@ bool cmsg_next (unsigned char *bytes, size_t size, size_t *at,
   return true;
 }
 
-size_t cmsg_of_last_try (unsigned char *bytes, size_t room, size_t *size) {
+size_t cmsg_of_last_try (unsigned char *bytes, size_t capacity,
+                         size_t *size) {
   size_t all = 0;
   struct cmsg m;
-  while (cmsg_next(bytes, room, &all, &m)) {}
-  if (all > room) all = room;  /* (the last one was cut off) */
-  if (*size > all) *size = 0;  /* (nobody has set it) */
+  while (cmsg_next(bytes, capacity, &all, &m)) {}
+  if (all > capacity) all = capacity;  /* (the last one was cut off) */
+  if (*size > all) *size = 0;  /* (the kernel has not set it) */
   return all - *size;
 }
 
@@ -42,7 +48,7 @@ bool cmsg_next_fd (unsigned char *bytes, size_t size, struct cmsg_fd *fd) {
       fd->place = fd->in.data + fd->next;
       fd->next += sizeof(int);
       memcpy(&fd->number, fd->place, sizeof(int));
-      if (fd->number >= 0)  /* (a pidfd that failed is an error's number) */
+      if (fd->number >= 0)  /* (instead of a pidfd there may be an error) */
         return true;
     }
     do {
@@ -80,7 +86,7 @@ bool recvmsg_parse (unsigned char *at, size_t size, unsigned name_capacity,
   if (left < sizeof(h)) return false;
   memcpy(&h, at, sizeof(h));
   left -= sizeof(h);
-  /* guard: step by step, no sum wraps */
+  /* guard: subtract step by step, so that no sum wraps */
   if (left < name_capacity) return false;
   left -= name_capacity;
   if (left < control_capacity) return false;

@@ -1,3 +1,9 @@
+/*
+** ring: opening, with the best flags that the kernel accepts, and closing.
+** A close is bounded in time, and must bury the memory of every operation
+** that the kernel has not ended by then.
+*/
+
 #include "compat.h"
 #include "ring/ring.h"
 
@@ -13,7 +19,7 @@
 #include <string.h>
 
 #define CQ_MAX 65536u
-#define BATCH 256      /* cancels between looks at the clock */
+#define BATCH 256      /* cancels between two checks of the time */
 #define NAP_NS 10000000
 
 static _Atomic uint64_t ring_ids;
@@ -21,7 +27,7 @@ static _Atomic uint64_t ring_ids;
 
 /* ---- open -------------------------------------------------------------- */
 
-/* In the order in which they are given up where the kernel refuses. */
+/* In the order in which they are given up if the kernel answers EINVAL. */
 static const unsigned wanted[] = {
   0,
   IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -57,13 +63,13 @@ int ring_open (struct ring *r, struct handles *all,
     rc = setup(r, o, flags, cq);
   }
   else {
-    if (cq == 0)  /* room for bursts: an overflow costs and ends multishots */
+    if (cq == 0)  /* large: an overflow is slow and ends multishots */
       cq = o->entries < CQ_MAX / 8 ? o->entries * 8 : CQ_MAX;
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
       flags |= wanted[i];
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
       flags &= ~wanted[i];
-      if (o->cq_entries > 0) flags |= IORING_SETUP_CQSIZE;  /* was asked */
+      if (o->cq_entries > 0) flags |= IORING_SETUP_CQSIZE;  /* not optional */
       rc = setup(r, o, flags, cq);
       if (rc != -EINVAL) break;
     }
@@ -88,21 +94,21 @@ int ring_open (struct ring *r, struct handles *all,
 
 /* ---- close ------------------------------------------------------------- */
 
-/* What the kernel has ended by now is taken. False if that is no use any more:
-** the ring is another thread's, or was never enabled, or the process may not
-** enter the kernel for it any longer (seccomp), or there is no memory. */
+/* Reap what has ended so far. False if that cannot work any more: the ring is
+** another thread's, it was never enabled, the process may not enter the kernel
+** for it any longer (seccomp), or there is no memory. */
 static bool settle (struct ring *r) {
   switch (ring_enter(r, 0, SYS_FOREVER)) {
     case -EEXIST: case -EBADFD: case -EPERM: case -EACCES: case -ENOSYS:
-      return false;  /* guard: closing does not wait for what cannot come */
+      return false;  /* guard: do not wait for what cannot end */
     default:
       return ring_reap(r) >= 0;
   }
 }
 
-/* Cancel one by one all that the kernel finds by its token without a search.
-** The call that cancels everything searches anew for each. (Of timeouts it
-** finds the first at once, and any other by a search.) */
+/* Cancel one by one all operations that the kernel finds by token without a
+** search; the call that cancels everything searches anew for each. (Timeouts
+** are a list, in which only the first is found at once.) */
 static bool cancel_each (struct ring *r, int64_t deadline) {
   unsigned n = 0;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
@@ -115,8 +121,9 @@ static bool cancel_each (struct ring *r, int64_t deadline) {
   return settle(r);
 }
 
-/* guard: of an SQPOLL ring one call does not find what a worker is at: the
-   worker is the polling thread's, and the cancel has to be so too */
+/* guard: on an SQPOLL ring the io-wq workers are the polling thread's, so that
+   a call from this thread does not find their requests; a cancel request is
+   run by the polling thread and does */
 static void ring_cancel_all (struct ring *r) {
   if ((r->io.flags & IORING_SETUP_SQPOLL)
       || !ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
@@ -141,7 +148,7 @@ static void drain (struct ring *r, int64_t ns) {
     if (left == 0)
       return;  /* guard: closing is bounded */
     if (r->ops.flying < before)
-      continue;  /* one entry ends only some of what was cancelled */
+      continue;  /* one entry ends only a part of what was cancelled */
     ring_cancel_all(r);
     if (left > NAP_NS) left = NAP_NS;
     switch (ring_enter_bare(r, 1, left)) {
@@ -151,15 +158,16 @@ static void drain (struct ring *r, int64_t ns) {
   }
 }
 
-/* The kernel's side ends: the files and buffers that were registered at once,
-** whoever else has the ring's descriptor, such as a forked child. (While
-** something is under way older kernels would wait for it.) */
-static void ring_let_go (struct ring *r, bool idle) {
+/* Close the kernel's ring. Registered files and buffers are unregistered by
+** calls, because another process, such as a forked child, may keep the ring's
+** descriptor open. (Not while operations are in flight: older kernels would
+** wait for them.) */
+static void close_kernel_side (struct ring *r, bool idle) {
   if (idle) {
     sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
     sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
   }
-  r->io.ring_fd = handle_detach(r->handle);  /* guard: others may need it */
+  r->io.ring_fd = handle_detach(r->handle);  /* guard: may be in use */
   sys_exit(&r->io);
 }
 
@@ -179,29 +187,29 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   left = r->ops.flying;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
     if (op->state == OP_FLYING) {
-      /* guard: what the kernel has seen and not ended keeps its memory */
+      /* guard: memory of an operation that the kernel has is not freed */
       bool bury = ours && r->enabled && (op->op_flags & OP_READS);
       if (bury) kept++;
       op_abandon(&r->ops, op, bury);
     }
   }
-  /* (after the operations, whose tasks it has yet to wake) */
+  /* (after the operations, whose completions wake tasks) */
   if (ours && r->callbacks) r->callbacks->closed(r);
   for (struct op *op = NULL; ours && (op = op_each(&r->ops, op)) != NULL; )
     while (pending_take_from(&r->pending, &op->results, &a))
       ring_dispose(r, op->disposal, op->group, a.res, a.flags);
   r->stats.leaked = kept;
-  if (ours) ring_let_go(r, left == 0);  /* guard: a child touches nothing */
+  if (ours) close_kernel_side(r, left == 0);  /* guard: not in a child */
   refblock_release(&r->handle->block);
   r->handle = NULL;
   r->closing = false;
   pending_free(&r->pending);
   op_table_free(&r->ops);
-  ring_let_go_of_provided(r, kept > 0);
-  if (r->back) {
-    *r->back = r->next;
-    if (r->next) r->next->back = r->back;
-    r->back = NULL;
+  ring_release_provided(r, kept > 0);
+  if (r->pprev) {
+    *r->pprev = r->next;
+    if (r->next) r->next->pprev = r->pprev;
+    r->pprev = NULL;
   }
   return kept;
 }

@@ -1,3 +1,9 @@
+/*
+** ring_buffers: the table of a ring's buffer groups, and the memory given to
+** the kernel by PROVIDE_BUFFERS. A group leaves the table only after the
+** kernel has unregistered it.
+*/
+
 #include "compat.h"
 #include "ring/ring_buffers.h"
 #include "ring/ring_internal.h"
@@ -6,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Memory that is the kernel's until the close, and the operation that has
-** given it. */
+/* Memory that is the kernel's until the close, and the token of the operation
+** that has provided it. */
 struct kept {
   struct refblock *block;
   uint64_t token;
@@ -51,11 +57,11 @@ int ring_add_group (struct ring *r, struct buf_group *g) {
   return 0;
 }
 
-static void forget (struct ring *r, struct buf_group *g) {
+static void remove_group (struct ring *r, struct buf_group *g) {
   r->groups[g->bgid / PAGE][g->bgid % PAGE] = NULL;
   g->closed = true;
-  if (g->wanting) {
-    struct buf_group **at = &r->wanting;
+  if (g->listed) {
+    struct buf_group **at = &r->short_of_notes;
     while (*at != g) at = &(*at)->next;
     *at = g->next;
   }
@@ -69,45 +75,44 @@ int ring_remove_group (struct ring *r, struct buf_group *g) {
   rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
   if (rc < 0)
     return rc;
-  forget(r, g);
+  remove_group(r, g);
   refblock_release(&g->block);
   return 0;
 }
 
-/* (So the list is as short as what came since it was worked off.) */
 void ring_buffers_noted (struct ring *r, struct buf_group *g) {
-  if (!g->wanting) {
-    g->wanting = true;
-    g->next = r->wanting;
-    r->wanting = g;
+  if (!g->listed) {
+    g->listed = true;
+    g->next = r->short_of_notes;
+    r->short_of_notes = g;
   }
 }
 
 bool ring_reserve_notes (struct ring *r) {
-  while (r->wanting) {
-    struct buf_group *g = r->wanting;
+  while (r->short_of_notes) {
+    struct buf_group *g = r->short_of_notes;
     if (!buf_group_reserve(g, RING_BATCH))
       return false;
-    r->wanting = g->next;
-    g->wanting = false;
+    r->short_of_notes = g->next;
+    g->listed = false;
   }
   return true;
 }
 
 
-/* ---- what requests have provided --------------------------------------- */
+/* ---- memory from PROVIDE_BUFFERS --------------------------------------- */
 
 int ring_reserve_kept (struct ring *r, unsigned n) {
-  unsigned room = r->reserve_kept_place ? r->reserve_kept_place : 16;
+  unsigned capacity = r->kept_capacity ? r->kept_capacity : 16;
   struct kept *kept;
-  if (r->reserve_kept_place - r->nkept >= n)
+  if (r->kept_capacity - r->nkept >= n)
     return 0;
-  while (room - r->nkept < n) room *= 2;
-  kept = realloc(r->kept, room * sizeof(*kept));
+  while (capacity - r->nkept < n) capacity *= 2;
+  kept = realloc(r->kept, capacity * sizeof(*kept));
   if (kept == NULL)
     return -ENOMEM;
   r->kept = kept;
-  r->reserve_kept_place = room;
+  r->kept_capacity = capacity;
   return 0;
 }
 
@@ -116,7 +121,8 @@ void ring_keep (struct ring *r, const struct op *op) {
   refblock_pin(op->pin[OP_PIN_MEMORY]);
 }
 
-/* (It was the last but for some: those that stay have succeeded.) */
+/* (Searched from the end: it was added lately, and those after it stay only if
+** their requests succeeded.) */
 void ring_unkeep (struct ring *r, uint64_t token) {
   for (unsigned i = r->nkept; i-- > 0; ) {
     if (r->kept[i].token == token) {
@@ -127,12 +133,12 @@ void ring_unkeep (struct ring *r, uint64_t token) {
   }
 }
 
-void ring_let_go_of_provided (struct ring *r, bool bury) {
+void ring_release_provided (struct ring *r, bool bury) {
   for (unsigned i = 0; r->groups && i < PAGES; i++) {
     for (unsigned j = 0; r->groups[i] && j < PAGE; j++) {
       struct buf_group *g = r->groups[i][j];
       if (g) {
-        forget(r, g);
+        remove_group(r, g);
         if (bury) refblock_bury(&g->block);
         else refblock_release(&g->block);
       }
@@ -148,5 +154,5 @@ void ring_let_go_of_provided (struct ring *r, bool bury) {
   }
   free(r->kept);
   r->kept = NULL;
-  r->reserve_kept_place = 0;
+  r->kept_capacity = 0;
 }

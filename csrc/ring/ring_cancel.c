@@ -1,3 +1,9 @@
+/*
+** ring_cancel: put operations on the list of cancels to send, and put them
+** back there when a cancel came too early. Of a chain only the first
+** unfinished member may be on the list: the kernel finds no other.
+*/
+
 #include "compat.h"
 #include "ring/ring_cancel.h"
 #include "ring/ring_internal.h"
@@ -5,18 +11,17 @@
 #include <errno.h>
 #include <string.h>
 
-#define CANCEL_TRIES 200  /* a poll sends a request back up to 128 times */
+#define CANCEL_TRIES 200  /* a poll re-queues a request up to 128 times */
 
-
-/* ---- what is asked for ------------------------------------------------- */
 
 void ring_cancel (struct ring *r, struct op *op) {
   struct op *first = op;
   if (op->state != OP_FLYING || (op->op_flags & OP_NOTIFYING))
     return;
-  /* One after another, for with hard links the next member starts when this
-     one has gone: the first is sent a cancel, the others when they come to be
-     first. Where one is marked those before it are. */
+  /* With hard links the next member starts when this one has ended. So all
+     members up to `op` are marked, the first is listed now, and each other
+     when it becomes the first (op_leave_chain). If one is marked already, all
+     members before it are. */
   op->op_flags |= OP_CANCEL;
   while (first->before) {
     first = first->before;
@@ -24,7 +29,7 @@ void ring_cancel (struct ring *r, struct op *op) {
       return;
     first->op_flags |= OP_CANCEL;
   }
-  op_list(&r->ops, first);
+  op_cancel_list(&r->ops, first);
 }
 
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
@@ -32,7 +37,7 @@ void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {
   if ((res == -ENOENT || res == -EALREADY) && op && op->state == OP_FLYING
       && !(op->op_flags & OP_NOTIFYING)  /* guard: no cancel finds it */
       && op->tries++ < CANCEL_TRIES)
-    op_list(&r->ops, op);
+    op_cancel_list(&r->ops, op);
 }
 
 

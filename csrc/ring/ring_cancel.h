@@ -1,13 +1,14 @@
 /*
-** ring_cancel: the operations whose end is asked for. (No Lua in it.)
+** ring_cancel: which operations are to be cancelled. (No Lua in it.)
 **
-** They are listed until a cancel of them is sent, which ring_submit does, for
-** it needs room in the SQ. This room tells which they are, and which member
-** of a chain a cancel has to name. Who owns the ring asks for an operation's
-** end; the rest is for its own rooms (ring_private.h).
+** An operation whose cancel is requested is put on a list; ring_submit sends
+** the listed cancels, because that needs free slots in the SQ. This module
+** decides what goes on the list, and which member of a chain a cancel has to
+** name. The ring's owner calls ring_cancel; the rest is for the other modules
+** of the ring (ring_internal.h).
 **
-** What can never happen: a cancel is forgotten, because there was no room for
-** it or because it came too early.
+** Invariant: a requested cancel is not lost because the SQ was full, or
+** because it reached the kernel too early to find its operation.
 */
 
 #ifndef uring_ring_cancel_h
@@ -15,8 +16,8 @@
 
 #include "ring/ring.h"
 
-/* Ask for an operation's end; its last completion tells how it went. The
-** request leaves with the next ring_enter. */
+/* Request the cancel of an operation. It is sent by the next ring_enter; the
+** operation's last completion tells how it ended. */
 void ring_cancel (struct ring *r, struct op *op);
 
 #endif

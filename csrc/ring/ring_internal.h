@@ -1,9 +1,9 @@
 /*
-** ring_private: what a ring's rooms have for each other, and for nobody else.
-** (No Lua in it.)
+** ring_internal: functions that the modules of a ring have for each other
+** only. (No Lua in it.)
 **
-** ring, ring_uses, ring_submit, ring_reap, ring_cancel, ring_provided include
-** it. Each uses only those after it.
+** ring, ring_uses, ring_submit, ring_reap, ring_cancel and ring_buffers
+** include it. Each of them calls only those that are named after it.
 */
 
 #ifndef uring_ring_internal_h
@@ -12,7 +12,7 @@
 #include "ring/ring.h"
 
 
-/* Whose operation is it? */
+/* The ring of an operation. */
 static inline struct ring *ring_of (const struct op *op) {
   return (struct ring *)((char *)op_table_of(op) - offsetof(struct ring, ops));
 }
@@ -20,9 +20,11 @@ static inline struct ring *ring_of (const struct op *op) {
 
 /* ---- ring_submit ------------------------------------------------------- */
 
-/* As ring_enter, but cancels that are due stay where they are; and put those
-** into the SQ, submitting what fills it: 0, or -errno and the rest stays. */
+/* As ring_enter, but without the listed cancels. */
 int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns);
+
+/* Put the listed cancels into the SQ, submitting when it is full: 0, or -errno
+** and the rest stays on the list. */
 int ring_send_cancels (struct ring *r);
 
 
@@ -35,34 +37,37 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
 
 /* ---- ring_cancel ------------------------------------------------------- */
 
-/* A cancel came back. If it found nothing though its operation has not
-** ended, the operation was just then between two places; if it found a worker
-** of the kernel's at it (EALREADY), that may have been about to sleep, and
-** have missed the signal: ask again. */
+/* A cancel has completed. If its operation has not ended, retry after two
+** errors. ENOENT: the operation was moving between poll and task work, where a
+** cancel does not find it. EALREADY: an io-wq worker has it, and may have been
+** about to sleep and have missed the signal. */
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res);
 
-/* By a call of its own, which looks and does not wait. False where the kernel
-** has no such call. */
+/* Cancel by a system call of its own (IORING_REGISTER_SYNC_CANCEL, since 6.0),
+** with no timeout. False if the kernel does not have it. */
 bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags);
 
 
-/* ---- ring_provided ----------------------------------------------------- */
+/* ---- ring_buffers ------------------------------------------------------ */
 
-/* Each group has blank notes for so many completions, but for those that were
-** told of some since: see to these; false: no memory. */
+#define RING_BATCH 64  /* CQEs that are taken at once */
+
+/* See to it that every group has free notes for RING_BATCH completions; false
+** if out of memory. ring_buffers_noted says that this group has used one up,
+** so that only such groups are looked at. */
 bool ring_reserve_notes (struct ring *r);
 void ring_buffers_noted (struct ring *r, struct buf_group *g);
-#define RING_BATCH 64
 
-/* Room for the memory that the kernel keeps beyond the request. */
+/* Make the next `n` calls of ring_keep succeed: 0 or -ENOMEM. */
 int ring_reserve_kept (struct ring *r, unsigned n);
 
-/* This operation's memory, for which there is room; the kernel has not taken
-** what it was given to keep. */
+/* The memory of this operation stays the kernel's until the close, also after
+** its completion. ring_unkeep: the operation has failed, so it does not. */
 void ring_keep (struct ring *r, const struct op *op);
 void ring_unkeep (struct ring *r, uint64_t token);
 
-/* What the kernel was told of, and not by an operation. */
-void ring_let_go_of_provided (struct ring *r, bool bury);
+/* The ring closes: release its groups and the memory it keeps; with `bury`
+** leak them, because the kernel may still use them. */
+void ring_release_provided (struct ring *r, bool bury);
 
 #endif

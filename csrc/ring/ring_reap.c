@@ -1,3 +1,9 @@
+/*
+** ring_reap: deliver CQEs in batches. Memory for all that a batch can become
+** is reserved before the batch leaves the CQ, so that nothing can be lost
+** after it.
+*/
+
 #include "compat.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_internal.h"
@@ -10,14 +16,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ERESTARTSYS 512  /* what 6.1 says of a cancelled pipe read */
+#define ERESTARTSYS 512  /* the result of a cancelled pipe read on 6.1 */
 
 
-/* ---- out of the kernel ------------------------------------------------- */
+/* ---- delivering -------------------------------------------------------- */
 
 void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
                    int32_t res, uint32_t flags) {
-  if (flags & IORING_CQE_F_BUFFER) {  /* guard: or it is lost to the group */
+  if (flags & IORING_CQE_F_BUFFER) {  /* guard: or the buffer is lost */
     struct buf_group *g = ring_group(r, group);
     if (g) buf_group_dispose(g, res, flags);
     r->stats.disposed++;
@@ -55,7 +61,7 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
     op->op_flags |= OP_NOTIFYING;
     t->notifying++;
     if (op->op_flags & OP_CANCEL_LISTED)
-      op_unlist(t, op);  /* (too late for that) */
+      op_cancel_unlist(t, op);  /* (too late for a cancel) */
     op_leave_chain(t, op);  /* guard: no cancel finds it */
   }
   if (last) {
@@ -81,13 +87,13 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
 }
 
 void ring_doorbell (struct ring *r) {
-  if (!doorbell_came(r->doorbell)) r->stats.forged_doorbells++;
+  if (!doorbell_heard(r->doorbell)) r->stats.forged_doorbells++;
 }
 
-/* The kernel found a number that is nobody's any more, for its descriptor was
-** closed before the request was started. That is a cancel, or, of a message,
-** what its sender is to know. */
-static int32_t worded (const struct op *op, int32_t res) {
+/* If the descriptor was closed before the request was started the kernel
+** reports a bad number. Report a cancel instead; for a message EPIPE: the
+** target ring is closed. */
+static int32_t error_of_closed (const struct op *op, int32_t res) {
   const struct handle *h = op_handle(op);
   if (h == NULL || !handle_closed(h))
     return res;
@@ -97,7 +103,7 @@ static int32_t worded (const struct op *op, int32_t res) {
          ? -ECANCELED : res;
 }
 
-static void message (struct ring *r, const struct cqe *c) {
+static void deliver_message (struct ring *r, const struct cqe *c) {
   if (r->doorbell && c->user_data == r->doorbell->token) {
     ring_doorbell(r);
     return;
@@ -106,13 +112,13 @@ static void message (struct ring *r, const struct cqe *c) {
   if (r->closing)
     return;
   pending_add(&r->pending, &r->messages, NULL, c->user_data, c->res,
-               c->flags);
+              c->flags);
   if (++r->stats.waiting > r->stats.high)
     r->stats.high = r->stats.waiting;
   if (r->callbacks) r->callbacks->message(r);
 }
 
-static bool reserve (struct ring *r, unsigned n) {
+static bool reserve_pending (struct ring *r, unsigned n) {
   return ring_reserve_notes(r)
          && (r->closing || pending_reserve(&r->pending, n));
 }
@@ -124,9 +130,9 @@ int ring_reap (struct ring *r) {
   while (total < r->io.cq.ring_entries
          && (n = sys_cq_ready(&r->io)) > 0) {
     if (n > RING_BATCH) n = RING_BATCH;
-    /* guard: room for all that these can become, before they are taken; a
+    /* guard: memory for all that these can become, before they are taken; a
        ring that closes keeps nothing */
-    if (!reserve(r, n) && !r->closing)
+    if (!reserve_pending(r, n) && !r->closing)
       return total > 0 ? (int)total : -ENOMEM;
     n = sys_take(&r->io, batch, n);
     r->stats.cqes += n;
@@ -135,11 +141,12 @@ int ring_reap (struct ring *r) {
       struct op *op;
       switch (op_match(&r->ops, batch[i].user_data, &op)) {
         case MATCH_LIVE:
-          if (batch[i].res < 0) batch[i].res = worded(op, batch[i].res);
+          if (batch[i].res < 0)
+            batch[i].res = error_of_closed(op, batch[i].res);
           op_complete(&r->ops, op, batch[i].res, batch[i].flags);
           break;
         case MATCH_MESSAGE:
-          message(r, &batch[i]);
+          deliver_message(r, &batch[i]);
           break;
         case MATCH_STALE:
           break;
@@ -152,26 +159,26 @@ int ring_reap (struct ring *r) {
 
 /* ---- taking ------------------------------------------------------------ */
 
-static bool taken (struct ring *r, const struct pending_cqe *a) {
-  if (a->op == NULL)
+static bool after_take (struct ring *r, const struct pending_cqe *c) {
+  if (c->op == NULL)
     r->stats.waiting--;
-  else if (a->op->state == OP_ENDED && a->op->results.first == NULL)
-    op_free(&r->ops, a->op);
+  else if (c->op->state == OP_ENDED && c->op->results.first == NULL)
+    op_free(&r->ops, c->op);
   return true;
 }
 
 bool ring_take (struct ring *r, struct pending_cqe *out) {
-  return pending_take(&r->pending, out) && taken(r, out);
+  return pending_take(&r->pending, out) && after_take(r, out);
 }
 
 bool ring_take_op (struct ring *r, struct op *op, struct pending_cqe *out) {
   return pending_take_from(&r->pending, &op->results, out)
-         && taken(r, out);
+         && after_take(r, out);
 }
 
 bool ring_take_message (struct ring *r, struct pending_cqe *out) {
   return pending_take_from(&r->pending, &r->messages, out)
-         && taken(r, out);
+         && after_take(r, out);
 }
 
 void ring_drop (struct ring *r, struct op *op) {

@@ -1,15 +1,15 @@
 /*
-** ring_reap: out of the kernel, and where each CQE belongs. (No Lua in it.)
+** ring_reap: take CQEs out of the CQ and deliver each. (No Lua in it.)
 **
-** Where a completion goes, in this order: to whoever waits for the operation
-** (`hooks`, which the loop provides); to its disposal, if nobody wants it any
-** more; else to `arrivals`, until it is taken by hand. A message goes to
-** whoever waits for messages, else to `arrivals`. Who owns the ring calls
-** this room.
+** A completion goes to the task that waits for the operation (by the ring
+** callbacks, which the loop provides); or it is disposed of, if it is not
+** wanted any more; or it becomes pending until it is taken by hand. A message
+** goes to a waiter for messages, or becomes pending. The ring's owner calls
+** this module.
 **
-** What can never happen: a completion or message is dropped because there
-** was no room for it, in the CQ or memory; what it has opened, or the buffer
-** that it has picked, is lost because nobody wants it.
+** Invariant: no completion or message is dropped because the CQ was full or
+** memory was short; no descriptor that a completion has opened, and no buffer
+** that it has picked, is lost because the completion was not wanted.
 */
 
 #ifndef uring_ring_reap_h
@@ -18,23 +18,23 @@
 #include "ring/pending.h"
 #include "ring/ring.h"
 
-/* Take all that is in the CQ to where it belongs: how many, or -ENOMEM and
+/* Deliver all that is in the CQ: returns the number of CQEs, or -ENOMEM and
 ** the rest stays in the CQ. */
 int ring_reap (struct ring *r);
 
-/* Its bell has been heard; who sleeps is awake by now, and that was all. */
+/* The ring's doorbell was rung: count the ring if it was forged. */
 void ring_doorbell (struct ring *r);
 
-/* Nobody wants this operation's results. */
+/* This operation's results are not wanted any more. */
 void ring_drop (struct ring *r, struct op *op);
 
-/* A result that nobody will take: close what it opened; the buffer that it
-** picked, of this group, goes home. */
+/* Dispose of a result that is not wanted: close the descriptor that it has
+** opened, and recycle the buffer that it has picked from `group`. */
 void ring_dispose (struct ring *r, unsigned disposal, unsigned group,
                    int32_t res, uint32_t flags);
 
-/* Take the next arrival of all (but for what has an owner), of one operation,
-** of the messages. */
+/* Take the oldest pending CQE: of the ring (except from owned sources), of one
+** operation, or of the messages. False if there is none. */
 bool ring_take (struct ring *r, struct pending_cqe *out);
 bool ring_take_op (struct ring *r, struct op *op, struct pending_cqe *out);
 bool ring_take_message (struct ring *r, struct pending_cqe *out);

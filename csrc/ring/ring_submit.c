@@ -1,3 +1,9 @@
+/*
+** ring_submit: make room in the SQ, turn requests into operations and SQEs,
+** and enter the kernel. All that can fail comes before the first request of a
+** chain is launched: launch() itself must not fail.
+*/
+
 #include "compat.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_internal.h"
@@ -14,8 +20,8 @@
 
 /* ---- entering ---------------------------------------------------------- */
 
-/* What names a ring or a descriptor that was closed since it was queued must
-** not go: it is made to fail, and ring_reap says why. */
+/* An SQE may name a ring or a descriptor that was closed after the SQE was
+** queued. Make it fail with EBADF; ring_reap translates the error. */
 static void refuse_closed (struct ring *r) {
   unsigned now = handle_shut_count();
   if (now == r->shut_count)
@@ -37,29 +43,29 @@ int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns) {
   return sys_enter(&r->io, wait, ns);
 }
 
-int ring_take_quiet (struct ring *r) {
+int ring_reap_silent (struct ring *r) {
   return r->ops.silent_flying > 0
          && sys_cq_ready(&r->io) >= r->io.cq.ring_entries / 2
          ? ring_reap(r) : 0;
 }
 
-/* Some room in the SQ, by submitting what is in it. */
+/* Make `n` slots free in the SQ, by submitting. */
 static int reserve_sqes (struct ring *r, unsigned n) {
   int64_t deadline = 0;
   while (sys_sq_space(&r->io) < n) {
     int rc = ring_enter_bare(r, 0, SYS_FOREVER);
     if (rc == -EINTR) continue;
     if (rc == -EBUSY || rc == -EAGAIN) {
-      /* the kernel wants its completions taken first */
+      /* the kernel takes no more before completions are reaped */
       int taken = ring_reap(r);
       if (taken < 0) return taken;
       if (taken > 0) continue;
       return rc;
     }
     if (rc < 0) return rc;
-    rc = ring_take_quiet(r);
+    rc = ring_reap_silent(r);
     if (rc < 0) return rc;
-    if (sys_sq_space(&r->io) < n) {  /* SQPOLL: its thread takes its time */
+    if (sys_sq_space(&r->io) < n) {  /* SQPOLL: wait for its thread */
       if (deadline == 0) deadline = clock_after(1000000000);
       else if (clock_now() > deadline) return -EBUSY;
       sched_yield();
@@ -68,10 +74,11 @@ static int reserve_sqes (struct ring *r, unsigned n) {
   return 0;
 }
 
-/* guard: one that fails ends a submit, and what is behind it must go too. (On
-   an SQPOLL ring what is still in the queue its thread has yet to look at.) */
-void ring_submit_all (struct ring *list_) {
-  for (struct ring *r = list_; r; r = r->next)
+/* guard: the kernel stops a submit at a request that fails, and those behind
+   it must be submitted too. (On an SQPOLL ring: until its thread has read all
+   of them.) */
+void ring_submit_all (struct ring *list) {
+  for (struct ring *r = list; r; r = r->next)
     if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
         && r->fork_id == fork_id())
       reserve_sqes(r, r->io.sq.ring_entries);
@@ -85,14 +92,14 @@ static struct io_uring_sqe *push (struct ring *r,
                                   const struct op *op) {
   struct io_uring_sqe *sqe = sys_push(&r->io, from);
   sqe->user_data = op->token;
-  sqe->flags &= (uint8_t)~IOSQE_CQE_SKIP_SUCCESS;  /* guard: see op.h */
+  sqe->flags &= (uint8_t)~IOSQE_CQE_SKIP_SUCCESS;  /* guard: op_table.h */
   return sqe;
 }
 
-/* Does the kernel take its file up only after the submit? A later member of
-** a chain and what waits for something else to drain is started when its
-** turn comes; a worker does what is ASYNC, and looks up what opens a path; the
-** thread of an SQPOLL ring takes its time. */
+/* May the kernel look up the request's file only after the submit? It does so
+** for later members of a chain and for requests behind an IO_DRAIN, when their
+** turn comes; for ASYNC requests and the directory of an openat, in an io-wq
+** worker; and on an SQPOLL ring, in its thread. */
 static bool starts_late (const struct ring *r, const struct op *op,
                          const struct request *q) {
   return (op->op_flags & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
@@ -100,15 +107,15 @@ static bool starts_late (const struct ring *r, const struct op *op,
          || (r->io.flags & IORING_SETUP_SQPOLL);
 }
 
-/* What an SQE names changes where it has not started: a cancel of a later
-** member of a chain is one of the first unfinished. */
+/* The token that an SQE names. The kernel does not find a later member of a
+** chain, so a cancel of one names the first unfinished member instead. */
 static uint64_t named_token (struct ring *r, const struct io_uring_sqe *sqe) {
   struct op *op = op_find(&r->ops, sqe->addr);
   return op && op->state == OP_FLYING && sqe->opcode == IORING_OP_ASYNC_CANCEL
          ? op_first_unfinished(op)->token : sqe->addr;
 }
 
-/* Who owns the plain number that a request names, if this state does. */
+/* The handle of the plain number that a request names, if there is one. */
 static struct handle *owner_of (const struct ring *r,
                                 const struct request *q) {
   return (q->req_flags & REQ_NUMBER) && !(q->sqe.flags & IOSQE_FIXED_FILE)
@@ -116,12 +123,13 @@ static struct handle *owner_of (const struct ring *r,
          ? handle_find(r->handle->owner, q->sqe.fd) : NULL;
 }
 
-/* What few requests have: names of others, a Lua file, memory that is kept. */
+/* For the few requests that name an operation, a Lua file or a plain number,
+** or whose memory is kept. */
 static void launch_rare (struct ring *r, const struct request *q,
                          struct op *op, struct io_uring_sqe *sqe,
                          struct handle **dups) {
   struct handle *owner = owner_of(r, q);
-  if (owner) op_use(op, owner);
+  if (owner) op_pin_handle(op, owner);
   if (q->req_flags & REQ_NAMES_OP) sqe->addr = named_token(r, &q->sqe);
   if (q->req_flags & REQ_KEPT) ring_keep(r, op);
   if (q->req_flags & REQ_FILE) {
@@ -133,9 +141,9 @@ static void launch_rare (struct ring *r, const struct request *q,
   }
 }
 
-/* Nothing in here can fail: room was made in the SQ and in the table, and a
-** Lua file, whose close tells us nothing, is named by the next of `dups`. The
-** number of whatever has a handle is read here, and not before. */
+/* Cannot fail: the SQ and the table have free slots. A Lua file may be closed
+** without our knowledge, so its request names the next of `dups` instead. A
+** handle's number is read here and not before, for it may change. */
 static struct op *launch (struct ring *r, const struct request *q,
                           unsigned flags, struct op *before,
                           struct handle **dups) {
@@ -154,8 +162,8 @@ static struct op *launch (struct ring *r, const struct request *q,
     op_starts(op);
   if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
     struct buf_group *g = ring_group(r, op->group);
-    op->op_flags |= OP_READS;  /* guard: memory of a group, whatever it is */
-    if (g && op->pin[0] == NULL) {  /* guard: unregistered under it */
+    op->op_flags |= OP_READS;  /* guard: the kernel uses the group's memory */
+    if (g && op->pin[0] == NULL) {  /* guard: the group may be unregistered */
       op->pin[0] = &g->block;
       refblock_pin(&g->block);
     }
@@ -163,7 +171,7 @@ static struct op *launch (struct ring *r, const struct request *q,
   return op;
 }
 
-static int make_ready (struct ring *r, unsigned n) {
+static int reserve_slots (struct ring *r, unsigned n) {
   int rc = reserve_sqes(r, n);  /* guard: a chain is submitted whole */
   return rc < 0 ? rc : op_reserve(&r->ops, n);
 }
@@ -172,7 +180,7 @@ static bool target_closed (const struct request *q) {
   return (q->req_flags & REQ_TARGET) && handle_closed(request_handle(q));
 }
 
-/* A dup for each request that names a Lua file, in their order. */
+/* A list of dups, one for each request that names a Lua file, in order. */
 static int dup_files (const struct request *const *requests, unsigned n,
                       struct handle **dups) {
   for (unsigned i = n; i-- > 0; ) {
@@ -203,9 +211,9 @@ int ring_push (struct ring *r, const struct request *const *requests,
     if (target_closed(requests[i]))
       return -EPIPE;
     if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
-      r->ops.drained = true;  /* (the head of a chain waits with a member) */
+      r->ops.drained = true;  /* (a member's flag delays the whole chain) */
   }
-  rc = make_ready(r, n);
+  rc = reserve_slots(r, n);
   if (rc == 0 && keeps)
     rc = ring_reserve_kept(r, n);
   if (rc == 0)
@@ -227,7 +235,7 @@ int ring_push_one (struct ring *r, const struct request *q, unsigned flags,
   if (q->req_flags & (REQ_FILE | REQ_KEPT))
     return ring_push(r, &q, 1, flags, op);
   if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
-    int rc = make_ready(r, 1);
+    int rc = reserve_slots(r, 1);
     if (rc < 0)
       return rc;
   }
@@ -238,7 +246,7 @@ int ring_push_one (struct ring *r, const struct request *q, unsigned flags,
 int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
                         void *waiter, struct op **op) {
   struct request q = {0};
-  int rc = make_ready(r, 1);
+  int rc = reserve_slots(r, 1);
   if (rc < 0)
     return rc;
   q.sqe = *sqe;
@@ -249,7 +257,7 @@ int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
 }
 
 
-/* ---- cancels, which go first ------------------------------------------- */
+/* ---- cancels, sent before anything else -------------------------------- */
 
 static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
   memset(sqe, 0, sizeof(*sqe));
@@ -257,8 +265,7 @@ static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
   sqe->addr = token;
 }
 
-/* guard: a cancel that finds no room waits for the next time, and is never
-   forgotten */
+/* guard: a cancel that finds no free slot stays listed for the next call */
 int ring_send_cancels (struct ring *r) {
   while (r->ops.cancels) {
     struct op *op = r->ops.cancels;
@@ -268,12 +275,12 @@ int ring_send_cancels (struct ring *r) {
     if (rc < 0)
       return rc;
     if (op != r->ops.cancels)
-      continue;  /* (completions were taken on the way) */
+      continue;  /* (reserve_sqes has reaped, and the operation has ended) */
     if (r->ops.draining > 0) {
-      /* as a request it would wait behind the one that drains, perhaps for
-         the very one that it is to cancel */
+      /* a request would wait behind the one with IO_DRAIN, and so perhaps for
+         the very operation that it is to cancel */
       ring_enter_bare(r, 0, SYS_FOREVER);
-      op_unlist(&r->ops, op);
+      op_cancel_unlist(&r->ops, op);
       ring_cancel_now(r, op->token, 0);
       continue;
     }
@@ -282,7 +289,7 @@ int ring_send_cancels (struct ring *r) {
     if (rc < 0)
       return rc;
     cancel->data = op->token;
-    op_unlist(&r->ops, op);
+    op_cancel_unlist(&r->ops, op);
   }
   return 0;
 }

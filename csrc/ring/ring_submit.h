@@ -1,14 +1,14 @@
 /*
-** ring_submit: into the kernel: requests into the SQ, and entering. (No Lua in
-** it.)
+** ring_submit: put requests into the SQ and enter the kernel. (No Lua in it.)
 **
-** A request becomes an operation and an SQE, whole chains at a time. Cancels
-** that are due go with each ring_enter. Who owns the ring calls this room, and
-** for all rings of a state who is about to close what SQEs may name.
+** A request becomes an operation and an SQE; a chain is queued as a whole.
+** Listed cancels are sent by each ring_enter. The ring's owner calls this
+** module, and code that is about to close a descriptor calls ring_submit_all,
+** because queued SQEs may name it.
 **
-** What can never happen: a part of a chain is queued; a request or a cancel is
-** lost because there was no room for it in the SQ; a message goes to a ring
-** that is known to be closed.
+** Invariant: a chain is queued whole or not at all; no request and no cancel
+** is lost because the SQ was full; no message is sent to a ring that is known
+** to be closed.
 */
 
 #ifndef uring_ring_submit_h
@@ -17,37 +17,38 @@
 #include "ring/ring.h"
 
 /*
-** Put `n` requests into the SQ, linked if n > 1, and their operations into
-** `ops`; all or none: 0 or -errno, -EPIPE where a target is known to be
-** closed. A full SQ is submitted first. n is at most the SQ's size.
+** Queue `n` requests, linked if n > 1, and put their operations into `ops`;
+** all or none: 0 or -errno, which is -EPIPE if a message's target is known to
+** be closed. Submits first if the SQ is full. n is at most the SQ's size.
 */
 int ring_push (struct ring *r, const struct request *const *requests,
                unsigned n, unsigned flags, struct op **ops);
 
-/* The same for one request, which is the common case. */
+/* The same for one request, the common case. */
 int ring_push_one (struct ring *r, const struct request *q, unsigned flags,
                    struct op **op);
 
-/* One of the library's own, of which hooks->internal is told. */
+/* A request of the library's own; its completions go to callbacks->internal.
+** Without a waiter it is a cancel. */
 int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
                         void *waiter, struct op **op);
 
-/* Send what is queued and run what is due, as sys_enter. */
+/* Send the listed cancels, submit, and run deferred work: as sys_enter. */
 int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 
-/* Silent requests complete in the CQ as others do, and a program that never
-** waits does not look there: take what has come before it overflows. What
-** ring_reap answers. */
-int ring_take_quiet (struct ring *r);
+/* Silent requests have CQEs as others do, but a program with silent requests
+** only may never wait for one: reap before the CQ overflows. Answers as
+** ring_reap. */
+int ring_reap_silent (struct ring *r);
 
-/* Is there anything that entering the kernel would move? */
+/* Would entering the kernel have an effect? */
 static inline bool ring_needs_enter (const struct ring *r) {
   return r->ops.cancels != NULL || sys_sq_ready(&r->io) > 0
          || sys_needs_enter(&r->io);
 }
 
-/* A number changes hands only after what names it has been submitted: do that
-** for all rings of the list. */
+/* Submit the SQs of all rings of the list: a descriptor is closed only after
+** the SQEs that name it were submitted. */
 void ring_submit_all (struct ring *list);
 
 #endif

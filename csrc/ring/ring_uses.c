@@ -1,3 +1,9 @@
+/*
+** ring_uses: submit, cancel and reap until a descriptor has no operations in
+** flight, or none that would end soon. Queued SQEs that name it must be
+** submitted first: afterwards the number may be another file's.
+*/
+
 #include "compat.h"
 #include "ring/ring_uses.h"
 #include "ring/ring_internal.h"
@@ -10,24 +16,23 @@
 
 #include <sched.h>
 
-#define ROUNDS 8         /* in a row that end nothing */
-#define OTHERS 5000000   /* ns for threads of the kernel's: what has to be
-                            cancelled again is a worker's, and on an SQPOLL
-                            ring all is its thread's */
+#define ROUNDS 8         /* at most so many in a row that end nothing */
+#define THREADS_NS 5000000  /* wait for io-wq workers, whose operations need
+                               another cancel, and for an SQPOLL thread */
 #define NAP 50000        /* ns before a worker is signalled again */
 
 
-static bool is_ours (const struct ring *r) {
+static bool is_usable (const struct ring *r) {
   return r->open && r->fork_id == fork_id();
 }
 
-/* Chains end as a whole: a hard link would start the next member. */
+/* Chains are cancelled whole: a hard link would start the next member. */
 static void cancel_uses (const struct handle *h) {
   for (struct op *op = h->ops; op; op = op->next) {
     struct ring *r = ring_of(op);
     struct op *last = op;
     r->settling = true;
-    if (!is_ours(r) || (op->op_flags & OP_CANCEL))
+    if (!is_usable(r) || (op->op_flags & OP_CANCEL))
       continue;
     while (last->behind) last = last->behind;
     ring_cancel(r, last);
@@ -35,18 +40,18 @@ static void cancel_uses (const struct handle *h) {
 }
 
 void ring_settle (struct ring *r, const struct handle *h) {
-  int64_t deadline = clock_after(OTHERS);
+  int64_t deadline = clock_after(THREADS_NS);
   bool polled = r->io.flags & IORING_SETUP_SQPOLL;
   unsigned futile = 0;
   r->settling = false;
-  if (!is_ours(r) || !r->enabled || ring_reap(r) < 0)
-    return;  /* guard: a cancel names the first of a chain that has not come */
+  if (!is_usable(r) || !r->enabled || ring_reap(r) < 0)
+    return;  /* guard: reap first, a cancel must name an unfinished member */
   while (h->ops && futile < ROUNDS) {
     unsigned before = r->ops.flying - r->ops.internal;
     int rc = ring_enter(r, 0, SYS_FOREVER);
     int taken = ring_reap(r);
     if (taken < 0 || (rc < 0 && rc != -EINTR && taken == 0))
-      return;  /* what finds no room goes with the next submit */
+      return;  /* the listed cancels go with the next submit */
     if (r->ops.flying - r->ops.internal < before)
       futile = 0;
     else if (r->ops.cancels && clock_left(deadline) > 0)
@@ -65,7 +70,7 @@ void ring_leave_uses (struct ring *list, const struct handle *h) {
   for (const struct op *op = h->ops; op; op = op->next)
     ring_of(op)->settling = true;
   for (struct ring *r = list; r && h->ops; r = r->next) {
-    if (r->settling && is_ours(r)) ring_reap(r);
+    if (r->settling && is_usable(r)) ring_reap(r);
     r->settling = false;
   }
 }
@@ -75,12 +80,12 @@ void ring_end_uses (struct ring *list, struct handle *h) {
   cancel_uses(h);
   for (struct ring *r = list; r && h->ops; r = r->next)
     if (r->settling) ring_settle(r, h);
-  if (h->ops)  /* (for the next submit of each ring has to look) */
+  if (h->ops)  /* (makes the next submit of each ring search its SQ) */
     handle_shut(h);  /* guard: SQEs that could not be submitted */
-  /* guard: messages that have arrived need a ring's number no more, whether
-     their senders ever look or not */
+  /* guard: messages that were delivered need the ring's number no more, also
+     if their senders never reap */
   for (struct ring *r = list; r && refblock_flying(&h->block) > 0; r = r->next)
-    if (is_ours(r)) ring_reap(r);
+    if (is_usable(r)) ring_reap(r);
 }
 
 int ring_close_handle (struct ring *list, struct handle *h) {

@@ -1,21 +1,20 @@
 /*
-** ring_uses: what is under way on a descriptor, and its end. (No Lua in it.)
+** ring_uses: the operations in flight on a descriptor, and its close. (No Lua
+** in it.)
 **
-** A close ends what uses the descriptor: what is queued and may name it is
-** submitted, what is under way on it is cancelled, on all rings of its state,
-** and their completions are taken. A request that only waits has ended then;
-** it gives ECANCELED, or the result that came first. What a worker of the
-** kernel's is at ends later, and holds the file until then.
+** A close ends the uses of the descriptor: queued SQEs that may name it are
+** submitted, operations in flight on it are cancelled, on all rings of its
+** state, and their completions are reaped. An operation that was only waiting
+** has ended then, with ECANCELED or with a result that was faster. One that an
+** io-wq worker is executing ends later, and holds the file until then.
 **
-** A handle knows its operations, so a close costs what it cancels. It is never
-** done by IORING_ASYNC_CANCEL_FD: that compares files, and so ends requests
-** on other numbers of the same file too.
+** A handle lists its operations, so the cost of a close depends only on these.
+** IORING_ASYNC_CANCEL_FD is not used: it compares files, and would also cancel
+** requests on other descriptors of the same file. A request that names the
+** descriptor by its plain number is listed too, from when it is queued.
 **
-** A request that names the descriptor by its plain number counts as well, from
-** when it is launched.
-**
-** What can never happen: the file stays open because an SQE, a reference or
-** a ring that cannot be entered names the descriptor.
+** Invariant: the file does not stay open because an SQE, a reference, or a
+** ring that cannot be entered names the descriptor.
 */
 
 #ifndef uring_ring_uses_h
@@ -24,19 +23,20 @@
 #include "base/handle.h"
 #include "ring/ring.h"
 
-/* Close a descriptor that one of these rings may be using: 0, or -errno of
-** close(2). The count stays the caller's. */
+/* Close a descriptor that the rings of the list may be using: 0, or -errno of
+** close(2). The caller keeps its count. */
 int ring_close_handle (struct ring *list, struct handle *h);
 
-/* The same without its close: for a ring's, which closes with the ring. */
+/* The same without the close, for the handle of a ring: ring_close closes it.
+*/
 void ring_end_uses (struct ring *list, struct handle *h);
 
-/* It is nobody's but theirs that use it: take what has ended by now, for that
-** uses it no more. */
+/* The owner gives the descriptor up, so that only its operations keep it open:
+** reap those that have ended already. */
 void ring_leave_uses (struct ring *list, const struct handle *h);
 
-/* Cancels of operations on this descriptor were asked for: send them, and take
-** what ends at once. */
+/* Cancels of operations on this descriptor were requested: send them, and reap
+** the operations that end at once. */
 void ring_settle (struct ring *r, const struct handle *h);
 
 #endif

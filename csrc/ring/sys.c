@@ -1,3 +1,8 @@
+/*
+** sys: entering the kernel, and moving entries through the SQ and the CQ. The
+** flags in a CQE must not be trusted: a message's sender chooses them.
+*/
+
 #include "compat.h"
 #include "ring/sys.h"
 
@@ -9,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CHEAP_NS 400  /* what a request of the ring costs more than a call */
+#define CHEAP_NS 400  /* a request costs that much more than a call */
 
 
 int sys_setup (unsigned entries, struct io_uring *ring,
@@ -17,8 +22,9 @@ int sys_setup (unsigned entries, struct io_uring *ring,
   int rc = io_uring_queue_init_params(entries, ring, p);
   if (rc == 0 && ring->sq.array != NULL
       && !(ring->flags & IORING_SETUP_NO_SQARRAY)) {
-    /* slots are taken in order, so the indirection never changes; newer
-       liburings fill it here too, 2.3 at each submit, which is not used */
+    /* Slots are used in order, so the indirection array never changes. Newer
+       liburings fill it here too; 2.3 does so at each submit, which is not
+       used. */
     for (unsigned i = 0; i < ring->sq.ring_entries; i++)
       ring->sq.array[i] = i;
   }
@@ -64,7 +70,7 @@ struct io_uring_sqe *sys_last (struct io_uring *ring) {
   return sys_slot(ring, ring->sq.sqe_tail - 1);
 }
 
-/* an SQPOLL thread may read whatever has been published */
+/* (An SQPOLL thread may have read all that is published.) */
 static unsigned first_unread (const struct io_uring *ring) {
   return (ring->flags & IORING_SETUP_SQPOLL) ? *ring->sq.ktail
                                              : sq_head(ring);
@@ -96,8 +102,8 @@ int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
   ring->sq.sqe_head = ring->sq.sqe_tail;
   submit = sys_sq_ready(ring);
   if (ring->flags & IORING_SETUP_SQPOLL) {
-    /* the tail must be seen before the flag is read, or a poller that goes
-       to sleep in between is never woken */
+    /* Publish the tail before reading the flag: otherwise a poller that goes
+       to sleep in between is never woken. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (__atomic_load_n(ring->sq.kflags, __ATOMIC_RELAXED)
         & IORING_SQ_NEED_WAKEUP)
@@ -120,8 +126,8 @@ int sys_register (int fd, unsigned opcode, const void *arg, unsigned nr) {
   return io_uring_register((unsigned)fd, opcode, arg, nr);
 }
 
-/* The shortest of several, for anything may come between. */
-static int64_t price_of_calls (void) {
+/* The shortest of several rounds: a round may be interrupted. */
+static int64_t measure_calls (void) {
   enum { ROUNDS = 8, CALLS = 4 };
   int64_t best = INT64_MAX;
   for (int i = 0; i < ROUNDS; i++) {
@@ -134,11 +140,11 @@ static int64_t price_of_calls (void) {
 }
 
 bool sys_calls_are_cheap (void) {
-  static _Atomic int64_t price;  /* 0: not yet known */
-  int64_t ns = atomic_load_explicit(&price, memory_order_relaxed);
+  static _Atomic int64_t cost;  /* 0: not measured yet */
+  int64_t ns = atomic_load_explicit(&cost, memory_order_relaxed);
   if (ns == 0) {
-    ns = price_of_calls() + 1;
-    atomic_store_explicit(&price, ns, memory_order_relaxed);
+    ns = measure_calls() + 1;
+    atomic_store_explicit(&cost, ns, memory_order_relaxed);
   }
   return ns <= CHEAP_NS;
 }
@@ -151,8 +157,8 @@ unsigned sys_cq_ready (const struct io_uring *ring) {
 }
 
 unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
-  /* A CQE fills two places on a CQE32 ring, and on a CQE_MIXED ring if it
-     says so; elsewhere what says so is a lie of a message's sender. */
+  /* A CQE takes two entries on a CQE32 ring, and on a CQE_MIXED ring if it has
+     CQE_F_32; on other rings that flag is forged by a message's sender. */
   unsigned shift = (ring->flags & IORING_SETUP_CQE32) ? 1 : 0;
   bool mixed = (ring->flags & IORING_SETUP_CQE_MIXED) != 0;
   unsigned head = *ring->cq.khead;
@@ -168,7 +174,7 @@ unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
     if (mixed && (c->flags & IORING_CQE_F_32) && head != tail) head++;
     n++;
   }
-  /* guard: entries are freed only when they have been copied */
+  /* guard: entries are freed only after they have been copied */
   io_uring_smp_store_release(ring->cq.khead, head);
   return n;
 }

@@ -44,7 +44,7 @@ static unsigned heard (int64_t ns, unsigned *forged) {
     for (unsigned i = 0; i < n; i++) {
       if (!CHECK(c[i].user_data == doorbell->token)) continue;
       total++;
-      if (!doorbell_came(doorbell)) ++*forged;
+      if (!doorbell_heard(doorbell)) ++*forged;
     }
   }
   return total;
@@ -106,7 +106,7 @@ static void is_rung_by_a_request (void) {
   doorbell_prepare(doorbell, &sqe);
   doorbell_failed(doorbell);  /* it was never sent */
   CHECK(doorbell_wanted(doorbell));
-  CHECK(heard(0, &forged) == 0 && !doorbell_came(doorbell));
+  CHECK(heard(0, &forged) == 0 && !doorbell_heard(doorbell));
   close_all();
 }
 
@@ -138,7 +138,7 @@ static void an_eventfd_adds_up (void) {
   if (doorbell->eventfd < 0) doorbell->eventfd = eventfd(0, EFD_CLOEXEC);
   CHECK(doorbell_ring(doorbell) == 0 && doorbell_ring(doorbell) == 0);
   CHECK(read(doorbell->eventfd, &n, sizeof(n)) == (ssize_t)sizeof(n) && n == 2);
-  CHECK(doorbell_came(doorbell) && !doorbell_came(doorbell));
+  CHECK(doorbell_heard(doorbell) && !doorbell_heard(doorbell));
   close_all();
 }
 

@@ -378,17 +378,17 @@ static void cancels_go_in_the_order_of_asking (void) {
   struct op *ops[5];
   begin();
   for (int i = 0; i < 5; i++) ops[i] = fly(0, 0);
-  for (int i = 4; i >= 0; i--) op_list(&t, ops[i]);
-  op_list(&t, ops[4]);           /* asked for already: it keeps its place */
-  op_unlist(&t, ops[2]);         /* from the middle, and the end */
+  for (int i = 4; i >= 0; i--) op_cancel_list(&t, ops[i]);
+  op_cancel_list(&t, ops[4]);           /* asked for already: it keeps its place */
+  op_cancel_unlist(&t, ops[2]);         /* from the middle, and the end */
   op_complete(&t, ops[0], 0, 0);
   CHECK(t.cancels == ops[4] && t.cancels_last == ops[1]);
-  op_unlist(&t, ops[4]);
+  op_cancel_unlist(&t, ops[4]);
   CHECK(t.cancels == ops[3] && ops[3]->cancel_next == ops[1]);
-  op_unlist(&t, ops[3]);
-  op_unlist(&t, ops[1]);
+  op_cancel_unlist(&t, ops[3]);
+  op_cancel_unlist(&t, ops[1]);
   CHECK(t.cancels == NULL && t.cancels_last == NULL);
-  op_list(&t, ops[1]);
+  op_cancel_list(&t, ops[1]);
   CHECK(t.cancels == ops[1] && t.cancels_last == ops[1]);
   done();
 }
@@ -418,7 +418,7 @@ static void a_cancel_follows_its_chain (void) {
   begin();
   chain(ops, 4, 0, 0);
   for (int i = 0; i < 3; i++) ops[i]->op_flags |= OP_CANCEL;
-  op_list(&t, ops[0]);
+  op_cancel_list(&t, ops[0]);
   op_complete(&t, ops[1], 0, 0);  /* its neighbours are each other's now */
   CHECK(ops[0]->behind == ops[2] && ops[2]->before == ops[0]);
   CHECK(t.cancels == ops[0] && t.cancels_last == ops[0]);

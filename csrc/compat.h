@@ -1,22 +1,22 @@
 /*
-** compat: the only file that knows which liburing, which kernel headers and
-** which Lua it is built with (liburing 2.3 to 2.15, Lua 5.4.3 to 5.5).
+** compat: the only file that depends on the versions of liburing, of the
+** kernel headers and of Lua (liburing 2.3 to 2.15, Lua 5.4.3 to 5.5).
 **
-** It owns nothing and calls nothing but itself; every other room may include
-** it. It comes before every system header, for it asks for the GNU names;
-** where Lua's headers came first, the build has to define _GNU_SOURCE.
+** Every other file may include it. It must come before every system header,
+** because it defines _GNU_SOURCE; if Lua's headers come first, the build has
+** to define that.
 **
-** How it does without tests of versions. The numbers and the layout of an
-** SQE are the kernel's promise, equal in every header that has them. So
-** - a number that some header lacks is a macro here. Most are members of an
-**   enum in the headers that have them, which no #ifdef can see; a macro that
-**   comes after the enum and has the same value hurts nobody;
-** - a prep call that some liburing lacks is written here and used with all of
-**   them, under liburing's own name, so that what is tested with one liburing
-**   is what runs with the others.
+** It does not compare versions. Numbers and the layout of an SQE are kernel
+** ABI, equal in every header that has them. So
+** - a number that some header lacks is a macro here. In the headers that have
+**   it, it is mostly a member of an enum, which #ifdef does not see; a macro
+**   with the same value after the enum does no harm;
+** - a prep call that some liburing lacks is defined here, and used with every
+**   liburing, under liburing's name. So the same code is tested and runs with
+**   all versions.
 **
-** What can never happen: a number here that differs from the kernel's. The
-** tests compare all of them with the newest headers.
+** Invariant: every number here is the kernel's. The tests compare all of them
+** with the newest headers.
 */
 
 #ifndef uring_compat_h
@@ -54,7 +54,7 @@
 #define compat_str_(x)	#x
 #define compat_str(x)	compat_str_(x)
 
-/* 2.3 has no macro for its version; all the later ones have */
+/* 2.3 has no macro for its version; all later ones have */
 #ifdef IO_URING_VERSION_MAJOR
 #define COMPAT_LIBURING_BUILT \
 	compat_str(IO_URING_VERSION_MAJOR) "." compat_str(IO_URING_VERSION_MINOR)
@@ -62,13 +62,13 @@
 #define COMPAT_LIBURING_BUILT	"2.3"
 #endif
 
-/* exported from 2.4 on, and so perhaps there although the headers are 2.3 */
+/* exported since 2.4: the library may have them though the headers are 2.3 */
 extern int io_uring_major_version (void) __attribute__((weak));
 extern int io_uring_minor_version (void) __attribute__((weak));
 
 /*
-** The liburing that this process runs with. Returns 0 for one that cannot
-** tell, which is 2.3 or older.
+** The version of the liburing that this process runs with. Returns 0 if it
+** does not tell: it is 2.3 or older.
 */
 static inline int compat_liburing_running (int *major, int *minor) {
   if (io_uring_major_version == NULL || io_uring_minor_version == NULL)
@@ -87,7 +87,7 @@ static inline int compat_liburing_running (int *major, int *minor) {
 ** ======================================================================
 */
 
-/* opcodes, from where the enum of 2.3 ends to where that of 2.15 does */
+/* opcodes: those that 2.15 has and 2.3 has not */
 #ifndef IORING_OP_READ_MULTISHOT
 #define IORING_OP_READ_MULTISHOT	49
 #define IORING_OP_WAITID		50
@@ -307,8 +307,8 @@ static inline int compat_liburing_running (int *major, int *minor) {
 ** ======================================================================
 */
 
-/* flags (IOU_PBUF_RING_*) and, from Linux 7 on, the shortest piece of a
-** buffer that is worth keeping; older kernels want 0 there */
+/* flags (IOU_PBUF_RING_*) and, since Linux 7.0, the smallest rest of a buffer
+** that is used further; older kernels require 0 */
 static inline void compat_set_buf_reg (struct io_uring_buf_reg *reg,
                                        unsigned flags, uint32_t min_left) {
   uint16_t f = (uint16_t)flags;
@@ -317,17 +317,17 @@ static inline void compat_set_buf_reg (struct io_uring_buf_reg *reg,
 }
 
 
-/* the opcode that IORING_ASYNC_CANCEL_OP looks for (Linux 6.6) */
+/* the opcode to cancel with IORING_ASYNC_CANCEL_OP (since Linux 6.6) */
 static inline void compat_set_cancel_opcode (
                      struct io_uring_sync_cancel_reg *reg, unsigned opcode) {
   ((unsigned char *)reg)[32] = (unsigned char)opcode;
 }
 
 
-/* argument of IORING_REGISTER_PBUF_STATUS (Linux 6.8) */
+/* argument of IORING_REGISTER_PBUF_STATUS (since Linux 6.8) */
 struct compat_buf_status {
-  uint32_t buf_group;  /* given */
-  uint32_t head;  /* answered */
+  uint32_t buf_group;  /* in */
+  uint32_t head;  /* out */
   uint32_t resv[8];
 };
 
@@ -335,7 +335,7 @@ _Static_assert(sizeof(struct io_uring_sqe) == 64 &&
                sizeof(struct io_uring_buf_reg) == 40 &&
                sizeof(struct io_uring_sync_cancel_reg) == 64 &&
                sizeof(struct compat_buf_status) == 40,
-               "this is another kernel interface");
+               "the kernel interface differs");
 
 /* }===================================================================== */
 
@@ -347,9 +347,9 @@ _Static_assert(sizeof(struct io_uring_sqe) == 64 &&
 */
 
 /*
-** Everything but user_data. Up to 2.5 liburing's preps do this themselves,
-** later ones leave it to io_uring_get_sqe: so call it before each prep. The
-** preps below have no need of it.
+** Zero everything but user_data. liburing's preps do this themselves up to
+** 2.5; later it is left to io_uring_get_sqe. So call it before each prep of
+** liburing's; the preps below do it.
 */
 static inline void compat_initialize_sqe (struct io_uring_sqe *sqe) {
   uint64_t data = sqe->user_data;
@@ -358,7 +358,7 @@ static inline void compat_initialize_sqe (struct io_uring_sqe *sqe) {
 }
 
 
-/* `buf_group` shares its place with `buf_index` */
+/* (`buf_group` is in a union with `buf_index`) */
 static inline void compat_sqe_set_buf_group (struct io_uring_sqe *sqe,
                                              int bgid) {
   sqe->buf_group = (uint16_t)bgid;
@@ -366,9 +366,9 @@ static inline void compat_sqe_set_buf_group (struct io_uring_sqe *sqe,
 
 
 /*
-** The slot where a request is to install its file. To be called after the
-** plain prep in place of liburing's *_direct ones, for those of 2.3 add 1 to
-** IORING_FILE_INDEX_ALLOC too, which makes it 0: an ordinary descriptor.
+** The slot into which a request installs its file. Call it after the plain
+** prep, in place of liburing's *_direct ones: those of 2.3 add 1 to
+** IORING_FILE_INDEX_ALLOC too, which gives 0, an ordinary descriptor.
 */
 static inline void compat_set_file_slot (struct io_uring_sqe *sqe,
                                          unsigned slot) {
@@ -471,7 +471,7 @@ static inline void compat_prep_listen (struct io_uring_sqe *sqe, int fd,
 static inline void compat_prep_cmd_sock (struct io_uring_sqe *sqe, int cmd_op,
                      int fd, int level, int optname, void *optval,
                      int optlen) {
-  uint32_t where[2];  /* fields `level` and `optname`, over `addr` */
+  uint32_t where[2];  /* the fields `level` and `optname`, in `addr` */
   where[0] = (uint32_t)level;
   where[1] = (uint32_t)optname;
   compat_prep(sqe, IORING_OP_URING_CMD, fd, NULL, 0, 0);
@@ -569,7 +569,7 @@ static inline void compat_prep_pipe_direct (struct io_uring_sqe *sqe,
 }
 
 
-/* waiting for something else */
+/* epoll, processes, futexes */
 
 struct epoll_event;
 struct futex_waitv;
@@ -652,8 +652,8 @@ static inline void compat_prep_futex_waitv (struct io_uring_sqe *sqe,
 
 /*
 ** {=====================================================================
-** Which Lua: for files that have included lua.h before this one, be it by
-** including this one a second time.
+** Which Lua: for files that include lua.h before this one. (They may include
+** this one a second time for it.)
 ** ======================================================================
 */
 
@@ -664,19 +664,19 @@ static inline void compat_prep_futex_waitv (struct io_uring_sqe *sqe,
 #error "Lua 5.4.3 or later is needed"
 #endif
 
-/* lua_closethread came with 5.4.6 and takes the thread that asks */
+/* lua_closethread exists since 5.4.6, and takes the calling thread too */
 #if LUA_VERSION_RELEASE_NUM < 50406
 #define lua_closethread(L,from)	((void)(from), lua_resetthread(L))
 #endif
 
-/* from 5.5 on a state takes the seed of its hashes; 5.4 makes one itself */
+/* since 5.5 a new state takes the seed of its hashes; 5.4 makes one itself */
 #if LUA_VERSION_NUM >= 505
 #define compat_newstate(f,ud,seed)	lua_newstate(f, ud, seed)
 #else
 #define compat_newstate(f,ud,seed)	((void)(seed), lua_newstate(f, ud))
 #endif
 
-/* A step of the collector, as far as if so many KiB had been allocated. */
+/* A step of the collector, as if so many KiB had been allocated. */
 #if LUA_VERSION_NUM >= 505
 #define compat_gc_step(L, kib) \
   lua_gc(L, LUA_GCSTEP, (size_t)(kib) * 1024)
@@ -687,10 +687,11 @@ static inline void compat_prep_futex_waitv (struct io_uring_sqe *sqe,
 #ifdef lualib_h
 
 /*
-** A program with Lua linked in may lack the function that opens the standard
-** libraries, if it never names it itself; and a module that needs a missing
-** one cannot be loaded. Hence a weak reference. (5.5 has a macro for the old
-** name.) Returns 0 where it is missing; may raise, as the function may.
+** A program that links Lua statically may lack the function that opens the
+** standard libraries, if it does not call it itself, and a module that needs a
+** missing function cannot be loaded. Hence a weak reference. (5.5 has a macro
+** with the old name.) Returns 0 if it is missing; may raise, as the function
+** may.
 */
 #if LUA_VERSION_NUM >= 505
 extern void luaL_openselectedlibs (lua_State *L, int load, int preload)

@@ -1,3 +1,8 @@
+/*
+** args: argument checks. A value out of bounds must raise here: callers cast
+** the result to narrower types.
+*/
+
 #include "lua/args.h"
 
 #include "base/clock.h"
@@ -46,9 +51,6 @@ uint32_t arg_len32 (lua_State *L, int arg) {
   return (uint32_t)arg_integer(L, arg, INT32_MIN, UINT32_MAX);
 }
 
-
-/* A slot of the ring's file table: a number from 0, or
-** IORING_FILE_INDEX_ALLOC for one that the kernel picks. */
 unsigned arg_slot (lua_State *L, int arg) {
   lua_Integer n = arg_integer(L, arg, 0, UINT32_MAX);
   if (n > INT32_MAX && n != (lua_Integer)IORING_FILE_INDEX_ALLOC)
@@ -66,7 +68,7 @@ int64_t arg_duration (lua_State *L, int arg) {
   if (!(s >= 0))  /* (NaN too) */
     luaL_argerror(L, arg, lua_pushfstring(L,
       "seconds must be 0 or more, got %f", (LUAI_UACNUMBER)s));
-  if (s >= 9.2e9)  /* beyond what nanoseconds can count */
+  if (s >= 9.2e9)  /* more than 64 bits of nanoseconds */
     return CLOCK_NEVER;
   return (int64_t)(s * 1e9);
 }

@@ -1,3 +1,9 @@
+/*
+** constants: the table of constants, and the metatable that refuses unknown
+** names. An unknown constant must raise: as an argument nil would silently
+** mean the default.
+*/
+
 #include "lua/constants.h"
 
 #include <ctype.h>
@@ -20,10 +26,10 @@
 
 
 /*
-** What some function of the library takes, or some result carries, and nothing
-** else: spec/constants_spec.lua says which. (The errno numbers have a table in
-** `names`.) What a C library or a kernel header may lack comes last in its
-** group, under an #ifdef.
+** Only the constants that functions of the library take or return:
+** spec/constants_spec.lua says which. (errno numbers are in base/names.c.)
+** Those that a C library or kernel header may lack come last in their group,
+** under an #ifdef.
 */
 
 #define C(name)		{#name, (int64_t)(name)}
@@ -274,10 +280,9 @@ bool constant_find (const char *name, int64_t *value) {
 }
 
 
-/* __index(table, key): a constant that is not there is a mistake, and not nil,
-** which means the default wherever one is an argument. So is a misspelt name
-** of any other kind; one that resembles none may be asked for, as programs do
-** that look for a function of a later version. */
+/* __index(table, key): raise for an unknown constant, and for another name
+** that is similar to a known one. Any other name is nil, so that programs can
+** test for functions of later versions. */
 static int unknown_name (lua_State *L) {
   struct nearest near;
   const char *key;
@@ -300,7 +305,7 @@ static int unknown_name (lua_State *L) {
   return luaL_error(L, "%s", lua_tostring(L, -1));
 }
 
-/* From now on the table on top does so; fields may still be added to it. */
+/* Give the table on top that metatable; fields may still be added. */
 static void refuse_unknown (lua_State *L) {
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, unknown_name);

@@ -1,8 +1,9 @@
 /*
-** constants: the C names of numbers, as fields of the module's table.
+** constants: the kernel's and libc's constants by their C names, as fields of
+** the module's table.
 **
-** It owns one constant table. The room that opens the module calls it, once
-** for each state. It knows no ring and enters no kernel.
+** It owns one constant table. core.c calls it each time the module is opened.
+** It uses no ring and makes no system call.
 */
 
 #ifndef uring_constants_h
@@ -16,14 +17,13 @@
 #include <stdint.h>
 
 /*
-** Set every constant into the table on top of the stack, and a field `errno`
-** with a table of all errno names. From then on both raise where they are
-** asked for a constant that they do not have. Leaves the stack as it was. May
-** raise.
+** Put every constant into the table on top of the stack, and a field `errno`
+** with a table of all errno names. From then on reading an unknown constant
+** from either raises. Leaves the stack as it was. May raise.
 */
 void constants_open (lua_State *L);
 
-/* The value of a constant, by its C name. */
+/* The value of a constant by its C name; false if it is unknown. */
 bool constant_find (const char *name, int64_t *value);
 
 #endif

@@ -1,4 +1,10 @@
+/*
+** errors: compose `nil, message, errno`. A result may be forged by a message's
+** sender, so any 32 bits must be safe to describe.
+*/
+
 #include "lua/errors.h"
+
 #include "base/names.h"
 
 #include <stdarg.h>
@@ -119,8 +125,8 @@ static const struct cure {
     "connect the socket first" },
 };
 
-/* An opcode whose cures are this one's as well. */
-static unsigned kin (unsigned opcode) {
+/* The opcode whose cures also hold for this one; or itself. */
+static unsigned related_opcode (unsigned opcode) {
   switch (opcode) {
     case IORING_OP_SENDMSG_ZC: return IORING_OP_SEND_ZC;
     case IORING_OP_SENDMSG: case IORING_OP_SEND_ZC: return IORING_OP_SEND;
@@ -133,27 +139,26 @@ static const char *cure (unsigned opcode, int err) {
   for (size_t i = 0; i < sizeof(cures) / sizeof(*cures); i++)
     if (cures[i].opcode == opcode && cures[i].err == err)
       return cures[i].text;
-  return kin(opcode) == opcode ? NULL : cure(kin(opcode), err);
+  return related_opcode(opcode) == opcode ? NULL
+                                          : cure(related_opcode(opcode), err);
 }
 
-/* Push what was tried, on what, and what came of it. */
+/* Push what was tried, on which object, and the error. */
 static void push_failure (lua_State *L, unsigned opcode, int fd,
-                          const char *on,
-                         unsigned min_kernel, int err) {
+                          const char *on, unsigned min_kernel, int err) {
   const char *op = name_op_short(opcode);
   const char *text;
   int top = lua_gettop(L);
   text = lua_pushfstring(L, on ? "%s %s" : "%s", op ? op : "request", on);
   if (fd >= 0) text = lua_pushfstring(L, "%s on fd %d", text, fd);
-  if (min_kernel < name_op_min_kernel(opcode)) min_kernel =
-      name_op_min_kernel(opcode);
+  if (min_kernel < name_op_min_kernel(opcode))
+    min_kernel = name_op_min_kernel(opcode);
   if ((err == EINVAL || err == EOPNOTSUPP || err == ENOENT)
-      && name_kernel() < min_kernel) {  /* (flags may be ignored: ENOENT) */
+      && name_kernel() < min_kernel) {  /* (ENOENT: it ignores the flags) */
     unsigned k = name_kernel();
     lua_pushfstring(L, "%s needs Linux %d.%d (this is %d.%d)", text,
                     (int)(min_kernel >> 8), (int)(min_kernel & 255),
-                        (int)(k >> 8),
-                    (int)(k & 255));
+                    (int)(k >> 8), (int)(k & 255));
   }
   else {
     push_errno(L, err);
@@ -188,7 +193,7 @@ int fail_cured (lua_State *L, unsigned opcode, int err) {
 
 int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
                     unsigned min_kernel, int32_t res, uint32_t flags) {
-  /* -INT32_MIN is no int; a forged result must not be undefined behaviour */
+  /* -INT32_MIN overflows; a forged result must not be undefined behaviour */
   int err = res > INT32_MIN ? -res : INT32_MAX;
   luaL_pushfail(L);
   push_failure(L, opcode, fd, on, min_kernel, err);

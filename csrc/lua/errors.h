@@ -1,7 +1,7 @@
 /*
-** errors: what went wrong, in words. Every `nil, message, errno` of the
-** library is worded here: what was tried, on what, and the cure where one is
-** known. A programmer's mistake raises and does not come here.
+** errors: the texts of run-time errors. Every `nil, message, errno` of the
+** library is made here: what was tried, on which object, why it failed, and
+** the cure if one is known. A programmer's mistake raises instead.
 */
 
 #ifndef uring_errors_h
@@ -12,31 +12,32 @@
 #include <lua.h>
 #include <lauxlib.h>
 
-/* Room for so many more values on the stack; raises, for `what` or NULL, where
-** that has no more, or there is no memory for it. */
+/* Ensure that the stack has space for `n` more values, or raise, with `what`
+** (or NULL) in the message. */
 void stack_reserve (lua_State *L, int n, const char *what);
 
 /* nil, "<what>: <strerror> (<NAME>)<cure>", errno. `err` is positive. */
 int fail (lua_State *L, int err, const char *what, ...)
   __attribute__((format(printf, 3, 4)));
 
-/* The same for what an opcode does, with the cure that is known for it. The
-** text on top says what was done, and is taken. */
+/* The same with the cure that is known for this error of `opcode`. `what` is
+** the text on top of the stack, which is popped. */
 int fail_cured (lua_State *L, unsigned opcode, int err);
 
-/* Raise the text on top, with where the calling loop is, as io.lines does. */
+/* Raise the text on top, with the position of the calling loop, as io.lines
+** does. */
 int raise_here (lua_State *L);
 
 /* nil, "timed out", ETIME */
 int fail_timeout (lua_State *L);
 
-/* An operation's negative result: nil, message, errno, flags. `since` is the
-** kernel that first had what was asked for, or 0. */
+/* For an operation's negative result: nil, message, errno, flags.
+** `min_kernel` is the first kernel that has the requested feature, or 0. */
 int fail_result (lua_State *L, unsigned opcode, int fd, unsigned min_kernel,
                  int32_t res, uint32_t flags);
 
-/* The same of a request with a subject (subject.h); `on`: its words, or
-** NULL. */
+/* The same for a request with a subject (api/op_subject.h); `on` describes it,
+** or is NULL. */
 int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
                     unsigned min_kernel, int32_t res, uint32_t flags);
 

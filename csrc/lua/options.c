@@ -1,3 +1,8 @@
+/*
+** options: check and read option tables, by raw access: an option table's
+** metamethods must not run between the checks and the reads.
+*/
+
 #include "lua/options.h"
 
 #include "base/nearest.h"
@@ -5,8 +10,8 @@
 #include <string.h>
 
 
-static int unknown (lua_State *L, int arg, const char *key,
-                    const char *const *names) {
+static int unknown_option (lua_State *L, int arg, const char *key,
+                           const char *const *names) {
   struct nearest near;
   luaL_Buffer b;
   nearest_begin(&near, key);
@@ -43,7 +48,7 @@ bool options_open (lua_State *L, int arg, const char *const *names) {
     while (*n && (strcmp(*n, key) != 0 || strlen(*n) != lua_rawlen(L, -1)))
       n++;
     if (*n == NULL)
-      unknown(L, arg, key, names);
+      unknown_option(L, arg, key, names);
   }
   return true;
 }

@@ -1,6 +1,6 @@
 /*
-** options: reading option tables. A name that is not an option is refused,
-** with the nearest that is one; so is a value of the wrong kind.
+** options: read option tables. A name that is not an option raises, with the
+** nearest option as suggestion; so does a value of the wrong type.
 */
 
 #ifndef uring_options_h
@@ -13,8 +13,8 @@
 
 #include <stdbool.h>
 
-/* Argument `arg` is nil, or a table all of whose keys are in `names` (which
-** ends with NULL). Returns whether it is a table. */
+/* Check that `arg` is nil, or a table with no keys but `names` (a NULL ends
+** them). Returns whether it is a table. */
 bool options_open (lua_State *L, int arg, const char *const *names);
 
 /* The field's value, between `min` and `max`; `otherwise` if it is nil. */
@@ -25,6 +25,7 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
 /* The field's value; false if it is nil. */
 bool options_boolean (lua_State *L, int arg, const char *name);
 
+/* Does the table have the field? */
 bool options_given (lua_State *L, int arg, const char *name);
 
 #endif

@@ -1,3 +1,8 @@
+/*
+** pressure: when to step the collector, and when to run it in full. It must
+** not run while the program has stopped it.
+*/
+
 #include "compat.h"
 #include "lua/pressure.h"
 
@@ -5,15 +10,15 @@
 
 #include <sys/resource.h>
 
-#define STEP   ((size_t)64 << 10)   /* not for less */
-#define SLACK  ((size_t)64 << 20)   /* garbage that is never too much */
-#define FEW    256u                 /* the same of descriptors, */
-#define PART   256                  /* KiB */
-#define SPARE  16u                  /* and where there are hardly any left */
+#define STEP   ((size_t)64 << 10)   /* bytes of growth that are worth a step */
+#define SLACK  ((size_t)64 << 20)   /* bytes of garbage always allowed */
+#define FEW    256u                 /* garbage descriptors always allowed, */
+#define SPARE  16u                  /* and when the limit is almost reached */
+#define PART   256                  /* KiB of one step of pressure_search */
 
 
-/* How many descriptors there may be before garbage is searched for, when so
-** many are alive: twice as many, but half of what is left is for others. */
+/* The number of descriptors above which a full collection runs, if `alive` are
+** in use now: twice as many, but at most half of those that are left. */
 static unsigned most_fds (unsigned alive) {
   struct rlimit limit;
   unsigned more = alive > FEW ? alive : FEW;
@@ -35,21 +40,21 @@ static bool too_much (lua_State *L, const struct pressure *p, size_t held,
   return held > 2 * (p->alive + lua) + SLACK;
 }
 
-/* guard: a step runs in spite of collectgarbage "stop", and must not */
-static bool collects (lua_State *L) {
+/* guard: a step would run in spite of collectgarbage "stop" */
+static bool gc_is_running (lua_State *L) {
   return lua_gc(L, LUA_GCISRUNNING) > 0;
 }
 
-static void collect (lua_State *L, struct pressure *p) {
+static void collect_all (lua_State *L, struct pressure *p) {
   lua_gc(L, LUA_GCCOLLECT);
   p->alive = p->applied = p->held;
   p->most_fds = most_fds(p->fds);
 }
 
 void pressure_search (lua_State *L, bool all) {
-  if (!collects(L))
+  if (!gc_is_running(L))
     return;
-  if (all) collect(L, &state_of(L)->pressure);
+  if (all) collect_all(L, &state_of(L)->pressure);
   else compat_gc_step(L, PART);
 }
 
@@ -59,10 +64,10 @@ void pressure_tell (lua_State *L, size_t bytes, unsigned fds) {
   if (p->most_fds == 0) p->most_fds = most_fds(0);
   if (held < p->applied + STEP && p->fds + fds <= p->most_fds)
     return;
-  if (!collects(L))
+  if (!gc_is_running(L))
     return;
   if (too_much(L, p, held, p->fds + fds))
-    collect(L, p);
+    collect_all(L, p);
   else if (held >= p->applied + STEP) {
     size_t kib = (held - p->applied) / 1024;
     p->applied = held;

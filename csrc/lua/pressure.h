@@ -1,21 +1,19 @@
 /*
-** pressure: the collector is told of what it cannot see.
+** pressure: tell the collector of resources that it cannot see.
 **
-** To Lua an object of this library is a few bytes. What hangs on it lies in C
-** or in the kernel: a buffer's bytes, a ring, a descriptor. Were it not told,
-** a program that drops such objects would hold all of it long before its few
-** bytes were worth a collection. So each object that owns something counts it
-** here while it does, and what more there is than the collector was told of
-** counts for it as an allocation of that size would.
+** To Lua an object of this library is a few bytes. The resources that it owns
+** are in C or in the kernel: a buffer's bytes, a ring, a descriptor. A program
+** that drops such objects could run out of these long before Lua's own bytes
+** start a collection. So each object counts here what it owns, and growth of
+** the sum drives the collector as an allocation of the same size would.
 **
-** In generational mode that is not enough, for what is old is searched at only
-** when Lua's own bytes have grown. So there is a bound as well: everything is
-** collected when there is more than a small multiple of what was alive the
-** last time. Descriptors have one of their own, which the process's limit
-** decides.
+** In generational mode that is not enough: old objects are collected only when
+** Lua's own bytes have grown. So there is also a bound: a full collection runs
+** when the sum exceeds a small multiple of what was alive after the last one.
+** Descriptors have a bound of their own, derived from the process's limit.
 **
-** What is closed as fast as it is made costs nothing: it counts no more, and
-** the next one has its place, of which the collector was told before.
+** Objects that are closed as fast as they are made cost nothing: a close
+** lowers the sum, and the next object only restores it.
 */
 
 #ifndef uring_pressure_h
@@ -30,22 +28,23 @@
 #define PRESSURE_FD      16384u   /* bytes that a descriptor counts as */
 #define PRESSURE_CREDIT  ((size_t)16 << 20)
 
-struct pressure {          /* of one state */
+struct pressure {          /* of one state; sizes in bytes */
   size_t held;             /* by objects that are open, or garbage */
-  size_t applied;             /* up to so many the collector knows */
-  size_t alive;            /* held after the last full collection, or less */
-  unsigned fds;            /* of these */
-  unsigned most_fds;       /* so many and no more; 0: not yet decided */
+  size_t applied;          /* of these, already made known to the collector */
+  size_t alive;            /* at most what the last full collection left */
+  unsigned fds;            /* held descriptors */
+  unsigned most_fds;       /* more start a full collection; 0: not set yet */
 };
 
-/* The first statement of a constructor whose object is to hold this much: it
-** may run finalizers, and they may close anything. It does not raise. */
+/* Must be the first statement of a constructor whose object is to hold this
+** much: it may run finalizers, and they may close anything. Does not raise. */
 void pressure_tell (lua_State *L, size_t bytes, unsigned fds);
 
-/* What garbage holds is wanted: look through all of it, or through a part. */
+/* Resources are exhausted and garbage may hold some: run a full collection, or
+** one step. */
 void pressure_search (lua_State *L, bool all);
 
-/* An object holds it now; and has let go of it. */
+/* An object acquires, and releases, resources. */
 static inline void pressure_hold (struct pressure *p, size_t bytes,
                                   unsigned fds) {
   p->held += bytes + (size_t)fds * PRESSURE_FD;
@@ -63,7 +62,8 @@ static inline void pressure_drop (struct pressure *p, size_t bytes,
     p->applied = p->held + PRESSURE_CREDIT;
 }
 
-/* A finalizer says so first: what was garbage leaves no place. */
+/* A finalizer calls this first: unlike an explicit close, the release of
+** garbage does not leave credit for the next object. */
 static inline void pressure_collected (struct pressure *p, size_t bytes,
                                        unsigned fds) {
   bytes += (size_t)fds * PRESSURE_FD;

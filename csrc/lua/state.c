@@ -1,3 +1,8 @@
+/*
+** state: make the state's userdata and the classes. An object must be zeroed
+** before it gets its metatable: from then on its finalizer may run.
+*/
+
 #include "lua/state.h"
 
 #include <string.h>
@@ -25,7 +30,7 @@ void state_new (lua_State *L) {
 }
 
 void state_keep (lua_State *L) {
-  if (state_push(L)) {  /* guard: its objects are another's */
+  if (state_push(L)) {  /* guard: objects must be of one state */
     lua_remove(L, -2);
     return;
   }

@@ -1,12 +1,14 @@
 /*
-** state: what the library keeps for one Lua state.
+** state: the library's data of one Lua state, and its classes.
 **
-** One userdata, anchored in the registry and upvalue 1 of every function of
-** the library. It has the addresses of the class metatables, so that an
-** object's class is checked by comparing a pointer; the rings of this state;
+** It is one userdata, anchored in the registry, and upvalue 1 of every
+** function of the library. It has the addresses of the class metatables, so
+** that an object's class is checked by comparing a pointer; the state's rings;
 ** and its loop. Lua values that all functions share are its user values.
-** Nothing of it is shared between states: two of them in one process know
-** nothing of each other.
+** Nothing of it is shared between the Lua states of a process.
+**
+** Invariant: an object's metatable is never replaced or given to a script, so
+** that the pointer comparison proves the type.
 */
 
 #ifndef uring_state_h
@@ -30,32 +32,32 @@ enum class {
   CLASSES
 };
 
-/* The user values: a metatable a class, and then these. */
+/* The user values: a metatable for each class, and then these. */
 enum shared {
   SHARED_CANCELLED = CLASSES + 1,  /* the value uring.cancelled */
-  SHARED_CANCEL_SCOPES,     /* all scopes that are open: region.h */
+  SHARED_CANCEL_SCOPES,  /* all open cancel scopes: task/cancel_scope.h */
   SHARED_NAMES,       /* weak: task -> its name */
-  SHARED_REASONS,     /* weak: task -> why it was cancelled by itself */
-  SHARED_BODY,        /* the function under every task's own */
-  SHARED_NOTER,       /* its message handler, and that of scopes */
-  SHARED_NOTES,       /* weak: coroutine -> its last error: task.c */
-  SHARED_NOTHING,     /* a function that a pending debug hook runs in */
-  SHARED_START,       /* the functions that uring.run protects */
+  SHARED_REASONS,     /* weak: task -> the reason of task:cancel(reason) */
+  SHARED_BODY,        /* the function that calls every task's function */
+  SHARED_NOTER,       /* the message handler of tasks and scopes */
+  SHARED_NOTES,       /* weak: coroutine -> its last error: task/task.c */
+  SHARED_NOTHING,     /* an empty function: pending debug hooks run in it */
+  SHARED_START,       /* the functions that uring.run calls protected */
   SHARED_RUN,
-  SHARED_YIELDED,     /* outcomes of tasks that cannot make their own */
+  SHARED_YIELDED,     /* outcomes of failed tasks, made ahead */
   SHARED_BROKEN,
   SHARED_STARVED,
-  SHARED_SAID,        /* what Lua says where it must not allocate: run.c */
-  SHARED_EXPLAIN,     /* what makes better ones, if there is memory */
+  SHARED_SAID,        /* Lua's own texts of errors, made ahead: task/run.c */
+  SHARED_EXPLAIN,     /* the function that makes better ones, given memory */
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
-  SHARED_COMPLETION,  /* what wait_cqe calls what it has taken */
+  SHARED_COMPLETION,  /* the kinds of CQEs, as wait_cqe returns them */
   SHARED_MESSAGE,
-  SHARED_HOME,        /* where the library's Lua files are */
+  SHARED_HOME,        /* the folder of the library's Lua files */
   SHARED_ON_SLOW,     /* the watchdog's function */
-  SHARED_USUAL_ON_SLOW,  /* the same, of runs that say nothing */
-  SHARED_REPORT,      /* what calls it */
-  SHARED_LOOP,        /* the loop object, which keeps the loop's ring */
-  SHARED_POOLS,       /* size -> the buffers that the loop's sockets share */
+  SHARED_USUAL_ON_SLOW,  /* the default of it, for runs that set none */
+  SHARED_REPORT,      /* the function that calls it */
+  SHARED_LOOP,        /* the loop object, which keeps the loop's ring alive */
+  SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */
   SHARED_END
 };
 
@@ -70,8 +72,9 @@ struct state {
   const struct ring_callbacks *callbacks;  /* the loop's */
   struct loop *loop;
   struct socket_waitq *waitqs;
-  struct handles handles;          /* whose number is whose */
-  int64_t close_left, closed_at;   /* for rings that are collected */
+  struct handles handles;          /* the state's descriptors */
+  int64_t close_left, closed_at;   /* time budget for closing rings that are
+                                      collected: api/ring_object.c */
   struct pressure pressure;
 };
 
@@ -81,37 +84,38 @@ struct state {
 #define state_shared(L, which) \
   ((void)lua_getiuservalue((L), lua_upvalueindex(1), (which)))
 
-/* The state in functions that do not have it as upvalue; or NULL. */
+/* The state, for functions that do not have it as upvalue; or NULL. */
 struct state *state_get (lua_State *L);
 
-/* Push the state's userdata; or false and nothing: it has none yet. */
+/* Push the state's userdata; if there is none yet push nothing: false. */
 bool state_push (lua_State *L);
 
-/* Push a new one, which becomes the state's when all of it is made; if that
-** has got one meanwhile, by a finalizer, it takes this one's place on the
-** stack. */
+/* Push a new userdata; and, when it is complete, make it the state's. If a
+** finalizer has opened the library in between, that one's userdata replaces
+** this one on the stack. */
 void state_new (lua_State *L);
 void state_keep (lua_State *L);
 
-/* Make a class: methods, metamethods, its name for messages. Functions get
-** the state, which is on top of the stack, as their upvalue. If `index` is
-** given it is called for what is not a method. */
+/* Make a class: its methods, its metamethods, and its name for messages. The
+** state must be on top of the stack; all functions get it as upvalue 1. If
+** `index` is given it is called for keys that are not methods. */
 void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
                    const luaL_Reg *meta, lua_CFunction index);
 
-/* Give the class on more methods: those of a higher room. */
+/* Give the class more methods, from a higher folder. */
 void class_extend (lua_State *L, enum class c, const luaL_Reg *methods);
 
-/* Put the methods of all classes under their class's name into the table of
-** loaded modules. There lauxlib looks for the name of a function that was not
-** called by one, as pcall and uring.spawn do: "uring.Socket.accept". */
+/* Put the methods of all classes, under their class's name, into the table of
+** loaded modules. lauxlib looks there for the name of a function that was not
+** called by name, but by pcall or uring.spawn: "uring.Socket.accept". */
 void class_names (lua_State *L);
 
-/* A new object of class `c`, zeroed, on top; `uservalues` of them. Its
-** finalizer may run from now on: an all-zero object must be a closed one. */
+/* Push a new zeroed object of class `c` with `uservalues` user values. Its
+** finalizer may run from now on, so an all-zero object must count as closed.
+*/
 void *class_new (lua_State *L, enum class c, size_t size, int uservalues);
 
-/* The object of class `c` at `arg`, or NULL for anything else. */
+/* The object of class `c` at `arg`; NULL for any other value. */
 static inline void *class_at (lua_State *L, const struct state *s, int arg,
                               enum class c) {
   const void *meta;

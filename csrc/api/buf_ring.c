@@ -1,3 +1,9 @@
+/*
+** buf_ring: the classes uring.BufRing and uring.Lease. Whatever can fail comes
+** before a completion is taken: a piece that was taken must reach a lease, or
+** its buffer is lost.
+*/
+
 #include "compat.h"
 #include "api/buf_ring.h"
 
@@ -12,22 +18,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct buf_ring {          /* the userdata; its ring is its user value */
-  struct buf_group *g;         /* NULL: closed */
+struct buf_ring {          /* the userdata; its user value is the ring */
+  struct buf_group *g;     /* NULL: closed */
   struct ring *ring;
 };
 
 
-/* ---- make and end ------------------------------------------------------ */
+/* ---- make and close ---------------------------------------------------- */
 
-static unsigned unused (const struct ring *r) {
+static unsigned unused_bgid (const struct ring *r) {
   unsigned bgid = 0;
   while (ring_group(r, bgid)) bgid++;
   return bgid;
 }
 
-static int buf_ring_refused (lua_State *L, const struct ring *r, unsigned bgid,
-                    bool inc, int rc) {
+static int buf_ring_refused (lua_State *L, const struct ring *r,
+                             unsigned bgid, bool inc, int rc) {
   if (rc == -EEXIST)
     return fail(L, EEXIST, "buf_ring: ring (fd %d) has a group %u already",
                 r->io.ring_fd, bgid);
@@ -53,7 +59,7 @@ static int ring_buf_ring (lua_State *L) {
   options_open(L, 2, names);
   entries = options_integer(L, 2, "entries", 64, 1, GROUP_MAX);
   size = options_integer(L, 2, "size", 4096, 1, INT32_MAX);
-  bgid = options_integer(L, 2, "bgid", unused(r), 0, UINT16_MAX);
+  bgid = options_integer(L, 2, "bgid", unused_bgid(r), 0, UINT16_MAX);
   flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
   inc = flags & IOU_PBUF_RING_INC;
   if (entries & (entries - 1))
@@ -81,7 +87,7 @@ static int ring_buf_ring (lua_State *L) {
   return rc < 0 ? buf_ring_refused(L, r, (unsigned)bgid, inc, rc) : 1;
 }
 
-static void buf_ring_let_go (lua_State *L, struct buf_ring *b) {
+static void buf_ring_release_group (lua_State *L, struct buf_ring *b) {
   struct buf_group *g = b->g;
   b->g = NULL;
   if (g) {
@@ -90,14 +96,14 @@ static void buf_ring_let_go (lua_State *L, struct buf_ring *b) {
   }
 }
 
-static struct buf_ring *self (lua_State *L) {
+static struct buf_ring *buf_ring_self (lua_State *L) {
   struct buf_ring *b = class_check(L, 1, CLASS_BUF_RING);
   if (b->g == NULL)
     luaL_argerror(L, 1, "attempt to use a closed buf_ring");
   return b;
 }
 
-/* Its leases stay what they are. */
+/* buf_ring:close(): unregister the group. Its leases stay valid. */
 static int buf_ring_close (lua_State *L) {
   struct buf_ring *b = class_check(L, 1, CLASS_BUF_RING);
   if (b->g) {
@@ -110,28 +116,27 @@ static int buf_ring_close (lua_State *L) {
     if (rc < 0)
       return fail(L, -rc, "unregister group %d of ring (fd %d)", b->g->bgid,
                   b->ring->io.ring_fd);
-    buf_ring_let_go(L, b);
+    buf_ring_release_group(L, b);
   }
   lua_pushboolean(L, 1);
   return 1;
 }
 
-/* A collected one is not closed: requests may pick from the group by its
-** number. It ends with its ring. */
+/* Collection is not a close: requests may name the group by its id. The ring
+** keeps it until it is closed. */
 static int buf_ring_gc (lua_State *L) {
   struct buf_ring *b = class_check(L, 1, CLASS_BUF_RING);
   if (b->g) pressure_collected(&state_of(L)->pressure, buf_group_bytes(b->g),
                                0);
-  buf_ring_let_go(L, b);
+  buf_ring_release_group(L, b);
   return 0;
 }
 
 
 /* ---- take -------------------------------------------------------------- */
 
-static int not_the_kernels (lua_State *L, const struct buf_group *g,
-                            int32_t res,
-                            uint32_t flags) {
+static int fail_not_taken (lua_State *L, const struct buf_group *g,
+                           int32_t res, uint32_t flags) {
   if (!(flags & IORING_CQE_F_BUFFER))
     return fail(L, EINVAL, "group %d: the flags name no buffer "
                 "(IORING_CQE_F_BUFFER is not set)", g->bgid);
@@ -153,7 +158,7 @@ struct lease **lease_push (lua_State *L) {
   return class_new(L, CLASS_LEASE, sizeof(struct lease *), 0);
 }
 
-/* As long as it is out none of its buffer's bytes can be used for others. */
+/* Its size for the collector: it keeps a whole buffer from being recycled. */
 static size_t lease_weight (const struct lease *l) {
   return l->group->inc ? l->piece.size : l->group->size;
 }
@@ -165,47 +170,47 @@ bool lease_set (lua_State *L, struct lease **own, struct lease *lease) {
   return lease != NULL;
 }
 
-static void free_layouts (struct lease **layout, unsigned n) {
-  while (n > 0) free(layout[--n]);
+static void free_leases (struct lease **leases, unsigned n) {
+  while (n > 0) free(leases[--n]);
 }
 
-/* Room for what will be taken: behind that nothing can fail. False: none. */
-static bool make_leases (struct lease **layout, unsigned n) {
+/* Allocate leases before pieces are taken; false if out of memory. */
+static bool alloc_leases (struct lease **leases, unsigned n) {
   for (unsigned i = 0; i < n; i++) {
-    if ((layout[i] = lease_alloc()) == NULL) {
-      free_layouts(layout, i);
+    if ((leases[i] = lease_alloc()) == NULL) {
+      free_leases(leases, i);
       return false;
     }
   }
   return true;
 }
 
-/* buf_ring:lease(res, flags): what one completion has filled */
-static int b_lease (lua_State *L) {
-  struct buf_group *g = self(L)->g;
+/* buf_ring:lease(res, flags): a lease of the part that a completion filled */
+static int buf_ring_lease (lua_State *L) {
+  struct buf_group *g = buf_ring_self(L)->g;
   int32_t res = arg_res(L, 2);
   uint32_t flags = arg_flags(L, 3);
-  struct lease **l = lease_push(L), *room;
+  struct lease **l = lease_push(L), *lease;
   struct piece p;
-  self(L);  /* guard: a finalizer may have closed it */
-  if (!make_leases(&room, 1))
+  buf_ring_self(L);  /* guard: a finalizer may have closed it */
+  if (!alloc_leases(&lease, 1))
     return fail(L, ENOMEM, "group %d: a lease", g->bgid);
   if (!buf_group_take(g, res, flags, &p)) {
-    free(room);
-    return not_the_kernels(L, g, res, flags);
+    free(lease);
+    return fail_not_taken(L, g, res, flags);
   }
-  lease_fill(room, g, &p);
-  lease_set(L, l, room);
+  lease_fill(lease, g, &p);
+  lease_set(L, l, lease);
   return 1;
 }
 
 /* buf_ring:bundle(res, flags): an array of leases, in order */
-static int b_bundle (lua_State *L) {
-  struct buf_group *g = self(L)->g;
+static int buf_ring_bundle (lua_State *L) {
+  struct buf_group *g = buf_ring_self(L)->g;
   int32_t res = arg_res(L, 2);
   uint32_t flags = arg_flags(L, 3);
   struct piece p[256];
-  struct lease *layout[256];
+  struct lease *leases[256];
   unsigned n = res > 0 ? (uint32_t)res / g->size + 2 : 1, taken;
   if (n > 256) n = 256;
   if (n > g->entries) n = g->entries;
@@ -214,22 +219,22 @@ static int b_bundle (lua_State *L) {
     lease_push(L);
     lua_rawseti(L, -2, i);
   }
-  self(L);  /* guard: a finalizer may have closed it */
-  if (!make_leases(layout, n))
+  buf_ring_self(L);  /* guard: a finalizer may have closed it */
+  if (!alloc_leases(leases, n))
     return fail(L, ENOMEM, "group %d: %u leases", g->bgid, n);
   taken = buf_group_take_bundle(g, res, flags, p, n);
-  free_layouts(layout + taken, n - taken);
+  free_leases(leases + taken, n - taken);
   if (taken == 0)
-    return not_the_kernels(L, g, res, flags);
+    return fail_not_taken(L, g, res, flags);
   for (unsigned i = 1; i <= n; i++) {
     if (i > taken) {
       lua_pushnil(L);
       lua_rawseti(L, -2, i);
       continue;
     }
-    lease_fill(layout[i - 1], g, &p[i - 1]);
+    lease_fill(leases[i - 1], g, &p[i - 1]);
     lua_rawgeti(L, -1, i);
-    lease_set(L, lua_touserdata(L, -1), layout[i - 1]);
+    lease_set(L, lua_touserdata(L, -1), leases[i - 1]);
     lua_pop(L, 1);
   }
   return 1;
@@ -241,10 +246,10 @@ static void release_lease (lua_State *L, struct lease **l) {
   if (lease) refblock_release(&lease->block);
 }
 
-/* buf_ring:string(res, flags): the bytes; the buffer goes home. (If the string
-** fails, the lease gives it back.) */
+/* buf_ring:string(res, flags): the bytes; the buffer is recycled. (If making
+** the string raises, collection of the lease recycles it.) */
 static int buf_ring_string (lua_State *L) {
-  int n = b_lease(L);
+  int n = buf_ring_lease(L);
   struct lease **l;
   if (n != 1)
     return n;
@@ -255,10 +260,10 @@ static int buf_ring_string (lua_State *L) {
 }
 
 
-/* ---- a look at it ------------------------------------------------------ */
+/* ---- inspect ----------------------------------------------------------- */
 
-/* How far the kernel is: the count of buffers it has picked, modulo 65536. */
-static int head (const struct buf_ring *b, uint16_t *out) {
+/* The number of buffers that the kernel has picked so far, modulo 65536. */
+static int read_head (const struct buf_ring *b, uint16_t *out) {
   struct compat_buf_status status;
   int rc;
   if (b->g->closed)
@@ -271,7 +276,7 @@ static int head (const struct buf_ring *b, uint16_t *out) {
   return rc < 0 ? rc : 0;
 }
 
-static int no_status (lua_State *L, const struct buf_ring *b, int rc) {
+static int fail_status (lua_State *L, const struct buf_ring *b, int rc) {
   if (rc == -EINVAL)
     return fail(L, EINVAL, "the state of group %d needs Linux 6.8",
                 b->g->bgid);
@@ -282,22 +287,22 @@ static unsigned count_free (const struct buf_group *g, uint16_t h) {
   return (uint16_t)(g->ring->tail - h);
 }
 
-/* buf_ring:head(): how many it has picked so far, modulo 65536 (Linux 6.8) */
-static int b_head (lua_State *L) {
-  struct buf_ring *b = self(L);
+/* buf_ring:head(): buffers picked so far, modulo 65536 (since Linux 6.8) */
+static int buf_ring_head (lua_State *L) {
+  struct buf_ring *b = buf_ring_self(L);
   uint16_t h;
-  int rc = head(b, &h);
-  if (rc < 0) return no_status(L, b, rc);
+  int rc = read_head(b, &h);
+  if (rc < 0) return fail_status(L, b, rc);
   lua_pushinteger(L, h);
   return 1;
 }
 
-/* buf_ring:available(): how many are at home (Linux 6.8) */
-static int b_available (lua_State *L) {
-  struct buf_ring *b = self(L);
+/* buf_ring:available(): the number of free buffers (since Linux 6.8) */
+static int buf_ring_available (lua_State *L) {
+  struct buf_ring *b = buf_ring_self(L);
   uint16_t h;
-  int rc = head(b, &h);
-  if (rc < 0) return no_status(L, b, rc);
+  int rc = read_head(b, &h);
+  if (rc < 0) return fail_status(L, b, rc);
   lua_pushinteger(L, count_free(b->g, h));
   return 1;
 }
@@ -309,30 +314,30 @@ static void set_field (lua_State *L, const char *name, lua_Integer n) {
 
 /* buf_ring:stats(): entries = available + kernel + leased; before Linux 6.8
 ** `kernel` counts the available ones too, and `available` is nil. */
-static int b_stats (lua_State *L) {
+static int buf_ring_stats (lua_State *L) {
   const struct buf_ring *b;
-  lua_Integer bgid, entries, size, leased, home;
+  lua_Integer bgid, entries, size, leased, available;
   bool known;
   uint16_t h;
   lua_createtable(L, 0, 6);
-  b = self(L);  /* (behind this it may be closed) */
+  b = buf_ring_self(L);  /* (after this a finalizer may close it) */
   bgid = b->g->bgid;
   entries = b->g->entries;
   size = b->g->size;
   leased = b->g->leased;
-  known = head(b, &h) == 0;
-  home = known ? count_free(b->g, h) : 0;
+  known = read_head(b, &h) == 0;
+  available = known ? count_free(b->g, h) : 0;
   set_field(L, "bgid", bgid);
   set_field(L, "entries", entries);
   set_field(L, "size", size);
   set_field(L, "leased", leased);
-  set_field(L, "kernel", entries - leased - home);
-  if (known) set_field(L, "available", home);
+  set_field(L, "kernel", entries - leased - available);
+  if (known) set_field(L, "available", available);
   return 1;
 }
 
-static int b_bgid (lua_State *L) {
-  lua_pushinteger(L, self(L)->g->bgid);
+static int buf_ring_bgid (lua_State *L) {
+  lua_pushinteger(L, buf_ring_self(L)->g->bgid);
   return 1;
 }
 
@@ -349,7 +354,7 @@ static int buf_ring_tostring (lua_State *L) {
 
 /* ---- leases ------------------------------------------------------------ */
 
-static int l_release (lua_State *L) {
+static int lease_release (lua_State *L) {
   release_lease(L, class_check(L, 1, CLASS_LEASE));
   return 0;
 }
@@ -357,10 +362,10 @@ static int l_release (lua_State *L) {
 static int lease_gc (lua_State *L) {
   struct lease *const *l = class_check(L, 1, CLASS_LEASE);
   if (*l) pressure_collected(&state_of(L)->pressure, lease_weight(*l), 0);
-  return l_release(L);
+  return lease_release(L);
 }
 
-static int l_string (lua_State *L) {
+static int lease_string (lua_State *L) {
   struct bytes b;
   class_check(L, 1, CLASS_LEASE);
   b = arg_bytes(L, 1, 1);
@@ -368,7 +373,7 @@ static int l_string (lua_State *L) {
   return 1;
 }
 
-static int l_len (lua_State *L) {
+static int lease_len (lua_State *L) {
   class_check(L, 1, CLASS_LEASE);
   lua_pushinteger(L, (lua_Integer)arg_bytes(L, 1, 1).size);
   return 1;
@@ -392,13 +397,13 @@ static const luaL_Reg ring_methods[] = {
 };
 
 static const luaL_Reg methods[] = {
-  {"lease", b_lease},
-  {"bundle", b_bundle},
+  {"lease", buf_ring_lease},
+  {"bundle", buf_ring_bundle},
   {"string", buf_ring_string},
-  {"head", b_head},
-  {"available", b_available},
-  {"stats", b_stats},
-  {"bgid", b_bgid},
+  {"head", buf_ring_head},
+  {"available", buf_ring_available},
+  {"stats", buf_ring_stats},
+  {"bgid", buf_ring_bgid},
   {"close", buf_ring_close},
   {NULL, NULL}
 };
@@ -411,16 +416,16 @@ static const luaL_Reg meta[] = {
 };
 
 static const luaL_Reg lease_methods[] = {
-  {"string", l_string},
-  {"release", l_release},
-  {"close", l_release},
+  {"string", lease_string},
+  {"release", lease_release},
+  {"close", lease_release},
   {NULL, NULL}
 };
 
 static const luaL_Reg lease_meta[] = {
-  {"__len", l_len},
+  {"__len", lease_len},
   {"__gc", lease_gc},
-  {"__close", l_release},
+  {"__close", lease_release},
   {"__tostring", lease_tostring},
   {NULL, NULL}
 };

@@ -1,16 +1,21 @@
+/*
+** buffer: the class uring.Buffer, and byte arguments. Memory in flight must
+** not be replaced: close and resize check that no operation holds it.
+*/
+
 #include "api/buffer.h"
 
 #include "base/names.h"
 #include "ring/ring.h"
 #include "lua/args.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define MAX_SIZE  ((lua_Integer)1 << 40)
 
 
-static struct memory *allocate (lua_State *L, size_t size, const void *from) {
+static struct memory *new_memory (lua_State *L, size_t size,
+                                  const void *from) {
   struct memory *m = memory_new(size, from);
   if (m == NULL)
     luaL_error(L, "not enough memory for a buffer of %I bytes",
@@ -38,11 +43,11 @@ int buffer_new (lua_State *L) {
              "size or string expected, got %s", luaL_typename(L, 1)));
   pressure_tell(L, size, 0);
   b = class_new(L, CLASS_BUFFER, sizeof(*b), 0);
-  buffer_set(L, b, allocate(L, size, s));
+  buffer_set(L, b, new_memory(L, size, s));
   return 1;
 }
 
-static struct buffer *tobuffer (lua_State *L, int arg) {
+static struct buffer *open_buffer (lua_State *L, int arg) {
   struct buffer *b = class_check(L, arg, CLASS_BUFFER);
   if (b->m == NULL)
     luaL_argerror(L, arg, "attempt to use a closed buffer");
@@ -50,10 +55,11 @@ static struct buffer *tobuffer (lua_State *L, int arg) {
 }
 
 struct memory *buffer_check (lua_State *L, int arg) {
-  return tobuffer(L, arg)->m;
+  return open_buffer(L, arg)->m;
 }
 
-/* Which operation holds it? It may be one of another state's rings. */
+/* Raise, naming the operation that holds the bytes. It is not found if it is
+** on a ring of another state. */
 static int buffer_held (lua_State *L, const struct memory *m,
                         const char *what) {
   for (struct ring *r = state_of(L)->rings; r; r = r->next) {
@@ -74,22 +80,22 @@ static int buffer_held (lua_State *L, const struct memory *m,
                       (struct refblock *)(uintptr_t)&m->block));
 }
 
-static void buffer_let_go (lua_State *L, struct buffer *b) {
+static void buffer_release (lua_State *L, struct buffer *b) {
   struct memory *m = b->m;
   buffer_set(L, b, NULL);
   if (m) refblock_release(&m->block);
 }
 
-/* Its bytes are not its own any more. */
+/* Release its bytes, and refuse prepared SQEs that still name them. */
 static void buffer_retire (lua_State *L, struct buffer *b) {
   atomic_store(&b->m->block.retired, true);  /* guard: SQEs that name it */
-  buffer_let_go(L, b);
+  buffer_release(L, b);
 }
 
 
 /* ---- methods ----------------------------------------------------------- */
 
-static int b_len (lua_State *L) {
+static int buffer_len (lua_State *L) {
   lua_pushinteger(L, (lua_Integer)buffer_check(L, 1)->size);
   return 1;
 }
@@ -144,15 +150,16 @@ struct bytes arg_bytes (lua_State *L, int index, int arg) {
   return b;
 }
 
-/* As string.sub: from i to j, both counted from 1 or from the end. */
+/* buffer:string([i [, j]]): as string.sub, from i to j, which count from 1 or
+** from the end. */
 static int buffer_string (lua_State *L) {
   struct memory *m = buffer_check(L, 1);
   push_part(L, m->bytes, m->size, 2);
   return 1;
 }
 
-/* Write a string at `offset`, counted from 0; all of it or an error. */
-static int b_write (lua_State *L) {
+/* buffer:write(offset, s): write a whole string at `offset`, from 0 on. */
+static int buffer_write (lua_State *L) {
   struct memory *m = buffer_check(L, 1);
   size_t len;
   lua_Integer at = arg_integer(L, 2, 0, (lua_Integer)m->size);
@@ -168,18 +175,18 @@ static int b_write (lua_State *L) {
   return 1;
 }
 
-/* Other memory of another size, with as much of the old as fits. */
-static int b_resize (lua_State *L) {
+/* buffer:resize(n): new memory, with as much of the old content as fits. */
+static int buffer_resize (lua_State *L) {
   struct buffer *b;
   size_t size;
   struct memory *m;
-  tobuffer(L, 1);
+  open_buffer(L, 1);
   size = (size_t)arg_integer(L, 2, 0, MAX_SIZE);
   pressure_tell(L, size, 0);
-  b = tobuffer(L, 1);  /* (a finalizer may have closed it) */
-  if (refblock_flying(&b->m->block) > 0)  /* guard: the kernel's while it is */
+  b = open_buffer(L, 1);  /* (a finalizer may have closed it) */
+  if (refblock_flying(&b->m->block) > 0)  /* guard: the kernel uses it */
     return buffer_held(L, b->m, "resize");
-  m = allocate(L, size, NULL);
+  m = new_memory(L, size, NULL);
   memcpy(m->bytes, b->m->bytes, size < b->m->size ? size : b->m->size);
   buffer_retire(L, b);
   buffer_set(L, b, m);
@@ -190,7 +197,7 @@ static int b_resize (lua_State *L) {
 static int buffer_close (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m) {
-    if (refblock_flying(&b->m->block) > 0)  /* guard: it is the kernel's */
+    if (refblock_flying(&b->m->block) > 0)  /* guard: the kernel uses it */
       return buffer_held(L, b->m, "close");
     buffer_retire(L, b);
   }
@@ -198,19 +205,18 @@ static int buffer_close (lua_State *L) {
   return 1;
 }
 
-/* One that leaves its scope lets go of its bytes: an operation that still has
-** them keeps them. */
-static int b_leave (lua_State *L) {
+/* __close: release the bytes; an operation in flight keeps them. */
+static int buffer_scope_end (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m) buffer_retire(L, b);
   return 0;
 }
 
-/* A collected one was not closed: SQEs that name its bytes may be queued. */
+/* Collection is not a close: prepared SQEs that count the bytes may be used. */
 static int buffer_gc (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m) pressure_collected(&state_of(L)->pressure, b->m->size, 0);
-  buffer_let_go(L, b);
+  buffer_release(L, b);
   return 0;
 }
 
@@ -226,16 +232,16 @@ static int buffer_tostring (lua_State *L) {
 
 static const luaL_Reg methods[] = {
   {"string", buffer_string},
-  {"write", b_write},
-  {"resize", b_resize},
+  {"write", buffer_write},
+  {"resize", buffer_resize},
   {"close", buffer_close},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__len", b_len},
+  {"__len", buffer_len},
   {"__gc", buffer_gc},
-  {"__close", b_leave},
+  {"__close", buffer_scope_end},
   {"__tostring", buffer_tostring},
   {NULL, NULL}
 };

@@ -1,3 +1,9 @@
+/*
+** cmsg: decode received control messages, and encode those to send. No
+** descriptor may leak when a push raises: the uring.fds are made first, and
+** take the numbers when nothing can raise any more.
+*/
+
 #include "compat.h"
 #include "api/cmsg.h"
 
@@ -16,7 +22,7 @@
 /* ---- to Lua ------------------------------------------------------------ */
 
 static void cmsg_set_address (lua_State *L, const char *key, const void *from,
-                         size_t size) {
+                              size_t size) {
   struct address a;
   address_set(&a, from, size, size);
   sockaddr_push(L, &a);
@@ -50,8 +56,9 @@ static void push_pktinfo (lua_State *L, const struct cmsg *m) {
   }
 }
 
-/* The uring.fds of the table on top, behind which `fds` and `pidfd` are left,
-** or nils. They own nothing until all are there: what raises loses none. */
+/* Make the uring.fds for the table on top, and push `fds` and `pidfd`, or
+** nils. The uring.fds own nothing before all of them are made: a push that
+** raises loses no descriptor. */
 static void push_fds (lua_State *L, unsigned char *at, size_t size) {
   int table = lua_gettop(L), fds = table + 1, pidfd = table + 2;
   lua_Integer n = 0;
@@ -75,7 +82,7 @@ static void push_fds (lua_State *L, unsigned char *at, size_t size) {
   }
 }
 
-/* Nothing here raises. */
+/* Give the numbers to the uring.fds that push_fds has made. Does not raise. */
 static void own_fds (lua_State *L, unsigned char *at, size_t size) {
   int fds = lua_gettop(L) - 1;
   lua_Integer n = 0;
@@ -90,7 +97,7 @@ static void own_fds (lua_State *L, unsigned char *at, size_t size) {
   }
 }
 
-/* Into the table on top. */
+/* Put all other control messages into the table on top. */
 static void push_others (lua_State *L, unsigned char *at, size_t size,
                          bool raw) {
   struct cmsg m;
@@ -110,14 +117,14 @@ static void push_others (lua_State *L, unsigned char *at, size_t size,
     }
     else if (cmsg_is(&m, IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo))
              || cmsg_is(&m, IPPROTO_IPV6, IPV6_PKTINFO,
-                   sizeof(struct in6_pktinfo))) {
+                        sizeof(struct in6_pktinfo))) {
       push_pktinfo(L, &m);
       lua_setfield(L, table, "pktinfo");
     }
     else if (cmsg_is(&m, IPPROTO_IP, IP_ORIGDSTADDR,
                      sizeof(struct sockaddr_in))
              || cmsg_is(&m, IPPROTO_IPV6, IPV6_ORIGDSTADDR,
-                   sizeof(struct sockaddr_in6)))
+                        sizeof(struct sockaddr_in6)))
       cmsg_set_address(L, "origdst", m.data, m.size);
     else {
       lua_createtable(L, 3, 0);
@@ -151,8 +158,8 @@ void control_push_raw (lua_State *L, const unsigned char *at, size_t size) {
 
 /* ---- from Lua ---------------------------------------------------------- */
 
-static lua_Integer field (lua_State *L, int arg, const char *of,
-                          const char *key, lua_Integer otherwise) {
+static lua_Integer int_field (lua_State *L, int arg, const char *of,
+                              const char *key, lua_Integer otherwise) {
   lua_Integer n;
   int ok;
   lua_pushstring(L, key);
@@ -169,7 +176,7 @@ static lua_Integer field (lua_State *L, int arg, const char *of,
   return n;
 }
 
-/* The table `control.<key>` on top, or false and nothing. */
+/* Push the table `control.<key>`; if it is nil push nothing: false. */
 static bool open_field (lua_State *L, int index, int arg, const char *key) {
   lua_pushstring(L, key);
   if (lua_rawget(L, index) == LUA_TNIL) {
@@ -182,8 +189,8 @@ static bool open_field (lua_State *L, int index, int arg, const char *key) {
   return true;
 }
 
-/* The keys of a table in it are these names, or of an array; how many of the
-** array. `of` is what it is, for words. */
+/* Check that the keys of a table are `names` or integers; returns the number
+** of integer keys. `of` describes the table in messages. */
 static lua_Unsigned check_keys (lua_State *L, int index, int arg,
                                 const char *of, const char *const *names) {
   lua_Unsigned others = 0;
@@ -215,7 +222,8 @@ static void check_count (lua_State *L, int arg, const char *of,
       "and its array has %I", of, (LUAI_UACINT)have, (LUAI_UACINT)should));
 }
 
-/* The `i`th of the array: level, type, data on top; or nothing at the end. */
+/* Push level, type and data of the `i`th of the array; at its end push
+** nothing: false. */
 static bool open_raw (lua_State *L, int index, int arg, lua_Integer i) {
   static const char *const none[] = { NULL };
   if (lua_rawgeti(L, index, i) == LUA_TNIL) {
@@ -249,8 +257,8 @@ static struct address pktinfo_address (lua_State *L, int arg) {
   return a;
 }
 
-/* A descriptor that is to be sent. */
-static struct fd_arg arg_sent (lua_State *L, int arg) {
+/* The descriptor on top, which is to be sent. */
+static struct fd_arg arg_sent_fd (lua_State *L, int arg) {
   if (class_test(L, lua_gettop(L), CLASS_RING))
     luaL_argerror(L, arg, "control: a ring cannot be sent: the kernel refuses "
                   "its descriptor");
@@ -279,7 +287,7 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
                 "control: fds", none), n);
     for (i = 1; i <= (lua_Integer)n; i++) {
       lua_rawgeti(L, -1, i);
-      arg_sent(L, arg);
+      arg_sent_fd(L, arg);
       lua_pop(L, 1);
     }
     *nfds = (unsigned)n;
@@ -289,9 +297,9 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
   if (open_field(L, index, arg, "creds")) {
     check_count(L, arg, "control: creds", check_keys(L, top + 1, arg,
                 "control: creds", creds), 0);
-    field(L, arg, "creds", "pid", 0);
-    field(L, arg, "creds", "uid", 0);
-    field(L, arg, "creds", "gid", 0);
+    int_field(L, arg, "creds", "pid", 0);
+    int_field(L, arg, "creds", "uid", 0);
+    int_field(L, arg, "creds", "gid", 0);
     size += CMSG_SPACE(sizeof(struct ucred));
     lua_pop(L, 1);
   }
@@ -299,7 +307,7 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
     struct address a = pktinfo_address(L, arg);
     check_count(L, arg, "control: pktinfo", check_keys(L, top + 1, arg,
                 "control: pktinfo", pktinfo), 0);
-    field(L, arg, "pktinfo", "ifindex", 0);
+    int_field(L, arg, "pktinfo", "ifindex", 0);
     size += a.any.sa_family == AF_INET
             ? CMSG_SPACE(sizeof(struct in_pktinfo))
             : CMSG_SPACE(sizeof(struct in6_pktinfo));
@@ -316,17 +324,17 @@ size_t control_size (lua_State *L, int index, int arg, unsigned *nfds) {
   return size;
 }
 
-static void changed (lua_State *L) {
+static void raise_changed (lua_State *L) {
   luaL_error(L, "control: the table was changed while it was read");
 }
 
-/* A message of this size behind the others; where its data goes. */
+/* Append a control message of this size; returns the place of its data. */
 static unsigned char *cmsg_put (lua_State *L, struct control *c, int level,
-                           int type, size_t size) {
+                                int type, size_t size) {
   unsigned char *at = c->at + c->size;
   struct cmsghdr h;
-  if (size > c->room || CMSG_SPACE(size) > c->room - c->size)
-    changed(L);  /* guard: what was measured was another */
+  if (size > c->capacity || CMSG_SPACE(size) > c->capacity - c->size)
+    raise_changed(L);  /* guard: the table may have grown since measured */
   memset(&h, 0, sizeof(h));
   h.cmsg_len = CMSG_LEN(size);
   h.cmsg_level = level;
@@ -340,13 +348,13 @@ static unsigned char *cmsg_put (lua_State *L, struct control *c, int level,
 static int put_fds (lua_State *L, struct control *c) {
   size_t n = lua_rawlen(L, -1);
   unsigned char *data;
-  if (n > c->most) changed(L);  /* guard: the same */
+  if (n > c->most) raise_changed(L);  /* guard: the same */
   data = cmsg_put(L, c, SOL_SOCKET, SCM_RIGHTS, n * sizeof(int));
   for (size_t i = 0; i < n; i++) {
     struct fd_arg fd;
     int dup;
     lua_rawgeti(L, -1, (lua_Integer)i + 1);
-    fd = arg_sent(L, 1);  /* (control_size has searched) */
+    fd = arg_sent_fd(L, 1);  /* (control_size has checked it) */
     lua_pop(L, 1);
     dup = fcntl(fd.number, F_DUPFD_CLOEXEC, 0);
     if (dup < 0)
@@ -359,7 +367,7 @@ static int put_fds (lua_State *L, struct control *c) {
 
 static void put_pktinfo (lua_State *L, struct control *c) {
   struct address a = pktinfo_address(L, 1);
-  lua_Integer ifindex = field(L, 1, "pktinfo", "ifindex", 0);
+  lua_Integer ifindex = int_field(L, 1, "pktinfo", "ifindex", 0);
   if (a.any.sa_family == AF_INET) {
     struct in_pktinfo info;
     memset(&info, 0, sizeof(info));
@@ -382,9 +390,9 @@ int control_encode (lua_State *L, int index, struct control *c) {
   int top = lua_gettop(L), rc = 0;
   if (open_field(L, index, 1, "creds")) {
     struct ucred u;
-    u.pid = (pid_t)field(L, 1, "creds", "pid", getpid());
-    u.uid = (uid_t)field(L, 1, "creds", "uid", getuid());
-    u.gid = (gid_t)field(L, 1, "creds", "gid", getgid());
+    u.pid = (pid_t)int_field(L, 1, "creds", "pid", getpid());
+    u.uid = (uid_t)int_field(L, 1, "creds", "uid", getuid());
+    u.gid = (gid_t)int_field(L, 1, "creds", "gid", getgid());
     memcpy(cmsg_put(L, c, SOL_SOCKET, SCM_CREDENTIALS, sizeof(u)), &u,
            sizeof(u));
     lua_pop(L, 1);
@@ -396,8 +404,8 @@ int control_encode (lua_State *L, int index, struct control *c) {
   for (lua_Integer i = 1; open_raw(L, index, 1, i); i++) {
     size_t size;
     const char *data = lua_tolstring(L, -1, &size);
-    memcpy(cmsg_put(L, c, (int)lua_tointeger(L, -3), (int)lua_tointeger(L, -2),
-               size), data, size);
+    memcpy(cmsg_put(L, c, (int)lua_tointeger(L, -3),
+                    (int)lua_tointeger(L, -2), size), data, size);
     lua_pop(L, 3);
   }
   if (open_field(L, index, 1, "fds") && lua_rawlen(L, -1) > 0)

@@ -1,16 +1,17 @@
 /*
-** control: control messages between their wire form and Lua tables.
+** cmsg: convert control messages between their wire form and Lua tables.
 **
 ** As a table:
 **     { fds = { fd, … }, creds = { pid=, uid=, gid= },
 **       pktinfo = { addr = sockaddr, ifindex = n }, origdst = sockaddr,
 **       pidfd = fd, { level, type, data }, … }
-** The first five have names, the array has everything else. In wire form they
-** are cmsghdrs one after another (cmsg(3)). What a peer or the kernel wrote
-** is read with bounds and by copying: nothing in it is trusted.
+** Five kinds have names; the array has all others. The wire form is a
+** sequence of cmsghdrs (cmsg(3)). Received bytes are read with bounds and by
+** copying; nothing in them is trusted.
 **
-** Descriptors: what is sent is a dup, owned until it was sent, for the kernel
-** looks at the numbers late; what arrives is owned as soon as it is pushed.
+** Descriptors: dups are sent, and kept until the request ends, because the
+** kernel looks the numbers up late. A received descriptor gets an owner when
+** the table is pushed.
 */
 
 #ifndef uring_cmsg_h
@@ -22,28 +23,29 @@
 #define CONTROL_MAX 20480   /* net.core.optmem_max's default */
 #define CONTROL_FDS 253     /* SCM_MAX_FD */
 
-/* How many bytes the table at `index` needs; raises if anything in it is
-** wrong. `nfds` of them are descriptors. */
+/* The size of the wire form of the table at `index`; raises if anything in it
+** is wrong. `nfds` is the number of its descriptors. */
 size_t control_size (lua_State *L, int index, int arg, unsigned *nfds);
 
-/* Where it is written to, with the room that control_size has told. */
+/* The output of control_encode: space for what control_size has returned. */
 struct control {
   unsigned char *at;
-  size_t size, room;       /* so much of it is written */
+  size_t size, capacity;   /* bytes written; space */
   int *fds;                /* dups */
-  unsigned nfds, most;     /* so many are there */
+  unsigned nfds, most;     /* dups made; space */
 };
 
-/* Write it: 0, or -errno. It raises where the table is not any more what was
-** measured: a finalizer may have changed it. The dups that are there belong to
-** the caller at once, and in any case. */
+/* Encode the table: 0, or -errno. Raises if the table has changed since it was
+** measured, as a finalizer may do. The caller owns the dups in `c` in any
+** case, also after an error. */
 int control_encode (lua_State *L, int index, struct control *c);
 
-/* Push the table of `size` bytes of control messages. Descriptors in it become
-** uring.fds, and the bytes have them no more. */
+/* Push the table for `size` bytes of control messages. Descriptors in them
+** become uring.fds and are removed from the bytes. */
 void control_push (lua_State *L, unsigned char *at, size_t size);
 
-/* The same of a copy, whose numbers may be anybody's: they stay raw. */
+/* The same for bytes that the kernel may not have written: numbers of
+** descriptors are not trusted, and stay raw. */
 void control_push_raw (lua_State *L, const unsigned char *at, size_t size);
 
 #endif

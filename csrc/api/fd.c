@@ -1,3 +1,8 @@
+/*
+** fd: the class uring.Fd, and descriptor arguments. SQEs that may name a
+** number are submitted before the number is closed or given away.
+*/
+
 #include "api/fd.h"
 
 #include "ring/ring.h"
@@ -32,7 +37,7 @@ int fd_new (lua_State *L) {
   int n = (int)arg_integer(L, 1, 0, INT32_MAX);
   struct handles *all = &state_of(L)->handles;
   struct fd *f = fd_push(L);
-  if (handle_find(all, n)  /* guard: the second close is a stranger's */
+  if (handle_find(all, n)  /* guard: the second close would hit another file */
       && fcntl(n, F_GETFD) >= 0)
     return fail(L, EEXIST, "uring.fd(%d): a uring.fd, a socket or a ring owns "
                 "this number: use that, or what its release() gives", n);
@@ -43,21 +48,21 @@ int fd_new (lua_State *L) {
 
 /* ---- methods ----------------------------------------------------------- */
 
-static struct fd *tofd (lua_State *L) {
+static struct fd *open_fd (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   if (f->d == NULL || handle_closed(f->d))
     luaL_argerror(L, 1, "attempt to use a closed descriptor");
   return f;
 }
 
-static int f_fileno (lua_State *L) {
-  lua_pushinteger(L, handle_number(tofd(L)->d));
+static int fd_fileno (lua_State *L) {
+  lua_pushinteger(L, handle_number(open_fd(L)->d));
   return 1;
 }
 
-/* The number becomes the caller's, who must close it. */
-static int f_release (lua_State *L) {
-  struct fd *f = tofd(L);
+/* fd:release(): the number; the caller owns it from now on. */
+static int fd_release (lua_State *L) {
+  struct fd *f = open_fd(L);
   struct handle *d;
   ring_submit_all(state_of(L)->rings);
   d = fd_let_go(L, f);
@@ -66,7 +71,7 @@ static int f_release (lua_State *L) {
   return 1;
 }
 
-static int f_close (lua_State *L) {
+static int fd_close (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   struct handle *d = fd_let_go(L, f);
   int rc = 0;
@@ -80,8 +85,9 @@ static int f_close (lua_State *L) {
   return 1;
 }
 
-/* A collected one was not closed: what names it keeps the number. */
-static int f_gc (lua_State *L) {
+/* Collection is not a close: SQEs and operations that count the handle keep
+** the number open. */
+static int fd_gc (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   struct handle *d;
   if (f->d) pressure_collected(&state_of(L)->pressure, 0, 1);
@@ -93,7 +99,7 @@ static int f_gc (lua_State *L) {
   return 0;
 }
 
-static int f_tostring (lua_State *L) {
+static int fd_tostring (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   if (f->d && !handle_closed(f->d))
     lua_pushfstring(L, "uring.Fd (%d)", handle_number(f->d));
@@ -121,7 +127,7 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   }
   else if ((p = class_test(L, index, CLASS_FD)) != NULL
            || (p = class_test(L, index, CLASS_SOCKET)) != NULL) {
-    struct fd *f = p;  /* (a socket begins as one) */
+    struct fd *f = p;  /* (a socket's userdata begins with one) */
     if (f->d == NULL || handle_closed(f->d))
       luaL_argerror(L, arg, "attempt to use a closed descriptor");
     a.handle = f->d;
@@ -148,16 +154,16 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
 
 
 static const luaL_Reg methods[] = {
-  {"fileno", f_fileno},
-  {"release", f_release},
-  {"close", f_close},
+  {"fileno", fd_fileno},
+  {"release", fd_release},
+  {"close", fd_close},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", f_gc},
-  {"__close", f_close},
-  {"__tostring", f_tostring},
+  {"__gc", fd_gc},
+  {"__close", fd_close},
+  {"__tostring", fd_tostring},
   {NULL, NULL}
 };
 

@@ -1,8 +1,9 @@
 /*
-** fd: descriptors that this library owns: `uring.fd(n)`.
+** fd: descriptors that the library owns: `uring.fd(n)`.
 **
-** The userdata over a handle. A number has one owner in a state: a second
-** uring.fd of it would close what is the first one's, or a stranger's.
+** A userdata with a handle. Invariant: a number has at most one owner in a
+** Lua state. A second uring.fd of it would close the first one's file, or
+** another one that has got the number since.
 */
 
 #ifndef uring_fd_h
@@ -15,17 +16,18 @@ struct fd {                /* the userdata */
   struct handle *d;        /* NULL: closed */
 };
 
-/* A new uring.fd on top, still without a number; what raises is memory. */
+/* Push a new uring.fd without a number. Raises only if out of memory. */
 struct fd *fd_push (lua_State *L);
 
-/* Its handle is the caller's from now on; NULL: it was closed. */
+/* Take its handle, and its count, from it; NULL if it is closed. */
 struct handle *fd_let_go (lua_State *L, struct fd *f);
 
-/* Whatever names a descriptor: an integer, a uring.fd, a Ring, a Lua file. */
+/* An argument that names a descriptor: an integer, a uring.fd, a socket, a
+** ring or a Lua file. */
 struct fd_arg {
-  int number;             /* now */
-  struct handle *handle;  /* of what the library owns, or NULL */
-  int anchor;             /* stack index of a Lua file to be kept, or 0 */
+  int number;             /* at this moment */
+  struct handle *handle;  /* if the library owns the descriptor, or NULL */
+  int anchor;             /* stack index of a Lua file to keep alive, or 0 */
 };
 struct fd_arg arg_fd (lua_State *L, int arg);
 

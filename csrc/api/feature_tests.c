@@ -1,3 +1,9 @@
+/*
+** feature_tests: one test for each feature. A test that times out sets
+** `stuck`: its request may still use the memory, so no further test runs and
+** the memory is leaked.
+*/
+
 #include "api/feature_tests.h"
 
 #include <fcntl.h>
@@ -11,12 +17,12 @@
 
 #define SECOND	1000000000LL
 
-/* user_data of requests, and of messages */
+/* the user_data of requests, and of messages */
 #define OWN	1
 #define MESSAGE	2
 
-/* what the kernel may read or write for a request after it was submitted */
-struct memory {
+/* memory that the kernel may use for a request after it was submitted */
+struct test_memory {
   struct msghdr msg;
   struct __kernel_timespec ts;
   int type;
@@ -24,8 +30,8 @@ struct memory {
 
 struct lab {
   struct io_uring ring;
-  struct memory *memory;
-  int stuck;  /* a request has not ended: nothing more is tried */
+  struct test_memory *memory;
+  int stuck;  /* a request has not ended: no further test is run */
 };
 
 
@@ -38,13 +44,13 @@ static int make_ring (struct io_uring *ring, unsigned flags) {
 
 
 /*
-** Submit one request and wait for its end, and for a message too if one is
-** expected and the request did not fail. Returns 0, or -errno when the ring
-** itself does not work. A multishot request has to end by itself.
+** Submit one request and wait for its end, and also for a message if one is
+** expected and the request has not failed. Returns 0, or -errno if the ring
+** itself does not work. A multishot request must end by itself.
 */
-static int ask (struct lab *lab, const struct io_uring_sqe *sqe,
-                struct cqe *own, struct cqe *message) {
-  int rounds, ended = 0, result = 0, told = (message == NULL);
+static int run_request (struct lab *lab, const struct io_uring_sqe *sqe,
+                        struct cqe *own, struct cqe *message) {
+  int rounds, ended = 0, result = 0, received = (message == NULL);
   if (lab->stuck || sys_sq_space(&lab->ring) == 0)
     return -EBUSY;
   lab->stuck = 1;
@@ -53,11 +59,11 @@ static int ask (struct lab *lab, const struct io_uring_sqe *sqe,
     struct cqe c;
     int rc = sys_enter(&lab->ring, 1, SECOND);
     if (rc < 0 && rc != -EINTR)
-      return rc;  /* a sleep that got nothing is -ETIME */
+      return rc;  /* (-ETIME: no CQE within a second) */
     while (sys_take(&lab->ring, &c, 1) == 1) {
       if (c.user_data == MESSAGE && message != NULL) {
         *message = c;
-        told = 1;
+        received = 1;
       }
       else if (c.user_data == OWN) {
         if (!(c.flags & IORING_CQE_F_NOTIF)) {
@@ -67,7 +73,7 @@ static int ask (struct lab *lab, const struct io_uring_sqe *sqe,
         ended = !(c.flags & IORING_CQE_F_MORE);
       }
     }
-    if (ended && (told || result < 0)) {
+    if (ended && (received || result < 0)) {
       lab->stuck = 0;
       return 0;
     }
@@ -77,26 +83,26 @@ static int ask (struct lab *lab, const struct io_uring_sqe *sqe,
 
 
 /*
-** A request that is expected to give `wanted`; the answer of a trial. A flag
-** that is unknown is refused (EINVAL) before the kernel looks at the rest:
-** so one that is known has to come to some other error.
+** Test a request whose result should be `wanted`. The kernel checks for
+** unknown flags (EINVAL) before anything else: so a request with a known flag
+** is made to fail with another error.
 */
 static int expect (struct lab *lab, struct io_uring_sqe *sqe, int wanted) {
   struct cqe own;
   int rc;
   sqe->user_data = OWN;
-  rc = ask(lab, sqe, &own, NULL);
+  rc = run_request(lab, sqe, &own, NULL);
   if (rc < 0)
     return -rc;
   if (own.res == wanted)
-    return TRIED_WELL;
+    return FEATURE_WORKS;
   return (own.res < 0) ? -own.res : EPROTO;
 }
 
 
 /*
-** A multishot receive from a group of buffers that does not exist: with data
-** at hand it ends at once, for want of buffers where it is known.
+** A multishot receive with a buffer group that does not exist. Since data is
+** there it ends at once, with ENOBUFS if the kernel knows it.
 */
 static int expect_no_buffers (struct lab *lab, struct io_uring_sqe *sqe) {
   sqe->flags = IOSQE_BUFFER_SELECT;
@@ -111,13 +117,13 @@ static int try_flags (unsigned flags) {
   if (rc < 0)
     return -rc;
   sys_exit(&ring);
-  return TRIED_WELL;
+  return FEATURE_WORKS;
 }
 
 
-/* as the kernel itself says */
+/* the kernel reports the feature when a ring is made */
 static int try_feature (const struct io_uring *ring, unsigned feature) {
-  return (ring->features & feature) ? TRIED_WELL : EINVAL;
+  return (ring->features & feature) ? FEATURE_WORKS : EINVAL;
 }
 
 
@@ -136,9 +142,9 @@ static void try_ops (struct io_uring *ring, struct feature_test *t) {
 }
 
 
-/* the kernel says of an opcode that it knows it */
+/* the kernel reports the opcode to IORING_REGISTER_PROBE */
 static int try_op (const struct feature_test *t, unsigned op) {
-  return t->op[op] ? TRIED_WELL : EINVAL;
+  return t->op[op] ? FEATURE_WORKS : EINVAL;
 }
 
 
@@ -153,17 +159,17 @@ static int try_message (struct lab *lab, unsigned cqe_flags) {
   else
     io_uring_prep_msg_ring(&sqe, lab->ring.ring_fd, 7, MESSAGE, 0);
   sqe.user_data = OWN;
-  rc = ask(lab, &sqe, &own, &message);
+  rc = run_request(lab, &sqe, &own, &message);
   if (rc < 0)
     return -rc;
   if (own.res < 0)
     return -own.res;
-  return (message.res == 7 && message.flags == cqe_flags) ? TRIED_WELL
+  return (message.res == 7 && message.flags == cqe_flags) ? FEATURE_WORKS
                                                           : EPROTO;
 }
 
 
-static int sync_message (struct io_uring *ring) {
+static int try_sync_message (struct io_uring *ring) {
   struct io_uring_sqe sqe;
   memset(&sqe, 0, sizeof(sqe));
   io_uring_prep_msg_ring(&sqe, ring->ring_fd, 0, MESSAGE, 0);
@@ -171,7 +177,7 @@ static int sync_message (struct io_uring *ring) {
 }
 
 
-/* a table of four empty slots, and `fd` in the first one */
+/* register a table of four slots, with `fd` in the first */
 static int give_slots (struct io_uring *ring, int fd) {
   struct io_uring_rsrc_register reg;
   struct io_uring_files_update up;
@@ -189,8 +195,8 @@ static int give_slots (struct io_uring *ring, int fd) {
 }
 
 
-/* send what is in slot 0 of `from` into `slot` of another ring, and wait
-** there for the message that tells of it */
+/* send the file in slot 0 of `from` into `slot` of another ring, and receive
+** the message there that reports it */
 static int send_file (struct lab *from, struct io_uring *to,
                       unsigned slot, int32_t wanted) {
   struct io_uring_sqe sqe;
@@ -199,7 +205,7 @@ static int send_file (struct lab *from, struct io_uring *to,
   memset(&sqe, 0, sizeof(sqe));
   io_uring_prep_msg_ring_fd(&sqe, to->ring_fd, 0, (int)slot, MESSAGE, 0);
   answer = expect(from, &sqe, wanted);
-  if (answer != TRIED_WELL)
+  if (answer != FEATURE_WORKS)
     return answer;
   if (sys_cq_ready(to) == 0) {
     int rc = sys_enter(to, 1, SECOND);
@@ -208,7 +214,7 @@ static int send_file (struct lab *from, struct io_uring *to,
   }
   if (sys_take(to, &c, 1) != 1)
     return ETIME;
-  return (c.user_data == MESSAGE && c.res == wanted) ? TRIED_WELL : EPROTO;
+  return (c.user_data == MESSAGE && c.res == wanted) ? FEATURE_WORKS : EPROTO;
 }
 
 
@@ -219,19 +225,19 @@ static int install_file (struct lab *lab) {
   memset(&sqe, 0, sizeof(sqe));
   io_uring_prep_fixed_fd_install(&sqe, 0, 0);
   sqe.user_data = OWN;
-  rc = ask(lab, &sqe, &own, NULL);
+  rc = run_request(lab, &sqe, &own, NULL);
   if (rc < 0)
     return -rc;
   if (own.res < 0)
     return -own.res;
   close(own.res);
-  return TRIED_WELL;
+  return FEATURE_WORKS;
 }
 
 
 /*
-** Files in slots. The ring gets a table with an eventfd in it, for a ring
-** cannot be put there, and another ring is made to send to.
+** Files in slots. The ring gets a table with an eventfd in it (a ring cannot
+** be in one), and another ring is made to send to.
 */
 static void try_files (struct lab *lab, int *answer) {
   struct io_uring_file_index_range range = { .off = 0, .len = 4 };
@@ -252,7 +258,7 @@ static void try_files (struct lab *lab, int *answer) {
     answer[FEATURE_msg_ring_fd] = answer[FEATURE_msg_ring_fd_alloc] = -rc;
   else {
     answer[FEATURE_msg_ring_fd] = send_file(lab, &other, 0, 0);
-    /* slot 0 is taken now, so a slot of the kernel's choice is number 1 */
+    /* slot 0 is taken now, so the kernel will pick slot 1 */
     answer[FEATURE_msg_ring_fd_alloc] =
       send_file(lab, &other, IORING_FILE_INDEX_ALLOC, 1);
   }
@@ -263,8 +269,8 @@ static void try_files (struct lab *lab, int *answer) {
 }
 
 
-static int buf_ring (struct io_uring *ring, int bgid, void *memory,
-                     unsigned flags) {
+static int try_buf_ring (struct io_uring *ring, int bgid, void *memory,
+                         unsigned flags) {
   struct io_uring_buf_reg reg;
   memset(&reg, 0, sizeof(reg));
   reg.ring_addr = (uintptr_t)memory;
@@ -275,7 +281,7 @@ static int buf_ring (struct io_uring *ring, int bgid, void *memory,
 }
 
 
-static void no_buf_ring (struct io_uring *ring, int bgid) {
+static void remove_buf_ring (struct io_uring *ring, int bgid) {
   struct io_uring_buf_reg reg;
   memset(&reg, 0, sizeof(reg));
   reg.bgid = (uint16_t)bgid;
@@ -293,17 +299,18 @@ static void try_buffers (struct io_uring *ring, int *answer) {
     answer[FEATURE_buf_ring_inc] = answer[FEATURE_buf_ring_status] = ENOMEM;
     return;
   }
-  answer[FEATURE_buf_ring] = buf_ring(ring, 0, memory, 0);
-  answer[FEATURE_buf_ring_inc] = buf_ring(ring, 1, memory + size,
-                                    IOU_PBUF_RING_INC);
-  answer[FEATURE_buf_ring_mmap] = buf_ring(ring, 2, NULL, IOU_PBUF_RING_MMAP);
+  answer[FEATURE_buf_ring] = try_buf_ring(ring, 0, memory, 0);
+  answer[FEATURE_buf_ring_inc] = try_buf_ring(ring, 1, memory + size,
+                                              IOU_PBUF_RING_INC);
+  answer[FEATURE_buf_ring_mmap] = try_buf_ring(ring, 2, NULL,
+                                               IOU_PBUF_RING_MMAP);
   answer[FEATURE_buf_ring_status] =
     -sys_register(ring->ring_fd, IORING_REGISTER_PBUF_STATUS, &status, 1);
-  /* no buffer was ever put in, yet the kernel holds these pages: they must
-     not go before it lets go of them */
-  no_buf_ring(ring, 0);
-  no_buf_ring(ring, 1);
-  no_buf_ring(ring, 2);
+  /* no buffer was ever added, but the kernel uses these pages until the groups
+     are unregistered */
+  remove_buf_ring(ring, 0);
+  remove_buf_ring(ring, 1);
+  remove_buf_ring(ring, 2);
   munmap(memory, 2 * size);
 }
 
@@ -320,7 +327,7 @@ static int try_resize (void) {
   p.sq_entries = 8;
   p.cq_entries = 32;
   rc = sys_register(ring.ring_fd, IORING_REGISTER_RESIZE_RINGS, &p, 1);
-  sys_exit(&ring);  /* its mappings are of no use now, but they are its own */
+  sys_exit(&ring);  /* (the old mappings are still there to unmap) */
   return -rc;
 }
 
@@ -334,13 +341,15 @@ static void try_cancel (struct lab *lab, int *answer) {
   reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
   rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
                     1);
-  answer[FEATURE_sync_cancel] = (rc >= 0 || rc == -ENOENT) ? TRIED_WELL : -rc;
-  /* 6.1 does not refuse the flag in a request, and then ignores it */
+  answer[FEATURE_sync_cancel] =
+    (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
+  /* (as a call: in a request 6.1 silently ignores the flag) */
   reg.flags = IORING_ASYNC_CANCEL_OP;
   compat_set_cancel_opcode(&reg, IORING_OP_RECV);
   rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
                     1);
-  answer[FEATURE_cancel_op] = (rc >= 0 || rc == -ENOENT) ? TRIED_WELL : -rc;
+  answer[FEATURE_cancel_op] =
+    (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
 }
 
 
@@ -354,7 +363,7 @@ static int try_timeout_multishot (struct lab *lab) {
 }
 
 
-/* (there is a reader: a kernel that ignores the flag must not signal) */
+/* (The pipe has a reader: a kernel that ignores the flag must not signal.) */
 static int try_nosignal (struct lab *lab, int fd) {
   struct io_uring_sqe sqe;
   memset(&sqe, 0, sizeof(sqe));
@@ -429,7 +438,7 @@ static void try_ring (struct lab *lab, struct feature_test *t) {
   answer[FEATURE_no_iowait] = try_feature(ring, IORING_FEAT_NO_IOWAIT);
   answer[FEATURE_msg_ring] = try_message(lab, 0);
   answer[FEATURE_msg_ring_cqe_flags] = try_message(lab, IORING_CQE_F_NOTIF);
-  answer[FEATURE_sync_msg] = sync_message(ring);
+  answer[FEATURE_sync_msg] = try_sync_message(ring);
   try_cancel(lab, answer);
   answer[FEATURE_timeout_multishot] = try_timeout_multishot(lab);
   try_buffers(ring, answer);
@@ -439,7 +448,7 @@ static void try_ring (struct lab *lab, struct feature_test *t) {
 }
 
 
-/* what a ring is asked for when it is made */
+/* flags for the making of a ring */
 static void try_rings (int *answer) {
   answer[FEATURE_submit_all] = try_flags(IORING_SETUP_SUBMIT_ALL);
   answer[FEATURE_coop_taskrun] = try_flags(IORING_SETUP_COOP_TASKRUN |
@@ -458,8 +467,8 @@ int feature_test_sync_msg (void) {
   struct io_uring ring;
   int answer;
   if (make_ring(&ring, 0) < 0)
-    return NOT_TRIED;
-  answer = sync_message(&ring);
+    return FEATURE_UNTESTED;
+  answer = try_sync_message(&ring);
   sys_exit(&ring);
   return answer;
 }
@@ -470,7 +479,7 @@ void feature_test_run (struct feature_test *t) {
   int rc, i;
   memset(t, 0, sizeof(*t));
   for (i = 0; i < FEATURE_COUNT; i++)
-    t->answer[i] = NOT_TRIED;
+    t->answer[i] = FEATURE_UNTESTED;
   lab.stuck = 0;
   lab.memory = calloc(1, sizeof(*lab.memory));
   rc = (lab.memory == NULL) ? -ENOMEM : make_ring(&lab.ring, 0);
@@ -481,6 +490,6 @@ void feature_test_run (struct feature_test *t) {
     sys_exit(&lab.ring);
     try_rings(t->answer);
   }
-  if (!lab.stuck)  /* (else a request may still use it) */
+  if (!lab.stuck)  /* (otherwise a request may still use it) */
     free(lab.memory);
 }

@@ -1,10 +1,11 @@
 /*
-** trial: what the running kernel does, found by asking it to.
+** feature_tests: test the running kernel for features, by using them.
 **
-** It owns nothing: each call makes rings of its own, and closes them before
-** it returns. Only `probe` calls it. No Lua in it, so nothing here can raise
-** while a ring or a descriptor is held. What can never happen: a request that
-** runs on with memory that was given back; what has not ended keeps its own.
+** It owns nothing: each call makes rings of its own and closes them before it
+** returns. Only `probe` calls it. No Lua in it, so nothing can raise while a
+** ring or a descriptor is open.
+**
+** Invariant: the memory of a request that has not ended is never freed.
 */
 
 #ifndef uring_feature_tests_h
@@ -13,8 +14,8 @@
 #include "compat.h"
 
 /*
-** name, the kernel that first had it. Those of floor 1 that Linux 6.1 may
-** lack, and older ones that messages stand on.
+** name, first kernel that has it: the features that Linux 6.1 may lack, and
+** older ones that messages between rings need.
 */
 #define FEATURE_LIST(X) \
   X(msg_ring, 5, 18) \
@@ -62,9 +63,9 @@ enum { FEATURE_LIST(feature_test_enum_) FEATURE_COUNT };
 
 #define FEATURE_OPS	256  /* an opcode is a byte */
 
-/* the answer to a trial: one of these, or the errno that it met */
-#define TRIED_WELL	0
-#define NOT_TRIED	(-1)
+/* the result of a test: one of these, or an errno */
+#define FEATURE_WORKS	0
+#define FEATURE_UNTESTED	(-1)
 
 struct feature_test {
   int err;  /* of making the first ring: 0 or an errno */
@@ -72,11 +73,11 @@ struct feature_test {
   int answer[FEATURE_COUNT];
 };
 
-/* Try everything. Takes a few milliseconds. */
+/* Run all tests. Takes a few milliseconds. */
 void feature_test_run (struct feature_test *t);
 
-/* Try a message without a source ring: TRIED_WELL, the errno that it met, or
-** NOT_TRIED when there is no ring to send it to. */
+/* Test a message from no ring: FEATURE_WORKS, an errno, or FEATURE_UNTESTED if
+** no ring could be made to send it to. */
 int feature_test_sync_msg (void);
 
 #endif

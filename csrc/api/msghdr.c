@@ -1,3 +1,9 @@
+/*
+** msghdr: build message headers, reset them for each request, and parse what
+** was received. Received descriptors must end in exactly one place: a
+** uring.fd, or close().
+*/
+
 #include "compat.h"
 #include "api/msghdr.h"
 
@@ -14,19 +20,19 @@
 #include <unistd.h>
 
 
-/* ---- without Lua ------------------------------------------------------- */
+/* ---- in C, without Lua ------------------------------------------------- */
 
 static void close_unread (struct msg *m) {
   if (m->unread) cmsg_close(m->control, m->control_capacity);
   m->unread = false;
-  /* guard: what a failed request leaves there is not read a second time */
+  /* guard: bytes left by an earlier request must not be read again */
   if (m->control_size == 0 && m->control)
     memset(m->control, 0, m->control_capacity);
 }
 
-/* Its descriptors are closed, but for those that are becoming Lua's. */
+/* Close its descriptors, except those that are being converted to Lua. */
 static void drop_fds (struct msg *m) {
-  if (!m->reading) close_unread(m);  /* guard: what is pushed stays open */
+  if (!m->reading) close_unread(m);  /* guard: a pushed fd stays open */
   for (unsigned i = 0; i < m->sent.nfds; i++) close(m->sent.fds[i]);
   m->sent.nfds = 0;
 }
@@ -34,7 +40,7 @@ static void drop_fds (struct msg *m) {
 static void msg_busy (struct refblock *b) {
   struct msg *m = (struct msg *)b;
   close_unread(m);
-  memcpy(m->place, m->name.bytes, sizeof(m->place));  /* (no old one stays) */
+  memcpy(m->place, m->name.bytes, sizeof(m->place));  /* (clears it, too) */
   m->hdr.msg_namelen = m->name_capacity;
   m->hdr.msg_controllen = m->control_size ? m->control_size
                                           : m->control_capacity;
@@ -88,11 +94,11 @@ static struct msg **new_msghdr (lua_State *L) {
   return class_new(L, CLASS_MSGHDR, sizeof(struct msg *), 0);
 }
 
-static void hold (struct msg *m, struct refblock *b) {
+static void hold_block (struct msg *m, struct refblock *b) {
   m->held[m->nheld++] = b;
 }
 
-/* The table on top is an array of at most so many, and nothing else. */
+/* Check that the table on top is an array of at most `most` values. */
 static void check_array (lua_State *L, lua_Unsigned most, int arg) {
   lua_pushnil(L);
   while (lua_next(L, -2)) {
@@ -106,9 +112,9 @@ static void check_array (lua_State *L, lua_Unsigned most, int arg) {
   }
 }
 
-/* What is at `n` in the table on top, from 0 to `most`. */
+/* The integer at key `n` of the table on top, from 0 to `most`. */
 static size_t iov_field (lua_State *L, lua_Integer n, const char *what,
-                    size_t otherwise, size_t most, int arg) {
+                         size_t otherwise, size_t most, int arg) {
   lua_Integer i = (lua_Integer)otherwise;
   int type = lua_rawgeti(L, -1, n), ok = type == LUA_TNUMBER;
   if (type != LUA_TNIL) {
@@ -122,10 +128,10 @@ static size_t iov_field (lua_State *L, lua_Integer n, const char *what,
   return (size_t)i;
 }
 
-/* How many of the message's next `len` bytes are in the part, and from where
-** on. */
-static size_t take_part (struct msg_part *p, size_t len, bool copied,
-                         size_t *at) {
+/* The number of the message's next `len` bytes that are in the part, and the
+** offset of the first. */
+static size_t clip_to_part (struct msg_part *p, size_t len, bool copied,
+                            size_t *at) {
   size_t begin = p->size, n;
   p->size += len;
   *at = 0;
@@ -139,7 +145,8 @@ static size_t take_part (struct msg_part *p, size_t len, bool copied,
   return n;
 }
 
-/* One of the iov: a string, a buffer or lease, or { buffer, offset, len }. */
+/* Add the value on top to the iov: a string, a buffer or lease, or
+** { buffer, offset, len }. */
 static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
                      int arg) {
   struct iovec *v = &m->iov[m->hdr.msg_iovlen];
@@ -150,7 +157,7 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
     check_array(L, 3, arg);
     lua_rawgeti(L, top, 1);
     b = arg_bytes(L, top + 1, arg);
-    lua_pushvalue(L, top);  /* (behind the bytes, so that they stay) */
+    lua_pushvalue(L, top);  /* (above the bytes, which stay referenced) */
     at = iov_field(L, 2, "offset", 0, b.size, arg);
     len = iov_field(L, 3, "length", b.size - at, b.size - at, arg);
   }
@@ -158,7 +165,7 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
     b = arg_bytes(L, top, arg);
     len = b.size;
   }
-  n = take_part(p, len, b.block == NULL, &skip);
+  n = clip_to_part(p, len, b.block == NULL, &skip);
   if (n == 0 && len > 0) {
     lua_settop(L, top);
     return;
@@ -171,12 +178,12 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
                  (LUAI_UACINT)n);
     m->strings = true;
     m->copied += n;
-    hold(m, &copy->block);
+    hold_block(m, &copy->block);
     v->iov_base = copy->bytes;
   }
   else {
     refblock_retain(b.block);
-    hold(m, b.block);
+    hold_block(m, b.block);
     v->iov_base = (void *)(uintptr_t)(b.at + at);
   }
   v->iov_len = n;
@@ -184,15 +191,15 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
   lua_settop(L, top);
 }
 
-/* 0, or -errno where a descriptor cannot be dup'ed. */
+/* 0, or -errno if a descriptor cannot be dup'ed. */
 static int set_control (lua_State *L, struct msg *m, int arg) {
   struct control *c = &m->sent;
   int rc;
-  c->room = control_size(L, lua_gettop(L), arg, &c->most);
-  if (c->room == 0)
+  c->capacity = control_size(L, lua_gettop(L), arg, &c->most);
+  if (c->capacity == 0)
     return 0;
   c->fds = calloc(c->most + 1, sizeof(int));
-  if (c->fds == NULL || !msg_make_control(m, c->room))
+  if (c->fds == NULL || !msg_make_control(m, c->capacity))
     luaL_error(L, "not enough memory for control messages");
   c->at = m->control;
   rc = control_encode(L, lua_gettop(L), c);
@@ -200,7 +207,8 @@ static int set_control (lua_State *L, struct msg *m, int arg) {
   return rc;
 }
 
-/* The iov, or the one part that is named `data`, on top. */
+/* Push the array of option `iov`, or one with the value of option `data`;
+** returns its length. */
 static lua_Unsigned open_iov (lua_State *L, int t) {
   lua_Unsigned n;
   if (options_given(L, t, "data")) {
@@ -282,7 +290,7 @@ static void weigh_msghdr (lua_State *L, struct msg *m) {
   pressure_hold(&state_of(L)->pressure, m->weight, m->sent.nfds);
 }
 
-static void msghdr_let_go (lua_State *L, struct msg **own) {
+static void msghdr_release (lua_State *L, struct msg **own) {
   struct msg *m = *own;
   *own = NULL;
   if (m == NULL)
@@ -293,12 +301,12 @@ static void msghdr_let_go (lua_State *L, struct msg **own) {
   refblock_release(&m->block);
 }
 
-/* It is closed, and has no descriptors any more once nothing is in flight. */
+/* Close it: once it is not in flight it has no descriptors any more. */
 static void msghdr_retire (lua_State *L, struct msg **own) {
   struct msg *m = *own;
   atomic_store(&m->block.retired, true);  /* guard: SQEs that name it */
   refblock_retain(&m->block);
-  msghdr_let_go(L, own);
+  msghdr_release(L, own);
   if (refblock_flying(&m->block) == 0) drop_fds(m);
   refblock_release(&m->block);
 }
@@ -332,13 +340,13 @@ struct msg *msghdr_check (lua_State *L, int arg) {
 
 static struct msg *check_idle (lua_State *L) {
   struct msg *m = msghdr_check(L, 1);
-  if (refblock_flying(&m->block) > 0)  /* guard: the kernel's while it is */
+  if (refblock_flying(&m->block) > 0)  /* guard: the kernel writes to it */
     luaL_error(L, "this msghdr is in use: an operation in flight holds it");
   return m;
 }
 
-/* msghdr:name(): who has sent what was received; nil where none was told */
-static int m_name (lua_State *L) {
+/* msghdr:name(): the sender of the received message; nil if it has no name */
+static int msghdr_name (lua_State *L) {
   struct msg *m = check_idle(L);
   struct address a;
   if (m->hdr.msg_namelen == 0 || m->hdr.msg_name == NULL) {
@@ -346,14 +354,14 @@ static int m_name (lua_State *L) {
     return 1;
   }
   address_set(&a, m->place, m->hdr.msg_namelen, m->name_capacity);
-  if (a.any.sa_family == AF_UNSPEC) lua_pushnil(L);  /* a request failed */
+  if (a.any.sa_family == AF_UNSPEC) lua_pushnil(L);  /* (it has failed) */
   else sockaddr_push(L, &a);
   return 1;
 }
 
-/* msghdr:control(): the control messages that were received, once. (They are
-** held by a second object: a finalizer may close the first.) */
-static int m_control (lua_State *L) {
+/* msghdr:control(): the received control messages, once. (A second object
+** keeps them, because a finalizer may close the first.) */
+static int msghdr_control (lua_State *L) {
   struct msg **held = new_msghdr(L);
   struct msg *m = check_idle(L);
   unsigned char *at = m->control;
@@ -362,7 +370,7 @@ static int m_control (lua_State *L) {
   *held = m;
   if (m->unread) at += cmsg_of_last_try(at, m->control_capacity, &size);
   else size = 0;
-  m->reading = true;  /* (a finalizer may close it meanwhile) */
+  m->reading = true;  /* (a finalizer may close it while they are pushed) */
   control_push(L, at, size);
   m->reading = m->unread = false;
   *held = NULL;
@@ -370,12 +378,12 @@ static int m_control (lua_State *L) {
   return 1;
 }
 
-static int m_flags (lua_State *L) {
+static int msghdr_flags (lua_State *L) {
   lua_pushinteger(L, check_idle(L)->hdr.msg_flags);
   return 1;
 }
 
-static int m_close (lua_State *L) {
+static int msghdr_close (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
   if (*own) {
     if (refblock_flying(&(*own)->block) > 0)
@@ -387,24 +395,24 @@ static int m_close (lua_State *L) {
   return 1;
 }
 
-/* One that leaves its scope is closed when the last operation has ended. */
-static int m_leave (lua_State *L) {
+/* __close: it may be in flight, and is then closed when that ends. */
+static int msghdr_scope_end (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
   if (*own) msghdr_retire(L, own);
   return 0;
 }
 
-/* A collected one was not closed: SQEs that name it may be queued. */
-static int m_gc (lua_State *L) {
+/* Collection is not a close: prepared SQEs that count it may be queued. */
+static int msghdr_gc (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
   const struct msg *m = *own;
   if (m && m->weight > 0)
     pressure_collected(&state_of(L)->pressure, m->weight, m->sent.nfds);
-  msghdr_let_go(L, own);
+  msghdr_release(L, own);
   return 0;
 }
 
-static int m_tostring (lua_State *L) {
+static int msghdr_tostring (lua_State *L) {
   struct msg **own = class_check(L, 1, CLASS_MSGHDR);
   if (*own == NULL) lua_pushliteral(L, "uring.Msghdr (closed)");
   else lua_pushfstring(L, "uring.Msghdr (%d parts, name %d, control %d)",
@@ -422,8 +430,9 @@ static void set_bool (lua_State *L, const char *key, bool b) {
   lua_setfield(L, -2, key);
 }
 
-/* At 4, a second object for the bytes at 1, empty: what it gets is held,
-** whatever a finalizer does to the first. (A string holds itself.) */
+/* Push, at index 4, an empty object of the same class as the bytes at 1. It
+** will keep the bytes, even if a finalizer closes the first object. (A string
+** needs none.) */
 static void push_holder (lua_State *L) {
   if (class_test(L, 1, CLASS_LEASE)) lease_push(L);
   else if (class_test(L, 1, CLASS_BUFFER))
@@ -431,23 +440,24 @@ static void push_holder (lua_State *L) {
   else lua_pushnil(L);
 }
 
-static void let_hold (lua_State *L, struct refblock *b) {
+static void set_holder (lua_State *L, struct refblock *b) {
   struct lease **lease = class_test(L, 4, CLASS_LEASE);
   struct buffer *buffer = class_test(L, 4, CLASS_BUFFER);
   if (lease) lease_set(L, lease, (struct lease *)b);
   if (buffer) buffer_set(L, buffer, (struct memory *)b);
 }
 
-/* Descriptors are only in what a recvmsg with just these rooms has written:
-** in all else the numbers are a peer's. */
+/* Only bytes that a recvmsg with this very layout has written contain
+** descriptors; in any other bytes the peer has chosen the numbers. */
 static bool has_fds (lua_State *L, const struct msg *m) {
   struct lease *const *l = class_test(L, 1, CLASS_LEASE);
   return l && (*l)->piece.layout.name == m->name_capacity
          && (*l)->piece.layout.control == m->control_capacity;
 }
 
-/* uring.recvmsg_out(bytes, msghdr [, len]): what recvmsg_multishot has put
-** into a buffer: { name, control, flags, payload, payloadlen, truncated } */
+/* uring.recvmsg_out(bytes, msghdr [, len]): the message that recvmsg_multishot
+** has put into a buffer, as { name, control, flags, payload, payloadlen,
+** truncated } */
 int msghdr_recvmsg_out (lua_State *L) {
   struct bytes b;
   struct msg *m;
@@ -468,7 +478,7 @@ int msghdr_recvmsg_out (lua_State *L) {
                 m->name_capacity, m->control_capacity);
   fds = has_fds(L, m);
   if (b.block) refblock_retain(b.block);
-  let_hold(L, b.block);  /* guard: from here on they stay */
+  set_holder(L, b.block);  /* guard: keeps the bytes from here on */
   if (r.name_size > 0) {
     struct address a;
     address_set(&a, r.name, r.name_size, sizeof(a.bytes));
@@ -490,24 +500,24 @@ int msghdr_recvmsg_out (lua_State *L) {
   if (fds) control_push(L, r.control, r.control_size);
   else control_push_raw(L, r.control, r.control_size);
   lua_setfield(L, 5, "control");
-  let_hold(L, NULL);
+  set_holder(L, NULL);
   if (b.block) refblock_release(b.block);
   return 1;
 }
 
 
 static const luaL_Reg methods[] = {
-  {"name", m_name},
-  {"control", m_control},
-  {"flags", m_flags},
-  {"close", m_close},
+  {"name", msghdr_name},
+  {"control", msghdr_control},
+  {"flags", msghdr_flags},
+  {"close", msghdr_close},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", m_gc},
-  {"__close", m_leave},
-  {"__tostring", m_tostring},
+  {"__gc", msghdr_gc},
+  {"__close", msghdr_scope_end},
+  {"__tostring", msghdr_tostring},
   {NULL, NULL}
 };
 

@@ -1,17 +1,17 @@
 /*
-** msghdr: what sendmsg and recvmsg are told: `uring.msghdr{ … }`.
+** msghdr: the message header of sendmsg and recvmsg: `uring.msghdr{ … }`.
 **
-** The kernel reads and writes the header itself, and the name and the control
-** messages behind it, until the request has completed (the man page has it
-** shorter, and is wrong for recvmsg). So all of it lies in one counted block;
-** the memory of the buffers in its iov is the kernel's for as long.
+** The kernel reads and writes the header, its name and its control messages
+** until the request has completed (for recvmsg the man page gives a shorter
+** time, and is wrong). So all of these are in one reference-counted block,
+** which also keeps the memory of the buffers in its iov.
 **
-** Each request finds the header as it was made: the lengths that the last one
-** left there are put right when the next begins.
+** Every request starts with the header as it was made: the lengths that the
+** last request has left in it are reset when the next one begins.
 **
-** A closed one has no descriptors any more, neither those that it sends nor
-** those that came and were not taken, whoever still counts it. An operation in
-** flight is the last to have them.
+** Invariant: once a closed msghdr is not in flight it has no descriptors open,
+** neither those to send nor received ones that were not taken, even if it is
+** still counted.
 */
 
 #ifndef uring_msghdr_h
@@ -27,44 +27,46 @@
 
 struct msg {
   struct refblock block;
-  struct msghdr hdr;         /* what the kernel gets */
-  struct address name;       /* whom to send to */
-  unsigned char place[128];  /* what the kernel has as its name */
+  struct msghdr hdr;         /* the kernel's view of this struct */
+  struct address name;       /* the address to send to */
+  unsigned char place[128];  /* msg_name: that address, or the sender's */
   unsigned name_capacity, control_capacity;
-  struct control sent;       /* what is to be sent, */
-  size_t control_size;       /* and its size */
-  unsigned char *control;
+  struct control sent;       /* control messages to send, */
+  size_t control_size;       /* their size, */
+  unsigned char *control;    /* and their bytes; or those received */
   unsigned nheld;
-  size_t copied;             /* bytes of strings */
-  size_t weight;             /* what it counts as for the collector, or 0 */
-  bool strings;              /* some of the iov are: only for sending */
-  bool unread;               /* control messages have come */
-  bool reading;              /* and become Lua's just now */
-  struct refblock **held;       /* whose memory the iov names */
+  size_t copied;             /* bytes of copied strings */
+  size_t weight;             /* its size as told to the collector, or 0 */
+  bool strings;              /* the iov has strings: only for sending */
+  bool unread;               /* received control messages were not taken */
+  bool reading;              /* they are being converted to Lua values */
+  struct refblock **held;    /* the owners of the memory in the iov */
   struct iovec iov[];
 };
 
-/* The same in C: memory to send, or nothing; NULL for want of memory. */
+/* A msg for C code, with an empty iov; NULL if out of memory. */
 struct msg *msg_new (unsigned niov);
 
-/* Room for what is received, or what is to be sent. False: no memory. */
+/* Allocate memory for control messages, received or to send; false if there is
+** none. */
 bool msg_make_control (struct msg *m, size_t size);
 
 /* The msghdr at `arg`. */
 struct msg *msghdr_check (lua_State *L, int arg);
 
-/* The part of a long message that one request is for: bytes `from` to `upto`
-** of its `size`. It ends where `most` bytes of strings, which are copied, are
-** in it (`most` becomes what is left of them). Control messages go with the
-** first. */
+/* The part of a long message that one request sends: bytes `from` to `upto` of
+** its `size`. The part ends after `most` bytes of strings, because strings are
+** copied; `most` becomes the unused rest. Control messages go with the first
+** part. */
 struct msg_part {
-  size_t from, most;   /* what is asked for, */
-  size_t upto, size;   /* and the answer */
+  size_t from, most;   /* in */
+  size_t upto, size;   /* out */
 };
 
-/* A msghdr from the table of options at `index`, pushed, with `names` of which
-** those of uring.msghdr count; of its iov that part. NULL: all. `*rc` becomes
-** -errno if it cannot be used, for want of descriptors. */
+/* Push a msghdr made from the option table at `index`. `names` are the allowed
+** options; those of uring.msghdr are used. Its iov has that part of the
+** message; `part` NULL is the whole. `*rc` becomes -errno if descriptors to
+** send cannot be dup'ed: then it must not be used. */
 struct msg *msghdr_push (lua_State *L, int index, const char *const *names,
                          struct msg_part *part, int *rc);
 

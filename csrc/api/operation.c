@@ -1,3 +1,8 @@
+/*
+** operation: methods of operations. Each call must look the operation up by
+** its token: the slot may have been reused since the last one.
+*/
+
 #include "compat.h"
 #include "api/operation.h"
 
@@ -16,14 +21,14 @@ struct operation *operation_check (lua_State *L, int arg) {
 
 struct operation *operation_new (lua_State *L, int ring,
                                  const struct request *q) {
-  bool more = op_subject_possible(q->sqe.opcode);
+  bool subject = op_subject_possible(q->sqe.opcode);
   struct operation *o;
-  if (more) op_subject_push(L, q);
-  o = class_new(L, CLASS_OPERATION, sizeof(*o), more ? 2 : 1);
+  if (subject) op_subject_push(L, q);
+  o = class_new(L, CLASS_OPERATION, sizeof(*o), subject ? 2 : 1);
   o->ring = lua_touserdata(L, ring);
   lua_pushvalue(L, ring);
   lua_setiuservalue(L, -2, 1);
-  if (more) {
+  if (subject) {
     lua_insert(L, -2);
     lua_setiuservalue(L, -2, 2);
   }
@@ -45,9 +50,9 @@ struct op *operation_op (struct operation *o) {
 
 /* ---- methods ----------------------------------------------------------- */
 
-/* operation:cancel(): asks for its end; its last completion tells how it
-** went. true, also if it has ended already. */
-static int o_cancel (lua_State *L) {
+/* operation:cancel(): requests its cancel; the last completion tells how it
+** ended. Returns true, also if it has ended already. */
+static int operation_cancel (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   struct op *op;
   if (o->ring->fork_id != fork_id())
@@ -61,7 +66,7 @@ static int o_cancel (lua_State *L) {
     ring_check(L, lua_gettop(L));
     ring_cancel(r, op);
     do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
-    /* what finds no room now goes with the next submit */
+    /* a cancel that finds no free slot goes with the next submit */
     if (rc < 0 && rc != -EAGAIN && rc != -EBUSY)
       return fail_enter(L, -rc, r->io.ring_fd);
   }
@@ -69,9 +74,9 @@ static int o_cancel (lua_State *L) {
   return 1;
 }
 
-/* operation:status(): "in flight", "completed" (its last completion has come
-** and waits to be taken), or "done" */
-static int o_status (lua_State *L) {
+/* operation:status(): "in flight", "completed" (its last completion is
+** pending) or "done" */
+static int operation_status (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   struct op *op = operation_op(o);
   lua_pushstring(L, op == NULL ? "done"
@@ -79,7 +84,7 @@ static int o_status (lua_State *L) {
   return 1;
 }
 
-static int o_tostring (lua_State *L) {
+static int operation_tostring (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   struct op *op = operation_op(o);
   const char *name = name_op_short(o->opcode);
@@ -89,13 +94,13 @@ static int o_tostring (lua_State *L) {
   return 1;
 }
 
-static int o_gc (lua_State *L) {
+static int operation_gc (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   struct op *op;
   if (o->token == 0 || o->ring->fork_id != fork_id())
     return 0;
   op = operation_op(o);
-  /* by hand the ring goes on holding it; under the loop nobody can ask */
+  /* under the loop, without a waiter, its results can never be taken */
   if (op && (op->op_flags & OP_LOOPED) && op->waiter == NULL)
     ring_drop(o->ring, op);
   return 0;
@@ -103,14 +108,14 @@ static int o_gc (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"cancel", o_cancel},
-  {"status", o_status},
+  {"cancel", operation_cancel},
+  {"status", operation_status},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", o_gc},
-  {"__tostring", o_tostring},
+  {"__gc", operation_gc},
+  {"__tostring", operation_tostring},
   {NULL, NULL}
 };
 

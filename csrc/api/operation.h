@@ -1,13 +1,13 @@
 /*
-** operation: the class uring.Operation, what `ring:queue` returns.
+** operation: the class uring.Operation, which `ring:queue` returns.
 **
-** The userdata knows its ring (user value 1) and a token, and the subject of
-** a request that may have one (user value 2: subject.h), and nothing else:
-** an operation that has ended and been taken is recognised by its token no
-** longer being in the table. Collecting the object is no harm: by hand the
-** ring goes on holding the operation until its completions were taken; under
-** the loop a multishot is cancelled, and a single one runs on and its result
-** is disposed of.
+** The userdata has its ring (user value 1), a token, and the subject of a
+** request that has one (user value 2: op_subject.h). It has no pointer to the
+** operation: one that has ended and was taken is recognised by its token,
+** which is not in the table any more. The object may be collected at any time.
+** On a ring driven by hand the operation stays until its completions are
+** taken; under the loop a multishot is cancelled, and any other runs on and
+** its result is disposed of.
 */
 
 #ifndef uring_operation_h
@@ -24,14 +24,13 @@ struct operation {         /* the userdata */
 
 struct operation *operation_check (lua_State *L, int arg);
 
-/* Its op, or NULL: ended and taken, or the ring closed. */
+/* Its operation; NULL if that has ended and was taken, or its ring closed. */
 struct op *operation_op (struct operation *o);
 
-/* A new object with no operation yet, for the ring at stack index `ring` and
-** this request. */
+/* Push an object without an operation, for the ring at stack index `ring` and
+** this request; and give it its operation. */
 struct operation *operation_new (lua_State *L, int ring,
                                  const struct request *q);
-
 void operation_set (struct operation *o, struct op *op);
 
 void operation_open (lua_State *L);

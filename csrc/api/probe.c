@@ -1,3 +1,8 @@
+/*
+** probe: explain refusals, and turn the results of feature_tests into a table.
+** errno must survive probe_refusal: its caller reports it.
+*/
+
 #include "api/probe.h"
 
 #include <stdatomic.h>
@@ -20,7 +25,7 @@
 ** ======================================================================
 */
 
-/* the first number in a file of /proc, or after `key` where one is given */
+/* the first number in a file of /proc; the one after `key` if that is given */
 static int read_number (const char *path, const char *key, int base,
                         long long *value) {
   char line[256];
@@ -58,7 +63,7 @@ static int in_group (long long gid) {
   gid_t groups[256];
   int i, n;
   if (gid < 0)
-    return 0;  /* nobody is */
+    return 0;  /* (no group) */
   if ((long long)getegid() == gid)
     return 1;
   n = getgroups((int)(sizeof(groups) / sizeof(groups[0])), groups);
@@ -70,8 +75,8 @@ static int in_group (long long gid) {
 }
 
 
-/* is it the sysctl that forbids? (There is one from 6.6 on.) */
-static int by_sysctl (char *buf, size_t len) {
+/* does the sysctl forbid it? (It exists since 6.6.) */
+static int refused_by_sysctl (char *buf, size_t len) {
   long long mode, gid;
   if (!read_number("/proc/sys/kernel/io_uring_disabled", NULL, 10, &mode))
     return 0;
@@ -82,7 +87,7 @@ static int by_sysctl (char *buf, size_t len) {
     return 1;
   }
   if (mode != 1 || (has_sys_admin() && under_seccomp()))
-    return 0;  /* (the capability alone may be one of a user namespace) */
+    return 0;  /* (the capability may be that of a user namespace) */
   if (!read_number("/proc/sys/kernel/io_uring_group", NULL, 10, &gid))
     gid = -1;
   if (in_group(gid))
@@ -101,9 +106,9 @@ static int by_sysctl (char *buf, size_t len) {
 }
 
 
-static void probe_refused (int err, char *buf, size_t len) {
+static void explain_refusal (int err, char *buf, size_t len) {
   unsigned k = name_kernel();
-  if (err != ENOSYS && by_sysctl(buf, len))
+  if (err != ENOSYS && refused_by_sysctl(buf, len))
     return;
   if (under_seccomp())
     snprintf(buf, len, "a seccomp filter forbids io_uring to this process, "
@@ -121,7 +126,7 @@ static void probe_refused (int err, char *buf, size_t len) {
 }
 
 
-static void no_memory (char *buf, size_t len) {
+static void explain_enomem (char *buf, size_t len) {
   struct rlimit lim;
   if (getrlimit(RLIMIT_MEMLOCK, &lim) != 0 || lim.rlim_cur == RLIM_INFINITY)
     snprintf(buf, len, "the kernel has no memory for this ring "
@@ -133,7 +138,7 @@ static void no_memory (char *buf, size_t len) {
 }
 
 
-static void no_file (char *buf, size_t len) {
+static void explain_emfile (char *buf, size_t len) {
   struct rlimit lim;
   if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
     lim.rlim_cur = 0;
@@ -150,13 +155,13 @@ const char *probe_refusal (int err, char *buf, size_t len) {
     err = -err;
   switch (err) {
     case EPERM: case EACCES: case ENOSYS:
-      probe_refused(err, buf, len);
+      explain_refusal(err, buf, len);
       break;
     case ENOMEM:
-      no_memory(buf, len);
+      explain_enomem(buf, len);
       break;
     case EMFILE:
-      no_file(buf, len);
+      explain_emfile(buf, len);
       break;
     case ENFILE:
       snprintf(buf, len, "the system has no open file left for a ring "
@@ -181,12 +186,12 @@ int probe_sync_msg (void) {
   enum { UNKNOWN, YES, NO };
   static _Atomic int known = UNKNOWN;
   int state = atomic_load_explicit(&known, memory_order_relaxed);
-  if (state == UNKNOWN) {  /* two threads that try at once find the same */
+  if (state == UNKNOWN) {  /* (two threads that race store the same) */
     int answer = feature_test_sync_msg();
-    if (answer == NOT_TRIED || answer == ENOMEM || answer == EINTR ||
+    if (answer == FEATURE_UNTESTED || answer == ENOMEM || answer == EINTR ||
         answer == EAGAIN)
-      return 0;  /* says nothing of messages: ask again another time */
-    state = (answer == TRIED_WELL) ? YES : NO;
+      return 0;  /* no answer about messages: test again next time */
+    state = (answer == FEATURE_WORKS) ? YES : NO;
     atomic_store_explicit(&known, state, memory_order_relaxed);
   }
   return state == YES;
@@ -195,7 +200,7 @@ int probe_sync_msg (void) {
 
 /*
 ** {=====================================================================
-** Telling
+** The table of uring.probe()
 ** ======================================================================
 */
 
@@ -213,7 +218,7 @@ static void push_version (lua_State *L, unsigned version) {
 }
 
 
-/* "6.18.44" of "6.18.44-cloud-amd64" */
+/* "6.18.44" for "6.18.44-cloud-amd64" */
 static void push_kernel (lua_State *L) {
   struct utsname u;
   if (uname(&u) != 0)
@@ -246,14 +251,14 @@ static void push_ops (lua_State *L, const struct feature_test *t) {
 }
 
 
-/* what to say of a feature that does not work */
+/* why a feature does not work */
 static void push_note (lua_State *L, const struct feature_test *t, int i) {
   int answer = t->answer[i];
   const char *name = name_errno(answer);
   if (t->err != 0)
     lua_pushliteral(L, "not tried: there is no io_uring here");
-  else if (answer == NOT_TRIED)
-    lua_pushliteral(L, "not tried: something that the trial needs failed");
+  else if (answer == FEATURE_UNTESTED)
+    lua_pushliteral(L, "not tried: something that the test needs failed");
   else if (name_kernel() < features[i].min_kernel) {
     push_version(L, features[i].min_kernel);
     lua_pushfstring(L, "needs Linux %s", lua_tostring(L, -1));
@@ -272,7 +277,7 @@ static void push_features (lua_State *L, const struct feature_test *t) {
   int i;
   lua_createtable(L, 0, FEATURE_COUNT);
   for (i = 0; i < FEATURE_COUNT; i++) {
-    int works = (t->err == 0 && t->answer[i] == TRIED_WELL);
+    int works = (t->err == 0 && t->answer[i] == FEATURE_WORKS);
     lua_createtable(L, 0, 3);
     lua_pushboolean(L, works);
     lua_setfield(L, -2, "works");
@@ -291,7 +296,7 @@ int probe_lua (lua_State *L) {
   struct feature_test t;
   char reason[512], unknown[64];
   feature_test_run(&t);
-  /* (while what /proc says is still what it said) */
+  /* (before anything that could raise, and while /proc is unchanged) */
   if (t.err != 0 && probe_refusal(t.err, reason, sizeof(reason)) == NULL)
     snprintf(reason, sizeof(reason), "no ring could be made: %s",
              strerror_r(t.err, unknown, sizeof(unknown)));

@@ -1,3 +1,8 @@
+/*
+** ref_object: methods of references. A reference may outlive its ring, so they
+** use only the handle.
+*/
+
 #include "compat.h"
 #include "api/ref_object.h"
 
@@ -12,7 +17,7 @@ struct reference *reference_new (lua_State *L) {
 }
 
 
-static struct handle *tohandle (lua_State *L, int arg) {
+static struct handle *ref_object_handle (lua_State *L, int arg) {
   struct reference *r = class_check(L, arg, CLASS_REF);
   if (r->ring == NULL)
     luaL_argerror(L, arg, "attempt to use a collected reference");
@@ -20,19 +25,19 @@ static struct handle *tohandle (lua_State *L, int arg) {
 }
 
 /* Is the ring known to be closed? */
-static int r_closed (lua_State *L) {
-  lua_pushboolean(L, handle_closed(tohandle(L, 1)));
+static int ref_object_closed (lua_State *L) {
+  lua_pushboolean(L, handle_closed(ref_object_handle(L, 1)));
   return 1;
 }
 
-static int r_eq (lua_State *L) {
+static int ref_object_eq (lua_State *L) {
   const struct handle *a = reference_test(L, 1);
   lua_pushboolean(L, a != NULL && a == reference_test(L, 2));
   return 1;
 }
 
 static int ref_object_tostring (lua_State *L) {
-  int n = handle_number(tohandle(L, 1));
+  int n = handle_number(ref_object_handle(L, 1));
   if (n < 0) lua_pushliteral(L, "uring.Ref (closed)");
   else lua_pushfstring(L, "uring.Ref (fd %d)", n);
   return 1;
@@ -50,12 +55,12 @@ static int ref_object_gc (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"closed", r_closed},
+  {"closed", ref_object_closed},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__eq", r_eq},
+  {"__eq", ref_object_eq},
   {"__gc", ref_object_gc},
   {"__tostring", ref_object_tostring},
   {NULL, NULL}

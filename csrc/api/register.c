@@ -1,6 +1,8 @@
 /*
-** register: what a ring is told once rather than asked each time: files,
-** an eventfd, its own enabling, and the cancel that waits.
+** register: calls of io_uring_register(2): file tables, an eventfd, enabling a
+** ring, the synchronous cancel, and the message from no ring. A descriptor's
+** number must be read after the last call that may run Lua, which could close
+** it.
 */
 
 #include "compat.h"
@@ -29,8 +31,8 @@ static int result (lua_State *L, struct ring *r, int rc, const char *what) {
   return 1;
 }
 
-/* An array of descriptors (-1 or false for an empty slot) as C ints, in a
-** userdata on the top. */
+/* An array of descriptors (-1 or false is an empty slot) as C ints, in a
+** userdata that is left on the stack. */
 static int *arg_files (lua_State *L, int arg, unsigned *n) {
   lua_Integer len;
   int *fds;
@@ -45,7 +47,7 @@ static int *arg_files (lua_State *L, int arg, unsigned *n) {
     lua_rawseti(L, -2, i);
   }
   fds = lua_newuserdatauv(L, (size_t)len * sizeof(*fds), 0);
-  /* (from here on nothing runs that could close one of them) */
+  /* (from here on no Lua runs that could close one of them) */
   for (lua_Integer i = 1; i <= len; i++) {
     lua_rawgeti(L, -2, i);
     if (lua_isboolean(L, -1) && !lua_toboolean(L, -1)) fds[i - 1] = -1;
@@ -81,7 +83,7 @@ static int register_files_sparse (lua_State *L) {
   return result(L, r, rc, "register_files_sparse");
 }
 
-/* ring:register_files_update(offset, { fd, … }): how many were updated */
+/* ring:register_files_update(offset, { fd, … }): the number updated */
 static int register_files_update (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   struct io_uring_files_update up;
@@ -117,7 +119,7 @@ static int unregister_files (lua_State *L) {
                                    NULL, 0), "unregister_files");
 }
 
-/* ring:enable_rings(): this thread is from now on the one that may enter */
+/* ring:enable_rings(): only the calling thread may enter from now on */
 static int enable_rings (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   int rc = sys_register(r->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
@@ -154,7 +156,7 @@ static int unregister_eventfd (lua_State *L) {
 }
 
 /* ring:register_sync_cancel{ op= | fd= | opcode=, flags=, timeout= }: cancel
-** what matches and wait until it is done; how many there were */
+** the matching operations and wait until that is done; their number */
 static int register_sync_cancel (lua_State *L) {
   static const char *const names[] = {
     "op", "fd", "opcode", "flags", "timeout", NULL
@@ -198,7 +200,7 @@ static int register_sync_cancel (lua_State *L) {
   }
   else if (options_given(L, 2, "fd")) {
     lua_pushliteral(L, "fd");
-    lua_rawget(L, 2);  /* (behind this no finalizer runs and closes it) */
+    lua_rawget(L, 2);  /* (no finalizer runs after this, to close it) */
     reg.fd = arg_fd_in(L, lua_gettop(L), 2).number;
     reg.flags |= IORING_ASYNC_CANCEL_FD;
   }
@@ -225,7 +227,7 @@ static int register_sync_cancel (lua_State *L) {
 }
 
 
-/* uring.register_sync_msg(sqe): a message from no ring at all */
+/* uring.register_sync_msg(sqe): a message from no ring (since Linux 6.13) */
 int register_sync_msg (lua_State *L) {
   const struct request *q = sqe_check(L, 1);
   struct io_uring_sqe sqe = q->sqe;

@@ -1,5 +1,6 @@
 /*
-** register: the register_ methods of rings, and messages without a ring.
+** register: the register_ methods of rings, and register_sync_msg, which sends
+** a message from no ring.
 */
 
 #ifndef uring_register_h

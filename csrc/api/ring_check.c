@@ -1,3 +1,8 @@
+/*
+** ring_check: the checks before each use of a ring. A ring used after a fork,
+** or by a second thread, would corrupt the owner's queues.
+*/
+
 #include "compat.h"
 #include "api/ring_check.h"
 
@@ -8,7 +13,7 @@ struct ring *ring_check_open (lua_State *L, int index, int arg) {
   struct ring *r = class_test(L, index, CLASS_RING);
   if (r == NULL)
     luaL_typeerror(L, arg, class_name(CLASS_RING));
-  if (!r->open)  /* guard: a closed object says so */
+  if (!r->open)  /* guard: a closed ring raises */
     luaL_argerror(L, arg, "attempt to use a closed ring");
   if (r->fork_id != fork_id())  /* guard: fork */
     luaL_argerror(L, arg, "this ring belongs to another process: it was "
@@ -31,7 +36,7 @@ struct ring *ring_check_in (lua_State *L, int index, int arg) {
 
 struct ring *ring_check_by_hand (lua_State *L, int arg) {
   struct ring *r = ring_check(L, arg);
-  if (r->held > 0 || r->driven)  /* guard: what is a task's */
+  if (r->held > 0 || r->driven)  /* guard: a task's CQEs */
     luaL_argerror(L, arg, "this ring is driven by the loop: a task waits on "
                   "it, and would lose what is taken by hand");
   return r;
@@ -39,7 +44,7 @@ struct ring *ring_check_by_hand (lua_State *L, int arg) {
 
 void ring_check_drain (lua_State *L, const struct ring *r, int arg,
                        bool awaited) {
-  if (awaited || r->is_loops || r->held > 0)  /* guard: or timeouts wait */
+  if (awaited || r->is_loops || r->held > 0)  /* guard: delays timeouts */
     luaL_argerror(L, arg, "IO_DRAIN makes every later request wait, cancels "
                   "and timeouts too: use a ring driven by hand");
 }

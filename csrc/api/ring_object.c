@@ -1,3 +1,9 @@
+/*
+** ring_object: make a ring, queue, submit, wait and take by hand, close. After
+** any call that may run a finalizer, a hook or a metamethod the ring must be
+** checked again: it may have been closed.
+*/
+
 #include "compat.h"
 #include "api/ring_object.h"
 
@@ -22,13 +28,11 @@
 #include <sys/socket.h>
 
 #define CLOSE_BOUND  1000000000  /* ns that a close may drain */
-#define GC_BOUND      100000000  /* ... and all together that are collected */
+#define GC_BOUND      100000000  /* ... and all collected rings together */
+#define RING_FDS  2              /* its own, and perhaps an eventfd */
 
 
 /* ---- make -------------------------------------------------------------- */
-
-/* What one holds: its queues, its descriptor, and perhaps an eventfd. */
-#define RING_FDS  2
 
 static size_t ring_weight (const struct ring *r) {
   return r->io.sq.ring_entries * sizeof(struct io_uring_sqe)
@@ -95,10 +99,10 @@ int ring_new_lua (lua_State *L) {
 
 /* ---- queue and submit -------------------------------------------------- */
 
-/* One buffer of an incremental group serves several completions, and its tail
-** would cut off a datagram, or have no room for what a multishot puts before
-** a message, unless enough is always left: that is for the program to say.
-** (What a direct descriptor is nobody knows.) */
+/* A buffer of an incremental group serves several completions. A datagram
+** could be cut off at its end, or the header that recvmsg_multishot writes not
+** fit there, unless the program has set a `min_left` that is large enough.
+** (The type of a direct descriptor cannot be told.) */
 static void check_group (lua_State *L, const struct ring *r, int arg,
                          const struct request *q) {
   const struct buf_group *g = ring_group(r, q->sqe.buf_group);
@@ -150,12 +154,12 @@ void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
 }
 
 int ring_push_failed (lua_State *L, const struct ring *r, int rc) {
-  if (rc == -EPIPE) {  /* three values: there is no completion with flags */
+  if (rc == -EPIPE) {  /* three values: it has no completion with flags */
     fail_result(L, IORING_OP_MSG_RING, -1, 0, rc, 0);
     lua_pop(L, 1);
     return 3;
   }
-  /* (an operation has a dup of the Lua file that it uses) */
+  /* (an operation uses a dup of the Lua file) */
   if (rc == -EMFILE)
     return fail(L, EMFILE, "queue on ring (fd %d): no descriptor is left for "
                 "a dup of the Lua file", r->io.ring_fd);
@@ -165,8 +169,8 @@ int ring_push_failed (lua_State *L, const struct ring *r, int rc) {
   return fail_enter(L, -rc, r->io.ring_fd);
 }
 
-/* ring:queue(sqe, …): an operation for each */
-static int r_queue (lua_State *L) {
+/* ring:queue(sqe, …): an operation for each sqe */
+static int ring_object_queue (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   int n = lua_gettop(L) - 1;
   const struct request *few[8];
@@ -177,16 +181,16 @@ static int r_queue (lua_State *L) {
   if (n < 1) luaL_typeerror(L, 2, class_name(CLASS_SQE));
   stack_reserve(L, n + 10, "too many sqes");
   if (n > 8) {
-    char *room = lua_newuserdatauv(L, (size_t)n * 2 * sizeof(void *), 0);
-    requests = (const struct request **)(void *)room;
-    ops = (struct op **)(void *)(room + (size_t)n * sizeof(void *));
+    char *arrays = lua_newuserdatauv(L, (size_t)n * 2 * sizeof(void *), 0);
+    requests = (const struct request **)(void *)arrays;
+    ops = (struct op **)(void *)(arrays + (size_t)n * sizeof(void *));
   }
   else
     lua_pushnil(L);
   for (int i = 0; i < n; i++) sqe_check(L, 2 + i);
   for (int i = 0; i < n; i++)  /* all that can raise comes first */
     operation_new(L, 1, sqe_check(L, 2 + i));
-  /* guard: from here on no finalizer runs, which might close what is checked*/
+  /* guard: from here on no finalizer runs that could close it */
   ring_check(L, 1);
   ring_check_requests(L, r, 2, n, requests, 0);
   rc = ring_push(r, requests, (unsigned)n, r->driven ? OP_LOOPED : 0, ops);
@@ -197,7 +201,7 @@ static int r_queue (lua_State *L) {
   return n;
 }
 
-/* Submit until the SQ is empty or nothing more goes. */
+/* Submit until the SQ is empty or the kernel takes no more. */
 static int submit_all (struct ring *r) {
   int total = 0;
   do {
@@ -205,14 +209,14 @@ static int submit_all (struct ring *r) {
     if (rc == -EINTR) continue;
     if (rc <= 0) return total > 0 ? total : rc;
     total += rc;
-    ring_reap_silent(r);  /* (without memory they stay where they are) */
+    ring_reap_silent(r);  /* (if out of memory they stay in the CQ) */
   } while (sys_sq_ready(&r->io) > 0
            && !(r->io.flags & IORING_SETUP_SQPOLL));
   return total;
 }
 
-/* ring:submit(): how many were submitted */
-static int r_submit (lua_State *L) {
+/* ring:submit(): the number of submitted SQEs */
+static int ring_object_submit (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   int n = submit_all(r);
   if (n < 0)
@@ -224,14 +228,15 @@ static int r_submit (lua_State *L) {
 
 /* ---- take by hand ------------------------------------------------------ */
 
-/* One sleep of a wait by hand, of at most `nap`, which becomes that of the
-** next one. 0, or -errno that ends the wait. */
+/* Sleep once, for at most `*nap`, which becomes the length of the next sleep.
+** 0, or -errno that ends the wait. */
 static int wait_once (lua_State *L, struct ring *r, unsigned n,
                       int64_t deadline, int64_t *nap) {
   int64_t left = clock_left(deadline);
   int rc;
   if (r->io.flags & IORING_SETUP_IOPOLL) {
-    /* its waits look but do not sleep, and with a timeout not even that */
+    /* a wait on such a ring polls and does not sleep, and with a timeout it
+       does not even poll */
     rc = ring_enter(r, 0, SYS_FOREVER);
     if (rc >= 0 && sys_cq_ready(&r->io) == 0) clock_sleep(50000);
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
@@ -240,26 +245,26 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
     rc = ring_enter(r, n, clock_napping(left, *nap));
     *nap = rc == -ETIME ? clock_longer(*nap) : CLOCK_NAP;
     if (rc == -ETIME && clock_left(deadline) != 0) rc = 0;
-    /* what was submitted hides that the time is over */
+    /* (a count of submitted SQEs is returned instead of -ETIME) */
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
   if (lua_gethookmask(L)) {
     ring_interrupted(L);
-    ring_check_by_hand(L, 1);  /* (the hook may have done anything) */
+    ring_check_by_hand(L, 1);  /* (the hook may have closed it) */
   }
   if (rc == -EINTR)
     return 0;
-  if (rc == -EBUSY || rc == -EAGAIN) {  /* completions make room */
+  if (rc == -EBUSY || rc == -EAGAIN) {  /* reap, then try again */
     if (sys_cq_ready(&r->io) > 0) return 0;
   }
   return rc < 0 ? rc : 0;
 }
 
-/* Take in what is there, entering the kernel only where that would move
-** anything. 0 or -errno. */
-static int take_in (struct ring *r) {
+/* Reap what is ready, entering the kernel only if that has an effect. 0 or
+** -errno. */
+static int reap_ready (struct ring *r) {
   int rc = 0;
-  /* without TASKRUN_FLAG a ring does not say that it has work */
+  /* (without TASKRUN_FLAG the kernel does not report deferred work) */
   if (ring_needs_enter(r) || (r->io.flags & IORING_SETUP_IOPOLL)
       || ((r->io.flags & IORING_SETUP_DEFER_TASKRUN)
           && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG)))
@@ -269,12 +274,13 @@ static int take_in (struct ring *r) {
   return rc < 0 ? rc : 0;
 }
 
-/* Wait until `n` arrivals are there. 0 or -errno. */
-static int wait_for (lua_State *L, struct ring *r, size_t n,
-                     int64_t deadline) {
+/* Wait until `n` CQEs are pending. 0 or -errno. */
+static int wait_pending (lua_State *L, struct ring *r, size_t n,
+                         int64_t deadline) {
   int64_t nap = CLOCK_NAP;
   for (;;) {
-    int rc = n == 0 || clock_left(deadline) == 0 ? take_in(r) : ring_reap(r);
+    int rc = n == 0 || clock_left(deadline) == 0 ? reap_ready(r)
+                                                 : ring_reap(r);
     if (rc < 0)
       return rc;
     if (r->pending.count >= n)
@@ -287,18 +293,18 @@ static int wait_for (lua_State *L, struct ring *r, size_t n,
   }
 }
 
-static int push_pending (lua_State *L, const struct pending_cqe *a) {
-  lua_pushinteger(L, (lua_Integer)a->data);
-  /* a message's is what its sender has set, whatever its flags say */
-  lua_pushinteger(L, a->op ? pending_res(a) : a->res);
-  lua_pushinteger(L, a->flags);
-  /* guard: it was taken, and must not be lost for want of memory for these */
-  state_shared(L, a->op ? SHARED_COMPLETION : SHARED_MESSAGE);
+static int push_pending (lua_State *L, const struct pending_cqe *c) {
+  lua_pushinteger(L, (lua_Integer)c->data);
+  /* (a message's res is its sender's, whatever the flags are) */
+  lua_pushinteger(L, c->op ? pending_res(c) : c->res);
+  lua_pushinteger(L, c->flags);
+  /* guard: a taken CQE must not be lost: this may not allocate */
+  state_shared(L, c->op ? SHARED_COMPLETION : SHARED_MESSAGE);
   return 4;
 }
 
-/* ring:submit_and_wait(n [, timeout]): how many were submitted */
-static int r_submit_and_wait (lua_State *L) {
+/* ring:submit_and_wait(n [, timeout]): the number of submitted SQEs */
+static int ring_object_submit_and_wait (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
   size_t n = (size_t)arg_optional(L, 2, 1, 0, r->io.cq.ring_entries);
   int64_t deadline = clock_after(arg_seconds(L, 3));
@@ -306,7 +312,7 @@ static int r_submit_and_wait (lua_State *L) {
   int rc = ring_needs_enter(r) ? submit_all(r) : 0;
   if (rc < 0 && rc != -EBUSY && rc != -EAGAIN)
     return fail_enter(L, -rc, r->io.ring_fd);
-  rc = wait_for(L, r, n, deadline);
+  rc = wait_pending(L, r, n, deadline);
   if (rc < 0)
     return fail_enter(L, -rc, r->io.ring_fd);
   lua_pushinteger(L, before);
@@ -314,12 +320,12 @@ static int r_submit_and_wait (lua_State *L) {
 }
 
 /* ring:wait_cqe([timeout]): data, res, flags, kind; submits first */
-static int r_wait_cqe (lua_State *L) {
+static int ring_object_wait_cqe (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
   int64_t deadline = clock_after(arg_seconds(L, 2));
   struct pending_cqe a;
   if (!ring_take(r, &a)) {
-    int rc = wait_for(L, r, 1, deadline);
+    int rc = wait_pending(L, r, 1, deadline);
     if (rc < 0)
       return fail_enter(L, -rc, r->io.ring_fd);
     ring_take(r, &a);
@@ -328,11 +334,11 @@ static int r_wait_cqe (lua_State *L) {
 }
 
 /* ring:peek_cqe(): the same without waiting; nil, message, EAGAIN */
-static int r_peek_cqe (lua_State *L) {
+static int ring_object_peek_cqe (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
   struct pending_cqe a;
   if (!ring_take(r, &a)) {
-    int rc = take_in(r);
+    int rc = reap_ready(r);
     if (rc < 0)
       return fail_enter(L, -rc, r->io.ring_fd);
     if (!ring_take(r, &a)) {
@@ -346,14 +352,14 @@ static int r_peek_cqe (lua_State *L) {
 }
 
 
-/* ---- a look at it ------------------------------------------------------ */
+/* ---- inspect ----------------------------------------------------------- */
 
-static int r_fd (lua_State *L) {
+static int ring_object_fd (lua_State *L) {
   lua_pushinteger(L, ring_check_open(L, 1, 1)->io.ring_fd);
   return 1;
 }
 
-static int r_ref (lua_State *L) {
+static int ring_object_ref (lua_State *L) {
   struct ring *r = ring_check_open(L, 1, 1);
   struct reference *reference = reference_new(L);
   ring_check_open(L, 1, 1);  /* (a finalizer may have closed it) */
@@ -371,16 +377,16 @@ static int push_bits (lua_State *L, const struct name_bit *names,
   return 2;
 }
 
-/* What is in force: the number, and its names. */
-static int r_flags (lua_State *L) {
+/* The flags in force: the number, and the names. */
+static int ring_object_flags (lua_State *L) {
   return push_bits(L, name_setup_flags, ring_check_open(L, 1, 1)->io.flags);
 }
 
-static int r_features (lua_State *L) {
+static int ring_object_features (lua_State *L) {
   return push_bits(L, name_features, ring_check_open(L, 1, 1)->io.features);
 }
 
-static int r_stats (lua_State *L) {
+static int ring_object_stats (lua_State *L) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   const struct op_table *t = &r->ops;
   struct { const char *name; uint64_t value; } const fields[] = {
@@ -418,7 +424,7 @@ static int ring_object_tostring (lua_State *L) {
 /* ---- close ------------------------------------------------------------- */
 
 static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
-  /* guard: senders are told first */
+  /* guard: from now on senders in other states are refused */
   if (r->fork_id == fork_id()) handle_shut(r->handle);
   pressure_drop(&state_of(L)->pressure, ring_weight(r), RING_FDS);
   ring_end_uses(state_of(L)->rings, r->handle);
@@ -443,8 +449,9 @@ static int ring_object_close (lua_State *L) {
   return 1;
 }
 
-/* guard: lua_close ends in a bounded time, and it collects every ring of the
-   state. They share one bound, which grows again only between closes. */
+/* guard: lua_close must end in a bounded time, and it collects every ring of
+   the state. So they share one bound, which grows again only between closes.
+*/
 static int ring_object_gc (lua_State *L) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   struct state *s = state_of(L);
@@ -463,16 +470,16 @@ static int ring_object_gc (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"queue", r_queue},
-  {"submit", r_submit},
-  {"submit_and_wait", r_submit_and_wait},
-  {"wait_cqe", r_wait_cqe},
-  {"peek_cqe", r_peek_cqe},
-  {"fd", r_fd},
-  {"ref", r_ref},
-  {"flags", r_flags},
-  {"features", r_features},
-  {"stats", r_stats},
+  {"queue", ring_object_queue},
+  {"submit", ring_object_submit},
+  {"submit_and_wait", ring_object_submit_and_wait},
+  {"wait_cqe", ring_object_wait_cqe},
+  {"peek_cqe", ring_object_peek_cqe},
+  {"fd", ring_object_fd},
+  {"ref", ring_object_ref},
+  {"flags", ring_object_flags},
+  {"features", ring_object_features},
+  {"stats", ring_object_stats},
   {"close", ring_object_close},
   {NULL, NULL}
 };

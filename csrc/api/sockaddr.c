@@ -1,3 +1,8 @@
+/*
+** sockaddr: parse and print addresses. A length from the kernel may be more
+** than it has written, so every read is bounded by the space it had.
+*/
+
 #include "compat.h"
 #include "api/sockaddr.h"
 
@@ -54,9 +59,9 @@ static const char *parse_host (struct address *a, char *host) {
   return "neither an IPv4 nor an IPv6 address; host names are not looked up";
 }
 
-/* "@x" in the file system is written "./@x", for "@x" is an abstract name; so
-** "./@x" itself has to be "././@x". */
-static bool is_abstract (const char *path, size_t len) {
+/* "@x" is an abstract name, so the file "@x" is written "./@x", and the file
+** "./@x" is written "././@x". Does this path need one more "./"? */
+static bool looks_abstract (const char *path, size_t len) {
   size_t i = 0;
   while (len - i > 2 && path[i] == '.' && path[i + 1] == '/') i += 2;
   return i < len && path[i] == '@';
@@ -64,7 +69,7 @@ static bool is_abstract (const char *path, size_t len) {
 
 static const char *parse_unix (struct address *a, const char *s, size_t len) {
   bool abstract = len > 0 && s[0] == '@';
-  if (!abstract && is_abstract(s, len)) {
+  if (!abstract && looks_abstract(s, len)) {
     s += 2;
     len -= 2;
   }
@@ -116,12 +121,12 @@ const char *address_parse (struct address *a, const char *s, size_t len) {
 }
 
 
-/* ---- from the kernel, and into text ------------------------------------ */
+/* ---- from the kernel, and to text -------------------------------------- */
 
 void address_set (struct address *a, const void *from, size_t len,
-                  size_t room) {
+                  size_t capacity) {
   memset(a, 0, sizeof(*a));
-  if (len > room) len = room;  /* guard: the kernel says what it needed */
+  if (len > capacity) len = capacity;  /* guard: it reports the full length */
   if (len > sizeof(a->bytes)) len = sizeof(a->bytes);
   memcpy(a->bytes, from, len);
   a->len = (socklen_t)len;
@@ -144,7 +149,7 @@ static size_t unix_text (const struct address *a, char *to) {
     return 5 + n;
   }
   n = strnlen(a->un.sun_path, n);
-  if (is_abstract(a->un.sun_path, n)) {
+  if (looks_abstract(a->un.sun_path, n)) {
     memcpy(to + 5, "./", 2);
     at = 7;
   }
@@ -246,7 +251,7 @@ static void push_host (lua_State *L, const struct address *a) {
 }
 
 /* a.family, a.host, a.port, a.scope_id, a.path */
-static int a_index (lua_State *L) {
+static int sockaddr_index (lua_State *L) {
   const struct address *a = class_check(L, 1, CLASS_SOCKADDR);
   bool inet = is_whole(a, AF_INET, sizeof(a->in));
   bool inet6 = is_whole(a, AF_INET6, sizeof(a->in6));
@@ -270,7 +275,7 @@ static int a_index (lua_State *L) {
   return 1;
 }
 
-static int a_eq (lua_State *L) {
+static int sockaddr_eq (lua_State *L) {
   const struct address *a = class_test(L, 1, CLASS_SOCKADDR);
   const struct address *b = class_test(L, 2, CLASS_SOCKADDR);
   lua_pushboolean(L, a && b && a->len == b->len
@@ -278,7 +283,7 @@ static int a_eq (lua_State *L) {
   return 1;
 }
 
-static int a_tostring (lua_State *L) {
+static int sockaddr_tostring (lua_State *L) {
   char text[ADDRESS_TEXT];
   size_t n = address_text(class_check(L, 1, CLASS_SOCKADDR), text);
   lua_pushlstring(L, text, n);
@@ -291,11 +296,11 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__eq", a_eq},
-  {"__tostring", a_tostring},
+  {"__eq", sockaddr_eq},
+  {"__tostring", sockaddr_tostring},
   {NULL, NULL}
 };
 
 void sockaddr_open (lua_State *L) {
-  class_define(L, CLASS_SOCKADDR, methods, meta, a_index);
+  class_define(L, CLASS_SOCKADDR, methods, meta, sockaddr_index);
 }

@@ -1,13 +1,15 @@
 /*
-** sockaddr: addresses of sockets: `uring.sockaddr("127.0.0.1:53")`.
+** sockaddr: socket addresses: `uring.sockaddr("127.0.0.1:53")`.
 **
-** An address is a value: it does not change, two of the same content are
-** equal, and it holds nothing. The functions without a lua_State know nothing
-** of Lua and may be called from any thread.
+** An address is a value: it does not change, two with the same content are
+** equal, and it owns no resource. The functions without a lua_State may be
+** called from any thread.
 **
-** In text: "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
+** As text: "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
 ** "unix:@name" (abstract), "unix:./@x" (the file "@x"), "unix:" (unnamed).
-** What is printed can be parsed. Host names are not searched up.
+** Host names are not looked up.
+**
+** Invariant: the text of an address parses to an equal address.
 */
 
 #ifndef uring_sockaddr_h
@@ -33,17 +35,19 @@ struct address {           /* the userdata */
 
 #define ADDRESS_TEXT 512
 
-/* From text: NULL, or what is wrong with it. */
+/* Parse text: NULL, or a description of the error. */
 const char *address_parse (struct address *a, const char *s, size_t len);
 
-/* From what the kernel wrote: `len` as it says, cut to `room`. */
+/* Copy an address that the kernel has written; `len` is the length it reports,
+** which may exceed the `capacity` of `from`. */
 void address_set (struct address *a, const void *from, size_t len,
-                  size_t room);
+                  size_t capacity);
 
-/* Into text of at most ADDRESS_TEXT bytes, not ended; how many. */
+/* Write it as text of at most ADDRESS_TEXT bytes, without a final '\0';
+** returns the length. */
 size_t address_text (const struct address *a, char *to);
 
-/* The address at `arg`: a uring.sockaddr, or a string that names one. */
+/* The address at `arg`: a uring.sockaddr, or the text of one. */
 struct address arg_address (lua_State *L, int arg);
 
 /* The same for a value at `index` that is part of argument `arg`. */

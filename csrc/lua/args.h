@@ -12,8 +12,7 @@
 #include <lua.h>
 #include <lauxlib.h>
 
-/* An integer within bounds; `otherwise` if the optional one is nil or absent.
-*/
+/* An integer within bounds; `otherwise` if the optional one is nil or none. */
 lua_Integer arg_integer (lua_State *L, int arg, lua_Integer min,
                          lua_Integer max);
 lua_Integer arg_optional (lua_State *L, int arg, lua_Integer otherwise,

@@ -27,8 +27,7 @@
 ** close(2). The caller keeps its count. */
 int ring_close_handle (struct ring *list, struct handle *h);
 
-/* The same without the close, for the handle of a ring: ring_close closes it.
-*/
+/* The same without the close, which for a ring's handle ring_close does. */
 void ring_end_uses (struct ring *list, struct handle *h);
 
 /* The owner gives the descriptor up, so that only its operations keep it open:

@@ -12,8 +12,7 @@
 #include "lua/errors.h"
 #include "lua/options.h"
 #include "api/buffer.h"
-#include "api/probe.h"
-#include "api/ring_object.h"
+#include "api/ring_check.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "api/buffer.h"
 
 #include "base/names.h"
+#include "ring/buf_group.h"
 #include "ring/ring.h"
 #include "lua/args.h"
 
@@ -212,7 +213,7 @@ static int buffer_scope_end (lua_State *L) {
   return 0;
 }
 
-/* Collection is not a close: prepared SQEs that count the bytes may be used. */
+/* Collection is not a close: prepared SQEs that count the bytes stay valid. */
 static int buffer_gc (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
   if (b->m) pressure_collected(&state_of(L)->pressure, b->m->size, 0);

@@ -12,7 +12,6 @@
 #define uring_buffer_h
 
 #include "base/refblock.h"
-#include "ring/buf_group.h"
 #include "lua/state.h"
 
 struct buffer {            /* the userdata */

@@ -8,7 +8,6 @@
 #include "api/cmsg.h"
 
 #include "ring/recvmsg_out.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "api/fd.h"
 #include "api/sockaddr.h"

@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "api/msghdr.h"
 
+#include "ring/recvmsg_out.h"
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "lua/options.h"

@@ -18,7 +18,6 @@
 #define uring_msghdr_h
 
 #include "base/refblock.h"
-#include "ring/recvmsg_out.h"
 #include "lua/state.h"
 #include "api/cmsg.h"
 #include "api/sockaddr.h"

@@ -13,6 +13,7 @@
 #include "ring/ring_submit.h"
 #include "lua/errors.h"
 #include "api/op_subject.h"
+#include "api/ring_check.h"
 
 
 struct operation *operation_check (lua_State *L, int arg) {

@@ -13,7 +13,8 @@
 #ifndef uring_operation_h
 #define uring_operation_h
 
-#include "api/ring_object.h"
+#include "ring/ring.h"
+#include "lua/state.h"
 
 struct operation {         /* the userdata */
   struct ring *ring;       /* kept by user value 1 */

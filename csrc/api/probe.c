@@ -13,7 +13,6 @@
 #include <sys/utsname.h>
 
 #include <lua.h>
-#include <lauxlib.h>
 
 #include "base/names.h"
 #include "api/feature_tests.h"

@@ -16,7 +16,7 @@
 #include "lua/options.h"
 #include "api/operation.h"
 #include "api/probe.h"
-#include "api/ring_object.h"
+#include "api/ring_check.h"
 #include "api/sqe.h"
 
 #include <string.h>

@@ -23,8 +23,7 @@
 #include "api/sqe.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #define CLOSE_BOUND  1000000000  /* ns that a close may drain */

@@ -16,7 +16,6 @@
 #define uring_fork_id_h
 
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdint.h>
 
 extern _Atomic uint32_t *_Atomic fork_id_page;

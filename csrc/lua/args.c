@@ -7,9 +7,6 @@
 
 #include "base/clock.h"
 
-#include <math.h>
-#include <stdio.h>
-
 #define isinside(n, min, max)  ((n) >= (min) && (n) <= (max))
 
 

@@ -38,7 +38,6 @@
 #include "base/handle.h"
 #include "ring/pending.h"
 #include "ring/recvmsg_out.h"
-#include "ring/sys.h"
 
 #include <errno.h>
 

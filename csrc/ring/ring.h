@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "base/waitq.h"
 #include "ring/op_table.h"
+#include "ring/sys.h"
 
 #include <pthread.h>
 

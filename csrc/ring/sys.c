@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 
-#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>

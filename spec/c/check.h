@@ -1,6 +1,6 @@
 /*
-** check: what every C test has in common. A test is a function; CHECK counts;
-** the last line of a program says how many passed.
+** check: the frame of the C tests. A test is a function, CHECK counts its
+** failures, and the last line that a program prints has the totals.
 */
 
 #ifndef uring_check_h
@@ -19,12 +19,12 @@ static unsigned check_broken;
 static inline bool check_one (bool ok, const char *what, int line) {
   if (!ok) {
     check_broken++;
-    printf("line %d: not so: %s\n", line, what);
+    printf("line %d: false: %s\n", line, what);
   }
   return ok;
 }
 
-/* The same numbers in every run: xorshift. */
+/* Pseudo-random, the same numbers in every run (xorshift). */
 static uint64_t check_seed = 88172645463325252u;
 
 static inline uint32_t check_random (uint32_t below) {

@@ -1,5 +1,5 @@
-/* bell: who sleeps is woken, once, by whoever has something for it; and a bell
-** that nobody has signaled is told apart. */
+/* doorbell: a sleeping loop is woken once by its senders, no wakeup is lost,
+** and a forged token is recognized. */
 
 #include "check.h"
 #include "ring/doorbell.h"
@@ -35,7 +35,7 @@ static void close_all (void) {
   refblock_release(&handle->block);
 }
 
-/* How many times its token has come, after sleeping for at most `ns`. */
+/* Count the tokens in the CQ, after sleeping for at most `ns`. */
 static unsigned heard (int64_t ns, unsigned *forged) {
   struct cqe c[8];
   unsigned n, total = 0;
@@ -62,7 +62,7 @@ static void tokens_are_no_slots_and_differ (void) {
   close_all();
 }
 
-static void is_wanted_while_somebody_sleeps (void) {
+static void is_wanted_while_it_is_armed (void) {
   open_all();
   CHECK(!doorbell_wanted(doorbell));
   doorbell_arm(doorbell);
@@ -84,7 +84,7 @@ static void wakes_from_another_thread (void) {
   unsigned forged = 0;
   open_all();
   if (doorbell->eventfd >= 0) { close_all(); return; }
-  heard(0, &forged);  /* the one that tried the kernel */
+  heard(0, &forged);  /* (doorbell_new has rung once, to test the kernel) */
   CHECK(pthread_create(&t, NULL, ring_it, doorbell) == 0);
   CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
   pthread_join(t, &failed);
@@ -110,7 +110,7 @@ static void is_rung_by_a_request (void) {
   close_all();
 }
 
-static void forged_ones_are_told_apart (void) {
+static void forged_tokens_are_recognized (void) {
   struct io_uring_sqe sqe;
   unsigned forged = 0;
   open_all();
@@ -137,12 +137,13 @@ static void an_eventfd_adds_up (void) {
   heard(0, &forged);
   if (doorbell->eventfd < 0) doorbell->eventfd = eventfd(0, EFD_CLOEXEC);
   CHECK(doorbell_ring(doorbell) == 0 && doorbell_ring(doorbell) == 0);
-  CHECK(read(doorbell->eventfd, &n, sizeof(n)) == (ssize_t)sizeof(n) && n == 2);
+  CHECK(read(doorbell->eventfd, &n, sizeof(n)) == (ssize_t)sizeof(n));
+  CHECK(n == 2);
   CHECK(doorbell_heard(doorbell) && !doorbell_heard(doorbell));
   close_all();
 }
 
-static void a_closed_ring_is_told (void) {
+static void a_closed_ring_gives_epipe (void) {
   open_all();
   doorbell_arm(doorbell);
   CHECK(doorbell_wanted(doorbell));
@@ -162,11 +163,11 @@ static void outlives_its_ring (void) {
 }
 
 
-/* ---- nobody sleeps on -------------------------------------------------- */
+/* ---- no lost wakeup ---------------------------------------------------- */
 
-/* Two processors, each of which writes and then looks at what the other
-** writes. One puts something there when the other has taken the last; the
-** other sleeps where it finds nothing, until it is signaled for. */
+/* Two threads, each of which stores and then loads what the other stores. The
+** sender puts one thing after another, each when the last was taken; the
+** sleeper, if there is nothing, sleeps until the sender rings. */
 
 #define ROUNDS 100000u
 
@@ -183,7 +184,7 @@ static void *put_one_by_one (void *of) {
   return NULL;
 }
 
-static void nothing_is_slept_through (void) {
+static void no_wakeup_is_lost (void) {
   pthread_t t;
   bool slept = false;
   open_all();
@@ -192,7 +193,7 @@ static void nothing_is_slept_through (void) {
     unsigned before = atomic_load(&rings);
     doorbell_arm(doorbell);
     if (atomic_load_explicit(&put, memory_order_acquire) == done) {
-      /* (the other one may have no processor for a while) */
+      /* (the sender may not be running for a while) */
       int64_t limit = clock_now() + 10 * (int64_t)SECOND;
       for (unsigned n = 1; atomic_load(&rings) == before; n++) {
         if (n % 1024 != 0) continue;
@@ -237,14 +238,14 @@ static void many_may_ring (void) {
 int main (void) {
   static const struct check_test tests[] = {
     TEST(tokens_are_no_slots_and_differ),
-    TEST(is_wanted_while_somebody_sleeps),
+    TEST(is_wanted_while_it_is_armed),
     TEST(wakes_from_another_thread),
     TEST(is_rung_by_a_request),
-    TEST(forged_ones_are_told_apart),
+    TEST(forged_tokens_are_recognized),
     TEST(an_eventfd_adds_up),
-    TEST(a_closed_ring_is_told),
+    TEST(a_closed_ring_gives_epipe),
     TEST(outlives_its_ring),
-    TEST(nothing_is_slept_through),
+    TEST(no_wakeup_is_lost),
     TEST(many_may_ring)
   };
   struct io_uring_params p = {0};

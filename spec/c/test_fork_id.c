@@ -1,4 +1,4 @@
-/* proc: a child's number is none that it inherited. */
+/* fork_id: a child's number differs from all that it inherited. */
 
 #include "check.h"
 #include "base/fork_id.h"
@@ -30,7 +30,7 @@ static void all_agree (void) {
     CHECK(id[i] == fork_id());
 }
 
-/* The first in a process: must run before any other asks. */
+/* This must be the first test: no other may have called fork_id before. */
 static void threads_agree_on_the_first (void) { all_agree(); }
 
 static void status_of (pid_t pid, int expected) {
@@ -61,7 +61,7 @@ static void descendants_differ (void) {
   }
 }
 
-/* the child need not have asked for its own before it forks again */
+/* also if the child has not called fork_id before it forks again */
 static void silent_generations_differ (void) {
   uint32_t mine = fork_id();
   pid_t pid = fork();

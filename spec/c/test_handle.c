@@ -1,4 +1,5 @@
-/* handle: a number is closed once, at once, and never another file's. */
+/* handle: a number is closed once, without delay, and never that of another
+** file. */
 
 #include "check.h"
 #include "base/handle.h"
@@ -19,7 +20,7 @@ static struct handle *owner (int fd) {
   return h;
 }
 
-static void is_closed_at_once_whoever_counts_it (void) {
+static void an_explicit_close_ignores_other_counts (void) {
   int fd = null();
   struct handle *h = owner(fd);
   refblock_retain(&h->block);
@@ -53,7 +54,7 @@ static void keeps_a_number_in_use_and_not_the_file (void) {
   CHECK(handle_use(h) == ends[1] && handle_use(h) == ends[1]);
   CHECK(read(ends[0], &byte, 1) < 0);
   CHECK(handle_close(h) == 0);
-  CHECK(read(ends[0], &byte, 1) == 0);  /* the end: nobody has it any more */
+  CHECK(read(ends[0], &byte, 1) == 0);  /* EOF: the file is closed */
   CHECK(is_open(ends[1]) && write(ends[1], "x", 1) < 0);
   handle_done(h);
   CHECK(is_open(ends[1]));
@@ -83,7 +84,7 @@ static void gives_its_number_away (void) {
   close(fd);
 }
 
-static void says_what_a_close_cannot_do (void) {
+static void reports_the_error_of_a_close (void) {
   struct handle *h = owner(9999);
   CHECK(handle_close(h) == -EBADF && handle_close(h) == 0);
   refblock_release(&h->block);
@@ -107,7 +108,7 @@ static void has_one_number_among_many (void) {
   CHECK(all.count == 0 && all.at == NULL);
 }
 
-static void loses_a_number_that_was_handed_out_anew (void) {
+static void loses_a_number_that_the_kernel_gives_out_again (void) {
   int fd = null();
   struct handle *stale = owner(fd), *h = owner(fd);
   CHECK(handle_closed(stale) && handle_number(stale) == -1);
@@ -118,7 +119,7 @@ static void loses_a_number_that_was_handed_out_anew (void) {
   refblock_release(&h->block);
 }
 
-static void a_dup_is_its_own (void) {
+static void a_dup_has_a_number_of_its_own (void) {
   int fd = null(), own;
   struct handle *h = handle_dup(fd);
   if (!CHECK(h != NULL)) exit(1);
@@ -134,12 +135,13 @@ static void a_dup_is_its_own (void) {
 
 int main (void) {
   static const struct check_test tests[] = {
-    TEST(is_closed_at_once_whoever_counts_it),
+    TEST(an_explicit_close_ignores_other_counts),
     TEST(is_closed_with_the_last_count),
     TEST(keeps_a_number_in_use_and_not_the_file),
     TEST(a_shut_one_still_has_its_number), TEST(gives_its_number_away),
-    TEST(says_what_a_close_cannot_do), TEST(has_one_number_among_many),
-    TEST(loses_a_number_that_was_handed_out_anew), TEST(a_dup_is_its_own),
+    TEST(reports_the_error_of_a_close), TEST(has_one_number_among_many),
+    TEST(loses_a_number_that_the_kernel_gives_out_again),
+    TEST(a_dup_has_a_number_of_its_own),
   };
   return RUN(tests);
 }

@@ -1,4 +1,4 @@
-/* names: what numbers are called. */
+/* names: names of errnos, opcodes and flags. */
 
 #include "check.h"
 #include "base/names.h"
@@ -56,7 +56,7 @@ static void bits (void) {
   CHECK(same(buf, "IO_LINK"));
 }
 
-/* what does not fit is cut off, and nothing behind it is touched */
+/* text that does not fit is cut off, and no byte behind the buffer changes */
 static void short_buffers (void) {
   for (size_t len = 1; len < 40; len++) {
     char buf[64];

@@ -1,28 +1,29 @@
-/* op: the operation table, by hand and against a model. */
+/* op_table: single cases, and random sequences compared with a model. */
 
 #include "check.h"
 #include "ring/op_table.h"
 
 #define MASK ((uint64_t)OP_MAX)
 
-/* ---- what the table tells ---------------------------------------------- */
+/* ---- a table that records its deliveries ------------------------------- */
 
-#define TOLD 8192
+#define DELIVERED 8192
 
-static struct told {
+static struct delivery {
   struct op *op;
   uint64_t token;
   int32_t res;
   uint32_t flags;
   bool last, lawful;
-} told[TOLD];
+} delivered[DELIVERED];
 
-static unsigned ntold;
+static unsigned ndelivered;
 static bool keep;  /* ended operations are not freed at once */
 
 static void deliver (struct op_table *t, struct op *op, int32_t res,
                      uint32_t flags, bool last) {
-  struct told *to = &told[ntold < TOLD ? ntold++ : TOLD - 1];
+  struct delivery *to =
+    &delivered[ndelivered < DELIVERED ? ndelivered++ : DELIVERED - 1];
   to->op = op;
   to->token = op->token;
   to->res = res;
@@ -38,7 +39,7 @@ static struct op_table t;
 static void begin (void) {
   CHECK(op_table_init(&t) == 0);
   t.deliver = deliver;
-  ntold = 0;
+  ndelivered = 0;
   keep = false;
 }
 
@@ -55,7 +56,7 @@ static struct op *fly (unsigned req_flags, unsigned sqe_flags) {
   return op_new(&t, &r, 0);
 }
 
-/* A chain of n: silent where the bit of `silent` is set. */
+/* A chain of n; bits of `silent` and `hard` set the flags of its members. */
 static void chain (struct op **ops, unsigned n, unsigned silent,
                    unsigned hard) {
   for (unsigned i = 0; i < n; i++) {
@@ -65,9 +66,10 @@ static void chain (struct op **ops, unsigned n, unsigned silent,
   }
 }
 
-static bool told_of (unsigned i, uint64_t token, int32_t res) {
-  return i < ntold && told[i].token == token && told[i].res == res
-         && told[i].last && told[i].lawful;
+static bool was_last (unsigned i, uint64_t token, int32_t res) {
+  return i < ndelivered && delivered[i].token == token
+         && delivered[i].res == res && delivered[i].last
+         && delivered[i].lawful;
 }
 
 static enum op_match match (uint64_t user_data) {
@@ -103,7 +105,7 @@ static void tables_do_not_repeat_each_other (void) {
   done();
 }
 
-/* once in 2^40 the generator gives what a token must not be */
+/* once in 2^40 draws the generator gives a number that cannot be a token */
 static void bad_draws_are_drawn_again (void) {
   struct op *op;
   uint64_t seed[2], token;
@@ -165,7 +167,7 @@ static void retired_tokens_are_stale (void) {
   done();
 }
 
-/* an operation whose results were not taken has ended all the same */
+/* also if its results were not taken yet */
 static void ended_and_kept_is_stale (void) {
   struct op *op;
   begin();
@@ -174,7 +176,7 @@ static void ended_and_kept_is_stale (void) {
   op_complete(&t, op, 7, 0);
   CHECK(op->state == OP_ENDED && op_find(&t, op->token) == op);
   CHECK(match(op->token) == MATCH_STALE);
-  CHECK(ntold == 1 && told_of(0, op->token, 7));
+  CHECK(ndelivered == 1 && was_last(0, op->token, 7));
   op_free(&t, op);
   CHECK(op_find(&t, op->token) == NULL);
   done();
@@ -200,7 +202,7 @@ static void slots_end_at_24_bits (void) {
   done();
 }
 
-static void each_meets_all (void) {
+static void op_each_visits_all (void) {
   struct op *ops[300], *op = NULL;
   unsigned n = 0;
   begin();
@@ -216,7 +218,7 @@ static void each_meets_all (void) {
   done();
 }
 
-static void what_was_asked_is_kept (void) {
+static void a_request_is_copied (void) {
   struct request r = {0};
   struct op *op;
   begin();
@@ -233,7 +235,7 @@ static void what_was_asked_is_kept (void) {
   CHECK(op->min_kernel == 0x0612 && op->opcode == IORING_OP_ACCEPT);
   CHECK(op->fd == 12 && op->state == OP_FLYING);
   op_complete(&t, op, 0, 0);
-  op = fly(0, 0);  /* nothing of it is left in the slot */
+  op = fly(0, 0);  /* nothing of the last one is left in the slot */
   CHECK(op->op_flags == 0 && op->disposal == DISPOSE_NOTHING);
   CHECK(op->data == 0 && op->waiter == NULL && op->before == NULL);
   op_complete(&t, op, 0, 0);
@@ -249,19 +251,21 @@ static void more_is_not_the_end (void) {
   op = fly(REQ_MULTI, 0);
   for (int i = 0; i < 5; i++) {
     op_complete(&t, op, i, IORING_CQE_F_MORE | 1);
-    CHECK(ntold == (unsigned)i + 1 && told[i].res == i && !told[i].last);
-    CHECK(told[i].flags == (IORING_CQE_F_MORE | 1));
+    CHECK(ndelivered == (unsigned)i + 1);
+    CHECK(delivered[i].res == i && !delivered[i].last);
+    CHECK(delivered[i].flags == (IORING_CQE_F_MORE | 1));
     CHECK(t.flying == 1 && t.completed == 0);
   }
   op_complete(&t, op, -1, 0);
-  CHECK(ntold == 6 && told[5].last && t.flying == 0 && t.completed == 1);
+  CHECK(ndelivered == 6 && delivered[5].last);
+  CHECK(t.flying == 0 && t.completed == 1);
   done();
 }
 
 struct thing {
   union {
     struct refblock block;
-    struct handle handle;  /* the one for a descriptor */
+    struct handle handle;  /* of the pin for a descriptor */
   };
   int ended;
 };
@@ -304,9 +308,9 @@ static void pins_last_to_the_last_completion (void) {
   done();
 }
 
-static void abandoned_pins_go_or_are_buried (void) {
+static void abandoned_pins_are_released_or_buried (void) {
   struct thing things[OP_PINS];
-  static struct thing kept[OP_PINS];  /* the graveyard has them for ever */
+  static struct thing kept[OP_PINS];  /* (buried, so never freed) */
   unsigned long before = refblocks_buried();
   uint64_t token;
   struct op *op;
@@ -314,7 +318,7 @@ static void abandoned_pins_go_or_are_buried (void) {
   op = fly_with(things, REQ_READS);
   token = op->token;
   op_abandon(&t, op, false);
-  CHECK(told_of(0, token, -ECANCELED));
+  CHECK(was_last(0, token, -ECANCELED));
   CHECK(held(things) == 0 && things[0].block.refs == 1);
   op = fly_with(kept, REQ_READS);
   op_abandon(&t, op, true);
@@ -359,14 +363,14 @@ static void silent_successes_are_counted_apart (void) {
   done();
 }
 
-static void silent_errors_are_told (void) {
+static void silent_errors_are_reported (void) {
   struct op *op;
   uint64_t token;
   begin();
   op = fly(REQ_SILENT, 0);
   token = op->token;
   op_complete(&t, op, -EBADF, 0);
-  CHECK(ntold == 1 && told_of(0, token, -EBADF));
+  CHECK(ndelivered == 1 && was_last(0, token, -EBADF));
   CHECK(t.completed == 1 && t.silent == 0 && t.silent_flying == 0);
   done();
 }
@@ -374,13 +378,13 @@ static void silent_errors_are_told (void) {
 
 /* ---- cancels ----------------------------------------------------------- */
 
-static void cancels_go_in_the_order_of_asking (void) {
+static void cancels_are_listed_in_order (void) {
   struct op *ops[5];
   begin();
   for (int i = 0; i < 5; i++) ops[i] = fly(0, 0);
   for (int i = 4; i >= 0; i--) op_cancel_list(&t, ops[i]);
-  op_cancel_list(&t, ops[4]);           /* asked for already: it keeps its place */
-  op_cancel_unlist(&t, ops[2]);         /* from the middle, and the end */
+  op_cancel_list(&t, ops[4]);    /* listed already: it keeps its place */
+  op_cancel_unlist(&t, ops[2]);  /* from the middle, and the end */
   op_complete(&t, ops[0], 0, 0);
   CHECK(t.cancels == ops[4] && t.cancels_last == ops[1]);
   op_cancel_unlist(&t, ops[4]);
@@ -419,7 +423,7 @@ static void a_cancel_follows_its_chain (void) {
   chain(ops, 4, 0, 0);
   for (int i = 0; i < 3; i++) ops[i]->op_flags |= OP_CANCEL;
   op_cancel_list(&t, ops[0]);
-  op_complete(&t, ops[1], 0, 0);  /* its neighbours are each other's now */
+  op_complete(&t, ops[1], 0, 0);  /* its neighbours are linked now */
   CHECK(ops[0]->behind == ops[2] && ops[2]->before == ops[0]);
   CHECK(t.cancels == ops[0] && t.cancels_last == ops[0]);
   op_complete(&t, ops[0], 0, 0);
@@ -447,7 +451,7 @@ static unsigned nlive;
 static unsigned wrong;
 static uint64_t mine[3];  /* submitted, completed, silent */
 
-/* Told of an end: exactly what lives may end, and its pins are gone. */
+/* Only a live operation may end, and its pins must be released. */
 static void deliver_model (struct op_table *table, struct op *op,
                            int32_t res, uint32_t flags, bool last) {
   (void)flags;
@@ -463,7 +467,7 @@ static void deliver_model (struct op_table *table, struct op *op,
       return;
     }
   }
-  wrong++;  /* of what does not live */
+  wrong++;  /* it was not live */
 }
 
 static struct model *model_new (void) {
@@ -508,7 +512,7 @@ static void random_step (void) {
     op_complete(&t, op, check_random(4) ? 1 : -EIO,
                 m->multi && check_random(3) ? IORING_CQE_F_MORE : 0);
   }
-  else {  /* a forgery near a live token, or anywhere */
+  else {  /* a forged token, one bit from a live one, or any */
     uint64_t token = check_random(2) && nlive > 0
       ? live[check_random(nlive)]->token ^ (uint64_t)1 << check_random(64)
       : (uint64_t)check_random(UINT32_MAX) << 32 | check_random(UINT32_MAX);
@@ -543,12 +547,14 @@ int main (void) {
     TEST(bad_draws_are_drawn_again), TEST(only_the_whole_token_matches),
     TEST(retired_tokens_are_stale),
     TEST(ended_and_kept_is_stale), TEST(slots_are_reserved_ahead),
-    TEST(slots_end_at_24_bits), TEST(each_meets_all),
-    TEST(what_was_asked_is_kept), TEST(more_is_not_the_end),
+    TEST(slots_end_at_24_bits), TEST(op_each_visits_all),
+    TEST(a_request_is_copied), TEST(more_is_not_the_end),
     TEST(pins_last_to_the_last_completion),
-    TEST(abandoned_pins_go_or_are_buried), TEST(internal_ones_are_counted),
-    TEST(silent_successes_are_counted_apart), TEST(silent_errors_are_told),
-    TEST(cancels_go_in_the_order_of_asking),
+    TEST(abandoned_pins_are_released_or_buried),
+    TEST(internal_ones_are_counted),
+    TEST(silent_successes_are_counted_apart),
+    TEST(silent_errors_are_reported),
+    TEST(cancels_are_listed_in_order),
     TEST(cancels_name_the_first_unfinished),
     TEST(a_cancel_follows_its_chain),
     TEST(random_sequences_are_lawful),

@@ -1,4 +1,4 @@
-/* arrivals: two orders that agree, and nothing lost. */
+/* pending: both lists have the same order, and nothing is lost. */
 
 #include "check.h"
 #include "ring/pending.h"
@@ -23,7 +23,7 @@ static bool takes_from (struct pending *a, struct source *s, uint64_t n) {
   return pending_take_from(a, s, &out) && out.data == n;
 }
 
-static void nothing_is_there_at_first (void) {
+static void is_empty_at_first (void) {
   struct pending a = {0};
   struct source s = {0};
   struct pending_cqe out;
@@ -65,7 +65,7 @@ static void memory_is_used_again (void) {
 #define SOURCES 5
 #define LONGEST 300
 
-/* against an array that is searched */
+/* compared with a plain array */
 static void random_orders (void) {
   struct pending a = {0};
   struct source s[SOURCES] = {{0}};
@@ -74,7 +74,7 @@ static void random_orders (void) {
   uint64_t n = 0;
   for (int i = 0; i < 50000; i++) {
     unsigned k = check_random(SOURCES), j = 0;
-    /* for a while it grows, for a while it shrinks, until it is empty */
+    /* it grows for a while, then shrinks until it is empty */
     unsigned what = check_random(6) + (i / 400 % 2 ? 2 : 0);
     struct pending_cqe out;
     if (what < 3 && count < LONGEST) {
@@ -100,7 +100,7 @@ static void random_orders (void) {
 
 int main (void) {
   static const struct check_test tests[] = {
-    TEST(nothing_is_there_at_first), TEST(both_ways_see_one_order),
+    TEST(is_empty_at_first), TEST(both_ways_see_one_order),
     TEST(memory_is_used_again), TEST(random_orders),
   };
   return RUN(tests);

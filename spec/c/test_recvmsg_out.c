@@ -1,4 +1,4 @@
-/* recvmsg_out: what a peer has a say in. */
+/* recvmsg_out: bytes that a peer has influenced. */
 
 #include "check.h"
 #include "ring/recvmsg_out.h"
@@ -21,7 +21,7 @@ static void descriptors_are_closed_once (void) {
   memcpy(bytes + CMSG_LEN(0), fds, sizeof(fds));
   cmsg_close(bytes, sizeof(bytes));
   CHECK(!is_open(fds[0]) && !is_open(fds[1]));
-  /* the numbers are another's now */
+  /* the numbers belong to other files now */
   CHECK(dup2(0, fds[0]) == fds[0] && dup2(0, fds[1]) == fds[1]);
   cmsg_close(bytes, sizeof(bytes));
   CHECK(is_open(fds[0]) && is_open(fds[1]));
@@ -29,7 +29,7 @@ static void descriptors_are_closed_once (void) {
   close(fds[1]);
 }
 
-/* A message of one int at `at`; where the next one goes. */
+/* Write a message of one int at `at`; returns the place of the next one. */
 static size_t put (unsigned char *bytes, size_t at, int value) {
   struct cmsghdr h = { CMSG_LEN(sizeof(int)), SOL_SOCKET, 77 };
   memcpy(bytes + at, &h, sizeof(h));
@@ -42,14 +42,14 @@ static void the_last_try_counts (void) {
   const size_t one = CMSG_SPACE(sizeof(int));
   size_t size, at;
   memset(bytes, 0, sizeof(bytes));
-  size = 0;  /* nothing came */
+  size = 0;  /* nothing was received */
   CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == 0 && size == 0);
   at = put(bytes, put(bytes, 0, 1), 2);
-  size = at;  /* there was one try */
+  size = at;  /* one try */
   CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == 0 && size == at);
-  size = one;  /* two */
+  size = one;  /* two tries */
   CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == one && size == one);
-  size = 0;  /* three, and the last has said nothing */
+  size = 0;  /* three tries, and the last has written nothing */
   CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == at && size == 0);
   size = sizeof(bytes);  /* it has failed */
   CHECK(cmsg_of_last_try(bytes, sizeof(bytes), &size) == at && size == 0);

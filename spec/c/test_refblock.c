@@ -1,4 +1,4 @@
-/* block: counts, ends, and what is kept for ever. */
+/* refblock: counts, destructors, and burying. */
 
 #include "check.h"
 #include "base/refblock.h"
@@ -23,7 +23,7 @@ static void last_owner_ends_it (void) {
   CHECK(t.ended == 1);
 }
 
-static void pins_are_owners_that_fly (void) {
+static void pins_count_as_owners_and_in_flight (void) {
   struct thing t = {0};
   refblock_init(&t.block, thing_end);
   t.block.idle = thing_idle;
@@ -31,14 +31,14 @@ static void pins_are_owners_that_fly (void) {
   refblock_pin(&t.block);
   refblock_pin(&t.block);
   CHECK(refblock_flying(&t.block) == 2);
-  refblock_release(&t.block);  /* its maker goes first */
+  refblock_release(&t.block);  /* (its creator's count) */
   refblock_unpin(&t.block);
   CHECK(t.idled == 0 && t.ended == 0 && refblock_flying(&t.block) == 1);
   refblock_unpin(&t.block);
   CHECK(t.idled == 1 && t.ended == 1);
 }
 
-static void idle_comes_while_it_lives (void) {
+static void idle_is_called_while_it_has_owners (void) {
   struct thing t = {0};
   refblock_init(&t.block, thing_end);
   t.block.idle = thing_idle;
@@ -51,14 +51,14 @@ static void idle_comes_while_it_lives (void) {
   CHECK(t.ended == 1);
 }
 
-static void memory_is_zeroed_and_ended (void) {
+static void memory_is_zeroed_and_terminated (void) {
   for (size_t n = 0; n < 300; n++) {
     struct memory *m = memory_new(n, NULL);
     CHECK(m != NULL && m->size == n);
     for (size_t i = 0; i <= n; i++)
       if (!CHECK(m->bytes[i] == 0)) break;
     CHECK(((uintptr_t)m->bytes & 15) == 0);
-    memset(m->bytes, 0xff, n + 1);  /* (ASAN would see it too short) */
+    memset(m->bytes, 0xff, n + 1);  /* (ASAN sees if it is too short) */
     refblock_release(&m->block);
   }
 }
@@ -71,7 +71,7 @@ static void memory_copies (void) {
   refblock_release(&m->block);
 }
 
-static void no_memory_is_null (void) {
+static void impossible_sizes_give_null (void) {
   CHECK(memory_new(SIZE_MAX, NULL) == NULL);
   CHECK(memory_new(SIZE_MAX - sizeof(struct memory), NULL) == NULL);
   CHECK(memory_new(SIZE_MAX - sizeof(struct memory) - 1, "") == NULL);
@@ -102,27 +102,27 @@ static void counts_hold_between_threads (void) {
   CHECK(shared.ended == 1);
 }
 
-#define GRAVES 200
+#define BURIED 200
 
-static void *digger (void *p) {
-  for (int i = 0; i < GRAVES; i++) {
+static void *bury_many (void *p) {
+  for (int i = 0; i < BURIED; i++) {
     struct memory *m = memory_new(8, NULL);
     refblock_pin(&m->block);
     refblock_release(&m->block);
-    refblock_bury(&m->block);  /* its last count: the leak checker sees it */
+    refblock_bury(&m->block);  /* its last count, reachable from the list */
   }
   return p;
 }
 
-static void many_bury_at_once (void) {
+static void threads_may_bury_at_the_same_time (void) {
   unsigned long before = refblocks_buried();
   pthread_t id[4];
-  for (int i = 0; i < 4; i++) pthread_create(&id[i], NULL, digger, NULL);
+  for (int i = 0; i < 4; i++) pthread_create(&id[i], NULL, bury_many, NULL);
   for (int i = 0; i < 4; i++) pthread_join(id[i], NULL);
-  CHECK(refblocks_buried() == before + 4 * GRAVES);
+  CHECK(refblocks_buried() == before + 4 * BURIED);
 }
 
-static void one_grave_for_two_counts (void) {
+static void two_counts_of_a_block_may_be_buried (void) {
   unsigned long before = refblocks_buried();
   struct memory *m = memory_new(8, NULL);
   refblock_retain(&m->block);
@@ -135,11 +135,13 @@ static void one_grave_for_two_counts (void) {
 
 int main (void) {
   static const struct check_test tests[] = {
-    TEST(last_owner_ends_it), TEST(pins_are_owners_that_fly),
-    TEST(idle_comes_while_it_lives), TEST(memory_is_zeroed_and_ended),
-    TEST(memory_copies), TEST(no_memory_is_null),
-    TEST(counts_hold_between_threads), TEST(many_bury_at_once),
-    TEST(one_grave_for_two_counts),
+    TEST(last_owner_ends_it), TEST(pins_count_as_owners_and_in_flight),
+    TEST(idle_is_called_while_it_has_owners),
+    TEST(memory_is_zeroed_and_terminated),
+    TEST(memory_copies), TEST(impossible_sizes_give_null),
+    TEST(counts_hold_between_threads),
+    TEST(threads_may_bury_at_the_same_time),
+    TEST(two_counts_of_a_block_may_be_buried),
   };
   return RUN(tests);
 }

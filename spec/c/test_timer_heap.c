@@ -1,4 +1,4 @@
-/* heap: the soonest first, whatever is put in and taken out. */
+/* timer_heap: the soonest timer first, after any additions and removals. */
 
 #include "check.h"
 #include "base/timer_heap.h"
@@ -29,7 +29,7 @@ static void fill (struct heap *h, uint32_t spread) {
 static void empty_has_no_top (void) {
   struct heap h = {0};
   CHECK(heap_top(&h) == NULL);
-  heap_remove(&h, &timers[0]);  /* what is not in it is not taken out */
+  heap_remove(&h, &timers[0]);  /* (it is not in the heap) */
   heap_free(&h);
   heap_free(&h);
 }
@@ -55,10 +55,10 @@ static void comes_out_in_order (void) {
   }
 }
 
-/* whatever else was put in and taken out meanwhile */
+/* also if other timers were added and removed in between */
 static void equals_come_out_in_the_order_of_adding (void) {
   struct heap h;
-  fill(&h, 1000);  /* all but those from here on, which are numbered */
+  fill(&h, 1000);  /* (those with equal deadlines are added below) */
   for (uint32_t i = 0; i < N; i += 2) {
     heap_remove(&h, &timers[i]);
     timers[i].word = i;
@@ -74,7 +74,7 @@ static void equals_come_out_in_the_order_of_adding (void) {
   heap_free(&h);
 }
 
-static void any_can_leave (void) {
+static void any_timer_can_be_removed (void) {
   struct heap h;
   uint32_t left = N;
   fill(&h, 300);
@@ -106,7 +106,7 @@ static void the_ends_of_time_fit (void) {
   heap_free(&h);
 }
 
-static void room_is_asked_for_ahead (void) {
+static void memory_is_reserved_ahead (void) {
   struct heap h = {0};
   struct timer_entry *at;
   CHECK(heap_reserve(&h, 1000) && h.capacity >= 1000);
@@ -124,8 +124,9 @@ static void room_is_asked_for_ahead (void) {
 int main (void) {
   static const struct check_test tests[] = {
     TEST(empty_has_no_top), TEST(comes_out_in_order),
-    TEST(equals_come_out_in_the_order_of_adding), TEST(any_can_leave),
-    TEST(the_ends_of_time_fit), TEST(room_is_asked_for_ahead),
+    TEST(equals_come_out_in_the_order_of_adding),
+    TEST(any_timer_can_be_removed),
+    TEST(the_ends_of_time_fit), TEST(memory_is_reserved_ahead),
   };
   return RUN(tests);
 }

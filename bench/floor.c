@@ -1,9 +1,10 @@
 /*
-** floor: what the work costs when it is written in C, straight on liburing.
+** floor: the cost of the same work in C, directly on liburing.
 **
 **     build/bench/floor
 **
-** Prints `name ns` a line. The rings have the flags that the library's have.
+** Prints lines of `name ns`. The rings have the same flags as the library's,
+** or the comparison would mean nothing.
 */
 
 #include <liburing.h>
@@ -37,7 +38,7 @@ static void make (struct io_uring *ring, unsigned entries) {
 
 static volatile uint64_t seen;  /* so that the compiler skips nothing */
 
-/* All that is in the CQ. */
+/* Consume all that is in the CQ. */
 static unsigned take (struct io_uring *ring) {
   struct io_uring_cqe *cqe;
   unsigned head, n = 0;
@@ -60,7 +61,7 @@ static struct io_uring_sqe *get (struct io_uring *ring) {
   return sqe;
 }
 
-/* `tasks` NOPs under way at any time, as many tasks would have. */
+/* `tasks` NOPs in flight at any time, as with so many tasks. */
 static void nops (unsigned tasks, unsigned total) {
   struct io_uring ring;
   make(&ring, 256);
@@ -82,7 +83,7 @@ static void nops (unsigned tasks, unsigned total) {
   io_uring_queue_exit(&ring);
 }
 
-/* A message and its own completion, waited for. */
+/* A message, waiting for both it and its own completion. */
 static void message (int other, unsigned total) {
   struct io_uring a, b;
   make(&a, 256);
@@ -102,7 +103,8 @@ static void message (int other, unsigned total) {
       for (back = 0; back < 1; back += take(&b))
         io_uring_submit_and_wait(&b, 1);
   }
-  printf("message_%s %.1f\n", other ? "other" : "own", (now() - start) / total);
+  printf("message_%s %.1f\n", other ? "other" : "own",
+         (now() - start) / total);
   io_uring_queue_exit(&a);
   io_uring_queue_exit(&b);
 }

@@ -1,20 +1,20 @@
 /*
-** load: what the socket servers of the benchmarks are measured by.
+** load: load generator and stopwatch for the socket servers of the benchmarks.
 **
 **     build/bench/load WORK N COMMAND...
 **
-** Starts `COMMAND... WORK PORT` as a process of its own, which prints the
-** port that it serves on 127.0.0.1, gives it N messages (connections,
-** mebibytes) after some to warm up, ends it, and prints two figures: the
-** nanoseconds of processor time that the server took for each, and those that
-** have gone by; of streams, for each KiB. Nothing of this depends on how the
-** server is written. The server has one processor and the load another, but
-** for works in which only one of them can run at any time: there a second one
-** would show how long processors take to wake up. PORT is what the load sends
-** its datagrams from.
+** Starts `COMMAND... WORK PORT` as a process, which prints the port that it
+** serves on 127.0.0.1; sends it N messages (connections, mebibytes) after some
+** to warm up; ends it, and prints two figures: the server's nanoseconds of
+** processor time for each message, and those of wall time; for streams, for
+** each KiB. The server and the load have a processor each, except for works in
+** which only one of them can run at any time: there a second processor would
+** only add the time that it takes to wake up. PORT is the port from which the
+** load sends datagrams. All servers must be measured in the same way, however
+** they are written.
 **
-** Only of udp_receive the server itself says how long it took: it waits for a
-** byte on its standard input until a whole burst lies in its socket.
+** Only for udp_receive the server itself reports its time: it waits for a byte
+** on its standard input until a whole burst is in its socket.
 */
 
 #include <arpa/inet.h>
@@ -43,7 +43,7 @@ static pid_t server;
 static FILE *answers;
 static int gate;
 static uint16_t port;
-static unsigned char room[STREAMED];
+static unsigned char bytes[STREAMED];
 
 static void end_server (void) {
   if (server <= 0)
@@ -111,7 +111,7 @@ static void start_server (char **command, bool together) {
 
 static clockid_t of_server;
 static double cpu, wall;
-static double spent;      /* as the server says */
+static double spent;      /* as the server reports it */
 
 static double now (clockid_t clock) {
   struct timespec ts;
@@ -142,7 +142,7 @@ static struct sockaddr_in address (void) {
   return a;
 }
 
-/* Its port is the server's second argument, for those that cannot answer
+/* Its port is the server's second argument, for servers that cannot answer
 ** before they are connected. */
 static int datagrams;
 
@@ -175,7 +175,7 @@ static struct mmsghdr window[MOST];
 static void make_window (void) {
   static struct iovec iov[MOST];
   for (unsigned i = 0; i < MOST; i++) {
-    iov[i].iov_base = room + i * SIZE;
+    iov[i].iov_base = bytes + i * SIZE;
     iov[i].iov_len = SIZE;
     memset(&window[i], 0, sizeof(window[i]));
     window[i].msg_hdr.msg_iov = &iov[i];
@@ -231,7 +231,7 @@ static void udp_echo (unsigned outstanding, unsigned n) {
   end(done - before);
 }
 
-/* One message under way on each of the connections. */
+/* One message in flight on each of the connections. */
 static void tcp_echo (unsigned connections, unsigned n) {
   static struct epoll_event events[256];
   static unsigned got[2048];
@@ -243,26 +243,27 @@ static void tcp_echo (unsigned connections, unsigned n) {
     struct epoll_event e = { .events = EPOLLIN, .data.u32 = i };
     fds[i] = connected(SOCK_STREAM);
     must(epoll_ctl(poll, EPOLL_CTL_ADD, fds[i], &e), "epoll_ctl");
-    must(send(fds[i], room, SIZE, 0), "send");
+    must(send(fds[i], bytes, SIZE, 0), "send");
   }
   while (done < warm + n) {
     int ready = (int)must(epoll_wait(poll, events, 256, 5000), "epoll_wait");
     if (ready == 0) give_up("the server is silent");
     for (int i = 0; i < ready; i++) {
       unsigned which = events[i].data.u32;
-      ssize_t size = recv(fds[which], room, SIZE, MSG_DONTWAIT);
+      ssize_t size = recv(fds[which], bytes, SIZE, MSG_DONTWAIT);
       if (size == 0) give_up("the server closed");
       got[which] += (unsigned)must(size, "recv");
       if (got[which] < SIZE) continue;
       got[which] = 0;
       if (++done == warm) begin();
-      must(send(fds[which], room, SIZE, 0), "send");
+      must(send(fds[which], bytes, SIZE, 0), "send");
     }
   }
   end(n);
 }
 
-/* The server closes each; so the load may reset, and no port stays taken. */
+/* The server closes each connection. The load then resets its own end, so that
+** no port stays in TIME_WAIT. */
 static void accept_ (unsigned n) {
   enum { UNDER_WAY = 64 };
   struct linger reset = { 1, 0 };
@@ -272,7 +273,7 @@ static void accept_ (unsigned n) {
   for (unsigned i = 0; i < warm + n; i++) {
     unsigned at = i % UNDER_WAY;
     if (i == warm) begin();
-    if (must(recv(fds[at], room, 1, 0), "recv") != 0)
+    if (must(recv(fds[at], bytes, 1, 0), "recv") != 0)
       give_up("the server did not close");
     setsockopt(fds[at], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     close(fds[at]);
@@ -288,8 +289,8 @@ static void stream (int out, unsigned mebibytes) {
   uint64_t done = 0;
   int begun = 0;
   while (done < warm + all) {
-    ssize_t size = out ? send(fd, room, STREAMED, 0)
-                       : recv(fd, room, STREAMED, 0);
+    ssize_t size = out ? send(fd, bytes, STREAMED, 0)
+                       : recv(fd, bytes, STREAMED, 0);
     if (size == 0) give_up("the server closed");
     done += (uint64_t)must(size, "stream");
     if (!begun && done >= warm) {

@@ -1,12 +1,12 @@
--- ours: the same work as floor.c's, by the library. Prints `name ns` a line,
--- and what memory a wait and a parked task take.
+-- ours: the same work as floor.c, done by the library. Prints lines of
+-- `name ns`, and the memory of a wait and of a parked task.
 
 local uring = require "uring"
 
 local N = tonumber(arg and arg[1]) or 200000
 
--- Seconds of CLOCK_MONOTONIC would do; a NOP's time does not show in os.clock
--- where the kernel works for us in another thread, and here it does not.
+-- os.clock is enough: it would miss work that the kernel does in another
+-- thread, but a NOP causes none.
 local function now() return os.clock() * 1e9 end
 
 local function report(name, value)
@@ -89,13 +89,13 @@ local function bytes_per_wait()
   end)
 end
 
--- Of the whole process, which has Lua's memory and that of C.
+-- The resident memory of the process, of Lua and C together.
 local function resident()
   local file <close> = assert(io.open "/proc/self/statm")
   return tonumber(file:read "l":match "%d+ (%d+)") * 4096
 end
 
--- Each in a process of its own, so that nothing is there to be used again.
+-- Each in a process of its own, so that no freed memory is reused.
 local function parked(n)
   uring.run(function()
     local function sleeper() uring.sleep(5) end

@@ -1,10 +1,10 @@
--- Ours beside the same work in C, in one run, as ratios of medians.
+-- Compare the library with the same work in C, in one run: ratios of medians.
 --
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/run.lua --markdown
 --
--- The two take turns, so that what slows the machine down slows both. With
--- BENCH_QUICK=1 it takes a few seconds and its figures mean little.
+-- The two alternate, so that other load on the machine slows both. With
+-- BENCH_QUICK=1 it takes a few seconds, and its figures mean little.
 
 local quick = os.getenv "BENCH_QUICK"
 local markdown = arg[1] == "--markdown"

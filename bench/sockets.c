@@ -1,12 +1,11 @@
 /*
-** sockets: the socket servers of the benchmarks in C, straight on liburing.
+** sockets: the socket servers of the benchmarks in C, directly on liburing.
 **
 **     build/bench/sockets WORK
 **
-** What load.c says of such a server holds for all four of them. This one does
-** what the library does for its sockets, and no more: multishots inwards, a
-** ring of provided buffers for all sockets, single sends outwards, one after
-** another for each socket.
+** load.c describes such a server. This one must do what the library does for
+** its sockets, and no more: multishot receives, one ring of provided buffers
+** for all sockets, and single sends, one after another on each socket.
 */
 
 #include <liburing.h>
@@ -111,7 +110,7 @@ static struct io_uring_sqe *get (unsigned what, unsigned of, uint32_t bid) {
   return sqe;
 }
 
-/* (prep_* overwrites the user data of newer liburings' slots) */
+/* (after prep_*, which overwrites user_data in newer liburings) */
 #define keeping(sqe, call) do { \
     uint64_t data_ = (sqe)->user_data; \
     call; \
@@ -197,7 +196,7 @@ static void udp_receive (void) {
   }
 }
 
-/* Sends overtake one another where they have to wait; here none has. */
+/* Sends may overtake one another if they have to wait; here none has to. */
 static void udp_echo (void) {
   int fd = serve(SOCK_DGRAM);
   struct msghdr *h = header();

@@ -1,14 +1,13 @@
--- Socket servers: ours beside the same in C and by lua-luv and lua-cqueues,
--- in one run, as ratios of medians.
+-- Compare socket servers of the library, in C, and with lua-luv and
+-- lua-cqueues, in one run: ratios of medians.
 --
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/sockets.lua --markdown
 --
--- The four take turns, so that what slows the machine down slows all, and a
--- ratio is the median of what each round says. What they are measured by is
--- load.c. Names of works, as arguments, choose among them; with BENCH_QUICK=1
--- it takes a few seconds and its figures mean little. A peer that is not
--- installed is left out.
+-- The four alternate, so that other load on the machine slows all; a ratio is
+-- the median of the rounds' ratios. load.c measures them. Arguments are names
+-- of works, to run only these. With BENCH_QUICK=1 it takes a few seconds, and
+-- its figures mean little. A library that is not installed is left out.
 
 local quick = os.getenv "BENCH_QUICK"
 local lua = os.getenv "LUA" or "lua5.4"
@@ -23,8 +22,8 @@ local servers = {
     module = "cqueues" },
 }
 
--- How many, and what luv takes at least of what ours does. The unit of
--- streams is a KiB.
+-- The number of messages, and the least ratio of luv's time to ours. Streams
+-- are counted in KiB.
 local works = {
   { "udp_receive", 65536, 3 },
   { "udp_echo_1", 20000, 1.25 },
@@ -39,7 +38,7 @@ local works = {
   { "send_16k_zc", 64, only = { C = true } },
   { "send_1m_zc", 512, only = { C = true, ours = true } },
 }
-local AT_MOST = 1.6  -- of what C takes
+local AT_MOST = 1.6  -- times C
 
 local markdown = false
 local chosen
@@ -56,7 +55,7 @@ local function works_here(server)
     :format(lua, server.module))
 end
 
--- Nanoseconds for each: of the server's processor, and gone by.
+-- Nanoseconds for each message: the server's processor time, and wall time.
 local function measure(work, n, server)
   local command = ("build/bench/load %s %d %s"):format(work, n,
     server.command)
@@ -96,7 +95,7 @@ for _, server in ipairs(servers) do
   if works_here(server) then peers[#peers + 1] = server end
 end
 
-local cpu, wall = {}, {}   -- work -> server -> a figure a round
+local cpu, wall = {}, {}   -- work -> server -> a figure for each round
 for _ = 1, rounds do
   for _, work in ipairs(works) do
     local name, n = work[1], work[2]

@@ -1,6 +1,6 @@
--- sockets_cqueues: the socket servers of the benchmarks by lua-cqueues. Its
--- sockets do not say who sent a datagram, so its UDP servers know the load's
--- port from the start.
+-- sockets_cqueues: the socket servers of the benchmarks with lua-cqueues. Its
+-- sockets do not report the sender of a datagram, so its UDP servers are given
+-- the load's port.
 
 local cqueues = require "cqueues"
 local socket = require "cqueues.socket"

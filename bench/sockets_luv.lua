@@ -1,4 +1,4 @@
--- sockets_luv: the socket servers of the benchmarks by lua-luv.
+-- sockets_luv: the socket servers of the benchmarks with lua-luv.
 
 local uv = require "luv"
 

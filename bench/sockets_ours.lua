@@ -1,5 +1,5 @@
--- sockets_ours: the socket servers of the benchmarks by the library. What
--- load.c says of such a server holds for it; WORK is the argument.
+-- sockets_ours: the socket servers of the benchmarks with the library. load.c
+-- describes such a server; WORK is the argument.
 
 local uring = require "uring"
 
@@ -41,7 +41,7 @@ function works.udp_receive()
   end
 end
 
--- Tasks enough that the answers to a burst can go together.
+-- Several tasks, so that the answers to a burst are submitted together.
 function works.udp_echo()
   local socket = udp()
   local function answer()
@@ -77,7 +77,7 @@ function works.send(size)
   tcp(function(conn) while conn:send(bytes) do end end)
 end
 
--- (the kernel copies over loopback, and says so: then they go with a copy)
+-- (Over loopback the kernel copies, and reports it: then later sends copy.)
 local function sends_without_copy(size)
   local bytes = uring.buffer(("x"):rep(size))
   tcp(function(conn)

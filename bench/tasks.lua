@@ -1,11 +1,11 @@
--- Tasks: what spawning, turns, sleeping, handing over and choosing cost,
--- beside bare coroutines, lua-cqueues and lua-luv, in one run.
+-- Tasks: the cost of spawning, turns, sleeping, rendezvous and select,
+-- compared with bare coroutines, lua-cqueues and lua-luv, in one run.
 --
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/tasks.lua --markdown
 --
--- Each round runs each library in a process of its own, in turns. Times are of
--- the processor. With BENCH_QUICK=1 it takes a few seconds and its figures
+-- Each round runs each library in a process of its own, in turns. Times are
+-- processor times. With BENCH_QUICK=1 it takes a few seconds, and its figures
 -- mean little.
 
 local quick = os.getenv "BENCH_QUICK"
@@ -14,7 +14,7 @@ local many = quick and 5000 or 100000
 local rounds = quick and 1 or 7
 local lua = os.getenv "LUA" or "lua5.4"
 
--- ns for each of `times`, for what f does.
+-- The ns of f for each of `times`.
 local function measure(name, times, f)
   collectgarbage()
   local began = os.clock()
@@ -137,7 +137,7 @@ function libraries.cqueues()
     end)
   end)
   assert(cq:loop())
-  -- (it cannot cancel a coroutine: dropping the controller ends them)
+  -- (It cannot cancel a coroutine: they end with their controller.)
   measure("sleepers", many, function()
     local all = cqueues.new()
     for _ = 1, many do all:wrap(function() cqueues.sleep(1000) end) end

@@ -1,11 +1,11 @@
 /*
-** zero_copy: what a send takes with a copy and without one.
+** zero_copy: the time of a send with a copy and of one without.
 **
 **     build/bench/zero_copy ADDRESS SIZE N
 **
-** Sends N datagrams of SIZE bytes to ADDRESS (a v4 one), one after another,
-** and waits for each and its notification. Prints the nanoseconds for one
-** with a copy, for one without, and how many were copied all the same.
+** Sends N datagrams of SIZE bytes to ADDRESS (IPv4), one after another, and
+** waits for each and its notification. Prints the nanoseconds of one with a
+** copy, of one without, and how many the kernel has copied all the same.
 */
 
 #include <liburing.h>
@@ -42,7 +42,7 @@ static int sink (const char *address) {
   return fd;
 }
 
-/* One, and all that comes of it; is it said to have been copied? */
+/* Send one, and wait for its CQEs; did the kernel report a copy? */
 static unsigned send_one (struct io_uring *ring, int fd, const char *bytes,
                           unsigned size, int without) {
   struct io_uring_sqe *sqe = io_uring_get_sqe(ring);

@@ -1,11 +1,11 @@
--- From which size does a send without a copy pay?
+-- The size from which zero-copy sends pay.
 --
 --     tools/env.sh plain lua5.4 bench/zero_copy.lua [--markdown]   (as root)
 --
--- Over loopback never, for there the kernel copies after all. So datagrams go
--- to an interface that only throws away what it is given (ifb), in a network
--- namespace that is made for it and ends with it. The same in C and by the
--- library, which asks for no copy from 48 KiB on; medians of rounds.
+-- Over loopback they never do, because the kernel copies there. So datagrams
+-- are sent to an interface that drops them (ifb), in a network namespace that
+-- is made for this and ends with it. The same in C and with the library, which
+-- requests zero copy from 48 KiB on; medians of rounds.
 
 local rounds = tonumber(os.getenv "BENCH_ROUNDS") or 7
 local lua = os.getenv "LUA" or "lua5.4"

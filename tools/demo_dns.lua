@@ -1,13 +1,13 @@
--- What `make demo-dns` runs: starts examples/dns.lua on free ports, asks it
--- with dig some hundred times, and counts how many answers were right.
+-- `make demo-dns`: start examples/dns.lua on free ports, send it some hundred
+-- queries with dig, and count the correct answers.
 --
--- Ends with 0 if all were, 1 if not, and 77 where it cannot be tried.
+-- The exit status is 0 if all were correct, 1 if not, and 77 if it cannot run.
 
 local uring = require "uring"
 
 local REPEAT = 12
 
--- name, type, status, and the answer's data, in any order.
+-- name, type, status, and the data of the answers in any order.
 local ASKED = {
   { "www", "A", "NOERROR", "192.0.2.80", "192.0.2.81" },
   { "www", "AAAA", "NOERROR", "2001:db8::80" },
@@ -34,7 +34,7 @@ local function quoted(word)
   return "'" .. word:gsub("'", [['\'']]) .. "'"
 end
 
--- The server: its output, and what ends it when it is closed.
+-- The server: its output, and a value whose close ends it.
 local function start(...)
   local words = { "exec", quoted(arg[-1]), "examples/dns.lua",
     "examples/zone.txt", ... }
@@ -62,7 +62,7 @@ local function expected(asked)
   return asked[3] .. " " .. table.concat(data, " ")
 end
 
--- The answers in dig's output, one after another, in the form of `expected`.
+-- The answers in dig's output, in order, in the form of `expected`.
 local function answers(output)
   local section, status, data
   local found = {}

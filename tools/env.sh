@@ -1,8 +1,8 @@
 #!/bin/sh
 # tools/env.sh VARIANT COMMAND...
 #
-# Runs COMMAND with this tree's Lua files and the modules of one variant
-# (plain, asan) before all others, from wherever it is started:
+# Run COMMAND with this tree's Lua files and the modules of one variant (plain,
+# asan) before all others in the search paths, from any current folder:
 #
 #     tools/env.sh plain lua5.4 examples/demo.lua README.md
 #
@@ -18,7 +18,7 @@ asan) out=$top/build/asan fault=$top/build/asan-fault ;;
 *) echo "$0: no variant '$variant': plain, asan" >&2; exit 2 ;;
 esac
 
-# The versioned names would win over the plain ones.
+# The versioned names have precedence over the plain ones.
 unset LUA_INIT LUA_INIT_5_4 LUA_INIT_5_5
 unset LUA_PATH_5_4 LUA_PATH_5_5 LUA_CPATH_5_4 LUA_CPATH_5_5
 LUA_PATH="$top/lua/?.lua;$top/lua/?/init.lua;$top/spec/support/?.lua;;"
@@ -28,10 +28,10 @@ export LUA_PATH LUA_CPATH URING_FAULT_DIR
 
 [ "$variant" = asan ] || exec "$@"
 
-# The interpreter is not instrumented, so the runtime has to be loaded before
-# it. Only the command gets it: a preloaded setarch or shell is one more
-# program to be searched for leaks. Where addresses are randomised by more
-# than 28 bits ASAN dies at random; hence setarch, where it is allowed.
+# The interpreter is not instrumented, so the runtime must be preloaded. Only
+# the command preloads it: otherwise setarch and shells would be searched for
+# leaks, too. If addresses are randomised by more than 28 bits ASAN crashes at
+# random; hence setarch, if it is allowed.
 ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 export ASAN_OPTIONS UBSAN_OPTIONS

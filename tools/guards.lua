@@ -1,20 +1,20 @@
--- Does a test die without each line that safety hangs on?
+-- Check that a test fails without each line that safety depends on.
 --
 --     lua5.4 tools/guards.lua [PATTERN]      (or: make guards GUARD=PATTERN)
 --
--- SHARE=1/2 and SHARE=2/2 try every second one each, side by side.
+-- SHARE=1/2 and SHARE=2/2 test every second one each, to run in parallel.
 --
 -- For every `/* guard: … */` in csrc a copy of the tree is built without the
--- line that carries it and tested; a comment of its own stands for the next
--- line. A condition is made never true, then always, for it may keep out or
--- let in. Likely tests go first, then all, then all under ASAN and UBSAN, up
--- to the first that fails. What survives them: either a test is missing, or
--- the line is.
+-- line that carries it, and tested; a comment on a line of its own is about
+-- the next line. A condition is made false, then true, because either may be
+-- the wrong one. Likely tests run first, then all, then all under ASAN and
+-- UBSAN, until one fails. If none does, either a test is missing or the line
+-- is superfluous.
 
 local pattern = arg[1] or ""
 local part, parts = (os.getenv "SHARE" or "1/1"):match "^(%d+)/(%d+)$"
 
--- Where a module's tests are, other than in specs of its name.
+-- The specs that test a module, besides those with its name.
 local NEAR <const> = {
   buf_group = "buf_ring lease bundle receive messages",
   buf_pool = "receive messages pending socket",
@@ -50,7 +50,7 @@ local function output(command)
   return pipe:read "a"
 end
 
--- What the line is made, by what is done to it; nil where that cannot be told.
+-- Change -> the changed line; nil if the line is of no known form.
 local function mutants(line)
   local code = line:gsub("/%*.-%*/", ""):gsub("/%*.*$", "")
   local before, word, condition, after = code:match "^(.-)(%l+) (%b())(.*)$"
@@ -78,7 +78,7 @@ local tree = output "mktemp -d":match "%S+"
 assert(sh(("git ls-files -z | xargs -0 cp --parents -t %s"):format(tree)))
 
 local function build(variant)
-  -- without what makes a build slow, for there are hundreds of them
+  -- (without slow options, because there are hundreds of builds)
   return sh(("make -s -j2 -C %s LTO= CFLAGS=-O1 tests-%s >/dev/null 2>&1")
     :format(tree, variant))
 end
@@ -92,8 +92,8 @@ local function complaint()
   return "?"
 end
 
--- Nil if all goes well, or the first complaint. What fails once may have
--- failed by chance.
+-- The first failure, or nil if all tests pass. A spec that fails is run again,
+-- because it may have failed by chance.
 local function test(variant, seconds, specs)
   local command = ("cd %s && TEST_TIMEOUT=%d TEST_OPTIONS=--no-keep-going "
     .. "tools/test.sh %s %s >log 2>&1"):format(tree, seconds, variant, specs)
@@ -102,8 +102,8 @@ local function test(variant, seconds, specs)
   end
 end
 
--- What the tree as it is there dies of.
-local function death(path)
+-- The first failure of the tree in its present state.
+local function failure(path)
   local module = path:match "([%w_]+)%.[ch]$"
   local first = module:match "^[^_]+"
   local likely = output(("ls $(printf 'spec/%%s_spec.lua\n' %s %s %s fork "
@@ -118,9 +118,9 @@ assert(build "plain" and not test("plain", 300, ""),
 
 io.stdout:setvbuf "line"
 local counts = { killed = 0, survived = 0, ["by hand"] = 0 }
-local function tell(fate, ...)
-  counts[fate] = counts[fate] + 1
-  print(fate, ...)
+local function report(result, ...)
+  counts[result] = counts[result] + 1
+  print(result, ...)
 end
 
 local tried = 0
@@ -138,15 +138,15 @@ for path in output "grep -rl 'guard:' csrc | sort":gmatch "%S+" do
         at = at + 1
       end
       local ways = mutants(source[at])
-      if ways == nil then tell("by hand", where) end
+      if ways == nil then report("by hand", where) end
       for how, mutant in pairs(ways or {}) do
         local copy = table.move(source, 1, #source, 1, {})
         copy[at] = mutant
         local file <close> = assert(io.open(tree .. "/" .. path, "w"))
         file:write(table.concat(copy, "\n"), "\n")
         file:close()
-        local by = build "plain" and (death(path) or "")
-        tell(not by and "by hand" or by == "" and "survived" or "killed",
+        local by = build "plain" and (failure(path) or "")
+        report(not by and "by hand" or by == "" and "survived" or "killed",
           where, how, by or "")
         sh(("cp %s %s/%s"):format(path, tree, path))
       end

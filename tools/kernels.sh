@@ -1,15 +1,15 @@
 #!/bin/sh
 # tools/kernels.sh [SUITE...]
 #
-# Runs what make has built for make test under the kernels of Debian suites
-# (bookworm has 6.1, trixie 6.12, sid the newest; SUITE-backports have those
-# between), in a virtual machine that needs neither root nor KVM: the tree,
-# the interpreter and busted are packed into an initramfs. Where the kernel
-# can forbid io_uring the suite is run a second time with that done. Prints
-# one line for each run.
+# Run the tests that make has built under the kernels of Debian suites
+# (bookworm has 6.1, trixie 6.12, sid the newest; SUITE-backports have versions
+# in between), in a virtual machine that needs neither root nor KVM: the tree,
+# the interpreter and busted are packed into an initramfs. If the kernel has
+# the sysctl that forbids io_uring, the tests run a second time with it set.
+# Prints one line for each run.
 #
-# Without KVM all runs about twenty times slower; specs learn of that by
-# URING_SLOW, a factor for their time limits.
+# Without KVM everything is about twenty times slower; URING_SLOW is the factor
+# by which specs extend their time limits.
 set -u
 cd "$(dirname "$0")/.." || exit
 . tools/debian.sh
@@ -29,7 +29,7 @@ table=$tmp/table bad=0
 row() { printf '%-46s %8s %8s %8s\n' "$@" >>"$table"; }
 row kernel passed failed skipped
 
-# fetch SUITE: its kernel, by an apt of its own that leaves the system's alone
+# fetch SUITE: its kernel, with apt settings apart from the system's
 fetch() {
   dir=$cache/kernels/$1
   [ -s "$dir/vmlinuz" ] && return
@@ -42,7 +42,7 @@ fetch() {
     -o Dir::Cache="$dir" -o Acquire::Check-Valid-Until=false \
     -o Acquire::Languages=none -o APT::Sandbox::User=root
   apt-get "$@" update || return
-  # The image has it, or from 7.0 on a package that the image depends on.
+  # The image package has it, or since 7.0 a package that it depends on.
   package=linux-image-cloud-amd64
   until find "$dir/new" -name 'vmlinuz*' 2>/dev/null | grep -q .; do
     package=$(apt-cache "$@" depends "$package" |
@@ -62,7 +62,7 @@ pack() {
   number=${lua#lua}
   mkdir -p "$root/bin" "$root/tree" "$root/proc" "$root/sys" "$root/dev" \
     "$root/tmp" || return
-  # Links are followed: Debian's Lua modules are links to libraries.
+  # Follow links: Debian's Lua modules are links to libraries.
   cp -L --parents "$(command -v "$lua")" /usr/bin/busted "$root" &&
     cp -rL --parents "/usr/share/lua/$number" \
       "/usr/lib/x86_64-linux-gnu/lua/$number" "$root" &&
@@ -99,15 +99,15 @@ fi
 poweroff -f
 INIT
   chmod 755 "$root/init"
-  # How slow is said on the kernel's command line: see boot.
+  # The factor comes from the kernel's command line: see boot.
   echo "export LUA=$lua URING_SLOW=\${slow:-1} SPEC='${SPEC:-}'" \
     >"$root/tree/settings"
   (cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$1"
 }
 
-# boot SUITE: by KVM if that works here. (Emulated, cmpxchg16b is not atomic
-# enough for 6.12's allocator: it panics soon after the boot, or in it.)
-# A name=value on the kernel's command line reaches init's environment.
+# boot SUITE: with KVM if that works here. (Without cx16, because the emulated
+# cmpxchg16b is not atomic enough for 6.12's allocator: the kernel panics
+# soon.) A name=value on the kernel's command line is in init's environment.
 boot() {
   log=$cache/kernels/$1.log
   for accel in kvm,2 tcg,20; do
@@ -123,7 +123,7 @@ boot() {
   done
 }
 
-# report SUITE: a row for each run that its log tells of
+# report SUITE: a row for each run in its log
 report() {
   log=$cache/kernels/$1.log
   grep -q '^@@BEGIN' "$log" || { row "$1" - "no boot" -; bad=1; }

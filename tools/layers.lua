@@ -1,18 +1,18 @@
--- Do the arrows between the modules of csrc go down, and in no circle?
+-- Check that the dependencies of csrc's modules go down and have no circle.
 --
 --     lua5.4 tools/layers.lua OBJECTS        (part of: make check)
 --
--- OBJECTS is the folder of the objects that the sources were compiled to.
+-- OBJECTS is the folder with the objects of the sources.
 --
---   - A file includes, and calls, only its own folder and those below it.
---   - base and ring know nothing of Lua.
---   - No file calls one that calls it, by however many others between.
+--   - A file includes, and calls, only files of its own folder or a lower one.
+--   - base and ring have no Lua in them.
+--   - The calls between files have no circle.
 --   - A static function's name is unique, so that no backtrace is ambiguous.
 
 local LAYERS <const> = { "base", "ring", "lua", "api", "task", "net", "os",
   "worker", "host" }
 local WITHOUT_LUA <const> = { base = true, ring = true }
-local FILES <const> = 75  -- at least: that none are found is no success
+local FILES <const> = 75  -- at least: finding no file must not be a success
 
 local objects = assert(arg[1], "usage: layers.lua OBJECTS")
 local failed = 0
@@ -32,8 +32,8 @@ end
 local rank = { core = #LAYERS + 1, compat = 0 }  -- (these are in no folder)
 for i, name in ipairs(LAYERS) do rank[name] = i end
 
--- The folder of "csrc/ring/op.c" or "ring/op.h"; of core.c and compat.h, their
--- names.
+-- The folder of "csrc/ring/sys.c" or "ring/sys.h"; for core.c and compat.h
+-- their names.
 local function layer(path)
   local name = path:gsub("^csrc/", "")
   local folder = name:match "^(%w+)/" or name:match "^(%w+)%."
@@ -75,13 +75,13 @@ if sources < FILES then complain("only %d sources were found", sources) end
 
 -- ---- calls ---------------------------------------------------------------
 
-local home, calls, files = {}, {}, {}  -- symbol -> file; file -> symbols
+local defined_in, calls, files = {}, {}, {}  -- symbol -> file; file -> symbols
 
 for _, path in ipairs(lines(("find %s/csrc -name '*.o' | sort")
     :format(objects))) do
   local file = path:sub(#objects + 2):gsub("%.o$", ".c")
   local source <close> = io.open(file)
-  if source then  -- (else it has been removed)
+  if source then  -- (otherwise it was removed, and its object is old)
     files[#files + 1] = file
     calls[file] = {}
     for _, line in ipairs(lines("nm " .. path)) do
@@ -92,7 +92,7 @@ for _, path in ipairs(lines(("find %s/csrc -name '*.o' | sort")
           complain("%s calls %s: %s has no Lua in it", file, symbol,
             layer(file))
         end
-      elseif kind and kind:find "[TDBRC]" then home[symbol] = file end
+      elseif kind and kind:find "[TDBRC]" then defined_in[symbol] = file end
     end
   end
 end
@@ -104,7 +104,7 @@ local arrows = {}
 for _, file in ipairs(files) do
   arrows[file] = {}
   for _, symbol in ipairs(calls[file]) do
-    local to = home[symbol]
+    local to = defined_in[symbol]
     if to and to ~= file then
       arrows[file][to] = arrows[file][to] or symbol
       if rank[layer(to)] > rank[layer(file)] then

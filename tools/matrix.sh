@@ -1,17 +1,17 @@
 #!/bin/sh
 # tools/matrix.sh
 #
-# make test on this system, and in roots of Debian suites with other versions
-# of liburing and Lua. Each root is made by debootstrap, gets a copy of the
-# tree and then what ./bootstrap installs, like any other fresh machine. Ends
-# with one line for each run; where one is not possible it says why.
+# Run make test on this system, and in roots of Debian suites with other
+# versions of liburing and Lua. debootstrap makes each root; it gets a copy of
+# the tree, and ./bootstrap installs the packages as on any fresh machine. Ends
+# with one line for each run, or with the reason why one was skipped.
 set -u
 cd "$(dirname "$0")/.." || exit
 . tools/debian.sh
 roots=$cache/matrix
 mkdir -p "$roots" || exit
 
-# The runs are no part of the make that started this one.
+# The runs must not be sub-makes of the make that started this script.
 unset MAKEFLAGS MFLAGS MAKELEVEL LUA
 
 table=$(mktemp) || exit
@@ -41,15 +41,15 @@ test_in() {
     "${1:--}" "${2:-no end}" "${3:--}"
 }
 
-# in_root ROOT SCRIPT: in namespaces of its own, so that nothing stays mounted
-# or running after it
+# in_root ROOT SCRIPT: run it in namespaces of its own, so that no mount and no
+# process stays behind
 in_root() {
   unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" \
     chroot "$1" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     http_proxy="${http_proxy-}" sh -c "cd /uring && $2"
 }
 
-# make_root SUITE: or says why not
+# make_root SUITE: make it, or print the reason why not
 make_root() {
   root=$roots/$1
   [ "$(id -u)" -eq 0 ] || { skip "$1" "it takes root"; return 1; }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# tools/module.sh FILE: is the module a good guest in a process?
+# tools/module.sh FILE: check that the module can be loaded into any process:
+# it links no Lua, stays loaded, and exports nothing but luaopen_*.
 set -u
 file=$1 bad=0
 
@@ -15,7 +16,7 @@ case $dynamic in
 *NODELETE*) ;;
 *) complain "it lacks -z nodelete, and lua_close would unload it" ;;
 esac
-# Each line: address, kind, name.
+# (lines of: address, kind, name)
 others=$(echo "$exports" | awk '$3 !~ /^luaopen_/ { printf " %s", $3 }')
 [ -z "$others" ] || complain "it exports more than luaopen_*:$others"
 case $exports in

@@ -1,15 +1,15 @@
 #!/bin/sh
 # tools/test.sh VARIANT [SPEC...]
 #
-# Runs the C tests and the specs of one variant (plain, asan), which make has
-# built, and ends with one line that counts both:
+# Run the C tests and the specs of one variant (plain, asan), which make has
+# built. The last line of output counts both:
 #
 #     N passed, N failed, N skipped
 #
-# prefixed with "sanitize: " for asan. Each part prints such a line of its
-# own. One that ends without it (a crash, an os.exit in a spec, no end within
+# prefixed with "sanitize: " for asan. Each part prints such a line of its own.
+# A part that ends without it (a crash, an os.exit in a spec, a timeout of
 # TEST_TIMEOUT seconds) counts as a failure; so does one that fails after it,
-# as a program does in which leaks are found. TEST_OPTIONS are busted's.
+# as a program with leaks does. TEST_OPTIONS are passed to busted.
 set -u
 cd "$(dirname "$0")/.." || exit
 variant=$1
@@ -25,7 +25,7 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 passed=0 failed=0 skipped=0
 
-# run NAME COMMAND...: shows its output and adds its summary up
+# run NAME COMMAND...: show its output and add its summary to the totals
 run() {
   name=$1
   shift
@@ -58,8 +58,8 @@ for source in spec/c/test_*.c; do
   run "$name" "$out/c/$name"
 done
 
-# A dozen files a process: busted keeps so much of each that collecting all
-# garbage, as many specs do, would take most of the time.
+# A dozen files for each process: busted keeps so much memory of each file that
+# full collections, which many specs run, would take most of the time.
 if [ $# -gt 0 ]; then echo "$@"
 else find spec -name "*_spec.lua" | sort | xargs -n 12
 fi >"$tmp/groups"
@@ -68,7 +68,7 @@ while read -r files; do
   run specs "${LUA:-lua5.4}" "${BUSTED:-/usr/bin/busted}" ${TEST_OPTIONS-} $files
 done <"$tmp/groups"
 
-# The line stands alone, even after a program that did not end its last one.
+# (The line must stand alone, also after output without a final newline.)
 echo
 echo "$label$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

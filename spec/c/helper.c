@@ -1,10 +1,10 @@
 /*
-** uring_spec: what the specs need and Lua has not: processes, threads,
-** signals, raw descriptors, and messages with any content at all.
+** uring_spec: functions that the specs need and Lua lacks: processes, threads,
+** signals, raw descriptors, and messages with any content.
 **
-** It enters the kernel for itself and shares nothing with the module under
-** test but the layout of a ring's reference, which it hands from one state
-** to another as a worker would.
+** It makes its own system calls, and shares nothing with the module under test
+** except the layout of a ring's reference, which it passes from one state to
+** another as a worker would.
 */
 
 #include "compat.h"
@@ -67,8 +67,8 @@ static int l_sleep (lua_State *L) {
   return 0;
 }
 
-/* keep_memory(whether): what is freed stays the process's, for to have pages
-** anew may cost more than what is measured. (Else as it is at first.) */
+/* keep_memory(boolean): the process keeps freed memory, because fresh pages
+** may cost more than what is measured. (false: the default.) */
 static int l_keep_memory (lua_State *L) {
   bool keep = lua_toboolean(L, 1);
   mallopt(M_TRIM_THRESHOLD, keep ? INT_MAX : 128 * 1024);
@@ -80,15 +80,15 @@ static int l_keep_memory (lua_State *L) {
 
 /* ---- processes --------------------------------------------------------- */
 
-/* fork(): 0 in the child, its number in the parent */
+/* fork(): 0 in the child, its pid in the parent */
 static int l_fork (lua_State *L) {
   pid_t parent = getpid();
   pid_t pid;
-  fflush(NULL);  /* or the child writes it once more */
+  fflush(NULL);  /* or the child writes the buffers a second time */
   pid = fork();
   if (pid < 0)
     return luaL_error(L, "fork: %s", strerror(errno));
-  if (pid == 0) {  /* not to outlive a run that was killed */
+  if (pid == 0) {  /* (must not outlive a run that is killed) */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(125);
   }
@@ -129,7 +129,7 @@ static int l_exit (lua_State *L) {
   _exit((int)luaL_checkinteger(L, 1));
 }
 
-/* may_lock(bytes): no more memory than that, from now on, root or not */
+/* may_lock(bytes): limit locked memory from now on, also for root */
 static int l_may_lock (lua_State *L) {
   struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
   struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
@@ -150,8 +150,8 @@ static int l_getpid (lua_State *L) {
   return 1;
 }
 
-/* execute(seconds, program, arg...): status as of wait, and output; one that
-** does not end in time is killed */
+/* execute(seconds, program, arg...): status, as wait gives it, and output; a
+** program that does not end in time is killed */
 static int l_execute (lua_State *L) {
   double limit = luaL_checknumber(L, 1);
   char *argv[16] = {0};
@@ -184,7 +184,7 @@ static int l_execute (lua_State *L) {
   clock_gettime(CLOCK_MONOTONIC, &t0);
   while (pid > 0) {
     struct pollfd p = { end[0], POLLIN, 0 };
-    char *room = luaL_prepbuffer(&b);
+    char *chunk = luaL_prepbuffer(&b);
     ssize_t got = 0;
     poll(&p, 1, 100);
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -194,7 +194,7 @@ static int l_execute (lua_State *L) {
       break;
     }
     if (p.revents == 0) continue;
-    got = read(end[0], room, LUAL_BUFFERSIZE);
+    got = read(end[0], chunk, LUAL_BUFFERSIZE);
     if (got <= 0) break;
     luaL_addsize(&b, (size_t)got);
   }
@@ -209,7 +209,7 @@ static int l_execute (lua_State *L) {
 }
 
 
-/* ---- values between states --------------------------------------------- */
+/* ---- values passed between states -------------------------------------- */
 
 struct value {
   int type;
@@ -223,7 +223,7 @@ struct value {
 
 enum { INTEGER = 100 };
 
-/* false: it cannot travel */
+/* false: the value cannot be passed */
 static bool value_get (lua_State *L, int arg, struct value *v) {
   struct handle **held;
   const char *s;
@@ -278,7 +278,7 @@ static void value_push (lua_State *L, const struct value *v) {
     case LUA_TUSERDATA:
       lua_getglobal(L, "require");
       lua_pushliteral(L, "uring");
-      lua_call(L, 1, 0);  /* so that the class is there */
+      lua_call(L, 1, 0);  /* (makes the class) */
       held = lua_newuserdatauv(L, sizeof(*held), 0);
       refblock_retain(&v->as.ref->block);
       *held = v->as.ref;
@@ -289,7 +289,7 @@ static void value_push (lua_State *L, const struct value *v) {
 }
 
 
-/* What states hand each other by name. */
+/* Values that states pass to each other by name. */
 
 static struct shelf {
   struct shelf *next;
@@ -299,7 +299,7 @@ static struct shelf {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t put_there = PTHREAD_COND_INITIALIZER;
 
-/* put(name, value): for any state of this process to take */
+/* put(name, value): any state of this process may take it */
 static int l_put (lua_State *L) {
   struct shelf *s = calloc(1, sizeof(*s));
   luaL_checkstring(L, 1);
@@ -327,7 +327,7 @@ static struct shelf *find (const char *name) {
   return NULL;
 }
 
-/* take(name, seconds): waits for it; raises if nobody puts it there */
+/* take(name, seconds): waits for it; raises if it is not put in time */
 static int l_take (lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   double seconds = luaL_optnumber(L, 2, 30);
@@ -384,7 +384,7 @@ static int guarded (lua_State *L) {
   return lua_gettop(L);
 }
 
-/* In this new state, which it closes, or leaves. */
+/* Run in this new state, and close it or leave it. */
 static void run_in (lua_State *L, struct thread *t) {
   int n;
   lua_pushcfunction(L, guarded);
@@ -419,7 +419,7 @@ static char *copy_field (lua_State *L, const char *name) {
 }
 
 static void start (lua_State *L, struct thread *t, void *(*f)(void *)) {
-  /* signals are the main thread's, as in any program that is careful */
+  /* only the main thread handles signals, as in any careful program */
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -435,7 +435,7 @@ static double seconds (void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* A thread that is to run the code and the arguments on the stack. */
+/* A thread that will run the code with the arguments on the stack. */
 static struct thread *new_thread (lua_State *L) {
   size_t len;
   const char *code = luaL_checklstring(L, 1, &len);
@@ -460,8 +460,8 @@ static struct thread *new_thread (lua_State *L) {
   return t;
 }
 
-/* thread(code, ...): runs it in a state of its own; t:join() then gives what
-** pcall would */
+/* thread(code, ...): run it in a state of its own; t:join() returns the
+** results of pcall */
 static int l_thread (lua_State *L) {
   struct thread *t = new_thread(L);
   start(L, t, thread_main);
@@ -493,9 +493,9 @@ static int thread_join (lua_State *L) {
   return push_values(L, t);
 }
 
-/* outlived(code, ...): runs it in a state of its own by another thread, and
-** closes that state when the thread has ended: the seconds that lua_close
-** took, and what pcall would give */
+/* outlived(code, ...): run it in a state of its own in another thread, and
+** close that state when the thread has ended: the seconds that lua_close took,
+** and the results of pcall */
 static int l_outlived (lua_State *L) {
   struct thread *t = new_thread(L);
   double began;
@@ -508,8 +508,8 @@ static int l_outlived (lua_State *L) {
   return 1 + push_values(L, t);
 }
 
-/* forbid(call, errno): from now on this system call fails in this process and
-** its children; false where filters cannot be installed */
+/* forbid(call, errno): make this system call fail in this process and its
+** children; false if filters cannot be installed */
 static int l_forbid (lua_State *L) {
   struct sock_filter code[] = {
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -539,8 +539,8 @@ static int thread_gc (lua_State *L) {
   return 0;
 }
 
-/* A state's memory, which the n-th time that more of it is asked for is
-** refused, and so `failing` - 1 times after that. */
+/* The allocator of a state, which fails for the n-th growth, and for
+** `failing` - 1 after it. */
 struct purse {
   unsigned long asked, at, failing;
   size_t lent;
@@ -550,7 +550,7 @@ static void *lend (void *ud, void *p, size_t had, size_t size) {
   struct purse *m = ud;
   void *got = NULL;
   if (p == NULL) had = 0;
-  if (size > had) {  /* (growth alone: Lua relies on shrinking) */
+  if (size > had) {  /* (only growth: Lua relies on shrinking) */
     m->asked++;
     if (m->at > 0 && m->asked >= m->at && m->asked - m->at < m->failing)
       return NULL;
@@ -562,8 +562,8 @@ static void *lend (void *ud, void *p, size_t had, size_t size) {
   return got;
 }
 
-/* refuse(n, failing): the n-th time from now on; how often it was asked since
-** the last call; refuse() ends that. It allocates nothing. */
+/* refuse(n, failing): fail from the n-th growth from now on; the number of
+** growths since the last call; refuse() ends that. It allocates nothing. */
 static int l_refuse (lua_State *L) {
   struct purse *m = lua_touserdata(L, lua_upvalueindex(1));
   unsigned long asked = m->asked;
@@ -574,8 +574,9 @@ static int l_refuse (lua_State *L) {
   return 1;
 }
 
-/* state(code, ...): as thread, but in this one, and at once: what pcall gives.
-** It has `refuse` as a global. Raises if memory of the closed state is left. */
+/* state(code, ...): as thread(), but in the calling thread: the results of
+** pcall. The code has `refuse` as a global. Raises if memory of the closed
+** state is left. */
 static int l_state (lua_State *L) {
   struct thread *t = new_thread(L);
   struct purse m = {0};
@@ -599,7 +600,7 @@ static void *borrow (void *p) {
   return NULL;
 }
 
-/* in_thread(f, ...): pcall(f, ...), by another thread while this one waits */
+/* in_thread(f, ...): pcall(f, ...) in another thread, while this one waits */
 static int l_in_thread (lua_State *L) {
   struct thread t = {0};
   luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -630,7 +631,7 @@ static void stop (lua_State *L, lua_Debug *ar) {
   luaL_error(L, "interrupted!");
 }
 
-/* what lua.c does when Ctrl-C is pressed */
+/* as lua.c does on Ctrl-C */
 static void set_hook (int sig) {
   (void)sig;
   alarms++;
@@ -654,8 +655,8 @@ static void handle (void (*f)(int)) {
   alarms = 0;
 }
 
-/* itimer(seconds): a signal that does nothing, again and again; by 0 it ends,
-** and the number of signals is returned */
+/* itimer(seconds): a periodic signal whose handler does nothing; 0 ends it,
+** and returns the number of signals */
 static int l_itimer (lua_State *L) {
   double seconds = luaL_checknumber(L, 1);
   if (seconds > 0) {
@@ -670,8 +671,8 @@ static int l_itimer (lua_State *L) {
   return 1;
 }
 
-/* interrupt(seconds [, interval]): after that, what Ctrl-C does in lua; ended
-** by itimer(0) */
+/* interrupt(seconds [, interval]): after that time do as lua does on Ctrl-C;
+** itimer(0) ends it */
 static int l_interrupt (lua_State *L) {
   double seconds = luaL_checknumber(L, 1);
   double interval = luaL_optnumber(L, 2, 0);
@@ -712,8 +713,8 @@ static int l_read (lua_State *L) {
   int fd = check_fd(L, 1);
   size_t n = (size_t)luaL_optinteger(L, 2, 4096);
   luaL_Buffer b;
-  char *room = luaL_buffinitsize(L, &b, n);
-  ssize_t got = read(fd, room, n);
+  char *bytes = luaL_buffinitsize(L, &b, n);
+  ssize_t got = read(fd, bytes, n);
   if (got < 0)
     return result(L, -errno);
   luaL_pushresultsize(&b, (size_t)got);
@@ -739,7 +740,7 @@ static int l_dup (lua_State *L) {
   return 1;
 }
 
-/* fcntl(fd, "nonblock"): makes it so */
+/* fcntl(fd, "nonblock"): make it non-blocking */
 static int l_nonblock (lua_State *L) {
   int fd = check_fd(L, 1);
   return result(L, fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)
@@ -754,7 +755,7 @@ static int l_ready (lua_State *L) {
   return 1;
 }
 
-/* fds(): how many descriptors are open, and number -> what it is */
+/* fds(): the number of open descriptors, and number -> description */
 static int l_fds (lua_State *L) {
   DIR *d = opendir("/proc/self/fd");
   struct dirent *e;
@@ -793,7 +794,7 @@ static int l_socketpair (lua_State *L) {
   return 2;
 }
 
-/* socket(host, type): bound to a free port of "127.0.0.1" or "::1", and
+/* socket(host, type): a socket bound to a free port of "127.0.0.1" or "::1",
 ** listening if it is a stream: its number and port */
 static int l_socket (lua_State *L) {
   union {
@@ -875,7 +876,7 @@ static int sender_close (lua_State *L) {
   return 0;
 }
 
-/* sender(): a plain ring of liburing's, with send and close */
+/* sender(): a plain liburing ring, with send and close */
 static int l_sender (lua_State *L) {
   struct sender *s = lua_newuserdatauv(L, sizeof(*s), 0);
   int rc;
@@ -899,7 +900,7 @@ static int sender_send (lua_State *L) {
   return result(L, submit_one(&s->ring, &sqe));
 }
 
-/* send(fd, user_data, res, flags): the same, by a ring for this once */
+/* send(fd, user_data, res, flags): the same, from a temporary ring */
 static int l_send (lua_State *L) {
   lua_pushcfunction(L, l_sender);
   lua_call(L, 0, 1);
@@ -919,7 +920,7 @@ static int32_t send_without_sender (int fd, uint64_t data, int32_t res) {
   rc = io_uring_register((unsigned)-1, IORING_REGISTER_SEND_MSG_RING, &sqe,
                          1);
   if (rc != -EINVAL && rc != -EBADF) return rc;
-  rc = io_uring_queue_init(2, &ring, 0);  /* a kernel before sync messages */
+  rc = io_uring_queue_init(2, &ring, 0);  /* (Linux before 6.13) */
   if (rc < 0) return rc;
   rc = submit_one(&ring, &sqe);
   io_uring_queue_exit(&ring);
@@ -945,8 +946,8 @@ static void *later_main (void *p) {
   return NULL;
 }
 
-/* send_later(seconds, fd, user_data, res): from a thread without Lua and, if
-** the kernel lets it, without a ring; join() gives true or false, errno */
+/* send_later(seconds, fd, user_data, res): from a thread without Lua and,
+** since Linux 6.13, without a ring; join() returns true, or false and errno */
 static int l_send_later (lua_State *L) {
   struct later *l;
   double seconds = luaL_checknumber(L, 1);

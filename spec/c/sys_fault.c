@@ -1,17 +1,17 @@
 /*
-** sys_fault: csrc/ring/sys.c with a kernel, and a malloc, that fail when they are
-** told to. The fault variant of the module is linked with it; a spec gets at
-** its strings by luaopen_uring_fault of the same file.
+** sys_fault: csrc/ring/sys.c with injected faults of the kernel and of malloc.
+** The fault variant of the module is linked with it instead of sys.c; a spec
+** controls it by luaopen_uring_fault of the same file.
 **
-** Faults are one process's and not for threads. Each function has a list of
-** them, and each call uses up the first:
+** Faults are global to the process and not thread-safe. Each function has a
+** list of faults, and each call uses the first one:
 **   { fn = "enter" | "register" | "setup",
-**     err = errno,     what it answers, or
-**     take = n,        (enter) only so many SQEs are taken, and no sleep
+**     err = errno,     fail with this error, or
+**     take = n,        (enter) submit only n SQEs, and do not sleep
 **     count = 1,       for so many calls
-**     skip = 0,        after so many that go well
-**     after = false,   the error comes although the call was made
-**     opcode = nil }   (register) only for this one
+**     skip = 0,        after so many calls that succeed
+**     after = false,   make the call, and fail all the same
+**     opcode = nil }   (register) only for this opcode
 */
 
 #include "compat.h"
@@ -27,7 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The originals. What is declared static remains so in its definition. */
+/* The originals. (A function that is declared static stays so when it is
+** defined without.) */
 static int real_setup (unsigned entries, struct io_uring *ring,
                        struct io_uring_params *p);
 static void real_exit (struct io_uring *ring);
@@ -56,14 +57,14 @@ static bool real_calls_are_cheap (void);
 #undef sys_calls_are_cheap
 
 
-/* ---- what goes wrong --------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------ */
 
 enum function { ENTER, REGISTER, SETUP, FUNCTIONS };
 
 static const char *const names[] = { "enter", "register", "setup", NULL };
 
 struct fault {
-  int err, take;      /* take: -1 where it is an error */
+  int err, take;      /* take: -1 if `err` counts */
   int count, skip;
   int after, opcode;  /* opcode: -1 for all */
 };
@@ -76,7 +77,7 @@ static struct {
   unsigned long calls;
 } script[FUNCTIONS];
 
-/* The fault of this call, in *f; or false: it goes well. */
+/* The fault of this call, in *f; false if it has none. */
 static bool due (enum function which, int opcode, struct fault *f) {
   struct fault *first = script[which].list;
   script[which].calls++;
@@ -96,14 +97,14 @@ static bool due (enum function which, int opcode, struct fault *f) {
 }
 
 
-/* ---- a ring that the kernel never finishes with ------------------------ */
+/* ---- a ring whose operations never end --------------------------------- */
 
-#define NOBODY (-1)
+#define NONE (-1)
 #define ALL (-2)
 
-static int withheld = NOBODY;  /* a ring's descriptor, or ALL */
+static int withheld = NONE;  /* a ring's descriptor, or ALL */
 
-static struct io_uring kept[MOST];  /* rings that were to be closed */
+static struct io_uring kept[MOST];  /* withheld rings, to be closed later */
 static unsigned nkept;
 
 static bool withhold (int fd) {
@@ -111,7 +112,7 @@ static bool withhold (int fd) {
 }
 
 
-/* ---- in the place of sys.c --------------------------------------------- */
+/* ---- the functions of sys.h -------------------------------------------- */
 
 int sys_setup (unsigned entries, struct io_uring *ring,
                struct io_uring_params *p) {
@@ -124,7 +125,7 @@ void sys_exit (struct io_uring *ring) {
   else real_exit(ring);
 }
 
-/* As the kernel does when an SQE is bad or memory is short. */
+/* As the kernel does if an SQE is invalid or memory is short. */
 static int enter_short (struct io_uring *ring, unsigned n) {
   io_uring_smp_store_release(ring->sq.ktail, ring->sq.sqe_tail);
   ring->sq.sqe_head = ring->sq.sqe_tail;
@@ -133,7 +134,8 @@ static int enter_short (struct io_uring *ring, unsigned n) {
                          IORING_ENTER_GETEVENTS, NULL, _NSIG / 8);
 }
 
-/* Requests that are to fail, the first of each: these become NOPs that do. */
+/* Requests that are to fail: the next one with each opcode is replaced by a
+** NOP with that result. */
 static struct { int opcode, err; } failing[MOST];
 static unsigned nfailing;
 
@@ -145,7 +147,7 @@ static void refuse (struct io_uring *ring) {
       memset(sqe, 0, sizeof(*sqe));
       io_uring_prep_nop(sqe);
       sqe->user_data = token;
-      sqe->rw_flags = 1;  /* IORING_NOP_INJECT_RESULT, 6.10 */
+      sqe->rw_flags = 1;  /* IORING_NOP_INJECT_RESULT, since 6.10 */
       sqe->len = (unsigned)-failing[0].err;
       nfailing--;
       for (unsigned k = 0; k < nfailing; k++) failing[k] = failing[k + 1];
@@ -153,7 +155,8 @@ static void refuse (struct io_uring *ring) {
   }
 }
 
-static int64_t signalling;  /* from then on, just before a sleep; 0: never */
+static int64_t signalling;  /* raise SIGINT before the next sleep from then on;
+                               0: never */
 
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
   struct fault f;
@@ -163,10 +166,10 @@ int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
     raise(SIGINT);
   }
   if (withhold(ring->ring_fd)) {
-    /* it takes SQEs and lets time pass, but there is no news */
+    /* it submits SQEs and sleeps, but no CQE arrives */
     int rc = real_enter(ring, 0, 0);
     if (rc < 0 || wait == 0) return rc;
-    if (ns < 0) abort();  /* that would be for ever */
+    if (ns < 0) abort();  /* it would sleep forever */
     usleep((useconds_t)(ns / 1000));
     return -ETIME;
   }
@@ -192,8 +195,8 @@ unsigned sys_cq_ready (const struct io_uring *ring) {
   return withhold(ring->ring_fd) ? 0 : real_cq_ready(ring);
 }
 
-/* A ring whose next completion, which opens a file, comes twice. */
-static int repeating = NOBODY;
+/* A ring whose next completion, a new descriptor, is delivered twice. */
+static int repeating = NONE;
 
 unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
   unsigned head = *ring->cq.khead;
@@ -201,8 +204,8 @@ unsigned sys_take (struct io_uring *ring, struct cqe *out, unsigned max) {
     return 0;
   if (repeating != ring->ring_fd || real_take(ring, out, 1) == 0)
     return real_take(ring, out, max);
-  io_uring_smp_store_release(ring->cq.khead, head);  /* it stays there */
-  repeating = NOBODY;
+  io_uring_smp_store_release(ring->cq.khead, head);  /* (not consumed) */
+  repeating = NONE;
   out->flags |= IORING_CQE_F_MORE;
   out->res = dup(out->res);
   return 1;
@@ -217,7 +220,7 @@ bool sys_calls_are_cheap (void) {
 
 /* ---- memory ------------------------------------------------------------ */
 
-/* The n-th request from now on is refused, and `failing` - 1 after it. */
+/* The allocation number `at` fails, and `failing` - 1 after it. */
 struct shortage {
   unsigned long calls, at, failing;
 };
@@ -229,7 +232,7 @@ static bool refused (struct shortage *s) {
   return s->at > 0 && s->calls >= s->at && s->calls - s->at < s->failing;
 }
 
-/* By ld's --wrap, what the module's own sources call. */
+/* By ld's --wrap, the module's own sources call these. */
 void *__real_malloc (size_t size);
 void *__real_calloc (size_t n, size_t size);
 void *__real_realloc (void *p, size_t size);
@@ -255,7 +258,7 @@ void *__wrap_realloc (void *p, size_t size) {
 static lua_Alloc lua_alloc;
 static void *lua_alloc_ud;
 
-/* Growth alone: Lua relies on shrinking. */
+/* Only growth may fail: Lua relies on shrinking. */
 static void *alloc (void *ud, void *p, size_t had, size_t size) {
   (void)ud;
   if (size > 0 && (p == NULL || size > had) && refused(&lua_memory))
@@ -264,7 +267,7 @@ static void *alloc (void *ud, void *p, size_t had, size_t size) {
 }
 
 
-/* ---- the strings ------------------------------------------------------- */
+/* ---- for Lua ----------------------------------------------------------- */
 
 static int field (lua_State *L, const char *name, int preset) {
   int value;
@@ -291,7 +294,7 @@ static int f_inject (lua_State *L) {
   return 0;
 }
 
-/* clear(): all goes well again; how many faults of each were not used up */
+/* clear(): remove all faults; the number of unused ones of each function */
 static int f_clear (lua_State *L) {
   lua_newtable(L);
   for (int i = 0; i < FUNCTIONS; i++) {
@@ -302,22 +305,22 @@ static int f_clear (lua_State *L) {
   return 1;
 }
 
-/* calls(name): how often it was called */
+/* calls(name): the number of calls */
 static int f_calls (lua_State *L) {
   int which = luaL_checkoption(L, 1, NULL, names);
   lua_pushinteger(L, (lua_Integer)script[which].calls);
   return 1;
 }
 
-/* withhold(fd | true | nil): that ring, all, or none never gets anything */
+/* withhold(fd | true | nil): that ring, all, or none get no CQEs any more */
 static int f_withhold (lua_State *L) {
-  if (lua_isboolean(L, 1)) withheld = lua_toboolean(L, 1) ? ALL : NOBODY;
-  else withheld = (int)luaL_optinteger(L, 1, NOBODY);
+  if (lua_isboolean(L, 1)) withheld = lua_toboolean(L, 1) ? ALL : NONE;
+  else withheld = (int)luaL_optinteger(L, 1, NONE);
   return 0;
 }
 
-/* refuse(opcode, errno): the next request of that opcode fails so, after those
-** of earlier calls */
+/* refuse(opcode, errno): the next request with that opcode fails with this
+** error, after those of earlier calls */
 static int f_refuse (lua_State *L) {
   luaL_argcheck(L, nfailing < MOST, 1, "too many faults");
   failing[nfailing].opcode = (int)luaL_checkinteger(L, 1);
@@ -325,21 +328,21 @@ static int f_refuse (lua_State *L) {
   return 0;
 }
 
-/* signal([seconds]): there is a SIGINT when the next sleep is about to begin,
-** or the first one after so many seconds */
+/* signal([seconds]): raise SIGINT just before the next sleep, or before the
+** first one after so many seconds */
 static int f_signal (lua_State *L) {
   signalling = clock_now() + (int64_t)(luaL_optnumber(L, 1, 0) * 1e9);
   return 0;
 }
 
-/* again(fd): the next completion of that ring, a new descriptor, comes twice:
-** first a dup of it, with F_MORE */
+/* again(fd): the next completion of that ring, a new descriptor, is delivered
+** twice: first a dup of it, with F_MORE */
 static int f_again (lua_State *L) {
   repeating = (int)luaL_checkinteger(L, 1);
   return 0;
 }
 
-/* exit(): rings that were withheld when they were closed are closed now */
+/* exit(): close the rings that were withheld when they were to be closed */
 static int f_exit (lua_State *L) {
   lua_pushinteger(L, nkept);
   while (nkept > 0) real_exit(&kept[--nkept]);
@@ -355,13 +358,14 @@ static int shortage (lua_State *L, struct shortage *s) {
   return 1;
 }
 
-/* malloc(n, failing): the module's n-th malloc from now on fails, and so many
-** in a row; malloc() ends that. Answers how many there were since before. */
+/* malloc(n, failing): `failing` allocations of the module fail, from the n-th
+** on; malloc() ends that. Returns the number since the last call. */
 static int f_malloc (lua_State *L) {
   return shortage(L, &c_memory);
 }
 
-/* alloc(n, failing): the same of what Lua allocates, which asks twice */
+/* alloc(n, failing): the same for Lua's allocations. (Lua collects garbage and
+** tries each a second time.) */
 static int f_alloc (lua_State *L) {
   if (lua_alloc == NULL) {
     lua_alloc = lua_getallocf(L, &lua_alloc_ud);
@@ -370,18 +374,18 @@ static int f_alloc (lua_State *L) {
   return shortage(L, &lua_memory);
 }
 
-/* cheap(boolean): so system calls shall be, for loops that are yet to come */
+/* cheap(boolean): pretend that system calls are cheap, or not, to new loops */
 static int f_cheap (lua_State *L) {
   luaL_checktype(L, 1, LUA_TBOOLEAN);
   price = lua_toboolean(L, 1) ? CHEAP : DEAR;
   return 0;
 }
 
-/* bell(): the token of the loop's bell */
+/* bell(): the token of the loop's doorbell */
 static int f_bell (lua_State *L) {
   struct doorbell *b = loop_doorbell(state_get(L)->loop);
   if (b == NULL)
-    return luaL_error(L, "no bell");
+    return luaL_error(L, "no doorbell");
   lua_pushinteger(L, (lua_Integer)b->token);
   return 1;
 }
@@ -389,15 +393,16 @@ static int f_bell (lua_State *L) {
 static void *ring_thread (void *of) {
   struct doorbell *b = of;
   int rc = 0;
-  /* as soon as somebody sleeps, or looks as if he did */
+  /* as soon as the loop sleeps, or is about to */
   while (!doorbell_wanted(b)) usleep(100);
   rc = doorbell_ring(b);
   refblock_release(&b->block);
   return rc == 0 ? NULL : of;
 }
 
-/* ring(): another thread rings the loop's bell as soon as it sleeps; a
-** function that waits for that thread, and says whether it went well */
+/* ring(): another thread rings the loop's doorbell as soon as the loop sleeps.
+** Returns a function that joins that thread and returns whether it succeeded.
+*/
 static pthread_t ringer;
 
 static int f_rung (lua_State *L) {

@@ -35,7 +35,7 @@
 enum { RECEIVED = 1, SENT, ACCEPTED, CLOSED };  /* in the high bits */
 
 static struct io_uring ring;
-static struct io_uring_buf_ring *home;
+static struct io_uring_buf_ring *buf_ring;
 static unsigned char *buffers;
 static uint32_t size;            /* of a buffer */
 
@@ -73,9 +73,9 @@ static unsigned char *buffer (uint32_t bid) {
 }
 
 static void give (uint32_t bid) {
-  io_uring_buf_ring_add(home, buffer(bid), size, (unsigned short)bid,
+  io_uring_buf_ring_add(buf_ring, buffer(bid), size, (unsigned short)bid,
                         (int)BUFFERS - 1, 0);
-  io_uring_buf_ring_advance(home, 1);
+  io_uring_buf_ring_advance(buf_ring, 1);
 }
 
 static void *map (size_t bytes) {
@@ -90,10 +90,10 @@ static void make_buffers (uint32_t each) {
   int rc;
   size = each;
   buffers = map((size_t)each * BUFFERS);
-  home = map(BUFFERS * sizeof(struct io_uring_buf));
-  io_uring_buf_ring_init(home);
+  buf_ring = map(BUFFERS * sizeof(struct io_uring_buf));
+  io_uring_buf_ring_init(buf_ring);
   memset(&reg, 0, sizeof(reg));
-  reg.ring_addr = (uint64_t)(uintptr_t)home;
+  reg.ring_addr = (uint64_t)(uintptr_t)buf_ring;
   reg.ring_entries = BUFFERS;
   rc = io_uring_register_buf_ring(&ring, &reg, 0);
   if (rc < 0) give_up("provided buffers", -rc);

@@ -273,7 +273,7 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
   if (part->from == 0 && options_given(L, t, "control")) {
     if (m->control_capacity > 0)
       luaL_argerror(L, t, "option 'control' is what to send, and "
-                    "'controllen' the room for what comes: one of them");
+                    "'controllen' the space for receiving: one of them");
     lua_pushliteral(L, "control");
     lua_rawget(L, t);
     *rc = set_control(L, m, t);

@@ -393,7 +393,7 @@ static int ring_object_stats (lua_State *L) {
     {"silent", t->silent}, {"in_flight", t->flying},
     {"internal", t->internal}, {"stale", t->stale},
     {"messages", r->stats.messages}, {"waiting", r->stats.waiting},
-    {"high_water", r->stats.high}, {"disposed", r->stats.disposed},
+    {"high_water", r->stats.most_waiting}, {"disposed", r->stats.disposed},
     {"leaked", r->stats.leaked}, {"overflowed", r->stats.overflowed},
     {"forged_doorbells", r->stats.forged_doorbells},
     {"enters", r->stats.enters}, {"cqes", r->stats.cqes},
@@ -424,7 +424,7 @@ static int ring_object_tostring (lua_State *L) {
 
 static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
   /* guard: from now on senders in other states are refused */
-  if (r->fork_id == fork_id()) handle_shut(r->handle);
+  if (r->fork_id == fork_id()) handle_mark_closed(r->handle);
   pressure_drop(&state_of(L)->pressure, ring_weight(r), RING_FDS);
   ring_end_uses(state_of(L)->rings, r->handle);
   return ring_close(r, bound);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static atomic_uint shut_count;
+static atomic_uint marked_count;
 
 
 /* ---- the handles of a state -------------------------------------------- */
@@ -77,7 +77,7 @@ struct handle *handle_find (const struct handles *all, int number) {
   return h;
 }
 
-void handle_renew (struct handles *all, int number) {
+void handle_number_reused (struct handles *all, int number) {
   struct handle *h = handle_find(all, number);
   if (h) handle_release(h);  /* guard: its close would be another's */
 }
@@ -87,7 +87,7 @@ void handle_renew (struct handles *all, int number) {
 
 int handle_release (struct handle *h) {
   remove_from_table(h);
-  handle_shut(h);  /* guard: SQEs that could not be submitted */
+  handle_mark_closed(h);  /* guard: SQEs that could not be submitted */
   return atomic_exchange(&h->number, -1);  /* guard: closed once */
 }
 
@@ -123,7 +123,7 @@ struct handle *handle_new (void) {
 }
 
 void handle_own (struct handles *all, struct handle *h, int number) {
-  handle_renew(all, number);
+  handle_number_reused(all, number);
   atomic_store(&h->number, number);
   handle_add(all, h);
 }
@@ -148,13 +148,13 @@ int handle_use (struct handle *h) {
   return n;
 }
 
-void handle_shut (struct handle *h) {
+void handle_mark_closed (struct handle *h) {
   atomic_store(&h->closed, true);
-  atomic_fetch_add(&shut_count, 1);
+  atomic_fetch_add(&marked_count, 1);
 }
 
-unsigned handle_shut_count (void) {
-  return atomic_load(&shut_count);
+unsigned handle_marked_count (void) {
+  return atomic_load(&marked_count);
 }
 
 /* Close the file but keep the number: it becomes an O_PATH descriptor, which

@@ -70,7 +70,7 @@ struct handle *handle_dup (int number);
 struct handle *handle_find (const struct handles *all, int number);
 
 /* The kernel has just given out this number: a handle that has it loses it. */
-void handle_renew (struct handles *all, int number);
+void handle_number_reused (struct handles *all, int number);
 
 static inline bool handle_closed (const struct handle *h) {
   return atomic_load(&h->closed);
@@ -90,7 +90,7 @@ static inline void handle_done (struct handle *h) {
 }
 
 /* Mark it closed; it keeps its number. */
-void handle_shut (struct handle *h);
+void handle_mark_closed (struct handle *h);
 
 /* Close it: 0, or -errno. The caller keeps its count. */
 int handle_close (struct handle *h);
@@ -102,8 +102,9 @@ int handle_detach (struct handle *h);
 /* Return the number without closing it, and mark the handle closed. */
 int handle_release (struct handle *h);
 
-/* The number of calls of handle_shut in this process, wrapping. While it does
-** not change there is no need to search the SQ for closed targets again. */
-unsigned handle_shut_count (void);
+/* The number of calls of handle_mark_closed in this process, wrapping. While
+** it does not change there is no need to search the SQ for closed targets
+** again. */
+unsigned handle_marked_count (void);
 
 #endif

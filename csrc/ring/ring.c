@@ -86,7 +86,7 @@ int ring_open (struct ring *r, struct handles *all,
   r->fork_id = fork_id();
   r->owner = pthread_self();
   r->enabled = (r->io.flags & IORING_SETUP_R_DISABLED) == 0;
-  r->shut_count = handle_shut_count();
+  r->marked_count = handle_marked_count();
   r->open = true;
   return 0;
 }

@@ -45,7 +45,8 @@ struct ring_stats {
   uint64_t enters, cqes, overflowed, disposed;
   uint64_t forged_doorbells;  /* tokens that arrived without a ring */
   uint64_t leaked;        /* operations whose memory was buried at close */
-  size_t waiting, high;   /* messages that were not taken; the most so far */
+  size_t waiting;         /* messages that were not taken */
+  size_t most_waiting;    /* the most so far */
 };
 
 struct ring {
@@ -62,7 +63,7 @@ struct ring {
   bool is_loops;          /* the ring that the loop sleeps on */
   bool driven;            /* ... and the loop is running */
   bool settling;          /* mark of ring_uses: a close has yet to reap it */
-  unsigned shut_count;    /* handle_shut_count() when the SQ was searched */
+  unsigned marked_count;  /* handle_marked_count() when the SQ was searched */
   struct handle *handle;  /* as others know it, while it is open */
   struct doorbell *doorbell;  /* the loop's, for others to wake it; or NULL */
   struct buf_group ***groups; /* of provided buffers, by id: 256 pages */

@@ -56,7 +56,7 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
     }
   }
   if (op->disposal == DISPOSE_FD && res >= 0 && r->open && r->handle->owner)
-    handle_renew(r->handle->owner, res);
+    handle_number_reused(r->handle->owner, res);
   if (!last && op_tells_twice(op->opcode) && !(op->op_flags & OP_NOTIFYING)) {
     op->op_flags |= OP_NOTIFYING;
     t->notifying++;
@@ -113,8 +113,8 @@ static void deliver_message (struct ring *r, const struct cqe *c) {
     return;
   pending_add(&r->pending, &r->messages, NULL, c->user_data, c->res,
               c->flags);
-  if (++r->stats.waiting > r->stats.high)
-    r->stats.high = r->stats.waiting;
+  if (++r->stats.waiting > r->stats.most_waiting)
+    r->stats.most_waiting = r->stats.waiting;
   if (r->callbacks) r->callbacks->message(r);
 }
 

@@ -23,16 +23,16 @@
 /* An SQE may name a ring or a descriptor that was closed after the SQE was
 ** queued. Make it fail with EBADF; ring_reap translates the error. */
 static void refuse_closed (struct ring *r) {
-  unsigned now = handle_shut_count();
-  if (now == r->shut_count)
+  unsigned now = handle_marked_count();
+  if (now == r->marked_count)
     return;
-  r->shut_count = now;
+  r->marked_count = now;
   for (unsigned i = 0, n = sys_unread(&r->io); i < n; i++) {
     struct io_uring_sqe *sqe = sys_queued(&r->io, i);
     const struct op *op = op_find(&r->ops, sqe->user_data);
     const struct handle *h = op ? op_handle(op) : NULL;
     if (h && handle_closed(h))
-      sqe->fd = -1;  /* guard: law 1, a closed ring is told */
+      sqe->fd = -1;  /* guard: a send to a closed ring fails */
   }
 }
 

@@ -81,7 +81,7 @@ void ring_end_uses (struct ring *list, struct handle *h) {
   for (struct ring *r = list; r && h->ops; r = r->next)
     if (r->settling) ring_settle(r, h);
   if (h->ops)  /* (makes the next submit of each ring search its SQ) */
-    handle_shut(h);  /* guard: SQEs that could not be submitted */
+    handle_mark_closed(h);  /* guard: SQEs that could not be submitted */
   /* guard: messages that were delivered need the ring's number no more, also
      if their senders never reap */
   for (struct ring *r = list; r && refblock_flying(&h->block) > 0; r = r->next)

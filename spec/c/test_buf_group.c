@@ -9,7 +9,7 @@
 #define SIZE 16u
 
 /* A completion's flags as the kernel would set them. */
-static uint32_t named (unsigned bid) {
+static uint32_t cqe_flags (unsigned bid) {
   return IORING_CQE_F_BUFFER | bid << IORING_CQE_BUFFER_SHIFT;
 }
 
@@ -50,7 +50,7 @@ static struct kernel kernel_of (uint32_t entries, bool inc) {
 /* A completion that names this buffer is reaped; returns its flags. */
 static uint32_t note (const struct kernel *k, unsigned bid, int32_t res,
                       uint32_t more, bool bundle) {
-  uint32_t flags = named(bid) | more;
+  uint32_t flags = cqe_flags(bid) | more;
   CHECK(buf_group_reserve(k->g, 1));
   buf_group_note(k->g, res, flags, (struct recvmsg_layout){ 0, 0 }, bundle);
   return flags;
@@ -85,14 +85,14 @@ static void a_buffer_is_taken_once (void) {
   CHECK(buf_group_take(k.g, 5, cqe(&k, bid, 5, 0), &p));
   CHECK(p.data == k.g->memory && p.size == 5 && p.bid == bid);
   CHECK(k.g->leased == 1 && count_free(&k) == 3);
-  CHECK(!buf_group_take(k.g, 5, named(bid), &q));
-  CHECK(buf_group_take_bundle(k.g, 5, named(bid), &q, 1) == 0);
+  CHECK(!buf_group_take(k.g, 5, cqe_flags(bid), &q));
+  CHECK(buf_group_take_bundle(k.g, 5, cqe_flags(bid), &q, 1) == 0);
   buf_group_dispose(k.g, 5, cqe(&k, bid, 5, 0));  /* (does not recycle it) */
   CHECK(k.g->leased == 1 && count_free(&k) == 3);
   buf_group_give(k.g, p.bid);
   CHECK(k.g->leased == 0 && count_free(&k) == 4);
-  CHECK(!buf_group_take(k.g, 5, named(bid), &q));  /* nor when it is free */
-  buf_group_dispose(k.g, 5, named(bid));
+  CHECK(!buf_group_take(k.g, 5, cqe_flags(bid), &q));  /* (it is free) */
+  buf_group_dispose(k.g, 5, cqe_flags(bid));
   CHECK(k.g->leased == 0 && count_free(&k) == 4);
   refblock_release(&k.g->block);
 }
@@ -102,10 +102,10 @@ static void flags_may_name_none (void) {
   struct piece p;
   CHECK(!buf_group_take(k.g, 5, 0, &p));
   CHECK(!buf_group_take(k.g, 5, 2u << IORING_CQE_BUFFER_SHIFT, &p));
-  CHECK(!buf_group_take(k.g, 5, named(4), &p));
-  CHECK(!buf_group_take(k.g, 5, named(65535), &p));
+  CHECK(!buf_group_take(k.g, 5, cqe_flags(4), &p));
+  CHECK(!buf_group_take(k.g, 5, cqe_flags(65535), &p));
   CHECK(buf_group_take_bundle(k.g, 5, 0, &p, 1) == 0);
-  CHECK(buf_group_take_bundle(k.g, 5, named(4), &p, 1) == 0);
+  CHECK(buf_group_take_bundle(k.g, 5, cqe_flags(4), &p, 1) == 0);
   buf_group_dispose(k.g, 5, 0);
   buf_group_dispose(k.g, 5, cqe(&k, 4, 5, 0));
   CHECK(k.g->leased == 0 && count_free(&k) == 4);
@@ -150,8 +150,8 @@ static void parts_follow_one_another (void) {
   CHECK(a.data == k.g->memory && a.size == 5);
   CHECK(b.data == a.data + 5 && b.size == 3);
   CHECK(c.data == b.data + 3 && c.size == 8);
-  CHECK(!buf_group_take(k.g, 1, named(bid), &d));  /* all were taken */
-  CHECK(!buf_group_take(k.g, 1, named(bid) | MORE, &d));
+  CHECK(!buf_group_take(k.g, 1, cqe_flags(bid), &d));  /* all were taken */
+  CHECK(!buf_group_take(k.g, 1, cqe_flags(bid) | MORE, &d));
   buf_group_give(k.g, c.bid);
   CHECK(k.g->leased == 1 && count_free(&k) == 1);  /* one is still leased */
   buf_group_give(k.g, b.bid);
@@ -226,7 +226,7 @@ static void more_is_of_incremental_ones_only (void) {
   unsigned bid = pick(&k);
   struct piece p;
   CHECK(buf_group_take(k.g, 4, cqe(&k, bid, 4, MORE), &p));
-  CHECK(!buf_group_take(k.g, 4, named(bid) | MORE, &p));
+  CHECK(!buf_group_take(k.g, 4, cqe_flags(bid) | MORE, &p));
   buf_group_give(k.g, p.bid);
   CHECK(count_free(&k) == 2);
   refblock_release(&k.g->block);
@@ -272,7 +272,7 @@ static void bundles_take_nothing_twice (void) {
   CHECK(buf_group_take(k.g, SIZE, cqe(&k, 1, SIZE, 0), &p[0]));
   flags = bundle_cqe(&k, 0, 3 * SIZE, 0);
   CHECK(buf_group_take_bundle(k.g, 3 * SIZE, flags, q, 4) == 1);
-  CHECK(buf_group_take_bundle(k.g, 2 * SIZE, named(1), q, 4) == 0);
+  CHECK(buf_group_take_bundle(k.g, 2 * SIZE, cqe_flags(1), q, 4) == 0);
   flags = bundle_cqe(&k, 2, 4 * SIZE, 0);
   CHECK(buf_group_take_bundle(k.g, 4 * SIZE, flags, q, 1) == 1);
   CHECK(k.g->leased == 3);

@@ -147,7 +147,7 @@ static void a_closed_ring_gives_epipe (void) {
   open_all();
   doorbell_arm(doorbell);
   CHECK(doorbell_wanted(doorbell));
-  handle_shut(handle);
+  handle_mark_closed(handle);
   CHECK(doorbell_ring(doorbell) == -EPIPE);
   close_all();
 }

@@ -20,13 +20,13 @@ static atomic_uint marked_count;
 
 /* ---- the handles of a state -------------------------------------------- */
 
-static struct handle **bucket (const struct handles *all, int number) {
+static struct handle **bucket_of (const struct handles *all, int number) {
   return all->at ? &all->at[(uint32_t)number & (all->size - 1)]
                  : (struct handle **)(uintptr_t)&all->first;
 }
 
 static void add_to_bucket (struct handles *all, struct handle *h) {
-  struct handle **b = bucket(all, atomic_load(&h->number));
+  struct handle **b = bucket_of(all, atomic_load(&h->number));
   h->next = *b;
   *b = h;
 }
@@ -61,7 +61,8 @@ static void remove_from_table (struct handle *h) {
   struct handle **b;
   if (all == NULL)
     return;
-  for (b = bucket(all, atomic_load(&h->number)); *b != h; b = &(*b)->next) {}
+  b = bucket_of(all, atomic_load(&h->number));
+  while (*b != h) b = &(*b)->next;
   *b = h->next;
   h->next = NULL;
   h->owner = NULL;
@@ -72,7 +73,7 @@ static void remove_from_table (struct handle *h) {
 }
 
 struct handle *handle_find (const struct handles *all, int number) {
-  struct handle *h = *bucket(all, number);
+  struct handle *h = *bucket_of(all, number);
   while (h && atomic_load(&h->number) != number) h = h->next;
   return h;
 }

@@ -234,7 +234,8 @@ const struct name_bit name_cqe_flags[] = {
 
 
 /* Append as much of `text` as fits, and return the length so far. */
-static size_t add_word (char *buf, size_t len, size_t used, const char *text) {
+static size_t append_text (char *buf, size_t len, size_t used,
+                           const char *text) {
   while (*text != '\0' && used + 1 < len)
     buf[used++] = *text++;
   buf[used] = '\0';
@@ -252,18 +253,18 @@ size_t name_bits (const struct name_bit *table, uint64_t bits, char *buf,
     if (bits & table->bit) {
       bits &= ~table->bit;
       if (used > 0)
-        used = add_word(buf, len, used, "|");
-      used = add_word(buf, len, used, table->name);
+        used = append_text(buf, len, used, "|");
+      used = append_text(buf, len, used, table->name);
     }
   }
   if (bits != 0) {
     char rest[32];
     snprintf(rest, sizeof(rest), "%s0x%llx", (used > 0) ? "|" : "",
              (unsigned long long)bits);
-    used = add_word(buf, len, used, rest);
+    used = append_text(buf, len, used, rest);
   }
   else if (used == 0)
-    used = add_word(buf, len, used, "0");
+    used = append_text(buf, len, used, "0");
   return used;
 }
 

@@ -13,18 +13,18 @@
 #define LONGEST 63
 
 
-static bool same (char a, char b) {
+static bool same_letter (char a, char b) {
   return tolower((unsigned char)a) == tolower((unsigned char)b);
 }
 
-static size_t least (size_t a, size_t b) {
+static size_t smaller (size_t a, size_t b) {
   return a < b ? a : b;
 }
 
 /* The Damerau-Levenshtein distance (letters substituted, inserted, deleted, or
 ** swapped with a neighbour), without regard to case. A name longer than
 ** LONGEST is farther than any other. */
-static size_t distance (const char *a, const char *b) {
+static size_t edit_distance (const char *a, const char *b) {
   size_t rows[3][LONGEST + 1];  /* the last three rows of the matrix */
   size_t m = strlen(a), n = strlen(b);
   if (m > LONGEST || n > LONGEST)
@@ -35,11 +35,12 @@ static size_t distance (const char *a, const char *b) {
     const size_t *above = rows[(i + 2) % 3], *higher = rows[(i + 1) % 3];
     row[0] = i;
     for (size_t j = 1; j <= n; j++) {
-      row[j] = least(above[j], row[j - 1]) + 1;
-      row[j] = least(row[j], above[j - 1] + !same(a[i - 1], b[j - 1]));
-      if (i > 1 && j > 1 && same(a[i - 1], b[j - 2])
-          && same(a[i - 2], b[j - 1]))
-        row[j] = least(row[j], higher[j - 2] + 1);
+      row[j] = smaller(above[j], row[j - 1]) + 1;
+      row[j] = smaller(row[j], above[j - 1]
+                               + !same_letter(a[i - 1], b[j - 1]));
+      if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2])
+          && same_letter(a[i - 2], b[j - 1]))
+        row[j] = smaller(row[j], higher[j - 2] + 1);
     }
   }
   return rows[m % 3][n];
@@ -52,15 +53,15 @@ void nearest_begin (struct nearest *n, const char *word) {
 }
 
 /* At most a third of the letters may be wrong, and at most three. */
-static size_t bound (const char *a, const char *b) {
+static size_t max_distance (const char *a, const char *b) {
   size_t m = strlen(a), n = strlen(b);
   size_t third = (m > n ? m : n) / 3;
   return third < 3 ? third : 3;
 }
 
 void nearest_offer (struct nearest *n, const char *name) {
-  size_t d = distance(n->word, name);
-  if (d > bound(n->word, name) || d > n->distance)
+  size_t d = edit_distance(n->word, name);
+  if (d > max_distance(n->word, name) || d > n->distance)
     return;
   if (d < n->distance || strcmp(name, n->name) < 0) {
     n->name = name;

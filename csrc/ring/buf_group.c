@@ -49,7 +49,7 @@ static void *map_pages (size_t size) {
   return p == MAP_FAILED ? NULL : p;
 }
 
-static void recycle (struct buf_group *g, uint16_t bid) {
+static void recycle_buffer (struct buf_group *g, uint16_t bid) {
   struct slot *s = &g->slots[bid];
   s->offset = 0;
   s->kernel_done = false;
@@ -83,7 +83,7 @@ struct buf_group *buf_group_new (uint32_t entries, uint32_t size,
   io_uring_buf_ring_init(g->ring);
   for (uint32_t i = 0; i < entries; i++) {
     g->slots[i].notes_end = &g->slots[i].notes;
-    recycle(g, (uint16_t)i);
+    recycle_buffer(g, (uint16_t)i);
   }
   return g;
 }
@@ -107,7 +107,7 @@ bool buf_group_reserve (struct buf_group *g, unsigned n) {
   return true;
 }
 
-static uint32_t size_of (int32_t res) {
+static uint32_t bytes_of (int32_t res) {
   return res > 0 ? (uint32_t)res : 0;
 }
 
@@ -136,7 +136,7 @@ void buf_group_note (struct buf_group *g, int32_t res, uint32_t flags,
                      struct recvmsg_layout layout, bool bundle) {
   struct slot *s = slot_named(g, flags);
   struct note *note = g->spare;
-  uint32_t space, size = size_of(res);
+  uint32_t space, size = bytes_of(res);
   if (s == NULL || s->kernel_done || note == NULL)  /* guard: it is in use */
     return;
   g->spare = note->next;
@@ -158,14 +158,15 @@ static struct note **find_note (const struct buf_group *g, int32_t res,
   return at && *at ? at : NULL;
 }
 
-static bool spans (const struct buf_group *g, const struct note *note) {
-  return note->bundle && size_of(note->res) > g->size - note->offset;
+static bool spans_buffers (const struct buf_group *g,
+                           const struct note *note) {
+  return note->bundle && bytes_of(note->res) > g->size - note->offset;
 }
 
 bool buf_group_is_bundle (const struct buf_group *g, int32_t res,
                           uint32_t flags) {
   struct note **at = find_note(g, res, flags);
-  return at && spans(g, *at);
+  return at && spans_buffers(g, *at);
 }
 
 /* Take one part of a completion: `size` bytes at `offset` of a buffer. With
@@ -195,11 +196,12 @@ static unsigned take_parts (struct buf_group *g, struct note **at,
                             struct piece *p, unsigned max) {
   struct note *note = *at;
   uint16_t bid = (uint16_t)(note->flags >> IORING_CQE_BUFFER_SHIFT);
-  uint32_t offset = note->offset, left = size_of(note->res);
+  uint32_t offset = note->offset, left = bytes_of(note->res);
   unsigned n = 0;
   *at = note->next;
   if (note->next == NULL) g->slots[bid].notes_end = at;
-  if (!spans(g, note) && left > g->size - offset) left = g->size - offset;
+  if (!spans_buffers(g, note) && left > g->size - offset)
+    left = g->size - offset;
   while (n < max) {
     uint32_t space = g->size - offset;
     uint32_t size = left < space ? left : space;
@@ -221,7 +223,7 @@ static unsigned take_parts (struct buf_group *g, struct note **at,
 bool buf_group_take (struct buf_group *g, int32_t res, uint32_t flags,
                      struct piece *p) {
   struct note **at = find_note(g, res, flags);
-  return at && !spans(g, *at) && take_parts(g, at, p, 1) == 1;
+  return at && !spans_buffers(g, *at) && take_parts(g, at, p, 1) == 1;
 }
 
 unsigned buf_group_take_bundle (struct buf_group *g, int32_t res,
@@ -243,7 +245,7 @@ void buf_group_give (struct buf_group *g, uint16_t bid) {
   g->leased--;
   if (g->closed)
     return;
-  recycle(g, bid);
+  recycle_buffer(g, bid);
   if (g->recycled) g->recycled(g);
 }
 

@@ -117,7 +117,7 @@ struct op_table *op_table_of (const struct op *op) {
 
 /* ---- operations in flight on a descriptor, oldest first ---------------- */
 
-static void use_add (struct op *op) {
+static void fd_list_add (struct op *op) {
   struct handle *h = (struct handle *)op->pin[OP_PIN_FD];
   if (h->ops) {
     op->prev = h->ops->prev;
@@ -128,7 +128,7 @@ static void use_add (struct op *op) {
     h->ops = op->prev = op;
 }
 
-static void use_remove (struct op *op) {
+static void fd_list_remove (struct op *op) {
   struct handle *h = (struct handle *)op->pin[OP_PIN_FD];
   if (h->ops == op) h->ops = op->next;
   else op->prev->next = op->next;
@@ -166,7 +166,7 @@ void op_cancel_unlist (struct op_table *t, struct op *op) {
 void op_pin_handle (struct op *op, struct handle *h) {
   op->pin[OP_PIN_FD] = &h->block;
   refblock_pin(&h->block);
-  use_add(op);
+  fd_list_add(op);
 }
 
 void op_starts (struct op *op) {
@@ -199,7 +199,7 @@ void op_leave_chain (struct op_table *t, struct op *op) {
 #define COUNTED (OP_INTERNAL | OP_SILENT | OP_DRAIN | OP_NOTIFYING \
                  | OP_CANCEL_LISTED)
 
-static void uncount (struct op_table *t, struct op *op) {
+static void uncount_op (struct op_table *t, struct op *op) {
   if (op->op_flags & OP_INTERNAL) t->internal--;
   if (op->op_flags & OP_SILENT) t->silent_flying--;
   if (op->op_flags & OP_DRAIN) t->draining--;
@@ -213,9 +213,9 @@ static void op_end (struct op_table *t, struct op *op) {
   op->state = OP_ENDED;
   op->retired = op->token;
   t->flying--;
-  if (op->op_flags & COUNTED) uncount(t, op);
+  if (op->op_flags & COUNTED) uncount_op(t, op);
   if (op->before || op->behind) op_leave_chain(t, op);
-  if (op->prev) use_remove(op);
+  if (op->prev) fd_list_remove(op);
   unpin(op);  /* guard: not before the last completion */
 }
 
@@ -240,7 +240,7 @@ static uint32_t full_size (const struct io_uring_sqe *sqe) {
 }
 
 /* The flags of an operation that its request implies. */
-static unsigned flags_of (const struct request *r) {
+static unsigned request_flags (const struct request *r) {
   const struct io_uring_sqe *sqe = &r->sqe;
   unsigned flags = 0;
   if (r->req_flags & REQ_SILENT) flags |= OP_SILENT;
@@ -270,7 +270,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
   struct op *op = t->free;
   t->free = op->next_free;
   t->nfree--;
-  if (r->req_flags || r->sqe.flags || r->sqe.ioprio) flags |= flags_of(r);
+  if (r->req_flags || r->sqe.flags || r->sqe.ioprio) flags |= request_flags(r);
   op->token = new_token(t, op);
   op->data = r->data;
   for (int i = 0; i < OP_PINS; i++) {
@@ -278,7 +278,8 @@ struct op *op_new (struct op_table *t, const struct request *r,
     if (op->pin[i]) refblock_pin(op->pin[i]);
   }
   op->next = NULL;  /* (the other links of a free operation are NULL) */
-  if (op->pin[OP_PIN_FD] && !(r->sqe.flags & IOSQE_FIXED_FILE)) use_add(op);
+  if (op->pin[OP_PIN_FD] && !(r->sqe.flags & IOSQE_FIXED_FILE))
+    fd_list_add(op);
   op->fd = r->sqe.fd;
   op->op_flags = (uint16_t)flags;
   op->min_kernel = r->min_kernel;
@@ -345,8 +346,8 @@ enum op_match op_match (struct op_table *t, uint64_t user_data,
   return MATCH_MESSAGE;
 }
 
-static void finish (struct op_table *t, struct op *op, int32_t res,
-                    uint32_t flags) {
+static void op_finish (struct op_table *t, struct op *op, int32_t res,
+                       uint32_t flags) {
   op_end(t, op);
   if (op_unreported(op, res)) t->silent++;
   else t->completed++;
@@ -357,7 +358,7 @@ static void finish (struct op_table *t, struct op *op, int32_t res,
 void op_complete (struct op_table *t, struct op *op, int32_t res,
                   uint32_t flags) {
   if (flags & IORING_CQE_F_MORE) t->deliver(t, op, res, flags, false);
-  else finish(t, op, res, flags);
+  else op_finish(t, op, res, flags);
 }
 
 struct op *op_first_unfinished (struct op *op) {
@@ -366,7 +367,7 @@ struct op *op_first_unfinished (struct op *op) {
 }
 
 void op_abandon (struct op_table *t, struct op *op, bool bury) {
-  if (op->prev) use_remove(op);
+  if (op->prev) fd_list_remove(op);
   for (int i = 0; bury && i < OP_PINS; i++) {
     /* (once a request is started the kernel holds the file itself) */
     if (op->pin[i] && !(i == OP_PIN_FD && (op->op_flags & OP_STARTS))) {
@@ -374,5 +375,5 @@ void op_abandon (struct op_table *t, struct op *op, bool bury) {
       op->pin[i] = NULL;
     }
   }
-  finish(t, op, -ECANCELED, 0);
+  op_finish(t, op, -ECANCELED, 0);
 }

@@ -36,8 +36,8 @@ static const unsigned wanted[] = {
   IORING_SETUP_CQSIZE
 };
 
-static int setup (struct ring *r, const struct ring_options *o,
-                  unsigned flags, unsigned cq_entries) {
+static int setup_ring (struct ring *r, const struct ring_options *o,
+                       unsigned flags, unsigned cq_entries) {
   struct io_uring_params p;
   memset(&p, 0, sizeof(p));
   p.flags = flags;
@@ -60,7 +60,7 @@ int ring_open (struct ring *r, struct handles *all,
     return -ENOMEM;
   if (o->exact) {
     if (cq > 0) flags |= IORING_SETUP_CQSIZE;
-    rc = setup(r, o, flags, cq);
+    rc = setup_ring(r, o, flags, cq);
   }
   else {
     if (cq == 0)  /* large: an overflow is slow and ends multishots */
@@ -70,7 +70,7 @@ int ring_open (struct ring *r, struct handles *all,
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
       flags &= ~wanted[i];
       if (o->cq_entries > 0) flags |= IORING_SETUP_CQSIZE;  /* not optional */
-      rc = setup(r, o, flags, cq);
+      rc = setup_ring(r, o, flags, cq);
       if (rc != -EINVAL) break;
     }
   }
@@ -97,7 +97,7 @@ int ring_open (struct ring *r, struct handles *all,
 /* Reap what has ended so far. False if that cannot work any more: the ring is
 ** another thread's, it was never enabled, the process may not enter the kernel
 ** for it any longer (seccomp), or there is no memory. */
-static bool settle (struct ring *r) {
+static bool reap_ended (struct ring *r) {
   switch (ring_enter(r, 0, SYS_FOREVER)) {
     case -EEXIST: case -EBADFD: case -EPERM: case -EACCES: case -ENOSYS:
       return false;  /* guard: do not wait for what cannot end */
@@ -115,10 +115,10 @@ static bool cancel_each (struct ring *r, int64_t deadline) {
     if (op->opcode != IORING_OP_TIMEOUT
         && (!(op->op_flags & OP_INTERNAL) || op->waiter))
       ring_cancel(r, op);
-    if (++n % BATCH == 0 && (!settle(r) || clock_left(deadline) == 0))
+    if (++n % BATCH == 0 && (!reap_ended(r) || clock_left(deadline) == 0))
       return false;
   }
-  return settle(r);
+  return reap_ended(r);
 }
 
 /* guard: on an SQPOLL ring the io-wq workers are the polling thread's, so that
@@ -133,17 +133,17 @@ static void ring_cancel_all (struct ring *r) {
   }
 }
 
-static void drain (struct ring *r, int64_t ns) {
+static void drain_ops (struct ring *r, int64_t ns) {
   int64_t deadline = clock_after(ns);
   uint32_t before = r->ops.flying;
   bool many = before > BATCH;
-  if (before == 0 || !settle(r) || (many && !cancel_each(r, deadline)))
+  if (before == 0 || !reap_ended(r) || (many && !cancel_each(r, deadline)))
     return;
   if (!many) ring_cancel_all(r);
   while (r->ops.flying > 0) {
     int64_t left = clock_left(deadline);
     before = r->ops.flying;
-    if (!settle(r) || r->ops.flying == 0)
+    if (!reap_ended(r) || r->ops.flying == 0)
       return;
     if (left == 0)
       return;  /* guard: closing is bounded */
@@ -183,7 +183,7 @@ unsigned ring_close (struct ring *r, int64_t ns) {
     refblock_release(&r->doorbell->block);
     r->doorbell = NULL;
   }
-  if (ours) drain(r, ns);
+  if (ours) drain_ops(r, ns);
   left = r->ops.flying;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
     if (op->state == OP_FLYING) {

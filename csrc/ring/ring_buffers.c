@@ -31,7 +31,7 @@ struct buf_group *ring_group (const struct ring *r, unsigned bgid) {
   return page ? page[bgid % PAGE] : NULL;
 }
 
-static bool has_page (struct ring *r, unsigned bgid) {
+static bool make_page (struct ring *r, unsigned bgid) {
   struct buf_group ***page;
   if (r->groups == NULL)
     r->groups = calloc(PAGES, sizeof(*r->groups));
@@ -45,7 +45,7 @@ static bool has_page (struct ring *r, unsigned bgid) {
 int ring_add_group (struct ring *r, struct buf_group *g) {
   struct io_uring_buf_reg reg;
   int rc;
-  if (!has_page(r, g->bgid))
+  if (!make_page(r, g->bgid))
     return -ENOMEM;
   buf_group_describe(g, &reg);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_PBUF_RING, &reg, 1);

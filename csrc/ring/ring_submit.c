@@ -1,7 +1,7 @@
 /*
 ** ring_submit: make room in the SQ, turn requests into operations and SQEs,
 ** and enter the kernel. All that can fail comes before the first request of a
-** chain is launched: launch() itself must not fail.
+** chain is launched: launch_request itself must not fail.
 */
 
 #include "compat.h"
@@ -87,9 +87,9 @@ void ring_submit_all (struct ring *list) {
 
 /* ---- queueing ---------------------------------------------------------- */
 
-static struct io_uring_sqe *push (struct ring *r,
-                                  const struct io_uring_sqe *from,
-                                  const struct op *op) {
+static struct io_uring_sqe *push_sqe (struct ring *r,
+                                      const struct io_uring_sqe *from,
+                                      const struct op *op) {
   struct io_uring_sqe *sqe = sys_push(&r->io, from);
   sqe->user_data = op->token;
   sqe->flags &= (uint8_t)~IOSQE_CQE_SKIP_SUCCESS;  /* guard: op_table.h */
@@ -144,16 +144,16 @@ static void launch_rare (struct ring *r, const struct request *q,
 /* Cannot fail: the SQ and the table have free slots. A Lua file may be closed
 ** without our knowledge, so its request names the next of `dups` instead. A
 ** handle's number is read here and not before, for it may change. */
-static struct op *launch (struct ring *r, const struct request *q,
-                          unsigned flags, struct op *before,
-                          struct handle **dups) {
+static struct op *launch_request (struct ring *r, const struct request *q,
+                                  unsigned flags, struct op *before,
+                                  struct handle **dups) {
   const struct handle *h = request_handle(q);
   struct op *op;
   struct io_uring_sqe *sqe;
   if ((flags & OP_LOOPED) && !(q->req_flags & REQ_SILENT)) r->held++;
   op = op_new(&r->ops, q, flags);
   if (before) op_chain(before, op);
-  sqe = push(r, &q->sqe, op);
+  sqe = push_sqe(r, &q->sqe, op);
   if (h) op->fd = sqe->fd = handle_number(h);
   if (q->req_flags & (REQ_NUMBER | REQ_NAMES_OP | REQ_KEPT | REQ_FILE))
     launch_rare(r, q, op, sqe, dups);
@@ -221,7 +221,8 @@ int ring_push (struct ring *r, const struct request *const *requests,
   if (rc < 0)
     return rc;
   for (unsigned i = 0; i < n; i++) {
-    ops[i] = launch(r, requests[i], flags, i > 0 ? ops[i - 1] : NULL, &dups);
+    ops[i] = launch_request(r, requests[i], flags, i > 0 ? ops[i - 1] : NULL,
+                            &dups);
     if (i + 1 < n && !(requests[i]->sqe.flags & IOSQE_IO_HARDLINK))
       sys_last(&r->io)->flags |= IOSQE_IO_LINK;
   }
@@ -239,7 +240,7 @@ int ring_push_one (struct ring *r, const struct request *q, unsigned flags,
     if (rc < 0)
       return rc;
   }
-  *op = launch(r, q, flags, NULL, NULL);
+  *op = launch_request(r, q, flags, NULL, NULL);
   return 0;
 }
 
@@ -252,7 +253,7 @@ int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
   q.sqe = *sqe;
   *op = op_new(&r->ops, &q, OP_INTERNAL);
   (*op)->waiter = waiter;
-  push(r, sqe, *op);
+  push_sqe(r, sqe, *op);
   return 0;
 }
 

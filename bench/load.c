@@ -265,13 +265,13 @@ static void tcp_echo (unsigned connections, unsigned n) {
 /* The server closes each connection. The load then resets its own end, so that
 ** no port stays in TIME_WAIT. */
 static void accept_ (unsigned n) {
-  enum { UNDER_WAY = 64 };
+  enum { IN_FLIGHT = 64 };
   struct linger reset = { 1, 0 };
-  int fds[UNDER_WAY];
-  unsigned warm = n / 8 + UNDER_WAY;
-  for (unsigned i = 0; i < UNDER_WAY; i++) fds[i] = connected(SOCK_STREAM);
+  int fds[IN_FLIGHT];
+  unsigned warm = n / 8 + IN_FLIGHT;
+  for (unsigned i = 0; i < IN_FLIGHT; i++) fds[i] = connected(SOCK_STREAM);
   for (unsigned i = 0; i < warm + n; i++) {
-    unsigned at = i % UNDER_WAY;
+    unsigned at = i % IN_FLIGHT;
     if (i == warm) begin();
     if (must(recv(fds[at], bytes, 1, 0), "recv") != 0)
       give_up("the server did not close");

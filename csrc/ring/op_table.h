@@ -41,11 +41,13 @@
 
 #include <errno.h>
 
-/* Pins. The first: with REQ_TARGET the target's handle; else a msghdr, a
-** socket's name or receive memory, a handle, or the buffer group. */
+/* The pins of a request and an operation: objects that they keep alive. */
+#define OP_PIN_AUX 0     /* the handle of a message's target (REQ_TARGET), the
+                            memory of an address, a msghdr's buffer, a second
+                            descriptor's handle, or the buffer group */
+#define OP_PIN_MEMORY 1  /* the bytes that are read or written, or a msghdr */
+#define OP_PIN_FD 2      /* the handle of the descriptor */
 #define OP_PINS 3
-#define OP_PIN_MEMORY 1
-#define OP_PIN_FD 2
 #define OP_SLOT_BITS 24
 #define OP_MAX ((1u << OP_SLOT_BITS) - 1)
 
@@ -62,8 +64,8 @@ enum req_flag {
   REQ_SILENT = 2,     /* CQE_SKIP_SUCCESS */
   REQ_NAMES_OP = 4,   /* addr is the token of an operation on `ring_id` */
   REQ_READS = 8,      /* a pin is memory that the kernel uses */
-  REQ_TARGET = 16,    /* a message: pin[0] is the handle of the target ring,
-                         which `fd` names */
+  REQ_TARGET = 16,    /* a message: pin[OP_PIN_AUX] is the handle of the target
+                         ring, which `fd` names */
   REQ_FILE = 32,      /* it names a Lua file: the operation uses a dup */
   REQ_KEPT = 64,      /* its memory is the kernel's until the ring closes */
   REQ_NUMBER = 128    /* it names a descriptor by a plain number */
@@ -225,13 +227,14 @@ struct op_table *op_table_of (const struct op *op);
 ** request or an operation names. NULL for a plain number or a direct
 ** descriptor. */
 static inline struct handle *request_handle (const struct request *q) {
-  if (q->req_flags & REQ_TARGET) return (struct handle *)q->pin[0];
+  if (q->req_flags & REQ_TARGET) return (struct handle *)q->pin[OP_PIN_AUX];
   return q->sqe.flags & IOSQE_FIXED_FILE ? NULL
                                          : (struct handle *)q->pin[OP_PIN_FD];
 }
 
 static inline struct handle *op_handle (const struct op *op) {
-  if (op->opcode == IORING_OP_MSG_RING) return (struct handle *)op->pin[0];
+  if (op->opcode == IORING_OP_MSG_RING)
+    return (struct handle *)op->pin[OP_PIN_AUX];
   return op->prev ? (struct handle *)op->pin[OP_PIN_FD] : NULL;
 }
 

@@ -163,8 +163,8 @@ static struct op *launch_request (struct ring *r, const struct request *q,
   if (q->sqe.flags & IOSQE_BUFFER_SELECT) {
     struct buf_group *g = ring_group(r, op->group);
     op->op_flags |= OP_READS;  /* guard: the kernel uses the group's memory */
-    if (g && op->pin[0] == NULL) {  /* guard: the group may be unregistered */
-      op->pin[0] = &g->block;
+    if (g && op->pin[OP_PIN_AUX] == NULL) {  /* guard: it may be removed */
+      op->pin[OP_PIN_AUX] = &g->block;
       refblock_pin(&g->block);
     }
   }

@@ -478,7 +478,7 @@ static struct model *model_new (void) {
   m->silent = !m->multi && check_random(3) == 0;
   m->reads = check_random(2) == 0;
   refblock_init(&m->thing.block, thing_end);
-  if (m->reads || check_random(2)) r.pin[0] = &m->thing.block;
+  if (m->reads || check_random(2)) r.pin[OP_PIN_AUX] = &m->thing.block;
   if (m->silent) r.req_flags |= REQ_SILENT;
   if (m->multi) r.req_flags |= REQ_MULTI;
   if (m->reads) r.req_flags |= REQ_READS;

@@ -96,7 +96,7 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 
 .PHONY: all test check sanitize demo demo-dns bench matrix kernels guards
 .PHONY: install soak sweep
-.PHONY: clean help
+.PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
 
 all: $(BUILD)/uring/core.so ## build the module into build/ (the default)
@@ -170,6 +170,9 @@ install: all ## into PREFIX (/usr/local), or INST_LIBDIR and INST_LUADIR
 	  "$(DESTDIR)$(INST_LIBDIR)/uring/core.so"
 	for f in $(LUA_SRC:lua/%=%); do \
 	  install -D -m 644 lua/$$f "$(DESTDIR)$(INST_LUADIR)/$$f" || exit; done
+
+constants: ## renew the constants in lua/uring/meta.lua from the C list
+	@$(LUA) tools/constants.lua
 
 clean: ## remove build/
 	rm -rf $(BUILD)

@@ -800,12 +800,11 @@ for class, functions in pairs(public) do
 end
 
 describe("what waits", function()
-  -- name of a function -> does its docstring have the rule of cancellation?
+  -- name of a function -> is it marked as one that waits?
   local function told()
     local waits, rule = {}, false
     for line in helper.content "lua/uring/meta.lua":gmatch "([^\n]*)\n" do
-      rule = rule or line:find("--- Waits: a cancelled task's wait raises "
-        .. "uring.cancelled", 1, true) == 1
+      rule = rule or line == "---@async"
       local name = line:match "^function ([%w_.:]+)%("
       if name then
         name = name:gsub("^(%u%a+):", "uring.%1.")

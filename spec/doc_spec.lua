@@ -383,6 +383,41 @@ describe(META, function()
     end
   end)
 
+  -- Status and output of tools/constants.lua.
+  local function constants(...)
+    return spec.execute(30 * helper.slow, "/proc/self/exe",
+      "tools/constants.lua", ...)
+  end
+
+  it("has the C file's constants: else run `make constants`", function()
+    assert.same({ 0, "" }, { constants "--check" })
+  end)
+
+  it("is renewed by `make constants`", function()
+    local made = helper.content(META)
+    local short = made:gsub("%-%-%-@field AF_INET integer\n", "")
+    assert.not_equal(made, short)
+    local file = helper.file(short)
+    local status, output = constants("--check", file)
+    assert.equal(1, status)
+    assert(output:find("run `make constants`", 1, true), output)
+    assert.same({ 0, "" }, { constants(file) })
+    assert.equal(made, helper.content(file))
+    helper.clean()
+    assert(helper.content "Makefile":find "\nconstants:[^\n]*\n[^\n]*"
+      .. "tools/constants%.lua")
+  end)
+
+  it("explains what a wait does at one place", function()
+    local text = helper.content(META)
+    local _, waits = text:gsub("\n%-%-%-@async\n", "")
+    assert(waits > 30, waits)
+    assert(text:find("\n-- * A function with `---@async` waits", 1, true))
+    local _, n = text:gsub("a wait raises `uring.cancelled`", "")
+    assert.equal(1, n)
+    assert.is_nil(text:find("\n--- Waits:", 1, true))
+  end)
+
   it("has each class and alias once", function()
     local seen = {}
     for line in helper.content(META):gmatch "([^\n]*)\n" do

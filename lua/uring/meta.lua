@@ -2,8 +2,8 @@
 -- luacheck: ignore 212 241
 
 -- Types for editors (LuaCATS). Nothing here is ever run: this file describes
--- the module `uring`, whose code is in C. Of each function: what it takes and
--- gives, the man page of the call of liburing behind it, and the first kernel
+-- the module `uring`, which is mostly C. For each function: its arguments and
+-- results, the man page of liburing's call behind it, and the first kernel
 -- that has it.
 --
 -- What all functions have in common:
@@ -16,7 +16,13 @@
 -- * Integers are integers: "10" and 1.5 raise.
 -- * What has a close() can be a to-be-closed variable, and closes when it is
 --   collected.
--- * What waits says so, and is for tasks: elsewhere it raises.
+-- * A function with `---@async` waits: it suspends its task and lets the
+--   others run. It works in tasks only; elsewhere it raises. For an iterator
+--   that is each step of the loop.
+-- * In a task that is cancelled a wait raises `uring.cancelled`. What it would
+--   have taken is put back, or disposed of. One exception: if all bytes of a
+--   send, or the connect, had gone by then, the call returns that result, and
+--   the task's next wait raises.
 
 
 --- What stands for a descriptor: its number, or an object that has one.
@@ -27,8 +33,8 @@
 ---| uring.Ring
 ---| file*
 
---- Where a message goes: a ring of this state, a reference, or for those who
---- know what they do the number of a ring's descriptor.
+--- Where a message goes: a ring of this state, a reference, or the number of
+--- a ring's descriptor. A number is not checked: see doc/guide.md.
 ---@alias uring.target uring.Ring | uring.Ref | integer
 
 ---@alias uring.seconds number
@@ -44,8 +50,8 @@
 ---@field errno table<string, integer> errno numbers by name: errno.EAGAIN
 local uring = {}
 
---- Waits in a cancelled task raise this value: compare with ==. Who catches it
---- passes it on; the reason is uring.current():reason().
+--- Waits in a cancelled task raise this value: compare with ==. Code that
+--- catches it raises it again. The reason is uring.current():reason().
 ---@class uring.Cancelled
 
 
@@ -78,9 +84,9 @@ function uring.sqe() end
 ---@nodiscard
 function uring.buffer(what) end
 
---- Own a descriptor's number: from now on nobody else may close it. nil,
---- message, EEXIST where a uring.fd, a socket or a ring of this state has the
---- number already. (What other states own is not known here.)
+--- Own a descriptor's number: from now on only the new object may close it.
+--- nil, message, EEXIST where a uring.fd, a socket or a ring of this state has
+--- the number already. (What other states own is not known here.)
 ---@param number integer
 ---@return uring.Fd? fd
 ---@return string? message
@@ -111,10 +117,10 @@ function uring.msghdr(options) end
 --- `namelen` is 16 for IPv4, 28 for IPv6, 110 for unix. `iov` has at most 1024
 --- parts: to send, or in buffers to receive into.
 ---@class uring.MsghdrOptions
----@field name? uring.address whom to send to
----@field namelen? integer room for who has sent: 0 to 128
----@field control? uring.ControlOut what to send beside the bytes
----@field controllen? integer room for what comes beside them: 0 to 20480
+---@field name? uring.address the receiver
+---@field namelen? integer bytes for the sender's address: 0 to 128
+---@field control? uring.ControlOut control messages to send
+---@field controllen? integer bytes for control messages: 0 to 20480
 ---@field iov? (uring.bytes|uring.Part)[]
 ---@field flags? integer
 
@@ -135,18 +141,18 @@ function uring.msghdr(options) end
 --- Control messages as they are sent. (cmsg(3))
 ---@class uring.ControlOut
 ---@field fds? uring.descriptor[] SCM_RIGHTS: dups of at most 253; no rings
----@field creds? uring.Creds SCM_CREDENTIALS: one's own where none is given
----@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: whence it is sent
+---@field creds? uring.Creds SCM_CREDENTIALS: this process where none is given
+---@field pktinfo? uring.Pktinfo IP_PKTINFO, IPV6_PKTINFO: the source address
 ---@field [integer] uring.RawControl
 
---- Control messages as they have come; all but fds for who has asked for them
---- by setsockopt. (cmsg(3))
+--- Control messages as they were received. All but fds have to be asked for by
+--- setsockopt. (cmsg(3))
 ---@class uring.Control
 ---@field fds? uring.Fd[] SCM_RIGHTS: close-on-exec
----@field creds? uring.Creds who has sent: SO_PASSCRED
----@field pktinfo? uring.Pktinfo to what: IP_PKTINFO, IPV6_RECVPKTINFO
----@field origdst? uring.Sockaddr to what at first: IP_, IPV6_RECVORIGDSTADDR
----@field pidfd? uring.Fd the process that has sent: SO_PASSPIDFD (6.5)
+---@field creds? uring.Creds of the sender: SO_PASSCRED
+---@field pktinfo? uring.Pktinfo the destination: IP_PKTINFO, IPV6_RECVPKTINFO
+---@field origdst? uring.Sockaddr the first one: IP_, IPV6_RECVORIGDSTADDR
+---@field pidfd? uring.Fd the sender's process: SO_PASSPIDFD (6.5)
 ---@field [integer] uring.RawControl
 
 ---@class uring.Creds
@@ -159,10 +165,10 @@ function uring.msghdr(options) end
 ---@field addr uring.address the port says nothing
 ---@field ifindex? integer of the network interface; 0: any
 
---- Take apart what prep_recvmsg_multishot has put into a buffer. The first
---- call on a lease or buffer takes the descriptors out of it; those in
---- a string stay numbers in a raw control message. nil, message, EBADMSG where
---- the bytes are too short. (io_uring_recvmsg_out(3), 6.0)
+--- Decode what prep_recvmsg_multishot has put into a buffer. The first call on
+--- a lease or buffer takes the descriptors out of it; those in a string stay
+--- numbers in a raw control message. nil, message, EBADMSG where the bytes are
+--- too short. (io_uring_recvmsg_out(3), 6.0)
 ---@param bytes uring.bytes
 ---@param msghdr uring.Msghdr the one that the request was prepared with
 ---@param len? integer so many of the bytes
@@ -172,16 +178,16 @@ function uring.msghdr(options) end
 function uring.recvmsg_out(bytes, msghdr, len) end
 
 ---@class uring.RecvmsgOut
----@field name? uring.Sockaddr who has sent, where the msghdr has room for it
+---@field name? uring.Sockaddr the sender, where the msghdr has room for it
 ---@field control uring.Control
 ---@field payload string
----@field payloadlen integer with MSG_TRUNC in the request the datagram's own
+---@field payloadlen integer with MSG_TRUNC in the request: the datagram's own
 ---@field flags integer MSG_...
 ---@field truncated { name: boolean, control: boolean, payload: boolean }
 
 --- Send the message of an SQE prepared by prep_msg_ring or
---- prep_msg_ring_cqe_flags at once, from no ring: for threads and states that
---- have none. (io_uring_register_sync_msg(3), 6.13)
+--- prep_msg_ring_cqe_flags at once, without a ring to send from: for threads
+--- and states that have none. (io_uring_register_sync_msg(3), 6.13)
 ---@param sqe uring.Sqe
 ---@return true? sent
 ---@return string? message
@@ -206,48 +212,47 @@ function uring.probe() end
 ---@field since string the first kernel that has it: "6.13"
 ---@field note? string why it does not work here
 
---- Turn this state's loop until all its tasks have ended, the first of which
---- is `main(...)`; give main's results, or nil, message, ECANCELED if it was
+--- Run this state's loop until all its tasks have ended. The first task is
+--- `main(...)`. Returns main's results, or nil, message, ECANCELED if it was
 --- cancelled. It is a scope: the error of the first task that failed is
 --- raised, with its traceback, after the others were cancelled and have ended.
---- Raises where every task waits for another one, inside a task, and where no
---- loop can be made, for what it returns is main's: `uring.loop()` returns
---- that error.
----@param main (fun(...): ...) | uring.RunOptions
+--- Raises inside a task, where all tasks wait for each other (a deadlock), and
+--- where no loop can be made; `uring.loop()` returns that last error.
+---@param main (async fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...
 function uring.run(main, ...) end
 
 ---@class uring.RunOptions
----@field main fun(...): ...
+---@field main async fun(...): ...
 ---@field name? string
 ---@field slow? uring.seconds more than 0: see on_slow
 ---@field on_slow? uring.OnSlow
 
---- Called when a task has run for longer than `slow` without waiting, once for
---- each time that it runs; in that task, if it still runs. Called once, too,
---- of a task that is cancelled, and was refused waits for longer than that,
---- though it let others run in between. It cannot wait.
+--- Called when a task has run for longer than `slow` without waiting, once
+--- each time; in that task, if it still runs. Called once, too, for a
+--- cancelled task that goes on: whose waits have raised for longer than that,
+--- even if it let others run in between. It cannot wait.
 ---@alias uring.OnSlow
 ---| fun(task: uring.Task, seconds: uring.seconds, traceback: string)
 
 --- Start another task, in the innermost scope of the one that is running; it
 --- first runs when that one waits. In a scope that was cancelled it never
 --- does, and is cancelled too. Only in a task.
----@param f (fun(...): ...) | uring.TaskOptions
+---@param f (async fun(...): ...) | uring.TaskOptions
 ---@param ... any
 ---@return uring.Task
 function uring.spawn(f, ...) end
 
 --- The same for a task that does not keep its scope open: when all others of
 --- the scope have ended it is cancelled, and then waited for.
----@param f (fun(...): ...) | uring.TaskOptions
+---@param f (async fun(...): ...) | uring.TaskOptions
 ---@param ... any
 ---@return uring.Task
 function uring.daemon(f, ...) end
 
 ---@class uring.TaskOptions
----@field main fun(...): ...
+---@field main async fun(...): ...
 ---@field name? string for messages about it
 
 --- The task that is running; nil outside one.
@@ -259,9 +264,8 @@ function uring.current() end
 --- and is raised here: a value as it is, a string with its traceback and where
 --- its task was spawned. nil, message, ECANCELED where the scope was cancelled
 --- by scope:cancel().
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
----@param f fun(scope: uring.Scope, ...): ...
+---@async
+---@param f async fun(scope: uring.Scope, ...): ...
 ---@param ... any
 ---@return any ...
 function uring.scope(f, ...) end
@@ -269,30 +273,29 @@ function uring.scope(f, ...) end
 --- Call `f(...)` and give its results, even if they are late. When the time is
 --- over its waits raise uring.cancelled, and that becomes nil, "timed out",
 --- ETIME. An error of f's own is raised. When it is over no wait of f's is
---- under way: what it has asked of the kernel has ended, and so have the tasks
---- of uring.event(g) that a select in it waited for; but not what another
---- event won against (uring.select). It is no scope: what f spawns belongs to
---- the scope around, and is not cancelled.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- under way: its requests to the kernel have ended, and so have the tasks of
+--- uring.event(g) that a select in it waited for; but not those that lost
+--- against another event (uring.select). It is not a scope: tasks that f
+--- spawns belong to the scope around it, and are not cancelled.
+---@async
 ---@param seconds uring.seconds
----@param f fun(...): ...
+---@param f async fun(...): ...
 ---@param ... any
 ---@return any ...
 function uring.timeout(seconds, f, ...) end
 
 --- Call `f(...)` and give its results. For so many seconds waits in it do not
---- raise, although the task is or will be cancelled: for what has to wait to
---- clean up. A task that is not cancelled feels nothing of it.
+--- raise, even if the task is cancelled: for cleanup that has to wait. It
+--- makes no difference to a task that is not cancelled.
 ---@param seconds uring.seconds
----@param f fun(...): ...
+---@param f async fun(...): ...
 ---@param ... any
 ---@return any ...
 function uring.shield(seconds, f, ...) end
 
 --- pcall that lets uring.cancelled through: it is raised again. So a loop that
 --- catches all errors ends when its task is cancelled.
----@param f fun(...): ...
+---@param f async fun(...): ...
 ---@param ... any
 ---@return boolean ok
 ---@return any ...
@@ -300,22 +303,21 @@ function uring.pcall(f, ...) end
 
 --- Like coroutine.wrap, for a function that waits: what it yields is given to
 --- the caller, and its waits suspend the caller's task.
----@param f fun(...): ...
+---@param f async fun(...): ...
 ---@return fun(...): ...
 ---@nodiscard
 function uring.wrap(f) end
 
---- Let time pass; with 0, submit, take what has completed, and let every task
---- that is ready run once.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Wait for so many seconds. With 0: submit, take completions, and let every
+--- task that is ready run once.
+---@async
 ---@param seconds uring.seconds
 function uring.sleep(seconds) end
 
---- Queue this request on the loop's ring and wait for its completion. Over
---- time it is cancelled, and this returns when the kernel has let go of it.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Queue this request on the loop's ring and wait for its completion. When the
+--- timeout is over the request is cancelled, and this returns when the kernel
+--- has let go of it.
+---@async
 ---@param sqe uring.Sqe
 ---@param timeout? uring.seconds
 ---@return integer? res
@@ -342,13 +344,12 @@ function uring.loop(options) end
 --- Wait until one of these events is ready; give its key and its values. Of
 --- several that are ready any may be chosen; the others have taken nothing. An
 --- event that failed is chosen like any: its values are nil, message, errno.
---- nil, "timed out", ETIME where none was ready in time; 0 seconds is a look.
---- What losers have begun, requests of ring:awaiting and tasks of
---- uring.event(f), is cancelled. If something was chosen it may end later than
---- the select; else, and where the select raises, it has ended before: that
---- can take as long as a uring.shield in such a task says.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- nil, "timed out", ETIME where none was ready in time; with 0 seconds it
+--- does not wait. What losers have begun, requests of ring:awaiting and tasks
+--- of uring.event(f), is cancelled. If an event was chosen they may end later
+--- than the select. If none was, or the select raises, they have ended before
+--- it: that can take as long as a uring.shield in such a task says.
+---@async
 ---@generic K
 ---@param events table<K, uring.Event>
 ---@param timeout? uring.seconds
@@ -356,32 +357,32 @@ function uring.loop(options) end
 ---@return any ... its values; or the message, and the errno
 function uring.select(events, timeout) end
 
---- An event of any wait: a task of `f(...)` that is begun by the select, and
---- cancelled if another event is chosen (it may end after the select) or none
---- is (it has ended before). Its values are f's results, and its error is
---- raised. Or, of a table with try, block and cancel, an event of one's own.
----@param f (fun(...): ...) | uring.TaskOptions | uring.EventMethods
+--- An event from any wait: the select starts a task of `f(...)`, and cancels
+--- it if another event is chosen (it may end after the select) or none is (it
+--- has ended before). Its values are f's results, and its error is raised. Or
+--- an event from a table with try, block and cancel.
+---@param f (async fun(...): ...) | uring.TaskOptions | uring.EventMethods
 ---@param ... any
 ---@return uring.Event
 ---@nodiscard
 function uring.event(f, ...) end
 
---- What an event of one's own does. It is called with the event itself and the
---- waiter of the choice. None of these may wait.
+--- The functions of an event of your own. They are called with the event and
+--- the waiter of the select. None of them may wait.
 ---@class uring.EventMethods
 ---@field try fun(self, waiter?: uring.Waiter): true?, any ...
 ---@field block fun(self, waiter: uring.Waiter): uring.seconds?, boolean?
 ---@field cancel fun(self, waiter: uring.Waiter): uring.Event?
----@field back? fun(self, ...: any) takes back what was chosen and not taken
+---@field back? fun(self, ...: any) takes back values that were not taken
 
---- Ready so many seconds after the select has begun; with 0 at once. It has no
+--- Ready so many seconds after the select began; with 0 at once. It has no
 --- values.
 ---@param seconds uring.seconds
 ---@return uring.Event
 ---@nodiscard
 function uring.after(seconds) end
 
---- Ready when uring.now() has come to this. No values.
+--- Ready when uring.now() has reached this time. It has no values.
 ---@param time uring.seconds
 ---@return uring.Event
 ---@nodiscard
@@ -392,14 +393,14 @@ function uring.at(time) end
 ---@nodiscard
 function uring.now() end
 
---- A queue of values between tasks of this state; with a capacity of 0, which
---- it has if none is given, a sender waits until somebody receives.
+--- A queue of values between tasks of this state. With a capacity of 0, the
+--- default, a sender waits until a receiver has the values.
 ---@param capacity? integer 0 or more
 ---@return uring.Channel
 ---@nodiscard
 function uring.channel(capacity) end
 
---- So many may go on at once.
+--- A counting semaphore: `n` tasks may hold it at once.
 ---@param n integer 0 or more
 ---@return uring.Semaphore
 ---@nodiscard
@@ -410,24 +411,24 @@ function uring.semaphore(n) end
 ---@nodiscard
 function uring.tasks() end
 
---- `seconds` is some ms too much; and where the wait has no deadline it counts
---- what tasks had run before, in the same turn of the loop or in up to 16 that
---- did not enter the kernel.
+--- `seconds` is rounded up by some ms. Where the wait has no deadline it also
+--- counts the time that other tasks ran before it, in the same turn of the
+--- loop or in up to 16 turns that did not enter the kernel.
 ---@class uring.TaskInfo
 ---@field task uring.Task
 ---@field id string "task 3 'reader'"; "task 2.3" in a scope of main's
 ---@field name? string
 ---@field state "new"|"ready"|"running"|"waiting"
----@field waits? string what for: "in uring.sleep, for 1.5 s more"
----@field seconds? uring.seconds since when it waits
+---@field waits? string for what: "in uring.sleep, for 1.5 s more"
+---@field seconds? uring.seconds for how long it has waited
 ---@field file? string where it is
 ---@field line? integer
 ---@field spawned_at string "file:line"
----@field parent? uring.Task whose scope it is in; nil: uring.run's own
+---@field parent? uring.Task the owner of its scope; nil: uring.run's own
 ---@field daemon boolean
 ---@field cancelled boolean
 
---- The same as a text, a line a task, below the one whose scope it is in.
+--- The same as text, one line a task, each below the owner of its scope.
 ---@return string
 ---@nodiscard
 function uring.tree() end
@@ -487,8 +488,7 @@ function Ring:peek_cqe() end
 
 --- Queue this request here and wait for its completion, as uring.await does.
 --- A request that completes more than once raises: queue it.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param sqe uring.Sqe
 ---@param timeout? uring.seconds
 ---@return integer? res
@@ -501,8 +501,7 @@ function Ring:await(sqe, timeout) end
 --- { res, flags }, negative as the kernel gave it, or { silent = true } of a
 --- silent one that succeeded: not all may be silent. Over time the results are
 --- the fourth value. IOSQE_IO_DRAIN raises.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param sqes uring.Sqe[]
 ---@param timeout? uring.seconds
 ---@return uring.Result[]? results
@@ -518,8 +517,7 @@ function Ring:await_chain(sqes, timeout) end
 
 --- Wait for the next message to this ring. `len` is unsigned, as it was set.
 --- Of several tasks that wait each message reaches exactly one, in order.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param timeout? uring.seconds
 ---@return integer? len
 ---@return integer|string data or the message
@@ -528,9 +526,8 @@ function Ring:receive(timeout) end
 
 --- for len, data, flags in ring:messages() do: ends when the ring is closed
 --- here.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
----@return fun(ring: uring.Ring): integer?, integer?, integer?
+---@async
+---@return async fun(ring: uring.Ring): integer?, integer?, integer?
 ---@return uring.Ring
 function Ring:messages() end
 
@@ -588,7 +585,8 @@ function Ring:stats() end
 ---@field messages integer messages that arrived
 ---@field waiting integer messages that arrived and were not taken
 ---@field high_water integer the most that ever waited
----@field disposed integer results that nobody took, and what they opened
+---@field disposed integer results that were not taken: what they opened is
+---  closed
 ---@field leaked integer operations whose memory was kept at close
 ---@field overflowed integer how often the CQ was found overflowed
 ---@field lost integer CQEs that the kernel dropped for want of memory
@@ -706,8 +704,8 @@ function Ring:buf_ring(options) end
 
 -- ---- requests -------------------------------------------------------------
 
---- A value: queued by copy, as often as one likes, on any ring. Each prep
---- clears it; setters come after the prep. Both give the SQE itself.
+--- A value: queued by copy, any number of times, on any ring. Each prep clears
+--- it; setters come after the prep. Both give the SQE itself.
 ---@class uring.Sqe
 ---@field opcode integer
 ---@field flags integer IOSQE_...
@@ -807,7 +805,7 @@ function Sqe:prep_read(fd, buffer, nbytes, offset, at) end
 ---@return uring.Sqe
 function Sqe:prep_write(fd, what, nbytes, offset, at) end
 
---- Close a number that nobody owns. (io_uring_prep_close(3), 5.6)
+--- Close a number that no object owns. (io_uring_prep_close(3), 5.6)
 ---@param fd integer
 ---@return uring.Sqe
 function Sqe:prep_close(fd) end
@@ -981,9 +979,10 @@ function Sqe:prep_shutdown(fd, how) end
 ---@return uring.Sqe
 function Sqe:prep_send(fd, bytes, len, flags, at) end
 
---- Send what the group of set_buf_group has, in its order: of a group that
---- ring:buf_ring made, all of each buffer, as it was when it went home. Each
---- completion is a bundle of buffers. (io_uring_prep_send_bundle(3), 6.10)
+--- Send the buffers of the group of set_buf_group, in the group's order: of
+--- a group that ring:buf_ring made, all of each buffer, as it was when it was
+--- recycled. Each completion is a bundle of buffers.
+--- (io_uring_prep_send_bundle(3), 6.10)
 ---@param fd uring.descriptor
 ---@param len? integer at most so many bytes; 0: all
 ---@param flags? integer MSG_...
@@ -1015,7 +1014,7 @@ function Sqe:prep_sendto(fd, bytes, len, flags, address, at) end
 ---@return uring.Sqe
 function Sqe:prep_send_zc(fd, bytes, len, flags, zc_flags, at) end
 
---- After prep_send or prep_send_zc: whom to send to.
+--- After prep_send or prep_send_zc: the address to send to.
 --- (io_uring_prep_send_set_addr(3), 6.0)
 ---@param address uring.address
 ---@return uring.Sqe
@@ -1140,11 +1139,10 @@ function Sqe:set_buf_group(bgid) end
 ---@class uring.Operation
 local Operation = {}
 
---- Wait for its next completion. Over time it goes on. Where it has ended and
---- nothing is left to take: nil, message, ESRCH; where its ring is closed
---- meanwhile: ECANCELED.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Wait for its next completion. A timeout does not end the operation. Where
+--- it has ended and no completion is left to take: nil, message, ESRCH; where
+--- its ring is closed meanwhile: ECANCELED.
+---@async
 ---@param timeout? uring.seconds
 ---@return integer? res
 ---@return integer|string flags or the message
@@ -1156,13 +1154,12 @@ function Operation:await(timeout) end
 --- completes more than once. Ends after the last, after its own cancel, with
 --- the close of its ring, and with that of the descriptor that it was on;
 --- raises any other error.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
----@return fun(operation: uring.Operation): integer?, integer?
+---@async
+---@return async fun(operation: uring.Operation): integer?, integer?
 ---@return uring.Operation
 function Operation:completions() end
 
---- Ask for its end. Its last completion tells how it went.
+--- Ask the kernel to cancel it. Its last completion tells how it ended.
 ---@return true? asked
 ---@return string? message
 ---@return integer? errno
@@ -1210,7 +1207,7 @@ local Fd = {}
 ---@return integer
 function Fd:fileno() end
 
---- Give the number away: who gets it closes it.
+--- Give the number away: the caller has to close it.
 ---@return integer
 function Fd:release() end
 
@@ -1232,9 +1229,9 @@ local Ref = {}
 ---@return boolean
 function Ref:closed() end
 
---- Provided buffers: each is at home, the kernel's, or leased. A completion
---- with IORING_CQE_F_BUFFER names one, which is taken once: by lease, string
---- or bundle. What nobody takes goes home by itself.
+--- Provided buffers: each is free, the kernel's, or leased. A completion with
+--- IORING_CQE_F_BUFFER names one, which is taken once: by lease, string or
+--- bundle. One that is not taken is recycled by itself.
 ---@class uring.BufRing
 local BufRing = {}
 
@@ -1251,7 +1248,8 @@ local BufRing = {}
 ---@return integer? errno
 function BufRing:lease(res, flags) end
 
---- The same as a copy; the buffer goes home. (io_uring_buf_ring_add(3), 5.19)
+--- The same as a copy; the buffer is recycled.
+--- (io_uring_buf_ring_add(3), 5.19)
 ---@param res integer
 ---@param flags integer
 ---@return string? bytes
@@ -1275,7 +1273,7 @@ function BufRing:bundle(res, flags) end
 ---@return integer? errno
 function BufRing:head() end
 
---- How many are at home. (io_uring_buf_ring_available(3), 6.8)
+--- How many are free. (io_uring_buf_ring_available(3), 6.8)
 ---@return integer? available
 ---@return string? message
 ---@return integer? errno
@@ -1285,15 +1283,15 @@ function BufRing:available() end
 ---@return uring.BufRingStats
 function BufRing:stats() end
 
---- entries = available + kernel + leased. Before Linux 6.8 `kernel` counts
---- those at home as well.
+--- entries = available + kernel + leased. Before Linux 6.8 `kernel` counts the
+--- free ones as well.
 ---@class uring.BufRingStats
 ---@field bgid integer
 ---@field entries integer
 ---@field size integer
 ---@field leased integer
 ---@field kernel integer picked, and their completion not taken
----@field available? integer at home (6.8)
+---@field available? integer free (6.8)
 
 --- Its number, for set_buf_group. (io_uring_setup_buf_ring(3), 5.19)
 ---@return integer
@@ -1307,8 +1305,8 @@ function BufRing:bgid() end
 ---@return integer? errno
 function BufRing:close() end
 
---- Bytes in a provided buffer, which goes home when this is released, closed
---- or collected and nothing that was prepared or queued with it is left.
+--- Bytes in a provided buffer. The buffer is recycled when the lease was
+--- released, closed or collected and no request uses it any more.
 ---@class uring.Lease
 ---@operator len: integer
 local Lease = {}
@@ -1320,7 +1318,7 @@ local Lease = {}
 ---@return string
 function Lease:string(i, j) end
 
---- The bytes are read no more: the buffer goes home.
+--- The bytes are not needed any more: recycle the buffer.
 --- (io_uring_buf_ring_add(3), 5.19)
 function Lease:release() end
 
@@ -1332,12 +1330,12 @@ function Lease:close() end
 ---@class uring.Msghdr
 local Msghdr = {}
 
---- Who has sent what was received; nil where that was not told. (recvmsg(2))
+--- The sender of what was received; nil where it is not known. (recvmsg(2))
 ---@return uring.Sockaddr?
 function Msghdr:name() end
 
 --- The control messages that were received, once: later ones are empty.
---- Descriptors that nobody asks for are closed. (cmsg(3), unix(7))
+--- Descriptors that are not taken are closed. (cmsg(3), unix(7))
 ---@return uring.Control
 function Msghdr:control() end
 
@@ -1371,9 +1369,8 @@ local Sockaddr = {}  -- luacheck: ignore 211
 local Task = {}
 
 --- Wait for its end. Of a task that failed: nil, the error value; of one that
---- was cancelled: nil, message, ECANCELED. Over time it goes on.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- was cancelled: nil, message, ECANCELED. A timeout does not end the task.
+---@async
 ---@param timeout? uring.seconds
 ---@return true? ended
 ---@return any ... its results
@@ -1395,8 +1392,8 @@ function Task:cancel(reason) end
 function Task:status() end
 
 --- Why it is cancelled, or was: what was given to task:cancel or scope:cancel,
---- the error that cancelled its scope, or "timed out". nil where nobody has
---- said, or it is not.
+--- the error that cancelled its scope, or "timed out". nil where no reason was
+--- given, or it is not cancelled.
 ---@return any
 function Task:reason() end
 
@@ -1404,15 +1401,15 @@ function Task:reason() end
 ---@class uring.Scope
 local Scope = {}
 
---- Start a task in this scope, from whatever task. Raises where the scope has
+--- Start a task in this scope, from any task. Raises where the scope has
 --- ended.
----@param f (fun(...): ...) | uring.TaskOptions
+---@param f (async fun(...): ...) | uring.TaskOptions
 ---@param ... any
 ---@return uring.Task
 function Scope:spawn(f, ...) end
 
 --- The same for a task that does not keep the scope open: uring.daemon.
----@param f (fun(...): ...) | uring.TaskOptions
+---@param f (async fun(...): ...) | uring.TaskOptions
 ---@param ... any
 ---@return uring.Task
 function Scope:daemon(f, ...) end
@@ -1444,14 +1441,14 @@ function Loop:ring() end
 
 -- ---- events, channels, semaphores ------------------------------------------
 
---- A wait that does nothing until uring.select chooses it, as often as one
---- likes. The three methods that select calls are the protocol for events of
---- other libraries: whatever has them is one.
+--- A wait that does nothing until uring.select chooses it; it can be used any
+--- number of times. select calls three methods: any object that has them is an
+--- event, so other libraries can make their own.
 ---@class uring.Event
 local Event = {}
 
---- Take what is there: true and the values; or nothing, and nothing has
---- happened. It must not wait.
+--- Take the values if they are there: true and the values. Else nothing, and
+--- without an effect. It must not wait.
 ---@param waiter? uring.Waiter nil before it was blocked on
 ---@return true? ready
 ---@return any ...
@@ -1472,13 +1469,13 @@ function Event:cancel(waiter) end
 
 --- The same event, whose values are what `f` makes of its own after it was
 --- chosen. f runs in the task that selects, and may wait.
----@param f fun(...): ...
+---@param f async fun(...): ...
 ---@return uring.Event
 ---@nodiscard
 function Event:wrap(f) end
 
---- One choice of one task, as events see it. A table, in which an event may
---- keep what it has arranged, by itself as the key.
+--- One select of one task, as events see it. It is a table: an event may keep
+--- its own data there, under itself as the key.
 ---@class uring.Waiter
 local Waiter = {}
 
@@ -1495,8 +1492,8 @@ function Waiter:wake() end
 ---@return boolean chosen
 function Waiter:choose(event, ...) end
 
---- For whoever has chosen it and has an order to keep: the values again, once,
---- if its task will not take them, for it was cancelled since; else nothing.
+--- For the caller of choose that has to keep an order: the values again, once,
+--- if the task was cancelled since and will not take them; else nothing.
 ---@return any ...
 function Waiter:recall() end
 
@@ -1505,14 +1502,13 @@ function Waiter:recall() end
 ---@operator len: integer
 local Channel = {}
 
---- Send these values to one receiver, the first of which is not nil. Where
---- there is no room it waits. nil, message, EPIPE where the channel is closed.
---- For a timeout: uring.timeout(seconds, channel.send, channel, ...).
---- Where that gives "timed out", or this raises, nothing was sent: what was
---- received before the task was cancelled gives true, late or not, and the
+--- Send these values to one receiver; the first is not nil. Waits while the
+--- channel is full. nil, message, EPIPE where the channel is closed. For
+--- a timeout: uring.timeout(seconds, channel.send, channel, ...).
+--- Where that gives "timed out", or this raises, nothing was sent. If the
+--- values were received before the task was cancelled this gives true, and the
 --- task's next wait raises.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param ... any
 ---@return true? sent
 ---@return string? message
@@ -1535,8 +1531,7 @@ function Channel:sending(...) end
 
 --- The values that were sent first and not received yet. When it is closed and
 --- empty: nil, message, EPIPE.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param timeout? uring.seconds
 ---@return any ... the values; or nil, the message and the errno
 function Channel:receive(timeout) end
@@ -1551,14 +1546,13 @@ function Channel:try_receive() end
 function Channel:receiving() end
 
 --- for value, ... in channel:messages() do: ends when it is closed and empty.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
----@return fun(channel: uring.Channel): any, ...
+---@async
+---@return async fun(channel: uring.Channel): any, ...
 ---@return uring.Channel
 function Channel:messages() end
 
---- No more is sent; what was sent can still be received. Whoever waits to send
---- gets nil, message, EPIPE. To close it twice is no mistake.
+--- No more is sent; what was sent can still be received. Tasks that wait to
+--- send get nil, message, EPIPE. Closing it again does nothing.
 ---@return true
 function Channel:close() end
 
@@ -1567,18 +1561,17 @@ function Channel:close() end
 ---@operator len: integer
 local Semaphore = {}
 
---- Wait for one's turn, first come, first served. As a to-be-closed variable
---- what it returns is released at the end of its block, however that ends:
+--- Wait for a turn, first come, first served. The result can be a to-be-closed
+--- variable, which releases it at the end of its block, however that ends:
 --- `local _ <close> = semaphore:acquire()`.
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param timeout? uring.seconds
 ---@return uring.Semaphore? acquired
 ---@return string? message
 ---@return integer? errno
 function Semaphore:acquire(timeout) end
 
---- The same without waiting: nil, message, EAGAIN where it is taken.
+--- The same without waiting: nil, message, EAGAIN where all turns are taken.
 ---@return uring.Semaphore? acquired
 ---@return string? message
 ---@return integer? errno
@@ -1589,16 +1582,21 @@ function Semaphore:try_acquire() end
 ---@nodiscard
 function Semaphore:acquiring() end
 
---- Let the next one go on. Any task may, also more often than it has acquired.
+--- Let the next task go on. Any task may call it, also more often than it has
+--- acquired.
 function Semaphore:release() end
 
 
 -- ---- constants ------------------------------------------------------------
 
 -- They have their C names. Some are missing where the C library that the
--- module was built with is older than they are. One that is not there
--- raises, and says which was meant; rawget(uring, name) asks whether it is.
+-- module was built with is older than they are. A name that is not there
+-- raises, and the error suggests the nearest one; rawget(uring, name) tells
+-- whether a constant is there.
 
+-- constants: written by `make constants`
+
+-- requests
 ---@class uring
 ---@field IORING_OP_NOP integer
 ---@field IORING_OP_POLL_ADD integer
@@ -1626,6 +1624,9 @@ function Semaphore:release() end
 ---@field IORING_OP_FIXED_FD_INSTALL integer
 ---@field IORING_OP_BIND integer
 ---@field IORING_OP_LISTEN integer
+
+-- setup, features, SQEs and CQEs
+---@class uring
 ---@field IORING_SETUP_IOPOLL integer
 ---@field IORING_SETUP_SQPOLL integer
 ---@field IORING_SETUP_SQ_AFF integer
@@ -1681,6 +1682,9 @@ function Semaphore:release() end
 ---@field IORING_CQE_F_32 integer
 ---@field IORING_CQE_BUFFER_SHIFT integer
 ---@field IORING_FILE_INDEX_ALLOC integer
+
+-- flags of single operations
+---@class uring
 ---@field IORING_MSG_RING_CQE_SKIP integer
 ---@field IORING_MSG_RING_FLAGS_PASS integer
 ---@field IORING_ASYNC_CANCEL_ALL integer
@@ -1703,8 +1707,14 @@ function Semaphore:release() end
 ---@field IORING_ACCEPT_DONTWAIT integer
 ---@field IORING_ACCEPT_POLL_FIRST integer
 ---@field IORING_FIXED_FD_NO_CLOEXEC integer
+
+-- io_uring_register
+---@class uring
 ---@field IOU_PBUF_RING_INC integer
 ---@field IORING_REGISTER_FILES_SKIP integer
+
+-- sockets
+---@class uring
 ---@field AF_UNSPEC integer
 ---@field AF_UNIX integer
 ---@field AF_LOCAL integer
@@ -1826,6 +1836,9 @@ function Semaphore:release() end
 ---@field SO_ZEROCOPY integer
 ---@field SO_TXTIME integer
 ---@field SO_NETNS_COOKIE integer
+
+-- internet protocols
+---@class uring
 ---@field IPPROTO_IP integer
 ---@field IPPROTO_ICMP integer
 ---@field IPPROTO_IGMP integer
@@ -1969,6 +1982,9 @@ function Semaphore:release() end
 ---@field UDP_CORK integer
 ---@field UDP_SEGMENT integer
 ---@field UDP_GRO integer
+
+-- files
+---@class uring
 ---@field AT_FDCWD integer
 ---@field O_RDONLY integer
 ---@field O_WRONLY integer
@@ -2015,6 +2031,9 @@ function Semaphore:release() end
 ---@field RWF_DONTCACHE integer
 ---@field RWF_NOSIGNAL integer
 ---@field O_LARGEFILE integer
+
+-- polling, clocks, processes
+---@class uring
 ---@field POLLIN integer
 ---@field POLLPRI integer
 ---@field POLLOUT integer
@@ -2028,6 +2047,9 @@ function Semaphore:release() end
 ---@field POLLMSG integer
 ---@field POLLRDHUP integer
 ---@field EPOLLEXCLUSIVE integer
+
+-- constants: end
+
 
 -- ---- sockets ---------------------------------------------------------------
 
@@ -2074,8 +2096,7 @@ uring.tcp = {}
 function uring.tcp.listen(address, backlog) end
 
 --- A connection. (io_uring_prep_connect(3), 5.5)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param address uring.address
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
@@ -2098,8 +2119,7 @@ function uring.udp.bind(address) end
 
 --- A socket that sends to this address, and receives from it alone.
 --- (io_uring_prep_connect(3), 5.5)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param address uring.address
 ---@return uring.Socket? socket
 ---@return string? message
@@ -2124,8 +2144,7 @@ uring.unix = {}
 function uring.unix.listen(path, backlog) end
 
 --- A connection. (io_uring_prep_connect(3), 5.5)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param path uring.address
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
@@ -2160,10 +2179,9 @@ function Socket:bind(address) end
 ---@return integer? errno
 function Socket:listen(backlog) end
 
---- Wait for the next connection, and who it is from (nil where that one is
---- gone already). (io_uring_prep_accept(3), 5.5)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+--- Wait for the next connection. Its peer's address is nil where the peer is
+--- gone already. (io_uring_prep_accept(3), 5.5)
+---@async
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
 ---@return uring.Sockaddr|string? peer or the message
@@ -2179,17 +2197,15 @@ function Socket:accepting() end
 --- all. Goes on after errors of one connection; where there are no descriptors
 --- or is no memory it tries again after 0.1 s. Ends when the socket is closed
 --- here, raises any other error. (io_uring_prep_multishot_accept(3), 5.19)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
----@return fun(r: uring.Reader): uring.Socket?, uring.Sockaddr?
+---@async
+---@return async fun(r: uring.Reader): uring.Socket?, uring.Sockaddr?
 ---@return uring.Reader
 ---@return nil
 ---@return uring.Reader
 function Socket:connections() end
 
 --- Connect it. (io_uring_prep_connect(3), 5.5)
---- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
---- by then: that is told, and the next wait raises.
+---@async
 ---@param address uring.address
 ---@param timeout? uring.seconds
 ---@return true? connected
@@ -2206,8 +2222,7 @@ function Socket:connect(address, timeout) end
 --- goes without a copy, and send returns when the kernel has let go of it.
 --- Where it ends before that it fails, whatever has gone, for the kernel still
 --- reads the buffer. (io_uring_prep_send_zc(3), 6.2)
---- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
---- by then: that is told, and the next wait raises.
+---@async
 ---@param data uring.bytes
 ---@param timeout? uring.seconds
 ---@return integer? bytes
@@ -2225,8 +2240,7 @@ function Socket:send(data, timeout) end
 function Socket:sending(data) end
 
 --- Send a datagram to an address. (io_uring_prep_send_set_addr(3), 6.1)
---- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
---- by then: that is told, and the next wait raises.
+---@async
 ---@param data uring.bytes
 ---@param address uring.address
 ---@param timeout? uring.seconds
@@ -2240,8 +2254,7 @@ function Socket:sendto(data, address, timeout) end
 --- give how many of them did. Long strings go in pieces, as of Socket:send;
 --- the control messages go with the first. (io_uring_prep_sendmsg(3), 5.3;
 --- sendmmsg(2))
---- Waits: a cancelled task's wait raises uring.cancelled, unless all had gone
---- by then: that is told, and the next wait raises.
+---@async
 ---@param message uring.Message | uring.Message[]
 ---@param timeout? uring.seconds
 ---@return integer? sent
@@ -2255,17 +2268,16 @@ function Socket:sendmsg(message, timeout) end
 ---@class uring.Message
 ---@field data? uring.bytes or, of several parts:
 ---@field iov? (uring.bytes | uring.Part)[]
----@field name? uring.address whom to send to
+---@field name? uring.address the receiver
 ---@field control? uring.ControlOut
 ---@field flags? integer MSG_...
 
---- What has arrived, at most `max` bytes, with who has sent it (nil of
+--- What has arrived, at most `max` bytes, with the sender's address (nil for
 --- a stream) and what else is known of it. Of a stream the rest stays to be
 --- received, and a single nil is the end; of a datagram the rest is cut off.
---- Of 0 bytes it gives "" at once, and takes nothing.
+--- With a max of 0 it gives "" at once, and takes nothing.
 --- (io_uring_prep_recvmsg(3), 5.3)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param max? integer 65536 if not given
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -2273,7 +2285,8 @@ function Socket:sendmsg(message, timeout) end
 ---@return uring.Info|integer? info or the errno
 function Socket:receive(max, timeout) end
 
---- Those that have nothing to tell are one table: do not write into it.
+--- Where there is nothing to tell all calls give the same table: do not write
+--- into it.
 ---@class uring.Info
 ---@field flags integer MSG_...
 ---@field truncated boolean was a datagram cut off?
@@ -2288,8 +2301,7 @@ function Socket:receive(max, timeout) end
 function Socket:receiving(max) end
 
 --- The same as receive. (io_uring_prep_recvmsg(3), 5.3)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param max? integer
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -2298,8 +2310,7 @@ function Socket:receiving(max) end
 function Socket:recvmsg(max, timeout) end
 
 --- The same, payload and sender alone. (io_uring_prep_recvmsg(3), 5.3)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param max? integer
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -2308,8 +2319,7 @@ function Socket:recvmsg(max, timeout) end
 function Socket:recvfrom(max, timeout) end
 
 --- The same, the payload alone. (io_uring_prep_recv(3), 5.6)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param max? integer
 ---@param timeout? uring.seconds
 ---@return string? payload
@@ -2323,8 +2333,7 @@ function Socket:recv(max, timeout) end
 --- when the socket is closed here; goes on after what ICMP tells of other
 --- datagrams; raises any other error.
 --- (io_uring_prep_recvmsg_multishot(3), 6.0)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param options? uring.MessageOptions
 ---@return uring.NextMessage
 ---@return uring.Reader
@@ -2333,17 +2342,16 @@ function Socket:recv(max, timeout) end
 function Socket:messages(options) end
 
 ---@alias uring.NextMessage
----| fun(r: uring.Reader): uring.payload?, uring.Sockaddr?, uring.Info?
+---| async fun(r: uring.Reader): uring.payload?, uring.Sockaddr?, uring.Info?
 
 --- With the option `lease` a lease.
 ---@alias uring.payload string | uring.Lease
 
 --- for data in socket:chunks() do: the data of a stream, in pieces as they
 --- come. Otherwise as messages(). (io_uring_prep_recv_multishot(3), 6.0)
---- Waits: a cancelled task's wait raises uring.cancelled; what it would have
---- taken is put back or disposed of.
+---@async
 ---@param options? uring.ReadOptions
----@return fun(reader: uring.Reader): uring.payload?
+---@return async fun(reader: uring.Reader): uring.payload?
 ---@return uring.Reader
 ---@return nil
 ---@return uring.Reader
@@ -2361,14 +2369,15 @@ function Socket:chunks(options) end
 ---@class uring.Reader
 local Reader = {}  -- luacheck: ignore 211
 
---- What has come and waits to be read; accepts for which there was no
---- descriptor or no memory; whether large buffers go without a copy, which
---- ends where the kernel copies all the same, or refuses.
+--- `waiting`: what arrived and was not read. `failed_accepts`: accepts for
+--- which there was no descriptor or no memory. `zero_copy`: whether large
+--- buffers go without a copy; false again once the kernel has copied or
+--- refused.
 ---@return { waiting: integer, failed_accepts: integer, zero_copy: boolean }
 function Socket:stats() end
 
---- No more in one direction, or in both; who receives is told the end.
---- (shutdown(2))
+--- End one direction, or both; the peer, or this socket's own receivers, get
+--- the end of the stream. (shutdown(2))
 ---@param how "read"|"write"|"both"
 ---@return true? done
 ---@return string? message
@@ -2381,7 +2390,7 @@ function Socket:shutdown(how) end
 ---@return integer? errno
 function Socket:getsockname() end
 
---- Whom it is connected with. (getpeername(2))
+--- The peer's address. (getpeername(2))
 ---@return uring.Sockaddr? address
 ---@return string? message
 ---@return integer? errno
@@ -2410,8 +2419,8 @@ function Socket:getsockopt(name, number) end
 ---@return integer
 function Socket:fileno() end
 
---- Ends what uses it, as uring.Fd's does, and wakes who waits. A socket that
---- is closed already is no mistake. (close(2))
+--- Ends what uses it, as uring.Fd's does, and wakes the tasks that wait.
+--- Closing it again does nothing. (close(2))
 ---@return true? closed
 ---@return string? message
 ---@return integer? errno

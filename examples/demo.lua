@@ -1,6 +1,6 @@
 -- Messages, flags and an open file travel between two rings.
 --
---     lua5.4 examples/demo.lua [FILE]
+--     tools/env.sh plain lua5.4 examples/demo.lua [FILE]
 --
 -- A ring is a pair of queues that a program shares with the kernel: requests
 -- go in, completions come out. Other rings can put messages among these

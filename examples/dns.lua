@@ -1,6 +1,6 @@
 -- A DNS server: answers over UDP what stands in a zone file.
 --
---     lua5.4 examples/dns.lua ZONEFILE [ADDRESS...]
+--     tools/env.sh plain lua5.4 examples/dns.lua ZONEFILE [ADDRESS...]
 --     dig @127.0.0.1 -p 5300 www.example.test AAAA
 --
 -- An ADDRESS is 127.0.0.1:5300, [::1]:5300, 0.0.0.0:53; port 0 is a free one.

@@ -1,6 +1,6 @@
 -- An echo server: what comes over TCP or UDP goes back to where it came from.
 --
---     lua5.4 examples/echo.lua [ADDRESS...]
+--     tools/env.sh plain lua5.4 examples/echo.lua [ADDRESS...]
 --     socat - TCP:127.0.0.1:7777
 --
 -- An ADDRESS is 127.0.0.1:7777, [::1]:7777; port 0 is a free one. What it

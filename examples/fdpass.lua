@@ -1,7 +1,7 @@
 -- A process accepts connections and hands them, open, to others that serve
 -- them: descriptors travel over unix sockets (SCM_RIGHTS, unix(7)).
 --
---     lua5.4 examples/fdpass.lua [ADDRESS [WORKERS]]
+--     tools/env.sh plain lua5.4 examples/fdpass.lua [ADDRESS [WORKERS]]
 --     socat - TCP:127.0.0.1:7778
 --
 -- Each worker is a process of its own with a loop of its own, so all of a

@@ -1,8 +1,8 @@
 -- A port scanner: which TCP ports of a host are open?
 --
---     lua5.4 examples/scan.lua HOST PORTS [LIMIT [TIMEOUT [OVERALL]]]
---     lua5.4 examples/scan.lua 127.0.0.1 1-1024
---     lua5.4 examples/scan.lua ::1 22,80,8000-8100 500 0.5 10
+--     tools/env.sh plain lua5.4 examples/scan.lua HOST PORTS [LIMIT [TIMEOUT [OVERALL]]]
+--     tools/env.sh plain lua5.4 examples/scan.lua 127.0.0.1 1-1024
+--     tools/env.sh plain lua5.4 examples/scan.lua ::1 22,80,8000-8100 500 0.5 10
 --
 -- At most LIMIT connects are under way at once (100), each for at most TIMEOUT
 -- seconds (1), and all of them for at most OVERALL seconds (60). Open ports

@@ -5,13 +5,15 @@
 -- interpreter line by line, as their reader does it; the others are scripts.
 
 local helper = require "helper"
+local program = require "program"
 local spec = require "uring_spec"
 local uring = require "uring"
 local needs_ring = helper.needs_ring(it)
 
 local META = "lua/uring/meta.lua"
 local PAGES = {
-  "README.md", "doc/guide.md", "doc/comparison.md", "doc/internals.md",
+  "README.md", "CONTRIBUTING.md", "doc/guide.md", "doc/comparison.md",
+  "doc/internals.md",
 }
 local TYPED = { ["README.md"] = true }
 
@@ -21,6 +23,10 @@ local NEEDS = {
   register_sync_msg = "sync_msg",
   prep_fixed_fd_install = "fixed_fd_install",
 }
+
+-- Examples that are servers, and the specs that start them.
+local SERVERS = { dns = "dns_spec", echo = "echo_spec",
+  tcp_echo = "doc_spec" }
 
 -- The snippets of a document in one language, each with its first line.
 local function snippets(name, language)
@@ -133,10 +139,20 @@ for _, name in ipairs(PAGES) do
     end
 
     for _, snippet in ipairs(snippets(name, "sh")) do
+      it(("line %d finds the module in a fresh clone"):format(snippet.line),
+        function()
+          for line in (snippet.code .. "\n"):gmatch "([^\n]*)\n" do
+            local before = line:match "^(.-)lua5%.4"
+            assert(not before or before == "tools/env.sh plain ", line)
+          end
+        end)
       for command in snippet.code:gmatch "lua5%.4 (examples/[^\n]*)" do
-        if command:find "&$" then  -- a server: a spec of its own starts it
-          local example = command:match "^examples/(%w+)"
-          helper.content("spec/" .. example .. "_spec.lua")
+        if command:find "&$" then
+          local server = command:match "^examples/([%w_]+)"
+          it(("lua5.4 %s is started by a spec"):format(command), function()
+            local text = helper.content("spec/" .. SERVERS[server] .. ".lua")
+            assert(text:find('"examples/' .. server .. '.lua"', 1, true))
+          end)
           break
         end
         needs_ring("lua5.4 " .. command .. " works", function()
@@ -147,6 +163,17 @@ for _, name in ipairs(PAGES) do
           local status, output = spec.execute(60 * helper.slow,
             "/proc/self/exe", table.unpack(words))
           assert.same({ 0, output }, { status, output })
+        end)
+      end
+      for path in snippet.code:gmatch "%f[%w.][%w./]*%.sh" do
+        it(path .. " is there", function() helper.content(path) end)
+      end
+      for targets in snippet.code:gmatch "%./bootstrap ([%l -]+)" do
+        it("./bootstrap " .. plain(targets) .. " is a target", function()
+          for target in targets:gmatch "%l[%l-]*" do
+            assert(helper.content "Makefile":find("\n" .. target .. ":", 1,
+              true), target)
+          end
         end)
       end
       for targets in snippet.code:gmatch "make ([%a -]+)" do
@@ -173,6 +200,55 @@ for _, name in ipairs(PAGES) do
     end)
   end)
 end
+
+describe("README.md", function()
+  after_each(program.stop)
+
+  local ECHO = "examples/tcp_echo.lua"
+
+  it("shows " .. ECHO .. " as it is", function()
+    local shown = snippets("README.md", "lua " .. ECHO)
+    assert.equal(1, #shown)
+    local file = helper.content(ECHO)
+    assert.equal(shown[1].code .. "\n", file:match "\n\n(.*)$")
+    local _, lines = (shown[1].code .. "\n"):gsub("%S[^\n]*\n", "")
+    assert(lines <= 10, lines)
+  end)
+
+  needs_ring("shows an echo server that answers", function()
+    local free = assert(uring.tcp.listen "127.0.0.1:0")
+    local address = free:getsockname()
+    free:close()
+    program.start(ECHO, tostring(address))
+    local function connected()
+      return uring.run(uring.tcp.connect, address, 1)
+    end
+    local a, b = helper.eventually(connected), helper.eventually(connected)
+    uring.run(function()
+      assert(a:setsockopt("SO_LINGER", string.pack("i4i4", 1, 0)))
+      a:close()                          -- by a reset: b is still served
+      for _, word in ipairs { "hello", "again" } do
+        b:send(word)
+        assert.equal(word, b:recv(nil, 5 * helper.slow))
+      end
+      b:shutdown "write"
+      assert.is_nil(b:recv(nil, 5 * helper.slow))
+    end)
+    b:close()
+
+    local command = helper.content "README.md":match "\nbash %-c '(.-)'\n"
+    local status, output = program.run("bash", "-c",
+      (command:gsub("7777", tostring(address.port))))
+    assert.same({ 0, "hello\n" }, { status, output })
+  end)
+
+  it("says how to install what it has", function()
+    local text = helper.content "README.md"
+    assert(text:find("\nsudo luarocks --lua-version 5.4 make\n", 1, true))
+    helper.content "rockspec/uring-scm-1.rockspec"
+    assert(helper.content ".luarc.json":find('"lua/uring/meta.lua"', 1, true))
+  end)
+end)
 
 describe("doc/internals.md", function()
   it("has a place for every room", function()

@@ -3,18 +3,18 @@
 --     tools/env.sh plain lua5.4 examples/demo.lua [FILE]
 --
 -- A ring is a pair of queues that a program shares with the kernel: requests
--- go in, completions come out. Other rings can put messages among these
--- completions, and that is all that passes between the two tasks here:
+-- go in, completions come out. Other rings can post messages into the queue of
+-- completions. The two tasks here communicate by such messages only.
 --
--- The librarian opens FILE as a direct descriptor, one that exists only in
--- the table of its ring, and sends it to the reader's ring. The reader reads
--- it there, sends what it counted back, and goes on until it is told to stop.
+-- The librarian opens FILE as a direct descriptor, which exists only in the
+-- table of its ring, and sends it to the reader's ring. The reader reads it
+-- there, sends its counts back, and goes on until it receives a stop message.
 
 local uring = require "uring"
 
 local path = arg[1] or arg[0]
 local CHUNK = 65536
-local FILE, STOP = 1, 2               -- what a message to the reader is
+local FILE, STOP = 1, 2               -- the kinds of messages to the reader
 local KINDS = { "bytes", "lines", "words" }
 local FLAG = 0x100                    -- the flags of a count: FLAG << kind
 
@@ -74,8 +74,8 @@ local function count(ring, slot)
 end
 
 -- A message carries 32 bits (its len), 64 bits (its data) and, from Linux
--- 6.3 on, flags. The count needs the 64; which one it is say the flags, or
--- the len where there are none.
+-- 6.3 on, flags. The count needs the 64 bits; the flags say which count it is,
+-- or the len where there are no flags.
 local function send_count(from, to, kind, value)
   local sqe = uring.sqe()
   if has_flags then
@@ -162,8 +162,8 @@ end
 
 local ok, why = pcall(uring.run, main)
 if not ok then
-  -- a traceback is for programmers; whoever misspelt a file's name wants
-  -- its first line
+  -- a traceback is for programmers; for a misspelt file name the first line
+  -- is enough
   io.stdout:flush()
   give_up(1, (tostring(why):match "^[^\n]*"))
 end

@@ -1,25 +1,27 @@
--- A DNS server: answers over UDP what stands in a zone file.
+-- A DNS server: answers queries over UDP from a zone file.
 --
 --     tools/env.sh plain lua5.4 examples/dns.lua ZONEFILE [ADDRESS...]
 --     dig @127.0.0.1 -p 5300 www.example.test AAAA
 --
 -- An ADDRESS is 127.0.0.1:5300, [::1]:5300, 0.0.0.0:53; port 0 is a free one.
--- Those that it listens on are printed, each on a line.
+-- The addresses that it listens on are printed, one a line. The repository has
+-- a ZONEFILE: examples/zone.txt.
 --
 -- Each address is a task with one multishot recvmsg: one request to the
--- kernel brings all datagrams, each with its sender (`from`) and the address
--- that it was sent to (`info.control.pktinfo`). A server on 0.0.0.0 must
--- answer from that very address, for nobody believes an answer from another;
--- so the pktinfo goes back into sendmsg.
+-- kernel brings all datagrams, each with its sender (`from`) and its
+-- destination (`info.control.pktinfo`). A server on 0.0.0.0 has to answer from
+-- that very address, because resolvers drop answers from another one. So the
+-- pktinfo goes back into sendmsg.
 --
 -- Of the master file format (RFC 1035, section 5) it knows $ORIGIN, $TTL, @,
--- relative names, owners left out, parentheses, comments, quoted strings and
+-- relative names, omitted owners, parentheses, comments, quoted strings and
 -- escapes, and the types below. There are no wildcards, no delegations, no
--- DNSSEC and no TCP, so of what does not fit one gets the TC bit alone.
+-- DNSSEC and no TCP: an answer that is too long is sent empty, with the TC
+-- bit.
 
 local uring = require "uring"
 
-local PAYLOAD = 1232                  -- what passes everywhere (EDNS0)
+local PAYLOAD = 1232                  -- is not fragmented (EDNS0)
 local TYPES = {
   A = 1, NS = 2, CNAME = 5, SOA = 6, MX = 15, TXT = 16, AAAA = 28,
 }
@@ -33,9 +35,9 @@ local POINTER = 0xC0
 
 -- ---- names -----------------------------------------------------------------
 
--- A name is a string as it goes over the wire, "\3www\7example\4test\0", and
--- below every lookup is its lower case, in which lengths stay what they are:
--- none is as large as a letter.
+-- A name is a string as it goes over the wire, "\3www\7example\4test\0".
+-- Lookups use its lower case. That leaves the length bytes as they are: they
+-- are smaller than any letter.
 
 local function parent(name)
   return name:sub(name:byte() + 2)
@@ -81,8 +83,8 @@ end
 
 -- ---- the zone --------------------------------------------------------------
 
--- Data is a list of what it is made of: bytes as they are, and { name }s,
--- which answers may compress.
+-- The data of a record is a list of its parts: bytes as they are, and tables
+-- { name }, which answers may compress.
 
 local function seconds(word)
   local units = { [""] = 1, s = 1, m = 60, h = 3600, d = 86400, w = 604800 }
@@ -115,7 +117,7 @@ local function ipv6(text)
   end))
 end
 
-local READ = {}  -- type -> words, origin -> data, or nil and what is wrong
+local READ = {}  -- type -> function(words, origin): data, or nil, message
 
 function READ.A(words)
   local bytes = #words == 1 and ipv4(words[1].text)
@@ -181,7 +183,7 @@ function READ.SOA(words, origin)
     table.unpack(times)), minimum = times[4] }
 end
 
--- An entry is a line, or several where parentheses say so: a list of words
+-- An entry is a line, or several within parentheses: a list of words
 -- { text =, quoted = }, with `owned` false where the line begins with a space.
 local function entries(text)
   local at, number = 1, 1
@@ -311,7 +313,7 @@ end
 -- ---- queries ---------------------------------------------------------------
 
 -- The name at `at` and where it ends; nil where there is none. A pointer may
--- only point back, and before all that was read so far: so it comes to an end.
+-- only point back, before all that was read so far, so that this ends.
 local function read_name(packet, at)
   local parts, size, limit, after = {}, 1, at, nil
   while true do
@@ -336,8 +338,8 @@ local function read_name(packet, at)
   end
 end
 
--- Reads into q what stands behind the header; false where it is malformed. An
--- OPT that was found is there even so, for an error has one as well.
+-- Reads into q the part after the header; false where it is malformed. An OPT
+-- record that was found stays in q, because the error needs it too.
 local function read_records(packet, q, questions, others, more)
   local right, at = questions == 1, 13
   local name, kind, class
@@ -363,7 +365,7 @@ local function read_records(packet, q, questions, others, more)
   return true
 end
 
--- A query taken apart; nil, and an error of it where it should be told.
+-- A decoded query; or nil, and the error where one should be sent.
 local function read_query(packet)
   if #packet < 12 then return nil end
   local q = {}
@@ -383,7 +385,7 @@ end
 
 -- ---- answers ---------------------------------------------------------------
 
--- Puts a name at the end; what was written before is pointed at.
+-- Appends a name; a suffix that was written before becomes a pointer.
 local function put_name(out, name)
   local key = name:lower()
   while key ~= "\0" do
@@ -512,7 +514,7 @@ local function serve(zone, sock)
   for packet, from, info in sock:messages { size = 4096 } do
     local reply = not info.truncated and answer(zone, packet)
     if reply then
-      -- one that cannot be sent is lost, as any datagram may be
+      -- an answer that cannot be sent is lost, as any datagram may be
       sock:sendmsg({
         data = reply, name = from,
         control = { pktinfo = info.control.pktinfo },

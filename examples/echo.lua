@@ -1,20 +1,20 @@
--- An echo server: what comes over TCP or UDP goes back to where it came from.
+-- An echo server over TCP and UDP: it sends everything back to its sender.
 --
 --     tools/env.sh plain lua5.4 examples/echo.lua [ADDRESS...]
 --     socat - TCP:127.0.0.1:7777
 --
--- An ADDRESS is 127.0.0.1:7777, [::1]:7777; port 0 is a free one. What it
--- listens on is printed, each on a line.
+-- An ADDRESS is 127.0.0.1:7777, [::1]:7777; port 0 is a free one. The
+-- addresses that it listens on are printed, one a line.
 --
--- Every connection is a task, and each of them waits with a multishot receive:
--- one request to the kernel brings all that its peer sends, into buffers that
--- all connections share. A task costs little more than a coroutine, so there
--- may be thousands.
+-- Every connection is a task that waits with a multishot receive: one request
+-- to the kernel brings everything that the peer sends, into buffers that all
+-- connections share. A task costs little more than a coroutine, so there may
+-- be thousands.
 
 local uring = require "uring"
 
--- One connection. Its peer may end it in any way, at any moment: that is no
--- reason for the others to end, so errors stop here.
+-- One connection. Its peer may end it in any way, at any moment. Errors are
+-- caught here, so that they do not end the other connections.
 local function talk(accepted, peer)
   local conn <close> = accepted
   local ok, why = pcall(function()
@@ -33,11 +33,11 @@ local function tcp(listener)
   end
 end
 
--- Several tasks do this for one socket, so that the answers to a burst go
--- together, and one that has to wait keeps no other.
+-- Several tasks run this for one socket, so that the answers to a burst are
+-- submitted together, and an answer that has to wait delays no other.
 local function udp(sock)
   for data, from in sock:messages() do
-    sock:sendto(data, from)  -- one that cannot be sent is lost, as any may be
+    sock:sendto(data, from)  -- (may be lost, as any datagram)
   end
 end
 

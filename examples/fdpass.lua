@@ -1,19 +1,19 @@
--- A process accepts connections and hands them, open, to others that serve
--- them: descriptors travel over unix sockets (SCM_RIGHTS, unix(7)).
+-- One process accepts connections and passes them, open, to worker processes
+-- that serve them: descriptors go over unix sockets (SCM_RIGHTS, unix(7)).
 --
 --     tools/env.sh plain lua5.4 examples/fdpass.lua [ADDRESS [WORKERS]]
 --     socat - TCP:127.0.0.1:7778
 --
--- Each worker is a process of its own with a loop of its own, so all of a
--- machine's CPUs have something to do, and who accepts never waits for who
--- serves. A connection in a message is a new descriptor of the same open
--- socket: whoever sent it closes its own, and does not end the connection.
+-- Each worker is a process with a loop of its own, so that all CPUs are used,
+-- and accepting never waits for serving. A connection in a message is a new
+-- descriptor of the same open socket: the sender closes its own, which does
+-- not end the connection.
 
 local uring = require "uring"
 
 local WORKER = "--worker"
 
--- Who is at the other end: process and user.
+-- The process and the user at the other end.
 local function peer_of(sock)
   return string.unpack("=i4I4", assert(sock:getsockopt "SO_PEERCRED"))
 end
@@ -29,7 +29,7 @@ end
 
 -- ---- a worker --------------------------------------------------------------
 
--- What comes goes back, until either side has had enough.
+-- Echoes until either side closes.
 local function serve(connection, peer, me)
   local sock <close> = assert(uring.socket(connection))
   local ok = sock:send(("process %d serves %s\n"):format(me, peer))
@@ -53,13 +53,13 @@ local function worker(address)
 end
 
 
--- ---- who accepts -----------------------------------------------------------
+-- ---- the process that accepts ----------------------------------------------
 
 local function quoted(word)
   return "'" .. word:gsub("'", [['\'']]) .. "'"
 end
 
--- Another interpreter with this very file; ended by the end of its channel.
+-- Another interpreter with this file; it ends when its channel is closed.
 local function start_worker(door)
   local first = 0
   while arg[first - 1] do first = first - 1 end
@@ -69,7 +69,7 @@ local function start_worker(door)
   command[#command + 1] = quoted(tostring(door:getsockname()))
   local process = assert(io.popen(table.concat(command, " "), "w"))
   local _, user = myself()
-  repeat  -- anybody may knock at an abstract address
+  repeat  -- any process may connect to an abstract address
     local channel = assert(door:accept(10))
     local pid, uid = peer_of(channel)
     if uid == user then

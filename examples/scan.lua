@@ -1,13 +1,14 @@
 -- A port scanner: which TCP ports of a host are open?
 --
---     tools/env.sh plain lua5.4 examples/scan.lua HOST PORTS [LIMIT [TIMEOUT [OVERALL]]]
+--     tools/env.sh plain lua5.4 examples/scan.lua HOST PORTS \
+--       [LIMIT [TIMEOUT [OVERALL]]]
 --     tools/env.sh plain lua5.4 examples/scan.lua 127.0.0.1 1-1024
---     tools/env.sh plain lua5.4 examples/scan.lua ::1 22,80,8000-8100 500 0.5 10
+--     tools/env.sh plain lua5.4 examples/scan.lua ::1 22,8000-8100 500 0.5 10
 --
--- At most LIMIT connects are under way at once (100), each for at most TIMEOUT
+-- At most LIMIT connects are in flight at once (100), each for at most TIMEOUT
 -- seconds (1), and all of them for at most OVERALL seconds (60). Open ports
--- are printed as they are found. Whatever ends it, Ctrl-C too, it says how far
--- it came. The status is 0 only if every port was asked.
+-- are printed as they are found. However it ends, Ctrl-C included, it prints
+-- how many ports it has asked. The status is 0 only if it has asked all.
 --
 -- The guide (doc/guide.md, "A port scanner") builds it step by step.
 
@@ -18,7 +19,7 @@ local E <const> = uring.errno
 
 -- ---- the scan --------------------------------------------------------------
 
--- Does anybody listen there? nil, message where it could not be asked.
+-- Does a program listen there? nil, message where that could not be found out.
 local function ask(host, port, seconds)
   local address = uring.sockaddr(host, port)
   local conn, message, errno = uring.tcp.connect(address, seconds)
@@ -33,8 +34,8 @@ local function ask(host, port, seconds)
   return nil, message
 end
 
--- Asks all these ports, and sends what they answer to the channel `answers`.
--- Returns when all have.
+-- Asks all these ports, and sends the results to the channel `answers`.
+-- Returns when it has them all.
 local function scan(host, ports, limit, seconds, answers)
   local slots = uring.semaphore(limit)
 
@@ -53,7 +54,7 @@ local function scan(host, ports, limit, seconds, answers)
   end)
 end
 
--- Returns why it was not all, or nothing. `counts` is right at any moment.
+-- Returns why ports are missing, or nothing. `counts` is right at any moment.
 local function main(job, counts)
   local answers = uring.channel(16)
   local printing = uring.spawn({ name = "printing", main = function()

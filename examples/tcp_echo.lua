@@ -3,8 +3,8 @@
 --     tools/env.sh plain lua5.4 examples/tcp_echo.lua [ADDRESS]
 --     socat - TCP:127.0.0.1:7777
 --
--- tools/env.sh finds the module in build/; once it is installed it is not
--- needed.
+-- (tools/env.sh finds the module in build/. Where the module is installed,
+-- lua5.4 alone will do; so in all examples.)
 
 local uring = require "uring"
 

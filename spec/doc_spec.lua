@@ -250,6 +250,20 @@ describe("README.md", function()
   end)
 end)
 
+describe("every example", function()
+  local list <close> = assert(io.popen "ls examples/*.lua")
+  local n = 0
+  for path in list:lines() do
+    n = n + 1
+    it(("opens with how it is run: %s"):format(path), function()
+      local head = helper.content(path):match "^(%-%-.-)\n\n"
+      assert(head:find("\n--     tools/env.sh plain lua5.4 " .. path, 1, true))
+      assert.is_nil(head:find "     lua5%.4")
+    end)
+  end
+  assert(n > 4, n)
+end)
+
 describe("doc/internals.md", function()
   it("has a place for every room", function()
     local drawing = helper.content "doc/internals.md"

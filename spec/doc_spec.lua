@@ -215,15 +215,22 @@ describe("README.md", function()
     assert(lines <= 10, lines)
   end)
 
-  needs_ring("shows an echo server that answers", function()
-    local free = assert(uring.tcp.listen "127.0.0.1:0")
+  -- Starts it: its address, and a function that connects.
+  local function start()
+    local free <close> = assert(uring.tcp.listen "127.0.0.1:0")
     local address = free:getsockname()
     free:close()
     program.start(ECHO, tostring(address))
-    local function connected()
-      return uring.run(uring.tcp.connect, address, 1)
+    return address, function()
+      return helper.eventually(function()
+        return uring.run(uring.tcp.connect, address, 1)
+      end)
     end
-    local a, b = helper.eventually(connected), helper.eventually(connected)
+  end
+
+  needs_ring("shows an echo server that answers", function()
+    local _, connect = start()
+    local a, b = connect(), connect()
     uring.run(function()
       assert(a:setsockopt("SO_LINGER", string.pack("i4i4", 1, 0)))
       a:close()                          -- by a reset: b is still served
@@ -235,7 +242,12 @@ describe("README.md", function()
       assert.is_nil(b:recv(nil, 5 * helper.slow))
     end)
     b:close()
+  end)
 
+  needs_ring("says how to ask it", function()
+    program.needs "bash"
+    local address, connect = start()
+    connect():close()
     local command = helper.content "README.md":match "\nbash %-c '(.-)'\n"
     local status, output = program.run("bash", "-c",
       (command:gsub("7777", tostring(address.port))))
@@ -265,22 +277,22 @@ describe("every example", function()
 end)
 
 describe("doc/internals.md", function()
-  it("has a place for every room", function()
+  it("has a place for every module", function()
     local drawing = helper.content "doc/internals.md"
     local list <close> = assert(io.popen "find csrc -name '*.c'")
     local n = 0
     for file in list:lines() do
-      local room = file:match "([%w_]+)%.c$"
-      assert(drawing:find("%f[%w_]" .. room .. "%f[^%w_]"), room)
+      local module = file:match "([%w_]+)%.c$"
+      assert(drawing:find("%f[%w_]" .. module .. "%f[^%w_]"), module)
       n = n + 1
     end
     assert(n > 70, n)
   end)
 
-  -- The picture of regions, with a timeout of so many seconds. When all wait
-  -- `act(tasks, scope A)` is called. Answers who was cancelled first, and how
-  -- three ended, whose shield lasts until those are known.
-  local function who(seconds, act)
+  -- The picture of cancel scopes, with a timeout of so many seconds. When all
+  -- wait `act(tasks, scope A)` is called. Answers which tasks were cancelled
+  -- first, and how three ended, whose shield lasts until those are known.
+  local function cancelled(seconds, act)
     local tasks, gate, first, last = {}, uring.channel(), {}, nil
     local function task(name, f)
       tasks[name] = uring.spawn { name = name, main = f }
@@ -322,7 +334,7 @@ describe("doc/internals.md", function()
     return table.concat(first, " "), last
   end
 
-  needs_ring("tells who is cancelled when", function()
+  needs_ring("tells which task is cancelled when", function()
     local text = helper.content "doc/internals.md"
     for row, answer in pairs {
       ["A is cancelled"] = { "main one two", 100, function(_, A)
@@ -335,7 +347,7 @@ describe("doc/internals.md", function()
     } do
       assert(text:find("| " .. row, 1, true), row)
       assert.same({ answer[1], "cancelled" },
-        { who(answer[2], answer[3]) }, row)
+        { cancelled(answer[2], answer[3]) }, row)
     end
   end)
 end)
@@ -364,7 +376,7 @@ describe(META, function()
     return found
   end
 
-  -- The methods of a class; what begins with "_" is nobody's business.
+  -- The methods of a class; those that begin with "_" are private.
   local function methods_of(class)
     local methods = class.__index
     if type(methods) == "function" then  -- its fields are not methods

@@ -72,7 +72,7 @@ static void open_classes (lua_State *L) {
   task_open(L);
   join_open(L);
   scope_open(L);
-  park_open(L);
+  event_open(L);
   wrap_open(L);
   watchdog_open(L);
   run_open(L);
@@ -81,9 +81,9 @@ static void open_classes (lua_State *L) {
   wait_message_open(L);
   wait_operation_open(L);
   socket_open(L);
-  receive_open(L);
+  recv_open(L);
   send_open(L);
-  sending_open(L);
+  send_event_open(L);
 }
 
 /* home(): the caller is lua/uring.lua, and beside it is all of the library's
@@ -92,7 +92,7 @@ static int find_home (lua_State *L) {
   lua_Debug ar;
   if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar)) {
     luaL_gsub(L, ar.source, ".lua", "");
-    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_HOME);
+    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LUA_DIR);
   }
   return 0;
 }
@@ -101,13 +101,13 @@ static int find_home (lua_State *L) {
 ** state is on top, and the table above it. */
 static void open_tasks (lua_State *L) {
   lua_newtable(L);
-  lua_getiuservalue(L, -2, SHARED_NOTER);
+  lua_getiuservalue(L, -2, SHARED_MSGH);
   lua_setfield(L, -2, "note");
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, task_note_as, 1);
   lua_setfield(L, -2, "note_as");
   scope_functions(L);
-  park_functions(L);
+  event_functions(L);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, find_home, 1);
   lua_setfield(L, -2, "home");

@@ -475,7 +475,7 @@ local in_lua = { ["uring.Channel"] = true, ["uring.Semaphore"] = true }
 
 -- Classes that no program can get hold of.
 local private = {
-  ["uring.Region"] = true, ["uring.Ear"] = true, ["uring.Wrapped"] = true,
+  ["uring.CancelScope"] = true, ["uring.SelectWaiter"] = true, ["uring.Wrapped"] = true,
 }
 
 -- What is known to be poor: function -> complaints about it, as patterns. Each

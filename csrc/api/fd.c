@@ -26,7 +26,7 @@ struct fd *fd_push (lua_State *L) {
   return f;
 }
 
-struct handle *fd_let_go (lua_State *L, struct fd *f) {
+struct handle *fd_take_handle (lua_State *L, struct fd *f) {
   struct handle *d = f->d;
   f->d = NULL;
   if (d) pressure_drop(&state_of(L)->pressure, 0, 1);
@@ -65,7 +65,7 @@ static int fd_release (lua_State *L) {
   struct fd *f = open_fd(L);
   struct handle *d;
   ring_submit_all(state_of(L)->rings);
-  d = fd_let_go(L, f);
+  d = fd_take_handle(L, f);
   lua_pushinteger(L, handle_release(d));
   refblock_release(&d->block);
   return 1;
@@ -73,7 +73,7 @@ static int fd_release (lua_State *L) {
 
 static int fd_close (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  struct handle *d = fd_let_go(L, f);
+  struct handle *d = fd_take_handle(L, f);
   int rc = 0;
   if (d != NULL) {
     rc = ring_close_handle(state_of(L)->rings, d);
@@ -91,9 +91,9 @@ static int fd_gc (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   struct handle *d;
   if (f->d) pressure_collected(&state_of(L)->pressure, 0, 1);
-  d = fd_let_go(L, f);
+  d = fd_take_handle(L, f);
   if (d) {
-    ring_leave_uses(state_of(L)->rings, d);
+    ring_reap_uses(state_of(L)->rings, d);
     refblock_release(&d->block);
   }
   return 0;

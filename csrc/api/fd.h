@@ -20,7 +20,7 @@ struct fd {                /* the userdata */
 struct fd *fd_push (lua_State *L);
 
 /* Take its handle, and its count, from it; NULL if it is closed. */
-struct handle *fd_let_go (lua_State *L, struct fd *f);
+struct handle *fd_take_handle (lua_State *L, struct fd *f);
 
 /* An argument that names a descriptor: an integer, a uring.fd, a socket, a
 ** ring or a Lua file. */

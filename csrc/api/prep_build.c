@@ -149,7 +149,7 @@ static int arg_target (lua_State *L, struct request *q, int arg) {
     luaL_argerror(L, arg, lua_pushfstring(L,
       "ring expected (a ring, a reference or a descriptor's number), got %s",
       luaL_typename(L, arg)));
-  q->pin[0] = &ring->block;
+  q->pin[OP_PIN_AUX] = &ring->block;
   q->req_flags |= REQ_TARGET;
   return -1;
 }

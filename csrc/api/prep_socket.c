@@ -57,8 +57,8 @@ static int prep_send_set_addr (lua_State *L) {
   m = memory_new(a.len, a.bytes);
   if (m == NULL)
     return luaL_error(L, "not enough memory for an address");
-  if (q->pin[0]) refblock_release(q->pin[0]);
-  q->pin[0] = &m->block;
+  if (q->pin[OP_PIN_AUX]) refblock_release(q->pin[OP_PIN_AUX]);
+  q->pin[OP_PIN_AUX] = &m->block;
   request_address(q, &a);
   q->sqe.addr2 = (uintptr_t)m->bytes;
   sqe_hide_off(q);

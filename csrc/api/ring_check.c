@@ -44,7 +44,7 @@ struct ring *ring_check_by_hand (lua_State *L, int arg) {
 
 void ring_check_drain (lua_State *L, const struct ring *r, int arg,
                        bool awaited) {
-  if (awaited || r->is_loops || r->held > 0)  /* guard: delays timeouts */
+  if (awaited || r->is_loop_ring || r->held > 0)  /* guard: delays timeouts */
     luaL_argerror(L, arg, "IO_DRAIN makes every later request wait, cancels "
                   "and timeouts too: use a ring driven by hand");
 }

@@ -241,8 +241,8 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
   else {
-    rc = ring_enter(r, n, clock_napping(left, *nap));
-    *nap = rc == -ETIME ? clock_longer(*nap) : CLOCK_NAP;
+    rc = ring_enter(r, n, clock_nap(left, *nap));
+    *nap = rc == -ETIME ? clock_next_nap(*nap) : CLOCK_NAP;
     if (rc == -ETIME && clock_left(deadline) != 0) rc = 0;
     /* (a count of submitted SQEs is returned instead of -ETIME) */
     if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
@@ -426,7 +426,7 @@ static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
   /* guard: from now on senders in other states are refused */
   if (r->fork_id == fork_id()) handle_mark_closed(r->handle);
   pressure_drop(&state_of(L)->pressure, ring_weight(r), RING_FDS);
-  ring_end_uses(state_of(L)->rings, r->handle);
+  ring_cancel_uses(state_of(L)->rings, r->handle);
   return ring_close(r, bound);
 }
 
@@ -434,7 +434,7 @@ static int ring_object_close (lua_State *L) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   if (r->open) {
     unsigned kept;
-    if (r->is_loops)
+    if (r->is_loop_ring)
       return luaL_error(L, "this is the loop's own ring: it closes with its "
                         "state");
     ring_check(L, 1);

@@ -40,7 +40,7 @@ static inline int64_t clock_after (int64_t ns) {
 
 /* A duration in seconds as nanoseconds: negative is 0, too large or NaN is
 ** CLOCK_NEVER. */
-static inline int64_t clock_of (double seconds) {
+static inline int64_t clock_from_seconds (double seconds) {
   double ns = seconds * 1e9;
   return !(ns < 9.2e18) ? CLOCK_NEVER : ns > 0 ? (int64_t)ns : 0;
 }
@@ -65,11 +65,11 @@ static inline void clock_sleep (int64_t ns) {
 ** one after it twice as long as the one before. */
 #define CLOCK_NAP 50000000
 
-static inline int64_t clock_napping (int64_t left, int64_t nap) {
+static inline int64_t clock_nap (int64_t left, int64_t nap) {
   return left < 0 || left > nap ? nap : left;
 }
 
-static inline int64_t clock_longer (int64_t nap) {
+static inline int64_t clock_next_nap (int64_t nap) {
   return nap < CLOCK_NEVER / 2 ? nap * 2 : nap;
 }
 

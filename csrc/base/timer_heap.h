@@ -19,7 +19,7 @@
 struct timer {
   int64_t when;      /* CLOCK_MONOTONIC, ns */
   uint32_t place;    /* 1 + index in the heap; 0 if not in it */
-  uint32_t word;     /* for the owner's use */
+  uint32_t owner_id;     /* for the owner's use */
 };
 
 /* The keys are kept in the heap itself: reading them from the timers, which

@@ -11,7 +11,8 @@ static const char *const names[CLASSES] = {
   "uring.Ring", "uring.Sqe", "uring.Operation", "uring.Buffer", "uring.Fd",
   "uring.Ref", "uring.Task", "uring.Loop", "uring.Sockaddr", "uring.Msghdr",
   "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
-  "uring.Region", "uring.Scope", "uring.Ear", "uring.Event", "uring.Wrapped"
+  "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
+      "uring.Wrapped"
 };
 
 static const char key = 0;  /* its address names the state in the registry */

@@ -28,7 +28,7 @@ enum class {
   CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
   CLASS_TASK, CLASS_LOOP, CLASS_SOCKADDR, CLASS_MSGHDR, CLASS_BUF_RING,
   CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
-  CLASS_EAR, CLASS_EVENT, CLASS_WRAPPED,
+  CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED,
   CLASSES
 };
 
@@ -39,20 +39,20 @@ enum shared {
   SHARED_NAMES,       /* weak: task -> its name */
   SHARED_REASONS,     /* weak: task -> the reason of task:cancel(reason) */
   SHARED_BODY,        /* the function that calls every task's function */
-  SHARED_NOTER,       /* the message handler of tasks and scopes */
-  SHARED_NOTES,       /* weak: coroutine -> its last error: task/task.c */
+  SHARED_MSGH,       /* the message handler of tasks and scopes */
+  SHARED_LAST_ERRORS,  /* weak: coroutine -> its last error: task/task.c */
   SHARED_NOTHING,     /* an empty function: pending debug hooks run in it */
   SHARED_START,       /* the functions that uring.run calls protected */
   SHARED_RUN,
   SHARED_YIELDED,     /* outcomes of failed tasks, made ahead */
   SHARED_BROKEN,
-  SHARED_STARVED,
-  SHARED_SAID,        /* Lua's own texts of errors, made ahead: task/run.c */
+  SHARED_OUT_OF_MEMORY,
+  SHARED_ERROR_TEXTS,  /* Lua's own texts of errors, made ahead: task/run.c */
   SHARED_EXPLAIN,     /* the function that makes better ones, given memory */
   SHARED_CHAINS,      /* task's address -> the chain that it waits for */
   SHARED_COMPLETION,  /* the kinds of CQEs, as wait_cqe returns them */
   SHARED_MESSAGE,
-  SHARED_HOME,        /* the folder of the library's Lua files */
+  SHARED_LUA_DIR,        /* the folder of the library's Lua files */
   SHARED_ON_SLOW,     /* the watchdog's function */
   SHARED_USUAL_ON_SLOW,  /* the default of it, for runs that set none */
   SHARED_REPORT,      /* the function that calls it */

@@ -386,7 +386,7 @@ static const luaL_Reg reader_meta[] = {
   {NULL, NULL}
 };
 
-void receive_open (lua_State *L) {
+void recv_open (lua_State *L) {
   class_extend(L, CLASS_SOCKET, methods);
   class_define(L, CLASS_READER, no_methods, reader_meta, NULL);
 }

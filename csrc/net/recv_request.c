@@ -114,7 +114,7 @@ static int start_single (struct socket *s, const struct ask *a,
     s->msg->hdr.msg_iovlen = 1;
     q = request_of(&kind_recvmsg, s->in.waitq.fd);
     request_msg(&q, s->msg);
-    q.pin[0] = &s->memory->block;
+    q.pin[OP_PIN_AUX] = &s->memory->block;
   }
   return push_request(s, &q, 0);
 }

@@ -218,7 +218,7 @@ static int send_go (lua_State *L, struct task *t, int64_t deadline) {
     rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
   }
   /* the operation has counts of its own */
-  if (q.pin[0]) refblock_release(q.pin[0]);
+  if (q.pin[OP_PIN_AUX]) refblock_release(q.pin[OP_PIN_AUX]);
   if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
   if (s->d == NULL)
     return failed(L, fail(L, EBADF, "the socket is closed"));
@@ -267,7 +267,7 @@ static int cut (lua_State *L, const struct task *t, lua_Integer n) {
 }
 
 static bool went_without_copy (const struct task *t) {
-  return op_tells_twice((unsigned)(t->data >> 56));
+  return op_notifies((unsigned)(t->data >> 56));
 }
 
 /* All has gone, but whoever did not wait for more must not take the memory for

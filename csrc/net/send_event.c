@@ -90,6 +90,6 @@ static const luaL_Reg methods[] = {
   {NULL, NULL}
 };
 
-void sending_open (lua_State *L) {
+void send_event_open (lua_State *L) {
   class_extend(L, CLASS_SOCKET, methods);
 }

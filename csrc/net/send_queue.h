@@ -21,6 +21,6 @@ bool send_at_once (const struct socket *s, const struct bytes *b,
 /* A turn ends, if this waiter had it, without a request: wake the next. */
 void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node);
 
-void sending_open (lua_State *L);  /* socket:sending */
+void send_event_open (lua_State *L);  /* socket:sending */
 
 #endif

@@ -160,7 +160,7 @@ static int socket_gc (lua_State *L) {
     end_halves(s);
     s->d = NULL;
     if (s->ring) ring_settle(s->ring, d);
-    ring_leave_uses(state_of(L)->rings, d);
+    ring_reap_uses(state_of(L)->rings, d);
     drop_rest(L, s);
     refblock_release(&d->block);
   }
@@ -196,7 +196,7 @@ static int adopt (lua_State *L, struct fd *f) {
   if (f->d != d)  /* (a finalizer may have closed it) */
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
   refblock_release(&s->d->block);
-  s->d = fd_let_go(L, f);
+  s->d = fd_take_handle(L, f);
   s->in.waitq.fd = s->out.waitq.fd = n;
   measure_control(s);
   ask_for_zero_copy(s);

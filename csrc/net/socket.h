@@ -130,7 +130,7 @@ void send_describe (lua_State *L, const struct socket_waitq *waitq,
                     lua_State *co);
 
 /* What waits: receiving and accepting, sending and connecting. */
-void receive_open (lua_State *L);
+void recv_open (lua_State *L);
 void send_open (lua_State *L);
 
 #endif

@@ -18,7 +18,7 @@ int socket_poll (struct socket *s, unsigned events, struct handle *other,
   q.pin[OP_PIN_FD] = &s->d->block;  /* guard: its close ends the poll */
   if (other) {
     q.req_flags = REQ_TARGET;
-    q.pin[0] = &other->block;
+    q.pin[OP_PIN_AUX] = &other->block;
   }
   rc = ring_push_one(s->ring, &q, OP_LOOPED, op);
   return rc < 0 ? rc : 0;

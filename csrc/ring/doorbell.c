@@ -56,7 +56,7 @@ struct doorbell *doorbell_new (struct handle *ring) {
       return NULL;
     }
   }
-  doorbell_rest(b);
+  doorbell_disarm(b);
   return b;
 }
 
@@ -70,7 +70,7 @@ void doorbell_arm (struct doorbell *b) {
   atomic_thread_fence(memory_order_seq_cst);
 }
 
-void doorbell_rest (struct doorbell *b) {
+void doorbell_disarm (struct doorbell *b) {
   atomic_store_explicit(&b->armed, false, memory_order_relaxed);
 }
 

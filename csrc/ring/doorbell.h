@@ -42,7 +42,7 @@ struct doorbell *doorbell_new (struct handle *ring);
 
 /* For the loop: arm before the last check for work, disarm when awake. */
 void doorbell_arm (struct doorbell *b);
-void doorbell_rest (struct doorbell *b);
+void doorbell_disarm (struct doorbell *b);
 
 /* The token has arrived: true if the doorbell was rung, false if forged. */
 bool doorbell_heard (struct doorbell *b);

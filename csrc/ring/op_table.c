@@ -294,7 +294,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
   t->submitted++;
   t->flying++;
   if (flags & COUNTED) count_op(t, flags);
-  assert(op_lawful(t));
+  assert(op_counts_agree(t));
   return op;
 }
 
@@ -351,7 +351,7 @@ static void op_finish (struct op_table *t, struct op *op, int32_t res,
   op_end(t, op);
   if (op_unreported(op, res)) t->silent++;
   else t->completed++;
-  assert(op_lawful(t));
+  assert(op_counts_agree(t));
   t->deliver(t, op, res, flags, true);  /* (may free the operation) */
 }
 

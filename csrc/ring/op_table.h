@@ -246,7 +246,7 @@ static inline int request_fd (const struct request *q) {
 
 /* Is a result of `opcode` followed by a notification that the memory is free
 ** (zero copy)? */
-static inline bool op_tells_twice (unsigned opcode) {
+static inline bool op_notifies (unsigned opcode) {
   return opcode == IORING_OP_SEND_ZC || opcode == IORING_OP_SENDMSG_ZC;
 }
 
@@ -258,7 +258,7 @@ static inline bool op_unreported (const struct op *op, int32_t res) {
 }
 
 /* Does the invariant of the counts hold? */
-static inline bool op_lawful (const struct op_table *t) {
+static inline bool op_counts_agree (const struct op_table *t) {
   return t->submitted == t->completed + t->silent + t->flying;
 }
 

@@ -60,7 +60,7 @@ struct ring {
   pthread_t owner;        /* the thread that may enter, if SINGLE_ISSUER */
   bool open, enabled, closing;
   bool eventfd;           /* the user has registered one */
-  bool is_loops;          /* the ring that the loop sleeps on */
+  bool is_loop_ring;          /* the ring that the loop sleeps on */
   bool driven;            /* ... and the loop is running */
   bool settling;          /* mark of ring_uses: a close has yet to reap it */
   unsigned marked_count;  /* handle_marked_count() when the SQ was searched */

@@ -57,7 +57,7 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
   }
   if (op->disposal == DISPOSE_FD && res >= 0 && r->open && r->handle->owner)
     handle_number_reused(r->handle->owner, res);
-  if (!last && op_tells_twice(op->opcode) && !(op->op_flags & OP_NOTIFYING)) {
+  if (!last && op_notifies(op->opcode) && !(op->op_flags & OP_NOTIFYING)) {
     op->op_flags |= OP_NOTIFYING;
     t->notifying++;
     if (op->op_flags & OP_CANCEL_LISTED)

@@ -65,7 +65,7 @@ void ring_settle (struct ring *r, const struct handle *h) {
   }
 }
 
-void ring_leave_uses (struct ring *list, const struct handle *h) {
+void ring_reap_uses (struct ring *list, const struct handle *h) {
   ring_submit_all(list);  /* guard: SQEs that name it */
   for (const struct op *op = h->ops; op; op = op->next)
     ring_of(op)->settling = true;
@@ -75,7 +75,7 @@ void ring_leave_uses (struct ring *list, const struct handle *h) {
   }
 }
 
-void ring_end_uses (struct ring *list, struct handle *h) {
+void ring_cancel_uses (struct ring *list, struct handle *h) {
   ring_submit_all(list);  /* guard: SQEs that name it */
   cancel_uses(h);
   for (struct ring *r = list; r && h->ops; r = r->next)
@@ -89,6 +89,6 @@ void ring_end_uses (struct ring *list, struct handle *h) {
 }
 
 int ring_close_handle (struct ring *list, struct handle *h) {
-  ring_end_uses(list, h);
+  ring_cancel_uses(list, h);
   return handle_close(h);
 }

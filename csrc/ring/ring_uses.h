@@ -28,11 +28,11 @@
 int ring_close_handle (struct ring *list, struct handle *h);
 
 /* The same without the close, which for a ring's handle ring_close does. */
-void ring_end_uses (struct ring *list, struct handle *h);
+void ring_cancel_uses (struct ring *list, struct handle *h);
 
 /* The owner gives the descriptor up, so that only its operations keep it open:
 ** reap those that have ended already. */
-void ring_leave_uses (struct ring *list, const struct handle *h);
+void ring_reap_uses (struct ring *list, const struct handle *h);
 
 /* Cancels of operations on this descriptor were requested: send them, and reap
 ** the operations that end at once. */

@@ -37,13 +37,13 @@ void cancel_scope_push_task (lua_State *L, const struct cancel_scope *r,
 
 struct cancel_scope *cancel_scope_of_task (const struct loop *loop,
                                            const struct task *t) {
-  struct cancel_scope *r = scope_at(loop, t->timer.word);
+  struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
   return r && r->owner == t ? r->owner_scope : r;
 }
 
 struct cancel_scope *cancel_scope_to_spawn_in (const struct loop *loop,
                                                const struct task *t) {
-  const struct cancel_scope *r = scope_at(loop, t->timer.word);
+  const struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
   return r ? r->scope : NULL;
 }
 
@@ -55,7 +55,7 @@ struct cancel_scope *cancel_scope_to_spawn_in (const struct loop *loop,
 static struct cancel_scope *cause (const struct loop *loop,
                                    const struct task *t,
                              bool *cancel_requested) {
-  struct cancel_scope *r = scope_at(loop, t->timer.word);
+  struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
   *cancel_requested = false;
   for (; r && r->owner == t; r = r->outer) {
     if (r->cancelled)
@@ -74,7 +74,7 @@ struct cancel_scope *cancel_scope_cause (const struct loop *loop,
 }
 
 bool cancel_scope_pending (const struct loop *loop, const struct task *t) {
-  const struct cancel_scope *r = scope_at(loop, t->timer.word);
+  const struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
   for (; r && r->owner == t; r = r->outer)
     if (r->cancelled)
       return true;
@@ -176,7 +176,7 @@ void cancel_scope_add_task (lua_State *L, struct loop *loop,
   else r->nplaces = place;
   lua_pop(L, 1 + TASKS_PUSHED);
   t->place = place;
-  t->timer.word = r->id;
+  t->timer.owner_id = r->id;
   if (t->task_flags & TASKF_DAEMON) r->ndaemons++;
   else {
     r->ntasks++;
@@ -253,7 +253,7 @@ static void abandon_one (lua_State *L, struct loop *loop, struct task *t) {
   (void)L; (void)loop;
   t->state = TASK_CANCELLED;
   t->wait = WAIT_NOTHING;
-  t->timer.word = 0;
+  t->timer.owner_id = 0;
 }
 
 void cancel_scope_abandon_all (lua_State *L, struct loop *loop) {
@@ -315,11 +315,11 @@ struct cancel_scope *cancel_scope_open (lua_State *L, struct loop *loop,
   r->kind = (uint8_t)kind;
   r->owner = owner;
   if (owner) {
-    struct cancel_scope *outer = scope_at(loop, owner->timer.word);
+    struct cancel_scope *outer = scope_at(loop, owner->timer.owner_id);
     r->outer = outer;
     r->owner_scope = outer->owner == owner ? outer->owner_scope : outer;
     r->scope = outer->scope;
-    owner->timer.word = id;
+    owner->timer.owner_id = id;
   }
   if (kind == CANCEL_SCOPE_TASKS) r->scope = r;
   if (deadline != CLOCK_NEVER) heap_add(&loop->heap, &r->timer, deadline);
@@ -346,7 +346,7 @@ void cancel_scope_end (lua_State *L, struct loop *loop,
 static void close_one (lua_State *L, struct loop *loop,
                        struct cancel_scope *r) {
   struct cancel_scope *outer;
-  r->owner->timer.word = r->outer->id;
+  r->owner->timer.owner_id = r->outer->id;
   heap_remove(&loop->heap, &r->timer);
   if (r->waiting) {  /* guard: others have closed it, and it must not wait */
     r->waiting = false;
@@ -370,7 +370,7 @@ static void close_one (lua_State *L, struct loop *loop,
 
 void cancel_scope_close_all (lua_State *L, struct loop *loop, struct task *t) {
   struct cancel_scope *r;
-  while ((r = scope_at(loop, t->timer.word)) != NULL && r->owner == t)
+  while ((r = scope_at(loop, t->timer.owner_id)) != NULL && r->owner == t)
     close_one(L, loop, r);
 }
 
@@ -380,6 +380,6 @@ void cancel_scope_close (lua_State *L, struct loop *loop,
   if (t == NULL)
     return;  /* it is closed already, or an orphan */
   while (r->id != 0 && r->owner == t)
-    close_one(L, loop, scope_at(loop, t->timer.word));
+    close_one(L, loop, scope_at(loop, t->timer.owner_id));
   cancel_scope_check(loop, t);
 }

@@ -2,7 +2,7 @@
 ** region: what is cancelled together: the extent of a call in a task (a
 ** scope, a timeout, a shield) and, where it is a scope, the tasks in it.
 **
-** Regions lie one in another. A task's innermost one is `task.timer.word`;
+** Regions lie one in another. A task's innermost one is `task.timer.owner_id`;
 ** going outward (`outer`) come those that the task itself has opened, then
 ** the scope that it belongs to. A task is cancelled (TASKF_CANCELLED: every
 ** wait raises) if a region of its own is, but for what lies outside a shield,

@@ -50,7 +50,7 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
     return false;
   }
   if (!last && (t->wait == WAIT_AWAIT || t->wait == WAIT_CHAIN)) {
-    if (op_tells_twice(op->opcode)) sent_zero_copy(w->loop, t, op, res);
+    if (op_notifies(op->opcode)) sent_zero_copy(w->loop, t, op, res);
     else  /* it waits for one completion: what comes before the last is lost */
       ring_dispose(r, op->disposal, op->group, res, flags);
     return true;

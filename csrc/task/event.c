@@ -68,7 +68,7 @@ static int f_park (lua_State *L) {
     return searched(L, t);
   lua_settop(L, 4);
   if (!lua_isnil(L, 3)) {
-    deadline = clock_of(lua_tonumber(L, 3));
+    deadline = clock_from_seconds(lua_tonumber(L, 3));
     loop_reserve(L);
   }
   if (lua_toboolean(L, 4)) t->task_flags |= TASKF_LOCAL_WAIT;
@@ -190,12 +190,13 @@ static struct event *spread (lua_State *L, struct select_waiter **e) {
   }
   else
     lua_pushnil(L);
-  *e = class_test(L, v->n + 3, CLASS_EAR);  /* NULL: none, or none yet */
+  *e = class_test(L, v->n + 3, CLASS_SELECT_WAITER);  /* NULL: none,
+      or none yet */
   return v;
 }
 
 /* What is on top becomes the waiter's ear for the event. */
-static void set_ear (lua_State *L, const struct event *v) {
+static void set_select_waiter (lua_State *L, const struct event *v) {
   lua_pushvalue(L, v->n + 1);
   lua_insert(L, -2);
   lua_rawset(L, v->n + 2);
@@ -239,7 +240,7 @@ static int e_block (lua_State *L) {
   luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
   if (e == NULL) {  /* (else another event has blocked on this) */
     struct blocking b = { NULL, WAIT_NOTHING, NULL, CLOCK_NEVER };
-    e = class_new(L, CLASS_EAR, sizeof(*e), 3);
+    e = class_new(L, CLASS_SELECT_WAITER, sizeof(*e), 3);
     e->task = t;
     b.node = &e->node;
     task_push(L, t);
@@ -249,7 +250,7 @@ static int e_block (lua_State *L) {
     lua_setiuservalue(L, -2, SELECT_WAITER_OBJECT);
     lua_replace(L, v->n + 3);
     lua_pushvalue(L, v->n + 3);
-    set_ear(L, v);
+    set_select_waiter(L, v);
     n = v->kind->block(L, t, &b);
   }
   if (n > 0) {  /* it failed, and that is what the next try gives */
@@ -276,7 +277,7 @@ static int e_cancel (lua_State *L) {
   v->kind->cancel(L, e->task, &e->node);
   e->called = false;
   lua_pushnil(L);
-  set_ear(L, v);
+  set_select_waiter(L, v);
   lua_settop(L, v->n + 3);
   return e->token ? 1 : 0;
 }
@@ -296,7 +297,7 @@ static struct ring *select_waiter_ring (lua_State *L) {
 
 /* It was not cancelled, or the end of its operation not waited for. */
 static int select_waiter_gc (lua_State *L) {
-  struct select_waiter *e = class_check(L, 1, CLASS_EAR);
+  struct select_waiter *e = class_check(L, 1, CLASS_SELECT_WAITER);
   struct turnq *q = e->turnq;
   select_waiter_leave(e);
   if (e->token) select_waiter_drop(e, select_waiter_ring(L), false);
@@ -307,7 +308,7 @@ static int select_waiter_gc (lua_State *L) {
 /* ear:try(): has its operation ended? The ear of one that was cancelled calls
 ** its task then: there is nothing to arrange. */
 static int event_try_lua (lua_State *L) {
-  const struct select_waiter *e = class_check(L, 1, CLASS_EAR);
+  const struct select_waiter *e = class_check(L, 1, CLASS_SELECT_WAITER);
   if (e->token && select_waiter_op(e, select_waiter_ring(L)))
     return 0;
   lua_pushboolean(L, 1);
@@ -363,7 +364,7 @@ static const luaL_Reg select_waiter_meta[] = {
   {NULL, NULL}
 };
 
-void park_functions (lua_State *L) {
+void event_functions (lua_State *L) {
   lua_pushvalue(L, -2);
   luaL_setfuncs(L, functions, 1);
   lua_getiuservalue(L, -2, CLASS_EVENT + 1);
@@ -372,7 +373,8 @@ void park_functions (lua_State *L) {
   lua_pop(L, 1);
 }
 
-void park_open (lua_State *L) {
+void event_open (lua_State *L) {
   class_define(L, CLASS_EVENT, methods, meta, NULL);
-  class_define(L, CLASS_EAR, select_waiter_methods, select_waiter_meta, NULL);
+  class_define(L, CLASS_SELECT_WAITER, select_waiter_methods,
+               select_waiter_meta, NULL);
 }

@@ -17,7 +17,7 @@
 ** lies behind that as arguments. Answers 1. */
 int event_push (lua_State *L, const struct wait_kind *kind);
 
-void park_functions (lua_State *L);  /* as scope_functions */
-void park_open (lua_State *L);
+void event_functions (lua_State *L);  /* as scope_functions */
+void event_open (lua_State *L);
 
 #endif

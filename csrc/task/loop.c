@@ -78,7 +78,7 @@ bool loop_ours (lua_State *L, const lua_Debug *ar) {
   size_t n;
   const char *scope;
   bool ours = false;
-  state_shared(L, SHARED_HOME);
+  state_shared(L, SHARED_LUA_DIR);
   scope = lua_tolstring(L, -1, &n);
   if (scope && strncmp(ar->source, scope, n) == 0)
     ours = ar->source[n] == '/' || strcmp(ar->source + n, ".lua") == 0;

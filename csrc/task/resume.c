@@ -39,7 +39,7 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
   }
   loop->ntasks--;
   cancel_scope_remove_task(L, loop, scope, t, error);
-  t->timer.word = 0;
+  t->timer.owner_id = 0;
   lua_settop(L, outcome - 1);
 }
 
@@ -63,7 +63,8 @@ static void push_broken (lua_State *L, const struct task *t, int status) {
   bool yielded = status == LUA_YIELD;
   /* guard: made beforehand, for there may be no memory */
   state_shared(L, yielded ? SHARED_YIELDED
-                  : status == LUA_ERRMEM ? SHARED_STARVED : SHARED_BROKEN);
+                  : status == LUA_ERRMEM ? SHARED_OUT_OF_MEMORY
+                      : SHARED_BROKEN);
   if (lua_status(co) == LUA_OK && lua_gettop(co) <= 1)
     return;  /* it was closed, and nothing is there but the words for that */
   state_shared(L, SHARED_EXPLAIN);

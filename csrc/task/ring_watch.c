@@ -72,7 +72,7 @@ void ring_watch_closed (struct ring *r) {
 }
 
 bool ring_watch_stop (struct ring *r) {
-  if (r->held > 0 || r->is_loops)
+  if (r->held > 0 || r->is_loop_ring)
     return false;
   sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
   unwatch(r->watch);

@@ -89,7 +89,7 @@ static void expire (struct loop *loop) {
     return;
   do {
     heap_remove(&loop->heap, top);
-    if (top->word == 0) cancel_scope_expire(loop, (struct cancel_scope *)top);
+    if (top->owner_id == 0) cancel_scope_expire(loop, (struct cancel_scope *)top);
     else loop_timed_out(loop, (struct task *)
                         ((char *)top - offsetof(struct task, timer)));
     top = heap_top(&loop->heap);
@@ -111,12 +111,12 @@ static void pump (lua_State *L, struct loop *loop) {
     else check_deadlock(L, loop);
     if (loop->retry && (ns < 0 || ns > RETRY_NS)) ns = RETRY_NS;
     if (ns == 0) wait = 0;
-    ns = clock_napping(ns, loop->nap);  /* guard: a signal's hook is seen */
+    ns = clock_nap(ns, loop->nap);  /* guard: a signal's hook is seen */
   }
   if (wait && own->doorbell) doorbell_arm(own->doorbell);
   if (wait || ring_needs_enter(own)) {
     rc = ring_enter(own, wait, ns);
-    if (own->doorbell) doorbell_rest(own->doorbell);
+    if (own->doorbell) doorbell_disarm(own->doorbell);
     /* A sleep ends with the first completion, and what else has come is still
        to be worked off: in one go, and not at the end of each turn. */
     if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))
@@ -142,7 +142,7 @@ static void pump (lua_State *L, struct loop *loop) {
   expire(loop);
   /* guard: only who has slept a whole nap may sleep longer */
   loop->nap = loop->first == NULL && rc == -ETIME && ns == loop->nap
-              ? clock_longer(loop->nap) : CLOCK_NAP;
+              ? clock_next_nap(loop->nap) : CLOCK_NAP;
 }
 
 /* The loop under uring.run, called protected; until no task is left. */
@@ -229,7 +229,7 @@ static struct loop *install_loop (lua_State *L, struct ring *r) {
   loop->nap = CLOCK_NAP;
   loop->cheap = sys_calls_are_cheap();
   r->watch = &loop->own;
-  r->is_loops = true;
+  r->is_loop_ring = true;
   s->loop = loop;
   return loop;
 }
@@ -412,7 +412,7 @@ static int run_gc (lua_State *L) {
     return 0;
   ring_watch_stop_all(loop);
   loop->ring->watch = NULL;
-  loop->ring->is_loops = loop->ring->driven = false;
+  loop->ring->is_loop_ring = loop->ring->driven = false;
   heap_free(&loop->heap);
   free(loop->scopes);
   loop->scopes = NULL;
@@ -456,7 +456,7 @@ static void share_said (lua_State *L) {
     lua_pushstring(L, said[i]);
     lua_rawseti(L, -2, i + 1);
   }
-  lua_setiuservalue(L, -2, SHARED_SAID);
+  lua_setiuservalue(L, -2, SHARED_ERROR_TEXTS);
 }
 
 static void share_outcome (lua_State *L, int which, const char *message) {
@@ -488,6 +488,6 @@ void run_open (lua_State *L) {
                 "the task");
   share_outcome(L, SHARED_BROKEN, "a task was ended from outside: its "
                 "coroutine was closed");
-  share_outcome(L, SHARED_STARVED, "not enough memory");
+  share_outcome(L, SHARED_OUT_OF_MEMORY, "not enough memory");
   share_said(L);
 }

@@ -105,7 +105,7 @@ static void push_notes (lua_State *L) {
   lua_State *co = coroutine(L);
   if (!lua_checkstack(co, 1))  /* guard: raised here, where it is caught */
     luaL_error(L, "not enough memory for a traceback");
-  state_shared(L, SHARED_NOTES);
+  state_shared(L, SHARED_LAST_ERRORS);
   lua_pushthread(co);
   if (co != L) lua_xmove(co, L, 1);
 }
@@ -271,7 +271,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
   state_shared(L, SHARED_BODY);
   push_caller(L, flags & BY_LIBRARY);
   lua_pushvalue(L, self);
-  state_shared(L, SHARED_NOTER);
+  state_shared(L, SHARED_MSGH);
   lua_xmove(L, co, 5);
   cancel_scope_add_task(L, loop, r, id, t);  /* the last that may raise */
   lua_insert(L, 1);           /* the task, below its function */
@@ -472,7 +472,7 @@ void task_open (lua_State *L) {
   int state = lua_gettop(L);
   class_define(L, CLASS_TASK, methods, meta, index_task);
   share_function(L, task_body, SHARED_BODY);
-  share_function(L, note, SHARED_NOTER);
+  share_function(L, note, SHARED_MSGH);
   lua_newtable(L);  /* the value uring.cancelled */
   lua_createtable(L, 0, 2);
   lua_pushcfunction(L, c_tostring);
@@ -484,6 +484,6 @@ void task_open (lua_State *L) {
   lua_newtable(L);
   lua_setiuservalue(L, state, SHARED_CHAINS);
   share_weak(L, SHARED_NAMES);
-  share_weak(L, SHARED_NOTES);
+  share_weak(L, SHARED_LAST_ERRORS);
   share_weak(L, SHARED_REASONS);
 }

@@ -95,7 +95,7 @@ static int resume (lua_State *L, struct wrapped *w, int n,
     }
     return lua_yieldk(L, 0, cs, go_on);
   }
-  if (status == LUA_YIELD && t && t->timer.word != (uint32_t)cs) {
+  if (status == LUA_YIELD && t && t->timer.owner_id != (uint32_t)cs) {
     close_wrapped(L, w);  /* guard: its scopes end before those around */
     lua_settop(w->co, 0);
     return luaL_error(L, "a wrapped function yields inside a uring.scope, "
@@ -142,7 +142,7 @@ static int wrap_call (lua_State *L) {
   lua_xmove(L, w->co, n);
   if (lua_status(w->co) == LUA_OK)
     n = lua_gettop(w->co) - 1;  /* it begins: with what lay there before */
-  return resume(L, w, n, t ? (lua_KContext)t->timer.word : 0);
+  return resume(L, w, n, t ? (lua_KContext)t->timer.owner_id : 0);
 }
 
 /* The bottom of its coroutine: the userdata, the handler that notes where an
@@ -172,7 +172,7 @@ int wrap_new (lua_State *L) {
   lua_setiuservalue(L, -2, 1);
   lua_pushcfunction(L, wrap_body);
   lua_pushvalue(L, -2);
-  state_shared(L, SHARED_NOTER);
+  state_shared(L, SHARED_MSGH);
   lua_pushvalue(L, 1);
   lua_xmove(L, w->co, 4);
   lua_pushcclosure(L, wrap_call, 2);

@@ -69,7 +69,7 @@ static void is_wanted_while_it_is_armed (void) {
   CHECK(doorbell_wanted(doorbell));
   CHECK(!doorbell_wanted(doorbell));  /* one of them rings */
   doorbell_arm(doorbell);
-  doorbell_rest(doorbell);
+  doorbell_disarm(doorbell);
   CHECK(!doorbell_wanted(doorbell));
   close_all();
 }
@@ -102,7 +102,7 @@ static void is_rung_by_a_request (void) {
   sys_push(&ring, &sqe);
   CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
   CHECK(forged == 0);
-  doorbell_rest(doorbell);
+  doorbell_disarm(doorbell);
   doorbell_prepare(doorbell, &sqe);
   doorbell_failed(doorbell);  /* it was never sent */
   CHECK(doorbell_wanted(doorbell));
@@ -202,7 +202,7 @@ static void no_wakeup_is_lost (void) {
       }
       slept = slept || atomic_load(&rings) == before;
     }
-    doorbell_rest(doorbell);
+    doorbell_disarm(doorbell);
     done = atomic_load(&put);
     atomic_store(&taken, done);
   }
@@ -227,7 +227,7 @@ static void many_may_ring (void) {
   for (int i = 0; i < 1000; i++) {
     doorbell_arm(doorbell);
     heard(0, &forged);
-    doorbell_rest(doorbell);
+    doorbell_disarm(doorbell);
   }
   for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
   heard(0, &forged);

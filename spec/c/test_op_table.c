@@ -29,7 +29,7 @@ static void deliver (struct op_table *t, struct op *op, int32_t res,
   to->res = res;
   to->flags = flags;
   to->last = last;
-  to->lawful = op_lawful(t);
+  to->lawful = op_counts_agree(t);
   CHECK(op->state == (last ? OP_ENDED : OP_FLYING));
   if (last && !keep) op_free(t, op);
 }
@@ -44,7 +44,7 @@ static void begin (void) {
 }
 
 static void done (void) {
-  CHECK(op_lawful(&t));
+  CHECK(op_counts_agree(&t));
   op_table_free(&t);
 }
 
@@ -455,7 +455,7 @@ static uint64_t mine[3];  /* submitted, completed, silent */
 static void deliver_model (struct op_table *table, struct op *op,
                            int32_t res, uint32_t flags, bool last) {
   (void)flags;
-  if (!op_lawful(table)) wrong++;
+  if (!op_counts_agree(table)) wrong++;
   if (!last) return;
   for (unsigned i = 0; i < nlive; i++) {
     if (live[i]->token == op->token) {
@@ -528,7 +528,7 @@ static void random_sequences_are_lawful (void) {
     memset(mine, 0, sizeof(mine));
     for (int i = 0; i < 3000; i++) {
       random_step();
-      if (!CHECK(wrong == 0) || !CHECK(op_lawful(&t))) break;
+      if (!CHECK(wrong == 0) || !CHECK(op_counts_agree(&t))) break;
       if (!CHECK(t.submitted == mine[0] && t.completed == mine[1]
                  && t.silent == mine[2] && t.flying == nlive)) break;
     }

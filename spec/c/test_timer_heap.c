@@ -61,14 +61,14 @@ static void equals_come_out_in_the_order_of_adding (void) {
   fill(&h, 1000);  /* (those with equal deadlines are added below) */
   for (uint32_t i = 0; i < N; i += 2) {
     heap_remove(&h, &timers[i]);
-    timers[i].word = i;
+    timers[i].owner_id = i;
     heap_add(&h, &timers[i], 1000 + (int64_t)i / 100);
     if (i % 3) heap_remove(&h, &timers[check_random(N) | 1u]);
   }
   for (uint32_t i = 1; i < N; i += 2) heap_remove(&h, &timers[i]);
   for (uint32_t i = 0; i < N; i += 2) {
     struct timer *t = heap_top(&h);
-    if (!CHECK(t != NULL && t->word == i)) break;
+    if (!CHECK(t != NULL && t->owner_id == i)) break;
     heap_remove(&h, t);
   }
   heap_free(&h);

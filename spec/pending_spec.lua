@@ -83,6 +83,38 @@ describe("what arrives while nobody waits", function()
     end)
   end)
 
+  -- What a multishot has brought is counted until it is read.
+  local function falls(socket, take)
+    net.eventually(function() return socket:stats().waiting == 3 end)
+    for left = 2, 0, -1 do
+      take()
+      assert.equal(left, socket:stats().waiting)
+    end
+  end
+
+  it("is counted by stats() until it is read: datagrams", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local next, reader = b:messages { size = 64 }
+      a:send "the first"
+      assert.equal("the first", next(reader))
+      for _ = 1, 3 do a:send "another" end
+      falls(b, function() assert.equal("another", next(reader)) end)
+    end)
+  end)
+
+  it("is counted by stats() until it is read: connections", function()
+    net.run(function()
+      local listener = net.listener()
+      local address = listener:getsockname()
+      local next, reader = listener:connections()
+      net.keep(assert(uring.tcp.connect(address)))
+      net.keep((assert(next(reader))))
+      for _ = 1, 3 do net.keep(assert(uring.tcp.connect(address))) end
+      falls(listener, function() net.keep((assert(next(reader)))) end)
+    end)
+  end)
+
   -- A socket that nobody reads stops at its bound; what is left stays with
   -- the kernel, in order.
   it("stops at its bound, and the others go on", function()

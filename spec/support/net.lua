@@ -135,6 +135,18 @@ function net.turns(n)
   for _ = 1, n or 3 do uring.sleep(0) end
 end
 
+-- Gives the loop its turns until f answers something true, and answers that.
+-- (In a task.)
+function net.eventually(f)
+  local limit = uring.now() + net.patience
+  repeat
+    local answer = f()
+    if answer then return answer end
+    uring.sleep(0.001)
+  until uring.now() > limit
+  error("it did not happen in time", 2)
+end
+
 -- All buffers of the pool that messages{ size = size } of unix sockets picks
 -- from must be there: two sockets that are not read keep 200 of the 256
 -- without being told that there is none. (In a task.)

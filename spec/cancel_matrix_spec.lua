@@ -9,9 +9,7 @@ local waits = require "waits"
 
 local it = helper.needs_ring(it)
 
-local function turns(n)
-  for _ = 1, n or 4 do uring.sleep(0) end
-end
+local turns <const> = helper.turns
 
 -- A task in this scope that waits; `of` has what came of it, and its
 -- coroutine.
@@ -273,10 +271,7 @@ local function sorted(t)
   return names
 end
 
-local function in_flight()
-  local stats = helper.lawful(uring.loop():ring())
-  return stats.in_flight - stats.internal
-end
+local in_flight <const> = helper.in_flight
 
 local function try(wait, ending)
   local done

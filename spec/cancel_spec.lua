@@ -13,7 +13,7 @@ local forever, started = helper.forever, helper.started
 after_each(helper.no_tasks)
 after_each(helper.clean)
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 describe("task:cancel", function()
   it("raises uring.cancelled in its wait, and in every later one", function()

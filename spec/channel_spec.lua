@@ -17,9 +17,7 @@ local function refused(what, ...)
     table.pack(...))
 end
 
-local function turns(n)
-  for _ = 1, n or 3 do uring.sleep(0) end
-end
+local turns <const> = helper.turns
 
 after_each(helper.idle_loop)
 

@@ -13,7 +13,7 @@ local forever, started = helper.forever, helper.started
 after_each(helper.no_tasks)
 after_each(helper.clean)
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 local function outside(why)
   return why:find("ended from outside", 1, true)

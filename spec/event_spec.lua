@@ -12,7 +12,7 @@ local signal, message, turns, timed_out =
 
 after_each(helper.idle_loop)
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 describe("uring.event(f)", function()
   it("is a task whose results are the values", function()

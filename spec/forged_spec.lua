@@ -12,7 +12,7 @@ local it = helper.needs_ring(it)
 local SECONDS = 0.25
 local E = uring.errno
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 local seed = tonumber(os.getenv "URING_SEED") or os.time()
 

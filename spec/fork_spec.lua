@@ -9,9 +9,7 @@ local E = uring.errno
 
 local words = "belongs to another process"
 
-local function nop(n)
-  return uring.sqe():prep_nop():set_data64(n)
-end
+local nop <const> = helper.nop
 
 -- f runs in a child, and must go well.
 local function in_child(f)

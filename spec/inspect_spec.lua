@@ -7,9 +7,7 @@ local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-local function turns(n)
-  for _ = 1, n or 3 do uring.sleep(0) end
-end
+local turns <const> = helper.turns
 
 -- What uring.tasks() says of one.
 local function look(task)

@@ -7,7 +7,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 after_each(helper.idle_loop)
 

@@ -6,7 +6,7 @@ local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 local fails <const> = helper.fails
 

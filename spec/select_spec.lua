@@ -13,7 +13,7 @@ local signal, message, turns, ready, timed_out =
 
 after_each(helper.idle_loop)
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 describe("uring.select", function()
   it("gives the winner's key, of any type, and its values", function()

@@ -7,9 +7,7 @@ local it = helper.needs_ring(it)
 local E = uring.errno
 local mistake <const> = helper.mistake
 
-local function turns(n)
-  for _ = 1, n or 3 do uring.sleep(0) end
-end
+local turns <const> = helper.turns
 
 after_each(helper.idle_loop)
 

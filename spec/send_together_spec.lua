@@ -21,10 +21,7 @@ local function full_pair()
   return a, b, n
 end
 
-local function in_flight()
-  local stats = helper.lawful(uring.loop():ring())
-  return stats.in_flight - stats.internal
-end
+local in_flight <const> = helper.in_flight
 
 -- Tasks 1..TASKS, which wait to send their number.
 local function senders(socket, timeout)

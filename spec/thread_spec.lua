@@ -9,9 +9,7 @@ local E = uring.errno
 
 local words = "belongs to another thread"
 
-local function nop(n)
-  return uring.sqe():prep_nop():set_data64(n)
-end
+local nop <const> = helper.nop
 
 -- What threads begin with. `send` gives 0 or an errno: without a ring where
 -- the kernel has that, else by one of its own.

@@ -15,10 +15,7 @@ local timed_out = { n = 3, nil, "timed out", E.ETIME }
 local function pack(...) return table.pack(...) end
 
 -- What is in flight on the loop's ring, but for its own.
-local function in_flight()
-  local stats = helper.lawful(uring.loop():ring())
-  return stats.in_flight - stats.internal
-end
+local in_flight <const> = helper.in_flight
 
 local completes <const> = helper.run
 

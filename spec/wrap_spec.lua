@@ -7,11 +7,8 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local mistake <const> = helper.mistake
 
-local function nop() return uring.sqe():prep_nop() end
-
-local function turns(n)
-  for _ = 1, n or 3 do uring.sleep(0) end
-end
+local nop <const> = helper.nop
+local turns <const> = helper.turns
 
 -- A generator of 1 to n that waits before each.
 local function counter(n)

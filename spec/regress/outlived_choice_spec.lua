@@ -9,14 +9,8 @@ local it = helper.needs_ring(it)
 
 after_each(helper.idle_loop)
 
-local function in_flight(ring)
-  local stats = helper.lawful(ring)
-  return stats.in_flight - stats.internal
-end
-
-local function turns(n)
-  for _ = 1, n or 3 do uring.sleep(0) end
-end
+local in_flight <const> = helper.in_flight
+local turns <const> = helper.turns
 
 -- Ways to end a choice of these events without a choice. `look` is called in
 -- the moment in which it is over.

@@ -8,6 +8,7 @@
 --     assert(uring.select { s = s.event } == "s")
 
 local assert = require "luassert"
+local helper = require "helper"
 local uring = require "uring"
 
 local choice = {}
@@ -52,7 +53,7 @@ end
 
 -- Every ready task runs, and what has completed is taken, some times.
 function choice.turns(n)
-  for _ = 1, n or 5 do uring.sleep(0) end
+  helper.turns(n or 5)
 end
 
 function choice.ready(...)

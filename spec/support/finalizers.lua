@@ -11,7 +11,7 @@ local uring = require "uring"
 
 local SHORT <const> = 0.005  -- a wait that may be for nothing
 
-local function nop() return uring.sqe():prep_nop() end
+local nop <const> = helper.nop
 
 local function poll(w)
   return uring.sqe():prep_poll_add(w.read, uring.POLLIN)
@@ -212,11 +212,7 @@ end
 
 -- ---- calls ----------------------------------------------------------------
 
--- The first values of an iterator, which is closed.
-local function first(next, state, _, closer)
-  local _ <close> = closer
-  return next(state)
-end
+local first <const> = helper.first
 
 local calls = {
   ["uring.tasks"] = function() uring.tasks() end,

@@ -41,9 +41,7 @@ function hand.close()
   end
 end
 
-function hand.nop(data)
-  return uring.sqe():prep_nop():set_data64(data or 0)
-end
+hand.nop = helper.nop
 
 -- Comes when these seconds are over.
 function hand.timeout(seconds, data)

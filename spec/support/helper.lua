@@ -123,6 +123,31 @@ function helper.fails(words, main)
   return helper.raises(words, uring.run, main)
 end
 
+-- A NOP, as an SQE; `data` is its user_data (0).
+function helper.nop(data)
+  return uring.sqe():prep_nop():set_data64(data or 0)
+end
+
+-- n turns of the loop (3). When they are over, tasks that were to wait for
+-- something do wait, and what is ready has run. (In a task.)
+function helper.turns(n)
+  for _ = 1, n or 3 do uring.sleep(0) end
+end
+
+-- How many requests are in flight on a ring (the loop's) but for the
+-- library's own. Its books must balance.
+function helper.in_flight(ring)
+  local stats = helper.lawful(ring or uring.loop():ring())
+  return stats.in_flight - stats.internal
+end
+
+-- What the first step of an iterator gives, as by a loop that breaks there:
+--     helper.first(socket:messages())
+function helper.first(next, state, control, closer)
+  local _ <close> = closer
+  return next(state, control)
+end
+
 -- What a task does that ends when it is cancelled only.
 function helper.forever() uring.sleep(20) end
 
@@ -133,7 +158,7 @@ function helper.started(f, ...)
     co = coroutine.running()
     return f(...)
   end, ...)
-  for _ = 1, 3 do uring.sleep(0) end
+  helper.turns()
   return task, co
 end
 
@@ -270,11 +295,8 @@ end
 -- After a test: nothing but the library's own is in flight on the loop's ring.
 function helper.idle_loop()
   if not helper.probe.available then return end
-  local stats = helper.lawful(uring.loop():ring())
-  if stats.internal ~= stats.in_flight then
-    error(("%d requests stay in flight"):format(stats.in_flight
-      - stats.internal), 2)
-  end
+  local n = helper.in_flight()
+  if n ~= 0 then error(("%d requests stay in flight"):format(n), 2) end
 end
 
 return helper

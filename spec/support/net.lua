@@ -37,11 +37,6 @@ function net.keep(...)
   return ...
 end
 
-local function in_flight()
-  local stats = helper.lawful(uring.loop():ring())
-  return stats.in_flight - stats.internal
-end
-
 -- Closes them all; nothing may stay in flight on the loop's ring.
 function net.close()
   if not helper.probe.available then return end
@@ -51,7 +46,7 @@ function net.close()
   end
   net.run(function()
     local limit = os.time() + net.patience + 1
-    while in_flight() > 0 do
+    while helper.in_flight() > 0 do
       assert(os.time() <= limit, "a request stays in flight")
       uring.sleep(0.001)
     end
@@ -102,12 +97,7 @@ function net.udp_pair()
   return a, (net.keep(assert(uring.udp.connect(address))))
 end
 
--- What the first step of an iterator gives, as by a loop that breaks there:
---     net.first(socket:messages())
-function net.first(next, state, control, closer)
-  local _ <close> = closer
-  return next(state, control)
-end
+net.first = helper.first
 
 -- A wait that must fail, and how: the errno, or the second of its values.
 function net.fails(errno, ...)
@@ -130,10 +120,7 @@ function net.cancelled(f, before)
   end)
 end
 
--- Tasks that are waiting for something do so when these turns are over.
-function net.turns(n)
-  for _ = 1, n or 3 do uring.sleep(0) end
-end
+net.turns = helper.turns
 
 -- Gives the loop its turns until f answers something true, and answers that.
 -- (In a task.)

@@ -14,7 +14,7 @@ local ETIME <const> = uring.errno.ETIME
 -- A pipe; what a program leaves in it is taken out afterwards.
 local r, w = spec.pipe()
 
-local function nop(n) return uring.sqe():prep_nop():set_data64(n or 0) end
+local nop <const> = helper.nop
 
 -- What assert(f(...)) is for a task's results: true, f's | nil, error.
 local function must(ok, value, message, ...)
@@ -30,11 +30,7 @@ local function fails(words, f, ...)
   if not tostring(why):find(words, 1, true) then error(why, 0) end
 end
 
--- The first values of an iterator, which is closed.
-local function first(next, state, _, closer)
-  local _ <close> = closer
-  return next(state)
-end
+local first <const> = helper.first
 
 local programs = {}
 

@@ -19,9 +19,7 @@ local waits = {}
 
 local PATIENCE <const> = 5
 
-local function turns(n)
-  for _ = 1, n or 3 do uring.sleep(0) end
-end
+local turns <const> = helper.turns
 
 local function pipe(w)
   w.r, w.w = spec.pipe()

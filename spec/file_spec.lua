@@ -8,6 +8,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 local one, some, take = hand.one, hand.some, hand.take
+local content, fixed = hand.content, hand.fixed
 local CWD = uring.AT_FDCWD
 
 local function after()
@@ -18,17 +19,6 @@ end
 local function direct(path, slot, flags)
   return uring.sqe():prep_openat_direct(CWD, path, flags or uring.O_RDONLY,
     0, slot)
-end
-
-local function fixed(sqe)
-  return sqe:set_flags(uring.IOSQE_FIXED_FILE)
-end
-
--- What is in a slot's file.
-local function content(ring, slot)
-  local buffer = uring.buffer(100)
-  local n = one(ring, fixed(uring.sqe():prep_read(slot, buffer, nil, 0)))
-  return n >= 0 and buffer:string(1, n) or n
 end
 
 describe("files", function()
@@ -166,11 +156,7 @@ describe("files", function()
   it("are told apart from what is none, in words", function()
     local ring = hand.ring()
     uring.run(function()
-      local function try(words, errno, sqe)
-        local res, why, err = ring:await(sqe)
-        assert.same({ nil, errno }, { res, err })
-        assert.truthy(why:find(words, 1, true), why)
-      end
+      local function try(...) hand.await_fails(ring, ...) end
       local null <close> = assert(io.open("/dev/null", "w"))
       try("not open, or not open for reading", E.EBADF,
         uring.sqe():prep_read(null, uring.buffer(1)))

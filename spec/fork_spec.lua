@@ -11,10 +11,7 @@ local words = "belongs to another process"
 
 local nop <const> = helper.nop
 
--- f runs in a child, and must go well.
-local function in_child(f)
-  assert.equal(0, (helper.child(f)))
-end
+local in_child <const> = helper.in_child
 
 -- The same, by a task of the parent's whose loop runs on meanwhile.
 local function in_child_of_task(f)

@@ -8,7 +8,7 @@ local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local E = uring.errno
-local one, message = hand.one, hand.message
+local one, message, content = hand.one, hand.message, hand.content
 local possible = kinds.possible
 
 describe("prep_msg_ring_fd", function()
@@ -36,13 +36,6 @@ describe("prep_msg_ring_fd", function()
   local function open(ring, slot, name)
     assert.equal(0, (one(ring, uring.sqe():prep_openat_direct(uring.AT_FDCWD,
       name or path, uring.O_RDONLY, 0, slot))))
-  end
-
-  local function content(ring, slot)
-    local buffer = uring.buffer(100)
-    local sqe = uring.sqe():prep_read(slot, buffer, 100, 0)
-    local n = one(ring, sqe:set_flags(uring.IOSQE_FIXED_FILE))
-    return n >= 0 and buffer:string(1, n) or n
   end
 
   it("installs an open file in another ring's slot", function()
@@ -163,11 +156,7 @@ describe("prep_msg_ring_fd", function()
     a:register_files_sparse(1)
     open(a, 0)
     uring.run(function()
-      local function try(words, errno, sqe)
-        local res, why, err = a:await(sqe)
-        assert.same({ nil, errno }, { res, err })
-        assert.truthy(why:find(words, 1, true), why)
-      end
+      local function try(...) hand.await_fails(a, ...) end
       try("the source slot) is not open", E.EBADF, fd(b, 5, 0, 1))
       try("no file table: its register_files_sparse", E.ENXIO,
         fd(b, 0, 0, 1))

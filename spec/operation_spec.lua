@@ -9,6 +9,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 local nop, some, take = hand.nop, hand.some, hand.take
+local pipe = helper.pipe
 
 local function timeout(data, flags)
   return uring.sqe():prep_timeout(3600):set_data64(data or 0)
@@ -19,21 +20,9 @@ local function poll(fd, data)
   return uring.sqe():prep_poll_add(fd, uring.POLLIN):set_data64(data or 0)
 end
 
--- A pipe whose ends are closed after the test.
-local pipes = {}
-
-local function pipe()
-  local r, w = spec.pipe()
-  pipes[#pipes + 1], pipes[#pipes + 2] = r, w
-  return r, w
-end
-
 local function clean()
   hand.close()
-  for i = #pipes, 1, -1 do
-    spec.close(pipes[i])
-    pipes[i] = nil
-  end
+  helper.clean()
 end
 
 describe("an operation", function()

@@ -9,30 +9,11 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 local one, some, take = hand.one, hand.some, hand.take
-
-local pipes = {}
-
-local function pipe()
-  local r, w = spec.pipe()
-  pipes[#pipes + 1], pipes[#pipes + 2] = r, w
-  return r, w
-end
+local content, pipe = hand.content, helper.pipe
 
 local function after()
   hand.close()
   helper.clean()
-  for i = #pipes, 1, -1 do
-    spec.close(pipes[i])
-    pipes[i] = nil
-  end
-end
-
--- What a slot's file gives to a read: a string, or the error's number.
-local function content(ring, slot, offset)
-  local buffer = uring.buffer(100)
-  local n = one(ring, uring.sqe():prep_read(slot, buffer, nil, offset or 0)
-    :set_flags(uring.IOSQE_FIXED_FILE))
-  return n >= 0 and buffer:string(1, n) or n
 end
 
 describe("register_files", function()

@@ -16,8 +16,8 @@ after_each(helper.idle_loop)
 describe("await", function()
   local r, w
 
-  before_each(function() r, w = spec.pipe() end)
-  after_each(function() spec.close(r) spec.close(w) end)
+  before_each(function() r, w = helper.pipe() end)
+  after_each(helper.clean)
 
   it("gives results, or nil, message, errno, flags", function()
     uring.run(function()
@@ -186,8 +186,8 @@ end)
 describe("an operation", function()
   local r, w
 
-  before_each(function() r, w = spec.pipe() end)
-  after_each(function() spec.close(r) spec.close(w) end)
+  before_each(function() r, w = helper.pipe() end)
+  after_each(helper.clean)
 
   it("goes on when its wait times out", function()
     uring.run(function()

@@ -17,11 +17,13 @@ local E = uring.errno
 -- How long something may take that comes at once.
 hand.patience = 10 * helper.slow
 
+-- To be closed by hand.close.
 function hand.keep(ring)
   rings[#rings + 1] = ring
   return ring
 end
 
+-- A ring that hand.close closes.
 function hand.ring(options)
   return hand.keep(assert(uring.ring(options)))
 end
@@ -100,6 +102,25 @@ function hand.some(ring, n)
     got[data] = res
   end
   return got
+end
+
+-- What the file in a slot of the ring's table gives to a read at `offset` (0):
+-- a string, or the negative error number.
+function hand.content(ring, slot, offset)
+  local buffer = uring.buffer(100)
+  local n = hand.one(ring, hand.fixed(uring.sqe():prep_read(slot, buffer, nil,
+    offset or 0)))
+  return n >= 0 and buffer:string(1, n) or n
+end
+
+-- An awaited SQE that the kernel must refuse with this error, whose message
+-- says `words`. (In a task.)
+function hand.await_fails(ring, words, errno, sqe)
+  local res, why, err, flags = ring:await(sqe)
+  assert(res == nil and err == errno and flags == 0, why)
+  if not why:find(words, 1, true) then
+    error(("the error does not say %q:\n%s"):format(words, why), 2)
+  end
 end
 
 -- Nothing has come: a request that comes back has gone by it.

@@ -63,6 +63,7 @@ function helper.needs_eager_collector()
   end
 end
 
+-- Does this kernel have it?
 function helper.has(name)
   local feature = helper.probe.features[name]
   assert(feature, "no such feature: " .. name)
@@ -174,11 +175,12 @@ function helper.finally(f)
 end
 
 
--- Scratch files. They are removed by helper.clean, which specs that make
--- some give to after_each.
+-- Scratch files and pipes. They are removed and closed by helper.clean, which
+-- specs that make some give to after_each.
 
-local made = {}
+local made, pipes = {}, {}
 
+-- A name for a scratch file.
 function helper.tmpname()
   local name = os.tmpname()
   made[#made + 1] = name
@@ -193,15 +195,27 @@ function helper.file(content)
   return name
 end
 
+-- What is in a file.
 function helper.content(name)
   local file <close> = assert(io.open(name))
   return file:read "a"
+end
+
+-- The two ends of a pipe: to read from, to write to.
+function helper.pipe()
+  local r, w = spec.pipe()
+  pipes[#pipes + 1], pipes[#pipes + 2] = r, w
+  return r, w
 end
 
 function helper.clean()
   for i = #made, 1, -1 do
     os.remove(made[i])
     made[i] = nil
+  end
+  for i = #pipes, 1, -1 do
+    spec.close(pipes[i])
+    pipes[i] = nil
   end
 end
 
@@ -240,6 +254,12 @@ function helper.child(f)
   local ok, message = xpcall(f, debug.traceback)
   if not ok then io.stderr:write("in the child: ", message, "\n") end
   spec._exit(ok and 0 or 1)
+end
+
+-- The same, where f must go well.
+function helper.in_child(f)
+  local status = helper.child(f)
+  if status ~= 0 then error(("status %d of a child"):format(status), 2) end
 end
 
 

@@ -392,7 +392,8 @@ describe(META, function()
   end
 
   -- Classes that no program can get hold of.
-  local PRIVATE = { Region = true, Ear = true, Wrapped = true }
+  local PRIVATE = {
+    CancelScope = true, SelectWaiter = true, Wrapped = true }
 
   -- The same of the module itself.
   local function real()

@@ -1,0 +1,353 @@
+-- All public functions, and what each of them takes. See
+-- spec/bad_input_spec.lua.
+
+local uring = require "uring"
+local values = require "bad_input.values"
+
+local good = values.good
+local int32, uint32 = 0x7fffffff, 0xffffffff
+
+-- Kinds of arguments: a good one, and which values are right.
+
+-- A kind of argument: what makes a good one, and what tells those that are.
+local function kind(sample, accepts)
+  return { good = sample, accepts = accepts }
+end
+
+-- The same, or nil.
+local function optional(k)
+  return { good = k.good, optional = true, names = k.names,
+    accepts = function(v) return v == nil or k.accepts(v) end }
+end
+
+-- An integer, or a float that is one, from min to max.
+local function integer(min, max, sample)
+  return kind(function() return sample or min end, function(v)
+    local n = math.type(v) and math.tointeger(v)
+    return n and n >= min and n <= max
+  end)
+end
+
+-- One of the objects of these names.
+local function object(name, ...)
+  local names = { name, ... }
+  return kind(function() return good[name] end, function(v)
+    for _, n in ipairs(names) do
+      if v == good[n] then return true end
+    end
+  end)
+end
+
+local bits32 = integer(0, uint32)
+local bits64 = integer(math.mininteger, math.maxinteger)
+local flags = optional(bits32)
+local seconds = kind(function() return 0 end, function(v)
+  return math.type(v) and v >= 0
+end)
+local path = kind(function() return "/dev/null" end, function(v)
+  return type(v) == "string" and not v:find "\0"
+end)
+local any_string = kind(function() return "ab" end, function(v)
+  return type(v) == "string"
+end)
+local callable = kind(function() return print end, function(v)
+  return type(v) == "function"
+end)
+local main = { good = callable.good, accepts = callable.accepts,
+  names = { main = callable, name = any_string } }
+-- (one that is a float is none where Lua code looks)
+local natural = kind(function() return 0 end, function(v)
+  return math.type(v) == "integer" and v >= 0
+end)
+local no_nan = kind(function() return 0 end, function(v)
+  return math.type(v) and v == v
+end)
+local no_nil = kind(function() return 1 end, function(v) return v ~= nil end)
+local number_of_fd = integer(-int32 - 1, int32, 0)
+local fd = kind(number_of_fd.good, function(v)
+  return number_of_fd.accepts(v) or v == good.fd or v == good.ring
+    or v == io.stdout or v == good.socket
+end)
+local target = kind(function() return good.ring end, function(v)
+  return number_of_fd.accepts(v) or v == good.ring or v == good.ref
+end)
+local slot = integer(0, int32)
+local any_slot = kind(slot.good, function(v)
+  return slot.accepts(v) or v == uint32
+end)
+local cqe_flags = kind(bits32.good, function(v)
+  return bits32.accepts(v) and v & 0x8020 == 0
+end)
+local sqe = object "sqe"
+local op = object("op", "op_of_closed")
+local buffer = object "buffer"
+local msghdr = object "msghdr"
+local bytes = kind(any_string.good, function(v)
+  return any_string.accepts(v) or v == good.buffer
+    or v ~= nil and v == good.lease
+end)
+local address = kind(function() return good.address end, function(v)
+  return v == good.address or v == "unix:x"
+end)
+local small = integer(0, 65535)
+local kernels_int = integer(0, int32)
+local result = integer(-int32 - 1, int32, 1)
+local bytes_part = optional(integer(0, 2))
+local array = kind(function() return {} end, function() return false end)
+local part = optional(integer(0, 8))
+local boolean = kind(function() return true end, function(v)
+  return type(v) == "boolean"
+end)
+local option_name = kind(function() return "SO_TYPE" end, function(v)
+  return math.type(v) == "integer"  -- (a level: its number comes behind)
+end)
+local option_value = kind(function() return 1 end, function(v)
+  return type(v) == "boolean" or any_string.accepts(v)
+    or integer(-int32 - 1, uint32).accepts(v)
+end)
+local direction = kind(function() return "both" end, function()
+  return false
+end)
+local at_most = optional(integer(0, int32))
+
+-- A table of options: name -> kind of its value.
+local function options(names)
+  return { names = names, good = function() return {} end,
+    accepts = function(v) return type(v) == "table" and v ~= uring end }
+end
+
+local events = kind(function() return {} end, function(v)
+  return type(v) == "table" and next(v) == nil
+end)
+local any_table = kind(function() return {} end, function(v)
+  return type(v) == "table"
+end)
+
+local ring_options = {
+  entries = integer(1, 32768), cq_entries = integer(1, 65536),
+  flags = bits32, sq_thread_cpu = slot, sq_thread_idle = slot,
+  attach_wq = object "ring",
+}
+
+-- What each function takes: an array of kinds, and with
+--   outside = true      it is called outside a task;
+--   closed = true       it works on a closed object as well.
+-- A new public function is added here.
+
+local none = {}
+
+local public = {
+  ["uring"] = {
+    ring = { optional(options(ring_options)) },
+    sqe = none,
+    buffer = { kind(function() return 1 end, function(v)
+      return any_string.accepts(v) or integer(0, 1 << 40).accepts(v)
+    end) },
+    fd = { slot },
+    register_sync_msg = { sqe },
+    sockaddr = { address, optional(integer(0, 65535)) },
+    msghdr = { optional(options { name = address, namelen = integer(0, 128),
+      controllen = integer(0, 20480), flags = kernels_int,
+      control = any_table, iov = any_table }) },
+    recvmsg_out = { bytes, msghdr, bytes_part },
+    socket = { kind(kernels_int.good, function(v)
+      return kernels_int.accepts(v) or v == good.fd
+    end), kernels_int, optional(kernels_int) },
+    socketpair = { optional(kernels_int) },
+    probe = none,
+    run = { { good = main.good, accepts = main.accepts, names = {
+      main = callable, name = any_string, on_slow = callable,
+      slow = kind(nil, function() return false end),  -- not without on_slow
+    } }, outside = true },
+    spawn = { main }, daemon = { main }, current = none,
+    scope = { callable }, timeout = { seconds, callable },
+    shield = { seconds, callable }, wrap = { callable },
+    pcall = { kind(callable.good, function() return true end) },
+    select = { events, optional(seconds) },
+    event = { main }, after = { no_nan }, at = { no_nan }, now = none,
+    channel = { optional(natural) }, semaphore = { natural },
+    tasks = none, tree = none,
+    sleep = { seconds },
+    await = { sqe, optional(seconds) },
+    loop = { optional(options { entries = ring_options.entries,
+      cq_entries = ring_options.cq_entries, flags = bits32,
+      slow = kind(nil, function() return false end), on_slow = callable }) },
+  },
+  ["uring.Ring"] = {
+    queue = { sqe },
+    submit = none,
+    submit_and_wait = { optional(integer(0, 64)), optional(seconds) },
+    wait_cqe = { optional(seconds) },
+    peek_cqe = none,
+    fd = none, ref = none, flags = none, features = none,
+    stats = { closed = true },
+    close = { closed = true },
+    register_files = { array },
+    register_files_sparse = { integer(1, 1 << 20) },
+    register_files_update = { slot, array },
+    register_file_alloc_range = { slot, slot },
+    unregister_files = none,
+    register_eventfd = { fd },
+    unregister_eventfd = none,
+    register_sync_cancel = { options { op = op, fd = fd,
+      opcode = integer(0, 255), flags = bits32, timeout = seconds } },
+    enable_rings = none,
+    await = { sqe, optional(seconds) },
+    await_chain = { array, optional(seconds) },
+    receive = { optional(seconds) },
+    messages = none,
+    awaiting = { sqe }, receiving = none,
+    buf_ring = { options { entries = kind(nil, function(v)
+      return v == 1
+    end), size = integer(1, int32), bgid = small,
+      flags = kind(nil, function(v)
+        return v == 0 or v == uring.IOU_PBUF_RING_INC
+      end), min_left = bits32 } },
+  },
+  ["uring.Sqe"] = {
+    prep_msg_ring = { target, integer(-int32 - 1, uint32, 1),
+      optional(bits64), flags },
+    prep_msg_ring_cqe_flags = { target, integer(-int32 - 1, uint32, 1),
+      optional(bits64), flags, cqe_flags },
+    prep_msg_ring_fd = { target, slot, any_slot, optional(bits64), flags },
+    prep_msg_ring_fd_alloc = { target, slot, optional(bits64), flags },
+    prep_nop = none,
+    prep_openat = { fd, path, flags, optional(integer(0, 4095)) },
+    prep_openat_direct = { fd, path, flags, optional(integer(0, 4095)),
+      any_slot },
+    prep_read = { fd, buffer, part,
+      optional(integer(-1, math.maxinteger)), part },
+    prep_write = { fd, bytes, bytes_part,
+      optional(integer(-1, math.maxinteger)), bytes_part },
+    prep_close = { number_of_fd },
+    prep_close_direct = { slot },
+    prep_fixed_fd_install = { slot, flags },
+    prep_timeout = { seconds, optional(bits32), flags },
+    prep_poll_add = { fd, bits32 },
+    prep_poll_multishot = { fd, bits32 },
+    prep_cancel = { op, flags },
+    prep_cancel_fd = { fd, flags },
+    prep_poll_remove = { op },
+    prep_timeout_remove = { op, flags },
+    prep_timeout_update = { seconds, op, flags },
+    prep_socket = { kernels_int, kernels_int, optional(kernels_int), flags },
+    prep_socket_direct = { kernels_int, kernels_int, optional(kernels_int),
+      any_slot, flags },
+    prep_socket_direct_alloc = { kernels_int, kernels_int,
+      optional(kernels_int), flags },
+    prep_accept = { fd, flags },
+    prep_accept_direct = { fd, flags, any_slot },
+    prep_multishot_accept = { fd, flags },
+    prep_multishot_accept_direct = { fd, flags },
+    prep_connect = { fd, address },
+    prep_bind = { fd, address },
+    prep_listen = { fd, optional(kernels_int) },
+    prep_shutdown = { fd, kernels_int },
+    prep_send = { fd, bytes, bytes_part, flags, bytes_part },
+    prep_send_bundle = { fd, optional(kernels_int), flags },
+    prep_sendto = { fd, bytes, bytes_part, flags, address, bytes_part },
+    prep_send_zc = { fd, kind(buffer.good, function(v)
+      return v ~= nil and (v == good.buffer or v == good.lease)
+    end), part, flags, optional(small), part },
+    prep_send_set_addr = { address },
+    prep_sendmsg = { fd, msghdr, flags },
+    prep_sendmsg_zc = { fd, msghdr, flags },
+    prep_recv = { fd, optional(buffer), part, flags, part },
+    prep_recv_multishot = { fd, kind(function() end, function(v)
+      return v == nil
+    end), optional(kernels_int), flags },
+    prep_recvmsg = { fd, msghdr, flags },
+    prep_recvmsg_multishot = { fd, msghdr, flags },
+    prep_provide_buffers = { buffer, integer(1, 8), integer(1, 8), small,
+      optional(small) },
+    prep_remove_buffers = { integer(1, 65535), small },
+    set_flags = { integer(0, 127) },
+    set_data64 = { bits64 },
+    set_ioprio = { integer(0, 65535) },
+    set_rw_flags = { bits32 },
+    set_personality = { integer(0, 65535) },
+    set_buf_group = { integer(0, 65535) },
+  },
+  ["uring.Operation"] = {
+    await = { optional(seconds) },
+    cancel = none, completions = none, status = none,
+  },
+  ["uring.Buffer"] = {
+    string = { optional(bits64), optional(bits64) },
+    write = { integer(0, 8), any_string },
+    resize = { integer(0, 1 << 40) },
+    close = { closed = true },
+  },
+  ["uring.Fd"] = {
+    fileno = none,
+    release = none,
+    close = { closed = true },
+  },
+  ["uring.BufRing"] = {
+    lease = { result, flags }, string = { result, flags },
+    bundle = { result, flags },
+    head = none, available = none, stats = none, bgid = none,
+    close = { closed = true },
+  },
+  ["uring.Lease"] = {
+    string = { optional(bits64), optional(bits64) },
+    release = { closed = true },
+    close = { closed = true },
+  },
+  ["uring.Msghdr"] = {
+    name = none, control = none, flags = none,
+    close = { closed = true },
+  },
+  ["uring.Sockaddr"] = {},
+  ["uring.Socket"] = {
+    bind = { address }, listen = { optional(kernels_int) },
+    connect = { address, optional(seconds) },
+    shutdown = { direction },
+    getsockname = none, getpeername = none, fileno = none,
+    setsockopt = { option_name, option_value },
+    getsockopt = { option_name },
+    send = { bytes, optional(seconds) },
+    sendto = { bytes, address, optional(seconds) },
+    sendmsg = { any_table, optional(seconds) },
+    receive = { at_most, optional(seconds) },
+    recvmsg = { at_most, optional(seconds) },
+    recv = { at_most, optional(seconds) },
+    recvfrom = { at_most, optional(seconds) },
+    accept = { optional(seconds) },
+    receiving = { at_most }, accepting = none, sending = { bytes },
+    messages = { optional(options { size = integer(1, 1 << 20),
+      count = integer(1, 128), lease = boolean }) },
+    chunks = { optional(options { size = integer(1, 1 << 20),
+      count = integer(1, 128), lease = boolean }) },
+    connections = none,
+    stats = { closed = true },
+    close = { closed = true },
+  },
+  ["uring.Reader"] = {},
+  ["uring.Ref"] = { closed = none },
+  ["uring.Task"] = {
+    join = { optional(seconds) },
+    joining = none, cancel = none, status = none, reason = none,
+  },
+  ["uring.Scope"] = {
+    spawn = { main }, daemon = { main },
+    cancel = { closed = true }, failures = { closed = true },
+  },
+  ["uring.Event"] = {
+    try = none, block = { any_table }, cancel = none, wrap = { callable },
+  },
+  ["uring.Channel"] = {
+    send = { no_nil, closed = true }, try_send = { no_nil, closed = true },
+    sending = { no_nil, closed = true },
+    receive = { optional(seconds), closed = true },
+    try_receive = { closed = true }, receiving = { closed = true },
+    messages = { closed = true }, close = { closed = true },
+  },
+  ["uring.Semaphore"] = {
+    acquire = { optional(seconds) }, try_acquire = none, acquiring = none,
+    release = none,
+  },
+  ["uring.Loop"] = { ring = none },
+}
+
+return { functions = public, sqe = sqe, fd = fd }

@@ -31,7 +31,7 @@ FAULT     := $(wildcard spec/c/sys_fault.c)
 FAULT_SRC := $(filter-out csrc/ring/sys.c,$(SRC)) $(FAULT)
 WRAP      := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
-HELPER          := $(wildcard spec/c/helper.c)
+HELPER          := $(wildcard spec/c/helper*.c)
 SPEC_HELPER_SRC := $(HELPER)
 
 # The modules each C test is linked with; where none are named, its namesake.

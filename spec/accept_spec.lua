@@ -100,7 +100,7 @@ describe("accept", function()
     end)
   end)
 
-  it("closes what nobody has taken with its socket", function()
+  it("closes connections that no task has taken with its socket", function()
     helper.keeps_fds(function()
       for way = 1, 4 do
         net.run(function()

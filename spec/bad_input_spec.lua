@@ -40,19 +40,19 @@ end)
 for class, functions in pairs(public) do
   describe(class, function()
     for name, kinds in pairs(functions) do
-      it(("%s refuses what does not belong there"):format(name), function()
+      it(("%s refuses wrong arguments"):format(name), function()
         calls.try(class, name, kinds)
       end)
     end
 
-    it("has metamethods that take nothing else", function()
+    it("has metamethods that refuse other objects", function()
       if class == "uring" then return end
       calls.try_metamethods(class)
     end)
   end)
 end
 
-describe("what waits", function()
+describe("a function that waits", function()
   -- name of a function -> does its docstring say that it waits?
   local function told()
     local waits, rule = {}, false
@@ -82,7 +82,7 @@ describe("what waits", function()
   local spared = { close = true, release = true, fd = true, run = true,
     wrap = true, shutdown = true, queue = true, register_sync_msg = true }
 
-  it("says so in its docstring, and nothing else does", function()
+  it("says so in its docstring, and no other does", function()
     local waits, found_some = told(), 0
     local function compare(name, f, ...)
       local does = does_wait(f, ...)
@@ -109,11 +109,11 @@ describe("what waits", function()
   end)
 end)
 
-describe("arrays", function()
+describe("an array argument of", function()
   for method, args in pairs {
     register_files = {}, register_files_update = { 0 }, await_chain = {},
   } do
-    it(method .. " names its argument, not an element's place", function()
+    it(method .. " is named itself, not the place of an element", function()
       values.fill()
       calls.begin()
       uring.run(function()
@@ -136,8 +136,8 @@ describe("arrays", function()
   end
 end)
 
-describe("what an sqe or operation of a closed ring can do", function()
-  it("is nil, message, errno, or to say that it is closed", function()
+describe("an sqe or operation of a closed ring", function()
+  it("gives nil, message, errno, or says that it is closed", function()
     uring.run(function()
       local closed = good.op_of_closed
       assert.equal("done", closed:status())

@@ -61,7 +61,7 @@ describe("ring:buf_ring", function()
     assert(ring:buf_ring { bgid = 5 })
   end)
 
-  it("refuses what no group can have", function()
+  it("refuses sizes and numbers that no group can have", function()
     local ring = hand.ring()
     for _, case in ipairs {
       { "'entries' must be an integer from 1 to 32768", entries = 0 },
@@ -106,7 +106,7 @@ describe("ring:buf_ring", function()
     end
   end)
 
-  it("says since when the kernel fills buffers by parts", function()
+  it("names the first kernel that fills buffers by parts", function()
     if helper.has "buf_ring_inc" then return end
     local group, why, errno = hand.ring():buf_ring {
       flags = uring.IOU_PBUF_RING_INC }
@@ -114,7 +114,7 @@ describe("ring:buf_ring", function()
     assert.truthy(why:find("needs Linux 6.12", 1, true), why)
   end)
 
-  it("says since when the kernel tells where it is", function()
+  it("names the first kernel that tells the head of a group", function()
     if helper.has "buf_ring_status" then return end
     local group = hand.ring():buf_ring {}
     for _, method in ipairs { "head", "available" } do
@@ -130,7 +130,7 @@ end)
 describe("a group", function()
   after_each(after)
 
-  it("gives what has come as a lease or a string", function()
+  it("gives received data as a lease or a string", function()
     local ring, group, a = armed { entries = 4, size = 8 }
     sockets.write(a, "hello")
     local _, res, flags = take(ring)
@@ -154,7 +154,7 @@ describe("a group", function()
     helper.raises("a lease that was released", function() return #lease end)
   end)
 
-  it("tells the head and how many are available", function()
+  it("tells the head and how many buffers are available", function()
     helper.needs "buf_ring_status"
     local ring, group, a, _, b = armed { entries = 4, size = 8 }
     assert.same({ 0, 4 }, { group:head(), group:available() })
@@ -219,7 +219,7 @@ describe("a group", function()
     end
   end)
 
-  it("gives nothing for what is no completion of its", function()
+  it("gives nothing for a completion that is not its own", function()
     local ring, group, a = armed { entries = 4, size = 8 }
     local buffer = uring.IORING_CQE_F_BUFFER
     for _, flags in ipairs { buffer, buffer | 3 << 16, buffer | 4 << 16,
@@ -244,7 +244,7 @@ describe("a group", function()
     all_home(other)
   end)
 
-  it("refuses what is no result and no flags", function()
+  it("refuses values that are no result or no flags", function()
     local group = hand.ring():buf_ring {}
     for _, method in ipairs { "lease", "string", "bundle" } do
       local f = group[method]
@@ -284,7 +284,7 @@ describe("a group", function()
     assert.equal("cccc", group:string(res, flags))
   end)
 
-  it("that nobody has is empty, too", function()
+  it("that does not exist is empty, too", function()
     local ring = hand.ring()
     local a, b = sockets.pair()
     sockets.write(a, "x")
@@ -300,7 +300,7 @@ describe("a group", function()
     assert.equal("x", sockets.read(b))
   end)
 
-  it("whose buffers are smaller than the header faults", function()
+  it("whose buffers are smaller than the header fails with EFAULT", function()
     local ring = hand.ring()
     local to, address = sockets.udp()
     local from = sockets.udp()
@@ -404,7 +404,7 @@ describe("IOU_PBUF_RING_INC", function()
     end
   end)
 
-  it("is refused where a stream's message has no room for what comes before",
+  it("is refused where a stream's message has no room for its header",
     function()
       helper.needs "buf_ring_inc"
       local ring = hand.ring()
@@ -422,7 +422,7 @@ describe("IOU_PBUF_RING_INC", function()
       assert(queue(least))
     end)
 
-  it("serves a single recvmsg of a stream, which puts nothing before",
+  it("serves a single recvmsg of a stream, which has no header",
     function()
       helper.needs "buf_ring_inc"
       local ring = hand.ring()

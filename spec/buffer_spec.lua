@@ -20,7 +20,7 @@ describe("uring.buffer", function()
     end
   end)
 
-  it("has what the string had, which it copies", function()
+  it("has a copy of the string's bytes", function()
     for _, s in ipairs { "", "x", "a\0b\255", ("xyz"):rep(1000) } do
       local buffer = uring.buffer(s)
       assert.equal(#s, #buffer)
@@ -32,7 +32,7 @@ describe("uring.buffer", function()
     assert.equal("12", uring.buffer("12"):string())  -- no number
   end)
 
-  it("refuses sizes that are none", function()
+  it("refuses values that are no size", function()
     for _, n in ipairs { -1, 0.5, 0 / 0, (1 << 40) + 1, math.huge,
         math.mininteger } do
       helper.raises("integer from 0 to 1099511627776", uring.buffer, n)
@@ -53,7 +53,7 @@ describe("uring.buffer", function()
     end
   end)
 
-  it("says what it is", function()
+  it("shows its size as a string", function()
     local buffer = uring.buffer(12)
     assert.equal("uring.Buffer (12 bytes)", tostring(buffer))
     buffer:close()
@@ -62,7 +62,7 @@ describe("uring.buffer", function()
 end)
 
 describe("buffer:string", function()
-  it("is as string.sub", function()
+  it("takes positions as string.sub does", function()
     local s = "hello"
     local buffer = uring.buffer(s)
     local numbers = { -7, -6, -5, -4, -1, 0, 1, 2, 4, 5, 6, 7,
@@ -77,7 +77,7 @@ describe("buffer:string", function()
     assert.equal("", uring.buffer(0):string(1, 1))
   end)
 
-  it("refuses what is no position", function()
+  it("refuses values that are no position", function()
     local buffer = uring.buffer "hello"
     for _, i in ipairs { 0.5, "1", 0 / 0, {} } do
       helper.raises("integer from", buffer.string, buffer, i)
@@ -122,7 +122,7 @@ describe("buffer:resize", function()
     assert.equal(2, #buffer:resize(2))
   end)
 
-  it("refuses sizes that are none, and stays as it was", function()
+  it("refuses values that are no size, and stays as it was", function()
     local buffer = uring.buffer "hello"
     for _, n in ipairs { -1, 0.5, "5", (1 << 40) + 1 } do
       helper.raises("integer from 0 to 1099511627776", buffer.resize, buffer,
@@ -156,7 +156,7 @@ describe("buffer:close", function()
     assert.equal("uring.Buffer (closed)", tostring(outside))
   end)
 
-  it("is no method of other things", function()
+  it("is refused on other objects", function()
     local buffer = uring.buffer(1)
     for _, self in ipairs { 1, "x", {}, uring.sqe() } do
       helper.raises("uring.Buffer expected", buffer.close, self)
@@ -277,7 +277,7 @@ describe("a buffer in use", function()
     end
   end)
 
-  ring_it("is of use to several at once", function()
+  ring_it("may be used by several operations at once", function()
     local ring = hand.ring()
     local buffer = uring.buffer "one two"
     ring:queue(uring.sqe():prep_write(w, buffer, 3, -1, 4),

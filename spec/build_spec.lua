@@ -95,7 +95,7 @@ describe("the module", function()
       assert.equal(0, (select(2, ring:wait_cqe(5 * helper.slow))))
     end)
 
-  it("makes no globals, prints nothing, handles no signals", function()
+  it("makes no globals, prints nothing and handles no signals", function()
     local output = helper.script_ok [[
       local function signals()
         local file <close> = io.open "/proc/self/status"

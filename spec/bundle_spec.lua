@@ -96,7 +96,7 @@ describe("a bundle", function()
     all_home(group)
   end)
 
-  it("that nobody takes goes home whole", function()
+  it("that is not taken gives all its buffers back", function()
     helper.needs "bundles"
     local ring = hand.ring()
     local group = assert(ring:buf_ring { entries = 8, size = 10 })
@@ -114,7 +114,7 @@ end)
 describe("a bundle's send", function()
   after_each(after)
 
-  it("takes what a legacy group has", function()
+  it("takes the buffers of a legacy group", function()
     helper.needs "bundles"
     local ring = hand.ring()
     local a, b = sockets.pair()

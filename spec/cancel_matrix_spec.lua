@@ -56,7 +56,7 @@ end
 -- task has taken it.
 local ends = {}
 
-ends["by nothing"] = function(w, scope, of)
+ends["by its result"] = function(w, scope, of)
   local t = launch(scope, w.wait, of)
   turns()
   fire(w, t)
@@ -244,7 +244,7 @@ ends["in uring.wrap, by coroutine.close when it has come"] = function(w, _,
   return closed(w, of, uring.wrap(w.wait), true)
 end
 
-ends["not by collections"] = function(w, scope, of)
+ends["by its result, after collections"] = function(w, scope, of)
   local t = launch(scope, w.wait, of)
   turns()
   helper.collect()
@@ -257,11 +257,12 @@ end
 
 -- What time alone ends is not there any more when it has come.
 local FIRES = {
-  ["by nothing"] = true, ["when it has come"] = true,
+  ["by its result"] = true, ["when it has come"] = true,
   ["by a sibling's error when it has come"] = true,
   ["by coroutine.close when it has come"] = true,
   ["in uring.wrap, by coroutine.close when it has come"] = true,
-  ["by a timeout that races"] = true, ["not by collections"] = true,
+  ["by a timeout that races"] = true,
+  ["by its result, after collections"] = true,
 }
 
 local function sorted(t)
@@ -302,7 +303,7 @@ end
 after_each(helper.idle_loop)
 
 for _, wait in ipairs(sorted(waits)) do
-  describe("a wait: " .. wait .. ", ended", function()
+  describe(wait .. " leaves nothing behind, ended", function()
     for _, ending in ipairs(sorted(ends)) do
       it(ending, function()
         -- (what is made once: the loop's ring, and a reference to it)
@@ -333,7 +334,7 @@ for _, wait in ipairs(sorted(waits)) do
   end)
 end
 
-it("after all of that no buffer is missing", function()
+it("after waits have been ended in all ways no buffer is missing", function()
   helper.needs("recvmsg_multishot", "recv_multishot")
   net.run(function() net.whole(64) end)
 end)

@@ -50,7 +50,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("is told to who joins, and fails nothing", function()
+  it("is told to the task that joins, and fails nothing", function()
     completes(function()
       local t = started(forever)
       t:cancel()
@@ -63,7 +63,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("before its first step lets none happen", function()
+  it("before the first step lets the task take no step", function()
     completes(function()
       local ran
       local t = uring.spawn(function() ran = true end)
@@ -75,7 +75,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("of oneself is noticed at the next wait", function()
+  it("of the running task is noticed at its next wait", function()
     completes(function()
       local log = {}
       local t = uring.spawn(function()
@@ -110,7 +110,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("of a task with a scope cancels that, and waits for it", function()
+  it("of a task with a scope cancels the scope, and waits for it", function()
     completes(function()
       local n = 0
       local t = started(function()
@@ -132,7 +132,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("leaves what it has spawned beside itself alone", function()
+  it("leaves tasks alone that the task has spawned beside itself", function()
     completes(function()
       local child
       local t = started(function()
@@ -144,7 +144,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("whose value somebody else throws is a cancellation too", function()
+  it("whose value other code throws is a cancellation too", function()
     completes(function()
       local t = uring.spawn(function() error(uring.cancelled) end)
       assert.same({ nil, "the task was cancelled", E.ECANCELED },
@@ -153,7 +153,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("may come from each to each, all at once", function()
+  it("may come from each task to each, all at once", function()
     completes(function()
       local tasks = {}
       for i = 1, 50 do
@@ -170,7 +170,7 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("of three thousand in one tick on sixty-four entries", function()
+  it("of three thousand tasks in one tick fits sixty-four entries", function()
     helper.script_ok [[
       local uring = require "uring"
       local spec = require "uring_spec"
@@ -219,7 +219,7 @@ describe("task:cancel", function()
     ]]
   end)
 
-  it("of ten thousand that sleep", function()
+  it("of ten thousand sleeping tasks ends them all", function()
     completes(function()
       local n = 0
       uring.scope(function(scope)
@@ -263,7 +263,7 @@ describe("task:reason", function()
     end)
   end)
 
-  it("is the scope's, all the way in", function()
+  it("is the scope's, in all scopes inside it", function()
     completes(function()
       local reasons = {}
       local function note(what)
@@ -348,7 +348,7 @@ describe("task:reason", function()
     end)
   end)
 
-  it("of who is cancelled twice is that of the innermost", function()
+  it("of a task cancelled twice is that of the innermost scope", function()
     completes(function()
       local log = {}
       local t = started(function()
@@ -365,8 +365,8 @@ describe("task:reason", function()
   end)
 end)
 
-describe("status, name and current:", function()
-  it("each in its turn", function()
+describe("task:status, task:name and uring.current", function()
+  it("follow a task through its life", function()
     completes(function()
       local t
       t = uring.spawn { name = "it", main = function()

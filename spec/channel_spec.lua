@@ -69,7 +69,7 @@ describe("a channel", function()
     end)
   end)
 
-  it("takes several values at once, nils but not the first", function()
+  it("takes several values at once, of which the first is not nil", function()
     helper.run(function()
       for _, capacity in ipairs { 0, 1, 4 } do
         local channel = uring.channel(capacity)
@@ -205,7 +205,7 @@ describe("a channel", function()
     refused("receive", channel:try_receive())
   end)
 
-  it("serves who came first, first", function()
+  it("serves first the task that came first", function()
     helper.run(function()
       local channel, order = uring.channel(), {}
       for i = 1, 5 do
@@ -221,7 +221,7 @@ describe("a channel", function()
     end)
   end)
 
-  it("does not starve others where nobody has to wait", function()
+  it("does not starve other tasks where no task has to wait", function()
     helper.run(function()
       local channel, turn, done = uring.channel(1), 0, false
       uring.spawn(function()
@@ -239,7 +239,7 @@ describe("a channel", function()
     end)
   end)
 
-  it("is not waited for longer than asked", function()
+  it("ends a wait after its timeout", function()
     helper.run(function()
       local channel = uring.channel()
       for _, seconds in ipairs { 0, 0.001, 0.01 } do
@@ -267,7 +267,7 @@ describe("a channel", function()
     end)
   end)
 
-  it("knows its own kind", function()
+  it("refuses other objects in its place", function()
     local channel = uring.channel()
     for _, name in ipairs { "send", "receive", "try_send", "try_receive",
         "sending", "receiving", "messages", "close" } do
@@ -281,7 +281,7 @@ describe("a channel", function()
     end
   end)
 
-  it("shows itself and its events", function()
+  it("shows itself and its events as strings", function()
     local channel = uring.channel(2)
     channel:try_send(1)
     assert.equal("uring.Channel (1 of 2)", tostring(channel))
@@ -291,7 +291,7 @@ describe("a channel", function()
       tostring(channel:sending(1)))
   end)
 
-  it("does not keep who has left its lines", function()
+  it("does not keep tasks that have left its wait queues", function()
     helper.run(function()
       local channel = uring.channel()
       local kept = setmetatable({}, { __mode = "k" })
@@ -332,7 +332,7 @@ describe("a task that is cancelled", function()
     end)
   end)
 
-  it("while it waits is neither sent to nor received from", function()
+  it("while it waits neither sends nor receives", function()
     helper.run(function()
       local channel = uring.channel()
       for _, stop in ipairs { function(t) t:cancel() end,
@@ -350,7 +350,7 @@ describe("a task that is cancelled", function()
     end)
   end)
 
-  it("after it was served gives the value back, in its place", function()
+  it("after it was served gives the value back to its place", function()
     helper.run(function()
       for _, capacity in ipairs { 0, 2 } do
         local channel = uring.channel(capacity)
@@ -384,7 +384,7 @@ describe("a task that is cancelled", function()
     end)
   end)
 
-  it("by coroutine.close loses nothing either", function()
+  it("by coroutine.close loses no value", function()
     for _, when in ipairs { "before", "after" } do
       local got, channel
       helper.raises("ended from outside", uring.run, function()
@@ -490,7 +490,7 @@ describe("many senders and receivers", function()
   end
 
   for _, capacity in ipairs { 0, 1, 5 } do
-    it("lose and double nothing, with capacity " .. capacity, function()
+    it("lose and double no value, with capacity " .. capacity, function()
       local some = false
       for seed = 1, 8 do
         if next(storm(seed * 7919 + capacity, capacity)) then some = true end

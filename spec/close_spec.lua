@@ -147,7 +147,7 @@ describe("a ring with", function()
     end)
   end
 
-  it("any of these in flight is collected", function()
+  it("any of these in flight is collected without a trace", function()
     for _, name in ipairs(names) do
       with_pipe(function(p)
         helper.keeps_fds(function()
@@ -160,7 +160,7 @@ describe("a ring with", function()
     end
   end)
 
-  it("all of these in flight is closed, often", function()
+  it("all of these in flight can be closed again and again", function()
     helper.keeps_fds(tenfold, function()
       with_pipe(function(p)
         local ring = assert(uring.ring { entries = 4 })
@@ -174,7 +174,7 @@ describe("a ring with", function()
     end)
   end)
 
-  it("completions nobody took closes the descriptors in them", function()
+  it("completions not taken closes the descriptors in them", function()
     with_pipe(function(p)
       helper.keeps_fds(function()
         local ring = assert(uring.ring {})
@@ -193,7 +193,7 @@ end)
 
 
 describe("closing", function()
-  it("is told to those who have a reference", function()
+  it("is told to those that have a reference", function()
     local a <close> = assert(uring.ring {})
     local b = assert(uring.ring {})
     local ref = b:ref()
@@ -239,7 +239,7 @@ describe("closing", function()
     assert(tostring(op):find("done", 1, true))
   end)
 
-  it("by a finalizer that a hook or a wait sets off", function()
+  it("may be done by a finalizer that a hook or a wait sets off", function()
     helper.keeps_fds(function()
       uring.run(function()
         helper.each_step_gc(function()
@@ -290,7 +290,7 @@ describe("tasks that wait on a ring", function()
     assert.equal(E.ECANCELED, errno)
   end)
 
-  it("for an operation", function()
+  it("for an operation are told when it closes", function()
     local res, message, errno = closed_under(function(ring, r)
       local op = ring:queue(uring.sqe():prep_poll_add(r, uring.POLLIN))
       return op:await(100)
@@ -300,7 +300,7 @@ describe("tasks that wait on a ring", function()
     assert(message:find("closed", 1, true), message)
   end)
 
-  it("for completions", function()
+  it("for completions are told when it closes", function()
     local n, message = closed_under(function(ring, r)
       local op = ring:queue(uring.sqe():prep_poll_multishot(r,
         uring.POLLIN))
@@ -314,7 +314,7 @@ describe("tasks that wait on a ring", function()
     assert.is_true(message)
   end)
 
-  it("for a chain", function()
+  it("for a chain are told when it closes", function()
     local results = closed_under(function(ring, r)
       local results = ring:await_chain {
         uring.sqe():prep_poll_add(r, uring.POLLIN), uring.sqe():prep_nop()
@@ -325,7 +325,7 @@ describe("tasks that wait on a ring", function()
     assert.equal(-E.ECANCELED, results[2][1])
   end)
 
-  it("for a message", function()
+  it("for a message are told when it closes", function()
     local len, message, errno = closed_under(function(ring)
       return ring:receive(100)
     end)
@@ -334,7 +334,7 @@ describe("tasks that wait on a ring", function()
     assert(message:find("closed", 1, true), message)
   end)
 
-  it("in great number, of every kind", function()
+  it("in great number, for everything, are told when it closes", function()
     helper.keeps_fds(function()
       uring.run(function()
         local r, w = spec.pipe()
@@ -416,7 +416,7 @@ describe("objects of a ring", function()
     end)
   end)
 
-  it("and tasks are lua_close's, at any point", function()
+  it("are closed by lua_close at any point, with their tasks", function()
     for _, last in ipairs {
       "return", "error 'on purpose'", "os.exit(0, true)",
       "uring.run(function() error 'on purpose' end)",
@@ -477,7 +477,7 @@ describe("objects of a ring", function()
     end
   end)
 
-  it("are a thread's, whose state closes them", function()
+  it("are closed by their state where that is another thread's", function()
     helper.keeps_fds(function()
       local threads = {}
       local r, w = spec.pipe()

@@ -12,7 +12,7 @@ after_each(net.close)
 after_each(helper.clean)
 
 describe("connect", function()
-  it("is refused where nobody listens", function()
+  it("is refused where there is no listener", function()
     net.run(function()
       local listener = net.listener()
       local address = listener:getsockname()

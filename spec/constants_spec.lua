@@ -152,8 +152,8 @@ local FAMILIES = {
   { "^EPOLLEXCLUSIVE$", "Sqe:prep_poll_add" },
 }
 
-describe("what is offered", function()
-  it("has somebody who takes it", function()
+describe("the constants", function()
+  it("have a function that takes each of them", function()
     local used = {}
     for name in constants() do
       local family
@@ -204,7 +204,7 @@ describe("what is offered", function()
     }
   end
 
-  it("has an opcode for every request, and no other", function()
+  it("have an opcode for every request, and no other", function()
     -- (what these name is an operation, or another request)
     local opcodes, given = { poll_remove = uring.IORING_OP_POLL_REMOVE,
       timeout_remove = uring.IORING_OP_TIMEOUT_REMOVE,

@@ -13,7 +13,7 @@ after_each(net.close)
 after_each(helper.clean)
 
 describe("control messages", function()
-  it("tell the address that was asked, and the interface", function()
+  it("tell the address a datagram was sent to, and the interface", function()
     net.run(function()
       local b, address = net.udp()
       local a = net.udp()
@@ -32,7 +32,7 @@ describe("control messages", function()
     end)
   end)
 
-  it("come with the same of IPv6", function()
+  it("tell the same of IPv6", function()
     net.run(function()
       local b, why = uring.udp.bind "[::1]:0"
       if not b then helper.skip("no IPv6 here: %s", why) end
@@ -47,7 +47,7 @@ describe("control messages", function()
     end)
   end)
 
-  it("that have no names come raw", function()
+  it("that have no names here are given as raw bytes", function()
     net.run(function()
       local b, a = net.udp_pair()
       for _, name in ipairs { "SO_TIMESTAMP", "IP_RECVTTL", "IP_RECVTOS",
@@ -83,7 +83,7 @@ describe("control messages", function()
     end)
   end)
 
-  it("say who has sent, where they are to", function()
+  it("say which process has sent, where that is asked for", function()
     net.run(function()
       for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
         local a, b = net.pair(type)
@@ -133,7 +133,7 @@ describe("pidfds of senders", function()
     end)
   end)
 
-  it("have room beside all else that a message can bring", function()
+  it("have room beside everything else that a message can bring", function()
     net.run(function()
       local a, b = pair(uring.SOCK_DGRAM)
       assert(b:setsockopt("SO_PASSCRED", true))
@@ -151,7 +151,7 @@ describe("pidfds of senders", function()
     end)
   end)
 
-  it("are closed where nobody reads them", function()
+  it("are closed where they are not read", function()
     for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
       helper.keeps_fds(function()
         net.run(function()
@@ -208,7 +208,7 @@ describe("descriptors in messages", function()
     end)
   end)
 
-  it("that nobody reads are closed", function()
+  it("that are not read are closed", function()
     for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
       for name, way in pairs {
         recv = function(b) b:recv() end,
@@ -272,7 +272,7 @@ describe("descriptors in messages", function()
   end)
 
   -- So that a peer cannot make this process run out of them.
-  it("that nobody has asked for never become its own", function()
+  it("that were not asked for never become the socket's own", function()
     net.run(function()
       for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM,
           uring.SOCK_SEQPACKET or 5 } do
@@ -301,7 +301,7 @@ describe("descriptors in messages", function()
     end)
   end)
 
-  it("leave room for what options bring with them", function()
+  it("leave room for the control messages that options bring", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_DGRAM)
       local seen, n = {}, 0
@@ -329,7 +329,7 @@ describe("descriptors in messages", function()
     end)
   end)
 
-  it("come one message after another to those that ask", function()
+  it("come with each message to the tasks that ask for them", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_DGRAM)
       for i = 1, 5 do send(a, i) end
@@ -344,7 +344,7 @@ describe("descriptors in messages", function()
     end)
   end)
 
-  it("are for loops over messages alone", function()
+  it("are given by loops over messages only", function()
     net.run(function()
       local _, b = net.pair()
       helper.raises("option 'fds' must be", b.messages, b, { fds = 1 })

@@ -49,7 +49,7 @@ describe("coroutine.close of a task's coroutine", function()
     assert.equal("failed", log[3])
   end)
 
-  it("with scopes open: the scope around it waits for their tasks", function()
+  it("makes the scope around it wait for tasks of open scopes", function()
     for _, waits in ipairs { "body", "tasks", "timeout", "cancelled" } do
       local n, after = 0, nil
       local kept
@@ -98,7 +98,7 @@ describe("coroutine.close of a task's coroutine", function()
     end
   end)
 
-  it("closes what it waits in by uring.wrap, and all inside", function()
+  it("closes the wrapped coroutine it waits in, and all inside", function()
     local log = {}
     fails("ended from outside", function()
       local ring <close> = assert(uring.ring())
@@ -141,7 +141,7 @@ describe("coroutine.close of a task's coroutine", function()
     assert.same({ "scope", "wrapped", "outer", "child" }, log)
   end)
 
-  it("that is a wrapped function's tells who has called it", function()
+  it("that is a wrapped function's names the caller", function()
     local r, w = spec.pipe()
     completes(function()
       for _, wait in ipairs {
@@ -172,7 +172,7 @@ describe("coroutine.close of a task's coroutine", function()
     spec.close(w)
   end)
 
-  it("loses no result that has come meanwhile", function()
+  it("loses no result that completed meanwhile", function()
     local name = helper.file "content"
     local function open()
       return uring.sqe():prep_openat(uring.AT_FDCWD, name, uring.O_RDONLY)

@@ -75,7 +75,7 @@ describe("a daemon", function()
     assert.same({ "scope", "run" }, ended)
   end)
 
-  it("fails its scope in a __close, too, when that ends", function()
+  it("fails its scope when its __close raises at the scope's end", function()
     helper.run(function()
       local log = {}
       local ok, err = pcall(uring.scope, function(scope)
@@ -98,7 +98,7 @@ describe("a daemon", function()
     end)
   end)
 
-  it("may spawn tasks in a __close, when its scope ends", function()
+  it("may spawn tasks in a __close at the end of its scope", function()
     helper.run(function()
       local log = {}
       assert.equal("result", uring.scope(function(scope)

@@ -95,7 +95,7 @@ local function array(socket, data, address)
   return n == 1 and #data, why
 end
 
-describe("datagrams to a full unix socket come whole, and in order", function()
+describe("datagrams to a full unix socket come whole and in order", function()
   for _, size in ipairs { 10, 8000 } do
     local function test(what, open, by)
       it(("%s, of %d bytes"):format(what, size), function()
@@ -129,13 +129,13 @@ describe("datagrams to a full unix socket come whole, and in order", function()
       end
       return connected(elsewhere)
     end
-    test("by sendto of sockets that are connected to another, full one",
+    test("by sendto of sockets connected to another, full one",
       otherwise, sendto)
   end
 
   -- The receiver is connected to the sender: then the sender's own buffer
   -- alone can be full.
-  it("to sockets that are connected to the sender", function()
+  it("where the receiver is connected to the sender", function()
     net.run(function()
       local server, address = receiver()
       local clients = {}
@@ -166,7 +166,7 @@ describe("datagrams to a full unix socket come whole, and in order", function()
     end)
   end)
 
-  it("also by packets that are in sequence", function()
+  it("as packets of a seqpacket socket", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_SEQPACKET)
       local data = ("x"):rep(20000)
@@ -226,7 +226,7 @@ describe("a send that waits for room at a unix socket", function()
     end)
   end)
 
-  it("ends with its coroutine", function()
+  it("ends when its coroutine is closed", function()
     each(function(go)
       helper.raises("ended from outside", uring.scope, function()
         local _, co = helper.started(go, "late")
@@ -265,8 +265,8 @@ describe("a send that waits for room at a unix socket", function()
   end)
 end)
 
-describe("a send for which there is always room at a unix socket", function()
-  it("lets the others have their turns", function()
+describe("a send that always finds room at a unix socket", function()
+  it("lets other tasks have their turns", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_DGRAM)
       local seen = 0

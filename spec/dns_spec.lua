@@ -203,7 +203,7 @@ describe("the DNS server, asked badly,", function()
     return flags & 15
   end
 
-  needs_ring("says so, or nothing", function()
+  needs_ring("says what is wrong with a query, or nothing", function()
     local FORMERR, NOTIMP = 1, 4
     asking(function(ask)
       assert.equal(0, code(ask(query(1, WWW))))
@@ -233,7 +233,7 @@ describe("the DNS server, asked badly,", function()
     end)
   end)
 
-  needs_ring("answers an OPT by an OPT, also where it is wrong", function()
+  needs_ring("answers an OPT by an OPT, also one that is wrong", function()
     local FORMERR, NOTIMP = 1, 4
     asking(function(ask)
       local function has_opt(expected, packet)
@@ -283,7 +283,7 @@ describe("the DNS server, asked badly,", function()
     end)
   end)
 
-  needs_ring("goes on after bytes that mean nothing", function()
+  needs_ring("goes on after bytes that are no query", function()
     local seed = os.time()
     math.randomseed(seed)
     local random = math.random

@@ -19,7 +19,7 @@ end
 
 -- luacheck: globals uring fault since
 
-describe("a loop's bell", function()
+describe("a loop's doorbell", function()
   it("wakes it from another thread, and is no message", function()
     helper.apart(function()
       uring.run(function()
@@ -68,7 +68,7 @@ describe("a loop's bell", function()
     end, prelude)
   end)
 
-  it("goes with its ring", function()
+  it("is closed with its ring", function()
     helper.apart(function()
       uring.run(function()
         fault.bell()

@@ -63,7 +63,7 @@ describe("IO_DRAIN", function()
     assert.same({ 1, 0, 0 }, { hand.take(ring) })
   end)
 
-  it("that is under way lets no task await its ring", function()
+  it("in flight lets no task await its ring", function()
     local ring = hand.ring()
     uring.run(function()
       ring:await(nop())  -- it is watched from here on
@@ -91,7 +91,7 @@ describe("IO_DRAIN", function()
     assert.equal(0, helper.lawful(ring).leaked)
   end)
 
-  it("does not keep what it waits for from being cancelled", function()
+  it("does not keep the requests before it from being cancelled", function()
     local ring = hand.ring()
     local op = ring:queue(poll():set_data64(1))
     ring:queue(draining(2))

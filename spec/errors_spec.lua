@@ -30,7 +30,7 @@ end
 describe("an error at run time", function()
   after_each(hand.close)
 
-  it("of a call is three values", function()
+  it("of a call is nil, message, errno", function()
     local off = hand.ring { flags = uring.IORING_SETUP_R_DISABLED }
     local ring, closed = hand.ring(), hand.ring()
     local sqe = uring.sqe():prep_msg_ring(closed, 1, 2)
@@ -56,7 +56,7 @@ describe("an error at run time", function()
     helper.collect()
   end)
 
-  it("of a wait that ends is 'timed out'; of a peek is EAGAIN", function()
+  it("is 'timed out' of a wait that ends, and EAGAIN of a peek", function()
     local ring = hand.ring()
     assert.equal("timed out", failed(E.ETIME, 3, ring:wait_cqe(0)))
     assert.equal("timed out", failed(E.ETIME, 3,
@@ -75,12 +75,12 @@ describe("an error at run time", function()
     end)
   end)
 
-  it("by hand is the kernel's number", function()
+  it("in a completion taken by hand is the kernel's number", function()
     local ring = hand.ring()
     assert.equal(-E.EBADF, (hand.one(ring, uring.sqe():prep_close(9999))))
   end)
 
-  it("names what the kernel lacks, not EINVAL alone", function()
+  it("names what the kernel lacks, and not only EINVAL", function()
     local ring = hand.ring()
     local sqes = {
       msg_ring_cqe_flags = uring.sqe():prep_msg_ring_cqe_flags(hand.ring(),
@@ -98,7 +98,7 @@ describe("an error at run time", function()
     end)
   end)
 
-  it("of a socket says what to do about it", function()
+  it("of a socket names the cure", function()
     local any = "127.0.0.1:0"
     helper.run(function()
       local udp <close> = assert(uring.udp.bind(any))
@@ -136,7 +136,7 @@ describe("an error at run time", function()
     end)
   end)
 
-  it("names the path or the address that it was about", function()
+  it("names the path or the address of the request", function()
     local function says(words, ...)
       local key, why = ...
       if key ~= nil then why = select(3, ...) end  -- (of a choice)
@@ -211,7 +211,7 @@ describe("an error at run time", function()
     end)
   end)
 
-  it("is three values where no descriptor is left", function()
+  it("is nil, message, errno where no descriptor is left", function()
     assert.equal("", helper.script_ok [[
       local uring = require "uring"
       local E = uring.errno
@@ -266,7 +266,7 @@ describe("an error at run time", function()
       end)]])
   end)
 
-  it("of a ring's number, closed by others, says so", function()
+  it("of a ring whose number other code has closed says so", function()
     helper.apart(function()
       -- luacheck: ignore 431
       local uring = require "uring"
@@ -287,7 +287,7 @@ describe("an error at run time", function()
     end)
   end)
 
-  it("forged by a message is not taken for one", function()
+  it("is not believed where a message forges it", function()
     local ring = hand.ring()
     local from = assert(spec.sender())
     for _, res in ipairs { -E.EBADF, -0x80000000, 0x7fffffff } do
@@ -301,7 +301,7 @@ end)
 describe("a programmer's mistake", function()
   after_each(hand.close)
 
-  it("raises, and names argument and expectation", function()
+  it("raises, and names the argument and what was expected", function()
     local ring = hand.ring()
     local sqe = uring.sqe()
     for words, call in pairs {
@@ -333,7 +333,7 @@ describe("a programmer's mistake", function()
     assert.equal(0, (hand.one(ring, hand.nop())))
   end)
 
-  it("raises where an object is closed", function()
+  it("raises on a closed object", function()
     local ring, buffer = hand.ring(), uring.buffer(1)
     local fd = uring.fd(spec.eventfd())
     ring:close()
@@ -344,7 +344,7 @@ describe("a programmer's mistake", function()
     helper.raises("attempt to use a closed descriptor", fd.fileno, fd)
   end)
 
-  it("does not change what it was made on", function()
+  it("does not change the object", function()
     local ring = hand.ring()
     assert.is_false(pcall(function() ring.new = 1 end))
     assert.is_nil(ring.new)

@@ -64,7 +64,7 @@ describe("uring.event(f)", function()
     end)
   end)
 
-  it("that fails is an error of the choice, told from where it was",
+  it("that fails is an error of the choice, with its traceback",
     function()
       local function culprit() error "culprit's error" end
       local why = helper.raises("culprit's error", uring.run, function()
@@ -111,7 +111,7 @@ describe("uring.event(f)", function()
     assert.truthy(why:find("spawned at spec/event_spec.lua:", 1, true), why)
   end)
 
-  it("refuses what it does not know, and says where", function()
+  it("refuses wrong arguments, and says where", function()
     mistake("function or table expected", uring.event)
     mistake("unknown option 'trie'", uring.event, { trie = print })
     mistake("try, block and cancel", uring.event, { try = print })
@@ -124,8 +124,8 @@ describe("uring.event(f)", function()
   end)
 end)
 
-describe("an event of somebody else's", function()
-  it("wins, loses, times out: each block is cancelled once", function()
+describe("an event of another library", function()
+  it("is cancelled once for each block, whether it wins or loses", function()
     helper.run(function()
       local s = signal()
       local function balanced(n)
@@ -162,7 +162,7 @@ describe("an event of somebody else's", function()
     end)
   end)
 
-  it("is cancelled once when the task is, or is closed, or fails", function()
+  it("is cancelled once when its task ends in any other way", function()
     local s = signal()
     helper.run(function()
       local t = uring.spawn(function() uring.select { s.event } end)
@@ -220,7 +220,7 @@ describe("an event of somebody else's", function()
     assert.is_nil(next(s.waiters))
   end)
 
-  it("may be chosen by another task, and gets back what was not taken",
+  it("may be won by another task, and gets a value that was not taken back",
     function()
       local backs, waiter = {}, nil
       local e
@@ -261,7 +261,7 @@ describe("an event of somebody else's", function()
       waiter:wake()
     end)
 
-  it("may wake who has just looked", function()
+  it("may wake a task that has just tried it", function()
     helper.run(function()
       for _ = 1, 20 do
         local s, blocked = signal(), false
@@ -275,7 +275,7 @@ describe("an event of somebody else's", function()
     end)
   end)
 
-  it("in a poll does not hide that another was completed", function()
+  it("in a poll does not hide another that has completed", function()
     helper.run(function()
       local s, channel = signal(), uring.channel()
       local got
@@ -313,7 +313,7 @@ describe("an event of somebody else's", function()
     end)
   end)
 
-  it("may be any object with the methods, of another class", function()
+  it("may be any object with the methods", function()
     local Gate = {}
     Gate.__index = Gate
     function Gate:try() if self.open then return true, self end end
@@ -331,7 +331,7 @@ describe("an event of somebody else's", function()
     end)
   end)
 
-  it("may use another's event, which may also be in the choice", function()
+  it("may use another event, which may also be in the choice", function()
     helper.run(function()
       local channel = uring.channel()
       local inner = channel:receiving()

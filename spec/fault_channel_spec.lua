@@ -229,7 +229,7 @@ local before = faults.prelude .. ("scenarios = load(%q) "):format(
 
 describe("without memory", function()
   for name in pairs(scenarios()) do
-    it(name .. ": nothing is lost, and nothing there twice", function()
+    it("nothing is lost or doubled: " .. name, function()
       helper.apart(load(("shortages(scenarios()[%q])"):format(name)), before)
     end)
   end
@@ -317,7 +317,7 @@ describe("after a stack overflow", function()
     assert.same(w.sent, w.received)
   end
 
-  it("nothing is lost, and nothing is there twice", function()
+  it("a channel has lost and doubled nothing", function()
     helper.run(function()
       local queue, fed = world(MANY * 2), world(0)
       local met, admitted = world(0), world(1)

@@ -11,7 +11,7 @@ local faulty = faults.tests(it)
 -- luacheck: globals T uring spec
 
 
-describe("in the loop, when the kernel refuses", function()
+describe("in the loop, when io_uring_enter fails,", function()
   -- 30 tasks with three awaits each, under these faults
   faulty("every await ends once, with its own result", function()
     local path = T.file "0123456789"
@@ -58,7 +58,7 @@ describe("in the loop, when the kernel refuses", function()
     T.clean()
   end)
 
-  faulty("an await that is told more than once keeps the last", function()
+  faulty("an await that completes twice keeps the last result", function()
     local ring = assert(uring.ring())
     local function open()
       return uring.sqe():prep_openat(uring.AT_FDCWD, "/", uring.O_RDONLY)
@@ -98,7 +98,7 @@ describe("in the loop, when the kernel refuses", function()
     spec.close(r) spec.close(w)
   end)
 
-  faulty("a full SQ in a task", function()
+  faulty("a full SQ keeps no task from its await", function()
     uring.loop { entries = 4 }
     uring.run(function()
       local ring = uring.loop():ring()
@@ -119,7 +119,7 @@ describe("in the loop, when the kernel refuses", function()
     T.lawful(uring.loop():ring())
   end)
 
-  faulty("an await that cannot be queued says so, and is nowhere", function()
+  faulty("an await that cannot be queued leaves nothing behind", function()
     uring.loop { entries = 2 }
     uring.run(function()
       local ring = uring.loop():ring()
@@ -135,7 +135,7 @@ describe("in the loop, when the kernel refuses", function()
     T.equal(3, T.lawful(uring.loop():ring()).completed)
   end)
 
-  faulty("what can never go well ends the run, and says why", function()
+  faulty("an error that cannot pass ends the run, and says why", function()
     local r, w = spec.pipe()
     local closed
     T.fault.inject { fn = "enter", err = T.E.EBADR }
@@ -158,7 +158,7 @@ describe("in the loop, when the kernel refuses", function()
     spec.close(r) spec.close(w)
   end)
 
-  faulty("another ring's refusals do not stop it", function()
+  faulty("refusals of another ring do not stop the loop", function()
     local other = assert(uring.ring { entries = 4 })
     for _, name in ipairs { "EAGAIN", "EBUSY", "ENOMEM", "EINTR" } do
       for skip = 0, 6 do

@@ -78,7 +78,7 @@ describe("without memory", function()
     spec.close(r) spec.close(w)
   end)
 
-  short("what has come is taken when there is memory again", function()
+  short("completions are taken when there is memory again", function()
     local ring <close> = assert(uring.ring { entries = 64 })
     T.queue(ring, 1, 300)
     T.submit(ring)

@@ -11,7 +11,7 @@ local faulty = faults.tests(it)
 -- luacheck: globals T uring spec
 
 
-describe("by hand, when the kernel refuses", function()
+describe("by hand, when io_uring_enter fails,", function()
   faulty("a submit is refused, and nothing is lost or done twice", function()
     for _, name in ipairs { "EAGAIN", "EBUSY", "ENOMEM" } do
       for _, after in ipairs { false, true } do
@@ -30,7 +30,7 @@ describe("by hand, when the kernel refuses", function()
     end
   end)
 
-  faulty("the words say what to do", function()
+  faulty("the message says what to do", function()
     local ring <close> = assert(uring.ring { entries = 8 })
     T.queue(ring, 1, 1)
     local function says(name, words)
@@ -45,7 +45,7 @@ describe("by hand, when the kernel refuses", function()
     T.all_come(ring, 1)
   end)
 
-  faulty("EINTR is nobody's business", function()
+  faulty("EINTR is not passed on to the caller", function()
     for _, after in ipairs { false, true } do
       local ring <close> = assert(uring.ring { entries = 8 })
       T.queue(ring, 1, 8)
@@ -72,7 +72,7 @@ describe("by hand, when the kernel refuses", function()
     spec.close(r) spec.close(w)
   end)
 
-  faulty("a full SQ is emptied in spite of it", function()
+  faulty("a full SQ is emptied in spite of an error", function()
     for _, name in ipairs { "EAGAIN", "EBUSY", "ENOMEM", "EINTR" } do
       for _, after in ipairs { false, true } do
         local ring <close> = assert(uring.ring { entries = 4 })
@@ -88,7 +88,7 @@ describe("by hand, when the kernel refuses", function()
     end
   end)
 
-  faulty("and where completions are in the way, they are taken", function()
+  faulty("completions that are in the way are taken", function()
     for _, name in ipairs { "EAGAIN", "EBUSY" } do
       local ring <close> = assert(uring.ring { entries = 4 })
       T.queue(ring, 1, 4)
@@ -116,7 +116,7 @@ describe("by hand, when the kernel refuses", function()
     T.all_come(ring, 6)
   end)
 
-  faulty("a short submit is gone on with", function()
+  faulty("a short submit is continued", function()
     for take = 1, 3 do
       local ring <close> = assert(uring.ring { entries = 16 })
       T.queue(ring, 1, 16)
@@ -135,7 +135,7 @@ describe("by hand, when the kernel refuses", function()
     T.fault.clear()
   end)
 
-  faulty("peek_cqe and submit_and_wait bear it", function()
+  faulty("peek_cqe and submit_and_wait bear an error", function()
     local ring <close> = assert(uring.ring { entries = 8 })
     for i, name in ipairs { "EINTR", "EAGAIN", "EBUSY" } do
       T.queue(ring, i, i)
@@ -159,7 +159,7 @@ describe("by hand, when the kernel refuses", function()
     T.nothing(ring)
   end)
 
-  faulty("a cancel that finds no room goes later", function()
+  faulty("a cancel that finds no room is submitted later", function()
     for _, name in ipairs { "EAGAIN", "EBUSY" } do
       for queued = 0, 4, 4 do  -- the SQ has room for it, and none
         local ring <close> = assert(uring.ring { entries = 4 })
@@ -189,7 +189,7 @@ end)
 
 
 describe("making a ring", function()
-  faulty("fails with words and a number", function()
+  faulty("fails with a message and an error number", function()
     T.keeps_fds(function()
       for _, name in ipairs { "ENOMEM", "EMFILE", "ENFILE", "EPERM",
                               "ENOSYS", "EFAULT" } do
@@ -205,7 +205,7 @@ describe("making a ring", function()
     end)
   end)
 
-  faulty("gives up one wish after the other", function()
+  faulty("drops one setup flag after the other", function()
     local last
     for refusals = 1, 4 do
       T.fault.inject { fn = "setup", err = T.E.EINVAL, count = refusals }
@@ -223,14 +223,14 @@ describe("making a ring", function()
     T.equal(T.E.EINVAL, errno)
   end)
 
-  faulty("that were given flags exactly gives up none", function()
+  faulty("with explicit flags drops none of them", function()
     T.fault.inject { fn = "setup", err = T.E.EINVAL }
     local ring, _, errno = uring.ring { flags = 0 }
     T.equal(nil, ring)
     T.equal(T.E.EINVAL, errno)
   end)
 
-  faulty("for the loop fails, and succeeds the next time", function()
+  faulty("for the loop may fail, and succeeds the next time", function()
     T.fault.inject { fn = "setup", err = T.E.ENOMEM }
     local loop, why, errno = uring.loop()
     assert(loop == nil and errno == T.E.ENOMEM and why:find "ENOMEM", why)
@@ -242,7 +242,7 @@ end)
 
 
 describe("closing", function()
-  faulty("bears what submits bear", function()
+  faulty("bears the errors that submits bear", function()
     for _, name in ipairs { "EINTR", "EAGAIN", "EBUSY", "ENOMEM" } do
       for skip = 0, 3 do
         T.keeps_fds(function()
@@ -282,7 +282,7 @@ describe("closing", function()
   end)
 
   -- The kernel will not let go, and goes on writing.
-  faulty("leaks on purpose what the kernel may still write to", function()
+  faulty("leaks on purpose memory that the kernel may write to", function()
     -- this kind of ring works at any return from the kernel
     local ring = assert(uring.ring { flags = 0 })
     local r, w = spec.pipe()
@@ -330,7 +330,7 @@ describe("closing", function()
     T.kept = leave(true)  -- this one is lua_close's
   end)
 
-  faulty("in silence, and the SQEs that never left are not leaked",
+  faulty("does not leak SQEs that were never submitted, silent ones too",
     function()
       local ring = assert(uring.ring {})
       for i = 1, 5 do

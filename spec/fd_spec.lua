@@ -45,7 +45,7 @@ describe("uring.fd", function()
     spec.close(w)
   end)
 
-  it("closes it when it is collected, or its scope ends", function()
+  it("closes its number when it is collected or its scope ends", function()
     local r, w = spec.pipe()
     uring.fd(r)
     helper.collect()
@@ -54,7 +54,7 @@ describe("uring.fd", function()
     assert.is_false(open(w))
   end)
 
-  it("gives it back by release", function()
+  it("gives the number back by release", function()
     local r, w = spec.pipe()
     do
       local fd = uring.fd(r)
@@ -68,7 +68,7 @@ describe("uring.fd", function()
     spec.close(w)
   end)
 
-  it("says what a close cannot do", function()
+  it("says why a close has failed", function()
     local fd = uring.fd(999)
     local ok, why, errno = fd:close()
     assert.same({ nil, E.EBADF }, { ok, errno })
@@ -165,7 +165,7 @@ describe("closing a descriptor", function()
   after_each(hand.close)
 
   -- (by sockets: older kernels read a pipe in a worker, which a close ends)
-  ring_it("first submits what names it", function()
+  ring_it("first submits the requests that name it", function()
     local r, w = spec.socketpair(uring.SOCK_STREAM)
     spec.write(w, "abc")
     local fd = uring.fd(r)
@@ -176,7 +176,7 @@ describe("closing a descriptor", function()
     spec.close(w)
   end)
 
-  ring_it("first submits what names its number", function()
+  ring_it("first submits the requests that name its number", function()
     local r, w = spec.socketpair(uring.SOCK_STREAM)
     spec.write(w, "abc")
     local fd = uring.fd(r)
@@ -190,7 +190,7 @@ describe("closing a descriptor", function()
     for _, n in ipairs { w, r2, w2 } do spec.close(n) end
   end)
 
-  ring_it("does so on all rings, also when it is released or collected",
+  ring_it("first submits on all rings, also when it is released or collected",
     function()
       local rings = { ring, hand.ring(), hand.ring { flags = 0 } }
       for i, ending in ipairs { function(fd) fd:close() end,
@@ -215,7 +215,7 @@ describe("closing a descriptor", function()
       end
     end)
 
-  ring_it("ends what is in flight", function()
+  ring_it("ends the requests in flight", function()
     local r, w = spec.pipe()
     local fd = uring.fd(r)
     ring:queue(read(fd, buffer, 1))
@@ -243,7 +243,7 @@ describe("closing a descriptor", function()
     end
   end)
 
-  ring_it("leaves them, and the number, where it is collected", function()
+  ring_it("leaves requests and number where it is collected", function()
     local r, w = spec.pipe()
     do
       local owner = uring.fd(w)
@@ -259,7 +259,7 @@ describe("closing a descriptor", function()
     spec.close(r)
   end)
 
-  ring_it("ends what goes by a worker", function()
+  ring_it("ends the requests that an io-wq worker has", function()
     local r, w = spec.pipe()
     local fd = uring.fd(r)
     ring:queue(read(fd, buffer, 1):set_flags(uring.IOSQE_ASYNC))
@@ -270,7 +270,7 @@ describe("closing a descriptor", function()
   end)
 
   -- No cancel finds what waits behind a drain.
-  ring_it("lets nothing that starts later have the file, or another's",
+  ring_it("lets no request that starts later have this file or another's",
     function()
       local gate, opener = spec.pipe()
       local r, w = spec.pipe()
@@ -291,7 +291,7 @@ describe("closing a descriptor", function()
       for _, n in ipairs { r, r2, w2, gate, opener } do spec.close(n) end
     end)
 
-  ring_it("gives the number back with the ring that still needs it",
+  ring_it("gives the number back when the ring that still needs it closes",
     function()
       local inner = assert(uring.ring())
       local gate, opener = spec.pipe()
@@ -307,7 +307,7 @@ describe("closing a descriptor", function()
       for _, n in ipairs { w, gate, opener } do spec.close(n) end
     end)
 
-  ring_it("ends what cannot be submitted", function()
+  ring_it("ends the requests that cannot be submitted", function()
     local off = hand.ring { flags = uring.IORING_SETUP_R_DISABLED }
     local r, w = spec.pipe()
     local fd = uring.fd(r)
@@ -322,7 +322,7 @@ describe("closing a descriptor", function()
     for _, n in ipairs { w, r2, w2 } do spec.close(n) end
   end)
 
-  ring_it("ends it on all rings of its state", function()
+  ring_it("ends the requests on all rings of its state", function()
     local rings = { ring, hand.ring { flags = 0 },
       hand.ring { flags = uring.IORING_SETUP_SQPOLL } }
     local r, w = spec.pipe()
@@ -339,7 +339,7 @@ describe("closing a descriptor", function()
     spec.close(w)
   end)
 
-  ring_it("leaves what names the file by other numbers", function()
+  ring_it("leaves the requests that name the file by other numbers", function()
     local r, w = spec.pipe()
     local number = spec.dup(r)
     local fd, copy <close> = uring.fd(r), uring.fd(spec.dup(r))
@@ -378,7 +378,7 @@ describe("the owner of a number", function()
     assert.is_false(open(w))
   end)
 
-  ring_it("is a ring, a socket, or what has accepted or received it",
+  ring_it("is a ring, a socket, or the object that has received it",
     function()
       local ring = hand.ring()
       assert.is_nil((uring.fd(ring:fd())))
@@ -399,7 +399,7 @@ describe("the owner of a number", function()
       end)
     end)
 
-  ring_it("is who is given it anew, where another has closed it", function()
+  ring_it("is the new owner, where other code has closed it", function()
     local ring = hand.ring()
     local path = helper.file "x"
     local stale = uring.fd(spec.eventfd())
@@ -416,7 +416,7 @@ describe("the owner of a number", function()
     helper.clean()
   end)
 
-  ring_it("are a socket's requests too when it takes a uring.fd over",
+  ring_it("becomes a socket that takes a uring.fd over, with its requests",
     function()
       local ring = hand.ring()
       local x, y = spec.socketpair(uring.SOCK_STREAM)

@@ -45,7 +45,7 @@ describe("files", function()
     assert.equal("hello ELLld", helper.content(path))
   end)
 
-  it("are made where that is asked, and used as they were opened", function()
+  it("are created on demand, and used as they were opened", function()
     local ring = hand.ring()
     local path = helper.tmpname()
     os.remove(path)
@@ -153,7 +153,7 @@ describe("files", function()
     spec.close(w)
   end)
 
-  it("are told apart from what is none, in words", function()
+  it("are told apart from descriptors that are none, in messages", function()
     local ring = hand.ring()
     uring.run(function()
       local function try(...) hand.await_fails(ring, ...) end
@@ -232,7 +232,7 @@ describe("a write that has no reader", function()
     well "set_flags(uring.IOSQE_ASYNC)"
   end)
 
-  it("raises none where it is a send, of whatever kind", function()
+  it("raises none where it is a send of any kind", function()
     assert.equal("", helper.script_ok [[
       local uring = require "uring"
       uring.run(function()
@@ -257,7 +257,7 @@ describe("a write that has no reader", function()
       end)]])
   end)
 
-  it("says since when there is RWF_NOSIGNAL, where it is not", function()
+  it("names the first kernel with RWF_NOSIGNAL where it is missing", function()
     if helper.has "rwf_nosignal" then return end
     local path = helper.tmpname()
     local file <close> = assert(io.open(path, "w"))
@@ -285,7 +285,7 @@ describe("direct descriptors", function()
     end)
   end)
 
-  it("take the place of what was in the slot", function()
+  it("replace the file in their slot", function()
     local ring = hand.ring()
     assert(ring:register_files_sparse(1))
     assert.equal(0, (one(ring, direct(helper.file "one", 0))))
@@ -305,7 +305,7 @@ describe("direct descriptors", function()
     assert.equal("direct", content(ring, 2))
   end)
 
-  it("fail as the kernel has it", function()
+  it("fail with the kernel's errors", function()
     local ring = hand.ring()
     assert.equal(-E.ENXIO, (one(ring, direct("/dev/null", 0))))
     assert.equal(-E.ENXIO, (one(ring, uring.sqe():prep_close_direct(0))))
@@ -351,7 +351,7 @@ describe("direct descriptors", function()
       uring.sqe():prep_fixed_fd_install(0, 1 << 20))))
   end)
 
-  it("say since when that is there, where it is not", function()
+  it("name the first kernel with prep_fixed_fd_install", function()
     if helper.has "fixed_fd_install" then return end
     local ring = hand.ring()
     uring.run(function()

@@ -41,7 +41,7 @@ if os.getenv "URING_SWEEP" then
 end
 
 describe("a finalizer in the middle of a call", function()
-  it("may close all", function()
+  it("may close every object", function()
     local trials = {}
     for i, call in ipairs(finalizers.calls) do
       trials[i] = { call, "end_all", 1 + i % 3 }
@@ -49,7 +49,7 @@ describe("a finalizer in the middle of a call", function()
     try(trials)
   end)
 
-  it("may do anything else", function()
+  it("may call every other function", function()
     local trials, deeds = {}, finalizers.deeds
     for i, call in ipairs(finalizers.calls) do
       trials[i] = { call, deeds[i % #deeds + 1], 1 + i % 5 }

@@ -320,11 +320,11 @@ local function under_attack(ring, large)
 end
 
 describe("forged messages, seed " .. seed, function()
-  it("harm nobody who waits on the loop's own ring", function()
+  it("harm no task that waits on the loop's own ring", function()
     under_attack(uring.loop():ring())
   end)
 
-  it("harm nobody who waits on another ring", function()
+  it("harm no task that waits on another ring", function()
     local ring = uring.ring()
     under_attack(ring)
     ring:close()
@@ -337,7 +337,7 @@ describe("forged messages, seed " .. seed, function()
   } do
     -- (Linux 6.18 writes that filler to a wrong place of a CQE32 ring)
     for _, large in ipairs { false, name ~= "CQE32" and true or nil } do
-      it(("harm nobody on a %s ring%s"):format(name,
+      it(("harm no task on a %s ring%s"):format(name,
         large and ", saying that they are large" or ""), function()
         local ring, message, errno = uring.ring { entries = 64,
           cq_entries = name == "small" and 64 or nil, flags = flags }
@@ -350,7 +350,7 @@ describe("forged messages, seed " .. seed, function()
     end
   end
 
-  it("replay tokens, and are counted", function()
+  it("may replay tokens, and are counted", function()
     local ring = uring.ring()
     local forger = new_forger(ring)
     local op = ring:queue(nop():set_data64(7))

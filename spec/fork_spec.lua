@@ -31,7 +31,7 @@ local function equal(expected, got)
 end
 
 describe("in a forked child", function()
-  it("the rings of its parent say whose they are", function()
+  it("the rings of its parent say that they are the parent's", function()
     local ring <close> = assert(uring.ring {})
     local op = ring:queue(nop(1))
     local sqe = nop(2)
@@ -74,7 +74,7 @@ describe("in a forked child", function()
     assert.equal(9, (old:wait_cqe(1)))
   end)
 
-  it("and in its own child, it is the same", function()
+  it("the same is true of a ring of the child in its own child", function()
     in_child(function()
       local ring = assert(uring.ring {})
       in_child(function()
@@ -153,7 +153,7 @@ describe("in a forked child", function()
       spec.close(w)
     end)
 
-  it("of a task, that does not end but returns, is told", function()
+  it("of a task that returns in place of ending an error says so", function()
     local status, output = helper.script([[
       local uring, spec = require "uring", require "uring_spec"
       local child
@@ -169,7 +169,7 @@ describe("in a forked child", function()
     assert.equal(1, select(2, output:gsub("parent\n", "")))
   end)
 
-  it("garbage of its parent's closes nothing", function()
+  it("garbage of its parent closes nothing", function()
     local ring, parents = assert(uring.ring {}), assert(uring.ring {})
     local ref = ring:ref()
     parents:queue(nop(1))
@@ -190,7 +190,7 @@ describe("in a forked child", function()
     assert(ref:closed())
   end)
 
-  it("leases of its parent's outlive their socket and its buffers", function()
+  it("leases of its parent outlive their socket and its buffers", function()
     local a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
     local lease
     uring.run(function()
@@ -235,7 +235,7 @@ describe("in a forked child", function()
   end)
 
   -- It has other files under all numbers of its parent's when it ends.
-  it("lua_close closes nothing of its parent's", function()
+  it("lua_close closes nothing of its parent", function()
     local output = helper.script_ok([[
       local uring, spec = require "uring", require "uring_spec"
       local mine = {}
@@ -396,7 +396,7 @@ describe("a child may send to its parent's ring", function()
     end)
   end)
 
-  it("that was closed before the fork, and is told so", function()
+  it("that was closed before the fork, and gets an error", function()
     local ring = assert(uring.ring {})
     local ref = ring:ref()
     ring:close()

@@ -59,7 +59,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("looks like a wait to who runs in it", function()
+  it("looks like a wait to the task that runs in it", function()
     helper.run(function()
       local main = uring.current()
       local t
@@ -82,7 +82,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("waits on where that one waits", function()
+  it("waits on where that task waits", function()
     helper.run(function()
       local t = uring.spawn(function()
         uring.sleep(0.005)
@@ -99,7 +99,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("is cancelled by who runs in it", function()
+  it("may be cancelled by the task that runs in it", function()
     helper.run(function()
       local log = {}
       local joiner = uring.spawn(function()
@@ -134,7 +134,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("cannot have its coroutine closed by who runs in it", function()
+  it("does not let the task that runs in it close its coroutine", function()
     helper.run(function()
       local co = coroutine.running()
       local t = uring.spawn(function()
@@ -146,7 +146,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("goes one deep, and further than the C stack", function()
+  it("nests one deep, and does not use up the C stack", function()
     helper.run(function()
       local function nest(n)
         if n == 0 then return 0 end
@@ -157,7 +157,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("leaves that one the depth of calls that it would have", function()
+  it("leaves that task the depth of calls that it would have", function()
     local function deep(n, f)
       if n == 0 then return f() end
       return select(2, pcall(deep, n - 1, f))
@@ -189,7 +189,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("lets what has completed, and times, have their turn", function()
+  it("lets completions and timers have their turn", function()
     helper.run(function()
       local over = false
       uring.spawn(function()
@@ -205,7 +205,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("does not make a turn endless that ended with that task", function()
+  it("does not make a turn endless that was to end with that task", function()
     helper.run(function()
       local over, spins = false, 0
       local function spin()
@@ -223,7 +223,7 @@ describe("joining the next task", function()
     end)
   end)
 
-  it("is told of by a forked child that comes back", function()
+  it("is an error in a forked child that comes back", function()
     local status, out = helper.script [[
       local uring = require "uring"
       local spec = require "uring_spec"

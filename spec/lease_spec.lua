@@ -18,7 +18,7 @@ local after = sockets.after
 describe("a lease", function()
   after_each(after)
 
-  it("goes home when it is collected, or leaves its scope", function()
+  it("gives its buffer back when it is collected or closed", function()
     local ring, group, a = armed { entries = 4, size = 8 }
     local function come()
       sockets.write(a, "x")
@@ -83,7 +83,7 @@ describe("a lease", function()
     assert.is_true(group:close())
   end)
 
-  it("is held by what sends it", function()
+  it("is held by the request that sends it", function()
     local ring, group, a = armed { entries = 4, size = 8 }
     local c, d = sockets.pair()
     sockets.write(a, "hello")
@@ -127,7 +127,7 @@ describe("a lease", function()
     all_home(group)
   end)
 
-  it("of recvmsg has what was sent, and owns its descriptors", function()
+  it("of recvmsg has the message, and owns its descriptors", function()
     local ring = hand.ring()
     local group = assert(ring:buf_ring { entries = 4, size = 200 })
     local a, b = sockets.pair(uring.SOCK_DGRAM)
@@ -156,10 +156,10 @@ describe("a lease", function()
 end)
 
 
-describe("buffers that nobody takes", function()
+describe("buffers that are not taken", function()
   after_each(after)
 
-  it("go home with an operation that was dropped", function()
+  it("go back with an operation that was dropped", function()
     local ring = hand.ring()
     local group = assert(ring:buf_ring { entries = 4, size = 8 })
     local a, b = sockets.pair()
@@ -184,7 +184,7 @@ describe("buffers that nobody takes", function()
     assert.truthy((s.available or 3) >= 3)
   end)
 
-  it("go home when their await was cancelled or timed out", function()
+  it("go back when their await was cancelled or timed out", function()
     local ring = hand.ring()
     local group = assert(ring:buf_ring { entries = 4, size = 8 })
     local a, b = sockets.pair()
@@ -202,7 +202,7 @@ describe("buffers that nobody takes", function()
     all_home(group)
   end)
 
-  it("go home when their ring is closed", function()
+  it("go back when their ring is closed", function()
     local ring, group, a = armed { entries = 4, size = 4 }
     sockets.write(a, "aaaabbbbcccc")
     local _, res, flags = take(ring)
@@ -215,7 +215,7 @@ describe("buffers that nobody takes", function()
     adds_up(group, 0)
   end)
 
-  it("are the group's still when a cancel ends the receiving", function()
+  it("are still the group's when a cancel ends the receive", function()
     local ring, group, a, op = armed { entries = 4, size = 4 }
     sockets.write(a, "aaaabb")
     op:cancel()
@@ -233,7 +233,7 @@ describe("buffers that nobody takes", function()
     all_home(group)
   end)
 
-  it("stay in memory when their group is closed, for what picked one",
+  it("stay in memory when their group is closed while a request has one",
     function()
       local ring = hand.ring()
       local a, b = sockets.pair()
@@ -251,7 +251,7 @@ describe("buffers that nobody takes", function()
       assert.equal("done", op:status())
     end)
 
-  it("are no longer asked for when their group is closed", function()
+  it("are no longer picked when their group is closed", function()
     local ring, group, a, op = armed { entries = 4, size = 8 }
     assert.is_true(group:close())
     helper.collect()

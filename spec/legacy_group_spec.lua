@@ -69,7 +69,7 @@ describe("legacy groups", function()
     assert.is_true(memory:close())
   end)
 
-  it("keep nothing that the kernel has not taken", function()
+  it("keep no memory that the kernel has not taken", function()
     local ring = hand.ring()
     local first, second, third = uring.buffer(8), uring.buffer(8),
       uring.buffer(8)
@@ -119,7 +119,7 @@ describe("legacy groups", function()
     assert.truthy(res == -E.EINVAL or res == -E.EEXIST, res)
   end)
 
-  it("refuse arguments that are none", function()
+  it("refuse wrong arguments", function()
     local memory = uring.buffer(8)
     local function from_one(max)
       return { words = ("integer from 1 to %d expected"):format(max),

@@ -29,7 +29,7 @@ describe("a ring that is not the loop's", function()
     end
   end)
 
-  it("and the loop's own are woken by another thread", function()
+  it("and the loop's own ring are woken by another thread", function()
     uring.run(function()
       local own = uring.loop():ring()
       local later = spec.send_later(0.02, own:fd(), 11, 22)
@@ -38,7 +38,7 @@ describe("a ring that is not the loop's", function()
     end)
   end)
 
-  it("is the loop's while a task waits on it, and free again", function()
+  it("belongs to the loop while a task waits on it", function()
     uring.run(function()
       local ring <close> = assert(uring.ring())
       local t = uring.spawn(function() return ring:receive(5) end)
@@ -59,7 +59,7 @@ describe("a ring that is not the loop's", function()
     end)
   end)
 
-  it("is driven by hand if it polls, and refused while disabled", function()
+  it("is refused if it is IOPOLL, and while it is disabled", function()
     uring.run(function()
       local poll <close> = assert(uring.ring {
         flags = uring.IORING_SETUP_IOPOLL })

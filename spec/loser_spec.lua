@@ -13,7 +13,7 @@ local signal, message, turns, ready =
 
 after_each(helper.idle_loop)
 
-describe("a loser loses nothing:", function()
+describe("an event that loses a choice", function()
   -- Two events are ready at once, of which one is a signal: `prepare` makes
   -- the other ready, and the task that chooses has not run since. `lost` is
   -- called each time that the signal wins, `won` with the values if not.
@@ -41,7 +41,7 @@ describe("a loser loses nothing:", function()
     assert.truthy(wins > 0)
   end
 
-  it("a message that comes while another event wins", function()
+  it("loses no message that comes while another event wins", function()
     helper.run(function()
       for _, ring in ipairs { uring.loop():ring(), assert(uring.ring()) } do
         contend(ring:receiving(), function(i) message(ring, i) end,
@@ -54,7 +54,7 @@ describe("a loser loses nothing:", function()
     end)
   end)
 
-  it("the message that its ear was called for wakes the next who waits",
+  it("passes a message that woke its select waiter to the next waiter",
     function()
       helper.run(function()
         local ring = uring.loop():ring()
@@ -82,7 +82,7 @@ describe("a loser loses nothing:", function()
       end)
     end)
 
-  it("so do two messages, of which it takes one", function()
+  it("takes one of two messages, and leaves the other", function()
     helper.run(function()
       local ring = uring.loop():ring()
       local got = {}
@@ -99,7 +99,7 @@ describe("a loser loses nothing:", function()
     end)
   end)
 
-  it("a message for a choice that is cancelled", function()
+  it("loses no message where the choice is cancelled", function()
     helper.run(function()
       local ring = uring.loop():ring()
       local t = uring.spawn(uring.select, { ring:receiving() })
@@ -127,7 +127,7 @@ describe("a loser loses nothing:", function()
     assert.equal(9, got)
   end)
 
-  it("a value, buffered or not, and what it would have sent", function()
+  it("loses no value that a channel receives or sends", function()
     helper.run(function()
       for _, capacity in ipairs { 0, 1, 3 } do
         local channel = uring.channel(capacity)
@@ -159,7 +159,7 @@ describe("a loser loses nothing:", function()
     end)
   end)
 
-  it("a value handed to who was cancelled before he could take it",
+  it("loses no value that was handed to a task which was then cancelled",
     function()
       helper.run(function()
         local channel = uring.channel()
@@ -212,7 +212,7 @@ describe("a loser loses nothing:", function()
       end)
     end)
 
-  it("nor is anything counted twice: choices on both sides", function()
+  it("counts no value twice where there are choices on both sides", function()
     helper.run(function()
       for _, capacity in ipairs { 0, 1 } do
         local a, b = uring.channel(capacity), uring.channel(capacity)
@@ -250,7 +250,7 @@ describe("a loser loses nothing:", function()
     end)
   end)
 
-  it("a task's end, which all see", function()
+  it("loses no task's end, which all choices see", function()
     helper.run(function()
       local wins = 0
       for i = 1, 20 do
@@ -271,7 +271,7 @@ describe("a loser loses nothing:", function()
     end)
   end)
 
-  it("a file that an awaited request has opened is closed", function()
+  it("closes a file that its request has opened", function()
     helper.keeps_fds(function()
       helper.run(function()
         local ring = uring.loop():ring()
@@ -299,7 +299,7 @@ describe("a loser loses nothing:", function()
     end)
   end)
 
-  it("a connection that an awaited request has accepted is closed",
+  it("closes a connection that its request has accepted",
     function()
       helper.keeps_fds(function()
         helper.run(function()

@@ -33,7 +33,7 @@ describe("messages", function()
     end)
   end)
 
-  it("cuts what is longer than its size, and says so", function()
+  it("cuts datagrams that are longer than its size, and says so", function()
     net.run(function()
       local b, a = net.udp_pair()
       for _, size in ipairs { 0, 1, 99, 100, 101, 1000, 65507 } do
@@ -184,7 +184,7 @@ describe("messages", function()
     end)
   end)
 
-  it("gives leases of what was left from another wait", function()
+  it("gives leases of data that another wait has left", function()
     net.run(function()
       local a, b = net.tcp()
       a:send "abcdef"
@@ -207,7 +207,7 @@ describe("messages", function()
     end)
   end)
 
-  it("lets no single receive see that it had no buffer", function()
+  it("hides from single receives that it had no buffer", function()
     net.run(function()
       local b, a = net.udp_pair()
       local kept = {}
@@ -238,7 +238,7 @@ describe("messages", function()
   end)
 
   -- The same as a router says it, forged.
-  it("passes whatever else ICMP says of other datagrams", function()
+  it("goes on after other ICMP errors of other datagrams", function()
     local said = { [2] = E.ENOPROTOOPT, [3] = E.ECONNREFUSED,
       [6] = E.ENETUNREACH, [7] = E.EHOSTDOWN, [8] = E.ENONET,
       [9] = E.ENETUNREACH, [10] = E.EHOSTUNREACH, [13] = E.EHOSTUNREACH }
@@ -288,7 +288,7 @@ describe("messages", function()
     end)
   end)
 
-  it("passes what ICMP says of other datagrams", function()
+  it("goes on after ICMP errors of other datagrams", function()
     net.run(function()
       local gone, port = net.udp()
       gone:close()
@@ -316,7 +316,7 @@ describe("messages", function()
     end)
   end)
 
-  it("ends when its socket is closed, by whomever", function()
+  it("ends when its socket is closed, in this task or another", function()
     net.run(function()
       for _, name in ipairs { "messages", "chunks", "connections" } do
         local s = name == "connections" and net.listener() or net.udp()
@@ -345,7 +345,7 @@ describe("messages", function()
     end)
   end)
 
-  it("raises what is no end", function()
+  it("raises errors that are no end", function()
     net.run(function()
       local s = net.keep(assert(uring.socket(uring.AF_INET,
         uring.SOCK_STREAM)))

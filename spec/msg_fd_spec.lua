@@ -63,7 +63,7 @@ describe("prep_msg_ring_fd", function()
     end
   end)
 
-  it("takes the place of what was in the slot", function()
+  it("replaces the file in the slot", function()
     a:register_files_sparse(2)
     b:register_files_sparse(1)
     open(a, 0)
@@ -117,7 +117,7 @@ describe("prep_msg_ring_fd", function()
     assert.equal(0, b:stats().messages)
   end)
 
-  it("takes FLAGS_PASS and passes none", function()
+  it("takes FLAGS_PASS and passes no flags", function()
     helper.needs "msg_ring_cqe_flags"
     a:register_files_sparse(1)
     b:register_files_sparse(1)
@@ -127,7 +127,7 @@ describe("prep_msg_ring_fd", function()
     assert.same({ 0, 5, 0 }, { message(b) })
   end)
 
-  it("fails as the kernel has it", function()
+  it("fails with the kernel's errors", function()
     local off = hand.ring { flags = uring.IORING_SETUP_R_DISABLED }
     local function try(sqe) return (one(a, sqe)) end
     assert.equal(-E.EBADF, try(fd(b, 0, 0, 1)))       -- no table
@@ -152,7 +152,7 @@ describe("prep_msg_ring_fd", function()
     assert.equal(-E.EBADF, content(b, 0))
   end)
 
-  it("says in words why", function()
+  it("says in the message why it failed", function()
     a:register_files_sparse(1)
     open(a, 0)
     uring.run(function()
@@ -165,7 +165,7 @@ describe("prep_msg_ring_fd", function()
     end)
   end)
 
-  it("refuses slots that are none", function()
+  it("refuses values that are no slot", function()
     local sqe = uring.sqe()
     for _, slot in ipairs { -1, 1 << 31, 0.5, "0", 1 << 40 } do
       helper.raises("#3", sqe.prep_msg_ring_fd, sqe, b, slot, 0, 1)
@@ -174,7 +174,7 @@ describe("prep_msg_ring_fd", function()
     end
   end)
 
-  it("loses none in a queue of two", function()
+  it("loses no file in a queue of two", function()
     local small = hand.ring { entries = 2, cq_entries = 2 }
     a:register_files_sparse(1)
     small:register_files_sparse(8)

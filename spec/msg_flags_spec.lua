@@ -29,7 +29,7 @@ describe("prep_msg_ring_cqe_flags", function()
     end
   end)
 
-  it("refuses what would corrupt the reader's queue", function()
+  it("refuses flags that would corrupt the reader's queue", function()
     local b = hand.ring()
     local sqe = uring.sqe()
     for _, flags in ipairs { 0x8000, 0x20, 0x8020, 0xffffffff } do
@@ -53,7 +53,7 @@ describe("prep_msg_ring_cqe_flags", function()
 
   local unsafe = { 0x8000, 0x20, 0x8020, 0x2, 0x1f, 0xffffffff }
 
-  it("of any value harm nobody, if they are sent all the same", function()
+  it("of any value do no harm if they are sent all the same", function()
     helper.needs "msg_ring_cqe_flags"
     local from = assert(spec.sender())
     for _, setup in ipairs { 0, uring.IORING_SETUP_CQE32,
@@ -73,7 +73,7 @@ describe("prep_msg_ring_cqe_flags", function()
     from:close()
   end)
 
-  it("of any value harm nobody in the middle of other work", function()
+  it("of any value do no harm in the middle of other work", function()
     helper.needs "msg_ring_cqe_flags"
     local from, b = assert(spec.sender()), hand.ring()
     local sent, messages, completions = {}, 0, 0
@@ -99,7 +99,7 @@ describe("prep_msg_ring_cqe_flags", function()
     from:close()
   end)
 
-  it("of any value harm nobody else through an overflow", function()
+  it("of any value do no harm to others through an overflow", function()
     helper.needs "msg_ring_cqe_flags"
     -- Some kernels give F_32 two places here, one of which they then write
     -- over: what such messages say is lost or comes twice. Whatever is honest
@@ -132,7 +132,7 @@ describe("prep_msg_ring_cqe_flags", function()
     from:close()
   end)
 
-  it("says since when it is there, where it is not", function()
+  it("names the first kernel that has it where it is missing", function()
     if helper.has "msg_ring_cqe_flags" then return end
     local a, b = hand.ring(), hand.ring()
     uring.run(function()
@@ -173,7 +173,7 @@ describe("a forged completion", function()
     from:close()
   end)
 
-  it("is dropped and counted if it names what has just ended", function()
+  it("is dropped and counted if it names an ended operation", function()
     local from, b = assert(spec.sender()), hand.ring()
     local first = b:queue(nop(1))
     local old = token(first)
@@ -186,7 +186,7 @@ describe("a forged completion", function()
     from:close()
   end)
 
-  it("never ends what lives in the same slot later", function()
+  it("never ends an operation that has the same slot later", function()
     local from, b = assert(spec.sender()), hand.ring()
     local first = b:queue(nop(1))
     local old = token(first)
@@ -207,7 +207,7 @@ describe("a forged completion", function()
     from:close()
   end)
 
-  it("draws tokens that nobody can count to", function()
+  it("cannot guess the tokens, which are drawn at random", function()
     local ring = hand.ring { entries = 128 }
     local seen = {}
     for _ = 1, 4 do

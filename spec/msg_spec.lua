@@ -22,7 +22,7 @@ describe("prep_msg_ring", function()
 
   after_each(hand.close)
 
-  it("brings length and data, and tells the sender", function()
+  it("brings length and data, and completes for the sender", function()
     assert.same({ 0, 7, 0 }, { one(a, msg(b, 0x10, 0x1234, 0)
       :set_data64(7)) })
     assert.same({ 0x10, 0x1234, 0 }, { message(b) })
@@ -72,7 +72,7 @@ describe("prep_msg_ring", function()
     end)
   end)
 
-  it("refuses numbers that are none, or do not fit", function()
+  it("refuses values that are no integers, or do not fit", function()
     local sqe = msg(b, 1, 2)
     local before = tostring(sqe)
     for _, len in ipairs { 1 << 32, -(1 << 31) - 1, math.mininteger,
@@ -157,7 +157,7 @@ describe("prep_msg_ring", function()
     spec.close(w)
   end)
 
-  it("says in words what the kernel refused", function()
+  it("says in the message why the kernel refused it", function()
     local r, w = spec.pipe()
     local off = hand.ring { flags = uring.IORING_SETUP_R_DISABLED }
     uring.run(function()
@@ -171,7 +171,7 @@ describe("prep_msg_ring", function()
     spec.close(w)
   end)
 
-  it("that the kernel does not take holds up none behind it", function()
+  it("that the kernel does not take holds up no message behind it", function()
     for _, ring in ipairs { a, hand.ring { flags = 0 } } do
       ring:queue(nop(1))
       ring:queue(msg(b, 1, 2, 1 << 20):set_data64(2))
@@ -193,13 +193,13 @@ describe("prep_msg_ring", function()
     end
   end)
 
-  it("passes flags as none where FLAGS_PASS is set by hand", function()
+  it("passes no flags where FLAGS_PASS is set by hand", function()
     helper.needs "msg_ring_cqe_flags"
     assert.equal(0, (one(a, msg(b, 1, 2, uring.IORING_MSG_RING_FLAGS_PASS))))
     assert.same({ 1, 2, 0 }, { message(b) })
   end)
 
-  it("counts what arrived, what waits, and the most that did", function()
+  it("is counted by stats() on arrival and while it waits", function()
     for i = 1, 5 do a:queue(msg(b, 1, i)) end
     a:submit()
     assert.equal(1, (select(2, message(b))))
@@ -245,7 +245,7 @@ describe("a message", function()
       assert.same({ message = { 4, 3, 0 }, completion = { 5, 0, 0 } }, got)
     end)
 
-    it("waits in line where there is no room: " .. name, function()
+    it("waits where the queue has no room: " .. name, function()
       local a, small = hand.ring(), make { entries = 2, cq_entries = 4 }
       local sqe = uring.sqe()
       for i = 1, 300 do assert(a:queue(sqe:prep_msg_ring(small, 1, i))) end
@@ -258,7 +258,7 @@ describe("a message", function()
       assert.equal(0, (one(small, nop())))
     end)
 
-    it("fails or goes to a disabled one only: " .. name, function()
+    it("fails, or goes to a disabled ring only: " .. name, function()
       local a = hand.ring()
       local ring = make()
       local bits = ring:flags() & ~uring.IORING_SETUP_NO_SQARRAY
@@ -271,7 +271,7 @@ describe("a message", function()
     end)
   end)
 
-  it("makes an eventfd of its target's readable, deferred or not",
+  it("makes its target's eventfd readable, deferred or not",
     function()
       local a = hand.ring()
       for _, ring in ipairs { hand.ring(), hand.ring { flags = 0 } } do
@@ -324,14 +324,14 @@ describe("a message with flags of IOSQE_", function()
 
   after_each(hand.close)
 
-  it("CQE_SKIP_SUCCESS says nothing of a success", function()
+  it("CQE_SKIP_SUCCESS posts no completion of a success", function()
     a:queue(msg(b, 1, 2):set_flags(uring.IOSQE_CQE_SKIP_SUCCESS))
     a:submit()
     assert.same({ 1, 2, 0 }, { message(b) })
     hand.nothing(a)
   end)
 
-  it("CQE_SKIP_SUCCESS says of a failure", function()
+  it("CQE_SKIP_SUCCESS posts a completion of a failure", function()
     a:queue(msg(9999, 1, 2):set_data64(77)
       :set_flags(uring.IOSQE_CQE_SKIP_SUCCESS))
     assert.same({ 77, -E.EBADF, 0 }, { hand.take(a) })
@@ -350,21 +350,21 @@ describe("a message with flags of IOSQE_", function()
     assert.equal(5, (select(2, message(b))))
   end)
 
-  it("IO_HARDLINK does not", function()
+  it("IO_HARDLINK does not cancel the next one when it fails", function()
     a:queue(msg(9999, 1, 2):set_data64(1)
       :set_flags(uring.IOSQE_IO_HARDLINK), msg(b, 1, 3):set_data64(2))
     assert.same({ -E.EBADF, 0 }, hand.some(a, 2))
     assert.same({ 1, 3, 0 }, { message(b) })
   end)
 
-  it("ASYNC goes by a worker of the kernel's", function()
+  it("ASYNC is sent by an io-wq worker", function()
     for _, ring in ipairs { a, hand.ring { flags = 0 } } do
       assert.equal(0, (one(ring, msg(b, 1, 2):set_flags(uring.IOSQE_ASYNC))))
       assert.same({ 1, 2, 0 }, { message(b) })
     end
   end)
 
-  it("IO_DRAIN goes when all before it have ended", function()
+  it("IO_DRAIN is sent when all requests before it have ended", function()
     local op = a:queue(uring.sqe():prep_timeout(3600):set_data64(1))
     a:queue(msg(b, 1, 2):set_data64(2):set_flags(uring.IOSQE_IO_DRAIN))
     a:submit()

@@ -28,7 +28,7 @@ describe("control messages", function()
     return msg
   end
 
-  it("pass descriptors on, which are closed in programs executed",
+  it("pass descriptors on, which are closed on exec",
     function()
       for _, type in ipairs { uring.SOCK_DGRAM, uring.SOCK_STREAM,
           uring.SOCK_SEQPACKET } do
@@ -58,7 +58,7 @@ describe("control messages", function()
       end
     end)
 
-  it("send what the descriptors were when the msghdr was made", function()
+  it("send the files of the time when the msghdr was made", function()
     local ring = hand.ring()
     local a, b = sockets.pair()
     helper.keeps_fds(function()
@@ -79,7 +79,7 @@ describe("control messages", function()
     end)
   end)
 
-  it("give a descriptor once, and close what nobody asked for", function()
+  it("give a descriptor once, and close those not asked for", function()
     helper.keeps_fds(function()
       local r, w = spec.pipe()
       spec.close(w)
@@ -126,7 +126,7 @@ describe("control messages", function()
     end)
   end)
 
-  it("leak none of a control that is cut", function()
+  it("leak no descriptor of a control that is cut", function()
     helper.keeps_fds(function()
       local r, w = spec.pipe()
       spec.close(w)
@@ -180,7 +180,7 @@ describe("control messages", function()
     end)
   end)
 
-  it("tell who sends", function()
+  it("tell which process sends", function()
     local ring = hand.ring()
     local a, b = sockets.pair(uring.SOCK_DGRAM)
     sockets.set(b, uring.SOL_SOCKET, uring.SO_PASSCRED, 1)
@@ -234,7 +234,7 @@ describe("control messages", function()
     end
   end)
 
-  it("tell it of IPv6 as well", function()
+  it("tell which address an IPv6 datagram was sent to", function()
     local ring = hand.ring()
     local to, address, from = udp_pair "::1"
     sockets.set(to, uring.SOL_IPV6, uring.IPV6_RECVPKTINFO, 1)
@@ -250,7 +250,7 @@ describe("control messages", function()
     assert.equal(1, recv(ring, from, (room(10))))
   end)
 
-  it("tell the address and port that it was sent to at first", function()
+  it("tell the original address and port of a datagram", function()
     local ring = hand.ring()
     local msg = room(10, 28, 256)
     for _, host in ipairs { "127.0.0.1", "::1" } do

@@ -16,7 +16,7 @@ local send, recv = sockets.sendmsg, sockets.recvmsg
 describe("a msghdr", function()
   after_each(after)
 
-  it("says what it is", function()
+  it("shows its parts as a string", function()
     local msg = uring.msghdr { name = "127.0.0.1:53", iov = { "a", "b" } }
     assert.equal("uring.Msghdr (2 parts, name 16, control 0)", tostring(msg))
     assert.equal("uring.Msghdr (0 parts, name 28, control 64)",
@@ -35,7 +35,7 @@ describe("a msghdr", function()
     end
   end)
 
-  it("knows nothing before the first message", function()
+  it("has neither name nor control before the first message", function()
     local msg = uring.msghdr { namelen = 128, controllen = 100 }
     assert.is_nil(msg:name())
     assert.same({}, msg:control())
@@ -43,7 +43,7 @@ describe("a msghdr", function()
     assert.same({}, uring.msghdr {}:control())
   end)
 
-  it("refuses what belongs into none", function()
+  it("refuses fields that no msghdr has", function()
     for _, case in ipairs {
       { "option 'iov' must be an array", iov = "abc" },
       { "string, buffer or lease expected, got number", iov = { 5 } },
@@ -175,7 +175,7 @@ describe("a msghdr", function()
       { x:string(), y:string(), z:string() })
   end)
 
-  it("sends to a name, and knows who has sent", function()
+  it("sends to a name, and has the sender's name", function()
     local ring = hand.ring()
     for _, host in ipairs { "127.0.0.1", "::1" } do
       local to, address, from, source = udp_pair(host)
@@ -198,7 +198,7 @@ describe("a msghdr", function()
     end
   end)
 
-  it("tells no name where none was told", function()
+  it("has no name where the kernel has told none", function()
     local ring = hand.ring()
     local to, address, from, source = udp_pair()
     local a, b = sockets.pair(uring.SOCK_STREAM)
@@ -218,7 +218,7 @@ describe("a msghdr", function()
     assert.same({}, msg:control())
   end)
 
-  it("tells datagrams that were cut from those that fit", function()
+  it("tells datagrams that were cut from those that were not", function()
     local ring = hand.ring()
     local to, address, from = udp_pair()
     for _, case in ipairs { { 0, 10 }, { 1, 10 }, { 10, 10 }, { 11, 10 },
@@ -241,7 +241,7 @@ describe("a msghdr", function()
     assert.equal(100, recv(ring, to, room(10), uring.MSG_TRUNC))
   end)
 
-  it("is as good as new each time, its SQE as well", function()
+  it("may be used again and again, with its SQE", function()
     local ring = hand.ring()
     local v4, address4, from4, source4 = udp_pair()
     local v6, address6, from6, source6 = udp_pair "::1"
@@ -317,7 +317,7 @@ describe("a msghdr", function()
     end)
   end)
 
-  it("is refused with an SQE when it was closed meanwhile", function()
+  it("is refused with its SQE when it was closed meanwhile", function()
     local ring = hand.ring()
     local _, b = sockets.pair()
     local msg = room(10)

@@ -113,7 +113,7 @@ end)
 describe("cancel", function()
   after_each(clean)
 
-  it("ends what is in flight, and is nothing to what has ended", function()
+  it("ends a request in flight, and spares one that has ended", function()
     local ring = hand.ring()
     local op = ring:queue(timeout(1))
     ring:submit()
@@ -129,7 +129,7 @@ describe("cancel", function()
     assert.equal(0, helper.lawful(ring).in_flight)
   end)
 
-  it("ends what was not yet submitted", function()
+  it("ends a request that was not yet submitted", function()
     local ring = hand.ring()
     assert.is_true(ring:queue(timeout(1)):cancel())
     assert.same({ 1, -E.ECANCELED, 0 }, { take(ring) })
@@ -147,7 +147,7 @@ describe("cancel", function()
     assert.equal(0, helper.lawful(ring).in_flight)
   end)
 
-  it("says ECANCELED whatever the kernel's word for it is", function()
+  it("gives ECANCELED whichever error the kernel gives", function()
     local ring = hand.ring()
     local r = pipe()
     for _, flags in ipairs { 0, uring.IOSQE_ASYNC } do
@@ -161,7 +161,7 @@ describe("cancel", function()
     end
   end)
 
-  it("finds room where there is none", function()
+  it("finds room in a full queue", function()
     for _, entries in ipairs { 1, 4 } do
       local ring = hand.ring { entries = entries }
       local ops = {}
@@ -197,7 +197,7 @@ describe("cancel", function()
     assert.same({ -E.ECANCELED, -E.ECANCELED, -E.ECANCELED }, some(ring, 3))
   end)
 
-  it("goes behind hard links member by member", function()
+  it("ends a chain of hard links member by member", function()
     local ring = hand.ring()
     local hard = uring.IOSQE_IO_HARDLINK
     local _, _, third = ring:queue(timeout(1, hard), timeout(2, hard),
@@ -207,7 +207,7 @@ describe("cancel", function()
     assert.same({ -E.ECANCELED, -E.ECANCELED, -E.ECANCELED }, some(ring, 3))
   end)
 
-  it("gets past one that drains", function()
+  it("gets past a request that drains", function()
     local ring = hand.ring()
     local op = ring:queue(timeout(1))
     ring:queue(nop(2):set_flags(uring.IOSQE_IO_DRAIN))
@@ -218,7 +218,7 @@ describe("cancel", function()
     assert.same({ 2, 0, 0 }, { take(ring) })
   end)
 
-  it("is for operations", function()
+  it("is refused on other objects", function()
     local op = hand.ring():queue(timeout())
     for _, self in ipairs { 1, "op", {}, uring.sqe() } do
       helper.raises("uring.Operation expected", op.cancel, self)
@@ -231,7 +231,7 @@ end)
 describe("prep_cancel", function()
   after_each(clean)
 
-  it("names an operation, and tells how it went", function()
+  it("names an operation, and completes with how it went", function()
     local ring = hand.ring()
     local op = ring:queue(timeout(1))
     local sqe = uring.sqe():prep_cancel(op):set_data64(2)
@@ -241,7 +241,7 @@ describe("prep_cancel", function()
     assert.same({ 2, -E.ENOENT, 0 }, { take(ring) })
   end)
 
-  it("never hits what has its operation's place", function()
+  it("never hits an operation that has the same slot later", function()
     local ring = hand.ring()
     local op = ring:queue(nop())
     take(ring)
@@ -285,7 +285,7 @@ describe("prep_cancel", function()
     end
   end)
 
-  it("ends any, or all, or those of an opcode", function()
+  it("ends any operation, all, or those of an opcode", function()
     local ring = hand.ring()
     local r = pipe()
     local function start()
@@ -316,7 +316,7 @@ describe("prep_cancel", function()
     end
   end)
 
-  it("needs a word on what to end", function()
+  it("needs to be told what to end", function()
     local sqe = uring.sqe()
     helper.raises("operation expected, or nil with", sqe.prep_cancel, sqe)
     helper.raises("operation expected, or nil with", sqe.prep_cancel, sqe,
@@ -367,7 +367,7 @@ describe("polls and timeouts", function()
     assert.same({ [3] = -E.ENOENT, [4] = -E.ENOENT }, some(ring, 2))
   end)
 
-  it("move: a timeout to another time", function()
+  it("may be moved to another time", function()
     local ring = hand.ring()
     local op = ring:queue(timeout(1))
     ring:submit()
@@ -379,7 +379,7 @@ describe("polls and timeouts", function()
     assert.same({ 2, -E.ENOENT, 0 }, { take(ring) })
   end)
 
-  it("end: a timeout by time, or by a count of completions", function()
+  it("end by time, or after a count of completions", function()
     local ring = hand.ring()
     ring:queue(uring.sqe():prep_timeout(0.001):set_data64(1))
     assert.same({ 1, -E.ETIME, 0 }, { take(ring) })
@@ -402,7 +402,7 @@ describe("polls and timeouts", function()
     assert.same({ 1, -E.ETIME, 0 }, { take(ring) })
   end)
 
-  it("come again: a timeout that is a multishot", function()
+  it("complete again and again as multishots", function()
     helper.needs "timeout_multishot"
     local ring = hand.ring()
     local op = ring:queue(uring.sqe():prep_timeout(0.001, 3,
@@ -415,7 +415,7 @@ describe("polls and timeouts", function()
     assert.equal("done", op:status())
   end)
 
-  it("see what is ready, and what is not", function()
+  it("tell which descriptors are ready", function()
     local ring = hand.ring()
     local r, w = pipe()
     ring:queue(uring.sqe():prep_poll_add(w, uring.POLLOUT):set_data64(1))

@@ -21,7 +21,7 @@ describe("an option table", function()
     end
   end)
 
-  it("is told the nearest of the names that it misspells", function()
+  it("gets the nearest of the names that it misspells in the error", function()
     for wrong, right in pairs { entires = "entries", entrie = "entries",
         Entries = "entries", cq_entry = "cq_entries",
         cqentries = "cq_entries", flag = "flags",
@@ -32,7 +32,7 @@ describe("an option table", function()
     end
   end)
 
-  it("is told all of the names where none is near", function()
+  it("gets all names in the error where none is near", function()
     for _, wrong in ipairs { "somethingelse", ("x"):rep(1000) } do
       helper.raises(("unknown option '%s': the options are entries, "
         .. "cq_entries, flags, sq_thread_cpu, sq_thread_idle, attach_wq")
@@ -43,14 +43,14 @@ describe("an option table", function()
       { ["entries\0x"] = 1 })
   end)
 
-  it("has names for keys, and nothing else", function()
+  it("has only names for keys", function()
     helper.raises("options have names, this has a key that is a number",
       uring.ring, { 64 })
     helper.raises("a key that is a boolean", uring.ring, { [true] = 1 })
     helper.raises("a key that is a table", uring.ring, { [{}] = 1 })
   end)
 
-  it("has numbers in their bounds, which it is told", function()
+  it("has numbers in their bounds, which the error names", function()
     for _, n in ipairs { -1, 0, 32769, 1.5, 2.0 ^ 63, math.huge,
         math.mininteger } do
       helper.raises("option 'entries' must be an integer from 1 to 32768, "
@@ -88,7 +88,7 @@ describe("an option table", function()
     assert.equal(8, hand.ring(options):stats().sq_entries)
   end)
 
-  it("is read so everywhere", function()
+  it("is read in the same way everywhere", function()
     local ring = hand.ring()
     helper.raises("unknown option 'tiemout': did you mean 'timeout'?",
       ring.register_sync_cancel, ring, { tiemout = 1 })

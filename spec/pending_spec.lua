@@ -11,8 +11,8 @@ local E = uring.errno
 after_each(net.close)
 after_each(helper.clean)
 
-describe("what arrives while nobody waits", function()
-  it("is the next one's: break", function()
+describe("input that arrives while no task waits", function()
+  it("is there for the next wait after a break", function()
     net.run(function()
       local a, b = net.tcp()
       local sent = net.bytes(100000)
@@ -41,7 +41,7 @@ describe("what arrives while nobody waits", function()
     end)
   end)
 
-  it("is the next one's: the task's coroutine is closed", function()
+  it("is there for the next wait after a close of the coroutine", function()
     local b, a
     net.run(function() b, a = net.udp_pair() end)
     for _, name in ipairs { "receive", "messages", "chunks" } do
@@ -117,7 +117,7 @@ describe("what arrives while nobody waits", function()
 
   -- A socket that nobody reads stops at its bound; what is left stays with
   -- the kernel, in order.
-  it("stops at its bound, and the others go on", function()
+  it("stops at its bound, and other sockets go on", function()
     net.run(function()
       local slow, to_slow = net.pair(uring.SOCK_STREAM)
       local quick, to_quick = net.pair(uring.SOCK_DGRAM)
@@ -154,7 +154,7 @@ describe("what arrives while nobody waits", function()
 end)
 
 -- However many buffers slow readers have between them.
-it("many slow readers are slow alone", function()
+it("many slow readers slow no other socket down", function()
   net.run(function()
     for _, name in ipairs { "messages", "chunks" } do
       local ends = {}

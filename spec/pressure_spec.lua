@@ -109,7 +109,7 @@ local function script(code, mode, alive)
   return output
 end
 
-describe("what is dropped", function()
+describe("garbage", function()
   for _, mode in ipairs(MODES) do
     for name, each in pairs { buffer = 1, resized = 1, group = 1, lease = 1,
       msghdr = 1, sqe = 4 } do
@@ -134,7 +134,7 @@ describe("what is dropped", function()
   end
 
   -- Lua's own bytes are many here, and few of them are new.
-  it("leaves descriptors for others beside much that is alive", function()
+  it("leaves descriptors for others beside many live objects", function()
     script([[uring.run(function() peak(make.accepted, 400) end)]],
       "incremental", 200000)
   end)
@@ -146,7 +146,7 @@ describe("what is dropped", function()
   end)
 end)
 
-describe("what is alive", function()
+describe("a live object", function()
   -- How many cycles the collector makes beside 100,000 tables.
   local CYCLES <const> = [[
     local cycles = 0
@@ -167,14 +167,14 @@ describe("what is alive", function()
     return tonumber(script(CYCLES:format(n, code), "incremental", 100000))
   end
 
-  it("is looked at as often as so much of Lua's own", function()
+  it("is traversed as often as Lua memory of its size", function()
     local make <const> = "all[i] = uring.buffer(size)"
     local once, twice = cycles(1000, make), cycles(2000, make)
     assert(once < 40, once .. " cycles")
     assert(twice <= 2 * once + 4, once .. " cycles, then " .. twice)
   end)
 
-  it("costs nothing if it is closed as fast as it is made", function()
+  it("costs no collections if it is closed as fast as it is made", function()
     local made = cycles(2000, [[
       local b <close> = uring.buffer(size)
       local s <close> = uring.socket(uring.AF_INET, uring.SOCK_DGRAM)]])

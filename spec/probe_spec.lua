@@ -15,7 +15,7 @@ end
 describe("uring.probe()", function()
   local probe = uring.probe()
 
-  it("tells kernel and liburing", function()
+  it("names the versions of kernel and liburing", function()
     assert.truthy(probe.kernel:match "^%d+%.%d+")
     assert.truthy(probe.liburing.built:match "^%d+%.%d+")
     assert.truthy(probe.liburing.running:match "^%d+%.%d+")
@@ -62,7 +62,7 @@ describe("uring.probe()", function()
     end
   end)
 
-  ring_it("finds what every kernel from 6.1 on has", function()
+  ring_it("finds the features that every kernel from 6.1 on has", function()
     for _, name in ipairs { "msg_ring", "msg_ring_fd", "msg_ring_fd_alloc",
         "file_alloc_range", "submit_all", "coop_taskrun", "single_issuer",
         "defer_taskrun", "cqe_skip", "ext_arg", "sync_cancel" } do
@@ -81,7 +81,7 @@ describe("uring.probe()", function()
     assert.equal(helper.has "fixed_fd_install", probe.ops.fixed_fd_install)
   end)
 
-  ring_it("agrees with what happens", function()
+  ring_it("agrees with what the kernel does", function()
     local a, b = hand.ring(), hand.ring()
     local sync = uring.register_sync_msg(uring.sqe():prep_msg_ring(b, 1, 2))
     assert.equal(helper.has "sync_msg", sync == true)

@@ -14,7 +14,7 @@ local SOON = 0.01  -- for waits whose end is what is tested
 describe("queue and submit", function()
   after_each(hand.close)
 
-  it("count what was submitted", function()
+  it("count the requests that were submitted", function()
     local ring = hand.ring()
     for i = 1, 5 do ring:queue(nop(i)) end
     assert.equal(5, ring:submit())
@@ -113,7 +113,7 @@ describe("wait_cqe", function()
     assert.equal(1, ring:stats().in_flight)
   end)
 
-  it("ends no sooner", function()
+  it("ends no sooner than its timeout", function()
     local ring = hand.ring()
     ring:queue(timeout(0.05, 1))
     assert.same({ 1, -E.ETIME, 0 }, { hand.take(ring) })
@@ -136,7 +136,7 @@ describe("wait_cqe", function()
     assert.truthy(alarms > 0)
   end)
 
-  it("refuses timeouts that are none", function()
+  it("refuses values that are no timeout", function()
     local ring = hand.ring()
     for _, seconds in ipairs { "1", true, {} } do
       helper.raises("seconds expected", ring.wait_cqe, ring, seconds)
@@ -160,7 +160,7 @@ end)
 describe("peek_cqe", function()
   after_each(hand.close)
 
-  it("gives what is there, and says when nothing is", function()
+  it("gives a completion, or says that there is none", function()
     for _, flags in ipairs { 0, uring.IORING_SETUP_IOPOLL,
         uring.IORING_SETUP_COOP_TASKRUN, uring.IORING_SETUP_SINGLE_ISSUER
           | uring.IORING_SETUP_DEFER_TASKRUN } do
@@ -174,7 +174,7 @@ describe("peek_cqe", function()
     end
   end)
 
-  it("finds by itself what the kernel has deferred", function()
+  it("finds the completions that the kernel has deferred", function()
     local from = assert(spec.sender())
     for _, ring in ipairs { hand.ring(), hand.ring {
         flags = uring.IORING_SETUP_SINGLE_ISSUER
@@ -209,7 +209,7 @@ describe("submit_and_wait", function()
     assert.equal(E.EAGAIN, (select(3, ring:peek_cqe())))
   end)
 
-  it("counts what has come before", function()
+  it("counts completions that have come before", function()
     local ring = hand.ring()
     for i = 1, 3 do ring:queue(nop(i)) end
     assert.equal(3, ring:submit_and_wait(3, hand.patience))

@@ -57,7 +57,7 @@ describe("uring.recvmsg_out", function()
     end
   end)
 
-  it("says that it is too short at every size that is", function()
+  it("refuses a string of every length that is too short", function()
     local msg = uring.msghdr { namelen = 16, controllen = 24 }
     local text = filled { name = name, control = ("\0"):rep(24),
       payload = "ab" }
@@ -76,7 +76,7 @@ describe("uring.recvmsg_out", function()
     end
   end)
 
-  it("tells apart what was cut", function()
+  it("tells apart the payload and the control that were cut", function()
     local function truncated(out, namelen, controllen)
       return uring.recvmsg_out(filled(out), uring.msghdr {
         namelen = namelen, controllen = controllen }).truncated
@@ -93,7 +93,7 @@ describe("uring.recvmsg_out", function()
       truncated({ payload = "x" }, 0, 0))
   end)
 
-  it("believes no length", function()
+  it("trusts no length in the header", function()
     local msg = uring.msghdr { namelen = 16, controllen = 24 }
     local control = cmsg(9, 9, "12345678")
     for _, n in ipairs { 0, 1, 0x7fffffff, 0x80000000, 0xffffffff } do
@@ -122,7 +122,7 @@ describe("uring.recvmsg_out", function()
     end
   end)
 
-  it("has control messages that are too small for their name as they are",
+  it("gives control messages that are too small for their type as raw bytes",
     function()
       for _, kind in ipairs { { uring.SOL_SOCKET, uring.SCM_CREDENTIALS, 12 },
           { uring.SOL_IP, uring.IP_PKTINFO, 12 },
@@ -143,7 +143,7 @@ describe("uring.recvmsg_out", function()
       end
     end)
 
-  it("owns no descriptor that a string names", function()
+  it("gives no ownership of a descriptor that a string names", function()
     helper.keeps_fds(function()
       local r, w = spec.pipe()
       local data = string.pack("=i4i4", r, w)

@@ -66,7 +66,7 @@ describe("a target that is closed", function()
     assert.same({ -E.EPIPE, 0, -E.EPIPE }, hand.some(a, 3))
   end)
 
-  it("is told to the task that awaits it", function()
+  it("gives an error to the task that awaits the message", function()
     local a, b = hand.ring(), hand.ring()
     local ref = b:ref()
     b:close()
@@ -97,7 +97,7 @@ describe("a target that is closed", function()
     end)
   end)
 
-  it("by its number has got what named it, and no other ring gets it",
+  it("by its number has got the messages to it, and no other ring has",
     function()
       local a, b = hand.ring(), hand.ring { flags = 0 }
       local fd = b:fd()
@@ -130,7 +130,7 @@ describe("a reference", function()
       assert.equal("uring.Ref (closed)", tostring(ref))
     end)
 
-  it("keeps nothing of a ring that has gone", function()
+  it("keeps no memory of a ring that is gone", function()
     local ring = assert(uring.ring())
     local before = helper.fds()
     local ref = ring:ref()
@@ -144,7 +144,7 @@ describe("a reference", function()
       hand.ring(), poll)
   end)
 
-  it("keeps a collected ring from nothing", function()
+  it("does not keep a ring from being collected", function()
     local ref
     do ref = assert(uring.ring()):ref() end
     helper.collect()
@@ -155,7 +155,7 @@ end)
 describe("messages across states and processes", function()
   after_each(hand.close)
 
-  it("come from another state's thread by reference, into a sleep",
+  it("come by reference from another state's thread, into a sleep",
     function()
       local ring = hand.ring()
       local t = spec.thread([[
@@ -196,7 +196,7 @@ describe("messages across states and processes", function()
       hand.nothing(ring)
     end)
 
-  it("are refused there once the ring is closed here", function()
+  it("are refused in the other state once the ring is closed here", function()
     local ring = hand.ring()
     local ref = ring:ref()
     ring:close()

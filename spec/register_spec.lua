@@ -61,14 +61,14 @@ describe("register_files", function()
     assert(ring:register_files_sparse(1))
   end)
 
-  it("refuses what is no open file, or a ring", function()
+  it("refuses descriptors that are not open, and rings", function()
     local ring = hand.ring()
     assert.equal(E.EBADF, (select(3, ring:register_files { 9999 })))
     assert.equal(E.EBADF, (select(3, ring:register_files { ring })))
     assert.equal(-E.EBADF, content(ring, 0))
   end)
 
-  it("refuses what is no array of descriptors", function()
+  it("refuses values that are no array of descriptors", function()
     local ring = hand.ring()
     helper.raises("table expected", ring.register_files, ring)
     helper.raises("table expected", ring.register_files, ring, 3)
@@ -163,7 +163,7 @@ describe("register_file_alloc_range", function()
     assert.same({ -E.ENFILE, 0, 1, 2, 3, 4, 6, 7 }, got)
   end)
 
-  it("refuses what is outside of the table", function()
+  it("refuses slots outside of the table", function()
     local ring = hand.ring()
     assert(ring:register_files_sparse(8))
     assert.equal(E.EINVAL, (select(3,
@@ -180,7 +180,7 @@ end)
 describe("register_eventfd", function()
   after_each(after)
 
-  it("makes one count what comes", function()
+  it("makes an eventfd count the completions", function()
     for _, options in ipairs { {}, { flags = 0 } } do
       local ring = hand.ring(options)
       local fd <close> = uring.fd(spec.eventfd())
@@ -197,7 +197,7 @@ describe("register_eventfd", function()
     end
   end)
 
-  it("takes one, an eventfd, once", function()
+  it("takes one eventfd, and no other descriptor", function()
     local ring = hand.ring()
     local fd <close> = uring.fd(spec.eventfd())
     local r = pipe()
@@ -214,7 +214,7 @@ describe("register_eventfd", function()
     helper.raises("descriptor expected", ring.register_eventfd, ring, "0")
   end)
 
-  it("is refused while the loop has its own there", function()
+  it("is refused while the loop has its own eventfd there", function()
     local ring = hand.ring()
     local fd <close> = uring.fd(spec.eventfd())
     uring.run(function()
@@ -250,7 +250,7 @@ describe("enable_rings", function()
     end
   end)
 
-  it("is for those, and once", function()
+  it("works on disabled rings only, and once", function()
     local ring = hand.ring { flags = uring.IORING_SETUP_R_DISABLED }
     assert(ring:enable_rings())
     local ok, why, errno = ring:enable_rings()
@@ -259,7 +259,7 @@ describe("enable_rings", function()
     assert.equal(E.EBADFD, (select(3, hand.ring():enable_rings())))
   end)
 
-  it("makes the ring that thread's", function()
+  it("binds the ring to the thread that calls it", function()
     local ring = assert(uring.ring { flags = uring.IORING_SETUP_R_DISABLED
       | uring.IORING_SETUP_SINGLE_ISSUER })
     local ok, enabled, res = spec.in_thread(function()
@@ -287,7 +287,7 @@ describe("register_sync_cancel", function()
     return uring.sqe():prep_poll_add(fd, uring.POLLIN):set_data64(data)
   end
 
-  it("ends all, also what was not submitted, and counts", function()
+  it("ends all requests, also unsubmitted ones, and counts them", function()
     local ring = hand.ring()
     local r = pipe()
     ring:queue(timeout(1))
@@ -321,7 +321,7 @@ describe("register_sync_cancel", function()
     assert.same({ CANCELED, CANCELED }, some(ring, 2))
   end)
 
-  it("ends what uses a descriptor", function()
+  it("ends the requests that use a descriptor", function()
     local ring = hand.ring()
     local r = pipe()
     local r2 = pipe()
@@ -340,7 +340,7 @@ describe("register_sync_cancel", function()
       fd = 9999 })))
   end)
 
-  it("ends what has an opcode", function()
+  it("ends the requests that have an opcode", function()
     helper.needs "cancel_op"
     local ring = hand.ring()
     local r = pipe()
@@ -352,7 +352,7 @@ describe("register_sync_cancel", function()
     assert.same({ [2] = CANCELED, [3] = CANCELED }, some(ring, 2))
   end)
 
-  it("needs to know what to end", function()
+  it("needs to be told what to end", function()
     local ring, other = hand.ring(), hand.ring()
     local op = other:queue(timeout(1))
     local cancel = ring.register_sync_cancel

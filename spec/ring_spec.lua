@@ -68,7 +68,7 @@ describe("uring.ring", function()
       :stats().cq_entries)
   end)
 
-  it("takes its flags as they are given", function()
+  it("takes flags as they are given", function()
     local free = uring.IORING_SETUP_NO_SQARRAY  -- liburing's own
     assert.equal(0, hand.ring { flags = 0 }:flags() & ~free)
     local sized = hand.ring { flags = 0, cq_entries = 256 }
@@ -82,7 +82,7 @@ describe("uring.ring", function()
     end
   end)
 
-  it("refuses what the kernel refuses, and peels no given flag", function()
+  it("refuses what the kernel refuses, and drops no given flag", function()
     for _, options in ipairs {
         { flags = 1 << 30 },
         { flags = uring.IORING_SETUP_TASKRUN_FLAG },
@@ -97,7 +97,7 @@ describe("uring.ring", function()
     end
   end)
 
-  it("refuses options that are none", function()
+  it("refuses wrong options", function()
     local words = {
       ["did you mean 'entries'?"] = { entires = 4 },
       ["did you mean 'cq_entries'?"] = { cq_entrys = 4 },
@@ -149,7 +149,7 @@ describe("uring.ring", function()
     end)
   end)
 
-  it("says what it is", function()
+  it("shows its descriptor as a string", function()
     local ring = hand.ring()
     assert.equal(("uring.Ring (fd %d)"):format(ring:fd()), tostring(ring))
     ring:close()
@@ -158,7 +158,7 @@ describe("uring.ring", function()
 end)
 
 describe("a closed ring", function()
-  it("says so, whatever is asked of it", function()
+  it("says so in every call", function()
     local ring = assert(uring.ring())
     local sqe = uring.sqe()
     ring:close()
@@ -179,7 +179,7 @@ describe("a closed ring", function()
       { stats.in_flight, stats.sq_entries, stats.cq_entries })
   end)
 
-  it("tells all that it has counted, under the names in meta.lua", function()
+  it("keeps all counts, under the names in meta.lua", function()
     local named, told = {}, {}
     local fields = io.open("lua/uring/meta.lua"):read "a"
       :match "%-%-%-@class uring%.Stats\n(.-)\n\n"
@@ -193,7 +193,7 @@ describe("a closed ring", function()
     assert.same(named, told)
   end)
 
-  it("has counted what it did", function()
+  it("has counted its submits and completions", function()
     local ring = assert(uring.ring())
     ring:queue(nop(), nop():set_flags(SKIP), nop())
     ring:queue(nop():set_flags(SKIP))
@@ -210,7 +210,7 @@ end)
 describe("close", function()
   after_each(hand.close)
 
-  it("submits, cancels and drains what is in flight", function()
+  it("submits, cancels and drains the requests in flight", function()
     for _, flags in ipairs { 0, uring.IORING_SETUP_SQPOLL,
         uring.IORING_SETUP_SINGLE_ISSUER
           | uring.IORING_SETUP_DEFER_TASKRUN } do
@@ -238,7 +238,7 @@ describe("close", function()
     end
   end)
 
-  it("does it for rings that were never enabled, too", function()
+  it("drains rings that were never enabled, too", function()
     helper.keeps_fds(function()
       local ring = assert(uring.ring {
         flags = uring.IORING_SETUP_R_DISABLED })
@@ -254,7 +254,7 @@ describe("close", function()
     end)
   end)
 
-  it("closes what was opened and not taken", function()
+  it("closes files that were opened and not taken", function()
     helper.keeps_fds(function()
       local ring = assert(uring.ring())
       for _ = 1, 3 do
@@ -280,7 +280,7 @@ describe("close", function()
     end)
   end)
 
-  it("happens to what is collected, in any order", function()
+  it("happens to rings that are collected, in any order", function()
     helper.keeps_fds(function()
       for order = 1, 6 do
         local keep
@@ -302,7 +302,7 @@ describe("close", function()
     end)
   end)
 
-  it("happens to all that a script leaves behind", function()
+  it("happens to all rings that a script leaves open", function()
     assert.equal("done\n", helper.script_ok [[
       local uring = require "uring"
       local spec = require "uring_spec"
@@ -358,7 +358,7 @@ describe("a ring that is not this process's or thread's", function()
     assert.equal(0, (hand.one(ring, nop())))
   end)
 
-  it("is another thread's without SINGLE_ISSUER", function()
+  it("may be another thread's without SINGLE_ISSUER", function()
     local ring = hand.ring { flags = 0 }
     local ok, res = spec.in_thread(hand.one, ring, nop())
     assert.same({ true, 0 }, { ok, res })
@@ -369,7 +369,7 @@ end)
 describe("a ring and the loop", function()
   after_each(hand.close)
 
-  it("are apart: no taking by hand while a task waits", function()
+  it("exclude each other: no taking by hand while a task waits", function()
     local ring = hand.ring()
     uring.run(function()
       local task = uring.spawn(function()
@@ -389,7 +389,7 @@ end)
 describe("a wait of no time", function()
   after_each(hand.close)
 
-  it("enters the kernel only where that would move anything", function()
+  it("enters the kernel only where there is something to do", function()
     local ring = hand.ring()
     hand.nothing(ring)
     if not select(2, ring:flags()):find "TASKRUN_FLAG" then
@@ -410,7 +410,7 @@ describe("a wait of no time", function()
     spec.close(w)
   end)
 
-  it("takes what was queued", function()
+  it("submits the requests that were queued", function()
     local ring = hand.ring()
     for i = 1, 3 do ring:queue(hand.nop(i)) end
     for i = 1, 3 do assert.equal(i, (ring:wait_cqe(0))) end

@@ -33,7 +33,7 @@ describe("uring.run", function()
     assert.same({ "main", "child" }, log)
   end)
 
-  it("is not for tasks, and refuses what is no function", function()
+  it("is not for tasks, and refuses values that are no function", function()
     fails("inside a task", function() uring.run(function() end) end)
     helper.raises("function expected", uring.run)
     helper.raises("function expected", uring.run, 1)
@@ -43,14 +43,14 @@ describe("uring.run", function()
       { main = print, name = {} })
   end)
 
-  it("works in a coroutine of the program's own", function()
+  it("works in a coroutine of the program", function()
     local f = coroutine.wrap(function()
       return uring.run(function() uring.sleep(0.001) return "in" end)
     end)
     assert.equal("in", f())
   end)
 
-  it("is named by what waits outside a task", function()
+  it("is named in the error of a wait outside a task", function()
     local ring <close> = assert(uring.ring())
     for _, f in ipairs { uring.sleep, uring.await } do
       helper.raises("uring.run", f, f == uring.sleep and 0 or nop())
@@ -66,7 +66,7 @@ describe("uring.run", function()
 end)
 
 describe("a deadlock", function()
-  it("is an error that says who waits for whom, and where", function()
+  it("is an error that says which task waits for which, and where", function()
     local why = fails("deadlock", function()
       local a, b
       a = uring.spawn { name = "anna", main = function() b:join() end }
@@ -89,7 +89,7 @@ describe("a deadlock", function()
     end)
   end)
 
-  it("is not to wait for messages, time or operations", function()
+  it("is not seen in waits for messages, time or operations", function()
     uring.run(function()
       local ring <close> = assert(uring.ring())
       local t = uring.spawn(function() return ring:receive() end)
@@ -99,7 +99,7 @@ describe("a deadlock", function()
     end)
   end)
 
-  it("is not to join oneself, which is refused", function()
+  it("is not made by a task that joins itself, which is refused", function()
     fails("cannot join itself", function()
       local t
       t = uring.spawn(function() t:join() end)

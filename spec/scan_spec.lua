@@ -49,7 +49,7 @@ describe("the port scanner", function()
   after_each(program.stop)
   after_each(net.close)
 
-  needs_ring("finds who listens", function()
+  needs_ring("finds the ports that listen", function()
     local a, b, closed = open_port(), open_port(), closed_port()
     local found = { tostring(a), tostring(b) }
     table.sort(found, function(x, y) return tonumber(x) < tonumber(y) end)
@@ -62,13 +62,13 @@ describe("the port scanner", function()
     assert.same({ 0, found }, { status, lines })
   end)
 
-  needs_ring("does not wait for who does not answer", function()
+  needs_ring("does not wait for hosts that do not answer", function()
     local status, lines = scan("127.0.0.1", silent_port(), 1, 0.05)
     assert.same({ "1 of 1 ports asked: 0 open, 0 closed, 1 silent" }, lines)
     assert.equal(0, status)
   end)
 
-  needs_ring("has so many under way at once, and no more", function()
+  needs_ring("has as many connects under way as asked, and no more", function()
     local silent, open = silent_port(), open_port()
     local ports = silent .. "," .. open
     -- the first has the only slot, so that the second's turn never comes
@@ -82,7 +82,7 @@ describe("the port scanner", function()
     assert.equal(1, status)
   end)
 
-  needs_ring("says how far it came when it is interrupted", function()
+  needs_ring("says how far it got when it is interrupted", function()
     local silent, open = silent_port(), open_port()
     local running = program.start("examples/scan.lua", "127.0.0.1",
       silent .. "," .. open, "2", "60")
@@ -102,7 +102,7 @@ describe("the port scanner", function()
         "^0 of 1 ports asked: .* %(port 5: connect .* %(%u+%)%)$"), lines[1])
     end)
 
-  needs_ring("says how it is called", function()
+  needs_ring("shows its usage", function()
     for words, message in pairs {
       ["127.0.0.1"] = "HOST and PORTS expected",
       ["localhost 1"] = "'localhost' is no IP address",

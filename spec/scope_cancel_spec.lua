@@ -12,7 +12,7 @@ local forever = helper.forever
 after_each(helper.no_tasks)
 
 describe("scope:cancel", function()
-  it("ends body and tasks: nil, message, ECANCELED", function()
+  it("ends the body and the tasks: nil, message, ECANCELED", function()
     completes(function()
       local log = {}
       local function waits(what)
@@ -50,7 +50,7 @@ describe("scope:cancel", function()
     end)
   end)
 
-  it("takes any value for its reason, which tasks see as it is", function()
+  it("takes any value as its reason, which tasks get as it is", function()
     completes(function()
       for _, reason in ipairs { {}, 5, true, false, print,
           uring.cancelled } do
@@ -95,7 +95,7 @@ describe("scope:cancel", function()
     end)
   end)
 
-  it("works from a task of it, from outside, and at its end", function()
+  it("works from a task of the scope, from outside, and at its end", function()
     completes(function()
       assert.same({ nil, "the scope was cancelled: child", E.ECANCELED }, {
         uring.scope(function(scope)
@@ -120,7 +120,7 @@ describe("scope:cancel", function()
     end)
   end)
 
-  it("of an outer one goes through the inner: it raises there", function()
+  it("of an outer scope raises in the inner one", function()
     completes(function()
       local inner, outer
       outer = table.pack(uring.scope(function(scope)
@@ -159,7 +159,7 @@ describe("scope:cancel", function()
     end)
   end)
 
-  it("leaves what is not in it alone", function()
+  it("leaves tasks outside the scope alone", function()
     completes(function()
       local n = 0
       uring.scope(function(outer)
@@ -208,7 +208,7 @@ describe("Ctrl-C with scopes open", function()
     end
   end)
 
-  it("twice closes all where they stand", function()
+  it("twice closes all tasks where they stand", function()
     local status, out = helper.script [[
       local uring = require "uring"
       local spec = require "uring_spec"

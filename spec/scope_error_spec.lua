@@ -45,7 +45,7 @@ describe("an error in a scope", function()
     end)
   end)
 
-  it("of the body does the same", function()
+  it("of the body cancels its tasks, and is rethrown", function()
     completes(function()
       local log = {}
       local ok, err = pcall(uring.scope, function(scope)
@@ -61,7 +61,7 @@ describe("an error in a scope", function()
     end)
   end)
 
-  it("may be that the stack is full, of Lua's or C's calls", function()
+  it("may be a stack overflow, of Lua's or C's calls", function()
     local function lua() return 1 + lua() end
     local function c(n, bound)
       if n == 0 then return "deepest" end
@@ -91,7 +91,7 @@ describe("an error in a scope", function()
     end
   end)
 
-  it("that is uring.cancelled, although nobody has cancelled, is taken for "
+  it("that is uring.cancelled, although none was cancelled, is taken for "
     .. "that", function()
     helper.run(function()
       local function throw() error(uring.cancelled, 0) end
@@ -164,7 +164,7 @@ describe("an error in a scope", function()
     assert.truthy(why:find("'thrower'", 1, true), why)
   end)
 
-  it("goes out of nested scopes as it is, if it is no string", function()
+  it("leaves nested scopes as it is, if it is no string", function()
     for _, value in ipairs { 42, {}, print, 1.5, true } do
       local ok, err = pcall(uring.run, function()
         uring.scope(function(a)
@@ -236,7 +236,7 @@ describe("an error in a scope", function()
     end)
   end)
 
-  it("is a failure joined or not, and given to who joins", function()
+  it("is a failure, joined or not, and given to a join", function()
     completes(function()
       local joined
       local ok, err = pcall(uring.scope, function(scope)
@@ -265,7 +265,7 @@ describe("an error in a scope", function()
     end)
   end)
 
-  it("caught outside leaves all as it was", function()
+  it("that is caught outside leaves everything as it was", function()
     completes(function()
       local me = uring.current()
       for _ = 1, 100 do

@@ -32,7 +32,7 @@ describe("a scope", function()
     end)
   end)
 
-  it("is refused outside a task, and where nothing can wait", function()
+  it("is refused outside a task, and where a task cannot wait", function()
     helper.raises("uring.run", uring.scope, function() end)
     helper.raises("function expected, got no value", uring.scope)
     helper.raises("function expected, got table", uring.scope, {})
@@ -46,7 +46,7 @@ describe("a scope", function()
     end)
   end)
 
-  it("lies in another, each with its own tasks", function()
+  it("may be in another, each with its own tasks", function()
     completes(function()
       local log = {}
       local function say(what, last)  -- when that is the last that was said
@@ -161,7 +161,7 @@ describe("a scope", function()
     end)
   end)
 
-  it("that has ended takes none", function()
+  it("that has ended takes no tasks", function()
     completes(function()
       local kept
       uring.scope(function(scope) kept = scope end)
@@ -195,7 +195,7 @@ describe("a scope", function()
     end)
   end)
 
-  it("of many hundreds, deep and wide", function()
+  it("may be one of many hundreds, deep and wide", function()
     completes(function()
       local depth, deepest = 0, 0
       local function down(n)
@@ -226,8 +226,8 @@ describe("a scope", function()
   end)
 end)
 
-describe("uring.run is a scope:", function()
-  it("the first error of any task, and the others are cancelled", function()
+describe("uring.run is a scope, and", function()
+  it("raises the first error of any task, and cancels the others", function()
     local value, log = {}, {}
     local ok, err = pcall(uring.run, function()
       uring.spawn(function()
@@ -241,7 +241,7 @@ describe("uring.run is a scope:", function()
     assert.same({ uring.cancelled }, log)
   end)
 
-  it("main that is cancelled gives nil, message, ECANCELED", function()
+  it("gives nil, message, ECANCELED when main is cancelled", function()
     local n = 0
     assert.same({ nil, "the task was cancelled", E.ECANCELED }, {
       uring.run(function()
@@ -252,7 +252,7 @@ describe("uring.run is a scope:", function()
     assert.equal(1, n)
   end)
 
-  it("it can be run again after each of its ends", function()
+  it("can be run again after each of its ends", function()
     for _ = 1, 3 do
       fails("boom", function()
         uring.scope(function(s) s:spawn(error, "boom") forever() end)
@@ -287,7 +287,7 @@ describe("a deadlock with scopes", function()
     assert.same({ true }, log)
   end)
 
-  it("is none while a timeout or a shield may still end it", function()
+  it("is not raised while a timeout or a shield may still end it", function()
     completes(function()
       assert.same({ nil, "timed out", E.ETIME }, {
         uring.timeout(0.005, uring.scope, function(scope)
@@ -315,7 +315,7 @@ describe("scope:spawn", function()
 end)
 
 describe("in a forked child", function()
-  it("the scopes and tasks of its parent say whose they are", function()
+  it("the scopes and tasks of its parent are refused", function()
     local words = "belongs to another process"
     completes(function()
       local channel = uring.channel()
@@ -396,7 +396,7 @@ describe("in a forked child", function()
 end)
 
 describe("a state that ends with scopes open", function()
-  it("does so whatever finalizers ask of them", function()
+  it("ends whatever finalizers call on them", function()
     for _, asks in ipairs {
       "channel:close()", "assert(not channel:try_send(1))",
       "assert(task:cancel() == false)", "assert(task:reason() == nil)",

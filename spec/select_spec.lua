@@ -68,7 +68,7 @@ describe("uring.select", function()
     end)
   end)
 
-  it("times out, and leaves nothing behind", function()
+  it("times out, and leaves no request or waiter behind", function()
     helper.run(function()
       local channel, s = uring.channel(), signal()
       local events = { channel:receiving(), s.event, channel:sending(1) }
@@ -126,7 +126,7 @@ describe("uring.select", function()
     end)
   end)
 
-  it("refuses what is no event, and says where", function()
+  it("refuses values that are no event, and says where", function()
     mistake("table of events expected, got nil", uring.select)
     mistake("0 or more, got -1)", uring.select, {}, -1)
     mistake("0 or more", uring.select, {}, 0 / 0)
@@ -256,7 +256,7 @@ describe("uring.select", function()
       end)
     end)
 
-  it("is a deadlock only if nothing but tasks of its own can end it",
+  it("is a deadlock only if nothing but its own tasks can end it",
     function()
       for _, f in ipairs {
         function(channel) uring.select { channel:receiving() } end,
@@ -304,7 +304,7 @@ describe("uring.select", function()
       end)
     end)
 
-  it("is between the events that it was called with, whatever becomes of "
+  it("chooses among the events that it was called with, not those later in "
     .. "their table", function()
       helper.run(function()
         for _, change in ipairs {
@@ -345,7 +345,7 @@ describe("uring.select", function()
     end)
   end)
 
-  it("leaves the program's random numbers alone", function()
+  it("leaves the random numbers of the program alone", function()
     helper.run(function()
       math.randomseed(7)
       local a = math.random(0)
@@ -357,7 +357,7 @@ describe("uring.select", function()
 end)
 
 describe("a timer", function()
-  it("counts from the choice, or is a time", function()
+  it("counts from the choice, or ends at a time", function()
     helper.run(function()
       local after = uring.after(0.01)
       for _ = 1, 2 do
@@ -383,7 +383,7 @@ describe("a timer", function()
 end)
 
 describe("event:wrap", function()
-  it("changes the values, after the choice, nested too", function()
+  it("changes the values after the choice, nested too", function()
     helper.run(function()
       local e = ready(1, 2):wrap(function(a, b) return a + b, "x" end)
       assert.same({ 1, 3, "x" }, { uring.select { e } })

@@ -12,7 +12,7 @@ local turns <const> = helper.turns
 after_each(helper.idle_loop)
 
 describe("a semaphore", function()
-  it("lets so many go on at once", function()
+  it("lets as many tasks go on at once as it has units", function()
     helper.run(function()
       local semaphore, inside, most = uring.semaphore(3), 0, 0
       uring.scope(function(scope)
@@ -32,7 +32,7 @@ describe("a semaphore", function()
     end)
   end)
 
-  it("serves who came first, first", function()
+  it("serves first the task that came first", function()
     helper.run(function()
       local semaphore, order = uring.semaphore(0), {}
       for i = 1, 5 do
@@ -71,7 +71,7 @@ describe("a semaphore", function()
     mistake("integer expected", uring.semaphore)
   end)
 
-  it("is not waited for longer than asked", function()
+  it("ends a wait after its timeout", function()
     helper.run(function()
       local semaphore = uring.semaphore(0)
       for _, seconds in ipairs { 0, 0.001 } do
@@ -129,7 +129,7 @@ describe("a semaphore", function()
     end)
   end)
 
-  it("gets back what a cancelled task was given, at any moment", function()
+  it("gets back the unit of a task cancelled at any moment", function()
     helper.run(function()
       local semaphore = uring.semaphore(1)
       for i = 1, 60 do
@@ -152,7 +152,7 @@ describe("a semaphore", function()
     end)
   end)
 
-  it("is a deadlock where nobody can release it", function()
+  it("is part of a deadlock where no task can release it", function()
     helper.raises("acquiring of uring.Semaphore (0)", uring.run, function()
       uring.semaphore(0):acquire()
     end)

@@ -141,7 +141,7 @@ local function storm()
   check(sends, parts)
 end
 
-it("a storm of sends loses nothing, and divides nothing", function()
+it("a storm of sends loses no byte, and divides no message", function()
   math.randomseed(seed)
   net.run(function() end)  -- (makes the loop's ring)
   local stop = os.time() + SECONDS

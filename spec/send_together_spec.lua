@@ -46,7 +46,7 @@ local function rest(socket, n, count)
 end
 
 describe("datagrams of several tasks", function()
-  it("are under way together, and all arrive", function()
+  it("are in flight together, and all arrive", function()
     net.run(function()
       local a, b, n = full_pair()
       local before = in_flight()
@@ -74,7 +74,7 @@ describe("datagrams of several tasks", function()
     end)
   end)
 
-  it("end one by one, by their time or by being cancelled", function()
+  it("end one by one, by a timeout or a cancel", function()
     net.run(function()
       local a, b, n = full_pair()
       local late = senders(a, 0.001)
@@ -143,7 +143,7 @@ end
 
 -- luacheck: globals answers
 describe("a small send", function()
-  it("of many shares a system call where those are dear", function()
+  it("shares a system call with others where calls are dear", function()
     helper.apart(function()
       local requests, enters = answers(false, 10)
       assert(requests >= 19, requests)  -- with those of the client
@@ -151,14 +151,14 @@ describe("a small send", function()
     end, prelude)
   end)
 
-  it("is a call of its own where those are cheap", function()
+  it("is a call of its own where calls are cheap", function()
     helper.apart(function()
       local requests = answers(true, 10)
       assert(requests <= 12, requests)
     end, prelude)
   end)
 
-  it("is a call of its own where nobody else is ready", function()
+  it("is a call of its own where no other task is ready", function()
     helper.apart(function()
       local requests = answers(false, 1)
       assert(requests <= 12, requests)

@@ -53,7 +53,7 @@ describe("sendmsg", function()
     end)
   end)
 
-  it("sends none of an array in which one is no message", function()
+  it("sends nothing of an array in which one is no message", function()
     net.run(function()
       for _, kind in ipairs { uring.SOCK_DGRAM, uring.SOCK_STREAM } do
         local a, b = net.pair(kind)
@@ -71,7 +71,7 @@ describe("sendmsg", function()
     end)
   end)
 
-  it("keeps the order of an array, whatever is in it", function()
+  it("keeps the order of an array of any messages", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_DGRAM)
       local all = {}
@@ -89,7 +89,7 @@ describe("sendmsg", function()
     end)
   end)
 
-  it("says how many of an array there was room for", function()
+  it("says for how many of an array there was room", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_DGRAM)
       local all = {}
@@ -110,7 +110,7 @@ describe("sendmsg", function()
     end)
   end)
 
-  it("counts no message that went in part", function()
+  it("does not count a message that was sent in part", function()
     net.run(function()
       for _, pair in ipairs { net.tcp, net.pair } do
         local a, b = pair()
@@ -134,7 +134,7 @@ describe("sendmsg", function()
     end)
   end)
 
-  it("keeps what it sends when it is changed meanwhile", function()
+  it("sends the message as it was when it is changed meanwhile", function()
     net.run(function()
       local a, b = net.pair()
       local n = fill(a)
@@ -157,7 +157,7 @@ describe("sendmsg", function()
     end)
   end)
 
-  it("sends descriptors once, and keeps none", function()
+  it("sends descriptors once, and keeps no copy", function()
     helper.keeps_fds(function()
       net.run(function()
         local a, b = uring.socketpair(uring.SOCK_DGRAM)

@@ -97,11 +97,11 @@ describe("in a state whose memory is short", function()
     end)
   end
 
-  it("what was required can be required again, and is whole", function()
+  it("a failed require can be repeated, and is then whole", function()
     assert(sweep(197, false) > 30)
   end)
 
-  needs_ring("what was used for the first time can be used again", function()
+  needs_ring("a failed first use can be repeated", function()
     assert(sweep(17, true) > 15)
   end)
 end)

@@ -24,7 +24,7 @@ end
 describe("a silent sqe", function()
   after_each(hand.close)
 
-  it("says nothing of a success", function()
+  it("posts no completion of a success", function()
     local ring = hand.ring()
     ring:queue(silent(nop(1)))
     ring:submit()
@@ -32,7 +32,7 @@ describe("a silent sqe", function()
     assert.same({ 0, 1, 1 }, books(ring))  -- the reported one is `nothing`'s
   end)
 
-  it("says that it failed", function()
+  it("posts a completion of a failure", function()
     local ring = hand.ring()
     ring:queue(silent(bad(1)))
     assert.same({ 1, -E.EBADF, 0 }, { hand.take(ring) })
@@ -78,7 +78,7 @@ describe("a silent sqe", function()
     assert.same({ 5, -E.ETIME, 0, "completion" }, { ring:peek_cqe() })
   end)
 
-  it("needs no reported one in its chain", function()
+  it("needs no reported sqe in its chain", function()
     local ring = hand.ring()
     ring:queue(silent(nop(1)), silent(nop(2)), nop(3), silent(nop(4)))
     assert.same({ 3, 0, 0 }, { hand.take(ring) })
@@ -100,7 +100,7 @@ describe("a silent sqe", function()
     assert.equal(0, ring:stats().stale)
   end)
 
-  it("that fails before a hard link cancels none", function()
+  it("that fails before a hard link cancels nothing", function()
     local ring = hand.ring()
     ring:queue(bad(1):set_flags(SKIP | HARD), nop(2))
     assert.same({ -E.EBADF, 0 }, some(ring, 2))
@@ -130,7 +130,7 @@ describe("a silent sqe", function()
     spec.close(w)
   end)
 
-  it("closes what it has opened, for no other knows its number", function()
+  it("closes the file that it has opened", function()
     local ring = hand.ring()
     helper.keeps_fds(function()
       ring:queue(silent(uring.sqe():prep_openat(uring.AT_FDCWD, "/dev/null",
@@ -224,7 +224,7 @@ describe("a silent sqe", function()
     assert.same({ 2, 0, 0 }, { hand.take(ring) })
   end)
 
-  it("frees what it held when its ring closes", function()
+  it("frees its memory when its ring closes", function()
     local ring = assert(uring.ring())
     local r, w = spec.pipe()
     local buffer = uring.buffer(5)
@@ -271,7 +271,7 @@ describe("a silent member of an awaited chain", function()
     return results[1], results[2]
   end
 
-  it("says { silent = true } of a success, also when it is the last",
+  it("gives { silent = true } for a success, also when it is the last",
   function()
     assert.same({ { silent = true }, { 0, 0 }, { silent = true } },
       (await_chain { silent(nop()), nop(), silent(nop()) }))
@@ -299,7 +299,7 @@ describe("a silent member of an awaited chain", function()
     end)
   end)
 
-  it("needs one that is not silent, which ends the wait", function()
+  it("needs a member that is not silent, which ends the wait", function()
     helper.raises("must complete visibly", await_chain,
       { silent(nop()), silent(nop()) })
   end)

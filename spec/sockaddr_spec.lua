@@ -32,7 +32,7 @@ describe("uring.sockaddr", function()
     assert.equal(7, address("1.2.3.4:0000000007").port)
   end)
 
-  it("reads IPv6, with a scope or none", function()
+  it("reads IPv6, with a scope or without", function()
     local function v6(host, port, scope)
       return { family = uring.AF_INET6, host = host, port = port,
         scope_id = scope or 0 }
@@ -92,14 +92,14 @@ describe("uring.sockaddr", function()
       address("unix:./@" .. ("x"):rep(106)))
   end)
 
-  it("takes a host and a port apart from each other", function()
+  it("takes a host and a port as two arguments", function()
     assert.equal(address "127.0.0.1:53", address("127.0.0.1", 53))
     assert.equal(address "[::1]:53", address("::1", 53.0))
     assert.equal(address "[fe80::1%3]:0", address("fe80::1%3", 0))
     assert.equal(address "[::1]:53", address("::1%0", 53))
   end)
 
-  it("takes an address for one", function()
+  it("takes an address object", function()
     local a = address "127.0.0.1:53"
     assert.equal(a, address(a))
     assert.equal(a, address(a, nil))
@@ -174,7 +174,7 @@ describe("uring.sockaddr", function()
     helper.raises("string expected", address, address "1.2.3.4:5", 53)
   end)
 
-  it("compares what is in them", function()
+  it("compares by content", function()
     local all = { "127.0.0.1:53", "127.0.0.1:54", "127.0.0.2:53",
       "[::1]:53", "[::2]:53", "[::1]:54", "[::1%1]:53", "[::1%2]:53",
       "[::ffff:127.0.0.1]:53", "unix:/a", "unix:/ab", "unix:@/a", "unix:",
@@ -187,7 +187,7 @@ describe("uring.sockaddr", function()
     end
   end)
 
-  it("does not change, and has nothing else in it", function()
+  it("is immutable, and has no other fields", function()
     local a = address "127.0.0.1:53"
     for _, key in ipairs { "hosts", 1, "" } do
       assert.is_nil(a[key])
@@ -247,7 +247,7 @@ describe("random addresses", function()
     end
   end)
 
-  it("are refused where they are none, and nothing worse", function()
+  it("are refused where they are malformed, and do no harm", function()
     local letters = "0123456789abcdef:.[]%@unix/ \0"
     local good = 0
     for _ = 1, 4000 do

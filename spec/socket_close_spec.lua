@@ -79,7 +79,7 @@ describe("closing a socket", function()
     end)
   end)
 
-  it("by the collector, where its task was cancelled", function()
+  it("may be done by the collector, where its task was cancelled", function()
     for _, wait in pairs(waits) do
       local x, y = uring.socketpair()
       cancelled(function() wait(y) end)
@@ -99,7 +99,7 @@ end)
 
 -- Finalizers may run whenever memory is taken, and may close the very socket
 -- whose method is running.
-it("outlives being closed by a finalizer in the middle of a call", function()
+it("a socket may be closed by a finalizer inside its call", function()
   local mode = collectgarbage "incremental"
   local pause, step = tune("pause", 0), tune("stepmul", 1000)
   local ok, why = pcall(net.run, function()
@@ -141,7 +141,7 @@ end)
 -- What is first allocated in the call sets it off, and then the number is
 -- another's.
 for _, lease in ipairs { "false", "true" } do
-  it("asks nothing of a number that a finalizer has closed in the call, "
+  it("a socket asks nothing of a number that a finalizer has closed, "
     .. "lease = " .. lease, function()
       helper.needs_eager_collector()
       helper.script_ok(([[
@@ -170,7 +170,7 @@ for _, lease in ipairs { "false", "true" } do
     end)
 end
 
-it("sends nothing to a number that a finalizer has closed in the call",
+it("a socket sends nothing to a number that a finalizer has closed",
   function()
     helper.needs_eager_collector()
     helper.script_ok [[
@@ -195,7 +195,7 @@ it("sends nothing to a number that a finalizer has closed in the call",
       end)]]
   end)
 
-it("gives what it has come to give though a finalizer closes it", function()
+it("a socket loses no received data when a finalizer closes it", function()
   helper.needs_eager_collector()
   helper.script_ok [[
     local uring = require "uring"
@@ -220,7 +220,7 @@ it("gives what it has come to give though a finalizer closes it", function()
     end)]]
 end)
 
-it("may be collected before the end of what it has asked for", function()
+it("a socket may be collected before its requests have ended", function()
   helper.script_ok [[
     local uring = require "uring"
     uring.run(function()
@@ -234,7 +234,7 @@ it("may be collected before the end of what it has asked for", function()
     end)]]
 end)
 
-it("closes the descriptors that nobody has read when it is closed", function()
+it("a closed socket closes the descriptors that were not read", function()
   net.run(function()
     local a, b = net.pair()
     local before = helper.fds()
@@ -270,7 +270,7 @@ describe("a socket that a uring.fd has owned", function()
     end)
   end)
 
-  it("is one", function()
+  it("works as any other socket", function()
     local fd <close> = uring.fd(spec.eventfd())
     local sock, message, errno = uring.socket(fd)
     assert.same({ nil, uring.errno.ENOTSOCK }, { sock, errno })

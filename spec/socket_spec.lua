@@ -33,7 +33,7 @@ describe("uring.socket", function()
     assert.equal(uring.IPPROTO_UDP, s:getsockopt "SO_PROTOCOL")
   end)
 
-  it("tells what the kernel does not have", function()
+  it("says what the kernel does not support", function()
     local message = net.fails(E.EAFNOSUPPORT, uring.socket(12345, 1))
     assert.truthy(message:find("socket(12345, 1, 0)", 1, true))
     net.fails(E.EPROTONOSUPPORT, uring.socket(uring.AF_INET,
@@ -41,7 +41,7 @@ describe("uring.socket", function()
     net.fails(E.ESOCKTNOSUPPORT, uring.socketpair(7))
   end)
 
-  it("refuses arguments that are none", function()
+  it("refuses wrong arguments", function()
     for _, bad in ipairs { "1", 0.5, -1, 1 << 31, true, {} } do
       helper.raises("#1", uring.socket, bad, 1)
       helper.raises("#2", uring.socket, 1, bad)
@@ -52,7 +52,7 @@ describe("uring.socket", function()
     helper.raises("#2", uring.socket, 1)
   end)
 
-  it("closes them on exec, and lets them wait", function()
+  it("makes sockets that are closed on exec, and blocking", function()
     local more = uring.SOCK_NONBLOCK | uring.SOCK_CLOEXEC
     local function check(...)
       for _, s in ipairs { ... } do
@@ -91,7 +91,7 @@ describe("uring.socket", function()
 end)
 
 describe("a socket", function()
-  it("is closed once, by anybody, and says so afterwards", function()
+  it("is closed once, by any task, and says so afterwards", function()
     local s = assert(uring.socket(uring.AF_INET, uring.SOCK_DGRAM))
     local number = s:fileno()
     assert.is_true(s:close())
@@ -131,7 +131,7 @@ describe("a socket", function()
     end)
   end)
 
-  it("is no other object, and its methods take no other", function()
+  it("refuses other objects in its methods", function()
     local s = net.keep(assert(uring.socket(uring.AF_INET, uring.SOCK_DGRAM)))
     for _, method in ipairs { s.close, s.bind, s.receive, s.send, s.fileno,
         s.messages, s.connections, s.connect, s.getsockopt } do
@@ -144,7 +144,7 @@ describe("a socket", function()
     -- (99 was nobody's)
   end)
 
-  it("goes wherever a descriptor does", function()
+  it("may be used wherever a descriptor may", function()
     net.run(function()
       local a, b = net.pair()
       local buffer = uring.buffer(10)
@@ -159,7 +159,7 @@ describe("a socket", function()
     end)
   end)
 
-  it("goes out with what was queued before it is closed", function()
+  it("is closed after the requests that were queued on it", function()
     local ring <close> = assert(uring.ring())
     local a, b = net.pair()
     assert(ring:queue(uring.sqe():prep_send(a, "abc")))
@@ -171,7 +171,7 @@ describe("a socket", function()
     end)
   end)
 
-  it("closed in one task is gone for the others at once", function()
+  it("that one task closes is closed for the others at once", function()
     net.run(function()
       local listener = net.listener()
       local address = listener:getsockname()
@@ -186,12 +186,12 @@ describe("a socket", function()
   end)
 end)
 
-describe("in a forked child, a socket of its parent's", function()
+describe("in a forked child, a socket of its parent", function()
   local words = "belongs to another process"
 
   local in_child <const> = helper.in_child
 
-  it("says so, and is closed without harm to the parent's", function()
+  it("is refused, and closed without harm to the parent's", function()
     local a, b = net.pair()
     in_child(function()
       for _, name in ipairs { "bind", "listen", "accept", "connect", "send",
@@ -240,7 +240,7 @@ describe("in a forked child, a socket of its parent's", function()
     end)
   end)
 
-  it("leaves leases behind that may go home later", function()
+  it("leaves leases behind that may be released later", function()
     local a, b = net.pair(uring.SOCK_DGRAM)
     local lease, shared
     net.run(function()
@@ -290,7 +290,7 @@ describe("shutdown", function()
     end)
   end)
 
-  it("wakes who waits to receive", function()
+  it("wakes the tasks that wait to receive", function()
     net.run(function()
       local a = net.tcp()
       local one = uring.spawn(function() return a:receive() end)
@@ -305,7 +305,7 @@ describe("shutdown", function()
     end)
   end)
 
-  it("ends what reads datagrams too", function()
+  it("ends loops over datagrams, too", function()
     net.run(function()
       local a, b = net.udp_pair()
       b:send ""
@@ -337,7 +337,7 @@ describe("shutdown", function()
     end)
   end)
 
-  it("refuses directions that are none", function()
+  it("refuses other directions", function()
     local a = net.pair()
     helper.raises('"read", "write" or "both" expected', a.shutdown, a, "up")
     helper.raises('"read", "write" or "both" expected', a.shutdown, a)
@@ -373,7 +373,7 @@ describe("setsockopt and getsockopt", function()
     assert.truthy(#s:getsockopt "TCP_INFO" > 50)
   end)
 
-  it("know what brings control messages by name", function()
+  it("know the names of options that bring control messages", function()
     for _, case in ipairs {
       { "127.0.0.1:0", "IP_PKTINFO", "IP_RECVORIGDSTADDR", "IP_RECVTTL",
         "SO_TIMESTAMPNS", "SO_RXQ_OVFL", "UDP_GRO" },
@@ -398,7 +398,7 @@ describe("setsockopt and getsockopt", function()
     assert.equal(1, s:getsockopt "SO_KEEPALIVE")
   end)
 
-  it("tell what the kernel refuses", function()
+  it("fail with the kernel's errors", function()
     net.fails(E.ENOPROTOOPT, s:getsockopt(uring.SOL_SOCKET, 9999))
     net.fails(E.ENOPROTOOPT, s:setsockopt(uring.SOL_SOCKET, 9999, 1))
     net.fails(E.EINVAL, s:setsockopt("SO_LINGER", "x"))
@@ -407,7 +407,7 @@ describe("setsockopt and getsockopt", function()
       string.pack("I2I6I8", 1, 0, 1)))
   end)
 
-  it("refuse names and values that are none", function()
+  it("refuse wrong names and values", function()
     for _, name in ipairs { "SO_NOSUCH", "so_reuseaddr", "REUSEADDR", "",
         "SOCK_STREAM", "SOL_SOCKET", "IPPROTO_TCP", "AF_INET", "SO_\0" } do
       helper.raises("unknown socket option", s.getsockopt, s, name)

@@ -278,7 +278,7 @@ local function storm_of_connections()
   for _, client in ipairs(clients) do client:close() end
 end
 
-it("a storm loses nothing, and keeps nothing", function()
+it("a storm of sockets loses nothing, and keeps nothing", function()
   helper.needs("recvmsg_multishot", "recv_multishot", "accept_multishot")
   math.randomseed(seed)
   local kinds = {

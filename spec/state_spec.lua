@@ -81,13 +81,13 @@ describe("require", function()
     ]])
   end)
 
-  it("by a file of its own works as well", function()
+  it("from a file of its own works as well", function()
     local file = assert(package.searchpath("uring.core", package.cpath))
     local open = assert(package.loadlib(file, "luaopen_uring_core"))
     assert.equal("function", type(open().ring))
   end)
 
-  it("finds nothing of the library's inside under any other name",
+  it("finds no inner module of the library under another name",
     function()
       local file = assert(package.searchpath("uring.core", package.cpath))
       for _, name in ipairs {
@@ -161,7 +161,7 @@ describe("a process", function()
     ]])
   end)
 
-  it("may have it in a state that came later, or ended first", function()
+  it("may have the library in a state that came later", function()
     assert.equal("", helper.script_ok [[
       local spec = require "uring_spec"
       for i = 1, 5 do
@@ -186,7 +186,7 @@ describe("a process", function()
     ]])
   end)
 
-  it("may open more states than one, which know nothing of each other",
+  it("may have several states, which know nothing of each other",
     function()
       local ok, names, cancelled = spec.thread([[
         local uring = require "uring"
@@ -203,7 +203,7 @@ describe("a process", function()
       assert.equal(tostring(uring.cancelled), cancelled)
     end)
 
-  it("that refuses io_uring has the library all the same", function()
+  it("that refuses io_uring can load the library all the same", function()
     -- (this one may not; what needs no ring works in both)
     assert.equal(11, uring.errno.EAGAIN)
     assert.equal("hello", uring.buffer("hello"):string())

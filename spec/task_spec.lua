@@ -27,7 +27,7 @@ describe("a task", function()
     end)
   end)
 
-  it("is joined by many, and not for longer than asked", function()
+  it("is joined by many tasks, and no longer than their timeouts", function()
     uring.run(function()
       local gate = uring.channel()
       local t = uring.spawn(function() return (gate:receive()) end)
@@ -46,7 +46,7 @@ describe("a task", function()
     end)
   end)
 
-  it("that sleeps 0 lets all others run once", function()
+  it("that sleeps for 0 seconds lets all others run once", function()
     local log = {}
     uring.run(function()
       for i = 1, 3 do
@@ -80,7 +80,7 @@ describe("a task", function()
     helper.raises("seconds expected", uring.sleep, "1")
   end)
 
-  it("cannot take more than its turn of waits that need none", function()
+  it("has a bounded turn where its waits complete at once", function()
     local ring <close> = assert(uring.ring())
     for i = 1, 1000 do
       ring:queue(uring.sqe():prep_msg_ring(ring, 1, i)
@@ -161,7 +161,7 @@ describe("a task", function()
     end)
   end)
 
-  it("may wait in a file's own code", function()
+  it("may wait in the main chunk of a file", function()
     local file = helper.file [[
       local uring = require "uring"
       uring.sleep(0.001)
@@ -189,7 +189,7 @@ describe("a task", function()
     end)
   end)
 
-  it("is told where it cannot wait", function()
+  it("gets an error where it cannot wait", function()
     uring.run(function()
       helper.raises("cannot wait here", table.sort, { 1, 2, 3 },
         function(a, b) uring.sleep(0) return a < b end)
@@ -282,7 +282,7 @@ describe("an error", function()
     assert.truthy(err == nil or err:find("no error object", 1, true))
   end)
 
-  it("is given to who joins, and fails the run all the same", function()
+  it("is given to a task that joins, and fails the run as well", function()
     local joined
     fails("boom", function()
       local t = uring.spawn(function() error("boom", 0) end)
@@ -331,7 +331,7 @@ describe("an error", function()
     spec.close(w)
   end)
 
-  it("of arguments leaves the loop whole", function()
+  it("about arguments leaves the loop whole", function()
     uring.run(function()
       helper.raises("uring.Sqe expected", uring.await)
       helper.raises("uring.Sqe expected", uring.await, 5)

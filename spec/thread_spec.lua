@@ -41,7 +41,7 @@ local function joined(t)
 end
 
 describe("another thread", function()
-  it("is told that a SINGLE_ISSUER ring is not its own", function()
+  it("gets an error for the SINGLE_ISSUER ring of its creator", function()
     helper.needs "single_issuer"
     local ring <close> = assert(uring.ring {})
     assert(ring:flags() & uring.IORING_SETUP_SINGLE_ISSUER ~= 0)
@@ -79,7 +79,7 @@ describe("another thread", function()
     assert(spec.in_thread(ring.close, ring))
   end)
 
-  it("is told that the loop is not its own", function()
+  it("gets an error for the loop of its creator", function()
     helper.needs "single_issuer"
     assert.equal(1, uring.run(function() return 1 end))
     local ok, message = spec.in_thread(uring.run, function() end)
@@ -89,7 +89,7 @@ describe("another thread", function()
   end)
 
   -- The kernel would refuse to end the operations for it.
-  it("may collect a ring, whose memory then stays", function()
+  it("may collect a ring, whose memory is then kept", function()
     helper.keeps_fds(function()
       local r, w = spec.pipe()
       for _, queue in ipairs { true, false } do
@@ -156,7 +156,7 @@ describe("a message from another thread's state", function()
     end
   end)
 
-  it("is one of many, of which none is lost, in each sender's order",
+  it("is one of many, which all come in each sender's order",
     function()
       local senders, each = 4, 250
       local ring <close> = assert(uring.ring {})
@@ -214,7 +214,7 @@ describe("a message from another thread's state", function()
     assert(text:find("closed", 1, true), text)
   end)
 
-  it("whose state has ended is refused, too", function()
+  it("is refused when the target's state has ended", function()
     local t = thread([[
       local ring = uring.ring {}
       spec.put("ref", ring:ref())
@@ -237,7 +237,7 @@ end)
 
 describe("states", function()
   -- Each passes on what it gets to the next, one up.
-  it("stand in a circle", function()
+  it("may send to each other in a circle", function()
     local n, rounds = 6, 30
     local threads = {}
     for i = 1, n do
@@ -277,7 +277,7 @@ describe("states", function()
     end
   end)
 
-  it("come and go, and leave nothing", function()
+  it("come and go, and leave no memory or descriptor", function()
     helper.keeps_fds(function()
       local ring <close> = assert(uring.ring {})
       local ref = ring:ref()
@@ -322,7 +322,7 @@ describe("states", function()
     end)
   end)
 
-  it("share no class, and objects stay where they are", function()
+  it("share no class, and keep their objects to themselves", function()
     local t = thread([[
       local ok, message = pcall(uring.ring().queue, ...)
       return ok, message

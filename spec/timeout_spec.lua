@@ -39,7 +39,7 @@ describe("uring.timeout", function()
     end)
   end)
 
-  it("refuses what is no time, no function, no task", function()
+  it("refuses values that are no time, no function or no task", function()
     helper.raises("uring.run", uring.timeout, 1, print)
     completes(function()
       helper.raises("function expected", uring.timeout, 1)
@@ -52,7 +52,7 @@ describe("uring.timeout", function()
     end)
   end)
 
-  it("lies in another: the shorter wins, which is told", function()
+  it("may be in another: the shorter one wins and is named", function()
     completes(function()
       local inner
       assert.same(timed_out, pack(uring.timeout(0.001, function()
@@ -71,7 +71,7 @@ describe("uring.timeout", function()
     end)
   end)
 
-  it("lies in another of the same time: both are over, the outer is told",
+  it("may be in another of the same time: the outer one is named",
     function()
       completes(function()
         for _, seconds in ipairs { 0, 0.001 } do
@@ -137,7 +137,7 @@ describe("uring.timeout", function()
     assert.truthy(why:find("'thrower'", 1, true), why)
   end)
 
-  it("is not the end of who is cancelled by others", function()
+  it("is not reported by a task that others have cancelled", function()
     completes(function()
       local t = uring.spawn(function()
         return uring.timeout(20, forever)
@@ -202,7 +202,7 @@ describe("uring.timeout", function()
     spec.close(w)
   end)
 
-  it("that f has not used up is forgotten with it", function()
+  it("that f has not used up ends with f", function()
     completes(function()
       for _, call in ipairs { uring.timeout, uring.shield } do
         for _ = 1, 20 do call(0.002, function() end) end
@@ -214,7 +214,7 @@ describe("uring.timeout", function()
     end)
   end)
 
-  it("around a scope ends both", function()
+  it("around a scope ends the scope, too", function()
     completes(function()
       local ended = 0
       local function clean() ended = ended + 1 end
@@ -241,7 +241,7 @@ describe("uring.timeout", function()
     end)
   end)
 
-  it("is no scope: what f spawns goes on", function()
+  it("is no scope: tasks that f spawns go on", function()
     completes(function()
       local t
       assert.same(timed_out, pack(uring.timeout(0.001, function()
@@ -252,7 +252,7 @@ describe("uring.timeout", function()
     end)
   end)
 
-  it("goes for any wait, and that has nothing left of it", function()
+  it("ends any wait, of which nothing is left behind", function()
     completes(function()
       local channel, semaphore = uring.channel(), uring.semaphore(0)
       local task = uring.spawn(function() channel:receive() end)
@@ -276,7 +276,7 @@ describe("uring.timeout", function()
     end)
   end)
 
-  it("a thousand at once, each in its own time", function()
+  it("may be one of a thousand at once, each in its own time", function()
     completes(function()
       local n = 0
       for i = 1, 1000 do
@@ -393,7 +393,7 @@ describe("uring.shield", function()
     end)
   end)
 
-  it("does not hide what is cancelled inside", function()
+  it("does not hide a cancel inside it", function()
     completes(function()
       local t = uring.spawn(function()
         uring.current():cancel()
@@ -412,7 +412,7 @@ describe("uring.shield", function()
     end)
   end)
 
-  it("lies in another, each for its own time", function()
+  it("may be in another, each for its own time", function()
     completes(function()
       local caught
       local t = uring.spawn(function()

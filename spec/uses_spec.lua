@@ -31,7 +31,7 @@ local function ended(peer)
 end
 
 describe("closing a socket", function()
-  it("ends what was queued on it by hand, and the peer sees the end",
+  it("ends requests queued on it by hand, and the peer sees the end",
     function()
       local ring, plain = hand.ring(), hand.ring { flags = 0 }
       net.run(function()
@@ -53,7 +53,7 @@ describe("closing a socket", function()
       assert.same({ 2, -E.ECANCELED, 0 }, { take(plain) })
     end)
 
-  it("ends what tasks await on it, on any ring", function()
+  it("ends the requests that tasks await on it, on any ring", function()
     local ring = hand.ring()
     net.run(function()
       local a, b = net.pair()
@@ -99,7 +99,7 @@ describe("closing a socket", function()
     end)
   end)
 
-  it("ends what names it by its number, too", function()
+  it("ends the requests that name it by its number, too", function()
     local ring = hand.ring()
     net.run(function()
       local a, b = net.pair()
@@ -150,7 +150,7 @@ describe("closing a socket", function()
     spec.close(y)
   end)
 
-  it("by the collector ends its own", function()
+  it("by the collector ends its own requests", function()
     net.run(function()
       local a, b = uring.socketpair()
       net.keep(a)
@@ -161,7 +161,7 @@ describe("closing a socket", function()
     end)
   end)
 
-  it("by a finalizer in the middle of a wait of others", function()
+  it("by a finalizer in the middle of a wait does no harm", function()
     net.run(function()
       for _ = 1, 10 do
         local a, b = net.pair()
@@ -175,7 +175,7 @@ describe("closing a socket", function()
     end)
   end)
 
-  it("does not hurt who has a copy of it", function()
+  it("does not harm a copy of its descriptor", function()
     net.run(function()
       local a, b = net.pair()
       local copy <close> = assert(uring.socket(uring.fd(spec.dup(
@@ -188,7 +188,7 @@ describe("closing a socket", function()
     end)
   end)
 
-  it("of many ends each once, and says so to each", function()
+  it("with many requests ends each once, and says so to each", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_DGRAM)
       local n, tasks = 300, {}
@@ -209,7 +209,7 @@ end)
 
 -- The first of a chain has ended, and the ring has not seen it; what follows
 -- it is under way, perhaps at a worker of the kernel's.
-describe("behind a request that has ended, what is under way", function()
+describe("behind a request that has ended, the next of its chain", function()
   for name, options in pairs { ["a ring"] = {},
       ["a plain ring"] = { flags = 0 }, ["an SQPOLL ring"] = {
       flags = uring.IORING_SETUP_SQPOLL } } do
@@ -252,7 +252,7 @@ describe("behind a request that has ended, what is under way", function()
 end)
 
 describe("closing a ring", function()
-  it("ends polls of it on others", function()
+  it("ends polls of it on other rings", function()
     local ring, other = assert(uring.ring()), hand.ring()
     local op = other:queue(poll(ring):set_data64(1))
     other:submit()
@@ -263,7 +263,7 @@ describe("closing a ring", function()
 end)
 
 -- A child's close is no parent's.
-it("in a forked child nothing of the parent's ends", function()
+it("closing a ring in a forked child ends no request of the parent", function()
   local ring = hand.ring()
   local r, w = spec.pipe()
   local fd = uring.fd(r)
@@ -285,7 +285,7 @@ end)
 
 -- In time of the processor, the least of some; in a process whose loop has
 -- never had more requests.
-describe("what a close costs", function()
+describe("the cost of a close", function()
   it("is the same beside many requests", function()
     helper.apart(function()
       local spec = require "uring_spec"  -- luacheck: ignore 431
@@ -347,7 +347,7 @@ describe("what a close costs", function()
     end)
   end)
 
-  it("grows with what it cancels, and no faster", function()
+  it("grows with the requests that it cancels, and no faster", function()
     local function of(n, chains)
       local ring = assert(uring.ring { entries = 1024 })
       local r, w = spec.pipe()

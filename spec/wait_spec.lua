@@ -28,7 +28,7 @@ describe("await", function()
     end)
   end)
 
-  it("returns from a timeout when the kernel has let go", function()
+  it("returns from a timeout when the request has ended", function()
     uring.run(function()
       local buffer = uring.buffer(10)
       local ring = uring.loop():ring()
@@ -75,7 +75,7 @@ describe("await", function()
     end)
   end)
 
-  it("refuses what completes more than once, or never", function()
+  it("refuses requests that complete more than once, or never", function()
     uring.run(function()
       helper.raises("ring:queue", uring.await,
         uring.sqe():prep_poll_multishot(r, uring.POLLIN))
@@ -108,7 +108,7 @@ describe("await", function()
     ]]
   end)
 
-  it("works on ten thousand tasks", function()
+  it("works in ten thousand tasks", function()
     uring.run(function()
       local n, sqe = 0, nop()
       for _ = 1, 10000 do
@@ -139,7 +139,7 @@ describe("await", function()
 end)
 
 describe("await_chain", function()
-  it("gives the results of all", function()
+  it("gives the results of all members", function()
     uring.run(function()
       local ring = uring.loop():ring()
       assert.same({ { 0, 0 }, { -E.EBADF, 0 }, { -E.ECANCELED, 0 } },
@@ -152,7 +152,7 @@ describe("await_chain", function()
     end)
   end)
 
-  it("ends on its timeout when the kernel has let go", function()
+  it("ends on its timeout when the requests have ended", function()
     uring.run(function()
       local ring <close> = assert(uring.ring())
       local out = table.pack(ring:await_chain({
@@ -171,7 +171,7 @@ describe("await_chain", function()
     end)
   end)
 
-  it("refuses what it cannot await", function()
+  it("refuses chains that it cannot await", function()
     uring.run(function()
       local ring = uring.loop():ring()
       helper.raises("table expected", ring.await_chain, ring)
@@ -282,7 +282,7 @@ describe("an operation", function()
     end)
   end)
 
-  it("that is collected gives back what it opened", function()
+  it("that is collected closes the file that it opened", function()
     local path = helper.file "x"
     helper.keeps_fds(function()
       uring.run(function()
@@ -364,7 +364,7 @@ describe("receive and messages", function()
     end)
   end)
 
-  it("put back what a cancelled task was handed", function()
+  it("put back a message that a cancelled task was handed", function()
     local ring = assert(uring.ring())
     fails("boom", function()
       uring.spawn(function() ring:receive() end)

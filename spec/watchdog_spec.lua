@@ -53,7 +53,7 @@ after_each(function()
 end)
 
 describe("the watchdog", function()
-  it("names who is busy, while it is, with its traceback", function()
+  it("names a busy task, while it is busy, with its traceback", function()
     local task
     local function is_its(t) return t.task == task end
     local told = watched(function(all)
@@ -77,7 +77,7 @@ describe("the watchdog", function()
     assert.falsy(told.traceback:find("just stopped", 1, true))
   end)
 
-  it("says so once for each time that it runs", function()
+  it("names a task once for each time that it runs", function()
     local told = watched(function(all)
       for i = 1, 3 do
         busy_until(function() return #all >= i end)
@@ -101,7 +101,7 @@ describe("the watchdog", function()
     assert.equal("done", told[2].task:status())
   end)
 
-  it("finds one that has ended by where it was spawned", function()
+  it("names a task that has ended by where it was spawned", function()
     local log, places = {}, {}
     pcall(watched, function()
       local line = debug.getinfo(1, "l").currentline
@@ -188,7 +188,7 @@ describe("the watchdog", function()
       .. "catch uring.cancelled?", 1, true))
   end)
 
-  it("names one that does so between shielded turns, once", function()
+  it("names a task that does so in shielded turns, once", function()
     local stop
     local told = watched(function(all)
       local function swallow()
@@ -218,7 +218,7 @@ describe("the watchdog", function()
       text)
   end)
 
-  it("takes nobody who cleans up, or whose timeout is over, for one that "
+  it("takes no task that cleans up, or whose timeout is over, for one that "
     .. "swallows its cancellation", function()
     assert.equal(0, (of(watched(function()
       local t = uring.spawn(function()
@@ -237,7 +237,7 @@ describe("the watchdog", function()
     end), "has gone on")))
   end)
 
-  it("names one that never waits, whatever hook the program has", function()
+  it("names a task that never waits, whatever hook there is", function()
     local told = watched(function(all)
       local t = uring.spawn(function()
         debug.sethook(function() end, "", 100)
@@ -254,14 +254,14 @@ describe("the watchdog", function()
       .. "uring.cancelled? uring.pcall lets it through", 1, true), text)
   end)
 
-  it("says nothing of who waits", function()
+  it("does not name a task that waits", function()
     assert.same({}, watched(function()
       for _ = 1, 5 do uring.sleep(SLOW) end
       uring.spawn(uring.sleep, 3 * SLOW):join()
     end))
   end)
 
-  it("leaves a hook of the program's own alone", function()
+  it("leaves a hook of the program alone", function()
     local hooked = 0
     local told = watched(function()
       debug.sethook(function() hooked = hooked + 1 end, "", 100)
@@ -303,7 +303,7 @@ describe("the watchdog", function()
     uring.run(function() uring.sleep(0) end)
   end)
 
-  it("cannot wait, but do all else", function()
+  it("has a function that cannot wait, but may call all else", function()
     local words, tasks = {}, nil
     watched(function(all)
       busy_until(function() return #all > 0 end)
@@ -423,7 +423,7 @@ describe("without a watchdog", function()
     end
   ]]
 
-  it("one that swallows its cancellation is warned of, once", function()
+  it("a task that swallows its cancellation is warned of, once", function()
     local output = helper.script_ok(before .. [[
       uring.run(function()
         local function wait() uring.sleep(60) end
@@ -452,7 +452,7 @@ describe("without a watchdog", function()
     assert.truthy(output:find("in %a+ 'pcall'"), output)
   end)
 
-  it("nobody is who cleans up, or whose scopes were cancelled", function()
+  it("a task that cleans up is not warned of", function()
     assert.equal("", helper.script_ok(before .. [[
       uring.run(function()
         cancelled(function()

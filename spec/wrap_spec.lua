@@ -103,7 +103,7 @@ describe("uring.wrap", function()
     end)
   end)
 
-  it("waits for everything that a task can wait for", function()
+  it("may wait for everything that a task can wait for", function()
     helper.run(function()
       local channel, ring = uring.channel(), assert(uring.ring())
       local f = uring.wrap(function()
@@ -129,7 +129,7 @@ describe("uring.wrap", function()
     end)
   end)
 
-  it("passes errors on, with where they came from", function()
+  it("passes errors on, with their tracebacks", function()
     local function culprit() error "in the generator" end
     local why = helper.raises("in the generator", uring.run, function()
       local f = uring.wrap(function()
@@ -213,7 +213,7 @@ describe("uring.wrap", function()
     end)
   end)
 
-  it("may begin in a region and go on in another", function()
+  it("may begin in one cancel scope and go on in another", function()
     helper.run(function()
       local f = counter(3)
       assert.equal(1, (uring.timeout(60, f)))
@@ -307,7 +307,7 @@ describe("uring.wrap", function()
     end)
   end)
 
-  it("outside of a task is a plain coroutine", function()
+  it("is a plain coroutine outside of a task", function()
     local f = uring.wrap(function(a)
       return coroutine.yield(a + 1) + 1
     end)
@@ -326,7 +326,7 @@ describe("uring.wrap", function()
     uring.run(function() assert.equal("in", g()) end)
   end)
 
-  it("fails in a program that has no loop yet", function()
+  it("fails where the program has no loop yet", function()
     helper.apart(function()
       local wrap, sleep = require "uring".wrap, require "uring".sleep
       local ok, why = pcall(wrap(function() error "in here" end))
@@ -336,7 +336,7 @@ describe("uring.wrap", function()
     end)
   end)
 
-  it("in a plain coroutine, or behind C, may not wait, and says so",
+  it("says that it cannot wait in a plain coroutine, or behind C",
     function()
       helper.run(function()
         local ok, why = pcall(coroutine.wrap(function()
@@ -369,7 +369,7 @@ describe("uring.wrap", function()
 end)
 
 describe("a wait inside", function()
-  it("pcall, xpcall, metamethods, iterators and closes just works",
+  it("pcall, xpcall, metamethods, iterators and closes works",
     function()
       helper.run(function()
         local function f() return (uring.await(nop())) end
@@ -405,7 +405,7 @@ describe("a wait inside", function()
       end)
     end)
 
-  it("what cannot be suspended says so, and where", function()
+  it("a call that cannot be suspended says so, and where", function()
     helper.run(function()
       local function f() uring.sleep(0) return "x" end
       package.preload.uring_wrap_spec = f
@@ -427,7 +427,7 @@ describe("a wait inside", function()
     end)
   end)
 
-  it("a debug hook says that it cannot wait; hooks do not hurt", function()
+  it("a debug hook says that it cannot wait", function()
     helper.run(function()
       local why
       debug.sethook(function()
@@ -447,7 +447,7 @@ describe("a wait inside", function()
     end)
   end)
 
-  it("a finalizer says so too", function()
+  it("a finalizer says that it cannot wait", function()
     helper.run(function()
       local why
       setmetatable({}, { __gc = function()

@@ -49,7 +49,7 @@ local function held(a, ...)
 end
 
 describe("a send without a copy", function()
-  it("returns when its memory is free, and lets others go before", function()
+  it("returns when its memory is free, and lets others send first", function()
     net.run(function()
       local a, b = connection()
       local buffer = uring.buffer(net.bytes(100000))
@@ -63,7 +63,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("wakes the next in line when it has gone", function()
+  it("wakes the next waiter when its data is sent", function()
     net.run(function()
       local a, b = connection()
       local one = uring.spawn(a.send, a, uring.buffer(net.bytes(100000)))
@@ -89,7 +89,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("sends datagrams, to whom it is told", function()
+  it("sends datagrams, also to an address", function()
     helper.needs "send_zc_report_usage"
     net.run(function()
       local a, address = net.udp()
@@ -104,7 +104,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("is over in time, and says how much went", function()
+  it("ends by its timeout, and says how much was sent", function()
     net.run(function()
       local a, b = connection()
       do
@@ -118,7 +118,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("is over in time where only a part has gone", function()
+  it("ends by its timeout where only a part was sent", function()
     net.run(function()
       local a, b = connection()
       local data = net.bytes(4000000)
@@ -142,7 +142,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("is over when its task is cancelled, though it has gone", function()
+  it("ends when its task is cancelled, though its data is sent", function()
     net.run(function()
       local a, b = connection()
       local sent
@@ -159,7 +159,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("is over when its coroutine is closed", function()
+  it("ends when its coroutine is closed", function()
     local a, b
     helper.raises("ended from outside", uring.run, function()
       local co
@@ -190,7 +190,7 @@ describe("a send without a copy", function()
     return task, co
   end
 
-  it("is the next one's turn when it has gone, though nobody is told",
+  it("leaves the turn to the next when its data is sent",
     function()
       local a, b
       helper.raises("ended from outside", uring.run, function()
@@ -204,7 +204,7 @@ describe("a send without a copy", function()
       end)
     end)
 
-  it("is asked to end no more when it has gone", function()
+  it("is not cancelled any more when its data is sent", function()
     for _, finish in ipairs { "cancel", "close" } do
       net.run(function()
         local a, b = connection()
@@ -220,7 +220,7 @@ describe("a send without a copy", function()
     end
   end)
 
-  it("leaves the order of those who wait alone when its memory is free",
+  it("keeps the order of the waiters when its memory is free",
     function()
       net.run(function()
         local a, b = connection()
@@ -234,7 +234,7 @@ describe("a send without a copy", function()
       end)
     end)
 
-  it("is over when its socket is closed, which sends the rest", function()
+  it("ends when its socket is closed, which sends the rest", function()
     net.run(function()
       local a, b = connection()
       local one = held(a, uring.buffer(net.bytes(50000, 1)))
@@ -272,7 +272,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("hides no deadlock when it was left, and its socket closed", function()
+  it("hides no deadlock when it was abandoned", function()
     local got
     helper.raises("deadlock", uring.run, function()
       local a, b = connection()
@@ -289,7 +289,7 @@ describe("a send without a copy", function()
     end)
   end)
 
-  it("that fails before anything has gone says nothing of the interface",
+  it("that fails before anything was sent says nothing of the interface",
     function()
       helper.needs "send_zc_report_usage"
       net.run(function()
@@ -301,7 +301,7 @@ describe("a send without a copy", function()
       end)
     end)
 
-  it("goes with a copy where the kernel may hold no memory", function()
+  it("is copied where the kernel may hold no memory", function()
     helper.needs "send_zc_report_usage"
     local message = helper.script_ok [[
       local uring = require "uring"
@@ -356,7 +356,7 @@ describe("zero copy", function()
     return tried
   end
 
-  it("is for what is large, and a buffer's", function()
+  it("is used for large data in a buffer", function()
     net.run(function()
       local a, b = connection()
       assert.is_false(was_tried(a, b, uring.buffer(LARGE - 1)))
@@ -366,7 +366,7 @@ describe("zero copy", function()
     end)
   end)
 
-  it("is for whom it was asked for, and whom he accepts", function()
+  it("is used on a socket that asked for it, and those it accepts", function()
     helper.needs "send_zc_report_usage"
     net.run(function()
       local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")

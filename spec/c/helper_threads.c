@@ -329,7 +329,7 @@ static int l_refuse (lua_State *L) {
 }
 
 /* state(code, ...): as thread, but in this one, and at once: what pcall gives.
-** It has `refuse` as a global. Raises if memory of the closed state is left. */
+** It has `refuse` as a global. Raises if the closed state leaves memory. */
 static int l_state (lua_State *L) {
   struct thread *t = new_thread(L);
   struct purse m = {0};

@@ -55,7 +55,7 @@ describe("a loop that was interrupted twice", function()
     assert.equal("survived", out)
   end)
 
-  it("keeps nobody ready who may have been collected", function()
+  it("keeps no task ready that may have been collected", function()
     local out = helper.script_ok [[
       local uring = require "uring"
       local main = coroutine.running()

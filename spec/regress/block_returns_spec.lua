@@ -6,8 +6,8 @@ local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-describe("what an event's block returns", function()
-  it("is a time, or nothing", function()
+describe("the result of an event's block", function()
+  it("must be a time or nothing", function()
     local cancelled = 0
     local function event(again)
       return uring.event { try = function() end,

@@ -43,7 +43,7 @@ describe("a broken task", function()
     assert.truthy(text:find("(a task spawned at ", 1, true), text)
   end)
 
-  it("has its variables closed after that", function()
+  it("has its variables closed after the error", function()
     local log = {}
     local why = failure(function(scope)
       scope:spawn(function()
@@ -58,7 +58,7 @@ describe("a broken task", function()
     assert.truthy(why.traceback)
   end)
 
-  it("whose coroutine was closed has nothing left to say where", function()
+  it("whose coroutine was closed has no traceback", function()
     local why = failure(function(scope)
       local co
       scope:spawn(function()
@@ -74,7 +74,7 @@ describe("a broken task", function()
     assert.equal("?", why.spawned_at)
   end)
 
-  it("passes on what it has died of", function()
+  it("passes its error on", function()
     -- Where run itself is deep inside of C calls its tasks cannot be resumed.
     local function deep(n, f)
       if n == 0 then return f() end

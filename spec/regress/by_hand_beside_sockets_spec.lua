@@ -7,7 +7,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local E = uring.errno
 
-describe("by hand, what a socket has received", function()
+describe("by hand, the completion of a socket's receive", function()
   local a, b, ring
 
   before_each(function()
@@ -43,7 +43,7 @@ describe("by hand, what a socket has received", function()
       table.pack(n, message, errno))
   end)
 
-  it("lies beside what is by hand's, and stays the socket's", function()
+  it("stays the socket's beside completions that are taken by hand", function()
     assert(ring:queue(uring.sqe():prep_nop():set_data64(7)))
     assert.same({ 7, 0, 0, "completion" }, { ring:wait_cqe(5) })
     uring.run(function() assert.equal("one", (b:receive(10, 5))) end)

@@ -99,7 +99,7 @@ describe("a send that was received before its task was cancelled", function()
     end)
   end)
 
-  it("in a poll, has sent", function()
+  it("by a timeout in a poll, has sent", function()
     helper.run(function()
       local c, key, sent = uring.channel(), nil, nil
       local s = uring.spawn(function()

@@ -30,18 +30,18 @@ local function closes(last, wait)
 end
 
 describe("a chain whose task is closed", function()
-  it("disposes of what has come, while it waits for the rest", function()
+  it("disposes of the results so far while it waits for the rest", function()
     closes([[uring.sqe():prep_timeout(10)]], [[uring.sleep(0.005)]])
   end)
 
-  it("disposes of all that has come, before the task took it", function()
+  it("disposes of all results before the task has taken them", function()
     closes([[uring.sqe():prep_nop()]], [[
       repeat uring.sleep(0) until task:status() == "ready"]])
   end)
 end)
 
-describe("a task that is cancelled by what reads its chain", function()
-  it("does not wait for it", function()
+describe("a task that is cancelled while its chain is read", function()
+  it("does not wait for the chain", function()
     helper.script_ok [[
       local uring = require "uring"
       local ring = uring.loop():ring()

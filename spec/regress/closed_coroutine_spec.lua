@@ -23,7 +23,7 @@ local waits = {
 
 describe("a task whose coroutine was closed", function()
   for name, wait in pairs(waits) do
-    it("fails and harms nobody, waiting by " .. name, function()
+    it("fails and harms no other task, waiting by " .. name, function()
       local out = helper.script_ok(([[
         local uring = require "uring"
         local function timeout(s) return uring.sqe():prep_timeout(s) end

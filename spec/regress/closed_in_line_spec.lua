@@ -5,8 +5,8 @@ local helper = require "helper"
 
 local it = helper.needs_ring(it)
 
-describe("what has woken a task that is then closed", function()
-  it("is there for the next", function()
+describe("input that has woken a task which is then closed", function()
+  it("is there for the next task", function()
     local out = helper.script_ok [[
       local uring = require "uring"
       local here = assert(uring.udp.bind "127.0.0.1:0")
@@ -26,7 +26,7 @@ describe("what has woken a task that is then closed", function()
     assert.equal("x", out)
   end)
 
-  it("wakes the next in the line", function()
+  it("wakes the next waiter", function()
     helper.script_ok [[
       local uring = require "uring"
       local spec = require "uring_spec"

@@ -18,7 +18,7 @@ describe("a closed msghdr", function()
   after_each(sockets.after)
 
   for name, ending in pairs { close = close, ["<close>"] = leave } do
-    it("by " .. name .. " has nothing to send any more", function()
+    it("by " .. name .. " has no parts to send any more", function()
       local ring, a, b = hand.ring(), sockets.pair(uring.SOCK_DGRAM)
       local r, w = spec.pipe()
       local m = uring.msghdr { iov = { "x" }, control = { fds = { w } } }
@@ -34,7 +34,7 @@ describe("a closed msghdr", function()
       spec.close(r)
     end)
 
-    it("by " .. name .. " has nothing that came any more", function()
+    it("by " .. name .. " has no received data any more", function()
       local ring, a, b = hand.ring(), sockets.pair(uring.SOCK_DGRAM)
       local r, w = spec.pipe()
       local m = sockets.room(10, 0, 256)
@@ -51,7 +51,7 @@ describe("a closed msghdr", function()
     end)
   end
 
-  it("that is in flight has them until that has ended", function()
+  it("that is in flight keeps its parts until that has ended", function()
     local ring, a, b = hand.ring(), sockets.pair(uring.SOCK_DGRAM)
     local gate, opener = spec.pipe()
     local r, w = spec.pipe()
@@ -76,7 +76,7 @@ describe("a closed msghdr", function()
     for _, n in ipairs { r, gate, opener } do spec.close(n) end
   end)
 
-  it("that is in flight keeps nothing that comes then", function()
+  it("that is in flight keeps no data that is received later", function()
     local ring, a, b = hand.ring(), sockets.pair(uring.SOCK_DGRAM)
     local r, w = spec.pipe()
     local sqe
@@ -97,7 +97,7 @@ describe("a closed msghdr", function()
   end)
 end)
 
-it("a msghdr takes no ring to be sent", function()
+it("a msghdr refuses a ring as a descriptor to be sent", function()
   local ring = hand.ring()
   helper.raises("a ring cannot be sent", uring.msghdr,
     { control = { fds = { 0, ring } } })

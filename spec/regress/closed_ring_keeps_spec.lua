@@ -42,7 +42,7 @@ describe("a closed ring", function()
     end
   end)
 
-  it("does so though a forked child has it", function()
+  it("lets go of its files though a forked child has it", function()
     local r, w = spec.pipe()
     local ring = assert(uring.ring())
     assert(ring:register_files { w })
@@ -76,7 +76,7 @@ describe("a closed ring", function()
     end)
   end)
 
-  it("costs no descriptor, however many were sent to", function()
+  it("costs no descriptor, however many rings were sent to", function()
     local sender, kept = hand.ring(), {}
     local before = helper.fds()
     for i = 1, 100 do
@@ -89,7 +89,7 @@ describe("a closed ring", function()
     end
   end)
 
-  it("costs no descriptor, though its senders never look", function()
+  it("costs no descriptor, though its senders send no more", function()
     local sender = hand.ring()
     local before = helper.fds()
     for i = 1, 100 do
@@ -104,7 +104,7 @@ describe("a closed ring", function()
   end)
 
   -- A late request still needs its number, which no other file may have.
-  it("keeps its number for what may start later, and nothing else",
+  it("keeps only its number, for requests that may start later",
     function()
       local sender, ring = hand.ring(), assert(uring.ring())
       local r, w = spec.pipe()
@@ -128,7 +128,7 @@ describe("a closed ring", function()
 end)
 
 describe("a ring that senders of other threads race to close", function()
-  it("refuses what comes late, and no other ring gets it", function()
+  it("refuses messages that come late, and no other ring gets them", function()
     local threads = {}
     for i = 1, 3 do
       threads[i] = spec.thread([[

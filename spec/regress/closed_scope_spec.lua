@@ -14,7 +14,7 @@ local function survives(code)
 end
 
 describe("a scope that is closed early", function()
-  it("has tasks that end, though its own waited for them", function()
+  it("has tasks that end, though its own task waited for them", function()
     survives [[
       pcall(uring.run, function()
         local co
@@ -71,7 +71,7 @@ describe("a scope that is closed early", function()
       end))]]
   end)
 
-  it("does not wake its own task, who waits for something else", function()
+  it("does not wake its own task, which waits for something else", function()
     survives [[
       uring.run(function()
         local began, ended = uring.now()
@@ -84,7 +84,7 @@ describe("a scope that is closed early", function()
       end)]]
   end)
 
-  it("lets its own task go on, whom a task of it has kept waiting", function()
+  it("lets its own task go on, which a task of it has kept waiting", function()
     survives [[
       uring.run(function()
         local ended
@@ -101,7 +101,7 @@ describe("a scope that is closed early", function()
       end)]]
   end)
 
-  it("says so, and of no task that it was closed", function()
+  it("is named in the error, and no task of it", function()
     survives [[
       uring.run(function()
         local ok, message = uring.scope(function(scope)

@@ -6,8 +6,8 @@ local helper = require "helper"
 
 local it = helper.needs_ring(it)
 
-describe("words for what a task waits for", function()
-  it("are whole although finalizers close it meanwhile", function()
+describe("the description of a wait", function()
+  it("is whole although finalizers close the object meanwhile", function()
     helper.needs_eager_collector()
     assert.equal("whole", helper.script_ok [[
       local finalizers = require "finalizers"
@@ -19,7 +19,7 @@ describe("words for what a task waits for", function()
       io.write "whole"]])
   end)
 
-  it("and for a deadlock as well", function()
+  it("is whole in the error of a deadlock as well", function()
     helper.needs_eager_collector()
     assert.equal("whole", helper.script_ok [[
       local uring = require "uring"

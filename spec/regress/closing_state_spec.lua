@@ -30,7 +30,7 @@ describe("when the state closes", function()
       assert(task:status() == "waiting")]])
   end)
 
-  it("so can a cancelled one", function()
+  it("a cancelled task can still be asked", function()
     at_the_end([[
       uring.current():cancel()
       pcall(uring.sleep, 10)
@@ -47,7 +47,7 @@ describe("when the state closes", function()
   end)
 
   -- The ring was made before the loop, so its finalizer runs after.
-  it("what waits for another ring's messages can still be dropped", function()
+  it("a wait for another ring's messages can still be dropped", function()
     assert.equal("survived", helper.script_ok [[
       local uring = require "uring"
       local event, waiter = uring.ring():receiving(), {}

@@ -32,7 +32,7 @@ describe("a choice", function()
       assert(uring.select { event, event:wrap(function() end) })]]
   end)
 
-  it("starts the task of an event once, though it is there twice", function()
+  it("starts a task once, though its event is there twice", function()
     survives [[
       local started, ended = 0, 0
       local event = uring.event(function()
@@ -69,7 +69,7 @@ describe("a choice", function()
       assert(cancelled == 15)]]
   end)
 
-  it("raises what an event could not begin with", function()
+  it("raises the error of an event that could not begin", function()
     survives [[
       local event = uring.event { try = function() end,
         block = function() error "bad" end,

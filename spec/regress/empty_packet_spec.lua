@@ -11,7 +11,7 @@ after_each(net.close)
 after_each(helper.clean)
 
 describe("an empty packet", function()
-  it("is a packet, and the end is the end", function()
+  it("is told from the end of the socket", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_SEQPACKET)
       for _, data in ipairs { "one", "", "two", "" } do
@@ -30,7 +30,7 @@ describe("an empty packet", function()
     end)
   end)
 
-  it("is one for single receives too", function()
+  it("is told from the end by single receives too", function()
     net.run(function()
       local a, b = net.pair(uring.SOCK_SEQPACKET)
       a:send ""

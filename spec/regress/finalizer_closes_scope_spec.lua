@@ -6,7 +6,7 @@ local helper = require "helper"
 local it = helper.needs_ring(it)
 
 describe("scope:spawn", function()
-  it("refuses what a finalizer has just closed", function()
+  it("refuses a scope that a finalizer has just closed", function()
     local out = helper.script_ok [[
       local uring = require "uring"
       local function nothing() end  -- (made here, for that may collect too)

@@ -29,7 +29,7 @@ describe("descriptors in bytes that a peer has sent", function()
       string.pack("=i4", fd) }, control[1])
   end
 
-  it("are nobody's", function()
+  it("are not taken for descriptors of the process", function()
     helper.keeps_fds(function()
       local ring = hand.ring()
       local group = assert(ring:buf_ring { entries = 4, size = 100 })
@@ -53,7 +53,7 @@ describe("descriptors in bytes that a peer has sent", function()
     end)
   end)
 
-  it("are nobody's where a msghdr has other rooms than the message",
+  it("are not taken for such where a msghdr's sizes are not the message's",
     function()
       helper.needs "recvmsg_multishot"
       helper.keeps_fds(function()

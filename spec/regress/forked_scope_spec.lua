@@ -71,7 +71,7 @@ describe("in a forked child with a loop of its own", function()
       assert(tostring(scope):find "ended")]]
   end)
 
-  it("what is sent is not given to a task of the parent's", function()
+  it("a message is not given to a task of the parent", function()
     in_child [[
       assert(channel:try_send(1) == nil)
       semaphore:release()

@@ -16,7 +16,7 @@ end
 after_each(helper.idle_loop)
 
 describe("in a forked child's own run", function()
-  it("the tasks of its parent's neither run nor take anything", function()
+  it("the tasks of its parent neither run nor take anything", function()
     local parent, ran = spec.getpid(), false
     local function ran_here()
       if spec.getpid() ~= parent then spec._exit(3) end
@@ -61,7 +61,7 @@ describe("in a forked child's own run", function()
     assert.is_true(ran)
   end)
 
-  it("what comes back into its parent's scope is told", function()
+  it("a return into its parent's scope is an error", function()
     local status, out = helper.script [[
       local uring = require "uring"
       local spec = require "uring_spec"

@@ -69,7 +69,7 @@ describe("a large string", function()
     end)
   end
 
-  it("arrives whole, and nothing of others' comes between", function()
+  it("arrives whole, with no bytes of other tasks in between", function()
     net.run(function()
       local a, b = connected()
       local sizes = { 3 * MIB, 2 * MIB + 1, MIB, 5, 2 * MIB, 100000 }

@@ -20,7 +20,7 @@ describe("Ctrl-C just before a sleep", function()
       T.fault.signal()
       uring.sleep(3600)
     end)]],
-    ["of the loop, after completions that woke nobody"] = [[
+    ["of the loop, after completions that woke no task"] = [[
       uring.run(function()
       local ring = uring.loop():ring()
       spec.r = spec.pipe()
@@ -37,7 +37,7 @@ describe("Ctrl-C just before a sleep", function()
       T.fault.signal()
       ring:wait_cqe(3600)]],
   } do
-    it("ends one " .. name, function()
+    it("ends the sleep " .. name, function()
       local status, output = helper.script(faults.prelude .. wait)
       assert.equal(1, status)
       assert.truthy(output:find("interrupted!", 1, true), output)

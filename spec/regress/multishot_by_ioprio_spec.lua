@@ -41,7 +41,7 @@ describe("a multishot by set_ioprio", function()
     end)
   end)
 
-  it("is none any more when the bit is taken off", function()
+  it("is a single request again when the bit is cleared", function()
     helper.needs "recv_multishot"
     local a, b = sockets.pair()
     local listener, address = sockets.listener()

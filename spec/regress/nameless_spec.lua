@@ -27,8 +27,8 @@ local function functions()
   return found
 end
 
-describe("an argument that is refused", function()
-  it("is told with the function's name, whoever has called that", function()
+describe("the error of a wrong argument", function()
+  it("has the function's name, whatever has called the function", function()
     local n = 0
     for name, f in pairs(functions()) do
       local ok, why = pcall(f, 0 / 0)
@@ -42,7 +42,7 @@ describe("an argument that is refused", function()
     assert.truthy(n > 100)
   end)
 
-  it("is told so by every way to call a function in a task", function()
+  it("is the same for every way to call a function in a task", function()
     local listener = assert(uring.tcp.listen "127.0.0.1:0")
     listener:close()
     local accept = listener.accept
@@ -65,7 +65,7 @@ describe("an argument that is refused", function()
     end
   end)
 
-  it("is told so after a new require", function()
+  it("is the same after a new require", function()
     assert.equal("", helper.script_ok [[
       local uring = require "uring"
       for name in pairs(package.loaded) do

@@ -7,7 +7,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 
 describe("a failure's traceback", function()
-  it("is not that of another task's, which had the same message", function()
+  it("is not that of another task's failure with the same message", function()
     local function first() error("the same", 0) end
     local function second() error("the same", 0) end
     local scope

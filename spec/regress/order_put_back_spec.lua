@@ -34,9 +34,9 @@ local function check(wait, send, receive, rest, first)
   end
 end
 
-describe("what was handed to tasks that are cancelled comes back in order",
+describe("values handed to tasks that are then cancelled",
   function()
-    it("at once: messages of a ring", function()
+    it("go back at once, in order: messages of a ring", function()
       helper.run(function()
         for _, ring in ipairs { uring.loop():ring(),
             assert(uring.ring()) } do
@@ -63,7 +63,7 @@ describe("what was handed to tasks that are cancelled comes back in order",
     }
 
     for name, wait in pairs(waits) do
-      it("at once: values of a channel, by " .. name, function()
+      it("go back at once, in order: values, by " .. name, function()
         for _, capacity in ipairs { 0, 1, 5 } do
           helper.run(function()
             local c = uring.channel(capacity)
@@ -82,7 +82,7 @@ describe("what was handed to tasks that are cancelled comes back in order",
         end
       end)
 
-      it("when they run, or the next comes: to those behind them, by "
+      it("go to the tasks behind them when those run, by "
         .. name, function()
           helper.run(function()
             local c = uring.channel()
@@ -106,7 +106,7 @@ describe("what was handed to tasks that are cancelled comes back in order",
         end)
     end
 
-    it("values of a channel, all of them, though it is closed", function()
+    it("go back to a channel though it is closed", function()
       helper.run(function()
         local c = uring.channel(2)
         local t = uring.spawn(c.receive, c)
@@ -122,7 +122,7 @@ describe("what was handed to tasks that are cancelled comes back in order",
       end)
     end)
 
-    it("but what a shielded task was handed stays its own", function()
+    it("stay with a task that is shielded", function()
       helper.run(function()
         local c = uring.channel(1)
         local got
@@ -140,7 +140,7 @@ describe("what was handed to tasks that are cancelled comes back in order",
       end)
     end)
 
-    it("messages, to those who wait behind them", function()
+    it("go to the tasks behind them: messages", function()
       helper.run(function()
         local ring = uring.loop():ring()
         local got, tasks = {}, {}

@@ -69,7 +69,7 @@ end
 
 for name, ending in pairs(ends) do
   describe("a choice that ends " .. name, function()
-    it("leaves no request behind, that takes what comes later", function()
+    it("leaves no request behind that takes later data", function()
       helper.run(function()
         local r, w = spec.pipe()
         local other <close> = assert(uring.ring())
@@ -120,7 +120,7 @@ for name, ending in pairs(ends) do
 end
 
 describe("a choice that has chosen", function()
-  it("is not held up by what resists", function()
+  it("is not held up by an event that resists its cancel", function()
     helper.run(function()
       local gate, through = uring.channel(), nil
       uring.scope(function()
@@ -136,8 +136,8 @@ describe("a choice that has chosen", function()
   end)
 end)
 
-describe("a choice that waits for what it had begun", function()
-  it("is cancelled by nothing, and gives what it would have given", function()
+describe("a choice that waits for an event that had begun", function()
+  it("cannot be cancelled, and gives the result of the event", function()
     helper.run(function()
       local gate, out, begun = uring.channel(), nil, false
       local t = uring.spawn(function()
@@ -165,7 +165,7 @@ describe("a choice that waits for what it had begun", function()
     end)
   end)
 
-  it("is in a deadlock with a task that waits for it", function()
+  it("is part of a deadlock with a task that waits for it", function()
     helper.raises("deadlock", uring.run, function()
       local channel = uring.channel()
       uring.select({ uring.event(uring.shield, math.huge, function()
@@ -175,7 +175,7 @@ describe("a choice that waits for what it had begun", function()
     end)
   end)
 
-  it("may be closed from outside, and before it begins to", function()
+  it("may be closed from outside, also before it begins to wait", function()
     for _, long in ipairs { false, true } do
       helper.raises("ended from outside", uring.run, function()
         local co

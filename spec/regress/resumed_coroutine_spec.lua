@@ -26,7 +26,7 @@ local waits = {
 
 describe("a task's coroutine resumed by another task", function()
   for name, wait in pairs(waits) do
-    it("does not go on, nor does it make the other wait: " .. name,
+    it("does not go on, nor does it make the other task wait: " .. name,
       function()
         local went_on = false
         local steps = 0

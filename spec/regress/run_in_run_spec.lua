@@ -25,7 +25,7 @@ describe("uring.run", function()
     uring.run(function() uring.select { event } end)
   end)
 
-  it("begins although finalizers call it", function()
+  it("begins although finalizers call it, too", function()
     helper.needs_eager_collector()
     assert.equal("survived", helper.script_ok [[
       local uring = require "uring"
@@ -79,7 +79,7 @@ describe("uring.loop", function()
       io.write "made"]])
   end)
 
-  it("is one, though finalizers make it meanwhile", function()
+  it("makes one loop though finalizers call it meanwhile", function()
     helper.needs_eager_collector()
     assert.equal("one", helper.script_ok [[
       local uring = require "uring"

@@ -51,7 +51,7 @@ describe("a buffer that several operations share", function()
     end
   end)
 
-  it("is taken as a bundle where it is one", function()
+  it("is taken as a bundle where the request is one", function()
     helper.needs "bundles"
     local ring = hand.ring()
     local group = assert(ring:buf_ring { entries = 4, size = 4 })

@@ -8,7 +8,7 @@ local faulty = faults.tests(helper.needs_ring(it))
 
 -- luacheck: globals T uring
 describe("a silent operation that has ended", function()
-  faulty("is cancelled no more, nor whoever has its slot", function()
+  faulty("is not cancelled, nor is the next one in its slot", function()
     local function nop(n) return uring.sqe():prep_nop():set_data64(n) end
     local ring <close> = assert(uring.ring { entries = 2 })
     local silent = ring:queue(

@@ -6,7 +6,7 @@ local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-it("a cancelled chain closes nothing that it does not know of", function()
+it("a cancelled chain closes no descriptor that it does not know", function()
   assert.equal("open", helper.script_ok [[
     local uring = require "uring"
     uring.run(function()
@@ -26,7 +26,7 @@ it("a cancelled chain closes nothing that it does not know of", function()
     io.write "open"]])
 end)
 
-it("a cancelled chain closes what it has opened", function()
+it("a cancelled chain closes the files that it has opened", function()
   uring.loop()  -- whose ring is made once
   helper.keeps_fds(function()
     uring.run(function()

@@ -44,14 +44,14 @@ describe("uring.tasks", function()
     while uring.now() < stop do end
   end
 
-  it("does not count what ran before a wait with a deadline", function()
+  it("does not count the time before a wait with a deadline", function()
     local seconds = since(function() uring.sleep(9) end, busy)
     assert.truthy(seconds < 0.2, seconds)
     seconds = since(function(channel) channel:receive(9) end, busy)
     assert.truthy(seconds < 0.2, seconds)
   end)
 
-  it("does not count turns without the kernel for ever", function()
+  it("does not count turns that do not enter the kernel", function()
     local seconds = since(function(channel) channel:receive() end, function()
       local stop = uring.now() + 0.3
       while uring.now() < stop do uring.sleep(0) end
@@ -59,7 +59,7 @@ describe("uring.tasks", function()
     assert.truthy(seconds < 0.2, seconds)
   end)
 
-  it("does not count what ran in turns with a timer set", function()
+  it("does not count the time in turns with a timer set", function()
     local seconds = since(function(channel) channel:receive() end, function()
       local sleeper = uring.spawn(uring.sleep, 60)
       uring.sleep(0)

@@ -11,7 +11,7 @@ local faulty = faults.tests(it)
 -- luacheck: globals T uring
 
 describe("a task without memory", function()
-  faulty("fails for that reason, wherever it was refused some", function()
+  faulty("fails for that reason, whichever allocation was refused", function()
     local function work()
       local t = {}
       for i = 1, 20 do t[i] = { ("x"):rep(i * 10) } end
@@ -38,7 +38,7 @@ describe("a task without memory", function()
     assert(reasons > 100, reasons)
   end)
 
-  faulty("says so to who joins it", function()
+  faulty("gives that error to the task that joins it", function()
     uring.run(function()
       local ok, why
       uring.scope(function(s)
@@ -58,7 +58,7 @@ describe("a task without memory", function()
     end)
   end)
 
-  faulty("whose coroutine was closed ends", function()
+  faulty("ends when its coroutine was closed", function()
     require "shortage".sweep("a scope whose coroutine is closed", T, 1)
   end)
 end)

@@ -10,8 +10,8 @@ local faulty = faults.tests(it)
 
 -- luacheck: globals T uring
 
-describe("who waits for a socket", function()
-  faulty("goes on when who was before it fails", function()
+describe("a task that waits for a socket", function()
+  faulty("goes on when the task before it fails", function()
     local net = require "net"
     local listener = assert(uring.tcp.listen "127.0.0.1:0")
     local long = ("x"):rep(100)

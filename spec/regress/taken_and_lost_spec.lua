@@ -9,8 +9,8 @@ local faulty = faults.tests(it)
 
 -- luacheck: globals T uring spec
 
-describe("what is taken is not lost for want of memory:", function()
-  faulty("a completion, a message", function()
+describe("a want of memory does not lose", function()
+  faulty("a completion or a message that is taken", function()
     local ring <close> = assert(uring.ring { entries = 4 })
     for _, take in ipairs { ring.wait_cqe, ring.peek_cqe } do
       for n = 1, 10 do
@@ -35,7 +35,7 @@ describe("what is taken is not lost for want of memory:", function()
     end
   end)
 
-  faulty("a connection", function()
+  faulty("a connection that is taken", function()
     local net = require "net"
     local failures = 0
     net.run(function()
@@ -71,7 +71,7 @@ describe("what is taken is not lost for want of memory:", function()
     net.close()
   end)
 
-  faulty("a provided buffer, a bundle of them", function()
+  faulty("a provided buffer or a bundle that is taken", function()
     local ring <close> = assert(uring.ring { entries = 8 })
     local a, b = assert(uring.socketpair())
     local _ <close> = a
@@ -102,7 +102,7 @@ describe("what is taken is not lost for want of memory:", function()
     end
   end)
 
-  faulty("what a chain has opened", function()
+  faulty("a file that a chain has opened", function()
     local ring <close> = assert(uring.ring { entries = 8 })
     local fds, failures = T.fds(), 0
     uring.run(function()

@@ -28,7 +28,7 @@ local function received(n, f)
   end)
 end
 
-describe("descriptors that nobody has read are closed", function()
+describe("descriptors that were received and not read are closed", function()
   it("when a lease ends", function()
     received(3, function(ring, group)
       for i = 1, 3 do
@@ -52,7 +52,7 @@ describe("descriptors that nobody has read are closed", function()
     end)
   end)
 
-  it("but not those that somebody has", function()
+  it("while those that were read stay open", function()
     received(1, function(ring, group)
       local _, res, flags = assert(ring:wait_cqe(5 * helper.slow))
       local lease = assert(group:lease(res, flags))

@@ -49,25 +49,25 @@ local function number(fd) return fd:fileno() end
 local function close(fd) fd:close() end
 local function release(fd) spec.close(fd:release()) end
 
-describe("behind requests that are refused, what is queued", function()
+describe("behind requests that are refused, a queued request", function()
   it("ends with the close of its descriptor", function()
     assert.equal(-uring.errno.ECANCELED,
       given_up(hand.ring { flags = 0 }, 3, itself, close))
   end)
 
-  it("ends with it, too, if it names the number", function()
+  it("ends with the close, too, if it names the number", function()
     assert.equal(-uring.errno.ECANCELED,
       given_up(hand.ring { flags = 0 }, 3, number, close))
   end)
 
-  it("goes before a release", function()
+  it("is submitted before a release", function()
     for _, name in ipairs { itself, number } do
       assert.equal(0, given_up(hand.ring { flags = 0 }, 3, name, release))
     end
   end)
 end)
 
-describe("on a ring that is not enabled, what is queued", function()
+describe("on a ring that is not enabled, a queued request", function()
   for name, give_up in pairs { close = close, release = release } do
     it("ends with the " .. name .. " of its descriptor", function()
       assert.equal(-uring.errno.ECANCELED, given_up(hand.ring {

@@ -31,7 +31,7 @@ describe("a queued SQE that names a descriptor", function()
   end)
   after_each(helper.clean)
 
-  it("holds it when the uring.fd and the sqe are collected", function()
+  it("holds its file when the uring.fd and the sqe are collected", function()
     local ring <close> = assert(uring.ring { entries = 4 })
     local buffer
     local fd = uring.fd(open(right))
@@ -49,7 +49,7 @@ describe("a queued SQE that names a descriptor", function()
     assert.is_nil(fd or sqe)
   end)
 
-  it("holds it when the sqe is prepared anew", function()
+  it("holds its file when the sqe is prepared anew", function()
     local ring <close> = assert(uring.ring { entries = 4 })
     local sqe, buffer = read_of(uring.fd(open(right)))
     helper.collect()
@@ -62,7 +62,7 @@ describe("a queued SQE that names a descriptor", function()
 
   -- what the kernel takes up late: it waits behind a drain
   for _, where in ipairs { "behind", "at the head of its chain" } do
-    it("holds it " .. where .. " where something drains", function()
+    it("holds its file " .. where .. " where something drains", function()
       local ring <close> = assert(uring.ring { entries = 8 })
       local gate, opener = spec.pipe()
       local late = uring.buffer(1)
@@ -88,7 +88,7 @@ describe("a queued SQE that names a descriptor", function()
     end)
   end
 
-  it("holds a directory until a worker has looked", function()
+  it("holds a directory until an io-wq worker has used it", function()
     local here = os.tmpname()
     os.remove(here)
     assert(os.execute("mkdir " .. here .. " " .. here .. "/right "
@@ -123,7 +123,7 @@ describe("a queued SQE that names a descriptor", function()
     assert.equal("right", buffer:string(), tostring(other))
   end)
 
-  it("reads it also as a later member of a chain", function()
+  it("reads the Lua file also as a later member of a chain", function()
     local ring <close> = assert(uring.ring { entries = 4 })
     local gate, opener = spec.pipe()
     local file = assert(io.open(right))
@@ -139,7 +139,7 @@ describe("a queued SQE that names a descriptor", function()
     spec.close(opener)
   end)
 
-  it("reads it for a task whose sqe another prepares anew", function()
+  it("reads its file for a task whose sqe another prepares anew", function()
     local file = assert(io.open(right))
     local sqe, buffer = read_of(file)
     file = nil

@@ -359,7 +359,7 @@ end
 -- Each of these raises in one task what it was about to take, and the other
 -- must have it.
 
-programs["two who wait for the same data"] = function()
+programs["two tasks that wait for the same data"] = function()
   uring.run(function()
     local a, b = assert(uring.socketpair())
     local _ <close> = a
@@ -380,7 +380,7 @@ programs["two who wait for the same data"] = function()
   end)
 end
 
-programs["two who accept"] = function()
+programs["two tasks that accept"] = function()
   uring.run(function()
     local listener <close> = assert(
       uring.unix.listen("@uring-short-" .. spec.getpid(), 4))

@@ -56,6 +56,7 @@ function choice.turns(n)
   helper.turns(n or 5)
 end
 
+-- An event that is ready at once, with these values.
 function choice.ready(...)
   local values = table.pack(true, ...)
   return uring.event {

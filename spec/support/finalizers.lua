@@ -13,6 +13,7 @@ local SHORT <const> = 0.005  -- a wait that may be for nothing
 
 local nop <const> = helper.nop
 
+-- A poll of the pipe of this world.
 local function poll(w)
   return uring.sqe():prep_poll_add(w.read, uring.POLLIN)
 end
@@ -63,6 +64,7 @@ local function add_tasks(w)
   for _ = 1, 4 do uring.sleep(0) end
 end
 
+-- One of every object, for the calls; see below for what each is for.
 local function new_world()
   local w = {}
   w.ring = assert(uring.ring { entries = 16 })
@@ -103,6 +105,7 @@ end
 local SOCKETS <const> = { "a", "b", "c", "d", "e", "f", "g", "h", "client",
   "other_client", "listener" }
 
+-- Closes all of it; every task must end.
 local function end_world(w)
   for _, task in ipairs(w.tasks) do task:cancel() end
   for _, task in ipairs(w.tasks) do
@@ -123,8 +126,10 @@ end
 
 local deeds = {}
 
+-- Calls a method, which may raise.
 local function try(object, method, ...) pcall(object[method], object, ...) end
 
+-- Closes every object.
 function deeds.close(w)
   for _, name in ipairs(SOCKETS) do w[name]:close() end
   for _, name in ipairs { "ring", "looped", "buffer", "fd", "msg", "group",
@@ -134,6 +139,7 @@ function deeds.close(w)
   if w.lease then w.lease:release() end
 end
 
+-- Closes the coroutines of all tasks.
 function deeds.end_coroutines(w)
   for i, co in pairs(w.coroutines) do
     if coroutine.status(co) == "suspended" then coroutine.close(co) end
@@ -144,17 +150,20 @@ function deeds.end_coroutines(w)
   end
 end
 
+-- Both.
 function deeds.end_all(w)
   deeds.end_coroutines(w)
   deeds.close(w)
 end
 
+-- Cancels every task, the scope and the operation.
 function deeds.cancel(w)
   for _, task in ipairs(w.tasks) do task:cancel "by a finalizer" end
   if w.scope then w.scope:cancel() end
   w.op:cancel()
 end
 
+-- A waiter as uring.select has them, which chooses nothing.
 local function new_waiter()
   return setmetatable({}, { __index = { choose = function() end } })
 end
@@ -168,6 +177,7 @@ local function use_event(event)
   try(event, "cancel", waiter)
 end
 
+-- Uses every object, and makes others.
 function deeds.use(w)
   pcall(uring.run, print)
   pcall(uring.loop, { entries = 8 })
@@ -476,6 +486,7 @@ local function at(n, deed, f)
   return done
 end
 
+-- One call with a finalizer in its n-th allocation that does one deed.
 local function trial(call, deed, n)
   local done, ended
   -- (what is left of a task whose coroutine was closed is an error)

@@ -41,6 +41,7 @@ function groups.all_home(group)
   assert.equal(s.entries, s.available or s.kernel)
 end
 
+-- A multishot receive that picks from the group.
 function groups.multishot(fd, group)
   return uring.sqe():prep_recv_multishot(fd):set_buf_group(group:bgid())
 end
@@ -55,6 +56,7 @@ function groups.armed(options, type)
   return ring, group, a, op, b
 end
 
+-- Do a completion's flags say that more will follow?
 function groups.more(flags)
   return flags & uring.IORING_CQE_F_MORE ~= 0
 end

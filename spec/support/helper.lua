@@ -208,6 +208,7 @@ function helper.pipe()
   return r, w
 end
 
+-- For after_each: removes the files and closes the pipes.
 function helper.clean()
   for i = #made, 1, -1 do
     os.remove(made[i])

@@ -53,6 +53,7 @@ function net.close()
   end)
 end
 
+-- A listener of TCP, on a free port.
 function net.listener(host, backlog)
   return net.keep(assert(uring.tcp.listen(host or "127.0.0.1:0", backlog)))
 end
@@ -66,6 +67,7 @@ function net.tcp()
   return a, b
 end
 
+-- Two connected unix sockets.
 function net.pair(type)
   return net.keep(assert(uring.socketpair(type)))
 end

@@ -29,6 +29,7 @@ function program.run(...)
     ...)
 end
 
+-- These words, as a shell reads them.
 local function quoted(words)
   local out = {}
   for i, word in ipairs(words) do

@@ -401,15 +401,18 @@ end
 
 -- ---- the sweep ------------------------------------------------------------
 
+-- Does the error say that there is no memory?
 local function says_so(why)
   why = tostring(why)
   return why:find("memory", 1, true) or why:find("ENOMEM", 1, true)
 end
 
+-- Takes out what a program has left in the pipe.
 local function empty_pipe()
   if spec.ready(r) then spec.read(r, 65536) end
 end
 
+-- How many descriptors are open once the loop is idle.
 local function descriptors()
   helper.collect()
   helper.eventually(function()

@@ -21,6 +21,7 @@ function sockets.keep(number)
   return fd
 end
 
+-- For after_each: closes them all.
 function sockets.close()
   for i = #open, 1, -1 do
     open[i]:close()
@@ -50,10 +51,12 @@ local function bound(host, type)
   return sockets.keep(fd), uring.sockaddr(host, port)
 end
 
+-- A UDP socket, and its address.
 function sockets.udp(host)
   return bound(host or "127.0.0.1", uring.SOCK_DGRAM)
 end
 
+-- A TCP listener, and its address.
 function sockets.listener(host)
   return bound(host or "127.0.0.1", uring.SOCK_STREAM)
 end
@@ -65,6 +68,7 @@ function sockets.udp_pair(host)
   return to, address, from, source
 end
 
+-- setsockopt with an integer.
 function sockets.set(fd, level, name, value)
   assert(spec.setsockopt(fd:fileno(), level, name, value))
 end
@@ -95,6 +99,7 @@ function sockets.sendmsg(ring, fd, options, flags)
     flags)))
 end
 
+-- Receives a message into this uring.msghdr: the result.
 function sockets.recvmsg(ring, fd, msg, flags)
   return (hand.one(ring, uring.sqe():prep_recvmsg(fd, msg, flags)))
 end
@@ -106,10 +111,12 @@ function sockets.room(size, namelen, controllen)
     controllen = controllen }, buffer
 end
 
+-- write(2) of all of it.
 function sockets.write(fd, s)
   assert(spec.write(fd:fileno(), s))
 end
 
+-- read(2) of up to n bytes.
 function sockets.read(fd, n)
   return spec.read(fd:fileno(), n)
 end

@@ -21,6 +21,7 @@ local PATIENCE <const> = 5
 
 local turns <const> = helper.turns
 
+-- Completes a wait for a pipe to be readable.
 local function pipe(w)
   w.r, w.w = spec.pipe()
   function w.fire() spec.write(w.w, "x") end
@@ -35,6 +36,7 @@ local function pipe(w)
   return w
 end
 
+-- A poll of that pipe.
 local function poll(w) return uring.sqe():prep_poll_add(w.r, uring.POLLIN) end
 
 waits["await"] = function()
@@ -78,6 +80,7 @@ waits["sleep"] = function()
   return w
 end
 
+-- Completes a wait for a message to this ring.
 local function message(w, ring)
   w.ring = ring
   function w.fire()
@@ -128,6 +131,7 @@ waits["operation await"] = function()
   return w
 end
 
+-- Completes a wait for a value of a channel.
 local function receiving(w, capacity)
   w.channel = uring.channel(capacity)
   function w.fire() assert(w.channel:try_send(7)) end
@@ -222,6 +226,7 @@ waits["select of a ring's messages"] = function()
   return w
 end
 
+-- Completes a wait for data of a socket of this type.
 local function socket(w, type)
   w.a, w.b = assert(uring.socketpair(type))
   function w.fire() spec.write(w.a:fileno(), "x") end

@@ -28,6 +28,7 @@ function wrong.refuses(method, good, kinds)
   helper.raises("uring.Sqe expected", s[method], {}, table.unpack(good))
 end
 
+-- An integer from 0 to max, as a kind of argument.
 function wrong.integer(max)
   return { words = ("integer from 0 to %d expected"):format(max),
     bad = { -1, 0.5, "1", true, {}, max + 1, 0 / 0 } }

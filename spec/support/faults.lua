@@ -85,6 +85,13 @@ local function tools()
   _G.spec = require "uring_spec"
 end
 
+-- Code that makes a script load that module, and has `fault` as a local.
+faults.path = ([[
+package.cpath = %q .. "/?.so;" .. package.cpath
+local fault = assert(package.loadlib(package.searchpath("uring.core",
+  package.cpath), "luaopen_uring_fault"))()
+]]):format(os.getenv "URING_FAULT_DIR" or "build/fault")
+
 faults.prelude = ([[
 package.cpath = %q .. "/?.so;" .. package.cpath
 load(%q)()

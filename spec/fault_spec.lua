@@ -185,6 +185,37 @@ describe("by hand, when io_uring_enter fails,", function()
       end
     end
   end)
+
+  -- The SQ is full when the cancels are sent, and what is taken to make room
+  -- is the end of the first that was to be cancelled.
+  faulty("a cancel is submitted though the one before it has ended", function()
+    local ring <close> = assert(uring.ring { entries = 4, flags = 0 })
+    local ends, polls = {}, {}
+    for i = 1, 2 do
+      local r, w = spec.pipe()
+      ends[2 * i - 1], ends[2 * i] = r, w
+      polls[i] = ring:queue(uring.sqe():prep_poll_add(r, uring.POLLIN)
+        :set_data64(i))
+    end
+    assert(ring:submit())
+    T.queue(ring, 3, 6)
+    T.fault.inject { fn = "enter", err = T.E.EBUSY, count = 1000 }
+    for i = 1, 2 do T.equal(true, (polls[i]:cancel())) end
+    T.fault.clear()
+    spec.write(ends[2], "x")
+    T.fault.inject { fn = "enter", err = T.E.EBUSY }
+    assert(ring:submit())
+    T.equal(0, T.fault.clear().enter)
+    local results = {}
+    for _ = 1, 6 do
+      local data, res = assert(ring:wait_cqe(5 * T.slow))
+      results[data] = res
+    end
+    T.equal(uring.POLLIN, results[1])
+    T.equal(-T.E.ECANCELED, results[2])
+    T.lawful(ring)
+    for _, fd in ipairs(ends) do spec.close(fd) end
+  end)
 end)
 
 

@@ -198,6 +198,22 @@ describe("a silent sqe", function()
     b:close()
   end)
 
+  it("that receives less without MSG_WAITALL is not reported", function()
+    local ring = hand.ring()
+    local a, b = assert(uring.socketpair())
+    for _, sqe in ipairs {
+      uring.sqe():prep_recv(b, uring.buffer(9)),
+      uring.sqe():prep_recvmsg(b, uring.msghdr { iov = { uring.buffer(9) } }),
+    } do
+      assert.equal(5, hand.one(ring, uring.sqe():prep_send(a, "hello")))
+      ring:queue(silent(sqe:set_data64(1)), nop(2))
+      assert.same({ 2, 0, 0 }, { hand.take(ring) })
+      hand.nothing(ring)
+    end
+    a:close()
+    b:close()
+  end)
+
   it("cannot complete more than once", function()
     local ring = hand.ring()
     local r, w = spec.pipe()

@@ -99,6 +99,29 @@ describe("a deadlock", function()
     end)
   end)
 
+  -- Tasks have waited for each other before, and do not any more. The program
+  -- then waits for an event that is not the library's, for ever.
+  it("is not seen after waits for other tasks that are over", function()
+    local status, output = helper.script [[
+      local uring = require "uring"
+      local spec = require "uring_spec"
+      uring.run(function()
+        local channel = uring.channel()
+        for i = 1, 3 do
+          local t = uring.spawn(channel.receive, channel)
+          for _ = 1, 3 do uring.sleep(0) end
+          assert(channel:send(i))
+          assert(t:join())
+        end
+        spec.interrupt(0.01)
+        local function nothing() end
+        uring.select { uring.event { try = nothing, block = nothing,
+          cancel = nothing } }
+      end)]]
+    assert.equal(1, status)
+    assert.truthy(output:find("interrupted!", 1, true), output)
+  end)
+
   it("is not made by a task that joins itself, which is refused", function()
     fails("cannot join itself", function()
       local t

@@ -3,22 +3,19 @@
 -- random. What was sent arrives once, no scope ends before its tasks, and
 -- nothing is kept: no buffer either.
 --
--- URING_SEED repeats one; URING_SOAK is for how many seconds it goes on.
+-- See spec/support/storm.lua for how one is repeated, or goes on for long.
 
 local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
+local storm = require "storm"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-local SECONDS = tonumber(os.getenv "URING_SOAK") or 1.5
-local seed = tonumber(os.getenv "URING_SEED") or os.time()
-local random = math.random
+local random, pick = math.random, storm.pick
 
 local finally <const> = helper.finally
-
-local function pick(list) return list[random(#list)] end
 
 -- What must never be, noted where nobody catches it.
 local fault
@@ -467,19 +464,8 @@ local function round()
 end
 
 it("a storm of scopes loses nothing, and keeps nothing", function()
-  math.randomseed(seed)
   net.run(function() uring.loop():ring():ref() end)
-  local limit = uring.now() + SECONDS
-  local rounds = 0
-  helper.keeps_fds(function()
-    repeat
-      rounds = rounds + 1
-      local ok, why = xpcall(round, debug.traceback)
-      if not ok then
-        error(("URING_SEED=%d, round %d: %s"):format(seed, rounds, why), 0)
-      end
-    until uring.now() > limit and rounds >= 3
-    helper.collect()
+  storm.rounds(1.5, round, function()
     net.run(function() net.whole(64) end)
   end)
 end)

@@ -3,21 +3,18 @@
 -- reads as he likes. What a send said it sent has gone, in one piece and no
 -- more than that, and a buffer whose send has returned is one's own again.
 --
--- URING_SEED repeats one; URING_SOAK is for how many seconds it goes on.
+-- See spec/support/storm.lua for how one is repeated, or goes on for long.
 
 local helper = require "helper"
 local net = require "net"
+local storm = require "storm"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-local SECONDS = tonumber(os.getenv "URING_SOAK") or 1
-local seed = tonumber(os.getenv "URING_SEED") or os.time()
-local random = math.random
+local random, pick = math.random, storm.pick
 
 local SENDS = 250  -- each has a byte of its own
-
-local function pick(list) return list[random(#list)] end
 
 local function size() return random(pick { 10, 3000, 60000, 300000 }) end
 
@@ -112,7 +109,7 @@ end
 
 -- Until a connection has had all its sends, tasks come and go; then the reader
 -- has what was sent.
-local function storm()
+local function storm_of_sends()
   local sends, parts = {}, {}
   local a, b = connection()
   local reader = uring.spawn(read_all, b, parts)
@@ -142,19 +139,9 @@ local function storm()
 end
 
 it("a storm of sends loses no byte, and divides no message", function()
-  math.randomseed(seed)
   net.run(function() end)  -- (makes the loop's ring)
-  local stop = os.time() + SECONDS
-  local rounds = 0
-  helper.keeps_fds(function()
-    repeat
-      rounds = rounds + 1
-      local ok, why = xpcall(net.run, debug.traceback, storm)
-      if not ok then
-        error(("URING_SEED=%d, round %d: %s"):format(seed, rounds, why), 0)
-      end
-      net.close()
-    until os.time() > stop and rounds >= 3
-    helper.collect()
+  storm.rounds(1, function()
+    net.run(storm_of_sends)
+    net.close()
   end)
 end)

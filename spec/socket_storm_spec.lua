@@ -2,23 +2,20 @@
 -- leases and collections at random, on sockets to which somebody sends all the
 -- time. All that was sent arrives, once and in order, and nothing is kept.
 --
--- URING_SEED repeats one; URING_SOAK is for how many seconds it goes on.
+-- See spec/support/storm.lua for how one is repeated, or goes on for long.
 
 local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
+local storm = require "storm"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 
-local SECONDS = tonumber(os.getenv "URING_SOAK") or 1
-local seed = tonumber(os.getenv "URING_SEED") or os.time()
-local random = math.random
+local random, pick = math.random, storm.pick
 
 -- Few, for there is a pool for each.
 local SIZES = { 64, 300, 4096 }
-
-local function pick(list) return list[random(#list)] end
 
 -- How a wait may end that is none's fault.
 local function expected(why, errno)
@@ -184,7 +181,7 @@ local function finish(socket, sender, got, leases, done)
   end)
 end
 
-local function storm(type)
+local function storm_of(type)
   local a, b = uring.socketpair(type)
   local streams = type == uring.SOCK_STREAM
   local got, leases = {}, {}
@@ -280,24 +277,13 @@ end
 
 it("a storm of sockets loses nothing, and keeps nothing", function()
   helper.needs("recvmsg_multishot", "recv_multishot", "accept_multishot")
-  math.randomseed(seed)
   local kinds = {
-    function() storm(uring.SOCK_STREAM) end,
-    function() storm(uring.SOCK_DGRAM) end,
+    function() storm_of(uring.SOCK_STREAM) end,
+    function() storm_of(uring.SOCK_DGRAM) end,
     storm_of_connections,
   }
   net.run(function() end)  -- (makes the loop's ring)
-  local limit = os.clock() + SECONDS
-  local rounds = 0
-  helper.keeps_fds(function()
-    repeat
-      rounds = rounds + 1
-      local ok, why = xpcall(pick(kinds), debug.traceback)
-      if not ok then
-        error(("URING_SEED=%d, round %d: %s"):format(seed, rounds, why), 0)
-      end
-    until os.clock() > limit and rounds >= 3
-    helper.collect()
+  storm.rounds(1, function() pick(kinds)() end, function()
     net.run(function()
       for _, size in ipairs(SIZES) do net.whole(size) end
     end)

@@ -1,5 +1,5 @@
--- Sockets that listen: accept, and what becomes of connections that nobody
--- takes.
+-- Sockets that listen: accept, and what becomes of connections that are not
+-- taken.
 
 local helper = require "helper"
 local net = require "net"

@@ -122,7 +122,7 @@ describe("a channel", function()
         refused("receive", channel:try_receive())
         assert.truthy(tostring(channel):find "closed")
       end
-      -- who waits to receive is told too
+      -- a task that waits to receive is told too
       local channel = uring.channel()
       local waiting = uring.spawn(function() return channel:receive() end)
       turns()
@@ -186,7 +186,7 @@ describe("a channel", function()
     mistake("under uring.run", channel.receive, channel)  -- (ready or not)
     helper.run(function()
       assert.equal(3, channel:receive())
-      -- a rendezvous, with who waits
+      -- a rendezvous, with a waiter
       local meeting = uring.channel()
       full(meeting:try_send(1))
       empty(meeting:try_receive())
@@ -252,7 +252,7 @@ describe("a channel", function()
       end
       assert.is_nil((channel:try_receive()))
       assert.is_nil((channel:try_send(1)))
-      -- a poll finds who is about to send
+      -- a poll finds a task that is about to send
       uring.spawn(channel.send, channel, "v")
       assert.equal("v", channel:receive(0))
       for _, bad in ipairs { -1, 0 / 0, "1", {} } do
@@ -406,7 +406,7 @@ describe("a task that is cancelled", function()
 end)
 
 describe("many senders and receivers", function()
-  -- What happens to each value is noted by who knows: a send that was
+  -- What happens to each value is noted where it is known: a send that was
   -- accepted, a send that was refused, or one whose task was cancelled, in
   -- which case it is either.
   local function storm(seed, capacity)

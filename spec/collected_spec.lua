@@ -1,4 +1,4 @@
--- What a task waits for is kept by the wait, though nobody else has it.
+-- What a task waits for is kept by the wait, though nothing else has it.
 
 local helper = require "helper"
 local spec = require "uring_spec"
@@ -8,7 +8,7 @@ local it = helper.needs_ring(it)
 
 after_each(helper.idle_loop)
 
--- Each makes an object that nobody else has, and answers a task that waits for
+-- Each makes an object that nothing else has, and gives a task that waits for
 -- it, and what ends that. `keep` notes the object, weakly.
 local waits = {}
 

@@ -31,7 +31,7 @@ describe("connect", function()
 
   it("gives up in time", function()
     net.run(function()
-      -- whose queue of connections is full answers nobody
+      -- a listener whose queue is full does not answer
       local name = "@uring-spec-full-" .. spec.getpid()
       local listener = net.keep(assert(uring.unix.listen(name, 0)))
       local clients = {}
@@ -43,7 +43,7 @@ describe("connect", function()
         clients[i] = net.keep(client)
       end
       assert.equal(E.ETIME, errno)
-      -- and to who waits it is given in the end
+      -- and a task that waits gets it in the end
       local waiting = uring.spawn(function()
         return uring.unix.connect(name)
       end)

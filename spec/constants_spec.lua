@@ -112,7 +112,7 @@ describe("a name that is not there", function()
   end)
 end)
 
--- A family of constants, and who takes one or gives one.
+-- A family of constants, and which functions take one or give one.
 local FAMILIES = {
   { "^IORING_OP_", "Sqe:prep_cancel", "Ring:register_sync_cancel" },
   { "^IORING_SETUP_", "ring", "Ring:flags" },

@@ -1,4 +1,4 @@
--- Control messages that sockets of tasks receive: addresses, who sends,
+-- Control messages that sockets of tasks receive: addresses, credentials,
 -- pidfds and descriptors. (By hand: see msghdr_control_spec.)
 
 local helper = require "helper"
@@ -216,7 +216,7 @@ describe("descriptors in messages", function()
         receive = function(b) b:receive() end,
         chunks = function(b) net.first(b:chunks()) end,
         timeout = function(b)
-          -- it arrives when nobody waits any more
+          -- it arrives when no task waits any more
           while b:receive(nil, 0) do end
         end,
         messages = function(b) net.first(b:messages()) end,

@@ -129,7 +129,7 @@ describe("coroutine.close of a task's coroutine", function()
       assert.same({ "scope", "wrapped", "outer" }, log)
       helper.raises("has ended", gen)
       helper.collect()
-      -- nobody stands in the ring's line any more
+      -- nothing is in the ring's wait queue any more
       uring.shield(1, function()
         local t = uring.spawn(ring.receive, ring, 5)
         t:cancel()  -- (its scope is cancelled by now, or is soon)

@@ -1,4 +1,4 @@
--- examples/dns.lua, asked by dig, and by those who mean it no good.
+-- examples/dns.lua, asked by dig, and with malformed queries.
 
 local helper = require "helper"
 local program = require "program"

@@ -1,4 +1,4 @@
--- uring.event: events that are tasks, and events of somebody else's.
+-- uring.event: events that are tasks, and events of other libraries.
 
 local choice = require "choice"
 local helper = require "helper"

@@ -1,5 +1,5 @@
 -- Whatever error strikes in a channel or a semaphore, and where, it stays what
--- it was: a value is in it or was received, once, and who waits is served.
+-- it was: a value is in it or was received, once, and a waiter is served.
 
 local faults = require "faults"
 local helper = require "helper"
@@ -56,7 +56,7 @@ local function scenarios()
       assert(b.accepted[i] == b.received[i], ("accepted %s, received %s")
         :format(b.accepted[i], b.received[i]))
     end
-    -- nor is anybody left who waits
+    -- nor is any waiter left
     local sent = c:try_send "x"
     assert((sent or nil) == (c.capacity > 0 or nil))
     assert(c:try_receive() == (sent and "x" or nil))
@@ -141,7 +141,7 @@ local function scenarios()
     assert(d:try_send "x" == nil)
   end
 
-  -- Who waits is told of the end, if not at once then when somebody comes.
+  -- A waiter is told of the end, if not at once then with the next call.
   function S.close(try)
     local c, told = uring.channel(), 0
     for _ = 1, 4 do

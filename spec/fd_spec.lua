@@ -1,5 +1,5 @@
--- Descriptors: uring.fd, what else names one, what a close ends, and who owns
--- a number.
+-- Descriptors: uring.fd, what else names one, what a close ends, and the owner
+-- of a number.
 
 local hand = require "hand"
 local helper = require "helper"
@@ -224,6 +224,21 @@ describe("closing a descriptor", function()
     assert.same({ 1, -E.ECANCELED, 0 }, { take(ring) })
     assert.equal(0, ring:stats().in_flight)
     spec.close(w)
+  end)
+
+  ring_it("ends what was queued after a later one has ended", function()
+    local a, b = spec.socketpair(uring.SOCK_STREAM)
+    local fd = uring.fd(a)
+    local function recv(data)
+      return uring.sqe():prep_recv(fd, uring.buffer(1)):set_data64(data)
+    end
+    ring:queue(recv(1))
+    assert.equal(1, hand.one(ring, uring.sqe():prep_send(fd, "x")))
+    ring:queue(recv(2))
+    ring:submit()
+    fd:close()
+    assert.same({ -E.ECANCELED, -E.ECANCELED }, hand.some(ring, 2))
+    spec.close(b)
   end)
 
   ring_it("ends members of chains that have not started", function()

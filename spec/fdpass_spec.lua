@@ -1,5 +1,5 @@
 -- examples/fdpass.lua: connections are served by processes that have not
--- accepted them, and nobody keeps one that has ended.
+-- accepted them, and no process keeps one that has ended.
 
 local helper = require "helper"
 local program = require "program"

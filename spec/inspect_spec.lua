@@ -45,7 +45,7 @@ describe("uring.tasks", function()
       local a, b = net.pair(uring.SOCK_DGRAM)
       local listener, busy = net.listener(), net.listener()
       local out = net.pair()
-      -- whose queue of connections is full answers nobody
+      -- a listener whose queue is full does not answer
       local full_up = "@uring-look-" .. spec.getpid()
       net.keep(assert(uring.unix.listen(full_up, 0)))
       net.crowd(uring.unix.connect, full_up)

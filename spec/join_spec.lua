@@ -1,5 +1,5 @@
 -- Joining a task that is the next to run: it runs inside of the wait, and
--- nobody can tell, but by the time that it takes.
+-- no task can tell, but by the time that it takes.
 
 local helper = require "helper"
 local uring = require "uring"

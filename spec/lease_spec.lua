@@ -1,5 +1,5 @@
--- Leases of provided buffers, and buffers that nobody takes: whose each is,
--- and when it goes home.
+-- Leases of provided buffers, and buffers that are not taken: which owner each
+-- has, and when it goes back to its group.
 
 local groups = require "groups"
 local hand = require "hand"

@@ -68,7 +68,7 @@ describe("an event that loses a choice", function()
         for _, wait in pairs(next_waits) do
           local heir
           contend(ring:receiving(), function(i)
-            heir = uring.spawn(wait)  -- behind the other in the line
+            heir = uring.spawn(wait)  -- behind the other in the queue
             turns(2)
             message(ring, i)
           end, function(i)
@@ -166,13 +166,13 @@ describe("an event that loses a choice", function()
         local function choose()
           return uring.select { c = channel:receiving(), uring.after(60) }
         end
-        -- to the next in the line
+        -- to the next waiter
         local t, heir = uring.spawn(choose), uring.spawn(choose)
         turns(2)
         assert.is_true(channel:try_send(1, nil, "x"))
         t:cancel()
         assert.same({ true, "c", 1, nil, "x" }, { heir:join() })
-        -- to who comes, in order
+        -- to the tasks that come, in order
         t, heir = uring.spawn(choose), uring.spawn(choose)
         turns(2)
         assert.is_true(channel:try_send(1, nil))

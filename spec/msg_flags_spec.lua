@@ -43,7 +43,7 @@ describe("prep_msg_ring_cqe_flags", function()
     helper.raises("#6", uring.sqe().prep_msg_ring_cqe_flags, sqe, b, 1, 2)
   end)
 
-  -- Sends to a ring as somebody does who does not use this library. Newer
+  -- Sends to a ring as a program does without this library. Newer
   -- kernels refuse some flags. Answers whether it was sent.
   local function send_unsafe(from, ring, data, flags)
     local ok, _, errno = from:send(ring:fd(), data, 3, flags)
@@ -201,7 +201,7 @@ describe("a forged completion", function()
     assert.equal(1, b:stats().stale)
     second:cancel()
     assert.same({ 2, -E.ECANCELED, 0 }, { hand.take(b) })
-    -- two uses ago it is nobody's
+    -- two uses ago it names no operation
     assert(from:send(b:fd(), old, 5))
     assert.same({ 5, old, 0 }, { message(b) })
     from:close()

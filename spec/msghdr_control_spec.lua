@@ -1,5 +1,5 @@
--- Control messages of message headers: descriptors that are passed on, who
--- sends, and where to. (Of tasks' sockets: see control_spec.)
+-- Control messages of message headers: descriptors that are passed on, the
+-- sending process, and addresses. (Of tasks' sockets: see control_spec.)
 
 local hand = require "hand"
 local helper = require "helper"

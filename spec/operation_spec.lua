@@ -1,4 +1,4 @@
--- Operations by hand: their life, their ends, and who may name them. (Those
+-- Operations by hand: their life, their ends, and how they are named. (Those
 -- that tasks await: see wait_spec.)
 
 local hand = require "hand"

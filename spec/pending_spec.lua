@@ -1,5 +1,6 @@
--- What arrives at a socket while nobody waits for it is kept for who asks
--- next, up to a bound, however much it is and whoever else is slow.
+-- Input that arrives at a socket while no task waits for it is kept for the
+-- next wait, up to a bound, however much it is and however slow other sockets
+-- are.
 
 local helper = require "helper"
 local net = require "net"
@@ -115,7 +116,7 @@ describe("input that arrives while no task waits", function()
     end)
   end)
 
-  -- A socket that nobody reads stops at its bound; what is left stays with
+  -- A socket that is not read stops at its bound; what is left stays with
   -- the kernel, in order.
   it("stops at its bound, and other sockets go on", function()
     net.run(function()
@@ -143,7 +144,7 @@ describe("input that arrives while no task waits", function()
         assert.equal(tostring(i), (net.first(quick:messages
           { size = 200 })))
       end
-      -- nobody asks again and again meanwhile
+      -- no task asks again and again meanwhile
       local after = uring.loop():ring():stats()
       assert.truthy(after.submitted - before.submitted < 300 * 6)
       assert(sender:join(net.patience))
@@ -186,7 +187,7 @@ it("many slow readers slow no other socket down", function()
         end
         assert.truthy(sent == table.concat(parts))
         assert(sender:join(net.patience))
-        -- and nobody asks in vain again and again
+        -- and no task asks in vain again and again
         local asked = uring.loop():ring():stats().submitted - before
         assert.truthy(asked < 400 * 5, asked)
       end

@@ -1,6 +1,6 @@
 -- What a socket's tasks receive by single waits: receive, recv, recvfrom and
 -- recvmsg, of streams and of datagrams of every size. Nothing that arrived is
--- lost, whoever goes away meanwhile.
+-- lost, whichever task goes away meanwhile.
 
 local helper = require "helper"
 local net = require "net"
@@ -368,7 +368,7 @@ describe("receive", function()
       assert.equal(E.ETIME, select(3, b:recv(nil, 0)))
       a:send "abcd"
       assert.same({ true, "abcd" }, { reader:join(net.patience) })
-      -- what came for nobody is no descriptor: 1 is still what it was
+      -- what no task asked for is no descriptor: 1 is still what it was
       assert.equal(E.ETIME, select(3, a:recv(nil, 0)))
       b:send "x"
       net.turns()

@@ -1,4 +1,5 @@
--- Rings by hand: making and closing them, who may use one, and the books.
+-- Rings by hand: making and closing them, which process and thread may use
+-- one, and the counts.
 -- (For queueing and waiting see queue_spec.)
 
 local hand = require "hand"
@@ -11,7 +12,7 @@ local E = uring.errno
 local nop, some, timeout = hand.nop, hand.some, hand.timeout
 local SKIP = uring.IOSQE_CQE_SKIP_SUCCESS
 
--- An SQE that does not end, and nobody could tell: a read of an empty pipe.
+-- An SQE that does not end, and leaves no trace: a read of an empty pipe.
 local function reading(buffer, data)
   local r, w = spec.pipe()
   local sqe = uring.sqe():prep_read(r, buffer):set_data64(data or 0)

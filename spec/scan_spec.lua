@@ -28,7 +28,7 @@ local function open_port()
   return port_of(net.listener())
 end
 
--- The number is taken, and nobody listens.
+-- The number is taken, and nothing listens.
 local function closed_port()
   local socket = net.keep(assert(uring.socket(uring.AF_INET,
     uring.SOCK_STREAM)))
@@ -36,7 +36,7 @@ local function closed_port()
   return port_of(socket)
 end
 
--- Whoever connects there waits, for its listener accepts nobody.
+-- A connect there waits, for its listener does not accept.
 local function silent_port()
   local listener = net.listener("127.0.0.1:0", 0)
   net.run(function()

@@ -241,7 +241,7 @@ describe("an error in a scope", function()
       local joined
       local ok, err = pcall(uring.scope, function(scope)
         local t = scope:spawn(function() error("boom", 0) end)
-        -- (a shield, for the failure cancels who joins)
+        -- (a shield, for the failure cancels the task that joins)
         joined = table.pack(uring.shield(5, t.join, t))
       end)
       assert.is_false(ok)

@@ -341,7 +341,7 @@ describe("in a forked child", function()
               assert(task:status() == "waiting")
             end
             assert(task:reason() == nil)
-            -- nobody of this process receives
+            -- no task of this process receives
             assert(channel:try_send(1) == nil)
             collectgarbage()
           end

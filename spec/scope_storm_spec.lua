@@ -17,7 +17,7 @@ local random, pick = math.random, storm.pick
 
 local finally <const> = helper.finally
 
--- What must never be, noted where nobody catches it.
+-- What must never be, noted where nothing catches it.
 local fault
 
 local function check(ok, ...)
@@ -57,7 +57,7 @@ local function received(value)
 end
 
 -- A wait for what a channel hands over, to be closed at its end. What was
--- handed to who is cancelled before it runs, others may have overtaken.
+-- handed to a task that is cancelled before it runs may be overtaken.
 local function taking()
   return finally(function(self)
     if not self.over then given_back = last end
@@ -69,8 +69,9 @@ local function within(list, key)
   return list[key]
 end
 
--- By a channel, where what one task sends another gets in order. (Who was
--- handed one goes on in his turn, and who comes before that gets the next.)
+-- By a channel, where what one task sends another gets in order. (A task
+-- that was handed one goes on in its turn; one that comes before it gets the
+-- next.)
 local function came(channel, n)
   received(n)
   local of = within(within(latest, channel), uring.current() or "nobody")
@@ -172,7 +173,7 @@ local function acts(depth, n)
   for _ = 1, n do act(depth) end
 end
 
--- Spawns by one of the ways into a scope; its books say who is in it.
+-- Spawns by one of the ways into a scope; its books say which tasks are in it.
 local function body(book, depth)
   return function()
     book.n = book.n + 1

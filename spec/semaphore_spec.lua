@@ -1,4 +1,4 @@
--- Semaphores: so many at a time, and who came first goes first.
+-- Semaphores: so many at a time, and first come, first served.
 
 local helper = require "helper"
 local uring = require "uring"
@@ -43,7 +43,7 @@ describe("a semaphore", function()
       end
       turns()
       semaphore:release()
-      -- who comes now does not pass those who wait
+      -- a task that comes now does not pass those that wait
       assert.is_nil((semaphore:try_acquire()))
       for _ = 1, 4 do semaphore:release() end
       turns()

@@ -242,7 +242,7 @@ describe("send", function()
       local third = uring.spawn(function() return a:send "third" end)
       net.turns()
       local reader = uring.spawn(read_all, b)
-      -- (who takes a turn comes before whom a completion has woken)
+      -- (a task with a turn runs before one that a completion has woken)
       while second:status() == "waiting" do uring.sleep(0) end
       assert.equal("ready", second:status())
       second:cancel()
@@ -292,7 +292,7 @@ describe("send", function()
       local task = uring.spawn(function() return a:send(lease) end)
       net.turns()
       lease:release()
-      -- whoever gets the buffers of that group gets another one
+      -- the next to get buffers of that group gets another one
       for i = 1, 300 do
         c:send(tostring(i))
         assert.equal(tostring(i), net.first(d:messages { lease = true })

@@ -1,7 +1,7 @@
 -- A storm of sends: strings and buffers of all sizes, with a copy and without,
--- timeouts, cancelled tasks and closed coroutines at random, to somebody who
--- reads as he likes. What a send said it sent has gone, in one piece and no
--- more than that, and a buffer whose send has returned is one's own again.
+-- timeouts, cancelled tasks and closed coroutines at random, to a reader of
+-- random speed. What a send said it sent was sent, in one piece and no more
+-- than that, and a buffer whose send has returned may be used again.
 --
 -- See spec/support/storm.lua for how one is repeated, or goes on for long.
 
@@ -53,7 +53,7 @@ local function send_one(socket, sends)
   record.sent = sent or part
   if sent then
     assert(sent == #data, sent)
-    -- whoever still reads it would read this
+    -- a request that still reads it would read this
     if buffer then buffer:write(0, ("\xff"):rep(#data)) end
   else
     assert(errno == uring.errno.ETIME or message:find("only", 1, true),

@@ -1,5 +1,5 @@
--- Events of sockets: receiving, accepting, sending; and that who loses a
--- choice has lost nothing.
+-- Events of sockets: receiving, accepting, sending; and an event that loses a
+-- choice loses no data.
 
 local helper = require "helper"
 local net = require "net"
@@ -63,7 +63,7 @@ describe("socket:receiving", function()
       local sent, got = {}, {}
       for i = 1, 50 do
         -- the choice blocks on the socket, and the channel wins; then the
-        -- bytes come, to a request that nobody waits for
+        -- bytes come, to a request that no task waits for
         uring.spawn(function() channel:send(i) end)
         assert.same({ n = 2, "c", i },
           select { s = b:receiving(), c = channel:receiving() })

@@ -1,5 +1,5 @@
 -- Sockets, but for what waits: how they are made, named, shut down and set,
--- and what they say to whoever uses them wrongly.
+-- and what they say where they are used wrongly.
 
 local helper = require "helper"
 local net = require "net"
@@ -59,7 +59,7 @@ describe("uring.socket", function()
         net.keep(s)
         local flags = flags_of(s)
         assert.equal(uring.O_CLOEXEC, flags & uring.O_CLOEXEC)
-        -- who must not block waits in the ring, and is never told EAGAIN
+        -- a nonblocking one waits in the ring, and is never told EAGAIN
         assert.equal(0, flags & uring.O_NONBLOCK)
       end
     end
@@ -141,7 +141,7 @@ describe("a socket", function()
       end
       helper.raises("uring.Socket expected", method)
     end
-    -- (99 was nobody's)
+    -- (99 was not open)
   end)
 
   it("may be used wherever a descriptor may", function()
@@ -178,7 +178,7 @@ describe("a socket", function()
       local task = uring.spawn(function() return listener:accept() end)
       net.turns()
       listener:close()
-      -- nobody listens there any more, not even until the next turn
+      -- nothing listens there any more, not even until the next turn
       local again = net.keep(assert(uring.tcp.listen(address)))
       assert.equal(address, again:getsockname())
       assert.equal(E.EBADF, select(4, task:join()))

@@ -1,6 +1,6 @@
 -- A storm: receives, breaks, timeouts, cancelled tasks, closed coroutines,
--- leases and collections at random, on sockets to which somebody sends all the
--- time. All that was sent arrives, once and in order, and nothing is kept.
+-- leases and collections at random, on sockets that are sent to all the time.
+-- All that was sent arrives, once and in order, and nothing is kept.
 --
 -- See spec/support/storm.lua for how one is repeated, or goes on for long.
 

@@ -147,7 +147,7 @@ describe("uring.timeout", function()
       t:cancel "others"
       assert.same({ n = 3, nil, "the task was cancelled", E.ECANCELED },
         pack(t:join()))
-      -- both: who is cancelled is cancelled, and not told of the time
+      -- both: a cancelled task is cancelled, and not told of the time
       t = uring.spawn(function()
         return uring.timeout(0.001, function()
           pcall(forever)
@@ -194,7 +194,7 @@ describe("uring.timeout", function()
           assert(buffer:resize(16))
         end
       end
-      -- nothing was read behind anybody's back
+      -- nothing was read meanwhile
       spec.write(w, "abc")
       assert.equal(3, (uring.await(uring.sqe():prep_read(r, buffer))))
     end)

@@ -38,7 +38,7 @@ describe("await", function()
         assert.equal(0, ring:stats().in_flight - ring:stats().internal)
         assert(buffer:resize(10))
       end
-      -- what has come is not lost
+      -- received data is not lost
       spec.write(w, "abc")
       local read = uring.sqe():prep_read(r, buffer)
       assert.equal(3, (uring.await(read, 0) or uring.await(read, 5)))

@@ -1,4 +1,4 @@
--- The watchdog: who runs for too long without waiting.
+-- The watchdog: tasks that run for too long without waiting.
 
 local helper = require "helper"
 local spec = require "uring_spec"

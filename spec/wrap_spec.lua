@@ -286,7 +286,7 @@ describe("uring.wrap", function()
         turns()
         assert.is_true(coroutine.close(co))
         assert.is_true(closed)
-        -- nobody is there who would take it
+        -- no task is there to take it
         assert.is_nil((channel:try_send(1)))
       end)
       assert.truthy(why:find("ended from outside", 1, true), name .. why)

@@ -1,5 +1,5 @@
 -- Sends without a copy: which they are, that their memory is held until the
--- kernel says so, and that nobody waits for that in vain.
+-- kernel says so, and that no task waits for that in vain.
 
 local helper = require "helper"
 local net = require "net"

@@ -1,7 +1,6 @@
 -- An event that a program has made may hand on to another's functions as it
 -- likes: also to `block` before any `try`. For a socket that no task had used
--- this read a ring that was not there; and what failed then was told to
--- nobody.
+-- this read a ring that was not there; and what failed then was not reported.
 
 local helper = require "helper"
 local net = require "net"

@@ -1,5 +1,6 @@
--- A task that yields to nobody, or whose coroutine dies of what no protected
--- call of its own could catch, failed with a fixed text: nothing said where.
+-- A task that calls coroutine.yield, or whose coroutine dies of an error that
+-- no protected call of its own could catch, failed with a fixed text: nothing
+-- said where.
 
 local helper = require "helper"
 local uring = require "uring"

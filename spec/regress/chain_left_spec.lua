@@ -1,5 +1,5 @@
 -- A chain whose task's coroutine is closed: what its members had already
--- brought, a descriptor for one, belonged to nobody. And a task that was
+-- brought, a descriptor for one, was lost. And a task that was
 -- cancelled while the list of its requests was read began to wait.
 
 local helper = require "helper"

@@ -1,5 +1,5 @@
 -- A task that a socket had woken, and whose coroutine a script then closed,
--- took the wake with it, and what had come was nobody's.
+-- took the wake with it, and no task got the data.
 
 local helper = require "helper"
 

@@ -1,7 +1,7 @@
 -- A task that waits in a wrapped function, and one of the two coroutines is
 -- closed by others. The wait was left where it was: its timeouts and what it
 -- awaited kept the addresses of what was collected, and a message or a
--- channel's value was handed to who would never take it.
+-- channel's value was handed to a task that would never take it.
 
 local helper = require "helper"
 

@@ -16,7 +16,7 @@ local function script(call, finalizer)
     local ran
     local function call(connect) return %s end
     uring.run(function()
-      -- whose queue of connections is full answers nobody
+      -- a listener whose queue is full does not answer
       local name = "unix:@uring-finalizer-" .. require "uring_spec".getpid()
         .. "-a-name-that-is-no-short-string"
       local listener = assert(uring.unix.listen(name, 0))

@@ -1,5 +1,5 @@
 -- recvmsg_out took over the descriptors that bytes name which no recvmsg had
--- written: whoever sent them chose which of the program's were closed.
+-- written: their sender chose which of the program's were closed.
 
 local hand = require "hand"
 local helper = require "helper"

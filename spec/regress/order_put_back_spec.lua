@@ -97,7 +97,7 @@ describe("values handed to tasks that are then cancelled",
             for i = 1, 3 do assert(c:try_send(i, i)) end
             tasks[1]:cancel()  -- the fourth has the first
             tasks[3]:cancel()
-            -- the fifth has the third, and nobody is there for another
+            -- the fifth has the third, and no task is there for another
             assert.is_nil((c:try_send(4, 4)))
             assert.equal(0, #c)
             for _, t in ipairs(tasks) do t:join() end

@@ -1,6 +1,6 @@
 -- What is sent is a dup of a descriptor. It was closed when the garbage was
--- collected, so a connection that had been handed over, and ended by who got
--- it, did not end for its peer.
+-- collected, so a connection that had been handed over, and ended by the
+-- receiver, did not end for its peer.
 
 local helper = require "helper"
 local uring = require "uring"

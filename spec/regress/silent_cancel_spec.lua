@@ -1,5 +1,5 @@
 -- A silent operation whose cancel found no room, and which ended meanwhile,
--- stayed on the list of cancels: whoever had its slot next was cancelled.
+-- stayed on the list of cancels: the next operation in its slot was cancelled.
 
 local faults = require "faults"
 local helper = require "helper"

@@ -1,5 +1,5 @@
 -- A task that was broken off long after its last await had that await's result
--- disposed of a second time: with it went the buffer of somebody else's.
+-- disposed of a second time: with it went the buffer of another request.
 
 local helper = require "helper"
 local uring = require "uring"

@@ -1,5 +1,5 @@
 -- Descriptors that came with a message into a provided buffer stayed open when
--- nobody took the buffer apart.
+-- the buffer was not taken apart.
 
 local helper = require "helper"
 local uring = require "uring"

@@ -1,6 +1,6 @@
--- A receive that had to wait on a unix stream with SO_PASSCRED told what its
--- first try had found, which was nothing: a sender of pid 0 and uid 0, whoever
--- it was; and its descriptors stayed open, with nobody who knew of them.
+-- A receive that had to wait on a unix stream with SO_PASSCRED gave what its
+-- first try had found, which was nothing: a sender of pid 0 and uid 0; and its
+-- descriptors stayed open and unknown.
 
 local hand = require "hand"
 local helper = require "helper"

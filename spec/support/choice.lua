@@ -1,4 +1,4 @@
--- Events for specs of choices: one that somebody else might have written, one
+-- Events for specs of choices: one as another library might have it, one
 -- that is ready at once; and what makes others ready.
 --
 --     local choice = require "choice"
@@ -14,8 +14,8 @@ local uring = require "uring"
 local choice = {}
 local E = uring.errno
 
--- An event of somebody else's, as a library would write it: a flag that may
--- be raised, and stays so until somebody takes it. It counts its calls.
+-- An event of another library, as it would write it: a flag that may
+-- be raised, and stays so until a task takes it. It counts its calls.
 function choice.signal()
   local self = { raised = false, blocks = 0, cancels = 0, backs = 0,
     waiters = {} }

@@ -168,7 +168,7 @@ local function new_waiter()
   return setmetatable({}, { __index = { choose = function() end } })
 end
 
--- An event's functions may be called by anybody.
+-- An event's functions may be called by any code.
 local function use_event(event)
   local waiter = new_waiter()
   try(event, "try")
@@ -433,7 +433,7 @@ local calls = {
   end,
 }
 
--- What an event that somebody else has made may do with another.
+-- What an event of another library may do with another.
 for name, make in pairs {
   ["socket:receiving"] = function(w) return w.e:receiving() end,
   ["socket:receiving of datagrams"] = function(w) return w.d:receiving() end,

@@ -58,7 +58,7 @@ function net.listener(host, backlog)
   return net.keep(assert(uring.tcp.listen(host or "127.0.0.1:0", backlog)))
 end
 
--- Two ends of a connection: who has connected, and who was accepted. (In a
+-- Two ends of a connection: the one that connects, and the accepted. (In a
 -- task.)
 function net.tcp()
   local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
@@ -72,8 +72,8 @@ function net.pair(type)
   return net.keep(assert(uring.socketpair(type)))
 end
 
--- Connects, and keeps that, until nobody is let in any more. (In a task; where
--- it is slow one may be out of time though it is not yet so.)
+-- Connects, and keeps that, until the listener's queue is full. (In a task;
+-- where it is slow one may be out of time before that.)
 function net.crowd(connect, address)
   local seconds = 0.01
   while true do

@@ -3,11 +3,11 @@
 --     local w = waits["channel receive"]()   -- in a task
 --     w.wait()           what a task waits with
 --     w.fire()           what it waits for comes, without a wait of its own
---     w.after(fired)     nothing was lost: who asks next has it
+--     w.after(fired)     nothing was lost: the next to ask has it
 --     w.close()
 --
 -- `w.result(...)` looks at what the wait has given, where it went well;
--- `w.final`: what has come cannot go back;
+-- `w.final`: what was received cannot go back;
 -- `w.brief` is set beforehand where time alone is to end it.
 
 local helper = require "helper"
@@ -149,7 +149,7 @@ for _, capacity in ipairs { 0, 2 } do
   waits["channel receive, " .. capacity] = function()
     local w = receiving({}, capacity)
     function w.wait() return w.channel:receive() end
-    -- (with nobody there a rendezvous takes nothing)
+    -- (without a partner a rendezvous takes nothing)
     return w
   end
 
@@ -314,7 +314,7 @@ waits["accept"] = function(scope)
   return w
 end
 
--- Here a connection that comes too late is closed: who connected sees it.
+-- Here a connection that comes too late is closed: its peer sees it.
 waits["await of an accept"] = function(scope)
   local w = waits["accept"](scope)
   function w.wait()
@@ -323,7 +323,7 @@ waits["await of an accept"] = function(scope)
   function w.result(fd) spec.close(fd) end
   function w.after(fired)
     if not fired then return end
-    -- (who was cancelled in time has left it where it was)
+    -- (a task cancelled in time has left it where it was)
     local conn = w.listener:accept(0)
     if conn then conn:close() end
     assert(w.client:recv(10, PATIENCE) == nil)

@@ -310,6 +310,21 @@ describe("receive", function()
     end)
   end)
 
+  it("lets other tasks have their turns where data is there", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local next, reader = b:messages { size = 64 }
+      a:send "the first"
+      assert.equal("the first", (next(reader)))
+      for _ = 1, 100 do a:send "x" end
+      net.eventually(function() return b:stats().waiting == 100 end)
+      local ran = false
+      uring.spawn(function() ran = true end)
+      for _ = 1, 100 do assert.equal("x", b:recv()) end
+      assert.is_true(ran)
+    end)
+  end)
+
   it("without time lets other tasks have their turns", function()
     net.run(function()
       local a, b = net.pair()

@@ -61,7 +61,7 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
         flags |= (uint32_t)res & IORING_NOTIF_USAGE_ZC_COPIED;
       else t->res = res;
       t->flags = flags;
-      t->disposal = op->disposal;
+      t->disposal = op->disposal & 3u;
       t->data = loop_describe_op(op, flags);
       op_free(&r->ops, op);
       loop_wake(w->loop, t);

@@ -3,12 +3,6 @@
 #include "check.h"
 #include "ring/pending.h"
 
-static struct pending_cqe numbered (uint64_t n) {
-  struct pending_cqe a = {0};
-  a.data = n;
-  return a;
-}
-
 static void add (struct pending *a, struct source *s, uint64_t n) {
   if (CHECK(pending_reserve(a, 1))) pending_add(a, s, NULL, n, 0, 0);
 }

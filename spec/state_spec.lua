@@ -49,6 +49,38 @@ describe("require", function()
     assert.equal(getmetatable(a), getmetatable(b))
   end)
 
+  it("that a finalizer does in the middle of another makes no second state",
+    function()
+      helper.needs_eager_collector()
+      local code = string.dump(function(turn)
+        local inner
+        local function arm()
+          setmetatable({}, { __gc = function()
+            turn = turn - 1
+            if turn > 0 then return arm() end
+            inner = require "uring.core"
+          end })
+        end
+        collectgarbage "stop"
+        collectgarbage("incremental", 10, 1000, 30)
+        arm()
+        collectgarbage "restart"
+        local outer = require "uring.core"
+        if not inner then return end
+        -- each knows the objects of the other
+        inner.msghdr { iov = { outer.buffer(1) } }
+        outer.msghdr { iov = { inner.buffer(1) } }
+        return inner.cancelled == outer.cancelled
+      end)
+      local turn, same = 0, nil
+      repeat
+        turn = turn + 1
+        same = select(2, assert(spec.state(code, turn)))
+        assert(same ~= false)
+      until same == nil
+      assert(turn > 20, turn)
+    end)
+
   it("sets no globals, changes no library, prints nothing", function()
     assert.equal("", helper.script_ok [[
       local seen = {}

@@ -177,6 +177,7 @@ int handle_detach (struct handle *h) {
   refblock_fly(&h->block);  /* guard: a use that ends now must not close it */
   atomic_store(&h->close_when_idle, true);
   if (refblock_flying(&h->block) > 1 && h->fork_id == fork_id())
+    /* guard: or the number becomes another file's */
     reserve_number(atomic_load(&h->number));
   else
     n = atomic_exchange(&h->number, -1);  /* guard: closed once */

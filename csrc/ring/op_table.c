@@ -133,6 +133,7 @@ static void fd_list_remove (struct op *op) {
   if (h->ops == op) h->ops = op->next;
   else op->prev->next = op->next;
   if (op->next) op->next->prev = op->prev;
+  /* guard: or the next operation is added where no close finds it */
   else if (h->ops) h->ops->prev = op->prev;
   op->next = op->prev = NULL;
 }
@@ -215,7 +216,7 @@ static void op_end (struct op_table *t, struct op *op) {
   t->flying--;
   if (op->op_flags & COUNTED) uncount_op(t, op);
   if (op->before || op->behind) op_leave_chain(t, op);
-  if (op->prev) fd_list_remove(op);
+  if (op->prev) fd_list_remove(op);  /* guard: its slot is used again */
   unpin(op);  /* guard: not before the last completion */
 }
 

@@ -102,9 +102,10 @@ static struct io_uring_sqe *push_sqe (struct ring *r,
 ** worker; and on an SQPOLL ring, in its thread. */
 static bool starts_late (const struct ring *r, const struct op *op,
                          const struct request *q) {
-  return (op->op_flags & OP_FOLLOWS) || (q->sqe.flags & IOSQE_ASYNC)
-         || r->ops.drained || op->opcode == IORING_OP_OPENAT
-         || (r->io.flags & IORING_SETUP_SQPOLL);
+  if (op->op_flags & OP_FOLLOWS) return true;
+  if (q->sqe.flags & IOSQE_ASYNC) return true;  /* guard: the number is kept */
+  if (op->opcode == IORING_OP_OPENAT) return true;  /* guard: the same */
+  return r->ops.drained || (r->io.flags & IORING_SETUP_SQPOLL);
 }
 
 /* The token that an SQE names. The kernel does not find a later member of a
@@ -118,8 +119,9 @@ static uint64_t named_token (struct ring *r, const struct io_uring_sqe *sqe) {
 /* The handle of the plain number that a request names, if there is one. */
 static struct handle *owner_of (const struct ring *r,
                                 const struct request *q) {
-  return (q->req_flags & REQ_NUMBER) && !(q->sqe.flags & IOSQE_FIXED_FILE)
-         && q->sqe.fd >= 0 && r->handle->owner
+  if (q->sqe.flags & IOSQE_FIXED_FILE)  /* guard: a slot is no number */
+    return NULL;
+  return (q->req_flags & REQ_NUMBER) && q->sqe.fd >= 0 && r->handle->owner
          ? handle_find(r->handle->owner, q->sqe.fd) : NULL;
 }
 
@@ -275,7 +277,7 @@ int ring_send_cancels (struct ring *r) {
     int rc = reserve_sqes(r, 1);
     if (rc < 0)
       return rc;
-    if (op != r->ops.cancels)
+    if (op != r->ops.cancels)  /* guard: or its cancel is forgotten */
       continue;  /* (reserve_sqes has reaped, and the operation has ended) */
     if (r->ops.draining > 0) {
       /* a request would wait behind the one with IO_DRAIN, and so perhaps for

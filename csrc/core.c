@@ -27,7 +27,6 @@
 #include "task/wait_await.h"
 #include "task/watchdog.h"
 #include "task/wrap.h"
-#include "net/send_queue.h"
 #include "net/socket.h"
 
 static const luaL_Reg functions[] = {

@@ -21,11 +21,8 @@
 #include "ring/ring_submit.h"
 #include "lua/args.h"
 #include "lua/errors.h"
-#include "api/buffer.h"
 #include "api/ring_object.h"
 #include "net/datagram.h"
-#include "net/send_queue.h"
-#include "net/sendmmsg.h"
 
 #include <errno.h>
 
@@ -401,6 +398,7 @@ static struct task *send_enter (lua_State *L, struct socket *s,
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, what);
   s->ring = loop->ring;
+  s->out.waitq.describe = send_describe;
   return t;
 }
 

@@ -1,10 +1,10 @@
 /*
-** sending: socket:send as an event, which waits for room and then takes what
+** send_event: socket:send as an event, which waits for room and then takes what
 ** the kernel takes.
 */
 
 #include "compat.h"
-#include "net/send_queue.h"
+#include "net/send.h"
 
 #include "ring/ring_cancel.h"
 #include "lua/errors.h"
@@ -13,8 +13,6 @@
 #include "net/socket_poll.h"
 
 #include <poll.h>
-
-enum { SOCKET = 1, DATA };
 
 
 static int send_failed (lua_State *L, const struct socket *s, int err) {

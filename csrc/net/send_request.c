@@ -1,16 +1,16 @@
 /*
-** send_request: what a send or connect asks of the kernel. A string is copied
-** into the request's memory, a buffer or lease goes as it is. What must not
-** break: no request names memory of Lua's.
+** send_request: see send.h. What a send or connect asks of the kernel, whose
+** turn it is to ask, and how it is described. What must not break: no request
+** names memory of Lua's. A string is copied into memory of the request; a
+** buffer or lease goes as it is, and is pinned.
 */
 
 #include "compat.h"
 #include "net/send.h"
 
+#include "lua/errors.h"
 #include "lua/options.h"
-#include "api/buffer.h"
 #include "api/prep_build.h"
-#include "api/sockaddr.h"
 #include "net/datagram.h"
 
 #include <errno.h>
@@ -20,6 +20,43 @@
 ** where the interface does not copy (bench/zero_copy.lua). */
 #define ZERO_COPY 49152u
 
+/* Datagrams of one sendmmsg call. */
+#define MAX_BATCH 64
+
+
+/* ---- turns -------------------------------------------------------------- */
+
+static bool in_flight (const struct socket *s) {
+  const struct op *op = socket_op(s, &s->out);
+  return op && op->state == OP_FLYING && !(op->op_flags & OP_NOTIFYING);
+}
+
+bool send_busy (const struct socket *s, struct wait_node *node) {
+  const struct task *holder = s->out.waitq.holder;
+  if (!socket_mixes(s))
+    return false;
+  return in_flight(s) || (holder ? &holder->node != node
+                          : !turnq_may_take(&s->out.waitq.q, node, 1));
+}
+
+void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node) {
+  if (node == NULL || !socket_waitq_unhold(&s->out.waitq, node))
+    turnq_end_turn(&s->out.waitq.q, node);
+  if (s->d && s->out.waitq.q.turns == 0
+      && !(socket_mixes(s) && in_flight(s)))
+    turnq_wake(state_of(L)->loop, &s->out.waitq.q);
+}
+
+bool send_at_once (const struct socket *s, const struct bytes *b,
+                   const struct address *to, ssize_t *n) {
+  *n = sendto(s->out.waitq.fd, b->at, b->size, MSG_DONTWAIT | MSG_NOSIGNAL,
+              to ? &to->any : NULL, to ? to->len : 0);
+  if (*n < 0) *n = -errno;
+  return *n != -EAGAIN && *n != -EINTR;
+}
+
+
+/* ---- requests ----------------------------------------------------------- */
 
 static void set_size (lua_State *L, size_t upto, size_t size) {
   lua_pushinteger(L, (lua_Integer)upto);
@@ -166,4 +203,153 @@ void send_check_messages (lua_State *L) {
     lua_settop(L, array);
   }
   lua_replace(L, DATA);
+}
+
+
+/* ---- sendmmsg ----------------------------------------------------------- */
+
+/* A message as the kernel wants it, and where its parts are. */
+struct parts {
+  struct iovec data;
+  const struct address *name;
+  struct address parsed;      /* of a name that is text */
+};
+
+static bool read_name (lua_State *L, int index, struct parts *p) {
+  const char *text;
+  size_t n;
+  p->name = class_at(L, state_of(L), index, CLASS_SOCKADDR);
+  if (p->name != NULL)
+    return true;
+  if (lua_type(L, index) != LUA_TSTRING)
+    return false;
+  text = lua_tolstring(L, index, &n);
+  memset(&p->parsed, 0, sizeof(p->parsed));
+  p->name = &p->parsed;
+  return address_parse(&p->parsed, text, n) == NULL;
+}
+
+/* Is the message on top plain? By lua_next, for it makes no strings. */
+static bool read_plain (lua_State *L, struct parts *p) {
+  int message = lua_gettop(L);
+  bool plain = true, has_data = false;
+  p->name = NULL;
+  lua_pushnil(L);
+  while (plain && lua_next(L, message)) {
+    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
+                                                     : "";
+    if (strcmp(key, "data") == 0) {
+      struct bytes b;
+      plain = has_data = bytes_at(L, lua_gettop(L), &b);
+      if (plain) {
+        p->data.iov_base = (void *)(uintptr_t)b.at;
+        p->data.iov_len = b.size;
+      }
+    }
+    else
+      plain = strcmp(key, "name") == 0 && read_name(L, lua_gettop(L), p);
+    lua_pop(L, 1);
+  }
+  lua_settop(L, message);
+  return plain && has_data;
+}
+
+static void fill_mmsghdr (struct mmsghdr *m, struct parts *p) {
+  memset(m, 0, sizeof(*m));
+  m->msg_hdr.msg_iov = &p->data;
+  m->msg_hdr.msg_iovlen = 1;
+  if (p->name) {
+    m->msg_hdr.msg_name = (void *)(uintptr_t)p->name->bytes;
+    m->msg_hdr.msg_namelen = p->name->len;
+  }
+}
+
+unsigned sendmmsg_plain (lua_State *L, const struct socket *s, int array,
+                     lua_Integer first) {
+  struct mmsghdr messages[MAX_BATCH];
+  struct parts parts[MAX_BATCH];
+  unsigned n = 0;
+  int sent;
+  while (n < MAX_BATCH) {
+    bool plain = lua_rawgeti(L, array, first + (lua_Integer)n) == LUA_TTABLE
+                 && read_plain(L, &parts[n]);
+    lua_pop(L, 1);
+    if (!plain) break;
+    fill_mmsghdr(&messages[n], &parts[n]);
+    n++;
+  }
+  sent = n > 0 ? sendmmsg(s->out.waitq.fd, messages, n,
+                          MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+  return sent > 0 ? (unsigned)sent : 0;
+}
+
+
+/* ---- descriptions ------------------------------------------------------- */
+
+/* Push the address of the message that failed, as words; or NULL and nil. */
+static const char *push_addressee (lua_State *L, int how) {
+  const struct address *to = lua_touserdata(L, TO);
+  if (how == SEND_MESSAGE || how == SEND_MESSAGES) {
+    if (how == SEND_MESSAGE) lua_pushvalue(L, DATA);
+    else lua_rawgeti(L, DATA, lua_tointeger(L, SENT) + 1);
+    if (lua_istable(L, -1)) {  /* (it may be another by now) */
+      lua_pushliteral(L, "name");
+      lua_rawget(L, -2);
+    }
+    if (lua_type(L, -1) == LUA_TSTRING)
+      return lua_tostring(L, -1);
+    to = class_test(L, lua_gettop(L), CLASS_SOCKADDR);
+  }
+  if (to == NULL) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  else {
+    char text[ADDRESS_TEXT];
+    return lua_pushlstring(L, text, address_text(to, text));
+  }
+}
+
+int send_failed_as (lua_State *L, const struct socket *s, int how,
+                    int err) {
+  static const char *const names[] = { "send", "sendmsg", "sendmsg",
+                                       "connect" };
+  const char *to = push_addressee(L, how);
+  if (to == NULL)
+    lua_pushfstring(L, "%s on socket (fd %d)", names[how], s->out.waitq.fd);
+  else if (how == CONNECT)
+    lua_pushfstring(L, "connect to %s", to);
+  else
+    lua_pushfstring(L, "%s to %s on socket (fd %d)", names[how], to,
+                    s->out.waitq.fd);
+  return fail_cured(L, how == CONNECT ? IORING_OP_CONNECT : IORING_OP_SEND,
+                    err);
+}
+
+
+/* (a push may run finalizers, which may close the socket and the coroutine:
+** so all is read before) */
+void send_describe (lua_State *L, const struct socket_waitq *waitq,
+                    lua_State *co) {
+  int how = (int)lua_tointeger(co, HOW), fd = waitq->fd;
+  lua_Integer size = lua_tointeger(co, SIZE), sent = lua_tointeger(co, SENT);
+  const struct address *to = lua_touserdata(co, TO);
+  char text[ADDRESS_TEXT + 5] = "";
+  if (to) {
+    memcpy(text, " to ", 4);
+    text[4 + address_text(to, text + 4)] = '\0';
+  }
+  if (how == CONNECT)
+    lua_pushfstring(L, "to connect socket (fd %d)%s", fd, text);
+  else if (how == SEND)
+    lua_pushfstring(L, "to send %I bytes%s on socket (fd %d)",
+                    (LUAI_UACINT)size, text, fd);
+  else
+    lua_pushfstring(L, "to send %s on socket (fd %d)", how == SEND_MESSAGES
+                    ? "messages" : "a message", fd);
+  if (sent > 0) {
+    lua_pushfstring(L, "%s, of which %I went", lua_tostring(L, -1),
+                    (LUAI_UACINT)sent);
+    lua_remove(L, -2);
+  }
 }

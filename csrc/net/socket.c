@@ -49,7 +49,6 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   s->type = type;
   s->in.waitq.what = "to receive on socket";
   s->out.waitq.what = "to send on socket";
-  s->out.waitq.describe = send_describe;
   s->in.waitq.fd = s->out.waitq.fd = -1;
   s->control_capacity = unasked_control(family);
   s->d = handle_new();

@@ -125,12 +125,9 @@ void socket_open (lua_State *L);    /* the class */
 ** that has raised nobody has said its end.) */
 bool socket_pushes (lua_State *L, const struct socket *s);
 
-/* What a task in the half's line, or whose request is under way, sends. */
-void send_describe (lua_State *L, const struct socket_waitq *waitq,
-                    lua_State *co);
-
 /* What waits: receiving and accepting, sending and connecting. */
 void recv_open (lua_State *L);
 void send_open (lua_State *L);
+void send_event_open (lua_State *L);
 
 #endif

@@ -1,3 +1,9 @@
+/*
+** buf_pool: see the header. It makes, finds and drops pools. What must not
+** break: a pool's group stays registered and counted while a lease, a receive
+** in flight or an rx_data uses a buffer of it.
+*/
+
 #include "compat.h"
 #include "net/buf_pool.h"
 
@@ -9,9 +15,9 @@
 #include <string.h>
 
 #define BUFFERS   256u
-#define TOP       65535u   /* groups are numbered from here down */
-#define SMALLEST  2048u
-#define STAGGER   192u     /* or all would lie in the same cache lines */
+#define MAX_BGID       65535u   /* bgids are given from here down */
+#define MIN_SIZE  2048u
+#define STAGGER   192u     /* or all would begin at the same cache sets */
 
 
 static void on_recycled (struct buf_group *g) {
@@ -23,7 +29,7 @@ static void on_recycled (struct buf_group *g) {
 static struct buf_pool *make_pool (lua_State *L, uint32_t size, int *err) {
   struct state *s = state_of(L);
   struct buf_pool *p = lua_newuserdatauv(L, sizeof(*p), 0);
-  unsigned bgid = TOP;
+  unsigned bgid = MAX_BGID;
   int rc;
   memset(p, 0, sizeof(*p));
   p->state = s;
@@ -57,15 +63,15 @@ void buf_pool_touch (struct buf_pool *p) {
   }
 }
 
-void buf_pool_drop (struct buf_pool *p, bool ours) {
+void buf_pool_drop (struct buf_pool *p, bool in_owner) {
   struct buf_group *g = p->group;
   pressure_drop(&p->state->pressure, buf_pool_weight(p), 0);
   p->touched = 0;
   if (p->ring->watch)
     turnq_wake_all(loop_of_ring(p->ring), &p->waitq.q);
   socket_waitq_close(&p->waitq);
-  g->recycled = NULL;  /* guard: the pool goes before the last of its leases */
-  if (p->ring->open && ours)  /* guard: not the parent's */
+  g->recycled = NULL;  /* guard: the pool is freed before the last lease */
+  if (p->ring->open && in_owner)  /* guard: not the parent's */
     ring_remove_group(p->ring, g);
   refblock_release(&g->block);
 }
@@ -99,7 +105,7 @@ static struct buf_pool *find_shared (lua_State *L, uint32_t size, int *err) {
     p = lua_touserdata(L, -1);
   else {
     lua_pushboolean(L, 0);
-    lua_rawseti(L, pools, size);  /* guard: its place, or it would be lost */
+    lua_rawseti(L, pools, size);  /* guard: its slot, or p is lost */
     p = make_pool(L, size, err);
     if (p) lua_rawseti(L, pools, size);
   }
@@ -107,15 +113,15 @@ static struct buf_pool *find_shared (lua_State *L, uint32_t size, int *err) {
   return p;
 }
 
-/* Whatever sizes are asked for, there are but a few of them. */
-static uint32_t class_of (uint32_t size, uint32_t before) {
-  uint32_t room = SMALLEST;
-  while (room < size) room *= 2;
-  return before > 0 ? (room + before + STAGGER + 63) & ~63u : room;
+/* The class of this size: there are few, and so few pools. */
+static uint32_t size_class (uint32_t size, uint32_t before) {
+  uint32_t capacity = MIN_SIZE;
+  while (capacity < size) capacity *= 2;
+  return before > 0 ? (capacity + before + STAGGER + 63) & ~63u : capacity;
 }
 
-struct buf_pool *pool_find (lua_State *L, int socket, uint32_t size,
+struct buf_pool *buf_pool_find (lua_State *L, int socket, uint32_t size,
                         uint32_t before, bool own, int *err) {
-  size = class_of(size, before);
+  size = size_class(size, before);
   return own ? find_own(L, socket, size, err) : find_shared(L, size, err);
 }

@@ -1,6 +1,7 @@
 /*
-** datagram: see the header. What must not break: a datagram that finds no room
-** is not lost; and what tells of room is closed when the poll has ended.
+** datagram: see the header. It chooses the socket to poll. What must not
+** break: a datagram that finds no space is not lost; a socket that was made
+** for a poll is closed when the poll has ended.
 */
 
 #include "compat.h"
@@ -37,8 +38,8 @@ static bool is_connected (const struct socket *s) {
   return getpeername(s->out.waitq.fd, (struct sockaddr *)&peer, &len) == 0;
 }
 
-/* The handle of one that tells when the receiver has room. NULL and 0: that is
-** not what is wanting; or -errno. */
+/* The handle of a socket that is writable when the receiver's queue has space.
+** NULL and 0: that queue is not what lacks space; or -errno. */
 static struct handle *watcher (lua_State *L, const struct socket *s,
                                const struct address *to, int *rc) {
   int n = connect_to(to);
@@ -49,21 +50,21 @@ static struct handle *watcher (lua_State *L, const struct socket *s,
     if (h) handle_own(&state_of(L)->handles, h, n);
     else *rc = -ENOMEM;
   }
-  else if (n < 0 && n != -EPERM)  /* (a receiver that is connected to the
-                                     sender has room for all of its) */
+  else if (n < 0 && n != -EPERM)  /* (EPERM: a receiver that is connected to
+                                     the sender takes all of its datagrams) */
     *rc = -EAGAIN;
-  else if (is_connected(s))  /* its own poll would tell of another receiver */
+  else if (is_connected(s))  /* its own poll is about another receiver */
     *rc = -EAGAIN;
   if (n >= 0 && h == NULL) close(n);
   return h;
 }
 
-/* (Internet datagrams have a length of 16 bits; one between processes has to
-** fit into the sender's buffer. Of others nothing is known.) */
+/* (Internet datagrams have a length of 16 bits; a unix datagram has to fit
+** into the send buffer. Of other families nothing is known.) */
 bool datagram_too_long (const struct socket *s, size_t size) {
   int most = 65535;
   socklen_t len = sizeof(most);
-  if (socket_streams(s) || s->type == SOCK_SEQPACKET)
+  if (socket_is_stream(s) || s->type == SOCK_SEQPACKET)
     return false;
   if (s->family == AF_UNIX)
     return getsockopt(s->out.waitq.fd, SOL_SOCKET, SO_SNDBUF, &most, &len) == 0

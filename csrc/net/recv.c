@@ -1,7 +1,8 @@
 /*
-** recv: what a socket's tasks wait for on its receive side: `receive` and its
-** kin, `accept`, the iterators over multishots, and their events. All are one
-** kind of wait; what they ask for differs (struct ask).
+** recv: the waits on a socket's receive side: `receive` and its variants,
+** `accept`, the iterators over multishots, and their events. All are one kind
+** of wait with different arguments (struct recv_args). What must not break:
+** a waiter that leaves with data, completions or nothing wakes the next one.
 */
 
 #include "compat.h"
@@ -17,37 +18,38 @@
 
 #include <string.h>
 
-#define BOUND         128         /* completions that may wait, by default */
-#define STARVED_NS    10000000    /* in case a buffer's return was missed */
-#define PAUSE_NS      100000000   /* with no descriptor left to accept with */
+#define BOUND         128         /* of pending completions, by default */
+#define EXHAUSTED_NS    10000000    /* in case a recycled buffer was missed */
+#define PAUSE_NS      100000000   /* without a descriptor to accept with */
 #define NO_WAIT       0  /* the deadline of a call that does not wait */
 
 
 /* ---- the wait ---------------------------------------------------------- */
 
-/* An iterator's reader and socket are its upvalues, for that is the shortest
-** way to them. Else 1: a socket, with max at 2 and how at 4. */
+/* An iterator's reader and socket are its upvalues: to read those is fastest.
+** In other calls the socket is at 1, max at 2 and the number of results at 4,
+** which is 0 for accept. */
 #define READER_PLACE  2
 #define READER        lua_upvalueindex(READER_PLACE)
 #define READER_SOCKET lua_upvalueindex(3)
 
-static inline struct ask ask_of (lua_State *L) {
+static inline struct recv_args recv_args_of (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
   if (r) {
-    struct ask a = { r->s, READER_SOCKET, r, r->size, r->want,
-                     r->headers ? 3 : 1 };  /* (a buffer has more room) */
+    struct recv_args a = { r->s, READER_SOCKET, r, r->size, r->want,
+                     r->headers ? 3 : 1 };  /* (a buffer may be larger) */
     return a;
   }
   else {
-    struct ask a = { lua_touserdata(L, 1), 1, NULL, lua_tointeger(L, 2),
+    struct recv_args a = { lua_touserdata(L, 1), 1, NULL, lua_tointeger(L, 2),
                      WANT_DATA, (int)lua_tointeger(L, 4) };
     if (a.results == 0) a.want = WANT_CONNECTION;
     return a;
   }
 }
 
-/* The wait of `node` is over: what else is there is the next waiter's. */
-static inline void end_turn (lua_State *L, struct socket *s,
+/* The wait of `node` is over: the next waiter takes what else is there. */
+static inline void recv_end_turn (lua_State *L, struct socket *s,
                              struct wait_node *node) {
   turnq_end_turn(&s->in.waitq.q, node);
   recv_wake_next(L, s);
@@ -60,52 +62,53 @@ static void check_event (lua_State *L, struct socket *s) {
 }
 
 static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct ask a = ask_of(L);
+  struct recv_args a = recv_args_of(L);
   struct socket *s = a.s;
   int n;
   if (s->d == NULL)
     return recv_closed(L);
   if (node != &t->node) {
     check_event(L, s);
-    if (socket_pushes(L, s))
-      return 0;  /* guard: a finalizer, and what is there is another's */
+    if (socket_in_push(L, s))
+      return 0;  /* guard: a finalizer, and the data is being pushed */
   }
   else if (s->pool && turnq_end_turn(&s->pool->waitq.q, node))
     turnq_wake(state_of(L)->loop, &s->pool->waitq.q);
-  if (a.reader)  /* (for the iterator's close: or what was taken is lost) */
+  if (a.reader)  /* (to close the iterator: or what was taken is lost) */
     stack_reserve(L, 2 * LUA_MINSTACK, NULL);
   if (a.max > 0 && !recv_mismatch(s, &a)
       && !turnq_may_take(&s->in.waitq.q, node, recv_items(s)))
     return 0;
   n = recv_take(L, &a);
-  if (n > 0 && s->d) end_turn(L, s, node);
+  if (n > 0 && s->d) recv_end_turn(L, s, node);
   return n;
 }
 
-/* Leases that nothing refers to any more are recycled when they are collected,
-** and a task that waits for one allocates nothing that would set that off. All
-** garbage is looked through when as many were given since the last time as
-** were not found then. True if there is something to try again for: a buffer,
-** or that finalizers closed the socket. */
+/* Leases without a reference are recycled when they are collected, but a task
+** that waits for a buffer allocates nothing that would start the collector. So
+** start it here: a full collection if as many leases were given since the last
+** one as there were buffers that it did not recycle, else a step. True if the
+** call is to try again, for a buffer is free or finalizers closed the
+** socket. */
 static bool find_leases (lua_State *L, const struct socket *s) {
   struct buf_pool *p = s->pool;
   const uint32_t out = p->group->leased;
-  bool all = p->given >= p->missed;
+  bool all = p->leases_given >= p->leases_missed;
   pressure_search(L, all);
   if (s->d == NULL)  /* guard: its pool's buffers went with it */
     return true;
   if (all) {
-    p->missed = p->group->entries - (out - p->group->leased);
-    p->given = 0;
+    p->leases_missed = p->group->entries - (out - p->group->leased);
+    p->leases_given = 0;
   }
   return p->group->leased < p->group->entries;
 }
 
-/* There was no buffer or no descriptor for an iterator: it tries again when
-** there may be one. */
-static void join_exhausted (lua_State *L, struct socket *s, int want,
+/* An iterator found no buffer free, or no descriptor to accept with: it tries
+** again when there may be one. */
+static void recv_join_exhausted (lua_State *L, struct socket *s, int want,
                             struct blocking *b) {
-  int64_t soon = clock_after(want == WANT_DATA ? STARVED_NS : PAUSE_NS);
+  int64_t soon = clock_after(want == WANT_DATA ? EXHAUSTED_NS : PAUSE_NS);
   loop_reserve(L);
   s->rx_exhausted = false;
   turnq_end_turn(&s->in.waitq.q, b->node);
@@ -119,7 +122,7 @@ static void join_exhausted (lua_State *L, struct socket *s, int want,
 }
 
 static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
-  struct ask a = ask_of(L);
+  struct recv_args a = recv_args_of(L);
   struct socket *s = a.s;
   int n;
   if (s->d == NULL)
@@ -128,7 +131,7 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   if (b->deadline == NO_WAIT) {
     if (!recv_poll(s))
       return fail_timeout(L);
-    if ((n = recv_take(L, &a)) > 0)  /* whoever waits for it */
+    if ((n = recv_take(L, &a)) > 0)  /* (other waiters or not) */
       return n;
   }
   recv_widen(s, &a);
@@ -136,7 +139,7 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
     if (s->rx_exhausted && a.reader && (a.reader->lease
                                         || a.want == WANT_CONNECTION)) {
       if (a.want != WANT_DATA || !find_leases(L, s)) {
-        join_exhausted(L, s, a.want, b);
+        recv_join_exhausted(L, s, a.want, b);
         return 0;
       }
       s->rx_exhausted = false;
@@ -148,12 +151,12 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   return 0;
 }
 
-/* The request of a select goes on, for the next one will want it again. */
+/* The request of a select stays in flight: the next select needs it again. */
 static void recv_cancel (lua_State *L, struct task *t,
                          struct wait_node *node) {
-  struct socket *s = ask_of(L).s;
+  struct socket *s = recv_args_of(L).s;
   if (node == &t->node) recv_abandon(s);
-  if (s->d) end_turn(L, s, node);
+  if (s->d) recv_end_turn(L, s, node);
 }
 
 static inline int64_t deadline_of (int64_t ns) {
@@ -163,7 +166,7 @@ static inline int64_t deadline_of (int64_t ns) {
 
 /* ---- descriptions ------------------------------------------------------ */
 
-/* The reader of the iterator that waits in `co`; NULL: it is another call. */
+/* The reader of the iterator that waits in `co`; NULL: it is no iterator. */
 static const struct reader *reader_in (lua_State *co) {
   const struct reader *r = NULL;
   lua_Debug ar;
@@ -216,21 +219,21 @@ static int recv_again (lua_State *L, int status, lua_KContext ctx) {
   return wait_resumed(L, &receiving, (int64_t)ctx, recv_again);
 }
 
-/* The socket is at 1, and `max` becomes what ask_of reads there. */
-static void lay_out (lua_State *L, lua_Integer max, int results) {
+/* The socket is at 1: push what recv_args_of reads behind it. */
+static void recv_push_args (lua_State *L, lua_Integer max, int results) {
   lua_settop(L, 1);
   lua_pushinteger(L, max);
   lua_pushnil(L);
   lua_pushinteger(L, results);
 }
 
-/* max and timeout at 2 and 3 */
+/* max and timeout are at 2 and 3 */
 static int receive (lua_State *L, int results, const char *what) {
   struct socket *s = socket_check(L, 1);
   lua_Integer max = arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX);
   int64_t ns = arg_seconds(L, 3);
   struct task *t = recv_enter(L, state_of(L), s, what);
-  lay_out(L, max, results);
+  recv_push_args(L, max, results);
   return wait_perform(L, t, &receiving, deadline_of(ns), recv_again);
 }
 
@@ -254,33 +257,34 @@ static int s_accept (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = recv_enter(L, state_of(L), s, "socket:accept");
-  lay_out(L, 1, 0);
+  recv_push_args(L, 1, 0);
   return wait_perform(L, t, &receiving, deadline_of(ns), recv_again);
 }
 
 /* socket:receiving([max]): socket:receive as an event */
 static int s_receiving (lua_State *L) {
   socket_check(L, 1);
-  lay_out(L, arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX), 3);
+  recv_push_args(L, arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX), 3);
   return event_push(L, &receiving);
 }
 
 /* socket:accepting(): socket:accept as an event */
 static int s_accepting (lua_State *L) {
   socket_check(L, 1);
-  lay_out(L, 1, 0);
+  recv_push_args(L, 1, 0);
   return event_push(L, &accepting);
 }
 
 
 /* ---- iterators --------------------------------------------------------- */
 
-static int next_again (lua_State *L, int status, lua_KContext ctx) {
+static int recv_next_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  return wait_next(L, wait_resumed(L, &receiving, (int64_t)ctx, next_again));
+  return wait_next(L, wait_resumed(L, &receiving, (int64_t)ctx,
+                                   recv_next_again));
 }
 
-static int next (lua_State *L) {
+static int recv_next (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
   struct task *t;
   if (r->s->fork_id != fork_id())  /* guard: fork */
@@ -292,7 +296,7 @@ static int next (lua_State *L) {
   }
   t = recv_enter(L, r->state, r->s, "the iterator of a socket");
   return wait_next(L, wait_perform(L, t, &receiving, CLOCK_NEVER,
-                                   next_again));
+                                   recv_next_again));
 }
 
 /* What the kernel still delivers stays with the socket. */
@@ -316,13 +320,13 @@ static struct reader *new_reader (lua_State *L, struct socket *s) {
   return r;
 }
 
-/* The reader is on the top. */
+/* The reader is on the top of the stack. */
 static int return_reader (lua_State *L) {
   int reader = lua_gettop(L);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_pushvalue(L, reader);
   lua_pushvalue(L, 1);
-  lua_pushcclosure(L, next, 3);
+  lua_pushcclosure(L, recv_next, 3);
   lua_pushvalue(L, reader);
   lua_pushnil(L);
   lua_pushvalue(L, reader);  /* closed at the loop's end */

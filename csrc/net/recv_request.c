@@ -1,5 +1,6 @@
 /*
-** recv_request: see the header. What must not break: no two requests fill the
+** recv_request: see the header. It makes the receive side's requests and turns
+** their completions into values. What must not break: no two requests fill the
 ** same memory, and what has completed is taken before another is made.
 */
 
@@ -24,11 +25,11 @@
 
 /* ---- requests ---------------------------------------------------------- */
 
-static int push_request (struct socket *s, struct request *q, unsigned bound) {
+static int recv_push (struct socket *s, struct request *q, unsigned bound) {
   struct op *op;
   int rc;
   if (s->rx_shutdown && q->sqe.opcode != IORING_OP_ACCEPT)
-    q->sqe.msg_flags |= MSG_DONTWAIT;  /* what is there, and no more */
+    q->sqe.msg_flags |= MSG_DONTWAIT;  /* no wait for more */
   q->pin[OP_PIN_FD] = &s->d->block;
   rc = ring_push_one(s->ring, q, OP_LOOPED, &op);
   if (rc < 0)
@@ -40,13 +41,13 @@ static int push_request (struct socket *s, struct request *q, unsigned bound) {
   return 0;
 }
 
-static bool in_use (const struct refblock *b) {
+static bool is_pinned (const struct refblock *b) {
   return b && refblock_flying((struct refblock *)(uintptr_t)b) > 0;
 }
 
-/* Memory that no request has, of at least `size` bytes. */
+/* Memory that no request in flight pins, of at least `size` bytes. */
 static bool make_memory (struct socket *s, size_t size) {
-  if (s->memory && (in_use(&s->memory->block) || s->memory->size < size)) {
+  if (s->memory && (is_pinned(&s->memory->block) || s->memory->size < size)) {
     refblock_release(&s->memory->block);
     s->memory = NULL;
   }
@@ -54,9 +55,9 @@ static bool make_memory (struct socket *s, size_t size) {
   return s->memory != NULL;
 }
 
-/* A header for recvmsg with room for a name and for control messages. */
+/* A header for recvmsg with space for an address and control messages. */
 static bool make_header (struct socket *s, unsigned control_capacity) {
-  if (s->msg && (in_use(&s->msg->block)
+  if (s->msg && (is_pinned(&s->msg->block)
                  || s->msg->control_capacity != control_capacity)) {
     refblock_release(&s->msg->block);
     s->msg = NULL;
@@ -77,53 +78,54 @@ static bool make_header (struct socket *s, unsigned control_capacity) {
   return true;
 }
 
-static unsigned datagram_capacity (const struct ask *a) {
-  unsigned room = a->reader ? a->reader->size : MAX_DATAGRAM;
-  return a->max > (lua_Integer)room ? (unsigned)a->max : room;
+static unsigned datagram_capacity (const struct recv_args *a) {
+  unsigned size = a->reader ? a->reader->size : MAX_DATAGRAM;
+  return a->max > (lua_Integer)size ? (unsigned)a->max : size;
 }
 
-/* A request for less than this datagram may be, which would be cut. */
-void recv_widen (struct socket *s, const struct ask *a) {
+void recv_widen (struct socket *s, const struct recv_args *a) {
   struct op *op = socket_op(s, &s->in);
-  if (op && a->want == WANT_DATA && !socket_streams(s)
+  if (op && a->want == WANT_DATA && !socket_is_stream(s)
       && !(op->op_flags & (OP_MULTI | OP_CANCEL))
-      && op->opcode != IORING_OP_ACCEPT && s->whole < datagram_capacity(a))
+      && op->opcode != IORING_OP_ACCEPT
+      && s->rx_datagram_size < datagram_capacity(a))
     ring_cancel(s->ring, op);
 }
 
-static int start_single (struct socket *s, const struct ask *a,
+static int start_single (struct socket *s, const struct recv_args *a,
                          unsigned control_capacity) {
   struct request q = {0};
-  unsigned room;
-  if (s->room == 0) s->room = FIRST_SIZE;
-  room = s->room;
-  if (!socket_streams(s)) room = s->whole = datagram_capacity(a);
-  else if (a->max < (lua_Integer)room) room = (unsigned)a->max;
-  if (!make_memory(s, socket_streams(s) ? s->room : room))
+  unsigned size;
+  if (s->rx_size == 0) s->rx_size = FIRST_SIZE;
+  size = s->rx_size;
+  if (!socket_is_stream(s)) size = s->rx_datagram_size = datagram_capacity(a);
+  else if (a->max < (lua_Integer)size) size = (unsigned)a->max;
+  if (!make_memory(s, socket_is_stream(s) ? s->rx_size : size))
     return -ENOMEM;
-  if (socket_streams(s) && control_capacity == 0) {
+  if (socket_is_stream(s) && control_capacity == 0) {
     q = request_of(&kind_recv, s->in.waitq.fd);
     request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
-    q.sqe.len = room;
+    q.sqe.len = size;
   }
   else {
     if (!make_header(s, control_capacity))
       return -ENOMEM;
     s->msg->iov[0].iov_base = s->memory->bytes;
-    s->msg->iov[0].iov_len = room;
+    s->msg->iov[0].iov_len = size;
     s->msg->hdr.msg_iovlen = 1;
     q = request_of(&kind_recvmsg, s->in.waitq.fd);
     request_msg(&q, s->msg);
     q.pin[OP_PIN_AUX] = &s->memory->block;
   }
-  return push_request(s, &q, 0);
+  return recv_push(s, &q, 0);
 }
 
 static int start_multishot (lua_State *L, struct socket *s,
-                            const struct ask *a, unsigned control_capacity) {
+                            const struct recv_args *a,
+                            unsigned control_capacity) {
   struct request q = {0};
   int err = 0;
-  s->pool = pool_find(L, lua_gettop(L), a->reader->size, a->reader->headers
+  s->pool = buf_pool_find(L, lua_gettop(L), a->reader->size, a->reader->headers
                       ? POOL_HEADER + control_capacity : 0, a->reader->lease,
                       &err);
   if (s->pool == NULL)
@@ -139,32 +141,32 @@ static int start_multishot (lua_State *L, struct socket *s,
     request_msg(&q, s->msg);
   }
   q.sqe.buf_group = s->pool->group->bgid;
-  return push_request(s, &q, a->reader->bound);
+  return recv_push(s, &q, a->reader->bound);
 }
 
-static int start_accept (struct socket *s, const struct ask *a) {
+static int start_accept (struct socket *s, const struct recv_args *a) {
   struct request q = request_of(a->reader ? &kind_multishot_accept
                                           : &kind_accept, s->in.waitq.fd);
-  return push_request(s, &q, a->reader ? a->reader->bound : 0);
+  return recv_push(s, &q, a->reader ? a->reader->bound : 0);
 }
 
 /* The socket itself is on the top of the stack. */
 static int start_request (lua_State *L, struct socket *s,
-                          const struct ask *a) {
-  bool rx_exhausted = s->rx_exhausted, fds = ask_wants_fds(a);
-  unsigned room;
+                          const struct recv_args *a) {
+  bool rx_exhausted = s->rx_exhausted, fds = recv_wants_fds(a);
+  unsigned control_capacity;
   s->rx_exhausted = false;
   if (a->want == WANT_CONNECTION) return start_accept(s, a);
-  room = socket_control_capacity(s, &fds);
-  /* guard: where slow readers have all the buffers the others use their own
-     memory, a request at a time; and of the descriptors that a peer sends no
-     more than one message's are here, and not yet somebody's */
+  control_capacity = socket_control_capacity(s, &fds);
+  /* guard: if slow readers have taken all buffers, the others receive into
+     memory of their own, a request at a time; and no more than one message's
+     descriptors from a peer are open here and not yet Lua's */
   if (a->reader == NULL || rx_exhausted || (fds && a->reader->headers))
-    return start_single(s, a, room);
-  return start_multishot(L, s, a, room);
+    return start_single(s, a, control_capacity);
+  return start_multishot(L, s, a, control_capacity);
 }
 
-int recv_start (lua_State *L, const struct ask *a) {
+int recv_start (lua_State *L, const struct recv_args *a) {
   struct socket *s = a->s;
   int top = lua_gettop(L), n;
   lua_pushvalue(L, a->socket);
@@ -178,18 +180,19 @@ int recv_start (lua_State *L, const struct ask *a) {
 
 /* ---- completions ------------------------------------------------------- */
 
-static bool one_of (int err, const int *list) {
+static bool errno_in (int err, const int *list) {
   while (*list && *list != err) list++;
   return *list != 0;
 }
 
-/* Errors that say nothing of the socket itself: an iterator goes on. */
-static bool passes (const struct ask *a, const struct socket *s, int err) {
-  static const int of_connections[] = {  /* accept(2) */
+/* Errors that are not of the socket itself: an iterator goes on. */
+static bool is_transient (const struct recv_args *a, const struct socket *s,
+                          int err) {
+  static const int accept_errors[] = {  /* accept(2) */
     ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
     EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM, 0
   };
-  static const int of_datagrams[] = {    /* what ICMP says of another one */
+  static const int datagram_errors[] = {    /* ICMP, for one sent before */
     ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, ENOPROTOOPT,
     EPROTO, EACCES, 0
   };
@@ -197,19 +200,19 @@ static bool passes (const struct ask *a, const struct socket *s, int err) {
     return true;
   if (a->reader == NULL)
     return false;
-  return a->want == WANT_CONNECTION ? one_of(err, of_connections)
-         : !socket_streams(s) && one_of(err, of_datagrams);
+  return a->want == WANT_CONNECTION ? errno_in(err, accept_errors)
+         : !socket_is_stream(s) && errno_in(err, datagram_errors);
 }
 
-static bool is_short_of (int err) {
+static bool is_exhaustion (int err) {
   static const int list[] = { EMFILE, ENFILE, ENOBUFS, ENOMEM, 0 };
-  return one_of(err, list);
+  return errno_in(err, list);
 }
 
-/* The next completion of data becomes the chunk, or an error's three values,
-** whose number is returned; 0: look again. */
+/* The next completion of data becomes the rx_data; or it is an error, its
+** three values are pushed, and their number is returned. 0: look again. */
 static int take_data (lua_State *L, struct socket *s, struct op *op,
-                      const struct ask *want) {
+                      const struct recv_args *want) {
   bool headers = op->opcode == IORING_OP_RECVMSG;
   bool multi = op->op_flags & OP_MULTI;
   uint16_t min_kernel = op->min_kernel;
@@ -218,17 +221,17 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
   if (s->in.waitq.count > 0) s->in.waitq.count--;
   if (a.res >= 0) {
     if (a.flags & IORING_CQE_F_BUFFER) rx_data_from_group(s, &a, headers);
-    else if (multi) s->rx.at = (unsigned char *)s;  /* the end: no bytes */
+    else if (multi) s->rx.at = (unsigned char *)s;  /* the end of data */
     else rx_data_from_memory(s, &a, headers);
     return 0;
   }
   if (a.flags & IORING_CQE_F_BUFFER)
     buf_group_dispose(s->pool->group, a.res, a.flags);
-  if (a.res == -ENOBUFS && multi) {  /* (who wants one does without) */
+  if (a.res == -ENOBUFS && multi) {  /* (a single receive needs none) */
     s->rx_exhausted = want->reader != NULL;
     return 0;
   }
-  if (passes(want, s, -a.res))
+  if (is_transient(want, s, -a.res))
     return 0;
   if (a.res == -EAGAIN && s->rx_shutdown) {
     s->rx.at = (unsigned char *)s;
@@ -240,10 +243,10 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
   return 3;
 }
 
-/* The next connection and its peer; or an error; 0: look again. The objects
-** are there before the descriptor is taken. */
+/* The next connection and its peer, or an error; 0: look again. The objects
+** exist before the descriptor is taken, which therefore cannot leak. */
 static int take_connection (lua_State *L, struct socket *s,
-                            const struct ask *want) {
+                            const struct recv_args *want) {
   static const struct address none;
   struct socket *conn = socket_push(L, s->family, s->type);
   struct op *op;
@@ -263,33 +266,33 @@ static int take_connection (lua_State *L, struct socket *s,
     socket_own(L, conn, a.res);
     if (!socket_name(conn, getpeername, lua_touserdata(L, -1))) {
       lua_pop(L, 1);
-      lua_pushnil(L);  /* gone already */
+      lua_pushnil(L);  /* it has disconnected */
     }
     return 2;
   }
   lua_pop(L, 2);
-  if (want->reader && is_short_of(-a.res)) {
-    s->failed++;
+  if (want->reader && is_exhaustion(-a.res)) {
+    s->failed_accepts++;
     s->rx_exhausted = true;
     return 0;
   }
-  if (passes(want, s, -a.res))
+  if (is_transient(want, s, -a.res))
     return 0;
   fail_result(L, IORING_OP_ACCEPT, s->in.waitq.fd, 0, a.res, 0);
   lua_pop(L, 1);
   return 3;
 }
 
-/* Is what comes of it what is asked for? */
-static bool suits (const struct op *op, const struct ask *a) {
+/* Is the request of the call's kind, or has it ended without a result? */
+static bool is_kind_of (const struct op *op, const struct recv_args *a) {
   return (op->opcode == IORING_OP_ACCEPT) == (a->want == WANT_CONNECTION)
          || ((op->op_flags & OP_CANCEL) && op->results.first == NULL);
 }
 
-/* Data for who wants connections, or a connection for who wants data: no
-** socket has both. 0 if it was an error. */
-static int put_aside (lua_State *L, struct socket *s, struct op *op,
-                      const struct ask *a) {
+/* The call is for connections and the request in flight for data, or the other
+** way round: no socket has both. 0 if the request has failed. */
+static int refuse_kind (lua_State *L, struct socket *s, struct op *op,
+                      const struct recv_args *a) {
   struct pending_cqe x;
   const struct pending_cqe *first = op->results.first;
   if (first && first->res < 0) {
@@ -305,7 +308,7 @@ int recv_closed (lua_State *L) {
   return fail(L, EBADF, "the socket is closed");
 }
 
-int recv_take (lua_State *L, const struct ask *a) {
+int recv_take (lua_State *L, const struct recv_args *a) {
   struct socket *s = a->s;
   for (;;) {
     struct op *op;
@@ -318,10 +321,10 @@ int recv_take (lua_State *L, const struct ask *a) {
     }
     if (s->rx.at && a->want == WANT_DATA)
       return rx_data_push(L, s, a->max, a->results,
-                        a->reader && a->reader->lease, ask_wants_fds(a),
+                        a->reader && a->reader->lease, recv_wants_fds(a),
                         a->socket);
     op = socket_op(s, &s->in);
-    if (op && !suits(op, a)) n = put_aside(L, s, op, a);
+    if (op && !is_kind_of(op, a)) n = refuse_kind(L, s, op, a);
     else if (op == NULL || op->results.first == NULL)
       return 0;
     else n = a->want == WANT_CONNECTION ? take_connection(L, s, a)
@@ -336,7 +339,7 @@ bool recv_ready (const struct socket *s) {
   return s->d && (s->rx.at || (op && op->results.first));
 }
 
-static bool move (struct socket *s) {
+static bool recv_reap (struct socket *s) {
   if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
   ring_reap(s->ring);
   return recv_ready(s);
@@ -344,25 +347,25 @@ static bool move (struct socket *s) {
 
 bool recv_poll (struct socket *s) {
   const struct op *op;
-  if (s->rx_shutdown || move(s))  /* (a request of a deaf one ends at once) */
+  if (s->rx_shutdown || recv_reap(s))  /* (then a request ends at once) */
     return true;
   op = socket_op(s, &s->in);
   if (op && op->state == OP_FLYING)
     return false;
-  /* As long as this poll is under way there is nothing, and to know that needs
-     no call. */
-  if (s->sight == 0
-      && (socket_watch(s, &s->in, POLLIN | POLLRDHUP, &s->sight) < 0
-          || move(s)))
+  /* As long as this poll is in flight there is nothing, and to know that takes
+     no system call. */
+  if (s->poll_in == 0
+      && (socket_watch(s, &s->in, POLLIN | POLLRDHUP, &s->poll_in) < 0
+          || recv_reap(s)))
     return true;
-  if (socket_polls(s, s->sight))
+  if (socket_find_op(s, s->poll_in))
     return false;
-  s->sight = 0;
+  s->poll_in = 0;
   return true;
 }
 
 
-/* ---- the line ---------------------------------------------------------- */
+/* ---- the wait queue ---------------------------------------------------- */
 
 void recv_abandon (struct socket *s) {
   struct op *op = s->d ? socket_op(s, &s->in) : NULL;
@@ -375,16 +378,16 @@ size_t recv_items (const struct socket *s) {
   return (op ? op->results.count : 0) + (s->rx.at ? 1 : 0);
 }
 
-bool recv_mismatch (const struct socket *s, const struct ask *a) {
+bool recv_mismatch (const struct socket *s, const struct recv_args *a) {
   const struct op *op = socket_op(s, &s->in);
-  return op && !suits(op, a);
+  return op && !is_kind_of(op, a);
 }
 
 void recv_wake_next (lua_State *L, struct socket *s) {
   if (s->d && s->in.waitq.q.waiting.last && s->in.waitq.q.turns == 0) {
     struct op *op = socket_op(s, &s->in);
     if (s->rx.at || op == NULL || op->results.first)
-      /* guard: or it sleeps for ever */
+      /* guard: or the waiter sleeps on */
       turnq_wake(state_of(L)->loop, &s->in.waitq.q);
   }
 }

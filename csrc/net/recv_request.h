@@ -1,12 +1,16 @@
 /*
-** inward: what comes in by a socket: the requests for it, their completions,
-** and the line of those who want it. No waiting here: receive.c waits.
+** recv_request: the receive side of a socket: its requests, and taking their
+** completions. Nothing here waits; recv.c does, and only it calls this.
 **
-** First comes what is left of the last chunk, then what has completed, then a
-** request of the right kind if none is under way, then the line. Who goes on
-** without having taken all wakes the next in line; who leaves with nothing
-** asks the request to end if nobody else waits for it, and what it brings all
-** the same stays with the socket.
+** A task that receives tries in this order: what is left of the last payload;
+** what has completed; a new request of the right kind, if none is in flight;
+** the wait queue. A task that leaves data or completions wakes the next
+** waiter. A task that leaves without having received cancels the request, if
+** no other task waits for it. What that delivers all the same stays with the
+** socket.
+**
+** What can never happen: two requests fill the same memory; a request is made
+** while completions of the last are to be taken.
 */
 
 #ifndef uring_recv_request_h
@@ -23,55 +27,55 @@ struct reader {            /* the userdata of an iterator */
   uint16_t bound;
   uint8_t want;
   bool lease;
-  bool headers;            /* recvmsg: who has sent it, and info */
-  bool fds;                /* info with descriptors */
+  bool headers;            /* by recvmsg: with from and info */
+  bool fds;                /* with descriptors in info */
 };
 
-/* What the running call asks for. */
-struct ask {
+/* The arguments of the running call. */
+struct recv_args {
   struct socket *s;
-  int socket;              /* where it is on the stack */
-  const struct reader *reader;  /* NULL: a single one */
+  int socket;              /* its index on the stack */
+  const struct reader *reader;  /* NULL: a single receive */
   lua_Integer max;
   int want;
   int results;             /* of payload, from, info */
 };
 
-/* Does it want the descriptors that come? A single receive gives them. */
-static inline bool ask_wants_fds (const struct ask *a) {
+/* Does the call return descriptors that arrive? A single receive does. */
+static inline bool recv_wants_fds (const struct recv_args *a) {
   return a->reader == NULL || a->reader->fds;
 }
 
 #define MAX_DATAGRAM  65536u
 
 /* Take what is there: how many values were pushed (which may be nil, message,
-** errno); 0: nothing is. */
-int recv_take (lua_State *L, const struct ask *a);
+** errno); 0: there is nothing. */
+int recv_take (lua_State *L, const struct recv_args *a);
 
-/* So many waiters can take something; and is what comes of the other kind,
-** connections or data? */
+/* How many waiters can take something; and is the request of the other kind,
+** for connections or for data? */
 size_t recv_items (const struct socket *s);
-bool recv_mismatch (const struct socket *s, const struct ask *a);
+bool recv_mismatch (const struct socket *s, const struct recv_args *a);
 
 /* Is there anything to take, or an error? */
 bool recv_ready (const struct socket *s);
 
-/* For who does not wait: enter the kernel if that would move anything, and
-** look. False: nothing is there, and a request would bring nothing now. */
+/* For a call that does not wait: enter the kernel if that may complete
+** anything, and reap. False: there is nothing, and a request made now would
+** not complete at once. */
 bool recv_poll (struct socket *s);
 
-/* Make a request where none is under way. 0, or what was pushed. */
-int recv_start (lua_State *L, const struct ask *a);
+/* Make a request, if none is in flight. 0, or how many values were pushed. */
+int recv_start (lua_State *L, const struct recv_args *a);
 
-/* Who waits behind a single request with less room than it asks for ends that,
-** to make another. */
-void recv_widen (struct socket *s, const struct ask *a);
+/* If the receive in flight has a smaller buffer than this call needs, for a
+** datagram, cancel it, so that a larger one follows. */
+void recv_widen (struct socket *s, const struct recv_args *a);
 
-/* A wait that ends before anything has come: nobody reads on in vain. */
+/* A wait ends with nothing: cancel the request if no other task waits. */
 void recv_abandon (struct socket *s);
 
-/* Who goes on wakes the next in line, if there is something for it to take
-** or to start. */
+/* Wake the next waiter, if there is something to take or to start. */
 void recv_wake_next (lua_State *L, struct socket *s);
 
 int recv_closed (lua_State *L);

@@ -1,3 +1,9 @@
+/*
+** rx_data: see the header. It reads a completion's buffer and pushes its
+** values to Lua. What must not break: the rx_data stays as it is until all its
+** values have been pushed, and each buffer is given back exactly once.
+*/
+
 #include "compat.h"
 #include "net/rx_data.h"
 
@@ -8,16 +14,16 @@
 #include <poll.h>
 #include <string.h>
 
-#define LAST_SIZE  65536u   /* what a receive from a stream takes at most */
+#define LAST_SIZE  65536u   /* the largest receive from a stream */
 
 
 void rx_data_drop (struct socket *s) {
-  struct rx_data *c = &s->rx;
-  if (c->at == NULL)
+  struct rx_data *rx = &s->rx;
+  if (rx->at == NULL)
     return;
-  if (c->control_size > 0) cmsg_close(c->control, c->control_size);
-  if (c->group) buf_group_give(c->group, c->bid);
-  memset(c, 0, sizeof(*c));
+  if (rx->control_size > 0) cmsg_close(rx->control, rx->control_size);
+  if (rx->group) buf_group_give(rx->group, rx->bid);
+  memset(rx, 0, sizeof(*rx));
 }
 
 void rx_data_free (struct socket *s) {
@@ -32,29 +38,29 @@ void rx_data_free (struct socket *s) {
 
 void rx_data_from_memory (struct socket *s, const struct pending_cqe *a,
                         bool headers) {
-  struct rx_data *c = &s->rx;
-  c->at = s->memory->bytes;
-  c->size = c->full = (uint32_t)a->res;
+  struct rx_data *rx = &s->rx;
+  rx->at = s->memory->bytes;
+  rx->size = rx->full = (uint32_t)a->res;
   if (headers) {
     const struct msghdr *h = &s->msg->hdr;
-    c->name = s->msg->place;
-    c->name_size = h->msg_namelen;
+    rx->name = s->msg->place;
+    rx->name_size = h->msg_namelen;
     size_t size = h->msg_controllen;
-    c->control = s->msg->control;
-    if (c->control)  /* guard: or the sender is said to be root */
-      c->control += cmsg_of_last_try(c->control, s->msg->control_capacity,
+    rx->control = s->msg->control;
+    if (rx->control)  /* guard: or the sender seems to be root */
+      rx->control += cmsg_of_last_try(rx->control, s->msg->control_capacity,
                                      &size);
-    c->control_size = (uint32_t)size;
-    c->flags = (uint32_t)h->msg_flags;
-    s->msg->unread = false;  /* (the chunk closes what nobody reads) */
+    rx->control_size = (uint32_t)size;
+    rx->flags = (uint32_t)h->msg_flags;
+    s->msg->unread = false;  /* (the rx_data closes unread descriptors) */
   }
-  if (c->size == s->room && s->room < LAST_SIZE)
-    s->room *= 2;
+  if (rx->size == s->rx_size && s->rx_size < LAST_SIZE)
+    s->rx_size *= 2;
 }
 
 void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
                        bool headers) {
-  struct rx_data *c = &s->rx;
+  struct rx_data *rx = &s->rx;
   struct buf_group *g = s->pool->group;
   struct piece p;
   struct received r;
@@ -66,39 +72,39 @@ void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
     if (s->group) refblock_release(&s->group->block);
     s->group = g;
   }
-  c->group = g;
-  c->bid = p.bid;
-  c->at = p.data;
+  rx->group = g;
+  rx->bid = p.bid;
+  rx->at = p.data;
   if (!headers)
-    c->size = c->full = p.size;
+    rx->size = rx->full = p.size;
   else if (recvmsg_parse(p.data, p.size, s->msg->name_capacity,
                          s->msg->control_capacity, &r)) {
-    c->at = r.payload;
-    c->size = r.payload_size;
-    c->full = r.payload_full;
-    c->name = r.name;
-    c->name_size = r.name_size;
-    c->control = r.control;
-    c->control_size = r.control_size;
-    c->flags = r.flags;
+    rx->at = r.payload;
+    rx->size = r.payload_size;
+    rx->full = r.payload_full;
+    rx->name = r.name;
+    rx->name_size = r.name_size;
+    rx->control = r.control;
+    rx->control_size = r.control_size;
+    rx->flags = r.flags;
   }
 }
 
 
 /* ---- to Lua ------------------------------------------------------------ */
 
-/* Who has sent it. Mostly it is who has sent the last one too. */
+/* The sender, which mostly is that of the last one too. */
 static void push_from (lua_State *L, struct socket *s, int socket) {
-  const struct rx_data *c = &s->rx;
+  const struct rx_data *rx = &s->rx;
   struct address a;
   const struct address *last = s->from;
-  if (c->name_size == 0)
+  if (rx->name_size == 0)
     lua_pushnil(L);
-  else if (last && last->len == c->name_size
-           && memcmp(last->bytes, c->name, c->name_size) == 0)
+  else if (last && last->len == rx->name_size
+           && memcmp(last->bytes, rx->name, rx->name_size) == 0)
     lua_getiuservalue(L, socket, SOCKET_FROM);
   else {
-    address_set(&a, c->name, c->name_size, sizeof(a.bytes));
+    address_set(&a, rx->name, rx->name_size, sizeof(a.bytes));
     sockaddr_push(L, &a);
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, socket, SOCKET_FROM);
@@ -106,50 +112,51 @@ static void push_from (lua_State *L, struct socket *s, int socket) {
   }
 }
 
-static void push_info (lua_State *L, struct rx_data *c, bool cut, int socket) {
-  uint32_t flags = c->flags & ~(uint32_t)MSG_CMSG_CLOEXEC;
-  bool plain = flags == 0 && c->control_size == 0 && !cut;
+static void push_info (lua_State *L, struct rx_data *rx, bool truncated,
+                       int socket) {
+  uint32_t flags = rx->flags & ~(uint32_t)MSG_CMSG_CLOEXEC;
+  bool plain = flags == 0 && rx->control_size == 0 && !truncated;
   if (plain && lua_getiuservalue(L, socket, SOCKET_INFO) == LUA_TTABLE)
     return;
   if (plain) lua_pop(L, 1);
   lua_createtable(L, 0, 4);
   lua_pushinteger(L, flags);
   lua_setfield(L, -2, "flags");
-  lua_pushboolean(L, cut || (flags & MSG_TRUNC));
+  lua_pushboolean(L, truncated || (flags & MSG_TRUNC));
   lua_setfield(L, -2, "truncated");
   lua_pushboolean(L, (flags & MSG_CTRUNC) != 0);
   lua_setfield(L, -2, "control_truncated");
-  control_push(L, c->control, c->control_size);
+  control_push(L, rx->control, rx->control_size);
   lua_setfield(L, -2, "control");
-  c->control_size = 0;
+  rx->control_size = 0;
   if (plain) {
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, socket, SOCKET_INFO);
   }
 }
 
-/* Has the peer of a socket of packets gone, and nothing is left of it? What
-** came from it without a byte may have been a packet. */
-static bool rx_data_has_gone (const struct socket *s) {
+/* Has the peer of a SOCK_SEQPACKET socket hung up, with nothing left to
+** receive? Else a payload without bytes was a packet. */
+static bool peer_hung_up (const struct socket *s) {
   struct pollfd p = { s->in.waitq.fd, POLLRDHUP, 0 };
   char byte;
   return recv(p.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0
          && poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP));
 }
 
-/* Is this nothing that anybody has sent? */
-static bool is_end (const struct socket *s, const struct rx_data *c) {
-  if (c->size > 0 || c->full > 0)
+/* Is it the end of data, and not an empty message? */
+static bool rx_data_is_end (const struct socket *s, const struct rx_data *rx) {
+  if (rx->size > 0 || rx->full > 0)
     return false;
-  return socket_streams(s)
-         || (s->type == SOCK_SEQPACKET && c->control_size == 0
-             && !(c->flags & MSG_CTRUNC) && rx_data_has_gone(s))
-         || (s->rx_shutdown && c->at == (const unsigned char *)s);
+  return socket_is_stream(s)
+         || (s->type == SOCK_SEQPACKET && rx->control_size == 0
+             && !(rx->flags & MSG_CTRUNC) && peer_hung_up(s))
+         || (s->rx_shutdown && rx->at == (const unsigned char *)s);
 }
 
-/* A lease of what lies in the socket's own memory: of a copy, in a group of
-** one buffer that no kernel knows. */
-static struct lease *lease_copy (const struct rx_data *c, uint32_t size) {
+/* A lease of a payload in the socket's own memory: of a copy, in a group of
+** one buffer that is registered with no ring. */
+static struct lease *lease_copy (const struct rx_data *rx, uint32_t size) {
   uint32_t flags = IORING_CQE_F_BUFFER;
   struct buf_group *g = buf_group_new(1, size > 0 ? size : 1, 0, false);
   struct lease *lease = NULL;
@@ -161,48 +168,48 @@ static struct lease *lease_copy (const struct rx_data *c, uint32_t size) {
     buf_group_note(g, (int32_t)size, flags, (struct recvmsg_layout){ 0, 0 },
                    false);
   if (buf_group_take(g, (int32_t)size, flags, &p)) {
-    memcpy(p.data, c->at, size);
+    memcpy(p.data, rx->at, size);
     lease = lease_new(g, &p);
   }
   refblock_release(&g->block);  /* the lease has it */
   return lease;
 }
 
-/* A lease of the chunk's first bytes. The chunk has its buffer too for as long
-** as it is there: whoever goes last gives it back. */
+/* Push a lease of its first bytes. Lease and rx_data share the buffer: the one
+** that ends last recycles it. */
 static void push_lease (lua_State *L, struct socket *s, uint32_t size) {
-  const struct rx_data *c = &s->rx;
-  struct piece p = { c->at, size, c->bid, { 0, 0 } };
+  const struct rx_data *rx = &s->rx;
+  struct piece p = { rx->at, size, rx->bid, { 0, 0 } };
   struct lease **lease = lease_push(L);
-  if (!lease_set(L, lease, c->group ? lease_new(c->group, &p)
-                                    : lease_copy(c, size)))
+  if (!lease_set(L, lease, rx->group ? lease_new(rx->group, &p)
+                                    : lease_copy(rx, size)))
     luaL_error(L, "not enough memory for a lease");
-  if (c->group) {
-    buf_group_share(c->group, c->bid);  /* guard: both give it back */
-    s->pool->given++;
+  if (rx->group) {
+    buf_group_share(rx->group, rx->bid);  /* guard: both give it back */
+    s->pool->leases_given++;
   }
 }
 
-/* The chunk's values. Until all of them are there it stays what it is, so
-** that nothing is lost for want of memory. */
+/* Push its values. It changes only after the last push, so that a push that
+** raises for want of memory loses nothing. */
 static int push_values (lua_State *L, struct socket *s, lua_Integer max,
                         int results, bool leases, bool fds, int socket) {
-  struct rx_data *c = &s->rx;
-  bool stream = socket_streams(s);
-  uint32_t n = (lua_Integer)c->size < max ? c->size : (uint32_t)max;
-  if (is_end(s, c)) {
+  struct rx_data *rx = &s->rx;
+  bool stream = socket_is_stream(s);
+  uint32_t n = (lua_Integer)rx->size < max ? rx->size : (uint32_t)max;
+  if (rx_data_is_end(s, rx)) {
     rx_data_drop(s);
     lua_pushnil(L);
     return 1;
   }
-  if (!fds) cmsg_close_rights(c->control, c->control_size);
+  if (!fds) cmsg_close_rights(rx->control, rx->control_size);
   if (leases) push_lease(L, s, n);
-  else lua_pushlstring(L, (const char *)c->at, n);
+  else lua_pushlstring(L, (const char *)rx->at, n);
   if (results > 1) push_from(L, s, socket);
-  if (results > 2) push_info(L, c, !stream && n < c->full, socket);
-  if (stream && n < c->size) {
-    c->at += n;
-    c->size -= n;
+  if (results > 2) push_info(L, rx, !stream && n < rx->full, socket);
+  if (stream && n < rx->size) {
+    rx->at += n;
+    rx->size -= n;
   }
   else
     rx_data_drop(s);

@@ -1,17 +1,20 @@
 /*
-** send: what a socket's tasks wait for outwards: `send`, its kin, `connect`.
+** send: the waits on a socket's send side: `send` and its variants, `connect`.
 **
-** What the kernel takes at once needs no request, where a call of its own is
-** cheaper; else see send_request.c. A stream takes all of it or says how much
-** it took. Requests of one socket go one after another, so that the bytes of
-** two tasks do not mix: who finds one under way waits in the line, connect
-** among them. A long string goes in pieces, and the line is held meanwhile.
-** Datagrams cannot mix, and those of several tasks are under way
-** together.
+** A small send is a system call that does not wait, if that is cheaper than a
+** request (send_request.c) and the kernel takes it at once. A stream sends
+** everything, or the result is how much it sent. Requests of one socket go one
+** after another, so that the bytes of two tasks do not mix: a task that finds
+** one in flight waits in the queue, and so does connect. A long string is sent
+** in pieces, and its task keeps its turn between them. Datagrams cannot mix,
+** so those of several tasks are in flight together.
 **
-** Where SO_ZEROCOPY asks for it, large ones go without a copy. They complete
-** twice: when all has gone, which is the next one's turn, and when the memory
-** is free, which is the end of the call.
+** With SO_ZEROCOPY large sends use zero copy. They complete twice: by the
+** result, after which the next task has its turn, and by the notification that
+** the memory is free, which ends the call.
+**
+** What must not break: a task that ends its wait ends its turn too, or the
+** queue stands still; a call that reports success no longer pins its buffer.
 */
 
 #include "compat.h"
@@ -26,10 +29,10 @@
 
 #include <errno.h>
 
-/* What is no longer goes at once where the kernel has room for it. */
+/* The largest send that is tried as a system call first. */
 #define AT_ONCE 65536u
 
-/* Where nothing tells of room for a datagram. */
+/* Before another try, if no poll can tell when there is space. */
 #define PAUSE_NS 5000000
 
 static int send_again (lua_State *L, int status, lua_KContext ctx);
@@ -39,8 +42,8 @@ static int send_ended (lua_State *L, struct task *t, struct socket *s,
 
 /* ---- the wait ---------------------------------------------------------- */
 
-/* nil, message, errno, and for sends how much has gone. */
-static int failed (lua_State *L, int n) {
+/* nil, message, errno, and for sends how much was sent. */
+static int send_fail (lua_State *L, int n) {
   lua_pop(L, n - 3);
   if (lua_tointeger(L, HOW) == CONNECT)
     return 3;
@@ -48,16 +51,17 @@ static int failed (lua_State *L, int n) {
   return 4;
 }
 
-/* The kernel mostly has room for a small send, and a call that takes it there
-** and then costs less than a request, its memory, its completion and a turn
-** of the loop; but where calls are dear, a request costs less that can go with
-** those of other tasks. False: it becomes a request, or it is others' turn. */
-static bool at_once (const struct loop *loop, struct task *t,
+/* The kernel mostly takes a small send at once, and then a system call costs
+** less than a request with its memory, its completion and a turn of the loop.
+** But if system calls are expensive, a request that is submitted together with
+** those of other tasks costs less. False: make a request, or let other tasks
+** run first. */
+static bool send_try (const struct loop *loop, struct task *t,
                      const struct socket *s, const struct bytes *b,
                      const struct address *to) {
   bool alone = loop->first == NULL && sys_sq_ready(&loop->ring->io) == 0;
   ssize_t n;
-  if (b->size > AT_ONCE || send_worth_no_copy(s, SEND, b->block, b->size)
+  if (b->size > AT_ONCE || send_worth_zero_copy(s, SEND, b->block, b->size)
       || !(loop->cheap || alone) || loop_unfair(t)
       || !send_at_once(s, b, to, &n))
     return false;
@@ -67,8 +71,9 @@ static bool at_once (const struct loop *loop, struct task *t,
   return true;
 }
 
-/* Of an array of datagrams as many as go at once. True if those were all. */
-static bool send_plain (lua_State *L, struct task *t, const struct socket *s) {
+/* Send as many of an array of datagrams as the kernel takes at once. True if
+** those were all. */
+static bool send_batch (lua_State *L, struct task *t, const struct socket *s) {
   lua_Integer sent = lua_tointeger(L, SENT);
   lua_Integer all = (lua_Integer)lua_rawlen(L, DATA);
   unsigned n = 1;
@@ -81,12 +86,12 @@ static bool send_plain (lua_State *L, struct task *t, const struct socket *s) {
   return sent >= all;
 }
 
-/* Wait for room for a datagram to `to`, or to whom the socket is connected. */
-static int wait_for_space (lua_State *L, struct task *t, struct socket *s,
+/* Wait until a datagram to `to`, or to the connected peer, can be sent. */
+static int send_wait_writable (lua_State *L, struct task *t, struct socket *s,
                           const struct address *to, int64_t deadline) {
   struct op *op;
   int rc;
-  loop_check(L, t);  /* (room that came before had a try) */
+  loop_check(L, t);  /* (after a poll that succeeded there was a try) */
   rc = datagram_poll(L, s, to, &op);
   if (rc == -EAGAIN) {
     int64_t soon = clock_after(PAUSE_NS);
@@ -95,7 +100,7 @@ static int wait_for_space (lua_State *L, struct task *t, struct socket *s,
                      (lua_KContext)deadline, send_again);
   }
   if (rc < 0)
-    return failed(L, ring_push_failed(L, s->ring, rc));
+    return send_fail(L, ring_push_failed(L, s->ring, rc));
   op->waiter = t;
   socket_waitq_serve(&s->out.waitq, op);
   t->ring = s->ring;
@@ -103,18 +108,19 @@ static int wait_for_space (lua_State *L, struct task *t, struct socket *s,
                    send_again);
 }
 
-/* It is too long, or there is no dup of a descriptor for it. */
-static int not_prepared (lua_State *L, const struct socket *s, int err) {
-  return failed(L, err == EMSGSIZE
+/* It is too long, or a descriptor in it could not be duplicated. */
+static int send_prepare_failed (lua_State *L, const struct socket *s,
+                                int err) {
+  return send_fail(L, err == EMSGSIZE
     ? send_failed_as(L, s, (int)lua_tointeger(L, HOW), err)
     : fail(L, err, "sendmsg on socket (fd %d): a dup of a descriptor in its "
            "control", s->out.waitq.fd));
 }
 
-/* What is next goes by a call of its own, and `to` becomes whom it is for:
-** what the call answers. An error of another kind has its values on the stack,
-** whose number becomes `*values`. */
-static ssize_t try_datagram (lua_State *L, struct socket *s,
+/* Send the next message by sendmsg(2): its result or -errno, and `to` becomes
+** the message's address. For another error the values of the call are pushed,
+** and `*values` is their number. */
+static ssize_t sendmsg_at_once (lua_State *L, struct socket *s,
                              struct address *to, int *values) {
   struct request q = {0};
   struct msg *m;
@@ -128,17 +134,17 @@ static ssize_t try_datagram (lua_State *L, struct socket *s,
     refblock_land(&m->block);
     *to = m->name;
   }
-  if (m) refblock_release(&m->block);  /* (words may raise) */
-  if (rc < 0) *values = not_prepared(L, s, -rc);
+  if (m) refblock_release(&m->block);  /* (a description may raise) */
+  if (rc < 0) *values = send_prepare_failed(L, s, -rc);
   else if (s->d == NULL)  /* guard: finalizers may have closed it */
-    *values = failed(L, fail(L, EBADF, "the socket is closed"));
+    *values = send_fail(L, fail(L, EBADF, "the socket is closed"));
   else if (n == -EAGAIN && (q.sqe.msg_flags & MSG_DONTWAIT))
-    *values = failed(L, send_failed_as(L, s, SEND_MESSAGE, EAGAIN));
+    *values = send_fail(L, send_failed_as(L, s, SEND_MESSAGE, EAGAIN));
   return n;
 }
 
-/* See datagram.h. */
-static int go_datagram (lua_State *L, struct task *t, struct socket *s,
+/* Send on a unix datagram socket, without a request: see datagram.h. */
+static int send_datagram (lua_State *L, struct task *t, struct socket *s,
                         int64_t deadline) {
   int how = (int)lua_tointeger(L, HOW);
   for (;;) {
@@ -156,17 +162,17 @@ static int go_datagram (lua_State *L, struct task *t, struct socket *s,
         n = -EAGAIN;
     }
     else {
-      if (how == SEND_MESSAGES && send_plain(L, t, s)) {
+      if (how == SEND_MESSAGES && send_batch(L, t, s)) {
         lua_pushvalue(L, SENT);
         return 1;
       }
-      n = try_datagram(L, s, &name, &values);
+      n = sendmsg_at_once(L, s, &name, &values);
       if (values > 0)
         return values;
       if (name.len > 0) to = &name;
     }
     if (n == -EAGAIN)
-      return wait_for_space(L, t, s, to, deadline);
+      return send_wait_writable(L, t, s, to, deadline);
     t->res = (int32_t)n;
     t->data = (uint64_t)IORING_OP_SEND << 56;
     t->task_flags &= (uint8_t)~TASKF_TIMED_OUT;
@@ -177,7 +183,7 @@ static int go_datagram (lua_State *L, struct task *t, struct socket *s,
   }
 }
 
-static int wait_for_turn (lua_State *L, struct task *t, struct socket *s,
+static int send_wait_turn (lua_State *L, struct task *t, struct socket *s,
                           int64_t deadline) {
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
   wait_join(&b, &s->out.waitq.q, WAIT_QUEUE);
@@ -185,30 +191,30 @@ static int wait_for_turn (lua_State *L, struct task *t, struct socket *s,
                    send_again);
 }
 
-static int send_go (lua_State *L, struct task *t, int64_t deadline) {
+static int send_start (lua_State *L, struct task *t, int64_t deadline) {
   struct socket *s = lua_touserdata(L, SOCKET);
   struct request q = {0};
   struct op *op;
   int rc;
   if (s->d == NULL)
-    return failed(L, fail(L, EBADF, "the socket is closed"));
-  if (datagram_needs_space(s) && lua_tointeger(L, HOW) != CONNECT)
-    return go_datagram(L, t, s, deadline);
-  if (lua_tointeger(L, HOW) == SEND_MESSAGES && !socket_mixes(s)
-      && send_plain(L, t, s)) {
+    return send_fail(L, fail(L, EBADF, "the socket is closed"));
+  if (datagram_needs_poll(s) && lua_tointeger(L, HOW) != CONNECT)
+    return send_datagram(L, t, s, deadline);
+  if (lua_tointeger(L, HOW) == SEND_MESSAGES && !socket_is_ordered(s)
+      && send_batch(L, t, s)) {
     lua_pushvalue(L, SENT);
     return 1;
   }
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   if (send_busy(s, &t->node))
-    return wait_for_turn(L, t, s, deadline);
+    return send_wait_turn(L, t, s, deadline);
   rc = send_prepare(L, s, &q);
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
   else if (rc < 0 && rc != -ENOMEM) {
     send_end_turn(L, s, &t->node);
     if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
-    return not_prepared(L, s, -rc);
+    return send_prepare_failed(L, s, -rc);
   }
   if (rc == 0) {
     q.pin[OP_PIN_FD] = &s->d->block;
@@ -218,99 +224,99 @@ static int send_go (lua_State *L, struct task *t, int64_t deadline) {
   if (q.pin[OP_PIN_AUX]) refblock_release(q.pin[OP_PIN_AUX]);
   if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
   if (s->d == NULL)
-    return failed(L, fail(L, EBADF, "the socket is closed"));
+    return send_fail(L, fail(L, EBADF, "the socket is closed"));
   if (rc < 0) {
     send_end_turn(L, s, &t->node);
-    return failed(L, ring_push_failed(L, s->ring, rc));
+    return send_fail(L, ring_push_failed(L, s->ring, rc));
   }
   op->waiter = t;
   /* (the completion wakes the next) */
   if (!socket_waitq_unhold(&s->out.waitq, &t->node))
     turnq_end_turn(&s->out.waitq.q, &t->node);
   socket_waitq_serve(&s->out.waitq, op);
-  if (socket_streams(s) && send_piece(L)) op->op_flags |= OP_PIECE;
+  if (socket_is_stream(s) && send_piece(L)) op->op_flags |= OP_PIECE;
   s->out.token = op->token;
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
                    send_again);
 }
 
-static void set_value (lua_State *L, int index, lua_Integer n) {
+static void send_set_value (lua_State *L, int index, lua_Integer n) {
   lua_pushinteger(L, n);
   lua_replace(L, index);
 }
 
-static int timed_out (lua_State *L) {
-  int values = failed(L, fail_timeout(L));
+static int send_timed_out (lua_State *L) {
+  int values = send_fail(L, fail_timeout(L));
   lua_Integer from = lua_tointeger(L, FROM);
   if (lua_tointeger(L, HOW) == SEND_MESSAGES && from > 0) {
-    lua_pushinteger(L, from);  /* (of the next one) */
+    lua_pushinteger(L, from);  /* (of the next message) */
     values++;
   }
   return values;
 }
 
-/* Only the beginning of a message has gone into the stream. */
-static int cut (lua_State *L, const struct task *t, lua_Integer n) {
+/* Only the beginning of a message was sent to the stream. */
+static int send_truncated (lua_State *L, const struct task *t, lua_Integer n) {
   const struct socket *s = lua_touserdata(L, SOCKET);
   if (t->task_flags & TASKF_TIMED_OUT)
-    return timed_out(L);
+    return send_timed_out(L);
   if (s->d == NULL)
-    return failed(L, fail(L, EBADF, "the socket was closed"));
-  return failed(L, fail(L, EIO, "message %lld: only %lld of its %lld bytes "
+    return send_fail(L, fail(L, EBADF, "the socket was closed"));
+  return send_fail(L, fail(L, EIO, "message %lld: only %lld of its %lld bytes "
                         "went", (long long)n,
                         (long long)lua_tointeger(L, FROM),
                         (long long)lua_tointeger(L, SIZE)));
 }
 
-static bool went_without_copy (const struct task *t) {
+static bool send_was_zero_copy (const struct task *t) {
   return op_notifies((unsigned)(t->data >> 56));
 }
 
-/* All has gone, but whoever did not wait for more must not take the memory for
-** free. */
-static bool send_held (const struct task *t) {
-  return went_without_copy(t) && !(t->flags & IORING_CQE_F_NOTIF);
+/* All was sent, but the kernel still pins the buffer: the call must not report
+** success, after which the buffer would be reused. */
+static bool send_is_pinned (const struct task *t) {
+  return send_was_zero_copy(t) && !(t->flags & IORING_CQE_F_NOTIF);
 }
 
-/* All has gone, or so much that the rest is for another request. */
-static int count_sent (lua_State *L, struct task *t, struct socket *s,
+/* Count what was sent. The call ends, or the rest needs another request. */
+static int send_count (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline) {
   int how = (int)lua_tointeger(L, HOW);
   lua_Integer from = lua_tointeger(L, FROM) + t->res, n = 1;
-  bool more = socket_streams(s) && from < lua_tointeger(L, SIZE);
+  bool more = socket_is_stream(s) && from < lua_tointeger(L, SIZE);
   if (how == CONNECT) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  set_value(L, FROM, from);
+  send_set_value(L, FROM, from);
   if (how == SEND_MESSAGES) n = lua_tointeger(L, SENT) + 1;
-  else set_value(L, SENT, from);
+  else send_set_value(L, SENT, from);
   if (how != SEND && more && from < lua_tointeger(L, UPTO))
-    return cut(L, t, n);
+    return send_truncated(L, t, n);
   if (how == SEND_MESSAGES && !more) {
-    set_value(L, SENT, n);
-    set_value(L, FROM, 0);
+    send_set_value(L, SENT, n);
+    send_set_value(L, FROM, 0);
     more = n < (lua_Integer)lua_rawlen(L, DATA);
   }
   if (more)
-    return t->task_flags & TASKF_TIMED_OUT ? timed_out(L)
-                                     : send_go(L, t, deadline);
-  if (send_held(t))
+    return t->task_flags & TASKF_TIMED_OUT ? send_timed_out(L)
+                                           : send_start(L, t, deadline);
+  if (send_is_pinned(t))
     return t->task_flags & TASKF_TIMED_OUT
-           ? failed(L, fail_timeout(L))
-           : failed(L, fail(L, EBADF, "the socket was closed while the kernel "
-                            "still had the memory to read"));
+           ? send_fail(L, fail_timeout(L))
+           : send_fail(L, fail(L, EBADF, "the socket was closed while the "
+                               "kernel still had the memory to read"));
   lua_pushvalue(L, SENT);
   return 1;
 }
 
-/* What a send without copy has shown: an interface that copies all the same,
-** or a kernel that cannot or will not, is not asked again. */
+/* Zero copy was refused: send again with a copy. After that, and also if the
+** interface copied all the same, the socket no longer uses it. */
 static bool send_refused (const struct task *t, struct socket *s) {
   bool no = t->res == -EINVAL || t->res == -EOPNOTSUPP || t->res == -ENOMEM
             || t->res == -ENOBUFS;
-  /* (where nothing has gone the kernel says that it copied) */
+  /* (if nothing was sent the kernel reports a copy) */
   if (no || (t->res > 0 && (t->flags & IORING_NOTIF_USAGE_ZC_COPIED)))
     s->zero_copy = false;
   return no;
@@ -318,45 +324,47 @@ static bool send_refused (const struct task *t, struct socket *s) {
 
 static int send_ended (lua_State *L, struct task *t, struct socket *s,
                   int64_t deadline) {
-  if (went_without_copy(t) && send_refused(t, s))
-    return send_go(L, t, deadline);
+  if (send_was_zero_copy(t) && send_refused(t, s))
+    return send_start(L, t, deadline);
   if (t->res >= 0)
-    return count_sent(L, t, s, deadline);
+    return send_count(L, t, s, deadline);
   if ((t->task_flags & TASKF_TIMED_OUT) && loop_cut_short(t->res))
-    return failed(L, fail_timeout(L));
+    return send_fail(L, fail_timeout(L));
   if (s->d == NULL && loop_cut_short(t->res))
-    return failed(L, fail(L, EBADF, "the socket was closed"));
-  return failed(L, send_failed_as(L, s, (int)lua_tointeger(L, HOW), -t->res));
+    return send_fail(L, fail(L, EBADF, "the socket was closed"));
+  return send_fail(L, send_failed_as(L, s, (int)lua_tointeger(L, HOW),
+                                     -t->res));
 }
 
-/* It has waited for room, or for another try, and not for a result. */
-static bool waited_for_space (const struct task *t) {
+/* It has waited to try again, by a poll or a pause, and not for a result. */
+static bool send_waited_to_retry (const struct task *t) {
   return t->wait == WAIT_TURN || t->wait == WAIT_SLEEP
          || (t->wait == WAIT_AWAIT && t->data >> 56 == IORING_OP_POLL_ADD);
 }
 
-/* Room that has come is a try, whatever came after it: as with a request. */
+/* After a poll that succeeded there is a try, even if the task was cancelled
+** or timed out since: a request would have sent by then too. */
 static bool send_is_writable (lua_State *L, const struct task *t) {
-  return t->wait == WAIT_AWAIT && waited_for_space(t) && t->res >= 0
+  return t->wait == WAIT_AWAIT && send_waited_to_retry(t) && t->res >= 0
          && lua_tointeger(L, HOW) != SEND_MESSAGES;
 }
 
-/* Has the last request taken all that there was? */
-static bool send_has_gone (lua_State *L, const struct task *t,
+/* Has the last request sent all that was left? */
+static bool send_is_complete (lua_State *L, const struct task *t,
                       const struct socket *s) {
   int how = (int)lua_tointeger(L, HOW);
-  if (t->wait != WAIT_AWAIT || waited_for_space(t) || t->res < 0
-      || send_held(t))
+  if (t->wait != WAIT_AWAIT || send_waited_to_retry(t) || t->res < 0
+      || send_is_pinned(t))
     return false;
   if (how == SEND_MESSAGES
       && lua_tointeger(L, SENT) + 1 < (lua_Integer)lua_rawlen(L, DATA))
     return false;
-  return how == CONNECT || !socket_streams(s)
+  return how == CONNECT || !socket_is_stream(s)
          || lua_tointeger(L, FROM) + t->res >= lua_tointeger(L, SIZE);
 }
 
-/* Is there a next piece, and a request for it to come? */
-static bool send_goes_on (lua_State *L, const struct task *t,
+/* Does a request for the next piece follow? */
+static bool send_continues (lua_State *L, const struct task *t,
                      const struct socket *s) {
   lua_Integer from = lua_tointeger(L, FROM) + t->res;
   return t->res >= 0 && s->d
@@ -370,25 +378,25 @@ static int send_again (lua_State *L, int status, lua_KContext ctx) {
   struct socket *s = lua_touserdata(L, SOCKET);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, send_again);
-  if (s->out.waitq.holder == t && !send_goes_on(L, t, s))
+  if (s->out.waitq.holder == t && !send_continues(L, t, s))
     send_end_turn(L, s, &t->node);  /* guard: or the queue stands still */
-  /* (what has gone cannot be taken back: that is told, and the next wait of
-     a cancelled task raises) */
-  if ((t->task_flags & TASKF_CANCELLED) && !send_has_gone(L, t, s)
+  /* (a send cannot be undone: if it is complete it is reported, and the next
+     wait of the cancelled task raises) */
+  if ((t->task_flags & TASKF_CANCELLED) && !send_is_complete(L, t, s)
       && !send_is_writable(L, t)) {
     send_end_turn(L, s, &t->node);  /* guard: or the queue stands still */
     loop_check(L, t);
   }
   if (t->wait == WAIT_QUEUE) {
-    if (t->task_flags & TASKF_TIMED_OUT) return failed(L, fail_timeout(L));
-    return send_go(L, t, (int64_t)ctx);
+    if (t->task_flags & TASKF_TIMED_OUT) return send_fail(L, fail_timeout(L));
+    return send_start(L, t, (int64_t)ctx);
   }
-  if (waited_for_space(t)) {
+  if (send_waited_to_retry(t)) {
     if (s->d == NULL)
-      return failed(L, fail(L, EBADF, "the socket was closed"));
+      return send_fail(L, fail(L, EBADF, "the socket was closed"));
     return (t->task_flags & TASKF_TIMED_OUT) && clock_now() >= (int64_t)ctx
-           && !send_is_writable(L, t) ? failed(L, fail_timeout(L))
-                              : send_go(L, t, (int64_t)ctx);
+           && !send_is_writable(L, t) ? send_fail(L, fail_timeout(L))
+                              : send_start(L, t, (int64_t)ctx);
   }
   return send_ended(L, t, s, (int64_t)ctx);
 }
@@ -402,8 +410,8 @@ static struct task *send_enter (lua_State *L, struct socket *s,
   return t;
 }
 
-/* SOCKET, DATA and TO are there. */
-static void send_lay_out (lua_State *L, int how, size_t size) {
+/* Push the rest of the call's state: SOCKET, DATA and TO are there. */
+static void send_push_args (lua_State *L, int how, size_t size) {
   lua_settop(L, TO);
   lua_pushinteger(L, how);
   for (int i = SENT; i < SIZE; i++) lua_pushinteger(L, 0);
@@ -413,42 +421,42 @@ static void send_lay_out (lua_State *L, int how, size_t size) {
 static int send_begin (lua_State *L, struct socket *s, int how, int64_t ns,
                   const char *what) {
   struct task *t = send_enter(L, s, what);
-  send_lay_out(L, how, 0);
-  return send_go(L, t, clock_after(ns));
+  send_push_args(L, how, 0);
+  return send_start(L, t, clock_after(ns));
 }
 
-/* Only what does not go at once and whole needs the stack, and an address
-** that is Lua's; until then nothing allocates, and no finalizer runs. */
-static int begin_send (lua_State *L, struct socket *s, struct bytes b,
+/* Only a send that is not complete at once needs its state on the stack, and
+** an address there; until then nothing allocates, and no finalizer runs. */
+static int send_begin_bytes (lua_State *L, struct socket *s, struct bytes b,
                        const struct address *to, int64_t ns,
                        const char *what) {
   struct task *t = send_enter(L, s, what);
-  bool gone = !send_busy(s, NULL) && at_once(state_of(L)->loop, t, s, &b, to);
-  if (gone && t->res >= 0 && (size_t)t->res == b.size) {
+  bool done = !send_busy(s, NULL) && send_try(state_of(L)->loop, t, s, &b, to);
+  if (done && t->res >= 0 && (size_t)t->res == b.size) {
     lua_pushinteger(L, t->res);
     return 1;
   }
-  if (gone && t->res >= 0)  /* guard: what raises would hide how much */
-    lua_settop(L, DATA);    /* (and a connected stream needs no address) */
+  if (done && t->res >= 0)  /* guard: a raise hides how much */
+    lua_settop(L, DATA);        /* (a connected stream needs no address) */
   else if (to && lua_type(L, TO) == LUA_TSTRING) {
     sockaddr_push(L, to);
     lua_replace(L, TO);
   }
-  send_lay_out(L, SEND, b.size);
-  return gone ? send_ended(L, t, s, clock_after(ns))
-              : send_go(L, t, clock_after(ns));
+  send_push_args(L, SEND, b.size);
+  return done ? send_ended(L, t, s, clock_after(ns))
+              : send_start(L, t, clock_after(ns));
 }
 
 
 /* ---- methods ----------------------------------------------------------- */
 
-/* socket:send(bytes [, timeout]): how many; of a stream all */
+/* socket:send(bytes [, timeout]): how many were sent; by a stream all */
 static int s_send (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int64_t ns = arg_seconds(L, 3);
   struct bytes b = arg_bytes(L, DATA, DATA);
   lua_settop(L, DATA);
-  return begin_send(L, s, b, NULL, ns, "socket:send");
+  return send_begin_bytes(L, s, b, NULL, ns, "socket:send");
 }
 
 /* socket:sendto(bytes, address [, timeout]) */
@@ -463,18 +471,18 @@ static int s_sendto (lua_State *L) {
     to = &a;
   }
   ns = arg_seconds(L, 4);
-  return begin_send(L, s, b, to, ns, "socket:sendto");
+  return send_begin_bytes(L, s, b, to, ns, "socket:sendto");
 }
 
 /* socket:sendmsg({ data= | iov=, name=, control=, flags= } [, timeout]), or
-** an array of such tables: how many of them went */
+** an array of such tables: how many of them were sent */
 static int s_sendmsg (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int64_t ns = arg_seconds(L, 3);
   bool many;
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_pushnil(L);
-  if (lua_next(L, 2) == 0) {  /* an array of none */
+  if (lua_next(L, 2) == 0) {  /* an empty array */
     loop_enter(L, state_of(L)->loop, "socket:sendmsg");
     lua_pushinteger(L, 0);
     return 1;

@@ -1,6 +1,6 @@
 /*
-** send_event: socket:send as an event, which waits for room and then takes what
-** the kernel takes.
+** send_event: socket:send as an event, which waits for room and then takes
+** what the kernel takes.
 */
 
 #include "compat.h"
@@ -15,16 +15,16 @@
 #include <poll.h>
 
 
-static int send_failed (lua_State *L, const struct socket *s, int err) {
+static int sending_failed (lua_State *L, const struct socket *s, int err) {
   lua_pushfstring(L, "send on socket (fd %d)", s->out.waitq.fd);
   return fail_cured(L, IORING_OP_SEND, err);
 }
 
-static int event_closed (lua_State *L) {
+static int sending_closed (lua_State *L) {
   return fail(L, EBADF, "the socket is closed");
 }
 
-/* What the kernel takes there and then, once there is room. */
+/* Send what the kernel takes at once. */
 static int sending_try (lua_State *L, struct task *t,
                         struct wait_node *node) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
@@ -32,7 +32,7 @@ static int sending_try (lua_State *L, struct task *t,
   ssize_t n;
   (void)t;
   if (s->d == NULL)
-    return event_closed(L);
+    return sending_closed(L);
   if (send_busy(s, node))
     return 0;
   b = arg_bytes(L, DATA, DATA);
@@ -40,21 +40,21 @@ static int sending_try (lua_State *L, struct task *t,
     return 0;
   send_end_turn(L, s, node);
   if (n < 0)
-    return send_failed(L, s, (int)-n);
+    return sending_failed(L, s, (int)-n);
   lua_pushinteger(L, n);
   return 1;
 }
 
-/* The socket polls once for all selects that wait for room. */
+/* One poll of the socket serves all selects that wait to send. */
 static int sending_block (lua_State *L, struct task *t, struct blocking *b) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
   (void)t;
   if (s->d == NULL)
-    return event_closed(L);
+    return sending_closed(L);
   socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;
-  if (!send_busy(s, b->node) && socket_polls(s, s->space) == NULL) {
-    int rc = socket_watch(s, &s->out, POLLOUT, &s->space);
+  if (!send_busy(s, b->node) && socket_find_op(s, s->poll_out) == NULL) {
+    int rc = socket_watch(s, &s->out, POLLOUT, &s->poll_out);
     if (rc < 0)
       return ring_push_failed(L, s->ring, rc);
   }
@@ -65,13 +65,13 @@ static int sending_block (lua_State *L, struct task *t, struct blocking *b) {
 static void sending_cancel (lua_State *L, struct task *t,
                             struct wait_node *node) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
-  struct op *op = s->d ? socket_polls(s, s->space) : NULL;
+  struct op *op = s->d ? socket_find_op(s, s->poll_out) : NULL;
   (void)t;
   if (op && s->out.waitq.q.waiting.last == NULL) ring_cancel(s->ring, op);
   if (select_waiter_of(node)->called) send_end_turn(L, s, node);
 }
 
-/* socket:sending(bytes): how many went; of a stream perhaps not all */
+/* socket:sending(bytes): how many were sent; of a stream perhaps not all */
 static int s_sending (lua_State *L) {
   static const struct wait_kind kind = {
     "sending", sending_try, sending_block, sending_cancel, false

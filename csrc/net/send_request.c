@@ -16,8 +16,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* What is shorter is copied in less time than it takes to do without, even
-** where the interface does not copy (bench/zero_copy.lua). */
+/* The least size for zero copy. To copy less takes less time, even if the
+** interface does not copy (bench/zero_copy.lua). */
 #define ZERO_COPY 49152u
 
 /* Datagrams of one sendmmsg call. */
@@ -26,16 +26,16 @@
 
 /* ---- turns -------------------------------------------------------------- */
 
-static bool in_flight (const struct socket *s) {
+static bool send_in_flight (const struct socket *s) {
   const struct op *op = socket_op(s, &s->out);
   return op && op->state == OP_FLYING && !(op->op_flags & OP_NOTIFYING);
 }
 
 bool send_busy (const struct socket *s, struct wait_node *node) {
   const struct task *holder = s->out.waitq.holder;
-  if (!socket_mixes(s))
+  if (!socket_is_ordered(s))
     return false;
-  return in_flight(s) || (holder ? &holder->node != node
+  return send_in_flight(s) || (holder ? &holder->node != node
                           : !turnq_may_take(&s->out.waitq.q, node, 1));
 }
 
@@ -43,7 +43,7 @@ void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node) {
   if (node == NULL || !socket_waitq_unhold(&s->out.waitq, node))
     turnq_end_turn(&s->out.waitq.q, node);
   if (s->d && s->out.waitq.q.turns == 0
-      && !(socket_mixes(s) && in_flight(s)))
+      && !(socket_is_ordered(s) && send_in_flight(s)))
     turnq_wake(state_of(L)->loop, &s->out.waitq.q);
 }
 
@@ -58,16 +58,16 @@ bool send_at_once (const struct socket *s, const struct bytes *b,
 
 /* ---- requests ----------------------------------------------------------- */
 
-static void set_size (lua_State *L, size_t upto, size_t size) {
+static void send_set_size (lua_State *L, size_t upto, size_t size) {
   lua_pushinteger(L, (lua_Integer)upto);
   lua_replace(L, UPTO);
   lua_pushinteger(L, (lua_Integer)size);
   lua_replace(L, SIZE);
 }
 
-/* (A stream takes all, or says how much it took.) */
+/* (A stream sends all, or the result is how much it sent.) */
 static unsigned sending_flags (const struct socket *s) {
-  return MSG_NOSIGNAL | (socket_streams(s) ? MSG_WAITALL : 0);
+  return MSG_NOSIGNAL | (socket_is_stream(s) ? MSG_WAITALL : 0);
 }
 
 static int prepare_bytes (lua_State *L, struct socket *s,
@@ -79,10 +79,10 @@ static int prepare_bytes (lua_State *L, struct socket *s,
   unsigned n = 0;
   luaL_argcheck(L, from <= b.size, DATA, "it was made smaller meanwhile");
   if (size > INT32_MAX) size = INT32_MAX;
-  if (b.block == NULL && socket_streams(s) && size > PIECE) size = PIECE;
+  if (b.block == NULL && socket_is_stream(s) && size > PIECE) size = PIECE;
   if (b.block == NULL && size > PIECE && datagram_too_long(s, size))
     return -EMSGSIZE;
-  set_size(L, from + size, b.size);
+  send_set_size(L, from + size, b.size);
   *q = request_of(&kind_send, s->out.waitq.fd);
   q->sqe.len = (uint32_t)size;
   q->sqe.msg_flags = sending_flags(s);
@@ -109,8 +109,8 @@ static const char *const message_options[] = {
   "data", "iov", "name", "control", "flags", NULL
 };
 
-/* It is the request's alone: dups of descriptors are closed when that has
-** gone, and not when somebody collects garbage. */
+/* Only the request has it, and no userdata: so its dups of descriptors are
+** closed when the request has completed, and not when garbage is collected. */
 static struct msg *push_msghdr (lua_State *L, struct msg_part *part,
                                  int *rc) {
   struct msg *m = msghdr_push(L, DATA, message_options, part, rc);
@@ -123,15 +123,15 @@ static int prepare_message (lua_State *L, struct socket *s,
   struct msg_part part = { (size_t)lua_tointeger(L, FROM), PIECE, 0, 0 };
   struct msg *m;
   int rc = 0;
-  if (how == SEND_MESSAGES) {  /* it takes the array's place for a while */
+  if (how == SEND_MESSAGES) {  /* it is at DATA for a while */
     lua_pushvalue(L, DATA);
     lua_rawgeti(L, DATA, lua_tointeger(L, SENT) + 1);
     luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
     lua_replace(L, DATA);
   }
   m = push_msghdr(L, &part, &rc);
-  if (part.upto < part.size && !socket_streams(s)) {  /* whole,
-                                                    or not at all */
+  if (part.upto < part.size && !socket_is_stream(s)) {  /* all
+                                                    or nothing */
     refblock_release(&m->block);
     m = NULL;
     rc = -EMSGSIZE;
@@ -145,7 +145,7 @@ static int prepare_message (lua_State *L, struct socket *s,
     lua_pushvalue(L, LAST + 1);
     lua_replace(L, DATA);
   }
-  set_size(L, part.upto, part.size);
+  send_set_size(L, part.upto, part.size);
   if (m == NULL)
     return rc;
   if (part.from > part.size) {
@@ -158,7 +158,7 @@ static int prepare_message (lua_State *L, struct socket *s,
   return rc;
 }
 
-bool send_worth_no_copy (const struct socket *s, int how, bool buffer,
+bool send_worth_zero_copy (const struct socket *s, int how, bool buffer,
                          size_t size) {
   return s->zero_copy && size >= ZERO_COPY
          && (how == SEND ? buffer : how == SEND_MESSAGE);
@@ -171,7 +171,7 @@ int send_prepare (lua_State *L, struct socket *s, struct request *q) {
   else if (how == CONNECT) rc = prepare_connect(L, q, s->out.waitq.fd);
   else rc = prepare_message(L, s, q, how);
   if (rc == 0 && !send_piece(L)
-      && send_worth_no_copy(s, how, lua_type(L, DATA) == LUA_TUSERDATA,
+      && send_worth_zero_copy(s, how, lua_type(L, DATA) == LUA_TUSERDATA,
                             (size_t)(lua_tointeger(L, SIZE)
                                      - lua_tointeger(L, FROM)))) {
     q->sqe.opcode = how == SEND ? IORING_OP_SEND_ZC : IORING_OP_SENDMSG_ZC;
@@ -196,7 +196,7 @@ void send_check_messages (lua_State *L) {
       arg_address_in(L, array + 2, DATA);
     if (options_given(L, DATA, "iov") || options_given(L, DATA, "control")
         || options_given(L, DATA, "flags")) {
-      int rc = 0;  /* (what can fail at run time fails when its turn comes) */
+      int rc = 0;  /* (errors of the system are for its send) */
       struct msg_part none = { 0, 0, 0, 0 };
       refblock_release(&push_msghdr(L, &none, &rc)->block);
     }
@@ -208,11 +208,11 @@ void send_check_messages (lua_State *L) {
 
 /* ---- sendmmsg ----------------------------------------------------------- */
 
-/* A message as the kernel wants it, and where its parts are. */
+/* The parts of a message that its mmsghdr refers to. */
 struct parts {
   struct iovec data;
   const struct address *name;
-  struct address parsed;      /* of a name that is text */
+  struct address parsed;      /* if the name is a string */
 };
 
 static bool read_name (lua_State *L, int index, struct parts *p) {
@@ -229,7 +229,8 @@ static bool read_name (lua_State *L, int index, struct parts *p) {
   return address_parse(&p->parsed, text, n) == NULL;
 }
 
-/* Is the message on top plain? By lua_next, for it makes no strings. */
+/* Is the message on top of the stack plain? (By lua_next, which creates no
+** strings.) */
 static bool read_plain (lua_State *L, struct parts *p) {
   int message = lua_gettop(L);
   bool plain = true, has_data = false;
@@ -286,13 +287,14 @@ unsigned sendmmsg_plain (lua_State *L, const struct socket *s, int array,
 
 /* ---- descriptions ------------------------------------------------------- */
 
-/* Push the address of the message that failed, as words; or NULL and nil. */
-static const char *push_addressee (lua_State *L, int how) {
+/* Push the address of the message that failed, as a string; or NULL and
+** nil. */
+static const char *send_push_address (lua_State *L, int how) {
   const struct address *to = lua_touserdata(L, TO);
   if (how == SEND_MESSAGE || how == SEND_MESSAGES) {
     if (how == SEND_MESSAGE) lua_pushvalue(L, DATA);
     else lua_rawgeti(L, DATA, lua_tointeger(L, SENT) + 1);
-    if (lua_istable(L, -1)) {  /* (it may be another by now) */
+    if (lua_istable(L, -1)) {  /* (the array may have changed) */
       lua_pushliteral(L, "name");
       lua_rawget(L, -2);
     }
@@ -314,7 +316,7 @@ int send_failed_as (lua_State *L, const struct socket *s, int how,
                     int err) {
   static const char *const names[] = { "send", "sendmsg", "sendmsg",
                                        "connect" };
-  const char *to = push_addressee(L, how);
+  const char *to = send_push_address(L, how);
   if (to == NULL)
     lua_pushfstring(L, "%s on socket (fd %d)", names[how], s->out.waitq.fd);
   else if (how == CONNECT)
@@ -327,8 +329,8 @@ int send_failed_as (lua_State *L, const struct socket *s, int how,
 }
 
 
-/* (a push may run finalizers, which may close the socket and the coroutine:
-** so all is read before) */
+/* (A push may run finalizers, which may close the socket and the coroutine: so
+** all is read before the first.) */
 void send_describe (lua_State *L, const struct socket_waitq *waitq,
                     lua_State *co) {
   int how = (int)lua_tointeger(co, HOW), fd = waitq->fd;

@@ -1,3 +1,10 @@
+/*
+** socket: see the header. It makes, adopts and closes sockets, and has their
+** methods that do not wait. What must not break: closing cancels every request
+** of the socket's own, takes its queues out of all operations, and wakes every
+** waiter.
+*/
+
 #include "compat.h"
 #include "net/socket.h"
 
@@ -20,17 +27,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Room for what options bring, however many of them are set: with few sizes of
-** buffers there are few pools. */
-#define ASKED_CONTROL 512u
+/* The capacity for control messages that options enable, however many of them
+** are set: with few sizes of buffers there are few pools. */
+#define OPTION_CONTROL 512u
 
-/* Tries that may find nothing before the one that does; each names a sender
-** (see cmsg_of_last_try). Mostly there is one. */
+/* Attempts of the kernel that find nothing before the one that does: each
+** writes credentials (see cmsg_of_last_try). Mostly there is one. */
 #define TRIES 4
 
-/* Room for what comes without being asked for: descriptors, and who has sent
-** them, for SO_PASSCRED may be set by others who have the socket. */
-static unsigned unasked_control (int family) {
+/* The capacity for control messages that no option of ours has enabled:
+** descriptors, and credentials, for SO_PASSCRED may be set by other processes
+** that share the socket. */
+static unsigned default_control (int family) {
   return family == AF_UNIX
          ? (unsigned)(CMSG_SPACE(CONTROL_FDS * sizeof(int))
                       + (TRIES + 1) * CMSG_SPACE(sizeof(struct ucred)))
@@ -50,7 +58,7 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   s->in.waitq.what = "to receive on socket";
   s->out.waitq.what = "to send on socket";
   s->in.waitq.fd = s->out.waitq.fd = -1;
-  s->control_capacity = unasked_control(family);
+  s->control_capacity = default_control(family);
   s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
@@ -70,18 +78,18 @@ struct socket *socket_check (lua_State *L, int arg) {
   return s;
 }
 
-struct op *socket_polls (const struct socket *s, uint64_t token) {
+struct op *socket_find_op (const struct socket *s, uint64_t token) {
   return token != 0 && s->ring->open ? op_find(&s->ring->ops, token) : NULL;
 }
 
-struct op *socket_op (const struct socket *s, const struct half *h) {
-  return socket_polls(s, h->token);
+struct op *socket_op (const struct socket *s, const struct socket_side *side) {
+  return socket_find_op(s, side->token);
 }
 
-static void detach (struct socket *s, struct op *op) {
+static void socket_abandon (struct socket *s, struct op *op) {
   struct loop *loop = loop_of_ring(s->ring);
   if (op) {
-    op->waitq = NULL;  /* guard: the line goes with the socket */
+    op->waitq = NULL;  /* guard: the queue ends with the socket */
     if (op->waiter == NULL) ring_drop(s->ring, op);
     else if ((op->op_flags & OP_NOTIFYING) && loop) loop_leave(loop,
                                                                op->waiter);
@@ -89,37 +97,37 @@ static void detach (struct socket *s, struct op *op) {
   }
 }
 
-/* Its requests end, and who waits in its line looks. */
-static void socket_let_go (struct socket *s, struct half *h) {
-  struct op *op = socket_op(s, h), *next;
-  detach(s, op);
-  h->token = 0;
-  for (op = s->d->ops; op; op = next) {  /* outwards there may be several */
+/* Cancel its requests, and wake all that wait in its queue. */
+static void end_side (struct socket *s, struct socket_side *side) {
+  struct op *op = socket_op(s, side), *next;
+  socket_abandon(s, op);
+  side->token = 0;
+  for (op = s->d->ops; op; op = next) {  /* of sends there may be several */
     next = op->next;
-    if (op->waitq == &h->waitq) detach(s, op);
+    if (op->waitq == &side->waitq) socket_abandon(s, op);
   }
-  turnq_wake_all(loop_of_ring(s->ring), &h->waitq.q);
+  turnq_wake_all(loop_of_ring(s->ring), &side->waitq.q);
 }
 
-bool socket_pushes (lua_State *L, const struct socket *s) {
+bool socket_in_push (lua_State *L, const struct socket *s) {
   return s->in_push && !loop_may_wait(L, state_of(L)->loop);
 }
 
-/* Nothing goes on that it has asked for itself; and what else there is. */
-static void end_halves (struct socket *s) {
+/* Cancel all requests of the socket's own, and close its queues. */
+static void end_sides (struct socket *s) {
   if (s->fork_id == fork_id() && s->ring && s->ring->open) {
-    socket_let_go(s, &s->in);
-    detach(s, socket_polls(s, s->sight));
-    detach(s, socket_polls(s, s->space));
-    socket_let_go(s, &s->out);
+    end_side(s, &s->in);
+    socket_abandon(s, socket_find_op(s, s->poll_in));
+    socket_abandon(s, socket_find_op(s, s->poll_out));
+    end_side(s, &s->out);
   }
   socket_waitq_close(&s->in.waitq);
   socket_waitq_close(&s->out.waitq);
 }
 
-static void drop_rest (lua_State *L, struct socket *s) {
+static void drop_buffers (lua_State *L, struct socket *s) {
   /* guard: a finalizer closes it */
-  if (!socket_pushes(L, s)) rx_data_free(s);
+  if (!socket_in_push(L, s)) rx_data_free(s);
   if (s->own_pool) buf_pool_drop(s->own_pool, s->fork_id == fork_id());
   s->own_pool = NULL;
 }
@@ -130,10 +138,10 @@ int socket_end (lua_State *L, struct socket *s) {
   if (d == NULL)
     return 0;
   pressure_drop(&state_of(L)->pressure, 0, 1);
-  end_halves(s);
+  end_sides(s);
   s->d = NULL;
   rc = ring_close_handle(state_of(L)->rings, d);
-  drop_rest(L, s);
+  drop_buffers(L, s);
   refblock_release(&d->block);
   return rc;
 }
@@ -147,8 +155,8 @@ static int s_close (lua_State *L) {
   return 1;
 }
 
-/* A collected one was not closed: the requests of others on it go on, and keep
-** the number. */
+/* A collected socket was not closed: requests of other owners on it go on, and
+** keep the descriptor open. */
 static int socket_gc (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
   struct handle *d = s->d;
@@ -156,11 +164,11 @@ static int socket_gc (lua_State *L) {
     pressure_collected(&state_of(L)->pressure, s->own_pool
                        ? buf_pool_weight(s->own_pool) : 0, 1);
     pressure_drop(&state_of(L)->pressure, 0, 1);
-    end_halves(s);
+    end_sides(s);
     s->d = NULL;
     if (s->ring) ring_settle(s->ring, d);
     ring_reap_uses(state_of(L)->rings, d);
-    drop_rest(L, s);
+    drop_buffers(L, s);
     refblock_release(&d->block);
   }
   rx_data_free(s);
@@ -175,12 +183,12 @@ void socket_own (lua_State *L, struct socket *s, int socket_number) {
   s->in.waitq.fd = s->out.waitq.fd = socket_number;
 }
 
-static void measure_control (struct socket *s);
-static void ask_for_zero_copy (struct socket *s);
+static void read_control (struct socket *s);
+static void read_zero_copy (struct socket *s);
 
-/* uring.socket(fd): the socket that a uring.fd has owned so far, with all that
-** is under way on it */
-static int adopt (lua_State *L, struct fd *f) {
+/* uring.socket(fd): it takes the descriptor from a uring.fd, with all that is
+** in flight on it */
+static int socket_from_fd (lua_State *L, struct fd *f) {
   struct handle *d = f->d;
   int family, type, n;
   socklen_t len = sizeof(int), size = sizeof(int);
@@ -197,8 +205,8 @@ static int adopt (lua_State *L, struct fd *f) {
   refblock_release(&s->d->block);
   s->d = fd_take_handle(L, f);
   s->in.waitq.fd = s->out.waitq.fd = n;
-  measure_control(s);
-  ask_for_zero_copy(s);
+  read_control(s);
+  read_zero_copy(s);
   return 1;
 }
 
@@ -219,7 +227,7 @@ static int make_socket (lua_State *L) {
 /* uring.socket(family, type [, protocol]), uring.socket(fd) */
 int socket_new (lua_State *L) {
   struct fd *f = class_test(L, 1, CLASS_FD);
-  return f ? adopt(L, f) : make_socket(L);
+  return f ? socket_from_fd(L, f) : make_socket(L);
 }
 
 /* uring.socketpair([type]): two unix sockets (socketpair(2)) */
@@ -274,8 +282,8 @@ static int s_listen (lua_State *L) {
   return 1;
 }
 
-/* The one of these names that the string at 2 is; or -1. */
-static int which (lua_State *L, const char *const *names) {
+/* The index in `names` of the string at 2; or -1. */
+static int find_name (lua_State *L, const char *const *names) {
   for (int i = 0; names[i]; i++)
     if (strcmp(lua_tostring(L, 2), names[i]) == 0)
       return i;
@@ -287,18 +295,18 @@ static int s_shutdown (lua_State *L) {
   static const char *const names[] = { "read", "write", "both", NULL };
   struct socket *s = socket_check(L, 1);
   int how, rc;
-  if (lua_type(L, 2) != LUA_TSTRING || (how = which(L, names)) < 0)
+  if (lua_type(L, 2) != LUA_TSTRING || (how = find_name(L, names)) < 0)
     return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
   ring_submit_all(state_of(L)->rings);
   rc = shutdown(socket_number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
                                                          : SHUT_RDWR);
-  if (how == 0 && rc < 0 && errno == ENOTCONN && !socket_mixes(s))
-    rc = 0;  /* (it ends the receiving all the same) */
-  if (how != 1 && (rc == 0 || errno == ENOTCONN)) {  /* (which does it too) */
+  if (how == 0 && rc < 0 && errno == ENOTCONN && !socket_is_ordered(s))
+    rc = 0;  /* (receiving ends all the same) */
+  if (how != 1 && (rc == 0 || errno == ENOTCONN)) {  /* (which ends it too) */
     struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
     s->rx_shutdown = true;
-    /* the kernel wakes nobody who waits for datagrams */
-    if (op && !socket_streams(s)) ring_cancel(s->ring, op);
+    /* the kernel does not end a receive of datagrams */
+    if (op && !socket_is_stream(s)) ring_cancel(s->ring, op);
   }
   if (rc < 0)
     return fail(L, errno, "shutdown on socket (fd %d)", socket_number(s));
@@ -309,31 +317,32 @@ static int s_shutdown (lua_State *L) {
 
 /* ---- names ------------------------------------------------------------- */
 
-bool socket_name (const struct socket *s, socket_asker ask,
+bool socket_name (const struct socket *s, socket_name_call call,
                   struct address *a) {
   memset(a, 0, sizeof(*a));
   a->len = sizeof(a->bytes);
-  if (ask(socket_number(s), &a->any, &a->len) < 0)
+  if (call(socket_number(s), &a->any, &a->len) < 0)
     return false;
   if (a->len > sizeof(a->bytes)) a->len = sizeof(a->bytes);
   return true;
 }
 
-static int ask_name (lua_State *L, socket_asker ask, const char *what) {
+static int push_name_of (lua_State *L, socket_name_call call,
+                         const char *what) {
   struct socket *s = socket_check(L, 1);
   struct address a;
-  if (!socket_name(s, ask, &a))
+  if (!socket_name(s, call, &a))
     return fail(L, errno, "%s of socket (fd %d)", what, socket_number(s));
   sockaddr_push(L, &a);
   return 1;
 }
 
 static int s_getsockname (lua_State *L) {
-  return ask_name(L, getsockname, "getsockname");
+  return push_name_of(L, getsockname, "getsockname");
 }
 
 static int s_getpeername (lua_State *L) {
-  return ask_name(L, getpeername, "getpeername");
+  return push_name_of(L, getpeername, "getpeername");
 }
 
 
@@ -347,7 +356,8 @@ static const struct option {
   { "TCP_", IPPROTO_TCP }, { "UDP_", IPPROTO_UDP },
 };
 
-/* By its C name, which says its level too; or level and number. */
+/* The option, by its C name, which gives the level too, or by level and
+** number: the index of the next argument. */
 static int option_at (lua_State *L, int *level, int *name) {
   if (lua_type(L, 2) == LUA_TSTRING) {
     const char *text = lua_tostring(L, 2);
@@ -381,8 +391,8 @@ static int option_failed (lua_State *L, const struct socket *s,
               socket_number(s));
 }
 
-/* Options after which control messages come with the data. */
-static const struct { int level, name; } bringers[] = {
+/* Options that make the kernel add control messages to the data. */
+static const struct { int level, name; } control_options[] = {
   { IPPROTO_IP, IP_PKTINFO }, { IPPROTO_IP, IP_RECVORIGDSTADDR },
   { IPPROTO_IP, IP_RECVTTL }, { IPPROTO_IP, IP_RECVTOS },
   { IPPROTO_IP, IP_RECVOPTS }, { IPPROTO_IP, IP_RETOPTS },
@@ -401,22 +411,23 @@ static const struct { int level, name; } bringers[] = {
   { SOL_SOCKET, SO_PASSCRED },
   { IPPROTO_UDP, 104 /* UDP_GRO */ },
 };
-#define BRINGERS (sizeof(bringers) / sizeof(*bringers))
+#define CONTROL_OPTIONS (sizeof(control_options) / sizeof(*control_options))
 
-static bool brings_control (int level, int name) {
-  for (size_t i = 0; i < BRINGERS; i++)
-    if (bringers[i].level == level && bringers[i].name == name)
+static bool enables_control (int level, int name) {
+  for (size_t i = 0; i < CONTROL_OPTIONS; i++)
+    if (control_options[i].level == level && control_options[i].name == name)
       return true;
   return false;
 }
 
-/* From now on there is room. What is under way has none: it begins anew. */
+/* From now on requests have the capacity for what options enable. The request
+** in flight has not: cancel it, so that a new one follows. */
 static void reserve_control (struct socket *s) {
-  unsigned room = unasked_control(s->family) + ASKED_CONTROL;
+  unsigned capacity = default_control(s->family) + OPTION_CONTROL;
   struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
-  if (s->control_capacity == room && s->family != AF_UNIX)
+  if (s->control_capacity == capacity && s->family != AF_UNIX)
     return;
-  s->control_capacity = room;
+  s->control_capacity = capacity;
   if (op && op->opcode != IORING_OP_ACCEPT) ring_cancel(s->ring, op);
 }
 
@@ -427,32 +438,32 @@ static bool is_on (const struct socket *s, int level, int name) {
 }
 
 unsigned socket_control_capacity (const struct socket *s, bool *fds) {
-  unsigned room = 0;
+  unsigned capacity = 0;
   if (s->family != AF_UNIX) *fds = false;
   if (*fds || s->family != AF_UNIX)
     return s->control_capacity;
-  /* (what comes with each message has just the room that it takes) */
+  /* (just for what the kernel adds to every message) */
   if (is_on(s, SOL_SOCKET, SO_PASSCRED))
-    room += (unsigned)CMSG_SPACE(sizeof(struct ucred));
-  if (!socket_streams(s) && (is_on(s, SOL_SOCKET, SO_TIMESTAMP)
+    capacity += (unsigned)CMSG_SPACE(sizeof(struct ucred));
+  if (!socket_is_stream(s) && (is_on(s, SOL_SOCKET, SO_TIMESTAMP)
                              || is_on(s, SOL_SOCKET, SO_TIMESTAMPNS)))
-    room += (unsigned)CMSG_SPACE(sizeof(struct timespec));
+    capacity += (unsigned)CMSG_SPACE(sizeof(struct timespec));
   *fds = is_on(s, SOL_SOCKET, SO_PASSPIDFD) || is_on(s, SOL_SOCKET, SO_PASSSEC)
          || is_on(s, SOL_SOCKET, SO_TIMESTAMPING);
-  return *fds ? s->control_capacity : room;
+  return *fds ? s->control_capacity : capacity;
 }
 
-/* The same for what was switched on before the socket was ours. */
-static void measure_control (struct socket *s) {
-  for (size_t i = 0; i < BRINGERS; i++) {
-    if (is_on(s, bringers[i].level, bringers[i].name)) {
+/* The same for options that were set before the socket was ours. */
+static void read_control (struct socket *s) {
+  for (size_t i = 0; i < CONTROL_OPTIONS; i++) {
+    if (is_on(s, control_options[i].level, control_options[i].name)) {
       reserve_control(s);
       return;
     }
   }
 }
 
-static void ask_for_zero_copy (struct socket *s) {
+static void read_zero_copy (struct socket *s) {
   s->zero_copy = is_on(s, SOL_SOCKET, SO_ZEROCOPY);
 }
 
@@ -475,13 +486,13 @@ static int s_setsockopt (lua_State *L) {
              luaL_typename(L, arg)));
   if (setsockopt(socket_number(s), level, name, value, (socklen_t)len) < 0)
     return option_failed(L, s, "setsockopt", level, name);
-  if (brings_control(level, name)) reserve_control(s);
-  if (level == SOL_SOCKET && name == SO_ZEROCOPY) ask_for_zero_copy(s);
+  if (enables_control(level, name)) reserve_control(s);
+  if (level == SOL_SOCKET && name == SO_ZEROCOPY) read_zero_copy(s);
   lua_pushboolean(L, 1);
   return 1;
 }
 
-/* socket:getsockopt(name): an integer, or a string where it is no int */
+/* socket:getsockopt(name): an integer, or a string if it is no int */
 static int s_getsockopt (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   int level, name;
@@ -501,15 +512,15 @@ static int s_getsockopt (lua_State *L) {
 }
 
 
-/* ---- a look at it ------------------------------------------------------ */
+/* ---- inspection -------------------------------------------------------- */
 
 static int s_fileno (lua_State *L) {
   lua_pushinteger(L, socket_number(socket_check(L, 1)));
   return 1;
 }
 
-/* socket:stats(): what has come and waits to be read; accepts for which there
-** was no descriptor or memory; whether large sends go without a copy */
+/* socket:stats(): pending completions of the receive side; accepts that failed
+** for want of a descriptor or memory; whether large sends use zero copy */
 static int s_stats (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   lua_createtable(L, 0, 3);
@@ -517,7 +528,7 @@ static int s_stats (lua_State *L) {
   lua_setfield(L, -2, "zero_copy");
   lua_pushinteger(L, s->in.waitq.count);
   lua_setfield(L, -2, "waiting");
-  lua_pushinteger(L, s->failed);
+  lua_pushinteger(L, s->failed_accepts);
   lua_setfield(L, -2, "failed_accepts");
   return 1;
 }

@@ -1,23 +1,25 @@
 /*
-** socket: sockets of the tasks: `uring.socket(…)` and what never waits.
+** socket: the sockets of tasks: `uring.socket(…)`, and their methods that
+** never wait. recv.c and send.c have those that do.
 **
-** A socket owns its descriptor and has two halves. Inwards at most one request
-** is under way (a receive or accept, or a multishot of either), and it is the
-** socket's, not a task's: a task that waits stands in the half's line, takes
-** the next completion, and passes the wake on. So what comes too late for
-** whoever asked stays with the request, and the next to ask finds it first.
-** Outwards each request is a task's own, one after another: who finds one
-** under way stands in the line.
+** A socket owns its descriptor, and has a receive side and a send side, each
+** with a wait queue. On the receive side at most one request is in flight (a
+** receive or accept, or a multishot of either). It belongs to the socket and
+** not to a task: a task waits in the side's queue, takes the next completion,
+** and wakes the next waiter. So what completes after its waiter has left stays
+** with the request, and the next task that receives takes it first. On the
+** send side each request belongs to a task. They go one after another, and
+** tasks wait in the side's queue for their turn.
 **
-** How much may be waiting inwards is bounded: at the bound the multishot is
-** cancelled, and armed again when all has been taken.
+** How many completions may be pending on the receive side is bounded: at the
+** bound the multishot is cancelled, and it is armed again when all were taken.
 **
 ** What can never happen: bytes, a datagram, a connection or a descriptor that
-** arrived is lost because a task went away; two requests write into the same
-** memory; a closed socket's line keeps a task asleep.
+** arrived is lost because a task left; two requests write to the same memory;
+** a task sleeps on in the queue of a closed socket.
 **
-** The exception outwards: requests with datagrams, which cannot mix, are under
-** way together; the half's token is then of the last, and of no use.
+** The exception on the send side: requests of datagrams, which cannot mix, are
+** in flight together. The side's token is then that of the last, and unused.
 */
 
 #ifndef uring_socket_h
@@ -30,16 +32,17 @@
 #include "task/wait.h"
 #include "net/buf_pool.h"
 
-struct half {
+struct socket_side {
   struct socket_waitq waitq;
-  uint64_t token;          /* of its request; 0: none yet */
+  uint64_t token;          /* of its request; 0: there was none yet */
 };
 
-/* What one completion has brought, or what is left of it. It lies in the
-** socket's own memory, or in a buffer of `group`, which the socket counts. */
+/* The payload of one completion, or what is left of it. It is in the socket's
+** own memory, or in a buffer of `group`, of which the socket has a count. */
 struct rx_data {
-  unsigned char *at;       /* NULL: none is there */
-  uint32_t size, full;     /* payload left; all that the datagram had */
+  unsigned char *at;       /* NULL: there is none; the end, of a multishot or
+                              by shutdown, is the socket itself */
+  uint32_t size, full;     /* what is left; the length of the datagram */
   const unsigned char *name;
   unsigned char *control;
   uint32_t name_size, control_size, flags;
@@ -49,71 +52,73 @@ struct rx_data {
 
 struct socket {
   struct handle *d;        /* NULL: closed; first, as in struct fd */
-  struct ring *ring;       /* the loop's, when it has been used */
+  struct ring *ring;       /* the loop's; NULL: not used with one yet */
   uint32_t fork_id;
   int family, type;
-  struct half in, out;
-  uint64_t space;          /* tokens of two polls: is there room to send? */
-  uint64_t sight;          /* has anything come? */
-  struct memory *memory;   /* what a single receive fills */
+  struct socket_side in, out;
+  uint64_t poll_in, poll_out;  /* tokens of its polls: is it readable, is it
+                                  writable? */
+  struct memory *memory;   /* that a single receive fills */
   struct msg *msg;         /* header of its recvmsg requests */
-  struct buf_pool *pool;       /* what its multishot picks from */
-  struct buf_pool *own_pool;   /* nobody else's; its user value */
-  struct buf_group *group;     /* counted: where the last chunk lay, or lies */
-  const struct address *from;  /* who sent last: its user value */
-  struct rx_data rx;      /* taken from the request, and not yet read */
-  unsigned control_capacity;   /* for what setsockopt has switched on */
-  unsigned room;           /* of the next receive from a stream */
-  unsigned whole;          /* of the last single receive of a datagram */
-  uint32_t failed;         /* accepts that there was no descriptor for */
-  bool rx_exhausted;            /* there was no buffer at home */
-  bool rx_shutdown;               /* shut down: no more will come */
+  struct buf_pool *pool;       /* that its multishot picks from */
+  struct buf_pool *own_pool;   /* its own, a user value; NULL: it has none */
+  struct buf_group *group;     /* counted: of the last rx_data in a buffer */
+  const struct address *from;  /* the last sender, a user value */
+  struct rx_data rx;       /* taken from the request, and not read yet */
+  unsigned control_capacity;   /* of a request for control messages */
+  unsigned rx_size;        /* of the next receive from a stream */
+  unsigned rx_datagram_size;   /* of the last single receive of a datagram */
+  uint32_t failed_accepts; /* for want of a descriptor or memory */
+  bool rx_exhausted;       /* no buffer was free, or no descriptor */
+  bool rx_shutdown;        /* for reading: no more will arrive */
   bool zero_copy;          /* large sends go without a copy */
-  bool in_push;            /* Lua is being given its chunk */
+  bool in_push;            /* its rx_data is being pushed */
 };
 
 /* User values. */
-#define SOCKET_FROM  1     /* who sent last */
-#define SOCKET_INFO  2     /* the info of a datagram that has nothing to say */
+#define SOCKET_FROM  1     /* the last sender */
+#define SOCKET_INFO  2     /* the info of a datagram without flags or
+                              control messages */
 #define SOCKET_POOL  3     /* its own pool, if it has one */
 #define SOCKET_VALUES 3
 
-/* A new socket on top, still without a number, and give it one: the userdata
-** is there before the descriptor, which so cannot leak. */
+/* Push a new socket, which has no descriptor yet; and give it one. The
+** userdata exists before the descriptor, which therefore cannot leak. */
 struct socket *socket_push (lua_State *L, int family, int type);
 void socket_own (lua_State *L, struct socket *s, int number);
 
-/* The name that getsockname or getpeername tells; or false and errno. */
-typedef int (*socket_asker)(int, struct sockaddr *, socklen_t *);
-bool socket_name (const struct socket *s, socket_asker ask,
+/* The result of getsockname(2) or getpeername(2); or false and errno. */
+typedef int (*socket_name_call)(int, struct sockaddr *, socklen_t *);
+bool socket_name (const struct socket *s, socket_name_call call,
                   struct address *a);
 
 /* The open socket at `arg`, of this process. */
 struct socket *socket_check (lua_State *L, int arg);
 
-/* The request of a half, or NULL. */
-struct op *socket_op (const struct socket *s, const struct half *h);
+/* The request in flight of a side, or with completions to take; or NULL. */
+struct op *socket_op (const struct socket *s, const struct socket_side *side);
 
-/* The poll that `space` or `sight` names, if it is under way; or NULL. It
-** wakes its line. */
-struct op *socket_polls (const struct socket *s, uint64_t token);
+/* The operation with this token, as in `poll_in` and `poll_out`; NULL: it has
+** ended. */
+struct op *socket_find_op (const struct socket *s, uint64_t token);
 
-/* How much room for control messages a request has that is to bring `*fds`, or
-** not. A unix socket's has none for them then, and the kernel closes them; but
-** where something else is asked for that comes behind them they do come, and
-** `*fds` becomes true. Of other sockets none come. */
+/* The capacity for control messages of a request that is to receive
+** descriptors, if `*fds`, or else not. Then a unix socket's has no capacity
+** for them, and the kernel closes them. But if an option asks for control
+** messages that follow them they are received too, and `*fds` becomes true.
+** Other sockets receive none. */
 unsigned socket_control_capacity (const struct socket *s, bool *fds);
 
-/* Let go of everything: what is under way is cancelled, who waits is woken. */
+/* Close it: cancel what is in flight, wake all waiters, release all memory. */
 int socket_end (lua_State *L, struct socket *s);
 
-/* Does data come as a stream, without bounds? */
-static inline bool socket_streams (const struct socket *s) {
+/* Is what it receives a stream, without message boundaries? */
+static inline bool socket_is_stream (const struct socket *s) {
   return s->type == SOCK_STREAM;
 }
 
-/* Must what is sent go one after another, to arrive as it was sent? */
-static inline bool socket_mixes (const struct socket *s) {
+/* Would sends of two tasks mix, so that they have to go one after another? */
+static inline bool socket_is_ordered (const struct socket *s) {
   return s->type != SOCK_DGRAM && s->type != SOCK_RAW;
 }
 
@@ -121,11 +126,11 @@ int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
 int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
 void socket_open (lua_State *L);    /* the class */
 
-/* Is this a finalizer that runs while Lua is being given the chunk? (Where
-** that has raised nobody has said its end.) */
-bool socket_pushes (lua_State *L, const struct socket *s);
+/* Is this a finalizer that runs while the rx_data is being pushed? (`in_push`
+** alone does not say so: it stays set if the push raised.) */
+bool socket_in_push (lua_State *L, const struct socket *s);
 
-/* What waits: receiving and accepting, sending and connecting. */
+/* The methods that wait: they receive and accept, send and connect. */
 void recv_open (lua_State *L);
 void send_open (lua_State *L);
 void send_event_open (lua_State *L);

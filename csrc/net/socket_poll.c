@@ -1,6 +1,6 @@
 /*
-** socket_poll: see the header. What must not break: a poll pins the socket's
-** handle, for the close of that ends it.
+** socket_poll: see the header. It pushes polls of a socket. What must not
+** break: each pins the socket's handle, because closing that ends it.
 */
 
 #include "compat.h"
@@ -24,13 +24,13 @@ int socket_poll (struct socket *s, unsigned events, struct handle *other,
   return rc < 0 ? rc : 0;
 }
 
-int socket_watch (struct socket *s, struct half *h, unsigned events,
+int socket_watch (struct socket *s, struct socket_side *side, unsigned events,
                   uint64_t *token) {
   struct op *op;
   int rc = socket_poll(s, events, NULL, &op);
   if (rc < 0)
     return rc;
-  socket_waitq_serve(&h->waitq, op);
+  socket_waitq_serve(&side->waitq, op);
   *token = op->token;
   ring_drop(s->ring, op);
   return 0;

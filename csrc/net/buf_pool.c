@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define BUFFERS   256u
-#define MAX_BGID       65535u   /* bgids are given from here down */
+#define MAX_BGID  65535u   /* bgids are given from here down */
 #define MIN_SIZE  2048u
 #define STAGGER   192u     /* or all would begin at the same cache sets */
 
@@ -76,8 +76,8 @@ void buf_pool_drop (struct buf_pool *p, bool in_owner) {
   refblock_release(&g->block);
 }
 
-static struct buf_pool *find_own (lua_State *L, int socket, uint32_t size,
-                              int *err) {
+static struct buf_pool *find_own_pool (lua_State *L, int socket, uint32_t size,
+                                       int *err) {
   struct socket *s = lua_touserdata(L, socket);
   struct buf_pool *p = s->own_pool;
   if (p && p->group->size >= size)
@@ -97,7 +97,7 @@ static struct buf_pool *find_own (lua_State *L, int socket, uint32_t size,
   return p;
 }
 
-static struct buf_pool *find_shared (lua_State *L, uint32_t size, int *err) {
+static struct buf_pool *find_shared_pool (lua_State *L, uint32_t size, int *err) {
   struct buf_pool *p;
   int pools = lua_gettop(L) + 1;
   state_shared(L, SHARED_POOLS);
@@ -121,7 +121,8 @@ static uint32_t size_class (uint32_t size, uint32_t before) {
 }
 
 struct buf_pool *buf_pool_find (lua_State *L, int socket, uint32_t size,
-                        uint32_t before, bool own, int *err) {
+                                uint32_t before, bool own, int *err) {
   size = size_class(size, before);
-  return own ? find_own(L, socket, size, err) : find_shared(L, size, err);
+  return own ? find_own_pool(L, socket, size, err)
+             : find_shared_pool(L, size, err);
 }

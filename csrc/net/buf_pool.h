@@ -49,7 +49,7 @@ static inline size_t buf_pool_weight (const struct buf_pool *p) {
 ** no recvmsg). A pool of the socket's `own` becomes its user value. Or NULL,
 ** and `err` is an errno. */
 struct buf_pool *buf_pool_find (lua_State *L, int socket, uint32_t size,
-                        uint32_t before, bool own, int *err);
+                                uint32_t before, bool own, int *err);
 
 /* A socket's own pool ends. In a forked child, which is not `in_owner`, the
 ** ring is the parent's and stays as it is. */

@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define BOUND         128         /* of pending completions, by default */
-#define EXHAUSTED_NS    10000000    /* in case a recycled buffer was missed */
+#define EXHAUSTED_NS  10000000    /* in case a recycled buffer was missed */
 #define PAUSE_NS      100000000   /* without a descriptor to accept with */
 #define NO_WAIT       0  /* the deadline of a call that does not wait */
 
@@ -37,12 +37,12 @@ static inline struct recv_args recv_args_of (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
   if (r) {
     struct recv_args a = { r->s, READER_SOCKET, r, r->size, r->want,
-                     r->headers ? 3 : 1 };  /* (a buffer may be larger) */
+                           r->headers ? 3 : 1 };  /* (a buffer may be larger) */
     return a;
   }
   else {
     struct recv_args a = { lua_touserdata(L, 1), 1, NULL, lua_tointeger(L, 2),
-                     WANT_DATA, (int)lua_tointeger(L, 4) };
+                           WANT_DATA, (int)lua_tointeger(L, 4) };
     if (a.results == 0) a.want = WANT_CONNECTION;
     return a;
   }
@@ -50,7 +50,7 @@ static inline struct recv_args recv_args_of (lua_State *L) {
 
 /* The wait of `node` is over: the next waiter takes what else is there. */
 static inline void recv_end_turn (lua_State *L, struct socket *s,
-                             struct wait_node *node) {
+                                  struct wait_node *node) {
   turnq_end_turn(&s->in.waitq.q, node);
   recv_wake_next(L, s);
 }
@@ -107,7 +107,7 @@ static bool find_leases (lua_State *L, const struct socket *s) {
 /* An iterator found no buffer free, or no descriptor to accept with: it tries
 ** again when there may be one. */
 static void recv_join_exhausted (lua_State *L, struct socket *s, int want,
-                            struct blocking *b) {
+                                 struct blocking *b) {
   int64_t soon = clock_after(want == WANT_DATA ? EXHAUSTED_NS : PAUSE_NS);
   loop_reserve(L);
   s->rx_exhausted = false;
@@ -198,7 +198,7 @@ static void recv_describe (lua_State *L, const struct socket_waitq *waitq,
 /* ---- calls ------------------------------------------------------------- */
 
 static struct task *recv_enter (lua_State *L, const struct state *state,
-                           struct socket *s, const char *what) {
+                                struct socket *s, const char *what) {
   struct loop *loop = state->loop;
   struct task *t = loop_enter(L, loop, what);
   s->ring = loop->ring;

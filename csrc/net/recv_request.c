@@ -192,7 +192,7 @@ static bool is_transient (const struct recv_args *a, const struct socket *s,
     ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
     EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM, 0
   };
-  static const int datagram_errors[] = {    /* ICMP, for one sent before */
+  static const int datagram_errors[] = {  /* ICMP, for one sent before */
     ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, ENOPROTOOPT,
     EPROTO, EACCES, 0
   };
@@ -292,7 +292,7 @@ static bool is_kind_of (const struct op *op, const struct recv_args *a) {
 /* The call is for connections and the request in flight for data, or the other
 ** way round: no socket has both. 0 if the request has failed. */
 static int refuse_kind (lua_State *L, struct socket *s, struct op *op,
-                      const struct recv_args *a) {
+                        const struct recv_args *a) {
   struct pending_cqe x;
   const struct pending_cqe *first = op->results.first;
   if (first && first->res < 0) {
@@ -321,8 +321,8 @@ int recv_take (lua_State *L, const struct recv_args *a) {
     }
     if (s->rx.at && a->want == WANT_DATA)
       return rx_data_push(L, s, a->max, a->results,
-                        a->reader && a->reader->lease, recv_wants_fds(a),
-                        a->socket);
+                          a->reader && a->reader->lease, recv_wants_fds(a),
+                          a->socket);
     op = socket_op(s, &s->in);
     if (op && !is_kind_of(op, a)) n = refuse_kind(L, s, op, a);
     else if (op == NULL || op->results.first == NULL)

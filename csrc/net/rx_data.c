@@ -37,7 +37,7 @@ void rx_data_free (struct socket *s) {
 }
 
 void rx_data_from_memory (struct socket *s, const struct pending_cqe *a,
-                        bool headers) {
+                          bool headers) {
   struct rx_data *rx = &s->rx;
   rx->at = s->memory->bytes;
   rx->size = rx->full = (uint32_t)a->res;
@@ -49,7 +49,7 @@ void rx_data_from_memory (struct socket *s, const struct pending_cqe *a,
     rx->control = s->msg->control;
     if (rx->control)  /* guard: or the sender seems to be root */
       rx->control += cmsg_of_last_try(rx->control, s->msg->control_capacity,
-                                     &size);
+                                      &size);
     rx->control_size = (uint32_t)size;
     rx->flags = (uint32_t)h->msg_flags;
     s->msg->unread = false;  /* (the rx_data closes unread descriptors) */
@@ -59,7 +59,7 @@ void rx_data_from_memory (struct socket *s, const struct pending_cqe *a,
 }
 
 void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
-                       bool headers) {
+                         bool headers) {
   struct rx_data *rx = &s->rx;
   struct buf_group *g = s->pool->group;
   struct piece p;
@@ -182,7 +182,7 @@ static void push_lease (lua_State *L, struct socket *s, uint32_t size) {
   struct piece p = { rx->at, size, rx->bid, { 0, 0 } };
   struct lease **lease = lease_push(L);
   if (!lease_set(L, lease, rx->group ? lease_new(rx->group, &p)
-                                    : lease_copy(rx, size)))
+                                     : lease_copy(rx, size)))
     luaL_error(L, "not enough memory for a lease");
   if (rx->group) {
     buf_group_share(rx->group, rx->bid);  /* guard: both give it back */
@@ -190,8 +190,8 @@ static void push_lease (lua_State *L, struct socket *s, uint32_t size) {
   }
 }
 
-/* Push its values. It changes only after the last push, so that a push that
-** raises for want of memory loses nothing. */
+/* Push its values. It is dropped, or its payload reduced, only after the last
+** push, so that a push that raises for want of memory loses nothing. */
 static int push_values (lua_State *L, struct socket *s, lua_Integer max,
                         int results, bool leases, bool fds, int socket) {
   struct rx_data *rx = &s->rx;
@@ -217,7 +217,7 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
 }
 
 int rx_data_push (lua_State *L, struct socket *s, lua_Integer max, int results,
-                bool leases, bool fds, int socket) {
+                  bool leases, bool fds, int socket) {
   int n;
   s->in_push = true;  /* guard: finalizers may close it meanwhile */
   n = push_values(L, s, max, results, leases, fds, socket);

@@ -20,16 +20,16 @@
 /* Make it of a completion of a single request, or of a multishot. `headers`:
 ** it was a recvmsg. */
 void rx_data_from_memory (struct socket *s, const struct pending_cqe *a,
-                        bool headers);
+                          bool headers);
 void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
-                       bool headers);
+                         bool headers);
 
 /* Push at most `max` bytes of it, as a string or as a lease, and up to
 ** `results` of payload, from and info; or, at the end of data, a single nil.
 ** Without `fds` the descriptors in it are closed. `socket` is the socket's
 ** index on the stack. */
 int rx_data_push (lua_State *L, struct socket *s, lua_Integer max, int results,
-                bool leases, bool fds, int socket);
+                  bool leases, bool fds, int socket);
 
 /* Drop what is left of it; and release all memory for receiving. */
 void rx_data_drop (struct socket *s);

@@ -37,12 +37,13 @@
 
 static int send_again (lua_State *L, int status, lua_KContext ctx);
 static int send_ended (lua_State *L, struct task *t, struct socket *s,
-                  int64_t deadline);
+                       int64_t deadline);
 
 
 /* ---- the wait ---------------------------------------------------------- */
 
-/* nil, message, errno, and for sends how much was sent. */
+/* The result of a call that failed: the top `n` values begin with nil, message,
+** errno; behind these, for sends, how much was sent. */
 static int send_fail (lua_State *L, int n) {
   lua_pop(L, n - 3);
   if (lua_tointeger(L, HOW) == CONNECT)
@@ -57,8 +58,8 @@ static int send_fail (lua_State *L, int n) {
 ** those of other tasks costs less. False: make a request, or let other tasks
 ** run first. */
 static bool send_try (const struct loop *loop, struct task *t,
-                     const struct socket *s, const struct bytes *b,
-                     const struct address *to) {
+                      const struct socket *s, const struct bytes *b,
+                      const struct address *to) {
   bool alone = loop->first == NULL && sys_sq_ready(&loop->ring->io) == 0;
   ssize_t n;
   if (b->size > AT_ONCE || send_worth_zero_copy(s, SEND, b->block, b->size)
@@ -88,7 +89,7 @@ static bool send_batch (lua_State *L, struct task *t, const struct socket *s) {
 
 /* Wait until a datagram to `to`, or to the connected peer, can be sent. */
 static int send_wait_writable (lua_State *L, struct task *t, struct socket *s,
-                          const struct address *to, int64_t deadline) {
+                               const struct address *to, int64_t deadline) {
   struct op *op;
   int rc;
   loop_check(L, t);  /* (after a poll that succeeded there was a try) */
@@ -121,7 +122,7 @@ static int send_prepare_failed (lua_State *L, const struct socket *s,
 ** the message's address. For another error the values of the call are pushed,
 ** and `*values` is their number. */
 static ssize_t sendmsg_at_once (lua_State *L, struct socket *s,
-                             struct address *to, int *values) {
+                                struct address *to, int *values) {
   struct request q = {0};
   struct msg *m;
   ssize_t n = 0;
@@ -145,7 +146,7 @@ static ssize_t sendmsg_at_once (lua_State *L, struct socket *s,
 
 /* Send on a unix datagram socket, without a request: see datagram.h. */
 static int send_datagram (lua_State *L, struct task *t, struct socket *s,
-                        int64_t deadline) {
+                          int64_t deadline) {
   int how = (int)lua_tointeger(L, HOW);
   for (;;) {
     const struct address *to = lua_touserdata(L, TO);
@@ -184,7 +185,7 @@ static int send_datagram (lua_State *L, struct task *t, struct socket *s,
 }
 
 static int send_wait_turn (lua_State *L, struct task *t, struct socket *s,
-                          int64_t deadline) {
+                           int64_t deadline) {
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
   wait_join(&b, &s->out.waitq.q, WAIT_QUEUE);
   return loop_wait(L, t, b.wait, b.on, deadline, (lua_KContext)deadline,
@@ -264,9 +265,9 @@ static int send_truncated (lua_State *L, const struct task *t, lua_Integer n) {
   if (s->d == NULL)
     return send_fail(L, fail(L, EBADF, "the socket was closed"));
   return send_fail(L, fail(L, EIO, "message %lld: only %lld of its %lld bytes "
-                        "went", (long long)n,
-                        (long long)lua_tointeger(L, FROM),
-                        (long long)lua_tointeger(L, SIZE)));
+                           "went", (long long)n,
+                           (long long)lua_tointeger(L, FROM),
+                           (long long)lua_tointeger(L, SIZE)));
 }
 
 static bool send_was_zero_copy (const struct task *t) {
@@ -281,7 +282,7 @@ static bool send_is_pinned (const struct task *t) {
 
 /* Count what was sent. The call ends, or the rest needs another request. */
 static int send_count (lua_State *L, struct task *t, struct socket *s,
-                  int64_t deadline) {
+                       int64_t deadline) {
   int how = (int)lua_tointeger(L, HOW);
   lua_Integer from = lua_tointeger(L, FROM) + t->res, n = 1;
   bool more = socket_is_stream(s) && from < lua_tointeger(L, SIZE);
@@ -323,7 +324,7 @@ static bool send_refused (const struct task *t, struct socket *s) {
 }
 
 static int send_ended (lua_State *L, struct task *t, struct socket *s,
-                  int64_t deadline) {
+                       int64_t deadline) {
   if (send_was_zero_copy(t) && send_refused(t, s))
     return send_start(L, t, deadline);
   if (t->res >= 0)
@@ -351,7 +352,7 @@ static bool send_is_writable (lua_State *L, const struct task *t) {
 
 /* Has the last request sent all that was left? */
 static bool send_is_complete (lua_State *L, const struct task *t,
-                      const struct socket *s) {
+                              const struct socket *s) {
   int how = (int)lua_tointeger(L, HOW);
   if (t->wait != WAIT_AWAIT || send_waited_to_retry(t) || t->res < 0
       || send_is_pinned(t))
@@ -365,7 +366,7 @@ static bool send_is_complete (lua_State *L, const struct task *t,
 
 /* Does a request for the next piece follow? */
 static bool send_continues (lua_State *L, const struct task *t,
-                     const struct socket *s) {
+                            const struct socket *s) {
   lua_Integer from = lua_tointeger(L, FROM) + t->res;
   return t->res >= 0 && s->d
          && !(t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
@@ -396,7 +397,7 @@ static int send_again (lua_State *L, int status, lua_KContext ctx) {
       return send_fail(L, fail(L, EBADF, "the socket was closed"));
     return (t->task_flags & TASKF_TIMED_OUT) && clock_now() >= (int64_t)ctx
            && !send_is_writable(L, t) ? send_fail(L, fail_timeout(L))
-                              : send_start(L, t, (int64_t)ctx);
+                                      : send_start(L, t, (int64_t)ctx);
   }
   return send_ended(L, t, s, (int64_t)ctx);
 }
@@ -419,7 +420,7 @@ static void send_push_args (lua_State *L, int how, size_t size) {
 }
 
 static int send_begin (lua_State *L, struct socket *s, int how, int64_t ns,
-                  const char *what) {
+                       const char *what) {
   struct task *t = send_enter(L, s, what);
   send_push_args(L, how, 0);
   return send_start(L, t, clock_after(ns));
@@ -428,8 +429,8 @@ static int send_begin (lua_State *L, struct socket *s, int how, int64_t ns,
 /* Only a send that is not complete at once needs its state on the stack, and
 ** an address there; until then nothing allocates, and no finalizer runs. */
 static int send_begin_bytes (lua_State *L, struct socket *s, struct bytes b,
-                       const struct address *to, int64_t ns,
-                       const char *what) {
+                             const struct address *to, int64_t ns,
+                             const char *what) {
   struct task *t = send_enter(L, s, what);
   bool done = !send_busy(s, NULL) && send_try(state_of(L)->loop, t, s, &b, to);
   if (done && t->res >= 0 && (size_t)t->res == b.size) {
@@ -437,7 +438,7 @@ static int send_begin_bytes (lua_State *L, struct socket *s, struct bytes b,
     return 1;
   }
   if (done && t->res >= 0)  /* guard: a raise hides how much */
-    lua_settop(L, DATA);        /* (a connected stream needs no address) */
+    lua_settop(L, DATA);    /* (a connected stream needs no address) */
   else if (to && lua_type(L, TO) == LUA_TSTRING) {
     sockaddr_push(L, to);
     lua_replace(L, TO);
@@ -491,7 +492,7 @@ static int s_sendmsg (lua_State *L) {
   lua_settop(L, DATA);
   if (many) send_check_messages(L);
   return send_begin(L, s, many ? SEND_MESSAGES : SEND_MESSAGE, ns,
-               "socket:sendmsg");
+                    "socket:sendmsg");
 }
 
 /* socket:connect(address [, timeout]): true */

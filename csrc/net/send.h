@@ -66,7 +66,7 @@ void send_check_messages (lua_State *L);
 /* Is a send of this size worth zero copy? It takes a single message, and bytes
 ** only if they are a buffer's. */
 bool send_worth_zero_copy (const struct socket *s, int how, bool buffer,
-                         size_t size);
+                           size_t size);
 
 /* Send plain datagrams of the array at this index, from number `first` on, by
 ** one sendmmsg(2) that does not wait: how many it sent, which may be none.

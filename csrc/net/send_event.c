@@ -1,6 +1,7 @@
 /*
-** send_event: socket:send as an event, which waits for room and then takes
-** what the kernel takes.
+** send_event: socket:sending, an event that sends what the kernel takes at once
+** when the socket is writable. What must not break: it sends only in its turn,
+** and its turn ends with it.
 */
 
 #include "compat.h"

@@ -24,7 +24,7 @@
 #define MAX_BATCH 64
 
 
-/* ---- turns -------------------------------------------------------------- */
+/* ---- turns ------------------------------------------------------------- */
 
 static bool send_in_flight (const struct socket *s) {
   const struct op *op = socket_op(s, &s->out);
@@ -35,8 +35,9 @@ bool send_busy (const struct socket *s, struct wait_node *node) {
   const struct task *holder = s->out.waitq.holder;
   if (!socket_is_ordered(s))
     return false;
-  return send_in_flight(s) || (holder ? &holder->node != node
-                          : !turnq_may_take(&s->out.waitq.q, node, 1));
+  return send_in_flight(s)
+         || (holder ? &holder->node != node
+                    : !turnq_may_take(&s->out.waitq.q, node, 1));
 }
 
 void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node) {
@@ -56,7 +57,7 @@ bool send_at_once (const struct socket *s, const struct bytes *b,
 }
 
 
-/* ---- requests ----------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------- */
 
 static void send_set_size (lua_State *L, size_t upto, size_t size) {
   lua_pushinteger(L, (lua_Integer)upto);
@@ -66,7 +67,7 @@ static void send_set_size (lua_State *L, size_t upto, size_t size) {
 }
 
 /* (A stream sends all, or the result is how much it sent.) */
-static unsigned sending_flags (const struct socket *s) {
+static unsigned send_flags (const struct socket *s) {
   return MSG_NOSIGNAL | (socket_is_stream(s) ? MSG_WAITALL : 0);
 }
 
@@ -85,7 +86,7 @@ static int prepare_bytes (lua_State *L, struct socket *s,
   send_set_size(L, from + size, b.size);
   *q = request_of(&kind_send, s->out.waitq.fd);
   q->sqe.len = (uint32_t)size;
-  q->sqe.msg_flags = sending_flags(s);
+  q->sqe.msg_flags = send_flags(s);
   if (b.block) {
     refblock_retain(b.block);
     request_lend(q, PLACE(addr), b.at + from, b.block);
@@ -111,8 +112,8 @@ static const char *const message_options[] = {
 
 /* Only the request has it, and no userdata: so its dups of descriptors are
 ** closed when the request has completed, and not when garbage is collected. */
-static struct msg *push_msghdr (lua_State *L, struct msg_part *part,
-                                 int *rc) {
+static struct msg *prepare_msghdr (lua_State *L, struct msg_part *part,
+                                   int *rc) {
   struct msg *m = msghdr_push(L, DATA, message_options, part, rc);
   *(struct msg **)lua_touserdata(L, -1) = NULL;
   return m;
@@ -129,16 +130,15 @@ static int prepare_message (lua_State *L, struct socket *s,
     luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
     lua_replace(L, DATA);
   }
-  m = push_msghdr(L, &part, &rc);
-  if (part.upto < part.size && !socket_is_stream(s)) {  /* all
-                                                    or nothing */
+  m = prepare_msghdr(L, &part, &rc);
+  if (part.upto < part.size && !socket_is_stream(s)) {  /* no pieces */
     refblock_release(&m->block);
     m = NULL;
     rc = -EMSGSIZE;
     if (!datagram_too_long(s, part.size)) {
       rc = 0;
       part.most = SIZE_MAX;
-      m = push_msghdr(L, &part, &rc);
+      m = prepare_msghdr(L, &part, &rc);
     }
   }
   if (how == SEND_MESSAGES) {
@@ -154,12 +154,12 @@ static int prepare_message (lua_State *L, struct socket *s,
   }
   *q = request_of(&kind_sendmsg, s->out.waitq.fd);
   request_msg(q, m);
-  q->sqe.msg_flags = (unsigned)m->hdr.msg_flags | sending_flags(s);
+  q->sqe.msg_flags = (unsigned)m->hdr.msg_flags | send_flags(s);
   return rc;
 }
 
 bool send_worth_zero_copy (const struct socket *s, int how, bool buffer,
-                         size_t size) {
+                           size_t size) {
   return s->zero_copy && size >= ZERO_COPY
          && (how == SEND ? buffer : how == SEND_MESSAGE);
 }
@@ -172,8 +172,8 @@ int send_prepare (lua_State *L, struct socket *s, struct request *q) {
   else rc = prepare_message(L, s, q, how);
   if (rc == 0 && !send_piece(L)
       && send_worth_zero_copy(s, how, lua_type(L, DATA) == LUA_TUSERDATA,
-                            (size_t)(lua_tointeger(L, SIZE)
-                                     - lua_tointeger(L, FROM)))) {
+                              (size_t)(lua_tointeger(L, SIZE)
+                                       - lua_tointeger(L, FROM)))) {
     q->sqe.opcode = how == SEND ? IORING_OP_SEND_ZC : IORING_OP_SENDMSG_ZC;
     q->sqe.ioprio |= IORING_SEND_ZC_REPORT_USAGE;
   }
@@ -198,7 +198,7 @@ void send_check_messages (lua_State *L) {
         || options_given(L, DATA, "flags")) {
       int rc = 0;  /* (errors of the system are for its send) */
       struct msg_part none = { 0, 0, 0, 0 };
-      refblock_release(&push_msghdr(L, &none, &rc)->block);
+      refblock_release(&prepare_msghdr(L, &none, &rc)->block);
     }
     lua_settop(L, array);
   }
@@ -206,7 +206,7 @@ void send_check_messages (lua_State *L) {
 }
 
 
-/* ---- sendmmsg ----------------------------------------------------------- */
+/* ---- sendmmsg ---------------------------------------------------------- */
 
 /* The parts of a message that its mmsghdr refers to. */
 struct parts {
@@ -215,7 +215,7 @@ struct parts {
   struct address parsed;      /* if the name is a string */
 };
 
-static bool read_name (lua_State *L, int index, struct parts *p) {
+static bool plain_name (lua_State *L, int index, struct parts *p) {
   const char *text;
   size_t n;
   p->name = class_at(L, state_of(L), index, CLASS_SOCKADDR);
@@ -231,7 +231,7 @@ static bool read_name (lua_State *L, int index, struct parts *p) {
 
 /* Is the message on top of the stack plain? (By lua_next, which creates no
 ** strings.) */
-static bool read_plain (lua_State *L, struct parts *p) {
+static bool plain_message (lua_State *L, struct parts *p) {
   int message = lua_gettop(L);
   bool plain = true, has_data = false;
   p->name = NULL;
@@ -248,7 +248,7 @@ static bool read_plain (lua_State *L, struct parts *p) {
       }
     }
     else
-      plain = strcmp(key, "name") == 0 && read_name(L, lua_gettop(L), p);
+      plain = strcmp(key, "name") == 0 && plain_name(L, lua_gettop(L), p);
     lua_pop(L, 1);
   }
   lua_settop(L, message);
@@ -266,14 +266,14 @@ static void fill_mmsghdr (struct mmsghdr *m, struct parts *p) {
 }
 
 unsigned sendmmsg_plain (lua_State *L, const struct socket *s, int array,
-                     lua_Integer first) {
+                         lua_Integer first) {
   struct mmsghdr messages[MAX_BATCH];
   struct parts parts[MAX_BATCH];
   unsigned n = 0;
   int sent;
   while (n < MAX_BATCH) {
     bool plain = lua_rawgeti(L, array, first + (lua_Integer)n) == LUA_TTABLE
-                 && read_plain(L, &parts[n]);
+                 && plain_message(L, &parts[n]);
     lua_pop(L, 1);
     if (!plain) break;
     fill_mmsghdr(&messages[n], &parts[n]);
@@ -285,7 +285,7 @@ unsigned sendmmsg_plain (lua_State *L, const struct socket *s, int array,
 }
 
 
-/* ---- descriptions ------------------------------------------------------- */
+/* ---- descriptions ------------------------------------------------------ */
 
 /* Push the address of the message that failed, as a string; or NULL and
 ** nil. */

@@ -446,7 +446,7 @@ unsigned socket_control_capacity (const struct socket *s, bool *fds) {
   if (is_on(s, SOL_SOCKET, SO_PASSCRED))
     capacity += (unsigned)CMSG_SPACE(sizeof(struct ucred));
   if (!socket_is_stream(s) && (is_on(s, SOL_SOCKET, SO_TIMESTAMP)
-                             || is_on(s, SOL_SOCKET, SO_TIMESTAMPNS)))
+                               || is_on(s, SOL_SOCKET, SO_TIMESTAMPNS)))
     capacity += (unsigned)CMSG_SPACE(sizeof(struct timespec));
   *fds = is_on(s, SOL_SOCKET, SO_PASSPIDFD) || is_on(s, SOL_SOCKET, SO_PASSSEC)
          || is_on(s, SOL_SOCKET, SO_TIMESTAMPING);

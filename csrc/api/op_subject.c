@@ -1,6 +1,7 @@
 /*
-** op_subject: see the header. What must not break: it reads what a request
-** names in the request's own memory, and so only while that is pinned.
+** op_subject: see the header. It finds a request's path or address, and
+** describes it. What must not break: it is read from the request's own memory,
+** and so only while that is pinned.
 */
 
 #include "compat.h"
@@ -42,7 +43,7 @@ void op_subject_push (lua_State *L, const struct request *q) {
       lua_pushstring(L, (const char *)(uintptr_t)sqe->addr);
       break;
     case IORING_OP_CONNECT: case IORING_OP_BIND:
-      push_at(L, sqe->addr, sqe->off);  /* (where liburing puts the length) */
+      push_at(L, sqe->addr, sqe->off);  /* (`off` is the length) */
       break;
     case IORING_OP_SEND: case IORING_OP_SEND_ZC:
       if (sqe->addr_len > 0) push_at(L, sqe->addr2, sqe->addr_len);

@@ -1,10 +1,13 @@
 /*
-** subject: what a request names beside a descriptor, a path or an address, so
-** that the words for its failure can say it.
+** op_subject: the path or address that a request names besides a descriptor,
+** for the message of its failure.
 **
-** The request's memory goes with its last completion, before there are words.
-** So a wait keeps the subject as a Lua string, taken before the request is
-** queued: a path as it is, an address as its bytes.
+** The request's memory is released with its last completion, before the
+** message is made. So a wait keeps the subject as a Lua string, which is
+** pushed before the request is queued: a path as it is, an address as its
+** bytes. Called by waits in task and by operations.
+**
+** What can never happen: memory is read that the request no longer pins.
 */
 
 #ifndef uring_op_subject_h
@@ -14,13 +17,13 @@
 
 #include <lua.h>
 
-/* Does a request of this opcode have one, or may it? */
+/* May a request of this opcode have a subject? */
 bool op_subject_possible (unsigned opcode);
 
-/* Push the request's: a string, or nil. May raise for want of memory. */
+/* Push the request's subject: a string, or nil. Raises for want of memory. */
 void op_subject_push (lua_State *L, const struct request *q);
 
-/* The words for the subject at `index`, pushed; or NULL and nil if there is
+/* Push a description of the subject at `index`; NULL, and nil, if there is
 ** none. */
 const char *op_subject_describe (lua_State *L, unsigned opcode, int index);
 

@@ -1,12 +1,12 @@
 /*
 ** prep_build: see the header. All preps are one function with a row.
 **
-** It makes the new request beside the SQE's: first all arguments are read,
-** which may raise; then what has to be copied is; then the SQE lets go of the
-** old request and takes the new one, and nothing raises any more. What must
-** not break: no count is taken before the copy, so that what raises has none
-** to give back; and none of it allocates in Lua, so that no finalizer closes
-** what an argument has named.
+** The new request is built next to the SQE's. First all arguments are read,
+** which may raise; then what needs a copy is copied; then the SQE's request is
+** replaced by the new one, and nothing raises any more. What must not break:
+** no count is taken before the copy, so that a raise leaves none behind; and
+** nothing allocates in Lua, so that no finalizer closes what an argument
+** names.
 */
 
 #include "compat.h"
@@ -78,11 +78,11 @@ void request_msg (struct request *q, struct msg *m) {
 
 struct prep_call {
   struct request q;          /* the new one: its counts are yet to be taken */
-  int anchor;                /* where a Lua file that it names is, or 0 */
+  int anchor;                /* index of a Lua file that it names, or 0 */
   bool hides_off;            /* its `off` is an address */
   struct copied copies[PREP_ARGS];
   unsigned ncopies;
-  struct address address;    /* what copies are made of */
+  struct address address;    /* copied from here */
   struct __kernel_timespec ts;
 };
 
@@ -124,7 +124,7 @@ static void add_copy (struct prep_call *c, const void *from, size_t size,
 static void read_fd (lua_State *L, struct prep_call *c, int arg) {
   struct fd_arg fd = arg_fd(L, arg);
   c->q.sqe.fd = fd.number;
-  c->anchor = fd.anchor;  /* collecting it would close it */
+  c->anchor = fd.anchor;  /* (a collected file would be closed) */
   if (fd.handle) c->q.pin[OP_PIN_FD] = &fd.handle->block;
   else c->q.req_flags |= fd.anchor ? REQ_FILE : REQ_NUMBER;
 }
@@ -137,9 +137,9 @@ static int arg_number (lua_State *L, int arg) {
   return (int)arg_integer(L, arg, INT32_MIN, INT32_MAX);
 }
 
-/* A ring of this state or a reference (`ring:ref()`), which are named by the
-** ring's handle, which knows when the ring has been closed; or a plain number
-** for those that know what they do. */
+/* A ring of this state or a reference (`ring:ref()`): the request names the
+** ring's handle, which knows whether the ring was closed. Or a plain number,
+** which is not checked. */
 static int arg_target (lua_State *L, struct request *q, int arg) {
   struct handle *ring;
   if (lua_type(L, arg) == LUA_TNUMBER)
@@ -154,7 +154,8 @@ static int arg_target (lua_State *L, struct request *q, int arg) {
   return -1;
 }
 
-/* Its token; a ring that it is queued on asks whether it is its own. */
+/* The operation's token. The ring that the request is queued on checks that
+** the operation is its own. */
 static uint64_t arg_named (lua_State *L, struct request *q, int arg) {
   struct operation *o = class_test(L, arg, CLASS_OPERATION);
   if (o == NULL && lua_type(L, arg) == LUA_TNUMBER)
@@ -166,7 +167,7 @@ static uint64_t arg_named (lua_State *L, struct request *q, int arg) {
   return o->token;
 }
 
-/* Of a slot that the caller names the caller disposes. */
+/* A slot that the caller names is for the caller to dispose of. */
 static void read_slot (struct request *q, unsigned slot) {
   compat_set_file_slot(&q->sqe, slot);
   if (slot != ANY_SLOT) q->disposal = DISPOSE_NOTHING;
@@ -191,7 +192,8 @@ static struct __kernel_timespec arg_timespec (lua_State *L, int arg) {
   return ts;
 }
 
-/* What is to be read or written, cut to what is asked for. */
+/* Bytes to be read or written, limited by the arguments for offset and
+** length. */
 static void read_bytes (lua_State *L, struct prep_call *c,
                         const struct prep_arg *a, struct bytes b, int arg) {
   const struct prep_arg *start = a + 1;
@@ -202,7 +204,7 @@ static void read_bytes (lua_State *L, struct prep_call *c,
     b.at += at;
     b.size -= at;
   }
-  if (a[1].kind == ARG_LEN) {  /* (one read or write does no more than this) */
+  if (a[1].kind == ARG_LEN) {  /* (the kernel's limit of one request) */
     lua_Integer most = b.size > INT32_MAX ? INT32_MAX : (lua_Integer)b.size;
     b.size = (size_t)arg_optional(L, arg + 1, most, 0, most);
     put(&c->q, a + 1, b.size);
@@ -214,8 +216,8 @@ static void read_bytes (lua_State *L, struct prep_call *c,
   }
 }
 
-/* What is to be written to, or nil: then the kernel picks a buffer of a group,
-** and may be told how much of it. */
+/* A buffer to be written to; or nil: then the kernel selects a buffer of
+** a group, and the length limits how much of it is used. */
 static void read_buffer (lua_State *L, struct prep_call *c,
                          const struct prep_arg *a, int arg) {
   if (a->kind != ARG_BUFFER && lua_isnoneornil(L, arg)) {
@@ -301,7 +303,7 @@ static void read_arg (lua_State *L, struct prep_call *c,
 
 /* ---- preps ------------------------------------------------------------- */
 
-/* Of upvalue 2, a row. */
+/* The method of the row that is upvalue 2. */
 static int prep_run (lua_State *L) {
   const struct prep *p = lua_touserdata(L, lua_upvalueindex(2));
   struct request *own = sqe_self(L);

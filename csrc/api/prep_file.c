@@ -1,9 +1,9 @@
 /*
-** prep_file: opening, reading, writing and closing.
+** prep_file: the preps that open, read, write and close.
 **
 ** Paths and the strings of writes are copied into a block of the SQE's; only
-** buffers go to the kernel as they are. What is opened is close-on-exec, and
-** closed if its result is not taken.
+** buffers are used by the kernel without a copy. What must not break: a file
+** that is opened is close-on-exec, and closed if its result is not taken.
 */
 
 #include "compat.h"
@@ -14,7 +14,7 @@
 
 
 /* A direct descriptor is in no process's table: openat refuses the flag. */
-static void without_cloexec (lua_State *L, struct request *q) {
+static void openat_clear_cloexec (lua_State *L, struct request *q) {
   (void)L;
   q->sqe.open_flags &= ~(uint32_t)O_CLOEXEC;
 }
@@ -25,7 +25,7 @@ static const struct prep preps[] = {
        KIND(OPENAT, .sqe.open_flags = O_CLOEXEC, .disposal = DISPOSE_FD),
        ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len)),
   /* dfd, path, flags, mode, file_index */
-  PREP_FINISH(openat_direct, without_cloexec,
+  PREP_FINISH(openat_direct, openat_clear_cloexec,
               KIND(OPENAT, .disposal = DISPOSE_SLOT),
               ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len),
               BARE(SLOT)),
@@ -35,7 +35,7 @@ static const struct prep preps[] = {
   /* fd, string | buffer | lease [, nbytes [, offset [, at]]] */
   PREP(write, KIND(WRITE), ARG(FD, fd), ARG(BYTES, addr), ARG(LEN, len),
        ARG(OPT_OFFSET, off), BARE(START)),
-  /* fd: a number, which then is no longer in use */
+  /* fd: a number, which is free afterwards */
   PREP(close, KIND(CLOSE), ARG(NUMBER, fd)),
   /* file_index */
   PREP(close_direct, KIND(CLOSE), BARE(INDEX)),

@@ -1,9 +1,9 @@
 /*
-** prep_msg: messages between rings.
+** prep_msg: the preps that send messages to rings.
 **
 ** A target is a ring of this state, a reference (`ring:ref()`), or a plain
-** number. What must not break: no message corrupts the queue of the ring that
-** it is for.
+** number. What must not break: no message corrupts the completion queue of its
+** target.
 */
 
 #include "compat.h"
@@ -12,8 +12,8 @@
 
 #include "base/names.h"
 
-/* Bits of a CQE's flags that liburing acts on when it walks the queue: it
-** would skip a message that says F_SKIP, and step over two at F_32. */
+/* Flags of a CQE that liburing acts on when it walks the queue: it would skip
+** a message with F_SKIP, and advance by two CQEs at F_32. */
 #define UNSAFE_CQE_FLAGS  (IORING_CQE_F_SKIP | IORING_CQE_F_32)
 
 #define SENDS_FD(...) \

@@ -1,13 +1,14 @@
 /*
-** prep_socket: sockets: making them, connecting, sending and receiving.
+** prep_socket: the preps that make sockets, connect, send and receive.
 **
-** What is sent is a string's copy, a buffer or a lease; what is received goes
-** into a buffer, or, with IOSQE_BUFFER_SELECT and set_buf_group, into one of
-** a group's. Zero copy takes buffers and leases only, and completes twice:
-** with the result, and with F_NOTIF when the memory is free again.
+** A send takes a copy of a string, a buffer or a lease. A receive writes to
+** a buffer, or, with IOSQE_BUFFER_SELECT and set_buf_group, to a buffer of
+** a group. Zero copy takes buffers and leases only, and completes twice: with
+** the result, and with F_NOTIF when the memory is free again. The requests of
+** the sockets of tasks (csrc/net) are of the kinds here too.
 **
-** Descriptors that are received or made are close-on-exec. What a socket of
-** the tasks asks for is of the kinds here too.
+** What must not break: every descriptor that is received or made is
+** close-on-exec.
 */
 
 #include "compat.h"
@@ -16,8 +17,8 @@
 
 #include "base/names.h"
 
-/* A socket is close-on-exec where it has a descriptor: in no process's table,
-** it refuses the flag. */
+/* A socket with a descriptor is close-on-exec. A direct descriptor is in no
+** process's table, and the kernel refuses the flag. */
 #define MAKES_FD     .disposal = DISPOSE_FD
 #define MAKES_SLOT   .disposal = DISPOSE_SLOT
 #define IN_ANY_SLOT  MAKES_SLOT, .sqe.file_index = ANY_SLOT
@@ -28,8 +29,8 @@
 #define RECEIVES_MANY \
   .sqe.ioprio = IORING_RECV_MULTISHOT, .req_flags = REQ_MULTI, SELECTS
 
-/* The kernel could write a peer's address only into memory that no caller
-** would see change; the socket itself tells its peer. */
+/* No accept has memory for the peer's address: the caller could not see it
+** change. getpeername(2) has the address. */
 const struct request
   kind_accept = KIND_INIT(ACCEPT, .sqe.accept_flags = SOCK_CLOEXEC, MAKES_FD),
   kind_multishot_accept = KIND_INIT(ACCEPT, .sqe.accept_flags = SOCK_CLOEXEC,
@@ -46,7 +47,7 @@ const struct request
                                      RECEIVES_MANY);
 
 
-/* sqe:prep_send_set_addr(address), on a send that was prepared */
+/* sqe:prep_send_set_addr(address), after the prep of a send */
 static int prep_send_set_addr (lua_State *L) {
   struct request *q = sqe_self(L);
   struct address a = arg_address(L, 2);
@@ -103,7 +104,7 @@ static const struct prep preps[] = {
   /* fd, bytes [, len [, flags [, at]]] */
   PREP(send, kind_send, ARG(FD, fd), ARG(BYTES, addr), ARG(LEN, len), FLAGS,
        BARE(START)),
-  /* fd [, len [, flags]]: what a group has, in order */
+  /* fd [, len [, flags]]: the buffers of a group, in order */
   PREP(send_bundle,
        KIND(SEND, .sqe.ioprio = IORING_RECVSEND_BUNDLE, SELECTS,
             .req_flags = REQ_MULTI, .min_kernel = NAMES_VERSION(6, 10)),
@@ -131,8 +132,8 @@ static const struct prep preps[] = {
   PREP(recvmsg_multishot, kind_recvmsg_multishot, ARG(FD, fd), BARE(MSG_IN),
        FLAGS),
 
-  /* buffer, len, nr, bgid [, bid]: nr buffers of len bytes, which are the
-     kernel's until the ring is closed */
+  /* buffer, len, nr, bgid [, bid]: nr buffers of len bytes, which the kernel
+     has until the ring is closed */
   PREP_FINISH(provide_buffers, check_provided,
               KIND(PROVIDE_BUFFERS, .req_flags = REQ_KEPT),
               ARG(BUFFER, addr), ARG(SIZE, len), ARG(COUNT, fd),

@@ -1,9 +1,10 @@
 /*
-** prep_wait: nothing, time, readiness, and the ends of other requests.
+** prep_wait: the preps of nop, timeouts, polls, and the cancelling of
+** requests.
 **
-** A call that names another request takes its operation, never a number: the
-** kernel's user_data is the library's own (op_table.h), and no caller knows
-** it.
+** What must not break: a prep that names another request takes its operation,
+** never a number, for the kernel's user_data is the library's own (op_table.h)
+** and no caller knows it.
 */
 
 #include "compat.h"
@@ -14,7 +15,7 @@
 #include "lua/args.h"
 
 
-static void many_times (lua_State *L, struct request *q) {
+static void timeout_set_multishot (lua_State *L, struct request *q) {
   (void)L;
   if (q->sqe.timeout_flags & IORING_TIMEOUT_MULTISHOT) {
     q->req_flags |= REQ_MULTI;
@@ -22,7 +23,7 @@ static void many_times (lua_State *L, struct request *q) {
   }
 }
 
-/* Without an operation: of all that match, and with IORING_ASYNC_CANCEL_OP
+/* Without an operation it cancels all that match; with IORING_ASYNC_CANCEL_OP
 ** those of the opcode that is the third argument. */
 static void cancel_matching (lua_State *L, struct request *q) {
   if (q->req_flags & REQ_NAMES_OP)
@@ -38,9 +39,9 @@ static void cancel_matching (lua_State *L, struct request *q) {
 
 static const struct prep preps[] = {
   PREP(nop, KIND(NOP), BARE(NONE)),
-  /* seconds [, count [, flags]]: -ETIME when it is over, 0 when `count` other
-     completions came first */
-  PREP_FINISH(timeout, many_times, KIND(TIMEOUT, .sqe.len = 1),
+  /* seconds [, count [, flags]]: -ETIME when it is over, 0 if `count` other
+     requests completed first */
+  PREP_FINISH(timeout, timeout_set_multishot, KIND(TIMEOUT, .sqe.len = 1),
               ARG(DURATION, addr), ARG(OPT_U32, off), FLAGS),
   /* fd, poll_mask */
   PREP(poll_add, KIND(POLL_ADD), ARG(FD, fd), ARG(POLL, poll32_events)),

@@ -1,7 +1,8 @@
 /*
-** sqe: see the header. What must not break: each pin of the request has one
-** count, which goes when another request takes its place or the SQE is
-** collected; and no SQE is queued that names what was closed since.
+** sqe: see the header. It has the class, its setters, and the checks before an
+** SQE is queued. What must not break: each pin of the request has one count,
+** which is released when another request replaces it or the SQE is collected;
+** and no SQE is queued that names what was closed since.
 */
 
 #include "api/sqe.h"
@@ -13,19 +14,20 @@
 #define PIN_MEMORY OP_PIN_MEMORY
 #define PIN_FD OP_PIN_FD
 
-/* All the flags that an SQE may have; a ring may still refuse some. */
+/* All flags that an SQE may have; a ring may still refuse some. */
 #define IOSQE_ALL \
   (IOSQE_FIXED_FILE | IOSQE_IO_DRAIN | IOSQE_IO_LINK | IOSQE_IO_HARDLINK \
    | IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS)
 
-/* An SQE that no prep has been called on has an opcode that none has. */
+/* The opcode of an SQE that no prep has been called on: the kernel has none of
+** this number. */
 #define UNPREPARED 255
 
 
 struct sqe {               /* the userdata */
   struct request q;        /* first */
-  size_t copied;           /* bytes of a string, which nothing else keeps */
-  bool hides_off;          /* its `off` is an address of ours */
+  size_t copied;           /* bytes of memory that only the SQE keeps */
+  bool hides_off;          /* its `off` is an address of the library's */
 };
 
 int sqe_new (lua_State *L) {
@@ -99,8 +101,8 @@ void sqe_hide_off (struct request *q) {
   ((struct sqe *)q)->hides_off = true;
 }
 
-/* What it has copied counts as its own. */
-static void weigh_sqe (lua_State *L, struct sqe *s) {
+/* Count the memory that it has copied for the collector. */
+static void sqe_count_copied (lua_State *L, struct sqe *s) {
   if (s->copied == 0 && s->q.pin[PIN_MEMORY]) {
     s->copied = memory_alone(s->q.pin[PIN_MEMORY]);
     pressure_hold(&state_of(L)->pressure, s->copied, 0);
@@ -108,7 +110,7 @@ static void weigh_sqe (lua_State *L, struct sqe *s) {
 }
 
 int sqe_end (lua_State *L, struct request *q) {
-  weigh_sqe(L, (struct sqe *)q);
+  sqe_count_copied(L, (struct sqe *)q);
   q->sqe.user_data = 0;
   lua_settop(L, 1);
   return 1;
@@ -117,16 +119,16 @@ int sqe_end (lua_State *L, struct request *q) {
 
 /* ---- setters ----------------------------------------------------------- */
 
-static struct request *prepared (lua_State *L) {
+static struct request *sqe_prepared (lua_State *L) {
   struct request *q = sqe_self(L);
   if (q->sqe.opcode == UNPREPARED)
     luaL_argerror(L, 1, "setters come after the prep, which clears the sqe");
   return q;
 }
 
-/* As liburing's: replaces all the flags. */
+/* As in liburing it replaces all flags. */
 static int s_set_flags (lua_State *L) {
-  struct request *q = prepared(L);
+  struct request *q = sqe_prepared(L);
   lua_Integer flags = arg_integer(L, 2, 0, 255);
   if (flags & ~(lua_Integer)IOSQE_ALL)
     return luaL_argerror(L, 2, "flags of IOSQE_ expected");
@@ -137,13 +139,13 @@ static int s_set_flags (lua_State *L) {
 }
 
 static int s_set_data64 (lua_State *L) {
-  struct request *q = prepared(L);
+  struct request *q = sqe_prepared(L);
   q->data = (uint64_t)arg_integer(L, 2, LUA_MININTEGER, LUA_MAXINTEGER);
   return sqe_end(L, q);
 }
 
-/* The bit of ioprio that makes it complete more than once; 0 where that is
-** the opcode's own, or another field's. */
+/* The bit of ioprio that makes it complete more than once; 0 if the opcode
+** always does, or another field decides. */
 static unsigned multi_bit (unsigned opcode) {
   switch (opcode) {
     case IORING_OP_ACCEPT: return IORING_ACCEPT_MULTISHOT;
@@ -154,17 +156,17 @@ static unsigned multi_bit (unsigned opcode) {
 }
 
 static int s_set_ioprio (lua_State *L) {
-  struct request *q = prepared(L);
+  struct request *q = sqe_prepared(L);
   unsigned multi = multi_bit(q->sqe.opcode);
   q->sqe.ioprio = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
-  if (multi) {  /* who awaits one completion would lose the others */
+  if (multi) {  /* a wait for one completion would lose the others */
     q->req_flags &= (uint8_t)~REQ_MULTI;
     if (q->sqe.ioprio & multi) q->req_flags |= REQ_MULTI;
   }
   return sqe_end(L, q);
 }
 
-/* The kernel that first had the latest of these. */
+/* The first kernel that has all of these flags; 0: every one has. */
 static unsigned rw_flags_min_kernel (uint32_t flags) {
   static const struct { uint32_t flag; unsigned min_kernel; } latest[] = {
     { RWF_NOSIGNAL, NAMES_VERSION(6, 18) },
@@ -178,9 +180,9 @@ static unsigned rw_flags_min_kernel (uint32_t flags) {
   return 0;
 }
 
-/* (other opcodes have other flags in this place) */
+/* (In other opcodes this field has other flags.) */
 static int s_set_rw_flags (lua_State *L) {
-  struct request *q = prepared(L);
+  struct request *q = sqe_prepared(L);
   uint32_t flags = (uint32_t)arg_integer(L, 2, 0, UINT32_MAX);
   if (q->sqe.opcode != IORING_OP_READ && q->sqe.opcode != IORING_OP_WRITE)
     return luaL_argerror(L, 1, "prepare a read or a write first: prep_read or "
@@ -191,19 +193,19 @@ static int s_set_rw_flags (lua_State *L) {
 }
 
 static int s_set_personality (lua_State *L) {
-  struct request *q = prepared(L);
+  struct request *q = sqe_prepared(L);
   q->sqe.personality = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
   return sqe_end(L, q);
 }
 
 static int s_set_buf_group (lua_State *L) {
-  struct request *q = prepared(L);
+  struct request *q = sqe_prepared(L);
   q->sqe.buf_group = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
   return sqe_end(L, q);
 }
 
 
-/* ---- a look inside ----------------------------------------------------- */
+/* ---- inspection -------------------------------------------------------- */
 
 static int s_index (lua_State *L) {
   const struct sqe *self = class_check(L, 1, CLASS_SQE);
@@ -233,7 +235,7 @@ static int s_index (lua_State *L) {
   FIELD("personality", s->personality)
   FIELD("file_index", s->file_index)
   FIELD("addr3", s->addr3)
-  /* an address of ours is nobody's business */
+  /* (an address of the library's memory is not shown) */
   if (!(q->req_flags & REQ_READS)) FIELD("addr", s->addr)
 #undef FIELD
   return 1;  /* nil */

@@ -1,16 +1,20 @@
 /*
-** sqe: requests as values: `uring.sqe()` and what all its preps share.
+** sqe: requests as values: `uring.sqe()`, and what all its preps share.
 **
-** An SQE of this library is no slot of a ring but a userdata with a request
-** in it (op_table.h). It may be queued as often as one likes, on any ring:
-** each time the ring takes a copy, and the copy's operation its own count of
-** every block. So preparing again, or collecting the SQE, disturbs nothing
-** that is in flight.
+** An SQE of this library is no slot of a ring but a userdata with a request in
+** it (op_table.h). It may be queued any number of times, on any ring: each
+** time the ring copies the request, and the operation takes a count of its own
+** of every block. So preparing the SQE again, or collecting it, does not
+** affect what is in flight.
 **
 ** A prep reads all arguments, for that may raise; allocates what it needs;
-** then `sqe_assign` gives the SQE the new request in place of the old one, and
-** nothing raises any more. An SQE whose prep raised is what it was before. All
-** but one are rows of a table, and prep_build keeps to that order.
+** then `sqe_assign` replaces the SQE's request by the new one, and nothing
+** raises any more. If a prep raises the SQE is unchanged. All preps but one
+** are rows of a table, and prep_build keeps to this order.
+**
+** Called by the preps, and by every function that queues an SQE. What can
+** never happen: an SQE is queued that names a closed descriptor or released
+** memory.
 */
 
 #ifndef uring_sqe_h
@@ -25,18 +29,18 @@
 /* The SQE at argument 1, for a prep. */
 struct request *sqe_self (lua_State *L);
 
-/* The prepared SQE at `arg`, for queueing: raises if it is not prepared, or
-** if what it names has been closed or changed since. */
+/* The SQE at `arg`, to be queued: raises if it is not prepared, or if what it
+** names was closed or changed since. */
 const struct request *sqe_check (lua_State *L, int arg);
 const struct request *sqe_check_in (lua_State *L, const struct state *s,
                                     int index, int arg);
 
-/* The SQE at argument 1 becomes this request, whose counts are its own from
-** now on; and keeps the Lua file at `anchor`, unless that is 0. */
+/* Replace the request of the SQE at argument 1 by `from`, and take over the
+** counts of that; keep the Lua file at index `anchor`, unless that is 0. */
 void sqe_assign (lua_State *L, struct request *q, const struct request *from,
                  int anchor);
 
-/* Its `off` is an address of the library's memory, which is not shown. */
+/* Its `off` is an address of the library's memory: do not show it. */
 void sqe_hide_off (struct request *q);
 
 /* A prep's result: the SQE itself. */

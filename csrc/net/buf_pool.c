@@ -20,13 +20,13 @@
 #define STAGGER   192u     /* or all would begin at the same cache sets */
 
 
-static void on_recycled (struct buf_group *g) {
+static void buf_pool_on_recycled (struct buf_group *g) {
   struct buf_pool *p = g->owner;
   if (p->state->loop) turnq_wake(p->state->loop, &p->waitq.q);
 }
 
 /* Push a pool of buffers of `size` bytes; NULL and an errno. */
-static struct buf_pool *make_pool (lua_State *L, uint32_t size, int *err) {
+static struct buf_pool *buf_pool_make (lua_State *L, uint32_t size, int *err) {
   struct state *s = state_of(L);
   struct buf_pool *p = lua_newuserdatauv(L, sizeof(*p), 0);
   unsigned bgid = MAX_BGID;
@@ -51,7 +51,7 @@ static struct buf_pool *make_pool (lua_State *L, uint32_t size, int *err) {
     return NULL;
   }
   p->group->owner = p;
-  p->group->recycled = on_recycled;
+  p->group->recycled = buf_pool_on_recycled;
   socket_waitq_open(s, &p->waitq);
   return p;
 }
@@ -76,13 +76,13 @@ void buf_pool_drop (struct buf_pool *p, bool in_owner) {
   refblock_release(&g->block);
 }
 
-static struct buf_pool *find_own_pool (lua_State *L, int socket, uint32_t size,
-                                       int *err) {
+static struct buf_pool *buf_pool_find_own (lua_State *L, int socket,
+                                           uint32_t size, int *err) {
   struct socket *s = lua_touserdata(L, socket);
   struct buf_pool *p = s->own_pool;
   if (p && p->group->size >= size)
     return p;
-  p = make_pool(L, size, err);
+  p = buf_pool_make(L, size, err);
   if (p == NULL)
     return NULL;
   refblock_retain(&p->group->block);  /* guard: the ring may go first */
@@ -97,7 +97,8 @@ static struct buf_pool *find_own_pool (lua_State *L, int socket, uint32_t size,
   return p;
 }
 
-static struct buf_pool *find_shared_pool (lua_State *L, uint32_t size, int *err) {
+static struct buf_pool *buf_pool_find_shared (lua_State *L, uint32_t size,
+                                              int *err) {
   struct buf_pool *p;
   int pools = lua_gettop(L) + 1;
   state_shared(L, SHARED_POOLS);
@@ -106,7 +107,7 @@ static struct buf_pool *find_shared_pool (lua_State *L, uint32_t size, int *err)
   else {
     lua_pushboolean(L, 0);
     lua_rawseti(L, pools, size);  /* guard: its slot, or p is lost */
-    p = make_pool(L, size, err);
+    p = buf_pool_make(L, size, err);
     if (p) lua_rawseti(L, pools, size);
   }
   lua_settop(L, pools - 1);
@@ -123,6 +124,6 @@ static uint32_t size_class (uint32_t size, uint32_t before) {
 struct buf_pool *buf_pool_find (lua_State *L, int socket, uint32_t size,
                                 uint32_t before, bool own, int *err) {
   size = size_class(size, before);
-  return own ? find_own_pool(L, socket, size, err)
-             : find_shared_pool(L, size, err);
+  return own ? buf_pool_find_own(L, socket, size, err)
+             : buf_pool_find_shared(L, size, err);
 }

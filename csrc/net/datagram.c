@@ -40,8 +40,8 @@ static bool is_connected (const struct socket *s) {
 
 /* The handle of a socket that is writable when the receiver's queue has space.
 ** NULL and 0: that queue is not what lacks space; or -errno. */
-static struct handle *watcher (lua_State *L, const struct socket *s,
-                               const struct address *to, int *rc) {
+static struct handle *receiver_watcher (lua_State *L, const struct socket *s,
+                                        const struct address *to, int *rc) {
   int n = connect_to(to);
   struct handle *h = NULL;
   *rc = 0;
@@ -77,7 +77,7 @@ int datagram_poll (lua_State *L, struct socket *s, const struct address *to,
                    struct op **op) {
   struct handle *h = NULL;
   int rc = 0;
-  if (to) h = watcher(L, s, to, &rc);
+  if (to) h = receiver_watcher(L, s, to, &rc);
   if (rc < 0)
     return rc;
   rc = socket_poll(s, POLLOUT, h, op);

@@ -28,7 +28,7 @@
 
 /* An iterator's reader and socket are its upvalues: to read those is fastest.
 ** In other calls the socket is at 1, max at 2 and the number of results at 4,
-** which is 0 for accept. */
+** which is 0 for accept. (A reader's buffer may hold more than its size.) */
 #define READER_PLACE  2
 #define READER        lua_upvalueindex(READER_PLACE)
 #define READER_SOCKET lua_upvalueindex(3)
@@ -37,7 +37,7 @@ static inline struct recv_args recv_args_of (lua_State *L) {
   const struct reader *r = lua_touserdata(L, READER);
   if (r) {
     struct recv_args a = { r->s, READER_SOCKET, r, r->size, r->want,
-                           r->headers ? 3 : 1 };  /* (a buffer may be larger) */
+                           r->headers ? 3 : 1 };
     return a;
   }
   else {
@@ -56,7 +56,7 @@ static inline void recv_end_turn (lua_State *L, struct socket *s,
 }
 
 /* An event may be tried and blocked on in any order, by any task. */
-static void check_event (lua_State *L, struct socket *s) {
+static void recv_check_event (lua_State *L, struct socket *s) {
   socket_check(L, 1);
   s->ring = state_of(L)->loop->ring;
 }
@@ -68,7 +68,7 @@ static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
   if (s->d == NULL)
     return recv_closed(L);
   if (node != &t->node) {
-    check_event(L, s);
+    recv_check_event(L, s);
     if (socket_in_push(L, s))
       return 0;  /* guard: a finalizer, and the data is being pushed */
   }
@@ -90,7 +90,7 @@ static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
 ** one as there were buffers that it did not recycle, else a step. True if the
 ** call is to try again, for a buffer is free or finalizers closed the
 ** socket. */
-static bool find_leases (lua_State *L, const struct socket *s) {
+static bool recv_find_leases (lua_State *L, const struct socket *s) {
   struct buf_pool *p = s->pool;
   const uint32_t out = p->group->leased;
   bool all = p->leases_given >= p->leases_missed;
@@ -127,7 +127,7 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   int n;
   if (s->d == NULL)
     return recv_closed(L);
-  if (b->node != &t->node) check_event(L, s);
+  if (b->node != &t->node) recv_check_event(L, s);
   if (b->deadline == NO_WAIT) {
     if (!recv_poll(s))
       return fail_timeout(L);
@@ -138,7 +138,7 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   if (!recv_ready(s) && socket_op(s, &s->in) == NULL) {
     if (s->rx_exhausted && a.reader && (a.reader->lease
                                         || a.want == WANT_CONNECTION)) {
-      if (a.want != WANT_DATA || !find_leases(L, s)) {
+      if (a.want != WANT_DATA || !recv_find_leases(L, s)) {
         recv_join_exhausted(L, s, a.want, b);
         return 0;
       }
@@ -159,7 +159,7 @@ static void recv_cancel (lua_State *L, struct task *t,
   if (s->d) recv_end_turn(L, s, node);
 }
 
-static inline int64_t deadline_of (int64_t ns) {
+static inline int64_t recv_deadline (int64_t ns) {
   return ns == 0 ? NO_WAIT : clock_after(ns);
 }
 
@@ -228,28 +228,28 @@ static void recv_push_args (lua_State *L, lua_Integer max, int results) {
 }
 
 /* max and timeout are at 2 and 3 */
-static int receive (lua_State *L, int results, const char *what) {
+static int recv_call (lua_State *L, int results, const char *what) {
   struct socket *s = socket_check(L, 1);
   lua_Integer max = arg_optional(L, 2, MAX_DATAGRAM, 0, INT32_MAX);
   int64_t ns = arg_seconds(L, 3);
   struct task *t = recv_enter(L, state_of(L), s, what);
   recv_push_args(L, max, results);
-  return wait_perform(L, t, &receiving, deadline_of(ns), recv_again);
+  return wait_perform(L, t, &receiving, recv_deadline(ns), recv_again);
 }
 
 /* socket:receive([max [, timeout]]): payload, from, info */
 static int s_receive (lua_State *L) {
-  return receive(L, 3, "socket:receive");
+  return recv_call(L, 3, "socket:receive");
 }
 
 /* socket:recv([max [, timeout]]): payload */
 static int s_recv (lua_State *L) {
-  return receive(L, 1, "socket:recv");
+  return recv_call(L, 1, "socket:recv");
 }
 
 /* socket:recvfrom([max [, timeout]]): payload, from */
 static int s_recvfrom (lua_State *L) {
-  return receive(L, 2, "socket:recvfrom");
+  return recv_call(L, 2, "socket:recvfrom");
 }
 
 /* socket:accept([timeout]): connection, peer */
@@ -258,7 +258,7 @@ static int s_accept (lua_State *L) {
   int64_t ns = arg_seconds(L, 2);
   struct task *t = recv_enter(L, state_of(L), s, "socket:accept");
   recv_push_args(L, 1, 0);
-  return wait_perform(L, t, &receiving, deadline_of(ns), recv_again);
+  return wait_perform(L, t, &receiving, recv_deadline(ns), recv_again);
 }
 
 /* socket:receiving([max]): socket:receive as an event */
@@ -300,7 +300,7 @@ static int recv_next (lua_State *L) {
 }
 
 /* What the kernel still delivers stays with the socket. */
-static int recv_close (lua_State *L) {
+static int reader_close (lua_State *L) {
   struct reader *r = class_check(L, 1, CLASS_READER);
   struct socket *s = r->s;
   struct op *op = s && s->d && s->fork_id == fork_id() ? socket_op(s, &s->in)
@@ -310,7 +310,7 @@ static int recv_close (lua_State *L) {
   return 0;
 }
 
-static struct reader *new_reader (lua_State *L, struct socket *s) {
+static struct reader *reader_new (lua_State *L, struct socket *s) {
   struct reader *r = class_new(L, CLASS_READER, sizeof(*r), 1);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -321,7 +321,7 @@ static struct reader *new_reader (lua_State *L, struct socket *s) {
 }
 
 /* The reader is on the top of the stack. */
-static int return_reader (lua_State *L) {
+static int reader_return (lua_State *L) {
   int reader = lua_gettop(L);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_pushvalue(L, reader);
@@ -333,36 +333,36 @@ static int return_reader (lua_State *L) {
   return 4;
 }
 
-static int iterate (lua_State *L, bool headers, lua_Integer size) {
+static int recv_iterate (lua_State *L, bool headers, lua_Integer size) {
   static const char *const names[] = { "fds", "size", "count", "lease", NULL };
   struct socket *s = socket_check(L, 1);
   struct reader *r;
   lua_settop(L, 2);
   options_open(L, 2, headers ? names : names + 1);
-  r = new_reader(L, s);
+  r = reader_new(L, s);
   r->headers = headers;
   r->size = (uint32_t)options_integer(L, 2, "size", size, 1, 1 << 20);
   r->bound = (uint16_t)options_integer(L, 2, "count", BOUND, 1, BOUND);
   r->lease = options_boolean(L, 2, "lease");
   r->fds = headers && options_boolean(L, 2, "fds");
-  return return_reader(L);
+  return reader_return(L);
 }
 
 /* for payload, from, info in socket:messages{ fds=, size=, count=, lease= } */
 static int s_messages (lua_State *L) {
-  return iterate(L, true, MAX_DATAGRAM);
+  return recv_iterate(L, true, MAX_DATAGRAM);
 }
 
 /* for data in socket:chunks{ size=, count=, lease= } do */
 static int s_chunks (lua_State *L) {
-  return iterate(L, false, 16384);
+  return recv_iterate(L, false, 16384);
 }
 
 /* for connection, peer in socket:connections() do */
 static int s_connections (lua_State *L) {
-  struct reader *r = new_reader(L, socket_check(L, 1));
+  struct reader *r = reader_new(L, socket_check(L, 1));
   r->want = WANT_CONNECTION;
-  return return_reader(L);
+  return reader_return(L);
 }
 
 
@@ -385,8 +385,8 @@ static const luaL_Reg no_methods[] = {
 };
 
 static const luaL_Reg reader_meta[] = {
-  {"__gc", recv_close},
-  {"__close", recv_close},
+  {"__gc", reader_close},
+  {"__close", reader_close},
   {NULL, NULL}
 };
 

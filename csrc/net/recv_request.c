@@ -46,7 +46,7 @@ static bool is_pinned (const struct refblock *b) {
 }
 
 /* Memory that no request in flight pins, of at least `size` bytes. */
-static bool make_memory (struct socket *s, size_t size) {
+static bool recv_make_memory (struct socket *s, size_t size) {
   if (s->memory && (is_pinned(&s->memory->block) || s->memory->size < size)) {
     refblock_release(&s->memory->block);
     s->memory = NULL;
@@ -56,7 +56,7 @@ static bool make_memory (struct socket *s, size_t size) {
 }
 
 /* A header for recvmsg with space for an address and control messages. */
-static bool make_header (struct socket *s, unsigned control_capacity) {
+static bool recv_make_header (struct socket *s, unsigned control_capacity) {
   if (s->msg && (is_pinned(&s->msg->block)
                  || s->msg->control_capacity != control_capacity)) {
     refblock_release(&s->msg->block);
@@ -92,15 +92,15 @@ void recv_widen (struct socket *s, const struct recv_args *a) {
     ring_cancel(s->ring, op);
 }
 
-static int start_single (struct socket *s, const struct recv_args *a,
-                         unsigned control_capacity) {
+static int recv_start_single (struct socket *s, const struct recv_args *a,
+                              unsigned control_capacity) {
   struct request q = {0};
   unsigned size;
   if (s->rx_size == 0) s->rx_size = FIRST_SIZE;
   size = s->rx_size;
   if (!socket_is_stream(s)) size = s->rx_datagram_size = datagram_capacity(a);
   else if (a->max < (lua_Integer)size) size = (unsigned)a->max;
-  if (!make_memory(s, socket_is_stream(s) ? s->rx_size : size))
+  if (!recv_make_memory(s, socket_is_stream(s) ? s->rx_size : size))
     return -ENOMEM;
   if (socket_is_stream(s) && control_capacity == 0) {
     q = request_of(&kind_recv, s->in.waitq.fd);
@@ -108,7 +108,7 @@ static int start_single (struct socket *s, const struct recv_args *a,
     q.sqe.len = size;
   }
   else {
-    if (!make_header(s, control_capacity))
+    if (!recv_make_header(s, control_capacity))
       return -ENOMEM;
     s->msg->iov[0].iov_base = s->memory->bytes;
     s->msg->iov[0].iov_len = size;
@@ -120,8 +120,8 @@ static int start_single (struct socket *s, const struct recv_args *a,
   return recv_push(s, &q, 0);
 }
 
-static int start_multishot (lua_State *L, struct socket *s,
-                            const struct recv_args *a,
+static int recv_start_multishot (lua_State *L, struct socket *s,
+                                 const struct recv_args *a,
                             unsigned control_capacity) {
   struct request q = {0};
   int err = 0;
@@ -135,7 +135,7 @@ static int start_multishot (lua_State *L, struct socket *s,
   q = request_of(a->reader->headers ? &kind_recvmsg_multishot
                                     : &kind_recv_multishot, s->in.waitq.fd);
   if (a->reader->headers) {
-    if (!make_header(s, control_capacity))
+    if (!recv_make_header(s, control_capacity))
       return -ENOMEM;
     s->msg->hdr.msg_iovlen = 0;
     request_msg(&q, s->msg);
@@ -144,33 +144,33 @@ static int start_multishot (lua_State *L, struct socket *s,
   return recv_push(s, &q, a->reader->bound);
 }
 
-static int start_accept (struct socket *s, const struct recv_args *a) {
+static int recv_start_accept (struct socket *s, const struct recv_args *a) {
   struct request q = request_of(a->reader ? &kind_multishot_accept
                                           : &kind_accept, s->in.waitq.fd);
   return recv_push(s, &q, a->reader ? a->reader->bound : 0);
 }
 
 /* The socket itself is on the top of the stack. */
-static int start_request (lua_State *L, struct socket *s,
-                          const struct recv_args *a) {
+static int recv_start_request (lua_State *L, struct socket *s,
+                               const struct recv_args *a) {
   bool rx_exhausted = s->rx_exhausted, fds = recv_wants_fds(a);
   unsigned control_capacity;
   s->rx_exhausted = false;
-  if (a->want == WANT_CONNECTION) return start_accept(s, a);
+  if (a->want == WANT_CONNECTION) return recv_start_accept(s, a);
   control_capacity = socket_control_capacity(s, &fds);
   /* guard: if slow readers have taken all buffers, the others receive into
      memory of their own, a request at a time; and no more than one message's
      descriptors from a peer are open here and not yet Lua's */
   if (a->reader == NULL || rx_exhausted || (fds && a->reader->headers))
-    return start_single(s, a, control_capacity);
-  return start_multishot(L, s, a, control_capacity);
+    return recv_start_single(s, a, control_capacity);
+  return recv_start_multishot(L, s, a, control_capacity);
 }
 
 int recv_start (lua_State *L, const struct recv_args *a) {
   struct socket *s = a->s;
   int top = lua_gettop(L), n;
   lua_pushvalue(L, a->socket);
-  n = start_request(L, s, a);
+  n = recv_start_request(L, s, a);
   lua_settop(L, top);
   if (s->d == NULL)
     return recv_closed(L);
@@ -186,8 +186,8 @@ static bool errno_in (int err, const int *list) {
 }
 
 /* Errors that are not of the socket itself: an iterator goes on. */
-static bool is_transient (const struct recv_args *a, const struct socket *s,
-                          int err) {
+static bool recv_is_transient (const struct recv_args *a,
+                               const struct socket *s, int err) {
   static const int accept_errors[] = {  /* accept(2) */
     ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
     EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM, 0
@@ -211,8 +211,8 @@ static bool is_exhaustion (int err) {
 
 /* The next completion of data becomes the rx_data; or it is an error, its
 ** three values are pushed, and their number is returned. 0: look again. */
-static int take_data (lua_State *L, struct socket *s, struct op *op,
-                      const struct recv_args *want) {
+static int recv_take_data (lua_State *L, struct socket *s, struct op *op,
+                           const struct recv_args *want) {
   bool headers = op->opcode == IORING_OP_RECVMSG;
   bool multi = op->op_flags & OP_MULTI;
   uint16_t min_kernel = op->min_kernel;
@@ -231,7 +231,7 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
     s->rx_exhausted = want->reader != NULL;
     return 0;
   }
-  if (is_transient(want, s, -a.res))
+  if (recv_is_transient(want, s, -a.res))
     return 0;
   if (a.res == -EAGAIN && s->rx_shutdown) {
     s->rx.at = (unsigned char *)s;
@@ -245,8 +245,8 @@ static int take_data (lua_State *L, struct socket *s, struct op *op,
 
 /* The next connection and its peer, or an error; 0: look again. The objects
 ** exist before the descriptor is taken, which therefore cannot leak. */
-static int take_connection (lua_State *L, struct socket *s,
-                            const struct recv_args *want) {
+static int recv_take_connection (lua_State *L, struct socket *s,
+                                 const struct recv_args *want) {
   static const struct address none;
   struct socket *conn = socket_push(L, s->family, s->type);
   struct op *op;
@@ -276,7 +276,7 @@ static int take_connection (lua_State *L, struct socket *s,
     s->rx_exhausted = true;
     return 0;
   }
-  if (is_transient(want, s, -a.res))
+  if (recv_is_transient(want, s, -a.res))
     return 0;
   fail_result(L, IORING_OP_ACCEPT, s->in.waitq.fd, 0, a.res, 0);
   lua_pop(L, 1);
@@ -284,15 +284,15 @@ static int take_connection (lua_State *L, struct socket *s,
 }
 
 /* Is the request of the call's kind, or has it ended without a result? */
-static bool is_kind_of (const struct op *op, const struct recv_args *a) {
+static bool recv_is_kind_of (const struct op *op, const struct recv_args *a) {
   return (op->opcode == IORING_OP_ACCEPT) == (a->want == WANT_CONNECTION)
          || ((op->op_flags & OP_CANCEL) && op->results.first == NULL);
 }
 
 /* The call is for connections and the request in flight for data, or the other
 ** way round: no socket has both. 0 if the request has failed. */
-static int refuse_kind (lua_State *L, struct socket *s, struct op *op,
-                        const struct recv_args *a) {
+static int recv_refuse_kind (lua_State *L, struct socket *s, struct op *op,
+                             const struct recv_args *a) {
   struct pending_cqe x;
   const struct pending_cqe *first = op->results.first;
   if (first && first->res < 0) {
@@ -324,11 +324,11 @@ int recv_take (lua_State *L, const struct recv_args *a) {
                           a->reader && a->reader->lease, recv_wants_fds(a),
                           a->socket);
     op = socket_op(s, &s->in);
-    if (op && !is_kind_of(op, a)) n = refuse_kind(L, s, op, a);
+    if (op && !recv_is_kind_of(op, a)) n = recv_refuse_kind(L, s, op, a);
     else if (op == NULL || op->results.first == NULL)
       return 0;
-    else n = a->want == WANT_CONNECTION ? take_connection(L, s, a)
-                                        : take_data(L, s, op, a);
+    else n = a->want == WANT_CONNECTION ? recv_take_connection(L, s, a)
+                                        : recv_take_data(L, s, op, a);
     if (n > 0)
       return n;
   }
@@ -380,7 +380,7 @@ size_t recv_items (const struct socket *s) {
 
 bool recv_mismatch (const struct socket *s, const struct recv_args *a) {
   const struct op *op = socket_op(s, &s->in);
-  return op && !is_kind_of(op, a);
+  return op && !recv_is_kind_of(op, a);
 }
 
 void recv_wake_next (lua_State *L, struct socket *s) {

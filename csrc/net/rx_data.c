@@ -94,7 +94,7 @@ void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
 /* ---- to Lua ------------------------------------------------------------ */
 
 /* The sender, which mostly is that of the last one too. */
-static void push_from (lua_State *L, struct socket *s, int socket) {
+static void rx_data_push_from (lua_State *L, struct socket *s, int socket) {
   const struct rx_data *rx = &s->rx;
   struct address a;
   const struct address *last = s->from;
@@ -112,8 +112,8 @@ static void push_from (lua_State *L, struct socket *s, int socket) {
   }
 }
 
-static void push_info (lua_State *L, struct rx_data *rx, bool truncated,
-                       int socket) {
+static void rx_data_push_info (lua_State *L, struct rx_data *rx,
+                               bool truncated, int socket) {
   uint32_t flags = rx->flags & ~(uint32_t)MSG_CMSG_CLOEXEC;
   bool plain = flags == 0 && rx->control_size == 0 && !truncated;
   if (plain && lua_getiuservalue(L, socket, SOCKET_INFO) == LUA_TTABLE)
@@ -156,7 +156,8 @@ static bool rx_data_is_end (const struct socket *s, const struct rx_data *rx) {
 
 /* A lease of a payload in the socket's own memory: of a copy, in a group of
 ** one buffer that is registered with no ring. */
-static struct lease *lease_copy (const struct rx_data *rx, uint32_t size) {
+static struct lease *rx_data_lease_copy (const struct rx_data *rx,
+                                         uint32_t size) {
   uint32_t flags = IORING_CQE_F_BUFFER;
   struct buf_group *g = buf_group_new(1, size > 0 ? size : 1, 0, false);
   struct lease *lease = NULL;
@@ -177,12 +178,13 @@ static struct lease *lease_copy (const struct rx_data *rx, uint32_t size) {
 
 /* Push a lease of its first bytes. Lease and rx_data share the buffer: the one
 ** that ends last recycles it. */
-static void push_lease (lua_State *L, struct socket *s, uint32_t size) {
+static void rx_data_push_lease (lua_State *L, struct socket *s,
+                                uint32_t size) {
   const struct rx_data *rx = &s->rx;
   struct piece p = { rx->at, size, rx->bid, { 0, 0 } };
   struct lease **lease = lease_push(L);
   if (!lease_set(L, lease, rx->group ? lease_new(rx->group, &p)
-                                     : lease_copy(rx, size)))
+                                     : rx_data_lease_copy(rx, size)))
     luaL_error(L, "not enough memory for a lease");
   if (rx->group) {
     buf_group_share(rx->group, rx->bid);  /* guard: both give it back */
@@ -192,8 +194,9 @@ static void push_lease (lua_State *L, struct socket *s, uint32_t size) {
 
 /* Push its values. It is dropped, or its payload reduced, only after the last
 ** push, so that a push that raises for want of memory loses nothing. */
-static int push_values (lua_State *L, struct socket *s, lua_Integer max,
-                        int results, bool leases, bool fds, int socket) {
+static int rx_data_push_values (lua_State *L, struct socket *s,
+                                lua_Integer max, int results, bool leases,
+                                bool fds, int socket) {
   struct rx_data *rx = &s->rx;
   bool stream = socket_is_stream(s);
   uint32_t n = (lua_Integer)rx->size < max ? rx->size : (uint32_t)max;
@@ -203,10 +206,10 @@ static int push_values (lua_State *L, struct socket *s, lua_Integer max,
     return 1;
   }
   if (!fds) cmsg_close_rights(rx->control, rx->control_size);
-  if (leases) push_lease(L, s, n);
+  if (leases) rx_data_push_lease(L, s, n);
   else lua_pushlstring(L, (const char *)rx->at, n);
-  if (results > 1) push_from(L, s, socket);
-  if (results > 2) push_info(L, rx, !stream && n < rx->full, socket);
+  if (results > 1) rx_data_push_from(L, s, socket);
+  if (results > 2) rx_data_push_info(L, rx, !stream && n < rx->full, socket);
   if (stream && n < rx->size) {
     rx->at += n;
     rx->size -= n;
@@ -220,7 +223,7 @@ int rx_data_push (lua_State *L, struct socket *s, lua_Integer max, int results,
                   bool leases, bool fds, int socket) {
   int n;
   s->in_push = true;  /* guard: finalizers may close it meanwhile */
-  n = push_values(L, s, max, results, leases, fds, socket);
+  n = rx_data_push_values(L, s, max, results, leases, fds, socket);
   s->in_push = false;
   if (s->d == NULL) rx_data_free(s);
   return n;

@@ -1,7 +1,7 @@
 /*
-** send_event: socket:sending, an event that sends what the kernel takes at once
-** when the socket is writable. What must not break: it sends only in its turn,
-** and its turn ends with it.
+** send_event: socket:sending, an event that sends what the kernel takes at
+** once when the socket is writable. What must not break: it sends only in its
+** turn, and its turn ends with it.
 */
 
 #include "compat.h"

@@ -71,8 +71,8 @@ static unsigned send_flags (const struct socket *s) {
   return MSG_NOSIGNAL | (socket_is_stream(s) ? MSG_WAITALL : 0);
 }
 
-static int prepare_bytes (lua_State *L, struct socket *s,
-                          struct request *q) {
+static int send_prepare_bytes (lua_State *L, struct socket *s,
+                               struct request *q) {
   struct bytes b = arg_bytes(L, DATA, DATA);
   const struct address *to = lua_touserdata(L, TO);
   size_t from = (size_t)lua_tointeger(L, FROM), size = b.size - from;
@@ -98,7 +98,7 @@ static int prepare_bytes (lua_State *L, struct socket *s,
   return request_copy(q, copies, n) ? 0 : -ENOMEM;
 }
 
-static int prepare_connect (lua_State *L, struct request *q, int fd) {
+static int send_prepare_connect (lua_State *L, struct request *q, int fd) {
   const struct address *to = lua_touserdata(L, TO);
   struct copied copy = { to->bytes, to->len, 0 };
   *q = request_of(&kind_connect, fd);
@@ -112,15 +112,15 @@ static const char *const message_options[] = {
 
 /* Only the request has it, and no userdata: so its dups of descriptors are
 ** closed when the request has completed, and not when garbage is collected. */
-static struct msg *prepare_msghdr (lua_State *L, struct msg_part *part,
-                                   int *rc) {
+static struct msg *send_prepare_msghdr (lua_State *L, struct msg_part *part,
+                                        int *rc) {
   struct msg *m = msghdr_push(L, DATA, message_options, part, rc);
   *(struct msg **)lua_touserdata(L, -1) = NULL;
   return m;
 }
 
-static int prepare_message (lua_State *L, struct socket *s,
-                            struct request *q, int how) {
+static int send_prepare_message (lua_State *L, struct socket *s,
+                                 struct request *q, int how) {
   struct msg_part part = { (size_t)lua_tointeger(L, FROM), PIECE, 0, 0 };
   struct msg *m;
   int rc = 0;
@@ -130,7 +130,7 @@ static int prepare_message (lua_State *L, struct socket *s,
     luaL_argcheck(L, lua_istable(L, -1), DATA, "array of messages expected");
     lua_replace(L, DATA);
   }
-  m = prepare_msghdr(L, &part, &rc);
+  m = send_prepare_msghdr(L, &part, &rc);
   if (part.upto < part.size && !socket_is_stream(s)) {  /* no pieces */
     refblock_release(&m->block);
     m = NULL;
@@ -138,7 +138,7 @@ static int prepare_message (lua_State *L, struct socket *s,
     if (!datagram_too_long(s, part.size)) {
       rc = 0;
       part.most = SIZE_MAX;
-      m = prepare_msghdr(L, &part, &rc);
+      m = send_prepare_msghdr(L, &part, &rc);
     }
   }
   if (how == SEND_MESSAGES) {
@@ -167,9 +167,9 @@ bool send_worth_zero_copy (const struct socket *s, int how, bool buffer,
 int send_prepare (lua_State *L, struct socket *s, struct request *q) {
   int how = (int)lua_tointeger(L, HOW);
   int rc = 0;
-  if (how == SEND) rc = prepare_bytes(L, s, q);
-  else if (how == CONNECT) rc = prepare_connect(L, q, s->out.waitq.fd);
-  else rc = prepare_message(L, s, q, how);
+  if (how == SEND) rc = send_prepare_bytes(L, s, q);
+  else if (how == CONNECT) rc = send_prepare_connect(L, q, s->out.waitq.fd);
+  else rc = send_prepare_message(L, s, q, how);
   if (rc == 0 && !send_piece(L)
       && send_worth_zero_copy(s, how, lua_type(L, DATA) == LUA_TUSERDATA,
                               (size_t)(lua_tointeger(L, SIZE)
@@ -198,7 +198,7 @@ void send_check_messages (lua_State *L) {
         || options_given(L, DATA, "flags")) {
       int rc = 0;  /* (errors of the system are for its send) */
       struct msg_part none = { 0, 0, 0, 0 };
-      refblock_release(&prepare_msghdr(L, &none, &rc)->block);
+      refblock_release(&send_prepare_msghdr(L, &none, &rc)->block);
     }
     lua_settop(L, array);
   }

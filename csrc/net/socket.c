@@ -98,7 +98,7 @@ static void socket_abandon (struct socket *s, struct op *op) {
 }
 
 /* Cancel its requests, and wake all that wait in its queue. */
-static void end_side (struct socket *s, struct socket_side *side) {
+static void socket_end_side (struct socket *s, struct socket_side *side) {
   struct op *op = socket_op(s, side), *next;
   socket_abandon(s, op);
   side->token = 0;
@@ -114,18 +114,18 @@ bool socket_in_push (lua_State *L, const struct socket *s) {
 }
 
 /* Cancel all requests of the socket's own, and close its queues. */
-static void end_sides (struct socket *s) {
+static void socket_end_sides (struct socket *s) {
   if (s->fork_id == fork_id() && s->ring && s->ring->open) {
-    end_side(s, &s->in);
+    socket_end_side(s, &s->in);
     socket_abandon(s, socket_find_op(s, s->poll_in));
     socket_abandon(s, socket_find_op(s, s->poll_out));
-    end_side(s, &s->out);
+    socket_end_side(s, &s->out);
   }
   socket_waitq_close(&s->in.waitq);
   socket_waitq_close(&s->out.waitq);
 }
 
-static void drop_buffers (lua_State *L, struct socket *s) {
+static void socket_drop_buffers (lua_State *L, struct socket *s) {
   /* guard: a finalizer closes it */
   if (!socket_in_push(L, s)) rx_data_free(s);
   if (s->own_pool) buf_pool_drop(s->own_pool, s->fork_id == fork_id());
@@ -138,10 +138,10 @@ int socket_end (lua_State *L, struct socket *s) {
   if (d == NULL)
     return 0;
   pressure_drop(&state_of(L)->pressure, 0, 1);
-  end_sides(s);
+  socket_end_sides(s);
   s->d = NULL;
   rc = ring_close_handle(state_of(L)->rings, d);
-  drop_buffers(L, s);
+  socket_drop_buffers(L, s);
   refblock_release(&d->block);
   return rc;
 }
@@ -164,11 +164,11 @@ static int socket_gc (lua_State *L) {
     pressure_collected(&state_of(L)->pressure, s->own_pool
                        ? buf_pool_weight(s->own_pool) : 0, 1);
     pressure_drop(&state_of(L)->pressure, 0, 1);
-    end_sides(s);
+    socket_end_sides(s);
     s->d = NULL;
     if (s->ring) ring_settle(s->ring, d);
     ring_reap_uses(state_of(L)->rings, d);
-    drop_buffers(L, s);
+    socket_drop_buffers(L, s);
     refblock_release(&d->block);
   }
   rx_data_free(s);
@@ -211,7 +211,7 @@ static int socket_from_fd (lua_State *L, struct fd *f) {
 }
 
 /* A new one (socket(2)). */
-static int make_socket (lua_State *L) {
+static int socket_create (lua_State *L) {
   int family = (int)arg_integer(L, 1, 0, INT32_MAX);
   int type = (int)arg_integer(L, 2, 0, INT32_MAX);
   int protocol = (int)arg_optional(L, 3, 0, 0, INT32_MAX);
@@ -227,7 +227,7 @@ static int make_socket (lua_State *L) {
 /* uring.socket(family, type [, protocol]), uring.socket(fd) */
 int socket_new (lua_State *L) {
   struct fd *f = class_test(L, 1, CLASS_FD);
-  return f ? socket_from_fd(L, f) : make_socket(L);
+  return f ? socket_from_fd(L, f) : socket_create(L);
 }
 
 /* uring.socketpair([type]): two unix sockets (socketpair(2)) */
@@ -283,7 +283,7 @@ static int s_listen (lua_State *L) {
 }
 
 /* The index in `names` of the string at 2; or -1. */
-static int find_name (lua_State *L, const char *const *names) {
+static int shutdown_mode (lua_State *L, const char *const *names) {
   for (int i = 0; names[i]; i++)
     if (strcmp(lua_tostring(L, 2), names[i]) == 0)
       return i;
@@ -295,7 +295,7 @@ static int s_shutdown (lua_State *L) {
   static const char *const names[] = { "read", "write", "both", NULL };
   struct socket *s = socket_check(L, 1);
   int how, rc;
-  if (lua_type(L, 2) != LUA_TSTRING || (how = find_name(L, names)) < 0)
+  if (lua_type(L, 2) != LUA_TSTRING || (how = shutdown_mode(L, names)) < 0)
     return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
   ring_submit_all(state_of(L)->rings);
   rc = shutdown(socket_number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
@@ -327,8 +327,8 @@ bool socket_name (const struct socket *s, socket_name_call call,
   return true;
 }
 
-static int push_name_of (lua_State *L, socket_name_call call,
-                         const char *what) {
+static int socket_push_name (lua_State *L, socket_name_call call,
+                             const char *what) {
   struct socket *s = socket_check(L, 1);
   struct address a;
   if (!socket_name(s, call, &a))
@@ -338,11 +338,11 @@ static int push_name_of (lua_State *L, socket_name_call call,
 }
 
 static int s_getsockname (lua_State *L) {
-  return push_name_of(L, getsockname, "getsockname");
+  return socket_push_name(L, getsockname, "getsockname");
 }
 
 static int s_getpeername (lua_State *L) {
-  return push_name_of(L, getpeername, "getpeername");
+  return socket_push_name(L, getpeername, "getpeername");
 }
 
 

@@ -42,8 +42,8 @@ static int send_ended (lua_State *L, struct task *t, struct socket *s,
 
 /* ---- the wait ---------------------------------------------------------- */
 
-/* The result of a call that failed: the top `n` values begin with nil,
-** message, errno; behind these, for sends, how much was sent. */
+/* The call failed and pushed `n` values: keep nil, message, errno, and for
+** sends add how much was sent. */
 static int send_fail (lua_State *L, int n) {
   lua_pop(L, n - 3);
   if (lua_tointeger(L, HOW) == CONNECT)

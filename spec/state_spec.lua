@@ -72,7 +72,7 @@ describe("require", function()
         outer.msghdr { iov = { inner.buffer(1) } }
         return inner.cancelled == outer.cancelled
       end)
-      local turn, same = 0, nil
+      local turn, same = 0
       repeat
         turn = turn + 1
         same = select(2, assert(spec.state(code, turn)))

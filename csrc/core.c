@@ -1,6 +1,11 @@
 /*
-** core: the module `uring.core`: makes the state's classes once, and a table
-** of the library's functions and constants each time it is opened.
+** core: the module `uring.core`. It makes the state's classes once, and its
+** table each time it is opened: the functions that only lua/uring may call,
+** and in the field `public` the table that `require "uring"` returns.
+**
+** A public function is in that table alone. luaL_traceback and luaL_argerror
+** name a function after the table of package.loaded that has it; if two had
+** it, either name could appear.
 */
 
 #include "compat.h"
@@ -29,7 +34,7 @@
 #include "task/wrap.h"
 #include "net/socket.h"
 
-static const luaL_Reg functions[] = {
+static const luaL_Reg public_functions[] = {
   {"ring", ring_new_lua},
   {"sqe", sqe_new},
   {"buffer", buffer_new},
@@ -45,6 +50,7 @@ static const luaL_Reg functions[] = {
   {"spawn", scope_spawn},
   {"daemon", scope_daemon},
   {"current", scope_current},
+  {"now", event_now},
   {"wrap", wrap_new},
   {"tasks", inspect_tasks},
   {"sleep", wait_sleep},
@@ -85,9 +91,9 @@ static void open_classes (lua_State *L) {
   send_event_open(L);
 }
 
-/* home(): the caller is lua/uring.lua, and beside it is all of the library's
-** Lua. Its functions are passed over where the user's line is to be told. */
-static int find_home (lua_State *L) {
+/* set_lua_dir(): the caller is lua/uring.lua, and the library's other Lua files
+** are in the folder beside it. Error positions skip their functions. */
+static int set_lua_dir (lua_State *L) {
   lua_Debug ar;
   if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar)) {
     luaL_gsub(L, ar.source, ".lua", "");
@@ -96,9 +102,8 @@ static int find_home (lua_State *L) {
   return 0;
 }
 
-/* What the library's Lua files are made of, and nobody else should use. The
-** state is on top, and the table above it. */
-static void open_tasks (lua_State *L) {
+/* Push the table of the functions for lua/uring alone. The state is on top. */
+static void push_internal (lua_State *L) {
   lua_newtable(L);
   lua_getiuservalue(L, -2, SHARED_MSGH);
   lua_setfield(L, -2, "note");
@@ -108,8 +113,18 @@ static void open_tasks (lua_State *L) {
   scope_functions(L);
   event_functions(L);
   lua_pushvalue(L, -2);
-  lua_pushcclosure(L, find_home, 1);
-  lua_setfield(L, -2, "home");
+  lua_pushcclosure(L, set_lua_dir, 1);
+  lua_setfield(L, -2, "set_lua_dir");
+}
+
+/* Push the public table. The state is on top. */
+static void push_public (lua_State *L) {
+  lua_newtable(L);
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, public_functions, 1);
+  constants_open(L);
+  lua_getiuservalue(L, -2, SHARED_CANCELLED);
+  lua_setfield(L, -2, "cancelled");
 }
 
 __attribute__((visibility("default")))
@@ -123,15 +138,10 @@ int luaopen_uring_core (lua_State *L) {
     state_keep(L);  /* guard: half of it would be there for good */
   }
   class_names(L);
-  lua_newtable(L);
+  push_internal(L);
   lua_pushvalue(L, -2);
-  luaL_setfuncs(L, functions, 1);
-  constants_open(L);
-  lua_getiuservalue(L, -2, SHARED_CANCELLED);
-  lua_setfield(L, -2, "cancelled");
-  lua_pushvalue(L, -2);
-  open_tasks(L);
-  lua_setfield(L, -3, "_tasks");
+  push_public(L);
+  lua_setfield(L, -3, "public");
   lua_pop(L, 1);
   return 1;
 }

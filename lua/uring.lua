@@ -1,18 +1,23 @@
--- uring: io_uring's messages in Lua. The C core is uring.core; what is policy
+-- uring: io_uring's messages in Lua. The C core is uring.core. What is policy
 -- rather than mechanism is written in Lua, in uring/*.lua, and joined here.
+--
+-- Each module under uring keeps its public functions in a field `public`, so
+-- that this table alone has them at its top level: Lua names a function in a
+-- traceback after any table of package.loaded that has it.
 
-local uring = require "uring.core" --[[@as uring]]
+local core = require "uring.core"
+local uring = core.public --[[@as uring]]
 
-uring._tasks.home()
+core.set_lua_dir()
 
-local function join(part)
-  for name, value in pairs(part) do uring[name] = value end
+local function join(module)
+  for name, value in pairs(module.public) do uring[name] = value end
 end
 
 join(require "uring.socket")
 join(require "uring.scope")
-join(require("uring.event").public)
-join(require("uring.select").public)
+join(require "uring.event")
+join(require "uring.select")
 join(require "uring.channel")
 join(require "uring.semaphore")
 join(require "uring.tree")

@@ -116,7 +116,7 @@ describe("require", function()
   it("from a file of its own works as well", function()
     local file = assert(package.searchpath("uring.core", package.cpath))
     local open = assert(package.loadlib(file, "luaopen_uring_core"))
-    assert.equal("function", type(open().ring))
+    assert.equal("function", type(open().public.ring))
   end)
 
   it("finds no inner module of the library under another name",

@@ -136,7 +136,7 @@ static int f_refuse (lua_State *L) {
 }
 
 /* uring.now(): seconds of CLOCK_MONOTONIC */
-static int f_now (lua_State *L) {
+int event_now (lua_State *L) {
   lua_pushnumber(L, (lua_Number)clock_now() / 1e9);
   return 1;
 }
@@ -335,7 +335,6 @@ static const luaL_Reg functions[] = {
   {"choose", f_choose},
   {"revoked", f_revoked},
   {"refuse", f_refuse},
-  {"now", f_now},
   {NULL, NULL}
 };
 

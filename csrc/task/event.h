@@ -17,6 +17,8 @@
 ** lies behind that as arguments. Answers 1. */
 int event_push (lua_State *L, const struct wait_kind *kind);
 
+int event_now (lua_State *L);        /* uring.now() */
+
 void event_functions (lua_State *L);  /* as scope_functions */
 void event_open (lua_State *L);
 

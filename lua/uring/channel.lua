@@ -11,12 +11,12 @@
 -- take them have come back: they are a pairing heap, `back`, of the nodes that
 -- they were handed to, by their places. `count` is of both.
 
-local core = require "uring.core"
+local core = require("uring.core").public
 local choice = require "uring.select"
 local event = require "uring.event"
 local lines = require "uring.line"
 
-local enter <const> = core._tasks.enter
+local enter <const> = require("uring.core").enter
 local check_timeout <const> = choice.check_timeout
 local first <const>, hand <const>, recall <const>, alone <const> =
   lines.first, lines.hand, lines.recall, lines.alone
@@ -390,4 +390,4 @@ local function channel(capacity)
   return self
 end
 
-return { channel = channel }
+return { public = { channel = channel } }

@@ -26,10 +26,10 @@
 -- the same, and it is the task's next wait that raises. What a waiter has
 -- under an event as its key is that event's own.
 
-local core = require "uring.core"
+local core = require("uring.core").public
 
-local tasks <const> = core._tasks
-local now <const> = tasks.now
+local tasks <const> = require "uring.core"
+local now <const> = core.now
 -- (a host may have left out the debug library)
 local traceback <const> = debug and debug.traceback or function() end
 local ECANCELED <const> = core.errno.ECANCELED
@@ -288,5 +288,5 @@ return {
   -- for choices, channels and their like
   class = class, missing = missing, Wrapped = Wrapped, plain = plain,
   -- for everybody
-  public = { event = event, after = after, at = at, now = now },
+  public = { event = event, after = after, at = at },
 }

@@ -23,12 +23,12 @@
 -- can fail, which is every call and whatever allocates, comes before the first
 -- change; and a change that takes several assignments calls nothing.
 
-local core = require "uring.core"
+local core = require("uring.core").public
 
-local tasks <const> = core._tasks
+local tasks <const> = require "uring.core"
 local choose <const>, revoked <const> = tasks.choose, tasks.revoked
 local park <const>, turn <const>, now <const> =
-  tasks.park, tasks.turn, tasks.now
+  tasks.park, tasks.turn, core.now
 local setmetatable <const>, unpack <const> = setmetatable, table.unpack
 local select <const>, error <const>, pcall <const> = select, error, pcall
 local type <const>, HUGE <const> = type, math.huge

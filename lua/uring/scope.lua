@@ -2,9 +2,9 @@
 -- Their regions, and who is cancelled when, are csrc/region. And pcall, as it
 -- suits a task that may be cancelled.
 
-local core = require "uring.core"
+local core = require("uring.core").public
 
-local tasks <const> = core._tasks
+local tasks <const> = require "uring.core"
 local type <const>, error <const>, rawequal <const> = type, error, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local ETIME <const> = core.errno.ETIME
@@ -75,5 +75,7 @@ end
 -- pcall, but that a task is cancelled is not for catching.
 local function protected(...) return caught(pcall(...)) end
 
-return { scope = scope, timeout = timeout, shield = shield,
-  pcall = protected }
+return {
+  public = { scope = scope, timeout = timeout, shield = shield,
+    pcall = protected },
+}

@@ -2,13 +2,13 @@
 -- and waiters owe each other is told in event.lua; in line.lua what is behind
 -- those events that two sides complete at once.
 
-local core = require "uring.core"
+local core = require("uring.core").public
 local lines = require "uring.line"
 local protocol = require "uring.event"
 
-local tasks <const> = core._tasks
+local tasks <const> = require "uring.core"
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
-  tasks.enter, tasks.park, tasks.turn, tasks.wake, tasks.now
+  tasks.enter, tasks.park, tasks.turn, tasks.wake, core.now
 local cancelled <const>, refuse <const> = tasks.cancelled, tasks.refuse
 local waiting <const>, keep <const> = lines.waiting, lines.keep
 local missing <const>, Wrapped <const> = protocol.missing, protocol.Wrapped

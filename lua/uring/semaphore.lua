@@ -2,12 +2,12 @@
 -- acquire; the unit comes back if that task is cancelled before it runs
 -- (line.lua).
 
-local core = require "uring.core"
+local core = require("uring.core").public
 local choice = require "uring.select"
 local event = require "uring.event"
 local lines = require "uring.line"
 
-local enter <const> = core._tasks.enter
+local enter <const> = require("uring.core").enter
 local check_timeout <const> = choice.check_timeout
 local first <const>, hand <const>, recall <const>, alone <const> =
   lines.first, lines.hand, lines.recall, lines.alone
@@ -124,4 +124,4 @@ local function semaphore(n)
   return self
 end
 
-return { semaphore = semaphore }
+return { public = { semaphore = semaphore } }

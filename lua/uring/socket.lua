@@ -1,6 +1,6 @@
 -- Sockets of the usual kinds, made in one call.
 
-local core = require "uring.core"
+local core = require("uring.core").public
 local check_timeout <const> = require("uring.select").check_timeout
 
 -- Closes its socket at the end of a block, unless that was taken out.
@@ -123,4 +123,4 @@ function unix.bind(path)
   return bound(address)
 end
 
-return { tcp = tcp, udp = udp, unix = unix }
+return { public = { tcp = tcp, udp = udp, unix = unix } }

@@ -1,6 +1,6 @@
 -- All tasks as a text: each below the one whose scope it is in.
 
-local core = require "uring.core"
+local core = require("uring.core").public
 
 local DEEPEST <const> = 40  -- further in nothing more is seen by it
 
@@ -40,4 +40,4 @@ local function tree()
   return table.concat(lines, "\n")
 end
 
-return { tree = tree }
+return { public = { tree = tree } }

@@ -91,7 +91,7 @@ static void socket_abandon (struct socket *s, struct op *op) {
   if (op) {
     op->waitq = NULL;  /* guard: the queue ends with the socket */
     if (op->waiter == NULL) ring_drop(s->ring, op);
-    else if ((op->op_flags & OP_NOTIFYING) && loop) loop_leave(loop,
+    else if ((op->op_flags & OP_NOTIFYING) && loop) loop_cancel_wait(loop,
                                                                op->waiter);
     ring_cancel(s->ring, op);
   }

@@ -308,7 +308,8 @@ void op_chain (struct op *last, struct op *op) {
 void op_free (struct op_table *t, struct op *op) {
   assert(op->state == OP_ENDED && op->results.first == NULL);
   op->state = OP_FREE;
-  op->waiter = op->waitq = NULL;
+  op->waiter = NULL;
+  op->waitq = NULL;
   op->results.owned = false;
   op->op_flags = 0;
   op->next_free = t->free;

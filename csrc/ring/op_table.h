@@ -110,6 +110,12 @@ enum op_flag {
                            notification that its memory is free is pending */
 };
 
+struct wait_node;
+struct task;
+struct select_waiter;
+struct watch;
+struct socket_waitq;
+
 /* (Fields in the order of use: those that every operation touches first.) */
 struct op {
   uint64_t token;       /* the kernel's user_data */
@@ -134,9 +140,14 @@ struct op {
   struct op *prev;      /* on the descriptor; the first's is the last one,
                            NULL if it is not listed */
   struct op *before, *behind;    /* neighbours in its chain */
-  void *waiter;         /* the loop's: a task or a select waiter; of an
-                           internal operation a watch */
-  void *waitq;          /* the loop's: a struct socket_waitq that it serves */
+  union {               /* the loop's: what its completions wake; or NULL */
+    void *waiter;                /* whichever it is */
+    struct wait_node *node;      /* of a task or of a select waiter */
+    struct task *task;           /* if node->co is not NULL */
+    struct select_waiter *select_waiter;  /* if it is */
+    struct watch *watch;         /* with OP_INTERNAL */
+  };
+  struct socket_waitq *waitq;    /* the loop's: the queue that it serves */
   struct source results;         /* completions not yet taken */
   struct op *cancel_next, *cancel_prev;
 };

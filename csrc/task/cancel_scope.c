@@ -52,7 +52,7 @@ struct cancel_scope *cancel_scope_to_spawn_in (const struct loop *loop,
 
 /* What cancels the task, if anything does; `cancel_requested` if no region of
 ** its own is that. */
-static struct cancel_scope *cause (const struct loop *loop,
+static struct cancel_scope *find_cause (const struct loop *loop,
                                    const struct task *t,
                              bool *cancel_requested) {
   struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
@@ -70,7 +70,7 @@ static struct cancel_scope *cause (const struct loop *loop,
 struct cancel_scope *cancel_scope_cause (const struct loop *loop,
                                          const struct task *t) {
   bool cancel_requested;
-  return cause(loop, t, &cancel_requested);
+  return find_cause(loop, t, &cancel_requested);
 }
 
 bool cancel_scope_pending (const struct loop *loop, const struct task *t) {
@@ -81,18 +81,18 @@ bool cancel_scope_pending (const struct loop *loop, const struct task *t) {
   return (t->task_flags & TASKF_CANCEL_REQUESTED) != 0;
 }
 
-void cancel_scope_check (struct loop *loop, struct task *t) {
+void cancel_scope_update_task (struct loop *loop, struct task *t) {
   bool cancel_requested;
-  if (cause(loop, t, &cancel_requested) == NULL && !cancel_requested) {
+  if (find_cause(loop, t, &cancel_requested) == NULL && !cancel_requested) {
     if (t->task_flags & TASKF_CANCELLED) {
       loop_unrevoke(loop, t);
       t->task_flags &= (uint8_t)~TASKF_CANCELLED;
-      if (!cancel_scope_pending(loop, t)) loop_pardon(loop, t);
+      if (!cancel_scope_pending(loop, t)) loop_clear_refusals(loop, t);
     }
   }
   else if (!(t->task_flags & TASKF_CANCELLED)) {
     t->task_flags |= TASKF_CANCELLED;
-    if (t->state == TASK_WAITING) loop_leave(loop, t);
+    if (t->state == TASK_WAITING) loop_cancel_wait(loop, t);
     else if (t->task_flags & TASKF_DELIVERED)
       loop_revoke(loop, t);  /* guard: it will not receive it */
     else if (t->has_turn && t->state == TASK_READY && t->wait == WAIT_MESSAGE)
@@ -104,7 +104,7 @@ void task_request_cancel (struct loop *loop, struct task *t) {
   if (t->state < TASK_DONE && !(t->task_flags & TASKF_CANCEL_REQUESTED)) {
     t->task_flags |= TASKF_CANCEL_REQUESTED;
     if (t->task_flags & TASKF_DAEMON) cancel_scope_of_task(loop, t)->nlive--;
-    cancel_scope_check(loop, t);
+    cancel_scope_update_task(loop, t);
   }
 }
 
@@ -141,7 +141,7 @@ void cancel_scope_cancel (lua_State *L, struct loop *loop,
     lua_insert(L, -2);
     lua_setiuservalue(L, -2, SCOPE_REASON);
     request_cancel_of_all(L, loop, r, 0);
-    if (r->owner) cancel_scope_check(loop, r->owner);
+    if (r->owner) cancel_scope_update_task(loop, r->owner);
   }
   lua_pop(L, 1);
 }
@@ -155,7 +155,7 @@ void cancel_scope_cancel_daemons (lua_State *L, struct loop *loop,
 void cancel_scope_expire (struct loop *loop, struct cancel_scope *r) {
   r->expired = true;
   if (r->kind == CANCEL_SCOPE_TIMEOUT) r->cancelled = true;
-  cancel_scope_check(loop, r->owner);
+  cancel_scope_update_task(loop, r->owner);
 }
 
 
@@ -188,7 +188,7 @@ void cancel_scope_add_task (lua_State *L, struct loop *loop,
 }
 
 /* One thing less that keeps the scope open. */
-static void less (lua_State *L, struct loop *loop, struct cancel_scope *r) {
+static void check_scope_ended (lua_State *L, struct loop *loop, struct cancel_scope *r) {
   if (r->ntasks > 0)
     return;
   if (r->waiting)
@@ -199,7 +199,7 @@ static void less (lua_State *L, struct loop *loop, struct cancel_scope *r) {
     struct cancel_scope *outer = r->outer;  /* (a scope: see close_one) */
     cancel_scope_end(L, loop, r);
     outer->ntasks--;
-    less(L, loop, outer);
+    check_scope_ended(L, loop, outer);
   }
 }
 
@@ -227,7 +227,7 @@ void cancel_scope_remove_task (lua_State *L, struct loop *loop,
     if (!(t->task_flags & TASKF_CANCEL_REQUESTED)) r->nlive--;
   }
   else r->ntasks--;
-  less(L, loop, r);
+  check_scope_ended(L, loop, r);
 }
 
 void cancel_scope_each_task (lua_State *L, struct loop *loop,
@@ -249,7 +249,7 @@ void cancel_scope_each_task (lua_State *L, struct loop *loop,
   }
 }
 
-static void abandon_one (lua_State *L, struct loop *loop, struct task *t) {
+static void mark_abandoned (lua_State *L, struct loop *loop, struct task *t) {
   (void)L; (void)loop;
   t->state = TASK_CANCELLED;
   t->wait = WAIT_NOTHING;
@@ -257,7 +257,7 @@ static void abandon_one (lua_State *L, struct loop *loop, struct task *t) {
 }
 
 void cancel_scope_abandon_all (lua_State *L, struct loop *loop) {
-  cancel_scope_each_task(L, loop, abandon_one);
+  cancel_scope_each_task(L, loop, mark_abandoned);
   for (uint32_t i = 0; i < loop->nscopes; i++) {
     struct cancel_scope *r = loop->scopes[i].cs;
     if (r) {
@@ -275,13 +275,13 @@ void cancel_scope_abandon_all (lua_State *L, struct loop *loop) {
 static uint32_t number_scope (lua_State *L, struct loop *loop) {
   if (loop->free_scope)
     return loop->free_scope;
-  if (loop->nscopes == loop->room) {
-    uint32_t room = loop->room ? loop->room * 2 : 16;
-    struct scope_slot *more = realloc(loop->scopes, room * sizeof(*more));
+  if (loop->nscopes == loop->capacity) {
+    uint32_t capacity = loop->capacity ? loop->capacity * 2 : 16;
+    struct scope_slot *more = realloc(loop->scopes, capacity * sizeof(*more));
     if (more == NULL)
       luaL_error(L, "not enough memory for a scope");
     loop->scopes = more;
-    loop->room = room;
+    loop->capacity = capacity;
   }
   return loop->nscopes + 1;
 }
@@ -343,7 +343,7 @@ void cancel_scope_end (lua_State *L, struct loop *loop,
   r->owner = NULL;
 }
 
-static void close_one (lua_State *L, struct loop *loop,
+static void close_innermost (lua_State *L, struct loop *loop,
                        struct cancel_scope *r) {
   struct cancel_scope *outer;
   r->owner->timer.owner_id = r->outer->id;
@@ -371,7 +371,7 @@ static void close_one (lua_State *L, struct loop *loop,
 void cancel_scope_close_all (lua_State *L, struct loop *loop, struct task *t) {
   struct cancel_scope *r;
   while ((r = scope_at(loop, t->timer.owner_id)) != NULL && r->owner == t)
-    close_one(L, loop, r);
+    close_innermost(L, loop, r);
 }
 
 void cancel_scope_close (lua_State *L, struct loop *loop,
@@ -380,6 +380,6 @@ void cancel_scope_close (lua_State *L, struct loop *loop,
   if (t == NULL)
     return;  /* it is closed already, or an orphan */
   while (r->id != 0 && r->owner == t)
-    close_one(L, loop, scope_at(loop, t->timer.owner_id));
-  cancel_scope_check(loop, t);
+    close_innermost(L, loop, scope_at(loop, t->timer.owner_id));
+  cancel_scope_update_task(loop, t);
 }

@@ -100,7 +100,7 @@ struct cancel_scope *cancel_scope_cause (const struct loop *loop,
 bool cancel_scope_pending (const struct loop *loop, const struct task *t);
 
 /* Is the task cancelled now? Marks it, and makes it leave its wait. */
-void cancel_scope_check (struct loop *loop, struct task *t);
+void cancel_scope_update_task (struct loop *loop, struct task *t);
 void task_request_cancel (struct loop *loop, struct task *t);
 
 /* Cancel a scope, if it has not ended: its tasks and its body. The reason is

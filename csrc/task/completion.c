@@ -1,3 +1,11 @@
+/*
+** completion: from a CQE to the task that it wakes. It takes the result of an
+** awaited operation, and leaves all others with their ring.
+**
+** A completion that is not the last must not end an await, and none may reach
+** a task whose loop is gone.
+*/
+
 #include "compat.h"
 #include "task/completion.h"
 
@@ -8,50 +16,55 @@
 #include "task/wait.h"
 
 
-/* A send without copy has gone: the next in line goes, and its own task waits
-** until its memory is free. */
-static void sent_zero_copy (struct loop *loop, struct task *t, struct op *op,
-                  int32_t res) {
+/* A zero copy send has its result: the queue's next task sends, and this one
+** waits until the kernel has released its memory. */
+static void send_zc_done (struct loop *loop, struct task *t, struct op *op,
+                          int32_t res) {
   t->res = res;
-  if (op->waitq) turnq_wake(loop, op->waitq);
-  if (op->op_flags & OP_CANCEL) loop_leave(loop, t);  /* it has no time left */
+  if (op->waitq) turnq_wake(loop, &op->waitq->q);
+  if (op->op_flags & OP_CANCEL)
+    loop_cancel_wait(loop, t);  /* cancelled or timed out: it ends now */
 }
 
-/* (that its memory is free is nobody's turn) */
-static void in_line (struct loop *loop, struct ring *r, struct op *op,
-                     bool last) {
+/* A completion of `op` wakes the first waiter of the queue that it serves. The
+** notification of a zero copy send only frees memory: it wakes none. */
+static void wake_op_waitq (struct loop *loop, struct ring *r, struct op *op,
+                           bool last) {
   struct socket_waitq *waitq = op->waitq;
   if (last && (op->op_flags & OP_PIECE) && op->waiter)
-    socket_waitq_hold(waitq, op->waiter);  /* guard: bytes do not mix */
+    socket_waitq_hold(waitq, op->task);  /* guard: bytes do not mix */
   else if (last ? !(op->op_flags & OP_NOTIFYING) : op->waiter == NULL)
     turnq_wake(loop, &waitq->q);
   if (op->op_flags & OP_DROPPED)
-    return;  /* (a poll, or what a socket has no more to do with) */
+    return;  /* (a poll, or a request that its socket has dropped) */
   if (waitq->bound > 0 && ++waitq->count >= waitq->bound && !last
       && !(op->op_flags & OP_CANCEL))
-    ring_cancel(r, op);  /* a slow reader stops its own reading */
+    ring_cancel(r, op);  /* backpressure: the reader is too slow */
 }
 
-static bool on_completion (struct ring *r, struct op *op, int32_t res,
-                           uint32_t flags, bool last) {
-  struct task *t = op->waiter;
+/* ring_callbacks.completion: true if the result was taken here. */
+static bool wake_waiter (struct ring *r, struct op *op, int32_t res,
+                         uint32_t flags, bool last) {
+  struct task *t;
   struct watch *w = r->watch;
-  if (op->waitq && w) in_line(w->loop, r, op, last);
-  if (t == NULL)
+  if (op->waitq && w) wake_op_waitq(w->loop, r, op, last);
+  if (op->waiter == NULL)
     return false;
-  if (w == NULL) {  /* the loop is gone, and with it whoever waited */
+  if (w == NULL) {  /* the loop is gone, and the waiter with it */
     op->waiter = NULL;
     op->op_flags |= OP_DROPPED;
     return false;
   }
-  if (t->node.co == NULL) {  /* an ear: it will look for itself */
+  if (op->node->co == NULL) {  /* the select tries its events again */
+    struct select_waiter *e = op->select_waiter;
     op->waiter = NULL;
-    select_waiter_wake(w->loop, (struct select_waiter *)t);
+    select_waiter_wake(w->loop, e);
     return false;
   }
+  t = op->task;
   if (!last && (t->wait == WAIT_AWAIT || t->wait == WAIT_CHAIN)) {
-    if (op_notifies(op->opcode)) sent_zero_copy(w->loop, t, op, res);
-    else  /* it waits for one completion: what comes before the last is lost */
+    if (op_notifies(op->opcode)) send_zc_done(w->loop, t, op, res);
+    else  /* an await takes one result, the last: dispose of the others */
       ring_dispose(r, op->disposal, op->group, res, flags);
     return true;
   }
@@ -62,7 +75,7 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
       else t->res = res;
       t->flags = flags;
       t->disposal = op->disposal & 3u;
-      t->data = loop_describe_op(op, flags);
+      t->data = loop_pack_op(op, flags);
       op_free(&r->ops, op);
       loop_wake(w->loop, t);
       return true;
@@ -83,20 +96,20 @@ static bool on_completion (struct ring *r, struct op *op, int32_t res,
       }
       return true;
     }
-    default:  /* WAIT_OPERATION: the result is kept until the task takes it */
+    default:  /* WAIT_OPERATION: the ring keeps it until the task takes it */
       op->waiter = NULL;
       loop_wake(w->loop, t);
       return false;
   }
 }
 
-/* A message has come, and lies with the ring. */
-static void on_message (struct ring *r) {
+/* ring_callbacks.message: one has arrived, and the ring keeps it. */
+static void wake_receiver (struct ring *r) {
   struct watch *w = r->watch;
   if (w) turnq_wake(w->loop, &r->receivers);
 }
 
 const struct ring_callbacks loop_callbacks = {
-  on_completion, on_message, ring_watch_signaled, ring_watch_closed,
-      ring_watch_stop
+  wake_waiter, wake_receiver, ring_watch_signaled, ring_watch_closed,
+  ring_watch_stop
 };

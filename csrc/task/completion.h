@@ -1,14 +1,14 @@
 /*
-** hooks: what the rings of a state tell its loop, and whom that wakes.
+** completion: the callbacks by which the rings of a state report completions
+** and messages to its loop. Only rings call them (ring.h).
 **
-** Only rings call these, as ring.h says. A completion wakes the first in its
-** operation's line, and the task that waits for the operation. Who awaits it,
-** alone or in a chain, is given what has come; all others look for themselves,
-** and the ring keeps it for them. Messages are handover's, all else is
-** watch's.
+** A completion wakes the first waiter of the queue that its operation serves,
+** and the operation's own waiter. A task that awaits the operation, alone or
+** in a chain, is given the result; for all others the ring keeps it, and they
+** take it when they run. Watched eventfds are ring_watch's.
 **
-** What can never happen: a completion that is not the last ends an await; one
-** reaches a task whose loop is gone.
+** Invariants: only the last completion of an operation ends an await; no
+** completion reaches a task whose loop is gone.
 */
 
 #ifndef uring_completion_h

@@ -10,10 +10,10 @@
 
 /* ---- parking ----------------------------------------------------------- */
 
-static int entered (lua_State *L, int status, lua_KContext ctx) {
+static int enter_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, entered);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, enter_resumed);
   loop_check(L, t);
   lua_pushlightuserdata(L, t);
   return 1;
@@ -21,51 +21,51 @@ static int entered (lua_State *L, int status, lua_KContext ctx) {
 
 /* enter(what): what every waiting function begins with; lets the others have
 ** their turn when it is theirs. The task, as a pointer for `wake`. */
-static int f_enter (lua_State *L) {
+static int event_enter (lua_State *L) {
   struct task *t = loop_enter(L, state_of(L)->loop, lua_tostring(L, 1));
   if (!loop_unfair(t)) {
     lua_pushlightuserdata(L, t);
     return 1;
   }
-  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, entered);
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, enter_resumed);
 }
 
 /* It goes on: is it cancelled, and was it called? To raise is for who knows
 ** what came of the wait. */
-static int searched (lua_State *L, struct task *t) {
+static int push_wake_flags (lua_State *L, struct task *t) {
   lua_pushboolean(L, (t->task_flags & TASKF_CANCELLED) != 0);
   lua_pushboolean(L, (t->task_flags & TASKF_NOTIFIED) != 0);
   t->task_flags &= (uint8_t)~TASKF_NOTIFIED;
   return 2;
 }
 
-static int look (lua_State *L, int status, lua_KContext ctx) {
+static int park_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, look);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, park_resumed);
   if (t->task_flags & TASKF_DELIVERED) {
     loop_unrevoke(state_of(L)->loop, t);
     t->task_flags &= (uint8_t)~TASKF_DELIVERED;
   }
-  return searched(L, t);
+  return push_wake_flags(L, t);
 }
 
 /* turn(): submits, takes what has completed, lets every ready task run. */
-static int f_turn (lua_State *L) {
-  struct task *t = loop_within(L, state_of(L)->loop, "uring.select");
+static int event_turn (lua_State *L) {
+  struct task *t = loop_enter_unchecked(L, state_of(L)->loop, "uring.select");
   if (t->task_flags & TASKF_CANCELLED)
-    return searched(L, t);
-  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, look);
+    return push_wake_flags(L, t);
+  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, park_resumed);
 }
 
 /* park(what, object, at, inside): until the task is woken, or uring.now() is
 ** `at`. `inside`: only tasks of this state can wake it. */
-static int f_park (lua_State *L) {
-  struct task *t = loop_within(L, state_of(L)->loop, "uring.select");
+static int event_park (lua_State *L) {
+  struct task *t = loop_enter_unchecked(L, state_of(L)->loop, "uring.select");
   int64_t deadline = CLOCK_NEVER;
   /* since it searched */
   if (t->task_flags & (TASKF_NOTIFIED | TASKF_CANCELLED))
-    return searched(L, t);
+    return push_wake_flags(L, t);
   lua_settop(L, 4);
   if (!lua_isnil(L, 3)) {
     deadline = clock_from_seconds(lua_tonumber(L, 3));
@@ -73,21 +73,21 @@ static int f_park (lua_State *L) {
   }
   if (lua_toboolean(L, 4)) t->task_flags |= TASKF_LOCAL_WAIT;
   else t->task_flags &= (uint8_t)~TASKF_LOCAL_WAIT;
-  return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, look);
+  return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, park_resumed);
 }
 
 /* The task itself, or while it is in the call that got it, the pointer that
 ** `enter` gave. */
-static struct task *task_of (lua_State *L) {
+static struct task *check_task_or_pointer (lua_State *L) {
   return lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
                                    : class_check(L, 1, CLASS_TASK);
 }
 
 /* wake(task): false if it can take nothing: it is being cancelled, or has
 ** ended, or is a parent's and this is a forked child, or the state closes. */
-static int f_wake (lua_State *L) {
+static int event_wake (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = task_of(L);
+  struct task *t = check_task_or_pointer(L);
   bool lives = loop_has(loop, t);
   if (lives) loop_notify(loop, t);
   lua_pushboolean(L, lives && !(t->task_flags & TASKF_CANCELLED));
@@ -95,8 +95,8 @@ static int f_wake (lua_State *L) {
 }
 
 /* cancelled(task): will its wait raise? */
-static int f_cancelled (lua_State *L) {
-  const struct task *t = task_of(L);
+static int event_task_cancelled (lua_State *L) {
+  const struct task *t = check_task_or_pointer(L);
   lua_pushboolean(L, loop_has(state_of(L)->loop, t)
                      && (t->task_flags & TASKF_CANCELLED));
   return 1;
@@ -106,9 +106,9 @@ static int f_cancelled (lua_State *L) {
 ** to take: should it be cancelled before it runs `revoked` tells of it. The
 ** last thing in handing one over that can fail; to be woken alone is harmless.
 ** */
-static int f_choose (lua_State *L) {
+static int event_choose (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = task_of(L);
+  struct task *t = check_task_or_pointer(L);
   bool runs = t->state == TASK_RUNNING;
   bool takes = loop_has(loop, t) && !(t->task_flags & TASKF_CANCELLED)
                && (runs || t->wait == WAIT_PARK || t->wait == WAIT_TURN);
@@ -122,7 +122,7 @@ static int f_choose (lua_State *L) {
 
 /* revoked(): the pointer of a task that was chosen, and cancelled before it
 ** ran, each once; or nil */
-static int f_revoked (lua_State *L) {
+static int event_next_revoked (lua_State *L) {
   struct loop *loop = loop_here(L);
   struct task *t = loop ? loop_next_revoked(loop) : NULL;
   if (t) lua_pushlightuserdata(L, t);
@@ -131,8 +131,8 @@ static int f_revoked (lua_State *L) {
 }
 
 /* refuse(message): a mistake, told with the line of who called the library */
-static int f_refuse (lua_State *L) {
-  return loop_refuse(L, "%s", luaL_checkstring(L, 1));
+static int event_raise_at_caller (lua_State *L) {
+  return loop_raise_at_caller(L, "%s", luaL_checkstring(L, 1));
 }
 
 /* uring.now(): seconds of CLOCK_MONOTONIC */
@@ -178,7 +178,7 @@ static int chosen_with (lua_State *L, int n) {
 /* event:f(waiter): the stack becomes object, arguments, event, waiter, and the
 ** ear that the waiter has for the event. The kinds' functions find it so and
 ** push above that: the ear stays whatever a finalizer does to the waiter. */
-static struct event *spread (lua_State *L, struct select_waiter **e) {
+static struct event *push_event_args (lua_State *L, struct select_waiter **e) {
   struct event *v = class_check(L, 1, CLASS_EVENT);
   lua_settop(L, 2);
   stack_reserve(L, v->n + 20, NULL);
@@ -202,7 +202,7 @@ static void set_select_waiter (lua_State *L, const struct event *v) {
   lua_rawset(L, v->n + 2);
 }
 
-static struct task *current (lua_State *L) {
+static struct task *check_current_task (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop ? loop->current : NULL;
   if (t == NULL)
@@ -212,10 +212,10 @@ static struct task *current (lua_State *L) {
 
 /* event:try(waiter). A waiter that was woken and finds nothing, for a call by
 ** hand has taken it, joins the queue again. */
-static int e_try (lua_State *L) {
+static int event_try (lua_State *L) {
   struct select_waiter *e;
-  struct event *v = spread(L, &e);
-  struct task *t = current(L);
+  struct event *v = push_event_args(L, &e);
+  struct task *t = check_current_task(L);
   int n;
   if (e && e->failed) {
     lua_getiuservalue(L, v->n + 3, SELECT_WAITER_FAILURE);
@@ -232,10 +232,10 @@ static int e_try (lua_State *L) {
 }
 
 /* event:block(waiter): nil, whether it is for tasks of this state alone */
-static int e_block (lua_State *L) {
+static int event_block (lua_State *L) {
   struct select_waiter *e;
-  struct event *v = spread(L, &e);
-  struct task *t = current(L);
+  struct event *v = push_event_args(L, &e);
+  struct task *t = check_current_task(L);
   int n = 0;
   luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
   if (e == NULL) {  /* (else another event has blocked on this) */
@@ -268,9 +268,9 @@ static int e_block (lua_State *L) {
 
 /* event:cancel(waiter): the select waiter, as an event that is ready when what
 ** it was begun for has ended; or nothing */
-static int e_cancel (lua_State *L) {
+static int event_cancel (lua_State *L) {
   struct select_waiter *e;
-  struct event *v = spread(L, &e);
+  struct event *v = push_event_args(L, &e);
   if (e == NULL)
     return 0;
   select_waiter_leave(e);
@@ -282,7 +282,7 @@ static int e_cancel (lua_State *L) {
   return e->token ? 1 : 0;
 }
 
-static int e_tostring (lua_State *L) {
+static int event_tostring (lua_State *L) {
   struct event *v = class_check(L, 1, CLASS_EVENT);
   lua_getiuservalue(L, 1, 1);
   lua_pushfstring(L, "uring.Event (%s of %s)", v->kind->name,
@@ -307,7 +307,7 @@ static int select_waiter_gc (lua_State *L) {
 
 /* ear:try(): has its operation ended? The ear of one that was cancelled calls
 ** its task then: there is nothing to arrange. */
-static int event_try_lua (lua_State *L) {
+static int select_waiter_try (lua_State *L) {
   const struct select_waiter *e = class_check(L, 1, CLASS_SELECT_WAITER);
   if (e->token && select_waiter_op(e, select_waiter_ring(L)))
     return 0;
@@ -315,7 +315,7 @@ static int event_try_lua (lua_State *L) {
   return 1;
 }
 
-static int select_waiter_failed (lua_State *L) {
+static int select_waiter_nop (lua_State *L) {
   (void)L;
   return 0;
 }
@@ -327,33 +327,33 @@ static int select_waiter_tostring (lua_State *L) {
 
 
 static const luaL_Reg functions[] = {
-  {"enter", f_enter},
-  {"turn", f_turn},
-  {"park", f_park},
-  {"wake", f_wake},
-  {"cancelled", f_cancelled},
-  {"choose", f_choose},
-  {"revoked", f_revoked},
-  {"refuse", f_refuse},
+  {"enter", event_enter},
+  {"turn", event_turn},
+  {"park", event_park},
+  {"wake", event_wake},
+  {"is_cancelled", event_task_cancelled},
+  {"choose", event_choose},
+  {"next_revoked", event_next_revoked},
+  {"raise_at_caller", event_raise_at_caller},
   {NULL, NULL}
 };
 
 static const luaL_Reg methods[] = {
-  {"try", e_try},
-  {"block", e_block},
-  {"cancel", e_cancel},
+  {"try", event_try},
+  {"block", event_block},
+  {"cancel", event_cancel},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__tostring", e_tostring},
+  {"__tostring", event_tostring},
   {NULL, NULL}
 };
 
 static const luaL_Reg select_waiter_methods[] = {
-  {"try", event_try_lua},
-  {"block", select_waiter_failed},
-  {"cancel", select_waiter_failed},
+  {"try", select_waiter_try},
+  {"block", select_waiter_nop},
+  {"cancel", select_waiter_nop},
   {NULL, NULL}
 };
 

@@ -35,10 +35,10 @@ void inspect_push_name (lua_State *L, const struct task *t) {
 }
 
 /* The user's function that waits, or runs. */
-static bool find_place (lua_State *L, lua_State *co, lua_Debug *ar) {
+static bool find_user_frame (lua_State *L, lua_State *co, lua_Debug *ar) {
   for (int level = 0; lua_getstack(co, level, ar); level++) {
     lua_getinfo(co, "Sl", ar);
-    if (ar->currentline > 0 && !loop_ours(L, ar))
+    if (ar->currentline > 0 && !loop_in_library(L, ar))
       return true;
   }
   return false;
@@ -63,26 +63,26 @@ static void keep_one (lua_State *L, int top) {
 
 /* The coroutine in which a task waits, and what it was called with there lies
 ** from 1; NULL where that is not to be seen, for it is being closed. */
-static lua_State *stack_of (const struct task *t) {
+static lua_State *stack_of_wait (const struct task *t) {
   lua_State *co = wrap_innermost(t->node.co);
   return lua_status(co) == LUA_YIELD ? co : NULL;
 }
 
 /* What is told of an operation. */
-struct seen {
+struct op_info {
   unsigned opcode;
   int fd;
   bool ended;
 };
 
-static struct seen see (const struct op *op) {
-  struct seen s = { 0, -1, true };
-  if (op) s = (struct seen){ op->opcode, op->fd, false };
+static struct op_info op_info_of (const struct op *op) {
+  struct op_info s = { 0, -1, true };
+  if (op) s = (struct op_info){ op->opcode, op->fd, false };
   return s;
 }
 
 /* "read (fd 5)" */
-static void push_seen (lua_State *L, struct seen s) {
+static void push_op_info (lua_State *L, struct op_info s) {
   const char *name = name_op_short(s.opcode);
   if (s.ended) lua_pushliteral(L, "one that has ended");
   else if (s.fd < 0) lua_pushstring(L, name ? name : "?");
@@ -110,7 +110,7 @@ static const struct name_bit polls[] = {
   {0, NULL}
 };
 
-static void push_line (lua_State *L, const struct socket_waitq *waitq,
+static void push_waitq (lua_State *L, const struct socket_waitq *waitq,
                        lua_State *co) {
   if (co && waitq->describe) waitq->describe(L, waitq, co);
   else lua_pushfstring(L, "%s (fd %d)", waitq->what, waitq->fd);
@@ -118,18 +118,18 @@ static void push_line (lua_State *L, const struct socket_waitq *waitq,
 
 static void push_await (lua_State *L, const struct task *t) {
   const struct op *op = t->on;
-  lua_State *co = stack_of(t);
+  lua_State *co = stack_of_wait(t);
   const struct request *q;
-  struct seen seen = see(op);
+  struct op_info op_info = op_info_of(op);
   int ring = t->ring->io.ring_fd;
   char mask[64] = "";
   if (op->waitq && t->wait == WAIT_AWAIT) {
-    push_line(L, op->waitq, co);
+    push_waitq(L, op->waitq, co);
     return;
   }
   q = op->opcode == IORING_OP_POLL_ADD ? request_of(L, co, op) : NULL;
   if (q) name_bits(polls, q->sqe.poll32_events, mask, sizeof(mask));
-  push_seen(L, seen);
+  push_op_info(L, op_info);
   lua_pushfstring(L, "for %s%s%s on ring (fd %d)", lua_tostring(L, -1),
                   *mask ? " for " : "", mask, ring);
 }
@@ -138,15 +138,15 @@ static void push_await (lua_State *L, const struct task *t) {
 static void push_chain (lua_State *L, const struct task *t) {
   const struct chain *c = t->on;
   unsigned n = c->n, shown = n < SHOWN ? n : SHOWN;
-  struct seen seen[SHOWN];
+  struct op_info op_info[SHOWN];
   int text;
   for (unsigned i = 0; i < shown; i++)
-    seen[i] = see(op_find(&t->ring->ops, c->link[i].token));
+    op_info[i] = op_info_of(op_find(&t->ring->ops, c->link[i].token));
   lua_pushfstring(L, "for a chain of %d on ring (fd %d)", (int)n,
                   t->ring->io.ring_fd);
   text = lua_gettop(L);
   for (unsigned i = 0; i < shown; i++) {
-    push_seen(L, seen[i]);
+    push_op_info(L, op_info[i]);
     lua_pushfstring(L, "%s%s %s", lua_tostring(L, text), i ? "," : ":",
                     lua_tostring(L, -1));
     lua_replace(L, text);
@@ -184,7 +184,7 @@ static void push_events (lua_State *L) {
 
 /* What the parked task's function has said that it waits for. */
 static void push_parked (lua_State *L, const struct task *t) {
-  lua_State *co = stack_of(t);
+  lua_State *co = stack_of_wait(t);
   int what = lua_gettop(L) + 1, of = what + 1;
   if (co == NULL || co == L || lua_type(co, 1) != LUA_TSTRING
       || !lua_checkstack(co, 2)) {
@@ -212,7 +212,7 @@ static void push_wait (lua_State *L, const struct task *t) {
   int top = lua_gettop(L);
   switch (t->wait) {
     case WAIT_SLEEP:
-      if (t->on) push_line(L, t->on, stack_of(t));
+      if (t->on) push_waitq(L, t->on, stack_of_wait(t));
       else lua_pushliteral(L, "in uring.sleep");
       break;
     case WAIT_AWAIT: case WAIT_OPERATION: push_await(L, t); break;
@@ -221,7 +221,7 @@ static void push_wait (lua_State *L, const struct task *t) {
       lua_pushfstring(L, "for a message to ring (fd %d)",
                       t->ring->io.ring_fd);
       break;
-    case WAIT_QUEUE: push_line(L, t->on, stack_of(t)); break;
+    case WAIT_QUEUE: push_waitq(L, t->on, stack_of_wait(t)); break;
     case WAIT_JOIN:
       inspect_push_name(L, t->on);
       lua_pushfstring(L, "for %s to end", lua_tostring(L, -1));
@@ -244,7 +244,7 @@ static void push_wait (lua_State *L, const struct task *t) {
   keep_one(L, top);
 }
 
-void inspect_push_line (lua_State *L, const struct task *t) {
+void inspect_push_description (lua_State *L, const struct task *t) {
   int top = lua_gettop(L);
   lua_Debug ar;
   stack_reserve(L, 20, NULL);
@@ -256,7 +256,7 @@ void inspect_push_line (lua_State *L, const struct task *t) {
     lua_remove(L, -2);
   }
   task_push_spawned(L, t->node.co);
-  if (find_place(L, wrap_innermost(t->node.co), &ar))
+  if (find_user_frame(L, wrap_innermost(t->node.co), &ar))
     lua_pushfstring(L, "%s %s at %s:%d (spawned at %s)",
                     lua_tostring(L, top + 1), lua_tostring(L, top + 2),
                     ar.short_src, ar.currentline, lua_tostring(L, top + 3));
@@ -270,7 +270,7 @@ void inspect_push_line (lua_State *L, const struct task *t) {
 /* ---- uring.tasks() ----------------------------------------------------- */
 
 /* The table of one task; 1 is the list, and the task is on top. */
-static void look_at (lua_State *L, struct loop *loop, struct task *t) {
+static void add_task_info (lua_State *L, struct loop *loop, struct task *t) {
   const struct cancel_scope *scope;
   lua_Debug ar;
   int task = lua_gettop(L);
@@ -290,7 +290,7 @@ static void look_at (lua_State *L, struct loop *loop, struct task *t) {
     lua_pushnumber(L, (lua_Number)(clock_ms(clock_now()) - t->flags) / 1e3);
     lua_setfield(L, -2, "seconds");
   }
-  if (find_place(L, t == loop->current ? L : wrap_innermost(t->node.co),
+  if (find_user_frame(L, t == loop->current ? L : wrap_innermost(t->node.co),
                  &ar)) {
     lua_pushstring(L, ar.short_src);
     lua_setfield(L, -2, "file");
@@ -316,6 +316,6 @@ int inspect_tasks (lua_State *L) {
   struct loop *loop = loop_here(L);
   lua_settop(L, 0);
   lua_newtable(L);
-  if (loop) cancel_scope_each_task(L, loop, look_at);
+  if (loop) cancel_scope_each_task(L, loop, add_task_info);
   return 1;
 }

@@ -16,7 +16,7 @@ void inspect_push_name_in (lua_State *L, int task, uint32_t scope);
 void inspect_push_name (lua_State *L, const struct task *t);
 
 /* "task 3 'reader' waits for … at file:line (spawned at file:line)" */
-void inspect_push_line (lua_State *L, const struct task *t);
+void inspect_push_description (lua_State *L, const struct task *t);
 
 int inspect_tasks (lua_State *L);       /* uring.tasks() */
 

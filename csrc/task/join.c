@@ -11,69 +11,69 @@
 
 /* ---- task:join --------------------------------------------------------- */
 
-static int joined (lua_State *L, struct task *t) {
-  const struct task *of = lua_touserdata(L, 1);
+static int push_joined (lua_State *L, struct task *t) {
+  const struct task *target = lua_touserdata(L, 1);
   loop_check(L, t);
-  return of->state >= TASK_DONE ? task_push_outcome(L, 1) : fail_timeout(L);
+  return target->state >= TASK_DONE ? task_push_outcome(L, 1) : fail_timeout(L);
 }
 
-static int join_end (lua_State *L, int status, lua_KContext ctx) {
+static int join_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, join_end);
-  return joined(L, t);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, join_resumed);
+  return push_joined(L, t);
 }
 
 /* May `of` run inside of this wait? Not for ever: all the others, and what
 ** has completed, have their turn too. */
-static bool is_next (const struct loop *loop, struct task *t,
-                     const struct task *of) {
-  return loop->first == &of->node && !loop->nested && loop->slow == 0
+static bool runs_next (const struct loop *loop, struct task *t,
+                     const struct task *target) {
+  return loop->first == &target->node && !loop->nested && loop->slow == 0
          && !loop_unfair(t);
 }
 
 /* It is the first in the queue: true if it has ended, and it is the joiner's
 ** turn again. */
 static bool run_inside (lua_State *L, struct loop *loop, struct task *t) {
-  struct task *of = loop_take(loop);
-  if (loop->turn == &of->node)  /* guard: or the turn does not end */
+  struct task *target = loop_pop_ready(loop);
+  if (loop->turn == &target->node)  /* guard: or the turn does not end */
     loop->turn = &t->node;
   t->flags = loop->now;  /* since when it waits */
   loop->nested = true;
-  task_resume(L, loop, of);
+  task_resume(L, loop, target);
   loop->nested = false;
   loop->current = t;
   loop->co = L;
   if (loop->first != &t->node)  /* guard: others were ready before it */
     return false;
-  loop_take(loop)->state = TASK_RUNNING;
+  loop_pop_ready(loop)->state = TASK_RUNNING;
   return true;
 }
 
 /* task:join([timeout]): true, results… | nil, error | nil, message, errno */
-static int join (lua_State *L) {
+static int task_join (lua_State *L) {
   struct state *s = state_of(L);
-  struct task *of = task_at(L, s);
+  struct task *target = task_check_arg(L, s);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = loop_enter(L, s->loop, "task:join");
   uint8_t turns = t->turns;
   bool inside;
-  if (of == t)
+  if (target == t)
     return luaL_argerror(L, 1, "a task cannot join itself");
-  if (of->state >= TASK_DONE) {
+  if (target->state >= TASK_DONE) {
     if (!loop_unfair(t))
-      return joined(L, t);
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_end);
+      return push_joined(L, t);
+    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_resumed);
   }
   if (ns != CLOCK_NEVER) loop_reserve(L);
-  inside = is_next(s->loop, t, of);
-  waitq_add(&of->joiners, &t->node);
-  loop_begin(L, t, WAIT_JOIN, of, clock_after(ns));
+  inside = runs_next(s->loop, t, target);
+  waitq_add(&target->joiners, &t->node);
+  loop_begin(L, t, WAIT_JOIN, target, clock_after(ns));
   if (inside && run_inside(L, s->loop, t)) {
     t->turns = (uint8_t)(turns + 1);
-    return joined(L, t);
+    return push_joined(L, t);
   }
-  return lua_yieldk(L, 0, 0, join_end);
+  return lua_yieldk(L, 0, 0, join_resumed);
 }
 
 
@@ -81,17 +81,17 @@ static int join (lua_State *L) {
 
 /* As join gives it, and as an event. */
 static int join_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct task *of = class_check(L, 1, CLASS_TASK);
+  struct task *target = class_check(L, 1, CLASS_TASK);
   (void)node;
-  if (of == t)
-    return loop_refuse(L, "%s: a task cannot join itself", "task:joining");
-  return of->state < TASK_DONE ? 0 : task_push_outcome(L, 1);
+  if (target == t)
+    return loop_raise_at_caller(L, "%s: a task cannot join itself", "task:joining");
+  return target->state < TASK_DONE ? 0 : task_push_outcome(L, 1);
 }
 
 static int join_block (lua_State *L, struct task *t, struct blocking *b) {
-  struct task *of = lua_touserdata(L, 1);
+  struct task *target = lua_touserdata(L, 1);
   (void)t;
-  wait_join_plain(b, &of->joiners, WAIT_JOIN, of);
+  wait_join_plain(b, &target->joiners, WAIT_JOIN, target);
   return 0;
 }
 
@@ -100,19 +100,19 @@ static void join_cancel (lua_State *L, struct task *t,
   (void)L; (void)t; (void)node;  /* all are woken at once */
 }
 
-static int joining (lua_State *L) {
+static int task_joining (lua_State *L) {
   static const struct wait_kind kind = {
     "joining", join_try, join_block, join_cancel, true
   };
-  task_at(L, state_of(L));
+  task_check_arg(L, state_of(L));
   lua_settop(L, 1);
   return event_push(L, &kind);
 }
 
 
 static const luaL_Reg methods[] = {
-  {"join", join},
-  {"joining", joining},
+  {"join", task_join},
+  {"joining", task_joining},
   {NULL, NULL}
 };
 

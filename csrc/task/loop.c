@@ -26,7 +26,7 @@ bool loop_has (const struct loop *loop, const struct task *t) {
 ** it has to be told of? It may do so without ever waiting, or wait in between
 ** in a shield; of those that do one at a time is followed (with a watchdog, by
 ** that). */
-static bool loop_goes_on (struct loop *loop, struct task *t) {
+static bool ignores_cancel (struct loop *loop, struct task *t) {
   struct watched *w = &loop->watched;
   int64_t since = 0;
   w->refused++;
@@ -54,14 +54,14 @@ static bool loop_goes_on (struct loop *loop, struct task *t) {
   return true;
 }
 
-void loop_pardon (struct loop *loop, struct task *t) {
+void loop_clear_refusals (struct loop *loop, struct task *t) {
   if (loop->watched.suspect == t) loop->watched.suspect = NULL;
   if (loop->current == t) loop->watched.refused = 0;
 }
 
 static int raise_cancelled (lua_State *L, struct task *t) {
   struct loop *loop = state_of(L)->loop;
-  if (loop_goes_on(loop, t) && lua_checkstack(L, 4)) {
+  if (ignores_cancel(loop, t) && lua_checkstack(L, 4)) {
     state_shared(L, SHARED_REPORT);
     lua_call(L, 0, 0);
   }
@@ -74,7 +74,7 @@ void loop_check (lua_State *L, struct task *t) {
     raise_cancelled(L, t);
 }
 
-bool loop_ours (lua_State *L, const lua_Debug *ar) {
+bool loop_in_library (lua_State *L, const lua_Debug *ar) {
   size_t n;
   const char *scope;
   bool ours = false;
@@ -86,11 +86,11 @@ bool loop_ours (lua_State *L, const lua_Debug *ar) {
   return ours;
 }
 
-int loop_refuse (lua_State *L, const char *format, const char *what) {
+int loop_raise_at_caller (lua_State *L, const char *format, const char *what) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline > 0 && !loop_ours(L, &ar)) {
+    if (ar.currentline > 0 && !loop_in_library(L, &ar)) {
       lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
       lua_pushfstring(L, format, what);
       lua_concat(L, 2);
@@ -102,20 +102,20 @@ int loop_refuse (lua_State *L, const char *format, const char *what) {
 }
 
 /* Whatever keeps a wait from being one is a mistake of the caller's. */
-static void refuse_wait (lua_State *L, struct loop *loop, struct task *t,
+static void raise_cannot_wait (lua_State *L, struct loop *loop, struct task *t,
                          const char *what) {
   if (t == NULL)
-    loop_refuse(L, "%s waits, and only a task can wait: call it in a "
+    loop_raise_at_caller(L, "%s waits, and only a task can wait: call it in a "
                 "function that runs under uring.run", what);
   if (loop->fork_id != fork_id())
-    loop_refuse(L, "%s: this task belongs to another process: a forked "
+    loop_raise_at_caller(L, "%s: this task belongs to another process: a forked "
                 "child starts afresh with a uring.run of its own", what);
   if (loop->co != L)  /* guard: the wrong coroutine is never suspended */
-    loop_refuse(L, "%s waits in a coroutine that is not the task's own: make "
+    loop_raise_at_caller(L, "%s waits in a coroutine that is not the task's own: make "
                 "that one by uring.wrap, or a task by uring.spawn (and in a "
                 "coroutine that is being closed nothing can wait)", what);
   if (!lua_isyieldable(L))
-    loop_refuse(L, "%s cannot wait here: between the task and this call "
+    loop_raise_at_caller(L, "%s cannot wait here: between the task and this call "
                 "there is a C function that cannot be suspended (such as "
                 "table.sort, string.gsub, require, a finalizer)", what);
 }
@@ -129,20 +129,20 @@ bool loop_may_wait (lua_State *L, const struct loop *loop) {
   return may_wait(L, loop);
 }
 
-static inline struct task *within (lua_State *L, struct loop *loop,
+static inline struct task *enter_wait (lua_State *L, struct loop *loop,
                                    const char *what) {
   if (!may_wait(L, loop))
-    refuse_wait(L, loop, loop ? loop->current : NULL, what);
+    raise_cannot_wait(L, loop, loop ? loop->current : NULL, what);
   return loop->current;
 }
 
-struct task *loop_within (lua_State *L, struct loop *loop,
+struct task *loop_enter_unchecked (lua_State *L, struct loop *loop,
                           const char *what) {
-  return within(L, loop, what);
+  return enter_wait(L, loop, what);
 }
 
 struct task *loop_enter (lua_State *L, struct loop *loop, const char *what) {
-  struct task *t = within(L, loop, what);
+  struct task *t = enter_wait(L, loop, what);
   loop_check(L, t);
   return t;
 }
@@ -161,10 +161,10 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
   t->task_flags &= (uint8_t)~(TASKF_TIMED_OUT | TASKF_DELIVERED);
   t->turns = 0;
   if (wait == WAIT_TURN)
-    loop_ready(state_of(L)->loop, t);
+    loop_push_ready(state_of(L)->loop, t);
   else {
     t->state = TASK_WAITING;
-    if (loop_idle(t)) state_of(L)->loop->nidle++;
+    if (loop_waits_locally(t)) state_of(L)->loop->nlocal++;
     if (deadline != CLOCK_NEVER) {
       struct loop *loop = state_of(L)->loop;
       heap_add(&loop->heap, &t->timer, deadline);

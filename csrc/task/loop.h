@@ -153,11 +153,11 @@ struct loop {
   lua_State *co;            /* the one in which it may wait */
   struct scope_slot *scopes;  /* by number */
   struct cancel_scope *root;      /* run's own scope, while it runs */
-  uint32_t nscopes, room;  /* of that array: numbers that were given out */
+  uint32_t nscopes, capacity;  /* of that array: numbers that were given out */
   uint32_t nopen;           /* of those: that are open */
   uint32_t free_scope;     /* the number that was closed last, or 0 */
   uint32_t ntasks;          /* not ended */
-  uint32_t nidle;           /* waiting for tasks of this state alone */
+  uint32_t nlocal;           /* waiting for tasks of this state alone */
   uint32_t now;             /* in ms, as of a turn or a later deadline */
   uint32_t fork_id;
   int64_t nap;              /* at most so long may it sleep now; see clock.h */
@@ -182,7 +182,7 @@ struct loop {
 struct task *loop_enter (lua_State *L, struct loop *loop, const char *what);
 
 /* The same, but a cancelled task may go on. */
-struct task *loop_within (lua_State *L, struct loop *loop, const char *what);
+struct task *loop_enter_unchecked (lua_State *L, struct loop *loop, const char *what);
 
 /* May it wait? Not in a finalizer, whatever that runs in the middle of. */
 bool loop_may_wait (lua_State *L, const struct loop *loop);
@@ -195,16 +195,16 @@ static inline bool loop_resumable (lua_State *co) {
 }
 
 /* Is this function one of the library's own, written in Lua? */
-bool loop_ours (lua_State *L, const lua_Debug *ar);
+bool loop_in_library (lua_State *L, const lua_Debug *ar);
 
 /* As luaL_error with one %s, but with the line of who called the library. */
-int loop_refuse (lua_State *L, const char *format, const char *what);
+int loop_raise_at_caller (lua_State *L, const char *format, const char *what);
 
 /* Room for this wait's deadline; raises for want of memory. */
 void loop_reserve (lua_State *L);
 
 /* What the words for a result need of its operation, when that is no more. */
-static inline uint64_t loop_describe_op (const struct op *op, uint32_t flags) {
+static inline uint64_t loop_pack_op (const struct op *op, uint32_t flags) {
   unsigned more = flags & IORING_CQE_F_BUFFER ? op->group : op->min_kernel;
   return (uint64_t)op->opcode << 56 | (uint64_t)more << 32
          | (uint32_t)op->fd;
@@ -212,7 +212,7 @@ static inline uint64_t loop_describe_op (const struct op *op, uint32_t flags) {
 
 /* Of a result: since which kernel its request is known, or, with F_BUFFER,
 ** the group of its buffer. */
-static inline unsigned loop_more (const struct task *t) {
+static inline unsigned loop_group_or_kernel (const struct task *t) {
   return (unsigned)(t->data >> 32) & 0xffff;
 }
 
@@ -253,17 +253,17 @@ void loop_wake (struct loop *loop, struct task *t);
 bool loop_unfair (struct task *t);
 
 /* For the watchdog: what has cancelled the task is no more. */
-void loop_pardon (struct loop *loop, struct task *t);
+void loop_clear_refusals (struct loop *loop, struct task *t);
 
 /* Does it wait for what only tasks of this state can bring about? */
-static inline bool loop_idle (const struct task *t) {
+static inline bool loop_waits_locally (const struct task *t) {
   return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
          || (t->wait == WAIT_PARK && (t->task_flags & TASKF_LOCAL_WAIT));
 }
 
 /* Put a task into the ready queue; take the first out of it; NULL: none is. */
-void loop_ready (struct loop *loop, struct task *t);
-struct task *loop_take (struct loop *loop);
+void loop_push_ready (struct loop *loop, struct task *t);
+struct task *loop_pop_ready (struct loop *loop);
 
 /* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
 struct chain {

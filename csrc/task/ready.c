@@ -8,14 +8,14 @@
 
 
 /* (Nobody leaves it but from its front, so one link does.) */
-void loop_ready (struct loop *loop, struct task *t) {
+void loop_push_ready (struct loop *loop, struct task *t) {
   t->state = TASK_READY;
   t->node.next = NULL;
   if (loop->last) loop->last->next = &t->node; else loop->first = &t->node;
   loop->last = &t->node;
 }
 
-struct task *loop_take (struct loop *loop) {
+struct task *loop_pop_ready (struct loop *loop) {
   struct wait_node *s = loop->first;
   if (s == NULL)
     return NULL;
@@ -29,6 +29,6 @@ void loop_wake (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING)
     return;
   if (t->timer.place) heap_remove(&loop->heap, &t->timer);
-  if (loop_idle(t)) loop->nidle--;
-  loop_ready(loop, t);
+  if (loop_waits_locally(t)) loop->nlocal--;
+  loop_push_ready(loop, t);
 }

@@ -77,9 +77,9 @@ static void push_broken (lua_State *L, const struct task *t, int status) {
 
 /* The coroutine yielded to nobody, was closed by others than the loop, or had
 ** no memory left even to fail. */
-static void broken (lua_State *L, struct loop *loop, struct task *t,
+static void finish_broken (lua_State *L, struct loop *loop, struct task *t,
                     int status) {
-  loop_forget(loop, t);
+  loop_abandon_wait(loop, t);
   state_shared(L, SHARED_CHAINS);
   lua_pushnil(L);
   lua_rawsetp(L, -2, t);
@@ -93,7 +93,7 @@ static void broken (lua_State *L, struct loop *loop, struct task *t,
 /* (Every return past a coroutine's suspension is one that the processor did
 ** not foresee: hence inline.) */
 static inline __attribute__((always_inline))
-void go_on (lua_State *L, struct loop *loop, struct task *t) {
+void resume_one (lua_State *L, struct loop *loop, struct task *t) {
   lua_State *co = t->node.co;
   int args = t->state == TASK_NEW ? t->res : 0;
   int n = 0, status = LUA_ERRRUN;
@@ -123,21 +123,21 @@ void go_on (lua_State *L, struct loop *loop, struct task *t) {
     task_finish(L, loop, t, t->res);
   }
   else if (status != LUA_YIELD || t->state == TASK_RUNNING)
-    broken(L, loop, t, status);
+    finish_broken(L, loop, t, status);
   else if (t->state == TASK_WAITING)
     t->flags = loop->now;
   if (loop->slow) watchdog_end(L, loop);
 }
 
 void task_resume (lua_State *L, struct loop *loop, struct task *t) {
-  go_on(L, loop, t);
+  resume_one(L, loop, t);
 }
 
 void task_resume_all (lua_State *L, struct loop *loop) {
   struct task *t;
   loop->turn = loop->last;  /* who becomes ready now runs next time */
-  while ((t = loop_take(loop)) != NULL) {
-    go_on(L, loop, t);
+  while ((t = loop_pop_ready(loop)) != NULL) {
+    resume_one(L, loop, t);
     if (&t->node == loop->turn) break;
     /* (a signal's, that came while this one computed: its coroutine has not
        seen it, and the others may compute as long) */

@@ -86,7 +86,7 @@ void ring_watch_stop_all (struct loop *loop) {
     if (w->ring) w->ring->watch = NULL;
     if (w->ring) turnq_wake_all(loop, &w->ring->receivers);
     if (loop->fork_id == fork_id()) close(w->eventfd);
-    if (w->poll) w->poll->waiter = NULL;
+    if (w->poll) w->poll->watch = NULL;
     free(w);
   }
 }
@@ -106,7 +106,7 @@ struct doorbell *loop_doorbell (struct loop *loop) {
 void ring_watch_signaled (struct ring *r, struct op *op, int32_t res,
                           uint32_t flags,
                  bool last) {
-  struct watch *w = op->waiter;
+  struct watch *w = op->watch;
   (void)res; (void)flags;
   w->signaled = true;
   if (r->doorbell && w == &w->loop->own) ring_doorbell(r);
@@ -116,7 +116,7 @@ void ring_watch_signaled (struct ring *r, struct op *op, int32_t res,
   }
 }
 
-static int arm (struct loop *loop, struct watch *w) {
+static int arm_poll (struct loop *loop, struct watch *w) {
   struct io_uring_sqe sqe;
   int rc;
   memset(&sqe, 0, sizeof(sqe));
@@ -129,12 +129,12 @@ static int arm (struct loop *loop, struct watch *w) {
 void ring_watch_enter (struct loop *loop) {
   bool nomem_turns = false;
   if (loop->own.eventfd >= 0 && loop->own.poll == NULL)
-    arm(loop, &loop->own);
+    arm_poll(loop, &loop->own);
   for (struct watch *w = loop->watches, *next; w; w = next) {
     struct ring *r = w->ring;
     next = w->next;
     /* guard: armed again whenever it has ended */
-    if (w->poll == NULL && arm(loop, w) == -ENOMEM) nomem_turns = true;
+    if (w->poll == NULL && arm_poll(loop, w) == -ENOMEM) nomem_turns = true;
     if (w->signaled || ring_needs_enter(r) || sys_cq_ready(&r->io) > 0) {
       int rc = ring_enter(r, 0, SYS_FOREVER);
       int taken = ring_reap(r);

@@ -28,10 +28,10 @@
 
 #define ENTRIES 256
 #define RETRY_NS 1000000
-#define STARVED 100   /* such retries, until it is an error */
+#define MAX_NOMEM_TURNS 100   /* such retries, until it is an error */
 #define LAST_TURNS 8  /* for the kernel to let go of what nobody wants */
 #define ABANDONS 8    /* finalizers apart, two are enough */
-#define UNASKED 16   /* turns without the kernel between looks at the clock */
+#define CLOCK_TURNS 16   /* turns without the kernel between looks at the clock */
 #define DESCRIBED 1  /* stack index of the text that grows */
 
 
@@ -49,7 +49,7 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
   (void)loop;
   lua_rawgeti(L, DESCRIBED, 1);
   lua_pushliteral(L, "\n\t");
-  inspect_push_line(L, t);
+  inspect_push_description(L, t);
   lua_concat(L, 3);
   lua_rawseti(L, DESCRIBED, 1);
 }
@@ -58,7 +58,7 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
 static void check_deadlock (lua_State *L, struct loop *loop) {
   const struct op_table *t = &loop->ring->ops;
   unsigned unattended;
-  if (loop->nidle < loop->ntasks)
+  if (loop->nlocal < loop->ntasks)
     return;
   unattended = loop_unattended(loop);
   if (t->flying > t->internal + t->silent_flying + unattended
@@ -78,7 +78,7 @@ static void check_deadlock (lua_State *L, struct loop *loop) {
 }
 
 /* The time of waits, timeouts and shields that is over. */
-static void expire (struct loop *loop) {
+static void expire_timers (struct loop *loop) {
   struct timer *top = heap_top(&loop->heap);
   int64_t now;
   if (top == NULL)
@@ -97,7 +97,7 @@ static void expire (struct loop *loop) {
 }
 
 /* One turn after the tasks have run: submit, wait if nobody is ready, take.*/
-static void pump (lua_State *L, struct loop *loop) {
+static void submit_and_wait (lua_State *L, struct loop *loop) {
   struct ring *own = loop->ring;
   unsigned wait = 0;
   int64_t ns = SYS_FOREVER;
@@ -124,7 +124,7 @@ static void pump (lua_State *L, struct loop *loop) {
     loop->now = clock_rough();
   }
   taken = ring_reap(own);
-  if (taken < 0 || loop->nomem_turns > STARVED) {  /* guard: not for ever */
+  if (taken < 0 || loop->nomem_turns > MAX_NOMEM_TURNS) {  /* guard: not for ever */
     loop->nomem_turns = 0;
     luaL_error(L, "not enough memory for what has completed");
   }
@@ -139,7 +139,7 @@ static void pump (lua_State *L, struct loop *loop) {
   }
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->signaled) { ring_watch_enter(loop); break; }
-  expire(loop);
+  expire_timers(loop);
   /* guard: only who has slept a whole nap may sleep longer */
   loop->nap = loop->first == NULL && rc == -ETIME && ns == loop->nap
               ? clock_next_nap(loop->nap) : CLOCK_NAP;
@@ -150,10 +150,10 @@ static int run_tasks (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   for (unsigned turn = 1; loop->ntasks > 0; turn++) {
     task_resume_all(L, loop);
-    if (turn % UNASKED == 0) loop->now = clock_rough();
+    if (turn % CLOCK_TURNS == 0) loop->now = clock_rough();
     if (lua_gethookmask(L)) ring_interrupted(L);
     if (loop->ntasks == 0) break;
-    pump(L, loop);
+    submit_and_wait(L, loop);
   }
   /* what the last task queued goes too */
   loop_cancel_unattended(loop);
@@ -166,8 +166,8 @@ static int run_tasks (lua_State *L) {
 }
 
 /* (what is closed here may wake and doom others, and end their scopes) */
-static void abandon (lua_State *L, struct loop *loop, struct task *t) {
-  loop_forget(loop, t);
+static void abandon_task (lua_State *L, struct loop *loop, struct task *t) {
+  loop_abandon_wait(loop, t);
   loop->first = loop->last = NULL;  /* guard: it may be freed soon */
   t->state = TASK_RUNNING;
   lua_closethread(t->node.co, L);
@@ -181,9 +181,9 @@ static void abandon (lua_State *L, struct loop *loop, struct task *t) {
 static void abandon_all (lua_State *L, struct loop *loop) {
   /* (twice and more, for a __close may have spawned where we had been) */
   for (int i = 0; i < ABANDONS && loop->ntasks > 0; i++)
-    cancel_scope_each_task(L, loop, abandon);
+    cancel_scope_each_task(L, loop, abandon_task);
   loop->first = loop->last = NULL;
-  loop->ntasks = loop->nidle = 0;
+  loop->ntasks = loop->nlocal = 0;
 }
 
 
@@ -399,7 +399,7 @@ int run (lua_State *L) {
 
 /* ---- the class --------------------------------------------------------- */
 
-static int l_ring (lua_State *L) {
+static int loop_get_ring (lua_State *L) {
   class_check(L, 1, CLASS_LOOP);
   lua_getiuservalue(L, 1, 1);
   return 1;
@@ -416,7 +416,7 @@ static int run_gc (lua_State *L) {
   heap_free(&loop->heap);
   free(loop->scopes);
   loop->scopes = NULL;
-  loop->nscopes = loop->room = 0;
+  loop->nscopes = loop->capacity = 0;
   if (loop->state->loop == loop) loop->state->loop = NULL;
   loop->ring = NULL;
   return 0;
@@ -430,7 +430,7 @@ static int run_tostring (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"ring", l_ring},
+  {"ring", loop_get_ring},
   {NULL, NULL}
 };
 
@@ -440,7 +440,7 @@ static const luaL_Reg meta[] = {
   {NULL, NULL}
 };
 
-static int nothing (lua_State *L) {
+static int do_nothing (lua_State *L) {
   (void)L;
   return 0;
 }
@@ -448,12 +448,12 @@ static int nothing (lua_State *L) {
 /* What Lua pushes into a coroutine that it cannot resume, or that has failed
 ** to fail, where no protected call is around: with memory short, it would jump
 ** who knows where. Strings that are there already take none. */
-static void share_said (lua_State *L) {
-  static const char *const said[] = { "C stack overflow",
+static void share_error_texts (lua_State *L) {
+  static const char *const texts[] = { "C stack overflow",
                                       "error in error handling", NULL };
   lua_newtable(L);
-  for (int i = 0; said[i]; i++) {
-    lua_pushstring(L, said[i]);
+  for (int i = 0; texts[i]; i++) {
+    lua_pushstring(L, texts[i]);
     lua_rawseti(L, -2, i + 1);
   }
   lua_setiuservalue(L, -2, SHARED_ERROR_TEXTS);
@@ -472,7 +472,7 @@ void run_open (lua_State *L) {
   struct state *s = lua_touserdata(L, -1);
   s->callbacks = &loop_callbacks;
   class_define(L, CLASS_LOOP, methods, meta, NULL);
-  lua_pushcfunction(L, nothing);
+  lua_pushcfunction(L, do_nothing);
   lua_setiuservalue(L, -2, SHARED_NOTHING);
   lua_pushvalue(L, -1);
   lua_pushcclosure(L, run_start, 1);
@@ -489,5 +489,5 @@ void run_open (lua_State *L) {
   share_outcome(L, SHARED_BROKEN, "a task was ended from outside: its "
                 "coroutine was closed");
   share_outcome(L, SHARED_OUT_OF_MEMORY, "not enough memory");
-  share_said(L);
+  share_error_texts(L);
 }

@@ -35,12 +35,12 @@ int scope_daemon (lua_State *L) {
 }
 
 /* daemon(f, ...): uring.daemon for the library's own use */
-static int f_daemon (lua_State *L) {
+static int internal_daemon (lua_State *L) {
   return spawn(L, TASKF_DAEMON | BY_LIBRARY, "uring.event");
 }
 
 /* The scope at 1; raises if it has ended. */
-static struct cancel_scope *check (lua_State *L) {
+static struct cancel_scope *scope_check_open (lua_State *L) {
   struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   if (r->id == 0 || state_of(L)->loop == NULL)
     luaL_argerror(L, 1, "the scope has ended");
@@ -50,7 +50,7 @@ static struct cancel_scope *check (lua_State *L) {
 }
 
 static int spawn_into (lua_State *L, unsigned flags) {
-  struct cancel_scope *r = check(L);
+  struct cancel_scope *r = scope_check_open(L);
   int top = lua_gettop(L);
   if (r->orphan)
     return luaL_argerror(L, 1, r->orphan);
@@ -62,11 +62,11 @@ static int spawn_into (lua_State *L, unsigned flags) {
 }
 
 /* scope:spawn(f, ...), scope:daemon(f, ...) */
-static int s_spawn (lua_State *L) {
+static int method_spawn (lua_State *L) {
   return spawn_into(L, 0);
 }
 
-static int s_daemon (lua_State *L) {
+static int method_daemon (lua_State *L) {
   return spawn_into(L, TASKF_DAEMON);
 }
 
@@ -82,12 +82,12 @@ int scope_current (lua_State *L) {
 /* ---- how it ends ------------------------------------------------------- */
 
 /* scope:cancel([reason]): true unless it has ended or was cancelled before */
-static int s_cancel (lua_State *L) {
+static int method_cancel (lua_State *L) {
   struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   bool news = r->id != 0 && !r->cancelled && state_of(L)->loop;
   lua_settop(L, 2);
   if (news) {
-    check(L);
+    scope_check_open(L);
     cancel_scope_cancel(L, loop_here(L), r);
   }
   lua_pushboolean(L, news);
@@ -95,7 +95,7 @@ static int s_cancel (lua_State *L) {
 }
 
 /* The first failure: { value, traceback, spawned at }. */
-static void push_first (lua_State *L, int scope,
+static void push_first_failure (lua_State *L, int scope,
                         const struct cancel_scope *r) {
   if (r->body_first)
     lua_getiuservalue(L, scope, SCOPE_ERROR);
@@ -109,7 +109,7 @@ static void push_first (lua_State *L, int scope,
 }
 
 int scope_rethrow (lua_State *L, int scope) {
-  push_first(L, scope, lua_touserdata(L, scope));
+  push_first_failure(L, scope, lua_touserdata(L, scope));
   lua_rawgeti(L, -1, 1);
   lua_rawgeti(L, -2, 2);
   if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING
@@ -150,7 +150,7 @@ static void add_body (lua_State *L, int list) {
 }
 
 /* scope:failures(): { { error=, traceback=, task=, spawned_at= }, … } */
-static int s_failures (lua_State *L) {
+static int method_failures (lua_State *L) {
   const struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   const struct task *t = r->first_failed;
   lua_newtable(L);
@@ -179,7 +179,7 @@ static int scope_tostring (lua_State *L) {
 /* ---- what scope.lua is made of ----------------------------------------- */
 
 /* scope(): a scope begins. Raises where nothing can wait. */
-static int f_scope (lua_State *L) {
+static int scope_begin (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, "uring.scope");
   cancel_scope_open(L, loop, t, CANCEL_SCOPE_TASKS, CLOCK_NEVER);
@@ -187,7 +187,7 @@ static int f_scope (lua_State *L) {
 }
 
 /* timeout(seconds) */
-static int f_timeout (lua_State *L) {
+static int timeout_begin (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_enter(L, loop, "uring.timeout");
@@ -197,18 +197,18 @@ static int f_timeout (lua_State *L) {
 
 /* shield(seconds [, f]): in a cancelled task too; also, is f a C function? Its
 ** errors would be told with the name that its caller has for it. */
-static int f_shield (lua_State *L) {
+static int shield_begin (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
-  struct task *t = loop_within(L, loop, "uring.shield");
+  struct task *t = loop_enter_unchecked(L, loop, "uring.shield");
   cancel_scope_open(L, loop, t, CANCEL_SCOPE_SHIELD, clock_after(ns));
-  cancel_scope_check(loop, t);
+  cancel_scope_update_task(loop, t);
   lua_pushboolean(L, lua_iscfunction(L, 2));
   return 2;
 }
 
 /* leave(region): it ends; did its time end it, and nothing around it? */
-static int f_leave (lua_State *L) {
+static int cancel_scope_leave (lua_State *L) {
   struct loop *loop = loop_here(L);
   struct cancel_scope *r = class_check(L, 1, CLASS_CANCEL_SCOPE);
   struct task *t = r->owner;
@@ -256,12 +256,12 @@ static void body_failed (lua_State *L, struct loop *loop, struct task *t,
   lua_settop(L, 3);
 }
 
-static int finish_end (lua_State *L, int status, lua_KContext ctx) {
+static int scope_finish_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_resumed(L);
   struct cancel_scope *r = lua_touserdata(L, 1);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, finish_end);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, scope_finish_resumed);
   r->waiting = false;
   if (t->task_flags & TASKF_CANCELLED) {
     task_push(L, t);
@@ -274,7 +274,7 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
      and then somebody else waits for its tasks */
   if (r->owner == t && r->ntasks + r->ndaemons > 0) {
     r->waiting = true;
-    return loop_wait(L, t, WAIT_SCOPE, r, CLOCK_NEVER, ctx, finish_end);
+    return loop_wait(L, t, WAIT_SCOPE, r, CLOCK_NEVER, ctx, scope_finish_resumed);
   }
   cancel_scope_close(L, loop, r);
   if (r->failed)
@@ -295,23 +295,23 @@ static int finish_end (lua_State *L, int status, lua_KContext ctx) {
 
 /* finish(scope, ok, error): wait for its tasks; raises its first error, or
 ** that the task is cancelled; else was the scope: true, message? */
-static int f_finish (lua_State *L) {
+static int scope_finish (lua_State *L) {
   struct loop *loop = loop_here(L);
   struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
   lua_settop(L, 3);
   if (loop == NULL || loop->current == NULL)  /* guard: fork */
     return lua_toboolean(L, 2) ? luaL_error(L, NOT_OURS) : lua_error(L);
   if (!lua_toboolean(L, 2)) body_failed(L, loop, loop->current, r);
-  return finish_end(L, LUA_OK, 0);
+  return scope_finish_resumed(L, LUA_OK, 0);
 }
 
 static const luaL_Reg functions[] = {
-  {"daemon", f_daemon},
-  {"scope", f_scope},
-  {"timeout", f_timeout},
-  {"shield", f_shield},
-  {"leave", f_leave},
-  {"finish", f_finish},
+  {"daemon", internal_daemon},
+  {"scope", scope_begin},
+  {"timeout", timeout_begin},
+  {"shield", shield_begin},
+  {"end_scope", cancel_scope_leave},
+  {"finish", scope_finish},
   {NULL, NULL}
 };
 
@@ -324,10 +324,10 @@ void scope_functions (lua_State *L) {
 /* ---- classes ----------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
-  {"spawn", s_spawn},
-  {"daemon", s_daemon},
-  {"cancel", s_cancel},
-  {"failures", s_failures},
+  {"spawn", method_spawn},
+  {"daemon", method_daemon},
+  {"cancel", method_cancel},
+  {"failures", method_failures},
   {NULL, NULL}
 };
 

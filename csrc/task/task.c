@@ -17,7 +17,7 @@
 #define SELF           3
 #define HANDLER        4
 
-#define FEW 6  /* arguments for which a stack always has room */
+#define FEW_ARGS 6  /* arguments for which a stack always has room */
 
 
 void task_push (lua_State *L, const struct task *t) {
@@ -28,7 +28,7 @@ void task_push (lua_State *L, const struct task *t) {
 
 /* The frame at the bottom of a coroutine, found by halving: to go to a level
 ** takes as long as it is deep. */
-static bool bottom (lua_State *co, lua_Debug *ar) {
+static bool bottom_frame (lua_State *co, lua_Debug *ar) {
   int low = 0, high = 1;
   if (!lua_getstack(co, 0, ar))
     return false;
@@ -46,12 +46,12 @@ static bool bottom (lua_State *co, lua_Debug *ar) {
 
 /* Where a task was spawned. The function that did so and the line lie at the
 ** bottom of the task's coroutine, if that has not been closed. */
-static bool spawned (lua_State *co, lua_Debug *ar, int *line) {
+static bool find_spawn_place (lua_State *co, lua_Debug *ar, int *line) {
   int top = lua_gettop(co);
   bool found = false;
   if (!lua_checkstack(co, 2))  /* (nothing raises in `co`) */
     return false;
-  if (bottom(co, ar))
+  if (bottom_frame(co, ar))
     found = lua_getlocal(co, ar, SPAWN_LINE) != NULL
             && lua_getlocal(co, ar, SPAWN_FUNCTION) != NULL;
   else if ((found = top > SPAWN_LINE)) {  /* not begun yet */
@@ -69,15 +69,15 @@ static bool spawned (lua_State *co, lua_Debug *ar, int *line) {
 void task_push_spawned (lua_State *L, lua_State *co) {
   lua_Debug ar;
   int line = 0;
-  if (spawned(co, &ar, &line))
+  if (find_spawn_place(co, &ar, &line))
     lua_pushfstring(L, "%s:%d", ar.short_src, line);
   else lua_pushliteral(L, "?");
 }
 
 /* A task that is ending cannot be asked any more when it has stopped. */
-static void tell_watchdog (lua_State *co, struct watched *w) {
+static void save_spawn_place (lua_State *co, struct watched *w) {
   lua_Debug ar;
-  if (spawned(co, &ar, &w->line))
+  if (find_spawn_place(co, &ar, &w->line))
     memcpy(w->file, ar.short_src, sizeof(w->file));
 }
 
@@ -86,7 +86,7 @@ static void tell_watchdog (lua_State *co, struct watched *w) {
 
 /* The coroutine of the task that runs: L may be that of a wrapped function.
 ** (In a forked child no task may run, though its function does.) */
-static lua_State *coroutine (lua_State *L) {
+static lua_State *running_coroutine (lua_State *L) {
   const struct loop *loop = state_of(L)->loop;  /* (uring.wrap needs none) */
   const struct task *t = loop ? loop->current : NULL;
   return t ? t->node.co : L;
@@ -102,7 +102,7 @@ static bool is_cancelled (lua_State *L, int value) {
 
 /* The table of notes, and this task's coroutine, which is its key there. */
 static void push_notes (lua_State *L) {
-  lua_State *co = coroutine(L);
+  lua_State *co = running_coroutine(L);
   if (!lua_checkstack(co, 1))  /* guard: raised here, where it is caught */
     luaL_error(L, "not enough memory for a traceback");
   state_shared(L, SHARED_LAST_ERRORS);
@@ -113,7 +113,7 @@ static void push_notes (lua_State *L) {
 /* Where an error was raised is known only there. So its traceback is noted,
 ** { value, traceback } for each task's coroutine, for when it comes to be
 ** told. Pushes the note of this value, or nil. */
-static bool noted (lua_State *L, int value) {
+static bool push_note_of (lua_State *L, int value) {
   bool same = false;
   push_notes(L);
   lua_rawget(L, -2);
@@ -141,9 +141,9 @@ static int set_note (lua_State *L) {
 
 /* The message handler under tasks, scopes and timeouts: it passes the value
 ** on, for to-be-closed variables are told of it. */
-static int note (lua_State *L) {
+static int note_traceback (lua_State *L) {
   lua_settop(L, 1);
-  if (is_cancelled(L, 1) || noted(L, 1)) {
+  if (is_cancelled(L, 1) || push_note_of(L, 1)) {
     lua_settop(L, 1);
     return 1;
   }
@@ -163,11 +163,11 @@ void task_push_failure (lua_State *L, int value) {
   lua_createtable(L, 4, 0);
   lua_pushvalue(L, value);
   lua_rawseti(L, -2, 1);
-  if (noted(L, value)) lua_rawgeti(L, -1, 2);
+  if (push_note_of(L, value)) lua_rawgeti(L, -1, 2);
   else luaL_traceback(L, L, NULL, 1);
   lua_rawseti(L, -3, 2);
   lua_pop(L, 1);
-  task_push_spawned(L, coroutine(L));
+  task_push_spawned(L, running_coroutine(L));
   lua_rawseti(L, -2, 3);
 }
 
@@ -180,7 +180,7 @@ static int task_body_end (lua_State *L, int status, lua_KContext ctx) {
   bool ok = status == LUA_OK || status == LUA_YIELD;
   (void)ctx;
   if (ok) n = lua_gettop(L) - HANDLER;
-  if (n > FEW) stack_reserve(L, 4, NULL);
+  if (n > FEW_ARGS) stack_reserve(L, 4, NULL);
   if (ok) {
     if (n == 0) lua_pushnil(L);
     else if (n > 1) {
@@ -211,7 +211,7 @@ static void push_caller (lua_State *L, bool by_library) {
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
     bool direct = level == 1 && !by_library;
     lua_getinfo(L, direct ? "fl" : "Sfl", &ar);
-    if (ar.currentline > 0 && (direct || !loop_ours(L, &ar))) {
+    if (ar.currentline > 0 && (direct || !loop_in_library(L, &ar))) {
       lua_pushinteger(L, ar.currentline);
       return;
     }
@@ -239,7 +239,7 @@ void task_check (lua_State *L, int arg) {
 
 /* The table { main=, name= } at 1 becomes its function; its name, or nil, goes
 ** on top. */
-static void read_table (lua_State *L) {
+static void read_task_table (lua_State *L) {
   task_check(L, 1);
   lua_replace(L, 1);
 }
@@ -250,14 +250,14 @@ struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
   uint32_t id = r->id;
   struct task *t;
   lua_State *co;
-  if (lua_istable(L, 1)) read_table(L);
+  if (lua_istable(L, 1)) read_task_table(L);
   else luaL_checktype(L, 1, LUA_TFUNCTION);
-  if (n > FEW) stack_reserve(L, n + 10, "too many arguments");
+  if (n > FEW_ARGS) stack_reserve(L, n + 10, "too many arguments");
   t = class_new(L, CLASS_TASK, sizeof(*t), 1);
   self = lua_gettop(L);
   co = lua_newthread(L);
   lua_setiuservalue(L, self, TASK_COROUTINE);
-  if (n > FEW && !lua_checkstack(co, n + 10))
+  if (n > FEW_ARGS && !lua_checkstack(co, n + 10))
     luaL_error(L, "not enough memory for a task");
   t->node.co = co;
   t->task_flags = (uint8_t)flags;
@@ -279,7 +279,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
   lua_xmove(L, co, n);        /* the function and its arguments */
   t->res = n + 4;             /* with spawner, line, self and handler */
   loop->ntasks++;
-  loop_ready(loop, t);
+  loop_push_ready(loop, t);
   t->state = TASK_NEW;
   return t;
 }
@@ -311,7 +311,7 @@ int task_push_outcome (lua_State *L, int task) {
   return 2;
 }
 
-struct task *task_at (lua_State *L, const struct state *s) {
+struct task *task_check_arg (lua_State *L, const struct state *s) {
   const struct loop *loop = s->loop;
   struct task *t = class_at(L, s, 1, CLASS_TASK);
   if (t == NULL)
@@ -323,9 +323,9 @@ struct task *task_at (lua_State *L, const struct state *s) {
 }
 
 /* task:cancel([reason]): true if it was not over or cancelled before */
-static int cancel (lua_State *L) {
+static int task_cancel (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = task_at(L, state_of(L));
+  struct task *t = task_check_arg(L, state_of(L));
   bool news = loop_has(loop, t) && !(t->task_flags & TASKF_CANCEL_REQUESTED);
   lua_settop(L, 2);
   if (news && !lua_isnil(L, 2)) {
@@ -347,14 +347,14 @@ const char *task_status (const struct task *t) {
 
 /* task:status(): "new", "ready", "running", "waiting"; "done", "failed",
 ** "cancelled" */
-static int status (lua_State *L) {
+static int task_status_lua (lua_State *L) {
   lua_pushstring(L, task_status(class_check(L, 1, CLASS_TASK)));
   return 1;
 }
 
 /* task:reason(): why it is cancelled, or was; nil where nobody has said, or
 ** it is not */
-static int reason (lua_State *L) {
+static int task_reason (lua_State *L) {
   struct task *t = class_check(L, 1, CLASS_TASK);
   struct cancel_scope *r = NULL;
   state_shared(L, SHARED_REASONS);
@@ -390,7 +390,7 @@ void task_push_name (lua_State *L, int task) {
 }
 
 /* task.name, and the methods */
-static int index_task (lua_State *L) {
+static int task_index (lua_State *L) {
   lua_settop(L, 2);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL
@@ -402,7 +402,7 @@ static int index_task (lua_State *L) {
   return 1;
 }
 
-static int t_tostring (lua_State *L) {
+static int task_tostring (lua_State *L) {
   struct task *t = class_check(L, 1, CLASS_TASK);
   task_push_name(L, 1);
   if (lua_isnil(L, -1))
@@ -416,11 +416,11 @@ static int t_tostring (lua_State *L) {
 /* At the bottom of its own coroutine a task is closed when that ends; if
 ** anybody but the loop has closed that, what it waits for is forgotten now.
 ** As a variable of others it is cancelled. */
-static int t_close (lua_State *L) {
+static int task_close (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop ? loop->current : NULL;
   if (t && t->node.co == L && lua_touserdata(L, 1) == t) {
-    if (loop->slow) tell_watchdog(L, &loop->watched);
+    if (loop->slow) save_spawn_place(L, &loop->watched);
     return 0;  /* (it is ending, as it should) */
   }
   t = class_check(L, 1, CLASS_TASK);
@@ -428,25 +428,25 @@ static int t_close (lua_State *L) {
     return 0;
   if (t->node.co != L) task_request_cancel(loop, t);
   else if (t->state == TASK_WAITING || t->state == TASK_READY)
-    loop_forget(loop, t);
+    loop_abandon_wait(loop, t);
   return 0;
 }
 
 
 static const luaL_Reg methods[] = {
-  {"cancel", cancel},
-  {"status", status},
-  {"reason", reason},
+  {"cancel", task_cancel},
+  {"status", task_status_lua},
+  {"reason", task_reason},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
-  {"__close", t_close},
-  {"__tostring", t_tostring},
+  {"__close", task_close},
+  {"__tostring", task_tostring},
   {NULL, NULL}
 };
 
-static int c_tostring (lua_State *L) {
+static int cancelled_tostring (lua_State *L) {
   lua_pushliteral(L, "uring.cancelled");
   return 1;
 }
@@ -470,12 +470,12 @@ static void share_weak (lua_State *L, int which) {
 
 void task_open (lua_State *L) {
   int state = lua_gettop(L);
-  class_define(L, CLASS_TASK, methods, meta, index_task);
+  class_define(L, CLASS_TASK, methods, meta, task_index);
   share_function(L, task_body, SHARED_BODY);
-  share_function(L, note, SHARED_MSGH);
+  share_function(L, note_traceback, SHARED_MSGH);
   lua_newtable(L);  /* the value uring.cancelled */
   lua_createtable(L, 0, 2);
-  lua_pushcfunction(L, c_tostring);
+  lua_pushcfunction(L, cancelled_tostring);
   lua_setfield(L, -2, "__tostring");
   lua_pushliteral(L, "uring.cancelled");
   lua_setfield(L, -2, "__metatable");

@@ -29,7 +29,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
 #define TASK_RETURNS 2
 
 /* The task at 1. Of a parent's one only what it was can be told. */
-struct task *task_at (lua_State *L, const struct state *s);
+struct task *task_check_arg (lua_State *L, const struct state *s);
 
 /* The userdata of a task that has not ended. */
 void task_push (lua_State *L, const struct task *t);

@@ -43,7 +43,7 @@ void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay) {
   struct op *op = op_of(e, r), *flying = select_waiter_op(e, r);
   if (op) ring_drop(r, op);
   if (flying) ring_cancel(r, flying);
-  if (flying && stay) flying->waiter = e;
+  if (flying && stay) flying->select_waiter = e;
   else e->token = 0;
 }
 

@@ -66,10 +66,10 @@ int wait_take (lua_State *L, struct ring *r, struct op *op, int object,
 
 /* ---- sleep ------------------------------------------------------------- */
 
-static int sleep_end (lua_State *L, int status, lua_KContext ctx) {
+static int sleep_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, sleep_end);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, sleep_resumed);
   loop_check(L, t);
   return 0;
 }
@@ -78,25 +78,25 @@ int wait_sleep (lua_State *L) {
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_enter(L, state_of(L)->loop, "uring.sleep");
   if (ns == 0)
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, sleep_end);
+    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, sleep_resumed);
   loop_reserve(L);
-  return loop_wait(L, t, WAIT_SLEEP, NULL, clock_after(ns), 0, sleep_end);
+  return loop_wait(L, t, WAIT_SLEEP, NULL, clock_after(ns), 0, sleep_resumed);
 }
 
 
 /* ---- await ------------------------------------------------------------- */
 
 /* Where the subject of a request lies that may have one. */
-static int subject_at (lua_State *L) {
+static int subject_index (lua_State *L) {
   return class_test(L, 1, CLASS_RING) ? 4 : 3;
 }
 
 static int push_await_result (lua_State *L, const struct task *t) {
   if (t->res < 0) {
     unsigned opcode = (unsigned)(t->data >> 56);
-    const char *on = op_subject_describe(L, opcode, subject_at(L));
+    const char *on = op_subject_describe(L, opcode, subject_index(L));
     return fail_result_on(L, opcode, (int)(uint32_t)t->data, on,
-                          t->flags & IORING_CQE_F_BUFFER ? 0 : loop_more(t),
+                          t->flags & IORING_CQE_F_BUFFER ? 0 : loop_group_or_kernel(t),
                           t->res, t->flags);
   }
   lua_pushinteger(L, t->res);
@@ -104,17 +104,17 @@ static int push_await_result (lua_State *L, const struct task *t) {
   return 2;
 }
 
-static int await_end (lua_State *L, int status, lua_KContext ctx) {
+static int await_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed_in((struct loop *)ctx, L);
   uint8_t disposal;
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, await_end);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, await_resumed);
   disposal = t->disposal;
   t->disposal = DISPOSE_NOTHING;
   t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
   if (t->task_flags & TASKF_CANCELLED) {
     /* guard: or it leaks */
-    ring_dispose(t->ring, disposal, loop_more(t), t->res, t->flags);
+    ring_dispose(t->ring, disposal, loop_group_or_kernel(t), t->res, t->flags);
     loop_check(L, t);
   }
   if (wait_timed_out(t, t->res))
@@ -123,7 +123,7 @@ static int await_end (lua_State *L, int status, lua_KContext ctx) {
 }
 
 /* Everything that a lone request must not be. */
-static void check_lone (lua_State *L, struct ring *r, int arg,
+static void check_single_request (lua_State *L, struct ring *r, int arg,
                         const struct request *q) {
   if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, true);
   ring_check_requests(L, r, arg, 1, &q, 0);
@@ -155,7 +155,7 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   if ((q->req_flags & (REQ_MULTI | REQ_SILENT | REQ_NAMES_OP))
       || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN
                           | IOSQE_BUFFER_SELECT)))
-    check_lone(L, r, arg, q);
+    check_single_request(L, r, arg, q);
   if ((r->watch == NULL || r->ops.draining > 0)
       && (rc = wait_watch(L, s->loop, r)) != 0)
     return rc;
@@ -166,10 +166,10 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   rc = ring_push_one(r, q, OP_LOOPED, &op);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
-  op->waiter = t;
+  op->task = t;
   t->ring = r;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)s->loop,
-                   await_end);
+                   await_resumed);
 }
 
 int wait_await (lua_State *L) {
@@ -188,7 +188,7 @@ static int ring_await (lua_State *L) {
 
 /* ---- await as an event ------------------------------------------------- */
 
-static int wait_await_closed (lua_State *L) {
+static int fail_await_closed (lua_State *L) {
   return fail(L, EBADF, "await: the ring is closed");
 }
 
@@ -203,7 +203,7 @@ static int await_try (lua_State *L, struct task *t, struct wait_node *node) {
   if (r->open && (e == NULL || (op && op->results.first == NULL)))
     return 0;
   if (e == NULL)
-    return wait_await_closed(L);
+    return fail_await_closed(L);
   e->token = 0;
   return op ? wait_take(L, r, op, 4, 3)
             : fail(L, ECANCELED, "the operation ended with its ring, which is "
@@ -220,16 +220,16 @@ static int await_block (lua_State *L, struct task *t, struct blocking *b) {
   op_subject_push(L, q);
   lua_setiuservalue(L, 4, 3);
   if (!r->open)  /* (a finalizer may have closed it) */
-    return wait_await_closed(L);
+    return fail_await_closed(L);
   ring_check(L, 1);
   q = sqe_check_in(L, state_of(L), 2, 2);
-  check_lone(L, r, 2, q);
+  check_single_request(L, r, 2, q);
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
   rc = ring_push_one(r, q, OP_LOOPED, &op);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
-  op->waiter = e;
+  op->select_waiter = e;
   e->token = op->token;
   return 0;
 }
@@ -246,7 +246,7 @@ static int ring_awaiting (lua_State *L) {
     "awaiting", await_try, await_block, await_cancel, false
   };
   struct ring *r = ring_check(L, 1);
-  check_lone(L, r, 2, sqe_check_in(L, state_of(L), 2, 2));
+  check_single_request(L, r, 2, sqe_check_in(L, state_of(L), 2, 2));
   lua_settop(L, 2);
   lua_pushnil(L);
   return event_push(L, &kind);

@@ -7,7 +7,7 @@
 
 
 /* Take back the task's address from what it waits for with others. */
-static void step_out (struct task *t) {
+static void remove_waiter (struct task *t) {
   switch (t->wait) {
     case WAIT_OPERATION:
       ((struct op *)t->on)->waiter = NULL;
@@ -26,14 +26,14 @@ static void step_out (struct task *t) {
   }
 }
 
-void loop_leave (struct loop *loop, struct task *t) {
+void loop_cancel_wait (struct loop *loop, struct task *t) {
   switch (t->wait) {
     case WAIT_AWAIT: {
       struct op *op = t->on;
       if (op->op_flags & OP_NOTIFYING) {  /* guard: or it may take long */
         ring_drop(t->ring, op);
         t->flags = 0;
-        t->data = loop_describe_op(op, 0);
+        t->data = loop_pack_op(op, 0);
         break;
       }
       ring_cancel(t->ring, op);
@@ -50,14 +50,14 @@ void loop_leave (struct loop *loop, struct task *t) {
       }
       return;
     }
-    default: step_out(t);
+    default: remove_waiter(t);
   }
   loop_wake(loop, t);
 }
 
 void loop_timed_out (struct loop *loop, struct task *t) {
   t->task_flags |= TASKF_TIMED_OUT;
-  loop_leave(loop, t);
+  loop_cancel_wait(loop, t);
 }
 
 /* What has come of a chain goes: nobody takes it. */
@@ -70,7 +70,7 @@ static void dispose_chain (struct task *t) {
   }
 }
 
-void loop_forget (struct loop *loop, struct task *t) {
+void loop_abandon_wait (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
     if (t->task_flags & TASKF_DELIVERED) {
       loop_unrevoke(loop, t);  /* (its value went back before) */
@@ -78,7 +78,7 @@ void loop_forget (struct loop *loop, struct task *t) {
     }
     if (t->has_turn) loop_end_turns(loop, t);  /* guard: the next waits */
     if (t->wait == WAIT_AWAIT)
-      ring_dispose(t->ring, t->disposal, loop_more(t), t->res, t->flags);
+      ring_dispose(t->ring, t->disposal, loop_group_or_kernel(t), t->res, t->flags);
     if (t->wait == WAIT_CHAIN) dispose_chain(t);
     t->disposal = DISPOSE_NOTHING;
     t->wait = WAIT_NOTHING;
@@ -103,7 +103,7 @@ void loop_forget (struct loop *loop, struct task *t) {
       }
       break;
     }
-    default: step_out(t);
+    default: remove_waiter(t);
   }
   loop_wake(loop, t);
   t->wait = WAIT_NOTHING;

@@ -18,12 +18,12 @@
 
 /* Make `t` leave what it waits for: now if that is nothing of the kernel's
 ** and its own, else when the kernel has let go. */
-void loop_leave (struct loop *loop, struct task *t);
+void loop_cancel_wait (struct loop *loop, struct task *t);
 
 /* The same, for the wait's time is over. */
 void loop_timed_out (struct loop *loop, struct task *t);
 
 /* Forget a wait, and what has come of it: its task will never go on. */
-void loop_forget (struct loop *loop, struct task *t);
+void loop_abandon_wait (struct loop *loop, struct task *t);
 
 #endif

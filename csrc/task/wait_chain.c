@@ -31,12 +31,12 @@ static void keep_chain (lua_State *L, struct task *t, int chain) {
 /* 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results. Nothing here needs memory
 ** that was not had before the chain went, for the results may be descriptors.
 ** */
-static int chain_end (lua_State *L, int status, lua_KContext ctx) {
+static int chain_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct chain *c = lua_touserdata(L, 4);
   bool timeout = false;
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, chain_end);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, chain_resumed);
   t->wait = WAIT_NOTHING;  /* guard: its results are taken, once */
   keep_chain(L, t, 0);
   for (unsigned i = 0; i < c->n; i++) {
@@ -127,10 +127,10 @@ static int ring_await_chain (lua_State *L) {
     c->link[i].disposal = requests[i]->disposal;
     c->link[i].group = ops[i]->group;
     c->link[i].token = ops[i]->token;
-    ops[i]->waiter = t;
+    ops[i]->task = t;
   }
   t->ring = r;
-  return loop_wait(L, t, WAIT_CHAIN, c, clock_after(ns), 0, chain_end);
+  return loop_wait(L, t, WAIT_CHAIN, c, clock_after(ns), 0, chain_resumed);
 }
 
 

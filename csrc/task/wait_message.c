@@ -25,7 +25,7 @@ static void message_end_turn (lua_State *L, struct ring *r,
     turnq_wake(state_of(L)->loop, &r->receivers);
 }
 
-static int closed_ring (lua_State *L) {
+static int fail_receive_closed (lua_State *L) {
   return fail(L, EBADF, "receive: the ring is closed");
 }
 
@@ -35,7 +35,7 @@ static int message_try (lua_State *L, struct task *t,
   struct pending_cqe a;
   (void)t;
   if (!r->open)
-    return closed_ring(L);
+    return fail_receive_closed(L);
   if (!ring_has_message(r)
       || !turnq_may_take(&r->receivers, node, r->messages.count))
     return 0;
@@ -52,7 +52,7 @@ static int message_block (lua_State *L, struct task *t, struct blocking *b) {
   struct select_waiter *e = select_waiter_of(b->node);
   int rc;
   if (!r->open)
-    return closed_ring(L);
+    return fail_receive_closed(L);
   ring_check(L, 1);
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;

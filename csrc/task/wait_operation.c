@@ -16,7 +16,7 @@
 
 /* The next completion. A ring's close has cancelled the operation, for a task
 ** that waited when that happened. */
-static int o_try (lua_State *L, struct task *t, struct wait_node *node) {
+static int operation_try (lua_State *L, struct task *t, struct wait_node *node) {
   struct operation *o = lua_touserdata(L, 1);
   struct op *op = operation_op(o);
   (void)node;
@@ -30,7 +30,7 @@ static int o_try (lua_State *L, struct task *t, struct wait_node *node) {
   return wait_take(L, o->ring, op, 1, 2);
 }
 
-static int o_block (lua_State *L, struct task *t, struct blocking *b) {
+static int operation_block (lua_State *L, struct task *t, struct blocking *b) {
   struct operation *o = lua_touserdata(L, 1);
   struct op *op = operation_op(o);
   struct ring *r = o->ring;
@@ -43,7 +43,7 @@ static int o_block (lua_State *L, struct task *t, struct blocking *b) {
     op->op_flags |= OP_LOOPED;
     r->held++;
   }
-  op->waiter = t;
+  op->task = t;
   t->ring = r;
   b->wait = WAIT_OPERATION;
   b->on = op;
@@ -56,15 +56,15 @@ static void operation_cancel_wait (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind operation_kind = {
-  "awaiting", o_try, o_block, operation_cancel_wait, false
+  "awaiting", operation_try, operation_block, operation_cancel_wait, false
 };
 
-static int o_again (lua_State *L, int status, lua_KContext ctx) {
+static int operation_await_resumed (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  return wait_resumed(L, &operation_kind, (int64_t)ctx, o_again);
+  return wait_resumed(L, &operation_kind, (int64_t)ctx, operation_await_resumed);
 }
 
-static struct task *o_enter (lua_State *L, struct operation *o,
+static struct task *operation_enter (lua_State *L, struct operation *o,
                              const char *what) {
   if (o->silent)
     luaL_argerror(L, 1, "with CQE_SKIP_SUCCESS there is no completion to "
@@ -78,16 +78,16 @@ static struct task *o_enter (lua_State *L, struct operation *o,
 }
 
 /* operation:await([timeout]): res, flags of its next completion */
-static int o_await (lua_State *L) {
+static int operation_await (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
-  struct task *t = o_enter(L, o, "operation:await");
-  return wait_perform(L, t, &operation_kind, clock_after(ns), o_again);
+  struct task *t = operation_enter(L, o, "operation:await");
+  return wait_perform(L, t, &operation_kind, clock_after(ns), operation_await_resumed);
 }
 
 /* One step of completions(): the end is when all were taken, or the cancel
 ** that was asked for, or its ring's close; any other error is raised. */
-static int o_next_end (lua_State *L, int n) {
+static int completions_step (lua_State *L, int n) {
   const struct operation *o = lua_touserdata(L, 1);
   if (lua_isnil(L, -n)) {
     lua_Integer err = lua_tointeger(L, -n + 2);
@@ -102,36 +102,36 @@ static int o_next_end (lua_State *L, int n) {
   return n;
 }
 
-static int o_next_again (lua_State *L, int status, lua_KContext ctx) {
+static int completions_resumed (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  return o_next_end(L, wait_resumed(L, &operation_kind, (int64_t)ctx,
-                                    o_next_again));
+  return completions_step(L, wait_resumed(L, &operation_kind, (int64_t)ctx,
+                                    completions_resumed));
 }
 
-static int o_next (lua_State *L) {
+static int completions_next (lua_State *L) {
   struct operation *o = operation_check(L, 1);
-  struct task *t = o_enter(L, o, "operation:completions");
+  struct task *t = operation_enter(L, o, "operation:completions");
   if (operation_op(o) == NULL) {
     lua_pushnil(L);
     return 1;
   }
-  return o_next_end(L, wait_perform(L, t, &operation_kind, CLOCK_NEVER,
-                                    o_next_again));
+  return completions_step(L, wait_perform(L, t, &operation_kind, CLOCK_NEVER,
+                                    completions_resumed));
 }
 
 /* for res, flags in operation:completions() do */
-static int o_completions (lua_State *L) {
+static int operation_completions (lua_State *L) {
   operation_check(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, o_next, 1);
+  lua_pushcclosure(L, completions_next, 1);
   lua_pushvalue(L, 1);
   return 2;
 }
 
 
 static const luaL_Reg methods[] = {
-  {"await", o_await},
-  {"completions", o_completions},
+  {"await", operation_await},
+  {"completions", operation_completions},
   {NULL, NULL}
 };
 

@@ -14,7 +14,7 @@
 /* ---- on_slow ----------------------------------------------------------- */
 
 /* Whom, the task at 1, and what of: "task 3 'reader' has run for …". */
-static void push_news (lua_State *L, const struct loop *loop,
+static void push_report_text (lua_State *L, const struct loop *loop,
                        lua_Number seconds) {
   const struct watched *w = &loop->watched;
   const struct task *t = lua_touserdata(L, 1);
@@ -34,7 +34,7 @@ static void push_news (lua_State *L, const struct loop *loop,
 }
 
 /* The news on top becomes the whole text. */
-static void add_traceback (lua_State *L, const struct loop *loop) {
+static void push_report_traceback (lua_State *L, const struct loop *loop) {
   const struct watched *w = &loop->watched;
   const struct task *t = lua_touserdata(L, 1);
   if (t->state < TASK_DONE) {
@@ -76,8 +76,8 @@ static int report (lua_State *L) {
   state_shared(L, SHARED_ON_SLOW);
   lua_pushvalue(L, 1);
   lua_pushnumber(L, seconds);
-  push_news(L, loop, seconds);
-  add_traceback(L, loop);
+  push_report_text(L, loop, seconds);
+  push_report_traceback(L, loop);
   lua_replace(L, 5);
   lua_settop(L, 5);
   if (lua_isnil(L, 2)) {
@@ -92,17 +92,17 @@ static int report (lua_State *L) {
 
 /* ---- the watch --------------------------------------------------------- */
 
-static bool late (const struct loop *loop) {
+static bool is_late (const struct loop *loop) {
   return !loop->watched.reported
          && clock_now() - loop->watched.began > loop->slow;
 }
 
-static void hook (lua_State *L, lua_Debug *ar) {
+static void watchdog_hook (lua_State *L, lua_Debug *ar) {
   struct state *s = state_get(L);
   struct loop *loop = s ? s->loop : NULL;
   (void)ar;
   if (loop == NULL || loop->slow == 0 || loop->current == NULL
-      || !late(loop) || loop->fork_id != fork_id())
+      || !is_late(loop) || loop->fork_id != fork_id())
     return;
   state_push(L);
   lua_getiuservalue(L, -1, SHARED_REPORT);
@@ -121,7 +121,7 @@ void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
   w->began = clock_now();
   loop->now = clock_ms(w->began);
   if (lua_gethook(co) == NULL)
-    lua_sethook(co, hook, LUA_MASKCOUNT, INSTRUCTIONS);
+    lua_sethook(co, watchdog_hook, LUA_MASKCOUNT, INSTRUCTIONS);
 }
 
 /* Has the task that has just stopped been swallowing its cancellation? */
@@ -141,7 +141,7 @@ static bool swallows (const struct loop *loop, struct watched *w) {
 }
 
 void watchdog_end (lua_State *L, struct loop *loop) {
-  if (swallows(loop, &loop->watched) || late(loop)) {
+  if (swallows(loop, &loop->watched) || is_late(loop)) {
     state_shared(L, SHARED_REPORT);
     lua_insert(L, -2);
     lua_call(L, 1, 0);

@@ -46,10 +46,10 @@ lua_State *wrap_innermost (lua_State *co) {
   }
 }
 
-static int go_on (lua_State *L, int status, lua_KContext ctx);
+static int wrap_resumed (lua_State *L, int status, lua_KContext ctx);
 
 /* Its coroutine ends here and now. */
-static int close_wrapped (lua_State *L, struct wrapped *w) {
+static int close_coroutine (lua_State *L, struct wrapped *w) {
   int status = lua_closethread(w->co, L);
   w->busy = false;
   return status;
@@ -68,15 +68,15 @@ static int wrap_ended (lua_State *L, lua_State *co, int n) {
 }
 
 /* It had no memory even to fail. */
-static int fail_as (lua_State *L, struct wrapped *w) {
+static int raise_broken (lua_State *L, struct wrapped *w) {
   lua_xmove(w->co, L, 1);
-  close_wrapped(L, w);
+  close_coroutine(L, w);
   lua_settop(w->co, 0);
   return lua_error(L);
 }
 
 /* Resume f with `n` arguments; `region` is where its caller was. */
-static int resume (lua_State *L, struct wrapped *w, int n,
+static int wrap_resume (lua_State *L, struct wrapped *w, int n,
                    lua_KContext cs) {
   lua_State *co = w->co;
   struct loop *loop = state_of(L)->loop;
@@ -93,16 +93,16 @@ static int resume (lua_State *L, struct wrapped *w, int n,
       lua_pushvalue(L, lua_upvalueindex(WRAPPED));
       lua_toclose(L, 1);
     }
-    return lua_yieldk(L, 0, cs, go_on);
+    return lua_yieldk(L, 0, cs, wrap_resumed);
   }
   if (status == LUA_YIELD && t && t->timer.owner_id != (uint32_t)cs) {
-    close_wrapped(L, w);  /* guard: its scopes end before those around */
+    close_coroutine(L, w);  /* guard: its scopes end before those around */
     lua_settop(w->co, 0);
     return luaL_error(L, "a wrapped function yields inside a uring.scope, "
                       "uring.timeout or uring.shield that it has begun");
   }
   if (status != LUA_OK && status != LUA_YIELD)
-    return fail_as(L, w);
+    return raise_broken(L, w);
   w->busy = false;
   if (status == LUA_OK)
     return wrap_ended(L, co, results);
@@ -114,17 +114,17 @@ static int resume (lua_State *L, struct wrapped *w, int n,
   return results;
 }
 
-static int go_on (lua_State *L, int status, lua_KContext cs) {
+static int wrap_resumed (lua_State *L, int status, lua_KContext cs) {
   struct wrapped *w = lua_touserdata(L, lua_upvalueindex(WRAPPED));
   (void)status;
-  if (loop_resumed(L) == NULL) return lua_yieldk(L, 0, cs, go_on);
+  if (loop_resumed(L) == NULL) return lua_yieldk(L, 0, cs, wrap_resumed);
   w->task = NULL;
   if (lua_status(w->co) != LUA_YIELD) {  /* guard: closed by others */
     w->busy = false;
     return luaL_error(L, "the wrapped function was ended from outside: its "
                       "coroutine was closed while it waited");
   }
-  return resume(L, w, 0, cs);
+  return wrap_resume(L, w, 0, cs);
 }
 
 static int wrap_call (lua_State *L) {
@@ -142,7 +142,7 @@ static int wrap_call (lua_State *L) {
   lua_xmove(L, w->co, n);
   if (lua_status(w->co) == LUA_OK)
     n = lua_gettop(w->co) - 1;  /* it begins: with what lay there before */
-  return resume(L, w, n, t ? (lua_KContext)t->timer.owner_id : 0);
+  return wrap_resume(L, w, n, t ? (lua_KContext)t->timer.owner_id : 0);
 }
 
 /* The bottom of its coroutine: the userdata, the handler that notes where an
@@ -181,17 +181,17 @@ int wrap_new (lua_State *L) {
 
 /* Closed as its coroutine ends: whoever waits in it does not any more. As the
 ** call that waits in it is closed: it ends. */
-static int w_close (lua_State *L) {
+static int wrap_close (lua_State *L) {
   struct wrapped *w = class_check(L, 1, CLASS_WRAPPED);
   struct loop *loop = loop_here(L);
   if (w->co != L) {
-    if (w->busy && close_wrapped(L, w) != LUA_OK) {
+    if (w->busy && close_coroutine(L, w) != LUA_OK) {
       lua_xmove(w->co, L, 1);
       return lua_error(L);
     }
   }
   else if (w->task && loop)
-    loop_forget(loop, w->task);
+    loop_abandon_wait(loop, w->task);
   w->task = NULL;
   return 0;
 }
@@ -201,7 +201,7 @@ static const luaL_Reg no_methods[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__close", w_close},
+  {"__close", wrap_close},
   {NULL, NULL}
 };
 

@@ -26,7 +26,7 @@
 local core = require("uring.core").public
 
 local tasks <const> = require "uring.core"
-local choose <const>, revoked <const> = tasks.choose, tasks.revoked
+local choose <const>, revoked <const> = tasks.choose, tasks.next_revoked
 local park <const>, turn <const>, now <const> =
   tasks.park, tasks.turn, core.now
 local setmetatable <const>, unpack <const> = setmetatable, table.unpack

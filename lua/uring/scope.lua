@@ -39,7 +39,7 @@ local function scope(f, ...)
 end
 
 local function left(region, ok, ...)
-  local expired = tasks.leave(region)
+  local expired = tasks.end_scope(region)
   if ok then return ... end
   if expired and rawequal(..., core.cancelled) then
     return nil, "timed out", ETIME

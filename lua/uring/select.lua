@@ -9,7 +9,8 @@ local protocol = require "uring.event"
 local tasks <const> = require "uring.core"
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, core.now
-local cancelled <const>, refuse <const> = tasks.cancelled, tasks.refuse
+local is_cancelled <const> = tasks.is_cancelled
+local raise_at_caller <const> = tasks.raise_at_caller
 local waiting <const>, keep <const> = lines.waiting, lines.keep
 local missing <const>, Wrapped <const> = protocol.missing, protocol.Wrapped
 local plain <const> = protocol.plain
@@ -56,7 +57,7 @@ end
 function Waiter:recall()
   local node = self.chosen
   if not node or node.waiter or self.taken or self.returned  -- (one's own)
-      or not (self.closing or cancelled(self.task)) then return end
+      or not (self.closing or is_cancelled(self.task)) then return end
   if node.n == 1 then return recalled(self, node.value) end
   return recalled(self, unpack(node.value, 1, node.n))
 end
@@ -178,7 +179,7 @@ local spare_keys, spare_list  -- when no other choice is using them
 
 local function refuse_bare(events)
   if missing(events) == nil then
-    refuse("bad argument #1 to 'select' (table of events expected, got an "
+    raise_at_caller("bad argument #1 to 'select' (table of events expected, got an "
       .. "event: uring.select{ event })")
   end
 end
@@ -189,10 +190,10 @@ local function check_event(events, key, event)
   if name == nil then return end
   refuse_bare(events)
   if name then
-    refuse(("bad argument #1 to 'select' (the event at [%s] has no method "
+    raise_at_caller(("bad argument #1 to 'select' (the event at [%s] has no method "
       .. "'%s': it takes try, block and cancel)"):format(tostring(key), name))
   end
-  refuse(("bad argument #1 to 'select' (event expected at [%s], got %s: "
+  raise_at_caller(("bad argument #1 to 'select' (event expected at [%s], got %s: "
     .. "x:receiving(), task:joining() and their like make events)")
     :format(tostring(key), type(event)))
 end
@@ -229,7 +230,7 @@ local function taken(keys, list, n, waiter)
       return keep(waiter, list[i], keys[i], unpack(node.value, 1, node.n))
     end
   end
-  refuse "an event has chosen one that is not in the choice"
+  raise_at_caller "an event has chosen one that is not in the choice"
 end
 
 -- The first of the times that events have named which is later than `past`.
@@ -287,7 +288,7 @@ local function polled(keys, list, n, waiter, turns, event, ...)
 end
 
 local function refuse_time(again)
-  refuse(("an event's block has returned a %s: expected is nothing, or the "
+  raise_at_caller(("an event's block has returned a %s: expected is nothing, or the "
     .. "uring.now() at which to try again"):format(type(again)))
 end
 

@@ -1,3 +1,11 @@
+/*
+** cancel_scope: the tree of cancel scopes, their tasks, and which tasks are
+** cancelled.
+**
+** Memory is reserved, and all that may raise is done, before the first change
+** of a scope: the counts and links here must agree at any error.
+*/
+
 #include "compat.h"
 #include "task/cancel_scope.h"
 
@@ -8,28 +16,28 @@
 #include <stdlib.h>
 
 
-/* (without a loop, as the state closes, there is none) */
+/* (`loop` is NULL when the state closes) */
 static struct cancel_scope *scope_at (const struct loop *loop, uint32_t id) {
   return loop && id > 0 && id <= loop->nscopes ? loop->scopes[id - 1].cs
                                                 : NULL;
 }
 
-void cancel_scope_push (lua_State *L, const struct cancel_scope *r) {
+void cancel_scope_push (lua_State *L, const struct cancel_scope *cs) {
   state_shared(L, SHARED_CANCEL_SCOPES);
-  lua_rawgeti(L, -1, r->id);
+  lua_rawgeti(L, -1, cs->id);
   lua_remove(L, -2);
 }
 
-/* The table of a scope's tasks; to be popped with the one below it. */
+/* Push the table of a scope's tasks, and below it another table. */
 #define TASKS_PUSHED 2
-static void push_tasks (lua_State *L, const struct cancel_scope *r) {
+static void push_tasks (lua_State *L, const struct cancel_scope *cs) {
   state_shared(L, SHARED_CANCEL_SCOPES);
-  lua_rawgeti(L, -1, -(lua_Integer)r->id);
+  lua_rawgeti(L, -1, -(lua_Integer)cs->id);
 }
 
-void cancel_scope_push_task (lua_State *L, const struct cancel_scope *r,
+void cancel_scope_push_task (lua_State *L, const struct cancel_scope *cs,
                              uint32_t place) {
-  push_tasks(L, r);
+  push_tasks(L, cs);
   lua_rawgeti(L, -1, place);
   lua_replace(L, -1 - TASKS_PUSHED);
   lua_pop(L, TASKS_PUSHED - 1);
@@ -37,30 +45,30 @@ void cancel_scope_push_task (lua_State *L, const struct cancel_scope *r,
 
 struct cancel_scope *cancel_scope_of_task (const struct loop *loop,
                                            const struct task *t) {
-  struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
-  return r && r->owner == t ? r->owner_scope : r;
+  struct cancel_scope *cs = scope_at(loop, t->timer.owner_id);
+  return cs && cs->owner == t ? cs->owner_scope : cs;
 }
 
 struct cancel_scope *cancel_scope_to_spawn_in (const struct loop *loop,
                                                const struct task *t) {
-  const struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
-  return r ? r->scope : NULL;
+  const struct cancel_scope *cs = scope_at(loop, t->timer.owner_id);
+  return cs ? cs->scope : NULL;
 }
 
 
-/* ---- who is cancelled -------------------------------------------------- */
+/* ---- which tasks are cancelled ----------------------------------------- */
 
-/* What cancels the task, if anything does; `cancel_requested` if no region of
-** its own is that. */
+/* Which of its own cancel scopes cancels the task; or NULL, and whether it is
+** cancelled because that was requested. */
 static struct cancel_scope *find_cause (const struct loop *loop,
-                                   const struct task *t,
-                             bool *cancel_requested) {
-  struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
+                                        const struct task *t,
+                                        bool *cancel_requested) {
+  struct cancel_scope *cs = scope_at(loop, t->timer.owner_id);
   *cancel_requested = false;
-  for (; r && r->owner == t; r = r->outer) {
-    if (r->cancelled)
-      return r;
-    if (r->kind == CANCEL_SCOPE_SHIELD && !r->expired)
+  for (; cs && cs->owner == t; cs = cs->outer) {
+    if (cs->cancelled)
+      return cs;
+    if (cs->kind == CANCEL_SCOPE_SHIELD && !cs->expired)
       return NULL;
   }
   *cancel_requested = t->task_flags & TASKF_CANCEL_REQUESTED;
@@ -74,9 +82,9 @@ struct cancel_scope *cancel_scope_cause (const struct loop *loop,
 }
 
 bool cancel_scope_pending (const struct loop *loop, const struct task *t) {
-  const struct cancel_scope *r = scope_at(loop, t->timer.owner_id);
-  for (; r && r->owner == t; r = r->outer)
-    if (r->cancelled)
+  const struct cancel_scope *cs = scope_at(loop, t->timer.owner_id);
+  for (; cs && cs->owner == t; cs = cs->outer)
+    if (cs->cancelled)
       return true;
   return (t->task_flags & TASKF_CANCEL_REQUESTED) != 0;
 }
@@ -94,9 +102,9 @@ void cancel_scope_update_task (struct loop *loop, struct task *t) {
     t->task_flags |= TASKF_CANCELLED;
     if (t->state == TASK_WAITING) loop_cancel_wait(loop, t);
     else if (t->task_flags & TASKF_DELIVERED)
-      loop_revoke(loop, t);  /* guard: it will not receive it */
+      loop_revoke(loop, t);  /* guard: it will not take the value */
     else if (t->has_turn && t->state == TASK_READY && t->wait == WAIT_MESSAGE)
-      loop_end_turns(loop, t);  /* nor the message that it was woken for */
+      loop_end_turns(loop, t);  /* nor the message */
   }
 }
 
@@ -108,12 +116,12 @@ void task_request_cancel (struct loop *loop, struct task *t) {
   }
 }
 
-/* Doom the tasks of a scope that have one of these flags; all for 0. */
+/* Request the cancel of a scope's tasks that have one of these flags; 0: of
+** all. */
 static void request_cancel_of_all (lua_State *L, struct loop *loop,
-                                   struct cancel_scope *r,
-                      unsigned flags) {
-  push_tasks(L, r);
-  for (uint32_t i = 1; i <= r->nplaces; i++) {
+                                   struct cancel_scope *cs, unsigned flags) {
+  push_tasks(L, cs);
+  for (uint32_t i = 1; i <= cs->nplaces; i++) {
     if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
       struct task *t = lua_touserdata(L, -1);
       if (flags == 0 || (t->task_flags & flags)) task_request_cancel(loop, t);
@@ -124,121 +132,123 @@ static void request_cancel_of_all (lua_State *L, struct loop *loop,
 }
 
 void cancel_scope_reason (lua_State *L) {
-  const struct cancel_scope *r = lua_touserdata(L, -1);
+  const struct cancel_scope *cs = lua_touserdata(L, -1);
   lua_getiuservalue(L, -1, SCOPE_REASON);
-  if (r->orphan && lua_touserdata(L, -1) == r->orphan) {
+  if (cs->orphan && lua_touserdata(L, -1) == cs->orphan) {
     lua_pop(L, 1);
-    lua_pushstring(L, r->orphan);
+    lua_pushstring(L, cs->orphan);
   }
   lua_replace(L, -2);
 }
 
 void cancel_scope_cancel (lua_State *L, struct loop *loop,
-                          struct cancel_scope *r) {
-  if (r->id != 0 && !r->cancelled) {
-    r->cancelled = true;
-    cancel_scope_push(L, r);
+                          struct cancel_scope *cs) {
+  if (cs->id != 0 && !cs->cancelled) {
+    cs->cancelled = true;
+    cancel_scope_push(L, cs);
     lua_insert(L, -2);
     lua_setiuservalue(L, -2, SCOPE_REASON);
-    request_cancel_of_all(L, loop, r, 0);
-    if (r->owner) cancel_scope_update_task(loop, r->owner);
+    request_cancel_of_all(L, loop, cs, 0);
+    if (cs->owner) cancel_scope_update_task(loop, cs->owner);
   }
   lua_pop(L, 1);
 }
 
 void cancel_scope_cancel_daemons (lua_State *L, struct loop *loop,
-                            struct cancel_scope *r) {
-  r->ending = true;
-  if (r->nlive > 0) request_cancel_of_all(L, loop, r, TASKF_DAEMON);
+                                  struct cancel_scope *cs) {
+  cs->ending = true;
+  if (cs->nlive > 0) request_cancel_of_all(L, loop, cs, TASKF_DAEMON);
 }
 
-void cancel_scope_expire (struct loop *loop, struct cancel_scope *r) {
-  r->expired = true;
-  if (r->kind == CANCEL_SCOPE_TIMEOUT) r->cancelled = true;
-  cancel_scope_update_task(loop, r->owner);
+void cancel_scope_expire (struct loop *loop, struct cancel_scope *cs) {
+  cs->expired = true;
+  if (cs->kind == CANCEL_SCOPE_TIMEOUT) cs->cancelled = true;
+  cancel_scope_update_task(loop, cs->owner);
 }
 
 
 /* ---- tasks of a scope -------------------------------------------------- */
 
 void cancel_scope_add_task (lua_State *L, struct loop *loop,
-                            struct cancel_scope *r,
-                  uint32_t id, struct task *t) {
+                            struct cancel_scope *cs, uint32_t id,
+                            struct task *t) {
   uint32_t place;
-  if (scope_at(loop, id) != r)  /* guard: a finalizer can have closed it */
+  if (scope_at(loop, id) != cs)  /* guard: a finalizer can have closed it */
     luaL_error(L, "the scope has ended");
-  place = r->free_place ? r->free_place : r->nplaces + 1;
-  push_tasks(L, r);
+  place = cs->free_place ? cs->free_place : cs->nplaces + 1;
+  push_tasks(L, cs);
   lua_rawgeti(L, -1, place);
   lua_pushvalue(L, -2 - TASKS_PUSHED);
   lua_rawseti(L, -3, place);  /* the last that may raise */
-  if (r->free_place) r->free_place = (uint32_t)lua_tointeger(L, -1);
-  else r->nplaces = place;
+  if (cs->free_place) cs->free_place = (uint32_t)lua_tointeger(L, -1);
+  else cs->nplaces = place;
   lua_pop(L, 1 + TASKS_PUSHED);
   t->place = place;
-  t->timer.owner_id = r->id;
-  if (t->task_flags & TASKF_DAEMON) r->ndaemons++;
+  t->timer.owner_id = cs->id;
+  if (t->task_flags & TASKF_DAEMON) cs->ndaemons++;
   else {
-    r->ntasks++;
-    r->ending = false;
+    cs->ntasks++;
+    cs->ending = false;
   }
-  if (r->cancelled || r->ending) t->task_flags |=
-      TASKF_CANCEL_REQUESTED | TASKF_CANCELLED;
-  else if (t->task_flags & TASKF_DAEMON) r->nlive++;
+  if (cs->cancelled || cs->ending)
+    t->task_flags |= TASKF_CANCEL_REQUESTED | TASKF_CANCELLED;
+  else if (t->task_flags & TASKF_DAEMON) cs->nlive++;
 }
 
-/* One thing less that keeps the scope open. */
-static void check_scope_ended (lua_State *L, struct loop *loop, struct cancel_scope *r) {
-  if (r->ntasks > 0)
+/* A task of the scope has ended. If none keeps it open any longer: wake its
+** owner, cancel its daemons, or end it. */
+static void check_scope_ended (lua_State *L, struct loop *loop,
+                               struct cancel_scope *cs) {
+  if (cs->ntasks > 0)
     return;
-  if (r->waiting)
-    loop_wake(loop, r->owner);
-  else if (r->owner == NULL && r->ndaemons > 0)
-    cancel_scope_cancel_daemons(L, loop, r);
-  else if (r->orphan) {
-    struct cancel_scope *outer = r->outer;  /* (a scope: see close_one) */
-    cancel_scope_end(L, loop, r);
+  if (cs->waiting)
+    loop_wake(loop, cs->owner);
+  else if (cs->owner == NULL && cs->ndaemons > 0)
+    cancel_scope_cancel_daemons(L, loop, cs);
+  else if (cs->orphan) {
+    struct cancel_scope *outer = cs->outer;  /* (a scope: close_innermost) */
+    cancel_scope_end(L, loop, cs);
     outer->ntasks--;
     check_scope_ended(L, loop, outer);
   }
 }
 
 void cancel_scope_remove_task (lua_State *L, struct loop *loop,
-                               struct cancel_scope *r,
-                  struct task *t, int error) {
+                               struct cancel_scope *cs, struct task *t,
+                               int error) {
   if (error) {
-    if (r->last_failed) r->last_failed->node.next = &t->node;
-    else r->first_failed = t;
-    r->last_failed = t;
+    if (cs->last_failed) cs->last_failed->node.next = &t->node;
+    else cs->first_failed = t;
+    cs->last_failed = t;
     t->node.next = NULL;
-    r->failed = true;
+    cs->failed = true;
     lua_pushvalue(L, error);
-    cancel_scope_cancel(L, loop, r);
+    cancel_scope_cancel(L, loop, cs);
   }
   else {
-    push_tasks(L, r);
-    lua_pushinteger(L, r->free_place);  /* its place is free, and says */
-    lua_rawseti(L, -2, t->place);       /* which is the next free one */
+    push_tasks(L, cs);
+    lua_pushinteger(L, cs->free_place);  /* a free place has the number of */
+    lua_rawseti(L, -2, t->place);       /* the next free one */
     lua_pop(L, TASKS_PUSHED);
-    r->free_place = t->place;
+    cs->free_place = t->place;
   }
   if (t->task_flags & TASKF_DAEMON) {
-    r->ndaemons--;
-    if (!(t->task_flags & TASKF_CANCEL_REQUESTED)) r->nlive--;
+    cs->ndaemons--;
+    if (!(t->task_flags & TASKF_CANCEL_REQUESTED)) cs->nlive--;
   }
-  else r->ntasks--;
-  check_scope_ended(L, loop, r);
+  else cs->ntasks--;
+  check_scope_ended(L, loop, cs);
 }
 
 void cancel_scope_each_task (lua_State *L, struct loop *loop,
-                  void (*f)(lua_State *L, struct loop *loop,
-                            struct task *t)) {
+                             void (*f)(lua_State *L, struct loop *loop,
+                                       struct task *t)) {
   for (uint32_t id = 1; id <= loop->nscopes; id++) {
-    struct cancel_scope *r = scope_at(loop, id);
-    if (r == NULL || r->kind != CANCEL_SCOPE_TASKS) continue;
-    push_tasks(L, r);
+    struct cancel_scope *cs = scope_at(loop, id);
+    if (cs == NULL || cs->kind != CANCEL_SCOPE_TASKS) continue;
+    push_tasks(L, cs);
     /* (f may end tasks, and so the scope) */
-    for (uint32_t i = 1; scope_at(loop, id) == r && i <= r->nplaces; i++) {
+    for (uint32_t i = 1; scope_at(loop, id) == cs && i <= cs->nplaces; i++) {
       if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) {
         struct task *t = lua_touserdata(L, -1);
         if (t->state < TASK_DONE) f(L, loop, t);
@@ -259,10 +269,10 @@ static void mark_abandoned (lua_State *L, struct loop *loop, struct task *t) {
 void cancel_scope_abandon_all (lua_State *L, struct loop *loop) {
   cancel_scope_each_task(L, loop, mark_abandoned);
   for (uint32_t i = 0; i < loop->nscopes; i++) {
-    struct cancel_scope *r = loop->scopes[i].cs;
-    if (r) {
-      r->id = 0;
-      r->owner = NULL;
+    struct cancel_scope *cs = loop->scopes[i].cs;
+    if (cs) {
+      cs->id = 0;
+      cs->owner = NULL;
     }
   }
   loop->nscopes = loop->nopen = loop->free_scope = 0;
@@ -271,7 +281,7 @@ void cancel_scope_abandon_all (lua_State *L, struct loop *loop) {
 
 /* ---- open and close ---------------------------------------------------- */
 
-/* A number that is free, with room for it. */
+/* A free number; `scopes` has the capacity for it. */
 static uint32_t number_scope (lua_State *L, struct loop *loop) {
   if (loop->free_scope)
     return loop->free_scope;
@@ -287,11 +297,12 @@ static uint32_t number_scope (lua_State *L, struct loop *loop) {
 }
 
 struct cancel_scope *cancel_scope_open (lua_State *L, struct loop *loop,
-                            struct task *owner, enum cancel_scope_kind kind,
-                            int64_t deadline) {
+                                        struct task *owner,
+                                        enum cancel_scope_kind kind,
+                                        int64_t deadline) {
   enum class class = kind == CANCEL_SCOPE_TASKS ? CLASS_SCOPE
-      : CLASS_CANCEL_SCOPE;
-  struct cancel_scope *r = class_new(L, class, sizeof(*r), SCOPE_VALUES);
+                                                : CLASS_CANCEL_SCOPE;
+  struct cancel_scope *cs = class_new(L, class, sizeof(*cs), SCOPE_VALUES);
   uint32_t id;
   if (kind == CANCEL_SCOPE_TASKS) {
     lua_newtable(L);
@@ -299,8 +310,8 @@ struct cancel_scope *cancel_scope_open (lua_State *L, struct loop *loop,
   }
   if (!heap_reserve(&loop->heap, 1))
     luaL_error(L, "not enough memory for a deadline");
-  id = number_scope(L, loop);  /* (from here on no finalizer runs,
-                                   and takes it) */
+  id = number_scope(L, loop);  /* (no finalizer runs from here on, which
+                                  could take the number) */
   state_shared(L, SHARED_CANCEL_SCOPES);
   lua_getiuservalue(L, -2, SCOPE_TASKS);
   lua_rawseti(L, -2, -(lua_Integer)id);
@@ -309,77 +320,76 @@ struct cancel_scope *cancel_scope_open (lua_State *L, struct loop *loop,
   lua_pop(L, 1);
   if (id > loop->nscopes) loop->nscopes = id;
   else loop->free_scope = loop->scopes[id - 1].next_free;
-  loop->scopes[id - 1].cs = r;
+  loop->scopes[id - 1].cs = cs;
   loop->nopen++;
-  r->id = id;
-  r->kind = (uint8_t)kind;
-  r->owner = owner;
+  cs->id = id;
+  cs->kind = (uint8_t)kind;
+  cs->owner = owner;
   if (owner) {
     struct cancel_scope *outer = scope_at(loop, owner->timer.owner_id);
-    r->outer = outer;
-    r->owner_scope = outer->owner == owner ? outer->owner_scope : outer;
-    r->scope = outer->scope;
+    cs->outer = outer;
+    cs->owner_scope = outer->owner == owner ? outer->owner_scope : outer;
+    cs->scope = outer->scope;
     owner->timer.owner_id = id;
   }
-  if (kind == CANCEL_SCOPE_TASKS) r->scope = r;
-  if (deadline != CLOCK_NEVER) heap_add(&loop->heap, &r->timer, deadline);
-  return r;
+  if (kind == CANCEL_SCOPE_TASKS) cs->scope = cs;
+  if (deadline != CLOCK_NEVER) heap_add(&loop->heap, &cs->timer, deadline);
+  return cs;
 }
 
-/* It is no more. */
 void cancel_scope_end (lua_State *L, struct loop *loop,
-                       struct cancel_scope *r) {
+                       struct cancel_scope *cs) {
   state_shared(L, SHARED_CANCEL_SCOPES);
   lua_pushnil(L);
-  lua_rawseti(L, -2, r->id);
+  lua_rawseti(L, -2, cs->id);
   lua_pushnil(L);
-  lua_rawseti(L, -2, -(lua_Integer)r->id);
+  lua_rawseti(L, -2, -(lua_Integer)cs->id);
   lua_pop(L, 1);
-  loop->scopes[r->id - 1] = (struct scope_slot){ NULL, loop->free_scope };
-  loop->free_scope = r->id;
-  if (--loop->nopen == 0)  /* (so the first one of a run is always number 1) */
+  loop->scopes[cs->id - 1] = (struct scope_slot){ NULL, loop->free_scope };
+  loop->free_scope = cs->id;
+  if (--loop->nopen == 0)  /* (so a run's own scope is always number 1) */
     loop->nscopes = loop->free_scope = 0;
-  r->id = 0;
-  r->owner = NULL;
+  cs->id = 0;
+  cs->owner = NULL;
 }
 
 static void close_innermost (lua_State *L, struct loop *loop,
-                       struct cancel_scope *r) {
+                       struct cancel_scope *cs) {
   struct cancel_scope *outer;
-  r->owner->timer.owner_id = r->outer->id;
-  heap_remove(&loop->heap, &r->timer);
-  if (r->waiting) {  /* guard: others have closed it, and it must not wait */
-    r->waiting = false;
-    loop_wake(loop, r->owner);
+  cs->owner->timer.owner_id = cs->outer->id;
+  heap_remove(&loop->heap, &cs->timer);
+  if (cs->waiting) {  /* guard: closed from outside, its owner waits no more */
+    cs->waiting = false;
+    loop_wake(loop, cs->owner);
   }
-  if (r->ntasks + r->ndaemons == 0) {
-    cancel_scope_end(L, loop, r);
+  if (cs->ntasks + cs->ndaemons == 0) {
+    cancel_scope_end(L, loop, cs);
     return;
   }
-  /* guard: nobody is left to wait for its tasks, so the scope around does */
-  r->outer = outer = r->outer->scope;
-  r->owner = NULL;
-  /* (where others close a coroutine it is that one which runs) */
-  r->orphan = loop->co == L ? "it was closed before its tasks had ended"
+  /* guard: its owner cannot wait for its tasks: the enclosing scope does */
+  cs->outer = outer = cs->outer->scope;
+  cs->owner = NULL;
+  /* (a coroutine that a script closes is not the one that runs) */
+  cs->orphan = loop->co == L ? "it was closed before its tasks had ended"
                             : "the scope's own task was closed";
   outer->ntasks++;
-  /* guard: a string's want of memory would leave the task half ended */
-  lua_pushlightuserdata(L, (void *)(uintptr_t)r->orphan);
-  cancel_scope_cancel(L, loop, r);
+  /* guard: a string may find no memory, and leave the task half ended */
+  lua_pushlightuserdata(L, (void *)(uintptr_t)cs->orphan);
+  cancel_scope_cancel(L, loop, cs);
 }
 
 void cancel_scope_close_all (lua_State *L, struct loop *loop, struct task *t) {
-  struct cancel_scope *r;
-  while ((r = scope_at(loop, t->timer.owner_id)) != NULL && r->owner == t)
-    close_innermost(L, loop, r);
+  struct cancel_scope *cs;
+  while ((cs = scope_at(loop, t->timer.owner_id)) != NULL && cs->owner == t)
+    close_innermost(L, loop, cs);
 }
 
 void cancel_scope_close (lua_State *L, struct loop *loop,
-                         struct cancel_scope *r) {
-  struct task *t = r->owner;
+                         struct cancel_scope *cs) {
+  struct task *t = cs->owner;
   if (t == NULL)
-    return;  /* it is closed already, or an orphan */
-  while (r->id != 0 && r->owner == t)
+    return;  /* it is closed, or an orphan */
+  while (cs->id != 0 && cs->owner == t)
     close_innermost(L, loop, scope_at(loop, t->timer.owner_id));
   cancel_scope_update_task(loop, t);
 }

@@ -1,3 +1,10 @@
+/*
+** event: parks and wakes tasks for lua/uring, and makes events of wait kinds.
+**
+** A select waiter holds its object as a user value: the queue that the node
+** is in must not be freed before the node has left it.
+*/
+
 #include "compat.h"
 #include "task/event.h"
 
@@ -19,8 +26,8 @@ static int enter_resumed (lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* enter(what): what every waiting function begins with; lets the others have
-** their turn when it is theirs. The task, as a pointer for `wake`. */
+/* enter(what): the begin of every function that waits; lets other tasks run if
+** it is their turn. Returns the task, as a pointer for `wake`. */
 static int event_enter (lua_State *L) {
   struct task *t = loop_enter(L, state_of(L)->loop, lua_tostring(L, 1));
   if (!loop_unfair(t)) {
@@ -30,8 +37,8 @@ static int event_enter (lua_State *L) {
   return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, enter_resumed);
 }
 
-/* It goes on: is it cancelled, and was it called? To raise is for who knows
-** what came of the wait. */
+/* Push whether the task is cancelled, and whether it was notified. Does not
+** raise: the caller may have been given a value, and must return it first. */
 static int push_wake_flags (lua_State *L, struct task *t) {
   lua_pushboolean(L, (t->task_flags & TASKF_CANCELLED) != 0);
   lua_pushboolean(L, (t->task_flags & TASKF_NOTIFIED) != 0);
@@ -50,7 +57,7 @@ static int park_resumed (lua_State *L, int status, lua_KContext ctx) {
   return push_wake_flags(L, t);
 }
 
-/* turn(): submits, takes what has completed, lets every ready task run. */
+/* turn(): wait for one turn of the loop */
 static int event_turn (lua_State *L) {
   struct task *t = loop_enter_unchecked(L, state_of(L)->loop, "uring.select");
   if (t->task_flags & TASKF_CANCELLED)
@@ -58,12 +65,13 @@ static int event_turn (lua_State *L) {
   return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, park_resumed);
 }
 
-/* park(what, object, at, inside): until the task is woken, or uring.now() is
-** `at`. `inside`: only tasks of this state can wake it. */
+/* park(what, object, at, is_local): wait until the task is woken, or until
+** uring.now() is `at`. `what` and `object` are for descriptions. `is_local`:
+** only tasks of this state can wake it. */
 static int event_park (lua_State *L) {
   struct task *t = loop_enter_unchecked(L, state_of(L)->loop, "uring.select");
   int64_t deadline = CLOCK_NEVER;
-  /* since it searched */
+  /* (since it last tried its events) */
   if (t->task_flags & (TASKF_NOTIFIED | TASKF_CANCELLED))
     return push_wake_flags(L, t);
   lua_settop(L, 4);
@@ -76,15 +84,15 @@ static int event_park (lua_State *L) {
   return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, park_resumed);
 }
 
-/* The task itself, or while it is in the call that got it, the pointer that
-** `enter` gave. */
+/* The argument: a task, or the pointer that `enter` returned, which is valid
+** during that call. */
 static struct task *check_task_or_pointer (lua_State *L) {
   return lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
                                    : class_check(L, 1, CLASS_TASK);
 }
 
-/* wake(task): false if it can take nothing: it is being cancelled, or has
-** ended, or is a parent's and this is a forked child, or the state closes. */
+/* wake(task): false if it cannot take anything: it is cancelled, has ended, is
+** of the parent process, or the state closes. */
 static int event_wake (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = check_task_or_pointer(L);
@@ -94,7 +102,7 @@ static int event_wake (lua_State *L) {
   return 1;
 }
 
-/* cancelled(task): will its wait raise? */
+/* is_cancelled(task): will its wait raise? */
 static int event_task_cancelled (lua_State *L) {
   const struct task *t = check_task_or_pointer(L);
   lua_pushboolean(L, loop_has(state_of(L)->loop, t)
@@ -102,10 +110,9 @@ static int event_task_cancelled (lua_State *L) {
   return 1;
 }
 
-/* choose(task): as wake, of one that is to have a value which it may not live
-** to take: should it be cancelled before it runs `revoked` tells of it. The
-** last thing in handing one over that can fail; to be woken alone is harmless.
-** */
+/* choose(task): wake a task that is given a value. If it is cancelled before
+** it runs, `next_revoked` returns it. This is the last step of giving a value
+** that can fail; a spurious wakeup is harmless. */
 static int event_choose (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = check_task_or_pointer(L);
@@ -120,8 +127,8 @@ static int event_choose (lua_State *L) {
   return 1;
 }
 
-/* revoked(): the pointer of a task that was chosen, and cancelled before it
-** ran, each once; or nil */
+/* next_revoked(): the pointer of a task that was chosen, and cancelled before
+** it ran; each once; or nil */
 static int event_next_revoked (lua_State *L) {
   struct loop *loop = loop_here(L);
   struct task *t = loop ? loop_next_revoked(loop) : NULL;
@@ -130,7 +137,7 @@ static int event_next_revoked (lua_State *L) {
   return 1;
 }
 
-/* refuse(message): a mistake, told with the line of who called the library */
+/* raise_at_caller(message): with the position of the library's caller */
 static int event_raise_at_caller (lua_State *L) {
   return loop_raise_at_caller(L, "%s", luaL_checkstring(L, 1));
 }
@@ -144,16 +151,16 @@ int event_now (lua_State *L) {
 
 /* ---- events of C objects ----------------------------------------------- */
 
-/* User values of an ear. */
-#define SELECT_WAITER_TASK   1
-#define SELECT_WAITER_OBJECT 2
-#define SELECT_WAITER_FAILURE 3     /* what its block has pushed */
+/* User values of a select waiter. */
+#define SELECT_WAITER_TASK    1
+#define SELECT_WAITER_OBJECT  2
+#define SELECT_WAITER_FAILURE 3  /* the results of a block that failed */
 
 #define FAILURE 3          /* nil, message, errno */
 
 struct event {
   const struct wait_kind *kind;
-  int n;                   /* object and arguments: so many user values */
+  int n;                   /* user values: the object and the arguments */
 };
 
 int event_push (lua_State *L, const struct wait_kind *kind) {
@@ -168,17 +175,19 @@ int event_push (lua_State *L, const struct wait_kind *kind) {
   return 1;
 }
 
-/* True goes below the `n` values that the event is chosen with. */
+/* Insert true below the `n` results of a successful try. */
 static int chosen_with (lua_State *L, int n) {
   lua_pushboolean(L, 1);
   lua_insert(L, -1 - n);
   return n + 1;
 }
 
-/* event:f(waiter): the stack becomes object, arguments, event, waiter, and the
-** ear that the waiter has for the event. The kinds' functions find it so and
-** push above that: the ear stays whatever a finalizer does to the waiter. */
-static struct event *push_event_args (lua_State *L, struct select_waiter **e) {
+/* From event:f(waiter), the stack becomes object, arguments, event, waiter,
+** and the waiter's select waiter for this event. The functions of the kinds
+** push above that: the select waiter stays there, whatever a finalizer does to
+** the table `waiter`. */
+static struct event *push_event_args (lua_State *L,
+                                      struct select_waiter **e) {
   struct event *v = class_check(L, 1, CLASS_EVENT);
   lua_settop(L, 2);
   stack_reserve(L, v->n + 20, NULL);
@@ -190,12 +199,11 @@ static struct event *push_event_args (lua_State *L, struct select_waiter **e) {
   }
   else
     lua_pushnil(L);
-  *e = class_test(L, v->n + 3, CLASS_SELECT_WAITER);  /* NULL: none,
-      or none yet */
+  *e = class_test(L, v->n + 3, CLASS_SELECT_WAITER);  /* NULL: not blocked */
   return v;
 }
 
-/* What is on top becomes the waiter's ear for the event. */
+/* Pop the select waiter of the waiter for this event, or nil, and store it. */
 static void set_select_waiter (lua_State *L, const struct event *v) {
   lua_pushvalue(L, v->n + 1);
   lua_insert(L, -2);
@@ -210,8 +218,8 @@ static struct task *check_current_task (lua_State *L) {
   return t;
 }
 
-/* event:try(waiter). A waiter that was woken and finds nothing, for a call by
-** hand has taken it, joins the queue again. */
+/* event:try(waiter). If a woken waiter finds nothing, because a call outside
+** the queue has taken it, it joins the queue again. */
 static int event_try (lua_State *L) {
   struct select_waiter *e;
   struct event *v = push_event_args(L, &e);
@@ -231,7 +239,8 @@ static int event_try (lua_State *L) {
   return n > 0 ? chosen_with(L, n) : 0;
 }
 
-/* event:block(waiter): nil, whether it is for tasks of this state alone */
+/* event:block(waiter): nil, and whether only tasks of this state make it
+** ready */
 static int event_block (lua_State *L) {
   struct select_waiter *e;
   struct event *v = push_event_args(L, &e);
@@ -246,14 +255,14 @@ static int event_block (lua_State *L) {
     task_push(L, t);
     lua_setiuservalue(L, -2, SELECT_WAITER_TASK);
     lua_pushvalue(L, 1);
-    /* guard: has the queue's memory */
+    /* guard: it has the queue's memory */
     lua_setiuservalue(L, -2, SELECT_WAITER_OBJECT);
     lua_replace(L, v->n + 3);
     lua_pushvalue(L, v->n + 3);
     set_select_waiter(L, v);
     n = v->kind->block(L, t, &b);
   }
-  if (n > 0) {  /* it failed, and that is what the next try gives */
+  if (n > 0) {  /* it failed: the next try returns that */
     lua_createtable(L, FAILURE, 0);
     lua_insert(L, -1 - FAILURE);
     for (; n > 0; n--) lua_rawseti(L, -1 - n, n);
@@ -266,8 +275,8 @@ static int event_block (lua_State *L) {
   return 2;
 }
 
-/* event:cancel(waiter): the select waiter, as an event that is ready when what
-** it was begun for has ended; or nothing */
+/* event:cancel(waiter): the select waiter, as an event that is ready when the
+** operation that block has started has ended; or nothing */
 static int event_cancel (lua_State *L) {
   struct select_waiter *e;
   struct event *v = push_event_args(L, &e);
@@ -295,7 +304,7 @@ static struct ring *select_waiter_ring (lua_State *L) {
   return class_check(L, -1, CLASS_RING);
 }
 
-/* It was not cancelled, or the end of its operation not waited for. */
+/* Collected without a cancel, or before the end of its operation. */
 static int select_waiter_gc (lua_State *L) {
   struct select_waiter *e = class_check(L, 1, CLASS_SELECT_WAITER);
   struct turnq *q = e->turnq;
@@ -305,8 +314,8 @@ static int select_waiter_gc (lua_State *L) {
   return 0;
 }
 
-/* ear:try(): has its operation ended? The ear of one that was cancelled calls
-** its task then: there is nothing to arrange. */
+/* select_waiter:try(): has its cancelled operation ended? That wakes its task,
+** so block and cancel have nothing to do. */
 static int select_waiter_try (lua_State *L) {
   const struct select_waiter *e = class_check(L, 1, CLASS_SELECT_WAITER);
   if (e->token && select_waiter_op(e, select_waiter_ring(L)))
@@ -368,7 +377,7 @@ void event_functions (lua_State *L) {
   luaL_setfuncs(L, functions, 1);
   lua_getiuservalue(L, -2, CLASS_EVENT + 1);
   lua_getfield(L, -1, "__index");
-  lua_setfield(L, -3, "Event");  /* its methods: lua/uring/event.lua adds */
+  lua_setfield(L, -3, "Event");  /* its methods; event.lua adds to them */
   lua_pop(L, 1);
 }
 

@@ -1,11 +1,13 @@
 /*
-** event: waits of C as events of uring.select, and what Lua's own waits are
-** made of: channels, semaphores and the select itself park a task until it is
-** woken.
+** event: the waits of C as events of uring.select; and the functions by which
+** the waits of lua/uring park and wake tasks: channels, semaphores, select.
 **
-** What an event's `try`, `block` and `cancel` are for is told in
-** lua/uring/event.lua. The class uring.Event has them for a wait kind of
-** wait.h, and a select waiter as the node.
+** lua/uring/event.lua describes what an event's `try`, `block` and `cancel`
+** must do. The class uring.Event implements them for a wait kind (wait.h),
+** with a select waiter as its node.
+**
+** Invariant: a select waiter that leaves its queue, or is collected, passes
+** its wakeup on.
 */
 
 #ifndef uring_event_h
@@ -13,8 +15,8 @@
 
 #include "task/wait.h"
 
-/* An event of this kind on top of the stack, for the object at 1 with what
-** lies behind that as arguments. Answers 1. */
+/* Push an event of this kind for the object at 1; all above it are arguments.
+** Returns 1. */
 int event_push (lua_State *L, const struct wait_kind *kind);
 
 int event_now (lua_State *L);        /* uring.now() */

@@ -1,3 +1,11 @@
+/*
+** inspect: describes tasks: what each waits for, and where.
+**
+** Every push may run finalizers, and __tostring of the program's objects may
+** do anything: both can close rings, sockets and coroutines. So each function
+** reads all that it needs before its first push.
+*/
+
 #include "compat.h"
 #include "task/inspect.h"
 
@@ -30,11 +38,11 @@ void inspect_push_name_in (lua_State *L, int task, uint32_t scope) {
 void inspect_push_name (lua_State *L, const struct task *t) {
   task_push(L, t);
   inspect_push_name_in(L, lua_gettop(L),
-                    cancel_scope_of_task(state_of(L)->loop, t)->id);
+                       cancel_scope_of_task(state_of(L)->loop, t)->id);
   lua_remove(L, -2);
 }
 
-/* The user's function that waits, or runs. */
+/* The innermost function of the program's in this coroutine. */
 static bool find_user_frame (lua_State *L, lua_State *co, lua_Debug *ar) {
   for (int level = 0; lua_getstack(co, level, ar); level++) {
     lua_getinfo(co, "Sl", ar);
@@ -45,7 +53,7 @@ static bool find_user_frame (lua_State *L, lua_State *co, lua_Debug *ar) {
 }
 
 
-/* Of what was pushed above `top` the last stays. */
+/* Remove all above `top` but the value on top. */
 static void keep_one (lua_State *L, int top) {
   lua_insert(L, top + 1);
   lua_settop(L, top + 1);
@@ -54,21 +62,14 @@ static void keep_one (lua_State *L, int top) {
 
 /* ---- what it waits for ------------------------------------------------- */
 
-/*
-** Every word that is pushed may run finalizers, and what the program has for
-** __tostring does what it likes: rings, sockets and coroutines may be closed
-** by either. So each of these reads all that it needs before it pushes, and
-** what lies in a coroutine is on this stack before anything else runs.
-*/
-
-/* The coroutine in which a task waits, and what it was called with there lies
-** from 1; NULL where that is not to be seen, for it is being closed. */
+/* The coroutine in which a task waits, with the arguments of the wait from
+** index 1; NULL while it is being closed. */
 static lua_State *stack_of_wait (const struct task *t) {
   lua_State *co = wrap_innermost(t->node.co);
   return lua_status(co) == LUA_YIELD ? co : NULL;
 }
 
-/* What is told of an operation. */
+/* What a description needs of an operation. */
 struct op_info {
   unsigned opcode;
   int fd;
@@ -89,7 +90,7 @@ static void push_op_info (lua_State *L, struct op_info s) {
   else lua_pushfstring(L, "%s (fd %d)", name ? name : "?", s.fd);
 }
 
-/* The request that `op` was made of, if it is an argument of its wait. */
+/* The request of `op`, if it is an argument of the wait. */
 static const struct request *request_of (lua_State *L, lua_State *co,
                                          const struct op *op) {
   for (int i = 1; co && co != L && lua_checkstack(co, 1) && i <= 2; i++) {
@@ -120,7 +121,7 @@ static void push_await (lua_State *L, const struct task *t) {
   const struct op *op = t->on;
   lua_State *co = stack_of_wait(t);
   const struct request *q;
-  struct op_info op_info = op_info_of(op);
+  struct op_info info = op_info_of(op);
   int ring = t->ring->io.ring_fd;
   char mask[64] = "";
   if (op->waitq && t->wait == WAIT_AWAIT) {
@@ -129,7 +130,7 @@ static void push_await (lua_State *L, const struct task *t) {
   }
   q = op->opcode == IORING_OP_POLL_ADD ? request_of(L, co, op) : NULL;
   if (q) name_bits(polls, q->sqe.poll32_events, mask, sizeof(mask));
-  push_op_info(L, op_info);
+  push_op_info(L, info);
   lua_pushfstring(L, "for %s%s%s on ring (fd %d)", lua_tostring(L, -1),
                   *mask ? " for " : "", mask, ring);
 }
@@ -138,15 +139,15 @@ static void push_await (lua_State *L, const struct task *t) {
 static void push_chain (lua_State *L, const struct task *t) {
   const struct chain *c = t->on;
   unsigned n = c->n, shown = n < SHOWN ? n : SHOWN;
-  struct op_info op_info[SHOWN];
+  struct op_info infos[SHOWN];
   int text;
   for (unsigned i = 0; i < shown; i++)
-    op_info[i] = op_info_of(op_find(&t->ring->ops, c->link[i].token));
+    infos[i] = op_info_of(op_find(&t->ring->ops, c->link[i].token));
   lua_pushfstring(L, "for a chain of %d on ring (fd %d)", (int)n,
                   t->ring->io.ring_fd);
   text = lua_gettop(L);
   for (unsigned i = 0; i < shown; i++) {
-    push_op_info(L, op_info[i]);
+    push_op_info(L, infos[i]);
     lua_pushfstring(L, "%s%s %s", lua_tostring(L, text), i ? "," : ":",
                     lua_tostring(L, -1));
     lua_replace(L, text);
@@ -182,7 +183,7 @@ static void push_events (lua_State *L) {
   lua_settop(L, events);
 }
 
-/* What the parked task's function has said that it waits for. */
+/* A parked task: from the arguments of `park` (event.c). */
 static void push_parked (lua_State *L, const struct task *t) {
   lua_State *co = stack_of_wait(t);
   int what = lua_gettop(L) + 1, of = what + 1;
@@ -227,9 +228,9 @@ static void push_wait (lua_State *L, const struct task *t) {
       lua_pushfstring(L, "for %s to end", lua_tostring(L, -1));
       break;
     case WAIT_SCOPE: {
-      const struct cancel_scope *r = t->on;
+      const struct cancel_scope *cs = t->on;
       lua_pushfstring(L, "for the %d tasks of its scope to end",
-                      (int)(r->ntasks + r->ndaemons));
+                      (int)(cs->ntasks + cs->ndaemons));
       break;
     }
     case WAIT_PARK: push_parked(L, t); break;
@@ -269,7 +270,7 @@ void inspect_push_description (lua_State *L, const struct task *t) {
 
 /* ---- uring.tasks() ----------------------------------------------------- */
 
-/* The table of one task; 1 is the list, and the task is on top. */
+/* Append the table of one task, which is on top, to the list at 1. */
 static void add_task_info (lua_State *L, struct loop *loop, struct task *t) {
   const struct cancel_scope *scope;
   lua_Debug ar;
@@ -287,7 +288,8 @@ static void add_task_info (lua_State *L, struct loop *loop, struct task *t) {
   if (t->state == TASK_WAITING) {
     push_wait(L, t);
     lua_setfield(L, -2, "waits");
-    lua_pushnumber(L, (lua_Number)(clock_ms(clock_now()) - t->flags) / 1e3);
+    lua_pushnumber(L, (lua_Number)(clock_ms(clock_now()) - t->wait_began)
+                      / 1e3);
     lua_setfield(L, -2, "seconds");
   }
   if (find_user_frame(L, t == loop->current ? L : wrap_innermost(t->node.co),

@@ -1,3 +1,10 @@
+/*
+** join: waits for the end of another task.
+**
+** A task that runs inside the joiner's call must not change the order in which
+** tasks run, nor make the turn endless.
+*/
+
 #include "compat.h"
 #include "task/join.h"
 
@@ -14,7 +21,8 @@
 static int push_joined (lua_State *L, struct task *t) {
   const struct task *target = lua_touserdata(L, 1);
   loop_check(L, t);
-  return target->state >= TASK_DONE ? task_push_outcome(L, 1) : fail_timeout(L);
+  return target->state >= TASK_DONE ? task_push_outcome(L, 1)
+                                    : fail_timeout(L);
 }
 
 static int join_resumed (lua_State *L, int status, lua_KContext ctx) {
@@ -24,27 +32,27 @@ static int join_resumed (lua_State *L, int status, lua_KContext ctx) {
   return push_joined(L, t);
 }
 
-/* May `of` run inside of this wait? Not for ever: all the others, and what
-** has completed, have their turn too. */
+/* May `target` run inside this wait? loop_unfair bounds how often: completions
+** and the other tasks must have their turn. */
 static bool runs_next (const struct loop *loop, struct task *t,
                      const struct task *target) {
   return loop->first == &target->node && !loop->nested && loop->slow == 0
          && !loop_unfair(t);
 }
 
-/* It is the first in the queue: true if it has ended, and it is the joiner's
-** turn again. */
+/* Run the first task of the ready queue, which the joiner waits for. True if
+** it has ended and the joiner is the next to run. */
 static bool run_inside (lua_State *L, struct loop *loop, struct task *t) {
   struct task *target = loop_pop_ready(loop);
   if (loop->turn == &target->node)  /* guard: or the turn does not end */
     loop->turn = &t->node;
-  t->flags = loop->now;  /* since when it waits */
+  t->wait_began = loop->now;
   loop->nested = true;
   task_resume(L, loop, target);
   loop->nested = false;
   loop->current = t;
   loop->co = L;
-  if (loop->first != &t->node)  /* guard: others were ready before it */
+  if (loop->first != &t->node)  /* guard: other tasks are ready before it */
     return false;
   loop_pop_ready(loop)->state = TASK_RUNNING;
   return true;
@@ -79,12 +87,13 @@ static int task_join (lua_State *L) {
 
 /* ---- task:joining ------------------------------------------------------ */
 
-/* As join gives it, and as an event. */
+/* The same results as join's, as an event. */
 static int join_try (lua_State *L, struct task *t, struct wait_node *node) {
   struct task *target = class_check(L, 1, CLASS_TASK);
   (void)node;
   if (target == t)
-    return loop_raise_at_caller(L, "%s: a task cannot join itself", "task:joining");
+    return loop_raise_at_caller(L, "%s: a task cannot join itself",
+                                "task:joining");
   return target->state < TASK_DONE ? 0 : task_push_outcome(L, 1);
 }
 
@@ -97,7 +106,7 @@ static int join_block (lua_State *L, struct task *t, struct blocking *b) {
 
 static void join_cancel (lua_State *L, struct task *t,
                          struct wait_node *node) {
-  (void)L; (void)t; (void)node;  /* all are woken at once */
+  (void)L; (void)t; (void)node;  /* all joiners are woken at once */
 }
 
 static int task_joining (lua_State *L) {

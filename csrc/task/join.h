@@ -1,13 +1,14 @@
 /*
-** join: waiting for another task's end: task:join, and task:joining.
+** join: waiting for the end of another task: task:join and task:joining.
 **
-** Mostly the other one is the next to run, for it was just spawned. Then it
+** Often that task is the next to run, because it was just spawned. Then it
 ** runs inside the call that waits for it: the order of the tasks is the same,
-** and neither coroutine is suspended if it ends without a wait of its own. To
-** everybody else the joiner waits meanwhile like any; only its coroutine
-** cannot be closed by what runs in it. One such call at a time, so that
-** coroutines do not pile up on the C stack, and not where a watchdog counts
-** each task's time.
+** and if it ends without a wait, neither coroutine is suspended. Meanwhile the
+** joiner is in state TASK_WAITING like any other; only its coroutine cannot be
+** closed by what runs inside it.
+**
+** Invariants: one such call at a time, so that coroutines do not nest on the C
+** stack; none while a watchdog measures the time of each task.
 */
 
 #ifndef uring_join_h

@@ -1,3 +1,11 @@
+/*
+** loop: how a wait begins and its task is suspended, and what is checked
+** before that.
+**
+** Only the coroutine `loop->co` may be suspended: every wait passes the checks
+** of enter_wait first.
+*/
+
 #include "compat.h"
 #include "task/loop.h"
 
@@ -20,12 +28,12 @@ bool loop_has (const struct loop *loop, const struct task *t) {
 }
 
 
-/* ---- the functions of waiting ------------------------------------------ */
+/* ---- tasks that ignore their cancellation ------------------------------ */
 
-/* A cancelled task is refused a wait: has it gone on for too long now, so that
-** it has to be told of? It may do so without ever waiting, or wait in between
-** in a shield; of those that do one at a time is followed (with a watchdog, by
-** that). */
+/* A cancelled task is refused a wait. Has it gone on for so long that it must
+** be reported? It may do so without any wait, or with waits in a shield in
+** between. Of tasks that do the latter one at a time is followed; with a
+** watchdog, watchdog.c follows it. */
 static bool ignores_cancel (struct loop *loop, struct task *t) {
   struct watched *w = &loop->watched;
   int64_t since = 0;
@@ -69,6 +77,9 @@ static int raise_cancelled (lua_State *L, struct task *t) {
   return lua_error(L);
 }
 
+
+/* ---- waits ------------------------------------------------------------- */
+
 void loop_check (lua_State *L, struct task *t) {
   if (t->task_flags & TASKF_CANCELLED)
     raise_cancelled(L, t);
@@ -76,11 +87,11 @@ void loop_check (lua_State *L, struct task *t) {
 
 bool loop_in_library (lua_State *L, const lua_Debug *ar) {
   size_t n;
-  const char *scope;
+  const char *dir;
   bool ours = false;
   state_shared(L, SHARED_LUA_DIR);
-  scope = lua_tolstring(L, -1, &n);
-  if (scope && strncmp(ar->source, scope, n) == 0)
+  dir = lua_tolstring(L, -1, &n);
+  if (dir && strncmp(ar->source, dir, n) == 0)
     ours = ar->source[n] == '/' || strcmp(ar->source + n, ".lua") == 0;
   lua_pop(L, 1);
   return ours;
@@ -101,23 +112,26 @@ int loop_raise_at_caller (lua_State *L, const char *format, const char *what) {
   return lua_error(L);
 }
 
-/* Whatever keeps a wait from being one is a mistake of the caller's. */
+/* Raise why this call cannot wait: an error of the calling program. */
 static void raise_cannot_wait (lua_State *L, struct loop *loop, struct task *t,
                          const char *what) {
   if (t == NULL)
     loop_raise_at_caller(L, "%s waits, and only a task can wait: call it in a "
-                "function that runs under uring.run", what);
+                         "function that runs under uring.run", what);
   if (loop->fork_id != fork_id())
-    loop_raise_at_caller(L, "%s: this task belongs to another process: a forked "
-                "child starts afresh with a uring.run of its own", what);
+    loop_raise_at_caller(L, "%s: this task belongs to another process: a "
+                         "forked child starts afresh with a uring.run of its "
+                         "own", what);
   if (loop->co != L)  /* guard: the wrong coroutine is never suspended */
-    loop_raise_at_caller(L, "%s waits in a coroutine that is not the task's own: make "
-                "that one by uring.wrap, or a task by uring.spawn (and in a "
-                "coroutine that is being closed nothing can wait)", what);
+    loop_raise_at_caller(L, "%s waits in a coroutine that is not the task's "
+                         "own: make that one by uring.wrap, or a task by "
+                         "uring.spawn (and in a coroutine that is being "
+                         "closed nothing can wait)", what);
   if (!lua_isyieldable(L))
-    loop_raise_at_caller(L, "%s cannot wait here: between the task and this call "
-                "there is a C function that cannot be suspended (such as "
-                "table.sort, string.gsub, require, a finalizer)", what);
+    loop_raise_at_caller(L, "%s cannot wait here: between the task and this "
+                         "call there is a C function that cannot be suspended "
+                         "(such as table.sort, string.gsub, require, a "
+                         "finalizer)", what);
 }
 
 static inline bool may_wait (lua_State *L, const struct loop *loop) {
@@ -137,7 +151,7 @@ static inline struct task *enter_wait (lua_State *L, struct loop *loop,
 }
 
 struct task *loop_enter_unchecked (lua_State *L, struct loop *loop,
-                          const char *what) {
+                                   const char *what) {
   return enter_wait(L, loop, what);
 }
 
@@ -154,7 +168,7 @@ void loop_reserve (lua_State *L) {
 
 void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
                  int64_t deadline) {
-  /* guard: or what comes next would find no waiter */
+  /* guard: or no waiter would be woken for the next item */
   if (t->has_turn) loop_end_turns(state_of(L)->loop, t);
   t->wait = (unsigned)wait & 15u;
   t->on = on;
@@ -168,7 +182,7 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
     if (deadline != CLOCK_NEVER) {
       struct loop *loop = state_of(L)->loop;
       heap_add(&loop->heap, &t->timer, deadline);
-      loop->now = clock_rough();  /* (it has asked for the time anyway) */
+      loop->now = clock_rough();  /* (its deadline was computed just now) */
     }
   }
 }

@@ -1,18 +1,19 @@
 /*
-** loop: tasks, and the one wait that covers them all.
+** loop: the state's event loop and its tasks: how a wait begins, and how its
+** task becomes ready again. All modules of task and net call it.
 **
 ** A state has at most one loop, made when it is first needed. The loop has a
-** ring of its own, a queue of tasks that are ready, a heap of deadlines, and
-** a list of the other rings that tasks wait on. A turn is: let every task
-** that was ready run once; submit what they queued, for all rings; sleep if
-** nobody is ready, for as long as the next deadline allows; copy out what has
-** completed; wake whom it concerns; wake whose time is over.
+** ring of its own, a queue of ready tasks, a heap of deadlines, and a list of
+** the other rings that tasks wait on. A turn is: resume every task that was
+** ready; submit what they queued, on all rings; if no task is ready, sleep
+** until a completion or the next deadline; reap, and wake the tasks that the
+** completions and expired deadlines are for.
 **
 ** A task is a userdata with its coroutine as user value. It waits for one
-** thing at a time, named by `wait` and `on`; what it waits for has the task's
-** address and wakes it through `loop_wake`. All a wait needs lies in the task
-** itself or was made ready before the wait began, so waiting, waking and
-** timing out allocate nothing and cannot fail.
+** thing at a time, named by `wait` and `on`. What it waits for has the task's
+** address, and wakes it by `loop_wake`. All that a wait needs is in the task
+** itself or was reserved before the wait began, so waiting, waking and timing
+** out allocate nothing and cannot fail.
 **
 ** The results of a wait are pushed by its continuation, which runs in the
 ** task's own coroutine: an error there is the task's own.
@@ -20,14 +21,14 @@
 ** Waits may be called in one coroutine at a time (`loop->co`): the running
 ** task's own, or the one inside it that uring.wrap resumes.
 **
-** Here a wait begins, and its task becomes ready again. What it waits for, and
-** what ends the wait, is told in rooms above this one: line, handover, watch,
-** hooks, leave.
+** The modules above this one know what tasks wait for (wait, wait_*, join),
+** what wakes them (completion, ring_watch), and how a wait ends early
+** (wait_cancel).
 **
-** What can never happen: a coroutine is resumed that did not call the wait; a
-** completion wakes a task that has gone on to another wait (whoever leaves a
-** wait takes its address back first); C of the loop runs while Lua code
-** holds a lock, for there is none.
+** Invariants: only a coroutine that called a wait is resumed. No completion
+** wakes a task that has gone on to another wait: a wait that ends early first
+** removes the task's address from what it waited for. The loop calls Lua
+** while it holds no lock, since it has none.
 */
 
 #ifndef uring_loop_h
@@ -47,15 +48,16 @@ enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
 enum task_wait {
   WAIT_NOTHING,
   WAIT_TURN,       /* a turn of the others: sleep(0), fairness */
-  WAIT_SLEEP,      /* its timer; `on` is a line that it will look at, or 0 */
-  WAIT_AWAIT,      /* `on` is an op that is its own; result in res, flags */
+  WAIT_SLEEP,      /* its timer; `on`: a socket_waitq to try after that, or
+                      NULL */
+  WAIT_AWAIT,      /* `on` is an op of this task alone; result: res, flags */
   WAIT_OPERATION,  /* `on` is an op that outlives the wait */
   WAIT_CHAIN,      /* `on` is a struct chain */
   WAIT_MESSAGE,    /* `on` is a ring */
   WAIT_JOIN,       /* `on` is a task */
   WAIT_QUEUE,      /* `on` is a struct socket_waitq */
-  WAIT_SCOPE,      /* `on` is a region: for its tasks to end */
-  WAIT_PARK        /* `on` says what for: whoever knows wakes it */
+  WAIT_SCOPE,      /* `on` is a cancel scope: for its tasks to end */
+  WAIT_PARK        /* until loop_notify */
 };                 /* (4 bits) */
 
 enum task_flag {
@@ -63,28 +65,33 @@ enum task_flag {
   TASKF_CANCELLED = 2,   /* this wait and every later one raises */
   TASKF_DELIVERED = 4,  /* a channel's value was handed over and not yet
                            accepted: wait.h */
-  TASKF_CANCEL_REQUESTED = 8,
-      /* cancelled whatever region it is in (region.h) */
+  TASKF_CANCEL_REQUESTED = 8,  /* by task:cancel, or with its scope */
   TASKF_DAEMON = 16,     /* does not keep its scope open */
-  TASKF_LOCAL_WAIT = 32,  /* parked for what only tasks of this state can do */
-  TASKF_NOTIFIED = 64,     /* something is there for it since it searched */
-  TASKF_REPORTED = 128    /* of going on though it is cancelled */
+  TASKF_LOCAL_WAIT = 32,  /* parked until a task of this state wakes it */
+  TASKF_NOTIFIED = 64,   /* loop_notify since it last tried its events */
+  TASKF_REPORTED = 128   /* reported as ignoring its cancellation */
 };
 
-/* There may be very many: no byte here is idle. */
+/* There may be very many tasks: keep this small. */
 struct task {
-  struct wait_node node;         /* first. In the ready queue, or a line */
-  struct timer timer;       /* its word is the innermost cancel scope */
+  struct wait_node node;    /* first. In the ready queue, or a waitq */
+  struct timer timer;       /* owner_id: its innermost cancel scope */
   union {
-    void *on;               /* while it waits */
-    uint64_t data;          /* then: what describes a result */
-    struct task *behind;    /* or the next whose value is revoked */
+    void *on;               /* while it waits: see enum task_wait */
+    uint64_t data;          /* of a result: loop_pack_op */
+    struct task *behind;    /* the next one on loop->revoked */
   };
   struct ring *ring;        /* whose operation or message it waits for */
-  struct waitq joiners;     /* who waits for its end */
-  int32_t res;              /* of the wait; how many arguments, when it is
-                               new, and how many results, when it is done */
-  uint32_t flags;           /* of the wait; while it waits, since when */
+  struct waitq joiners;     /* tasks and selects that wait for its end */
+  union {
+    int32_t res;            /* result of a wait */
+    int32_t nargs;          /* TASK_NEW: on its coroutine's stack */
+    int32_t nresults;       /* TASK_DONE: in its outcome */
+  };
+  union {
+    uint32_t flags;         /* result of a wait */
+    uint32_t wait_began;    /* while it waits: loop->now of then */
+  };
   uint32_t place;           /* in its scope's table of tasks */
   uint8_t state : 4, wait : 4;
   uint8_t task_flags;
@@ -99,44 +106,45 @@ struct watch {
   struct ring *ring;        /* NULL: no longer watched */
   struct watch *next;       /* all but the loop's own */
   struct op *poll;          /* on the loop's ring; NULL: not armed */
-  int eventfd;              /* of the loop's own ring, its bell's. -1: none */
-  bool signaled;                /* its eventfd was written */
+  int eventfd;              /* of the loop's own ring: its doorbell's. -1:
+                               none */
+  bool signaled;            /* its eventfd was written */
 };
 
 /* The state's loop, if it has one that is this process's: or NULL. */
 struct loop *loop_here (lua_State *L);
 
-/* Is it a task of this loop's, that may still go on? `loop` is NULL where the
-** state closes. */
+/* Is it a task of this process's loop that has not ended? `loop` is NULL when
+** the state closes. */
 bool loop_has (const struct loop *loop, const struct task *t);
 
 struct cancel_scope;
 
 struct scope_slot {
   struct cancel_scope *cs;    /* NULL: it is closed */
-  uint32_t next_free;       /* then: the number that was closed before it */
+  uint32_t next_free;       /* closed: the next free number, or 0 */
 };
 
-/* What the watchdog knows of the task that runs, or has just stopped; and of
-** one that was refused a wait, for it is cancelled, and has gone on. */
+/* What the watchdog knows of the task that runs or has just stopped. And of a
+** task that ignores its cancellation: waits were refused, and it goes on. */
 struct watched {
   struct task *task;
   int64_t began;            /* when it was resumed */
-  uint32_t scope;            /* the number of its scope */
+  uint32_t scope;           /* the number of its scope */
   int line;                 /* where it was spawned, if it has ended; or 0 */
   char file[LUA_IDSIZE];
-  bool reported;                /* of it, since then */
-  bool swallows;            /* it was refused waits for too long: that is to be
-                               told */
-  unsigned refused;         /* waits, since it was resumed, watched or not */
-  int64_t refused_since;    /* the second of them */
-  struct task *suspect;     /* who was refused one before; NULL: nobody */
-  int64_t since;
-  unsigned refusals;        /* how often it was resumed and refused one */
+  bool reported;            /* since it was resumed */
+  bool swallows;            /* report that it ignores its cancellation */
+  unsigned refused;         /* waits, since it was resumed; counted without a
+                               watchdog too */
+  int64_t refused_since;    /* time of the second of them */
+  struct task *suspect;     /* the one task that is followed; or NULL */
+  int64_t since;            /* when it first was refused a wait */
+  unsigned refusals;        /* times it was resumed and refused one */
 };
 
-/* Who cleans up may be refused some waits, too; and without a watchdog may go
-** on for so long. */
+/* A task that cleans up may be refused a few waits. Without a watchdog it may
+** go on for PATIENCE ns. */
 #define REFUSALS 4
 #define PATIENCE 1000000000
 
@@ -147,97 +155,98 @@ struct loop {
   struct watch *watches;
   struct heap heap;
   struct wait_node *first, *last;  /* tasks that are ready */
-  struct wait_node *turn;        /* the last of them that runs in this turn */
-  struct task *revoked;     /* cancelled with a value in hand: handover.h */
+  struct wait_node *turn;   /* the last of them that runs in this turn */
+  struct task *revoked;     /* cancelled before they took a value: wait.h */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
   struct scope_slot *scopes;  /* by number */
-  struct cancel_scope *root;      /* run's own scope, while it runs */
-  uint32_t nscopes, capacity;  /* of that array: numbers that were given out */
-  uint32_t nopen;           /* of those: that are open */
-  uint32_t free_scope;     /* the number that was closed last, or 0 */
+  struct cancel_scope *root;  /* run's own scope, while it runs */
+  uint32_t nscopes, capacity;  /* of `scopes` */
+  uint32_t nopen;           /* scopes that are open */
+  uint32_t free_scope;      /* the number that was closed last, or 0 */
   uint32_t ntasks;          /* not ended */
-  uint32_t nlocal;           /* waiting for tasks of this state alone */
-  uint32_t now;             /* in ms, as of a turn or a later deadline */
+  uint32_t nlocal;          /* tasks with loop_waits_locally */
+  uint32_t now;             /* ms, as of this turn or a later deadline */
   uint32_t fork_id;
-  int64_t nap;              /* at most so long may it sleep now; see clock.h */
+  int64_t nap;              /* the longest sleep now, in ns; see clock.h */
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
-  int64_t usually_slow;     /* the same, of runs that say nothing */
+  int64_t usually_slow;     /* the same, for runs that set none */
   struct watched watched;
-  bool nested;              /* a task runs inside of another's wait: join.h */
+  bool nested;              /* a task runs inside another's wait: join.h */
   bool cheap;               /* sys_calls_are_cheap() */
   bool running;
-  bool deadlocked;          /* its tasks wait for each other, and were told */
-  bool retry;               /* the kernel had no room: try again soon */
-  uint32_t nomem_turns;  /* turns in a row in which there was no memory for
-                               what has completed on another ring */
+  bool deadlocked;          /* its tasks wait for each other: reported */
+  bool retry;               /* EAGAIN, EBUSY or ENOMEM: try again soon */
+  uint32_t nomem_turns;     /* turns in a row without memory for completions
+                               of another ring */
 };
 
 /*
 ** Begin a wait in the function that is running: its task (`loop` may be
 ** NULL). Raises outside a task, in a coroutine where it may not wait, behind
-** a C call that cannot be left, and in a task that was cancelled; `what` is
-** for the words.
+** a C call that cannot be left, and in a task that was cancelled. `what` names
+** the wait in messages.
 */
 struct task *loop_enter (lua_State *L, struct loop *loop, const char *what);
 
-/* The same, but a cancelled task may go on. */
-struct task *loop_enter_unchecked (lua_State *L, struct loop *loop, const char *what);
+/* The same, but does not raise in a cancelled task. */
+struct task *loop_enter_unchecked (lua_State *L, struct loop *loop,
+                                   const char *what);
 
-/* May it wait? Not in a finalizer, whatever that runs in the middle of. */
+/* Can the running function wait? Never in a finalizer. */
 bool loop_may_wait (lua_State *L, const struct loop *loop);
 
-/* Has a coroutine that may be resumed not been closed? Lua says so too, but in
-** words that it has to allocate where no protected call is around them. */
+/* Can this coroutine be resumed, or was it closed? lua_resume reports that as
+** well, but allocates the message, and no protected call may be around it. */
 static inline bool loop_resumable (lua_State *co) {
   int status = lua_status(co);
   return status == LUA_YIELD || (status == LUA_OK && lua_gettop(co) > 0);
 }
 
-/* Is this function one of the library's own, written in Lua? */
+/* Is this a Lua function of the library itself? */
 bool loop_in_library (lua_State *L, const lua_Debug *ar);
 
-/* As luaL_error with one %s, but with the line of who called the library. */
+/* As luaL_error with one %s, with the position of the library's caller. */
 int loop_raise_at_caller (lua_State *L, const char *format, const char *what);
 
-/* Room for this wait's deadline; raises for want of memory. */
+/* Reserve the deadline of the next wait; raises if there is no memory. */
 void loop_reserve (lua_State *L);
 
-/* What the words for a result need of its operation, when that is no more. */
+/* What an error message needs of an operation that is freed: opcode, group or
+** first kernel, and descriptor. */
 static inline uint64_t loop_pack_op (const struct op *op, uint32_t flags) {
   unsigned more = flags & IORING_CQE_F_BUFFER ? op->group : op->min_kernel;
   return (uint64_t)op->opcode << 56 | (uint64_t)more << 32
          | (uint32_t)op->fd;
 }
 
-/* Of a result: since which kernel its request is known, or, with F_BUFFER,
-** the group of its buffer. */
+/* Of a result: with F_BUFFER the group of its buffer, else the first kernel
+** that has its request. */
 static inline unsigned loop_group_or_kernel (const struct task *t) {
   return (unsigned)(t->data >> 32) & 0xffff;
 }
 
-/* Did it end before it was through, for that was asked for? */
+/* Did a cancel end the operation before it was done? */
 static inline bool loop_cut_short (int32_t res) {
   return res == -ECANCELED || res == -EINTR;
 }
 
-/* The running task waits from now on, and is still to be suspended: no call
-** that waits may come before. */
+/* The running task waits from now on. The caller suspends it, with no wait in
+** between. */
 void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
                  int64_t deadline);
 
-/* Suspend the running task until it is woken or `deadline` has come, then go
-** on in `k`. Used as `return loop_wait(...)`. */
+/* Suspend the running task until it is woken or the deadline is reached, then
+** call `k`. Used as `return loop_wait(...)`. */
 int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
                int64_t deadline, lua_KContext ctx, lua_KFunction k);
 
-/* In a `k`: the task that goes on. NULL where somebody else than the loop has
-** resumed its coroutine: then `k` yields again, and nothing has happened. The
-** task may have been cancelled meanwhile; when `k` has put right what it
-** must, it raises by loop_check. */
+/* In a `k`: the task that was resumed. NULL if a script has resumed its
+** coroutine: then `k` yields again, and nothing else. The task may have been
+** cancelled meanwhile: `k` cleans up, then raises by loop_check. */
 struct task *loop_resumed (lua_State *L);
 
-/* The same where the loop is known; it lives as long as its tasks. */
+/* The same for a known loop, which outlives its tasks. */
 static inline struct task *loop_resumed_in (const struct loop *loop,
                                             const lua_State *L) {
   return loop->co == L ? loop->current : NULL;  /* guard: only the loop and
@@ -246,34 +255,34 @@ static inline struct task *loop_resumed_in (const struct loop *loop,
 
 void loop_check (lua_State *L, struct task *t);
 
-/* The wait is over. */
+/* End the task's wait: it is ready. */
 void loop_wake (struct loop *loop, struct task *t);
 
-/* A wait that did not have to wait: true when it is the others' turn. */
+/* Count a wait that did not have to wait. True: let other tasks run first. */
 bool loop_unfair (struct task *t);
 
-/* For the watchdog: what has cancelled the task is no more. */
+/* For the watchdog: the task is no longer cancelled. */
 void loop_clear_refusals (struct loop *loop, struct task *t);
 
-/* Does it wait for what only tasks of this state can bring about? */
+/* Can only a task of this state wake it? */
 static inline bool loop_waits_locally (const struct task *t) {
   return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
          || (t->wait == WAIT_PARK && (t->task_flags & TASKF_LOCAL_WAIT));
 }
 
-/* Put a task into the ready queue; take the first out of it; NULL: none is. */
+/* Append a task to the ready queue; take out the first, or NULL. */
 void loop_push_ready (struct loop *loop, struct task *t);
 struct task *loop_pop_ready (struct loop *loop);
 
 /* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
 struct chain {
   unsigned n, pending;
-  unsigned next;            /* which ends next, if they end in their order */
+  unsigned next;            /* ends next, if they end in order */
   struct link {
     uint64_t token;         /* 0: it has ended */
     int32_t res;
     uint32_t flags;
-    bool unreported;         /* a silent one's success */
+    bool unreported;        /* success of a silent one */
     uint8_t disposal;
     uint16_t group;
   } link[];

@@ -1,13 +1,14 @@
 /*
-** ready: the queue of tasks that are ready, and how a waiting task gets there.
-** Nothing here allocates or fails.
+** ready: the queue of ready tasks, and how a waiting task enters it.
+**
+** Nothing here allocates or fails: wakeups come from completions.
 */
 
 #include "compat.h"
 #include "task/loop.h"
 
 
-/* (Nobody leaves it but from its front, so one link does.) */
+/* (Tasks leave it only from the front, so it needs one link.) */
 void loop_push_ready (struct loop *loop, struct task *t) {
   t->state = TASK_READY;
   t->node.next = NULL;

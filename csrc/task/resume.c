@@ -1,3 +1,10 @@
+/*
+** resume: resumes tasks, and ends them.
+**
+** Whatever a script has done to a task's coroutine must harm only that task:
+** the loop goes on with the others.
+*/
+
 #include "compat.h"
 #include "task/resume.h"
 
@@ -15,7 +22,7 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
                   int results) {
   int task = lua_gettop(L), outcome = task - 1, error = 0;
   struct cancel_scope *scope;
-  /* guard: its coroutine may have failed to */
+  /* guard: its coroutine may have been closed or broken */
   cancel_scope_close_all(L, loop, t);
   scope = cancel_scope_of_task(loop, t);
   t->state = TASK_DONE;
@@ -23,7 +30,7 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
     state_shared(L, SHARED_CANCELLED);
     t->state = lua_rawequal(L, outcome, -1) ? TASK_CANCELLED : TASK_FAILED;
   }
-  t->res = results;
+  t->nresults = results;
   t->node.co = NULL;
   if (loop->watched.suspect == t) loop->watched.suspect = NULL;
   waitq_wake_all(loop, &t->joiners);
@@ -43,8 +50,8 @@ void task_finish (lua_State *L, struct loop *loop, struct task *t,
   lua_settop(L, outcome - 1);
 }
 
-/* explain(error, task's address): its outcome, as others that failed have it.
-** Its coroutine stands where it was broken. */
+/* explain(error, task's address): the outcome of a task whose coroutine was
+** broken, like that of any task that failed. */
 int resume_explain (lua_State *L) {
   lua_State *co = ((const struct task *)lua_touserdata(L, 2))->node.co;
   lua_createtable(L, 3, 0);
@@ -57,7 +64,7 @@ int resume_explain (lua_State *L) {
   return 1;
 }
 
-/* Push the outcome of a task that cannot make its own. */
+/* Push the outcome of a task whose coroutine did not return one. */
 static void push_broken (lua_State *L, const struct task *t, int status) {
   lua_State *co = t->node.co;
   bool yielded = status == LUA_YIELD;
@@ -66,17 +73,17 @@ static void push_broken (lua_State *L, const struct task *t, int status) {
                   : status == LUA_ERRMEM ? SHARED_OUT_OF_MEMORY
                       : SHARED_BROKEN);
   if (lua_status(co) == LUA_OK && lua_gettop(co) <= 1)
-    return;  /* it was closed, and nothing is there but the words for that */
+    return;  /* it was closed: no error is there to explain */
   state_shared(L, SHARED_EXPLAIN);
   if (yielded) lua_rawgeti(L, -2, 1);
-  else lua_xmove(co, L, 1);  /* what it died of */
+  else lua_xmove(co, L, 1);  /* its error */
   lua_pushlightuserdata(L, (void *)(uintptr_t)t);
   if (lua_pcall(L, 2, 1, 0) == LUA_OK) lua_replace(L, -2);
   else lua_pop(L, 1);
 }
 
-/* The coroutine yielded to nobody, was closed by others than the loop, or had
-** no memory left even to fail. */
+/* The coroutine called coroutine.yield, was closed by a script, or had no
+** memory even to return its error: the task fails. */
 static void finish_broken (lua_State *L, struct loop *loop, struct task *t,
                     int status) {
   loop_abandon_wait(loop, t);
@@ -90,12 +97,11 @@ static void finish_broken (lua_State *L, struct loop *loop, struct task *t,
   task_finish(L, loop, t, -1);
 }
 
-/* (Every return past a coroutine's suspension is one that the processor did
-** not foresee: hence inline.) */
+/* (Inline: each return after a coroutine switch is mispredicted.) */
 static inline __attribute__((always_inline))
 void resume_one (lua_State *L, struct loop *loop, struct task *t) {
   lua_State *co = t->node.co;
-  int args = t->state == TASK_NEW ? t->res : 0;
+  int args = t->state == TASK_NEW ? t->nargs : 0;
   int n = 0, status = LUA_ERRRUN;
   if (t->state == TASK_NEW && (t->task_flags & TASKF_CANCELLED)) {
     state_shared(L, SHARED_CANCELLED);
@@ -108,8 +114,8 @@ void resume_one (lua_State *L, struct loop *loop, struct task *t) {
   loop->co = co;
   loop->watched.refused = 0;
   if (loop->slow) watchdog_begin(L, loop, t);
-  /* guard: inside of another's wait it has the whole depth of calls that Lua
-     allows all the same, for it may go on without */
+  /* guard: nested in another task's call, it has Lua's whole call depth all
+     the same (from NULL), because it may continue outside that call */
   if (loop_resumable(co))
     status = lua_resume(co, loop->nested ? NULL : L, args, &n);
   loop->current = NULL;
@@ -120,12 +126,12 @@ void resume_one (lua_State *L, struct loop *loop, struct task *t) {
   if (t->has_turn) loop_end_turns(loop, t);  /* guard: no wakeup is lost */
   if (status == LUA_OK && n == TASK_RETURNS) {
     lua_xmove(co, L, n);
-    task_finish(L, loop, t, t->res);
+    task_finish(L, loop, t, t->nresults);
   }
   else if (status != LUA_YIELD || t->state == TASK_RUNNING)
     finish_broken(L, loop, t, status);
   else if (t->state == TASK_WAITING)
-    t->flags = loop->now;
+    t->wait_began = loop->now;
   if (loop->slow) watchdog_end(L, loop);
 }
 
@@ -135,12 +141,12 @@ void task_resume (lua_State *L, struct loop *loop, struct task *t) {
 
 void task_resume_all (lua_State *L, struct loop *loop) {
   struct task *t;
-  loop->turn = loop->last;  /* who becomes ready now runs next time */
+  loop->turn = loop->last;  /* a task that becomes ready now runs next time */
   while ((t = loop_pop_ready(loop)) != NULL) {
     resume_one(L, loop, t);
     if (&t->node == loop->turn) break;
-    /* (a signal's, that came while this one computed: its coroutine has not
-       seen it, and the others may compute as long) */
+    /* (the hook of a signal that arrived during this task: it is set in L, not
+       in the task's coroutine, and the next task may run as long) */
     if (lua_gethookmask(L)) ring_interrupted(L);
   }
 }

@@ -1,11 +1,13 @@
 /*
-** resume: a task goes on until it waits or has ended; and what its end does.
+** resume: resumes a task until it waits or has ended, and does what its end
+** requires.
 **
-** Whoever calls this is no task that runs: the loop (run.c), or a task that
-** has just begun to wait, inside whose wait another one then goes on (join.c).
-** All errors of a task are its own; only in a forked child that has come back
-** into its parent's loop is one raised here, for there nothing may go on.
-** Nothing is allocated.
+** It is called by the loop (run.c), and by a task that has just begun to wait,
+** inside whose call another task then runs (join.c).
+**
+** Invariants: an error in a task stays the task's. Only in a forked child that
+** returns into its parent's loop an error is raised here, because nothing may
+** run there. Nothing is allocated between two tasks.
 */
 
 #ifndef uring_resume_h
@@ -13,16 +15,16 @@
 
 #include "task/loop.h"
 
-/* `t` is ready, and was taken out of the queue. */
+/* Resume `t`, which is ready and was taken out of the queue. */
 void task_resume (lua_State *L, struct loop *loop, struct task *t);
 
-/* A turn: every task that is ready now goes on once. */
+/* A turn: resume once every task that is ready now. */
 void task_resume_all (lua_State *L, struct loop *loop);
 
 int resume_explain (lua_State *L);   /* SHARED_EXPLAIN */
 
-/* A task has ended; on top lie its outcome and then the task itself, which are
-** taken. `results` is how many there are, or -1: it failed. */
+/* A task has ended. Pops the task and, below it, its outcome. `results`: how
+** many it has returned; -1: it failed or was cancelled. */
 void task_finish (lua_State *L, struct loop *loop, struct task *t,
                   int results);
 

@@ -1,3 +1,10 @@
+/*
+** ring_watch: watches rings through eventfds, and drives them for the loop.
+**
+** A poll must be armed whenever its ring is watched: else the loop sleeps
+** while a completion is there.
+*/
+
 #include "compat.h"
 #include "task/ring_watch.h"
 
@@ -15,7 +22,7 @@
 #include <unistd.h>
 
 
-/* ---- watching begins and ends ------------------------------------------ */
+/* ---- start and stop ---------------------------------------------------- */
 
 int ring_watch_start (struct loop *loop, struct ring *r) {
   struct watch *w;
@@ -41,14 +48,14 @@ int ring_watch_start (struct loop *loop, struct ring *r) {
   }
   w->loop = loop;
   w->ring = r;
-  w->signaled = true;  /* what came before the eventfd did not ring */
+  w->signaled = true;  /* (earlier completions did not signal it) */
   w->next = loop->watches;
   loop->watches = w;
   r->watch = w;
   return 0;
 }
 
-/* Stop watching. The record goes when its poll has ended. */
+/* Stop watching. The record is freed when its poll has ended. */
 static void unwatch (struct watch *w) {
   struct loop *loop = w->loop;
   struct watch **p = &loop->watches;
@@ -92,7 +99,7 @@ void ring_watch_stop_all (struct loop *loop) {
 }
 
 
-/* ---- their eventfds, and the bell's ------------------------------------ */
+/* ---- eventfds ---------------------------------------------------------- */
 
 struct doorbell *loop_doorbell (struct loop *loop) {
   struct ring *r = loop->ring;
@@ -104,8 +111,7 @@ struct doorbell *loop_doorbell (struct loop *loop) {
 }
 
 void ring_watch_signaled (struct ring *r, struct op *op, int32_t res,
-                          uint32_t flags,
-                 bool last) {
+                          uint32_t flags, bool last) {
   struct watch *w = op->watch;
   (void)res; (void)flags;
   w->signaled = true;

@@ -1,3 +1,10 @@
+/*
+** run: turns the loop until no task is left.
+**
+** The loop must not sleep while a task is ready or a completion is unreaped,
+** and must not return before every task has ended.
+*/
+
 #include "compat.h"
 #include "task/run.h"
 
@@ -28,22 +35,14 @@
 
 #define ENTRIES 256
 #define RETRY_NS 1000000
-#define MAX_NOMEM_TURNS 100   /* such retries, until it is an error */
-#define LAST_TURNS 8  /* for the kernel to let go of what nobody wants */
-#define ABANDONS 8    /* finalizers apart, two are enough */
-#define CLOCK_TURNS 16   /* turns without the kernel between looks at the clock */
-#define DESCRIBED 1  /* stack index of the text that grows */
+#define MAX_NOMEM 100        /* retries without memory, until it is an error */
+#define LAST_TURNS 8         /* at the end, for unattended requests to end */
+#define ABANDONS 8           /* two are enough unless finalizers spawn */
+#define CLOCK_TURNS 16       /* turns after which the time is read anew */
+#define DESCRIBED 1          /* stack index of a table with the text */
 
 
-/* ---- running tasks ----------------------------------------------------- */
-
-/* Cancel everything. The reason is on top, and is taken. */
-static void run_cancel_all (lua_State *L, struct loop *loop) {
-  cancel_scope_cancel(L, loop, loop->root);
-}
-
-
-/* ---- the wait ---------------------------------------------------------- */
+/* ---- a turn ------------------------------------------------------------ */
 
 static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
   (void)loop;
@@ -54,7 +53,8 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
   lua_rawseti(L, DESCRIBED, 1);
 }
 
-/* Nobody is ready and no time is set: can anything at all still come? */
+/* No task is ready and no deadline is set: raise if nothing in flight can wake
+** a task. */
 static void check_deadlock (lua_State *L, struct loop *loop) {
   const struct op_table *t = &loop->ring->ops;
   unsigned unattended;
@@ -77,7 +77,7 @@ static void check_deadlock (lua_State *L, struct loop *loop) {
   lua_error(L);
 }
 
-/* The time of waits, timeouts and shields that is over. */
+/* End the waits, timeouts and shields whose deadline was reached. */
 static void expire_timers (struct loop *loop) {
   struct timer *top = heap_top(&loop->heap);
   int64_t now;
@@ -89,14 +89,15 @@ static void expire_timers (struct loop *loop) {
     return;
   do {
     heap_remove(&loop->heap, top);
-    if (top->owner_id == 0) cancel_scope_expire(loop, (struct cancel_scope *)top);
+    if (top->owner_id == 0)
+      cancel_scope_expire(loop, (struct cancel_scope *)top);
     else loop_timed_out(loop, (struct task *)
                         ((char *)top - offsetof(struct task, timer)));
     top = heap_top(&loop->heap);
   } while (top && top->when <= now);
 }
 
-/* One turn after the tasks have run: submit, wait if nobody is ready, take.*/
+/* A turn after its tasks have run: submit, sleep if no task is ready, reap. */
 static void submit_and_wait (lua_State *L, struct loop *loop) {
   struct ring *own = loop->ring;
   unsigned wait = 0;
@@ -117,14 +118,14 @@ static void submit_and_wait (lua_State *L, struct loop *loop) {
   if (wait || ring_needs_enter(own)) {
     rc = ring_enter(own, wait, ns);
     if (own->doorbell) doorbell_disarm(own->doorbell);
-    /* A sleep ends with the first completion, and what else has come is still
-       to be worked off: in one go, and not at the end of each turn. */
+    /* A sleep ends with the first completion; the kernel may have task work
+       for others. Run it now in one enter, and not in one for each turn. */
     if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))
       ring_enter(own, 0, SYS_FOREVER);
     loop->now = clock_rough();
   }
   taken = ring_reap(own);
-  if (taken < 0 || loop->nomem_turns > MAX_NOMEM_TURNS) {  /* guard: not for ever */
+  if (taken < 0 || loop->nomem_turns > MAX_NOMEM) {  /* guard: not for ever */
     loop->nomem_turns = 0;
     luaL_error(L, "not enough memory for what has completed");
   }
@@ -140,7 +141,7 @@ static void submit_and_wait (lua_State *L, struct loop *loop) {
   for (struct watch *w = loop->watches; w; w = w->next)
     if (w->signaled) { ring_watch_enter(loop); break; }
   expire_timers(loop);
-  /* guard: only who has slept a whole nap may sleep longer */
+  /* guard: only a whole nap without an event makes the next one longer */
   loop->nap = loop->first == NULL && rc == -ETIME && ns == loop->nap
               ? clock_next_nap(loop->nap) : CLOCK_NAP;
 }
@@ -155,7 +156,7 @@ static int run_tasks (lua_State *L) {
     if (loop->ntasks == 0) break;
     submit_and_wait(L, loop);
   }
-  /* what the last task queued goes too */
+  /* submit what the last task queued, and end what no task waits for */
   loop_cancel_unattended(loop);
   for (int i = 0; i < LAST_TURNS && (ring_needs_enter(loop->ring)
                                      || loop_unattended(loop)); i++) {
@@ -165,7 +166,8 @@ static int run_tasks (lua_State *L) {
   return 0;
 }
 
-/* (what is closed here may wake and doom others, and end their scopes) */
+/* Close a task's coroutine. (Its to-be-closed variables may wake and cancel
+** others, and end their scopes.) */
 static void abandon_task (lua_State *L, struct loop *loop, struct task *t) {
   loop_abandon_wait(loop, t);
   loop->first = loop->last = NULL;  /* guard: it may be freed soon */
@@ -176,10 +178,10 @@ static void abandon_task (lua_State *L, struct loop *loop, struct task *t) {
   task_finish(L, loop, t, -1);
 }
 
-/* The loop itself failed, or was interrupted twice: nothing more can run.
-** Coroutines are closed where they stand. */
+/* The loop itself has failed, or was interrupted twice: no task can run any
+** more. Close all coroutines. */
 static void abandon_all (lua_State *L, struct loop *loop) {
-  /* (twice and more, for a __close may have spawned where we had been) */
+  /* (more than once: a __close may have spawned into a scope passed before) */
   for (int i = 0; i < ABANDONS && loop->ntasks > 0; i++)
     cancel_scope_each_task(L, loop, abandon_task);
   loop->first = loop->last = NULL;
@@ -189,7 +191,7 @@ static void abandon_all (lua_State *L, struct loop *loop) {
 
 /* ---- the loop object --------------------------------------------------- */
 
-/* Push all that a loop is made of: its object, ring, pools and scopes; or nil,
+/* Push what a loop consists of: its object, ring, pools and scopes; or nil,
 ** message, errno. */
 static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
   struct ring *r;
@@ -201,17 +203,17 @@ static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
   return r;
 }
 
-/* They become the state's loop, whose object stays. Nothing here raises, and
-** no finalizer runs. */
+/* Make them the state's loop; its object stays on the stack. Nothing here
+** raises, and no finalizer runs. */
 static struct loop *install_loop (lua_State *L, struct ring *r) {
   struct state *s = state_of(L);
   struct loop *loop = lua_touserdata(L, -4);
   if (s->loop) cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
-  /* a forked child's new loop keeps the old one, for the C that runs it may
-     still be on the stack */
+  /* a forked child's new loop keeps the old one alive, since the C function
+     that runs it may be on the stack */
   state_shared(L, SHARED_LOOP);
   lua_setiuservalue(L, -5, 2);
-  state_shared(L, SHARED_CANCEL_SCOPES);  /* one of its coroutines too */
+  state_shared(L, SHARED_CANCEL_SCOPES);  /* and its coroutines */
   lua_setiuservalue(L, -5, 3);
   state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
   lua_setiuservalue(L, -5, 4);
@@ -234,7 +236,8 @@ static struct loop *install_loop (lua_State *L, struct ring *r) {
   return loop;
 }
 
-/* NULL: it has none and cannot have one: nil, message, errno are pushed. */
+/* The state's loop, made if need be. NULL: that failed, and nil, message, errno
+** are pushed. */
 static struct loop *get_loop (lua_State *L) {
   static const struct ring_options o = { .entries = ENTRIES };
   if (loop_here(L) == NULL) {
@@ -295,8 +298,8 @@ static int call_run_tasks (lua_State *L) {
   return lua_pcall(L, 0, 0, 0);
 }
 
-/* start(main, ...): main's task, in run's own scope, and that. The scope of
-** one that could not be started is for the next. */
+/* start(main, ...): main's task in run's own scope, and that scope. If the task
+** cannot be made, the next run uses the scope. */
 static int run_start (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   if (loop->root == NULL) {
@@ -309,8 +312,8 @@ static int run_start (lua_State *L) {
   return 2;
 }
 
-/* The table { main=, name=, slow=, on_slow= } at 1 becomes one for a task. The
-** watchdog's bound, and its function on top. */
+/* Replace the table { main=, name=, slow=, on_slow= } at 1 by one for a task.
+** Returns the watchdog's bound, and pushes its function or nil. */
 static int64_t read_run (lua_State *L) {
   static const char *const names[] = { "main", "name", "slow", "on_slow",
                                        NULL };
@@ -336,8 +339,7 @@ static int64_t read_run (lua_State *L) {
   return slow;
 }
 
-/* Main's task and its scope take the place of the arguments, and on_slow is
-** taken from the top. */
+/* Pop on_slow, and replace the arguments by main's task and its scope. */
 static int run_begin (lua_State *L, struct loop *loop, int64_t slow) {
   int status;
   loop->running = true;  /* guard: a finalizer must not run the loop */
@@ -353,9 +355,9 @@ int run (lua_State *L) {
   int64_t slow = read_run(L);
   struct loop *loop = get_loop(L);
   int status;
-  bool failed, before;      /* before its tasks waited for each other */
+  bool failed, before;      /* a task failed before the deadlock */
   struct task *t;
-  if (loop == NULL)  /* (what it returns is main's) */
+  if (loop == NULL)  /* (raised, because the results are main's) */
     return luaL_error(L, "%s", lua_tostring(L, -2));
   if ((loop->ring->io.flags & IORING_SETUP_SINGLE_ISSUER)
       && !pthread_equal(loop->ring->owner, pthread_self()))
@@ -373,10 +375,10 @@ int run (lua_State *L) {
   status = call_run_tasks(L);
   before = loop->deadlocked && loop->root->failed;
   if (status != LUA_OK && loop->fork_id == fork_id()) {
-    /* the loop's own trouble, or Ctrl-C: let the tasks end, but not for
-       ever: a second time they are not asked */
+    /* an error of the loop, or Ctrl-C: cancel the tasks and let them end; at
+       a second error close them */
     lua_pushvalue(L, -1);
-    run_cancel_all(L, loop);
+    cancel_scope_cancel(L, loop, loop->root);
     if (call_run_tasks(L) != LUA_OK) {
       lua_pop(L, 1);
       abandon_all(L, loop);
@@ -405,7 +407,7 @@ static int loop_get_ring (lua_State *L) {
   return 1;
 }
 
-/* The state closes. Rings may close after this, and find no loop. */
+/* The state closes. Rings that close after this find no loop. */
 static int run_gc (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   if (loop->ring == NULL)
@@ -445,9 +447,9 @@ static int do_nothing (lua_State *L) {
   return 0;
 }
 
-/* What Lua pushes into a coroutine that it cannot resume, or that has failed
-** to fail, where no protected call is around: with memory short, it would jump
-** who knows where. Strings that are there already take none. */
+/* Keep the messages that Lua pushes for a coroutine that it cannot resume, or
+** whose error handler fails. No protected call is around that push: without
+** memory it would jump to no handler. An interned string needs no memory. */
 static void share_error_texts (lua_State *L) {
   static const char *const texts[] = { "C stack overflow",
                                       "error in error handling", NULL };
@@ -463,7 +465,7 @@ static void share_outcome (lua_State *L, int which, const char *message) {
   lua_createtable(L, 3, 0);
   lua_pushstring(L, message);
   lua_rawseti(L, -2, 1);
-  lua_pushliteral(L, "?");  /* (where it was spawned lay in its coroutine) */
+  lua_pushliteral(L, "?");  /* (its coroutine had where it was spawned) */
   lua_rawseti(L, -2, 3);
   lua_setiuservalue(L, -2, which);
 }

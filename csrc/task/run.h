@@ -1,10 +1,11 @@
 /*
-** run: the loop turning: `uring.run`, and the class uring.Loop.
+** run: uring.run, its turns of the loop, and the class uring.Loop.
 **
-** Everything here runs in the state that called `uring.run`, outside any
-** task. Between two resumptions nothing is allocated; what fails in a task
-** is the task's error, and what fails here ends the run, after every task
-** has been cancelled and has ended.
+** All of it runs in the state that called uring.run, outside any task.
+**
+** Invariants: nothing is allocated between two tasks. An error in a task is
+** the task's. An error here ends the run, after every task was cancelled and
+** has ended.
 */
 
 #ifndef uring_run_h

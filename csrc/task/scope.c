@@ -1,3 +1,10 @@
+/*
+** scope: opens, finishes and cancels scopes, and spawns tasks into them.
+**
+** scope_finish must wait for the tasks however the body has ended: by return,
+** error or cancel.
+*/
+
 #include "compat.h"
 #include "task/scope.h"
 
@@ -29,35 +36,35 @@ int scope_spawn (lua_State *L) {
   return spawn(L, 0, "uring.spawn");
 }
 
-/* uring.daemon(f, ...): one that does not keep its scope from ending */
+/* uring.daemon(f, ...): a task that does not keep its scope open */
 int scope_daemon (lua_State *L) {
   return spawn(L, TASKF_DAEMON, "uring.daemon");
 }
 
-/* daemon(f, ...): uring.daemon for the library's own use */
+/* daemon(f, ...): uring.daemon for lua/uring/event.lua */
 static int internal_daemon (lua_State *L) {
   return spawn(L, TASKF_DAEMON | BY_LIBRARY, "uring.event");
 }
 
 /* The scope at 1; raises if it has ended. */
 static struct cancel_scope *scope_check_open (lua_State *L) {
-  struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
-  if (r->id == 0 || state_of(L)->loop == NULL)
+  struct cancel_scope *cs = class_check(L, 1, CLASS_SCOPE);
+  if (cs->id == 0 || state_of(L)->loop == NULL)
     luaL_argerror(L, 1, "the scope has ended");
   if (loop_here(L) == NULL)  /* guard: fork */
     luaL_argerror(L, 1, NOT_OURS);
-  return r;
+  return cs;
 }
 
 static int spawn_into (lua_State *L, unsigned flags) {
-  struct cancel_scope *r = scope_check_open(L);
+  struct cancel_scope *cs = scope_check_open(L);
   int top = lua_gettop(L);
-  if (r->orphan)
-    return luaL_argerror(L, 1, r->orphan);
+  if (cs->orphan)
+    return luaL_argerror(L, 1, cs->orphan);
   task_check(L, 2);
   lua_settop(L, top);
-  lua_remove(L, 1);  /* (it is open, and so anchored) */
-  task_new(L, loop_here(L), r, flags);
+  lua_remove(L, 1);  /* (an open scope is anchored) */
+  task_new(L, loop_here(L), cs, flags);
   return 1;
 }
 
@@ -79,29 +86,29 @@ int scope_current (lua_State *L) {
 }
 
 
-/* ---- how it ends ------------------------------------------------------- */
+/* ---- cancel and failures ----------------------------------------------- */
 
 /* scope:cancel([reason]): true unless it has ended or was cancelled before */
 static int method_cancel (lua_State *L) {
-  struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
-  bool news = r->id != 0 && !r->cancelled && state_of(L)->loop;
+  struct cancel_scope *cs = class_check(L, 1, CLASS_SCOPE);
+  bool first = cs->id != 0 && !cs->cancelled && state_of(L)->loop;
   lua_settop(L, 2);
-  if (news) {
+  if (first) {
     scope_check_open(L);
-    cancel_scope_cancel(L, loop_here(L), r);
+    cancel_scope_cancel(L, loop_here(L), cs);
   }
-  lua_pushboolean(L, news);
+  lua_pushboolean(L, first);
   return 1;
 }
 
-/* The first failure: { value, traceback, spawned at }. */
+/* Push the first failure: { value, traceback, spawned at }. */
 static void push_first_failure (lua_State *L, int scope,
-                        const struct cancel_scope *r) {
-  if (r->body_first)
+                        const struct cancel_scope *cs) {
+  if (cs->body_first)
     lua_getiuservalue(L, scope, SCOPE_ERROR);
   else {
     lua_getiuservalue(L, scope, SCOPE_TASKS);
-    lua_rawgeti(L, -1, r->first_failed->place);
+    lua_rawgeti(L, -1, cs->first_failed->place);
     lua_getiuservalue(L, -1, TASK_OUTCOME);
     lua_replace(L, -3);
     lua_pop(L, 1);
@@ -119,12 +126,12 @@ int scope_rethrow (lua_State *L, int scope) {
                     lua_tostring(L, -2), lua_tostring(L, -1));
   }
   else
-    lua_pop(L, 1);  /* a value is passed on as it is */
+    lua_pop(L, 1);  /* a value that is no string is raised unchanged */
   return lua_error(L);
 }
 
-/* The failure on top becomes { error=, traceback=, task=, spawned_at= } in
-** the list; the task lies below it. */
+/* Pop a failure, and below it its task, and append { error=, traceback=, task=,
+** spawned_at= } to the list. */
 static void add_failure (lua_State *L, int list) {
   static const char *const fields[] = { "error", "traceback", "spawned_at" };
   lua_createtable(L, 0, 4);
@@ -151,34 +158,34 @@ static void add_body (lua_State *L, int list) {
 
 /* scope:failures(): { { error=, traceback=, task=, spawned_at= }, … } */
 static int method_failures (lua_State *L) {
-  const struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
-  const struct task *t = r->first_failed;
+  const struct cancel_scope *cs = class_check(L, 1, CLASS_SCOPE);
+  const struct task *t = cs->first_failed;
   lua_newtable(L);
   lua_getiuservalue(L, 1, SCOPE_TASKS);
-  if (r->body_first) add_body(L, 2);
+  if (cs->body_first) add_body(L, 2);
   for (; t; t = (const struct task *)t->node.next) {
     lua_rawgeti(L, 3, t->place);
     lua_getiuservalue(L, -1, TASK_OUTCOME);
     add_failure(L, 2);
   }
-  if (!r->body_first) add_body(L, 2);
+  if (!cs->body_first) add_body(L, 2);
   lua_settop(L, 2);
   return 1;
 }
 
 static int scope_tostring (lua_State *L) {
-  const struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
-  if (r->id == 0) lua_pushliteral(L, "uring.Scope (ended)");
+  const struct cancel_scope *cs = class_check(L, 1, CLASS_SCOPE);
+  if (cs->id == 0) lua_pushliteral(L, "uring.Scope (ended)");
   else lua_pushfstring(L, "uring.Scope (%d tasks%s)",
-                       (int)(r->ntasks + r->ndaemons),
-                       r->cancelled ? ", cancelled" : "");
+                       (int)(cs->ntasks + cs->ndaemons),
+                       cs->cancelled ? ", cancelled" : "");
   return 1;
 }
 
 
-/* ---- what scope.lua is made of ----------------------------------------- */
+/* ---- functions for scope.lua ------------------------------------------- */
 
-/* scope(): a scope begins. Raises where nothing can wait. */
+/* scope(): open a scope. Raises where the task cannot wait. */
 static int scope_begin (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, "uring.scope");
@@ -195,8 +202,8 @@ static int timeout_begin (lua_State *L) {
   return 1;
 }
 
-/* shield(seconds [, f]): in a cancelled task too; also, is f a C function? Its
-** errors would be told with the name that its caller has for it. */
+/* shield(seconds [, f]): in a cancelled task too. Returns as well whether f is
+** a C function: its argument errors would name the caller's variable. */
 static int shield_begin (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
@@ -207,37 +214,38 @@ static int shield_begin (lua_State *L) {
   return 2;
 }
 
-/* leave(region): it ends; did its time end it, and nothing around it? */
+/* end_scope(cancel_scope): close it. Returns whether its own deadline ended it,
+** and the task is not cancelled further out. */
 static int cancel_scope_leave (lua_State *L) {
   struct loop *loop = loop_here(L);
-  struct cancel_scope *r = class_check(L, 1, CLASS_CANCEL_SCOPE);
-  struct task *t = r->owner;
-  bool expired = r->expired;
+  struct cancel_scope *cs = class_check(L, 1, CLASS_CANCEL_SCOPE);
+  struct task *t = cs->owner;
+  bool expired = cs->expired;
   if (loop == NULL)  /* guard: fork */
     return 0;
-  cancel_scope_close(L, loop, r);
+  cancel_scope_close(L, loop, cs);
   lua_pushboolean(L, expired && t && !(t->task_flags & TASKF_CANCELLED));
   return 1;
 }
 
 static int scope_close (lua_State *L) {
-  struct cancel_scope *r = class_test(L, 1, CLASS_SCOPE);
+  struct cancel_scope *cs = class_test(L, 1, CLASS_SCOPE);
   struct loop *loop = loop_here(L);
-  if (r == NULL) r = class_check(L, 1, CLASS_CANCEL_SCOPE);
-  if (loop && r->id != 0 && r->owner) cancel_scope_close(L, loop, r);
+  if (cs == NULL) cs = class_check(L, 1, CLASS_CANCEL_SCOPE);
+  if (loop && cs->id != 0 && cs->owner) cancel_scope_close(L, loop, cs);
   return 0;
 }
 
-/* Why the task at a stack index is cancelled. */
+/* Push why the task at a stack index is cancelled. */
 static void push_reason (lua_State *L, int task) {
   lua_getfield(L, task, "reason");
   lua_pushvalue(L, task);
   lua_call(L, 1, 1);
 }
 
-/* The body, in task `t`, has failed with the value at 3. */
+/* The scope's body, in task `t`, has raised the value at 3. */
 static void body_failed (lua_State *L, struct loop *loop, struct task *t,
-                         struct cancel_scope *r) {
+                         struct cancel_scope *cs) {
   state_shared(L, SHARED_CANCELLED);
   if (lua_rawequal(L, 3, -1)) {
     task_push(L, t);
@@ -248,39 +256,40 @@ static void body_failed (lua_State *L, struct loop *loop, struct task *t,
     task_push(L, t);
     lua_rawseti(L, -2, 4);
     lua_setiuservalue(L, 1, SCOPE_ERROR);
-    r->body_first = !r->failed;
-    r->failed = true;
+    cs->body_first = !cs->failed;
+    cs->failed = true;
     lua_pushvalue(L, 3);
   }
-  cancel_scope_cancel(L, loop, r);
+  cancel_scope_cancel(L, loop, cs);
   lua_settop(L, 3);
 }
 
 static int scope_finish_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_resumed(L);
-  struct cancel_scope *r = lua_touserdata(L, 1);
+  struct cancel_scope *cs = lua_touserdata(L, 1);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, scope_finish_resumed);
-  r->waiting = false;
+  cs->waiting = false;
   if (t->task_flags & TASKF_CANCELLED) {
     task_push(L, t);
     push_reason(L, lua_gettop(L));
-    cancel_scope_cancel(L, loop, r);
+    cancel_scope_cancel(L, loop, cs);
     lua_settop(L, 3);
   }
-  if (r->ntasks == 0) cancel_scope_cancel_daemons(L, loop, r);
-  /* guard: a script can close it, by a variable of its own or the coroutine,
-     and then somebody else waits for its tasks */
-  if (r->owner == t && r->ntasks + r->ndaemons > 0) {
-    r->waiting = true;
-    return loop_wait(L, t, WAIT_SCOPE, r, CLOCK_NEVER, ctx, scope_finish_resumed);
+  if (cs->ntasks == 0) cancel_scope_cancel_daemons(L, loop, cs);
+  /* guard: a script can close it, as a to-be-closed variable or with the
+     coroutine; then the enclosing scope waits for its tasks */
+  if (cs->owner == t && cs->ntasks + cs->ndaemons > 0) {
+    cs->waiting = true;
+    return loop_wait(L, t, WAIT_SCOPE, cs, CLOCK_NEVER, ctx,
+                     scope_finish_resumed);
   }
-  cancel_scope_close(L, loop, r);
-  if (r->failed)
+  cancel_scope_close(L, loop, cs);
+  if (cs->failed)
     return scope_rethrow(L, 1);
-  lua_pushboolean(L, r->cancelled);
-  if (!r->cancelled)
+  lua_pushboolean(L, cs->cancelled);
+  if (!cs->cancelled)
     return 1;
   loop_check(L, t);
   lua_pushvalue(L, 1);
@@ -293,15 +302,16 @@ static int scope_finish_resumed (lua_State *L, int status, lua_KContext ctx) {
   return 2;
 }
 
-/* finish(scope, ok, error): wait for its tasks; raises its first error, or
-** that the task is cancelled; else was the scope: true, message? */
+/* finish(scope, ok, error): wait for the scope's tasks. Raises the first error,
+** or cancelled if the task is; else returns whether the scope was cancelled,
+** and the message for that. */
 static int scope_finish (lua_State *L) {
   struct loop *loop = loop_here(L);
-  struct cancel_scope *r = class_check(L, 1, CLASS_SCOPE);
+  struct cancel_scope *cs = class_check(L, 1, CLASS_SCOPE);
   lua_settop(L, 3);
   if (loop == NULL || loop->current == NULL)  /* guard: fork */
     return lua_toboolean(L, 2) ? luaL_error(L, NOT_OURS) : lua_error(L);
-  if (!lua_toboolean(L, 2)) body_failed(L, loop, loop->current, r);
+  if (!lua_toboolean(L, 2)) body_failed(L, loop, loop->current, cs);
   return scope_finish_resumed(L, LUA_OK, 0);
 }
 

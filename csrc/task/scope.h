@@ -1,6 +1,9 @@
 /*
-** scope: scopes as Lua sees them: the class uring.Scope, the functions that
-** spawn into scopes, and what lua/uring/scope.lua is made of.
+** scope: scopes in Lua: the class uring.Scope, the functions that spawn, and
+** the C part of lua/uring/scope.lua.
+**
+** Invariant: a scope's call returns or raises after all its tasks have ended;
+** if its body is closed from outside, the enclosing scope waits for them.
 */
 
 #ifndef uring_scope_h

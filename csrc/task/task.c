@@ -191,7 +191,7 @@ static int task_body_end (lua_State *L, int status, lua_KContext ctx) {
   }
   else if (!is_cancelled(L, lua_gettop(L)))
     task_push_failure(L, lua_gettop(L));
-  ((struct task *)lua_touserdata(L, SELF))->res = ok ? n : -1;
+  ((struct task *)lua_touserdata(L, SELF))->nresults = ok ? n : -1;
   lua_pushvalue(L, SELF);
   return TASK_RETURNS;
 }
@@ -244,10 +244,10 @@ static void read_task_table (lua_State *L) {
   lua_replace(L, 1);
 }
 
-struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
-                       unsigned flags) {
+struct task *task_new (lua_State *L, struct loop *loop,
+                       struct cancel_scope *cs, unsigned flags) {
   int n = lua_gettop(L), self;
-  uint32_t id = r->id;
+  uint32_t id = cs->id;
   struct task *t;
   lua_State *co;
   if (lua_istable(L, 1)) read_task_table(L);
@@ -273,11 +273,11 @@ struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
   lua_pushvalue(L, self);
   state_shared(L, SHARED_MSGH);
   lua_xmove(L, co, 5);
-  cancel_scope_add_task(L, loop, r, id, t);  /* the last that may raise */
+  cancel_scope_add_task(L, loop, cs, id, t);  /* the last that may raise */
   lua_insert(L, 1);           /* the task, below its function */
   lua_settop(L, n + 1);
   lua_xmove(L, co, n);        /* the function and its arguments */
-  t->res = n + 4;             /* with spawner, line, self and handler */
+  t->nargs = n + 4;           /* with spawner, line, self and handler */
   loop->ntasks++;
   loop_push_ready(loop, t);
   t->state = TASK_NEW;
@@ -286,7 +286,7 @@ struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
 
 int task_push_outcome (lua_State *L, int task) {
   const struct task *t = lua_touserdata(L, task);
-  int n = t->res, at;
+  int n = t->nresults, at;
   if (t->state == TASK_DONE) {
     lua_pushboolean(L, 1);
     if (n > 0) {
@@ -356,20 +356,21 @@ static int task_status_lua (lua_State *L) {
 ** it is not */
 static int task_reason (lua_State *L) {
   struct task *t = class_check(L, 1, CLASS_TASK);
-  struct cancel_scope *r = NULL;
+  struct cancel_scope *cs = NULL;
   state_shared(L, SHARED_REASONS);
   lua_pushvalue(L, 1);
   if (t->state < TASK_DONE) {
     const struct loop *loop = state_of(L)->loop;
     if (!loop_has(loop, t))
       return 0;
-    r = cancel_scope_cause(loop, t);
-    if (r == NULL && !(t->task_flags & TASKF_CANCEL_REQUESTED)) lua_pushnil(L);
-    else if (r && r->kind == CANCEL_SCOPE_TIMEOUT)
+    cs = cancel_scope_cause(loop, t);
+    if (cs == NULL && !(t->task_flags & TASKF_CANCEL_REQUESTED))
+      lua_pushnil(L);
+    else if (cs && cs->kind == CANCEL_SCOPE_TIMEOUT)
       lua_pushliteral(L, "timed out");
-    else if (r == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
-    else if ((r = r ? r : cancel_scope_of_task(loop, t)) != NULL) {
-      cancel_scope_push(L, r);
+    else if (cs == NULL && lua_rawget(L, -2) != LUA_TNIL) return 1;
+    else if ((cs = cs ? cs : cancel_scope_of_task(loop, t)) != NULL) {
+      cancel_scope_push(L, cs);
       cancel_scope_reason(L);
     }
   }

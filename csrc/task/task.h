@@ -22,8 +22,8 @@ void task_check (lua_State *L, int arg);
 ** to run. `flags` are of TASKF_DAEMON and BY_LIBRARY: the caller is a function
 ** of the library's own, written in Lua. */
 #define BY_LIBRARY 0x100u
-struct task *task_new (lua_State *L, struct loop *loop, struct cancel_scope *r,
-                       unsigned flags);
+struct task *task_new (lua_State *L, struct loop *loop,
+                       struct cancel_scope *cs, unsigned flags);
 
 /* What the function under a task's own returns: the outcome, and the task. */
 #define TASK_RETURNS 2

@@ -236,7 +236,7 @@ static struct loop *install_loop (lua_State *L, struct ring *r) {
   return loop;
 }
 
-/* The state's loop, made if need be. NULL: that failed, and nil, message, errno
+/* The state's loop, made if need be. NULL: that failed; nil, message, errno
 ** are pushed. */
 static struct loop *get_loop (lua_State *L) {
   static const struct ring_options o = { .entries = ENTRIES };
@@ -298,8 +298,8 @@ static int call_run_tasks (lua_State *L) {
   return lua_pcall(L, 0, 0, 0);
 }
 
-/* start(main, ...): main's task in run's own scope, and that scope. If the task
-** cannot be made, the next run uses the scope. */
+/* start(main, ...): main's task in run's own scope, and that scope. If the
+** task cannot be made, the next run uses the scope. */
 static int run_start (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   if (loop->root == NULL) {

@@ -130,8 +130,8 @@ int scope_rethrow (lua_State *L, int scope) {
   return lua_error(L);
 }
 
-/* Pop a failure, and below it its task, and append { error=, traceback=, task=,
-** spawned_at= } to the list. */
+/* Pop a failure, and below it its task, and append { error=, traceback=,
+** task=, spawned_at= } to the list. */
 static void add_failure (lua_State *L, int list) {
   static const char *const fields[] = { "error", "traceback", "spawned_at" };
   lua_createtable(L, 0, 4);
@@ -214,8 +214,8 @@ static int shield_begin (lua_State *L) {
   return 2;
 }
 
-/* end_scope(cancel_scope): close it. Returns whether its own deadline ended it,
-** and the task is not cancelled further out. */
+/* end_scope(cancel_scope): close it. Returns whether its own deadline ended
+** it, and the task is not cancelled further out. */
 static int cancel_scope_leave (lua_State *L) {
   struct loop *loop = loop_here(L);
   struct cancel_scope *cs = class_check(L, 1, CLASS_CANCEL_SCOPE);
@@ -302,9 +302,9 @@ static int scope_finish_resumed (lua_State *L, int status, lua_KContext ctx) {
   return 2;
 }
 
-/* finish(scope, ok, error): wait for the scope's tasks. Raises the first error,
-** or cancelled if the task is; else returns whether the scope was cancelled,
-** and the message for that. */
+/* finish(scope, ok, error): wait for the scope's tasks. Raises the first
+** error, or cancelled if the task is; else returns whether the scope was
+** cancelled, and the message for that. */
 static int scope_finish (lua_State *L) {
   struct loop *loop = loop_here(L);
   struct cancel_scope *cs = class_check(L, 1, CLASS_SCOPE);

@@ -1,3 +1,11 @@
+/*
+** task: makes a task's coroutine, and turns its end into an outcome.
+**
+** Nothing may raise between the first change of a scope and the moment when
+** the task is ready, and nothing may raise in a task's coroutine from outside
+** it.
+*/
+
 #include "compat.h"
 #include "task/task.h"
 
@@ -17,7 +25,7 @@
 #define SELF           3
 #define HANDLER        4
 
-#define FEW_ARGS 6  /* arguments for which a stack always has room */
+#define FEW_ARGS 6  /* arguments that fit on a stack without a check */
 
 
 void task_push (lua_State *L, const struct task *t) {
@@ -26,8 +34,8 @@ void task_push (lua_State *L, const struct task *t) {
 }
 
 
-/* The frame at the bottom of a coroutine, found by halving: to go to a level
-** takes as long as it is deep. */
+/* The frame at the bottom of a coroutine, by bisection: lua_getstack takes
+** time in proportion to the level. */
 static bool bottom_frame (lua_State *co, lua_Debug *ar) {
   int low = 0, high = 1;
   if (!lua_getstack(co, 0, ar))
@@ -44,8 +52,8 @@ static bool bottom_frame (lua_State *co, lua_Debug *ar) {
   return lua_getstack(co, low, ar);
 }
 
-/* Where a task was spawned. The function that did so and the line lie at the
-** bottom of the task's coroutine, if that has not been closed. */
+/* Where a task was spawned. The function that spawned it and the line are at
+** the bottom of its coroutine, unless that was closed. */
 static bool find_spawn_place (lua_State *co, lua_Debug *ar, int *line) {
   int top = lua_gettop(co);
   bool found = false;
@@ -74,7 +82,7 @@ void task_push_spawned (lua_State *L, lua_State *co) {
   else lua_pushliteral(L, "?");
 }
 
-/* A task that is ending cannot be asked any more when it has stopped. */
+/* For a report after the task has ended. */
 static void save_spawn_place (lua_State *co, struct watched *w) {
   lua_Debug ar;
   if (find_spawn_place(co, &ar, &w->line))
@@ -84,8 +92,8 @@ static void save_spawn_place (lua_State *co, struct watched *w) {
 
 /* ---- tasks ------------------------------------------------------------- */
 
-/* The coroutine of the task that runs: L may be that of a wrapped function.
-** (In a forked child no task may run, though its function does.) */
+/* The coroutine of the running task; L may be that of a wrapped function. (In
+** a forked child the task's function may run without being a task.) */
 static lua_State *running_coroutine (lua_State *L) {
   const struct loop *loop = state_of(L)->loop;  /* (uring.wrap needs none) */
   const struct task *t = loop ? loop->current : NULL;
@@ -100,7 +108,7 @@ static bool is_cancelled (lua_State *L, int value) {
   return same;
 }
 
-/* The table of notes, and this task's coroutine, which is its key there. */
+/* Push SHARED_LAST_ERRORS and its key for this task, the coroutine. */
 static void push_notes (lua_State *L) {
   lua_State *co = running_coroutine(L);
   if (!lua_checkstack(co, 1))  /* guard: raised here, where it is caught */
@@ -110,9 +118,9 @@ static void push_notes (lua_State *L) {
   if (co != L) lua_xmove(co, L, 1);
 }
 
-/* Where an error was raised is known only there. So its traceback is noted,
-** { value, traceback } for each task's coroutine, for when it comes to be
-** told. Pushes the note of this value, or nil. */
+/* The traceback of an error exists only where it is raised. So it is noted
+** there, { value, traceback } for each task's coroutine, until the error is
+** reported. Pushes the note; false if it is of another value. */
 static bool push_note_of (lua_State *L, int value) {
   bool same = false;
   push_notes(L);
@@ -139,8 +147,8 @@ static int set_note (lua_State *L) {
   return 1;
 }
 
-/* The message handler under tasks, scopes and timeouts: it passes the value
-** on, for to-be-closed variables are told of it. */
+/* The message handler of tasks, scopes and timeouts. It returns the value
+** unchanged: to-be-closed variables get it. */
 static int note_traceback (lua_State *L) {
   lua_settop(L, 1);
   if (is_cancelled(L, 1) || push_note_of(L, 1)) {
@@ -152,8 +160,7 @@ static int note_traceback (lua_State *L) {
   return set_note(L);
 }
 
-/* note_as(value, traceback): for who raises again, in this task, what another
-** has raised */
+/* note_as(value, traceback): this task raises what another task has raised */
 int task_note_as (lua_State *L) {
   lua_settop(L, 2);
   return set_note(L);
@@ -171,10 +178,9 @@ void task_push_failure (lua_State *L, int value) {
   lua_rawseti(L, -2, 3);
 }
 
-/* Under every task: its function, called so that to-be-closed variables run,
-** and may wait, whatever ends it. Returns the result, a table of several, or
-** { error, traceback, … } or cancelled; and the task, which knows how many
-** results there are, or that it failed. */
+/* The end of a task's protected call. Returns the outcome: the result, a table
+** of several, { error, traceback, … }, or cancelled; and the task, with the
+** number of results in it, -1 if it failed. */
 static int task_body_end (lua_State *L, int status, lua_KContext ctx) {
   int n = 0;
   bool ok = status == LUA_OK || status == LUA_YIELD;
@@ -196,6 +202,8 @@ static int task_body_end (lua_State *L, int status, lua_KContext ctx) {
   return TASK_RETURNS;
 }
 
+/* The bottom of every task's coroutine. A protected call, so that to-be-closed
+** variables run, and may wait, however the function ends. */
 static int task_body (lua_State *L) {
   lua_toclose(L, SELF);  /* guard: coroutine.close is noticed at once */
   return task_body_end(L, lua_pcallk(L, lua_gettop(L) - HANDLER - 1,
@@ -203,9 +211,9 @@ static int task_body (lua_State *L) {
                                 HANDLER, 0, task_body_end), 0);
 }
 
-/* The nearest Lua function of the user's that runs, and its line; nil and 0
-** if none does. Whose it is costs more to ask than all the rest, and who calls
-** directly is the user, but for the one place that says BY_LIBRARY. */
+/* Push the innermost running Lua function of the program's, and its line; or
+** nil and 0. To find out whose a function is costs more than all the rest, so
+** it is skipped for the direct caller, unless that says BY_LIBRARY. */
 static void push_caller (lua_State *L, bool by_library) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
@@ -237,8 +245,8 @@ void task_check (lua_State *L, int arg) {
     luaL_argerror(L, arg, "option 'main' must be a function");
 }
 
-/* The table { main=, name= } at 1 becomes its function; its name, or nil, goes
-** on top. */
+/* Replace the table { main=, name= } at 1 by its function, and push its name
+** or nil. */
 static void read_task_table (lua_State *L) {
   task_check(L, 1);
   lua_replace(L, 1);
@@ -277,7 +285,7 @@ struct task *task_new (lua_State *L, struct loop *loop,
   lua_insert(L, 1);           /* the task, below its function */
   lua_settop(L, n + 1);
   lua_xmove(L, co, n);        /* the function and its arguments */
-  t->nargs = n + 4;           /* with spawner, line, self and handler */
+  t->nargs = n + 4;           /* with function, line, self and handler */
   loop->ntasks++;
   loop_push_ready(loop, t);
   t->state = TASK_NEW;
@@ -322,19 +330,19 @@ struct task *task_check_arg (lua_State *L, const struct state *s) {
   return t;
 }
 
-/* task:cancel([reason]): true if it was not over or cancelled before */
+/* task:cancel([reason]): true unless it has ended or was cancelled before */
 static int task_cancel (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = task_check_arg(L, state_of(L));
-  bool news = loop_has(loop, t) && !(t->task_flags & TASKF_CANCEL_REQUESTED);
+  bool first = loop_has(loop, t) && !(t->task_flags & TASKF_CANCEL_REQUESTED);
   lua_settop(L, 2);
-  if (news && !lua_isnil(L, 2)) {
+  if (first && !lua_isnil(L, 2)) {
     state_shared(L, SHARED_REASONS);
     lua_insert(L, 1);
     lua_rawset(L, 1);
   }
-  if (news) task_request_cancel(loop, t);
-  lua_pushboolean(L, news);
+  if (first) task_request_cancel(loop, t);
+  lua_pushboolean(L, first);
   return 1;
 }
 
@@ -352,8 +360,8 @@ static int task_status_lua (lua_State *L) {
   return 1;
 }
 
-/* task:reason(): why it is cancelled, or was; nil where nobody has said, or
-** it is not */
+/* task:reason(): why it is or was cancelled; nil if no reason was given, or it
+** is not cancelled */
 static int task_reason (lua_State *L) {
   struct task *t = class_check(L, 1, CLASS_TASK);
   struct cancel_scope *cs = NULL;
@@ -378,7 +386,7 @@ static int task_reason (lua_State *L) {
   else if (lua_rawget(L, -2) == LUA_TNIL) {
     lua_getiuservalue(L, 1, TASK_OUTCOME);  /* (the scope that it was in) */
     if (lua_type(L, -1) == LUA_TUSERDATA) cancel_scope_reason(L);
-    else lua_pushnil(L);  /* (it was a parent's, before a fork) */
+    else lua_pushnil(L);  /* (of the parent process) */
   }
   return 1;
 }
@@ -414,15 +422,15 @@ static int task_tostring (lua_State *L) {
   return 1;
 }
 
-/* At the bottom of its own coroutine a task is closed when that ends; if
-** anybody but the loop has closed that, what it waits for is forgotten now.
-** As a variable of others it is cancelled. */
+/* Two uses. A task is a to-be-closed variable at the bottom of its own
+** coroutine: if a script closes that, the task's wait is abandoned now. As a
+** to-be-closed variable of the program it is cancelled. */
 static int task_close (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop ? loop->current : NULL;
   if (t && t->node.co == L && lua_touserdata(L, 1) == t) {
     if (loop->slow) save_spawn_place(L, &loop->watched);
-    return 0;  /* (it is ending, as it should) */
+    return 0;  /* (the task has ended by itself) */
   }
   t = class_check(L, 1, CLASS_TASK);
   if (!loop_has(loop, t))
@@ -459,7 +467,7 @@ static void share_function (lua_State *L, lua_CFunction f, int which) {
   lua_setiuservalue(L, state, which);
 }
 
-/* A table that knows tasks for as long as others do. */
+/* A table with weak keys: tasks. */
 static void share_weak (lua_State *L, int which) {
   lua_newtable(L);
   lua_createtable(L, 0, 1);

@@ -1,11 +1,13 @@
 /*
-** task: the class uring.Task: what a task is made of, how it ends, and what
-** can be said of it.
+** task: the class uring.Task: makes tasks, runs their functions, and has their
+** outcomes.
 **
-** Under the task's own function lies a protected call, so that to-be-closed
-** variables run, and may wait, however it ends. Scripts can get hold of a
-** task's coroutine (coroutine.running): what they do to it must not break
-** more than that task, so nothing is kept there once the task has ended.
+** A protected call is under the task's function, so that to-be-closed
+** variables run, and may wait, however the function ends.
+**
+** Invariant: a script can get a task's coroutine (coroutine.running), and what
+** it does to that may break that task alone. So nothing is kept in the
+** coroutine after the task has ended.
 */
 
 #ifndef uring_task_h
@@ -13,14 +15,14 @@
 
 #include "task/cancel_scope.h"
 
-/* Raise if the argument is neither a function nor such a table as task_new
-** takes; of a table its name and its function go on top. */
+/* Raise if the argument is neither a function nor a table { main=, name= }. Of
+** a table pushes name and main. */
 void task_check (lua_State *L, int arg);
 
-/* A task of scope `r` for the function at 1 (or the table { main=, name= })
-** with what is above as its arguments; the task replaces them all. It is ready
-** to run. `flags` are of TASKF_DAEMON and BY_LIBRARY: the caller is a function
-** of the library's own, written in Lua. */
+/* Make a task of scope `cs` for the function at 1 (or the table { main=,
+** name= }); all above it are the arguments. The task replaces them all, and is
+** ready. `flags`: TASKF_DAEMON; BY_LIBRARY if the caller is one of the
+** library's Lua functions. */
 #define BY_LIBRARY 0x100u
 struct task *task_new (lua_State *L, struct loop *loop,
                        struct cancel_scope *cs, unsigned flags);
@@ -28,30 +30,30 @@ struct task *task_new (lua_State *L, struct loop *loop,
 /* What the function under a task's own returns: the outcome, and the task. */
 #define TASK_RETURNS 2
 
-/* The task at 1. Of a parent's one only what it was can be told. */
+/* The task at 1. Raises for one of the parent process that had not ended. */
 struct task *task_check_arg (lua_State *L, const struct state *s);
 
-/* The userdata of a task that has not ended. */
+/* Push the userdata of a task that has not ended. */
 void task_push (lua_State *L, const struct task *t);
 
-/* The user value of a task. When it has ended its outcome takes the place of
-** its coroutine: its result, or a table of several; { error, traceback,
-** spawned at }; of a cancelled one the scope that it was in. */
+/* The user value of a task: its coroutine; when it has ended, its outcome.
+** That is its result, or a table of several results; if it failed, { error,
+** traceback, spawned at }; if it was cancelled, the scope that it was in. */
 #define TASK_COROUTINE 1
 #define TASK_OUTCOME   1
 
-/* What became of the task at a stack index, which has ended: true, results…
-** | nil, error value | nil, message, ECANCELED. Returns how many. */
+/* Push the outcome of the task at a stack index, which has ended: true,
+** results… | nil, error value | nil, message, ECANCELED. Returns how many. */
 int task_push_outcome (lua_State *L, int task);
 
 /* Push { value, its traceback, where the running task was spawned }. */
 void task_push_failure (lua_State *L, int value);
 
-/* What is appended to an error or a traceback, with "file:line" and ")". */
+/* Appended to an error or a traceback; "file:line" and ")" follow. */
 #define SPAWNED "\n\t(a task spawned at "
 
-/* Push "file:line" of where a task was spawned, whose coroutine `co` is; its
-** name or nil, for the task at a stack index. */
+/* Push "file:line" of where the task with coroutine `co` was spawned; push the
+** name, or nil, of the task at a stack index. */
 void task_push_spawned (lua_State *L, lua_State *co);
 void task_push_name (lua_State *L, int task);
 

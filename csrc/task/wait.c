@@ -1,3 +1,10 @@
+/*
+** wait: queues of waiters, their turns, and the waiters of selects.
+**
+** A wakeup must not be lost: whatever takes a node with a turn out of play
+** wakes the next one.
+*/
+
 #include "compat.h"
 #include "task/wait.h"
 
@@ -69,7 +76,7 @@ bool turnq_end_turn (struct turnq *q, struct wait_node *n) {
     return false;
   if (n->co) ((struct task *)n)->has_turn = false;
   else select_waiter_of(n)->has_turn = false;
-  if (q->turns > 0) q->turns--;  /* (else the queue has ended) */
+  if (q->turns > 0) q->turns--;  /* (0 after turnq_wake_all) */
   return true;
 }
 
@@ -120,7 +127,7 @@ void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait) {
   struct select_waiter *e = select_waiter_of(b->node);
   bool front = turnq_end_turn(q, b->node);
   wait_join_plain(b, &q->waiting, wait, q);
-  if (front) {  /* it found nothing, and is still the first */
+  if (front) {  /* its wakeup was spurious: it is still the first */
     waitq_remove(&q->waiting, b->node);
     waitq_add_first(&q->waiting, b->node);
   }
@@ -149,7 +156,7 @@ void loop_end_turns (struct loop *loop, struct task *t) {
 int wait_next (lua_State *L, int n) {
   if (n == 3 && lua_isnil(L, -3)) {
     if (lua_tointeger(L, -1) == EBADF) {
-      lua_pushnil(L);  /* closed here: the end */
+      lua_pushnil(L);  /* closed: the end of the loop */
       return 1;
     }
     lua_pop(L, 1);
@@ -196,8 +203,8 @@ void socket_waitq_serve (struct socket_waitq *waitq, struct op *op) {
   op->results.owned = true;
 }
 
-/* A socket's request that goes on for the next task; or, of a socket that was
-** closed, one that only has memory to give back. */
+/* A request in flight that no task waits for: a socket's, for the next task;
+** or of a closed socket, with only a notification pending. */
 static bool unattended (const struct op *op) {
   const unsigned left = OP_LOOPED | OP_DROPPED | OP_NOTIFYING;
   const struct socket_waitq *waitq = op->waitq;
@@ -224,8 +231,8 @@ void loop_cancel_unattended (struct loop *loop) {
 
 /* ---- values of channels ------------------------------------------------ */
 
-/* (The list is linked by `behind`, and by node.prev, which is idle in a task
-** that is ready.) */
+/* (The list is linked by `behind`, and by node.prev, which the ready queue
+** does not use.) */
 
 static bool is_listed (const struct task *t) {
   const unsigned flags = TASKF_DELIVERED | TASKF_CANCELLED;

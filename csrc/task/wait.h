@@ -1,18 +1,19 @@
 /*
-** wait: the one wait engine. A wait is three functions (struct wait_kind): try
-** takes what is there, block joins the queue of what is not, cancel leaves
-** nothing behind. A task that waits for one thing performs its kind here; a
-** select has a node for each of its events, and tries, blocks and cancels the
-** same kinds (event.c). Blocking calls, iterators and events are one code.
+** wait: the wait engine. A wait is three functions (struct wait_kind): try
+** takes an item if there is one, block joins the queue if there is none,
+** cancel undoes that. A task that waits for one thing performs its kind here.
+** A select has a node for each of its events, and tries, blocks and cancels
+** the same kinds (event.c). So blocking calls, iterators and events share
+** their code.
 **
-** Each item that comes wakes the first waiter, which has a turn until it has
-** run (struct turnq in waitq.h): first come, first served. A wakeup hands
-** nothing over, so it may be spurious: the waiter tries again, and joins the
-** queue at its front if there is nothing.
+** Each item that arrives wakes the first waiter, which has a turn until it has
+** run (struct turnq in waitq.h): first come, first served. A wakeup hands over
+** nothing, so it may be spurious: the waiter tries again, and joins the queue
+** at its front if there is nothing.
 **
-** What can never happen: a wakeup is lost, for a task that suspends or ends
-** with a turn loses it (loop_end_turns), and the next is woken; a node is in
-** a queue that is no more, for all are woken before a queue goes.
+** Invariants: no wakeup is lost: a task that suspends or ends with a turn
+** loses the turn (loop_end_turns), and the next waiter is woken. No node is in
+** a queue that is freed: all waiters are woken before that.
 */
 
 #ifndef uring_wait_h
@@ -25,40 +26,40 @@
 /* One of the events that a parked task selects over. */
 struct select_waiter {
   struct wait_node node;    /* first; its co is NULL */
-  struct waitq *queue;      /* in which it waits; NULL: in none */
-  struct turnq *turnq;      /* that this is of; NULL: it has no turns */
-  struct task *task;        /* its user value; another is the object that the
-                               queue, the ring, or the operation is of */
-  struct ring *ring;        /* whose messages it waits for; NULL: no ring's */
+  struct waitq *queue;      /* the queue that it is in, or NULL */
+  struct turnq *turnq;      /* the same with turns; NULL: without */
+  struct task *task;        /* its user value, like the object that has the
+                               queue or the operation */
+  struct ring *ring;        /* whose messages it waits for, or NULL */
   uint64_t token;           /* of the operation that it waits for, or 0 */
-  bool called;              /* and no longer in a queue */
-  bool has_turn;            /* of turnq */
-  bool failed;              /* its block: event.c */
+  bool called;              /* it was woken, and is in no queue */
+  bool has_turn;            /* in turnq */
+  bool failed;              /* its block has failed: event.c */
 };
 
-/* What block fills in: where a task waits. */
+/* What block fills in: what the task waits for. */
 struct blocking {
   struct wait_node *node;   /* the task's own, or a select waiter's */
   enum task_wait wait;
   void *on;
-  int64_t deadline;         /* may be made earlier, to try again then */
+  int64_t deadline;         /* block may make it earlier, to try again then */
 };
 
-/* A kind of wait. Its object lies at stack index 1, and its arguments behind
-** it: in a call, and in the functions of an event. `node` is NULL for an event
-** that has not blocked yet. */
+/* A kind of wait. Its object is at stack index 1, followed by its arguments,
+** in a call as well as in the functions of an event. `node` is NULL for an
+** event that has not blocked yet. */
 struct wait_kind {
   const char *name;         /* of its event */
-  /* Take what is there: how many values were pushed, or nil, message, errno;
-     0: nothing is there, or it is another waiter's turn. */
+  /* Take an item: push its values, or nil, message, errno, and return how
+     many. 0: there is none, or it is another waiter's turn. */
   int (*try) (lua_State *L, struct task *t, struct wait_node *node);
-  /* Start what there has to be, and join a queue: 0; or nil, message, errno
-     are pushed, and the answer is 3. */
+  /* Start the request if need be, and join a queue: 0; or push nil, message,
+     errno, and return 3. */
   int (*block) (lua_State *L, struct task *t, struct blocking *b);
-  /* The wait ends, and its node has left the queue: wake the next one if there
-     is something for it. Pushes and raises nothing. */
+  /* The wait ends, and its node has left the queue: wake the next waiter if
+     there is an item for it. Pushes and raises nothing. */
   void (*cancel) (lua_State *L, struct task *t, struct wait_node *node);
-  bool local;               /* only tasks of this state make it ready */
+  bool local;               /* only tasks of this state can make it ready */
 };
 
 
@@ -68,36 +69,36 @@ static inline struct select_waiter *select_waiter_of (struct wait_node *n) {
   return n && n->co == NULL ? (struct select_waiter *)n : NULL;
 }
 
-/* Join a queue: a task's wait is then `wait` on that. One that has a turn goes
-** to its front. */
+/* Join a queue, at its front if the node has a turn. A task's wait is then
+** `wait`, on the queue. */
 void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait);
 
-/* The same for a queue without turns: all are woken at once. */
+/* The same for a queue without turns, whose waiters are woken all at once. */
 void wait_join_plain (struct blocking *b, struct waitq *q,
                       enum task_wait wait, void *on);
 
-/* May this waiter take one of so many items? NULL: it has not waited yet. */
+/* May this waiter take one of the items? NULL: it has not waited yet. */
 bool turnq_may_take (const struct turnq *q, struct wait_node *n,
                      size_t items);
 
-/* Wake the first, for there is an item; wake all, for the queue ends. */
+/* Wake the first waiter: an item has arrived. Wake all: the queue ends. */
 void turnq_wake (struct loop *loop, struct turnq *q);
 void turnq_wake_all (struct loop *loop, struct turnq *q);
 void waitq_wake_all (struct loop *loop, struct waitq *q);
 
-/* Its turn in this queue ends, if it had one. */
+/* End the turn of this node in this queue: false if it had none. */
 bool turnq_end_turn (struct turnq *q, struct wait_node *n);
 
-/* This task suspends with a turn, is cancelled, or will never run: its turn
-** ends, and the next waiter is woken. */
+/* A task with a turn suspends, is cancelled, or will never run: end its turn,
+** and wake the next waiter. */
 void loop_end_turns (struct loop *loop, struct task *t);
 
 
 /* ---- performing -------------------------------------------------------- */
 
-/* Wait by the kind in the function that is running: its values, or 3 for nil,
-** message, errno. `k` does nothing but wait_resumed of the same kind. (Inline,
-** so that the kind is a constant.) */
+/* Wait in the running function: returns the number of its results. `k` only
+** calls wait_resumed with the same kind. (Inline, so that the kind is a
+** constant.) */
 static inline int wait_again (lua_State *L, struct task *t,
                               const struct wait_kind *kind, int64_t deadline,
                               lua_KFunction k) {
@@ -121,7 +122,7 @@ static inline int wait_perform (lua_State *L, struct task *t,
                         : wait_again(L, t, kind, deadline, k);
 }
 
-/* After a wait: what came beats a timeout, but not a cancellation. */
+/* After a wait: an item beats a timeout, and a cancellation beats both. */
 static inline int wait_resumed (lua_State *L, const struct wait_kind *kind,
                                 int64_t deadline, lua_KFunction k) {
   struct task *t = loop_resumed(L);
@@ -141,81 +142,83 @@ static inline int wait_resumed (lua_State *L, const struct wait_kind *kind,
   return wait_again(L, t, kind, deadline, k);
 }
 
-/* The end of a step of an iterator whose object may be closed by any task:
-** that ends the loop, any other error is raised. */
+/* The end of an iterator's step, with `n` results. EBADF, the object was
+** closed, ends the loop; any other error is raised. */
 int wait_next (lua_State *L, int n);
 
 
 /* ---- selects ----------------------------------------------------------- */
 
-/* Wake a parked task, or one that is about to park. */
+/* Wake a parked task; one that is about to park will not. */
 void loop_notify (struct loop *loop, struct task *t);
 
-/* It was woken, in its queue or as an operation's waiter. */
+/* Wake a select waiter, which was taken out of its queue or its operation. */
 void select_waiter_wake (struct loop *loop, struct select_waiter *e);
 
-/* It leaves its queue, and its turn ends. */
+/* Take it out of its queue, and end its turn. */
 void select_waiter_leave (struct select_waiter *e);
 
-/* The operation on ring `r` that it waits for, if that is under way. */
+/* The operation on ring `r` that it waits for, if that is in flight. */
 struct op *select_waiter_op (const struct select_waiter *e, struct ring *r);
 
-/* That is not wanted any more. To hear of its end the waiter must stay. */
+/* Cancel that operation, and drop its result. With `stay` the waiter is woken
+** by its end. */
 void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay);
 
 
 /* ---- queues of objects ------------------------------------------------- */
 
 /*
-** The queue of what a socket or a pool of buffers is waited for. Its owner
-** opens it zeroed, wakes all that wait in it before it goes, and takes it out
-** of the operations that have it as their `waitq`: each of their completions
-** wakes the first.
+** The queue of the waiters of a socket or a pool of buffers. Its owner opens
+** it zeroed. Operations may have it as their `waitq`: each of their
+** completions wakes the first waiter. Before its owner frees it, it wakes all
+** waiters and removes it from those operations.
 */
 struct socket_waitq {
-  struct turnq q;           /* first: the `on` of a WAIT_QUEUE */
+  struct turnq q;           /* first: `on` of a WAIT_QUEUE */
   const char *what;         /* for descriptions: "to receive on socket" */
-  /* Push a better one for a task whose call of the owner's waits in `co`, by
-     what lies on the stack there, where nothing may be raised; all is read
-     before the first push, which may close any of it. Or NULL. */
+  /* Push a better description for a task that waits in `co`, from the call's
+     arguments there. May not raise in `co`. It reads all before its first
+     push, which may close any of it. Or NULL. */
   void (*describe) (lua_State *L, const struct socket_waitq *waitq,
                     lua_State *co);
   int fd;
-  struct task *holder;      /* a part of what it sends has gone, and it is to
-                               send the next before all others; or NULL */
+  struct task *holder;      /* has sent a part, and must send the rest before
+                               all others; or NULL */
   unsigned count, bound;    /* completions not taken; at the bound a multishot
-                               is cancelled. 0: none */
-  struct socket_waitq *next, **back;  /* all of one state */
+                               is cancelled. bound 0: never */
+  struct socket_waitq *next, **back;  /* all of the state */
 };
 
 void socket_waitq_open (struct state *s, struct socket_waitq *waitq);
 void socket_waitq_close (struct socket_waitq *waitq);
 
-/* The next turn is this task's, which is ready; and that is over. */
+/* Reserve the next turn for this ready task; end that: false if it was not the
+** holder. */
 void socket_waitq_hold (struct socket_waitq *waitq, struct task *t);
 bool socket_waitq_unhold (struct socket_waitq *waitq,
                           const struct wait_node *n);
 
-/* What completes of `op` is the queue's: its owner alone takes it. */
+/* The completions of `op` are the queue's: only its owner takes them. */
 void socket_waitq_serve (struct socket_waitq *waitq, struct op *op);
 
-/* Requests of the loop's ring that are under way though no task waits for what
-** they bring: how many; and ask for their end. */
+/* Requests in flight on the loop's ring whose results no task waits for: count
+** them; cancel them. */
 unsigned loop_unattended (const struct loop *loop);
 void loop_cancel_unattended (struct loop *loop);
 
 
 /* ---- values of channels ------------------------------------------------ */
 
-/* The values of channels go from task to task in Lua (lua/uring/line.lua). A
-** task that was handed one and has not run has TASKF_DELIVERED. If it is
-** cancelled then it is on a list, so that the next call of a channel takes the
-** value back, and not only when the task runs; it leaves the list when it is
-** not cancelled any more, or runs. */
+/* Channels pass values from task to task in Lua (lua/uring/line.lua). A task
+** that was given one and has not run has TASKF_DELIVERED. If it is cancelled
+** before it runs, loop_revoke puts it on a list, so that the next call of a
+** channel takes the value back. It leaves the list when it runs, or when it is
+** no longer cancelled. */
 void loop_revoke (struct loop *loop, struct task *t);
 void loop_unrevoke (struct loop *loop, struct task *t);
 
-/* Take one off the list; NULL: none is. */
+/* Take a task off the list, or NULL. */
 struct task *loop_next_revoked (struct loop *loop);
 
 #endif

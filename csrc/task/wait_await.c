@@ -1,3 +1,10 @@
+/*
+** wait_await: waits for a time, and for one request.
+**
+** The result of an awaited request is taken exactly once: by await_resumed, or
+** it is disposed of.
+*/
+
 #include "compat.h"
 #include "task/wait_await.h"
 
@@ -13,7 +20,7 @@
 #include "task/ring_watch.h"
 
 
-/* ---- what they share --------------------------------------------------- */
+/* ---- shared with other waits ------------------------------------------- */
 
 int wait_watch (lua_State *L, struct loop *loop, struct ring *r) {
   int rc;
@@ -33,7 +40,7 @@ int wait_watch (lua_State *L, struct loop *loop, struct ring *r) {
   return 0;
 }
 
-/* How a timeout that repeats tells of a time: not as an error. */
+/* Is it a time of a repeating timeout? That is not an error. */
 static bool is_tick (const struct op *op, int64_t res) {
   return op->opcode == IORING_OP_TIMEOUT && (op->op_flags & OP_MULTI)
          && res == -ETIME;
@@ -41,7 +48,7 @@ static bool is_tick (const struct op *op, int64_t res) {
 
 int wait_take (lua_State *L, struct ring *r, struct op *op, int object,
                int n) {
-  struct op copy = *op;  /* (taking the last frees it) */
+  struct op copy = *op;  /* (op is freed with its last completion) */
   struct pending_cqe a;
   int64_t res;
   if (!ring_take_op(r, op, &a))
@@ -54,7 +61,7 @@ int wait_take (lua_State *L, struct ring *r, struct op *op, int object,
     on = op_subject_describe(L, copy.opcode, top + 1);
     n = fail_result_on(L, copy.opcode, copy.fd, on, copy.min_kernel, a.res,
                        a.flags);
-    lua_rotate(L, top + 1, n);  /* (nothing else may be among the values) */
+    lua_rotate(L, top + 1, n);  /* (the subject goes above the results) */
     lua_settop(L, top + n);
     return n;
   }
@@ -86,7 +93,7 @@ int wait_sleep (lua_State *L) {
 
 /* ---- await ------------------------------------------------------------- */
 
-/* Where the subject of a request lies that may have one. */
+/* The stack index of an awaited request's subject. */
 static int subject_index (lua_State *L) {
   return class_test(L, 1, CLASS_RING) ? 4 : 3;
 }
@@ -96,7 +103,8 @@ static int push_await_result (lua_State *L, const struct task *t) {
     unsigned opcode = (unsigned)(t->data >> 56);
     const char *on = op_subject_describe(L, opcode, subject_index(L));
     return fail_result_on(L, opcode, (int)(uint32_t)t->data, on,
-                          t->flags & IORING_CQE_F_BUFFER ? 0 : loop_group_or_kernel(t),
+                          t->flags & IORING_CQE_F_BUFFER
+                            ? 0 : loop_group_or_kernel(t),
                           t->res, t->flags);
   }
   lua_pushinteger(L, t->res);
@@ -113,7 +121,7 @@ static int await_resumed (lua_State *L, int status, lua_KContext ctx) {
   t->disposal = DISPOSE_NOTHING;
   t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
   if (t->task_flags & TASKF_CANCELLED) {
-    /* guard: or it leaks */
+    /* guard: or a descriptor leaks */
     ring_dispose(t->ring, disposal, loop_group_or_kernel(t), t->res, t->flags);
     loop_check(L, t);
   }
@@ -122,7 +130,7 @@ static int await_resumed (lua_State *L, int status, lua_KContext ctx) {
   return push_await_result(L, t);
 }
 
-/* Everything that a lone request must not be. */
+/* Raise for a request that cannot be awaited by itself. */
 static void check_single_request (lua_State *L, struct ring *r, int arg,
                         const struct request *q) {
   if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, true);
@@ -146,11 +154,10 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   if (op_subject_possible(q->sqe.opcode)) {
     lua_settop(L, arg + 1);
     op_subject_push(L, q);
-    /* a finalizer may have closed the ring, or what the SQE names, ... */
-    if (arg > 1) ring_check(L, 1);  /* guard: its memory is gone */
+    /* a finalizer may have closed the ring, or an object of the SQE, ... */
+    if (arg > 1) ring_check(L, 1);  /* guard: a closed ring has no memory */
     q = sqe_check_in(L, s, arg, arg);
-    loop_check(L, t);  /* guard: ... or cancelled the task,
-        which waits not yet */
+    loop_check(L, t);  /* guard: ... or cancelled this running task */
   }
   if ((q->req_flags & (REQ_MULTI | REQ_SILENT | REQ_NAMES_OP))
       || (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN
@@ -192,9 +199,9 @@ static int fail_await_closed (lua_State *L) {
   return fail(L, EBADF, "await: the ring is closed");
 }
 
-/* ring:awaiting(sqe): ring:await as an event. A request cannot be taken back:
-** if another event is chosen it is cancelled, and disposed of. The stack is
-** 1 ring, 2 sqe, 3 the subject, 4 the event. */
+/* ring:awaiting(sqe): ring:await as an event. If another event is chosen, the
+** request is cancelled and its result disposed of. The stack is 1 ring, 2 sqe,
+** 3 the subject, 4 the event. */
 static int await_try (lua_State *L, struct task *t, struct wait_node *node) {
   struct select_waiter *e = (struct select_waiter *)node;
   struct ring *r = class_check(L, 1, CLASS_RING);

@@ -1,3 +1,10 @@
+/*
+** wait_cancel: ends waits early, for each kind of wait.
+**
+** Runs without a Lua stack, allocates nothing and does not fail: a coroutine
+** may be closed at any time.
+*/
+
 #include "compat.h"
 #include "task/wait_cancel.h"
 
@@ -6,7 +13,7 @@
 #include "task/wait.h"
 
 
-/* Take back the task's address from what it waits for with others. */
+/* Remove the task from what it waits for, if that outlives the wait. */
 static void remove_waiter (struct task *t) {
   switch (t->wait) {
     case WAIT_OPERATION:
@@ -30,7 +37,7 @@ void loop_cancel_wait (struct loop *loop, struct task *t) {
   switch (t->wait) {
     case WAIT_AWAIT: {
       struct op *op = t->on;
-      if (op->op_flags & OP_NOTIFYING) {  /* guard: or it may take long */
+      if (op->op_flags & OP_NOTIFYING) {  /* guard: that may take long */
         ring_drop(t->ring, op);
         t->flags = 0;
         t->data = loop_pack_op(op, 0);
@@ -60,7 +67,7 @@ void loop_timed_out (struct loop *loop, struct task *t) {
   loop_cancel_wait(loop, t);
 }
 
-/* What has come of a chain goes: nobody takes it. */
+/* Dispose of the results of a chain that have arrived. */
 static void dispose_chain (struct task *t) {
   const struct chain *c = t->on;
   for (unsigned i = 0; i < c->n; i++) {
@@ -71,14 +78,15 @@ static void dispose_chain (struct task *t) {
 }
 
 void loop_abandon_wait (struct loop *loop, struct task *t) {
-  if (t->state != TASK_WAITING) {  /* it has come, and nobody takes it */
+  if (t->state != TASK_WAITING) {  /* its wait has ended, with a result */
     if (t->task_flags & TASKF_DELIVERED) {
-      loop_unrevoke(loop, t);  /* (its value went back before) */
+      loop_unrevoke(loop, t);  /* (its channel has the value again) */
       t->task_flags &= (uint8_t)~TASKF_DELIVERED;
     }
-    if (t->has_turn) loop_end_turns(loop, t);  /* guard: the next waits */
+    if (t->has_turn) loop_end_turns(loop, t);  /* guard: wake the next */
     if (t->wait == WAIT_AWAIT)
-      ring_dispose(t->ring, t->disposal, loop_group_or_kernel(t), t->res, t->flags);
+      ring_dispose(t->ring, t->disposal, loop_group_or_kernel(t), t->res,
+                   t->flags);
     if (t->wait == WAIT_CHAIN) dispose_chain(t);
     t->disposal = DISPOSE_NOTHING;
     t->wait = WAIT_NOTHING;

@@ -1,13 +1,13 @@
 /*
-** leave: a wait that is ended from outside: its time is over, its task was
-** cancelled, or will never go on.
+** wait_cancel: ends a wait early: its deadline was reached, its task was
+** cancelled, or its task will never run again.
 **
-** A task that waits with others gives up its seat and goes on. Where the
-** kernel has an operation that is the task's alone, that is asked to end, and
-** the task goes on when it has, with what has come of it.
+** A task in a queue leaves it and is ready. An operation that is the task's
+** alone is cancelled, and the task is ready when that has ended, with its
+** result.
 **
-** What can never happen: a task that has left is still known to what it waited
-** for; what has come for a task that will never go on is neither passed on nor
+** Invariants: a task whose wait has ended is in no queue and waits for no
+** operation. What has arrived for a task that will never run is passed on or
 ** disposed of.
 */
 
@@ -16,14 +16,14 @@
 
 #include "task/loop.h"
 
-/* Make `t` leave what it waits for: now if that is nothing of the kernel's
-** and its own, else when the kernel has let go. */
+/* End the wait of `t`: at once, or, if it awaits an operation of its own, when
+** that has ended. */
 void loop_cancel_wait (struct loop *loop, struct task *t);
 
-/* The same, for the wait's time is over. */
+/* The same, because its deadline was reached. */
 void loop_timed_out (struct loop *loop, struct task *t);
 
-/* Forget a wait, and what has come of it: its task will never go on. */
+/* Abandon the wait of `t`, and dispose of its results: it will never run. */
 void loop_abandon_wait (struct loop *loop, struct task *t);
 
 #endif

@@ -1,8 +1,8 @@
 /*
-** wait_chain: ring:await_chain, a linked chain as one wait.
+** wait_chain: ring:await_chain, a chain of linked requests as one wait.
 **
-** The array of its results is made before the chain goes, so that none is
-** lost for want of memory.
+** The table of the results is made before the chain is queued, so that no
+** result, such as a descriptor, is lost when memory is short.
 */
 
 #include "compat.h"
@@ -18,8 +18,8 @@
 #include <string.h>
 
 
-/* The chain lies in a userdata of its own; scripts can close a task's
-** coroutine, so that its stack does not do to keep it. 0 lets go of it. */
+/* Anchor the chain, a userdata at this stack index; 0: release it. (A script
+** can close the task's coroutine, so its stack is not enough.) */
 static void keep_chain (lua_State *L, struct task *t, int chain) {
   state_shared(L, SHARED_CHAINS);
   if (chain) lua_pushvalue(L, chain);
@@ -28,9 +28,8 @@ static void keep_chain (lua_State *L, struct task *t, int chain) {
   lua_pop(L, 1);
 }
 
-/* 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results. Nothing here needs memory
-** that was not had before the chain went, for the results may be descriptors.
-** */
+/* The stack: 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results. What this
+** needs was allocated before the chain was queued. */
 static int chain_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct chain *c = lua_touserdata(L, 4);
@@ -77,7 +76,7 @@ static int ring_await_chain (lua_State *L) {
   struct chain *c;
   struct op **ops;
   lua_Integer n;
-  bool none = true;  /* of them is reported */
+  bool all_silent = true;
   int rc;
   luaL_checktype(L, 2, LUA_TTABLE);
   n = luaL_len(L, 2);
@@ -99,18 +98,18 @@ static int ring_await_chain (lua_State *L) {
   stack_reserve(L, (int)n + 10, "too many sqes");
   for (lua_Integer i = 1; i <= n; i++)
     lua_geti(L, 2, i);
-  ring_check(L, 1);  /* guard: what ran meanwhile may have closed it */
-  loop_check(L, t);  /* guard: ... or cancelled the task, which did not wait */
+  ring_check(L, 1);  /* guard: a finalizer may have closed it, ... */
+  loop_check(L, t);  /* guard: ... or cancelled this running task */
   ring_check_requests(L, r, 8, (int)n, requests, 2);
   for (lua_Integer i = 0; i < n; i++) {
     if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
       ring_check_drain(L, r, 2, true);
-    if (!(requests[i]->req_flags & REQ_SILENT)) none = false;
+    if (!(requests[i]->req_flags & REQ_SILENT)) all_silent = false;
     if (requests[i]->req_flags & REQ_MULTI)
       return luaL_argerror(L, 2, "a request that completes more than once "
                            "cannot be awaited in a chain: queue it");
   }
-  if (none)
+  if (all_silent)
     return luaL_argerror(L, 2, "one of an awaited chain must complete "
                          "visibly, without CQE_SKIP_SUCCESS");
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)

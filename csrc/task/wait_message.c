@@ -1,9 +1,10 @@
 /*
-** wait_message: the messages of a ring: ring:receive, ring:messages, and
-** ring:receiving, the event. (Those of sockets: net/recv.c.)
+** wait_message: waits for the messages of a ring: ring:receive, ring:messages,
+** and ring:receiving, the event. (For the data of sockets: net/recv.c.)
 **
-** A message lies with its ring until a waiter takes it, so none is lost with
-** a task; and they are taken in order, by waiters in the order of coming.
+** A message stays with its ring until a waiter takes it, so a task that ends
+** takes none along. Messages are taken in order, by waiters first come, first
+** served.
 */
 
 #include "compat.h"
@@ -16,8 +17,8 @@
 #include "task/event.h"
 
 
-/* The wait of `node` is over: is there a message that no waiter was woken for?
-** It is the next one's. */
+/* The wait of `node` ends. If there is a message for which no waiter was
+** woken, wake the next one. */
 static void message_end_turn (lua_State *L, struct ring *r,
                               struct wait_node *node) {
   turnq_end_turn(&r->receivers, node);
@@ -41,7 +42,7 @@ static int message_try (lua_State *L, struct task *t,
     return 0;
   ring_take_message(r, &a);
   message_end_turn(L, r, node);
-  lua_pushinteger(L, (lua_Integer)(uint32_t)a.res);  /* as it was set */
+  lua_pushinteger(L, (lua_Integer)(uint32_t)a.res);  /* as it was sent */
   lua_pushinteger(L, (lua_Integer)a.data);
   lua_pushinteger(L, a.flags);
   return 3;

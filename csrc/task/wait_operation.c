@@ -1,6 +1,9 @@
 /*
-** wait_operation: the completions of what was queued: operation:await and
-** operation:completions. The operation outlives each of these waits.
+** wait_operation: waits for the completions of a queued operation:
+** operation:await and operation:completions.
+**
+** The operation outlives each of these waits: one that ends must remove the
+** task from it.
 */
 
 #include "compat.h"
@@ -14,9 +17,10 @@
 #include "task/wait.h"
 
 
-/* The next completion. A ring's close has cancelled the operation, for a task
-** that waited when that happened. */
-static int operation_try (lua_State *L, struct task *t, struct wait_node *node) {
+/* The next completion. For a task that waits when the ring closes, the
+** operation was cancelled; for a later call it does not exist. */
+static int operation_try (lua_State *L, struct task *t,
+                          struct wait_node *node) {
   struct operation *o = lua_touserdata(L, 1);
   struct op *op = operation_op(o);
   (void)node;
@@ -59,9 +63,9 @@ static const struct wait_kind operation_kind = {
   "awaiting", operation_try, operation_block, operation_cancel_wait, false
 };
 
-static int operation_await_resumed (lua_State *L, int status, lua_KContext ctx) {
+static int await_op_resumed (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  return wait_resumed(L, &operation_kind, (int64_t)ctx, operation_await_resumed);
+  return wait_resumed(L, &operation_kind, (int64_t)ctx, await_op_resumed);
 }
 
 static struct task *operation_enter (lua_State *L, struct operation *o,
@@ -82,11 +86,12 @@ static int operation_await (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = operation_enter(L, o, "operation:await");
-  return wait_perform(L, t, &operation_kind, clock_after(ns), operation_await_resumed);
+  return wait_perform(L, t, &operation_kind, clock_after(ns),
+                      await_op_resumed);
 }
 
-/* One step of completions(): the end is when all were taken, or the cancel
-** that was asked for, or its ring's close; any other error is raised. */
+/* The end of a step of completions(). The loop ends when all were taken, after
+** a requested cancel, and with the ring; any other error is raised. */
 static int completions_step (lua_State *L, int n) {
   const struct operation *o = lua_touserdata(L, 1);
   if (lua_isnil(L, -n)) {

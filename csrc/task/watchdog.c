@@ -1,3 +1,10 @@
+/*
+** watchdog: measures how long tasks run, and calls on_slow.
+**
+** A report is made once, and must not disturb the task: the hook runs in the
+** middle of any Lua code.
+*/
+
 #include "compat.h"
 #include "task/watchdog.h"
 
@@ -8,12 +15,12 @@
 #include "task/task.h"
 #include "task/wrap.h"
 
-#define INSTRUCTIONS 10000   /* between two looks at the clock */
+#define INSTRUCTIONS 10000   /* from one read of the clock to the next */
 
 
 /* ---- on_slow ----------------------------------------------------------- */
 
-/* Whom, the task at 1, and what of: "task 3 'reader' has run for …". */
+/* Push "task 3 'reader' has run for …", of the task at 1. */
 static void push_report_text (lua_State *L, const struct loop *loop,
                        lua_Number seconds) {
   const struct watched *w = &loop->watched;
@@ -33,7 +40,7 @@ static void push_report_text (lua_State *L, const struct loop *loop,
   lua_remove(L, -2);
 }
 
-/* The news on top becomes the whole text. */
+/* Push the text on top with a traceback and where the task was spawned. */
 static void push_report_traceback (lua_State *L, const struct loop *loop) {
   const struct watched *w = &loop->watched;
   const struct task *t = lua_touserdata(L, 1);
@@ -46,7 +53,7 @@ static void push_report_traceback (lua_State *L, const struct loop *loop) {
   else {
     lua_pushvalue(L, -1);
     if (w->line > 0) lua_pushfstring(L, "%s:%d", w->file, w->line);
-    else {  /* it has yielded, or was closed: its outcome knows the rest */
+    else {  /* it was broken or closed: its outcome has the place */
       lua_getiuservalue(L, 1, TASK_OUTCOME);
       lua_rawgeti(L, -1, 3);
       lua_replace(L, -2);
@@ -56,9 +63,9 @@ static void push_report_traceback (lua_State *L, const struct loop *loop) {
                   lua_tostring(L, -1));
 }
 
-/* report([task]): on_slow(task, seconds, traceback), or a warning. In the task
-** if it runs; else it has stopped, and is given. (In the library's functions
-** alone the state is an upvalue.) */
+/* report([task]): call on_slow(task, seconds, traceback), or warn. Without an
+** argument it runs in the task itself; else that task has stopped. (A closure,
+** because the state must be its upvalue.) */
 static int report (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct watched *w = &loop->watched;
@@ -90,7 +97,7 @@ static int report (lua_State *L) {
 }
 
 
-/* ---- the watch --------------------------------------------------------- */
+/* ---- measuring --------------------------------------------------------- */
 
 static bool is_late (const struct loop *loop) {
   return !loop->watched.reported
@@ -124,13 +131,14 @@ void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
     lua_sethook(co, watchdog_hook, LUA_MASKCOUNT, INSTRUCTIONS);
 }
 
-/* Has the task that has just stopped been swallowing its cancellation? */
+/* Must the task that has just stopped be reported for ignoring its
+** cancellation? */
 static bool swallows (const struct loop *loop, struct watched *w) {
   struct task *t = w->task;
   if (t != w->suspect)
     return false;
   if (t->state >= TASK_DONE || !cancel_scope_pending(loop, t))
-    w->suspect = NULL;  /* it has ended, or what was cancelled has */
+    w->suspect = NULL;  /* it has ended, or is no longer cancelled */
   else if (w->refused && ++w->refusals >= REFUSALS
            && clock_now() - w->since > loop->slow) {
     w->suspect = NULL;

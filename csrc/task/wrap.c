@@ -1,3 +1,10 @@
+/*
+** wrap: coroutines inside a task that may wait.
+**
+** Whichever of the coroutines a script closes, task's or wrapped, the wait of
+** the task must end with it.
+*/
+
 #include "compat.h"
 #include "task/wrap.h"
 
@@ -8,16 +15,16 @@
 #include "compat.h"  /* again: now with Lua's headers before it */
 
 /*
-** A wrapped function has its coroutine in a userdata, its upvalue. That lies
-** at the bottom of the coroutine too, to be closed when it ends: so it is
-** noticed when anybody else closes it in the middle of a wait. And where the
-** function waits it lies in the call: whoever closes the coroutine of the
-** task closes what the task waits in.
+** The upvalue of a wrapped function. It is a to-be-closed variable in two
+** places: at the bottom of its own coroutine, so that a script that closes
+** this one during a wait ends the wait; and in a call of the wrapped function
+** that waits, so that a script that closes the caller's coroutine closes this
+** one.
 */
 struct wrapped {
   lua_State *co;            /* its user value */
-  struct task *task;        /* that waits in it */
-  bool busy;                /* it runs, or waits in the task that called it */
+  struct task *task;        /* the task that waits in it, or NULL */
+  bool busy;                /* it runs, or its caller waits in it */
 };
 
 #define WRAPPED 2           /* the upvalue */
@@ -48,14 +55,14 @@ lua_State *wrap_innermost (lua_State *co) {
 
 static int wrap_resumed (lua_State *L, int status, lua_KContext ctx);
 
-/* Its coroutine ends here and now. */
+/* Close its coroutine. */
 static int close_coroutine (lua_State *L, struct wrapped *w) {
   int status = lua_closethread(w->co, L);
   w->busy = false;
   return status;
 }
 
-/* It has ended, with `n` values: whether well, and f's results or error. */
+/* It has ended, with `n` values: a boolean, and f's results or error. */
 static int wrap_ended (lua_State *L, lua_State *co, int n) {
   bool ok = lua_toboolean(co, -n);
   lua_remove(co, -n);
@@ -67,7 +74,7 @@ static int wrap_ended (lua_State *L, lua_State *co, int n) {
   return ok ? n - 1 : lua_error(L);
 }
 
-/* It had no memory even to fail. */
+/* Its coroutine had no memory to return its error. */
 static int raise_broken (lua_State *L, struct wrapped *w) {
   lua_xmove(w->co, L, 1);
   close_coroutine(L, w);
@@ -75,9 +82,9 @@ static int raise_broken (lua_State *L, struct wrapped *w) {
   return lua_error(L);
 }
 
-/* Resume f with `n` arguments; `region` is where its caller was. */
+/* Resume f with `n` arguments; `cs` is the caller's innermost cancel scope. */
 static int wrap_resume (lua_State *L, struct wrapped *w, int n,
-                   lua_KContext cs) {
+                        lua_KContext cs) {
   lua_State *co = w->co;
   struct loop *loop = state_of(L)->loop;
   lua_State *before = loop ? loop->co : NULL;
@@ -89,7 +96,7 @@ static int wrap_resume (lua_State *L, struct wrapped *w, int n,
   if (loop) loop->co = before;
   if (status == LUA_YIELD && t && t->state != TASK_RUNNING) {
     w->task = t;
-    if (lua_gettop(L) == 0) {  /* its first wait in this call */
+    if (lua_gettop(L) == 0) {  /* the first wait in this call */
       lua_pushvalue(L, lua_upvalueindex(WRAPPED));
       lua_toclose(L, 1);
     }
@@ -119,7 +126,7 @@ static int wrap_resumed (lua_State *L, int status, lua_KContext cs) {
   (void)status;
   if (loop_resumed(L) == NULL) return lua_yieldk(L, 0, cs, wrap_resumed);
   w->task = NULL;
-  if (lua_status(w->co) != LUA_YIELD) {  /* guard: closed by others */
+  if (lua_status(w->co) != LUA_YIELD) {  /* guard: closed by a script */
     w->busy = false;
     return luaL_error(L, "the wrapped function was ended from outside: its "
                       "coroutine was closed while it waited");
@@ -141,13 +148,13 @@ static int wrap_call (lua_State *L) {
     return luaL_error(L, "too many arguments, or not enough memory");
   lua_xmove(L, w->co, n);
   if (lua_status(w->co) == LUA_OK)
-    n = lua_gettop(w->co) - 1;  /* it begins: with what lay there before */
+    n = lua_gettop(w->co) - 1;  /* it begins: with what wrap_new pushed */
   return wrap_resume(L, w, n, t ? (lua_KContext)t->timer.owner_id : 0);
 }
 
-/* The bottom of its coroutine: the userdata, the handler that notes where an
-** error was, f, and its arguments. The call is protected, as a task's is, so
-** that to-be-closed variables may wait when f fails. */
+/* The end of its coroutine. From the bottom: the userdata, the message
+** handler, f, and its arguments. The call is protected, as a task's is, so
+** that to-be-closed variables may wait after an error. */
 static int wrap_body_end (lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
   lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
@@ -158,10 +165,10 @@ static int wrap_body_end (lua_State *L, int status, lua_KContext ctx) {
 static int wrap_body (lua_State *L) {
   lua_toclose(L, 1);  /* guard: coroutine.close is noticed at once */
   return wrap_body_end(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0,
-                                wrap_body_end), 0);
+                                     wrap_body_end), 0);
 }
 
-/* uring.wrap(f): as coroutine.wrap, but f may wait */
+/* uring.wrap(f): like coroutine.wrap, but f may wait */
 int wrap_new (lua_State *L) {
   struct wrapped *w;
   luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -179,8 +186,8 @@ int wrap_new (lua_State *L) {
   return 1;
 }
 
-/* Closed as its coroutine ends: whoever waits in it does not any more. As the
-** call that waits in it is closed: it ends. */
+/* At the end of its own coroutine: abandon the task's wait in it, if there is
+** one. At the end of the call that waits in it: close its coroutine. */
 static int wrap_close (lua_State *L) {
   struct wrapped *w = class_check(L, 1, CLASS_WRAPPED);
   struct loop *loop = loop_here(L);

@@ -1,7 +1,9 @@
 /*
-** wrap: uring.wrap(f), which is coroutine.wrap(f) for functions that wait. A
-** value that f yields goes to whoever called; a wait in it suspends the task
-** that called, and goes on where it was when the task does.
+** wrap: uring.wrap(f): coroutine.wrap(f) for functions that wait. A value that
+** f yields goes to the caller. A wait in f suspends the task that called it,
+** and continues in f.
+**
+** Invariant: only the innermost wrapped function of the running task can wait.
 */
 
 #ifndef uring_wrap_h
@@ -9,7 +11,7 @@
 
 #include "task/loop.h"
 
-/* Where a task whose coroutine is `co` really waits. */
+/* The innermost coroutine in which the task with coroutine `co` waits. */
 lua_State *wrap_innermost (lua_State *co);
 
 int wrap_new (lua_State *L);         /* uring.wrap(f) */

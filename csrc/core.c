@@ -91,8 +91,8 @@ static void open_classes (lua_State *L) {
   send_event_open(L);
 }
 
-/* set_lua_dir(): the caller is lua/uring.lua, and the library's other Lua files
-** are in the folder beside it. Error positions skip their functions. */
+/* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files are
+** in the folder beside it. Error positions skip their functions. */
 static int set_lua_dir (lua_State *L) {
   lua_Debug ar;
   if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar)) {

@@ -1,30 +1,40 @@
--- Events: waits that do nothing until they are chosen (by select.lua).
+-- event: events, which are waits that start only when select.lua blocks on
+-- them. Here are the protocol, uring.event, uring.after, uring.at, and
+-- event:wrap. (csrc/task/event.c: the events of C objects.)
 --
--- An event is an object with three methods, whoever has written it:
+-- An event is an object with three methods, of the library or of the program:
 --
---   event:try(waiter)     takes what is there, and returns true and the
---                         values; or returns nothing, and has done nothing.
---                         `waiter` is nil before the event was blocked on.
---   event:block(waiter)   arranges for waiter:wake() to be called when it may
---                         be worth trying again. May return the uring.now()
---                         at which to try again in any case; and, second, true
---                         if only tasks of this state can make it ready.
---   event:cancel(waiter)  takes that arrangement back. Called once for each
---                         block that did not raise, whatever was chosen and
---                         however it ended. May return an event: that what
---                         block had begun has ended.
+--   event:try(waiter)     If the event is ready, takes its values and returns
+--                         true and the values. Else returns nothing, and has
+--                         changed nothing. `waiter` is nil before `block`.
+--   event:block(waiter)   Arranges that waiter:wake() is called when it may be
+--                         worth trying again. May return the uring.now() at
+--                         which to try again in any case; and as a second
+--                         value true, if only tasks of this state can make it
+--                         ready.
+--   event:cancel(waiter)  Undoes `block`. Called once for each `block` that
+--                         did not raise, whichever event was chosen and
+--                         however the select ended. May return an event that
+--                         is ready when what `block` started has ended.
 --
--- None of them may wait. An event that a choice has twice is blocked on once.
--- A choice tries all events, in a random order; if none is ready it blocks on
--- all, and tries again whenever it was woken. So a loser has taken nothing. A
--- waiter knows: `waiter:wake()`, which may be called at any time and for
--- nothing; and `waiter:choose(event, ...)` for events that two sides complete
--- at once: true if it was still open, and then these are the values that
--- `event` is chosen with. (If that raises, for want of memory, nothing has
--- happened.) If the task is cancelled before it could take them,
--- `event:back(...)` gets them back; an event without it has been chosen all
--- the same, and it is the task's next wait that raises. What a waiter has
--- under an event as its key is that event's own.
+-- None of them may wait. An event that a select has twice is blocked on once.
+--
+-- A select tries all its events in random order. If none is ready it blocks on
+-- all, and tries them again after each wakeup. So an event that was not chosen
+-- has taken nothing. Events use two methods of the waiter:
+--
+--   waiter:wake()         May be called at any time; may be spurious.
+--   waiter:choose(event, ...)  For events that complete two sides at once: if
+--                         no event was chosen yet, chooses `event` with these
+--                         values and returns true. If it raises, for want of
+--                         memory, nothing has changed.
+--
+-- If the task is cancelled before it takes the values of `choose`,
+-- `event:back(...)` gets them back. An event without `back` stays chosen, and
+-- the task's next wait raises. The field of a waiter whose key is an event
+-- belongs to that event.
+--
+-- Invariant: an event that was blocked on is cancelled, whatever fails.
 
 local core = require("uring.core").public
 
@@ -42,9 +52,9 @@ local function is_callable(f)
     or type(f) ~= "string" and getmetatable(f) ~= nil
 end
 
--- nil if it is an event; false if it is nothing of the kind; or the name of
--- the method that it has not.
-local function missing(event)
+-- nil for an event; false for a value that is no object; else the name of a
+-- method that it lacks.
+local function missing_method(event)
   local kind = type(event)
   if kind ~= "userdata" and kind ~= "table" or event.try == nil then
     return false
@@ -55,8 +65,8 @@ local function missing(event)
 end
 
 
--- What all events can do, C's too; who has `is_event` is known to have all
--- three methods.
+-- The methods of all events, those of C too. An object with `is_event` is
+-- known to have the three methods.
 local Event = tasks.Event
 Event.is_event = true
 
@@ -67,10 +77,10 @@ local function check_function(f)
   end
 end
 
--- An event whose values go through functions of the user's.
+-- An event whose values are passed through a function of the program's.
 local Wrapped = {}
 
--- The same event, whose values are what f makes of them, after the choice.
+-- The same event, with the results of f(values), called after it was chosen.
 function Event:wrap(f)
   check_function(f)
   return setmetatable({ event = self, after = f }, Wrapped)
@@ -90,7 +100,7 @@ function Wrapped:wrap(f)
   return Event.wrap(self.event, function(...) return f(first(...)) end)
 end
 
--- A class of events.
+-- Make a class of events of this table of methods.
 local function class(methods)
   methods.__index = methods
   methods.__name = "uring.Event"
@@ -100,11 +110,11 @@ end
 
 function Wrapped:__tostring() return tostring(self.event) end
 
--- A time: `seconds` after the choice begins, or `time` on uring.now().
+-- A time: `seconds` after the select begins, or `time` on uring.now().
 local Timer = class {}
 
 function Timer:try(waiter)
-  if self.seconds == 0 then return true end  -- (without a wait to count from)
+  if self.seconds == 0 then return true end  -- (also before `block`)
   local time = self.time or waiter and waiter[self]
   return time and now() >= time
 end
@@ -119,9 +129,9 @@ local function nothing() end
 
 Timer.cancel = nothing
 
--- Functions that are a class's cancel and fail at nothing, nor call another.
--- (Of C's events all are so.)
-local plain = { [nothing] = true }
+-- The `cancel` functions that cannot raise and call no other function. (So are
+-- those of C's events.)
+local cannot_raise = { [nothing] = true }
 
 function Timer:__tostring()
   return ("uring.Event (%s %g)"):format(self.time and "at" or "after",
@@ -148,10 +158,10 @@ local function at(time)
   return setmetatable({ time = time }, Timer)
 end
 
--- Any other wait: a task for each choice, cancelled if it loses.
+-- A call of a function: a task for each select, cancelled if it is not chosen.
 local Call = class {}
 
--- What f has raised goes on, and is told with f's traceback.
+-- Raise what f has raised, with the traceback of there.
 local function raise(call, value)
   if call.traceback then tasks.note_as(value, call.traceback) end
   error(value, 0)
@@ -160,15 +170,15 @@ end
 local function called(call, ready, ended, ok, ...)
   if not ready then return end
   if ended and ok then return true, ... end
-  -- f's own error is the choice's; a task that was cancelled is a failure
+  -- an error of f is raised by the select; a cancelled task is a failed call
   if not ended or rawequal((...), core.cancelled) then
     return true, nil, "the task was cancelled", ECANCELED
   end
   raise(call, (...))
 end
 
--- The task of a call. What f raises when it has lost is told by nobody, and
--- so its scope's error.
+-- The function of a call's task. After the call has lost, no select raises
+-- what f raises, so the task does.
 local function performed(call, ok, ...)
   if call.lost and not ok then raise(call, (...)) end
   return ok, ...
@@ -188,13 +198,13 @@ function Call:try(waiter)
   end
 end
 
-local function listen(call, waiter)
+local function block_on_end(call, waiter)
   call.ended = call.task:joining()
   return call.ended:block(waiter)
 end
 
--- (why is only kept if there is memory for it)
-local function lose(call)
+-- (without memory for the reason it is cancelled without one)
+local function cancel_call(call)
   call.lost = true
   if not pcall(call.task.cancel, call.task, "another event was chosen") then
     call.task:cancel()
@@ -204,19 +214,19 @@ end
 function Call:block(waiter)
   local call = { task = false, ended = false, lost = false, traceback = false }
   waiter[self] = call
-  -- (it is who chooses that keeps the scope open, or does not)
+  -- (a daemon: the task that selects keeps the scope open, or does not)
   call.task = tasks.daemon({ main = perform, name = self.name }, call, self.f,
     table.unpack(self, 1, self.n))
-  local ok, again, inside = pcall(listen, call, waiter)
-  if ok then return again, inside end
-  lose(call)  -- (a block that raises has begun nothing)
+  local ok, again, is_local = pcall(block_on_end, call, waiter)
+  if ok then return again, is_local end
+  cancel_call(call)  -- (a block that raises must leave nothing behind)
   error(again, 0)
 end
 
 function Call:cancel(waiter)
   local call = waiter[self]
   call.ended:cancel(waiter)
-  lose(call)
+  cancel_call(call)
   return call.ended
 end
 
@@ -231,10 +241,10 @@ local function check_option(name, value, kind)
   end
 end
 
--- One by somebody else, with these methods.
+-- An event of the program's, with these methods.
 local Foreign = class {}
 
-local function foreign(methods)
+local function new_foreign(methods)
   for name, f in next, methods do
     if name ~= "try" and name ~= "block" and name ~= "cancel"
         and name ~= "back" then
@@ -252,8 +262,8 @@ local function foreign(methods)
     cancel = methods.cancel, back = methods.back }, Foreign)
 end
 
--- { main=, name= }
-local function named(options)
+-- The function and the name of { main=, name= }.
+local function read_call(options)
   for name, value in next, options do
     if name == "main" then check_option(name, value, "function")
     elseif name == "name" then check_option(name, value, "string")
@@ -270,10 +280,10 @@ local function event(f, ...)
   local name
   if type(f) == "table" then
     if f.main == nil then
-      local e = foreign(f)  -- (no tail call: its errors count levels)
+      local e = new_foreign(f)  -- (no tail call: its errors count levels)
       return e
     end
-    f, name = named(f)
+    f, name = read_call(f)
   end
   if type(f) ~= "function" then
     error("bad argument #1 to 'event' (function or table expected, got "
@@ -285,8 +295,8 @@ local function event(f, ...)
 end
 
 return {
-  -- for choices, channels and their like
-  class = class, missing = missing, Wrapped = Wrapped, plain = plain,
-  -- for everybody
+  -- for select.lua, channel.lua and semaphore.lua
+  class = class, missing_method = missing_method, Wrapped = Wrapped,
+  cannot_raise = cannot_raise,
   public = { event = event, after = after, at = at },
 }

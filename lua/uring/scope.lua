@@ -1,6 +1,9 @@
--- Scopes, timeouts and shields: calls that bound what happens inside them.
--- Their regions, and who is cancelled when, are csrc/region. And pcall, as it
--- suits a task that may be cancelled.
+-- scope: uring.scope, uring.timeout and uring.shield, calls that bound what
+-- happens inside them; and uring.pcall, which does not catch a cancellation.
+-- Which tasks are cancelled is in csrc/task/cancel_scope.c.
+--
+-- Invariant: the cancel scope is closed however the body ends: it is a
+-- to-be-closed variable.
 
 local core = require("uring.core").public
 
@@ -22,8 +25,8 @@ local function check_call(seconds, f, name)
   end
 end
 
--- What became of the scope's body; first its tasks must end.
-local function ended(scope, ok, ...)
+-- The results of the scope's body, after its tasks have ended.
+local function finish_scope(scope, ok, ...)
   local cancelled, message = tasks.finish(scope, ok, (...))
   if cancelled then return nil, message, ECANCELED end
   return ...
@@ -35,11 +38,11 @@ local function scope(f, ...)
       .. (f == nil and "no value" or type(f)) .. ")", 2)
   end
   local s <close> = tasks.scope()
-  return ended(s, xpcall(f, tasks.note, s, ...))
+  return finish_scope(s, xpcall(f, tasks.note, s, ...))
 end
 
-local function left(region, ok, ...)
-  local expired = tasks.end_scope(region)
+local function finish_timeout(cancel_scope, ok, ...)
+  local expired = tasks.end_scope(cancel_scope)
   if ok then return ... end
   if expired and rawequal(..., core.cancelled) then
     return nil, "timed out", ETIME
@@ -49,33 +52,33 @@ end
 
 local function timeout(seconds, f, ...)
   check_call(seconds, f, "timeout")
-  local region <close> = tasks.timeout(seconds)
-  return left(region, xpcall(f, tasks.note, ...))
+  local cancel_scope <close> = tasks.timeout(seconds)
+  return finish_timeout(cancel_scope, xpcall(f, tasks.note, ...))
 end
 
-local function passed_on(ok, ...)
+local function results_or_raise(ok, ...)
   if ok then return ... end
   error((...), 0)
 end
 
--- (A call that is protected tells no line of this file, but takes C stack, of
--- which a shield in a shield in a shield would take too much.)
+-- (A protected call keeps this file's lines out of error positions, but takes
+-- C stack, and nested shields would take too much of that.)
 local function shield(seconds, f, ...)
   check_call(seconds, f, "shield")
   local _ <close>, in_c = tasks.shield(seconds, f)
-  if in_c then return passed_on(xpcall(f, tasks.note, ...)) end
+  if in_c then return results_or_raise(xpcall(f, tasks.note, ...)) end
   return f(...)
 end
 
-local function caught(ok, ...)
+local function reraise_cancelled(ok, ...)
   if not ok and rawequal(..., core.cancelled) then error((...), 0) end
   return ok, ...
 end
 
--- pcall, but that a task is cancelled is not for catching.
-local function protected(...) return caught(pcall(...)) end
+-- pcall, but a cancellation is raised again.
+local function scope_pcall(...) return reraise_cancelled(pcall(...)) end
 
 return {
   public = { scope = scope, timeout = timeout, shield = shield,
-    pcall = protected },
+    pcall = scope_pcall },
 }

@@ -1,6 +1,9 @@
--- uring.select, the choice: which of several events comes first. What events
--- and waiters owe each other is told in event.lua; in line.lua what is behind
--- those events that two sides complete at once.
+-- select: uring.select, which waits for the first of several events. event.lua
+-- describes the protocol of events and waiters; line.lua has the queues of the
+-- events that complete two sides at once.
+--
+-- Invariants: every event that was blocked on is cancelled, whatever fails. A
+-- value that was given to the select is returned, or goes back to its event.
 
 local core = require("uring.core").public
 local lines = require "uring.line"
@@ -12,28 +15,29 @@ local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
 local is_cancelled <const> = tasks.is_cancelled
 local raise_at_caller <const> = tasks.raise_at_caller
 local waiting <const>, keep <const> = lines.waiting, lines.keep
-local missing <const>, Wrapped <const> = protocol.missing, protocol.Wrapped
-local plain <const> = protocol.plain
+local missing_method <const> = protocol.missing_method
+local Wrapped <const> = protocol.Wrapped
+local cannot_raise <const> = protocol.cannot_raise
 local select <const>, unpack <const> = select, table.unpack
 local type <const>, rawget <const>, getmetatable <const> =
   type, rawget, getmetatable
 local ETIME <const> = core.errno.ETIME
 
 
-plain[lines.part] = true
+cannot_raise[lines.part] = true
 
 
 -- ---- waiters --------------------------------------------------------------
 
--- The arrangements of one task for one choice. For C events their ears are
--- in it, by event.
+-- A waiter is one task's select. It has the events that were blocked on, and
+-- by event what that stores in it (of a C event, the select waiter).
 local Waiter = {}
 Waiter.__index = Waiter
 
 function Waiter:wake() wake(self.task) end
 
--- (A task that has ended, or that its cancellation is about to reach, takes
--- nothing any more; nor does one of the parent's in a forked child.)
+-- (A task that has ended or is cancelled takes nothing, nor does a task of the
+-- parent process in a forked child.)
 function Waiter:choose(event, ...)
   local n, kind = select("#", ...), type(event)
   local value
@@ -52,27 +56,28 @@ local function recalled(waiter, ...)
   return ...
 end
 
--- For whoever has chosen it: its values, once, if its task will not take them
--- any more; or nothing.
+-- For an event that has chosen the waiter: the values, once, if the task will
+-- not take them; or nothing.
 function Waiter:recall()
   local node = self.chosen
-  if not node or node.waiter or self.taken or self.returned  -- (one's own)
+  if not node or node.waiter  -- (node.waiter: of line.lua)
+      or self.taken or self.returned
       or not (self.closing or is_cancelled(self.task)) then return end
   if node.n == 1 then return recalled(self, node.value) end
   return recalled(self, unpack(node.value, 1, node.n))
 end
 
--- The task goes on, cancelled or not: was its waiter chosen, and with what?
--- What cannot go back was done, and whoever waited is told so.
-local function is_chosen(waiter, stopped)
+-- After a wait: the node of the event that was chosen, or nil. Raises if the
+-- task is cancelled, unless an event without `back` was chosen.
+local function check_chosen(waiter, was_cancelled)
   local node = waiter.chosen
-  if (stopped or waiter.returned) and not (node and node.final) then
+  if (was_cancelled or waiter.returned) and not (node and node.final) then
     error(core.cancelled, 0)
   end
   return node
 end
 
--- What it was given and has not taken goes back.
+-- Give back the values that the select was given and has not returned.
 local function give_back(self)
   local node = self.chosen
   if node.home and self.returned then
@@ -87,13 +92,13 @@ local function cancel(event, waiter) return event:cancel(waiter) end
 
 local wait
 
--- What was begun has ended before a choice that has chosen nothing does: when
--- uring.timeout(seconds, f) is over nothing of f's shall be under way. (Who
--- has something goes on with it, and is not held up by what resists.)
-local function outlast(endings)
+-- Wait for the ends of all that was started. A select that has chosen no event
+-- does so: after uring.timeout(seconds, f), nothing that f started may run. (A
+-- select that has chosen one returns it at once.)
+local function wait_for_ends(endings)
   if #endings == 0 then return end
   local ok, shield = pcall(tasks.shield, math.huge)
-  if not ok then return end  -- (in a coroutine that is closed nothing waits)
+  if not ok then return end  -- (nothing can wait while a coroutine is closed)
   local _ <close> = shield
   for _, ending in ipairs(endings) do
     if not ending:try() then
@@ -102,10 +107,10 @@ local function outlast(endings)
   end
 end
 
--- Every arrangement is taken back, by whatever it ends, and though another
--- one's cancel fails. The library's own do not: they are called as they are,
--- and so need no more memory, for the calls themselves, than their try did;
--- or what was taken would be lost where there is none.
+-- Cancel all events that were blocked on, however the select ends, and though
+-- one's cancel raises. The library's own cannot raise, and are called without
+-- a pcall: that takes no more memory than their `try` did. Otherwise, without
+-- memory, the value that was taken would be lost.
 function Waiter:__close(err)
   local node = self.chosen
   local home = node and not self.returned and node.home
@@ -125,25 +130,25 @@ function Waiter:__close(err)
     local class = getmetatable(event)
     self.n = n - 1
     if class == "uring.Event" or type(class) == "table"
-        and plain[rawget(class, "cancel")] then
+        and cannot_raise[rawget(class, "cancel")] then
       ending = event:cancel(self)
     else
       local done, what = pcall(cancel, event, self)
       if done then ending = what else ok, message = false, what end
     end
-    -- (who has something goes on with it, whatever has not ended)
-    if ending and not self.won and missing(ending) == nil then
+    -- (a select that has chosen an event does not wait for ends)
+    if ending and not self.won and missing_method(ending) == nil then
       self[#self + 1] = ending
     end
   end
-  if err ~= nil then outlast(self) end
+  if err ~= nil then wait_for_ends(self) end
   if not ok then error(message, 0) end
 end
 
 
 -- ---- choosing -------------------------------------------------------------
 
--- xorshift; the program's own math.random is left alone.
+-- xorshift; math.random belongs to the program.
 local seed = 88172645463325252
 local function random(n)
   seed = seed ~ (seed << 13)
@@ -152,8 +157,8 @@ local function random(n)
   return (seed >> 1) % n
 end
 
--- The events of a choice are a list of keys and one of the events at them, as
--- they were when it began.
+-- `keys` and `list` are the keys and the events of the select, as they were
+-- when it began.
 local attempt
 
 local function attempted(keys, list, n, waiter, event, key, ready, ...)
@@ -161,8 +166,8 @@ local function attempted(keys, list, n, waiter, event, key, ready, ...)
   return attempt(keys, list, n, waiter)
 end
 
--- The first that is ready, its key, and its values; or nil. Each is picked at
--- random among the n that are left.
+-- Try the first n events in random order: the first that is ready, its key,
+-- and its values; or nil.
 function attempt(keys, list, n, waiter)
   if n == 0 then return nil end
   if n > 1 then
@@ -175,26 +180,27 @@ function attempt(keys, list, n, waiter)
     event:try(waiter))
 end
 
-local spare_keys, spare_list  -- when no other choice is using them
+local spare_keys, spare_list  -- two tables for the next select
 
-local function refuse_bare(events)
-  if missing(events) == nil then
-    raise_at_caller("bad argument #1 to 'select' (table of events expected, got an "
-      .. "event: uring.select{ event })")
+-- Raise if this is an event, and not a table of events.
+local function check_not_event(events)
+  if missing_method(events) == nil then
+    raise_at_caller("bad argument #1 to 'select' (table of events expected, "
+      .. "got an event: uring.select{ event })")
   end
 end
 
--- None of the library's own: is it an event?
+-- Raise unless it is an event; called for objects without `is_event`.
 local function check_event(events, key, event)
-  local name = missing(event)
+  local name = missing_method(event)
   if name == nil then return end
-  refuse_bare(events)
+  check_not_event(events)
   if name then
-    raise_at_caller(("bad argument #1 to 'select' (the event at [%s] has no method "
-      .. "'%s': it takes try, block and cancel)"):format(tostring(key), name))
+    raise_at_caller(("bad argument #1 to 'select' (the event at [%s] has no "
+      .. "method '%s': it takes try, block and cancel)"):format(tostring(key), name))
   end
-  raise_at_caller(("bad argument #1 to 'select' (event expected at [%s], got %s: "
-    .. "x:receiving(), task:joining() and their like make events)")
+  raise_at_caller(("bad argument #1 to 'select' (event expected at [%s], got "
+    .. "%s: x:receiving(), task:joining() and their like make events)")
     :format(tostring(key), type(event)))
 end
 
@@ -209,7 +215,7 @@ local function gather(events)
     n = n + 1
     keys[n], list[n] = key, event
   end
-  if n == 0 then refuse_bare(events) end
+  if n == 0 then check_not_event(events) end
   return keys, list, n
 end
 
@@ -217,8 +223,8 @@ local function unwrapped(event)
   return getmetatable(event) == Wrapped and event.event or event
 end
 
--- What the waiter was given by the other side.
-local function taken(keys, list, n, waiter)
+-- The event that was chosen by Waiter:choose or line.lua, its key, its values.
+local function take_chosen(keys, list, n, waiter)
   local node = waiter.chosen
   if waiter.returned then error(core.cancelled, 0) end
   for i = 1, n do
@@ -233,8 +239,8 @@ local function taken(keys, list, n, waiter)
   raise_at_caller "an event has chosen one that is not in the choice"
 end
 
--- The first of the times that events have named which is later than `past`.
-local function soonest(waiter, past)
+-- The first time later than `past` of those that `block` has returned.
+local function next_time(waiter, past)
   local first
   for i = 1, waiter.n do
     local time = waiter.times[i]
@@ -245,55 +251,60 @@ local function soonest(waiter, past)
   return first
 end
 
--- All were tried; `at` is when to do so again in any case.
-local function tried_again(keys, list, n, events, waiter, deadline, at, inside,
-                           event, ...)
+-- All events were tried. Park, until the time `at` to try again at the latest.
+local function park_and_retry(keys, list, n, events, waiter, deadline, at,
+                              is_local, event, ...)
   if event then
     waiter.won = true
     return event, ...
   end
-  if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
+  if waiter.chosen then  -- (by a try)
+    return take_chosen(keys, list, n, waiter)
+  end
   if deadline and now() >= deadline then return nil, waiter end
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
-  local stopped = park("in uring.select", events, again, inside)
-  if is_chosen(waiter, stopped) then
-    return taken(keys, list, n, waiter)
+  local was_cancelled = park("in uring.select", events, again, is_local)
+  if check_chosen(waiter, was_cancelled) then
+    return take_chosen(keys, list, n, waiter)
   end
   if at then
-    local time = now()  -- (before they are tried: who is ready now is seen)
-    if time >= at then at = soonest(waiter, time) end
+    local time = now()  -- (before the try, which sees what is ready by now)
+    if time >= at then at = next_time(waiter, time) end
   end
-  return tried_again(keys, list, n, events, waiter, deadline, at, inside,
+  return park_and_retry(keys, list, n, events, waiter, deadline, at, is_local,
     attempt(keys, list, n, waiter))
 end
 
--- A poll: what is there after a turn, and after another as long as something
--- has come of the last; but wakes may come for nothing.
+-- With a timeout of 0: try again after a turn, and after further turns as long
+-- as the task was notified in the last; a bounded number, since wakeups may be
+-- spurious.
 local TURNS <const> = 16
 
-local function polled(keys, list, n, waiter, turns, event, ...)
+local function poll_turns(keys, list, n, waiter, turns, event, ...)
   if event then
     waiter.won = true
     return event, ...
   end
-  if waiter.chosen then return taken(keys, list, n, waiter) end  -- (by a try)
-  if turns == 0 then return nil, waiter end
-  local stopped, was_called = turn()
-  if is_chosen(waiter, stopped) then
-    return taken(keys, list, n, waiter)
+  if waiter.chosen then  -- (by a try)
+    return take_chosen(keys, list, n, waiter)
   end
-  return polled(keys, list, n, waiter, was_called and turns - 1 or 0,
+  if turns == 0 then return nil, waiter end
+  local was_cancelled, was_notified = turn()
+  if check_chosen(waiter, was_cancelled) then
+    return take_chosen(keys, list, n, waiter)
+  end
+  return poll_turns(keys, list, n, waiter, was_notified and turns - 1 or 0,
     attempt(keys, list, n, waiter))
 end
 
-local function refuse_time(again)
-  raise_at_caller(("an event's block has returned a %s: expected is nothing, or the "
-    .. "uring.now() at which to try again"):format(type(again)))
+local function raise_bad_time(again)
+  raise_at_caller(("an event's block has returned a %s: expected is nothing, "
+    .. "or the uring.now() at which to try again"):format(type(again)))
 end
 
--- Wait until one of them is ready: the event, its key, and its values; or nil,
--- and the waiter, when the time is over.
+-- Wait until an event is ready: the event, its key, and its values; or nil and
+-- the waiter after the timeout.
 function wait(me, events, keys, list, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
@@ -302,55 +313,57 @@ function wait(me, events, keys, list, n, timeout)
     won = false,
   }, Waiter)
   waiting[me] = waiter
-  local at, inside = nil, true
+  local at, is_local = nil, true
   for i = 1, n do
     local event = unwrapped(list[i])
-    if waiter[event] == nil then  -- (it may be in the choice twice)
+    if waiter[event] == nil then  -- (it may be in the select twice)
       waiter[event] = true
       local blocked = waiter.n + 1
       waiter.blocked[blocked] = event  -- (before: it may find no memory)
       local again, only = event:block(waiter)
       waiter.n = blocked
       if again then
-        if type(again) ~= "number" then refuse_time(again) end
+        if type(again) ~= "number" then raise_bad_time(again) end
         waiter.times = waiter.times or {}
         waiter.times[blocked] = again
         if not at or again < at then at = again end
       end
-      inside = inside and only
-      if waiter.chosen then return taken(keys, list, n, waiter) end
+      is_local = is_local and only
+      if waiter.chosen then return take_chosen(keys, list, n, waiter) end
     end
   end
   if timeout and timeout <= 0 then
-    return polled(keys, list, n, waiter, TURNS)
+    return poll_turns(keys, list, n, waiter, TURNS)
   end
-  return tried_again(keys, list, n, events, waiter, deadline, at, inside,
+  return park_and_retry(keys, list, n, events, waiter, deadline, at, is_local,
     attempt(keys, list, n, waiter))
 end
 
-local function passed_on(key, ok, ...)
+local function key_or_raise(key, ok, ...)
   if ok then return key, ... end
   error((...), 0)
 end
 
--- Without the event. (What the user's function raises is not told with the
--- name and the line that it has here: hence a protected call.)
-local function won(event, key, ...)
+-- The results of the select. (An error of the program's function would get a
+-- name and a position of this file: hence a protected call.)
+local function results(event, key, ...)
   if event == nil then
-    outlast(key)
+    wait_for_ends(key)
     return nil, "timed out", ETIME
   end
   if getmetatable(event) == Wrapped then
-    return passed_on(key, xpcall(event.after, tasks.note, ...))
+    return key_or_raise(key, xpcall(event.after, tasks.note, ...))
   end
   return key, ...
 end
 
-local function settled(me, events, keys, list, n, timeout, event, ...)
-  if not event then return won(wait(me, events, keys, list, n, timeout)) end
-  for i = 1, n do keys[i], list[i] = nil, nil end  -- (they keep nothing)
+local function finish(me, events, keys, list, n, timeout, event, ...)
+  if not event then
+    return results(wait(me, events, keys, list, n, timeout))
+  end
+  for i = 1, n do keys[i], list[i] = nil, nil end  -- (to anchor nothing)
   spare_keys, spare_list = keys, list
-  return won(event, ...)
+  return results(event, ...)
 end
 
 
@@ -365,20 +378,19 @@ end
 
 local function choose(events, timeout)
   if type(events) ~= "table" then
-    refuse_bare(events)
+    check_not_event(events)
     error("bad argument #1 to 'select' (table of events expected, got "
       .. type(events) .. ")", 2)
   end
   check_timeout(timeout, 2, "select")
   local me = enter("uring.select")
   local keys, list, n = gather(events)
-  return settled(me, events, keys, list, n, timeout,
+  return finish(me, events, keys, list, n, timeout,
     attempt(keys, list, n, nil))
 end
 
 return {
-  -- for channels and their like
+  -- for channel.lua, semaphore.lua and socket.lua
   check_timeout = check_timeout,
-  -- for everybody
   public = { select = choose },
 }

@@ -1,16 +1,19 @@
--- Sockets of the usual kinds, made in one call.
+-- socket: uring.tcp, uring.udp and uring.unix: sockets that are made, and
+-- bound or connected, in one call.
+--
+-- Invariant: a socket is returned, or closed before the call ends.
 
 local core = require("uring.core").public
 local check_timeout <const> = require("uring.select").check_timeout
 
--- Closes its socket at the end of a block, unless that was taken out.
+-- Closes `socket` at the end of a block, unless that is nil by then.
 local guard = {
   __close = function(g) if g.socket then g.socket:close() end end
 }
 
--- f(socket) -> true or the socket | nil, message, errno. Where it fails, in
--- whatever way, the socket is closed.
-local function made(family, type, f)
+-- Make a socket and call f(socket) -> true or the socket | nil, message,
+-- errno. If f fails or raises, the socket is closed.
+local function make(family, type, f)
   local socket, message, errno = core.socket(family, type)
   if not socket then return nil, message, errno end
   local g <close> = setmetatable({ socket = socket }, guard)
@@ -27,21 +30,21 @@ end
 local INTERNET = { [core.AF_INET] = true, [core.AF_INET6] = true }
 local UNIX = { [core.AF_UNIX] = true }
 
--- What is wrong with an address is told where the maker was called.
-local function parsed(address, name, families)
+-- An address, or an error at the position where the maker was called.
+local function check_address(address, name, families)
   local ok, result = pcall(core.sockaddr, address)
   if ok and families[result.family] then return result end
-  local words = tostring(result):match "%((.*)%)$"
+  local reason = tostring(result):match "%((.*)%)$"
   if ok then
-    words = ("%s expected, got %s"):format(families == UNIX
+    reason = ("%s expected, got %s"):format(families == UNIX
       and "path of a unix socket" or "address of IPv4 or IPv6", result)
   end
-  error(words and ("bad argument #1 to '%s' (%s)"):format(name, words)
+  error(reason and ("bad argument #1 to '%s' (%s)"):format(name, reason)
     or result, 3)
 end
 
--- A path may be given without "unix:".
-local function full(path)
+-- A path, with or without "unix:", as an address.
+local function unix_address(path)
   if type(path) == "string" and path:sub(1, 5) ~= "unix:" then
     return "unix:" .. path
   end
@@ -58,8 +61,8 @@ end
 
 -- ---- makers ---------------------------------------------------------------
 
-local function listening(address, backlog)
-  return made(address.family, core.SOCK_STREAM, function(socket)
+local function make_listening(address, backlog)
+  return make(address.family, core.SOCK_STREAM, function(socket)
     if address.family ~= core.AF_UNIX then
       local ok, message, errno = socket:setsockopt("SO_REUSEADDR", true)
       if not ok then return nil, message, errno end
@@ -70,14 +73,14 @@ local function listening(address, backlog)
   end)
 end
 
-local function connected(type, address, timeout)
-  return made(address.family, type, function(socket)
+local function make_connected(type, address, timeout)
+  return make(address.family, type, function(socket)
     return socket:connect(address, timeout)
   end)
 end
 
-local function bound(address)
-  return made(address.family, core.SOCK_DGRAM, function(socket)
+local function make_bound(address)
+  return make(address.family, core.SOCK_DGRAM, function(socket)
     return socket:bind(address)
   end)
 end
@@ -85,42 +88,42 @@ end
 local tcp, udp, unix = {}, {}, {}
 
 function tcp.listen(address, backlog)
-  address = parsed(address, "listen", INTERNET)
+  address = check_address(address, "listen", INTERNET)
   check_backlog(backlog)
-  return listening(address, backlog)
+  return make_listening(address, backlog)
 end
 
 function tcp.connect(address, timeout)
-  address = parsed(address, "connect", INTERNET)
+  address = check_address(address, "connect", INTERNET)
   check_timeout(timeout, 2, "connect")
-  return connected(core.SOCK_STREAM, address, timeout)
+  return make_connected(core.SOCK_STREAM, address, timeout)
 end
 
 function udp.bind(address)
-  address = parsed(address, "bind", INTERNET)
-  return bound(address)
+  address = check_address(address, "bind", INTERNET)
+  return make_bound(address)
 end
 
 function udp.connect(address)
-  address = parsed(address, "connect", INTERNET)
-  return connected(core.SOCK_DGRAM, address)
+  address = check_address(address, "connect", INTERNET)
+  return make_connected(core.SOCK_DGRAM, address)
 end
 
 function unix.listen(path, backlog)
-  local address = parsed(full(path), "listen", UNIX)
+  local address = check_address(unix_address(path), "listen", UNIX)
   check_backlog(backlog)
-  return listening(address, backlog)
+  return make_listening(address, backlog)
 end
 
 function unix.connect(path, timeout)
-  local address = parsed(full(path), "connect", UNIX)
+  local address = check_address(unix_address(path), "connect", UNIX)
   check_timeout(timeout, 2, "connect")
-  return connected(core.SOCK_STREAM, address, timeout)
+  return make_connected(core.SOCK_STREAM, address, timeout)
 end
 
 function unix.bind(path)
-  local address = parsed(full(path), "bind", UNIX)
-  return bound(address)
+  local address = check_address(unix_address(path), "bind", UNIX)
+  return make_bound(address)
 end
 
 return { public = { tcp = tcp, udp = udp, unix = unix } }

@@ -197,7 +197,8 @@ local function check_event(events, key, event)
   check_not_event(events)
   if name then
     raise_at_caller(("bad argument #1 to 'select' (the event at [%s] has no "
-      .. "method '%s': it takes try, block and cancel)"):format(tostring(key), name))
+      .. "method '%s': it takes try, block and cancel)")
+      :format(tostring(key), name))
   end
   raise_at_caller(("bad argument #1 to 'select' (event expected at [%s], got "
     .. "%s: x:receiving(), task:joining() and their like make events)")

@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "lua/state.h"
 
+#include "lua/args.h"
 #include "lua/constants.h"
 #include "api/buf_ring.h"
 #include "api/buffer.h"
@@ -110,6 +111,7 @@ static void push_internal (lua_State *L) {
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, task_note_as, 1);
   lua_setfield(L, -2, "note_as");
+  args_functions(L);
   scope_functions(L);
   event_functions(L);
   lua_pushvalue(L, -2);

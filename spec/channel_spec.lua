@@ -256,8 +256,9 @@ describe("a channel", function()
       uring.spawn(channel.send, channel, "v")
       assert.equal("v", channel:receive(0))
       for _, bad in ipairs { -1, 0 / 0, "1", {} } do
-        mistake(("#1 to 'receive' (seconds expected, 0 or more, got %s)")
-          :format(type(bad) == "number" and bad or type(bad)),
+        mistake(("#1 to 'receive' (seconds %s, got %s)"):format(
+          type(bad) == "number" and "must be 0 or more" or "expected",
+          type(bad) == "number" and bad or type(bad)),
           channel.receive, channel, bad)
       end
       local t = uring.spawn(function() return channel:receive(math.huge) end)

@@ -56,20 +56,77 @@ unsigned arg_slot (lua_State *L, int arg) {
   return (unsigned)n;
 }
 
+/* What is wrong with these seconds, pushed; or NULL. */
+static const char *seconds_problem (lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TNUMBER)
+    return lua_pushfstring(L, "seconds expected, got %s",
+                           luaL_typename(L, index));
+  if (!(lua_tonumber(L, index) >= 0))  /* (NaN too) */
+    return lua_pushfstring(L, "seconds must be 0 or more, got %s",
+                           luaL_tolstring(L, index, NULL));
+  return NULL;
+}
+
 int64_t arg_duration (lua_State *L, int arg) {
-  lua_Number s = 0;
-  if (lua_type(L, arg) != LUA_TNUMBER)
-    luaL_argerror(L, arg, lua_pushfstring(L,
-      "seconds expected, got %s", luaL_typename(L, arg)));
+  const char *problem = seconds_problem(L, arg);
+  lua_Number s;
+  if (problem)
+    luaL_argerror(L, arg, problem);
   s = lua_tonumber(L, arg);
-  if (!(s >= 0))  /* (NaN too) */
-    luaL_argerror(L, arg, lua_pushfstring(L,
-      "seconds must be 0 or more, got %f", (LUAI_UACNUMBER)s));
-  if (s >= 9.2e9)  /* more than 64 bits of nanoseconds */
+  if (s >= 9.2e9)  /* beyond what nanoseconds can count */
     return CLOCK_NEVER;
   return (int64_t)(s * 1e9);
 }
 
 int64_t arg_seconds (lua_State *L, int arg) {
   return lua_isnoneornil(L, arg) ? CLOCK_NEVER : arg_duration(L, arg);
+}
+
+
+/* ---- for the functions of lua/uring ------------------------------------ */
+
+/* Each is called as f(value, n, name) by the function `name`, whose argument n
+** the value is, and raises with the line of that function's caller. */
+
+static int bad_argument (lua_State *L, const char *problem) {
+  luaL_where(L, 2);
+  lua_pushfstring(L, "bad argument #%d to '%s' (%s)",
+                  (int)lua_tointeger(L, 2), lua_tostring(L, 3), problem);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
+static int check_seconds (lua_State *L) {
+  const char *problem = seconds_problem(L, 1);
+  return problem ? bad_argument(L, problem) : 0;
+}
+
+static int check_timeout (lua_State *L) {
+  return lua_isnil(L, 1) ? 0 : check_seconds(L);
+}
+
+/* A point in time may be negative. */
+static int check_time (lua_State *L) {
+  lua_Number n = lua_tonumber(L, 1);
+  if (lua_type(L, 1) != LUA_TNUMBER)
+    return check_seconds(L);
+  return n < 0 || n >= 0 ? 0 : bad_argument(L, "seconds expected, got NaN");
+}
+
+static int check_function (lua_State *L) {
+  if (lua_isfunction(L, 1))
+    return 0;
+  return bad_argument(L, lua_pushfstring(L, "function expected, got %s",
+    lua_isnil(L, 1) ? "no value" : luaL_typename(L, 1)));
+}
+
+void args_functions (lua_State *L) {
+  static const luaL_Reg checks[] = {
+    {"check_seconds", check_seconds},
+    {"check_timeout", check_timeout},
+    {"check_time", check_time},
+    {"check_function", check_function},
+    {NULL, NULL}
+  };
+  luaL_setfuncs(L, checks, 0);
 }

@@ -35,4 +35,7 @@ int64_t arg_seconds (lua_State *L, int arg);
 /* The same for a duration that is not optional. */
 int64_t arg_duration (lua_State *L, int arg);
 
+/* The same checks for the functions of lua/uring, into the table on top. */
+void args_functions (lua_State *L);
+
 #endif

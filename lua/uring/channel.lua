@@ -12,12 +12,11 @@
 -- they were handed to, by their places. `count` is of both.
 
 local core = require("uring.core").public
-local choice = require "uring.select"
 local event = require "uring.event"
 local lines = require "uring.line"
 
 local enter <const> = require("uring.core").enter
-local check_timeout <const> = choice.check_timeout
+local check_timeout <const> = require("uring.core").check_timeout
 local first <const>, hand <const>, recall <const>, alone <const> =
   lines.first, lines.hand, lines.recall, lines.alone
 local select <const>, type <const>, error <const>, unpack <const> =

@@ -70,19 +70,12 @@ end
 local Event = tasks.Event
 Event.is_event = true
 
-local function check_function(f)
-  if type(f) ~= "function" then
-    error("bad argument #1 to 'wrap' (function expected, got " .. type(f)
-      .. ")", 3)
-  end
-end
-
 -- An event whose values are passed through a function of the program's.
 local Wrapped = {}
 
 -- The same event, with the results of f(values), called after it was chosen.
 function Event:wrap(f)
-  check_function(f)
+  tasks.check_function(f, 1, "wrap")
   return setmetatable({ event = self, after = f }, Wrapped)
 end
 
@@ -95,7 +88,7 @@ function Wrapped:block(waiter) return self.event:block(waiter) end
 function Wrapped:cancel(waiter) return self.event:cancel(waiter) end
 
 function Wrapped:wrap(f)
-  check_function(f)
+  tasks.check_function(f, 1, "wrap")
   local first = self.after
   return Event.wrap(self.event, function(...) return f(first(...)) end)
 end
@@ -138,23 +131,13 @@ function Timer:__tostring()
     self.time or self.seconds)
 end
 
-local function check_number(n, what)
-  if type(n) ~= "number" or n ~= n then
-    error(("bad argument #1 to '%s' (seconds expected, got %s)"):format(what,
-      type(n)), 3)
-  end
-end
-
 local function after(seconds)
-  check_number(seconds, "after")
-  if seconds < 0 then
-    error("bad argument #1 to 'after' (seconds expected, 0 or more)", 2)
-  end
+  tasks.check_seconds(seconds, 1, "after")
   return setmetatable({ seconds = seconds }, Timer)
 end
 
 local function at(time)
-  check_number(time, "at")
+  tasks.check_time(time, 1, "at")
   return setmetatable({ time = time }, Timer)
 end
 

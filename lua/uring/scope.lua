@@ -8,22 +8,12 @@
 local core = require("uring.core").public
 
 local tasks <const> = require "uring.core"
-local type <const>, error <const>, rawequal <const> = type, error, rawequal
+local check_seconds <const>, check_function <const> =
+  tasks.check_seconds, tasks.check_function
+local error <const>, rawequal <const> = error, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local ETIME <const> = core.errno.ETIME
 local ECANCELED <const> = core.errno.ECANCELED
-
-local function check_call(seconds, f, name)
-  if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
-    error(("bad argument #1 to '%s' (seconds expected, 0 or more, got %s)")
-      :format(name, type(seconds) == "number" and seconds or type(seconds)),
-      3)
-  end
-  if type(f) ~= "function" then
-    error(("bad argument #2 to '%s' (function expected, got %s)"):format(name,
-      f == nil and "no value" or type(f)), 3)
-  end
-end
 
 -- The results of the scope's body, after its tasks have ended.
 local function finish_scope(scope, ok, ...)
@@ -33,10 +23,7 @@ local function finish_scope(scope, ok, ...)
 end
 
 local function scope(f, ...)
-  if type(f) ~= "function" then
-    error("bad argument #1 to 'scope' (function expected, got "
-      .. (f == nil and "no value" or type(f)) .. ")", 2)
-  end
+  check_function(f, 1, "scope")
   local s <close> = tasks.scope()
   return finish_scope(s, xpcall(f, tasks.note, s, ...))
 end
@@ -51,7 +38,8 @@ local function finish_timeout(cancel_scope, ok, ...)
 end
 
 local function timeout(seconds, f, ...)
-  check_call(seconds, f, "timeout")
+  check_seconds(seconds, 1, "timeout")
+  check_function(f, 2, "timeout")
   local cancel_scope <close> = tasks.timeout(seconds)
   return finish_timeout(cancel_scope, xpcall(f, tasks.note, ...))
 end
@@ -64,7 +52,8 @@ end
 -- (A protected call keeps this file's lines out of error positions, but takes
 -- C stack, and nested shields would take too much of that.)
 local function shield(seconds, f, ...)
-  check_call(seconds, f, "shield")
+  check_seconds(seconds, 1, "shield")
+  check_function(f, 2, "shield")
   local _ <close>, in_c = tasks.shield(seconds, f)
   if in_c then return results_or_raise(xpcall(f, tasks.note, ...)) end
   return f(...)

@@ -368,22 +368,13 @@ local function finish(me, events, keys, list, n, timeout, event, ...)
 end
 
 
-local function check_timeout(timeout, n, name)
-  if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout
-      or timeout < 0) then
-    error(("bad argument #%d to '%s' (seconds expected, 0 or more, got %s)")
-      :format(n, name, type(timeout) == "number" and timeout
-      or type(timeout)), 3)
-  end
-end
-
 local function choose(events, timeout)
   if type(events) ~= "table" then
     check_not_event(events)
     error("bad argument #1 to 'select' (table of events expected, got "
       .. type(events) .. ")", 2)
   end
-  check_timeout(timeout, 2, "select")
+  tasks.check_timeout(timeout, 2, "select")
   local me = enter("uring.select")
   local keys, list, n = gather(events)
   return finish(me, events, keys, list, n, timeout,
@@ -391,7 +382,5 @@ local function choose(events, timeout)
 end
 
 return {
-  -- for channel.lua, semaphore.lua and socket.lua
-  check_timeout = check_timeout,
   public = { select = choose },
 }

@@ -4,7 +4,7 @@
 -- Invariant: a socket is returned, or closed before the call ends.
 
 local core = require("uring.core").public
-local check_timeout <const> = require("uring.select").check_timeout
+local check_timeout <const> = require("uring.core").check_timeout
 
 -- Closes `socket` at the end of a block, unless that is nil by then.
 local guard = {

@@ -55,6 +55,14 @@ function helper.needs(...)
   end
 end
 
+-- In a test: skip it where the kernel is older.
+function helper.needs_linux(major, minor)
+  local a, b = helper.probe.kernel:match "^(%d+)%.(%d+)"
+  if tonumber(a) < major or tonumber(a) == major and tonumber(b) < minor then
+    skip("needs Linux %d.%d (this is %s)", major, minor, helper.probe.kernel)
+  end
+end
+
 -- In a test: skip it where the collector cannot be made to finish a cycle in
 -- the middle of a call, as 5.4's can.
 function helper.needs_eager_collector()

@@ -11,6 +11,7 @@ describe("by hand, the completion of a socket's receive", function()
   local a, b, ring
 
   before_each(function()
+    if not helper.probe.available then return end
     a, b = assert(uring.socketpair(uring.SOCK_DGRAM))
     ring = uring.loop():ring()
     -- a request of b's goes on after its task has gone, and completes
@@ -22,8 +23,10 @@ describe("by hand, the completion of a socket's receive", function()
   end)
 
   after_each(function()
-    a:close()
-    b:close()
+    if a then
+      a:close()
+      b:close()
+    end
   end)
 
   it("is no completion for wait_cqe", function()

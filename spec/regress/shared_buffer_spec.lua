@@ -58,18 +58,24 @@ describe("a buffer that several operations share", function()
     local a, b = sockets.pair()
     sockets.write(a, "0123456789")
     ring:queue(uring.sqe():prep_recv(b):set_buf_group(group:bgid())
-      :set_ioprio(uring.IORING_RECVSEND_BUNDLE))
-    local _, res, flags = ring:wait_cqe(hand.patience)
-    assert.truthy(res > 4)
-    for _, method in ipairs { "string", "lease" } do
-      local none, why, errno = group[method](group, res, flags)
-      assert.same({ nil, uring.errno.EINVAL }, { none, errno })
-      assert.truthy(why:find("take them with bundle()", 1, true), why)
+      :set_ioprio(uring.IORING_RECVSEND_BUNDLE | uring.IORING_RECV_MULTISHOT))
+    local text, bundles = "", 0
+    while #text < 10 do  -- (6.12 takes one buffer alone at first)
+      local _, res, flags = ring:wait_cqe(hand.patience)
+      assert(res > 0)
+      if res > 4 then
+        bundles = bundles + 1
+        for _, method in ipairs { "string", "lease" } do
+          local none, why, errno = group[method](group, res, flags)
+          assert.same({ nil, uring.errno.EINVAL }, { none, errno })
+          assert.truthy(why:find("take them with bundle()", 1, true), why)
+        end
+      end
+      for _, lease in ipairs(assert(group:bundle(res, flags))) do
+        text = text .. lease:string()
+      end
     end
-    local text = ""
-    for _, lease in ipairs(assert(group:bundle(res, flags))) do
-      text = text .. lease:string()
-    end
-    assert.equal(("0123456789"):sub(1, res), text)
+    assert.equal("0123456789", text)
+    assert.equal(1, bundles)
   end)
 end)

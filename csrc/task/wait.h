@@ -210,7 +210,7 @@ void loop_cancel_unattended (struct loop *loop);
 
 /* ---- values of channels ------------------------------------------------ */
 
-/* Channels pass values from task to task in Lua (lua/uring/line.lua). A task
+/* Channels pass values from task to task in Lua (lua/uring/waitq.lua). A task
 ** that was given one and has not run has TASKF_DELIVERED. If it is cancelled
 ** before it runs, loop_revoke puts it on a list, so that the next call of a
 ** channel takes the value back. It leaves the list when it runs, or when it is

@@ -3,7 +3,7 @@
 -- A channel holds up to `capacity` of them; with 0 a sender waits until a
 -- receiver has what it sends. Who finds nothing to do stands in a line of its
 -- kind, and whoever comes from the other side completes the first of it there
--- and then, both at once (line.lua).
+-- and then, both at once (waitq.lua).
 --
 -- Each value has a place in the order, also one that is handed to a task at
 -- once. Those that are kept lie in `values`, at their places from `first` to
@@ -13,7 +13,7 @@
 
 local core = require("uring.core").public
 local event = require "uring.event"
-local lines = require "uring.line"
+local lines = require "uring.waitq"
 
 local enter <const> = require("uring.core").enter
 local check_timeout <const> = require("uring.core").check_timeout

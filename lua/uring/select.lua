@@ -1,12 +1,12 @@
 -- select: uring.select, which waits for the first of several events. event.lua
--- describes the protocol of events and waiters; line.lua has the queues of the
--- events that complete two sides at once.
+-- describes the protocol of events and waiters; waitq.lua has the queues of
+-- the events that complete two sides at once.
 --
 -- Invariants: every event that was blocked on is cancelled, whatever fails. A
 -- value that was given to the select is returned, or goes back to its event.
 
 local core = require("uring.core").public
-local lines = require "uring.line"
+local lines = require "uring.waitq"
 local protocol = require "uring.event"
 
 local tasks <const> = require "uring.core"
@@ -60,7 +60,7 @@ end
 -- not take them; or nothing.
 function Waiter:recall()
   local node = self.chosen
-  if not node or node.waiter  -- (node.waiter: of line.lua)
+  if not node or node.waiter  -- (node.waiter: of waitq.lua)
       or self.taken or self.returned
       or not (self.closing or is_cancelled(self.task)) then return end
   if node.n == 1 then return recalled(self, node.value) end
@@ -224,7 +224,7 @@ local function unwrapped(event)
   return getmetatable(event) == Wrapped and event.event or event
 end
 
--- The event that was chosen by Waiter:choose or line.lua, its key, its values.
+-- The event that Waiter:choose or waitq.lua has chosen, its key, its values.
 local function take_chosen(keys, list, n, waiter)
   local node = waiter.chosen
   if waiter.returned then error(core.cancelled, 0) end

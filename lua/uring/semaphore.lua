@@ -1,10 +1,10 @@
 -- Semaphores: so many at a time. Each release lets the first who waits
 -- acquire; the unit comes back if that task is cancelled before it runs
--- (line.lua).
+-- (waitq.lua).
 
 local core = require("uring.core").public
 local event = require "uring.event"
-local lines = require "uring.line"
+local lines = require "uring.waitq"
 
 local enter <const> = require("uring.core").enter
 local check_timeout <const> = require("uring.core").check_timeout

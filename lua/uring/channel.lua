@@ -13,12 +13,12 @@
 
 local core = require("uring.core").public
 local event = require "uring.event"
-local lines = require "uring.waitq"
+local waitq = require "uring.waitq"
 
 local enter <const> = require("uring.core").enter
 local check_timeout <const> = require("uring.core").check_timeout
-local first <const>, hand <const>, recall <const>, alone <const> =
-  lines.first, lines.hand, lines.recall, lines.alone
+local wake_first <const>, deliver <const>, revoke <const>, wait <const> =
+  waitq.wake_first, waitq.deliver, waitq.revoke, waitq.wait
 local select <const>, type <const>, error <const>, unpack <const> =
   select, type, error, table.unpack
 local tostring <const>, setmetatable <const> = tostring, setmetatable
@@ -46,23 +46,23 @@ Channel.__name = "uring.Channel"
 -- sender sends lies ready behind the last, and is kept from now on.
 -- guard: it calls nothing, so that all of this happens or nothing
 local function take(self, sender, receiver)
-  local back, at = self.back, self.first
-  local value, n, place
+  local heap, at = self.heap, self.first
+  local value, n, seq
   -- (where a finalizer has come between)
-  if sender and sender.waiter.over then sender = false end
+  if sender and sender.waiter.done then sender = false end
   if self.count == 0 then
     if not sender then return nil end
     value, n = sender.event.value, sender.event.n
-  elseif back and (at > self.last or back.place < at) then
-    value, n, place = back.value, back.n, back.place
+  elseif heap and (at > self.last or heap.seq < at) then
+    value, n, seq = heap.value, heap.n, heap.seq
     -- without its top: the children (`prev`, and on by `next`) two by two, and
     -- then all of those
-    local rest, twos, top = back.prev, false, false
+    local rest, twos, top = heap.prev, false, false
     while rest do
       local a, b = rest, rest.next
       rest = b and b.next
       if b then
-        if b.place < a.place then a, b = b, a end
+        if b.seq < a.seq then a, b = b, a end
         b.next, a.prev = a.prev, b
       end
       a.next, twos = twos, a
@@ -71,15 +71,15 @@ local function take(self, sender, receiver)
       local a = twos
       twos = a.next
       if top then
-        if top.place < a.place then a, top = top, a end
+        if top.seq < a.seq then a, top = top, a end
         top.next, a.prev = a.prev, top
       end
       top = a
     end
-    self.back, back.value = top, false
+    self.heap, heap.value = top, false
   else
-    value, n, place = self.values[at], self.several[at] or 1, at
-    self.values[at], self.several[at] = nil, nil
+    value, n, seq = self.values[at], self.sizes[at] or 1, at
+    self.values[at], self.sizes[at] = nil, nil
     self.first = at + 1
   end
   if self.count > 0 then
@@ -91,112 +91,112 @@ local function take(self, sender, receiver)
     local next, prev = node.next, node.prev
     prev.next, next.prev = next, prev
     node.value, node.n = true, 1
-    node.waiter.over, node.waiter.chosen = true, node
+    node.waiter.done, node.waiter.chosen = true, node
   end
   node = receiver
   if node then
     local next, prev = node.next, node.prev
     prev.next, next.prev = next, prev
-    node.value, node.n, node.place, node.home = value, n, place, self
-    node.waiter.over, node.waiter.chosen = true, node
-    self.handed = self.handed + 1
+    node.value, node.n, node.seq, node.source = value, n, seq, self
+    node.waiter.done, node.waiter.chosen = true, node
+    self.untaken = self.untaken + 1
   end
   return value
 end
 
 -- What has come back is put where it was in the order.
 -- guard: as above
-local function sort_in(self)
-  local node = self.returned
+local function restore(self)
+  local node = self.undelivered
   while node do
-    local next, top = node.next, self.back
-    if node.place > 0 then  -- (else it was told of the end)
+    local next, top = node.next, self.heap
+    if node.seq > 0 then  -- (else it was told of the end)
       self.count = self.count + 1
       node.prev, node.next = false, false
-      if top and top.place < node.place then top, node = node, top end
+      if top and top.seq < node.seq then top, node = node, top end
       if top then top.next, node.prev = node.prev, top end
-      self.back = node
+      self.heap = node
     end
-    self.returned, node = next, next
+    self.undelivered, node = next, next
   end
 end
 
 -- What is kept goes to those who wait for it, and who waits at a channel that
 -- is closed is told so. If it fails it is done when somebody comes.
 local function settle(self)
-  recall()
-  if not self.restless then return end
-  sort_in(self)
+  revoke()
+  if not self.unsettled then return end
+  restore(self)
   while self.count > 0 do
-    local node = first(self.receivers, nil)
+    local node = wake_first(self.receivers, nil)
     if not node then break end
     take(self, false, node)
   end
   if self.closed then
-    local node = first(self.senders, nil)
+    local node = wake_first(self.senders, nil)
     while node do
-      hand(node, REFUSED, 3, 0, false)
-      node = first(self.senders, nil)
+      deliver(node, REFUSED, 3, 0, false)
+      node = wake_first(self.senders, nil)
     end
-    node = first(self.receivers, nil)
+    node = wake_first(self.receivers, nil)
     while node do
-      hand(node, ENDED, 3, 0, false)
-      node = first(self.receivers, nil)
+      deliver(node, ENDED, 3, 0, false)
+      node = wake_first(self.receivers, nil)
     end
   end
-  self.restless = false
+  self.unsettled = false
 end
 
 
 -- ---- both sides -----------------------------------------------------------
 
 -- Is it accepted? nil: it has to wait; false: the channel is closed.
-local function try_send(self, comer, value, n)
-  if self.restless or self.handed > 0 then settle(self) end
+local function try_send(self, own, value, n)
+  if self.unsettled or self.untaken > 0 then settle(self) end
   if self.closed then return false end
-  local place = self.last + 1
+  local seq = self.last + 1
   if self.count == 0 then
-    local node = first(self.receivers, comer)
+    local node = wake_first(self.receivers, own)
     if node then
-      hand(node, value, n, place, self)
-      self.first, self.last = place + 1, place
+      deliver(node, value, n, seq, self)
+      self.first, self.last = seq + 1, seq
       return true
     end
   end
   if self.count < self.capacity then
-    self.several[place] = n ~= 1 and n or nil
-    self.values[place] = value
-    self.count, self.last = self.count + 1, place
+    self.sizes[seq] = n ~= 1 and n or nil
+    self.values[seq] = value
+    self.count, self.last = self.count + 1, seq
     return true
   end
 end
 
 -- How many values can be received and what they are, and the sender who is
 -- through then; or nil. `take` takes them.
-local function look(self, comer)
-  if self.restless or self.handed > 0 then settle(self) end
+local function peek(self, own)
+  if self.unsettled or self.untaken > 0 then settle(self) end
   local count, sender = self.count, false
   if count <= self.capacity and self.senders.next ~= self.senders then
-    sender = first(self.senders, comer)
-    local e, place = sender and sender.event, self.last + 1
+    sender = wake_first(self.senders, own)
+    local e, seq = sender and sender.event, self.last + 1
     if not sender then
       if count == 0 then return nil end
     elseif count == 0 then
       return e.n, e.value, sender
     else
-      self.several[place] = e.n ~= 1 and e.n or nil
-      self.values[place] = e.value
+      self.sizes[seq] = e.n ~= 1 and e.n or nil
+      self.values[seq] = e.value
     end
   elseif count == 0 then return nil end
-  local back, at = self.back, self.first
-  if back and (at > self.last or back.place < at) then
-    return back.n, back.value, sender
+  local heap, at = self.heap, self.first
+  if heap and (at > self.last or heap.seq < at) then
+    return heap.n, heap.value, sender
   end
-  return self.several[at] or 1, self.values[at], sender
+  return self.sizes[at] or 1, self.values[at], sender
 end
 
 -- (They are taken only when there is room to return them.)
-local function taken(self, sender, ...)
+local function take_several(self, sender, ...)
   select("#", ...)
   take(self, sender, false)
   return ...
@@ -205,19 +205,19 @@ end
 local Receiving = event.class {}
 
 function Receiving:try(waiter)
-  local c = self.home
-  local n, value, sender = look(c, waiter)
+  local c = self.source
+  local n, value, sender = peek(c, waiter)
   if n == 1 then return true, take(c, sender, false)
-  elseif n then return true, taken(c, sender, unpack(value, 1, n)) end
+  elseif n then return true, take_several(c, sender, unpack(value, 1, n)) end
   if c.closed then return true, nil, CANNOT_RECEIVE, EPIPE end
 end
 
-Receiving.block, Receiving.cancel = lines.join, lines.part
+Receiving.block, Receiving.cancel = waitq.enqueue, waitq.dequeue
 
-function Receiving:settle() settle(self.home) end
+function Receiving:settle() settle(self.source) end
 
 function Receiving:__tostring()
-  return ("uring.Event (receiving of %s)"):format(self.home)
+  return ("uring.Event (receiving of %s)"):format(self.source)
 end
 
 local Sending = event.class {}
@@ -228,10 +228,10 @@ function Sending:try(waiter)
   if ok == false then return true, nil, CANNOT_SEND, EPIPE end
 end
 
-Sending.block, Sending.cancel = lines.join, lines.part
+Sending.block, Sending.cancel = waitq.enqueue, waitq.dequeue
 
 -- What can be read at a glance of a value; a string's beginning.
-local function brief(value)
+local function describe_value(value)
   local kind = type(value)
   if kind == "string" then
     local quoted = ("%q"):format(#value > LONG and value:sub(1, LONG) or value)
@@ -246,7 +246,7 @@ end
 function Sending:__tostring()
   local words, n = {}, self.n
   for i = 1, min(n, SHOWN) do
-    words[i] = brief(n == 1 and self.value or n > 1 and self.value[i])
+    words[i] = describe_value(n == 1 and self.value or n > 1 and self.value[i])
   end
   if n > SHOWN then words[SHOWN + 1] = "…" end
   return ("uring.Event (sending of %s: %s)"):format(self.channel,
@@ -270,7 +270,7 @@ local function refuse_nil(name)
 end
 
 local function new_sending(self, value, n)
-  return setmetatable({ channel = self, line = self.senders, value = value,
+  return setmetatable({ channel = self, queue = self.senders, value = value,
     n = n }, Sending)
 end
 
@@ -283,7 +283,7 @@ function Channel:send(...)
   local ok = try_send(self, nil, value, n)
   if ok then return true end
   if ok == false then return nil, CANNOT_SEND, EPIPE end
-  return alone(task, new_sending(self, value, n))
+  return wait(task, new_sending(self, value, n))
 end
 
 function Channel:try_send(...)
@@ -301,18 +301,18 @@ function Channel:receive(timeout)
   check(self, "receive")
   check_timeout(timeout, 1, "receive")
   local task = enter("channel:receive")
-  local n, value, sender = look(self, nil)
+  local n, value, sender = peek(self, nil)
   if n == 1 then return take(self, sender, false)
-  elseif n then return taken(self, sender, unpack(value, 1, n)) end
+  elseif n then return take_several(self, sender, unpack(value, 1, n)) end
   if self.closed then return nil, CANNOT_RECEIVE, EPIPE end
-  return alone(task, self.event, timeout)
+  return wait(task, self.event, timeout)
 end
 
 function Channel:try_receive()
   check(self, "try_receive")
-  local n, value, sender = look(self, nil)
+  local n, value, sender = peek(self, nil)
   if n == 1 then return take(self, sender, false)
-  elseif n then return taken(self, sender, unpack(value, 1, n)) end
+  elseif n then return take_several(self, sender, unpack(value, 1, n)) end
   if self.closed then return nil, CANNOT_RECEIVE, EPIPE end
   return nil, "receive: the channel is empty", EAGAIN
 end
@@ -332,11 +332,11 @@ end
 
 local function next_message(self)
   local task = enter("channel:messages")
-  local n, value, sender = look(self, nil)
+  local n, value, sender = peek(self, nil)
   if n == 1 then return take(self, sender, false)
-  elseif n then return taken(self, sender, unpack(value, 1, n)) end
+  elseif n then return take_several(self, sender, unpack(value, 1, n)) end
   if self.closed then return nil end
-  return alone(task, self.event)
+  return wait(task, self.event)
 end
 
 -- for value, ... in channel:messages() do: until it is closed and empty
@@ -348,7 +348,7 @@ end
 -- What has been sent can still be received; who waits to send is refused.
 function Channel:close()
   check(self, "close")
-  self.closed, self.restless = true, true
+  self.closed, self.unsettled = true, true
   settle(self)
   return true
 end
@@ -368,24 +368,25 @@ function Channel:__tostring()
 end
 
 -- The integer, if it is one and could be meant.
-local function whole(n)
+local function to_capacity(n)
   n = type(n) == "number" and tointeger(n)
   return n and n >= 0 and n < 1 << 31 and n
 end
 
 local function channel(capacity)
-  capacity = whole(capacity == nil and 0 or capacity)
+  capacity = to_capacity(capacity == nil and 0 or capacity)
   if not capacity then
     error("bad argument #1 to 'channel' (capacity expected: 0, for a "
       .. "rendezvous, or a positive integer)", 2)
   end
   local self = setmetatable({
     capacity = capacity, closed = false, first = 1, last = 0, count = 0,
-    values = {}, several = {}, back = false, returned = false,
-    restless = false, handed = 0, senders = lines.line(),
-    receivers = lines.line(),
+    values = {}, sizes = {}, heap = false, undelivered = false,
+    unsettled = false, untaken = 0, senders = waitq.new(),
+    receivers = waitq.new(),
   }, Channel)
-  self.event = setmetatable({ home = self, line = self.receivers }, Receiving)
+  self.event = setmetatable({ source = self, queue = self.receivers },
+    Receiving)
   return self
 end
 

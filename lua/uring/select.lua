@@ -6,7 +6,7 @@
 -- value that was given to the select is returned, or goes back to its event.
 
 local core = require("uring.core").public
-local lines = require "uring.waitq"
+local waitq = require "uring.waitq"
 local protocol = require "uring.event"
 
 local tasks <const> = require "uring.core"
@@ -14,7 +14,7 @@ local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, core.now
 local is_cancelled <const> = tasks.is_cancelled
 local raise_at_caller <const> = tasks.raise_at_caller
-local waiting <const>, keep <const> = lines.waiting, lines.keep
+local waiters <const>, mark_taken <const> = waitq.waiters, waitq.mark_taken
 local missing_method <const> = protocol.missing_method
 local Wrapped <const> = protocol.Wrapped
 local cannot_raise <const> = protocol.cannot_raise
@@ -24,7 +24,7 @@ local type <const>, rawget <const>, getmetatable <const> =
 local ETIME <const> = core.errno.ETIME
 
 
-cannot_raise[lines.part] = true
+cannot_raise[waitq.dequeue] = true
 
 
 -- ---- waiters --------------------------------------------------------------
@@ -43,16 +43,16 @@ function Waiter:choose(event, ...)
   local value
   if n == 1 then value = ... else value = { ... } end
   local back = (kind == "table" or kind == "userdata") and event.back
-  local node = { event = event, value = value, n = n, home = false,
+  local node = { event = event, value = value, n = n, source = false,
     back = back, final = not back }
   -- guard: all that can fail has been done, and finalizers may have run
-  if self.over or not wake(self.task) then return false end
-  self.over, self.chosen = true, node
+  if self.done or not wake(self.task) then return false end
+  self.done, self.chosen = true, node
   return true
 end
 
-local function recalled(waiter, ...)
-  waiter.returned = true
+local function revoked_values(waiter, ...)
+  waiter.revoked = true
   return ...
 end
 
@@ -61,28 +61,28 @@ end
 function Waiter:recall()
   local node = self.chosen
   if not node or node.waiter  -- (node.waiter: of waitq.lua)
-      or self.taken or self.returned
+      or self.taken or self.revoked
       or not (self.closing or is_cancelled(self.task)) then return end
-  if node.n == 1 then return recalled(self, node.value) end
-  return recalled(self, unpack(node.value, 1, node.n))
+  if node.n == 1 then return revoked_values(self, node.value) end
+  return revoked_values(self, unpack(node.value, 1, node.n))
 end
 
 -- After a wait: the node of the event that was chosen, or nil. Raises if the
 -- task is cancelled, unless an event without `back` was chosen.
 local function check_chosen(waiter, was_cancelled)
   local node = waiter.chosen
-  if (was_cancelled or waiter.returned) and not (node and node.final) then
+  if (was_cancelled or waiter.revoked) and not (node and node.final) then
     error(core.cancelled, 0)
   end
   return node
 end
 
 -- Give back the values that the select was given and has not returned.
-local function give_back(self)
+local function put_back(self)
   local node = self.chosen
-  if node.home and self.returned then
+  if node.source and self.revoked then
     node.event:settle()
-  elseif node.back and not self.returned then  -- (else it was done)
+  elseif node.back and not self.revoked then  -- (else it was done)
     if node.n == 1 then node.event:back(node.value)
     else node.event:back(unpack(node.value, 1, node.n)) end
   end
@@ -113,17 +113,19 @@ end
 -- memory, the value that was taken would be lost.
 function Waiter:__close(err)
   local node = self.chosen
-  local home = node and not self.returned and node.home
-  waiting[self.me], self.over = nil, true
-  if home and self.taken and err == nil then home.handed = home.handed - 1
-  elseif home then  -- guard: or it is lost, where memory is short
-    node.next, home.returned, home.restless = home.returned, node, true
-    home.handed, self.returned = home.handed - 1, true
+  local source = node and not self.revoked and node.source
+  waiters[self.me], self.done = nil, true
+  if source and self.taken and err == nil then
+    source.untaken = source.untaken - 1
+  elseif source then  -- guard: or it is lost, where memory is short
+    node.next, source.undelivered, source.unsettled =
+      source.undelivered, node, true
+    source.untaken, self.revoked = source.untaken - 1, true
   end
   local ok, message = true, nil
   self.closing = true
-  if node and (self.returned or not self.taken) then
-    ok, message = pcall(give_back, self)
+  if node and (self.revoked or not self.taken) then
+    ok, message = pcall(put_back, self)
   end
   for n = self.n, 1, -1 do
     local event, ending = self.blocked[n], nil
@@ -227,14 +229,15 @@ end
 -- The event that Waiter:choose or waitq.lua has chosen, its key, its values.
 local function take_chosen(keys, list, n, waiter)
   local node = waiter.chosen
-  if waiter.returned then error(core.cancelled, 0) end
+  if waiter.revoked then error(core.cancelled, 0) end
   for i = 1, n do
     if rawequal(unwrapped(list[i]), node.event) then
       if node.n == 1 then
         waiter.taken = true
         return list[i], keys[i], node.value
       end
-      return keep(waiter, list[i], keys[i], unpack(node.value, 1, node.n))
+      return mark_taken(waiter, list[i], keys[i],
+        unpack(node.value, 1, node.n))
     end
   end
   raise_at_caller "an event has chosen one that is not in the choice"
@@ -309,11 +312,11 @@ end
 function wait(me, events, keys, list, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
-    me = me, task = core.current(), blocked = {}, n = 0, over = false,
-    chosen = false, taken = false, returned = false, closing = false,
+    me = me, task = core.current(), blocked = {}, n = 0, done = false,
+    chosen = false, taken = false, revoked = false, closing = false,
     won = false,
   }, Waiter)
-  waiting[me] = waiter
+  waiters[me] = waiter
   local at, is_local = nil, true
   for i = 1, n do
     local event = unwrapped(list[i])

@@ -4,12 +4,12 @@
 
 local core = require("uring.core").public
 local event = require "uring.event"
-local lines = require "uring.waitq"
+local waitq = require "uring.waitq"
 
 local enter <const> = require("uring.core").enter
 local check_timeout <const> = require("uring.core").check_timeout
-local first <const>, hand <const>, recall <const>, alone <const> =
-  lines.first, lines.hand, lines.recall, lines.alone
+local wake_first <const>, deliver <const>, revoke <const>, wait <const> =
+  waitq.wake_first, waitq.deliver, waitq.revoke, waitq.wait
 local type <const>, error <const>, tointeger <const> =
   type, error, math.tointeger
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
@@ -20,29 +20,29 @@ Semaphore.__index = Semaphore
 Semaphore.__name = "uring.Semaphore"
 
 -- guard: it calls nothing, so that a unit comes back once
-local function take_back(self)
-  local node = self.returned
+local function restore(self)
+  local node = self.undelivered
   while node do
-    self.count, self.returned = self.count + 1, node.next
+    self.count, self.undelivered = self.count + 1, node.next
     node = node.next
   end
 end
 
 local function settle(self)
-  recall()
-  if not self.restless then return end
-  take_back(self)
+  revoke()
+  if not self.unsettled then return end
+  restore(self)
   while self.count > 0 do
-    local node = first(self.event.line, nil)
+    local node = wake_first(self.event.queue, nil)
     if not node then break end
-    hand(node, self, 1, 0, self)
+    deliver(node, self, 1, 0, self)
     self.count = self.count - 1
   end
-  self.restless = false
+  self.unsettled = false
 end
 
 local function try_acquire(self)
-  if self.restless or self.handed > 0 then settle(self) end
+  if self.unsettled or self.untaken > 0 then settle(self) end
   if self.count > 0 then
     self.count = self.count - 1
     return true, self
@@ -51,14 +51,14 @@ end
 
 local Acquiring = event.class {}
 
-function Acquiring:try() return try_acquire(self.home) end
+function Acquiring:try() return try_acquire(self.source) end
 
-Acquiring.block, Acquiring.cancel = lines.join, lines.part
+Acquiring.block, Acquiring.cancel = waitq.enqueue, waitq.dequeue
 
-function Acquiring:settle() settle(self.home) end
+function Acquiring:settle() settle(self.source) end
 
 function Acquiring:__tostring()
-  return ("uring.Event (acquiring of %s)"):format(self.home)
+  return ("uring.Event (acquiring of %s)"):format(self.source)
 end
 
 local function check(self, name)
@@ -73,7 +73,7 @@ function Semaphore:acquire(timeout)
   check_timeout(timeout, 1, "acquire")
   local task = enter("semaphore:acquire")
   if try_acquire(self) then return self end
-  return alone(task, self.event, timeout)
+  return wait(task, self.event, timeout)
 end
 
 function Semaphore:try_acquire()
@@ -89,9 +89,9 @@ end
 
 function Semaphore:release()
   check(self, "release")
-  if self.restless or self.handed > 0 then settle(self) end
-  local node = first(self.event.line, nil)
-  if node then hand(node, self, 1, 0, self)
+  if self.unsettled or self.untaken > 0 then settle(self) end
+  local node = wake_first(self.event.queue, nil)
+  if node then deliver(node, self, 1, 0, self)
   else self.count = self.count + 1
   end
 end
@@ -117,9 +117,9 @@ local function semaphore(n)
   if not count or count < 0 or count >= 1 << 31 then
     error("bad argument #1 to 'semaphore' (integer expected, 0 or more)", 2)
   end
-  local self = setmetatable({ count = count, returned = false,
-    restless = false, handed = 0, event = false }, Semaphore)
-  self.event = setmetatable({ home = self, line = lines.line() }, Acquiring)
+  local self = setmetatable({ count = count, undelivered = false,
+    unsettled = false, untaken = 0, event = false }, Semaphore)
+  self.event = setmetatable({ source = self, queue = waitq.new() }, Acquiring)
   return self
 end
 

@@ -26,7 +26,7 @@
 local core = require("uring.core").public
 
 local tasks <const> = require "uring.core"
-local choose <const>, revoked <const> = tasks.choose, tasks.next_revoked
+local choose <const>, next_revoked <const> = tasks.choose, tasks.next_revoked
 local park <const>, turn <const>, now <const> =
   tasks.park, tasks.turn, core.now
 local setmetatable <const>, unpack <const> = setmetatable, table.unpack
@@ -37,26 +37,26 @@ local ETIME <const> = core.errno.ETIME
 
 -- ---- lines ----------------------------------------------------------------
 
-local function line()
-  local head = {}
-  head.next, head.prev = head, head
-  return head
+local function new()
+  local queue = {}
+  queue.next, queue.prev = queue, queue
+  return queue
 end
 
 -- The event e of a choice gets a place; and leaves it. (What was handed
 -- something has left it before.)
-local function join(e, waiter)
+local function enqueue(e, waiter)
   local node = { waiter = waiter, event = e, next = false, prev = false,
-    value = false, n = 0, place = 0, home = false, final = not e.home }
+    value = false, n = 0, seq = 0, source = false, final = not e.source }
   waiter[e] = node
-  local head = e.line
-  local last = head.prev  -- (what was allocated may have run finalizers)
-  node.next, node.prev = head, last
-  last.next, head.prev = node, node
+  local queue = e.queue
+  local last = queue.prev  -- (what was allocated may have run finalizers)
+  node.next, node.prev = queue, last
+  last.next, queue.prev = node, node
   return nil, true
 end
 
-local function part(e, waiter)
+local function dequeue(e, waiter)
   local node = waiter[e]
   if type(node) == "table" and waiter.chosen ~= node then
     local next, prev = node.next, node.prev
@@ -68,12 +68,12 @@ end
 -- The first who can be completed, and will be: its task has been woken. Who
 -- cannot take anything any more has left. Not the one who comes: a task may
 -- choose between both sides of a channel.
-local function first(head, comer)
-  local node = head.next
-  while node ~= head do
+local function wake_first(queue, own)
+  local node = queue.next
+  while node ~= queue do
     local next, waiter = node.next, node.waiter
-    if waiter ~= comer then
-      if not waiter.over and choose(waiter.task) then return node end
+    if waiter ~= own then
+      if not waiter.done and choose(waiter.task) then return node end
       local prev = node.prev
       prev.next, next.prev = next, prev
       node.next, node.prev = node, node
@@ -85,33 +85,34 @@ end
 
 -- That node is handed n values: the one that `value` is, or those in it. They
 -- go back to `home`, where that is given, if its task does not take them.
-local function hand(node, value, n, place, home)
+local function deliver(node, value, n, seq, source)
   local waiter, next, prev = node.waiter, node.next, node.prev
   prev.next, next.prev = next, prev
-  node.value, node.n, node.place, node.home = value, n, place, home
-  waiter.over, waiter.chosen = true, node
-  if home then home.handed = home.handed + 1 end  -- guard: nothing was called
+  node.value, node.n, node.seq, node.source = value, n, seq, source
+  waiter.done, waiter.chosen = true, node
+  if source then source.untaken = source.untaken + 1 end  -- guard: no calls
 end
 
 
 -- ---- what goes back -------------------------------------------------------
 
 -- A task's pointer -> its waiter, while that is in lines.
-local waiting <const> = {}
+local waiters <const> = {}
 
 -- What tasks have in hand that were cancelled since goes back: before they
 -- run, so that whoever comes sees all as it is.
-local function recall()
-  local pointer = revoked()
+local function revoke()
+  local pointer = next_revoked()
   while pointer do
-    local waiter = waiting[pointer]
+    local waiter = waiters[pointer]
     local node = waiter and waiter.chosen
-    local home = node and not waiter.returned and node.home
-    if home then
-      node.next, home.returned, home.restless = home.returned, node, true
-      home.handed, waiter.returned = home.handed - 1, true
+    local source = node and not waiter.revoked and node.source
+    if source then
+      node.next, source.undelivered, source.unsettled =
+        source.undelivered, node, true
+      source.untaken, waiter.revoked = source.untaken - 1, true
     end
-    pointer = revoked()
+    pointer = next_revoked()
   end
 end
 
@@ -120,38 +121,39 @@ end
 
 -- Who waits for one event of the library's own and nothing else. It is used
 -- again when it is over.
-local Lone = {}
-Lone.__index = Lone
-local idle, idling = false, 0
-local KEPT <const> = 256
+local SingleWaiter = {}
+SingleWaiter.__index = SingleWaiter
+local free, nfree = false, 0
+local MAX_FREE <const> = 256
 
-local function new_lone()
-  local lone = setmetatable({ over = true, taken = false, returned = false,
-    chosen = false, event = false, home = false, task = false, value = false,
-    n = 0, place = 0, next = false, prev = false, waiter = false }, Lone)
-  lone.next, lone.prev, lone.waiter = lone, lone, lone
-  return lone
+local function new_waiter()
+  local waiter = setmetatable({ done = true, taken = false, revoked = false,
+    chosen = false, event = false, source = false, task = false, value = false,
+    n = 0, seq = 0, next = false, prev = false, waiter = false }, SingleWaiter)
+  waiter.next, waiter.prev, waiter.waiter = waiter, waiter, waiter
+  return waiter
 end
 
 -- guard: it calls nothing before all is in order, for memory may be short
-function Lone:__close(err)
-  local home = self.home
-  waiting[self.task] = nil
+function SingleWaiter:__close(err)
+  local source = self.source
+  waiters[self.task] = nil
   if not self.chosen then
     local next, prev = self.next, self.prev
     prev.next, next.prev = next, prev
-  elseif home and self.taken and err == nil then
-    home.handed = home.handed - 1
-  elseif home and not self.returned then
-    self.next, home.returned, home.restless = home.returned, self, true
-    home.handed, self.returned = home.handed - 1, true
+  elseif source and self.taken and err == nil then
+    source.untaken = source.untaken - 1
+  elseif source and not self.revoked then
+    self.next, source.undelivered, source.unsettled =
+      source.undelivered, self, true
+    source.untaken, self.revoked = source.untaken - 1, true
   end
-  self.over = true
-  local event, returned = self.event, self.returned
-  if not returned then
+  self.done = true
+  local event, revoked = self.event, self.revoked
+  if not revoked then
     self.value, self.event, self.prev = false, false, self
-    if idling < KEPT then
-      self.next, idle, idling = idle, self, idling + 1
+    if nfree < MAX_FREE then
+      self.next, free, nfree = free, self, nfree + 1
     end
   else
     pcall(event.settle, event)
@@ -159,52 +161,53 @@ function Lone:__close(err)
 end
 
 -- (They are taken only when there is room to return them.)
-local function keep(waiter, ...)
+local function mark_taken(waiter, ...)
   select("#", ...)
   waiter.taken = true
   return ...
 end
 
-local function unused(task, event)
-  local lone = idle
-  if lone then idle, idling = lone.next, idling - 1
-  else lone = new_lone() end
-  lone.next, lone.prev = lone, lone
-  lone.event, lone.task, lone.home = event, task, false
-  lone.chosen, lone.taken, lone.returned = false, false, false
-  return lone
+local function get_waiter(task, event)
+  local waiter = free
+  if waiter then free, nfree = waiter.next, nfree - 1
+  else waiter = new_waiter() end
+  waiter.next, waiter.prev = waiter, waiter
+  waiter.event, waiter.task, waiter.source = event, task, false
+  waiter.chosen, waiter.taken, waiter.revoked = false, false, false
+  return waiter
 end
 
 -- Wait in the event's line: the values that it is handed, or nil, "timed out",
 -- ETIME. `task` is what `enter` has given. (With a variable more the stack of
 -- a task that does nothing else would not be of the smallest size.)
-local function alone(task, event, timeout)
+local function wait(task, event, timeout)
   local at = timeout and timeout < HUGE and now() + timeout or nil
-  local waiter <close> = unused(task, event)
-  waiting[task] = waiter
+  local waiter <close> = get_waiter(task, event)
+  waiters[task] = waiter
   do
-    local head = event.line
-    local last = head.prev
-    waiter.next, waiter.prev = head, last
-    last.next, head.prev, waiter.over = waiter, waiter, false
+    local queue = event.queue
+    local last = queue.prev
+    waiter.next, waiter.prev = queue, last
+    last.next, queue.prev, waiter.done = waiter, waiter, false
   end
-  local stopped = timeout and timeout <= 0 and turn()
-  while not waiter.over do
-    if stopped then error(core.cancelled, 0) end
+  local was_cancelled = timeout and timeout <= 0 and turn()
+  while not waiter.done do
+    if was_cancelled then error(core.cancelled, 0) end
     if at and now() >= at then return nil, "timed out", ETIME end
-    stopped = park("for", event, at, true)
+    was_cancelled = park("for", event, at, true)
   end
-  if waiter.returned or stopped and event.home then
+  if waiter.revoked or was_cancelled and event.source then
     error(core.cancelled, 0)
   end
   if waiter.n == 1 then
     waiter.taken = true
     return waiter.value
   end
-  return keep(waiter, unpack(waiter.value, 1, waiter.n))
+  return mark_taken(waiter, unpack(waiter.value, 1, waiter.n))
 end
 
 return {
-  line = line, join = join, part = part, first = first, hand = hand,
-  recall = recall, waiting = waiting, alone = alone, keep = keep,
+  new = new, enqueue = enqueue, dequeue = dequeue, wake_first = wake_first,
+  deliver = deliver, revoke = revoke, waiters = waiters, wait = wait,
+  mark_taken = mark_taken,
 }

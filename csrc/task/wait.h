@@ -212,8 +212,8 @@ void loop_cancel_unattended (struct loop *loop);
 
 /* Channels pass values from task to task in Lua (lua/uring/waitq.lua). A task
 ** that was given one and has not run has TASKF_DELIVERED. If it is cancelled
-** before it runs, loop_revoke puts it on a list, so that the next call of a
-** channel takes the value back. It leaves the list when it runs, or when it is
+** before it runs, loop_revoke puts it on a list, so that the next call on a
+** channel revokes the value. It leaves the list when it runs, or when it is
 ** no longer cancelled. */
 void loop_revoke (struct loop *loop, struct task *t);
 void loop_unrevoke (struct loop *loop, struct task *t);

@@ -1,15 +1,19 @@
--- Channels: values from task to task of one state, first in, first out.
+-- Channels: messages from task to task of one state, first in, first out. The
+-- message of a `send` is one value or several.
 --
--- A channel holds up to `capacity` of them; with 0 a sender waits until a
--- receiver has what it sends. Who finds nothing to do stands in a line of its
--- kind, and whoever comes from the other side completes the first of it there
--- and then, both at once (waitq.lua).
+-- A channel buffers up to `capacity` messages; with 0 a sender waits until
+-- a receiver takes its message. A task that cannot send or receive at once
+-- waits in the queue `senders` or `receivers`, and the next task on the other
+-- side completes both waits (waitq.lua).
 --
--- Each value has a place in the order, also one that is handed to a task at
--- once. Those that are kept lie in `values`, at their places from `first` to
--- `last`. Those that were handed to a task which was cancelled before it could
--- take them have come back: they are a pairing heap, `back`, of the nodes that
--- they were handed to, by their places. `count` is of both.
+-- Each message has a sequence number, also one that is delivered at once. The
+-- buffered messages are in `values`, from number `first` to `last`. Messages
+-- that were revoked, because the receiving task was cancelled before it took
+-- them, are in `heap`: a pairing heap, by number, of the nodes that they were
+-- delivered to. There `prev` is a node's first child and `next` its sibling.
+-- `count` is the number of both.
+--
+-- Invariant: no message is lost, duplicated or overtaken, whatever fails.
 
 local core = require("uring.core").public
 local event = require "uring.event"
@@ -24,7 +28,7 @@ local select <const>, type <const>, error <const>, unpack <const> =
 local tostring <const>, setmetatable <const> = tostring, setmetatable
 local min <const>, tointeger <const>, concat <const> =
   math.min, math.tointeger, table.concat
-local LONG <const>, SHOWN <const> = 20, 8  -- of a string, and how many values
+local LONG <const>, SHOWN <const> = 20, 8  -- bytes of a string; values
 local EPIPE <const>, EAGAIN <const> = core.errno.EPIPE, core.errno.EAGAIN
 local CANNOT_SEND <const> = "send: the channel is closed"
 local CANNOT_RECEIVE <const> = "receive: the channel is closed"
@@ -36,27 +40,28 @@ Channel.__index = Channel
 Channel.__name = "uring.Channel"
 
 
--- ---- values ---------------------------------------------------------------
+-- ---- messages -------------------------------------------------------------
 
--- `n` values are the one that `value` is, or those in it; for places in the
--- queue that hold several `several` has n.
+-- A message is n and `value`: the one value, or a table of the n values. For
+-- a buffered message `sizes` has n, if that is not 1.
 
--- The first value that is kept goes out: to `receiver`, or to who has come. If
--- nothing is kept it is that of `sender`, who is through then; else what the
--- sender sends lies ready behind the last, and is kept from now on.
+-- Take the first message: it is returned, and delivered to the node `receiver`
+-- if there is one. The node `sender` is a waiting sender, or false. If the
+-- channel has no message, the sender's is taken. Otherwise `peek` has stored
+-- that behind the last, and it counts from now on. In both cases the sender's
+-- wait ends.
 -- guard: it calls nothing, so that all of this happens or nothing
 local function take(self, sender, receiver)
   local heap, at = self.heap, self.first
   local value, n, seq
-  -- (where a finalizer has come between)
+  -- (since `peek` finalizers may have run)
   if sender and sender.waiter.done then sender = false end
   if self.count == 0 then
     if not sender then return nil end
     value, n = sender.event.value, sender.event.n
   elseif heap and (at > self.last or heap.seq < at) then
     value, n, seq = heap.value, heap.n, heap.seq
-    -- without its top: the children (`prev`, and on by `next`) two by two, and
-    -- then all of those
+    -- remove the root: merge its children in pairs, then merge the pairs
     local rest, twos, top = heap.prev, false, false
     while rest do
       local a, b = rest, rest.next
@@ -104,13 +109,13 @@ local function take(self, sender, receiver)
   return value
 end
 
--- What has come back is put where it was in the order.
+-- Put the revoked messages into the heap.
 -- guard: as above
 local function restore(self)
   local node = self.undelivered
   while node do
     local next, top = node.next, self.heap
-    if node.seq > 0 then  -- (else it was told of the end)
+    if node.seq > 0 then  -- (0: not a message, but ENDED)
       self.count = self.count + 1
       node.prev, node.next = false, false
       if top and top.seq < node.seq then top, node = node, top end
@@ -121,8 +126,9 @@ local function restore(self)
   end
 end
 
--- What is kept goes to those who wait for it, and who waits at a channel that
--- is closed is told so. If it fails it is done when somebody comes.
+-- Put the revoked messages back, deliver messages to waiting receivers, and
+-- end the waits at a closed channel. If this raises, the channel stays
+-- `unsettled`, and the next call does the rest.
 local function settle(self)
   revoke()
   if not self.unsettled then return end
@@ -150,7 +156,8 @@ end
 
 -- ---- both sides -----------------------------------------------------------
 
--- Is it accepted? nil: it has to wait; false: the channel is closed.
+-- Send without waiting: true; nil if the task has to wait; false if the
+-- channel is closed. `own` is the waiter of the calling select, or nil.
 local function try_send(self, own, value, n)
   if self.unsettled or self.untaken > 0 then settle(self) end
   if self.closed then return false end
@@ -171,8 +178,8 @@ local function try_send(self, own, value, n)
   end
 end
 
--- How many values can be received and what they are, and the sender who is
--- through then; or nil. `take` takes them.
+-- The first message, which `take` takes: n, `value`, and the node of the
+-- sender whose wait ends then; or nil.
 local function peek(self, own)
   if self.unsettled or self.untaken > 0 then settle(self) end
   local count, sender = self.count, false
@@ -195,7 +202,8 @@ local function peek(self, own)
   return self.sizes[at] or 1, self.values[at], sender
 end
 
--- (They are taken only when there is room to return them.)
+-- The values are taken once they are sure to be returned. The call of `select`
+-- raises if the stack has no space for them.
 local function take_several(self, sender, ...)
   select("#", ...)
   take(self, sender, false)
@@ -230,7 +238,8 @@ end
 
 Sending.block, Sending.cancel = waitq.enqueue, waitq.dequeue
 
--- What can be read at a glance of a value; a string's beginning.
+-- A value in a few characters: the beginning of a string, the type of an
+-- object.
 local function describe_value(value)
   local kind = type(value)
   if kind == "string" then
@@ -256,7 +265,7 @@ end
 
 -- ---- the class ------------------------------------------------------------
 
--- For who was called by the function that the user has called.
+-- (The error is at the caller of the method that calls this.)
 local function check(self, name)
   if type(self) ~= "table" or self.senders == nil then
     error(("bad argument #1 to '%s' (uring.Channel expected, got %s)"):format(
@@ -345,7 +354,8 @@ function Channel:messages()
   return next_message, self
 end
 
--- What has been sent can still be received; who waits to send is refused.
+-- Buffered messages can still be received; a task that waits to send gets
+-- EPIPE.
 function Channel:close()
   check(self, "close")
   self.closed, self.unsettled = true, true
@@ -367,7 +377,7 @@ function Channel:__tostring()
     self.closed and "closed, " or "", #self, self.capacity)
 end
 
--- The integer, if it is one and could be meant.
+-- n as an integer if it can be a capacity; else nil or false.
 local function to_capacity(n)
   n = type(n) == "number" and tointeger(n)
   return n and n >= 0 and n < 1 << 31 and n

@@ -3,7 +3,7 @@
 -- the events that complete two sides at once.
 --
 -- Invariants: every event that was blocked on is cancelled, whatever fails. A
--- value that was given to the select is returned, or goes back to its event.
+-- value that was given to the select is returned, or put back.
 
 local core = require("uring.core").public
 local waitq = require "uring.waitq"
@@ -30,7 +30,10 @@ cannot_raise[waitq.dequeue] = true
 -- ---- waiters --------------------------------------------------------------
 
 -- A waiter is one task's select. It has the events that were blocked on, and
--- by event what that stores in it (of a C event, the select waiter).
+-- by event what that stores in it (of a C event, the select waiter). `chosen`
+-- is the node of the event that another task has chosen for it, with values;
+-- these are `taken` when the select returns them, or `revoked`. A waiter that
+-- is `done` cannot be chosen for.
 local Waiter = {}
 Waiter.__index = Waiter
 
@@ -60,7 +63,7 @@ end
 -- not take them; or nothing.
 function Waiter:recall()
   local node = self.chosen
-  if not node or node.waiter  -- (node.waiter: of waitq.lua)
+  if not node or node.waiter  -- (node.waiter: a node of waitq.lua)
       or self.taken or self.revoked
       or not (self.closing or is_cancelled(self.task)) then return end
   if node.n == 1 then return revoked_values(self, node.value) end
@@ -77,7 +80,7 @@ local function check_chosen(waiter, was_cancelled)
   return node
 end
 
--- Give back the values that the select was given and has not returned.
+-- Put back the values that the select was given and has not returned.
 local function put_back(self)
   local node = self.chosen
   if node.source and self.revoked then
@@ -117,7 +120,7 @@ function Waiter:__close(err)
   waiters[self.me], self.done = nil, true
   if source and self.taken and err == nil then
     source.untaken = source.untaken - 1
-  elseif source then  -- guard: or it is lost, where memory is short
+  elseif source then  -- guard: or it is lost if memory is short
     node.next, source.undelivered, source.unsettled =
       source.undelivered, node, true
     source.untaken, self.revoked = source.untaken - 1, true

@@ -1,6 +1,8 @@
--- Semaphores: so many at a time. Each release lets the first who waits
--- acquire; the unit comes back if that task is cancelled before it runs
--- (waitq.lua).
+-- Semaphores: a number of units that tasks acquire and release. `count` of
+-- them are free. A release delivers its unit to the first waiter; the unit is
+-- put back if that task is cancelled before it runs (waitq.lua).
+--
+-- Invariant: no unit is lost or duplicated, whatever fails.
 
 local core = require("uring.core").public
 local event = require "uring.event"
@@ -19,7 +21,8 @@ local Semaphore = {}
 Semaphore.__index = Semaphore
 Semaphore.__name = "uring.Semaphore"
 
--- guard: it calls nothing, so that a unit comes back once
+-- Put the revoked units back.
+-- guard: it calls nothing, so that each unit is put back once
 local function restore(self)
   local node = self.undelivered
   while node do
@@ -28,6 +31,8 @@ local function restore(self)
   end
 end
 
+-- Put the revoked units back, and deliver free units to the waiters. If this
+-- raises, the semaphore stays `unsettled`, and the next call does the rest.
 local function settle(self)
   revoke()
   if not self.unsettled then return end
@@ -61,6 +66,7 @@ function Acquiring:__tostring()
   return ("uring.Event (acquiring of %s)"):format(self.source)
 end
 
+-- (The error is at the caller of the method that calls this.)
 local function check(self, name)
   if getmetatable(self) ~= Semaphore then
     error(("bad argument #1 to '%s' (uring.Semaphore expected, got %s)")
@@ -96,11 +102,11 @@ function Semaphore:release()
   end
 end
 
--- Whoever has acquired it gets it, and may let its block's end release it:
+-- `acquire` returns the semaphore, so that the end of a block can release it:
 --     local _ <close> = semaphore:acquire()
 Semaphore.__close = Semaphore.release
 
--- How many could acquire now.
+-- The number of free units.
 function Semaphore:__len()
   check(self, "__len")
   settle(self)

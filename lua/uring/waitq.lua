@@ -1,27 +1,35 @@
--- Lines: who waits in order for the same thing, where whoever comes from the
--- other side completes both sides at once: channels, semaphores.
+-- waitq: the wait queues of channels and semaphores, first come, first served.
 --
--- A place in a line is a node, linked both ways; the line is a node itself.
--- The node of a choice is { waiter=, event=, … }; who waits for one thing
--- alone is waiter and node in one. Whoever comes takes the `first` who can
--- still be completed, and does so by assignments alone (`hand`): the node has
--- left its line then and has its values, and the waiter is `over`. So whoever
--- stands in a line has nobody to meet, and nothing is lost when he leaves it.
+-- Of two tasks that meet there, the second to arrive completes both waits: it
+-- delivers a value to the first waiter in the other side's queue.
 --
--- A waiter that was handed something has it when its task runs. If that is
--- cancelled before, it goes back to where it came from, the node's `home`: it
--- is put on `home.returned`, by the waiter itself when that ends, or by
--- whoever comes before (`recall`). `event:settle()` then finds a new place for
--- it.
+-- A queue is a circular list of nodes, doubly linked; its head is one of them.
+-- A select has a node { waiter=, event=, … } for each event that it blocks on.
+-- A task that waits for one event alone has a SingleWaiter, which is its own
+-- node.
 --
--- An event here has its `line`; and its `home`, if what it was handed can go
--- back. What cannot was done: the wait ends as if the task had run before it
--- was cancelled.
+-- `wake_first` returns the first node whose waiter can take a value; the task
+-- is ready then. `deliver` takes the node out of the queue and stores the
+-- values in it, by assignments alone; the waiter is `done`. So a waiter that
+-- is still in a queue was given nothing, and can leave at any time.
 --
--- What can never happen, whatever error strikes where: a waiter is left out of
--- its line with nothing in hand; a value is lost, or there twice. So all that
--- can fail, which is every call and whatever allocates, comes before the first
--- change; and a change that takes several assignments calls nothing.
+-- The task takes the values when it runs. If it is cancelled before, they are
+-- revoked: the node is put on the list `undelivered` of its `source`, the
+-- channel or semaphore that the values came from. The waiter does so when it
+-- ends, unless a call on a channel or semaphore has done so before (`revoke`).
+-- Then `event:settle()` puts them back, and delivers what it can to others.
+-- `source.untaken` counts the deliveries that were neither taken nor revoked;
+-- `source.unsettled` says that there is something to settle.
+--
+-- An event has a `queue`, and a `source` if its values can be put back. What
+-- a sender is given cannot: the wait ends as if the task had run before it was
+-- cancelled.
+--
+-- Invariants, whatever fails: a waiter is in its queue until a value is
+-- delivered to it, its wait ends or its task can take nothing; and no value is
+-- lost or duplicated. So everything that can fail, which is each call and each
+-- allocation, is done before the first change; and a change of several
+-- assignments calls nothing.
 
 local core = require("uring.core").public
 
@@ -35,22 +43,24 @@ local type <const>, HUGE <const> = type, math.huge
 local ETIME <const> = core.errno.ETIME
 
 
--- ---- lines ----------------------------------------------------------------
+-- ---- queues ---------------------------------------------------------------
 
+-- A new queue.
 local function new()
   local queue = {}
   queue.next, queue.prev = queue, queue
   return queue
 end
 
--- The event e of a choice gets a place; and leaves it. (What was handed
--- something has left it before.)
+-- The `block` and the `cancel` of an event in a select: put a node into the
+-- event's queue; take it out, unless `deliver` has. `final`: the values cannot
+-- be put back.
 local function enqueue(e, waiter)
   local node = { waiter = waiter, event = e, next = false, prev = false,
     value = false, n = 0, seq = 0, source = false, final = not e.source }
   waiter[e] = node
   local queue = e.queue
-  local last = queue.prev  -- (what was allocated may have run finalizers)
+  local last = queue.prev  -- (not before: the allocation may run finalizers)
   node.next, node.prev = queue, last
   last.next, queue.prev = node, node
   return nil, true
@@ -65,9 +75,9 @@ local function dequeue(e, waiter)
   end
 end
 
--- The first who can be completed, and will be: its task has been woken. Who
--- cannot take anything any more has left. Not the one who comes: a task may
--- choose between both sides of a channel.
+-- Wake the first task in the queue that can take a value, and return its node;
+-- or false. Waiters that cannot are taken out. `own` is the caller's waiter,
+-- which is passed over: a select may be in both queues of a channel.
 local function wake_first(queue, own)
   local node = queue.next
   while node ~= queue do
@@ -83,8 +93,9 @@ local function wake_first(queue, own)
   return false
 end
 
--- That node is handed n values: the one that `value` is, or those in it. They
--- go back to `home`, where that is given, if its task does not take them.
+-- Deliver n values to the node: `value`, or if n is not 1 those in the table
+-- `value`. If its task does not take them they are put back to `source`,
+-- unless that is false.
 local function deliver(node, value, n, seq, source)
   local waiter, next, prev = node.waiter, node.next, node.prev
   prev.next, next.prev = next, prev
@@ -94,13 +105,13 @@ local function deliver(node, value, n, seq, source)
 end
 
 
--- ---- what goes back -------------------------------------------------------
+-- ---- revoked values -------------------------------------------------------
 
--- A task's pointer -> its waiter, while that is in lines.
+-- A task's pointer -> its waiter, during the wait.
 local waiters <const> = {}
 
--- What tasks have in hand that were cancelled since goes back: before they
--- run, so that whoever comes sees all as it is.
+-- Revoke the values of all tasks that were cancelled before they took them. So
+-- the caller does not depend on whether those tasks have run since.
 local function revoke()
   local pointer = next_revoked()
   while pointer do
@@ -117,10 +128,10 @@ local function revoke()
 end
 
 
--- ---- one alone ------------------------------------------------------------
+-- ---- waiting for one event ------------------------------------------------
 
--- Who waits for one event of the library's own and nothing else. It is used
--- again when it is over.
+-- The waiter of a task that waits for one event of a channel or a semaphore,
+-- and the waiter's node in one table. Unused ones are kept in a free list.
 local SingleWaiter = {}
 SingleWaiter.__index = SingleWaiter
 local free, nfree = false, 0
@@ -134,7 +145,7 @@ local function new_waiter()
   return waiter
 end
 
--- guard: it calls nothing before all is in order, for memory may be short
+-- guard: the first call comes after all changes, because it may find no memory
 function SingleWaiter:__close(err)
   local source = self.source
   waiters[self.task] = nil
@@ -160,7 +171,8 @@ function SingleWaiter:__close(err)
   end
 end
 
--- (They are taken only when there is room to return them.)
+-- The values are taken once they are sure to be returned. The call of `select`
+-- raises if the stack has no space for them.
 local function mark_taken(waiter, ...)
   select("#", ...)
   waiter.taken = true
@@ -177,11 +189,11 @@ local function get_waiter(task, event)
   return waiter
 end
 
--- Wait in the event's line: the values that it is handed, or nil, "timed out",
--- ETIME. `task` is what `enter` has given. (With a variable more the stack of
--- a task that does nothing else would not be of the smallest size.)
+-- Wait in the event's queue: the values that are delivered; or nil,
+-- "timed out", ETIME. `task` is what `enter` has returned. (One more variable
+-- here, and the stack of a task that does nothing else has to grow.)
 local function wait(task, event, timeout)
-  local at = timeout and timeout < HUGE and now() + timeout or nil
+  local deadline = timeout and timeout < HUGE and now() + timeout or nil
   local waiter <close> = get_waiter(task, event)
   waiters[task] = waiter
   do
@@ -193,8 +205,10 @@ local function wait(task, event, timeout)
   local was_cancelled = timeout and timeout <= 0 and turn()
   while not waiter.done do
     if was_cancelled then error(core.cancelled, 0) end
-    if at and now() >= at then return nil, "timed out", ETIME end
-    was_cancelled = park("for", event, at, true)
+    if deadline and now() >= deadline then
+      return nil, "timed out", ETIME
+    end
+    was_cancelled = park("for", event, deadline, true)
   end
   if waiter.revoked or was_cancelled and event.source then
     error(core.cancelled, 0)

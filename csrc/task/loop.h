@@ -63,7 +63,7 @@ enum task_wait {
 enum task_flag {
   TASKF_TIMED_OUT = 1,
   TASKF_CANCELLED = 2,   /* this wait and every later one raises */
-  TASKF_DELIVERED = 4,  /* a channel's value was handed over and not yet
+  TASKF_DELIVERED = 4,  /* a channel's value was delivered and not yet
                            accepted: wait.h */
   TASKF_CANCEL_REQUESTED = 8,  /* by task:cancel, or with its scope */
   TASKF_DAEMON = 16,     /* does not keep its scope open */

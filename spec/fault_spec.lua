@@ -346,6 +346,29 @@ describe("closing", function()
     spec.close(r) spec.close(w)
   end)
 
+  faulty("leaks the buffers of a group that a request may still pick from",
+    function()
+      local ring = assert(uring.ring { flags = 0 })
+      local size = 4096
+      local group = assert(ring:buf_ring { entries = 4, size = size })
+      local a, b = assert(uring.socketpair())
+      ring:queue(uring.sqe():prep_recv(b):set_buf_group(group:bgid()))
+      ring:submit()
+      T.fault.withhold(ring:fd())
+      T.equal(T.E.EBUSY, (select(3, ring:close())))
+      T.equal(1, T.lawful(ring).leaked)
+      group = nil  -- luacheck: ignore
+      T.collect()
+      local pattern, others = ("p"):rep(4 * size), {}
+      for i = 1, 20 do others[i] = uring.buffer(pattern) end
+      spec.write(a:fileno(), ("K"):rep(size))
+      T.eventually(function() return not spec.ready(b:fileno(), 0) end)
+      for i = 1, 20 do T.equal(pattern, others[i]:string()) end
+      T.equal(1, T.fault.exit())
+      a:close()
+      b:close()
+    end)
+
   faulty("by a finalizer and by lua_close leaks in the same way", function()
     local function leave(keep)
       local ring = assert(uring.ring {})

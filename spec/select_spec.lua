@@ -232,6 +232,25 @@ describe("uring.select", function()
     end)
   end)
 
+  it("passes its turn on where an event is collected without a cancel",
+    function()
+      helper.run(function()
+        local ring = uring.loop():ring()
+        local waiter = {}
+        ring:receiving():block(waiter)
+        local t = uring.spawn(ring.receive, ring)
+        turns(2)
+        message(ring, 7)
+        turns(2)  -- (the first in the queue has been woken)
+        assert.equal("waiting", t:status())
+        waiter = nil  -- luacheck: ignore
+        helper.collect()
+        local result = { t:join(2 * helper.slow) }
+        t:cancel()
+        assert.same({ true, 7, 7, 0 }, result)
+      end)
+    end)
+
   it("is not overtaken by a task that comes when its message has come",
     function()
       helper.run(function()

@@ -1,5 +1,7 @@
 /*
-** prep_build: see the header. All preps are one function with a row.
+** prep_build: runs the prep_ methods. Each is a row of the table in its
+** family's file (prep_file, prep_msg, prep_socket, prep_wait); here is the one
+** function that reads the arguments by the row and builds the request.
 **
 ** The new request is built next to the SQE's. First all arguments are read,
 ** which may raise; then what needs a copy is copied; then the SQE's request is

@@ -1,5 +1,6 @@
 /*
-** errors: compose `nil, message, errno`. A result may be forged by a message's
+** errors: compose `nil, message, errno`, also "needs Linux 6.13 (this is
+** 6.1)" for what the kernel lacks. A result may be forged by a message's
 ** sender, so any 32 bits must be safe to describe.
 */
 

@@ -1,5 +1,6 @@
 /*
-** scope: opens, finishes and cancels scopes, and spawns tasks into them.
+** scope: uring.Scope: opens and finishes scopes, and spawns tasks into them.
+** Which tasks a cancel reaches, and how, is in cancel_scope.
 **
 ** scope_finish must wait for the tasks however the body has ended: by return,
 ** error or cancel.

@@ -1,5 +1,6 @@
 /*
-** wait: queues of waiters, their turns, and the waiters of selects.
+** wait: queues of waiters, their turns, and the waiters of selects. (How
+** a wait is performed is inline, in the header.)
 **
 ** A wakeup must not be lost: whatever takes a node with a turn out of play
 ** wakes the next one.

@@ -1,5 +1,6 @@
 /*
-** wait_cancel: ends waits early, for each kind of wait.
+** wait_cancel: ends waits early, because the deadline was reached or the task
+** was cancelled or will never run again; for each kind of wait.
 **
 ** Runs without a Lua stack, allocates nothing and does not fail: a coroutine
 ** may be closed at any time.

@@ -155,7 +155,7 @@ static int send_datagram (lua_State *L, struct task *t, struct socket *s,
     ssize_t n;
     loop_reserve(L);
     if (loop_unfair(t))
-      return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
+      return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER,
                        (lua_KContext)deadline, send_again);
     if (how == SEND) {
       struct bytes b = arg_bytes(L, DATA, DATA);
@@ -339,7 +339,7 @@ static int send_ended (lua_State *L, struct task *t, struct socket *s,
 
 /* It has waited to try again, by a poll or a pause, and not for a result. */
 static bool send_waited_to_retry (const struct task *t) {
-  return t->wait == WAIT_TURN || t->wait == WAIT_SLEEP
+  return t->wait == WAIT_YIELD || t->wait == WAIT_SLEEP
          || (t->wait == WAIT_AWAIT && t->data >> 56 == IORING_OP_POLL_ADD);
 }
 

@@ -34,7 +34,7 @@ static int event_enter (lua_State *L) {
     lua_pushlightuserdata(L, t);
     return 1;
   }
-  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, enter_resumed);
+  return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, enter_resumed);
 }
 
 /* Push whether the task is cancelled, and whether it was notified. Does not
@@ -62,7 +62,7 @@ static int event_turn (lua_State *L) {
   struct task *t = loop_enter_unchecked(L, state_of(L)->loop, "uring.select");
   if (t->task_flags & TASKF_CANCELLED)
     return push_wake_flags(L, t);
-  return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, park_resumed);
+  return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, park_resumed);
 }
 
 /* park(what, object, at, is_local): wait until the task is woken, or until
@@ -118,7 +118,7 @@ static int event_choose (lua_State *L) {
   struct task *t = check_task_or_pointer(L);
   bool runs = t->state == TASK_RUNNING;
   bool takes = loop_has(loop, t) && !(t->task_flags & TASKF_CANCELLED)
-               && (runs || t->wait == WAIT_PARK || t->wait == WAIT_TURN);
+               && (runs || t->wait == WAIT_PARK || t->wait == WAIT_YIELD);
   if (takes) {
     loop_notify(loop, t);
     if (!runs) t->task_flags |= TASKF_DELIVERED;

@@ -64,21 +64,21 @@ static int task_join (lua_State *L) {
   struct task *target = task_check_arg(L, s);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = loop_enter(L, s->loop, "task:join");
-  uint8_t turns = t->turns;
+  uint8_t immediate = t->immediate;
   bool inside;
   if (target == t)
     return luaL_argerror(L, 1, "a task cannot join itself");
   if (target->state >= TASK_DONE) {
     if (!loop_unfair(t))
       return push_joined(L, t);
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, join_resumed);
+    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, join_resumed);
   }
   if (ns != CLOCK_NEVER) loop_reserve(L);
   inside = runs_next(s->loop, t, target);
   waitq_add(&target->joiners, &t->node);
   loop_begin(L, t, WAIT_JOIN, target, clock_after(ns));
   if (inside && run_inside(L, s->loop, t)) {
-    t->turns = (uint8_t)(turns + 1);
+    t->immediate = (uint8_t)(immediate + 1);
     return push_joined(L, t);
   }
   return lua_yieldk(L, 0, 0, join_resumed);

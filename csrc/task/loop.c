@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-#define FAIR_TURNS 64
+#define FAIR_WAITS 64
 
 
 struct loop *loop_here (lua_State *L) {
@@ -173,8 +173,8 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
   t->wait = (unsigned)wait & 15u;
   t->on = on;
   t->task_flags &= (uint8_t)~(TASKF_TIMED_OUT | TASKF_DELIVERED);
-  t->turns = 0;
-  if (wait == WAIT_TURN)
+  t->immediate = 0;
+  if (wait == WAIT_YIELD)
     loop_push_ready(state_of(L)->loop, t);
   else {
     t->state = TASK_WAITING;
@@ -199,5 +199,5 @@ struct task *loop_resumed (lua_State *L) {
 }
 
 bool loop_unfair (struct task *t) {
-  return ++t->turns >= FAIR_TURNS;
+  return ++t->immediate >= FAIR_WAITS;
 }

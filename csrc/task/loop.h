@@ -47,7 +47,7 @@ enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
 
 enum task_wait {
   WAIT_NOTHING,
-  WAIT_TURN,       /* a turn of the others: sleep(0), fairness */
+  WAIT_YIELD,      /* a turn of the others: sleep(0), fairness */
   WAIT_SLEEP,      /* its timer; `on`: a socket_waitq to try after that, or
                       NULL */
   WAIT_AWAIT,      /* `on` is an op of this task alone; result: res, flags */
@@ -97,7 +97,7 @@ struct task {
   uint8_t task_flags;
   uint8_t disposal : 2;     /* of a result that is not wanted any more */
   uint8_t has_turn : 1;     /* it was woken for an item: wait.h */
-  uint8_t turns;            /* waits in a row that did not have to wait */
+  uint8_t immediate;        /* waits in a row that did not have to wait */
 };
 
 /* A ring that tasks wait on, as the loop sees it. */

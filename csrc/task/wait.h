@@ -117,7 +117,7 @@ static inline int wait_perform (lua_State *L, struct task *t,
                                 const struct wait_kind *kind,
                                 int64_t deadline, lua_KFunction k) {
   t->wait = WAIT_NOTHING;
-  return loop_unfair(t) ? loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER,
+  return loop_unfair(t) ? loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER,
                                     (lua_KContext)deadline, k)
                         : wait_again(L, t, kind, deadline, k);
 }

@@ -85,7 +85,7 @@ int wait_sleep (lua_State *L) {
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_enter(L, state_of(L)->loop, "uring.sleep");
   if (ns == 0)
-    return loop_wait(L, t, WAIT_TURN, NULL, CLOCK_NEVER, 0, sleep_resumed);
+    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, sleep_resumed);
   loop_reserve(L);
   return loop_wait(L, t, WAIT_SLEEP, NULL, clock_after(ns), 0, sleep_resumed);
 }

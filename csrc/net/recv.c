@@ -121,6 +121,14 @@ static void recv_join_exhausted (lua_State *L, struct socket *s, int want,
   }
 }
 
+/* The request of a select stays in flight: the next select needs it again. */
+static void recv_cancel (lua_State *L, struct task *t,
+                         struct wait_node *node) {
+  struct socket *s = recv_args_of(L).s;
+  if (node == &t->node) recv_abandon(s);
+  if (s->d) recv_end_turn(L, s, node);
+}
+
 static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   struct recv_args a = recv_args_of(L);
   struct socket *s = a.s;
@@ -129,8 +137,10 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
     return recv_closed(L);
   if (b->node != &t->node) recv_check_event(L, s);
   if (b->deadline == NO_WAIT) {
-    if (!recv_poll(s))
+    if (!recv_poll(s)) {
+      recv_cancel(L, t, b->node);
       return fail_timeout(L);
+    }
     if ((n = recv_take(L, &a)) > 0)  /* (other waiters or not) */
       return n;
   }
@@ -149,14 +159,6 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   }
   wait_join(b, &s->in.waitq.q, WAIT_QUEUE);
   return 0;
-}
-
-/* The request of a select stays in flight: the next select needs it again. */
-static void recv_cancel (lua_State *L, struct task *t,
-                         struct wait_node *node) {
-  struct socket *s = recv_args_of(L).s;
-  if (node == &t->node) recv_abandon(s);
-  if (s->d) recv_end_turn(L, s, node);
 }
 
 static inline int64_t recv_deadline (int64_t ns) {

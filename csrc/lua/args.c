@@ -40,14 +40,6 @@ uint32_t arg_flags (lua_State *L, int arg) {
   return (uint32_t)arg_optional(L, arg, 0, 0, UINT32_MAX);
 }
 
-uint64_t arg_bits64 (lua_State *L, int arg) {
-  return (uint64_t)arg_optional(L, arg, 0, LUA_MININTEGER, LUA_MAXINTEGER);
-}
-
-uint32_t arg_len32 (lua_State *L, int arg) {
-  return (uint32_t)arg_integer(L, arg, INT32_MIN, UINT32_MAX);
-}
-
 unsigned arg_slot (lua_State *L, int arg) {
   lua_Integer n = arg_integer(L, arg, 0, UINT32_MAX);
   if (n > INT32_MAX && n != (lua_Integer)IORING_FILE_INDEX_ALLOC)

@@ -18,12 +18,8 @@ lua_Integer arg_integer (lua_State *L, int arg, lua_Integer min,
 lua_Integer arg_optional (lua_State *L, int arg, lua_Integer otherwise,
                           lua_Integer min, lua_Integer max);
 
-/* A set of flags, and any 64 bits; 0 if nil or absent. */
+/* A set of flags; 0 if nil or absent. */
 uint32_t arg_flags (lua_State *L, int arg);
-uint64_t arg_bits64 (lua_State *L, int arg);
-
-/* The length of a ring message: 32 bits, signed or unsigned. */
-uint32_t arg_len32 (lua_State *L, int arg);
 
 /* A slot of the ring's file table, or IORING_FILE_INDEX_ALLOC: one that the
 ** kernel picks. */

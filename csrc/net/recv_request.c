@@ -36,7 +36,6 @@ static int recv_push (struct socket *s, struct request *q, unsigned bound) {
     return rc;
   socket_waitq_serve(&s->in.waitq, op);
   s->in.token = op->token;
-  s->in.waitq.count = 0;
   s->in.waitq.bound = bound;
   return 0;
 }
@@ -218,7 +217,6 @@ static int recv_take_data (lua_State *L, struct socket *s, struct op *op,
   uint16_t min_kernel = op->min_kernel;
   struct pending_cqe a;
   ring_take_op(s->ring, op, &a);
-  if (s->in.waitq.count > 0) s->in.waitq.count--;
   if (a.res >= 0) {
     if (a.flags & IORING_CQE_F_BUFFER) rx_data_from_group(s, &a, headers);
     else if (multi) s->rx.at = (unsigned char *)s;  /* the end of data */
@@ -261,7 +259,6 @@ static int recv_take_connection (lua_State *L, struct socket *s,
     return 0;
   }
   ring_take_op(s->ring, op, &a);
-  if (s->in.waitq.count > 0) s->in.waitq.count--;
   if (a.res >= 0) {
     socket_own(L, conn, a.res);
     if (!socket_name(conn, getpeername, lua_touserdata(L, -1))) {
@@ -334,9 +331,13 @@ int recv_take (lua_State *L, const struct recv_args *a) {
   }
 }
 
+size_t recv_items (const struct socket *s) {
+  const struct op *op = socket_op(s, &s->in);
+  return (op ? op->results.count : 0) + (s->rx.at ? 1 : 0);
+}
+
 bool recv_ready (const struct socket *s) {
-  const struct op *op = s->d ? socket_op(s, &s->in) : NULL;
-  return s->d && (s->rx.at || (op && op->results.first));
+  return s->d && recv_items(s) > 0;
 }
 
 static bool recv_reap (struct socket *s) {
@@ -373,11 +374,6 @@ void recv_abandon (struct socket *s) {
     ring_cancel(s->ring, op);
 }
 
-size_t recv_items (const struct socket *s) {
-  const struct op *op = socket_op(s, &s->in);
-  return (op ? op->results.count : 0) + (s->rx.at ? 1 : 0);
-}
-
 bool recv_mismatch (const struct socket *s, const struct recv_args *a) {
   const struct op *op = socket_op(s, &s->in);
   return op && !recv_is_kind_of(op, a);
@@ -385,8 +381,7 @@ bool recv_mismatch (const struct socket *s, const struct recv_args *a) {
 
 void recv_wake_next (lua_State *L, struct socket *s) {
   if (s->d && s->in.waitq.q.waiting.last && s->in.waitq.q.turns == 0) {
-    struct op *op = socket_op(s, &s->in);
-    if (s->rx.at || op == NULL || op->results.first)
+    if (recv_items(s) > 0 || socket_op(s, &s->in) == NULL)
       /* guard: or the waiter sleeps on */
       turnq_wake(state_of(L)->loop, &s->in.waitq.q);
   }

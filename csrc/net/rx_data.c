@@ -17,7 +17,8 @@
 #define LAST_SIZE  65536u   /* the largest receive from a stream */
 
 
-void rx_data_drop (struct socket *s) {
+/* Drop what is left of it. */
+static void rx_data_drop (struct socket *s) {
   struct rx_data *rx = &s->rx;
   if (rx->at == NULL)
     return;

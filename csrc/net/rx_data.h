@@ -31,8 +31,7 @@ void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
 int rx_data_push (lua_State *L, struct socket *s, lua_Integer max, int results,
                   bool leases, bool fds, int socket);
 
-/* Drop what is left of it; and release all memory for receiving. */
-void rx_data_drop (struct socket *s);
+/* Drop what is left of it, and release all memory for receiving. */
 void rx_data_free (struct socket *s);
 
 #endif

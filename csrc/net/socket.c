@@ -523,10 +523,12 @@ static int s_fileno (lua_State *L) {
 ** for want of a descriptor or memory; whether large sends use zero copy */
 static int s_stats (lua_State *L) {
   struct socket *s = socket_check(L, 1);
+  const struct op *op = socket_op(s, &s->in);
+  lua_Integer waiting = op && s->in.waitq.bound > 0 ? op->results.count : 0;
   lua_createtable(L, 0, 3);
   lua_pushboolean(L, s->zero_copy);
   lua_setfield(L, -2, "zero_copy");
-  lua_pushinteger(L, s->in.waitq.count);
+  lua_pushinteger(L, waiting);
   lua_setfield(L, -2, "waiting");
   lua_pushinteger(L, s->failed_accepts);
   lua_setfield(L, -2, "failed_accepts");

@@ -37,7 +37,7 @@ static void wake_op_waitq (struct loop *loop, struct ring *r, struct op *op,
     turnq_wake(loop, &waitq->q);
   if (op->op_flags & OP_DROPPED)
     return;  /* (a poll, or a request that its socket has dropped) */
-  if (waitq->bound > 0 && ++waitq->count >= waitq->bound && !last
+  if (waitq->bound > 0 && op->results.count + 1 >= waitq->bound && !last
       && !(op->op_flags & OP_CANCEL))
     ring_cancel(r, op);  /* backpressure: the reader is too slow */
 }

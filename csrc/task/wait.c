@@ -72,11 +72,15 @@ bool turnq_may_take (const struct turnq *q, struct wait_node *n,
   return has_turn(q, n) || (items > q->turns && (!first || first == n));
 }
 
+static void set_turn (struct wait_node *n, bool turn) {
+  if (n->co) ((struct task *)n)->has_turn = turn;
+  else select_waiter_of(n)->has_turn = turn;
+}
+
 bool turnq_end_turn (struct turnq *q, struct wait_node *n) {
   if (!has_turn(q, n))
     return false;
-  if (n->co) ((struct task *)n)->has_turn = false;
-  else select_waiter_of(n)->has_turn = false;
+  set_turn(n, false);
   if (q->turns > 0) q->turns--;  /* (0 after turnq_wake_all) */
   return true;
 }
@@ -95,8 +99,7 @@ void turnq_wake (struct loop *loop, struct turnq *q) {
   struct wait_node *n = loop ? waitq_pop(&q->waiting) : NULL;
   if (n == NULL)
     return;
-  if (n->co) ((struct task *)n)->has_turn = true;
-  else select_waiter_of(n)->has_turn = true;
+  set_turn(n, true);
   q->turns++;
   wake_node(loop, n);
 }
@@ -135,23 +138,23 @@ void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait) {
   if (e) e->turnq = q;
 }
 
-static void end_turn_of (struct loop *loop, struct turnq *q,
-                         struct task *t) {
-  if (t->has_turn && t->on == q && q->turns > 0) {
-    turnq_end_turn(q, &t->node);
-    turnq_wake(loop, q);
-  }
-}
-
 void loop_end_turns (struct loop *loop, struct task *t) {
   bool queued = t->wait == WAIT_QUEUE || t->wait == WAIT_MESSAGE;
   for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next) {
-    if (queued) end_turn_of(loop, &w->q, t);
-    else if (socket_waitq_unhold(w, &t->node)) turnq_wake(loop, &w->q);
+    if (queued ? turnq_end_turn(&w->q, &t->node)
+               : socket_waitq_unhold(w, &t->node)) turnq_wake(loop, &w->q);
   }
   for (struct ring *r = loop->state->rings; r && queued; r = r->next)
-    end_turn_of(loop, &r->receivers, t);
+    if (turnq_end_turn(&r->receivers, &t->node))
+      turnq_wake(loop, &r->receivers);
   t->has_turn = false;
+}
+
+int wait_iterate (lua_State *L, lua_CFunction next) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, next, 1);
+  lua_pushvalue(L, 1);
+  return 2;
 }
 
 int wait_next (lua_State *L, int n) {

@@ -142,6 +142,10 @@ static inline int wait_resumed (lua_State *L, const struct wait_kind *kind,
   return wait_again(L, t, kind, deadline, k);
 }
 
+/* Push an iterator over the object at 1: `next`, which has the state as its
+** upvalue, and the object, which is its argument. Returns 2. */
+int wait_iterate (lua_State *L, lua_CFunction next);
+
 /* The end of an iterator's step, with `n` results. EBADF, the object was
 ** closed, ends the loop; any other error is raised. */
 int wait_next (lua_State *L, int n);
@@ -185,8 +189,8 @@ struct socket_waitq {
   int fd;
   struct task *holder;      /* has sent a part, and must send the rest before
                                all others; or NULL */
-  unsigned count, bound;    /* completions not taken; at the bound a multishot
-                               is cancelled. bound 0: never */
+  unsigned bound;           /* of completions not taken: there a multishot is
+                               cancelled; 0: never */
   struct socket_waitq *next, **back;  /* all of the state */
 };
 

@@ -113,10 +113,7 @@ static int next_message (lua_State *L) {
 /* for len, data, flags in ring:messages() do */
 static int ring_messages (lua_State *L) {
   ring_check(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, next_message, 1);
-  lua_pushvalue(L, 1);
-  return 2;
+  return wait_iterate(L, next_message);
 }
 
 /* ring:receiving(): ring:receive as an event */

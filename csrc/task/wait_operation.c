@@ -127,10 +127,7 @@ static int completions_next (lua_State *L) {
 /* for res, flags in operation:completions() do */
 static int operation_completions (lua_State *L) {
   operation_check(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, completions_next, 1);
-  lua_pushvalue(L, 1);
-  return 2;
+  return wait_iterate(L, completions_next);
 }
 
 

@@ -24,11 +24,13 @@
 #include "api/ring_object.h"
 #include "api/sockaddr.h"
 #include "api/sqe.h"
+#include "task/channel.h"
 #include "task/event.h"
 #include "task/inspect.h"
 #include "task/join.h"
 #include "task/run.h"
 #include "task/scope.h"
+#include "task/semaphore.h"
 #include "task/task.h"
 #include "task/wait_await.h"
 #include "task/watchdog.h"
@@ -57,6 +59,8 @@ static const luaL_Reg public_functions[] = {
   {"sleep", wait_sleep},
   {"await", wait_await},
   {"loop", run_loop},
+  {"channel", channel_new},
+  {"semaphore", semaphore_new},
   {NULL, NULL}
 };
 
@@ -79,6 +83,8 @@ static void open_classes (lua_State *L) {
   join_open(L);
   scope_open(L);
   event_open(L);
+  channel_open(L);
+  semaphore_open(L);
   wrap_open(L);
   watchdog_open(L);
   run_open(L);

@@ -18,8 +18,6 @@ join(require "uring.socket")
 join(require "uring.scope")
 join(require "uring.event")
 join(require "uring.select")
-join(require "uring.channel")
-join(require "uring.semaphore")
 join(require "uring.tree")
 
 return uring

@@ -83,9 +83,9 @@ describe("a channel", function()
         for _, v in ipairs(values) do
           assert.same(v, table.pack(channel:receive()))
         end
-        for name, f in pairs { send = channel.send,
-            try_send = channel.try_send, sending = channel.sending } do
-          mistake(name, f, channel)
+        for _, f in ipairs { channel.send, channel.try_send,
+            channel.sending } do
+          mistake("other than nil", f, channel)
           mistake("other than nil", f, channel, nil)
           mistake("other than nil", f, channel, nil, 1)
         end
@@ -256,7 +256,7 @@ describe("a channel", function()
       uring.spawn(channel.send, channel, "v")
       assert.equal("v", channel:receive(0))
       for _, bad in ipairs { -1, 0 / 0, "1", {} } do
-        mistake(("#1 to 'receive' (seconds %s, got %s)"):format(
+        mistake(("(seconds %s, got %s)"):format(
           type(bad) == "number" and "must be 0 or more" or "expected",
           type(bad) == "number" and bad or type(bad)),
           channel.receive, channel, bad)
@@ -485,8 +485,11 @@ describe("many senders and receivers", function()
       assert.truthy(accepted[value] or unsure[value],
         "received, and told the sender that it was not")
     end
-    assert.equal(channel.senders, channel.senders.next)
-    assert.equal(channel.receivers, channel.receivers.next)
+    -- no waiter is left
+    for _ = 1, capacity do assert.is_true(channel:try_send(1)) end
+    assert.is_nil((channel:try_send(1)))
+    for _ = 1, capacity do assert.equal(1, channel:try_receive()) end
+    assert.is_nil((channel:try_receive()))
     return accepted
   end
 

@@ -407,8 +407,6 @@ describe(META, function()
       local name = type(key) == "string" and key:match "^uring%.(%u%a*)$"
       if name and not PRIVATE[name] then found[name] = methods_of(class) end
     end
-    found.Channel = methods_of(getmetatable(uring.channel()))
-    found.Semaphore = methods_of(getmetatable(uring.semaphore(1)))
     return found
   end
 

@@ -129,7 +129,7 @@ describe("an event of another library", function()
     helper.run(function()
       local s = signal()
       local function balanced(n)
-        assert.same({ n, n, 0 }, { s.blocks, s.cancels, s.backs })
+        assert.same({ n, n }, { s.blocks, s.cancels })
         assert.is_nil(next(s.waiters))
       end
       s.raise()
@@ -219,47 +219,6 @@ describe("an event of another library", function()
     end)
     assert.is_nil(next(s.waiters))
   end)
-
-  it("may be won by another task, and gets a value that was not taken back",
-    function()
-      local backs, waiter = {}, nil
-      local e
-      e = uring.event {
-        try = function() end,
-        block = function(_, w) waiter = w end,
-        cancel = function() end,
-        back = function(self, ...)
-          assert(self == e)
-          backs[#backs + 1] = table.pack(...)
-        end,
-      }
-      helper.run(function()
-        local t = uring.spawn(function() return uring.select { e = e } end)
-        turns(2)
-        assert.is_true(waiter:choose(e, 1, nil))
-        assert.is_false(waiter:choose(e, 2))
-        assert.same({ n = 4, true, "e", 1, nil }, table.pack(t:join()))
-        assert.is_false(waiter:choose(e, 3))
-        waiter:wake()
-        assert.same({}, backs)
-        -- chosen, then cancelled
-        t = uring.spawn(function() return uring.select { e = e } end)
-        turns(2)
-        assert.is_true(waiter:choose(e, 1, nil))
-        t:cancel()
-        t:join()
-        assert.same({ { n = 2, 1, nil } }, backs)
-        -- cancelled, then chosen: it takes nothing any more
-        t = uring.spawn(function() return uring.select { e = e } end)
-        turns(2)
-        t:cancel()
-        assert.is_false(waiter:choose(e, 2))
-        t:join()
-        assert.equal(1, #backs)
-      end)
-      uring.run(function() waiter:wake() end)
-      waiter:wake()
-    end)
 
   it("may wake a task that has just tried it", function()
     helper.run(function()

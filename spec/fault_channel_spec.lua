@@ -43,7 +43,7 @@ local function scenarios()
   end
 
   -- All that is accepted comes, once.
-  local function check(b, c)
+  local function check(b, c, capacity)
     local left = #c
     for value in c.try_receive, c do
       received(b, value)
@@ -58,7 +58,7 @@ local function scenarios()
     end
     -- nor is any waiter left
     local sent = c:try_send "x"
-    assert((sent or nil) == (c.capacity > 0 or nil))
+    assert((sent or nil) == (capacity > 0 or nil))
     assert(c:try_receive() == (sent and "x" or nil))
   end
 
@@ -69,7 +69,7 @@ local function scenarios()
     send(try, b, c, 5, 5, 5)
     send(try, b, c, 6)
     for _ = 1, 4 do received(b, try(c.try_receive, c)) end
-    check(b, c)
+    check(b, c, 2)
   end
 
   -- Receivers that wait: some are cancelled with a value in hand.
@@ -96,7 +96,7 @@ local function scenarios()
       turns(2)
       for _, t in ipairs(tasks) do t:cancel() end
       turns(2)
-      check(b, c)
+      check(b, c, 2)
     end
   end
 
@@ -123,7 +123,7 @@ local function scenarios()
       received(b, try(c.try_receive, c))
       for _, t in ipairs(tasks) do t:cancel() end
       turns(2)
-      check(b, c)
+      check(b, c, capacity)
     end
   end
 
@@ -137,7 +137,7 @@ local function scenarios()
       received(b, key and value)
     end
     turns(1)
-    check(b, c)
+    check(b, c, 2)
     assert(d:try_send "x" == nil)
   end
 
@@ -153,7 +153,7 @@ local function scenarios()
     end
     turns(1)
     try(c.close, c)
-    if not c.closed then c:close() end
+    c:close()
     assert(c:try_receive() == nil)
     turns(2)
     assert(told == 4, told)
@@ -220,7 +220,7 @@ local function shortages(scenario)
       until not met
     until which >= steps
   end
-  assert(failed > 0)
+  return failed
 end
 
 local before = faults.prelude .. ("scenarios = load(%q) "):format(
@@ -229,8 +229,12 @@ local before = faults.prelude .. ("scenarios = load(%q) "):format(
 
 describe("without memory", function()
   for name in pairs(scenarios()) do
+    -- (the others need no memory)
+    local may_fail = name == "queue" or name == "receivers"
+      or name == "choices"
     it("nothing is lost or doubled: " .. name, function()
-      helper.apart(load(("shortages(scenarios()[%q])"):format(name)), before)
+      helper.apart(load(("assert((shortages(scenarios()[%q]) > 0) == %s)")
+        :format(name, may_fail)), before)
     end)
   end
 end)

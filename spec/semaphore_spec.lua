@@ -86,8 +86,7 @@ describe("a semaphore", function()
       assert.equal(1, #semaphore)
       assert.equal(semaphore, semaphore:acquire(0))
       for _, bad in ipairs { -1, 0 / 0, "1" } do
-        mistake("bad argument #1 to 'acquire'", semaphore.acquire, semaphore,
-          bad)
+        mistake("bad argument #2", semaphore.acquire, semaphore, bad)
       end
     end)
   end)

@@ -98,7 +98,7 @@ describe("in a state whose memory is short", function()
   end
 
   it("a failed require can be repeated, and is then whole", function()
-    assert(sweep(197, false) > 30)
+    assert(sweep(173, false) > 30)
   end)
 
   needs_ring("a failed first use can be repeated", function()

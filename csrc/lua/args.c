@@ -70,6 +70,15 @@ int64_t arg_duration (lua_State *L, int arg) {
   return (int64_t)(s * 1e9);
 }
 
+size_t arg_count (lua_State *L, int arg, const char *expected) {
+  int is_integer = 0;
+  lua_Integer n = lua_type(L, arg) == LUA_TNUMBER
+                  ? lua_tointegerx(L, arg, &is_integer) : 0;
+  luaL_argcheck(L, is_integer && n >= 0 && n < (lua_Integer)1 << 31, arg,
+                expected);
+  return (size_t)n;
+}
+
 int64_t arg_seconds (lua_State *L, int arg) {
   return lua_isnoneornil(L, arg) ? CLOCK_NEVER : arg_duration(L, arg);
 }

@@ -31,6 +31,10 @@ int64_t arg_seconds (lua_State *L, int arg);
 /* The same for a duration that is not optional. */
 int64_t arg_duration (lua_State *L, int arg);
 
+/* An argument that counts something: an integer from 0 to 2^31 - 1.
+** `expected` says what was. */
+size_t arg_count (lua_State *L, int arg, const char *expected);
+
 /* The same checks for the functions of lua/uring, into the table on top. */
 void args_functions (lua_State *L);
 

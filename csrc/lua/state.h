@@ -28,7 +28,8 @@ enum class {
   CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
   CLASS_TASK, CLASS_LOOP, CLASS_SOCKADDR, CLASS_MSGHDR, CLASS_BUF_RING,
   CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
-  CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED,
+  CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED, CLASS_CHANNEL,
+  CLASS_SEMAPHORE,
   CLASSES
 };
 
@@ -57,6 +58,8 @@ enum shared {
   SHARED_USUAL_ON_SLOW,  /* the default of it, for runs that set none */
   SHARED_REPORT,      /* the function that calls it */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring alive */
+  SHARED_SEVERAL,     /* the metatable of a message of several values */
+  SHARED_WEAK_VALUES,  /* a metatable of tables with weak values */
   SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */
   SHARED_END
 };
@@ -68,6 +71,7 @@ struct socket_waitq;
 
 struct state {
   const void *meta[CLASSES];
+  const void *several;             /* SHARED_SEVERAL: task/channel.c */
   struct ring *rings;
   const struct ring_callbacks *callbacks;  /* the loop's */
   struct loop *loop;

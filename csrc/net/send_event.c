@@ -75,7 +75,7 @@ static void sending_cancel (lua_State *L, struct task *t,
 /* socket:sending(bytes): how many were sent; of a stream perhaps not all */
 static int s_sending (lua_State *L) {
   static const struct wait_kind kind = {
-    "sending", sending_try, sending_block, sending_cancel, false
+    "sending", sending_try, sending_block, sending_cancel, false, NULL
   };
   socket_check(L, SOCKET);
   arg_bytes(L, DATA, DATA);

@@ -93,7 +93,6 @@ void cancel_scope_update_task (struct loop *loop, struct task *t) {
   bool cancel_requested;
   if (find_cause(loop, t, &cancel_requested) == NULL && !cancel_requested) {
     if (t->task_flags & TASKF_CANCELLED) {
-      loop_unrevoke(loop, t);
       t->task_flags &= (uint8_t)~TASKF_CANCELLED;
       if (!cancel_scope_pending(loop, t)) loop_clear_refusals(loop, t);
     }
@@ -101,10 +100,8 @@ void cancel_scope_update_task (struct loop *loop, struct task *t) {
   else if (!(t->task_flags & TASKF_CANCELLED)) {
     t->task_flags |= TASKF_CANCELLED;
     if (t->state == TASK_WAITING) loop_cancel_wait(loop, t);
-    else if (t->task_flags & TASKF_DELIVERED)
-      loop_revoke(loop, t);  /* guard: it will not take the value */
-    else if (t->has_turn && t->state == TASK_READY && t->wait == WAIT_MESSAGE)
-      loop_end_turns(loop, t);  /* nor the message */
+    else if (t->has_turn && t->state == TASK_READY && t->wait != WAIT_QUEUE)
+      loop_end_turns(loop, t);  /* guard: the next takes the item at once */
   }
 }
 

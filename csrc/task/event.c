@@ -22,27 +22,31 @@ static int enter_resumed (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, enter_resumed);
   loop_check(L, t);
-  lua_pushlightuserdata(L, t);
-  return 1;
+  return 0;
 }
 
 /* enter(what): the begin of every function that waits; lets other tasks run if
-** it is their turn. Returns the task, as a pointer for `wake`. */
+** it is their turn */
 static int event_enter (lua_State *L) {
   struct task *t = loop_enter(L, state_of(L)->loop, lua_tostring(L, 1));
-  if (!loop_unfair(t)) {
-    lua_pushlightuserdata(L, t);
-    return 1;
-  }
+  if (!loop_unfair(t))
+    return 0;
   return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, enter_resumed);
 }
 
-/* Push whether the task is cancelled, and whether it was notified. Does not
-** raise: the caller may have been given a value, and must return it first. */
+/* Push whether the task is cancelled, and whether it was notified; and the
+** number of the event that another task has chosen for it, if any, which must
+** be tried next. Does not raise: that event may have been completed. */
 static int push_wake_flags (lua_State *L, struct task *t) {
   lua_pushboolean(L, (t->task_flags & TASKF_CANCELLED) != 0);
   lua_pushboolean(L, (t->task_flags & TASKF_NOTIFIED) != 0);
   t->task_flags &= (uint8_t)~TASKF_NOTIFIED;
+  if (t->task_flags & TASKF_CHOSEN) {
+    struct select_waiter *e = t->on;
+    lua_pushinteger(L, e->index);
+    select_waiter_clear_chosen(e);
+    return 3;
+  }
   return 2;
 }
 
@@ -50,10 +54,6 @@ static int park_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, park_resumed);
-  if (t->task_flags & TASKF_DELIVERED) {
-    loop_unrevoke(state_of(L)->loop, t);
-    t->task_flags &= (uint8_t)~TASKF_DELIVERED;
-  }
   return push_wake_flags(L, t);
 }
 
@@ -84,57 +84,13 @@ static int event_park (lua_State *L) {
   return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, park_resumed);
 }
 
-/* The argument: a task, or the pointer that `enter` returned, which is valid
-** during that call. */
-static struct task *check_task_or_pointer (lua_State *L) {
-  return lua_islightuserdata(L, 1) ? lua_touserdata(L, 1)
-                                   : class_check(L, 1, CLASS_TASK);
-}
-
-/* wake(task): false if it cannot take anything: it is cancelled, has ended, is
-** of the parent process, or the state closes. */
+/* wake(task): notify it, unless it has ended, is of the parent process, or the
+** state closes. */
 static int event_wake (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  struct task *t = check_task_or_pointer(L);
-  bool lives = loop_has(loop, t);
-  if (lives) loop_notify(loop, t);
-  lua_pushboolean(L, lives && !(t->task_flags & TASKF_CANCELLED));
-  return 1;
-}
-
-/* is_cancelled(task): will its wait raise? */
-static int event_task_cancelled (lua_State *L) {
-  const struct task *t = check_task_or_pointer(L);
-  lua_pushboolean(L, loop_has(state_of(L)->loop, t)
-                     && (t->task_flags & TASKF_CANCELLED));
-  return 1;
-}
-
-/* choose(task): wake a task that is given a value. If it is cancelled before
-** it runs, `next_revoked` returns it. This is the last step of giving a value
-** that can fail; a spurious wakeup is harmless. */
-static int event_choose (lua_State *L) {
-  struct loop *loop = state_of(L)->loop;
-  struct task *t = check_task_or_pointer(L);
-  bool runs = t->state == TASK_RUNNING;
-  bool takes = loop_has(loop, t) && !(t->task_flags & TASKF_CANCELLED)
-               && (runs || t->wait == WAIT_PARK || t->wait == WAIT_YIELD);
-  if (takes) {
-    loop_notify(loop, t);
-    if (!runs) t->task_flags |= TASKF_DELIVERED;
-  }
-  lua_pushboolean(L, takes);
-  return 1;
-}
-
-/* next_revoked(): the pointer of a task that was chosen, and cancelled before
-** it ran; each once; or nil */
-static int event_next_revoked (lua_State *L) {
-  struct loop *loop = loop_here(L);
-  struct task *t = loop ? loop_next_revoked(loop) : NULL;
-  if (t) lua_pushlightuserdata(L, t);
-  else lua_pushnil(L);
-  return 1;
+  struct task *t = class_check(L, 1, CLASS_TASK);
+  if (loop_has(loop, t)) loop_notify(loop, t);
+  return 0;
 }
 
 /* raise_at_caller(message): with the position of the library's caller */
@@ -251,6 +207,9 @@ static int event_block (lua_State *L) {
     struct blocking b = { NULL, WAIT_NOTHING, NULL, CLOCK_NEVER };
     e = class_new(L, CLASS_SELECT_WAITER, sizeof(*e), 3);
     e->task = t;
+    lua_getfield(L, v->n + 2, "n");
+    e->index = (int)lua_tointeger(L, -1) + 1;
+    lua_pop(L, 1);
     b.node = &e->node;
     task_push(L, t);
     lua_setiuservalue(L, -2, SELECT_WAITER_TASK);
@@ -294,8 +253,14 @@ static int event_cancel (lua_State *L) {
 static int event_tostring (lua_State *L) {
   struct event *v = class_check(L, 1, CLASS_EVENT);
   lua_getiuservalue(L, 1, 1);
-  lua_pushfstring(L, "uring.Event (%s of %s)", v->kind->name,
+  lua_pushfstring(L, "uring.Event (%s of %s", v->kind->name,
                   luaL_tolstring(L, -1, NULL));
+  if (v->kind->describe) {
+    lua_getiuservalue(L, 1, v->n);
+    v->kind->describe(L, lua_gettop(L));
+    lua_pushfstring(L, "%s: %s)", lua_tostring(L, -3), lua_tostring(L, -1));
+  }
+  else lua_pushfstring(L, "%s)", lua_tostring(L, -1));
   return 1;
 }
 
@@ -310,7 +275,8 @@ static int select_waiter_gc (lua_State *L) {
   struct turnq *q = e->turnq;
   select_waiter_leave(e);
   if (e->token) select_waiter_drop(e, select_waiter_ring(L), false);
-  if (q) turnq_wake(loop_here(L), q);  /* guard: no wakeup is lost */
+  if (e->items) items_cancel(loop_here(L), e->items, NULL);
+  else if (q) turnq_wake(loop_here(L), q);  /* guard: no wakeup is lost */
   return 0;
 }
 
@@ -340,9 +306,6 @@ static const luaL_Reg functions[] = {
   {"turn", event_turn},
   {"park", event_park},
   {"wake", event_wake},
-  {"is_cancelled", event_task_cancelled},
-  {"choose", event_choose},
-  {"next_revoked", event_next_revoked},
   {"raise_at_caller", event_raise_at_caller},
   {NULL, NULL}
 };

@@ -14,6 +14,7 @@
 #include "base/names.h"
 #include "lua/errors.h"
 #include "api/sqe.h"
+#include "task/channel.h"
 #include "task/task.h"
 #include "task/wait.h"
 #include "task/wrap.h"
@@ -183,6 +184,30 @@ static void push_events (lua_State *L) {
   lua_settop(L, events);
 }
 
+/* The wait at a channel or a semaphore, as its event. */
+static void push_items (lua_State *L, const struct task *t) {
+  lua_State *co = stack_of_wait(t);
+  int top = lua_gettop(L);
+  const char *kind = "acquiring";
+  bool sends = t->wait == WAIT_SEND;
+  if (co == NULL || co == L || !lua_checkstack(co, 2)) {
+    lua_pushliteral(L, "for others");
+    return;
+  }
+  lua_pushvalue(co, 1);
+  lua_pushvalue(co, sends ? 2 : 1);
+  lua_xmove(co, L, 2);
+  if (class_test(L, top + 1, CLASS_CHANNEL))
+    kind = sends ? "sending" : "receiving";
+  luaL_tolstring(L, top + 1, NULL);
+  if (sends) channel_describe_message(L, top + 2);
+  else lua_pushliteral(L, "");
+  lua_pushfstring(L, "for uring.Event (%s of %s%s%s)", kind,
+                  lua_tostring(L, top + 3), sends ? ": " : "",
+                  lua_tostring(L, top + 4));
+  keep_one(L, top);
+}
+
 /* A parked task: from the arguments of `park` (event.c). */
 static void push_parked (lua_State *L, const struct task *t) {
   lua_State *co = stack_of_wait(t);
@@ -233,6 +258,7 @@ static void push_wait (lua_State *L, const struct task *t) {
                       (int)(cs->ntasks + cs->ndaemons));
       break;
     }
+    case WAIT_ITEM: case WAIT_SEND: push_items(L, t); break;
     case WAIT_PARK: push_parked(L, t); break;
     default: lua_pushliteral(L, "for its turn"); break;
   }

@@ -111,7 +111,7 @@ static void join_cancel (lua_State *L, struct task *t,
 
 static int task_joining (lua_State *L) {
   static const struct wait_kind kind = {
-    "joining", join_try, join_block, join_cancel, true
+    "joining", join_try, join_block, join_cancel, true, NULL
   };
   task_check_arg(L, state_of(L));
   lua_settop(L, 1);

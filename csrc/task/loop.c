@@ -23,10 +23,6 @@ struct loop *loop_here (lua_State *L) {
   return loop && loop->fork_id == fork_id() ? loop : NULL;
 }
 
-bool loop_has (const struct loop *loop, const struct task *t) {
-  return t->state < TASK_DONE && loop && loop->fork_id == fork_id();
-}
-
 
 /* ---- tasks that ignore their cancellation ------------------------------ */
 
@@ -172,7 +168,7 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
   if (t->has_turn) loop_end_turns(state_of(L)->loop, t);
   t->wait = (unsigned)wait & 15u;
   t->on = on;
-  t->task_flags &= (uint8_t)~(TASKF_TIMED_OUT | TASKF_DELIVERED);
+  t->task_flags &= (uint8_t)~(TASKF_TIMED_OUT | TASKF_CHOSEN);
   t->immediate = 0;
   if (wait == WAIT_YIELD)
     loop_push_ready(state_of(L)->loop, t);

@@ -35,6 +35,7 @@
 #define uring_loop_h
 
 #include "compat.h"
+#include "base/fork_id.h"
 #include "base/timer_heap.h"
 #include "base/waitq.h"
 #include "ring/ring.h"
@@ -57,14 +58,16 @@ enum task_wait {
   WAIT_JOIN,       /* `on` is a task */
   WAIT_QUEUE,      /* `on` is a struct socket_waitq */
   WAIT_SCOPE,      /* `on` is a cancel scope: for its tasks to end */
-  WAIT_PARK        /* until loop_notify */
+  WAIT_ITEM,       /* `on` is a struct items: to receive or acquire one */
+  WAIT_SEND,       /* `on` is a channel; result: res, 1 if it was sent */
+  WAIT_PARK        /* until loop_notify; `on`: with TASKF_CHOSEN */
 };                 /* (4 bits) */
 
 enum task_flag {
   TASKF_TIMED_OUT = 1,
   TASKF_CANCELLED = 2,   /* this wait and every later one raises */
-  TASKF_DELIVERED = 4,  /* a channel's value was delivered and not yet
-                           accepted: wait.h */
+  TASKF_CHOSEN = 4,      /* another task has completed one of the events that
+                           it selects over: `on` is the select waiter */
   TASKF_CANCEL_REQUESTED = 8,  /* by task:cancel, or with its scope */
   TASKF_DAEMON = 16,     /* does not keep its scope open */
   TASKF_LOCAL_WAIT = 32,  /* parked until a task of this state wakes it */
@@ -79,7 +82,6 @@ struct task {
   union {
     void *on;               /* while it waits: see enum task_wait */
     uint64_t data;          /* of a result: loop_pack_op */
-    struct task *behind;    /* the next one on loop->revoked */
   };
   struct ring *ring;        /* whose operation or message it waits for */
   struct waitq joiners;     /* tasks and selects that wait for its end */
@@ -113,10 +115,6 @@ struct watch {
 
 /* The state's loop, if it has one that is this process's: or NULL. */
 struct loop *loop_here (lua_State *L);
-
-/* Is it a task of this process's loop that has not ended? `loop` is NULL when
-** the state closes. */
-bool loop_has (const struct loop *loop, const struct task *t);
 
 struct cancel_scope;
 
@@ -156,7 +154,6 @@ struct loop {
   struct heap heap;
   struct wait_node *first, *last;  /* tasks that are ready */
   struct wait_node *turn;   /* the last of them that runs in this turn */
-  struct task *revoked;     /* cancelled before they took a value: wait.h */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
   struct scope_slot *scopes;  /* by number */
@@ -180,6 +177,12 @@ struct loop {
   uint32_t nomem_turns;     /* turns in a row without memory for completions
                                of another ring */
 };
+
+/* Is it a task of this process's loop that has not ended? `loop` is NULL when
+** the state closes. */
+static inline bool loop_has (const struct loop *loop, const struct task *t) {
+  return t->state < TASK_DONE && loop && loop->fork_id == fork_id();
+}
 
 /*
 ** Begin a wait in the function that is running: its task (`loop` may be
@@ -267,6 +270,7 @@ void loop_clear_refusals (struct loop *loop, struct task *t);
 /* Can only a task of this state wake it? */
 static inline bool loop_waits_locally (const struct task *t) {
   return t->wait == WAIT_JOIN || t->wait == WAIT_SCOPE
+         || t->wait == WAIT_ITEM || t->wait == WAIT_SEND
          || (t->wait == WAIT_PARK && (t->task_flags & TASKF_LOCAL_WAIT));
 }
 

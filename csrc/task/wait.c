@@ -34,7 +34,16 @@ void select_waiter_leave (struct select_waiter *e) {
     e->queue = NULL;
     if (e->ring) e->ring->held--;
   }
-  if (e->turnq) turnq_end_turn(e->turnq, &e->node);
+  if (e->turnq && turnq_end_turn(e->turnq, &e->node))
+    select_waiter_clear_chosen(e);
+}
+
+void select_waiter_clear_chosen (struct select_waiter *e) {
+  struct task *t = e->task;
+  if ((t->task_flags & TASKF_CHOSEN) && t->on == e) {
+    t->task_flags &= (uint8_t)~TASKF_CHOSEN;
+    t->has_turn = false;
+  }
 }
 
 static struct op *op_of (const struct select_waiter *e, struct ring *r) {
@@ -58,7 +67,7 @@ void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay) {
 
 /* ---- queues ------------------------------------------------------------ */
 
-static bool has_turn (const struct turnq *q, struct wait_node *n) {
+bool turnq_has_turn (const struct turnq *q, struct wait_node *n) {
   const struct task *t = (const struct task *)n;
   const struct select_waiter *e = select_waiter_of(n);
   if (n == NULL)
@@ -69,7 +78,7 @@ static bool has_turn (const struct turnq *q, struct wait_node *n) {
 bool turnq_may_take (const struct turnq *q, struct wait_node *n,
                      size_t items) {
   const struct wait_node *first = waitq_first(&q->waiting);
-  return has_turn(q, n) || (items > q->turns && (!first || first == n));
+  return turnq_has_turn(q, n) || (items > q->turns && (!first || first == n));
 }
 
 static void set_turn (struct wait_node *n, bool turn) {
@@ -77,15 +86,20 @@ static void set_turn (struct wait_node *n, bool turn) {
   else select_waiter_of(n)->has_turn = turn;
 }
 
+void turnq_begin_turn (struct turnq *q, struct wait_node *n) {
+  set_turn(n, true);
+  q->turns++;
+}
+
 bool turnq_end_turn (struct turnq *q, struct wait_node *n) {
-  if (!has_turn(q, n))
+  if (!turnq_has_turn(q, n))
     return false;
   set_turn(n, false);
   if (q->turns > 0) q->turns--;  /* (0 after turnq_wake_all) */
   return true;
 }
 
-static void wake_node (struct loop *loop, struct wait_node *n) {
+void waiter_wake (struct loop *loop, struct wait_node *n) {
   struct task *t = (struct task *)n;
   if (n->co == NULL)
     select_waiter_wake(loop, (struct select_waiter *)n);
@@ -99,14 +113,13 @@ void turnq_wake (struct loop *loop, struct turnq *q) {
   struct wait_node *n = loop ? waitq_pop(&q->waiting) : NULL;
   if (n == NULL)
     return;
-  set_turn(n, true);
-  q->turns++;
-  wake_node(loop, n);
+  turnq_begin_turn(q, n);
+  waiter_wake(loop, n);
 }
 
 void waitq_wake_all (struct loop *loop, struct waitq *q) {
   for (struct wait_node *n = waitq_pop(q); n; n = waitq_pop(q))
-    wake_node(loop, n);
+    waiter_wake(loop, n);
 }
 
 void turnq_wake_all (struct loop *loop, struct turnq *q) {
@@ -138,8 +151,101 @@ void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait) {
   if (e) e->turnq = q;
 }
 
+
+/* ---- items ------------------------------------------------------------- */
+
+/* A waiter that has ended, is cancelled, or has chosen another event takes
+** nothing; nor does one of the parent process in a forked child, or one of a
+** select that had no memory to cancel its events. */
+static bool can_commit (const struct loop *loop, struct wait_node *n) {
+  const struct select_waiter *e = select_waiter_of(n);
+  const struct task *t = e ? e->task : (const struct task *)n;
+  return loop_has(loop, t) && !(t->task_flags & TASKF_CANCELLED)
+         && (e == NULL || ((t->wait == WAIT_PARK || t->wait == WAIT_YIELD)
+                           && !(t->task_flags & TASKF_CHOSEN)));
+}
+
+void items_join (struct blocking *b, struct items *i) {
+  struct select_waiter *e = select_waiter_of(b->node);
+  wait_join(b, &i->q, WAIT_ITEM);
+  if (e) e->items = i;
+}
+
+struct wait_node *items_first (struct loop *loop, struct waitq *q,
+                               const struct task *own) {
+  struct wait_node *n = waitq_first(q), *next;
+  for (; n; n = next) {
+    struct select_waiter *e = select_waiter_of(n);
+    next = n == q->last ? NULL : n->next;
+    if (e && e->task == own)
+      continue;
+    if (can_commit(loop, n))
+      return n;
+    waitq_remove(q, n);
+    if (e) e->queue = NULL;
+  }
+  return NULL;
+}
+
+bool items_may_take (struct loop *loop, struct items *i, struct wait_node *n) {
+  struct wait_node *first = NULL;
+  if (turnq_has_turn(&i->q, n))
+    return true;
+  if (items_free(i) == 0)
+    return false;
+  if (loop) first = items_first(loop, &i->q.waiting, loop->current);
+  return first == NULL || first == n;
+}
+
+void items_commit (struct loop *loop, struct wait_node *n) {
+  struct select_waiter *e = select_waiter_of(n);
+  if (e) {
+    e->task->task_flags |= TASKF_CHOSEN;
+    e->task->on = e;
+  }
+  waiter_wake(loop, n);
+}
+
+void items_wake (struct loop *loop, struct items *i, const struct task *own) {
+  struct wait_node *n = loop ? items_first(loop, &i->q.waiting, own) : NULL;
+  struct select_waiter *e = select_waiter_of(n);
+  if (n == NULL)
+    return;
+  waitq_remove(&i->q.waiting, n);
+  turnq_begin_turn(&i->q, n);
+  if (e) e->task->has_turn = true;
+  else refblock_retain(&i->block);  /* guard: the turn outlives the object */
+  items_commit(loop, n);
+}
+
+void items_end_turn (struct items *i, struct wait_node *n) {
+  struct select_waiter *e = select_waiter_of(n);
+  if (n == NULL || !turnq_end_turn(&i->q, n))
+    return;
+  if (e == NULL) refblock_release(&i->block);
+  else select_waiter_clear_chosen(e);
+}
+
+void items_cancel (struct loop *loop, struct items *i, struct wait_node *n) {
+  refblock_retain(&i->block);
+  items_end_turn(i, n);
+  if (items_free(i) > 0) items_wake(loop, i, NULL);
+  refblock_release(&i->block);
+}
+
+/* The turn of a channel's or a semaphore's waiter. */
+static void end_item_turn (struct loop *loop, struct task *t) {
+  if (t->wait == WAIT_ITEM)
+    items_cancel(loop, t->on, &t->node);
+  else if (t->task_flags & TASKF_CHOSEN) {
+    struct select_waiter *e = t->on;
+    items_cancel(loop, e->items, &e->node);
+  }
+}
+
 void loop_end_turns (struct loop *loop, struct task *t) {
   bool queued = t->wait == WAIT_QUEUE || t->wait == WAIT_MESSAGE;
+  end_item_turn(loop, t);
   for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next) {
     if (queued ? turnq_end_turn(&w->q, &t->node)
                : socket_waitq_unhold(w, &t->node)) turnq_wake(loop, &w->q);
@@ -230,41 +336,4 @@ void loop_cancel_unattended (struct loop *loop) {
   for (struct op *op = op_each(ops, NULL); op; op = op_each(ops, op))
     if (unattended(op) && !(op->op_flags & OP_CANCEL))
       ring_cancel(loop->ring, op);
-}
-
-
-/* ---- values of channels ------------------------------------------------ */
-
-/* (The list is linked by `behind`, and by node.prev, which the ready queue
-** does not use.) */
-
-static bool is_listed (const struct task *t) {
-  const unsigned flags = TASKF_DELIVERED | TASKF_CANCELLED;
-  return (t->task_flags & flags) == flags;
-}
-
-void loop_revoke (struct loop *loop, struct task *t) {
-  t->behind = loop->revoked;
-  t->node.prev = NULL;
-  if (t->behind) t->behind->node.prev = &t->node;
-  loop->revoked = t;
-}
-
-void loop_unrevoke (struct loop *loop, struct task *t) {
-  struct task *before = (struct task *)t->node.prev;
-  if (!is_listed(t))
-    return;
-  if (before) before->behind = t->behind;
-  else loop->revoked = t->behind;
-  if (t->behind) t->behind->node.prev = t->node.prev;
-  t->node.prev = NULL;
-}
-
-struct task *loop_next_revoked (struct loop *loop) {
-  struct task *t = loop->revoked;
-  if (t) {
-    loop_unrevoke(loop, t);
-    t->task_flags &= (uint8_t)~TASKF_DELIVERED;
-  }
-  return t;
 }

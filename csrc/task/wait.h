@@ -20,6 +20,7 @@
 #define uring_wait_h
 
 #include "base/clock.h"
+#include "base/refblock.h"
 #include "lua/errors.h"
 #include "task/loop.h"
 
@@ -28,11 +29,14 @@ struct select_waiter {
   struct wait_node node;    /* first; its co is NULL */
   struct waitq *queue;      /* the queue that it is in, or NULL */
   struct turnq *turnq;      /* the same with turns; NULL: without */
+  struct items *items;      /* the same of a channel or a semaphore */
   struct task *task;        /* its user value, like the object that has the
                                queue or the operation */
   struct ring *ring;        /* whose messages it waits for, or NULL */
   uint64_t token;           /* of the operation that it waits for, or 0 */
+  int index;                /* of its event in the select: event.c */
   bool called;              /* it was woken, and is in no queue */
+  bool sent;                /* a receiver has taken its message */
   bool has_turn;            /* in turnq */
   bool failed;              /* its block has failed: event.c */
 };
@@ -60,6 +64,8 @@ struct wait_kind {
      there is an item for it. Pushes and raises nothing. */
   void (*cancel) (lua_State *L, struct task *t, struct wait_node *node);
   bool local;               /* only tasks of this state can make it ready */
+  /* Push a description of the argument at this index; or NULL. */
+  void (*describe) (lua_State *L, int arg);
 };
 
 
@@ -77,9 +83,18 @@ void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait);
 void wait_join_plain (struct blocking *b, struct waitq *q,
                       enum task_wait wait, void *on);
 
+/* Was this waiter woken, and has not run since? NULL: no. */
+bool turnq_has_turn (const struct turnq *q, struct wait_node *n);
+
 /* May this waiter take one of the items? NULL: it has not waited yet. */
 bool turnq_may_take (const struct turnq *q, struct wait_node *n,
                      size_t items);
+
+/* A waiter that has left the queue is to be woken: it has a turn. */
+void turnq_begin_turn (struct turnq *q, struct wait_node *n);
+
+/* Wake a waiter that has left its queue. */
+void waiter_wake (struct loop *loop, struct wait_node *n);
 
 /* Wake the first waiter: an item has arrived. Wake all: the queue ends. */
 void turnq_wake (struct loop *loop, struct turnq *q);
@@ -92,6 +107,63 @@ bool turnq_end_turn (struct turnq *q, struct wait_node *n);
 /* A task with a turn suspends, is cancelled, or will never run: end its turn,
 ** and wake the next waiter. */
 void loop_end_turns (struct loop *loop, struct task *t);
+
+
+/* ---- items ------------------------------------------------------------- */
+
+/*
+** The queue of what tasks of one state give to each other: a channel's
+** messages and the tasks that receive, a semaphore's units and the tasks that
+** acquire.
+**
+** An item that is put wakes the first waiter, and is kept for its turn. Nothing
+** is handed over: if the waiter is cancelled before it runs, the item is still
+** there, for the next. A select that is woken is committed: it chooses this
+** event and no other, so that a message that was sent to it is received.
+**
+** The queue lies in counted memory, which each turn of a task owns: the
+** coroutine that kept the object may be closed before the turn ends. A select
+** waiter keeps the object itself.
+**
+** Invariants: there are never more turns than items. While an item is not kept
+** for a turn, no waiter is left that could take it.
+*/
+struct items {
+  struct turnq q;           /* first: `on` of a WAIT_ITEM */
+  size_t count;
+  struct refblock block;
+};
+
+/* The items that are not kept for a turn. */
+static inline size_t items_free (const struct items *i) {
+  return i->count - i->q.turns;
+}
+
+/* Join the queue. */
+void items_join (struct blocking *b, struct items *i);
+
+/* The first waiter in this queue that can be committed; those that cannot any
+** more are taken out. Waiters of the task `own`, which is selecting, are passed
+** over. NULL: there is none. */
+struct wait_node *items_first (struct loop *loop, struct waitq *q,
+                               const struct task *own);
+
+/* May this waiter take one now? NULL: a call that does not wait. */
+bool items_may_take (struct loop *loop, struct items *i, struct wait_node *n);
+
+/* Commit that waiter, which has left its queue, and wake it. Of a select this
+** event is chosen. */
+void items_commit (struct loop *loop, struct wait_node *n);
+
+/* An item was put: wake the first waiter for it. */
+void items_wake (struct loop *loop, struct items *i, const struct task *own);
+
+/* The wait of this node ends: so does its turn. */
+void items_end_turn (struct items *i, struct wait_node *n);
+
+/* The same for a waiter that has taken nothing: the next one is woken. NULL: it
+** is in no queue, and has no turn. */
+void items_cancel (struct loop *loop, struct items *i, struct wait_node *n);
 
 
 /* ---- performing -------------------------------------------------------- */
@@ -159,6 +231,9 @@ void loop_notify (struct loop *loop, struct task *t);
 /* Wake a select waiter, which was taken out of its queue or its operation. */
 void select_waiter_wake (struct loop *loop, struct select_waiter *e);
 
+/* Its event is not chosen any more. */
+void select_waiter_clear_chosen (struct select_waiter *e);
+
 /* Take it out of its queue, and end its turn. */
 void select_waiter_leave (struct select_waiter *e);
 
@@ -210,19 +285,5 @@ void socket_waitq_serve (struct socket_waitq *waitq, struct op *op);
 ** them; cancel them. */
 unsigned loop_unattended (const struct loop *loop);
 void loop_cancel_unattended (struct loop *loop);
-
-
-/* ---- values of channels ------------------------------------------------ */
-
-/* Channels pass values from task to task in Lua (lua/uring/waitq.lua). A task
-** that was given one and has not run has TASKF_DELIVERED. If it is cancelled
-** before it runs, loop_revoke puts it on a list, so that the next call on a
-** channel revokes the value. It leaves the list when it runs, or when it is
-** no longer cancelled. */
-void loop_revoke (struct loop *loop, struct task *t);
-void loop_unrevoke (struct loop *loop, struct task *t);
-
-/* Take a task off the list, or NULL. */
-struct task *loop_next_revoked (struct loop *loop);
 
 #endif

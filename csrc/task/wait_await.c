@@ -250,7 +250,7 @@ static void await_cancel (lua_State *L, struct task *t,
 
 static int ring_awaiting (lua_State *L) {
   static const struct wait_kind kind = {
-    "awaiting", await_try, await_block, await_cancel, false
+    "awaiting", await_try, await_block, await_cancel, false, NULL
   };
   struct ring *r = ring_check(L, 1);
   check_single_request(L, r, 2, sqe_check_in(L, state_of(L), 2, 2));

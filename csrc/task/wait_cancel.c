@@ -11,7 +11,7 @@
 
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
-#include "task/wait.h"
+#include "task/channel.h"
 
 
 /* Remove the task from what it waits for, if that outlives the wait. */
@@ -29,6 +29,12 @@ static void remove_waiter (struct task *t) {
       break;
     case WAIT_QUEUE:
       waitq_remove(&((struct socket_waitq *)t->on)->q.waiting, &t->node);
+      break;
+    case WAIT_ITEM:
+      waitq_remove(&((struct items *)t->on)->q.waiting, &t->node);
+      break;
+    case WAIT_SEND:
+      waitq_remove(&((struct channel *)t->on)->senders, &t->node);
       break;
     default: break;
   }
@@ -80,10 +86,6 @@ static void dispose_chain (struct task *t) {
 
 void loop_abandon_wait (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING) {  /* its wait has ended, with a result */
-    if (t->task_flags & TASKF_DELIVERED) {
-      loop_unrevoke(loop, t);  /* (its channel has the value again) */
-      t->task_flags &= (uint8_t)~TASKF_DELIVERED;
-    }
     if (t->has_turn) loop_end_turns(loop, t);  /* guard: wake the next */
     if (t->wait == WAIT_AWAIT)
       ring_dispose(t->ring, t->disposal, loop_group_or_kernel(t), t->res,

@@ -21,18 +21,8 @@
 --
 -- A select tries all its events in random order. If none is ready it blocks on
 -- all, and tries them again after each wakeup. So an event that was not chosen
--- has taken nothing. Events use two methods of the waiter:
---
---   waiter:wake()         May be called at any time; may be spurious.
---   waiter:choose(event, ...)  For events that complete two sides at once: if
---                         no event was chosen yet, chooses `event` with these
---                         values and returns true. If it raises, for want of
---                         memory, nothing has changed.
---
--- If the task is cancelled before it takes the values of `choose`,
--- `event:back(...)` gets them back. An event without `back` stays chosen, and
--- the task's next wait raises. The field of a waiter whose key is an event
--- belongs to that event.
+-- has taken nothing. `waiter:wake()` may be called at any time, and may be
+-- spurious. The field of a waiter whose key is an event belongs to that event.
 --
 -- Invariant: an event that was blocked on is cancelled, whatever fails.
 
@@ -229,10 +219,9 @@ local Foreign = class {}
 
 local function new_foreign(methods)
   for name, f in next, methods do
-    if name ~= "try" and name ~= "block" and name ~= "cancel"
-        and name ~= "back" then
+    if name ~= "try" and name ~= "block" and name ~= "cancel" then
       error(("bad argument #1 to 'event' (unknown option '%s'; they are "
-        .. "try, block, cancel, back; or main, name)")
+        .. "try, block, cancel; or main, name)")
         :format(tostring(name)), 3)
     end
     check_option(name, f, "function")
@@ -242,7 +231,7 @@ local function new_foreign(methods)
       .. "expected, or main)", 3)
   end
   return setmetatable({ try = methods.try, block = methods.block,
-    cancel = methods.cancel, back = methods.back }, Foreign)
+    cancel = methods.cancel }, Foreign)
 end
 
 -- The function and the name of { main=, name= }.
@@ -252,7 +241,7 @@ local function read_call(options)
     elseif name == "name" then check_option(name, value, "string")
     else
       error(("bad argument #1 to 'event' (unknown option '%s'; they are "
-        .. "main, name; or try, block, cancel, back)")
+        .. "main, name; or try, block, cancel)")
         :format(tostring(name)), 3)
     end
   end
@@ -278,8 +267,8 @@ local function event(f, ...)
 end
 
 return {
-  -- for select.lua, channel.lua and semaphore.lua
-  class = class, missing_method = missing_method, Wrapped = Wrapped,
+  -- for select.lua
+  missing_method = missing_method, Wrapped = Wrapped,
   cannot_raise = cannot_raise,
   public = { event = event, after = after, at = at },
 }

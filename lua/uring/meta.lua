@@ -373,7 +373,6 @@ function uring.event(f, ...) end
 ---@field try fun(self, waiter?: uring.Waiter): true?, any ...
 ---@field block fun(self, waiter: uring.Waiter): uring.seconds?, boolean?
 ---@field cancel fun(self, waiter: uring.Waiter): uring.Event?
----@field back? fun(self, ...: any) takes back values that were not taken
 
 --- Ready so many seconds after the select began; with 0 at once. It has no
 --- values.
@@ -1482,20 +1481,6 @@ local Waiter = {}
 --- Have the events tried again, soon. May be called at any time, by any task,
 --- and for nothing.
 function Waiter:wake() end
-
---- For events that two sides complete at once: `event` is chosen with these
---- values, if nothing was before. If the task is cancelled before it has taken
---- them, event:back(...) gets them; of an event without `back` they are the
---- result of the choice all the same, and the task's next wait raises.
----@param event uring.Event that was blocked on
----@param ... any
----@return boolean chosen
-function Waiter:choose(event, ...) end
-
---- For the caller of choose that has to keep an order: the values again, once,
---- if the task was cancelled since and will not take them; else nothing.
----@return any ...
-function Waiter:recall() end
 
 --- As a to-be-closed variable it is closed. `#channel` is how many wait in it.
 ---@class uring.Channel

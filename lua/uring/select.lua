@@ -1,95 +1,33 @@
 -- select: uring.select, which waits for the first of several events. event.lua
--- describes the protocol of events and waiters; waitq.lua has the queues of
--- the events that complete two sides at once.
+-- describes the protocol of events and waiters.
 --
--- Invariants: every event that was blocked on is cancelled, whatever fails. A
--- value that was given to the select is returned, or put back.
+-- Invariants: every event that was blocked on is cancelled, whatever fails. An
+-- event that another task has chosen for the select is the one that it
+-- returns.
 
 local core = require("uring.core").public
-local waitq = require "uring.waitq"
 local protocol = require "uring.event"
 
 local tasks <const> = require "uring.core"
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, core.now
-local is_cancelled <const> = tasks.is_cancelled
 local raise_at_caller <const> = tasks.raise_at_caller
-local waiters <const>, mark_taken <const> = waitq.waiters, waitq.mark_taken
 local missing_method <const> = protocol.missing_method
 local Wrapped <const> = protocol.Wrapped
 local cannot_raise <const> = protocol.cannot_raise
-local select <const>, unpack <const> = select, table.unpack
 local type <const>, rawget <const>, getmetatable <const> =
   type, rawget, getmetatable
 local ETIME <const> = core.errno.ETIME
 
 
-cannot_raise[waitq.dequeue] = true
-
-
 -- ---- waiters --------------------------------------------------------------
 
 -- A waiter is one task's select. It has the events that were blocked on, and
--- by event what that stores in it (of a C event, the select waiter). `chosen`
--- is the node of the event that another task has chosen for it, with values;
--- these are `taken` when the select returns them, or `revoked`. A waiter that
--- is `done` cannot be chosen for.
+-- by event what that stores in it (of a C event, the select waiter).
 local Waiter = {}
 Waiter.__index = Waiter
 
 function Waiter:wake() wake(self.task) end
-
--- (A task that has ended or is cancelled takes nothing, nor does a task of the
--- parent process in a forked child.)
-function Waiter:choose(event, ...)
-  local n, kind = select("#", ...), type(event)
-  local value
-  if n == 1 then value = ... else value = { ... } end
-  local back = (kind == "table" or kind == "userdata") and event.back
-  local node = { event = event, value = value, n = n, source = false,
-    back = back, final = not back }
-  -- guard: all that can fail has been done, and finalizers may have run
-  if self.done or not wake(self.task) then return false end
-  self.done, self.chosen = true, node
-  return true
-end
-
-local function revoked_values(waiter, ...)
-  waiter.revoked = true
-  return ...
-end
-
--- For an event that has chosen the waiter: the values, once, if the task will
--- not take them; or nothing.
-function Waiter:recall()
-  local node = self.chosen
-  if not node or node.waiter  -- (node.waiter: a node of waitq.lua)
-      or self.taken or self.revoked
-      or not (self.closing or is_cancelled(self.task)) then return end
-  if node.n == 1 then return revoked_values(self, node.value) end
-  return revoked_values(self, unpack(node.value, 1, node.n))
-end
-
--- After a wait: the node of the event that was chosen, or nil. Raises if the
--- task is cancelled, unless an event without `back` was chosen.
-local function check_chosen(waiter, was_cancelled)
-  local node = waiter.chosen
-  if (was_cancelled or waiter.revoked) and not (node and node.final) then
-    error(core.cancelled, 0)
-  end
-  return node
-end
-
--- Put back the values that the select was given and has not returned.
-local function put_back(self)
-  local node = self.chosen
-  if node.source and self.revoked then
-    node.event:settle()
-  elseif node.back and not self.revoked then  -- (else it was done)
-    if node.n == 1 then node.event:back(node.value)
-    else node.event:back(unpack(node.value, 1, node.n)) end
-  end
-end
 
 local function cancel(event, waiter) return event:cancel(waiter) end
 
@@ -104,9 +42,7 @@ local function wait_for_ends(endings)
   if not ok then return end  -- (nothing can wait while a coroutine is closed)
   local _ <close> = shield
   for _, ending in ipairs(endings) do
-    if not ending:try() then
-      wait(endings.me, { ending }, { 1 }, { ending }, 1)
-    end
+    if not ending:try() then wait({ ending }, { 1 }, { ending }, 1) end
   end
 end
 
@@ -115,21 +51,7 @@ end
 -- a pcall: that takes no more memory than their `try` did. Otherwise, without
 -- memory, the value that was taken would be lost.
 function Waiter:__close(err)
-  local node = self.chosen
-  local source = node and not self.revoked and node.source
-  waiters[self.me], self.done = nil, true
-  if source and self.taken and err == nil then
-    source.untaken = source.untaken - 1
-  elseif source then  -- guard: or it is lost if memory is short
-    node.next, source.undelivered, source.unsettled =
-      source.undelivered, node, true
-    source.untaken, self.revoked = source.untaken - 1, true
-  end
   local ok, message = true, nil
-  self.closing = true
-  if node and (self.revoked or not self.taken) then
-    ok, message = pcall(put_back, self)
-  end
   for n = self.n, 1, -1 do
     local event, ending = self.blocked[n], nil
     local class = getmetatable(event)
@@ -229,23 +151,6 @@ local function unwrapped(event)
   return getmetatable(event) == Wrapped and event.event or event
 end
 
--- The event that Waiter:choose or waitq.lua has chosen, its key, its values.
-local function take_chosen(keys, list, n, waiter)
-  local node = waiter.chosen
-  if waiter.revoked then error(core.cancelled, 0) end
-  for i = 1, n do
-    if rawequal(unwrapped(list[i]), node.event) then
-      if node.n == 1 then
-        waiter.taken = true
-        return list[i], keys[i], node.value
-      end
-      return mark_taken(waiter, list[i], keys[i],
-        unpack(node.value, 1, node.n))
-    end
-  end
-  raise_at_caller "an event has chosen one that is not in the choice"
-end
-
 -- The first time later than `past` of those that `block` has returned.
 local function next_time(waiter, past)
   local first
@@ -258,6 +163,23 @@ local function next_time(waiter, past)
   return first
 end
 
+-- After a wait: try them again. If another task has chosen an event, which is
+-- the one that was blocked on as the `chosen`-th, that one first: it succeeds.
+local function try_again(keys, list, n, waiter, was_cancelled, chosen)
+  if chosen then
+    local event = waiter.blocked[chosen]
+    for i = 1, n do
+      if rawequal(unwrapped(list[i]), event) then
+        keys[i], keys[n], list[i], list[n] = keys[n], keys[i], list[n], list[i]
+        return attempted(keys, list, n - 1, waiter, list[n], keys[n],
+          list[n]:try(waiter))
+      end
+    end
+  elseif was_cancelled then error(core.cancelled, 0)
+  end
+  return attempt(keys, list, n, waiter)
+end
+
 -- All events were tried. Park, until the time `at` to try again at the latest.
 local function park_and_retry(keys, list, n, events, waiter, deadline, at,
                               is_local, event, ...)
@@ -265,22 +187,17 @@ local function park_and_retry(keys, list, n, events, waiter, deadline, at,
     waiter.won = true
     return event, ...
   end
-  if waiter.chosen then  -- (by a try)
-    return take_chosen(keys, list, n, waiter)
-  end
   if deadline and now() >= deadline then return nil, waiter end
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
-  local was_cancelled = park("in uring.select", events, again, is_local)
-  if check_chosen(waiter, was_cancelled) then
-    return take_chosen(keys, list, n, waiter)
-  end
+  local was_cancelled, _, chosen =
+    park("in uring.select", events, again, is_local)
   if at then
     local time = now()  -- (before the try, which sees what is ready by now)
     if time >= at then at = next_time(waiter, time) end
   end
   return park_and_retry(keys, list, n, events, waiter, deadline, at, is_local,
-    attempt(keys, list, n, waiter))
+    try_again(keys, list, n, waiter, was_cancelled, chosen))
 end
 
 -- With a timeout of 0: try again after a turn, and after further turns as long
@@ -293,16 +210,10 @@ local function poll_turns(keys, list, n, waiter, turns, event, ...)
     waiter.won = true
     return event, ...
   end
-  if waiter.chosen then  -- (by a try)
-    return take_chosen(keys, list, n, waiter)
-  end
   if turns == 0 then return nil, waiter end
-  local was_cancelled, was_notified = turn()
-  if check_chosen(waiter, was_cancelled) then
-    return take_chosen(keys, list, n, waiter)
-  end
+  local was_cancelled, was_notified, chosen = turn()
   return poll_turns(keys, list, n, waiter, was_notified and turns - 1 or 0,
-    attempt(keys, list, n, waiter))
+    try_again(keys, list, n, waiter, was_cancelled, chosen))
 end
 
 local function raise_bad_time(again)
@@ -312,14 +223,11 @@ end
 
 -- Wait until an event is ready: the event, its key, and its values; or nil and
 -- the waiter after the timeout.
-function wait(me, events, keys, list, n, timeout)
+function wait(events, keys, list, n, timeout)
   local deadline = timeout and timeout < math.huge and now() + timeout or nil
   local waiter <close> = setmetatable({
-    me = me, task = core.current(), blocked = {}, n = 0, done = false,
-    chosen = false, taken = false, revoked = false, closing = false,
-    won = false,
+    task = core.current(), blocked = {}, n = 0, won = false,
   }, Waiter)
-  waiters[me] = waiter
   local at, is_local = nil, true
   for i = 1, n do
     local event = unwrapped(list[i])
@@ -336,7 +244,6 @@ function wait(me, events, keys, list, n, timeout)
         if not at or again < at then at = again end
       end
       is_local = is_local and only
-      if waiter.chosen then return take_chosen(keys, list, n, waiter) end
     end
   end
   if timeout and timeout <= 0 then
@@ -364,9 +271,9 @@ local function results(event, key, ...)
   return key, ...
 end
 
-local function finish(me, events, keys, list, n, timeout, event, ...)
+local function finish(events, keys, list, n, timeout, event, ...)
   if not event then
-    return results(wait(me, events, keys, list, n, timeout))
+    return results(wait(events, keys, list, n, timeout))
   end
   for i = 1, n do keys[i], list[i] = nil, nil end  -- (to anchor nothing)
   spare_keys, spare_list = keys, list
@@ -381,9 +288,9 @@ local function choose(events, timeout)
       .. type(events) .. ")", 2)
   end
   tasks.check_timeout(timeout, 2, "select")
-  local me = enter("uring.select")
+  enter("uring.select")
   local keys, list, n = gather(events)
-  return finish(me, events, keys, list, n, timeout,
+  return finish(events, keys, list, n, timeout,
     attempt(keys, list, n, nil))
 end
 

@@ -17,8 +17,7 @@ local E = uring.errno
 -- An event of another library, as it would write it: a flag that may
 -- be raised, and stays so until a task takes it. It counts its calls.
 function choice.signal()
-  local self = { raised = false, blocks = 0, cancels = 0, backs = 0,
-    waiters = {} }
+  local self = { raised = false, blocks = 0, cancels = 0, waiters = {} }
   function self.raise()
     self.raised = true
     for waiter in pairs(self.waiters) do waiter:wake() end
@@ -41,7 +40,6 @@ function choice.signal()
       self.waiters[waiter] = nil
       self.cancels = self.cancels + 1
     end,
-    back = function() self.backs = self.backs + 1 end,
   }
   return self
 end

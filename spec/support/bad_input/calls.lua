@@ -31,10 +31,6 @@ local selves = {
   ["uring.Semaphore"] = { "semaphore" },
 }
 
--- Methods in Lua cannot see how they were called, and count their arguments as
--- a call with a colon does.
-local in_lua = { ["uring.Channel"] = true, ["uring.Semaphore"] = true }
-
 -- Classes whose objects no program can reach.
 local private = {
   ["uring.CancelScope"] = true, ["uring.SelectWaiter"] = true,
@@ -78,8 +74,6 @@ local function enumerate()
       metas[name] = meta
     end
   end
-  metas["uring.Channel"] = getmetatable(uring.channel())
-  metas["uring.Semaphore"] = getmetatable(uring.semaphore(1))
   for name, meta in pairs(metas) do
     found[name] = {}
     for method, value in pairs(methods_of(meta)) do
@@ -186,7 +180,6 @@ local function refused(class, name, args, number, what)
   local before = content(good.sqe)
   local ok, message = call(class, name, args)
   message = tostring(message)
-  if in_lua[class] and number > 1 then number = number - 1 end
   local said = false
   for _, word in ipairs(words) do
     said = said or message:find(word, 1, true)

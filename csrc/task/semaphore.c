@@ -1,0 +1,151 @@
+/*
+** semaphore: see the header. Acquiring is a wait kind (wait.h).
+*/
+
+#include "compat.h"
+#include "task/semaphore.h"
+
+#include "base/clock.h"
+#include "lua/args.h"
+#include "task/event.h"
+#include "task/wait.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+
+static struct items *check_semaphore (lua_State *L) {
+  struct items **units = class_check(L, 1, CLASS_SEMAPHORE);
+  if (*units == NULL)  /* guard: a finalizer may run after its own */
+    luaL_argerror(L, 1, "this semaphore was collected");
+  return *units;
+}
+
+
+/* ---- acquiring --------------------------------------------------------- */
+
+static int acquire_try (lua_State *L, struct task *t,
+                        struct wait_node *node) {
+  struct items *units = check_semaphore(L);
+  (void)t;
+  if (!items_may_take(loop_here(L), units, node))
+    return 0;
+  units->count--;
+  items_end_turn(units, node);
+  lua_pushvalue(L, 1);
+  return 1;
+}
+
+static int acquire_block (lua_State *L, struct task *t, struct blocking *b) {
+  (void)t;
+  items_join(b, check_semaphore(L));
+  return 0;
+}
+
+static void acquire_cancel (lua_State *L, struct task *t,
+                            struct wait_node *node) {
+  (void)t;
+  items_cancel(loop_here(L), check_semaphore(L), node);
+}
+
+static const struct wait_kind acquire_kind = {
+  "acquiring", acquire_try, acquire_block, acquire_cancel, true, NULL
+};
+
+static int acquire_resumed (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_resumed(L, &acquire_kind, (int64_t)ctx, acquire_resumed);
+}
+
+/* semaphore:acquire([timeout]): the semaphore, so that the end of a block can
+** release it: local _ <close> = semaphore:acquire() */
+static int semaphore_acquire (lua_State *L) {
+  int64_t ns;
+  struct task *t;
+  check_semaphore(L);
+  ns = arg_seconds(L, 2);
+  t = loop_enter(L, state_of(L)->loop, "semaphore:acquire");
+  return wait_perform(L, t, &acquire_kind, clock_after(ns), acquire_resumed);
+}
+
+static int semaphore_try_acquire (lua_State *L) {
+  if (acquire_try(L, NULL, NULL))
+    return 1;
+  lua_pushnil(L);
+  lua_pushliteral(L, "acquire: the semaphore is taken");
+  lua_pushinteger(L, EAGAIN);
+  return 3;
+}
+
+static int semaphore_acquiring (lua_State *L) {
+  check_semaphore(L);
+  lua_settop(L, 1);
+  return event_push(L, &acquire_kind);
+}
+
+
+/* ---- the class --------------------------------------------------------- */
+
+static int semaphore_release (lua_State *L) {
+  struct items *units = check_semaphore(L);
+  units->count++;
+  items_wake(loop_here(L), units, NULL);
+  return 0;
+}
+
+/* #semaphore: the free units */
+static int semaphore_len (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)items_free(check_semaphore(L)));
+  return 1;
+}
+
+static int semaphore_tostring (lua_State *L) {
+  lua_pushfstring(L, "uring.Semaphore (%I)",
+                  (LUAI_UACINT)items_free(check_semaphore(L)));
+  return 1;
+}
+
+static void semaphore_end (struct refblock *b) {
+  free((char *)b - offsetof(struct items, block));
+}
+
+static int semaphore_gc (lua_State *L) {
+  struct items **units = class_check(L, 1, CLASS_SEMAPHORE);
+  if (*units) refblock_release(&(*units)->block);
+  *units = NULL;
+  return 0;
+}
+
+int semaphore_new (lua_State *L) {
+  size_t n = arg_count(L, 1, "integer expected, 0 or more");
+  struct items **units = class_new(L, CLASS_SEMAPHORE, sizeof(*units), 0);
+  *units = calloc(1, sizeof(**units));
+  if (*units == NULL)
+    return luaL_error(L, "not enough memory for a semaphore");
+  refblock_init(&(*units)->block, semaphore_end);
+  (*units)->count = n;
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"acquire", semaphore_acquire},
+  {"try_acquire", semaphore_try_acquire},
+  {"acquiring", semaphore_acquiring},
+  {"release", semaphore_release},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", semaphore_gc},
+  {"__close", semaphore_release},
+  {"__len", semaphore_len},
+  {"__tostring", semaphore_tostring},
+  {NULL, NULL}
+};
+
+void semaphore_open (lua_State *L) {
+  class_define(L, CLASS_SEMAPHORE, methods, meta, NULL);
+}

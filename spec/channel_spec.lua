@@ -312,6 +312,41 @@ describe("a channel", function()
   end)
 end)
 
+describe("a task that cannot take a message", function()
+  -- So that there are so many slots of the stack in use.
+  local function deep(n, f)
+    if n == 0 then
+      local ok, why = pcall(f)
+      return ok, why
+    end
+    local used = select("#", table.unpack({}, 1, 200))
+    local a, b = deep(n - 1, f)
+    return a, b, used
+  end
+
+  it("passes it to the next one when it goes on to another wait", function()
+    helper.run(function()
+      local channel = uring.channel(1)
+      local failed, got
+      local first = uring.spawn(function()
+        local ok, why = deep(5000, function() channel:receive() end)
+        failed = not ok and why
+        uring.sleep(60)
+      end)
+      turns(1)
+      local second = uring.spawn(function()
+        got = select("#", channel:receive())
+      end)
+      turns(1)
+      assert.is_true(channel:send(table.unpack({ 1 }, 1, 980000)))
+      assert.is_true(second:join(10))
+      assert.truthy(failed:find("too many values", 1, true), failed)
+      assert.equal(980000, got)
+      first:cancel()
+    end)
+  end)
+end)
+
 describe("a task that is cancelled", function()
   it("before it waits at a channel leaves it as it was", function()
     helper.run(function()

@@ -58,7 +58,7 @@ struct wait_kind {
      many. 0: there is none, or it is another waiter's turn. */
   int (*try) (lua_State *L, struct task *t, struct wait_node *node);
   /* Start the request if need be, and join a queue: 0; or push nil, message,
-     errno, and return 3. */
+     errno, and return 3: the wait ends. */
   int (*block) (lua_State *L, struct task *t, struct blocking *b);
   /* The wait ends, and its node has left the queue: wake the next waiter if
      there is an item for it. Pushes and raises nothing. */
@@ -180,8 +180,10 @@ static inline int wait_again (lua_State *L, struct task *t,
     return n;
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   n = kind->block(L, t, &b);
-  if (n > 0)
+  if (n > 0) {
+    kind->cancel(L, t, &t->node);
     return n;
+  }
   return loop_wait(L, t, b.wait, b.on, b.deadline, (lua_KContext)deadline, k);
 }
 

@@ -138,9 +138,11 @@ void ring_watch_enter (struct loop *loop) {
     arm_poll(loop, &loop->own);
   for (struct watch *w = loop->watches, *next; w; w = next) {
     struct ring *r = w->ring;
+    int armed = 0;
     next = w->next;
-    /* guard: armed again whenever it has ended */
-    if (w->poll == NULL && arm_poll(loop, w) == -ENOMEM) nomem_turns = true;
+    if (w->poll == NULL)  /* guard: armed again whenever it has ended */
+      armed = arm_poll(loop, w);
+    if (armed == -ENOMEM) nomem_turns = true;
     if (w->signaled || ring_needs_enter(r) || sys_cq_ready(&r->io) > 0) {
       int rc = ring_enter(r, 0, SYS_FOREVER);
       int taken = ring_reap(r);

@@ -312,6 +312,44 @@ describe("a channel", function()
   end)
 end)
 
+describe("a finalizer", function()
+  it("that sends while a channel grows leaves it within its capacity",
+    function()
+      helper.needs_eager_collector()
+      local channel, sent = uring.channel(2), 0
+      assert.is_true(channel:try_send(1))
+      helper.collect()
+      collectgarbage "stop"
+      collectgarbage("incremental", 10, 1000, 30)  -- a cycle each time
+      setmetatable({}, { __gc = function()
+        if channel:try_send(2) then sent = sent + 1 end
+      end })
+      collectgarbage "restart"
+      local ok = channel:try_send(3)
+      collectgarbage("incremental", 200, 100, 13)
+      assert.equal(1, sent)
+      assert.is_nil(ok)
+      assert.same({ 2, 1, 2 }, { #channel, channel:try_receive(),
+        channel:try_receive() })
+    end)
+
+  it("finds a channel and a semaphore that were collected closed", function()
+    local why = {}
+    local function collected(name, make, use)
+      -- (finalizers run in the reverse order of creation)
+      local box = setmetatable({}, { __gc = function(box)
+        why[name] = select(2, pcall(use, box.object))
+      end })
+      box.object = make(1)
+    end
+    collected("channel", uring.channel, function(c) c:try_send(1) end)
+    collected("semaphore", uring.semaphore, function(s) s:release() end)
+    helper.collect()
+    assert.truthy(why.channel:find "this channel was collected")
+    assert.truthy(why.semaphore:find "this semaphore was collected")
+  end)
+end)
+
 describe("a task that cannot take a message", function()
   -- So that there are so many slots of the stack in use.
   local function deep(n, f)

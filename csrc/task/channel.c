@@ -314,14 +314,11 @@ static int channel_send_try (lua_State *L, struct task *t,
   struct loop *loop = loop_here(L);
   (void)t;
   if (e == NULL || !e->sent) {
-    if (!c->closed && has_space(loop, c)) {
+    if (!c->closed && has_space(loop, c))
       reserve_slot(L, c);
-      if (!has_space(loop, c))  /* guard: a finalizer may have sent */
-        return 0;
-    }
     if (c->closed)
       return channel_failure(L, "send: the channel is closed", EPIPE);
-    if (!has_space(loop, c))
+    if (!has_space(loop, c))  /* (a finalizer may have sent) */
       return 0;
     lua_pushvalue(L, MESSAGE);
     store(L, c, c->items.count);

@@ -59,7 +59,6 @@ enum shared {
   SHARED_REPORT,      /* the function that calls it */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring alive */
   SHARED_SEVERAL,     /* the metatable of a message of several values */
-  SHARED_WEAK_VALUES,  /* a metatable of tables with weak values */
   SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */
   SHARED_END
 };

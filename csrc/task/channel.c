@@ -23,8 +23,8 @@
 
 /* User values of a channel. */
 #define CHANNEL_SLOTS   1
-#define CHANNEL_OFFERS  2  /* weak: select waiter's address -> sending event;
-                              nil until a select waits to send */
+#define CHANNEL_OFFERS  2  /* select waiter's address -> its sending event; nil
+                              until a select waits to send */
 
 #define MESSAGE         2  /* stack index, and user value of a sending event */
 #define LONG           20  /* bytes of a string that are shown */
@@ -69,7 +69,7 @@ static void check_message (lua_State *L) {
 }
 
 /* How many values has the message on top? Raises if they do not fit on the
-** stack. */
+** stack, here and in the select that passes them on. */
 static int reserve_values (lua_State *L) {
   int n;
   if (!is_several(L, -1))
@@ -77,7 +77,7 @@ static int reserve_values (lua_State *L) {
   lua_rawgeti(L, -1, 0);
   n = (int)lua_tointeger(L, -1);
   lua_pop(L, 1);
-  stack_reserve(L, n + 4, "too many values");
+  stack_reserve(L, 2 * (n + LUA_MINSTACK), "too many values");
   return n;
 }
 
@@ -336,8 +336,6 @@ static int send_block (lua_State *L, struct task *t, struct blocking *b) {
     lua_getiuservalue(L, 1, CHANNEL_OFFERS);
     if (lua_isnil(L, -1)) {
       lua_newtable(L);
-      state_shared(L, SHARED_WEAK_VALUES);
-      lua_setmetatable(L, -2);
       lua_pushvalue(L, -1);
       lua_setiuservalue(L, 1, CHANNEL_OFFERS);
     }
@@ -544,10 +542,6 @@ static const luaL_Reg meta[] = {
 void channel_open (lua_State *L) {
   struct state *s = lua_touserdata(L, -1);
   class_define(L, CLASS_CHANNEL, methods, meta, NULL);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setiuservalue(L, -2, SHARED_WEAK_VALUES);
   lua_newtable(L);
   s->several = lua_topointer(L, -1);
   lua_setiuservalue(L, -2, SHARED_SEVERAL);

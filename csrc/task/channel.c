@@ -15,12 +15,6 @@
 #include "task/event.h"
 #include "task/wrap.h"
 
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "compat.h"  /* again: now with Lua's headers before it */
-
 /* User values of a channel. */
 #define CHANNEL_SLOTS   1
 #define CHANNEL_OFFERS  2  /* select waiter's address -> its sending event; nil
@@ -29,6 +23,7 @@
 #define MESSAGE         2  /* stack index, and user value of a sending event */
 #define LONG           20  /* bytes of a string that are shown */
 #define SHOWN           8  /* values */
+#define MANY         1024  /* slots that are not kept */
 
 
 /* ---- messages ---------------------------------------------------------- */
@@ -43,10 +38,11 @@ static bool is_several (lua_State *L, int message) {
 }
 
 static struct channel *check_channel (lua_State *L) {
-  struct channel **c = class_check(L, 1, CLASS_CHANNEL);
-  if (*c == NULL)  /* guard: a finalizer may run after its own */
+  struct channel *c = class_check(L, 1, CLASS_CHANNEL);
+  if (c->items.ended)  /* guard: a finalizer may run after its own */
     luaL_argerror(L, 1, "this channel was collected");
-  return *c;
+  items_check_fork(&c->items, &c->senders);
+  return c;
 }
 
 /* Check the channel and the values of a call, which become one message. */
@@ -69,15 +65,15 @@ static void check_message (lua_State *L) {
 }
 
 /* How many values has the message on top? Raises if they do not fit on the
-** stack, here and in the select that passes them on. */
-static int reserve_values (lua_State *L) {
+** stack, twice in a select, which passes them on. */
+static int reserve_values (lua_State *L, bool selects) {
   int n;
   if (!is_several(L, -1))
     return 1;
   lua_rawgeti(L, -1, 0);
   n = (int)lua_tointeger(L, -1);
   lua_pop(L, 1);
-  stack_reserve(L, 2 * (n + LUA_MINSTACK), "too many values");
+  stack_reserve(L, (selects ? 2 : 1) * (n + LUA_MINSTACK), "too many values");
   return n;
 }
 
@@ -105,7 +101,7 @@ static void reserve_slot (lua_State *L, struct channel *c) {
     if (size > (1u << 30))
       luaL_error(L, "too many messages in a channel");
     lua_createtable(L, (int)size, 0);
-    if (c->items.count != count || c->size != count) {
+    if (c->items.count != count || c->size != count) {  /* a finalizer did */
       lua_pop(L, 1);
       continue;
     }
@@ -132,10 +128,23 @@ static void store (lua_State *L, const struct channel *c, size_t n) {
 
 /* ---- senders that wait ------------------------------------------------- */
 
-/* The first of them, or NULL. */
+/* The coroutine that a task sends in; NULL: a select. */
+static lua_State *stack_of_sender (struct wait_node *n) {
+  return n->co ? wrap_innermost(n->co) : NULL;
+}
+
+/* The first of them, or NULL. (One whose coroutine is being closed has its
+** message no more, and will leave the queue soon.) */
 static struct wait_node *first_sender (struct loop *loop, struct channel *c) {
-  return loop && c->senders.last
-         ? items_first(loop, &c->senders, loop->current) : NULL;
+  struct wait_node *n = NULL;
+  while (loop && c->senders.last
+         && (n = items_first(loop, &c->senders, loop->current)) != NULL) {
+    lua_State *co = stack_of_sender(n);
+    if (co == NULL || lua_status(co) == LUA_YIELD)  /* guard: or no message */
+      return n;
+    waitq_remove(&c->senders, n);
+  }
+  return NULL;
 }
 
 /* Push its message. Does not raise. */
@@ -148,7 +157,7 @@ static void push_message_of (lua_State *L, struct wait_node *n) {
     lua_pop(L, 1);
   }
   else {  /* (its frame has space: it is a C function's) */
-    lua_State *co = wrap_innermost(n->co);
+    lua_State *co = stack_of_sender(n);
     lua_pushvalue(co, MESSAGE);
     lua_xmove(co, L, 1);
   }
@@ -174,6 +183,12 @@ static int channel_failure (lua_State *L, const char *message, int err) {
   return 3;
 }
 
+static void push_first (lua_State *L, const struct channel *c) {
+  lua_getiuservalue(L, 1, CHANNEL_SLOTS);
+  lua_rawgeti(L, -1, slot_of(c, 0));
+  lua_remove(L, -2);
+}
+
 static void remove_first (lua_State *L, struct channel *c) {
   lua_pushnil(L);
   store(L, c, 0);
@@ -181,21 +196,39 @@ static void remove_first (lua_State *L, struct channel *c) {
   c->items.count--;
 }
 
-/* A message was removed, so its slot is free: it may be a waiting sender's. */
-static void admit_sender (lua_State *L, struct loop *loop,
-                          struct channel *c) {
-  struct wait_node *sender = items_free(&c->items) < c->capacity
-                             ? first_sender(loop, c) : NULL;
-  if (sender) {
-    push_message_of(L, sender);
-    store(L, c, c->items.count++);
-    end_sender(loop, c, sender);
-    items_wake(loop, &c->items, loop->current);
+/* Keep no large table for an empty channel. */
+static void channel_shrink (lua_State *L, struct channel *c) {
+  if (c->items.count == 0 && c->size > MANY) {
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, CHANNEL_SLOTS);
+    c->size = 0;
   }
 }
 
-/* Take the first message; or, if all are kept for others, that of a waiting
-** sender. */
+/* A message was removed, so its slot is free: that sender's message is put
+** there. */
+static void admit_sender (lua_State *L, struct loop *loop, struct channel *c,
+                          struct wait_node *sender) {
+  push_message_of(L, sender);
+  store(L, c, c->items.count++);
+  end_sender(loop, c, sender);
+}
+
+/* There may be space for a sender now. */
+static void admit_next (lua_State *L, struct loop *loop, struct channel *c) {
+  if (items_free(&c->items) < c->capacity && c->senders.last && loop) {
+    struct wait_node *sender = first_sender(loop, c);
+    if (sender) {
+      admit_sender(L, loop, c, sender);
+      items_wake(loop, &c->items);
+    }
+    else if (c->senders.last)
+      loop_notify(loop, loop->current);  /* its own select may send */
+  }
+}
+
+/* Take the first message. If all are kept for others, a waiting sender's takes
+** its place behind them. */
 static int receive_try (lua_State *L, struct task *t,
                         struct wait_node *node) {
   struct channel *c = check_channel(L);
@@ -203,22 +236,21 @@ static int receive_try (lua_State *L, struct task *t,
   struct wait_node *sender = NULL;
   bool stored = items_may_take(loop, &c->items, node);
   int n;
-  (void)t;
-  if (stored) {
-    lua_getiuservalue(L, 1, CHANNEL_SLOTS);
-    lua_rawgeti(L, -1, slot_of(c, 0));
-    lua_remove(L, -2);
-  }
-  else if ((sender = first_sender(loop, c)) != NULL)
-    push_message_of(L, sender);
-  else
+  if (!stored && (sender = first_sender(loop, c)) == NULL)
     return c->closed
            ? channel_failure(L, "receive: the channel is closed", EPIPE) : 0;
-  n = reserve_values(L);  /* guard: the last that may raise */
+  if (c->items.count > 0) push_first(L, c);
+  else push_message_of(L, sender);
+  n = reserve_values(L, t && node != &t->node);  /* guard: the last that may raise */
   if (stored) {
     items_end_turn(&c->items, node);
     remove_first(L, c);
-    admit_sender(L, loop, c);
+    admit_next(L, loop, c);
+    channel_shrink(L, c);
+  }
+  else if (c->items.count > 0) {
+    remove_first(L, c);
+    admit_sender(L, loop, c, sender);
   }
   else end_sender(loop, c, sender);
   return push_values(L, n);
@@ -323,7 +355,7 @@ static int channel_send_try (lua_State *L, struct task *t,
     lua_pushvalue(L, MESSAGE);
     store(L, c, c->items.count);
     c->items.count++;
-    items_wake(loop, &c->items, loop ? loop->current : NULL);
+    items_wake(loop, &c->items);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -490,31 +522,22 @@ static int channel_len (lua_State *L) {
   return 1;
 }
 
-static void channel_end (struct refblock *b) {
-  free((char *)b - offsetof(struct channel, items.block));
-}
-
 static int channel_gc (lua_State *L) {
-  struct channel **c = class_check(L, 1, CLASS_CHANNEL);
-  if (*c) refblock_release(&(*c)->items.block);
-  *c = NULL;
+  struct channel *c = class_check(L, 1, CLASS_CHANNEL);
+  waitq_drop_all(&c->senders);
+  items_end(state_of(L)->loop, &c->items);
   return 0;
 }
 
 int channel_new (lua_State *L) {
-  struct channel **c;
+  struct channel *c;
   size_t capacity = 0;
   if (!lua_isnoneornil(L, 1))
     capacity = arg_count(L, 1, "capacity expected: 0, for a rendezvous, or a "
                          "positive integer");
   c = class_new(L, CLASS_CHANNEL, sizeof(*c), 2);
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, CHANNEL_SLOTS);
-  *c = calloc(1, sizeof(**c));
-  if (*c == NULL)
-    return luaL_error(L, "not enough memory for a channel");
-  refblock_init(&(*c)->items.block, channel_end);
-  (*c)->capacity = capacity;
+  items_open(&c->items, 0);
+  c->capacity = capacity;
   return 1;
 }
 

@@ -42,9 +42,7 @@ static int push_wake_flags (lua_State *L, struct task *t) {
   lua_pushboolean(L, (t->task_flags & TASKF_NOTIFIED) != 0);
   t->task_flags &= (uint8_t)~TASKF_NOTIFIED;
   if (t->task_flags & TASKF_CHOSEN) {
-    struct select_waiter *e = t->on;
-    lua_pushinteger(L, e->index);
-    select_waiter_clear_chosen(e);
+    lua_pushinteger(L, ((struct select_waiter *)t->on)->index);
     return 3;
   }
   return 2;
@@ -90,6 +88,19 @@ static int event_wake (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = class_check(L, 1, CLASS_TASK);
   if (loop_has(loop, t)) loop_notify(loop, t);
+  return 0;
+}
+
+/* decline(): the event that was chosen is not ready when it is tried. (So it
+** is the program's own, around one of the library's.) */
+static int event_decline (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct task *t = loop->current;
+  if (t->task_flags & TASKF_CHOSEN) {
+    struct select_waiter *e = t->on;
+    if (t->has_turn) loop_end_turns(loop, t);
+    select_waiter_clear_chosen(e);
+  }
   return 0;
 }
 
@@ -186,7 +197,10 @@ static int event_try (lua_State *L) {
     for (n = 1; n <= FAILURE; n++) lua_rawgeti(L, v->n + 4, n);
     return chosen_with(L, FAILURE);
   }
+  if ((t->task_flags & TASKF_CHOSEN) && t->on != e)
+    return 0;  /* guard: another event was completed, and is to be returned */
   n = v->kind->try(L, t, e ? &e->node : NULL);
+  if (n > 0 && e) select_waiter_clear_chosen(e);
   if (n == 0 && e && e->called) {
     struct blocking b = { &e->node, WAIT_NOTHING, NULL, CLOCK_NEVER };
     lua_settop(L, v->n + 3);  /* (as it was) */
@@ -207,6 +221,7 @@ static int event_block (lua_State *L) {
     struct blocking b = { NULL, WAIT_NOTHING, NULL, CLOCK_NEVER };
     e = class_new(L, CLASS_SELECT_WAITER, sizeof(*e), 3);
     e->task = t;
+    e->kind = v->kind;
     lua_getfield(L, v->n + 2, "n");
     e->index = (int)lua_tointeger(L, -1) + 1;
     lua_pop(L, 1);
@@ -244,6 +259,7 @@ static int event_cancel (lua_State *L) {
   select_waiter_leave(e);
   v->kind->cancel(L, e->task, &e->node);
   e->called = false;
+  e->turnq = NULL;
   lua_pushnil(L);
   set_select_waiter(L, v);
   lua_settop(L, v->n + 3);
@@ -272,11 +288,16 @@ static struct ring *select_waiter_ring (lua_State *L) {
 /* Collected without a cancel, or before the end of its operation. */
 static int select_waiter_gc (lua_State *L) {
   struct select_waiter *e = class_check(L, 1, CLASS_SELECT_WAITER);
-  struct turnq *q = e->turnq;
+  bool waits = e->turnq || e->queue;
   select_waiter_leave(e);
   if (e->token) select_waiter_drop(e, select_waiter_ring(L), false);
-  if (e->items) items_cancel(loop_here(L), e->items, NULL);
-  else if (q) turnq_wake(loop_here(L), q);  /* guard: no wakeup is lost */
+  lua_settop(L, 1);
+  if (waits) {  /* guard: no wakeup is lost */
+    lua_getiuservalue(L, 1, SELECT_WAITER_OBJECT);
+    lua_insert(L, 1);
+    e->kind->cancel(L, e->task, &e->node);
+  }
+  e->turnq = NULL;  /* guard: a finalizer may use it, and the queue is gone */
   return 0;
 }
 
@@ -306,6 +327,7 @@ static const luaL_Reg functions[] = {
   {"turn", event_turn},
   {"park", event_park},
   {"wake", event_wake},
+  {"decline", event_decline},
   {"raise_at_caller", event_raise_at_caller},
   {NULL, NULL}
 };

@@ -10,17 +10,13 @@
 #include "task/event.h"
 #include "task/wait.h"
 
-#include <stddef.h>
-#include <stdlib.h>
-
-#include "compat.h"  /* again: now with Lua's headers before it */
-
 
 static struct items *check_semaphore (lua_State *L) {
-  struct items **units = class_check(L, 1, CLASS_SEMAPHORE);
-  if (*units == NULL)  /* guard: a finalizer may run after its own */
+  struct items *units = class_check(L, 1, CLASS_SEMAPHORE);
+  if (units->ended)  /* guard: a finalizer may run after its own */
     luaL_argerror(L, 1, "this semaphore was collected");
-  return *units;
+  items_check_fork(units, NULL);
+  return units;
 }
 
 
@@ -91,7 +87,7 @@ static int semaphore_acquiring (lua_State *L) {
 static int semaphore_release (lua_State *L) {
   struct items *units = check_semaphore(L);
   units->count++;
-  items_wake(loop_here(L), units, NULL);
+  items_wake(loop_here(L), units);
   return 0;
 }
 
@@ -107,25 +103,14 @@ static int semaphore_tostring (lua_State *L) {
   return 1;
 }
 
-static void semaphore_end (struct refblock *b) {
-  free((char *)b - offsetof(struct items, block));
-}
-
 static int semaphore_gc (lua_State *L) {
-  struct items **units = class_check(L, 1, CLASS_SEMAPHORE);
-  if (*units) refblock_release(&(*units)->block);
-  *units = NULL;
+  items_end(state_of(L)->loop, class_check(L, 1, CLASS_SEMAPHORE));
   return 0;
 }
 
 int semaphore_new (lua_State *L) {
   size_t n = arg_count(L, 1, "integer expected, 0 or more");
-  struct items **units = class_new(L, CLASS_SEMAPHORE, sizeof(*units), 0);
-  *units = calloc(1, sizeof(**units));
-  if (*units == NULL)
-    return luaL_error(L, "not enough memory for a semaphore");
-  refblock_init(&(*units)->block, semaphore_end);
-  (*units)->count = n;
+  items_open(class_new(L, CLASS_SEMAPHORE, sizeof(struct items), 0), n);
   return 1;
 }
 

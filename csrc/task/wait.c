@@ -34,8 +34,8 @@ void select_waiter_leave (struct select_waiter *e) {
     e->queue = NULL;
     if (e->ring) e->ring->held--;
   }
-  if (e->turnq && turnq_end_turn(e->turnq, &e->node))
-    select_waiter_clear_chosen(e);
+  if (e->turnq) turnq_end_turn(e->turnq, &e->node);
+  select_waiter_clear_chosen(e);  /* guard: its task's `on` is not it */
 }
 
 void select_waiter_clear_chosen (struct select_waiter *e) {
@@ -154,21 +154,55 @@ void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait) {
 
 /* ---- items ------------------------------------------------------------- */
 
-/* A waiter that has ended, is cancelled, or has chosen another event takes
-** nothing; nor does one of the parent process in a forked child, or one of a
-** select that had no memory to cancel its events. */
-static bool can_commit (const struct loop *loop, struct wait_node *n) {
-  const struct select_waiter *e = select_waiter_of(n);
-  const struct task *t = e ? e->task : (const struct task *)n;
-  return loop_has(loop, t) && !(t->task_flags & TASKF_CANCELLED)
-         && (e == NULL || ((t->wait == WAIT_PARK || t->wait == WAIT_YIELD)
-                           && !(t->task_flags & TASKF_CHOSEN)));
+void items_open (struct items *i, size_t count) {
+  i->count = count;
+  i->fork_id = fork_id();
+}
+
+/* (A select waiter joins again when its event is tried next.) */
+static void take_out (struct waitq *q, struct wait_node *n) {
+  struct select_waiter *e = select_waiter_of(n);
+  waitq_remove(q, n);
+  if (e) {
+    e->queue = NULL;
+    e->called = true;
+  }
+}
+
+void waitq_drop_all (struct waitq *q) {
+  while (q->last) take_out(q, q->last);
+}
+
+/* (A task with a turn is ready, or runs.) */
+static void forget_turn (const struct items *i, struct task *t) {
+  if (t->has_turn && t->wait == WAIT_ITEM && t->on == i) t->has_turn = false;
+}
+
+void items_end (struct loop *loop, struct items *i) {
+  waitq_drop_all(&i->q.waiting);
+  if (loop && i->q.turns > 0) {
+    for (struct wait_node *n = loop->first; n; n = n->next)
+      forget_turn(i, (struct task *)n);
+    if (loop->current) forget_turn(i, loop->current);
+  }
+  i->ended = true;
 }
 
 void items_join (struct blocking *b, struct items *i) {
   struct select_waiter *e = select_waiter_of(b->node);
   wait_join(b, &i->q, WAIT_ITEM);
   if (e) e->items = i;
+}
+
+/* A waiter that has ended, is cancelled, or has chosen another event takes
+** nothing; nor does one of a select that had no memory to cancel its events.
+*/
+static bool can_commit (const struct loop *loop, struct wait_node *n) {
+  const struct select_waiter *e = select_waiter_of(n);
+  const struct task *t = e ? e->task : (const struct task *)n;
+  return loop_has(loop, t) && !(t->task_flags & TASKF_CANCELLED)
+         && (e == NULL || ((t->wait == WAIT_PARK || t->wait == WAIT_YIELD)
+                           && !(t->task_flags & TASKF_CHOSEN)));
 }
 
 struct wait_node *items_first (struct loop *loop, struct waitq *q,
@@ -181,8 +215,7 @@ struct wait_node *items_first (struct loop *loop, struct waitq *q,
       continue;
     if (can_commit(loop, n))
       return n;
-    waitq_remove(q, n);
-    if (e) e->queue = NULL;
+    take_out(q, n);
   }
   return NULL;
 }
@@ -206,46 +239,48 @@ void items_commit (struct loop *loop, struct wait_node *n) {
   waiter_wake(loop, n);
 }
 
-void items_wake (struct loop *loop, struct items *i, const struct task *own) {
-  struct wait_node *n = loop ? items_first(loop, &i->q.waiting, own) : NULL;
-  struct select_waiter *e = select_waiter_of(n);
-  if (n == NULL)
-    return;
-  waitq_remove(&i->q.waiting, n);
-  turnq_begin_turn(&i->q, n);
-  if (e) e->task->has_turn = true;
-  else refblock_retain(&i->block);  /* guard: the turn outlives the object */
-  items_commit(loop, n);
+void items_wake (struct loop *loop, struct items *i) {
+  struct wait_node *n = loop ? items_first(loop, &i->q.waiting, loop->current)
+                             : NULL;
+  if (n) {
+    struct select_waiter *e = select_waiter_of(n);
+    waitq_remove(&i->q.waiting, n);
+    turnq_begin_turn(&i->q, n);
+    if (e) e->task->has_turn = true;
+    items_commit(loop, n);
+  }
+  else if (loop && i->q.waiting.last)
+    loop_notify(loop, loop->current);  /* guard: its own events are passed */
 }
 
 void items_end_turn (struct items *i, struct wait_node *n) {
   struct select_waiter *e = select_waiter_of(n);
-  if (n == NULL || !turnq_end_turn(&i->q, n))
-    return;
-  if (e == NULL) refblock_release(&i->block);
-  else select_waiter_clear_chosen(e);
+  if (n && turnq_end_turn(&i->q, n) && e) select_waiter_clear_chosen(e);
 }
 
 void items_cancel (struct loop *loop, struct items *i, struct wait_node *n) {
-  refblock_retain(&i->block);
   items_end_turn(i, n);
-  if (items_free(i) > 0) items_wake(loop, i, NULL);
-  refblock_release(&i->block);
+  if (items_free(i) > 0) items_wake(loop, i);
 }
 
-/* The turn of a channel's or a semaphore's waiter. */
-static void end_item_turn (struct loop *loop, struct task *t) {
+/* The turn of a channel's or a semaphore's waiter. False: it is another's. */
+static bool end_item_turn (struct loop *loop, struct task *t) {
   if (t->wait == WAIT_ITEM)
     items_cancel(loop, t->on, &t->node);
   else if (t->task_flags & TASKF_CHOSEN) {
     struct select_waiter *e = t->on;
     items_cancel(loop, e->items, &e->node);
   }
+  else
+    return false;
+  t->has_turn = false;
+  return true;
 }
 
 void loop_end_turns (struct loop *loop, struct task *t) {
   bool queued = t->wait == WAIT_QUEUE || t->wait == WAIT_MESSAGE;
-  end_item_turn(loop, t);
+  if (end_item_turn(loop, t))
+    return;
   for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next) {
     if (queued ? turnq_end_turn(&w->q, &t->node)
                : socket_waitq_unhold(w, &t->node)) turnq_wake(loop, &w->q);

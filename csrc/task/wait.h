@@ -20,9 +20,9 @@
 #define uring_wait_h
 
 #include "base/clock.h"
-#include "base/refblock.h"
 #include "lua/errors.h"
 #include "task/loop.h"
+#include "task/wait_cancel.h"
 
 /* One of the events that a parked task selects over. */
 struct select_waiter {
@@ -32,6 +32,7 @@ struct select_waiter {
   struct items *items;      /* the same of a channel or a semaphore */
   struct task *task;        /* its user value, like the object that has the
                                queue or the operation */
+  const struct wait_kind *kind;  /* of its event */
   struct ring *ring;        /* whose messages it waits for, or NULL */
   uint64_t token;           /* of the operation that it waits for, or 0 */
   int index;                /* of its event in the select: event.c */
@@ -121,9 +122,9 @@ void loop_end_turns (struct loop *loop, struct task *t);
 ** there, for the next. A select that is woken is committed: it chooses this
 ** event and no other, so that a message that was sent to it is received.
 **
-** The queue lies in counted memory, which each turn of a task owns: the
-** coroutine that kept the object may be closed before the turn ends. A select
-** waiter keeps the object itself.
+** The queue lies in its object. The wait of a task keeps that, until its
+** coroutine is closed: so an object that is collected first takes out all
+** waiters, and ends all turns (items_end).
 **
 ** Invariants: there are never more turns than items. While an item is not kept
 ** for a turn, no waiter is left that could take it.
@@ -131,8 +132,27 @@ void loop_end_turns (struct loop *loop, struct task *t);
 struct items {
   struct turnq q;           /* first: `on` of a WAIT_ITEM */
   size_t count;
-  struct refblock block;
+  uint32_t fork_id;
+  bool ended;               /* its object was collected */
 };
+
+void items_open (struct items *i, size_t count);
+
+/* Take out the waiters of a queue, and wake none. */
+void waitq_drop_all (struct waitq *q);
+
+/* The object is collected. */
+void items_end (struct loop *loop, struct items *i);
+
+/* In a forked child: forget the tasks of the parent process. */
+static inline void items_check_fork (struct items *i, struct waitq *senders) {
+  if (i->fork_id != fork_id()) {
+    i->fork_id = fork_id();
+    waitq_drop_all(&i->q.waiting);
+    if (senders) waitq_drop_all(senders);
+    i->q.turns = 0;
+  }
+}
 
 /* The items that are not kept for a turn. */
 static inline size_t items_free (const struct items *i) {
@@ -155,8 +175,9 @@ bool items_may_take (struct loop *loop, struct items *i, struct wait_node *n);
 ** event is chosen. */
 void items_commit (struct loop *loop, struct wait_node *n);
 
-/* An item was put: wake the first waiter for it. */
-void items_wake (struct loop *loop, struct items *i, const struct task *own);
+/* An item was put: wake the first waiter for it. If only events of a select of
+** the running task wait, that tries again. */
+void items_wake (struct loop *loop, struct items *i);
 
 /* The wait of this node ends: so does its turn. */
 void items_end_turn (struct items *i, struct wait_node *n);
@@ -184,12 +205,17 @@ static inline int wait_again (lua_State *L, struct task *t,
     kind->cancel(L, t, &t->node);
     return n;
   }
-  return loop_wait(L, t, b.wait, b.on, b.deadline, (lua_KContext)deadline, k);
+  loop_begin(L, t, b.wait, b.on, b.deadline);
+  if (t->task_flags & TASKF_CANCELLED)  /* guard: by a finalizer, just now */
+    loop_cancel_wait(state_of(L)->loop, t);
+  return lua_yieldk(L, 0, (lua_KContext)deadline, k);
 }
 
 static inline int wait_perform (lua_State *L, struct task *t,
                                 const struct wait_kind *kind,
                                 int64_t deadline, lua_KFunction k) {
+  if (t->has_turn)  /* guard: of a wait that has raised */
+    loop_end_turns(state_of(L)->loop, t);
   t->wait = WAIT_NOTHING;
   return loop_unfair(t) ? loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER,
                                     (lua_KContext)deadline, k)

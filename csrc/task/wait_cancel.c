@@ -30,11 +30,13 @@ static void remove_waiter (struct task *t) {
     case WAIT_QUEUE:
       waitq_remove(&((struct socket_waitq *)t->on)->q.waiting, &t->node);
       break;
-    case WAIT_ITEM:
-      waitq_remove(&((struct items *)t->on)->q.waiting, &t->node);
+    case WAIT_ITEM:  /* guard: the queue may have ended before */
+      if (t->node.next)
+        waitq_remove(&((struct items *)t->on)->q.waiting, &t->node);
       break;
     case WAIT_SEND:
-      waitq_remove(&((struct channel *)t->on)->senders, &t->node);
+      if (t->node.next)
+        waitq_remove(&((struct channel *)t->on)->senders, &t->node);
       break;
     default: break;
   }
@@ -87,6 +89,7 @@ static void dispose_chain (struct task *t) {
 void loop_abandon_wait (struct loop *loop, struct task *t) {
   if (t->state != TASK_WAITING) {  /* its wait has ended, with a result */
     if (t->has_turn) loop_end_turns(loop, t);  /* guard: wake the next */
+    t->task_flags &= (uint8_t)~TASKF_CHOSEN;
     if (t->wait == WAIT_AWAIT)
       ring_dispose(t->ring, t->disposal, loop_group_or_kernel(t), t->res,
                    t->flags);

@@ -11,7 +11,8 @@ local protocol = require "uring.event"
 local tasks <const> = require "uring.core"
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, core.now
-local raise_at_caller <const> = tasks.raise_at_caller
+local raise_at_caller <const>, decline <const> =
+  tasks.raise_at_caller, tasks.decline
 local missing_method <const> = protocol.missing_method
 local Wrapped <const> = protocol.Wrapped
 local cannot_raise <const> = protocol.cannot_raise
@@ -163,21 +164,29 @@ local function next_time(waiter, past)
   return first
 end
 
+-- The event was chosen by another task. A program's own event around that may
+-- refuse it: then all are tried.
+local function try_chosen(keys, list, n, waiter, event, key, ready, ...)
+  if ready then return event, key, ... end
+  decline()
+  return attempt(keys, list, n, waiter)
+end
+
 -- After a wait: try them again. If another task has chosen an event, which is
 -- the one that was blocked on as the `chosen`-th, that one first: it succeeds.
 local function try_again(keys, list, n, waiter, was_cancelled, chosen)
-  if chosen then
-    local event = waiter.blocked[chosen]
-    for i = 1, n do
-      if rawequal(unwrapped(list[i]), event) then
-        keys[i], keys[n], list[i], list[n] = keys[n], keys[i], list[n], list[i]
-        return attempted(keys, list, n - 1, waiter, list[n], keys[n],
-          list[n]:try(waiter))
-      end
-    end
-  elseif was_cancelled then error(core.cancelled, 0)
+  if not chosen then
+    if was_cancelled then error(core.cancelled, 0) end
+    return attempt(keys, list, n, waiter)
   end
-  return attempt(keys, list, n, waiter)
+  local event = waiter.blocked[chosen]
+  for i = 1, n do
+    if rawequal(unwrapped(list[i]), event) then
+      return try_chosen(keys, list, n, waiter, list[i], keys[i],
+        list[i]:try(waiter))
+    end
+  end
+  return try_chosen(keys, list, n, waiter)
 end
 
 -- All events were tried. Park, until the time `at` to try again at the latest.

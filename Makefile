@@ -20,8 +20,9 @@ LIBFLAG ?= -shared
 # --- what is built ----------------------------------------------------------
 
 # The one list of the module's C sources: the rockspec builds by this file.
-SRC     := $(sort $(wildcard csrc/*.c csrc/*/*.c))
+SRC     := $(sort $(wildcard csrc/*.c csrc/*/*.c)) $(BUILD)/gen/lua_files.c
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/*/*.lua))
+EMBED   := $(filter-out lua/uring/meta.lua,$(LUA_SRC))
 BENCH   := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
 
 # csrc/ring/sys.c alone enters the kernel, so replacing it injects every fault.
@@ -197,6 +198,12 @@ $(BUILD)/obj/$1/%.o: %.c $(BUILD)/obj/$1/flags
 	$$(Q)$$(CC_$1) $$(HOUSE) $$(FLAGS_$1) $$(INCLUDE) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
+
+# The Lua files as C, for csrc/lua/embedded.c: new only if one has changed.
+$(BUILD)/gen/lua_files.c: FORCE
+	@mkdir -p $(@D)
+	@tools/embed.sh $(EMBED) >$@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
 
 # A host must not be ended by the library's own asserts; the tests' builds and
 # C tests keep them.

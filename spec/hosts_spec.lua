@@ -99,7 +99,7 @@ end
 
 -- A liblua.a with assertions, made of Lua's own sources in the folder `src`.
 local function checked_lua(src)
-  local objects, out = {}, dir .. "/checked"
+  local objects, out = {}, dir .. "/liblua"
   for file in execute("/bin/ls", src):gmatch "(l%w+)%.c\n" do
     if file ~= "lua" and file ~= "luac" and file ~= "ltests" then
       objects[#objects + 1] = ("%s/%s.c"):format(src, file)

@@ -40,6 +40,7 @@ SPEC_HELPER_SRC := $(HELPER)
 # The modules each C test is linked with; where none are named, its namesake.
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
 CTEST_op_table := op_table handle refblock fork_id
+CTEST_account := refblock
 CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_buf_group := buf_group refblock recvmsg_out

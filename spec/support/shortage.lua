@@ -478,6 +478,12 @@ function shortage.sweep(name, T, stride)
   end
 end
 
+-- Runs one of the programs.
+function shortage.run(name)
+  programs[name]()
+  empty_pipe()
+end
+
 shortage.names = {}
 for name in pairs(programs) do
   shortage.names[#shortage.names + 1] = name

@@ -208,7 +208,11 @@ static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
 static struct loop *install_loop (lua_State *L, struct ring *r) {
   struct state *s = state_of(L);
   struct loop *loop = lua_touserdata(L, -4);
-  if (s->loop) cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
+  if (s->loop) {
+    cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
+    if (s->loop->ring->handle)
+      handle_close_inherited(s->loop->ring->handle);
+  }
   /* a forked child's new loop keeps the old one alive, since the C function
      that runs it may be on the stack */
   state_shared(L, SHARED_LOOP);

@@ -27,7 +27,6 @@
 #include <sys/socket.h>
 
 #define CLOSE_BOUND  1000000000  /* ns that a close may drain */
-#define GC_BOUND      100000000  /* ... and all collected rings together */
 #define RING_FDS  2              /* its own, and perhaps an eventfd */
 
 
@@ -474,7 +473,7 @@ static int ring_object_gc (lua_State *L) {
   if (r->open) {
     int64_t began = clock_now();
     int64_t left = s->close_left + (began - s->closed_at);
-    if (left > GC_BOUND) left = GC_BOUND;
+    if (left > s->close_bound) left = s->close_bound;
     pressure_collected(&s->pressure, ring_weight(r), RING_FDS);
     close_ring(L, r, left);
     s->closed_at = clock_now();

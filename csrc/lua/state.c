@@ -15,6 +15,8 @@ static const char *const names[CLASSES] = {
       "uring.Wrapped"
 };
 
+#define CLOSE_BOUND  100000000  /* ns */
+
 static const char key = 0;  /* its address names the state in the registry */
 
 
@@ -41,6 +43,7 @@ void state_new (lua_State *L) {
   lua_pushcfunction(L, state_gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
+  s->close_bound = CLOSE_BOUND;
   s->account = account_new();
   if (s->account == NULL) luaL_error(L, "not enough memory");
 }

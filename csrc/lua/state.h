@@ -74,8 +74,8 @@ struct state {
   struct loop *loop;
   struct socket_waitq *waitqs;
   struct handles handles;          /* the state's descriptors */
-  int64_t close_left, closed_at;   /* time budget for closing rings that are
-                                      collected: api/ring_object.c */
+  int64_t close_bound;             /* how long the rings that are collected */
+  int64_t close_left, closed_at;   /* may drain, in all: api/ring_object.c */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
 };

@@ -265,6 +265,22 @@ static bool set_limit (lua_State *L, size_t bytes) {
   return true;
 }
 
+/* The option in ns, or -1 if it is not given. */
+static int64_t options_close_timeout (lua_State *L, int arg) {
+  lua_Number seconds = 0;
+  bool given = options_given(L, arg, "close_timeout");
+  if (given) {
+    lua_pushliteral(L, "close_timeout");
+    lua_rawget(L, arg);
+    seconds = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    lua_pop(L, 1);
+    if (!(seconds >= 0 && seconds <= 3600))
+      luaL_argerror(L, arg, "option 'close_timeout' must be seconds, from 0 to "
+                    "3600");
+  }
+  return given ? (int64_t)(seconds * 1e9) : -1;
+}
+
 static void check_no_loop (lua_State *L) {
   if (loop_here(L))
     luaL_argerror(L, 1, "this state's loop was made already; its options are "
@@ -273,12 +289,13 @@ static void check_no_loop (lua_State *L) {
 
 int run_loop (lua_State *L) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
-                                       "memory", "slow", "on_slow", NULL };
+                                       "memory", "close_timeout", "slow",
+                                       "on_slow", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names)) {
     struct ring_options o = {0};
     struct ring *r;
-    int64_t slow, memory;
+    int64_t slow, memory, close_bound;
     check_no_loop(L);
     o.entries = (unsigned)options_integer(L, 1, "entries", ENTRIES, 1, 32768);
     o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1,
@@ -289,6 +306,7 @@ int run_loop (lua_State *L) {
       return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
                            "R_DISABLED");
     memory = options_integer(L, 1, "memory", 0, 1, INT64_MAX);
+    close_bound = options_close_timeout(L, 1);
     slow = watchdog_options(L, 1);
     if ((r = prepare_loop(L, &o)) == NULL)
       return 3;
@@ -296,6 +314,7 @@ int run_loop (lua_State *L) {
     if (memory > 0 && !set_limit(L, (size_t)memory))
       return fail(L, ENOMEM, "uring.loop{ memory }: the state holds more than "
                   "%lld bytes already", (long long)memory);
+    if (close_bound >= 0) state_of(L)->close_bound = close_bound;
     install_loop(L, r);
     lua_pushvalue(L, 2);
     watchdog_usual(L, state_of(L)->loop, slow);

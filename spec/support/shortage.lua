@@ -398,6 +398,33 @@ programs["two tasks that accept"] = function()
   end)
 end
 
+programs["small calls"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  local address = uring.sockaddr("127.0.0.1", 0)
+  local udp = assert(uring.socket(uring.AF_INET, uring.SOCK_DGRAM))
+  local _ <close> = udp
+  assert(udp:bind(address))
+  local msg = uring.sqe():prep_msg_ring(ring, 1, 2)
+  if helper.has "sync_msg" then
+    assert(uring.register_sync_msg(msg))
+    assert(ring:wait_cqe(patience))
+  else
+    fails("6.13", assert, uring.register_sync_msg(msg))
+  end
+  local none, why = uring.recvmsg_out(uring.buffer(8),
+    uring.msghdr { namelen = 128 })
+  assert(not none and why:find "too short", why)
+  uring.run(function()
+    assert(uring.current() and uring.loop():stats().memory > 0)
+    local semaphore = uring.semaphore(0)
+    local other = uring.daemon(function() semaphore:release() end)
+    assert(semaphore:acquire(patience))
+    assert(other:join())
+    assert(uring.select { t = uring.at(uring.now()) } == "t")
+    assert(uring.pcall(uring.sleep, 0))
+  end)
+end
+
 
 -- ---- the sweep ------------------------------------------------------------
 

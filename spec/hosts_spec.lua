@@ -49,21 +49,25 @@ local function library(name)
   return path
 end
 
--- Builds spec/c/host.c: the program's name.
-local function host(name, ...)
+-- Builds spec/c/host.c, or another source: the program's name.
+local function build_host(name, source, ...)
   local out = dir .. "/" .. name
   local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
     and execute("/usr/bin/pkg-config", "--cflags", lua) or ""
   local command = { "/usr/bin/cc", "-O1", "-std=gnu11", "-D_GNU_SOURCE",
     "-Icsrc" }
   for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
-  for _, flag in ipairs { "-o", out, "spec/c/host.c", ... } do
+  for _, flag in ipairs { "-o", out, source, ... } do
     command[#command + 1] = flag
   end
   command[#command + 1] = "-lm"
   command[#command + 1] = "-ldl"
   execute(table.unpack(command))
   return out
+end
+
+local function host(name, ...)
+  return build_host(name, "spec/c/host.c", ...)
 end
 
 -- What each of them runs: it fails, waits, and leaves requests in flight.
@@ -187,5 +191,58 @@ describe("a host works", function()
     local src = os.getenv "LUA_SRC"
     if not src then helper.skip "needs LUA_SRC=folder of lua.h and lapi.c" end
     works(host("checked", "-I" .. src, checked_lua(src), "-Wl,-E"))
+  end)
+end)
+
+
+describe("the host in doc/embedding.md", function()
+  setup(function()
+    dir = helper.tmpname()
+    os.remove(dir)
+    execute("/bin/mkdir", dir)
+  end)
+  teardown(function()
+    execute("/bin/rm", "-r", dir)
+    helper.clean()
+  end)
+
+  local program
+
+  -- Runs a script with it: status and output.
+  local function run(code)
+    return spec.execute(60 * helper.slow, "/usr/bin/env", "-u", "LD_PRELOAD",
+      "LUA_PATH=", "LUA_CPATH=", program, helper.file(code))
+  end
+
+  helper.needs_ring(it)("runs scripts, and bounds what they take", function()
+    needs_compiler()
+    local text = helper.content "doc/embedding.md"
+      :match "\n```c\n(.-\n)```\n"
+    local _, lines = text:gsub("%S[^\n]*\n", "")
+    assert(lines <= 46, lines)
+    local source = helper.file(text)
+    assert(os.rename(source, dir .. "/host.c"))
+    program = build_host("host", dir .. "/host.c", "-Wall", "-Wextra",
+      "-Werror", archive, "-l" .. lua, "-luring", "-pthread")
+    assert.same({ 0, "" }, { run(SCRIPT:gsub('io.write "ran "', "")) })
+    local status, output = run [[
+      local uring, all = require "uring", {}
+      uring.run(function()
+        for i = 1, 100 do all[i] = uring.buffer(1 << 20) end
+      end)
+    ]]
+    assert.equal(1, status)
+    assert(output:find("uring.loop{ memory }", 1, true), output)
+    status, output = run [[
+      local uring = require "uring"
+      local ok, why = pcall(uring.run, function()
+        return ("x"):rep(1 << 25)
+      end)
+      assert(not ok and why:find "not enough memory", why)
+      assert(uring.run(function() return uring.buffer(1 << 20) end))
+      error(why, 0)
+    ]]
+    assert.equal(1, status)
+    assert(output:find "not enough memory", output)
   end)
 end)

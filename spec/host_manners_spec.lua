@@ -5,7 +5,6 @@ local faults = require "faults"
 local helper = require "helper"
 local shortage = require "shortage"
 local spec = require "uring_spec"
-local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local faulty = faults.tests(it)
@@ -136,7 +135,7 @@ describe("lua_close", function()
 
   faulty("waits for all rings together as long as close_timeout says",
     function()
-      local uring, spec = _G.uring, _G.spec
+      local uring, spec = _G.uring, _G.spec  -- luacheck: ignore 431
       local code = [[
         local bound, uring = ..., require "uring"
         local options = { close_timeout = bound }

@@ -18,8 +18,8 @@ local guard = {
 
 -- Make a socket and call f(socket) -> true or the socket | nil, message,
 -- errno. If f fails or raises, the socket is closed.
-local function make(family, type, f)
-  local socket, message, errno = core.socket(family, type)
+local function make(family, kind, f)
+  local socket, message, errno = core.socket(family, kind)
   if not socket then return nil, message, errno end
   local g <close> = setmetatable({ socket = socket }, guard)
   local ok
@@ -78,8 +78,8 @@ local function make_listening(address, backlog)
   end)
 end
 
-local function make_connected(type, address, timeout)
-  return make(address.family, type, function(socket)
+local function make_connected(kind, address, timeout)
+  return make(address.family, kind, function(socket)
     return socket:connect(address, timeout)
   end)
 end

@@ -54,8 +54,7 @@ local function build_host(name, source, ...)
   local out = dir .. "/" .. name
   local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
     and execute("/usr/bin/pkg-config", "--cflags", lua) or ""
-  local command = { "/usr/bin/cc", "-O1", "-std=gnu11", "-D_GNU_SOURCE",
-    "-Icsrc" }
+  local command = { "/usr/bin/cc", "-O1", "-std=gnu11", "-D_GNU_SOURCE" }
   for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
   for _, flag in ipairs { "-o", out, source, ... } do
     command[#command + 1] = flag

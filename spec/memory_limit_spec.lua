@@ -147,6 +147,22 @@ describe("a limit of memory", function()
     end)
   end)
 
+  it("does not bind finalizers that run after the library's last", function()
+    assert(spec.state([[
+      local uring
+      local late = setmetatable({}, { __gc = function()
+        local buffer = uring.buffer(100000)
+        uring.sqe():prep_write(1, ("x"):rep(1000))
+        uring.msghdr { iov = { "x", buffer } }
+        local ring = uring.ring { entries = 8 }
+        if ring then ring:queue(uring.sqe():prep_nop()) end
+      end })
+      uring = require "uring"
+      assert(uring.loop { entries = 8, cq_entries = 16, memory = 5000 })
+      KEPT = late
+    ]]))
+  end)
+
   it("is not in the way of what frees and cancels", function()
     within(100000, function(uring)
       local ring = assert(uring.ring { entries = 8, cq_entries = 16 })

@@ -95,7 +95,7 @@ bool msg_make_control (struct msg *m, size_t size) {
   m->hdr.msg_control = m->control;
   if (m->control == NULL)
     return false;
-  account_grow(m->account, size);
+  account_count(m->account, size);
   m->charged += size;
   return true;
 }

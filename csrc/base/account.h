@@ -9,11 +9,12 @@
 ** what rings keep for operations and completions. Other than the collector's
 ** count (lua/pressure.h) it has what operations in flight hold, too.
 **
-** Blocks may outlive their state, and be freed by any thread. So an account
-** has a count of owners: the state, and each charge.
+** Blocks may outlive their state, and be freed by any thread. So the account
+** lives until its state has ended and all is refunded: for the state itself it
+** holds one byte more.
 **
-** Invariant: held is the sum of all charges. What has to go on without memory,
-** completions and cancels, is counted and never refused.
+** Invariant: `held` is the sum of all charges, and of that one. What has to go
+** on without memory, completions and cancels, is counted and never refused.
 */
 
 #ifndef uring_account_h
@@ -27,30 +28,24 @@
 #include <stdlib.h>
 
 struct account {
-  _Atomic size_t owners;
   _Atomic size_t held;     /* bytes */
   _Atomic size_t limit;    /* SIZE_MAX: none */
 };
 
-/* An account with one owner; NULL if out of memory. */
+/* An account; NULL if out of memory. */
 static inline struct account *account_new (void) {
   struct account *a = malloc(sizeof(*a));
   if (a == NULL)
     return NULL;
-  atomic_init(&a->owners, 1);
-  atomic_init(&a->held, 0);
+  atomic_init(&a->held, 1);
   atomic_init(&a->limit, SIZE_MAX);
   return a;
-}
-
-static inline void account_release (struct account *a) {
-  if (a && atomic_fetch_sub(&a->owners, 1) == 1) free(a);
 }
 
 /* In all that follows a NULL account is of no state: it has no bound. */
 
 static inline size_t account_held (const struct account *a) {
-  return a ? atomic_load(&a->held) : 0;
+  return a ? atomic_load(&a->held) - 1 : 0;
 }
 
 static inline size_t account_limit (const struct account *a) {
@@ -63,16 +58,13 @@ static inline bool account_has_room (const struct account *a, size_t n) {
   return held <= limit && n <= limit - held;
 }
 
-/* Charge `n` bytes, whatever the limit. */
+/* Charge `n` bytes, which are more than 0, whatever the limit. */
 static inline void account_count (struct account *a, size_t n) {
-  if (a == NULL)
-    return;
-  atomic_fetch_add(&a->owners, 1);
-  atomic_fetch_add(&a->held, n);
+  if (a) atomic_fetch_add_explicit(&a->held, n, memory_order_relaxed);
 }
 
-/* Charge `n` bytes; false if they would exceed the limit. (Only the thread of
-** the state charges: others refund.) */
+/* Charge them; false if they would exceed the limit. (Only the thread of the
+** state charges: others refund.) */
 static inline bool account_charge (struct account *a, size_t n) {
   if (!account_has_room(a, n))
     return false;
@@ -80,18 +72,18 @@ static inline bool account_charge (struct account *a, size_t n) {
   return true;
 }
 
-/* Let one charge be `n` bytes more, whatever the limit. */
-static inline void account_grow (struct account *a, size_t n) {
-  if (a) atomic_fetch_add(&a->held, n);
-}
-
-/* End one charge, of `n` bytes. */
+/* Refund a charge of `n` bytes. */
 static inline void account_refund (struct account *a, size_t n) {
   if (a == NULL)
     return;
   assert(atomic_load(&a->held) >= n);
-  atomic_fetch_sub(&a->held, n);
-  account_release(a);
+  if (atomic_fetch_sub_explicit(&a->held, n, memory_order_acq_rel) == n)
+    free(a);
+}
+
+/* Its state ends. */
+static inline void account_end (struct account *a) {
+  account_refund(a, 1);
 }
 
 #endif

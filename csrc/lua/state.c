@@ -31,7 +31,7 @@ bool state_push (lua_State *L) {
 ** finalizers of others can call it after that. */
 static int state_gc (lua_State *L) {
   struct state *s = lua_touserdata(L, 1);
-  account_release(s->account);
+  account_end(s->account);
   s->account = NULL;
   return 0;
 }

@@ -9,8 +9,6 @@
 **               its liblua known to all first.
 */
 
-#include "compat.h"
-
 #include <lua.h>
 #include <lauxlib.h>
 #include <lualib.h>

@@ -134,6 +134,21 @@ describe("luaopen_uring", function()
       -- errors of both name the caller's line
       helper.mistake("function expected", uring.scope, 1)
       helper.mistake("function expected", embedded.scope, 1)
+      local events = { t = uring.after(0) }
+      helper.mistake("only a task can wait", uring.select, events)
+      helper.mistake("only a task can wait", embedded.select, events)
+      -- and where a task waits is said of the program
+      uring.run(function()
+        embedded.spawn { name = "here", main = function()
+          embedded.select({ t = embedded.after(60) }, 0.001)
+        end }
+        uring.sleep(0)
+        local found
+        for _, task in ipairs(uring.tasks()) do
+          if task.name == "here" then found = task end
+        end
+        assert.truthy(found.file:find "embedded_spec", found.file)
+      end)
     end)
 
   ring_it("needs no library but the base", function()

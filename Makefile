@@ -215,6 +215,7 @@ $(BUILD)/liburing_lua.a: $(call objects,plain,$(SRC))
 	$(Q)$(LD) -r -o $(@:.a=.o) $^
 	$(Q)$(OBJCOPY) $(KEEP:%=--keep-global-symbol=%) \
 	  --remove-section='.gnu.lto_*' --remove-section='.gnu.debuglto_*' \
+	  --remove-section='.llvm.lto' \
 	  $(@:.a=.o)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(@:.a=.o) && rm $(@:.a=.o)
 

@@ -15,11 +15,6 @@ local ring_it = helper.needs_ring(it)
 local module = assert(package.searchpath("uring.core", package.cpath))
 local open = assert(package.loadlib(module, "luaopen_uring"))
 
--- The library's Lua files, by the names that `require` knows them by.
-local NAMES <const> = { "uring", "uring.channel", "uring.event",
-  "uring.scope", "uring.select", "uring.semaphore", "uring.socket",
-  "uring.tree", "uring.waitq" }
-
 -- f, which has no upvalues, in a state with the base library and the global
 -- `uring`: what it returns.
 local function bare(f, ...)
@@ -107,16 +102,18 @@ describe("luaopen_uring", function()
 
   it("has the text of each installed Lua file, to the byte", function()
     local binary = helper.content(module)
-    for _, name in ipairs(NAMES) do
-      local file = assert(package.searchpath(name, package.path))
-      assert.truthy(binary:find(helper.content(file), 1, true), file)
-    end
-    -- and these are all: but for meta.lua, which nothing loads
-    local dir = package.searchpath("uring", package.path):gsub("%.lua$", "")
-    local _, list = spec.execute(10 * helper.slow, "/bin/ls", dir)
+    local file = package.searchpath("uring", package.path)
+    local _, list = spec.execute(10 * helper.slow, "/bin/sh", "-c",
+      [[ls "$1" "${1%.lua}"/*.lua]], "sh", file)
     local n = 0
-    for _ in list:gmatch "%.lua\n" do n = n + 1 end
-    assert.equal(#NAMES, n)
+    for name in list:gmatch "[^\n]+" do
+      -- (but for meta.lua, which nothing loads)
+      if not name:find "/meta%.lua$" then
+        assert.truthy(binary:find(helper.content(name), 1, true), name)
+        n = n + 1
+      end
+    end
+    assert(n >= 9, list)
   end)
 
   ring_it("works in the state of the installed files, on the same objects",

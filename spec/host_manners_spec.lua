@@ -183,22 +183,30 @@ describe("programs that use all of the library", function()
     ]]):format(before, after or ""))
   end
 
-  -- Of each class an object must have been used, and each public function
-  -- been called, so that the sweeps miss none.
-  it("use each public function", function()
+  -- So that the sweeps miss none. (The preps and setters of an sqe are rows of
+  -- one table, and select calls C's waiters by themselves.)
+  it("call each public function and method", function()
     assert.equal("", all([[
-      -- they see another table, whose functions note that they were called
-      local missing, copy = {}, setmetatable({}, getmetatable(uring))
-      for name, value in next, uring do
-        copy[name] = value
-        if type(value) == "function" then
-          missing[name] = true
-          copy[name] = function(...)
-            missing[name] = nil
-            return value(...)
-          end
+      -- they see functions that note that they were called
+      local missing = {}
+      local function watch(module, from, to)
+        for name, value in next, from do
+          local full = module .. "." .. name
+          if type(value) == "function" and not full:find "^uring.Sqe.%a+_"
+              and not full:find "SelectWaiter" then
+            missing[full] = true
+            to[name] = function(...)
+              missing[full] = nil
+              return value(...)
+            end
+          else to[name] = value end
         end
       end
+      for module, methods in pairs(package.loaded) do
+        if module:find "^uring%.%u" then watch(module, methods, methods) end
+      end
+      local copy = setmetatable({}, getmetatable(uring))
+      watch("uring", uring, copy)
       package.loaded.uring, package.loaded.shortage = copy, nil
       package.loaded.helper = nil
       shortage = require "shortage"

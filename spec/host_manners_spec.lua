@@ -78,7 +78,9 @@ describe("states", function()
         for _ = 1, n do spec.states(open, USE, 1, 1) end
         helper.collect()
         local more, others = footprint()
-        assert(more <= pages + 64, ("%d pages, then %d"):format(pages, more))
+        -- (ASAN keeps what was freed for some time)
+        assert(more <= pages + 64 or module:find "asan",
+          ("%d pages, then %d"):format(pages, more))
         assert(others <= maps + 2, ("%d mappings, then %d"):format(maps,
           others))
       end)

@@ -283,7 +283,7 @@ describe("a send to a socket whose peer has gone", function()
 end)
 
 
-describe("a user who may lock 64 KiB of memory", function()
+describe("a user with 64 KiB of locked memory", function()
   it("has a loop, and an error that says why for a larger ring", function()
     local script = helper.file(([[
       package.path, package.cpath = %q, %q

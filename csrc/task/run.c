@@ -312,8 +312,8 @@ int run_loop (lua_State *L) {
       return 3;
     check_no_loop(L);  /* guard: a finalizer may have made one */
     if (memory > 0 && !set_limit(L, (size_t)memory))
-      return fail(L, ENOMEM, "uring.loop{ memory }: the state holds more than "
-                  "%lld bytes already", (long long)memory);
+      return fail(L, ENOMEM, "uring.loop{ memory }: the state holds more "
+                  "than %lld bytes already", (long long)memory);
     if (close_bound >= 0) state_of(L)->close_bound = close_bound;
     install_loop(L, r);
     lua_pushvalue(L, 2);

@@ -10,8 +10,8 @@
 ** library that the state has at that time, fresh tables of the functions of
 ** string, table and math, and a `require` for one another. It is in no table
 ** that a script can reach. So nothing that a script does to its globals,
-** before or after, changes what the library calls; and a state needs no library
-** but the base.
+** before or after, changes what the library calls; and a state needs no
+** library but the base.
 */
 
 #ifndef uring_embedded_h

@@ -275,8 +275,8 @@ static int64_t options_close_timeout (lua_State *L, int arg) {
     seconds = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
     lua_pop(L, 1);
     if (!(seconds >= 0 && seconds <= 3600))
-      luaL_argerror(L, arg, "option 'close_timeout' must be seconds, from 0 to "
-                    "3600");
+      luaL_argerror(L, arg, "option 'close_timeout' must be seconds, from 0 "
+                    "to 3600");
   }
   return given ? (int64_t)(seconds * 1e9) : -1;
 }

@@ -1,6 +1,7 @@
 # uring: `make help` lists the targets.
 #
 #   build/uring/core.so          the module, as `require "uring.core"` finds it
+#   build/liburing_lua.a         the same to link statically into a host
 #   build/fault/uring/core.so    the same with faults injected below csrc/ring/sys.c
 #   build/asan…, asan-fault…     both again, under ASAN and UBSAN
 #   build/spec/uring_spec.so     what the specs need in C
@@ -16,13 +17,15 @@ BUILD   ?= build
 LUA     ?= lua5.4
 CFLAGS  ?= -O2 -g
 LIBFLAG ?= -shared
+OBJCOPY ?= objcopy
 
 # --- what is built ----------------------------------------------------------
 
 # The one list of the module's C sources: the rockspec builds by this file.
-SRC     := $(sort $(wildcard csrc/*.c csrc/*/*.c))
-LUA_SRC := $(sort $(wildcard lua/*.lua lua/*/*.lua))
-BENCH   := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
+SRC       := $(sort $(wildcard csrc/*.c csrc/*/*.c)) $(BUILD)/gen/lua_files.c
+LUA_FILES := $(sort $(wildcard lua/*.lua lua/*/*.lua))
+EMBED     := $(filter-out lua/uring/meta.lua,$(LUA_FILES))
+BENCH     := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
 
 # csrc/ring/sys.c alone enters the kernel, so replacing it injects every fault.
 # sys_fault.c includes the original. It also stands between the module and
@@ -37,6 +40,7 @@ SPEC_HELPER_SRC := $(HELPER)
 # The modules each C test is linked with; where none are named, its namesake.
 CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
 CTEST_op_table := op_table handle refblock fork_id
+CTEST_account := refblock
 CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_buf_group := buf_group refblock recvmsg_out
@@ -94,12 +98,14 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 
 # --- targets ----------------------------------------------------------------
 
-.PHONY: all test check sanitize demo demo-dns bench matrix kernels guards
+.PHONY: all lib test check sanitize demo demo-dns bench matrix kernels guards
 .PHONY: install soak sweep
 .PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
 
 all: $(BUILD)/uring/core.so ## build the module into build/ (the default)
+
+lib: $(BUILD)/liburing_lua.a ## build/liburing_lua.a, to link into a host
 
 test: tests-plain ## C tests and specs; SPEC=spec/x_spec.lua for one
 	@tools/test.sh plain $(SPEC)
@@ -108,18 +114,20 @@ sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
 
 SECONDS ?= 600
-soak: tests-plain tests-asan ## 10^5 connections, then storms under ASAN for SECONDS (600)
-	@URING_CONNECTIONS=100000 tools/test.sh plain spec/accept_spec.lua
+soak: tests-plain tests-asan ## 10^5 connections, 10^4 states; storms under ASAN for SECONDS (600)
+	@URING_CONNECTIONS=100000 URING_STATES=10000 tools/test.sh plain \
+	  spec/accept_spec.lua spec/host_manners_spec.lua
 	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
 	  spec/socket_storm_spec.lua spec/send_storm_spec.lua \
 	  spec/accept_spec.lua spec/scope_storm_spec.lua
 
 # Memory is refused, and finalizers run, at every place and not at some.
-sweep: tests-plain tests-asan ## all of shortage_spec and finalizer_spec, under ASAN too
+sweep: tests-plain tests-asan ## memory refused, finalizers run, at every place; ASAN too
 	@for v in plain asan; do \
 	  TEST_TIMEOUT=20000 URING_SWEEP=all URING_SLOW=$(or $(URING_SLOW),60) \
-	    tools/test.sh $$v spec/shortage_spec.lua spec/finalizer_spec.lua \
+	    tools/test.sh $$v spec/shortage_spec.lua spec/embedded_spec.lua \
+	    spec/finalizer_spec.lua \
 	    || exit; \
 	done
 
@@ -168,7 +176,7 @@ INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 install: all ## into PREFIX (/usr/local), or INST_LIBDIR and INST_LUADIR
 	install -D -m 755 $(BUILD)/uring/core.so \
 	  "$(DESTDIR)$(INST_LIBDIR)/uring/core.so"
-	for f in $(LUA_SRC:lua/%=%); do \
+	for f in $(LUA_FILES:lua/%=%); do \
 	  install -D -m 644 lua/$$f "$(DESTDIR)$(INST_LUADIR)/$$f" || exit; done
 
 constants: ## renew the constants in lua/uring/meta.lua from the C list
@@ -197,6 +205,25 @@ $(BUILD)/obj/$1/%.o: %.c $(BUILD)/obj/$1/flags
 	$$(Q)$$(CC_$1) $$(HOUSE) $$(FLAGS_$1) $$(INCLUDE) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
+
+# The archive is one object whose names are local but for luaopen_*, so that it
+# collides with no name of a host. (The host's compiler need not know of LTO.)
+KEEP := luaopen_uring luaopen_uring_core
+$(BUILD)/liburing_lua.a: $(call objects,plain,$(SRC))
+	@mkdir -p $(@D)
+	$(call say,AR,$@)
+	$(Q)$(LD) -r -o $(@:.a=.o) $^
+	$(Q)$(OBJCOPY) $(KEEP:%=--keep-global-symbol=%) \
+	  --remove-section='.gnu.lto_*' --remove-section='.gnu.debuglto_*' \
+	  --remove-section='.llvm.lto' \
+	  $(@:.a=.o)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(@:.a=.o) && rm $(@:.a=.o)
+
+# The Lua files as C, for csrc/lua/embedded.c: new only if one has changed.
+$(BUILD)/gen/lua_files.c: FORCE
+	@mkdir -p $(@D)
+	@tools/embed.sh $(EMBED) >$@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
 
 # A host must not be ended by the library's own asserts; the tests' builds and
 # C tests keep them.
@@ -230,6 +257,7 @@ $(foreach b,$(BENCH),$(call program,$(BUILD)/bench/$b,plain,bench/$b.c))
 tests-plain: $(BUILD)/uring/core.so $(CTEST:%=$(BUILD)/c/test_%)
 tests-plain: $(if $(FAULT),$(BUILD)/fault/uring/core.so)
 tests-plain: $(if $(HELPER),$(BUILD)/spec/uring_spec.so)
+tests-plain: $(BUILD)/liburing_lua.a
 tests-asan: $(BUILD)/asan/uring/core.so $(CTEST:%=$(BUILD)/asan/c/test_%)
 tests-asan: $(if $(FAULT),$(BUILD)/asan-fault/uring/core.so)
 tests-asan: $(if $(HELPER),$(BUILD)/asan/spec/uring_spec.so)

@@ -1,7 +1,8 @@
 /*
 ** core: the module `uring.core`. It makes the state's classes once, and its
 ** table each time it is opened: the functions that only lua/uring may call,
-** and in the field `public` the table that `require "uring"` returns.
+** and in the field `public` the table that `require "uring"` returns. And the
+** module `uring`, for hosts: the same with the Lua files that are embedded.
 **
 ** A public function is in that table alone. luaL_traceback and luaL_argerror
 ** name a function after the table of package.loaded that has it; if two had
@@ -13,6 +14,7 @@
 
 #include "lua/args.h"
 #include "lua/constants.h"
+#include "lua/embedded.h"
 #include "api/buf_ring.h"
 #include "api/buffer.h"
 #include "api/fd.h"
@@ -36,6 +38,8 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+
+#include <string.h>
 
 static const luaL_Reg public_functions[] = {
   {"ring", ring_new_lua},
@@ -102,11 +106,19 @@ static void open_classes (lua_State *L) {
 ** in the folder beside it. Error positions skip their functions. */
 static int set_lua_dir (lua_State *L) {
   lua_Debug ar;
-  if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar)) {
+  if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar)
+      && strncmp(ar.source, EMBEDDED, sizeof(EMBEDDED) - 1) != 0) {
     luaL_gsub(L, ar.source, ".lua", "");
     lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LUA_DIR);
   }
   return 0;
+}
+
+/* traceback(message, level): as debug.traceback, which a host may withhold */
+static int traceback (lua_State *L) {
+  luaL_traceback(L, L, luaL_optstring(L, 1, NULL),
+                 (int)luaL_checkinteger(L, 2));
+  return 1;
 }
 
 /* Push the table of the functions for lua/uring alone. The state is on top. */
@@ -123,6 +135,8 @@ static void push_internal (lua_State *L) {
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, set_lua_dir, 1);
   lua_setfield(L, -2, "set_lua_dir");
+  lua_pushcfunction(L, traceback);
+  lua_setfield(L, -2, "traceback");
 }
 
 /* Push the public table. The state is on top. */
@@ -137,6 +151,8 @@ static void push_public (lua_State *L) {
 
 __attribute__((visibility("default")))
 int luaopen_uring_core (lua_State *L);
+__attribute__((visibility("default")))
+int luaopen_uring (lua_State *L);
 
 int luaopen_uring_core (lua_State *L) {
   luaL_checkversion(L);
@@ -151,5 +167,13 @@ int luaopen_uring_core (lua_State *L) {
   push_public(L);
   lua_setfield(L, -3, "public");
   lua_pop(L, 1);
+  return 1;
+}
+
+int luaopen_uring (lua_State *L) {
+  lua_settop(L, 0);
+  lua_pushcfunction(L, luaopen_uring_core);
+  lua_call(L, 0, 1);
+  embedded_open(L);
   return 1;
 }

@@ -409,3 +409,79 @@ describe("a child may send to its parent's ring", function()
     end)
   end)
 end)
+
+
+describe("the descriptors of rings in a forked child", function()
+  local function rings()
+    local n = 0
+    for _, what in pairs(select(2, spec.fds())) do
+      if what:find("[io_uring]", 1, true) then n = n + 1 end
+    end
+    return n
+  end
+
+  it("are closed with its parent's loop, when it begins its own", function()
+    uring.run(uring.sleep, 0)
+    local before, ref = rings(), uring.loop():ring():ref()
+    in_child(function()
+      equal(before, rings())
+      uring.run(uring.sleep, 0)
+      equal(before + 1, rings())  -- `ref` names the other one
+      ref = nil
+      in_child(function()
+        helper.collect()
+        uring.run(uring.sleep, 0)
+        equal(before + 1, rings())
+      end)
+    end)
+    helper.in_child(function()
+      ref = nil
+      helper.collect()
+      uring.run(uring.sleep, 0)
+      equal(before, rings())
+    end)
+    assert.equal(before, rings())
+    assert(ref)
+  end)
+
+  it("are closed with the objects", function()
+    assert.equal("", helper.script_ok [[
+      local uring, spec = require "uring", require "uring_spec"
+      local ring = assert(uring.ring())
+      local number = ring:fd()
+      local pid = spec.fork()
+      if pid > 0 then os.exit(spec.wait(pid) == 0) end
+      ring = nil
+      collectgarbage()
+      collectgarbage()
+      for fd in pairs(select(2, spec.fds())) do assert(fd ~= number) end
+      spec._exit(0)
+    ]])
+  end)
+
+  it("are left alone if the number is another file's by then", function()
+    local ring = assert(uring.ring())
+    local number = ring:fd()
+    in_child(function()
+      local r, w = spec.pipe()
+      -- as a daemon does that closes all it has inherited
+      spec.close(number)
+      equal(number, spec.dup(r))
+      ring = nil  -- luacheck: ignore
+      helper.collect()
+      spec.write(w, "x")
+      equal("x", (spec.read(number, 1)))
+    end)
+    in_child(function()
+      -- a ring of its own with that number is another one, too
+      spec.close(number)
+      local own = assert(uring.ring())
+      equal(number, own:fd())
+      ring = nil  -- luacheck: ignore
+      helper.collect()
+      own:queue(nop(1))
+      equal(1, (own:wait_cqe(1)))
+    end)
+    ring:close()
+  end)
+end)

@@ -124,7 +124,7 @@ describe("require", function()
       local file = assert(package.searchpath("uring.core", package.cpath))
       for _, name in ipairs {
         "ring_open", "op_new", "sys_enter", "loop_wake", "block_bury",
-        "state_push", "luaopen_uring", "io_uring_prep_nop"
+        "state_push", "embedded_open", "io_uring_prep_nop"
       } do
         local f, message = package.loadlib(file, name)
         assert.equal(nil, f, name)

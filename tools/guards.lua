@@ -21,7 +21,7 @@ local NEAR <const> = {
   buf_ring = "lease bundle legacy_group",
   cancel_scope = "scope scope_cancel scope_error daemon timeout",
   cmsg = "control msghdr_control", event = "select loser",
-  fd = "uses", handle = "fd ref uses",
+  fd = "uses", handle = "fd ref uses fork",
   loop = "wait wrap", msg_delivery = "msg cancel_matrix",
   msghdr = "msghdr_control",
   op_table = "operation forged msg msg_flags chain silent",

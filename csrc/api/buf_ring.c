@@ -74,10 +74,11 @@ static int ring_buf_ring (lua_State *L) {
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   b->ring = r;
-  b->g = buf_group_new((uint32_t)entries, (uint32_t)size, (uint16_t)bgid, inc);
+  b->g = buf_group_new(state_of(L)->account, (uint32_t)entries, (uint32_t)size,
+                       (uint16_t)bgid, inc);
   if (b->g == NULL)
-    return fail(L, ENOMEM, "buf_ring: %d buffers of %d bytes", (int)entries,
-                (int)size);
+    return fail(L, ENOMEM, "buf_ring: %d buffers of %d bytes%s", (int)entries,
+                (int)size, state_memory_note(L));
   pressure_hold(&state_of(L)->pressure, buf_group_bytes(b->g), 0);
   b->g->min_left = (uint32_t)options_integer(L, 2, "min_left", 0, 0,
                                              size);

@@ -17,10 +17,10 @@
 
 static struct memory *new_memory (lua_State *L, size_t size,
                                   const void *from) {
-  struct memory *m = memory_new(size, from);
+  struct memory *m = memory_new(state_of(L)->account, size, from);
   if (m == NULL)
-    luaL_error(L, "not enough memory for a buffer of %I bytes",
-               (LUAI_UACINT)size);
+    luaL_error(L, "not enough memory for a buffer of %I bytes%s",
+               (LUAI_UACINT)size, state_memory_note(L));
   return m;
 }
 

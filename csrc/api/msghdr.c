@@ -63,11 +63,16 @@ static void msg_end (struct refblock *b) {
   free(m->sent.fds);
   free(m->held);
   free(m->control);
+  account_refund(m->account, m->charged);
   free(m);
 }
 
-struct msg *msg_new (unsigned niov) {
-  struct msg *m = calloc(1, sizeof(*m) + niov * sizeof(m->iov[0]));
+struct msg *msg_new (struct account *a, unsigned niov) {
+  size_t size = sizeof(struct msg)
+                + niov * (sizeof(struct iovec) + sizeof(struct refblock *));
+  struct msg *m = NULL;
+  if (account_has_room(a, size))
+    m = calloc(1, sizeof(*m) + niov * sizeof(m->iov[0]));
   if (m == NULL)
     return NULL;
   m->held = niov ? calloc(niov, sizeof(*m->held)) : NULL;
@@ -76,6 +81,9 @@ struct msg *msg_new (unsigned niov) {
     return NULL;
   }
   refblock_init(&m->block, msg_end);
+  account_count(a, size);
+  m->account = a;
+  m->charged = size;
   m->block.busy = msg_busy;
   m->block.idle = msg_idle;
   m->hdr.msg_iov = m->iov;
@@ -83,9 +91,13 @@ struct msg *msg_new (unsigned niov) {
 }
 
 bool msg_make_control (struct msg *m, size_t size) {
-  m->control = calloc(1, size);
+  if (account_has_room(m->account, size)) m->control = calloc(1, size);
   m->hdr.msg_control = m->control;
-  return m->control != NULL;
+  if (m->control == NULL)
+    return false;
+  account_count(m->account, size);
+  m->charged += size;
+  return true;
 }
 
 
@@ -173,10 +185,10 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
   }
   at += skip;
   if (b.block == NULL) {
-    struct memory *copy = memory_new(n, b.at + at);
+    struct memory *copy = memory_new(m->account, n, b.at + at);
     if (copy == NULL)
-      luaL_error(L, "not enough memory for a string of %I bytes",
-                 (LUAI_UACINT)n);
+      luaL_error(L, "not enough memory for a string of %I bytes%s",
+                 (LUAI_UACINT)n, state_memory_note(L));
     m->strings = true;
     m->copied += n;
     hold_block(m, &copy->block);
@@ -201,7 +213,8 @@ static int set_control (lua_State *L, struct msg *m, int arg) {
     return 0;
   c->fds = calloc(c->most + 1, sizeof(int));
   if (c->fds == NULL || !msg_make_control(m, c->capacity))
-    luaL_error(L, "not enough memory for control messages");
+    luaL_error(L, "not enough memory for control messages%s",
+               state_memory_note(L));
   c->at = m->control;
   rc = control_encode(L, lua_gettop(L), c);
   m->control_size = c->size;
@@ -247,9 +260,9 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
   own = new_msghdr(L);
   n = open_iov(L, t);
   iov = lua_gettop(L);
-  m = *own = msg_new((unsigned)n);
+  m = *own = msg_new(state_of(L)->account, (unsigned)n);
   if (m == NULL)
-    luaL_error(L, "not enough memory for a msghdr");
+    luaL_error(L, "not enough memory for a msghdr%s", state_memory_note(L));
   for (lua_Unsigned i = 1; i <= n; i++) {
     lua_rawgeti(L, iov, (lua_Integer)i);
     add_iov(L, m, part, t);
@@ -280,7 +293,8 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
   }
   else if (m->control_capacity > 0 && !msg_make_control(m,
                                                         m->control_capacity))
-    luaL_error(L, "not enough memory for control messages");
+    luaL_error(L, "not enough memory for control messages%s",
+               state_memory_note(L));
   lua_settop(L, iov - 1);
   return m;
 }

@@ -26,6 +26,8 @@
 
 struct msg {
   struct refblock block;
+  struct account *account;
+  size_t charged;
   struct msghdr hdr;         /* the kernel's view of this struct */
   struct address name;       /* the address to send to */
   unsigned char place[128];  /* msg_name: that address, or the sender's */
@@ -44,7 +46,7 @@ struct msg {
 };
 
 /* A msg for C code, with an empty iov; NULL if out of memory. */
-struct msg *msg_new (unsigned niov);
+struct msg *msg_new (struct account *a, unsigned niov);
 
 /* Allocate memory for control messages, received or to send; false if there is
 ** none. */

@@ -32,14 +32,15 @@ static void put_address (struct request *q, unsigned place, const void *p) {
   memcpy((unsigned char *)&q->sqe + place, &n, sizeof(n));
 }
 
-bool request_copy (struct request *q, const struct copied *p, unsigned n) {
+bool request_copy (struct account *a, struct request *q,
+                   const struct copied *p, unsigned n) {
   struct memory *m;
   size_t size = 0;
   if (n == 0)
     return true;
   for (unsigned i = 0; i < n; i++)
     size = (i > 0 ? ALIGNED(size + 1) : 0) + p[i].size;
-  m = memory_new(size, n == 1 ? p->from : NULL);
+  m = memory_new(a, size, n == 1 ? p->from : NULL);
   if (m == NULL)
     return false;
   size = 0;
@@ -319,9 +320,10 @@ static int prep_run (lua_State *L) {
     read_arg(L, &c, &p->args[i], i + 2);
   if (p->finish) p->finish(L, &c.q);
   memcpy(named, c.q.pin, sizeof(named));
-  if (!request_copy(&c.q, c.copies, c.ncopies))
-    return luaL_error(L, "not enough memory for %I bytes",
-                      (LUAI_UACINT)c.copies[c.ncopies - 1].size);
+  if (!request_copy(state_of(L)->account, &c.q, c.copies, c.ncopies))
+    return luaL_error(L, "not enough memory for %I bytes%s",
+                      (LUAI_UACINT)c.copies[c.ncopies - 1].size,
+                      state_memory_note(L));
   for (int i = 0; i < OP_PINS; i++)
     if (named[i]) refblock_retain(named[i]);
   sqe_assign(L, own, &c.q, c.anchor);

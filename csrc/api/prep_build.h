@@ -62,7 +62,8 @@ struct copied {
 /* Copy all of these into one block, which the request pins as its memory, or
 ** besides it if it pins a buffer. Each copy is followed by a zero byte. False:
 ** there is no memory, and the request is unchanged. */
-bool request_copy (struct request *q, const struct copied *p, unsigned n);
+bool request_copy (struct account *a, struct request *q,
+                   const struct copied *p, unsigned n);
 
 /* The request connects, binds or sends to this address: set its length. The
 ** result is the field for the address of a copy of its bytes. */

@@ -55,9 +55,10 @@ static int prep_send_set_addr (lua_State *L) {
   if (q->sqe.opcode != IORING_OP_SEND && q->sqe.opcode != IORING_OP_SEND_ZC)
     return luaL_argerror(L, 1, "prepare a send first: prep_send or "
                          "prep_send_zc");
-  m = memory_new(a.len, a.bytes);
+  m = memory_new(state_of(L)->account, a.len, a.bytes);
   if (m == NULL)
-    return luaL_error(L, "not enough memory for an address");
+    return luaL_error(L, "not enough memory for an address%s",
+                      state_memory_note(L));
   if (q->pin[OP_PIN_AUX]) refblock_release(q->pin[OP_PIN_AUX]);
   q->pin[OP_PIN_AUX] = &m->block;
   request_address(q, &a);

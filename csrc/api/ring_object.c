@@ -27,7 +27,6 @@
 #include <sys/socket.h>
 
 #define CLOSE_BOUND  1000000000  /* ns that a close may drain */
-#define GC_BOUND      100000000  /* ... and all collected rings together */
 #define RING_FDS  2              /* its own, and perhaps an eventfd */
 
 
@@ -38,14 +37,26 @@ static size_t ring_weight (const struct ring *r) {
          + r->io.cq.ring_entries * sizeof(struct io_uring_cqe);
 }
 
+/* The same before it is made. */
+static size_t ring_estimate (const struct ring_options *o) {
+  unsigned cq = o->cq_entries ? o->cq_entries : 8 * o->entries;
+  return o->entries * sizeof(struct io_uring_sqe)
+         + cq * sizeof(struct io_uring_cqe);
+}
+
 int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   struct state *s = state_of(L);
   struct ring *r;
   int rc;
   *out = NULL;
+  pressure_make_room(L, ring_estimate(o));
   pressure_tell(L, 0, RING_FDS);
   r = class_new(L, CLASS_RING, sizeof(*r), 0);
   rc = ring_open(r, &s->handles, o);
+  if (rc == 0 && !account_charge(s->account, ring_weight(r))) {
+    ring_close(r, 0);
+    return fail(L, ENOMEM, "cannot make a ring%s", state_memory_note(L));
+  }
   if (rc < 0) {
     char buf[512];
     const char *why = probe_refusal(-rc, buf, sizeof(buf));
@@ -56,6 +67,7 @@ int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
     return why ? fail(L, -rc, "cannot make a ring: %s", why)
                : fail(L, -rc, "cannot make a ring");
   }
+  ring_set_account(r, s->account);
   pressure_hold(&s->pressure, ring_weight(r), RING_FDS);
   r->callbacks = s->callbacks;
   r->next = s->rings;
@@ -423,11 +435,15 @@ static int ring_object_tostring (lua_State *L) {
 /* ---- close ------------------------------------------------------------- */
 
 static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
+  size_t weight = ring_weight(r);
+  unsigned kept;
   /* guard: from now on senders in other states are refused */
   if (r->fork_id == fork_id()) handle_mark_closed(r->handle);
-  pressure_drop(&state_of(L)->pressure, ring_weight(r), RING_FDS);
+  pressure_drop(&state_of(L)->pressure, weight, RING_FDS);
   ring_cancel_uses(state_of(L)->rings, r->handle);
-  return ring_close(r, bound);
+  kept = ring_close(r, bound);
+  account_refund(r->account, weight);
+  return kept;
 }
 
 static int ring_object_close (lua_State *L) {
@@ -457,7 +473,7 @@ static int ring_object_gc (lua_State *L) {
   if (r->open) {
     int64_t began = clock_now();
     int64_t left = s->close_left + (began - s->closed_at);
-    if (left > GC_BOUND) left = GC_BOUND;
+    if (left > s->close_bound) left = s->close_bound;
     pressure_collected(&s->pressure, ring_weight(r), RING_FDS);
     close_ring(L, r, left);
     s->closed_at = clock_now();

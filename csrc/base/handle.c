@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static atomic_uint marked_count;
@@ -97,12 +98,34 @@ static void close_number (struct handle *h) {
   if (n >= 0) close(n);
 }
 
+/* The file of its number, by which it is known in a forked child, too. */
+static bool file_of (const struct handle *h, uint64_t *device,
+                     uint64_t *inode) {
+  struct stat st;
+  if (fstat(atomic_load(&h->number), &st) != 0)
+    return false;
+  *device = st.st_dev;
+  *inode = st.st_ino;
+  return true;
+}
+
+static void close_same_file (struct handle *h) {
+  uint64_t device, inode;
+  /* guard: a host that becomes a daemon closes all and opens others */
+  if (file_of(h, &device, &inode) && device == h->device && inode == h->inode)
+    close_number(h);
+}
+
 static void handle_end (struct refblock *b) {
   struct handle *h = (struct handle *)b;
   remove_from_table(h);
-  /* guard: in a forked child a ring's number may be another file's by now */
-  if (!h->ring || h->fork_id == fork_id()) close_number(h);
+  if (h->ring && h->fork_id != fork_id()) close_same_file(h);
+  else close_number(h);
   free(h);
+}
+
+void handle_close_inherited (struct handle *h) {
+  if (atomic_load(&h->block.refs) == 1) close_same_file(h);
 }
 
 /* No request in flight needs the number any more. */
@@ -126,6 +149,7 @@ struct handle *handle_new (void) {
 void handle_own (struct handles *all, struct handle *h, int number) {
   handle_number_reused(all, number);
   atomic_store(&h->number, number);
+  if (h->ring) file_of(h, &h->device, &h->inode);
   handle_add(all, h);
 }
 

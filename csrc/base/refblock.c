@@ -12,18 +12,23 @@
 
 
 static void memory_end (struct refblock *b) {
-  free(b);
+  struct memory *m = (struct memory *)b;
+  account_refund(m->account, sizeof(*m) + m->size);
+  free(m);
 }
 
-struct memory *memory_new (size_t size, const void *from) {
+struct memory *memory_new (struct account *a, size_t size, const void *from) {
   struct memory *m;
-  if (size >= SIZE_MAX - sizeof(*m) - 1)
+  if (size >= SIZE_MAX - sizeof(*m) - 1
+      || !account_has_room(a, sizeof(*m) + size))
     return NULL;
   /* calloc: large buffers come as fresh pages, untouched until used */
   m = from ? malloc(sizeof(*m) + size + 1) : calloc(1, sizeof(*m) + size + 1);
   if (m == NULL)
     return NULL;
   refblock_init(&m->block, memory_end);
+  account_count(a, sizeof(*m) + size);
+  m->account = a;
   m->size = size;
   if (from) {
     memcpy(m->bytes, from, size);

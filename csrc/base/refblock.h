@@ -17,6 +17,8 @@
 #ifndef uring_refblock_h
 #define uring_refblock_h
 
+#include "base/account.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,6 +37,7 @@ struct refblock {
 /* Plain memory: a buffer's bytes, a path, a timespec, the copy of a string. */
 struct memory {
   struct refblock block;
+  struct account *account;
   size_t size;
   _Alignas(16) unsigned char bytes[];
 };
@@ -86,9 +89,9 @@ static inline uint32_t refblock_flying (struct refblock *b) {
   return atomic_load_explicit(&b->flying, memory_order_acquire);
 }
 
-/* `size` bytes, zeroed, or a copy of `from`. A 0 byte follows them, so that a
-** path is terminated. NULL if out of memory. */
-struct memory *memory_new (size_t size, const void *from);
+/* `size` bytes, zeroed, or a copy of `from`, charged to the account. A 0 byte
+** follows them, so that a path is terminated. NULL if out of memory. */
+struct memory *memory_new (struct account *a, size_t size, const void *from);
 
 /* The size of the memory that the caller's release would free; 0 if `b` is not
 ** a `struct memory`, or has other owners. */

@@ -14,6 +14,7 @@
 #define SLACK  ((size_t)64 << 20)   /* bytes of garbage always allowed */
 #define FEW    256u                 /* garbage descriptors always allowed, */
 #define SPARE  16u                  /* and when the limit is almost reached */
+#define PARTS  8u                   /* of a limit: worth a full collection */
 #define PART   256                  /* KiB of one step of pressure_search */
 
 
@@ -47,6 +48,7 @@ static bool gc_is_running (lua_State *L) {
 
 static void collect_all (lua_State *L, struct pressure *p) {
   lua_gc(L, LUA_GCCOLLECT);
+  p->left = account_held(state_of(L)->account);
   p->alive = p->applied = p->held;
   p->most_fds = most_fds(p->fds);
 }
@@ -58,9 +60,23 @@ void pressure_search (lua_State *L, bool all) {
   else compat_gc_step(L, PART);
 }
 
+void pressure_make_room (lua_State *L, size_t bytes) {
+  struct state *s = state_of(L);
+  size_t limit = account_limit(s->account), held;
+  if (limit == SIZE_MAX)
+    return;
+  held = account_held(s->account);
+  if (account_has_room(s->account, bytes)
+      && (held < limit / 2 || held < s->pressure.left + limit / PARTS))
+    return;
+  if (gc_is_running(L)) collect_all(L, &s->pressure);
+}
+
 void pressure_tell (lua_State *L, size_t bytes, unsigned fds) {
   struct pressure *p = &state_of(L)->pressure;
-  size_t held = p->held + bytes + (size_t)fds * PRESSURE_FD;
+  size_t held;
+  pressure_make_room(L, bytes);
+  held = p->held + bytes + (size_t)fds * PRESSURE_FD;
   if (p->most_fds == 0) p->most_fds = most_fds(0);
   if (held < p->applied + STEP && p->fds + fds <= p->most_fds)
     return;

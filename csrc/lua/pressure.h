@@ -34,11 +34,16 @@ struct pressure {          /* of one state; sizes in bytes */
   size_t alive;            /* at most what the last full collection left */
   unsigned fds;            /* held descriptors */
   unsigned most_fds;       /* more start a full collection; 0: not set yet */
+  size_t left;             /* in the account after the last one */
 };
 
 /* Must be the first statement of a constructor whose object is to hold this
 ** much: it may run finalizers, and they may close anything. Does not raise. */
 void pressure_tell (lua_State *L, size_t bytes, unsigned fds);
+
+/* If the account's limit is near, and there may be garbage, run a full
+** collection. For objects whose size pressure_tell is not told. */
+void pressure_make_room (lua_State *L, size_t bytes);
 
 /* Resources are exhausted and garbage may hold some: run a full collection, or
 ** one step. */

@@ -15,6 +15,8 @@ static const char *const names[CLASSES] = {
   "uring.Wrapped", "uring.Channel", "uring.Semaphore"
 };
 
+#define CLOSE_BOUND  100000000  /* ns */
+
 static const char key = 0;  /* its address names the state in the registry */
 
 
@@ -25,9 +27,30 @@ bool state_push (lua_State *L) {
   return false;
 }
 
+/* It is the last finalizer of the library's, as the first to be set. Only
+** finalizers of others can call it after that. */
+static int state_gc (lua_State *L) {
+  struct state *s = lua_touserdata(L, 1);
+  account_end(s->account);
+  s->account = NULL;
+  return 0;
+}
+
 void state_new (lua_State *L) {
-  memset(lua_newuserdatauv(L, sizeof(struct state), SHARED_END), 0,
-         sizeof(struct state));
+  struct state *s = lua_newuserdatauv(L, sizeof(*s), SHARED_END);
+  memset(s, 0, sizeof(*s));
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, state_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  s->close_bound = CLOSE_BOUND;
+  s->account = account_new();
+  if (s->account == NULL) luaL_error(L, "not enough memory");
+}
+
+const char *state_memory_note (lua_State *L) {
+  return account_limit(state_of(L)->account) == SIZE_MAX ? ""
+         : ": the state has reached its limit, uring.loop{ memory }";
 }
 
 void state_keep (lua_State *L) {

@@ -15,6 +15,7 @@
 #define uring_state_h
 
 #include "compat.h"
+#include "base/account.h"
 #include "base/handle.h"
 #include "lua/pressure.h"
 
@@ -76,9 +77,10 @@ struct state {
   struct loop *loop;
   struct socket_waitq *waitqs;
   struct handles handles;          /* the state's descriptors */
-  int64_t close_left, closed_at;   /* time budget for closing rings that are
-                                      collected: api/ring_object.c */
+  int64_t close_bound;             /* how long the rings that are collected */
+  int64_t close_left, closed_at;   /* may drain, in all: api/ring_object.c */
   struct pressure pressure;
+  struct account *account;         /* of its C memory; NULL: it has ended */
 };
 
 /* Only in functions of the library. */
@@ -98,6 +100,9 @@ bool state_push (lua_State *L);
 ** this one on the stack. */
 void state_new (lua_State *L);
 void state_keep (lua_State *L);
+
+/* What an error for want of memory ends with: "", or that there is a limit. */
+const char *state_memory_note (lua_State *L);
 
 /* Make a class: its methods, its metamethods, and its name for messages. The
 ** state must be on top of the stack; all functions get it as upvalue 1. If

@@ -38,7 +38,7 @@ static struct buf_pool *buf_pool_make (lua_State *L, uint32_t size, int *err) {
   p->waitq.fd = p->ring->io.ring_fd;
   do {
     while (bgid > 0 && ring_group(p->ring, bgid)) bgid--;
-    p->group = buf_group_new(BUFFERS, size, (uint16_t)bgid, false);
+    p->group = buf_group_new(s->account, BUFFERS, size, (uint16_t)bgid, false);
     if (p->group == NULL) {
       *err = ENOMEM;
       return NULL;

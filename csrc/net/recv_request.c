@@ -50,7 +50,8 @@ static bool recv_make_memory (struct socket *s, size_t size) {
     refblock_release(&s->memory->block);
     s->memory = NULL;
   }
-  if (s->memory == NULL) s->memory = memory_new(size, NULL);
+  if (s->memory == NULL) s->memory = memory_new(s->ring->account, size,
+                                                  NULL);
   return s->memory != NULL;
 }
 
@@ -62,7 +63,7 @@ static bool recv_make_header (struct socket *s, unsigned control_capacity) {
     s->msg = NULL;
   }
   if (s->msg == NULL) {
-    s->msg = msg_new(1);
+    s->msg = msg_new(s->ring->account, 1);
     if (s->msg == NULL)
       return false;
     s->msg->name_capacity = sizeof(s->msg->place);

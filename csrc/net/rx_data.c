@@ -157,10 +157,11 @@ static bool rx_data_is_end (const struct socket *s, const struct rx_data *rx) {
 
 /* A lease of a payload in the socket's own memory: of a copy, in a group of
 ** one buffer that is registered with no ring. */
-static struct lease *rx_data_lease_copy (const struct rx_data *rx,
+static struct lease *rx_data_lease_copy (struct account *a,
+                                         const struct rx_data *rx,
                                          uint32_t size) {
   uint32_t flags = IORING_CQE_F_BUFFER;
-  struct buf_group *g = buf_group_new(1, size > 0 ? size : 1, 0, false);
+  struct buf_group *g = buf_group_new(a, 1, size > 0 ? size : 1, 0, false);
   struct lease *lease = NULL;
   struct piece p;
   if (g == NULL)
@@ -185,7 +186,8 @@ static void rx_data_push_lease (lua_State *L, struct socket *s,
   struct piece p = { rx->at, size, rx->bid, { 0, 0 } };
   struct lease **lease = lease_push(L);
   if (!lease_set(L, lease, rx->group ? lease_new(rx->group, &p)
-                                     : rx_data_lease_copy(rx, size)))
+                                     : rx_data_lease_copy(s->ring->account,
+                                                          rx, size)))
     luaL_error(L, "not enough memory for a lease");
   if (rx->group) {
     buf_group_share(rx->group, rx->bid);  /* guard: both give it back */

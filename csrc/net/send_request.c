@@ -95,7 +95,7 @@ static int send_prepare_bytes (lua_State *L, struct socket *s,
   if (to)
     copies[n++] = (struct copied){ to->bytes, to->len,
                                    request_address(q, to) };
-  return request_copy(q, copies, n) ? 0 : -ENOMEM;
+  return request_copy(state_of(L)->account, q, copies, n) ? 0 : -ENOMEM;
 }
 
 static int send_prepare_connect (lua_State *L, struct request *q, int fd) {
@@ -103,7 +103,7 @@ static int send_prepare_connect (lua_State *L, struct request *q, int fd) {
   struct copied copy = { to->bytes, to->len, 0 };
   *q = request_of(&kind_connect, fd);
   copy.place = request_address(q, to);
-  return request_copy(q, &copy, 1) ? 0 : -ENOMEM;
+  return request_copy(state_of(L)->account, q, &copy, 1) ? 0 : -ENOMEM;
 }
 
 static const char *const message_options[] = {

@@ -18,6 +18,11 @@ static size_t ring_bytes (uint32_t entries) {
   return (entries * sizeof(struct io_uring_buf) + page - 1) & ~(page - 1);
 }
 
+static size_t group_charge (uint32_t entries, uint32_t size) {
+  return sizeof(struct buf_group) + ring_bytes(entries)
+         + entries * (sizeof(struct slot) + size);
+}
+
 static void put_spare (struct buf_group *g, struct note *note) {
   note->next = g->spare;
   g->spare = note;
@@ -39,6 +44,7 @@ static void buf_group_end (struct refblock *b) {
   munmap(g->ring, ring_bytes(g->entries));
   munmap(g->memory, buf_group_bytes(g));
   free(g->slots);
+  account_refund(g->account, group_charge(g->entries, g->size));
   free(g);
 }
 
@@ -60,9 +66,11 @@ static void recycle_buffer (struct buf_group *g, uint16_t bid) {
   io_uring_buf_ring_advance(g->ring, 1);
 }
 
-struct buf_group *buf_group_new (uint32_t entries, uint32_t size,
-                                 uint16_t bgid, bool inc) {
-  struct buf_group *g = calloc(1, sizeof(*g));
+struct buf_group *buf_group_new (struct account *a, uint32_t entries,
+                                 uint32_t size, uint16_t bgid, bool inc) {
+  size_t total = group_charge(entries, size);
+  struct buf_group *g = account_has_room(a, total) ? calloc(1, sizeof(*g))
+                                                   : NULL;
   if (g == NULL)
     return NULL;
   g->entries = entries;
@@ -78,6 +86,8 @@ struct buf_group *buf_group_new (uint32_t entries, uint32_t size,
     return NULL;
   }
   refblock_init(&g->block, buf_group_end);
+  account_count(a, total);
+  g->account = a;
   g->bgid = bgid;
   g->inc = inc;
   io_uring_buf_ring_init(g->ring);

@@ -58,6 +58,7 @@ struct buf_group {
   struct io_uring_buf_ring *ring;
   unsigned char *memory;
   struct slot *slots;
+  struct account *account;
   struct note *spare;      /* unused notes */
   uint32_t nspare;
   uint32_t size;           /* of each buffer */
@@ -92,9 +93,9 @@ struct lease {
 #define GROUP_MAX 32768u
 
 /* A group of `entries` (a power of two) free buffers of `size` bytes; NULL if
-** out of memory. */
-struct buf_group *buf_group_new (uint32_t entries, uint32_t size,
-                                 uint16_t bgid, bool inc);
+** out of memory. The account is charged for all of it. */
+struct buf_group *buf_group_new (struct account *a, uint32_t entries,
+                                 uint32_t size, uint16_t bgid, bool inc);
 
 /* The size of all its buffers together. */
 static inline size_t buf_group_bytes (const struct buf_group *g) {

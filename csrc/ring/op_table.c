@@ -76,6 +76,7 @@ int op_reserve (struct op_table *t, unsigned n) {
     slab = calloc(1, sizeof(*slab));
     if (slab == NULL)
       return -ENOMEM;
+    account_count(t->account, sizeof(*slab));
     slab->table = t;
     t->slabs[t->nslabs++] = slab;
     for (uint32_t i = SLAB; i-- > 0; ) {  /* low slots are used first */
@@ -90,8 +91,10 @@ int op_reserve (struct op_table *t, unsigned n) {
 }
 
 void op_table_free (struct op_table *t) {
-  for (uint32_t i = 0; i < t->nslabs; i++)
+  for (uint32_t i = 0; i < t->nslabs; i++) {
+    account_refund(t->account, sizeof(*t->slabs[i]));
     free(t->slabs[i]);
+  }
   free(t->slabs);
   t->slabs = NULL;
   t->nslabs = t->nslots = t->nfree = 0;

@@ -153,6 +153,7 @@ struct op {
 };
 
 struct op_table {
+  struct account *account;  /* or NULL */
   struct slab **slabs;
   uint32_t nslabs, nslots;
   struct op *free;

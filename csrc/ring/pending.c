@@ -21,6 +21,7 @@ bool pending_reserve (struct pending *p, size_t n) {
     struct slab *s = malloc(sizeof(*s));
     if (s == NULL)
       return false;
+    account_count(p->account, sizeof(*s));
     s->next = p->slabs;
     p->slabs = s;
     for (size_t i = 0; i < SLAB; i++) {
@@ -79,6 +80,7 @@ void pending_free (struct pending *p) {
   while (p->slabs) {
     struct slab *s = p->slabs;
     p->slabs = s->next;
+    account_refund(p->account, sizeof(*s));
     free(s);
   }
   *p = (struct pending){0};

@@ -16,6 +16,7 @@
 #define uring_pending_h
 
 #include "compat.h"
+#include "base/account.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,6 +51,7 @@ struct source {
 };
 
 struct pending {
+  struct account *account;            /* or NULL */
   struct pending_cqe *first, *last;   /* the ring's list */
   struct pending_cqe *free;
   size_t spare;                       /* the length of the free list */

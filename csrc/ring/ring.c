@@ -91,6 +91,10 @@ int ring_open (struct ring *r, struct handles *all,
   return 0;
 }
 
+void ring_set_account (struct ring *r, struct account *a) {
+  r->account = r->ops.account = r->pending.account = a;
+}
+
 
 /* ---- close ------------------------------------------------------------- */
 

@@ -70,6 +70,7 @@ struct ring {
   struct buf_group *short_of_notes;  /* groups that may have too few notes */
   struct kept *kept;      /* memory kept until the close, in no order */
   unsigned nkept, kept_capacity;
+  struct account *account;  /* of its state; or NULL */
   const struct ring_callbacks *callbacks;
   struct turnq receivers; /* of messages; the loop's business, as `watch` */
   void *watch;            /* the loop's record of it, if it has one */
@@ -84,6 +85,10 @@ struct ring_options {
   unsigned sq_thread_cpu, sq_thread_idle;
   int wq_fd;                      /* IORING_SETUP_ATTACH_WQ */
 };
+
+/* From now on its tables are charged to the account, and requests refused with
+** -ENOMEM where that is full. */
+void ring_set_account (struct ring *r, struct account *a);
 
 /* Open a zeroed `r`, and put its handle into `all`: 0, or -errno and it is not
 ** open. */

@@ -173,6 +173,11 @@ static struct op *launch_request (struct ring *r, const struct request *q,
   return op;
 }
 
+/* (The library's own requests, such as cancels, are never refused.) */
+static bool too_many (const struct ring *r, unsigned n) {
+  return r->ops.nfree < n && !account_has_room(r->account, 0);
+}
+
 static int reserve_slots (struct ring *r, unsigned n) {
   int rc = reserve_sqes(r, n);  /* guard: a chain is submitted whole */
   return rc < 0 ? rc : op_reserve(&r->ops, n);
@@ -215,7 +220,7 @@ int ring_push (struct ring *r, const struct request *const *requests,
     if (requests[i]->sqe.flags & IOSQE_IO_DRAIN)
       r->ops.drained = true;  /* (a member's flag delays the whole chain) */
   }
-  rc = reserve_slots(r, n);
+  rc = too_many(r, n) ? -ENOMEM : reserve_slots(r, n);
   if (rc == 0 && keeps)
     rc = ring_reserve_kept(r, n);
   if (rc == 0)
@@ -238,7 +243,7 @@ int ring_push_one (struct ring *r, const struct request *q, unsigned flags,
   if (q->req_flags & (REQ_FILE | REQ_KEPT))
     return ring_push(r, &q, 1, flags, op);
   if (sys_sq_space(&r->io) == 0 || r->ops.nfree == 0) {
-    int rc = reserve_slots(r, 1);
+    int rc = too_many(r, 1) ? -ENOMEM : reserve_slots(r, 1);
     if (rc < 0)
       return rc;
   }

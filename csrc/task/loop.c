@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fork_id.h"
+#include "lua/embedded.h"
 #include "task/wait.h"
 
 #include <string.h>
@@ -85,6 +86,8 @@ bool loop_in_library (lua_State *L, const lua_Debug *ar) {
   size_t n;
   const char *dir;
   bool ours = false;
+  if (strncmp(ar->source, EMBEDDED, sizeof(EMBEDDED) - 1) == 0)
+    return true;
   state_shared(L, SHARED_LUA_DIR);
   dir = lua_tolstring(L, -1, &n);
   if (dir && strncmp(ar->source, dir, n) == 0)

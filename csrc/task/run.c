@@ -208,7 +208,11 @@ static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
 static struct loop *install_loop (lua_State *L, struct ring *r) {
   struct state *s = state_of(L);
   struct loop *loop = lua_touserdata(L, -4);
-  if (s->loop) cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
+  if (s->loop) {
+    cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
+    if (s->loop->ring->handle)
+      handle_close_inherited(s->loop->ring->handle);
+  }
   /* a forked child's new loop keeps the old one alive, since the C function
      that runs it may be on the stack */
   state_shared(L, SHARED_LOOP);
@@ -252,6 +256,31 @@ static struct loop *get_loop (lua_State *L) {
   return state_of(L)->loop;
 }
 
+/* Bound what C holds for this state; false if it holds more already. */
+static bool set_limit (lua_State *L, size_t bytes) {
+  struct account *a = state_of(L)->account;
+  if (account_held(a) > bytes)
+    return false;
+  if (a) atomic_store(&a->limit, bytes);
+  return true;
+}
+
+/* The option in ns, or -1 if it is not given. */
+static int64_t options_close_timeout (lua_State *L, int arg) {
+  lua_Number seconds = 0;
+  bool given = options_given(L, arg, "close_timeout");
+  if (given) {
+    lua_pushliteral(L, "close_timeout");
+    lua_rawget(L, arg);
+    seconds = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    lua_pop(L, 1);
+    if (!(seconds >= 0 && seconds <= 3600))
+      luaL_argerror(L, arg, "option 'close_timeout' must be seconds, from 0 "
+                    "to 3600");
+  }
+  return given ? (int64_t)(seconds * 1e9) : -1;
+}
+
 static void check_no_loop (lua_State *L) {
   if (loop_here(L))
     luaL_argerror(L, 1, "this state's loop was made already; its options are "
@@ -260,12 +289,13 @@ static void check_no_loop (lua_State *L) {
 
 int run_loop (lua_State *L) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
-                                       "slow", "on_slow", NULL };
+                                       "memory", "close_timeout", "slow",
+                                       "on_slow", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names)) {
     struct ring_options o = {0};
     struct ring *r;
-    int64_t slow;
+    int64_t slow, memory, close_bound;
     check_no_loop(L);
     o.entries = (unsigned)options_integer(L, 1, "entries", ENTRIES, 1, 32768);
     o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1,
@@ -275,10 +305,16 @@ int run_loop (lua_State *L) {
     if (o.flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED))
       return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
                            "R_DISABLED");
+    memory = options_integer(L, 1, "memory", 0, 1, INT64_MAX);
+    close_bound = options_close_timeout(L, 1);
     slow = watchdog_options(L, 1);
     if ((r = prepare_loop(L, &o)) == NULL)
       return 3;
     check_no_loop(L);  /* guard: a finalizer may have made one */
+    if (memory > 0 && !set_limit(L, (size_t)memory))
+      return fail(L, ENOMEM, "uring.loop{ memory }: the state holds more "
+                  "than %lld bytes already", (long long)memory);
+    if (close_bound >= 0) state_of(L)->close_bound = close_bound;
     install_loop(L, r);
     lua_pushvalue(L, 2);
     watchdog_usual(L, state_of(L)->loop, slow);
@@ -424,6 +460,20 @@ static int run_gc (lua_State *L) {
   return 0;
 }
 
+/* loop:stats(): { memory=, memory_limit= } */
+static int loop_stats (lua_State *L) {
+  const struct account *a = state_of(L)->account;
+  class_check(L, 1, CLASS_LOOP);
+  lua_createtable(L, 0, 2);
+  lua_pushinteger(L, (lua_Integer)account_held(a));
+  lua_setfield(L, -2, "memory");
+  if (account_limit(a) != SIZE_MAX) {
+    lua_pushinteger(L, (lua_Integer)account_limit(a));
+    lua_setfield(L, -2, "memory_limit");
+  }
+  return 1;
+}
+
 static int run_tostring (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   lua_pushfstring(L, "uring.Loop (%d tasks)", (int)loop->ntasks);
@@ -433,6 +483,7 @@ static int run_tostring (lua_State *L) {
 
 static const luaL_Reg methods[] = {
   {"ring", loop_get_ring},
+  {"stats", loop_stats},
   {NULL, NULL}
 };
 

@@ -30,8 +30,13 @@ local core = require("uring.core").public
 
 local tasks <const> = require "uring.core"
 local now <const> = core.now
--- (a host may have left out the debug library)
-local traceback <const> = debug and debug.traceback or function() end
+local traceback <const> = tasks.traceback
+local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
+local type <const>, next <const>, ipairs <const> = type, next, ipairs
+local tostring <const>, rawequal <const> = tostring, rawequal
+local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
+local format <const> = string.format
+local pack <const>, unpack <const> = table.pack, table.unpack
 local ECANCELED <const> = core.errno.ECANCELED
 
 
@@ -117,7 +122,7 @@ Timer.cancel = nothing
 local cannot_raise = { [nothing] = true }
 
 function Timer:__tostring()
-  return ("uring.Event (%s %g)"):format(self.time and "at" or "after",
+  return format("uring.Event (%s %g)", self.time and "at" or "after",
     self.time or self.seconds)
 end
 
@@ -189,7 +194,7 @@ function Call:block(waiter)
   waiter[self] = call
   -- (a daemon: the task that selects keeps the scope open, or does not)
   call.task = tasks.daemon({ main = perform, name = self.name }, call, self.f,
-    table.unpack(self, 1, self.n))
+    unpack(self, 1, self.n))
   local ok, again, is_local = pcall(block_on_end, call, waiter)
   if ok then return again, is_local end
   cancel_call(call)  -- (a block that raises must leave nothing behind)
@@ -204,12 +209,12 @@ function Call:cancel(waiter)
 end
 
 function Call:__tostring()
-  return ("uring.Event (call of %s)"):format(self.name or tostring(self.f))
+  return format("uring.Event (call of %s)", self.name or tostring(self.f))
 end
 
 local function check_option(name, value, kind)
   if type(value) ~= kind then
-    error(("bad argument #1 to 'event' (option '%s' must be a %s)"):format(
+    error(format("bad argument #1 to 'event' (option '%s' must be a %s)",
       name, kind), 4)
   end
 end
@@ -220,9 +225,8 @@ local Foreign = class {}
 local function new_foreign(methods)
   for name, f in next, methods do
     if name ~= "try" and name ~= "block" and name ~= "cancel" then
-      error(("bad argument #1 to 'event' (unknown option '%s'; they are "
-        .. "try, block, cancel; or main, name)")
-        :format(tostring(name)), 3)
+      error(format("bad argument #1 to 'event' (unknown option '%s'; they are "
+        .. "try, block, cancel; or main, name)", tostring(name)), 3)
     end
     check_option(name, f, "function")
   end
@@ -240,9 +244,8 @@ local function read_call(options)
     if name == "main" then check_option(name, value, "function")
     elseif name == "name" then check_option(name, value, "string")
     else
-      error(("bad argument #1 to 'event' (unknown option '%s'; they are "
-        .. "main, name; or try, block, cancel)")
-        :format(tostring(name)), 3)
+      error(format("bad argument #1 to 'event' (unknown option '%s'; they are "
+        .. "main, name; or try, block, cancel)", tostring(name)), 3)
     end
   end
   return options.main, options.name
@@ -261,7 +264,7 @@ local function event(f, ...)
     error("bad argument #1 to 'event' (function or table expected, got "
       .. type(f) .. ")", 2)
   end
-  local call = table.pack(...)
+  local call = pack(...)
   call.f, call.name = f, name
   return setmetatable(call, Call)
 end

@@ -338,6 +338,11 @@ function uring.loop(options) end
 ---@field entries? integer of its ring: 256 if not given
 ---@field cq_entries? integer
 ---@field flags? integer exactly these, IORING_SETUP_...
+---@field memory? integer bytes: the most that C may hold for this state. What
+--- would exceed it fails with ENOMEM, or raises where it does without memory;
+--- completions, cancels and closes need none of it. See Loop:stats.
+---@field close_timeout? uring.seconds how long lua_close may wait for requests
+--- in flight, for all rings together: 0.1 if not given
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
 
@@ -1436,6 +1441,15 @@ local Loop = {}
 --- The ring that the loop sleeps on: uring.await uses it.
 ---@return uring.Ring
 function Loop:ring() end
+
+--- What C holds for this state, in all its objects and operations in flight.
+---@return uring.LoopStats
+---@nodiscard
+function Loop:stats() end
+
+---@class uring.LoopStats
+---@field memory integer bytes
+---@field memory_limit? integer of uring.loop{ memory = }
 
 
 -- ---- events, channels, semaphores ------------------------------------------

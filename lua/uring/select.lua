@@ -18,6 +18,10 @@ local Wrapped <const> = protocol.Wrapped
 local cannot_raise <const> = protocol.cannot_raise
 local type <const>, rawget <const>, getmetatable <const> =
   type, rawget, getmetatable
+local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
+local ipairs <const>, next <const>, rawequal <const> = ipairs, next, rawequal
+local tostring <const>, setmetatable <const> = tostring, setmetatable
+local format <const>, HUGE <const> = string.format, math.huge
 local ETIME <const> = core.errno.ETIME
 
 
@@ -39,7 +43,7 @@ local wait
 -- select that has chosen one returns it at once.)
 local function wait_for_ends(endings)
   if #endings == 0 then return end
-  local ok, shield = pcall(tasks.shield, math.huge)
+  local ok, shield = pcall(tasks.shield, HUGE)
   if not ok then return end  -- (nothing can wait while a coroutine is closed)
   local _ <close> = shield
   for _, ending in ipairs(endings) do
@@ -124,13 +128,13 @@ local function check_event(events, key, event)
   if name == nil then return end
   check_not_event(events)
   if name then
-    raise_at_caller(("bad argument #1 to 'select' (the event at [%s] has no "
-      .. "method '%s': it takes try, block and cancel)")
-      :format(tostring(key), name))
+    raise_at_caller(format("bad argument #1 to 'select' (the event at [%s] "
+      .. "has no method '%s': it takes try, block and cancel)", tostring(key),
+      name))
   end
-  raise_at_caller(("bad argument #1 to 'select' (event expected at [%s], got "
-    .. "%s: x:receiving(), task:joining() and their like make events)")
-    :format(tostring(key), type(event)))
+  raise_at_caller(format("bad argument #1 to 'select' (event expected at "
+    .. "[%s], got %s: x:receiving(), task:joining() and their like make "
+    .. "events)", tostring(key), type(event)))
 end
 
 local function gather(events)
@@ -226,14 +230,14 @@ local function poll_turns(keys, list, n, waiter, turns, event, ...)
 end
 
 local function raise_bad_time(again)
-  raise_at_caller(("an event's block has returned a %s: expected is nothing, "
-    .. "or the uring.now() at which to try again"):format(type(again)))
+  raise_at_caller(format("an event's block has returned a %s: expected is "
+    .. "nothing, or the uring.now() at which to try again", type(again)))
 end
 
 -- Wait until an event is ready: the event, its key, and its values; or nil and
 -- the waiter after the timeout.
 function wait(events, keys, list, n, timeout)
-  local deadline = timeout and timeout < math.huge and now() + timeout or nil
+  local deadline = timeout and timeout < HUGE and now() + timeout or nil
   local waiter <close> = setmetatable({
     task = core.current(), blocked = {}, n = 0, won = false,
   }, Waiter)

@@ -5,6 +5,11 @@
 
 local core = require("uring.core").public
 local check_timeout <const> = require("uring.core").check_timeout
+local error <const>, pcall <const>, type <const> = error, pcall, type
+local tostring <const>, setmetatable <const> = tostring, setmetatable
+local format <const>, match <const>, sub <const> =
+  string.format, string.match, string.sub
+local math_type <const> = math.type
 
 -- Closes `socket` at the end of a block, unless that is nil by then.
 local guard = {
@@ -13,8 +18,8 @@ local guard = {
 
 -- Make a socket and call f(socket) -> true or the socket | nil, message,
 -- errno. If f fails or raises, the socket is closed.
-local function make(family, type, f)
-  local socket, message, errno = core.socket(family, type)
+local function make(family, kind, f)
+  local socket, message, errno = core.socket(family, kind)
   if not socket then return nil, message, errno end
   local g <close> = setmetatable({ socket = socket }, guard)
   local ok
@@ -34,25 +39,25 @@ local UNIX = { [core.AF_UNIX] = true }
 local function check_address(address, name, families)
   local ok, result = pcall(core.sockaddr, address)
   if ok and families[result.family] then return result end
-  local reason = tostring(result):match "%((.*)%)$"
+  local reason = match(tostring(result), "%((.*)%)$")
   if ok then
-    reason = ("%s expected, got %s"):format(families == UNIX
+    reason = format("%s expected, got %s", families == UNIX
       and "path of a unix socket" or "address of IPv4 or IPv6", result)
   end
-  error(reason and ("bad argument #1 to '%s' (%s)"):format(name, reason)
+  error(reason and format("bad argument #1 to '%s' (%s)", name, reason)
     or result, 3)
 end
 
 -- A path, with or without "unix:", as an address.
 local function unix_address(path)
-  if type(path) == "string" and path:sub(1, 5) ~= "unix:" then
+  if type(path) == "string" and sub(path, 1, 5) ~= "unix:" then
     return "unix:" .. path
   end
   return path
 end
 
 local function check_backlog(n)
-  if n ~= nil and (math.type(n) ~= "integer" or n < 0 or n > 0x7fffffff) then
+  if n ~= nil and (math_type(n) ~= "integer" or n < 0 or n > 0x7fffffff) then
     error("bad argument #2 to 'listen' (integer from 0 to 2147483647 "
       .. "expected)", 3)
   end
@@ -73,8 +78,8 @@ local function make_listening(address, backlog)
   end)
 end
 
-local function make_connected(type, address, timeout)
-  return make(address.family, type, function(socket)
+local function make_connected(kind, address, timeout)
+  return make(address.family, kind, function(socket)
     return socket:connect(address, timeout)
   end)
 end

@@ -3,6 +3,10 @@
 
 local core = require("uring.core").public
 
+local ipairs <const>, min <const> = ipairs, math.min
+local format <const>, rep <const> = string.format, string.rep
+local concat <const>, insert <const> = table.concat, table.insert
+
 local DEEPEST <const> = 40  -- the greatest indentation
 
 local function describe(t)
@@ -10,12 +14,12 @@ local function describe(t)
   if t.cancelled then parts[#parts + 1] = "(cancelled)" end
   if t.daemon then parts[#parts + 1] = "(daemon)" end
   if t.waits then
-    parts[#parts + 1] = ("%s, since %.1f s"):format(t.waits, t.seconds)
+    parts[#parts + 1] = format("%s, since %.1f s", t.waits, t.seconds)
   end
   if t.file then
-    parts[#parts + 1] = ("at %s:%d"):format(t.file, t.line)
+    parts[#parts + 1] = format("at %s:%d", t.file, t.line)
   end
-  return table.concat(parts, " ")
+  return concat(parts, " ")
 end
 
 local function tree()
@@ -23,7 +27,7 @@ local function tree()
   for _, t in ipairs(core.tasks()) do
     local parent = t.parent or false
     children[parent] = children[parent] or {}
-    table.insert(children[parent], t)
+    insert(children[parent], t)
   end
   -- (no recursion: scopes may be nested to any depth)
   local open, places = { children[false] or {} }, { 0 }
@@ -32,14 +36,14 @@ local function tree()
     places[depth] = places[depth] + 1
     local t = open[depth][places[depth]]
     if t then
-      lines[#lines + 1] = ("  "):rep(math.min(depth - 1, DEEPEST))
+      lines[#lines + 1] = rep("  ", min(depth - 1, DEEPEST))
         .. describe(t)
       open[depth + 1], places[depth + 1] = children[t.task] or {}, 0
     else
       open[depth] = nil
     end
   end
-  return table.concat(lines, "\n")
+  return concat(lines, "\n")
 end
 
 return { public = { tree = tree } }

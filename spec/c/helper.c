@@ -122,13 +122,13 @@ static int l_getpid (lua_State *L) {
 ** does not end in time is killed */
 static int l_execute (lua_State *L) {
   double limit = luaL_checknumber(L, 1);
-  char *argv[16] = {0};
+  char *argv[64] = {0};
   int n = lua_gettop(L) - 1;
   int end[2], status;
   pid_t pid;
   struct timespec t0, t;
   luaL_Buffer b;
-  luaL_argcheck(L, n >= 1 && n < 15, 2, "1 to 14 words expected");
+  luaL_argcheck(L, n >= 1 && n < 63, 2, "1 to 62 words expected");
   for (int i = 0; i < n; i++) {
     union { const char *from; char *to; } word;  /* (execv wants it so) */
     word.from = luaL_checkstring(L, i + 2);
@@ -452,5 +452,6 @@ int luaopen_uring_spec (lua_State *L) {
   luaL_newlib(L, functions);
   helper_threads_open(L);
   helper_messages_open(L);
+  helper_states_open(L);
   return 1;
 }

@@ -44,6 +44,7 @@ struct thread {
   int n;
   bool ok;
   lua_State *borrowed;         /* in_thread */
+  lua_CFunction open;          /* a bare state: it opens the library there */
   lua_State *left;             /* outlived: its state */
   bool leave;
 };
@@ -80,8 +81,13 @@ void helper_class (lua_State *L, const char *name, lua_CFunction gc);
 /* Starts a thread; `t` is the beginning of the userdata that joins it. */
 void helper_start (lua_State *L, struct thread *t, void *(*f)(void *));
 
+/* A state with the base library, and in the global `uring` what `open` gives:
+** no package, no string, no other library. To be called protected. */
+void helper_bare (lua_State *L, lua_CFunction open);
+
 /* Each part's functions go into the table on the top. */
 void helper_threads_open (lua_State *L);
 void helper_messages_open (lua_State *L);
+void helper_states_open (lua_State *L);
 
 #endif

@@ -143,14 +143,19 @@ static int l_take (lua_State *L) {
 
 /* ---- threads ----------------------------------------------------------- */
 
-static int guarded (lua_State *L) {
-  struct thread *t = lua_touserdata(L, 1);
+static void with_all (lua_State *L, const struct thread *t) {
   luaL_openlibs(L);
   lua_getglobal(L, "package");
   lua_pushstring(L, t->path);
   lua_setfield(L, -2, "path");
   lua_pushstring(L, t->cpath);
   lua_setfield(L, -2, "cpath");
+}
+
+static int guarded (lua_State *L) {
+  struct thread *t = lua_touserdata(L, 1);
+  if (t->open) helper_bare(L, t->open);
+  else with_all(L, t);
   lua_settop(L, 0);
   if (luaL_loadbuffer(L, t->code, t->len, t->code) != LUA_OK)
     return lua_error(L);
@@ -211,16 +216,22 @@ static double seconds (void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* A thread that is to run the code and the arguments on the stack. */
+/* A thread that is to run the code and the arguments on the stack. A C function
+** before the code is luaopen_uring, and asks for a bare state. */
 static struct thread *new_thread (lua_State *L) {
   size_t len;
-  const char *code = luaL_checklstring(L, 1, &len);
-  int n = lua_gettop(L) - 1;
+  lua_CFunction open = lua_tocfunction(L, 1);
+  const char *code;
+  int n;
   struct thread *t;
+  if (open) lua_remove(L, 1);
+  code = luaL_checklstring(L, 1, &len);
+  n = lua_gettop(L) - 1;
   luaL_argcheck(L, n <= VALUES, VALUES, "too many arguments");
   t = lua_newuserdatauv(L, sizeof(*t), 0);
   memset(t, 0, sizeof(*t));
   luaL_setmetatable(L, THREAD);
+  t->open = open;
   for (; t->n < n; t->n++) {
     if (!value_get(L, t->n + 2, &t->value[t->n]))
       luaL_argerror(L, t->n + 2, "cannot travel");

@@ -42,7 +42,7 @@ static unsigned pick (struct kernel *k) {
 
 static struct kernel kernel_of (uint32_t entries, bool inc) {
   struct kernel k = {0};
-  k.g = buf_group_new(entries, SIZE, 7, inc);
+  k.g = buf_group_new(NULL, entries, SIZE, 7, inc);
   CHECK(k.g != NULL);
   return k;
 }

@@ -53,7 +53,7 @@ static void idle_is_called_while_it_has_owners (void) {
 
 static void memory_is_zeroed_and_terminated (void) {
   for (size_t n = 0; n < 300; n++) {
-    struct memory *m = memory_new(n, NULL);
+    struct memory *m = memory_new(NULL, n, NULL);
     CHECK(m != NULL && m->size == n);
     for (size_t i = 0; i <= n; i++)
       if (!CHECK(m->bytes[i] == 0)) break;
@@ -65,16 +65,16 @@ static void memory_is_zeroed_and_terminated (void) {
 
 static void memory_copies (void) {
   const char text[] = "a\0b";
-  struct memory *m = memory_new(3, text);
+  struct memory *m = memory_new(NULL, 3, text);
   CHECK(memcmp(m->bytes, text, 4) == 0);
   CHECK(!m->block.retired);
   refblock_release(&m->block);
 }
 
 static void impossible_sizes_give_null (void) {
-  CHECK(memory_new(SIZE_MAX, NULL) == NULL);
-  CHECK(memory_new(SIZE_MAX - sizeof(struct memory), NULL) == NULL);
-  CHECK(memory_new(SIZE_MAX - sizeof(struct memory) - 1, "") == NULL);
+  CHECK(memory_new(NULL, SIZE_MAX, NULL) == NULL);
+  CHECK(memory_new(NULL, SIZE_MAX - sizeof(struct memory), NULL) == NULL);
+  CHECK(memory_new(NULL, SIZE_MAX - sizeof(struct memory) - 1, "") == NULL);
 }
 
 #define ROUNDS 20000
@@ -106,7 +106,7 @@ static void counts_hold_between_threads (void) {
 
 static void *bury_many (void *p) {
   for (int i = 0; i < BURIED; i++) {
-    struct memory *m = memory_new(8, NULL);
+    struct memory *m = memory_new(NULL, 8, NULL);
     refblock_pin(&m->block);
     refblock_release(&m->block);
     refblock_bury(&m->block);  /* its last count, reachable from the list */
@@ -124,7 +124,7 @@ static void threads_may_bury_at_the_same_time (void) {
 
 static void two_counts_of_a_block_may_be_buried (void) {
   unsigned long before = refblocks_buried();
-  struct memory *m = memory_new(8, NULL);
+  struct memory *m = memory_new(NULL, 8, NULL);
   refblock_retain(&m->block);
   refblock_bury(&m->block);
   refblock_bury(&m->block);

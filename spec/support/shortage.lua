@@ -56,13 +56,16 @@ programs["a ring by hand"] = function()
   assert(ring:close())
 end
 
-programs["a descriptor"] = function()
-  local number = spec.dup(w)
+-- A uring.fd of this number, which is closed if there is none.
+local function owner(number)
   local ok, fd, message = pcall(uring.fd, number)
-  if not ok or not fd then
-    spec.close(number)
-    error(ok and message or fd, 0)
-  end
+  if ok and fd then return fd end
+  spec.close(number)
+  error(ok and message or fd, 0)
+end
+
+programs["a descriptor"] = function()
+  local fd = owner(spec.dup(w))
   local ring <close> = assert(uring.ring { entries = 8 })
   local _ <close> = fd
   assert(ring:queue(uring.sqe():prep_write(fd, "x")))
@@ -398,6 +401,98 @@ programs["two tasks that accept"] = function()
   end)
 end
 
+programs["small calls"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  local address = uring.sockaddr("127.0.0.1", 0)
+  local udp = assert(uring.socket(uring.AF_INET, uring.SOCK_DGRAM))
+  local _ <close> = udp
+  assert(udp:bind(address))
+  local msg = uring.sqe():prep_msg_ring(ring, 1, 2)
+  if helper.has "sync_msg" then
+    assert(uring.register_sync_msg(msg))
+    assert(ring:wait_cqe(patience))
+  else
+    fails("6.13", assert, uring.register_sync_msg(msg))
+  end
+  local none, why = uring.recvmsg_out(uring.buffer(8),
+    uring.msghdr { namelen = 128 })
+  assert(not none and why:find "too short", why)
+  uring.run(function()
+    assert(uring.current() and uring.loop():stats().memory > 0)
+    local semaphore = uring.semaphore(0)
+    local other = uring.daemon(function() semaphore:release() end)
+    assert(semaphore:acquire(patience))
+    assert(other:join())
+    assert(uring.select { t = uring.at(uring.now()) } == "t")
+    assert(uring.pcall(uring.sleep, 0))
+  end)
+end
+
+-- A result that older kernels cannot give, or the function itself.
+local function perhaps(value, message)
+  if not value and not message:find "needs Linux" then error(message, 0) end
+  return value
+end
+
+programs["the rest of a ring"] = function()
+  local ring <close> = assert(uring.ring { entries = 8,
+    flags = uring.IORING_SETUP_R_DISABLED })
+  assert(ring:enable_rings() and ring:fd() and ring:features())
+  assert(ring:peek_cqe() == nil)
+  local event = owner(spec.eventfd())
+  local _ <close> = event
+  assert(ring:register_eventfd(event))
+  assert(ring:unregister_eventfd())
+  assert(ring:register_files_sparse(4))
+  assert(ring:register_file_alloc_range(0, 2))
+  local read = assert(ring:queue(uring.sqe():prep_timeout(60):set_ioprio(0)))
+  assert(ring:submit() and read:status() and read:cancel())
+  assert(ring:wait_cqe(patience))
+  ring:register_sync_cancel { flags = uring.IORING_ASYNC_CANCEL_ANY }
+  uring.run(function()
+    assert(ring:await(nop(), patience))
+    assert(ring:await(uring.sqe():prep_msg_ring(ring, 1, 2)))
+    assert(first(ring:messages()) == 1)
+    local ended = uring.spawn(uring.sleep, 0):joining()
+    assert(uring.select { ended:wrap(function() return true end) } == 1)
+    local task = uring.spawn(uring.sleep, 0)
+    assert(task:status() and uring.loop():ring())
+    uring.scope(function(scope) assert(#scope:failures() == 0) end)
+  end)
+end
+
+programs["the rest of memory and descriptors"] = function()
+  local ring <close> = assert(uring.ring { entries = 8 })
+  local buffer = uring.buffer(4)
+  buffer:write(0, "abcd"):resize(2)
+  assert(buffer:string() == "ab" and buffer:close())
+  assert(uring.msghdr { iov = { "x" } }:close())
+  assert(not ring:ref():closed())
+  local a, b = assert(uring.socketpair())
+  local _ <close> = a
+  local _ <close> = b
+  local group <close> = assert(ring:buf_ring { entries = 4, size = 4 })
+  perhaps(group:head())
+  assert(a:fileno() and a:getsockopt "SO_TYPE" and a:getpeername())
+  assert(ring:queue(uring.sqe():prep_send(a, "hello")))
+  assert(ring:wait_cqe(patience))
+  assert(ring:queue(uring.sqe():prep_recv(b):set_buf_group(group:bgid())))
+  local _, res, flags = assert(ring:wait_cqe(patience))
+  for _, lease in ipairs(assert(group:bundle(res, flags))) do
+    lease:close()
+  end
+  uring.run(function()
+    assert(b:recvfrom(1, patience))
+    assert(a:sendmsg { data = "m" })
+    assert(b:recvmsg(1, patience))
+    assert(a:shutdown "write")
+  end)
+  local fd = owner(spec.dup(w))
+  local _ <close> = fd
+  assert(fd:fileno())
+  spec.close(fd:release())
+end
+
 
 -- ---- the sweep ------------------------------------------------------------
 
@@ -476,6 +571,12 @@ function shortage.sweep(name, T, stride)
     assert(before == after, ("%d descriptors before, %d after"):format(before,
       after))
   end
+end
+
+-- Runs one of the programs.
+function shortage.run(name)
+  programs[name]()
+  empty_pipe()
 end
 
 shortage.names = {}

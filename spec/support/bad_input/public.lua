@@ -347,7 +347,7 @@ local public = {
     acquire = { optional(seconds) }, try_acquire = none, acquiring = none,
     release = none,
   },
-  ["uring.Loop"] = { ring = none },
+  ["uring.Loop"] = { ring = none, stats = none },
 }
 
 return { functions = public, sqe = sqe, fd = fd }

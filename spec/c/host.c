@@ -1,0 +1,70 @@
+/*
+** host: a program with a Lua state of its own, which spec/hosts_spec.lua builds
+** in several ways. It runs a script, closes the state, and says "closed".
+**
+**   -DARCHIVE   it is linked with build/liburing_lua.a, and preloads it
+**   -DPLUGIN    it is a shared object, whose function the loader calls:
+**   -DLOADER    the program that loads that one, RTLD_LOCAL. With
+**               -DPROMOTE=\"liblua5.4.so.0\" the plugin makes the names of
+**               its liblua known to all first.
+*/
+
+#include <lua.h>
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include <dlfcn.h>
+#include <stdio.h>
+
+int host_run (const char *script);
+int luaopen_uring (lua_State *L);
+
+#ifdef LOADER
+
+int main (int argc, char **argv) {
+  void *plugin = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+  int (*run) (const char *) = NULL;
+  if (plugin) *(void **)&run = dlsym(plugin, "host_run");
+  if (argc < 3 || run == NULL) {
+    fprintf(stderr, "%s\n", dlerror());
+    return 2;
+  }
+  return run(argv[2]);
+}
+
+#else
+
+int host_run (const char *script) {
+  lua_State *L;
+  int status;
+#ifdef PROMOTE
+  if (dlopen(PROMOTE, RTLD_NOLOAD | RTLD_GLOBAL | RTLD_NOW) == NULL) {
+    fprintf(stderr, "%s\n", dlerror());
+    return 2;
+  }
+#endif
+  if ((L = luaL_newstate()) == NULL)
+    return 2;
+  luaL_openlibs(L);
+#ifdef ARCHIVE
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, luaopen_uring);
+  lua_setfield(L, -2, "uring");
+  lua_pop(L, 1);
+#endif
+  status = luaL_loadfile(L, script);
+  if (status == LUA_OK) status = lua_pcall(L, 0, 0, 0);
+  if (status != LUA_OK)
+    fprintf(stderr, "%s\n", lua_tostring(L, -1));
+  lua_close(L);
+  puts("closed");
+  return status == LUA_OK ? 0 : 1;
+}
+
+#ifndef PLUGIN
+int main (int argc, char **argv) {
+  return argc == 2 ? host_run(argv[1]) : 2;
+}
+#endif
+
+#endif

@@ -1,0 +1,243 @@
+-- uring.loop{ memory = bytes }: what C holds for a state is bounded, which
+-- lua_Alloc cannot do; and stats() tells how much that is.
+
+local helper = require "helper"
+local shortage = require "shortage"
+local spec = require "uring_spec"
+
+local it = helper.needs_ring(it)
+
+-- Runs f(uring, ...), which has no upvalues, in a state of its own, whose loop
+-- has this limit beyond what it needs itself: what it returns.
+local function within(bytes, f, ...)
+  local results = table.pack(spec.state(string.dump(function(code, ...)
+    local uring = require "uring"
+    local limit = ...
+    local options = { entries = 8, cq_entries = 64 }
+    if limit then options.memory = 4096 + limit end
+    assert(uring.loop(options))
+    return load(code)(uring, select(2, ...))
+  end), string.dump(f), bytes, ...))
+  if not results[1] then error(results[2], 2) end
+  return table.unpack(results, 2, results.n)
+end
+
+describe("a limit of memory", function()
+  it("is seen in the loop's stats, beside what is held", function()
+    local before, during, after, limit = within(100000, function(uring)
+      local before = uring.loop():stats().memory
+      local buffer = uring.buffer(50000)
+      local during = uring.loop():stats().memory
+      buffer:close()
+      local stats = uring.loop():stats()
+      return before, during, stats.memory, stats.memory_limit
+    end)
+    assert(during >= before + 50000 and during < before + 50200)
+    assert.equal(before, after)
+    assert.equal(104096, limit)
+    assert.is_nil(within(nil, function(uring)
+      return uring.loop():stats().memory_limit
+    end))
+  end)
+
+  it("refuses what would exceed it, with a message that says so", function()
+    within(60000, function(uring)
+      local ENOMEM <const> = uring.errno.ENOMEM
+      local function says(why)
+        assert(why:find "emory" and why:find "uring.loop{ memory }", why)
+      end
+      local ring = assert(uring.ring { entries = 8, cq_entries = 16 })
+      local buffer = uring.buffer(10)
+      local function raises(f, ...)
+        local ok, why = pcall(f, ...)
+        assert(not ok, "it was not refused")
+        says(why)
+      end
+      local big = ("x"):rep(65536)
+      raises(uring.buffer, 65536)
+      raises(uring.buffer, big)
+      raises(buffer.resize, buffer, 65536)
+      raises(uring.sqe().prep_write, uring.sqe(), 1, big)
+      raises(uring.msghdr, { iov = { big } })
+      do
+        local headers = {}
+        raises(function()
+          for i = 1, 5 do headers[i] = uring.msghdr { controllen = 20000 } end
+        end)
+        assert(#headers >= 2 and #headers < 5)
+      end
+      local none, why, errno = uring.ring { entries = 1024 }
+      assert(not none and errno == ENOMEM)
+      says(why)
+      none, why, errno = ring:buf_ring { entries = 16, size = 4096 }
+      assert(not none and errno == ENOMEM)
+      says(why)
+      -- and all that is smaller works
+      assert(ring:buf_ring { entries = 2, size = 64 })
+      assert(ring:queue(uring.sqe():prep_nop()))
+      assert(ring:wait_cqe(60))
+      assert(buffer:resize(20))
+    end)
+  end)
+
+  it("is refused itself, with a loop that needs more", function()
+    local none, why, errno, again = select(2, assert(spec.state([[
+      local uring = require "uring"
+      local none, why, errno = uring.loop { memory = 100 }
+      return none, why, errno, (uring.loop { memory = 1 << 20 }) ~= nil
+    ]])))
+    assert.is_nil(none)
+    assert.equal(12, errno)
+    assert(why:find "100 bytes", why)
+    assert.is_true(again)
+  end)
+
+  it("collects garbage before it refuses", function()
+    within(100000, function(uring)
+      for _ = 1, 100 do uring.buffer(30000) end
+      for _ = 1, 100 do
+        uring.sqe():prep_write(1, ("x"):rep(20000))
+      end
+      for _ = 1, 100 do
+        assert(uring.ring { entries = 64, cq_entries = 128 })
+      end
+      for _ = 1, 100 do uring.msghdr { controllen = 20000 } end
+    end)
+  end)
+
+  it("counts what operations in flight hold", function()
+    within(200000, function(uring)
+      local stats = function() return uring.loop():stats().memory end
+      local before = stats()
+      local ring = assert(uring.ring { entries = 8, cq_entries = 16 })
+      local sqe = uring.sqe():prep_write(1, ("x"):rep(90000))
+      -- (it waits for the timeout, and is never written)
+      assert(ring:queue(uring.sqe():prep_timeout(1000)
+        :set_flags(uring.IOSQE_IO_LINK), sqe))
+      assert(ring:submit())
+      sqe:prep_nop()
+      collectgarbage()
+      collectgarbage()
+      assert(stats() - before > 90000, stats() - before)
+      assert(not pcall(uring.buffer, 150000))
+      ring:close()
+      assert(stats() - before < 1000, stats() - before)
+      assert(uring.buffer(150000))
+    end)
+  end)
+
+  it("bounds operations and completions that are not taken", function()
+    within(300000, function(uring)
+      local ring <close> = assert(uring.ring { entries = 8 })
+      local n = 0
+      while true do
+        local op, why, errno = ring:queue(uring.sqe():prep_nop())
+        n = n + 1
+        if not op then
+          assert(errno == uring.errno.ENOMEM, why)
+          break
+        end
+        assert(n < 20000)
+      end
+      assert(n > 500, n)
+      -- what was queued completes, and then there is room again
+      for _ = 1, n - 1 do assert(ring:wait_cqe(60)) end
+      assert(ring:queue(uring.sqe():prep_nop()))
+      assert(ring:wait_cqe(60))
+    end)
+  end)
+
+  it("does not bind finalizers that run after the library's last", function()
+    assert(spec.state([[
+      local uring
+      local late = setmetatable({}, { __gc = function()
+        -- (of what it makes Lua calls no finalizers)
+        local buffer <close> = uring.buffer(100000)
+        local _ <close> = uring.msghdr { iov = { "x", buffer } }
+        local ring <close> = uring.ring { entries = 8 }
+        if ring then ring:queue(uring.sqe():prep_nop()) end
+      end })
+      uring = require "uring"
+      assert(uring.loop { entries = 8, cq_entries = 16, memory = 5000 })
+      KEPT = late
+    ]]))
+  end)
+
+  it("is not in the way of what frees and cancels", function()
+    within(100000, function(uring)
+      local ring = assert(uring.ring { entries = 8, cq_entries = 16 })
+      local op = assert(ring:queue(uring.sqe():prep_timeout(1000)))
+      assert(ring:submit())
+      local hoard = {}
+      uring.run(function()
+        local asleep = uring.spawn(uring.await,
+          uring.sqe():prep_timeout(1000))
+        uring.sleep(0)
+        local size = 1 << 20
+        while size > 0 do  -- to the last byte
+          local ok, buffer = pcall(uring.buffer, size)
+          if ok then hoard[#hoard + 1] = buffer else size = size // 2 end
+        end
+        local stats = uring.loop():stats()
+        assert(stats.memory_limit - stats.memory < 200)
+        assert(op:cancel())
+        asleep:cancel()
+        asleep:join()
+        local none, why = uring.timeout(0.001, uring.sleep, 60)
+        assert(none == nil and why == "timed out")
+      end)
+      assert(ring:wait_cqe(60))
+      assert(ring:close())
+      for _, buffer in ipairs(hoard) do buffer:close() end
+      assert(uring.buffer(50000))
+    end)
+  end)
+end)
+
+
+describe("programs that use all of the library", function()
+  -- Runs in each state: the program, and what is held before and after.
+  local function held(_, name)
+    local uring, again = require "uring", require "shortage"
+    local function now()
+      collectgarbage()
+      collectgarbage()
+      uring.run(uring.sleep, 0)
+      collectgarbage()
+      return uring.loop():stats().memory
+    end
+    again.run(name)
+    again.run(name)
+    local before = now()
+    again.run(name)
+    return before, now()
+  end
+
+  it("refund all that they were charged", function()
+    for _, name in ipairs(shortage.names) do
+      local before, after = within(nil, held, name)
+      assert.equal(before, after, name)
+    end
+  end)
+
+  -- With each limit they run, or fail for want of memory.
+  local function limited(uring, name)
+    local again = require "shortage"
+    local ok, why = pcall(again.run, name)
+    why = tostring(why)
+    assert(ok or why:find "memory" or why:find "ENOMEM", why)
+    assert(uring.run(function() return true end))
+    return ok
+  end
+
+  it("fail for want of memory alone, whatever the limit is", function()
+    local failed, fine = 0, 0
+    for _, name in ipairs(shortage.names) do
+      for _, bytes in ipairs { 300, 4000, 100000, 1 << 24 } do
+        local ok = within(bytes, limited, name)
+        if ok then fine = fine + 1 else failed = failed + 1 end
+      end
+    end
+    assert(failed > 20 and fine > 20, failed .. " " .. fine)
+  end)
+end)

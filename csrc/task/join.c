@@ -37,6 +37,7 @@ static int join_resumed (lua_State *L, int status, lua_KContext ctx) {
 static bool runs_next (const struct loop *loop, struct task *t,
                      const struct task *target) {
   return loop->first == &target->node && !loop->nested && loop->slow == 0
+         && !loop->stepping
          && !loop_unfair(t);
 }
 
@@ -76,7 +77,7 @@ static int task_join (lua_State *L) {
   if (ns != CLOCK_NEVER) loop_reserve(L);
   inside = runs_next(s->loop, t, target);
   waitq_add(&target->joiners, &t->node);
-  loop_begin(L, t, WAIT_JOIN, target, clock_after(ns));
+  loop_begin(L, t, WAIT_JOIN, target, loop_deadline(s->loop, ns));
   if (inside && run_inside(L, s->loop, t)) {
     t->immediate = (uint8_t)(immediate + 1);
     return push_joined(L, t);

@@ -102,18 +102,29 @@ void loop_fd_host_time (struct loop *loop) {
 
 /* ---- steps ------------------------------------------------------------- */
 
+static bool read_eventfd (int fd) {
+  uint64_t n;
+  return read(fd, &n, sizeof(n)) == (ssize_t)sizeof(n);
+}
+
+/* Read the eventfds of all rings, whether they seem to be signaled or not. */
+static bool read_signals (struct loop *loop) {
+  bool any = read_eventfd(loop->fds.cq);
+  for (struct watch *w = loop->watches; w; w = w->next)
+    if (read_eventfd(w->eventfd)) any = true;
+  return any;
+}
+
 bool loop_fd_pending (struct loop *loop, int64_t now) {
   struct poll_fds *f = &loop->fds;
   if (f->epoll < 0)
     return false;
   if (f->armed <= now || doorbell_notified(loop->ring->doorbell))
     return true;
-  if (f->doubt > 0 || ++f->idle % NOW_AND_THEN == 0) {
-    uint64_t n;
-    if (f->doubt > 0) f->doubt--;
-    return read(f->cq, &n, sizeof(n)) > 0;
-  }
-  return false;
+  if (f->doubt > 0) f->doubt--;
+  else if (++f->idle % NOW_AND_THEN != 0)
+    return false;
+  return read_signals(loop);  /* guard: or it is readable for nothing again */
 }
 
 void loop_fd_begin (struct loop *loop) {
@@ -128,17 +139,37 @@ static bool at_hand (const struct loop *loop) {
          || (loop->heap.n > 0 && turn_due(loop, loop_time(loop)));
 }
 
-/* Read what was signaled. */
-static void read_all (struct loop *loop) {
+/* Has a ring been entered, or something been taken from it, since its eventfd
+** was read? */
+static bool has_changed (const struct ring *r, uint64_t *entered) {
+  uint64_t before = *entered;
+  *entered = r->stats.enters + r->stats.cqes;
+  return before != *entered;
+}
+
+/* Read what may be signaled. */
+static void read_changed (struct loop *loop) {
   struct poll_fds *f = &loop->fds;
-  const struct ring_stats *s = &loop->ring->stats;
-  uint64_t n;
-  if (doorbell_notified(loop->ring->doorbell))
-    doorbell_read(loop->ring->doorbell);
-  if (f->entered != s->enters + s->cqes) {
-    f->entered = s->enters + s->cqes;
-    f->doubt = read(f->cq, &n, sizeof(n)) > 0 ? DOUBTS : 2 * DOUBTS;
-  }
+  struct doorbell *b = loop->ring->doorbell;
+  bool any = has_changed(loop->ring, &f->entered);
+  if (any) read_eventfd(f->cq);
+  for (struct watch *w = loop->watches; w; w = w->next)
+    if (has_changed(w->ring, &w->entered)) {
+      any = true;
+      read_eventfd(w->eventfd);
+    }
+  if (any) f->doubt = DOUBTS;
+  if (doorbell_notified(b)) doorbell_read(b);
+}
+
+/* Poll the eventfds of rings that are watched since the last step. False if
+** there is no memory for that. */
+static bool poll_watches (struct loop *loop) {
+  bool ok = true;
+  for (struct watch *w = loop->watches; w; w = w->next)
+    if (!w->polled) ok = (w->polled = watch_fd(loop->fds.epoll, w->eventfd)
+                                      == 0) && ok;
+  return ok;
 }
 
 bool loop_fd_settle (struct loop *loop) {
@@ -149,8 +180,9 @@ bool loop_fd_settle (struct loop *loop) {
     return more;
   if (loop->heap.n > 0 || f->armed != CLOCK_NEVER)
     set_timer(loop, clock_now());
+  if (!poll_watches(loop)) more = true;  /* (tried again) */
   if (!more) {
-    read_all(loop);
+    read_changed(loop);
     doorbell_arm(b);
     more = at_hand(loop);  /* guard: what came before the read */
   }

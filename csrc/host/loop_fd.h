@@ -2,10 +2,11 @@
 ** loop_fd: the descriptor by which a host learns that a step would do
 ** something: loop:fd().
 **
-** It is an epoll descriptor over three others: an eventfd that the kernel
-** signals when the loop's ring has completions, a timerfd for the first
-** deadline, and the eventfd of the loop's doorbell, for what other threads
-** send, for what becomes ready outside a step, and for what a step leaves.
+** It is an epoll descriptor over others: an eventfd that the kernel signals
+** when the loop's ring has completions; those of the other rings that tasks
+** wait on; a timerfd for the first deadline; and the eventfd of the loop's
+** doorbell, for what other threads send, for what becomes ready outside
+** a step, and for what a step leaves.
 **
 ** Between two steps the loop is quiet, if nothing is left to do: then the
 ** descriptor is not readable, and whatever makes work for a step writes the

@@ -115,6 +115,8 @@ struct watch {
   int eventfd;              /* of the loop's own ring: its doorbell's. -1:
                                none */
   bool signaled;            /* its eventfd was written */
+  bool polled;              /* a host polls its eventfd: host/loop_fd.c */
+  uint64_t entered;         /* see struct poll_fds */
 };
 
 /* The state's loop, if it has one that is this process's: or NULL. */
@@ -170,8 +172,9 @@ struct worst {
 struct poll_fds {
   int epoll, cq, timer;
   int64_t armed;            /* when `timer` expires, or CLOCK_NEVER */
-  uint64_t entered;         /* the ring's enters when `cq` was read last */
-  unsigned doubt;           /* idle steps that still read `cq` */
+  uint64_t entered;         /* the ring's enters and CQEs when `cq` was read
+                               last */
+  unsigned doubt;           /* idle steps that still read it */
   unsigned idle;            /* idle steps in a row */
 };
 

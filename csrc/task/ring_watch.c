@@ -148,9 +148,7 @@ static int enter_one (struct watch *w, unsigned most) {
 
 bool ring_watch_needs (const struct watch *w) {
   const struct ring *r = w->ring;
-  /* guard: armed again whenever it has ended */
-  return w->poll == NULL || w->signaled || ring_needs_enter(r)
-         || sys_cq_ready(&r->io) > 0;
+  return w->signaled || ring_needs_enter(r) || sys_cq_ready(&r->io) > 0;
 }
 
 unsigned ring_watch_enter (struct loop *loop, unsigned most) {
@@ -158,11 +156,10 @@ unsigned ring_watch_enter (struct loop *loop, unsigned most) {
   unsigned total = 0;
   for (struct watch *w = loop->watches, *next; w; w = next) {
     next = w->next;
-    if (!ring_watch_needs(w))
-      continue;
-    if (w->poll == NULL && arm_poll(loop, w) == -ENOMEM) nomem_turns = true;
-    if (w->signaled || ring_needs_enter(w->ring)
-        || sys_cq_ready(&w->ring->io) > 0) {
+    /* guard: armed again whenever it has ended */
+    if (w->poll == NULL && !loop->stepping && arm_poll(loop, w) == -ENOMEM)
+      nomem_turns = true;
+    if (ring_watch_needs(w)) {
       int taken = enter_one(w, most);
       if (taken < 0) nomem_turns = true;
       else total += (unsigned)taken;

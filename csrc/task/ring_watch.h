@@ -6,7 +6,8 @@
 ** descriptors do not wake a sleeper. A multishot poll on the loop's ring
 ** reports the eventfd, and is armed again when the kernel ends it. The loop's
 ** own ring has such a poll for its doorbell's eventfd, if the doorbell has
-** one.
+** one. A step does not sleep: it looks at all rings, and its host polls their
+** eventfds (host/loop_fd.h).
 **
 ** Invariants: the loop does not sleep while a watched ring has completions. A
 ** record is not freed while its poll is in flight.

@@ -452,5 +452,6 @@ int luaopen_uring_spec (lua_State *L) {
   luaL_newlib(L, functions);
   helper_threads_open(L);
   helper_messages_open(L);
+  helper_poll_open(L);
   return 1;
 }

@@ -83,5 +83,6 @@ void helper_start (lua_State *L, struct thread *t, void *(*f)(void *));
 /* Each part's functions go into the table on the top. */
 void helper_threads_open (lua_State *L);
 void helper_messages_open (lua_State *L);
+void helper_poll_open (lua_State *L);
 
 #endif

@@ -217,6 +217,7 @@ static int loop_tostring (lua_State *L) {
 
 /* (close is defined by csrc/host) */
 static int loop_tbc (lua_State *L) {
+  class_check(L, 1, CLASS_LOOP);
   lua_getfield(L, 1, "close");
   lua_pushvalue(L, 1);
   lua_call(L, 1, 0);

@@ -274,6 +274,35 @@ describe("loop:fd()", function()
     end)
 end)
 
+-- The same, for a message that comes at each place where a step looks.
+describe("a message that comes while a step looks", function()
+  polled("is not left behind", function()
+    H.needs "sync_msg"
+    for _, ring in ipairs { loop:ring(), assert(uring.ring()) } do
+      local got, sent, missed = 0, 0, 0
+      loop:spawn(function()
+        while true do
+          if ring:receive() then got = got + 1 end
+        end
+      end)
+      H.settle()
+      if comes(0) then loop:step() end
+      for skip = 0, 40 do
+        fault.arrive(ring:fd(), skip // 2)
+        if skip % 2 == 0 then loop:spawn(uring.sleep, 0) end
+        loop:step()
+        if fault.arrive() then sent = sent + 1 else missed = missed + 1 end
+        for _ = 1, 5 do
+          if comes(got < sent and 5 * H.slow or 0) then loop:step() end
+        end
+        H.equal(sent, got)
+        quiet()
+      end
+      assert(sent >= 5 and missed >= 5, sent)
+    end
+  end, faults.path .. "_G.fault = fault ")
+end)
+
 -- Another thread sends while the host steps and sleeps: whatever the order of
 -- the two, no message is left where nothing wakes the host.
 describe("a host that sleeps on loop:fd()", function()

@@ -142,6 +142,35 @@ describe("loop:fd() becomes readable", function()
       end
     end)
 
+  -- (the kernel puts such a signal off, and forgets the second one)
+  polled("by what tasks wait for that is an eventfd itself", function()
+    for _, ring in ipairs { loop:ring(), assert(uring.ring()) } do
+      local eventfd, buffer = spec.eventfd(), uring.buffer(8)
+      local got = 0
+      local task = loop:spawn(function()
+        for i = 1, 6 do
+          if i % 2 == 0 then
+            ring:await(uring.sqe():prep_poll_add(eventfd, uring.POLLIN))
+          end
+          ring:await(uring.sqe():prep_read(eventfd, buffer, 8, 0))
+          got = i
+        end
+      end)
+      H.settle()
+      for i = 1, 6 do
+        local later = spec.write_later(0.002, eventfd)
+        while got < i do
+          assert(comes(5 * H.slow), "it does not become readable")
+          loop:step()
+        end
+        later:join()
+      end
+      H.settle()
+      H.equal("done", task:status())
+      spec.close(eventfd)
+    end
+  end)
+
   polled("by a request that was queued by hand", function()
     loop:ring():queue(uring.sqe():prep_nop())
     assert(comes(0))

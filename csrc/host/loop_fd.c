@@ -63,6 +63,9 @@ int loop_fd_open (struct loop *loop) {
       return rc;
     }
     f->entered = UINT64_MAX;
+    /* (what is in flight by now was not looked at) */
+    loop->ring->polled = true;
+    loop->ring->nested = loop->ring->ops.flying > 0;
     if (!loop->running) loop_fd_settle(loop);
   }
   return f->epoll;
@@ -147,19 +150,33 @@ static bool has_changed (const struct ring *r, uint64_t *entered) {
   return before != *entered;
 }
 
-/* Read what may be signaled. */
-static void read_changed (struct loop *loop) {
+/* Read a ring's eventfd. The kernel does not signal an eventfd from within the
+** signal of another, for which a request has waited: it does so later, and, at
+** least up to 6.18, only once for each time that the eventfd was registered.
+** So for such rings it is registered anew. False if that fails. */
+static bool read_ring (const struct ring *r, int fd) {
+  read_eventfd(fd);
+  if (!r->nested)
+    return true;
+  sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+  /* guard: or the next such signal never comes */
+  return sys_register(r->io.ring_fd, IORING_REGISTER_EVENTFD, &fd, 1) >= 0;
+}
+
+/* Read what may be signaled. False if a ring will not signal any more. */
+static bool read_changed (struct loop *loop) {
   struct poll_fds *f = &loop->fds;
   struct doorbell *b = loop->ring->doorbell;
   bool any = has_changed(loop->ring, &f->entered);
-  if (any) read_eventfd(f->cq);
+  bool ok = !any || read_ring(loop->ring, f->cq);
   for (struct watch *w = loop->watches; w; w = w->next)
     if (has_changed(w->ring, &w->entered)) {
       any = true;
-      read_eventfd(w->eventfd);
+      ok = read_ring(w->ring, w->eventfd) && ok;
     }
   if (any) f->doubt = DOUBTS;
   if (doorbell_notified(b)) doorbell_read(b);
+  return ok;
 }
 
 /* Poll the eventfds of rings that are watched since the last step. False if
@@ -167,8 +184,12 @@ static void read_changed (struct loop *loop) {
 static bool poll_watches (struct loop *loop) {
   bool ok = true;
   for (struct watch *w = loop->watches; w; w = w->next)
-    if (!w->polled) ok = (w->polled = watch_fd(loop->fds.epoll, w->eventfd)
-                                      == 0) && ok;
+    if (!w->polled) {
+      w->polled = watch_fd(loop->fds.epoll, w->eventfd) == 0;
+      w->ring->polled = w->polled;
+      w->ring->nested = w->ring->ops.flying > 0;  /* (not looked at) */
+      ok = ok && w->polled;
+    }
   return ok;
 }
 
@@ -182,9 +203,10 @@ bool loop_fd_settle (struct loop *loop) {
     set_timer(loop, clock_now());
   if (!poll_watches(loop)) more = true;  /* (tried again) */
   if (!more) {
-    read_changed(loop);
+    bool ok = read_changed(loop);
     doorbell_arm(b);
     more = at_hand(loop);  /* guard: what came before the read */
+    more = more || !ok;
   }
   loop->quiet = !more;
   if (more) {  /* guard: the host must come again */

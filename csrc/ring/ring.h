@@ -62,6 +62,8 @@ struct ring {
   pthread_t owner;        /* the thread that may enter, if SINGLE_ISSUER */
   bool open, enabled, closing;
   bool eventfd;           /* the user has registered one */
+  bool polled;            /* a host polls the eventfd that is registered */
+  bool nested;            /* ... and a request may wait for an eventfd */
   bool is_loop_ring;          /* the ring that the loop sleeps on */
   bool driven;            /* ... and the loop is running */
   bool settling;          /* mark of ring_uses: a close has yet to reap it */

@@ -119,6 +119,37 @@ describe("uring.spawn outside a task", function()
     H.equal(9, select(2, task:join()))
   end)
 
+  prompt("begins although finalizers close the loop meanwhile", function()
+    H.needs_eager_collector()
+    local armed, inside, refused = true, false, 0
+    local function arm()
+      setmetatable({}, { __gc = function()
+        if not armed then return end
+        arm()
+        if inside then
+          H.raises("inside a run", loop.close, loop)
+          refused = refused + 1
+        end
+      end })
+    end
+    warn "@on"
+    collectgarbage "stop"
+    collectgarbage("incremental", 10, 1000, 30)
+    arm()
+    local function f() end
+    local spawn = loop.spawn
+    collectgarbage "restart"
+    for _ = 1, 50 do
+      inside = true
+      spawn(loop, f)
+      inside = false
+    end
+    armed = false
+    assert(refused > 0)
+    H.settle()
+    H.equal(0, loop:stats().tasks)
+  end)
+
   prompt("leaves nothing behind where memory is short", function()
     for n = 1, 40 do
       local ok, why = spec.state([[

@@ -10,6 +10,7 @@
 #include "host/loop_fd.h"
 
 #include "ring/doorbell.h"
+#include "ring/ring_submit.h"
 #include "task/loop_object.h"
 #include "task/ring_watch.h"
 #include "task/turn.h"
@@ -63,9 +64,7 @@ int loop_fd_open (struct loop *loop) {
       return rc;
     }
     f->entered = UINT64_MAX;
-    /* (what is in flight by now was not looked at) */
-    loop->ring->polled = true;
-    loop->ring->nested = loop->ring->ops.flying > 0;
+    ring_set_polled(loop->ring);
     if (!loop->running) loop_fd_settle(loop);
   }
   return f->epoll;
@@ -127,7 +126,7 @@ bool loop_fd_pending (struct loop *loop, int64_t now) {
   if (f->doubt > 0) f->doubt--;
   else if (++f->idle % NOW_AND_THEN != 0)
     return false;
-  return read_signals(loop);  /* guard: or it is readable for nothing again */
+  return read_signals(loop);
 }
 
 void loop_fd_begin (struct loop *loop) {
@@ -150,17 +149,21 @@ static bool has_changed (const struct ring *r, uint64_t *entered) {
   return before != *entered;
 }
 
-/* Read a ring's eventfd. The kernel does not signal an eventfd from within the
-** signal of another, for which a request has waited: it does so later, and, at
-** least up to 6.18, only once for each time that the eventfd was registered.
-** So for such rings it is registered anew. False if that fails. */
-static bool read_ring (const struct ring *r, int fd) {
-  read_eventfd(fd);
-  if (!r->nested)
-    return true;
+/* The kernel does not signal an eventfd from within the signal of another, for
+** which a request has waited: it does so later, and, at least up to 6.18, only
+** once for each time that the eventfd was registered. */
+static bool register_anew (const struct ring *r, int fd) {
   sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
-  /* guard: or the next such signal never comes */
   return sys_register(r->io.ring_fd, IORING_REGISTER_EVENTFD, &fd, 1) >= 0;
+}
+
+/* Read a ring's eventfd. False if it will not be signaled any more. */
+static bool read_ring (const struct ring *r, int fd) {
+  bool ok = true;
+  read_eventfd(fd);
+  /* guard: or the next such signal never comes */
+  if (r->nested) ok = register_anew(r, fd);
+  return ok;
 }
 
 /* Read what may be signaled. False if a ring will not signal any more. */
@@ -186,9 +189,8 @@ static bool poll_watches (struct loop *loop) {
   for (struct watch *w = loop->watches; w; w = w->next)
     if (!w->polled) {
       w->polled = watch_fd(loop->fds.epoll, w->eventfd) == 0;
-      w->ring->polled = w->polled;
-      w->ring->nested = w->ring->ops.flying > 0;  /* (not looked at) */
-      ok = ok && w->polled;
+      if (w->polled) ring_set_polled(w->ring);
+      else ok = false;
     }
   return ok;
 }
@@ -209,9 +211,9 @@ bool loop_fd_settle (struct loop *loop) {
     more = more || !ok;
   }
   loop->quiet = !more;
-  if (more) {  /* guard: the host must come again */
+  if (more) {
     doorbell_disarm(b);
-    doorbell_notify(b);
+    doorbell_notify(b);  /* guard: the host must come again */
   }
   return more;
 }

@@ -53,6 +53,11 @@ struct doorbell *doorbell_new (struct handle *ring);
 /* The same for a loop that is polled: see doorbell_polled. */
 struct doorbell *doorbell_new_polled (struct handle *ring);
 
+/* Has it senders? */
+static inline bool doorbell_is_shared (const struct doorbell *b) {
+  return atomic_load_explicit(&b->block.refs, memory_order_acquire) > 1;
+}
+
 /* For the loop: arm before the last check for work, disarm when awake. */
 void doorbell_arm (struct doorbell *b);
 void doorbell_disarm (struct doorbell *b);

@@ -144,15 +144,24 @@ static void launch_rare (struct ring *r, const struct request *q,
   }
 }
 
+static bool waits_for_any (unsigned opcode) {
+  return opcode == IORING_OP_POLL_ADD || opcode == IORING_OP_READ
+         || opcode == IORING_OP_READV;
+}
+
 /* May the request wait for an eventfd, or for what is woken by one? Neither of
 ** these is a file, a pipe, a socket or a device. */
 static bool may_nest (const struct io_uring_sqe *sqe) {
   struct stat st;
-  if (sqe->opcode != IORING_OP_POLL_ADD && sqe->opcode != IORING_OP_READ
-      && sqe->opcode != IORING_OP_READV)
-    return false;
-  return (sqe->flags & IOSQE_FIXED_FILE)
-         || (fstat(sqe->fd, &st) == 0 && (st.st_mode & S_IFMT) == 0);
+  return waits_for_any(sqe->opcode)
+         && ((sqe->flags & IOSQE_FIXED_FILE)
+             || (fstat(sqe->fd, &st) == 0 && (st.st_mode & S_IFMT) == 0));
+}
+
+void ring_set_polled (struct ring *r) {
+  r->polled = true;
+  for (struct op *op = op_each(&r->ops, NULL); op; op = op_each(&r->ops, op))
+    if (waits_for_any(op->opcode)) r->nested = true;
 }
 
 /* Cannot fail: the SQ and the table have free slots. A Lua file may be closed

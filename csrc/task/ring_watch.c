@@ -169,8 +169,10 @@ unsigned ring_watch_enter (struct loop *loop, unsigned most) {
   return total;
 }
 
+/* (A doorbell that is the loop's alone is rung by nothing else.) */
 void ring_watch_own (struct loop *loop) {
-  if (loop->own.eventfd >= 0 && loop->own.poll == NULL)
+  if (loop->own.eventfd >= 0 && loop->own.poll == NULL
+      && doorbell_is_shared(loop->ring->doorbell))
     arm_poll(loop, &loop->own);
 }
 

@@ -33,37 +33,39 @@ static int spawn (lua_State *L, unsigned flags, const char *what) {
   return 1;
 }
 
-/* detach(scope, f, ...): called protected, for without its task the scope must
-** not stay open */
+/* detach(scope's pointer, f, ...): called protected, for without its task the
+** scope must not stay open */
 static int detach (lua_State *L) {
-  struct cancel_scope *cs = lua_touserdata(L, 1);
+  struct loop *loop = state_of(L)->loop;
+  struct cancel_scope **scope = lua_touserdata(L, 1), *cs;
   lua_remove(L, 1);
-  task_new(L, state_of(L)->loop, cs, 0);
+  *scope = cs = cancel_scope_open(L, loop, NULL, CANCEL_SCOPE_TASKS,
+                                  CLOCK_NEVER);
+  lua_pop(L, 1);  /* (being open anchors it) */
+  cs->detached = true;
+  task_new(L, loop, cs, 0);
   return 1;
 }
 
 /* A task for the function at 1 in a scope of its own, which nothing waits for.
 ** It begins with the next run or step. */
 static int spawn_detached (lua_State *L, struct loop *loop) {
-  struct cancel_scope *cs;
+  struct cancel_scope *cs = NULL;
   bool running = loop->running;
   int status;
   if (loop->closed)
     return luaL_error(L, "this state's loop was closed");
   stack_reserve(L, 10, NULL);
-  cs = cancel_scope_open(L, loop, NULL, CANCEL_SCOPE_TASKS, CLOCK_NEVER);
-  lua_pop(L, 1);  /* (being open anchors it) */
-  cs->detached = true;
   state_shared(L, SHARED_DETACH);
   lua_insert(L, 1);
-  lua_pushlightuserdata(L, cs);
+  lua_pushlightuserdata(L, &cs);
   lua_insert(L, 2);
   loop->running = true;  /* guard: a finalizer must not run or close the loop */
   status = lua_pcall(L, lua_gettop(L) - 1, 1, 0);
   loop->running = running;
   if (status == LUA_OK)
     return 1;
-  cancel_scope_end(L, loop, cs);
+  if (cs) cancel_scope_end(L, loop, cs);
   return lua_error(L);
 }
 

@@ -219,8 +219,8 @@ function uring.probe() end
 --- Tasks that were spawned outside a task go on meanwhile. The error of one of
 --- them is raised at the end, if the loop has no on_error.
 --- Raises inside a task or a step, where all tasks wait for each other (a
---- deadlock), where the loop's time is a host's, and where no loop can be made;
---- `uring.loop()` returns that last error.
+--- deadlock), where the loop's time is a host's, and where no loop can be
+--- made; `uring.loop()` returns that last error.
 ---@param main (async fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...
@@ -1454,8 +1454,9 @@ local Loop = {}
 ---@return uring.Ring
 function Loop:ring() end
 
---- Start a task outside a task. It is a scope of its own: its error ends it and
---- its tasks alone. It begins with the next step or run, and goes on with each.
+--- Start a task outside a task. It is a scope of its own: its error ends it
+--- and its tasks alone. It begins with the next step or run, and goes on with
+--- each.
 ---@param f (async fun(...): ...) | uring.TaskOptions
 ---@param ... any
 ---@return uring.Task
@@ -1464,22 +1465,25 @@ function Loop:spawn(f, ...) end
 --- Let the tasks go on, inside a program with a loop of its own: submit, take
 --- what has completed, let deadlines pass, resume tasks that are ready. Never
 --- blocks. What the budget leaves is the next step's. An idle step makes no
---- system call and allocates nothing. Raises inside a task, a step or a run, by
---- another thread than the first, and the error of a task of loop:spawn, one
---- a step, if the loop has no on_error.
+--- system call and allocates nothing. Raises inside a task, a step or a run,
+--- by another thread than the first, and the error of a task of loop:spawn,
+--- one a step, if the loop has no on_error.
 ---@param options? uring.StepOptions
 ---@return boolean more anything is left to do
 ---@return integer resumed the number of tasks that were resumed
 function Loop:step(options) end
 
---- With `now` the loop's time is its host's, from the first such step on:
---- uring.now, and all waits and timeouts, count in it. Then each step needs one,
---- not less than the last, and uring.run raises.
+--- `max` counts a wait that need not wait as a resume, and is the bound of the
+--- completions that are taken and of the deadlines that pass as well. With
+--- `now` the loop's time is its host's, from the first such step on: uring.now
+--- and all waits and timeouts count in it. Then each step needs one, not less
+--- than the last, and uring.run raises. `gc` gives what is left of `seconds`
+--- to the collector; without `seconds` it is one step of the collector's.
 ---@class uring.StepOptions
----@field max? integer resume so many tasks at most (64); a wait that need not wait counts as one, and as many completions are taken
+---@field max? integer resume so many tasks at most: 64 if not given
 ---@field seconds? uring.seconds resume none after so long
 ---@field now? uring.seconds the host's time
----@field gc? boolean give what is left of `seconds` to the collector; without `seconds` one step
+---@field gc? boolean collect garbage
 
 --- A descriptor that is readable while a step would do something, for epoll,
 --- poll or select, level- or edge-triggered; at most once for nothing. It is
@@ -1491,7 +1495,8 @@ function Loop:step(options) end
 function Loop:fd() end
 
 --- How long the host may sleep: 0 if a step would do something, math.huge if
---- no deadline is set. What other threads send is not foreseen: poll loop:fd().
+--- no deadline is set. What other threads send is not foreseen: poll
+--- loop:fd().
 ---@return uring.seconds
 function Loop:timeout() end
 
@@ -1503,7 +1508,7 @@ function Loop:stats() end
 ---@field resumed integer tasks, by all steps
 ---@field taken integer completions, by all steps
 ---@field tasks integer that have not ended
----@field memory integer bytes that C holds for objects of this state, as far as is known
+---@field memory integer bytes that C holds for this state, as far as is known
 ---@field worst? uring.WorstResume
 
 --- The resume that took longest in any step.
@@ -1515,8 +1520,8 @@ function Loop:stats() end
 
 --- End all tasks: they are cancelled, and go on until they have ended, what is
 --- to be closed included. What has not ended in time is closed where it waits:
---- nil, message, ETIME. The loop cannot be used again. Raises in a task, a step
---- or a run, and the error of a task.
+--- nil, message, ETIME. The loop cannot be used again. Raises in a task, a
+--- step or a run, and the error of a task.
 ---@param seconds? uring.seconds 1
 ---@return true? ok
 ---@return string? message

@@ -114,13 +114,15 @@ sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
 
 SECONDS ?= 600
-soak: tests-plain tests-asan ## 10^5 connections, 10^4 states; storms under ASAN for SECONDS (600)
+soak: tests-plain tests-asan ## 10^5 connections, 10^4 states, 10^6 messages; storms under ASAN for SECONDS (600)
 	@URING_CONNECTIONS=100000 URING_STATES=10000 tools/test.sh plain \
 	  spec/accept_spec.lua spec/host_manners_spec.lua
 	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
 	  spec/socket_storm_spec.lua spec/send_storm_spec.lua \
 	  spec/accept_spec.lua spec/scope_storm_spec.lua
+	@TEST_TIMEOUT=3600 URING_MESSAGES=1000000 URING_SLOW=60 \
+	  tools/test.sh plain spec/loop_fd_spec.lua
 
 # Memory is refused, and finalizers run, at every place and not at some.
 sweep: tests-plain tests-asan ## memory refused, finalizers run, at every place; ASAN too

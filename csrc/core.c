@@ -30,6 +30,7 @@
 #include "task/event.h"
 #include "task/inspect.h"
 #include "task/join.h"
+#include "task/loop_object.h"
 #include "task/run.h"
 #include "task/scope.h"
 #include "task/semaphore.h"
@@ -38,6 +39,8 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+#include "host/loop_close.h"
+#include "host/step.h"
 
 #include <string.h>
 
@@ -62,9 +65,9 @@ static const luaL_Reg public_functions[] = {
   {"tasks", inspect_tasks},
   {"sleep", wait_sleep},
   {"await", wait_await},
-  {"loop", run_loop},
   {"channel", channel_new},
   {"semaphore", semaphore_new},
+  {"loop", loop_lua},
   {NULL, NULL}
 };
 
@@ -83,6 +86,7 @@ static void open_classes (lua_State *L) {
   sockaddr_open(L);
   buf_ring_open(L);
   msghdr_open(L);
+  loop_object_open(L);
   task_open(L);
   join_open(L);
   scope_open(L);
@@ -100,6 +104,8 @@ static void open_classes (lua_State *L) {
   recv_open(L);
   send_open(L);
   send_event_open(L);
+  step_open(L);
+  loop_close_open(L);
 }
 
 /* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files are

@@ -55,7 +55,7 @@ describe("uring.run", function()
     for _, f in ipairs { uring.sleep, uring.await } do
       helper.raises("uring.run", f, f == uring.sleep and 0 or nop())
     end
-    helper.raises("uring.run", uring.spawn, function() end)
+    helper.raises("uring.run", uring.daemon, function() end)
     helper.raises("uring.run", ring.receive, ring)
     helper.raises("uring.run", ring.await, ring, nop())
     helper.raises("uring.run", ring.await_chain, ring, { nop() })

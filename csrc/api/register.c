@@ -122,12 +122,7 @@ static int unregister_files (lua_State *L) {
 /* ring:enable_rings(): only the calling thread may enter from now on */
 static int enable_rings (lua_State *L) {
   struct ring *r = ring_check(L, 1);
-  int rc = sys_register(r->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-  if (rc >= 0) {
-    r->enabled = true;
-    r->owner = pthread_self();
-  }
-  return result(L, r, rc, "enable_rings");
+  return result(L, r, ring_bind(r), "enable_rings");
 }
 
 /* ring:register_eventfd(fd) */

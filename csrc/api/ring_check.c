@@ -27,6 +27,7 @@ struct ring *ring_check (lua_State *L, int arg) {
 
 struct ring *ring_check_in (lua_State *L, int index, int arg) {
   struct ring *r = ring_check_open(L, index, arg);
+  ring_bind_loop(r);
   if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER) && r->enabled
       && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
     luaL_argerror(L, arg, "this ring belongs to another thread: it was made "

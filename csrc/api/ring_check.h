@@ -31,4 +31,9 @@ void ring_check_drain (lua_State *L, const struct ring *r, int arg,
 /* A sleep was interrupted: run a debug hook that a signal handler has set. */
 void ring_interrupted (lua_State *L);
 
+/* The loop's ring is bound to the thread that first uses it. */
+static inline void ring_bind_loop (struct ring *r) {
+  if (r->is_loop_ring && !r->enabled) ring_bind(r);
+}
+
 #endif

@@ -207,6 +207,7 @@ static int ring_object_queue (lua_State *L) {
   rc = ring_push(r, requests, (unsigned)n, r->driven ? OP_LOOPED : 0, ops);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
+  if (r->watch) r->callbacks->queued(r);
   for (int i = 0; i < n; i++)
     operation_set(lua_touserdata(L, i - n), ops[i]);
   return n;
@@ -374,6 +375,7 @@ static int ring_object_ref (lua_State *L) {
   struct ring *r = ring_check_open(L, 1, 1);
   struct reference *reference = reference_new(L);
   ring_check_open(L, 1, 1);  /* (a finalizer may have closed it) */
+  ring_bind_loop(r);  /* (what others send from now on must not fail) */
   refblock_retain(&r->handle->block);
   reference->ring = r->handle;
   return 1;
@@ -434,7 +436,7 @@ static int ring_object_tostring (lua_State *L) {
 
 /* ---- close ------------------------------------------------------------- */
 
-static unsigned close_ring (lua_State *L, struct ring *r, int64_t bound) {
+unsigned ring_object_end (lua_State *L, struct ring *r, int64_t bound) {
   size_t weight = ring_weight(r);
   unsigned kept;
   /* guard: from now on senders in other states are refused */
@@ -454,7 +456,7 @@ static int ring_object_close (lua_State *L) {
       return luaL_error(L, "this is the loop's own ring: it closes with its "
                         "state");
     ring_check(L, 1);
-    kept = close_ring(L, r, CLOSE_BOUND);
+    kept = ring_object_end(L, r, CLOSE_BOUND);
     if (kept > 0)
       return fail(L, EBUSY, "the ring is closed, but %u of its operations "
                   "did not end: their memory is kept for ever, for the "
@@ -475,7 +477,7 @@ static int ring_object_gc (lua_State *L) {
     int64_t left = s->close_left + (began - s->closed_at);
     if (left > s->close_bound) left = s->close_bound;
     pressure_collected(&s->pressure, ring_weight(r), RING_FDS);
-    close_ring(L, r, left);
+    ring_object_end(L, r, left);
     s->closed_at = clock_now();
     left -= s->closed_at - began;
     s->close_left = left > 0 ? left : 0;

@@ -31,11 +31,12 @@ static inline uint32_t clock_rough (void) {
 }
 
 /* The deadline `ns` from now; CLOCK_NEVER stays CLOCK_NEVER. */
-static inline int64_t clock_after (int64_t ns) {
-  int64_t now;
-  if (ns == CLOCK_NEVER) return CLOCK_NEVER;
-  now = clock_now();
+static inline int64_t clock_add (int64_t now, int64_t ns) {
   return ns > CLOCK_NEVER - now ? CLOCK_NEVER : now + ns;
+}
+
+static inline int64_t clock_after (int64_t ns) {
+  return ns == CLOCK_NEVER ? CLOCK_NEVER : clock_add(clock_now(), ns);
 }
 
 /* A duration in seconds as nanoseconds: negative is 0, too large or NaN is

@@ -58,6 +58,9 @@ enum shared {
   SHARED_ON_SLOW,     /* the watchdog's function */
   SHARED_USUAL_ON_SLOW,  /* the default of it, for runs that set none */
   SHARED_REPORT,      /* the function that calls it */
+  SHARED_ON_ERROR,    /* the loop's option: task/detached.h */
+  SHARED_DETACH,      /* the function that makes a detached task */
+  SHARED_STEP,        /* the function that a step calls protected */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring alive */
   SHARED_SEVERAL,     /* the metatable of a message of several values */
   SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */

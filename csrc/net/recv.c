@@ -108,7 +108,8 @@ static bool recv_find_leases (lua_State *L, const struct socket *s) {
 ** again when there may be one. */
 static void recv_join_exhausted (lua_State *L, struct socket *s, int want,
                                  struct blocking *b) {
-  int64_t soon = clock_after(want == WANT_DATA ? EXHAUSTED_NS : PAUSE_NS);
+  int64_t soon = loop_deadline(state_of(L)->loop, want == WANT_DATA
+                                                  ? EXHAUSTED_NS : PAUSE_NS);
   loop_reserve(L);
   s->rx_exhausted = false;
   turnq_end_turn(&s->in.waitq.q, b->node);
@@ -161,8 +162,8 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   return 0;
 }
 
-static inline int64_t recv_deadline (int64_t ns) {
-  return ns == 0 ? NO_WAIT : clock_after(ns);
+static inline int64_t recv_deadline (lua_State *L, int64_t ns) {
+  return ns == 0 ? NO_WAIT : loop_deadline(state_of(L)->loop, ns);
 }
 
 
@@ -236,7 +237,7 @@ static int recv_call (lua_State *L, int results, const char *what) {
   int64_t ns = arg_seconds(L, 3);
   struct task *t = recv_enter(L, state_of(L), s, what);
   recv_push_args(L, max, results);
-  return wait_perform(L, t, &receiving, recv_deadline(ns), recv_again);
+  return wait_perform(L, t, &receiving, recv_deadline(L, ns), recv_again);
 }
 
 /* socket:receive([max [, timeout]]): payload, from, info */
@@ -260,7 +261,7 @@ static int s_accept (lua_State *L) {
   int64_t ns = arg_seconds(L, 2);
   struct task *t = recv_enter(L, state_of(L), s, "socket:accept");
   recv_push_args(L, 1, 0);
-  return wait_perform(L, t, &receiving, recv_deadline(ns), recv_again);
+  return wait_perform(L, t, &receiving, recv_deadline(L, ns), recv_again);
 }
 
 /* socket:receiving([max]): socket:receive as an event */

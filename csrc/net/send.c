@@ -95,7 +95,7 @@ static int send_wait_writable (lua_State *L, struct task *t, struct socket *s,
   loop_check(L, t);  /* (after a poll that succeeded there was a try) */
   rc = datagram_poll(L, s, to, &op);
   if (rc == -EAGAIN) {
-    int64_t soon = clock_after(PAUSE_NS);
+    int64_t soon = loop_deadline(state_of(L)->loop, PAUSE_NS);
     return loop_wait(L, t, WAIT_SLEEP, &s->out.waitq,
                      soon < deadline ? soon : deadline,
                      (lua_KContext)deadline, send_again);
@@ -395,7 +395,8 @@ static int send_again (lua_State *L, int status, lua_KContext ctx) {
   if (send_waited_to_retry(t)) {
     if (s->d == NULL)
       return send_fail(L, fail(L, EBADF, "the socket was closed"));
-    return (t->task_flags & TASKF_TIMED_OUT) && clock_now() >= (int64_t)ctx
+    return (t->task_flags & TASKF_TIMED_OUT) && loop_time(state_of(L)->loop)
+                                               >= (int64_t)ctx
            && !send_is_writable(L, t) ? send_fail(L, fail_timeout(L))
                                       : send_start(L, t, (int64_t)ctx);
   }
@@ -423,7 +424,7 @@ static int send_begin (lua_State *L, struct socket *s, int how, int64_t ns,
                        const char *what) {
   struct task *t = send_enter(L, s, what);
   send_push_args(L, how, 0);
-  return send_start(L, t, clock_after(ns));
+  return send_start(L, t, loop_deadline(state_of(L)->loop, ns));
 }
 
 /* Only a send that is not complete at once needs its state on the stack, and
@@ -444,8 +445,8 @@ static int send_begin_bytes (lua_State *L, struct socket *s, struct bytes b,
     lua_replace(L, TO);
   }
   send_push_args(L, SEND, b.size);
-  return done ? send_ended(L, t, s, clock_after(ns))
-              : send_start(L, t, clock_after(ns));
+  ns = loop_deadline(state_of(L)->loop, ns);
+  return done ? send_ended(L, t, s, ns) : send_start(L, t, ns);
 }
 
 

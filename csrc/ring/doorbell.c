@@ -19,9 +19,19 @@
 
 static void doorbell_end (struct refblock *b) {
   struct doorbell *doorbell = (struct doorbell *)b;
-  if (doorbell->eventfd >= 0) close(doorbell->eventfd);
+  int fd = atomic_load_explicit(&doorbell->eventfd, memory_order_relaxed);
+  if (fd >= 0) close(fd);
   refblock_release(&doorbell->ring->block);
   free(doorbell);
+}
+
+int doorbell_polled (struct doorbell *b) {
+  int fd = atomic_load_explicit(&b->eventfd, memory_order_relaxed);
+  if (fd < 0) {
+    fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    atomic_store_explicit(&b->eventfd, fd, memory_order_release);
+  }
+  return fd;
 }
 
 static bool draw_token (uint64_t *token) {
@@ -32,7 +42,7 @@ static bool draw_token (uint64_t *token) {
   return true;
 }
 
-struct doorbell *doorbell_new (struct handle *ring) {
+static struct doorbell *make (struct handle *ring) {
   struct doorbell *b = malloc(sizeof(*b));
   if (b == NULL)
     return NULL;
@@ -43,18 +53,32 @@ struct doorbell *doorbell_new (struct handle *ring) {
   refblock_init(&b->block, doorbell_end);
   refblock_retain(&ring->block);
   b->ring = ring;
-  b->eventfd = -1;
+  atomic_init(&b->eventfd, -1);
   atomic_init(&b->armed, false);
   atomic_init(&b->signaled, 0);
-  b->heard = 0;
+  atomic_init(&b->written, 0);
+  b->heard = b->read = 0;
+  return b;
+}
+
+struct doorbell *doorbell_new_polled (struct handle *ring) {
+  struct doorbell *b = make(ring);
+  if (b && doorbell_polled(b) < 0) {
+    refblock_release(&b->block);
+    return NULL;
+  }
+  return b;
+}
+
+struct doorbell *doorbell_new (struct handle *ring) {
+  struct doorbell *b = make(ring);
+  if (b == NULL)
+    return NULL;
   /* Kernels before 6.13 answer EINVAL; on later ones this first ring is
      superfluous and harmless. */
-  if (doorbell_ring(b) == -EINVAL) {
-    b->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (b->eventfd < 0) {
-      refblock_release(&b->block);
-      return NULL;
-    }
+  if (doorbell_ring(b) == -EINVAL && doorbell_polled(b) < 0) {
+    refblock_release(&b->block);
+    return NULL;
   }
   doorbell_disarm(b);
   return b;
@@ -79,8 +103,37 @@ bool doorbell_heard (struct doorbell *b) {
   if (signaled == b->heard)
     return false;
   /* (one read of an eventfd stands for several rings) */
-  b->heard = b->eventfd >= 0 ? signaled : b->heard + 1;
+  b->heard = atomic_load_explicit(&b->eventfd, memory_order_relaxed) >= 0
+             ? signaled : b->heard + 1;
   return true;
+}
+
+
+/* Counted before it is written: then the loop may find nothing to read yet,
+** and reads again, but never thinks that it has read all. */
+static int write_eventfd (struct doorbell *b, int fd) {
+  uint64_t one = 1;
+  ssize_t n;
+  atomic_fetch_add_explicit(&b->written, 1, memory_order_release);
+  do n = write(fd, &one, sizeof(one)); while (n < 0 && errno == EINTR);
+  if (n >= 0)
+    return 0;
+  atomic_fetch_sub_explicit(&b->written, 1, memory_order_relaxed);
+  return -errno;
+}
+
+void doorbell_notify (struct doorbell *b) {
+  write_eventfd(b, atomic_load_explicit(&b->eventfd, memory_order_relaxed));
+}
+
+void doorbell_read (struct doorbell *b) {
+  uint64_t n;
+  uint32_t signaled = atomic_load_explicit(&b->signaled, memory_order_acquire);
+  if (read(atomic_load_explicit(&b->eventfd, memory_order_relaxed), &n,
+           sizeof(n)) == (ssize_t)sizeof(n)) {
+    b->read += (uint32_t)n;
+    b->heard = signaled;
+  }
 }
 
 
@@ -106,17 +159,13 @@ void doorbell_prepare (struct doorbell *b, struct io_uring_sqe *sqe) {
 
 int doorbell_ring (struct doorbell *b) {
   struct io_uring_sqe sqe;
-  int rc = 0;
+  int fd, rc;
   if (handle_use(b->ring) < 0)
     return -EPIPE;
   doorbell_prepare(b, &sqe);
-  if (b->eventfd >= 0) {
-    uint64_t one = 1;
-    if (write(b->eventfd, &one, sizeof(one)) < 0) rc = -errno;
-  }
-  else {
-    rc = sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
-  }
+  fd = atomic_load_explicit(&b->eventfd, memory_order_acquire);
+  rc = fd >= 0 ? write_eventfd(b, fd)
+       : sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
   handle_done(b->ring);
   if (rc < 0) doorbell_failed(b);
   return rc < 0 ? rc : 0;

@@ -13,6 +13,12 @@
 ** which tells one sender to ring, and that only while the doorbell is armed.
 ** So messages between threads that are awake cost no system call.
 **
+** A loop inside another program's loop sleeps where that program polls. Its
+** doorbell is rung by an eventfd that the program polls as well. That eventfd
+** counts what was written to it, and the doorbell counts the same in memory:
+** so the loop knows without a system call that there is something to read, and
+** one read of all that was written leaves the eventfd unreadable.
+**
 ** A token that arrives without a ring was forged by a sender that knows it. It
 ** only wakes the loop, and is counted.
 **
@@ -30,19 +36,43 @@ struct doorbell {
   struct refblock block;
   struct handle *ring;       /* the target's, counted */
   uint64_t token;
-  int eventfd;               /* rung instead if the kernel has no
-                                SEND_MSG_RING (since 6.13); else -1 */
+  _Atomic int eventfd;       /* rung instead if the kernel has no
+                                SEND_MSG_RING (since 6.13), or if the loop is
+                                polled; else -1 */
   _Atomic bool armed;
   _Atomic uint32_t signaled;     /* times it was rung, wrapping */
-  uint32_t heard;            /* of these, seen by the loop, which owns this */
+  _Atomic uint32_t written;  /* times the eventfd was, or is about to be */
+  uint32_t heard;            /* rings that the loop, which owns this, has seen
+                              */
+  uint32_t read;             /* ... and what it has read from the eventfd */
 };
 
 /* A doorbell for the ring with this handle, counted once; NULL and errno. */
 struct doorbell *doorbell_new (struct handle *ring);
 
+/* The same for a loop that is polled: see doorbell_polled. */
+struct doorbell *doorbell_new_polled (struct handle *ring);
+
+/* Has it senders? */
+static inline bool doorbell_is_shared (const struct doorbell *b) {
+  return atomic_load_explicit(&b->block.refs, memory_order_acquire) > 1;
+}
+
 /* For the loop: arm before the last check for work, disarm when awake. */
 void doorbell_arm (struct doorbell *b);
 void doorbell_disarm (struct doorbell *b);
+
+/* For a loop that is polled: from now on it is rung by its eventfd, which is
+** returned; or -1 and errno. */
+int doorbell_polled (struct doorbell *b);
+
+/* Make the eventfd readable; was it made so since it was read last; read it.
+** Only for such a loop. */
+void doorbell_notify (struct doorbell *b);
+static inline bool doorbell_notified (const struct doorbell *b) {
+  return atomic_load_explicit(&b->written, memory_order_acquire) != b->read;
+}
+void doorbell_read (struct doorbell *b);
 
 /* The token has arrived: true if the doorbell was rung, false if forged. */
 bool doorbell_heard (struct doorbell *b);

@@ -53,6 +53,7 @@ int ring_open (struct ring *r, struct handles *all,
   unsigned flags = o->flags & ~IORING_SETUP_NO_SQARRAY;  /* liburing's own */
   unsigned cq = o->cq_entries;
   int rc = op_table_init(&r->ops);
+  if (o->disabled) flags |= IORING_SETUP_R_DISABLED;
   if (rc < 0)
     return rc;
   r->handle = handle_new();
@@ -93,6 +94,17 @@ int ring_open (struct ring *r, struct handles *all,
 
 void ring_set_account (struct ring *r, struct account *a) {
   r->account = r->ops.account = r->pending.account = a;
+}
+
+
+int ring_bind (struct ring *r) {
+  int rc = sys_register(r->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+  if (rc >= 0) {
+    r->enabled = true;
+    r->owner = pthread_self();
+    r->io.flags &= ~(unsigned)IORING_SETUP_R_DISABLED;
+  }
+  return rc;
 }
 
 

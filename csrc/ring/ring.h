@@ -29,7 +29,7 @@ struct kept;
 struct ring;
 
 /* The loop's. A bool says whether the callback has taken what it was offered.
-** None of them may allocate, raise, or enter the kernel. */
+** None of them may allocate, raise, or enter a ring. */
 struct ring_callbacks {
   bool (*completion)(struct ring *r, struct op *op, int32_t res,
                      uint32_t flags, bool last);
@@ -38,6 +38,8 @@ struct ring_callbacks {
                    uint32_t flags, bool last);
   void (*closed)(struct ring *r);
   bool (*unwatch)(struct ring *r);  /* is its eventfd free for others? */
+  void (*queued)(struct ring *r);   /* an enter is needed, for a cancel or for
+                                       what was queued by hand */
 };
 
 struct ring_stats {
@@ -60,6 +62,8 @@ struct ring {
   pthread_t owner;        /* the thread that may enter, if SINGLE_ISSUER */
   bool open, enabled, closing;
   bool eventfd;           /* the user has registered one */
+  bool polled;            /* a host polls the eventfd that is registered */
+  bool nested;            /* ... and a request may wait for an eventfd */
   bool is_loop_ring;          /* the ring that the loop sleeps on */
   bool driven;            /* ... and the loop is running */
   bool settling;          /* mark of ring_uses: a close has yet to reap it */
@@ -84,6 +88,7 @@ struct ring_options {
   unsigned flags;
   unsigned sq_thread_cpu, sq_thread_idle;
   int wq_fd;                      /* IORING_SETUP_ATTACH_WQ */
+  bool disabled;                  /* until ring_bind */
 };
 
 /* From now on its tables are charged to the account, and requests refused with
@@ -94,6 +99,10 @@ void ring_set_account (struct ring *r, struct account *a);
 ** open. */
 int ring_open (struct ring *r, struct handles *all,
                const struct ring_options *o);
+
+/* Enable a ring that was made disabled. If it is SINGLE_ISSUER only this
+** thread may enter it from now on. 0 or -errno. */
+int ring_bind (struct ring *r);
 
 /*
 ** Refuse new work, submit, cancel, drain for at most `ns`, and close. The

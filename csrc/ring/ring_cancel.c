@@ -30,6 +30,7 @@ void ring_cancel (struct ring *r, struct op *op) {
     first->op_flags |= OP_CANCEL;
   }
   op_cancel_list(&r->ops, first);
+  if (r->watch) r->callbacks->queued(r);
 }
 
 void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res) {

@@ -10,6 +10,7 @@
 #define uring_ring_internal_h
 
 #include "ring/ring.h"
+#include "ring/ring_reap.h"
 
 
 /* The ring of an operation. */
@@ -49,8 +50,6 @@ bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags);
 
 
 /* ---- ring_buffers ------------------------------------------------------ */
-
-#define RING_BATCH 64  /* CQEs that are taken at once */
 
 /* See to it that every group has free notes for RING_BATCH completions; false
 ** if out of memory. ring_buffers_noted says that this group has used one up,

@@ -124,35 +124,44 @@ static bool reserve_pending (struct ring *r, unsigned n) {
          && (r->closing || pending_reserve(&r->pending, n));
 }
 
-int ring_reap (struct ring *r) {
+static void deliver (struct ring *r, struct cqe *c) {
+  struct op *op;
+  switch (op_match(&r->ops, c->user_data, &op)) {
+    case MATCH_LIVE:
+      if (c->res < 0) c->res = error_of_closed(op, c->res);
+      op_complete(&r->ops, op, c->res, c->flags);
+      break;
+    case MATCH_MESSAGE:
+      deliver_message(r, c);
+      break;
+    case MATCH_STALE:
+      break;
+  }
+}
+
+int ring_reap_batch (struct ring *r) {
   struct cqe batch[RING_BATCH];
+  unsigned n = sys_cq_ready(&r->io);
+  if (n == 0)
+    return 0;
+  if (n > RING_BATCH) n = RING_BATCH;
+  /* guard: memory for all that these can become, before they are taken; a ring
+     that closes keeps nothing */
+  if (!reserve_pending(r, n) && !r->closing)
+    return -ENOMEM;
+  n = sys_take(&r->io, batch, n);
+  r->stats.cqes += n;
+  for (unsigned i = 0; i < n; i++) deliver(r, &batch[i]);
+  return (int)n;
+}
+
+int ring_reap (struct ring *r) {
   unsigned total = 0;
-  unsigned n;
-  while (total < r->io.cq.ring_entries
-         && (n = sys_cq_ready(&r->io)) > 0) {
-    if (n > RING_BATCH) n = RING_BATCH;
-    /* guard: memory for all that these can become, before they are taken; a
-       ring that closes keeps nothing */
-    if (!reserve_pending(r, n) && !r->closing)
-      return total > 0 ? (int)total : -ENOMEM;
-    n = sys_take(&r->io, batch, n);
-    r->stats.cqes += n;
-    total += n;
-    for (unsigned i = 0; i < n; i++) {
-      struct op *op;
-      switch (op_match(&r->ops, batch[i].user_data, &op)) {
-        case MATCH_LIVE:
-          if (batch[i].res < 0)
-            batch[i].res = error_of_closed(op, batch[i].res);
-          op_complete(&r->ops, op, batch[i].res, batch[i].flags);
-          break;
-        case MATCH_MESSAGE:
-          deliver_message(r, &batch[i]);
-          break;
-        case MATCH_STALE:
-          break;
-      }
-    }
+  while (total < r->io.cq.ring_entries) {
+    int n = ring_reap_batch(r);
+    if (n <= 0)
+      return total > 0 ? (int)total : n;
+    total += (unsigned)n;
   }
   return (int)total;
 }

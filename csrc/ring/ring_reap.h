@@ -22,6 +22,10 @@
 ** the rest stays in the CQ. */
 int ring_reap (struct ring *r);
 
+/* The same for at most RING_BATCH of them. */
+#define RING_BATCH 64
+int ring_reap_batch (struct ring *r);
+
 /* The ring's doorbell was rung: count the ring if it was forged. */
 void ring_doorbell (struct ring *r);
 

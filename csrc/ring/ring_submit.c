@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 
 
 /* ---- entering ---------------------------------------------------------- */
@@ -143,6 +144,26 @@ static void launch_rare (struct ring *r, const struct request *q,
   }
 }
 
+static bool waits_for_any (unsigned opcode) {
+  return opcode == IORING_OP_POLL_ADD || opcode == IORING_OP_READ
+         || opcode == IORING_OP_READV;
+}
+
+/* May the request wait for an eventfd, or for what is woken by one? Neither of
+** these is a file, a pipe, a socket or a device. */
+static bool may_nest (const struct io_uring_sqe *sqe) {
+  struct stat st;
+  return waits_for_any(sqe->opcode)
+         && ((sqe->flags & IOSQE_FIXED_FILE)
+             || (fstat(sqe->fd, &st) == 0 && (st.st_mode & S_IFMT) == 0));
+}
+
+void ring_set_polled (struct ring *r) {
+  r->polled = true;
+  for (struct op *op = op_each(&r->ops, NULL); op; op = op_each(&r->ops, op))
+    if (waits_for_any(op->opcode)) r->nested = true;
+}
+
 /* Cannot fail: the SQ and the table have free slots. A Lua file may be closed
 ** without our knowledge, so its request names the next of `dups` instead. A
 ** handle's number is read here and not before, for it may change. */
@@ -157,6 +178,7 @@ static struct op *launch_request (struct ring *r, const struct request *q,
   if (before) op_chain(before, op);
   sqe = push_sqe(r, &q->sqe, op);
   if (h) op->fd = sqe->fd = handle_number(h);
+  if (r->polled && !r->nested) r->nested = may_nest(sqe);
   if (q->req_flags & (REQ_NUMBER | REQ_NAMES_OP | REQ_KEPT | REQ_FILE))
     launch_rare(r, q, op, sqe, dups);
   if (op->pin[OP_PIN_FD] && !(q->req_flags & REQ_FILE)

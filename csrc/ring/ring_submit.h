@@ -41,6 +41,10 @@ int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 ** ring_reap. */
 int ring_reap_silent (struct ring *r);
 
+/* A host polls the eventfd that is registered with the ring: `nested` tells it
+** from now on whether a request may wait for an eventfd itself. */
+void ring_set_polled (struct ring *r);
+
 /* Would entering the kernel have an effect? */
 static inline bool ring_needs_enter (const struct ring *r) {
   return r->ops.cancels != NULL || sys_sq_ready(&r->io) > 0

@@ -192,6 +192,19 @@ void cancel_scope_add_task (lua_State *L, struct loop *loop,
   else if (t->task_flags & TASKF_DAEMON) cs->nlive++;
 }
 
+/* A detached scope has no tasks any more. */
+static void end_detached (lua_State *L, struct loop *loop,
+                          struct cancel_scope *cs) {
+  if (!cs->failed) {
+    cancel_scope_end(L, loop, cs);
+    return;
+  }
+  cs->next_failed = NULL;
+  if (loop->failed) loop->last_failed->next_failed = cs;
+  else loop->failed = cs;
+  loop->last_failed = cs;
+}
+
 /* A task of the scope has ended. If none keeps it open any longer: wake its
 ** owner, cancel its daemons, or end it. */
 static void check_scope_ended (lua_State *L, struct loop *loop,
@@ -202,6 +215,8 @@ static void check_scope_ended (lua_State *L, struct loop *loop,
     loop_wake(loop, cs->owner);
   else if (cs->owner == NULL && cs->ndaemons > 0)
     cancel_scope_cancel_daemons(L, loop, cs);
+  else if (cs->detached)
+    end_detached(L, loop, cs);
   else if (cs->orphan) {
     struct cancel_scope *outer = cs->outer;  /* (a scope: close_innermost) */
     cancel_scope_end(L, loop, cs);

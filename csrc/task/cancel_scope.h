@@ -46,12 +46,14 @@ struct cancel_scope {
   bool failed;              /* its body or a task raised */
   bool body_first;          /* ... and its body first */
   bool waiting;             /* its owner waits for its tasks */
+  bool detached;            /* nothing waits for it: see detached.h */
   bool ending;              /* its tasks have ended, its daemons' cancel is
                                requested */
   uint32_t ntasks;          /* that keep it open */
   uint32_t ndaemons;        /* that do not */
   uint32_t nlive;           /* daemons without a requested cancel */
   uint32_t nplaces, free_place;  /* in the table of its tasks */
+  struct cancel_scope *next_failed;  /* on loop->failed */
   struct task *first_failed, *last_failed;  /* linked by node.next */
 };
 

@@ -284,7 +284,8 @@ static int channel_receive (lua_State *L) {
   check_channel(L);
   ns = arg_seconds(L, 2);
   t = loop_enter(L, state_of(L)->loop, "channel:receive");
-  return wait_perform(L, t, &receive_kind, clock_after(ns), receive_resumed);
+  return wait_perform(L, t, &receive_kind,
+                      loop_deadline(state_of(L)->loop, ns), receive_resumed);
 }
 
 static int channel_try_receive (lua_State *L) {

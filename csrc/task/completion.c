@@ -109,7 +109,13 @@ static void wake_receiver (struct ring *r) {
   if (w) turnq_wake(w->loop, &r->receivers);
 }
 
+/* ring_callbacks.queued: the loop must enter the ring. */
+static void enter_needed (struct ring *r) {
+  struct watch *w = r->watch;
+  if (w->loop->quiet) loop_notify_host(w->loop);  /* guard: or it sleeps */
+}
+
 const struct ring_callbacks loop_callbacks = {
   wake_waiter, wake_receiver, ring_watch_signaled, ring_watch_closed,
-  ring_watch_stop
+  ring_watch_stop, enter_needed
 };

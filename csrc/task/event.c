@@ -109,9 +109,11 @@ static int event_raise_at_caller (lua_State *L) {
   return loop_raise_at_caller(L, "%s", luaL_checkstring(L, 1));
 }
 
-/* uring.now(): seconds of CLOCK_MONOTONIC */
+/* uring.now(): seconds of CLOCK_MONOTONIC, or the host's time */
 int event_now (lua_State *L) {
-  lua_pushnumber(L, (lua_Number)clock_now() / 1e9);
+  const struct loop *loop = loop_here(L);
+  int64_t now = loop ? loop_time(loop) : clock_now();
+  lua_pushnumber(L, (lua_Number)now / 1e9);
   return 1;
 }
 

@@ -20,6 +20,8 @@
 #include "task/wrap.h"
 
 #include <poll.h>
+#include <stdio.h>
+#include <string.h>
 
 #define SHOWN 8  /* of a list */
 
@@ -263,7 +265,8 @@ static void push_wait (lua_State *L, const struct task *t) {
     default: lua_pushliteral(L, "for its turn"); break;
   }
   if (t->timer.place && t->state == TASK_WAITING) {
-    int64_t ms = clock_left(t->timer.when) / 1000000;
+    int64_t left = t->timer.when - loop_time(state_of(L)->loop);
+    int64_t ms = left > 0 ? left / 1000000 : 0;
     lua_pushfstring(L, "%s, for %f s more%s", lua_tostring(L, -1),
                     (lua_Number)ms / 1e3,
                     t->wait == WAIT_SLEEP && t->on == NULL ? "" : " at most");
@@ -294,6 +297,41 @@ void inspect_push_description (lua_State *L, const struct task *t) {
 }
 
 
+/* ---- the worst resume -------------------------------------------------- */
+
+/* Write the task's name, or "task 3.1". */
+static void write_name (lua_State *L, const struct loop *loop,
+                        const struct task *t, char *to, size_t size) {
+  state_shared(L, SHARED_NAMES);
+  task_push(L, t);
+  if (lua_rawget(L, -2) == LUA_TSTRING)
+    snprintf(to, size, "%s", lua_tostring(L, -1));
+  else
+    snprintf(to, size, "task %u.%u",
+             (unsigned)cancel_scope_of_task(loop, t)->id, (unsigned)t->place);
+  lua_pop(L, 2);
+}
+
+void inspect_worst (lua_State *L, struct loop *loop, const struct task *t,
+                    int64_t ns) {
+  struct worst *w = &loop->worst;
+  lua_Debug ar;
+  w->ns = ns;
+  w->line = 0;
+  write_name(L, loop, t, w->task, sizeof(w->task));
+  if (t->state != TASK_RUNNING
+      && find_user_frame(L, wrap_innermost(t->node.co), &ar)) {
+    w->line = ar.currentline;
+    memcpy(w->file, ar.short_src, sizeof(w->file));
+  }
+  else if (loop->watched.line > 0) {  /* it has ended */
+    w->line = loop->watched.line;
+    memcpy(w->file, loop->watched.file, sizeof(w->file));
+  }
+  loop->watched.line = 0;
+}
+
+
 /* ---- uring.tasks() ----------------------------------------------------- */
 
 /* Append the table of one task, which is on top, to the list at 1. */
@@ -314,7 +352,8 @@ static void add_task_info (lua_State *L, struct loop *loop, struct task *t) {
   if (t->state == TASK_WAITING) {
     push_wait(L, t);
     lua_setfield(L, -2, "waits");
-    lua_pushnumber(L, (lua_Number)(clock_ms(clock_now()) - t->wait_began)
+    lua_pushnumber(L, (lua_Number)(clock_ms(loop_time(loop))
+                                    - t->wait_began)
                       / 1e3);
     lua_setfield(L, -2, "seconds");
   }

@@ -20,6 +20,11 @@ void inspect_push_name (lua_State *L, const struct task *t);
 /* Push "task 3 'reader' waits for … at file:line (spawned at file:line)" */
 void inspect_push_description (lua_State *L, const struct task *t);
 
+/* Note this resume of `t`, which took `ns`, as the worst of the loop. The task
+** has just stopped or returned, and was not ended yet. Allocates nothing. */
+void inspect_worst (lua_State *L, struct loop *loop, const struct task *t,
+                    int64_t ns);
+
 int inspect_tasks (lua_State *L);       /* uring.tasks() */
 
 #endif

@@ -37,6 +37,7 @@ static int join_resumed (lua_State *L, int status, lua_KContext ctx) {
 static bool runs_next (const struct loop *loop, struct task *t,
                      const struct task *target) {
   return loop->first == &target->node && !loop->nested && loop->slow == 0
+         && !loop->stepping
          && !loop_unfair(t);
 }
 
@@ -58,14 +59,18 @@ static bool run_inside (lua_State *L, struct loop *loop, struct task *t) {
   return true;
 }
 
-/* task:join([timeout]): true, results… | nil, error | nil, message, errno */
+/* task:join([timeout]): true, results… | nil, error | nil, message, errno; of
+** a task that has ended outside a task, too */
 static int task_join (lua_State *L) {
   struct state *s = state_of(L);
-  struct task *target = task_check_arg(L, s);
+  struct task *target = task_check_arg(L, s), *t;
   int64_t ns = arg_seconds(L, 2);
-  struct task *t = loop_enter(L, s->loop, "task:join");
-  uint8_t immediate = t->immediate;
+  uint8_t immediate;
   bool inside;
+  if (target->state >= TASK_DONE && (!s->loop || s->loop->current == NULL))
+    return task_push_outcome(L, 1);
+  t = loop_enter(L, s->loop, "task:join");
+  immediate = t->immediate;
   if (target == t)
     return luaL_argerror(L, 1, "a task cannot join itself");
   if (target->state >= TASK_DONE) {
@@ -76,7 +81,7 @@ static int task_join (lua_State *L) {
   if (ns != CLOCK_NEVER) loop_reserve(L);
   inside = runs_next(s->loop, t, target);
   waitq_add(&target->joiners, &t->node);
-  loop_begin(L, t, WAIT_JOIN, target, clock_after(ns));
+  loop_begin(L, t, WAIT_JOIN, target, loop_deadline(s->loop, ns));
   if (inside && run_inside(L, s->loop, t)) {
     t->immediate = (uint8_t)(immediate + 1);
     return push_joined(L, t);

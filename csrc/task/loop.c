@@ -16,8 +16,6 @@
 
 #include <string.h>
 
-#define FAIR_WAITS 64
-
 
 struct loop *loop_here (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
@@ -172,7 +170,6 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
   t->wait = (unsigned)wait & 15u;
   t->on = on;
   t->task_flags &= (uint8_t)~(TASKF_TIMED_OUT | TASKF_CHOSEN);
-  t->immediate = 0;
   if (wait == WAIT_YIELD)
     loop_push_ready(state_of(L)->loop, t);
   else {
@@ -181,7 +178,8 @@ void loop_begin (lua_State *L, struct task *t, enum task_wait wait, void *on,
     if (deadline != CLOCK_NEVER) {
       struct loop *loop = state_of(L)->loop;
       heap_add(&loop->heap, &t->timer, deadline);
-      loop->now = clock_rough();  /* (its deadline was computed just now) */
+      /* (its deadline was computed just now) */
+      loop->now = loop_rough_time(loop);
     }
   }
 }

@@ -25,6 +25,11 @@
 ** what wakes them (completion, ring_watch), and how a wait ends early
 ** (wait_cancel).
 **
+** A loop is run (run.c), or stepped by a host, a program with a loop of its own
+** (csrc/host). Between two steps the host may poll a descriptor. Then `quiet`
+** says that this is not readable, and that what makes work for a step must
+** make it so.
+**
 ** Invariants: only a coroutine that called a wait is resumed. No completion
 ** wakes a task that has gone on to another wait: a wait that ends early first
 ** removes the task's address from what it waited for. The loop calls Lua
@@ -36,6 +41,7 @@
 
 #include "compat.h"
 #include "base/fork_id.h"
+#include "base/clock.h"
 #include "base/timer_heap.h"
 #include "base/waitq.h"
 #include "ring/ring.h"
@@ -111,6 +117,8 @@ struct watch {
   int eventfd;              /* of the loop's own ring: its doorbell's. -1:
                                none */
   bool signaled;            /* its eventfd was written */
+  bool polled;              /* a host polls its eventfd: host/loop_fd.c */
+  uint64_t entered;         /* see struct poll_fds */
 };
 
 /* The state's loop, if it has one that is this process's: or NULL. */
@@ -146,6 +154,28 @@ struct watched {
 #define REFUSALS 4
 #define PATIENCE 1000000000
 
+/* Waits in a row that need not wait, after which a task lets others run. */
+#define FAIR_WAITS 64
+
+/* The resume that took longest in any step. */
+struct worst {
+  int64_t ns;
+  int line;                 /* where the task waits, or, if it has ended, was
+                               spawned; 0: not known */
+  char file[LUA_IDSIZE];
+  char task[64];            /* its name, or "task 3.1" */
+};
+
+/* What a host polls: see host/loop_fd.h. Each is -1 if there is none. */
+struct poll_fds {
+  int epoll, cq, timer;
+  int64_t armed;            /* when `timer` expires, or CLOCK_NEVER */
+  uint64_t entered;         /* the ring's enters and CQEs when `cq` was read
+                               last */
+  unsigned doubt;           /* idle steps that still read it */
+  unsigned idle;            /* idle steps in a row */
+};
+
 struct loop {
   struct state *state;
   struct ring *ring;
@@ -169,6 +199,19 @@ struct loop {
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
   int64_t usually_slow;     /* the same, for runs that set none */
   struct watched watched;
+  int64_t time;             /* the host's, if host_time */
+  int64_t looked;           /* steps: when a resume was timed last */
+  struct worst worst;
+  struct poll_fds fds;
+  struct cancel_scope *failed, *last_failed;  /* of tasks that were spawned
+                               outside tasks; errors not yet reported */
+  uint64_t steps, resumed, taken;  /* by all steps */
+  uint8_t head_start;       /* what `immediate` begins with: see resume.h */
+  uint8_t waits;            /* `immediate` after the last resume */
+  bool stepping;            /* a step is on the stack */
+  bool host_time;           /* the clock is the host's: `time` */
+  bool quiet;               /* work must make the host's descriptor readable */
+  bool closed;              /* by loop:close */
   bool nested;              /* a task runs inside another's wait: join.h */
   bool cheap;               /* sys_calls_are_cheap() */
   bool running;
@@ -183,6 +226,23 @@ struct loop {
 static inline bool loop_has (const struct loop *loop, const struct task *t) {
   return t->state < TASK_DONE && loop && loop->fork_id == fork_id();
 }
+
+/* The loop's time in ns, and a deadline in it: CLOCK_MONOTONIC, or the time
+** that the host gave its last step. */
+static inline int64_t loop_time (const struct loop *loop) {
+  return loop->host_time ? loop->time : clock_now();
+}
+
+static inline int64_t loop_deadline (const struct loop *loop, int64_t ns) {
+  return ns == CLOCK_NEVER ? CLOCK_NEVER : clock_add(loop_time(loop), ns);
+}
+
+static inline uint32_t loop_rough_time (const struct loop *loop) {
+  return loop->host_time ? clock_ms(loop->time) : clock_rough();
+}
+
+/* There is work for a step: make the host's descriptor readable. */
+void loop_notify_host (struct loop *loop);
 
 /*
 ** Begin a wait in the function that is running: its task (`loop` may be

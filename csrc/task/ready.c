@@ -7,6 +7,15 @@
 #include "compat.h"
 #include "task/loop.h"
 
+#include "base/fork_id.h"
+#include "ring/doorbell.h"
+
+
+void loop_notify_host (struct loop *loop) {
+  struct doorbell *b = loop->ring->doorbell;
+  loop->quiet = false;
+  if (b && loop->fork_id == fork_id()) doorbell_notify(b);
+}
 
 /* (Tasks leave it only from the front, so it needs one link.) */
 void loop_push_ready (struct loop *loop, struct task *t) {
@@ -14,6 +23,7 @@ void loop_push_ready (struct loop *loop, struct task *t) {
   t->node.next = NULL;
   if (loop->last) loop->last->next = &t->node; else loop->first = &t->node;
   loop->last = &t->node;
+  if (loop->quiet) loop_notify_host(loop);  /* guard: or the host sleeps on */
 }
 
 struct task *loop_pop_ready (struct loop *loop) {

@@ -8,14 +8,18 @@
 #include "compat.h"
 #include "task/resume.h"
 
+#include "base/clock.h"
 #include "base/fork_id.h"
 #include "api/ring_object.h"
+#include "task/inspect.h"
 #include "task/task.h"
 #include "task/wait_cancel.h"
 #include "task/wait.h"
 #include "task/watchdog.h"
 
 #include "compat.h"  /* again: now with Lua's headers before it */
+
+#define TIMED_WAITS 8
 
 
 void task_finish (lua_State *L, struct loop *loop, struct task *t,
@@ -97,6 +101,13 @@ static void finish_broken (lua_State *L, struct loop *loop, struct task *t,
   task_finish(L, loop, t, -1);
 }
 
+/* A step has resumed the task, which has not been ended yet. */
+static void measure (lua_State *L, struct loop *loop, const struct task *t) {
+  int64_t now = clock_now(), took = now - loop->looked;
+  loop->looked = now;
+  if (took > loop->worst.ns) inspect_worst(L, loop, t, took);
+}
+
 /* (Inline: each return after a coroutine switch is mispredicted.) */
 static inline __attribute__((always_inline))
 void resume_one (lua_State *L, struct loop *loop, struct task *t) {
@@ -113,6 +124,7 @@ void resume_one (lua_State *L, struct loop *loop, struct task *t) {
   loop->current = t;
   loop->co = co;
   loop->watched.refused = 0;
+  t->immediate = loop->head_start;
   if (loop->slow) watchdog_begin(L, loop, t);
   /* guard: nested in another task's call, it has Lua's whole call depth all
      the same (from NULL), because it may continue outside that call */
@@ -120,6 +132,8 @@ void resume_one (lua_State *L, struct loop *loop, struct task *t) {
     status = lua_resume(co, loop->nested ? NULL : L, args, &n);
   loop->current = NULL;
   loop->co = NULL;
+  loop->waits = t->immediate;
+  if (loop->stepping) measure(L, loop, t);
   if (loop->fork_id != fork_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
@@ -149,4 +163,33 @@ void task_resume_all (lua_State *L, struct loop *loop) {
        in the task's coroutine, and the next task may run as long) */
     if (lua_gethookmask(L)) ring_interrupted(L);
   }
+}
+
+/* A resume may take so many waits that need not wait. Each counts as a resume,
+** so there are no more than are left. Where time is short too, it is looked at
+** after a few. */
+static unsigned waits_allowed (unsigned left, int64_t until) {
+  unsigned n = until == CLOCK_NEVER ? FAIR_WAITS : TIMED_WAITS;
+  return left < n ? left : n;
+}
+
+unsigned task_resume_some (lua_State *L, struct loop *loop, unsigned most,
+                           int64_t until) {
+  unsigned used = 0;
+  struct task *t;
+  loop->turn = loop->last;
+  loop->looked = clock_now();
+  while (used < most && loop->looked < until
+         && (t = loop_pop_ready(loop)) != NULL) {
+    unsigned start = FAIR_WAITS - waits_allowed(most - used, until);
+    loop->head_start = loop->waits = (uint8_t)start;
+    loop->watched.line = 0;
+    resume_one(L, loop, t);
+    loop->resumed++;
+    used += loop->waits > start ? loop->waits - start : 1u;
+    if (&t->node == loop->turn) break;
+    if (lua_gethookmask(L)) ring_interrupted(L);
+  }
+  loop->head_start = 0;
+  return used;
 }

@@ -2,7 +2,7 @@
 ** resume: resumes a task until it waits or has ended, and does what its end
 ** requires.
 **
-** It is called by the loop (run.c), and by a task that has just begun to wait,
+** It is called by the loop (run.c, host/step.c), and by a task that has just begun to wait,
 ** inside whose call another task then runs (join.c).
 **
 ** Invariants: an error in a task stays the task's. Only in a forked child that
@@ -20,6 +20,11 @@ void task_resume (lua_State *L, struct loop *loop, struct task *t);
 
 /* A turn: resume once every task that is ready now. */
 void task_resume_all (lua_State *L, struct loop *loop);
+
+/* A step's turn: the same for tasks and waits of up to `most` in all, none
+** after `until`. Returns how many. */
+unsigned task_resume_some (lua_State *L, struct loop *loop, unsigned most,
+                           int64_t until);
 
 int resume_explain (lua_State *L);   /* SHARED_EXPLAIN */
 

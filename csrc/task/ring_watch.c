@@ -132,27 +132,52 @@ static int arm_poll (struct loop *loop, struct watch *w) {
   return rc;
 }
 
-void ring_watch_enter (struct loop *loop) {
+/* Submit and reap on one ring. Returns how many CQEs were taken, or -ENOMEM. */
+static int enter_one (struct watch *w, unsigned most) {
+  struct ring *r = w->ring;
+  int rc = 0, taken = 0;
+  if (most > 0 || sys_sq_ready(&r->io) > 0 || r->ops.cancels)
+    rc = ring_enter(r, 0, SYS_FOREVER);
+  if (most == 0)
+    return 0;
+  taken = most > RING_BATCH ? ring_reap(r) : ring_reap_batch(r);
+  w->signaled = taken < 0 || rc == -EAGAIN || rc == -EBUSY;
+  if (w->signaled) w->loop->retry = true;
+  return taken;
+}
+
+bool ring_watch_needs (const struct watch *w) {
+  const struct ring *r = w->ring;
+  return w->signaled || ring_needs_enter(r) || sys_cq_ready(&r->io) > 0;
+}
+
+unsigned ring_watch_enter (struct loop *loop, unsigned most) {
   bool nomem_turns = false;
-  if (loop->own.eventfd >= 0 && loop->own.poll == NULL)
-    arm_poll(loop, &loop->own);
+  unsigned total = 0;
   for (struct watch *w = loop->watches, *next; w; w = next) {
-    struct ring *r = w->ring;
     int armed = 0;
     next = w->next;
-    if (w->poll == NULL)  /* guard: armed again whenever it has ended */
+    if (w->poll == NULL && !loop->stepping)  /* guard: whenever it has ended */
       armed = arm_poll(loop, w);
     if (armed == -ENOMEM) nomem_turns = true;
-    if (w->signaled || ring_needs_enter(r) || sys_cq_ready(&r->io) > 0) {
-      int rc = ring_enter(r, 0, SYS_FOREVER);
-      int taken = ring_reap(r);
-      w->signaled = false;
+    if (ring_watch_needs(w)) {
+      int taken = enter_one(w, most);
       if (taken < 0) nomem_turns = true;
-      if (taken < 0 || rc == -EAGAIN || rc == -EBUSY) {
-        w->signaled = true;
-        loop->retry = true;
-      }
+      else total += (unsigned)taken;
     }
   }
-  loop->nomem_turns = nomem_turns ? loop->nomem_turns + 1 : 0;
+  if (most > 0) loop->nomem_turns = nomem_turns ? loop->nomem_turns + 1 : 0;
+  return total;
+}
+
+/* (A doorbell that is the loop's alone is rung by nothing else.) */
+void ring_watch_own (struct loop *loop) {
+  if (loop->own.eventfd >= 0 && loop->own.poll == NULL
+      && doorbell_is_shared(loop->ring->doorbell))
+    arm_poll(loop, &loop->own);
+}
+
+void ring_watch_own_stop (struct loop *loop) {
+  if (loop->own.poll && loop->ring->open)
+    ring_cancel(loop->ring, loop->own.poll);
 }

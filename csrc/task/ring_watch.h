@@ -6,7 +6,8 @@
 ** descriptors do not wake a sleeper. A multishot poll on the loop's ring
 ** reports the eventfd, and is armed again when the kernel ends it. The loop's
 ** own ring has such a poll for its doorbell's eventfd, if the doorbell has
-** one.
+** one. A step does not sleep: it looks at all rings, and its host polls their
+** eventfds (host/loop_fd.h).
 **
 ** Invariants: the loop does not sleep while a watched ring has completions. A
 ** record is not freed while its poll is in flight.
@@ -16,6 +17,8 @@
 #define uring_ring_watch_h
 
 #include "task/loop.h"
+
+#include <limits.h>
 
 /* Watch a ring for this state's tasks. 0 or -errno. */
 int ring_watch_start (struct loop *loop, struct ring *r);
@@ -29,8 +32,19 @@ static inline struct loop *loop_of_ring (const struct ring *r) {
   return w ? w->loop : NULL;
 }
 
-/* Submit and reap on the other rings that need it. */
-void ring_watch_enter (struct loop *loop);
+/* Submit on the other rings, and take up to `most` of the completions of each
+** (RING_BATCH, or all of them: RING_WATCH_ALL; 0: only submit). Returns how
+** many were taken. */
+#define RING_WATCH_ALL UINT_MAX
+unsigned ring_watch_enter (struct loop *loop, unsigned most);
+
+/* Does this ring need that? */
+bool ring_watch_needs (const struct watch *w);
+
+/* The loop is about to sleep on its ring: have it woken by its doorbell's
+** eventfd, if there is one. It sleeps elsewhere from now on. */
+void ring_watch_own (struct loop *loop);
+void ring_watch_own_stop (struct loop *loop);
 
 /* The doorbell by which other threads wake the loop, made on first use; NULL
 ** and errno. */

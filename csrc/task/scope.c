@@ -13,6 +13,7 @@
 #include "base/fork_id.h"
 #include "lua/args.h"
 #include "lua/errors.h"
+#include "task/loop_object.h"
 #include "task/task.h"
 
 #include <string.h>
@@ -32,9 +33,63 @@ static int spawn (lua_State *L, unsigned flags, const char *what) {
   return 1;
 }
 
-/* uring.spawn(f, ...): a task in the innermost scope */
+/* detach(scope's pointer, f, ...): called protected, for without its task the
+** scope must not stay open */
+static int detach (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  struct cancel_scope **scope = lua_touserdata(L, 1), *cs;
+  lua_remove(L, 1);
+  *scope = cs = cancel_scope_open(L, loop, NULL, CANCEL_SCOPE_TASKS,
+                                  CLOCK_NEVER);
+  lua_pop(L, 1);  /* (being open anchors it) */
+  cs->detached = true;
+  task_new(L, loop, cs, 0);
+  return 1;
+}
+
+/* A task for the function at 1 in a scope of its own, which nothing waits for.
+** It begins with the next run or step. */
+static int spawn_detached (lua_State *L, struct loop *loop) {
+  struct cancel_scope *cs = NULL;
+  bool running = loop->running;
+  int status;
+  if (loop->closed)
+    return luaL_error(L, "this state's loop was closed");
+  stack_reserve(L, 10, NULL);
+  state_shared(L, SHARED_DETACH);
+  lua_insert(L, 1);
+  lua_pushlightuserdata(L, &cs);
+  lua_insert(L, 2);
+  loop->running = true;  /* guard: a finalizer must not run or close the loop */
+  status = lua_pcall(L, lua_gettop(L) - 1, 1, 0);
+  loop->running = running;
+  if (status == LUA_OK)
+    return 1;
+  if (cs) cancel_scope_end(L, loop, cs);
+  return lua_error(L);
+}
+
+/* uring.spawn(f, ...): a task in the innermost scope; outside a task a detached
+** one, or nil, message, errno */
 int scope_spawn (lua_State *L) {
-  return spawn(L, 0, "uring.spawn");
+  struct loop *loop = state_of(L)->loop;
+  int top = lua_gettop(L);
+  if (loop && loop->current)  /* (in a forked child it is the parent's task) */
+    return spawn(L, 0, "uring.spawn");
+  task_check(L, 1);
+  lua_settop(L, top);
+  loop = loop_get(L, LOOP_ENTRIES_HOSTED);
+  return loop ? spawn_detached(L, loop) : 3;
+}
+
+/* loop:spawn(f, ...): a detached task */
+static int loop_spawn (lua_State *L) {
+  struct loop *loop = loop_check_object(L);
+  int top = lua_gettop(L);
+  task_check(L, 2);
+  lua_settop(L, top);
+  lua_remove(L, 1);  /* (the state anchors its loop) */
+  return spawn_detached(L, loop);
 }
 
 /* uring.daemon(f, ...): a task that does not keep its scope open */
@@ -199,7 +254,7 @@ static int timeout_begin (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_enter(L, loop, "uring.timeout");
-  cancel_scope_open(L, loop, t, CANCEL_SCOPE_TIMEOUT, clock_after(ns));
+  cancel_scope_open(L, loop, t, CANCEL_SCOPE_TIMEOUT, loop_deadline(loop, ns));
   return 1;
 }
 
@@ -209,7 +264,7 @@ static int shield_begin (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int64_t ns = arg_duration(L, 1);
   struct task *t = loop_enter_unchecked(L, loop, "uring.shield");
-  cancel_scope_open(L, loop, t, CANCEL_SCOPE_SHIELD, clock_after(ns));
+  cancel_scope_open(L, loop, t, CANCEL_SCOPE_SHIELD, loop_deadline(loop, ns));
   cancel_scope_update_task(loop, t);
   lua_pushboolean(L, lua_iscfunction(L, 2));
   return 2;
@@ -348,6 +403,11 @@ static const luaL_Reg meta[] = {
   {NULL, NULL}
 };
 
+static const luaL_Reg loop_methods[] = {
+  {"spawn", loop_spawn},
+  {NULL, NULL}
+};
+
 static const luaL_Reg no_methods[] = {
   {NULL, NULL}
 };
@@ -358,6 +418,10 @@ static const luaL_Reg cancel_scope_meta[] = {
 };
 
 void scope_open (lua_State *L) {
+  class_extend(L, CLASS_LOOP, loop_methods);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, detach, 1);
+  lua_setiuservalue(L, -2, SHARED_DETACH);
   class_define(L, CLASS_SCOPE, methods, meta, NULL);
   class_define(L, CLASS_CANCEL_SCOPE, no_methods, cancel_scope_meta, NULL);
 }

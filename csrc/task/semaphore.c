@@ -63,7 +63,8 @@ static int semaphore_acquire (lua_State *L) {
   check_semaphore(L);
   ns = arg_seconds(L, 2);
   t = loop_enter(L, state_of(L)->loop, "semaphore:acquire");
-  return wait_perform(L, t, &acquire_kind, clock_after(ns), acquire_resumed);
+  return wait_perform(L, t, &acquire_kind,
+                      loop_deadline(state_of(L)->loop, ns), acquire_resumed);
 }
 
 static int semaphore_try_acquire (lua_State *L) {

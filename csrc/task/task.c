@@ -429,7 +429,9 @@ static int task_close (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop ? loop->current : NULL;
   if (t && t->node.co == L && lua_touserdata(L, 1) == t) {
-    if (loop->slow) save_spawn_place(L, &loop->watched);
+    if (loop->slow || (loop->stepping
+                       && clock_now() - loop->looked > loop->worst.ns))
+      save_spawn_place(L, &loop->watched);
     return 0;  /* (the task has ended by itself) */
   }
   t = class_check(L, 1, CLASS_TASK);

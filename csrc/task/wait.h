@@ -232,7 +232,8 @@ static inline int wait_resumed (lua_State *L, const struct wait_kind *kind,
     kind->cancel(L, t, &t->node);
     loop_check(L, t);
   }
-  if ((t->task_flags & TASKF_TIMED_OUT) && clock_now() >= deadline) {
+  if ((t->task_flags & TASKF_TIMED_OUT) && loop_time(state_of(L)->loop)
+                                                >= deadline) {
     int n = kind->try(L, t, &t->node);
     if (n > 0)
       return n;

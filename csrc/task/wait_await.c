@@ -87,7 +87,8 @@ int wait_sleep (lua_State *L) {
   if (ns == 0)
     return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, sleep_resumed);
   loop_reserve(L);
-  return loop_wait(L, t, WAIT_SLEEP, NULL, clock_after(ns), 0, sleep_resumed);
+  return loop_wait(L, t, WAIT_SLEEP, NULL, 
+                   loop_deadline(state_of(L)->loop, ns), 0, sleep_resumed);
 }
 
 
@@ -168,7 +169,7 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
     return rc;
   if (ns != CLOCK_NEVER) {
     loop_reserve(L);
-    deadline = clock_after(ns);
+    deadline = loop_deadline(s->loop, ns);
   }
   rc = ring_push_one(r, q, OP_LOOPED, &op);
   if (rc < 0)

@@ -129,7 +129,8 @@ static int ring_await_chain (lua_State *L) {
     ops[i]->task = t;
   }
   t->ring = r;
-  return loop_wait(L, t, WAIT_CHAIN, c, clock_after(ns), 0, chain_resumed);
+  return loop_wait(L, t, WAIT_CHAIN, c, loop_deadline(state_of(L)->loop, ns),
+                   0, chain_resumed);
 }
 
 

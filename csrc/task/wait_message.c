@@ -88,7 +88,8 @@ static int ring_receive (lua_State *L) {
   ring_check(L, 1);
   ns = arg_seconds(L, 2);
   t = loop_enter(L, state_of(L)->loop, "ring:receive");
-  return wait_perform(L, t, &message_kind, clock_after(ns), receive_again);
+  return wait_perform(L, t, &message_kind,
+                      loop_deadline(state_of(L)->loop, ns), receive_again);
 }
 
 static int next_message_again (lua_State *L, int status, lua_KContext ctx) {

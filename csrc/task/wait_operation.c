@@ -87,7 +87,8 @@ static int operation_await (lua_State *L) {
   struct operation *o = operation_check(L, 1);
   int64_t ns = arg_seconds(L, 2);
   struct task *t = operation_enter(L, o, "operation:await");
-  return wait_perform(L, t, &operation_kind, clock_after(ns),
+  return wait_perform(L, t, &operation_kind,
+                      loop_deadline(state_of(L)->loop, ns),
                       await_op_resumed);
 }
 

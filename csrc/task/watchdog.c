@@ -126,7 +126,7 @@ void watchdog_begin (lua_State *L, struct loop *loop, struct task *t) {
   w->line = 0;
   w->reported = w->swallows = false;
   w->began = clock_now();
-  loop->now = clock_ms(w->began);
+  if (!loop->host_time) loop->now = clock_ms(w->began);
   if (lua_gethook(co) == NULL)
     lua_sethook(co, watchdog_hook, LUA_MASKCOUNT, INSTRUCTIONS);
 }

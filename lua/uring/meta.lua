@@ -212,12 +212,15 @@ function uring.probe() end
 ---@field since string the first kernel that has it: "6.13"
 ---@field note? string why it does not work here
 
---- Run this state's loop until all its tasks have ended. The first task is
+--- Run this state's loop until all tasks of this run have ended. The first is
 --- `main(...)`. Returns main's results, or nil, message, ECANCELED if it was
 --- cancelled. It is a scope: the error of the first task that failed is
 --- raised, with its traceback, after the others were cancelled and have ended.
---- Raises inside a task, where all tasks wait for each other (a deadlock), and
---- where no loop can be made; `uring.loop()` returns that last error.
+--- Tasks that were spawned outside a task go on meanwhile. The error of one of
+--- them is raised at the end, if the loop has no on_error.
+--- Raises inside a task or a step, where all tasks wait for each other (a
+--- deadlock), where the loop's time is a host's, and where no loop can be
+--- made; `uring.loop()` returns that last error.
 ---@param main (async fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...
@@ -238,10 +241,14 @@ function uring.run(main, ...) end
 
 --- Start another task, in the innermost scope of the one that is running; it
 --- first runs when that one waits. In a scope that was cancelled it never
---- does, and is cancelled too. Only in a task.
+--- does, and is cancelled too. Outside a task it is a scope of its own, as by
+--- loop:spawn, and begins with the next run or step; nil, message, errno where
+--- no loop can be made.
 ---@param f (async fun(...): ...) | uring.TaskOptions
 ---@param ... any
----@return uring.Task
+---@return uring.Task? task
+---@return string? message
+---@return integer? errno
 function uring.spawn(f, ...) end
 
 --- The same for a task that does not keep its scope open: when all others of
@@ -327,7 +334,9 @@ function uring.sleep(seconds) end
 function uring.await(sqe, timeout) end
 
 --- This state's loop, made if this is the first call; nil, message, errno
---- where no ring can be made. Options can be given only then.
+--- where no ring can be made. Options can be given only then. The loop's ring
+--- is bound to the thread that first uses it, by a run, a step or by hand;
+--- until then a message to it fails with EBADFD.
 ---@param options? uring.LoopOptions
 ---@return uring.Loop? loop
 ---@return string? message
@@ -335,7 +344,7 @@ function uring.await(sqe, timeout) end
 function uring.loop(options) end
 
 ---@class uring.LoopOptions
----@field entries? integer of its ring: 256 if not given
+---@field entries? integer of its ring: 64; 256 if uring.run makes the loop
 ---@field cq_entries? integer
 ---@field flags? integer exactly these, IORING_SETUP_...
 ---@field memory? integer bytes: the most that C may hold for this state. What
@@ -345,6 +354,13 @@ function uring.loop(options) end
 --- in flight, for all rings together: 0.1 if not given
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
+---@field on_error? uring.OnError
+
+--- Called with each error of a task that was spawned outside a task, or of its
+--- tasks; by the step or run in which it ended. It cannot wait. Without it the
+--- error is raised by that step, or at the end of the run.
+---@alias uring.OnError
+---| fun(error: any, traceback: string?, task: uring.Task)
 
 --- Wait until one of these events is ready; give its key and its values. Of
 --- several that are ready any may be chosen; the others have taken nothing. An
@@ -1442,14 +1458,81 @@ local Loop = {}
 ---@return uring.Ring
 function Loop:ring() end
 
---- What C holds for this state, in all its objects and operations in flight.
+--- Start a task outside a task. It is a scope of its own: its error ends it
+--- and its tasks alone. It begins with the next step or run, and goes on with
+--- each.
+---@param f (async fun(...): ...) | uring.TaskOptions
+---@param ... any
+---@return uring.Task
+function Loop:spawn(f, ...) end
+
+--- Let the tasks go on, inside a program with a loop of its own: submit, take
+--- what has completed, let deadlines pass, resume tasks that are ready. Never
+--- blocks. What the budget leaves is the next step's. An idle step makes no
+--- system call and allocates nothing. Raises inside a task, a step or a run,
+--- by another thread than the first, and the error of a task of loop:spawn,
+--- one a step, if the loop has no on_error.
+---@param options? uring.StepOptions
+---@return boolean more anything is left to do
+---@return integer resumed the number of tasks that were resumed
+function Loop:step(options) end
+
+--- `max` counts a wait that need not wait as a resume, and is the bound of the
+--- completions that are taken and of the deadlines that pass as well. With
+--- `now` the loop's time is its host's, from the first such step on: uring.now
+--- and all waits and timeouts count in it. Then each step needs one, not less
+--- than the last, and uring.run raises. `gc` gives what is left of `seconds`
+--- to the collector; without `seconds` it is one step of the collector's.
+---@class uring.StepOptions
+---@field max? integer resume so many tasks at most: 64 if not given
+---@field seconds? uring.seconds resume none after so long
+---@field now? uring.seconds the host's time
+---@field gc? boolean collect garbage
+
+--- A descriptor that is readable while a step would do something, for epoll,
+--- poll or select, level- or edge-triggered; at most once for nothing. It is
+--- the loop's: do not read or close it. nil, message, errno where it cannot be
+--- made.
+---@return integer? fd
+---@return string? message
+---@return integer? errno
+function Loop:fd() end
+
+--- How long the host may sleep: 0 if a step would do something, math.huge if
+--- no deadline is set. What other threads send is not foreseen: poll
+--- loop:fd().
+---@return uring.seconds
+function Loop:timeout() end
+
 ---@return uring.LoopStats
----@nodiscard
 function Loop:stats() end
 
 ---@class uring.LoopStats
----@field memory integer bytes
+---@field steps integer
+---@field resumed integer tasks, by all steps
+---@field taken integer completions, by all steps
+---@field tasks integer that have not ended
+---@field memory integer bytes that C holds for this state, in all its objects
+--- and operations in flight
 ---@field memory_limit? integer of uring.loop{ memory = }
+---@field worst? uring.WorstResume
+
+--- The resume that took longest in any step.
+---@class uring.WorstResume
+---@field seconds uring.seconds
+---@field task string its name, or "task 3.1"
+---@field file? string where it waits; or where it was spawned, if it ended
+---@field line? integer
+
+--- End all tasks: they are cancelled, and go on until they have ended, what is
+--- to be closed included. What has not ended in time is closed where it waits:
+--- nil, message, ETIME. The loop cannot be used again. Raises in a task, a
+--- step or a run, and the error of a task.
+---@param seconds? uring.seconds 1
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function Loop:close(seconds) end
 
 
 -- ---- events, channels, semaphores ------------------------------------------

@@ -453,5 +453,6 @@ int luaopen_uring_spec (lua_State *L) {
   helper_threads_open(L);
   helper_messages_open(L);
   helper_states_open(L);
+  helper_poll_open(L);
   return 1;
 }

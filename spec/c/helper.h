@@ -89,5 +89,6 @@ void helper_bare (lua_State *L, lua_CFunction open);
 void helper_threads_open (lua_State *L);
 void helper_messages_open (lua_State *L);
 void helper_states_open (lua_State *L);
+void helper_poll_open (lua_State *L);
 
 #endif

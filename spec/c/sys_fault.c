@@ -191,8 +191,24 @@ int sys_register (int fd, unsigned opcode, const void *arg, unsigned nr) {
   return -f.err;
 }
 
+/* A ring to which a message is sent just after its CQ was found empty, the
+** time after `skip` such times. */
+static struct { int fd; unsigned skip; } arriving = { NONE, 0 };
+
+static void arrive (int fd) {
+  struct io_uring_sqe sqe;
+  arriving.fd = NONE;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_msg_ring(&sqe, fd, 1, 2, 0);
+  real_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
+}
+
 unsigned sys_cq_ready (const struct io_uring *ring) {
-  return withhold(ring->ring_fd) ? 0 : real_cq_ready(ring);
+  unsigned n = withhold(ring->ring_fd) ? 0 : real_cq_ready(ring);
+  if (n == 0 && arriving.fd >= 0 && arriving.fd == ring->ring_fd
+      && arriving.skip-- == 0)
+    arrive(ring->ring_fd);
+  return n;
 }
 
 /* A ring whose next completion, a new descriptor, is delivered twice. */
@@ -342,6 +358,16 @@ static int f_again (lua_State *L) {
   return 0;
 }
 
+/* arrive(fd, skip): a message comes to that ring just after its CQ was found
+** empty, but not the first `skip` times. arrive(): has it come? */
+static int f_arrive (lua_State *L) {
+  bool came = arriving.fd == NONE;
+  arriving.fd = (int)luaL_optinteger(L, 1, NONE);
+  arriving.skip = (unsigned)luaL_optinteger(L, 2, 0);
+  lua_pushboolean(L, came);
+  return 1;
+}
+
 /* exit(): close the rings that were withheld when they were to be closed */
 static int f_exit (lua_State *L) {
   lua_pushinteger(L, nkept);
@@ -431,7 +457,7 @@ static const luaL_Reg functions[] = {
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
   {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried},
   {"cheap", f_cheap}, {"bell", f_bell}, {"ring", f_ring}, {"refuse", f_refuse},
-  {"signal", f_signal},
+  {"signal", f_signal}, {"arrive", f_arrive},
   {NULL, NULL}
 };
 

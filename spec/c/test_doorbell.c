@@ -143,6 +143,24 @@ static void an_eventfd_adds_up (void) {
   close_all();
 }
 
+static void a_polled_one_is_read_whole (void) {
+  open_all();
+  CHECK(doorbell_polled(doorbell) >= 0);
+  CHECK(doorbell_polled(doorbell) == doorbell->eventfd);
+  CHECK(!doorbell_notified(doorbell));
+  doorbell_read(doorbell);  /* (there is nothing) */
+  CHECK(!doorbell_notified(doorbell));
+  CHECK(doorbell_ring(doorbell) == 0);
+  doorbell_notify(doorbell);
+  CHECK(doorbell_ring(doorbell) == 0);
+  CHECK(doorbell_notified(doorbell));
+  doorbell_read(doorbell);
+  CHECK(!doorbell_notified(doorbell) && !doorbell_heard(doorbell));
+  doorbell_notify(doorbell);
+  CHECK(doorbell_notified(doorbell));
+  close_all();
+}
+
 static void a_closed_ring_gives_epipe (void) {
   open_all();
   doorbell_arm(doorbell);
@@ -243,6 +261,7 @@ int main (void) {
     TEST(is_rung_by_a_request),
     TEST(forged_tokens_are_recognized),
     TEST(an_eventfd_adds_up),
+    TEST(a_polled_one_is_read_whole),
     TEST(a_closed_ring_gives_epipe),
     TEST(outlives_its_ring),
     TEST(no_wakeup_is_lost),

@@ -401,6 +401,21 @@ programs["two tasks that accept"] = function()
   end)
 end
 
+programs["steps"] = function()
+  local loop, done = assert(uring.loop()), false
+  assert(loop:spawn(function()
+    local task = uring.spawn(uring.sleep, 0)
+    assert(task:join())
+    assert(uring.await(uring.sqe():prep_nop()))
+    done = true
+  end))
+  assert(loop:fd())
+  while not done do
+    loop:step { max = 10, gc = true }
+    assert(loop:timeout() >= 0)
+  end
+end
+
 programs["small calls"] = function()
   local ring <close> = assert(uring.ring { entries = 8 })
   local address = uring.sockaddr("127.0.0.1", 0)

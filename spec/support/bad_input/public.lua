@@ -347,7 +347,12 @@ local public = {
     acquire = { optional(seconds) }, try_acquire = none, acquiring = none,
     release = none,
   },
-  ["uring.Loop"] = { ring = none, stats = none },
+  ["uring.Loop"] = {
+    ring = none, spawn = { main }, fd = none, timeout = none, stats = none,
+    step = { optional(options { max = optional(integer(1, 0x7fffffff)),
+      seconds = optional(seconds), gc = optional(boolean) }) },
+    close = { optional(seconds) },
+  },
 }
 
 return { functions = public, sqe = sqe, fd = fd }

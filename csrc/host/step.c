@@ -1,0 +1,315 @@
+/*
+** step: the budget of a step, and its rounds: submit and take, let deadlines
+** pass, resume.
+**
+** Whatever is raised in a step, by on_error or by a hook, the loop is as
+** before, and its descriptor tells what is left.
+*/
+
+#include "compat.h"
+#include "host/step.h"
+
+#include "lua/errors.h"
+#include "lua/options.h"
+#include "host/loop_fd.h"
+#include "task/cancel_scope.h"
+#include "task/detached.h"
+#include "task/loop_object.h"
+#include "task/resume.h"
+#include "task/scope.h"
+#include "task/turn.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+#define USUAL_MAX   64
+#define BATCH       64          /* deadlines between two looks at the time */
+#define LATEST      9.2e9       /* seconds that nanoseconds can count */
+
+struct step {
+  unsigned most;
+  double seconds;             /* < 0: no limit */
+  double now;                 /* < 0: not given */
+  int64_t until;              /* CLOCK_NEVER: no limit */
+  int64_t instant;            /* by which deadlines are judged */
+  bool gc;
+};
+
+
+/* ---- options ----------------------------------------------------------- */
+
+static double read_seconds (lua_State *L, const char *name) {
+  double s = lua_tonumber(L, -1);
+  if (lua_type(L, -1) != LUA_TNUMBER || !(s >= 0))
+    luaL_argerror(L, 2, lua_pushfstring(L, "option '%s' must be seconds, 0 or "
+      "more, got %s", name, luaL_tolstring(L, -1, NULL)));
+  return s;
+}
+
+static unsigned read_max (lua_State *L) {
+  int ok = 0;
+  lua_Integer n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &ok)
+                                                 : 0;
+  return ok && n >= 1 && n <= INT32_MAX ? (unsigned)n
+    : (unsigned)options_integer(L, 2, "max", USUAL_MAX, 1, INT32_MAX);
+}
+
+/* The option whose name is below its value. Returns false if there is no such.
+** (A step allocates nothing, so names are compared, and not pushed.) */
+static bool read_option (lua_State *L, struct step *s) {
+  const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+  if (strcmp(name, "max") == 0) s->most = read_max(L);
+  else if (strcmp(name, "seconds") == 0) s->seconds = read_seconds(L, name);
+  else if (strcmp(name, "now") == 0) {
+    s->now = read_seconds(L, name);
+    if (s->now >= LATEST)
+      luaL_argerror(L, 2, "option 'now' is too large");
+  }
+  else if (strcmp(name, "gc") == 0) s->gc = options_boolean(L, 2, name);
+  else return false;
+  return true;
+}
+
+static void read_options (lua_State *L, struct step *s) {
+  static const char *const names[] = { "max", "seconds", "now", "gc", NULL };
+  *s = (struct step){ .most = USUAL_MAX, .seconds = -1, .now = -1 };
+  lua_settop(L, 2);
+  if (lua_isnil(L, 2))
+    return;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_pushnil(L);
+  while (lua_next(L, 2)) {
+    if (!read_option(L, s)) options_open(L, 2, names);  /* (which raises) */
+    lua_pop(L, 1);
+  }
+}
+
+/* From the first `now` on the time is the host's. */
+static void set_time (lua_State *L, struct loop *loop, const struct step *s) {
+  int64_t now = s->now >= 0 ? (int64_t)(s->now * 1e9 + 0.5) : 0;
+  if (s->now < 0) {
+    if (loop->host_time)
+      luaL_argerror(L, 2, "this loop's time is its host's since a step with a "
+                    "'now': each later step needs one");
+    return;
+  }
+  if (!loop->host_time) {
+    if (loop->heap.n > 0)
+      luaL_argerror(L, 2, "option 'now' comes too late: tasks have set timers "
+                    "by the clock of the system");
+    loop_fd_host_time(loop);
+    loop->host_time = true;
+  }
+  else if (now < loop->time)
+    luaL_argerror(L, 2, "option 'now' must not be less than in the last step");
+  loop->time = now;
+}
+
+
+/* ---- a step ------------------------------------------------------------ */
+
+static bool is_over (const struct step *s) {
+  return s->until != CLOCK_NEVER && clock_now() >= s->until;
+}
+
+static unsigned left (unsigned most, unsigned used) {
+  return used < most ? most - used : 0;
+}
+
+static unsigned expire (struct loop *loop, const struct step *s,
+                        unsigned most) {
+  unsigned total = 0;
+  while (total < most && turn_due(loop, s->instant) && !is_over(s))
+    total += turn_expire(loop, s->instant,
+                         left(most, total) < BATCH ? left(most, total)
+                                                   : BATCH);
+  return total;
+}
+
+/* What is left of the time is the collector's; without a limit one of its
+** steps. */
+static void collect (lua_State *L, const struct step *s) {
+  do {
+    if (is_over(s) || lua_gc(L, LUA_GCSTEP, 0)) return;
+  } while (s->until != CLOCK_NEVER);
+}
+
+/* work(step): called protected */
+static int step_work (lua_State *L) {
+  const struct step *s = lua_touserdata(L, 1);
+  struct loop *loop = state_of(L)->loop;
+  unsigned taken = 0, expired = 0, used = 0, n;
+  lua_settop(L, 0);
+  do {
+    unsigned before = taken + expired + used;
+    n = turn_serve(L, loop, left(s->most, taken), s->until);
+    taken += n;
+    loop->taken += n;
+    expired += expire(loop, s, left(s->most, expired));
+    used += task_resume_some(L, loop, left(s->most, used), s->until);
+    n = taken + expired + used - before;
+  } while (n > 0 && used < s->most && !is_over(s)
+           && (turn_at_hand(loop) || turn_due(loop, s->instant)));
+  turn_submit(loop);
+  if (loop->failed) detached_report(L, loop);
+  if (s->gc) collect(L, s);
+  return 0;
+}
+
+/* Is there nothing to do? */
+static bool is_idle (struct loop *loop, const struct step *s) {
+  return !turn_at_hand(loop) && !turn_due(loop, s->instant) && !loop->failed
+         && !s->gc && !turn_is_blind(loop)
+         && !loop_fd_pending(loop, s->instant);
+}
+
+static void begin (struct loop *loop, struct step *s) {
+  loop->running = loop->stepping = true;  /* guard: no step inside a step */
+  loop->ring->driven = true;
+  loop->now = clock_ms(s->instant);
+  loop_fd_begin(loop);
+}
+
+static void end (struct loop *loop) {
+  loop->running = loop->stepping = loop->ring->driven = false;
+  loop->head_start = 0;
+}
+
+static int push_results (lua_State *L, bool more, uint64_t resumed) {
+  lua_pushboolean(L, more);
+  lua_pushinteger(L, (lua_Integer)resumed);
+  return 2;
+}
+
+/* Deadlines are judged by one instant. An idle step without any does not look
+** at the clock. */
+static void set_instant (struct loop *loop, struct step *s) {
+  s->instant = INT64_MIN;
+  s->until = CLOCK_NEVER;
+  if (loop->heap.n > 0 || loop->fds.armed != CLOCK_NEVER)
+    s->instant = loop_time(loop);
+}
+
+static void set_limit (struct loop *loop, struct step *s) {
+  if (s->instant == INT64_MIN || loop->host_time) s->instant = loop_time(loop);
+  if (s->seconds >= 0)
+    s->until = clock_after(clock_from_seconds(s->seconds));
+}
+
+/* loop:step{ max=, seconds=, now=, gc= }: more, resumed */
+static int loop_step (lua_State *L) {
+  struct loop *loop = loop_check_object(L);
+  struct step s;
+  uint64_t resumed;
+  bool more, failed;
+  int status;
+  read_options(L, &s);
+  if (loop->running)
+    return luaL_error(L, "loop:step inside a %s: the loop is running already",
+                      loop->stepping ? "step" : "run");
+  loop_bind(L, loop);
+  set_time(L, loop, &s);
+  loop->steps++;
+  set_instant(loop, &s);
+  if (is_idle(loop, &s))
+    return push_results(L, false, 0);
+  set_limit(loop, &s);
+  resumed = loop->resumed;
+  begin(loop, &s);
+  state_shared(L, SHARED_STEP);
+  lua_pushlightuserdata(L, &s);
+  status = lua_pcall(L, 1, 0, 0);
+  end(loop);
+  if (status != LUA_OK && loop_here(L) != loop)  /* guard: fork */
+    return lua_error(L);
+  failed = status == LUA_OK && detached_push_failed(L, loop);
+  more = loop_fd_settle(loop);
+  if (status != LUA_OK)
+    return lua_error(L);
+  if (failed)
+    return scope_rethrow(L, lua_gettop(L));
+  return push_results(L, more, loop->resumed - resumed);
+}
+
+
+/* ---- what a host asks -------------------------------------------------- */
+
+/* loop:fd(): a descriptor that is readable while a step would do something */
+static int loop_fd (lua_State *L) {
+  struct loop *loop = loop_check_object(L);
+  int fd = loop_fd_open(loop);
+  if (fd < 0)
+    return fail(L, -fd, "loop:fd: cannot make the descriptor");
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
+/* loop:timeout(): seconds that the host may sleep */
+static int loop_timeout (lua_State *L) {
+  const struct loop *loop = loop_check_object(L);
+  lua_Number seconds = (lua_Number)HUGE_VAL;
+  if (turn_at_hand(loop) || loop->failed) seconds = 0;
+  else if (loop->heap.n > 0) {
+    int64_t ns = loop->heap.at[0].when - loop_time(loop);
+    seconds = ns > 0 ? (lua_Number)ns / 1e9 : 0;
+  }
+  lua_pushnumber(L, seconds);
+  return 1;
+}
+
+static void push_worst (lua_State *L, const struct worst *w) {
+  struct worst copy = *w;  /* (a push may run finalizers) */
+  lua_createtable(L, 0, 4);
+  lua_pushnumber(L, (lua_Number)copy.ns / 1e9);
+  lua_setfield(L, -2, "seconds");
+  lua_pushstring(L, copy.task);
+  lua_setfield(L, -2, "task");
+  if (copy.line == 0)
+    return;
+  lua_pushstring(L, copy.file);
+  lua_setfield(L, -2, "file");
+  lua_pushinteger(L, copy.line);
+  lua_setfield(L, -2, "line");
+}
+
+/* loop:stats(): { steps=, resumed=, taken=, tasks=, memory=, memory_limit=,
+** worst= } */
+static int loop_stats (lua_State *L) {
+  const struct loop *loop = loop_check_object(L);
+  const struct account *account = loop->state->account;
+  struct { const char *name; uint64_t value; } const fields[] = {
+    {"steps", loop->steps}, {"resumed", loop->resumed},
+    {"taken", loop->taken}, {"tasks", loop->ntasks},
+    {"memory", account_held(account)},
+    {"memory_limit", account_limit(account)},
+  };
+  lua_createtable(L, 0, 7);
+  for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+    if (fields[i].value == SIZE_MAX) continue;  /* no limit */
+    lua_pushinteger(L, (lua_Integer)fields[i].value);
+    lua_setfield(L, -2, fields[i].name);
+  }
+  if (loop->worst.ns > 0) {
+    push_worst(L, &loop->worst);
+    lua_setfield(L, -2, "worst");
+  }
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"step", loop_step},
+  {"fd", loop_fd},
+  {"timeout", loop_timeout},
+  {"stats", loop_stats},
+  {NULL, NULL}
+};
+
+void step_open (lua_State *L) {
+  class_extend(L, CLASS_LOOP, methods);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, step_work, 1);
+  lua_setiuservalue(L, -2, SHARED_STEP);
+}

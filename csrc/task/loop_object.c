@@ -1,0 +1,277 @@
+/*
+** loop_object: makes the loop, with its ring and its object, and ends it with
+** its state.
+**
+** Everything that can raise comes before the loop is installed: a state must
+** never have half a loop.
+*/
+
+#include "compat.h"
+#include "task/loop_object.h"
+
+#include "base/fork_id.h"
+#include "lua/errors.h"
+#include "lua/options.h"
+#include "api/ring_object.h"
+#include "task/cancel_scope.h"
+#include "task/ring_watch.h"
+#include "task/watchdog.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "compat.h"  /* again: now with Lua's headers before it */
+
+
+/* ---- make -------------------------------------------------------------- */
+
+/* Push what a loop consists of: its object, ring, pools and scopes; or nil,
+** message, errno. */
+static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
+  struct ring *r;
+  class_new(L, CLASS_LOOP, sizeof(struct loop), 4);
+  if (ring_new(L, o, &r) == 1) {
+    lua_newtable(L);
+    lua_newtable(L);
+  }
+  return r;
+}
+
+/* Make them the state's loop; its object stays on the stack. Nothing here
+** raises, and no finalizer runs. */
+static struct loop *install_loop (lua_State *L, struct ring *r) {
+  struct state *s = state_of(L);
+  struct loop *loop = lua_touserdata(L, -4);
+  if (s->loop) {
+    cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
+    if (s->loop->ring->handle)
+      handle_close_inherited(s->loop->ring->handle);
+  }
+  /* a forked child's new loop keeps the old one alive, since the C function
+     that runs it may be on the stack */
+  state_shared(L, SHARED_LOOP);
+  lua_setiuservalue(L, -5, 2);
+  state_shared(L, SHARED_CANCEL_SCOPES);  /* and its coroutines */
+  lua_setiuservalue(L, -5, 3);
+  state_shared(L, SHARED_POOLS);  /* and pools, whose leases may be out */
+  lua_setiuservalue(L, -5, 4);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_POOLS);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_CANCEL_SCOPES);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_LOOP);
+  loop->state = s;
+  loop->ring = r;
+  loop->own.loop = loop;
+  loop->own.ring = r;
+  loop->own.eventfd = -1;
+  loop->fds = (struct poll_fds){ .epoll = -1, .cq = -1, .timer = -1,
+                                 .armed = CLOCK_NEVER };
+  loop->fork_id = fork_id();
+  loop->nap = CLOCK_NAP;
+  loop->cheap = sys_calls_are_cheap();
+  r->watch = &loop->own;
+  r->is_loop_ring = true;
+  s->loop = loop;
+  return loop;
+}
+
+struct loop *loop_get (lua_State *L, unsigned entries) {
+  struct ring_options o = { .entries = entries, .disabled = true };
+  if (loop_here(L) == NULL) {
+    int top = lua_gettop(L);
+    struct ring *r = prepare_loop(L, &o);
+    if (r == NULL)
+      return NULL;
+    /* guard: a finalizer may have made it meanwhile */
+    if (loop_here(L) == NULL) install_loop(L, r);
+    lua_settop(L, top);
+  }
+  return state_of(L)->loop;
+}
+
+/* Bound what C holds for this state; false if it holds more already. */
+static bool loop_limit_memory (lua_State *L, size_t bytes) {
+  struct account *a = state_of(L)->account;
+  if (account_held(a) > bytes)
+    return false;
+  if (a) atomic_store(&a->limit, bytes);
+  return true;
+}
+
+/* The option in ns, or -1 if it is not given. */
+static int64_t options_close_timeout (lua_State *L, int arg) {
+  lua_Number seconds = 0;
+  bool given = options_given(L, arg, "close_timeout");
+  if (given) {
+    lua_pushliteral(L, "close_timeout");
+    lua_rawget(L, arg);
+    seconds = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    lua_pop(L, 1);
+    if (!(seconds >= 0 && seconds <= 3600))
+      luaL_argerror(L, arg, "option 'close_timeout' must be seconds, from 0 "
+                    "to 3600");
+  }
+  return given ? (int64_t)(seconds * 1e9) : -1;
+}
+
+static void check_no_loop (lua_State *L) {
+  if (loop_here(L))
+    luaL_argerror(L, 1, "this state's loop was made already; its options are "
+                  "set before it is first used");
+}
+
+/* Push the option's function, or nil. */
+static void read_on_error (lua_State *L) {
+  lua_pushliteral(L, "on_error");
+  if (lua_rawget(L, 1) != LUA_TNIL && !lua_isfunction(L, -1))
+    luaL_argerror(L, 1, "option 'on_error' must be a function: it is told of "
+                  "the errors of tasks that were spawned outside a task");
+}
+
+static int make_loop (lua_State *L) {
+  struct ring_options o = { .disabled = true };
+  struct ring *r;
+  int64_t slow, memory, close_bound;
+  check_no_loop(L);
+  o.entries = (unsigned)options_integer(L, 1, "entries", LOOP_ENTRIES_HOSTED,
+                                        1, 32768);
+  o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1, 65536);
+  o.exact = options_given(L, 1, "flags");
+  o.flags = (unsigned)options_integer(L, 1, "flags", 0, 0, UINT32_MAX);
+  if (o.flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED))
+    return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
+                         "R_DISABLED");
+  memory = options_integer(L, 1, "memory", 0, 1, INT64_MAX);
+  close_bound = options_close_timeout(L, 1);
+  slow = watchdog_options(L, 1);
+  read_on_error(L);
+  if ((r = prepare_loop(L, &o)) == NULL)
+    return 3;
+  check_no_loop(L);  /* guard: a finalizer may have made one */
+  if (memory > 0 && !loop_limit_memory(L, (size_t)memory))
+    return fail(L, ENOMEM, "uring.loop{ memory }: the state holds more "
+                "than %lld bytes already", (long long)memory);
+  if (close_bound >= 0) state_of(L)->close_bound = close_bound;
+  install_loop(L, r);
+  lua_insert(L, 2);
+  lua_settop(L, 4);  /* the loop, on_slow, on_error */
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_ERROR);
+  watchdog_usual(L, state_of(L)->loop, slow);
+  return 1;
+}
+
+int loop_lua (lua_State *L) {
+  static const char *const names[] = { "entries", "cq_entries", "flags",
+                                       "memory", "close_timeout", "slow",
+                                       "on_slow", "on_error", NULL };
+  lua_settop(L, 1);
+  if (options_open(L, 1, names))
+    return make_loop(L);
+  if (loop_get(L, LOOP_ENTRIES_HOSTED) == NULL)
+    return 3;
+  state_shared(L, SHARED_LOOP);
+  return 1;
+}
+
+
+/* ---- use --------------------------------------------------------------- */
+
+void loop_bind (lua_State *L, struct loop *loop) {
+  struct ring *r = loop->ring;
+  int rc = 0;
+  if (loop->closed)
+    luaL_error(L, "this state's loop was closed");
+  if (!r->enabled) rc = ring_bind(r);
+  if (rc < 0) {
+    fail(L, -rc, "the loop's ring cannot be used by this thread");
+    luaL_error(L, "%s", lua_tostring(L, -2));
+  }
+  if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER)
+      && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
+    luaL_error(L, "this state's loop belongs to another thread: its first "
+               "uring.run or step was there");
+}
+
+struct loop *loop_check_object (lua_State *L) {
+  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+  if (loop->ring == NULL)
+    luaL_argerror(L, 1, "the state of this loop closes");
+  if (loop->fork_id != fork_id())  /* guard: fork */
+    luaL_argerror(L, 1, "this loop belongs to another process: a forked child "
+                  "has one of its own, from uring.loop()");
+  if (loop->closed)
+    luaL_argerror(L, 1, "attempt to use a closed loop");
+  return loop;
+}
+
+/* ---- end --------------------------------------------------------------- */
+
+/* (In a forked child these numbers may be other files' by now.) */
+void loop_close_fds (struct loop *loop) {
+  int *const fds[] = { &loop->fds.epoll, &loop->fds.cq, &loop->fds.timer };
+  for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
+    if (*fds[i] >= 0 && loop->fork_id == fork_id()) close(*fds[i]);
+    *fds[i] = -1;
+  }
+  loop->quiet = false;
+}
+
+/* The state closes. Rings that close after this find no loop. */
+static int loop_object_gc (lua_State *L) {
+  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+  if (loop->ring == NULL)
+    return 0;
+  loop_close_fds(loop);
+  ring_watch_stop_all(loop);
+  loop->ring->watch = NULL;
+  loop->ring->is_loop_ring = loop->ring->driven = false;
+  heap_free(&loop->heap);
+  free(loop->scopes);
+  loop->scopes = NULL;
+  loop->nscopes = loop->capacity = 0;
+  if (loop->state->loop == loop) loop->state->loop = NULL;
+  loop->ring = NULL;
+  return 0;
+}
+
+
+/* ---- the class --------------------------------------------------------- */
+
+static int loop_get_ring (lua_State *L) {
+  class_check(L, 1, CLASS_LOOP);
+  lua_getiuservalue(L, 1, 1);
+  return 1;
+}
+
+static int loop_tostring (lua_State *L) {
+  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+  if (loop->closed) lua_pushliteral(L, "uring.Loop (closed)");
+  else lua_pushfstring(L, "uring.Loop (%d tasks)", (int)loop->ntasks);
+  return 1;
+}
+
+/* (close is defined by csrc/host) */
+static int loop_tbc (lua_State *L) {
+  class_check(L, 1, CLASS_LOOP);
+  lua_getfield(L, 1, "close");
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+  {"ring", loop_get_ring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", loop_object_gc},
+  {"__close", loop_tbc},
+  {"__tostring", loop_tostring},
+  {NULL, NULL}
+};
+
+void loop_object_open (lua_State *L) {
+  class_define(L, CLASS_LOOP, methods, meta, NULL);
+}

@@ -1,0 +1,656 @@
+-- loop:step: a host lets tasks go on, with a budget.
+
+local helper = require "helper"
+local faults = require "faults"
+local hosts = require "hosts"
+
+local it = helper.needs_ring(it)
+local hosted = hosts.tests(it)
+local faulty = hosts.tests(it, faults.path .. "_G.fault = fault")
+
+-- luacheck: globals loop uring spec H fault
+
+describe("loop:step", function()
+  hosted("begins tasks, and goes on with them each time", function()
+    local log = {}
+    local task = loop:spawn(function(...)
+      log[1] = select("#", ...)
+      uring.sleep(0)
+      log[2] = "again"
+      return 1, nil
+    end, 1, nil, 3, nil)
+    H.equal("new", task:status())
+    local more, resumed = loop:step { max = 1 }
+    H.equal(4, log[1])
+    assert(more and resumed == 1 and log[2] == nil)
+    more, resumed = loop:step()
+    assert(not more and resumed == 1 and log[2] == "again")
+    more, resumed = loop:step()
+    assert(not more and resumed == 0)
+    -- join of what has ended works outside a task
+    local r = table.pack(task:join())
+    assert(r.n == 3 and r[1] == true and r[2] == 1 and r[3] == nil)
+  end)
+
+  hosted("takes tables with names, and refuses what is no function",
+    function()
+      local task = loop:spawn({ main = function(x) return x end,
+        name = "reader" }, 7)
+      H.equal("reader", task.name)
+      H.settle()
+      H.equal(7, select(2, task:join()))
+      H.raises("function expected", loop.spawn, loop)
+      H.raises("did you mean 'main'?", loop.spawn, loop,
+        { mian = print })
+      H.raises("uring.Loop expected", loop.spawn, {}, print)
+      H.equal(0, loop:stats().tasks)
+      loop:step()
+    end)
+
+  hosted("refuses options that it does not know, and bad values", function()
+    H.raises("did you mean 'seconds'?", loop.step, loop, { second = 1 })
+    H.raises("table expected", loop.step, loop, 1)
+    H.raises("'max' must be an integer", loop.step, loop, { max = 0 })
+    H.raises("'max' must be an integer", loop.step, loop, { max = "9" })
+    H.raises("'max' must be an integer", loop.step, loop, { max = 1.5 })
+    H.raises("'seconds' must be seconds", loop.step, loop,
+      { seconds = -1 })
+    H.raises("'seconds' must be seconds", loop.step, loop,
+      { seconds = 0 / 0 })
+    H.raises("'now' must be seconds", loop.step, loop, { now = "1" })
+    H.raises("'gc' must be a boolean", loop.step, loop, { gc = 1 })
+    H.raises("options have names", loop.step, loop, { 1 })
+  end)
+
+  hosted("submits, and takes completions of the loop's ring and of others",
+    function()
+      local ring = assert(uring.ring())
+      local got = {}
+      for _, r in ipairs { loop:ring(), ring } do
+        loop:spawn(function()
+          local res = r:await(uring.sqe():prep_nop())
+          got[#got + 1] = res
+          local _, _, errno = r:await(uring.sqe():prep_timeout(0.001))
+          got[#got + 1] = errno
+        end)
+      end
+      H.host(function() return #got == 4 end)
+      H.equal("0 0 62 62", table.concat(got, " "))
+      assert(not loop:step())
+    end)
+
+  hosted("ends sleeps and timeouts", function()
+    local t = { loop:spawn(uring.sleep, 0.002),
+      loop:spawn(uring.timeout, 0.003, uring.sleep, 60) }
+    local n = H.settle()
+    H.equal(2, n)
+    assert(loop:timeout() > 0 and loop:timeout() <= 0.002)
+    spec.sleep(0.004)
+    H.equal(0, loop:timeout())
+    assert(H.settle() == 2)
+    H.equal(true, t[1]:join())
+    H.equal(uring.errno.ETIME, select(4, t[2]:join()))
+    H.equal(math.huge, loop:timeout())
+  end)
+
+  hosted("is not for inside a step, a run or a task", function()
+    local why = {}
+    loop:spawn(function()
+      why[1] = H.raises("inside a step", loop.step, loop)
+      why[2] = H.raises("inside a step", uring.run, print)
+      why[3] = H.raises("inside a step", loop.close, loop)
+    end)
+    loop:step()
+    H.equal(3, #why)
+    uring.run(function()
+      H.raises("inside a run", loop.step, loop)
+      H.raises("inside a run", loop.close, loop)
+      H.raises("inside a task", uring.run, print)
+    end)
+    assert(not loop:step())
+  end)
+
+  hosted("belongs to the thread that made the first one", function()
+    H.needs "single_issuer"
+    assert(spec.in_thread(loop.step, loop))  -- the loop was made here
+    H.raises("another thread", loop.step, loop)
+    H.raises("another thread", uring.run, print)
+    assert(spec.in_thread(loop.close, loop))
+  end)
+
+  hosted("and a message before it: the ring is not enabled yet", function()
+    H.needs "sync_msg"
+    local sqe = uring.sqe():prep_msg_ring(loop:ring():fd(), 1, 2)
+    H.equal(uring.errno.EBADFD, select(3, uring.register_sync_msg(sqe)))
+    loop:step()
+    assert(uring.register_sync_msg(sqe))
+    local task = loop:spawn(function() return loop:ring():receive(1) end)
+    H.settle()
+    H.equal(1, select(2, task:join()))
+  end)
+
+  hosted("raises in a forked child, which has a loop of its own", function()
+    loop:step()
+    H.in_child(function()
+      H.raises("another process", loop.step, loop)
+      H.raises("another process", loop.fd, loop)
+      H.raises("another process", loop.spawn, loop, print)
+      H.raises("another process", loop.close, loop)
+      local own = uring.loop()
+      assert(own ~= loop)
+      local task = own:spawn(function() return 5 end)
+      H.settle()
+      H.equal(5, select(2, task:join()))
+    end)
+    local task = loop:spawn(function() return 6 end)
+    H.settle()
+    H.equal(6, select(2, task:join()))
+  end)
+end)
+
+describe("the budget of a step", function()
+  hosted("is so many resumes", function()
+    local count = 0
+    for _ = 1, 100 do
+      loop:spawn(function() count = count + 1 end)
+    end
+    local more, resumed = loop:step { max = 30 }
+    assert(more and resumed == 30 and count == 30)
+    more, resumed = loop:step()  -- 64
+    assert(more and resumed == 64 and count == 94)
+    more, resumed = loop:step { max = 7 }
+    assert(not more and resumed == 6)
+    -- a task that never waits for long goes on in the same step
+    local busy = H.busy(loop)
+    more, resumed = loop:step { max = 10 }
+    assert(more and resumed == 10 and busy.n == 10)
+  end)
+
+  hosted("counts waits that need not wait", function()
+    local ring, taken = loop:ring(), 0
+    loop:spawn(function()
+      for _ in ring:messages() do taken = taken + 1 end
+    end)
+    loop:step()
+    local sqe = uring.sqe():prep_msg_ring(ring, 1, 2)
+    for _ = 1, 300 do ring:queue(sqe) end
+    ring:submit()
+    local steps = 0
+    repeat
+      local before = taken
+      local more = loop:step { max = 10 }
+      steps = steps + 1
+      assert(taken - before <= 10, taken - before)
+    until not more and taken == 300
+    assert(steps >= 30 and steps < 60, steps)
+    ring:submit()
+    for _ = 1, 100 do ring:queue(sqe) end
+    ring:submit()
+    loop:step { seconds = 10 }
+    assert(taken <= 364)
+  end)
+
+  hosted("is time: nothing is resumed after it", function()
+    local count = 0
+    for _ = 1, 50 do
+      loop:spawn(function()
+        count = count + 1
+        local till = uring.now() + 0.002
+        repeat until uring.now() > till
+      end)
+    end
+    local more, resumed = loop:step { max = 1000, seconds = 0.001 }
+    assert(more and resumed == 1 and count == 1)
+    more, resumed = loop:step { max = 1000, seconds = 0.005 }
+    assert(more and resumed >= 1 and resumed <= 3, resumed)
+    local before = count
+    more, resumed = loop:step { seconds = 0 }
+    assert(more and resumed == 0 and count == before)
+  end)
+
+  hosted("is kept while deadlines pass", function()
+    for _ = 1, 200 do loop:spawn(uring.sleep, 0.001) end
+    H.settle()
+    spec.sleep(0.002)
+    local more, resumed = loop:step { max = 50 }
+    assert(more and resumed == 50)
+    H.equal(0, loop:timeout())
+    H.equal(150, H.settle { max = 1000 })
+    H.equal(math.huge, loop:timeout())
+  end)
+
+  hosted("is kept while completions are taken", function()
+    local ring = loop:ring()
+    local sqe = uring.sqe():prep_msg_ring(ring, 1, 2)
+    for _ = 1, 400 do ring:queue(sqe) end
+    ring:submit()
+    local before = loop:stats().taken
+    local more = loop:step { max = 1 }
+    local taken = loop:stats().taken - before
+    assert(more and taken > 0 and taken <= 64, taken)
+    H.settle()
+    H.equal(800, ring:stats().cqes)
+  end)
+
+  hosted("leaves what is left of its time to the collector", function()
+    collectgarbage "stop"
+    local weak = setmetatable({}, { __mode = "k" })
+    weak[{}] = true
+    loop:step { seconds = 0.05 }
+    assert(next(weak))
+    local function collected(options)
+      for _ = 1, 100000 do
+        loop:step(options)
+        if not next(weak) then return true end
+      end
+    end
+    assert(collected { seconds = 0.05, gc = true })
+    weak[{}] = true
+    assert(collected { gc = true })
+    -- a finalizer in it is in the step
+    local why
+    setmetatable({}, { __gc = function()
+      why = select(2, pcall(loop.step, loop))
+    end })
+    for _ = 1, 100 do
+      if why then break end
+      loop:step { seconds = 0.05, gc = true }
+    end
+    assert(tostring(why):find "inside a step", why)
+  end)
+end)
+
+describe("an idle step", function()
+  faulty("enters no ring, and allocates nothing", function()
+    local ring = assert(uring.ring())
+    loop:spawn(function() ring:receive() end)
+    for _ = 1, 200 do loop:spawn(uring.sleep, 60) end
+    loop:spawn(function() loop:ring():receive() end)
+    H.settle()
+    local options = { max = 64, seconds = 0.001 }
+    loop:step(options)
+    collectgarbage()
+    collectgarbage "stop"
+    local calls, bytes = fault.calls "enter", collectgarbage "count"
+    local registered = fault.calls "register"
+    for _ = 1, 1000 do
+      loop:step()
+      loop:step(options)
+    end
+    H.equal(bytes, collectgarbage "count")
+    H.equal(calls, fault.calls "enter")
+    H.equal(registered, fault.calls "register")
+  end)
+
+  it("makes no system call, as strace sees it, with a descriptor too",
+    function()
+      if os.execute "strace -V >/dev/null 2>&1" ~= true then
+        helper.skip "needs strace"
+      end
+      local name = helper.tmpname()
+      local script = helper.file [[
+        local uring = require "uring"
+        local spec = require "uring_spec"
+        local loop = uring.loop()
+        local fd = loop:fd()
+        for _ = 1, 20 do loop:spawn(uring.sleep, 60) end
+        repeat until not loop:step()
+        for _ = 1, 100 do loop:step() end
+        assert(not spec.ready(fd))
+        collectgarbage "stop"
+        spec.close(4000)  -- a mark
+        for _ = 1, 500 do loop:step() end
+        spec.close(4001)]]
+      local ok = os.execute(("strace -o %s /proc/self/exe %s 2>/dev/null")
+        :format(name, script):gsub("/proc/self/exe", "lua5.4"))
+      if ok ~= true then helper.skip "strace may not trace here" end
+      local log = helper.content(name)
+      helper.clean()
+      local between = log:match "close%(4000%)[^\n]*\n(.*)close%(4001%)"
+      assert.equal("", between)
+    end)
+end)
+
+describe("an error", function()
+  hosted("ends its task alone, and a step raises it after its work, one a "
+    .. "step", function()
+      local done = 0
+      loop:spawn(function() error "first" end)
+      loop:spawn(function() done = done + 1 end)
+      loop:spawn(function() error { 2 } end)
+      loop:spawn(function()
+        uring.sleep(0)
+        done = done + 1
+      end)
+      local why = H.raises("first", loop.step, loop)
+      assert(why:find "a task spawned at", why)
+      H.equal(2, done)
+      H.equal(0, loop:timeout())
+      local ok, value = pcall(loop.step, loop)
+      assert(not ok and value[1] == 2)
+      H.equal(math.huge, loop:timeout())
+      assert(not loop:step())
+    end)
+
+  hosted("in a task's task ends both", function()
+    local inner, log = nil, {}
+    local outer = loop:spawn(function()
+      local _ <close> = H.finally(function() log[#log + 1] = "closed" end)
+      inner = uring.spawn(function() error "inside" end)
+      uring.sleep(60)
+    end)
+    H.raises("inside", H.settle)
+    H.settle()
+    H.equal("cancelled failed closed", table.concat({ outer:status(),
+      inner:status(), log[1] }, " "))
+    H.equal(math.huge, loop:timeout())
+  end)
+
+  hosted("of a task that was cancelled is none", function()
+    local task = loop:spawn(uring.sleep, 60)
+    H.settle()
+    assert(task:cancel())
+    H.settle()
+    H.equal("cancelled", task:status())
+    task = loop:spawn(print)
+    task:cancel()
+    H.settle()
+    H.equal("cancelled", task:status())
+  end)
+
+  hosted("of a debug hook leaves the loop as it was", function()
+    local busy = H.busy(loop)
+    loop:step { max = 5 }
+    local main = coroutine.running()
+    loop:spawn(function()
+      debug.sethook(main, function()
+        debug.sethook(main)
+        error "hooked"
+      end, "c")
+    end)
+    H.raises("hooked", H.settle)
+    local more, resumed = loop:step { max = 5 }
+    assert(more and resumed == 5)
+    assert(busy.n >= 10)
+  end)
+end)
+
+describe("on_error", function()
+  local told = hosts.tests(it, [[
+    errors = {}
+    require("uring").loop { on_error = function(...)
+      errors[#errors + 1] = table.pack(...)
+    end }]])
+  -- luacheck: globals errors
+
+  told("is told of each error, with traceback and task", function()
+    local t = {}
+    t[1] = loop:spawn { name = "one", main = function() error "first" end }
+    t[2] = loop:spawn(function()
+      t[3] = uring.spawn(function() error(nil) end)
+      pcall(uring.sleep, 60)
+      error { 5 }
+    end)
+    H.settle()
+    H.equal(3, #errors)
+    assert(errors[1][1]:find "first" and errors[1][3] == t[1])
+    assert(errors[1][2]:find "stack traceback")
+    assert(errors[1][2]:find "a task spawned at", errors[1][2])
+    assert(errors[2][1] == nil and errors[2][3] == t[3])
+    assert(errors[3][1][1] == 5 and errors[3][3] == t[2])
+    assert(errors[3].n == 3)
+    H.equal(math.huge, loop:timeout())
+    H.equal(0, #uring.tasks())
+  end)
+
+  told("is told during a run, too", function()
+    loop:spawn(function() error "outside" end)
+    H.equal(7, uring.run(function()
+      uring.sleep(0.001)
+      return 7
+    end))
+    H.equal(1, #errors)
+    assert(errors[1][1]:find "outside")
+  end)
+
+  hosted("has the step raise its own error, and is no place to wait",
+    function()
+      H.raises("made already", uring.loop, { on_error = print })
+      local out = H.script_ok [[
+        local uring = require "uring"
+        local calls = 0
+        local loop
+        loop = uring.loop { on_error = function(why)
+          calls = calls + 1
+          if calls == 1 then error("mine: " .. why, 0) end
+          local ok, message = pcall(uring.sleep, 0)
+          assert(not ok and message:find "only a task can wait")
+          ok, message = pcall(loop.step, loop)
+          assert(not ok and message:find "inside a step")
+          loop:spawn(print, "spawned")
+        end }
+        for i = 1, 2 do loop:spawn(error, "e" .. i, 0) end
+        local ok, why = pcall(loop.step, loop)
+        assert(not ok and why == "mine: e1", why)
+        loop:step()
+        assert(not loop:step())
+        io.write(calls)
+        print(pcall(uring.loop, { on_error = 1 }))]]
+      assert(out:find "spawned\n2", out)
+      assert(out:find "made already", out)
+      local why = H.script_ok [[
+        print(pcall(require("uring").loop, { on_error = 1 }))]]
+      assert(why:find "'on_error' must be a function", why)
+    end)
+end)
+
+describe("loop:stats", function()
+  hosted("counts steps, resumes and completions, and names the worst",
+    function()
+      loop:step()
+      H.equal(nil, loop:stats().worst)
+      loop:spawn(function() uring.await(uring.sqe():prep_nop()) end)
+      H.settle()
+      local slow = debug.getinfo(1, "l").currentline + 4
+      loop:spawn { name = "slow", main = function()
+        local till = uring.now() + 0.02
+        repeat until uring.now() > till
+        uring.sleep(0.001)
+      end }
+      H.settle()
+      local s = loop:stats()
+      assert(s.steps >= 3 and s.resumed == 3 and s.taken == 1)
+      H.equal(1, s.tasks)
+      assert(s.memory > 1000)
+      H.equal("slow", s.worst.task)
+      H.equal(slow, s.worst.line)
+      assert(s.worst.seconds >= 0.02 and s.worst.file)
+      local line = debug.getinfo(1, "l").currentline + 1
+      loop:spawn(function()
+        local till = uring.now() + 0.05
+        repeat until uring.now() > till
+      end)
+      H.settle()
+      s = loop:stats()
+      H.equal(line, s.worst.line)  -- it has ended: where it was spawned
+      assert(s.worst.task:find "^task %d+%.1$", s.worst.task)
+      spec.sleep(0.002)
+      H.settle()
+      local before = s.memory
+      local kept = uring.buffer(1 << 20)
+      assert(loop:stats().memory - before >= 1 << 20, kept)
+    end)
+end)
+
+describe("loop:close", function()
+  hosted("ends all tasks, what they are to close included", function()
+    local log = {}
+    for i = 1, 3 do
+      loop:spawn(function()
+        local _ <close> = H.finally(function()
+          uring.shield(1, uring.sleep, 0.001)
+          log[#log + 1] = i
+        end)
+        uring.spawn(function()
+          local _ <close> = H.finally(function() log[#log + 1] = -i end)
+          uring.sleep(60)
+        end)
+        uring.sleep(60)
+      end)
+    end
+    loop:spawn(print)  -- has not begun
+    H.settle { max = 3 }
+    H.equal(true, loop:close())
+    H.equal(6, #log)
+    H.equal(true, loop:close())
+    H.equal("uring.Loop (closed)", tostring(loop))
+    H.raises("closed loop", loop.step, loop)
+    H.raises("closed loop", loop.fd, loop)
+    H.raises("closed loop", loop.timeout, loop)
+    H.raises("closed loop", loop.spawn, loop, print)
+    H.raises("loop was closed", uring.run, print)
+    H.raises("loop was closed", uring.spawn, print)
+    assert(uring.ring())
+  end)
+
+  hosted("keeps to its bound", function()
+    local closed
+    local task = loop:spawn(function()
+      local _ <close> = H.finally(function() closed = true end)
+      uring.shield(math.huge, uring.sleep, 60)
+    end)
+    H.settle()
+    local began = uring.now()
+    local ok, why, errno = loop:close(0.05)
+    assert(ok == nil and errno == uring.errno.ETIME)
+    assert(why:find "1 of its tasks did not end in time", why)
+    assert(uring.now() - began < 1 * H.slow)
+    assert(closed)
+    H.equal("cancelled", task:status())
+  end)
+
+  hosted("closes all descriptors, and raises an error of a task", function()
+    local before = H.fds()
+    do
+      loop:fd()
+      local ring = assert(uring.ring())
+      loop:spawn(function() ring:receive() end)
+      loop:spawn(function() loop:ring():receive() end)
+      loop:spawn(function()
+        local _ <close> = H.finally(function() error "late" end)
+        uring.sleep(60)
+      end)
+      loop:step()
+      H.raises("late", loop.close, loop)
+      assert(loop:close())
+      ring:close()
+    end
+    H.equal(before - 1, H.fds())  -- (its ring)
+  end)
+
+  hosted("is what a to-be-closed variable does", function()
+    local task
+    do
+      local l <close> = loop
+      task = l:spawn(uring.sleep, 60)
+      l:step()
+    end
+    H.equal("cancelled", task:status())
+    H.equal("uring.Loop (closed)", tostring(loop))
+  end)
+end)
+
+describe("a host's clock", function()
+  hosted("is that of all waits", function()
+    local log = {}
+    local function note(x) log[#log + 1] = ("%s@%g"):format(x, uring.now()) end
+    loop:step { now = 100 }
+    H.equal(100, uring.now())
+    loop:spawn(function()
+      uring.sleep(1)
+      note "slept"
+      local _, _, errno = uring.timeout(2, uring.sleep, 60)
+      H.equal(uring.errno.ETIME, errno)
+      note "timed out"
+      uring.select { uring.after(0.5) }
+      note "after"
+      uring.select { uring.at(105) }
+      note "at"
+      H.equal(uring.errno.ETIME,
+        select(3, uring.channel():receive(1)))
+      note "channel"
+      H.equal(uring.errno.ETIME,
+        select(3, loop:ring():receive(1)))
+      note "ring"
+      H.equal(uring.errno.ETIME, select(3, uring.spawn(uring.sleep, 1.5)
+        :join(1)))
+      note "join"
+    end)
+    H.equal(0, loop:timeout())
+    H.settle { now = 100 }
+    H.equal(1, loop:timeout())
+    spec.sleep(0.01)
+    H.settle { now = 100.5 }
+    H.equal(0.5, loop:timeout())
+    for t = 101, 110 do H.settle { now = t } end
+    H.equal("slept@101 timed out@103 after@104 at@105 channel@106 ring@107 "
+      .. "join@108", table.concat(log, " "))
+    H.equal(math.huge, loop:timeout())
+  end)
+
+  hosted("never goes back, and is given to each step", function()
+    loop:step { now = 5 }
+    loop:step { now = 5 }
+    H.raises("must not be less", loop.step, loop, { now = 4.9 })
+    H.raises("needs one", loop.step, loop)
+    H.raises("needs one", loop.step, loop, { max = 1 })
+    H.raises("this loop's time is its host's", uring.run, print)
+    H.equal(5, uring.now())
+    loop:step { now = 6 }
+  end)
+
+  hosted("does not come too late", function()
+    local task = loop:spawn(uring.sleep, 60)
+    loop:step()
+    H.raises("comes too late", loop.step, loop, { now = 1 })
+    task:cancel()
+    loop:step()
+    loop:fd()
+    loop:step { now = 1 }
+  end)
+
+  it("makes two runs of a script equal to the byte", function()
+    local script = [[
+      local uring = require "uring"
+      local loop = uring.loop()
+      local channel = uring.channel(3)
+      loop:step { now = 0 }
+      for i = 1, 40 do
+        loop:spawn(function()
+          for round = 1, 5 do
+            uring.sleep((i * 7 + round) % 5 / 100)
+            channel:send(("%d.%d"):format(i, round), 0.05)
+            io.write(i, " ", round, " ", uring.now(), "\n")
+          end
+        end)
+      end
+      loop:spawn(function()
+        while true do
+          local value = channel:receive(1)
+          io.write("got ", tostring(value), " ", uring.now(), "\n")
+          if not value then break end
+          uring.sleep(0.003)
+        end
+      end)
+      local now = 0
+      for frame = 1, 600 do
+        now = frame / 60
+        local more, resumed = loop:step { max = 16, now = now }
+        io.write(tostring(more), " ", resumed, " ", loop:timeout(), "\n")
+      end
+      io.write(#uring.tasks())]]
+    local first = helper.script_ok(script)
+    assert.truthy(#first > 10000 and first:find "\n0$", first)
+    assert.equal(first, helper.script_ok(script))
+  end)
+end)

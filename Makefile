@@ -39,7 +39,11 @@ CTEST := $(patsubst spec/c/test_%.c,%,$(sort $(wildcard spec/c/test_*.c)))
 CTEST_op_table := op_table handle refblock fork_id
 CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
+CTEST_queue := queue message lock doorbell handle refblock fork_id sys
 CTEST_buf_group := buf_group refblock recvmsg_out
+
+# Those whose threads share memory: tested under TSAN as well.
+TSAN := doorbell lock queue
 
 # --- how --------------------------------------------------------------------
 
@@ -72,14 +76,16 @@ LTO := $(shell out=$$(mktemp) && echo 'int x;' | $(CC) -flto=auto \
 NO_LTO := $(if $(LTO),-fno-lto)
 
 # A variant is a compiler and its flags.
-VARIANTS := plain asan strict-gcc strict-clang
+VARIANTS := plain asan tsan strict-gcc strict-clang
 ASAN_CC  ?= gcc
 CC_plain = $(CC)
 CC_asan  = $(ASAN_CC)
+CC_tsan  = $(CC)
 CC_strict-gcc    = gcc
 CC_strict-clang  = clang
 FLAGS_plain = $(CFLAGS) $(LTO)
 FLAGS_asan  = -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+FLAGS_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 FLAGS_strict-gcc = $(STRICT) -Wlogical-op -Wduplicated-cond
 FLAGS_strict-clang = $(STRICT)
 
@@ -95,7 +101,7 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 # --- targets ----------------------------------------------------------------
 
 .PHONY: all test check sanitize demo demo-dns bench matrix kernels guards
-.PHONY: install soak sweep
+.PHONY: install soak sweep tsan model
 .PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -106,6 +112,13 @@ test: tests-plain ## C tests and specs; SPEC=spec/x_spec.lua for one
 
 sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
+
+tsan: $(TSAN:%=$(BUILD)/tsan/c/test_%) ## what threads share, under TSAN: the C tests
+	@for t in $^; do echo "== $$t"; \
+	  TSAN_OPTIONS=halt_on_error=1 timeout 600 $$t || exit; done
+
+model: ## the queue and the doorbell, modelled: spin looks at every interleaving
+	@tools/model.sh
 
 SECONDS ?= 600
 soak: tests-plain tests-asan ## 10^5 connections, then storms under ASAN for SECONDS (600)
@@ -225,6 +238,8 @@ ctest_src = spec/c/test_$1.c \
 $(foreach t,$(CTEST),\
   $(call program,$(BUILD)/c/test_$t,plain,$(call ctest_src,$t))\
   $(call program,$(BUILD)/asan/c/test_$t,asan,$(call ctest_src,$t)))
+$(foreach t,$(TSAN),\
+  $(call program,$(BUILD)/tsan/c/test_$t,tsan,$(call ctest_src,$t)))
 $(foreach b,$(BENCH),$(call program,$(BUILD)/bench/$b,plain,bench/$b.c))
 
 tests-plain: $(BUILD)/uring/core.so $(CTEST:%=$(BUILD)/c/test_%)

@@ -34,6 +34,11 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+#include "worker/mail_address.h"
+#include "worker/codec.h"
+#include "worker/mailbox.h"
+#include "worker/realm.h"
+#include "worker/send_wait.h"
 
 static const luaL_Reg public_functions[] = {
   {"ring", ring_new_lua},
@@ -57,6 +62,8 @@ static const luaL_Reg public_functions[] = {
   {"sleep", wait_sleep},
   {"await", wait_await},
   {"loop", run_loop},
+  {"mailbox", mailbox_new},
+  {"address", realm_address},
   {NULL, NULL}
 };
 
@@ -90,6 +97,10 @@ static void open_classes (lua_State *L) {
   recv_open(L);
   send_open(L);
   send_event_open(L);
+  codec_open(L);
+  mailbox_open(L);
+  mail_address_open(L);
+  send_wait_open(L);
 }
 
 /* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files are

@@ -12,7 +12,8 @@ static const char *const names[CLASSES] = {
   "uring.Ref", "uring.Task", "uring.Loop", "uring.Sockaddr", "uring.Msghdr",
   "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
-      "uring.Wrapped"
+  "uring.Wrapped", "uring.Mailbox", "uring.Address", "uring.WaitingSend",
+  "uring.Sending"
 };
 
 static const char key = 0;  /* its address names the state in the registry */

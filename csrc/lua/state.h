@@ -28,7 +28,8 @@ enum class {
   CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
   CLASS_TASK, CLASS_LOOP, CLASS_SOCKADDR, CLASS_MSGHDR, CLASS_BUF_RING,
   CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
-  CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED,
+  CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED, CLASS_MAILBOX,
+  CLASS_ADDRESS, CLASS_WAITING_SEND, CLASS_SENDING,
   CLASSES
 };
 
@@ -58,6 +59,8 @@ enum shared {
   SHARED_REPORT,      /* the function that calls it */
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring alive */
   SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */
+  SHARED_DECODE,      /* the function that pushes a message's values */
+  SHARED_REALM,       /* of names: nil is "", false is none */
   SHARED_END
 };
 

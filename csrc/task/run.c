@@ -105,6 +105,7 @@ static void submit_and_wait (lua_State *L, struct loop *loop) {
   int rc = 0, taken;
   loop->retry = false;
   if (loop->watches || loop->own.eventfd >= 0) ring_watch_enter(loop);
+  if (own->doorbell) doorbell_serve(own->doorbell, loop);
   if (loop->first == NULL) {
     struct timer *top = heap_top(&loop->heap);
     wait = 1;
@@ -114,15 +115,22 @@ static void submit_and_wait (lua_State *L, struct loop *loop) {
     if (ns == 0) wait = 0;
     ns = clock_nap(ns, loop->nap);  /* guard: a signal's hook is seen */
   }
-  if (wait && own->doorbell) doorbell_arm(own->doorbell);
+  if (wait && own->doorbell) {
+    doorbell_arm(own->doorbell);
+    /* guard: another thread may have linked it before it could see that */
+    if (doorbell_has_ready(own->doorbell)) wait = 0;
+  }
   if (wait || ring_needs_enter(own)) {
     rc = ring_enter(own, wait, ns);
-    if (own->doorbell) doorbell_disarm(own->doorbell);
     /* A sleep ends with the first completion; the kernel may have task work
        for others. Run it now in one enter, and not in one for each turn. */
     if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))
       ring_enter(own, 0, SYS_FOREVER);
     loop->now = clock_rough();
+  }
+  if (own->doorbell) {
+    doorbell_disarm(own->doorbell);
+    doorbell_serve(own->doorbell, loop);
   }
   taken = ring_reap(own);
   if (taken < 0 || loop->nomem_turns > MAX_NOMEM) {  /* guard: not for ever */

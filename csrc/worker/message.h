@@ -38,10 +38,13 @@ struct message {
                               message is in the next chunk (queue.c) */
   uint16_t fds;            /* descriptors in it */
   uint8_t n;               /* values on its top level */
-  bool apart;              /* the cell is the address of the message */
+  uint8_t flags;
   uint64_t cost;           /* what it counts as, in bytes */
   uint64_t cells[];
 };
+
+#define MESSAGE_APART 1    /* the cell is the address of the message */
+#define MESSAGE_BUILDS 2   /* strings, arrays or descriptors are to be made */
 
 #define MESSAGE_VALUES 255         /* on the top level */
 #define MESSAGE_LEVELS 8           /* of arrays in arrays */

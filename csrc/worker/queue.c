@@ -131,7 +131,7 @@ static bool append (struct queue *q, struct message *m, bool apart) {
   if (apart) {
     *at = *m;
     at->size = APART_SIZE;
-    at->apart = true;
+    at->flags = MESSAGE_APART;
     at->cells[0] = (uintptr_t)m;
   }
   else memcpy(at, m, size);
@@ -156,15 +156,15 @@ static struct message *head_record (struct queue *q) {
 }
 
 static struct message *body_of (struct message *record) {
-  return record->apart ? (struct message *)(uintptr_t)record->cells[0]
-                       : record;
+  return record->flags & MESSAGE_APART
+         ? (struct message *)(uintptr_t)record->cells[0] : record;
 }
 
 /* The message at the head leaves the queue. */
 static void drop_head (struct queue *q) {
   struct message *m = head_record(q);
   q->head_at += m->size;
-  if (m->apart) free(body_of(m));
+  if (m->flags & MESSAGE_APART) free(body_of(m));
 }
 
 
@@ -458,22 +458,24 @@ void queue_unread (struct queue *q) {
   discard(q);
 }
 
-bool queue_want (struct queue *q, struct doorbell *bell, uint64_t seen) {
+void queue_want (struct queue *q, struct doorbell *bell, uint64_t others) {
+  struct wakeups w = { .n = 0 };
   struct doorbell *old = NULL;
-  bool there;
   lock_take(&q->lock);
-  there = q->closed || ended(q) || q->accepted.messages - taken(q) > seen;
-  if (!there) {
-    q->wanted = true;
+  if (!q->closed) {
     if (q->bell != bell) {
       refblock_retain(&bell->block);
       old = q->bell;
       q->bell = bell;
     }
+    q->wanted = true;
+    /* guard: a message may have come since the reader looked */
+    if (ended(q) || q->accepted.messages - taken(q) > others)
+      wake_reader(q, &w);
   }
   lock_free(&q->lock);
+  wake_now(&w);
   if (old) refblock_release(&old->block);
-  return there;
 }
 
 static void refuse_line (struct queue *q) {

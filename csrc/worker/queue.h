@@ -92,6 +92,7 @@ struct queue {
   size_t head_at;
   uint64_t seen;             /* messages up to which it need not look again */
   bool reading;              /* between queue_read and queue_taken */
+  struct queue_name *name;   /* realm.c's; NULL: none */
   void *reader;              /* for `woken`; NULL: none */
   void (*woken)(void *reader, struct loop *loop);
 
@@ -156,10 +157,10 @@ int queue_read (struct queue *q, struct message **m);
 void queue_taken (struct queue *q);
 void queue_unread (struct queue *q);
 
-/* Will the reader, who has seen `seen` messages that others will take, find
-** one at once? True also when no sender is left. False: it will be woken, by
-** `woken` on the thread of this bell's loop. */
-bool queue_want (struct queue *q, struct doorbell *bell, uint64_t seen);
+/* The reader waits, for more than the first `others` messages. `woken` is
+** called once, on the thread of this bell's loop, when there are more, or when
+** no sender is left; that may be so already. */
+void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
 
 /* Close it: how many messages were not delivered. */
 uint64_t queue_close (struct queue *q);

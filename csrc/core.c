@@ -99,6 +99,7 @@ static void open_classes (lua_State *L) {
   send_event_open(L);
   codec_open(L);
   mailbox_open(L);
+  realm_open(L);
   mail_address_open(L);
   send_wait_open(L);
 }

@@ -13,7 +13,7 @@ static const char *const names[CLASSES] = {
   "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
   "uring.Wrapped", "uring.Mailbox", "uring.Address", "uring.WaitingSend",
-  "uring.Sending"
+  "uring.Sending", "uring.NameWait"
 };
 
 static const char key = 0;  /* its address names the state in the registry */

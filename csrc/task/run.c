@@ -39,6 +39,7 @@
 #define LAST_TURNS 8         /* at the end, for unattended requests to end */
 #define ABANDONS 8           /* two are enough unless finalizers spawn */
 #define CLOCK_TURNS 16       /* turns after which the time is read anew */
+#define REALM_LENGTH 255     /* of the name of a realm of mailboxes */
 #define DESCRIBED 1          /* stack index of a table with the text */
 
 
@@ -266,9 +267,21 @@ static void check_no_loop (lua_State *L) {
                   "set before it is first used");
 }
 
+/* Push the option `realm` of the table at 1: a string, false or nil. */
+static void push_realm (lua_State *L) {
+  lua_pushliteral(L, "realm");
+  if (lua_rawget(L, 1) == LUA_TBOOLEAN && !lua_toboolean(L, -1))
+    return;
+  if (!lua_isnil(L, -1) && (lua_type(L, -1) != LUA_TSTRING
+      || lua_rawlen(L, -1) > REALM_LENGTH
+      || strlen(lua_tostring(L, -1)) != lua_rawlen(L, -1)))
+    luaL_argerror(L, 1, "option 'realm' must be a string of at most 255 bytes "
+                  "without a zero, or false");
+}
+
 int run_loop (lua_State *L) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
-                                       "slow", "on_slow", NULL };
+                                       "slow", "on_slow", "realm", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names)) {
     struct ring_options o = {0};
@@ -283,12 +296,15 @@ int run_loop (lua_State *L) {
     if (o.flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED))
       return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
                            "R_DISABLED");
+    push_realm(L);
     slow = watchdog_options(L, 1);
     if ((r = prepare_loop(L, &o)) == NULL)
       return 3;
     check_no_loop(L);  /* guard: a finalizer may have made one */
     install_loop(L, r);
     lua_pushvalue(L, 2);
+    lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REALM);
+    lua_pushvalue(L, 3);
     watchdog_usual(L, state_of(L)->loop, slow);
     return 1;
   }

@@ -34,11 +34,13 @@ struct mailbox {
 /* A message has come, or no sender is left. */
 static void mailbox_woken (void *reader, struct loop *loop) {
   struct mailbox *m = reader;
+  struct turnq *q = &m->waitq.q;
   struct queue_stats s;
   queue_stats(m->q, &s);
   if (s.queued.messages == 0 && s.senders == 0)
-    turnq_wake_all(loop, &m->waitq.q);
-  else turnq_wake(loop, &m->waitq.q);
+    turnq_wake_all(loop, q);
+  else do turnq_wake(loop, q);  /* (one in any case: it asks anew) */
+  while (q->waiting.last && q->turns < s.queued.messages);
 }
 
 struct doorbell *mailbox_bell (lua_State *L, const char *what) {

@@ -404,7 +404,7 @@ uint64_t queue_count (struct queue *q, uint64_t enough) {
 
 int queue_read (struct queue *q, struct message **m) {
   if (q->reading)
-    return -EBUSY;
+    return -EBUSY;  /* guard: a finalizer would take the same one */
   if (q->closed)
     return -EBADF;
   if (q->seen == taken(q)) {

@@ -7,7 +7,10 @@
 #include "worker/realm.h"
 
 #include "base/fork_id.h"
+#include "lua/args.h"
 #include "lua/errors.h"
+#include "task/ring_watch.h"
+#include "task/wait.h"
 #include "worker/mail_address.h"
 
 #include <stdlib.h>
@@ -21,10 +24,27 @@ struct queue_name {
   char key[];              /* the realm, a 0, the name, a 0 */
 };
 
+/* A task that waits for a name. The task's object and the table count it, and
+** so does the ready list. */
+struct name_waiter {
+  struct refblock block;
+  struct ready_link link;
+  struct name_waiter *next, **back;  /* in the table; back: NULL if not */
+  struct doorbell *bell;   /* in the table: counted */
+  struct name_wait *owner; /* NULL: it is gone. Its thread's. */
+};
+
+struct name_wait {         /* the userdata */
+  struct socket_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
+  struct name_waiter *w;
+  struct queue_name *n;
+};
+
 struct table {
   struct lock lock;
   uint32_t fork_id;
   unsigned count;
+  struct name_waiter *waiters;
   struct queue_name *bucket[BUCKETS];
 };
 
@@ -77,6 +97,37 @@ static struct queue_name **place (struct table *t,
   return at;
 }
 
+/* (locked) The waiter leaves the table, if it is there; its bell, or NULL. */
+static struct doorbell *unlist (struct name_waiter *w) {
+  struct doorbell *bell = w->bell;
+  w->bell = NULL;
+  if (bell) {
+    *w->back = w->next;
+    if (w->next) w->next->back = w->back;
+  }
+  return bell;
+}
+
+/* A name was added: wake all. Each keeps the table's count, in the ready
+** list. */
+static void wake_waiters (struct table *t) {
+  struct doorbell *bell;
+  do {
+    lock_take(&t->lock);
+    bell = NULL;
+    if (t->waiters) {
+      struct name_waiter *w = t->waiters;
+      bell = unlist(w);
+      doorbell_link(bell, &w->link);
+    }
+    lock_free(&t->lock);
+    if (bell) {
+      if (doorbell_wanted(bell)) doorbell_ring(bell);
+      refblock_release(&bell->block);
+    }
+  } while (bell);
+}
+
 /* 0, or -errno */
 static int table_add (struct table *t, struct queue_name *n) {
   struct queue_name **at;
@@ -91,6 +142,7 @@ static int table_add (struct table *t, struct queue_name *n) {
     t->count++;
   }
   lock_free(&t->lock);
+  if (rc == 0) wake_waiters(t);
   return rc;
 }
 
@@ -196,24 +248,170 @@ int realm_add (lua_State *L, int name, struct queue *q) {
   return rc < 0 ? fail_name(L, "mailbox", name, -rc) : 0;
 }
 
-/* uring.address(name) */
+
+/* ---- uring.address ----------------------------------------------------- */
+
+static void name_waiter_ready (struct ready_link *link, struct loop *loop) {
+  struct name_waiter *w = (struct name_waiter *)
+    ((char *)link - offsetof(struct name_waiter, link));
+  if (loop && w->owner) waitq_wake_all(loop, &w->owner->waitq.q.waiting);
+  refblock_release(&w->block);
+}
+
+static void name_waiter_end (struct refblock *b) {
+  free(b);
+}
+
+/* Be in the table, from before the last look. */
+static void list_waiter (struct table *t, struct name_waiter *w,
+                         struct doorbell *bell) {
+  lock_take(&t->lock);
+  if (w->bell == NULL) {
+    refblock_retain(&w->block);
+    refblock_retain(&bell->block);
+    w->bell = bell;
+    w->next = t->waiters;
+    w->back = &t->waiters;
+    if (w->next) w->next->back = &w->next;
+    t->waiters = w;
+  }
+  lock_free(&t->lock);
+}
+
+static void end_name_wait (struct name_wait *wait) {
+  struct name_waiter *w = wait->w;
+  struct table *t = table_here();
+  struct doorbell *bell = NULL;
+  if (w == NULL)
+    return;
+  wait->w = NULL;
+  w->owner = NULL;  /* guard: it may be in the ready list */
+  if (t) {
+    lock_take(&t->lock);
+    bell = unlist(w);
+    lock_free(&t->lock);
+  }
+  if (bell) {
+    refblock_release(&bell->block);
+    refblock_release(&w->block);
+  }
+  refblock_release(&w->block);
+  free(wait->n);
+}
+
+static int name_wait_gc (lua_State *L) {
+  end_name_wait(class_check(L, 1, CLASS_NAME_WAIT));
+  return 0;
+}
+
+static void describe_name_wait (lua_State *L, const struct socket_waitq *waitq,
+                                lua_State *co) {
+  const struct queue_name *n = ((const struct name_wait *)waitq)->n;
+  (void)co;
+  if (n) lua_pushfstring(L, "for a mailbox with the name '%s'",
+                         n->key + n->realm + 1);
+  else lua_pushliteral(L, "for a mailbox");
+}
+
+/* The stack has the name wait and an empty address. */
+static int name_wait_try (lua_State *L, struct task *t,
+                          struct wait_node *node) {
+  const struct name_wait *wait = lua_touserdata(L, 1);
+  struct queue *q = table_find(table_here(), wait->n);
+  (void)t; (void)node;
+  if (q == NULL)
+    return 0;
+  mail_address_set(lua_touserdata(L, 2), q);
+  lua_pushvalue(L, 2);
+  return 1;
+}
+
+static int name_wait_block (lua_State *L, struct task *t,
+                            struct blocking *b) {
+  struct name_wait *wait = lua_touserdata(L, 1);
+  struct queue *q;
+  list_waiter(table_here(), wait->w, state_of(L)->loop->ring->doorbell);
+  q = table_find(table_here(), wait->n);  /* guard: the last look */
+  if (q) {
+    mail_address_set(lua_touserdata(L, 2), q);
+    lua_pushvalue(L, 2);
+    return 1;
+  }
+  (void)t;
+  wait_join_plain(b, &wait->waitq.q.waiting, WAIT_QUEUE, &wait->waitq);
+  return 0;
+}
+
+static void name_wait_cancel (lua_State *L, struct task *t,
+                              struct wait_node *node) {
+  (void)t; (void)node;
+  end_name_wait(lua_touserdata(L, 1));
+}
+
+static const struct wait_kind name_kind = {
+  "address", name_wait_try, name_wait_block, name_wait_cancel, false
+};
+
+static int name_wait_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_resumed(L, &name_kind, (int64_t)ctx, name_wait_again);
+}
+
+/* Wait for the name at 1, with an empty address at 2. */
+static int wait_for_name (lua_State *L, int64_t ns, struct queue_name *n) {
+  struct name_wait *wait = lua_touserdata(L, 3);
+  struct task *t = state_of(L)->loop->current;
+  wait->n = n;
+  wait->w = calloc(1, sizeof(*wait->w));
+  if (wait->w == NULL) {
+    free(n);
+    return luaL_error(L, "not enough memory to wait for a name");
+  }
+  refblock_init(&wait->w->block, name_waiter_end);
+  wait->w->link.ready = name_waiter_ready;
+  wait->w->owner = wait;
+  wait->waitq.describe = describe_name_wait;
+  lua_replace(L, 1);
+  return wait_perform(L, t, &name_kind, clock_after(ns), name_wait_again);
+}
+
+/* uring.address(name, timeout): without a timeout it does not wait */
 int realm_address (lua_State *L) {
+  int64_t ns = lua_isnoneornil(L, 2) ? 0 : arg_duration(L, 2);
   struct table *t;
   struct queue_name *n;
   struct mail_address *a;
-  struct queue *q = NULL;
+  struct queue *q;
   int rc;
   check_name(L, 1, 1);
+  if (ns > 0) loop_enter(L, state_of(L)->loop, "uring.address");
   lua_settop(L, 1);
   a = mail_address_new(L);
-  rc = prepare_name(L, 1, &n, &t);
-  if (rc == 0) {
-    q = table_find(t, n);
-    free(n);
-    rc = q ? 0 : -ENOENT;
+  if (ns > 0) {
+    class_new(L, CLASS_NAME_WAIT, sizeof(struct name_wait), 0);
+    if (loop_doorbell(state_of(L)->loop) == NULL)
+      return fail(L, errno, "address: no doorbell for the loop");
   }
-  if (rc < 0)
+  if ((rc = prepare_name(L, 1, &n, &t)) < 0)
     return fail_name(L, "address", 1, -rc);
+  if ((q = table_find(t, n)) == NULL && ns > 0)
+    return wait_for_name(L, ns, n);
+  free(n);
+  if (q == NULL)
+    return fail_name(L, "address", 1, ENOENT);
   mail_address_set(a, q);
+  lua_settop(L, 2);
   return 1;
+}
+
+
+static const luaL_Reg none[] = { {NULL, NULL} };
+
+static const luaL_Reg meta[] = {
+  {"__gc", name_wait_gc},
+  {NULL, NULL}
+};
+
+void realm_open (lua_State *L) {
+  class_define(L, CLASS_NAME_WAIT, none, meta, NULL);
 }

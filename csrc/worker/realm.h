@@ -9,7 +9,11 @@
 ** it. A forked child begins with an empty one: the mailboxes are its parent's,
 ** and a thread of the parent may have held the lock.
 **
-** Invariant: a name is removed before its mailbox closes.
+** A task may wait for a name. When a mailbox gets a name all who wait, for any
+** name, are woken and look again: that is rare.
+**
+** Invariants: a name is removed before its mailbox closes. A waiter is in the
+** table from before its last look until it is woken or leaves.
 */
 
 #ifndef uring_realm_h
@@ -34,6 +38,7 @@ void realm_remove (struct queue *q);
 /* The queue's name, until that is removed. */
 const char *realm_name_of (const struct queue *q);
 
-int realm_address (lua_State *L);    /* uring.address(name) */
+int realm_address (lua_State *L);    /* uring.address(name, timeout) */
+void realm_open (lua_State *L);
 
 #endif

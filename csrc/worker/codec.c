@@ -175,9 +175,7 @@ static bool put_value (struct encoder *c, int index, int level) {
     case LUA_TTABLE: return put_array(c, index, level);
     case LUA_TUSERDATA:
       f = class_at(L, state_of(L), index, CLASS_FD);
-      if (f)
-        return put_fd(c, f);
-      /* fall through */
+      return f ? put_fd(c, f) : refuse(c, "userdata", NULL);
     default: return refuse(c, luaL_typename(L, index), NULL);
   }
 }

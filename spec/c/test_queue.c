@@ -91,10 +91,8 @@ static int64_t take (struct queue *q) {
   if (rc <= 0) return rc - 1;
   i = (int64_t)m->cells[1];
   for (uint64_t n = 0; n < message_count(m->cells[2]); n++)
-    if (((unsigned char *)&m->cells[3])[n] != (i & 255)) {
-      CHECK(!"the bytes are its own");
+    if (!CHECK(((unsigned char *)&m->cells[3])[n] == (i & 255)))
       break;
-    }
   queue_taken(q);
   return i;
 }

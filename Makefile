@@ -126,7 +126,8 @@ soak: tests-plain tests-asan ## 10^5 connections, then storms under ASAN for SEC
 	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
 	  spec/socket_storm_spec.lua spec/send_storm_spec.lua \
-	  spec/accept_spec.lua spec/scope_storm_spec.lua
+	  spec/accept_spec.lua spec/scope_storm_spec.lua \
+	  spec/address_spec.lua
 
 # Memory is refused, and finalizers run, at every place and not at some.
 sweep: tests-plain tests-asan ## all of shortage_spec and finalizer_spec, under ASAN too
@@ -157,11 +158,12 @@ demo-dns: all ## a DNS server, asked by dig some hundred times
 	@tools/env.sh plain $(LUA) tools/demo_dns.lua; \
 	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
 
-bench: all $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
+bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
 	@tools/env.sh plain $(LUA) bench/run.lua
 	@echo; tools/env.sh plain $(LUA) bench/tasks.lua
 	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
 	@echo; tools/env.sh plain $(LUA) bench/zero_copy.lua
+	@echo; tools/env.sh plain $(LUA) bench/mailboxes.lua
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 	@tools/matrix.sh

@@ -33,9 +33,9 @@
 
 struct loop;
 
-/* In what threads make ready for a loop. The thread that links it gives the list
-** a count of what it is in; `ready` gets that, on the loop's thread. Without a loop,
-** which is closed, it only lets go of it, on any thread. */
+/* In what threads make ready for a loop. The thread that links it gives the
+** list a count of what it is in; `ready` gets that, on the loop's thread.
+** Without a loop, which is closed, it only lets go of it, on any thread. */
 struct ready_link {
   struct ready_link *next;
   void (*ready)(struct ready_link *link, struct loop *loop);

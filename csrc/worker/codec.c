@@ -111,7 +111,7 @@ static bool put_fd (struct encoder *c, struct fd *f) {
 static bool put_value (struct encoder *c, int index, int level);
 
 /* Has the table other keys than 1 to n? The first of them is named. */
-static bool check_array (struct encoder *c, int index, lua_Integer n) {
+static bool check_is_array (struct encoder *c, int index, lua_Integer n) {
   lua_Integer found = 0;
   lua_pushnil(c->L);
   while (lua_next(c->L, index)) {
@@ -137,7 +137,7 @@ static bool put_array (struct encoder *c, int index, int level) {
   }
   if (level == MESSAGE_LEVELS)
     return refuse(c, NULL, "arrays in arrays, more than 8 deep");
-  if (!check_array(c, index, n)
+  if (!check_is_array(c, index, n)
       || !put_cell(c, MESSAGE_ARRAY, (uint64_t)n))
     return false;
   for (lua_Integer i = 1; i <= n; i++) {
@@ -326,7 +326,7 @@ static int decode (lua_State *L) {
 
 /* Give the objects from `at` on their numbers, in the order of the cells, and
 ** remove them. */
-static void own_fds (lua_State *L, struct message *m, int at) {
+static void give_fds (lua_State *L, struct message *m, int at) {
   uint64_t *cell = message_next_fd(m, m->cells);
   for (int i = at; cell; i++, cell = message_next_fd(m, cell)) {
     struct fd *f = lua_touserdata(L, i);
@@ -350,7 +350,7 @@ int codec_decode (lua_State *L, struct message *m) {
   lua_pushlightuserdata(L, m);
   if (lua_pcall(L, 1, LUA_MULTRET, 0) != LUA_OK)
     return CODEC_FAILED;
-  if (m->fds > 0) own_fds(L, m, top + 1);
+  if (m->fds > 0) give_fds(L, m, top + 1);
   return m->n;
 }
 

@@ -6,8 +6,8 @@
 ** cannot travel raises, with its path: "cannot send [3][1]: a function".
 **
 ** To decode allocates, so it runs under a protected call, and finalizers may
-** run. The message stays whole meanwhile: its descriptors get their owners last
-** of all.
+** run. The message stays whole meanwhile: its descriptors get their owners
+** last of all.
 **
 ** Values are nil (not the first), booleans, integers, floats, strings, arrays
 ** (tables with the keys 1 to n and no metatable) of values, and uring.Fd,

@@ -1,6 +1,6 @@
 /*
-** mail_address: the class uring.Address: what sends to a mailbox, of this state or
-** of another.
+** mail_address: the class uring.Address: what sends to a mailbox, of this
+** state or of another.
 **
 ** An address counts as a sender from when it is made until it is closed or
 ** collected, or its state ends. It may outlive the mailbox: then a send gives
@@ -8,8 +8,8 @@
 **
 ** A send encodes its values first; that raises for what cannot travel. Then
 ** the queue takes the message or refuses it, and nothing is done in between.
-** Only if it took the message are the descriptors in it given away. A send that
-** finds no room waits in line (worker/send_wait.h).
+** Only if it took the message are the descriptors in it given away. A send
+** that finds no room waits in line (worker/send_wait.h).
 */
 
 #ifndef uring_mail_address_h
@@ -36,8 +36,8 @@ int mail_address_post (lua_State *L, struct queue *q, struct encoded *e);
 /* The descriptors in a message were given away: forget their numbers. */
 void mail_address_fds_gone (struct handle *const *fds, unsigned n);
 
-/* Encode the values from `first` on and post them: 0; -EAGAIN, and what was encoded
-** is the caller's; or another -errno. */
+/* Encode the values from `first` on and post them: 0; -EAGAIN, and what was
+** encoded is the caller's; or another -errno. */
 int mail_address_send_now (lua_State *L, int first, struct queue *q,
                       struct encoded *e);
 

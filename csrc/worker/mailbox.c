@@ -49,8 +49,8 @@ struct doorbell *mailbox_bell (lua_State *L, const char *what) {
   return b;
 }
 
-/* Let the queue wake the next waiter, if there is one: in this turn of the loop
-** if a message is there that no other has a turn for. */
+/* Let the queue wake the next waiter, if there is one: in this turn of the
+** loop if a message is there that no other has a turn for. */
 static void wake_next (lua_State *L, struct mailbox *m) {
   struct loop *loop = state_of(L)->loop;
   struct turnq *q = &m->waitq.q;

@@ -28,8 +28,8 @@
 ** - A waiting sender's message is accepted, refused or withdrawn: one of
 **   these, once, under the lock.
 ** - No sender waits while there is room. The sender stores `crowded` and then
-**   loads `taken`; the reader stores `taken` and then loads `crowded`. All four
-**   are sequentially consistent, so one of them sees the other.
+**   loads `taken`; the reader stores `taken` and then loads `crowded`. All
+**   four are sequentially consistent, so one of them sees the other.
 ** - No reader sleeps beside a message: `wanted` is set and cleared under the
 **   lock, and the last look before it is under the same lock.
 ** - In a forked child nothing is touched: another thread of the parent may

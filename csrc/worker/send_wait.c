@@ -1,6 +1,7 @@
 /*
-** send_wait: the objects of waiting sends. A sender in the line is woken by the
-** loop's doorbell, on this thread; its object clears `owner` before it goes.
+** send_wait: the objects of waiting sends. A sender in the line is woken by
+** the loop's doorbell, on this thread; its object clears `owner` before it
+** goes.
 */
 
 #include "compat.h"
@@ -66,7 +67,8 @@ static void describe_send (lua_State *L, const struct socket_waitq *waitq,
 static enum queue_result end_send (struct waiting_send *w) {
   enum queue_result result = queue_leave(w->q, w->s);
   w->s->owner = NULL;  /* guard: it may still be in the ready list */
-  if (result == SEND_ACCEPTED) mail_address_fds_gone(w->lent.handle, w->lent.n);
+  if (result == SEND_ACCEPTED)
+    mail_address_fds_gone(w->lent.handle, w->lent.n);
   else take_back(&w->lent, w->s->message);
   lent_drop(&w->lent);
   refblock_release(&w->s->block);
@@ -129,8 +131,8 @@ static int fill_waiting_send (struct waiting_send *w, struct queue *q,
   return 0;
 }
 
-/* The mailbox was full. The object comes first, since a finalizer may run; then
-** what is encoded anew stays as it is until it stands in line. */
+/* The mailbox was full. The object comes first, since a finalizer may run;
+** then what is encoded anew stays as it is until it stands in line. */
 static int send_later (lua_State *L, struct task *t) {
   struct waiting_send *w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
   struct doorbell *bell = loop_doorbell(state_of(L)->loop);

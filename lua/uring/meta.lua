@@ -343,11 +343,11 @@ function uring.loop(options) end
 ---@field realm? string|false of the names of mailboxes: "" if not given, which
 --- all states share; false: this state has no names
 
---- A mailbox: messages from any state of this process to the tasks of this one.
---- It is bounded in messages, bytes and descriptors. A message counts 32 bytes,
---- 48 for each value, and the bytes of its strings. nil, message, EEXIST if
---- another mailbox of the realm has the name, EPERM if the state's realm has
---- none.
+--- A mailbox: messages from any state of this process to the tasks of this
+--- one. It is bounded in messages, bytes and descriptors. A message counts 32
+--- bytes, 48 for each value, and the bytes of its strings. nil, message,
+--- EEXIST if another mailbox of the realm has the name, EPERM if the state's
+--- realm has none.
 ---@param options? uring.MailboxOptions
 ---@return uring.Mailbox? mailbox
 ---@return string? message
@@ -1628,7 +1628,7 @@ function Mailbox:address() end
 function Mailbox:stats() end
 
 ---@class uring.MailboxStats
----@field accepted integer messages: those received, undelivered and still there
+---@field accepted integer messages: received, undelivered and still there
 ---@field received integer
 ---@field undelivered integer that were there at the close
 ---@field messages integer that are there
@@ -1644,14 +1644,14 @@ function Mailbox:stats() end
 function Mailbox:close() end
 
 --- Sends to a mailbox. Values are nil (not the first), booleans, numbers,
---- strings, arrays of these (tables with the keys 1 to n and no metatable, up to
---- 8 deep), which are copied; and uring.Fd, which move. Others raise.
+--- strings, arrays of these (tables with the keys 1 to n and no metatable, up
+--- to 8 deep), which are copied; and uring.Fd, which move. Others raise.
 ---@class uring.Address
 local Address = {}
 
---- Send a message; wait while the mailbox is full. Who waits is served before
---- a later send. nil, message, EPIPE if the mailbox is closed; EMSGSIZE if it
---- counts as more than the mailbox ever takes. After
+--- Send a message; wait while the mailbox is full. A send that waits is served
+--- before a later one. nil, message, EPIPE if the mailbox is closed; EMSGSIZE
+--- if it counts as more than the mailbox ever takes. After
 --- `uring.timeout(1, address.send, address, v)` gave "timed out" it was not
 --- sent.
 ---@async

@@ -38,8 +38,8 @@ static struct doorbell *new_bell (void) {
   return b;
 }
 
-/* Sleep as a loop does: arm, look once more, sleep, serve what is ready. False:
-** it was not woken for too long. */
+/* Sleep as a loop does: arm, look once more, sleep, serve what is ready.
+ * False: it was not woken for too long. */
 static bool sleep_on (struct doorbell *b) {
   struct pollfd p = { .fd = b->eventfd, .events = POLLIN };
   uint64_t n;
@@ -434,7 +434,8 @@ static void stand (struct lot *l, struct doorbell *b, int64_t i, size_t len) {
 }
 
 static void *send_all (void *of) {
-  struct lot l = { (uint64_t)(uintptr_t)of * 2654435761u + 88172645463325252u };
+  struct lot l = { (uint64_t)(uintptr_t)of * 2654435761u
+                   + 88172645463325252u };
   struct doorbell *b = new_bell();
   int64_t me = (int64_t)(intptr_t)of << 32;
   for (unsigned i = 0; i < storm.rounds; i++) {

@@ -71,8 +71,8 @@ describe("a mailbox", function()
         assert.is_false(ok)
         assert.truthy(message:find(words, 1, true), message)
       end
-      refused "the first value of a message cannot be nil"
-      refused("the first value of a message cannot be nil", nil, 1)
+      refused "the first value of a message must not be nil"
+      refused("the first value of a message must not be nil", nil, 1)
       refused("#3 ", 1, print)
       refused("cannot send a function", print)
       refused("cannot send a thread", coroutine.create(print))
@@ -288,8 +288,8 @@ describe("a mailbox", function()
       uring.mailbox, { capasity = 1 })
     helper.raises("'capacity' must be an integer from 1",
       uring.mailbox, { capacity = 0 })
-    helper.raises("a name is a string", uring.mailbox, { name = 1 })
-    helper.raises("1 to 255 bytes", uring.mailbox, { name = "" })
+    helper.raises("option 'name' must be a string, got number", uring.mailbox, { name = 1 })
+    helper.raises("must have 1 to 255 bytes", uring.mailbox, { name = "" })
     helper.raises("1 to 255 bytes", uring.mailbox, { name = "a\0b" })
   end)
 

@@ -216,21 +216,22 @@ static void finish (struct encoder *c, int n) {
   c->e->message = m;
 }
 
-int codec_encode (lua_State *L, int first, uint64_t most, struct encoded *e) {
+int codec_encode (lua_State *L, int first, int last, uint64_t most,
+                  struct encoded *e) {
   struct encoder c = { .L = L, .e = e, .cells = e->small, .n = HEADER_CELLS,
                        .room = HEADER_CELLS + CODEC_CELLS,
                        .cost = MESSAGE_COST, .most = most };
   int top = lua_gettop(L);
   e->message = NULL;
   e->nfds = 0;
-  if (lua_isnoneornil(L, first))
-    return luaL_argerror(L, first, "the first value of a message cannot be "
+  if (last < first || lua_isnil(L, first))
+    return luaL_argerror(L, first, "the first value of a message must not be "
                          "nil");
-  if (top - first + 1 > MESSAGE_VALUES)
+  if (last - first + 1 > MESSAGE_VALUES)
     return luaL_argerror(L, first + MESSAGE_VALUES, "a message has at most "
                          "255 values");
   luaL_checkstack(L, (MESSAGE_LEVELS + 1) * SLOTS, NULL);
-  for (int i = first; i <= top; i++) {
+  for (int i = first; i <= last; i++) {
     c.depth = 0;
     if (!put_value(&c, i, 0)) {
       lua_settop(L, top);
@@ -238,7 +239,7 @@ int codec_encode (lua_State *L, int first, uint64_t most, struct encoded *e) {
       return c.err == EINVAL ? raise_refused(&c, i) : -c.err;
     }
   }
-  finish(&c, top - first + 1);
+  finish(&c, last - first + 1);
   return 0;
 }
 

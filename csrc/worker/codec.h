@@ -30,9 +30,10 @@ struct encoded {
   uint64_t small[2 + CODEC_CELLS];
 };
 
-/* Encode the values from stack index `first` to the top. 0; -EMSGSIZE: it
+/* Encode the values from stack index `first` to `last`. 0; -EMSGSIZE: it
 ** counts more than `most` bytes; -ENOMEM. Raises for what cannot travel. */
-int codec_encode (lua_State *L, int first, uint64_t most, struct encoded *e);
+int codec_encode (lua_State *L, int first, int last, uint64_t most,
+                  struct encoded *e);
 
 /* The message, if it has memory of its own, is not used any more. */
 void codec_free (struct encoded *e);

@@ -40,9 +40,9 @@ int mail_address_post (lua_State *L, struct queue *q, struct encoded *e) {
   return rc;
 }
 
-int mail_address_send_now (lua_State *L, int first, struct queue *q,
+int mail_address_send_now (lua_State *L, int last, struct queue *q,
                       struct encoded *e) {
-  int rc = codec_encode(L, first, q->limits.bytes, e);
+  int rc = codec_encode(L, 2, last, q->limits.bytes, e);
   if (rc == 0) rc = mail_address_post(L, q, e);
   if (rc != -EAGAIN) codec_free(e);
   return rc;
@@ -66,7 +66,7 @@ int mail_address_fail (lua_State *L, const char *call, const struct queue *q,
 static int mail_address_try_send (lua_State *L) {
   struct mail_address *a = mail_address_check(L);
   struct encoded e;
-  int rc = mail_address_send_now(L, 2, a->q, &e);
+  int rc = mail_address_send_now(L, lua_gettop(L), a->q, &e);
   codec_free(&e);
   if (rc < 0)
     return mail_address_fail(L, "try_send", a->q, -rc);

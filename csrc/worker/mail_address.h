@@ -36,9 +36,9 @@ int mail_address_post (lua_State *L, struct queue *q, struct encoded *e);
 /* The descriptors in a message were given away: forget their numbers. */
 void mail_address_fds_gone (struct handle *const *fds, unsigned n);
 
-/* Encode the values from `first` on and post them: 0; -EAGAIN, and what was
+/* Encode the values from 2 to `last` and post them: 0; -EAGAIN, and what was
 ** encoded is the caller's; or another -errno. */
-int mail_address_send_now (lua_State *L, int first, struct queue *q,
+int mail_address_send_now (lua_State *L, int last, struct queue *q,
                       struct encoded *e);
 
 /* nil, message, errno: why this call's message was refused. */

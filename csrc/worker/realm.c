@@ -188,11 +188,13 @@ static void check_name (lua_State *L, int index, int arg) {
   size_t len;
   const char *s;
   if (lua_type(L, index) != LUA_TSTRING)
-    luaL_argerror(L, arg, lua_pushfstring(L, "a name is a string, got %s",
-                                          luaL_typename(L, index)));
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      arg == index ? "a name, a string, expected, got %s"
+                   : "option 'name' must be a string, got %s",
+      luaL_typename(L, index)));
   s = lua_tolstring(L, index, &len);
   if (len == 0 || len > REALM_NAME_LENGTH || strlen(s) != len)
-    luaL_argerror(L, arg, "a name has 1 to 255 bytes, and no zero byte");
+    luaL_argerror(L, arg, "a name must have 1 to 255 bytes, and no zero byte");
 }
 
 void realm_option (lua_State *L, int arg) {

@@ -134,6 +134,7 @@ static int fill_waiting_send (struct waiting_send *w, struct queue *q,
 /* The mailbox was full. The object comes first, since a finalizer may run;
 ** then what is encoded anew stays as it is until it stands in line. */
 static int send_later (lua_State *L, struct task *t) {
+  int last = lua_gettop(L);
   struct waiting_send *w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
   struct doorbell *bell = loop_doorbell(state_of(L)->loop);
   struct encoded e;
@@ -141,9 +142,8 @@ static int send_later (lua_State *L, struct task *t) {
   int rc;
   if (bell == NULL)
     return fail(L, errno, "send: no doorbell for the loop");
-  lua_insert(L, 2);
   q = mail_address_check(L)->q;
-  rc = mail_address_send_now(L, 3, q, &e);
+  rc = mail_address_send_now(L, last, q, &e);
   if (rc == -EAGAIN) rc = fill_waiting_send(w, q, &e);
   else if (rc == 0) {
     lua_pushboolean(L, 1);
@@ -151,6 +151,8 @@ static int send_later (lua_State *L, struct task *t) {
   }
   if (rc < 0)
     return mail_address_fail(L, "send", q, -rc);
+  lua_settop(L, last + 1);
+  lua_replace(L, 2);
   lua_settop(L, 2);
   return send_in_line(L, t, w, bell);
 }
@@ -158,7 +160,7 @@ static int send_later (lua_State *L, struct task *t) {
 static int send_first (lua_State *L, struct task *t) {
   struct queue *q = mail_address_check(L)->q;
   struct encoded e;
-  int rc = mail_address_send_now(L, 2, q, &e);
+  int rc = mail_address_send_now(L, lua_gettop(L), q, &e);
   if (rc == -EAGAIN) {
     codec_free(&e);
     return send_later(L, t);
@@ -325,26 +327,27 @@ static int address_sending (lua_State *L) {
   struct encoded e;
   struct sending *s;
   struct queue *q;
-  int rc;
+  int last = lua_gettop(L), rc;
   mail_address_check(L);
-  luaL_checkany(L, 2);
   s = class_new(L, CLASS_SENDING, sizeof(*s), 0);
-  lua_insert(L, 2);
   q = mail_address_check(L)->q;
-  rc = codec_encode(L, 3, q->limits.bytes, &e);
+  rc = codec_encode(L, 2, last, q->limits.bytes, &e);
   if (rc == 0) s->message = codec_keep(&e);
   if (rc == 0 && s->message == NULL) {
     codec_free(&e);
     rc = -ENOMEM;
   }
+  if (rc == -ENOMEM)
+    return luaL_error(L, "not enough memory");
   if (rc < 0)
-    return luaL_error(L, rc == -ENOMEM ? "not enough memory"
-                      : "the message counts as more than the mailbox takes");
+    return luaL_argerror(L, 2, "the message counts as more than the mailbox "
+                         "takes");
   s->q = q;
   refblock_retain(&q->block);
   lent_hold(&s->fds, &e);
-  lua_settop(L, 2);
-  lua_remove(L, 1);
+  lua_settop(L, last + 1);
+  lua_replace(L, 1);
+  lua_settop(L, 1);
   return event_push(L, &sending_kind);
 }
 

@@ -1614,6 +1614,7 @@ function Mailbox:try_receive() end
 function Mailbox:receiving() end
 
 --- Loop over the messages, until no sender is left or the mailbox is closed.
+---@async
 ---@return async fun(box: uring.Mailbox): any, ...
 ---@return uring.Mailbox
 function Mailbox:messages() end

@@ -288,7 +288,8 @@ describe("a mailbox", function()
       uring.mailbox, { capasity = 1 })
     helper.raises("'capacity' must be an integer from 1",
       uring.mailbox, { capacity = 0 })
-    helper.raises("option 'name' must be a string, got number", uring.mailbox, { name = 1 })
+    helper.raises("option 'name' must be a string, got number",
+      uring.mailbox, { name = 1 })
     helper.raises("must have 1 to 255 bytes", uring.mailbox, { name = "" })
     helper.raises("1 to 255 bytes", uring.mailbox, { name = "a\0b" })
   end)

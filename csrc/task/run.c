@@ -118,7 +118,8 @@ static void submit_and_wait (lua_State *L, struct loop *loop) {
   }
   if (wait && own->doorbell) {
     doorbell_arm(own->doorbell);
-    /* guard: another thread may have linked it before it could see that */
+    /* Another thread may have linked something before it could see that. (The
+       model proves that this look is needed; a nap would hide its lack.) */
     if (doorbell_has_ready(own->doorbell)) wait = 0;
   }
   if (wait || ring_needs_enter(own)) {

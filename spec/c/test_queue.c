@@ -315,6 +315,7 @@ static void a_withdrawal_serves_those_behind (void) {
   post(q, 1, 400);
   CHECK(queue_stand(q, big, b, false) == SEND_WAITS);
   CHECK(queue_stand(q, small, b, false) == SEND_WAITS);  /* not overtaken */
+  CHECK(post(q, 9, 8) == -EAGAIN);  /* although there is room for it */
   queue_want(q, b, 1);
   doorbell_arm(b);
   CHECK(queue_leave(q, big) == SEND_WITHDRAWN);

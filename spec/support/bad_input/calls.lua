@@ -151,7 +151,8 @@ end
 
 -- What an expectation is told by.
 local words = { "expected", "must", "closed", "unknown option", "path",
-  "cannot send", "option", "what to cancel", "nothing is prepared", "file slot",
+  "cannot send", "option", "what to cancel", "nothing is prepared",
+  "file slot",
   "has ended", "in use", "released", "takes", "no room", "neither",
   "too long" }
 

@@ -43,7 +43,11 @@ CTEST_op_table := op_table handle refblock fork_id
 CTEST_account := refblock
 CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
+CTEST_queue := queue message lock doorbell handle refblock fork_id sys
 CTEST_buf_group := buf_group refblock recvmsg_out
+
+# Those whose threads share memory: tested under TSAN as well.
+TSAN := doorbell lock queue
 
 # --- how --------------------------------------------------------------------
 
@@ -76,14 +80,16 @@ LTO := $(shell out=$$(mktemp) && echo 'int x;' | $(CC) -flto=auto \
 NO_LTO := $(if $(LTO),-fno-lto)
 
 # A variant is a compiler and its flags.
-VARIANTS := plain asan strict-gcc strict-clang
+VARIANTS := plain asan tsan strict-gcc strict-clang
 ASAN_CC  ?= gcc
 CC_plain = $(CC)
 CC_asan  = $(ASAN_CC)
+CC_tsan  = $(CC)
 CC_strict-gcc    = gcc
 CC_strict-clang  = clang
 FLAGS_plain = $(CFLAGS) $(LTO)
 FLAGS_asan  = -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+FLAGS_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 FLAGS_strict-gcc = $(STRICT) -Wlogical-op -Wduplicated-cond
 FLAGS_strict-clang = $(STRICT)
 
@@ -99,7 +105,7 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 # --- targets ----------------------------------------------------------------
 
 .PHONY: all lib test check sanitize demo demo-dns bench matrix kernels guards
-.PHONY: install soak sweep
+.PHONY: install soak sweep tsan model
 .PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -113,6 +119,13 @@ test: tests-plain ## C tests and specs; SPEC=spec/x_spec.lua for one
 sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
 
+tsan: $(TSAN:%=$(BUILD)/tsan/c/test_%) ## what threads share, under TSAN: the C tests
+	@for t in $^; do echo "== $$t"; \
+	  TSAN_OPTIONS=halt_on_error=1 timeout 600 $$t || exit; done
+
+model: ## the queue and the doorbell, modelled: spin looks at every interleaving
+	@tools/model.sh
+
 SECONDS ?= 600
 soak: tests-plain tests-asan ## 10^5 connections, 10^4 states, 10^6 messages; storms under ASAN for SECONDS (600)
 	@URING_CONNECTIONS=100000 URING_STATES=10000 tools/test.sh plain \
@@ -120,7 +133,8 @@ soak: tests-plain tests-asan ## 10^5 connections, 10^4 states, 10^6 messages; st
 	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
 	  spec/socket_storm_spec.lua spec/send_storm_spec.lua \
-	  spec/accept_spec.lua spec/scope_storm_spec.lua
+	  spec/accept_spec.lua spec/scope_storm_spec.lua \
+	  spec/address_spec.lua
 	@TEST_TIMEOUT=3600 URING_MESSAGES=1000000 URING_SLOW=60 \
 	  tools/test.sh plain spec/loop_fd_spec.lua
 
@@ -154,11 +168,12 @@ demo-dns: all ## a DNS server, asked by dig some hundred times
 	@tools/env.sh plain $(LUA) tools/demo_dns.lua; \
 	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
 
-bench: all $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
+bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
 	@tools/env.sh plain $(LUA) bench/run.lua
 	@echo; tools/env.sh plain $(LUA) bench/tasks.lua
 	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
 	@echo; tools/env.sh plain $(LUA) bench/zero_copy.lua
+	@echo; tools/env.sh plain $(LUA) bench/mailboxes.lua
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 	@tools/matrix.sh
@@ -254,6 +269,8 @@ ctest_src = spec/c/test_$1.c \
 $(foreach t,$(CTEST),\
   $(call program,$(BUILD)/c/test_$t,plain,$(call ctest_src,$t))\
   $(call program,$(BUILD)/asan/c/test_$t,asan,$(call ctest_src,$t)))
+$(foreach t,$(TSAN),\
+  $(call program,$(BUILD)/tsan/c/test_$t,tsan,$(call ctest_src,$t)))
 $(foreach b,$(BENCH),$(call program,$(BUILD)/bench/$b,plain,bench/$b.c))
 
 tests-plain: $(BUILD)/uring/core.so $(CTEST:%=$(BUILD)/c/test_%)

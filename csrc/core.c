@@ -39,6 +39,11 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+#include "worker/mail_address.h"
+#include "worker/codec.h"
+#include "worker/mailbox.h"
+#include "worker/realm.h"
+#include "worker/send_wait.h"
 #include "host/loop_close.h"
 #include "host/step.h"
 
@@ -68,6 +73,8 @@ static const luaL_Reg public_functions[] = {
   {"channel", channel_new},
   {"semaphore", semaphore_new},
   {"loop", loop_lua},
+  {"mailbox", mailbox_new},
+  {"address", realm_address},
   {NULL, NULL}
 };
 
@@ -104,6 +111,11 @@ static void open_classes (lua_State *L) {
   recv_open(L);
   send_open(L);
   send_event_open(L);
+  codec_open(L);
+  mailbox_open(L);
+  realm_open(L);
+  mail_address_open(L);
+  send_wait_open(L);
   step_open(L);
   loop_close_open(L);
 }

@@ -393,7 +393,8 @@ describe(META, function()
 
   -- Classes that no program can get hold of.
   local PRIVATE = {
-    CancelScope = true, SelectWaiter = true, Wrapped = true }
+    CancelScope = true, SelectWaiter = true, Wrapped = true,
+    WaitingSend = true, Sending = true, NameWait = true }
 
   -- The same of the module itself.
   local function real()

@@ -48,10 +48,16 @@ int fd_new (lua_State *L) {
 
 /* ---- methods ----------------------------------------------------------- */
 
+/* Raise why the descriptor, which is closed, cannot be used. */
+static int raise_closed_fd (lua_State *L, int arg, const struct fd *f) {
+  return luaL_argerror(L, arg, f->d && handle_lent(f->d)
+    ? "this descriptor is on its way, in a message that waits to be sent"
+    : "attempt to use a closed descriptor");
+}
+
 static struct fd *open_fd (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  if (f->d == NULL || handle_closed(f->d))
-    luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  if (f->d == NULL || handle_closed(f->d)) raise_closed_fd(L, 1, f);
   return f;
 }
 
@@ -73,8 +79,11 @@ static int fd_release (lua_State *L) {
 
 static int fd_close (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
-  struct handle *d = fd_take_handle(L, f);
+  struct handle *d;
   int rc = 0;
+  if (f->d && handle_lent(f->d))
+    return raise_closed_fd(L, 1, f);  /* guard: the message has the number */
+  d = fd_take_handle(L, f);
   if (d != NULL) {
     rc = ring_close_handle(state_of(L)->rings, d);
     refblock_release(&d->block);
@@ -128,8 +137,7 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   else if ((p = class_test(L, index, CLASS_FD)) != NULL
            || (p = class_test(L, index, CLASS_SOCKET)) != NULL) {
     struct fd *f = p;  /* (a socket's userdata begins with one) */
-    if (f->d == NULL || handle_closed(f->d))
-      luaL_argerror(L, arg, "attempt to use a closed descriptor");
+    if (f->d == NULL || handle_closed(f->d)) raise_closed_fd(L, arg, f);
     a.handle = f->d;
     a.number = handle_number(f->d);
   }

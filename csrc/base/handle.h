@@ -93,6 +93,21 @@ static inline void handle_done (struct handle *h) {
 /* Mark it closed; it keeps its number. */
 void handle_mark_closed (struct handle *h);
 
+/* Lend the number to a message that waits to be sent: nothing else may use it.
+** Then handle_release gives it away; or take it back, and all is as before. */
+static inline void handle_lend (struct handle *h) {
+  handle_mark_closed(h);
+}
+
+static inline bool handle_lent (const struct handle *h) {
+  return handle_closed(h) && atomic_load(&h->number) >= 0
+         && !atomic_load(&h->close_when_idle);
+}
+
+static inline void handle_take_back (struct handle *h) {
+  if (handle_lent(h)) atomic_store(&h->closed, false);
+}
+
 /* Close it: 0, or -errno. The caller keeps its count. */
 int handle_close (struct handle *h);
 

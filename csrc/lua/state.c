@@ -12,7 +12,8 @@ static const char *const names[CLASSES] = {
   "uring.Ref", "uring.Task", "uring.Loop", "uring.Sockaddr", "uring.Msghdr",
   "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
-  "uring.Wrapped", "uring.Channel", "uring.Semaphore"
+  "uring.Wrapped", "uring.Channel", "uring.Semaphore", "uring.Mailbox",
+  "uring.Address", "uring.WaitingSend", "uring.Sending", "uring.NameWait"
 };
 
 #define CLOSE_BOUND  100000000  /* ns */

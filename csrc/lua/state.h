@@ -30,7 +30,8 @@ enum class {
   CLASS_TASK, CLASS_LOOP, CLASS_SOCKADDR, CLASS_MSGHDR, CLASS_BUF_RING,
   CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
   CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED, CLASS_CHANNEL,
-  CLASS_SEMAPHORE,
+  CLASS_SEMAPHORE, CLASS_MAILBOX, CLASS_ADDRESS, CLASS_WAITING_SEND,
+  CLASS_SENDING, CLASS_NAME_WAIT,
   CLASSES
 };
 
@@ -64,6 +65,8 @@ enum shared {
   SHARED_LOOP,        /* the loop object, which keeps the loop's ring alive */
   SHARED_SEVERAL,     /* the metatable of a message of several values */
   SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */
+  SHARED_DECODE,      /* the function that pushes a message's values */
+  SHARED_REALM,       /* of names: nil is "", false is none */
   SHARED_END
 };
 

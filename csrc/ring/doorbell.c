@@ -20,6 +20,7 @@
 static void doorbell_end (struct refblock *b) {
   struct doorbell *doorbell = (struct doorbell *)b;
   int fd = atomic_load_explicit(&doorbell->eventfd, memory_order_relaxed);
+  doorbell_serve(doorbell, NULL);
   if (fd >= 0) close(fd);
   refblock_release(&doorbell->ring->block);
   free(doorbell);
@@ -55,6 +56,7 @@ static struct doorbell *make (struct handle *ring) {
   b->ring = ring;
   atomic_init(&b->eventfd, -1);
   atomic_init(&b->armed, false);
+  atomic_init(&b->ready, NULL);
   atomic_init(&b->signaled, 0);
   atomic_init(&b->written, 0);
   b->heard = b->read = 0;
@@ -98,6 +100,25 @@ void doorbell_disarm (struct doorbell *b) {
   atomic_store_explicit(&b->armed, false, memory_order_relaxed);
 }
 
+bool doorbell_serve (struct doorbell *b, struct loop *loop) {
+  struct ready_link *link, *first = NULL;
+  if (!doorbell_has_ready(b))
+    return false;
+  link = atomic_exchange_explicit(&b->ready, NULL, memory_order_acquire);
+  while (link) {  /* turn the list around */
+    struct ready_link *next = link->next;
+    link->next = first;
+    first = link;
+    link = next;
+  }
+  while (first) {
+    link = first;
+    first = link->next;  /* (`ready` may free it, or it is linked again) */
+    link->ready(link, loop);
+  }
+  return true;
+}
+
 bool doorbell_heard (struct doorbell *b) {
   uint32_t signaled = atomic_load_explicit(&b->signaled, memory_order_acquire);
   if (signaled == b->heard)
@@ -138,6 +159,15 @@ void doorbell_read (struct doorbell *b) {
 
 
 /* ---- senders ----------------------------------------------------------- */
+
+void doorbell_link (struct doorbell *b, struct ready_link *link) {
+  struct ready_link *first = atomic_load_explicit(&b->ready,
+                                                  memory_order_relaxed);
+  do link->next = first;
+  while (!atomic_compare_exchange_weak_explicit(&b->ready, &first, link,
+                                                memory_order_release,
+                                                memory_order_relaxed));
+}
 
 bool doorbell_wanted (struct doorbell *b) {
   atomic_thread_fence(memory_order_seq_cst);

@@ -19,6 +19,11 @@
 ** so the loop knows without a system call that there is something to read, and
 ** one read of all that was written leaves the eventfd unreadable.
 **
+** What a sender has made ready (a mailbox with a message) it links into the
+** doorbell's ready list, before it asks whether to ring. The loop takes the
+** whole list, and knows what to look at. It looks at the list once more after
+** it has armed the doorbell.
+**
 ** A token that arrives without a ring was forged by a sender that knows it. It
 ** only wakes the loop, and is counted.
 **
@@ -32,6 +37,16 @@
 #include "base/handle.h"
 #include "ring/sys.h"
 
+struct loop;
+
+/* In what threads make ready for a loop. The thread that links it gives the
+** list a count of what it is in; `ready` gets that, on the loop's thread.
+** Without a loop, which is closed, it only lets go of it, on any thread. */
+struct ready_link {
+  struct ready_link *next;
+  void (*ready)(struct ready_link *link, struct loop *loop);
+};
+
 struct doorbell {
   struct refblock block;
   struct handle *ring;       /* the target's, counted */
@@ -39,6 +54,7 @@ struct doorbell {
   _Atomic int eventfd;       /* rung instead if the kernel has no
                                 SEND_MSG_RING (since 6.13), or if the loop is
                                 polled; else -1 */
+  struct ready_link *_Atomic ready;  /* the last one linked comes first */
   _Atomic bool armed;
   _Atomic uint32_t signaled;     /* times it was rung, wrapping */
   _Atomic uint32_t written;  /* times the eventfd was, or is about to be */
@@ -76,6 +92,18 @@ void doorbell_read (struct doorbell *b);
 
 /* The token has arrived: true if the doorbell was rung, false if forged. */
 bool doorbell_heard (struct doorbell *b);
+
+/* For the loop: take all that is ready, in the order in which it was linked,
+** and call its `ready`. False: there was nothing. */
+bool doorbell_serve (struct doorbell *b, struct loop *loop);
+
+/* Is anything linked? For the last look before a sleep. */
+static inline bool doorbell_has_ready (struct doorbell *b) {
+  return atomic_load_explicit(&b->ready, memory_order_relaxed) != NULL;
+}
+
+/* For a sender: what it has queued is ready. It must not be linked yet. */
+void doorbell_link (struct doorbell *b, struct ready_link *link);
 
 /* For a sender that has queued work: must it ring? */
 bool doorbell_wanted (struct doorbell *b);

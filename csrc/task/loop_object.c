@@ -18,9 +18,12 @@
 #include "task/watchdog.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "compat.h"  /* again: now with Lua's headers before it */
+
+#define REALM_LENGTH 255     /* of the name of a realm of mailboxes */
 
 
 /* ---- make -------------------------------------------------------------- */
@@ -129,6 +132,18 @@ static void read_on_error (lua_State *L) {
                   "the errors of tasks that were spawned outside a task");
 }
 
+/* Push the option `realm`: a string, false or nil. */
+static void push_realm (lua_State *L) {
+  lua_pushliteral(L, "realm");
+  if (lua_rawget(L, 1) == LUA_TBOOLEAN && !lua_toboolean(L, -1))
+    return;
+  if (!lua_isnil(L, -1) && (lua_type(L, -1) != LUA_TSTRING
+      || lua_rawlen(L, -1) > REALM_LENGTH
+      || strlen(lua_tostring(L, -1)) != lua_rawlen(L, -1)))
+    luaL_argerror(L, 1, "option 'realm' must be a string of at most 255 bytes "
+                  "without a zero, or false");
+}
+
 static int make_loop (lua_State *L) {
   struct ring_options o = { .disabled = true };
   struct ring *r;
@@ -146,6 +161,7 @@ static int make_loop (lua_State *L) {
   close_bound = options_close_timeout(L, 1);
   slow = watchdog_options(L, 1);
   read_on_error(L);
+  push_realm(L);
   if ((r = prepare_loop(L, &o)) == NULL)
     return 3;
   check_no_loop(L);  /* guard: a finalizer may have made one */
@@ -155,7 +171,8 @@ static int make_loop (lua_State *L) {
   if (close_bound >= 0) state_of(L)->close_bound = close_bound;
   install_loop(L, r);
   lua_insert(L, 2);
-  lua_settop(L, 4);  /* the loop, on_slow, on_error */
+  lua_settop(L, 5);  /* the loop, on_slow, on_error, realm */
+  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REALM);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_ERROR);
   watchdog_usual(L, state_of(L)->loop, slow);
   return 1;
@@ -164,7 +181,7 @@ static int make_loop (lua_State *L) {
 int loop_lua (lua_State *L) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
                                        "memory", "close_timeout", "slow",
-                                       "on_slow", "on_error", NULL };
+                                       "on_slow", "on_error", "realm", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names))
     return make_loop(L);

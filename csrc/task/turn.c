@@ -130,15 +130,23 @@ static int enter_own (struct loop *loop, int64_t ns) {
   struct ring *own = loop->ring;
   int rc = 0;
   unsigned wait = ns != 0;
-  if (wait && own->doorbell) doorbell_arm(own->doorbell);
+  if (wait && own->doorbell) {
+    doorbell_arm(own->doorbell);
+    /* Another thread may have linked something before it could see that. (The
+       model proves that this look is needed; a nap would hide its lack.) */
+    if (doorbell_has_ready(own->doorbell)) wait = 0;
+  }
   if (wait || ring_needs_enter(own)) {
     rc = ring_enter(own, wait, wait ? ns : SYS_FOREVER);
-    if (own->doorbell) doorbell_disarm(own->doorbell);
     /* A sleep ends with the first completion; the kernel may have task work
        for others. Run it now in one enter, and not in one for each turn. */
     if (wait && sys_cq_ready(&own->io) > 0 && sys_needs_enter(&own->io))
       ring_enter(own, 0, SYS_FOREVER);
     loop->now = loop_rough_time(loop);
+  }
+  if (own->doorbell) {
+    doorbell_disarm(own->doorbell);
+    doorbell_serve(own->doorbell, loop);
   }
   return rc;
 }
@@ -150,6 +158,7 @@ void turn_wait (lua_State *L, struct loop *loop, int64_t longest) {
   loop->retry = false;
   ring_watch_own(loop);
   if (loop->watches) ring_watch_enter(loop, RING_WATCH_ALL);
+  if (own->doorbell) doorbell_serve(own->doorbell, loop);
   ns = longest_sleep(L, loop, longest);
   if (ns != 0) ns = clock_nap(ns, loop->nap);  /* guard: a hook is seen */
   rc = enter_own(loop, ns);
@@ -182,6 +191,7 @@ unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,
   unsigned total = 0;
   int rc = 0, n;
   loop->retry = false;
+  if (own->doorbell) doorbell_serve(own->doorbell, loop);
   if (loop->watches) total = ring_watch_enter(loop, most ? RING_BATCH : 0);
   if (ring_needs_enter(own) || turn_is_blind(loop))
     rc = ring_enter(own, 0, SYS_FOREVER);
@@ -204,7 +214,8 @@ void turn_submit (struct loop *loop) {
 
 bool turn_at_hand (const struct loop *loop) {
   const struct ring *own = loop->ring;
-  if (loop->first || ring_needs_enter(own) || sys_cq_ready(&own->io) > 0)
+  if (loop->first || ring_needs_enter(own) || sys_cq_ready(&own->io) > 0
+      || (own->doorbell && doorbell_has_ready(own->doorbell)))
     return true;
   for (const struct watch *w = loop->watches; w; w = w->next)
     if (ring_watch_needs(w))

@@ -355,12 +355,44 @@ function uring.loop(options) end
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
 ---@field on_error? uring.OnError
+---@field realm? string|false of the names of mailboxes: "" if not given, which
+--- all states share; false: this state has no names
 
 --- Called with each error of a task that was spawned outside a task, or of its
 --- tasks; by the step or run in which it ended. It cannot wait. Without it the
 --- error is raised by that step, or at the end of the run.
 ---@alias uring.OnError
 ---| fun(error: any, traceback: string?, task: uring.Task)
+
+--- A mailbox: messages from any state of this process to the tasks of this
+--- one. It is bounded in messages, bytes and descriptors. A message counts 32
+--- bytes, 48 for each value, and the bytes of its strings. nil, message,
+--- EEXIST if another mailbox of the realm has the name, EPERM if the state's
+--- realm has none.
+---@param options? uring.MailboxOptions
+---@return uring.Mailbox? mailbox
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.mailbox(options) end
+
+---@class uring.MailboxOptions
+---@field name? string 1 to 255 bytes without a zero; free again once closed
+---@field capacity? integer messages: 1024 if not given
+---@field bytes? integer 1048576 if not given
+---@field fds? integer descriptors in messages: 16 if not given
+
+--- An address of the mailbox that has this name in the state's realm. Without
+--- a timeout, or with 0, it does not wait: nil, message, ENOENT if there is
+--- none. With one it waits, in a task, for a mailbox to get the name.
+---@async
+---@param name string
+---@param timeout? uring.seconds
+---@return uring.Address? address
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.address(name, timeout) end
 
 --- Wait until one of these events is ready; give its key and its values. Of
 --- several that are ready any may be chosen; the others have taken nothing. An
@@ -1637,6 +1669,99 @@ function Channel:messages() end
 --- send get nil, message, EPIPE. Closing it again does nothing.
 ---@return true
 function Channel:close() end
+
+--- Of uring.mailbox. A message stays in it until a task has received it.
+---@class uring.Mailbox
+local Mailbox = {}
+
+--- Receive the first message: its values. Of several waiting tasks the first
+--- gets it. nil, message, EPIPE while there is no message and no sender is
+--- left, which ends when a new address is made (a mailbox that never had one,
+--- or has a name, waits); EBADF if the mailbox is closed meanwhile.
+---@async
+---@param timeout? uring.seconds
+---@return any value
+---@return any ... or message, errno
+function Mailbox:receive(timeout) end
+
+--- The same without waiting: nil, message, EAGAIN where there is none. Works
+--- anywhere.
+---@return any value
+---@return any ... or message, errno
+function Mailbox:try_receive() end
+
+--- mailbox:receive as an event.
+---@return uring.Event
+---@nodiscard
+function Mailbox:receiving() end
+
+--- Loop over the messages, until no sender is left or the mailbox is closed.
+---@async
+---@return async fun(box: uring.Mailbox): any, ...
+---@return uring.Mailbox
+function Mailbox:messages() end
+
+--- A new address. It counts as a sender until it is closed or collected.
+---@return uring.Address
+---@nodiscard
+function Mailbox:address() end
+
+---@return uring.MailboxStats
+---@nodiscard
+function Mailbox:stats() end
+
+---@class uring.MailboxStats
+---@field accepted integer messages: received, undelivered and still there
+---@field received integer
+---@field undelivered integer that were there at the close
+---@field messages integer that are there
+---@field bytes integer that these count
+---@field fds integer descriptors in them
+---@field senders integer addresses
+---@field waiting integer sends that wait for room
+
+--- Close it: true, and how many messages were not delivered. Senders get EPIPE
+--- from then on. Its tasks get EBADF; closing it again does nothing.
+---@return true
+---@return integer undelivered
+function Mailbox:close() end
+
+--- Sends to a mailbox. Values are nil (not the first), booleans, numbers,
+--- strings, arrays of these (tables with the keys 1 to n and no metatable, up
+--- to 8 deep), which are copied; and uring.Fd, which move. Others raise.
+---@class uring.Address
+local Address = {}
+
+--- Send a message; wait while the mailbox is full. A send that waits is served
+--- before a later one. nil, message, EPIPE if the mailbox is closed; EMSGSIZE
+--- if it counts as more than the mailbox ever takes. After
+--- `uring.timeout(1, address.send, address, v)` gave "timed out" it was not
+--- sent.
+---@async
+---@param ... any
+---@return true? sent
+---@return string? message
+---@return integer? errno
+function Address:send(...) end
+
+--- The same without waiting: nil, message, EAGAIN where it is full, or others
+--- wait. Works anywhere.
+---@param ... any
+---@return true? sent
+---@return string? message
+---@return integer? errno
+function Address:try_send(...) end
+
+--- address:send as an event: the message is sent if it is chosen. Strings and
+--- arrays are copied at once.
+---@param ... any
+---@return uring.Event
+---@nodiscard
+function Address:sending(...) end
+
+--- It is no sender any more. Closing it again does nothing.
+---@return true
+function Address:close() end
 
 --- `#semaphore` is how many could acquire now.
 ---@class uring.Semaphore

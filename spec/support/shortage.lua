@@ -416,6 +416,31 @@ programs["steps"] = function()
   end
 end
 
+programs["mailboxes"] = function()
+  local mailbox = assert(uring.mailbox { name = "shortage", capacity = 1 })
+  local _ <close> = mailbox
+  local address = assert(uring.address "shortage")
+  assert(address:try_send(1, { "a", { true } }, ("x"):rep(5000)))
+  assert(not address:try_send(2))
+  assert(mailbox:stats().accepted == 1)
+  assert(mailbox:try_receive() == 1)
+  uring.run(function()
+    local other <close> = mailbox:address()
+    local sender = uring.spawn(function()
+      assert(address:send "a")
+      assert(address:send "b")
+      return uring.select { s = other:sending "c" }
+    end)
+    assert(mailbox:receive(patience) == "a")
+    assert(select(2, uring.select { mailbox:receiving() }) == "b")
+    local next_message, of = mailbox:messages()
+    assert(next_message(of) == "c")
+    assert(sender:join())
+  end)
+  assert(address:close())
+  assert(mailbox:close())
+end
+
 programs["small calls"] = function()
   local ring <close> = assert(uring.ring { entries = 8 })
   local address = uring.sockaddr("127.0.0.1", 0)

@@ -29,12 +29,15 @@ local selves = {
   ["uring.Event"] = { "event" },
   ["uring.Channel"] = { "channel", "closed_channel" },
   ["uring.Semaphore"] = { "semaphore" },
+  ["uring.Mailbox"] = { "mailbox", "closed_mailbox" },
+  ["uring.Address"] = { "sender", "closed_sender" },
 }
 
 -- Classes whose objects no program can reach.
 local private = {
   ["uring.CancelScope"] = true, ["uring.SelectWaiter"] = true,
-  ["uring.Wrapped"] = true,
+  ["uring.Wrapped"] = true, ["uring.WaitingSend"] = true,
+  ["uring.Sending"] = true, ["uring.NameWait"] = true,
 }
 
 -- What is known to be poor: function -> complaints about it, as patterns. Each
@@ -142,7 +145,8 @@ end
 
 -- What an expectation is told by.
 local words = { "expected", "must", "closed", "unknown option", "path",
-  "option", "what to cancel", "nothing is prepared", "file slot",
+  "cannot send", "option", "what to cancel", "nothing is prepared",
+  "file slot",
   "has ended", "in use", "released", "takes", "no room", "neither",
   "too long" }
 

@@ -63,6 +63,14 @@ local no_nan = kind(function() return 0 end, function(v)
   return math.type(v) and v == v
 end)
 local no_nil = kind(function() return 1 end, function(v) return v ~= nil end)
+local sendable = kind(function() return 1 end, function(v)
+  return type(v) == "boolean" or type(v) == "string" or math.type(v)
+    or v == good.fd or type(v) == "table" and next(v) == nil
+    and not getmetatable(v)
+end)
+local name = kind(function() return "a name" end, function(v)
+  return type(v) == "string" and #v > 0 and #v < 256 and not v:find "\0"
+end)
 local number_of_fd = integer(-int32 - 1, int32, 0)
 local fd = kind(number_of_fd.good, function(v)
   return number_of_fd.accepts(v) or v == good.fd or v == good.ring
@@ -166,12 +174,18 @@ local public = {
     select = { events, optional(seconds) },
     event = { main }, after = { no_nan }, at = { no_nan }, now = none,
     channel = { optional(natural) }, semaphore = { natural },
+    mailbox = { optional(options { name = name, capacity = integer(1, 1 << 30),
+      bytes = integer(256, 1 << 30), fds = integer(0, 65536) }) },
+    address = { name, optional(seconds) },
     tasks = none, tree = none,
     sleep = { seconds },
     await = { sqe, optional(seconds) },
     loop = { optional(options { entries = ring_options.entries,
       cq_entries = ring_options.cq_entries, flags = bits32,
-      slow = kind(nil, function() return false end), on_slow = callable }) },
+      slow = kind(nil, function() return false end), on_slow = callable,
+      realm = kind(function() return "" end, function(v)
+        return v == false or v == "" or name.accepts(v)
+      end) }) },
   },
   ["uring.Ring"] = {
     queue = { sqe },
@@ -352,6 +366,15 @@ local public = {
     step = { optional(options { max = optional(integer(1, 0x7fffffff)),
       seconds = optional(seconds), gc = optional(boolean) }) },
     close = { optional(seconds) },
+  },
+  ["uring.Mailbox"] = {
+    receive = { optional(seconds) }, try_receive = none, receiving = none,
+    messages = none, address = none, stats = { closed = true },
+    close = { closed = true },
+  },
+  ["uring.Address"] = {
+    send = { sendable }, try_send = { sendable }, sending = { sendable },
+    close = { closed = true },
   },
 }
 

@@ -48,6 +48,13 @@ local function fill_channels()
   good.closed_channel:close()
   good.semaphore = uring.semaphore(0)
   good.event = good.ring:receiving()
+  good.mailbox, good.closed_mailbox = uring.mailbox { capacity = 1, fds = 0 },
+    uring.mailbox()
+  good.sender, good.closed_sender = good.mailbox:address(),
+    good.mailbox:address()
+  good.sender:try_send "it is full"
+  good.closed_sender:close()
+  good.closed_mailbox:close()
   uring.run(uring.scope, function(scope) good.ended_scope = scope end)
   good.scope = {}  -- see calls.in_its_place
 end

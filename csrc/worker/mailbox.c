@@ -1,0 +1,365 @@
+/*
+** mailbox: receiving. Whatever ends a wait or takes a message passes on what
+** is left to the next waiter.
+*/
+
+#include "compat.h"
+#include "worker/mailbox.h"
+
+#include "base/fork_id.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "lua/options.h"
+#include "task/event.h"
+#include "task/ring_watch.h"
+#include "worker/mail_address.h"
+#include "worker/codec.h"
+#include "worker/realm.h"
+
+#include <stdlib.h>
+
+#define MEMORY 4096        /* what a mailbox is told to the collector as */
+
+struct mailbox {
+  struct socket_waitq waitq;  /* first: tasks that wait for a message */
+  struct queue *q;         /* NULL: it was never made */
+  bool closed;
+};
+
+#define MAILBOX_NAME 1     /* user value: its name, or nil */
+
+
+/* ---- waking ------------------------------------------------------------ */
+
+/* A message has come, or no sender is left. */
+static void mailbox_woken (void *reader, struct loop *loop) {
+  struct mailbox *m = reader;
+  struct turnq *q = &m->waitq.q;
+  struct queue_stats s;
+  queue_stats(m->q, &s);
+  if (s.queued.messages == 0 && s.senders == 0)
+    turnq_wake_all(loop, q);
+  else do turnq_wake(loop, q);  /* (one in any case: it asks anew) */
+  while (q->waiting.last && q->turns < s.queued.messages);
+}
+
+struct doorbell *mailbox_bell (lua_State *L, const char *what) {
+  struct doorbell *b = loop_doorbell(state_of(L)->loop);
+  if (b == NULL) fail(L, errno, "%s: no doorbell for the loop", what);
+  return b;
+}
+
+/* Let the queue wake the next waiter, if there is one: in this turn of the
+** loop if a message is there that no other has a turn for. */
+static void wake_next (lua_State *L, struct mailbox *m) {
+  struct loop *loop = state_of(L)->loop;
+  struct turnq *q = &m->waitq.q;
+  if (q->waiting.last && loop)
+    queue_want(m->q, loop->ring->doorbell, q->turns);  /* guard: it wakes one
+                                                          waiter, once */
+}
+
+static void end_turn (lua_State *L, struct mailbox *m,
+                      struct wait_node *node) {
+  turnq_end_turn(&m->waitq.q, node);
+  if (!m->closed) wake_next(L, m);
+}
+
+
+/* ---- receiving --------------------------------------------------------- */
+
+static struct mailbox *check_mailbox (lua_State *L) {
+  struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+  if (m->q && m->q->fork_id != fork_id())
+    luaL_argerror(L, 1, "this mailbox belongs to another process: a forked "
+                  "child makes its own");
+  return m;
+}
+
+static struct mailbox *check_open_mailbox (lua_State *L) {
+  struct mailbox *m = check_mailbox(L);
+  if (m->closed || m->q == NULL)
+    luaL_argerror(L, 1, "attempt to use a closed mailbox");
+  return m;
+}
+
+/* Push the values of the first message: how many; 0: there is none. nil,
+** message, errno: and there will be none. */
+static int receive_first (lua_State *L, struct mailbox *m) {
+  struct message *message;
+  int n, rc = queue_read(m->q, &message);
+  if (rc == -EPIPE)
+    return fail(L, EPIPE, "receive: no sender is left");
+  if (rc <= 0)
+    return 0;
+  n = codec_decode(L, message);
+  if (n < 0) {
+    queue_unread(m->q);  /* guard: it stays the first */
+    return n == CODEC_NO_STACK ? luaL_error(L, "stack overflow (a message)")
+                               : lua_error(L);
+  }
+  queue_taken(m->q);
+  return n;
+}
+
+static int fail_mailbox_closed (lua_State *L) {
+  return fail(L, EBADF, "receive: the mailbox is closed");
+}
+
+static int mailbox_try (lua_State *L, struct task *t,
+                        struct wait_node *node) {
+  struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+  const struct turnq *q = &m->waitq.q;
+  int n;
+  (void)t;
+  if (m->closed)
+    return fail_mailbox_closed(L);
+  /* (when no sender is left there is nothing to take turns for) */
+  if (q->waiting.last || q->turns > 0) {
+    uint64_t items = queue_count(m->q, (uint64_t)q->turns + 1);
+    if (items > 0 && !turnq_may_take(q, node, (size_t)items))
+      return 0;
+  }
+  n = receive_first(L, m);
+  if (n > 0) end_turn(L, m, node);
+  return n;
+}
+
+static int mailbox_block (lua_State *L, struct task *t, struct blocking *b) {
+  struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+  (void)t;
+  if (m->closed)
+    return fail_mailbox_closed(L);
+  if (mailbox_bell(L, "receive") == NULL)
+    return 3;
+  wait_join(b, &m->waitq.q, WAIT_QUEUE);
+  wake_next(L, m);
+  return 0;
+}
+
+static void mailbox_cancel (lua_State *L, struct task *t,
+                            struct wait_node *node) {
+  (void)t;
+  end_turn(L, lua_touserdata(L, 1), node);
+}
+
+static const struct wait_kind receive_kind = {
+  "receiving", mailbox_try, mailbox_block, mailbox_cancel, false, NULL
+};
+
+static int mailbox_receive_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_resumed(L, &receive_kind, (int64_t)ctx, mailbox_receive_again);
+}
+
+/* mailbox:receive([timeout]) */
+static int mailbox_receive (lua_State *L) {
+  int64_t ns;
+  struct task *t;
+  check_open_mailbox(L);
+  ns = arg_seconds(L, 2);
+  lua_settop(L, 1);
+  t = loop_enter(L, state_of(L)->loop, "mailbox:receive");
+  return wait_perform(L, t, &receive_kind, clock_after(ns),
+                      mailbox_receive_again);
+}
+
+/* mailbox:try_receive() */
+static int mailbox_try_receive (lua_State *L) {
+  int n;
+  check_open_mailbox(L);
+  n = mailbox_try(L, NULL, NULL);
+  return n > 0 ? n : fail(L, EAGAIN, "try_receive: there is no message");
+}
+
+/* mailbox:receiving(): mailbox:receive as an event */
+static int mailbox_receiving (lua_State *L) {
+  check_open_mailbox(L);
+  lua_settop(L, 1);
+  return event_push(L, &receive_kind);
+}
+
+/* The end of an iterator's step: of senders, or of the mailbox, is its end. */
+static int end_of_messages (lua_State *L, int n) {
+  if (n == 3 && lua_isnil(L, -3) && lua_tointeger(L, -1) == EPIPE) {
+    lua_pushnil(L);
+    return 1;
+  }
+  return wait_next(L, n);
+}
+
+static int next_letter_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return end_of_messages(L, wait_resumed(L, &receive_kind, (int64_t)ctx,
+                                         next_letter_again));
+}
+
+static int next_letter (lua_State *L) {
+  struct mailbox *m = check_mailbox(L);
+  struct task *t;
+  lua_settop(L, 1);
+  if (m->closed) {
+    lua_pushnil(L);
+    return 1;
+  }
+  t = loop_enter(L, state_of(L)->loop, "mailbox:messages");
+  return end_of_messages(L, wait_perform(L, t, &receive_kind, CLOCK_NEVER,
+                                         next_letter_again));
+}
+
+/* for ... in mailbox:messages() do */
+static int mailbox_messages (lua_State *L) {
+  check_open_mailbox(L);
+  lua_settop(L, 1);
+  return wait_iterate(L, next_letter);
+}
+
+
+/* ---- its life ---------------------------------------------------------- */
+
+static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
+                              lua_State *co) {
+  const struct mailbox *m = (const struct mailbox *)waitq;
+  uint64_t messages = m->q->limits.messages;
+  const char *name = NULL;
+  (void)co;
+  if (m->q->named) name = realm_name_of(m->q);
+  if (name) lua_pushfstring(L, "to receive from mailbox '%s'", name);
+  else lua_pushfstring(L, "to receive from a mailbox (capacity %I)",
+                       (LUAI_UACINT)messages);
+}
+
+static void read_limits (lua_State *L, struct queue_limits *l) {
+  l->messages = (uint64_t)options_integer(L, 1, "capacity", 1024, 1,
+                                          1 << 30);
+  l->bytes = (uint64_t)options_integer(L, 1, "bytes", 1 << 20, 256, 1 << 30);
+  l->fds = (uint64_t)options_integer(L, 1, "fds", 16, 0, 1 << 16);
+}
+
+/* uring.mailbox{ name =, capacity =, bytes =, fds = } */
+int mailbox_new (lua_State *L) {
+  static const char *const names[] = { "name", "capacity", "bytes", "fds",
+                                       NULL };
+  struct queue_limits limits;
+  struct mailbox *m;
+  int rc;
+  pressure_tell(L, MEMORY, 0);
+  lua_settop(L, 1);
+  options_open(L, 1, names);
+  read_limits(L, &limits);
+  realm_option(L, 1);
+  m = class_new(L, CLASS_MAILBOX, sizeof(*m), 1);
+  if ((m->q = queue_new(&limits)) == NULL)
+    return luaL_error(L, "not enough memory for a mailbox");
+  pressure_hold(&state_of(L)->pressure, MEMORY, 0);
+  m->waitq.what = "to receive from a mailbox";
+  m->waitq.describe = describe_mailbox;
+  m->waitq.fd = -1;
+  m->q->reader = m;
+  m->q->woken = mailbox_woken;
+  socket_waitq_open(state_of(L), &m->waitq);
+  if (!lua_isnil(L, 2) && (rc = realm_add(L, 2, m->q)) > 0)
+    return rc;
+  return 1;
+}
+
+/* Close it, once: how many messages were not delivered. */
+static uint64_t close_mailbox (lua_State *L, struct mailbox *m) {
+  uint64_t undelivered;
+  if (m->closed || m->q == NULL)
+    return 0;
+  m->closed = true;
+  pressure_drop(&state_of(L)->pressure, MEMORY, 0);
+  if (m->q->named) realm_remove(m->q);  /* guard: first; found now, it gives
+                                           EPIPE */
+  undelivered = queue_close(m->q);
+  turnq_wake_all(state_of(L)->loop, &m->waitq.q);
+  return undelivered;
+}
+
+/* mailbox:close(): true, undelivered */
+static int mailbox_close (lua_State *L) {
+  struct mailbox *m = check_mailbox(L);
+  uint64_t undelivered = close_mailbox(L, m);
+  lua_pushboolean(L, 1);
+  lua_pushinteger(L, (lua_Integer)undelivered);
+  return 2;
+}
+
+static int mailbox_gc (lua_State *L) {
+  struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+  if (m->q == NULL)
+    return 0;
+  if (!m->closed) pressure_collected(&state_of(L)->pressure, MEMORY, 0);
+  socket_waitq_close(&m->waitq);
+  close_mailbox(L, m);
+  m->q->reader = NULL;
+  refblock_release(&m->q->block);
+  m->q = NULL;
+  return 0;
+}
+
+/* mailbox:address() */
+static int mailbox_address (lua_State *L) {
+  struct mailbox *m = check_open_mailbox(L);
+  struct mail_address *a = mail_address_new(L);
+  if (m->closed)
+    return luaL_argerror(L, 1, "attempt to use a closed mailbox");
+  refblock_retain(&m->q->block);
+  mail_address_set(a, m->q);
+  return 1;
+}
+
+static void set_count (lua_State *L, const char *name, uint64_t n) {
+  lua_pushinteger(L, (lua_Integer)n);
+  lua_setfield(L, -2, name);
+}
+
+/* mailbox:stats() */
+static int mailbox_stats (lua_State *L) {
+  struct mailbox *m = check_mailbox(L);
+  struct queue_stats s;
+  queue_stats(m->q, &s);
+  lua_createtable(L, 0, 8);
+  set_count(L, "accepted", s.accepted.messages);
+  set_count(L, "received", s.received);
+  set_count(L, "undelivered", s.undelivered);
+  set_count(L, "messages", s.queued.messages);
+  set_count(L, "bytes", m->closed ? 0 : s.queued.bytes);
+  set_count(L, "fds", m->closed ? 0 : s.queued.fds);
+  set_count(L, "senders", s.senders);
+  set_count(L, "waiting", s.waiting);
+  return 1;
+}
+
+static int mailbox_tostring (lua_State *L) {
+  struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+  const char *name = m->q && m->q->named ? realm_name_of(m->q) : NULL;
+  if (m->closed || m->q == NULL) lua_pushliteral(L, "uring.Mailbox (closed)");
+  else if (name) lua_pushfstring(L, "uring.Mailbox ('%s')", name);
+  else lua_pushfstring(L, "uring.Mailbox (%p)", (void *)m->q);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"receive", mailbox_receive},
+  {"try_receive", mailbox_try_receive},
+  {"receiving", mailbox_receiving},
+  {"messages", mailbox_messages},
+  {"address", mailbox_address},
+  {"stats", mailbox_stats},
+  {"close", mailbox_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", mailbox_gc},
+  {"__close", mailbox_close},
+  {"__tostring", mailbox_tostring},
+  {NULL, NULL}
+};
+
+void mailbox_open (lua_State *L) {
+  class_define(L, CLASS_MAILBOX, methods, meta, NULL);
+}

@@ -1,0 +1,33 @@
+/*
+** mailbox: the class uring.Mailbox: a queue of messages, and the tasks of this
+** state that wait for them.
+**
+** Any state of the process may send to it, through addresses. A message stays
+** in the queue until its values are on the stack of the task that receives it:
+** so a task that ends takes none along, and an error on the way loses none.
+**
+** While a message is decoded a finalizer may run. It finds the mailbox empty,
+** as far as it can see, and may close it: then the message that is being
+** decoded is still received, and all others are undelivered.
+**
+** Each message wakes the first task that waits, which has a turn until it has
+** run (task/wait.h). When it has taken its message it looks for the next
+** waiter's: if there is none, the queue is told again that the reader waits.
+**
+** Invariant: while a task waits, without a turn of another, the queue knows it
+** (`wanted`), or is in the loop's ready list.
+*/
+
+#ifndef uring_mailbox_h
+#define uring_mailbox_h
+
+#include "lua/state.h"
+#include "worker/queue.h"
+
+int mailbox_new (lua_State *L);      /* uring.mailbox{…} */
+void mailbox_open (lua_State *L);
+
+/* The doorbell of the state's loop; NULL: nil, message, errno are pushed. */
+struct doorbell *mailbox_bell (lua_State *L, const char *what);
+
+#endif

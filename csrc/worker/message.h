@@ -1,0 +1,90 @@
+/*
+** message: the bytes of a message in a mailbox. (No Lua in it.)
+**
+** A message is a header and cells of 8 bytes, one after another:
+**
+**     nil, false, true      a cell with the kind
+**     integer, number       a cell with the kind, and one with the value
+**     string                a cell with the kind and the length, then the
+**                           bytes and at least one 0, up to the next cell
+**     descriptor            a cell with the kind and the number
+**     array                 a cell with the kind and the number of items;
+**                           the items follow
+**
+** It has no pointers, so it is copied by its size, and walked from cell to
+** cell without recursion.
+**
+** A descriptor in a message belongs to the message: it is closed with it,
+** unless the reader has taken it.
+**
+** What a message counts as does not depend on this form: 32 bytes, 48 for each
+** value, and the bytes of strings. That is never less than what it takes.
+*/
+
+#ifndef uring_message_h
+#define uring_message_h
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum message_kind {
+  MESSAGE_NIL, MESSAGE_FALSE, MESSAGE_TRUE, MESSAGE_INTEGER, MESSAGE_NUMBER,
+  MESSAGE_STRING, MESSAGE_FD, MESSAGE_ARRAY
+};
+
+struct message {
+  uint32_t size;           /* with the header: a multiple of 8; 0: the next
+                              message is in the next chunk (queue.c) */
+  uint16_t fds;            /* descriptors in it */
+  uint8_t n;               /* values on its top level */
+  uint8_t flags;
+  uint64_t cost;           /* what it counts as, in bytes */
+  uint64_t cells[];
+};
+
+#define MESSAGE_APART 1    /* the cell is the address of the message */
+#define MESSAGE_BUILDS 2   /* strings, arrays or descriptors are to be made */
+
+#define MESSAGE_VALUES 255         /* on the top level */
+#define MESSAGE_LEVELS 8           /* of arrays in arrays */
+#define MESSAGE_COST   32u
+#define MESSAGE_COST_OF_VALUE 48u
+
+static inline uint64_t message_cell (enum message_kind kind, uint64_t n) {
+  return (uint64_t)kind | n << 8;
+}
+
+static inline enum message_kind message_kind (uint64_t cell) {
+  return (enum message_kind)(cell & 255);
+}
+
+static inline uint64_t message_count (uint64_t cell) {
+  return cell >> 8;
+}
+
+/* Cells that a string's bytes take. */
+static inline uint64_t message_string_cells (uint64_t len) {
+  return len / 8 + 1;
+}
+
+/* Cells that the value at this cell takes, without an array's items. */
+static inline uint64_t message_cells (uint64_t cell) {
+  switch (message_kind(cell)) {
+    case MESSAGE_INTEGER: case MESSAGE_NUMBER: return 2;
+    case MESSAGE_STRING: return 1 + message_string_cells(message_count(cell));
+    default: return 1;
+  }
+}
+
+static inline uint64_t *message_end (struct message *m) {
+  return (uint64_t *)((char *)m + m->size);
+}
+
+/* The next descriptor's cell at or after `cell`; NULL: there is none. */
+uint64_t *message_next_fd (struct message *m, uint64_t *cell);
+
+/* Close the descriptors in it. */
+void message_dispose (struct message *m);
+
+#endif

@@ -1,0 +1,541 @@
+/*
+** queue: chunks, the line of waiting senders, and who wakes whom. What is
+** rung, freed or disposed of is so after the lock was freed, and on a count
+** that was taken under it.
+*/
+
+#include "compat.h"
+#include "worker/queue.h"
+
+#include "base/fork_id.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_FIRST 2048u
+#define CHUNK_MOST  65536u
+#define HEADER      sizeof(struct message)
+#define APART_SIZE  (HEADER + sizeof(uint64_t))
+
+/* Messages, one after another. The last is followed by a header of size 0,
+** which says: in the next chunk. */
+struct chunk {
+  struct chunk *next;
+  size_t size;
+  _Alignas(16) char bytes[];
+};
+
+
+/* ---- waking ------------------------------------------------------------ */
+
+/* Whom to wake when the lock was freed. */
+struct wakeups {
+  struct doorbell *bell[2];
+  unsigned n;
+};
+
+static void wake_later (struct wakeups *w, struct doorbell *bell) {
+  refblock_retain(&bell->block);
+  w->bell[w->n++] = bell;
+}
+
+static void wake_now (struct wakeups *w) {
+  for (unsigned i = 0; i < w->n; i++) {
+    /* (-EPIPE: that loop is closed. Otherwise the bell is armed again, and the
+       loop looks after its nap.) */
+    if (doorbell_wanted(w->bell[i])) doorbell_ring(w->bell[i]);
+    refblock_release(&w->bell[i]->block);
+  }
+}
+
+/* (locked) There is something for the reader. */
+static void wake_reader (struct queue *q, struct wakeups *w) {
+  if (!q->wanted)
+    return;
+  q->wanted = false;
+  if (!q->linked) {  /* guard: or the ready list is broken */
+    q->linked = true;
+    refblock_retain(&q->block);
+    doorbell_link(q->bell, &q->link);
+  }
+  wake_later(w, q->bell);
+}
+
+static void queue_ready (struct ready_link *link, struct loop *loop) {
+  struct queue *q = (struct queue *)((char *)link
+                                     - offsetof(struct queue, link));
+  if (loop) {
+    lock_take(&q->lock);
+    q->linked = false;  /* guard: before it is looked at */
+    lock_free(&q->lock);
+    if (q->reader) q->woken(q->reader, loop);
+  }
+  refblock_release(&q->block);
+}
+
+/* (locked) */
+static void wake_sender (struct queue_sender *s, enum queue_result result,
+                         struct wakeups *w) {
+  atomic_store(&s->result, (int)result);
+  refblock_retain(&s->block);
+  doorbell_link(s->bell, &s->link);
+  w->bell[w->n++] = s->bell;  /* with its count */
+  s->bell = NULL;  /* guard: it must not count the list that counts it */
+}
+
+
+/* ---- chunks ------------------------------------------------------------ */
+
+static struct chunk *chunk_new (size_t size) {
+  struct chunk *c = malloc(sizeof(*c) + size);
+  if (c) {
+    c->next = NULL;
+    c->size = size;
+  }
+  return c;
+}
+
+static struct message *message_at (const struct chunk *c, size_t at) {
+  return (struct message *)(void *)((char *)(uintptr_t)c->bytes + at);
+}
+
+/* (locked) Room for so many bytes and a header after them; NULL: no memory. */
+static struct message *make_room (struct queue *q, size_t size) {
+  struct chunk *next;
+  if (q->tail_at + size + HEADER > q->tail->size) {
+    size_t more = q->tail->size < CHUNK_MOST ? q->tail->size * 2 : CHUNK_MOST;
+    next = atomic_exchange(&q->spare, NULL);
+    if (next && next->size < more) {
+      free(next);
+      next = NULL;
+    }
+    if (next == NULL && (next = chunk_new(more)) == NULL)
+      return NULL;
+    next->next = NULL;
+    message_at(q->tail, q->tail_at)->size = 0;
+    q->tail->next = next;
+    q->tail = next;
+    q->tail_at = 0;
+  }
+  return message_at(q->tail, q->tail_at);
+}
+
+/* (locked) Append a message, or where it is. */
+static bool append (struct queue *q, struct message *m, bool apart) {
+  size_t size = apart ? APART_SIZE : m->size;
+  struct message *at = make_room(q, size);
+  if (at == NULL)
+    return false;
+  if (apart) {
+    *at = *m;
+    at->size = APART_SIZE;
+    at->flags = MESSAGE_APART;
+    at->cells[0] = (uintptr_t)m;
+  }
+  else memcpy(at, m, size);
+  q->tail_at += size;
+  q->accepted.messages++;
+  q->accepted.bytes += m->cost;
+  q->accepted.fds += m->fds;
+  return true;
+}
+
+/* The reader's: the message at its head, which there is. */
+static struct message *head_record (struct queue *q) {
+  struct message *m = message_at(q->head, q->head_at);
+  if (m->size == 0) {
+    struct chunk *done = q->head;
+    q->head = done->next;
+    q->head_at = 0;
+    free(atomic_exchange(&q->spare, done));
+    m = message_at(q->head, 0);
+  }
+  return m;
+}
+
+static struct message *body_of (struct message *record) {
+  return record->flags & MESSAGE_APART
+         ? (struct message *)(uintptr_t)record->cells[0] : record;
+}
+
+/* The message at the head leaves the queue. */
+static void drop_head (struct queue *q) {
+  struct message *m = head_record(q);
+  q->head_at += m->size;
+  if (m->flags & MESSAGE_APART) free(body_of(m));
+}
+
+
+/* ---- room -------------------------------------------------------------- */
+
+static bool within (const struct queue *q, uint64_t cost, uint16_t fds) {
+  const struct queue_limits *a = &q->accepted, *k = &q->known;
+  return a->messages - k->messages < q->limits.messages
+         && a->bytes - k->bytes + cost <= q->limits.bytes
+         && a->fds - k->fds + fds <= q->limits.fds;
+}
+
+/* (locked) */
+static bool has_room (struct queue *q, uint64_t cost, uint16_t fds) {
+  if (within(q, cost, fds))
+    return true;
+  q->known.messages = atomic_load(&q->taken);  /* guard: first; see queue.h */
+  q->known.bytes = atomic_load_explicit(&q->taken_bytes, memory_order_relaxed);
+  q->known.fds = atomic_load_explicit(&q->taken_fds, memory_order_relaxed);
+  return within(q, cost, fds);
+}
+
+static bool ended (const struct queue *q) {
+  return q->senders == 0 && q->had_senders && !q->named;
+}
+
+
+/* ---- the line ---------------------------------------------------------- */
+
+static void line_add (struct queue *q, struct queue_sender *s, bool front) {
+  struct queue_sender *last = q->line;
+  if (last == NULL) {
+    s->next = s->prev = s;
+    q->line = s;
+    return;
+  }
+  s->prev = last;
+  s->next = last->next;
+  s->next->prev = s->prev->next = s;
+  if (!front) q->line = s;
+}
+
+static void line_remove (struct queue *q, struct queue_sender *s) {
+  if (s->next == s) q->line = NULL;
+  else {
+    s->prev->next = s->next;
+    s->next->prev = s->prev;
+    if (q->line == s) q->line = s->prev;
+  }
+  s->next = s->prev = NULL;
+  if (q->line == NULL) atomic_store(&q->crowded, false);
+}
+
+/* (locked) Serve the first in line, if there is room: return it, out of the
+** line and with its count. */
+static struct queue_sender *serve_first (struct queue *q, struct wakeups *w) {
+  struct queue_sender *s = q->line ? q->line->next : NULL;
+  struct message *m = s ? s->message : NULL;
+  if (s == NULL || !has_room(q, s->cost, s->fds))
+    return NULL;
+  if (m && !append(q, m, true))
+    return NULL;  /* (no memory: at the reader's next look) */
+  s->message = NULL;
+  line_remove(q, s);
+  wake_sender(s, m ? SEND_ACCEPTED : SEND_TRY_AGAIN, w);
+  if (m) wake_reader(q, w);
+  return s;
+}
+
+/* Serve all for whom there is room. */
+static void serve_line (struct queue *q) {
+  struct queue_sender *s;
+  do {
+    struct wakeups w = { .n = 0 };
+    lock_take(&q->lock);
+    s = serve_first(q, &w);
+    lock_free(&q->lock);
+    wake_now(&w);
+    if (s) refblock_release(&s->block);
+  } while (s);
+}
+
+static void sender_ready (struct ready_link *link, struct loop *loop) {
+  struct queue_sender *s = (struct queue_sender *)
+    ((char *)link - offsetof(struct queue_sender, link));
+  if (loop && s->owner) s->woken(s->owner, loop);
+  refblock_release(&s->block);
+}
+
+static void sender_end (struct refblock *b) {
+  struct queue_sender *s = (struct queue_sender *)b;
+  if (s->message) {
+    message_dispose(s->message);
+    free(s->message);
+  }
+  free(s);
+}
+
+struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
+                                       uint16_t fds) {
+  struct queue_sender *s = calloc(1, sizeof(*s));
+  if (s == NULL)
+    return NULL;
+  refblock_init(&s->block, sender_end);
+  s->link.ready = sender_ready;
+  s->message = m;
+  s->cost = cost;
+  s->fds = fds;
+  atomic_init(&s->result, SEND_WITHDRAWN);
+  return s;
+}
+
+
+/* ---- senders ----------------------------------------------------------- */
+
+int queue_post (struct queue *q, struct message *m) {
+  struct wakeups w = { .n = 0 };
+  int rc = 0;
+  if (q->fork_id != fork_id())
+    return -ESTALE;  /* guard: before any lock */
+  if (m->cost > q->limits.bytes || m->fds > q->limits.fds)
+    return -EMSGSIZE;
+  lock_take(&q->lock);
+  if (q->closed) rc = -EPIPE;
+  else if (q->line || !has_room(q, m->cost, m->fds)) rc = -EAGAIN;
+  else if (!append(q, m, m->size > QUEUE_SMALL)) rc = -ENOMEM;
+  else wake_reader(q, &w);
+  lock_free(&q->lock);
+  wake_now(&w);
+  return rc;
+}
+
+enum queue_result queue_stand (struct queue *q, struct queue_sender *s,
+                               struct doorbell *bell, bool front) {
+  if (q->fork_id != fork_id())
+    return SEND_REFUSED;
+  lock_take(&q->lock);
+  atomic_store(&s->result, q->closed ? SEND_REFUSED : SEND_WAITS);
+  if (!q->closed) {
+    refblock_retain(&s->block);
+    refblock_retain(&bell->block);
+    s->bell = bell;
+    line_add(q, s, front);
+    atomic_store(&q->crowded, true);  /* guard: then look for room */
+  }
+  lock_free(&q->lock);
+  serve_line(q);
+  return queue_result(s);
+}
+
+enum queue_result queue_leave (struct queue *q, struct queue_sender *s) {
+  struct doorbell *bell = NULL;
+  if (q->fork_id != fork_id())
+    return SEND_REFUSED;
+  lock_take(&q->lock);
+  if (queue_result(s) == SEND_WAITS) {
+    line_remove(q, s);
+    atomic_store(&s->result, SEND_WITHDRAWN);
+    bell = s->bell;
+    s->bell = NULL;
+  }
+  lock_free(&q->lock);
+  if (bell) {
+    refblock_release(&bell->block);
+    serve_line(q);  /* guard: it may have been too large, and the next not */
+    refblock_release(&s->block);
+  }
+  return queue_result(s);
+}
+
+void queue_add_sender (struct queue *q) {
+  if (q->fork_id != fork_id())
+    return;
+  lock_take(&q->lock);
+  q->senders++;
+  q->had_senders = true;
+  lock_free(&q->lock);
+}
+
+void queue_drop_sender (struct queue *q) {
+  struct wakeups w = { .n = 0 };
+  if (q->fork_id != fork_id())
+    return;
+  lock_take(&q->lock);
+  q->senders--;
+  if (ended(q)) wake_reader(q, &w);
+  lock_free(&q->lock);
+  wake_now(&w);
+}
+
+void queue_stats (struct queue *q, struct queue_stats *stats) {
+  memset(stats, 0, sizeof(*stats));
+  if (q->fork_id != fork_id())
+    return;
+  lock_take(&q->lock);
+  stats->accepted = q->accepted;
+  stats->undelivered = q->undelivered;
+  stats->senders = q->senders;
+  for (struct queue_sender *s = q->line; s; s = s->next) {
+    stats->waiting++;
+    if (s->next == q->line) break;
+  }
+  stats->received = atomic_load(&q->taken);
+  stats->queued.bytes = q->accepted.bytes - atomic_load(&q->taken_bytes);
+  stats->queued.fds = q->accepted.fds - atomic_load(&q->taken_fds);
+  lock_free(&q->lock);
+  stats->queued.messages = stats->accepted.messages - stats->received
+                           - stats->undelivered;
+}
+
+
+/* ---- the reader -------------------------------------------------------- */
+
+/* What only the reader writes, it reads without ado. */
+static uint64_t taken (const struct queue *q) {
+  return atomic_load_explicit(&q->taken, memory_order_relaxed);
+}
+
+/* See how many messages there are now. True: none, and there will be none. */
+static bool look (struct queue *q) {
+  bool over;
+  if (atomic_load_explicit(&q->crowded, memory_order_relaxed))
+    serve_line(q);  /* (for want of memory, or because one left) */
+  lock_take(&q->lock);
+  q->seen = q->accepted.messages;
+  over = ended(q);
+  if (q->seen == taken(q) && q->head == q->tail)
+    q->head_at = q->tail_at = 0;  /* all were taken: begin anew */
+  lock_free(&q->lock);
+  return over;
+}
+
+uint64_t queue_count (struct queue *q, uint64_t enough) {
+  if (!q->closed && q->seen - taken(q) < enough) look(q);
+  return q->seen - taken(q);
+}
+
+int queue_read (struct queue *q, struct message **m) {
+  if (q->reading)
+    return -EBUSY;  /* guard: a finalizer would take the same one */
+  if (q->closed)
+    return -EBADF;
+  if (q->seen == taken(q)) {
+    bool over = look(q);
+    if (q->seen == taken(q))
+      return over ? -EPIPE : 0;
+  }
+  q->reading = true;
+  *m = body_of(head_record(q));
+  return 1;
+}
+
+/* Dispose of all that is left, and of the memory: it is closed, and no message
+** is being read. */
+static void discard (struct queue *q) {
+  for (uint64_t n = q->undelivered; n > 0; n--) {
+    message_dispose(body_of(head_record(q)));
+    drop_head(q);
+  }
+  free(q->head);
+  free(atomic_exchange(&q->spare, NULL));
+  q->head = q->tail = NULL;
+}
+
+/* Add to a count that only this thread writes. */
+static void add (_Atomic uint64_t *count, uint64_t n) {
+  uint64_t now = atomic_load_explicit(count, memory_order_relaxed);
+  atomic_store_explicit(count, now + n, memory_order_relaxed);
+}
+
+void queue_taken (struct queue *q) {
+  const struct message *m = head_record(q);
+  uint64_t cost = m->cost, fds = m->fds;
+  drop_head(q);
+  q->reading = false;
+  add(&q->taken_bytes, cost);
+  if (fds > 0) add(&q->taken_fds, fds);
+  /* guard: a full store, before the load of `crowded`; see queue.h */
+  atomic_store(&q->taken, taken(q) + 1);
+  if (q->closed) discard(q);
+  else if (atomic_load(&q->crowded)) serve_line(q);
+}
+
+void queue_unread (struct queue *q) {
+  q->reading = false;
+  if (!q->closed)
+    return;
+  lock_take(&q->lock);
+  q->undelivered++;
+  lock_free(&q->lock);
+  discard(q);
+}
+
+void queue_want (struct queue *q, struct doorbell *bell, uint64_t others) {
+  struct wakeups w = { .n = 0 };
+  struct doorbell *old = NULL;
+  lock_take(&q->lock);
+  if (!q->closed) {
+    if (q->bell != bell) {
+      refblock_retain(&bell->block);
+      old = q->bell;
+      q->bell = bell;
+    }
+    q->wanted = true;
+    /* guard: a message may have come since the reader looked */
+    if (ended(q) || q->accepted.messages - taken(q) > others)
+      wake_reader(q, &w);
+  }
+  lock_free(&q->lock);
+  wake_now(&w);
+  if (old) refblock_release(&old->block);
+}
+
+static void refuse_line (struct queue *q) {
+  struct queue_sender *s;
+  do {
+    struct wakeups w = { .n = 0 };
+    lock_take(&q->lock);
+    s = q->line ? q->line->next : NULL;
+    if (s) {
+      line_remove(q, s);
+      wake_sender(s, SEND_REFUSED, &w);
+    }
+    lock_free(&q->lock);
+    wake_now(&w);
+    if (s) refblock_release(&s->block);
+  } while (s);
+}
+
+uint64_t queue_close (struct queue *q) {
+  struct doorbell *bell;
+  if (q->closed || q->fork_id != fork_id())
+    return 0;
+  lock_take(&q->lock);
+  q->closed = true;
+  q->wanted = false;
+  q->undelivered = q->accepted.messages - taken(q) - (q->reading ? 1 : 0);
+  bell = q->bell;
+  q->bell = NULL;
+  lock_free(&q->lock);
+  if (bell) refblock_release(&bell->block);
+  refuse_line(q);
+  if (!q->reading) discard(q);
+  return q->undelivered;
+}
+
+
+/* ---- its life ---------------------------------------------------------- */
+
+static void queue_end (struct refblock *b) {
+  struct queue *q = (struct queue *)b;
+  queue_close(q);
+  free(q);
+}
+
+struct queue *queue_new (const struct queue_limits *limits) {
+  struct queue *q = calloc(1, sizeof(*q));
+  struct chunk *c = q ? chunk_new(CHUNK_FIRST) : NULL;
+  if (c == NULL) {
+    free(q);
+    return NULL;
+  }
+  refblock_init(&q->block, queue_end);
+  q->fork_id = fork_id();
+  q->limits = *limits;
+  q->link.ready = queue_ready;
+  q->head = q->tail = c;
+  atomic_init(&q->spare, NULL);
+  atomic_init(&q->taken, 0);
+  atomic_init(&q->taken_bytes, 0);
+  atomic_init(&q->taken_fds, 0);
+  atomic_init(&q->crowded, false);
+  return q;
+}

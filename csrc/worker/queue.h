@@ -1,0 +1,168 @@
+/*
+** queue: the bounded queue of messages under a mailbox, from any number of
+** threads to one reader. (No Lua in it.)
+**
+** It is a counted block: the mailbox and each address count it, so it outlives
+** the mailbox. All but the reader's part is under one small lock. A small
+** message is copied into a chunk of memory, a large one is linked in. The
+** reader takes what there is in one go, decodes each message where it lies,
+** and then says that it was taken. Both need no lock: the counts of what was
+** taken are atomic, and only the reader writes them.
+**
+** Two things wake across threads:
+**
+** - The reader. If it finds nothing and will sleep, it says so (`wanted`). The
+**   next message clears that and links the queue into the ready list of the
+**   reader's loop. The doorbell is rung after the lock was freed.
+** - Senders that wait for room (struct queue_sender). They stand in line. The
+**   reader, who made the room, moves their messages into the queue itself; so
+**   no room is reserved for a sender that does not run. One that only waits to
+**   be told (a select's: it may choose another event) leaves the line, is
+**   woken and tries again.
+**
+** Order. Messages are received in the order in which they were accepted. While
+** a sender waits, no other sender's message is accepted before its.
+**
+** Invariants
+** - accepted == taken + undelivered + those in the queue.
+** - A waiting sender's message is accepted, refused or withdrawn: one of
+**   these, once, under the lock.
+** - No sender waits while there is room. The sender stores `crowded` and then
+**   loads `taken`; the reader stores `taken` and then loads `crowded`. All
+**   four are sequentially consistent, so one of them sees the other.
+** - No reader sleeps beside a message: `wanted` is set and cleared under the
+**   lock, and the last look before it is under the same lock.
+** - In a forked child nothing is touched: another thread of the parent may
+**   have held the lock.
+*/
+
+#ifndef uring_queue_h
+#define uring_queue_h
+
+#include "base/lock.h"
+#include "ring/doorbell.h"
+#include "worker/message.h"
+
+struct queue_limits {
+  uint64_t messages, bytes, fds;
+};
+
+enum queue_result { SEND_WAITS, SEND_ACCEPTED, SEND_REFUSED, SEND_WITHDRAWN,
+                    SEND_TRY_AGAIN };
+
+/* A send that waits for room. Its owner counts it; so does the queue while it
+** stands in line, and the ready list while it is in that. */
+struct queue_sender {
+  struct refblock block;
+  struct ready_link link;
+  struct queue_sender *next, *prev;  /* in line */
+  struct doorbell *bell;     /* in line: of the loop to wake, counted */
+  struct message *message;   /* NULL: it only waits to be told of room, or its
+                                message was accepted */
+  uint64_t cost;
+  uint16_t fds;
+  _Atomic int result;        /* enum queue_result */
+  void *owner;               /* for `woken`; NULL: none. Its thread's. */
+  void (*woken)(void *owner, struct loop *loop);
+};
+
+struct chunk;
+
+struct queue {
+  struct refblock block;
+  uint32_t fork_id;
+  struct queue_limits limits;
+
+  struct lock lock;          /* of all this: */
+  bool wanted;               /* the reader will sleep: wake it */
+  bool linked;               /* it is in the ready list */
+  bool closed;
+  bool named;                /* there may always be another sender */
+  bool had_senders;
+  uint32_t senders;          /* addresses */
+  struct doorbell *bell;     /* of the reader's loop, counted; or NULL */
+  struct chunk *tail;
+  size_t tail_at;
+  struct queue_limits accepted;   /* since it was made */
+  struct queue_limits known;      /* `taken` when it was last looked up */
+  struct queue_sender *line;      /* the last of a circular list, or NULL */
+  struct ready_link link;
+
+  struct chunk *head;        /* the reader's: */
+  size_t head_at;
+  uint64_t seen;             /* messages up to which it need not look again */
+  bool reading;              /* between queue_read and queue_taken */
+  struct queue_name *name;   /* realm.c's; NULL: none */
+  void *reader;              /* for `woken`; NULL: none */
+  void (*woken)(void *reader, struct loop *loop);
+
+  uint64_t undelivered;      /* at the close; the reader's, too */
+  struct chunk *_Atomic spare;
+  _Atomic uint64_t taken, taken_bytes, taken_fds;
+  _Atomic bool crowded;      /* senders wait */
+};
+
+/* A queue, counted once; NULL: no memory. */
+struct queue *queue_new (const struct queue_limits *limits);
+
+
+/* ---- from any thread --------------------------------------------------- */
+
+/* Put a message into the queue: a copy, if it is at most QUEUE_SMALL bytes;
+** else `m` itself, which malloc gave and which the queue frees. 0; or -errno,
+** and nothing was done: EAGAIN if there is no room, EMSGSIZE if there never
+** is, EPIPE if it is closed. */
+#define QUEUE_SMALL 512u
+int queue_post (struct queue *q, struct message *m);
+
+/* Stand in line for room, at its `front` after SEND_TRY_AGAIN. SEND_WAITS, or
+** the result if it need not wait; `woken` is called, on the thread of this
+** bell's loop, in either case. */
+enum queue_result queue_stand (struct queue *q, struct queue_sender *s,
+                               struct doorbell *bell, bool front);
+
+/* Leave the line. SEND_ACCEPTED, SEND_REFUSED and SEND_TRY_AGAIN came first;
+** else SEND_WITHDRAWN, and the message is the sender's again. */
+enum queue_result queue_leave (struct queue *q, struct queue_sender *s);
+
+static inline enum queue_result queue_result (const struct queue_sender *s) {
+  return (enum queue_result)atomic_load(&s->result);
+}
+
+/* A sender for this message (NULL: to be told only) of this cost, counted
+** once. It owns the message until that is accepted. NULL: no memory. */
+struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
+                                       uint16_t fds);
+
+void queue_add_sender (struct queue *q);
+void queue_drop_sender (struct queue *q);
+
+struct queue_stats {
+  struct queue_limits accepted, queued;
+  uint64_t received, undelivered;
+  uint32_t senders, waiting;
+};
+void queue_stats (struct queue *q, struct queue_stats *stats);
+
+
+/* ---- the reader's thread ----------------------------------------------- */
+
+/* How many messages are there? At least `enough`, or all. */
+uint64_t queue_count (struct queue *q, uint64_t enough);
+
+/* The first message: 1. 0: there is none. -EPIPE: none, and no sender is left.
+** -EBADF: it is closed. -EBUSY: the reader is reading one. It stays the first
+** until queue_taken; queue_unread says that it was not. */
+int queue_read (struct queue *q, struct message **m);
+void queue_taken (struct queue *q);
+void queue_unread (struct queue *q);
+
+/* The reader waits, for more than the first `others` messages. `woken` is
+** called once, on the thread of this bell's loop, when there are more, or when
+** no sender is left; that may be so already. */
+void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
+
+/* Close it: how many messages were not delivered. */
+uint64_t queue_close (struct queue *q);
+
+#endif

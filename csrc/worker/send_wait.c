@@ -1,0 +1,396 @@
+/*
+** send_wait: the objects of waiting sends. A sender in the line is woken by
+** the loop's doorbell, on this thread; its object clears `owner` before it
+** goes.
+*/
+
+#include "compat.h"
+#include "worker/send_wait.h"
+
+#include "ring/ring_submit.h"
+#include "lua/errors.h"
+#include "task/event.h"
+#include "task/ring_watch.h"
+#include "worker/mail_address.h"
+
+#include <stdlib.h>
+
+
+/* ---- descriptors ------------------------------------------------------- */
+
+struct lent {
+  unsigned n;
+  struct handle *handle[CODEC_FDS];  /* counted */
+};
+
+static void lent_hold (struct lent *l, const struct encoded *e) {
+  for (l->n = 0; l->n < e->nfds; l->n++) {
+    l->handle[l->n] = e->fds[l->n];
+    refblock_retain(&e->fds[l->n]->block);
+  }
+}
+
+static void lent_drop (struct lent *l) {
+  while (l->n > 0) refblock_release(&l->handle[--l->n]->block);
+}
+
+/* The message was not sent: its descriptors are the sender's, as before. */
+static void take_back (struct lent *l, struct message *m) {
+  uint64_t *cell = m && l->n > 0 ? message_next_fd(m, m->cells) : NULL;
+  for (; cell; cell = message_next_fd(m, cell))
+    *cell = message_cell(MESSAGE_NIL, 0);  /* guard: not closed with it */
+  for (unsigned i = 0; i < l->n; i++) handle_take_back(l->handle[i]);
+}
+
+
+/* ---- address:send ------------------------------------------------------ */
+
+struct waiting_send {
+  struct socket_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
+  struct queue *q;         /* counted; NULL: it has ended */
+  struct queue_sender *s;
+  struct lent lent;
+};
+
+static void send_woken (void *owner, struct loop *loop) {
+  struct waiting_send *w = owner;
+  waitq_wake_all(loop, &w->waitq.q.waiting);
+}
+
+static void describe_send (lua_State *L, const struct socket_waitq *waitq,
+                           lua_State *co) {
+  (void)co; (void)waitq;
+  lua_pushliteral(L, "for room in a mailbox, to send to it");
+}
+
+/* Leave the line: what has become of the message. */
+static enum queue_result end_send (struct waiting_send *w) {
+  enum queue_result result = queue_leave(w->q, w->s);
+  w->s->owner = NULL;  /* guard: it may still be in the ready list */
+  if (result == SEND_ACCEPTED)
+    mail_address_fds_gone(w->lent.handle, w->lent.n);
+  else take_back(&w->lent, w->s->message);
+  lent_drop(&w->lent);
+  refblock_release(&w->s->block);
+  refblock_release(&w->q->block);
+  w->q = NULL;
+  return result;
+}
+
+static int waiting_send_gc (lua_State *L) {
+  struct waiting_send *w = class_check(L, 1, CLASS_WAITING_SEND);
+  if (w->q) end_send(w);
+  return 0;
+}
+
+static int send_resumed (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  struct waiting_send *w = lua_touserdata(L, 2);
+  enum queue_result result;
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, send_resumed);
+  if (queue_result(w->s) == SEND_WAITS && !(t->task_flags & TASKF_CANCELLED)) {
+    waitq_add(&w->waitq.q.waiting, &t->node);  /* (woken by something else) */
+    return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0,
+                     send_resumed);
+  }
+  result = end_send(w);
+  if (result != SEND_ACCEPTED) {  /* else the next wait raises */
+    loop_check(L, t);
+    return mail_address_fail(L, "send", NULL, EPIPE);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* Stand in line with what was encoded, and wait. */
+static int send_in_line (lua_State *L, struct task *t, struct waiting_send *w,
+                         struct doorbell *bell) {
+  for (unsigned i = 0; i < w->lent.n; i++) handle_lend(w->lent.handle[i]);
+  queue_stand(w->q, w->s, bell, false);
+  waitq_add(&w->waitq.q.waiting, &t->node);
+  return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0, send_resumed);
+}
+
+/* What was encoded becomes what waits in line: 0; or -ENOMEM. */
+static int fill_waiting_send (struct waiting_send *w, struct queue *q,
+                              struct encoded *e) {
+  struct message *m = codec_keep(e);
+  w->s = m ? queue_sender_new(m, m->cost, m->fds) : NULL;
+  if (w->s == NULL) {
+    if (m != e->message) free(m);
+    codec_free(e);
+    return -ENOMEM;
+  }
+  w->q = q;
+  refblock_retain(&q->block);
+  lent_hold(&w->lent, e);
+  w->waitq.describe = describe_send;
+  w->s->owner = w;
+  w->s->woken = send_woken;
+  return 0;
+}
+
+/* The mailbox was full. The object comes first, since a finalizer may run;
+** then what is encoded anew stays as it is until it stands in line. */
+static int send_later (lua_State *L, struct task *t) {
+  int last = lua_gettop(L);
+  struct waiting_send *w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
+  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
+  struct encoded e;
+  struct queue *q;
+  int rc;
+  if (bell == NULL)
+    return fail(L, errno, "send: no doorbell for the loop");
+  q = mail_address_check(L)->q;
+  rc = mail_address_send_now(L, last, q, &e);
+  if (rc == -EAGAIN) rc = fill_waiting_send(w, q, &e);
+  else if (rc == 0) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  if (rc < 0)
+    return mail_address_fail(L, "send", q, -rc);
+  lua_settop(L, last + 1);
+  lua_replace(L, 2);
+  lua_settop(L, 2);
+  return send_in_line(L, t, w, bell);
+}
+
+static int send_first (lua_State *L, struct task *t) {
+  struct queue *q = mail_address_check(L)->q;
+  struct encoded e;
+  int rc = mail_address_send_now(L, lua_gettop(L), q, &e);
+  if (rc == -EAGAIN) {
+    codec_free(&e);
+    return send_later(L, t);
+  }
+  if (rc < 0)
+    return mail_address_fail(L, "send", q, -rc);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, send_yielded);
+  loop_check(L, t);
+  return send_first(L, t);
+}
+
+/* address:send(...): waits for room */
+static int address_send (lua_State *L) {
+  struct task *t;
+  mail_address_check(L);
+  t = loop_enter(L, state_of(L)->loop, "address:send");
+  t->wait = WAIT_NOTHING;
+  if (loop_unfair(t))
+    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, send_yielded);
+  return send_first(L, t);
+}
+
+
+/* ---- address:sending --------------------------------------------------- */
+
+/* One select that waits with this event. */
+struct asking {
+  struct asking *next;
+  const struct wait_node *node;  /* which tells it from the others */
+  struct waitq waiting;    /* that node, until it is woken */
+  struct queue_sender *s;
+};
+
+struct sending {
+  struct queue *q;         /* counted; NULL: never made */
+  struct message *message;
+  struct lent fds;         /* not lent, but counted */
+  struct asking *asking;
+};
+
+static struct asking **asking_of (struct sending *s,
+                                  const struct wait_node *node) {
+  struct asking **a = &s->asking;
+  while (*a && (*a)->node != node) a = &(*a)->next;
+  return a;
+}
+
+static void asking_woken (void *owner, struct loop *loop) {
+  struct asking *a = owner;
+  waitq_wake_all(loop, &a->waiting);
+}
+
+/* It does not wait any more. (Its node has left the queue.) */
+static void asking_end (struct sending *s, struct asking **at) {
+  struct asking *a = *at;
+  *at = a->next;
+  queue_leave(s->q, a->s);
+  a->s->owner = NULL;  /* guard: it may still be in the ready list */
+  refblock_release(&a->s->block);
+  free(a);
+}
+
+static bool fds_are_open (const struct sending *s) {
+  for (unsigned i = 0; i < s->fds.n; i++)
+    if (handle_closed(s->fds.handle[i]))
+      return false;
+  return true;
+}
+
+/* Post a copy of the message: 0 or -errno. */
+static int post_copy (lua_State *L, struct sending *s) {
+  struct message *m = s->message, *copy = m;
+  int rc;
+  if (!fds_are_open(s))
+    return -EBADF;
+  if (m->size > QUEUE_SMALL) {
+    if ((copy = malloc(m->size)) == NULL)
+      return -ENOMEM;
+    memcpy(copy, m, m->size);
+  }
+  if (s->fds.n > 0) ring_submit_all(state_of(L)->rings);
+  rc = queue_post(s->q, copy);
+  if (rc < 0 && copy != m) free(copy);
+  if (rc == 0) mail_address_fds_gone(s->fds.handle, s->fds.n);
+  return rc;
+}
+
+static int sending_message_try (lua_State *L, struct task *t,
+                                struct wait_node *node) {
+  struct sending *s = class_check(L, 1, CLASS_SENDING);
+  const struct asking *a = node ? *asking_of(s, node) : NULL;
+  int rc;
+  (void)t;
+  if (a && queue_result(a->s) == SEND_WAITS)
+    return 0;
+  rc = post_copy(L, s);
+  if (rc == -EAGAIN)
+    return 0;
+  if (rc == -EBADF)
+    return fail(L, EBADF, "sending: a descriptor in the message was closed");
+  if (rc < 0)
+    return mail_address_fail(L, "sending", s->q, -rc);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static struct asking *asking_new (struct sending *s,
+                                  const struct wait_node *node) {
+  struct asking *a = calloc(1, sizeof(*a));
+  if (a == NULL)
+    return NULL;
+  a->s = queue_sender_new(NULL, s->message->cost, s->message->fds);
+  if (a->s == NULL) {
+    free(a);
+    return NULL;
+  }
+  a->node = node;
+  a->s->owner = a;
+  a->s->woken = asking_woken;
+  a->next = s->asking;
+  s->asking = a;
+  return a;
+}
+
+/* Ask to be told of room; again, if that was in vain. */
+static int sending_message_block (lua_State *L, struct task *t,
+                                  struct blocking *b) {
+  struct sending *s = class_check(L, 1, CLASS_SENDING);
+  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
+  struct asking *a = *asking_of(s, b->node);
+  bool again = a != NULL;
+  (void)t;
+  if (a == NULL) a = asking_new(s, b->node);
+  if (a == NULL || bell == NULL)
+    return fail(L, ENOMEM, "sending");
+  queue_leave(s->q, a->s);  /* guard: it stands in line once */
+  queue_stand(s->q, a->s, bell, again);
+  wait_join_plain(b, &a->waiting, WAIT_QUEUE, NULL);
+  return 0;
+}
+
+static void sending_message_cancel (lua_State *L, struct task *t,
+                                    struct wait_node *node) {
+  struct sending *s = lua_touserdata(L, 1);
+  struct asking **at = asking_of(s, node);
+  (void)t;
+  if (*at) asking_end(s, at);
+}
+
+static const struct wait_kind sending_kind = {
+  "sending", sending_message_try, sending_message_block,
+  sending_message_cancel, false, NULL
+};
+
+/* address:sending(...): an event that sends when it is chosen */
+static int address_sending (lua_State *L) {
+  struct encoded e;
+  struct sending *s;
+  struct queue *q;
+  int last = lua_gettop(L), rc;
+  mail_address_check(L);
+  s = class_new(L, CLASS_SENDING, sizeof(*s), 0);
+  q = mail_address_check(L)->q;
+  rc = codec_encode(L, 2, last, q->limits.bytes, &e);
+  if (rc == 0) s->message = codec_keep(&e);
+  if (rc == 0 && s->message == NULL) {
+    codec_free(&e);
+    rc = -ENOMEM;
+  }
+  if (rc == -ENOMEM)
+    return luaL_error(L, "not enough memory");
+  if (rc < 0)
+    return luaL_argerror(L, 2, "the message counts as more than the mailbox "
+                         "takes");
+  s->q = q;
+  refblock_retain(&q->block);
+  lent_hold(&s->fds, &e);
+  lua_settop(L, last + 1);
+  lua_replace(L, 1);
+  lua_settop(L, 1);
+  return event_push(L, &sending_kind);
+}
+
+static int sending_gc (lua_State *L) {
+  struct sending *s = class_check(L, 1, CLASS_SENDING);
+  if (s->q == NULL)
+    return 0;
+  while (s->asking) asking_end(s, &s->asking);
+  lent_drop(&s->fds);
+  free(s->message);
+  refblock_release(&s->q->block);
+  s->q = NULL;
+  return 0;
+}
+
+static int sending_tostring (lua_State *L) {
+  const struct sending *s = class_check(L, 1, CLASS_SENDING);
+  lua_pushfstring(L, "a message to mailbox %p", (void *)s->q);
+  return 1;
+}
+
+
+static const luaL_Reg none[] = { {NULL, NULL} };
+
+static const luaL_Reg waiting_send_meta[] = {
+  {"__gc", waiting_send_gc},
+  {NULL, NULL}
+};
+
+static const luaL_Reg sending_meta[] = {
+  {"__gc", sending_gc},
+  {"__tostring", sending_tostring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg methods[] = {
+  {"send", address_send},
+  {"sending", address_sending},
+  {NULL, NULL}
+};
+
+void send_wait_open (lua_State *L) {
+  class_define(L, CLASS_WAITING_SEND, none, waiting_send_meta, NULL);
+  class_define(L, CLASS_SENDING, none, sending_meta, NULL);
+  class_extend(L, CLASS_ADDRESS, methods);
+}

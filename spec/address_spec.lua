@@ -1,0 +1,448 @@
+-- Addresses: sending that waits, in line, in selects and from other threads;
+-- descriptors that move; names.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+
+local function pair(options)
+  local box = assert(uring.mailbox(options))
+  return box, box:address()
+end
+
+local function failed(errno, words, ...)
+  local value, message, got = ...
+  assert.is_nil(value)
+  assert.equal(errno, got, message)
+  assert.truthy(message:find(words, 1, true), message)
+end
+
+-- All that a mailbox has.
+local function rest(box)
+  local all = {}
+  while true do
+    local v = box:try_receive()
+    if v == nil then return all end
+    all[#all + 1] = v
+  end
+end
+
+describe("an address", function()
+  it("waits for room, in the order of the calls", function()
+    helper.run(function()
+      local box, address = pair { capacity = 2 }
+      local done = {}
+      for i = 1, 6 do
+        uring.spawn(function()
+          assert(address:send(i, ("x"):rep(i * 200)))
+          done[#done + 1] = i
+        end)
+      end
+      helper.turns()
+      assert.same({ 1, 2 }, done)
+      assert.equal(4, box:stats().waiting)
+      failed(E.EAGAIN, "full", address:try_send(7))
+      for i = 1, 6 do assert.equal(i, (box:receive())) end
+      helper.turns()
+      assert.same({ 1, 2, 3, 4, 5, 6 }, done)
+    end)
+  end)
+
+  it("that waits is served before a later try_send", function()
+    helper.run(function()
+      local box, address = pair { capacity = 10, bytes = 1000 }
+      assert(address:try_send(("a"):rep(600)))
+      local large = helper.started(address.send, address, ("b"):rep(500))
+      failed(E.EAGAIN, "full", address:try_send "c")
+      box:receive()
+      assert(address:try_send "c")
+      assert.is_true(large:join())
+      assert.same({ ("b"):rep(500), "c" }, rest(box))
+    end)
+  end)
+
+  it("whose wait is over has sent nothing, and serves those behind",
+    function()
+      helper.run(function()
+        local box, address = pair { capacity = 10, bytes = 1000 }
+        assert(address:try_send(("a"):rep(600)))
+        local small
+        uring.spawn(function()
+          uring.sleep(0)
+          small = address:send "c"
+        end)
+        failed(E.ETIME, "timed out", uring.timeout(0.01, address.send,
+          address, ("b"):rep(500)))
+        helper.turns()
+        assert.is_true(small)
+        assert.same({ ("a"):rep(600), "c" }, rest(box))
+      end)
+    end)
+
+  it("whose message was accepted returns true, though it is cancelled",
+    function()
+      helper.run(function()
+        local box, address = pair { capacity = 1 }
+        assert(address:try_send(1))
+        local result, later
+        local task = helper.started(function()
+          result = address:send(2)
+          later = pcall(uring.sleep, 0)
+        end)
+        assert.equal(1, box:try_receive())  -- which hands 2 over
+        task:cancel()
+        task:join()
+        assert.is_true(result)
+        assert.is_false(later)
+        assert.equal(2, box:try_receive())
+      end)
+    end)
+
+  it("that is cancelled in line has sent nothing", function()
+    helper.run(function()
+      local box, address = pair { capacity = 1 }
+      assert(address:try_send(1))
+      local task = helper.started(address.send, address, 2)
+      task:cancel()
+      failed(E.ECANCELED, "cancel", task:join())
+      assert.same({ 1 }, rest(box))
+      assert.equal(0, box:stats().waiting)
+    end)
+  end)
+
+  it("is told when the mailbox closes", function()
+    helper.run(function()
+      local box, address = pair { capacity = 1 }
+      assert(address:try_send(1))
+      local results = {}
+      for i = 1, 3 do
+        uring.spawn(function() results[i] = table.pack(address:send(i)) end)
+      end
+      helper.turns()
+      box:close()
+      helper.turns()
+      for i = 1, 3 do
+        failed(E.EPIPE, "the mailbox is closed", table.unpack(results[i]))
+      end
+    end)
+  end)
+
+  it("outlives its mailbox, and works once closed no more", function()
+    helper.run(function()
+      local box, address = pair()
+      box:close()
+      box = nil  -- luacheck: ignore
+      helper.collect()
+      failed(E.EPIPE, "closed", address:send(1))
+      assert.is_true(address:close())
+      assert.is_true(address:close())
+      helper.raises("closed address", address.send, address, 1)
+      assert.equal("uring.Address (closed)", tostring(address))
+    end)
+  end)
+
+  it("sends in a select only if it is chosen", function()
+    helper.run(function()
+      local box, address = pair { capacity = 1 }
+      local other, to_other = pair()
+      local sending = address:sending("e", 1)
+      assert.same({ "s", true }, { uring.select({ s = sending }, 1) })
+      assert.is_nil((uring.select({ s = sending }, 0.001)))
+      -- another event wins while it waits
+      uring.spawn(function() to_other:send "won" end)
+      assert.equal("o", (uring.select({ s = sending,
+        o = other:receiving() }, 5)))
+      assert.same({ "e" }, rest(box))
+      -- and it wins when there is room
+      assert(address:try_send(0))
+      uring.spawn(function() box:receive() end)
+      assert.equal("s", (uring.select({ s = sending,
+        o = other:receiving() }, 5)))
+      assert.same({ "e" }, rest(box))
+      assert.equal(0, box:stats().waiting)
+      assert(address:try_send(0))
+      uring.spawn(function() box:close() end)
+      local key, value, _, errno = uring.select({ s = sending }, 5)
+      assert.same({ "s", nil, E.EPIPE }, { key, value, errno })
+    end)
+  end)
+
+  it("may be in the selects of several tasks", function()
+    helper.run(function()
+      local box, address = pair { capacity = 1 }
+      assert(address:try_send(0))
+      local sending = address:sending(("x"):rep(1000))
+      local n = 0
+      for _ = 1, 4 do
+        uring.spawn(function()
+          assert(uring.select({ s = sending }, 5) == "s")
+          n = n + 1
+        end)
+      end
+      for _ = 1, 5 do
+        assert(box:receive(5))
+        helper.turns()
+      end
+      assert.equal(4, n)
+      assert.equal(0, box:stats().messages)
+    end)
+  end)
+
+  it("moves descriptors", function()
+    helper.run(function()
+      local box, address = pair { fds = 2 }
+      local out, into = helper.pipe()
+      local a, b = uring.fd(out), uring.fd(into)
+      local number = a:fileno()
+      assert(address:send("ends", { a, b }))
+      helper.raises("closed descriptor", a.fileno, a)
+      failed(E.EAGAIN, "full", address:try_send(uring.fd(spec.open
+        and spec.open "/dev/null" or helper.pipe())))
+      local word, ends = box:receive()
+      assert.equal("ends", word)
+      assert.equal(number, ends[1]:fileno())
+      assert(uring.await(uring.sqe():prep_write(ends[2], "through")))
+      local buffer = uring.buffer(7)
+      assert.equal(7, uring.await(uring.sqe():prep_read(ends[1], buffer)))
+      helper.raises("the same descriptor twice", address.send, address,
+        ends[1], ends[1])
+      helper.raises("closed descriptor", address.send, address, a)
+      ends[1]:close()
+      ends[2]:close()
+    end)
+  end)
+
+  it("lends descriptors to a message that waits, and takes them back",
+    function()
+      helper.run(function()
+        local box, address = pair { capacity = 1 }
+        local out, into = helper.pipe()
+        local a = uring.fd(out)
+        local _ <close> = uring.fd(into)
+        assert(address:try_send(0))
+        local task = helper.started(address.send, address, { a })
+        helper.raises("on its way", a.fileno, a)
+        helper.raises("on its way", a.close, a)
+        helper.raises("cannot send [1]: a closed descriptor", address.send,
+          address, { a })
+        task:cancel()
+        task:join()
+        assert.equal(out, a:fileno())
+        task = helper.started(address.send, address, { a })
+        assert.equal(0, box:receive())
+        assert.is_true(task:join())
+        helper.raises("closed descriptor", a.fileno, a)
+        local moved = box:receive()
+        assert.equal(out, moved[1]:fileno())
+        moved[1]:close()
+      end)
+    end)
+
+  it("whose message is not delivered closes its descriptors", function()
+    helper.keeps_fds(function()
+      helper.run(function()
+        local box, address = pair { capacity = 1 }
+        local out, into = helper.pipe()
+        assert(address:send(uring.fd(out)))
+        helper.started(address.send, address, { uring.fd(into) })
+        box:close()
+        helper.turns()
+        helper.collect()
+      end)
+    end)
+  end)
+end)
+
+describe("a name", function()
+  it("finds a mailbox, once at a time", function()
+    helper.run(function()
+      local box = assert(uring.mailbox { name = "jobs" })
+      failed(E.EEXIST, "has this name already",
+        uring.mailbox { name = "jobs" })
+      local address = assert(uring.address "jobs")
+      assert(address:send(1))
+      assert.equal(1, box:receive())
+      address:close()
+      failed(E.ETIME, "timed out", box:receive(0.001))  -- another may come
+      box:close()
+      failed(E.ENOENT, "no mailbox has this name", uring.address "jobs")
+      do local _ = assert(uring.mailbox { name = "jobs" }) end
+      helper.collect()
+      assert(uring.mailbox { name = "jobs" }):close()
+    end)
+  end)
+
+  it("can be waited for", function()
+    helper.run(function()
+      failed(E.ETIME, "timed out", uring.address("late", 0.001))
+      local found
+      local task = helper.started(function()
+        found = uring.address("late", 5)
+      end)
+      local other <close> = assert(uring.mailbox { name = "other" })
+      helper.turns()
+      assert.is_nil(found)
+      local box <close> = assert(uring.mailbox { name = "late" })
+      task:join()
+      assert(found:send "here")
+      assert.equal("here", box:receive())
+      assert.is_nil((other:try_receive()))
+      task = helper.started(uring.address, "never", 5)
+      task:cancel()
+      failed(E.ECANCELED, "cancel", task:join())
+    end)
+    helper.raises("uring.run", uring.address, "late", 5)
+  end)
+
+  it("is of its realm", function()
+    local box <close> = assert(uring.mailbox { name = "realm" })
+    local ok, why = spec.state [[
+      local uring = require "uring"
+      uring.loop { realm = "another" }
+      assert(select(3, uring.address "realm") == uring.errno.ENOENT)
+      local own <close> = assert(uring.mailbox { name = "realm" })
+      local to <close> = assert(uring.address "realm")
+      assert(not pcall(uring.loop, { realm = "" }))
+    ]]
+    assert(ok, why)
+    ok, why = spec.state [[
+      local uring = require "uring"
+      uring.loop { realm = false }
+      local _, message, errno = uring.address "realm"
+      assert(errno == uring.errno.EPERM, message)
+      assert(select(3, uring.mailbox { name = "x" }) == uring.errno.EPERM)
+      assert(uring.mailbox()):close()
+    ]]
+    assert(ok, why)
+    ok, why = spec.state [[
+      local uring = require "uring"
+      for _, realm in ipairs { true, 1, ("x"):rep(256), "a\0b" } do
+        local ok, message = pcall(uring.loop, { realm = realm })
+        assert(not ok and message:find "'realm' must be a string", message)
+      end
+      local to <close> = assert(uring.address "realm")
+      assert(to:try_send "from another state")
+    ]]
+    assert(ok, why)
+    assert.equal("from another state", box:try_receive())
+  end)
+end)
+
+describe("states in other threads", function()
+  local sender = [[
+    local uring = require "uring"
+    local name, first, n = ...
+    uring.run(function()
+      local to <close> = assert(uring.address(name, 30))
+      local waits = 0
+      for i = first, first + n - 1 do
+        if i % 3 == 0 then assert(to:send(i, ("x"):rep(i %% 700)))
+        elseif i % 3 == 1 then
+          if not to:try_send(i) then
+            waits = waits + 1
+            assert(to:send(i))
+          end
+        else
+          assert(uring.select({ to = to:sending(i, { i }) }, 30) == "to")
+        end
+        if i % 97 == 0 then uring.sleep(0) end
+      end
+    end)
+  ]]
+  sender = sender:gsub("%%%%", "%%")
+
+  it("send to one mailbox, and lose nothing", function()
+    local n = (tonumber(os.getenv "URING_SOAK") or 1) > 1 and 100000 or 2000
+    for _, capacity in ipairs { 1, 16, 1024 } do
+      helper.run(function()
+        local box <close> = assert(uring.mailbox { name = "threads",
+          capacity = capacity })
+        local threads, last, count = {}, {}, 0
+        for t = 1, 4 do
+          threads[t] = spec.thread(sender, "threads", t * 1000000, n)
+          last[t] = t * 1000000 - 1
+        end
+        while count < 4 * n do
+          local i = assert(box:receive(30 * helper.slow))
+          local t = i // 1000000
+          assert.equal(last[t] + 1, i)  -- of each sender in order
+          last[t] = i
+          count = count + 1
+        end
+        for _, thread in ipairs(threads) do
+          local ok, why = thread:join()
+          assert(ok, why)
+        end
+        local s = box:stats()
+        assert.equal(4 * n, s.received)
+        assert.equal(0, s.messages + s.waiting + s.senders)
+      end)
+    end
+  end)
+
+  it("wake a loop that sleeps", function()
+    helper.run(function()
+      local box <close> = assert(uring.mailbox { name = "sleeper" })
+      local thread = spec.thread([[
+        local uring = require "uring"
+        uring.run(function()
+          local to <close> = assert(uring.address("sleeper", 30))
+          for i = 1, 50 do
+            uring.sleep(0.002)
+            assert(to:send(i, uring.now()))
+          end
+        end)
+      ]])
+      local worst = 0
+      for i = 1, 50 do
+        local got, sent = box:receive(30)
+        assert.equal(i, got)
+        worst = math.max(worst, uring.now() - sent)
+      end
+      assert(thread:join())
+      -- (an idle loop would look by itself after 0.05 s)
+      assert(worst < 0.04 * helper.slow, worst)
+    end)
+  end)
+
+  it("that end withdraw what waits, and no longer send", function()
+    helper.run(function()
+      local box = assert(uring.mailbox { name = "leaver", capacity = 1 })
+      local ok, why = spec.thread([[
+        local uring = require "uring"
+        local to = assert(uring.address "leaver")
+        uring.run(function()
+          assert(to:send(1))
+          local kept = uring.spawn(function() to:send(2) end)
+          uring.sleep(0.01)
+          kept:cancel()
+        end)
+        left = to  -- and the state ends
+      ]]):join()
+      assert(ok, why)
+      local s = box:stats()
+      assert.equal(0, s.waiting + s.senders)
+      assert.equal(1, box:receive())
+      box:close()
+    end)
+  end)
+
+  it("that are told that a mailbox has closed", function()
+    local box = assert(uring.mailbox { name = "closer", capacity = 1 })
+    assert(box:address():try_send(0))
+    local thread = spec.thread([[
+      local uring = require "uring"
+      return uring.run(function()
+        local to <close> = assert(uring.address("closer", 30))
+        local _, _, errno = to:send(1)
+        return errno
+      end)
+    ]])
+    helper.eventually(function() return box:stats().waiting == 1 end)
+    assert.same({ true, 1 }, { box:close() })
+    assert.same({ true, E.EPIPE }, { thread:join() })
+  end)
+end)

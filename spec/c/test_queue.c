@@ -1,0 +1,541 @@
+/* queue: messages arrive once and in order, within bounds; waiting senders are
+ * served in line; nothing is lost when it is closed, or among threads. */
+
+#include "check.h"
+#include "worker/queue.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static struct queue_limits some = { 4, 100000, 4 };
+
+static struct queue *new_queue (uint64_t messages, uint64_t bytes) {
+  struct queue_limits limits = some;
+  struct queue *q;
+  limits.messages = messages;
+  limits.bytes = bytes;
+  q = queue_new(&limits);
+  if (!CHECK(q != NULL)) exit(1);
+  return q;
+}
+
+/* A loop's end: rung by an eventfd, whatever the kernel has. */
+static struct doorbell *new_bell (void) {
+  struct handle *h = handle_dup(STDOUT_FILENO);
+  struct doorbell *b;
+  if (!CHECK(h != NULL)) exit(1);
+  b = doorbell_new(h);
+  if (!CHECK(b != NULL)) exit(1);
+  refblock_release(&h->block);
+  if (b->eventfd < 0) b->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  return b;
+}
+
+/* Sleep as a loop does: arm, look once more, sleep, serve what is ready.
+ * False: it was not woken for too long. */
+static bool sleep_on (struct doorbell *b) {
+  struct pollfd p = { .fd = b->eventfd, .events = POLLIN };
+  uint64_t n;
+  bool woken = true;
+  doorbell_arm(b);
+  if (!doorbell_has_ready(b)) woken = poll(&p, 1, 20000) > 0;
+  doorbell_disarm(b);
+  if (read(b->eventfd, &n, sizeof(n)) < 0) {}
+  doorbell_serve(b, (struct loop *)b);  /* (not NULL, and never used) */
+  return woken;
+}
+
+/* A message with an integer and a string of so many bytes. */
+static struct message *message (int64_t i, size_t len) {
+  size_t size = sizeof(struct message) + 24 + message_string_cells(len) * 8;
+  struct message *m = calloc(1, size);
+  if (!CHECK(m != NULL)) exit(1);
+  m->size = (uint32_t)size;
+  m->n = 2;
+  m->cost = MESSAGE_COST + 2 * MESSAGE_COST_OF_VALUE + (len + 7) / 8 * 8;
+  m->cells[0] = message_cell(MESSAGE_INTEGER, 0);
+  m->cells[1] = (uint64_t)i;
+  m->cells[2] = message_cell(MESSAGE_STRING, len);
+  memset(&m->cells[3], (int)(i & 255), len);
+  return m;
+}
+
+static struct message *message_with_fd (int fd) {
+  struct message *m = message(0, 0);
+  m->fds = 1;
+  m->cells[0] = message_cell(MESSAGE_FD, (uint64_t)fd);
+  m->cells[1] = message_cell(MESSAGE_NIL, 0);
+  return m;
+}
+
+static int post (struct queue *q, int64_t i, size_t len) {
+  struct message *m = message(i, len);
+  bool small = m->size <= QUEUE_SMALL;
+  int rc = queue_post(q, m);
+  if (rc < 0 || small) free(m);
+  return rc;
+}
+
+/* Take one: its integer; -1: there is none, and so on. */
+static int64_t take (struct queue *q) {
+  struct message *m;
+  int64_t i;
+  int rc = queue_read(q, &m);
+  if (rc <= 0) return rc - 1;
+  i = (int64_t)m->cells[1];
+  for (uint64_t n = 0; n < message_count(m->cells[2]); n++)
+    if (!CHECK(((unsigned char *)&m->cells[3])[n] == (i & 255)))
+      break;
+  queue_taken(q);
+  return i;
+}
+
+static void drop (struct queue *q) {
+  queue_close(q);
+  refblock_release(&q->block);
+}
+
+static bool adds_up (struct queue *q) {
+  struct queue_stats s;
+  queue_stats(q, &s);
+  return s.accepted.messages == s.received + s.undelivered
+                                + s.queued.messages;
+}
+
+
+/* ---- one thread -------------------------------------------------------- */
+
+static void in_order_and_bounded_by_count (void) {
+  struct queue *q = new_queue(4, 100000);
+  int64_t next = 0, got = 0;
+  CHECK(take(q) == -1);
+  for (int round = 0; round < 1000; round++) {
+    while (post(q, next, check_random(40)) == 0) next++;
+    CHECK(next - got == 4);
+    for (uint32_t n = check_random(5); n > 0; n--) CHECK(take(q) == got++);
+  }
+  while (got < next) CHECK(take(q) == got++);
+  CHECK(take(q) == -1 && adds_up(q));
+  drop(q);
+}
+
+static void bounded_by_bytes (void) {
+  struct queue *q = new_queue(1000, 1000);
+  CHECK(post(q, 1, 5000) == -EMSGSIZE);
+  CHECK(post(q, 1, 700) == 0);
+  CHECK(post(q, 2, 100) == -EAGAIN);  /* 128 + 104, and 172 are left */
+  CHECK(post(q, 2, 40) == 0);
+  CHECK(post(q, 3, 8) == -EAGAIN);
+  CHECK(take(q) == 1);
+  CHECK(post(q, 3, 8) == 0);
+  CHECK(take(q) == 2 && take(q) == 3 && take(q) == -1);
+  drop(q);
+}
+
+static void sizes_of_all_kinds (void) {
+  struct queue *q = new_queue(100000, 1 << 30);
+  int64_t next = 0, got = 0;
+  for (int round = 0; round < 60; round++) {
+    for (uint32_t n = check_random(400); n > 0; n--)
+      CHECK(post(q, next++, check_random(4) ? check_random(60)
+                                            : check_random(3000)) == 0);
+    for (uint32_t n = check_random(400); n > 0 && got < next; n--)
+      CHECK(take(q) == got++);
+  }
+  while (got < next) CHECK(take(q) == got++);
+  CHECK(adds_up(q));
+  drop(q);
+}
+
+static void descriptors_are_bounded_and_closed (void) {
+  struct queue *q = new_queue(100, 100000);
+  struct message *m;
+  int ends[2];
+  char c;
+  for (int i = 0; i < 4; i++) {
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    m = message_with_fd(ends[1]);
+    CHECK(queue_post(q, m) == 0);
+    free(m);
+    if (i < 3) close(ends[0]);
+  }
+  m = message_with_fd(0);
+  CHECK(queue_post(q, m) == -EAGAIN);
+  free(m);
+  CHECK(queue_read(q, &m) == 1 && message_next_fd(m, m->cells) == m->cells);
+  message_dispose(m);
+  CHECK(message_next_fd(m, m->cells) == NULL);
+  queue_taken(q);
+  CHECK(queue_close(q) == 3);
+  CHECK(read(ends[0], &c, 1) == 0);  /* the other end is closed */
+  close(ends[0]);
+  refblock_release(&q->block);
+}
+
+static void a_message_that_is_not_taken_stays (void) {
+  struct queue *q = new_queue(4, 100000);
+  struct message *m, *again;
+  post(q, 7, 3);
+  CHECK(queue_read(q, &m) == 1);
+  CHECK(queue_read(q, &again) == -EBUSY);
+  queue_unread(q);
+  CHECK(take(q) == 7 && take(q) == -1);
+  drop(q);
+}
+
+static void closed_while_one_is_read (void) {
+  for (int taken = 0; taken < 2; taken++) {
+    struct queue *q = new_queue(4, 100000);
+    struct queue_stats s;
+    struct message *m;
+    for (int i = 0; i < 3; i++) post(q, i, 2000);
+    CHECK(queue_read(q, &m) == 1);
+    CHECK(queue_close(q) == 2);
+    CHECK(m->cells[1] == 0);  /* (under ASAN: not freed) */
+    CHECK(post(q, 9, 1) == -EPIPE);
+    if (taken) queue_taken(q);
+    else queue_unread(q);
+    queue_stats(q, &s);
+    CHECK(s.undelivered == (taken ? 2 : 3) && adds_up(q));
+    CHECK(queue_read(q, &m) == -EBADF);
+    drop(q);
+  }
+}
+
+static void no_senders_is_a_state (void) {
+  struct queue *q = new_queue(4, 100000);
+  CHECK(take(q) == -1);  /* there never was one */
+  queue_add_sender(q);
+  post(q, 1, 1);
+  queue_drop_sender(q);
+  CHECK(take(q) == 1 && take(q) == -EPIPE - 1);
+  queue_add_sender(q);
+  CHECK(take(q) == -1);
+  queue_drop_sender(q);
+  q->named = true;
+  CHECK(take(q) == -1);
+  drop(q);
+}
+
+static unsigned woken;
+
+static void count_woken (void *reader, struct loop *loop) {
+  (void)reader; (void)loop;
+  woken++;
+}
+
+static void the_reader_is_woken_once (void) {
+  struct queue *q = new_queue(8, 100000);
+  struct doorbell *b = new_bell();
+  q->reader = q;
+  q->woken = count_woken;
+  woken = 0;
+  queue_want(q, b, 0);
+  CHECK(!doorbell_has_ready(b));
+  doorbell_arm(b);
+  CHECK(post(q, 1, 1) == 0 && post(q, 2, 1) == 0);
+  CHECK(!doorbell_wanted(b));  /* the first has rung */
+  CHECK(doorbell_has_ready(b));
+  queue_want(q, b, 2);  /* (it is linked already) */
+  CHECK(post(q, 3, 1) == 0);
+  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 1);
+  CHECK(!doorbell_serve(b, (struct loop *)b));
+  queue_want(q, b, 2);  /* it is there: at once */
+  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 2);
+  queue_want(q, b, 3);
+  CHECK(!doorbell_has_ready(b));
+  CHECK(take(q) == 1 && take(q) == 2 && take(q) == 3);
+  queue_add_sender(q);
+  queue_want(q, b, 0);
+  CHECK(!doorbell_has_ready(b));
+  queue_drop_sender(q);  /* no sender is left */
+  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 3);
+  queue_want(q, b, 0);
+  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 4);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void a_bell_outlives_what_it_was_told_of (void) {
+  struct queue *q = new_queue(8, 100000);
+  struct doorbell *b = new_bell();
+  queue_want(q, b, 0);
+  CHECK(post(q, 1, 1) == 0);
+  drop(q);  /* it is in the ready list */
+  refblock_release(&b->block);
+}
+
+
+/* ---- the line ---------------------------------------------------------- */
+
+static struct queue_sender *sender (int64_t i, size_t len) {
+  struct message *m = message(i, len);
+  struct queue_sender *s = queue_sender_new(m, m->cost, m->fds);
+  if (!CHECK(s != NULL)) exit(1);
+  return s;
+}
+
+static void let_go (struct queue_sender *s) {
+  refblock_release(&s->block);
+}
+
+static void a_waiting_sender_is_served_first (void) {
+  struct queue *q = new_queue(2, 100000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *s = sender(3, 1), *t = sender(4, 1);
+  post(q, 1, 1);
+  post(q, 2, 1);
+  CHECK(queue_stand(q, s, b, false) == SEND_WAITS);
+  CHECK(queue_stand(q, t, b, false) == SEND_WAITS);
+  CHECK(take(q) == 1);
+  CHECK(queue_result(s) == SEND_ACCEPTED && queue_result(t) == SEND_WAITS);
+  CHECK(post(q, 5, 1) == -EAGAIN);
+  CHECK(queue_leave(q, s) == SEND_ACCEPTED);  /* too late */
+  CHECK(queue_leave(q, t) == SEND_WITHDRAWN);
+  CHECK(take(q) == 2 && take(q) == 3 && take(q) == -1);
+  CHECK(doorbell_serve(b, NULL));
+  CHECK(adds_up(q));
+  let_go(s);
+  let_go(t);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void a_withdrawal_serves_those_behind (void) {
+  struct queue *q = new_queue(10, 1000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *big = sender(2, 600), *small = sender(3, 8);
+  post(q, 1, 400);
+  CHECK(queue_stand(q, big, b, false) == SEND_WAITS);
+  CHECK(queue_stand(q, small, b, false) == SEND_WAITS);  /* not overtaken */
+  CHECK(post(q, 9, 8) == -EAGAIN);  /* although there is room for it */
+  queue_want(q, b, 1);
+  doorbell_arm(b);
+  CHECK(queue_leave(q, big) == SEND_WITHDRAWN);
+  CHECK(queue_result(small) == SEND_ACCEPTED);
+  CHECK(!doorbell_wanted(b));  /* the reader's was rung as well */
+  CHECK(take(q) == 1 && take(q) == 3);
+  let_go(big);
+  let_go(small);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void room_is_seen_when_a_sender_stands (void) {
+  struct queue *q = new_queue(1, 100000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *s = sender(2, 1);
+  post(q, 1, 1);
+  CHECK(take(q) == 1);
+  CHECK(queue_stand(q, s, b, false) == SEND_ACCEPTED);
+  CHECK(take(q) == 2);
+  let_go(s);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void one_that_is_only_told_tries_again (void) {
+  struct queue *q = new_queue(1, 100000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *s = queue_sender_new(NULL, 100, 0);
+  struct queue_sender *t = sender(3, 1);
+  post(q, 1, 1);
+  CHECK(queue_stand(q, s, b, false) == SEND_WAITS);
+  CHECK(queue_stand(q, t, b, false) == SEND_WAITS);
+  CHECK(take(q) == 1);
+  CHECK(queue_result(s) == SEND_TRY_AGAIN);
+  CHECK(queue_result(t) == SEND_ACCEPTED);
+  CHECK(doorbell_serve(b, (struct loop *)b));
+  CHECK(post(q, 2, 1) == -EAGAIN);
+  CHECK(queue_stand(q, s, b, true) == SEND_WAITS);
+  CHECK(queue_close(q) == 1);
+  CHECK(queue_result(s) == SEND_REFUSED);
+  CHECK(queue_leave(q, s) == SEND_REFUSED);
+  let_go(s);
+  let_go(t);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void closing_refuses_the_line (void) {
+  struct queue *q = new_queue(1, 100000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *s[3];
+  post(q, 0, 1);
+  for (int i = 0; i < 3; i++) {
+    s[i] = sender(i, 600);
+    CHECK(queue_stand(q, s[i], b, false) == SEND_WAITS);
+  }
+  CHECK(queue_close(q) == 1);
+  for (int i = 0; i < 3; i++) {
+    CHECK(queue_result(s[i]) == SEND_REFUSED && s[i]->message != NULL);
+    CHECK(queue_stand(q, s[i], b, false) == SEND_REFUSED);
+    let_go(s[i]);
+  }
+  drop(q);
+  refblock_release(&b->block);
+}
+
+
+/* ---- threads ----------------------------------------------------------- */
+
+/* Senders in threads of their own, each with a loop's end. What they send, how
+** long they dawdle, whether they wait or give up, is drawn by lot. */
+
+#define SENDERS 4
+
+static struct {
+  struct queue *q;
+  unsigned rounds;
+  _Atomic uint64_t accepted, withdrawn, refused;
+  _Atomic unsigned stuck;
+} storm;
+
+struct lot { uint64_t seed; };
+
+static uint32_t draw (struct lot *l, uint32_t below) {
+  l->seed ^= l->seed << 13;
+  l->seed ^= l->seed >> 7;
+  l->seed ^= l->seed << 17;
+  return (uint32_t)(l->seed >> 32) % below;
+}
+
+static void dawdle (struct lot *l) {
+  uint32_t kind = draw(l, 64);
+  if (kind == 0) sched_yield();
+  else for (volatile uint32_t n = draw(l, 40); n > 0; n = n - 1) {}
+}
+
+/* Wait in line until served, or until patience is over. */
+static void stand (struct lot *l, struct doorbell *b, int64_t i, size_t len) {
+  struct queue_sender *s = sender(i, len);
+  enum queue_result got = queue_stand(storm.q, s, b, false);
+  if (got == SEND_WAITS && draw(l, 4) == 0) {
+    dawdle(l);
+    got = queue_leave(storm.q, s);
+  }
+  while (got == SEND_WAITS) {
+    if (!sleep_on(b)) {
+      atomic_fetch_add(&storm.stuck, 1);
+      got = queue_leave(storm.q, s);
+    }
+    else got = queue_result(s);
+  }
+  if (got == SEND_ACCEPTED) atomic_fetch_add(&storm.accepted, 1);
+  else if (got == SEND_REFUSED) atomic_fetch_add(&storm.refused, 1);
+  else atomic_fetch_add(&storm.withdrawn, 1);
+  let_go(s);
+}
+
+static void *send_all (void *of) {
+  struct lot l = { (uint64_t)(uintptr_t)of * 2654435761u
+                   + 88172645463325252u };
+  struct doorbell *b = new_bell();
+  int64_t me = (int64_t)(intptr_t)of << 32;
+  for (unsigned i = 0; i < storm.rounds; i++) {
+    size_t len = draw(&l, 16) ? draw(&l, 64) : draw(&l, 900);
+    int rc = draw(&l, 8) ? post(storm.q, me + i, len) : -EAGAIN;
+    if (rc == 0) atomic_fetch_add(&storm.accepted, 1);
+    else if (rc == -EAGAIN) stand(&l, b, me + i, len);
+    else if (!CHECK(rc == -EPIPE)) break;
+    else atomic_fetch_add(&storm.refused, 1);
+    dawdle(&l);
+  }
+  refblock_release(&b->block);
+  queue_drop_sender(storm.q);
+  return NULL;
+}
+
+/* The reader: closes after so many, or reads until no sender is left. */
+static uint64_t read_all (uint64_t most, bool *ordered) {
+  struct lot l = { 88172645463325252u };
+  struct doorbell *b = new_bell();
+  int64_t last[SENDERS + 1] = {0};
+  uint64_t got = 0;
+  while (got < most) {
+    int64_t i = take(storm.q);
+    if (i == -EPIPE - 1) break;
+    if (i == -1) {
+      queue_want(storm.q, b, 0);
+      if (!sleep_on(b)) { atomic_fetch_add(&storm.stuck, 1); break; }
+      continue;
+    }
+    got++;
+    if (i <= last[i >> 32] && (i & UINT32_MAX) != 0) *ordered = false;
+    last[i >> 32] = i;
+    dawdle(&l);
+  }
+  refblock_release(&b->block);
+  return got;
+}
+
+static void storm_of (uint64_t capacity, unsigned rounds, uint64_t most) {
+  pthread_t t[SENDERS];
+  bool ordered = true;
+  uint64_t got, left;
+  struct queue_stats s;
+  storm.q = new_queue(capacity, 4000);
+  storm.rounds = rounds;
+  storm.accepted = storm.withdrawn = storm.refused = 0;
+  storm.stuck = 0;
+  for (intptr_t i = 0; i < SENDERS; i++) {
+    queue_add_sender(storm.q);
+    CHECK(pthread_create(&t[i], NULL, send_all, (void *)(i + 1)) == 0);
+  }
+  got = read_all(most, &ordered);
+  left = queue_close(storm.q);
+  for (int i = 0; i < SENDERS; i++) pthread_join(t[i], NULL);
+  queue_stats(storm.q, &s);
+  CHECK(storm.stuck == 0);
+  CHECK(ordered);
+  CHECK(s.accepted.messages == got + left);
+  CHECK(storm.accepted == got + left);
+  CHECK(storm.accepted + storm.withdrawn + storm.refused
+        == (uint64_t)SENDERS * rounds);
+  refblock_release(&storm.q->block);
+}
+
+static unsigned rounds (void) {
+  const char *soak = getenv("URING_SOAK");
+  return soak ? 2000 * (unsigned)atoi(soak) : 20000;
+}
+
+static void threads_lose_nothing (void) {
+  storm_of(1, rounds() / 4, UINT64_MAX);
+  storm_of(8, rounds(), UINT64_MAX);
+  storm_of(1000, rounds(), UINT64_MAX);
+}
+
+static void nor_when_it_is_closed (void) {
+  for (uint64_t i = 0; i < 40; i++) storm_of(1 + i % 7, 200, 13 * i);
+}
+
+static const struct check_test tests[] = {
+  TEST(in_order_and_bounded_by_count),
+  TEST(bounded_by_bytes),
+  TEST(sizes_of_all_kinds),
+  TEST(descriptors_are_bounded_and_closed),
+  TEST(a_message_that_is_not_taken_stays),
+  TEST(closed_while_one_is_read),
+  TEST(no_senders_is_a_state),
+  TEST(the_reader_is_woken_once),
+  TEST(a_bell_outlives_what_it_was_told_of),
+  TEST(a_waiting_sender_is_served_first),
+  TEST(a_withdrawal_serves_those_behind),
+  TEST(room_is_seen_when_a_sender_stands),
+  TEST(one_that_is_only_told_tries_again),
+  TEST(closing_refuses_the_line),
+  TEST(threads_lose_nothing),
+  TEST(nor_when_it_is_closed)
+};
+
+int main (void) {
+  return RUN(tests);
+}

@@ -34,6 +34,7 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+#include "os/stream.h"
 
 static const luaL_Reg public_functions[] = {
   {"ring", ring_new_lua},
@@ -43,6 +44,7 @@ static const luaL_Reg public_functions[] = {
   {"sockaddr", sockaddr_new},
   {"socket", socket_new},
   {"socketpair", socket_pair},
+  {"pipe", stream_pipe},
   {"msghdr", msghdr_new},
   {"recvmsg_out", msghdr_recvmsg_out},
   {"register_sync_msg", register_sync_msg},
@@ -90,6 +92,7 @@ static void open_classes (lua_State *L) {
   recv_open(L);
   send_open(L);
   send_event_open(L);
+  stream_open(L);
 }
 
 /* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files are

@@ -12,7 +12,7 @@ static const char *const names[CLASSES] = {
   "uring.Ref", "uring.Task", "uring.Loop", "uring.Sockaddr", "uring.Msghdr",
   "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
-      "uring.Wrapped"
+      "uring.Wrapped", "uring.Stream"
 };
 
 static const char key = 0;  /* its address names the state in the registry */

@@ -69,7 +69,7 @@ static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
     return recv_closed(L);
   if (node != &t->node) {
     recv_check_event(L, s);
-    if (socket_in_push(L, s))
+    if (input_in_push(L, &s->input))
       return 0;  /* guard: a finalizer, and the data is being pushed */
   }
   else if (s->pool && turnq_end_turn(&s->pool->waitq.q, node))
@@ -183,11 +183,13 @@ static const struct reader *reader_in (lua_State *co) {
   return r;
 }
 
-static void recv_describe (lua_State *L, const struct socket_waitq *waitq,
-                           lua_State *co) {
+void recv_describe (lua_State *L, const struct socket_waitq *waitq,
+                    lua_State *co) {
   const struct reader *r = reader_in(co);
   lua_Integer max = r ? (lua_Integer)r->size : lua_tointeger(co, 2);
-  if (r ? r->want == WANT_CONNECTION : lua_tointeger(co, 4) == 0)
+  if (!r && lua_tointeger(co, 4) >= INPUT_READ)
+    lua_pushfstring(L, "to read from socket (fd %d)", waitq->fd);
+  else if (r ? r->want == WANT_CONNECTION : lua_tointeger(co, 4) == 0)
     lua_pushfstring(L, "to accept on socket (fd %d)", waitq->fd);
   else if (max == MAX_DATAGRAM)
     lua_pushfstring(L, "to receive on socket (fd %d)", waitq->fd);

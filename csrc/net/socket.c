@@ -59,12 +59,14 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   s->out.waitq.what = "to send on socket";
   s->in.waitq.fd = s->out.waitq.fd = -1;
   s->control_capacity = default_control(family);
+  recv_input(s);
   s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
   pressure_hold(&state_of(L)->pressure, 0, 1);
   socket_waitq_open(state_of(L), &s->in.waitq);
   socket_waitq_open(state_of(L), &s->out.waitq);
+  s->input.open = true;
   return s;
 }
 
@@ -109,10 +111,6 @@ static void socket_end_side (struct socket *s, struct socket_side *side) {
   turnq_wake_all(loop_of_ring(s->ring), &side->waitq.q);
 }
 
-bool socket_in_push (lua_State *L, const struct socket *s) {
-  return s->in_push && !loop_may_wait(L, state_of(L)->loop);
-}
-
 /* Cancel all requests of the socket's own, and close its queues. */
 static void socket_end_sides (struct socket *s) {
   if (s->fork_id == fork_id() && s->ring && s->ring->open) {
@@ -127,7 +125,7 @@ static void socket_end_sides (struct socket *s) {
 
 static void socket_drop_buffers (lua_State *L, struct socket *s) {
   /* guard: a finalizer closes it */
-  if (!socket_in_push(L, s)) rx_data_free(s);
+  if (!input_in_push(L, &s->input)) rx_data_free(s);
   if (s->own_pool) buf_pool_drop(s->own_pool, s->fork_id == fork_id());
   s->own_pool = NULL;
 }
@@ -140,6 +138,7 @@ int socket_end (lua_State *L, struct socket *s) {
   pressure_drop(&state_of(L)->pressure, 0, 1);
   socket_end_sides(s);
   s->d = NULL;
+  s->input.open = false;
   rc = ring_close_handle(state_of(L)->rings, d);
   socket_drop_buffers(L, s);
   refblock_release(&d->block);
@@ -166,6 +165,7 @@ static int socket_gc (lua_State *L) {
     pressure_drop(&state_of(L)->pressure, 0, 1);
     socket_end_sides(s);
     s->d = NULL;
+    s->input.open = false;
     if (s->ring) ring_settle(s->ring, d);
     ring_reap_uses(state_of(L)->rings, d);
     socket_drop_buffers(L, s);

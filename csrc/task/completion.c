@@ -33,7 +33,8 @@ static void wake_op_waitq (struct loop *loop, struct ring *r, struct op *op,
   struct socket_waitq *waitq = op->waitq;
   if (last && (op->op_flags & OP_PIECE) && op->waiter)
     socket_waitq_hold(waitq, op->task);  /* guard: bytes do not mix */
-  else if (last ? !(op->op_flags & OP_NOTIFYING) : op->waiter == NULL)
+  else if ((last ? !(op->op_flags & OP_NOTIFYING) : op->waiter == NULL)
+           && !(waitq->one_turn && waitq->q.turns > 0))
     turnq_wake(loop, &waitq->q);
   if (op->op_flags & OP_DROPPED)
     return;  /* (a poll, or a request that its socket has dropped) */

@@ -187,6 +187,8 @@ struct socket_waitq {
   void (*describe) (lua_State *L, const struct socket_waitq *waitq,
                     lua_State *co);
   int fd;
+  bool one_turn;            /* at most one waiter has a turn at a time, and its
+                               end wakes the next */
   struct task *holder;      /* has sent a part, and must send the rest before
                                all others; or NULL */
   unsigned bound;           /* of completions not taken: there a multishot is

@@ -1,0 +1,324 @@
+/*
+** stream: see the header. It makes and closes streams, and is their input:
+** the requests that read, and taking what they bring. What must not break: no
+** request is made while one is in flight or has something to take; a close
+** cancels it and wakes every waiter.
+*/
+
+#include "compat.h"
+#include "os/stream.h"
+
+#include "base/fork_id.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "ring/ring_uses.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/fd.h"
+#include "api/prep_build.h"
+#include "api/ring_object.h"
+#include "task/ring_watch.h"
+#include "net/socket.h"
+#include "os/stream_read.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#define FIRST_READ  4096u
+#define LAST_READ   65536u
+
+
+/* ---- input ------------------------------------------------------------- */
+
+static inline struct stream *stream_of (struct input *in) {
+  return (struct stream *)((char *)in - offsetof(struct stream, input));
+}
+
+/* The request in flight, or with something to take; or NULL. */
+static struct op *stream_op (const struct stream *s) {
+  return s->token != 0 && s->ring->open ? op_find(&s->ring->ops, s->token)
+                                        : NULL;
+}
+
+static bool stream_completed (const struct stream *s) {
+  const struct op *op = stream_op(s);
+  return op && op->results.first;
+}
+
+static void stream_input_check (lua_State *L, int arg) {
+  stream_check(L, arg);
+}
+
+static void stream_input_enter (lua_State *L, struct input *in) {
+  stream_of(in)->ring = state_of(L)->loop->ring;
+}
+
+static bool stream_input_may_take (struct input *in, struct wait_node *node) {
+  const struct stream *s = stream_of(in);
+  size_t items = stream_completed(s) || store_size(&in->store) > 0;
+  return turnq_may_take(&s->in.q, node, items);
+}
+
+static enum fill stream_input_fill (lua_State *L, struct input *in) {
+  struct stream *s = stream_of(in);
+  struct op *op = stream_op(s);
+  struct pending_cqe a;
+  bool polled;
+  if (op == NULL || op->results.first == NULL)
+    return FILL_NOTHING;
+  polled = op->opcode == IORING_OP_POLL_ADD;
+  /* guard: nothing is taken that cannot be kept */
+  if (op->results.first->res > 0 && !polled
+      && !store_add(&in->store, s->memory->bytes,
+                    (size_t)op->results.first->res)) {
+    fail(L, ENOMEM, "read from stream (fd %d)", s->fd);
+    return FILL_FAILED;
+  }
+  ring_take_op(s->ring, op, &a);
+  if (a.res > 0 && !polled) {
+    if ((unsigned)a.res == s->size && s->size < LAST_READ) s->size *= 2;
+    s->poll_first = false;
+    return FILL_MORE;
+  }
+  if (a.res == 0)
+    return FILL_END;
+  s->poll_first = a.res == -EAGAIN;
+  if (a.res > 0 || a.res == -EAGAIN || loop_cut_short(a.res))
+    return FILL_NOTHING;
+  fail_result(L, IORING_OP_READ, s->fd, 0, a.res, 0);
+  lua_pop(L, 1);
+  return FILL_FAILED;
+}
+
+static int stream_push_request (struct stream *s) {
+  struct request q = {0};
+  struct op *op;
+  int rc;
+  if (s->poll_first) io_uring_prep_poll_add(&q.sqe, s->fd, POLLIN);
+  else {
+    static const struct request kind = KIND_INIT(READ, .sqe.off = UINT64_MAX);
+    if (s->memory && s->memory->size < s->size) {
+      refblock_release(&s->memory->block);
+      s->memory = NULL;
+    }
+    if (s->memory == NULL) s->memory = memory_new(s->size, NULL);
+    if (s->memory == NULL)
+      return -ENOMEM;
+    q = request_of(&kind, s->fd);
+    request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
+    q.sqe.len = s->size;
+  }
+  q.pin[OP_PIN_FD] = &s->d->block;
+  rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
+  if (rc < 0)
+    return rc;
+  socket_waitq_serve(&s->in, op);
+  s->token = op->token;
+  return 0;
+}
+
+static int stream_input_start (lua_State *L, struct input *in) {
+  struct stream *s = stream_of(in);
+  int rc = stream_op(s) == NULL ? stream_push_request(s) : 0;
+  return rc < 0 ? ring_push_failed(L, s->ring, rc) : 0;
+}
+
+static bool stream_input_poll (struct input *in) {
+  struct stream *s = stream_of(in);
+  struct op *op;
+  if (stream_op(s) == NULL && stream_push_request(s) < 0)
+    return true;  /* (start will tell) */
+  if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
+  ring_reap(s->ring);
+  op = stream_op(s);
+  return op == NULL || op->results.first;
+}
+
+static void stream_input_end_turn (lua_State *L, struct input *in,
+                                   struct wait_node *node) {
+  struct stream *s = stream_of(in);
+  turnq_end_turn(&s->in.q, node);
+  if (s->in.q.waiting.last && s->in.q.turns == 0
+      && (stream_op(s) == NULL || stream_completed(s)
+          || store_size(&in->store) > 0))
+    turnq_wake(state_of(L)->loop, &s->in.q);  /* guard: or it sleeps on */
+}
+
+static void stream_input_abandon (struct input *in) {
+  struct stream *s = stream_of(in);
+  struct op *op = stream_op(s);
+  if (op && op->results.first == NULL && s->in.q.waiting.last == NULL)
+    ring_cancel(s->ring, op);
+}
+
+static const struct input_ops stream_input_ops = {
+  stream_input_check, stream_input_enter, stream_input_may_take,
+  stream_input_fill, stream_input_start, stream_input_poll,
+  stream_input_end_turn, stream_input_abandon, "the stream"
+};
+
+struct input *stream_input (lua_State *L, int arg) {
+  struct socket *socket = class_test(L, arg, CLASS_SOCKET);
+  struct stream *s;
+  if (socket)
+    return &socket->input;
+  s = class_check(L, arg, CLASS_STREAM);
+  return &s->input;
+}
+
+
+/* ---- life -------------------------------------------------------------- */
+
+struct stream *stream_check (lua_State *L, int arg) {
+  struct stream *s = class_check(L, arg, CLASS_STREAM);
+  if (s->d == NULL || handle_closed(s->d))
+    luaL_argerror(L, arg, "attempt to use a closed stream");
+  if (s->fork_id != fork_id())  /* guard: fork */
+    luaL_argerror(L, arg, "this stream belongs to another process: it was "
+                  "made before a fork");
+  return s;
+}
+
+/* Push a new stream, which has no descriptor yet; and give it one. The userdata
+** exists before the descriptor, which therefore cannot leak. */
+static struct stream *stream_push (lua_State *L) {
+  struct stream *s;
+  pressure_tell(L, 0, 1);
+  s = class_new(L, CLASS_STREAM, sizeof(*s), 0);
+  s->fork_id = fork_id();
+  s->fd = s->in.fd = s->out.fd = -1;
+  s->in.what = "to read from stream";
+  s->out.what = "to write to stream";
+  s->in.one_turn = s->out.one_turn = true;  /* guard: a read is one unit */
+  s->size = FIRST_READ;
+  s->input.ops = &stream_input_ops;
+  s->input.waitq = &s->in;
+  s->input.limit = INPUT_LIMIT;
+  s->d = handle_new();
+  if (s->d == NULL)
+    luaL_error(L, "not enough memory for a stream");
+  pressure_hold(&state_of(L)->pressure, 0, 1);
+  socket_waitq_open(state_of(L), &s->in);
+  socket_waitq_open(state_of(L), &s->out);
+  s->input.open = true;
+  return s;
+}
+
+static void stream_own (lua_State *L, struct stream *s, int fd) {
+  handle_own(&state_of(L)->handles, s->d, fd);
+  s->fd = s->in.fd = s->out.fd = fd;
+}
+
+/* Cancel its request, and wake all that wait in its queues. */
+static void stream_end_sides (struct stream *s) {
+  if (s->fork_id == fork_id() && s->ring && s->ring->open) {
+    struct loop *loop = loop_of_ring(s->ring);
+    struct op *op = stream_op(s);
+    if (op) {
+      op->waitq = NULL;  /* guard: the queue ends with the stream */
+      ring_drop(s->ring, op);
+      ring_cancel(s->ring, op);
+    }
+    s->token = 0;
+    turnq_wake_all(loop, &s->in.q);
+    turnq_wake_all(loop, &s->out.q);
+  }
+  socket_waitq_close(&s->in);
+  socket_waitq_close(&s->out);
+}
+
+static void stream_free (struct stream *s) {
+  store_free(&s->input.store);
+  if (s->memory) refblock_release(&s->memory->block);
+  s->memory = NULL;
+}
+
+/* (The collection of a stream does not end what others do with its
+** descriptor; a close does.) */
+static int stream_end (lua_State *L, struct stream *s, bool closed) {
+  struct handle *d = s->d;
+  int rc = 0;
+  if (d == NULL)
+    return 0;
+  if (!closed) pressure_collected(&state_of(L)->pressure, 0, 1);
+  pressure_drop(&state_of(L)->pressure, 0, 1);
+  stream_end_sides(s);
+  s->d = NULL;
+  s->input.open = false;
+  if (closed) rc = ring_close_handle(state_of(L)->rings, d);
+  else {
+    if (s->ring) ring_settle(s->ring, d);
+    ring_reap_uses(state_of(L)->rings, d);
+  }
+  if (!input_in_push(L, &s->input)) stream_free(s);
+  refblock_release(&d->block);
+  return rc;
+}
+
+static int stream_close (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  int rc = stream_end(L, s, true);
+  if (rc < 0)
+    return fail(L, -rc, "close");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int stream_gc (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  stream_end(L, s, false);
+  stream_free(s);
+  return 0;
+}
+
+/* uring.pipe(): the end to read from, and the end to write to (pipe(2)) */
+int stream_pipe (lua_State *L) {
+  struct stream *r, *w;
+  int ends[2];
+  lua_settop(L, 0);
+  r = stream_push(L);
+  w = stream_push(L);
+  if (pipe2(ends, O_CLOEXEC) < 0)
+    return fail(L, errno, "pipe");
+  stream_own(L, r, ends[0]);
+  stream_own(L, w, ends[1]);
+  return 2;
+}
+
+
+/* ---- the class --------------------------------------------------------- */
+
+static int stream_fileno (lua_State *L) {
+  lua_pushinteger(L, handle_number(stream_check(L, 1)->d));
+  return 1;
+}
+
+static int stream_tostring (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  if (s->d == NULL) lua_pushliteral(L, "uring.Stream (closed)");
+  else lua_pushfstring(L, "uring.Stream (fd %d)", s->fd);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"fileno", stream_fileno},
+  {"close", stream_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", stream_gc},
+  {"__close", stream_close},
+  {"__tostring", stream_tostring},
+  {NULL, NULL}
+};
+
+void stream_open (lua_State *L) {
+  class_define(L, CLASS_STREAM, methods, meta, NULL);
+  stream_read_open(L, CLASS_STREAM);
+  stream_read_open(L, CLASS_SOCKET);
+}

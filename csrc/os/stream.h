@@ -1,0 +1,42 @@
+/*
+** stream: the class uring.Stream: a descriptor that is read and written as
+** a file of Lua's io is: of a pipe, a terminal, a device, a file.
+**
+** A stream owns its descriptor, and has a queue for those that read and one
+** for those that write. At most one request to read is in flight. It belongs
+** to the stream, and fills a block of the stream's own. What it brings is moved
+** to the store (net/input.h) when a task reads.
+**
+** What can never happen: bytes that arrived are lost because a task left; two
+** requests read at once; a task sleeps on in the queue of a closed stream.
+*/
+
+#ifndef uring_stream_h
+#define uring_stream_h
+
+#include "base/handle.h"
+#include "net/input.h"
+
+struct stream {            /* the userdata */
+  struct handle *d;        /* NULL: closed; first, as in struct fd */
+  struct ring *ring;       /* the loop's; NULL: not used with one yet */
+  uint32_t fork_id;
+  int fd;                  /* for messages */
+  struct input input;
+  struct socket_waitq in, out;
+  uint64_t token;          /* of the request that reads; 0: none yet */
+  struct memory *memory;   /* that it fills */
+  unsigned size;           /* of the next one */
+  bool poll_first;         /* it is not blocking: poll it before a read */
+};
+
+/* The open stream at `arg`, of this process. */
+struct stream *stream_check (lua_State *L, int arg);
+
+/* The input of the socket or stream at `arg`; raises for any other value. */
+struct input *stream_input (lua_State *L, int arg);
+
+int stream_pipe (lua_State *L);   /* uring.pipe() */
+void stream_open (lua_State *L);  /* the class; and methods of sockets */
+
+#endif

@@ -76,6 +76,8 @@ struct state {
   int64_t close_left, closed_at;   /* time budget for closing rings that are
                                       collected: api/ring_object.c */
   struct pressure pressure;
+  uint64_t unflushed;              /* bytes in write buffers of objects that
+                                      were collected */
 };
 
 /* Only in functions of the library. */

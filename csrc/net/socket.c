@@ -60,13 +60,14 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   s->in.waitq.fd = s->out.waitq.fd = -1;
   s->control_capacity = default_control(family);
   recv_input(s);
+  send_output(s);
   s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
   pressure_hold(&state_of(L)->pressure, 0, 1);
   socket_waitq_open(state_of(L), &s->in.waitq);
   socket_waitq_open(state_of(L), &s->out.waitq);
-  s->input.open = true;
+  s->input.open = s->output.open = true;
   return s;
 }
 
@@ -136,6 +137,7 @@ int socket_end (lua_State *L, struct socket *s) {
   if (d == NULL)
     return 0;
   pressure_drop(&state_of(L)->pressure, 0, 1);
+  output_end(&s->output, s->fork_id == fork_id());
   socket_end_sides(s);
   s->d = NULL;
   s->input.open = false;
@@ -145,13 +147,27 @@ int socket_end (lua_State *L, struct socket *s) {
   return rc;
 }
 
-static int s_close (lua_State *L) {
+static int close_now (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  int n = output_close(L, &s->output);
   int rc = socket_end(L, s);
+  if (n > 0)
+    return n;
   if (rc < 0)
     return fail(L, -rc, "close");
   lua_pushboolean(L, 1);
   return 1;
+}
+
+/* socket:close(): what was written goes first, for as long as it may linger */
+static int s_close (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  if (s->d == NULL || s->fork_id != fork_id()) {
+    socket_end(L, s);
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return output_linger(L, &s->output, close_now);
 }
 
 /* A collected socket was not closed: requests of other owners on it go on, and
@@ -163,6 +179,8 @@ static int socket_gc (lua_State *L) {
     pressure_collected(&state_of(L)->pressure, s->own_pool
                        ? buf_pool_weight(s->own_pool) : 0, 1);
     pressure_drop(&state_of(L)->pressure, 0, 1);
+    state_of(L)->unflushed += output_end(&s->output,
+                                         s->fork_id == fork_id());
     socket_end_sides(s);
     s->d = NULL;
     s->input.open = false;
@@ -290,13 +308,9 @@ static int shutdown_mode (lua_State *L, const char *const *names) {
   return -1;
 }
 
-/* socket:shutdown("read" | "write" | "both"): true (shutdown(2)) */
-static int s_shutdown (lua_State *L) {
-  static const char *const names[] = { "read", "write", "both", NULL };
+static int shutdown_now (lua_State *L, int how) {
   struct socket *s = socket_check(L, 1);
-  int how, rc;
-  if (lua_type(L, 2) != LUA_TSTRING || (how = shutdown_mode(L, names)) < 0)
-    return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
+  int rc;
   ring_submit_all(state_of(L)->rings);
   rc = shutdown(socket_number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
                                                          : SHUT_RDWR);
@@ -312,6 +326,27 @@ static int s_shutdown (lua_State *L) {
     return fail(L, errno, "shutdown on socket (fd %d)", socket_number(s));
   lua_pushboolean(L, 1);
   return 1;
+}
+
+static int shutdown_write (lua_State *L) {
+  return shutdown_now(L, 1);
+}
+
+static int shutdown_both (lua_State *L) {
+  return shutdown_now(L, 2);
+}
+
+/* socket:shutdown("read" | "write" | "both"): true (shutdown(2)). What was
+** written goes first. */
+static int s_shutdown (lua_State *L) {
+  static const char *const names[] = { "read", "write", "both", NULL };
+  struct socket *s = socket_check(L, 1);
+  int how;
+  if (lua_type(L, 2) != LUA_TSTRING || (how = shutdown_mode(L, names)) < 0)
+    return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
+  return how == 0 ? shutdown_now(L, 0)
+                  : output_linger(L, &s->output, how == 1 ? shutdown_write
+                                                          : shutdown_both);
 }
 
 

@@ -31,7 +31,7 @@
 #include "api/msghdr.h"
 #include "task/wait.h"
 #include "net/buf_pool.h"
-#include "net/input.h"
+#include "net/endpoint.h"
 
 struct socket_side {
   struct socket_waitq waitq;
@@ -51,8 +51,11 @@ struct rx_data {
   uint16_t bid;
 };
 
-struct socket {
-  struct handle *d;        /* NULL: closed; first, as in struct fd */
+struct socket {            /* the userdata; begins as struct endpoint does */
+  struct handle *d;        /* NULL: closed */
+  struct input input;      /* what was taken from rx_data to be read by format,
+                              and not read yet; it comes before `rx` */
+  struct output output;    /* what was written and has not gone yet */
   struct ring *ring;       /* the loop's; NULL: not used with one yet */
   uint32_t fork_id;
   int family, type;
@@ -73,8 +76,6 @@ struct socket {
   bool rx_exhausted;       /* no buffer was free, or no descriptor */
   bool rx_shutdown;        /* for reading: no more will arrive */
   bool zero_copy;          /* large sends go without a copy */
-  struct input input;     /* what was taken from rx_data to be read by format,
-                              and not read yet; it comes before `rx` */
 };
 
 /* User values. */
@@ -127,6 +128,9 @@ static inline bool socket_is_ordered (const struct socket *s) {
 int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
 int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
 void socket_open (lua_State *L);    /* the class */
+
+/* Give it its output. */
+void send_output (struct socket *s);
 
 /* Make it an input of formatted reads. */
 void recv_input (struct socket *s);

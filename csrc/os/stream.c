@@ -21,6 +21,7 @@
 #include "task/ring_watch.h"
 #include "net/socket.h"
 #include "os/stream_read.h"
+#include "os/stream_write.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -160,14 +161,35 @@ static const struct input_ops stream_input_ops = {
   stream_input_end_turn, stream_input_abandon, "the stream"
 };
 
-struct input *stream_input (lua_State *L, int arg) {
-  struct socket *socket = class_test(L, arg, CLASS_SOCKET);
-  struct stream *s;
-  if (socket)
-    return &socket->input;
-  s = class_check(L, arg, CLASS_STREAM);
-  return &s->input;
+
+/* ---- output ------------------------------------------------------------ */
+
+static inline struct stream *stream_of_output (struct output *o) {
+  return (struct stream *)((char *)o - offsetof(struct stream, output));
 }
+
+static void stream_output_check (lua_State *L, int arg) {
+  stream_check(L, arg);
+}
+
+static bool stream_output_may_take (struct output *o, struct wait_node *node) {
+  return turnq_may_take(&stream_of_output(o)->out.q, node, 1);
+}
+
+static void stream_output_end_turn (lua_State *L, struct output *o,
+                                    struct wait_node *node) {
+  struct stream *s = stream_of_output(o);
+  turnq_end_turn(&s->out.q, node);
+  if (s->out.q.turns == 0) turnq_wake(state_of(L)->loop, &s->out.q);
+}
+
+static const struct output_ops stream_output_ops = {
+  stream_output_check, stream_output_may_take, stream_output_end_turn,
+  "stream", false
+}, stream_output_socket_ops = {
+  stream_output_check, stream_output_may_take, stream_output_end_turn,
+  "stream", true
+};
 
 
 /* ---- life -------------------------------------------------------------- */
@@ -197,13 +219,16 @@ static struct stream *stream_push (lua_State *L) {
   s->input.ops = &stream_input_ops;
   s->input.waitq = &s->in;
   s->input.limit = INPUT_LIMIT;
+  s->output.ops = &stream_output_ops;
+  s->output.waitq = &s->out;
+  s->output.d = &s->d;
   s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a stream");
   pressure_hold(&state_of(L)->pressure, 0, 1);
   socket_waitq_open(state_of(L), &s->in);
   socket_waitq_open(state_of(L), &s->out);
-  s->input.open = true;
+  s->input.open = s->output.open = true;
   return s;
 }
 
@@ -245,6 +270,7 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
     return 0;
   if (!closed) pressure_collected(&state_of(L)->pressure, 0, 1);
   pressure_drop(&state_of(L)->pressure, 0, 1);
+  state_of(L)->unflushed += output_end(&s->output, s->fork_id == fork_id());
   stream_end_sides(s);
   s->d = NULL;
   s->input.open = false;
@@ -258,13 +284,27 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
   return rc;
 }
 
-static int stream_close (lua_State *L) {
+static int stream_close_now (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
+  int n = output_close(L, &s->output);
   int rc = stream_end(L, s, true);
+  if (n > 0)
+    return n;
   if (rc < 0)
     return fail(L, -rc, "close");
   lua_pushboolean(L, 1);
   return 1;
+}
+
+/* stream:close(): what was written goes first, for as long as it may linger */
+static int stream_close (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  if (s->d == NULL || s->fork_id != fork_id()) {
+    stream_end(L, s, true);
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return output_linger(L, &s->output, stream_close_now);
 }
 
 static int stream_gc (lua_State *L) {
@@ -321,4 +361,6 @@ void stream_open (lua_State *L) {
   class_define(L, CLASS_STREAM, methods, meta, NULL);
   stream_read_open(L, CLASS_STREAM);
   stream_read_open(L, CLASS_SOCKET);
+  stream_write_open(L, CLASS_STREAM);
+  stream_write_open(L, CLASS_SOCKET);
 }

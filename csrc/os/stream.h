@@ -15,14 +15,15 @@
 #define uring_stream_h
 
 #include "base/handle.h"
-#include "net/input.h"
+#include "net/endpoint.h"
 
-struct stream {            /* the userdata */
-  struct handle *d;        /* NULL: closed; first, as in struct fd */
+struct stream {            /* the userdata; begins as struct endpoint does */
+  struct handle *d;        /* NULL: closed */
+  struct input input;
+  struct output output;
   struct ring *ring;       /* the loop's; NULL: not used with one yet */
   uint32_t fork_id;
   int fd;                  /* for messages */
-  struct input input;
   struct socket_waitq in, out;
   uint64_t token;          /* of the request that reads; 0: none yet */
   struct memory *memory;   /* that it fills */
@@ -32,9 +33,6 @@ struct stream {            /* the userdata */
 
 /* The open stream at `arg`, of this process. */
 struct stream *stream_check (lua_State *L, int arg);
-
-/* The input of the socket or stream at `arg`; raises for any other value. */
-struct input *stream_input (lua_State *L, int arg);
 
 int stream_pipe (lua_State *L);   /* uring.pipe() */
 void stream_open (lua_State *L);  /* the class; and methods of sockets */

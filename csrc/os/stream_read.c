@@ -71,7 +71,7 @@ static void read_check_event (lua_State *L, struct input *in) {
 }
 
 static int read_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct input *in = stream_input(L, OBJECT);
+  struct input *in = &endpoint_at(L, OBJECT)->input;
   struct read_call c = call_of(L);
   if (!in->open)
     return read_closed(L, in);
@@ -86,7 +86,7 @@ static int read_try (lua_State *L, struct task *t, struct wait_node *node) {
 /* The request of a select stays in flight: the next select needs it again. */
 static void read_cancel (lua_State *L, struct task *t,
                          struct wait_node *node) {
-  struct input *in = stream_input(L, OBJECT);
+  struct input *in = &endpoint_at(L, OBJECT)->input;
   if (!in->open)
     return;
   if (node == &t->node) in->ops->abandon(in);
@@ -94,7 +94,7 @@ static void read_cancel (lua_State *L, struct task *t,
 }
 
 static int read_block (lua_State *L, struct task *t, struct blocking *b) {
-  struct input *in = stream_input(L, OBJECT);
+  struct input *in = &endpoint_at(L, OBJECT)->input;
   int n;
   if (!in->open)
     return read_closed(L, in);
@@ -155,7 +155,7 @@ static int read_call (lua_State *L, struct input *in,
 /* ---- methods ----------------------------------------------------------- */
 
 static struct input *input_check (lua_State *L) {
-  struct input *in = stream_input(L, OBJECT);
+  struct input *in = &endpoint_at(L, OBJECT)->input;
   in->ops->check(L, OBJECT);
   return in;
 }

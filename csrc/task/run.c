@@ -104,6 +104,7 @@ static void submit_and_wait (lua_State *L, struct loop *loop) {
   int64_t ns = SYS_FOREVER;
   int rc = 0, taken;
   loop->retry = false;
+  if (loop->outputs) loop->before_enter(loop);
   if (loop->watches || loop->own.eventfd >= 0) ring_watch_enter(loop);
   if (loop->first == NULL) {
     struct timer *top = heap_top(&loop->heap);
@@ -157,6 +158,7 @@ static int run_tasks (lua_State *L) {
     submit_and_wait(L, loop);
   }
   /* submit what the last task queued, and end what no task waits for */
+  if (loop->outputs) loop->before_enter(loop);
   loop_cancel_unattended(loop);
   for (int i = 0; i < LAST_TURNS && (ring_needs_enter(loop->ring)
                                      || loop_unattended(loop)); i++) {
@@ -407,6 +409,16 @@ static int loop_get_ring (lua_State *L) {
   return 1;
 }
 
+/* loop:stats(): bytes that were written to sockets and streams, but not flushed
+** when those were collected */
+static int loop_stats (lua_State *L) {
+  class_check(L, 1, CLASS_LOOP);
+  lua_createtable(L, 0, 1);
+  lua_pushinteger(L, (lua_Integer)state_of(L)->unflushed);
+  lua_setfield(L, -2, "unflushed");
+  return 1;
+}
+
 /* The state closes. Rings that close after this find no loop. */
 static int run_gc (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
@@ -433,6 +445,7 @@ static int run_tostring (lua_State *L) {
 
 static const luaL_Reg methods[] = {
   {"ring", loop_get_ring},
+  {"stats", loop_stats},
   {NULL, NULL}
 };
 

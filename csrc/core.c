@@ -34,6 +34,7 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+#include "os/file.h"
 #include "os/stream.h"
 
 static const luaL_Reg public_functions[] = {
@@ -45,6 +46,7 @@ static const luaL_Reg public_functions[] = {
   {"socket", socket_new},
   {"socketpair", socket_pair},
   {"pipe", stream_pipe},
+  {"stream", stream_new},
   {"msghdr", msghdr_new},
   {"recvmsg_out", msghdr_recvmsg_out},
   {"register_sync_msg", register_sync_msg},
@@ -117,6 +119,8 @@ static void push_internal (lua_State *L) {
   args_functions(L);
   scope_functions(L);
   event_functions(L);
+  stream_functions(L);
+  file_functions(L);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, set_lua_dir, 1);
   lua_setfield(L, -2, "set_lua_dir");

@@ -21,5 +21,7 @@ join(require "uring.select")
 join(require "uring.channel")
 join(require "uring.semaphore")
 join(require "uring.tree")
+join(require "uring.file")
+require("uring.file").standard(uring)
 
 return uring

@@ -53,13 +53,13 @@ struct input_ops {
      cancelled if no other waits. */
   void (*end_turn) (lua_State *L, struct input *s, struct wait_node *node);
   void (*abandon) (struct input *s);
-  const char *what;        /* "the socket" */
 };
 
 struct input {
   struct store store;
   const struct input_ops *ops;
   struct socket_waitq *waitq;
+  const char *name;        /* for messages: "the socket", "'notes.txt'" */
   size_t limit;            /* of a read; SIZE_MAX: none */
   bool open;
   bool in_push;            /* its bytes are being pushed */

@@ -15,12 +15,76 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* Does this kernel lack RWF_NOSIGNAL? Found out by the first write. */
 static atomic_bool no_nosignal;
+
+
+/* ---- blocks ------------------------------------------------------------- */
+
+static void output_drop (struct output *o) {
+  if (o->going) refblock_release(&o->going->block);
+  if (o->block) refblock_release(&o->block->block);
+  o->going = o->block = NULL;
+  o->used = o->from = o->upto = 0;
+}
+
+/* The block that was filled is the next to be written. */
+static void output_turn (struct output *o) {
+  if (o->going || o->used == 0)
+    return;
+  o->going = o->block;
+  o->upto = o->used;
+  o->block = NULL;
+  o->from = o->used = 0;
+}
+
+
+/* ---- without the loop --------------------------------------------------- */
+
+/* write(2) of a little, which neither waits nor raises SIGPIPE. */
+static ssize_t write_at_once (int fd, const void *at, size_t n, int timeout) {
+  struct pollfd p = { fd, POLLOUT, 0 };
+  const struct timespec now = { 0, 0 };
+  sigset_t pipe, before, pending;
+  ssize_t done;
+  if (poll(&p, 1, timeout) != 1 || !(p.revents & (POLLOUT | POLLERR)))
+    return -1;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  sigpending(&pending);
+  done = write(fd, at, n < 4096 ? n : 4096);  /* (PIPE_BUF: more may wait) */
+  if (done < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
+    sigtimedwait(&pipe, NULL, &now);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return done;
+}
+
+/* Write what is buffered, without the loop. `timeout`: 0, or -1 to wait. */
+static void write_rest (struct output *o, int fd, int timeout) {
+  output_turn(o);
+  while (o->going) {
+    const unsigned char *at = o->going->bytes + o->from;
+    size_t left = o->upto - o->from;
+    ssize_t n = o->sends
+                ? send(fd, at, left, MSG_DONTWAIT | MSG_NOSIGNAL)
+                : write_at_once(fd, at, left, timeout);
+    if (n <= 0)
+      return;
+    o->from += (size_t)n;
+    if (o->from < o->upto)
+      continue;
+    refblock_release(&o->going->block);
+    o->going = NULL;
+    o->from = o->upto = 0;
+    output_turn(o);
+  }
+}
 
 
 /* ---- the loop's list --------------------------------------------------- */
@@ -44,6 +108,24 @@ static void output_start_all (struct loop *loop) {
   }
 }
 
+void output_begin (struct output *o) {
+  if (o->standard && __fpending(o->standard) > 0) {
+    if (o->token == 0) write_rest(o, handle_number(*o->d), -1);
+    fflush(o->standard);
+  }
+}
+
+/* The run has ended: what was written to a standard stream is out by then, as
+** what print has written is when the program ends. */
+static void output_write_standard (struct loop *loop) {
+  for (struct output *o = loop->outputs, *next; o; o = next) {
+    next = o->next;
+    if (!o->standard || o->token != 0) continue;
+    write_rest(o, handle_number(*o->d), -1);
+    if (output_size(o) == 0) output_unlist(o);
+  }
+}
+
 static void output_list (struct output *o, struct loop *loop) {
   if (o->back)
     return;
@@ -52,27 +134,11 @@ static void output_list (struct output *o, struct loop *loop) {
   if (o->next) o->next->back = &o->next;
   loop->outputs = o;
   loop->before_enter = output_start_all;
+  loop->after_run = output_write_standard;
 }
 
 
 /* ---- filling ----------------------------------------------------------- */
-
-static void output_drop (struct output *o) {
-  if (o->going) refblock_release(&o->going->block);
-  if (o->block) refblock_release(&o->block->block);
-  o->going = o->block = NULL;
-  o->used = o->from = o->upto = 0;
-}
-
-/* The block that was filled is the next to be written. */
-static void output_turn (struct output *o) {
-  if (o->going || o->used == 0)
-    return;
-  o->going = o->block;
-  o->upto = o->used;
-  o->block = NULL;
-  o->from = o->used = 0;
-}
 
 ssize_t output_add (struct output *o, struct loop *loop, const char *at,
                     size_t n) {
@@ -95,6 +161,8 @@ ssize_t output_add (struct output *o, struct loop *loop, const char *at,
     done += room;
   }
   output_list(o, loop);
+  if (o->lines && o->token == 0 && memrchr(at, '\n', done))
+    write_rest(o, handle_number(*o->d), 0);
   return (ssize_t)done;
 }
 
@@ -110,8 +178,8 @@ static struct request output_request (const struct output *o) {
     io_uring_prep_poll_add(&q.sqe, fd, POLLOUT);
     return q;
   }
-  q = request_of(o->ops->sends ? &kind_send : &kind_write, fd);
-  if (o->ops->sends) q.sqe.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+  q = request_of(o->sends ? &kind_send : &kind_write, fd);
+  if (o->sends) q.sqe.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
   /* guard: a write to a pipe without a reader kills the process; a worker of
      the kernel's does not take the signal */
   else if (atomic_load(&no_nosignal)) q.sqe.flags |= IOSQE_ASYNC;
@@ -155,7 +223,7 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
     }
   }
   else if (loop_cut_short(res) && res != -EINTR)
-    return;  /* (the loop has ended: the rest stays for the next one) */
+    ;  /* (the loop has ended: the rest stays for the next one) */
   else if (!output_refused(o, op, res)) {
     o->error = res < 0 ? -res : EIO;
     o->lost = output_size(o);
@@ -173,6 +241,10 @@ int output_start (struct output *o, struct loop *loop) {
   output_turn(o);
   if (o->going == NULL)
     return 0;
+  if (o->by_write) {  /* guard: or print's text and ours overlap */
+    write_rest(o, handle_number(*o->d), -1);
+    return 0;
+  }
   o->ring = loop->ring;
   q = output_request(o);
   q.pin[OP_PIN_FD] = &(*o->d)->block;
@@ -192,45 +264,6 @@ int output_start (struct output *o, struct loop *loop) {
 
 /* ---- the end ----------------------------------------------------------- */
 
-/* write(2) of a little, which neither waits nor raises SIGPIPE. */
-static ssize_t write_at_once (int fd, const void *at, size_t n) {
-  struct pollfd p = { fd, POLLOUT, 0 };
-  const struct timespec now = { 0, 0 };
-  sigset_t pipe, before, pending;
-  ssize_t done;
-  if (poll(&p, 1, 0) != 1 || !(p.revents & (POLLOUT | POLLERR)))
-    return -1;
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &pipe, &before);
-  sigpending(&pending);
-  done = write(fd, at, n < 4096 ? n : 4096);  /* (PIPE_BUF: more may wait) */
-  if (done < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
-    sigtimedwait(&pipe, NULL, &now);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return done;
-}
-
-static void write_rest (struct output *o, int fd) {
-  output_turn(o);
-  while (o->going) {
-    const unsigned char *at = o->going->bytes + o->from;
-    size_t left = o->upto - o->from;
-    ssize_t n = o->ops->sends
-                ? send(fd, at, left, MSG_DONTWAIT | MSG_NOSIGNAL)
-                : write_at_once(fd, at, left);
-    if (n <= 0)
-      return;
-    o->from += (size_t)n;
-    if (o->from < o->upto)
-      continue;
-    refblock_release(&o->going->block);
-    o->going = NULL;
-    o->from = o->upto = 0;
-    output_turn(o);
-  }
-}
-
 /* (Its result is not known, so nothing may be written after it.) */
 static void abandon_request (struct output *o) {
   struct op *op = o->ring->open ? op_find(&o->ring->ops, o->token) : NULL;
@@ -246,7 +279,7 @@ size_t output_end (struct output *o, bool in_owner) {
     output_unlist(o);
     if (o->token != 0) abandon_request(o);
     else if (o->open && *o->d && handle_number(*o->d) >= 0)
-      write_rest(o, handle_number(*o->d));
+      write_rest(o, handle_number(*o->d), 0);
   }
   o->token = 0;
   o->open = false;

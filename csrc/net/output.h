@@ -23,6 +23,8 @@
 #include "base/refblock.h"
 #include "task/wait.h"
 
+#include <stdio.h>
+
 #define OUTPUT_SIZE  65536u
 
 struct output;
@@ -33,14 +35,14 @@ struct output_ops {
   /* May this waiter write, or is it another's turn? */
   bool (*may_take) (struct output *o, struct wait_node *node);
   void (*end_turn) (lua_State *L, struct output *o, struct wait_node *node);
-  const char *what;        /* "socket" */
-  bool sends;              /* by send, and not by write */
 };
 
 struct output {            /* of a socket or a stream */
   const struct output_ops *ops;
   struct socket_waitq *waitq;
   struct handle **d;       /* of its object */
+  const char *name;        /* for messages: "the socket", "'notes.txt'" */
+  bool sends;              /* by send, and not by write */
   struct memory *block;    /* that is filled; NULL: it is empty */
   struct memory *going;    /* that is written; or NULL */
   size_t used;             /* of `block` */
@@ -51,6 +53,10 @@ struct output {            /* of a socket or a stream */
                                    none */
   size_t lost;             /* bytes that an error has dropped */
   int error;               /* that is yet to be told; 0: none */
+  FILE *standard;          /* C's stream of the same file, or NULL */
+  bool by_write;           /* by write(2): print may write there meanwhile, and
+                              a request on a file does not lock its position */
+  bool lines;              /* a line is written at once, if it can be */
   bool poll_first;         /* it is not blocking, and was full */
   bool open;
 };
@@ -59,6 +65,10 @@ struct output {            /* of a socket or a stream */
 static inline size_t output_size (const struct output *o) {
   return o->used + (o->upto - o->from);
 }
+
+/* Before a write to a standard stream: if print has written since, what was
+** written before goes out, and then what print has written. */
+void output_begin (struct output *o);
 
 /* Add bytes: how many, which is less than n if the buffer is full; -ENOMEM. */
 ssize_t output_add (struct output *o, struct loop *loop, const char *at,

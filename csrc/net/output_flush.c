@@ -18,7 +18,7 @@ int output_failed (lua_State *L, struct output *o) {
   int err = o->error;
   o->error = 0;
   o->lost = 0;
-  return err ? fail(L, err, "write to %s (fd %d)", o->ops->what, o->waitq->fd)
+  return err ? fail(L, err, "write to %s", o->name)
              : 0;
 }
 
@@ -30,7 +30,7 @@ static int flush_try (lua_State *L, struct task *t, struct wait_node *node) {
   int n = 0;
   (void)t;
   if (!o->open)
-    return fail(L, EBADF, "the %s is closed", o->ops->what);
+    return fail(L, EBADF, "%s is closed", o->name);
   if (!o->ops->may_take(o, node) || (output_size(o) > 0 && !o->error))
     return 0;
   n = output_failed(L, o);
@@ -47,7 +47,7 @@ static int flush_block (lua_State *L, struct task *t, struct blocking *b) {
   int rc;
   (void)t;
   if (!o->open)
-    return fail(L, EBADF, "the %s is closed", o->ops->what);
+    return fail(L, EBADF, "%s is closed", o->name);
   rc = output_start(o, state_of(L)->loop);
   if (rc < 0)
     return ring_push_failed(L, state_of(L)->loop->ring, rc);
@@ -114,15 +114,14 @@ int output_linger (lua_State *L, struct output *o, lua_CFunction finish) {
 }
 
 int output_close (lua_State *L, struct output *o) {
-  int err = o->error, fd = o->waitq->fd;
+  int err = o->error;
   size_t left = o->lost + output_end(o, true);
-  const char *what = o->ops->what;
   o->error = 0;
   o->lost = 0;
   if (left == 0 && err == 0)
     return 0;
-  fail(L, err ? err : ETIME, "close %s (fd %d): %lld bytes were not written",
-       what, fd, (long long)left);
+  fail(L, err ? err : ETIME, "close %s: %lld bytes were not written", o->name,
+       (long long)left);
   lua_pushinteger(L, (lua_Integer)left);
   return 4;
 }

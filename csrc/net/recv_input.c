@@ -70,9 +70,10 @@ void recv_input (struct socket *s) {
   static const struct input_ops ops = {
     recv_input_check, recv_input_enter, recv_input_may_take,
     recv_input_fill, recv_input_start, recv_input_poll,
-    recv_input_end_turn, recv_input_abandon, "the socket"
+    recv_input_end_turn, recv_input_abandon
   };
   s->input.ops = &ops;
+  s->input.name = "the socket";
   s->input.waitq = &s->in.waitq;
   s->input.limit = INPUT_LIMIT;
 }

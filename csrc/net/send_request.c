@@ -88,11 +88,12 @@ static void send_output_end_turn (lua_State *L, struct output *o,
 
 void send_output (struct socket *s) {
   static const struct output_ops ops = {
-    send_output_check, send_output_may_take, send_output_end_turn, "socket",
-    true
+    send_output_check, send_output_may_take, send_output_end_turn
   };
   s->output.ops = &ops;
   s->output.waitq = &s->out.waitq;
+  s->output.name = "the socket";
+  s->output.sends = true;
   s->output.d = &s->d;
 }
 

@@ -63,7 +63,7 @@ struct read_call arg_format (lua_State *L, int arg, struct input *in) {
 /* ---- taking ------------------------------------------------------------ */
 
 int read_closed (lua_State *L, const struct input *in) {
-  return fail(L, EBADF, "%s is closed", in->ops->what);
+  return fail(L, EBADF, "%s is closed", in->name);
 }
 
 /* Push the first n bytes, and take them and the next `skip` out, or none. */
@@ -92,7 +92,7 @@ static int take_rest (lua_State *L, struct input *in) {
 static int too_long (lua_State *L, const struct input *in, const char *what,
                      size_t limit) {
   return fail(L, EMSGSIZE, "read from %s: %s %lld bytes (all stay to be read)",
-              in->ops->what, what, (long long)limit);
+              in->name, what, (long long)limit);
 }
 
 static int take_line (lua_State *L, struct input *in,
@@ -118,7 +118,7 @@ static int take_until (lua_State *L, struct input *in,
     return 0;
   if (store_size(&in->store) > 0)
     return fail(L, ENODATA, "read from %s: it ended before the delimiter (all "
-                "bytes stay to be read)", in->ops->what);
+                "bytes stay to be read)", in->name);
   lua_pushnil(L);
   return 1;
 }

@@ -26,6 +26,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FIRST_READ  4096u
@@ -42,6 +45,10 @@ static inline struct stream *stream_of (struct input *in) {
 static struct op *stream_op (const struct stream *s) {
   return s->token != 0 && s->ring->open ? op_find(&s->ring->ops, s->token)
                                         : NULL;
+}
+
+bool stream_reads (const struct stream *s) {
+  return stream_op(s) != NULL;
 }
 
 static bool stream_completed (const struct stream *s) {
@@ -75,7 +82,7 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
   if (op->results.first->res > 0 && !polled
       && !store_add(&in->store, s->memory->bytes,
                     (size_t)op->results.first->res)) {
-    fail(L, ENOMEM, "read from stream (fd %d)", s->fd);
+    fail(L, ENOMEM, "read from %s", s->input.name);
     return FILL_FAILED;
   }
   ring_take_op(s->ring, op, &a);
@@ -89,8 +96,7 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
   s->poll_first = a.res == -EAGAIN;
   if (a.res > 0 || a.res == -EAGAIN || loop_cut_short(a.res))
     return FILL_NOTHING;
-  fail_result(L, IORING_OP_READ, s->fd, 0, a.res, 0);
-  lua_pop(L, 1);
+  fail(L, -a.res, "read from %s", s->input.name);
   return FILL_FAILED;
 }
 
@@ -158,7 +164,7 @@ static void stream_input_abandon (struct input *in) {
 static const struct input_ops stream_input_ops = {
   stream_input_check, stream_input_enter, stream_input_may_take,
   stream_input_fill, stream_input_start, stream_input_poll,
-  stream_input_end_turn, stream_input_abandon, "the stream"
+  stream_input_end_turn, stream_input_abandon
 };
 
 
@@ -184,11 +190,7 @@ static void stream_output_end_turn (lua_State *L, struct output *o,
 }
 
 static const struct output_ops stream_output_ops = {
-  stream_output_check, stream_output_may_take, stream_output_end_turn,
-  "stream", false
-}, stream_output_socket_ops = {
-  stream_output_check, stream_output_may_take, stream_output_end_turn,
-  "stream", true
+  stream_output_check, stream_output_may_take, stream_output_end_turn
 };
 
 
@@ -217,6 +219,7 @@ static struct stream *stream_push (lua_State *L) {
   s->in.one_turn = s->out.one_turn = true;  /* guard: a read is one unit */
   s->size = FIRST_READ;
   s->input.ops = &stream_input_ops;
+  s->input.name = s->output.name = "the stream";
   s->input.waitq = &s->in;
   s->input.limit = INPUT_LIMIT;
   s->output.ops = &stream_output_ops;
@@ -232,9 +235,33 @@ static struct stream *stream_push (lua_State *L) {
   return s;
 }
 
+/* What it is: files have no limit, and sockets are written to by send. */
+static void stream_look (struct stream *s, int fd) {
+  struct stat st;
+  s->fd = s->in.fd = s->out.fd = fd;
+  if (fstat(fd, &st) < 0)
+    return;
+  if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) s->input.limit = SIZE_MAX;
+  s->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+  s->output.sends = S_ISSOCK(st.st_mode);
+  s->output.lines = isatty(fd);
+}
+
 static void stream_own (lua_State *L, struct stream *s, int fd) {
   handle_own(&state_of(L)->handles, s->d, fd);
-  s->fd = s->in.fd = s->out.fd = fd;
+  stream_look(s, fd);
+}
+
+/* Name it for messages: by its path, or by its number. */
+static void stream_name (lua_State *L, struct stream *s, const char *path) {
+  size_t size = path ? strlen(path) + 3 : 32;
+  char *name = malloc(size);
+  if (name == NULL)
+    luaL_error(L, "not enough memory for a stream");
+  if (path) snprintf(name, size, "'%s'", path);
+  else snprintf(name, size, "stream (fd %d)", s->fd);
+  s->name = name;
+  s->input.name = s->output.name = name;
 }
 
 /* Cancel its request, and wake all that wait in its queues. */
@@ -274,7 +301,8 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
   stream_end_sides(s);
   s->d = NULL;
   s->input.open = false;
-  if (closed) rc = ring_close_handle(state_of(L)->rings, d);
+  if (s->standard) handle_release(d);  /* guard: the number stays open */
+  else if (closed) rc = ring_close_handle(state_of(L)->rings, d);
   else {
     if (s->ring) ring_settle(s->ring, d);
     ring_reap_uses(state_of(L)->rings, d);
@@ -311,6 +339,8 @@ static int stream_gc (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   stream_end(L, s, false);
   stream_free(s);
+  free(s->name);
+  s->name = NULL;
   return 0;
 }
 
@@ -325,7 +355,100 @@ int stream_pipe (lua_State *L) {
     return fail(L, errno, "pipe");
   stream_own(L, r, ends[0]);
   stream_own(L, w, ends[1]);
+  stream_name(L, r, NULL);
+  stream_name(L, w, NULL);
   return 2;
+}
+
+/* A stream of a new descriptor, which is its own from here on. */
+static int stream_adopt (lua_State *L, struct stream *s, int fd,
+                         const char *path) {
+  stream_own(L, s, fd);
+  stream_name(L, s, path);
+  return 1;
+}
+
+/* A Lua file stays its owner's: the stream has a dup. */
+static int stream_from_file (lua_State *L, struct stream *s) {
+  luaL_Stream *file = lua_touserdata(L, 1);
+  int fd;
+  if (file->closef == NULL)
+    return luaL_argerror(L, 1, "attempt to use a closed file");
+  fflush(file->f);
+  fd = fcntl(fileno(file->f), F_DUPFD_CLOEXEC, 0);
+  return fd < 0 ? fail(L, errno, "stream of a file")
+                : stream_adopt(L, s, fd, NULL);
+}
+
+/* It takes the descriptor from a uring.fd, with all that is in flight on it. */
+static int stream_from_fd (lua_State *L, struct stream *s) {
+  struct fd *f = lua_touserdata(L, 1);
+  if (f->d == NULL || handle_closed(f->d))
+    return luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  refblock_release(&s->d->block);
+  s->d = fd_take_handle(L, f);
+  stream_look(s, handle_number(s->d));
+  stream_name(L, s, NULL);
+  return 1;
+}
+
+static int stream_from_number (lua_State *L, struct stream *s) {
+  int fd = (int)arg_integer(L, 1, 0, INT32_MAX);
+  if (fcntl(fd, F_GETFD) < 0)
+    return fail(L, errno, "uring.stream(%d)", fd);
+  if (handle_find(&state_of(L)->handles, fd))
+    return fail(L, EEXIST, "uring.stream(%d): a uring.fd, a socket or another "
+                "object owns this number", fd);
+  return stream_adopt(L, s, fd, NULL);
+}
+
+/* uring.stream(x): of an integer, which it owns from now on; of a uring.fd,
+** which hands its number over; of a Lua file. A socket or stream is one. */
+int stream_new (lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  if (class_test(L, 1, CLASS_SOCKET) || class_test(L, 1, CLASS_STREAM)) {
+    endpoint_at(L, 1)->input.ops->check(L, 1);
+    return 1;
+  }
+  if (lua_type(L, 1) == LUA_TNUMBER)
+    return stream_from_number(L, stream_push(L));
+  if (class_test(L, 1, CLASS_FD))
+    return stream_from_fd(L, stream_push(L));
+  if (luaL_testudata(L, 1, LUA_FILEHANDLE))
+    return stream_from_file(L, stream_push(L));
+  return luaL_argerror(L, 1, lua_pushfstring(L, "descriptor expected (an "
+    "integer, a uring.fd, a socket, a stream or a file), got %s",
+    luaL_typename(L, 1)));
+}
+
+/* open_stream(fd, path): of a file that was opened just now */
+static int stream_opened (lua_State *L) {
+  int fd = (int)lua_tointeger(L, 1);
+  const char *path = lua_tostring(L, 2);
+  return stream_adopt(L, stream_push(L), fd, path);
+}
+
+/* standard_stream(number, name): its close leaves the number open */
+static int stream_standard (lua_State *L) {
+  int fd = (int)lua_tointeger(L, 1);
+  const char *name = lua_tostring(L, 2);
+  struct stream *s = stream_push(L);
+  atomic_store(&s->d->number, fd);
+  s->standard = true;
+  stream_look(s, fd);
+  stream_name(L, s, name);
+  s->output.standard = fd == STDERR_FILENO ? stderr : stdout;
+  s->output.by_write = s->seekable;
+  return 1;
+}
+
+/* Is it a FIFO? Of a file that was opened just now: is_fifo(fd). */
+static int stream_is_fifo (lua_State *L) {
+  struct stat st;
+  lua_pushboolean(L, fstat((int)lua_tointeger(L, 1), &st) == 0
+                     && S_ISFIFO(st.st_mode));
+  return 1;
 }
 
 
@@ -339,7 +462,7 @@ static int stream_fileno (lua_State *L) {
 static int stream_tostring (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   if (s->d == NULL) lua_pushliteral(L, "uring.Stream (closed)");
-  else lua_pushfstring(L, "uring.Stream (fd %d)", s->fd);
+  else lua_pushfstring(L, "uring.Stream (%s, fd %d)", s->name, s->fd);
   return 1;
 }
 
@@ -356,6 +479,22 @@ static const luaL_Reg meta[] = {
   {"__tostring", stream_tostring},
   {NULL, NULL}
 };
+
+static const luaL_Reg functions[] = {
+  {"open_stream", stream_opened},
+  {"standard_stream", stream_standard},
+  {"is_fifo", stream_is_fifo},
+  {NULL, NULL}
+};
+
+void stream_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+  lua_getiuservalue(L, -2, CLASS_STREAM + 1);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, "Stream");  /* its methods; file.lua adds to them */
+  lua_pop(L, 1);
+}
 
 void stream_open (lua_State *L) {
   class_define(L, CLASS_STREAM, methods, meta, NULL);

@@ -24,17 +24,28 @@ struct stream {            /* the userdata; begins as struct endpoint does */
   struct ring *ring;       /* the loop's; NULL: not used with one yet */
   uint32_t fork_id;
   int fd;                  /* for messages */
+  char *name;              /* for them too, or NULL; input and output have it */
   struct socket_waitq in, out;
   uint64_t token;          /* of the request that reads; 0: none yet */
   struct memory *memory;   /* that it fills */
   unsigned size;           /* of the next one */
+  bool seekable;
+  bool standard;           /* its close leaves the number open */
   bool poll_first;         /* it is not blocking: poll it before a read */
 };
 
 /* The open stream at `arg`, of this process. */
 struct stream *stream_check (lua_State *L, int arg);
 
+/* Is a request to read in flight, or has it something to take? */
+bool stream_reads (const struct stream *s);
+
 int stream_pipe (lua_State *L);   /* uring.pipe() */
+int stream_new (lua_State *L);    /* uring.stream(x) */
+
+/* The functions for lua/uring/file.lua, into the table on top. */
+void stream_functions (lua_State *L);
+
 void stream_open (lua_State *L);  /* the class; and methods of sockets */
 
 #endif

@@ -41,8 +41,7 @@ static int write_take (lua_State *L, struct output *o) {
     const char *bytes = lua_tolstring(L, arg, &size);
     ssize_t done = output_add(o, loop, bytes + from, size - from);
     if (done < 0)
-      return fail(L, (int)-done, "write to %s (fd %d)", o->ops->what,
-                  o->waitq->fd);
+      return fail(L, (int)-done, "write to %s", o->name);
     if ((size_t)done < size - from) {
       set_integer(L, TAKEN, (lua_Integer)from + done);
       return 0;
@@ -59,7 +58,7 @@ static int write_try (lua_State *L, struct task *t, struct wait_node *node) {
   int n;
   (void)t;
   if (!o->open)
-    return fail(L, EBADF, "the %s is closed", o->ops->what);
+    return fail(L, EBADF, "%s is closed", o->name);
   if (!o->ops->may_take(o, node))
     return 0;
   n = write_take(L, o);
@@ -116,13 +115,13 @@ static int stream_write (lua_State *L) {
   struct task *t = loop_enter(L, loop, "write");
   size_t size = check_arguments(L);
   output_check(L);  /* (a finalizer may have closed it) */
+  output_begin(o);
   if (size <= OUTPUT_SIZE - o->used && !o->error && !loop_unfair(t)
       && o->ops->may_take(o, NULL)) {
     for (int i = 2; i <= lua_gettop(L); i++) {
       const char *bytes = lua_tolstring(L, i, &size);
       if (output_add(o, loop, bytes, size) < 0)
-        return fail(L, ENOMEM, "write to %s (fd %d)", o->ops->what,
-                    o->waitq->fd);
+        return fail(L, ENOMEM, "write to %s", o->name);
     }
     lua_settop(L, OBJECT);
     return 1;

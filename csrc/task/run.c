@@ -165,6 +165,7 @@ static int run_tasks (lua_State *L) {
     ring_enter(loop->ring, i > 0, i > 0 ? RETRY_NS : SYS_FOREVER);
     ring_reap(loop->ring);
   }
+  if (loop->outputs) loop->after_run(loop);
   return 0;
 }
 

@@ -329,17 +329,11 @@ describe("the store of a socket", function()
       assert.same({ "x", "more" }, { select(1, uring.select({
         x = b:receiving() }, patience)) , "more" })
       rest()
-      for chunk in b:chunks() do
-        assert.equal("more", chunk)
-        break
-      end
+      assert.equal("more", net.first(b:chunks()))
       assert(a:send "next\n")
       assert.equal("next", b:read("l", patience))
       rest()
-      for lease in b:chunks { lease = true } do
-        assert.equal("more", lease:string())
-        break
-      end
+      assert.equal("more", net.first(b:chunks { lease = true }):string())
     end)
   end)
 
@@ -368,6 +362,25 @@ describe("the store of a socket", function()
       end
       a:close()
       assert.same({ true, n = 2 }, table.pack(t:join(patience)))
+    end)
+  end)
+end)
+
+describe("a timeout of", function()
+  it("chunks, messages and connections is that of each step", function()
+    net.run(function()
+      local a, b = net.pair()
+      local listener = net.listener()
+      local function out_of_time(next, state)
+        local ok, message = pcall(next, state)
+        assert.is_false(ok)
+        assert.truthy(message:find "timed out", message)
+      end
+      out_of_time(b:chunks { timeout = 0.001 })
+      out_of_time(b:messages { timeout = 0 })
+      out_of_time(listener:connections { timeout = 0.001 })
+      assert(a:send "x")
+      assert.equal("x", net.first(b:chunks { timeout = patience }))
     end)
   end)
 end)

@@ -299,7 +299,7 @@ static int recv_next (lua_State *L) {
     return 1;
   }
   t = recv_enter(L, r->state, r->s, "the iterator of a socket");
-  return wait_next(L, wait_perform(L, t, &receiving, CLOCK_NEVER,
+  return wait_next(L, wait_perform(L, t, &receiving, recv_deadline(r->ns),
                                    recv_next_again));
 }
 
@@ -321,6 +321,7 @@ static struct reader *reader_new (lua_State *L, struct socket *s) {
   r->s = s;
   r->state = state_of(L);
   r->bound = BOUND;
+  r->ns = CLOCK_NEVER;
   return r;
 }
 
@@ -338,7 +339,8 @@ static int reader_return (lua_State *L) {
 }
 
 static int recv_iterate (lua_State *L, bool headers, lua_Integer size) {
-  static const char *const names[] = { "fds", "size", "count", "lease", NULL };
+  static const char *const names[] = { "fds", "size", "count", "lease",
+                                       "timeout", NULL };
   struct socket *s = socket_check(L, 1);
   struct reader *r;
   lua_settop(L, 2);
@@ -348,24 +350,32 @@ static int recv_iterate (lua_State *L, bool headers, lua_Integer size) {
   r->size = (uint32_t)options_integer(L, 2, "size", size, 1, 1 << 20);
   r->bound = (uint16_t)options_integer(L, 2, "count", BOUND, 1, BOUND);
   r->lease = options_boolean(L, 2, "lease");
+  r->ns = options_seconds(L, 2, "timeout");
   r->fds = headers && options_boolean(L, 2, "fds");
   return reader_return(L);
 }
 
-/* for payload, from, info in socket:messages{ fds=, size=, count=, lease= } */
+/* for payload, from, info in socket:messages{ fds=, size=, count=, lease=,
+** timeout= } */
 static int s_messages (lua_State *L) {
   return recv_iterate(L, true, MAX_DATAGRAM);
 }
 
-/* for data in socket:chunks{ size=, count=, lease= } do */
+/* for data in socket:chunks{ size=, count=, lease=, timeout= } do */
 static int s_chunks (lua_State *L) {
   return recv_iterate(L, false, 16384);
 }
 
-/* for connection, peer in socket:connections() do */
+/* for connection, peer in socket:connections([{ timeout= }]) do */
 static int s_connections (lua_State *L) {
-  struct reader *r = reader_new(L, socket_check(L, 1));
+  static const char *const names[] = { "timeout", NULL };
+  struct socket *s = socket_check(L, 1);
+  struct reader *r;
+  lua_settop(L, 2);
+  options_open(L, 2, names);
+  r = reader_new(L, s);
   r->want = WANT_CONNECTION;
+  r->ns = options_seconds(L, 2, "timeout");
   return reader_return(L);
 }
 

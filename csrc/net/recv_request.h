@@ -24,6 +24,7 @@ enum { WANT_DATA, WANT_CONNECTION };
 struct reader {            /* the userdata of an iterator */
   struct socket *s;        /* its user value */
   const struct state *state;
+  int64_t ns;              /* the timeout of each step, or CLOCK_NEVER */
   uint32_t size;           /* of a buffer */
   uint16_t bound;
   uint8_t want;

@@ -171,7 +171,8 @@ static struct read_call arg_until (lua_State *L, struct input *in, int arg) {
   struct read_call c = { READ_UNTIL, in->limit, NULL, 0, 0 };
   luaL_checktype(L, arg, LUA_TSTRING);
   c.delimiter = lua_tolstring(L, arg, &c.length);
-  luaL_argcheck(L, c.length > 0, arg, "the delimiter is empty");
+  luaL_argcheck(L, c.length > 0, arg, "delimiter of at least one byte "
+                "expected");
   if (!lua_isnoneornil(L, arg + 1))
     c.n = (size_t)arg_integer(L, arg + 1, 1, LUA_MAXINTEGER);
   c.id = store_call(&in->store);
@@ -285,7 +286,8 @@ static int stream_lines (lua_State *L) {
   v.call = arg_format(L, 2, in);
   luaL_argcheck(L, v.call.kind != READ_ALL
                 && !(v.call.kind == READ_COUNT && v.call.n == 0), 2,
-                "a loop over this format would not end");
+                "another format expected: a loop over this one would not "
+                "end");
   if (options_open(L, 3, names)) {
     lua_Integer max = options_integer(L, 3, "max", 0, 1, LUA_MAXINTEGER);
     if (max > 0 && v.call.kind != READ_COUNT) v.call.n = (size_t)max;

@@ -158,7 +158,7 @@ struct loop {
   struct wait_node *turn;   /* the last of them that runs in this turn */
   struct output *outputs;   /* that have to be written: net/output.h */
   void (*before_enter) (struct loop *loop);  /* starts to write them */
-  void (*after_run) (struct loop *loop);  /* writes those of stdout, stderr */
+  void (*after_run) (struct loop *loop);  /* writes those of the standard streams */
   struct task *revoked;     /* cancelled before they took a value: wait.h */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */

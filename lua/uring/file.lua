@@ -73,15 +73,25 @@ local function check_count(value, n, name, least)
   end
 end
 
+local function check_self(self, name)
+  if getmetatable(self) ~= "uring.Stream" then
+    error(("bad argument #1 to '%s' (uring.Stream expected, got %s)"):format(
+      name, type(self)), 3)
+  end
+  self:fileno()  -- (raises if it is closed)
+end
+
 local WHENCE <const> = { set = 0, cur = 1, ["end"] = 2 }
 
 function Stream:seek(whence, offset)
-  local from = WHENCE[whence or "cur"]
+  check_self(self, "seek")
+  if whence == nil then whence = "cur" end
+  if offset == nil then offset = 0 end
+  local from = WHENCE[whence]
   if not from then
     error("bad argument #1 to 'seek' (\"set\", \"cur\" or \"end\" expected)",
       2)
   end
-  offset = offset or 0
   if math_type(offset) ~= "integer" then
     error("bad argument #2 to 'seek' (integer expected)", 2)
   end
@@ -97,6 +107,7 @@ local function named(self, result, message, errno)
 end
 
 function Stream:pread(count, offset, timeout)
+  check_self(self, "pread")
   check_count(count, 1, "pread", 1)
   check_count(offset, 2, "pread", 0)
   check_timeout(timeout, 3, "pread")
@@ -111,6 +122,7 @@ function Stream:pread(count, offset, timeout)
 end
 
 function Stream:pwrite(bytes, offset, timeout)
+  check_self(self, "pwrite")
   if type(bytes) ~= "string" then
     error("bad argument #1 to 'pwrite' (string expected)", 2)
   end
@@ -137,9 +149,14 @@ local function flushed(self, name, ...)
   return self
 end
 
-function Stream:sync() return flushed(self, "sync") end
+function Stream:sync()
+  check_self(self, "sync")
+  local ok, message, errno = flushed(self, "sync")
+  return ok, message, errno
+end
 
 function Stream:truncate(size)
+  check_self(self, "truncate")
   check_count(size, 1, "truncate", 0)
   local ok, message, errno = flushed(self, "truncate", nil, nil, size)
   if ok or errno ~= EINVAL then return ok, message, errno end
@@ -148,6 +165,7 @@ function Stream:truncate(size)
 end
 
 function Stream:stat()
+  check_self(self, "stat")
   local ok, message, errno = self:flush()
   if not ok then return nil, message, errno end
   local buffer <close> = core.buffer(STATX_SIZE)

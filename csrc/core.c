@@ -92,6 +92,7 @@ static void open_classes (lua_State *L) {
   wait_operation_open(L);
   socket_open(L);
   recv_open(L);
+  recv_input_open(L);
   send_open(L);
   send_event_open(L);
   stream_open(L);

@@ -64,12 +64,16 @@ enum shared {
 struct loop;
 struct ring;
 struct ring_callbacks;
+struct input_ops;
+struct output_ops;
 struct socket_waitq;
 
 struct state {
   const void *meta[CLASSES];
   struct ring *rings;
   const struct ring_callbacks *callbacks;  /* the loop's */
+  const struct input_ops *socket_input;    /* of sockets: net/input.h */
+  const struct output_ops *socket_output;
   struct loop *loop;
   struct socket_waitq *waitqs;
   struct handles handles;          /* the state's descriptors */

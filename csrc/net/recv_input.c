@@ -66,14 +66,11 @@ static void recv_input_abandon (struct input *input) {
   recv_abandon(socket_of(input));
 }
 
-void recv_input (struct socket *s) {
+void recv_input_open (lua_State *L) {
   static const struct input_ops ops = {
-    recv_input_check, recv_input_enter, recv_input_may_take,
-    recv_input_fill, recv_input_start, recv_input_poll,
-    recv_input_end_turn, recv_input_abandon
+    recv_input_check, recv_input_enter, recv_input_may_take, recv_input_fill,
+    recv_input_start, recv_input_poll, recv_input_end_turn, recv_input_abandon
   };
-  s->input.ops = &ops;
-  s->input.name = "the socket";
-  s->input.waitq = &s->in.waitq;
-  s->input.limit = INPUT_LIMIT;
+  struct state *s = lua_touserdata(L, -1);
+  s->socket_input = &ops;
 }

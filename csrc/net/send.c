@@ -519,4 +519,5 @@ static const luaL_Reg methods[] = {
 
 void send_open (lua_State *L) {
   class_extend(L, CLASS_SOCKET, methods);
+  send_output_open(L);
 }

@@ -86,15 +86,12 @@ static void send_output_end_turn (lua_State *L, struct output *o,
   send_end_turn(L, socket_of_output(o), node);
 }
 
-void send_output (struct socket *s) {
+void send_output_open (lua_State *L) {
   static const struct output_ops ops = {
     send_output_check, send_output_may_take, send_output_end_turn
   };
-  s->output.ops = &ops;
-  s->output.waitq = &s->out.waitq;
-  s->output.name = "the socket";
-  s->output.sends = true;
-  s->output.d = &s->d;
+  struct state *s = lua_touserdata(L, -1);
+  s->socket_output = &ops;
 }
 
 

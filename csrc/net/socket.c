@@ -59,8 +59,14 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   s->out.waitq.what = "to send on socket";
   s->in.waitq.fd = s->out.waitq.fd = -1;
   s->control_capacity = default_control(family);
-  recv_input(s);
-  send_output(s);
+  s->input.ops = state_of(L)->socket_input;
+  s->input.waitq = &s->in.waitq;
+  s->input.limit = INPUT_LIMIT;
+  s->output.ops = state_of(L)->socket_output;
+  s->output.waitq = &s->out.waitq;
+  s->output.sends = true;
+  s->output.d = &s->d;
+  s->input.name = s->output.name = "the socket";
   s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");

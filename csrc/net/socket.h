@@ -129,14 +129,9 @@ int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
 int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
 void socket_open (lua_State *L);    /* the class */
 
-/* Give it its output. */
-void send_output (struct socket *s);
-
-/* Make it an input of formatted reads. */
-void recv_input (struct socket *s);
-
 /* The methods that wait: they receive and accept, send and connect. */
 void recv_open (lua_State *L);
+void recv_input_open (lua_State *L);
 void send_open (lua_State *L);
 void send_event_open (lua_State *L);
 

@@ -23,7 +23,7 @@ static struct output *output_check (lua_State *L) {
   return o;
 }
 
-static void set_integer (lua_State *L, int index, lua_Integer n) {
+static void write_set (lua_State *L, int index, lua_Integer n) {
   lua_pushinteger(L, n);
   lua_replace(L, index);
 }
@@ -43,11 +43,11 @@ static int write_take (lua_State *L, struct output *o) {
     if (done < 0)
       return fail(L, (int)-done, "write to %s", o->name);
     if ((size_t)done < size - from) {
-      set_integer(L, TAKEN, (lua_Integer)from + done);
+      write_set(L, TAKEN, (lua_Integer)from + done);
       return 0;
     }
-    set_integer(L, TAKEN, 0);
-    set_integer(L, NEXT, arg + 1);
+    write_set(L, TAKEN, 0);
+    write_set(L, NEXT, arg + 1);
   }
   lua_pushvalue(L, OBJECT);
   return 1;

@@ -56,7 +56,8 @@ local function open(path, mode, timeout)
   if type(path) ~= "string" or path:find("\0", 1, true) then
     error("bad argument #1 to 'open' (path expected, without zero bytes)", 2)
   end
-  local flags = mode_flags(mode or "r")
+  if mode == nil then mode = "r" end
+  local flags = mode_flags(mode)
   check_timeout(timeout, 3, "open")
   local fd, message, errno = open_waiting(path, flags, timeout)
   if not fd then return nil, message, errno end
@@ -78,7 +79,11 @@ local function check_self(self, name)
     error(("bad argument #1 to '%s' (uring.Stream expected, got %s)"):format(
       name, type(self)), 3)
   end
-  self:fileno()  -- (raises if it is closed)
+  local ok, message = pcall(self.fileno, self)  -- (not if it is closed)
+  if not ok then
+    error(("bad argument #1 to '%s' (%s)"):format(name,
+      message:match "%((.*)%)$" or message), 3)
+  end
 end
 
 local WHENCE <const> = { set = 0, cur = 1, ["end"] = 2 }

@@ -1443,8 +1443,8 @@ local Loop = {}
 ---@return uring.Ring
 function Loop:ring() end
 
---- `unflushed`: bytes that were written to sockets and streams and had not gone
---- when those were collected.
+--- `unflushed`: bytes that were written to sockets and streams and had not
+--- gone when those were collected.
 ---@return { unflushed: integer }
 function Loop:stats() end
 
@@ -2389,8 +2389,8 @@ local Reader = {}  -- luacheck: ignore 211
 function Socket:stats() end
 
 --- End one direction, or both; the peer, or this socket's own receivers, get
---- the end of the stream. What was written goes first: in a task it waits up to
---- 5 s for that. (shutdown(2))
+--- the end of the stream. What was written goes first: in a task it waits up
+--- to 5 s for that. (shutdown(2))
 ---@async
 ---@param how "read"|"write"|"both"
 ---@return true? done
@@ -2460,9 +2460,9 @@ function Socket:reading(format) end
 ---@return async fun(): (string|number)?
 function Socket:lines(format, options) end
 
---- What comes up to a delimiter, and that. EMSGSIZE where it is not within the
---- limit, ENODATA where the end comes first: then all stays to be read. nil
---- alone is the end.
+--- What comes up to a delimiter, and that. EMSGSIZE where it is not within
+--- the limit, ENODATA where the end comes first: then all stays to be read.
+--- nil alone is the end.
 ---@async
 ---@param delimiter string
 ---@param limit? integer bytes; that of limit() if not given
@@ -2493,9 +2493,9 @@ function Socket:unread(bytes) end
 function Socket:limit(bytes) end
 
 --- Write strings and numbers. They are buffered (64 KiB), and go when the loop
---- next enters the kernel: a flush is needed only to know that they went. Waits
---- when the buffer is full. An error is told once, by the next write, flush or
---- close. No SIGPIPE is raised. (io_uring_prep_send(3), 5.6)
+--- next enters the kernel: a flush is needed only to know that they went.
+--- Waits when the buffer is full. An error is told once, by the next write,
+--- flush or close. No SIGPIPE is raised. (io_uring_prep_send(3), 5.6)
 ---@async
 ---@param ... string|number
 ---@return uring.Socket? socket
@@ -2596,9 +2596,9 @@ function Stream:reading(format) end
 ---@return async fun(): (string|number)?
 function Stream:lines(format, options) end
 
---- What comes up to a delimiter, and that. EMSGSIZE where it is not within the
---- limit, ENODATA where the end comes first: then all stays to be read. nil
---- alone is the end.
+--- What comes up to a delimiter, and that. EMSGSIZE where it is not within
+--- the limit, ENODATA where the end comes first: then all stays to be read.
+--- nil alone is the end.
 ---@async
 ---@param delimiter string
 ---@param limit? integer bytes; that of limit() if not given
@@ -2629,9 +2629,9 @@ function Stream:unread(bytes) end
 function Stream:limit(bytes) end
 
 --- Write strings and numbers. They are buffered (64 KiB), and go when the loop
---- next enters the kernel: a flush is needed only to know that they went. Waits
---- when the buffer is full. An error is told once, by the next write, flush or
---- close. No SIGPIPE is raised. (io_uring_prep_write(3), 5.6)
+--- next enters the kernel: a flush is needed only to know that they went.
+--- Waits when the buffer is full. An error is told once, by the next write,
+--- flush or close. No SIGPIPE is raised. (io_uring_prep_write(3), 5.6)
 ---@async
 ---@param ... string|number
 ---@return uring.Stream? stream
@@ -2658,8 +2658,8 @@ function Stream:flush(timeout) end
 ---@return integer? errno
 function Stream:seek(whence, offset) end
 
---- Read at a position, which moves no other. Fewer bytes come at the end of the
---- file, and nil alone after it. (io_uring_prep_read(3), 5.6)
+--- Read at a position, which moves no other. Fewer bytes come at the end of
+--- the file, and nil alone after it. (io_uring_prep_read(3), 5.6)
 ---@async
 ---@param count integer from 1
 ---@param offset integer
@@ -2721,8 +2721,8 @@ function Stream:stat() end
 function Stream:fileno() end
 
 --- Ends what uses it, and wakes the tasks that wait. What was written goes
---- first, as a socket's does. A standard stream's number stays open. Closing it
---- again does nothing. (close(2))
+--- first, as a socket's does. A standard stream's number stays open. Closing
+--- it again does nothing. (close(2))
 ---@async
 ---@return true? closed
 ---@return string? message

@@ -191,7 +191,9 @@ local function refused(class, name, args, number, what)
   local before = content(good.sqe)
   local ok, message = call(class, name, args)
   message = tostring(message)
-  if (in_lua[class] or in_lua[class .. "." .. name]) and number > 1 then number = number - 1 end
+  if (in_lua[class] or in_lua[class .. "." .. name]) and number > 1 then
+    number = number - 1
+  end
   local said = false
   for _, word in ipairs(words) do
     said = said or message:find(word, 1, true)

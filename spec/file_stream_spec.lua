@@ -165,6 +165,18 @@ describe("a file", function()
     end)
   end)
 
+  it("is written where it was read", function()
+    net.run(function()
+      local path = helper.file "one\ntwo\nthree\n"
+      local file <close> = assert(uring.open(path, "r+"))
+      assert.equal("one", file:read())
+      file:write "TWO\n"
+      assert(file:flush())
+      assert.equal("three", file:read())
+      assert.equal("one\nTWO\nthree\n", content(path))
+    end)
+  end)
+
   it("is read and written by position", function()
     net.run(function()
       local path = helper.file "0123456789"
@@ -292,6 +304,21 @@ describe("uring.stream", function()
 end)
 
 describe("the standard streams", function()
+  it("are flushed and closed, wherever they lead", function()
+    local status, output = helper.script [[
+      local uring = require "uring"
+      uring.run(function()
+        uring.stderr:write "x"
+        assert(uring.stderr:flush(5))
+        assert(uring.stdout:write(("y"):rep(300000)))
+        assert(uring.stdout:flush(5))
+        assert(uring.stdout:close())
+      end)
+    ]]
+    assert.equal(0, status)
+    assert.equal(300001, #output)
+  end)
+
   it("are read and written, in order with print's", function()
     local output = helper.script_ok [[
       local uring = require "uring"

@@ -13,12 +13,15 @@
 #include "lua/errors.h"
 #include "api/prep_build.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio_ext.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define FIRST_SIZE  4096u
 
 /* Does this kernel lack RWF_NOSIGNAL? Found out by the first write. */
 static atomic_bool no_nosignal;
@@ -58,7 +61,7 @@ static ssize_t write_at_once (int fd, const void *at, size_t n, int timeout) {
   sigaddset(&pipe, SIGPIPE);
   pthread_sigmask(SIG_BLOCK, &pipe, &before);
   sigpending(&pending);
-  done = write(fd, at, n < 4096 ? n : 4096);  /* (PIPE_BUF: more may wait) */
+  done = write(fd, at, n < PIPE_BUF ? n : PIPE_BUF);  /* (more may wait) */
   if (done < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
     sigtimedwait(&pipe, NULL, &now);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -138,35 +141,6 @@ static void output_list (struct output *o, struct loop *loop) {
 }
 
 
-/* ---- filling ----------------------------------------------------------- */
-
-ssize_t output_add (struct output *o, struct loop *loop, const char *at,
-                    size_t n) {
-  size_t done = 0;
-  while (done < n) {
-    size_t room;
-    if (o->used == OUTPUT_SIZE) output_turn(o);
-    if (o->block == NULL) {
-      if ((o->block = memory_new(OUTPUT_SIZE, NULL)) == NULL) {
-        if (done > 0) break;
-        return -ENOMEM;
-      }
-    }
-    room = OUTPUT_SIZE - o->used;
-    if (room > n - done) room = n - done;
-    if (room == 0)
-      break;
-    memcpy(o->block->bytes + o->used, at + done, room);
-    o->used += room;
-    done += room;
-  }
-  output_list(o, loop);
-  if (o->lines && o->token == 0 && memrchr(at, '\n', done))
-    write_rest(o, handle_number(*o->d), 0);
-  return (ssize_t)done;
-}
-
-
 /* ---- requests ---------------------------------------------------------- */
 
 static struct request output_request (const struct output *o) {
@@ -243,6 +217,11 @@ int output_start (struct output *o, struct loop *loop) {
     return 0;
   if (o->by_write) {  /* guard: or print's text and ours overlap */
     write_rest(o, handle_number(*o->d), -1);
+    if (o->going) {
+      o->error = errno;
+      o->lost = output_size(o);
+      output_drop(o);
+    }
     return 0;
   }
   o->ring = loop->ring;
@@ -259,6 +238,52 @@ int output_start (struct output *o, struct loop *loop) {
   o->token = op->token;
   ring_drop(o->ring, op);  /* (its result is for output_completed) */
   return 0;
+}
+
+
+/* ---- filling ----------------------------------------------------------- */
+
+/* A block with room for n more bytes, or as large as one may be. One of a few
+** bytes is small, for there may be many of them. */
+static bool make_room (struct output *o, size_t n) {
+  size_t size = n > OUTPUT_SIZE - o->used ? OUTPUT_SIZE : o->used + n;
+  struct memory *m;
+  if (o->block && size <= o->block->size)
+    return true;
+  m = memory_new(size <= FIRST_SIZE ? FIRST_SIZE : OUTPUT_SIZE, NULL);
+  if (m == NULL)
+    return false;
+  if (o->block) {
+    memcpy(m->bytes, o->block->bytes, o->used);
+    refblock_release(&o->block->block);
+  }
+  o->block = m;
+  return true;
+}
+
+ssize_t output_add (struct output *o, struct loop *loop, const char *at,
+                    size_t n) {
+  size_t done = 0;
+  while (done < n) {
+    size_t room;
+    if (o->used == OUTPUT_SIZE) output_turn(o);
+    if (o->used == OUTPUT_SIZE && o->by_write) output_start(o, loop);
+    if (!make_room(o, n - done)) {
+      if (done > 0) break;
+      return -ENOMEM;
+    }
+    room = o->block->size - o->used;
+    if (room > n - done) room = n - done;
+    if (room == 0)
+      break;
+    memcpy(o->block->bytes + o->used, at + done, room);
+    o->used += room;
+    done += room;
+  }
+  output_list(o, loop);
+  if (o->lines && o->token == 0 && memrchr(at, '\n', done))
+    write_rest(o, handle_number(*o->d), 0);
+  return (ssize_t)done;
 }
 
 

@@ -45,12 +45,13 @@ static int flush_try (lua_State *L, struct task *t, struct wait_node *node) {
 static int flush_block (lua_State *L, struct task *t, struct blocking *b) {
   struct output *o = &endpoint_at(L, 1)->output;
   int rc;
-  (void)t;
   if (!o->open)
     return fail(L, EBADF, "%s is closed", o->name);
   rc = output_start(o, state_of(L)->loop);
   if (rc < 0)
     return ring_push_failed(L, state_of(L)->loop->ring, rc);
+  if (output_size(o) == 0 || o->error)  /* (it was done at once) */
+    return flush_try(L, t, b->node);
   wait_join(b, &o->waitq->q, WAIT_QUEUE);
   return 0;
 }
@@ -84,7 +85,8 @@ static int linger_wait (lua_State *L, struct task *t, struct output *o,
     if (soon < deadline) deadline = soon;
   }
   loop_reserve(L);
-  if (output_start(o, state_of(L)->loop) < 0)
+  if (output_start(o, state_of(L)->loop) < 0 || output_size(o) == 0
+      || o->error)
     return linger_finish(L);
   wait_join(&b, &o->waitq->q, WAIT_QUEUE);
   return loop_wait(L, t, b.wait, b.on, deadline, (lua_KContext)deadline,

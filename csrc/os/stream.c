@@ -47,6 +47,13 @@ static struct op *stream_op (const struct stream *s) {
                                         : NULL;
 }
 
+void stream_rewind (struct stream *s) {
+  size_t ahead = store_size(&s->input.store);
+  if (s->seekable && ahead > 0 && s->ring && stream_op(s) == NULL
+      && lseek(s->fd, -(off_t)ahead, SEEK_CUR) >= 0)
+    store_take(&s->input.store, ahead);
+}
+
 bool stream_reads (const struct stream *s) {
   return stream_op(s) != NULL;
 }

@@ -40,6 +40,10 @@ struct stream *stream_check (lua_State *L, int arg);
 /* Is a request to read in flight, or has it something to take? */
 bool stream_reads (const struct stream *s);
 
+/* Before a write to a file: the bytes that were read ahead are to be read again,
+** and the position is that after those that were read. */
+void stream_rewind (struct stream *s);
+
 int stream_pipe (lua_State *L);   /* uring.pipe() */
 int stream_new (lua_State *L);    /* uring.stream(x) */
 

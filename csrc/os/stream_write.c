@@ -11,6 +11,7 @@
 #include "lua/errors.h"
 #include "api/ring_object.h"
 #include "net/endpoint.h"
+#include "os/stream.h"
 
 /* The stack of a write that waits: the object, which argument is next, how many
 ** of its bytes were taken, and the arguments. */
@@ -114,7 +115,9 @@ static int stream_write (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, "write");
   size_t size = check_arguments(L);
+  struct stream *s;
   output_check(L);  /* (a finalizer may have closed it) */
+  if ((s = class_test(L, OBJECT, CLASS_STREAM)) != NULL) stream_rewind(s);
   output_begin(o);
   if (size <= OUTPUT_SIZE - o->used && !o->error && !loop_unfair(t)
       && o->ops->may_take(o, NULL)) {

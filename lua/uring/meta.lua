@@ -2454,6 +2454,7 @@ function Socket:reading(format) end
 
 --- for line in socket:lines() do: what read(format) gives, again and again.
 --- Ends at the end and when the socket is closed here; raises any other error.
+--- (io_uring_prep_recv(3), 5.6)
 ---@async
 ---@param format? uring.format not "a"
 ---@param options? uring.LinesOptions
@@ -2462,7 +2463,7 @@ function Socket:lines(format, options) end
 
 --- What comes up to a delimiter, and that. EMSGSIZE where it is not within
 --- the limit, ENODATA where the end comes first: then all stays to be read.
---- nil alone is the end.
+--- nil alone is the end. (io_uring_prep_read(3), 5.6)
 ---@async
 ---@param delimiter string
 ---@param limit? integer bytes; that of limit() if not given
@@ -2472,7 +2473,7 @@ function Socket:lines(format, options) end
 ---@return integer? errno
 function Socket:read_until(delimiter, limit, timeout) end
 
---- As read(count), but the bytes stay to be read.
+--- As read(count), but the bytes stay to be read. (io_uring_prep_read(3), 5.6)
 ---@async
 ---@param count integer from 1
 ---@param timeout? uring.seconds
@@ -2504,6 +2505,7 @@ function Socket:limit(bytes) end
 function Socket:write(...) end
 
 --- Wait until all that was written has gone to the kernel.
+--- (io_uring_prep_write(3), 5.6)
 ---@async
 ---@param timeout? uring.seconds
 ---@return uring.Socket? socket
@@ -2598,7 +2600,7 @@ function Stream:lines(format, options) end
 
 --- What comes up to a delimiter, and that. EMSGSIZE where it is not within
 --- the limit, ENODATA where the end comes first: then all stays to be read.
---- nil alone is the end.
+--- nil alone is the end. (io_uring_prep_read(3), 5.6)
 ---@async
 ---@param delimiter string
 ---@param limit? integer bytes; that of limit() if not given
@@ -2608,7 +2610,7 @@ function Stream:lines(format, options) end
 ---@return integer? errno
 function Stream:read_until(delimiter, limit, timeout) end
 
---- As read(count), but the bytes stay to be read.
+--- As read(count), but the bytes stay to be read. (io_uring_prep_read(3), 5.6)
 ---@async
 ---@param count integer from 1
 ---@param timeout? uring.seconds
@@ -2640,6 +2642,7 @@ function Stream:limit(bytes) end
 function Stream:write(...) end
 
 --- Wait until all that was written has gone to the kernel.
+--- (io_uring_prep_write(3), 5.6)
 ---@async
 ---@param timeout? uring.seconds
 ---@return uring.Stream? stream

@@ -343,6 +343,25 @@ describe("the standard streams", function()
     assert.truthy(output:find(("x"):rep(200000) .. "\nlast\n", 1, true))
   end)
 
+  it("keep what print writes to the same file meanwhile", function()
+    local out = helper.tmpname()
+    local script = helper.file [[
+      local uring = require "uring"
+      uring.run(function()
+        for i = 1, 300 do
+          uring.stdout:write("ours ", i, (" "):rep(8000), "\n")
+          uring.sleep(0)
+          print("print's", i)
+        end
+      end)
+    ]]
+    assert.truthy(os.execute(("%s %s > %s"):format(
+      "/proc/" .. spec.getpid() .. "/exe", script, out)))
+    local _, ours = content(out):gsub("ours %d+ +\n", "")
+    local _, others = content(out):gsub("print's\t%d+\n", "")
+    assert.same({ 300, 300 }, { ours, others })
+  end)
+
   it("are flushed when run ends, into a file and into a slow pipe",
     function()
       for _, sink in ipairs { "cat", "(sleep 0.1; cat)" } do

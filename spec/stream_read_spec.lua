@@ -313,6 +313,66 @@ for name, open in pairs(sources) do
   end)
 end
 
+describe("a read of a socket is one unit", function()
+  it("beside a loop that brings several pieces at once", function()
+    net.run(function()
+      local a, b = net.pair()
+      local gate, got = uring.channel(), {}
+      local size <const> = 4096
+      local function pieces(letters)
+        return (letters:gsub(".", function(c) return c:rep(size) end))
+      end
+      uring.spawn(function()
+        for chunk in b:chunks { size = size } do
+          got.a = chunk
+          gate:receive()
+          break
+        end
+      end)
+      net.turns()
+      for _, name in ipairs { "b", "c" } do
+        uring.spawn(function() got[name] = b:read(3 * size, patience) end)
+      end
+      net.turns()
+      assert(a:send(pieces "x12"))
+      net.turns()
+      assert(a:send(pieces "3abc"))
+      net.turns()
+      assert.same({ a = pieces "x", b = pieces "123", c = pieces "abc" }, got)
+      gate:send(true)
+    end)
+  end)
+
+  it("which a finalizer in its middle does not change", function()
+    net.run(function()
+      local a, b = net.pair()
+      local refused = 0
+      -- the collector runs in the next allocation, which is the line's
+      collectgarbage("incremental", 1, 1000, 30)
+      local _ <close> = helper.finally(function()
+        collectgarbage("incremental", 200, 100, 13)
+        collectgarbage "restart"
+      end)
+      for i = 1, 20 do
+        local text = ("%03d"):format(i):rep(400)
+        assert(a:send(text .. "\nrest\n"))
+        assert(b:peek(1206, patience))
+        collectgarbage()
+        collectgarbage "stop"
+        setmetatable({}, { __gc = function()
+          if not pcall(b.unread, b, "Z") then refused = refused + 1 end
+        end })
+        collectgarbage "restart"
+        local line = b:read("l", patience)
+        collectgarbage()
+        assert.equal(text, (line:gsub("Z", "")))
+        assert.equal("rest", (b:read("l", patience):gsub("Z", "")))
+      end
+      assert.truthy(refused > 0)
+    end)
+  end)
+end)
+
 describe("the store of a socket", function()
   it("comes first in receives and iterators", function()
     net.run(function()

@@ -36,6 +36,8 @@
 #include "net/socket.h"
 #include "os/file.h"
 #include "os/stream.h"
+#include "os/stream_read.h"
+#include "os/stream_write.h"
 
 static const luaL_Reg public_functions[] = {
   {"ring", ring_new_lua},
@@ -96,6 +98,8 @@ static void open_classes (lua_State *L) {
   send_open(L);
   send_event_open(L);
   stream_open(L);
+  stream_read_open(L);
+  stream_write_open(L);
 }
 
 /* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files are

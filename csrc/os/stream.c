@@ -20,8 +20,6 @@
 #include "api/ring_object.h"
 #include "task/ring_watch.h"
 #include "net/socket.h"
-#include "os/stream_read.h"
-#include "os/stream_write.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -505,8 +503,4 @@ void stream_functions (lua_State *L) {
 
 void stream_open (lua_State *L) {
   class_define(L, CLASS_STREAM, methods, meta, NULL);
-  stream_read_open(L, CLASS_STREAM);
-  stream_read_open(L, CLASS_SOCKET);
-  stream_write_open(L, CLASS_STREAM);
-  stream_write_open(L, CLASS_SOCKET);
 }

@@ -15,7 +15,7 @@
 
 #include "net/input.h"
 
-/* Give a class these methods. */
-void stream_read_open (lua_State *L, enum class c);
+/* Give sockets and streams these methods. */
+void stream_read_open (lua_State *L);
 
 #endif

@@ -158,6 +158,7 @@ static const luaL_Reg methods[] = {
   {NULL, NULL}
 };
 
-void stream_write_open (lua_State *L, enum class c) {
-  class_extend(L, c, methods);
+void stream_write_open (lua_State *L) {
+  class_extend(L, CLASS_SOCKET, methods);
+  class_extend(L, CLASS_STREAM, methods);
 }

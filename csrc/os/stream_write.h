@@ -11,7 +11,7 @@
 
 #include "lua/state.h"
 
-/* Give a class these methods. */
-void stream_write_open (lua_State *L, enum class c);
+/* Give sockets and streams these methods. */
+void stream_write_open (lua_State *L);
 
 #endif

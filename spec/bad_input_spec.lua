@@ -82,7 +82,8 @@ describe("a function that waits", function()
   -- uring.address waits only with a timeout).
   local spared = { address = true, close = true, release = true, fd = true,
     run = true, wrap = true, shutdown = true, queue = true,
-    register_sync_msg = true, join = true }  -- (this task has ended, so its join need not wait)
+    register_sync_msg = true,
+    join = true }  -- (this task has ended, so its join need not wait)
 
   it("says so in its docstring, and no other does", function()
     local waits, found_some = told(), 0

@@ -5,6 +5,9 @@
 
 #include "lua/options.h"
 
+#include "base/clock.h"
+#include "lua/args.h"
+
 #include "base/nearest.h"
 
 #include <string.h>
@@ -95,4 +98,19 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
   }
   lua_pop(L, 1);
   return n;
+}
+
+int64_t options_seconds (lua_State *L, int arg, const char *name) {
+  int64_t ns;
+  if (!lua_istable(L, arg))
+    return CLOCK_NEVER;
+  lua_pushstring(L, name);
+  if (lua_rawget(L, arg) != LUA_TNIL
+      && (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0)))
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "option '%s' must be seconds, a number from 0, got %s", name,
+      luaL_tolstring(L, -1, NULL)));
+  ns = arg_seconds(L, lua_gettop(L));
+  lua_pop(L, 1);
+  return ns;
 }

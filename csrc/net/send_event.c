@@ -54,6 +54,7 @@ static int sending_block (lua_State *L, struct task *t, struct blocking *b) {
     return sending_closed(L);
   socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;
+  output_start(&s->output, state_of(L)->loop);
   if (!send_busy(s, b->node) && socket_find_op(s, s->poll_out) == NULL) {
     int rc = socket_watch(s, &s->out, POLLOUT, &s->poll_out);
     if (rc < 0)

@@ -291,6 +291,13 @@ struct socket_waitq {
   void (*describe) (lua_State *L, const struct socket_waitq *waitq,
                     lua_State *co);
   int fd;
+  /* Called for each last completion of its operations. May not allocate,
+     raise, or enter the kernel. Or NULL. */
+  void (*completed) (struct loop *loop, struct socket_waitq *waitq,
+                     const struct op *op, int32_t res);
+  struct output *output;    /* for `completed`: net/output.h */
+  bool one_turn;            /* at most one waiter has a turn at a time, and its
+                               end wakes the next */
   struct task *holder;      /* has sent a part, and must send the rest before
                                all others; or NULL */
   unsigned bound;           /* of completions not taken: there a multishot is

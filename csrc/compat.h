@@ -117,113 +117,78 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #define IOU_PBUF_RING_INC	2
 #endif
 
-/* an enum in 2.3, a macro later */
-#ifndef IORING_CQE_BUFFER_SHIFT
-#define IORING_CQE_BUFFER_SHIFT	16
-#endif
-
-/* commands to a socket by IORING_OP_URING_CMD */
+/* commands to a socket by IORING_OP_URING_CMD, an enum where they exist */
 #ifndef SOCKET_URING_OP_GETSOCKOPT
 #define SOCKET_URING_OP_GETSOCKOPT	2
 #endif
 
-/* the rest are macros in every header that has them */
+/* the rest are macros; each group is of one release of liburing */
 
-#ifndef IORING_SETUP_NO_MMAP
-#define IORING_SETUP_NO_MMAP		(1U << 14)
+#ifndef IORING_FEAT_REG_REG_RING  /* 2.4 */
+#define IORING_FEAT_REG_REG_RING	(1U << 13)
+#define IORING_MSG_RING_FLAGS_PASS	(1U << 1)
+#define IORING_TIMEOUT_MULTISHOT	(1U << 6)
+#define IORING_SEND_ZC_REPORT_USAGE	(1U << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED	(1U << 31)
 #endif
-#ifndef IORING_SETUP_REGISTERED_FD_ONLY
+
+#ifndef IORING_SETUP_NO_MMAP  /* 2.5 */
+#define IORING_SETUP_NO_MMAP		(1U << 14)
 #define IORING_SETUP_REGISTERED_FD_ONLY	(1U << 15)
 #endif
-#ifndef IORING_SETUP_NO_SQARRAY
+
+#ifndef IORING_SETUP_NO_SQARRAY  /* 2.6 */
 #define IORING_SETUP_NO_SQARRAY		(1U << 16)
-#endif
-#ifndef IORING_SETUP_HYBRID_IOPOLL
-#define IORING_SETUP_HYBRID_IOPOLL	(1U << 17)
-#endif
-#ifndef IORING_SETUP_CQE_MIXED
-#define IORING_SETUP_CQE_MIXED		(1U << 18)
-#endif
-#ifndef IORING_SETUP_SQE_MIXED
-#define IORING_SETUP_SQE_MIXED		(1U << 19)
-#endif
-#ifndef IORING_SETUP_SQ_REWIND
-#define IORING_SETUP_SQ_REWIND		(1U << 20)
+#define IORING_FIXED_FD_NO_CLOEXEC	(1U << 0)
 #endif
 
-#ifndef IORING_FEAT_REG_REG_RING
-#define IORING_FEAT_REG_REG_RING	(1U << 13)
-#endif
-#ifndef IORING_FEAT_RECVSEND_BUNDLE
+#ifndef IORING_FEAT_RECVSEND_BUNDLE  /* 2.7 */
 #define IORING_FEAT_RECVSEND_BUNDLE	(1U << 14)
+#define IORING_RECVSEND_BUNDLE		(1U << 4)
+#define IORING_ACCEPT_DONTWAIT		(1U << 1)
+#define IORING_ACCEPT_POLL_FIRST	(1U << 2)
+#define IORING_NOP_INJECT_RESULT	(1U << 0)
 #endif
-#ifndef IORING_FEAT_MIN_TIMEOUT
+
+#ifndef IORING_FEAT_MIN_TIMEOUT  /* 2.8 */
 #define IORING_FEAT_MIN_TIMEOUT		(1U << 15)
+#define IORING_CQE_F_BUF_MORE		(1U << 4)
+#define IORING_CQE_BUFFER_SHIFT		16  /* (an enum before) */
+#define IORING_ASYNC_CANCEL_USERDATA	(1U << 4)
+#define IORING_ASYNC_CANCEL_OP		(1U << 5)
 #endif
-#ifndef IORING_FEAT_RW_ATTR
+
+#ifndef IORING_SETUP_HYBRID_IOPOLL  /* 2.9 */
+#define IORING_SETUP_HYBRID_IOPOLL	(1U << 17)
+#endif
+
+#ifndef IORING_FEAT_RW_ATTR  /* 2.10 */
 #define IORING_FEAT_RW_ATTR		(1U << 16)
-#endif
-#ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT		(1U << 17)
 #endif
 
-#ifndef IORING_CQE_F_BUF_MORE
-#define IORING_CQE_F_BUF_MORE		(1U << 4)
-#endif
-#ifndef IORING_CQE_F_SKIP
+#ifndef IORING_SETUP_CQE_MIXED  /* 2.13 */
+#define IORING_SETUP_CQE_MIXED		(1U << 18)
+#define IORING_SETUP_SQE_MIXED		(1U << 19)
 #define IORING_CQE_F_SKIP		(1U << 5)
-#endif
-#ifndef IORING_CQE_F_32
 #define IORING_CQE_F_32			(1U << 15)
 #endif
+
+#ifndef IORING_SETUP_SQ_REWIND  /* 2.14 */
+#define IORING_SETUP_SQ_REWIND		(1U << 20)
+#endif
+
+/* of the C library and the kernel */
 
 #ifndef SCM_PIDFD
 #define SCM_PIDFD			4
 #endif
 #ifndef SO_PASSPIDFD
 #define SO_PASSPIDFD			76
-#endif
-#ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD			77
 #endif
 
-#ifndef IORING_MSG_RING_FLAGS_PASS
-#define IORING_MSG_RING_FLAGS_PASS	(1U << 1)
-#endif
-
-#ifndef IORING_ASYNC_CANCEL_USERDATA
-#define IORING_ASYNC_CANCEL_USERDATA	(1U << 4)
-#endif
-#ifndef IORING_ASYNC_CANCEL_OP
-#define IORING_ASYNC_CANCEL_OP		(1U << 5)
-#endif
-
-#ifndef IORING_TIMEOUT_MULTISHOT
-#define IORING_TIMEOUT_MULTISHOT	(1U << 6)
-#endif
-
-#ifndef IORING_SEND_ZC_REPORT_USAGE
-#define IORING_SEND_ZC_REPORT_USAGE	(1U << 3)
-#endif
-#ifndef IORING_NOTIF_USAGE_ZC_COPIED
-#define IORING_NOTIF_USAGE_ZC_COPIED	(1U << 31)
-#endif
-#ifndef IORING_RECVSEND_BUNDLE
-#define IORING_RECVSEND_BUNDLE		(1U << 4)
-#endif
-
-#ifndef IORING_ACCEPT_DONTWAIT
-#define IORING_ACCEPT_DONTWAIT		(1U << 1)
-#endif
-#ifndef IORING_ACCEPT_POLL_FIRST
-#define IORING_ACCEPT_POLL_FIRST	(1U << 2)
-#endif
-
-#ifndef IORING_FIXED_FD_NO_CLOEXEC
-#define IORING_FIXED_FD_NO_CLOEXEC	(1U << 0)
-#endif
-
-/* flags of a read or a write, macros where they exist */
+/* flags of a read or a write */
 #ifndef RWF_NOAPPEND
 #define RWF_NOAPPEND	0x00000020
 #endif
@@ -235,10 +200,6 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #endif
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL	0x00000100
-#endif
-
-#ifndef IORING_NOP_INJECT_RESULT
-#define IORING_NOP_INJECT_RESULT	(1U << 0)
 #endif
 
 /* }===================================================================== */

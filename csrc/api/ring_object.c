@@ -340,12 +340,8 @@ static int ring_object_peek_cqe (lua_State *L) {
     int rc = reap_ready(r);
     if (rc < 0)
       return fail_enter(L, -rc, r->io.ring_fd);
-    if (!ring_take(r, &a)) {
-      luaL_pushfail(L);
-      lua_pushliteral(L, "no completion is there yet");
-      lua_pushinteger(L, EAGAIN);
-      return 3;
-    }
+    if (!ring_take(r, &a))
+      return fail_text(L, EAGAIN, "no completion is there yet");
   }
   return push_pending(L, &a);
 }

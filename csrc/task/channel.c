@@ -167,13 +167,6 @@ static void end_sender (struct loop *loop, struct channel *c,
 
 /* ---- receiving --------------------------------------------------------- */
 
-static int channel_failure (lua_State *L, const char *message, int err) {
-  lua_pushnil(L);
-  lua_pushstring(L, message);
-  lua_pushinteger(L, err);
-  return 3;
-}
-
 static void remove_first (lua_State *L, struct channel *c) {
   lua_pushnil(L);
   store(L, c, 0);
@@ -213,7 +206,7 @@ static int receive_try (lua_State *L, struct task *t,
     push_message_of(L, sender);
   else
     return c->closed
-           ? channel_failure(L, "receive: the channel is closed", EPIPE) : 0;
+           ? fail_text(L, EPIPE, "receive: the channel is closed") : 0;
   n = reserve_values(L);  /* guard: the last that may raise */
   if (stored) {
     items_end_turn(&c->items, node);
@@ -260,8 +253,7 @@ static int channel_try_receive (lua_State *L) {
   check_channel(L);
   lua_settop(L, 1);
   n = receive_try(L, NULL, NULL);
-  return n > 0 ? n
-               : channel_failure(L, "receive: the channel is empty", EAGAIN);
+  return n > 0 ? n : fail_text(L, EAGAIN, "receive: the channel is empty");
 }
 
 /* (The first value of a message is not nil.) */
@@ -320,7 +312,7 @@ static int channel_send_try (lua_State *L, struct task *t,
         return 0;
     }
     if (c->closed)
-      return channel_failure(L, "send: the channel is closed", EPIPE);
+      return fail_text(L, EPIPE, "send: the channel is closed");
     if (!has_space(loop, c))
       return 0;
     lua_pushvalue(L, MESSAGE);
@@ -392,7 +384,7 @@ static int channel_try_send (lua_State *L) {
   int n;
   check_message(L);
   n = channel_send_try(L, NULL, NULL);
-  return n > 0 ? n : channel_failure(L, "send: the channel is full", EAGAIN);
+  return n > 0 ? n : fail_text(L, EAGAIN, "send: the channel is full");
 }
 
 static int channel_sending (lua_State *L) {

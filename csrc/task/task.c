@@ -301,6 +301,8 @@ int task_push_outcome (lua_State *L, int task) {
       lua_getiuservalue(L, task, TASK_OUTCOME);
       if (n == 1) return 2;
       stack_reserve(L, n + 2, "too many results");
+  if (t->state == TASK_CANCELLED)
+    return fail_text(L, ECANCELED, "the task was cancelled");
       at = lua_gettop(L);
       for (int i = 1; i <= n; i++) lua_rawgeti(L, at, i);
       lua_remove(L, at);

@@ -83,9 +83,7 @@ int ring_new_lua (lua_State *L) {
                                               INT32_MAX);
   o.sq_thread_idle = (unsigned)options_integer(L, 1, "sq_thread_idle", 0, 0,
                                                INT32_MAX);
-  if (options_given(L, 1, "attach_wq")) {
-    lua_pushliteral(L, "attach_wq");
-    lua_rawget(L, 1);
+  if (options_push(L, 1, "attach_wq") != LUA_TNIL) {
     if (class_test(L, 2, CLASS_RING) == NULL)
       return luaL_argerror(L, 1, "option 'attach_wq' must be a ring");
     o.wq_fd = ring_check_in(L, 2, 1)->io.ring_fd;

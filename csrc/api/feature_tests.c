@@ -328,24 +328,18 @@ static int try_resize (void) {
 }
 
 
-static void try_cancel (struct lab *lab, int *answer) {
+/* (by opcode as a call: in a request 6.1 silently ignores the flag) */
+static int try_cancel (struct io_uring *ring, unsigned flags,
+                       unsigned opcode) {
   struct io_uring_sync_cancel_reg reg;
   int rc;
   memset(&reg, 0, sizeof(reg));
   reg.fd = -1;
-  reg.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+  reg.flags = flags;
   reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
-  rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
-                    1);
-  answer[FEATURE_sync_cancel] =
-    (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
-  /* (as a call: in a request 6.1 silently ignores the flag) */
-  reg.flags = IORING_ASYNC_CANCEL_OP;
-  compat_set_cancel_opcode(&reg, IORING_OP_RECV);
-  rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
-                    1);
-  answer[FEATURE_cancel_op] =
-    (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
+  compat_set_cancel_opcode(&reg, opcode);
+  rc = sys_register(ring->ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);
+  return (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
 }
 
 
@@ -435,7 +429,10 @@ static void try_ring (struct lab *lab, struct feature_test *t) {
   answer[FEATURE_msg_ring] = try_message(lab, 0);
   answer[FEATURE_msg_ring_cqe_flags] = try_message(lab, IORING_CQE_F_NOTIF);
   answer[FEATURE_sync_msg] = try_sync_message(ring);
-  try_cancel(lab, answer);
+  answer[FEATURE_sync_cancel] = try_cancel(ring, IORING_ASYNC_CANCEL_ANY |
+                                           IORING_ASYNC_CANCEL_ALL, 0);
+  answer[FEATURE_cancel_op] = try_cancel(ring, IORING_ASYNC_CANCEL_OP,
+                                         IORING_OP_RECV);
   answer[FEATURE_timeout_multishot] = try_timeout_multishot(lab);
   try_buffers(ring, answer);
   try_sending(lab, t);

@@ -236,24 +236,22 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
        does not even poll */
     rc = ring_enter(r, 0, SYS_FOREVER);
     if (rc >= 0 && sys_cq_ready(&r->io) == 0) clock_sleep(50000);
-    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
   else {
     rc = ring_enter(r, n, clock_nap(left, *nap));
     *nap = rc == -ETIME ? clock_next_nap(*nap) : CLOCK_NAP;
     if (rc == -ETIME && clock_left(deadline) != 0) rc = 0;
-    /* (a count of submitted SQEs is returned instead of -ETIME) */
-    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
+  /* (a count of submitted SQEs is returned instead of -ETIME) */
+  if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   if (lua_gethookmask(L)) {
     ring_interrupted(L);
     ring_check_by_hand(L, 1);  /* (the hook may have closed it) */
   }
   if (rc == -EINTR)
     return 0;
-  if (rc == -EBUSY || rc == -EAGAIN) {  /* reap, then try again */
-    if (sys_cq_ready(&r->io) > 0) return 0;
-  }
+  if ((rc == -EBUSY || rc == -EAGAIN) && sys_cq_ready(&r->io) > 0)
+    return 0;  /* reap, then try again */
   return rc < 0 ? rc : 0;
 }
 

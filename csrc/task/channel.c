@@ -17,9 +17,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "compat.h"  /* again: now with Lua's headers before it */
 
 /* User values of a channel. */
 #define CHANNEL_SLOTS   1

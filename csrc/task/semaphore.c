@@ -13,8 +13,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "compat.h"  /* again: now with Lua's headers before it */
-
 
 static struct items *check_semaphore (lua_State *L) {
   struct items **units = class_check(L, 1, CLASS_SEMAPHORE);

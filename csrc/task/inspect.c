@@ -10,10 +10,8 @@
 #include "task/inspect.h"
 
 #include "base/clock.h"
-#include "base/fork_id.h"
 #include "base/names.h"
 #include "lua/errors.h"
-#include "api/sqe.h"
 #include "task/channel.h"
 #include "task/task.h"
 #include "task/wait.h"

@@ -10,9 +10,7 @@
 #include "task/scope.h"
 
 #include "base/clock.h"
-#include "base/fork_id.h"
 #include "lua/args.h"
-#include "lua/errors.h"
 #include "task/task.h"
 
 #include <string.h>

@@ -9,12 +9,8 @@
 #include "compat.h"
 #include "task/task.h"
 
-#include "base/clock.h"
-#include "base/fork_id.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "lua/options.h"
-#include "task/event.h"
 #include "task/wait_cancel.h"
 
 #include <string.h>

@@ -8,8 +8,6 @@
 #include "compat.h"
 #include "task/wrap.h"
 
-#include "base/fork_id.h"
-#include "task/cancel_scope.h"
 #include "task/wait_cancel.h"
 
 #include "compat.h"  /* again: now with Lua's headers before it */

@@ -5,7 +5,6 @@
 
 #include "api/fd.h"
 
-#include "ring/ring.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_uses.h"
 #include "lua/args.h"

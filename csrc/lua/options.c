@@ -56,22 +56,24 @@ bool options_open (lua_State *L, int arg, const char *const *names) {
   return true;
 }
 
-bool options_given (lua_State *L, int arg, const char *name) {
-  bool given;
-  if (!lua_istable(L, arg))
-    return false;
+int options_push (lua_State *L, int arg, const char *name) {
+  if (!lua_istable(L, arg)) {
+    lua_pushnil(L);
+    return LUA_TNIL;
+  }
   lua_pushstring(L, name);
-  given = lua_rawget(L, arg) != LUA_TNIL;
+  return lua_rawget(L, arg);
+}
+
+bool options_given (lua_State *L, int arg, const char *name) {
+  bool given = options_push(L, arg, name) != LUA_TNIL;
   lua_pop(L, 1);
   return given;
 }
 
 bool options_boolean (lua_State *L, int arg, const char *name) {
   bool value;
-  if (!lua_istable(L, arg))
-    return false;
-  lua_pushstring(L, name);
-  if (lua_rawget(L, arg) != LUA_TNIL && !lua_isboolean(L, -1))
+  if (options_push(L, arg, name) != LUA_TNIL && !lua_isboolean(L, -1))
     luaL_argerror(L, arg, lua_pushfstring(L,
       "option '%s' must be a boolean, got %s", name, luaL_typename(L, -1)));
   value = lua_toboolean(L, -1);
@@ -84,10 +86,7 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
                              lua_Integer max) {
   lua_Integer n = otherwise;
   int ok = 1;
-  if (!lua_istable(L, arg))
-    return otherwise;
-  lua_pushstring(L, name);
-  if (lua_rawget(L, arg) != LUA_TNIL) {
+  if (options_push(L, arg, name) != LUA_TNIL) {
     if (lua_type(L, -1) != LUA_TNUMBER) ok = 0;
     else n = lua_tointegerx(L, -1, &ok);
     if (!ok || n < min || n > max) {

@@ -227,10 +227,9 @@ void send_check_messages (lua_State *L) {
       luaL_argerror(L, DATA, "array of messages expected");
     lua_replace(L, DATA);
     options_open(L, DATA, message_options);
-    lua_pushliteral(L, "data");
-    if (lua_rawget(L, DATA) != LUA_TNIL) arg_bytes(L, array + 1, DATA);
-    lua_pushliteral(L, "name");
-    if (lua_rawget(L, DATA) != LUA_TNIL)
+    if (options_push(L, DATA, "data") != LUA_TNIL)
+      arg_bytes(L, array + 1, DATA);
+    if (options_push(L, DATA, "name") != LUA_TNIL)
       arg_address_in(L, array + 2, DATA);
     if (options_given(L, DATA, "iov") || options_given(L, DATA, "control")
         || options_given(L, DATA, "flags")) {
@@ -332,10 +331,8 @@ static const char *send_push_address (lua_State *L, int how) {
   if (how == SEND_MESSAGE || how == SEND_MESSAGES) {
     if (how == SEND_MESSAGE) lua_pushvalue(L, DATA);
     else lua_rawgeti(L, DATA, lua_tointeger(L, SENT) + 1);
-    if (lua_istable(L, -1)) {  /* (the array may have changed) */
-      lua_pushliteral(L, "name");
-      lua_rawget(L, -2);
-    }
+    if (lua_istable(L, -1))  /* (the array may have changed) */
+      options_push(L, lua_gettop(L), "name");
     if (lua_type(L, -1) == LUA_TSTRING)
       return lua_tostring(L, -1);
     to = class_test(L, lua_gettop(L), CLASS_SOCKADDR);

@@ -84,15 +84,9 @@ void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait);
 void wait_join_plain (struct blocking *b, struct waitq *q,
                       enum task_wait wait, void *on);
 
-/* Was this waiter woken, and has not run since? NULL: no. */
-bool turnq_has_turn (const struct turnq *q, struct wait_node *n);
-
 /* May this waiter take one of the items? NULL: it has not waited yet. */
 bool turnq_may_take (const struct turnq *q, struct wait_node *n,
                      size_t items);
-
-/* A waiter that has left the queue is to be woken: it has a turn. */
-void turnq_begin_turn (struct turnq *q, struct wait_node *n);
 
 /* Wake a waiter that has left its queue. */
 void waiter_wake (struct loop *loop, struct wait_node *n);

@@ -493,7 +493,7 @@ static void wake_all (struct loop *loop, struct waitq *q) {
   struct wait_node *n;
   while (loop && (n = items_first(loop, q, NULL)) != NULL) {
     waitq_remove(q, n);
-    waiter_wake(loop, n);
+    items_commit(loop, n);  /* guard: a select that waited ends with this */
   }
 }
 

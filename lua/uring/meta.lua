@@ -357,6 +357,10 @@ function uring.loop(options) end
 --- completions, cancels and closes need none of it. See Loop:stats.
 ---@field close_timeout? uring.seconds how long lua_close may wait for requests
 --- in flight, for all rings together: 0.1 if not given
+---@field movable? boolean threads may use this state and its loop one after
+--- another. The kernel completes a request by the thread that has made it,
+--- which is interrupted for that (EINTR). If that thread has ended, the request
+--- ends with ECANCELED: receives and iterators ask again, other waits give it
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
 ---@field on_error? uring.OnError

@@ -14,13 +14,19 @@ program.__index = program
 
 -- Which package has it, where it is Debian's.
 local PACKAGES = { dig = "bind9-dnsutils",
+  ["/usr/bin/prosody"] = "prosody",
   ["/usr/lib/lighttpd/mod_magnet.so"] = "lighttpd-modules-lua" }
 local SIGINT, SIGKILL = 2, 9
 
--- In a test: skip it where this program, or file, is missing.
+-- Is this program, or file, missing?
+function program.missing(name)
+  return not os.execute(("command -v %s >/dev/null || test -e %s"):format(name,
+    name))
+end
+
+-- In a test: skip it where that is so.
 function program.needs(name)
-  if not os.execute(("command -v %s >/dev/null || test -e %s"):format(name,
-    name)) then
+  if program.missing(name) then
     helper.skip("needs %s (Debian: %s)", name, PACKAGES[name] or name)
   end
 end

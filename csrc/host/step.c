@@ -94,10 +94,10 @@ static bool read_option (lua_State *L, struct step *s) {
 static void read_options (lua_State *L, struct step *s) {
   static const char *const names[] = { "max", "seconds", "now", "gc", NULL };
   *s = (struct step){ .most = USUAL_MAX, .seconds = -1, .now = -1 };
-  lua_settop(L, 2);
-  if (lua_isnil(L, 2))
+  if (lua_isnoneornil(L, 2))
     return;
   luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
   lua_pushnil(L);
   while (lua_next(L, 2)) {
     if (!read_option(L, s)) options_open(L, 2, names);  /* (which raises) */

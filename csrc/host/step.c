@@ -26,6 +26,7 @@
 
 #define USUAL_MAX   64
 #define BATCH       64          /* deadlines between two looks at the time */
+#define FAR         100000000   /* ns: many times what the coarse clock lags */
 #define LATEST      9.2e9       /* seconds that nanoseconds can count */
 
 struct step {
@@ -56,29 +57,47 @@ static unsigned read_max (lua_State *L) {
     : (unsigned)options_integer(L, 2, "max", USUAL_MAX, 1, INT32_MAX);
 }
 
+static double read_now (lua_State *L) {
+  double now = read_seconds(L, "now");
+  if (now >= LATEST)
+    luaL_argerror(L, 2, "option 'now' is too large");
+  return now;
+}
+
 /* The option whose name is below its value. Returns false if there is no such.
-** (A step allocates nothing, so names are compared, and not pushed.) */
+** (A step allocates nothing, so names are compared, and not pushed. All begin
+** differently, and to compare one takes as long as half an idle step.) */
 static bool read_option (lua_State *L, struct step *s) {
   const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-  if (strcmp(name, "max") == 0) s->most = read_max(L);
-  else if (strcmp(name, "seconds") == 0) s->seconds = read_seconds(L, name);
-  else if (strcmp(name, "now") == 0) {
-    s->now = read_seconds(L, name);
-    if (s->now >= LATEST)
-      luaL_argerror(L, 2, "option 'now' is too large");
+  switch (*name) {
+    case 'm':
+      if (strcmp(name, "max") != 0) return false;
+      s->most = read_max(L);
+      return true;
+    case 's':
+      if (strcmp(name, "seconds") != 0) return false;
+      s->seconds = read_seconds(L, name);
+      return true;
+    case 'n':
+      if (strcmp(name, "now") != 0) return false;
+      s->now = read_now(L);
+      return true;
+    case 'g':
+      if (strcmp(name, "gc") != 0) return false;
+      s->gc = options_boolean(L, 2, name);
+      return true;
+    default:
+      return false;
   }
-  else if (strcmp(name, "gc") == 0) s->gc = options_boolean(L, 2, name);
-  else return false;
-  return true;
 }
 
 static void read_options (lua_State *L, struct step *s) {
   static const char *const names[] = { "max", "seconds", "now", "gc", NULL };
   *s = (struct step){ .most = USUAL_MAX, .seconds = -1, .now = -1 };
-  lua_settop(L, 2);
-  if (lua_isnil(L, 2))
+  if (lua_isnoneornil(L, 2))
     return;
   luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
   lua_pushnil(L);
   while (lua_next(L, 2)) {
     if (!read_option(L, s)) options_open(L, 2, names);  /* (which raises) */
@@ -183,13 +202,19 @@ static int push_results (lua_State *L, bool more, uint64_t resumed) {
   return 2;
 }
 
-/* Deadlines are judged by one instant. An idle step without any does not look
-** at the clock. */
-static void set_instant (struct loop *loop, struct step *s) {
-  s->instant = INT64_MIN;
+/* Is there no deadline for a while? Then an idle step need not know the exact
+** time, which would take half of it. */
+static bool is_far (const struct loop *loop) {
+  int64_t first = loop->heap.n > 0 ? loop->heap.at[0].when : CLOCK_NEVER;
+  if (loop->fds.armed < first) first = loop->fds.armed;
+  return first == CLOCK_NEVER
+         || (!loop->host_time && first - clock_coarse() > FAR);
+}
+
+/* Deadlines are judged by one instant. */
+static void set_instant (const struct loop *loop, struct step *s) {
+  s->instant = is_far(loop) ? INT64_MIN : loop_time(loop);
   s->until = CLOCK_NEVER;
-  if (loop->heap.n > 0 || loop->fds.armed != CLOCK_NEVER)
-    s->instant = loop_time(loop);
 }
 
 static void set_limit (struct loop *loop, struct step *s) {

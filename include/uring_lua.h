@@ -23,8 +23,8 @@
 **   a reader. They are not for signal handlers. In a forked child they know
 **   nothing of its parent's boxes, inboxes and messages: -ESTALE.
 **
-** Each struct that the caller fills begins with its size: a struct of zeros,
-** but for `size`, has all defaults. -EINVAL: it is too small; -E2BIG: this
+** Each struct that the caller fills begins with its size. Zeros are the
+** defaults (but for the `now` of a step). -EINVAL: it is too small; -E2BIG: this
 ** library is older than the caller's header, and the part that it does not
 ** know is not zero. Nothing is written beyond that size.
 */

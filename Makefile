@@ -44,10 +44,11 @@ CTEST_account := refblock
 CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_queue := queue message lock doorbell handle refblock fork_id sys
+CTEST_inbox := inbox box values name_table $(CTEST_queue)
 CTEST_buf_group := buf_group refblock recvmsg_out
 
 # Those whose threads share memory: tested under TSAN as well.
-TSAN := doorbell lock queue
+TSAN := doorbell lock queue inbox
 
 # --- how --------------------------------------------------------------------
 

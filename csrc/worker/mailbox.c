@@ -77,6 +77,13 @@ static struct mailbox *check_mailbox (lua_State *L) {
   return m;
 }
 
+bool mailbox_at (lua_State *L, const struct state *s, int index,
+                 struct queue **q) {
+  const struct mailbox *m = class_at(L, s, index, CLASS_MAILBOX);
+  *q = m && !m->closed ? m->q : NULL;
+  return m != NULL;
+}
+
 static struct mailbox *check_open_mailbox (lua_State *L) {
   struct mailbox *m = check_mailbox(L);
   if (m->closed || m->q == NULL)

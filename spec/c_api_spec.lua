@@ -84,24 +84,28 @@ describe("the C header", function()
   end)
 end)
 
+-- Builds a host in C: the program's name.
+local function build_host(source)
+  needs "/usr/bin/cc"
+  local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
+    and compile("/usr/bin/pkg-config", "--cflags", "--libs", lua)
+    or "-l" .. lua
+  local name = helper.tmpname()
+  local command = { "/usr/bin/cc", "-O1", "-g", "-std=gnu11",
+    "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-o", name,
+    source }
+  for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
+  command[#command + 1] = "-lm"
+  command[#command + 1] = "-pthread"
+  compile(table.unpack(command))
+  return name
+end
+
 describe("a host in C finds that", function()
   local program
 
   local function build()
-    needs "/usr/bin/cc"
-    if program then return end
-    local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
-      and compile("/usr/bin/pkg-config", "--cflags", "--libs", lua)
-      or "-l" .. lua
-    local name = helper.tmpname()
-    local command = { "/usr/bin/cc", "-O1", "-g", "-std=gnu11",
-      "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-o", name,
-      "spec/c/host_api.c" }
-    for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
-    command[#command + 1] = "-lm"
-    command[#command + 1] = "-pthread"
-    compile(table.unpack(command))
-    program = name
+    program = program or build_host "spec/c/host_api.c"
   end
 
   teardown(function() helper.clean() end)
@@ -120,5 +124,36 @@ describe("a host in C finds that", function()
     build()
     local _, output = spec.execute(10 * helper.slow, program)
     assert.equal(table.concat(TESTS, "\n") .. "\n", output)
+  end)
+end)
+
+describe("doc/embedding.md", function()
+  -- The snippet after the first such line.
+  local function snippet(fence)
+    local text = helper.content "doc/embedding.md"
+    local at = assert(text:find("\n## The C header\n", 1, true))
+    return text:match("\n```" .. fence .. "\n(.-\n)```\n", at)
+  end
+
+  teardown(function() helper.clean() end)
+
+  it("shows a host in C that works", function()
+    helper.needs_ring()
+    needs "/usr/bin/cc"
+    local source = helper.file(snippet "c")
+    assert(os.rename(source, source .. ".c"))
+    local program = build_host(source .. ".c")
+    os.remove(source .. ".c")
+    local input = helper.file "one\ntwo\n\nthree"
+    local status, output = spec.execute(60 * helper.slow, "/bin/sh", "-c",
+      '"$0" "$1" <"$2"', program, helper.file(snippet "lua lines.lua"), input)
+    assert.same({ 0, "ONE\nTWO\n\nTHREE\n" }, { status, output })
+    local many = {}
+    for i = 1, 5000 do many[i] = "line " .. i end
+    input = helper.file(table.concat(many, "\n") .. "\n")
+    status, output = spec.execute(60 * helper.slow, "/bin/sh", "-c",
+      '"$0" "$1" <"$2"', program, helper.file(snippet "lua lines.lua"), input)
+    assert.equal(0, status)
+    assert.equal(table.concat(many, "\n"):upper() .. "\n", output)
   end)
 end)

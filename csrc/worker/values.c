@@ -250,7 +250,9 @@ static void read_value (struct reading *r, uring_value *v) {
       v->type = URING_FD;
       v->u.fd = (int)message_count(*cell);
       break;
-    case MESSAGE_ARRAY: read_items(r, v, (uint32_t)message_count(*cell));
+    case MESSAGE_ARRAY:
+      read_items(r, v, (uint32_t)message_count(*cell));
+      break;
     default: break;  /* (zeroed, a value is nil) */
   }
 }

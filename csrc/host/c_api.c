@@ -101,21 +101,21 @@ static int find_idle_loop (lua_State *L, struct loop **loop) {
 
 /* ---- open -------------------------------------------------------------- */
 
-static void set_integer (lua_State *L, const char *name, lua_Integer n) {
+static void option_integer (lua_State *L, const char *name, lua_Integer n) {
   if (n == 0)
     return;
   lua_pushinteger(L, n);
   lua_setfield(L, -2, name);
 }
 
-static void set_number (lua_State *L, const char *name, double n) {
+static void option_number (lua_State *L, const char *name, double n) {
   if (n == 0)
     return;
   lua_pushnumber(L, (lua_Number)n);
   lua_setfield(L, -2, name);
 }
 
-static void set_realm (lua_State *L, const struct uring_loop_options *o) {
+static void option_realm (lua_State *L, const struct uring_loop_options *o) {
   if (o->no_names) lua_pushboolean(L, 0);
   else lua_pushstring(L, o->realm);  /* (NULL: nil) */
   lua_setfield(L, -2, "realm");
@@ -126,13 +126,13 @@ static int work_open (lua_State *L, struct call *c) {
   const struct uring_loop_options *o = c->arg;
   lua_settop(L, 2);
   lua_createtable(L, 0, 9);
-  set_integer(L, "entries", o->entries);
-  set_integer(L, "cq_entries", o->cq_entries);
-  set_integer(L, "memory", o->memory > INT64_MAX ? INT64_MAX
+  option_integer(L, "entries", o->entries);
+  option_integer(L, "cq_entries", o->cq_entries);
+  option_integer(L, "memory", o->memory > INT64_MAX ? INT64_MAX
                                                  : (lua_Integer)o->memory);
-  set_number(L, "slow", o->slow);
-  set_number(L, "close_timeout", o->close_timeout);
-  set_realm(L, o);
+  option_number(L, "slow", o->slow);
+  option_number(L, "close_timeout", o->close_timeout);
+  option_realm(L, o);
   if (o->has_flags) {
     lua_pushinteger(L, o->flags);
     lua_setfield(L, -2, "flags");

@@ -230,7 +230,7 @@ static void read_string (uring_value *v, const uint64_t *cell) {
   v->u.s.len = (size_t)message_count(*cell);
 }
 
-static void read_number (uring_value *v, int32_t type, const uint64_t *cell) {
+static void read_numeric (uring_value *v, int32_t type, const uint64_t *cell) {
   v->type = type;
   if (type == URING_INTEGER) memcpy(&v->u.i, cell + 1, 8);
   else memcpy(&v->u.d, cell + 1, 8);
@@ -242,8 +242,8 @@ static void read_value (struct reading *r, uring_value *v) {
   switch (message_kind(*cell)) {
     case MESSAGE_FALSE: v->type = URING_BOOLEAN; break;
     case MESSAGE_TRUE: v->type = URING_BOOLEAN; v->u.i = 1; break;
-    case MESSAGE_INTEGER: read_number(v, URING_INTEGER, cell); break;
-    case MESSAGE_NUMBER: read_number(v, URING_NUMBER, cell); break;
+    case MESSAGE_INTEGER: read_numeric(v, URING_INTEGER, cell); break;
+    case MESSAGE_NUMBER: read_numeric(v, URING_NUMBER, cell); break;
     case MESSAGE_STRING: read_string(v, cell); break;
     case MESSAGE_BLOCK: read_block(v, cell); break;
     case MESSAGE_FD:

@@ -11,9 +11,8 @@
 ** - a number that some header lacks is a macro here. In the headers that have
 **   it, it is mostly a member of an enum, which #ifdef does not see; a macro
 **   with the same value after the enum does no harm;
-** - a prep call that some liburing lacks is defined here, and used with every
-**   liburing, under liburing's name. So the same code is tested and runs with
-**   all versions.
+** - a field that some header has no name for is set by a function here, with
+**   every liburing. So the same code is tested and runs with all versions.
 **
 ** Invariant: every number here is the kernel's. The tests compare all of them
 ** with the newest headers.
@@ -35,7 +34,6 @@
 #include <errno.h>
 #include <sys/types.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include <liburing.h>
@@ -110,18 +108,8 @@ static inline int compat_liburing_running (int *major, int *minor) {
 /* opcodes of io_uring_register(2) */
 #ifndef IORING_REGISTER_PBUF_STATUS
 #define IORING_REGISTER_PBUF_STATUS	26
-#define IORING_REGISTER_NAPI		27
-#define IORING_UNREGISTER_NAPI		28
-#define IORING_REGISTER_CLOCK		29
-#define IORING_REGISTER_CLONE_BUFFERS	30
 #define IORING_REGISTER_SEND_MSG_RING	31
-#define IORING_REGISTER_ZCRX_IFQ	32
 #define IORING_REGISTER_RESIZE_RINGS	33
-#define IORING_REGISTER_MEM_REGION	34
-#define IORING_REGISTER_QUERY		35
-#define IORING_REGISTER_ZCRX_CTRL	36
-#define IORING_REGISTER_BPF_FILTER	37
-#define IORING_REGISTER_USE_REGISTERED_RING	(1U << 31)
 #endif
 
 /* flags of a buffer ring, an enum where they exist */
@@ -130,134 +118,78 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #define IOU_PBUF_RING_INC	2
 #endif
 
-/* an enum in 2.3, a macro later */
-#ifndef IORING_CQE_BUFFER_SHIFT
-#define IORING_CQE_BUFFER_SHIFT	16
-#endif
-
-/* commands to a socket by IORING_OP_URING_CMD */
-#ifndef SOCKET_URING_OP_SIOCINQ
-#define SOCKET_URING_OP_SIOCINQ		0
-#define SOCKET_URING_OP_SIOCOUTQ	1
+/* commands to a socket by IORING_OP_URING_CMD, an enum where they exist */
+#ifndef SOCKET_URING_OP_GETSOCKOPT
 #define SOCKET_URING_OP_GETSOCKOPT	2
-#define SOCKET_URING_OP_SETSOCKOPT	3
-#define SOCKET_URING_OP_TX_TIMESTAMP	4
-#define SOCKET_URING_OP_GETSOCKNAME	5
 #endif
 
-/* the rest are macros in every header that has them */
+/* the rest are macros; each group is of one release of liburing */
 
-#ifndef IORING_SETUP_NO_MMAP
+#ifndef IORING_FEAT_REG_REG_RING  /* 2.4 */
+#define IORING_FEAT_REG_REG_RING	(1U << 13)
+#define IORING_MSG_RING_FLAGS_PASS	(1U << 1)
+#define IORING_TIMEOUT_MULTISHOT	(1U << 6)
+#define IORING_SEND_ZC_REPORT_USAGE	(1U << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED	(1U << 31)
+#endif
+
+#ifndef IORING_SETUP_NO_MMAP  /* 2.5 */
 #define IORING_SETUP_NO_MMAP		(1U << 14)
-#endif
-#ifndef IORING_SETUP_REGISTERED_FD_ONLY
 #define IORING_SETUP_REGISTERED_FD_ONLY	(1U << 15)
 #endif
-#ifndef IORING_SETUP_NO_SQARRAY
+
+#ifndef IORING_SETUP_NO_SQARRAY  /* 2.6 */
 #define IORING_SETUP_NO_SQARRAY		(1U << 16)
-#endif
-#ifndef IORING_SETUP_HYBRID_IOPOLL
-#define IORING_SETUP_HYBRID_IOPOLL	(1U << 17)
-#endif
-#ifndef IORING_SETUP_CQE_MIXED
-#define IORING_SETUP_CQE_MIXED		(1U << 18)
-#endif
-#ifndef IORING_SETUP_SQE_MIXED
-#define IORING_SETUP_SQE_MIXED		(1U << 19)
-#endif
-#ifndef IORING_SETUP_SQ_REWIND
-#define IORING_SETUP_SQ_REWIND		(1U << 20)
+#define IORING_FIXED_FD_NO_CLOEXEC	(1U << 0)
 #endif
 
-#ifndef IORING_FEAT_REG_REG_RING
-#define IORING_FEAT_REG_REG_RING	(1U << 13)
-#endif
-#ifndef IORING_FEAT_RECVSEND_BUNDLE
+#ifndef IORING_FEAT_RECVSEND_BUNDLE  /* 2.7 */
 #define IORING_FEAT_RECVSEND_BUNDLE	(1U << 14)
+#define IORING_RECVSEND_BUNDLE		(1U << 4)
+#define IORING_ACCEPT_DONTWAIT		(1U << 1)
+#define IORING_ACCEPT_POLL_FIRST	(1U << 2)
+#define IORING_NOP_INJECT_RESULT	(1U << 0)
 #endif
-#ifndef IORING_FEAT_MIN_TIMEOUT
+
+#ifndef IORING_FEAT_MIN_TIMEOUT  /* 2.8 */
 #define IORING_FEAT_MIN_TIMEOUT		(1U << 15)
+#define IORING_CQE_F_BUF_MORE		(1U << 4)
+#define IORING_CQE_BUFFER_SHIFT		16  /* (an enum before) */
+#define IORING_ASYNC_CANCEL_USERDATA	(1U << 4)
+#define IORING_ASYNC_CANCEL_OP		(1U << 5)
 #endif
-#ifndef IORING_FEAT_RW_ATTR
+
+#ifndef IORING_SETUP_HYBRID_IOPOLL  /* 2.9 */
+#define IORING_SETUP_HYBRID_IOPOLL	(1U << 17)
+#endif
+
+#ifndef IORING_FEAT_RW_ATTR  /* 2.10 */
 #define IORING_FEAT_RW_ATTR		(1U << 16)
-#endif
-#ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT		(1U << 17)
 #endif
 
-#ifndef IORING_ENTER_ABS_TIMER
-#define IORING_ENTER_ABS_TIMER		(1U << 5)
-#endif
-#ifndef IORING_ENTER_EXT_ARG_REG
-#define IORING_ENTER_EXT_ARG_REG	(1U << 6)
-#endif
-#ifndef IORING_ENTER_NO_IOWAIT
-#define IORING_ENTER_NO_IOWAIT		(1U << 7)
-#endif
-
-#ifndef IORING_CQE_F_BUF_MORE
-#define IORING_CQE_F_BUF_MORE		(1U << 4)
-#endif
-#ifndef IORING_CQE_F_SKIP
+#ifndef IORING_SETUP_CQE_MIXED  /* 2.13 */
+#define IORING_SETUP_CQE_MIXED		(1U << 18)
+#define IORING_SETUP_SQE_MIXED		(1U << 19)
 #define IORING_CQE_F_SKIP		(1U << 5)
-#endif
-#ifndef IORING_CQE_F_32
 #define IORING_CQE_F_32			(1U << 15)
 #endif
+
+#ifndef IORING_SETUP_SQ_REWIND  /* 2.14 */
+#define IORING_SETUP_SQ_REWIND		(1U << 20)
+#endif
+
+/* of the C library and the kernel */
 
 #ifndef SCM_PIDFD
 #define SCM_PIDFD			4
 #endif
 #ifndef SO_PASSPIDFD
 #define SO_PASSPIDFD			76
-#endif
-#ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD			77
 #endif
 
-#ifndef IORING_MSG_RING_FLAGS_PASS
-#define IORING_MSG_RING_FLAGS_PASS	(1U << 1)
-#endif
-
-#ifndef IORING_ASYNC_CANCEL_USERDATA
-#define IORING_ASYNC_CANCEL_USERDATA	(1U << 4)
-#endif
-#ifndef IORING_ASYNC_CANCEL_OP
-#define IORING_ASYNC_CANCEL_OP		(1U << 5)
-#endif
-
-#ifndef IORING_TIMEOUT_MULTISHOT
-#define IORING_TIMEOUT_MULTISHOT	(1U << 6)
-#endif
-#ifndef IORING_TIMEOUT_IMMEDIATE_ARG
-#define IORING_TIMEOUT_IMMEDIATE_ARG	(1U << 7)
-#endif
-
-#ifndef IORING_SEND_ZC_REPORT_USAGE
-#define IORING_SEND_ZC_REPORT_USAGE	(1U << 3)
-#endif
-#ifndef IORING_NOTIF_USAGE_ZC_COPIED
-#define IORING_NOTIF_USAGE_ZC_COPIED	(1U << 31)
-#endif
-#ifndef IORING_RECVSEND_BUNDLE
-#define IORING_RECVSEND_BUNDLE		(1U << 4)
-#endif
-#ifndef IORING_SEND_VECTORIZED
-#define IORING_SEND_VECTORIZED		(1U << 5)
-#endif
-
-#ifndef IORING_ACCEPT_DONTWAIT
-#define IORING_ACCEPT_DONTWAIT		(1U << 1)
-#endif
-#ifndef IORING_ACCEPT_POLL_FIRST
-#define IORING_ACCEPT_POLL_FIRST	(1U << 2)
-#endif
-
-#ifndef IORING_FIXED_FD_NO_CLOEXEC
-#define IORING_FIXED_FD_NO_CLOEXEC	(1U << 0)
-#endif
-
-/* flags of a read or a write, macros where they exist */
+/* flags of a read or a write */
 #ifndef RWF_NOAPPEND
 #define RWF_NOAPPEND	0x00000020
 #endif
@@ -269,33 +201,6 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #endif
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL	0x00000100
-#endif
-
-#ifndef IORING_NOP_INJECT_RESULT
-#define IORING_NOP_INJECT_RESULT	(1U << 0)
-#endif
-#ifndef IORING_NOP_FILE
-#define IORING_NOP_FILE			(1U << 1)
-#endif
-#ifndef IORING_NOP_FIXED_FILE
-#define IORING_NOP_FIXED_FILE		(1U << 2)
-#endif
-#ifndef IORING_NOP_FIXED_BUFFER
-#define IORING_NOP_FIXED_BUFFER		(1U << 3)
-#endif
-#ifndef IORING_NOP_TW
-#define IORING_NOP_TW			(1U << 4)
-#endif
-#ifndef IORING_NOP_CQE32
-#define IORING_NOP_CQE32		(1U << 5)
-#endif
-
-#ifndef IORING_OFF_PBUF_RING
-#define IORING_OFF_PBUF_RING		0x80000000ULL
-#define IORING_OFF_PBUF_SHIFT		16
-#endif
-#ifndef IORING_OFF_MMAP_MASK
-#define IORING_OFF_MMAP_MASK		0xf8000000ULL
 #endif
 
 /* }===================================================================== */
@@ -331,39 +236,6 @@ struct compat_buf_status {
   uint32_t resv[8];
 };
 
-_Static_assert(sizeof(struct io_uring_sqe) == 64 &&
-               sizeof(struct io_uring_buf_reg) == 40 &&
-               sizeof(struct io_uring_sync_cancel_reg) == 64 &&
-               sizeof(struct compat_buf_status) == 40,
-               "the kernel interface differs");
-
-/* }===================================================================== */
-
-
-/*
-** {=====================================================================
-** Setters and preps
-** ======================================================================
-*/
-
-/*
-** Zero everything but user_data. liburing's preps do this themselves up to
-** 2.5; later it is left to io_uring_get_sqe. So call it before each prep of
-** liburing's; the preps below do it.
-*/
-static inline void compat_initialize_sqe (struct io_uring_sqe *sqe) {
-  uint64_t data = sqe->user_data;
-  memset(sqe, 0, sizeof(*sqe));
-  sqe->user_data = data;
-}
-
-
-/* (`buf_group` is in a union with `buf_index`) */
-static inline void compat_sqe_set_buf_group (struct io_uring_sqe *sqe,
-                                             int bgid) {
-  sqe->buf_group = (uint16_t)bgid;
-}
-
 
 /*
 ** The slot into which a request installs its file. Call it after the plain
@@ -377,273 +249,11 @@ static inline void compat_set_file_slot (struct io_uring_sqe *sqe,
 }
 
 
-static inline void compat_prep (struct io_uring_sqe *sqe, unsigned op, int fd,
-                                const void *addr, unsigned len,
-                                uint64_t off) {
-  compat_initialize_sqe(sqe);
-  sqe->opcode = (uint8_t)op;
-  sqe->fd = fd;
-  sqe->addr = (uintptr_t)addr;
-  sqe->len = len;
-  sqe->off = off;
-}
-
-
-/* messages */
-
-static inline void compat_prep_msg_ring_cqe_flags (struct io_uring_sqe *sqe,
-                     int fd, unsigned len, uint64_t data, unsigned flags,
-                     unsigned cqe_flags) {
-  compat_prep(sqe, IORING_OP_MSG_RING, fd, NULL, len, data);
-  sqe->msg_ring_flags = flags | IORING_MSG_RING_FLAGS_PASS;
-  sqe->file_index = cqe_flags;
-}
-
-
-static inline void compat_prep_msg_ring_fd (struct io_uring_sqe *sqe, int fd,
-                     int source_fd, int target_fd, uint64_t data,
-                     unsigned flags) {
-  compat_prep(sqe, IORING_OP_MSG_RING, fd, NULL, 0, data);
-  sqe->addr = IORING_MSG_SEND_FD;
-  sqe->addr3 = (__u64)source_fd;
-  sqe->msg_ring_flags = flags;
-  compat_set_file_slot(sqe, (unsigned)target_fd);
-}
-
-
-static inline void compat_prep_msg_ring_fd_alloc (struct io_uring_sqe *sqe,
-                     int fd, int source_fd, uint64_t data, unsigned flags) {
-  compat_prep_msg_ring_fd(sqe, fd, source_fd, (int)IORING_FILE_INDEX_ALLOC,
-                          data, flags);
-}
-
-
-static inline void compat_prep_fixed_fd_install (struct io_uring_sqe *sqe,
-                     int fd, unsigned flags) {
-  compat_prep(sqe, IORING_OP_FIXED_FD_INSTALL, fd, NULL, 0, 0);
-  sqe->flags = IOSQE_FIXED_FILE;
-  sqe->rw_flags = (int)flags;  /* install_fd_flags */
-}
-
-
-/* sockets */
-
-static inline void compat_prep_sendto (struct io_uring_sqe *sqe, int fd,
-                     const void *buf, size_t len, int flags,
-                     const struct sockaddr *addr, socklen_t addrlen) {
-  compat_prep(sqe, IORING_OP_SEND, fd, buf, (unsigned)len,
-              (uintptr_t)addr);
-  sqe->msg_flags = (unsigned)flags;
-  sqe->addr_len = (uint16_t)addrlen;
-}
-
-
-static inline void compat_prep_send_bundle (struct io_uring_sqe *sqe, int fd,
-                     size_t len, int flags) {
-  compat_prep(sqe, IORING_OP_SEND, fd, NULL, (unsigned)len, 0);
-  sqe->msg_flags = (unsigned)flags;
-  sqe->ioprio = IORING_RECVSEND_BUNDLE;
-}
-
-
-static inline void compat_prep_sendmsg_zc_fixed (struct io_uring_sqe *sqe,
-                     int fd, const struct msghdr *msg, unsigned flags,
-                     unsigned buf_index) {
-  compat_prep(sqe, IORING_OP_SENDMSG_ZC, fd, msg, 1, 0);
-  sqe->msg_flags = flags;
-  sqe->ioprio = IORING_RECVSEND_FIXED_BUF;
-  sqe->buf_index = (uint16_t)buf_index;
-}
-
-
-static inline void compat_prep_bind (struct io_uring_sqe *sqe, int fd,
-                     const struct sockaddr *addr, socklen_t addrlen) {
-  compat_prep(sqe, IORING_OP_BIND, fd, addr, 0, addrlen);
-}
-
-
-static inline void compat_prep_listen (struct io_uring_sqe *sqe, int fd,
-                     int backlog) {
-  compat_prep(sqe, IORING_OP_LISTEN, fd, NULL, (unsigned)backlog, 0);
-}
-
-
-static inline void compat_prep_cmd_sock (struct io_uring_sqe *sqe, int cmd_op,
-                     int fd, int level, int optname, void *optval,
-                     int optlen) {
-  uint32_t where[2];  /* the fields `level` and `optname`, in `addr` */
-  where[0] = (uint32_t)level;
-  where[1] = (uint32_t)optname;
-  compat_prep(sqe, IORING_OP_URING_CMD, fd, NULL, 0, 0);
-  sqe->cmd_op = (uint32_t)cmd_op;
-  memcpy(&sqe->addr, where, sizeof(where));
-  sqe->file_index = (uint32_t)optlen;  /* optlen */
-  sqe->addr3 = (uintptr_t)optval;  /* optval */
-}
-
-
-static inline void compat_prep_cmd_getsockname (struct io_uring_sqe *sqe,
-                     int fd, struct sockaddr *addr, socklen_t *addrlen,
-                     int peer) {
-  compat_prep(sqe, IORING_OP_URING_CMD, fd, addr, 0, 0);
-  sqe->cmd_op = SOCKET_URING_OP_GETSOCKNAME;
-  sqe->file_index = (uint32_t)peer;  /* optlen */
-  sqe->addr3 = (uintptr_t)addrlen;
-}
-
-
-/* files */
-
-static inline void compat_prep_open (struct io_uring_sqe *sqe,
-                     const char *path, int flags, mode_t mode) {
-  compat_prep(sqe, IORING_OP_OPENAT, AT_FDCWD, path, mode, 0);
-  sqe->open_flags = (unsigned)flags;
-}
-
-
-static inline void compat_prep_open_direct (struct io_uring_sqe *sqe,
-                     const char *path, int flags, mode_t mode,
-                     unsigned slot) {
-  compat_prep_open(sqe, path, flags, mode);
-  compat_set_file_slot(sqe, slot);
-}
-
-
-static inline void compat_prep_ftruncate (struct io_uring_sqe *sqe, int fd,
-                     off_t len) {
-  compat_prep(sqe, IORING_OP_FTRUNCATE, fd, NULL, 0, (uint64_t)len);
-}
-
-
-static inline void compat_prep_fadvise64 (struct io_uring_sqe *sqe, int fd,
-                     uint64_t offset, off_t len, int advice) {
-  compat_prep(sqe, IORING_OP_FADVISE, fd, NULL, 0, offset);
-  sqe->addr = (uint64_t)len;
-  sqe->fadvise_advice = (unsigned)advice;
-}
-
-
-static inline void compat_prep_madvise64 (struct io_uring_sqe *sqe,
-                     void *addr, off_t len, int advice) {
-  compat_prep(sqe, IORING_OP_MADVISE, -1, addr, 0, (uint64_t)len);
-  sqe->fadvise_advice = (unsigned)advice;
-}
-
-
-static inline void compat_prep_read_multishot (struct io_uring_sqe *sqe,
-                     int fd, unsigned nbytes, uint64_t offset, int bgid) {
-  compat_prep(sqe, IORING_OP_READ_MULTISHOT, fd, NULL, nbytes, offset);
-  sqe->flags = IOSQE_BUFFER_SELECT;
-  sqe->buf_group = (uint16_t)bgid;
-}
-
-
-static inline void compat_prep_readv_fixed (struct io_uring_sqe *sqe, int fd,
-                     const struct iovec *iov, unsigned n, uint64_t offset,
-                     int flags, int buf_index) {
-  compat_prep(sqe, IORING_OP_READV_FIXED, fd, iov, n, offset);
-  sqe->rw_flags = flags;
-  sqe->buf_index = (uint16_t)buf_index;
-}
-
-
-static inline void compat_prep_writev_fixed (struct io_uring_sqe *sqe, int fd,
-                     const struct iovec *iov, unsigned n, uint64_t offset,
-                     int flags, int buf_index) {
-  compat_prep_readv_fixed(sqe, fd, iov, n, offset, flags, buf_index);
-  sqe->opcode = IORING_OP_WRITEV_FIXED;
-}
-
-
-static inline void compat_prep_pipe (struct io_uring_sqe *sqe, int *fds,
-                     int flags) {
-  compat_prep(sqe, IORING_OP_PIPE, 0, fds, 0, 0);
-  sqe->rw_flags = flags;  /* pipe_flags */
-}
-
-
-static inline void compat_prep_pipe_direct (struct io_uring_sqe *sqe,
-                     int *fds, int flags, unsigned slot) {
-  compat_prep_pipe(sqe, fds, flags);
-  compat_set_file_slot(sqe, slot);
-}
-
-
-/* epoll, processes, futexes */
-
-struct epoll_event;
-struct futex_waitv;
-
-static inline void compat_prep_epoll_wait (struct io_uring_sqe *sqe, int fd,
-                     struct epoll_event *events, int max, unsigned flags) {
-  compat_prep(sqe, IORING_OP_EPOLL_WAIT, fd, events, (unsigned)max, 0);
-  sqe->rw_flags = (int)flags;
-}
-
-
-static inline void compat_prep_waitid (struct io_uring_sqe *sqe,
-                     idtype_t idtype, id_t id, siginfo_t *info, int options,
-                     unsigned flags) {
-  compat_prep(sqe, IORING_OP_WAITID, (int)id, NULL, (unsigned)idtype,
-              (uintptr_t)info);
-  sqe->file_index = (unsigned)options;
-  sqe->rw_flags = (int)flags;  /* waitid_flags */
-}
-
-
-static inline void compat_prep_futex_wait (struct io_uring_sqe *sqe,
-                     const uint32_t *futex, uint64_t val, uint64_t mask,
-                     uint32_t futex_flags, unsigned flags) {
-  compat_prep(sqe, IORING_OP_FUTEX_WAIT, (int)futex_flags, futex, 0, val);
-  sqe->rw_flags = (int)flags;  /* futex_flags */
-  sqe->addr3 = mask;
-}
-
-
-static inline void compat_prep_futex_wake (struct io_uring_sqe *sqe,
-                     const uint32_t *futex, uint64_t val, uint64_t mask,
-                     uint32_t futex_flags, unsigned flags) {
-  compat_prep_futex_wait(sqe, futex, val, mask, futex_flags, flags);
-  sqe->opcode = IORING_OP_FUTEX_WAKE;
-}
-
-
-static inline void compat_prep_futex_waitv (struct io_uring_sqe *sqe,
-                     const struct futex_waitv *futex, uint32_t n,
-                     unsigned flags) {
-  compat_prep(sqe, IORING_OP_FUTEX_WAITV, 0, futex, n, 0);
-  sqe->rw_flags = (int)flags;  /* futex_flags */
-}
-
-
-#define io_uring_initialize_sqe		compat_initialize_sqe
-#define io_uring_sqe_set_buf_group	compat_sqe_set_buf_group
-#define io_uring_prep_msg_ring_cqe_flags	compat_prep_msg_ring_cqe_flags
-#define io_uring_prep_msg_ring_fd	compat_prep_msg_ring_fd
-#define io_uring_prep_msg_ring_fd_alloc	compat_prep_msg_ring_fd_alloc
-#define io_uring_prep_fixed_fd_install	compat_prep_fixed_fd_install
-#define io_uring_prep_sendto		compat_prep_sendto
-#define io_uring_prep_send_bundle	compat_prep_send_bundle
-#define io_uring_prep_sendmsg_zc_fixed	compat_prep_sendmsg_zc_fixed
-#define io_uring_prep_bind		compat_prep_bind
-#define io_uring_prep_listen		compat_prep_listen
-#define io_uring_prep_cmd_sock		compat_prep_cmd_sock
-#define io_uring_prep_cmd_getsockname	compat_prep_cmd_getsockname
-#define io_uring_prep_open		compat_prep_open
-#define io_uring_prep_open_direct	compat_prep_open_direct
-#define io_uring_prep_ftruncate		compat_prep_ftruncate
-#define io_uring_prep_fadvise64		compat_prep_fadvise64
-#define io_uring_prep_madvise64		compat_prep_madvise64
-#define io_uring_prep_read_multishot	compat_prep_read_multishot
-#define io_uring_prep_readv_fixed	compat_prep_readv_fixed
-#define io_uring_prep_writev_fixed	compat_prep_writev_fixed
-#define io_uring_prep_pipe		compat_prep_pipe
-#define io_uring_prep_pipe_direct	compat_prep_pipe_direct
-#define io_uring_prep_epoll_wait	compat_prep_epoll_wait
-#define io_uring_prep_waitid		compat_prep_waitid
-#define io_uring_prep_futex_wait	compat_prep_futex_wait
-#define io_uring_prep_futex_wake	compat_prep_futex_wake
-#define io_uring_prep_futex_waitv	compat_prep_futex_waitv
+_Static_assert(sizeof(struct io_uring_sqe) == 64 &&
+               sizeof(struct io_uring_buf_reg) == 40 &&
+               sizeof(struct io_uring_sync_cancel_reg) == 64 &&
+               sizeof(struct compat_buf_status) == 40,
+               "the kernel interface differs");
 
 /* }===================================================================== */
 

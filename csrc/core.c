@@ -39,6 +39,10 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+#include "os/file.h"
+#include "os/stream.h"
+#include "os/stream_read.h"
+#include "os/stream_write.h"
 #include "worker/mail_address.h"
 #include "worker/codec.h"
 #include "worker/mailbox.h"
@@ -58,6 +62,8 @@ static const luaL_Reg public_functions[] = {
   {"sockaddr", sockaddr_new},
   {"socket", socket_new},
   {"socketpair", socket_pair},
+  {"pipe", stream_pipe},
+  {"stream", stream_new},
   {"msghdr", msghdr_new},
   {"recvmsg_out", msghdr_recvmsg_out},
   {"register_sync_msg", register_sync_msg},
@@ -110,8 +116,12 @@ static void open_classes (lua_State *L) {
   wait_operation_open(L);
   socket_open(L);
   recv_open(L);
+  recv_input_open(L);
   send_open(L);
   send_event_open(L);
+  stream_open(L);
+  stream_read_open(L);
+  stream_write_open(L);
   codec_open(L);
   mailbox_open(L);
   realm_open(L);
@@ -152,6 +162,8 @@ static void push_internal (lua_State *L) {
   args_functions(L);
   scope_functions(L);
   event_functions(L);
+  stream_functions(L);
+  file_functions(L);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, set_lua_dir, 1);
   lua_setfield(L, -2, "set_lua_dir");

@@ -118,6 +118,8 @@ struct uring_loop_options {
                                tasks that were spawned outside of tasks */
   int on_slow;              /* stack index of a function: the watchdog's */
   int no_names;             /* 1: the state has no realm, and so no names */
+  int movable;              /* 1: threads use the state one after another */
+  uint32_t reserved;        /* 0 */
   double slow;              /* seconds, of the watchdog */
   double close_timeout;     /* seconds that lua_close may take; 0: 0.1 */
   uint64_t memory;          /* bytes that C may hold for the state */

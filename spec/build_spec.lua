@@ -230,8 +230,10 @@ describe("the sources", function()
         assert.is_nil(text:find("[^%w_]" .. call .. "%s*%("),
           name .. ": " .. call)
       end
-      assert.is_nil(text:find "stderr", name)
-      assert.is_nil(text:find "stdout", name)
+      if name ~= "csrc/os/stream.c" then  -- (it flushes what print wrote)
+        assert.is_nil(text:find "stderr", name)
+        assert.is_nil(text:find "stdout", name)
+      end
     end
   end)
 end)

@@ -312,6 +312,26 @@ describe("a channel", function()
   end)
 end)
 
+describe("a channel that is closed while tasks select over it", function()
+  it("is what they choose, though another event is ready by then", function()
+    helper.run(function()
+      for _ = 1, 20 do
+        local stop, other = uring.channel(), uring.channel(1)
+        local task = uring.spawn(function()
+          return uring.select { stop = stop:receiving(),
+            other = other:receiving(), send = stop:sending(1) }
+        end)
+        turns(1)
+        stop:close()
+        other:send "x"
+        local _, key = task:join()
+        assert.truthy(key == "stop" or key == "send")
+        assert.equal("x", other:try_receive())
+      end
+    end)
+  end)
+end)
+
 describe("a finalizer", function()
   it("that sends while a channel grows leaves it within its capacity",
     function()

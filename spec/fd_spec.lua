@@ -126,7 +126,7 @@ describe("a descriptor", function()
     local sqe = uring.sqe()
     for _, what in ipairs { "0", {}, print, uring.buffer(1), sqe, true } do
       helper.raises("descriptor expected (an integer, a uring.fd, a socket, "
-        .. "a ring or a file), got", sqe.prep_poll_add, sqe, what, 1)
+        .. "a stream, a ring or a file), got", sqe.prep_poll_add, sqe, what, 1)
     end
     for _, what in ipairs { 0.5, 1 << 31, -(1 << 31) - 1, 0 / 0 } do
       helper.raises("descriptor expected, got another number",

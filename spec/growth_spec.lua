@@ -376,3 +376,40 @@ describe("the same time is taken by each", function()
     assert.equal(n + 1, #scope:failures())
   end)
 end)
+
+describe("a line takes the same time, in pieces of", function()
+  local line = ("x"):rep(99) .. "\n"
+
+  for size, n in pairs { [1] = 30, [7] = 200, [1460] = 5000,
+      [65536] = 10000 } do
+    grows(size .. " bytes", n, function(m)
+      local r, w = assert(uring.pipe())
+      local text = line:rep(m)
+      local writer = uring.spawn(function()
+        for from = 1, #text, size do
+          w:write(text:sub(from, from + size - 1))
+          w:flush()
+        end
+        w:close()
+      end)
+      local lines = 0
+      for got in r:lines() do lines = lines + (#got == 99 and 1 or 0) end
+      writer:join()
+      r:close()
+      assert(lines == m)
+    end)
+  end
+
+  grows("one byte, when the line is long", 3000, function(m)
+    local a, b = assert(uring.socketpair())
+    uring.spawn(function()
+      for _ = 1, m do
+        a:send "x"
+        uring.sleep(0)
+      end
+      a:close()
+    end)
+    assert(#b:read() == m)
+    b:close()
+  end)
+end)

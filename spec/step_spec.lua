@@ -118,6 +118,43 @@ describe("loop:step", function()
     assert(spec.in_thread(loop.close, loop))
   end)
 
+  it("may be moved from thread to thread, if the loop is movable", function()
+    helper.script_ok [[
+      local uring, spec = require "uring", require "uring_spec"
+      local _, why = pcall(uring.loop, { movable = true,
+        flags = uring.IORING_SETUP_SINGLE_ISSUER })
+      assert(why:find("cannot have SINGLE_ISSUER", 1, true), why)
+      local loop = assert(uring.loop { movable = true })
+      local server = assert(uring.udp.bind("127.0.0.1:0"))
+      local to = server:getsockname()
+      local client = assert(uring.udp.bind("127.0.0.1:0"))
+      local got = {}
+      loop:spawn(function()
+        for payload in server:messages() do got[#got + 1] = payload end
+      end)
+      loop:spawn(function()
+        uring.sleep(0.01)
+        got.slept = true
+      end)
+      local fd = assert(loop:fd())
+      local function step_until(done)
+        while not done() do
+          spec.ready(fd, 10)
+          assert(spec.in_thread(loop.step, loop))  -- a new one each time
+        end
+      end
+      assert(spec.in_thread(loop.step, loop))
+      for i = 1, 5 do
+        assert(loop:spawn(function() assert(client:sendto("m" .. i, to)) end))
+        step_until(function() return #got == i end)
+        loop:step()
+      end
+      step_until(function() return got.slept end)
+      assert(table.concat(got, " ") == "m1 m2 m3 m4 m5")
+      assert(spec.in_thread(loop.close, loop))
+    ]]
+  end)
+
   hosted("and a message before it: the ring is not enabled yet", function()
     H.needs "sync_msg"
     local sqe = uring.sqe():prep_msg_ring(loop:ring():fd(), 1, 2)

@@ -9,6 +9,7 @@
 
 #include "ring/recvmsg_out.h"
 #include "lua/errors.h"
+#include "lua/options.h"
 #include "api/fd.h"
 #include "api/sockaddr.h"
 
@@ -161,8 +162,7 @@ static lua_Integer int_field (lua_State *L, int arg, const char *of,
                               const char *key, lua_Integer otherwise) {
   lua_Integer n;
   int ok;
-  lua_pushstring(L, key);
-  if (lua_rawget(L, -2) == LUA_TNIL) {
+  if (options_push(L, lua_gettop(L), key) == LUA_TNIL) {
     lua_pop(L, 1);
     return otherwise;
   }
@@ -177,8 +177,7 @@ static lua_Integer int_field (lua_State *L, int arg, const char *of,
 
 /* Push the table `control.<key>`; if it is nil push nothing: false. */
 static bool open_field (lua_State *L, int index, int arg, const char *key) {
-  lua_pushstring(L, key);
-  if (lua_rawget(L, index) == LUA_TNIL) {
+  if (options_push(L, index, key) == LUA_TNIL) {
     lua_pop(L, 1);
     return false;
   }
@@ -247,8 +246,7 @@ static bool open_raw (lua_State *L, int index, int arg, lua_Integer i) {
 
 static struct address pktinfo_address (lua_State *L, int arg) {
   struct address a;
-  lua_pushliteral(L, "addr");
-  lua_rawget(L, -2);
+  options_push(L, lua_gettop(L), "addr");
   a = arg_address_in(L, lua_gettop(L), arg);
   lua_pop(L, 1);
   if (a.any.sa_family != AF_INET && a.any.sa_family != AF_INET6)

@@ -5,7 +5,6 @@
 
 #include "api/fd.h"
 
-#include "ring/ring.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_uses.h"
 #include "lua/args.h"
@@ -135,8 +134,9 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
     a.number = (int)n;
   }
   else if ((p = class_test(L, index, CLASS_FD)) != NULL
-           || (p = class_test(L, index, CLASS_SOCKET)) != NULL) {
-    struct fd *f = p;  /* (a socket's userdata begins with one) */
+           || (p = class_test(L, index, CLASS_SOCKET)) != NULL
+           || (p = class_test(L, index, CLASS_STREAM)) != NULL) {
+    struct fd *f = p;  /* (the userdata of all three begins with one) */
     if (f->d == NULL || handle_closed(f->d)) raise_closed_fd(L, arg, f);
     a.handle = f->d;
     a.number = handle_number(f->d);
@@ -154,8 +154,8 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   }
   else
     luaL_argerror(L, arg, lua_pushfstring(L,
-      "descriptor expected (an integer, a uring.fd, a socket, a ring or "
-      "a file), "
+      "descriptor expected (an integer, a uring.fd, a socket, a stream, a ring "
+      "or a file), "
       "got %s", luaL_typename(L, index)));
   return a;
 }

@@ -43,17 +43,30 @@ static int make_ring (struct io_uring *ring, unsigned flags) {
 }
 
 
+/* the fields that most requests have; the other ones become 0 */
+static void prep (struct io_uring_sqe *sqe, int op, int fd, const void *addr,
+                  unsigned len, uint64_t off) {
+  memset(sqe, 0, sizeof(*sqe));
+  sqe->opcode = (uint8_t)op;
+  sqe->fd = fd;
+  sqe->addr = (uintptr_t)addr;
+  sqe->len = len;
+  sqe->off = off;
+}
+
+
 /*
 ** Submit one request and wait for its end, and also for a message if one is
-** expected and the request has not failed. Returns 0, or -errno if the ring
-** itself does not work. A multishot request must end by itself.
+** expected and the request has not failed. Returns its result, or -errno if
+** the ring itself does not work. A multishot request must end by itself.
 */
-static int run_request (struct lab *lab, const struct io_uring_sqe *sqe,
-                        struct cqe *own, struct cqe *message) {
+static int run_request (struct lab *lab, struct io_uring_sqe *sqe,
+                        struct cqe *message) {
   int rounds, ended = 0, result = 0, received = (message == NULL);
   if (lab->stuck || sys_sq_space(&lab->ring) == 0)
     return -EBUSY;
   lab->stuck = 1;
+  sqe->user_data = OWN;
   sys_push(&lab->ring, sqe);
   for (rounds = 0; rounds < 16; rounds++) {
     struct cqe c;
@@ -66,16 +79,14 @@ static int run_request (struct lab *lab, const struct io_uring_sqe *sqe,
         received = 1;
       }
       else if (c.user_data == OWN) {
-        if (!(c.flags & IORING_CQE_F_NOTIF)) {
-          *own = c;
+        if (!(c.flags & IORING_CQE_F_NOTIF))
           result = c.res;
-        }
         ended = !(c.flags & IORING_CQE_F_MORE);
       }
     }
     if (ended && (received || result < 0)) {
       lab->stuck = 0;
-      return 0;
+      return result;
     }
   }
   return -ETIME;
@@ -88,15 +99,10 @@ static int run_request (struct lab *lab, const struct io_uring_sqe *sqe,
 ** is made to fail with another error.
 */
 static int expect (struct lab *lab, struct io_uring_sqe *sqe, int wanted) {
-  struct cqe own;
-  int rc;
-  sqe->user_data = OWN;
-  rc = run_request(lab, sqe, &own, NULL);
-  if (rc < 0)
-    return -rc;
-  if (own.res == wanted)
+  int res = run_request(lab, sqe, NULL);
+  if (res == wanted && !lab->stuck)
     return FEATURE_WORKS;
-  return (own.res < 0) ? -own.res : EPROTO;
+  return (res < 0) ? -res : EPROTO;
 }
 
 
@@ -150,20 +156,14 @@ static int try_op (const struct feature_test *t, unsigned op) {
 
 static int try_message (struct lab *lab, unsigned cqe_flags) {
   struct io_uring_sqe sqe;
-  struct cqe own, message;
-  int rc;
-  memset(&sqe, 0, sizeof(sqe));
-  if (cqe_flags != 0)
-    io_uring_prep_msg_ring_cqe_flags(&sqe, lab->ring.ring_fd, 7, MESSAGE, 0,
-                                     cqe_flags);
-  else
-    io_uring_prep_msg_ring(&sqe, lab->ring.ring_fd, 7, MESSAGE, 0);
-  sqe.user_data = OWN;
-  rc = run_request(lab, &sqe, &own, &message);
-  if (rc < 0)
-    return -rc;
-  if (own.res < 0)
-    return -own.res;
+  struct cqe message;
+  int res;
+  prep(&sqe, IORING_OP_MSG_RING, lab->ring.ring_fd, NULL, 7, MESSAGE);
+  sqe.msg_ring_flags = cqe_flags ? IORING_MSG_RING_FLAGS_PASS : 0;
+  sqe.file_index = cqe_flags;
+  res = run_request(lab, &sqe, &message);
+  if (res < 0)
+    return -res;
   return (message.res == 7 && message.flags == cqe_flags) ? FEATURE_WORKS
                                                           : EPROTO;
 }
@@ -171,8 +171,7 @@ static int try_message (struct lab *lab, unsigned cqe_flags) {
 
 static int try_sync_message (struct io_uring *ring) {
   struct io_uring_sqe sqe;
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_msg_ring(&sqe, ring->ring_fd, 0, MESSAGE, 0);
+  prep(&sqe, IORING_OP_MSG_RING, ring->ring_fd, NULL, 0, MESSAGE);
   return -sys_register(-1, IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
 }
 
@@ -202,8 +201,9 @@ static int send_file (struct lab *from, struct io_uring *to,
   struct io_uring_sqe sqe;
   struct cqe c;
   int answer;
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_msg_ring_fd(&sqe, to->ring_fd, 0, (int)slot, MESSAGE, 0);
+  prep(&sqe, IORING_OP_MSG_RING, to->ring_fd, NULL, 0, MESSAGE);
+  sqe.addr = IORING_MSG_SEND_FD;
+  compat_set_file_slot(&sqe, slot);
   answer = expect(from, &sqe, wanted);
   if (answer != FEATURE_WORKS)
     return answer;
@@ -220,17 +220,13 @@ static int send_file (struct lab *from, struct io_uring *to,
 
 static int install_file (struct lab *lab) {
   struct io_uring_sqe sqe;
-  struct cqe own;
-  int rc;
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_fixed_fd_install(&sqe, 0, 0);
-  sqe.user_data = OWN;
-  rc = run_request(lab, &sqe, &own, NULL);
-  if (rc < 0)
-    return -rc;
-  if (own.res < 0)
-    return -own.res;
-  close(own.res);
+  int res;
+  prep(&sqe, IORING_OP_FIXED_FD_INSTALL, 0, NULL, 0, 0);
+  sqe.flags = IOSQE_FIXED_FILE;
+  res = run_request(lab, &sqe, NULL);
+  if (res < 0)
+    return -res;
+  close(res);
   return FEATURE_WORKS;
 }
 
@@ -332,33 +328,26 @@ static int try_resize (void) {
 }
 
 
-static void try_cancel (struct lab *lab, int *answer) {
+/* (by opcode as a call: in a request 6.1 silently ignores the flag) */
+static int try_cancel (struct io_uring *ring, unsigned flags,
+                       unsigned opcode) {
   struct io_uring_sync_cancel_reg reg;
   int rc;
   memset(&reg, 0, sizeof(reg));
   reg.fd = -1;
-  reg.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+  reg.flags = flags;
   reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
-  rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
-                    1);
-  answer[FEATURE_sync_cancel] =
-    (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
-  /* (as a call: in a request 6.1 silently ignores the flag) */
-  reg.flags = IORING_ASYNC_CANCEL_OP;
-  compat_set_cancel_opcode(&reg, IORING_OP_RECV);
-  rc = sys_register(lab->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg,
-                    1);
-  answer[FEATURE_cancel_op] =
-    (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
+  compat_set_cancel_opcode(&reg, opcode);
+  rc = sys_register(ring->ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);
+  return (rc >= 0 || rc == -ENOENT) ? FEATURE_WORKS : -rc;
 }
 
 
 static int try_timeout_multishot (struct lab *lab) {
   struct io_uring_sqe sqe;
-  memset(&sqe, 0, sizeof(sqe));
   lab->memory->ts.tv_nsec = 1;
-  io_uring_prep_timeout(&sqe, &lab->memory->ts, 1,
-                        IORING_TIMEOUT_MULTISHOT);
+  prep(&sqe, IORING_OP_TIMEOUT, -1, &lab->memory->ts, 1, 1);
+  sqe.timeout_flags = IORING_TIMEOUT_MULTISHOT;
   return expect(lab, &sqe, -ETIME);
 }
 
@@ -366,8 +355,7 @@ static int try_timeout_multishot (struct lab *lab) {
 /* (The pipe has a reader: a kernel that ignores the flag must not signal.) */
 static int try_nosignal (struct lab *lab, int fd) {
   struct io_uring_sqe sqe;
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_write(&sqe, fd, "x", 1, 0);
+  prep(&sqe, IORING_OP_WRITE, fd, "x", 1, 0);
   sqe.rw_flags = RWF_NOSIGNAL;
   return expect(lab, &sqe, 1);
 }
@@ -376,35 +364,37 @@ static int try_nosignal (struct lab *lab, int fd) {
 /* sockets[1] and pipes[0] have something to read */
 static void try_receiving (struct lab *lab, const int *sockets,
                            const int *pipes, int *answer) {
+  const int option[] = { SOL_SOCKET, SO_TYPE };  /* level, optname */
   struct io_uring_sqe sqe;
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_recv(&sqe, sockets[1], NULL, 0, 0);
+  prep(&sqe, IORING_OP_RECV, sockets[1], NULL, 0, 0);
   sqe.ioprio = IORING_RECV_MULTISHOT;
   answer[FEATURE_recv_multishot] = expect_no_buffers(lab, &sqe);
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_recvmsg(&sqe, sockets[1], &lab->memory->msg, 0);
+  prep(&sqe, IORING_OP_RECVMSG, sockets[1], &lab->memory->msg, 1, 0);
   sqe.ioprio = IORING_RECV_MULTISHOT;
   answer[FEATURE_recvmsg_multishot] = expect_no_buffers(lab, &sqe);
-  io_uring_prep_read_multishot(&sqe, pipes[0], 0, 0, 0);
+  prep(&sqe, IORING_OP_READ_MULTISHOT, pipes[0], NULL, 0, 0);
   answer[FEATURE_read_multishot] = expect_no_buffers(lab, &sqe);
-  io_uring_prep_cmd_sock(&sqe, SOCKET_URING_OP_GETSOCKOPT, sockets[0],
-                         SOL_SOCKET, SO_TYPE, &lab->memory->type,
-                         sizeof(lab->memory->type));
+  prep(&sqe, IORING_OP_URING_CMD, sockets[0], NULL, 0, 0);
+  sqe.cmd_op = SOCKET_URING_OP_GETSOCKOPT;
+  memcpy(&sqe.addr, option, sizeof(option));
+  sqe.file_index = sizeof(lab->memory->type);  /* optlen */
+  sqe.addr3 = (uintptr_t)&lab->memory->type;  /* optval */
   answer[FEATURE_socket_commands] = expect(lab, &sqe, sizeof(int));
 }
 
 
 static void try_sending (struct lab *lab, struct feature_test *t) {
   struct io_uring_sqe sqe;
-  memset(&sqe, 0, sizeof(sqe));
   t->answer[FEATURE_send_zc] = try_op(t, IORING_OP_SEND_ZC);
   t->answer[FEATURE_sendmsg_zc] = try_op(t, IORING_OP_SENDMSG_ZC);
-  io_uring_prep_send_zc(&sqe, -1, "", 0, 0, IORING_SEND_ZC_REPORT_USAGE);
+  prep(&sqe, IORING_OP_SEND_ZC, -1, "", 0, 0);
+  sqe.ioprio = IORING_SEND_ZC_REPORT_USAGE;
   t->answer[FEATURE_send_zc_report_usage] = expect(lab, &sqe, -EBADF);
-  io_uring_prep_sendmsg_zc_fixed(&sqe, -1, &lab->memory->msg, 0, 0);
+  prep(&sqe, IORING_OP_SENDMSG_ZC, -1, &lab->memory->msg, 1, 0);
+  sqe.ioprio = IORING_RECVSEND_FIXED_BUF;
   t->answer[FEATURE_sendmsg_zc_fixed] = expect(lab, &sqe, -EBADF);
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_multishot_accept(&sqe, -1, NULL, NULL, 0);
+  prep(&sqe, IORING_OP_ACCEPT, -1, NULL, 0, 0);
+  sqe.ioprio = IORING_ACCEPT_MULTISHOT;
   t->answer[FEATURE_accept_multishot] = expect(lab, &sqe, -EBADF);
 }
 
@@ -439,7 +429,10 @@ static void try_ring (struct lab *lab, struct feature_test *t) {
   answer[FEATURE_msg_ring] = try_message(lab, 0);
   answer[FEATURE_msg_ring_cqe_flags] = try_message(lab, IORING_CQE_F_NOTIF);
   answer[FEATURE_sync_msg] = try_sync_message(ring);
-  try_cancel(lab, answer);
+  answer[FEATURE_sync_cancel] = try_cancel(ring, IORING_ASYNC_CANCEL_ANY |
+                                           IORING_ASYNC_CANCEL_ALL, 0);
+  answer[FEATURE_cancel_op] = try_cancel(ring, IORING_ASYNC_CANCEL_OP,
+                                         IORING_OP_RECV);
   answer[FEATURE_timeout_multishot] = try_timeout_multishot(lab);
   try_buffers(ring, answer);
   try_sending(lab, t);

@@ -229,13 +229,11 @@ static lua_Unsigned open_iov (lua_State *L, int t) {
     if (options_given(L, t, "iov"))
       luaL_argerror(L, t, "options 'data' and 'iov': one of them");
     lua_createtable(L, 1, 0);
-    lua_pushliteral(L, "data");
-    lua_rawget(L, t);
+    options_push(L, t, "data");
     lua_rawseti(L, -2, 1);
     return 1;
   }
-  lua_pushliteral(L, "iov");
-  if (lua_rawget(L, t) == LUA_TNIL)
+  if (options_push(L, t, "iov") == LUA_TNIL)
     return 0;
   if (!lua_istable(L, -1))
     luaL_argerror(L, t, "option 'iov' must be an array");
@@ -268,9 +266,7 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
     add_iov(L, m, part, t);
     lua_pop(L, 1);
   }
-  if (options_given(L, t, "name")) {
-    lua_pushliteral(L, "name");
-    lua_rawget(L, t);
+  if (options_push(L, t, "name") != LUA_TNIL) {
     m->name = arg_address_in(L, lua_gettop(L), t);
     m->name_capacity = m->name.len;
   }
@@ -287,8 +283,7 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
     if (m->control_capacity > 0)
       luaL_argerror(L, t, "option 'control' is what to send, and "
                     "'controllen' the space for receiving: one of them");
-    lua_pushliteral(L, "control");
-    lua_rawget(L, t);
+    options_push(L, t, "control");
     *rc = set_control(L, m, t);
   }
   else if (m->control_capacity > 0 && !msg_make_control(m,

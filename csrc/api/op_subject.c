@@ -7,11 +7,8 @@
 #include "compat.h"
 #include "api/op_subject.h"
 
-#include "base/refblock.h"
 #include "api/msghdr.h"
 #include "api/sockaddr.h"
-
-#include <string.h>
 
 
 bool op_subject_possible (unsigned opcode) {

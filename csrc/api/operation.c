@@ -75,23 +75,24 @@ static int operation_cancel (lua_State *L) {
   return 1;
 }
 
+static const char *status_of (struct operation *o) {
+  const struct op *op = operation_op(o);
+  if (op == NULL)
+    return "done";
+  return op->state == OP_FLYING ? "in flight" : "completed";
+}
+
 /* operation:status(): "in flight", "completed" (its last completion is
 ** pending) or "done" */
 static int operation_status (lua_State *L) {
-  struct operation *o = operation_check(L, 1);
-  struct op *op = operation_op(o);
-  lua_pushstring(L, op == NULL ? "done"
-                 : op->state == OP_FLYING ? "in flight" : "completed");
+  lua_pushstring(L, status_of(operation_check(L, 1)));
   return 1;
 }
 
 static int operation_tostring (lua_State *L) {
   struct operation *o = operation_check(L, 1);
-  struct op *op = operation_op(o);
-  const char *name = name_op_short(o->opcode);
-  lua_pushfstring(L, "uring.Operation (%s, %s)", name ? name : "?",
-                  op == NULL ? "done"
-                  : op->state == OP_FLYING ? "in flight" : "completed");
+  lua_pushfstring(L, "uring.Operation (%s, %s)", name_op_short(o->opcode),
+                  status_of(o));
   return 1;
 }
 

@@ -211,9 +211,10 @@ static const struct {
 } features[] = { FEATURE_LIST(ROW) };
 
 
-static void push_version (lua_State *L, unsigned version) {
-  lua_pushfstring(L, "%d.%d", (int)NAMES_MAJOR(version),
-                              (int)NAMES_MINOR(version));
+static void push_version (lua_State *L, const char *format,
+                          unsigned version) {
+  lua_pushfstring(L, format, (int)NAMES_MAJOR(version),
+                             (int)NAMES_MINOR(version));
 }
 
 
@@ -258,11 +259,8 @@ static void push_note (lua_State *L, const struct feature_test *t, int i) {
     lua_pushliteral(L, "not tried: there is no io_uring here");
   else if (answer == FEATURE_UNTESTED)
     lua_pushliteral(L, "not tried: something that the test needs failed");
-  else if (name_kernel() < features[i].min_kernel) {
-    push_version(L, features[i].min_kernel);
-    lua_pushfstring(L, "needs Linux %s", lua_tostring(L, -1));
-    lua_remove(L, -2);
-  }
+  else if (name_kernel() < features[i].min_kernel)
+    push_version(L, "needs Linux %d.%d", features[i].min_kernel);
   else if (answer == EPROTO)
     lua_pushliteral(L, "this kernel accepts it but does something else");
   else if (name != NULL)
@@ -280,7 +278,7 @@ static void push_features (lua_State *L, const struct feature_test *t) {
     lua_createtable(L, 0, 3);
     lua_pushboolean(L, works);
     lua_setfield(L, -2, "works");
-    push_version(L, features[i].min_kernel);
+    push_version(L, "%d.%d", features[i].min_kernel);
     lua_setfield(L, -2, "since");
     if (!works) {
       push_note(L, t, i);

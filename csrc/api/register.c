@@ -167,8 +167,7 @@ static int register_sync_cancel (lua_State *L) {
   reg.fd = -1;
   reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
   reg.flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
-  lua_pushliteral(L, "timeout");
-  if (lua_rawget(L, 2) != LUA_TNIL) {
+  if (options_push(L, 2, "timeout") != LUA_TNIL) {
     int64_t ns;
     if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
       return luaL_argerror(L, 2, "option 'timeout' must be seconds, 0 or "
@@ -180,8 +179,7 @@ static int register_sync_cancel (lua_State *L) {
     }
   }
   lua_settop(L, 2);
-  lua_pushliteral(L, "op");
-  if (lua_rawget(L, 2) != LUA_TNIL) {
+  if (options_push(L, 2, "op") != LUA_TNIL) {
     struct operation *o = class_test(L, 3, CLASS_OPERATION);
     struct op *op;
     if (o == NULL)
@@ -193,9 +191,8 @@ static int register_sync_cancel (lua_State *L) {
     op = operation_op(o);
     reg.addr = op ? op_first_unfinished(op)->token : o->token;
   }
-  else if (options_given(L, 2, "fd")) {
-    lua_pushliteral(L, "fd");
-    lua_rawget(L, 2);  /* (no finalizer runs after this, to close it) */
+  else if (options_push(L, 2, "fd") != LUA_TNIL) {
+    /* (no finalizer runs after this, to close it) */
     reg.fd = arg_fd_in(L, lua_gettop(L), 2).number;
     reg.flags |= IORING_ASYNC_CANCEL_FD;
   }

@@ -95,9 +95,7 @@ int ring_new_lua (lua_State *L) {
                                               INT32_MAX);
   o.sq_thread_idle = (unsigned)options_integer(L, 1, "sq_thread_idle", 0, 0,
                                                INT32_MAX);
-  if (options_given(L, 1, "attach_wq")) {
-    lua_pushliteral(L, "attach_wq");
-    lua_rawget(L, 1);
+  if (options_push(L, 1, "attach_wq") != LUA_TNIL) {
     if (class_test(L, 2, CLASS_RING) == NULL)
       return luaL_argerror(L, 1, "option 'attach_wq' must be a ring");
     o.wq_fd = ring_check_in(L, 2, 1)->io.ring_fd;
@@ -251,24 +249,22 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
        does not even poll */
     rc = ring_enter(r, 0, SYS_FOREVER);
     if (rc >= 0 && sys_cq_ready(&r->io) == 0) clock_sleep(50000);
-    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
   else {
     rc = ring_enter(r, n, clock_nap(left, *nap));
     *nap = rc == -ETIME ? clock_next_nap(*nap) : CLOCK_NAP;
     if (rc == -ETIME && clock_left(deadline) != 0) rc = 0;
-    /* (a count of submitted SQEs is returned instead of -ETIME) */
-    if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   }
+  /* (a count of submitted SQEs is returned instead of -ETIME) */
+  if (rc >= 0 && left == 0 && sys_cq_ready(&r->io) == 0) rc = -ETIME;
   if (lua_gethookmask(L)) {
     ring_interrupted(L);
     ring_check_by_hand(L, 1);  /* (the hook may have closed it) */
   }
   if (rc == -EINTR)
     return 0;
-  if (rc == -EBUSY || rc == -EAGAIN) {  /* reap, then try again */
-    if (sys_cq_ready(&r->io) > 0) return 0;
-  }
+  if ((rc == -EBUSY || rc == -EAGAIN) && sys_cq_ready(&r->io) > 0)
+    return 0;  /* reap, then try again */
   return rc < 0 ? rc : 0;
 }
 
@@ -353,12 +349,8 @@ static int ring_object_peek_cqe (lua_State *L) {
     int rc = reap_ready(r);
     if (rc < 0)
       return fail_enter(L, -rc, r->io.ring_fd);
-    if (!ring_take(r, &a)) {
-      luaL_pushfail(L);
-      lua_pushliteral(L, "no completion is there yet");
-      lua_pushinteger(L, EAGAIN);
-      return 3;
-    }
+    if (!ring_take(r, &a))
+      return fail_text(L, EAGAIN, "no completion is there yet");
   }
   return push_pending(L, &a);
 }

@@ -245,15 +245,13 @@ static int sqe_tostring (lua_State *L) {
   const struct sqe *self = class_check(L, 1, CLASS_SQE);
   const struct request *q = &self->q;
   char flags[128];
-  const char *name;
   if (q->sqe.opcode == UNPREPARED) {
     lua_pushliteral(L, "uring.Sqe (nothing prepared)");
     return 1;
   }
-  name = name_op_short(q->sqe.opcode);
   name_bits(name_sqe_flags, q->sqe.flags, flags, sizeof(flags));
   lua_pushfstring(L, "uring.Sqe (%s fd=%d len=%I off=%I flags=%s data=%I)",
-                  name ? name : "?", request_fd(q),
+                  name_op_short(q->sqe.opcode), request_fd(q),
                   (LUAI_UACINT)q->sqe.len,
                   self->hides_off ? (LUAI_UACINT)0
                                   : (LUAI_UACINT)q->sqe.off, flags,

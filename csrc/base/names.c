@@ -69,11 +69,9 @@ const char *name_errno (int err) {
 */
 
 #define OP(NAME,short,major,minor) \
-	[IORING_OP_##NAME] = \
-	  {"IORING_OP_" #NAME, #short, NAMES_VERSION(major, minor)}
+	[IORING_OP_##NAME] = {#short, NAMES_VERSION(major, minor)}
 
 static const struct op_name {
-  const char *name;
   const char *brief;
   unsigned min_kernel;
 } ops[] = {
@@ -150,11 +148,6 @@ unsigned name_ops (void) {
 }
 
 
-const char *name_op (unsigned opcode) {
-  return (opcode < name_ops()) ? ops[opcode].name : NULL;
-}
-
-
 const char *name_op_short (unsigned opcode) {
   return (opcode < name_ops()) ? ops[opcode].brief : NULL;
 }
@@ -199,7 +192,6 @@ unsigned name_kernel (void) {
 #define SETUP(name)	{IORING_SETUP_##name, #name}
 #define FEAT(name)	{IORING_FEAT_##name, #name}
 #define SQE(name)	{IOSQE_##name, #name}
-#define CQE(name)	{IORING_CQE_F_##name, #name}
 
 const struct name_bit name_setup_flags[] = {
   SETUP(IOPOLL), SETUP(SQPOLL), SETUP(SQ_AFF), SETUP(CQSIZE), SETUP(CLAMP),
@@ -223,12 +215,6 @@ const struct name_bit name_features[] = {
 const struct name_bit name_sqe_flags[] = {
   SQE(FIXED_FILE), SQE(IO_DRAIN), SQE(IO_LINK), SQE(IO_HARDLINK), SQE(ASYNC),
   SQE(BUFFER_SELECT), SQE(CQE_SKIP_SUCCESS),
-  {0, NULL}
-};
-
-const struct name_bit name_cqe_flags[] = {
-  CQE(BUFFER), CQE(MORE), CQE(SOCK_NONEMPTY), CQE(NOTIF), CQE(BUF_MORE),
-  CQE(SKIP), CQE(32),
   {0, NULL}
 };
 

@@ -30,12 +30,11 @@ extern const struct name_number name_errnos[];
 
 /*
 ** Opcodes: all of liburing 2.15, whichever version this was built with.
-** name_op gives "IORING_OP_MSG_RING" and name_op_short "msg_ring", or NULL for
-** an unknown opcode. name_op_min_kernel gives the first kernel that has the
-** opcode, or 0 for an unknown one.
+** name_op_short gives "msg_ring", or NULL for an unknown opcode.
+** name_op_min_kernel gives the first kernel that has the opcode, or 0 for an
+** unknown one.
 */
 unsigned name_ops (void);
-const char *name_op (unsigned opcode);
 const char *name_op_short (unsigned opcode);
 unsigned name_op_min_kernel (unsigned opcode);
 
@@ -51,13 +50,11 @@ struct name_bit {
 extern const struct name_bit name_setup_flags[];  /* IORING_SETUP_ */
 extern const struct name_bit name_features[];  /* IORING_FEAT_ */
 extern const struct name_bit name_sqe_flags[];  /* IOSQE_ */
-extern const struct name_bit name_cqe_flags[];  /* IORING_CQE_F_ */
 
 /*
 ** Write "SINGLE_ISSUER|DEFER_TASKRUN|0x40000000": bits without a name are one
 ** number at the end, and no bits at all are "0". Text that does not fit is
-** cut off, and `buf` always ends with '\0'. Returns the length written. (The
-** upper half of a CQE's flags is a buffer id: mask it first.)
+** cut off, and `buf` always ends with '\0'. Returns the length written.
 */
 size_t name_bits (const struct name_bit *table, uint64_t bits, char *buf,
                   size_t len);

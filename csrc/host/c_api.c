@@ -115,6 +115,13 @@ static void option_number (lua_State *L, const char *name, double n) {
   lua_setfield(L, -2, name);
 }
 
+static void option_boolean (lua_State *L, const char *name, int b) {
+  if (b == 0)
+    return;
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, name);
+}
+
 static void option_realm (lua_State *L, const struct uring_loop_options *o) {
   if (o->no_names) lua_pushboolean(L, 0);
   else lua_pushstring(L, o->realm);  /* (NULL: nil) */
@@ -132,6 +139,7 @@ static int work_open (lua_State *L, struct call *c) {
                                                  : (lua_Integer)o->memory);
   option_number(L, "slow", o->slow);
   option_number(L, "close_timeout", o->close_timeout);
+  option_boolean(L, "movable", o->movable);
   option_realm(L, o);
   if (o->has_flags) {
     lua_pushinteger(L, o->flags);
@@ -166,6 +174,8 @@ static int c_open (lua_State *L, const struct uring_loop_options *options) {
     return rc;
   if (s->loop && s->loop->fork_id == fork_id())
     return -EEXIST;
+  if (o.reserved != 0)
+    return -EINVAL;
   if (!is_index(top, o.on_error) || !is_index(top, o.on_slow))
     return -EINVAL;
   push_option(L, top, o.on_error);

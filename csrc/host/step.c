@@ -277,7 +277,7 @@ static void push_worst (lua_State *L, const struct worst *w) {
 }
 
 /* loop:stats(): { steps=, resumed=, taken=, tasks=, memory=, memory_limit=,
-** worst= } */
+** unflushed=, worst= } */
 static int loop_stats (lua_State *L) {
   const struct loop *loop = loop_check_object(L);
   const struct account *account = loop->state->account;
@@ -286,8 +286,9 @@ static int loop_stats (lua_State *L) {
     {"taken", loop->taken}, {"tasks", loop->ntasks},
     {"memory", account_held(account)},
     {"memory_limit", account_limit(account)},
+    {"unflushed", loop->state->unflushed},
   };
-  lua_createtable(L, 0, 7);
+  lua_createtable(L, 0, 8);
   for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
     if (fields[i].value == SIZE_MAX) continue;  /* no limit */
     lua_pushinteger(L, (lua_Integer)fields[i].value);

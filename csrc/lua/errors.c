@@ -41,15 +41,25 @@ int fail (lua_State *L, int err, const char *what, ...) {
   return 3;
 }
 
-int fail_timeout (lua_State *L) {
+int fail_text (lua_State *L, int err, const char *text) {
   luaL_pushfail(L);
-  lua_pushliteral(L, "timed out");
-  lua_pushinteger(L, ETIME);
+  lua_pushstring(L, text);
+  lua_pushinteger(L, err);
   return 3;
+}
+
+int fail_timeout (lua_State *L) {
+  return fail_text(L, ETIME, "timed out");
 }
 
 
 /* ---- cures ------------------------------------------------------------- */
+
+#define NO_MEMORY "the kernel has no memory for requests now; nothing is " \
+                  "lost, submit again later"
+#define CLOSED "its number was closed, and not by its close()"
+
+#define ENTER 255  /* no request, but entering the kernel for a ring */
 
 static const struct cure {
   unsigned char opcode;
@@ -124,6 +134,18 @@ static const struct cure {
     "less at a time" },
   { IORING_OP_RECV, ENOTCONN,
     "connect the socket first" },
+  { ENTER, EEXIST,
+    "it was made with SINGLE_ISSUER and belongs to another thread" },
+  { ENTER, EBADFD,
+    "it was made with R_DISABLED: call enable_rings() first" },
+  { ENTER, EBADR,
+    "the kernel had no memory left and dropped completions" },
+  { ENTER, EAGAIN, NO_MEMORY },
+  { ENTER, ENOMEM, NO_MEMORY },
+  { ENTER, EBUSY,
+    "the completion queue is full: take completions, then submit again" },
+  { ENTER, EBADF, CLOSED },
+  { ENTER, EOPNOTSUPP, CLOSED },
 };
 
 /* The opcode whose cures also hold for this one; or itself. */
@@ -144,6 +166,16 @@ static const char *cure (unsigned opcode, int err) {
                                           : cure(related_opcode(opcode), err);
 }
 
+/* Replace the text on top by "text: error", and the cure if one is known. */
+static void add_error (lua_State *L, unsigned opcode, int err) {
+  const char *why = cure(opcode, err);
+  push_errno(L, err);
+  lua_pushfstring(L, why ? "%s: %s: %s" : "%s: %s", lua_tostring(L, -2),
+                  lua_tostring(L, -1), why);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
 /* Push what was tried, on which object, and the error. */
 static void push_failure (lua_State *L, unsigned opcode, int fd,
                           const char *on, unsigned min_kernel, int err) {
@@ -161,15 +193,8 @@ static void push_failure (lua_State *L, unsigned opcode, int fd,
                     (int)(min_kernel >> 8), (int)(min_kernel & 255),
                     (int)(k >> 8), (int)(k & 255));
   }
-  else {
-    push_errno(L, err);
-    if (cure(opcode, err))
-      lua_pushfstring(L, "%s: %s: %s", text, lua_tostring(L, -1),
-                      cure(opcode, err));
-    else
-      lua_pushfstring(L, "%s: %s", text, lua_tostring(L, -1));
-  }
-  lua_replace(L, top + 1);
+  else add_error(L, opcode, err);
+  lua_copy(L, -1, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -181,13 +206,9 @@ int raise_here (lua_State *L) {
 }
 
 int fail_cured (lua_State *L, unsigned opcode, int err) {
-  const char *what = lua_tostring(L, -1), *why = cure(opcode, err);
-  push_errno(L, err);
-  lua_pushfstring(L, why ? "%s: %s: %s" : "%s: %s", what,
-                  lua_tostring(L, -1), why);
+  add_error(L, opcode, err);
   luaL_pushfail(L);
-  lua_replace(L, -4);
-  lua_remove(L, -2);
+  lua_insert(L, -2);
   lua_pushinteger(L, err);
   return 3;
 }
@@ -209,38 +230,8 @@ int fail_result (lua_State *L, unsigned opcode, int fd, unsigned min_kernel,
 }
 
 int fail_enter (lua_State *L, int err, int fd) {
-  const char *why = NULL;
-  switch (err) {
-    case EEXIST:
-      why = "it was made with SINGLE_ISSUER and belongs to another thread";
-      break;
-    case EBADFD:
-      why = "it was made with R_DISABLED: call enable_rings() first";
-      break;
-    case EBADR:
-      why = "the kernel had no memory left and dropped completions";
-      break;
-    case EAGAIN: case ENOMEM:
-      why = "the kernel has no memory for requests now; nothing is lost, "
-            "submit again later";
-      break;
-    case EBUSY:
-      why = "the completion queue is full: take completions, then submit "
-            "again";
-      break;
-    case EBADF: case EOPNOTSUPP:
-      why = "its number was closed, and not by its close()";
-      break;
-    case ETIME:
-      return fail_timeout(L);
-    default: break;
-  }
-  luaL_pushfail(L);
-  push_errno(L, err);
-  lua_pushfstring(L, why ? "submit to ring (fd %d): %s: %s"
-                         : "submit to ring (fd %d): %s",
-                  fd, lua_tostring(L, -1), why);
-  lua_remove(L, -2);
-  lua_pushinteger(L, err);
-  return 3;
+  if (err == ETIME)
+    return fail_timeout(L);
+  lua_pushfstring(L, "submit to ring (fd %d)", fd);
+  return fail_cured(L, ENTER, err);
 }

@@ -28,6 +28,9 @@ int fail_cured (lua_State *L, unsigned opcode, int err);
 ** does. */
 int raise_here (lua_State *L);
 
+/* nil, the text alone, errno */
+int fail_text (lua_State *L, int err, const char *text);
+
 /* nil, "timed out", ETIME */
 int fail_timeout (lua_State *L);
 

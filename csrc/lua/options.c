@@ -5,6 +5,9 @@
 
 #include "lua/options.h"
 
+#include "base/clock.h"
+#include "lua/args.h"
+
 #include "base/nearest.h"
 
 #include <string.h>
@@ -53,22 +56,24 @@ bool options_open (lua_State *L, int arg, const char *const *names) {
   return true;
 }
 
-bool options_given (lua_State *L, int arg, const char *name) {
-  bool given;
-  if (!lua_istable(L, arg))
-    return false;
+int options_push (lua_State *L, int arg, const char *name) {
+  if (!lua_istable(L, arg)) {
+    lua_pushnil(L);
+    return LUA_TNIL;
+  }
   lua_pushstring(L, name);
-  given = lua_rawget(L, arg) != LUA_TNIL;
+  return lua_rawget(L, arg);
+}
+
+bool options_given (lua_State *L, int arg, const char *name) {
+  bool given = options_push(L, arg, name) != LUA_TNIL;
   lua_pop(L, 1);
   return given;
 }
 
 bool options_boolean (lua_State *L, int arg, const char *name) {
   bool value;
-  if (!lua_istable(L, arg))
-    return false;
-  lua_pushstring(L, name);
-  if (lua_rawget(L, arg) != LUA_TNIL && !lua_isboolean(L, -1))
+  if (options_push(L, arg, name) != LUA_TNIL && !lua_isboolean(L, -1))
     luaL_argerror(L, arg, lua_pushfstring(L,
       "option '%s' must be a boolean, got %s", name, luaL_typename(L, -1)));
   value = lua_toboolean(L, -1);
@@ -81,10 +86,7 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
                              lua_Integer max) {
   lua_Integer n = otherwise;
   int ok = 1;
-  if (!lua_istable(L, arg))
-    return otherwise;
-  lua_pushstring(L, name);
-  if (lua_rawget(L, arg) != LUA_TNIL) {
+  if (options_push(L, arg, name) != LUA_TNIL) {
     if (lua_type(L, -1) != LUA_TNUMBER) ok = 0;
     else n = lua_tointegerx(L, -1, &ok);
     if (!ok || n < min || n > max) {
@@ -95,4 +97,19 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
   }
   lua_pop(L, 1);
   return n;
+}
+
+int64_t options_seconds (lua_State *L, int arg, const char *name) {
+  int64_t ns;
+  if (!lua_istable(L, arg))
+    return CLOCK_NEVER;
+  lua_pushstring(L, name);
+  if (lua_rawget(L, arg) != LUA_TNIL
+      && (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0)))
+    luaL_argerror(L, arg, lua_pushfstring(L,
+      "option '%s' must be seconds, a number from 0, got %s", name,
+      luaL_tolstring(L, -1, NULL)));
+  ns = arg_seconds(L, lua_gettop(L));
+  lua_pop(L, 1);
+  return ns;
 }

@@ -22,8 +22,14 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
                              lua_Integer otherwise, lua_Integer min,
                              lua_Integer max);
 
+/* Seconds, as nanoseconds; CLOCK_NEVER if the field is nil or math.huge. */
+int64_t options_seconds (lua_State *L, int arg, const char *name);
+
 /* The field's value; false if it is nil. */
 bool options_boolean (lua_State *L, int arg, const char *name);
+
+/* Push the field's value, or nil; returns its type. */
+int options_push (lua_State *L, int arg, const char *name);
 
 /* Does the table have the field? */
 bool options_given (lua_State *L, int arg, const char *name);

@@ -31,7 +31,7 @@ enum class {
   CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
   CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED, CLASS_CHANNEL,
   CLASS_SEMAPHORE, CLASS_MAILBOX, CLASS_ADDRESS, CLASS_WAITING_SEND,
-  CLASS_SENDING, CLASS_NAME_WAIT,
+  CLASS_SENDING, CLASS_NAME_WAIT, CLASS_STREAM,
   CLASSES
 };
 
@@ -74,6 +74,8 @@ enum shared {
 struct loop;
 struct ring;
 struct ring_callbacks;
+struct input_ops;
+struct output_ops;
 struct socket_waitq;
 
 struct state {
@@ -81,6 +83,8 @@ struct state {
   const void *several;             /* SHARED_SEVERAL: task/channel.c */
   struct ring *rings;
   const struct ring_callbacks *callbacks;  /* the loop's */
+  const struct input_ops *socket_input;    /* of sockets: net/input.h */
+  const struct output_ops *socket_output;
   struct loop *loop;
   struct socket_waitq *waitqs;
   struct handles handles;          /* the state's descriptors */
@@ -88,6 +92,8 @@ struct state {
   int64_t close_left, closed_at;   /* may drain, in all: api/ring_object.c */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
+  uint64_t unflushed;              /* bytes in write buffers of objects that
+                                      were collected */
 };
 
 /* Only in functions of the library. */

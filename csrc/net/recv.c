@@ -69,7 +69,7 @@ static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
     return recv_closed(L);
   if (node != &t->node) {
     recv_check_event(L, s);
-    if (socket_in_push(L, s))
+    if (input_in_push(L, &s->input))
       return 0;  /* guard: a finalizer, and the data is being pushed */
   }
   else if (s->pool && turnq_end_turn(&s->pool->waitq.q, node))
@@ -184,11 +184,13 @@ static const struct reader *reader_in (lua_State *co) {
   return r;
 }
 
-static void recv_describe (lua_State *L, const struct socket_waitq *waitq,
-                           lua_State *co) {
+void recv_describe (lua_State *L, const struct socket_waitq *waitq,
+                    lua_State *co) {
   const struct reader *r = reader_in(co);
   lua_Integer max = r ? (lua_Integer)r->size : lua_tointeger(co, 2);
-  if (r ? r->want == WANT_CONNECTION : lua_tointeger(co, 4) == 0)
+  if (!r && lua_tointeger(co, 4) >= INPUT_READ)
+    lua_pushfstring(L, "to read from socket (fd %d)", waitq->fd);
+  else if (r ? r->want == WANT_CONNECTION : lua_tointeger(co, 4) == 0)
     lua_pushfstring(L, "to accept on socket (fd %d)", waitq->fd);
   else if (max == MAX_DATAGRAM)
     lua_pushfstring(L, "to receive on socket (fd %d)", waitq->fd);
@@ -298,7 +300,7 @@ static int recv_next (lua_State *L) {
     return 1;
   }
   t = recv_enter(L, r->state, r->s, "the iterator of a socket");
-  return wait_next(L, wait_perform(L, t, &receiving, CLOCK_NEVER,
+  return wait_next(L, wait_perform(L, t, &receiving, recv_deadline(L, r->ns),
                                    recv_next_again));
 }
 
@@ -320,6 +322,7 @@ static struct reader *reader_new (lua_State *L, struct socket *s) {
   r->s = s;
   r->state = state_of(L);
   r->bound = BOUND;
+  r->ns = CLOCK_NEVER;
   return r;
 }
 
@@ -337,7 +340,8 @@ static int reader_return (lua_State *L) {
 }
 
 static int recv_iterate (lua_State *L, bool headers, lua_Integer size) {
-  static const char *const names[] = { "fds", "size", "count", "lease", NULL };
+  static const char *const names[] = { "fds", "size", "count", "lease",
+                                       "timeout", NULL };
   struct socket *s = socket_check(L, 1);
   struct reader *r;
   lua_settop(L, 2);
@@ -347,24 +351,32 @@ static int recv_iterate (lua_State *L, bool headers, lua_Integer size) {
   r->size = (uint32_t)options_integer(L, 2, "size", size, 1, 1 << 20);
   r->bound = (uint16_t)options_integer(L, 2, "count", BOUND, 1, BOUND);
   r->lease = options_boolean(L, 2, "lease");
+  r->ns = options_seconds(L, 2, "timeout");
   r->fds = headers && options_boolean(L, 2, "fds");
   return reader_return(L);
 }
 
-/* for payload, from, info in socket:messages{ fds=, size=, count=, lease= } */
+/* for payload, from, info in socket:messages{ fds=, size=, count=, lease=,
+** timeout= } */
 static int s_messages (lua_State *L) {
   return recv_iterate(L, true, MAX_DATAGRAM);
 }
 
-/* for data in socket:chunks{ size=, count=, lease= } do */
+/* for data in socket:chunks{ size=, count=, lease=, timeout= } do */
 static int s_chunks (lua_State *L) {
   return recv_iterate(L, false, 16384);
 }
 
-/* for connection, peer in socket:connections() do */
+/* for connection, peer in socket:connections([{ timeout= }]) do */
 static int s_connections (lua_State *L) {
-  struct reader *r = reader_new(L, socket_check(L, 1));
+  static const char *const names[] = { "timeout", NULL };
+  struct socket *s = socket_check(L, 1);
+  struct reader *r;
+  lua_settop(L, 2);
+  options_open(L, 2, names);
+  r = reader_new(L, s);
   r->want = WANT_CONNECTION;
+  r->ns = options_seconds(L, 2, "timeout");
   return reader_return(L);
 }
 

@@ -25,6 +25,11 @@
 
 /* ---- requests ---------------------------------------------------------- */
 
+/* Is it a receive of a stream? Its bytes are taken by one task at a time. */
+static bool recv_is_unit (const struct socket *s, const struct op *op) {
+  return socket_is_stream(s) && op->opcode != IORING_OP_ACCEPT;
+}
+
 static int recv_push (struct socket *s, struct request *q, unsigned bound) {
   struct op *op;
   int rc;
@@ -34,6 +39,8 @@ static int recv_push (struct socket *s, struct request *q, unsigned bound) {
   rc = ring_push_one(s->ring, q, OP_LOOPED, &op);
   if (rc < 0)
     return rc;
+  /* guard: a read of several pieces is one unit */
+  s->in.waitq.one_turn = recv_is_unit(s, op);
   socket_waitq_serve(&s->in.waitq, op);
   s->in.token = op->token;
   s->in.waitq.bound = bound;
@@ -317,7 +324,8 @@ int recv_take (lua_State *L, const struct recv_args *a) {
       lua_pushliteral(L, "");
       return 1;
     }
-    if (s->rx.at && a->want == WANT_DATA)
+    if ((s->rx.at || store_size(&s->input.store) > 0)
+        && a->want == WANT_DATA)
       return rx_data_push(L, s, a->max, a->results,
                           a->reader && a->reader->lease, recv_wants_fds(a),
                           a->socket);
@@ -332,9 +340,42 @@ int recv_take (lua_State *L, const struct recv_args *a) {
   }
 }
 
-size_t recv_items (const struct socket *s) {
+enum fill recv_fill (lua_State *L, const struct recv_args *a) {
+  struct socket *s = a->s;
+  for (;;) {
+    struct op *op;
+    if (s->rx.at) {
+      int rc = rx_data_store(s);
+      if (rc >= 0)
+        return rc ? FILL_MORE : FILL_END;
+      fail(L, -rc, "read from socket (fd %d)", s->in.waitq.fd);
+      return FILL_FAILED;
+    }
+    op = socket_op(s, &s->in);
+    if (op && !recv_is_kind_of(op, a)) {
+      if (recv_refuse_kind(L, s, op, a) > 0)
+        return FILL_FAILED;
+    }
+    else if (op == NULL || op->results.first == NULL)
+      return FILL_NOTHING;
+    else if (recv_take_data(L, s, op, a) > 0)
+      return FILL_FAILED;
+  }
+}
+
+static size_t recv_completed (const struct socket *s) {
   const struct op *op = socket_op(s, &s->in);
   return (op ? op->results.count : 0) + (s->rx.at ? 1 : 0);
+}
+
+size_t recv_items (const struct socket *s) {
+  const struct op *op = socket_op(s, &s->in);
+  size_t n = recv_completed(s) + (store_size(&s->input.store) > 0);
+  return n > 1 && op && recv_is_unit(s, op) ? 1 : n;
+}
+
+bool recv_idle (const struct socket *s) {
+  return s->d && recv_completed(s) == 0 && socket_op(s, &s->in) == NULL;
 }
 
 bool recv_ready (const struct socket *s) {
@@ -344,7 +385,7 @@ bool recv_ready (const struct socket *s) {
 static bool recv_reap (struct socket *s) {
   if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
   ring_reap(s->ring);
-  return recv_ready(s);
+  return s->d && recv_completed(s) > 0;
 }
 
 bool recv_poll (struct socket *s) {

@@ -1,9 +1,10 @@
 /*
 ** recv_request: the receive side of a socket: its requests, and taking their
-** completions. Nothing here waits; recv.c does, and only it calls this.
+** completions. Nothing here waits; recv.c and recv_input.c do, and only they
+** call this.
 **
-** A task that receives tries in this order: what is left of the last payload;
-** what has completed; a new request of the right kind, if none is in flight;
+** A task that receives tries in this order: the store of formatted reads; what
+** is left of the last payload; what has completed; a new request of the right kind, if none is in flight;
 ** the wait queue. A task that leaves data or completions wakes the next
 ** waiter. A task that leaves without having received cancels the request, if
 ** no other task waits for it. What that delivers all the same stays with the
@@ -23,6 +24,7 @@ enum { WANT_DATA, WANT_CONNECTION };
 struct reader {            /* the userdata of an iterator */
   struct socket *s;        /* its user value */
   const struct state *state;
+  int64_t ns;              /* the timeout of each step, or CLOCK_NEVER */
   uint32_t size;           /* of a buffer */
   uint16_t bound;
   uint8_t want;
@@ -38,12 +40,12 @@ struct recv_args {
   const struct reader *reader;  /* NULL: a single receive */
   lua_Integer max;
   int want;
-  int results;             /* of payload, from, info */
+  int results;             /* of payload, from, info; 0: it reads by format */
 };
 
 /* Does the call return descriptors that arrive? A single receive does. */
 static inline bool recv_wants_fds (const struct recv_args *a) {
-  return a->reader == NULL || a->reader->fds;
+  return a->reader ? a->reader->fds : a->results > 0;
 }
 
 #define MAX_DATAGRAM  65536u
@@ -51,6 +53,16 @@ static inline bool recv_wants_fds (const struct recv_args *a) {
 /* Take what is there: how many values were pushed (which may be nil, message,
 ** errno); 0: there is nothing. */
 int recv_take (lua_State *L, const struct recv_args *a);
+
+/* Move what has completed to the store of the socket, for a formatted read. */
+enum fill recv_fill (lua_State *L, const struct recv_args *a);
+
+/* Has nothing completed, and is nothing in flight? */
+bool recv_idle (const struct socket *s);
+
+/* The `describe` of the receive side's queue (struct socket_waitq). */
+void recv_describe (lua_State *L, const struct socket_waitq *waitq,
+                    lua_State *co);
 
 /* How many waiters can take something; and is the request of the other kind,
 ** for connections or for data? */

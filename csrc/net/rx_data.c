@@ -29,6 +29,7 @@ static void rx_data_drop (struct socket *s) {
 
 void rx_data_free (struct socket *s) {
   rx_data_drop(s);
+  store_free(&s->input.store);
   if (s->memory) refblock_release(&s->memory->block);
   if (s->msg) refblock_release(&s->msg->block);
   if (s->group) refblock_release(&s->group->block);
@@ -95,8 +96,8 @@ void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
 /* ---- to Lua ------------------------------------------------------------ */
 
 /* The sender, which mostly is that of the last one too. */
-static void rx_data_push_from (lua_State *L, struct socket *s, int socket) {
-  const struct rx_data *rx = &s->rx;
+static void rx_data_push_from (lua_State *L, struct socket *s,
+                               const struct rx_data *rx, int socket) {
   struct address a;
   const struct address *last = s->from;
   if (rx->name_size == 0)
@@ -181,8 +182,7 @@ static struct lease *rx_data_lease_copy (struct account *a,
 /* Push a lease of its first bytes. Lease and rx_data share the buffer: the one
 ** that ends last recycles it. */
 static void rx_data_push_lease (lua_State *L, struct socket *s,
-                                uint32_t size) {
-  const struct rx_data *rx = &s->rx;
+                                const struct rx_data *rx, uint32_t size) {
   struct piece p = { rx->at, size, rx->bid, { 0, 0 } };
   struct lease **lease = lease_push(L);
   if (!lease_set(L, lease, rx->group ? lease_new(rx->group, &p)
@@ -195,12 +195,33 @@ static void rx_data_push_lease (lua_State *L, struct socket *s,
   }
 }
 
+/* What formatted reads have left in the store comes before the rx_data. */
+static struct rx_data rx_data_in_store (const struct store *store) {
+  struct rx_data rx = {0};
+  size_t size = store_size(store);
+  if (size > 0) {
+    rx.at = store->bytes + store->from;
+    rx.size = rx.full = size < INT32_MAX ? (uint32_t)size : INT32_MAX;
+  }
+  return rx;
+}
+
+int rx_data_store (struct socket *s) {
+  const struct rx_data *rx = &s->rx;
+  bool end = rx_data_is_end(s, rx);
+  if (!end && !store_add(&s->input.store, rx->at, rx->size))
+    return -ENOMEM;
+  rx_data_drop(s);
+  return !end;
+}
+
 /* Push its values. It is dropped, or its payload reduced, only after the last
 ** push, so that a push that raises for want of memory loses nothing. */
 static int rx_data_push_values (lua_State *L, struct socket *s,
                                 lua_Integer max, int results, bool leases,
                                 bool fds, int socket) {
-  struct rx_data *rx = &s->rx;
+  struct rx_data stored = rx_data_in_store(&s->input.store);
+  struct rx_data *rx = stored.at ? &stored : &s->rx;
   bool stream = socket_is_stream(s);
   uint32_t n = (lua_Integer)rx->size < max ? rx->size : (uint32_t)max;
   if (rx_data_is_end(s, rx)) {
@@ -209,11 +230,12 @@ static int rx_data_push_values (lua_State *L, struct socket *s,
     return 1;
   }
   if (!fds) cmsg_close_rights(rx->control, rx->control_size);
-  if (leases) rx_data_push_lease(L, s, n);
+  if (leases) rx_data_push_lease(L, s, rx, n);
   else lua_pushlstring(L, (const char *)rx->at, n);
-  if (results > 1) rx_data_push_from(L, s, socket);
+  if (results > 1) rx_data_push_from(L, s, rx, socket);
   if (results > 2) rx_data_push_info(L, rx, !stream && n < rx->full, socket);
-  if (stream && n < rx->size) {
+  if (stored.at) store_take(&s->input.store, n);
+  else if (stream && n < rx->size) {
     rx->at += n;
     rx->size -= n;
   }
@@ -225,9 +247,9 @@ static int rx_data_push_values (lua_State *L, struct socket *s,
 int rx_data_push (lua_State *L, struct socket *s, lua_Integer max, int results,
                   bool leases, bool fds, int socket) {
   int n;
-  s->in_push = true;  /* guard: finalizers may close it meanwhile */
+  s->input.in_push = true;  /* guard: finalizers may close it meanwhile */
   n = rx_data_push_values(L, s, max, results, leases, fds, socket);
-  s->in_push = false;
+  s->input.in_push = false;
   if (s->d == NULL) rx_data_free(s);
   return n;
 }

@@ -187,6 +187,9 @@ static int send_datagram (lua_State *L, struct task *t, struct socket *s,
 static int send_wait_turn (lua_State *L, struct task *t, struct socket *s,
                            int64_t deadline) {
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
+  int rc = output_start(&s->output, state_of(L)->loop);
+  if (rc < 0)
+    return send_fail(L, ring_push_failed(L, s->ring, rc));
   wait_join(&b, &s->out.waitq.q, WAIT_QUEUE);
   return loop_wait(L, t, b.wait, b.on, deadline, (lua_KContext)deadline,
                    send_again);
@@ -517,4 +520,5 @@ static const luaL_Reg methods[] = {
 
 void send_open (lua_State *L) {
   class_extend(L, CLASS_SOCKET, methods);
+  send_output_open(L);
 }

@@ -42,6 +42,10 @@ bool send_busy (const struct socket *s, struct wait_node *node);
 void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node);
 
 
+/* Sockets have a write buffer. The state is on top of the stack. */
+void send_output_open (lua_State *L);
+
+
 /* ---- requests ---------------------------------------------------------- */
 
 /* sendto(2) without waiting: `n` becomes its result or -errno. False if the

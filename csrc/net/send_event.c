@@ -16,11 +16,6 @@
 #include <poll.h>
 
 
-static int sending_failed (lua_State *L, const struct socket *s, int err) {
-  lua_pushfstring(L, "send on socket (fd %d)", s->out.waitq.fd);
-  return fail_cured(L, IORING_OP_SEND, err);
-}
-
 static int sending_closed (lua_State *L) {
   return fail(L, EBADF, "the socket is closed");
 }
@@ -40,8 +35,10 @@ static int sending_try (lua_State *L, struct task *t,
   if (!send_at_once(s, &b, NULL, &n))
     return 0;
   send_end_turn(L, s, node);
-  if (n < 0)
-    return sending_failed(L, s, (int)-n);
+  if (n < 0) {
+    lua_pushfstring(L, "send on socket (fd %d)", s->out.waitq.fd);
+    return fail_cured(L, IORING_OP_SEND, (int)-n);
+  }
   lua_pushinteger(L, n);
   return 1;
 }
@@ -54,6 +51,7 @@ static int sending_block (lua_State *L, struct task *t, struct blocking *b) {
     return sending_closed(L);
   socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;
+  output_start(&s->output, state_of(L)->loop);
   if (!send_busy(s, b->node) && socket_find_op(s, s->poll_out) == NULL) {
     int rc = socket_watch(s, &s->out, POLLOUT, &s->poll_out);
     if (rc < 0)

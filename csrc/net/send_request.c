@@ -14,6 +14,7 @@
 #include "net/datagram.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 /* The least size for zero copy. To copy less takes less time, even if the
@@ -27,17 +28,22 @@
 /* ---- turns ------------------------------------------------------------- */
 
 static bool send_in_flight (const struct socket *s) {
-  const struct op *op = socket_op(s, &s->out);
+  const struct op *op = s->ring ? socket_op(s, &s->out) : NULL;
   return op && op->state == OP_FLYING && !(op->op_flags & OP_NOTIFYING);
 }
 
-bool send_busy (const struct socket *s, struct wait_node *node) {
+/* Is it the turn of this waiter? */
+static bool send_in_turn (const struct socket *s, struct wait_node *node) {
   const struct task *holder = s->out.waitq.holder;
-  if (!socket_is_ordered(s))
-    return false;
-  return send_in_flight(s)
-         || (holder ? &holder->node != node
-                    : !turnq_may_take(&s->out.waitq.q, node, 1));
+  return !send_in_flight(s)
+         && (holder ? &holder->node == node
+                    : turnq_may_take(&s->out.waitq.q, node, 1));
+}
+
+bool send_busy (const struct socket *s, struct wait_node *node) {
+  /* guard: what was written goes first */
+  return socket_is_ordered(s) && (output_size(&s->output) > 0
+                                  || !send_in_turn(s, node));
 }
 
 void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node) {
@@ -54,6 +60,38 @@ bool send_at_once (const struct socket *s, const struct bytes *b,
               to ? &to->any : NULL, to ? to->len : 0);
   if (*n < 0) *n = -errno;
   return *n != -EAGAIN && *n != -EINTR;
+}
+
+
+/* ---- the write buffer -------------------------------------------------- */
+
+static inline struct socket *socket_of_output (struct output *o) {
+  return (struct socket *)((char *)o - offsetof(struct socket, output));
+}
+
+static void send_output_check (lua_State *L, int arg) {
+  struct socket *s = socket_check(L, arg);
+  if (!socket_is_stream(s))
+    luaL_argerror(L, arg, "a socket of messages has no bytes to write: use "
+                  "its send");
+  s->ring = state_of(L)->loop ? state_of(L)->loop->ring : NULL;
+}
+
+static bool send_output_may_take (struct output *o, struct wait_node *node) {
+  return send_in_turn(socket_of_output(o), node);
+}
+
+static void send_output_end_turn (lua_State *L, struct output *o,
+                                  struct wait_node *node) {
+  send_end_turn(L, socket_of_output(o), node);
+}
+
+void send_output_open (lua_State *L) {
+  static const struct output_ops ops = {
+    send_output_check, send_output_may_take, send_output_end_turn
+  };
+  struct state *s = lua_touserdata(L, -1);
+  s->socket_output = &ops;
 }
 
 
@@ -189,10 +227,9 @@ void send_check_messages (lua_State *L) {
       luaL_argerror(L, DATA, "array of messages expected");
     lua_replace(L, DATA);
     options_open(L, DATA, message_options);
-    lua_pushliteral(L, "data");
-    if (lua_rawget(L, DATA) != LUA_TNIL) arg_bytes(L, array + 1, DATA);
-    lua_pushliteral(L, "name");
-    if (lua_rawget(L, DATA) != LUA_TNIL)
+    if (options_push(L, DATA, "data") != LUA_TNIL)
+      arg_bytes(L, array + 1, DATA);
+    if (options_push(L, DATA, "name") != LUA_TNIL)
       arg_address_in(L, array + 2, DATA);
     if (options_given(L, DATA, "iov") || options_given(L, DATA, "control")
         || options_given(L, DATA, "flags")) {
@@ -294,10 +331,8 @@ static const char *send_push_address (lua_State *L, int how) {
   if (how == SEND_MESSAGE || how == SEND_MESSAGES) {
     if (how == SEND_MESSAGE) lua_pushvalue(L, DATA);
     else lua_rawgeti(L, DATA, lua_tointeger(L, SENT) + 1);
-    if (lua_istable(L, -1)) {  /* (the array may have changed) */
-      lua_pushliteral(L, "name");
-      lua_rawget(L, -2);
-    }
+    if (lua_istable(L, -1))  /* (the array may have changed) */
+      options_push(L, lua_gettop(L), "name");
     if (lua_type(L, -1) == LUA_TSTRING)
       return lua_tostring(L, -1);
     to = class_test(L, lua_gettop(L), CLASS_SOCKADDR);
@@ -341,7 +376,9 @@ void send_describe (lua_State *L, const struct socket_waitq *waitq,
     memcpy(text, " to ", 4);
     text[4 + address_text(to, text + 4)] = '\0';
   }
-  if (how == CONNECT)
+  if (lua_type(co, HOW) != LUA_TNUMBER)  /* (a write or a flush) */
+    lua_pushfstring(L, "to write to socket (fd %d)", fd);
+  else if (how == CONNECT)
     lua_pushfstring(L, "to connect socket (fd %d)%s", fd, text);
   else if (how == SEND)
     lua_pushfstring(L, "to send %I bytes%s on socket (fd %d)",

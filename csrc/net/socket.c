@@ -59,12 +59,21 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   s->out.waitq.what = "to send on socket";
   s->in.waitq.fd = s->out.waitq.fd = -1;
   s->control_capacity = default_control(family);
+  s->input.ops = state_of(L)->socket_input;
+  s->input.waitq = &s->in.waitq;
+  s->input.limit = INPUT_LIMIT;
+  s->output.ops = state_of(L)->socket_output;
+  s->output.waitq = &s->out.waitq;
+  s->output.sends = true;
+  s->output.d = &s->d;
+  s->input.name = s->output.name = "the socket";
   s->d = handle_new();
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
   pressure_hold(&state_of(L)->pressure, 0, 1);
   socket_waitq_open(state_of(L), &s->in.waitq);
   socket_waitq_open(state_of(L), &s->out.waitq);
+  s->input.open = s->output.open = true;
   return s;
 }
 
@@ -109,10 +118,6 @@ static void socket_end_side (struct socket *s, struct socket_side *side) {
   turnq_wake_all(loop_of_ring(s->ring), &side->waitq.q);
 }
 
-bool socket_in_push (lua_State *L, const struct socket *s) {
-  return s->in_push && !loop_may_wait(L, state_of(L)->loop);
-}
-
 /* Cancel all requests of the socket's own, and close its queues. */
 static void socket_end_sides (struct socket *s) {
   if (s->fork_id == fork_id() && s->ring && s->ring->open) {
@@ -127,7 +132,7 @@ static void socket_end_sides (struct socket *s) {
 
 static void socket_drop_buffers (lua_State *L, struct socket *s) {
   /* guard: a finalizer closes it */
-  if (!socket_in_push(L, s)) rx_data_free(s);
+  if (!input_in_push(L, &s->input)) rx_data_free(s);
   if (s->own_pool) buf_pool_drop(s->own_pool, s->fork_id == fork_id());
   s->own_pool = NULL;
 }
@@ -138,21 +143,37 @@ int socket_end (lua_State *L, struct socket *s) {
   if (d == NULL)
     return 0;
   pressure_drop(&state_of(L)->pressure, 0, 1);
+  output_end(&s->output, s->fork_id == fork_id());
   socket_end_sides(s);
   s->d = NULL;
+  s->input.open = false;
   rc = ring_close_handle(state_of(L)->rings, d);
   socket_drop_buffers(L, s);
   refblock_release(&d->block);
   return rc;
 }
 
-static int s_close (lua_State *L) {
+static int close_now (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  int n = output_close(L, &s->output);
   int rc = socket_end(L, s);
+  if (n > 0)
+    return n;
   if (rc < 0)
     return fail(L, -rc, "close");
   lua_pushboolean(L, 1);
   return 1;
+}
+
+/* socket:close(): what was written goes first, for as long as it may linger */
+static int s_close (lua_State *L) {
+  struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  if (s->d == NULL || s->fork_id != fork_id()) {
+    socket_end(L, s);
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return output_linger(L, &s->output, close_now);
 }
 
 /* A collected socket was not closed: requests of other owners on it go on, and
@@ -164,8 +185,11 @@ static int socket_gc (lua_State *L) {
     pressure_collected(&state_of(L)->pressure, s->own_pool
                        ? buf_pool_weight(s->own_pool) : 0, 1);
     pressure_drop(&state_of(L)->pressure, 0, 1);
+    state_of(L)->unflushed += output_end(&s->output,
+                                         s->fork_id == fork_id());
     socket_end_sides(s);
     s->d = NULL;
+    s->input.open = false;
     if (s->ring) ring_settle(s->ring, d);
     ring_reap_uses(state_of(L)->rings, d);
     socket_drop_buffers(L, s);
@@ -290,13 +314,9 @@ static int shutdown_mode (lua_State *L, const char *const *names) {
   return -1;
 }
 
-/* socket:shutdown("read" | "write" | "both"): true (shutdown(2)) */
-static int s_shutdown (lua_State *L) {
-  static const char *const names[] = { "read", "write", "both", NULL };
+static int shutdown_now (lua_State *L, int how) {
   struct socket *s = socket_check(L, 1);
-  int how, rc;
-  if (lua_type(L, 2) != LUA_TSTRING || (how = shutdown_mode(L, names)) < 0)
-    return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
+  int rc;
   ring_submit_all(state_of(L)->rings);
   rc = shutdown(socket_number(s), how == 0 ? SHUT_RD : how == 1 ? SHUT_WR
                                                          : SHUT_RDWR);
@@ -312,6 +332,27 @@ static int s_shutdown (lua_State *L) {
     return fail(L, errno, "shutdown on socket (fd %d)", socket_number(s));
   lua_pushboolean(L, 1);
   return 1;
+}
+
+static int shutdown_write (lua_State *L) {
+  return shutdown_now(L, 1);
+}
+
+static int shutdown_both (lua_State *L) {
+  return shutdown_now(L, 2);
+}
+
+/* socket:shutdown("read" | "write" | "both"): true (shutdown(2)). What was
+** written goes first. */
+static int s_shutdown (lua_State *L) {
+  static const char *const names[] = { "read", "write", "both", NULL };
+  struct socket *s = socket_check(L, 1);
+  int how;
+  if (lua_type(L, 2) != LUA_TSTRING || (how = shutdown_mode(L, names)) < 0)
+    return luaL_argerror(L, 2, "\"read\", \"write\" or \"both\" expected");
+  return how == 0 ? shutdown_now(L, 0)
+                  : output_linger(L, &s->output, how == 1 ? shutdown_write
+                                                          : shutdown_both);
 }
 
 

@@ -31,6 +31,7 @@
 #include "api/msghdr.h"
 #include "task/wait.h"
 #include "net/buf_pool.h"
+#include "net/endpoint.h"
 
 struct socket_side {
   struct socket_waitq waitq;
@@ -50,8 +51,11 @@ struct rx_data {
   uint16_t bid;
 };
 
-struct socket {
-  struct handle *d;        /* NULL: closed; first, as in struct fd */
+struct socket {            /* the userdata; begins as struct endpoint does */
+  struct handle *d;        /* NULL: closed */
+  struct input input;      /* what was taken from rx_data to be read by format,
+                              and not read yet; it comes before `rx` */
+  struct output output;    /* what was written and has not gone yet */
   struct ring *ring;       /* the loop's; NULL: not used with one yet */
   uint32_t fork_id;
   int family, type;
@@ -72,7 +76,6 @@ struct socket {
   bool rx_exhausted;       /* no buffer was free, or no descriptor */
   bool rx_shutdown;        /* for reading: no more will arrive */
   bool zero_copy;          /* large sends go without a copy */
-  bool in_push;            /* its rx_data is being pushed */
 };
 
 /* User values. */
@@ -126,12 +129,9 @@ int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
 int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
 void socket_open (lua_State *L);    /* the class */
 
-/* Is this a finalizer that runs while the rx_data is being pushed? (`in_push`
-** alone does not say so: it stays set if the push raised.) */
-bool socket_in_push (lua_State *L, const struct socket *s);
-
 /* The methods that wait: they receive and accept, send and connect. */
 void recv_open (lua_State *L);
+void recv_input_open (lua_State *L);
 void send_open (lua_State *L);
 void send_event_open (lua_State *L);
 

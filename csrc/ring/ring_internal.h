@@ -24,10 +24,6 @@ static inline struct ring *ring_of (const struct op *op) {
 /* As ring_enter, but without the listed cancels. */
 int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns);
 
-/* Put the listed cancels into the SQ, submitting when it is full: 0, or -errno
-** and the rest stays on the list. */
-int ring_send_cancels (struct ring *r);
-
 
 /* ---- ring_reap --------------------------------------------------------- */
 

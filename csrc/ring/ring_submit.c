@@ -295,15 +295,15 @@ static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
   sqe->addr = token;
 }
 
+/* Put the listed cancels into the SQ, submitting when it is full. */
 /* guard: a cancel that finds no free slot stays listed for the next call */
-int ring_send_cancels (struct ring *r) {
+static void ring_send_cancels (struct ring *r) {
   while (r->ops.cancels) {
     struct op *op = r->ops.cancels;
     struct op *cancel;
     struct io_uring_sqe sqe;
-    int rc = reserve_sqes(r, 1);
-    if (rc < 0)
-      return rc;
+    if (reserve_sqes(r, 1) < 0)
+      return;
     if (op != r->ops.cancels)  /* guard: or its cancel is forgotten */
       continue;  /* (reserve_sqes has reaped, and the operation has ended) */
     if (r->ops.draining > 0) {
@@ -315,13 +315,11 @@ int ring_send_cancels (struct ring *r) {
       continue;
     }
     prepare_cancel(&sqe, op->token);
-    rc = ring_push_internal(r, &sqe, NULL, &cancel);
-    if (rc < 0)
-      return rc;
+    if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
+      return;
     cancel->data = op->token;
     op_cancel_unlist(&r->ops, op);
   }
-  return 0;
 }
 
 int ring_enter (struct ring *r, unsigned wait, int64_t ns) {

@@ -176,13 +176,6 @@ static void end_sender (struct loop *loop, struct channel *c,
 
 /* ---- receiving --------------------------------------------------------- */
 
-static int channel_failure (lua_State *L, const char *message, int err) {
-  lua_pushnil(L);
-  lua_pushstring(L, message);
-  lua_pushinteger(L, err);
-  return 3;
-}
-
 static void push_first (lua_State *L, const struct channel *c) {
   lua_getiuservalue(L, 1, CHANNEL_SLOTS);
   lua_rawgeti(L, -1, slot_of(c, 0));
@@ -238,10 +231,11 @@ static int receive_try (lua_State *L, struct task *t,
   int n;
   if (!stored && (sender = first_sender(loop, c)) == NULL)
     return c->closed
-           ? channel_failure(L, "receive: the channel is closed", EPIPE) : 0;
+           ? fail_text(L, EPIPE, "receive: the channel is closed") : 0;
   if (c->items.count > 0) push_first(L, c);
   else push_message_of(L, sender);
-  n = reserve_values(L, t && node != &t->node);  /* guard: the last that may raise */
+  /* guard: the last that may raise */
+  n = reserve_values(L, t && node != &t->node);
   if (stored) {
     items_end_turn(&c->items, node);
     remove_first(L, c);
@@ -293,8 +287,7 @@ static int channel_try_receive (lua_State *L) {
   check_channel(L);
   lua_settop(L, 1);
   n = receive_try(L, NULL, NULL);
-  return n > 0 ? n
-               : channel_failure(L, "receive: the channel is empty", EAGAIN);
+  return n > 0 ? n : fail_text(L, EAGAIN, "receive: the channel is empty");
 }
 
 /* (The first value of a message is not nil.) */
@@ -350,7 +343,7 @@ static int channel_send_try (lua_State *L, struct task *t,
     if (!c->closed && has_space(loop, c))
       reserve_slot(L, c);
     if (c->closed)
-      return channel_failure(L, "send: the channel is closed", EPIPE);
+      return fail_text(L, EPIPE, "send: the channel is closed");
     if (!has_space(loop, c))  /* (a finalizer may have sent) */
       return 0;
     lua_pushvalue(L, MESSAGE);
@@ -420,7 +413,7 @@ static int channel_try_send (lua_State *L) {
   int n;
   check_message(L);
   n = channel_send_try(L, NULL, NULL);
-  return n > 0 ? n : channel_failure(L, "send: the channel is full", EAGAIN);
+  return n > 0 ? n : fail_text(L, EAGAIN, "send: the channel is full");
 }
 
 static int channel_sending (lua_State *L) {
@@ -500,7 +493,7 @@ static void wake_all (struct loop *loop, struct waitq *q) {
   struct wait_node *n;
   while (loop && (n = items_first(loop, q, NULL)) != NULL) {
     waitq_remove(q, n);
-    waiter_wake(loop, n);
+    items_commit(loop, n);  /* guard: a select that waited ends with this */
   }
 }
 

@@ -29,11 +29,13 @@ static void send_zc_done (struct loop *loop, struct task *t, struct op *op,
 /* A completion of `op` wakes the first waiter of the queue that it serves. The
 ** notification of a zero copy send only frees memory: it wakes none. */
 static void wake_op_waitq (struct loop *loop, struct ring *r, struct op *op,
-                           bool last) {
+                           int32_t res, bool last) {
   struct socket_waitq *waitq = op->waitq;
+  if (last && waitq->completed) waitq->completed(loop, waitq, op, res);
   if (last && (op->op_flags & OP_PIECE) && op->waiter)
     socket_waitq_hold(waitq, op->task);  /* guard: bytes do not mix */
-  else if (last ? !(op->op_flags & OP_NOTIFYING) : op->waiter == NULL)
+  else if ((last ? !(op->op_flags & OP_NOTIFYING) : op->waiter == NULL)
+           && !(waitq->one_turn && waitq->q.turns > 0))
     turnq_wake(loop, &waitq->q);
   if (op->op_flags & OP_DROPPED)
     return;  /* (a poll, or a request that its socket has dropped) */
@@ -47,7 +49,7 @@ static bool wake_waiter (struct ring *r, struct op *op, int32_t res,
                          uint32_t flags, bool last) {
   struct task *t;
   struct watch *w = r->watch;
-  if (op->waitq && w) wake_op_waitq(w->loop, r, op, last);
+  if (op->waitq && w) wake_op_waitq(w->loop, r, op, res, last);
   if (op->waiter == NULL)
     return false;
   if (w == NULL) {  /* the loop is gone, and the waiter with it */

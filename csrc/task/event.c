@@ -9,8 +9,6 @@
 #include "task/event.h"
 
 #include "base/clock.h"
-#include "base/fork_id.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "task/task.h"
 

@@ -10,10 +10,8 @@
 #include "task/inspect.h"
 
 #include "base/clock.h"
-#include "base/fork_id.h"
 #include "base/names.h"
 #include "lua/errors.h"
-#include "api/sqe.h"
 #include "task/channel.h"
 #include "task/task.h"
 #include "task/wait.h"
@@ -89,8 +87,8 @@ static struct op_info op_info_of (const struct op *op) {
 static void push_op_info (lua_State *L, struct op_info s) {
   const char *name = name_op_short(s.opcode);
   if (s.ended) lua_pushliteral(L, "one that has ended");
-  else if (s.fd < 0) lua_pushstring(L, name ? name : "?");
-  else lua_pushfstring(L, "%s (fd %d)", name ? name : "?", s.fd);
+  else if (s.fd < 0) lua_pushstring(L, name);
+  else lua_pushfstring(L, "%s (fd %d)", name, s.fd);
 }
 
 /* The request of `op`, if it is an argument of the wait. */

@@ -184,6 +184,9 @@ struct loop {
   struct heap heap;
   struct wait_node *first, *last;  /* tasks that are ready */
   struct wait_node *turn;   /* the last of them that runs in this turn */
+  struct output *outputs;   /* that have to be written: net/output.h */
+  void (*before_enter) (struct loop *loop);  /* starts to write them */
+  void (*after_run) (struct loop *loop);  /* writes the standard streams' */
   struct task *current;     /* whose coroutine is running */
   lua_State *co;            /* the one in which it may wait */
   struct scope_slot *scopes;  /* by number */

@@ -144,6 +144,23 @@ static void push_realm (lua_State *L) {
                   "without a zero, or false");
 }
 
+/* The option `movable`: threads use the loop one after another. The kernel
+** completes a request by the thread that made it, so that one is interrupted
+** for it, wherever it is (no COOP_TASKRUN). */
+static void read_movable (lua_State *L, struct ring_options *o) {
+  if (!options_boolean(L, 1, "movable"))
+    return;
+  if (o->flags & IORING_SETUP_SINGLE_ISSUER)
+    luaL_argerror(L, 1, "the ring of a movable loop cannot have "
+                  "SINGLE_ISSUER");
+  if (!o->exact) {
+    o->exact = true;
+    o->flags = IORING_SETUP_SUBMIT_ALL;
+    if (o->cq_entries == 0)
+      o->cq_entries = o->entries < 8192 ? o->entries * 8 : 65536;
+  }
+}
+
 static int make_loop (lua_State *L) {
   struct ring_options o = { .disabled = true };
   struct ring *r;
@@ -157,6 +174,7 @@ static int make_loop (lua_State *L) {
   if (o.flags & (IORING_SETUP_IOPOLL | IORING_SETUP_R_DISABLED))
     return luaL_argerror(L, 1, "the loop's ring cannot have IOPOLL or "
                          "R_DISABLED");
+  read_movable(L, &o);
   memory = options_integer(L, 1, "memory", 0, 1, INT64_MAX);
   close_bound = options_close_timeout(L, 1);
   slow = watchdog_options(L, 1);
@@ -180,8 +198,9 @@ static int make_loop (lua_State *L) {
 
 int loop_lua (lua_State *L) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
-                                       "memory", "close_timeout", "slow",
-                                       "on_slow", "on_error", "realm", NULL };
+                                       "memory", "close_timeout", "movable",
+                                       "slow", "on_slow", "on_error",
+                                       "realm", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names))
     return make_loop(L);

@@ -55,15 +55,18 @@ static int run_tasks (lua_State *L) {
   if (loop->fds.epoll >= 0) ring_watch_own_stop(loop);
   if (loop->ntasks > 0) {
     turn_submit(loop);
+    if (loop->outputs) loop->after_run(loop);
     return 0;
   }
   /* submit what the last task queued, and end what no task waits for */
+  if (loop->outputs) loop->before_enter(loop);
   loop_cancel_unattended(loop);
   for (int i = 0; i < LAST_TURNS && (ring_needs_enter(loop->ring)
                                      || loop_unattended(loop)); i++) {
     ring_enter(loop->ring, i > 0, i > 0 ? RETRY_NS : SYS_FOREVER);
     ring_reap(loop->ring);
   }
+  if (loop->outputs) loop->after_run(loop);
   return 0;
 }
 

@@ -10,7 +10,6 @@
 #include "task/scope.h"
 
 #include "base/clock.h"
-#include "base/fork_id.h"
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "task/loop_object.h"

@@ -70,10 +70,7 @@ static int semaphore_acquire (lua_State *L) {
 static int semaphore_try_acquire (lua_State *L) {
   if (acquire_try(L, NULL, NULL))
     return 1;
-  lua_pushnil(L);
-  lua_pushliteral(L, "acquire: the semaphore is taken");
-  lua_pushinteger(L, EAGAIN);
-  return 3;
+  return fail_text(L, EAGAIN, "acquire: the semaphore is taken");
 }
 
 static int semaphore_acquiring (lua_State *L) {

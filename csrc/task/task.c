@@ -9,12 +9,8 @@
 #include "compat.h"
 #include "task/task.h"
 
-#include "base/clock.h"
-#include "base/fork_id.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "lua/options.h"
-#include "task/event.h"
 #include "task/wait_cancel.h"
 
 #include <string.h>
@@ -236,20 +232,11 @@ void task_check (lua_State *L, int arg) {
     return;
   }
   options_open(L, arg, names);
-  lua_pushliteral(L, "name");
-  lua_rawget(L, arg);
-  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+  if (options_push(L, arg, "name") != LUA_TNIL
+      && lua_type(L, -1) != LUA_TSTRING)
     luaL_argerror(L, arg, "option 'name' must be a string");
-  lua_pushliteral(L, "main");
-  if (lua_rawget(L, arg) != LUA_TFUNCTION)
+  if (options_push(L, arg, "main") != LUA_TFUNCTION)
     luaL_argerror(L, arg, "option 'main' must be a function");
-}
-
-/* Replace the table { main=, name= } at 1 by its function, and push its name
-** or nil. */
-static void read_task_table (lua_State *L) {
-  task_check(L, 1);
-  lua_replace(L, 1);
 }
 
 struct task *task_new (lua_State *L, struct loop *loop,
@@ -258,7 +245,10 @@ struct task *task_new (lua_State *L, struct loop *loop,
   uint32_t id = cs->id;
   struct task *t;
   lua_State *co;
-  if (lua_istable(L, 1)) read_task_table(L);
+  if (lua_istable(L, 1)) {  /* its name, or nil, stays on the stack */
+    task_check(L, 1);
+    lua_replace(L, 1);
+  }
   else luaL_checktype(L, 1, LUA_TFUNCTION);
   if (n > FEW_ARGS) stack_reserve(L, n + 10, "too many arguments");
   t = class_new(L, CLASS_TASK, sizeof(*t), 1);
@@ -307,12 +297,9 @@ int task_push_outcome (lua_State *L, int task) {
     }
     return n + 1;
   }
+  if (t->state == TASK_CANCELLED)
+    return fail_text(L, ECANCELED, "the task was cancelled");
   luaL_pushfail(L);
-  if (t->state == TASK_CANCELLED) {
-    lua_pushliteral(L, "the task was cancelled");
-    lua_pushinteger(L, ECANCELED);
-    return 3;
-  }
   lua_getiuservalue(L, task, TASK_OUTCOME);
   lua_rawgeti(L, -1, 1);
   lua_remove(L, -2);

@@ -156,6 +156,7 @@ void turn_wait (lua_State *L, struct loop *loop, int64_t longest) {
   int64_t ns;
   int rc, taken;
   loop->retry = false;
+  if (loop->outputs) loop->before_enter(loop);
   ring_watch_own(loop);
   if (loop->watches) ring_watch_enter(loop, RING_WATCH_ALL);
   if (own->doorbell) doorbell_serve(own->doorbell, loop);
@@ -191,6 +192,7 @@ unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,
   unsigned total = 0;
   int rc = 0, n;
   loop->retry = false;
+  if (loop->outputs) loop->before_enter(loop);
   if (own->doorbell) doorbell_serve(own->doorbell, loop);
   if (loop->watches) total = ring_watch_enter(loop, most ? RING_BATCH : 0);
   if (ring_needs_enter(own) || turn_is_blind(loop))
@@ -207,6 +209,7 @@ unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,
 
 void turn_submit (struct loop *loop) {
   struct ring *own = loop->ring;
+  if (loop->outputs) loop->before_enter(loop);
   if (loop->watches) ring_watch_enter(loop, 0);
   if (own->ops.cancels || sys_sq_ready(&own->io) > 0)
     ring_enter(own, 0, SYS_FOREVER);
@@ -214,7 +217,8 @@ void turn_submit (struct loop *loop) {
 
 bool turn_at_hand (const struct loop *loop) {
   const struct ring *own = loop->ring;
-  if (loop->first || ring_needs_enter(own) || sys_cq_ready(&own->io) > 0
+  if (loop->first || loop->outputs || ring_needs_enter(own)
+      || sys_cq_ready(&own->io) > 0
       || (own->doorbell && doorbell_has_ready(own->doorbell)))
     return true;
   for (const struct watch *w = loop->watches; w; w = w->next)

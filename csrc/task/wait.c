@@ -67,7 +67,8 @@ void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay) {
 
 /* ---- queues ------------------------------------------------------------ */
 
-bool turnq_has_turn (const struct turnq *q, struct wait_node *n) {
+/* Was this waiter woken, and has not run since? NULL: no. */
+static bool turnq_has_turn (const struct turnq *q, struct wait_node *n) {
   const struct task *t = (const struct task *)n;
   const struct select_waiter *e = select_waiter_of(n);
   if (n == NULL)
@@ -86,7 +87,8 @@ static void set_turn (struct wait_node *n, bool turn) {
   else select_waiter_of(n)->has_turn = turn;
 }
 
-void turnq_begin_turn (struct turnq *q, struct wait_node *n) {
+/* A waiter that has left the queue is to be woken: it has a turn. */
+static void turnq_begin_turn (struct turnq *q, struct wait_node *n) {
   set_turn(n, true);
   q->turns++;
 }

@@ -84,15 +84,9 @@ void wait_join (struct blocking *b, struct turnq *q, enum task_wait wait);
 void wait_join_plain (struct blocking *b, struct waitq *q,
                       enum task_wait wait, void *on);
 
-/* Was this waiter woken, and has not run since? NULL: no. */
-bool turnq_has_turn (const struct turnq *q, struct wait_node *n);
-
 /* May this waiter take one of the items? NULL: it has not waited yet. */
 bool turnq_may_take (const struct turnq *q, struct wait_node *n,
                      size_t items);
-
-/* A waiter that has left the queue is to be woken: it has a turn. */
-void turnq_begin_turn (struct turnq *q, struct wait_node *n);
 
 /* Wake a waiter that has left its queue. */
 void waiter_wake (struct loop *loop, struct wait_node *n);
@@ -291,6 +285,13 @@ struct socket_waitq {
   void (*describe) (lua_State *L, const struct socket_waitq *waitq,
                     lua_State *co);
   int fd;
+  /* Called for each last completion of its operations. May not allocate,
+     raise, or enter the kernel. Or NULL. */
+  void (*completed) (struct loop *loop, struct socket_waitq *waitq,
+                     const struct op *op, int32_t res);
+  struct output *output;    /* for `completed`: net/output.h */
+  bool one_turn;            /* at most one waiter has a turn at a time, and its
+                               end wakes the next */
   struct task *holder;      /* has sent a part, and must send the rest before
                                all others; or NULL */
   unsigned bound;           /* of completions not taken: there a multishot is

@@ -14,32 +14,25 @@
 #include "task/channel.h"
 
 
+/* The queue that the task waits in, or NULL. */
+static struct waitq *queue_of (const struct task *t) {
+  switch (t->wait) {
+    case WAIT_MESSAGE: return &t->ring->receivers.waiting;
+    case WAIT_JOIN: return &((struct task *)t->on)->joiners;
+    case WAIT_QUEUE: case WAIT_ITEM:
+      return &((struct turnq *)t->on)->waiting;
+    case WAIT_SEND: return &((struct channel *)t->on)->senders;
+    default: return NULL;
+  }
+}
+
 /* Remove the task from what it waits for, if that outlives the wait. */
 static void remove_waiter (struct task *t) {
-  switch (t->wait) {
-    case WAIT_OPERATION:
-      ((struct op *)t->on)->waiter = NULL;
-      break;
-    case WAIT_MESSAGE:
-      waitq_remove(&t->ring->receivers.waiting, &t->node);
-      t->ring->held--;
-      break;
-    case WAIT_JOIN:
-      waitq_remove(&((struct task *)t->on)->joiners, &t->node);
-      break;
-    case WAIT_QUEUE:
-      waitq_remove(&((struct socket_waitq *)t->on)->q.waiting, &t->node);
-      break;
-    case WAIT_ITEM:  /* guard: the queue may have ended before */
-      if (t->node.next)
-        waitq_remove(&((struct items *)t->on)->q.waiting, &t->node);
-      break;
-    case WAIT_SEND:
-      if (t->node.next)
-        waitq_remove(&((struct channel *)t->on)->senders, &t->node);
-      break;
-    default: break;
-  }
+  struct waitq *q = queue_of(t);
+  if (q && t->node.next)  /* guard: the queue may have ended before */
+    waitq_remove(q, &t->node);
+  if (t->wait == WAIT_MESSAGE) t->ring->held--;
+  if (t->wait == WAIT_OPERATION) ((struct op *)t->on)->waiter = NULL;
 }
 
 void loop_cancel_wait (struct loop *loop, struct task *t) {

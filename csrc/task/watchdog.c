@@ -160,10 +160,8 @@ void watchdog_end (lua_State *L, struct loop *loop) {
 
 int64_t watchdog_options (lua_State *L, int arg) {
   lua_Number seconds = 0;
-  lua_pushliteral(L, "slow");
-  lua_rawget(L, arg);
-  lua_pushliteral(L, "on_slow");
-  lua_rawget(L, arg);
+  options_push(L, arg, "slow");
+  options_push(L, arg, "on_slow");
   if (!lua_isnil(L, -1) || !lua_isnil(L, -2)) {
     if (lua_type(L, -2) != LUA_TNUMBER
         || !((seconds = lua_tonumber(L, -2)) > 0 && seconds < 9e9))

@@ -8,8 +8,6 @@
 #include "compat.h"
 #include "task/wrap.h"
 
-#include "base/fork_id.h"
-#include "task/cancel_scope.h"
 #include "task/wait_cancel.h"
 
 #include "compat.h"  /* again: now with Lua's headers before it */
@@ -28,8 +26,6 @@ struct wrapped {
 };
 
 #define WRAPPED 2           /* the upvalue */
-
-#define NO_SPACE "too many results, or not enough memory"
 
 
 static int wrap_call (lua_State *L);
@@ -62,16 +58,22 @@ static int close_coroutine (lua_State *L, struct wrapped *w) {
   return status;
 }
 
+/* Move the `n` results on top of its stack to the caller. */
+static int move_results (lua_State *L, lua_State *co, int n) {
+  if (!lua_checkstack(L, n + 1)) {
+    lua_pop(co, n);
+    return luaL_error(L, "too many results, or not enough memory");
+  }
+  lua_xmove(co, L, n);
+  return n;
+}
+
 /* It has ended, with `n` values: a boolean, and f's results or error. */
 static int wrap_ended (lua_State *L, lua_State *co, int n) {
   bool ok = lua_toboolean(co, -n);
   lua_remove(co, -n);
-  if (!lua_checkstack(L, n)) {
-    lua_pop(co, n - 1);
-    return luaL_error(L, NO_SPACE);
-  }
-  lua_xmove(co, L, n - 1);
-  return ok ? n - 1 : lua_error(L);
+  n = move_results(L, co, n - 1);
+  return ok ? n : lua_error(L);
 }
 
 /* Its coroutine had no memory to return its error. */
@@ -111,14 +113,8 @@ static int wrap_resume (lua_State *L, struct wrapped *w, int n,
   if (status != LUA_OK && status != LUA_YIELD)
     return raise_broken(L, w);
   w->busy = false;
-  if (status == LUA_OK)
-    return wrap_ended(L, co, results);
-  if (!lua_checkstack(L, results + 1)) {
-    lua_pop(co, results);
-    return luaL_error(L, NO_SPACE);
-  }
-  lua_xmove(co, L, results);
-  return results;
+  return status == LUA_OK ? wrap_ended(L, co, results)
+                          : move_results(L, co, results);
 }
 
 static int wrap_resumed (lua_State *L, int status, lua_KContext cs) {

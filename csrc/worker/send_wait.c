@@ -83,16 +83,16 @@ static int waiting_send_gc (lua_State *L) {
   return 0;
 }
 
-static int send_resumed (lua_State *L, int status, lua_KContext ctx) {
+static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct waiting_send *w = lua_touserdata(L, 2);
   enum queue_result result;
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, send_resumed);
+  if (t == NULL) return lua_yieldk(L, 0, ctx, message_sent);
   if (queue_result(w->s) == SEND_WAITS && !(t->task_flags & TASKF_CANCELLED)) {
     waitq_add(&w->waitq.q.waiting, &t->node);  /* (woken by something else) */
     return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0,
-                     send_resumed);
+                     message_sent);
   }
   result = end_send(w);
   if (result != SEND_ACCEPTED) {  /* else the next wait raises */
@@ -109,7 +109,7 @@ static int send_in_line (lua_State *L, struct task *t, struct waiting_send *w,
   for (unsigned i = 0; i < w->lent.n; i++) handle_lend(w->lent.handle[i]);
   queue_stand(w->q, w->s, bell, false);
   waitq_add(&w->waitq.q.waiting, &t->node);
-  return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0, send_resumed);
+  return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0, message_sent);
 }
 
 /* What was encoded becomes what waits in line: 0; or -ENOMEM. */

@@ -65,18 +65,22 @@ end
 local Event = tasks.Event
 Event.is_event = true
 
+-- Make a class of events of this table of methods.
+local function class(methods)
+  methods.__index = methods
+  methods.__name = "uring.Event"
+  methods.wrap, methods.is_event = Event.wrap, true
+  return methods
+end
+
 -- An event whose values are passed through a function of the program's.
-local Wrapped = {}
+local Wrapped = class {}
 
 -- The same event, with the results of f(values), called after it was chosen.
 function Event:wrap(f)
   tasks.check_function(f, 1, "wrap")
   return setmetatable({ event = self, after = f }, Wrapped)
 end
-
-Wrapped.__index = Wrapped
-Wrapped.__name = "uring.Event"
-Wrapped.is_event = true
 
 function Wrapped:try(waiter) return self.event:try(waiter) end
 function Wrapped:block(waiter) return self.event:block(waiter) end
@@ -86,14 +90,6 @@ function Wrapped:wrap(f)
   tasks.check_function(f, 1, "wrap")
   local first = self.after
   return Event.wrap(self.event, function(...) return f(first(...)) end)
-end
-
--- Make a class of events of this table of methods.
-local function class(methods)
-  methods.__index = methods
-  methods.__name = "uring.Event"
-  methods.wrap, methods.is_event = Event.wrap, true
-  return methods
 end
 
 function Wrapped:__tostring() return tostring(self.event) end

@@ -30,6 +30,7 @@
 ---| integer
 ---| uring.Fd
 ---| uring.Socket
+---| uring.Stream
 ---| uring.Ring
 ---| file*
 
@@ -48,6 +49,10 @@
 ---@class uring
 ---@field cancelled uring.Cancelled the error value that ends a cancelled task
 ---@field errno table<string, integer> errno numbers by name: errno.EAGAIN
+---@field stdin uring.Stream
+---@field stdout uring.Stream first what print has written goes out; a line at
+---once to a terminal, and all of it by the end of run
+---@field stderr uring.Stream
 local uring = {}
 
 --- Waits in a cancelled task raise this value: compare with ==. Code that
@@ -352,6 +357,10 @@ function uring.loop(options) end
 --- completions, cancels and closes need none of it. See Loop:stats.
 ---@field close_timeout? uring.seconds how long lua_close may wait for requests
 --- in flight, for all rings together: 0.1 if not given
+---@field movable? boolean threads may use this state and its loop one after
+--- another. The kernel completes a request by the thread that has made it,
+--- which is interrupted for that (EINTR). If that thread has ended, the request
+--- ends with ECANCELED: receives and iterators ask again, other waits give it
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
 ---@field on_error? uring.OnError
@@ -1547,6 +1556,8 @@ function Loop:stats() end
 ---@field memory integer bytes that C holds for this state, in all its objects
 --- and operations in flight
 ---@field memory_limit? integer of uring.loop{ memory = }
+---@field unflushed integer bytes that were written to sockets and streams and
+--- had not gone when those were collected
 ---@field worst? uring.WorstResume
 
 --- The resume that took longest in any step.
@@ -2405,11 +2416,12 @@ function Socket:accepting() end
 --- or is no memory it tries again after 0.1 s. Ends when the socket is closed
 --- here, raises any other error. (io_uring_prep_multishot_accept(3), 5.19)
 ---@async
+---@param options? { timeout: uring.seconds? } of each step
 ---@return async fun(r: uring.Reader): uring.Socket?, uring.Sockaddr?
 ---@return uring.Reader
 ---@return nil
 ---@return uring.Reader
-function Socket:connections() end
+function Socket:connections(options) end
 
 --- Connect it. (io_uring_prep_connect(3), 5.5)
 ---@async
@@ -2571,6 +2583,7 @@ function Socket:chunks(options) end
 ---@field size? integer bytes at a time: 65536 or, of chunks, 16384
 ---@field count? integer how many may have come and not been taken: 128
 ---@field lease? boolean give leases, not strings: release each
+---@field timeout? uring.seconds of each step
 
 --- The state of a loop over a socket; ends with the loop.
 ---@class uring.Reader
@@ -2584,7 +2597,9 @@ local Reader = {}  -- luacheck: ignore 211
 function Socket:stats() end
 
 --- End one direction, or both; the peer, or this socket's own receivers, get
---- the end of the stream. (shutdown(2))
+--- the end of the stream. What was written goes first: in a task it waits up
+--- to 5 s for that. (shutdown(2))
+---@async
 ---@param how "read"|"write"|"both"
 ---@return true? done
 ---@return string? message
@@ -2626,11 +2641,304 @@ function Socket:getsockopt(name, number) end
 ---@return integer
 function Socket:fileno() end
 
---- Ends what uses it, as uring.Fd's does, and wakes the tasks that wait.
---- Closing it again does nothing. (close(2))
+--- Read by one of io's formats: "l" a line (and where none is given), "L" with
+--- its end, "a" all up to the end, "n" a number, or a count of bytes, of which
+--- fewer come only at the end. nil alone is the end. What comes is kept when
+--- the time is over, the task is cancelled or the limit exceeded (EMSGSIZE).
+--- (io_uring_prep_recv(3), 5.6)
+---@async
+---@param format? uring.format
+---@param timeout? uring.seconds
+---@return string|number|nil bytes
+---@return string? message
+---@return integer? errno
+function Socket:read(format, timeout) end
+
+--- socket:read as an event. (io_uring_prep_recv(3), 5.6)
+---@param format? uring.format
+---@return uring.Event
+---@nodiscard
+function Socket:reading(format) end
+
+--- for line in socket:lines() do: what read(format) gives, again and again.
+--- Ends at the end and when the socket is closed here; raises any other error.
+--- (io_uring_prep_recv(3), 5.6)
+---@async
+---@param format? uring.format not "a"
+---@param options? uring.LinesOptions
+---@return async fun(): (string|number)?
+function Socket:lines(format, options) end
+
+--- What comes up to a delimiter, and that. EMSGSIZE where it is not within
+--- the limit, ENODATA where the end comes first: then all stays to be read.
+--- nil alone is the end. (io_uring_prep_read(3), 5.6)
+---@async
+---@param delimiter string
+---@param limit? integer bytes; that of limit() if not given
+---@param timeout? uring.seconds
+---@return string? bytes
+---@return string? message
+---@return integer? errno
+function Socket:read_until(delimiter, limit, timeout) end
+
+--- As read(count), but the bytes stay to be read. (io_uring_prep_read(3), 5.6)
+---@async
+---@param count integer from 1
+---@param timeout? uring.seconds
+---@return string? bytes
+---@return string? message
+---@return integer? errno
+function Socket:peek(count, timeout) end
+
+--- Put bytes back: the next read begins with them.
+---@param bytes string
+---@return uring.Socket
+function Socket:unread(bytes) end
+
+--- Bound a read of a line, of all, or of a count; math.huge is no bound. 1 MiB
+--- at first, and none for files. Without an argument: how much it is.
+---@param bytes? number
+---@return uring.Socket|number
+function Socket:limit(bytes) end
+
+--- Write strings and numbers. They are buffered (64 KiB), and go when the loop
+--- next enters the kernel: a flush is needed only to know that they went.
+--- Waits when the buffer is full. An error is told once, by the next write,
+--- flush or close. No SIGPIPE is raised. (io_uring_prep_send(3), 5.6)
+---@async
+---@param ... string|number
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+function Socket:write(...) end
+
+--- Wait until all that was written has gone to the kernel.
+--- (io_uring_prep_write(3), 5.6)
+---@async
+---@param timeout? uring.seconds
+---@return uring.Socket? socket
+---@return string? message
+---@return integer? errno
+function Socket:flush(timeout) end
+
+--- Ends what uses it, as uring.Fd's does, and wakes the tasks that wait. What
+--- was written goes first: in a task it waits up to 5 s for that, 1 s in one
+--- that was cancelled. What did not go is nil, message, errno, bytes. Closing
+--- it again does nothing. (close(2))
+---@async
 ---@return true? closed
 ---@return string? message
 ---@return integer? errno
+---@return integer? unsent
 function Socket:close() end
+
+--- What is read and written as a file of io's is: a file, a pipe, a terminal,
+--- a device. Takes the place of a descriptor wherever one is expected.
+---@class uring.Stream
+local Stream = {}
+
+---@alias uring.format
+---| "l"
+---| "L"
+---| "a"
+---| "n"
+---| integer
+
+---@class uring.LinesOptions
+---@field timeout? uring.seconds of each step
+---@field max? integer bytes of a line; that of limit() if not given
+
+--- Open a file, in a mode of io.open. Waits for the other end of a FIFO, as
+--- open(2) does. Its path is in the messages of all errors.
+--- (io_uring_prep_openat(3), 5.6)
+---@async
+---@param path string
+---@param mode? "r"|"w"|"a"|"r+"|"w+"|"a+"|string "r" if not given
+---@param timeout? uring.seconds
+---@return uring.Stream? file
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.open(path, mode, timeout) end
+
+--- A stream over a descriptor: of an integer, which it owns from now on; of
+--- a uring.Fd, which hands its number over; of a Lua file, of which it has
+--- a dup. A socket or a stream is one already. EEXIST where the number has an
+--- owner.
+---@param what uring.descriptor
+---@return uring.Stream|uring.Socket|nil stream
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.stream(what) end
+
+--- A pipe: what is written to the second can be read from the first. (pipe(2))
+---@return uring.Stream? reader
+---@return uring.Stream|string writer or the message
+---@return integer? errno
+---@nodiscard
+function uring.pipe() end
+
+--- Read by one of io's formats: "l" a line (and where none is given), "L" with
+--- its end, "a" all up to the end, "n" a number, or a count of bytes, of which
+--- fewer come only at the end. nil alone is the end. What comes is kept when
+--- the time is over, the task is cancelled or the limit exceeded (EMSGSIZE).
+--- (io_uring_prep_read(3), 5.6)
+---@async
+---@param format? uring.format
+---@param timeout? uring.seconds
+---@return string|number|nil bytes
+---@return string? message
+---@return integer? errno
+function Stream:read(format, timeout) end
+
+--- stream:read as an event. (io_uring_prep_read(3), 5.6)
+---@param format? uring.format
+---@return uring.Event
+---@nodiscard
+function Stream:reading(format) end
+
+--- for line in stream:lines() do: what read(format) gives, again and again.
+--- Ends at the end and when the stream is closed here; raises any other error.
+---@async
+---@param format? uring.format not "a"
+---@param options? uring.LinesOptions
+---@return async fun(): (string|number)?
+function Stream:lines(format, options) end
+
+--- What comes up to a delimiter, and that. EMSGSIZE where it is not within
+--- the limit, ENODATA where the end comes first: then all stays to be read.
+--- nil alone is the end. (io_uring_prep_read(3), 5.6)
+---@async
+---@param delimiter string
+---@param limit? integer bytes; that of limit() if not given
+---@param timeout? uring.seconds
+---@return string? bytes
+---@return string? message
+---@return integer? errno
+function Stream:read_until(delimiter, limit, timeout) end
+
+--- As read(count), but the bytes stay to be read. (io_uring_prep_read(3), 5.6)
+---@async
+---@param count integer from 1
+---@param timeout? uring.seconds
+---@return string? bytes
+---@return string? message
+---@return integer? errno
+function Stream:peek(count, timeout) end
+
+--- Put bytes back: the next read begins with them.
+---@param bytes string
+---@return uring.Stream
+function Stream:unread(bytes) end
+
+--- Bound a read of a line, of all, or of a count; math.huge is no bound. 1 MiB
+--- at first, and none for files. Without an argument: how much it is.
+---@param bytes? number
+---@return uring.Stream|number
+function Stream:limit(bytes) end
+
+--- Write strings and numbers. They are buffered (64 KiB), and go when the loop
+--- next enters the kernel: a flush is needed only to know that they went.
+--- Waits when the buffer is full. An error is told once, by the next write,
+--- flush or close. No SIGPIPE is raised. (io_uring_prep_write(3), 5.6)
+---@async
+---@param ... string|number
+---@return uring.Stream? stream
+---@return string? message
+---@return integer? errno
+function Stream:write(...) end
+
+--- Wait until all that was written has gone to the kernel.
+--- (io_uring_prep_write(3), 5.6)
+---@async
+---@param timeout? uring.seconds
+---@return uring.Stream? stream
+---@return string? message
+---@return integer? errno
+function Stream:flush(timeout) end
+
+--- Where the next read or write is, after a move: from the beginning ("set"),
+--- the current place ("cur") or the end ("end"). Between a write and a read
+--- there has to be a seek or a flush, as with io. (lseek(2))
+---@async
+---@param whence? "set"|"cur"|"end" "cur" if not given
+---@param offset? integer 0 if not given
+---@return integer? position
+---@return string? message
+---@return integer? errno
+function Stream:seek(whence, offset) end
+
+--- Read at a position, which moves no other. Fewer bytes come at the end of
+--- the file, and nil alone after it. (io_uring_prep_read(3), 5.6)
+---@async
+---@param count integer from 1
+---@param offset integer
+---@param timeout? uring.seconds
+---@return string? bytes
+---@return string? message
+---@return integer? errno
+function Stream:pread(count, offset, timeout) end
+
+--- Write all of it at a position. (io_uring_prep_write(3), 5.6)
+---@async
+---@param bytes string
+---@param offset integer
+---@param timeout? uring.seconds
+---@return uring.Stream? stream
+---@return string? message
+---@return integer? errno
+function Stream:pwrite(bytes, offset, timeout) end
+
+--- Flush, and wait until it is on the disk. (fsync(2), 5.1)
+---@async
+---@return uring.Stream? stream
+---@return string? message
+---@return integer? errno
+function Stream:sync() end
+
+--- Make it this long. (ftruncate(2); by a request from 6.9 on)
+---@async
+---@param size integer
+---@return uring.Stream? stream
+---@return string? message
+---@return integer? errno
+function Stream:truncate(size) end
+
+--- What it is, how large, and since when. (statx(2), 5.6)
+---@async
+---@return uring.Stat? stat
+---@return string? message
+---@return integer? errno
+function Stream:stat() end
+
+--- Times are seconds since 1970.
+---@class uring.Stat
+---@field kind "file"|"directory"|"link"|"fifo"|"socket"|"char"|"block"
+---@field size integer
+---@field mode integer permissions
+---@field nlink integer
+---@field uid integer
+---@field gid integer
+---@field ino integer
+---@field blocks integer of 512 bytes
+---@field atime number
+---@field mtime number
+---@field ctime number
+---@field btime? number where the file system knows it
+
+--- The number of its descriptor.
+---@return integer
+function Stream:fileno() end
+
+--- Ends what uses it, and wakes the tasks that wait. What was written goes
+--- first, as a socket's does. A standard stream's number stays open. Closing
+--- it again does nothing. (close(2))
+---@async
+---@return true? closed
+---@return string? message
+---@return integer? errno
+---@return integer? unsent
+function Stream:close() end
 
 return uring

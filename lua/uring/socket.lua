@@ -105,8 +105,7 @@ function tcp.connect(address, timeout)
 end
 
 function udp.bind(address)
-  address = check_address(address, "bind", INTERNET)
-  return make_bound(address)
+  return make_bound(check_address(address, "bind", INTERNET))
 end
 
 function udp.connect(address)
@@ -127,8 +126,7 @@ function unix.connect(path, timeout)
 end
 
 function unix.bind(path)
-  local address = check_address(unix_address(path), "bind", UNIX)
-  return make_bound(address)
+  return make_bound(check_address(unix_address(path), "bind", UNIX))
 end
 
 return { public = { tcp = tcp, udp = udp, unix = unix } }

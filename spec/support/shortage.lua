@@ -416,6 +416,66 @@ programs["steps"] = function()
   end
 end
 
+-- What a call has given; or its error is raised.
+local function gives(expected, value, why)
+  if value == nil then error(why, 0) end
+  assert(value == expected, value)
+end
+
+programs["buffered sockets"] = function()
+  local a, b = assert(uring.socketpair())
+  local _ <close> = a
+  local _ <close> = b
+  uring.run(function()
+    assert(a:write("one\ntwo\n", 3, "\nkey: value\r\n\r\nrest\n"))
+    assert(a:flush(patience))
+    assert(b:limit(1000) == b)
+    gives("one", b:read("l", patience))
+    gives("two", b:peek(3, patience))
+    gives("two\n", b:read "L")
+    assert(b:unread "12 ")
+    gives(12, b:read "n")
+    gives(3, b:read "n")
+    gives("", b:read "l")
+    gives("key: value\r\n\r\n", b:read_until("\r\n\r\n", 100, patience))
+    gives("rest", select(2, uring.select { b:reading "l" }))
+    assert(a:write "last\n")
+    assert(a:close())
+    for line in b:lines() do assert(line == "last") end
+  end)
+end
+
+programs["pipes and files"] = function()
+  local name = os.tmpname()
+  uring.run(function()
+    local from, to = uring.pipe()
+    local _ <close> = assert(from, to)
+    assert(to:write(("x"):rep(5000), "\n"))
+    assert(to:close())
+    assert(#assert(from:read "a") == 5001)
+    local file <close> = assert(uring.open(name, "w+"))
+    assert(file:write "one\ntwo\n")
+    assert(file:flush())
+    assert(file:sync())
+    assert(assert(file:stat()).size == 8)
+    gives(4, file:seek("set", 4))
+    gives("two", file:limit(100):read "l")
+    assert(file:pwrite("O", 0))
+    gives("One", file:pread(3, 0))
+    assert(file:truncate(4))
+    gives(0, file:seek "set")
+    gives("O", file:peek(1))
+    assert(file:unread "a")
+    gives("aOn", file:read_until "n")
+    gives("e", select(2, uring.select { file:reading "l" }))
+    for _ in file:lines() do error "it ended" end
+    assert(file:fileno() >= 0)
+    local again <close> = assert(uring.stream(assert(io.open(name))))
+    gives("One\n", again:read "a")
+  end)
+  os.remove(name)
+end
+
 programs["mailboxes"] = function()
   local mailbox = assert(uring.mailbox { name = "shortage", capacity = 1 })
   local _ <close> = mailbox

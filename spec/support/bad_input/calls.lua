@@ -21,6 +21,7 @@ local selves = {
   ["uring.Msghdr"] = { "msghdr", "closed_msghdr" },
   ["uring.Sockaddr"] = { "address" },
   ["uring.Socket"] = { "socket", "closed_socket" },
+  ["uring.Stream"] = { "stream", "closed_stream" },
   ["uring.Reader"] = { "reader" },
   ["uring.Ref"] = { "ref" },
   ["uring.Task"] = { "task" },
@@ -32,6 +33,14 @@ local selves = {
   ["uring.Mailbox"] = { "mailbox", "closed_mailbox" },
   ["uring.Address"] = { "sender", "closed_sender" },
 }
+
+-- Methods in Lua cannot see how they were called, and count their arguments as
+-- a call with a colon does.
+local in_lua = {}
+for _, name in ipairs { "seek", "pread", "pwrite", "sync", "truncate",
+    "stat" } do
+  in_lua["uring.Stream." .. name] = true
+end
 
 -- Classes whose objects no program can reach.
 local private = {
@@ -184,6 +193,7 @@ local function refused(class, name, args, number, what)
   local before = content(good.sqe)
   local ok, message = call(class, name, args)
   message = tostring(message)
+  if in_lua[class .. "." .. name] and number > 1 then number = number - 1 end
   local said = false
   for _, word in ipairs(words) do
     said = said or message:find(word, 1, true)
@@ -274,6 +284,11 @@ local function try_selves(class, name, kinds)
       own = own or what == "op_of_closed"
     elseif class == "uring.Sqe" then
       own = own or what == "an unprepared sqe"
+    elseif class == "uring.Socket" and found["uring.Stream"][name] then
+      -- (what both have is one function, for objects of both)
+      own = own or what == "stream"
+    elseif class == "uring.Stream" and found["uring.Socket"][name] then
+      own = own or what == "socket"
     end
     local closed = mine[2] == what and not kinds.closed
     if not own or closed then

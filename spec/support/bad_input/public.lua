@@ -59,6 +59,9 @@ local main = { good = callable.good, accepts = callable.accepts,
 local natural = kind(function() return 0 end, function(v)
   return math.type(v) == "integer" and v >= 0
 end)
+local positive = kind(function() return 1 end, function(v)
+  return math.type(v) == "integer" and v > 0
+end)
 local no_nan = kind(function() return 0 end, function(v)
   return math.type(v) and v == v
 end)
@@ -75,7 +78,32 @@ local number_of_fd = integer(-int32 - 1, int32, 0)
 local fd = kind(number_of_fd.good, function(v)
   return number_of_fd.accepts(v) or v == good.fd or v == good.ring
     or v == io.stdout or v == good.socket
+    or v ~= nil and v == good.stream
 end)
+local streamed = kind(function() return good.stream end, function(v)
+  return v == good.stream or v == good.socket or v == io.stdout
+    or integer(0, int32).accepts(v) or v == good.fd
+end)
+local counted = integer(0, math.maxinteger)
+local format = kind(function() return "l" end, function(v)
+  return v == nil or counted.accepts(v)
+end)
+local line_format = kind(function() return "l" end, function(v)
+  return v == nil or counted.accepts(v) and v > 0
+end)
+local not_empty = kind(function() return "x" end, function(v)
+  return type(v) == "string" and v ~= ""
+end)
+local limit = kind(function() return 1 end, function(v)
+  return v == nil or v == math.huge or counted.accepts(v) and v > 0
+end)
+local written = kind(any_string.good, function(v)
+  return type(v) == "string" or math.type(v) ~= nil
+end)
+local whence = kind(function() return "set" end, function(v)
+  return v == "set"
+end)
+local mode = kind(function() return "r" end, function(v) return v == "r" end)
 local target = kind(function() return good.ring end, function(v)
   return number_of_fd.accepts(v) or v == good.ring or v == good.ref
 end)
@@ -162,6 +190,8 @@ local public = {
       return kernels_int.accepts(v) or v == good.fd
     end), kernels_int, optional(kernels_int) },
     socketpair = { optional(kernels_int) },
+    pipe = none, stream = { streamed },
+    open = { path, optional(mode), optional(seconds) },
     probe = none,
     run = { { good = main.good, accepts = main.accepts, names = {
       main = callable, name = any_string, on_slow = callable,
@@ -330,11 +360,36 @@ local public = {
     accept = { optional(seconds) },
     receiving = { at_most }, accepting = none, sending = { bytes },
     messages = { optional(options { size = integer(1, 1 << 20),
-      count = integer(1, 128), lease = boolean }) },
+      count = integer(1, 128), lease = boolean, timeout = seconds }) },
     chunks = { optional(options { size = integer(1, 1 << 20),
-      count = integer(1, 128), lease = boolean }) },
-    connections = none,
+      count = integer(1, 128), lease = boolean, timeout = seconds }) },
+    connections = { optional(options { timeout = seconds }) },
+    read = { format, optional(seconds) }, reading = { format },
+    lines = { line_format, optional(options { timeout = seconds,
+      max = integer(1, math.maxinteger) }) },
+    read_until = { not_empty, optional(integer(1, math.maxinteger)),
+      optional(seconds) },
+    peek = { integer(1, math.maxinteger), optional(seconds) },
+    unread = { any_string }, limit = { limit },
+    write = { optional(written) }, flush = { optional(seconds) },
     stats = { closed = true },
+    close = { closed = true },
+  },
+  ["uring.Stream"] = {
+    read = { format, optional(seconds) }, reading = { format },
+    lines = { line_format, optional(options { timeout = seconds,
+      max = integer(1, math.maxinteger) }) },
+    read_until = { not_empty, optional(integer(1, math.maxinteger)),
+      optional(seconds) },
+    peek = { integer(1, math.maxinteger), optional(seconds) },
+    unread = { any_string }, limit = { limit },
+    write = { optional(written) }, flush = { optional(seconds) },
+    seek = { optional(whence), optional(kind(function() return 0 end,
+      function(v) return math.type(v) == "integer" end)) },
+    pread = { positive, natural, optional(seconds) },
+    pwrite = { any_string, natural, optional(seconds) },
+    truncate = { natural },
+    sync = none, stat = none, fileno = none,
     close = { closed = true },
   },
   ["uring.Reader"] = {},

@@ -39,6 +39,9 @@ local function fill_sockets()
   good.closed_socket = peer
   assert(good.socket:bind("unix:@uring-bad-input-" .. spec.getpid()))
   good.reader = select(2, good.socket:messages())
+  good.stream = assert(uring.stream(uring.fd(spec.eventfd())))
+  good.closed_stream = assert(uring.stream(uring.fd(spec.eventfd())))
+  good.closed_stream:close()
 end
 
 -- Channels and a semaphore on which nothing is there to be had.

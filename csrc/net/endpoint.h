@@ -1,0 +1,26 @@
+/*
+** endpoint: what sockets and streams have in common: a descriptor, an input and
+** an output. The userdata of both classes begins with these three, as that of
+** a uring.fd begins with its handle, so that reads and writes are written once.
+*/
+
+#ifndef uring_endpoint_h
+#define uring_endpoint_h
+
+#include "base/handle.h"
+#include "net/input.h"
+#include "net/output.h"
+
+struct endpoint {
+  struct handle *d;        /* NULL: closed; first, as in struct fd */
+  struct input input;
+  struct output output;
+};
+
+/* The socket or stream at `arg`; raises for any other value. */
+static inline struct endpoint *endpoint_at (lua_State *L, int arg) {
+  struct endpoint *e = class_test(L, arg, CLASS_SOCKET);
+  return e ? e : class_check(L, arg, CLASS_STREAM);
+}
+
+#endif

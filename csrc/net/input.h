@@ -1,0 +1,78 @@
+/*
+** input: what formatted reads (os/stream_read.h) need of an object that has
+** bytes: a socket, or a stream. Both have a `struct input`, with the store of
+** what has arrived and the functions that get more.
+**
+** The request that gets more belongs to the object, and not to a task. So
+** a read that ends early leaves nothing behind that could be lost: what its
+** request brings is there for the next read.
+**
+** A read is one unit. The object's queue has at most one waiter with a turn
+** (`one_turn`), and one that needs more joins it again at the front: so no
+** other reads between its pieces.
+**
+** Invariant: the store is not touched while bytes of it are being pushed:
+** `in_push` is set, and finalizers, which alone can run then, see that.
+*/
+
+#ifndef uring_input_h
+#define uring_input_h
+
+#include "base/store.h"
+#include "task/wait.h"
+
+/* Of the stack of a formatted read index 4 is at least this, so that it is told
+** from that of a receive. */
+#define INPUT_READ  64
+
+/* What `fill` gives. */
+enum fill {
+  FILL_NOTHING,            /* nothing has arrived yet */
+  FILL_MORE,               /* there is more in the store */
+  FILL_END,                /* the end of data */
+  FILL_FAILED              /* nil, message, errno were pushed */
+};
+
+struct input;
+
+struct input_ops {
+  /* Raise unless the object at `arg` is open and of this process. */
+  void (*check) (lua_State *L, int arg);
+  /* Before it is used in the running task. */
+  void (*enter) (lua_State *L, struct input *s);
+  /* May this waiter take from it, or is it another's turn? */
+  bool (*may_take) (struct input *s, struct wait_node *node);
+  /* Move what has arrived into the store. */
+  enum fill (*fill) (lua_State *L, struct input *s);
+  /* Ask for more, unless that is in flight: 0, or 3 values were pushed. The
+     object is at stack index 1. */
+  int (*start) (lua_State *L, struct input *s);
+  /* For a call that does not wait. False: nothing more is there. */
+  bool (*poll) (struct input *s);
+  /* The turn of this waiter is over; it leaves with nothing: the request is
+     cancelled if no other waits. */
+  void (*end_turn) (lua_State *L, struct input *s, struct wait_node *node);
+  void (*abandon) (struct input *s);
+};
+
+struct input {
+  struct store store;
+  const struct input_ops *ops;
+  struct socket_waitq *waitq;
+  const char *name;        /* for messages: "the socket", "'notes.txt'" */
+  size_t limit;            /* of a read; SIZE_MAX: none */
+  bool open;
+  bool in_push;            /* its bytes are being pushed */
+};
+
+/* What is not a file is read in lines of at most this size, unless its limit
+** is another. */
+#define INPUT_LIMIT  ((size_t)1 << 20)
+
+/* Is this a finalizer that runs while bytes are being pushed? (`in_push` alone
+** does not say so: it stays set if the push raised.) */
+static inline bool input_in_push (lua_State *L, const struct input *s) {
+  return s->in_push && !loop_may_wait(L, state_of(L)->loop);
+}
+
+#endif

@@ -1,0 +1,314 @@
+/*
+** output: see the header. It fills blocks, makes requests of them, and takes
+** their results. What must not break: what runs at a completion allocates
+** nothing and does not enter the kernel; no SIGPIPE is raised.
+*/
+
+#include "compat.h"
+#include "net/output.h"
+
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "lua/errors.h"
+#include "api/prep_build.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FIRST_SIZE  4096u
+
+/* Does this kernel lack RWF_NOSIGNAL? Found out by the first write. */
+static atomic_bool no_nosignal;
+
+
+/* ---- blocks ------------------------------------------------------------- */
+
+static void output_drop (struct output *o) {
+  if (o->going) refblock_release(&o->going->block);
+  if (o->block) refblock_release(&o->block->block);
+  o->going = o->block = NULL;
+  o->used = o->from = o->upto = 0;
+}
+
+/* The block that was filled is the next to be written. */
+static void output_turn (struct output *o) {
+  if (o->going || o->used == 0)
+    return;
+  o->going = o->block;
+  o->upto = o->used;
+  o->block = NULL;
+  o->from = o->used = 0;
+}
+
+
+/* ---- without the loop --------------------------------------------------- */
+
+/* write(2) of a little, which neither waits nor raises SIGPIPE. */
+static ssize_t write_at_once (int fd, const void *at, size_t n, int timeout) {
+  struct pollfd p = { fd, POLLOUT, 0 };
+  const struct timespec now = { 0, 0 };
+  sigset_t pipe, before, pending;
+  ssize_t done;
+  if (poll(&p, 1, timeout) != 1 || !(p.revents & (POLLOUT | POLLERR)))
+    return -1;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  sigpending(&pending);
+  done = write(fd, at, n < PIPE_BUF ? n : PIPE_BUF);  /* (more may wait) */
+  if (done < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
+    sigtimedwait(&pipe, NULL, &now);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return done;
+}
+
+/* Write what is buffered, without the loop. `timeout`: 0, or -1 to wait. */
+static void write_rest (struct output *o, int fd, int timeout) {
+  output_turn(o);
+  while (o->going) {
+    const unsigned char *at = o->going->bytes + o->from;
+    size_t left = o->upto - o->from;
+    ssize_t n = o->sends
+                ? send(fd, at, left, MSG_DONTWAIT | MSG_NOSIGNAL)
+                : write_at_once(fd, at, left, timeout);
+    if (n <= 0)
+      return;
+    o->from += (size_t)n;
+    if (o->from < o->upto)
+      continue;
+    refblock_release(&o->going->block);
+    o->going = NULL;
+    o->from = o->upto = 0;
+    output_turn(o);
+  }
+}
+
+
+/* ---- the loop's list --------------------------------------------------- */
+
+static void output_unlist (struct output *o) {
+  if (o->back) {
+    *o->back = o->next;
+    if (o->next) o->next->back = o->back;
+    o->back = NULL;
+  }
+}
+
+static void output_start_all (struct loop *loop) {
+  struct output *all = loop->outputs;
+  loop->outputs = NULL;
+  if (all) all->back = &all;
+  while (all) {
+    struct output *o = all;
+    output_unlist(o);
+    if (output_start(o, loop) == -ENOMEM) loop->retry = true;
+  }
+}
+
+void output_begin (struct output *o) {
+  if (o->standard && __fpending(o->standard) > 0) {
+    if (o->token == 0) write_rest(o, handle_number(*o->d), -1);
+    fflush(o->standard);
+  }
+}
+
+/* The run has ended: what was written to a standard stream is out by then, as
+** what print has written is when the program ends. */
+static void output_write_standard (struct loop *loop) {
+  for (struct output *o = loop->outputs, *next; o; o = next) {
+    next = o->next;
+    if (!o->standard || o->token != 0) continue;
+    write_rest(o, handle_number(*o->d), -1);
+    if (output_size(o) == 0) output_unlist(o);
+  }
+}
+
+static void output_list (struct output *o, struct loop *loop) {
+  if (o->back)
+    return;
+  o->next = loop->outputs;
+  o->back = &loop->outputs;
+  if (o->next) o->next->back = &o->next;
+  loop->outputs = o;
+  loop->before_enter = output_start_all;
+  loop->after_run = output_write_standard;
+}
+
+
+/* ---- requests ---------------------------------------------------------- */
+
+static struct request output_request (const struct output *o) {
+  static const struct request kind_write = KIND_INIT(WRITE,
+                                                     .sqe.off = UINT64_MAX);
+  struct request q = {0};
+  int fd = handle_number(*o->d);
+  if (o->poll_first) {
+    io_uring_prep_poll_add(&q.sqe, fd, POLLOUT);
+    return q;
+  }
+  q = request_of(o->sends ? &kind_send : &kind_write, fd);
+  if (o->sends) q.sqe.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+  /* guard: a write to a pipe without a reader kills the process; a worker of
+     the kernel's does not take the signal */
+  else if (atomic_load(&no_nosignal)) q.sqe.flags |= IOSQE_ASYNC;
+  else q.sqe.rw_flags = RWF_NOSIGNAL;
+  request_lend(&q, PLACE(addr), o->going->bytes + o->from, &o->going->block);
+  q.sqe.len = (uint32_t)(o->upto - o->from);
+  return q;
+}
+
+/* The request that has ended was refused as such: make another one. */
+static bool output_refused (struct output *o, const struct op *op,
+                            int32_t res) {
+  if (op->opcode == IORING_OP_POLL_ADD) {
+    o->poll_first = false;
+    return true;
+  }
+  o->poll_first = res == -EAGAIN;
+  if (res == -EAGAIN || res == -EINTR)
+    return true;
+  if ((res == -EOPNOTSUPP || res == -EINVAL) && op->opcode == IORING_OP_WRITE
+      && !atomic_load(&no_nosignal)) {
+    atomic_store(&no_nosignal, true);
+    return true;
+  }
+  return false;
+}
+
+/* The `completed` of its queue. */
+static void output_completed (struct loop *loop, struct socket_waitq *waitq,
+                              const struct op *op, int32_t res) {
+  struct output *o = waitq->output;
+  if (op->token != o->token)
+    return;
+  o->token = 0;
+  if (res > 0 && op->opcode != IORING_OP_POLL_ADD) {
+    o->from += (size_t)res;
+    if (o->from == o->upto) {
+      refblock_release(&o->going->block);
+      o->going = NULL;
+      o->from = o->upto = 0;
+    }
+  }
+  else if (loop_cut_short(res) && res != -EINTR)
+    ;  /* (the loop has ended: the rest stays for the next one) */
+  else if (!output_refused(o, op, res)) {
+    o->error = res < 0 ? -res : EIO;
+    o->lost = output_size(o);
+    output_drop(o);
+  }
+  if (output_size(o) > 0) output_list(o, loop);
+}
+
+int output_start (struct output *o, struct loop *loop) {
+  struct request q;
+  struct op *op;
+  int rc;
+  if (!o->open || o->token != 0)
+    return 0;
+  output_turn(o);
+  if (o->going == NULL)
+    return 0;
+  if (o->by_write) {  /* guard: or print's text and ours overlap */
+    write_rest(o, handle_number(*o->d), -1);
+    if (o->going) {
+      o->error = errno;
+      o->lost = output_size(o);
+      output_drop(o);
+    }
+    return 0;
+  }
+  o->ring = loop->ring;
+  q = output_request(o);
+  q.pin[OP_PIN_FD] = &(*o->d)->block;
+  rc = ring_push_one(o->ring, &q, OP_LOOPED, &op);
+  if (rc < 0) {
+    output_list(o, loop);
+    return rc;
+  }
+  o->waitq->output = o;
+  o->waitq->completed = output_completed;
+  socket_waitq_serve(o->waitq, op);
+  o->token = op->token;
+  ring_drop(o->ring, op);  /* (its result is for output_completed) */
+  return 0;
+}
+
+
+/* ---- filling ----------------------------------------------------------- */
+
+/* A block with room for n more bytes, or as large as one may be. One of a few
+** bytes is small, for there may be many of them. */
+static bool output_make_room (struct output *o, struct account *a, size_t n) {
+  size_t size = n > OUTPUT_SIZE - o->used ? OUTPUT_SIZE : o->used + n;
+  struct memory *m;
+  if (o->block && size <= o->block->size)
+    return true;
+  m = memory_new(a, size <= FIRST_SIZE ? FIRST_SIZE : OUTPUT_SIZE, NULL);
+  if (m == NULL)
+    return false;
+  if (o->block) {
+    memcpy(m->bytes, o->block->bytes, o->used);
+    refblock_release(&o->block->block);
+  }
+  o->block = m;
+  return true;
+}
+
+ssize_t output_add (struct output *o, struct loop *loop, const char *at,
+                    size_t n) {
+  size_t done = 0;
+  while (done < n) {
+    size_t room;
+    if (o->used == OUTPUT_SIZE) output_turn(o);
+    if (o->used == OUTPUT_SIZE && o->by_write) output_start(o, loop);
+    if (!output_make_room(o, loop ? loop->state->account : NULL, n - done)) {
+      if (done > 0) break;
+      return -ENOMEM;
+    }
+    room = o->block->size - o->used;
+    if (room > n - done) room = n - done;
+    if (room == 0)
+      break;
+    memcpy(o->block->bytes + o->used, at + done, room);
+    o->used += room;
+    done += room;
+  }
+  output_list(o, loop);
+  if (o->lines && o->token == 0 && memrchr(at, '\n', done))
+    write_rest(o, handle_number(*o->d), 0);
+  return (ssize_t)done;
+}
+
+
+/* ---- the end ----------------------------------------------------------- */
+
+/* (Its result is not known, so nothing may be written after it.) */
+static void abandon_request (struct output *o) {
+  struct op *op = o->ring->open ? op_find(&o->ring->ops, o->token) : NULL;
+  if (op) {
+    op->waitq = NULL;  /* guard: the queue ends with the object */
+    ring_cancel(o->ring, op);
+  }
+}
+
+size_t output_end (struct output *o, bool in_owner) {
+  size_t left;
+  if (in_owner) {  /* guard: a child would write its parent's bytes again */
+    output_unlist(o);
+    if (o->token != 0) abandon_request(o);
+    else if (o->open && *o->d && handle_number(*o->d) >= 0)
+      write_rest(o, handle_number(*o->d), 0);
+  }
+  o->token = 0;
+  o->open = false;
+  left = output_size(o);
+  output_drop(o);
+  return left;
+}

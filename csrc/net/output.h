@@ -1,0 +1,100 @@
+/*
+** output: the write buffer of a socket or a stream.
+**
+** What is written is copied into a block of at most OUTPUT_SIZE bytes. The loop
+** starts to write it when it next goes to the kernel (loop->before_enter), so
+** that a flush that is forgotten delays nothing. One request is in flight at
+** a time; meanwhile the next block is filled. A completion, which may run
+** without a task, notes how much went, and puts the output back on the loop's
+** list if there is more.
+**
+** An error drops what is buffered, and is told once: by the next write, flush
+** or close.
+**
+** Invariant: the bytes go in the order in which they were written, and are in
+** memory that their request counts. While anything is buffered no other
+** request of the object writes (send_busy), and while such a request is in
+** flight nothing is buffered (`may_take`).
+*/
+
+#ifndef uring_output_h
+#define uring_output_h
+
+#include "base/refblock.h"
+#include "task/wait.h"
+
+#include <stdio.h>
+
+#define OUTPUT_SIZE  65536u
+
+struct output;
+
+struct output_ops {
+  /* Raise unless the object at `arg` is open and of this process. */
+  void (*check) (lua_State *L, int arg);
+  /* May this waiter write, or is it another's turn? */
+  bool (*may_take) (struct output *o, struct wait_node *node);
+  void (*end_turn) (lua_State *L, struct output *o, struct wait_node *node);
+};
+
+struct output {            /* of a socket or a stream */
+  const struct output_ops *ops;
+  struct socket_waitq *waitq;
+  struct handle **d;       /* of its object */
+  const char *name;        /* for messages: "the socket", "'notes.txt'" */
+  bool sends;              /* by send, and not by write */
+  struct memory *block;    /* that is filled; NULL: it is empty */
+  struct memory *going;    /* that is written; or NULL */
+  size_t used;             /* of `block` */
+  size_t from, upto;       /* of `going`: what is left to be written */
+  struct ring *ring;
+  uint64_t token;          /* of the request in flight, or 0 */
+  struct output *next, **back;  /* on the loop's list; back is NULL: it is on
+                                   none */
+  size_t lost;             /* bytes that an error has dropped */
+  int error;               /* that is yet to be told; 0: none */
+  FILE *standard;          /* C's stream of the same file, or NULL */
+  bool by_write;           /* by write(2): print may write there meanwhile, and
+                              a request on a file does not lock its position */
+  bool lines;              /* a line is written at once, if it can be */
+  bool poll_first;         /* it is not blocking, and was full */
+  bool open;
+};
+
+/* How many bytes are buffered. */
+static inline size_t output_size (const struct output *o) {
+  return o->used + (o->upto - o->from);
+}
+
+/* Before a write to a standard stream: if print has written since, what was
+** written before goes out, and then what print has written. */
+void output_begin (struct output *o);
+
+/* Add bytes: how many, which is less than n if the buffer is full; -ENOMEM. */
+ssize_t output_add (struct output *o, struct loop *loop, const char *at,
+                    size_t n);
+
+/* Start to write what is buffered, unless that is going on: 0 or -errno. */
+int output_start (struct output *o, struct loop *loop);
+
+/* The object ends: write what is possible without waiting and without the loop
+** (in a forked child, which is not `in_owner`, nothing), and drop the rest: its
+** size. */
+size_t output_end (struct output *o, bool in_owner);
+
+/* nil, message, errno of the error that is to be told; 0: there is none. */
+int output_failed (lua_State *L, struct output *o);
+
+/* Call `finish` with the object, which is at 1, when all is written, an error
+** is to be told, or the time to linger is over. Where no task can wait it is
+** called at once. Used as `return output_linger(...)`. */
+int output_linger (lua_State *L, struct output *o, lua_CFunction finish);
+
+/* For a close: end it, and push nil, message, errno and the number of bytes
+** that did not go. 0: all went. */
+int output_close (lua_State *L, struct output *o);
+
+/* The wait until all is written: `flush`. */
+extern const struct wait_kind output_flushing;
+
+#endif

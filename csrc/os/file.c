@@ -1,0 +1,315 @@
+/*
+** file: see the header. A request is built by its row of `kinds`, and awaited
+** as uring.await does. What must not break: all that may raise comes before the
+** request is pushed; its blocks are the operation's from then on.
+*/
+
+#include "compat.h"
+#include "os/file.h"
+
+#include "base/clock.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/buffer.h"
+#include "api/fd.h"
+#include "api/prep_build.h"
+#include "api/ring_object.h"
+#include "task/wait_await.h"
+#include "os/stream.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+/* ---- requests ---------------------------------------------------------- */
+
+enum { OPEN, STAT, MKDIR, REMOVE, RENAME, SYMLINK, LINK, SYNC, TRUNCATE };
+
+static const char *const names[] = {
+  "open", "stat", "mkdir", "remove", "rename", "symlink", "link", "sync",
+  "truncate", NULL
+};
+
+/* The stack of a call: its name, the descriptor (of a folder, or of the file),
+** one or two paths, two integers, seconds, the buffer of a stat, and the
+** kind. */
+enum { NAME = 1, FD, PATH, OTHER, FIRST, SECOND, TIMEOUT, BUFFER, WHICH };
+
+#define NO_PLACE  0
+
+/* Where the paths of a kind go. */
+static const struct { uint8_t opcode, path, other; } kinds[] = {
+  [OPEN] = { IORING_OP_OPENAT, PLACE(addr), NO_PLACE },
+  [STAT] = { IORING_OP_STATX, PLACE(addr), NO_PLACE },
+  [MKDIR] = { IORING_OP_MKDIRAT, PLACE(addr), NO_PLACE },
+  [REMOVE] = { IORING_OP_UNLINKAT, PLACE(addr), NO_PLACE },
+  [RENAME] = { IORING_OP_RENAMEAT, PLACE(addr), PLACE(addr2) },
+  [SYMLINK] = { IORING_OP_SYMLINKAT, PLACE(addr), PLACE(addr2) },
+  [LINK] = { IORING_OP_LINKAT, PLACE(addr), PLACE(addr2) },
+  [SYNC] = { IORING_OP_FSYNC, NO_PLACE, NO_PLACE },
+  [TRUNCATE] = { IORING_OP_FTRUNCATE, NO_PLACE, NO_PLACE },
+};
+
+static const char *arg_path (lua_State *L, int arg, size_t *size) {
+  const char *path = lua_tolstring(L, arg, size);
+  if (path == NULL || strlen(path) != *size)
+    luaL_argerror(L, arg, "path without zero bytes expected");
+  return path;
+}
+
+static bool copy_paths (lua_State *L, struct request *q, int which) {
+  struct copied c[2];
+  unsigned n = 0;
+  if (kinds[which].path != NO_PLACE) {
+    c[n].from = arg_path(L, PATH, &c[n].size);
+    c[n++].place = kinds[which].path;
+  }
+  if (kinds[which].other != NO_PLACE) {
+    c[n].from = arg_path(L, OTHER, &c[n].size);
+    c[n++].place = kinds[which].other;
+  }
+  return request_copy(state_of(L)->account, q, c, n);
+}
+
+/* The fields that are no paths. */
+static void set_fields (lua_State *L, struct request *q, int which) {
+  lua_Integer first = lua_tointeger(L, FIRST);
+  lua_Integer second = lua_tointeger(L, SECOND);
+  switch (which) {
+    case OPEN:
+      q->sqe.open_flags = (uint32_t)first | O_CLOEXEC;
+      q->sqe.len = 0666;
+      /* (the first try of a request does not wait, as for a FIFO's peer) */
+      if (second) q->sqe.flags |= IOSQE_ASYNC;
+      q->disposal = DISPOSE_FD;
+      break;
+    case STAT: {
+      struct memory *m = buffer_check(L, BUFFER);
+      uint64_t at = (uintptr_t)m->bytes;
+      q->sqe.statx_flags = (uint32_t)first;
+      q->sqe.len = STATX_BASIC_STATS | STATX_BTIME;
+      q->sqe.off = at;
+      q->pin[OP_PIN_AUX] = &m->block;
+      break;
+    }
+    case MKDIR: q->sqe.len = (uint32_t)first; break;
+    case REMOVE: q->sqe.unlink_flags = (uint32_t)first; break;
+    case RENAME: case LINK:
+      q->sqe.len = (uint32_t)q->sqe.fd;
+      q->sqe.rename_flags = (uint32_t)first;
+      break;
+    case TRUNCATE: q->sqe.off = (uint64_t)first; break;
+    default: break;
+  }
+}
+
+/* nil, message, errno: what was tried on which path. */
+static int request_failed (lua_State *L, int err) {
+  int which = (int)lua_tointeger(L, WHICH);
+  const char *name = names[which], *path = lua_tostring(L, PATH);
+  if (path == NULL)
+    return fail(L, err, "%s", name);
+  if (kinds[which].other != NO_PLACE)
+    return fail(L, err, "%s '%s' to '%s'", name, path, lua_tostring(L, OTHER));
+  if (which == OPEN && err == ENXIO)
+    return fail(L, err, "%s '%s' (a socket's path is for uring.unix.connect; "
+                "a FIFO has no reader)", name, path);
+  return fail(L, err, "%s '%s'", name, path);
+}
+
+static int request_resumed (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  uint8_t disposal;
+  (void)status;
+  if (t == NULL)
+    return lua_yieldk(L, 0, ctx, request_resumed);
+  disposal = t->disposal;
+  t->disposal = DISPOSE_NOTHING;
+  t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
+  if (t->task_flags & TASKF_CANCELLED) {
+    /* guard: or a descriptor leaks */
+    ring_dispose(t->ring, disposal, 0, t->res, t->flags);
+    loop_check(L, t);
+  }
+  if (wait_timed_out(t, t->res))
+    return fail_timeout(L);
+  if (t->res < 0)
+    return request_failed(L, -t->res);
+  lua_pushinteger(L, t->res);
+  return 1;
+}
+
+/* file_request(name, fd, path, other, first, second, seconds, buffer): the
+** result of the request; or nil, message, errno */
+static int file_request (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  int which = luaL_checkoption(L, NAME, NULL, names);
+  struct task *t = loop_enter(L, loop, lua_tostring(L, NAME));
+  struct fd_arg fd = arg_fd(L, FD);
+  int64_t ns = arg_seconds(L, TIMEOUT);
+  struct request q = {0};
+  struct op *op;
+  int rc;
+  lua_settop(L, BUFFER);
+  lua_pushinteger(L, which);
+  if (ns != CLOCK_NEVER) loop_reserve(L);
+  q.sqe.opcode = kinds[which].opcode;
+  q.sqe.fd = fd.number;
+  if (fd.handle) q.pin[OP_PIN_FD] = &fd.handle->block;
+  set_fields(L, &q, which);
+  if (!copy_paths(L, &q, which))
+    return request_failed(L, ENOMEM);
+  rc = ring_push_one(loop->ring, &q, OP_LOOPED, &op);
+  /* the operation has counts of its own */
+  if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
+  if (rc < 0)
+    return ring_push_failed(L, loop->ring, rc);
+  op->task = t;
+  t->ring = loop->ring;
+  return loop_wait(L, t, WAIT_AWAIT, op,
+                   loop_deadline(state_of(L)->loop, ns), 0, request_resumed);
+}
+
+
+/* ---- stat -------------------------------------------------------------- */
+
+static const char *kind_of (unsigned mode) {
+  switch (mode & S_IFMT) {
+    case S_IFREG: return "file";
+    case S_IFDIR: return "directory";
+    case S_IFLNK: return "link";
+    case S_IFIFO: return "fifo";
+    case S_IFSOCK: return "socket";
+    case S_IFCHR: return "char";
+    default: return "block";
+  }
+}
+
+static void file_set_count (lua_State *L, const char *name, uint64_t n) {
+  lua_pushinteger(L, (lua_Integer)n);
+  lua_setfield(L, -2, name);
+}
+
+static void file_set_time (lua_State *L, const char *name,
+                      const struct statx_timestamp *t) {
+  lua_pushnumber(L, (lua_Number)t->tv_sec + (lua_Number)t->tv_nsec / 1e9);
+  lua_setfield(L, -2, name);
+}
+
+/* file_stat(buffer): what a stat has put there, as a table */
+static int file_stat (lua_State *L) {
+  struct statx x;
+  memcpy(&x, buffer_check(L, 1)->bytes, sizeof(x));
+  lua_createtable(L, 0, 12);
+  lua_pushstring(L, kind_of(x.stx_mode));
+  lua_setfield(L, -2, "kind");
+  file_set_count(L, "size", x.stx_size);
+  file_set_count(L, "mode", x.stx_mode & 07777u);
+  file_set_count(L, "nlink", x.stx_nlink);
+  file_set_count(L, "uid", x.stx_uid);
+  file_set_count(L, "gid", x.stx_gid);
+  file_set_count(L, "ino", x.stx_ino);
+  file_set_count(L, "blocks", x.stx_blocks);
+  file_set_time(L, "atime", &x.stx_atime);
+  file_set_time(L, "mtime", &x.stx_mtime);
+  file_set_time(L, "ctime", &x.stx_ctime);
+  if (x.stx_mask & STATX_BTIME) file_set_time(L, "btime", &x.stx_btime);
+  return 1;
+}
+
+/* truncate_now(fd, size): ftruncate(2), for kernels without the request */
+static int file_truncate (lua_State *L) {
+  struct fd_arg fd = arg_fd(L, 1);
+  if (ftruncate(fd.number, lua_tointeger(L, 2)) < 0)
+    return fail(L, errno, "truncate");
+  lua_pushinteger(L, 0);
+  return 1;
+}
+
+
+/* ---- seek -------------------------------------------------------------- */
+
+/* The stack of a seek: the stream, whence, the offset. */
+
+static int seek_now (lua_State *L, struct stream *s) {
+  static const int whences[] = { SEEK_SET, SEEK_CUR, SEEK_END };
+  int whence = whences[lua_tointeger(L, 2)];
+  lua_Integer offset = lua_tointeger(L, 3), ahead, at;
+  ahead = (lua_Integer)store_size(&s->input.store);
+  if (whence == SEEK_CUR) offset -= ahead;
+  at = lseek(s->fd, offset, whence);
+  if (at < 0)
+    return fail(L, errno, "seek in %s", s->input.name);
+  store_take(&s->input.store, (size_t)ahead);
+  lua_pushinteger(L, at);
+  return 1;
+}
+
+/* No request may read meanwhile: it would move the position. */
+static int seek_try (lua_State *L, struct task *t, struct wait_node *node) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  struct input *in = &s->input;
+  int n;
+  (void)t;
+  if (!in->open)
+    return fail(L, EBADF, "%s is closed", in->name);
+  if (!in->ops->may_take(in, node)
+      && waitq_first(&in->waitq->q.waiting) != NULL)
+    return 0;
+  while (in->ops->fill(L, in) != FILL_NOTHING) lua_settop(L, 3);
+  if (stream_reads(s))
+    return 0;
+  n = seek_now(L, s);
+  if (in->open) in->ops->end_turn(L, in, node);
+  return n;
+}
+
+static int seek_block (lua_State *L, struct task *t, struct blocking *b) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  (void)t;
+  wait_join(b, &s->in.q, WAIT_QUEUE);
+  return 0;
+}
+
+static void seek_cancel (lua_State *L, struct task *t,
+                         struct wait_node *node) {
+  struct input *in = &((struct stream *)class_check(L, 1, CLASS_STREAM))->input;
+  (void)t;
+  if (in->open) in->ops->end_turn(L, in, node);
+}
+
+static const struct wait_kind seeking = {
+  "seeking", seek_try, seek_block, seek_cancel, false, NULL
+};
+
+static int seek_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_resumed(L, &seeking, (int64_t)ctx, seek_again);
+}
+
+/* file_seek(stream, whence, offset): whence is 0, 1 or 2 */
+static int file_seek (lua_State *L) {
+  struct stream *s = stream_check(L, 1);
+  struct task *t = loop_enter(L, state_of(L)->loop, "seek");
+  s->input.ops->enter(L, &s->input);
+  lua_settop(L, 3);
+  return wait_perform(L, t, &seeking, CLOCK_NEVER, seek_again);
+}
+
+
+static const luaL_Reg functions[] = {
+  {"file_request", file_request},
+  {"file_stat", file_stat},
+  {"file_truncate", file_truncate},
+  {"file_seek", file_seek},
+  {NULL, NULL}
+};
+
+void file_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+}

@@ -1,0 +1,507 @@
+/*
+** stream: see the header. It makes and closes streams, and is their input:
+** the requests that read, and taking what they bring. What must not break: no
+** request is made while one is in flight or has something to take; a close
+** cancels it and wakes every waiter.
+*/
+
+#include "compat.h"
+#include "os/stream.h"
+
+#include "base/fork_id.h"
+#include "ring/ring_cancel.h"
+#include "ring/ring_reap.h"
+#include "ring/ring_submit.h"
+#include "ring/ring_uses.h"
+#include "lua/args.h"
+#include "lua/errors.h"
+#include "api/fd.h"
+#include "api/prep_build.h"
+#include "api/ring_object.h"
+#include "task/ring_watch.h"
+#include "net/socket.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FIRST_READ  4096u
+#define LAST_READ   65536u
+
+
+/* ---- input ------------------------------------------------------------- */
+
+static inline struct stream *stream_of (struct input *in) {
+  return (struct stream *)((char *)in - offsetof(struct stream, input));
+}
+
+/* The request in flight, or with something to take; or NULL. */
+static struct op *stream_op (const struct stream *s) {
+  return s->token != 0 && s->ring->open ? op_find(&s->ring->ops, s->token)
+                                        : NULL;
+}
+
+void stream_rewind (struct stream *s) {
+  size_t ahead = store_size(&s->input.store);
+  if (s->seekable && ahead > 0 && s->ring && stream_op(s) == NULL
+      && lseek(s->fd, -(off_t)ahead, SEEK_CUR) >= 0)
+    store_take(&s->input.store, ahead);
+}
+
+bool stream_reads (const struct stream *s) {
+  return stream_op(s) != NULL;
+}
+
+static bool stream_completed (const struct stream *s) {
+  const struct op *op = stream_op(s);
+  return op && op->results.first;
+}
+
+static void stream_input_check (lua_State *L, int arg) {
+  stream_check(L, arg);
+}
+
+static void stream_input_enter (lua_State *L, struct input *in) {
+  stream_of(in)->ring = state_of(L)->loop->ring;
+}
+
+static bool stream_input_may_take (struct input *in, struct wait_node *node) {
+  const struct stream *s = stream_of(in);
+  size_t items = stream_completed(s) || store_size(&in->store) > 0;
+  return turnq_may_take(&s->in.q, node, items);
+}
+
+static enum fill stream_input_fill (lua_State *L, struct input *in) {
+  struct stream *s = stream_of(in);
+  struct op *op = stream_op(s);
+  struct pending_cqe a;
+  bool polled;
+  if (op == NULL || op->results.first == NULL)
+    return FILL_NOTHING;
+  polled = op->opcode == IORING_OP_POLL_ADD;
+  /* guard: nothing is taken that cannot be kept */
+  if (op->results.first->res > 0 && !polled
+      && !store_add(&in->store, s->memory->bytes,
+                    (size_t)op->results.first->res)) {
+    fail(L, ENOMEM, "read from %s", s->input.name);
+    return FILL_FAILED;
+  }
+  ring_take_op(s->ring, op, &a);
+  if (a.res > 0 && !polled) {
+    if ((unsigned)a.res == s->size && s->size < LAST_READ) s->size *= 2;
+    s->poll_first = false;
+    return FILL_MORE;
+  }
+  if (a.res == 0)
+    return FILL_END;
+  s->poll_first = a.res == -EAGAIN;
+  if (a.res > 0 || a.res == -EAGAIN || loop_cut_short(a.res))
+    return FILL_NOTHING;
+  fail(L, -a.res, "read from %s", s->input.name);
+  return FILL_FAILED;
+}
+
+static int stream_push_request (struct stream *s) {
+  struct request q = {0};
+  struct op *op;
+  int rc;
+  if (s->poll_first) io_uring_prep_poll_add(&q.sqe, s->fd, POLLIN);
+  else {
+    static const struct request kind = KIND_INIT(READ, .sqe.off = UINT64_MAX);
+    if (s->memory && s->memory->size < s->size) {
+      refblock_release(&s->memory->block);
+      s->memory = NULL;
+    }
+    if (s->memory == NULL) 
+      s->memory = memory_new(s->ring->account, s->size, NULL);
+    if (s->memory == NULL)
+      return -ENOMEM;
+    q = request_of(&kind, s->fd);
+    request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
+    q.sqe.len = s->size;
+  }
+  q.pin[OP_PIN_FD] = &s->d->block;
+  rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
+  if (rc < 0)
+    return rc;
+  socket_waitq_serve(&s->in, op);
+  s->token = op->token;
+  return 0;
+}
+
+static int stream_input_start (lua_State *L, struct input *in) {
+  struct stream *s = stream_of(in);
+  int rc = stream_op(s) == NULL ? stream_push_request(s) : 0;
+  return rc < 0 ? ring_push_failed(L, s->ring, rc) : 0;
+}
+
+static bool stream_input_poll (struct input *in) {
+  struct stream *s = stream_of(in);
+  struct op *op;
+  if (stream_op(s) == NULL && stream_push_request(s) < 0)
+    return true;  /* (start will tell) */
+  if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
+  ring_reap(s->ring);
+  op = stream_op(s);
+  return op == NULL || op->results.first;
+}
+
+static void stream_input_end_turn (lua_State *L, struct input *in,
+                                   struct wait_node *node) {
+  struct stream *s = stream_of(in);
+  turnq_end_turn(&s->in.q, node);
+  if (s->in.q.waiting.last && s->in.q.turns == 0
+      && (stream_op(s) == NULL || stream_completed(s)
+          || store_size(&in->store) > 0))
+    turnq_wake(state_of(L)->loop, &s->in.q);  /* guard: or it sleeps on */
+}
+
+static void stream_input_abandon (struct input *in) {
+  struct stream *s = stream_of(in);
+  struct op *op = stream_op(s);
+  if (op && op->results.first == NULL && s->in.q.waiting.last == NULL)
+    ring_cancel(s->ring, op);
+}
+
+static const struct input_ops stream_input_ops = {
+  stream_input_check, stream_input_enter, stream_input_may_take,
+  stream_input_fill, stream_input_start, stream_input_poll,
+  stream_input_end_turn, stream_input_abandon
+};
+
+
+/* ---- output ------------------------------------------------------------ */
+
+static inline struct stream *stream_of_output (struct output *o) {
+  return (struct stream *)((char *)o - offsetof(struct stream, output));
+}
+
+static void stream_output_check (lua_State *L, int arg) {
+  stream_check(L, arg);
+}
+
+static bool stream_output_may_take (struct output *o, struct wait_node *node) {
+  return turnq_may_take(&stream_of_output(o)->out.q, node, 1);
+}
+
+static void stream_output_end_turn (lua_State *L, struct output *o,
+                                    struct wait_node *node) {
+  struct stream *s = stream_of_output(o);
+  turnq_end_turn(&s->out.q, node);
+  if (s->out.q.turns == 0) turnq_wake(state_of(L)->loop, &s->out.q);
+}
+
+static const struct output_ops stream_output_ops = {
+  stream_output_check, stream_output_may_take, stream_output_end_turn
+};
+
+
+/* ---- life -------------------------------------------------------------- */
+
+struct stream *stream_check (lua_State *L, int arg) {
+  struct stream *s = class_check(L, arg, CLASS_STREAM);
+  if (s->d == NULL || handle_closed(s->d))
+    luaL_argerror(L, arg, "attempt to use a closed stream");
+  if (s->fork_id != fork_id())  /* guard: fork */
+    luaL_argerror(L, arg, "this stream belongs to another process: it was "
+                  "made before a fork");
+  return s;
+}
+
+/* Push a new stream, which has no descriptor yet; and give it one. The userdata
+** exists before the descriptor, which therefore cannot leak. */
+static struct stream *stream_push (lua_State *L) {
+  struct stream *s;
+  pressure_tell(L, 0, 1);
+  s = class_new(L, CLASS_STREAM, sizeof(*s), 0);
+  s->fork_id = fork_id();
+  s->fd = s->in.fd = s->out.fd = -1;
+  s->in.what = "to read from stream";
+  s->out.what = "to write to stream";
+  s->in.one_turn = s->out.one_turn = true;  /* guard: a read is one unit */
+  s->size = FIRST_READ;
+  s->input.ops = &stream_input_ops;
+  s->input.name = s->output.name = "the stream";
+  s->input.waitq = &s->in;
+  s->input.limit = INPUT_LIMIT;
+  s->output.ops = &stream_output_ops;
+  s->output.waitq = &s->out;
+  s->output.d = &s->d;
+  s->d = handle_new();
+  if (s->d == NULL)
+    luaL_error(L, "not enough memory for a stream");
+  pressure_hold(&state_of(L)->pressure, 0, 1);
+  socket_waitq_open(state_of(L), &s->in);
+  socket_waitq_open(state_of(L), &s->out);
+  s->input.open = s->output.open = true;
+  return s;
+}
+
+/* What it is: files have no limit, and sockets are written to by send. */
+static void stream_look (struct stream *s, int fd) {
+  struct stat st;
+  s->fd = s->in.fd = s->out.fd = fd;
+  if (fstat(fd, &st) < 0)
+    return;
+  if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) s->input.limit = SIZE_MAX;
+  s->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+  s->output.sends = S_ISSOCK(st.st_mode);
+  s->output.lines = isatty(fd);
+}
+
+static void stream_own (lua_State *L, struct stream *s, int fd) {
+  handle_own(&state_of(L)->handles, s->d, fd);
+  stream_look(s, fd);
+}
+
+/* Name it for messages: by its path, or by its number. */
+static void stream_name (lua_State *L, struct stream *s, const char *path) {
+  size_t size = path ? strlen(path) + 3 : 32;
+  char *name = malloc(size);
+  if (name == NULL)
+    luaL_error(L, "not enough memory for a stream");
+  if (path) snprintf(name, size, "'%s'", path);
+  else snprintf(name, size, "stream (fd %d)", s->fd);
+  s->name = name;
+  s->input.name = s->output.name = name;
+}
+
+/* Cancel its request, and wake all that wait in its queues. */
+static void stream_end_sides (struct stream *s) {
+  if (s->fork_id == fork_id() && s->ring && s->ring->open) {
+    struct loop *loop = loop_of_ring(s->ring);
+    struct op *op = stream_op(s);
+    if (op) {
+      op->waitq = NULL;  /* guard: the queue ends with the stream */
+      ring_drop(s->ring, op);
+      ring_cancel(s->ring, op);
+    }
+    s->token = 0;
+    turnq_wake_all(loop, &s->in.q);
+    turnq_wake_all(loop, &s->out.q);
+  }
+  socket_waitq_close(&s->in);
+  socket_waitq_close(&s->out);
+}
+
+static void stream_free (struct stream *s) {
+  store_free(&s->input.store);
+  if (s->memory) refblock_release(&s->memory->block);
+  s->memory = NULL;
+}
+
+/* (The collection of a stream does not end what others do with its
+** descriptor; a close does.) */
+static int stream_end (lua_State *L, struct stream *s, bool closed) {
+  struct handle *d = s->d;
+  int rc = 0;
+  if (d == NULL)
+    return 0;
+  if (!closed) pressure_collected(&state_of(L)->pressure, 0, 1);
+  pressure_drop(&state_of(L)->pressure, 0, 1);
+  state_of(L)->unflushed += output_end(&s->output, s->fork_id == fork_id());
+  stream_end_sides(s);
+  s->d = NULL;
+  s->input.open = false;
+  if (s->standard) handle_release(d);  /* guard: the number stays open */
+  else if (closed) rc = ring_close_handle(state_of(L)->rings, d);
+  else {
+    if (s->ring) ring_settle(s->ring, d);
+    ring_reap_uses(state_of(L)->rings, d);
+  }
+  if (!input_in_push(L, &s->input)) stream_free(s);
+  refblock_release(&d->block);
+  return rc;
+}
+
+static int stream_close_now (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  int n = output_close(L, &s->output);
+  int rc = stream_end(L, s, true);
+  if (n > 0)
+    return n;
+  if (rc < 0)
+    return fail(L, -rc, "close");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* stream:close(): what was written goes first, for as long as it may linger */
+static int stream_close (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  if (s->d == NULL || s->fork_id != fork_id()) {
+    stream_end(L, s, true);
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return output_linger(L, &s->output, stream_close_now);
+}
+
+static int stream_gc (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  stream_end(L, s, false);
+  stream_free(s);
+  free(s->name);
+  s->name = NULL;
+  return 0;
+}
+
+/* uring.pipe(): the end to read from, and the end to write to (pipe(2)) */
+int stream_pipe (lua_State *L) {
+  struct stream *r, *w;
+  int ends[2];
+  lua_settop(L, 0);
+  r = stream_push(L);
+  w = stream_push(L);
+  if (pipe2(ends, O_CLOEXEC) < 0)
+    return fail(L, errno, "pipe");
+  stream_own(L, r, ends[0]);
+  stream_own(L, w, ends[1]);
+  stream_name(L, r, NULL);
+  stream_name(L, w, NULL);
+  return 2;
+}
+
+/* A stream of a new descriptor, which is its own from here on. */
+static int stream_adopt (lua_State *L, struct stream *s, int fd,
+                         const char *path) {
+  stream_own(L, s, fd);
+  stream_name(L, s, path);
+  return 1;
+}
+
+/* A Lua file stays its owner's: the stream has a dup. */
+static int stream_from_file (lua_State *L, struct stream *s) {
+  luaL_Stream *file = lua_touserdata(L, 1);
+  int fd;
+  if (file->closef == NULL)
+    return luaL_argerror(L, 1, "attempt to use a closed file");
+  fflush(file->f);
+  fd = fcntl(fileno(file->f), F_DUPFD_CLOEXEC, 0);
+  return fd < 0 ? fail(L, errno, "stream of a file")
+                : stream_adopt(L, s, fd, NULL);
+}
+
+/* It takes the descriptor from a uring.fd, with all that is in flight on it. */
+static int stream_from_fd (lua_State *L, struct stream *s) {
+  struct fd *f = lua_touserdata(L, 1);
+  if (f->d == NULL || handle_closed(f->d))
+    return luaL_argerror(L, 1, "attempt to use a closed descriptor");
+  refblock_release(&s->d->block);
+  s->d = fd_take_handle(L, f);
+  stream_look(s, handle_number(s->d));
+  stream_name(L, s, NULL);
+  return 1;
+}
+
+static int stream_from_number (lua_State *L, struct stream *s) {
+  int fd = (int)arg_integer(L, 1, 0, INT32_MAX);
+  if (fcntl(fd, F_GETFD) < 0)
+    return fail(L, errno, "uring.stream(%d)", fd);
+  if (handle_find(&state_of(L)->handles, fd))
+    return fail(L, EEXIST, "uring.stream(%d): a uring.fd, a socket or another "
+                "object owns this number", fd);
+  return stream_adopt(L, s, fd, NULL);
+}
+
+/* uring.stream(x): of an integer, which it owns from now on; of a uring.fd,
+** which hands its number over; of a Lua file. A socket or stream is one. */
+int stream_new (lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  if (class_test(L, 1, CLASS_SOCKET) || class_test(L, 1, CLASS_STREAM)) {
+    endpoint_at(L, 1)->input.ops->check(L, 1);
+    return 1;
+  }
+  if (lua_type(L, 1) == LUA_TNUMBER)
+    return stream_from_number(L, stream_push(L));
+  if (class_test(L, 1, CLASS_FD))
+    return stream_from_fd(L, stream_push(L));
+  if (luaL_testudata(L, 1, LUA_FILEHANDLE))
+    return stream_from_file(L, stream_push(L));
+  return luaL_argerror(L, 1, lua_pushfstring(L, "descriptor expected (an "
+    "integer, a uring.fd, a socket, a stream or a file), got %s",
+    luaL_typename(L, 1)));
+}
+
+/* open_stream(fd, path): of a file that was opened just now */
+static int stream_opened (lua_State *L) {
+  int fd = (int)lua_tointeger(L, 1);
+  const char *path = lua_tostring(L, 2);
+  return stream_adopt(L, stream_push(L), fd, path);
+}
+
+/* standard_stream(number, name): its close leaves the number open */
+static int stream_standard (lua_State *L) {
+  int fd = (int)lua_tointeger(L, 1);
+  const char *name = lua_tostring(L, 2);
+  struct stream *s = stream_push(L);
+  atomic_store(&s->d->number, fd);
+  s->standard = true;
+  stream_look(s, fd);
+  stream_name(L, s, name);
+  s->output.standard = fd == STDERR_FILENO ? stderr : stdout;
+  s->output.by_write = s->seekable;
+  return 1;
+}
+
+/* Is it a FIFO? Of a file that was opened just now: is_fifo(fd). */
+static int stream_is_fifo (lua_State *L) {
+  struct stat st;
+  lua_pushboolean(L, fstat((int)lua_tointeger(L, 1), &st) == 0
+                     && S_ISFIFO(st.st_mode));
+  return 1;
+}
+
+
+/* ---- the class --------------------------------------------------------- */
+
+static int stream_fileno (lua_State *L) {
+  lua_pushinteger(L, handle_number(stream_check(L, 1)->d));
+  return 1;
+}
+
+static int stream_tostring (lua_State *L) {
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  if (s->d == NULL) lua_pushliteral(L, "uring.Stream (closed)");
+  else lua_pushfstring(L, "uring.Stream (%s, fd %d)", s->name, s->fd);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"fileno", stream_fileno},
+  {"close", stream_close},
+  {NULL, NULL}
+};
+
+static const luaL_Reg meta[] = {
+  {"__gc", stream_gc},
+  {"__close", stream_close},
+  {"__tostring", stream_tostring},
+  {NULL, NULL}
+};
+
+static const luaL_Reg functions[] = {
+  {"open_stream", stream_opened},
+  {"standard_stream", stream_standard},
+  {"is_fifo", stream_is_fifo},
+  {NULL, NULL}
+};
+
+void stream_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+  lua_getiuservalue(L, -2, CLASS_STREAM + 1);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, "Stream");  /* its methods; file.lua adds to them */
+  lua_pop(L, 1);
+}
+
+void stream_open (lua_State *L) {
+  class_define(L, CLASS_STREAM, methods, meta, NULL);
+}

@@ -1,0 +1,21 @@
+/*
+** stream_read: the formatted reads of sockets and streams: `read`, `lines`,
+** `read_until`, `peek`, `unread`, `limit`, and the event `reading`. All are one
+** kind of wait over an input (net/input.h).
+**
+** A read whose bytes are in the store takes them without waiting and allocates
+** nothing but its string.
+**
+** What can never happen: bytes are lost because a read was cancelled, timed
+** out, or lost a choice; bytes of one read go to another task.
+*/
+
+#ifndef uring_stream_read_h
+#define uring_stream_read_h
+
+#include "net/input.h"
+
+/* Give sockets and streams these methods. */
+void stream_read_open (lua_State *L);
+
+#endif

@@ -1,0 +1,202 @@
+-- file: uring.open, and the methods of files; uring.stdin, stdout and stderr.
+-- The requests are in csrc/os/file.c, reads and writes in csrc/os/stream_*.c.
+--
+-- Invariant: a descriptor that was opened is a stream's, or is closed before
+-- the call ends.
+
+local core = require("uring.core").public
+
+local tasks <const> = require "uring.core"
+local request <const>, stat_of <const> = tasks.file_request, tasks.file_stat
+local check_timeout <const> = tasks.check_timeout
+local Stream <const> = tasks.Stream
+local math_type <const> = math.type
+local EINVAL <const>, ENXIO <const> = core.errno.EINVAL, core.errno.ENXIO
+
+local STATX_SIZE <const> = 256
+local EMPTY_PATH <const> = 0x1000  -- AT_EMPTY_PATH
+
+local MODES <const> = {
+  r = core.O_RDONLY,
+  w = core.O_WRONLY | core.O_CREAT | core.O_TRUNC,
+  a = core.O_WRONLY | core.O_CREAT | core.O_APPEND,
+  ["r+"] = core.O_RDWR,
+  ["w+"] = core.O_RDWR | core.O_CREAT | core.O_TRUNC,
+  ["a+"] = core.O_RDWR | core.O_CREAT | core.O_APPEND,
+}
+
+local function mode_flags(mode)
+  local plain = type(mode) == "string" and mode:gsub("b$", "")
+  local flags = plain and MODES[plain]
+  if not flags then
+    error('bad argument #2 to \'open\' (mode "r", "w", "a", "r+", "w+" or '
+      .. '"a+" expected, perhaps with "b" behind it)', 3)
+  end
+  return flags
+end
+
+-- A FIFO waits for its other end, as open(2) does. The ring's first try does
+-- not wait: it opens a FIFO to read that has no writer.
+local function open_waiting(path, flags, timeout)
+  local began = core.now()
+  local fd, message, errno = request("open", core.AT_FDCWD, path, nil, flags,
+    nil, timeout)
+  if fd and not (flags & core.O_RDWR == 0 and tasks.is_fifo(fd)) then
+    return fd
+  end
+  if fd then core.fd(fd):close()
+  elseif errno ~= ENXIO then return nil, message, errno end
+  if timeout then
+    timeout = math.max(timeout - (core.now() - began), 0)
+  end
+  return request("open", core.AT_FDCWD, path, nil, flags, 1, timeout)
+end
+
+local function open(path, mode, timeout)
+  if type(path) ~= "string" or path:find("\0", 1, true) then
+    error("bad argument #1 to 'open' (path expected, without zero bytes)", 2)
+  end
+  if mode == nil then mode = "r" end
+  local flags = mode_flags(mode)
+  check_timeout(timeout, 3, "open")
+  local fd, message, errno = open_waiting(path, flags, timeout)
+  if not fd then return nil, message, errno end
+  return tasks.open_stream(fd, path)
+end
+
+
+-- ---- the methods of files -------------------------------------------------
+
+local function check_count(value, n, name, least)
+  if math_type(value) ~= "integer" or value < least then
+    error(("bad argument #%d to '%s' (integer from %d expected)"):format(n,
+      name, least), 3)
+  end
+end
+
+local function check_self(self, name)
+  if getmetatable(self) ~= "uring.Stream" then
+    error(("bad argument #1 to '%s' (uring.Stream expected, got %s)"):format(
+      name, type(self)), 3)
+  end
+  local ok, message = pcall(self.fileno, self)  -- (not if it is closed)
+  if not ok then
+    error(("bad argument #1 to '%s' (%s)"):format(name,
+      message:match "%((.*)%)$" or message), 3)
+  end
+end
+
+local WHENCE <const> = { set = 0, cur = 1, ["end"] = 2 }
+
+function Stream:seek(whence, offset)
+  check_self(self, "seek")
+  if whence == nil then whence = "cur" end
+  if offset == nil then offset = 0 end
+  local from = WHENCE[whence]
+  if not from then
+    error("bad argument #1 to 'seek' (\"set\", \"cur\" or \"end\" expected)",
+      2)
+  end
+  if math_type(offset) ~= "integer" then
+    error("bad argument #2 to 'seek' (integer expected)", 2)
+  end
+  local ok, message, errno = self:flush()
+  if not ok then return nil, message, errno end
+  return tasks.file_seek(self, from, offset)
+end
+
+-- (Errors of reads and writes by position name the stream.)
+local function named(self, result, message, errno)
+  if result then return result end
+  return nil, ("%s: %s"):format(self, message), errno
+end
+
+function Stream:pread(count, offset, timeout)
+  check_self(self, "pread")
+  check_count(count, 1, "pread", 1)
+  check_count(offset, 2, "pread", 0)
+  check_timeout(timeout, 3, "pread")
+  local ok, failure, code = self:flush(timeout)
+  if not ok then return nil, failure, code end
+  local buffer <close> = core.buffer(count)
+  local n, message, errno = core.await(core.sqe():prep_read(self, buffer,
+    count, offset), timeout)
+  if not n then return named(self, nil, message, errno) end
+  if n == 0 then return nil end
+  return buffer:string(1, n)
+end
+
+function Stream:pwrite(bytes, offset, timeout)
+  check_self(self, "pwrite")
+  if type(bytes) ~= "string" then
+    error("bad argument #1 to 'pwrite' (string expected)", 2)
+  end
+  check_count(offset, 2, "pwrite", 0)
+  check_timeout(timeout, 3, "pwrite")
+  local ok, failure, code = self:flush(timeout)
+  if not ok then return nil, failure, code end
+  local done, sqe = 0, core.sqe()
+  while done < #bytes do
+    local n, message, errno = core.await(sqe:prep_write(self, bytes,
+      #bytes - done, offset + done, done), timeout)
+    if not n then return named(self, nil, message, errno) end
+    done = done + n
+  end
+  return self
+end
+
+local function flushed(self, name, ...)
+  local ok, message, errno = self:flush()
+  if not ok then return nil, message, errno end
+  local res
+  res, message, errno = request(name, self, ...)
+  if not res then return named(self, nil, message, errno) end
+  return self
+end
+
+function Stream:sync()
+  check_self(self, "sync")
+  local ok, message, errno = flushed(self, "sync")
+  return ok, message, errno
+end
+
+function Stream:truncate(size)
+  check_self(self, "truncate")
+  check_count(size, 1, "truncate", 0)
+  local ok, message, errno = flushed(self, "truncate", nil, nil, size)
+  if ok or errno ~= EINVAL then return ok, message, errno end
+  ok, message, errno = tasks.file_truncate(self, size)  -- (before Linux 6.9)
+  return ok and self, message, errno
+end
+
+function Stream:stat()
+  check_self(self, "stat")
+  local ok, message, errno = self:flush()
+  if not ok then return nil, message, errno end
+  local buffer <close> = core.buffer(STATX_SIZE)
+  ok, message, errno = request("stat", self, "", nil, EMPTY_PATH, nil, nil,
+    buffer)
+  if not ok then return named(self, nil, message, errno) end
+  return stat_of(buffer)
+end
+
+
+-- ---- the standard streams -------------------------------------------------
+
+local STANDARD <const> = { stdin = 0, stdout = 1, stderr = 2 }
+
+-- They are made when they are first asked for, so that a state that does not
+-- use them has none.
+local function standard(uring)
+  local meta = getmetatable(uring)
+  local unknown = meta.__index
+  meta.__index = function(t, name)
+    local number = STANDARD[name]
+    if not number then return unknown(t, name) end
+    local stream = tasks.standard_stream(number, name)
+    rawset(t, name, stream)
+    return stream
+  end
+end
+
+return { public = { open = open }, standard = standard }

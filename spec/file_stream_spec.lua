@@ -1,0 +1,386 @@
+-- uring.open, the methods of files, uring.stream, and the standard streams.
+
+local helper = require "helper"
+local net = require "net"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+local patience <const> = net.patience
+
+after_each(function()
+  net.close()
+  helper.clean()
+  helper.idle_loop()
+end)
+
+local function content(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+describe("uring.open", function()
+  it("takes io.open's modes", function()
+    net.run(function()
+      local path = helper.file "old\n"
+      local function with(mode, f)
+        local file <close> = assert(uring.open(path, mode))
+        return f(file)
+      end
+      assert.equal("old", with(nil, function(f) return f:read() end))
+      assert.equal("old", with("rb", function(f) return f:read() end))
+      with("a", function(f) f:write "new\n" end)
+      assert.equal("old\nnew\n", content(path))
+      with("r+", function(f) f:write "OLD" end)
+      assert.equal("OLD\nnew\n", content(path))
+      with("a+b", function(f)
+        assert.equal("OLD", f:read())
+        f:write "end"
+      end)
+      assert.equal("OLD\nnew\nend", content(path))
+      with("w+", function(f)
+        f:write "fresh"
+        assert.equal(0, f:seek "set")
+        assert.equal("fresh", f:read "a")
+      end)
+      with("w", function(f) f:write(1, 2) end)
+      assert.equal("12", content(path))
+    end)
+  end)
+
+  it("names the path in its errors, and in those of the file", function()
+    net.run(function()
+      local file, message, errno = uring.open "/nonexistent/file"
+      assert.same({ nil, E.ENOENT }, { file, errno })
+      assert.truthy(message:find("'/nonexistent/file'", 1, true), message)
+      local folder <close> = assert(uring.open "/tmp")
+      local _, text, err = folder:read(10, patience)
+      assert.equal(E.EISDIR, err)
+      assert.truthy(text:find("'/tmp'", 1, true), text)
+      local path = helper.file "x"
+      local f <close> = assert(uring.open(path))
+      f:write "no"
+      _, text, err = f:flush()
+      assert.equal(E.EBADF, err)
+      assert.truthy(text:find(path, 1, true), text)
+      assert.truthy(tostring(f):find(path, 1, true))
+    end)
+  end)
+
+  it("raises for what is no mode or path", function()
+    net.run(function()
+      for _, bad in ipairs { "", "x", "rw", "r++", "br", 1, true } do
+        assert.has_error(function() uring.open("x", bad) end)
+      end
+      assert.has_error(function() uring.open(nil) end)
+      assert.has_error(function() uring.open "a\0b" end)
+      assert.has_error(function() uring.open("x", "r", "1") end)
+    end)
+    assert.has_error(function() uring.open "x" end)
+  end)
+
+  it("leaks nothing when it is cancelled", function()
+    local path = helper.file "x"
+    helper.keeps_fds(function()
+      net.run(function()
+        for _ = 1, 50 do
+          local task = uring.spawn(uring.open, path)
+          uring.sleep(0)
+          task:cancel()
+          task:join()
+        end
+      end)
+      helper.collect()
+    end)
+  end)
+
+  it("waits for the other end of a FIFO, as open(2) does", function()
+    net.run(function()
+      local path = helper.tmpname()
+      os.remove(path)
+      assert.truthy(os.execute("mkfifo " .. path))
+      assert.same({ nil, "timed out", E.ETIME },
+        { uring.open(path, "r", 0.01) })
+      assert.same({ nil, "timed out", E.ETIME },
+        { uring.open(path, "w", 0.01) })
+      local task = uring.spawn(uring.open, path, "r")
+      uring.sleep(0.01)
+      task:cancel()
+      task:join()
+      task = uring.spawn(uring.open, path, "r", patience)
+      local w <close> = assert(uring.open(path, "w", patience))
+      local _, r = task:join(patience)
+      net.keep(r)
+      w:write "through\n"
+      assert.equal("through", r:read("l", patience))
+    end)
+  end)
+
+  it("names uring.unix.connect for a socket's path", function()
+    net.run(function()
+      local path = helper.tmpname()
+      os.remove(path)
+      net.keep(assert(uring.unix.listen(path)))
+      local file, message, errno = uring.open(path, "r", patience)
+      assert.same({ nil, E.ENXIO }, { file, errno })
+      assert.truthy(message:find("uring.unix.connect", 1, true), message)
+    end)
+  end)
+end)
+
+describe("a file", function()
+  it("gives lines and formats as io does, whatever its size", function()
+    net.run(function()
+      for _, n in ipairs { 0, 1, 4095, 4096, 65536, 300001 } do
+        local path = helper.file(("line\n"):rep(n // 5) .. ("x"):rep(n % 5))
+        local file <close> = assert(uring.open(path))
+        local lines = io.lines(path)
+        for line in file:lines() do assert.equal(lines(), line) end
+        assert.is_nil(lines())
+        file:seek "set"
+        assert.equal(content(path), file:read "a")
+      end
+    end)
+  end)
+
+  it("seeks from where it was read", function()
+    net.run(function()
+      local file <close> = assert(uring.open(helper.file "one\ntwo\nthree"))
+      assert.equal("one", file:read())
+      assert.equal(4, file:seek())
+      assert.equal(8, file:seek("cur", 4))
+      assert.equal("three", file:read())
+      assert.equal(13, file:seek "end")
+      assert.equal(10, file:seek("end", -3))
+      assert.equal("ree", file:read())
+      local v, message, errno = file:seek("set", -1)
+      assert.same({ nil, E.EINVAL }, { v, errno })
+      assert.truthy(message:find "seek in '", message)
+      assert.has_error(function() file:seek "start" end)
+      assert.has_error(function() file:seek("set", 1.5) end)
+      local r, w = uring.pipe()
+      net.keep(r, w)
+      assert.equal(E.ESPIPE, select(3, r:seek()))
+    end)
+  end)
+
+  it("is written where it was read", function()
+    net.run(function()
+      local path = helper.file "one\ntwo\nthree\n"
+      local file <close> = assert(uring.open(path, "r+"))
+      assert.equal("one", file:read())
+      file:write "TWO\n"
+      assert(file:flush())
+      assert.equal("three", file:read())
+      assert.equal("one\nTWO\nthree\n", content(path))
+    end)
+  end)
+
+  it("is read and written by position", function()
+    net.run(function()
+      local path = helper.file "0123456789"
+      local file <close> = assert(uring.open(path, "r+"))
+      assert.equal("345", file:pread(3, 3))
+      assert.equal("89", file:pread(10, 8))
+      assert.is_nil(file:pread(1, 10))
+      assert.equal(file, file:pwrite("ab", 1))
+      assert.equal("0ab3456789", file:read "a")
+      file:write "!"
+      assert.equal("!", file:pread(1, 10))
+      for _, call in ipairs { { 0, 0 }, { 1, -1 }, { "1", 0 }, { 1 } } do
+        assert.has_error(function() file:pread(call[1], call[2]) end)
+      end
+      assert.has_error(function() file:pwrite(1, 0) end)
+      local only <close> = assert(uring.open(path))
+      local v, message, errno = only:pwrite("x", 0)
+      assert.same({ nil, E.EBADF }, { v, errno })
+      assert.truthy(message:find(path, 1, true), message)
+    end)
+  end)
+
+  it("has a size, and may be made another", function()
+    net.run(function()
+      local path = helper.tmpname()
+      local file <close> = assert(uring.open(path, "w+"))
+      file:write(("x"):rep(100))
+      local stat = assert(file:stat())
+      assert.same({ "file", 100 }, { stat.kind, stat.size })
+      assert.truthy(math.abs(stat.mtime - os.time()) < 60)
+      assert.equal(file, file:truncate(10))
+      assert.equal(file, file:sync())
+      assert.equal(10, #content(path))
+      assert.has_error(function() file:truncate(-1) end)
+    end)
+  end)
+
+  it("may have more than 4 GiB", function()
+    net.run(function()
+      local path = helper.tmpname()
+      local file <close> = assert(uring.open(path, "w+"))
+      local far = (5 << 30) + 3
+      assert(file:truncate(far))
+      assert.equal(far, file:seek "end")
+      file:write "far\n"
+      assert.equal(far + 4, file:stat().size)
+      assert.equal("far\n", file:pread(10, far))
+      assert.equal(far, file:seek("set", far))
+      assert.equal("far", file:read())
+    end)
+  end)
+
+  it("may be one of /proc, or a device", function()
+    net.run(function()
+      local status <close> = assert(uring.open "/proc/self/status")
+      local n = 0
+      for line in status:lines() do
+        n = n + (line:find "^Pid:" and 1 or 0)
+      end
+      assert.equal(1, n)
+      local zero <close> = assert(uring.open "/dev/zero")
+      assert.equal(("\0"):rep(100000), zero:read(100000, patience))
+      local null <close> = assert(uring.open("/dev/null", "r+"))
+      assert(null:write "x":flush())
+      assert.is_nil(null:read())
+      local full <close> = assert(uring.open("/dev/full", "w"))
+      full:write "x"
+      assert.equal(E.ENOSPC, select(3, full:flush()))
+    end)
+  end)
+end)
+
+describe("uring.stream", function()
+  it("owns a number, and takes over a uring.fd", function()
+    net.run(function()
+      local r, w = spec.pipe()
+      local reader = net.keep(assert(uring.stream(r)))
+      local writer = net.keep(assert(uring.stream(uring.fd(w))))
+      assert.equal(w, writer:fileno())
+      writer:write "x\n"
+      assert.equal("x", reader:read("l", patience))
+      assert.equal(E.EEXIST, select(3, uring.stream(r)))
+      assert.equal(E.EEXIST, select(3, uring.fd(r)))
+      assert.is_true(reader:close())
+      assert.equal(E.EBADF, select(3, uring.stream(r)))
+    end)
+  end)
+
+  it("borrows a Lua file", function()
+    net.run(function()
+      local path = helper.tmpname()
+      local file <close> = assert(io.open(path, "w"))
+      file:write "one "
+      local stream = assert(uring.stream(file))
+      stream:write "two "
+      assert.is_true(stream:close())
+      file:write "three"
+      file:flush()
+      assert.equal("one two three", content(path))
+    end)
+  end)
+
+  it("is what has streams' methods already", function()
+    net.run(function()
+      local a = net.pair()
+      assert.equal(a, uring.stream(a))
+      local r, w = uring.pipe()
+      net.keep(r, w)
+      assert.equal(r, uring.stream(r))
+      for _, bad in ipairs { "1", {}, true, 1.5, -1 } do
+        assert.has_error(function() uring.stream(bad) end)
+      end
+      assert.has_error(function() uring.stream() end)
+    end)
+  end)
+
+  it("names a descriptor for requests", function()
+    net.run(function()
+      local r, w = uring.pipe()
+      net.keep(r, w)
+      assert.equal(1, uring.await(uring.sqe():prep_write(w, "x")))
+      assert.equal("x", r:read(1, patience))
+    end)
+  end)
+end)
+
+describe("the standard streams", function()
+  it("are flushed and closed, wherever they lead", function()
+    local status, output = helper.script [[
+      local uring = require "uring"
+      uring.run(function()
+        uring.stderr:write "x"
+        assert(uring.stderr:flush(5))
+        assert(uring.stdout:write(("y"):rep(300000)))
+        assert(uring.stdout:flush(5))
+        assert(uring.stdout:close())
+      end)
+    ]]
+    assert.equal(0, status)
+    assert.equal(300001, #output)
+  end)
+
+  it("are read and written, in order with print's", function()
+    local output = helper.script_ok [[
+      local uring = require "uring"
+      io.stdout:setvbuf "full"
+      uring.run(function()
+        io.write "first\n"
+        uring.stdout:write "second\n"
+        io.write "third\n"
+        uring.stdout:write("four", "th\n")
+        assert(uring.stdin:read("a", 5) == "")
+        uring.stderr:write "err\n"
+      end)
+      uring.run(function()
+        assert(uring.stdout == uring.stdout)
+        uring.stdout:write(("x"):rep(200000), "\n")
+        uring.stdout:close()
+      end)
+      print "last"
+    ]]
+    assert.equal("first\nsecond\nthird\nfourth\n",
+      output:gsub("err\n", ""):gsub("x+\nlast\n$", ""))
+    assert.truthy(output:find(("x"):rep(200000) .. "\nlast\n", 1, true))
+  end)
+
+  it("keep what print writes to the same file meanwhile", function()
+    local out = helper.tmpname()
+    local script = helper.file [[
+      local uring = require "uring"
+      uring.run(function()
+        for i = 1, 300 do
+          uring.stdout:write("ours ", i, (" "):rep(8000), "\n")
+          uring.sleep(0)
+          print("print's", i)
+        end
+      end)
+    ]]
+    assert.truthy(os.execute(("%s %s > %s"):format(
+      "/proc/" .. spec.getpid() .. "/exe", script, out)))
+    local _, ours = content(out):gsub("ours %d+ +\n", "")
+    local _, others = content(out):gsub("print's\t%d+\n", "")
+    assert.same({ 300, 300 }, { ours, others })
+  end)
+
+  it("are flushed when run ends, into a file and into a slow pipe",
+    function()
+      for _, sink in ipairs { "cat", "(sleep 0.1; cat)" } do
+        local out = helper.tmpname()
+        local script = helper.file [[
+          local uring = require "uring"
+          uring.run(function()
+            for i = 1, 3000 do
+              uring.stdout:write(("%06d"):format(i), ("y"):rep(50), "\n")
+            end
+          end)
+          os.exit(0, false)
+        ]]
+        assert.truthy(os.execute(("%s %s | %s > %s"):format(
+          "/proc/" .. spec.getpid() .. "/exe", script, sink, out)))
+        assert.equal(3000 * 57, #content(out))
+        assert.truthy(os.execute(("%s %s > %s"):format(
+          "/proc/" .. spec.getpid() .. "/exe", script, out)))
+        assert.equal(3000 * 57, #content(out))
+      end
+    end)
+end)

@@ -44,10 +44,11 @@ CTEST_account := refblock
 CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_queue := queue message lock doorbell handle refblock fork_id sys
+CTEST_inbox := inbox box values name_table $(CTEST_queue)
 CTEST_buf_group := buf_group refblock recvmsg_out
 
 # Those whose threads share memory: tested under TSAN as well.
-TSAN := doorbell lock queue
+TSAN := doorbell lock queue inbox
 
 # --- how --------------------------------------------------------------------
 
@@ -56,7 +57,7 @@ TSAN := doorbell lock queue
 LUA_PC     ?= $(notdir $(LUA))
 LUA_INCDIR ?= $(patsubst -I%,%,$(shell \
   pkg-config --cflags-only-I $(LUA_PC) 2>/dev/null))
-INCLUDE    := -Icsrc $(addprefix -isystem ,$(filter-out /usr/include,\
+INCLUDE    := -Icsrc -Iinclude $(addprefix -isystem ,$(filter-out /usr/include,\
   $(LIBURING_INCDIR) $(LUA_INCDIR)))
 LIBS       := $(addprefix -L,$(LIBURING_LIBDIR)) -luring -pthread
 HOUSE      := -std=gnu11 -D_GNU_SOURCE -fPIC -fno-plt -fvisibility=hidden -pthread
@@ -191,10 +192,13 @@ PREFIX      ?= /usr/local
 LUA_VERSION ?= $(shell $(LUA) -e 'io.write(_VERSION:match "%d+%.%d+")')
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
+INST_INCDIR ?= $(PREFIX)/include
 
-install: all ## into PREFIX (/usr/local), or INST_LIBDIR and INST_LUADIR
+install: all ## into PREFIX (/usr/local), or INST_LIBDIR, INST_LUADIR, INST_INCDIR
 	install -D -m 755 $(BUILD)/uring/core.so \
 	  "$(DESTDIR)$(INST_LIBDIR)/uring/core.so"
+	install -D -m 644 include/uring_lua.h \
+	  "$(DESTDIR)$(INST_INCDIR)/uring_lua.h"
 	for f in $(LUA_FILES:lua/%=%); do \
 	  install -D -m 644 lua/$$f "$(DESTDIR)$(INST_LUADIR)/$$f" || exit; done
 

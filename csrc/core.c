@@ -48,6 +48,7 @@
 #include "worker/mailbox.h"
 #include "worker/realm.h"
 #include "worker/send_wait.h"
+#include "host/c_api.h"
 #include "host/loop_close.h"
 #include "host/step.h"
 
@@ -128,6 +129,7 @@ static void open_classes (lua_State *L) {
   send_wait_open(L);
   step_open(L);
   loop_close_open(L);
+  c_api_open(L);
 }
 
 /* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files are
@@ -191,6 +193,7 @@ int luaopen_uring_core (lua_State *L) {
     open_classes(L);
     state_keep(L);  /* guard: half of it would be there for good */
   }
+  c_api_publish(L);  /* (each time: it may have raised) */
   class_names(L);
   push_internal(L);
   lua_pushvalue(L, -2);

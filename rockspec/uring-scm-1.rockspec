@@ -43,5 +43,6 @@ build = {
   install_variables = {
     INST_LIBDIR = "$(LIBDIR)",
     INST_LUADIR = "$(LUADIR)",
+    INST_INCDIR = "$(PREFIX)/include",
   },
 }

@@ -180,6 +180,7 @@ describe("the rockspec", function()
     assert.truthy(output:find(dir, 1, true))
     assert.truthy(output:find "/usr/local/lib/lua/%d%.%d\"?/uring/core%.so")
     assert.truthy(output:find "/usr/local/share/lua/%d%.%d\"?/")
+    assert.truthy(output:find "/usr/local/include\"?/uring_lua%.h")
   end)
 end)
 

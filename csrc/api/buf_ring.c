@@ -160,7 +160,7 @@ struct lease **lease_push (lua_State *L) {
 
 /* Its size for the collector: it keeps a whole buffer from being recycled. */
 static size_t lease_weight (const struct lease *l) {
-  return l->group->inc ? l->piece.size : l->group->size;
+  return l->group == NULL || l->group->inc ? l->piece.size : l->group->size;
 }
 
 bool lease_set (lua_State *L, struct lease **own, struct lease *lease) {
@@ -383,6 +383,9 @@ static int lease_tostring (lua_State *L) {
   struct lease *const *l = class_check(L, 1, CLASS_LEASE);
   if (*l == NULL)
     lua_pushliteral(L, "uring.Lease (released)");
+  else if ((*l)->group == NULL)
+    lua_pushfstring(L, "uring.Lease (a block, %d bytes)",
+                    (int)(*l)->piece.size);
   else
     lua_pushfstring(L, "uring.Lease (buffer %d of group %d, %d bytes)",
                     (int)(*l)->piece.bid, (int)(*l)->group->bgid,

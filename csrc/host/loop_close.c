@@ -61,7 +61,7 @@ static void close_ring (lua_State *L, struct loop *loop, int64_t deadline) {
 }
 
 /* loop:close([seconds]): true; or nil, message, ETIME */
-static int loop_close (lua_State *L) {
+int loop_close_lua (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   int64_t deadline = lua_isnoneornil(L, 2) ? USUAL_NS : arg_duration(L, 2);
   unsigned remaining;
@@ -98,7 +98,7 @@ static int loop_close (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"close", loop_close},
+  {"close", loop_close_lua},
   {NULL, NULL}
 };
 

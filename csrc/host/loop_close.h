@@ -13,6 +13,7 @@
 
 #include "lua/state.h"
 
+int loop_close_lua (lua_State *L);  /* loop:close(seconds) */
 void loop_close_open (lua_State *L);
 
 #endif

@@ -24,20 +24,9 @@
 
 #include "compat.h"  /* again: now with Lua's headers before it */
 
-#define USUAL_MAX   64
 #define BATCH       64          /* deadlines between two looks at the time */
 #define FAR         100000000   /* ns: many times what the coarse clock lags */
 #define LATEST      9.2e9       /* seconds that nanoseconds can count */
-
-struct step {
-  unsigned most;
-  double seconds;             /* < 0: no limit */
-  double now;                 /* < 0: not given */
-  int64_t until;              /* CLOCK_NEVER: no limit */
-  int64_t instant;            /* by which deadlines are judged */
-  bool gc;
-};
-
 
 /* ---- options ----------------------------------------------------------- */
 
@@ -54,7 +43,7 @@ static unsigned read_max (lua_State *L) {
   lua_Integer n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &ok)
                                                  : 0;
   return ok && n >= 1 && n <= INT32_MAX ? (unsigned)n
-    : (unsigned)options_integer(L, 2, "max", USUAL_MAX, 1, INT32_MAX);
+    : (unsigned)options_integer(L, 2, "max", 64, 1, INT32_MAX);
 }
 
 static double read_now (lua_State *L) {
@@ -93,7 +82,7 @@ static bool read_option (lua_State *L, struct step *s) {
 
 static void read_options (lua_State *L, struct step *s) {
   static const char *const names[] = { "max", "seconds", "now", "gc", NULL };
-  *s = (struct step){ .most = USUAL_MAX, .seconds = -1, .now = -1 };
+  *s = (struct step)STEP_USUAL;
   if (lua_isnoneornil(L, 2))
     return;
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -105,25 +94,33 @@ static void read_options (lua_State *L, struct step *s) {
   }
 }
 
+static int64_t nanoseconds (double now) {
+  return (int64_t)(now * 1e9 + 0.5);
+}
+
+const char *step_time_problem (const struct loop *loop,
+                               const struct step *s) {
+  if (s->now < 0)
+    return loop->host_time ? "this loop's time is its host's since a step "
+                             "with a 'now': each later step needs one" : NULL;
+  if (s->now >= LATEST)
+    return "option 'now' is too large";
+  if (!loop->host_time)
+    return loop->heap.n > 0 ? "option 'now' comes too late: tasks have set "
+                              "timers by the clock of the system" : NULL;
+  return nanoseconds(s->now) < loop->time
+         ? "option 'now' must not be less than in the last step" : NULL;
+}
+
 /* From the first `now` on the time is the host's. */
-static void set_time (lua_State *L, struct loop *loop, const struct step *s) {
-  int64_t now = s->now >= 0 ? (int64_t)(s->now * 1e9 + 0.5) : 0;
-  if (s->now < 0) {
-    if (loop->host_time)
-      luaL_argerror(L, 2, "this loop's time is its host's since a step with a "
-                    "'now': each later step needs one");
+static void set_time (struct loop *loop, const struct step *s) {
+  if (s->now < 0)
     return;
-  }
   if (!loop->host_time) {
-    if (loop->heap.n > 0)
-      luaL_argerror(L, 2, "option 'now' comes too late: tasks have set timers "
-                    "by the clock of the system");
     loop_fd_host_time(loop);
     loop->host_time = true;
   }
-  else if (now < loop->time)
-    luaL_argerror(L, 2, "option 'now' must not be less than in the last step");
-  loop->time = now;
+  loop->time = nanoseconds(s->now);
 }
 
 
@@ -196,12 +193,6 @@ static void end (struct loop *loop) {
   loop->head_start = 0;
 }
 
-static int push_results (lua_State *L, bool more, uint64_t resumed) {
-  lua_pushboolean(L, more);
-  lua_pushinteger(L, (lua_Integer)resumed);
-  return 2;
-}
-
 /* Is there no deadline for a while? Then an idle step need not know the exact
 ** time, which would take half of it. */
 static bool is_far (const struct loop *loop) {
@@ -223,39 +214,51 @@ static void set_limit (struct loop *loop, struct step *s) {
     s->until = clock_after(clock_from_seconds(s->seconds));
 }
 
+void step_perform (lua_State *L, struct loop *loop, struct step *s) {
+  bool failed;
+  int status;
+  s->more = false;
+  s->resumed = 0;
+  set_time(loop, s);
+  loop->steps++;
+  set_instant(loop, s);
+  if (is_idle(loop, s))
+    return;
+  set_limit(loop, s);
+  s->resumed = loop->resumed;
+  begin(loop, s);
+  state_shared(L, SHARED_STEP);
+  lua_pushlightuserdata(L, s);
+  status = lua_pcall(L, 1, 0, 0);
+  end(loop);
+  if (status != LUA_OK && loop_here(L) != loop)  /* guard: fork */
+    lua_error(L);
+  failed = status == LUA_OK && detached_push_failed(L, loop);
+  s->resumed = loop->resumed - s->resumed;
+  s->more = loop_fd_settle(loop);
+  if (status != LUA_OK)
+    lua_error(L);
+  if (failed)
+    scope_rethrow(L, lua_gettop(L));
+}
+
 /* loop:step{ max=, seconds=, now=, gc= }: more, resumed */
 static int loop_step (lua_State *L) {
   struct loop *loop = loop_check_object(L);
   struct step s;
-  uint64_t resumed;
-  bool more, failed;
-  int status;
+  const char *problem;
   read_options(L, &s);
   if (loop->running)
     return luaL_error(L, "loop:step inside a %s: the loop is running already",
                       loop->stepping ? "step" : "run");
   loop_bind(L, loop);
-  set_time(L, loop, &s);
-  loop->steps++;
-  set_instant(loop, &s);
-  if (is_idle(loop, &s))
-    return push_results(L, false, 0);
-  set_limit(loop, &s);
-  resumed = loop->resumed;
-  begin(loop, &s);
-  state_shared(L, SHARED_STEP);
-  lua_pushlightuserdata(L, &s);
-  status = lua_pcall(L, 1, 0, 0);
-  end(loop);
-  if (status != LUA_OK && loop_here(L) != loop)  /* guard: fork */
-    return lua_error(L);
-  failed = status == LUA_OK && detached_push_failed(L, loop);
-  more = loop_fd_settle(loop);
-  if (status != LUA_OK)
-    return lua_error(L);
-  if (failed)
-    return scope_rethrow(L, lua_gettop(L));
-  return push_results(L, more, loop->resumed - resumed);
+  problem = step_time_problem(loop, &s);
+  if (problem)
+    return luaL_argerror(L, 2, problem);
+  step_perform(L, loop, &s);
+  lua_pushboolean(L, s.more);
+  lua_pushinteger(L, (lua_Integer)s.resumed);
+  return 2;
 }
 
 
@@ -271,16 +274,19 @@ static int loop_fd (lua_State *L) {
   return 1;
 }
 
+double step_timeout (const struct loop *loop) {
+  int64_t ns;
+  if (turn_at_hand(loop) || loop->failed)
+    return 0;
+  if (loop->heap.n == 0)
+    return HUGE_VAL;
+  ns = loop->heap.at[0].when - loop_time(loop);
+  return ns > 0 ? (double)ns / 1e9 : 0;
+}
+
 /* loop:timeout(): seconds that the host may sleep */
 static int loop_timeout (lua_State *L) {
-  const struct loop *loop = loop_check_object(L);
-  lua_Number seconds = (lua_Number)HUGE_VAL;
-  if (turn_at_hand(loop) || loop->failed) seconds = 0;
-  else if (loop->heap.n > 0) {
-    int64_t ns = loop->heap.at[0].when - loop_time(loop);
-    seconds = ns > 0 ? (lua_Number)ns / 1e9 : 0;
-  }
-  lua_pushnumber(L, seconds);
+  lua_pushnumber(L, (lua_Number)step_timeout(loop_check_object(L)));
   return 1;
 }
 

@@ -22,7 +22,29 @@
 #ifndef uring_step_h
 #define uring_step_h
 
-#include "lua/state.h"
+#include "task/loop.h"
+
+struct step {
+  unsigned most;              /* the caller's: tasks to resume */
+  double seconds;             /* ... < 0: no limit */
+  double now;                 /* ... < 0: not given */
+  bool gc;
+  int64_t until;              /* CLOCK_NEVER: no limit */
+  int64_t instant;            /* by which deadlines are judged */
+  bool more;                  /* the results, also if it raises */
+  uint64_t resumed;
+};
+#define STEP_USUAL { .most = 64, .seconds = -1, .now = -1 }
+
+/* What is wrong with the step's time; NULL: nothing. */
+const char *step_time_problem (const struct loop *loop, const struct step *s);
+
+/* A step of a loop that is not running and is bound to this thread. Raises what
+** was raised in it, and the errors of tasks if there is no on_error. */
+void step_perform (lua_State *L, struct loop *loop, struct step *s);
+
+/* loop:timeout(), in seconds. */
+double step_timeout (const struct loop *loop);
 
 void step_open (lua_State *L);
 

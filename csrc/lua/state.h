@@ -67,6 +67,7 @@ enum shared {
   SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */
   SHARED_DECODE,      /* the function that pushes a message's values */
   SHARED_REALM,       /* of names: nil is "", false is none */
+  SHARED_C_API,       /* the function that C's calls are made in: protected */
   SHARED_END
 };
 

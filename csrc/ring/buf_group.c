@@ -267,6 +267,12 @@ static void lease_end (struct refblock *b) {
   free(l);
 }
 
+static void foreign_lease_end (struct refblock *b) {
+  struct lease *l = (struct lease *)b;
+  if (l->release) l->release(l->ud, l->piece.data, l->piece.size);
+  free(l);
+}
+
 struct lease *lease_alloc (void) {
   return malloc(sizeof(struct lease));
 }
@@ -276,6 +282,20 @@ void lease_fill (struct lease *l, struct buf_group *g, const struct piece *p) {
   refblock_retain(&g->block);
   l->group = g;
   l->piece = *p;
+}
+
+void lease_fill_empty (struct lease *l) {
+  memset(l, 0, sizeof(*l));
+  refblock_init(&l->block, foreign_lease_end);
+}
+
+void lease_set_foreign (struct lease *l, const void *p, uint32_t len,
+                        void (*release)(void *ud, const void *p, size_t len),
+                        void *ud) {
+  l->piece.data = (unsigned char *)(uintptr_t)p;  /* (only read) */
+  l->piece.size = len;
+  l->release = release;
+  l->ud = ud;
 }
 
 struct lease *lease_new (struct buf_group *g, const struct piece *p) {

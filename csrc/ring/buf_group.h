@@ -83,11 +83,14 @@ struct piece {
 };
 
 /* A part that is kept. It has its own reference count, so that an operation
-** that sends it may keep it longer than its owner. */
+** that sends it may keep it longer than its owner. Or bytes that are another
+** owner's, who is told when they are not used any more. */
 struct lease {
   struct refblock block;
-  struct buf_group *group;
+  struct buf_group *group; /* NULL: another owner's */
   struct piece piece;
+  void (*release)(void *ud, const void *p, size_t len);  /* or NULL */
+  void *ud;
 };
 
 #define GROUP_MAX 32768u
@@ -142,6 +145,12 @@ void buf_group_give (struct buf_group *g, uint16_t bid);
 struct lease *lease_new (struct buf_group *g, const struct piece *p);
 struct lease *lease_alloc (void);
 void lease_fill (struct lease *l, struct buf_group *g, const struct piece *p);
+
+/* Fill it with no bytes; and, later, with bytes of another owner. */
+void lease_fill_empty (struct lease *l);
+void lease_set_foreign (struct lease *l, const void *p, uint32_t len,
+                        void (*release)(void *ud, const void *p, size_t len),
+                        void *ud);
 
 /* The completion is not wanted: take its buffers and give them back. */
 void buf_group_dispose (struct buf_group *g, int32_t res, uint32_t flags);

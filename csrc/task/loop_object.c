@@ -213,20 +213,33 @@ int loop_lua (lua_State *L) {
 
 /* ---- use --------------------------------------------------------------- */
 
-void loop_bind (lua_State *L, struct loop *loop) {
+static bool is_of_another_thread (const struct ring *r) {
+  return r->enabled && (r->io.flags & IORING_SETUP_SINGLE_ISSUER)
+         && !pthread_equal(r->owner, pthread_self());
+}
+
+int loop_try_bind (struct loop *loop) {
   struct ring *r = loop->ring;
   int rc = 0;
   if (loop->closed)
-    luaL_error(L, "this state's loop was closed");
+    return -EBADF;
   if (!r->enabled) rc = ring_bind(r);
-  if (rc < 0) {
-    fail(L, -rc, "the loop's ring cannot be used by this thread");
-    luaL_error(L, "%s", lua_tostring(L, -2));
-  }
-  if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER)
-      && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
+  if (rc < 0)
+    return rc;
+  return is_of_another_thread(r) ? -EPERM : 0;  /* guard: threads */
+}
+
+void loop_bind (lua_State *L, struct loop *loop) {
+  int rc = loop_try_bind(loop);
+  if (rc == 0)
+    return;
+  if (rc == -EBADF && loop->closed)
+    luaL_error(L, "this state's loop was closed");
+  if (rc == -EPERM && is_of_another_thread(loop->ring))
     luaL_error(L, "this state's loop belongs to another thread: its first "
                "uring.run or step was there");
+  fail(L, -rc, "the loop's ring cannot be used by this thread");
+  luaL_error(L, "%s", lua_tostring(L, -2));
 }
 
 struct loop *loop_check_object (lua_State *L) {

@@ -25,6 +25,10 @@ struct loop *loop_get (lua_State *L, unsigned entries);
 ** Raises if it is another thread's, or closed. */
 void loop_bind (lua_State *L, struct loop *loop);
 
+/* The same without an error: 0, -EBADF closed, -EPERM another thread's, or why
+** it cannot be bound. */
+int loop_try_bind (struct loop *loop);
+
 /* The loop at stack index 1. Raises if it is of another process, or closed. */
 struct loop *loop_check_object (lua_State *L);
 

@@ -82,7 +82,7 @@ int scope_spawn (lua_State *L) {
 }
 
 /* loop:spawn(f, ...): a detached task */
-static int loop_spawn (lua_State *L) {
+int scope_loop_spawn (lua_State *L) {
   struct loop *loop = loop_check_object(L);
   int top = lua_gettop(L);
   task_check(L, 2);
@@ -403,7 +403,7 @@ static const luaL_Reg meta[] = {
 };
 
 static const luaL_Reg loop_methods[] = {
-  {"spawn", loop_spawn},
+  {"spawn", scope_loop_spawn},
   {NULL, NULL}
 };
 

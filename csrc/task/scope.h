@@ -16,6 +16,7 @@
 int scope_rethrow (lua_State *L, int scope);
 
 int scope_spawn (lua_State *L);      /* uring.spawn(f, ...) */
+int scope_loop_spawn (lua_State *L); /* loop:spawn(f, ...) */
 int scope_daemon (lua_State *L);     /* uring.daemon(f, ...) */
 int scope_current (lua_State *L);    /* uring.current() */
 

@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "worker/codec.h"
 
+#include "api/buf_ring.h"
 #include "api/fd.h"
 
 #include <errno.h>
@@ -23,12 +24,14 @@ struct encoder {
   uint64_t *cells;         /* with the header */
   size_t n, room;          /* in cells */
   uint64_t cost, most;
+  uint32_t kinds;          /* that the reader takes */
   int err;                 /* ENOMEM, EMSGSIZE; EINVAL: it cannot travel */
   int depth;               /* of the path to what cannot */
   lua_Integer path[MESSAGE_LEVELS];
   const char *why;         /* and why not; NULL: it is of a `type` */
   const char *type;
   const char *field;       /* the key of a field */
+  bool unwanted;           /* it is the reader that does not take it */
 };
 
 static bool stop (struct encoder *c, int err) {
@@ -40,6 +43,18 @@ static bool refuse (struct encoder *c, const char *type, const char *why) {
   c->type = type;
   c->why = why;
   return stop(c, EINVAL);
+}
+
+/* Does the reader take this kind? */
+static bool check_kind (struct encoder *c, enum message_kind kind) {
+  static const char *const why[] = {
+    "nil", "a boolean", "a boolean", "an integer", "a float", "a string",
+    "a descriptor", "an array"
+  };
+  if (c->kinds & 1u << kind)
+    return true;
+  c->unwanted = true;
+  return refuse(c, NULL, why[kind]);
 }
 
 static bool is_small (const struct encoder *c) {
@@ -58,7 +73,10 @@ static bool grow (struct encoder *c, size_t more) {
 }
 
 /* Room for so many cells, of a value that counts `bytes` beside itself. */
-static bool reserve (struct encoder *c, size_t cells, size_t bytes) {
+static bool reserve (struct encoder *c, enum message_kind kind, size_t cells,
+                     size_t bytes) {
+  if (!check_kind(c, kind))
+    return false;
   c->cost += MESSAGE_COST_OF_VALUE + ((uint64_t)bytes + 7) / 8 * 8;
   if (bytes > c->most || c->cost > c->most)
     return stop(c, EMSGSIZE);
@@ -66,7 +84,7 @@ static bool reserve (struct encoder *c, size_t cells, size_t bytes) {
 }
 
 static bool put_cell (struct encoder *c, enum message_kind kind, uint64_t n) {
-  if (!reserve(c, 1, 0))
+  if (!reserve(c, kind, 1, 0))
     return false;
   c->cells[c->n++] = message_cell(kind, n);
   return true;
@@ -74,7 +92,7 @@ static bool put_cell (struct encoder *c, enum message_kind kind, uint64_t n) {
 
 static bool put_number (struct encoder *c, enum message_kind kind,
                         const void *value) {
-  if (!reserve(c, 2, 0))
+  if (!reserve(c, kind, 2, 0))
     return false;
   c->cells[c->n] = message_cell(kind, 0);
   memcpy(&c->cells[c->n + 1], value, 8);
@@ -86,7 +104,7 @@ static bool put_string (struct encoder *c, int index) {
   size_t len, cells;
   const char *s = lua_tolstring(c->L, index, &len);
   cells = (size_t)message_string_cells(len);
-  if (!reserve(c, 1 + cells, len))
+  if (!reserve(c, MESSAGE_STRING, 1 + cells, len))
     return false;
   c->cells[c->n] = message_cell(MESSAGE_STRING, len);
   c->cells[c->n + cells] = 0;  /* (what the bytes do not fill) */
@@ -196,7 +214,10 @@ static int raise_refused (const struct encoder *c, int arg) {
     lua_pushliteral(L, ": ");
     n++;
   }
-  if (c->why) lua_pushstring(L, c->why);
+  if (c->unwanted)
+    lua_pushfstring(L, "%s, which the reader of this mailbox does not take",
+                    c->why);
+  else if (c->why) lua_pushstring(L, c->why);
   else lua_pushfstring(L, "a %s", c->type);
   lua_concat(L, n + 1);
   return luaL_argerror(L, arg, lua_tostring(L, -1));
@@ -216,11 +237,12 @@ static void finish (struct encoder *c, int n) {
   c->e->message = m;
 }
 
-int codec_encode (lua_State *L, int first, int last, uint64_t most,
+int codec_encode (lua_State *L, int first, int last, const struct queue *q,
                   struct encoded *e) {
   struct encoder c = { .L = L, .e = e, .cells = e->small, .n = HEADER_CELLS,
                        .room = HEADER_CELLS + CODEC_CELLS,
-                       .cost = MESSAGE_COST, .most = most };
+                       .cost = MESSAGE_COST, .most = q->limits.bytes,
+                       .kinds = q->kinds };
   int top = lua_gettop(L);
   e->message = NULL;
   e->nfds = 0;
@@ -268,6 +290,8 @@ struct decoder {
   lua_State *L;
   const uint64_t *cell;
   int fds;                 /* where the next one is kept */
+  int leases;              /* ... and a table of those of the blocks */
+  lua_Integer nleases;
 };
 
 static void push_value (struct decoder *d);
@@ -286,6 +310,18 @@ static void push_empty_fd (struct decoder *d) {
   fd_push(d->L);
   lua_pushvalue(d->L, -1);
   lua_replace(d->L, d->fds++);
+}
+
+/* A block's lease, as yet of no bytes. */
+static void push_empty_lease (struct decoder *d) {
+  lua_State *L = d->L;
+  struct lease **own = lease_push(L), *lease = lease_alloc();
+  if (lease == NULL)
+    luaL_error(L, "not enough memory for a lease");
+  lease_fill_empty(lease);
+  lease_set(L, own, lease);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, d->leases, ++d->nleases);
 }
 
 static void push_value (struct decoder *d) {
@@ -311,18 +347,22 @@ static void push_value (struct decoder *d) {
       break;
     case MESSAGE_FD: push_empty_fd(d); break;
     case MESSAGE_ARRAY: push_array(d, n); break;
+    case MESSAGE_BLOCK: push_empty_lease(d); break;
     default: lua_pushnil(L);
   }
 }
 
-/* decode(message): the objects of its descriptors, then its values. */
+/* decode(message): the objects of its descriptors; if it has blocks a table of
+** their leases; its values; and then also nil, which is a free slot. */
 static int decode (lua_State *L) {
   const struct message *m = lua_touserdata(L, 1);
-  struct decoder d = { L, m->cells, 1 };
+  struct decoder d = { L, m->cells, 1, m->fds + 1, 0 };
   luaL_checkstack(L, m->fds + m->n + SLOTS, "too many values in a message");
   lua_settop(L, m->fds);
+  if (m->flags & MESSAGE_BLOCKS) lua_newtable(L);
   for (int i = 0; i < m->n; i++) push_value(&d);
-  return m->fds + m->n;
+  if (m->flags & MESSAGE_BLOCKS) lua_pushnil(L);
+  return lua_gettop(L);
 }
 
 /* Give the objects from `at` on their numbers, in the order of the cells, and
@@ -338,12 +378,33 @@ static void give_fds (lua_State *L, struct message *m, int at) {
   for (int i = 0; i < m->fds; i++) lua_remove(L, at);
 }
 
+/* Give the leases in the table at `at` their blocks, in the order of the
+** cells, and remove the table. */
+static void give_blocks (lua_State *L, struct message *m, int at) {
+  uint64_t *cell = m->cells;
+  lua_Integer i = 0;
+  lua_settop(L, -2);  /* (nil: a slot is free) */
+  for (; cell < message_end(m); cell += message_cells(*cell))
+    if (message_kind(*cell) == MESSAGE_BLOCK) {
+      struct message_block b = message_take_block(cell);
+      struct lease **own, *lease;
+      lua_rawgeti(L, at, ++i);
+      own = lua_touserdata(L, -1);
+      lease = *own;
+      lease_set(L, own, NULL);  /* (its weight changes) */
+      lease_set_foreign(lease, b.p, (uint32_t)b.len, b.release, b.ud);
+      lease_set(L, own, lease);
+      lua_settop(L, -2);
+    }
+  lua_remove(L, at);
+}
+
 int codec_decode (lua_State *L, struct message *m) {
   int top = lua_gettop(L);
   if (!lua_checkstack(L, m->n + SLOTS))
     return CODEC_NO_STACK;
   if (!(m->flags & MESSAGE_BUILDS)) {  /* nothing here allocates */
-    struct decoder d = { L, m->cells, 0 };
+    struct decoder d = { L, m->cells, 0, 0, 0 };
     for (int i = 0; i < m->n; i++) push_value(&d);
     return m->n;
   }
@@ -351,6 +412,7 @@ int codec_decode (lua_State *L, struct message *m) {
   lua_pushlightuserdata(L, m);
   if (lua_pcall(L, 1, LUA_MULTRET, 0) != LUA_OK)
     return CODEC_FAILED;
+  if (m->flags & MESSAGE_BLOCKS) give_blocks(L, m, top + 1 + m->fds);
   if (m->fds > 0) give_fds(L, m, top + 1);
   return m->n;
 }

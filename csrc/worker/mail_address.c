@@ -42,7 +42,7 @@ int mail_address_post (lua_State *L, struct queue *q, struct encoded *e) {
 
 int mail_address_send_now (lua_State *L, int last, struct queue *q,
                       struct encoded *e) {
-  int rc = codec_encode(L, 2, last, q->limits.bytes, e);
+  int rc = codec_encode(L, 2, last, q, e);
   if (rc == 0) rc = mail_address_post(L, q, e);
   if (rc != -EAGAIN) codec_free(e);
   return rc;

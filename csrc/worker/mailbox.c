@@ -14,6 +14,7 @@
 #include "task/ring_watch.h"
 #include "worker/mail_address.h"
 #include "worker/codec.h"
+#include "worker/name_table.h"
 #include "worker/realm.h"
 
 #include <stdlib.h>
@@ -74,6 +75,13 @@ static struct mailbox *check_mailbox (lua_State *L) {
     luaL_argerror(L, 1, "this mailbox belongs to another process: a forked "
                   "child makes its own");
   return m;
+}
+
+bool mailbox_at (lua_State *L, const struct state *s, int index,
+                 struct queue **q) {
+  const struct mailbox *m = class_at(L, s, index, CLASS_MAILBOX);
+  *q = m && !m->closed ? m->q : NULL;
+  return m != NULL;
 }
 
 static struct mailbox *check_open_mailbox (lua_State *L) {
@@ -223,7 +231,7 @@ static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
   uint64_t messages = m->q->limits.messages;
   const char *name = NULL;
   (void)co;
-  if (m->q->named) name = realm_name_of(m->q);
+  if (m->q->named) name = name_of(m->q);
   if (name) lua_pushfstring(L, "to receive from mailbox '%s'", name);
   else lua_pushfstring(L, "to receive from a mailbox (capacity %I)",
                        (LUAI_UACINT)messages);
@@ -270,7 +278,7 @@ static uint64_t close_mailbox (lua_State *L, struct mailbox *m) {
     return 0;
   m->closed = true;
   pressure_drop(&state_of(L)->pressure, MEMORY, 0);
-  if (m->q->named) realm_remove(m->q);  /* guard: first; found now, it gives
+  if (m->q->named) name_remove(m->q);  /* guard: first; found now, it gives
                                            EPIPE */
   undelivered = queue_close(m->q);
   turnq_wake_all(state_of(L)->loop, &m->waitq.q);
@@ -334,7 +342,7 @@ static int mailbox_stats (lua_State *L) {
 
 static int mailbox_tostring (lua_State *L) {
   struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
-  const char *name = m->q && m->q->named ? realm_name_of(m->q) : NULL;
+  const char *name = m->q && m->q->named ? name_of(m->q) : NULL;
   if (m->closed || m->q == NULL) lua_pushliteral(L, "uring.Mailbox (closed)");
   else if (name) lua_pushfstring(L, "uring.Mailbox ('%s')", name);
   else lua_pushfstring(L, "uring.Mailbox (%p)", (void *)m->q);

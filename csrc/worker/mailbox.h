@@ -24,6 +24,11 @@
 #include "lua/state.h"
 #include "worker/queue.h"
 
+/* The queue of the mailbox at `index`; NULL in `q`: it is closed. False: it is
+** none. Needs one free slot of the stack; does not raise. */
+bool mailbox_at (lua_State *L, const struct state *s, int index,
+                 struct queue **q);
+
 int mailbox_new (lua_State *L);      /* uring.mailbox{…} */
 void mailbox_open (lua_State *L);
 

@@ -10,15 +10,20 @@
 **     descriptor            a cell with the kind and the number
 **     array                 a cell with the kind and the number of items;
 **                           the items follow
+**     block                 a cell with the kind and the length, then where it
+**                           is, what releases it, and an argument of that
 **
-** It has no pointers, so it is copied by its size, and walked from cell to
-** cell without recursion.
+** It has no pointers to itself, so it is copied by its size, and walked from
+** cell to cell without recursion.
 **
-** A descriptor in a message belongs to the message: it is closed with it,
-** unless the reader has taken it.
+** Descriptors and blocks in a message belong to the message: they are closed
+** and released with it, unless the reader has taken them. Blocks come from C
+** alone (include/uring_lua.h). Their release may post messages: no lock is held
+** when it is called.
 **
 ** What a message counts as does not depend on this form: 32 bytes, 48 for each
-** value, and the bytes of strings. That is never less than what it takes.
+** value, the bytes of strings rounded up to 8, and those of blocks. That is
+** never less than what it takes.
 */
 
 #ifndef uring_message_h
@@ -30,8 +35,10 @@
 
 enum message_kind {
   MESSAGE_NIL, MESSAGE_FALSE, MESSAGE_TRUE, MESSAGE_INTEGER, MESSAGE_NUMBER,
-  MESSAGE_STRING, MESSAGE_FD, MESSAGE_ARRAY
+  MESSAGE_STRING, MESSAGE_FD, MESSAGE_ARRAY, MESSAGE_BLOCK
 };
+
+#define MESSAGE_ALL_KINDS UINT32_MAX   /* a set of kinds: 1 << kind */
 
 struct message {
   uint32_t size;           /* with the header: a multiple of 8; 0: the next
@@ -44,10 +51,13 @@ struct message {
 };
 
 #define MESSAGE_APART 1    /* the cell is the address of the message */
-#define MESSAGE_BUILDS 2   /* strings, arrays or descriptors are to be made */
+#define MESSAGE_BUILDS 2   /* strings, arrays, descriptors or blocks are to be
+                              made */
+#define MESSAGE_BLOCKS 4   /* there are blocks in it */
 
 #define MESSAGE_VALUES 255         /* on the top level */
 #define MESSAGE_LEVELS 8           /* of arrays in arrays */
+#define MESSAGE_FDS    64          /* in one message */
 #define MESSAGE_COST   32u
 #define MESSAGE_COST_OF_VALUE 48u
 
@@ -72,6 +82,7 @@ static inline uint64_t message_string_cells (uint64_t len) {
 static inline uint64_t message_cells (uint64_t cell) {
   switch (message_kind(cell)) {
     case MESSAGE_INTEGER: case MESSAGE_NUMBER: return 2;
+    case MESSAGE_BLOCK: return 4;
     case MESSAGE_STRING: return 1 + message_string_cells(message_count(cell));
     default: return 1;
   }
@@ -84,7 +95,19 @@ static inline uint64_t *message_end (struct message *m) {
 /* The next descriptor's cell at or after `cell`; NULL: there is none. */
 uint64_t *message_next_fd (struct message *m, uint64_t *cell);
 
-/* Close the descriptors in it. */
+struct message_block {
+  const void *p;
+  size_t len;
+  void (*release)(void *ud, const void *p, size_t len);  /* or NULL */
+  void *ud;
+};
+
+void message_put_block (uint64_t *cell, const struct message_block *b);
+
+/* The block at this cell, which is not the message's any more. */
+struct message_block message_take_block (uint64_t *cell);
+
+/* Close the descriptors in it, and release the blocks. */
 void message_dispose (struct message *m);
 
 #endif

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #define CHUNK_FIRST 2048u
 #define CHUNK_MOST  65536u
@@ -55,6 +56,10 @@ static void wake_reader (struct queue *q, struct wakeups *w) {
   if (!q->wanted)
     return;
   q->wanted = false;
+  if (q->eventfd >= 0) {
+    eventfd_write(q->eventfd, 1);
+    return;
+  }
   if (!q->linked) {  /* guard: or the ready list is broken */
     q->linked = true;
     refblock_retain(&q->block);
@@ -177,6 +182,13 @@ static bool within (const struct queue *q, uint64_t cost, uint16_t fds) {
          && a->fds - k->fds + fds <= q->limits.fds;
 }
 
+/* What is in the queue, at most. */
+static struct queue_limits in_queue (const struct queue *q) {
+  const struct queue_limits *a = &q->accepted, *k = &q->known;
+  return (struct queue_limits){ a->messages - k->messages,
+                                a->bytes - k->bytes, a->fds - k->fds };
+}
+
 /* (locked) */
 static bool has_room (struct queue *q, uint64_t cost, uint16_t fds) {
   if (within(q, cost, fds))
@@ -185,6 +197,21 @@ static bool has_room (struct queue *q, uint64_t cost, uint16_t fds) {
   q->known.bytes = atomic_load_explicit(&q->taken_bytes, memory_order_relaxed);
   q->known.fds = atomic_load_explicit(&q->taken_fds, memory_order_relaxed);
   return within(q, cost, fds);
+}
+
+/* (locked) Has a post room, which there is in addition? */
+static bool has_room_aside (struct queue *q, uint64_t cost, uint16_t fds) {
+  const struct queue_limits *most = &q->limits;
+  struct queue_limits now;
+  if (has_room(q, cost, fds))
+    return true;
+  now = in_queue(q);
+  if (now.messages <= most->messages && now.bytes <= most->bytes
+      && now.fds <= most->fds)
+    return true;  /* one message at least */
+  return now.messages < most->messages + most->messages / 8
+         && now.bytes + cost <= most->bytes + most->bytes / 8
+         && now.fds + fds <= most->fds + most->fds / 8;
 }
 
 static bool ended (const struct queue *q) {
@@ -280,7 +307,7 @@ struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
 
 /* ---- senders ----------------------------------------------------------- */
 
-int queue_post (struct queue *q, struct message *m) {
+static int post (struct queue *q, struct message *m, bool aside) {
   struct wakeups w = { .n = 0 };
   int rc = 0;
   if (q->fork_id != fork_id())
@@ -289,12 +316,21 @@ int queue_post (struct queue *q, struct message *m) {
     return -EMSGSIZE;
   lock_take(&q->lock);
   if (q->closed) rc = -EPIPE;
-  else if (q->line || !has_room(q, m->cost, m->fds)) rc = -EAGAIN;
+  else if (aside ? !has_room_aside(q, m->cost, m->fds)
+                 : q->line || !has_room(q, m->cost, m->fds)) rc = -EAGAIN;
   else if (!append(q, m, m->size > QUEUE_SMALL)) rc = -ENOMEM;
   else wake_reader(q, &w);
   lock_free(&q->lock);
   wake_now(&w);
   return rc;
+}
+
+int queue_post (struct queue *q, struct message *m) {
+  return post(q, m, false);
+}
+
+int queue_post_aside (struct queue *q, struct message *m) {
+  return post(q, m, true);
 }
 
 enum queue_result queue_stand (struct queue *q, struct queue_sender *s,
@@ -478,6 +514,24 @@ void queue_want (struct queue *q, struct doorbell *bell, uint64_t others) {
   if (old) refblock_release(&old->block);
 }
 
+void queue_set_eventfd (struct queue *q, int fd) {
+  q->eventfd = fd;
+  q->wanted = true;
+}
+
+bool queue_rest (struct queue *q) {
+  bool rest;
+  lock_take(&q->lock);
+  rest = q->accepted.messages == taken(q) && !ended(q);
+  if (rest && !q->wanted) {
+    eventfd_t n;
+    eventfd_read(q->eventfd, &n);  /* guard: under the lock, and then armed */
+    q->wanted = true;
+  }
+  lock_free(&q->lock);
+  return rest;
+}
+
 static void refuse_line (struct queue *q) {
   struct queue_sender *s;
   do {
@@ -530,6 +584,8 @@ struct queue *queue_new (const struct queue_limits *limits) {
   refblock_init(&q->block, queue_end);
   q->fork_id = fork_id();
   q->limits = *limits;
+  q->kinds = MESSAGE_ALL_KINDS;
+  q->eventfd = -1;
   q->link.ready = queue_ready;
   q->head = q->tail = c;
   atomic_init(&q->spare, NULL);

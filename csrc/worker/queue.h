@@ -21,7 +21,12 @@
 **   woken and tries again.
 **
 ** Order. Messages are received in the order in which they were accepted. While
-** a sender waits, no other sender's message is accepted before its.
+** a sender waits, no other sender's message is accepted before its; but for
+** posts of C, which cannot wait.
+**
+** The reader may be C (worker/inbox.h). Then an eventfd is written in the place
+** of the ready list and the doorbell. It is written, and read, under the lock:
+** it is readable from the first message on until the reader has found none.
 **
 ** Invariants
 ** - accepted == taken + undelivered + those in the queue.
@@ -72,6 +77,7 @@ struct queue {
   struct refblock block;
   uint32_t fork_id;
   struct queue_limits limits;
+  uint32_t kinds;            /* of values that the reader takes: message.h */
 
   struct lock lock;          /* of all this: */
   bool wanted;               /* the reader will sleep: wake it */
@@ -81,6 +87,7 @@ struct queue {
   bool had_senders;
   uint32_t senders;          /* addresses */
   struct doorbell *bell;     /* of the reader's loop, counted; or NULL */
+  int eventfd;               /* of a reader in C; or -1 */
   struct chunk *tail;
   size_t tail_at;
   struct queue_limits accepted;   /* since it was made */
@@ -114,6 +121,10 @@ struct queue *queue_new (const struct queue_limits *limits);
 ** is, EPIPE if it is closed. */
 #define QUEUE_SMALL 512u
 int queue_post (struct queue *q, struct message *m);
+
+/* The same for a post of C: waiting senders do not come first, and there is an
+** eighth more room, and room for one message at least. */
+int queue_post_aside (struct queue *q, struct message *m);
 
 /* Stand in line for room, at its `front` after SEND_TRY_AGAIN. SEND_WAITS, or
 ** the result if it need not wait; `woken` is called, on the thread of this
@@ -161,6 +172,14 @@ void queue_unread (struct queue *q);
 ** called once, on the thread of this bell's loop, when there are more, or when
 ** no sender is left; that may be so already. */
 void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
+
+/* The reader is C: `fd`, an eventfd, is written for it. Before senders know the
+** queue. */
+void queue_set_eventfd (struct queue *q, int fd);
+
+/* Such a reader has found nothing: the eventfd is not readable from now on,
+** until there is something. False: there is. */
+bool queue_rest (struct queue *q);
 
 /* Close it: how many messages were not delivered. */
 uint64_t queue_close (struct queue *q);

@@ -331,7 +331,7 @@ static int address_sending (lua_State *L) {
   mail_address_check(L);
   s = class_new(L, CLASS_SENDING, sizeof(*s), 0);
   q = mail_address_check(L)->q;
-  rc = codec_encode(L, 2, last, q->limits.bytes, &e);
+  rc = codec_encode(L, 2, last, q, &e);
   if (rc == 0) s->message = codec_keep(&e);
   if (rc == 0 && s->message == NULL) {
     codec_free(&e);

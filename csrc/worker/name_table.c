@@ -1,0 +1,235 @@
+/*
+** name_table: one table of buckets, made by the first name of a process.
+** Nothing is called under its lock but memcmp.
+*/
+
+#include "compat.h"
+#include "worker/name_table.h"
+
+#include "base/fork_id.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKETS 512
+
+struct table {
+  struct lock lock;
+  uint32_t fork_id;
+  unsigned count;
+  struct name_waiter *waiters;
+  struct queue_name *bucket[BUCKETS];
+};
+
+static struct table *_Atomic process_names;
+
+
+/* This process's; NULL: there is none yet. (A parent's is left alone.) */
+static struct table *table_here (void) {
+  struct table *t = atomic_load(&process_names);
+  return t && t->fork_id == fork_id() ? t : NULL;
+}
+
+/* The same, made if need be; NULL: no memory. */
+static struct table *make_table (void) {
+  struct table *t = atomic_load(&process_names), *made;
+  if (t && t->fork_id == fork_id())
+    return t;
+  made = calloc(1, sizeof(*made));
+  if (made == NULL)
+    return NULL;
+  made->fork_id = fork_id();
+  if (!atomic_compare_exchange_strong(&process_names, &t, made)) {
+    free(made);
+    return t;
+  }
+  return made;
+}
+
+struct queue_name *name_new (const char *realm, size_t nrealm,
+                             const char *name, size_t nname) {
+  struct queue_name *n = make_table()
+                         ? malloc(sizeof(*n) + nrealm + nname + 2) : NULL;
+  if (n) name_fill(n, realm, nrealm, name, nname);
+  return n;
+}
+
+void name_fill (struct queue_name *n, const char *realm, size_t nrealm,
+                const char *name, size_t nname) {
+  n->realm = nrealm;
+  n->name = nname;
+  memcpy(n->key, realm, nrealm);
+  n->key[nrealm] = 0;
+  memcpy(n->key + nrealm + 1, name, nname);
+  n->key[nrealm + 1 + nname] = 0;
+}
+
+static bool same (const struct queue_name *a, const struct queue_name *b) {
+  return a->realm == b->realm && a->name == b->name
+         && memcmp(a->key, b->key, a->realm + a->name + 2) == 0;
+}
+
+static struct queue_name **place (struct table *t,
+                                  const struct queue_name *n) {
+  uint32_t hash = 2166136261u;
+  struct queue_name **at;
+  for (size_t i = 0; i < n->realm + n->name + 1; i++)
+    hash = (hash ^ (unsigned char)n->key[i]) * 16777619u;
+  at = &t->bucket[hash % BUCKETS];
+  while (*at && !same(*at, n)) at = &(*at)->next;
+  return at;
+}
+
+/* (locked) The waiter leaves the table, if it is there; its bell, or NULL. */
+static struct doorbell *unlist (struct name_waiter *w) {
+  struct doorbell *bell = w->bell;
+  w->bell = NULL;
+  if (bell) {
+    *w->back = w->next;
+    if (w->next) w->next->back = w->back;
+  }
+  return bell;
+}
+
+/* A name was added: wake all. Each keeps the table's count, in the ready
+** list. */
+static void wake_waiters (struct table *t) {
+  struct doorbell *bell;
+  do {
+    lock_take(&t->lock);
+    bell = NULL;
+    if (t->waiters) {
+      struct name_waiter *w = t->waiters;
+      bell = unlist(w);
+      doorbell_link(bell, &w->link);
+    }
+    lock_free(&t->lock);
+    if (bell) {
+      if (doorbell_wanted(bell)) doorbell_ring(bell);
+      refblock_release(&bell->block);
+    }
+  } while (bell);
+}
+
+/* 0, or -errno */
+static int table_add (struct queue_name *n) {
+  struct table *t = table_here();
+  struct queue_name **at;
+  int rc = 0;
+  lock_take(&t->lock);
+  at = place(t, n);
+  if (*at) rc = -EEXIST;
+  else if (t->count == NAMES_MOST) rc = -ENOSPC;
+  else {
+    n->next = NULL;
+    *at = n;
+    t->count++;
+  }
+  lock_free(&t->lock);
+  if (rc == 0) wake_waiters(t);
+  return rc;
+}
+
+int name_add (struct queue_name *n, struct queue *q) {
+  int rc;
+  n->q = q;
+  refblock_retain(&q->block);
+  q->name = n;
+  q->named = true;
+  rc = table_add(n);
+  if (rc < 0) {
+    q->name = NULL;
+    refblock_release(&q->block);
+  }
+  return rc;
+}
+
+struct queue *name_find (const struct queue_name *n) {
+  struct table *t = table_here();
+  struct queue_name *found;
+  struct queue *q = NULL;
+  if (t == NULL)
+    return NULL;
+  lock_take(&t->lock);
+  found = *place(t, n);
+  if (found) {
+    q = found->q;
+    refblock_retain(&q->block);
+  }
+  lock_free(&t->lock);
+  return q;
+}
+
+void name_remove (struct queue *q) {
+  struct table *t = table_here();
+  struct queue_name *n = q->name, **at;
+  if (n == NULL || t == NULL || q->fork_id != fork_id())
+    return;
+  q->name = NULL;
+  lock_take(&t->lock);
+  at = place(t, n);
+  *at = n->next;
+  t->count--;
+  lock_free(&t->lock);
+  free(n);
+  refblock_release(&q->block);
+}
+
+const char *name_of (const struct queue *q) {
+  return q->name ? q->name->key + q->name->realm + 1 : NULL;
+}
+
+
+/* ---- waiters ----------------------------------------------------------- */
+
+static void name_waiter_ready (struct ready_link *link, struct loop *loop) {
+  struct name_waiter *w = (struct name_waiter *)
+    ((char *)link - offsetof(struct name_waiter, link));
+  if (loop && w->owner) w->woken(w->owner, loop);
+  refblock_release(&w->block);
+}
+
+static void name_waiter_end (struct refblock *b) {
+  free(b);
+}
+
+struct name_waiter *name_waiter_new (void) {
+  struct name_waiter *w = calloc(1, sizeof(*w));
+  if (w) {
+    refblock_init(&w->block, name_waiter_end);
+    w->link.ready = name_waiter_ready;
+  }
+  return w;
+}
+
+void name_waiter_list (struct name_waiter *w, struct doorbell *bell) {
+  struct table *t = table_here();
+  if (t == NULL)
+    return;
+  lock_take(&t->lock);
+  if (w->bell == NULL) {
+    refblock_retain(&w->block);
+    refblock_retain(&bell->block);
+    w->bell = bell;
+    w->next = t->waiters;
+    w->back = &t->waiters;
+    if (w->next) w->next->back = &w->next;
+    t->waiters = w;
+  }
+  lock_free(&t->lock);
+}
+
+void name_waiter_unlist (struct name_waiter *w) {
+  struct table *t = table_here();
+  struct doorbell *bell;
+  if (t == NULL)
+    return;
+  lock_take(&t->lock);
+  bell = unlist(w);
+  lock_free(&t->lock);
+  if (bell) {
+    refblock_release(&bell->block);
+    refblock_release(&w->block);
+  }
+}

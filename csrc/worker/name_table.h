@@ -1,0 +1,66 @@
+/*
+** name_table: the names of mailboxes, by which the states of a process, and
+** its C threads, find them. (No Lua in it.)
+**
+** There is one table for the process, under a lock. It counts the queues in
+** it. A forked child begins with an empty one: the mailboxes are its parent's,
+** and a thread of the parent may have held the lock.
+**
+** A name is of a realm. A task may wait for a name: when a mailbox gets a name
+** all who wait, for any name, are woken and look again: that is rare.
+**
+** Invariants: a name is removed before its mailbox closes. A waiter is in the
+** table from before its last look until it is woken or leaves.
+*/
+
+#ifndef uring_name_table_h
+#define uring_name_table_h
+
+#include "worker/queue.h"
+
+#define NAME_LENGTH 255      /* of a name, and of a realm */
+#define NAMES_MOST  4096
+
+struct queue_name {
+  struct queue_name *next;
+  struct queue *q;         /* counted */
+  size_t realm, name;      /* lengths */
+  char key[];              /* the realm, a 0, the name, a 0 */
+};
+
+/* A task that waits for a name. Its owner and the table count it, and so does
+** the ready list. */
+struct name_waiter {
+  struct refblock block;
+  struct ready_link link;
+  struct name_waiter *next, **back;  /* in the table */
+  struct doorbell *bell;   /* in the table: counted */
+  void *owner;             /* for `woken`; NULL: it is gone. Its thread's. */
+  void (*woken)(void *owner, struct loop *loop);
+};
+
+/* A name, of malloc's; NULL: no memory. Or in memory of the caller's, which has
+** room for both and 2 bytes more. */
+struct queue_name *name_new (const char *realm, size_t nrealm,
+                             const char *name, size_t nname);
+void name_fill (struct queue_name *n, const char *realm, size_t nrealm,
+                const char *name, size_t nname);
+
+/* Give the queue this name: 0, and it is the table's; or -EEXIST, -ENOSPC. */
+int name_add (struct queue_name *n, struct queue *q);
+
+/* The queue of this name, counted; or NULL. */
+struct queue *name_find (const struct queue_name *n);
+
+void name_remove (struct queue *q);
+
+/* The queue's name, until that is removed; or NULL. */
+const char *name_of (const struct queue *q);
+
+/* A waiter, counted once; NULL: no memory. Be woken by this bell when there is
+** a new name; do not any more. */
+struct name_waiter *name_waiter_new (void);
+void name_waiter_list (struct name_waiter *w, struct doorbell *bell);
+void name_waiter_unlist (struct name_waiter *w);
+
+#endif

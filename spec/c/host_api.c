@@ -1,0 +1,797 @@
+/*
+** host_api: a host in C that uses include/uring_lua.h: spec/c_api_spec.lua
+** builds it, and runs it once for each name in the table at the end. It says
+** "passed", or what was wrong.
+*/
+
+#include <uring_lua.h>
+
+#include <lua.h>
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static _Atomic unsigned broken;
+
+#define CHECK(what)	check_one((what) ? true : false, #what, __LINE__)
+
+static bool check_one (bool ok, const char *what, int line) {
+  if (!ok) {
+    atomic_fetch_add(&broken, 1);
+    printf("line %d: false: %s\n", line, what);
+  }
+  return ok;
+}
+
+static const struct uring_api *uring;
+
+
+/* ---- states ------------------------------------------------------------ */
+
+static const struct uring_api *fetch (lua_State *L) {
+  const struct uring_api *api;
+  lua_getfield(L, LUA_REGISTRYINDEX, URING_LUA_KEY);
+  api = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return api;
+}
+
+static int must_run (lua_State *L, const char *code) {
+  if (luaL_loadstring(L, code) != LUA_OK || lua_pcall(L, 0, 0, 0) != LUA_OK) {
+    printf("%s\n", lua_tostring(L, -1));
+    exit(1);
+  }
+  return 0;
+}
+
+/* A state that has loaded uring, but has no loop. */
+static lua_State *new_state_only (void) {
+  lua_State *L = luaL_newstate();
+  if (!CHECK(L != NULL)) exit(1);
+  luaL_openlibs(L);
+  must_run(L, "uring = require 'uring'");
+  uring = fetch(L);
+  if (!CHECK(uring != NULL && uring->size == sizeof(*uring)
+             && uring->version == URING_LUA_VERSION)) exit(1);
+  return L;
+}
+
+static lua_State *new_state (void) {
+  lua_State *L = new_state_only();
+  if (!CHECK(uring->open(L, NULL) == 0)) exit(1);
+  return L;
+}
+
+/* The box of what the global of this name is. */
+static uring_box *box_of (lua_State *L, const char *global) {
+  uring_box *box = NULL;
+  lua_getglobal(L, global);
+  if (!CHECK(uring->to_box(L, -1, &box) == 0)) exit(1);
+  lua_pop(L, 1);
+  return box;
+}
+
+static void set_address (lua_State *L, const char *global, uring_box *box) {
+  if (!CHECK(uring->push_address(L, box) == 0)) exit(1);
+  lua_setglobal(L, global);
+}
+
+static struct uring_step usual_step (void) {
+  struct uring_step s = { .size = sizeof(s), .now = NAN };
+  return s;
+}
+
+/* Step until there is nothing to do. The error of a task is shown. */
+static void step (lua_State *L) {
+  struct uring_step s = usual_step();
+  do {
+    int rc = uring->step(L, &s);
+    if (!CHECK(rc == 0)) exit(1);
+    if (!CHECK(!s.failed)) {
+      printf("%s\n", lua_tostring(L, -1));
+      exit(1);
+    }
+  } while (s.more);
+}
+
+static lua_Integer global_integer (lua_State *L, const char *name) {
+  lua_Integer i;
+  lua_getglobal(L, name);
+  i = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return i;
+}
+
+static bool readable (int fd, int ms) {
+  struct pollfd p = { .fd = fd, .events = POLLIN };
+  return poll(&p, 1, ms) == 1;
+}
+
+
+/* ---- values ------------------------------------------------------------ */
+
+static uring_value integer (int64_t i) {
+  uring_value v = { .type = URING_INTEGER, .u.i = i };
+  return v;
+}
+
+static uring_value string (const char *s) {
+  uring_value v = { .type = URING_STRING };
+  v.u.s.p = s;
+  v.u.s.len = strlen(s);
+  return v;
+}
+
+static _Atomic unsigned released;
+
+static void on_release (void *ud, const void *p, size_t len) {
+  CHECK(p != NULL && len > 0 && ud == &released);
+  atomic_fetch_add(&released, 1);
+}
+
+static uring_value block (const char *s) {
+  uring_value v = string(s);
+  v.type = URING_BLOCK;
+  v.release = on_release;
+  v.ud = &released;
+  return v;
+}
+
+
+/* ---- tests ------------------------------------------------------------- */
+
+static void values_cross_both_ways (void) {
+  lua_State *L = new_state();
+  uring_inbox *inbox;
+  uring_box *box, *own;
+  uring_message *m;
+  uring_value in[2] = { integer(4), string("four") };
+  uring_value v[7] = {
+    string("echo"), { .type = URING_NIL }, { .type = URING_BOOLEAN, .u.i = 1 },
+    { .type = URING_NUMBER, .u.d = 0.5 }, { .type = URING_ARRAY, .n = 2 },
+    block("a block"), { .type = URING_FD }
+  };
+  const uring_value *got;
+  uint32_t n = 0;
+  char c = 0;
+  int fds[2], top = lua_gettop(L);
+  v[4].u.items = in;
+  CHECK(pipe(fds) == 0);
+  v[6].u.fd = fds[1];
+  CHECK(uring->inbox_new(NULL, &inbox) == 0);
+  own = uring->inbox_box(inbox);
+  set_address(L, "reply", own);
+  must_run(L,
+    "mailbox = uring.mailbox()"
+    "uring.spawn(function()"
+    "  local s, none, yes, half, list, lease, fd = mailbox:receive()"
+    "  assert(s == 'echo' and none == nil and yes == true and half == 0.5)"
+    "  assert(#list == 2 and list[1] == 4 and list[2] == 'four')"
+    "  assert(lease:string() == 'a block' and #lease == 7)"
+    "  assert(tostring(lease) == 'uring.Lease (a block, 7 bytes)')"
+    "  lease:release()"
+    "  reply:send(s, none, yes, half, list, fd, math.mininteger)"
+    "end)");
+  box = box_of(L, "mailbox");
+  CHECK(uring->post(box, v, 7) == 0);
+  step(L);
+  CHECK(released == 1);
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  got = uring->values(m, &n);
+  CHECK(n == 7 && strcmp(got[0].u.s.p, "echo") == 0);
+  CHECK(got[1].type == URING_NIL && got[2].u.i == 1 && got[3].u.d == 0.5);
+  CHECK(got[4].n == 2 && got[4].u.items[0].u.i == 4);
+  CHECK(got[5].type == URING_FD && write(got[5].u.fd, "x", 1) == 1);
+  CHECK(read(fds[0], &c, 1) == 1 && c == 'x');
+  CHECK(got[6].u.i == INT64_MIN);
+  uring->message_free(m);
+  CHECK(read(fds[0], &c, 1) == 0);  /* it was closed */
+  close(fds[0]);
+  uring->release(box);
+  uring->release(own);
+  CHECK(lua_gettop(L) == top);
+  lua_close(L);
+  CHECK(uring->inbox_close(inbox) == 0);
+}
+
+static void calls_say_what_is_wrong (void) {
+  lua_State *L = luaL_newstate();
+  struct uring_loop_options o = { .size = sizeof(o) };
+  struct uring_step s = usual_step();
+  uring_box *box;
+  int top;
+  luaL_openlibs(L);
+  CHECK(fetch(L) == NULL);
+  lua_close(L);
+  L = new_state_only();
+  top = lua_gettop(L);
+  CHECK(uring->step(L, &s) == -ENOENT);
+  CHECK(uring->fd(L) == -ENOENT && uring->timeout(L) == -ENOENT);
+  CHECK(uring->close(L, 1) == -ENOENT);
+  lua_getglobal(L, "print");
+  CHECK(uring->spawn(L, 0) == -ENOENT && lua_gettop(L) == top);
+  o.size = 4;
+  CHECK(uring->open(L, &o) == -EINVAL);
+  o.size = sizeof(o);
+  o.entries = 1u << 30;
+  CHECK(uring->open(L, &o) == -EINVAL);
+  o.entries = 8;
+  o.on_error = top + 1;
+  CHECK(uring->open(L, &o) == -EINVAL);
+  lua_pushinteger(L, 1);
+  CHECK(uring->open(L, &o) == -EINVAL);
+  lua_pop(L, 1);
+  o.on_error = 0;
+  o.memory = 1;
+  CHECK(uring->open(L, &o) == -ENOMEM);
+  o.memory = 0;
+  CHECK(uring->open(L, &o) == 0 && lua_gettop(L) == top);
+  CHECK(uring->open(L, NULL) == -EEXIST);
+  s.size = 8;
+  CHECK(uring->step(L, &s) == -EINVAL);
+  s.size = sizeof(s);
+  s.now = -1;
+  CHECK(uring->step(L, &s) == -EINVAL);
+  s.now = 5;
+  CHECK(uring->step(L, &s) == 0);
+  s.now = 4;
+  CHECK(uring->step(L, &s) == -EINVAL);
+  s.now = NAN;
+  CHECK(uring->step(L, &s) == -EINVAL);
+  lua_pushinteger(L, 1);
+  CHECK(uring->spawn(L, 0) == -EINVAL && lua_gettop(L) == top);
+  CHECK(uring->spawn(L, 1000) == -EINVAL && lua_gettop(L) == top);
+  lua_pushinteger(L, 1);
+  CHECK(uring->to_box(L, -1, &box) == -EINVAL);
+  must_run(L, "mailbox = uring.mailbox() mailbox:close()");
+  lua_getglobal(L, "mailbox");
+  CHECK(uring->to_box(L, -1, &box) == -EBADF);
+  lua_settop(L, top);
+  CHECK(uring->close(L, -1) == -EINVAL && uring->close(L, NAN) == -EINVAL);
+  CHECK(uring->close(L, 1) == 0 && uring->close(L, 1) == 0);
+  CHECK(uring->step(L, &s) == -EBADF && uring->fd(L) == -EBADF);
+  CHECK(uring->timeout(L) == -EBADF);
+  lua_close(L);
+}
+
+/* nested(): a host's function that a task calls */
+static int nested (lua_State *L) {
+  struct uring_step s = usual_step();
+  CHECK(uring->step(L, &s) == -EBUSY);
+  CHECK(uring->close(L, 1) == -EBUSY);
+  lua_pushinteger(L, 1);
+  return 1;
+}
+
+static void *step_elsewhere (void *L) {
+  struct uring_step s = usual_step();
+  CHECK(uring->step(L, &s) == -EPERM);
+  CHECK(uring->close(L, 1) == -EPERM);
+  return NULL;
+}
+
+static void a_step_is_not_nested_nor_another_threads (void) {
+  lua_State *L = new_state();
+  pthread_t thread;
+  lua_register(L, "nested", nested);
+  must_run(L, "uring.spawn(function() result = nested() end)");
+  step(L);
+  CHECK(global_integer(L, "result") == 1);
+  pthread_create(&thread, NULL, step_elsewhere, L);
+  pthread_join(thread, NULL);
+  lua_close(L);
+}
+
+static void a_step_keeps_to_its_budget (void) {
+  lua_State *L = new_state();
+  struct uring_step s = usual_step();
+  double wait;
+  must_run(L, "n = 0 for _ = 1, 10 do"
+              " uring.spawn(function() n = n + 1 end) end");
+  CHECK(uring->timeout(L) == 0);
+  s.max = 3;
+  CHECK(uring->step(L, &s) == 0 && s.resumed == 3 && s.more && !s.failed);
+  s.max = 0;
+  s.gc = 1;
+  CHECK(uring->step(L, &s) == 0 && s.resumed == 7 && !s.more);
+  CHECK(global_integer(L, "n") == 10);
+  CHECK(isinf(uring->timeout(L)));
+  must_run(L, "uring.spawn(uring.sleep, 100)");
+  step(L);
+  wait = uring->timeout(L);
+  CHECK(wait > 50 && wait <= 100);
+  lua_close(L);
+}
+
+static void errors_are_told (void) {
+  lua_State *L = new_state();
+  struct uring_loop_options o = { .size = sizeof(o) };
+  struct uring_step s = usual_step();
+  int top = lua_gettop(L);
+  luaL_loadstring(L, "local a, b = ... error(a + b, 0)");
+  lua_pushinteger(L, 40);
+  lua_pushinteger(L, 2);
+  CHECK(uring->spawn(L, 2) == 0 && lua_gettop(L) == top);
+  CHECK(uring->step(L, &s) == 0 && s.failed && lua_gettop(L) == top + 1);
+  CHECK(lua_isinteger(L, -1) && lua_tointeger(L, -1) == 42);
+  lua_settop(L, top);
+  must_run(L, "uring.spawn(function() uring.pcall(uring.sleep, 100)"
+              "  error 'at its end' end)");
+  step(L);
+  must_run(L, "uring.spawn(function()"
+              "  local x <close> = setmetatable({}, { __close = function()"
+              "    error 'in close' end })"
+              "  uring.sleep(100) end)");
+  step(L);
+  CHECK(uring->close(L, 1) == -EIO && lua_gettop(L) == top);
+  lua_close(L);
+  L = new_state_only();
+  luaL_loadstring(L, "told = (told or 0) + 1");
+  o.on_error = -1;
+  CHECK(uring->open(L, &o) == 0);
+  lua_settop(L, 0);
+  must_run(L, "uring.spawn(error, 'x') uring.spawn(error, 'y')");
+  step(L);
+  CHECK(global_integer(L, "told") == 2);
+  must_run(L, "uring.spawn(uring.shield, 100, uring.sleep, 100)");
+  step(L);
+  CHECK(uring->close(L, 0.05) == -ETIME && lua_gettop(L) == 0);
+  lua_close(L);
+}
+
+static void names_are_of_realms (void) {
+  lua_State *L = new_state_only(), *M = new_state_only();
+  struct uring_loop_options o = { .size = sizeof(o), .realm = "mine" };
+  struct uring_inbox_options in = { .size = sizeof(in), .realm = "mine",
+                                    .name = "host" };
+  uring_inbox *inbox;
+  uring_message *m;
+  uring_value v = integer(1);
+  uring_box *box;
+  uint32_t n;
+  CHECK(uring->open(L, &o) == 0);
+  o.realm = NULL;
+  o.no_names = 1;
+  CHECK(uring->open(M, &o) == 0);
+  CHECK(uring->inbox_new(&in, &inbox) == 0);
+  must_run(L, "mailbox = assert(uring.mailbox{ name = 'jobs' })"
+              "assert(uring.address 'host':try_send 'hello')");
+  must_run(M, "assert(select(3, uring.address 'host') == uring.errno.EPERM)");
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  CHECK(strcmp(uring->values(m, &n)->u.s.p, "hello") == 0 && n == 1);
+  uring->message_free(m);
+  CHECK(uring->find(NULL, "jobs", 4, &box) == -ENOENT);
+  CHECK(uring->find("mine", "jobs", 4, &box) == 0);
+  lua_close(L);
+  CHECK(uring->post(box, &v, 1) == -EPIPE);
+  uring->release(box);
+  CHECK(uring->find("mine", "jobs", 4, &box) == -ENOENT);
+  CHECK(uring->inbox_close(inbox) == 0);
+  lua_close(M);
+}
+
+static void an_inbox_takes_only_its_types (void) {
+  lua_State *L = new_state();
+  struct uring_inbox_options o = { .size = sizeof(o),
+    .types = 1u << URING_INTEGER | 1u << URING_ARRAY };
+  uring_inbox *inbox;
+  uring_box *box;
+  CHECK(uring->inbox_new(&o, &inbox) == 0);
+  box = uring->inbox_box(inbox);
+  set_address(L, "address", box);
+  uring->release(box);
+  must_run(L,
+    "assert(address:try_send(1, { 2, { 3 } }))"
+    "local ok, why = pcall(address.try_send, address, 1, { 2, { 'x' } })"
+    "assert(not ok and why:find('cannot send [2][1]: a string, which the "
+    "reader of this mailbox does not take', 1, true), why)"
+    "for _, v in ipairs { true, 1.5, 's' } do"
+    "  assert(not pcall(address.try_send, address, v))"
+    "end"
+    " assert(not pcall(address.try_send, address, 1, nil))");
+  CHECK(uring->inbox_close(inbox) == 1);
+  lua_close(L);
+}
+
+/* A full inbox: sends of Lua wait in line, and are served by inbox_take. */
+static void a_full_inbox_makes_lua_wait (void) {
+  lua_State *L = new_state();
+  struct uring_inbox_options o = { .size = sizeof(o), .capacity = 4 };
+  uring_inbox *inbox;
+  uring_message *m;
+  uring_box *box;
+  int64_t next = 1;
+  int fd, rc;
+  uint32_t n;
+  CHECK(uring->inbox_new(&o, &inbox) == 0);
+  box = uring->inbox_box(inbox);
+  set_address(L, "address", box);
+  uring->release(box);
+  must_run(L, "uring.spawn(function()"
+              "  for i = 1, 1000 do assert(address:send(i)) end"
+              "  address:close()"
+              "end)");
+  fd = uring->fd(L);
+  step(L);
+  while ((rc = uring->inbox_take(inbox, &m)) != -EPIPE) {
+    if (rc == 0) {
+      CHECK(uring->values(m, &n)->u.i == next++);
+      uring->message_free(m);
+    }
+    else if (!CHECK(rc == -EAGAIN && readable(fd, 60000)))
+      break;
+    else step(L);
+  }
+  CHECK(next == 1001);
+  CHECK(uring->inbox_close(inbox) == 0);
+  lua_close(L);
+}
+
+/* ... and posts of C do not stand behind them. */
+static void posts_overtake_sends_that_wait (void) {
+  lua_State *L = new_state();
+  uring_box *box;
+  uring_value v = integer(0);
+  must_run(L, "mailbox = uring.mailbox{ capacity = 8 }"
+              "address = mailbox:address()"
+              "uring.spawn(function()"
+              "  for i = 1, 9 do address:send(i) end end)");
+  step(L);
+  must_run(L, "assert(mailbox:stats().waiting == 1)");
+  box = box_of(L, "mailbox");
+  CHECK(uring->post(box, &v, 1) == 0);
+  CHECK(uring->post(box, &v, 1) == -EAGAIN);
+  must_run(L, "for i = 1, 8 do assert(mailbox:try_receive() == i) end"
+              " assert(mailbox:try_receive() == 0)"
+              " assert(mailbox:try_receive() == 9)");
+  uring->release(box);
+  lua_close(L);
+}
+
+
+/* ---- blocks ------------------------------------------------------------ */
+
+static void post_blocks (uring_box *box, unsigned n) {
+  for (unsigned i = 0; i < n; i++) {
+    uring_value v = block("bbbb");
+    CHECK(uring->post(box, &v, 1) == 0);
+  }
+}
+
+static void each_block_is_released_once (void) {
+  lua_State *L = new_state();
+  uring_box *box;
+  must_run(L, "mailbox = uring.mailbox()");
+  box = box_of(L, "mailbox");
+  post_blocks(box, 6);
+  CHECK(released == 0);
+  must_run(L, "local a = mailbox:try_receive()"
+              " a:release() a:release() a:close()"
+              " assert(not pcall(a.string, a))");
+  CHECK(released == 1);
+  must_run(L, "do local b <close> = mailbox:try_receive() end");
+  CHECK(released == 2);
+  must_run(L, "mailbox:try_receive() collectgarbage() collectgarbage()");
+  CHECK(released == 3);
+  must_run(L, "kept = mailbox:try_receive()"
+              " mailbox:close()");  /* two were not delivered */
+  CHECK(released == 5);
+  lua_close(L);
+  CHECK(released == 6);
+  uring->release(box);
+  released = 0;
+  L = new_state();
+  must_run(L, "mailbox = uring.mailbox()");
+  box = box_of(L, "mailbox");
+  post_blocks(box, 3);
+  lua_close(L);
+  CHECK(released == 3);
+  uring->release(box);
+}
+
+static size_t room;
+
+static void *bounded (void *ud, void *p, size_t had, size_t size) {
+  (void)ud;
+  if (size == 0) {
+    free(p);
+    return NULL;
+  }
+  if (p == NULL) had = 0;
+  if (size > had && room-- == 0) {
+    room = 0;
+    return NULL;
+  }
+  return realloc(p, size);
+}
+
+/* Lua's memory ends after each number of allocations: the message stays the
+ * first, and its block is released once. */
+static void no_memory_loses_no_message (void) {
+  lua_State *L = new_state();
+  lua_Alloc usual = lua_getallocf(L, NULL);
+  uring_box *box, *again = NULL;
+  bool done = false;
+  must_run(L, "mailbox = uring.mailbox()"
+              " function get() got = { mailbox:try_receive() } end");
+  box = box_of(L, "mailbox");
+  for (size_t n = 0; !done && n < 200; n++) {
+    uring_value items[2] = { block("bbbb"), string("s") };
+    uring_value v[2] = { { .type = URING_ARRAY, .n = 2 }, block("cccc") };
+    int rc;
+    v[0].u.items = items;
+    released = 0;
+    CHECK(uring->post(box, v, 2) == 0);
+    lua_getglobal(L, "get");
+    room = n;
+    lua_setallocf(L, bounded, NULL);
+    rc = lua_pcall(L, 0, 0, 0);
+    lua_setallocf(L, usual, NULL);
+    done = rc == LUA_OK;
+    if (!done) {
+      CHECK(released == 0 && lua_gettop(L) == 1);
+      lua_settop(L, 0);
+      must_run(L, "if mailbox:stats().messages == 1 then get()"
+                  "  assert(got[1][1]:string() == 'bbbb')"
+                  "  assert(got[2]:string() == 'cccc') end");
+    }
+    must_run(L, "got = nil collectgarbage() collectgarbage()");
+    CHECK(released == 2);
+  }
+  CHECK(done);
+  done = false;
+  for (size_t n = 0; !done && n < 50; n++) {
+    int rc;
+    room = n;
+    lua_setallocf(L, bounded, NULL);
+    rc = uring->push_address(L, box);
+    if (rc == -ENOMEM) {
+      CHECK(lua_gettop(L) == 0);
+      lua_getglobal(L, "print");
+      rc = uring->spawn(L, 0);
+      CHECK(rc == -ENOMEM || rc == 0);
+    }
+    else done = true;
+    lua_setallocf(L, usual, NULL);
+  }
+  CHECK(done && lua_gettop(L) == 1 && uring->to_box(L, 1, &again) == 0);
+  CHECK(again == box);
+  if (again) uring->release(again);
+  uring->release(box);
+  lua_close(L);
+}
+
+
+/* ---- threads ----------------------------------------------------------- */
+
+#define THREADS 3
+#define EACH    5000
+
+static uring_box *shared;
+
+static void *poster (void *arg) {
+  intptr_t self = (intptr_t)arg;
+  for (int i = 1; i <= EACH; i++) {
+    uring_value v[3] = { integer(self), integer(i), block("bbbbbbbb") };
+    int rc;
+    while ((rc = uring->post(shared, v, 3)) == -EAGAIN) sched_yield();
+    CHECK(rc == 0);
+  }
+  uring->release(shared);
+  return NULL;
+}
+
+/* A host that polls; threads that post; answers to an inbox. */
+static void threads_post_to_a_host_that_polls (void) {
+  lua_State *L = new_state();
+  pthread_t thread[THREADS];
+  uring_inbox *inbox;
+  uring_message *m = NULL;
+  uint32_t n;
+  int fd = uring->fd(L), rc;
+  CHECK(uring->inbox_new(NULL, &inbox) == 0);
+  {
+    uring_box *own = uring->inbox_box(inbox);
+    set_address(L, "reply", own);
+    uring->release(own);
+  }
+  must_run(L,
+    "mailbox = uring.mailbox{ capacity = 100 }"
+    "uring.spawn(function()"
+    "  local next, total = {}, 0"
+    "  for thread, i, lease in mailbox:messages() do"
+    "    assert(i == (next[thread] or 0) + 1)"
+    "    next[thread] = i"
+    "    total = total + #lease"
+    "    if i % 2 == 0 then lease:release() end"
+    "  end"
+    "  reply:send(total)"
+    "end)");
+  shared = box_of(L, "mailbox");
+  for (intptr_t i = 0; i < THREADS; i++) {
+    uring->hold(shared);
+    pthread_create(&thread[i], NULL, poster, (void *)i);
+  }
+  uring->release(shared);
+  step(L);
+  while ((rc = uring->inbox_take(inbox, &m)) == -EAGAIN) {
+    if (!CHECK(readable(fd, 60000))) break;
+    step(L);
+  }
+  CHECK(rc == 0 && uring->values(m, &n)->u.i == THREADS * EACH * 8);
+  if (rc == 0) uring->message_free(m);
+  for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
+  lua_close(L);
+  CHECK(released == THREADS * EACH);
+  CHECK(uring->inbox_close(inbox) == 0);
+}
+
+static _Atomic unsigned accepted;
+
+static void *poster_until_closed (void *arg) {
+  uring_value v = block("bbbbbbbb");
+  int rc;
+  (void)arg;
+  while ((rc = uring->post(shared, &v, 1)) != -EPIPE) {
+    if (rc == 0) atomic_fetch_add(&accepted, 1);
+    else sched_yield();
+  }
+  uring->release(shared);
+  return NULL;
+}
+
+static void *close_state (void *L) {
+  lua_close(L);
+  return NULL;
+}
+
+static void a_state_closes_under_posts (void) {
+  for (int round = 0; round < 20; round++) {
+    lua_State *L = new_state();
+    pthread_t thread[2], closer;
+    accepted = released = 0;
+    must_run(L, "mailbox = uring.mailbox()"
+                "uring.spawn(function()"
+                "  kept = {}"
+                "  for lease in mailbox:messages() do"
+                "    if #kept < 10 then kept[#kept + 1] = lease end"
+                "  end "
+                "end)");
+    shared = box_of(L, "mailbox");
+    for (int i = 0; i < 2; i++) {
+      uring->hold(shared);
+      pthread_create(&thread[i], NULL, poster_until_closed, NULL);
+    }
+    while (accepted < 500) {
+      struct uring_step s = usual_step();
+      CHECK(uring->step(L, &s) == 0);
+    }
+    if (round % 3 == 0) CHECK(uring->close(L, 1) == 0);
+    if (round % 2 == 0) lua_close(L);
+    else {
+      pthread_create(&closer, NULL, close_state, L);
+      pthread_join(closer, NULL);
+    }
+    for (int i = 0; i < 2; i++) pthread_join(thread[i], NULL);
+    CHECK(released == accepted);
+    uring->release(shared);
+  }
+}
+
+static void a_forked_child_is_told (void) {
+  lua_State *L = new_state();
+  struct uring_step s = usual_step();
+  uring_value v = integer(1);
+  uring_box *box, *other;
+  int status = -1;
+  pid_t pid;
+  must_run(L, "mailbox = uring.mailbox{ name = 'parent' }");
+  box = box_of(L, "mailbox");
+  step(L);
+  pid = fork();
+  if (pid == 0) {
+    alarm(30);
+    CHECK(uring->step(L, &s) == -ESTALE && uring->fd(L) == -ESTALE);
+    CHECK(uring->timeout(L) == -ESTALE && uring->close(L, 1) == -ESTALE);
+    lua_getglobal(L, "print");
+    CHECK(uring->spawn(L, 0) == -ESTALE && lua_gettop(L) == 0);
+    lua_getglobal(L, "mailbox");
+    CHECK(uring->to_box(L, -1, &other) == -ESTALE);
+    CHECK(uring->push_address(L, box) == -ESTALE && lua_gettop(L) == 1);
+    lua_settop(L, 0);
+    CHECK(uring->post(box, &v, 1) == -ESTALE);
+    uring->hold(box);
+    uring->release(box);
+    CHECK(uring->find(NULL, "parent", 6, &other) == -ENOENT);
+    CHECK(uring->open(L, NULL) == 0);  /* a loop of its own */
+    step(L);
+    must_run(L, "mine = uring.mailbox{ name = 'parent' }");
+    CHECK(uring->find(NULL, "parent", 6, &other) == 0);
+    CHECK(uring->post(other, &v, 1) == 0);
+    must_run(L, "assert(mine:try_receive() == 1)");
+    uring->release(other);
+    lua_close(L);
+    fflush(stdout);
+    _exit(broken > 0);
+  }
+  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+  CHECK(uring->post(box, &v, 1) == 0);
+  must_run(L, "assert(mailbox:try_receive() == 1)");
+  uring->release(box);
+  lua_close(L);
+}
+
+/* The table, boxes and kept blocks are valid without any state. */
+static void all_is_valid_after_the_state (void) {
+  lua_State *L = new_state();
+  uring_inbox *inbox;
+  uring_box *box, *dead;
+  uring_message *m;
+  uring_value v = block("bbbb"), *got;
+  uint32_t n;
+  must_run(L, "mailbox = uring.mailbox()");
+  dead = box_of(L, "mailbox");
+  lua_close(L);
+  CHECK(uring->post(dead, &v, 1) == -EPIPE && released == 0);
+  uring->release(dead);
+  CHECK(uring->inbox_new(NULL, &inbox) == 0);
+  box = uring->inbox_box(inbox);
+  CHECK(uring->post(box, &v, 1) == 0);
+  uring->release(box);
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  CHECK(uring->inbox_take(inbox, &m) == -EPIPE);
+  CHECK(uring->inbox_close(inbox) == 0);
+  got = uring->values(m, &n);
+  v = got[0];
+  got[0].release = NULL;
+  uring->message_free(m);
+  CHECK(released == 0 && memcmp(v.u.s.p, "bbbb", 4) == 0);
+  v.release(v.ud, v.u.s.p, v.u.s.len);
+  CHECK(released == 1);
+}
+
+
+static const struct { const char *name; void (*f)(void); } tests[] = {
+  {"values cross both ways", values_cross_both_ways},
+  {"calls say what is wrong", calls_say_what_is_wrong},
+  {"a step is not nested, nor another thread's",
+   a_step_is_not_nested_nor_another_threads},
+  {"a step keeps to its budget", a_step_keeps_to_its_budget},
+  {"errors are told", errors_are_told},
+  {"names are of realms", names_are_of_realms},
+  {"an inbox takes only its types", an_inbox_takes_only_its_types},
+  {"a full inbox makes Lua wait", a_full_inbox_makes_lua_wait},
+  {"posts overtake sends that wait", posts_overtake_sends_that_wait},
+  {"each block is released once", each_block_is_released_once},
+  {"no memory loses no message", no_memory_loses_no_message},
+  {"threads post to a host that polls", threads_post_to_a_host_that_polls},
+  {"a state closes under posts", a_state_closes_under_posts},
+  {"a forked child is told", a_forked_child_is_told},
+  {"all is valid after the state", all_is_valid_after_the_state},
+};
+
+int main (int argc, char **argv) {
+  size_t n = sizeof(tests) / sizeof(*tests);
+  if (argc == 1)
+    for (size_t i = 0; i < n; i++) puts(tests[i].name);
+  for (size_t i = 0; i < n; i++)
+    if (argc > 1 && strcmp(argv[1], tests[i].name) == 0) {
+      tests[i].f();
+      if (broken == 0) puts("passed");
+      return broken > 0;
+    }
+  return argc > 1 ? 2 : 0;
+}

@@ -1,0 +1,159 @@
+-- include/uring_lua.h: the header compiles wherever hosts are compiled, and
+-- a host in C (spec/c/host_api.c) finds each function as the header says.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+
+local lua = os.getenv "LUA" or "lua5.4"
+
+local HEADER <const> = "include/uring_lua.h"
+
+-- In the order of spec/c/host_api.c.
+local TESTS <const> = {
+  "values cross both ways", "calls say what is wrong",
+  "a step is not nested, nor another thread's", "a step keeps to its budget",
+  "errors are told", "names are of realms", "an inbox takes only its types",
+  "a full inbox makes Lua wait", "posts overtake sends that wait",
+  "each block is released once", "no memory loses no message",
+  "threads post to a host that polls", "a state closes under posts",
+  "a forked child is told", "all is valid after the state",
+}
+
+local function exists(name)
+  local file = io.open(name)
+  if file then file:close() end
+  return file ~= nil
+end
+
+local function needs(compiler)
+  if not exists(compiler) or not exists(HEADER) then
+    helper.skip("needs %s and the sources", compiler)
+  end
+end
+
+-- A compiler must go well: its output. (A sanitizer that is preloaded is for
+-- the module alone.)
+local function compile(...)
+  local status, output = spec.execute(120 * helper.slow, "/usr/bin/env", "-u",
+    "LD_PRELOAD", ...)
+  assert.equal(0, status, output)
+  return output
+end
+
+describe("the C header", function()
+  local function is_clean(compiler, standard, ...)
+    compile(compiler, "-std=" .. standard, "-Wall", "-Wextra", "-Werror",
+      "-Wconversion", "-Wshadow", "-pedantic", "-fsyntax-only", ...)
+  end
+
+  it("is clean C99 and C11, and asserts its layout in both", function()
+    needs "/usr/bin/gcc"
+    is_clean("/usr/bin/gcc", "c99", "-x", "c", HEADER)
+    is_clean("/usr/bin/gcc", "c11", "-x", "c", HEADER)
+  end)
+
+  it("is clean C++", function()
+    needs "/usr/bin/g++"
+    is_clean("/usr/bin/g++", "c++11", "-x", "c++", HEADER)
+    is_clean("/usr/bin/g++", "c++98", "-Wno-long-long", "-x", "c++", HEADER)
+  end)
+
+  it("is clean with clang", function()
+    needs "/usr/bin/clang"
+    is_clean("/usr/bin/clang", "c99", "-x", "c", HEADER)
+    is_clean("/usr/bin/clang", "c++11", "-x", "c++", HEADER)
+  end)
+
+  it("agrees with lua.h, before it and after it", function()
+    needs "/usr/bin/g++"
+    local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
+      and compile("/usr/bin/pkg-config", "--cflags", lua) or ""
+    local code = helper.file [[
+      #include <lua.hpp>
+      #include <uring_lua.h>
+      int f (lua_State *L, const struct uring_api *u);
+      int f (lua_State *L, const struct uring_api *u) {
+        return u->open(L, 0) + u->spawn(L, 0);
+      }
+    ]]
+    local command = { "/usr/bin/g++", "-fsyntax-only", "-Iinclude" }
+    for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
+    command[#command + 1] = "-xc++"
+    command[#command + 1] = code
+    compile(table.unpack(command))
+  end)
+end)
+
+-- Builds a host in C: the program's name.
+local function build_host(source)
+  needs "/usr/bin/cc"
+  local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
+    and compile("/usr/bin/pkg-config", "--cflags", "--libs", lua)
+    or "-l" .. lua
+  local name = helper.tmpname()
+  local command = { "/usr/bin/cc", "-O1", "-g", "-std=gnu11",
+    "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-o", name,
+    source }
+  for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
+  command[#command + 1] = "-lm"
+  command[#command + 1] = "-pthread"
+  compile(table.unpack(command))
+  return name
+end
+
+describe("a host in C finds that", function()
+  local program
+
+  local function build()
+    program = program or build_host "spec/c/host_api.c"
+  end
+
+  teardown(function() helper.clean() end)
+
+  for _, name in ipairs(TESTS) do
+    it(name, function()
+      helper.needs_ring()
+      build()
+      local status, output = spec.execute(120 * helper.slow, program, name)
+      assert.equal("passed\n", output)
+      assert.equal(0, status)
+    end)
+  end
+
+  it("all of its tests are run here", function()
+    build()
+    local _, output = spec.execute(10 * helper.slow, program)
+    assert.equal(table.concat(TESTS, "\n") .. "\n", output)
+  end)
+end)
+
+describe("doc/embedding.md", function()
+  -- The snippet after the first such line.
+  local function snippet(fence)
+    local text = helper.content "doc/embedding.md"
+    local at = assert(text:find("\n## The C header\n", 1, true))
+    return text:match("\n```" .. fence .. "\n(.-\n)```\n", at)
+  end
+
+  teardown(function() helper.clean() end)
+
+  it("shows a host in C that works", function()
+    helper.needs_ring()
+    needs "/usr/bin/cc"
+    local source = helper.file(snippet "c")
+    assert(os.rename(source, source .. ".c"))
+    local program = build_host(source .. ".c")
+    os.remove(source .. ".c")
+    local input = helper.file "one\ntwo\n\nthree"
+    local status, output = spec.execute(60 * helper.slow, "/bin/sh", "-c",
+      '"$0" "$1" <"$2"', program, helper.file(snippet "lua lines.lua"), input)
+    assert.same({ 0, "ONE\nTWO\n\nTHREE\n" }, { status, output })
+    local many = {}
+    for i = 1, 5000 do many[i] = "line " .. i end
+    input = helper.file(table.concat(many, "\n") .. "\n")
+    status, output = spec.execute(60 * helper.slow, "/bin/sh", "-c",
+      '"$0" "$1" <"$2"', program, helper.file(snippet "lua lines.lua"), input)
+    assert.equal(0, status)
+    assert.equal(table.concat(many, "\n"):upper() .. "\n", output)
+  end)
+end)

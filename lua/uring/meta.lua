@@ -359,8 +359,8 @@ function uring.loop(options) end
 --- in flight, for all rings together: 0.1 if not given
 ---@field movable? boolean threads may use this state and its loop one after
 --- another. The kernel completes a request by the thread that has made it,
---- which is interrupted for that (EINTR). If that thread has ended, the request
---- ends with ECANCELED: receives and iterators ask again, other waits give it
+--- which is interrupted for that (EINTR). If that thread has ended, the
+--- request ends with ECANCELED: receives and iterators ask again, other waits give it
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
 ---@field on_error? uring.OnError
@@ -402,6 +402,31 @@ function uring.mailbox(options) end
 ---@return integer? errno
 ---@nodiscard
 function uring.address(name, timeout) end
+
+--- A fresh table for a script that is not trusted. It has the functions spawn,
+--- scope, timeout, shield, sleep, now, select, channel and semaphore, and in
+--- `mailboxes` an address of each mailbox that is named here. Nothing else of
+--- the library can be reached from it, unless the script has `debug` or
+--- `require`.
+---@param options? uring.SandboxOptions
+---@return uring.Sandbox sandbox
+---@nodiscard
+function uring.sandbox(options) end
+
+---@class uring.SandboxOptions
+---@field mailboxes? table<any, uring.Mailbox | uring.Address>
+
+---@class uring.Sandbox
+---@field mailboxes table<any, uring.Address>
+---@field spawn function
+---@field scope function
+---@field timeout function
+---@field shield function
+---@field sleep function
+---@field now function
+---@field select function
+---@field channel function
+---@field semaphore function
 
 --- Wait until one of these events is ready; give its key and its values. Of
 --- several that are ready any may be chosen; the others have taken nothing. An

@@ -360,7 +360,8 @@ function uring.loop(options) end
 ---@field movable? boolean threads may use this state and its loop one after
 --- another. The kernel completes a request by the thread that has made it,
 --- which is interrupted for that (EINTR). If that thread has ended, the
---- request ends with ECANCELED: receives and iterators ask again, other waits give it
+--- request ends with ECANCELED: receives and iterators ask again, other waits
+--- give it
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
 ---@field on_error? uring.OnError

@@ -162,6 +162,7 @@ static void push_internal (lua_State *L) {
   args_functions(L);
   scope_functions(L);
   event_functions(L);
+  mailbox_functions(L);
   stream_functions(L);
   file_functions(L);
   lua_pushvalue(L, -2);

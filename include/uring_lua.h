@@ -24,9 +24,9 @@
 **   nothing of its parent's boxes, inboxes and messages: -ESTALE.
 **
 ** Each struct that the caller fills begins with its size. Zeros are the
-** defaults (but for the `now` of a step). -EINVAL: it is too small; -E2BIG: this
-** library is older than the caller's header, and the part that it does not
-** know is not zero. Nothing is written beyond that size.
+** defaults (but for the `now` of a step). -EINVAL: it is too small; -E2BIG:
+** this library is older than the caller's header, and the part that it does
+** not know is not zero. Nothing is written beyond that size.
 */
 
 #ifndef uring_lua_h

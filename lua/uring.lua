@@ -19,6 +19,7 @@ join(require "uring.scope")
 join(require "uring.event")
 join(require "uring.select")
 join(require "uring.tree")
+join(require "uring.sandbox")
 join(require "uring.file")
 require("uring.file").standard(uring)
 

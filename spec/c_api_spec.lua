@@ -11,7 +11,8 @@ local HEADER <const> = "include/uring_lua.h"
 -- In the order of spec/c/host_api.c.
 local TESTS <const> = {
   "values cross both ways", "calls say what is wrong",
-  "a step is not nested, nor another thread's", "a step keeps to its budget",
+  "a step is not nested, nor another thread's",
+  "a movable state goes from thread to thread", "a step keeps to its budget",
   "errors are told", "names are of realms", "an inbox takes only its types",
   "a full inbox makes Lua wait", "posts overtake sends that wait",
   "each block is released once", "no memory loses no message",

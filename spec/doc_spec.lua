@@ -453,7 +453,7 @@ describe(META, function()
   end)
 
   needs_ring("has every method of a waiter", function()
-    assert.same(methods_of(getmetatable(waiter())), described().Waiter)
+    assert.same(methods_of(debug.getmetatable(waiter())), described().Waiter)
   end)
 
   needs_ring("has events in Lua as it has those in C", function()

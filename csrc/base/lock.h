@@ -8,9 +8,9 @@
 ** Invariant: no thread sleeps on a lock that is free: the thread that frees
 ** a contended lock wakes one sleeper.
 **
-** Never call Lua, a callback, or the kernel (but for malloc, and for an eventfd
-** that must agree with what the lock protects) while one is held. A forked
-** child must not take a lock of its parent's: its holder may not exist there.
+** Never call Lua, a callback, or the kernel (but for malloc, and for an
+** eventfd that must agree with what the lock protects) while one is held.
+** A forked child must not take a lock of its parent's: its holder may not exist there.
 */
 
 #ifndef uring_lock_h

@@ -2,7 +2,7 @@
 ** c_api: the table of functions for programs in C that have Lua inside:
 ** include/uring_lua.h, which has their contracts.
 **
-** It is found in the registry of each state that has loaded the library, and is
+** It is found in the registry of each state that has loaded the library. It is
 ** static: it stays valid after lua_close, since the module is not unloaded.
 **
 ** Invariant: no function of it longjmps, and the Lua stack is after each as it

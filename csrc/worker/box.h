@@ -2,9 +2,9 @@
 ** box: what C sends messages to, from any thread, without a Lua state. (No Lua
 ** in it.)
 **
-** A uring_box is the queue of a mailbox or of an inbox. Each count of it that C
-** holds is one of the queue's owners and one of its senders. The functions are
-** those of include/uring_lua.h, which has their contracts.
+** A uring_box is the queue of a mailbox or of an inbox. Each count of it that
+** C holds is one of the queue's owners and one of its senders. The functions
+** are those of include/uring_lua.h, which has their contracts.
 */
 
 #ifndef uring_box_h

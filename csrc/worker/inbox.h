@@ -1,6 +1,6 @@
 /*
-** inbox: messages to C: a queue whose reader is a thread of the host's. (No Lua
-** in it.)
+** inbox: messages to C: a queue whose reader is a thread of the host's. (No
+** Lua in it.)
 **
 ** The functions are those of include/uring_lua.h, which has their contracts.
 ** One thread at a time reads an inbox.

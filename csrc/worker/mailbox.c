@@ -318,6 +318,28 @@ static int mailbox_address (lua_State *L) {
   return 1;
 }
 
+static int internal_address_of (lua_State *L) {
+  struct mail_address *a;
+  struct queue *q;
+  lua_settop(L, 1);
+  a = mail_address_new(L);
+  if (!mailbox_at(L, state_of(L), 1, &q)) {  /* (as it is now) */
+    const struct mail_address *other = class_test(L, 1, CLASS_ADDRESS);
+    q = other ? other->q : NULL;
+  }
+  if (q == NULL)
+    return 0;
+  refblock_retain(&q->block);
+  mail_address_set(a, q);
+  return 1;
+}
+
+void mailbox_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, internal_address_of, 1);
+  lua_setfield(L, -2, "address_of");
+}
+
 static void set_count (lua_State *L, const char *name, uint64_t n) {
   lua_pushinteger(L, (lua_Integer)n);
   lua_setfield(L, -2, name);

@@ -29,6 +29,11 @@
 bool mailbox_at (lua_State *L, const struct state *s, int index,
                  struct queue **q);
 
+/* address_of(value): for lua/uring/sandbox.lua: a new address of an open
+** mailbox or address; nil for any other value. Into the table on top of the
+** stack; its upvalue, the state, lies below it. */
+void mailbox_functions (lua_State *L);
+
 int mailbox_new (lua_State *L);      /* uring.mailbox{…} */
 void mailbox_open (lua_State *L);
 

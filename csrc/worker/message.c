@@ -29,7 +29,7 @@ struct message_block message_take_block (uint64_t *cell) {
   b.len = (size_t)message_count(cell[0]);
   b.release = (void (*)(void *, const void *, size_t))(uintptr_t)cell[2];
   b.ud = (void *)(uintptr_t)cell[3];
-  cell[2] = 0;  /* guard: released once */
+  cell[2] = 0;  /* (released once) */
   return b;
 }
 

@@ -18,8 +18,8 @@
 **
 ** Descriptors and blocks in a message belong to the message: they are closed
 ** and released with it, unless the reader has taken them. Blocks come from C
-** alone (include/uring_lua.h). Their release may post messages: no lock is held
-** when it is called.
+** alone (include/uring_lua.h). Their release may post messages: no lock is
+** held when it is called.
 **
 ** What a message counts as does not depend on this form: 32 bytes, 48 for each
 ** value, the bytes of strings rounded up to 8, and those of blocks. That is

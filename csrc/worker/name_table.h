@@ -39,8 +39,8 @@ struct name_waiter {
   void (*woken)(void *owner, struct loop *loop);
 };
 
-/* A name, of malloc's; NULL: no memory. Or in memory of the caller's, which has
-** room for both and 2 bytes more. */
+/* A name, of malloc's; NULL: no memory. Or in memory of the caller's, which
+** has room for both and 2 bytes more. */
 struct queue_name *name_new (const char *realm, size_t nrealm,
                              const char *name, size_t nname);
 void name_fill (struct queue_name *n, const char *realm, size_t nrealm,

@@ -24,9 +24,9 @@
 ** a sender waits, no other sender's message is accepted before its; but for
 ** posts of C, which cannot wait.
 **
-** The reader may be C (worker/inbox.h). Then an eventfd is written in the place
-** of the ready list and the doorbell. It is written, and read, under the lock:
-** it is readable from the first message on until the reader has found none.
+** The reader may be C (worker/inbox.h). Then an eventfd is written instead of
+** the ready list and the doorbell. It is written, and read, under the lock: it
+** is readable from the first message on until the reader has found none.
 **
 ** Invariants
 ** - accepted == taken + undelivered + those in the queue.
@@ -173,8 +173,8 @@ void queue_unread (struct queue *q);
 ** no sender is left; that may be so already. */
 void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
 
-/* The reader is C: `fd`, an eventfd, is written for it. Before senders know the
-** queue. */
+/* The reader is C: `fd`, an eventfd, is written for it. Before senders know
+** the queue. */
 void queue_set_eventfd (struct queue *q, int fd);
 
 /* Such a reader has found nothing: the eventfd is not readable from now on,

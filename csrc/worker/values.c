@@ -119,7 +119,7 @@ static uint64_t *write_number (uint64_t *cell, enum message_kind kind,
   return cell + 2;
 }
 
-static uint64_t *write_block_value (uint64_t *cell, const uring_value *v) {
+static uint64_t *write_foreign (uint64_t *cell, const uring_value *v) {
   struct message_block b = { v->u.s.p, v->u.s.len, v->release, v->ud };
   message_put_block(cell, &b);
   return cell + 4;
@@ -137,7 +137,7 @@ static uint64_t *write_value (uint64_t *cell, const uring_value *v) {
     case URING_INTEGER: return write_number(cell, MESSAGE_INTEGER, &v->u.i);
     case URING_NUMBER: return write_number(cell, MESSAGE_NUMBER, &v->u.d);
     case URING_STRING: return write_string(cell, v);
-    case URING_BLOCK: return write_block_value(cell, v);
+    case URING_BLOCK: return write_foreign(cell, v);
     case URING_ARRAY: return write_array(cell, v);
     case URING_FD:
       *cell = message_cell(MESSAGE_FD, (uint64_t)v->u.fd);
@@ -215,7 +215,7 @@ static void read_items (struct reading *r, uring_value *v, uint32_t n) {
   read_values(r, v->u.items, n);
 }
 
-static void read_block_value (uring_value *v, uint64_t *cell) {
+static void read_foreign (uring_value *v, uint64_t *cell) {
   struct message_block b = message_take_block(cell);
   v->type = URING_BLOCK;
   v->u.s.p = b.p;
@@ -245,7 +245,7 @@ static void read_value (struct reading *r, uring_value *v) {
     case MESSAGE_INTEGER: read_numeric(v, URING_INTEGER, cell); break;
     case MESSAGE_NUMBER: read_numeric(v, URING_NUMBER, cell); break;
     case MESSAGE_STRING: read_string(v, cell); break;
-    case MESSAGE_BLOCK: read_block_value(v, cell); break;
+    case MESSAGE_BLOCK: read_foreign(v, cell); break;
     case MESSAGE_FD:
       v->type = URING_FD;
       v->u.fd = (int)message_count(*cell);

@@ -23,8 +23,8 @@ struct values_limits {
   uint32_t kinds;          /* of its values */
 };
 
-/* Encode `n` values: 0; -EINVAL, -EMSGSIZE, -ENOMEM. The message is in `small`,
-** if it is no larger than that; else malloc's. */
+/* Encode `n` values: 0; -EINVAL, -EMSGSIZE, -ENOMEM. The message is in
+** `small`, if it is no larger than that; else malloc's. */
 int values_encode (const uring_value *values, uint32_t n,
                    const struct values_limits *limits,
                    void *small, size_t size, struct message **m);

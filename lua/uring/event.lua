@@ -65,16 +65,20 @@ end
 local Event = tasks.Event
 Event.is_event = true
 
--- Make a class of events of this table of methods.
-local function class(methods)
+-- Make a class of events of this table of methods. A script does not get that
+-- as the metatable, but an empty function, by which select.lua knows the
+-- class: or it could change what the selects of others do.
+local function class(methods, token)
   methods.__index = methods
   methods.__name = "uring.Event"
+  methods.__metatable = token
   methods.wrap, methods.is_event = Event.wrap, true
   return methods
 end
 
 -- An event whose values are passed through a function of the program's.
-local Wrapped = class {}
+local function wrapped() end
+local Wrapped = class({}, wrapped)
 
 -- The same event, with the results of f(values), called after it was chosen.
 function Event:wrap(f)
@@ -95,7 +99,8 @@ end
 function Wrapped:__tostring() return tostring(self.event) end
 
 -- A time: `seconds` after the select begins, or `time` on uring.now().
-local Timer = class {}
+local function timer() end
+local Timer = class({}, timer)
 
 function Timer:try(waiter)
   if self.seconds == 0 then return true end  -- (also before `block`)
@@ -109,13 +114,10 @@ function Timer:block(waiter)
   return time
 end
 
-local function nothing() end
+function Timer.cancel() end
 
-Timer.cancel = nothing
-
--- The `cancel` functions that cannot raise and call no other function. (So are
--- those of C's events.)
-local cannot_raise = { [nothing] = true }
+-- The classes whose `cancel` cannot raise and calls no other function.
+local cannot_raise = { ["uring.Event"] = true, [timer] = true }
 
 function Timer:__tostring()
   return format("uring.Event (%s %g)", self.time and "at" or "after",
@@ -133,7 +135,7 @@ local function at(time)
 end
 
 -- A call of a function: a task for each select, cancelled if it is not chosen.
-local Call = class {}
+local Call = class({}, function() end)
 
 -- Raise what f has raised, with the traceback of there.
 local function raise(call, value)
@@ -216,7 +218,7 @@ local function check_option(name, value, kind)
 end
 
 -- An event of the program's, with these methods.
-local Foreign = class {}
+local Foreign = class({}, function() end)
 
 local function new_foreign(methods)
   for name, f in next, methods do
@@ -267,7 +269,7 @@ end
 
 return {
   -- for select.lua
-  missing_method = missing_method, Wrapped = Wrapped,
+  missing_method = missing_method, wrapped = wrapped,
   cannot_raise = cannot_raise,
   public = { event = event, after = after, at = at },
 }

@@ -404,6 +404,31 @@ function uring.mailbox(options) end
 ---@nodiscard
 function uring.address(name, timeout) end
 
+--- A fresh table for a script that is not trusted. It has the functions spawn,
+--- scope, timeout, shield, sleep, now, select, channel and semaphore, and in
+--- `mailboxes` an address of each mailbox that is named here. Nothing else of
+--- the library can be reached from it, unless the script has `debug` or
+--- `require`.
+---@param options? uring.SandboxOptions
+---@return uring.Sandbox sandbox
+---@nodiscard
+function uring.sandbox(options) end
+
+---@class uring.SandboxOptions
+---@field mailboxes? table<any, uring.Mailbox | uring.Address>
+
+---@class uring.Sandbox
+---@field mailboxes table<any, uring.Address>
+---@field spawn function
+---@field scope function
+---@field timeout function
+---@field shield function
+---@field sleep function
+---@field now function
+---@field select function
+---@field channel function
+---@field semaphore function
+
 --- Wait until one of these events is ready; give its key and its values. Of
 --- several that are ready any may be chosen; the others have taken nothing. An
 --- event that failed is chosen like any: its values are nil, message, errno.

@@ -14,10 +14,9 @@ local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
 local raise_at_caller <const>, decline <const> =
   tasks.raise_at_caller, tasks.decline
 local missing_method <const> = protocol.missing_method
-local Wrapped <const> = protocol.Wrapped
+local wrapped <const> = protocol.wrapped
 local cannot_raise <const> = protocol.cannot_raise
-local type <const>, rawget <const>, getmetatable <const> =
-  type, rawget, getmetatable
+local type <const>, getmetatable <const> = type, getmetatable
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local ipairs <const>, next <const>, rawequal <const> = ipairs, next, rawequal
 local tostring <const>, setmetatable <const> = tostring, setmetatable
@@ -31,6 +30,7 @@ local ETIME <const> = core.errno.ETIME
 -- by event what that stores in it (of a C event, the select waiter).
 local Waiter = {}
 Waiter.__index = Waiter
+Waiter.__metatable = false  -- (programs' events get waiters)
 
 function Waiter:wake() wake(self.task) end
 
@@ -61,8 +61,7 @@ function Waiter:__close(err)
     local event, ending = self.blocked[n], nil
     local class = getmetatable(event)
     self.n = n - 1
-    if class == "uring.Event" or type(class) == "table"
-        and cannot_raise[rawget(class, "cancel")] then
+    if cannot_raise[class] then
       ending = event:cancel(self)
     else
       local done, what = pcall(cancel, event, self)
@@ -153,7 +152,7 @@ local function gather(events)
 end
 
 local function unwrapped(event)
-  return getmetatable(event) == Wrapped and event.event or event
+  return getmetatable(event) == wrapped and event.event or event
 end
 
 -- The first time later than `past` of those that `block` has returned.
@@ -278,7 +277,7 @@ local function results(event, key, ...)
     wait_for_ends(key)
     return nil, "timed out", ETIME
   end
-  if getmetatable(event) == Wrapped then
+  if getmetatable(event) == wrapped then
     return key_or_raise(key, xpcall(event.after, tasks.note, ...))
   end
   return key, ...

@@ -295,6 +295,31 @@ static void a_step_is_not_nested_nor_another_threads (void) {
   lua_close(L);
 }
 
+static void *step_here (void *L) {
+  step(L);
+  return NULL;
+}
+
+static void a_movable_state_goes_from_thread_to_thread (void) {
+  lua_State *L = new_state_only();
+  struct uring_loop_options o = { .size = sizeof(o), .movable = 1 };
+  uring_box *box;
+  uring_value v = integer(1);
+  CHECK(uring->open(L, &o) == 0);
+  must_run(L, "mailbox, n = uring.mailbox(), 0 uring.spawn(function()"
+              "  for i in mailbox:messages() do n = n + i end end)");
+  box = box_of(L, "mailbox");
+  for (int i = 0; i < 10; i++) {
+    pthread_t thread;
+    CHECK(uring->post(box, &v, 1) == 0);
+    pthread_create(&thread, NULL, step_here, L);
+    pthread_join(thread, NULL);
+  }
+  CHECK(global_integer(L, "n") == 10);
+  uring->release(box);
+  lua_close(L);
+}
+
 static void a_step_keeps_to_its_budget (void) {
   lua_State *L = new_state();
   struct uring_step s = usual_step();
@@ -769,6 +794,8 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"calls say what is wrong", calls_say_what_is_wrong},
   {"a step is not nested, nor another thread's",
    a_step_is_not_nested_nor_another_threads},
+  {"a movable state goes from thread to thread",
+   a_movable_state_goes_from_thread_to_thread},
   {"a step keeps to its budget", a_step_keeps_to_its_budget},
   {"errors are told", errors_are_told},
   {"names are of realms", names_are_of_realms},

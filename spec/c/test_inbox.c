@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -430,6 +431,59 @@ static void a_forked_child_is_told (void) {
 }
 
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+static size_t address_space (void) {
+  size_t pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  CHECK(f != NULL && fscanf(f, "%zu", &pages) == 1);
+  fclose(f);
+  return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void run_without_memory (void) {
+  uring_inbox *inbox = new_inbox(0, 1 << 30);
+  uring_box *box = inbox_box(inbox);
+  uint32_t n = 500000;  /* 8 MB as a message, 28 MB as values */
+  uring_value *items = calloc(n, sizeof(*items)), v = array(items, n);
+  struct rlimit limit;
+  uring_message *m;
+  if (!CHECK(items != NULL)) return;
+  for (uint32_t i = 0; i < n; i++) items[i] = integer(i);
+  CHECK(box_post(box, &v, 1) == 0);
+  CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+  limit.rlim_cur = address_space() + (10 << 20);
+  CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+  CHECK(inbox_take(inbox, &m) == -ENOMEM);
+  CHECK(inbox_take(inbox, &m) == -ENOMEM);
+  limit.rlim_cur = limit.rlim_max;
+  CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+  CHECK(take(inbox, &m, &n)->u.items[9].u.i == 9);
+  values_free(m);
+  free(items);
+  box_release(box);
+  CHECK(inbox_close(inbox) == 0);
+}
+
+static void without_memory_a_message_stays_the_first (void) {
+  int status = -1;
+  pid_t pid = fork();
+  if (pid == 0) {
+    check_broken = 0;
+    run_without_memory();
+    _exit(check_broken > 0);
+  }
+  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+#else
+
+static void without_memory_a_message_stays_the_first (void) {
+}
+
+#endif
+
+
 /* ---- threads ----------------------------------------------------------- */
 
 #define THREADS 4
@@ -547,6 +601,7 @@ static const struct check_test tests[] = {
   TEST(options_are_checked),
   TEST(names_find_their_inbox),
   TEST(a_forked_child_is_told),
+  TEST(without_memory_a_message_stays_the_first),
   TEST(all_posts_of_threads_arrive_in_order),
   TEST(a_close_under_posts_loses_none)
 };

@@ -486,6 +486,8 @@ programs["mailboxes"] = function()
   assert(mailbox:try_receive() == 1)
   uring.run(function()
     local other <close> = mailbox:address()
+    local sandbox = uring.sandbox { mailboxes = { mine = mailbox } }
+    sandbox.mailboxes.mine:close()
     local sender = uring.spawn(function()
       assert(address:send "a")
       assert(address:send "b")

@@ -207,6 +207,7 @@ local public = {
     mailbox = { optional(options { name = name, capacity = integer(1, 1 << 30),
       bytes = integer(256, 1 << 30), fds = integer(0, 65536) }) },
     address = { name, optional(seconds) },
+    sandbox = { optional(options { mailboxes = optional(events) }) },
     tasks = none, tree = none,
     sleep = { seconds },
     await = { sqe, optional(seconds) },

@@ -350,6 +350,12 @@ static int process_check_fd (lua_State *L) {
   return 0;
 }
 
+/* check_signal(name): raise unless it names a signal */
+static int process_check_signal (lua_State *L) {
+  signal_name_check(L, 1);
+  return 0;
+}
+
 
 static const luaL_Reg methods[] = {
   {"start", child_start},
@@ -370,6 +376,7 @@ static const luaL_Reg functions[] = {
   {"search_path", process_search_path},
   {"flush_standard", process_flush_standard},
   {"check_fd", process_check_fd},
+  {"check_signal", process_check_signal},
   {NULL, NULL}
 };
 

@@ -25,11 +25,12 @@ static int unknown_signal (lua_State *L, int arg, const char *name) {
 }
 
 int signal_name_check (lua_State *L, int arg) {
-  const char *name = lua_tostring(L, arg);
+  const char *name;
   if (lua_type(L, arg) != LUA_TSTRING)
     return luaL_argerror(L, arg, lua_pushfstring(L,
              "name of a signal expected, such as \"TERM\", got %s",
              luaL_typename(L, arg)));
+  name = lua_tostring(L, arg);
   if (strncmp(name, "SIG", 3) == 0)
     return luaL_argerror(L, arg, lua_pushfstring(L,
              "no signal '%s': names are without SIG, as '%s'", name,

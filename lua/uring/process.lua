@@ -21,7 +21,7 @@ local POLLIN <const> = core.POLLIN
 local ECANCELED <const>, EPIPE <const> = core.errno.ECANCELED,
   core.errno.EPIPE
 local error <const>, pcall <const>, type <const> = error, pcall, type
-local next <const>, ipairs <const>, select <const> = next, ipairs, select
+local next <const>, ipairs <const> = next, ipairs
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local tostring <const>, rawequal <const> = tostring, rawequal
 local math_type <const> = math.type
@@ -41,8 +41,17 @@ local STREAMS <const> = { "stdin", "stdout", "stderr" }
 
 -- ---- options --------------------------------------------------------------
 
-local function bad(problem, ...)
-  error("bad argument #1 to 'process' (" .. format(problem, ...) .. ")", 4)
+local function bad_argument(n, name, problem, ...)
+  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, name,
+    format(problem, ...)))
+end
+
+local function bad(...) bad_argument(1, "process", ...) end
+
+-- What is wrong with a value that a function of C refuses; nil: nothing.
+local function problem_of(check, value)
+  local ok, problem = pcall(check, value)
+  if not ok then return match(problem, "%((.*)%)$") or problem end
 end
 
 local function check_string(value, what, least)
@@ -100,10 +109,8 @@ local function check_descriptor(value, name)
   if math_type(value) == "integer" and value < 0 then
     bad("option '%s' must be a descriptor, got %d", name, value)
   end
-  local ok, problem = pcall(tasks.check_fd, value)
-  if not ok then
-    bad("option '%s': %s", name, match(problem, "%((.*)%)$") or problem)
-  end
+  local problem = problem_of(tasks.check_fd, value)
+  if problem then bad("option '%s': %s", name, problem) end
 end
 
 local WORDS <const> = { inherit = true, null = true, pipe = true }
@@ -213,8 +220,7 @@ Process.__index = Process
 
 local function check_self(self, name)
   if getmetatable(self) ~= Process then
-    error(format("bad argument #1 to '%s' (uring.Process expected, got %s)",
-      name, type(self)), 3)
+    bad_argument(1, name, "uring.Process expected, got %s", type(self))
   end
 end
 
@@ -296,7 +302,10 @@ end
 
 function Process:kill(name)
   check_self(self, "kill")
-  local ok, message, errno = self.child:kill(name == nil and "TERM" or name)
+  if name == nil then name = "TERM" end
+  local problem = problem_of(tasks.check_signal, name)
+  if problem then bad_argument(1, "kill", "%s", problem) end
+  local ok, message, errno = self.child:kill(name)
   return ok, message, errno
 end
 
@@ -358,31 +367,28 @@ local function exchange(self, got, input)
 end
 
 local function check_communicate(self, input, options)
+  local name = "communicate"
   if input ~= nil and type(input) ~= "string" then
-    error(format("bad argument #1 to 'communicate' (string expected, got %s)",
-      type(input)), 3)
+    bad_argument(1, name, "string expected, got %s", type(input))
   end
   if input and not self.stdin then
-    error("bad argument #1 to 'communicate' (the process was started without "
-      .. "stdin = \"pipe\")", 3)
+    bad_argument(1, name, "the process was started without stdin = \"pipe\"")
   end
   if options == nil then return {} end
   if type(options) ~= "table" then
-    error(format("bad argument #2 to 'communicate' (table expected, got %s)",
-      type(options)), 3)
+    bad_argument(2, name, "table expected, got %s", type(options))
   end
-  for name, value in next, options do
-    if name ~= "max" and name ~= "timeout" then
-      error(format("bad argument #2 to 'communicate' (unknown option '%s'; "
-        .. "they are max, timeout)", tostring(name)), 3)
+  for option, value in next, options do
+    if option ~= "max" and option ~= "timeout" then
+      bad_argument(2, name, "unknown option '%s'; they are max, timeout",
+        tostring(option))
     end
-    if name == "max" and not (math_type(value) == "integer" and value > 0) then
-      error("bad argument #2 to 'communicate' (option 'max' must be an integer "
-        .. "from 1)", 3)
+    if option == "max" and not (math_type(value) == "integer" and value > 0)
+    then
+      bad_argument(2, name, "option 'max' must be an integer from 1")
     end
-    if name == "timeout" and not (math_type(value) and value >= 0) then
-      error("bad argument #2 to 'communicate' (option 'timeout' must be "
-        .. "seconds, a number from 0)", 3)
+    if option == "timeout" and not (math_type(value) and value >= 0) then
+      bad_argument(2, name, "option 'timeout' must be seconds, a number from 0")
     end
   end
   return options

@@ -18,9 +18,8 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,8 +52,7 @@ static bool unreaped (int pidfd) {
 }
 
 static int send_signal (int pidfd, int sig, unsigned flags) {
-  return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, flags) < 0 ? -errno
-                                                                    : 0;
+  return pidfd_send_signal(pidfd, sig, NULL, flags) < 0 ? -errno : 0;
 }
 
 /* 0 or -errno. */
@@ -145,7 +143,7 @@ static struct child *child_check (lua_State *L) {
   return c;
 }
 
-/* child_new(): it is started by child:start */
+/* child_new(): it is started by child_start */
 static int child_new (lua_State *L) {
   struct child *c;
   reap_orphans(state_of(L), clock_now());
@@ -212,7 +210,7 @@ static int child_close (lua_State *L) {
 
 /* ---- start ------------------------------------------------------------- */
 
-/* The stack of child:start. */
+/* The stack of child_start. */
 enum { CHILD = 1, PATHS, ARGS, ENV, CWD, GROUP, STDIN, STDOUT, STDERR, START };
 
 /* The strings of a list, which keeps them, as the kernel takes them; the array
@@ -245,7 +243,7 @@ static int start_failed (lua_State *L, const struct spawn *s) {
   return fail(L, s->error, "%s process '%s'", steps[s->step], path);
 }
 
-/* child:start(paths, args, env, cwd, group, stdin, stdout, stderr): true; or
+/* child_start(child, paths, args, env, cwd, group, stdin, stdout, stderr): true; or
 ** nil, message, errno. The first three are lists of strings, without zero
 ** bytes, of which `env` may be nil; the last are descriptors, or enum spawn's
 ** numbers. */
@@ -281,7 +279,7 @@ static int child_start (lua_State *L) {
 
 /* ---- methods ----------------------------------------------------------- */
 
-/* child:pid() */
+/* child_pid(child) */
 static int child_pid (lua_State *L) {
   lua_pushinteger(L, child_check(L)->self->pid);
   return 1;
@@ -297,7 +295,7 @@ static int push_status (lua_State *L, int rc, const siginfo_t *info) {
   return 2;
 }
 
-/* child:reap(last): of a child that has ended: "exit", code; or "signal",
+/* child_reap(child, last): of a child that has ended: "exit", code; or "signal",
 ** number; or nil, message, errno. `last`: what is left of its group is
 ** killed. Nothing, if it runs. */
 static int child_reap (lua_State *L) {
@@ -316,7 +314,7 @@ static int child_reap (lua_State *L) {
   return push_status(L, rc, &info);
 }
 
-/* child:kill(name): true; or nil, message, errno */
+/* child_kill(child, name): true; or nil, message, errno */
 static int child_kill (lua_State *L) {
   struct child *c = child_check(L);
   int sig = signal_name_check(L, 2), rc;
@@ -335,14 +333,6 @@ static int process_search_path (lua_State *L) {
   return 1;
 }
 
-/* flush_standard(): what print has buffered goes out before a child that
-** inherits stdout writes */
-static int process_flush_standard (lua_State *L) {
-  (void)L;
-  fflush(stdout);
-  return 0;
-}
-
 
 /* check_fd(value): raise unless it names a descriptor */
 static int process_check_fd (lua_State *L) {
@@ -358,10 +348,6 @@ static int process_check_signal (lua_State *L) {
 
 
 static const luaL_Reg methods[] = {
-  {"start", child_start},
-  {"pid", child_pid},
-  {"reap", child_reap},
-  {"kill", child_kill},
   {NULL, NULL}
 };
 
@@ -373,8 +359,11 @@ static const luaL_Reg meta[] = {
 
 static const luaL_Reg functions[] = {
   {"child_new", child_new},
+  {"child_start", child_start},
+  {"child_pid", child_pid},
+  {"child_reap", child_reap},
+  {"child_kill", child_kill},
   {"search_path", process_search_path},
-  {"flush_standard", process_flush_standard},
   {"check_fd", process_check_fd},
   {"check_signal", process_check_signal},
   {NULL, NULL}

@@ -21,7 +21,8 @@ static int unknown_signal (lua_State *L, int arg, const char *name) {
   if (near.name)
     return luaL_argerror(L, arg, lua_pushfstring(L,
              "no signal '%s': did you mean '%s'?", name, near.name));
-  return luaL_argerror(L, arg, lua_pushfstring(L, "no signal '%s'", name));
+  return luaL_argerror(L, arg, lua_pushfstring(L,
+           "name of a signal expected, such as \"TERM\", got '%s'", name));
 }
 
 int signal_name_check (lua_State *L, int arg) {
@@ -37,7 +38,8 @@ int signal_name_check (lua_State *L, int arg) {
              name + 3));
   for (int n = 1; n < NSIG; n++) {
     const char *known = signal_name(n);
-    if (known && strcmp(known, name) == 0)
+    if (known && strcmp(known, name) == 0
+        && strlen(known) == lua_rawlen(L, arg))
       return n;
   }
   return unknown_signal(L, arg, name);

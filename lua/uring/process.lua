@@ -16,6 +16,7 @@ local tasks <const> = require "uring.core"
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
 local timeout <const> = scope_module.timeout
 local check_timeout <const> = tasks.check_timeout
+local kill <const> = tasks.child_kill
 local await <const>, sqe <const> = core.await, core.sqe
 local POLLIN <const> = core.POLLIN
 local ECANCELED <const>, EPIPE <const> = core.errno.ECANCELED,
@@ -178,11 +179,11 @@ end
 -- The scope ends, and the child with it.
 local function stop(self)
   local child = self.child
-  child:kill "TERM"
-  child:kill "CONT"  -- (stopped it would not see it)
+  kill(child, "TERM")
+  kill(child, "CONT")  -- (stopped it would not see it)
   timeout(self.grace, close_streams, self)
   if not wait_end(child, self.grace) then
-    child:kill "KILL"
+    kill(child, "KILL")
     wait_end(child)
   end
 end
@@ -194,7 +195,7 @@ end
 -- The function of its daemon.
 local function attend(self, start)
   local child <close> = self.child  -- (whatever fails below, it is ended)
-  local ok, started, message, errno = pcall(child.start, child, start.paths,
+  local ok, started, message, errno = pcall(tasks.child_start, child, start.paths,
     start.args, start.env, start.cwd, start.group, start[1], start[2],
     start[3])
   self.started = ok and started
@@ -206,7 +207,7 @@ local function attend(self, start)
   end
   local ended, problem = pcall(wait_end, child)
   if not ended then shield(self.grace * 2 + AFTER_KILL, stop, self) end
-  self.kind, self.code, self.errno = child:reap(not ended)
+  self.kind, self.code, self.errno = tasks.child_reap(child, not ended)
   if not ended and not rawequal(problem, core.cancelled) then
     error(problem, 0)
   end
@@ -255,7 +256,7 @@ end
 
 local function started(self, start)
   if self.started then
-    self.pid = self.child:pid()
+    self.pid = tasks.child_pid(self.child)
     return self
   end
   close_streams(self)
@@ -276,7 +277,7 @@ local function process(options)
     program = args[1], grace = options.grace or GRACE }, Process)
   local ok, message, errno = make_streams(self, options, start)
   if not ok then return nil, message, errno end
-  if start[2] == 1 or start[3] == 1 then tasks.flush_standard() end
+  if start[2] == 1 or start[3] == 1 then tasks.flush_print() end
   self.task = tasks.daemon({ main = attend, name = args[1] }, self, start)
   shield(1, core.sleep, 0)  -- (it is started in this turn)
   return started(self, start)
@@ -305,8 +306,7 @@ function Process:kill(name)
   if name == nil then name = "TERM" end
   local problem = problem_of(tasks.check_signal, name)
   if problem then bad_argument(1, "kill", "%s", problem) end
-  local ok, message, errno = self.child:kill(name)
-  return ok, message, errno
+  return kill(self.child, name)
 end
 
 function Process:close()

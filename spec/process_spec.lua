@@ -15,6 +15,8 @@ local before
 
 before_each(function()
   if helper.probe.available then uring.run(function() end) end  -- (the loop)
+  collectgarbage()
+  collectgarbage()
   before = spec.fds()
 end)
 
@@ -231,8 +233,8 @@ describe("process:wait", function()
           print(p:kill())
         end)]]):format(how))
       assert.equal(0, status, out)
-      assert.truthy(out:find("true\twait for process: its exit status was taken",
-        1, true), out)
+      assert.truthy(out:find("true\twait for process: its exit status was "
+        .. "taken", 1, true), out)
       assert.truthy(out:find("ESRCH", 1, true), out)
     end
   end)
@@ -474,8 +476,8 @@ describe("children", function()
 
   it("that leave a grandchild with the pipe can be waited for", function()
     net.run(function()
-      local p = sh("exec 3<&0; (read line <&3; echo late) & exit 3", { stdin = "pipe",
-        stdout = "pipe" })
+      local p = sh("exec 3<&0; (read line <&3; echo late) & exit 3",
+        { stdin = "pipe", stdout = "pipe" })
       assert.same({ "exit", 3 }, { p:wait(patience) })
       local _, _, errno = p.stdout:read("a", 0.001)
       assert.equal(E.ETIME, errno)

@@ -1,7 +1,7 @@
 /*
-** process: see the header. What must not break: a child that runs has its pidfd
-** in its object, or, after that was collected, among the state's orphans, until
-** it is reaped.
+** process: see the header. What must not break: a child that runs has its
+** pidfd in its object, or, after that was collected, among the state's orphans,
+** until it is reaped.
 */
 
 #include "compat.h"
@@ -228,8 +228,6 @@ static const char **push_strings (lua_State *L, int arg) {
 }
 
 static int start_failed (lua_State *L, const struct spawn *s) {
-  static const char *const steps[] = { "make a process for", "prepare the "
-    "descriptors of", "directory of", "run" };
   const char *path;
   lua_rawgeti(L, ARGS, 1);
   path = lua_tostring(L, -1);
@@ -240,11 +238,12 @@ static int start_failed (lua_State *L, const struct spawn *s) {
     return fail(L, s->error, "process '%s'%s", path,
                 lua_rawlen(L, PATHS) > 1 && s->error == ENOENT
                 ? ": not in PATH" : "");
-  return fail(L, s->error, "%s process '%s'", steps[s->step], path);
+  return fail(L, s->error, "process '%s': %s", path,
+              s->step == SPAWN_PROCESS ? "make it" : "its descriptors");
 }
 
-/* child_start(child, paths, args, env, cwd, group, stdin, stdout, stderr): true; or
-** nil, message, errno. The first three are lists of strings, without zero
+/* child_start(child, paths, args, env, cwd, group, stdin, stdout, stderr):
+** true; or nil, message, errno. The first three are lists of strings, without zero
 ** bytes, of which `env` may be nil; the last are descriptors, or enum spawn's
 ** numbers. */
 static int child_start (lua_State *L) {
@@ -295,7 +294,7 @@ static int push_status (lua_State *L, int rc, const siginfo_t *info) {
   return 2;
 }
 
-/* child_reap(child, last): of a child that has ended: "exit", code; or "signal",
+/* child_reap(child, last): of a child that has ended: "exit", code; "signal",
 ** number; or nil, message, errno. `last`: what is left of its group is
 ** killed. Nothing, if it runs. */
 static int child_reap (lua_State *L) {

@@ -1,5 +1,5 @@
 /*
-** process: the class uring.Child, in C: a child process, known by its pidfd. It
+** process: the class uring.Child: a child process, known by its pidfd. This
 ** starts it, signals it and takes its exit status. What waits for it, and ends
 ** it with its scope, is in lua/uring/process.lua.
 **

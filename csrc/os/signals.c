@@ -86,8 +86,8 @@ static bool is_ours (const struct sigaction *sa) {
   return !(sa->sa_flags & SA_SIGINFO) && sa->sa_handler == handler;
 }
 
-/* This process's; NULL: no memory. A forked child begins with what its parent's
-** dispositions were. */
+/* This process's; NULL: no memory. A forked child begins with what its
+** parent's dispositions were. */
 static struct signal_table *signals_here (void) {
   struct signal_table *t = atomic_load(&process_signals), *made;
   if (t && t->fork_id == fork_id())

@@ -1,7 +1,7 @@
 /*
-** signals: the class uring.Listener, in C: signals of the process that a state
-** asked for, counted by a handler that wakes it through an eventfd. The rest is
-** in lua/uring/signals.lua.
+** signals: the class uring.Listener: signals of the process that a state asked
+** for, counted by a handler that wakes it through an eventfd. The rest is in
+** lua/uring/signals.lua.
 **
 ** There is no handler but for the signals that are listened to. The first
 ** listener to a signal, in whatever state, sets the handler; with the last one

@@ -2,10 +2,10 @@
 ** spawn: start a program in a child process. (No Lua in it.)
 **
 ** A child shares the memory of its parent's thread, which stands still until
-** the program runs or has failed to (vfork(2)'s way). So the child says exactly
-** which step failed, and nothing is copied. The kernel gives the pidfd together
-** with the process: a pidfd that is opened later could be another process's, if
-** the host ignores SIGCHLD or reaps all children.
+** the program runs or has failed to, as with vfork(2). So the child says which
+** step failed, and nothing is copied. The kernel gives the pidfd together with
+** the process: a pidfd that is opened later could be another process's, if the
+** host ignores SIGCHLD or reaps all children.
 **
 ** What the child has is what was asked for: descriptors 0, 1 and 2 and no
 ** others, whatever is open without close-on-exec; no signal blocked, none

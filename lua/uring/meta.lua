@@ -2960,8 +2960,8 @@ local Process = {}
 ---@field stdin? uring.ChildStream
 ---@field stdout? uring.ChildStream
 ---@field stderr? uring.ChildStream|"stdout" "stdout": the same as stdout
----@field group? boolean it leads a process group, and `kill` and the end of its
----scope reach all of the group
+---@field group? boolean it leads a process group: `kill` and the end of its
+---scope reach all of that
 ---@field grace? uring.seconds from TERM to KILL when it is ended; 2
 
 --- Start a program in a child process, without a shell. A program without a
@@ -3003,7 +3003,7 @@ function Process:kill(name) end
 ---@field timeout? uring.seconds
 
 --- Write `input` to its stdin and close that, read all of its stdout and
---- stderr, all at once, and wait for its end. "" stands for what is not a pipe.
+--- stderr, all at once, and wait for its end. "" stands for what is no pipe.
 --- What was read before a failure is read again by the next call. A grandchild
 --- that keeps a pipe open keeps this waiting.
 ---@async
@@ -3015,8 +3015,8 @@ function Process:kill(name) end
 ---@return integer? code
 function Process:communicate(input, options) end
 
---- End it as the end of its scope does, close its pipes, and tell how it ended,
---- as wait does.
+--- End it as the end of its scope does, close its pipes, and tell how it
+--- ended, as wait does.
 ---@async
 ---@return "exit"|"signal"|nil kind
 ---@return integer|string code

@@ -1,5 +1,5 @@
--- process: uring.process, child processes that belong to a scope. The C side is
--- csrc/os/process.c.
+-- process: uring.process, child processes that belong to a scope. The C side
+-- is in csrc/os/process.c.
 --
 -- Each child has a daemon of its scope, which starts it, waits for its end and
 -- reaps it. A daemon is cancelled when its scope ends: then it ends the child
@@ -29,7 +29,7 @@ local math_type <const> = math.type
 local format <const>, find <const>, gmatch <const> = string.format,
   string.find, string.gmatch
 local match <const> = string.match
-local concat <const>, sort <const> = table.concat, table.sort
+local sort <const> = table.sort
 
 local GRACE <const> = 2          -- seconds, from TERM to KILL
 local AFTER_KILL <const> = 5     -- seconds: more is the kernel's fault
@@ -117,9 +117,8 @@ end
 local WORDS <const> = { inherit = true, null = true, pipe = true }
 
 local function check_stream(value, name)
-  if value == nil or WORDS[value] or value == "stdout" and name == "stderr" then
-    return
-  end
+  if value == nil or WORDS[value] then return end
+  if value == "stdout" and name == "stderr" then return end
   if type(value) == "string" then
     bad("option '%s' must be \"inherit\", \"null\", \"pipe\"%s or a "
       .. "descriptor, got '%s'", name,
@@ -195,9 +194,9 @@ end
 -- The function of its daemon.
 local function attend(self, start)
   local child <close> = self.child  -- (whatever fails below, it is ended)
-  local ok, started, message, errno = pcall(tasks.child_start, child, start.paths,
-    start.args, start.env, start.cwd, start.group, start[1], start[2],
-    start[3])
+  local ok, started, message, errno = pcall(tasks.child_start, child,
+    start.paths, start.args, start.env, start.cwd, start.group, start[1],
+    start[2], start[3])
   self.started = ok and started
   closed(start.ends)
   if not self.started then
@@ -388,7 +387,8 @@ local function check_communicate(self, input, options)
       bad_argument(2, name, "option 'max' must be an integer from 1")
     end
     if option == "timeout" and not (math_type(value) and value >= 0) then
-      bad_argument(2, name, "option 'timeout' must be seconds, a number from 0")
+      bad_argument(2, name, "option 'timeout' must be seconds, a number from "
+        .. "0")
     end
   end
   return options

@@ -72,7 +72,7 @@ static void orphan_end (const struct orphan *o, int pidfd, int sig) {
 }
 
 /* Has it ended? Wait for that until the deadline. */
-static bool ended (int pidfd, int64_t deadline) {
+static bool child_ended (int pidfd, int64_t deadline) {
   struct pollfd p = { pidfd, POLLIN, 0 };
   int64_t left = clock_left(deadline);
   while (poll(&p, 1, (int)((left + 999999) / 1000000)) <= 0) {
@@ -101,7 +101,7 @@ static void reap_orphans (struct state *s, int64_t deadline) {
   while ((o = *at) != NULL) {
     siginfo_t info;
     if (o->fork_id == fork_id()) {
-      if (!ended(o->pidfd, deadline)) {
+      if (!child_ended(o->pidfd, deadline)) {
         at = &o->next;
         continue;
       }
@@ -199,7 +199,7 @@ static int child_close (lua_State *L) {
     int pidfd = handle_number(c->d);
     siginfo_t info;
     orphan_end(c->self, pidfd, SIGKILL);
-    if (ended(pidfd, clock_after(KILL_NS))) {
+    if (child_ended(pidfd, clock_after(KILL_NS))) {
       take_status(pidfd, &info);
       child_forget(L, c);
     }
@@ -304,7 +304,7 @@ static int child_reap (lua_State *L) {
   if (c->d == NULL)
     return 0;
   pidfd = handle_number(c->d);
-  if (!ended(pidfd, clock_now()))
+  if (!child_ended(pidfd, clock_now()))
     return 0;
   if (lua_toboolean(L, 2) && c->self->group)
     orphan_signal(c->self, pidfd, SIGKILL);  /* guard: before it is reaped */

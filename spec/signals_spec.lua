@@ -164,6 +164,8 @@ describe("uring.signals", function()
         spec._exit(not ok and why:find "another process" and 0 or 1)
       end
       assert.equal(0, (spec.wait(pid)))
+      assert.is_false(spec.ready(require("uring.core").listener_fileno(
+        signals.listener)))
       local _, _, errno = signals:receive(0.001)
       assert.equal(E.ETIME, errno)
     end)

@@ -60,7 +60,7 @@ static int orphan_signal (const struct orphan *o, int pidfd, int sig) {
   int rc = send_signal(pidfd, sig, o->group ? SIGNAL_GROUP : 0);
   if (rc != -EINVAL || !o->group)
     return rc;
-  if (!unreaped(pidfd))  /* guard: its number may be another group's */
+  if (!unreaped(pidfd))  /* or its number may be another group's */
     return -ESRCH;
   return kill(-o->pid, sig) < 0 ? -errno : 0;
 }
@@ -173,7 +173,7 @@ static void child_orphan (lua_State *L, struct child *c) {
   c->d = NULL;
   c->self = NULL;
   pressure_drop(&s->pressure, 0, 1);
-  ring_submit_all(s->rings);  /* guard: requests that name the number */
+  ring_submit_all(s->rings);  /* (requests that name the number) */
   o->pidfd = handle_release(d);
   o->next = s->orphans;
   s->orphans = o;
@@ -259,7 +259,7 @@ static int child_start (lua_State *L) {
   s.directory = lua_tostring(L, CWD);
   s.group = lua_toboolean(L, GROUP);
   for (int i = 0; i < 3; i++) s.fds[i] = arg_fd(L, STDIN + i).number;
-  d = handle_new();  /* guard: before there is a child */
+  d = handle_new();  /* (before there is a child: it may fail) */
   if (d == NULL)
     return luaL_error(L, "not enough memory for a process");
   if (spawn_child(&s) != 0) {

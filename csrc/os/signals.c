@@ -67,7 +67,7 @@ static void handler (int sig) {
   struct signal_table *t = atomic_load(&process_signals);
   if (!of_this_process(t))  /* guard: fork */
     return;
-  atomic_fetch_add(&t->inside, 1);  /* guard: none of the list is freed */
+  atomic_fetch_add(&t->inside, 1);  /* (so none of the list is freed) */
   for (struct listen *l = atomic_load(&t->first); l;
        l = atomic_load(&l->next)) {
     if ((l->mask & bit(sig)) == 0)
@@ -76,7 +76,7 @@ static void handler (int sig) {
     if (write(l->eventfd, &one, sizeof(one)) < 0) continue;  /* (it is full) */
   }
   atomic_fetch_sub(&t->inside, 1);
-  errno = err;  /* guard: the interrupted code's */
+  errno = err;  /* (it is the interrupted code's) */
 }
 
 
@@ -130,7 +130,7 @@ static void listen_no_more (struct signal_table *t, int sig) {
 /* (locked) Listen to all or none of its signals: 0 or -errno. */
 static int listen_begin (struct signal_table *t, struct listen *l) {
   atomic_store(&l->next, atomic_load(&t->first));
-  atomic_store(&t->first, l);  /* guard: before there is a handler */
+  atomic_store(&t->first, l);  /* (before there is a handler) */
   for (int n = 1; n < NSIG; n++) {
     int rc = l->mask & bit(n) ? listen_to(t, n) : 0;
     if (rc < 0) {
@@ -259,14 +259,14 @@ static int listener_take (lua_State *L) {
   struct listener *s = listener_check(L);
   struct listen *l = s->l;
   uint64_t ignored;
-  /* guard: before the counts are read, which the handler writes first */
+  /* before the counts are read, which the handler writes first */
   if (read(l->eventfd, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
     return fail(L, errno, "receive signals");
   for (int n = 1; n < NSIG; n++) {
     if (atomic_load(&l->count[n]) == 0)
       continue;
     lua_pushstring(L, signal_name(n));
-    if (s->l == NULL)  /* guard: finalizers may have closed it */
+    if (s->l == NULL)  /* finalizers may have closed it */
       return 0;
     atomic_fetch_sub(&l->count[n], 1);
     return 1;

@@ -23,9 +23,12 @@
 
 /* ---- in the child ------------------------------------------------------ */
 
+/* (A sanitizer would mark the parent's memory with frames that never end.) */
+#define IN_CHILD  __attribute__((no_sanitize("address", "undefined")))
+
 /* Handlers are functions of the parent's. (execve would reset them, but one
 ** could run before.) */
-static void reset_signals (void) {
+IN_CHILD static void reset_signals (void) {
   struct sigaction sa;
   for (int n = 1; n < NSIG; n++) {
     if (sigaction(n, NULL, &sa) < 0)
@@ -40,7 +43,7 @@ static void reset_signals (void) {
 
 /* A descriptor for place `i`, above all places, so that none is overwritten
 ** before it is used; or CLOSED, as it is in the parent; or -errno. */
-static int above_places (const struct spawn *s, int i) {
+IN_CHILD static int above_places (const struct spawn *s, int i) {
   int fd = s->fds[i];
   if (fd == SPAWN_NULL)
     fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -50,7 +53,7 @@ static int above_places (const struct spawn *s, int i) {
   return fd >= 0 ? fd : errno == EBADF && s->fds[i] == i ? CLOSED : -errno;
 }
 
-static int set_place (int fd, int i) {
+IN_CHILD static int set_place (int fd, int i) {
   if (fd == CLOSED) close(i);
   else if (dup2(fd, i) < 0)
     return -errno;
@@ -58,7 +61,7 @@ static int set_place (int fd, int i) {
 }
 
 /* 0 or -errno. */
-static int set_descriptors (struct spawn *s) {
+IN_CHILD static int set_descriptors (struct spawn *s) {
   int fds[3], rc = 0;
   for (int i = 0; i < 3; i++) {
     fds[i] = i == 2 && s->fds[2] == SPAWN_STDOUT ? fds[1] : above_places(s, i);
@@ -73,7 +76,7 @@ static int set_descriptors (struct spawn *s) {
 
 /* Only returns if it fails. As execvp(3) does, but with no shell: a program
 ** that may not be run is told of if none is found. */
-static int run_program (struct spawn *s) {
+IN_CHILD static int run_program (struct spawn *s) {
   int err = ENOENT;
   for (const char *const *path = s->paths; *path; path++) {
     execve(*path, s->argv, s->envp);
@@ -84,13 +87,14 @@ static int run_program (struct spawn *s) {
   return err;
 }
 
-static int fail_step (struct spawn *s, enum spawn_step step, int err) {
+IN_CHILD static int fail_step (struct spawn *s, enum spawn_step step,
+                               int err) {
   s->step = step;
   s->error = err;
   _exit(127);
 }
 
-static int child_main (void *arg) {
+IN_CHILD static int child_main (void *arg) {
   struct spawn *s = arg;
   sigset_t none;
   int rc;

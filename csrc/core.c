@@ -40,6 +40,8 @@
 #include "task/wrap.h"
 #include "net/socket.h"
 #include "os/file.h"
+#include "os/process.h"
+#include "os/signals.h"
 #include "os/stream.h"
 #include "os/stream_read.h"
 #include "os/stream_write.h"
@@ -122,6 +124,8 @@ static void open_classes (lua_State *L) {
   stream_open(L);
   stream_read_open(L);
   stream_write_open(L);
+  process_open(L);
+  signals_open(L);
   codec_open(L);
   mailbox_open(L);
   realm_open(L);
@@ -165,6 +169,8 @@ static void push_internal (lua_State *L) {
   mailbox_functions(L);
   stream_functions(L);
   file_functions(L);
+  process_functions(L);
+  signals_functions(L);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, set_lua_dir, 1);
   lua_setfield(L, -2, "set_lua_dir");

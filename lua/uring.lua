@@ -21,6 +21,8 @@ join(require "uring.select")
 join(require "uring.tree")
 join(require "uring.sandbox")
 join(require "uring.file")
+join(require "uring.process")
+join(require "uring.signals")
 require("uring.file").standard(uring)
 
 return uring

@@ -227,8 +227,12 @@ describe("the sources", function()
     for name, text in pairs(sources()) do
       for _, call in ipairs { "printf", "puts", "exit", "_exit", "abort",
           "signal", "sigaction" } do
-        assert.is_nil(text:find("[^%w_]" .. call .. "%s*%("),
-          name .. ": " .. call)
+        -- (a handler is set when a script asks for signals; and what ends, or
+        -- has no handlers, is a child that was started)
+        local own = name == "csrc/os/signals.c" and call == "sigaction"
+          or name == "csrc/os/spawn.c"
+        assert.is_nil(not own and text:find("[^%w_]" .. call
+          .. "%s*%(") or nil, name .. ": " .. call)
       end
       if name ~= "csrc/os/stream.c" then  -- (it flushes what print wrote)
         assert.is_nil(text:find "stderr", name)

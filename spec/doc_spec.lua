@@ -394,7 +394,8 @@ describe(META, function()
   -- Classes that no program can get hold of.
   local PRIVATE = {
     CancelScope = true, SelectWaiter = true, Wrapped = true,
-    WaitingSend = true, Sending = true, NameWait = true }
+    WaitingSend = true, Sending = true, NameWait = true, Child = true,
+    Listener = true }
 
   -- The same of the module itself.
   local function real()
@@ -448,12 +449,24 @@ describe(META, function()
 
   it("has every function and method, and no other", function()
     local found = described()
-    found.Waiter = nil  -- (there is none without a ring)
+    -- (objects in Lua: there is none without a ring)
+    found.Waiter, found.Process, found.Signals = nil, nil, nil
     assert.same(real(), found)
   end)
 
   needs_ring("has every method of a waiter", function()
     assert.same(methods_of(debug.getmetatable(waiter())), described().Waiter)
+  end)
+
+  needs_ring("has every method of processes and signals", function()
+    local process, signals
+    uring.run(function()
+      process = assert(uring.process { "true" })
+      signals = assert(uring.signals "USR1")
+    end)
+    local found = described()
+    assert.same(methods_of(getmetatable(process)), found.Process)
+    assert.same(methods_of(getmetatable(signals)), found.Signals)
   end)
 
   needs_ring("has events in Lua as it has those in C", function()

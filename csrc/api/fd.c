@@ -135,8 +135,9 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   }
   else if ((p = class_test(L, index, CLASS_FD)) != NULL
            || (p = class_test(L, index, CLASS_SOCKET)) != NULL
-           || (p = class_test(L, index, CLASS_STREAM)) != NULL) {
-    struct fd *f = p;  /* (the userdata of all three begins with one) */
+           || (p = class_test(L, index, CLASS_STREAM)) != NULL
+           || (p = class_test(L, index, CLASS_CHILD)) != NULL) {
+    struct fd *f = p;  /* (the userdata of them all begins with one) */
     if (f->d == NULL || handle_closed(f->d)) raise_closed_fd(L, arg, f);
     a.handle = f->d;
     a.number = handle_number(f->d);

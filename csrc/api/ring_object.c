@@ -458,21 +458,14 @@ static int ring_object_close (lua_State *L) {
   return 1;
 }
 
-/* guard: lua_close must end in a bounded time, and it collects every ring of
-   the state. So they share one bound, which grows again only between closes.
-*/
 static int ring_object_gc (lua_State *L) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   struct state *s = state_of(L);
   if (r->open) {
-    int64_t began = clock_now();
-    int64_t left = s->close_left + (began - s->closed_at);
-    if (left > s->close_bound) left = s->close_bound;
+    int64_t left = state_close_left(s);
     pressure_collected(&s->pressure, ring_weight(r), RING_FDS);
     ring_object_end(L, r, left);
-    s->closed_at = clock_now();
-    left -= s->closed_at - began;
-    s->close_left = left > 0 ? left : 0;
+    state_close_ended(s);
   }
   return 0;
 }

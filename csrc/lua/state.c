@@ -5,6 +5,8 @@
 
 #include "lua/state.h"
 
+#include "base/clock.h"
+
 #include <string.h>
 
 static const char *const names[CLASSES] = {
@@ -14,7 +16,7 @@ static const char *const names[CLASSES] = {
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
   "uring.Wrapped", "uring.Channel", "uring.Semaphore", "uring.Mailbox",
   "uring.Address", "uring.WaitingSend", "uring.Sending", "uring.NameWait",
-  "uring.Stream"
+  "uring.Stream", "uring.Child", "uring.Listener"
 };
 
 #define CLOSE_BOUND  100000000  /* ns */
@@ -33,9 +35,25 @@ bool state_push (lua_State *L) {
 ** finalizers of others can call it after that. */
 static int state_gc (lua_State *L) {
   struct state *s = lua_touserdata(L, 1);
+  if (s->end_orphans) s->end_orphans(s);  /* guard: no child is left behind */
   account_end(s->account);
   s->account = NULL;
   return 0;
+}
+
+int64_t state_close_left (struct state *s) {
+  int64_t now = clock_now();
+  int64_t left = s->close_left + (now - s->closed_at);
+  s->closed_at = now;
+  s->close_left = left > s->close_bound ? s->close_bound : left;
+  return s->close_left;
+}
+
+void state_close_ended (struct state *s) {
+  int64_t now = clock_now();
+  int64_t left = s->close_left - (now - s->closed_at);
+  s->closed_at = now;
+  s->close_left = left > 0 ? left : 0;
 }
 
 void state_new (lua_State *L) {

@@ -31,7 +31,8 @@ enum class {
   CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
   CLASS_SELECT_WAITER, CLASS_EVENT, CLASS_WRAPPED, CLASS_CHANNEL,
   CLASS_SEMAPHORE, CLASS_MAILBOX, CLASS_ADDRESS, CLASS_WAITING_SEND,
-  CLASS_SENDING, CLASS_NAME_WAIT, CLASS_STREAM,
+  CLASS_SENDING, CLASS_NAME_WAIT, CLASS_STREAM, CLASS_CHILD,
+  CLASS_LISTENER,
   CLASSES
 };
 
@@ -77,6 +78,7 @@ struct ring_callbacks;
 struct input_ops;
 struct output_ops;
 struct socket_waitq;
+struct orphan;
 
 struct state {
   const void *meta[CLASSES];
@@ -88,8 +90,10 @@ struct state {
   struct loop *loop;
   struct socket_waitq *waitqs;
   struct handles handles;          /* the state's descriptors */
-  int64_t close_bound;             /* how long the rings that are collected */
-  int64_t close_left, closed_at;   /* may drain, in all: api/ring_object.c */
+  int64_t close_bound;             /* how long finalizers may wait, in all: */
+  int64_t close_left, closed_at;   /* state_close_left */
+  struct orphan *orphans;          /* children: os/process.c */
+  void (*end_orphans) (struct state *s);  /* the state closes */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
   uint64_t unflushed;              /* bytes in write buffers of objects that
@@ -113,6 +117,12 @@ bool state_push (lua_State *L);
 ** this one on the stack. */
 void state_new (lua_State *L);
 void state_keep (lua_State *L);
+
+/* lua_close must end in a bounded time, and it collects every ring and child of
+** the state. So they share one bound, which grows again only between closes.
+** How long a finalizer that begins now may wait; and it has ended. */
+int64_t state_close_left (struct state *s);
+void state_close_ended (struct state *s);
 
 /* What an error for want of memory ends with: "", or that there is a limit. */
 const char *state_memory_note (lua_State *L);

@@ -449,6 +449,14 @@ static int stream_standard (lua_State *L) {
   return 1;
 }
 
+/* flush_print(): what print has buffered goes out, before a child that shares
+** stdout writes there */
+static int stream_flush_print (lua_State *L) {
+  (void)L;
+  fflush(stdout);
+  return 0;
+}
+
 /* Is it a FIFO? Of a file that was opened just now: is_fifo(fd). */
 static int stream_is_fifo (lua_State *L) {
   struct stat st;
@@ -490,6 +498,7 @@ static const luaL_Reg functions[] = {
   {"open_stream", stream_opened},
   {"standard_stream", stream_standard},
   {"is_fifo", stream_is_fifo},
+  {"flush_print", stream_flush_print},
   {NULL, NULL}
 };
 

@@ -2967,4 +2967,131 @@ function Stream:fileno() end
 ---@return integer? unsent
 function Stream:close() end
 
+--- A child process. It belongs to the scope of the task that started it: when
+--- that ends its pipes are closed, it gets TERM, after `grace` seconds KILL,
+--- and is reaped. It gets descriptors 0, 1 and 2 alone. (clone(2), pidfd: 5.4)
+---@class uring.Process
+---@field pid integer
+---@field program string
+---@field stdin? uring.Stream to write to, with stdin = "pipe"
+---@field stdout? uring.Stream to read from, with stdout = "pipe"
+---@field stderr? uring.Stream to read from, with stderr = "pipe"
+local Process = {}
+
+--- A stream of a child's. "inherit": the parent's, and the default; "null":
+--- /dev/null; "pipe": the parent has the other end; or a descriptor.
+---@alias uring.ChildStream "inherit"|"null"|"pipe"|uring.descriptor
+
+---@class uring.ProcessOptions
+---@field [integer] string|number the program, and its arguments
+---@field cwd? string where it runs; a path of the program is looked up there
+---@field env? table<string, string|number> all that it has; the parent's if
+---not given
+---@field stdin? uring.ChildStream
+---@field stdout? uring.ChildStream
+---@field stderr? uring.ChildStream|"stdout" "stdout": the same as stdout
+---@field group? boolean it leads a process group: `kill` and the end of its
+---scope reach all of that
+---@field grace? uring.seconds from TERM to KILL when it is ended; 2
+
+--- Start a program in a child process, without a shell. A program without a
+--- slash is searched in the parent's PATH. Fails where the program or `cwd` is
+--- not there (ENOENT), may not be run (EACCES), or there are too many
+--- processes (EAGAIN) or descriptors (EMFILE). (clone(2), execve(2), 5.9)
+---@async
+---@param options uring.ProcessOptions
+---@return uring.Process? process
+---@return string? message
+---@return integer? errno
+function uring.process(options) end
+
+--- Wait until it has ended: "exit" and its exit code, or "signal" and the
+--- number of the signal that has killed it. ECHILD where the host ignores
+--- SIGCHLD or reaps all children. (waitid(2))
+---@async
+---@param timeout? uring.seconds
+---@return "exit"|"signal"|nil kind
+---@return integer|string code the code or the number; or the message
+---@return integer? errno
+function Process:wait(timeout) end
+
+--- process:wait as an event.
+---@return uring.Event
+---@nodiscard
+function Process:waiting() end
+
+--- Send it a signal. It can never be another process that gets it.
+--- (pidfd_send_signal(2), 5.1)
+---@param name? string such as "KILL"; "TERM" if not given
+---@return true? sent
+---@return string? message
+---@return integer? errno ESRCH: it has ended
+function Process:kill(name) end
+
+---@class uring.CommunicateOptions
+---@field max? integer bytes of each output; more are EMSGSIZE
+---@field timeout? uring.seconds
+
+--- Write `input` to its stdin and close that, read all of its stdout and
+--- stderr, all at once, and wait for its end. "" stands for what is no pipe.
+--- What was read before a failure is read again by the next call. A grandchild
+--- that keeps a pipe open keeps this waiting.
+---@async
+---@param input? string
+---@param options? uring.CommunicateOptions
+---@return string? out
+---@return string err what it wrote to stderr; or the message
+---@return "exit"|"signal"|integer kind or the errno
+---@return integer? code
+function Process:communicate(input, options) end
+
+--- End it as the end of its scope does, close its pipes, and tell how it
+--- ended, as wait does.
+---@async
+---@return "exit"|"signal"|nil kind
+---@return integer|string code
+---@return integer? errno
+function Process:close() end
+
+--- Signals of the process as messages. While they are listened to they do
+--- nothing else. They belong to the scope of the task that asked for them.
+---@class uring.Signals
+local Signals = {}
+
+--- Listen to signals, named as by kill -l. KILL and STOP, and those of
+--- a program's faults, raise. Several listeners, also of other states, may
+--- listen to the same signal, and each gets it. What was there before is put
+--- back with the last of them. (sigaction(2), eventfd(2))
+---@async
+---@param name string such as "INT"
+---@param ... string
+---@return uring.Signals? signals
+---@return string? message
+---@return integer? errno
+function uring.signals(name, ...) end
+
+--- The name of the next signal; what came since the last call is kept. EPIPE
+--- once they are closed.
+---@async
+---@param timeout? uring.seconds
+---@return string? name
+---@return string? message
+---@return integer? errno
+function Signals:receive(timeout) end
+
+--- signals:receive as an event.
+---@return uring.Event
+---@nodiscard
+function Signals:receiving() end
+
+--- for name in signals:messages() do: ends when they are closed. Leaving the
+--- loop closes them.
+---@async
+---@return async fun(): string?
+function Signals:messages() end
+
+--- Put back what was there before. Closing again does nothing.
+---@return true closed
+function Signals:close() end
+
 return uring

@@ -92,6 +92,17 @@ static int l_kill (lua_State *L) {
                         (int)luaL_checkinteger(L, 2)) ? -errno : 0);
 }
 
+/* signal(number, "ignore" or "default"): what it was, or "handler" */
+static int l_signal (lua_State *L) {
+  static const char *const names[] = { "default", "ignore", NULL };
+  int which = luaL_checkoption(L, 2, NULL, names);
+  void (*before) (int) = signal((int)luaL_checkinteger(L, 1),
+                                which ? SIG_IGN : SIG_DFL);
+  lua_pushstring(L, before == SIG_DFL ? "default"
+                    : before == SIG_IGN ? "ignore" : "handler");
+  return 1;
+}
+
 static int l_exit (lua_State *L) {
   fflush(NULL);
   _exit((int)luaL_checkinteger(L, 1));
@@ -426,6 +437,7 @@ static const luaL_Reg functions[] = {
   {"sleep", l_sleep},
   {"keep_memory", l_keep_memory},
   {"fork", l_fork}, {"wait", l_wait}, {"kill", l_kill}, {"_exit", l_exit},
+  {"signal", l_signal},
   {"getpid", l_getpid}, {"execute", l_execute}, {"may_lock", l_may_lock},
   {"forbid", l_forbid},
   {"itimer", l_itimer}, {"interrupt", l_interrupt}, {"alarms", l_alarms},

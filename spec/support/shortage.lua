@@ -602,6 +602,34 @@ programs["the rest of memory and descriptors"] = function()
   spec.close(fd:release())
 end
 
+programs["a process"] = function()
+  uring.run(function()
+    local p <close> = assert(uring.process { "/bin/cat", stdin = "pipe",
+      stdout = "pipe", env = { A = "1" }, cwd = "/" })
+    local out, kind = assert(p:communicate("hello", { max = 100,
+      timeout = patience }))
+    assert(out == "hello" and kind == "" and tostring(p))
+    assert(p:wait(patience) == "exit")
+    local _, ended = assert(uring.select({ p:waiting() }, patience))
+    assert(ended == "exit" and not p:kill "TERM")
+    local q = assert(uring.process { "/bin/sleep", "20" })
+    assert(q:kill "KILL")
+    assert(q:close())
+  end)
+end
+
+programs["signals"] = function()
+  uring.run(function()
+    local signals <close> = assert(uring.signals "USR1")
+    spec.kill(spec.getpid(), 10)
+    assert(signals:receive(patience) == "USR1" and tostring(signals))
+    spec.kill(spec.getpid(), 10)
+    assert(uring.select({ signals:receiving() }, patience))
+    spec.kill(spec.getpid(), 10)
+    assert(first(signals:messages()) == "USR1")
+  end)
+end
+
 
 -- ---- the sweep ------------------------------------------------------------
 

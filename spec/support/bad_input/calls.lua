@@ -47,6 +47,7 @@ local private = {
   ["uring.CancelScope"] = true, ["uring.SelectWaiter"] = true,
   ["uring.Wrapped"] = true, ["uring.WaitingSend"] = true,
   ["uring.Sending"] = true, ["uring.NameWait"] = true,
+  ["uring.Child"] = true, ["uring.Listener"] = true,
 }
 
 -- What is known to be poor: function -> complaints about it, as patterns. Each

@@ -192,6 +192,11 @@ local public = {
     socketpair = { optional(kernels_int) },
     pipe = none, stream = { streamed },
     open = { path, optional(mode), optional(seconds) },
+    process = { kind(function() return { "/bin/true" } end, function()
+      return false
+    end) },
+    signals = { kind(function() return "USR1" end, function() return false
+    end) },
     probe = none,
     run = { { good = main.good, accepts = main.accepts, names = {
       main = callable, name = any_string, on_slow = callable,

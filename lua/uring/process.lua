@@ -1,0 +1,420 @@
+-- process: uring.process, child processes that belong to a scope. The C side
+-- is in csrc/os/process.c.
+--
+-- Each child has a daemon of its scope, which starts it, waits for its end and
+-- reaps it. A daemon is cancelled when its scope ends: then it ends the child
+-- first. So what waits for a child waits for its daemon.
+--
+-- Invariants: a child is started by its daemon alone, after that has begun to
+-- run: one that is cancelled before has none. When the daemon has ended its
+-- child is reaped.
+
+local core = require("uring.core").public
+local scope_module <const> = require("uring.scope").public
+
+local tasks <const> = require "uring.core"
+local scope <const>, shield <const> = scope_module.scope, scope_module.shield
+local timeout <const> = scope_module.timeout
+local check_timeout <const> = tasks.check_timeout
+local kill <const> = tasks.child_kill
+local await <const>, sqe <const> = core.await, core.sqe
+local POLLIN <const> = core.POLLIN
+local ECANCELED <const>, EPIPE <const> = core.errno.ECANCELED,
+  core.errno.EPIPE
+local error <const>, pcall <const>, type <const> = error, pcall, type
+local next <const>, ipairs <const> = next, ipairs
+local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
+local tostring <const>, rawequal <const> = tostring, rawequal
+local math_type <const> = math.type
+local format <const>, find <const>, gmatch <const> = string.format,
+  string.find, string.gmatch
+local match <const> = string.match
+local sort <const> = table.sort
+
+local GRACE <const> = 2          -- seconds, from TERM to KILL
+local AFTER_KILL <const> = 5     -- seconds: more is the kernel's fault
+local NULL <const>, STDOUT <const> = -1, -2  -- csrc/os/spawn.h
+
+local OPTIONS <const> = { cwd = true, env = true, stdin = true, stdout = true,
+  stderr = true, group = true, grace = true }
+local STREAMS <const> = { "stdin", "stdout", "stderr" }
+
+
+-- ---- options --------------------------------------------------------------
+
+local function bad_argument(n, name, problem, ...)
+  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, name,
+    format(problem, ...)))
+end
+
+local function bad(...) bad_argument(1, "process", ...) end
+
+-- What is wrong with a value that a function of C refuses; nil: nothing.
+local function problem_of(check, value)
+  local ok, problem = pcall(check, value)
+  if not ok then return match(problem, "%((.*)%)$") or problem end
+end
+
+local function check_string(value, what, least)
+  if type(value) ~= "string" then
+    bad("%s must be a string, got %s", what, type(value))
+  end
+  if find(value, "\0", 1, true) then bad("%s has a zero byte", what) end
+  if #value < least then bad("%s is empty", what) end
+  return value
+end
+
+local function read_args(options)
+  local args = {}
+  for i = 1, #options do
+    local value = options[i]
+    if math_type(value) then value = tostring(value) end
+    args[i] = check_string(value, i == 1 and "the program"
+      or format("argument %d", i - 1), i == 1 and 1 or 0)
+  end
+  if not args[1] then bad("the program expected, at index 1") end
+  return args
+end
+
+local function check_names(options, n)
+  for name in next, options do
+    local is_arg = math_type(name) == "integer" and name >= 1 and name <= n
+    if not is_arg and not OPTIONS[name] then
+      bad("unknown option '%s'; they are cwd, env, stdin, stdout, stderr, "
+        .. "group, grace", tostring(name))
+    end
+  end
+end
+
+local function read_env(env)
+  if env == nil then return end
+  if type(env) ~= "table" then
+    bad("option 'env' must be a table, got %s", type(env))
+  end
+  local list = {}
+  for name, value in next, env do
+    check_string(name, "a name in 'env'", 1)
+    if find(name, "=", 1, true) then
+      bad("the name '%s' in 'env' has a '='", name)
+    end
+    if math_type(value) then value = tostring(value) end
+    check_string(value, format("'%s' in 'env'", name), 0)
+    list[#list + 1] = name .. "=" .. value
+  end
+  sort(list)
+  return list
+end
+
+-- (Its message names the option, and not an argument of an inner function.)
+local function check_descriptor(value, name)
+  if math_type(value) == "integer" and value < 0 then
+    bad("option '%s' must be a descriptor, got %d", name, value)
+  end
+  local problem = problem_of(tasks.check_fd, value)
+  if problem then bad("option '%s': %s", name, problem) end
+end
+
+local WORDS <const> = { inherit = true, null = true, pipe = true }
+
+local function check_stream(value, name)
+  if value == nil or WORDS[value] then return end
+  if value == "stdout" and name == "stderr" then return end
+  if type(value) == "string" then
+    bad("option '%s' must be \"inherit\", \"null\", \"pipe\"%s or a "
+      .. "descriptor, got '%s'", name,
+      name == "stderr" and ", \"stdout\"" or "", value)
+  end
+  check_descriptor(value, name)
+end
+
+local function check_options(options)
+  if type(options) ~= "table" then
+    bad("table expected, got %s", type(options))
+  end
+  local args = read_args(options)
+  check_names(options, #args)
+  if options.cwd ~= nil then check_string(options.cwd, "option 'cwd'", 1) end
+  for _, name in ipairs(STREAMS) do check_stream(options[name], name) end
+  local grace, group = options.grace, options.group
+  if grace ~= nil and not (math_type(grace) and grace >= 0) then
+    bad("option 'grace' must be seconds, a number from 0, got %s",
+      tostring(grace))
+  end
+  if group ~= nil and type(group) ~= "boolean" then
+    bad("option 'group' must be a boolean, got %s", type(group))
+  end
+  return args, read_env(options.env)
+end
+
+-- Where the program may be.
+local function search(program)
+  if find(program, "/", 1, true) then return { program } end
+  local paths = {}
+  for folder in gmatch(tasks.search_path() .. ":", "([^:]*):") do
+    paths[#paths + 1] = (folder == "" and "." or folder) .. "/" .. program
+  end
+  return paths
+end
+
+
+-- ---- the daemon -----------------------------------------------------------
+
+-- Wait until it has ended: true, or false after that many seconds.
+local function wait_end(child, seconds)
+  local done, message, errno = await(sqe():prep_poll_add(child, POLLIN),
+    seconds)
+  if done then return true end
+  if errno == core.errno.ETIME then return false end
+  error(message, 0)
+end
+
+local function close_streams(self)
+  for _, name in ipairs(STREAMS) do
+    local stream = self[name]
+    if stream then stream:close() end
+  end
+end
+
+-- The scope ends, and the child with it.
+local function stop(self)
+  local child = self.child
+  kill(child, "TERM")
+  kill(child, "CONT")  -- (stopped it would not see it)
+  timeout(self.grace, close_streams, self)
+  if not wait_end(child, self.grace) then
+    kill(child, "KILL")
+    wait_end(child)
+  end
+end
+
+local function closed(streams)
+  for _, stream in next, streams do stream:close() end
+end
+
+-- The function of its daemon.
+local function attend(self, start)
+  local child <close> = self.child  -- (whatever fails below, it is ended)
+  local ok, started, message, errno = pcall(tasks.child_start, child,
+    start.paths, start.args, start.env, start.cwd, start.group, start[1],
+    start[2], start[3])
+  self.started = ok and started
+  closed(start.ends)
+  if not self.started then
+    if ok then start.failure = { message, errno }
+    else start.problem = started end
+    return
+  end
+  local ended, problem = pcall(wait_end, child)
+  if not ended then shield(self.grace * 2 + AFTER_KILL, stop, self) end
+  self.kind, self.code, self.errno = tasks.child_reap(child, not ended)
+  if not ended and not rawequal(problem, core.cancelled) then
+    error(problem, 0)
+  end
+end
+
+
+-- ---- the object -----------------------------------------------------------
+
+local Process = { __name = "uring.Process" }
+Process.__index = Process
+
+local function check_self(self, name)
+  if getmetatable(self) ~= Process then
+    bad_argument(1, name, "uring.Process expected, got %s", type(self))
+  end
+end
+
+-- For a stream of the child's: what it gets, and the end of a pipe that the
+-- parent has.
+local function descriptor(value, i, ends)
+  if value == nil or value == "inherit" then return i - 1 end
+  if value == "null" then return NULL end
+  if value == "stdout" then return STDOUT end
+  if value ~= "pipe" then return value end
+  local r, w, errno = core.pipe()
+  if not r then return nil, w, errno end
+  local own, other = r, w
+  if i == 1 then own, other = w, r end
+  ends[#ends + 1] = other
+  return other, own
+end
+
+-- Make its pipes. (If that fails the ends that were made are closed.)
+local function make_streams(self, options, start)
+  for i, name in ipairs(STREAMS) do
+    local fd, own, errno = descriptor(options[name], i, start.ends)
+    if fd == nil then
+      closed(start.ends)
+      close_streams(self)
+      return nil, own, errno
+    end
+    start[i], self[name] = fd, own
+  end
+  return true
+end
+
+local function started(self, start)
+  if self.started then
+    self.pid = tasks.child_pid(self.child)
+    return self
+  end
+  close_streams(self)
+  if start.problem then error(start.problem, 0) end
+  local failure = start.failure
+  if failure then return nil, failure[1], failure[2] end
+  closed(start.ends)
+  return nil, format("process '%s': the task was cancelled", start.args[1]),
+    ECANCELED
+end
+
+local function process(options)
+  local args, env = check_options(options)
+  tasks.enter "uring.process"
+  local start = { args = args, env = env, paths = search(args[1]),
+    cwd = options.cwd, group = options.group, ends = {} }
+  local self = setmetatable({ child = tasks.child_new(), started = false,
+    program = args[1], grace = options.grace or GRACE }, Process)
+  local ok, message, errno = make_streams(self, options, start)
+  if not ok then return nil, message, errno end
+  if start[2] == 1 or start[3] == 1 then tasks.flush_print() end
+  self.task = tasks.daemon({ main = attend, name = args[1] }, self, start)
+  shield(1, core.sleep, 0)  -- (it is started in this turn)
+  return started(self, start)
+end
+
+local function result(self)
+  if self.kind then return self.kind, self.code end
+  return nil, self.code, self.errno
+end
+
+function Process:wait(seconds)
+  check_self(self, "wait")
+  check_timeout(seconds, 1, "wait")
+  local ok, message, errno = self.task:join(seconds)
+  if not ok then return nil, message, errno end
+  return result(self)
+end
+
+function Process:waiting()
+  check_self(self, "waiting")
+  return self.task:joining():wrap(function() return result(self) end)
+end
+
+function Process:kill(name)
+  check_self(self, "kill")
+  if name == nil then name = "TERM" end
+  local problem = problem_of(tasks.check_signal, name)
+  if problem then bad_argument(1, "kill", "%s", problem) end
+  return kill(self.child, name)
+end
+
+function Process:close()
+  check_self(self, "close")
+  self.task:cancel("the process was closed")
+  if core.current() then
+    shield(self.grace * 2 + 2 * AFTER_KILL, self.task.join, self.task)
+  end
+  close_streams(self)
+  return result(self)
+end
+
+Process.__close = Process.close
+
+function Process:__tostring()
+  return format("uring.Process (%s, pid %d%s)", self.program, self.pid,
+    self.task:status() == "done" and ", ended" or "")
+end
+
+
+-- ---- communicate ----------------------------------------------------------
+
+local function feed(stream, input)
+  if input then
+    local ok, message, errno = stream:write(input)
+    if ok then ok, message, errno = stream:flush() end
+    if not ok and errno ~= EPIPE then error(message, 0) end
+  end
+  stream:close()
+end
+
+-- All of one output, into `got`. The first that fails ends the others.
+local function collect(s, got, name, stream)
+  local bytes, message, errno = stream:read "a"
+  if bytes then got[name] = bytes
+  else
+    got.failure = got.failure or { message, errno }
+    s:cancel(message)
+  end
+end
+
+-- Bound the reads of a stream until the value that is returned is closed.
+local function limit(stream, max)
+  if not (stream and max) then return end
+  local before = stream:limit()
+  stream:limit(max)
+  return setmetatable({}, { __close = function() stream:limit(before) end })
+end
+
+local function exchange(self, got, input)
+  return scope(function(s)
+    if self.stdin then s:spawn(feed, self.stdin, input) end
+    for i = 2, 3 do
+      local name = STREAMS[i]
+      if self[name] then s:spawn(collect, s, got, name, self[name]) end
+    end
+  end)
+end
+
+local function check_communicate(self, input, options)
+  local name = "communicate"
+  if input ~= nil and type(input) ~= "string" then
+    bad_argument(1, name, "string expected, got %s", type(input))
+  end
+  if input and not self.stdin then
+    bad_argument(1, name, "the process was started without stdin = \"pipe\"")
+  end
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    bad_argument(2, name, "table expected, got %s", type(options))
+  end
+  for option, value in next, options do
+    if option ~= "max" and option ~= "timeout" then
+      bad_argument(2, name, "unknown option '%s'; they are max, timeout",
+        tostring(option))
+    end
+    if option == "max" and not (math_type(value) == "integer" and value > 0)
+    then
+      bad_argument(2, name, "option 'max' must be an integer from 1")
+    end
+    if option == "timeout" and not (math_type(value) and value >= 0) then
+      bad_argument(2, name, "option 'timeout' must be seconds, a number from "
+        .. "0")
+    end
+  end
+  return options
+end
+
+function Process:communicate(input, options)
+  check_self(self, "communicate")
+  options = check_communicate(self, input, options)
+  local got = {}
+  local _ <close> = limit(self.stdout, options.max)
+  local _ <close> = limit(self.stderr, options.max)
+  local function work()
+    exchange(self, got, input)
+    if got.failure then return nil, got.failure[1], got.failure[2] end
+    return self:wait()
+  end
+  local kind, code, errno
+  if options.timeout then kind, code, errno = timeout(options.timeout, work)
+  else kind, code, errno = work() end
+  if kind then return got.stdout or "", got.stderr or "", kind, code end
+  for i = 2, 3 do  -- (what was read is to be read again)
+    local bytes = got[STREAMS[i]]
+    if bytes and bytes ~= "" then self[STREAMS[i]]:unread(bytes) end
+  end
+  return nil, code, errno
+end
+
+
+return { public = { process = process } }

@@ -1,0 +1,114 @@
+-- signals: uring.signals, the signals of the process as messages. The handler
+-- is in csrc/os/signals.c.
+--
+-- A daemon of the scope waits for them, and sends them into a channel, from
+-- which tasks receive. What the channel has no room for stays counted in C.
+--
+-- Invariant: the daemon owns the C listener. However it ends, the disposition
+-- that was there before is put back.
+
+local core = require("uring.core").public
+local shield <const> = require("uring.scope").public.shield
+
+local tasks <const> = require "uring.core"
+local await <const>, sqe <const> = core.await, core.sqe
+local POLLIN <const>, ECANCELED <const> = core.POLLIN, core.errno.ECANCELED
+local error <const>, pcall <const>, type <const> = error, pcall, type
+local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
+local select <const> = select
+local format <const>, match <const> = string.format, string.match
+local concat <const>, unpack <const> = table.concat, table.unpack
+
+local take <const> = tasks.listener_take
+local CAPACITY <const> = 16
+
+local function bad_argument(n, name, problem)
+  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, name,
+    problem))
+end
+
+local function check_names(names, n)
+  if n == 0 then bad_argument(1, "signals", "name of a signal expected") end
+  for i = 1, n do
+    local ok, problem = pcall(tasks.check_listenable, names[i])
+    if not ok then
+      bad_argument(i, "signals", match(problem, "%((.*)%)$") or problem)
+    end
+  end
+end
+
+-- The function of its daemon.
+local function pump(self)
+  local _ <close> = self.channel
+  local listener <close> = self.listener
+  self.started = true
+  local poll = sqe()
+  while true do
+    for name in take, listener do self.channel:send(name) end
+    local events, message = await(poll:prep_poll_add(tasks.listener_fileno(
+      listener), POLLIN))
+    if not events then error(message, 0) end
+  end
+end
+
+
+local Signals = { __name = "uring.Signals" }
+Signals.__index = Signals
+
+local function check_self(self, name)
+  if getmetatable(self) ~= Signals then
+    bad_argument(1, name, format("uring.Signals expected, got %s",
+      type(self)))
+  end
+end
+
+local function signals(...)
+  local names = { ... }
+  check_names(names, select("#", ...))
+  tasks.enter "uring.signals"
+  local listener, message, errno = tasks.listen(unpack(names))
+  if not listener then return nil, message, errno end
+  local self = setmetatable({ listener = listener, started = false,
+    channel = core.channel(CAPACITY), names = concat(names, ", ") }, Signals)
+  self.task = tasks.daemon({ main = pump, name = self.names }, self)
+  shield(1, core.sleep, 0)  -- (it begins in this turn, unless it is cancelled)
+  if self.started then return self end
+  tasks.listener_close(listener)
+  return nil, "signals: the task was cancelled", ECANCELED
+end
+
+function Signals:receive(seconds)
+  check_self(self, "receive")
+  tasks.check_timeout(seconds, 1, "receive")
+  return self.channel:receive(seconds)
+end
+
+function Signals:receiving()
+  check_self(self, "receiving")
+  return self.channel:receiving()
+end
+
+-- (Leaving the loop closes them: the next Ctrl-C is the program's end.)
+function Signals:messages()
+  check_self(self, "messages")
+  local step, state, control = self.channel:messages()
+  return step, state, control, self
+end
+
+function Signals:close()
+  check_self(self, "close")
+  tasks.listener_close(self.listener)
+  self.channel:close()
+  self.task:cancel("the signals were closed")
+  return true
+end
+
+Signals.__close = Signals.close
+
+function Signals:__tostring()
+  return format("uring.Signals (%s%s)", self.task:status() == "done"
+    and "closed, " or "", self.names)
+end
+
+
+return { public = { signals = signals } }

@@ -1,0 +1,540 @@
+-- uring.process: children that belong to a scope, and what can go wrong.
+
+local helper = require "helper"
+local net = require "net"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+local patience <const> = net.patience
+local process <const> = uring.process
+
+-- Every test leaves no child, no zombie and no descriptor.
+local before
+
+before_each(function()
+  if helper.probe.available then uring.run(function() end) end  -- (the loop)
+  collectgarbage()
+  collectgarbage()
+  before = spec.fds()
+end)
+
+after_each(function()
+  net.close()
+  helper.clean()
+  helper.idle_loop()
+  collectgarbage()
+  collectgarbage()
+  assert.is_nil((spec.wait(-1)))
+  assert.equal(before, spec.fds())
+end)
+
+local function sh(script, options)
+  options = options or {}
+  options[1], options[2], options[3] = "/bin/sh", "-c", script
+  return assert(process(options))
+end
+
+-- The process of this number does not exist. (It is not a child of this one.)
+local function gone(pid)
+  return select(3, spec.kill(pid, 0)) == E.ESRCH
+end
+
+describe("uring.process", function()
+  it("runs a program with its arguments, and tells how it ended", function()
+    net.run(function()
+      local p <close> = assert(process { "/bin/sh", "-c",
+        "printf '<%s>' \"$@\"; exit 7", "sh", "a b", "", 3, stdout = "pipe" })
+      assert.equal("<a b><><3>", p.stdout:read "a")
+      assert.same({ "exit", 7 }, { p:wait(patience) })
+      assert.same({ "exit", 7 }, { p:wait(0) })
+      assert.equal("integer", math.type(p.pid))
+      assert.truthy(tostring(p):find "uring.Process %(/bin/sh, pid %d+, ended")
+    end)
+  end)
+
+  it("tells the signal that ended it", function()
+    net.run(function()
+      assert.same({ "signal", 9 }, { sh "kill -9 $$":wait(patience) })
+    end)
+  end)
+
+  it("finds a program in PATH, which is the parent's", function()
+    net.run(function()
+      local p = assert(process { "true", env = { PATH = "/nowhere" } })
+      assert.same({ "exit", 0 }, { p:wait(patience) })
+    end)
+  end)
+
+  it("says whether the program or the directory was not found", function()
+    net.run(function()
+      local p, message, errno = process { "uring-no-such-program" }
+      assert.is_nil(p)
+      assert.equal(E.ENOENT, errno)
+      assert.truthy(message:find("'uring-no-such-program': not in PATH", 1,
+        true), message)
+      p, message, errno = process { "true", cwd = "/uring-no-such-directory",
+        stdin = "pipe", stdout = "pipe" }
+      assert.is_nil(p)
+      assert.equal(E.ENOENT, errno)
+      assert.truthy(message:find("directory '/uring-no-such-directory'", 1,
+        true), message)
+      p, message, errno = process { helper.file "no program" }
+      assert.is_nil(p)
+      assert.equal(E.EACCES, errno)
+      assert.truthy(message:find("Permission denied", 1, true), message)
+    end)
+  end)
+
+  it("starts in cwd, with env and nothing else of the parent's", function()
+    net.run(function()
+      local p = assert(process { "/usr/bin/env", cwd = "/", stdout = "pipe",
+        env = { A = "1", B = "x=y", C = "" } })
+      assert.equal("A=1\nB=x=y\nC=\n", (p:communicate()))
+      assert.equal("/\n", (sh("pwd", { cwd = "/", stdout = "pipe" })
+        :communicate()))
+    end)
+  end)
+
+  it("gives it files, sockets, numbers, null and its own stdout", function()
+    net.run(function()
+      local path = helper.tmpname()
+      local input <close> = assert(io.open(helper.file "from a file"))
+      local output <close> = assert(uring.open(path, "w"))
+      local p = sh("cat; echo ' err' >&2", { stdin = input, stdout = output,
+        stderr = "stdout" })
+      assert.equal("exit", (p:wait(patience)))
+      assert.equal("from a file err\n", assert(uring.open(path)):read "a")
+      local a, b = net.pair()
+      p = sh("cat; echo to a socket >&2", { stdin = "null",
+        stdout = a:fileno(), stderr = a })
+      assert.equal("exit", (p:wait(patience)))
+      assert.equal("to a socket", b:read("l", patience))
+    end)
+  end)
+
+  it("puts descriptors in each other's places", function()
+    net.run(function()
+      local out = sh("echo out; echo err >&2", { stdout = 2, stderr = 1 })
+      assert.same({ "exit", 0 }, { out:wait(patience) })
+    end)
+  end)
+
+  it("leaks no descriptor into it, close-on-exec or not", function()
+    net.run(function()
+      local leaky <close> = assert(io.open "/dev/null")
+      local listing = {}
+      uring.scope(function(scope)
+        for i = 1, 8 do
+          scope:spawn(function()
+            local p = sh("ls /proc/self/fd", { stdin = "pipe",
+              stdout = "pipe", stderr = "pipe" })
+            listing[i] = p:communicate()
+          end)
+        end
+      end)
+      assert.truthy(leaky)
+      -- (3 is the directory that ls reads)
+      for i = 1, 8 do assert.equal("0\n1\n2\n3\n", listing[i]) end
+    end)
+  end)
+
+  it("starts it with no signal blocked or caught, and SIGPIPE", function()
+    net.run(function()
+      spec.signal(13, "ignore")
+      spec.signal(10, "ignore")
+      local _ <close> = helper.finally(function()
+        spec.signal(13, "default")
+        spec.signal(10, "default")
+      end)
+      -- (without a sanitizer that is preloaded)
+      local status = sh("exec cat /proc/self/status", { stdout = "pipe",
+        env = { PATH = "/usr/bin:/bin" } }):communicate()
+      assert.equal("0000000000000000", status:match "SigBlk:%s*(%x+)")
+      assert.equal("0000000000000000", status:match "SigCgt:%s*(%x+)")
+      local ignored = tonumber(status:match "SigIgn:%s*(%x+)", 16)
+      assert.equal(0, ignored & 1 << 12)
+      assert.equal(1 << 9, ignored & 1 << 9)
+    end)
+  end)
+
+end)
+
+describe("process{…}", function()
+  it("raises for mistakes, and names the option", function()
+    net.run(function()
+      for words, options in pairs {
+        ["the program expected, at index 1"] = {},
+        ["the program is empty"] = { "" },
+        ["argument 1 has a zero byte"] = { "true", "a\0b" },
+        ["argument 2 must be a string, got table"] = { "true", "a", {} },
+        ["unknown option 'stdot'"] = { "true", stdot = "pipe" },
+        ["unknown option '4'"] = { "true", [4] = "x" },
+        ["option 'stdin' must be \"inherit\""] = { "true", stdin = "stdout" },
+        ["option 'stderr' must be \"inherit\", \"null\", \"pipe\", \"stdout\""]
+          = { "true", stderr = "pip" },
+        ["option 'stdout' must be a descriptor, got -1"]
+          = { "true", stdout = -1 },
+        ["option 'stdin': descriptor expected"] = { "true", stdin = {} },
+        ["option 'cwd' is empty"] = { "true", cwd = "" },
+        ["option 'env' must be a table"] = { "true", env = "A=1" },
+        ["the name 'A=B' in 'env' has a '='"]
+          = { "true", env = { ["A=B"] = "" } },
+        ["'A' in 'env' has a zero byte"] = { "true", env = { A = "\0" } },
+        ["option 'grace' must be seconds"] = { "true", grace = -1 },
+        ["option 'group' must be a boolean"] = { "true", group = 1 },
+      } do
+        helper.mistake(words, process, options)
+      end
+      helper.raises("table expected, got string", process, "true")
+      local closed = assert(io.open "/dev/null")
+      closed:close()
+      helper.raises("closed file", process, { "true", stdin = closed })
+    end)
+    helper.raises("uring.run", process, { "true" })
+  end)
+end)
+
+describe("process:wait", function()
+  it("times out, can be waited for by many, and is an event", function()
+    net.run(function()
+      local p = sh("read line", { stdin = "pipe" })
+      local _, message, errno = p:wait(0.001)
+      assert.same({ "timed out", E.ETIME }, { message, errno })
+      local ends, waiting = {}, {}
+      for i = 1, 3 do
+        waiting[i] = uring.spawn(function() ends[i] = { p:wait(patience) } end)
+      end
+      uring.sleep(0)
+      p.stdin:close()
+      local name, kind, code = uring.select({ ended = p:waiting() }, patience)
+      assert.same({ "ended", "exit", 1 }, { name, kind, code })
+      for i = 1, 3 do waiting[i]:join() end
+      assert.same({ { "exit", 1 }, { "exit", 1 }, { "exit", 1 } }, ends)
+    end)
+  end)
+
+  it("says that the host has taken the status", function()
+    for _, how in ipairs { "ignore", "reap" } do
+      local status, out = helper.script(([[
+        local uring = require "uring"
+        local spec = require "uring_spec"
+        local how = %q
+        if how == "ignore" then spec.signal(17, "ignore") end
+        uring.run(function()
+          local p = assert(uring.process { "/bin/true" })
+          if how == "reap" then spec.wait(-1) end
+          local _, message, errno = p:wait(10)
+          print(errno == uring.errno.ECHILD, message)
+          print(p:kill())
+        end)]]):format(how))
+      assert.equal(0, status, out)
+      assert.truthy(out:find("true\twait for process: its exit status was "
+        .. "taken", 1, true), out)
+      assert.truthy(out:find("ESRCH", 1, true), out)
+    end
+  end)
+end)
+
+describe("process:kill", function()
+  it("sends a signal by its name, and TERM without one", function()
+    net.run(function()
+      local p = sh "kill -STOP $$; exec sleep 20"
+      assert.is_true(p:kill "CONT")
+      local q = sh("trap 'echo got; exit 5' USR1; echo on; while :; do sleep "
+        .. "0.01; done", { stdout = "pipe" })
+      assert.equal("on", q.stdout:read("l", patience))
+      assert.is_true(q:kill "USR1")
+      assert.same({ "exit", 5 }, { q:wait(patience) })
+      local r = sh "exec sleep 20"
+      assert.is_true(r:kill())
+      assert.same({ "signal", 15 }, { r:wait(patience) })
+      local ok, message, errno = r:kill()
+      assert.is_nil(ok)
+      assert.equal(E.ESRCH, errno)
+      assert.truthy(message:find(("kill process %d"):format(r.pid), 1, true))
+      helper.raises("no signal 'TRM': did you mean 'TERM'?", r.kill, r, "TRM")
+      helper.raises("names are without SIG, as 'TERM'", r.kill, r, "SIGTERM")
+      helper.raises("name of a signal expected", r.kill, r, 15)
+      p:close()
+    end)
+  end)
+
+  it("reaches all of a group", function()
+    net.run(function()
+      local p = sh("sleep 20 & echo $!; wait", { group = true,
+        stdout = "pipe" })
+      local grandchild = math.tointeger(p.stdout:read("l", patience))
+      assert.is_true(p:kill "KILL")
+      assert.same({ "signal", 9 }, { p:wait(patience) })
+      helper.eventually(function()
+        -- (its new parent may leave it a zombie for a while)
+        local file = io.open(("/proc/%d/stat"):format(grandchild))
+        local state = file and file:read "a":match "%) (%a)"
+        if file then file:close() end
+        return gone(grandchild) or state == "Z"
+      end)
+    end)
+  end)
+end)
+
+describe("a process at its scope's end", function()
+  it("gets TERM", function()
+    local p
+    net.run(function()
+      uring.scope(function() p = sh "exec sleep 20" end)
+      assert.same({ "signal", 15 }, { p:wait(0) })
+    end)
+    assert.truthy(gone(p.pid))
+  end)
+
+  it("gets KILL after its grace, if it ignores TERM", function()
+    net.run(function()
+      local p
+      uring.scope(function()
+        p = sh("trap '' TERM; echo on; while :; do sleep 0.05; done",
+          { grace = 0.02, stdout = "pipe" })
+        p.stdout:read("l", patience)
+      end)
+      assert.same({ "signal", 9 }, { p:wait(0) })
+    end)
+  end)
+
+  it("is ended at once when it is stopped", function()
+    net.run(function()
+      local p
+      local began = uring.now()
+      uring.scope(function()
+        p = sh("echo on; kill -STOP $$; exec sleep 20", { grace = 60,
+          stdout = "pipe" })
+        p.stdout:read("l", patience)
+      end)
+      assert.same({ "signal", 15 }, { p:wait(0) })
+      assert.is_true(uring.now() - began < 30)
+    end)
+  end)
+
+  it("is ended when its scope is cancelled, or fails", function()
+    net.run(function()
+      local p, q
+      uring.scope(function(s)
+        p = sh "exec sleep 20"
+        s:cancel()
+      end)
+      assert.same({ "signal", 15 }, { p:wait(0) })
+      helper.raises("oops", uring.scope, function()
+        q = sh "exec sleep 20"
+        error "oops"
+      end)
+      assert.same({ "signal", 15 }, { q:wait(0) })
+    end)
+  end)
+
+  it("does not wait for what is left of a group", function()
+    net.run(function()
+      local grandchild
+      uring.scope(function()
+        local p = sh("trap 'exit 0' TERM; (trap '' TERM; while :; do sleep 1;"
+          .. " done) & echo $!; wait", { group = true, stdout = "pipe" })
+        grandchild = math.tointeger(p.stdout:read("l", patience))
+      end)
+      helper.eventually(function()
+        local file = io.open(("/proc/%d/stat"):format(grandchild))
+        local state = file and file:read "a":match "%) (%a)"
+        if file then file:close() end
+        return state == nil or state == "Z"
+      end)
+    end)
+  end)
+
+  it("is not started in a scope that was cancelled", function()
+    net.run(function()
+      local p, message, errno
+      uring.scope(function(s)
+        s:spawn(function()
+          uring.shield(patience, function()
+            s:cancel()
+            p, message, errno = process { "sleep", "20", stdin = "pipe" }
+          end)
+        end)
+      end)
+      if p then assert.equal("signal", (p:wait(0))) else
+        assert.equal(E.ECANCELED, errno, message)
+      end
+    end)
+  end)
+end)
+
+describe("process:close", function()
+  it("ends it, and tells how it ended", function()
+    net.run(function()
+      local p = sh("exec sleep 20", { stdin = "pipe", stdout = "pipe" })
+      assert.same({ "signal", 15 }, { p:close() })
+      assert.same({ "signal", 15 }, { p:close() })
+      helper.raises("closed stream", p.stdin.write, p.stdin, "x")
+      local q
+      do
+        local r <close> = sh "exec sleep 20"
+        q = r
+      end
+      assert.same({ "signal", 15 }, { q:wait(0) })
+    end)
+  end)
+
+  it("is done in a task that was cancelled, too", function()
+    net.run(function()
+      local q
+      local task = uring.spawn(function()
+        local r <close> = sh "exec sleep 20"
+        q = r
+        helper.forever()
+      end)
+      helper.turns()
+      task:cancel()
+      task:join()
+      assert.same({ "signal", 15 }, { q:wait(0) })
+    end)
+  end)
+end)
+
+describe("process:communicate", function()
+  it("writes and reads at once, whatever the sizes", function()
+    net.run(function()
+      local p = sh("tee /dev/stderr", { stdin = "pipe", stdout = "pipe",
+        stderr = "pipe" })
+      local input = ("0123456789abcdef"):rep(1 << 16)
+      local out, err, kind, code = p:communicate(input)
+      assert.is_true(out == input and err == input)
+      assert.same({ "exit", 0 }, { kind, code })
+    end)
+  end)
+
+  it("loses nothing at a timeout", function()
+    net.run(function()
+      local p = sh("echo err >&2; exec 2>&-; echo out; read line; echo $line",
+        { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+      local q = sh("echo err >&2; exec 2>&-; echo out; exec sleep 20",
+        { stdout = "pipe", stderr = "pipe" })
+      local ok, message, errno = q:communicate(nil, { timeout = 0.1 })
+      assert.same({ "timed out", E.ETIME }, { message, errno })
+      assert.is_nil(ok)
+      q:kill "KILL"
+      local out, err, kind = q:communicate()
+      assert.same({ "out\n", "err\n", "signal" }, { out, err, kind })
+      assert.same({ "out\nin\n", "err\n", "exit", 0 },
+        { p:communicate("in\n", { timeout = patience }) })
+    end)
+  end)
+
+  it("takes no more than max", function()
+    net.run(function()
+      local p <close> = sh("while :; do echo line; done", { stdout = "pipe" })
+      local ok, _, errno = p:communicate(nil, { max = 100 })
+      assert.is_nil(ok)
+      assert.equal(E.EMSGSIZE, errno)
+      assert.equal("line", p.stdout:read("l", patience))
+    end)
+  end)
+
+  it("does not mind a child that reads nothing", function()
+    net.run(function()
+      local p = assert(process { "true", stdin = "pipe" })
+      assert.same({ "", "", "exit", 0 },
+        { p:communicate(("x"):rep(1 << 20)) })
+    end)
+  end)
+
+  it("raises for mistakes", function()
+    net.run(function()
+      local p <close> = assert(process { "true" })
+      helper.mistake("without stdin = \"pipe\"", p.communicate, p, "x")
+      helper.mistake("string expected, got table", p.communicate, p, {})
+      helper.mistake("unknown option 'maximum'", p.communicate, p, nil,
+        { maximum = 1 })
+      helper.mistake("'max' must be an integer", p.communicate, p, nil,
+        { max = 0 })
+      helper.mistake("'timeout' must be seconds", p.communicate, p, nil,
+        { timeout = "1" })
+    end)
+  end)
+end)
+
+describe("children", function()
+  it("that close their output and live on can be waited for", function()
+    net.run(function()
+      local p = sh("exec >&-; read line; exit 4", { stdin = "pipe",
+        stdout = "pipe" })
+      assert.equal("", p.stdout:read("a", patience))
+      p.stdin:close()
+      assert.same({ "exit", 4 }, { p:wait(patience) })
+    end)
+  end)
+
+  it("that leave a grandchild with the pipe can be waited for", function()
+    net.run(function()
+      local p = sh("exec 3<&0; (read line <&3; echo late) & exit 3",
+        { stdin = "pipe", stdout = "pipe" })
+      assert.same({ "exit", 3 }, { p:wait(patience) })
+      local _, _, errno = p.stdout:read("a", 0.001)
+      assert.equal(E.ETIME, errno)
+      p.stdin:close()
+      p.stdout:close()
+    end)
+  end)
+
+  it("that are many leave nothing", function()
+    local n = os.getenv "URING_SWEEP" and 10000 or 300
+    uring.run(function()
+      for _ = 1, 10 do
+        uring.spawn(function()
+          for i = 1, n // 10 do
+            local p = assert(process { "/bin/sh", "-c", "exit " .. i % 100 })
+            assert(select(2, p:wait(6 * patience)) == i % 100)
+          end
+        end)
+      end
+    end)
+  end)
+
+  it("are ended when the state is closed", function()
+    local status, out = helper.script [[
+      local uring = require "uring"
+      local pids = {}
+      local loop = assert(uring.loop())
+      loop:spawn(function()
+        for i = 1, 3 do
+          local p = assert(uring.process { "/bin/sh", "-c",
+            "trap '' TERM; echo on; while :; do sleep 0.05; done",
+            stdout = "pipe" })
+          p.stdout:read "l"
+          print(p.pid)
+        end
+        pids[1] = true
+        uring.sleep(60)
+      end)
+      while not pids[1] do loop:step() end
+      assert(loop:stats())]]
+    assert.equal(0, status, out)
+    local n = 0
+    for pid in out:gmatch "%d+" do
+      n = n + 1
+      assert.truthy(gone(math.tointeger(pid)))
+    end
+    assert.equal(3, n)
+  end)
+
+  it("are left alone in a forked child", function()
+    net.run(function()
+      local p <close> = sh "exec sleep 20"
+      local pid = spec.fork()
+      if pid == 0 then
+        local ok, message = pcall(p.kill, p)
+        spec._exit(not ok and message:find "belongs to another" and 0 or 1)
+      end
+      assert.equal(0, (spec.wait(pid)))
+      local _, _, errno = p:wait(0)
+      assert.equal(E.ETIME, errno)
+    end)
+  end)
+end)

@@ -1,0 +1,223 @@
+-- uring.signals: signals of the process as messages.
+
+local helper = require "helper"
+local net = require "net"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+local take <const> = require("uring.core").listener_take
+local patience <const> = net.patience
+local INT <const>, USR1 <const>, USR2 <const>, TERM <const> = 2, 10, 12, 15
+
+local before
+
+before_each(function()
+  if helper.probe.available then uring.run(function() end) end  -- (the loop)
+  collectgarbage()
+  collectgarbage()
+  before = spec.fds()
+end)
+
+after_each(function()
+  net.close()
+  helper.clean()
+  helper.idle_loop()
+  collectgarbage()
+  collectgarbage()
+  for _, sig in ipairs { USR1, USR2, TERM } do
+    assert.equal("default", spec.signal(sig, "default"))
+  end
+  assert.equal(before, spec.fds())
+end)
+
+local function raise(sig) assert(spec.kill(spec.getpid(), sig)) end
+
+describe("uring.signals", function()
+  it("gives those that were asked for, by name", function()
+    net.run(function()
+      local signals <close> = assert(uring.signals("USR1", "TERM"))
+      assert.equal("uring.Signals (USR1, TERM)", tostring(signals))
+      raise(USR1)
+      assert.equal("USR1", signals:receive(patience))
+      raise(TERM)
+      assert.equal("TERM", signals:receive(patience))
+      local _, message, errno = signals:receive(0.001)
+      assert.same({ "timed out", E.ETIME }, { message, errno })
+    end)
+  end)
+
+  it("keeps what comes between two receives", function()
+    net.run(function()
+      local signals <close> = assert(uring.signals("USR1", "USR2"))
+      for _ = 1, 50 do raise(USR1) end
+      raise(USR2)
+      local n = { USR1 = 0, USR2 = 0 }
+      for _ = 1, 51 do
+        local name = assert(signals:receive(patience))
+        n[name] = n[name] + 1
+      end
+      assert.same({ USR1 = 50, USR2 = 1 }, n)
+    end)
+  end)
+
+  it("wakes a task that waits, in receive or select", function()
+    net.run(function()
+      local signals <close> = assert(uring.signals "USR1")
+      local task = helper.started(signals.receive, signals)
+      raise(USR1)
+      assert.same({ true, "USR1" }, { task:join(patience) })
+      uring.spawn(function() raise(USR1) end)
+      assert.same({ "signal", "USR1" }, { uring.select({
+        signal = signals:receiving() }, patience) })
+    end)
+  end)
+
+  it("closes when its loop is left", function()
+    net.run(function()
+      local signals = assert(uring.signals "USR1")
+      raise(USR1)
+      for name in signals:messages() do
+        assert.equal("USR1", name)
+        if name then break end
+      end
+      assert.equal("default", spec.signal(USR1, "default"))
+      local _, _, errno = signals:receive()
+      assert.equal(E.EPIPE, errno)
+    end)
+  end)
+
+  it("ends a loop when it is closed", function()
+    net.run(function()
+      local signals = assert(uring.signals "USR1")
+      local task = helper.started(function()
+        for _ in signals:messages() do error "a signal" end
+        return "ended"
+      end)
+      signals:close()
+      signals:close()
+      assert.same({ true, "ended" }, { task:join(patience) })
+    end)
+  end)
+
+  it("is closed at the end of its scope", function()
+    net.run(function()
+      local signals
+      uring.scope(function() signals = assert(uring.signals "USR1") end)
+      assert.equal("default", spec.signal(USR1, "default"))
+      helper.raises("closed", take, signals.listener)
+    end)
+  end)
+
+  it("puts back what was there before, after the last listener", function()
+    net.run(function()
+      spec.signal(USR1, "ignore")
+      local a = assert(uring.signals "USR1")
+      local b = assert(uring.signals("USR1", "USR2"))
+      raise(USR1)
+      assert.equal("USR1", a:receive(patience))
+      assert.equal("USR1", b:receive(patience))
+      a:close()
+      raise(USR1)
+      assert.equal("USR1", b:receive(patience))
+      b:close()
+      raise(USR1)
+      assert.equal("ignore", spec.signal(USR1, "default"))
+    end)
+  end)
+
+  it("leaves a disposition alone that another has set", function()
+    net.run(function()
+      local a = assert(uring.signals "USR1")
+      spec.signal(USR1, "ignore")
+      a:close()
+      assert.equal("ignore", spec.signal(USR1, "default"))
+    end)
+  end)
+
+  it("works in several states at once", function()
+    net.run(function()
+      local signals <close> = assert(uring.signals "USR1")
+      local ok, name = spec.state [[
+        local uring = require "uring"
+        local spec = require "uring_spec"
+        return uring.run(function()
+          local a = assert(uring.signals "USR1")
+          spec.kill(spec.getpid(), 10)
+          return a:receive(10)
+        end)]]
+      assert.same({ true, "USR1" }, { ok, name })
+      assert.equal("USR1", signals:receive(patience))
+      raise(USR1)  -- (the other state is closed, and this one listens on)
+      assert.equal("USR1", signals:receive(patience))
+    end)
+  end)
+
+  it("does nothing in a forked child", function()
+    net.run(function()
+      local signals <close> = assert(uring.signals "USR1")
+      local pid = spec.fork()
+      if pid == 0 then
+        raise(USR1)
+        local ok, why = pcall(take, signals.listener)
+        spec._exit(not ok and why:find "another process" and 0 or 1)
+      end
+      assert.equal(0, (spec.wait(pid)))
+      assert.is_false(spec.ready(require("uring.core").listener_fileno(
+        signals.listener)))
+      local _, _, errno = signals:receive(0.001)
+      assert.equal(E.ETIME, errno)
+    end)
+  end)
+
+  it("lets a child have the default again", function()
+    net.run(function()
+      local signals <close> = assert(uring.signals "TERM")
+      local p <close> = assert(uring.process { "sleep", "20" })
+      assert.is_true(p:kill "TERM")
+      assert.same({ "signal", TERM }, { p:wait(patience) })
+      local _, _, errno = signals:receive(0)
+      assert.equal(E.ETIME, errno)
+    end)
+  end)
+
+  it("does not keep a run from its end", function()
+    net.run(function() assert(uring.signals "USR1") end)
+  end)
+
+  it("refuses what it cannot listen to", function()
+    net.run(function()
+      helper.mistake("name of a signal expected", uring.signals)
+      helper.mistake("#2 to 'signals' (no signal 'INTR': did you mean 'INT'?",
+        uring.signals, "USR1", "INTR")
+      helper.mistake("names are without SIG, as 'INT'", uring.signals,
+        "SIGINT")
+      helper.mistake("'KILL' cannot be caught", uring.signals, "KILL")
+      helper.mistake("'SEGV' is for a fault of the program", uring.signals,
+        "SEGV")
+      helper.mistake("got number", uring.signals, 2)
+    end)
+    helper.raises("uring.run", uring.signals, "USR1")
+  end)
+end)
+
+describe("Ctrl-C", function()
+  it("is a message where it is asked for, and once again an error",
+  function()
+    local status, out = helper.script [[
+      local uring = require "uring"
+      local spec = require "uring_spec"
+      local function press() spec.kill(spec.getpid(), 2) end
+      uring.run(function()
+        uring.spawn(press)
+        for name in uring.signals("INT"):messages() do print(name) break end
+        press()
+        uring.sleep(60)
+      end)]]
+    assert.equal(1, status)
+    assert.truthy(out:find("INT\n", 1, true), out)
+    assert.truthy(out:find("interrupted!", 1, true), out)
+    assert.equal(INT, 2)
+  end)
+end)

@@ -175,6 +175,8 @@ bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours besid
 	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
 	@echo; tools/env.sh plain $(LUA) bench/zero_copy.lua
 	@echo; tools/env.sh plain $(LUA) bench/mailboxes.lua
+	@echo; tools/env.sh plain $(LUA) bench/steps.lua
+	@echo; tools/env.sh plain $(LUA) bench/lighttpd.lua
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 	@tools/matrix.sh

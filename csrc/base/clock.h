@@ -17,17 +17,21 @@ static inline int64_t clock_now (void) {
   return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* The coarse clock is cheaper, and lags by one tick, of up to 10 ms. */
+static inline int64_t clock_coarse (void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+  return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 /* Milliseconds, wrapping, for durations that are only reported: of a given
-** time, and of now. The coarse clock is cheaper and lags by one tick. */
+** time, and of now. */
 static inline uint32_t clock_ms (int64_t ns) {
   return (uint32_t)(uint64_t)(ns / 1000000);
 }
 
 static inline uint32_t clock_rough (void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-  return (uint32_t)((uint64_t)ts.tv_sec * 1000
-                    + (uint64_t)ts.tv_nsec / 1000000);
+  return clock_ms(clock_coarse());
 }
 
 /* The deadline `ns` from now; CLOCK_NEVER stays CLOCK_NEVER. */

@@ -25,6 +25,7 @@
 #include "compat.h"  /* again: now with Lua's headers before it */
 
 #define BATCH       64          /* deadlines between two looks at the time */
+#define FAR         100000000   /* ns: many times what the coarse clock lags */
 #define LATEST      9.2e9       /* seconds that nanoseconds can count */
 
 /* ---- options ----------------------------------------------------------- */
@@ -45,25 +46,47 @@ static unsigned read_max (lua_State *L) {
     : (unsigned)options_integer(L, 2, "max", 64, 1, INT32_MAX);
 }
 
+static double read_now (lua_State *L) {
+  double now = read_seconds(L, "now");
+  if (now >= LATEST)
+    luaL_argerror(L, 2, "option 'now' is too large");
+  return now;
+}
+
 /* The option whose name is below its value. Returns false if there is no such.
-** (A step allocates nothing, so names are compared, and not pushed.) */
+** (A step allocates nothing, so names are compared, and not pushed. All begin
+** differently, and to compare one takes as long as half an idle step.) */
 static bool read_option (lua_State *L, struct step *s) {
   const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-  if (strcmp(name, "max") == 0) s->most = read_max(L);
-  else if (strcmp(name, "seconds") == 0) s->seconds = read_seconds(L, name);
-  else if (strcmp(name, "now") == 0) s->now = read_seconds(L, name);
-  else if (strcmp(name, "gc") == 0) s->gc = options_boolean(L, 2, name);
-  else return false;
-  return true;
+  switch (*name) {
+    case 'm':
+      if (strcmp(name, "max") != 0) return false;
+      s->most = read_max(L);
+      return true;
+    case 's':
+      if (strcmp(name, "seconds") != 0) return false;
+      s->seconds = read_seconds(L, name);
+      return true;
+    case 'n':
+      if (strcmp(name, "now") != 0) return false;
+      s->now = read_now(L);
+      return true;
+    case 'g':
+      if (strcmp(name, "gc") != 0) return false;
+      s->gc = options_boolean(L, 2, name);
+      return true;
+    default:
+      return false;
+  }
 }
 
 static void read_options (lua_State *L, struct step *s) {
   static const char *const names[] = { "max", "seconds", "now", "gc", NULL };
   *s = (struct step)STEP_USUAL;
-  lua_settop(L, 2);
-  if (lua_isnil(L, 2))
+  if (lua_isnoneornil(L, 2))
     return;
   luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
   lua_pushnil(L);
   while (lua_next(L, 2)) {
     if (!read_option(L, s)) options_open(L, 2, names);  /* (which raises) */
@@ -170,13 +193,19 @@ static void end (struct loop *loop) {
   loop->head_start = 0;
 }
 
-/* Deadlines are judged by one instant. An idle step without any does not look
-** at the clock. */
-static void set_instant (struct loop *loop, struct step *s) {
-  s->instant = INT64_MIN;
+/* Is there no deadline for a while? Then an idle step need not know the exact
+** time, which would take half of it. */
+static bool is_far (const struct loop *loop) {
+  int64_t first = loop->heap.n > 0 ? loop->heap.at[0].when : CLOCK_NEVER;
+  if (loop->fds.armed < first) first = loop->fds.armed;
+  return first == CLOCK_NEVER
+         || (!loop->host_time && first - clock_coarse() > FAR);
+}
+
+/* Deadlines are judged by one instant. */
+static void set_instant (const struct loop *loop, struct step *s) {
+  s->instant = is_far(loop) ? INT64_MIN : loop_time(loop);
   s->until = CLOCK_NEVER;
-  if (loop->heap.n > 0 || loop->fds.armed != CLOCK_NEVER)
-    s->instant = loop_time(loop);
 }
 
 static void set_limit (struct loop *loop, struct step *s) {
@@ -185,16 +214,18 @@ static void set_limit (struct loop *loop, struct step *s) {
     s->until = clock_after(clock_from_seconds(s->seconds));
 }
 
-void step_perform (lua_State *L, struct loop *loop, struct step *s) {
-  bool failed;
-  int status;
+bool step_begin (struct loop *loop, struct step *s) {
   s->more = false;
   s->resumed = 0;
   set_time(loop, s);
   loop->steps++;
   set_instant(loop, s);
-  if (is_idle(loop, s))
-    return;
+  return !is_idle(loop, s);
+}
+
+void step_perform (lua_State *L, struct loop *loop, struct step *s) {
+  bool failed;
+  int status;
   set_limit(loop, s);
   s->resumed = loop->resumed;
   begin(loop, s);
@@ -226,7 +257,7 @@ static int loop_step (lua_State *L) {
   problem = step_time_problem(loop, &s);
   if (problem)
     return luaL_argerror(L, 2, problem);
-  step_perform(L, loop, &s);
+  if (step_begin(loop, &s)) step_perform(L, loop, &s);
   lua_pushboolean(L, s.more);
   lua_pushinteger(L, (lua_Integer)s.resumed);
   return 2;

@@ -3,6 +3,7 @@
 --     local server = program.start("examples/echo.lua", "127.0.0.1:0")
 --     local line = server:line()
 --     program.run("dig", "@127.0.0.1")
+--     program.command("lighttpd", "-D", "-f", "lighttpd.conf")
 --     after_each(program.stop)
 
 local helper = require "helper"
@@ -12,13 +13,21 @@ local program = {}
 program.__index = program
 
 -- Which package has it, where it is Debian's.
-local PACKAGES = { dig = "bind9-dnsutils", socat = "socat" }
+local PACKAGES = { dig = "bind9-dnsutils",
+  ["/usr/bin/prosody"] = "prosody",
+  ["/usr/lib/lighttpd/mod_magnet.so"] = "lighttpd-modules-lua" }
 local SIGINT, SIGKILL = 2, 9
 
--- In a test: skip it where this program is missing.
+-- Is this program, or file, missing?
+function program.missing(name)
+  return not os.execute(("command -v %s >/dev/null || test -e %s"):format(name,
+    name))
+end
+
+-- In a test: skip it where that is so.
 function program.needs(name)
-  if not os.execute("command -v " .. name .. " >/dev/null 2>&1") then
-    helper.skip("needs %s (Debian: %s)", name, PACKAGES[name])
+  if program.missing(name) then
+    helper.skip("needs %s (Debian: %s)", name, PACKAGES[name] or name)
   end
 end
 
@@ -40,10 +49,10 @@ end
 
 local running = {}
 
--- Starts a Lua file in an interpreter like this one, with room for many
--- descriptors where that is allowed.
-function program.start(...)
-  local words = { ("/proc/%d/exe"):format(spec.getpid()), ... }
+-- Starts a command, with room for many descriptors where that is allowed.
+-- Whatever this process preloads it preloads as well.
+function program.command(...)
+  local words = { ... }
   local command = "ulimit -n 4096 2>/dev/null; echo $$; exec "
     .. quoted(words) .. " 2>&1"
   local self = setmetatable({ output = assert(io.popen(command)) }, program)
@@ -53,17 +62,23 @@ function program.start(...)
   return self
 end
 
+-- Starts a Lua file in an interpreter like this one.
+function program.start(...)
+  return program.command(("/proc/%d/exe"):format(spec.getpid()), ...)
+end
+
 -- The next line of its output; an error where it has ended.
 function program:line()
   return self.output:read "l" or error("it has ended", 2)
 end
 
--- Ends it as Ctrl-C does: status, and what else it has said.
-function program:interrupt()
+-- Ends it as Ctrl-C does, or by another signal: status, and what else it has
+-- said.
+function program:interrupt(signal)
   for i, other in ipairs(running) do
     if other == self then table.remove(running, i) end
   end
-  spec.kill(self.pid, SIGINT)
+  spec.kill(self.pid, signal or SIGINT)
   local rest = self.output:read "a"
   local _, _, status = self.output:close()
   return status, rest

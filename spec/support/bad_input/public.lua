@@ -207,6 +207,8 @@ local public = {
     mailbox = { optional(options { name = name, capacity = integer(1, 1 << 30),
       bytes = integer(256, 1 << 30), fds = integer(0, 65536) }) },
     address = { name, optional(seconds) },
+    sandbox = { optional(options { mailboxes = kind(function() return {} end,
+      function(v) return type(v) == "table" and next(v) == nil end) }) },
     tasks = none, tree = none,
     sleep = { seconds },
     await = { sqe, optional(seconds) },

@@ -237,13 +237,13 @@ describe("loop:fd() is not readable", function()
 
   polled("for a deadline that was cancelled more than once", function()
     for _ = 1, 5 do
-      local task = loop:spawn(uring.sleep, 0.05)
+      local task = loop:spawn(uring.sleep, 0.03)
       works(1)
       task:cancel()
       works(1)
     end
     local n = 0
-    while comes(0.03) do
+    while comes(0.06) do
       n = n + 1
       loop:step()
     end

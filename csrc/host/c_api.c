@@ -210,6 +210,8 @@ static int c_step (lua_State *L, struct uring_step *theirs) {
   s.gc = o.gc != 0;
   if (o.now < 0 || step_time_problem(loop, &s))
     return -EINVAL;
+  if (!step_begin(loop, &s))
+    return 0;  /* (no call of Lua's: idle steps are cheap) */
   theirs->failed = call_protected(L, &c, 0) != LUA_OK;
   theirs->more = s.more;
   theirs->resumed = s.resumed < UINT32_MAX ? (uint32_t)s.resumed : UINT32_MAX;

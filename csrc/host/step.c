@@ -214,16 +214,18 @@ static void set_limit (struct loop *loop, struct step *s) {
     s->until = clock_after(clock_from_seconds(s->seconds));
 }
 
-void step_perform (lua_State *L, struct loop *loop, struct step *s) {
-  bool failed;
-  int status;
+bool step_begin (struct loop *loop, struct step *s) {
   s->more = false;
   s->resumed = 0;
   set_time(loop, s);
   loop->steps++;
   set_instant(loop, s);
-  if (is_idle(loop, s))
-    return;
+  return !is_idle(loop, s);
+}
+
+void step_perform (lua_State *L, struct loop *loop, struct step *s) {
+  bool failed;
+  int status;
   set_limit(loop, s);
   s->resumed = loop->resumed;
   begin(loop, s);
@@ -255,7 +257,7 @@ static int loop_step (lua_State *L) {
   problem = step_time_problem(loop, &s);
   if (problem)
     return luaL_argerror(L, 2, problem);
-  step_perform(L, loop, &s);
+  if (step_begin(loop, &s)) step_perform(L, loop, &s);
   lua_pushboolean(L, s.more);
   lua_pushinteger(L, (lua_Integer)s.resumed);
   return 2;

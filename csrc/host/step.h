@@ -39,8 +39,10 @@ struct step {
 /* What is wrong with the step's time; NULL: nothing. */
 const char *step_time_problem (const struct loop *loop, const struct step *s);
 
-/* A step of a loop that is not running and is bound to this thread. Raises
-** what was raised in it, and the errors of tasks if there is no on_error. */
+/* A step of a loop that is not running and is bound to this thread, in two
+** parts: has it anything to do? If so, do it; that raises what was raised in
+** it, and the errors of tasks if there is no on_error. */
+bool step_begin (struct loop *loop, struct step *s);
 void step_perform (lua_State *L, struct loop *loop, struct step *s);
 
 /* loop:timeout(), in seconds. */

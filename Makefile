@@ -45,9 +45,10 @@ CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_queue := queue message lock doorbell handle refblock fork_id sys
 CTEST_buf_group := buf_group refblock recvmsg_out
+CTEST_thread_pool := doorbell handle refblock fork_id sys  # (it includes it)
 
 # Those whose threads share memory: tested under TSAN as well.
-TSAN := doorbell lock queue
+TSAN := doorbell lock queue thread_pool
 
 # --- how --------------------------------------------------------------------
 

@@ -40,6 +40,8 @@
 #include "task/wrap.h"
 #include "net/socket.h"
 #include "os/file.h"
+#include "os/job_wait.h"
+#include "os/resolve.h"
 #include "os/stream.h"
 #include "os/stream_read.h"
 #include "os/stream_write.h"
@@ -121,6 +123,7 @@ static void open_classes (lua_State *L) {
   stream_open(L);
   stream_read_open(L);
   stream_write_open(L);
+  job_wait_open(L);
   codec_open(L);
   mailbox_open(L);
   realm_open(L);
@@ -162,6 +165,7 @@ static void push_internal (lua_State *L) {
   event_functions(L);
   stream_functions(L);
   file_functions(L);
+  resolve_functions(L);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, set_lua_dir, 1);
   lua_setfield(L, -2, "set_lua_dir");

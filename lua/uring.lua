@@ -16,6 +16,7 @@ end
 
 join(require "uring.socket")
 join(require "uring.scope")
+join(require "uring.resolve")
 join(require "uring.event")
 join(require "uring.select")
 join(require "uring.tree")

@@ -394,7 +394,7 @@ describe(META, function()
   -- Classes that no program can get hold of.
   local PRIVATE = {
     CancelScope = true, SelectWaiter = true, Wrapped = true,
-    WaitingSend = true, Sending = true, NameWait = true }
+    WaitingSend = true, Sending = true, NameWait = true, JobWait = true }
 
   -- The same of the module itself.
   local function real()

@@ -42,13 +42,20 @@
 
 --- What stands for an address: "127.0.0.1:53", "[::1]:53",
 --- "[fe80::1%eth0]:53", "unix:/run/x", "unix:@abstract", or an object. Port 0
---- is a free one. Host names raise: they are not looked up.
+--- is a free one. Names of hosts raise, but where uring.name is said.
 ---@alias uring.address uring.Sockaddr | string
+
+--- The same, or the name of a host: "example.org:80", "localhost:http",
+--- "127.0.0.1:domain". Then the call waits, as only a task can, for a helper
+--- thread that asks getaddrinfo(3). The errors are those of uring.resolve, too.
+---@alias uring.name uring.Sockaddr | string
 
 
 ---@class uring
 ---@field cancelled uring.Cancelled the error value that ends a cancelled task
 ---@field errno table<string, integer> errno numbers by name: errno.EAGAIN
+---@field eai table<string, integer> codes of uring.resolve by name, negative:
+---eai.NONAME, AGAIN, FAIL, SERVICE, MEMORY... (gai_strerror(3))
 ---@field stdin uring.Stream
 ---@field stdout uring.Stream first what print has written goes out; a line at
 ---once to a terminal, and all of it by the end of run
@@ -101,8 +108,8 @@ function uring.fd(number) end
 
 --- An address of a socket, from text or from a host and a port:
 --- "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
---- "unix:@name" (abstract), "unix:" (unnamed). Host names are not looked up.
---- (ip(7), ipv6(7), unix(7))
+--- "unix:@name" (abstract), "unix:" (unnamed). For the name of a host there is
+--- uring.resolve. (ip(7), ipv6(7), unix(7))
 ---@param address uring.address or a host without brackets, if a port follows
 ---@param port? integer 0 to 65535
 ---@return uring.Sockaddr
@@ -2296,12 +2303,31 @@ function uring.socket(family, type, protocol) end
 ---@nodiscard
 function uring.socketpair(type) end
 
+--- The addresses of a host, in the order in which they should be tried, by
+--- getaddrinfo(3) on a helper thread: what hosts(5) and resolv.conf(5) say. Of
+--- an address in digits, with a port in digits or none, there is no thread, and
+--- no wait. A task that is cancelled or whose time is over leaves at once; the
+--- thread's late answer is dropped. At most eight lookups are under way in
+--- a process, and 1,024 wait; more give EAGAIN. The code of a failure is an
+--- errno, or negative: one of uring.eai, as NONAME for a name that is unknown.
+---@async
+---@param host string "example.org", "localhost", "127.0.0.1", "::1"
+---@param service? integer|string a port, or a name as in services(5); 0 if not
+---given
+---@param timeout? uring.seconds
+---@return uring.Sockaddr[]? addresses
+---@return string? message
+---@return integer? code
+---@nodiscard
+function uring.resolve(host, service, timeout) end
+
 --- TCP over IPv4 and IPv6: uring.tcp.
 ---@class uring.Tcp
 uring.tcp = {}
 
 --- A socket that listens, with SO_REUSEADDR. (socket(2), bind(2), listen(2))
----@param address uring.address
+--- Of a name, at the first of its addresses where that works.
+---@param address uring.name
 ---@param backlog? integer SOMAXCONN if not given
 ---@return uring.Socket? listener
 ---@return string? message
@@ -2310,8 +2336,13 @@ uring.tcp = {}
 function uring.tcp.listen(address, backlog) end
 
 --- A connection. (io_uring_prep_connect(3), 5.5)
+--- The addresses of a name are tried by RFC 8305: families in turns, the next
+--- as soon as one has failed, or has not answered for 250 ms; the first that
+--- answers is taken. The message then lists what was tried, the errno is the
+--- last one's, or the negative code of uring.resolve. The timeout is for all of
+--- it.
 ---@async
----@param address uring.address
+---@param address uring.name
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
 ---@return string? message
@@ -2324,7 +2355,8 @@ function uring.tcp.connect(address, timeout) end
 uring.udp = {}
 
 --- A socket that receives what is sent to this address. (socket(2), bind(2))
----@param address uring.address
+--- Of a name, to the first of its addresses where that works.
+---@param address uring.name
 ---@return uring.Socket? socket
 ---@return string? message
 ---@return integer? errno
@@ -2334,12 +2366,13 @@ function uring.udp.bind(address) end
 --- A socket that sends to this address, and receives from it alone.
 --- (io_uring_prep_connect(3), 5.5)
 ---@async
----@param address uring.address
+---@param address uring.name
+---@param timeout? uring.seconds also for the lookup of a name
 ---@return uring.Socket? socket
 ---@return string? message
 ---@return integer? errno
 ---@nodiscard
-function uring.udp.connect(address) end
+function uring.udp.connect(address, timeout) end
 
 --- Sockets between processes of one machine (unix(7)): uring.unix. A path may
 --- be given with "unix:" or without.

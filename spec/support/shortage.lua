@@ -304,6 +304,27 @@ programs["choices"] = function()
   end)
 end
 
+programs["names"] = function()
+  uring.run(function()
+    assert(uring.resolve("127.0.0.1", 80))
+    local addresses, message, code = uring.resolve("localhost", 80, patience)
+    if not addresses then
+      assert(code == uring.eai.NONAME or code == uring.eai.AGAIN, message)
+      return
+    end
+    assert(tostring(addresses[1]))
+    local listener <close> = assert(uring.tcp.listen "localhost:0")
+    local port = listener:getsockname().port
+    local client <close> = assert(uring.tcp.connect("localhost:" .. port,
+      patience))
+    local server <close> = assert(uring.udp.bind "localhost:0")
+    port = server:getsockname().port
+    local udp <close> = assert(uring.udp.connect("localhost:" .. port,
+      patience))
+    assert(udp:send "x" and client:getpeername())
+  end)
+end
+
 programs["streams"] = function()
   uring.run(function()
     local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")

@@ -192,6 +192,11 @@ local public = {
     socketpair = { optional(kernels_int) },
     pipe = none, stream = { streamed },
     open = { path, optional(mode), optional(seconds) },
+    resolve = { kind(function() return "127.0.0.1" end, path.accepts),
+      optional(kind(function() return 80 end, function(v)
+        return path.accepts(v) or math.type(v) == "integer" and v >= 0
+          and v <= 65535
+      end)), optional(seconds) },
     probe = none,
     run = { { good = main.good, accepts = main.accepts, names = {
       main = callable, name = any_string, on_slow = callable,

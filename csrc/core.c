@@ -40,6 +40,7 @@
 #include "task/wrap.h"
 #include "net/socket.h"
 #include "os/file.h"
+#include "os/file_job.h"
 #include "os/job_wait.h"
 #include "os/resolve.h"
 #include "os/stream.h"
@@ -165,6 +166,7 @@ static void push_internal (lua_State *L) {
   event_functions(L);
   stream_functions(L);
   file_functions(L);
+  file_job_functions(L);
   resolve_functions(L);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, set_lua_dir, 1);

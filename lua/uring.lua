@@ -21,6 +21,7 @@ join(require "uring.event")
 join(require "uring.select")
 join(require "uring.tree")
 join(require "uring.file")
+join(require "uring.fs")
 require("uring.file").standard(uring)
 
 return uring

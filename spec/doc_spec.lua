@@ -408,6 +408,10 @@ describe(META, function()
       local name = type(key) == "string" and key:match "^uring%.(%u%a*)$"
       if name and not PRIVATE[name] then found[name] = methods_of(class) end
     end
+    found.Root = { open = true, close = true }  -- and those of uring.fs
+    for name in pairs(uring.fs) do
+      if name ~= "root" then found.Root[name] = true end
+    end
     return found
   end
 

@@ -9,7 +9,7 @@ local spec = require "uring_spec"
 local uring = require "uring"
 
 local ring_it = helper.needs_ring(it)
-local E, eai = uring.errno, uring.eai
+local eai = uring.eai
 
 after_each(net.close)
 after_each(helper.clean)
@@ -57,13 +57,14 @@ local function apart(hosts, code)
   helper.needs_ring()
   local namespace = { "/usr/bin/env", "unshare", "-rnm", "sh", "-c" }
   if spec.execute(30 * helper.slow, "/usr/bin/env", "unshare", "-rnm", "sh",
-      "-c", "ip link set lo up && mount --bind /etc/hosts /etc/hosts") ~= 0 then
+      "-c", "ip link set lo up && mount --bind /etc/hosts /etc/hosts") ~= 0
+  then
     helper.skip "needs unshare(1), ip(8) and user namespaces"
   end
   namespace[#namespace + 1] = ENTER
   for _, text in ipairs { "sh", helper.file(hosts),
     helper.file "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n",
-    helper.file "hosts: files dns\nservices: files\n", "/proc/self/exe" } do
+    helper.file "hosts: files dns\nservices: files\n", "" } do
     namespace[#namespace + 1] = text
   end
   local lua = assert(io.popen("readlink /proc/" .. spec.getpid() .. "/exe"))

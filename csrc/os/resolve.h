@@ -1,6 +1,6 @@
 /*
-** resolve: the addresses of a host and a service, by getaddrinfo(3) on a helper
-** thread. lua/uring/resolve.lua makes uring.resolve of it.
+** resolve: the addresses of a host and a service, by getaddrinfo(3) on
+** a helper thread. lua/uring/resolve.lua makes uring.resolve of it.
 **
 ** An address and a port in digits are read here, without a thread. What can
 ** never happen: a resolver that hangs holds up a loop, or a task that has been

@@ -428,11 +428,13 @@ int stream_new (lua_State *L) {
     luaL_typename(L, 1)));
 }
 
-/* open_stream(fd, path): of a file that was opened just now */
+/* open_stream(fd, path): of a uring.fd that was opened just now */
 static int stream_opened (lua_State *L) {
-  int fd = (int)lua_tointeger(L, 1);
   const char *path = lua_tostring(L, 2);
-  return stream_adopt(L, stream_push(L), fd, path);
+  struct stream *s = stream_push(L);
+  stream_from_fd(L, s);
+  stream_name(L, s, path);
+  return 1;
 }
 
 /* standard_stream(number, name): its close leaves the number open */

@@ -74,7 +74,8 @@ static struct thread_pool *pool_new (void) {
 /* This process's; NULL: no memory. */
 static struct thread_pool *pool_here (void) {
   struct thread_pool *p = atomic_load(&process_pool), *made;
-  if (p && p->fork_id == fork_id())  /* guard: a parent's threads are not here */
+  if (p && p->fork_id == fork_id())  /* guard: a parent's threads are not
+                                        here */
     return p;
   if ((made = pool_new()) == NULL)
     return NULL;

@@ -2,9 +2,9 @@
 ** thread_pool: the helper threads, for what can only block: getaddrinfo,
 ** getdents, posix_spawn. (No Lua in it.)
 **
-** A process has one pool, whatever the number of its states. It starts a
-** thread when a job finds none idle, and a thread that was idle for ten seconds
-** ends. All signals are blocked in them, so that a host's handlers never run
+** A process has one pool, whatever the number of its states. It starts
+** a thread when a job finds none idle, and a thread that was idle for ten
+** seconds ends. All signals are blocked in them, so that a host's handlers never run
 ** there. A pool has two lanes with threads of their own: the lookup of a name
 ** may hang for long, and must hold up nothing else.
 **

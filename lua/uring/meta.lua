@@ -47,7 +47,7 @@
 
 --- The same, or the name of a host: "example.org:80", "localhost:http",
 --- "127.0.0.1:domain". Then the call waits, as only a task can, for a helper
---- thread that asks getaddrinfo(3). The errors are those of uring.resolve, too.
+--- thread that asks getaddrinfo(3). It may also fail as uring.resolve does.
 ---@alias uring.name uring.Sockaddr | string
 
 
@@ -2278,6 +2278,7 @@ function Semaphore:release() end
 -- is closed while a task waits with it ends the wait: nil, message, EBADF.
 
 ---@class uring
+---@field fs uring.Fs
 ---@field tcp uring.Tcp
 ---@field udp uring.Udp
 ---@field unix uring.Unix
@@ -2305,8 +2306,9 @@ function uring.socketpair(type) end
 
 --- The addresses of a host, in the order in which they should be tried, by
 --- getaddrinfo(3) on a helper thread: what hosts(5) and resolv.conf(5) say. Of
---- an address in digits, with a port in digits or none, there is no thread, and
---- no wait. A task that is cancelled or whose time is over leaves at once; the
+--- an address in digits, with a port in digits or none, there is no thread
+--- and no wait. A task that is cancelled or whose time is over leaves at once;
+--- the
 --- thread's late answer is dropped. At most eight lookups are under way in
 --- a process, and 1,024 wait; more give EAGAIN. The code of a failure is an
 --- errno, or negative: one of uring.eai, as NONAME for a name that is unknown.
@@ -2339,8 +2341,8 @@ function uring.tcp.listen(address, backlog) end
 --- The addresses of a name are tried by RFC 8305: families in turns, the next
 --- as soon as one has failed, or has not answered for 250 ms; the first that
 --- answers is taken. The message then lists what was tried, the errno is the
---- last one's, or the negative code of uring.resolve. The timeout is for all of
---- it.
+--- last one's, or the negative code of uring.resolve. The timeout is for all
+--- of it.
 ---@async
 ---@param address uring.name
 ---@param timeout? uring.seconds
@@ -2776,6 +2778,353 @@ local Stream = {}
 ---@class uring.LinesOptions
 ---@field timeout? uring.seconds of each step
 ---@field max? integer bytes of a line; that of limit() if not given
+
+--- The file system: uring.fs. Paths are bytes without zeros, looked up where
+--- the
+--- process is. Every function waits, as only a task can, and gives nil,
+--- a message with the path, and an errno where it fails. What has no request
+--- of
+--- io_uring's is done by a helper thread: directories, copies, modes. There is
+--- no chown and no change of times.
+---@class uring.Fs
+uring.fs = {}
+
+---@alias uring.FileKind
+---| "file"
+---| "directory"
+---| "link"
+---| "fifo"
+---| "socket"
+---| "char"
+---| "block"
+
+--- What a path leads to. (statx(2), io_uring_prep_statx(3), 5.6)
+---@async
+---@param path string
+---@return uring.Stat? info
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.stat(path) end
+
+--- The same of a link itself.
+---@async
+---@param path string
+---@return uring.Stat? info
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.lstat(path) end
+
+--- Make a directory; with `parents` also those that it is in, and it may be
+--- there already. (io_uring_prep_mkdirat(3), 5.15)
+---@async
+---@param path string
+---@param options? uring.MkdirOptions
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.mkdir(path, options) end
+
+---@class uring.MkdirOptions
+---@field parents? boolean
+---@field mode? integer 0x1ff (octal 777) if not given, less the umask
+
+--- Make a directory that only this user can use, with a name in the place of
+--- XXXXXX, and give its path. (mkdtemp(3))
+---@async
+---@param template string ends with XXXXXX
+---@return string? path
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.mkdtemp(template) end
+
+--- Remove a file or an empty directory; with `recursive` all that is in it.
+--- No link is followed: not even one that takes the place of a directory
+--- meanwhile. (io_uring_prep_unlinkat(3), 5.11)
+---@async
+---@param path string
+---@param options? uring.RemoveOptions
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.remove(path, options) end
+
+---@class uring.RemoveOptions
+---@field recursive? boolean
+
+--- (io_uring_prep_renameat(3), 5.11)
+---@async
+---@param from string
+---@param to string
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.rename(from, to) end
+
+--- A second name of a file. (io_uring_prep_linkat(3), 5.15)
+---@async
+---@param from string
+---@param to string
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.link(from, to) end
+
+--- A link to `target`, a text. (io_uring_prep_symlinkat(3), 5.15)
+---@async
+---@param target string
+---@param path string
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.symlink(target, path) end
+
+--- The text of a link. (readlinkat(2))
+---@async
+---@param path string
+---@return string? target
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.readlink(path) end
+
+--- Set the mode of what a path leads to. (chmod(2), on a helper thread; needs
+--- /proc)
+---@async
+---@param path string
+---@param mode integer 0 to 0xfff
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.chmod(path, mode) end
+
+--- The names in a directory and their kinds, without "." and "..", in no
+--- order:
+--- `for name, kind in uring.fs.dir(path)`. Raises where it cannot be read.
+--- (getdents64(2), on a helper thread)
+---@async
+---@param path string
+---@return fun(reading: any): string?, uring.FileKind?
+---@return any reading
+---@return nil
+---@return any closer
+function uring.fs.dir(path) end
+
+--- All that is below a directory: `for path, kind, message, errno in
+--- uring.fs.walk(path)`. A directory comes before what is in it. Of what may
+--- not be read there is path, nil, message, errno, and it goes on. No link is
+--- followed. A directory that is walked, and each above it, is an open
+--- descriptor.
+---@async
+---@param path string
+---@return fun(walk: any): string?, uring.FileKind?, string?, integer?
+---@return any walk
+---@return nil
+---@return any closer
+function uring.fs.walk(path) end
+
+--- Copy the content and the mode of a file, and give the number of bytes. `to`
+--- is replaced when all is there. File systems that can share the blocks do.
+--- (copy_file_range(2), on a helper thread)
+---@async
+---@param from string
+---@param to string
+---@return integer? bytes
+---@return string? message
+---@return integer? errno
+function uring.fs.copy(from, to) end
+
+--- All of a file; EMSGSIZE if that is more than `max`.
+---@async
+---@param path string
+---@param max? integer bytes
+---@return string? data
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.read(path, max) end
+
+--- Replace the content of a file, or make it. With `atomic` the data goes into
+--- a file beside it, to the disk, and that is renamed: others see the old
+--- content or the new, and a link is replaced.
+---@async
+---@param path string
+---@param data string
+---@param options? uring.FileWriteOptions
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.write(path, data, options) end
+
+---@class uring.FileWriteOptions
+---@field atomic? boolean
+
+--- A directory that no path leads out of: its methods are the functions of
+--- uring.fs and `open(path, mode, timeout)`, with paths that begin there.
+--- "..",
+--- absolute paths, and links that lead out give EXDEV, however they are
+--- swapped
+--- meanwhile. Whatever serves files to others serves them through one.
+--- (openat2(2) with RESOLVE_BENEATH, 5.6)
+---@async
+---@param path string
+---@return uring.Root? root
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.root(path) end
+
+--- What uring.fs.root gives: root:stat(path), root:open(path, mode)...
+---@class uring.Root
+local Root = {}
+
+--- uring.open(...) beneath this directory.
+---@async
+---@param path string
+---@param mode? string
+---@param timeout? uring.seconds
+---@return uring.Stream?
+---@return string?
+---@return integer?
+function Root:open(path, mode, timeout) end
+
+--- uring.fs.stat(...) beneath this directory.
+---@async
+---@param path string
+---@return uring.Stat?
+---@return string?
+---@return integer?
+function Root:stat(path) end
+
+--- uring.fs.lstat(...) beneath this directory.
+---@async
+---@param path string
+---@return uring.Stat?
+---@return string?
+---@return integer?
+function Root:lstat(path) end
+
+--- uring.fs.mkdir(...) beneath this directory.
+---@async
+---@param path string
+---@param options? uring.MkdirOptions
+---@return true?
+---@return string?
+---@return integer?
+function Root:mkdir(path, options) end
+
+--- uring.fs.mkdtemp(...) beneath this directory.
+---@async
+---@param template string
+---@return string?
+---@return string?
+---@return integer?
+function Root:mkdtemp(template) end
+
+--- uring.fs.remove(...) beneath this directory.
+---@async
+---@param path string
+---@param options? uring.RemoveOptions
+---@return true?
+---@return string?
+---@return integer?
+function Root:remove(path, options) end
+
+--- uring.fs.rename(...) beneath this directory.
+---@async
+---@param from string
+---@param to string
+---@return true?
+---@return string?
+---@return integer?
+function Root:rename(from, to) end
+
+--- uring.fs.link(...) beneath this directory.
+---@async
+---@param from string
+---@param to string
+---@return true?
+---@return string?
+---@return integer?
+function Root:link(from, to) end
+
+--- uring.fs.symlink(...) beneath this directory.
+---@async
+---@param target string
+---@param path string
+---@return true?
+---@return string?
+---@return integer?
+function Root:symlink(target, path) end
+
+--- uring.fs.readlink(...) beneath this directory.
+---@async
+---@param path string
+---@return string?
+---@return string?
+---@return integer?
+function Root:readlink(path) end
+
+--- uring.fs.chmod(...) beneath this directory.
+---@async
+---@param path string
+---@param mode integer
+---@return true?
+---@return string?
+---@return integer?
+function Root:chmod(path, mode) end
+
+--- uring.fs.dir(...) beneath this directory.
+---@async
+---@param path string
+---@return function
+---@return any
+---@return nil
+---@return any
+function Root:dir(path) end
+
+--- uring.fs.walk(...) beneath this directory.
+---@async
+---@param path string
+---@return function
+---@return any
+---@return nil
+---@return any
+function Root:walk(path) end
+
+--- uring.fs.copy(...) beneath this directory.
+---@async
+---@param from string
+---@param to string
+---@return integer?
+---@return string?
+---@return integer?
+function Root:copy(from, to) end
+
+--- uring.fs.read(...) beneath this directory.
+---@async
+---@param path string
+---@param max? integer
+---@return string?
+---@return string?
+---@return integer?
+function Root:read(path, max) end
+
+--- uring.fs.write(...) beneath this directory.
+---@async
+---@param path string
+---@param data string
+---@param options? uring.FileWriteOptions
+---@return true?
+---@return string?
+---@return integer?
+function Root:write(path, data, options) end
+
+--- Let go of the directory; again it does nothing.
+---@return true
+function Root:close() end
 
 --- Open a file, in a mode of io.open. Waits for the other end of a FIFO, as
 --- open(2) does. Its path is in the messages of all errors.

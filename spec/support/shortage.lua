@@ -304,6 +304,39 @@ programs["choices"] = function()
   end)
 end
 
+programs["the file system"] = function()
+  local fs = uring.fs
+  local made
+  local _ <close> = helper.finally(function()
+    if made then os.execute("rm -rf " .. made) end
+  end)
+  uring.run(function()
+    local d = assert(fs.mkdtemp "/tmp/shortage.XXXXXX")
+    made = d
+    assert(fs.mkdir(d .. "/a", { parents = true }))
+    assert(fs.write(d .. "/f", "x"))
+    assert(fs.write(d .. "/f", "xy", { atomic = true }))
+    local data = assert(fs.read(d .. "/f"))
+    assert(data == "xy")
+    assert(fs.copy(d .. "/f", d .. "/g"))
+    assert(fs.link(d .. "/g", d .. "/h"))
+    assert(fs.rename(d .. "/h", d .. "/i"))
+    assert(fs.symlink("g", d .. "/l"))
+    assert(fs.readlink(d .. "/l"))
+    assert(fs.lstat(d .. "/l"))
+    assert(fs.chmod(d .. "/g", 384))
+    assert(fs.stat(d .. "/g"))
+    for name, kind in fs.dir(d) do assert(name and kind) end
+    for _, kind, message in fs.walk(d) do assert(kind, message) end
+    local root <close> = assert(fs.root(d))
+    assert(root:rename("g", "a/g"))
+    assert(root:stat "a/g")
+    local file <close> = assert(root:open "a/g")
+    assert(file:read "a")
+    assert(fs.remove(d, { recursive = true }))
+  end)
+end
+
 programs["names"] = function()
   uring.run(function()
     assert(uring.resolve("127.0.0.1", 80))

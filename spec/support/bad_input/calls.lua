@@ -46,7 +46,8 @@ end
 local private = {
   ["uring.CancelScope"] = true, ["uring.SelectWaiter"] = true,
   ["uring.Wrapped"] = true, ["uring.WaitingSend"] = true,
-  ["uring.Sending"] = true, ["uring.NameWait"] = true, ["uring.JobWait"] = true,
+  ["uring.Sending"] = true, ["uring.NameWait"] = true,
+  ["uring.JobWait"] = true,
 }
 
 -- What is known to be poor: function -> complaints about it, as patterns. Each

@@ -22,6 +22,7 @@ join(require "uring.select")
 join(require "uring.tree")
 join(require "uring.file")
 join(require "uring.fs")
+join(require "uring.serve")
 require("uring.file").standard(uring)
 
 return uring

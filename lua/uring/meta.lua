@@ -312,6 +312,16 @@ function uring.timeout(seconds, f, ...) end
 ---@return any ...
 function uring.shield(seconds, f, ...) end
 
+--- Call `f(item, index)` for each item, at most `n` at a time, each in a task.
+--- The results are in the order of the items, and their number in the field
+--- `n`. The first error cancels the others, and is raised.
+---@async
+---@param n integer
+---@param items any[]
+---@param f async fun(item: any, index: integer): any
+---@return { [integer]: any, n: integer } results
+function uring.map(n, items, f) end
+
 --- pcall that lets uring.cancelled through: it is raised again. So a loop that
 --- catches all errors ends when its task is cancelled.
 ---@param f async fun(...): ...
@@ -2453,6 +2463,26 @@ function Socket:accepting() end
 ---@return nil
 ---@return uring.Reader
 function Socket:connections(options) end
+
+--- Accept connections, and call f(connection, peer) in a task for each, which
+--- closes it at the end. Waits until the listener is closed and the last of
+--- these tasks has ended: true, and how many ended with an error. An error
+--- ends its own connection alone. Where there is no descriptor or no memory
+--- for another connection it waits, and goes on. When the task that serves is
+--- cancelled it accepts no more, lets the tasks end for `grace` seconds,
+--- cancels those that are left, and ends. (accept(2))
+---@async
+---@param f async fun(connection: uring.Socket, peer: uring.Sockaddr)
+---@param options? uring.ServeOptions
+---@return true? ok
+---@return integer|string failed or the message
+---@return integer? errno
+function Socket:serve(f, options) end
+
+---@class uring.ServeOptions
+---@field max? integer connections at a time: more wait to be accepted
+---@field on_error? fun(err: any, traceback: string, peer: uring.Sockaddr)
+---@field grace? uring.seconds 5 if not given
 
 --- Connect it. (io_uring_prep_connect(3), 5.5)
 ---@async

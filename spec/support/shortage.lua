@@ -337,6 +337,35 @@ programs["the file system"] = function()
   end)
 end
 
+programs["a server"] = function()
+  -- (a connection's task without memory for itself is told by a run's end)
+  local ok, why = true, nil
+  local function note(...)
+    if not (...) then ok, why = false, select(2, ...) end
+  end
+  note(pcall(uring.run, function()
+    local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+    local server = uring.spawn(function()
+      return listener:serve(function(conn)
+        assert(conn:write(assert(conn:read("l", patience)), "!"))
+      end, { max = 2, grace = 0 })
+    end)
+    local got = uring.map(2, { "a", "b" }, function(text)
+      local client <close> = assert(uring.tcp.connect(listener:getsockname(),
+        patience))
+      assert(client:write(text, "\n"))
+      -- (of a connection that fails this is an error too)
+      return client:read("a", patience) or ""
+    end)
+    listener:close()
+    local ok, served, why = server:join(patience)
+    if not (ok and served) then error(why or served, 0) end
+    if got[1] ~= "a!" then error("ENOMEM of a connection", 0) end
+  end))
+  for _ = 1, 3 do note(pcall(uring.run, uring.sleep, 0)) end
+  if not ok then error(why, 0) end
+end
+
 programs["names"] = function()
   uring.run(function()
     assert(uring.resolve("127.0.0.1", 80))

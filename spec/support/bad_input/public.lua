@@ -192,6 +192,7 @@ local public = {
     socketpair = { optional(kernels_int) },
     pipe = none, stream = { streamed },
     open = { path, optional(mode), optional(seconds) },
+    map = { positive, any_table, callable },
     resolve = { kind(function() return "127.0.0.1" end, path.accepts),
       optional(kind(function() return 80 end, function(v)
         return path.accepts(v) or math.type(v) == "integer" and v >= 0
@@ -369,6 +370,8 @@ local public = {
     chunks = { optional(options { size = integer(1, 1 << 20),
       count = integer(1, 128), lease = boolean, timeout = seconds }) },
     connections = { optional(options { timeout = seconds }) },
+    serve = { callable, optional(options { max = positive, grace = seconds,
+      on_error = callable }) },
     read = { format, optional(seconds) }, reading = { format },
     lines = { line_format, optional(options { timeout = seconds,
       max = integer(1, math.maxinteger) }) },

@@ -358,8 +358,8 @@ programs["a server"] = function()
       return client:read("a", patience) or ""
     end)
     listener:close()
-    local ok, served, why = server:join(patience)
-    if not (ok and served) then error(why or served, 0) end
+    local ended, served, message = server:join(patience)
+    if not (ended and served) then error(message or served, 0) end
     if got[1] ~= "a!" then error("ENOMEM of a connection", 0) end
   end))
   for _ = 1, 3 do note(pcall(uring.run, uring.sleep, 0)) end

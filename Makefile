@@ -46,9 +46,10 @@ CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_queue := queue message lock doorbell handle refblock fork_id sys
 CTEST_inbox := inbox box values name_table $(CTEST_queue)
 CTEST_buf_group := buf_group refblock recvmsg_out
+CTEST_thread_pool := doorbell handle refblock fork_id sys  # (it includes it)
 
 # Those whose threads share memory: tested under TSAN as well.
-TSAN := doorbell lock queue inbox
+TSAN := doorbell lock queue inbox thread_pool
 
 # --- how --------------------------------------------------------------------
 

@@ -42,6 +42,9 @@
 #include "os/file.h"
 #include "os/process.h"
 #include "os/signals.h"
+#include "os/file_job.h"
+#include "os/job_wait.h"
+#include "os/resolve.h"
 #include "os/stream.h"
 #include "os/stream_read.h"
 #include "os/stream_write.h"
@@ -126,6 +129,7 @@ static void open_classes (lua_State *L) {
   stream_write_open(L);
   process_open(L);
   signals_open(L);
+  job_wait_open(L);
   codec_open(L);
   mailbox_open(L);
   realm_open(L);
@@ -171,6 +175,8 @@ static void push_internal (lua_State *L) {
   file_functions(L);
   process_functions(L);
   signals_functions(L);
+  file_job_functions(L);
+  resolve_functions(L);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, set_lua_dir, 1);
   lua_setfield(L, -2, "set_lua_dir");

@@ -16,6 +16,7 @@ end
 
 join(require "uring.socket")
 join(require "uring.scope")
+join(require "uring.resolve")
 join(require "uring.event")
 join(require "uring.select")
 join(require "uring.tree")
@@ -23,6 +24,8 @@ join(require "uring.sandbox")
 join(require "uring.file")
 join(require "uring.process")
 join(require "uring.signals")
+join(require "uring.fs")
+join(require "uring.serve")
 require("uring.file").standard(uring)
 
 return uring

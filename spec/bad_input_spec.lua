@@ -79,10 +79,10 @@ describe("a function that waits", function()
   end
 
   -- These are not called here: pool and interpreter are needed further on (and
-  -- uring.address waits only with a timeout).
-  local spared = { address = true, close = true, release = true, fd = true,
-    run = true, wrap = true, shutdown = true, queue = true,
-    register_sync_msg = true,
+  -- uring.address waits only with a timeout, uring.resolve only for a name).
+  local spared = { address = true, resolve = true, close = true,
+    release = true, fd = true, run = true, wrap = true, shutdown = true,
+    queue = true, register_sync_msg = true,
     join = true }  -- (this task has ended, so its join need not wait)
 
   it("says so in its docstring, and no other does", function()

@@ -395,7 +395,7 @@ describe(META, function()
   local PRIVATE = {
     CancelScope = true, SelectWaiter = true, Wrapped = true,
     WaitingSend = true, Sending = true, NameWait = true, Child = true,
-    Listener = true }
+    Listener = true, JobWait = true }
 
   -- The same of the module itself.
   local function real()
@@ -408,6 +408,10 @@ describe(META, function()
     for key, class in pairs(debug.getregistry()) do
       local name = type(key) == "string" and key:match "^uring%.(%u%a*)$"
       if name and not PRIVATE[name] then found[name] = methods_of(class) end
+    end
+    found.Root = { open = true, close = true }  -- and those of uring.fs
+    for name in pairs(uring.fs) do
+      if name ~= "root" then found.Root[name] = true end
     end
     return found
   end

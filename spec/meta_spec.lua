@@ -503,6 +503,8 @@ describe("the results that meta.lua declares", function()
       works("Socket:receive", far)
       works("Socket:close", far)
 
+      works("uring.resolve", "127.0.0.1", 80)
+      fails("ETIME", "uring.resolve", "no-such-host.invalid", 80, 0)
       listener:close()
       fails("ECONNREFUSED", "uring.tcp.connect", address, 1)
       local server <close> = works("uring.udp.bind", "127.0.0.1:0")

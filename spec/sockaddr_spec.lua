@@ -108,7 +108,8 @@ describe("uring.sockaddr", function()
   it("says what is wrong with a text", function()
     local v6 = "an IPv6 address is written [address]:port"
     local neither =
-      "neither an IPv4 nor an IPv6 address; host names are not looked up"
+      "neither an IPv4 nor an IPv6 address; uring.resolve looks up the name "
+      .. "of a host"
     local port = "the port must be a number from 0 to 65535"
     local missing = "a port is missing behind the colon"
     local long = "too long, or with a zero byte in it"

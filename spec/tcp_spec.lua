@@ -53,14 +53,12 @@ describe("tcp", function()
       net.keep(assert(uring.tcp.connect(text)))
       net.keep((assert(listener:accept(net.patience))))
     end)
-    for _, bad in ipairs { "localhost:80", "127.0.0.1", "127.0.0.1:x", "" } do
+    for _, bad in ipairs { "localhost:65536", "127.0.0.1", "[::1:x", "" } do
       helper.raises("address expected", uring.tcp.listen, bad)
       helper.raises("address expected", uring.tcp.connect, bad)
       helper.raises("address expected", uring.udp.bind, bad)
       helper.raises("address expected", uring.udp.connect, bad)
     end
-    helper.raises("host names are not looked up", uring.tcp.connect,
-      "localhost:80")
     for _, bad in ipairs { 80, true, {} } do
       helper.raises("address expected", uring.tcp.listen, bad)
       helper.raises("address expected", uring.tcp.connect, bad)
@@ -76,11 +74,11 @@ describe("tcp", function()
       helper.raises(("tcp_spec.lua:%d: bad argument %s"):format(
         debug.getinfo(f, "S").linedefined, words), f)
     end
-    raises("#1 to 'listen' (address expected, got 'localhost:80': neither",
-      function() uring.tcp.listen "localhost:80" end)
-    raises("#1 to 'connect'", function() uring.tcp.connect "x:80" end)
+    raises("#1 to 'listen' (address expected, got 'local host:80': neither",
+      function() uring.tcp.listen "local host:80" end)
+    raises("#1 to 'connect'", function() uring.tcp.connect "x" end)
     raises("#1 to 'bind'", function() uring.udp.bind() end)
-    raises("#1 to 'connect'", function() uring.udp.connect "x:80" end)
+    raises("#1 to 'connect'", function() uring.udp.connect "x" end)
     raises("#1 to 'bind'", function() uring.unix.bind(5) end)
     raises("#2 to 'listen'", function() uring.unix.listen("x", -1) end)
     raises("#2 to 'connect'", function() uring.unix.connect("x", "x") end)

@@ -7,7 +7,7 @@
 **
 ** As text: "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
 ** "unix:@name" (abstract), "unix:./@x" (the file "@x"), "unix:" (unnamed).
-** Host names are not looked up.
+** Names of hosts are looked up elsewhere: os/resolve.h.
 **
 ** Invariant: the text of an address parses to an equal address.
 */

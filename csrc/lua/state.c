@@ -16,7 +16,7 @@ static const char *const names[CLASSES] = {
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
   "uring.Wrapped", "uring.Channel", "uring.Semaphore", "uring.Mailbox",
   "uring.Address", "uring.WaitingSend", "uring.Sending", "uring.NameWait",
-  "uring.Stream", "uring.Child", "uring.Listener"
+  "uring.Stream", "uring.Child", "uring.Listener", "uring.JobWait"
 };
 
 #define CLOSE_BOUND  100000000  /* ns */

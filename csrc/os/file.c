@@ -20,30 +20,38 @@
 #include "os/stream.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 
 /* ---- requests ---------------------------------------------------------- */
 
-enum { OPEN, STAT, MKDIR, REMOVE, RENAME, SYMLINK, LINK, SYNC, TRUNCATE };
+enum { OPEN, BENEATH, STAT, MKDIR, REMOVE, RENAME, SYMLINK, LINK, SYNC,
+       TRUNCATE };
 
 static const char *const names[] = {
-  "open", "stat", "mkdir", "remove", "rename", "symlink", "link", "sync",
-  "truncate", NULL
+  "open", "open_beneath", "stat", "mkdir", "remove", "rename", "symlink",
+  "link", "sync", "truncate", NULL
 };
 
 /* The stack of a call: its name, the descriptor (of a folder, or of the file),
-** one or two paths, two integers, seconds, the buffer of a stat, and the
-** kind. */
+** one or two paths, two integers, seconds, the buffer of a stat or the second
+** path's folder, and the kind. What opens has its uring.fd in the place of
+** a second path. */
 enum { NAME = 1, FD, PATH, OTHER, FIRST, SECOND, TIMEOUT, BUFFER, WHICH };
+#define OTHER_FD  BUFFER
+#define OPENED  OTHER
 
 #define NO_PLACE  0
 
 /* Where the paths of a kind go. */
 static const struct { uint8_t opcode, path, other; } kinds[] = {
   [OPEN] = { IORING_OP_OPENAT, PLACE(addr), NO_PLACE },
+  [BENEATH] = { IORING_OP_OPENAT2, PLACE(addr), NO_PLACE },
   [STAT] = { IORING_OP_STATX, PLACE(addr), NO_PLACE },
   [MKDIR] = { IORING_OP_MKDIRAT, PLACE(addr), NO_PLACE },
   [REMOVE] = { IORING_OP_UNLINKAT, PLACE(addr), NO_PLACE },
@@ -62,6 +70,7 @@ static const char *arg_path (lua_State *L, int arg, size_t *size) {
 }
 
 static bool copy_paths (lua_State *L, struct request *q, int which) {
+  struct open_how how = {0};
   struct copied c[2];
   unsigned n = 0;
   if (kinds[which].path != NO_PLACE) {
@@ -72,7 +81,26 @@ static bool copy_paths (lua_State *L, struct request *q, int which) {
     c[n].from = arg_path(L, OTHER, &c[n].size);
     c[n++].place = kinds[which].other;
   }
+  if (which == BENEATH) {
+    how.flags = (uint64_t)lua_tointeger(L, FIRST) | O_CLOEXEC;
+    if (how.flags & O_CREAT) how.mode = 0666;
+    how.resolve = RESOLVE_BENEATH;
+    c[n].from = (const char *)&how;
+    c[n].size = sizeof(how);
+    c[n++].place = PLACE(addr2);
+  }
   return request_copy(state_of(L)->account, q, c, n);
+}
+
+/* The folder of the second path: the first one's, or another, which the
+** operation counts. */
+static void set_other_folder (lua_State *L, struct request *q) {
+  q->sqe.len = (uint32_t)q->sqe.fd;
+  if (!lua_isnil(L, OTHER_FD)) {
+    struct fd_arg fd = arg_fd(L, OTHER_FD);
+    q->sqe.len = (uint32_t)fd.number;
+    if (fd.handle) q->pin[OP_PIN_AUX] = &fd.handle->block;
+  }
 }
 
 /* The fields that are no paths. */
@@ -84,6 +112,11 @@ static void set_fields (lua_State *L, struct request *q, int which) {
       q->sqe.open_flags = (uint32_t)first | O_CLOEXEC;
       q->sqe.len = 0666;
       /* (the first try of a request does not wait, as for a FIFO's peer) */
+      if (second) q->sqe.flags |= IOSQE_ASYNC;
+      q->disposal = DISPOSE_FD;
+      break;
+    case BENEATH:
+      q->sqe.len = sizeof(struct open_how);
       if (second) q->sqe.flags |= IOSQE_ASYNC;
       q->disposal = DISPOSE_FD;
       break;
@@ -99,7 +132,7 @@ static void set_fields (lua_State *L, struct request *q, int which) {
     case MKDIR: q->sqe.len = (uint32_t)first; break;
     case REMOVE: q->sqe.unlink_flags = (uint32_t)first; break;
     case RENAME: case LINK:
-      q->sqe.len = (uint32_t)q->sqe.fd;
+      set_other_folder(L, q);
       q->sqe.rename_flags = (uint32_t)first;
       break;
     case TRUNCATE: q->sqe.off = (uint64_t)first; break;
@@ -110,12 +143,15 @@ static void set_fields (lua_State *L, struct request *q, int which) {
 /* nil, message, errno: what was tried on which path. */
 static int request_failed (lua_State *L, int err) {
   int which = (int)lua_tointeger(L, WHICH);
-  const char *name = names[which], *path = lua_tostring(L, PATH);
+  const char *name = names[which == BENEATH ? OPEN : which];
+  const char *path = lua_tostring(L, PATH);
   if (path == NULL)
     return fail(L, err, "%s", name);
   if (kinds[which].other != NO_PLACE)
     return fail(L, err, "%s '%s' to '%s'", name, path, lua_tostring(L, OTHER));
-  if (which == OPEN && err == ENXIO)
+  if (which == BENEATH && err == EXDEV)
+    return fail(L, err, "%s '%s' (it leads out of the root)", name, path);
+  if (which <= BENEATH && err == ENXIO)
     return fail(L, err, "%s '%s' (a socket's path is for uring.unix.connect; "
                 "a FIFO has no reader)", name, path);
   return fail(L, err, "%s '%s'", name, path);
@@ -139,24 +175,34 @@ static int request_resumed (lua_State *L, int status, lua_KContext ctx) {
     return fail_timeout(L);
   if (t->res < 0)
     return request_failed(L, -t->res);
-  lua_pushinteger(L, t->res);
+  if (lua_tointeger(L, WHICH) > BENEATH) lua_pushinteger(L, t->res);
+  else {
+    struct fd *f = lua_touserdata(L, OPENED);
+    handle_own(&state_of(L)->handles, f->d, t->res);
+    lua_pushvalue(L, OPENED);
+  }
   return 1;
 }
 
 /* file_request(name, fd, path, other, first, second, seconds, buffer): the
-** result of the request; or nil, message, errno */
+** result of the request, a uring.fd of what opens; or nil, message, errno */
 static int file_request (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int which = luaL_checkoption(L, NAME, NULL, names);
   struct task *t = loop_enter(L, loop, lua_tostring(L, NAME));
-  struct fd_arg fd = arg_fd(L, FD);
   int64_t ns = arg_seconds(L, TIMEOUT);
   struct request q = {0};
+  struct fd_arg fd;
   struct op *op;
   int rc;
   lua_settop(L, BUFFER);
+  if (which <= BENEATH) {  /* (so that what was opened has an owner at once) */
+    fd_push(L);
+    lua_replace(L, OPENED);
+  }
   lua_pushinteger(L, which);
   if (ns != CLOCK_NEVER) loop_reserve(L);
+  fd = arg_fd(L, FD);
   q.sqe.opcode = kinds[which].opcode;
   q.sqe.fd = fd.number;
   if (fd.handle) q.pin[OP_PIN_FD] = &fd.handle->block;
@@ -227,6 +273,32 @@ static int file_truncate (lua_State *L) {
   if (ftruncate(fd.number, lua_tointeger(L, 2)) < 0)
     return fail(L, errno, "truncate");
   lua_pushinteger(L, 0);
+  return 1;
+}
+
+
+/* file_readlink(fd, path): the text of the link that was opened with O_PATH
+** and O_NOFOLLOW. (Here it takes a third of what a thread takes.) */
+static int file_readlink (lua_State *L) {
+  struct fd_arg fd = arg_fd(L, 1);
+  char text[PATH_MAX];
+  ssize_t n = readlinkat(fd.number, "", text, sizeof(text));
+  if (n < 0)  /* (of what is no link ENOENT) */
+    return fail(L, errno == ENOENT ? EINVAL : errno, "readlink '%s'",
+                lua_tostring(L, 2));
+  lua_pushlstring(L, text, (size_t)n);
+  return 1;
+}
+
+/* file_random(): six letters and digits, for names of temporary files */
+static int file_random (lua_State *L) {
+  static const char all[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+  unsigned char bytes[6] = {0};
+  if (getrandom(bytes, sizeof(bytes), 0) < 0)
+    return luaL_error(L, "getrandom: %s", strerror(errno));
+  for (size_t i = 0; i < sizeof(bytes); i++)
+    bytes[i] = (unsigned char)all[bytes[i] % (sizeof(all) - 1)];
+  lua_pushlstring(L, (const char *)bytes, sizeof(bytes));
   return 1;
 }
 
@@ -306,6 +378,8 @@ static const luaL_Reg functions[] = {
   {"file_stat", file_stat},
   {"file_truncate", file_truncate},
   {"file_seek", file_seek},
+  {"file_readlink", file_readlink},
+  {"file_random", file_random},
   {NULL, NULL}
 };
 

@@ -387,14 +387,15 @@ static int stream_from_file (lua_State *L, struct stream *s) {
 }
 
 /* It takes the descriptor from a uring.fd, with all that is in flight on it. */
-static int stream_from_fd (lua_State *L, struct stream *s) {
+static int stream_from_fd (lua_State *L, struct stream *s,
+                           const char *path) {
   struct fd *f = lua_touserdata(L, 1);
   if (f->d == NULL || handle_closed(f->d))
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
   refblock_release(&s->d->block);
   s->d = fd_take_handle(L, f);
   stream_look(s, handle_number(s->d));
-  stream_name(L, s, NULL);
+  stream_name(L, s, path);
   return 1;
 }
 
@@ -420,7 +421,7 @@ int stream_new (lua_State *L) {
   if (lua_type(L, 1) == LUA_TNUMBER)
     return stream_from_number(L, stream_push(L));
   if (class_test(L, 1, CLASS_FD))
-    return stream_from_fd(L, stream_push(L));
+    return stream_from_fd(L, stream_push(L), NULL);
   if (luaL_testudata(L, 1, LUA_FILEHANDLE))
     return stream_from_file(L, stream_push(L));
   return luaL_argerror(L, 1, lua_pushfstring(L, "descriptor expected (an "
@@ -428,11 +429,10 @@ int stream_new (lua_State *L) {
     luaL_typename(L, 1)));
 }
 
-/* open_stream(fd, path): of a file that was opened just now */
+/* open_stream(fd, path): of a uring.fd that was opened just now */
 static int stream_opened (lua_State *L) {
-  int fd = (int)lua_tointeger(L, 1);
   const char *path = lua_tostring(L, 2);
-  return stream_adopt(L, stream_push(L), fd, path);
+  return stream_from_fd(L, stream_push(L), path);
 }
 
 /* standard_stream(number, name): its close leaves the number open */
@@ -508,6 +508,10 @@ void stream_functions (lua_State *L) {
   lua_getiuservalue(L, -2, CLASS_STREAM + 1);
   lua_getfield(L, -1, "__index");
   lua_setfield(L, -3, "Stream");  /* its methods; file.lua adds to them */
+  lua_pop(L, 1);
+  lua_getiuservalue(L, -2, CLASS_SOCKET + 1);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, "Socket");  /* (serve.lua) */
   lua_pop(L, 1);
 }
 

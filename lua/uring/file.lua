@@ -37,31 +37,38 @@ end
 
 -- A FIFO waits for its other end, as open(2) does. The ring's first try does
 -- not wait: it opens a FIFO to read that has no writer.
-local function open_waiting(path, flags, timeout)
+-- `kind` and `folder` are those of the request.
+local function open_waiting(kind, folder, path, flags, timeout)
   local began = core.now()
-  local fd, message, errno = request("open", core.AT_FDCWD, path, nil, flags,
-    nil, timeout)
-  if fd and not (flags & core.O_RDWR == 0 and tasks.is_fifo(fd)) then
+  local fd, message, errno = request(kind, folder, path, nil, flags, nil,
+    timeout)
+  if fd and not (flags & core.O_RDWR == 0 and tasks.is_fifo(fd:fileno())) then
     return fd
   end
-  if fd then core.fd(fd):close()
+  if fd then fd:close()
   elseif errno ~= ENXIO then return nil, message, errno end
   if timeout then
     timeout = math.max(timeout - (core.now() - began), 0)
   end
-  return request("open", core.AT_FDCWD, path, nil, flags, 1, timeout)
+  return request(kind, folder, path, nil, flags, 1, timeout)
 end
 
-local function open(path, mode, timeout)
+-- uring.open, and the same beneath a root. (Tail-called: errors are raised at
+-- the caller of its caller.)
+local function open_at(kind, folder, path, mode, timeout)
   if type(path) ~= "string" or path:find("\0", 1, true) then
     error("bad argument #1 to 'open' (path expected, without zero bytes)", 2)
   end
   if mode == nil then mode = "r" end
   local flags = mode_flags(mode)
   check_timeout(timeout, 3, "open")
-  local fd, message, errno = open_waiting(path, flags, timeout)
+  local fd, message, errno = open_waiting(kind, folder, path, flags, timeout)
   if not fd then return nil, message, errno end
   return tasks.open_stream(fd, path)
+end
+
+local function open(path, mode, timeout)
+  return open_at("open", core.AT_FDCWD, path, mode, timeout)
 end
 
 
@@ -199,4 +206,4 @@ local function standard(uring)
   end
 end
 
-return { public = { open = open }, standard = standard }
+return { public = { open = open }, standard = standard, open_at = open_at }

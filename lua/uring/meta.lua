@@ -42,13 +42,20 @@
 
 --- What stands for an address: "127.0.0.1:53", "[::1]:53",
 --- "[fe80::1%eth0]:53", "unix:/run/x", "unix:@abstract", or an object. Port 0
---- is a free one. Host names raise: they are not looked up.
+--- is a free one. Names of hosts raise, but where uring.name is said.
 ---@alias uring.address uring.Sockaddr | string
+
+--- The same, or the name of a host: "example.org:80", "localhost:http",
+--- "127.0.0.1:domain". Then the call waits, as only a task can, for a helper
+--- thread that asks getaddrinfo(3). It may also fail as uring.resolve does.
+---@alias uring.name uring.Sockaddr | string
 
 
 ---@class uring
 ---@field cancelled uring.Cancelled the error value that ends a cancelled task
 ---@field errno table<string, integer> errno numbers by name: errno.EAGAIN
+---@field eai table<string, integer> codes of uring.resolve by name, negative:
+---eai.NONAME, AGAIN, FAIL, SERVICE, MEMORY... (gai_strerror(3))
 ---@field stdin uring.Stream
 ---@field stdout uring.Stream first what print has written goes out; a line at
 ---once to a terminal, and all of it by the end of run
@@ -101,8 +108,8 @@ function uring.fd(number) end
 
 --- An address of a socket, from text or from a host and a port:
 --- "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53", "unix:/run/x",
---- "unix:@name" (abstract), "unix:" (unnamed). Host names are not looked up.
---- (ip(7), ipv6(7), unix(7))
+--- "unix:@name" (abstract), "unix:" (unnamed). For the name of a host there is
+--- uring.resolve. (ip(7), ipv6(7), unix(7))
 ---@param address uring.address or a host without brackets, if a port follows
 ---@param port? integer 0 to 65535
 ---@return uring.Sockaddr
@@ -304,6 +311,16 @@ function uring.timeout(seconds, f, ...) end
 ---@param ... any
 ---@return any ...
 function uring.shield(seconds, f, ...) end
+
+--- Call `f(item, index)` for each item, at most `n` at a time, each in a task.
+--- The results are in the order of the items, and their number in the field
+--- `n`. The first error cancels the others, and is raised.
+---@async
+---@param n integer
+---@param items any[]
+---@param f async fun(item: any, index: integer): any
+---@return { [integer]: any, n: integer } results
+function uring.map(n, items, f) end
 
 --- pcall that lets uring.cancelled through: it is raised again. So a loop that
 --- catches all errors ends when its task is cancelled.
@@ -2301,6 +2318,7 @@ function Semaphore:release() end
 -- is closed while a task waits with it ends the wait: nil, message, EBADF.
 
 ---@class uring
+---@field fs uring.Fs
 ---@field tcp uring.Tcp
 ---@field udp uring.Udp
 ---@field unix uring.Unix
@@ -2326,12 +2344,32 @@ function uring.socket(family, type, protocol) end
 ---@nodiscard
 function uring.socketpair(type) end
 
+--- The addresses of a host, in the order in which they should be tried, by
+--- getaddrinfo(3) on a helper thread: what hosts(5) and resolv.conf(5) say. Of
+--- an address in digits, with a port in digits or none, there is no thread
+--- and no wait. A task that is cancelled or whose time is over leaves at once;
+--- the
+--- thread's late answer is dropped. At most eight lookups are under way in
+--- a process, and 1,024 wait; more give EAGAIN. The code of a failure is an
+--- errno, or negative: one of uring.eai, as NONAME for a name that is unknown.
+---@async
+---@param host string "example.org", "localhost", "127.0.0.1", "::1"
+---@param service? integer|string a port, or a name as in services(5); 0 if not
+---given
+---@param timeout? uring.seconds
+---@return uring.Sockaddr[]? addresses
+---@return string? message
+---@return integer? code
+---@nodiscard
+function uring.resolve(host, service, timeout) end
+
 --- TCP over IPv4 and IPv6: uring.tcp.
 ---@class uring.Tcp
 uring.tcp = {}
 
 --- A socket that listens, with SO_REUSEADDR. (socket(2), bind(2), listen(2))
----@param address uring.address
+--- Of a name, at the first of its addresses where that works.
+---@param address uring.name
 ---@param backlog? integer SOMAXCONN if not given
 ---@return uring.Socket? listener
 ---@return string? message
@@ -2340,8 +2378,13 @@ uring.tcp = {}
 function uring.tcp.listen(address, backlog) end
 
 --- A connection. (io_uring_prep_connect(3), 5.5)
+--- The addresses of a name are tried by RFC 8305: families in turns, the next
+--- as soon as one has failed, or has not answered for 250 ms; the first that
+--- answers is taken. The message then lists what was tried, the errno is the
+--- last one's, or the negative code of uring.resolve. The timeout is for all
+--- of it.
 ---@async
----@param address uring.address
+---@param address uring.name
 ---@param timeout? uring.seconds
 ---@return uring.Socket? connection
 ---@return string? message
@@ -2354,7 +2397,8 @@ function uring.tcp.connect(address, timeout) end
 uring.udp = {}
 
 --- A socket that receives what is sent to this address. (socket(2), bind(2))
----@param address uring.address
+--- Of a name, to the first of its addresses where that works.
+---@param address uring.name
 ---@return uring.Socket? socket
 ---@return string? message
 ---@return integer? errno
@@ -2364,12 +2408,13 @@ function uring.udp.bind(address) end
 --- A socket that sends to this address, and receives from it alone.
 --- (io_uring_prep_connect(3), 5.5)
 ---@async
----@param address uring.address
+---@param address uring.name
+---@param timeout? uring.seconds also for the lookup of a name
 ---@return uring.Socket? socket
 ---@return string? message
 ---@return integer? errno
 ---@nodiscard
-function uring.udp.connect(address) end
+function uring.udp.connect(address, timeout) end
 
 --- Sockets between processes of one machine (unix(7)): uring.unix. A path may
 --- be given with "unix:" or without.
@@ -2448,6 +2493,26 @@ function Socket:accepting() end
 ---@return nil
 ---@return uring.Reader
 function Socket:connections(options) end
+
+--- Accept connections, and call f(connection, peer) in a task for each, which
+--- closes it at the end. Waits until the listener is closed and the last of
+--- these tasks has ended: true, and how many ended with an error. An error
+--- ends its own connection alone. Where there is no descriptor or no memory
+--- for another connection it waits, and goes on. When the task that serves is
+--- cancelled it accepts no more, lets the tasks end for `grace` seconds,
+--- cancels those that are left, and ends. (accept(2))
+---@async
+---@param f async fun(connection: uring.Socket, peer: uring.Sockaddr)
+---@param options? uring.ServeOptions
+---@return true? ok
+---@return integer|string failed or the message
+---@return integer? errno
+function Socket:serve(f, options) end
+
+---@class uring.ServeOptions
+---@field max? integer connections at a time: more wait to be accepted
+---@field on_error? fun(err: any, traceback: string, peer: uring.Sockaddr)
+---@field grace? uring.seconds 5 if not given
 
 --- Connect it. (io_uring_prep_connect(3), 5.5)
 ---@async
@@ -2773,6 +2838,353 @@ local Stream = {}
 ---@class uring.LinesOptions
 ---@field timeout? uring.seconds of each step
 ---@field max? integer bytes of a line; that of limit() if not given
+
+--- The file system: uring.fs. Paths are bytes without zeros, looked up where
+--- the
+--- process is. Every function waits, as only a task can, and gives nil,
+--- a message with the path, and an errno where it fails. What has no request
+--- of
+--- io_uring's is done by a helper thread: directories, copies, modes. There is
+--- no chown and no change of times.
+---@class uring.Fs
+uring.fs = {}
+
+---@alias uring.FileKind
+---| "file"
+---| "directory"
+---| "link"
+---| "fifo"
+---| "socket"
+---| "char"
+---| "block"
+
+--- What a path leads to. (statx(2), io_uring_prep_statx(3), 5.6)
+---@async
+---@param path string
+---@return uring.Stat? info
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.stat(path) end
+
+--- The same of a link itself.
+---@async
+---@param path string
+---@return uring.Stat? info
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.lstat(path) end
+
+--- Make a directory; with `parents` also those that it is in, and it may be
+--- there already. (io_uring_prep_mkdirat(3), 5.15)
+---@async
+---@param path string
+---@param options? uring.MkdirOptions
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.mkdir(path, options) end
+
+---@class uring.MkdirOptions
+---@field parents? boolean
+---@field mode? integer 0x1ff (octal 777) if not given, less the umask
+
+--- Make a directory that only this user can use, with a name in the place of
+--- XXXXXX, and give its path. (mkdtemp(3))
+---@async
+---@param template string ends with XXXXXX
+---@return string? path
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.mkdtemp(template) end
+
+--- Remove a file or an empty directory; with `recursive` all that is in it.
+--- No link is followed: not even one that takes the place of a directory
+--- meanwhile. (io_uring_prep_unlinkat(3), 5.11)
+---@async
+---@param path string
+---@param options? uring.RemoveOptions
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.remove(path, options) end
+
+---@class uring.RemoveOptions
+---@field recursive? boolean
+
+--- (io_uring_prep_renameat(3), 5.11)
+---@async
+---@param from string
+---@param to string
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.rename(from, to) end
+
+--- A second name of a file. (io_uring_prep_linkat(3), 5.15)
+---@async
+---@param from string
+---@param to string
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.link(from, to) end
+
+--- A link to `target`, a text. (io_uring_prep_symlinkat(3), 5.15)
+---@async
+---@param target string
+---@param path string
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.symlink(target, path) end
+
+--- The text of a link. (readlinkat(2))
+---@async
+---@param path string
+---@return string? target
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.readlink(path) end
+
+--- Set the mode of what a path leads to. (chmod(2), on a helper thread; needs
+--- /proc)
+---@async
+---@param path string
+---@param mode integer 0 to 0xfff
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.chmod(path, mode) end
+
+--- The names in a directory and their kinds, without "." and "..", in no
+--- order:
+--- `for name, kind in uring.fs.dir(path)`. Raises where it cannot be read.
+--- (getdents64(2), on a helper thread)
+---@async
+---@param path string
+---@return fun(reading: any): string?, uring.FileKind?
+---@return any reading
+---@return nil
+---@return any closer
+function uring.fs.dir(path) end
+
+--- All that is below a directory: `for path, kind, message, errno in
+--- uring.fs.walk(path)`. A directory comes before what is in it. Of what may
+--- not be read there is path, nil, message, errno, and it goes on. No link is
+--- followed. A directory that is walked, and each above it, is an open
+--- descriptor.
+---@async
+---@param path string
+---@return fun(walk: any): string?, uring.FileKind?, string?, integer?
+---@return any walk
+---@return nil
+---@return any closer
+function uring.fs.walk(path) end
+
+--- Copy the content and the mode of a file, and give the number of bytes. `to`
+--- is replaced when all is there. File systems that can share the blocks do.
+--- (copy_file_range(2), on a helper thread)
+---@async
+---@param from string
+---@param to string
+---@return integer? bytes
+---@return string? message
+---@return integer? errno
+function uring.fs.copy(from, to) end
+
+--- All of a file; EMSGSIZE if that is more than `max`.
+---@async
+---@param path string
+---@param max? integer bytes
+---@return string? data
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.read(path, max) end
+
+--- Replace the content of a file, or make it. With `atomic` the data goes into
+--- a file beside it, to the disk, and that is renamed: others see the old
+--- content or the new, and a link is replaced.
+---@async
+---@param path string
+---@param data string
+---@param options? uring.FileWriteOptions
+---@return true? ok
+---@return string? message
+---@return integer? errno
+function uring.fs.write(path, data, options) end
+
+---@class uring.FileWriteOptions
+---@field atomic? boolean
+
+--- A directory that no path leads out of: its methods are the functions of
+--- uring.fs and `open(path, mode, timeout)`, with paths that begin there.
+--- "..",
+--- absolute paths, and links that lead out give EXDEV, however they are
+--- swapped
+--- meanwhile. Whatever serves files to others serves them through one.
+--- (openat2(2) with RESOLVE_BENEATH, 5.6)
+---@async
+---@param path string
+---@return uring.Root? root
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.root(path) end
+
+--- What uring.fs.root gives: root:stat(path), root:open(path, mode)...
+---@class uring.Root
+local Root = {}
+
+--- uring.open(...) beneath this directory.
+---@async
+---@param path string
+---@param mode? string
+---@param timeout? uring.seconds
+---@return uring.Stream?
+---@return string?
+---@return integer?
+function Root:open(path, mode, timeout) end
+
+--- uring.fs.stat(...) beneath this directory.
+---@async
+---@param path string
+---@return uring.Stat?
+---@return string?
+---@return integer?
+function Root:stat(path) end
+
+--- uring.fs.lstat(...) beneath this directory.
+---@async
+---@param path string
+---@return uring.Stat?
+---@return string?
+---@return integer?
+function Root:lstat(path) end
+
+--- uring.fs.mkdir(...) beneath this directory.
+---@async
+---@param path string
+---@param options? uring.MkdirOptions
+---@return true?
+---@return string?
+---@return integer?
+function Root:mkdir(path, options) end
+
+--- uring.fs.mkdtemp(...) beneath this directory.
+---@async
+---@param template string
+---@return string?
+---@return string?
+---@return integer?
+function Root:mkdtemp(template) end
+
+--- uring.fs.remove(...) beneath this directory.
+---@async
+---@param path string
+---@param options? uring.RemoveOptions
+---@return true?
+---@return string?
+---@return integer?
+function Root:remove(path, options) end
+
+--- uring.fs.rename(...) beneath this directory.
+---@async
+---@param from string
+---@param to string
+---@return true?
+---@return string?
+---@return integer?
+function Root:rename(from, to) end
+
+--- uring.fs.link(...) beneath this directory.
+---@async
+---@param from string
+---@param to string
+---@return true?
+---@return string?
+---@return integer?
+function Root:link(from, to) end
+
+--- uring.fs.symlink(...) beneath this directory.
+---@async
+---@param target string
+---@param path string
+---@return true?
+---@return string?
+---@return integer?
+function Root:symlink(target, path) end
+
+--- uring.fs.readlink(...) beneath this directory.
+---@async
+---@param path string
+---@return string?
+---@return string?
+---@return integer?
+function Root:readlink(path) end
+
+--- uring.fs.chmod(...) beneath this directory.
+---@async
+---@param path string
+---@param mode integer
+---@return true?
+---@return string?
+---@return integer?
+function Root:chmod(path, mode) end
+
+--- uring.fs.dir(...) beneath this directory.
+---@async
+---@param path string
+---@return function
+---@return any
+---@return nil
+---@return any
+function Root:dir(path) end
+
+--- uring.fs.walk(...) beneath this directory.
+---@async
+---@param path string
+---@return function
+---@return any
+---@return nil
+---@return any
+function Root:walk(path) end
+
+--- uring.fs.copy(...) beneath this directory.
+---@async
+---@param from string
+---@param to string
+---@return integer?
+---@return string?
+---@return integer?
+function Root:copy(from, to) end
+
+--- uring.fs.read(...) beneath this directory.
+---@async
+---@param path string
+---@param max? integer
+---@return string?
+---@return string?
+---@return integer?
+function Root:read(path, max) end
+
+--- uring.fs.write(...) beneath this directory.
+---@async
+---@param path string
+---@param data string
+---@param options? uring.FileWriteOptions
+---@return true?
+---@return string?
+---@return integer?
+function Root:write(path, data, options) end
+
+--- Let go of the directory; again it does nothing.
+---@return true
+function Root:close() end
 
 --- Open a file, in a mode of io.open. Waits for the other end of a FIFO, as
 --- open(2) does. Its path is in the messages of all errors.

@@ -4,6 +4,7 @@
 -- Invariant: a socket is returned, or closed before the call ends.
 
 local core = require("uring.core").public
+local names = require "uring.resolve"
 local check_timeout <const> = require("uring.core").check_timeout
 local error <const>, pcall <const>, type <const> = error, pcall, type
 local tostring <const>, setmetatable <const> = tostring, setmetatable
@@ -48,6 +49,13 @@ local function check_address(address, name, families)
     or result, 3)
 end
 
+-- The same, but the name of a host stays the text that it is. (A tail call, so
+-- that the positions of errors are the same.)
+local function check_name(address, name)
+  if names.is_name(address) then return address end
+  return check_address(address, name, INTERNET)
+end
+
 -- A path, with or without "unix:", as an address.
 local function unix_address(path)
   if type(path) == "string" and sub(path, 1, 5) ~= "unix:" then
@@ -79,6 +87,11 @@ local function make_listening(address, backlog)
 end
 
 local function make_connected(kind, address, timeout)
+  if type(address) == "string" then
+    return names.connect(address, kind, function(found)
+      return make_connected(kind, found)
+    end, timeout)
+  end
   return make(address.family, kind, function(socket)
     return socket:connect(address, timeout)
   end)
@@ -93,24 +106,34 @@ end
 local tcp, udp, unix = {}, {}, {}
 
 function tcp.listen(address, backlog)
-  address = check_address(address, "listen", INTERNET)
+  address = check_name(address, "listen")
   check_backlog(backlog)
+  if type(address) == "string" then
+    return names.bind("listen at", address, core.SOCK_STREAM, function(found)
+      return make_listening(found, backlog)
+    end)
+  end
   return make_listening(address, backlog)
 end
 
 function tcp.connect(address, timeout)
-  address = check_address(address, "connect", INTERNET)
+  address = check_name(address, "connect")
   check_timeout(timeout, 2, "connect")
   return make_connected(core.SOCK_STREAM, address, timeout)
 end
 
 function udp.bind(address)
-  return make_bound(check_address(address, "bind", INTERNET))
+  address = check_name(address, "bind")
+  if type(address) == "string" then
+    return names.bind("bind to", address, core.SOCK_DGRAM, make_bound)
+  end
+  return make_bound(address)
 end
 
-function udp.connect(address)
-  address = check_address(address, "connect", INTERNET)
-  return make_connected(core.SOCK_DGRAM, address)
+function udp.connect(address, timeout)
+  address = check_name(address, "connect")
+  check_timeout(timeout, 2, "connect")
+  return make_connected(core.SOCK_DGRAM, address, timeout)
 end
 
 function unix.listen(path, backlog)

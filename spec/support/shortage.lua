@@ -304,6 +304,89 @@ programs["choices"] = function()
   end)
 end
 
+programs["the file system"] = function()
+  local fs = uring.fs
+  local made
+  local _ <close> = helper.finally(function()
+    if made then os.execute("rm -rf " .. made) end
+  end)
+  uring.run(function()
+    local d = assert(fs.mkdtemp "/tmp/shortage.XXXXXX")
+    made = d
+    assert(fs.mkdir(d .. "/a", { parents = true }))
+    assert(fs.write(d .. "/f", "x"))
+    assert(fs.write(d .. "/f", "xy", { atomic = true }))
+    local data = assert(fs.read(d .. "/f"))
+    assert(data == "xy")
+    assert(fs.copy(d .. "/f", d .. "/g"))
+    assert(fs.link(d .. "/g", d .. "/h"))
+    assert(fs.rename(d .. "/h", d .. "/i"))
+    assert(fs.symlink("g", d .. "/l"))
+    assert(fs.readlink(d .. "/l"))
+    assert(fs.lstat(d .. "/l"))
+    assert(fs.chmod(d .. "/g", 384))
+    assert(fs.stat(d .. "/g"))
+    for name, kind in fs.dir(d) do assert(name and kind) end
+    for _, kind, message in fs.walk(d) do assert(kind, message) end
+    local root <close> = assert(fs.root(d))
+    assert(root:rename("g", "a/g"))
+    assert(root:stat "a/g")
+    local file <close> = assert(root:open "a/g")
+    assert(file:read "a")
+    assert(fs.remove(d, { recursive = true }))
+  end)
+end
+
+programs["a server"] = function()
+  -- (a connection's task without memory for itself is told by a run's end)
+  local ok, why = true, nil
+  local function note(...)
+    if not (...) then ok, why = false, select(2, ...) end
+  end
+  note(pcall(uring.run, function()
+    local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+    local server = uring.spawn(function()
+      return listener:serve(function(conn)
+        assert(conn:write(assert(conn:read("l", patience)), "!"))
+      end, { max = 2, grace = 0 })
+    end)
+    local got = uring.map(2, { "a", "b" }, function(text)
+      local client <close> = assert(uring.tcp.connect(listener:getsockname(),
+        patience))
+      assert(client:write(text, "\n"))
+      -- (of a connection that fails this is an error too)
+      return client:read("a", patience) or ""
+    end)
+    listener:close()
+    local ended, served, message = server:join(patience)
+    if not (ended and served) then error(message or served, 0) end
+    if got[1] ~= "a!" then error("ENOMEM of a connection", 0) end
+  end))
+  for _ = 1, 3 do note(pcall(uring.run, uring.sleep, 0)) end
+  if not ok then error(why, 0) end
+end
+
+programs["names"] = function()
+  uring.run(function()
+    assert(uring.resolve("127.0.0.1", 80))
+    local addresses, message, code = uring.resolve("localhost", 80, patience)
+    if not addresses then
+      assert(code == uring.eai.NONAME or code == uring.eai.AGAIN, message)
+      return
+    end
+    assert(tostring(addresses[1]))
+    local listener <close> = assert(uring.tcp.listen "localhost:0")
+    local port = listener:getsockname().port
+    local client <close> = assert(uring.tcp.connect("localhost:" .. port,
+      patience))
+    local server <close> = assert(uring.udp.bind "localhost:0")
+    port = server:getsockname().port
+    local udp <close> = assert(uring.udp.connect("localhost:" .. port,
+      patience))
+    assert(udp:send "x" and client:getpeername())
+  end)
+end
+
 programs["streams"] = function()
   uring.run(function()
     local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")

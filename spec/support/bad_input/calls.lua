@@ -36,7 +36,7 @@ local selves = {
 
 -- Methods in Lua cannot see how they were called, and count their arguments as
 -- a call with a colon does.
-local in_lua = {}
+local in_lua = { ["uring.Socket.serve"] = true }
 for _, name in ipairs { "seek", "pread", "pwrite", "sync", "truncate",
     "stat" } do
   in_lua["uring.Stream." .. name] = true
@@ -48,6 +48,7 @@ local private = {
   ["uring.Wrapped"] = true, ["uring.WaitingSend"] = true,
   ["uring.Sending"] = true, ["uring.NameWait"] = true,
   ["uring.Child"] = true, ["uring.Listener"] = true,
+  ["uring.JobWait"] = true,
 }
 
 -- What is known to be poor: function -> complaints about it, as patterns. Each

@@ -197,6 +197,12 @@ local public = {
     end) },
     signals = { kind(function() return "USR1" end, function() return false
     end) },
+    map = { positive, any_table, callable },
+    resolve = { kind(function() return "127.0.0.1" end, path.accepts),
+      optional(kind(function() return 80 end, function(v)
+        return path.accepts(v) or math.type(v) == "integer" and v >= 0
+          and v <= 65535
+      end)), optional(seconds) },
     probe = none,
     run = { { good = main.good, accepts = main.accepts, names = {
       main = callable, name = any_string, on_slow = callable,
@@ -370,6 +376,8 @@ local public = {
     chunks = { optional(options { size = integer(1, 1 << 20),
       count = integer(1, 128), lease = boolean, timeout = seconds }) },
     connections = { optional(options { timeout = seconds }) },
+    serve = { callable, optional(options { max = positive, grace = seconds,
+      on_error = callable }) },
     read = { format, optional(seconds) }, reading = { format },
     lines = { line_format, optional(options { timeout = seconds,
       max = integer(1, math.maxinteger) }) },

@@ -1,0 +1,18 @@
+/*
+** resolve: the addresses of a host and a service, by getaddrinfo(3) on
+** a helper thread. lua/uring/resolve.lua makes uring.resolve of it.
+**
+** An address and a port in digits are read here, without a thread. What can
+** never happen: a resolver that hangs holds up a loop, or a task that has been
+** cancelled.
+*/
+
+#ifndef uring_resolve_h
+#define uring_resolve_h
+
+#include "lua/state.h"
+
+/* The functions for lua/uring, into the table on top; the state is below. */
+void resolve_functions (lua_State *L);
+
+#endif

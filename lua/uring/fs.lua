@@ -1,0 +1,660 @@
+-- fs: uring.fs, the file system, and the same beneath a folder that nothing
+-- leads out of, uring.fs.root. The requests are in csrc/os/file.c, what has to
+-- be done by a helper thread in csrc/os/file_job.c.
+--
+-- Each function is written once, for a place: false, where the process itself
+-- looks paths up, or a root. Beneath a root a path is first opened, by
+-- openat2(2) with RESOLVE_BENEATH, or the folder that has its last name; then
+-- all is done to that descriptor. So there is no time between a check of
+-- a path and its use.
+--
+-- Invariant: a descriptor that was opened here is closed before the call ends,
+-- or is a stream's; a temporary file is renamed or removed.
+
+local core = require("uring.core").public
+local files = require "uring.file"
+local scopes = require("uring.scope").public
+
+local tasks <const> = require "uring.core"
+local request <const>, job <const> = tasks.file_request, tasks.file_job
+local stat_of <const>, random <const> = tasks.file_stat, tasks.file_random
+local error <const>, type <const>, next <const> = error, type, next
+local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
+local tostring <const>, math_type <const> = tostring, math.type
+local MAXINTEGER <const> = math.maxinteger
+local format <const>, find <const>, match <const>, sub <const> =
+  string.format, string.find, string.match, string.sub
+local E <const> = core.errno
+local CWD <const> = core.AT_FDCWD
+local O_PATH <const>, O_NOFOLLOW <const>, O_DIRECTORY <const> =
+  core.O_PATH, core.O_NOFOLLOW, core.O_DIRECTORY
+
+local STATX_SIZE <const> = 256
+local EMPTY_PATH <const> = 0x1000        -- AT_EMPTY_PATH
+local SYMLINK_NOFOLLOW <const> = 0x100   -- AT_SYMLINK_NOFOLLOW
+local REMOVEDIR <const> = 0x200          -- AT_REMOVEDIR
+local PIECE <const> = 16 << 20           -- of a copy, in one job
+
+local CREATE_NEW <const> = core.O_WRONLY | core.O_CREAT | core.O_EXCL
+
+
+-- ---- arguments ------------------------------------------------------------
+
+-- (Called by functions that are tail-called themselves.)
+local function check_path(path, n, name)
+  if type(path) ~= "string" or find(path, "\0", 1, true) then
+    error(format("bad argument #%d to '%s' (path expected, without zero "
+      .. "bytes)", n, name), 3)
+  end
+end
+
+local function check_integer(value, n, name, least, most)
+  if math_type(value) ~= "integer" or value < least or value > most then
+    error(format("bad argument #%d to '%s' (integer from %d to %d expected)",
+      n, name, least, most), 3)
+  end
+end
+
+-- Options that are booleans; others are refused.
+local function check_options(options, n, name, known)
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    error(format("bad argument #%d to '%s' (table expected)", n, name), 3)
+  end
+  for key, value in next, options do
+    if not known[key] then
+      error(format("bad argument #%d to '%s' (unknown option '%s')", n, name,
+        tostring(key)), 3)
+    end
+    if type(value) ~= known[key] then
+      error(format("bad argument #%d to '%s' (option '%s': %s expected)", n,
+        name, key, known[key]), 3)
+    end
+  end
+  return options
+end
+
+
+-- ---- places ---------------------------------------------------------------
+
+local Root <const> = {}
+Root.__index = Root
+Root.__name = "uring.Root"
+
+-- The message of a failed request, with the path that the caller gave.
+local function named(op, from, path, message)
+  local prefix = format("%s '%s'", op, from)
+  if sub(message, 1, #prefix) == prefix then
+    message = sub(message, #prefix + 1)
+  else
+    message = match(message, ":.*$") or message
+  end
+  return format("%s '%s'%s", op, path, message)
+end
+
+-- Open it: a uring.fd, or nil, message, errno
+local function open(at, path, flags)
+  if at then return request("open_beneath", at.folder, path, nil, flags) end
+  return request("open", CWD, path, nil, flags)
+end
+
+-- Not a folder of its own: closing it does nothing.
+local HERE <const> = setmetatable({}, { __close = function() end })
+
+-- The folder of the path's last name, and that name. The folder is what
+-- a request takes, and what is to be closed after it.
+local function parent(at, op, path)
+  if not at then return CWD, path, HERE end
+  local folder, name = match(path, "^(.-)([^/]+)/*$")
+  if not folder or name == "." or name == ".." then
+    local errno = path == "" and E.ENOENT or E.EINVAL
+    return nil, format("%s '%s': no name of a file beneath the root (%s)", op,
+      path, errno == E.ENOENT and "ENOENT" or "EINVAL"), errno
+  end
+  local fd, message, errno = open(at, folder == "" and "." or folder,
+    O_PATH | O_DIRECTORY)
+  if not fd then
+    return nil, named("open", folder == "" and "." or folder, path, message),
+      errno
+  end
+  return fd, name, fd
+end
+
+-- request(op, ...) on the last name of the path.
+local function on_name(at, op, path, ...)
+  local folder, name, last = parent(at, op, path)
+  if not folder then return nil, name, last end
+  local _ <close> = last
+  local ok, message, errno = request(op, folder, name, ...)
+  if not ok then return nil, named(op, name, path, message), errno end
+  return true
+end
+
+
+-- ---- one request ----------------------------------------------------------
+
+local functions <const> = {}
+
+local function stat_fd(fd, name, path)
+  local buffer <close> = core.buffer(STATX_SIZE)
+  local ok, message, errno = request("stat", fd, "", nil, EMPTY_PATH, nil, nil,
+    buffer)
+  if not ok then return nil, named(name, "", path, message), errno end
+  return stat_of(buffer)
+end
+
+local function stat(at, name, path, flags)
+  if at then
+    local fd, message, errno = open(at, path,
+      O_PATH | (flags ~= 0 and O_NOFOLLOW or 0))
+    if not fd then return nil, named("open", path, path, message), errno end
+    local _ <close> = fd
+    return stat_fd(fd, name, path)
+  end
+  local buffer <close> = core.buffer(STATX_SIZE)
+  local ok, message, errno = request("stat", CWD, path, nil, flags, nil, nil,
+    buffer)
+  if not ok then return nil, message, errno end
+  return stat_of(buffer)
+end
+
+function functions.stat(at, path)
+  check_path(path, 1, "stat")
+  return stat(at, "stat", path, 0)
+end
+
+function functions.lstat(at, path)
+  check_path(path, 1, "lstat")
+  return stat(at, "lstat", path, SYMLINK_NOFOLLOW)
+end
+
+function functions.open(at, path, mode, timeout)
+  return files.open_at("open_beneath", at.folder, path, mode, timeout)
+end
+
+function functions.rename(at, from, to)
+  check_path(from, 1, "rename")
+  check_path(to, 2, "rename")
+  local folder, name, last = parent(at, "rename", from)
+  if not folder then return nil, name, last end
+  local _ <close> = last
+  local other, new, last_other = parent(at, "rename", to)
+  if not other then return nil, new, last_other end
+  local _ <close> = last_other
+  local ok, message, errno = request("rename", folder, name, new, 0, nil, nil,
+    other)
+  if not ok then
+    return nil, named("rename", format("%s' to '%s", name, new),
+      format("%s' to '%s", from, to), message), errno
+  end
+  return true
+end
+
+function functions.link(at, from, to)
+  check_path(from, 1, "link")
+  check_path(to, 2, "link")
+  local folder, name, last = parent(at, "link", from)
+  if not folder then return nil, name, last end
+  local _ <close> = last
+  local other, new, last_other = parent(at, "link", to)
+  if not other then return nil, new, last_other end
+  local _ <close> = last_other
+  local ok, message, errno = request("link", folder, name, new, 0, nil, nil,
+    other)
+  if not ok then
+    return nil, named("link", format("%s' to '%s", name, new),
+      format("%s' to '%s", from, to), message), errno
+  end
+  return true
+end
+
+function functions.symlink(at, target, path)
+  check_path(target, 1, "symlink")
+  check_path(path, 2, "symlink")
+  local folder, name, last = parent(at, "symlink", path)
+  if not folder then return nil, name, last end
+  local _ <close> = last
+  local ok, message, errno = request("symlink", folder, target, name)
+  if not ok then
+    return nil, named("symlink", format("%s' to '%s", target, name),
+      format("%s' to '%s", target, path), message), errno
+  end
+  return true
+end
+
+function functions.readlink(at, path)
+  check_path(path, 1, "readlink")
+  local fd <close>, message, errno = open(at, path, O_PATH | O_NOFOLLOW)
+  if not fd then
+    return nil, named("open", path, path, message), errno
+  end
+  return tasks.file_readlink(fd, path)
+end
+
+function functions.chmod(at, path, mode)
+  check_path(path, 1, "chmod")
+  check_integer(mode, 2, "chmod", 0, 4095)
+  local fd <close>, message, errno = open(at, path, O_PATH)
+  if not fd then return nil, named("open", path, path, message), errno end
+  local ok
+  ok, message, errno = job("chmod", fd, nil, mode)
+  if not ok then return nil, named("chmod", "", path, message), errno end
+  return true
+end
+
+
+-- ---- folders --------------------------------------------------------------
+
+-- Make it, and first those that it is in.
+local function make_all(at, path, mode)
+  local ok, message, errno = on_name(at, "mkdir", path, nil, mode)
+  if ok then return true end
+  if errno == E.EEXIST then
+    local found = stat(at, "stat", path, 0)
+    if found and found.kind == "directory" then return true end
+  end
+  local above = errno == E.ENOENT and match(path, "^(.*[^/])/+[^/]+/*$")
+  if not above then return nil, message, errno end
+  ok, message, errno = make_all(at, above, 511)
+  if not ok then return nil, message, errno end
+  ok, message, errno = on_name(at, "mkdir", path, nil, mode)
+  if ok or errno == E.EEXIST then return true end  -- (a rival was quicker)
+  return nil, message, errno
+end
+
+function functions.mkdir(at, path, options)
+  check_path(path, 1, "mkdir")
+  options = check_options(options, 2, "mkdir",
+    { parents = "boolean", mode = "number" })
+  local mode = options.mode or 511
+  check_integer(mode, 2, "mkdir", 0, 4095)
+  if options.parents then return make_all(at, path, mode) end
+  return on_name(at, "mkdir", path, nil, mode)
+end
+
+function functions.mkdtemp(at, template)
+  check_path(template, 1, "mkdtemp")
+  local stem = match(template, "^(.*)XXXXXX$")
+  if not stem then
+    error("bad argument #1 to 'mkdtemp' (a path that ends with XXXXXX "
+      .. "expected)", 2)
+  end
+  for _ = 1, 100 do
+    local path = stem .. random()
+    local ok, message, errno = on_name(at, "mkdir", path, nil, 448)
+    if ok then return path end
+    if errno ~= E.EEXIST then return nil, message, errno end
+  end
+  return nil, format("mkdtemp '%s': all names are taken (EEXIST)", template),
+    E.EEXIST
+end
+
+local OPEN_FOLDER <const> = core.O_RDONLY | O_DIRECTORY
+
+-- A folder that is read: it gives its next name and kind; nil at its end; or
+-- nil, message, errno.
+local Reading <const> = {}
+Reading.__index = Reading
+
+function Reading:__close() self.fd:close() end
+
+local function read_folder(fd, path)
+  return setmetatable({ fd = fd, path = path, list = {}, at = 1 }, Reading)
+end
+
+-- The kind of an entry for which the file system has not said it.
+local function kind_in(fd, name)
+  local buffer <close> = core.buffer(STATX_SIZE)
+  local ok = request("stat", fd, name, nil, SYMLINK_NOFOLLOW, nil, nil, buffer)
+  return ok and stat_of(buffer).kind or "unknown"
+end
+
+function Reading:next()
+  while not self.list[self.at] do
+    local list, message, errno = job("dir", self.fd)
+    if list == nil then
+      return nil, named("dir", "", self.path, message), errno
+    end
+    if not list then return nil end
+    self.list, self.at = list, 1
+  end
+  local name, kind = self.list[self.at], self.list[self.at + 1]
+  self.at = self.at + 2
+  return name, kind or kind_in(self.fd, name)
+end
+
+local function next_entry(reading)
+  local name, kind, errno = reading:next()
+  if not name and errno then error(kind, 2) end
+  return name, kind
+end
+
+function functions.dir(at, path)
+  check_path(path, 1, "dir")
+  local fd, message = open(at, path, OPEN_FOLDER)
+  if not fd then error(message, 2) end
+  local reading = read_folder(fd, path)
+  return next_entry, reading, nil, reading
+end
+
+local function join(folder, name)
+  return find(folder, "/$") and folder .. name or folder .. "/" .. name
+end
+
+-- Open a folder in another one, unless it is a link by now.
+local function open_in(folder, name, path)
+  local fd, message, errno = request("open", folder, name, nil,
+    OPEN_FOLDER | O_NOFOLLOW)
+  if not fd then return nil, named("open", name, path, message), errno end
+  return fd
+end
+
+-- The folders that are being read, from the first to the innermost.
+local Walk <const> = {}
+
+function Walk:__close()
+  for i = #self, 1, -1 do self[i]:__close() end
+end
+
+-- Go down into the folder that was given last.
+local function descend(walk)
+  local path, name = walk.down, walk.name
+  walk.down = nil
+  local fd, message, errno
+  if walk[1] then fd, message, errno = open_in(walk[#walk].fd, name, path)
+  else fd, message, errno = open(walk.at, path, OPEN_FOLDER) end
+  if not fd then return path, nil, message, errno end
+  walk[#walk + 1] = read_folder(fd, path)
+end
+
+local function next_of_walk(walk)
+  if walk.down then
+    local path, kind, message, errno = descend(walk)
+    if path then return path, kind, message, errno end
+  end
+  while walk[1] do
+    local inner = walk[#walk]
+    local name, kind, errno = inner:next()
+    if name then
+      local path = join(inner.path, name)
+      if kind == "directory" then walk.down, walk.name = path, name end
+      return path, kind
+    end
+    walk[#walk] = nil
+    inner:__close()
+    if errno then return inner.path, nil, kind, errno end
+  end
+end
+
+function functions.walk(at, path)
+  check_path(path, 1, "walk")
+  local walk = setmetatable({ at = at, down = path }, Walk)
+  return next_of_walk, walk, nil, walk
+end
+
+
+-- ---- remove ---------------------------------------------------------------
+
+local function unlink(folder, name, path)
+  local ok, message, errno = request("remove", folder, name, nil, 0)
+  if not ok and errno == E.EISDIR then
+    ok, message, errno = request("remove", folder, name, nil, REMOVEDIR)
+  end
+  if ok then return true end
+  return nil, named("remove", name, path, message), errno
+end
+
+-- Empty the folder that is being read last, and go down where that needs it.
+-- Names that are read while others are removed may be left out, so each folder
+-- is read again until it could be removed.
+local function remove_all(walk, folder, name, path)
+  local ok, message, errno = unlink(folder, name, path)
+  if ok or errno ~= E.ENOTEMPTY and errno ~= E.EEXIST then
+    return ok, message, errno
+  end
+  local fd
+  fd, message, errno = open_in(folder, name, path)
+  if not fd then return nil, message, errno end
+  walk[1] = read_folder(fd, path)
+  walk[1].name = name
+  while walk[1] do
+    local inner = walk[#walk]
+    local entry, why, code = inner:next()
+    if entry then
+      local whole = join(inner.path, entry)
+      ok, message, errno = unlink(inner.fd, entry, whole)
+      if not ok and (errno == E.ENOTEMPTY or errno == E.EEXIST) then
+        fd, message, errno = open_in(inner.fd, entry, whole)
+        if fd then
+          walk[#walk + 1] = read_folder(fd, whole)
+          walk[#walk].name = entry
+          ok = true
+        end
+      end
+      if not ok and errno ~= E.ENOENT then return nil, message, errno end
+    elseif code then
+      return nil, why, code
+    else
+      walk[#walk] = nil
+      inner:__close()
+      local above = walk[1] and walk[#walk].fd or folder
+      ok, message, errno = unlink(above, inner.name, inner.path)
+      if not ok and (errno == E.ENOTEMPTY or errno == E.EEXIST) then
+        fd, message, errno = open_in(above, inner.name, inner.path)
+        if not fd then return nil, message, errno end
+        walk[#walk + 1] = read_folder(fd, inner.path)
+        walk[#walk].name = inner.name
+      elseif not ok and errno ~= E.ENOENT then
+        return nil, message, errno
+      end
+    end
+  end
+  return true
+end
+
+function functions.remove(at, path, options)
+  check_path(path, 1, "remove")
+  options = check_options(options, 2, "remove", { recursive = "boolean" })
+  local folder, name, last = parent(at, "remove", path)
+  if not folder then return nil, name, last end
+  local _ <close> = last
+  if not options.recursive then return unlink(folder, name, path) end
+  local walk <close> = setmetatable({}, Walk)
+  return remove_all(walk, folder, name, path)
+end
+
+
+-- ---- contents -------------------------------------------------------------
+
+local function open_stream(at, path, mode)
+  if at then return files.open_at("open_beneath", at.folder, path, mode) end
+  return files.public.open(path, mode)
+end
+
+function functions.read(at, path, max)
+  check_path(path, 1, "read")
+  if max ~= nil then check_integer(max, 2, "read", 1, MAXINTEGER) end
+  local file <close>, message, errno = open_stream(at, path, "r")
+  if not file then return nil, message, errno end
+  if max then file:limit(max) end
+  return file:read "a"
+end
+
+-- A new file beside the one that is to be replaced. It is renamed to that
+-- name by `done`, or removed at the end.
+local Temporary <const> = {}
+Temporary.__index = Temporary
+
+function Temporary:__close()
+  if self.stream then self.stream:close() end
+  if self.temp then
+    scopes.shield(1, request, "remove", self.folder, self.temp, nil, 0)
+  end
+  if self.last and self.last ~= HERE then self.last:close() end
+end
+
+-- (It is closed from before it is begun.)
+local function temporary() return setmetatable({}, Temporary) end
+
+-- Make the file: true, or nil, message, errno.
+function Temporary:begin(at, op, path)
+  local folder, name, last = parent(at, op, path)
+  if not folder then return nil, name, last end
+  self.folder, self.name, self.last = folder, name, last
+  self.op, self.path = op, path
+  -- (beside it: a rename does not go to another file system)
+  local above, own = match(name, "^(.-)([^/]+)$")
+  if not own then
+    return nil, format("%s '%s': Is a directory (EISDIR)", op, path), E.EISDIR
+  end
+  local temp, fd, message, errno
+  repeat
+    temp = format("%s.%s.%s", above, sub(own, 1, 200), random())
+    self.temp = temp
+    -- (a request that is cancelled may make the file all the same, later)
+    fd, message, errno = scopes.shield(5, request, "open", folder, temp, nil,
+      CREATE_NEW | O_NOFOLLOW)
+  until fd or errno ~= E.EEXIST
+  if not fd then
+    self.temp = nil
+    return nil, named("open", temp, path, message), errno
+  end
+  self.stream = tasks.open_stream(fd, path)
+  return true
+end
+
+-- It has the mode of the file that it replaces, if there is one.
+function Temporary:done(mode)
+  local stream = self.stream
+  if mode then
+    local ok, message, errno = job("chmod", stream, nil, mode)
+    if not ok then
+      return nil, named(self.op, "", self.path, message), errno
+    end
+  end
+  local ok, message, errno = stream:sync()
+  if not ok then return nil, message, errno end
+  self.stream = nil
+  ok, message, errno = stream:close()
+  if not ok then return nil, message, errno end
+  ok, message, errno = request("rename", self.folder, self.temp, self.name, 0)
+  if not ok then
+    return nil, named("rename", format("%s' to '%s", self.temp, self.name),
+      self.path, message), errno
+  end
+  self.temp = nil
+  return true
+end
+
+local function write_atomic(at, path, data)
+  local t <close> = temporary()
+  local ok, message, errno = t:begin(at, "write", path)
+  if not ok then return nil, message, errno end
+  local old = stat(at, "stat", path, 0)
+  ok, message, errno = t.stream:write(data)
+  if not ok then return nil, message, errno end
+  return t:done(old and old.mode)
+end
+
+function functions.write(at, path, data, options)
+  check_path(path, 1, "write")
+  if type(data) ~= "string" then
+    error(format("bad argument #2 to 'write' (string expected, got %s)",
+      type(data)), 2)
+  end
+  options = check_options(options, 3, "write", { atomic = "boolean" })
+  if options.atomic then return write_atomic(at, path, data) end
+  local file <close>, message, errno = open_stream(at, path, "w")
+  if not file then return nil, message, errno end
+  local ok
+  ok, message, errno = file:write(data)
+  if not ok then return nil, message, errno end
+  ok, message, errno = file:close()
+  if not ok then return nil, message, errno end
+  return true
+end
+
+-- Copy it piece by piece: how many bytes.
+local function copy_content(from, to, path)
+  local total = 0
+  while true do
+    local n, message, errno = job("copy", from, to, PIECE)
+    if not n then return nil, named("copy", "", path, message), errno end
+    if n == 0 then return total end
+    total = total + n
+  end
+end
+
+function functions.copy(at, from, to)
+  check_path(from, 1, "copy")
+  check_path(to, 2, "copy")
+  local source <close>, message, errno = open_stream(at, from, "r")
+  if not source then return nil, message, errno end
+  local info
+  info, message, errno = source:stat()
+  if not info then return nil, message, errno end
+  if info.kind == "directory" then
+    return nil, format("copy '%s': Is a directory (EISDIR)", from), E.EISDIR
+  end
+  local t <close> = temporary()
+  local ok
+  ok, message, errno = t:begin(at, "copy", to)
+  if not ok then return nil, message, errno end
+  local n
+  n, message, errno = copy_content(source, t.stream, from)
+  if not n then return nil, message, errno end
+  ok, message, errno = t:done(info.mode & 511)
+  if not ok then return nil, message, errno end
+  return n
+end
+
+
+-- ---- both -----------------------------------------------------------------
+
+local function check_root(self, name)
+  if getmetatable(self) ~= "uring.Root" or type(self) ~= "table" then
+    error(format("bad argument #1 to '%s' (uring.Root expected, got %s)", name,
+      type(self)), 3)
+  end
+  if not self.folder then
+    error(format("bad argument #1 to '%s' (attempt to use a closed root)",
+      name), 3)
+  end
+end
+
+local fs <const> = {}
+
+-- (Tail calls: errors are raised at the caller.)
+for name, f in next, functions do
+  if name ~= "open" then
+    fs[name] = function(...) return f(false, ...) end
+  end
+  Root[name] = function(self, ...)
+    check_root(self, name)
+    return f(self, ...)
+  end
+end
+
+function fs.root(path)
+  check_path(path, 1, "root")
+  local folder, message, errno = open(false, path, O_PATH | O_DIRECTORY)
+  if not folder then return nil, message, errno end
+  return setmetatable({ folder = folder, path = path }, Root)
+end
+
+function Root:close()
+  if self.folder then self.folder:close() end
+  self.folder = nil
+  return true
+end
+
+Root.__close = Root.close
+
+function Root:__tostring()
+  return self.folder and format("uring.Root (%s)", self.path)
+    or "uring.Root (closed)"
+end
+
+Root.__metatable = "uring.Root"
+
+return { public = { fs = fs } }

@@ -1,0 +1,205 @@
+-- serve: listener:serve, a task for each connection; and uring.map, a task for
+-- each of some items.
+--
+-- The tasks of connections are in no scope of the server's task: a cancel of
+-- that one first lets them end, and cancels them only after `grace`.
+--
+-- Invariant: when serve has ended, however, no task of its connections runs,
+-- and all connections are closed.
+
+local core = require("uring.core").public
+local scopes = require("uring.scope").public
+
+local tasks <const> = require "uring.core"
+local Socket <const>, traceback <const> = tasks.Socket, tasks.traceback
+local check_function <const> = tasks.check_function
+local error <const>, type <const>, next <const> = error, type, next
+local tostring <const>, rawequal <const> = tostring, rawequal
+local pcall <const>, xpcall <const> = pcall, xpcall
+local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
+local format <const>, match <const> = string.format, string.match
+local min <const> = math.min
+local math_type <const> = math.type
+local E <const> = core.errno
+
+local GRACE <const> = 5        -- seconds, if none are given
+local LAST_WORDS <const> = 2   -- for tasks that were cancelled
+local PAUSE <const> = 0.1      -- where no descriptor can be had
+
+-- What accept may say without that the listener is at its end.
+local PASSING <const> = { [E.EMFILE] = PAUSE, [E.ENFILE] = PAUSE,
+  [E.ENOMEM] = PAUSE, [E.ENOBUFS] = PAUSE, [E.ECONNABORTED] = 0,
+  [E.EPROTO] = 0, [E.EINTR] = 0, [E.ENETDOWN] = PAUSE, [E.EPERM] = 0,
+  [E.EHOSTUNREACH] = 0, [E.ENETUNREACH] = 0, [E.ETIMEDOUT] = 0 }
+
+local Server <const> = {}
+Server.__index = Server
+
+-- ---- a connection ---------------------------------------------------------
+
+-- The task of a connection.
+local function handle(server, conn, peer)
+  local trace
+  local c <close> = conn
+  local ok, why = xpcall(server.f, function(e)
+    trace = traceback(tostring(e), 2)
+    return e
+  end, c, peer)
+  if ok or rawequal(why, core.cancelled) then return end
+  server.failed = server.failed + 1
+  if server.on_error then server.on_error(why, trace, peer) end
+end
+
+-- The same, and what is left to the server when it has ended.
+local Place <const> = {}
+
+function Place:__close()
+  local server = self.server
+  server.running[self] = nil
+  if server.places then server.places:release() end
+  if not next(server.running) then server.idle:release() end
+end
+
+-- (What goes wrong outside of f, in on_error or for want of memory, is counted
+-- as well. It is not raised: no scope is there to take it.)
+local function connection(place, conn, peer)
+  local p <close> = place
+  local ok, why = pcall(handle, p.server, conn, peer)
+  if not ok and not rawequal(why, core.cancelled) then
+    p.server.failed = p.server.failed + 1
+  end
+end
+
+function Server:start(conn, peer)
+  local place = setmetatable({ server = self }, Place)
+  if not next(self.running) then self.idle:try_acquire() end
+  self.running[place] = core.loop():spawn(connection, place, conn, peer)
+end
+
+
+-- ---- the server -----------------------------------------------------------
+
+-- Wait until no connection is left.
+function Server:wait()
+  if next(self.running) then
+    self.idle:acquire()
+    self.idle:release()
+  end
+end
+
+-- However it ends: at first they may end by themselves.
+function Server:stop()
+  scopes.timeout(self.grace, self.wait, self)
+  for _, task in next, self.running do task:cancel "the server ends" end
+  scopes.timeout(LAST_WORDS, self.wait, self)
+end
+
+function Server:__close()
+  if next(self.running) then
+    scopes.shield(self.grace + 2 * LAST_WORDS, self.stop, self)
+  end
+end
+
+-- Until the listener is closed.
+function Server:accept(listener)
+  while true do
+    if self.places then self.places:acquire() end
+    local conn, peer, errno = listener:accept()
+    if conn then
+      self:start(conn, peer)
+    elseif self.places then
+      self.places:release()
+    end
+    if not conn then
+      if errno == E.EBADF then return true end
+      local pause = PASSING[errno]
+      if not pause then return nil, peer, errno end
+      core.sleep(pause)
+    end
+  end
+end
+
+local KNOWN <const> = { max = true, on_error = true, grace = true }
+
+local function bad(text, ...)
+  error(format("bad argument #2 to 'serve' (" .. text .. ")", ...), 4)
+end
+
+local function read_options(options)
+  if options == nil then return {} end
+  if type(options) ~= "table" then bad("table expected") end
+  for name in next, options do
+    if not KNOWN[name] then
+      bad("unknown option '%s'; they are max, on_error, grace", tostring(name))
+    end
+  end
+  local max, grace, on_error = options.max, options.grace, options.on_error
+  if max ~= nil and (math_type(max) ~= "integer" or max < 1) then
+    bad("option 'max': integer from 1 expected")
+  end
+  if grace ~= nil and not (math_type(grace) and grace >= 0) then
+    bad("option 'grace': seconds expected")
+  end
+  if on_error ~= nil and type(on_error) ~= "function" then
+    bad("option 'on_error': function expected")
+  end
+  return options
+end
+
+local function check_listener(self)
+  if getmetatable(self) ~= "uring.Socket" then
+    error("bad argument #1 to 'serve' (uring.Socket expected, got "
+      .. type(self) .. ")", 3)
+  end
+  local open, message = pcall(self.fileno, self)
+  if not open then
+    error(format("bad argument #1 to 'serve' (%s)", match(message,
+      "%((.*)%)$") or message), 3)
+  end
+end
+
+function Socket:serve(f, options)
+  check_listener(self)
+  check_function(f, 1, "serve")
+  options = read_options(options)
+  local server <close> = setmetatable({ f = f, failed = 0, running = {},
+    on_error = options.on_error, grace = options.grace or GRACE,
+    places = options.max and core.semaphore(options.max),
+    idle = core.semaphore(1) }, Server)
+  local ok, message, errno = server:accept(self)
+  if not ok then return nil, message, errno end
+  server:wait()
+  return true, server.failed
+end
+
+
+-- ---- map ------------------------------------------------------------------
+
+local function check_map(n, items)
+  if math_type(n) ~= "integer" or n < 1 then
+    error("bad argument #1 to 'map' (integer from 1 expected)", 3)
+  end
+  if type(items) ~= "table" then
+    error("bad argument #2 to 'map' (table expected, got " .. type(items)
+      .. ")", 3)
+  end
+end
+
+local function map(n, items, f)
+  check_map(n, items)
+  check_function(f, 3, "map")
+  local results, count, taken = { n = #items }, #items, 0
+  local function work()
+    while taken < count do
+      taken = taken + 1
+      local i = taken
+      results[i] = f(items[i], i)
+    end
+  end
+  scopes.scope(function(scope)
+    for _ = 1, min(n, count) do scope:spawn(work) end
+  end)
+  return results
+end
+
+return { public = { map = map } }

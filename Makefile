@@ -6,6 +6,7 @@
 #   build/asan…, asan-fault…     both again, under ASAN and UBSAN
 #   build/spec/uring_spec.so     what the specs need in C
 #   build/c/test_*               the C tests of modules without Lua
+#   build/examples/game          a host in C
 #   build/bench/*                the C floors of the benchmarks
 #   build/obj/VARIANT/           objects and their dependencies
 
@@ -25,6 +26,7 @@ OBJCOPY ?= objcopy
 SRC       := $(sort $(wildcard csrc/*.c csrc/*/*.c)) $(BUILD)/gen/lua_files.c
 LUA_FILES := $(sort $(wildcard lua/*.lua lua/*/*.lua))
 EMBED     := $(filter-out lua/uring/meta.lua,$(LUA_FILES))
+GAME      := $(sort $(wildcard examples/game/*.c))
 BENCH     := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
 
 # csrc/ring/sys.c alone enters the kernel, so replacing it injects every fault.
@@ -58,6 +60,7 @@ TSAN := doorbell lock queue inbox thread_pool
 LUA_PC     ?= $(notdir $(LUA))
 LUA_INCDIR ?= $(patsubst -I%,%,$(shell \
   pkg-config --cflags-only-I $(LUA_PC) 2>/dev/null))
+LUA_LIBS   ?= $(or $(shell pkg-config --libs $(LUA_PC) 2>/dev/null),-l$(LUA_PC))
 INCLUDE    := -Icsrc -Iinclude $(addprefix -isystem ,$(filter-out /usr/include,\
   $(LIBURING_INCDIR) $(LUA_INCDIR)))
 LIBS       := $(addprefix -L,$(LIBURING_LIBDIR)) -luring -pthread
@@ -106,8 +109,8 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 
 # --- targets ----------------------------------------------------------------
 
-.PHONY: all lib test check sanitize demo demo-dns bench matrix kernels guards
-.PHONY: install soak sweep tsan model
+.PHONY: all lib test check sanitize demo demo-dns demo-host bench matrix
+.PHONY: kernels guards install soak sweep tsan model
 .PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -150,7 +153,7 @@ sweep: tests-plain tests-asan ## memory refused, finalizers run, at every place;
 	done
 
 # Strict about every C file, for tests are read as often as what they test.
-STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c)
+STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c) $(GAME)
 check: all ## luacheck, -Werror by gcc and clang, layers, the rockspec, the module
 check: $(call objects,strict-gcc,$(STRICT_SRC))
 check: $(call objects,strict-clang,$(STRICT_SRC))
@@ -168,6 +171,11 @@ demo: all ## send messages, flags and an open file between rings; FILE=...
 
 demo-dns: all ## a DNS server, asked by dig some hundred times
 	@tools/env.sh plain $(LUA) tools/demo_dns.lua; \
+	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
+
+demo-host: all $(BUILD)/examples/game ## a game host in C, 20 seconds long; ARGS="--flood"
+	@tools/env.sh plain $(BUILD)/examples/game $(ARGS) \
+	  examples/game/actors.lua; \
 	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
 
 bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours beside C and peers, as ratios
@@ -280,6 +288,8 @@ $(foreach t,$(CTEST),\
 $(foreach t,$(TSAN),\
   $(call program,$(BUILD)/tsan/c/test_$t,tsan,$(call ctest_src,$t)))
 $(foreach b,$(BENCH),$(call program,$(BUILD)/bench/$b,plain,bench/$b.c))
+$(call program,$(BUILD)/examples/game,plain,$(GAME))
+$(BUILD)/examples/game: private LIBS = $(LUA_LIBS) -lm -pthread
 
 tests-plain: $(BUILD)/uring/core.so $(CTEST:%=$(BUILD)/c/test_%)
 tests-plain: $(if $(FAULT),$(BUILD)/fault/uring/core.so)

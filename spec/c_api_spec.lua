@@ -1,12 +1,15 @@
 -- include/uring_lua.h: the header compiles wherever hosts are compiled, and
 -- a host in C (spec/c/host_api.c) finds each function as the header says.
 
+local c_host = require "c_host"
 local helper = require "helper"
 local spec = require "uring_spec"
 
+local build_host, compile, needs = c_host.build, c_host.compile, c_host.needs
+
 local lua = os.getenv "LUA" or "lua5.4"
 
-local HEADER <const> = "include/uring_lua.h"
+local HEADER <const> = c_host.HEADER
 
 -- In the order of spec/c/host_api.c.
 local TESTS <const> = {
@@ -19,27 +22,6 @@ local TESTS <const> = {
   "threads post to a host that polls", "a state closes under posts",
   "a forked child is told", "all is valid after the state",
 }
-
-local function exists(name)
-  local file = io.open(name)
-  if file then file:close() end
-  return file ~= nil
-end
-
-local function needs(compiler)
-  if not exists(compiler) or not exists(HEADER) then
-    helper.skip("needs %s and the sources", compiler)
-  end
-end
-
--- A compiler must go well: its output. (A sanitizer that is preloaded is for
--- the module alone.)
-local function compile(...)
-  local status, output = spec.execute(120 * helper.slow, "/usr/bin/env", "-u",
-    "LD_PRELOAD", ...)
-  assert.equal(0, status, output)
-  return output
-end
 
 describe("the C header", function()
   local function is_clean(compiler, standard, ...)
@@ -67,8 +49,6 @@ describe("the C header", function()
 
   it("agrees with lua.h, before it and after it", function()
     needs "/usr/bin/g++"
-    local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
-      and compile("/usr/bin/pkg-config", "--cflags", lua) or ""
     local code = helper.file [[
       #include <lua.hpp>
       #include <uring_lua.h>
@@ -78,29 +58,14 @@ describe("the C header", function()
       }
     ]]
     local command = { "/usr/bin/g++", "-fsyntax-only", "-Iinclude" }
-    for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
+    for _, flag in ipairs(c_host.flags("", "--cflags", lua)) do
+      command[#command + 1] = flag
+    end
     command[#command + 1] = "-xc++"
     command[#command + 1] = code
     compile(table.unpack(command))
   end)
 end)
-
--- Builds a host in C: the program's name.
-local function build_host(source)
-  needs "/usr/bin/cc"
-  local flags = spec.execute(10, "/usr/bin/pkg-config", "--version") == 0
-    and compile("/usr/bin/pkg-config", "--cflags", "--libs", lua)
-    or "-l" .. lua
-  local name = helper.tmpname()
-  local command = { "/usr/bin/cc", "-O1", "-g", "-std=gnu11",
-    "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-o", name,
-    source }
-  for flag in flags:gmatch "%S+" do command[#command + 1] = flag end
-  command[#command + 1] = "-lm"
-  command[#command + 1] = "-pthread"
-  compile(table.unpack(command))
-  return name
-end
 
 describe("a host in C finds that", function()
   local program

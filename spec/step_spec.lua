@@ -619,6 +619,10 @@ describe("a host's clock", function()
       H.equal(uring.errno.ETIME, select(3, uring.spawn(uring.sleep, 1.5)
         :join(1)))
       note "join"
+      H.equal(uring.errno.ETIME, select(3, uring.mailbox():receive(1)))
+      note "mailbox"
+      H.equal(uring.errno.ETIME, select(3, uring.address("nobody's", 1)))
+      note "name"
     end)
     H.equal(0, loop:timeout())
     H.settle { now = 100 }
@@ -626,9 +630,9 @@ describe("a host's clock", function()
     spec.sleep(0.01)
     H.settle { now = 100.5 }
     H.equal(0.5, loop:timeout())
-    for t = 101, 110 do H.settle { now = t } end
+    for t = 101, 112 do H.settle { now = t } end
     H.equal("slept@101 timed out@103 after@104 at@105 channel@106 ring@107 "
-      .. "join@108", table.concat(log, " "))
+      .. "join@108 mailbox@109 name@110", table.concat(log, " "))
     H.equal(math.huge, loop:timeout())
   end)
 

@@ -168,7 +168,8 @@ static int mailbox_receive (lua_State *L) {
   ns = arg_seconds(L, 2);
   lua_settop(L, 1);
   t = loop_enter(L, state_of(L)->loop, "mailbox:receive");
-  return wait_perform(L, t, &receive_kind, clock_after(ns),
+  return wait_perform(L, t, &receive_kind,
+                      loop_deadline(state_of(L)->loop, ns),
                       mailbox_receive_again);
 }
 

@@ -250,8 +250,8 @@ static void line_remove (struct queue *q, struct queue_sender *s) {
 static struct queue_sender *serve_first (struct queue *q, struct wakeups *w) {
   struct queue_sender *s = q->line ? q->line->next : NULL;
   struct message *m = s ? s->message : NULL;
-  if (s == NULL || !has_room(q, s->cost, s->fds))
-    return NULL;
+  if (s == NULL || q->closed || !has_room(q, s->cost, s->fds))
+    return NULL;  /* (closed: those are counted, and the line is refused) */
   if (m && !append(q, m, true))
     return NULL;  /* (no memory: at the reader's next look) */
   s->message = NULL;

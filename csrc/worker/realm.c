@@ -168,7 +168,8 @@ static int wait_for_name (lua_State *L, int64_t ns, struct queue_name *n) {
   wait->w->woken = name_wait_woken;
   wait->waitq.describe = describe_name_wait;
   lua_replace(L, 1);
-  return wait_perform(L, t, &name_kind, clock_after(ns), name_wait_again);
+  return wait_perform(L, t, &name_kind, loop_deadline(state_of(L)->loop, ns),
+                      name_wait_again);
 }
 
 /* uring.address(name, timeout): without a timeout it does not wait */

@@ -198,9 +198,11 @@ static int l_forbid (lua_State *L) {
   };
   struct sock_fprog program = { 4, code };
   static const char *const names[] = { "io_uring_enter", "io_uring_register",
-                                       "sendto", "sendmsg", NULL };
+                                       "io_uring_setup", "sendto", "sendmsg",
+                                       NULL };
   static const unsigned numbers[] = { SYS_io_uring_enter,
-                                      SYS_io_uring_register, SYS_sendto,
+                                      SYS_io_uring_register,
+                                      SYS_io_uring_setup, SYS_sendto,
                                       SYS_sendmsg };
   code[1].k = numbers[luaL_checkoption(L, 1, NULL, names)];
   code[2].k |= (unsigned)luaL_checkinteger(L, 2);

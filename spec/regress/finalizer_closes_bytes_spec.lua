@@ -129,12 +129,12 @@ describe("a finalizer that changes control messages", function()
   for name, case in pairs {
     ["that are bytes"] = { "{ control[1] }", [[
       turn = turn + 1
-      if turn % 5 > 0 then return end  -- now here, now there
+      if turn % 11 > 0 then return end  -- now here, now there
       local raw = control[1]
       raw[3] = #raw[3] > 1 and "x" or ("x"):rep(20000)]] },
     ["that are descriptors"] = { "{ fds = control.fds }", [[
       turn = turn + 1
-      if turn % 5 > 0 then return end
+      if turn % 11 > 0 then return end
       local fds = control.fds
       local last = #fds > 1 and 1 or 250
       for i = #fds, last + 1, -1 do fds[i] = nil end

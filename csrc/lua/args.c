@@ -7,6 +7,8 @@
 
 #include "base/clock.h"
 
+#include <string.h>
+
 #define isinside(n, min, max)  ((n) >= (min) && (n) <= (max))
 
 
@@ -121,12 +123,36 @@ static int check_function (lua_State *L) {
     lua_isnil(L, 1) ? "no value" : luaL_typename(L, 1)));
 }
 
+/* check_path(value, n, name) */
+static int check_path (lua_State *L) {
+  size_t len;
+  const char *s = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len)
+                                                : NULL;
+  return s && memchr(s, '\0', len) == NULL ? 0
+         : bad_argument(L, "path expected, without zero bytes");
+}
+
+/* check_integer(value, n, name, least [, most]) */
+static int check_integer (lua_State *L) {
+  lua_Integer least = lua_tointeger(L, 4);
+  lua_Integer most = luaL_optinteger(L, 5, LUA_MAXINTEGER);
+  if (lua_isinteger(L, 1) && lua_tointeger(L, 1) >= least
+      && lua_tointeger(L, 1) <= most)
+    return 0;
+  return bad_argument(L, lua_isnoneornil(L, 5)
+    ? lua_pushfstring(L, "integer from %I expected", (LUAI_UACINT)least)
+    : lua_pushfstring(L, "integer from %I to %I expected", (LUAI_UACINT)least,
+                      (LUAI_UACINT)most));
+}
+
 void args_functions (lua_State *L) {
   static const luaL_Reg checks[] = {
     {"check_seconds", check_seconds},
     {"check_timeout", check_timeout},
     {"check_time", check_time},
     {"check_function", check_function},
+    {"check_path", check_path},
+    {"check_integer", check_integer},
     {NULL, NULL}
   };
   luaL_setfuncs(L, checks, 0);

@@ -8,9 +8,14 @@ local core = require("uring.core").public
 
 local tasks <const> = require "uring.core"
 local request <const>, stat_of <const> = tasks.file_request, tasks.file_stat
-local check_timeout <const> = tasks.check_timeout
+local check_timeout <const>, check_path <const>, check_integer <const> =
+  tasks.check_timeout, tasks.check_path, tasks.check_integer
 local Stream <const> = tasks.Stream
-local math_type <const> = math.type
+local error <const>, type <const>, pcall <const> = error, type, pcall
+local getmetatable <const>, rawset <const> = getmetatable, rawset
+local format <const>, gsub <const>, match <const> =
+  string.format, string.gsub, string.match
+local math_type <const>, max <const> = math.type, math.max
 local EINVAL <const>, ENXIO <const> = core.errno.EINVAL, core.errno.ENXIO
 
 local STATX_SIZE <const> = 256
@@ -26,13 +31,23 @@ local MODES <const> = {
 }
 
 local function mode_flags(mode)
-  local plain = type(mode) == "string" and mode:gsub("b$", "")
+  local plain = type(mode) == "string" and gsub(mode, "b$", "")
   local flags = plain and MODES[plain]
   if not flags then
     error('bad argument #2 to \'open\' (mode "r", "w", "a", "r+", "w+" or '
       .. '"a+" expected, perhaps with "b" behind it)', 3)
   end
   return flags
+end
+
+-- The table of a path's properties, from this folder; without a path those of
+-- the descriptor itself.
+local function stat_at(fd, path, flags)
+  local buffer <close> = core.buffer(STATX_SIZE)
+  local ok, message, errno = request("stat", fd, path or "", nil,
+    path and flags or EMPTY_PATH, nil, nil, buffer)
+  if not ok then return nil, message, errno end
+  return stat_of(buffer)
 end
 
 -- A FIFO waits for its other end, as open(2) does. The ring's first try does
@@ -48,7 +63,7 @@ local function open_waiting(kind, folder, path, flags, timeout)
   if fd then fd:close()
   elseif errno ~= ENXIO then return nil, message, errno end
   if timeout then
-    timeout = math.max(timeout - (core.now() - began), 0)
+    timeout = max(timeout - (core.now() - began), 0)
   end
   return request(kind, folder, path, nil, flags, 1, timeout)
 end
@@ -56,9 +71,7 @@ end
 -- uring.open, and the same beneath a root. (Tail-called: errors are raised at
 -- the caller of its caller.)
 local function open_at(kind, folder, path, mode, timeout)
-  if type(path) ~= "string" or path:find("\0", 1, true) then
-    error("bad argument #1 to 'open' (path expected, without zero bytes)", 2)
-  end
+  check_path(path, 1, "open")
   if mode == nil then mode = "r" end
   local flags = mode_flags(mode)
   check_timeout(timeout, 3, "open")
@@ -74,22 +87,15 @@ end
 
 -- ---- the methods of files -------------------------------------------------
 
-local function check_count(value, n, name, least)
-  if math_type(value) ~= "integer" or value < least then
-    error(("bad argument #%d to '%s' (integer from %d expected)"):format(n,
-      name, least), 3)
-  end
-end
-
 local function check_self(self, name)
   if getmetatable(self) ~= "uring.Stream" then
-    error(("bad argument #1 to '%s' (uring.Stream expected, got %s)"):format(
+    error(format("bad argument #1 to '%s' (uring.Stream expected, got %s)",
       name, type(self)), 3)
   end
   local ok, message = pcall(self.fileno, self)  -- (not if it is closed)
   if not ok then
-    error(("bad argument #1 to '%s' (%s)"):format(name,
-      message:match "%((.*)%)$" or message), 3)
+    error(format("bad argument #1 to '%s' (%s)", name,
+      match(message, "%((.*)%)$") or message), 3)
   end
 end
 
@@ -115,13 +121,13 @@ end
 -- (Errors of reads and writes by position name the stream.)
 local function named(self, result, message, errno)
   if result then return result end
-  return nil, ("%s: %s"):format(self, message), errno
+  return nil, format("%s: %s", self, message), errno
 end
 
 function Stream:pread(count, offset, timeout)
   check_self(self, "pread")
-  check_count(count, 1, "pread", 1)
-  check_count(offset, 2, "pread", 0)
+  check_integer(count, 1, "pread", 1)
+  check_integer(offset, 2, "pread", 0)
   check_timeout(timeout, 3, "pread")
   local ok, failure, code = self:flush(timeout)
   if not ok then return nil, failure, code end
@@ -138,7 +144,7 @@ function Stream:pwrite(bytes, offset, timeout)
   if type(bytes) ~= "string" then
     error("bad argument #1 to 'pwrite' (string expected)", 2)
   end
-  check_count(offset, 2, "pwrite", 0)
+  check_integer(offset, 2, "pwrite", 0)
   check_timeout(timeout, 3, "pwrite")
   local ok, failure, code = self:flush(timeout)
   if not ok then return nil, failure, code end
@@ -169,7 +175,7 @@ end
 
 function Stream:truncate(size)
   check_self(self, "truncate")
-  check_count(size, 1, "truncate", 0)
+  check_integer(size, 1, "truncate", 0)
   local ok, message, errno = flushed(self, "truncate", nil, nil, size)
   if ok or errno ~= EINVAL then return ok, message, errno end
   ok, message, errno = tasks.file_truncate(self, size)  -- (before Linux 6.9)
@@ -180,11 +186,9 @@ function Stream:stat()
   check_self(self, "stat")
   local ok, message, errno = self:flush()
   if not ok then return nil, message, errno end
-  local buffer <close> = core.buffer(STATX_SIZE)
-  ok, message, errno = request("stat", self, "", nil, EMPTY_PATH, nil, nil,
-    buffer)
-  if not ok then return named(self, nil, message, errno) end
-  return stat_of(buffer)
+  local found
+  found, message, errno = stat_at(self)
+  return named(self, found, message, errno)
 end
 
 
@@ -206,4 +210,8 @@ local function standard(uring)
   end
 end
 
-return { public = { open = open }, standard = standard, open_at = open_at }
+return {
+  public = { open = open },
+  standard = standard,  -- for uring.lua
+  open_at = open_at, stat_at = stat_at,  -- for fs.lua
+}

@@ -17,10 +17,12 @@ local scopes = require("uring.scope").public
 
 local tasks <const> = require "uring.core"
 local request <const>, job <const> = tasks.file_request, tasks.file_job
-local stat_of <const>, random <const> = tasks.file_stat, tasks.file_random
+local random <const>, stat_at <const> = tasks.file_random, files.stat_at
+local check_path <const>, check_integer <const> =
+  tasks.check_path, tasks.check_integer
 local error <const>, type <const>, next <const> = error, type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
-local tostring <const>, math_type <const> = tostring, math.type
+local tostring <const> = tostring
 local MAXINTEGER <const> = math.maxinteger
 local format <const>, find <const>, match <const>, sub <const> =
   string.format, string.find, string.match, string.sub
@@ -29,8 +31,6 @@ local CWD <const> = core.AT_FDCWD
 local O_PATH <const>, O_NOFOLLOW <const>, O_DIRECTORY <const> =
   core.O_PATH, core.O_NOFOLLOW, core.O_DIRECTORY
 
-local STATX_SIZE <const> = 256
-local EMPTY_PATH <const> = 0x1000        -- AT_EMPTY_PATH
 local SYMLINK_NOFOLLOW <const> = 0x100   -- AT_SYMLINK_NOFOLLOW
 local REMOVEDIR <const> = 0x200          -- AT_REMOVEDIR
 local PIECE <const> = 16 << 20           -- of a copy, in one job
@@ -39,21 +39,6 @@ local CREATE_NEW <const> = core.O_WRONLY | core.O_CREAT | core.O_EXCL
 
 
 -- ---- arguments ------------------------------------------------------------
-
--- (Called by functions that are tail-called themselves.)
-local function check_path(path, n, name)
-  if type(path) ~= "string" or find(path, "\0", 1, true) then
-    error(format("bad argument #%d to '%s' (path expected, without zero "
-      .. "bytes)", n, name), 3)
-  end
-end
-
-local function check_integer(value, n, name, least, most)
-  if math_type(value) ~= "integer" or value < least or value > most then
-    error(format("bad argument #%d to '%s' (integer from %d to %d expected)",
-      n, name, least, most), 3)
-  end
-end
 
 -- Options that are booleans; others are refused.
 local function check_options(options, n, name, known)
@@ -135,27 +120,15 @@ end
 
 local functions <const> = {}
 
-local function stat_fd(fd, name, path)
-  local buffer <close> = core.buffer(STATX_SIZE)
-  local ok, message, errno = request("stat", fd, "", nil, EMPTY_PATH, nil, nil,
-    buffer)
-  if not ok then return nil, named(name, "", path, message), errno end
-  return stat_of(buffer)
-end
-
 local function stat(at, name, path, flags)
-  if at then
-    local fd, message, errno = open(at, path,
-      O_PATH | (flags ~= 0 and O_NOFOLLOW or 0))
-    if not fd then return nil, named("open", path, path, message), errno end
-    local _ <close> = fd
-    return stat_fd(fd, name, path)
-  end
-  local buffer <close> = core.buffer(STATX_SIZE)
-  local ok, message, errno = request("stat", CWD, path, nil, flags, nil, nil,
-    buffer)
-  if not ok then return nil, message, errno end
-  return stat_of(buffer)
+  if not at then return stat_at(CWD, path, flags) end
+  local fd <close>, message, errno = open(at, path,
+    O_PATH | (flags ~= 0 and O_NOFOLLOW or 0))
+  if not fd then return nil, named("open", path, path, message), errno end
+  local found
+  found, message, errno = stat_at(fd)
+  if not found then return nil, named(name, "", path, message), errno end
+  return found
 end
 
 function functions.stat(at, path)
@@ -172,40 +145,32 @@ function functions.open(at, path, mode, timeout)
   return files.open_at("open_beneath", at.folder, path, mode, timeout)
 end
 
-function functions.rename(at, from, to)
-  check_path(from, 1, "rename")
-  check_path(to, 2, "rename")
-  local folder, name, last = parent(at, "rename", from)
+-- rename and link: a request on the last names of two paths.
+local function on_two_names(at, op, from, to)
+  local folder, name, last = parent(at, op, from)
   if not folder then return nil, name, last end
   local _ <close> = last
-  local other, new, last_other = parent(at, "rename", to)
+  local other, new, last_other = parent(at, op, to)
   if not other then return nil, new, last_other end
   local _ <close> = last_other
-  local ok, message, errno = request("rename", folder, name, new, 0, nil, nil,
-    other)
+  local ok, message, errno = request(op, folder, name, new, 0, nil, nil, other)
   if not ok then
-    return nil, named("rename", format("%s' to '%s", name, new),
+    return nil, named(op, format("%s' to '%s", name, new),
       format("%s' to '%s", from, to), message), errno
   end
   return true
 end
 
+function functions.rename(at, from, to)
+  check_path(from, 1, "rename")
+  check_path(to, 2, "rename")
+  return on_two_names(at, "rename", from, to)
+end
+
 function functions.link(at, from, to)
   check_path(from, 1, "link")
   check_path(to, 2, "link")
-  local folder, name, last = parent(at, "link", from)
-  if not folder then return nil, name, last end
-  local _ <close> = last
-  local other, new, last_other = parent(at, "link", to)
-  if not other then return nil, new, last_other end
-  local _ <close> = last_other
-  local ok, message, errno = request("link", folder, name, new, 0, nil, nil,
-    other)
-  if not ok then
-    return nil, named("link", format("%s' to '%s", name, new),
-      format("%s' to '%s", from, to), message), errno
-  end
-  return true
+  return on_two_names(at, "link", from, to)
 end
 
 function functions.symlink(at, target, path)
@@ -304,9 +269,8 @@ end
 
 -- The kind of an entry for which the file system has not said it.
 local function kind_in(fd, name)
-  local buffer <close> = core.buffer(STATX_SIZE)
-  local ok = request("stat", fd, name, nil, SYMLINK_NOFOLLOW, nil, nil, buffer)
-  return ok and stat_of(buffer).kind or "unknown"
+  local found = stat_at(fd, name, SYMLINK_NOFOLLOW)
+  return found and found.kind or "unknown"
 end
 
 function Reading:next()

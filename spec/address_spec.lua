@@ -2,23 +2,14 @@
 -- descriptors that move; names.
 
 local helper = require "helper"
+local mailboxes = require "mailboxes"
 local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local E = uring.errno
 
-local function pair(options)
-  local box = assert(uring.mailbox(options))
-  return box, box:address()
-end
-
-local function failed(errno, words, ...)
-  local value, message, got = ...
-  assert.is_nil(value)
-  assert.equal(errno, got, message)
-  assert.truthy(message:find(words, 1, true), message)
-end
+local pair <const>, failed <const> = mailboxes.pair, mailboxes.failed
 
 -- All that a mailbox has.
 local function rest(box)

@@ -371,23 +371,12 @@ describe("a finalizer", function()
 end)
 
 describe("a task that cannot take a message", function()
-  -- So that there are so many slots of the stack in use.
-  local function deep(n, f)
-    if n == 0 then
-      local ok, why = pcall(f)
-      return ok, why
-    end
-    local used = select("#", table.unpack({}, 1, 200))
-    local a, b = deep(n - 1, f)
-    return a, b, used
-  end
-
   it("passes it to the next one when it goes on to another wait", function()
     helper.run(function()
       local channel = uring.channel(1)
       local failed, got
       local first = uring.spawn(function()
-        local ok, why = deep(5000, function() channel:receive() end)
+        local ok, why = helper.deep(5000, function() channel:receive() end)
         failed = not ok and why
         uring.sleep(60)
       end)

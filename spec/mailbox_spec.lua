@@ -2,25 +2,14 @@
 -- waiting; what is left when one is closed.
 
 local helper = require "helper"
+local mailboxes = require "mailboxes"
 local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local E = uring.errno
 
--- A mailbox and an address of it.
-local function pair(options)
-  local box = assert(uring.mailbox(options))
-  return box, box:address()
-end
-
--- These are the results of a call that failed so.
-local function failed(errno, words, ...)
-  local value, message, got = ...
-  assert.is_nil(value)
-  assert.equal(errno, got, message)
-  assert.truthy(message:find(words, 1, true), message)
-end
+local pair <const>, failed <const> = mailboxes.pair, mailboxes.failed
 
 -- Accepted is received, undelivered, or still there.
 local function adds_up(box)

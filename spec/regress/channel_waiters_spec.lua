@@ -94,20 +94,11 @@ describe("a turn at a channel", function()
       function() uring.semaphore(0):acquire(0.05) end,
       function(d) uring.select({ d:receiving() }, 0.05) end,
     }
-    local function deep(n, f)
-      if n == 0 then
-        local ok, why = pcall(f)
-        return ok, why
-      end
-      local used = select("#", table.unpack({}, 1, 200))
-      local a, b = deep(n - 1, f)
-      return a, b, used
-    end
     helper.run(function()
       for _, wait in ipairs(elsewhere) do
         local c, d = uring.channel(1), uring.channel()
         uring.spawn(function()
-          assert(not deep(5000, function() c:receive() end))
+          assert(not helper.deep(5000, function() c:receive() end))
           wait(d)
         end)
         turns(1)

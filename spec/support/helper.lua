@@ -143,6 +143,18 @@ function helper.turns(n)
   for _ = 1, n or 3 do uring.sleep(0) end
 end
 
+-- f, protected, so deep in calls that for n = 5,000 some 40,000 slots of the
+-- stack are in use.
+function helper.deep(n, f)
+  if n == 0 then
+    local ok, why = pcall(f)
+    return ok, why
+  end
+  local used = select("#", table.unpack({}, 1, 200))
+  local ok, why = helper.deep(n - 1, f)
+  return ok, why, used
+end
+
 -- How many requests are in flight on a ring (the loop's) but for the
 -- library's own. Its books must balance.
 function helper.in_flight(ring)

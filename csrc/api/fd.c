@@ -76,6 +76,13 @@ static int fd_release (lua_State *L) {
   return 1;
 }
 
+int fd_closed (lua_State *L, int rc) {
+  if (rc < 0)
+    return fail(L, -rc, "close");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 static int fd_close (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   struct handle *d;
@@ -87,10 +94,7 @@ static int fd_close (lua_State *L) {
     rc = ring_close_handle(state_of(L)->rings, d);
     refblock_release(&d->block);
   }
-  if (rc < 0)
-    return fail(L, -rc, "close");
-  lua_pushboolean(L, 1);
-  return 1;
+  return fd_closed(L, rc);
 }
 
 /* Collection is not a close: SQEs and operations that count the handle keep

@@ -19,6 +19,10 @@ struct fd {                /* the userdata */
 /* Push a new uring.fd without a number. Raises only if out of memory. */
 struct fd *fd_push (lua_State *L);
 
+/* The end of a close, which has given 0 or -errno: true; or nil, message,
+** errno. */
+int fd_closed (lua_State *L, int rc);
+
 /* Take its handle, and its count, from it; NULL if it is closed. */
 struct handle *fd_take_handle (lua_State *L, struct fd *f);
 

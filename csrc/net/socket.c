@@ -137,7 +137,8 @@ static void socket_drop_buffers (lua_State *L, struct socket *s) {
   s->own_pool = NULL;
 }
 
-int socket_end (lua_State *L, struct socket *s) {
+/* Close it: cancel what is in flight, wake all waiters, release all memory. */
+static int socket_end (lua_State *L, struct socket *s) {
   struct handle *d = s->d;
   int rc;
   if (d == NULL)
@@ -157,12 +158,7 @@ static int close_now (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
   int n = output_close(L, &s->output);
   int rc = socket_end(L, s);
-  if (n > 0)
-    return n;
-  if (rc < 0)
-    return fail(L, -rc, "close");
-  lua_pushboolean(L, 1);
-  return 1;
+  return n > 0 ? n : fd_closed(L, rc);
 }
 
 /* socket:close(): what was written goes first, for as long as it may linger */

@@ -112,9 +112,6 @@ struct op *socket_find_op (const struct socket *s, uint64_t token);
 ** Other sockets receive none. */
 unsigned socket_control_capacity (const struct socket *s, bool *fds);
 
-/* Close it: cancel what is in flight, wake all waiters, release all memory. */
-int socket_end (lua_State *L, struct socket *s);
-
 /* Is what it receives a stream, without message boundaries? */
 static inline bool socket_is_stream (const struct socket *s) {
   return s->type == SOCK_STREAM;

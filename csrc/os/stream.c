@@ -322,12 +322,7 @@ static int stream_close_now (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   int n = output_close(L, &s->output);
   int rc = stream_end(L, s, true);
-  if (n > 0)
-    return n;
-  if (rc < 0)
-    return fail(L, -rc, "close");
-  lua_pushboolean(L, 1);
-  return 1;
+  return n > 0 ? n : fd_closed(L, rc);
 }
 
 /* stream:close(): what was written goes first, for as long as it may linger */

@@ -36,7 +36,7 @@ void inspect_push_name_in (lua_State *L, int task, uint32_t scope) {
   lua_remove(L, -2);
 }
 
-void inspect_push_name (lua_State *L, const struct task *t) {
+static void inspect_push_name (lua_State *L, const struct task *t) {
   task_push(L, t);
   inspect_push_name_in(L, lua_gettop(L),
                        cancel_scope_of_task(state_of(L)->loop, t)->id);

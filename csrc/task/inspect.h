@@ -11,11 +11,9 @@
 
 #include "task/cancel_scope.h"
 
-/* Push "task 3 'reader'"; "task 2.3" in a nested scope. The first function is
-** for a task at a stack index that may have ended: `scope` is the number of
-** the scope that it was in. */
+/* Push "task 3 'reader'"; "task 2.3" in a nested scope. The task at this stack
+** index may have ended: `scope` is the number of the scope that it was in. */
 void inspect_push_name_in (lua_State *L, int task, uint32_t scope);
-void inspect_push_name (lua_State *L, const struct task *t);
 
 /* Push "task 3 'reader' waits for … at file:line (spawned at file:line)" */
 void inspect_push_description (lua_State *L, const struct task *t);

@@ -107,9 +107,8 @@ static int64_t options_close_timeout (lua_State *L, int arg) {
   lua_Number seconds = 0;
   bool given = options_given(L, arg, "close_timeout");
   if (given) {
-    lua_pushliteral(L, "close_timeout");
-    lua_rawget(L, arg);
-    seconds = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    seconds = options_push(L, arg, "close_timeout") == LUA_TNUMBER
+              ? lua_tonumber(L, -1) : -1;
     lua_pop(L, 1);
     if (!(seconds >= 0 && seconds <= 3600))
       luaL_argerror(L, arg, "option 'close_timeout' must be seconds, from 0 "
@@ -126,16 +125,14 @@ static void check_no_loop (lua_State *L) {
 
 /* Push the option's function, or nil. */
 static void read_on_error (lua_State *L) {
-  lua_pushliteral(L, "on_error");
-  if (lua_rawget(L, 1) != LUA_TNIL && !lua_isfunction(L, -1))
+  if (options_push(L, 1, "on_error") != LUA_TNIL && !lua_isfunction(L, -1))
     luaL_argerror(L, 1, "option 'on_error' must be a function: it is told of "
                   "the errors of tasks that were spawned outside a task");
 }
 
 /* Push the option `realm`: a string, false or nil. */
 static void push_realm (lua_State *L) {
-  lua_pushliteral(L, "realm");
-  if (lua_rawget(L, 1) == LUA_TBOOLEAN && !lua_toboolean(L, -1))
+  if (options_push(L, 1, "realm") == LUA_TBOOLEAN && !lua_toboolean(L, -1))
     return;
   if (!lua_isnil(L, -1) && (lua_type(L, -1) != LUA_TSTRING
       || lua_rawlen(L, -1) > REALM_LENGTH

@@ -30,9 +30,6 @@ void mail_address_set (struct mail_address *a, struct queue *q);
 /* The open address at 1. */
 struct mail_address *mail_address_check (lua_State *L);
 
-/* Post what was encoded: 0, and its descriptors are given away; or -errno. */
-int mail_address_post (lua_State *L, struct queue *q, struct encoded *e);
-
 /* The descriptors in a message were given away: forget their numbers. */
 void mail_address_fds_gone (struct handle *const *fds, unsigned n);
 

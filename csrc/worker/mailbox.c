@@ -44,7 +44,8 @@ static void mailbox_woken (void *reader, struct loop *loop) {
   while (q->waiting.last && q->turns < s.queued.messages);
 }
 
-struct doorbell *mailbox_bell (lua_State *L, const char *what) {
+/* The doorbell of the state's loop; NULL: nil, message, errno are pushed. */
+static struct doorbell *mailbox_bell (lua_State *L, const char *what) {
   struct doorbell *b = loop_doorbell(state_of(L)->loop);
   if (b == NULL) fail(L, errno, "%s: no doorbell for the loop", what);
   return b;

@@ -37,7 +37,4 @@ void mailbox_functions (lua_State *L);
 int mailbox_new (lua_State *L);      /* uring.mailbox{…} */
 void mailbox_open (lua_State *L);
 
-/* The doorbell of the state's loop; NULL: nil, message, errno are pushed. */
-struct doorbell *mailbox_bell (lua_State *L, const char *what);
-
 #endif

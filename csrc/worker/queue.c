@@ -1,6 +1,6 @@
 /*
-** queue: chunks, the line of waiting senders, and who wakes whom. What is
-** rung, freed or disposed of is so after the lock was freed, and on a count
+** queue: chunks, the line of waiting senders, and which side wakes which. What
+** is rung, freed or disposed of is so after the lock was freed, and on a count
 ** that was taken under it.
 */
 
@@ -31,7 +31,7 @@ struct chunk {
 
 /* ---- waking ------------------------------------------------------------ */
 
-/* Whom to wake when the lock was freed. */
+/* The loops to wake when the lock was freed. */
 struct wakeups {
   struct doorbell *bell[2];
   unsigned n;
@@ -261,7 +261,7 @@ static struct queue_sender *serve_first (struct queue *q, struct wakeups *w) {
   return s;
 }
 
-/* Serve all for whom there is room. */
+/* Accept the messages of those in line for which there is room. */
 static void serve_line (struct queue *q) {
   struct queue_sender *s;
   do {

@@ -8,6 +8,7 @@
 #include "base/fork_id.h"
 #include "lua/args.h"
 #include "lua/errors.h"
+#include "lua/options.h"
 #include "task/ring_watch.h"
 #include "task/wait.h"
 #include "worker/mail_address.h"
@@ -38,12 +39,8 @@ static void check_name (lua_State *L, int index, int arg) {
 }
 
 void realm_option (lua_State *L, int arg) {
-  if (!lua_istable(L, arg)) {
-    lua_pushnil(L);
-    return;
-  }
-  lua_pushliteral(L, "name");
-  if (lua_rawget(L, arg) != LUA_TNIL) check_name(L, lua_gettop(L), arg);
+  if (options_push(L, arg, "name") != LUA_TNIL)
+    check_name(L, lua_gettop(L), arg);
 }
 
 /* The name at `index` in the state's realm: 0, or -errno. */

@@ -77,6 +77,7 @@ static const luaL_Reg public_functions[] = {
   {"spawn", scope_spawn},
   {"daemon", scope_daemon},
   {"current", scope_current},
+  {"root", scope_root},
   {"now", event_now},
   {"wrap", wrap_new},
   {"tasks", inspect_tasks},

@@ -91,6 +91,41 @@ describe("loop:step", function()
     H.equal(math.huge, loop:timeout())
   end)
 
+  hosted("has a root scope that lasts, until an error or a close", function()
+    local log, first = {}, nil
+    local function daemon(name)
+      return uring.root():daemon(function()
+        local _ <close> = setmetatable({}, { __close = function()
+          log[#log + 1] = name
+        end })
+        uring.sleep(60)
+      end)
+    end
+    loop:spawn(function()
+      first = uring.root()
+      daemon "one"
+      uring.root():daemon(print):cancel()  -- (it ends: the others go on)
+    end)
+    H.settle()
+    loop:spawn(function() assert(uring.root() == first) end)
+    H.settle()
+    H.equal(0, #log)
+    H.equal(1, loop:stats().tasks)
+    uring.run(function() assert(uring.root() ~= first) end)
+    loop:spawn(function() uring.root():spawn(error, "boom") end)
+    H.raises("boom", H.settle)
+    H.equal("one", log[1])
+    loop:spawn(function()
+      assert(uring.root() ~= first)
+      uring.root():cancel()
+      daemon "two"
+    end)
+    H.settle()
+    H.equal(1, loop:stats().tasks)
+    assert(loop:close())
+    H.equal("two", log[2])
+  end)
+
   hosted("is not for inside a step, a run or a task", function()
     local why = {}
     loop:spawn(function()

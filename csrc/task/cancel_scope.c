@@ -195,6 +195,7 @@ void cancel_scope_add_task (lua_State *L, struct loop *loop,
 /* A detached scope has no tasks any more. */
 static void end_detached (lua_State *L, struct loop *loop,
                           struct cancel_scope *cs) {
+  if (cs == loop->steps_root) loop->steps_root = NULL;
   if (!cs->failed) {
     cancel_scope_end(L, loop, cs);
     return;
@@ -209,7 +210,7 @@ static void end_detached (lua_State *L, struct loop *loop,
 ** owner, cancel its daemons, or end it. */
 static void check_scope_ended (lua_State *L, struct loop *loop,
                                struct cancel_scope *cs) {
-  if (cs->ntasks > 0)
+  if (cs->ntasks > 0 || (cs->lasting && !cs->cancelled))
     return;
   if (cs->waiting)
     loop_wake(loop, cs->owner);

@@ -47,6 +47,7 @@ struct cancel_scope {
   bool body_first;          /* ... and its body first */
   bool waiting;             /* its owner waits for its tasks */
   bool detached;            /* nothing waits for it: see detached.h */
+  bool lasting;             /* it ends only when it was cancelled */
   bool ending;              /* its tasks have ended, its daemons' cancel is
                                requested */
   uint32_t ntasks;          /* that keep it open */

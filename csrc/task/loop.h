@@ -191,6 +191,7 @@ struct loop {
   lua_State *co;            /* the one in which it may wait */
   struct scope_slot *scopes;  /* by number */
   struct cancel_scope *root;  /* run's own scope, while it runs */
+  struct cancel_scope *steps_root;  /* uring.root() in a step, or NULL */
   uint32_t nscopes, capacity;  /* of `scopes` */
   uint32_t nopen;           /* scopes that are open */
   uint32_t free_scope;      /* the number that was closed last, or 0 */

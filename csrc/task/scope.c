@@ -141,6 +141,35 @@ int scope_current (lua_State *L) {
 }
 
 
+/* The scope of all steps. It is a detached one, so that an error in it, which
+** cancels it, is reported as every other in a step. The next one is another. */
+static struct cancel_scope *steps_root (lua_State *L, struct loop *loop) {
+  struct cancel_scope *cs = loop->steps_root;
+  if (cs && !cs->cancelled)
+    return cs;
+  if (loop->closed)
+    luaL_error(L, "this state's loop was closed");
+  if (cs && cs->ntasks + cs->ndaemons == 0) cancel_scope_end(L, loop, cs);
+  loop->steps_root = NULL;
+  cs = cancel_scope_open(L, loop, NULL, CANCEL_SCOPE_TASKS, CLOCK_NEVER);
+  lua_pop(L, 1);  /* (being open anchors it) */
+  cs->detached = cs->lasting = true;
+  return loop->steps_root = cs;
+}
+
+/* uring.root(): run's own scope; in a step that of all steps */
+int scope_root (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  bool steps;
+  if (loop == NULL || loop->current == NULL)
+    return luaL_error(L, "uring.root belongs in a task: call it in a function "
+                      "that runs under uring.run");
+  steps = loop->stepping || loop->root == NULL;
+  cancel_scope_push(L, steps ? steps_root(L, loop) : loop->root);
+  return 1;
+}
+
+
 /* ---- cancel and failures ----------------------------------------------- */
 
 /* scope:cancel([reason]): true unless it has ended or was cancelled before */

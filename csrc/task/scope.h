@@ -19,6 +19,7 @@ int scope_spawn (lua_State *L);      /* uring.spawn(f, ...) */
 int scope_loop_spawn (lua_State *L); /* loop:spawn(f, ...) */
 int scope_daemon (lua_State *L);     /* uring.daemon(f, ...) */
 int scope_current (lua_State *L);    /* uring.current() */
+int scope_root (lua_State *L);       /* uring.root() */
 
 /* Put the functions for scope.lua into the table on top of the stack; their
 ** upvalue, the state, lies below it. */

@@ -270,6 +270,15 @@ function uring.spawn(f, ...) end
 ---@return uring.Task
 function uring.daemon(f, ...) end
 
+--- uring.run's own scope, from any of its tasks. A task that serves many, such
+--- as a client's reader, belongs there and not to the scope of the task that
+--- was the first to need it: uring.root():daemon(f) runs until run ends. In
+--- a step it is a scope of all steps; an error in it is reported as loop:spawn
+--- says, and ends it: the next call gives another.
+---@return uring.Scope
+---@nodiscard
+function uring.root() end
+
 ---@class uring.TaskOptions
 ---@field main async fun(...): ...
 ---@field name? string for messages about it

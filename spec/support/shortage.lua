@@ -155,6 +155,7 @@ programs["scopes"] = function()
     uring.scope(function(s)
       s:spawn(uring.sleep, 0)
       s:daemon(uring.sleep, 60)
+      uring.root():daemon(uring.sleep, 60)
       uring.scope(function(inner)
         inner:spawn(uring.sleep, 60)
         inner:cancel "why"

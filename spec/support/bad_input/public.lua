@@ -208,7 +208,7 @@ local public = {
       main = callable, name = any_string, on_slow = callable,
       slow = kind(nil, function() return false end),  -- not without on_slow
     } }, outside = true },
-    spawn = { main }, daemon = { main }, current = none,
+    spawn = { main }, daemon = { main }, current = none, root = none,
     scope = { callable }, timeout = { seconds, callable },
     shield = { seconds, callable }, wrap = { callable },
     pcall = { kind(callable.good, function() return true end) },

@@ -35,6 +35,7 @@
 #include "task/scope.h"
 #include "task/semaphore.h"
 #include "task/task.h"
+#include "task/wall_timer.h"
 #include "task/wait_await.h"
 #include "task/watchdog.h"
 #include "task/wrap.h"
@@ -79,6 +80,7 @@ static const luaL_Reg public_functions[] = {
   {"current", scope_current},
   {"root", scope_root},
   {"now", event_now},
+  {"time", wall_time},
   {"wrap", wrap_new},
   {"tasks", inspect_tasks},
   {"sleep", wait_sleep},
@@ -115,6 +117,7 @@ static void open_classes (lua_State *L) {
   semaphore_open(L);
   wrap_open(L);
   watchdog_open(L);
+  wall_timer_open(L);
   run_open(L);
   wait_open(L);
   wait_chain_open(L);
@@ -171,6 +174,7 @@ static void push_internal (lua_State *L) {
   args_functions(L);
   scope_functions(L);
   event_functions(L);
+  wall_timer_functions(L);
   mailbox_functions(L);
   stream_functions(L);
   file_functions(L);

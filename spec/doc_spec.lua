@@ -405,7 +405,7 @@ describe(META, function()
   local PRIVATE = {
     CancelScope = true, SelectWaiter = true, Wrapped = true,
     WaitingSend = true, Sending = true, NameWait = true, Child = true,
-    Listener = true, JobWait = true }
+    Listener = true, JobWait = true, WallTimer = true }
 
   -- The same of the module itself.
   local function real()
@@ -465,11 +465,16 @@ describe(META, function()
     local found = described()
     -- (objects in Lua: there is none without a ring)
     found.Waiter, found.Process, found.Signals = nil, nil, nil
+    found.Ticks = nil
     assert.same(real(), found)
   end)
 
   needs_ring("has every method of a waiter", function()
     assert.same(methods_of(debug.getmetatable(waiter())), described().Waiter)
+  end)
+
+  it("has every method of ticks", function()
+    assert.same(methods_of(getmetatable(uring.every(1))), described().Ticks)
   end)
 
   needs_ring("has every method of processes and signals", function()
@@ -485,7 +490,8 @@ describe(META, function()
 
   needs_ring("has events in Lua as it has those in C", function()
     local events = {
-      uring.after(1), uring.at(1), uring.channel():receiving(),
+      uring.after(1), uring.at(1), uring.at_time(1),
+      uring.every(1):receiving(), uring.channel():receiving(),
       uring.channel():sending(1), uring.semaphore(1):acquiring(),
       uring.event(print),
     }

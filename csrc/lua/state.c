@@ -16,7 +16,8 @@ static const char *const names[CLASSES] = {
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
   "uring.Wrapped", "uring.Channel", "uring.Semaphore", "uring.Mailbox",
   "uring.Address", "uring.WaitingSend", "uring.Sending", "uring.NameWait",
-  "uring.Stream", "uring.Child", "uring.Listener", "uring.JobWait"
+  "uring.Stream", "uring.Child", "uring.Listener", "uring.JobWait",
+  "uring.WallTimer"
 };
 
 #define CLOSE_BOUND  100000000  /* ns */

@@ -202,6 +202,7 @@ struct loop {
   int64_t nap;              /* the longest sleep now, in ns; see clock.h */
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
   int64_t usually_slow;     /* the same, for runs that set none */
+  struct wall *wall;        /* its times of the wall clock: wall_timer.h */
   struct watched watched;
   int64_t time;             /* the host's, if host_time */
   int64_t looked;           /* steps: when a resume was timed last */

@@ -15,6 +15,7 @@
 #include "api/ring_object.h"
 #include "task/cancel_scope.h"
 #include "task/ring_watch.h"
+#include "task/wall_timer.h"
 #include "task/watchdog.h"
 
 #include <stdlib.h>
@@ -270,6 +271,7 @@ static int loop_object_gc (lua_State *L) {
     return 0;
   loop_close_fds(loop);
   ring_watch_stop_all(loop);
+  wall_end(loop);
   loop->ring->watch = NULL;
   loop->ring->is_loop_ring = loop->ring->driven = false;
   heap_free(&loop->heap);

@@ -268,8 +268,9 @@ local function event(f, ...)
 end
 
 return {
-  -- for select.lua
+  -- for select.lua and time.lua
   missing_method = missing_method, wrapped = wrapped,
   cannot_raise = cannot_raise,
+  class = class,
   public = { event = event, after = after, at = at },
 }

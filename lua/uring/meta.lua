@@ -501,6 +501,60 @@ function uring.after(seconds) end
 ---@nodiscard
 function uring.at(time) end
 
+--- Ready when uring.time() has reached this time, also if the clock is set
+--- meanwhile. It has no values. It is the system's time also where a host
+--- gives the loop another. (io_uring_prep_timeout(3), REALTIME, 5.15)
+---@param time uring.seconds
+---@return uring.Event
+---@nodiscard
+function uring.at_time(time) end
+
+--- Ticks: the n-th comes n times `seconds` from now on by uring.now(), and so
+--- does not drift. `for n in uring.every(seconds) do` waits for one after
+--- another.
+---@param seconds uring.seconds above 0
+---@return uring.Ticks
+---@nodiscard
+function uring.every(seconds) end
+
+---@class uring.Ticks
+---@overload fun(): integer?
+local Ticks = {}
+
+--- The number of the tick that has come. All tasks that wait get it; the last
+--- one that came while none waited is kept, and those before it are passed
+--- over: the number tells. EBADF if they are closed meanwhile.
+---@async
+---@param timeout? uring.seconds
+---@return integer? n from 1
+---@return string? message
+---@return integer? errno
+function Ticks:receive(timeout) end
+
+--- ticks:receive as an event.
+---@return uring.Event
+---@nodiscard
+function Ticks:receiving() end
+
+--- for n in ticks:messages() do: ends when they are closed. Leaving the loop
+--- closes them.
+---@async
+---@return function
+---@return any
+---@return nil
+---@return any
+function Ticks:messages() end
+
+--- There are no more. Closing again does nothing.
+---@return true closed
+function Ticks:close() end
+
+--- The wall clock: seconds since 1970, CLOCK_REALTIME. It may be set, so it is
+--- for dates; deadlines are uring.now()'s. (clock_gettime(2))
+---@return uring.seconds
+---@nodiscard
+function uring.time() end
+
 --- The time of CLOCK_MONOTONIC.
 ---@return uring.seconds
 ---@nodiscard

@@ -702,6 +702,23 @@ programs["a process"] = function()
   end)
 end
 
+programs["times"] = function()
+  uring.run(function()
+    local now = uring.time()
+    uring.scope(function(scope)
+      for i = 1, 3 do
+        scope:spawn(function()
+          uring.select({ uring.at_time(now + i / 1000) }, patience)
+        end)
+      end
+      local ticks <close> = uring.every(0.001)
+      assert(ticks:receive(patience) and tostring(ticks))
+      assert(uring.select({ ticks:receiving() }, patience))
+      assert(first(ticks:messages()))
+    end)
+  end)
+end
+
 programs["signals"] = function()
   uring.run(function()
     local signals <close> = assert(uring.signals "USR1")

@@ -48,7 +48,7 @@ local private = {
   ["uring.Wrapped"] = true, ["uring.WaitingSend"] = true,
   ["uring.Sending"] = true, ["uring.NameWait"] = true,
   ["uring.Child"] = true, ["uring.Listener"] = true,
-  ["uring.JobWait"] = true,
+  ["uring.JobWait"] = true, ["uring.WallTimer"] = true,
 }
 
 -- What is known to be poor: function -> complaints about it, as patterns. Each

@@ -214,6 +214,10 @@ local public = {
     pcall = { kind(callable.good, function() return true end) },
     select = { events, optional(seconds) },
     event = { main }, after = { no_nan }, at = { no_nan }, now = none,
+    at_time = { no_nan }, time = none,
+    every = { kind(function() return 1 end, function(v)
+      return math.type(v) and v > 0 and v < math.huge
+    end) },
     channel = { optional(natural) }, semaphore = { natural },
     mailbox = { optional(options { name = name, capacity = integer(1, 1 << 30),
       bytes = integer(256, 1 << 30), fds = integer(0, 65536) }) },

@@ -49,6 +49,7 @@
 #include "os/stream.h"
 #include "os/stream_read.h"
 #include "os/stream_write.h"
+#include "os/watch.h"
 #include "worker/mail_address.h"
 #include "worker/codec.h"
 #include "worker/mailbox.h"
@@ -177,6 +178,8 @@ static void push_internal (lua_State *L) {
   wall_timer_functions(L);
   mailbox_functions(L);
   stream_functions(L);
+  stream_read_functions(L);
+  watch_functions(L);
   file_functions(L);
   process_functions(L);
   signals_functions(L);

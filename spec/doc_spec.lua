@@ -465,7 +465,7 @@ describe(META, function()
     local found = described()
     -- (objects in Lua: there is none without a ring)
     found.Waiter, found.Process, found.Signals = nil, nil, nil
-    found.Ticks = nil
+    found.Ticks, found.Watch = nil, nil
     assert.same(real(), found)
   end)
 
@@ -477,15 +477,18 @@ describe(META, function()
     assert.same(methods_of(getmetatable(uring.every(1))), described().Ticks)
   end)
 
-  needs_ring("has every method of processes and signals", function()
-    local process, signals
+  needs_ring("has every method of processes, signals and watches", function()
+    local process, signals, watch
     uring.run(function()
+      watch = assert(uring.fs.watch "/tmp")
       process = assert(uring.process { "true" })
       signals = assert(uring.signals "USR1")
     end)
     local found = described()
     assert.same(methods_of(getmetatable(process)), found.Process)
     assert.same(methods_of(getmetatable(signals)), found.Signals)
+    assert.same(methods_of(getmetatable(watch)), found.Watch)
+    watch:close()
   end)
 
   needs_ring("has events in Lua as it has those in C", function()

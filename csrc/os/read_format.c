@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <sys/inotify.h>
 
 #define NUMERAL  200       /* characters of a number, as in Lua's io */
 
@@ -145,6 +146,17 @@ static int take_count (lua_State *L, struct input *in,
   return 1;
 }
 
+/* A header, which has the size of the name behind it, and that. */
+static int take_record (lua_State *L, struct input *in, bool end) {
+  struct inotify_event e;
+  if (store_size(&in->store) >= sizeof(e)) {
+    memcpy(&e, store_at(&in->store), sizeof(e));
+    if (store_size(&in->store) - sizeof(e) >= e.len)
+      return push_bytes(L, in, sizeof(e) + e.len, 0, true);
+  }
+  return end ? take_rest(L, in) : 0;
+}
+
 
 /* ---- numbers ----------------------------------------------------------- */
 
@@ -229,6 +241,7 @@ int read_format_take (lua_State *L, struct input *in,
     case READ_ALL: return take_whole(L, in, c, end);
     case READ_NUMBER: return take_number(L, in, c, end);
     case READ_UNTIL: return take_until(L, in, c, end);
+    case READ_RECORD: return take_record(L, in, end);
     default: return take_count(L, in, c, end);
   }
 }

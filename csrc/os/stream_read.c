@@ -238,6 +238,24 @@ static int stream_reading (lua_State *L) {
 }
 
 
+/* ---- records ----------------------------------------------------------- */
+
+static const struct read_call a_record = { READ_RECORD, 0, NULL, 0, 0 };
+
+/* stream_read_record(stream [, seconds]): a record of inotify's, as bytes */
+static int stream_read_record (lua_State *L) {
+  struct input *in = input_check(L);
+  return read_call(L, in, &a_record, arg_seconds(L, 2), "receive");
+}
+
+/* stream_reading_record(stream): the same as an event */
+static int stream_reading_record (lua_State *L) {
+  input_check(L);
+  push_call(L, &a_record);
+  return event_push(L, &reading);
+}
+
+
 /* ---- lines ------------------------------------------------------------- */
 
 struct lines {             /* a userdata */
@@ -313,6 +331,17 @@ static const luaL_Reg methods[] = {
   {"lines", stream_lines},
   {NULL, NULL}
 };
+
+static const luaL_Reg functions[] = {
+  {"stream_read_record", stream_read_record},
+  {"stream_reading_record", stream_reading_record},
+  {NULL, NULL}
+};
+
+void stream_read_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+}
 
 void stream_read_open (lua_State *L) {
   class_extend(L, CLASS_SOCKET, methods);

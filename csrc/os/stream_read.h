@@ -18,4 +18,7 @@
 /* Give sockets and streams these methods. */
 void stream_read_open (lua_State *L);
 
+/* The functions for lua/uring/watch.lua, into the table on top. */
+void stream_read_functions (lua_State *L);
+
 #endif

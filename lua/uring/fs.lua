@@ -14,6 +14,7 @@
 local core = require("uring.core").public
 local files = require "uring.file"
 local scopes = require("uring.scope").public
+local watches = require "uring.watch"
 
 local tasks <const> = require "uring.core"
 local request <const>, job <const> = tasks.file_request, tasks.file_job
@@ -354,6 +355,15 @@ function functions.walk(at, path)
   check_path(path, 1, "walk")
   local walk = setmetatable({ at = at, down = path }, Walk)
   return next_of_walk, walk, nil, walk
+end
+
+-- What happens in a folder, or to a file. (The path is looked up once, so that
+-- beneath a root it is the place that was opened that is watched.)
+function functions.watch(at, path)
+  check_path(path, 1, "watch")
+  local fd <close>, message, errno = open(at, path, O_PATH)
+  if not fd then return nil, named("open", path, path, message), errno end
+  return watches.watch(fd, path)
 end
 
 

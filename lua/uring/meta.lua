@@ -3048,6 +3048,57 @@ function uring.fs.dir(path) end
 ---@return any closer
 function uring.fs.walk(path) end
 
+--- What happens in a directory or to a file, as messages. A link is followed,
+--- and what is in directories below is not watched. Each watch is an inotify
+--- instance. (inotify(7); needs /proc)
+---@async
+---@param path string
+---@return uring.Watch? watch
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.fs.watch(path) end
+
+--- What has happened. With "overflow" the kernel's queue was full, and events
+--- were lost: then look at the directory anew.
+---@class uring.WatchEvent
+---@field kind "create"|"modify"|"delete"|"move"|"overflow"
+---@field name? string in the watched directory; nil: it is the watched itself
+---@field directory? true it is one
+---@field moved? "from"|"to" which of its names that of a move was; outside of
+--- the directory it has no event
+---@field cookie? integer the same in both events of a move
+
+---@class uring.Watch
+local Watch = {}
+
+--- The next event; what comes between two calls is kept. ENOENT when what is
+--- watched is not there any more, EBADF if the watch is closed meanwhile.
+---@async
+---@param timeout? uring.seconds
+---@return uring.WatchEvent? event
+---@return string? message
+---@return integer? errno
+function Watch:receive(timeout) end
+
+--- watch:receive as an event.
+---@return uring.Event
+---@nodiscard
+function Watch:receiving() end
+
+--- for event in watch:messages() do: ends when what is watched is gone, or the
+--- watch is closed. Leaving the loop closes it.
+---@async
+---@return function
+---@return any
+---@return nil
+---@return any
+function Watch:messages() end
+
+--- Watch no more. Closing again does nothing.
+---@return true closed
+function Watch:close() end
+
 --- Copy the content and the mode of a file, and give the number of bytes. `to`
 --- is replaced when all is there. File systems that can share the blocks do.
 --- (copy_file_range(2), on a helper thread)
@@ -3216,6 +3267,14 @@ function Root:dir(path) end
 ---@return nil
 ---@return any
 function Root:walk(path) end
+
+--- uring.fs.watch(...) beneath this directory: of the place that it opened.
+---@async
+---@param path string
+---@return uring.Watch?
+---@return string?
+---@return integer?
+function Root:watch(path) end
 
 --- uring.fs.copy(...) beneath this directory.
 ---@async

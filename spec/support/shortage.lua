@@ -719,6 +719,23 @@ programs["times"] = function()
   end)
 end
 
+programs["watches"] = function()
+  uring.run(function()
+    local d = assert(uring.fs.mkdtemp "/tmp/uring.XXXXXX")
+    local _ <close> = helper.finally(function()
+      os.remove(d .. "/a")
+      os.remove(d)
+    end)
+    local watch <close> = assert(uring.fs.watch(d))
+    assert(uring.fs.write(d .. "/a", "text"))
+    local event = assert(watch:receive(patience))
+    assert(event.kind == "create" and tostring(watch))
+    assert(uring.select({ watch:receiving() }, patience))
+    assert(uring.fs.remove(d .. "/a"))
+    assert(first(watch:messages()).kind == "delete")
+  end)
+end
+
 programs["signals"] = function()
   uring.run(function()
     local signals <close> = assert(uring.signals "USR1")

@@ -163,6 +163,17 @@ static struct request output_request (const struct output *o) {
   return q;
 }
 
+/* When the kernel has written a part and then found no room for the rest, it
+** reports the part, and may leave the file's position before it. */
+static void output_position (struct output *o) {
+  int fd = handle_number(*o->d);
+  if (!o->positioned)
+    return;
+  if (o->from == 0) o->at = lseek(fd, 0, SEEK_CUR);
+  else lseek(fd, o->at + (off_t)o->from, SEEK_SET);  /* guard: the rest would
+                                                        overwrite the part */
+}
+
 /* The request that has ended was refused as such: make another one. */
 static bool output_refused (struct output *o, const struct op *op,
                             int32_t res) {
@@ -225,6 +236,7 @@ int output_start (struct output *o, struct loop *loop) {
     return 0;
   }
   o->ring = loop->ring;
+  output_position(o);
   q = output_request(o);
   q.pin[OP_PIN_FD] = &(*o->d)->block;
   rc = ring_push_one(o->ring, &q, OP_LOOPED, &op);

@@ -249,6 +249,8 @@ static void stream_look (struct stream *s, int fd) {
     return;
   if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) s->input.limit = SIZE_MAX;
   s->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+  s->output.positioned = s->seekable
+                         && !(fcntl(fd, F_GETFL) & O_APPEND);
   s->output.sends = S_ISSOCK(st.st_mode);
   s->output.lines = isatty(fd);
 }

@@ -1,0 +1,78 @@
+-- Copy a tree.
+--
+--     tools/env.sh plain lua5.4 examples/copy.lua FROM TO [LIMIT]
+--     tools/env.sh plain lua5.4 examples/copy.lua doc /tmp/doc-copy 8
+--
+-- Files are copied by LIMIT tasks at once (16); a link stays a link. Progress
+-- is told twice a second. A file that cannot be copied is told, the others
+-- are copied all the same, and the status is then 1. Each file appears under
+-- its name when it is whole.
+
+local uring = require "uring"
+local fs = uring.fs
+
+local function say(...) uring.stderr:write(string.format(...), "\n") end
+
+-- Copy one entry of the tree: its size; or nil and why not.
+local function copy_entry(path, kind, target)
+  if kind == "file" then return fs.copy(path, target) end
+  if kind == "link" then
+    local to, message = fs.readlink(path)
+    if not to then return nil, message end
+    return fs.symlink(to, target) and 0
+  end
+  return nil, ("copy '%s': a %s"):format(path, kind)
+end
+
+local function progress(sum)
+  for _ in uring.every(0.5) do
+    say("%d files, %.1f MB", sum.files, sum.bytes / 1e6)
+  end
+end
+
+-- A walk does not go on before one of LIMIT tasks is free: so a tree of any
+-- size takes the memory of so many files.
+local function copy_tree(from, to, limit)
+  local sum = { files = 0, bytes = 0, failed = 0 }
+  local slots = uring.semaphore(limit)
+  uring.daemon(progress, sum)
+
+  local function count(bytes, message)
+    if bytes then
+      sum.files, sum.bytes = sum.files + 1, sum.bytes + bytes
+    else
+      sum.failed = sum.failed + 1
+      say("%s", message)
+    end
+  end
+
+  assert(fs.mkdir(to, { parents = true }))
+  uring.scope(function(scope)
+    for path, kind, message in fs.walk(from) do
+      local target = to .. path:sub(#from + 1)
+      if kind == "directory" then
+        assert(fs.mkdir(target, { parents = true }))
+      elseif kind then
+        slots:acquire()
+        scope:spawn(function()
+          count(copy_entry(path, kind, target))
+          slots:release()
+        end)
+      else
+        count(nil, message)  -- (what may not be read)
+      end
+    end
+  end)
+  return sum
+end
+
+
+local from, to, limit = arg[1], arg[2], math.tointeger(arg[3] or 16)
+if not to or not limit or limit < 1 then
+  io.stderr:write "usage: lua5.4 examples/copy.lua FROM TO [LIMIT]\n"
+  os.exit(2)
+end
+
+local sum = uring.run(copy_tree, from:gsub("(.)/+$", "%1"), to, limit)
+print(("%d files, %d bytes"):format(sum.files, sum.bytes))
+os.exit(sum.failed == 0 and 0 or 1)

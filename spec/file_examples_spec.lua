@@ -1,0 +1,164 @@
+-- examples/copy.lua and examples/tail.lua, as they are started.
+
+local helper = require "helper"
+local net = require "net"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local fs = uring.fs
+local patience <const> = 4 * net.patience
+
+local folder
+
+before_each(function()
+  if not helper.probe.available then return end
+  net.run(function() folder = assert(fs.mkdtemp "/tmp/uring.XXXXXX") end)
+end)
+
+after_each(function()
+  if not helper.probe.available then return end
+  net.close()
+  os.execute("chmod -R u+rwx " .. folder .. "; rm -rf " .. folder)
+  helper.idle_loop()
+end)
+
+local function start(example, ...)
+  local lua = assert(io.open "/proc/self/cmdline"):read "a":match "^%Z+"
+  return assert(uring.process { lua, "examples/" .. example .. ".lua",
+    stdin = "null", stdout = "pipe", stderr = "pipe", ... })
+end
+
+-- Its status, and what it has written.
+local function run(...)
+  local out, err, kind, code = assert(start(...):communicate(nil,
+    { timeout = patience }))
+  assert.equal("exit", kind, err)
+  return code, out, err
+end
+
+-- path below the folder -> its kind and what is in it, but for directories.
+local function tree(top)
+  local found = {}
+  for path, kind in fs.walk(top) do
+    local content = kind
+    if kind == "file" then content = "file " .. assert(fs.read(path)) end
+    if kind == "link" then content = "link " .. assert(fs.readlink(path)) end
+    found[path:sub(#top + 2)] = content
+  end
+  return found
+end
+
+describe("examples/copy.lua", function()
+  it("copies a tree, and all in it is equal", function()
+    net.run(function()
+      local from, to = folder .. "/from", folder .. "/some/to"
+      assert(fs.mkdir(from .. "/a/b", { parents = true }))
+      assert(fs.mkdir(from .. "/empty"))
+      for i = 1, 40 do
+        assert(fs.write(("%s/a/%d"):format(from, i), ("x"):rep(i * 1000)))
+      end
+      assert(fs.write(from .. "/a/b/two\nlines \xff", "\0\r\n"))
+      assert(fs.write(from .. "/a/run", "#!/bin/true"))
+      assert(fs.chmod(from .. "/a/run", 493))
+      assert(fs.symlink("/etc", from .. "/out"))
+      local code, out, err = run("copy", from, to, "4")
+      assert.same({ 0, "43 files, 820014 bytes\n", "" }, { code, out, err })
+      assert.same(tree(from), tree(to))
+      assert.equal(493, fs.stat(to .. "/a/run").mode)
+    end)
+  end)
+
+  it("tells what it cannot copy, and copies the rest", function()
+    net.run(function()
+      local from, to = folder .. "/from", folder .. "/to"
+      assert(fs.mkdir(from))
+      assert(fs.write(from .. "/one", "1"))
+      assert(os.execute("mkfifo " .. from .. "/fifo"))
+      local code, out, err = run("copy", from .. "/", to)
+      assert.same({ 1, "1 files, 1 bytes\n" }, { code, out })
+      assert(err:find("fifo': a fifo", 1, true), err)
+      assert.same({ one = "file 1" }, tree(to))
+      code, out, err = run("copy", folder .. "/none", to)
+      assert(code == 1 and err:find("/none", 1, true), out .. err)
+    end)
+  end)
+
+  it("says how it is used", function()
+    net.run(function()
+      for _, words in ipairs { {}, { "a" }, { "a", "b", "0" } } do
+        local code, _, err = run("copy", table.unpack(words))
+        assert.equal(2, code)
+        assert(err:find("usage", 1, true))
+      end
+    end)
+  end)
+end)
+
+describe("examples/tail.lua", function()
+  local function say(path, words)
+    local file <close> = assert(io.open(path, "a"))
+    assert(file:write(words))
+  end
+
+  local function expect(p, words)
+    assert.equal(words, p.stdout:read(#words, patience))
+  end
+
+  -- It watches from some moment on: until it has printed one.
+  local function settle(p, path)
+    local bytes
+    repeat
+      say(path, ".")
+      bytes = p.stdout:read(1, 0.02)
+    until bytes
+    while p.stdout:read(1, 0.05) do end
+  end
+
+  it("prints what is added, through rotations and cuts", function()
+    net.run(function()
+      local path = folder .. "/log"
+      say(path, "old\n")
+      local p <close> = start("tail", path)
+      settle(p, path)
+      say(path, "one\n")
+      expect(p, "one\n")
+      -- what the old file still gets before the new one comes is printed
+      assert(fs.rename(path, path .. ".1"))
+      say(path .. ".1", "last\n")
+      say(path, "first\n")
+      expect(p, "last\nfirst\n")
+      assert(fs.write(path, ""))            -- cut short
+      say(path, "x\n")
+      expect(p, "x\n")
+      assert(fs.remove(path))
+      say(path, "new\n")
+      expect(p, "new\n")
+      assert(fs.write(path .. ".new", "moved here\n"))
+      assert(fs.rename(path .. ".new", path))
+      expect(p, "moved here\n")
+      assert(p:kill "TERM")
+      assert.same({ "exit", 0 }, { p:wait(patience) })
+      assert.equal("", p.stderr:read "a")
+    end)
+  end)
+
+  it("waits for a file that is not there yet", function()
+    net.run(function()
+      local p <close> = start("tail", folder .. "/later")
+      settle(p, folder .. "/later")
+      say(folder .. "/later", "here\n")
+      expect(p, "here\n")
+      assert(p:kill "INT")
+      assert.same({ "exit", 0 }, { p:wait(patience) })
+    end)
+  end)
+
+  it("says what it cannot do", function()
+    net.run(function()
+      local code, _, err = run("tail", folder .. "/none/log")
+      assert.equal(1, code)
+      assert(err:find(folder .. "/none", 1, true), err)
+      assert.equal(2, (run("tail")))
+    end)
+  end)
+end)

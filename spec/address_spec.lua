@@ -22,7 +22,7 @@ local function rest(box)
 end
 
 describe("an address", function()
-  it("waits for room, in the order of the calls", function()
+  it("waits for space, in the order of the calls", function()
     helper.run(function()
       local box, address = pair { capacity = 2 }
       local done = {}

@@ -182,7 +182,7 @@ describe("datagrams to a full unix socket come whole and in order", function()
   end)
 end)
 
-describe("a send that waits for room at a unix socket", function()
+describe("a send that waits for space at a unix socket", function()
   -- f gets each kind of socket whose send waits, by a function.
   local function each(f)
     for _, open in ipairs { connected, unconnected } do

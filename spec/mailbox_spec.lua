@@ -303,7 +303,7 @@ describe("a mailbox", function()
       for _, task in ipairs(uring.tasks()) do
         found = found .. (task.waits or "") .. "\n"
       end
-      assert.truthy(found:find("for room in a mailbox", 1, true), found)
+      assert.truthy(found:find("for space in a mailbox", 1, true), found)
       box:receive()
       sender:join()
     end)

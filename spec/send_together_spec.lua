@@ -89,7 +89,7 @@ describe("datagrams of several tasks", function()
     end)
   end)
 
-  it("may be sent while a select waits for room", function()
+  it("may be sent while a select waits for space", function()
     net.run(function()
       local a, b, n = full_pair()
       local chosen = uring.spawn(uring.select, { room = a:sending "chosen" })

@@ -22,7 +22,7 @@ struct encoder {
   lua_State *L;
   struct encoded *e;
   uint64_t *cells;         /* with the header */
-  size_t n, room;          /* in cells */
+  size_t n, capacity;          /* in cells */
   uint64_t cost, most;
   uint32_t kinds;          /* that the reader takes */
   int err;                 /* ENOMEM, EMSGSIZE; EINVAL: it cannot travel */
@@ -62,13 +62,14 @@ static bool is_small (const struct encoder *c) {
 }
 
 static bool grow (struct encoder *c, size_t more) {
-  size_t room = c->room * 2 > c->n + more ? c->room * 2 : c->n + more;
-  uint64_t *p = realloc(is_small(c) ? NULL : c->cells, room * 8);
+  size_t twice = c->capacity * 2, needed = c->n + more;
+  size_t capacity = twice > needed ? twice : needed;
+  uint64_t *p = realloc(is_small(c) ? NULL : c->cells, capacity * 8);
   if (p == NULL)
     return stop(c, ENOMEM);
   if (is_small(c)) memcpy(p, c->cells, c->n * 8);
   c->cells = p;
-  c->room = room;
+  c->capacity = capacity;
   return true;
 }
 
@@ -80,7 +81,7 @@ static bool reserve (struct encoder *c, enum message_kind kind, size_t cells,
   c->cost += MESSAGE_COST_OF_VALUE + ((uint64_t)bytes + 7) / 8 * 8;
   if (bytes > c->most || c->cost > c->most)
     return stop(c, EMSGSIZE);
-  return c->n + cells <= c->room || grow(c, cells);
+  return c->n + cells <= c->capacity || grow(c, cells);
 }
 
 static bool put_cell (struct encoder *c, enum message_kind kind, uint64_t n) {
@@ -240,7 +241,7 @@ static void finish (struct encoder *c, int n) {
 int codec_encode (lua_State *L, int first, int last, const struct queue *q,
                   struct encoded *e) {
   struct encoder c = { .L = L, .e = e, .cells = e->small, .n = HEADER_CELLS,
-                       .room = HEADER_CELLS + CODEC_CELLS,
+                       .capacity = HEADER_CELLS + CODEC_CELLS,
                        .cost = MESSAGE_COST, .most = q->limits.bytes,
                        .kinds = q->kinds };
   int top = lua_gettop(L);

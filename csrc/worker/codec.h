@@ -45,7 +45,7 @@ struct message *codec_keep (struct encoded *e);
 
 /* Push the values of a message, whose descriptors and blocks are Lua's from
 ** then on: how many. It does not raise; if it fails the message is as it was,
-** and the error was pushed, or there is no room on the stack. */
+** and the error was pushed, or there is no space on the stack. */
 #define CODEC_FAILED   (-1)
 #define CODEC_NO_STACK (-2)
 int codec_decode (lua_State *L, struct message *m);

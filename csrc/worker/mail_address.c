@@ -28,7 +28,8 @@ void mail_address_fds_gone (struct handle *const *fds, unsigned n) {
 }
 
 /* Post what was encoded: 0, and its descriptors are given away; or -errno. */
-static int mail_address_post (lua_State *L, struct queue *q, struct encoded *e) {
+static int mail_address_post (lua_State *L, struct queue *q,
+                              struct encoded *e) {
   bool small = e->message->size <= QUEUE_SMALL;
   int rc;
   if (e->nfds > 0)  /* guard: SQEs that name them name the files of now */

@@ -9,7 +9,7 @@
 ** A send encodes its values first; that raises for what cannot travel. Then
 ** the queue takes the message or refuses it, and nothing is done in between.
 ** Only if it took the message are the descriptors in it given away. A send
-** that finds no room waits in line (worker/send_wait.h).
+** that finds no space waits for it (worker/send_wait.h).
 */
 
 #ifndef uring_mail_address_h

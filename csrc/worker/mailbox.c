@@ -19,7 +19,7 @@
 
 #include <stdlib.h>
 
-#define MEMORY 4096        /* what a mailbox is told to the collector as */
+#define MEMORY 4096        /* the size of a mailbox, for the collector */
 
 struct mailbox {
   struct socket_waitq waitq;  /* first: tasks that wait for a message */

@@ -7,10 +7,10 @@
 ** and a thread of the parent may have held the lock.
 **
 ** A name is of a realm. A task may wait for a name: when a mailbox gets a name
-** all who wait, for any name, are woken and look again: that is rare.
+** all waiters, for any name, are woken and search again: that is rare.
 **
 ** Invariants: a name is removed before its mailbox closes. A waiter is in the
-** table from before its last look until it is woken or leaves.
+** table from before its last search until it is woken or leaves.
 */
 
 #ifndef uring_name_table_h
@@ -40,7 +40,7 @@ struct name_waiter {
 };
 
 /* A name, of malloc's; NULL: no memory. Or in memory of the caller's, which
-** has room for both and 2 bytes more. */
+** has space for both and 2 bytes more. */
 struct queue_name *name_new (const char *realm, size_t nrealm,
                              const char *name, size_t nname);
 void name_fill (struct queue_name *n, const char *realm, size_t nrealm,

@@ -1,5 +1,5 @@
 /*
-** queue: chunks, the line of waiting senders, and which side wakes which. What
+** queue: chunks, the list of waiting senders, and which side wakes which. What
 ** is rung, freed or disposed of is so after the lock was freed, and on a count
 ** that was taken under it.
 */
@@ -173,7 +173,7 @@ static void drop_head (struct queue *q) {
 }
 
 
-/* ---- room -------------------------------------------------------------- */
+/* ---- space ------------------------------------------------------------- */
 
 static bool within (const struct queue *q, uint64_t cost, uint16_t fds) {
   const struct queue_limits *a = &q->accepted, *k = &q->known;
@@ -190,7 +190,7 @@ static struct queue_limits in_queue (const struct queue *q) {
 }
 
 /* (locked) */
-static bool has_room (struct queue *q, uint64_t cost, uint16_t fds) {
+static bool has_space_for (struct queue *q, uint64_t cost, uint16_t fds) {
   if (within(q, cost, fds))
     return true;
   q->known.messages = atomic_load(&q->taken);  /* guard: first; see queue.h */
@@ -199,11 +199,11 @@ static bool has_room (struct queue *q, uint64_t cost, uint16_t fds) {
   return within(q, cost, fds);
 }
 
-/* (locked) Has a post room, which there is in addition? */
-static bool has_room_aside (struct queue *q, uint64_t cost, uint16_t fds) {
+/* (locked) Is there space for a post of C, which may use some more? */
+static bool has_space_aside (struct queue *q, uint64_t cost, uint16_t fds) {
   const struct queue_limits *most = &q->limits;
   struct queue_limits now;
-  if (has_room(q, cost, fds))
+  if (has_space_for(q, cost, fds))
     return true;
   now = in_queue(q);
   if (now.messages <= most->messages && now.bytes <= most->bytes
@@ -219,50 +219,50 @@ static bool ended (const struct queue *q) {
 }
 
 
-/* ---- the line ---------------------------------------------------------- */
+/* ---- senders that wait ------------------------------------------------- */
 
-static void line_add (struct queue *q, struct queue_sender *s, bool front) {
-  struct queue_sender *last = q->line;
+static void waiting_add (struct queue *q, struct queue_sender *s, bool front) {
+  struct queue_sender *last = q->waiting;
   if (last == NULL) {
     s->next = s->prev = s;
-    q->line = s;
+    q->waiting = s;
     return;
   }
   s->prev = last;
   s->next = last->next;
   s->next->prev = s->prev->next = s;
-  if (!front) q->line = s;
+  if (!front) q->waiting = s;
 }
 
-static void line_remove (struct queue *q, struct queue_sender *s) {
-  if (s->next == s) q->line = NULL;
+static void waiting_remove (struct queue *q, struct queue_sender *s) {
+  if (s->next == s) q->waiting = NULL;
   else {
     s->prev->next = s->next;
     s->next->prev = s->prev;
-    if (q->line == s) q->line = s->prev;
+    if (q->waiting == s) q->waiting = s->prev;
   }
   s->next = s->prev = NULL;
-  if (q->line == NULL) atomic_store(&q->crowded, false);
+  if (q->waiting == NULL) atomic_store(&q->senders_wait, false);
 }
 
-/* (locked) Serve the first in line, if there is room: return it, out of the
-** line and with its count. */
+/* (locked) Serve the first waiting sender, if there is space: return it, out
+** of the list and with its count. */
 static struct queue_sender *serve_first (struct queue *q, struct wakeups *w) {
-  struct queue_sender *s = q->line ? q->line->next : NULL;
+  struct queue_sender *s = q->waiting ? q->waiting->next : NULL;
   struct message *m = s ? s->message : NULL;
-  if (s == NULL || q->closed || !has_room(q, s->cost, s->fds))
-    return NULL;  /* (closed: those are counted, and the line is refused) */
+  if (s == NULL || q->closed || !has_space_for(q, s->cost, s->fds))
+    return NULL;  /* (closed: those are counted, and the waiting refused) */
   if (m && !append(q, m, true))
-    return NULL;  /* (no memory: at the reader's next look) */
+    return NULL;  /* (no memory: when the reader refreshes) */
   s->message = NULL;
-  line_remove(q, s);
+  waiting_remove(q, s);
   wake_sender(s, m ? SEND_ACCEPTED : SEND_TRY_AGAIN, w);
   if (m) wake_reader(q, w);
   return s;
 }
 
-/* Accept the messages of those in line for which there is room. */
-static void serve_line (struct queue *q) {
+/* Accept the messages of waiting senders for which there is space. */
+static void serve_waiting (struct queue *q) {
   struct queue_sender *s;
   do {
     struct wakeups w = { .n = 0 };
@@ -316,8 +316,9 @@ static int post (struct queue *q, struct message *m, bool aside) {
     return -EMSGSIZE;
   lock_take(&q->lock);
   if (q->closed) rc = -EPIPE;
-  else if (aside ? !has_room_aside(q, m->cost, m->fds)
-                 : q->line || !has_room(q, m->cost, m->fds)) rc = -EAGAIN;
+  else if (aside ? !has_space_aside(q, m->cost, m->fds)
+                 : q->waiting || !has_space_for(q, m->cost, m->fds))
+    rc = -EAGAIN;
   else if (!append(q, m, m->size > QUEUE_SMALL)) rc = -ENOMEM;
   else wake_reader(q, &w);
   lock_free(&q->lock);
@@ -333,7 +334,7 @@ int queue_post_aside (struct queue *q, struct message *m) {
   return post(q, m, true);
 }
 
-enum queue_result queue_stand (struct queue *q, struct queue_sender *s,
+enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
                                struct doorbell *bell, bool front) {
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
@@ -343,21 +344,21 @@ enum queue_result queue_stand (struct queue *q, struct queue_sender *s,
     refblock_retain(&s->block);
     refblock_retain(&bell->block);
     s->bell = bell;
-    line_add(q, s, front);
-    atomic_store(&q->crowded, true);  /* guard: then look for room */
+    waiting_add(q, s, front);
+    atomic_store(&q->senders_wait, true);  /* guard: before has_space_for */
   }
   lock_free(&q->lock);
-  serve_line(q);
+  serve_waiting(q);
   return queue_result(s);
 }
 
-enum queue_result queue_leave (struct queue *q, struct queue_sender *s) {
+enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
   struct doorbell *bell = NULL;
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
   if (queue_result(s) == SEND_WAITS) {
-    line_remove(q, s);
+    waiting_remove(q, s);
     atomic_store(&s->result, SEND_WITHDRAWN);
     bell = s->bell;
     s->bell = NULL;
@@ -365,7 +366,7 @@ enum queue_result queue_leave (struct queue *q, struct queue_sender *s) {
   lock_free(&q->lock);
   if (bell) {
     refblock_release(&bell->block);
-    serve_line(q);  /* guard: it may have been too large, and the next not */
+    serve_waiting(q);  /* guard: the next may be small enough */
     refblock_release(&s->block);
   }
   return queue_result(s);
@@ -399,9 +400,9 @@ void queue_stats (struct queue *q, struct queue_stats *stats) {
   stats->accepted = q->accepted;
   stats->undelivered = q->undelivered;
   stats->senders = q->senders;
-  for (struct queue_sender *s = q->line; s; s = s->next) {
+  for (struct queue_sender *s = q->waiting; s; s = s->next) {
     stats->waiting++;
-    if (s->next == q->line) break;
+    if (s->next == q->waiting) break;
   }
   stats->received = atomic_load(&q->taken);
   stats->queued.bytes = q->accepted.bytes - atomic_load(&q->taken_bytes);
@@ -420,10 +421,10 @@ static uint64_t taken (const struct queue *q) {
 }
 
 /* See how many messages there are now. True: none, and there will be none. */
-static bool look (struct queue *q) {
+static bool refresh (struct queue *q) {
   bool over;
-  if (atomic_load_explicit(&q->crowded, memory_order_relaxed))
-    serve_line(q);  /* (for want of memory, or because one left) */
+  if (atomic_load_explicit(&q->senders_wait, memory_order_relaxed))
+    serve_waiting(q);  /* (for want of memory, or because one left) */
   lock_take(&q->lock);
   q->seen = q->accepted.messages;
   over = ended(q);
@@ -434,7 +435,7 @@ static bool look (struct queue *q) {
 }
 
 uint64_t queue_count (struct queue *q, uint64_t enough) {
-  if (!q->closed && q->seen - taken(q) < enough) look(q);
+  if (!q->closed && q->seen - taken(q) < enough) refresh(q);
   return q->seen - taken(q);
 }
 
@@ -444,7 +445,7 @@ int queue_read (struct queue *q, struct message **m) {
   if (q->closed)
     return -EBADF;
   if (q->seen == taken(q)) {
-    bool over = look(q);
+    bool over = refresh(q);
     if (q->seen == taken(q))
       return over ? -EPIPE : 0;
   }
@@ -478,10 +479,10 @@ void queue_taken (struct queue *q) {
   q->reading = false;
   add(&q->taken_bytes, cost);
   if (fds > 0) add(&q->taken_fds, fds);
-  /* guard: a full store, before the load of `crowded`; see queue.h */
+  /* guard: a full store, before the load of `senders_wait`; see queue.h */
   atomic_store(&q->taken, taken(q) + 1);
   if (q->closed) discard(q);
-  else if (atomic_load(&q->crowded)) serve_line(q);
+  else if (atomic_load(&q->senders_wait)) serve_waiting(q);
 }
 
 void queue_unread (struct queue *q) {
@@ -532,14 +533,14 @@ bool queue_rest (struct queue *q) {
   return rest;
 }
 
-static void refuse_line (struct queue *q) {
+static void refuse_waiting (struct queue *q) {
   struct queue_sender *s;
   do {
     struct wakeups w = { .n = 0 };
     lock_take(&q->lock);
-    s = q->line ? q->line->next : NULL;
+    s = q->waiting ? q->waiting->next : NULL;
     if (s) {
-      line_remove(q, s);
+      waiting_remove(q, s);
       wake_sender(s, SEND_REFUSED, &w);
     }
     lock_free(&q->lock);
@@ -560,7 +561,7 @@ uint64_t queue_close (struct queue *q) {
   q->bell = NULL;
   lock_free(&q->lock);
   if (bell) refblock_release(&bell->block);
-  refuse_line(q);
+  refuse_waiting(q);
   if (!q->reading) discard(q);
   return q->undelivered;
 }
@@ -592,6 +593,6 @@ struct queue *queue_new (const struct queue_limits *limits) {
   atomic_init(&q->taken, 0);
   atomic_init(&q->taken_bytes, 0);
   atomic_init(&q->taken_fds, 0);
-  atomic_init(&q->crowded, false);
+  atomic_init(&q->senders_wait, false);
   return q;
 }

@@ -14,11 +14,11 @@
 ** - The reader. If it finds nothing and will sleep, it says so (`wanted`). The
 **   next message clears that and links the queue into the ready list of the
 **   reader's loop. The doorbell is rung after the lock was freed.
-** - Senders that wait for room (struct queue_sender). They stand in line. The
-**   reader, who made the room, moves their messages into the queue itself; so
-**   no room is reserved for a sender that does not run. One that only waits to
-**   be told (a select's: it may choose another event) leaves the line, is
-**   woken and tries again.
+** - Senders that wait for space (struct queue_sender), in a list, first come,
+**   first served. The reader, which made the space, moves their messages into
+**   the queue itself; so no space is reserved for a sender that does not run.
+**   A sender without a message (a select's: it may choose another event) is
+**   taken off the list and woken, and tries again.
 **
 ** Order. Messages are received in the order in which they were accepted. While
 ** a sender waits, no other sender's message is accepted before its; but for
@@ -32,11 +32,12 @@
 ** - accepted == taken + undelivered + those in the queue.
 ** - A waiting sender's message is accepted, refused or withdrawn: one of
 **   these, once, under the lock.
-** - No sender waits while there is room. The sender stores `crowded` and then
-**   loads `taken`; the reader stores `taken` and then loads `crowded`. All
-**   four are sequentially consistent, so one of them sees the other.
+** - No sender waits while there is space. The sender stores `senders_wait` and
+**   then loads `taken`; the reader stores `taken` and then loads
+**   `senders_wait`. All four are sequentially consistent, so one of them sees
+**   the other.
 ** - No reader sleeps beside a message: `wanted` is set and cleared under the
-**   lock, and the last look before it is under the same lock.
+**   lock, and the last check before it is under the same lock.
 ** - In a forked child nothing is touched: another thread of the parent may
 **   have held the lock.
 */
@@ -55,15 +56,15 @@ struct queue_limits {
 enum queue_result { SEND_WAITS, SEND_ACCEPTED, SEND_REFUSED, SEND_WITHDRAWN,
                     SEND_TRY_AGAIN };
 
-/* A send that waits for room. Its owner counts it; so does the queue while it
-** stands in line, and the ready list while it is in that. */
+/* A send that waits for space. Its owner counts it; so does the queue while it
+** is in the list, and the ready list while it is in that. */
 struct queue_sender {
   struct refblock block;
   struct ready_link link;
-  struct queue_sender *next, *prev;  /* in line */
-  struct doorbell *bell;     /* in line: of the loop to wake, counted */
-  struct message *message;   /* NULL: it only waits to be told of room, or its
-                                message was accepted */
+  struct queue_sender *next, *prev;  /* in the list */
+  struct doorbell *bell;     /* in the list: of the loop to wake, counted */
+  struct message *message;   /* NULL: it tries again when there is space, or
+                                its message was accepted */
   uint64_t cost;
   uint16_t fds;
   _Atomic int result;        /* enum queue_result */
@@ -92,12 +93,12 @@ struct queue {
   size_t tail_at;
   struct queue_limits accepted;   /* since it was made */
   struct queue_limits known;      /* `taken` when it was last looked up */
-  struct queue_sender *line;      /* the last of a circular list, or NULL */
+  struct queue_sender *waiting;   /* the last of a circular list, or NULL */
   struct ready_link link;
 
   struct chunk *head;        /* the reader's: */
   size_t head_at;
-  uint64_t seen;             /* messages up to which it need not look again */
+  uint64_t seen;             /* messages up to which no lock is needed */
   bool reading;              /* between queue_read and queue_taken */
   struct queue_name *name;   /* realm.c's; NULL: none */
   void *reader;              /* for `woken`; NULL: none */
@@ -106,7 +107,7 @@ struct queue {
   uint64_t undelivered;      /* at the close; the reader's, too */
   struct chunk *_Atomic spare;
   _Atomic uint64_t taken, taken_bytes, taken_fds;
-  _Atomic bool crowded;      /* senders wait */
+  _Atomic bool senders_wait;      /* senders wait */
 };
 
 /* A queue, counted once; NULL: no memory. */
@@ -117,30 +118,30 @@ struct queue *queue_new (const struct queue_limits *limits);
 
 /* Put a message into the queue: a copy, if it is at most QUEUE_SMALL bytes;
 ** else `m` itself, which malloc gave and which the queue frees. 0; or -errno,
-** and nothing was done: EAGAIN if there is no room, EMSGSIZE if there never
+** and nothing was done: EAGAIN if there is no space, EMSGSIZE if there never
 ** is, EPIPE if it is closed. */
 #define QUEUE_SMALL 512u
 int queue_post (struct queue *q, struct message *m);
 
 /* The same for a post of C: waiting senders do not come first, and there is an
-** eighth more room, and room for one message at least. */
+** eighth more space, and space for one message at least. */
 int queue_post_aside (struct queue *q, struct message *m);
 
-/* Stand in line for room, at its `front` after SEND_TRY_AGAIN. SEND_WAITS, or
-** the result if it need not wait; `woken` is called, on the thread of this
+/* Join the list of senders, at its `front` after SEND_TRY_AGAIN. SEND_WAITS,
+** or the result if it need not wait; `woken` is called, on the thread of this
 ** bell's loop, in either case. */
-enum queue_result queue_stand (struct queue *q, struct queue_sender *s,
+enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
                                struct doorbell *bell, bool front);
 
-/* Leave the line. SEND_ACCEPTED, SEND_REFUSED and SEND_TRY_AGAIN came first;
+/* Leave the list. SEND_ACCEPTED, SEND_REFUSED and SEND_TRY_AGAIN came first;
 ** else SEND_WITHDRAWN, and the message is the sender's again. */
-enum queue_result queue_leave (struct queue *q, struct queue_sender *s);
+enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s);
 
 static inline enum queue_result queue_result (const struct queue_sender *s) {
   return (enum queue_result)atomic_load(&s->result);
 }
 
-/* A sender for this message (NULL: to be told only) of this cost, counted
+/* A sender for this message (NULL: it tries again) of this cost, counted
 ** once. It owns the message until that is accepted. NULL: no memory. */
 struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
                                        uint16_t fds);

@@ -125,7 +125,7 @@ static int name_wait_block (lua_State *L, struct task *t,
   struct name_wait *wait = lua_touserdata(L, 1);
   struct queue *q;
   name_waiter_list(wait->w, state_of(L)->loop->ring->doorbell);
-  q = name_find(wait->n);  /* guard: the last look */
+  q = name_find(wait->n);  /* guard: the last search */
   if (q) {
     mail_address_set(lua_touserdata(L, 2), q);
     lua_pushvalue(L, 2);

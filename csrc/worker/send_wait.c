@@ -1,5 +1,5 @@
 /*
-** send_wait: the objects of waiting sends. A sender in the line is woken by
+** send_wait: the objects of waiting sends. A sender in the list is woken by
 ** the loop's doorbell, on this thread; its object clears `owner` before it
 ** goes.
 */
@@ -60,12 +60,12 @@ static void send_woken (void *owner, struct loop *loop) {
 static void describe_send (lua_State *L, const struct socket_waitq *waitq,
                            lua_State *co) {
   (void)co; (void)waitq;
-  lua_pushliteral(L, "for room in a mailbox, to send to it");
+  lua_pushliteral(L, "for space in a mailbox, to send to it");
 }
 
-/* Leave the line: what has become of the message. */
+/* Leave the list of senders: what has become of the message. */
 static enum queue_result end_send (struct waiting_send *w) {
-  enum queue_result result = queue_leave(w->q, w->s);
+  enum queue_result result = queue_withdraw(w->q, w->s);
   w->s->owner = NULL;  /* guard: it may still be in the ready list */
   if (result == SEND_ACCEPTED)
     mail_address_fds_gone(w->lent.handle, w->lent.n);
@@ -103,16 +103,16 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* Stand in line with what was encoded, and wait. */
-static int send_in_line (lua_State *L, struct task *t, struct waiting_send *w,
+/* Join the list of senders with what was encoded, and wait. */
+static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
                          struct doorbell *bell) {
   for (unsigned i = 0; i < w->lent.n; i++) handle_lend(w->lent.handle[i]);
-  queue_stand(w->q, w->s, bell, false);
+  queue_wait(w->q, w->s, bell, false);
   waitq_add(&w->waitq.q.waiting, &t->node);
   return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0, message_sent);
 }
 
-/* What was encoded becomes what waits in line: 0; or -ENOMEM. */
+/* What was encoded becomes what waits in the list: 0; or -ENOMEM. */
 static int fill_waiting_send (struct waiting_send *w, struct queue *q,
                               struct encoded *e) {
   struct message *m = codec_keep(e);
@@ -132,7 +132,7 @@ static int fill_waiting_send (struct waiting_send *w, struct queue *q,
 }
 
 /* The mailbox was full. The object comes first, since a finalizer may run;
-** then what is encoded anew stays as it is until it stands in line. */
+** then what is encoded anew stays as it is until it is in the list. */
 static int send_later (lua_State *L, struct task *t) {
   int last = lua_gettop(L);
   struct waiting_send *w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
@@ -154,7 +154,7 @@ static int send_later (lua_State *L, struct task *t) {
   lua_settop(L, last + 1);
   lua_replace(L, 2);
   lua_settop(L, 2);
-  return send_in_line(L, t, w, bell);
+  return send_waits(L, t, w, bell);
 }
 
 static int send_first (lua_State *L, struct task *t) {
@@ -179,7 +179,7 @@ static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
   return send_first(L, t);
 }
 
-/* address:send(...): waits for room */
+/* address:send(...): waits for space */
 static int address_send (lua_State *L) {
   struct task *t;
   mail_address_check(L);
@@ -224,7 +224,7 @@ static void asking_woken (void *owner, struct loop *loop) {
 static void asking_end (struct sending *s, struct asking **at) {
   struct asking *a = *at;
   *at = a->next;
-  queue_leave(s->q, a->s);
+  queue_withdraw(s->q, a->s);
   a->s->owner = NULL;  /* guard: it may still be in the ready list */
   refblock_release(&a->s->block);
   free(a);
@@ -292,7 +292,7 @@ static struct asking *asking_new (struct sending *s,
   return a;
 }
 
-/* Ask to be told of room; again, if that was in vain. */
+/* Ask to be woken when there is space; again, if that was in vain. */
 static int sending_message_block (lua_State *L, struct task *t,
                                   struct blocking *b) {
   struct sending *s = class_check(L, 1, CLASS_SENDING);
@@ -303,8 +303,8 @@ static int sending_message_block (lua_State *L, struct task *t,
   if (a == NULL) a = asking_new(s, b->node);
   if (a == NULL || bell == NULL)
     return fail(L, ENOMEM, "sending");
-  queue_leave(s->q, a->s);  /* guard: it stands in line once */
-  queue_stand(s->q, a->s, bell, again);
+  queue_withdraw(s->q, a->s);  /* guard: it is in the list once */
+  queue_wait(s->q, a->s, bell, again);
   wait_join_plain(b, &a->waiting, WAIT_QUEUE, NULL);
   return 0;
 }

@@ -1134,7 +1134,7 @@ function Sqe:prep_connect(fd, address) end
 function Sqe:prep_shutdown(fd, how) end
 
 --- Send a string, which is copied, or a buffer or lease, which is not.
---- Result: how many bytes. A unix datagram that has to wait for room is sent
+--- Result: how many bytes. A unix datagram that has to wait for space is sent
 --- empty, by the kernel's mistake, and the result is 0: this and the other
 --- sends take MSG_DONTWAIT there, or socket:send does it right.
 --- (io_uring_prep_send(3), 5.6)
@@ -1835,7 +1835,7 @@ function Mailbox:stats() end
 ---@field bytes integer that these count
 ---@field fds integer descriptors in them
 ---@field senders integer addresses
----@field waiting integer sends that wait for room
+---@field waiting integer sends that wait for space
 
 --- Close it: true, and how many messages were not delivered. Senders get EPIPE
 --- from then on. Its tasks get EBADF; closing it again does nothing.

@@ -1,5 +1,5 @@
 /* queue: messages arrive once and in order, within bounds; waiting senders are
- * served in line; nothing is lost when it is closed, or among threads. */
+ * served in their order; nothing is lost by a close, or among threads. */
 
 #include "check.h"
 #include "worker/queue.h"
@@ -273,7 +273,7 @@ static void a_bell_outlives_what_it_was_told_of (void) {
 }
 
 
-/* ---- the line ---------------------------------------------------------- */
+/* ---- senders that wait ------------------------------------------------- */
 
 static struct queue_sender *sender (int64_t i, size_t len) {
   struct message *m = message(i, len);
@@ -292,13 +292,13 @@ static void a_waiting_sender_is_served_first (void) {
   struct queue_sender *s = sender(3, 1), *t = sender(4, 1);
   post(q, 1, 1);
   post(q, 2, 1);
-  CHECK(queue_stand(q, s, b, false) == SEND_WAITS);
-  CHECK(queue_stand(q, t, b, false) == SEND_WAITS);
+  CHECK(queue_wait(q, s, b, false) == SEND_WAITS);
+  CHECK(queue_wait(q, t, b, false) == SEND_WAITS);
   CHECK(take(q) == 1);
   CHECK(queue_result(s) == SEND_ACCEPTED && queue_result(t) == SEND_WAITS);
   CHECK(post(q, 5, 1) == -EAGAIN);
-  CHECK(queue_leave(q, s) == SEND_ACCEPTED);  /* too late */
-  CHECK(queue_leave(q, t) == SEND_WITHDRAWN);
+  CHECK(queue_withdraw(q, s) == SEND_ACCEPTED);  /* too late */
+  CHECK(queue_withdraw(q, t) == SEND_WITHDRAWN);
   CHECK(take(q) == 2 && take(q) == 3 && take(q) == -1);
   CHECK(doorbell_serve(b, NULL));
   CHECK(adds_up(q));
@@ -313,12 +313,12 @@ static void a_withdrawal_serves_those_behind (void) {
   struct doorbell *b = new_bell();
   struct queue_sender *big = sender(2, 600), *small = sender(3, 8);
   post(q, 1, 400);
-  CHECK(queue_stand(q, big, b, false) == SEND_WAITS);
-  CHECK(queue_stand(q, small, b, false) == SEND_WAITS);  /* not overtaken */
-  CHECK(post(q, 9, 8) == -EAGAIN);  /* although there is room for it */
+  CHECK(queue_wait(q, big, b, false) == SEND_WAITS);
+  CHECK(queue_wait(q, small, b, false) == SEND_WAITS);  /* not overtaken */
+  CHECK(post(q, 9, 8) == -EAGAIN);  /* although there is space for it */
   queue_want(q, b, 1);
   doorbell_arm(b);
-  CHECK(queue_leave(q, big) == SEND_WITHDRAWN);
+  CHECK(queue_withdraw(q, big) == SEND_WITHDRAWN);
   CHECK(queue_result(small) == SEND_ACCEPTED);
   CHECK(!doorbell_wanted(b));  /* the reader's was rung as well */
   CHECK(take(q) == 1 && take(q) == 3);
@@ -334,7 +334,7 @@ static void room_is_seen_when_a_sender_stands (void) {
   struct queue_sender *s = sender(2, 1);
   post(q, 1, 1);
   CHECK(take(q) == 1);
-  CHECK(queue_stand(q, s, b, false) == SEND_ACCEPTED);
+  CHECK(queue_wait(q, s, b, false) == SEND_ACCEPTED);
   CHECK(take(q) == 2);
   let_go(s);
   drop(q);
@@ -347,36 +347,36 @@ static void one_that_is_only_told_tries_again (void) {
   struct queue_sender *s = queue_sender_new(NULL, 100, 0);
   struct queue_sender *t = sender(3, 1);
   post(q, 1, 1);
-  CHECK(queue_stand(q, s, b, false) == SEND_WAITS);
-  CHECK(queue_stand(q, t, b, false) == SEND_WAITS);
+  CHECK(queue_wait(q, s, b, false) == SEND_WAITS);
+  CHECK(queue_wait(q, t, b, false) == SEND_WAITS);
   CHECK(take(q) == 1);
   CHECK(queue_result(s) == SEND_TRY_AGAIN);
   CHECK(queue_result(t) == SEND_ACCEPTED);
   CHECK(doorbell_serve(b, (struct loop *)b));
   CHECK(post(q, 2, 1) == -EAGAIN);
-  CHECK(queue_stand(q, s, b, true) == SEND_WAITS);
+  CHECK(queue_wait(q, s, b, true) == SEND_WAITS);
   CHECK(queue_close(q) == 1);
   CHECK(queue_result(s) == SEND_REFUSED);
-  CHECK(queue_leave(q, s) == SEND_REFUSED);
+  CHECK(queue_withdraw(q, s) == SEND_REFUSED);
   let_go(s);
   let_go(t);
   drop(q);
   refblock_release(&b->block);
 }
 
-static void closing_refuses_the_line (void) {
+static void closing_refuses_waiting_senders (void) {
   struct queue *q = new_queue(1, 100000);
   struct doorbell *b = new_bell();
   struct queue_sender *s[3];
   post(q, 0, 1);
   for (int i = 0; i < 3; i++) {
     s[i] = sender(i, 600);
-    CHECK(queue_stand(q, s[i], b, false) == SEND_WAITS);
+    CHECK(queue_wait(q, s[i], b, false) == SEND_WAITS);
   }
   CHECK(queue_close(q) == 1);
   for (int i = 0; i < 3; i++) {
     CHECK(queue_result(s[i]) == SEND_REFUSED && s[i]->message != NULL);
-    CHECK(queue_stand(q, s[i], b, false) == SEND_REFUSED);
+    CHECK(queue_wait(q, s[i], b, false) == SEND_REFUSED);
     let_go(s[i]);
   }
   drop(q);
@@ -413,18 +413,19 @@ static void dawdle (struct lot *l) {
   else for (volatile uint32_t n = draw(l, 40); n > 0; n = n - 1) {}
 }
 
-/* Wait in line until served, or until patience is over. */
-static void stand (struct lot *l, struct doorbell *b, int64_t i, size_t len) {
+/* Wait until served, or until patience is over. */
+static void wait_to_send (struct lot *l, struct doorbell *b, int64_t i,
+                          size_t len) {
   struct queue_sender *s = sender(i, len);
-  enum queue_result got = queue_stand(storm.q, s, b, false);
+  enum queue_result got = queue_wait(storm.q, s, b, false);
   if (got == SEND_WAITS && draw(l, 4) == 0) {
     dawdle(l);
-    got = queue_leave(storm.q, s);
+    got = queue_withdraw(storm.q, s);
   }
   while (got == SEND_WAITS) {
     if (!sleep_on(b)) {
       atomic_fetch_add(&storm.stuck, 1);
-      got = queue_leave(storm.q, s);
+      got = queue_withdraw(storm.q, s);
     }
     else got = queue_result(s);
   }
@@ -443,7 +444,7 @@ static void *send_all (void *of) {
     size_t len = draw(&l, 16) ? draw(&l, 64) : draw(&l, 900);
     int rc = draw(&l, 8) ? post(storm.q, me + i, len) : -EAGAIN;
     if (rc == 0) atomic_fetch_add(&storm.accepted, 1);
-    else if (rc == -EAGAIN) stand(&l, b, me + i, len);
+    else if (rc == -EAGAIN) wait_to_send(&l, b, me + i, len);
     else if (!CHECK(rc == -EPIPE)) break;
     else atomic_fetch_add(&storm.refused, 1);
     dawdle(&l);
@@ -531,7 +532,7 @@ static const struct check_test tests[] = {
   TEST(a_withdrawal_serves_those_behind),
   TEST(room_is_seen_when_a_sender_stands),
   TEST(one_that_is_only_told_tries_again),
-  TEST(closing_refuses_the_line),
+  TEST(closing_refuses_waiting_senders),
   TEST(threads_lose_nothing),
   TEST(nor_when_it_is_closed)
 };

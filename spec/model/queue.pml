@@ -1,17 +1,17 @@
 /*
 ** A model of csrc/worker/queue.c and csrc/ring/doorbell.c: senders that post,
-** wait in line or withdraw; a reader that takes messages without the lock; and
-** the loops of all of them, which sleep until their doorbell is rung.
+** wait in a list or withdraw; a reader that takes messages without the lock;
+** and the loops of all of them, which sleep until their doorbell is rung.
 **
 ** spin looks at every interleaving. A wakeup that is lost is a process that
 ** never ends, which spin reports as an invalid end state; a message that is
 ** lost or doubled fails an assertion.
 **
 ** It is sequentially consistent, as spin is: it proves nothing of fences. The
-** code has `taken` and `crowded` as sequentially consistent atomics, and full
-** fences in the doorbell, for that reason. And its reader reads to the end: it
-** serves the line at the latest when it finds the queue empty, so that a sender
-** is served late is no error here.
+** code has `taken` and `senders_wait` as sequentially consistent atomics, and
+** full fences in the doorbell, for that reason. And its reader reads to the
+** end: it serves the list at the latest when it finds the queue empty, so that
+** a sender is served late is no error here.
 **
 ** Each WITHOUT_… leaves out one step that must not be left out; tools/model.sh
 ** expects spin to find an error then.
@@ -32,11 +32,11 @@ bool wanted, linked;
 byte senders = SENDERS;
 byte naccepted, accepted_cost;
 chan messages = [TOTAL] of { byte };  /* the cost of each */
-chan line = [SENDERS] of { byte };
+chan waiting = [SENDERS] of { byte };
 byte result[SENDERS];
 
 byte taken, taken_cost;    /* the reader's atomics */
-bool crowded;
+bool senders_wait;
 
 bool ready[SENDERS + 1];   /* the doorbell of each loop */
 bool armed[SENDERS + 1];
@@ -109,26 +109,26 @@ inline accept (cost) {
   accepted_cost = accepted_cost + cost
 }
 
-#define ROOM(cost) (accepted_cost - taken_cost + cost <= CAPACITY)
+#define SPACE(cost) (accepted_cost - taken_cost + cost <= CAPACITY)
 
 /* What a sender's message costs: the first sender's are large. */
 #define COST(s) (s == 0 -> 2 : 1)
 
-inline serve_line (who, ring_reader, more) {
+inline serve_waiting (who, ring_reader, more) {
   more = true;
   do
   :: more ->
        ring_reader = false;
        take_lock();
        if
-       :: line?[0] && ROOM(COST(0)) -> line?who
-       :: line?[1] && ROOM(COST(1)) -> line?who
+       :: waiting?[0] && SPACE(COST(0)) -> waiting?who
+       :: waiting?[1] && SPACE(COST(1)) -> waiting?who
        :: else -> more = false
        fi;
        if
        :: more ->
             if
-            :: empty(line) -> crowded = false
+            :: empty(waiting) -> senders_wait = false
             :: else
             fi;
             accept(COST(who));
@@ -159,7 +159,7 @@ proctype sender (byte me) {
        ring_reader = false;
        take_lock();
        if
-       :: empty(line) && ROOM(COST(me)) ->
+       :: empty(waiting) && SPACE(COST(me)) ->
             accept(COST(me));
             wake_reader(ring_reader);
             waits = false
@@ -172,40 +172,40 @@ proctype sender (byte me) {
        fi;
        if
        :: !waits
-       :: else ->                               /* queue_stand */
+       :: else ->                               /* queue_wait */
             take_lock();
             result[me] = WAITS;
-            line!me;
-            crowded = true;
+            waiting!me;
+            senders_wait = true;
             free_lock();
-#ifndef WITHOUT_A_LOOK_FOR_ROOM
-            serve_line(who, ring_reader, more);
+#ifndef WITHOUT_A_CHECK_FOR_SPACE
+            serve_waiting(who, ring_reader, more);
 #endif
             do
             :: result[me] == WAITS -> sleep_on(me)
-            :: result[me] == WAITS ->           /* queue_leave */
+            :: result[me] == WAITS ->           /* queue_withdraw */
                  take_lock();
                  if
 #ifdef WITHOUT_ACCEPTED_FIRST
                  :: result[me] != WITHDRAWN ->
                       if
-                      :: line??[eval(me)] -> line??eval(me)
+                      :: waiting??[eval(me)] -> waiting??eval(me)
                       :: else
                       fi;
 #else
                  :: result[me] == WAITS ->
-                      line??eval(me);
+                      waiting??eval(me);
 #endif
                       result[me] = WITHDRAWN;
                       nwithdrawn++;
                       if
-                      :: empty(line) -> crowded = false
+                      :: empty(waiting) -> senders_wait = false
                       :: else
                       fi
                  :: else
                  fi;
                  free_lock();
-                 serve_line(who, ring_reader, more)
+                 serve_waiting(who, ring_reader, more)
             :: result[me] != WAITS -> break
             od;
             serve_ready(me)
@@ -232,7 +232,7 @@ proctype reader () {
   do
   :: seen == taken ->                           /* look */
        if
-       :: crowded -> serve_line(who, ring_reader, more)
+       :: senders_wait -> serve_waiting(who, ring_reader, more)
        :: else
        fi;
        take_lock();
@@ -259,7 +259,7 @@ proctype reader () {
        d_step { taken_cost = taken_cost + cost; taken++ }
        nreceived++;
        if
-       :: crowded -> serve_line(who, ring_reader, more)
+       :: senders_wait -> serve_waiting(who, ring_reader, more)
        :: else
        fi
   od;

@@ -145,8 +145,8 @@ static void open_classes (lua_State *L) {
   c_api_open(L);
 }
 
-/* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files are
-** in the folder beside it. Error positions skip their functions. */
+/* set_lua_dir(): the caller is lua/uring.lua; the library's other Lua files
+** are in the folder beside it. Error positions skip their functions. */
 static int set_lua_dir (lua_State *L) {
   lua_Debug ar;
   if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar)

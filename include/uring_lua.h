@@ -67,10 +67,10 @@ typedef struct uring_message uring_message;
 #define URING_SOCKET 11
 #define URING_BUFFER 12
 
-/* What a block's owner is told when nothing reads it any more: once, on any
-** thread, with no lock held, also inside of lua_close or a finalizer. It may
-** call post, hold, release and find. It must not call step, close, open,
-** inbox_take or inbox_close, nor throw or longjmp. */
+/* Called once, when nothing reads a block any more: on any thread, with no
+** lock held, also inside of lua_close or a finalizer. It may call post, hold,
+** release and find. It must not call step, close, open, inbox_take or
+** inbox_close, nor throw or longjmp. */
 typedef void (*uring_release) (void *ud, const void *p, size_t len);
 
 /* A value. To be zeroed, or filled whole. */
@@ -114,8 +114,8 @@ struct uring_loop_options {
   uint32_t entries, cq_entries;
   uint32_t flags;           /* of the ring: exactly these, if has_flags */
   int has_flags;
-  int on_error;             /* stack index of a function: told of the errors of
-                               tasks that were spawned outside of tasks */
+  int on_error;             /* stack index of a function: called with the
+                               errors of tasks spawned outside of tasks */
   int on_slow;              /* stack index of a function: the watchdog's */
   int no_names;             /* 1: the state has no realm, and so no names */
   int movable;              /* 1: threads use the state one after another */

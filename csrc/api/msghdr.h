@@ -37,7 +37,7 @@ struct msg {
   unsigned char *control;    /* and their bytes; or those received */
   unsigned nheld;
   size_t copied;             /* bytes of copied strings */
-  size_t weight;             /* its size as told to the collector, or 0 */
+  size_t weight;             /* its size, as the collector knows it, or 0 */
   bool strings;              /* the iov has strings: only for sending */
   bool unread;               /* received control messages were not taken */
   bool reading;              /* they are being converted to Lua values */

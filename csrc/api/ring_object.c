@@ -111,7 +111,7 @@ int ring_new_lua (lua_State *L) {
 /* A buffer of an incremental group serves several completions. A datagram
 ** could be cut off at its end, or the header that recvmsg_multishot writes not
 ** fit there, unless the program has set a `min_left` that is large enough.
-** (The type of a direct descriptor cannot be told.) */
+** (The type of a direct descriptor is not known.) */
 static void check_group (lua_State *L, const struct ring *r, int arg,
                          const struct request *q) {
   const struct buf_group *g = ring_group(r, q->sqe.buf_group);

@@ -21,8 +21,8 @@ int ring_new_lua (lua_State *L);          /* uring.ring{…} */
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
                           const struct request **requests, int array);
 
-/* Close an open ring, for at most `bound` ns: the number of operations that did
-** not end. */
+/* Close an open ring, for at most `bound` ns: the number of operations that
+** did not end. */
 unsigned ring_object_end (lua_State *L, struct ring *r, int64_t bound);
 
 /* The error of ring_push: nil, message, errno. */

@@ -56,8 +56,8 @@ static const char *parse_host (struct address *a, char *host) {
     a->len = sizeof(a->in6);
     return scope ? parse_scope(scope, &a->in6.sin6_scope_id) : NULL;
   }
-  return "neither an IPv4 nor an IPv6 address; uring.resolve looks up the name "
-         "of a host";
+  return "neither an IPv4 nor an IPv6 address; uring.resolve looks up the "
+         "name of a host";
 }
 
 /* "@x" is an abstract name, so the file "@x" is written "./@x", and the file

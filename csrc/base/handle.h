@@ -36,7 +36,7 @@ struct handle {
   _Atomic int number;      /* -1 if it has none (yet, or any more) */
   _Atomic bool closed;     /* must not be used any more */
   _Atomic bool close_when_idle;  /* the number is reserved until then */
-  bool ring;               /* the kernel's ring, which must not be another's: */
+  bool ring;               /* it must be this ring, and not another: */
   uint64_t device, inode;  /* of its file */
   uint32_t fork_id;        /* of that process */
   struct op *ops;          /* its state's operations on it: see op_table.h */
@@ -117,7 +117,8 @@ int handle_detach (struct handle *h);
 
 /* In a forked child: close the copy of a ring's descriptor that the child has
 ** inherited, unless the number is another file's by now. If others hold it (a
-** reference, by which the child sends to its parent) it stays until they go. */
+** reference, by which the child sends to its parent) it stays as long as
+** they do. */
 void handle_close_inherited (struct handle *h);
 
 /* Return the number without closing it, and mark the handle closed. */

@@ -9,8 +9,9 @@
 ** a contended lock wakes one sleeper.
 **
 ** Never call Lua, a callback, or the kernel (but for malloc, and for an
-** eventfd that must agree with what the lock protects) while one is held.
-** A forked child must not take a lock of its parent's: its holder may not exist there.
+** eventfd that must agree with what the lock protects) while one is held. A
+** forked child must not take a lock of its parent's: its holder may not exist
+** there.
 */
 
 #ifndef uring_lock_h

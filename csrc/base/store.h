@@ -4,8 +4,8 @@
 ** A stream's reads take from its front, and what arrives is added at its end.
 ** Either takes time in proportion to the bytes that it moves, however the
 ** bytes come in pieces. A search for a delimiter goes on where the last one of
-** the same call has stopped. Calls are told apart by a number that `store_call`
-** draws, and each other call begins at the front again.
+** the same call has stopped. Calls are distinguished by a number that
+** `store_call` draws, and each other call begins at the front again.
 **
 ** The memory is the store's own, and the kernel never touches it. An empty
 ** store keeps none that is large.

@@ -42,7 +42,7 @@ struct pressure {          /* of one state; sizes in bytes */
 void pressure_tell (lua_State *L, size_t bytes, unsigned fds);
 
 /* If the account's limit is near, and there may be garbage, run a full
-** collection. For objects whose size pressure_tell is not told. */
+** collection. For objects whose size is not given to pressure_tell. */
 void pressure_make_room (lua_State *L, size_t bytes);
 
 /* Resources are exhausted and garbage may hold some: run a full collection, or

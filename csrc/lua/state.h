@@ -118,9 +118,9 @@ bool state_push (lua_State *L);
 void state_new (lua_State *L);
 void state_keep (lua_State *L);
 
-/* lua_close must end in a bounded time, and it collects every ring and child of
-** the state. So they share one bound, which grows again only between closes.
-** How long a finalizer that begins now may wait; and it has ended. */
+/* lua_close must end in a bounded time, and it collects every ring and child
+** of the state. So they share one bound, which grows again only between
+** closes. How long a finalizer that begins now may wait; and it has ended. */
 int64_t state_close_left (struct state *s);
 void state_close_ended (struct state *s);
 

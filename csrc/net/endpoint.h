@@ -1,7 +1,8 @@
 /*
-** endpoint: what sockets and streams have in common: a descriptor, an input and
-** an output. The userdata of both classes begins with these three, as that of
-** a uring.fd begins with its handle, so that reads and writes are written once.
+** endpoint: what sockets and streams have in common: a descriptor, an input
+** and an output. The userdata of both classes begins with these three, as that
+** of a uring.fd begins with its handle, so that reads and writes are written
+** once.
 */
 
 #ifndef uring_endpoint_h

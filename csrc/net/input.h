@@ -21,8 +21,8 @@
 #include "base/store.h"
 #include "task/wait.h"
 
-/* Of the stack of a formatted read index 4 is at least this, so that it is told
-** from that of a receive. */
+/* Index 4 of the stack of a formatted read is at least this: that of a receive
+** is less. */
 #define INPUT_READ  64
 
 /* What `fill` gives. */

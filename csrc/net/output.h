@@ -1,15 +1,15 @@
 /*
 ** output: the write buffer of a socket or a stream.
 **
-** What is written is copied into a block of at most OUTPUT_SIZE bytes. The loop
-** starts to write it when it next goes to the kernel (loop->before_enter), so
-** that a flush that is forgotten delays nothing. One request is in flight at
-** a time; meanwhile the next block is filled. A completion, which may run
-** without a task, notes how much went, and puts the output back on the loop's
-** list if there is more.
+** What is written is copied into a block of at most OUTPUT_SIZE bytes. The
+** loop starts to write it when it next goes to the kernel
+** (loop->before_enter), so that a flush that is forgotten delays nothing. One
+** request is in flight at a time; meanwhile the next block is filled. A
+** completion, which may run without a task, notes how much went, and puts the
+** output back on the loop's list if there is more.
 **
-** An error drops what is buffered, and is told once: by the next write, flush
-** or close.
+** An error drops what is buffered, and is reported once: by the next write,
+** flush or close.
 **
 ** Invariant: the bytes go in the order in which they were written, and are in
 ** memory that their request counts. While anything is buffered no other
@@ -53,7 +53,7 @@ struct output {            /* of a socket or a stream */
                                    none */
   off_t at;                /* positioned: where the first byte of `going` is */
   size_t lost;             /* bytes that an error has dropped */
-  int error;               /* that is yet to be told; 0: none */
+  int error;               /* that is yet to be reported; 0: none */
   FILE *standard;          /* C's stream of the same file, or NULL */
   bool by_write;           /* by write(2): print may write there meanwhile, and
                               a request on a file does not lock its position */
@@ -80,11 +80,11 @@ ssize_t output_add (struct output *o, struct loop *loop, const char *at,
 int output_start (struct output *o, struct loop *loop);
 
 /* The object ends: write what is possible without waiting and without the loop
-** (in a forked child, which is not `in_owner`, nothing), and drop the rest: its
-** size. */
+** (in a forked child, which is not `in_owner`, nothing), and drop the rest:
+** its size. */
 size_t output_end (struct output *o, bool in_owner);
 
-/* nil, message, errno of the error that is to be told; 0: there is none. */
+/* nil, message, errno of the error to be reported; 0: there is none. */
 int output_failed (lua_State *L, struct output *o);
 
 /* Call `finish` with the object, which is at 1, when all is written, an error

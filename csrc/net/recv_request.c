@@ -217,7 +217,7 @@ static bool is_exhaustion (int err) {
 }
 
 /* The next completion of data becomes the rx_data; or it is an error, its
-** three values are pushed, and their number is returned. 0: look again. */
+** three values are pushed, and their number is returned. 0: try again. */
 static int recv_take_data (lua_State *L, struct socket *s, struct op *op,
                            const struct recv_args *want) {
   bool headers = op->opcode == IORING_OP_RECVMSG;
@@ -249,7 +249,7 @@ static int recv_take_data (lua_State *L, struct socket *s, struct op *op,
   return 3;
 }
 
-/* The next connection and its peer, or an error; 0: look again. The objects
+/* The next connection and its peer, or an error; 0: try again. The objects
 ** exist before the descriptor is taken, which therefore cannot leak. */
 static int recv_take_connection (lua_State *L, struct socket *s,
                                  const struct recv_args *want) {

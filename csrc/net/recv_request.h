@@ -4,11 +4,11 @@
 ** call this.
 **
 ** A task that receives tries in this order: the store of formatted reads; what
-** is left of the last payload; what has completed; a new request of the right kind, if none is in flight;
-** the wait queue. A task that leaves data or completions wakes the next
-** waiter. A task that leaves without having received cancels the request, if
-** no other task waits for it. What that delivers all the same stays with the
-** socket.
+** is left of the last payload; what has completed; a new request of the right
+** kind, if none is in flight; the wait queue. A task that leaves data or
+** completions wakes the next waiter. A task that leaves without having
+** received cancels the request, if no other task waits for it. What that
+** delivers all the same stays with the socket.
 **
 ** What can never happen: two requests fill the same memory; a request is made
 ** while completions of the last are to be taken.

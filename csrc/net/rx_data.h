@@ -24,11 +24,10 @@ void rx_data_from_memory (struct socket *s, const struct pending_cqe *a,
 void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
                          bool headers);
 
-/* Push at most `max` bytes of the store, or of the rx_data if that is empty, as
-** a string or as a lease, and up to
-** `results` of payload, from and info; or, at the end of data, a single nil.
-** Without `fds` the descriptors in it are closed. `socket` is the socket's
-** index on the stack. */
+/* Push at most `max` bytes of the store, or of the rx_data if that is empty,
+** as a string or as a lease, and up to `results` of payload, from and info;
+** or, at the end of data, a single nil. Without `fds` the descriptors in it
+** are closed. `socket` is the socket's index on the stack. */
 int rx_data_push (lua_State *L, struct socket *s, lua_Integer max, int results,
                   bool leases, bool fds, int socket);
 
@@ -36,7 +35,8 @@ int rx_data_push (lua_State *L, struct socket *s, lua_Integer max, int results,
 ** end of data; -ENOMEM, and it stays. */
 int rx_data_store (struct socket *s);
 
-/* Drop what is left of it and of the store, and release all memory for receiving. */
+/* Drop what is left of it and of the store, and release all memory for
+** receiving. */
 void rx_data_free (struct socket *s);
 
 #endif

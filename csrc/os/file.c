@@ -1,7 +1,7 @@
 /*
 ** file: see the header. A request is built by its row of `kinds`, and awaited
-** as uring.await does. What must not break: all that may raise comes before the
-** request is pushed; its blocks are the operation's from then on.
+** as uring.await does. What must not break: all that may raise comes before
+** the request is pushed; its blocks are the operation's from then on.
 */
 
 #include "compat.h"
@@ -349,7 +349,8 @@ static int seek_block (lua_State *L, struct task *t, struct blocking *b) {
 
 static void seek_cancel (lua_State *L, struct task *t,
                          struct wait_node *node) {
-  struct input *in = &((struct stream *)class_check(L, 1, CLASS_STREAM))->input;
+  struct stream *s = class_check(L, 1, CLASS_STREAM);
+  struct input *in = &s->input;
   (void)t;
   if (in->open) in->ops->end_turn(L, in, node);
 }

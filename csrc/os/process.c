@@ -1,7 +1,7 @@
 /*
 ** process: see the header. What must not break: a child that runs has its
-** pidfd in its object, or, after that was collected, among the state's orphans,
-** until it is reaped.
+** pidfd in its object, or, after that was collected, among the state's
+** orphans, until it is reaped.
 */
 
 #include "compat.h"
@@ -243,9 +243,9 @@ static int start_failed (lua_State *L, const struct spawn *s) {
 }
 
 /* child_start(child, paths, args, env, cwd, group, stdin, stdout, stderr):
-** true; or nil, message, errno. The first three are lists of strings, without zero
-** bytes, of which `env` may be nil; the last are descriptors, or enum spawn's
-** numbers. */
+** true; or nil, message, errno. The first three are lists of strings, without
+** zero bytes, of which `env` may be nil; the last are descriptors, or enum
+** spawn's numbers. */
 static int child_start (lua_State *L) {
   struct child *c = child_check(L);
   struct state *state = state_of(L);

@@ -5,8 +5,8 @@
 **
 ** There is no handler but for the signals that are listened to. The first
 ** listener to a signal, in whatever state, sets the handler; with the last one
-** the disposition that was there before is put back, unless somebody else has
-** set another one meanwhile.
+** the disposition that was there before is put back, unless another one
+** has been set meanwhile.
 **
 ** The handler runs in any thread. It walks a list of listeners that others
 ** change: a listener is freed when it is out of the list and no handler runs.

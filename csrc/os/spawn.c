@@ -75,7 +75,7 @@ IN_CHILD static int set_descriptors (struct spawn *s) {
 }
 
 /* Only returns if it fails. As execvp(3) does, but with no shell: a program
-** that may not be run is told of if none is found. */
+** that may not be run is the error if none is found. */
 IN_CHILD static int run_program (struct spawn *s) {
   int err = ENOENT;
   for (const char *const *path = s->paths; *path; path++) {

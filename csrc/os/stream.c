@@ -143,7 +143,7 @@ static bool stream_input_poll (struct input *in) {
   struct stream *s = stream_of(in);
   struct op *op;
   if (stream_op(s) == NULL && stream_push_request(s) < 0)
-    return true;  /* (start will tell) */
+    return true;  /* (start reports it) */
   if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
   ring_reap(s->ring);
   op = stream_op(s);
@@ -212,8 +212,8 @@ struct stream *stream_check (lua_State *L, int arg) {
   return s;
 }
 
-/* Push a new stream, which has no descriptor yet; and give it one. The userdata
-** exists before the descriptor, which therefore cannot leak. */
+/* Push a new stream, which has no descriptor yet; and give it one. The
+** userdata exists before the descriptor, which therefore cannot leak. */
 static struct stream *stream_push (lua_State *L) {
   struct stream *s;
   pressure_tell(L, 0, 1);
@@ -383,7 +383,8 @@ static int stream_from_file (lua_State *L, struct stream *s) {
                 : stream_adopt(L, s, fd, NULL);
 }
 
-/* It takes the descriptor from a uring.fd, with all that is in flight on it. */
+/* It takes the descriptor from a uring.fd, with all that is in flight on it.
+** */
 static int stream_from_fd (lua_State *L, struct stream *s,
                            const char *path) {
   struct fd *f = lua_touserdata(L, 1);

@@ -4,8 +4,8 @@
 **
 ** A stream owns its descriptor, and has a queue for those that read and one
 ** for those that write. At most one request to read is in flight. It belongs
-** to the stream, and fills a block of the stream's own. What it brings is moved
-** to the store (net/input.h) when a task reads.
+** to the stream, and fills a block of the stream's own. What it brings is
+** moved to the store (net/input.h) when a task reads.
 **
 ** What can never happen: bytes that arrived are lost because a task left; two
 ** requests read at once; a task sleeps on in the queue of a closed stream.
@@ -24,7 +24,7 @@ struct stream {            /* the userdata; begins as struct endpoint does */
   struct ring *ring;       /* the loop's; NULL: not used with one yet */
   uint32_t fork_id;
   int fd;                  /* for messages */
-  char *name;              /* for them too, or NULL; input and output have it */
+  char *name;              /* for them, or NULL; input and output have it */
   struct socket_waitq in, out;
   uint64_t token;          /* of the request that reads; 0: none yet */
   struct memory *memory;   /* that it fills */
@@ -40,8 +40,8 @@ struct stream *stream_check (lua_State *L, int arg);
 /* Is a request to read in flight, or has it something to take? */
 bool stream_reads (const struct stream *s);
 
-/* Before a write to a file: the bytes that were read ahead are to be read again,
-** and the position is that after those that were read. */
+/* Before a write to a file: the bytes that were read ahead are to be read
+** again, and the position is that after those that were read. */
 void stream_rewind (struct stream *s);
 
 int stream_pipe (lua_State *L);   /* uring.pipe() */

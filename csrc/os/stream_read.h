@@ -1,7 +1,7 @@
 /*
 ** stream_read: the formatted reads of sockets and streams: `read`, `lines`,
-** `read_until`, `peek`, `unread`, `limit`, and the event `reading`. All are one
-** kind of wait over an input (net/input.h).
+** `read_until`, `peek`, `unread`, `limit`, and the event `reading`. All are
+** one kind of wait over an input (net/input.h).
 **
 ** A read whose bytes are in the store takes them without waiting and allocates
 ** nothing but its string.

@@ -13,8 +13,8 @@
 #include "net/endpoint.h"
 #include "os/stream.h"
 
-/* The stack of a write that waits: the object, which argument is next, how many
-** of its bytes were taken, and the arguments. */
+/* The stack of a write that waits: the object, which argument is next, how
+** many of its bytes were taken, and the arguments. */
 enum { OBJECT = 1, NEXT, TAKEN, FIRST };
 
 
@@ -108,8 +108,8 @@ static size_t check_arguments (lua_State *L) {
   return all;
 }
 
-/* stream:write(...): the stream. The bytes are buffered; a full buffer makes it
-** wait. */
+/* stream:write(...): the stream. The bytes are buffered; a full buffer makes
+** it wait. */
 static int stream_write (lua_State *L) {
   struct output *o = output_check(L);
   struct loop *loop = state_of(L)->loop;

@@ -2,11 +2,11 @@
 ** thread_pool: the helper threads, for what can only block: getaddrinfo,
 ** getdents, posix_spawn. (No Lua in it.)
 **
-** A process has one pool, whatever the number of its states. It starts
-** a thread when a job finds none idle, and a thread that was idle for ten
-** seconds ends. All signals are blocked in them, so that a host's handlers never run
-** there. A pool has two lanes with threads of their own: the lookup of a name
-** may hang for long, and must hold up nothing else.
+** A process has one pool, whatever the number of its states. It starts a
+** thread when a job finds none idle, and a thread that was idle for ten
+** seconds ends. All signals are blocked in them, so that a host's handlers
+** never run there. A pool has two lanes with threads of their own: the lookup
+** of a name may hang for long, and must hold up nothing else.
 **
 ** A job is a counted record. The pool counts it from `thread_pool_post` until
 ** the loop that waits for it has it in its ready list, so it may outlive its

@@ -21,7 +21,7 @@
 **
 ** What a sender has made ready (a mailbox with a message) it links into the
 ** doorbell's ready list, before it asks whether to ring. The loop takes the
-** whole list, and knows what to look at. It looks at the list once more after
+** whole list, and knows what has changed. It checks the list once more after
 ** it has armed the doorbell.
 **
 ** A token that arrives without a ring was forged by a sender that knows it. It
@@ -97,7 +97,7 @@ bool doorbell_heard (struct doorbell *b);
 ** and call its `ready`. False: there was nothing. */
 bool doorbell_serve (struct doorbell *b, struct loop *loop);
 
-/* Is anything linked? For the last look before a sleep. */
+/* Is anything linked? For the last check before a sleep. */
 static inline bool doorbell_has_ready (struct doorbell *b) {
   return atomic_load_explicit(&b->ready, memory_order_relaxed) != NULL;
 }

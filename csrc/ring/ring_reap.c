@@ -1,8 +1,8 @@
 /*
 ** ring_reap: deliver CQEs in batches. Which of them is a completion, and which
-** a message, is told by op_match (op_table). Memory for all that a batch can
-** become is reserved before the batch leaves the CQ, so that nothing can be
-** lost after it.
+** a message, is decided by op_match (op_table). Memory for all that a batch
+** can become is reserved before the batch leaves the CQ, so that nothing can
+** be lost after it.
 */
 
 #include "compat.h"

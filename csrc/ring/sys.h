@@ -3,7 +3,7 @@
 **
 ** It owns nothing. Each call takes a `struct io_uring` that the caller owns,
 ** and answers as the kernel does: 0 or a count, or -errno. It blocks only when
-** it is told to wait, never allocates and never retries: EINTR, EAGAIN and
+** it is asked to wait, never allocates and never retries: EINTR, EAGAIN and
 ** EBUSY are left to the caller.
 **
 ** liburing's submit-and-wait and peek are not used, because they read the CQ

@@ -23,7 +23,7 @@
 #include "task/wait.h"
 
 struct channel {
-  struct items items;       /* first; the messages, and who receives */
+  struct items items;       /* first; the messages, and the receivers */
   struct waitq senders;
   size_t capacity;
   size_t first, size;       /* slots: the first message's, from 0; all */

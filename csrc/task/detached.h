@@ -18,7 +18,7 @@
 void detached_report (lua_State *L, struct loop *loop);
 
 /* Push the first scope that has failed, and take it off the list; false if
-** there is none, or if on_error will be told. */
+** there is none, or if on_error will be called. */
 bool detached_push_failed (lua_State *L, struct loop *loop);
 
 /* Raise its error, if there is one. */

@@ -25,10 +25,10 @@
 ** what wakes them (completion, ring_watch), and how a wait ends early
 ** (wait_cancel).
 **
-** A loop is run (run.c), or stepped by a host, a program with a loop of its own
-** (csrc/host). Between two steps the host may poll a descriptor. Then `quiet`
-** says that this is not readable, and that what makes work for a step must
-** make it so.
+** A loop is run (run.c), or stepped by a host, a program with a loop of its
+** own (csrc/host). Between two steps the host may poll a descriptor. Then
+** `quiet` says that this is not readable, and that what makes work for a step
+** must make it so.
 **
 ** Invariants: only a coroutine that called a wait is resumed. No completion
 ** wakes a task that has gone on to another wait: a wait that ends early first

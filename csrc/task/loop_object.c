@@ -127,8 +127,8 @@ static void check_no_loop (lua_State *L) {
 /* Push the option's function, or nil. */
 static void read_on_error (lua_State *L) {
   if (options_push(L, 1, "on_error") != LUA_TNIL && !lua_isfunction(L, -1))
-    luaL_argerror(L, 1, "option 'on_error' must be a function: it is told of "
-                  "the errors of tasks that were spawned outside a task");
+    luaL_argerror(L, 1, "option 'on_error' must be a function: it is called "
+                  "with the errors of tasks that were spawned outside a task");
 }
 
 /* Push the option `realm`: a string, false or nil. */

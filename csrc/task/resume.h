@@ -2,8 +2,8 @@
 ** resume: resumes a task until it waits or has ended, and does what its end
 ** requires.
 **
-** It is called by the loop (run.c, host/step.c), and by a task that has just begun to wait,
-** inside whose call another task then runs (join.c).
+** It is called by the loop (run.c, host/step.c), and by a task that has just
+** begun to wait, inside whose call another task then runs (join.c).
 **
 ** Invariants: an error in a task stays the task's. Only in a forked child that
 ** returns into its parent's loop an error is raised here, because nothing may

@@ -132,7 +132,8 @@ static int arm_poll (struct loop *loop, struct watch *w) {
   return rc;
 }
 
-/* Submit and reap on one ring. Returns how many CQEs were taken, or -ENOMEM. */
+/* Submit and reap on one ring. Returns how many CQEs were taken, or -ENOMEM.
+** */
 static int enter_one (struct watch *w, unsigned most) {
   struct ring *r = w->ring;
   int rc = 0, taken = 0;

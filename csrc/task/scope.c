@@ -59,7 +59,7 @@ static int spawn_detached (lua_State *L, struct loop *loop) {
   lua_insert(L, 1);
   lua_pushlightuserdata(L, &cs);
   lua_insert(L, 2);
-  loop->running = true;  /* guard: a finalizer must not run or close the loop */
+  loop->running = true;  /* guard: a finalizer must not run or close it */
   status = lua_pcall(L, lua_gettop(L) - 1, 1, 0);
   loop->running = running;
   if (status == LUA_OK)
@@ -68,8 +68,8 @@ static int spawn_detached (lua_State *L, struct loop *loop) {
   return lua_error(L);
 }
 
-/* uring.spawn(f, ...): a task in the innermost scope; outside a task a detached
-** one, or nil, message, errno */
+/* uring.spawn(f, ...): a task in the innermost scope; outside a task a
+** detached one, or nil, message, errno */
 int scope_spawn (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   int top = lua_gettop(L);

@@ -133,7 +133,7 @@ static int enter_own (struct loop *loop, int64_t ns) {
   if (wait && own->doorbell) {
     doorbell_arm(own->doorbell);
     /* Another thread may have linked something before it could see that. (The
-       model proves that this look is needed; a nap would hide its lack.) */
+       model proves that this check is needed; a nap would hide its lack.) */
     if (doorbell_has_ready(own->doorbell)) wait = 0;
   }
   if (wait || ring_needs_enter(own)) {

@@ -111,10 +111,11 @@ void loop_end_turns (struct loop *loop, struct task *t);
 ** messages and the tasks that receive, a semaphore's units and the tasks that
 ** acquire.
 **
-** An item that is put wakes the first waiter, and is kept for its turn. Nothing
-** is handed over: if the waiter is cancelled before it runs, the item is still
-** there, for the next. A select that is woken is committed: it chooses this
-** event and no other, so that a message that was sent to it is received.
+** An item that is put wakes the first waiter, and is kept for its turn.
+** Nothing is handed over: if the waiter is cancelled before it runs, the item
+** is still there, for the next. A select that is woken is committed: it
+** chooses this event and no other, so that a message that was sent to it is
+** received.
 **
 ** The queue lies in its object. The wait of a task keeps that, until its
 ** coroutine is closed: so an object that is collected first takes out all
@@ -157,8 +158,8 @@ static inline size_t items_free (const struct items *i) {
 void items_join (struct blocking *b, struct items *i);
 
 /* The first waiter in this queue that can be committed; those that cannot any
-** more are taken out. Waiters of the task `own`, which is selecting, are passed
-** over. NULL: there is none. */
+** more are taken out. Waiters of the task `own`, which is selecting, are
+** passed over. NULL: there is none. */
 struct wait_node *items_first (struct loop *loop, struct waitq *q,
                                const struct task *own);
 
@@ -176,8 +177,8 @@ void items_wake (struct loop *loop, struct items *i);
 /* The wait of this node ends: so does its turn. */
 void items_end_turn (struct items *i, struct wait_node *n);
 
-/* The same for a waiter that has taken nothing: the next one is woken. NULL: it
-** is in no queue, and has no turn. */
+/* The same for a waiter that has taken nothing: the next one is woken. NULL:
+** it is in no queue, and has no turn. */
 void items_cancel (struct loop *loop, struct items *i, struct wait_node *n);
 
 

@@ -167,8 +167,8 @@ int64_t watchdog_options (lua_State *L, int arg) {
         || !((seconds = lua_tonumber(L, -2)) > 0 && seconds < 9e9))
       luaL_argerror(L, arg, "option 'slow' must be seconds, more than 0");
     if (!lua_isfunction(L, -1))
-      luaL_argerror(L, arg, "option 'on_slow' must be a function: it is told "
-                    "of a task that runs for longer than 'slow'");
+      luaL_argerror(L, arg, "option 'on_slow' must be a function: it is "
+                    "called with a task that runs for longer than 'slow'");
   }
   lua_remove(L, -2);
   return (int64_t)(seconds * 1e9);

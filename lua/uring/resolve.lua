@@ -133,7 +133,7 @@ function Opened:__close()
   end
 end
 
--- One attempt, as a task: its end is told to `ended`.
+-- One attempt, as a task, which calls `ended` at its end.
 local function attempt(address, try, opened, ended)
   local socket, message, errno = try(address)
   if socket then opened[#opened + 1] = socket end

@@ -27,7 +27,9 @@ static int l_epoll (lua_State *L) {
 static int l_epoll_wait (lua_State *L) {
   struct epoll_event e;
   int ms = (int)(luaL_optnumber(L, 2, 0) * 1000), n;
-  do n = epoll_wait(check_fd(L, 1), &e, 1, ms); while (n < 0 && errno == EINTR);
+  do {
+    n = epoll_wait(check_fd(L, 1), &e, 1, ms);
+  } while (n < 0 && errno == EINTR);
   if (n < 0)
     return luaL_error(L, "epoll_wait: %s", strerror(errno));
   lua_pushboolean(L, n > 0);

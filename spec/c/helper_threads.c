@@ -216,8 +216,8 @@ static double seconds (void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* A thread that is to run the code and the arguments on the stack. A C function
-** before the code is luaopen_uring, and asks for a bare state. */
+/* A thread that is to run the code and the arguments on the stack. A C
+** function before the code is luaopen_uring, and asks for a bare state. */
 static struct thread *new_thread (lua_State *L) {
   size_t len;
   lua_CFunction open = lua_tocfunction(L, 1);

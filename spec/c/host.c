@@ -1,6 +1,7 @@
 /*
-** host: a program with a Lua state of its own, which spec/hosts_spec.lua builds
-** in several ways. It runs a script, closes the state, and says "closed".
+** host: a program with a Lua state of its own, which spec/hosts_spec.lua
+** builds in several ways. It runs a script, closes the state, and says
+** "closed".
 **
 **   -DARCHIVE   it is linked with build/liburing_lua.a, and preloads it
 **   -DPLUGIN    it is a shared object, whose function the loader calls:

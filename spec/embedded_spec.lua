@@ -141,8 +141,8 @@ describe("luaopen_uring", function()
       helper.mistake("only a task can wait", embedded.select, events)
       -- and where a task waits is said of the program
       uring.run(function()
-        embedded.spawn { name = "here", main = function()
-          embedded.select({ t = embedded.after(60) }, 0.001)
+        local here = embedded.spawn { name = "here", main = function()
+          embedded.select { t = embedded.after(60) }
         end }
         uring.sleep(0)
         local found
@@ -150,6 +150,7 @@ describe("luaopen_uring", function()
           if task.name == "here" then found = task end
         end
         assert.truthy(found.file:find "embedded_spec", found.file)
+        here:cancel()
       end)
     end)
 

@@ -226,36 +226,38 @@ end
 
 -- The zone is { apex =, soa =, [name] = { [type] = { ttl, data... } } }. Names
 -- that exist only because longer ones do have an empty table.
+
+-- Add a record, or answer why not.
+local function add(zone, name, kind, ttl, data)
+  local key = name:lower()
+  local at = zone.apex or key
+  if not is_below(key, at) then return "the name is not in this zone" end
+  zone.apex = at
+  while #key > #at do
+    zone[key] = zone[key] or {}
+    key = parent(key)
+  end
+  zone[at] = zone[at] or {}
+  local sets = zone[name:lower()]
+  local set = sets[kind] or { ttl = ttl }
+  sets[kind] = set
+  set[#set + 1] = data
+  if kind == TYPES.CNAME or sets[TYPES.CNAME] then
+    if next(sets, next(sets)) or #set > 1 then
+      return "a CNAME stands alone"
+    end
+  end
+  if kind == TYPES.SOA then
+    if name:lower() ~= at or #set > 1 then
+      return "the SOA comes first, and once"
+    end
+    zone.soa = set
+  end
+end
+
 local function read_zone(file_name)
   local file <close> = assert(io.open(file_name))
   local zone, origin, ttl, owner = {}, "\0", nil, nil
-
-  local function add(name, kind, seconds_left, data)
-    local key = name:lower()
-    local at = zone.apex or key
-    if not is_below(key, at) then return "the name is not in this zone" end
-    zone.apex = at
-    while #key > #at do
-      zone[key] = zone[key] or {}
-      key = parent(key)
-    end
-    zone[at] = zone[at] or {}
-    local sets = zone[name:lower()]
-    local set = sets[kind] or { ttl = seconds_left }
-    sets[kind] = set
-    set[#set + 1] = data
-    if kind == TYPES.CNAME or sets[TYPES.CNAME] then
-      if next(sets, next(sets)) or #set > 1 then
-        return "a CNAME stands alone"
-      end
-    end
-    if kind == TYPES.SOA then
-      if name:lower() ~= at or #set > 1 then
-        return "the SOA comes first, and once"
-      end
-      zone.soa = set
-    end
-  end
 
   local function entry(words)
     local first = words[1].text
@@ -296,7 +298,7 @@ local function read_zone(file_name)
     if not data then return kind .. ": " .. why end
     own = own or data.minimum  -- (an SOA before any $TTL)
     if not own then return "no time to live: $TTL is missing" end
-    return add(owner, TYPES[kind], own, data)
+    return add(zone, owner, TYPES[kind], own, data)
   end
 
   for words in entries(file:read "a") do

@@ -150,6 +150,52 @@ static int unregister_eventfd (lua_State *L) {
   return result(L, r, rc, "unregister_eventfd");
 }
 
+/* What register_sync_cancel's options, at 2, say: which operations. Returns the
+** first kernel that can do it. */
+static unsigned read_sync_cancel (lua_State *L, const struct ring *r,
+                                  struct io_uring_sync_cancel_reg *reg) {
+  reg->fd = -1;
+  reg->timeout.tv_sec = reg->timeout.tv_nsec = -1;
+  reg->flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
+  if (options_push(L, 2, "timeout") != LUA_TNIL) {
+    int64_t ns;
+    if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+      luaL_argerror(L, 2, "option 'timeout' must be seconds, 0 or more");
+    ns = arg_duration(L, lua_gettop(L));
+    if (ns != CLOCK_NEVER) {
+      reg->timeout.tv_sec = ns / 1000000000;
+      reg->timeout.tv_nsec = ns % 1000000000;
+    }
+  }
+  lua_settop(L, 2);
+  if (options_push(L, 2, "op") != LUA_TNIL) {
+    struct operation *o = class_test(L, 3, CLASS_OPERATION);
+    struct op *op;
+    if (o == NULL)
+      luaL_argerror(L, 2, "option 'op' must be an operation: user_data is the "
+                    "library's own");
+    if (o->ring != r)
+      luaL_argerror(L, 2, "option 'op' is an operation of another ring");
+    op = operation_op(o);
+    reg->addr = op ? op_first_unfinished(op)->token : o->token;
+  }
+  else if (options_push(L, 2, "fd") != LUA_TNIL) {
+    /* (no finalizer runs after this, to close it) */
+    reg->fd = arg_fd_in(L, lua_gettop(L), 2).number;
+    reg->flags |= IORING_ASYNC_CANCEL_FD;
+  }
+  else if (options_given(L, 2, "opcode")) {
+    compat_set_cancel_opcode(reg, (unsigned)options_integer(L, 2, "opcode",
+                                                            0, 0, 255));
+    reg->flags |= IORING_ASYNC_CANCEL_OP;
+    return NAMES_VERSION(6, 6);
+  }
+  else if (!(reg->flags & IORING_ASYNC_CANCEL_ANY))
+    luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
+                  "IORING_ASYNC_CANCEL_ANY among the flags");
+  return NAMES_VERSION(6, 0);
+}
+
 /* ring:register_sync_cancel{ op= | fd= | opcode=, flags=, timeout= }: cancel
 ** the matching operations and wait until that is done; their number */
 static int register_sync_cancel (lua_State *L) {
@@ -158,53 +204,13 @@ static int register_sync_cancel (lua_State *L) {
   };
   struct ring *r = ring_check(L, 1);
   struct io_uring_sync_cancel_reg reg;
-  unsigned min_kernel = NAMES_VERSION(6, 0);
+  unsigned min_kernel;
   int rc;
   memset(&reg, 0, sizeof(reg));
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
   options_open(L, 2, names);
-  reg.fd = -1;
-  reg.timeout.tv_sec = reg.timeout.tv_nsec = -1;
-  reg.flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
-  if (options_push(L, 2, "timeout") != LUA_TNIL) {
-    int64_t ns;
-    if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
-      return luaL_argerror(L, 2, "option 'timeout' must be seconds, 0 or "
-                           "more");
-    ns = arg_duration(L, lua_gettop(L));
-    if (ns != CLOCK_NEVER) {
-      reg.timeout.tv_sec = ns / 1000000000;
-      reg.timeout.tv_nsec = ns % 1000000000;
-    }
-  }
-  lua_settop(L, 2);
-  if (options_push(L, 2, "op") != LUA_TNIL) {
-    struct operation *o = class_test(L, 3, CLASS_OPERATION);
-    struct op *op;
-    if (o == NULL)
-      return luaL_argerror(L, 2, "option 'op' must be an operation: "
-                           "user_data is the library's own");
-    if (o->ring != r)
-      return luaL_argerror(L, 2, "option 'op' is an operation of another "
-                           "ring");
-    op = operation_op(o);
-    reg.addr = op ? op_first_unfinished(op)->token : o->token;
-  }
-  else if (options_push(L, 2, "fd") != LUA_TNIL) {
-    /* (no finalizer runs after this, to close it) */
-    reg.fd = arg_fd_in(L, lua_gettop(L), 2).number;
-    reg.flags |= IORING_ASYNC_CANCEL_FD;
-  }
-  else if (options_given(L, 2, "opcode")) {
-    compat_set_cancel_opcode(&reg, (unsigned)options_integer(L, 2, "opcode",
-                                                             0, 0, 255));
-    reg.flags |= IORING_ASYNC_CANCEL_OP;
-    min_kernel = NAMES_VERSION(6, 6);
-  }
-  else if (!(reg.flags & IORING_ASYNC_CANCEL_ANY))
-    return luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
-                         "IORING_ASYNC_CANCEL_ANY among the flags");
+  min_kernel = read_sync_cancel(L, r, &reg);
   ring_check(L, 1);
   do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);

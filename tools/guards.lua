@@ -3,48 +3,19 @@
 --     lua5.4 tools/guards.lua [PATTERN]      (or: make guards GUARD=PATTERN)
 --
 -- SHARE=1/2 and SHARE=2/2 test every second one each, to run in parallel.
+-- COVERAGE=FILE keeps there which specs execute which guards, for later runs.
 --
 -- For every `/* guard: … */` in csrc a copy of the tree is built without the
 -- line that carries it, and tested; a comment on a line of its own is about
 -- the next line. A condition is made false, then true, because either may be
--- the wrong one. Likely tests run first, then all, then all under ASAN and
--- UBSAN, until one fails. If none does, either a test is missing or the line
--- is superfluous.
+-- the wrong one. The C test of the module runs first, then the specs that
+-- execute the line (gcov knows them), those of the module's name before the
+-- others and quick ones before slow ones, then the same under ASAN and UBSAN,
+-- until one fails. If none does, either a test is missing or the line is
+-- superfluous.
 
 local pattern = arg[1] or ""
 local part, parts = (os.getenv "SHARE" or "1/1"):match "^(%d+)/(%d+)$"
-
--- The specs that test a module, besides those with its name.
-local NEAR <const> = {
-  buf_group = "buf_ring lease bundle receive messages",
-  buf_pool = "receive messages pending socket",
-  buf_ring = "lease bundle legacy_group",
-  cancel_scope = "scope scope_cancel scope_error daemon timeout",
-  cmsg = "control msghdr_control", event = "select loser",
-  fd = "uses", handle = "fd ref uses fork",
-  loop = "wait wrap", loop_fd = "step", loop_object = "thread step prompt",
-  loop_close = "step", detached = "prompt step", turn = "run loop step",
-  ready = "loop_fd", completion = "loop_fd",
-  msg_delivery = "msg cancel_matrix",
-  msghdr = "msghdr_control",
-  op_table = "operation forged msg msg_flags chain silent",
-  prep = "sqe msg msg_fd msg_flags prep_send prep_recv legacy_group",
-  recv = "receive messages accept control socket socket_close",
-  recv_request = "receive messages pending accept socket socket_close",
-  recvmsg_out = "msghdr msghdr_control", ref_object = "ref msg",
-  ring = "queue chain silent buf_ring msg ref thread fault fault_loop "
-    .. "socket_event fd uses",
-  ring_watch = "wait msg",
-  run = "task scope scope_cancel event select",
-  rx_data = "receive messages socket",
-  scope = "scope_cancel scope_error daemon", send = "sendmsg connect",
-  sockaddr = "msghdr", socket = "tcp socket_close",
-  sys = "fault fault_loop fault_memory ring queue",
-  task = "scope scope_cancel scope_error daemon",
-  wait = "msg operation cancel cancel_matrix chain",
-  wait_cancel = "wait wrap cancel zero_copy",
-  wait_queue = "channel socket wait", wrap = "cancel coroutine_close",
-}
 
 local function sh(command) return (os.execute(command)) == true end
 
@@ -61,6 +32,9 @@ local function mutants(line)
     local form = before .. word .. " (%s %s)" .. after:gsub("%%", "%%%%")
     return { never = form:format(condition, "&& 0"),
       always = word == "if" and form:format(condition, "|| 1") or nil }
+  end
+  if word == "for" then
+    return { never = before .. "if (0) for " .. condition .. after }
   end
   -- a part of a condition: the first, or a later one
   before = code:match "^%s*if %(" or code:match "^%s*[&|][&|] "
@@ -80,44 +54,137 @@ end
 local tree = output "mktemp -d":match "%S+"
 assert(sh(("git ls-files -z | xargs -0 cp --parents -t %s"):format(tree)))
 
-local function build(variant)
-  -- (without slow options, because there are hundreds of builds)
-  return sh(("make -s -j2 -C %s LTO= CFLAGS=-O1 tests-%s >/dev/null 2>&1")
-    :format(tree, variant))
+-- (without slow options, because there are hundreds of builds)
+local function build(options)
+  return sh(("make -s -j2 -C %s LTO= %s >%s/log 2>&1"):format(tree, options,
+    tree))
 end
 
+-- The first failure that the log names.
 local function complaint()
   local log <close> = assert(io.open(tree .. "/log"))
   for line in log:lines() do
-    if line:find "FAILED" then return line end
-    if line:find "^%a+ .* @ %d+$" then return log:read "l" end
+    if line:find "FAILED" or line:find "ERROR: %a+Sanitizer" then
+      return line
+    end
+    if line:find "^%a+ .* @ %d+$" then
+      local title, message = log:read("l", "l")
+      -- (an error outside of a test has no title)
+      return title:find "^suite " and message or title
+    end
   end
   return "?"
 end
 
--- The first failure, or nil if all tests pass. A spec that fails is run again,
--- because it may have failed by chance.
-local function test(variant, seconds, specs)
-  local command = ("cd %s && TEST_TIMEOUT=%d TEST_OPTIONS=--no-keep-going "
-    .. "tools/test.sh %s %s >log 2>&1"):format(tree, seconds, variant, specs)
-  if not sh(command) and (complaint():find "FAILED" or not sh(command)) then
-    return complaint()
+local HANGS <const> = "it did not end"
+
+-- nil, or how COMMAND failed.
+local function run(variant, seconds, command)
+  local ok, why, status = os.execute(("cd %s && timeout -k 10 %d "
+    .. "tools/env.sh %s %s >log 2>&1 </dev/null"):format(tree, seconds,
+    variant, command))
+  if ok then return nil end
+  return status == 124 and HANGS or why == "signal" and
+    "signal " .. status or status > 128 and "signal " .. status - 128
+    or complaint()
+end
+
+local BUSTED <const> = "lua5.4 /usr/bin/busted --no-keep-going "
+
+-- Which specs execute which guarded line, and the seconds that each takes.
+local specs, took, executed = {}, {}, {}
+for spec in output "ls spec/*_spec.lua spec/regress/*_spec.lua"
+  :gmatch "%S+" do specs[#specs + 1] = spec end
+
+local function covers(key, spec)
+  executed[key] = executed[key] or {}
+  executed[key][spec] = true
+end
+
+-- Run each spec with counters. guarded: the lines of interest, as keys
+local function cover(guarded, kept)
+  assert(build "tests-plain CFLAGS='-O0 --coverage' LDFLAGS=--coverage",
+    "the build with counters fails")
+  for _, spec in ipairs(specs) do
+    local begin = output "date +%s.%N"
+    local failed = run("plain", 600, BUSTED .. spec)
+    took[spec] = output "date +%s.%N" - begin
+    if failed then print("fails with counters", spec, failed) end
+    kept:write(("%s %.3f\n"):format(spec, took[spec]))
+    local lines = output(("cd %s && find build/obj/plain -name '*.gcda' | "
+      .. "xargs -r gcov -t 2>/dev/null; find build/obj/plain -name '*.gcda' "
+      .. "-delete"):format(tree))
+    local path
+    for line in lines:gmatch "[^\n]+" do
+      local count, number, text = line:match "^%s*(%S+):%s*(%d+):(.*)$"
+      if number == "0" then
+        path = text:match "^Source:.-(csrc/.*)$" or path
+      elseif count and count:find "^%d" and path
+        and guarded[path .. ":" .. number] then
+        covers(path .. ":" .. number, spec)
+        kept:write(path, ":", number, " ", spec, "\n")
+      end
+    end
   end
 end
 
--- The first failure of the tree in its present state.
-local function failure(path)
-  local module = path:match "([%w_]+)%.[ch]$"
-  local first = module:match "^[^_]+"
-  local likely = output(("ls $(printf 'spec/%%s_spec.lua\n' %s %s %s fork "
-    .. "close | sort -u) 2>/dev/null"):format(module, first, NEAR[module]
-    or NEAR[first] or "")):gsub("\n", " ") .. "spec/regress"
-  return test("plain", 90, likely) or test("plain", 300, "")
-    or build "asan" and (test("asan", 600, likely) or test("asan", 600, ""))
+local function read_coverage(file)
+  for line in file:lines() do
+    local first, second = line:match "^(%S+) (%S+)$"
+    if tonumber(second) then took[first] = tonumber(second)
+    else covers(first, second) end
+  end
 end
 
-assert(build "plain" and not test("plain", 300, ""),
-  "the tree fails as it is: make test")
+-- The specs to try for a line, likely ones first.
+local function likely(path, line)
+  local module = path:match "([%w_]+)%.[ch]$"
+  local first = module:match "^[^_]+"
+  local function rank(spec)
+    local name = spec:match "([%w_]+)_spec%.lua$"
+    return name == module and 0 or name:find(first, 1, true) and 1 or 2
+  end
+  local covering = executed[path .. ":" .. line]
+  local list = {}
+  for _, spec in ipairs(specs) do
+    took[spec] = took[spec] or 10
+    if covering == nil or covering[spec] then list[#list + 1] = spec end
+  end
+  table.sort(list, function(a, b)
+    local x, y = rank(a), rank(b)
+    if x ~= y then return x < y end
+    return took[a] < took[b]
+  end)
+  return list
+end
+
+-- The first failure of the tree in its present state.
+local function failure(path, list)
+  local module = path:match "([%w_]+)%.[ch]$"
+  local c_test = io.open("spec/c/test_" .. module .. ".c")
+  if c_test then c_test:close() end
+  for _, variant in ipairs { "plain", "asan" } do
+    local asan = variant == "asan"
+    local out = asan and "build/asan/" or "build/"
+    local targets = ("%suring/core.so build/%s/uring/core.so "
+      .. "%sspec/uring_spec.so %s %s"):format(out, asan and "asan-fault"
+      or "fault", out, c_test and out .. "c/test_" .. module or "",
+      path:find "host/" and "build/liburing_lua.a" or "")
+    if not build(targets .. " CFLAGS=-O1") then
+      return asan and "?" or ""
+    end
+    local failed = c_test and run(variant, 120, out .. "c/test_" .. module)
+    if failed then return module .. ": " .. failed end
+    for _, spec in ipairs(list) do
+      local limit = (took[spec] * 8 + 40) // 1
+      local bad = run(variant, limit, BUSTED .. spec)
+      -- once more, because it may have failed by chance
+      bad = bad and (bad == HANGS and bad
+        or run(variant, limit, BUSTED .. spec))
+      if bad then return ("%s: %s"):format(spec, bad) end
+    end
+  end
+end
 
 io.stdout:setvbuf "line"
 local counts = { killed = 0, survived = 0, ["by hand"] = 0 }
@@ -126,37 +193,58 @@ local function report(result, ...)
   print(result, ...)
 end
 
-local tried = 0
+-- The guards that are asked for, and the lines of all
+local guards, guarded, tried = {}, {}, 0
 for path in output "grep -rl 'guard:' csrc | sort":gmatch "%S+" do
   local source = {}
   for line in io.lines(path) do source[#source + 1] = line end
   for i, line in ipairs(source) do
     local at, where = i, ("%s:%d"):format(path, i)
-    local found = line:find("guard:", 1, true)
-      and where:find(pattern, 1, true)
-    if found then tried = tried + 1 end
-    if found and tried % parts == part % parts then
+    if line:find("guard:", 1, true) then
       if line:match "^%s*/%*" then  -- a comment of its own
         while not source[at]:find("*/", 1, true) do at = at + 1 end
         at = at + 1
       end
-      local ways = mutants(source[at])
-      if ways == nil then report("by hand", where) end
-      for how, mutant in pairs(ways or {}) do
-        local copy = table.move(source, 1, #source, 1, {})
-        copy[at] = mutant
-        local file <close> = assert(io.open(tree .. "/" .. path, "w"))
-        file:write(table.concat(copy, "\n"), "\n")
-        file:close()
-        local by = build "plain" and (failure(path) or "")
-        report(not by and "by hand" or by == "" and "survived" or "killed",
-          where, how, by or "")
-        sh(("cp %s %s/%s"):format(path, tree, path))
+      guarded[("%s:%d"):format(path, at)] = true
+      if where:find(pattern) then
+        tried = tried + 1
+        if tried % parts == part % parts then
+          guards[#guards + 1] = { path = path, where = where, at = at,
+            source = source }
+        end
       end
     end
   end
 end
-sh("rm -rf " .. tree)
 assert(tried >= (pattern == "" and 150 or 1), "there should be more guards")
+
+local name = os.getenv "COVERAGE"
+local kept = name and io.open(name)
+if kept then
+  read_coverage(kept)
+else
+  kept = name and assert(io.open(name, "w")) or assert(io.tmpfile())
+  cover(guarded, kept)
+end
+kept:close()
+assert(build "tests-plain CFLAGS=-O1", "the tree cannot be built")
+for _, guard in ipairs(guards) do
+  local path, where, at = guard.path, guard.where, guard.at
+  local ways = mutants(guard.source[at])
+  if ways == nil then report("by hand", where) end
+  local list = likely(path, at)
+  for how, mutant in pairs(ways or {}) do
+    local copy = table.move(guard.source, 1, #guard.source, 1, {})
+    copy[at] = mutant
+    local file <close> = assert(io.open(tree .. "/" .. path, "w"))
+    file:write(table.concat(copy, "\n"), "\n")
+    file:close()
+    local by = failure(path, list)
+    report(not by and "survived" or by == "" and "by hand" or "killed",
+      where, how, by or #list .. " specs")
+  end
+  sh(("cp %s %s/%s"):format(path, tree, path))
+end
+sh("rm -rf " .. tree)
 print(("%d killed, %d survived, %d to be tried by hand"):format(counts.killed,
   counts.survived, counts["by hand"]))

@@ -120,7 +120,10 @@ static inline int compat_liburing_running (int *major, int *minor) {
 
 /* commands to a socket by IORING_OP_URING_CMD, an enum where they exist */
 #ifndef SOCKET_URING_OP_GETSOCKOPT
+#define SOCKET_URING_OP_SIOCINQ		0
+#define SOCKET_URING_OP_SIOCOUTQ	1
 #define SOCKET_URING_OP_GETSOCKOPT	2
+#define SOCKET_URING_OP_SETSOCKOPT	3
 #endif
 
 /* the rest are macros; each group is of one release of liburing */
@@ -187,6 +190,12 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #ifndef SO_PASSPIDFD
 #define SO_PASSPIDFD			76
 #define SO_PEERPIDFD			77
+#endif
+
+/* flags of a futex */
+#ifndef FUTEX2_SIZE_U32
+#define FUTEX2_SIZE_U32	0x02
+#define FUTEX2_PRIVATE	0x80
 #endif
 
 /* flags of a read or a write */

@@ -101,6 +101,7 @@ static void open_classes (lua_State *L) {
   sqe_open(L);
   prep_msg_open(L);
   prep_file_open(L);
+  prep_path_open(L);
   prep_wait_open(L);
   prep_socket_open(L);
   operation_open(L);

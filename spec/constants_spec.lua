@@ -74,7 +74,7 @@ describe("a name that is not there", function()
       helper.raises(("no constant %s: did you mean %s?"):format(wrong, right),
         get, wrong)
     end
-    for _, wrong in ipairs { "STATX_SIZE", "FOO", "X", ("X"):rep(1000) } do
+    for _, wrong in ipairs { "PR_SET_NAME", "FOO", "X", ("X"):rep(1000) } do
       local why = helper.raises("no constant " .. wrong, get, wrong)
       assert.is_nil(why:find "did you mean")
     end
@@ -145,6 +145,29 @@ local FAMILIES = {
   { "^TCP_", "Socket:setsockopt" },
   { "^UDP_", "Socket:setsockopt", "msghdr" },
   { "^AT_FDCWD$", "Sqe:prep_openat" },
+  { "^AT_[EN]", "Sqe:prep_statx" },
+  { "^AT_STATX_", "Sqe:prep_statx" },
+  { "^AT_REMOVEDIR$", "Sqe:prep_unlinkat" },
+  { "^AT_SYMLINK_", "Sqe:prep_linkat", "Sqe:prep_statx" },
+  { "^STATX_", "Sqe:prep_statx" },
+  { "^RENAME_", "Sqe:prep_renameat" },
+  { "^RESOLVE_", "Sqe:prep_openat2" },
+  { "^XATTR_", "Sqe:prep_setxattr" },
+  { "^IORING_FSYNC_", "Sqe:prep_fsync" },
+  { "^SYNC_FILE_RANGE_", "Sqe:prep_sync_file_range" },
+  { "^FALLOC_FL_", "Sqe:prep_fallocate" },
+  { "^POSIX_FADV_", "Sqe:prep_fadvise" },
+  { "^SPLICE_F_", "Sqe:prep_splice", "Sqe:prep_tee" },
+  { "^FUTEX2_", "Sqe:prep_futex_wait" },
+  { "^P_[AP]", "Sqe:prep_waitid" },
+  { "^W[ENSC]", "Sqe:prep_waitid" },
+  { "^SOCKET_URING_OP_", "Sqe:prep_cmd_sock" },
+  { "^IORING_POLL_", "Sqe:prep_poll_update" },
+  { "^EPOLL_CTL_", "Sqe:prep_epoll_ctl" },
+  { "^EPOLL[IPOHR]", "Sqe:prep_epoll_ctl" },
+  { "^EPOLLERR$", "Sqe:prep_epoll_ctl" },
+  { "^EPOLLET$", "Sqe:prep_epoll_ctl" },
+  { "^EPOLLWAKEUP$", "Sqe:prep_epoll_ctl" },
   { "^O_", "Sqe:prep_openat" },
   { "^S_I[SRWX]", "Sqe:prep_openat" },
   { "^RWF_", "Sqe:set_rw_flags" },
@@ -200,13 +223,39 @@ describe("the constants", function()
       sendto = { fd, "x", 1, 0, address }, sendmsg = { fd, message },
       sendmsg_zc = { fd, message }, socket = { 1, 1 },
       socket_direct = { 1, 1, 0, 0 }, socket_direct_alloc = { 1, 1 },
-      timeout = { 1 },
+      timeout = { 1 }, link_timeout = { 1 },
+      readv = { fd, { buffer } }, readv2 = { fd, { buffer } },
+      writev = { fd, { "x" } }, writev2 = { fd, { "x" } },
+      read_fixed = { fd, buffer, 1, 0, 0 },
+      write_fixed = { fd, buffer, 1, 0, 0 },
+      readv_fixed = { fd, { buffer }, 0, 0, 0 },
+      writev_fixed = { fd, { buffer }, 0, 0, 0 },
+      read_multishot = { fd, 0, 0, 0 }, fsync = { fd },
+      sync_file_range = { fd, 0, 0 }, fallocate = { fd, 0, 0, 1 },
+      ftruncate = { fd, 0 }, fadvise = { fd, 0, 0, 0 },
+      fadvise64 = { fd, 0, 0, 0 }, splice = { fd, 0, fd, 0, 1 },
+      tee = { fd, fd, 1 }, epoll_ctl = { fd, fd, 1 },
+      epoll_wait = { fd, uring.buffer(12), 1 },
+      open = { "x" }, open_direct = { "x", 0, 0, 0 },
+      openat2 = { fd, "x", {} }, openat2_direct = { fd, "x", {}, 0 },
+      statx = { fd, "x", 0, 0, uring.buffer(256) },
+      rename = { "x", "y" }, renameat = { fd, "x", fd, "y" },
+      unlink = { "x" }, unlinkat = { fd, "x" }, mkdir = { "x" },
+      mkdirat = { fd, "x" }, symlink = { "x", "y" },
+      symlinkat = { "x", fd, "y" }, link = { "x", "y" },
+      linkat = { fd, "x", fd, "y" }, getxattr = { "x", buffer, "y" },
+      setxattr = { "x", "v", "y" }, fgetxattr = { fd, "x", buffer },
+      fsetxattr = { fd, "x", "v" }, futex_wait = { buffer, 0, 0, 130 },
+      futex_wake = { buffer, 0, 0, 130 }, waitid = { 0, 0, nil, 4 },
+      send_zc_fixed = { fd, buffer, 1, 0, 0, 0 },
+      sendmsg_zc_fixed = { fd, message, 0, 0 }, cmd_sock = { 0, fd },
     }
   end
 
   it("have an opcode for every request, and no other", function()
     -- (what these name is an operation, or another request)
     local opcodes, given = { poll_remove = uring.IORING_OP_POLL_REMOVE,
+      poll_update = uring.IORING_OP_POLL_REMOVE,
       timeout_remove = uring.IORING_OP_TIMEOUT_REMOVE,
       timeout_update = uring.IORING_OP_TIMEOUT_REMOVE,
       send_set_addr = uring.IORING_OP_SEND }, requests()

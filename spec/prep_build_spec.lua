@@ -51,6 +51,79 @@ local WIRE <const> = {
   { "read", "READ", { fd = 3, len = 10, off = -1 }, 3, buffer },
   { "write", "WRITE", { fd = 3, len = 4, off = 5 }, 3, "hello", 4, 5, 1 },
   { "write", "WRITE", { fd = 3, len = 10, off = -1 }, 3, buffer },
+  { "readv", "READV", { fd = 3, len = 2, off = 5 }, 3, { buffer, buffer },
+    5 },
+  { "readv2", "READV", { fd = 3, len = 1, off = -1, rw_flags = 8 }, 3,
+    { buffer }, nil, 8 },
+  { "writev", "WRITEV", { fd = 3, len = 2, off = 5 }, 3, { buffer, "x" }, 5 },
+  { "writev2", "WRITEV", { fd = 3, len = 1, rw_flags = 2 }, 3,
+    { "x" }, 0, 2 },
+  { "read_fixed", "READ_FIXED", { fd = 3, len = 4, off = 5, buf_index = 6,
+    buf_group = 6 }, 3, buffer, 4, 5, 6, 1 },
+  { "write_fixed", "WRITE_FIXED", { fd = 3, len = 4, off = 5, buf_index = 6,
+    buf_group = 6 }, 3, buffer, 4, 5, 6, 1 },
+  { "readv_fixed", "READV_FIXED", { fd = 3, len = 1, off = 5, rw_flags = 8,
+    buf_index = 6, buf_group = 6 }, 3, { buffer }, 5, 8, 6 },
+  { "writev_fixed", "WRITEV_FIXED", { fd = 3, len = 1, off = 5, rw_flags = 2,
+    buf_index = 6, buf_group = 6 }, 3, { buffer }, 5, 2, 6 },
+  { "read_multishot", "READ_MULTISHOT", { fd = 3, len = 4, off = -1,
+    buf_group = 7, buf_index = 7, flags = BUFFER_SELECT }, 3, 4, -1, 7 },
+  { "fsync", "FSYNC", { fd = 3, rw_flags = 1 }, 3, 1 },
+  { "sync_file_range", "SYNC_FILE_RANGE", { fd = 3, len = 4, off = 5,
+    rw_flags = 2 }, 3, 4, 5, 2 },
+  { "fallocate", "FALLOCATE", { fd = 3, len = 1, off = 5, addr = 6 }, 3, 1, 5,
+    6 },
+  { "ftruncate", "FTRUNCATE", { fd = 3, off = 5 }, 3, 5 },
+  { "fadvise", "FADVISE", { fd = 3, off = 5, len = 6, rw_flags = 4 }, 3, 5, 6,
+    4 },
+  { "fadvise64", "FADVISE", { fd = 3, off = 5, addr = 6, rw_flags = 4 }, 3, 5,
+    6, 4 },
+  { "splice", "SPLICE", { fd = 4, off = 6, len = 7, rw_flags = 1, addr = 5,
+    file_index = 3 }, 3, 5, 4, 6, 7, 1 },
+  { "tee", "TEE", { fd = 4, len = 7, rw_flags = 2, file_index = 3 }, 3, 4, 7,
+    2 },
+  { "epoll_ctl", "EPOLL_CTL", { fd = 3, len = 1, off = 4 }, 3, 4, 1, 1, 5 },
+  { "epoll_wait", "EPOLL_WAIT", { fd = 3, len = 2, rw_flags = 1 }, 3,
+    uring.buffer(24), 2, 1 },
+
+  { "open", "OPENAT", { fd = -100, rw_flags = CLOEXEC | 1, len = 420 }, "x", 1,
+    420 },
+  { "open_direct", "OPENAT", { fd = -100, rw_flags = 1, len = 1,
+    file_index = 6 }, "x", CLOEXEC | 1, 1, 5 },
+  { "openat2", "OPENAT2", { fd = 3, len = 24 }, 3, "x", { flags = 1 } },
+  { "openat2_direct", "OPENAT2", { fd = 3, len = 24, file_index = 6 }, 3, "x",
+    {}, 5 },
+  { "statx", "STATX", { fd = 3, len = 0x7ff, rw_flags = 0x100 }, 3, "x", 0x100,
+    0x7ff, uring.buffer(256) },
+  { "rename", "RENAMEAT", { fd = -100, len = 0xffffff9c }, "x", "y" },
+  { "renameat", "RENAMEAT", { fd = 3, len = 4, rw_flags = 1 }, 3, "x", 4, "y",
+    1 },
+  { "unlink", "UNLINKAT", { fd = -100, rw_flags = 0x200 }, "x", 0x200 },
+  { "unlinkat", "UNLINKAT", { fd = 3, rw_flags = 0x200 }, 3, "x", 0x200 },
+  { "mkdir", "MKDIRAT", { fd = -100, len = 448 }, "x", 448 },
+  { "mkdirat", "MKDIRAT", { fd = 3, len = 448 }, 3, "x", 448 },
+  { "symlink", "SYMLINKAT", { fd = -100 }, "x", "y" },
+  { "symlinkat", "SYMLINKAT", { fd = 3 }, "x", 3, "y" },
+  { "link", "LINKAT", { fd = -100, len = 0xffffff9c, rw_flags = 0x400 }, "x",
+    "y", 0x400 },
+  { "linkat", "LINKAT", { fd = 3, len = 4, rw_flags = 0x400 }, 3, "x", 4, "y",
+    0x400 },
+  { "getxattr", "GETXATTR", { fd = 0, len = 10 }, "user.x", buffer, "y" },
+  { "setxattr", "SETXATTR", { fd = 0, len = 3, rw_flags = 1 }, "user.x",
+    "hello", "y", 1, 3 },
+  { "fgetxattr", "FGETXATTR", { fd = 3, len = 4 }, 3, "user.x", buffer, 4 },
+  { "fsetxattr", "FSETXATTR", { fd = 3, len = 5, rw_flags = 1 }, 3, "user.x",
+    "hello", 1 },
+
+  { "link_timeout", "LINK_TIMEOUT", { len = 1, rw_flags = 1 }, 1.5, 1 },
+  { "futex_wait", "FUTEX_WAIT", { fd = 130, off = 5, addr3 = -1 },
+    uring.buffer(8), 5, -1, 130, 0, 4 },
+  { "futex_wake", "FUTEX_WAKE", { fd = 130, off = 1, addr3 = 0xffffffff },
+    uring.buffer(8), 1, 0xffffffff, 130 },
+  { "waitid", "WAITID", { fd = 7, len = 1, file_index = 4 }, 1, 7,
+    uring.buffer(128), 4 },
+  { "waitid", "WAITID", { fd = 7, len = 3, file_index = 4 }, 3, 7, nil, 4 },
+
   { "close", "CLOSE", { fd = 3 }, 3 },
   { "close_direct", "CLOSE", { fd = 0, file_index = 4 }, 3 },
   { "fixed_fd_install", "FIXED_FD_INSTALL", { fd = 3, flags = FIXED_FILE,
@@ -96,6 +169,15 @@ local WIRE <const> = {
     nil, "[::1]:1" },
   { "send_zc", "SEND_ZC", { fd = 3, len = 4, rw_flags = 2, ioprio = 8 }, 3,
     buffer, 4, 2, 8, 6 },
+  { "send_zc_fixed", "SEND_ZC", { fd = 3, len = 4, rw_flags = 2, ioprio = 12,
+    buf_index = 6, buf_group = 6 }, 3, buffer, 4, 2, 8, 6, 1 },
+  { "sendmsg_zc_fixed", "SENDMSG_ZC", { fd = 3, len = 1, rw_flags = 2,
+    ioprio = 4, buf_index = 6, buf_group = 6 }, 3, out, 2, 6 },
+  { "cmd_sock", "URING_CMD", { fd = 3, off = 1 }, 1, 3 },
+  { "cmd_sock", "URING_CMD", { fd = 3, off = 2, file_index = 10 }, 2, 3, 1, 8,
+    buffer },
+  { "cmd_sock", "URING_CMD", { fd = 3, off = 3, file_index = 4 }, 3, 3, 1, 8,
+    "hello", 4 },
   { "sendmsg", "SENDMSG", { fd = 3, len = 1, rw_flags = 2 }, 3, out, 2 },
   { "sendmsg_zc", "SENDMSG_ZC", { fd = 3, len = 1, rw_flags = 2 }, 3, out,
     2 },
@@ -116,8 +198,8 @@ local WIRE <const> = {
 }
 
 -- Those that name an operation, and the one that changes what another made.
-local OTHERS <const> = { prep_poll_remove = true, prep_timeout_remove = true,
-  prep_timeout_update = true, prep_send_set_addr = true }
+local OTHERS <const> = { prep_poll_remove = true, prep_poll_update = true,
+  prep_timeout_remove = true, prep_timeout_update = true, prep_send_set_addr = true }
 
 describe("a prep", function()
   for _, row in ipairs(WIRE) do
@@ -151,6 +233,9 @@ describe("a prep", function()
       is("ASYNC_CANCEL", 1)
       sqe:prep_poll_remove(op)
       is("POLL_REMOVE", 0)
+      sqe:prep_poll_update(op, 0x7)
+      assert.equal(uring.IORING_OP_POLL_REMOVE, sqe.opcode)
+      assert.same({ 2, 7 }, { sqe.len, sqe.rw_flags })
       sqe:prep_timeout_remove(op, 4)
       is("TIMEOUT_REMOVE", 4)
       assert.equal(0, sqe.off)

@@ -16,19 +16,11 @@ local STREAM, DGRAM = uring.SOCK_STREAM, uring.SOCK_DGRAM
 local MORE = uring.IORING_CQE_F_MORE
 local ALLOC = uring.IORING_FILE_INDEX_ALLOC
 local client, after = sockets.client, sockets.after
+local needs_op = hand.needs_op
 local sqe = uring.sqe
 local refuses = wrong.refuses
 local fd_kind, flags_kind, int_kind, address_kind =
   wrong.fd, wrong.flags, wrong.int, wrong.address
-
--- Skips a test where the kernel does not know this opcode.
-local function needs_op(name, since)
-  helper.needs_ring()
-  if not helper.probe.ops[name] then
-    helper.skip("%s needs Linux %s (this is %s)", name, since,
-      helper.probe.kernel)
-  end
-end
 
 -- The descriptor's flags, as the kernel shows them.
 local function cloexec(fd)

@@ -204,6 +204,48 @@ static void add_iov (lua_State *L, struct msg *m, struct msg_part *p,
   lua_settop(L, top);
 }
 
+void msg_check_vector (lua_State *L, int arg, bool out) {
+  lua_Unsigned n = 0;
+  if (lua_istable(L, arg)) n = lua_rawlen(L, arg);
+  if (n < 1 || n > IOV_MAX)
+    luaL_argerror(L, arg, "array of 1 to 1024 buffers expected");
+  for (lua_Unsigned i = 1; i <= n; i++) {
+    struct bytes b;
+    lua_rawgeti(L, arg, (lua_Integer)i);
+    if (out ? !bytes_at(L, -1, &b) : class_test(L, -1, CLASS_BUFFER) == NULL
+                                     || !bytes_at(L, -1, &b))
+      luaL_argerror(L, arg, lua_pushfstring(L, "value %I of the array is no "
+        "%s", (LUAI_UACINT)i, out ? "string, open buffer or lease"
+                                  : "open buffer"));
+    lua_pop(L, 1);
+  }
+}
+
+struct msg *msg_of_vector (lua_State *L, struct account *a, int arg) {
+  unsigned n = (unsigned)lua_rawlen(L, arg);
+  struct msg *m = msg_new(a, n);
+  for (unsigned i = 0; m && i < n; i++) {
+    struct bytes b = { NULL, 0, NULL };
+    lua_rawgeti(L, arg, (lua_Integer)i + 1);
+    bytes_at(L, -1, &b);
+    lua_pop(L, 1);  /* (the array keeps it) */
+    if (b.block) refblock_retain(b.block);
+    else {
+      struct memory *copy = memory_new(a, b.size, b.at);
+      if (copy == NULL) {
+        refblock_release(&m->block);
+        return NULL;
+      }
+      b.block = &copy->block;
+      b.at = copy->bytes;
+    }
+    hold_block(m, b.block);
+    m->iov[m->hdr.msg_iovlen++] = (struct iovec){ (void *)(uintptr_t)b.at,
+                                                  b.size };
+  }
+  return m;
+}
+
 /* 0, or -errno if a descriptor cannot be dup'ed. */
 static int set_control (lua_State *L, struct msg *m, int arg) {
   struct control *c = &m->sent;

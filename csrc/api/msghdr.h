@@ -48,6 +48,14 @@ struct msg {
 /* A msg for C code, with an empty iov; NULL if out of memory. */
 struct msg *msg_new (struct account *a, unsigned niov);
 
+/* Check that the value at `arg` is an array of buffers; with `out` of strings
+** and leases, too. */
+void msg_check_vector (lua_State *L, int arg, bool out);
+
+/* A msg whose iov has these, and copies of the strings; NULL if out of memory.
+** Runs no Lua. */
+struct msg *msg_of_vector (lua_State *L, struct account *a, int arg);
+
 /* Allocate memory for control messages, received or to send; false if there is
 ** none. */
 bool msg_make_control (struct msg *m, size_t size);

@@ -11,15 +11,38 @@
 #include "api/sockaddr.h"
 
 
-bool op_subject_possible (unsigned opcode) {
+static bool names_path (unsigned opcode) {
   switch (opcode) {
-    case IORING_OP_OPENAT: case IORING_OP_CONNECT: case IORING_OP_BIND:
+    case IORING_OP_OPENAT: case IORING_OP_OPENAT2: case IORING_OP_STATX:
+    case IORING_OP_RENAMEAT: case IORING_OP_UNLINKAT: case IORING_OP_MKDIRAT:
+    case IORING_OP_SYMLINKAT: case IORING_OP_LINKAT:
+    case IORING_OP_GETXATTR: case IORING_OP_SETXATTR:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool op_subject_possible (unsigned opcode) {
+  if (names_path(opcode))
+    return true;
+  switch (opcode) {
+    case IORING_OP_CONNECT: case IORING_OP_BIND:
     case IORING_OP_SEND: case IORING_OP_SEND_ZC:
     case IORING_OP_SENDMSG: case IORING_OP_SENDMSG_ZC:
       return true;
     default:
       return false;
   }
+}
+
+static const char *text_at (uint64_t address) {
+  return (const char *)(uintptr_t)address;
+}
+
+/* Both paths, as they are between the quotes of op_subject_describe. */
+static void push_paths (lua_State *L, uint64_t from, uint64_t to) {
+  lua_pushfstring(L, "%s' to '%s", text_at(from), text_at(to));
 }
 
 static void push_at (lua_State *L, uint64_t address, size_t len) {
@@ -36,8 +59,15 @@ static void push_name (lua_State *L, const struct msg *m) {
 void op_subject_push (lua_State *L, const struct request *q) {
   const struct io_uring_sqe *sqe = &q->sqe;
   switch (sqe->opcode) {
-    case IORING_OP_OPENAT:
-      lua_pushstring(L, (const char *)(uintptr_t)sqe->addr);
+    case IORING_OP_OPENAT: case IORING_OP_OPENAT2: case IORING_OP_STATX:
+    case IORING_OP_UNLINKAT: case IORING_OP_MKDIRAT:
+      lua_pushstring(L, text_at(sqe->addr));
+      break;
+    case IORING_OP_RENAMEAT: case IORING_OP_SYMLINKAT: case IORING_OP_LINKAT:
+      push_paths(L, sqe->addr, sqe->off);
+      break;
+    case IORING_OP_GETXATTR: case IORING_OP_SETXATTR:
+      lua_pushstring(L, text_at(sqe->addr3));
       break;
     case IORING_OP_CONNECT: case IORING_OP_BIND:
       push_at(L, sqe->addr, sqe->off);  /* (`off` is the length) */
@@ -59,7 +89,7 @@ const char *op_subject_describe (lua_State *L, unsigned opcode, int index) {
     lua_pushnil(L);
     return NULL;
   }
-  if (opcode == IORING_OP_OPENAT)
+  if (names_path(opcode))
     return lua_pushfstring(L, "'%s'", lua_tostring(L, index));
   else {
     struct address a;

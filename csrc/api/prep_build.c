@@ -22,6 +22,10 @@
 #include "api/ring_object.h"
 #include "api/sqe.h"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/epoll.h>
+
 #define ALIGNED(n)  (((n) + 15) & ~(size_t)15)
 
 
@@ -82,11 +86,16 @@ void request_msg (struct request *q, struct msg *m) {
 struct prep_call {
   struct request q;          /* the new one: its counts are yet to be taken */
   int anchor;                /* index of a Lua file that it names, or 0 */
-  bool hides_off;            /* its `off` is an address */
+  unsigned hidden;           /* see sqe_hide */
   struct copied copies[PREP_ARGS];
   unsigned ncopies;
-  struct address address;    /* copied from here */
-  struct __kernel_timespec ts;
+  union {                    /* copied from here */
+    struct address address;
+    struct __kernel_timespec ts;
+    struct open_how how;
+    struct epoll_event event;
+  };
+  int vector;                /* argument that is an array of bytes, or 0 */
 };
 
 static const struct {
@@ -104,6 +113,7 @@ static const struct {
   [ARG_COUNT] = { 1, UINT16_MAX, false, 0 },
   [ARG_LEN32] = { INT32_MIN, UINT32_MAX, false, 0 },
   [ARG_OPT_BITS64] = { LUA_MININTEGER, LUA_MAXINTEGER, true, 0 },
+  [ARG_OFFSET] = { 0, LUA_MAXINTEGER, false, 0 },
   [ARG_OPT_OFFSET] = { -1, LUA_MAXINTEGER, true, -1 },
   [ARG_OPT_MODE] = { 0, 07777, true, 0 },
   [ARG_OPT_BACKLOG] = { 0, INT32_MAX, true, SOMAXCONN },
@@ -118,10 +128,15 @@ static void put (struct request *q, const struct prep_arg *a, uint64_t n) {
   else *(__u16 *)at |= (__u16)n;
 }
 
+static void hide_address (struct prep_call *c, unsigned place) {
+  if (place == PLACE(off)) c->hidden |= HIDDEN_OFF;
+  else if (place == PLACE(addr3)) c->hidden |= HIDDEN_ADDR3;
+}
+
 static void add_copy (struct prep_call *c, const void *from, size_t size,
                       unsigned place) {
   c->copies[c->ncopies++] = (struct copied){ from, size, (uint8_t)place };
-  c->hides_off |= place == PLACE(off);
+  hide_address(c, place);
 }
 
 static void read_fd (lua_State *L, struct prep_call *c, int arg) {
@@ -130,6 +145,18 @@ static void read_fd (lua_State *L, struct prep_call *c, int arg) {
   c->anchor = fd.anchor;  /* (a collected file would be closed) */
   if (fd.handle) c->q.pin[OP_PIN_FD] = &fd.handle->block;
   else c->q.req_flags |= fd.anchor ? REQ_FILE : REQ_NUMBER;
+}
+
+static void read_second (lua_State *L, struct request *q, int arg) {
+  struct fd_arg fd = arg_fd(L, arg);
+  if (fd.anchor)
+    luaL_argerror(L, arg, "uring.fd, socket or number expected: a Lua file "
+                  "may only be the first descriptor of a request");
+  request_set_second(&q->sqe, fd.number);
+  if (fd.handle) {
+    q->pin[OP_PIN_AUX] = &fd.handle->block;
+    q->req_flags |= REQ_SECOND;
+  }
 }
 
 static int arg_number (lua_State *L, int arg) {
@@ -183,7 +210,8 @@ static void read_path (lua_State *L, struct prep_call *c,
   luaL_checktype(L, arg, LUA_TSTRING);
   path = lua_tolstring(L, arg, &len);
   if (strlen(path) != len)
-    luaL_argerror(L, arg, "path contains a zero byte");
+    luaL_argerror(L, arg, a->kind == ARG_PATH ? "path contains a zero byte"
+                                              : "name without zero bytes expected");
   add_copy(c, path, len, a->place);
 }
 
@@ -195,27 +223,66 @@ static struct __kernel_timespec arg_timespec (lua_State *L, int arg) {
   return ts;
 }
 
+/* { flags =, mode =, resolve = }. (lua_next allocates nothing.) */
+static void read_how (lua_State *L, struct prep_call *c,
+                      const struct prep_arg *a, int arg) {
+  memset(&c->how, 0, sizeof(c->how));
+  luaL_checktype(L, arg, LUA_TTABLE);
+  lua_pushnil(L);
+  while (lua_next(L, arg)) {
+    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
+                                                     : "";
+    __u64 *field = strcmp(key, "flags") == 0 ? &c->how.flags
+                   : strcmp(key, "mode") == 0 ? &c->how.mode
+                   : strcmp(key, "resolve") == 0 ? &c->how.resolve : NULL;
+    if (field == NULL || !lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0)
+      luaL_argerror(L, arg, "table with the integers 'flags', 'mode' and "
+                    "'resolve' expected");
+    *field = (__u64)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  if (c->q.disposal == DISPOSE_FD) c->how.flags |= O_CLOEXEC;
+  else c->how.flags &= ~(__u64)O_CLOEXEC;  /* (refused for a slot) */
+  c->q.sqe.len = sizeof(c->how);
+  add_copy(c, &c->how, sizeof(c->how), a->place);
+}
+
+static void read_events (lua_State *L, struct prep_call *c,
+                         const struct prep_arg *a, int arg) {
+  memset(&c->event, 0, sizeof(c->event));
+  c->event.events = (uint32_t)arg_optional(L, arg, 0, 0, UINT32_MAX);
+  c->event.data.u64 = (uint64_t)arg_optional(L, arg + 1, 0, LUA_MININTEGER,
+                                             LUA_MAXINTEGER);
+  add_copy(c, &c->event, sizeof(c->event), a->place);
+}
+
+/* The argument of that kind which belongs to `a`; NULL if there is none. */
+static const struct prep_arg *later_arg (const struct prep_arg *a, int kind) {
+  while (a->kind != ARG_NONE && a->kind != kind) a++;
+  return a->kind == kind ? a : NULL;
+}
+
 /* Bytes to be read or written, limited by the arguments for offset and
 ** length. */
 static void read_bytes (lua_State *L, struct prep_call *c,
                         const struct prep_arg *a, struct bytes b, int arg) {
-  const struct prep_arg *start = a + 1;
-  while (start->kind != ARG_NONE && start->kind != ARG_START) start++;
-  if (start->kind == ARG_START) {
+  const struct prep_arg *start = later_arg(a, ARG_START);
+  const struct prep_arg *len = later_arg(a, ARG_LEN);
+  if (start) {
     size_t at = (size_t)arg_optional(L, arg + (int)(start - a), 0, 0,
                                      (lua_Integer)b.size);
     b.at += at;
     b.size -= at;
   }
-  if (a[1].kind == ARG_LEN) {  /* (the kernel's limit of one request) */
+  if (len) {  /* (the kernel's limit of one request) */
     lua_Integer most = b.size > INT32_MAX ? INT32_MAX : (lua_Integer)b.size;
-    b.size = (size_t)arg_optional(L, arg + 1, most, 0, most);
-    put(&c->q, a + 1, b.size);
+    b.size = (size_t)arg_optional(L, arg + (int)(len - a), most, 0, most);
+    put(&c->q, len, b.size);
   }
   if (b.block == NULL) add_copy(c, b.at, b.size, a->place);
   else {
     request_lend(&c->q, a->place, b.at, b.block);
-    c->hides_off |= a->place == PLACE(off);
+    hide_address(c, a->place);
   }
 }
 
@@ -223,7 +290,10 @@ static void read_bytes (lua_State *L, struct prep_call *c,
 ** a group, and the length limits how much of it is used. */
 static void read_buffer (lua_State *L, struct prep_call *c,
                          const struct prep_arg *a, int arg) {
-  if (a->kind != ARG_BUFFER && lua_isnoneornil(L, arg)) {
+  bool select = a->kind == ARG_BUFFER_OR_NIL || a->kind == ARG_NIL;
+  if (a->kind == ARG_OPT_BUFFER && lua_isnoneornil(L, arg))
+    return;
+  if (select && lua_isnoneornil(L, arg)) {
     c->q.sqe.flags |= IOSQE_BUFFER_SELECT;
     put(&c->q, a + 1, (uint64_t)arg_optional(L, arg + 1, 0, 0, INT32_MAX));
   }
@@ -271,6 +341,7 @@ static void read_arg (lua_State *L, struct prep_call *c,
       read_slot(q, (unsigned)arg_integer(L, arg, 0, INT32_MAX));
       q->sqe.fd = 0;
       break;
+    case ARG_SECOND: read_second(L, q, arg); break;
     case ARG_TARGET: q->sqe.fd = arg_target(L, q, arg); break;
     case ARG_OPERATION: put(q, a, arg_named(L, q, arg)); break;
     case ARG_OPT_OPERATION:
@@ -280,22 +351,33 @@ static void read_arg (lua_State *L, struct prep_call *c,
       c->ts = arg_timespec(L, arg);
       add_copy(c, &c->ts, sizeof(c->ts), a->place);
       break;
-    case ARG_PATH: read_path(L, c, a, arg); break;
+    case ARG_PATH: case ARG_NAME: read_path(L, c, a, arg); break;
+    case ARG_HOW: read_how(L, c, a, arg); break;
+    case ARG_EVENTS: read_events(L, c, a, arg); break;
     case ARG_ADDRESS:
       c->address = arg_address(L, arg);
       add_copy(c, c->address.bytes, c->address.len,
                request_address(q, &c->address));
       break;
-    case ARG_BUFFER: case ARG_BUFFER_OR_NIL: case ARG_NIL:
+    case ARG_BUFFER: case ARG_OPT_BUFFER: case ARG_BUFFER_OR_NIL:
+    case ARG_NIL:
       read_buffer(L, c, a, arg);
       break;
+    case ARG_VECTOR_OUT: case ARG_VECTOR_IN:
+      msg_check_vector(L, arg, a->kind == ARG_VECTOR_OUT);
+      c->vector = arg;
+      break;
+    case ARG_OPT_BYTES:
+      if (lua_isnoneornil(L, arg)) break;
+      /* fall through */
     case ARG_BYTES: case ARG_UNCOPIED:
       if (a->kind == ARG_UNCOPIED && lua_type(L, arg) == LUA_TSTRING)
         luaL_argerror(L, arg, "zero copy takes a buffer or a lease: "
                       "a string's memory is Lua's own");
       read_bytes(L, c, a, arg_bytes(L, arg, arg), arg);
       break;
-    case ARG_LEN: case ARG_START: break;  /* (read with the bytes) */
+    case ARG_LEN: case ARG_START: case ARG_DATA:
+      break;  /* (read with the argument before) */
     case ARG_MSG_OUT: case ARG_MSG_IN:
       read_msg(L, q, a->kind == ARG_MSG_OUT, arg);
       break;
@@ -306,6 +388,24 @@ static void read_arg (lua_State *L, struct prep_call *c,
 
 /* ---- preps ------------------------------------------------------------- */
 
+/* Copy what is to be copied; raises if there is no memory, and then the
+** request is unchanged. */
+static void copy_arguments (lua_State *L, struct prep_call *c) {
+  struct account *a = state_of(L)->account;
+  if (!request_copy(a, &c->q, c->copies, c->ncopies))
+    luaL_error(L, "not enough memory for %I bytes%s",
+               (LUAI_UACINT)c->copies[c->ncopies - 1].size,
+               state_memory_note(L));
+  if (c->vector) {  /* (a request with an array has no other copies) */
+    struct msg *m = msg_of_vector(L, a, c->vector);
+    if (m == NULL)
+      luaL_error(L, "not enough memory for an array of buffers%s",
+                 state_memory_note(L));
+    request_lend(&c->q, PLACE(addr), m->iov, &m->block);
+    c->q.sqe.len = (uint32_t)m->hdr.msg_iovlen;
+  }
+}
+
 /* The method of the row that is upvalue 2. */
 static int prep_run (lua_State *L) {
   const struct prep *p = lua_touserdata(L, lua_upvalueindex(2));
@@ -314,20 +414,18 @@ static int prep_run (lua_State *L) {
   struct prep_call c;
   c.q = *p->kind;
   c.anchor = 0;
-  c.hides_off = false;
+  c.hidden = 0;
   c.ncopies = 0;
+  c.vector = 0;
   for (int i = 0; p->args[i].kind != ARG_NONE; i++)
     read_arg(L, &c, &p->args[i], i + 2);
   if (p->finish) p->finish(L, &c.q);
   memcpy(named, c.q.pin, sizeof(named));
-  if (!request_copy(state_of(L)->account, &c.q, c.copies, c.ncopies))
-    return luaL_error(L, "not enough memory for %I bytes%s",
-                      (LUAI_UACINT)c.copies[c.ncopies - 1].size,
-                      state_memory_note(L));
+  copy_arguments(L, &c);
   for (int i = 0; i < OP_PINS; i++)
     if (named[i]) refblock_retain(named[i]);
   sqe_assign(L, own, &c.q, c.anchor);
-  if (c.hides_off) sqe_hide_off(own);
+  if (c.hidden) sqe_hide(own, c.hidden);
   return sqe_end(L, own);
 }
 

@@ -89,25 +89,33 @@ enum prep_arg_kind {
   ARG_COUNT,                  /* 16 bits, from 1 */
   ARG_LEN32,                  /* 32 bits, signed or not */
   ARG_OPT_BITS64,
+  ARG_OFFSET,
   ARG_OPT_OFFSET,             /* -1 if it is not given */
   ARG_OPT_MODE,               /* of a new file */
   ARG_OPT_BACKLOG,
   ARG_POLL,                   /* a poll mask */
   ARG_INTEGERS,
   ARG_FD,
+  ARG_SECOND,                 /* another descriptor: see request_set_second */
   ARG_NUMBER,                 /* of a descriptor without an owner */
   ARG_SLOT,                   /* of a file table, or IORING_FILE_INDEX_ALLOC */
   ARG_INDEX,                  /* of a slot, instead of a descriptor */
   ARG_TARGET,                 /* the ring that receives a message */
   ARG_OPERATION, ARG_OPT_OPERATION,
   ARG_DURATION, ARG_PATH, ARG_ADDRESS,
+  ARG_NAME,                   /* of an attribute */
+  ARG_HOW,                    /* the table of an openat2 */
+  ARG_EVENTS, ARG_DATA,       /* of an epoll, one after the other */
   ARG_BUFFER,                 /* for the kernel to write to */
+  ARG_OPT_BUFFER,
   ARG_BUFFER_OR_NIL,          /* nil: it selects one of a group */
   ARG_NIL,                    /* it always selects one */
   ARG_BYTES,                  /* to be read; a string is copied */
+  ARG_OPT_BYTES,
   ARG_UNCOPIED,               /* the same, without strings */
-  ARG_LEN,                    /* of the buffer or bytes right before */
+  ARG_LEN,                    /* of the buffer or bytes before */
   ARG_START,                  /* and the offset into those */
+  ARG_VECTOR_OUT, ARG_VECTOR_IN,  /* an array of them */
   ARG_MSG_OUT, ARG_MSG_IN     /* a msghdr */
 };
 
@@ -128,7 +136,9 @@ struct prep {
 };
 
 /* To write rows with. FLAGS: those of the opcode, which are one field of many
-** names. BARE: an argument without a field, or with several. */
+** names. BARE: an argument without a field, or with several. LOW and HIGH: the
+** first and the last 32 bits of a field of 64, which are fields of their own
+** in newer headers. */
 #define PREP(prep, its_kind, ...) \
   { .name = "prep_" #prep, .kind = &its_kind, .args = { __VA_ARGS__ } }
 #define PREP_FINISH(prep, last, its_kind, ...) \
@@ -139,6 +149,9 @@ struct prep {
 #define ARG(kind, field)  { ARG_##kind, PLACE(field), FIELD_SIZE(field) }
 #define FLAGS  ARG(OPT_U32, rw_flags)
 #define BARE(kind)  { ARG_##kind, 0, 0 }
+#define ARG_LOW(kind, field)  { ARG_##kind, PLACE(field), sizeof(__u32) }
+#define ARG_HIGH(kind, field) \
+  { ARG_##kind, PLACE(field) + sizeof(__u32), sizeof(__u32) }
 
 /* Make methods of the class from the rows up to one without a name. The state
 ** is on top of the stack. */

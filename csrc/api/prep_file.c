@@ -1,40 +1,85 @@
 /*
-** prep_file: the preps that open, read, write and close.
+** prep_file: the preps of open files: read, write, sync, move, close.
 **
-** Paths and the strings of writes are copied into a block of the SQE's; only
-** buffers are used by the kernel without a copy. What must not break: a file
-** that is opened is close-on-exec, and closed if its result is not taken.
+** The strings of writes are copied into a block of the SQE's; only buffers are
+** used by the kernel without a copy.
 */
 
 #include "compat.h"
 #include "api/prep_build.h"
 #include "api/sqe.h"
 
-#include <fcntl.h>
+#include <sys/epoll.h>
 
 
-/* A direct descriptor is in no process's table: openat refuses the flag. */
-static void openat_clear_cloexec (lua_State *L, struct request *q) {
-  (void)L;
-  q->sqe.open_flags &= ~(uint32_t)O_CLOEXEC;
+/* The events are of 12 bytes each: see epoll_wait(2). */
+static void check_events (lua_State *L, struct request *q) {
+  const struct memory *m = (const struct memory *)q->pin[OP_PIN_MEMORY];
+  size_t most = m->size / sizeof(struct epoll_event);
+  if (q->sqe.len > most)
+    luaL_argerror(L, most > 0 ? 4 : 3, lua_pushfstring(L, "no room for %I "
+      "events of 12 bytes in a buffer of %I: more expected",
+      (LUAI_UACINT)q->sqe.len, (LUAI_UACINT)m->size));
 }
 
 static const struct prep preps[] = {
-  /* dfd, path [, flags [, mode]] */
-  PREP(openat,
-       KIND(OPENAT, .sqe.open_flags = O_CLOEXEC, .disposal = DISPOSE_FD),
-       ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len)),
-  /* dfd, path, flags, mode, file_index */
-  PREP_FINISH(openat_direct, openat_clear_cloexec,
-              KIND(OPENAT, .disposal = DISPOSE_SLOT),
-              ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len),
-              BARE(SLOT)),
   /* fd, buffer [, nbytes [, offset [, at]]] */
   PREP(read, KIND(READ), ARG(FD, fd), ARG(BUFFER, addr), ARG(LEN, len),
        ARG(OPT_OFFSET, off), BARE(START)),
   /* fd, string | buffer | lease [, nbytes [, offset [, at]]] */
   PREP(write, KIND(WRITE), ARG(FD, fd), ARG(BYTES, addr), ARG(LEN, len),
        ARG(OPT_OFFSET, off), BARE(START)),
+  /* fd, { buffer, … } [, offset [, flags]] */
+  PREP(readv, KIND(READV), ARG(FD, fd), BARE(VECTOR_IN), ARG(OPT_OFFSET, off)),
+  PREP(readv2, KIND(READV), ARG(FD, fd), BARE(VECTOR_IN), ARG(OPT_OFFSET, off),
+       FLAGS),
+  /* fd, { string | buffer | lease, … } [, offset [, flags]] */
+  PREP(writev, KIND(WRITEV), ARG(FD, fd), BARE(VECTOR_OUT),
+       ARG(OPT_OFFSET, off)),
+  PREP(writev2, KIND(WRITEV), ARG(FD, fd), BARE(VECTOR_OUT),
+       ARG(OPT_OFFSET, off), FLAGS),
+  /* fd, buffer, nbytes, offset, buf_index [, at]: in a registered buffer */
+  PREP(read_fixed, KIND(READ_FIXED), ARG(FD, fd), ARG(BUFFER, addr),
+       ARG(LEN, len), ARG(OPT_OFFSET, off), ARG(U16, buf_index), BARE(START)),
+  PREP(write_fixed, KIND(WRITE_FIXED), ARG(FD, fd), ARG(UNCOPIED, addr),
+       ARG(LEN, len), ARG(OPT_OFFSET, off), ARG(U16, buf_index), BARE(START)),
+  /* fd, { buffer, … }, offset, flags, buf_index: all in that buffer */
+  PREP(readv_fixed, KIND(READV_FIXED), ARG(FD, fd), BARE(VECTOR_IN),
+       ARG(OPT_OFFSET, off), FLAGS, ARG(U16, buf_index)),
+  PREP(writev_fixed, KIND(WRITEV_FIXED), ARG(FD, fd), BARE(VECTOR_OUT),
+       ARG(OPT_OFFSET, off), FLAGS, ARG(U16, buf_index)),
+  /* fd, nbytes, offset, bgid: into the buffers of a group */
+  PREP(read_multishot, KIND(READ_MULTISHOT, .sqe.flags = IOSQE_BUFFER_SELECT,
+                            .req_flags = REQ_MULTI),
+       ARG(FD, fd), ARG(OPT_INT, len), ARG(OPT_OFFSET, off),
+       ARG(U16, buf_group)),
+  /* fd [, fsync_flags] */
+  PREP(fsync, KIND(FSYNC), ARG(FD, fd), FLAGS),
+  /* fd, len, offset [, flags]: all to the end with a len of 0 */
+  PREP(sync_file_range, KIND(SYNC_FILE_RANGE), ARG(FD, fd), ARG(U32, len),
+       ARG(OFFSET, off), FLAGS),
+  /* fd, mode, offset, len */
+  PREP(fallocate, KIND(FALLOCATE), ARG(FD, fd), ARG(U32, len),
+       ARG(OFFSET, off), ARG(OFFSET, addr)),
+  /* fd, len */
+  PREP(ftruncate, KIND(FTRUNCATE), ARG(FD, fd), ARG(OFFSET, off)),
+  /* fd, offset, len, advice */
+  PREP(fadvise, KIND(FADVISE), ARG(FD, fd), ARG(OFFSET, off), ARG(U32, len),
+       FLAGS),
+  PREP(fadvise64, KIND(FADVISE), ARG(FD, fd), ARG(OFFSET, off),
+       ARG(OFFSET, addr), FLAGS),
+  /* fd_in, off_in, fd_out, off_out, nbytes [, splice_flags]; an offset of -1
+     is the file's position, and a pipe has no other */
+  PREP(splice, KIND(SPLICE), BARE(SECOND), ARG(OPT_OFFSET, splice_off_in),
+       ARG(FD, fd), ARG(OPT_OFFSET, off), ARG(U32, len), FLAGS),
+  /* fd_in, fd_out, nbytes [, splice_flags] */
+  PREP(tee, KIND(TEE), BARE(SECOND), ARG(FD, fd), ARG(U32, len), FLAGS),
+  /* epfd, fd, op [, events [, data]] */
+  PREP(epoll_ctl, KIND(EPOLL_CTL), ARG(FD, fd), BARE(SECOND), ARG(U32, len),
+       ARG(EVENTS, addr), BARE(DATA)),
+  /* epfd, buffer, maxevents [, flags] */
+  PREP_FINISH(epoll_wait, check_events, KIND(EPOLL_WAIT), ARG(FD, fd),
+              ARG(BUFFER, addr), ARG(SIZE, len), FLAGS),
   /* fd: a number, which is free afterwards */
   PREP(close, KIND(CLOSE), ARG(NUMBER, fd)),
   /* file_index */

@@ -63,7 +63,7 @@ static int prep_send_set_addr (lua_State *L) {
   q->pin[OP_PIN_AUX] = &m->block;
   request_address(q, &a);
   q->sqe.addr2 = (uintptr_t)m->bytes;
-  sqe_hide_off(q);
+  sqe_hide(q, HIDDEN_OFF);
   return sqe_end(L, q);
 }
 
@@ -73,6 +73,23 @@ static void check_provided (lua_State *L, struct request *q) {
     luaL_argerror(L, 3, lua_pushfstring(L,
       "a buffer of %I bytes has no room for %I times %I",
       (LUAI_UACINT)m->size, (LUAI_UACINT)q->sqe.fd, (LUAI_UACINT)q->sqe.len));
+}
+
+static void check_command (lua_State *L, struct request *q) {
+  switch (q->sqe.cmd_op) {
+    case SOCKET_URING_OP_SIOCINQ: case SOCKET_URING_OP_SIOCOUTQ:
+      return;
+    case SOCKET_URING_OP_GETSOCKOPT:
+      if (lua_type(L, 6) != LUA_TSTRING)  /* (it would be lost in a copy) */
+        return;
+      luaL_argerror(L, 6, "buffer for the option's value expected");
+      return;
+    case SOCKET_URING_OP_SETSOCKOPT:
+      return;
+    default:
+      luaL_argerror(L, 2, "SOCKET_URING_OP_SIOCINQ, _SIOCOUTQ, _GETSOCKOPT or "
+                    "_SETSOCKOPT expected");
+  }
 }
 
 static const struct prep preps[] = {
@@ -117,10 +134,28 @@ static const struct prep preps[] = {
   PREP(send_zc, KIND(SEND_ZC, .req_flags = REQ_MULTI), ARG(FD, fd),
        ARG(UNCOPIED, addr), ARG(LEN, len), FLAGS, ARG(OPT_U16, ioprio),
        BARE(START)),
+  /* fd, buffer | lease, len, flags, zc_flags, buf_index [, at] */
+  PREP(send_zc_fixed,
+       KIND(SEND_ZC, .sqe.ioprio = IORING_RECVSEND_FIXED_BUF,
+            .req_flags = REQ_MULTI),
+       ARG(FD, fd), ARG(UNCOPIED, addr), ARG(LEN, len), FLAGS,
+       ARG(OPT_U16, ioprio), ARG(U16, buf_index), BARE(START)),
   /* fd, msghdr [, flags] */
   PREP(sendmsg, kind_sendmsg, ARG(FD, fd), BARE(MSG_OUT), FLAGS),
   PREP(sendmsg_zc, KIND(SENDMSG_ZC, .sqe.len = 1, .req_flags = REQ_MULTI),
        ARG(FD, fd), BARE(MSG_OUT), FLAGS),
+  /* fd, msghdr, flags, buf_index */
+  PREP(sendmsg_zc_fixed,
+       KIND(SENDMSG_ZC, .sqe.len = 1, .req_flags = REQ_MULTI,
+            .sqe.ioprio = IORING_RECVSEND_FIXED_BUF,
+            .min_kernel = NAMES_VERSION(6, 15)),
+       ARG(FD, fd), BARE(MSG_OUT), FLAGS, ARG(U16, buf_index)),
+  /* cmd_op, fd [, level [, optname [, bytes [, optlen]]]] */
+  PREP_FINISH(cmd_sock, check_command,
+              KIND(URING_CMD, .min_kernel = NAMES_VERSION(6, 7)),
+              ARG(U32, cmd_op), ARG(FD, fd), ARG_LOW(OPT_U32, addr),
+              ARG_HIGH(OPT_U32, addr), ARG(OPT_BYTES, addr3),
+              ARG(LEN, file_index)),
 
   /* fd, buffer | nil [, len [, flags [, at]]] */
   PREP(recv, kind_recv, ARG(FD, fd), ARG(BUFFER_OR_NIL, addr), ARG(LEN, len),

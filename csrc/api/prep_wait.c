@@ -1,6 +1,6 @@
 /*
-** prep_wait: the preps of nop, timeouts, polls, and the cancelling of
-** requests.
+** prep_wait: the preps of nop, timeouts, polls, futexes, the ends of
+** processes, and the cancelling of requests.
 **
 ** What must not break: a prep that names another request takes its operation,
 ** never a number, for the kernel's user_data is the library's own (op_table.h)
@@ -13,6 +13,8 @@
 
 #include "base/names.h"
 #include "lua/args.h"
+
+#include <signal.h>
 
 
 static void timeout_set_multishot (lua_State *L, struct request *q) {
@@ -37,6 +39,27 @@ static void cancel_matching (lua_State *L, struct request *q) {
     q->min_kernel = NAMES_VERSION(6, 6);
 }
 
+/* (The user_data of a poll is the library's, and stays.) */
+static void check_poll_flags (lua_State *L, struct request *q) {
+  if (q->sqe.len & ~(IORING_POLL_UPDATE_EVENTS | IORING_POLL_ADD_MULTI
+                     | IORING_POLL_ADD_LEVEL))
+    luaL_argerror(L, 4, "IORING_POLL_ADD_MULTI or IORING_POLL_ADD_LEVEL "
+                  "expected");
+}
+
+static void check_futex (lua_State *L, struct request *q) {
+  const struct memory *m = (const struct memory *)q->pin[OP_PIN_MEMORY];
+  size_t at = q->sqe.addr - (uintptr_t)m->bytes;
+  if (at % sizeof(uint32_t) != 0 || m->size - at < sizeof(uint32_t))
+    luaL_argerror(L, at > 0 ? 7 : 2, "4 bytes at a multiple of 4 expected");
+}
+
+static void check_siginfo (lua_State *L, struct request *q) {
+  const struct memory *m = (const struct memory *)q->pin[OP_PIN_MEMORY];
+  if (m && m->size < sizeof(siginfo_t))
+    luaL_argerror(L, 4, "buffer of 128 bytes or more expected (a siginfo_t)");
+}
+
 static const struct prep preps[] = {
   PREP(nop, KIND(NOP), BARE(NONE)),
   /* seconds [, count [, flags]]: -ETIME when it is over, 0 if `count` other
@@ -55,6 +78,11 @@ static const struct prep preps[] = {
   PREP(cancel_fd,
        KIND(ASYNC_CANCEL, .sqe.cancel_flags = IORING_ASYNC_CANCEL_FD),
        ARG(FD, fd), FLAGS),
+  /* operation, poll_mask [, flags] */
+  PREP_FINISH(poll_update, check_poll_flags,
+              KIND(POLL_REMOVE, .sqe.len = IORING_POLL_UPDATE_EVENTS),
+              ARG(OPERATION, addr), ARG(POLL, poll32_events),
+              ARG(OPT_U32, len)),
   /* operation */
   PREP(poll_remove, KIND(POLL_REMOVE), ARG(OPERATION, addr)),
   /* operation [, flags] */
@@ -63,6 +91,23 @@ static const struct prep preps[] = {
   PREP(timeout_update,
        KIND(TIMEOUT_REMOVE, .sqe.timeout_flags = IORING_TIMEOUT_UPDATE),
        ARG(DURATION, off), ARG(OPERATION, addr), FLAGS),
+  /* seconds [, flags]: the last of a chain; limits the time of the member
+     before it */
+  PREP(link_timeout, KIND(LINK_TIMEOUT, .sqe.len = 1), ARG(DURATION, addr),
+       FLAGS),
+  /* buffer, val, mask, futex_flags [, flags [, at]]: wait until the 4 bytes at
+     `at` are woken; EAGAIN if they are not `val` */
+  PREP_FINISH(futex_wait, check_futex, KIND(FUTEX_WAIT), ARG(BUFFER, addr),
+              ARG(OPT_BITS64, off), ARG(OPT_BITS64, addr3), ARG(U32, fd),
+              FLAGS, BARE(START)),
+  /* buffer, val, mask, futex_flags [, flags [, at]]: wake `val` waits */
+  PREP_FINISH(futex_wake, check_futex, KIND(FUTEX_WAKE), ARG(BUFFER, addr),
+              ARG(OPT_BITS64, off), ARG(OPT_BITS64, addr3), ARG(U32, fd),
+              FLAGS, BARE(START)),
+  /* idtype, id, buffer | nil, options [, flags] */
+  PREP_FINISH(waitid, check_siginfo, KIND(WAITID), ARG(U32, len),
+              ARG(INT, fd), ARG(OPT_BUFFER, off), ARG(U32, file_index),
+              FLAGS),
   { 0 }
 };
 

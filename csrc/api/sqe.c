@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#define PIN_AUX OP_PIN_AUX
 #define PIN_MEMORY OP_PIN_MEMORY
 #define PIN_FD OP_PIN_FD
 
@@ -27,7 +28,7 @@
 struct sqe {               /* the userdata */
   struct request q;        /* first */
   size_t copied;           /* bytes of memory that only the SQE keeps */
-  bool hides_off;          /* its `off` is an address of the library's */
+  uint8_t hidden;          /* fields with addresses of the library's memory */
 };
 
 int sqe_new (lua_State *L) {
@@ -52,12 +53,15 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
   if (q == NULL)
     luaL_typeerror(L, arg, class_name(CLASS_SQE));
   if (q->pin[PIN_FD] == NULL && q->pin[PIN_MEMORY] == NULL
-      && q->sqe.opcode != UNPREPARED && !(q->req_flags & REQ_FILE))
+      && q->sqe.opcode != UNPREPARED
+      && !(q->req_flags & (REQ_FILE | REQ_SECOND)))
     return q;
   if (q->sqe.opcode == UNPREPARED)
     luaL_argerror(L, arg, "nothing is prepared in this sqe: call one of its "
                   "prep_ methods first");
-  if (q->pin[PIN_FD] && handle_closed((struct handle *)q->pin[PIN_FD]))
+  if ((q->pin[PIN_FD] && handle_closed((struct handle *)q->pin[PIN_FD]))
+      || ((q->req_flags & REQ_SECOND)
+          && handle_closed((struct handle *)q->pin[PIN_AUX])))
     luaL_argerror(L, arg, "the descriptor that this sqe names was closed "
                   "after it was prepared: prepare it again");
   if (q->req_flags & REQ_FILE) {
@@ -94,11 +98,11 @@ void sqe_assign (lua_State *L, struct request *q, const struct request *from,
   if ((q->req_flags | from->req_flags) & REQ_FILE) lua_setiuservalue(L, 1, 1);
   sqe_release(L, q);
   *q = *from;
-  ((struct sqe *)q)->hides_off = false;
+  ((struct sqe *)q)->hidden = 0;
 }
 
-void sqe_hide_off (struct request *q) {
-  ((struct sqe *)q)->hides_off = true;
+void sqe_hide (struct request *q, unsigned fields) {
+  ((struct sqe *)q)->hidden |= (uint8_t)fields;
 }
 
 /* Count the memory that it has copied for the collector. */
@@ -133,7 +137,7 @@ static int s_set_flags (lua_State *L) {
   if (flags & ~(lua_Integer)IOSQE_ALL)
     return luaL_argerror(L, 2, "flags of IOSQE_ expected");
   q->sqe.flags = (uint8_t)flags;
-  q->req_flags &= (uint8_t)~REQ_SILENT;
+  q->req_flags &= (uint16_t)~REQ_SILENT;
   if (flags & IOSQE_CQE_SKIP_SUCCESS) q->req_flags |= REQ_SILENT;
   return sqe_end(L, q);
 }
@@ -160,7 +164,7 @@ static int s_set_ioprio (lua_State *L) {
   unsigned multi = multi_bit(q->sqe.opcode);
   q->sqe.ioprio = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
   if (multi) {  /* a wait for one completion would lose the others */
-    q->req_flags &= (uint8_t)~REQ_MULTI;
+    q->req_flags &= (uint16_t)~REQ_MULTI;
     if (q->sqe.ioprio & multi) q->req_flags |= REQ_MULTI;
   }
   return sqe_end(L, q);
@@ -226,7 +230,7 @@ static int s_index (lua_State *L) {
   FIELD("flags", s->flags)
   FIELD("ioprio", s->ioprio)
   FIELD("fd", request_fd(q))
-  if (!self->hides_off) FIELD("off", s->off)
+  if (!(self->hidden & HIDDEN_OFF)) FIELD("off", s->off)
   FIELD("len", s->len)
   FIELD("rw_flags", (uint32_t)s->rw_flags)
   FIELD("user_data", q->data)
@@ -234,7 +238,7 @@ static int s_index (lua_State *L) {
   FIELD("buf_group", s->buf_group)
   FIELD("personality", s->personality)
   FIELD("file_index", s->file_index)
-  FIELD("addr3", s->addr3)
+  if (!(self->hidden & HIDDEN_ADDR3)) FIELD("addr3", s->addr3)
   /* (an address of the library's memory is not shown) */
   if (!(q->req_flags & REQ_READS)) FIELD("addr", s->addr)
 #undef FIELD
@@ -253,8 +257,8 @@ static int sqe_tostring (lua_State *L) {
   lua_pushfstring(L, "uring.Sqe (%s fd=%d len=%I off=%I flags=%s data=%I)",
                   name_op_short(q->sqe.opcode), request_fd(q),
                   (LUAI_UACINT)q->sqe.len,
-                  self->hides_off ? (LUAI_UACINT)0
-                                  : (LUAI_UACINT)q->sqe.off, flags,
+                  self->hidden & HIDDEN_OFF ? (LUAI_UACINT)0
+                                            : (LUAI_UACINT)q->sqe.off, flags,
                   (LUAI_UACINT)q->data);
   return 1;
 }

@@ -40,8 +40,10 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
 void sqe_assign (lua_State *L, struct request *q, const struct request *from,
                  int anchor);
 
-/* Its `off` is an address of the library's memory: do not show it. */
-void sqe_hide_off (struct request *q);
+/* These fields are addresses of the library's memory: do not show them. (An
+** `addr` is one if the request uses memory.) */
+enum { HIDDEN_OFF = 1, HIDDEN_ADDR3 = 2 };
+void sqe_hide (struct request *q, unsigned fields);
 
 /* A prep's result: the SQE itself. */
 int sqe_end (lua_State *L, struct request *q);
@@ -55,6 +57,7 @@ void sqe_push_methods (lua_State *L);
 /* The preps, which are methods of the class: each file adds its own. */
 void prep_msg_open (lua_State *L);
 void prep_file_open (lua_State *L);
+void prep_path_open (lua_State *L);
 void prep_wait_open (lua_State *L);
 void prep_socket_open (lua_State *L);
 

@@ -223,21 +223,29 @@ static void op_end (struct op_table *t, struct op *op) {
   unpin(op);  /* guard: not before the last completion */
 }
 
+static uint32_t vector_size (const struct iovec *v, size_t n) {
+  size_t size = 0;
+  for (size_t i = 0; i < n; i++) size += v[i].iov_len;
+  return size < INT32_MAX ? (uint32_t)size : INT32_MAX;
+}
+
 /* The smallest result that is a success: with less the kernel breaks the chain
 ** behind the request. */
 static uint32_t full_size (const struct io_uring_sqe *sqe) {
   bool all = (sqe->msg_flags & MSG_WAITALL) != 0;
-  size_t size = 0;
   switch (sqe->opcode) {
     case IORING_OP_READ: case IORING_OP_WRITE:
+    case IORING_OP_READ_FIXED: case IORING_OP_WRITE_FIXED:
+    case IORING_OP_SPLICE: case IORING_OP_TEE:
       return sqe->len;
+    case IORING_OP_READV: case IORING_OP_WRITEV:
+    case IORING_OP_READV_FIXED: case IORING_OP_WRITEV_FIXED:
+      return vector_size((const void *)(uintptr_t)sqe->addr, sqe->len);
     case IORING_OP_SEND: case IORING_OP_RECV:
       return all ? sqe->len : 0;
     case IORING_OP_SENDMSG: case IORING_OP_RECVMSG: {
       const struct msghdr *m = (const void *)(uintptr_t)sqe->addr;
-      for (size_t i = 0; all && i < m->msg_iovlen; i++)
-        size += m->msg_iov[i].iov_len;
-      return size < INT32_MAX ? (uint32_t)size : INT32_MAX;
+      return all ? vector_size(m->msg_iov, m->msg_iovlen) : 0;
     }
     default: return 0;
   }

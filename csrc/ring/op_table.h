@@ -68,7 +68,9 @@ enum req_flag {
                          ring, which `fd` names */
   REQ_FILE = 32,      /* it names a Lua file: the operation uses a dup */
   REQ_KEPT = 64,      /* its memory is the kernel's until the ring closes */
-  REQ_NUMBER = 128    /* it names a descriptor by a plain number */
+  REQ_NUMBER = 128,   /* it names a descriptor by a plain number */
+  REQ_SECOND = 256    /* pin[OP_PIN_AUX] is the handle of a second descriptor,
+                         which request_set_second names */
 };
 
 /* The contents of a prepared SQE, which an operation copies. */
@@ -78,7 +80,7 @@ struct request {
   uint64_t data;       /* the caller's, from set_data64 */
   uint64_t ring_id;    /* with REQ_NAMES_OP: of that operation's ring */
   uint16_t min_kernel; /* first kernel that has it (NAMES_VERSION), or 0 */
-  uint8_t req_flags;
+  uint16_t req_flags;
   uint8_t disposal;
   struct recvmsg_layout layout;  /* with REQ_MULTI: of the buffers it fills */
 };
@@ -254,6 +256,17 @@ static inline struct handle *op_handle (const struct op *op) {
 static inline int request_fd (const struct request *q) {
   const struct handle *h = request_handle(q);
   return h ? handle_number(h) : q->sqe.fd;
+}
+
+/* The field for the number of a second descriptor. */
+static inline void request_set_second (struct io_uring_sqe *sqe, int number) {
+  switch (sqe->opcode) {
+    case IORING_OP_SPLICE: case IORING_OP_TEE:
+      sqe->splice_fd_in = number;
+      break;
+    case IORING_OP_EPOLL_CTL: sqe->off = (uint32_t)number; break;
+    default: sqe->len = (uint32_t)number;  /* RENAMEAT, LINKAT */
+  }
 }
 
 /* Is a result of `opcode` followed by a notification that the memory is free

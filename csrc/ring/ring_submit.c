@@ -97,15 +97,33 @@ static struct io_uring_sqe *push_sqe (struct ring *r,
   return sqe;
 }
 
+/* Does an io-wq worker look up what the request names? So it is for what has
+** a directory, which is looked up with the path; and for what the kernel always
+** gives to a worker. (ABI: the kernel has a list of the same opcodes.) */
+static bool starts_in_worker (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_OPENAT: case IORING_OP_OPENAT2: case IORING_OP_STATX:
+    case IORING_OP_RENAMEAT: case IORING_OP_UNLINKAT: case IORING_OP_MKDIRAT:
+    case IORING_OP_SYMLINKAT: case IORING_OP_LINKAT:
+    case IORING_OP_FSYNC: case IORING_OP_SYNC_FILE_RANGE:
+    case IORING_OP_FALLOCATE: case IORING_OP_FTRUNCATE: case IORING_OP_FADVISE:
+    case IORING_OP_SPLICE: case IORING_OP_TEE: case IORING_OP_SHUTDOWN:
+    case IORING_OP_FGETXATTR: case IORING_OP_FSETXATTR:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /* May the kernel look up the request's file only after the submit? It does so
 ** for later members of a chain and for requests behind an IO_DRAIN, when their
-** turn comes; for ASYNC requests and the directory of an openat, in an io-wq
-** worker; and on an SQPOLL ring, in its thread. */
+** turn comes; for what an io-wq worker starts; and on an SQPOLL ring, in its
+** thread. */
 static bool starts_late (const struct ring *r, const struct op *op,
                          const struct request *q) {
   if (op->op_flags & OP_FOLLOWS) return true;
   if (q->sqe.flags & IOSQE_ASYNC) return true;  /* guard: the number is kept */
-  if (op->opcode == IORING_OP_OPENAT) return true;  /* guard: the same */
+  if (starts_in_worker(op->opcode)) return true;  /* guard: the same */
   return r->ops.drained || (r->io.flags & IORING_SETUP_SQPOLL);
 }
 
@@ -126,8 +144,8 @@ static struct handle *owner_of (const struct ring *r,
          ? handle_find(r->handle->owner, q->sqe.fd) : NULL;
 }
 
-/* For the few requests that name an operation, a Lua file or a plain number,
-** or whose memory is kept. */
+/* For the few requests that name an operation, a Lua file, a plain number or
+** a second descriptor, or whose memory is kept. */
 static void launch_rare (struct ring *r, const struct request *q,
                          struct op *op, struct io_uring_sqe *sqe,
                          struct handle **dups) {
@@ -135,6 +153,9 @@ static void launch_rare (struct ring *r, const struct request *q,
   if (owner) op_pin_handle(op, owner);
   if (q->req_flags & REQ_NAMES_OP) sqe->addr = named_token(r, &q->sqe);
   if (q->req_flags & REQ_KEPT) ring_keep(r, op);
+  if (q->req_flags & REQ_SECOND)
+    request_set_second(sqe, handle_number((struct handle *)
+                                          q->pin[OP_PIN_AUX]));
   if (q->req_flags & REQ_FILE) {
     struct handle *d = *dups;
     *dups = d->next_dup;
@@ -179,7 +200,8 @@ static struct op *launch_request (struct ring *r, const struct request *q,
   sqe = push_sqe(r, &q->sqe, op);
   if (h) op->fd = sqe->fd = handle_number(h);
   if (r->polled && !r->nested) r->nested = may_nest(sqe);
-  if (q->req_flags & (REQ_NUMBER | REQ_NAMES_OP | REQ_KEPT | REQ_FILE))
+  if (q->req_flags & (REQ_NUMBER | REQ_NAMES_OP | REQ_KEPT | REQ_FILE
+                      | REQ_SECOND))
     launch_rare(r, q, op, sqe, dups);
   if (op->pin[OP_PIN_FD] && !(q->req_flags & REQ_FILE)
       && !starts_late(r, op, q))

@@ -972,6 +972,328 @@ function Sqe:prep_read(fd, buffer, nbytes, offset, at) end
 ---@return uring.Sqe
 function Sqe:prep_write(fd, what, nbytes, offset, at) end
 
+--- Read into several buffers, one after the other. Result: how many bytes.
+--- (io_uring_prep_readv(3), 5.1)
+---@param fd uring.descriptor
+---@param buffers uring.Buffer[] at most 1024
+---@param offset? integer in the file; -1, or none: its own position
+---@return uring.Sqe
+function Sqe:prep_readv(fd, buffers, offset) end
+
+--- The same with flags. (io_uring_prep_readv2(3), 5.1)
+---@param fd uring.descriptor
+---@param buffers uring.Buffer[]
+---@param offset? integer
+---@param flags? integer RWF_...
+---@return uring.Sqe
+function Sqe:prep_readv2(fd, buffers, offset, flags) end
+
+--- Write several strings, which are copied, buffers or leases, one after the
+--- other. Result: how many bytes. (io_uring_prep_writev(3), 5.1)
+---@param fd uring.descriptor
+---@param parts uring.bytes[] at most 1024
+---@param offset? integer
+---@return uring.Sqe
+function Sqe:prep_writev(fd, parts, offset) end
+
+--- The same with flags. (io_uring_prep_writev2(3), 5.1)
+---@param fd uring.descriptor
+---@param parts uring.bytes[]
+---@param offset? integer
+---@param flags? integer RWF_...
+---@return uring.Sqe
+function Sqe:prep_writev2(fd, parts, offset, flags) end
+
+--- Read into a buffer that is registered (Ring:register_buffers). Result: how
+--- many bytes. (io_uring_prep_read_fixed(3), 5.1)
+---@param fd uring.descriptor
+---@param buffer uring.Buffer
+---@param nbytes integer?
+---@param offset integer?
+---@param buf_index integer its number among those registered
+---@param at? integer where in the buffer, counted from 0
+---@return uring.Sqe
+function Sqe:prep_read_fixed(fd, buffer, nbytes, offset, buf_index, at) end
+
+--- Write a buffer that is registered. Result: how many bytes.
+--- (io_uring_prep_write_fixed(3), 5.1)
+---@param fd uring.descriptor
+---@param what uring.Buffer | uring.Lease
+---@param nbytes integer?
+---@param offset integer?
+---@param buf_index integer
+---@param at? integer
+---@return uring.Sqe
+function Sqe:prep_write_fixed(fd, what, nbytes, offset, buf_index, at) end
+
+--- Read into several parts of one registered buffer.
+--- (io_uring_prep_readv_fixed(3), 6.15)
+---@param fd uring.descriptor
+---@param buffers uring.Buffer[]
+---@param offset integer?
+---@param flags integer?
+---@param buf_index integer
+---@return uring.Sqe
+function Sqe:prep_readv_fixed(fd, buffers, offset, flags, buf_index) end
+
+--- Write several parts of one registered buffer.
+--- (io_uring_prep_writev_fixed(3), 6.15)
+---@param fd uring.descriptor
+---@param buffers uring.Buffer[]
+---@param offset integer?
+---@param flags integer?
+---@param buf_index integer
+---@return uring.Sqe
+function Sqe:prep_writev_fixed(fd, buffers, offset, flags, buf_index) end
+
+--- Read whenever there is something to read, into buffers of a group. For what
+--- can be polled: pipes, sockets, ttys. Results: as prep_recv_multishot.
+--- (io_uring_prep_read_multishot(3), 6.7)
+---@param fd uring.descriptor
+---@param nbytes integer? at most so many at a time; 0: a buffer full
+---@param offset integer? -1, or none
+---@param bgid integer
+---@return uring.Sqe
+function Sqe:prep_read_multishot(fd, nbytes, offset, bgid) end
+
+--- Write what the system holds of a file to its device.
+--- (io_uring_prep_fsync(3), 5.1)
+---@param fd uring.descriptor
+---@param flags? integer IORING_FSYNC_DATASYNC
+---@return uring.Sqe
+function Sqe:prep_fsync(fd, flags) end
+
+--- The same of a range. (io_uring_prep_sync_file_range(3), 5.2)
+---@param fd uring.descriptor
+---@param len integer 0: to the end
+---@param offset integer
+---@param flags? integer SYNC_FILE_RANGE_...
+---@return uring.Sqe
+function Sqe:prep_sync_file_range(fd, len, offset, flags) end
+
+--- Allocate space of a file, or free it. (io_uring_prep_fallocate(3), 5.6)
+---@param fd uring.descriptor
+---@param mode integer FALLOC_FL_...
+---@param offset integer
+---@param len integer
+---@return uring.Sqe
+function Sqe:prep_fallocate(fd, mode, offset, len) end
+
+--- Set the size of a file. (io_uring_prep_ftruncate(3), 6.9)
+---@param fd uring.descriptor
+---@param len integer
+---@return uring.Sqe
+function Sqe:prep_ftruncate(fd, len) end
+
+--- Tell how a file is going to be used. (io_uring_prep_fadvise(3), 5.6)
+---@param fd uring.descriptor
+---@param offset integer
+---@param len integer 0: to the end; below 4 GiB
+---@param advice? integer POSIX_FADV_...
+---@return uring.Sqe
+function Sqe:prep_fadvise(fd, offset, len, advice) end
+
+--- The same with a long range. (io_uring_prep_fadvise64(3); before 6.11 the
+--- kernel takes the length as 0, to the end)
+---@param fd uring.descriptor
+---@param offset integer
+---@param len integer
+---@param advice? integer POSIX_FADV_...
+---@return uring.Sqe
+function Sqe:prep_fadvise64(fd, offset, len, advice) end
+
+--- Move bytes between a pipe and another descriptor. Result: how many. It runs
+--- in a thread of the kernel's, also while it waits.
+--- (io_uring_prep_splice(3), 5.7)
+---@param fd_in uring.descriptor no Lua file; with SPLICE_F_FD_IN_FIXED a slot
+---@param off_in integer? -1, or none: the position, as of a pipe
+---@param fd_out uring.descriptor
+---@param off_out integer?
+---@param nbytes integer
+---@param flags? integer SPLICE_F_...
+---@return uring.Sqe
+function Sqe:prep_splice(fd_in, off_in, fd_out, off_out, nbytes, flags) end
+
+--- Copy bytes from pipe to pipe, which stay in the first.
+--- (io_uring_prep_tee(3), 5.8)
+---@param fd_in uring.descriptor no Lua file
+---@param fd_out uring.descriptor
+---@param nbytes integer
+---@param flags? integer SPLICE_F_...
+---@return uring.Sqe
+function Sqe:prep_tee(fd_in, fd_out, nbytes, flags) end
+
+--- Change what an epoll descriptor waits for. (io_uring_prep_epoll_ctl(3),
+--- 5.6)
+---@param epfd uring.descriptor
+---@param fd uring.descriptor no Lua file
+---@param op integer EPOLL_CTL_...
+---@param events? integer EPOLLIN and the like
+---@param data? integer is given with the events
+---@return uring.Sqe
+function Sqe:prep_epoll_ctl(epfd, fd, op, events, data) end
+
+--- Wait for events of an epoll descriptor. Result: how many there are in the
+--- buffer, each of 12 bytes on x86-64: `string.unpack("<I4i8", …)`. The buffer
+--- has to have room for all. (io_uring_prep_epoll_wait(3), 6.15)
+---@param epfd uring.descriptor
+---@param buffer uring.Buffer
+---@param maxevents integer
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_epoll_wait(epfd, buffer, maxevents, flags) end
+
+--- Open a file, always close-on-exec. Result: the new descriptor, yours to
+--- close. (io_uring_prep_open(3), 5.6)
+---@param path string
+---@param flags? integer O_...
+---@param mode? integer
+---@return uring.Sqe
+function Sqe:prep_open(path, flags, mode) end
+
+--- Open a file into a slot of the ring, as prep_openat_direct.
+--- (io_uring_prep_open_direct(3), 5.15)
+---@param path string
+---@param flags integer?
+---@param mode integer?
+---@param file_index integer
+---@return uring.Sqe
+function Sqe:prep_open_direct(path, flags, mode, file_index) end
+
+---@class uring.open_how: { flags?: integer, mode?: integer, resolve?: integer }
+
+--- Open a file with rules for the lookup of its path; always close-on-exec.
+--- Result: the new descriptor, yours to close. (io_uring_prep_openat2(3),
+--- openat2(2), 5.6)
+---@param dfd uring.descriptor
+---@param path string
+---@param how uring.open_how O_..., the mode of a new file, RESOLVE_...
+---@return uring.Sqe
+function Sqe:prep_openat2(dfd, path, how) end
+
+--- The same into a slot of the ring. (io_uring_prep_openat2_direct(3), 5.15)
+---@param dfd uring.descriptor
+---@param path string
+---@param how uring.open_how
+---@param file_index integer
+---@return uring.Sqe
+function Sqe:prep_openat2_direct(dfd, path, how, file_index) end
+
+--- What is known of a file, as a struct statx of 256 bytes in the buffer; see
+--- uring.fs.stat for a table. (io_uring_prep_statx(3), 5.6)
+---@param dfd uring.descriptor
+---@param path string
+---@param flags integer? AT_...
+---@param mask integer STATX_...
+---@param buffer uring.Buffer
+---@return uring.Sqe
+function Sqe:prep_statx(dfd, path, flags, mask, buffer) end
+
+--- (io_uring_prep_rename(3), 5.11)
+---@param oldpath string
+---@param newpath string
+---@return uring.Sqe
+function Sqe:prep_rename(oldpath, newpath) end
+
+--- (io_uring_prep_renameat(3), 5.11)
+---@param olddfd uring.descriptor
+---@param oldpath string
+---@param newdfd uring.descriptor no Lua file
+---@param newpath string
+---@param flags? integer RENAME_...
+---@return uring.Sqe
+function Sqe:prep_renameat(olddfd, oldpath, newdfd, newpath, flags) end
+
+--- (io_uring_prep_unlink(3), 5.11)
+---@param path string
+---@param flags? integer AT_REMOVEDIR
+---@return uring.Sqe
+function Sqe:prep_unlink(path, flags) end
+
+--- (io_uring_prep_unlinkat(3), 5.11)
+---@param dfd uring.descriptor
+---@param path string
+---@param flags? integer AT_REMOVEDIR
+---@return uring.Sqe
+function Sqe:prep_unlinkat(dfd, path, flags) end
+
+--- (io_uring_prep_mkdir(3), 5.15)
+---@param path string
+---@param mode? integer
+---@return uring.Sqe
+function Sqe:prep_mkdir(path, mode) end
+
+--- (io_uring_prep_mkdirat(3), 5.15)
+---@param dfd uring.descriptor
+---@param path string
+---@param mode? integer
+---@return uring.Sqe
+function Sqe:prep_mkdirat(dfd, path, mode) end
+
+--- (io_uring_prep_symlink(3), 5.15)
+---@param target string
+---@param linkpath string
+---@return uring.Sqe
+function Sqe:prep_symlink(target, linkpath) end
+
+--- (io_uring_prep_symlinkat(3), 5.15)
+---@param target string
+---@param newdirfd uring.descriptor
+---@param linkpath string
+---@return uring.Sqe
+function Sqe:prep_symlinkat(target, newdirfd, linkpath) end
+
+--- (io_uring_prep_link(3), 5.15)
+---@param oldpath string
+---@param newpath string
+---@param flags? integer AT_SYMLINK_FOLLOW
+---@return uring.Sqe
+function Sqe:prep_link(oldpath, newpath, flags) end
+
+--- (io_uring_prep_linkat(3), 5.15)
+---@param olddfd uring.descriptor
+---@param oldpath string
+---@param newdfd uring.descriptor no Lua file
+---@param newpath string
+---@param flags? integer AT_EMPTY_PATH, AT_SYMLINK_FOLLOW
+---@return uring.Sqe
+function Sqe:prep_linkat(olddfd, oldpath, newdfd, newpath, flags) end
+
+--- Read an attribute of a file into the buffer. Result: its size.
+--- (io_uring_prep_getxattr(3), 5.19)
+---@param name string
+---@param buffer uring.Buffer
+---@param path string
+---@param len? integer
+---@return uring.Sqe
+function Sqe:prep_getxattr(name, buffer, path, len) end
+
+--- Set an attribute of a file. (io_uring_prep_setxattr(3), 5.19)
+---@param name string
+---@param value uring.bytes
+---@param path string
+---@param flags? integer XATTR_...
+---@param len? integer
+---@return uring.Sqe
+function Sqe:prep_setxattr(name, value, path, flags, len) end
+
+--- (io_uring_prep_fgetxattr(3), 5.19)
+---@param fd uring.descriptor
+---@param name string
+---@param buffer uring.Buffer
+---@param len? integer
+---@return uring.Sqe
+function Sqe:prep_fgetxattr(fd, name, buffer, len) end
+
+--- (io_uring_prep_fsetxattr(3), 5.19)
+---@param fd uring.descriptor
+---@param name string
+---@param value uring.bytes
+---@param flags? integer XATTR_...
+---@param len? integer
+---@return uring.Sqe
+function Sqe:prep_fsetxattr(fd, name, value, flags, len) end
+
 --- Close a number that no object owns. (io_uring_prep_close(3), 5.6)
 ---@param fd integer
 ---@return uring.Sqe
@@ -1017,6 +1339,46 @@ function Sqe:prep_timeout_update(seconds, operation, flags) end
 ---@return uring.Sqe
 function Sqe:prep_timeout_remove(operation, flags) end
 
+--- The last of a chain: limits the time of the member before it, which then
+--- ends with ECANCELED or EINTR. Result: -ETIME, or -ECANCELED if the member
+--- was done in time. (io_uring_prep_link_timeout(3), 5.5)
+---@param seconds number
+---@param flags? integer IORING_TIMEOUT_...
+---@return uring.Sqe
+function Sqe:prep_link_timeout(seconds, flags) end
+
+--- Wait until the 4 bytes of the buffer are woken. Result: 0, or -EAGAIN if
+--- they are not `val`. (io_uring_prep_futex_wait(3), 6.7)
+---@param buffer uring.Buffer
+---@param val integer
+---@param mask integer which wakes it takes; 0xffffffff: all
+---@param futex_flags integer FUTEX2_SIZE_U32 | FUTEX2_PRIVATE
+---@param flags? integer none is known
+---@param at? integer where in the buffer, a multiple of 4
+---@return uring.Sqe
+function Sqe:prep_futex_wait(buffer, val, mask, futex_flags, flags, at) end
+
+--- Wake at most `val` waits. Result: how many. (io_uring_prep_futex_wake(3),
+--- 6.7)
+---@param buffer uring.Buffer
+---@param val integer
+---@param mask integer
+---@param futex_flags integer
+---@param flags? integer
+---@param at? integer
+---@return uring.Sqe
+function Sqe:prep_futex_wake(buffer, val, mask, futex_flags, flags, at) end
+
+--- Wait for a child to change state. The buffer, of 128 bytes, becomes a
+--- siginfo_t. (io_uring_prep_waitid(3), waitid(2), 6.7)
+---@param idtype integer P_PID, P_PIDFD, P_PGID, P_ALL
+---@param id integer
+---@param buffer uring.Buffer?
+---@param options integer WEXITED, WSTOPPED, WCONTINUED, WNOHANG, WNOWAIT
+---@param flags? integer
+---@return uring.Sqe
+function Sqe:prep_waitid(idtype, id, buffer, options, flags) end
+
 --- Wait until a descriptor is ready. Result: what it is ready for, a mask.
 --- (io_uring_prep_poll_add(3), 5.1)
 ---@param fd uring.descriptor
@@ -1035,6 +1397,15 @@ function Sqe:prep_poll_multishot(fd, poll_mask) end
 ---@param operation uring.Operation
 ---@return uring.Sqe
 function Sqe:prep_poll_remove(operation) end
+
+--- Change the events that a poll waits for. (io_uring_prep_poll_update(3),
+--- 5.13)
+---@param operation uring.Operation of a prep_poll_add or prep_poll_multishot
+---@param poll_mask integer POLLIN and the like
+---@param flags? integer IORING_POLL_ADD_MULTI for a multishot, and
+--- IORING_POLL_ADD_LEVEL
+---@return uring.Sqe
+function Sqe:prep_poll_update(operation, poll_mask, flags) end
 
 --- End an operation of the same ring; or, given nil, all that match: flags
 --- IORING_ASYNC_CANCEL_ANY, or ..._OP with the opcode (6.6).
@@ -1186,6 +1557,39 @@ function Sqe:prep_send_zc(fd, bytes, len, flags, zc_flags, at) end
 ---@param address uring.address
 ---@return uring.Sqe
 function Sqe:prep_send_set_addr(address) end
+
+--- The same as prep_send_zc of a buffer that is registered
+--- (Ring:register_buffers). (io_uring_prep_send_zc_fixed(3), 6.0)
+---@param fd uring.descriptor
+---@param bytes uring.Buffer | uring.Lease
+---@param len integer?
+---@param flags integer? MSG_...
+---@param zc_flags integer? IORING_SEND_ZC_REPORT_USAGE
+---@param buf_index integer
+---@param at? integer
+---@return uring.Sqe
+function Sqe:prep_send_zc_fixed(fd, bytes, len, flags, zc_flags, buf_index, at) end
+
+--- The same as prep_sendmsg_zc with an iov inside a buffer that is registered.
+--- (io_uring_prep_sendmsg_zc_fixed(3), 6.15)
+---@param fd uring.descriptor
+---@param msghdr uring.Msghdr
+---@param flags integer?
+---@param buf_index integer
+---@return uring.Sqe
+function Sqe:prep_sendmsg_zc_fixed(fd, msghdr, flags, buf_index) end
+
+--- A command to a socket. Result: for SIOCINQ and SIOCOUTQ the bytes to be
+--- read, and those not yet sent; for GETSOCKOPT the size of the value; else 0.
+--- (io_uring_prep_cmd_sock(3), 6.7)
+---@param cmd_op integer SOCKET_URING_OP_...
+---@param fd uring.descriptor
+---@param level? integer GETSOCKOPT knows SOL_SOCKET only
+---@param optname? integer
+---@param optval? uring.bytes to be set, or the buffer for the value
+---@param optlen? integer
+---@return uring.Sqe
+function Sqe:prep_cmd_sock(cmd_op, fd, level, optname, optval, optlen) end
 
 --- Send a message: bytes in several parts, an address, control messages.
 --- Result: how many bytes. (io_uring_prep_sendmsg(3), 5.3)
@@ -1948,6 +2352,38 @@ function Semaphore:release() end
 ---@field IORING_OP_FIXED_FD_INSTALL integer
 ---@field IORING_OP_BIND integer
 ---@field IORING_OP_LISTEN integer
+---@field IORING_OP_READV integer
+---@field IORING_OP_WRITEV integer
+---@field IORING_OP_FSYNC integer
+---@field IORING_OP_READ_FIXED integer
+---@field IORING_OP_WRITE_FIXED integer
+---@field IORING_OP_SYNC_FILE_RANGE integer
+---@field IORING_OP_LINK_TIMEOUT integer
+---@field IORING_OP_FALLOCATE integer
+---@field IORING_OP_STATX integer
+---@field IORING_OP_FADVISE integer
+---@field IORING_OP_OPENAT2 integer
+---@field IORING_OP_EPOLL_CTL integer
+---@field IORING_OP_SPLICE integer
+---@field IORING_OP_TEE integer
+---@field IORING_OP_RENAMEAT integer
+---@field IORING_OP_UNLINKAT integer
+---@field IORING_OP_MKDIRAT integer
+---@field IORING_OP_SYMLINKAT integer
+---@field IORING_OP_LINKAT integer
+---@field IORING_OP_FSETXATTR integer
+---@field IORING_OP_SETXATTR integer
+---@field IORING_OP_FGETXATTR integer
+---@field IORING_OP_GETXATTR integer
+---@field IORING_OP_URING_CMD integer
+---@field IORING_OP_READ_MULTISHOT integer
+---@field IORING_OP_WAITID integer
+---@field IORING_OP_FUTEX_WAIT integer
+---@field IORING_OP_FUTEX_WAKE integer
+---@field IORING_OP_FTRUNCATE integer
+---@field IORING_OP_EPOLL_WAIT integer
+---@field IORING_OP_READV_FIXED integer
+---@field IORING_OP_WRITEV_FIXED integer
 
 -- setup, features, SQEs and CQEs
 ---@class uring
@@ -2355,6 +2791,57 @@ function Semaphore:release() end
 ---@field RWF_DONTCACHE integer
 ---@field RWF_NOSIGNAL integer
 ---@field O_LARGEFILE integer
+---@field IORING_FSYNC_DATASYNC integer
+---@field SYNC_FILE_RANGE_WAIT_BEFORE integer
+---@field SYNC_FILE_RANGE_WRITE integer
+---@field SYNC_FILE_RANGE_WAIT_AFTER integer
+---@field FALLOC_FL_KEEP_SIZE integer
+---@field FALLOC_FL_PUNCH_HOLE integer
+---@field FALLOC_FL_COLLAPSE_RANGE integer
+---@field FALLOC_FL_ZERO_RANGE integer
+---@field FALLOC_FL_INSERT_RANGE integer
+---@field FALLOC_FL_UNSHARE_RANGE integer
+---@field POSIX_FADV_NORMAL integer
+---@field POSIX_FADV_SEQUENTIAL integer
+---@field POSIX_FADV_RANDOM integer
+---@field POSIX_FADV_NOREUSE integer
+---@field POSIX_FADV_WILLNEED integer
+---@field POSIX_FADV_DONTNEED integer
+---@field SPLICE_F_MOVE integer
+---@field SPLICE_F_NONBLOCK integer
+---@field SPLICE_F_MORE integer
+---@field SPLICE_F_FD_IN_FIXED integer
+---@field AT_EMPTY_PATH integer
+---@field AT_NO_AUTOMOUNT integer
+---@field AT_REMOVEDIR integer
+---@field AT_SYMLINK_FOLLOW integer
+---@field AT_SYMLINK_NOFOLLOW integer
+---@field AT_STATX_FORCE_SYNC integer
+---@field AT_STATX_DONT_SYNC integer
+---@field STATX_TYPE integer
+---@field STATX_MODE integer
+---@field STATX_NLINK integer
+---@field STATX_UID integer
+---@field STATX_GID integer
+---@field STATX_ATIME integer
+---@field STATX_MTIME integer
+---@field STATX_CTIME integer
+---@field STATX_INO integer
+---@field STATX_SIZE integer
+---@field STATX_BLOCKS integer
+---@field STATX_BASIC_STATS integer
+---@field STATX_BTIME integer
+---@field RENAME_NOREPLACE integer
+---@field RENAME_EXCHANGE integer
+---@field RENAME_WHITEOUT integer
+---@field RESOLVE_NO_XDEV integer
+---@field RESOLVE_NO_MAGICLINKS integer
+---@field RESOLVE_NO_SYMLINKS integer
+---@field RESOLVE_BENEATH integer
+---@field RESOLVE_IN_ROOT integer
+---@field RESOLVE_CACHED integer
+---@field XATTR_CREATE integer
+---@field XATTR_REPLACE integer
 
 -- polling, clocks, processes
 ---@class uring
@@ -2371,6 +2858,35 @@ function Semaphore:release() end
 ---@field POLLMSG integer
 ---@field POLLRDHUP integer
 ---@field EPOLLEXCLUSIVE integer
+---@field IORING_POLL_ADD_MULTI integer
+---@field IORING_POLL_ADD_LEVEL integer
+---@field EPOLL_CTL_ADD integer
+---@field EPOLL_CTL_DEL integer
+---@field EPOLL_CTL_MOD integer
+---@field EPOLLIN integer
+---@field EPOLLPRI integer
+---@field EPOLLOUT integer
+---@field EPOLLERR integer
+---@field EPOLLHUP integer
+---@field EPOLLRDHUP integer
+---@field EPOLLET integer
+---@field EPOLLONESHOT integer
+---@field EPOLLWAKEUP integer
+---@field FUTEX2_SIZE_U32 integer
+---@field FUTEX2_PRIVATE integer
+---@field P_ALL integer
+---@field P_PID integer
+---@field P_PGID integer
+---@field P_PIDFD integer
+---@field WEXITED integer
+---@field WSTOPPED integer
+---@field WCONTINUED integer
+---@field WNOHANG integer
+---@field WNOWAIT integer
+---@field SOCKET_URING_OP_SIOCINQ integer
+---@field SOCKET_URING_OP_SIOCOUTQ integer
+---@field SOCKET_URING_OP_GETSOCKOPT integer
+---@field SOCKET_URING_OP_SETSOCKOPT integer
 
 -- constants: end
 

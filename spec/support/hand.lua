@@ -123,6 +123,15 @@ function hand.await_fails(ring, words, errno, sqe)
   end
 end
 
+-- Skips a test where the kernel does not know this opcode.
+function hand.needs_op(name, since)
+  helper.needs_ring()
+  if not helper.probe.ops[name] then
+    helper.skip("%s needs Linux %s (this is %s)", name, since,
+      helper.probe.kernel)
+  end
+end
+
 -- Nothing has come: a request that comes back has gone by it.
 function hand.nothing(ring)
   assert(hand.one(ring, hand.nop(-77)) == 0)

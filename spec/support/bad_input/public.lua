@@ -131,6 +131,26 @@ local result = integer(-int32 - 1, int32, 1)
 local bytes_part = optional(integer(0, 2))
 local array = kind(function() return {} end, function() return false end)
 local part = optional(integer(0, 8))
+local offset = optional(integer(-1, math.maxinteger))
+local file_mode = optional(integer(0, 4095))
+local second = kind(number_of_fd.good, function(v)
+  return v ~= io.stdout and fd.accepts(v)
+end)
+local uncopied = kind(buffer.good, function(v)
+  return v ~= nil and (v == good.buffer or v == good.lease)
+end)
+local buffers = kind(function() return { good.buffer } end, array.accepts)
+local large_buffer = kind(function() return uring.buffer(256) end,
+  array.accepts)
+local how = kind(function() return { flags = 0 } end, function(v)
+  return type(v) == "table" and next(v) == nil
+end)
+local futex_place = optional(kind(slot.good, function(v)
+  return slot.accepts(v) and (v == 0 or v == 4)
+end))
+local poll_flags = optional(kind(slot.good, function(v)
+  return slot.accepts(v) and v & ~11 == 0
+end))
 local boolean = kind(function() return true end, function(v)
   return type(v) == "boolean"
 end)
@@ -272,13 +292,56 @@ local public = {
     prep_msg_ring_fd = { target, slot, any_slot, optional(bits64), flags },
     prep_msg_ring_fd_alloc = { target, slot, optional(bits64), flags },
     prep_nop = none,
-    prep_openat = { fd, path, flags, optional(integer(0, 4095)) },
-    prep_openat_direct = { fd, path, flags, optional(integer(0, 4095)),
-      any_slot },
-    prep_read = { fd, buffer, part,
-      optional(integer(-1, math.maxinteger)), part },
-    prep_write = { fd, bytes, bytes_part,
-      optional(integer(-1, math.maxinteger)), bytes_part },
+    prep_openat = { fd, path, flags, file_mode },
+    prep_openat_direct = { fd, path, flags, file_mode, any_slot },
+    prep_read = { fd, buffer, part, offset, part },
+    prep_write = { fd, bytes, bytes_part, offset, bytes_part },
+    prep_readv = { fd, buffers, offset }, prep_readv2 = { fd, buffers, offset,
+      flags },
+    prep_writev = { fd, buffers, offset }, prep_writev2 = { fd, buffers,
+      offset, flags },
+    prep_read_fixed = { fd, buffer, part, offset, small, part },
+    prep_write_fixed = { fd, uncopied, part, offset, small, part },
+    prep_readv_fixed = { fd, buffers, offset, flags, small },
+    prep_writev_fixed = { fd, buffers, offset, flags, small },
+    prep_read_multishot = { fd, optional(slot), offset, small },
+    prep_fsync = { fd, flags }, prep_ftruncate = { fd, counted },
+    prep_sync_file_range = { fd, bits32, counted, flags },
+    prep_fallocate = { fd, bits32, counted, counted },
+    prep_fadvise = { fd, counted, bits32, flags },
+    prep_fadvise64 = { fd, counted, counted, flags },
+    prep_splice = { second, offset, fd, offset, bits32, flags },
+    prep_tee = { second, fd, bits32, flags },
+    prep_epoll_ctl = { fd, second, bits32, flags, optional(bits64) },
+    prep_epoll_wait = { fd, large_buffer, integer(1, 21), flags },
+    prep_open = { path, flags, file_mode },
+    prep_open_direct = { path, flags, file_mode, any_slot },
+    prep_openat2 = { fd, path, how },
+    prep_openat2_direct = { fd, path, how, any_slot },
+    prep_statx = { fd, path, flags, bits32, large_buffer },
+    prep_rename = { path, path },
+    prep_renameat = { fd, path, second, path, flags },
+    prep_unlink = { path, flags }, prep_unlinkat = { fd, path, flags },
+    prep_mkdir = { path, file_mode }, prep_mkdirat = { fd, path, file_mode },
+    prep_symlink = { path, path }, prep_symlinkat = { path, fd, path },
+    prep_link = { path, path, flags },
+    prep_linkat = { fd, path, second, path, flags },
+    prep_getxattr = { path, buffer, path, part },
+    prep_setxattr = { path, bytes, path, flags, bytes_part },
+    prep_fgetxattr = { fd, path, buffer, part },
+    prep_fsetxattr = { fd, path, bytes, flags, bytes_part },
+    prep_link_timeout = { seconds, flags },
+    prep_poll_update = { op, bits32, poll_flags },
+    prep_futex_wait = { buffer, optional(bits64), optional(bits64), bits32,
+      flags, futex_place },
+    prep_futex_wake = { buffer, optional(bits64), optional(bits64), bits32,
+      flags, futex_place },
+    prep_waitid = { bits32, slot, optional(large_buffer), bits32, flags },
+    prep_send_zc_fixed = { fd, uncopied, part, flags, optional(small), small,
+      part },
+    prep_sendmsg_zc_fixed = { fd, msghdr, flags, small },
+    prep_cmd_sock = { integer(0, 3), fd, flags, flags,
+      optional(kind(buffer.good, bytes.accepts)), part },
     prep_close = { number_of_fd },
     prep_close_direct = { slot },
     prep_fixed_fd_install = { slot, flags },
@@ -306,9 +369,7 @@ local public = {
     prep_send = { fd, bytes, bytes_part, flags, bytes_part },
     prep_send_bundle = { fd, optional(kernels_int), flags },
     prep_sendto = { fd, bytes, bytes_part, flags, address, bytes_part },
-    prep_send_zc = { fd, kind(buffer.good, function(v)
-      return v ~= nil and (v == good.buffer or v == good.lease)
-    end), part, flags, optional(small), part },
+    prep_send_zc = { fd, uncopied, part, flags, optional(small), part },
     prep_send_set_addr = { address },
     prep_sendmsg = { fd, msghdr, flags },
     prep_sendmsg_zc = { fd, msghdr, flags },

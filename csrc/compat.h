@@ -108,8 +108,18 @@ static inline int compat_liburing_running (int *major, int *minor) {
 /* opcodes of io_uring_register(2) */
 #ifndef IORING_REGISTER_PBUF_STATUS
 #define IORING_REGISTER_PBUF_STATUS	26
+#define IORING_REGISTER_NAPI		27
+#define IORING_UNREGISTER_NAPI		28
+#define IORING_REGISTER_CLOCK		29
+#define IORING_REGISTER_CLONE_BUFFERS	30
 #define IORING_REGISTER_SEND_MSG_RING	31
 #define IORING_REGISTER_RESIZE_RINGS	33
+#endif
+
+/* flags of clone_buffers, an enum where they exist */
+#ifndef IORING_REGISTER_SRC_REGISTERED
+#define IORING_REGISTER_SRC_REGISTERED	1
+#define IORING_REGISTER_DST_REPLACE	2
 #endif
 
 /* flags of a buffer ring, an enum where they exist */
@@ -169,6 +179,7 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #ifndef IORING_FEAT_RW_ATTR  /* 2.10 */
 #define IORING_FEAT_RW_ATTR		(1U << 16)
 #define IORING_FEAT_NO_IOWAIT		(1U << 17)
+#define IORING_ENTER_NO_IOWAIT		(1U << 7)
 #endif
 
 #ifndef IORING_SETUP_CQE_MIXED  /* 2.13 */
@@ -238,6 +249,41 @@ static inline void compat_set_cancel_opcode (
 }
 
 
+/* argument of IORING_REGISTER_NAPI (since Linux 6.9); the kernel gives back
+** what was set before */
+struct compat_napi {
+  uint32_t busy_poll_to;  /* microseconds */
+  uint8_t prefer_busy_poll;
+  uint8_t opcode, pad[2];
+  uint32_t op_param, resv;
+};
+
+
+/* argument of IORING_REGISTER_CLOCK (since Linux 6.12) */
+struct compat_clock {
+  uint32_t clockid;
+  uint32_t resv[3];
+};
+
+
+/* argument of IORING_REGISTER_CLONE_BUFFERS (since Linux 6.12; the offsets and
+** flags since 6.13) */
+struct compat_clone_buffers {
+  uint32_t src_fd, flags, src_off, dst_off, nr;
+  uint32_t pad[3];
+};
+
+/* the most buffers that a ring can have registered */
+#define COMPAT_MAX_BUFFERS	(1u << 14)
+
+
+/* the shortest time that a wait takes, in microseconds (since Linux 6.12) */
+static inline void compat_set_min_wait (struct io_uring_getevents_arg *arg,
+                                        uint32_t usec) {
+  memcpy((char *)arg + 12, &usec, sizeof(usec));
+}
+
+
 /* argument of IORING_REGISTER_PBUF_STATUS (since Linux 6.8) */
 struct compat_buf_status {
   uint32_t buf_group;  /* in */
@@ -261,7 +307,10 @@ static inline void compat_set_file_slot (struct io_uring_sqe *sqe,
 _Static_assert(sizeof(struct io_uring_sqe) == 64 &&
                sizeof(struct io_uring_buf_reg) == 40 &&
                sizeof(struct io_uring_sync_cancel_reg) == 64 &&
-               sizeof(struct compat_buf_status) == 40,
+               sizeof(struct compat_buf_status) == 40 &&
+               sizeof(struct compat_napi) == 16 &&
+               sizeof(struct compat_clone_buffers) == 32 &&
+               sizeof(struct io_uring_getevents_arg) == 24,
                "the kernel interface differs");
 
 /* }===================================================================== */

@@ -97,6 +97,8 @@ static const luaL_Reg public_functions[] = {
 static void open_classes (lua_State *L) {
   ring_object_open(L);
   register_open(L);
+  register_buffers_open(L);
+  register_settings_open(L);
   ref_object_open(L);
   sqe_open(L);
   prep_msg_open(L);

@@ -13,7 +13,7 @@ local needs_ring = helper.needs_ring(it)
 local META = "lua/uring/meta.lua"
 local PAGES = {
   "README.md", "CONTRIBUTING.md", "doc/guide.md", "doc/comparison.md",
-  "doc/embedding.md", "doc/internals.md",
+  "doc/embedding.md", "doc/internals.md", "doc/liburing.md",
 }
 local TYPED = { ["README.md"] = true }
 

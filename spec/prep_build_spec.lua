@@ -199,7 +199,8 @@ local WIRE <const> = {
 
 -- Those that name an operation, and the one that changes what another made.
 local OTHERS <const> = { prep_poll_remove = true, prep_poll_update = true,
-  prep_timeout_remove = true, prep_timeout_update = true, prep_send_set_addr = true }
+  prep_timeout_remove = true, prep_timeout_update = true,
+  prep_send_set_addr = true }
 
 describe("a prep", function()
   for _, row in ipairs(WIRE) do

@@ -16,6 +16,7 @@
 #include "lua/options.h"
 #include "api/operation.h"
 #include "api/probe.h"
+#include "api/register_internal.h"
 #include "api/ring_check.h"
 #include "api/sqe.h"
 
@@ -24,11 +25,25 @@
 #define MAX_FILES  (1 << 20)
 
 
-static int result (lua_State *L, struct ring *r, int rc, const char *what) {
+int register_result (lua_State *L, struct ring *r, int rc,
+                     const char *what) {
   if (rc < 0)
     return fail(L, -rc, "%s on ring (fd %d)", what, r->io.ring_fd);
   lua_pushboolean(L, 1);
   return 1;
+}
+
+void register_tags (lua_State *L, int arg, uint64_t *tags, unsigned n) {
+  luaL_checktype(L, arg, LUA_TTABLE);
+  if (lua_rawlen(L, arg) != n)
+    luaL_argerror(L, arg, "array with a tag for each expected");
+  for (unsigned i = 0; i < n; i++) {
+    lua_rawgeti(L, arg, (lua_Integer)i + 1);
+    if (!lua_isinteger(L, -1))
+      luaL_argerror(L, arg, "array of integers expected");
+    tags[i] = (uint64_t)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
 }
 
 /* An array of descriptors (-1 or false is an empty slot) as C ints, in a
@@ -63,8 +78,36 @@ static int register_files (lua_State *L) {
   unsigned n;
   int *fds = arg_files(L, 2, &n);
   ring_check(L, 1);  /* (a metamethod of the array may have closed it) */
-  return result(L, r, sys_register(r->io.ring_fd, IORING_REGISTER_FILES, fds,
+  return register_result(L, r, sys_register(r->io.ring_fd, IORING_REGISTER_FILES, fds,
                                    n), "register_files");
+}
+
+/* The same with the array of their tags at `arg + 1`. */
+static int *arg_tagged_files (lua_State *L, int arg, unsigned *n,
+                              uint64_t **tags) {
+  lua_Unsigned len = lua_istable(L, arg) ? lua_rawlen(L, arg) : 0;
+  int *fds;
+  if (len < 1 || len > MAX_FILES) arg_files(L, arg, n);  /* (it raises) */
+  *tags = lua_newuserdatauv(L, len * sizeof(**tags), 0);
+  register_tags(L, arg + 1, *tags, (unsigned)len);
+  fds = arg_files(L, arg, n);  /* last, for it reads the numbers */
+  if (*n != len)
+    luaL_argerror(L, arg + 1, "array with a tag for each expected");
+  return fds;
+}
+
+/* ring:register_files_tags({ fd, … }, { tag, … }) */
+static int register_files_tags (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  struct io_uring_rsrc_register reg;
+  uint64_t *tags;
+  memset(&reg, 0, sizeof(reg));
+  reg.data = (uint64_t)(uintptr_t)arg_tagged_files(L, 2, &reg.nr, &tags);
+  reg.tags = (uint64_t)(uintptr_t)tags;
+  ring_check(L, 1);
+  return register_result(L, r, sys_register(r->io.ring_fd,
+                         IORING_REGISTER_FILES2, &reg, sizeof(reg)),
+                         "register_files_tags");
 }
 
 /* ring:register_files_sparse(n) */
@@ -80,7 +123,7 @@ static int register_files_sparse (lua_State *L) {
   if (rc == -EMFILE)
     return fail(L, EMFILE, "register_files_sparse(%u): more slots than this "
                 "process may have files open: ulimit -n", reg.nr);
-  return result(L, r, rc, "register_files_sparse");
+  return register_result(L, r, rc, "register_files_sparse");
 }
 
 /* ring:register_files_update(offset, { fd, … }): the number updated */
@@ -95,7 +138,27 @@ static int register_files_update (lua_State *L) {
   ring_check(L, 1);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE, &up, n);
   if (rc < 0)
-    return result(L, r, rc, "register_files_update");
+    return register_result(L, r, rc, "register_files_update");
+  lua_pushinteger(L, rc);
+  return 1;
+}
+
+/* ring:register_files_update_tag(offset, { fd, … }, { tag, … }): the number
+** updated */
+static int register_files_update_tag (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  struct io_uring_rsrc_update2 up;
+  uint64_t *tags;
+  int rc;
+  memset(&up, 0, sizeof(up));
+  up.offset = (unsigned)arg_integer(L, 2, 0, INT32_MAX);
+  up.data = (uint64_t)(uintptr_t)arg_tagged_files(L, 3, &up.nr, &tags);
+  up.tags = (uint64_t)(uintptr_t)tags;
+  ring_check(L, 1);
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE2, &up,
+                    sizeof(up));
+  if (rc < 0)
+    return register_result(L, r, rc, "register_files_update_tag");
   lua_pushinteger(L, rc);
   return 1;
 }
@@ -107,7 +170,7 @@ static int register_file_alloc_range (lua_State *L) {
   memset(&range, 0, sizeof(range));
   range.off = (unsigned)arg_integer(L, 2, 0, INT32_MAX);
   range.len = (unsigned)arg_integer(L, 3, 0, INT32_MAX);
-  return result(L, r, sys_register(r->io.ring_fd,
+  return register_result(L, r, sys_register(r->io.ring_fd,
                                    IORING_REGISTER_FILE_ALLOC_RANGE, &range,
                                    0), "register_file_alloc_range");
 }
@@ -115,18 +178,18 @@ static int register_file_alloc_range (lua_State *L) {
 /* ring:unregister_files() */
 static int unregister_files (lua_State *L) {
   struct ring *r = ring_check(L, 1);
-  return result(L, r, sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES,
+  return register_result(L, r, sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES,
                                    NULL, 0), "unregister_files");
 }
 
 /* ring:enable_rings(): only the calling thread may enter from now on */
 static int enable_rings (lua_State *L) {
   struct ring *r = ring_check(L, 1);
-  return result(L, r, ring_bind(r), "enable_rings");
+  return register_result(L, r, ring_bind(r), "enable_rings");
 }
 
-/* ring:register_eventfd(fd) */
-static int register_eventfd (lua_State *L) {
+static int register_eventfd_for (lua_State *L, unsigned opcode,
+                                 const char *what) {
   struct ring *r = ring_check(L, 1);
   struct fd_arg fd = arg_fd(L, 2);
   int rc;
@@ -134,9 +197,30 @@ static int register_eventfd (lua_State *L) {
     return luaL_argerror(L, 1, "the loop watches this ring through an "
                          "eventfd of its own while tasks wait on it, and a "
                          "ring can have only one");
-  rc = sys_register(r->io.ring_fd, IORING_REGISTER_EVENTFD, &fd.number, 1);
+  rc = sys_register(r->io.ring_fd, opcode, &fd.number, 1);
   if (rc >= 0) r->eventfd = true;
-  return result(L, r, rc, "register_eventfd");
+  return register_result(L, r, rc, what);
+}
+
+/* ring:register_eventfd(fd) */
+static int register_eventfd (lua_State *L) {
+  return register_eventfd_for(L, IORING_REGISTER_EVENTFD, "register_eventfd");
+}
+
+/* ring:register_eventfd_async(fd): only for what did not complete at once */
+static int register_eventfd_async (lua_State *L) {
+  return register_eventfd_for(L, IORING_REGISTER_EVENTFD_ASYNC,
+                              "register_eventfd_async");
+}
+
+/* ring:cq_eventfd_toggle(enabled): is the eventfd signalled? */
+static int cq_eventfd_toggle (lua_State *L) {
+  struct ring *r = ring_check(L, 1);
+  luaL_checktype(L, 2, LUA_TBOOLEAN);
+  if (!r->eventfd)
+    return fail(L, ENXIO, "cq_eventfd_toggle: no eventfd was registered");
+  return register_result(L, r, io_uring_cq_eventfd_toggle(&r->io,
+                         lua_toboolean(L, 2)), "cq_eventfd_toggle");
 }
 
 /* ring:unregister_eventfd() */
@@ -147,7 +231,7 @@ static int unregister_eventfd (lua_State *L) {
     return fail(L, ENXIO, "unregister_eventfd: none was registered");
   rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
   if (rc >= 0) r->eventfd = false;
-  return result(L, r, rc, "unregister_eventfd");
+  return register_result(L, r, rc, "unregister_eventfd");
 }
 
 /* What register_sync_cancel's options, at 2, say: which operations. Returns the
@@ -219,7 +303,7 @@ static int register_sync_cancel (lua_State *L) {
                 (reg.flags & IORING_ASYNC_CANCEL_OP) ? " by opcode" : "",
                 NAMES_MAJOR(min_kernel), NAMES_MINOR(min_kernel));
   if (rc < 0)
-    return result(L, r, rc, "register_sync_cancel");
+    return register_result(L, r, rc, "register_sync_cancel");
   lua_pushinteger(L, rc);
   return 1;
 }
@@ -258,11 +342,15 @@ int register_sync_msg (lua_State *L) {
 
 static const luaL_Reg methods[] = {
   {"register_files", register_files},
+  {"register_files_tags", register_files_tags},
   {"register_files_sparse", register_files_sparse},
   {"register_files_update", register_files_update},
+  {"register_files_update_tag", register_files_update_tag},
   {"register_file_alloc_range", register_file_alloc_range},
   {"unregister_files", unregister_files},
   {"register_eventfd", register_eventfd},
+  {"register_eventfd_async", register_eventfd_async},
+  {"cq_eventfd_toggle", cq_eventfd_toggle},
   {"unregister_eventfd", unregister_eventfd},
   {"register_sync_cancel", register_sync_cancel},
   {"enable_rings", enable_rings},

@@ -327,6 +327,40 @@ static int ring_object_submit_and_wait (lua_State *L) {
   return 1;
 }
 
+/* ring:submit_and_wait_min_timeout(n, timeout, min_wait): the number of
+** submitted SQEs. It waits for `n` completions for `min_wait` seconds, and then
+** for one. */
+static int ring_object_submit_and_wait_min_timeout (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  size_t n = (size_t)arg_integer(L, 2, 1, r->io.cq.ring_entries);
+  int64_t deadline = clock_after(arg_seconds(L, 3));
+  int64_t least = arg_duration(L, 4) / 1000;
+  unsigned before = sys_sq_ready(&r->io);
+  int rc;
+  if (!(r->io.features & IORING_FEAT_MIN_TIMEOUT))
+    return fail(L, EINVAL, "submit_and_wait_min_timeout needs Linux 6.12");
+  if (least > UINT32_MAX) least = UINT32_MAX;
+  rc = reap_ready(r);
+  while (rc >= 0 && r->pending.count < n) {
+    rc = ring_enter_batched(r, (unsigned)(n - r->pending.count),
+                            clock_left(deadline), (uint32_t)least);
+    if (rc >= 0 || rc == -ETIME || rc == -EINTR) {
+      int reaped = ring_reap(r);
+      if (reaped < 0) rc = reaped;
+      else if (r->pending.count > 0) break;
+      else if (rc == -EINTR) rc = 0;
+    }
+    if (lua_gethookmask(L)) {
+      ring_interrupted(L);
+      ring_check_by_hand(L, 1);  /* (the hook may have closed it) */
+    }
+  }
+  if (rc < 0 && r->pending.count == 0)
+    return fail_enter(L, -rc, r->io.ring_fd);
+  lua_pushinteger(L, before);
+  return 1;
+}
+
 /* ring:wait_cqe([timeout]): data, res, flags, kind; submits first */
 static int ring_object_wait_cqe (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
@@ -475,6 +509,7 @@ static const luaL_Reg methods[] = {
   {"queue", ring_object_queue},
   {"submit", ring_object_submit},
   {"submit_and_wait", ring_object_submit_and_wait},
+  {"submit_and_wait_min_timeout", ring_object_submit_and_wait_min_timeout},
   {"wait_cqe", ring_object_wait_cqe},
   {"peek_cqe", ring_object_peek_cqe},
   {"fd", ring_object_fd},

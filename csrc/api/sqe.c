@@ -185,10 +185,21 @@ static unsigned rw_flags_min_kernel (uint32_t flags) {
 }
 
 /* (In other opcodes this field has other flags.) */
+static bool has_rw_flags (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_READ: case IORING_OP_READV: case IORING_OP_READ_FIXED:
+    case IORING_OP_WRITE: case IORING_OP_WRITEV: case IORING_OP_WRITE_FIXED:
+    case IORING_OP_READV_FIXED: case IORING_OP_WRITEV_FIXED:
+      return true;
+    default:
+      return false;
+  }
+}
+
 static int s_set_rw_flags (lua_State *L) {
   struct request *q = sqe_prepared(L);
   uint32_t flags = (uint32_t)arg_integer(L, 2, 0, UINT32_MAX);
-  if (q->sqe.opcode != IORING_OP_READ && q->sqe.opcode != IORING_OP_WRITE)
+  if (!has_rw_flags(q->sqe.opcode))
     return luaL_argerror(L, 1, "prepare a read or a write first: prep_read or "
                          "prep_write");
   q->sqe.rw_flags = (int)flags;
@@ -205,6 +216,24 @@ static int s_set_personality (lua_State *L) {
 static int s_set_buf_group (lua_State *L) {
   struct request *q = sqe_prepared(L);
   q->sqe.buf_group = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  return sqe_end(L, q);
+}
+
+/* (The same field as the group: a request uses one or the other.) */
+static int s_set_buf_index (lua_State *L) {
+  struct request *q = sqe_prepared(L);
+  q->sqe.buf_index = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  return sqe_end(L, q);
+}
+
+/* How much a multishot receive takes in all. */
+static int s_set_optlen (lua_State *L) {
+  struct request *q = sqe_prepared(L);
+  uint32_t len = (uint32_t)arg_integer(L, 2, 0, UINT32_MAX);
+  if (q->sqe.opcode != IORING_OP_RECV || !(q->req_flags & REQ_MULTI))
+    return luaL_argerror(L, 1, "prepare a prep_recv_multishot first");
+  q->sqe.file_index = len;
+  q->min_kernel = len > 0 ? NAMES_VERSION(6, 17) : 0;
   return sqe_end(L, q);
 }
 
@@ -278,6 +307,8 @@ static const luaL_Reg setters[] = {
   {"set_rw_flags", s_set_rw_flags},
   {"set_personality", s_set_personality},
   {"set_buf_group", s_set_buf_group},
+  {"set_buf_index", s_set_buf_index},
+  {"set_optlen", s_set_optlen},
   {NULL, NULL}
 };
 

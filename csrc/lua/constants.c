@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -176,6 +177,13 @@ static const struct constant {
   C(IPV6_FREEBIND), C(IPV6_DONTFRAG), C(IPV6_TRANSPARENT),
   C(TCP_FASTOPEN_CONNECT), C(TCP_ULP), C(TCP_INQ), C(TCP_CM_INQ),
   C(TCP_ZEROCOPY_RECEIVE), C(UDP_CORK), C(UDP_SEGMENT), C(UDP_GRO),
+
+  /* what is registered with a ring */
+  C(IORING_RESTRICTION_REGISTER_OP), C(IORING_RESTRICTION_SQE_OP),
+  C(IORING_RESTRICTION_SQE_FLAGS_ALLOWED),
+  C(IORING_RESTRICTION_SQE_FLAGS_REQUIRED),
+  C(IORING_REGISTER_SRC_REGISTERED), C(IORING_REGISTER_DST_REPLACE),
+  C(CLOCK_MONOTONIC), C(CLOCK_BOOTTIME),
 
   /* files */
   C(AT_FDCWD), C(O_RDONLY), C(O_WRONLY), C(O_RDWR), C(O_CREAT), C(O_EXCL),

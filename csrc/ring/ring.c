@@ -221,7 +221,7 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   r->closing = false;
   pending_free(&r->pending);
   op_table_free(&r->ops);
-  ring_release_provided(r, kept > 0);
+  ring_release_buffers(r, kept > 0);
   if (r->pprev) {
     *r->pprev = r->next;
     if (r->next) r->next->pprev = r->pprev;

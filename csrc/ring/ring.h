@@ -61,6 +61,7 @@ struct ring {
   uint32_t fork_id;       /* of the process that made it */
   pthread_t owner;        /* the thread that may enter, if SINGLE_ISSUER */
   bool open, enabled, closing;
+  unsigned enter_flags;   /* IORING_ENTER_NO_IOWAIT, or 0 */
   bool eventfd;           /* the user has registered one */
   bool polled;            /* a host polls the eventfd that is registered */
   bool nested;            /* ... and a request may wait for an eventfd */
@@ -72,6 +73,8 @@ struct ring {
   struct doorbell *doorbell;  /* the loop's, for others to wake it; or NULL */
   struct buf_group ***groups; /* of provided buffers, by id: 256 pages */
   struct buf_group *short_of_notes;  /* groups that may have too few notes */
+  struct refblock **registered;  /* buffers, by buf_index; NULL: empty */
+  unsigned nregistered;
   struct kept *kept;      /* memory kept until the close, in no order */
   unsigned nkept, kept_capacity;
   struct account *account;  /* of its state; or NULL */

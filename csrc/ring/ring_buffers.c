@@ -1,7 +1,7 @@
 /*
-** ring_buffers: the table of a ring's buffer groups, and the memory given to
-** the kernel by PROVIDE_BUFFERS. A group leaves the table only after the
-** kernel has unregistered it.
+** ring_buffers: the table of a ring's buffer groups, its registered buffers,
+** and the memory given to the kernel by PROVIDE_BUFFERS. A group leaves the
+** table only after the kernel has unregistered it.
 */
 
 #include "compat.h"
@@ -100,6 +100,102 @@ bool ring_reserve_notes (struct ring *r) {
 }
 
 
+/* ---- registered buffers ------------------------------------------------ */
+
+/* Make place for `n` blocks. (The table does not shrink.) */
+static bool reserve_registered (struct ring *r, unsigned n) {
+  struct refblock **all;
+  if (n <= r->nregistered)
+    return true;
+  all = realloc(r->registered, n * sizeof(*all));
+  if (all == NULL)
+    return false;
+  memset(all + r->nregistered, 0, (n - r->nregistered) * sizeof(*all));
+  r->registered = all;
+  r->nregistered = n;
+  return true;
+}
+
+static void put_registered (struct ring *r, unsigned at, struct refblock *b) {
+  struct refblock *old = r->registered[at];
+  r->registered[at] = b;
+  if (b) refblock_retain(b);
+  if (old) refblock_release(old);
+}
+
+static void drop_registered (struct ring *r) {
+  for (unsigned i = 0; i < r->nregistered; i++) put_registered(r, i, NULL);
+  free(r->registered);
+  r->registered = NULL;
+  r->nregistered = 0;
+}
+
+int ring_register_buffers (struct ring *r, const struct registered *b) {
+  struct io_uring_rsrc_register reg;
+  int rc;
+  if (!reserve_registered(r, b->n))
+    return -ENOMEM;
+  memset(&reg, 0, sizeof(reg));
+  reg.nr = b->n;
+  if (b->blocks == NULL) reg.flags = IORING_RSRC_REGISTER_SPARSE;
+  reg.data = (uint64_t)(uintptr_t)b->iov;
+  reg.tags = (uint64_t)(uintptr_t)b->tags;
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_BUFFERS2, &reg,
+                    sizeof(reg));
+  if (rc < 0)
+    return rc;
+  for (unsigned i = 0; b->blocks && i < b->n; i++)
+    put_registered(r, i, b->blocks[i]);
+  return 0;
+}
+
+int ring_update_buffers (struct ring *r, unsigned offset,
+                         const struct registered *b) {
+  struct io_uring_rsrc_update2 up;
+  int rc;
+  memset(&up, 0, sizeof(up));
+  up.offset = offset;
+  up.nr = b->n;
+  up.data = (uint64_t)(uintptr_t)b->iov;
+  up.tags = (uint64_t)(uintptr_t)b->tags;
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_BUFFERS_UPDATE, &up,
+                    sizeof(up));
+  for (int i = 0; i < rc; i++)  /* (so many are in the table, and so here) */
+    put_registered(r, offset + (unsigned)i, b->blocks[i]);
+  return rc;
+}
+
+int ring_clone_buffers (struct ring *r, const struct ring *from,
+                        unsigned dst_off, unsigned src_off, unsigned nr,
+                        unsigned flags) {
+  struct compat_clone_buffers c = {0};
+  unsigned n = nr;
+  int rc;
+  if (n == 0 && src_off < from->nregistered) n = from->nregistered - src_off;
+  if (n > COMPAT_MAX_BUFFERS || dst_off > COMPAT_MAX_BUFFERS)
+    return -EINVAL;
+  if (!reserve_registered(r, dst_off + n))
+    return -ENOMEM;
+  c.src_fd = (uint32_t)from->io.ring_fd;
+  c.flags = flags;
+  c.src_off = src_off;
+  c.dst_off = dst_off;
+  c.nr = nr;
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_CLONE_BUFFERS, &c, 1);
+  if (rc < 0)
+    return rc;
+  for (unsigned i = 0; i < n && src_off + i < from->nregistered; i++)
+    put_registered(r, dst_off + i, from->registered[src_off + i]);
+  return 0;
+}
+
+int ring_unregister_buffers (struct ring *r) {
+  int rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
+  if (rc >= 0) drop_registered(r);
+  return rc;
+}
+
+
 /* ---- memory from PROVIDE_BUFFERS --------------------------------------- */
 
 int ring_reserve_kept (struct ring *r, unsigned n) {
@@ -133,7 +229,8 @@ void ring_unkeep (struct ring *r, uint64_t token) {
   }
 }
 
-void ring_release_provided (struct ring *r, bool bury) {
+void ring_release_buffers (struct ring *r, bool bury) {
+  drop_registered(r);  /* (the kernel holds the pages, not the addresses) */
   for (unsigned i = 0; r->groups && i < PAGES; i++) {
     for (unsigned j = 0; r->groups[i] && j < PAGE; j++) {
       struct buf_group *g = r->groups[i][j];

@@ -63,6 +63,6 @@ void ring_unkeep (struct ring *r, uint64_t token);
 
 /* The ring closes: release its groups and the memory it keeps; with `bury`
 ** leak them, because the kernel may still use them. */
-void ring_release_provided (struct ring *r, bool bury);
+void ring_release_buffers (struct ring *r, bool bury);
 
 #endif

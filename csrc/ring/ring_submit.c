@@ -37,11 +37,16 @@ static void refuse_closed (struct ring *r) {
   }
 }
 
-int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns) {
+static void begin_enter (struct ring *r) {
   refuse_closed(r);
   r->stats.enters++;
   if (io_uring_cq_has_overflow(&r->io)) r->stats.overflowed++;
-  return sys_enter(&r->io, wait, ns);
+}
+
+int ring_enter_bare (struct ring *r, unsigned wait, int64_t ns) {
+  begin_enter(r);
+  return r->enter_flags ? sys_enter_with(&r->io, wait, ns, 0, r->enter_flags)
+                        : sys_enter(&r->io, wait, ns);
 }
 
 int ring_reap_silent (struct ring *r) {
@@ -347,4 +352,11 @@ static void ring_send_cancels (struct ring *r) {
 int ring_enter (struct ring *r, unsigned wait, int64_t ns) {
   ring_send_cancels(r);
   return ring_enter_bare(r, wait, ns);
+}
+
+int ring_enter_batched (struct ring *r, unsigned wait, int64_t ns,
+                        uint32_t least) {
+  ring_send_cancels(r);
+  begin_enter(r);
+  return sys_enter_with(&r->io, wait, ns, least, r->enter_flags);
 }

@@ -36,6 +36,10 @@ int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
 /* Send the listed cancels, submit, and run deferred work: as sys_enter. */
 int ring_enter (struct ring *r, unsigned wait, int64_t ns);
 
+/* The same as sys_enter_with. */
+int ring_enter_batched (struct ring *r, unsigned wait, int64_t ns,
+                        uint32_t least);
+
 /* Silent requests have CQEs as others do, but a program with silent requests
 ** only may never wait for one: reap before the CQ overflows. Answers as
 ** ring_reap. */

@@ -92,11 +92,16 @@ int sys_needs_enter (const struct io_uring *ring) {
 }
 
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
-  unsigned flags = IORING_ENTER_GETEVENTS;
+  return sys_enter_with(ring, wait, ns, 0, 0);
+}
+
+int sys_enter_with (struct io_uring *ring, unsigned wait, int64_t ns,
+                    uint32_t least, unsigned flags) {
   unsigned submit;
   struct __kernel_timespec ts;
   struct io_uring_getevents_arg arg;
 
+  flags |= IORING_ENTER_GETEVENTS;
   io_uring_smp_store_release(ring->sq.ktail, ring->sq.sqe_tail);
   ring->sq.sqe_head = ring->sq.sqe_tail;
   submit = sys_sq_ready(ring);
@@ -108,14 +113,17 @@ int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
         & IORING_SQ_NEED_WAKEUP)
       flags |= IORING_ENTER_SQ_WAKEUP;
   }
-  if (wait == 0 || ns < 0)
+  if (wait == 0 || (ns < 0 && least == 0))
     return io_uring_enter2((unsigned)ring->enter_ring_fd, submit, wait, flags,
                            NULL, _NSIG / 8);
-  ts.tv_sec = ns / 1000000000;
-  ts.tv_nsec = ns % 1000000000;
   memset(&arg, 0, sizeof(arg));
   arg.sigmask_sz = _NSIG / 8;
-  arg.ts = (uint64_t)(uintptr_t)&ts;
+  if (ns >= 0) {
+    ts.tv_sec = ns / 1000000000;
+    ts.tv_nsec = ns % 1000000000;
+    arg.ts = (uint64_t)(uintptr_t)&ts;
+  }
+  compat_set_min_wait(&arg, least);
   return io_uring_enter2((unsigned)ring->enter_ring_fd, submit, wait,
                          flags | IORING_ENTER_EXT_ARG, (sigset_t *)&arg,
                          sizeof(arg));

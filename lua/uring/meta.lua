@@ -632,6 +632,16 @@ function Ring:submit() end
 ---@return integer? errno
 function Ring:submit_and_wait(n, timeout) end
 
+--- The same, but after `min_wait` seconds one completion is enough.
+--- (io_uring_submit_and_wait_min_timeout(3), 6.12)
+---@param n integer
+---@param timeout number?
+---@param min_wait number
+---@return integer? submitted
+---@return string? message
+---@return integer? errno
+function Ring:submit_and_wait_min_timeout(n, timeout, min_wait) end
+
 --- Take the next completion or message; where none is there submit, and wait
 --- for one. `data` is the set_data64 of a completion's SQE, or a message's
 --- data. `res` is signed, as the kernel gives it: of a completion a result, or
@@ -782,6 +792,16 @@ function Ring:close() end
 ---@return integer? errno
 function Ring:register_files(files) end
 
+--- The same with tags: a message with the tag as its data arrives at the ring
+--- when a slot is empty again and no request uses its file any more.
+--- (io_uring_register_files_tags(3), 5.13)
+---@param files (uring.descriptor|false)[]
+---@param tags integer[] one for each; 0: no message
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_files_tags(files, tags) end
+
 --- A table of so many empty slots. (io_uring_register_files_sparse(3), 5.19)
 ---@param n integer
 ---@return true? done
@@ -796,6 +816,15 @@ function Ring:register_files_sparse(n) end
 ---@return string? message
 ---@return integer? errno
 function Ring:register_files_update(offset, files) end
+
+--- The same with tags. (io_uring_register_files_update_tag(3), 5.13)
+---@param offset integer
+---@param files (uring.descriptor|false)[]
+---@param tags integer[]
+---@return integer? updated
+---@return string? message
+---@return integer? errno
+function Ring:register_files_update_tag(offset, files, tags) end
 
 --- Which slots the kernel may pick for IORING_FILE_INDEX_ALLOC.
 --- (io_uring_register_file_alloc_range(3), 6.0)
@@ -820,11 +849,166 @@ function Ring:unregister_files() end
 ---@return integer? errno
 function Ring:register_eventfd(fd) end
 
+--- Write to this eventfd only for what completes later, and not in the submit.
+--- (io_uring_register_eventfd_async(3), 5.6)
+---@param fd uring.descriptor
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_eventfd_async(fd) end
+
+--- Is the eventfd written to? What arrives while it is not makes it readable
+--- neither then nor later. (io_uring_cq_eventfd_toggle(3), 5.8)
+---@param enabled boolean
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:cq_eventfd_toggle(enabled) end
+
 --- (io_uring_unregister_eventfd(3), 5.2)
 ---@return true? done
 ---@return string? message
 ---@return integer? errno
 function Ring:unregister_eventfd() end
+
+--- Register buffers, which prep_read_fixed and the like name by their number,
+--- from 0; false is an empty place. The kernel locks their pages once, and not
+--- for each request. They keep their memory until they are unregistered or
+--- replaced, also if they are closed. (io_uring_register_buffers(3), 5.1)
+---@param buffers (uring.Buffer|false)[] at most 16384
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_buffers(buffers) end
+
+--- The same with tags, as register_files_tags.
+--- (io_uring_register_buffers_tags(3), 5.13)
+---@param buffers (uring.Buffer|false)[]
+---@param tags integer[]
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_buffers_tags(buffers, tags) end
+
+--- So many empty places. (io_uring_register_buffers_sparse(3), 5.19)
+---@param n integer
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_buffers_sparse(n) end
+
+--- Replace buffers from `offset` on.
+--- (io_uring_register_buffers_update_tag(3), 5.13)
+---@param offset integer
+---@param buffers (uring.Buffer|false)[]
+---@param tags integer[]
+---@return integer? updated
+---@return string? message
+---@return integer? errno
+function Ring:register_buffers_update_tag(offset, buffers, tags) end
+
+--- (io_uring_unregister_buffers(3), 5.1)
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:unregister_buffers() end
+
+--- Register the buffers of another ring here, too. (io_uring_clone_buffers(3),
+--- 6.12)
+---@param source uring.Ring
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:clone_buffers(source) end
+
+--- Some of them. (io_uring_clone_buffers_offset(3), 6.13)
+---@param source uring.Ring
+---@param dst_off integer
+---@param src_off integer
+---@param nr integer 0: all
+---@param flags? integer IORING_REGISTER_DST_REPLACE
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:clone_buffers_offset(source, dst_off, src_off, nr, flags) end
+
+--- The number of the calling thread's credentials as they are now, for
+--- Sqe:set_personality. (io_uring_register_personality(3), 5.6)
+---@return integer? id
+---@return string? message
+---@return integer? errno
+function Ring:register_personality() end
+
+--- (io_uring_unregister_personality(3), 5.6)
+---@param id integer
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:unregister_personality(id) end
+
+--- What the ring may do, of one that is not enabled yet
+--- (IORING_SETUP_R_DISABLED): all else gives EACCES. Allow
+--- IORING_OP_ASYNC_CANCEL as well, or nothing can be cancelled.
+--- (io_uring_register_restrictions(3), 5.10)
+---@param restrictions integer[][] { IORING_RESTRICTION_..., number }
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_restrictions(restrictions) end
+
+--- The CPUs that io-wq's workers of this ring run on.
+--- (io_uring_register_iowq_aff(3), 5.14)
+---@param cpus integer[] counted from 0
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_iowq_aff(cpus) end
+
+--- (io_uring_unregister_iowq_aff(3), 5.14)
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:unregister_iowq_aff() end
+
+--- The most workers of io-wq, for what ends in a bounded time (files) and for
+--- the rest; 0, or none: unchanged. Gives what was set before.
+--- (io_uring_register_iowq_max_workers(3), 5.15)
+---@param bounded? integer
+---@param unbounded? integer
+---@return integer? bounded
+---@return integer|string? unbounded or a message
+---@return integer? errno
+function Ring:register_iowq_max_workers(bounded, unbounded) end
+
+--- Poll network devices busily in waits. Gives what was set before.
+--- (io_uring_register_napi(3), 6.9)
+---@param busy_poll_to integer microseconds
+---@param prefer_busy_poll? boolean
+---@return integer? busy_poll_to
+---@return boolean|string? prefer_busy_poll or a message
+---@return integer? errno
+function Ring:register_napi(busy_poll_to, prefer_busy_poll) end
+
+--- (io_uring_unregister_napi(3), 6.9)
+---@return integer? busy_poll_to
+---@return boolean|string? prefer_busy_poll or a message
+---@return integer? errno
+function Ring:unregister_napi() end
+
+--- The clock of the ring's waits. (io_uring_register_clock(3), 6.12)
+---@param clockid integer CLOCK_MONOTONIC, CLOCK_BOOTTIME
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:register_clock(clockid) end
+
+--- Do the ring's waits count as waits for a disk? (io_uring_set_iowait(3),
+--- 6.15)
+---@param enabled boolean
+---@return true? done
+---@return string? message
+---@return integer? errno
+function Ring:set_iowait(enabled) end
 
 --- Cancel what matches and return when that is done. The result is the
 --- kernel's: how many there were where it counts them (ANY, ALL), else 0;
@@ -1160,14 +1344,17 @@ function Sqe:prep_open(path, flags, mode) end
 ---@return uring.Sqe
 function Sqe:prep_open_direct(path, flags, mode, file_index) end
 
----@class uring.open_how: { flags?: integer, mode?: integer, resolve?: integer }
+---@class uring.open_how
+---@field flags? integer O_...
+---@field mode? integer of a new file
+---@field resolve? integer RESOLVE_...
 
 --- Open a file with rules for the lookup of its path; always close-on-exec.
 --- Result: the new descriptor, yours to close. (io_uring_prep_openat2(3),
 --- openat2(2), 5.6)
 ---@param dfd uring.descriptor
 ---@param path string
----@param how uring.open_how O_..., the mode of a new file, RESOLVE_...
+---@param how uring.open_how
 ---@return uring.Sqe
 function Sqe:prep_openat2(dfd, path, how) end
 
@@ -1568,7 +1755,8 @@ function Sqe:prep_send_set_addr(address) end
 ---@param buf_index integer
 ---@param at? integer
 ---@return uring.Sqe
-function Sqe:prep_send_zc_fixed(fd, bytes, len, flags, zc_flags, buf_index, at) end
+function Sqe:prep_send_zc_fixed(fd, bytes, len, flags, zc_flags, buf_index,
+                                at) end
 
 --- The same as prep_sendmsg_zc with an iov inside a buffer that is registered.
 --- (io_uring_prep_sendmsg_zc_fixed(3), 6.15)
@@ -1702,6 +1890,17 @@ function Sqe:set_personality(personality) end
 ---@param bgid integer 0 to 65535
 ---@return uring.Sqe
 function Sqe:set_buf_group(bgid) end
+
+--- The registered buffer that is used. (io_uring_register_buffers(3), 5.1)
+---@param buf_index integer
+---@return uring.Sqe
+function Sqe:set_buf_index(buf_index) end
+
+--- How many bytes a multishot receive takes in all.
+--- (io_uring_prep_recv_multishot(3), 6.17)
+---@param optlen integer 0: no end
+---@return uring.Sqe
+function Sqe:set_optlen(optlen) end
 
 
 -- ---- operations -----------------------------------------------------------
@@ -2742,6 +2941,17 @@ function Semaphore:release() end
 ---@field UDP_CORK integer
 ---@field UDP_SEGMENT integer
 ---@field UDP_GRO integer
+
+-- what is registered with a ring
+---@class uring
+---@field IORING_RESTRICTION_REGISTER_OP integer
+---@field IORING_RESTRICTION_SQE_OP integer
+---@field IORING_RESTRICTION_SQE_FLAGS_ALLOWED integer
+---@field IORING_RESTRICTION_SQE_FLAGS_REQUIRED integer
+---@field IORING_REGISTER_SRC_REGISTERED integer
+---@field IORING_REGISTER_DST_REPLACE integer
+---@field CLOCK_MONOTONIC integer
+---@field CLOCK_BOOTTIME integer
 
 -- files
 ---@class uring

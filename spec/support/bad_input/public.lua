@@ -140,6 +140,8 @@ local uncopied = kind(buffer.good, function(v)
   return v ~= nil and (v == good.buffer or v == good.lease)
 end)
 local buffers = kind(function() return { good.buffer } end, array.accepts)
+local tags = kind(function() return { 0 } end, array.accepts)
+local files = kind(function() return { false } end, array.accepts)
 local large_buffer = kind(function() return uring.buffer(256) end,
   array.accepts)
 local how = kind(function() return { flags = 0 } end, function(v)
@@ -269,6 +271,23 @@ local public = {
     unregister_files = none,
     register_eventfd = { fd },
     unregister_eventfd = none,
+    register_files_tags = { files, tags },
+    register_files_update_tag = { slot, files, tags },
+    register_eventfd_async = { fd }, cq_eventfd_toggle = { boolean },
+    register_buffers = { buffers }, register_buffers_tags = { buffers, tags },
+    register_buffers_sparse = { integer(1, 1 << 14) },
+    register_buffers_update_tag = { integer(0, 1 << 14), buffers, tags },
+    unregister_buffers = none, clone_buffers = { object "ring" },
+    clone_buffers_offset = { object "ring", integer(0, 1 << 14),
+      integer(0, 1 << 14), integer(0, 1 << 14), flags },
+    register_personality = none, unregister_personality = { small },
+    register_restrictions = { array },
+    register_iowq_aff = { array }, unregister_iowq_aff = none,
+    register_iowq_max_workers = { optional(slot), optional(slot) },
+    register_napi = { bits32, optional(boolean) }, unregister_napi = none,
+    register_clock = { slot }, set_iowait = { boolean },
+    submit_and_wait_min_timeout = { integer(1, 64), optional(seconds),
+      seconds },
     register_sync_cancel = { options { op = op, fd = fd,
       opcode = integer(0, 255), flags = bits32, timeout = seconds } },
     enable_rings = none,
@@ -388,6 +407,8 @@ local public = {
     set_rw_flags = { bits32 },
     set_personality = { integer(0, 65535) },
     set_buf_group = { integer(0, 65535) },
+    set_buf_index = { integer(0, 65535) },
+    set_optlen = { bits32 },
   },
   ["uring.Operation"] = {
     await = { optional(seconds) },

@@ -163,17 +163,6 @@ static struct request output_request (const struct output *o) {
   return q;
 }
 
-/* When the kernel has written a part and then found no room for the rest, it
-** reports the part, and may leave the file's position before it. */
-static void output_position (struct output *o) {
-  int fd = handle_number(*o->d);
-  if (!o->positioned)
-    return;
-  if (o->from == 0) o->at = lseek(fd, 0, SEEK_CUR);
-  else lseek(fd, o->at + (off_t)o->from, SEEK_SET);  /* guard: the rest would
-                                                        overwrite the part */
-}
-
 /* The request that has ended was refused as such: make another one. */
 static bool output_refused (struct output *o, const struct op *op,
                             int32_t res) {
@@ -200,6 +189,7 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
     return;
   o->token = 0;
   if (res > 0 && op->opcode != IORING_OP_POLL_ADD) {
+    if (o->positioned) output_moved(handle_number(*o->d), o->at, res);
     o->from += (size_t)res;
     if (o->from == o->upto) {
       refblock_release(&o->going->block);
@@ -236,7 +226,7 @@ int output_start (struct output *o, struct loop *loop) {
     return 0;
   }
   o->ring = loop->ring;
-  output_position(o);
+  if (o->positioned) o->at = lseek(handle_number(*o->d), 0, SEEK_CUR);
   q = output_request(o);
   q.pin[OP_PIN_FD] = &(*o->d)->block;
   rc = ring_push_one(o->ring, &q, OP_LOOPED, &op);

@@ -24,6 +24,7 @@
 #include "task/wait.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define OUTPUT_SIZE  65536u
 
@@ -51,17 +52,25 @@ struct output {            /* of a socket or a stream */
   uint64_t token;          /* of the request in flight, or 0 */
   struct output *next, **back;  /* on the loop's list; back is NULL: it is on
                                    none */
-  off_t at;                /* positioned: where the first byte of `going` is */
+  off_t at;                /* positioned: where the request in flight began */
   size_t lost;             /* bytes that an error has dropped */
   int error;               /* that is yet to be reported; 0: none */
   FILE *standard;          /* C's stream of the same file, or NULL */
   bool by_write;           /* by write(2): print may write there meanwhile, and
                               a request on a file does not lock its position */
-  bool positioned;         /* a file's position says where it is written */
+  bool positioned;         /* it goes to a file's position */
   bool lines;              /* a line is written at once, if it can be */
   bool poll_first;         /* it is not blocking, and was full */
   bool open;
 };
+
+/* A request at a file's position, which was at `before`, has moved n bytes. The
+** kernel leaves the position where it was if it moves a part, tries the rest,
+** and that fails: as when a disk becomes full. */
+static inline void output_moved (int fd, off_t before, off_t n) {
+  if (before >= 0 && lseek(fd, 0, SEEK_CUR) == before)
+    lseek(fd, before + n, SEEK_SET);  /* guard: or the same place is next */
+}
 
 /* How many bytes are buffered. */
 static inline size_t output_size (const struct output *o) {

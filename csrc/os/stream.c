@@ -92,6 +92,7 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
   }
   ring_take_op(s->ring, op, &a);
   if (a.res > 0 && !polled) {
+    if (s->output.positioned) output_moved(s->fd, s->at, a.res);
     if ((unsigned)a.res == s->size && s->size < LAST_READ) s->size *= 2;
     s->poll_first = false;
     return FILL_MORE;
@@ -120,6 +121,7 @@ static int stream_push_request (struct stream *s) {
       s->memory = memory_new(s->ring->account, s->size, NULL);
     if (s->memory == NULL)
       return -ENOMEM;
+    if (s->output.positioned) s->at = lseek(s->fd, 0, SEEK_CUR);
     q = request_of(&kind, s->fd);
     request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
     q.sqe.len = s->size;
@@ -250,7 +252,7 @@ static void stream_look (struct stream *s, int fd) {
   if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) s->input.limit = SIZE_MAX;
   s->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
   s->output.positioned = s->seekable
-                         && !(fcntl(fd, F_GETFL) & O_APPEND);
+                         && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
   s->output.sends = S_ISSOCK(st.st_mode);
   s->output.lines = isatty(fd);
 }

@@ -287,7 +287,7 @@ struct socket_waitq {
                     lua_State *co);
   int fd;
   /* Called for each last completion of its operations. May not allocate,
-     raise, or enter the kernel. Or NULL. */
+     raise, or enter a ring. Or NULL. */
   void (*completed) (struct loop *loop, struct socket_waitq *waitq,
                      const struct op *op, int32_t res);
   struct output *output;    /* for `completed`: net/output.h */

@@ -1,0 +1,139 @@
+-- A slow disk holds up the task that reads from it, and no other; a wait for
+-- it ends when it is to.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+
+local it = helper.needs_ring(it)
+
+after_each(helper.clean)
+
+-- Runs a function without upvalues, given the folder of a disk that takes so
+-- many seconds for each read. (spec/support/slow_disk.lua)
+local function on_slow_disk(seconds, f)
+  local lua = assert(io.popen(("readlink /proc/%d/exe"):format(
+    spec.getpid()))):read "l"
+  local folder = assert(io.popen "mktemp -d"):read "l"
+  local _ <close> = helper.finally(function() os.remove(folder) end)
+  local path = helper.file(("require 'uring'.run(load(%q), ...)"):format(
+    string.dump(f)))
+  local function run(...)
+    return spec.execute(60 * helper.slow, "/usr/bin/env", "unshare", "-rm",
+      lua, "spec/support/slow_disk.lua", folder, tostring(seconds), ...)
+  end
+  if run("true") ~= 0 then
+    helper.skip "needs unshare(1), mount(8) and FUSE"
+  end
+  local status, output = run(lua, path, folder)
+  assert.equal(0, status, output)
+end
+
+-- luacheck: no redefined (what runs in another process has no upvalues)
+
+describe("a slow disk", function()
+  it("holds up no other task", function()
+    on_slow_disk(1, function(folder)
+      local uring = require "uring"
+      local names, first = {}, nil
+      for i = 1, 20 do names[i] = ("%s/%d"):format(folder, i) end
+      uring.spawn(function()
+        uring.sleep(0.01)
+        first = first or "the sleeper"
+      end)
+      local began = uring.now()
+      local all = uring.map(20, names, function(name)
+        local bytes = assert(uring.fs.read(name))
+        first = first or "a reader"
+        return bytes
+      end)
+      local took = uring.now() - began
+      for i = 1, 20 do assert(#all[i] == 10000) end
+      assert(first == "the sleeper")
+      assert(took < 15, took)  -- (one after another they take 20)
+    end)
+  end)
+
+  it("is read and written piece behind piece", function()
+    on_slow_disk(0, function(folder)
+      local uring = require "uring"
+      local content = ("0123456789"):rep(1000)
+      local file <close> = assert(uring.open(folder .. "/file", "r+"))
+      assert(file:read(3) == "012")
+      assert(file:seek() == 3)
+      assert(file:read(10) == "3456789012")
+      assert(file:read "a" == content:sub(14))
+      assert(file:seek() == 10000)
+      assert(file:seek("set", 5000) == 5000)
+      local bytes = ("abcdefg"):rep(30000)
+      assert(file:write(bytes, "end"):flush())
+      assert(file:seek() == 215003)
+      assert(file:seek("set", 4999) == 4999)
+      assert(file:read "a" == "9" .. bytes .. "end")
+      assert(uring.fs.write(folder .. "/new", bytes))
+      assert(uring.fs.read(folder .. "/new") == bytes)
+    end)
+  end)
+
+  it("keeps no task longer than its timeout, and loses nothing", function()
+    on_slow_disk(1, function(folder)
+      local uring = require "uring"
+      local E = uring.errno
+      local file <close> = assert(uring.open(folder .. "/file"))
+      local order = {}
+      local task = uring.spawn(function()
+        local _, _, errno = file:read("a", 0.01)
+        order[#order + 1] = "timed out"
+        assert(errno == E.ETIME)
+        local bytes = assert(file:read "a")
+        assert(#bytes == 10000, #bytes)
+        order[#order + 1] = "read"
+      end)
+      uring.sleep(0.5)
+      order[#order + 1] = "half"
+      assert(task:join())
+      order = table.concat(order, ", ")
+      assert(order == "timed out, half, read", order)
+    end)
+  end)
+
+  it("is read by helper threads that a task leaves at once", function()
+    on_slow_disk(1, function(folder)
+      local uring = require "uring"
+      local done = false
+      uring.spawn(function()
+        uring.timeout(0.01, function()
+          for _ in uring.fs.dir(folder) do error "it was not slow" end
+        end)
+        done = true
+      end)
+      uring.sleep(0.5)
+      assert(done)
+      local n = 0
+      for name, kind in uring.fs.walk(folder) do
+        assert(name == folder .. "/file" and kind == "file")
+        n = n + 1
+      end
+      assert(n == 1)
+    end)
+  end)
+
+  it("may be slow to find a name, for which others do not wait", function()
+    on_slow_disk(0.5, function(folder)
+      local uring = require "uring"
+      local E = uring.errno
+      local order = {}
+      local slow = uring.spawn(function()
+        assert(uring.fs.stat(folder .. "/slow").size == 10000)
+        order[#order + 1] = "slow"
+      end)
+      local none, message, errno = uring.fs.stat(folder .. "/none")
+      assert(none == nil and errno == E.ENOENT, message)
+      order[#order + 1] = "none"
+      slow:join()
+      order = table.concat(order, ", ")
+      assert(order == "none, slow", order)
+      -- (a request that is cancelled ends when the kernel has finished)
+      uring.timeout(0.01, uring.fs.stat, folder .. "/slow2")
+    end)
+  end)
+end)

@@ -370,6 +370,10 @@ extern void (luaL_openlibs) (lua_State *L) __attribute__((weak));
 #define compat_openlibs_	luaL_openlibs
 #endif
 
+static inline int compat_has_openlibs (void) {
+  return compat_openlibs_ != NULL;
+}
+
 static inline int compat_openlibs (lua_State *L) {
   if (compat_openlibs_ == NULL)
     return 0;

@@ -55,11 +55,18 @@
 #include "worker/mailbox.h"
 #include "worker/realm.h"
 #include "worker/send_wait.h"
+#include "worker/worker.h"
+#include "worker/worker_state.h"
 #include "host/c_api.h"
 #include "host/loop_close.h"
 #include "host/step.h"
 
 #include <string.h>
+
+__attribute__((visibility("default")))
+int luaopen_uring_core (lua_State *L);
+__attribute__((visibility("default")))
+int luaopen_uring (lua_State *L);
 
 static const luaL_Reg public_functions[] = {
   {"ring", ring_new_lua},
@@ -91,10 +98,12 @@ static const luaL_Reg public_functions[] = {
   {"loop", loop_lua},
   {"mailbox", mailbox_new},
   {"address", realm_address},
+  {"inbox", worker_inbox},
   {NULL, NULL}
 };
 
 static void open_classes (lua_State *L) {
+  ((struct state *)lua_touserdata(L, -1))->open = luaopen_uring;
   ring_object_open(L);
   register_open(L);
   register_buffers_open(L);
@@ -141,6 +150,8 @@ static void open_classes (lua_State *L) {
   codec_open(L);
   mailbox_open(L);
   realm_open(L);
+  worker_open(L);
+  worker_state_open(L);
   mail_address_open(L);
   send_wait_open(L);
   step_open(L);
@@ -180,6 +191,8 @@ static void push_internal (lua_State *L) {
   event_functions(L);
   wall_timer_functions(L);
   mailbox_functions(L);
+  worker_functions(L);
+  worker_state_functions(L);
   stream_functions(L);
   stream_read_functions(L);
   watch_functions(L);
@@ -204,11 +217,6 @@ static void push_public (lua_State *L) {
   lua_getiuservalue(L, -2, SHARED_CANCELLED);
   lua_setfield(L, -2, "cancelled");
 }
-
-__attribute__((visibility("default")))
-int luaopen_uring_core (lua_State *L);
-__attribute__((visibility("default")))
-int luaopen_uring (lua_State *L);
 
 int luaopen_uring_core (lua_State *L) {
   luaL_checkversion(L);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const char *const names[CLASSES] = {
+  "uring.Worker",
   "uring.Ring", "uring.Sqe", "uring.Operation", "uring.Buffer", "uring.Fd",
   "uring.Ref", "uring.Task", "uring.Loop", "uring.Sockaddr", "uring.Msghdr",
   "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
@@ -36,6 +37,7 @@ bool state_push (lua_State *L) {
 ** finalizers of others can call it after that. */
 static int state_gc (lua_State *L) {
   struct state *s = lua_touserdata(L, 1);
+  if (s->end_workers) s->end_workers(L, s);  /* guard: nor any thread */
   if (s->end_orphans) s->end_orphans(s);  /* guard: no child is left behind */
   account_end(s->account);
   s->account = NULL;

@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 enum class {
+  CLASS_WORKER,
   CLASS_RING, CLASS_SQE, CLASS_OPERATION, CLASS_BUFFER, CLASS_FD, CLASS_REF,
   CLASS_TASK, CLASS_LOOP, CLASS_SOCKADDR, CLASS_MSGHDR, CLASS_BUF_RING,
   CLASS_LEASE, CLASS_SOCKET, CLASS_READER, CLASS_CANCEL_SCOPE, CLASS_SCOPE,
@@ -69,6 +70,9 @@ enum shared {
   SHARED_DECODE,      /* the function that pushes a message's values */
   SHARED_REALM,       /* of names: nil is "", false is none */
   SHARED_C_API,       /* the function that C's calls are made in: protected */
+  SHARED_INBOX,       /* a worker's own mailbox; nil elsewhere */
+  SHARED_BOOT,        /* the function of Lua that a worker's state runs */
+  SHARED_STOP,        /* what its hook calls: worker/worker_state.c */
   SHARED_END
 };
 
@@ -79,6 +83,7 @@ struct input_ops;
 struct output_ops;
 struct socket_waitq;
 struct orphan;
+struct worker_thread;
 
 struct state {
   const void *meta[CLASSES];
@@ -94,6 +99,10 @@ struct state {
   int64_t close_left, closed_at;   /* state_close_left */
   struct orphan *orphans;          /* children: os/process.c */
   void (*end_orphans) (struct state *s);  /* the state closes */
+  struct worker_thread *worker;    /* whose state it is; or NULL */
+  struct worker_thread *workers;   /* that it has started, and that run */
+  void (*end_workers) (lua_State *L, struct state *s);  /* the state closes */
+  lua_CFunction open;              /* luaopen_uring, for their states */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
   uint64_t unflushed;              /* bytes in write buffers of objects that

@@ -41,6 +41,12 @@ static bool has_ended (const struct loop *loop) {
   return loop->root->ntasks + loop->root->ndaemons == 0;
 }
 
+static void call_interrupt (lua_State *L, struct loop *loop) {
+  void (*f) (lua_State *L, struct loop *loop) = loop->interrupt;
+  loop->interrupt = NULL;
+  f(L, loop);
+}
+
 /* The loop under uring.run, called protected. */
 static int run_tasks (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
@@ -51,6 +57,7 @@ static int run_tasks (lua_State *L) {
     if (lua_gethookmask(L)) ring_interrupted(L);
     if (has_ended(loop)) break;
     turn_wait(L, loop, SYS_FOREVER);
+    if (loop->interrupt) call_interrupt(L, loop);
   }
   if (loop->fds.epoll >= 0) ring_watch_own_stop(loop);
   if (loop->ntasks > 0) {

@@ -101,6 +101,26 @@ static int internal_daemon (lua_State *L) {
   return spawn(L, TASKF_DAEMON | BY_LIBRARY, "uring.event");
 }
 
+/* stay(): the running task is a daemon whose cancel was requested. Unless its
+** scope was cancelled it becomes an ordinary task of that, which is waited
+** for, and is not cancelled any more: true. */
+static int internal_stay (lua_State *L) {
+  struct loop *loop = loop_here(L);
+  struct task *t = loop ? loop->current : NULL;
+  struct cancel_scope *cs = t ? cancel_scope_of_task(loop, t) : NULL;
+  bool stays = cs && !cs->cancelled && (t->task_flags & TASKF_DAEMON)
+               && (t->task_flags & TASKF_CANCEL_REQUESTED);
+  if (stays) {
+    cs->ndaemons--;
+    cs->ntasks++;
+    cs->ending = false;
+    t->task_flags &= (uint8_t)~(TASKF_DAEMON | TASKF_CANCEL_REQUESTED);
+    cancel_scope_update_task(loop, t);
+  }
+  lua_pushboolean(L, stays);
+  return 1;
+}
+
 /* The scope at 1; raises if it has ended. */
 static struct cancel_scope *scope_check_open (lua_State *L) {
   struct cancel_scope *cs = class_check(L, 1, CLASS_SCOPE);
@@ -401,6 +421,7 @@ static int scope_finish (lua_State *L) {
 
 static const luaL_Reg functions[] = {
   {"daemon", internal_daemon},
+  {"stay", internal_stay},
   {"scope", scope_begin},
   {"timeout", timeout_begin},
   {"shield", shield_begin},

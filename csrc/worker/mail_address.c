@@ -12,8 +12,16 @@
 
 /* ---- sending ----------------------------------------------------------- */
 
+struct mail_address *mail_address_at (lua_State *L, const struct state *s,
+                                      int index) {
+  struct mail_address *a = class_at(L, s, index, CLASS_ADDRESS);
+  return a ? a : class_at(L, s, index, CLASS_WORKER);
+}
+
 struct mail_address *mail_address_check (lua_State *L) {
-  struct mail_address *a = class_check(L, 1, CLASS_ADDRESS);
+  struct mail_address *a = mail_address_at(L, state_of(L), 1);
+  if (a == NULL)
+    luaL_typeerror(L, 1, class_name(CLASS_ADDRESS));
   if (a->q == NULL)
     luaL_argerror(L, 1, "attempt to use a closed address");
   if (a->q->fork_id != fork_id())
@@ -27,9 +35,7 @@ void mail_address_fds_gone (struct handle *const *fds, unsigned n) {
     handle_release(fds[i]);  /* guard: its number is the reader's */
 }
 
-/* Post what was encoded: 0, and its descriptors are given away; or -errno. */
-static int mail_address_post (lua_State *L, struct queue *q,
-                              struct encoded *e) {
+int mail_address_post (lua_State *L, struct queue *q, struct encoded *e) {
   bool small = e->message->size <= QUEUE_SMALL;
   int rc;
   if (e->nfds > 0)  /* guard: SQEs that name them name the files of now */
@@ -65,7 +71,7 @@ int mail_address_fail (lua_State *L, const char *call, const struct queue *q,
 }
 
 /* address:try_send(...) */
-static int mail_address_try_send (lua_State *L) {
+int mail_address_try_send (lua_State *L) {
   struct mail_address *a = mail_address_check(L);
   struct encoded e;
   int rc = mail_address_send_now(L, lua_gettop(L), a->q, &e);
@@ -88,16 +94,27 @@ void mail_address_set (struct mail_address *a, struct queue *q) {
   queue_add_sender(q);
 }
 
-static int mail_address_close (lua_State *L) {
-  struct mail_address *a = class_check(L, 1, CLASS_ADDRESS);
+void mail_address_drop (struct mail_address *a) {
   struct queue *q = a->q;
   a->q = NULL;
   if (q) {
     queue_drop_sender(q);
     refblock_release(&q->block);
   }
+}
+
+int mail_address_close (lua_State *L) {
+  struct mail_address *a = mail_address_at(L, state_of(L), 1);
+  if (a == NULL)
+    luaL_typeerror(L, 1, class_name(CLASS_ADDRESS));
+  mail_address_drop(a);
   lua_pushboolean(L, 1);
   return 1;
+}
+
+static int mail_address_gc (lua_State *L) {
+  mail_address_drop(class_check(L, 1, CLASS_ADDRESS));
+  return 0;
 }
 
 static int mail_address_tostring (lua_State *L) {
@@ -116,8 +133,8 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg meta[] = {
-  {"__gc", mail_address_close},
-  {"__close", mail_address_close},
+  {"__gc", mail_address_gc},
+  {"__close", mail_address_gc},
   {"__tostring", mail_address_tostring},
   {NULL, NULL}
 };

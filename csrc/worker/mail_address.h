@@ -27,7 +27,12 @@ struct mail_address {
 struct mail_address *mail_address_new (lua_State *L);
 void mail_address_set (struct mail_address *a, struct queue *q);
 
-/* The open address at 1. */
+/* The address at a stack index, or that of a worker, which begins with one;
+** NULL for any other value. */
+struct mail_address *mail_address_at (lua_State *L, const struct state *s,
+                                      int index);
+
+/* The open one at 1. */
 struct mail_address *mail_address_check (lua_State *L);
 
 /* The descriptors in a message were given away: forget their numbers. */
@@ -38,10 +43,18 @@ void mail_address_fds_gone (struct handle *const *fds, unsigned n);
 int mail_address_send_now (lua_State *L, int last, struct queue *q,
                       struct encoded *e);
 
+/* Post what was encoded: 0, and what moves is given away; or -errno. */
+int mail_address_post (lua_State *L, struct queue *q, struct encoded *e);
+
+/* Drop it, if it is open. */
+void mail_address_drop (struct mail_address *a);
+
 /* nil, message, errno: why this call's message was refused. */
 int mail_address_fail (lua_State *L, const char *call, const struct queue *q,
                   int err);
 
+int mail_address_try_send (lua_State *L);
+int mail_address_close (lua_State *L);
 void mail_address_open (lua_State *L);
 
 #endif

@@ -246,6 +246,23 @@ static void read_limits (lua_State *L, struct queue_limits *l) {
   l->fds = (uint64_t)options_integer(L, 1, "fds", 16, 0, 1 << 16);
 }
 
+static void open_mailbox (struct state *s, struct mailbox *m) {
+  pressure_hold(&s->pressure, MEMORY, 0);
+  m->waitq.what = "to receive from a mailbox";
+  m->waitq.describe = describe_mailbox;
+  m->waitq.fd = -1;
+  m->q->reader = m;
+  m->q->woken = mailbox_woken;
+  socket_waitq_open(s, &m->waitq);
+}
+
+void mailbox_push (lua_State *L, struct queue *q) {
+  struct mailbox *m = class_new(L, CLASS_MAILBOX, sizeof(*m), 1);
+  refblock_retain(&q->block);
+  m->q = q;
+  open_mailbox(state_of(L), m);
+}
+
 /* uring.mailbox{ name =, capacity =, bytes =, fds = } */
 int mailbox_new (lua_State *L) {
   static const char *const names[] = { "name", "capacity", "bytes", "fds",
@@ -261,13 +278,7 @@ int mailbox_new (lua_State *L) {
   m = class_new(L, CLASS_MAILBOX, sizeof(*m), 1);
   if ((m->q = queue_new(&limits)) == NULL)
     return luaL_error(L, "not enough memory for a mailbox");
-  pressure_hold(&state_of(L)->pressure, MEMORY, 0);
-  m->waitq.what = "to receive from a mailbox";
-  m->waitq.describe = describe_mailbox;
-  m->waitq.fd = -1;
-  m->q->reader = m;
-  m->q->woken = mailbox_woken;
-  socket_waitq_open(state_of(L), &m->waitq);
+  open_mailbox(state_of(L), m);
   if (!lua_isnil(L, 2) && (rc = realm_add(L, 2, m->q)) > 0)
     return rc;
   return 1;
@@ -326,7 +337,7 @@ static int internal_address_of (lua_State *L) {
   lua_settop(L, 1);
   a = mail_address_new(L);
   if (!mailbox_at(L, state_of(L), 1, &q)) {  /* (as it is now) */
-    const struct mail_address *other = class_test(L, 1, CLASS_ADDRESS);
+    const struct mail_address *other = mail_address_at(L, state_of(L), 1);
     q = other ? other->q : NULL;
   }
   if (q == NULL)
@@ -347,21 +358,24 @@ static void set_count (lua_State *L, const char *name, uint64_t n) {
   lua_setfield(L, -2, name);
 }
 
-/* mailbox:stats() */
-static int mailbox_stats (lua_State *L) {
-  struct mailbox *m = check_mailbox(L);
+int mailbox_push_stats (lua_State *L, struct queue *q) {
   struct queue_stats s;
-  queue_stats(m->q, &s);
+  queue_stats(q, &s);
   lua_createtable(L, 0, 8);
   set_count(L, "accepted", s.accepted.messages);
   set_count(L, "received", s.received);
   set_count(L, "undelivered", s.undelivered);
   set_count(L, "messages", s.queued.messages);
-  set_count(L, "bytes", m->closed ? 0 : s.queued.bytes);
-  set_count(L, "fds", m->closed ? 0 : s.queued.fds);
+  set_count(L, "bytes", s.queued.bytes);
+  set_count(L, "fds", s.queued.fds);
   set_count(L, "senders", s.senders);
   set_count(L, "waiting", s.waiting);
   return 1;
+}
+
+/* mailbox:stats() */
+static int mailbox_stats (lua_State *L) {
+  return mailbox_push_stats(L, check_mailbox(L)->q);
 }
 
 static int mailbox_tostring (lua_State *L) {

@@ -34,6 +34,12 @@ bool mailbox_at (lua_State *L, const struct state *s, int index,
 ** stack; its upvalue, the state, lies below it. */
 void mailbox_functions (lua_State *L);
 
+/* Push a mailbox for a queue that has no reader yet. */
+void mailbox_push (lua_State *L, struct queue *q);
+
+/* Push a table with the counts of a queue. Returns 1. */
+int mailbox_push_stats (lua_State *L, struct queue *q);
+
 int mailbox_new (lua_State *L);      /* uring.mailbox{…} */
 void mailbox_open (lua_State *L);
 

@@ -405,8 +405,10 @@ void queue_stats (struct queue *q, struct queue_stats *stats) {
     if (s->next == q->waiting) break;
   }
   stats->received = atomic_load(&q->taken);
-  stats->queued.bytes = q->accepted.bytes - atomic_load(&q->taken_bytes);
-  stats->queued.fds = q->accepted.fds - atomic_load(&q->taken_fds);
+  if (!q->closed) {  /* (then what was queued is undelivered) */
+    stats->queued.bytes = q->accepted.bytes - atomic_load(&q->taken_bytes);
+    stats->queued.fds = q->accepted.fds - atomic_load(&q->taken_fds);
+  }
   lock_free(&q->lock);
   stats->queued.messages = stats->accepted.messages - stats->received
                            - stats->undelivered;

@@ -180,7 +180,7 @@ static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
 }
 
 /* address:send(...): waits for space */
-static int address_send (lua_State *L) {
+int send_wait_send (lua_State *L) {
   struct task *t;
   mail_address_check(L);
   t = loop_enter(L, state_of(L)->loop, "address:send");
@@ -323,7 +323,7 @@ static const struct wait_kind sending_kind = {
 };
 
 /* address:sending(...): an event that sends when it is chosen */
-static int address_sending (lua_State *L) {
+int send_wait_sending (lua_State *L) {
   struct encoded e;
   struct sending *s;
   struct queue *q;
@@ -384,8 +384,8 @@ static const luaL_Reg sending_meta[] = {
 };
 
 static const luaL_Reg methods[] = {
-  {"send", address_send},
-  {"sending", address_sending},
+  {"send", send_wait_send},
+  {"sending", send_wait_sending},
   {NULL, NULL}
 };
 

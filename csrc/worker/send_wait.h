@@ -24,6 +24,8 @@
 
 #include "lua/state.h"
 
+int send_wait_send (lua_State *L);   /* address:send(...) */
+int send_wait_sending (lua_State *L);
 void send_wait_open (lua_State *L);
 
 #endif

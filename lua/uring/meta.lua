@@ -418,6 +418,63 @@ function uring.mailbox(options) end
 ---@field bytes? integer 1048576 if not given
 ---@field fds? integer descriptors in messages: 16 if not given
 
+--- A worker: a thread with a Lua state, a loop and an inbox of its own, which
+--- runs `main`. That is called with the other arguments, which are sent as
+--- messages are (see uring.Address). Its upvalues are the global table and
+--- loaded modules; the worker requires the latter by name. The state has the
+--- standard libraries, and this state's package.path, package.cpath and realm.
+---
+--- A worker belongs to the scope that starts it. When the scope's tasks have
+--- ended the worker's inbox loses this address, and the scope waits for the
+--- worker's end; there it raises an error that was told to no task. If the
+--- scope is cancelled the worker is. nil, message, EAGAIN where no thread can
+--- be had, ENOSYS in a program that was linked without the standard libraries.
+---@async
+---@param main uring.WorkerOptions | fun(...: any): ...: any
+---@param ... any
+---@return uring.Worker? worker
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.worker(main, ...) end
+
+--- One of `main`, `module` and `file`.
+---@class uring.WorkerOptions
+---@field main? fun(...: any): ...: any
+---@field module? string the name of a module that is a function, or has one
+--- `main`
+---@field file? string the path of a Lua file
+---@field name? string of the worker, its thread and its main task
+---@field inbox? uring.InboxOptions
+---@field ring? uring.WorkerRing
+---@field memory? integer bytes that its Lua state may hold, and as many that C
+--- holds for it
+---@field cancel? "hook" a cancel also interrupts code that does not wait, by
+--- a count hook. The watchdog of a run (`slow`) then does not measure what
+--- does not wait
+
+---@class uring.InboxOptions
+---@field capacity? integer messages: 1024 if not given
+---@field bytes? integer 1048576 if not given
+
+--- Of the loop's ring: see uring.RingOptions.
+---@class uring.WorkerRing
+---@field entries? integer
+---@field cq_entries? integer
+---@field flags? integer
+
+--- The workers that this state has started, and that run; and how many threads
+--- of workers in this process have outlived the states that had started them.
+---@return uring.Worker[] workers
+---@return integer outlived
+---@nodiscard
+function uring.workers() end
+
+--- The inbox of this worker: a mailbox. Raises elsewhere.
+---@return uring.Mailbox
+---@nodiscard
+function uring.inbox() end
+
 --- An address of the mailbox that has this name in the state's realm. Without
 --- a timeout, or with 0, it does not wait: nil, message, ENOENT if there is
 --- none. With one it waits, in a task, for a mailbox to get the name.
@@ -2482,6 +2539,73 @@ function Address:sending(...) end
 --- It is no sender any more. Closing it again does nothing.
 ---@return true
 function Address:close() end
+
+--- Of uring.worker. It has the methods of an address, to its inbox.
+---@class uring.Worker: uring.Address
+---@field name? string
+local Worker = {}
+
+--- Send to its inbox, as address:send.
+---@async
+---@param ... any
+---@return true? sent
+---@return string? message
+---@return integer? errno
+function Worker:send(...) end
+
+--- As address:try_send.
+---@param ... any
+---@return true? sent
+---@return string? message
+---@return integer? errno
+function Worker:try_send(...) end
+
+--- As address:sending.
+---@param ... any
+---@return uring.Event
+---@nodiscard
+function Worker:sending(...) end
+
+--- Its inbox loses this address: the worker's loop over its messages ends, if
+--- there is no other. Closing it again does nothing; a to-be-closed variable
+--- does it at the end of its block.
+---@return true
+function Worker:close() end
+
+--- A new address of its inbox.
+---@return uring.Address
+---@nodiscard
+function Worker:address() end
+
+--- Wait for its end: true and the results of its function; nil and a message,
+--- which has the tracebacks of the worker and of where it was started; nil,
+--- message, ECANCELED if it was cancelled. All who join get the same. One that
+--- has ended can be joined outside a task.
+---@async
+---@param timeout? uring.seconds
+---@return true? ok
+---@return any ... or message, errno
+function Worker:join(timeout) end
+
+--- worker:join as an event.
+---@return uring.Event
+---@nodiscard
+function Worker:joining() end
+
+--- Cancel it: all its tasks' waits raise, from the next one on. True, unless
+--- it has ended or was cancelled before.
+---@param reason? string for task:reason() in the worker
+---@return boolean
+function Worker:cancel(reason) end
+
+---@return "new" | "running" | "done" | "failed" | "cancelled"
+---@nodiscard
+function Worker:status() end
+
+--- Of its inbox.
+---@return uring.MailboxStats
+---@nodiscard
+function Worker:stats() end
 
 --- `#semaphore` is how many could acquire now.
 ---@class uring.Semaphore

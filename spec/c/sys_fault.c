@@ -241,7 +241,8 @@ struct shortage {
   unsigned long calls, at, failing;
 };
 
-static struct shortage c_memory, lua_memory;
+/* (Of the thread that asks for it: what others allocate is not counted.) */
+static _Thread_local struct shortage c_memory, lua_memory;
 
 static bool refused (struct shortage *s) {
   s->calls++;

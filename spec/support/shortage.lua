@@ -587,6 +587,37 @@ programs["mailboxes"] = function()
   assert(mailbox:close())
 end
 
+-- (Memory is refused to this state's thread alone.)
+programs["workers"] = function()
+  local function echo(...)
+    for v in require "uring".inbox():messages() do
+      if v == "end" then return ... end
+    end
+    error "closed"
+  end
+  uring.run(function()
+    local worker = assert(uring.worker(echo, 1, { "x" }))
+    assert(tostring(worker) and worker:status() == "running")
+    assert(worker.name == nil)
+    -- (those of a run that was abandoned may still be there)
+    assert(#uring.workers() >= 1 and worker:stats().accepted == 0)
+    local address <close> = worker:address()
+    assert(address:try_send "a" and worker:send "b" and worker:try_send "c")
+    assert(uring.select { worker:sending "end" })
+    local _, ok, n = assert(uring.select({ worker:joining() }, patience))
+    assert(ok and n == 1, n)
+    local cancelled <close> = assert(uring.worker({ name = "c", main = echo }))
+    assert(cancelled:cancel "enough")
+    local _, why, errno = cancelled:join(patience)
+    if errno ~= uring.errno.ECANCELED then error(why, 0) end
+    local failing = assert(uring.worker(echo))
+    assert(failing:close())
+    _, why = failing:join(patience)
+    if not why:find "closed" then error(why, 0) end
+    fails("only a worker has an inbox", uring.inbox)
+  end)
+end
+
 programs["small calls"] = function()
   local ring <close> = assert(uring.ring { entries = 8 })
   local address = uring.sockaddr("127.0.0.1", 0)

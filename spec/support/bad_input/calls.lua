@@ -32,6 +32,7 @@ local selves = {
   ["uring.Semaphore"] = { "semaphore" },
   ["uring.Mailbox"] = { "mailbox", "closed_mailbox" },
   ["uring.Address"] = { "sender", "closed_sender" },
+  ["uring.Worker"] = { "worker", "closed_worker" },
 }
 
 -- Methods in Lua cannot see how they were called, and count their arguments as
@@ -60,7 +61,7 @@ local poor = {
   -- anything will do as self
   ["uring.Event.wrap"] = { "with self = .* was accepted",
     "names another argument: .*argument #1 to 'wrap'" },
-  ["uring.Task.__index"] = { "" },
+  ["uring.Task.__index"] = { "" }, ["uring.Worker.__index"] = { "" },
 }
 
 -- The methods that a class's metatable gives to its objects.
@@ -291,6 +292,8 @@ local function try_selves(class, name, kinds)
       own = own or what == "stream"
     elseif class == "uring.Stream" and found["uring.Socket"][name] then
       own = own or what == "socket"
+    elseif class == "uring.Address" then  -- (a worker is one)
+      own = own or what == "worker" or what == "closed_worker"
     end
     local closed = mine[2] == what and not kinds.closed
     if not own or closed then

@@ -53,6 +53,9 @@ end)
 local callable = kind(function() return print end, function(v)
   return type(v) == "function"
 end)
+local lua_function = kind(function() return function() end end, function(v)
+  return type(v) == "function" and pcall(string.dump, v)
+end)
 local main = { good = callable.good, accepts = callable.accepts,
   names = { main = callable, name = any_string } }
 -- (one that is a float is none where Lua code looks)
@@ -244,6 +247,13 @@ local public = {
     mailbox = { optional(options { name = name, capacity = integer(1, 1 << 30),
       bytes = integer(256, 1 << 30), fds = integer(0, 65536) }) },
     address = { name, optional(seconds) },
+    inbox = none, workers = none,
+    worker = { { good = lua_function.good, accepts = lua_function.accepts,
+      names = { main = lua_function, name = any_string,
+        memory = integer(1, 1 << 50), inbox = optional(options {
+          capacity = integer(1, 1 << 30), bytes = integer(256, 1 << 30) }),
+        ring = optional(options { entries = ring_options.entries,
+          cq_entries = ring_options.cq_entries, flags = bits32 }) } } },
     sandbox = { optional(options { mailboxes = optional(events) }) },
     tasks = none, tree = none,
     sleep = { seconds },
@@ -526,6 +536,13 @@ local public = {
     receive = { optional(seconds) }, try_receive = none, receiving = none,
     messages = none, address = none, stats = { closed = true },
     close = { closed = true },
+  },
+  ["uring.Worker"] = {
+    send = { sendable }, try_send = { sendable }, sending = { sendable },
+    close = { closed = true }, address = { closed = true },
+    stats = { closed = true }, status = { closed = true },
+    join = { optional(seconds), closed = true }, joining = { closed = true },
+    cancel = { optional(any_string), closed = true },
   },
   ["uring.Address"] = {
     send = { sendable }, try_send = { sendable }, sending = { sendable },

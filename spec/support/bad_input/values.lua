@@ -62,6 +62,23 @@ local function fill_channels()
   good.scope = {}  -- see calls.in_its_place
 end
 
+-- A worker whose inbox is full. The task that has it is ended by `close`.
+local owner
+
+local function fill_workers()
+  owner = uring.spawn(function()
+    good.closed_worker = assert(uring.worker(function() end))
+    good.closed_worker:close()
+    good.worker = assert(uring.worker { inbox = { capacity = 1 },
+      main = function() uring.sleep(1000) end })
+    good.worker:try_send "it is full"
+    uring.sleep(1000)
+  end)
+  uring.run(function()
+    helper.eventually(function() return uring.sleep(0) or good.worker end)
+  end)
+end
+
 -- Makes the objects, once. (There must be io_uring.)
 local function fill()
   if #pool > 0 then return end
@@ -80,6 +97,7 @@ local function fill()
   fill_group()
   fill_sockets()
   fill_channels()
+  fill_workers()
   good.closed_file = assert(io.tmpfile())
   good.op = good.ring:queue(uring.sqe():prep_nop())
   good.op_of_closed = good.closed_ring:queue(uring.sqe():prep_nop())
@@ -117,6 +135,8 @@ end
 -- Closes what the collector would close later.
 local function close()
   if #pool == 0 then return end
+  owner:cancel()
+  uring.run(owner.join, owner)
   good.ring:close()
   good.fd:close()
 end

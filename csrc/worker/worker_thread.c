@@ -1,0 +1,212 @@
+/*
+** worker_thread: see the header. Bells are rung, and counts let go, after the
+** lock was freed.
+*/
+
+#include "compat.h"
+#include "worker/worker_thread.h"
+
+#include "base/clock.h"
+#include "base/fork_id.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define RESULT_BYTES (1u << 30)   /* that arguments, and results, may count */
+
+static _Atomic unsigned left;
+
+unsigned worker_threads_left (void) {
+  return atomic_load(&left);
+}
+
+
+/* ---- its life ---------------------------------------------------------- */
+
+static void worker_end (struct refblock *b) {
+  struct worker_thread *t = (struct worker_thread *)b;
+  if (t->start) {
+    message_dispose(t->start);
+    free(t->start);
+  }
+  if (t->inbox) refblock_release(&t->inbox->block);
+  if (t->results) refblock_release(&t->results->block);
+  free(t->name);
+  free(t->reason);
+  free(t);
+}
+
+/* On the parent's thread, or, when its loop is gone, on any. */
+static void worker_ended (struct ready_link *link, struct loop *loop) {
+  struct worker_thread *t = (struct worker_thread *)(void *)
+    ((char *)link - offsetof(struct worker_thread, ended));
+  if (loop && t->owner) t->woken(t->owner, loop);
+  refblock_release(&t->block);
+}
+
+static void worker_told (struct ready_link *link, struct loop *loop) {
+  struct worker_thread *t = (struct worker_thread *)(void *)
+    ((char *)link - offsetof(struct worker_thread, told));
+  if (loop) t->cancel(t, loop);
+  refblock_release(&t->block);
+}
+
+struct worker_thread *worker_thread_new (const struct queue_limits *inbox) {
+  static const struct queue_limits results = { 1, RESULT_BYTES, MESSAGE_FDS };
+  struct worker_thread *t = calloc(1, sizeof(*t));
+  if (t == NULL)
+    return NULL;
+  refblock_init(&t->block, worker_end);
+  t->fork_id = fork_id();
+  t->ended.ready = worker_ended;
+  t->told.ready = worker_told;
+  t->inbox = queue_new(inbox);
+  t->results = queue_new(&results);
+  if (t->inbox == NULL || t->results == NULL) {
+    refblock_release(&t->block);
+    return NULL;
+  }
+  return t;
+}
+
+
+/* ---- the thread -------------------------------------------------------- */
+
+static void ring_bell (struct doorbell *bell) {
+  if (doorbell_wanted(bell)) doorbell_ring(bell);
+  refblock_release(&bell->block);
+}
+
+/* The last that the thread does: from then on only its stack is its own. */
+static void end_thread (struct worker_thread *t) {
+  struct doorbell *bell;
+  lock_take(&t->lock);
+  atomic_store_explicit(&t->status, WORKER_ENDED, memory_order_release);
+  bell = t->bell;
+  t->bell = NULL;
+  if (t->left) atomic_fetch_sub(&left, 1);
+  lock_free(&t->lock);
+  if (bell) {
+    refblock_retain(&t->block);
+    doorbell_link(bell, &t->ended);
+    ring_bell(bell);
+  }
+  refblock_release(&t->block);
+}
+
+static void *worker_main (void *arg) {
+  struct worker_thread *t = arg;
+  prctl(PR_SET_NAME, t->name ? t->name : "uring-worker");
+  t->body(t);
+  worker_thread_unlisten(t);
+  queue_close(t->inbox);  /* guard: a state that could not be made has not */
+  end_thread(t);
+  return NULL;
+}
+
+void worker_thread_listen (struct worker_thread *t, struct doorbell *bell) {
+  bool cancelled;
+  refblock_retain(&bell->block);
+  lock_take(&t->lock);
+  t->listener = bell;
+  cancelled = worker_cancelled(t);
+  lock_free(&t->lock);
+  if (cancelled) {  /* guard: it was too early to be told */
+    refblock_retain(&t->block);
+    doorbell_link(bell, &t->told);
+  }
+}
+
+void worker_thread_unlisten (struct worker_thread *t) {
+  struct doorbell *bell;
+  lock_take(&t->lock);
+  bell = t->listener;
+  t->listener = NULL;
+  lock_free(&t->lock);
+  if (bell) refblock_release(&bell->block);
+}
+
+
+/* ---- the parent -------------------------------------------------------- */
+
+int worker_thread_start (struct worker_thread *t, struct doorbell *bell) {
+  sigset_t all, old;
+  int rc;
+  refblock_retain(&t->block);
+  refblock_retain(&bell->block);
+  t->bell = bell;
+  atomic_store(&t->status, WORKER_RUNS);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);  /* guard: it inherits this */
+  rc = pthread_create(&t->thread, NULL, worker_main, t);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  if (rc == 0)
+    return 0;
+  atomic_store(&t->status, WORKER_NEW);
+  t->bell = NULL;
+  refblock_release(&bell->block);
+  refblock_release(&t->block);
+  return -rc;
+}
+
+bool worker_thread_cancel (struct worker_thread *t, const char *reason) {
+  struct doorbell *bell = NULL;
+  char *copy;
+  bool first;
+  if (t->fork_id != fork_id() || worker_status(t) != WORKER_RUNS
+      || worker_cancelled(t))
+    return false;
+  copy = reason ? strdup(reason) : NULL;  /* (without memory: no reason) */
+  lock_take(&t->lock);
+  first = worker_status(t) == WORKER_RUNS && !worker_cancelled(t);
+  if (first) {
+    t->reason = copy;
+    atomic_store_explicit(&t->cancelled, true, memory_order_release);
+    bell = t->listener;
+    if (bell) {
+      refblock_retain(&bell->block);
+      refblock_retain(&t->block);
+      doorbell_link(bell, &t->told);
+    }
+  }
+  lock_free(&t->lock);
+  if (!first) free(copy);
+  if (bell) ring_bell(bell);
+  return first;
+}
+
+bool worker_thread_join (struct worker_thread *t, int64_t deadline) {
+  struct timespec until;
+  if (t->joined || t->fork_id != fork_id())
+    return true;
+  until.tv_sec = (time_t)(deadline / 1000000000);
+  until.tv_nsec = (long)(deadline % 1000000000);
+  /* (one that has told its end is in its last instructions) */
+  if (worker_status(t) == WORKER_ENDED) pthread_join(t->thread, NULL);
+  else if (pthread_clockjoin_np(t->thread, NULL, CLOCK_MONOTONIC, &until))
+    return false;
+  t->joined = true;
+  return true;
+}
+
+void worker_thread_leave (struct worker_thread *t) {
+  struct doorbell *bell;
+  bool runs;
+  if (t->fork_id != fork_id())
+    return;
+  lock_take(&t->lock);
+  bell = t->bell;
+  t->bell = NULL;
+  runs = worker_status(t) != WORKER_ENDED;
+  t->left = runs;
+  if (runs) atomic_fetch_add(&left, 1);
+  lock_free(&t->lock);
+  if (bell) refblock_release(&bell->block);
+  if (!t->joined) pthread_detach(t->thread);
+  t->joined = true;
+}

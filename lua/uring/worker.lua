@@ -1,0 +1,315 @@
+-- worker: uring.worker, threads with a Lua state, a loop and an inbox of their
+-- own. The C side is in csrc/worker/worker.c for the state that starts one,
+-- and in csrc/worker/worker_state.c for the worker's own state.
+--
+-- Each worker has a daemon of the scope that started it, its attendant, which
+-- waits for its end. A daemon is cancelled when its scope ends. Then the
+-- attendant becomes one of the scope's tasks: it closes the worker's address,
+-- and waits on. If the scope is cancelled it cancels the worker, and waits. An
+-- error of the worker that was told to none is kept until its scope ends, and
+-- raised there.
+--
+-- A worker's state calls `boot`, with an array that says what to run, and with
+-- the arguments.
+--
+-- Invariant: the thread of a worker has ended when its scope has.
+
+local core = require("uring.core").public
+local scopes <const> = require("uring.scope").public
+
+local tasks <const> = require "uring.core"
+local shield <const>, phase <const> = scopes.shield, tasks.worker_phase
+local run <const>, loop <const> = core.run, core.loop
+local error <const>, pcall <const>, type <const> = error, pcall, type
+local next <const>, select <const> = next, select
+local tostring <const> = tostring
+local assert <const> = assert
+local setmetatable <const>, xpcall <const> = setmetatable, xpcall
+local math_type <const> = math.type
+local format <const>, match <const> = string.format, string.match
+local pack <const>, unpack <const> = table.pack, table.unpack
+local sort <const>, concat <const> = table.sort, table.concat
+local E <const> = core.errno
+
+local DONE <const>, FAILED <const>, CANCELLED <const> = 1, 2, 3  -- worker.h
+local NEW <const>, RUNS <const> = 0, 1  -- worker_thread.h
+local LARGE <const> = 1 << 30
+
+-- Handles of the workers that this state has started, and that run.
+local running <const> = setmetatable({}, { __mode = "k" })
+
+
+-- ---- options --------------------------------------------------------------
+
+local function bad_argument(n, problem, ...)
+  tasks.raise_at_caller(format("bad argument #%d to 'worker' (%s)", n,
+    format(problem, ...)))
+end
+
+local function check_names(options, names, what)
+  for name in next, options do
+    if not names[name] then
+      local known = {}
+      for key in next, names do known[#known + 1] = key end
+      sort(known)
+      bad_argument(1, "unknown option '%s'%s; they are %s", tostring(name),
+        what, concat(known, ", "))
+    end
+  end
+end
+
+local function check_type(value, name, kind)
+  if value ~= nil and type(value) ~= kind then
+    bad_argument(1, "option '%s' must be a %s, got %s", name, kind,
+      type(value))
+  end
+  return value
+end
+
+local function check_integer(value, name, least, most, otherwise)
+  if value == nil then return otherwise end
+  if math_type(value) ~= "integer" or value < least or value > most then
+    bad_argument(1, "option '%s' must be an integer from %d to %d", name,
+      least, most)
+  end
+  return value
+end
+
+local function names(...)
+  local set = {}
+  for i = 1, select("#", ...) do set[(select(i, ...))] = true end
+  return set
+end
+
+local OPTIONS <const> = names("main", "module", "file", "name", "inbox",
+  "ring", "memory", "cancel")
+local INBOX <const> = names("capacity", "bytes")
+local RING <const> = names("entries", "cq_entries", "flags")
+
+-- The code of a function, and what its upvalues are.
+local function dump(f)
+  local upvalues, name = tasks.worker_upvalues(f)
+  if not upvalues then
+    bad_argument(1, "worker function uses upvalue '%s': pass it as an "
+      .. "argument", name)
+  end
+  local code = tasks.worker_dump(f)
+  if not code then
+    bad_argument(1, "a function of Lua expected, got one of C: name the "
+      .. "module that has it, { module = }")
+  end
+  return code, upvalues
+end
+
+-- What the worker runs: a word, and what belongs to it.
+local function read_main(options)
+  local main, module, file = options.main, options.module, options.file
+  local given = (main and 1 or 0) + (module and 1 or 0) + (file and 1 or 0)
+  if given ~= 1 then
+    bad_argument(1, "one of the options 'main', 'module' and 'file' expected")
+  end
+  check_type(main, "main", "function")
+  check_type(module, "module", "string")
+  check_type(file, "file", "string")
+  if main then return "code", dump(main) end
+  if module then return "module", module, {} end
+  return "file", file, {}
+end
+
+local function read_options(options)
+  if type(options) == "function" then return { main = options } end
+  if type(options) ~= "table" then
+    bad_argument(1, "function or table expected, got %s", type(options))
+  end
+  check_names(options, OPTIONS, "")
+  check_type(options.name, "name", "string")
+  local cancel = options.cancel
+  if cancel ~= nil and cancel ~= "hook" then
+    bad_argument(1, "option 'cancel' must be \"hook\"")
+  end
+  check_names(check_type(options.inbox, "inbox", "table") or {}, INBOX,
+    " of 'inbox'")
+  check_names(check_type(options.ring, "ring", "table") or {}, RING,
+    " of 'ring'")
+  return options
+end
+
+
+-- ---- the attendant --------------------------------------------------------
+
+-- Once it was asked to wait for the end of a worker it does, whatever fails:
+-- what is called here needs no memory, or under pcall.
+
+local function cancel_with_reason(handle)
+  local reason = core.current():reason()
+  handle:cancel(reason and tostring(reason))
+end
+
+local function cancel(handle)
+  if not pcall(cancel_with_reason, handle) then handle:cancel() end
+end
+
+-- Abandoned, as at a second Ctrl-C, the worker is cancelled.
+local Guard <const> = {}
+Guard.__index = Guard
+
+function Guard:__close()
+  if phase(self.handle) == RUNS then
+    self.handle:cancel "its scope was abandoned"
+  end
+end
+
+-- It has failed, and no task was told yet. When its scope ends: why, if it is
+-- so still.
+local function keep_failure(handle)
+  local never <const> = core.channel()
+  pcall(never.receive, never)
+  if tasks.stay() then
+    local _, why = tasks.worker_attend(handle)
+    return why
+  end
+end
+
+-- The function of its daemon.
+local function attend(guard)
+  local _ <close> = guard
+  local handle, stayed = guard.handle, false
+  guard.attended = true
+  local ok, status, why = pcall(tasks.worker_attend, handle)
+  if phase(handle) == NEW then return end  -- (it could not be started)
+  if phase(handle) == RUNS and tasks.stay() then
+    stayed = true
+    handle:close()
+    ok, status, why = pcall(tasks.worker_attend, handle)
+  end
+  if phase(handle) == RUNS then
+    cancel(handle)
+    tasks.worker_outlast(handle)
+  end
+  running[handle] = nil
+  if not ok then error(status, 0) end
+  if why and not stayed then why = keep_failure(handle) end
+  if why then error(why, 0) end
+end
+
+-- What the worker is told of its state.
+local function describe(options, kind, what, upvalues)
+  local ring = options.ring or {}
+  local path, cpath, realm = tasks.worker_inherit()
+  return { kind, what, upvalues, path, cpath, realm,
+    check_integer(options.memory, "memory", 1, 1 << 50, 0),
+    check_integer(ring.entries, "ring.entries", 1, 32768, 0),
+    check_integer(ring.cq_entries, "ring.cq_entries", 1, 65536, 0),
+    check_integer(ring.flags, "ring.flags", 0, 0xffffffff, -1),
+    options.name or false }
+end
+
+local function new_handle(options)
+  local inbox = options.inbox or {}
+  return tasks.worker_new(options.name,
+    check_integer(inbox.capacity, "inbox.capacity", 1, LARGE, 1024),
+    check_integer(inbox.bytes, "inbox.bytes", 256, LARGE, 1 << 20),
+    options.memory or 0, options.cancel == "hook",
+    tasks.traceback("(the worker was started there)", 3))
+end
+
+-- An argument that cannot travel has its number among the caller's.
+local function start_failed(problem)
+  local n, text = match(problem, "^.-bad argument #(%d+) to '.-' %((.*)%)$")
+  if not n then error(problem, 0) end
+  bad_argument(n - 1, "%s", text)
+end
+
+-- Its attendant, which has begun: one that is cancelled before never does.
+local function new_attendant(guard, name)
+  local task = tasks.daemon({ main = attend, name = name }, guard)
+  shield(1, core.sleep, 0)
+  return guard.attended and task
+end
+
+local function worker(options, ...)
+  options = read_options(options)
+  local spec = describe(options, read_main(options))
+  tasks.enter "uring.worker"
+  local handle = new_handle(options)
+  local guard = setmetatable({ handle = handle, attended = false }, Guard)
+  local attendant = new_attendant(guard, options.name)
+  if not attendant then
+    return nil, "worker: the task was cancelled", E.ECANCELED
+  end
+  running[handle] = true
+  local ok, started, message, errno = pcall(tasks.worker_start, handle, spec,
+    ...)
+  if ok and started then return handle end
+  attendant:cancel()
+  if not ok then start_failed(started) end
+  return nil, message, errno
+end
+
+-- Handles of the workers that run; and how many threads of this process have
+-- outlived their states.
+local function workers()
+  local list = {}
+  for handle in next, running do
+    if phase(handle) == RUNS then list[#list + 1] = handle end
+  end
+  return list, tasks.workers_left()
+end
+
+
+-- ---- in the worker's state ------------------------------------------------
+
+local LOAD <const> = { code = tasks.worker_load_code,
+  module = tasks.worker_load_module, file = tasks.worker_load_file }
+
+-- The options of its loop.
+local function make_loop(realm, memory, entries, cq_entries, flags)
+  return loop { realm = realm,
+    memory = memory > 0 and memory or nil,
+    entries = entries > 0 and entries or nil,
+    cq_entries = cq_entries > 0 and cq_entries or nil,
+    flags = flags >= 0 and flags or nil }
+end
+
+-- (What is raised here has its traceback by the main task's end.)
+local function main(results, load, what, upvalues, ...)
+  tasks.worker_listen()
+  local f = load(what, upvalues)
+  results.values = pack(f(...))
+end
+
+local function text(value)
+  return type(value) == "string" and value
+    or format("(error object: %s)", tostring(value))
+end
+
+-- The error of a result that cannot travel has its number.
+local function post_results(values)
+  local ok, problem = pcall(tasks.worker_post, DONE,
+    unpack(values, 1, values.n))
+  if ok then return end
+  local n, why = match(tostring(problem), "^.-bad argument #(%d+) to '.-' "
+    .. "%((.*)%)$")
+  tasks.worker_post(FAILED, n and format("result #%d of the worker: %s", n - 1,
+    why) or text(problem))
+end
+
+local function boot(spec, ...)
+  local kind, what, upvalues, path, cpath, realm, memory, entries, cq_entries,
+    flags, name = unpack(spec)
+  tasks.worker_set_paths(path, cpath)
+  assert(make_loop(realm, memory, entries, cq_entries, flags))
+  tasks.worker_hook()
+  local results = {}
+  local ok, problem = xpcall(run, function(e)
+    return type(e) == "string" and e or tasks.traceback(text(e), 2)
+  end, { main = main, name = name or nil }, results, LOAD[kind], what,
+    upvalues, ...)
+  if not ok then tasks.worker_post(FAILED, problem)
+  elseif results.values then post_results(results.values)
+  else tasks.worker_post(CANCELLED) end
+end
+
+tasks.worker_set_boot(boot)
+
+return { public = { worker = worker, workers = workers } }

@@ -109,7 +109,7 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 
 # --- targets ----------------------------------------------------------------
 
-.PHONY: all lib test check sanitize demo demo-dns demo-host bench matrix
+.PHONY: all lib test check sanitize demo demo-rings demo-dns demo-host bench matrix
 .PHONY: kernels guards install soak sweep tsan model
 .PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
@@ -165,7 +165,11 @@ check: $(call objects,strict-clang,$(STRICT_SRC))
 
 # make itself ends with 2 whenever a command fails, so the demo's own status,
 # 77 where io_uring is refused, is left in a file for bootstrap to end with.
-demo: all ## send messages, flags and an open file between rings; FILE=...
+demo: all ## a pool of workers counts the words of a tree of files; DIR=...
+	@tools/env.sh plain $(LUA) examples/wordcount.lua "$(or $(DIR),csrc)"; \
+	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
+
+demo-rings: all ## send messages, flags and an open file between rings; FILE=...
 	@tools/env.sh plain $(LUA) examples/demo.lua "$(or $(FILE),README.md)"; \
 	  status=$$?; echo $$status >$(BUILD)/demo.status; exit $$status
 

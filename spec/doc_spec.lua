@@ -465,7 +465,7 @@ describe(META, function()
     local found = described()
     -- (objects in Lua: there is none without a ring)
     found.Waiter, found.Process, found.Signals = nil, nil, nil
-    found.Ticks, found.Watch = nil, nil
+    found.Ticks, found.Watch, found.Pool = nil, nil, nil
     assert.same(real(), found)
   end)
 

@@ -246,7 +246,7 @@ describe("the end of a worker", function()
       assert.truthy(why:find("the worker was started there", 1, true), why)
       assert.equal("failed", w:status())
       fails_with("error object: table", worker(function() error { 1 } end))
-      fails_with("result #2 of the worker: cannot send a function",
+      fails_with("result #2: cannot send a function",
         worker(function() return 1, print end))
     end)
   end)

@@ -341,6 +341,15 @@ static int worker_set_boot (lua_State *L) {
   return 0;
 }
 
+/* replies(): a new address of its pool's mailbox */
+static int worker_replies (lua_State *L) {
+  struct queue *q = state_of(L)->worker->replies;
+  struct mail_address *a = mail_address_new(L);
+  refblock_retain(&q->block);
+  mail_address_set(a, q);
+  return 1;
+}
+
 int worker_inbox (lua_State *L) {
   state_shared(L, SHARED_INBOX);
   if (lua_isnil(L, -1))
@@ -362,6 +371,7 @@ static const luaL_Reg functions[] = {
   {"worker_load_file", worker_load_file},
   {"worker_load_module", worker_load_module},
   {"worker_set_boot", worker_set_boot},
+  {"worker_replies", worker_replies},
   {NULL, NULL}
 };
 

@@ -463,6 +463,56 @@ function uring.worker(main, ...) end
 ---@field cq_entries? integer
 ---@field flags? integer
 
+--- A pool: workers that call one function for many items (pool:map). It
+--- belongs to the scope that has made it, as its workers do. If `workers` is 0
+--- the function is called in this state, with the same results and errors: for
+--- programs that also run without threads.
+---@async
+---@param options uring.PoolOptions
+---@return uring.Pool? pool
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function uring.pool(options) end
+
+--- One of `main`, `module` and `file`, as for uring.worker.
+---@class uring.PoolOptions
+---@field workers integer 0 to 4096
+---@field main? fun(...: any): ...: any
+---@field module? string
+---@field file? string
+---@field name? string of the workers, before their numbers
+---@field ring? uring.WorkerRing
+---@field memory? integer
+---@field cancel? "hook"
+
+---@class uring.Pool
+local Pool = {}
+
+--- Loop over the results of the function for each item. The item's number,
+--- from 1, comes first. Items are the values that `items` returns, a function
+--- that may wait, until its first is nil; or the values of an array. A worker
+--- has at most two items at a time: they are not taken faster than they are
+--- done. With `ordered` results come in the order of their items. An error of
+--- the function is raised from the loop, with its traceback; so is the end of
+--- a worker. One loop at a time; what one that was left has begun is dropped.
+---@async
+---@param items any[] | async fun(): any, ...
+---@param options? uring.MapOptions
+---@return async fun(map: any): integer?, any, ...
+---@return any map
+---@return nil
+---@return any closer
+function Pool:map(items, options) end
+
+---@class uring.MapOptions
+---@field ordered? boolean
+
+--- Its workers end when they have done what they have begun. Closing it again
+--- does nothing; a to-be-closed variable does it at the end of its block.
+---@return true
+function Pool:close() end
+
 --- The workers that this state has started, and that run; and how many threads
 --- of workers in this process have outlived the states that had started them.
 ---@return uring.Worker[] workers

@@ -41,8 +41,12 @@ local running <const> = setmetatable({}, { __mode = "k" })
 
 -- ---- options --------------------------------------------------------------
 
+-- The call whose options are read: "worker", or "pool". (Nothing waits from
+-- when it is set until they are read.)
+local call = "worker"
+
 local function bad_argument(n, problem, ...)
-  tasks.raise_at_caller(format("bad argument #%d to 'worker' (%s)", n,
+  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, call,
     format(problem, ...)))
 end
 
@@ -83,6 +87,8 @@ end
 
 local OPTIONS <const> = names("main", "module", "file", "name", "inbox",
   "ring", "memory", "cancel")
+local POOL_OPTIONS <const> = names("main", "module", "file", "name", "ring",
+  "memory", "cancel", "workers")
 local INBOX <const> = names("capacity", "bytes")
 local RING <const> = names("entries", "cq_entries", "flags")
 
@@ -116,12 +122,11 @@ local function read_main(options)
   return "file", file, {}
 end
 
-local function read_options(options)
-  if type(options) == "function" then return { main = options } end
+local function read_options(options, known)
   if type(options) ~= "table" then
     bad_argument(1, "function or table expected, got %s", type(options))
   end
-  check_names(options, OPTIONS, "")
+  check_names(options, known, "")
   check_type(options.name, "name", "string")
   local cancel = options.cancel
   if cancel ~= nil and cancel ~= "hook" then
@@ -132,6 +137,18 @@ local function read_options(options)
   check_names(check_type(options.ring, "ring", "table") or {}, RING,
     " of 'ring'")
   return options
+end
+
+-- What a worker's state is told: what it runs, and as what.
+local function describe(options, kind, what, upvalues)
+  local ring = options.ring or {}
+  local path, cpath, realm = tasks.worker_inherit()
+  return { kind, what, upvalues, path, cpath, realm,
+    check_integer(options.memory, "memory", 1, 1 << 50, 0),
+    check_integer(ring.entries, "ring.entries", 1, 32768, 0),
+    check_integer(ring.cq_entries, "ring.cq_entries", 1, 65536, 0),
+    check_integer(ring.flags, "ring.flags", 0, 0xffffffff, -1),
+    options.name or false }
 end
 
 
@@ -192,32 +209,13 @@ local function attend(guard)
   if why then error(why, 0) end
 end
 
--- What the worker is told of its state.
-local function describe(options, kind, what, upvalues)
-  local ring = options.ring or {}
-  local path, cpath, realm = tasks.worker_inherit()
-  return { kind, what, upvalues, path, cpath, realm,
-    check_integer(options.memory, "memory", 1, 1 << 50, 0),
-    check_integer(ring.entries, "ring.entries", 1, 32768, 0),
-    check_integer(ring.cq_entries, "ring.cq_entries", 1, 65536, 0),
-    check_integer(ring.flags, "ring.flags", 0, 0xffffffff, -1),
-    options.name or false }
-end
-
-local function new_handle(options)
+local function new_handle(options, replies)
   local inbox = options.inbox or {}
   return tasks.worker_new(options.name,
     check_integer(inbox.capacity, "inbox.capacity", 1, LARGE, 1024),
     check_integer(inbox.bytes, "inbox.bytes", 256, LARGE, 1 << 20),
     options.memory or 0, options.cancel == "hook",
-    tasks.traceback("(the worker was started there)", 3))
-end
-
--- An argument that cannot travel has its number among the caller's.
-local function start_failed(problem)
-  local n, text = match(problem, "^.-bad argument #(%d+) to '.-' %((.*)%)$")
-  if not n then error(problem, 0) end
-  bad_argument(n - 1, "%s", text)
+    tasks.traceback("(the worker was started there)", 3), replies)
 end
 
 -- Its attendant, which has begun: one that is cancelled before never does.
@@ -227,11 +225,17 @@ local function new_attendant(guard, name)
   return guard.attended and task
 end
 
-local function worker(options, ...)
-  options = read_options(options)
-  local spec = describe(options, read_main(options))
-  tasks.enter "uring.worker"
-  local handle = new_handle(options)
+-- An argument that cannot travel has its number among the caller's.
+local function start_failed(problem)
+  local n, text = match(problem, "^.-bad argument #(%d+) to '.-' %((.*)%)$")
+  if not n then error(problem, 0) end
+  bad_argument(n - 1, "%s", text)
+end
+
+-- Start a worker: its handle, or nil, message, errno. `replies` is its pool's
+-- mailbox.
+local function start(options, spec, replies, ...)
+  local handle = new_handle(options, replies)
   local guard = setmetatable({ handle = handle, attended = false }, Guard)
   local attendant = new_attendant(guard, options.name)
   if not attendant then
@@ -244,6 +248,16 @@ local function worker(options, ...)
   attendant:cancel()
   if not ok then start_failed(started) end
   return nil, message, errno
+end
+
+local function worker(options, ...)
+  call = "worker"
+  if type(options) == "function" then options = { main = options } end
+  read_options(options, OPTIONS)
+  local spec = describe(options, read_main(options))
+  tasks.enter "uring.worker"
+  local handle, message, errno = start(options, spec, nil, ...)
+  return handle, message, errno  -- (no tail call: errors name this one)
 end
 
 -- Handles of the workers that run; and how many threads of this process have
@@ -271,28 +285,33 @@ local function make_loop(realm, memory, entries, cq_entries, flags)
     flags = flags >= 0 and flags or nil }
 end
 
--- (What is raised here has its traceback by the main task's end.)
-local function main(results, load, what, upvalues, ...)
-  tasks.worker_listen()
-  local f = load(what, upvalues)
-  results.values = pack(f(...))
-end
-
 local function text(value)
   return type(value) == "string" and value
     or format("(error object: %s)", tostring(value))
 end
 
--- The error of a result that cannot travel has its number.
+-- Why values could not be sent. The first result was argument `first`.
+local function refusal(problem, first)
+  local n, why = match(tostring(problem), "^.-bad argument #(%d+) to '.-' "
+    .. "%((.*)%)$")
+  return n and format("result #%d: %s", n - first + 1, why) or text(problem)
+end
+
 local function post_results(values)
   local ok, problem = pcall(tasks.worker_post, DONE,
     unpack(values, 1, values.n))
-  if ok then return end
-  local n, why = match(tostring(problem), "^.-bad argument #(%d+) to '.-' "
-    .. "%((.*)%)$")
-  tasks.worker_post(FAILED, n and format("result #%d of the worker: %s", n - 1,
-    why) or text(problem))
+  if not ok then tasks.worker_post(FAILED, refusal(problem, 2)) end
 end
+
+-- (What is raised here has its traceback by the main task's end.)
+local function main(results, load, what, upvalues, serve, ...)
+  tasks.worker_listen()
+  local f = load(what, upvalues)
+  if serve then serve(f)
+  else results.values = pack(f(...)) end
+end
+
+local pool_serve  -- lua/uring/pool.lua's
 
 local function boot(spec, ...)
   local kind, what, upvalues, path, cpath, realm, memory, entries, cq_entries,
@@ -304,7 +323,7 @@ local function boot(spec, ...)
   local ok, problem = xpcall(run, function(e)
     return type(e) == "string" and e or tasks.traceback(text(e), 2)
   end, { main = main, name = name or nil }, results, LOAD[kind], what,
-    upvalues, ...)
+    upvalues, spec[12] and pool_serve, ...)
   if not ok then tasks.worker_post(FAILED, problem)
   elseif results.values then post_results(results.values)
   else tasks.worker_post(CANCELLED) end
@@ -312,4 +331,21 @@ end
 
 tasks.worker_set_boot(boot)
 
-return { public = { worker = worker, workers = workers } }
+-- For lua/uring/pool.lua: a pool's options, and what its workers are told; and
+-- what those do with the function that was loaded.
+local function read_pool(options)
+  call = "pool"
+  read_options(options, POOL_OPTIONS)
+  local kind, what, upvalues = read_main(options)
+  local n = check_integer(options.workers, "workers", 0, 4096)
+  if not n then bad_argument(1, "option 'workers' expected") end
+  local spec = describe(options, kind, what, upvalues)
+  spec[12] = true
+  return n, spec, LOAD[kind], what, upvalues
+end
+
+return {
+  read_pool = read_pool, start = start, text = text, refusal = refusal,
+  set_serve = function(f) pool_serve = f end,
+  public = { worker = worker, workers = workers },
+}

@@ -618,6 +618,20 @@ programs["workers"] = function()
   end)
 end
 
+programs["a pool"] = function()
+  for n = 0, 2 do
+    uring.run(function()
+      local pool <close> = assert(uring.pool { workers = n, name = "pool",
+        main = function(i) return i * i, { "x" } end })
+      local sum = 0
+      for _, square in pool:map({ 1, 2, 3 }, { ordered = true }) do
+        sum = sum + square
+      end
+      assert(sum == 14 and tostring(pool))
+    end)
+  end
+end
+
 programs["small calls"] = function()
   local ring <close> = assert(uring.ring { entries = 8 })
   local address = uring.sockaddr("127.0.0.1", 0)

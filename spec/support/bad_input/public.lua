@@ -248,6 +248,9 @@ local public = {
       bytes = integer(256, 1 << 30), fds = integer(0, 65536) }) },
     address = { name, optional(seconds) },
     inbox = none, workers = none,
+    pool = { kind(function()
+      return { workers = 0, main = function() end }
+    end, function() return false end) },
     worker = { { good = lua_function.good, accepts = lua_function.accepts,
       names = { main = lua_function, name = any_string,
         memory = integer(1, 1 << 50), inbox = optional(options {

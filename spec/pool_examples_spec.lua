@@ -1,0 +1,47 @@
+-- examples/wordcount.lua, as it is started.
+
+local helper = require "helper"
+local spec = require "uring_spec"
+
+local it = helper.needs_ring(it)
+local LIMIT <const> = 60 * helper.slow
+
+after_each(helper.clean)
+
+-- Its status and its output.
+local function count(...)
+  return spec.execute(LIMIT, "/proc/self/exe", "examples/wordcount.lua", ...)
+end
+
+-- What wc says of the same tree.
+local function words_of(directory)
+  local wc <close> = assert(io.popen(("find '%s' -type f -print0 | LC_ALL=C "
+    .. "wc -w --files0-from=- | tail -n 1"):format(directory)))
+  return math.tointeger(wc:read "n")
+end
+
+describe("examples/wordcount.lua", function()
+  for _, workers in ipairs { 0, 1, 3 } do
+    it(("counts what wc -w counts, with %d workers"):format(workers),
+      function()
+        for _, directory in ipairs { "csrc", "doc" } do
+          local status, output = count(directory, workers)
+          assert.same({ 0, words_of(directory) }, { status,
+            math.tointeger(output:match "(%d+) words in %d+ files") }, output)
+        end
+      end)
+  end
+
+  it("goes on where a file or a directory cannot be read", function()
+    local status, output = count "/nowhere/at/all"
+    assert.equal(1, status)
+    assert.truthy(output:find("open '/nowhere/at/all'", 1, true), output)
+    assert.truthy(output:find("0 words in 0 files", 1, true), output)
+  end)
+
+  it("says how it is called", function()
+    local status, output = count()
+    assert.equal(2, status)
+    assert.truthy(output:find("usage:", 1, true), output)
+  end)
+end)

@@ -281,6 +281,27 @@ describe("uring.every", function()
       table.concat(seen, " "))
   end)
 
+  hosts.tests(it)("misses no tick for the rounding of times", function()
+    local u, seen = require "uring", 0
+    for i, period in ipairs { 0.1, 0.7, 1 / 3 } do
+      local start = 100.3 + 1000000 * i
+      loop:step { now = start }
+      local task = loop:spawn(function()
+        for n in u.every(period) do
+          assert(n == seen + 1, n)
+          seen = n
+        end
+      end)
+      seen = 0
+      loop:step { now = start }
+      for n = 1, 1000 do
+        loop:step { now = start + n * period }
+        assert(seen == n, n)
+      end
+      task:cancel()
+    end
+  end)
+
   it("gives a tick to all tasks that wait for it", function()
     net.run(function()
       local ticks <close> = uring.every(0.05)

@@ -59,11 +59,17 @@ end
 local function ticking() end
 local Ticking <const> = class({}, ticking)
 
--- The number of the last tick that has come, if that is not below `least`.
+local function time_of(ticks, n) return ticks.start + n * ticks.period end
+
+-- Times are rounded: a host that steps by the period means to meet each tick.
+local ROUNDING <const> = 1e-6
+
+-- The number of the last tick that has come, if that is not below `least`. (It
+-- has at the time that `block` has returned: none tries again later.)
 local function come(ticks, least)
-  local elapsed = now() - ticks.start
-  if elapsed < least * ticks.period then return nil end
-  return max(least, floor(elapsed / ticks.period))
+  local t = now() + ROUNDING
+  if t < time_of(ticks, least) then return nil end
+  return max(least, floor((t - ticks.start) / ticks.period))
 end
 
 function Ticking:try(waiter)
@@ -82,7 +88,7 @@ function Ticking:block(waiter)
   local n = ticks.taken + 1
   waiter[self] = n
   ticks.waiters[waiter] = true
-  return ticks.start + n * ticks.period
+  return time_of(ticks, n)
 end
 
 function Ticking:cancel(waiter) self.ticks.waiters[waiter] = nil end

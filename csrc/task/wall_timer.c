@@ -89,7 +89,7 @@ void wall_end (struct loop *loop) {
   struct wall *w = loop->wall;
   struct op *op = w && w->token && loop->ring->open
                   ? op_find(&loop->ring->ops, w->token) : NULL;
-  if (op) op->waitq = NULL;  /* guard: the queue ends */
+  if (op) op->waitq = NULL;  /* (its queue ends) */
   while (w && w->heap.n > 0) heap_remove(&w->heap, heap_top(&w->heap));
   if (w) heap_free(&w->heap);
   free(w);

@@ -133,9 +133,10 @@ model: ## the queue and the doorbell, modelled: spin looks at every interleaving
 	@tools/model.sh
 
 SECONDS ?= 600
-soak: tests-plain tests-asan ## 10^5 connections, 10^4 states, 10^6 messages; storms under ASAN for SECONDS (600)
-	@URING_CONNECTIONS=100000 URING_STATES=10000 tools/test.sh plain \
-	  spec/accept_spec.lua spec/host_manners_spec.lua
+soak: tests-plain tests-asan ## 10^5 connections, 10^4 states and workers, 10^6 messages; storms under ASAN for SECONDS (600)
+	@URING_CONNECTIONS=100000 URING_STATES=10000 URING_WORKERS=10000 \
+	  URING_JOBS=100000 tools/test.sh plain spec/accept_spec.lua \
+	  spec/host_manners_spec.lua spec/worker_storm_spec.lua
 	@TEST_TIMEOUT=$$(($(SECONDS) * 3 + 1200)) URING_SOAK=$(SECONDS) \
 	  URING_CONNECTIONS=100000 tools/test.sh asan \
 	  spec/socket_storm_spec.lua spec/send_storm_spec.lua \

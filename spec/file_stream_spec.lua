@@ -104,6 +104,9 @@ describe("uring.open", function()
         { uring.open(path, "r", 0.01) })
       assert.same({ nil, "timed out", E.ETIME },
         { uring.open(path, "w", 0.01) })
+      -- (without time it is not opened, so that its writer sees no reader)
+      assert.same({ nil, "timed out", E.ETIME }, { uring.open(path, "r", 0) })
+      net.fails(E.ENXIO, uring.open(path, "w", 0))
       local task = uring.spawn(uring.open, path, "r")
       uring.sleep(0.01)
       task:cancel()
@@ -114,6 +117,19 @@ describe("uring.open", function()
       net.keep(r)
       w:write "through\n"
       assert.equal("through", r:read("l", patience))
+    end)
+  end)
+
+  it("opens what is no FIFO with a timeout of 0, as ever", function()
+    net.run(function()
+      local name = helper.file "text"
+      local file <close> = assert(uring.open(name, "a+", 0))
+      assert.equal("text", file:pread(4, 0))
+      file:write " and more"
+      assert(file:flush())
+      assert.equal(13, file:stat().size)
+      local dir <close> = assert(uring.open("/", "r", 0))
+      assert.equal("directory", dir:stat().kind)
     end)
   end)
 

@@ -254,7 +254,7 @@ static void stream_look (struct stream *s, int fd) {
   s->output.positioned = s->seekable
                          && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
   s->output.sends = S_ISSOCK(st.st_mode);
-  s->output.lines = isatty(fd);
+  s->output.lines = S_ISCHR(st.st_mode) && isatty(fd);
 }
 
 static void stream_own (lua_State *L, struct stream *s, int fd) {
@@ -457,11 +457,14 @@ static int stream_flush_print (lua_State *L) {
   return 0;
 }
 
-/* Is it a FIFO? Of a file that was opened just now: is_fifo(fd). */
+/* is_fifo(fd, flags): of a file that was opened just now. With its flags: it
+** was opened with O_NONBLOCK, which no request wants from now on. */
 static int stream_is_fifo (lua_State *L) {
+  int fd = (int)lua_tointeger(L, 1);
   struct stat st;
-  lua_pushboolean(L, fstat((int)lua_tointeger(L, 1), &st) == 0
-                     && S_ISFIFO(st.st_mode));
+  if (!lua_isnoneornil(L, 2))
+    fcntl(fd, F_SETFL, (int)lua_tointeger(L, 2) & O_APPEND);
+  lua_pushboolean(L, fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode));
   return 1;
 }
 

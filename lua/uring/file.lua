@@ -19,7 +19,6 @@ local math_type <const>, max <const> = math.type, math.max
 local EINVAL <const>, ENXIO <const> = core.errno.EINVAL, core.errno.ENXIO
 
 local STATX_SIZE <const> = 256
-local EMPTY_PATH <const> = 0x1000  -- AT_EMPTY_PATH
 
 local MODES <const> = {
   r = core.O_RDONLY,
@@ -43,17 +42,26 @@ end
 -- The table of a path's properties, from this folder; without a path those of
 -- the descriptor itself.
 local function stat_at(fd, path, flags)
+  if not path then return tasks.file_stat_open(fd) end
   local buffer <close> = core.buffer(STATX_SIZE)
-  local ok, message, errno = request("stat", fd, path or "", nil,
-    path and flags or EMPTY_PATH, nil, nil, buffer)
+  local ok, message, errno = request("stat", fd, path, nil, flags, nil, nil,
+    buffer)
   if not ok then return nil, message, errno end
   return stat_of(buffer)
 end
 
 -- A FIFO waits for its other end, as open(2) does. The ring's first try does
 -- not wait: it opens a FIFO to read that has no writer.
--- `kind` and `folder` are those of the request.
+-- `kind` and `folder` are those of the request. Without time it opens no FIFO.
 local function open_waiting(kind, folder, path, flags, timeout)
+  if timeout == 0 then
+    local fd, message, errno = request(kind, folder, path, nil,
+      flags | core.O_NONBLOCK)
+    if not fd then return nil, message, errno end
+    if not tasks.is_fifo(fd:fileno(), flags) then return fd end
+    fd:close()
+    return nil, "timed out", core.errno.ETIME
+  end
   local began = core.now()
   local fd, message, errno = request(kind, folder, path, nil, flags, nil,
     timeout)

@@ -181,6 +181,15 @@ static bool output_refused (struct output *o, const struct op *op,
   return false;
 }
 
+static void output_gone (struct output *o, size_t n) {
+  o->from += n;
+  if (o->from < o->upto)
+    return;
+  refblock_release(&o->going->block);
+  o->going = NULL;
+  o->from = o->upto = 0;
+}
+
 /* The `completed` of its queue. */
 static void output_completed (struct loop *loop, struct socket_waitq *waitq,
                               const struct op *op, int32_t res) {
@@ -189,13 +198,9 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
     return;
   o->token = 0;
   if (res > 0 && op->opcode != IORING_OP_POLL_ADD) {
+    size_t left = o->upto - o->from;  /* (more may follow: output_lend) */
     if (o->positioned) output_moved(handle_number(*o->d), o->at, res);
-    o->from += (size_t)res;
-    if (o->from == o->upto) {
-      refblock_release(&o->going->block);
-      o->going = NULL;
-      o->from = o->upto = 0;
-    }
+    output_gone(o, (size_t)res < left ? (size_t)res : left);
   }
   else if (loop_cut_short(res) && res != -EINTR)
     ;  /* (the loop has ended: the rest stays for the next one) */
@@ -205,6 +210,26 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
     output_drop(o);
   }
   if (output_size(o) > 0) output_list(o, loop);
+}
+
+static void output_serve (struct output *o, struct op *op) {
+  o->waitq->output = o;
+  o->waitq->completed = output_completed;
+  socket_waitq_serve(o->waitq, op);
+  o->token = op->token;
+}
+
+void output_drop_sent (struct output *o, size_t n) {
+  output_turn(o);
+  if (n > 0) output_gone(o, n);
+  if (output_size(o) == 0) output_unlist(o);
+}
+
+void output_lend (struct output *o, struct loop *loop, struct op *op) {
+  output_unlist(o);
+  output_turn(o);
+  o->ring = loop->ring;
+  output_serve(o, op);
 }
 
 int output_start (struct output *o, struct loop *loop) {
@@ -234,10 +259,7 @@ int output_start (struct output *o, struct loop *loop) {
     output_list(o, loop);
     return rc;
   }
-  o->waitq->output = o;
-  o->waitq->completed = output_completed;
-  socket_waitq_serve(o->waitq, op);
-  o->token = op->token;
+  output_serve(o, op);
   ring_drop(o->ring, op);  /* (its result is for output_completed) */
   return 0;
 }

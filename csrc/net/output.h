@@ -88,6 +88,25 @@ ssize_t output_add (struct output *o, struct loop *loop, const char *at,
 /* Start to write what is buffered, unless that is going on: 0 or -errno. */
 int output_start (struct output *o, struct loop *loop);
 
+/* May all that is buffered, if it is at most `most` bytes, go with a request
+** that another makes? Then it is in one block. */
+static inline bool output_may_lend (const struct output *o, size_t most) {
+  return o->token == 0 && !o->error && output_size(o) <= most
+         && (o->going == NULL || o->used == 0);
+}
+
+static inline const unsigned char *output_bytes (const struct output *o) {
+  return o->going ? o->going->bytes + o->from : o->block->bytes;
+}
+
+/* The first `n` bytes of it were sent by a call. */
+void output_drop_sent (struct output *o, size_t n);
+
+/* That request is `op`, of the object's queue, and what is buffered is a copy
+** at the beginning of what it sends: as much of it as has gone is dropped when
+** it completes, and the rest is written by the output itself. */
+void output_lend (struct output *o, struct loop *loop, struct op *op);
+
 /* The object ends: write what is possible without waiting and without the loop
 ** (in a forked child, which is not `in_owner`, nothing), and drop the rest:
 ** its size. */

@@ -44,14 +44,14 @@ static int flush_try (lua_State *L, struct task *t, struct wait_node *node) {
 
 static int flush_block (lua_State *L, struct task *t, struct blocking *b) {
   struct output *o = &endpoint_at(L, 1)->output;
-  int rc;
+  int rc, n;
   if (!o->open)
     return fail(L, EBADF, "%s is closed", o->name);
   rc = output_start(o, state_of(L)->loop);
   if (rc < 0)
     return ring_push_failed(L, state_of(L)->loop->ring, rc);
-  if (output_size(o) == 0 || o->error)  /* (it was done at once) */
-    return flush_try(L, t, b->node);
+  if ((n = flush_try(L, t, b->node)) > 0)  /* (it was done at once) */
+    return n;
   wait_join(b, &o->waitq->q, WAIT_QUEUE);
   return 0;
 }

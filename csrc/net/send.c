@@ -52,18 +52,13 @@ static int send_fail (lua_State *L, int n) {
   return 4;
 }
 
-/* The kernel mostly takes a small send at once, and then a system call costs
-** less than a request with its memory, its completion and a turn of the loop.
-** But if system calls are expensive, a request that is submitted together with
-** those of other tasks costs less. False: make a request, or let other tasks
-** run first. */
+/* Send by a call. False: make a request, or let other tasks run first. */
 static bool send_try (const struct loop *loop, struct task *t,
                       const struct socket *s, const struct bytes *b,
                       const struct address *to) {
-  bool alone = loop->first == NULL && sys_sq_ready(&loop->ring->io) == 0;
   ssize_t n;
   if (b->size > AT_ONCE || send_worth_zero_copy(s, SEND, b->block, b->size)
-      || !(loop->cheap || alone) || loop_unfair(t)
+      || !send_prefers_call(loop) || loop_unfair(t)
       || !send_at_once(s, b, to, &n))
     return false;
   t->res = (int32_t)n;

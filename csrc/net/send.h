@@ -1,10 +1,10 @@
 /*
 ** send: a socket's sends and connects. send.c has the calls and their waits,
-** send_request.c what they ask of the kernel, send_event.c `socket:sending`.
-** Only these three include this header.
+** send_request.c what they ask of the kernel, send_event.c `socket:sending`,
+** sendfile.c `socket:sendfile`. Only these four include this header.
 **
 ** All state of a call is on the Lua stack of its task, at the indices below:
-** it outlives a wait there, and each of the three files reads it, for a
+** it outlives a wait there, and each of the four files reads it, for a
 ** description from another coroutine.
 **
 ** What can never happen: a request names memory of Lua's; bytes of two tasks
@@ -28,10 +28,13 @@
 ** ends, and its length. */
 enum { SOCKET = 1, DATA, TO, HOW, SENT, FROM, UPTO, SIZE, LAST = SIZE };
 
-enum { SEND, SEND_MESSAGE, SEND_MESSAGES, CONNECT };
+enum { SEND, SEND_MESSAGE, SEND_MESSAGES, CONNECT, SEND_FILE };
 
 
 /* ---- turns ------------------------------------------------------------- */
+
+/* Is it the turn of this waiter to make a request? */
+bool send_in_turn (const struct socket *s, struct wait_node *node);
 
 /* Must this waiter, or NULL for one that has not waited yet, wait for its
 ** turn? */
@@ -47,6 +50,12 @@ void send_output_open (lua_State *L);
 
 
 /* ---- requests ---------------------------------------------------------- */
+
+/* The kernel mostly takes a small send at once, and then a system call costs
+** less than a request with its memory, its completion and a turn of the loop.
+** But if system calls are expensive, a request that is submitted together with
+** those of other tasks costs less. Is a call the better way? */
+bool send_prefers_call (const struct loop *loop);
 
 /* sendto(2) without waiting: `n` becomes its result or -errno. False if the
 ** socket is not writable. */

@@ -32,8 +32,7 @@ static bool send_in_flight (const struct socket *s) {
   return op && op->state == OP_FLYING && !(op->op_flags & OP_NOTIFYING);
 }
 
-/* Is it the turn of this waiter? */
-static bool send_in_turn (const struct socket *s, struct wait_node *node) {
+bool send_in_turn (const struct socket *s, struct wait_node *node) {
   const struct task *holder = s->out.waitq.holder;
   return !send_in_flight(s)
          && (holder ? &holder->node == node
@@ -52,6 +51,11 @@ void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node) {
   if (s->d && s->out.waitq.q.turns == 0
       && !(socket_is_ordered(s) && send_in_flight(s)))
     turnq_wake(state_of(L)->loop, &s->out.waitq.q);
+}
+
+bool send_prefers_call (const struct loop *loop) {
+  return loop->cheap || (loop->first == NULL
+                         && sys_sq_ready(&loop->ring->io) == 0);
 }
 
 bool send_at_once (const struct socket *s, const struct bytes *b,
@@ -385,7 +389,8 @@ void send_describe (lua_State *L, const struct socket_waitq *waitq,
                     (LUAI_UACINT)size, text, fd);
   else
     lua_pushfstring(L, "to send %s on socket (fd %d)", how == SEND_MESSAGES
-                    ? "messages" : "a message", fd);
+                    ? "messages" : how == SEND_FILE ? "a file" : "a message",
+                    fd);
   if (sent > 0) {
     lua_pushfstring(L, "%s, of which %I went", lua_tostring(L, -1),
                     (LUAI_UACINT)sent);

@@ -131,5 +131,6 @@ void recv_open (lua_State *L);
 void recv_input_open (lua_State *L);
 void send_open (lua_State *L);
 void send_event_open (lua_State *L);
+void sendfile_open (lua_State *L);
 
 #endif

@@ -6,6 +6,7 @@
 */
 
 #include "compat.h"
+#include "task/wait_chain.h"
 #include "task/wait_await.h"
 
 #include "base/clock.h"
@@ -18,14 +19,40 @@
 #include <string.h>
 
 
-/* Anchor the chain, a userdata at this stack index; 0: release it. (A script
-** can close the task's coroutine, so its stack is not enough.) */
-static void keep_chain (lua_State *L, struct task *t, int chain) {
+/* Anchor the userdata of the chain at this stack index; 0: release it. */
+static void keep_chain (lua_State *L, const struct task *t, int index) {
   state_shared(L, SHARED_CHAINS);
-  if (chain) lua_pushvalue(L, chain);
+  if (index) lua_pushvalue(L, index);
   else lua_pushnil(L);
   lua_rawsetp(L, -2, t);
   lua_pop(L, 1);
+}
+
+int chain_push (lua_State *L, struct task *t, struct ring *r, struct chain *c,
+                int index, const struct request *const *requests, unsigned n,
+                struct op **ops) {
+  int rc;
+  keep_chain(L, t, index);
+  rc = ring_push(r, requests, n, OP_LOOPED, ops);
+  if (rc < 0) {
+    keep_chain(L, t, 0);
+    return rc;
+  }
+  memset(c, 0, chain_size(n));
+  c->n = c->pending = n;
+  for (unsigned i = 0; i < n; i++) {
+    c->link[i].disposal = requests[i]->disposal;
+    c->link[i].group = ops[i]->group;
+    c->link[i].token = ops[i]->token;
+    ops[i]->task = t;
+  }
+  t->ring = r;
+  return 0;
+}
+
+void chain_ended (lua_State *L, struct task *t) {
+  t->wait = WAIT_NOTHING;  /* guard: its results are taken, once */
+  keep_chain(L, t, 0);
 }
 
 /* The stack: 1 ring, 2 sqes, 3 timeout, 4 the chain, 5 results. What this
@@ -36,8 +63,7 @@ static int chain_resumed (lua_State *L, int status, lua_KContext ctx) {
   bool timeout = false;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, chain_resumed);
-  t->wait = WAIT_NOTHING;  /* guard: its results are taken, once */
-  keep_chain(L, t, 0);
+  chain_ended(L, t);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];
     if ((t->task_flags & TASKF_CANCELLED) || l->unreported)
@@ -84,8 +110,7 @@ static int ring_await_chain (lua_State *L) {
     return luaL_argerror(L, 2, lua_pushfstring(L,
              "array of 1 to %d sqes expected", (int)r->io.sq.ring_entries));
   lua_settop(L, 3);
-  c = lua_newuserdatauv(L, sizeof(*c) + (size_t)n * sizeof(c->link[0]), 0);
-  memset(c, 0, sizeof(*c) + (size_t)n * sizeof(c->link[0]));
+  c = lua_newuserdatauv(L, chain_size(n), 0);
   lua_createtable(L, (int)n, 0);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_createtable(L, 2, 1);
@@ -115,20 +140,9 @@ static int ring_await_chain (lua_State *L) {
   if ((rc = wait_watch(L, state_of(L)->loop, r)) != 0)
     return rc;
   if (ns != CLOCK_NEVER) loop_reserve(L);
-  keep_chain(L, t, 4);
-  rc = ring_push(r, requests, (unsigned)n, OP_LOOPED, ops);
-  if (rc < 0) {
-    keep_chain(L, t, 0);
+  rc = chain_push(L, t, r, c, 4, requests, (unsigned)n, ops);
+  if (rc < 0)
     return ring_push_failed(L, r, rc);
-  }
-  c->n = c->pending = (unsigned)n;
-  for (unsigned i = 0; i < c->n; i++) {
-    c->link[i].disposal = requests[i]->disposal;
-    c->link[i].group = ops[i]->group;
-    c->link[i].token = ops[i]->token;
-    ops[i]->task = t;
-  }
-  t->ring = r;
   return loop_wait(L, t, WAIT_CHAIN, c, loop_deadline(state_of(L)->loop, ns),
                    0, chain_resumed);
 }

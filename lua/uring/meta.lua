@@ -3650,6 +3650,24 @@ local Reader = {}  -- luacheck: ignore 211
 ---@return { waiting: integer, failed_accepts: integer, zero_copy: boolean }
 function Socket:stats() end
 
+--- Send a file, or a part of it, without its bytes becoming a string: how many
+--- bytes were sent, which is less than `count` where the file ends earlier.
+--- What was written goes first, together with the beginning of the file. It is
+--- one unit, as a write is, and does not move the file's position. What is no
+--- file is refused: ESPIPE, EISDIR. When it fails or is out of time the
+--- fourth result is how many bytes were sent: `sendfile(file, offset + sent)`
+--- goes on. It holds 32 KiB while it waits. (sendfile(2))
+---@async
+---@param file uring.descriptor
+---@param offset? integer where in the file, counted from 0: by default 0
+---@param count? integer by default all that is left
+---@param timeout? uring.seconds
+---@return integer? sent
+---@return string? message
+---@return integer? errno
+---@return integer? sent_before
+function Socket:sendfile(file, offset, count, timeout) end
+
 --- End one direction, or both; the peer, or this socket's own receivers, get
 --- the end of the stream. What was written goes first: in a task it waits up
 --- to 5 s for that. (shutdown(2))
@@ -4209,7 +4227,8 @@ function Root:write(path, data, options) end
 function Root:close() end
 
 --- Open a file, in a mode of io.open. Waits for the other end of a FIFO, as
---- open(2) does. Its path is in the messages of all errors.
+--- open(2) does; with a timeout of 0 it opens no FIFO, and other files as
+--- ever. Its path is in the messages of all errors.
 --- (io_uring_prep_openat(3), 5.6)
 ---@async
 ---@param path string

@@ -81,6 +81,7 @@ local function new_world()
   w.read, w.write = spec.pipe()
   w.fd = assert(uring.fd(spec.dup(w.write)))
   w.file = assert(io.open "/dev/null")
+  w.own_file = assert(io.open "/proc/self/cmdline")
   w.address = uring.sockaddr "127.0.0.1:80"
   w.sqe, w.channel, w.semaphore = nop(), uring.channel(1), uring.semaphore(1)
   -- a group with a completion that was not taken, and a msghdr with control
@@ -343,6 +344,11 @@ local calls = {
   end,
   ["socket:send of much"] = function(w)
     w.b:send(("x"):rep(1 << 20), SHORT)
+  end,
+  ["socket:sendfile"] = function(w)
+    w.a:write "head"
+    w.a:sendfile(w.own_file, 0, nil, SHORT)
+    w.b:sendfile(w.own_file, 1, 2, SHORT)
   end,
   ["socket:sendto"] = function(w)
     w.c:sendto("x", "unix:@uring-nowhere", SHORT)

@@ -529,6 +529,23 @@ programs["buffered sockets"] = function()
   end)
 end
 
+programs["a file sent by a socket"] = function()
+  local a, b = assert(uring.socketpair())
+  local _ <close> = a
+  local _ <close> = b
+  uring.run(function()
+    local name = os.tmpname()
+    local file <close> = assert(uring.open(name, "w+"))
+    os.remove(name)
+    assert(a:write "head ")
+    assert(file:write "body")
+    gives(4, a:sendfile(file, 0, nil, patience))
+    gives("head body", b:read(9, patience))
+    gives(2, a:sendfile(file:fileno(), 1, 2))
+    gives("od", b:read(2, patience))
+  end)
+end
+
 programs["pipes and files"] = function()
   local name = os.tmpname()
   uring.run(function()

@@ -464,6 +464,8 @@ local public = {
     send = { bytes, optional(seconds) },
     sendto = { bytes, address, optional(seconds) },
     sendmsg = { any_table, optional(seconds) },
+    sendfile = { fd, optional(integer(0, math.maxinteger)),
+      optional(integer(0, math.maxinteger)), optional(seconds) },
     receive = { at_most, optional(seconds) },
     recvmsg = { at_most, optional(seconds) },
     recv = { at_most, optional(seconds) },

@@ -48,7 +48,7 @@ local function batches(batch, skip)
   if skip then sqe:set_flags(uring.IOSQE_CQE_SKIP_SUCCESS) end
   local start, n = now(), N // 2
   for _ = 1, n // batch do
-    for _ = 1, batch do a:queue(sqe) end
+    for _ = 1, batch do a:push(sqe) end
     if skip then a:submit()
     else
       a:submit_and_wait(batch)

@@ -178,6 +178,8 @@ int ring_push_failed (lua_State *L, const struct ring *r, int rc) {
   return fail_enter(L, -rc, r->io.ring_fd);
 }
 
+#define PUSH_MAX 16
+
 /* ring:queue(sqe, …): an operation for each sqe */
 static int ring_object_queue (lua_State *L) {
   struct ring *r = ring_check(L, 1);
@@ -209,6 +211,27 @@ static int ring_object_queue (lua_State *L) {
   for (int i = 0; i < n; i++)
     operation_set(lua_touserdata(L, i - n), ops[i]);
   return n;
+}
+
+/* ring:push(sqe, …): the same without operations: true. Completions are told
+** apart by their data. */
+static int ring_object_push (lua_State *L) {
+  struct ring *r = ring_check_by_hand(L, 1);
+  int n = lua_gettop(L) - 1, rc;
+  const struct request *requests[PUSH_MAX];
+  struct op *ops[PUSH_MAX];
+  if (n < 1) luaL_typeerror(L, 2, class_name(CLASS_SQE));
+  if (n > PUSH_MAX)
+    return luaL_argerror(L, 2, "at most 16 sqes expected: a longer chain is "
+                         "for queue");
+  ring_check_requests(L, r, 2, n, requests, 0);
+  rc = n == 1 ? ring_push_one(r, requests[0], 0, ops)
+              : ring_push(r, requests, (unsigned)n, 0, ops);
+  if (rc < 0)
+    return ring_push_failed(L, r, rc);
+  if (r->watch) r->callbacks->queued(r);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 /* Submit until the SQ is empty or the kernel takes no more. */
@@ -508,6 +531,7 @@ static int ring_object_gc (lua_State *L) {
 static const luaL_Reg methods[] = {
   {"queue", ring_object_queue},
   {"submit", ring_object_submit},
+  {"push", ring_object_push},
   {"submit_and_wait", ring_object_submit_and_wait},
   {"submit_and_wait_min_timeout", ring_object_submit_and_wait_min_timeout},
   {"wait_cqe", ring_object_wait_cqe},

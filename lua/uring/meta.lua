@@ -724,6 +724,17 @@ local Ring = {}
 ---@return uring.Operation|integer? ... or the errno
 function Ring:queue(sqe, ...) end
 
+--- The same for a ring by hand, without making operations: less work where
+--- there are many. What was pushed is told apart by its data (Sqe:set_data64),
+--- and cannot be cancelled by itself.
+--- (io_uring_get_sqe(3))
+---@param sqe uring.Sqe
+---@param ... uring.Sqe at most 16 in all
+---@return true? queued
+---@return string? message
+---@return integer? errno
+function Ring:push(sqe, ...) end
+
 --- Hand the kernel what was queued. (io_uring_submit(3))
 ---@return integer? submitted
 ---@return string? message

@@ -745,7 +745,7 @@ programs["what a ring has registered"] = function()
   local quiet <close> = assert(uring.ring { entries = 8,
     flags = uring.IORING_SETUP_R_DISABLED })
   assert(quiet:register_restrictions { { 1, 0 } })
-  assert(ring:queue(uring.sqe():prep_writev(w, { "x", b })))
+  assert(ring:push(uring.sqe():prep_writev(w, { "x", b })))
   perhaps(ring:submit_and_wait_min_timeout(1, patience, 0))
   assert(ring:wait_cqe(patience))
   assert(ring:queue(uring.sqe():prep_readv(r, { a, b })))

@@ -269,7 +269,7 @@ local public = {
       end) }) },
   },
   ["uring.Ring"] = {
-    queue = { sqe },
+    queue = { sqe }, push = { sqe },
     submit = none,
     submit_and_wait = { optional(integer(0, 64)), optional(seconds) },
     wait_cqe = { optional(seconds) },

@@ -352,6 +352,15 @@ _Static_assert(sizeof(struct io_uring_sqe) == 64 &&
 #define compat_gc_step(L, kib) lua_gc(L, LUA_GCSTEP, (int)(kib))
 #endif
 
+/* How much a step of the collector does; what was set before. On 5.4 the least
+** it can be told is a hundredth of the usual, which may take a millisecond. On
+** 5.5 steps are so small as they are. */
+#if LUA_VERSION_NUM >= 505
+#define compat_gc_stepmul(L, n)	((void)(L), (n))
+#else
+#define compat_gc_stepmul(L, n)	lua_gc(L, LUA_GCSETSTEPMUL, (int)(n))
+#endif
+
 #ifdef lualib_h
 
 /*

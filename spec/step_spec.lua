@@ -327,6 +327,31 @@ describe("the budget of a step", function()
     end
     assert(tostring(why):find "inside a step", why)
   end)
+
+  -- (what counts is how many steps that are over at once a cycle takes: on
+  -- a busy machine they are only more)
+  hosted("holds for the collector, whose usual steps are larger", function()
+    collectgarbage "incremental"
+    local alive, weak = {}, setmetatable({}, { __mode = "k" })
+    for i = 1, 2000 do
+      alive[i] = {}
+      for j = 1, 100 do alive[i][j] = { j } end
+    end
+    collectgarbage()
+    collectgarbage "stop"
+    weak[{}] = true
+    local steps = 0
+    while next(weak) do
+      loop:step { seconds = 0.00002, gc = true }
+      steps = steps + 1
+    end
+    assert(steps > 40, steps)
+    -- the program's parameters are as before
+    if _VERSION ~= "Lua 5.4" then return end
+    local usual = collectgarbage("setstepmul", 120)
+    loop:step { seconds = 0.001, gc = true }
+    H.equal(120, collectgarbage("setstepmul", usual))
+  end)
 end)
 
 describe("an idle step", function()

@@ -27,6 +27,7 @@
 #define BATCH       64          /* deadlines between two looks at the time */
 #define FAR         100000000   /* ns: many times what the coarse clock lags */
 #define LATEST      9.2e9       /* seconds that nanoseconds can count */
+#define LEAST       0           /* of the collector's stepmul */
 
 /* ---- options ----------------------------------------------------------- */
 
@@ -144,12 +145,17 @@ static unsigned expire (struct loop *loop, const struct step *s,
   return total;
 }
 
-/* What is left of the time is the collector's; without a limit one of its
-** steps. */
+/* What is left of the time is the collector's, in the smallest steps that it
+** can do, until it has ended a cycle; without a limit it does a usual one. */
 static void collect (lua_State *L, const struct step *s) {
-  do {
-    if (is_over(s) || lua_gc(L, LUA_GCSTEP, 0)) return;
-  } while (s->until != CLOCK_NEVER);
+  int usual;
+  if (s->until == CLOCK_NEVER) {
+    compat_gc_step(L, 0);
+    return;
+  }
+  usual = compat_gc_stepmul(L, LEAST);
+  while (!is_over(s) && !compat_gc_step(L, 0)) continue;
+  compat_gc_stepmul(L, usual);
 }
 
 /* work(step): called protected */

@@ -19,8 +19,9 @@ local TESTS <const> = {
   "errors are told", "names are of realms", "an inbox takes only its types",
   "a full inbox makes Lua wait", "posts overtake sends that wait",
   "each block is released once", "no memory loses no message",
-  "threads post to a host that polls", "a state closes under posts",
-  "a forked child is told", "all is valid after the state",
+  "no memory is LUA_ERRMEM", "threads post to a host that polls",
+  "a state closes under posts", "a forked child is told",
+  "all is valid after the state",
 }
 
 describe("the C header", function()

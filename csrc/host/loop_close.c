@@ -85,7 +85,7 @@ int loop_close_lua (lua_State *L) {
     loop->running = loop->ring->driven = false;
     close_ring(L, loop, deadline);
     if (status != LUA_OK)
-      return lua_error(L);
+      return raise_again(L);
     detached_raise(L, loop);
     if (remaining > 0)
       return fail(L, ETIME, "the loop is closed, but %u of its tasks did not "

@@ -240,12 +240,12 @@ void step_perform (lua_State *L, struct loop *loop, struct step *s) {
   status = lua_pcall(L, 1, 0, 0);
   end(loop);
   if (status != LUA_OK && loop_here(L) != loop)  /* guard: fork */
-    lua_error(L);
+    raise_again(L);
   failed = status == LUA_OK && detached_push_failed(L, loop);
   s->resumed = loop->resumed - s->resumed;
   s->more = loop_fd_settle(loop);
   if (status != LUA_OK)
-    lua_error(L);
+    raise_again(L);
   if (failed)
     scope_rethrow(L, lua_gettop(L));
 }

@@ -7,6 +7,7 @@
 #include "lua/errors.h"
 
 #include "base/names.h"
+#include "lua/state.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -202,6 +203,39 @@ int raise_here (lua_State *L) {
   luaL_where(L, 1);
   lua_insert(L, -2);
   lua_concat(L, 2);
+  return lua_error(L);
+}
+
+/* Lua raises LUA_ERRMEM itself, and offers no function for that. So its
+** allocator is made to refuse one request: twice, for Lua collects garbage and
+** then tries again. What shrinks or is freed meanwhile goes to the allocator
+** of the state, which is back before the error is raised. */
+static void *refuse_once (void *ud, void *p, size_t had, size_t size) {
+  struct refusal *r = ud;
+  lua_Alloc f = r->f;
+  void *own = r->ud;
+  if (size == 0 || (p != NULL && size <= had))
+    return f(own, p, had, size);
+  if (--r->left == 0) lua_setallocf(r->L, f, own);
+  return NULL;
+}
+
+static void ask_in_vain (lua_State *L) {
+  struct refusal *r = &state_of(L)->refusal;
+  r->f = lua_getallocf(L, &r->ud);
+  r->L = L;
+  r->left = 2;
+  lua_setallocf(L, refuse_once, r);
+  lua_newuserdatauv(L, 0, 0);
+}
+
+bool is_no_memory (lua_State *L) {
+  return lua_type(L, -1) == LUA_TSTRING
+         && strcmp(lua_tostring(L, -1), "not enough memory") == 0;  /* Lua's */
+}
+
+int raise_again (lua_State *L) {
+  if (is_no_memory(L)) ask_in_vain(L);
   return lua_error(L);
 }
 

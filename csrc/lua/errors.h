@@ -12,6 +12,8 @@
 #include <lua.h>
 #include <lauxlib.h>
 
+#include <stdbool.h>
+
 /* Ensure that the stack has space for `n` more values, or raise, with `what`
 ** (or NULL) in the message. */
 void stack_reserve (lua_State *L, int n, const char *what);
@@ -27,6 +29,12 @@ int fail_cured (lua_State *L, unsigned opcode, int err);
 /* Raise the text on top, with the position of the calling loop, as io.lines
 ** does. */
 int raise_here (lua_State *L);
+
+/* Raise the value on top, which a protected call or a task has raised before.
+** Lua's own error for want of memory is raised as that again: LUA_ERRMEM, and
+** not LUA_ERRRUN. */
+int raise_again (lua_State *L);
+bool is_no_memory (lua_State *L);  /* is that on top? */
 
 /* nil, the text alone, errno */
 int fail_text (lua_State *L, int err, const char *text);

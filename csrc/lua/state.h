@@ -85,6 +85,14 @@ struct socket_waitq;
 struct orphan;
 struct worker_thread;
 
+/* The state's allocator, while another refuses one request: lua/errors.c */
+struct refusal {
+  lua_Alloc f;
+  void *ud;
+  lua_State *L;
+  int left;
+};
+
 struct state {
   const void *meta[CLASSES];
   const void *several;             /* SHARED_SEVERAL: task/channel.c */
@@ -105,6 +113,7 @@ struct state {
   lua_CFunction open;              /* luaopen_uring, for their states */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
+  struct refusal refusal;
   uint64_t unflushed;              /* bytes in write buffers of objects that
                                       were collected */
 };

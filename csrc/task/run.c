@@ -11,6 +11,7 @@
 #include "base/fork_id.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
+#include "lua/errors.h"
 #include "lua/options.h"
 #include "api/ring_check.h"
 #include "task/completion.h"
@@ -178,7 +179,7 @@ int run (lua_State *L) {
   loop_bind(L, loop);
   loop->quiet = false;
   if (run_begin(L, loop, slow) != LUA_OK)
-    return lua_error(L);
+    return raise_again(L);
   t = lua_touserdata(L, 1);  /* and at 2 is its scope */
   loop->ring->driven = true;
   loop->now = clock_rough();
@@ -203,7 +204,7 @@ int run (lua_State *L) {
     loop->root = NULL;
   }
   if (status != LUA_OK && !before)
-    return lua_error(L);
+    return raise_again(L);
   if (failed)
     return scope_rethrow(L, 2);
   if (loop->failed) detached_raise(L, loop);

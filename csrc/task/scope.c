@@ -65,7 +65,7 @@ static int spawn_detached (lua_State *L, struct loop *loop) {
   if (status == LUA_OK)
     return 1;
   if (cs) cancel_scope_end(L, loop, cs);
-  return lua_error(L);
+  return raise_again(L);
 }
 
 /* uring.spawn(f, ...): a task in the innermost scope; outside a task a
@@ -222,6 +222,7 @@ static void push_first_failure (lua_State *L, int scope,
 int scope_rethrow (lua_State *L, int scope) {
   push_first_failure(L, scope, lua_touserdata(L, scope));
   lua_rawgeti(L, -1, 1);
+  if (is_no_memory(L)) raise_again(L);
   lua_rawgeti(L, -2, 2);
   if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING
       && strstr(lua_tostring(L, -2), SPAWNED) == NULL) {

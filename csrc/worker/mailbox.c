@@ -105,7 +105,7 @@ static int receive_first (lua_State *L, struct mailbox *m) {
   if (n < 0) {
     queue_unread(m->q);  /* guard: it stays the first */
     return n == CODEC_NO_STACK ? luaL_error(L, "stack overflow (a message)")
-                               : lua_error(L);
+                               : raise_again(L);
   }
   queue_taken(m->q);
   return n;

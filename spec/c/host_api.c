@@ -567,7 +567,7 @@ static void no_memory_loses_no_message (void) {
     lua_setallocf(L, usual, NULL);
     done = rc == LUA_OK;
     if (!done) {
-      CHECK(released == 0 && lua_gettop(L) == 1);
+      CHECK(rc == LUA_ERRMEM && released == 0 && lua_gettop(L) == 1);
       lua_settop(L, 0);
       must_run(L, "if mailbox:stats().messages == 1 then get()"
                   "  assert(got[1][1]:string() == 'bbbb')"
@@ -597,6 +597,49 @@ static void no_memory_loses_no_message (void) {
   if (again) uring->release(again);
   uring->release(box);
   lua_close(L);
+}
+
+/* Bounds a state to so many bytes. */
+static void *capped (void *ud, void *p, size_t had, size_t size) {
+  size_t *left = ud;
+  if (p == NULL) had = 0;
+  if (size > had && size - had > *left)
+    return NULL;
+  *left = *left + had - size;
+  if (size > 0)
+    return realloc(p, size);
+  free(p);
+  return NULL;
+}
+
+/* Lua's error for want of memory is the host's, from wherever it comes, and
+ * the state works on, with its own allocator. */
+static void no_memory_is_lua_errmem (void) {
+  static const char *const scripts[] = {
+    "return uring.run(big)",
+    "return uring.run(function() uring.spawn(big) uring.sleep(9) end)",
+    "return uring.run(function() uring.scope(function(s)"
+    "  s:spawn(big):join() end) end)",
+    "return uring.run(function() uring.timeout(9, big) end)",
+    "return uring.run(function() uring.shield(9, big) end)",
+    "return uring.run(function() uring.wrap(big)() end)",
+    "return uring.run(function() uring.select{ e = uring.event(big) } end)",
+    "uring.spawn(big) return uring.loop():step()",
+  };
+  for (size_t i = 0; i < sizeof(scripts) / sizeof(*scripts); i++) {
+    lua_State *L = new_state();
+    size_t left = 1 << 20;
+    void *ud;
+    int rc;
+    must_run(L, "function big() return ('x'):rep(1 << 24) end");
+    lua_setallocf(L, capped, &left);
+    CHECK(luaL_loadstring(L, scripts[i]) == LUA_OK);
+    rc = lua_pcall(L, 0, 0, 0);
+    if (!CHECK(rc == LUA_ERRMEM)) puts(scripts[i]);
+    CHECK(lua_getallocf(L, &ud) == capped && ud == &left);
+    must_run(L, "assert(#('x'):rep(1 << 16) == 1 << 16)");
+    lua_close(L);
+  }
 }
 
 
@@ -804,6 +847,7 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"posts overtake sends that wait", posts_overtake_sends_that_wait},
   {"each block is released once", each_block_is_released_once},
   {"no memory loses no message", no_memory_loses_no_message},
+  {"no memory is LUA_ERRMEM", no_memory_is_lua_errmem},
   {"threads post to a host that polls", threads_post_to_a_host_that_polls},
   {"a state closes under posts", a_state_closes_under_posts},
   {"a forked child is told", a_forked_child_is_told},

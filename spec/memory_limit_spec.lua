@@ -80,6 +80,52 @@ describe("a limit of memory", function()
     end)
   end)
 
+  it("has room for all that mailboxes may hold", function()
+    within(300000, function(uring)
+      local function held() return uring.loop():stats().memory end
+      local before, boxes = held(), {}
+      local function fill()
+        boxes = {}
+        repeat
+          local box, why, errno = uring.mailbox()
+          boxes[#boxes + 1] = box
+          if not box then
+            assert(errno == uring.errno.ENOMEM, why)
+            assert(why:find("uring.loop{ memory }", 1, true), why)
+          end
+        until not box
+        assert(#boxes == 4, #boxes)  -- (of 64 KiB each)
+        assert(held() == before + 4 * 65536)
+      end
+      fill()
+      -- what they hold is paid for: so it is with a limit that is reached
+      for _, box in ipairs(boxes) do
+        local address = box:address()
+        assert(address:try_send(("x"):rep(65000)))
+        assert(held() == before + 4 * 65536)
+        assert(#box:try_receive() == 65000)
+      end
+      assert(not uring.mailbox())
+      boxes[1]:close()
+      assert(held() == before + 3 * 65536)
+      boxes[1]:close()
+      assert(uring.mailbox { bytes = 65536 })
+      fill()  -- garbage is collected first
+      boxes = nil
+      collectgarbage()
+      collectgarbage()
+      assert(held() == before)
+      assert(uring.mailbox { bytes = 200000 })
+    end)
+    within(nil, function(uring)
+      local before = uring.loop():stats().memory
+      local box = uring.mailbox()
+      assert(uring.loop():stats().memory == before + 1048576)
+      box:close()
+      assert(uring.loop():stats().memory == before)
+    end)
+  end)
+
   it("is refused itself, with a loop that needs more", function()
     local none, why, errno, again = select(2, assert(spec.state([[
       local uring = require "uring"

@@ -20,10 +20,15 @@
 #include <stdlib.h>
 
 #define MEMORY 4096        /* the size of a mailbox, for the collector */
+#define BYTES_USUAL   (1 << 20)  /* that it may hold; and where the state's
+                                    memory is bounded: */
+#define BYTES_BOUNDED (1 << 16)
 
 struct mailbox {
   struct socket_waitq waitq;  /* first: tasks that wait for a message */
   struct queue *q;         /* NULL: it was never made */
+  struct account *account; /* charged with what it may hold; or NULL */
+  size_t charged;
   bool closed;
 };
 
@@ -240,9 +245,12 @@ static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
 }
 
 static void read_limits (lua_State *L, struct queue_limits *l) {
+  bool bounded = account_limit(state_of(L)->account) != SIZE_MAX;
   l->messages = (uint64_t)options_integer(L, 1, "capacity", 1024, 1,
                                           1 << 30);
-  l->bytes = (uint64_t)options_integer(L, 1, "bytes", 1 << 20, 256, 1 << 30);
+  l->bytes = (uint64_t)options_integer(L, 1, "bytes",
+                                       bounded ? BYTES_BOUNDED : BYTES_USUAL,
+                                       256, 1 << 30);
   l->fds = (uint64_t)options_integer(L, 1, "fds", 16, 0, 1 << 16);
 }
 
@@ -263,6 +271,21 @@ void mailbox_push (lua_State *L, struct queue *q) {
   open_mailbox(state_of(L), m);
 }
 
+/* Charge all that the mailbox may hold now, for posts must never fail for the
+** limit of its reader. */
+static bool charge (struct mailbox *m, struct account *a, size_t bytes) {
+  if (!account_charge(a, bytes))
+    return false;
+  m->account = a;
+  m->charged = bytes;
+  return true;
+}
+
+static void refund (struct mailbox *m) {
+  account_refund(m->account, m->charged);
+  m->account = NULL;
+}
+
 /* uring.mailbox{ name =, capacity =, bytes =, fds = } */
 int mailbox_new (lua_State *L) {
   static const char *const names[] = { "name", "capacity", "bytes", "fds",
@@ -275,7 +298,11 @@ int mailbox_new (lua_State *L) {
   options_open(L, 1, names);
   read_limits(L, &limits);
   realm_option(L, 1);
+  pressure_make_room(L, limits.bytes);
   m = class_new(L, CLASS_MAILBOX, sizeof(*m), 1);
+  if (!charge(m, state_of(L)->account, limits.bytes))
+    return fail(L, ENOMEM, "uring.mailbox: %llu bytes, and all of them count"
+                "%s", (unsigned long long)limits.bytes, state_memory_note(L));
   if ((m->q = queue_new(&limits)) == NULL)
     return luaL_error(L, "not enough memory for a mailbox");
   open_mailbox(state_of(L), m);
@@ -294,6 +321,7 @@ static uint64_t close_mailbox (lua_State *L, struct mailbox *m) {
   if (m->q->named) name_remove(m->q);  /* guard: first; found now, it gives
                                            EPIPE */
   undelivered = queue_close(m->q);
+  refund(m);
   turnq_wake_all(state_of(L)->loop, &m->waitq.q);
   return undelivered;
 }
@@ -309,8 +337,10 @@ static int mailbox_close (lua_State *L) {
 
 static int mailbox_gc (lua_State *L) {
   struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
-  if (m->q == NULL)
+  if (m->q == NULL) {
+    refund(m);
     return 0;
+  }
   if (!m->closed) pressure_collected(&state_of(L)->pressure, MEMORY, 0);
   socket_waitq_close(&m->waitq);
   close_mailbox(L, m);

@@ -415,7 +415,7 @@ function uring.mailbox(options) end
 ---@class uring.MailboxOptions
 ---@field name? string 1 to 255 bytes without a zero; free again once closed
 ---@field capacity? integer messages: 1024 if not given
----@field bytes? integer 1048576 if not given
+---@field bytes? integer 1048576 if not given; 65536 where `memory` is bounded
 ---@field fds? integer descriptors in messages: 16 if not given
 
 --- A worker: a thread with a Lua state, a loop and an inbox of its own, which

@@ -126,6 +126,53 @@ describe("a limit of memory", function()
     end)
   end)
 
+  it("counts the messages of sends that wait, and of sending", function()
+    within(400000, function(uring)
+      local function held() return uring.loop():stats().memory end
+      local function says(why)
+        assert(why:find("uring.loop{ memory }", 1, true), why)
+      end
+      uring.run(function()
+        local box = uring.mailbox { capacity = 1, bytes = 200000 }
+        local address, text = box:address(), ("x"):rep(30000)
+        assert(address:send "first")
+        local before, n = held(), 0
+        local refused = 0
+        for i = 1, 12 do
+          uring.spawn(function()
+            local ok, why, errno = address:send(text)
+            if ok then
+              n = n + 1
+              return
+            end
+            assert(errno == uring.errno.ENOMEM, why)
+            says(why)
+            refused = refused + 1
+          end)
+          uring.sleep(0)
+          if refused > 0 then break end
+        end
+        assert(refused == 1)
+        local waiting = box:stats().waiting
+        assert(waiting >= 5 and waiting <= 6, waiting)
+        assert(held() >= before + waiting * 30000)
+        for _ = 0, waiting do assert(box:receive()) end
+        repeat uring.sleep(0) until n == waiting
+        for _ = 1, 100 do address:sending(text) end  -- (garbage is collected)
+        local events = {}
+        local ok, why = pcall(function()
+          for i = 1, 12 do events[i] = address:sending(text) end
+        end)
+        assert(not ok and #events >= 5, #events)
+        says(why)
+        events = nil
+        collectgarbage()
+        collectgarbage()
+        assert(held() < before + 30000, held() - before)
+      end)
+    end)
+  end)
+
   it("is refused itself, with a loop that needs more", function()
     local none, why, errno, again = select(2, assert(spec.state([[
       local uring = require "uring"

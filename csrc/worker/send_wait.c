@@ -50,6 +50,8 @@ struct waiting_send {
   struct queue *q;         /* counted; NULL: it has ended */
   struct queue_sender *s;
   struct lent lent;
+  struct account *account;  /* of its state, charged with the message */
+  size_t charged;
 };
 
 static void send_woken (void *owner, struct loop *loop) {
@@ -71,6 +73,7 @@ static enum queue_result end_send (struct waiting_send *w) {
     mail_address_fds_gone(w->lent.handle, w->lent.n);
   else take_back(&w->lent, w->s->message);
   lent_drop(&w->lent);
+  account_refund(w->account, w->charged);
   refblock_release(&w->s->block);
   refblock_release(&w->q->block);
   w->q = NULL;
@@ -113,9 +116,10 @@ static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
 }
 
 /* What was encoded becomes what waits in the list: 0; or -ENOMEM. */
-static int fill_waiting_send (struct waiting_send *w, struct queue *q,
-                              struct encoded *e) {
-  struct message *m = codec_keep(e);
+static int fill_waiting_send (struct waiting_send *w, struct account *a,
+                              struct queue *q, struct encoded *e) {
+  struct message *m = account_has_room(a, e->message->size) ? codec_keep(e)
+                                                            : NULL;
   w->s = m ? queue_sender_new(m, m->cost, m->fds) : NULL;
   if (w->s == NULL) {
     if (m != e->message) free(m);
@@ -124,6 +128,9 @@ static int fill_waiting_send (struct waiting_send *w, struct queue *q,
   }
   w->q = q;
   refblock_retain(&q->block);
+  w->account = a;
+  w->charged = m->size;
+  account_count(a, m->size);
   lent_hold(&w->lent, e);
   w->waitq.describe = describe_send;
   w->s->owner = w;
@@ -133,22 +140,28 @@ static int fill_waiting_send (struct waiting_send *w, struct queue *q,
 
 /* The mailbox was full. The object comes first, since a finalizer may run;
 ** then what is encoded anew stays as it is until it is in the list. */
-static int send_later (lua_State *L, struct task *t) {
+static int send_later (lua_State *L, struct task *t, size_t size) {
   int last = lua_gettop(L);
-  struct waiting_send *w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
+  struct waiting_send *w;
   struct doorbell *bell = loop_doorbell(state_of(L)->loop);
   struct encoded e;
   struct queue *q;
   int rc;
   if (bell == NULL)
     return fail(L, errno, "send: no doorbell for the loop");
+  pressure_make_room(L, size);
+  w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
   q = mail_address_check(L)->q;
   rc = mail_address_send_now(L, last, q, &e);
-  if (rc == -EAGAIN) rc = fill_waiting_send(w, q, &e);
+  if (rc == -EAGAIN)
+    rc = fill_waiting_send(w, state_of(L)->account, q, &e);
   else if (rc == 0) {
     lua_pushboolean(L, 1);
     return 1;
   }
+  if (rc == -ENOMEM)
+    return fail(L, ENOMEM, "send: the message must be kept until there is "
+                "room%s", state_memory_note(L));
   if (rc < 0)
     return mail_address_fail(L, "send", q, -rc);
   lua_settop(L, last + 1);
@@ -162,8 +175,9 @@ static int send_first (lua_State *L, struct task *t) {
   struct encoded e;
   int rc = mail_address_send_now(L, lua_gettop(L), q, &e);
   if (rc == -EAGAIN) {
+    size_t size = e.message->size;
     codec_free(&e);
-    return send_later(L, t);
+    return send_later(L, t, size);
   }
   if (rc < 0)
     return mail_address_fail(L, "send", q, -rc);
@@ -204,6 +218,7 @@ struct asking {
 struct sending {
   struct queue *q;         /* counted; NULL: never made */
   struct message *message;
+  struct account *account;  /* of its state, charged with the message */
   struct lent fds;         /* not lent, but counted */
   struct asking *asking;
 };
@@ -322,6 +337,30 @@ static const struct wait_kind sending_kind = {
   sending_message_cancel, false, NULL
 };
 
+/* Keep the message of the values from 2 to `last`, which is charged: 0, or
+** -errno. Garbage is collected where there is no room for it. */
+static int fill_sending (lua_State *L, struct sending *s, int last,
+                         struct encoded *e) {
+  struct account *a = state_of(L)->account;
+  int rc = codec_encode(L, 2, last, mail_address_check(L)->q, e);
+  if (rc == 0 && !account_has_room(a, e->message->size)) {
+    size_t size = e->message->size;
+    codec_free(e);
+    pressure_make_room(L, size);
+    rc = codec_encode(L, 2, last, mail_address_check(L)->q, e);
+  }
+  if (rc < 0)
+    return rc;
+  if (account_has_room(a, e->message->size)) s->message = codec_keep(e);
+  if (s->message == NULL) {
+    codec_free(e);
+    return -ENOMEM;
+  }
+  s->account = a;
+  account_count(a, s->message->size);
+  return 0;
+}
+
 /* address:sending(...): an event that sends when it is chosen */
 int send_wait_sending (lua_State *L) {
   struct encoded e;
@@ -330,15 +369,11 @@ int send_wait_sending (lua_State *L) {
   int last = lua_gettop(L), rc;
   mail_address_check(L);
   s = class_new(L, CLASS_SENDING, sizeof(*s), 0);
+  rc = fill_sending(L, s, last, &e);
   q = mail_address_check(L)->q;
-  rc = codec_encode(L, 2, last, q, &e);
-  if (rc == 0) s->message = codec_keep(&e);
-  if (rc == 0 && s->message == NULL) {
-    codec_free(&e);
-    rc = -ENOMEM;
-  }
   if (rc == -ENOMEM)
-    return luaL_error(L, "not enough memory");
+    return luaL_error(L, "not enough memory for a message%s",
+                      state_memory_note(L));
   if (rc < 0)
     return luaL_argerror(L, 2, "the message counts as more than the mailbox "
                          "takes");
@@ -357,6 +392,7 @@ static int sending_gc (lua_State *L) {
     return 0;
   while (s->asking) asking_end(s, &s->asking);
   lent_drop(&s->fds);
+  account_refund(s->account, s->message->size);
   free(s->message);
   refblock_release(&s->q->block);
   s->q = NULL;

@@ -138,7 +138,7 @@ describe("a limit of memory", function()
         assert(address:send "first")
         local before, n = held(), 0
         local refused = 0
-        for i = 1, 12 do
+        for _ = 1, 12 do
           uring.spawn(function()
             local ok, why, errno = address:send(text)
             if ok then
@@ -159,13 +159,14 @@ describe("a limit of memory", function()
         for _ = 0, waiting do assert(box:receive()) end
         repeat uring.sleep(0) until n == waiting
         for _ = 1, 100 do address:sending(text) end  -- (garbage is collected)
-        local events = {}
-        local ok, why = pcall(function()
-          for i = 1, 12 do events[i] = address:sending(text) end
-        end)
-        assert(not ok and #events >= 5, #events)
-        says(why)
-        events = nil
+        do
+          local events = {}
+          local ok, why = pcall(function()
+            for i = 1, 12 do events[i] = address:sending(text) end
+          end)
+          assert(not ok and #events >= 5, #events)
+          says(why)
+        end
         collectgarbage()
         collectgarbage()
         assert(held() < before + 30000, held() - before)

@@ -341,7 +341,7 @@ describe("the budget of a step", function()
     collectgarbage "stop"
     weak[{}] = true
     local steps = 0
-    while next(weak) do
+    while next(weak) and alive[1] do
       loop:step { seconds = 0.00002, gc = true }
       steps = steps + 1
     end

@@ -53,11 +53,13 @@ static void push_report_traceback (lua_State *L, const struct loop *loop) {
   else {
     lua_pushvalue(L, -1);
     if (w->line > 0) lua_pushfstring(L, "%s:%d", w->file, w->line);
-    else {  /* it was broken or closed: its outcome has the place */
+    else if (t->state == TASK_FAILED) {
+      /* it was broken or closed: its outcome has the place */
       lua_getiuservalue(L, 1, TASK_OUTCOME);
       lua_rawgeti(L, -1, 3);
       lua_replace(L, -2);
     }
+    else lua_pushliteral(L, "?");  /* guard: it was spawned from C */
   }
   lua_pushfstring(L, "%s" SPAWNED "%s)", lua_tostring(L, -2),
                   lua_tostring(L, -1));

@@ -377,6 +377,33 @@ static void errors_are_told (void) {
   lua_close(L);
 }
 
+/* (No Lua function has spawned it: there is no place to tell.) */
+static void a_slow_task_is_told_of (void) {
+  static const char *const tasks[] = {
+    "local t = uring.now() repeat until uring.now() > t + 0.002",
+    "local t = uring.now() repeat until uring.now() > t + 0.002 error 'x'",
+    "local t = uring.now() repeat until uring.now() > t + 0.002 return 1, 2, 3",
+    "local t = uring.now() repeat until uring.now() > t + 0.002"
+    " uring.sleep(0)",
+  };
+  lua_State *L = new_state_only();
+  struct uring_loop_options o = { .size = sizeof(o), .slow = 0.001,
+                                  .on_slow = 1, .on_error = 2 };
+  luaL_loadstring(L, "told = (told or 0) + 1"
+                     " assert(select(3, ...):find('spawned at ?', 1, true))");
+  luaL_loadstring(L, "failed = (failed or 0) + 1");
+  CHECK(uring->open(L, &o) == 0);
+  lua_settop(L, 0);
+  for (int i = 0; i < 4; i++) {
+    luaL_loadstring(L, tasks[i]);
+    CHECK(uring->spawn(L, 0) == 0);
+    step(L);
+    CHECK(global_integer(L, "told") == i + 1);
+  }
+  CHECK(global_integer(L, "failed") == 1);
+  lua_close(L);
+}
+
 static void names_are_of_realms (void) {
   lua_State *L = new_state_only(), *M = new_state_only();
   struct uring_loop_options o = { .size = sizeof(o), .realm = "mine" };
@@ -841,6 +868,7 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
    a_movable_state_goes_from_thread_to_thread},
   {"a step keeps to its budget", a_step_keeps_to_its_budget},
   {"errors are told", errors_are_told},
+  {"a slow task is told of", a_slow_task_is_told_of},
   {"names are of realms", names_are_of_realms},
   {"an inbox takes only its types", an_inbox_takes_only_its_types},
   {"a full inbox makes Lua wait", a_full_inbox_makes_lua_wait},

@@ -170,6 +170,25 @@ describe("uring.spawn outside a task", function()
   end)
 end)
 
+describe("uring.tasks outside a task", function()
+  prompt("is not disturbed by finalizers that step", function()
+    collectgarbage("incremental", 1, 1000)
+    local stepped = 0
+    local function arm()
+      setmetatable({}, { __gc = function()
+        if pcall(loop.step, loop) then stepped = stepped + 1 end
+        arm()
+      end })
+    end
+    arm()
+    for _ = 1, 200 do
+      for _ = 1, 20 do uring.spawn(uring.sleep, 0) end
+      for _, task in ipairs(uring.tasks()) do assert(task.spawned_at) end
+    end
+    assert(stepped > 0)
+  end)
+end)
+
 describe("task:join outside a task", function()
   prompt("is for tasks that have ended alone", function()
     local task = uring.spawn(uring.sleep, 0.001)

@@ -376,10 +376,26 @@ static void add_task_info (lua_State *L, struct loop *loop, struct task *t) {
   lua_rawseti(L, 1, (lua_Integer)lua_rawlen(L, 1) + 1);
 }
 
+/* The same while nothing runs the loop: as if something did, because
+** a finalizer might, and end the task that is looked at. */
+static int inspect_idle (lua_State *L) {
+  struct loop *loop;
+  int status;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, inspect_tasks, 1);
+  loop = loop_here(L);
+  if (loop) loop->running = true;  /* guard: a finalizer must not step */
+  status = lua_pcall(L, 0, 1, 0);
+  if (loop) loop->running = false;
+  return status == LUA_OK ? 1 : raise_again(L);
+}
+
 /* uring.tasks(): { { task=, name=, state=, waits=, … }, … } */
 int inspect_tasks (lua_State *L) {
   struct loop *loop = loop_here(L);
   lua_settop(L, 0);
+  if (loop && !loop->running)
+    return inspect_idle(L);
   lua_newtable(L);
   if (loop) cancel_scope_each_task(L, loop, add_task_info);
   return 1;

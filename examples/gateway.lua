@@ -1,0 +1,134 @@
+-- A gateway: one task accepts connections and hands them to workers, threads
+-- that answer HTTP on them.
+--
+--     tools/env.sh plain lua5.4 examples/gateway.lua [ADDRESS [WORKERS [HOW]]]
+--     curl http://127.0.0.1:7779/
+--
+-- HOW is "hand": a connection is accepted into a slot of this ring, and goes
+-- from there into a slot of a worker's ring, in turn, by a message between the
+-- rings. It never has a number. Or "share": each worker has a listener of its
+-- own for the same port (SO_REUSEPORT), and the kernel chooses.
+--
+-- What is handed over is spread evenly, and can go to a worker that is known
+-- to be idle; what is shared costs no message. The address is printed.
+
+local uring = require "uring"
+
+local MOST <const> = 4096   -- connections of a worker
+
+
+-- ---- the workers -----------------------------------------------------------
+
+-- Serves the connections that come as messages to its ring.
+local function serve_handed(name, most, reply)
+  local FIXED <const> = uring.IOSQE_FIXED_FILE
+  local ring <const> = uring.loop():ring()
+
+  local function answer(slot)
+    local buffer <const> = uring.buffer(4096)
+    local rest = ""
+    while true do
+      local n = uring.await(
+        uring.sqe():prep_recv(slot, buffer):set_flags(FIXED))
+      if not n or n == 0 then break end
+      local requests
+      rest, requests = (rest .. buffer:string(1, n)):gsub(".-\r\n\r\n", "")
+      if requests > 0 and not uring.await(uring.sqe():prep_send(slot,
+          reply:rep(requests), nil, uring.MSG_WAITALL):set_flags(FIXED)) then
+        break
+      end
+    end
+    uring.await(uring.sqe():prep_close_direct(slot))
+  end
+
+  assert(ring:register_files_sparse(most))
+  local gateway <close> = assert(uring.address(name))
+  gateway:send(ring:fd())
+  -- (the message's len is the slot that the kernel has chosen)
+  for slot in ring:messages() do uring.spawn(answer, slot) end
+end
+
+-- Serves the connections of a listener of its own.
+local function serve_shared(name, address, reply)
+  local function answer(conn)
+    local c <close> = conn
+    while c:read_until("\r\n\r\n", 8192) do
+      if not c:send(reply) then return end
+    end
+  end
+
+  local listener <close> = assert(uring.socket(uring.AF_INET,
+    uring.SOCK_STREAM))
+  assert(listener:setsockopt("SO_REUSEPORT", 1))
+  assert(listener:bind(address))
+  assert(listener:listen(1024))
+  local gateway <close> = assert(uring.address(name))
+  gateway:send(tostring(listener:getsockname()))
+  for conn in listener:connections() do
+    uring.spawn(uring.pcall, answer, conn)
+  end
+end
+
+
+-- ---- the gateway -----------------------------------------------------------
+
+local REPLY <const> = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"
+local NAME <const> = "gateway"
+
+-- Accepts for ever, into slots of this ring, and hands on in turn.
+local function hand(ring, listener, targets)
+  local turn = 0
+  local accepting <const> = assert(ring:queue(
+    uring.sqe():prep_multishot_accept_direct(listener)))
+  for slot in accepting:completions() do
+    turn = turn % #targets + 1
+    local ok, message = ring:await(
+      uring.sqe():prep_msg_ring_fd_alloc(targets[turn], slot, 0))
+    -- (a worker with no slot left: its connection is closed)
+    if not ok then io.stderr:write(message, "\n") end
+    ring:await(uring.sqe():prep_close_direct(slot))
+  end
+end
+
+local function start_handing(address, workers, started)
+  local ring <const> = uring.loop():ring()
+  local targets = {}
+  for i = 1, workers do
+    assert(uring.worker({ main = serve_handed, name = "worker " .. i }, NAME,
+      MOST, REPLY))
+    targets[i] = started:receive(10)
+  end
+  assert(ring:register_files_sparse(MOST))
+  local listener <close> = assert(uring.tcp.listen(address))
+  print(listener:getsockname())
+  io.stdout:flush()
+  while true do hand(ring, listener, targets) end
+end
+
+local function start_sharing(address, workers, started)
+  for i = 1, workers do
+    assert(uring.worker({ main = serve_shared, name = "worker " .. i }, NAME,
+      address, REPLY))
+    address = started:receive(10)  -- (with the port, if that was 0)
+  end
+  print(address)
+  io.stdout:flush()
+end
+
+local function main(address, workers, how)
+  local started <close> = assert(uring.mailbox { name = NAME })
+  if how == "hand" then start_handing(address, workers, started)
+  else start_sharing(address, workers, started) end
+end
+
+local how <const> = arg[3] or "hand"
+if how ~= "hand" and how ~= "share" then
+  io.stderr:write "HOW is hand or share\n"
+  os.exit(2)
+end
+local ok, why = pcall(uring.run, main, arg[1] or "127.0.0.1:7779",
+  math.tointeger(tonumber(arg[2])) or 2, how)
+if not ok then
+  io.stderr:write(tostring(why):match "^[^\n]*", "\n")
+  os.exit(1)
+end

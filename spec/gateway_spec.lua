@@ -1,0 +1,64 @@
+-- examples/gateway.lua, as it is started, and asked by many connections.
+
+local helper = require "helper"
+local net = require "net"
+local program = require "program"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+
+after_each(program.stop)
+
+-- What wrk sees in a second: how many answers; all of them were good ones.
+local function load_of(address, connections)
+  local status, output = spec.execute(60 * helper.slow, "/bin/sh", "-c",
+    ("ulimit -n 4096; exec env -u LD_PRELOAD wrk -t 1 -c %d -d 1 --timeout 20 "
+      .. "http://%s/"):format(connections, address))
+  if status ~= 0 or output:find "Socket errors" or output:find "Non%-2xx" then
+    error(output, 2)
+  end
+  return math.tointeger(output:match "(%d+) requests in")
+end
+
+-- Asks once, or more often on one connection.
+local function ask(address, times)
+  local conn <close> = assert(uring.tcp.connect(address, net.patience))
+  for _ = 1, times do
+    assert(conn:send "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    local head = assert(conn:read_until("\r\n\r\n", 4096, net.patience))
+    assert(head:find "^HTTP/1.1 200 OK\r\n", head)
+    assert.equal("hello\n", (conn:read(6, net.patience)))
+  end
+end
+
+for _, how in ipairs { "hand", "share" } do
+  describe("examples/gateway.lua " .. how, function()
+    it("answers on each connection, also in pieces and side by side",
+      function()
+        local server = program.start("examples/gateway.lua", "127.0.0.1:0",
+          "2", how)
+        local address = server:line()
+        helper.run(function()
+          for i = 1, 40 do uring.spawn(ask, address, i % 4 + 1) end
+        end)
+        helper.run(function()
+          local conn <close> = assert(uring.tcp.connect(address, net.patience))
+          for piece in ("GET / HTTP/1.1\r\n\r\n"):gmatch "..?" do
+            assert(conn:send(piece))
+            uring.sleep(0.002)
+          end
+          assert(conn:read_until("hello\n", 4096, net.patience))
+        end)
+      end)
+
+    it("serves 1,000 connections", function()
+      program.needs "wrk"
+      local server = program.start("examples/gateway.lua", "127.0.0.1:0", "2",
+        how)
+      local address = server:line()
+      assert(load_of(address, 1000) >= 1000)
+      helper.run(function() ask(address, 3) end)
+    end)
+  end)
+end

@@ -60,7 +60,7 @@ describe("uring.at_time", function()
 
   it("wakes many tasks in the order of their times", function()
     net.run(function()
-      local from, order = uring.time() + 0.05, {}
+      local from, order = uring.time() + 0.4, {}
       uring.scope(function(scope)
         for i = 20, 1, -1 do  -- (each is earlier than the ones before it)
           scope:spawn(function()
@@ -304,7 +304,7 @@ describe("uring.every", function()
 
   it("gives a tick to all tasks that wait for it", function()
     net.run(function()
-      local ticks <close> = uring.every(0.05)
+      local ticks <close> = uring.every(0.5)
       local a = helper.started(ticks.receive, ticks)
       local b = helper.started(uring.select, { t = ticks:receiving() })
       local _, n = assert(a:join(patience))

@@ -190,6 +190,7 @@ bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours besid
 	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
 	@echo; tools/env.sh plain $(LUA) bench/zero_copy.lua
 	@echo; tools/env.sh plain $(LUA) bench/mailboxes.lua
+	@echo; tools/env.sh plain $(LUA) bench/workers.lua
 	@echo; tools/env.sh plain $(LUA) bench/steps.lua
 	@echo; tools/env.sh plain $(LUA) bench/lighttpd.lua
 	@echo; tools/env.sh plain $(LUA) bench/process.lua

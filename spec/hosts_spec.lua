@@ -85,6 +85,13 @@ local SCRIPT <const> = [[
       end)
       assert(not fine and message:find "mine", message)
       assert(select(2, uring.timeout(0.001, uring.sleep, 60)) == "timed out")
+      local fed = assert(uring.worker(function(n)
+        return uring.inbox():receive() + n, uring.now() > 0
+      end, 2))
+      assert(fed:send(3))
+      assert(select(2, fed:join()) == 5)
+      local failing = assert(uring.worker(function() error "worker's" end))
+      assert(select(2, failing:join()):find "worker's")
       return key .. value
     end) == "cx")
     local ring = uring.ring()

@@ -26,7 +26,7 @@ local NEEDS = {
 
 -- Examples that are servers, and the specs that start them.
 local SERVERS = { dns = "dns_spec", echo = "echo_spec",
-  tcp_echo = "doc_spec" }
+  httpd = "httpd_spec", tcp_echo = "doc_spec" }
 
 -- The snippets of a document in one language, each with its first line.
 local function snippets(name, language)

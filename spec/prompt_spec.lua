@@ -181,8 +181,8 @@ describe("uring.tasks outside a task", function()
       end })
     end
     arm()
-    for _ = 1, 200 do
-      for _ = 1, 20 do uring.spawn(uring.sleep, 0) end
+    for _ = 1, 30 do
+      for _ = 1, 10 do uring.spawn(uring.sleep, 0) end
       for _, task in ipairs(uring.tasks()) do assert(task.spawned_at) end
     end
     assert(stepped > 0)

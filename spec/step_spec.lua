@@ -545,10 +545,14 @@ describe("loop:stats", function()
       H.equal(nil, loop:stats().worst)
       loop:spawn(function() uring.await(uring.sqe():prep_nop()) end)
       H.settle()
-      local slow = debug.getinfo(1, "l").currentline + 4
-      loop:spawn { name = "slow", main = function()
-        local till = uring.now() + 0.02
+      -- longer than any resume before, which may be long on a busy machine
+      local function work()
+        local till = uring.now() + loop:stats().worst.seconds + 0.02
         repeat until uring.now() > till
+      end
+      local slow = debug.getinfo(1, "l").currentline + 3
+      loop:spawn { name = "slow", main = function()
+        work()
         uring.sleep(0.001)
       end }
       H.settle()
@@ -560,10 +564,7 @@ describe("loop:stats", function()
       H.equal(slow, s.worst.line)
       assert(s.worst.seconds >= 0.02 and s.worst.file)
       local line = debug.getinfo(1, "l").currentline + 1
-      loop:spawn(function()
-        local till = uring.now() + 0.05
-        repeat until uring.now() > till
-      end)
+      loop:spawn(function() work() end)
       H.settle()
       s = loop:stats()
       H.equal(line, s.worst.line)  -- it has ended: where it was spawned

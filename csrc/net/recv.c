@@ -69,8 +69,8 @@ static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
     return recv_closed(L);
   if (node != &t->node) {
     recv_check_event(L, s);
-    if (input_in_push(L, &s->input))
-      return 0;  /* guard: a finalizer, and the data is being pushed */
+    if (input_in_push(L, &s->input))  /* guard: a finalizer's, meanwhile */
+      return 0;
   }
   else if (s->pool && turnq_end_turn(&s->pool->waitq.q, node))
     turnq_wake(state_of(L)->loop, &s->pool->waitq.q);
@@ -153,6 +153,8 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
         recv_join_exhausted(L, s, a.want, b);
         return 0;
       }
+      if (s->d == NULL)  /* guard: a finalizer has closed it */
+        return recv_closed(L);
       s->rx_exhausted = false;
     }
     if ((n = recv_start(L, &a)) > 0)

@@ -53,4 +53,28 @@ describe("leases that were dropped", function()
       for i = 257, 400 do kept[i]:release() end
     end)
   end)
+
+  it("may be collected with what closes their socket", function()
+    net.run(function()
+      local a, b = net.pair(uring.SOCK_DGRAM)
+      local sender = uring.spawn(function()
+        for _ = 1, 400 do
+          if not a:send("x", net.patience) then break end
+        end
+      end)
+      local function garbage()
+        setmetatable({}, { __gc = function() b:close() end })
+      end
+      garbage()
+      local read, s, control, _ <close> =
+        b:messages { size = 64, lease = true }
+      local n = 0
+      while read(s, control) do
+        n = n + 1
+        if n == 250 then garbage() end
+      end
+      assert.truthy(n >= 250 and n < 400, n)
+      assert(sender:join(net.patience))
+    end)
+  end)
 end)

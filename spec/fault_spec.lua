@@ -57,6 +57,18 @@ describe("by hand, when io_uring_enter fails,", function()
     end
   end)
 
+  faulty("EINTR does not keep registered files registered", function()
+    local UNREGISTER_FILES = 3
+    local ring <close> = assert(uring.ring { entries = 8 })
+    local r, w = spec.pipe()
+    assert(ring:register_files { r })
+    T.fault.inject { fn = "register", opcode = UNREGISTER_FILES,
+                     err = T.E.EINTR, count = 3 }
+    assert(ring:unregister_files())
+    T.equal(0, T.fault.clear().register)
+    spec.close(r) spec.close(w)
+  end)
+
   faulty("EINTR does not end a wait before its time", function()
     local ring <close> = assert(uring.ring {})
     local r, w = spec.pipe()

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/names.h"
+#include "ring/ring_buffers.h"
 #include "ring/ring_submit.h"
 #include "lua/args.h"
 #include "lua/errors.h"
@@ -178,8 +179,8 @@ static int register_file_alloc_range (lua_State *L) {
 /* ring:unregister_files() */
 static int unregister_files (lua_State *L) {
   struct ring *r = ring_check(L, 1);
-  return register_result(L, r, sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES,
-                                   NULL, 0), "unregister_files");
+  return register_result(L, r, ring_unregister(r, IORING_UNREGISTER_FILES),
+                         "unregister_files");
 }
 
 /* ring:enable_rings(): only the calling thread may enter from now on */

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fork_id.h"
 #include "ring/doorbell.h"
+#include "ring/ring_buffers.h"
 #include "ring/ring_cancel.h"
 #include "ring/ring_internal.h"
 #include "ring/ring_reap.h"
@@ -180,8 +181,8 @@ static void drain_ops (struct ring *r, int64_t ns) {
 ** wait for them.) */
 static void close_kernel_side (struct ring *r, bool idle) {
   if (idle) {
-    sys_register(r->io.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
-    sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
+    ring_unregister(r, IORING_UNREGISTER_FILES);
+    ring_unregister(r, IORING_UNREGISTER_BUFFERS);
   }
   r->io.ring_fd = handle_detach(r->handle);  /* guard: may be in use */
   sys_exit(&r->io);

@@ -9,6 +9,8 @@
 #include "ring/ring_internal.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,8 +191,19 @@ int ring_clone_buffers (struct ring *r, const struct ring *from,
   return 0;
 }
 
+int ring_unregister (const struct ring *r, unsigned opcode) {
+  sigset_t all, before;
+  int rc;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  do rc = sys_register(r->io.ring_fd, opcode, NULL, 0);
+  while (rc == -EINTR);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return rc;
+}
+
 int ring_unregister_buffers (struct ring *r) {
-  int rc = sys_register(r->io.ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
+  int rc = ring_unregister(r, IORING_UNREGISTER_BUFFERS);
   if (rc >= 0) drop_registered(r);
   return rc;
 }

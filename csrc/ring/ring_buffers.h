@@ -49,4 +49,9 @@ int ring_clone_buffers (struct ring *r, const struct ring *from,
 
 int ring_unregister_buffers (struct ring *r);
 
+/* Unregister files or buffers, by an opcode of io_uring_register: 0 or -errno.
+** Older kernels wait for their last users first, and a signal would end that:
+** so signals are kept until it is done. */
+int ring_unregister (const struct ring *r, unsigned opcode);
+
 #endif

@@ -80,14 +80,14 @@ static int reserve_sqes (struct ring *r, unsigned n) {
   return 0;
 }
 
-/* guard: the kernel stops a submit at a request that fails, and those behind
-   it must be submitted too. (On an SQPOLL ring: until its thread has read all
-   of them.) */
+/* The kernel stops a submit at a request that fails, and those behind it must
+** be submitted too. (On an SQPOLL ring: until its thread has read all of
+** them.) */
 void ring_submit_all (struct ring *list) {
   for (struct ring *r = list; r; r = r->next)
     if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
         && r->fork_id == fork_id())
-      reserve_sqes(r, r->io.sq.ring_entries);
+      reserve_sqes(r, r->io.sq.ring_entries);  /* guard: all that is queued */
 }
 
 
@@ -322,8 +322,8 @@ static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
   sqe->addr = token;
 }
 
-/* Put the listed cancels into the SQ, submitting when it is full. */
-/* guard: a cancel that finds no free slot stays listed for the next call */
+/* Put the listed cancels into the SQ, submitting when it is full. A cancel that
+** finds no free slot stays listed for the next call. */
 static void ring_send_cancels (struct ring *r) {
   while (r->ops.cancels) {
     struct op *op = r->ops.cancels;
@@ -342,6 +342,7 @@ static void ring_send_cancels (struct ring *r) {
       continue;
     }
     prepare_cancel(&sqe, op->token);
+    /* guard: out of memory */
     if (ring_push_internal(r, &sqe, NULL, &cancel) < 0)
       return;
     cancel->data = op->token;

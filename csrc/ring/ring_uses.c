@@ -43,9 +43,13 @@ void ring_settle (struct ring *r, const struct handle *h) {
   int64_t deadline = clock_after(THREADS_NS);
   bool polled = r->io.flags & IORING_SETUP_SQPOLL;
   unsigned futile = 0;
+  int reaped = 0;
   r->settling = false;
-  if (!is_usable(r) || !r->enabled || ring_reap(r) < 0)
-    return;  /* guard: reap first, a cancel must name an unfinished member */
+  if (!is_usable(r) || !r->enabled)
+    return;
+  reaped = ring_reap(r);  /* guard: a cancel must name an unfinished member */
+  if (reaped < 0)
+    return;
   while (h->ops && futile < ROUNDS) {
     unsigned before = r->ops.flying - r->ops.internal;
     int rc = ring_enter(r, 0, SYS_FOREVER);

@@ -197,8 +197,9 @@ static int event_try (lua_State *L) {
     for (n = 1; n <= FAILURE; n++) lua_rawgeti(L, v->n + 4, n);
     return chosen_with(L, FAILURE);
   }
+  /* guard: another event was completed, and is to be returned */
   if ((t->task_flags & TASKF_CHOSEN) && t->on != e)
-    return 0;  /* guard: another event was completed, and is to be returned */
+    return 0;
   n = v->kind->try(L, t, e ? &e->node : NULL);
   if (n > 0 && e) select_waiter_clear_chosen(e);
   if (n == 0 && e && e->called) {

@@ -29,11 +29,13 @@ local function grows(name, n, f)
       local all = timed(helper.run, function() part = f(m) end)
       return part or all
     end
+    -- (in a virtual machine that has to wait, the clock counts its waits)
+    local most = helper.slow > 1 and 14 or 8
     for round = 1, 5 do  -- (others' time is not ours, but their caches are)
       for _, m in ipairs { n, 2 * n, 4 * n, n, 2 * n, 4 * n } do
         times[m] = math.min(times[m] or math.huge, once(m))
       end
-      if times[4 * n] <= 8 * times[n] + 0.002 then return end
+      if times[4 * n] <= most * times[n] + 0.002 then return end
       assert(round < 5, ("%d: %.2f ms, %d: %.2f ms, %d: %.2f ms"):format(n,
         times[n] * 1e3, 2 * n, times[2 * n] * 1e3, 4 * n,
         times[4 * n] * 1e3))

@@ -21,7 +21,9 @@ local USE <const> = [[
   local i, round = ...
   local uring = uring
   if round == 1 then
-    assert(uring.loop { entries = 8, cq_entries = 64 })
+    -- (on a slow machine what is in flight takes longer to end than 0.1 s, and
+    -- would leak)
+    assert(uring.loop { entries = 8, cq_entries = 64, close_timeout = 60 })
     ring = assert(uring.ring { entries = 4, cq_entries = 16 })
     a, b = assert(uring.socketpair())
     assert(ring:queue(uring.sqe():prep_timeout(1000)))
@@ -130,7 +132,7 @@ describe("lua_close", function()
       for _, count in ipairs { 700, 2500 } do
         local seconds, ok, why = spec.outlived(STOPPED, name, count)
         assert(ok, name .. ": " .. tostring(why))
-        assert(seconds < 0.1 + 0.1 * helper.slow, name .. ": " .. seconds)
+        assert(seconds < 0.9 * helper.slow, name .. ": " .. seconds)
       end
     end
   end)

@@ -157,7 +157,10 @@ for name, open in pairs(sources) do
           put(("%02d"):format(i))
           net.turns(i % 3)
         end
-        net.turns()
+        helper.eventually(function()
+          uring.sleep(0.001)
+          return got[5]
+        end)
         assert.same({ "010203", "040506", "070809", "101112", "131415" }, got)
       end)
     end)
@@ -366,6 +369,7 @@ describe("a read of a socket is one unit", function()
         collectgarbage()
         assert.equal(text, (line:gsub("Z", "")))
         assert.equal("rest", (b:read("l", patience):gsub("Z", "")))
+        if refused > 2 then break end  -- (collections take their time)
       end
       assert.truthy(refused > 0)
     end)

@@ -67,6 +67,7 @@ make_root() {
   echo 'Acquire::Check-Valid-Until "false";' \
     >"$root/etc/apt/apt.conf.d/99matrix"
   cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null
+  cp /etc/hosts "$root/etc/hosts" 2>/dev/null
   rm -rf "$root/uring" && mkdir "$root/uring" &&
     tar --exclude=./build --exclude=./.git -cf - . |
     tar -C "$root/uring" --no-same-owner -xf - || exit

@@ -64,13 +64,17 @@ local function tools()
   end
 end
 
--- Given `it`, answers one for such tests. Code may run in each before all
--- else, and after the globals were set.
+-- Given `it`, answers one for such tests, each of which may need a feature of
+-- the kernel. Code may run in each before all else, and after the globals were
+-- set.
 function hosts.tests(it, before, after)
   local prelude = ("%s\nload(%q)()\nloop = uring.loop()\n%s\n"):format(
     before or "", string.dump(tools), after or "")
-  return function(name, f)
-    it(name, function() helper.apart(f, prelude) end)
+  return function(name, f, feature)
+    it(name, function()
+      if feature then helper.needs(feature) end
+      helper.apart(f, prelude)
+    end)
   end
 end
 

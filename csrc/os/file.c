@@ -165,7 +165,7 @@ static int request_resumed (lua_State *L, int status, lua_KContext ctx) {
     return lua_yieldk(L, 0, ctx, request_resumed);
   disposal = t->disposal;
   t->disposal = DISPOSE_NOTHING;
-  t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
+  t->wait = WAIT_NOTHING;
   if (t->task_flags & TASKF_CANCELLED) {
     /* guard: or a descriptor leaks */
     ring_dispose(t->ring, disposal, 0, t->res, t->flags);

@@ -10,6 +10,8 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Not every program has these: liblua.a gives it only what it names itself.
@@ -84,6 +86,56 @@ static const struct embedded_file *find_file (const char *name) {
   return f->name ? f : NULL;
 }
 
+/*
+** To compile all files takes four times as long as all the rest of a state. So
+** the first state of the process that has compiled one keeps its code for the
+** others, workers above all. Without memory for that they compile it anew.
+*/
+struct compiled {
+  size_t size, room;
+  unsigned char code[];
+};
+
+#define COMPILED_MOST 64
+static struct compiled *_Atomic compiled[COMPILED_MOST];
+
+static int append_compiled (lua_State *L, const void *p, size_t size,
+                            void *ud) {
+  struct compiled **c = ud, *more = *c;
+  (void)L;
+  if (more->size + size > more->room) {
+    size_t room = (more->size + size) * 2;
+    more = realloc(more, sizeof(*more) + room);
+    if (more == NULL)
+      return 1;
+    more->room = room;
+    *c = more;
+  }
+  memcpy(more->code + more->size, p, size);
+  more->size += size;
+  return 0;
+}
+
+/* Keep the code of the function on top. */
+static void keep_code (lua_State *L, size_t i) {
+  struct compiled *none = NULL, *c = calloc(1, sizeof(*c));
+  if (c == NULL || lua_dump(L, append_compiled, &c, 0) != 0
+      || !atomic_compare_exchange_strong(&compiled[i], &none, c))
+    free(c);
+}
+
+/* Push the function of a file: a status of Lua's. */
+static int load_embedded (lua_State *L, const struct embedded_file *f) {
+  size_t i = (size_t)(f - embedded_files);
+  struct compiled *c = i < COMPILED_MOST ? atomic_load(&compiled[i]) : NULL;
+  int status;
+  if (c)
+    return luaL_loadbufferx(L, (const char *)c->code, c->size, f->chunk, "b");
+  status = luaL_loadbufferx(L, (const char *)f->text, f->size, f->chunk, "t");
+  if (status == LUA_OK && i < COMPILED_MOST) keep_code(L, i);
+  return status;
+}
+
 /* require(name), for the embedded files */
 static int embedded_require (lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
@@ -94,8 +146,7 @@ static int embedded_require (lua_State *L) {
     return 1;
   if ((f = find_file(name)) == NULL)
     return luaL_error(L, "no module '%s' is embedded", name);
-  if (luaL_loadbufferx(L, (const char *)f->text, f->size, f->chunk, "t")
-      != LUA_OK)
+  if (load_embedded(L, f) != LUA_OK)
     return lua_error(L);
   lua_pushvalue(L, lua_upvalueindex(ENVIRONMENT));
   lua_setupvalue(L, -2, 1);

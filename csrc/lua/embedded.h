@@ -12,6 +12,8 @@
 ** that a script can reach. So nothing that a script does to its globals,
 ** before or after, changes what the library calls; and a state needs no
 ** library but the base.
+**
+** The code of a file that one state has compiled is kept for the next ones.
 */
 
 #ifndef uring_embedded_h

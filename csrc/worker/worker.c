@@ -195,8 +195,8 @@ static int worker_start (lua_State *L) {
 
 /* ---- its outcome ------------------------------------------------------- */
 
-/* Push the table of its outcome, { kind, values…, n = how many }, which it has
-** ended with; the worker is at 1. May raise: then it is there to be taken. */
+/* Push the table of its outcome, { kind, values…, n = how many }; it has ended,
+** and is at 1. May raise: then the outcome is still there to be taken. */
 static void push_outcome (lua_State *L, struct worker *w) {
   struct message *m;
   int table, n = 0;

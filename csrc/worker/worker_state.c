@@ -64,8 +64,8 @@ static int worker_post (lua_State *L) {
   return 0;
 }
 
-/* start_worker(): call the function of Lua with what the parent has sent. (A closure:
-** the state is its upvalue.) */
+/* start_worker(): call the function of Lua with what the parent has sent. (A
+** closure: the state is its upvalue.) */
 static int start_worker (lua_State *L) {
   struct worker_thread *t = state_of(L)->worker;
   int n;

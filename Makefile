@@ -133,7 +133,7 @@ model: ## the queue and the doorbell, modelled: spin looks at every interleaving
 	@tools/model.sh
 
 SECONDS ?= 600
-soak: tests-plain tests-asan ## 10^5 connections, 10^4 states and workers, 10^6 messages; storms under ASAN for SECONDS (600)
+soak: tests-plain tests-asan ## 10^5 connections, 10^4 states, workers and children, 10^6 messages; storms under ASAN for SECONDS (600)
 	@URING_CONNECTIONS=100000 URING_STATES=10000 URING_WORKERS=10000 \
 	  URING_JOBS=100000 tools/test.sh plain spec/accept_spec.lua \
 	  spec/host_manners_spec.lua spec/worker_storm_spec.lua
@@ -144,6 +144,8 @@ soak: tests-plain tests-asan ## 10^5 connections, 10^4 states and workers, 10^6 
 	  spec/address_spec.lua
 	@TEST_TIMEOUT=3600 URING_MESSAGES=1000000 URING_SLOW=60 \
 	  tools/test.sh plain spec/loop_fd_spec.lua
+	@TEST_TIMEOUT=3600 URING_CHILDREN=10000 URING_SLOW=60 \
+	  tools/test.sh plain spec/process_spec.lua spec/process_start_spec.lua
 
 # Memory is refused, and finalizers run, at every place and not at some.
 sweep: tests-plain tests-asan ## memory refused, finalizers run, at every place; ASAN too

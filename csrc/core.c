@@ -41,6 +41,7 @@
 #include "task/wrap.h"
 #include "net/socket.h"
 #include "os/file.h"
+#include "os/child_job.h"
 #include "os/process.h"
 #include "os/signals.h"
 #include "os/file_job.h"
@@ -199,6 +200,7 @@ static void push_internal (lua_State *L) {
   watch_functions(L);
   file_functions(L);
   process_functions(L);
+  child_job_functions(L);
   signals_functions(L);
   file_job_functions(L);
   resolve_functions(L);

@@ -136,6 +136,30 @@ describe("uring.signals", function()
     end)
   end)
 
+  it("listens again at each run and step, whatever was set between", function()
+    local heard = {}
+    local task = uring.spawn(function()
+      for name in uring.signals("USR1", "USR2"):messages() do
+        heard[#heard + 1] = name
+      end
+    end)
+    local function press() raise(USR1) uring.sleep(0) uring.sleep(0) end
+    uring.run(helper.turns)
+    spec.signal(USR1, "ignore")
+    uring.run(function() helper.turns() press() helper.turns() end)
+    assert.same({ "USR1" }, heard)
+    spec.signal(USR1, "ignore")
+    uring.loop():step()
+    raise(USR1)
+    uring.run(helper.turns)
+    assert.same({ "USR1", "USR1" }, heard)
+    task:cancel()
+    uring.run(helper.turns)
+    -- what was there when it was set last, and before the first time
+    assert.equal("ignore", spec.signal(USR1, "default"))
+    assert.equal("default", spec.signal(USR2, "default"))
+  end)
+
   it("works in several states at once", function()
     net.run(function()
       local signals <close> = assert(uring.signals "USR1")

@@ -223,6 +223,7 @@ static void set_limit (struct loop *loop, struct step *s) {
 bool step_begin (struct loop *loop, struct step *s) {
   s->more = false;
   s->resumed = 0;
+  if (loop->state->set_handlers) loop->state->set_handlers(loop->state);
   set_time(loop, s);
   loop->steps++;
   set_instant(loop, s);

@@ -111,6 +111,9 @@ struct state {
   struct worker_thread *workers;   /* that it has started, and that run */
   void (*end_workers) (lua_State *L, struct state *s);  /* the state closes */
   lua_CFunction open;              /* luaopen_uring, for their states */
+  unsigned listeners;              /* to signals: os/signals.c */
+  void (*set_handlers) (struct state *s);  /* a run or a step begins; NULL
+                                      without listeners */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
   struct refusal refusal;

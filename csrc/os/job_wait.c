@@ -45,6 +45,7 @@ static void end_job_wait (struct job_wait *w) {
   w->job = NULL;
   job->owner = NULL;  /* guard: it may end later */
   thread_pool_withdraw(&job->job);
+  if (job->left) job->left(job);
   refblock_release(&job->job.block);
 }
 

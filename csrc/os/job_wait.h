@@ -26,6 +26,9 @@ struct waited_job {
   /* Push the results: how many. Called once it is done, in the task; it may
      raise, and then it is not called again. */
   int (*results) (lua_State *L, struct waited_job *job);
+  /* The wait has ended: what `results` has not taken is not wanted. The thread
+     may be at work. Called once; raises nothing. Or NULL. */
+  void (*left) (struct waited_job *job);
 };
 
 /* Begin in the running function: its task; or NULL, and nil, message and errno

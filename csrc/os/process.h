@@ -1,12 +1,7 @@
 /*
 ** process: the class uring.Child: a child process, known by its pidfd. This
-** starts it, signals it and takes its exit status. What waits for it, and ends
-** it with its scope, is in lua/uring/process.lua.
-**
-** A number can be another process's by the time it is used; a pidfd cannot. So
-** a child is signalled and reaped by its pidfd alone. Its group, before Linux
-** 6.9, is signalled by number, and only while the child is not reaped, which
-** keeps the number from being used again.
+** signals it and takes its exit status; child_job starts it. What waits for
+** it, and ends it with its scope, is in lua/uring/process.lua.
 **
 ** A child that is not reaped when its object is collected, as by lua_close,
 ** gets TERM; after the time that a close may take, KILL; and is reaped.
@@ -19,6 +14,18 @@
 #define uring_process_h
 
 #include "lua/state.h"
+
+#include <sys/types.h>
+
+struct child;
+
+/* The object, which may not run yet; raises if it is closed. */
+struct child *child_check (lua_State *L, int arg);
+
+/* It runs: the object owns the pidfd from now on, by `d`, a handle without
+** a number, whose count it takes. Raises nothing. */
+void child_started (lua_State *L, struct child *c, struct handle *d,
+                    int pidfd, pid_t pid, bool group);
 
 /* The functions for lua/uring/process.lua, into the table on top. */
 void process_functions (lua_State *L);

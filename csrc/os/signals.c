@@ -105,8 +105,8 @@ static struct signal_table *signals_here (void) {
   return made;
 }
 
-/* (locked) One more listens to it: 0 or -errno. */
-static int listen_to (struct signal_table *t, int sig) {
+/* (locked) Handle it from now on: 0 or -errno. */
+static int set_handler (struct signal_table *t, int sig) {
   struct sigaction sa = { .sa_handler = handler,
                           .sa_flags = SA_RESTART | SA_ONSTACK };
   struct sigaction before;
@@ -114,8 +114,31 @@ static int listen_to (struct signal_table *t, int sig) {
   if (sigaction(sig, &sa, &before) < 0)
     return -errno;
   if (!is_ours(&before)) t->of[sig].before = before;
-  t->of[sig].users++;
   return 0;
+}
+
+/* A run or a step begins in a state with listeners: what others have set since
+** the last one is replaced, for lua.c sets SIGINT anew for each chunk. */
+static void set_handlers (struct state *s) {
+  struct signal_table *t = signals_here();
+  struct sigaction now;
+  (void)s;
+  if (t == NULL)
+    return;
+  pthread_mutex_lock(&t->mutex);
+  for (int n = 1; n < NSIG; n++) {
+    if (t->of[n].users > 0 && sigaction(n, NULL, &now) == 0
+        && !is_ours(&now))
+      set_handler(t, n);
+  }
+  pthread_mutex_unlock(&t->mutex);
+}
+
+/* (locked) One more listens to it: 0 or -errno. */
+static int listen_to (struct signal_table *t, int sig) {
+  int rc = set_handler(t, sig);
+  if (rc == 0) t->of[sig].users++;
+  return rc;
 }
 
 /* (locked) One less does. */
@@ -184,6 +207,7 @@ static int listener_close (lua_State *L) {
   struct listener *s = class_check(L, 1, CLASS_LISTENER);
   struct listen *l = s->l;
   s->l = NULL;
+  if (l && --state_of(L)->listeners == 0) state_of(L)->set_handlers = NULL;
   if (l && s->fork_id == fork_id()) listen_end(l);
   else if (l) {  /* (the child's copy) */
     close(l->eventfd);
@@ -245,6 +269,8 @@ static int listener_new (lua_State *L) {
   }
   s->l = l;
   s->fork_id = fork_id();
+  state_of(L)->listeners++;
+  state_of(L)->set_handlers = set_handlers;
   return 1;
 }
 

@@ -6,7 +6,10 @@
 ** There is no handler but for the signals that are listened to. The first
 ** listener to a signal, in whatever state, sets the handler; with the last one
 ** the disposition that was there before is put back, unless another one
-** has been set meanwhile.
+** has been set meanwhile. At the beginning of each run and step of a state
+** with listeners, handlers that were replaced since the last one are set
+** again: lua.c sets that of SIGINT for each chunk, so a listener of the line
+** before would hear nothing.
 **
 ** The handler runs in any thread. It walks a list of listeners that others
 ** change: a listener is freed when it is out of the list and no handler runs.

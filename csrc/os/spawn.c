@@ -49,6 +49,8 @@ IN_CHILD static int above_places (const struct spawn *s, int i) {
     fd = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (fd < 0)
     return -errno;
+  if (fd >= 3)
+    return fd;
   fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   return fd >= 0 ? fd : errno == EBADF && s->fds[i] == i ? CLOSED : -errno;
 }

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #ifndef IDLE_NS            /* (the test has less patience) */
 #define IDLE_NS  10000000000
@@ -118,12 +119,22 @@ static bool lane_sleep (struct thread_pool *p, struct lane *l) {
   return l->first != NULL;
 }
 
+/* Has this thread started processes that were not reaped? */
+static bool has_children (void) {
+  siginfo_t info;
+  return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD
+                                 | __WALL) == 0;
+}
+
 /* The next job of this thread; or NULL, and it is not counted any more. */
 static struct job *lane_next (struct thread_pool *p, struct lane *l) {
   struct job *job;
-  if (l->first == NULL && !lane_sleep(p, l)) {
-    l->threads--;
-    return NULL;
+  while (l->first == NULL) {
+    if (!lane_sleep(p, l) && !has_children()) {  /* guard: their
+                                                    PR_SET_PDEATHSIG */
+      l->threads--;
+      return NULL;
+    }
   }
   job = l->first;
   lane_remove(l, job);
@@ -133,9 +144,13 @@ static struct job *lane_next (struct thread_pool *p, struct lane *l) {
 
 /* ---- threads ----------------------------------------------------------- */
 
-/* The pool's count goes to the ready list. */
+/* The pool's count goes to the ready list, if a loop waits. */
 static void job_done (struct job *job) {
   struct doorbell *bell = job->bell;
+  if (bell == NULL) {
+    refblock_release(&job->block);
+    return;
+  }
   job->bell = NULL;
   doorbell_link(bell, &job->link);
   if (doorbell_wanted(bell)) doorbell_ring(bell);
@@ -208,7 +223,7 @@ static int post_locked (struct thread_pool *p, struct job *job,
   if (rc < 0)
     return rc;
   refblock_retain(&job->block);
-  refblock_retain(&bell->block);
+  if (bell) refblock_retain(&bell->block);
   job->pool = p;
   job->lane = (unsigned char)lane;
   job->bell = bell;
@@ -240,7 +255,7 @@ bool thread_pool_withdraw (struct job *job) {
   if (queued) lane_remove(&p->lane[job->lane], job);
   pthread_mutex_unlock(&p->lock);
   if (queued) {
-    refblock_release(&job->bell->block);
+    if (job->bell) refblock_release(&job->bell->block);
     job->bell = NULL;
     refblock_release(&job->block);
   }

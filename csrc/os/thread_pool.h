@@ -1,12 +1,14 @@
 /*
 ** thread_pool: the helper threads, for what can only block: getaddrinfo,
-** getdents, posix_spawn. (No Lua in it.)
+** getdents, the start of a process. (No Lua in it.)
 **
-** A process has one pool, whatever the number of its states. It starts a
-** thread when a job finds none idle, and a thread that was idle for ten
-** seconds ends. All signals are blocked in them, so that a host's handlers
-** never run there. A pool has two lanes with threads of their own: the lookup
-** of a name may hang for long, and must hold up nothing else.
+** A process has one pool, whatever the number of its states. It starts
+** a thread when a job finds none idle, and a thread that was idle for ten
+** seconds ends, unless a process that it has started runs: the kernel would
+** take its end for the end of that one's parent (PR_SET_PDEATHSIG). All
+** signals are blocked in them, so that a host's handlers never run there.
+** A pool has two lanes with threads of their own: the lookup of a name may
+** hang for long, and must hold up nothing else.
 **
 ** A job is a counted record. The pool counts it from `thread_pool_post` until
 ** the loop that waits for it has it in its ready list, so it may outlive its
@@ -46,8 +48,9 @@ struct job {
 };
 
 /* Start it, zeroed but for `link.ready` and `work`, with its block made. Its
-** end makes `link` ready at `bell`, which is not NULL. 0; or -EAGAIN if there
-** is no thread or no place for it, or -ENOMEM: then nothing was changed. */
+** end makes `link` ready at `bell`; without a bell no loop waits for it. 0; or
+** -EAGAIN if there is no thread or no place for it, or -ENOMEM: then nothing
+** was changed. */
 int thread_pool_post (struct job *job, enum thread_lane lane,
                       struct doorbell *bell);
 

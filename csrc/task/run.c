@@ -153,6 +153,7 @@ static int64_t read_run (lua_State *L) {
 static int run_begin (lua_State *L, struct loop *loop, int64_t slow) {
   int status;
   loop->running = true;  /* guard: a finalizer must not run the loop */
+  if (loop->state->set_handlers) loop->state->set_handlers(loop->state);
   watchdog_reset(L, loop, slow);
   state_shared(L, SHARED_START);
   lua_insert(L, 1);

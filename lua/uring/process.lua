@@ -1,16 +1,19 @@
 -- process: uring.process, child processes that belong to a scope. The C side
--- is in csrc/os/process.c.
+-- is in csrc/os/process.c, and the start in csrc/os/child_job.c.
 --
 -- Each child has a daemon of its scope, which starts it, waits for its end and
 -- reaps it. A daemon is cancelled when its scope ends: then it ends the child
--- first. So what waits for a child waits for its daemon.
+-- first. So what waits for a child waits for its daemon. A caller that leaves
+-- before the child runs cancels the daemon.
 --
 -- Invariants: a child is started by its daemon alone, after that has begun to
--- run: one that is cancelled before has none. When the daemon has ended its
--- child is reaped.
+-- run: one that is cancelled before has none, and one that is cancelled
+-- meanwhile leaves the start to be undone by C. When the daemon has ended its
+-- child is reaped, or was never its own.
 
 local core = require("uring.core").public
 local scope_module <const> = require("uring.scope").public
+local select <const> = require("uring.select").public.select
 
 local tasks <const> = require "uring.core"
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
@@ -191,19 +194,23 @@ local function closed(streams)
   for _, stream in next, streams do stream:close() end
 end
 
--- The function of its daemon.
+-- The function of its daemon. The caller waits until `begun` is closed, or the
+-- daemon has ended.
 local function attend(self, start)
   local child <close> = self.child  -- (whatever fails below, it is ended)
-  local ok, started, message, errno = pcall(tasks.child_start, child,
+  local ok, started, message, errno = pcall(tasks.child_start, nil, child,
     start.paths, start.args, start.env, start.cwd, start.group, start[1],
     start[2], start[3])
-  self.started = ok and started
   closed(start.ends)
-  if not self.started then
+  if not (ok and started) then
     if ok then start.failure = { message, errno }
-    else start.problem = started end
+    elseif not rawequal(started, core.cancelled) then
+      start.problem = started
+    end
     return
   end
+  self.started = true
+  start.begun:close()
   local ended, problem = pcall(wait_end, child)
   if not ended then shield(self.grace * 2 + AFTER_KILL, stop, self) end
   self.kind, self.code, self.errno = tasks.child_reap(child, not ended)
@@ -239,31 +246,28 @@ local function descriptor(value, i, ends)
   return other, own
 end
 
--- Make its pipes. (If that fails the ends that were made are closed.)
+-- Make its pipes.
 local function make_streams(self, options, start)
   for i, name in ipairs(STREAMS) do
     local fd, own, errno = descriptor(options[name], i, start.ends)
-    if fd == nil then
-      closed(start.ends)
-      close_streams(self)
-      return nil, own, errno
-    end
+    if fd == nil then return nil, own, errno end
     start[i], self[name] = fd, own
   end
   return true
 end
 
-local function started(self, start)
-  if self.started then
-    self.pid = tasks.child_pid(self.child)
-    return self
-  end
+-- The caller leaves, by whatever way, and has no object.
+local function leave(self, start)
+  if self.task then self.task:cancel("its start was not waited for") end
+  closed(start.ends)
   close_streams(self)
+end
+
+local function not_started(start)
   if start.problem then error(start.problem, 0) end
   local failure = start.failure
   if failure then return nil, failure[1], failure[2] end
-  closed(start.ends)
-  return nil, format("process '%s': the task was cancelled", start.args[1]),
+  return nil, format("process '%s': its scope was cancelled", start.args[1]),
     ECANCELED
 end
 
@@ -271,15 +275,21 @@ local function process(options)
   local args, env = check_options(options)
   tasks.enter "uring.process"
   local start = { args = args, env = env, paths = search(args[1]),
-    cwd = options.cwd, group = options.group, ends = {} }
+    cwd = options.cwd, group = options.group, ends = {},
+    begun = core.channel() }
   local self = setmetatable({ child = tasks.child_new(), started = false,
     program = args[1], grace = options.grace or GRACE }, Process)
+  local _ <close> = setmetatable({}, { __close = function()
+    if not self.pid then leave(self, start) end
+  end })
   local ok, message, errno = make_streams(self, options, start)
   if not ok then return nil, message, errno end
   if start[2] == 1 or start[3] == 1 then tasks.flush_print() end
   self.task = tasks.daemon({ main = attend, name = args[1] }, self, start)
-  shield(1, core.sleep, 0)  -- (it is started in this turn)
-  return started(self, start)
+  select { start.begun:receiving(), self.task:joining() }
+  if not self.started then return not_started(start) end
+  self.pid = tasks.child_pid(self.child)
+  return self
 end
 
 local function result(self)

@@ -20,6 +20,7 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +86,14 @@ static int l_wait (lua_State *L) {
       return result(L, -errno);
   }
   return push_status(L, status);
+}
+
+/* children(): has this process any, ended or not? */
+static int l_children (lua_State *L) {
+  siginfo_t info;
+  lua_pushboolean(L, waitid(P_ALL, 0, &info,
+                            WEXITED | WNOHANG | WNOWAIT | __WALL) == 0);
+  return 1;
 }
 
 static int l_kill (lua_State *L) {
@@ -340,6 +349,18 @@ static int l_dup (lua_State *L) {
   return 1;
 }
 
+/* pty(): a terminal: its master's and its slave's descriptor */
+static int l_pty (lua_State *L) {
+  int end[2];
+  if (openpty(&end[0], &end[1], NULL, NULL, NULL) < 0)
+    return result(L, -errno);
+  for (int i = 0; i < 2; i++) {
+    fcntl(end[i], F_SETFD, FD_CLOEXEC);
+    lua_pushinteger(L, end[i]);
+  }
+  return 2;
+}
+
 /* fcntl(fd, "nonblock"): makes it so */
 static int l_nonblock (lua_State *L) {
   int fd = check_fd(L, 1);
@@ -438,7 +459,8 @@ static int l_setsockopt (lua_State *L) {
 static const luaL_Reg functions[] = {
   {"sleep", l_sleep},
   {"keep_memory", l_keep_memory},
-  {"fork", l_fork}, {"wait", l_wait}, {"kill", l_kill}, {"_exit", l_exit},
+  {"fork", l_fork}, {"wait", l_wait}, {"kill", l_kill},
+  {"children", l_children}, {"pty", l_pty}, {"_exit", l_exit},
   {"signal", l_signal},
   {"getpid", l_getpid}, {"execute", l_execute}, {"may_lock", l_may_lock},
   {"forbid", l_forbid},

@@ -229,6 +229,44 @@ static void idle_threads_end (void) {
   CHECK(threads_of_process() <= n + 1);
 }
 
+struct fork_job {
+  struct job job;          /* first */
+  _Atomic pid_t child;
+};
+
+static void fork_job_end (struct refblock *b) { free(b); }
+
+static void fork_work (struct job *job) {
+  struct fork_job *f = (struct fork_job *)job;
+  pid_t pid = fork();
+  if (pid == 0) for (;;) pause();
+  atomic_store(&f->child, pid);
+}
+
+static void a_thread_stays_while_its_child_runs (void) {
+  struct fork_job *f = calloc(1, sizeof(*f));
+  unsigned n = 1;
+  if (!CHECK(f != NULL)) exit(1);
+  refblock_init(&f->job.block, fork_job_end);
+  f->job.work = fork_work;
+  CHECK(thread_pool_post(&f->job, LANE_NAMES, NULL) == 0);  /* (no bell) */
+  for (int i = 0; i < 10000 && atomic_load(&f->child) == 0; i++)
+    clock_sleep(1000000);
+  clock_sleep(4 * IDLE_NS);
+  CHECK(threads_of(LANE_NAMES) == 1);
+  for (int i = 0; i < 10000 && atomic_load(&f->job.block.refs) > 1; i++)
+    clock_sleep(1000000);
+  CHECK(atomic_load(&f->job.block.refs) == 1);
+  kill(f->child, SIGKILL);
+  waitpid(f->child, NULL, 0);
+  refblock_release(&f->job.block);
+  for (int i = 0; i < 10000 && n > 0; i++) {
+    clock_sleep(1000000);
+    n = threads_of(LANE_NAMES);
+  }
+  CHECK(n == 0);
+}
+
 /* (A child of a process with threads may not start any under TSAN.) */
 #ifdef __SANITIZE_THREAD__
 #define CHILD_HAS_THREADS false
@@ -283,6 +321,7 @@ int main (void) {
     TEST(the_queue_of_names_has_a_bound),
     TEST(a_job_outlives_its_loop),
     TEST(idle_threads_end),
+    TEST(a_thread_stays_while_its_child_runs),
     TEST(a_child_has_a_pool_of_its_own),
   };
   return RUN(tests);

@@ -6,11 +6,14 @@
 -- Each COMMAND is run by a shell. It is started again when it has ended: after
 -- a tenth of a second, and twice as long each time (at most 10 seconds) if it
 -- ran for less than 10. INT (Ctrl-C) and TERM end all of them, with TERM and 2
--- seconds to follow it. A second Ctrl-C ends the supervisor at once.
+-- seconds to follow it. A second signal does not wait for that.
 
 local uring = require "uring"
 
 local SHORTEST <const>, LONGEST <const>, WELL <const> = 0.1, 10, 10
+
+-- The shells. (To kill one that has ended does nothing.)
+local shells = setmetatable({}, { __mode = "k" })
 
 local function say(...)
   print(string.format(...))
@@ -27,6 +30,7 @@ local function run_once(command)
     return 0
   end
   local _ <close> = shell
+  shells[shell] = true
   say("%s: started, pid %d", command, shell.pid)
   say("%s: ended, %s %d", command, assert(shell:wait()))
   return uring.now() - began
@@ -42,15 +46,20 @@ local function keep(command)
 end
 
 local function supervise(commands)
-  local stop = assert(uring.signals("INT", "TERM"))
+  local signals = assert(uring.signals("INT", "TERM"))
+  local all
+  uring.daemon(function()
+    local name = signals:receive()
+    say("%s: the end", name)
+    all:cancel(name)
+    signals:receive()
+    for shell in pairs(shells) do shell:kill "KILL" end
+  end)
   uring.scope(function(scope)
+    all = scope
     for _, command in ipairs(commands) do
       scope:spawn({ main = keep, name = command }, command)
     end
-    local name = stop:receive()
-    say("%s: the end", name)
-    stop:close()  -- (the next one ends the supervisor)
-    scope:cancel(name)
   end)
 end
 

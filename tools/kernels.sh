@@ -83,6 +83,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+mkdir -p /dev/pts && mount -t devpts -o ptmxmode=666 pts /dev/pts
 mount -t tmpfs tmp /tmp
 ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin

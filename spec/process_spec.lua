@@ -127,6 +127,17 @@ describe("uring.process", function()
     end)
   end)
 
+  it("says which descriptor it cannot give it", function()
+    net.run(function()
+      local p, message, errno = process { "true", stdin = "pipe",
+        stderr = 99999 }
+      assert.is_nil(p)
+      assert.equal(E.EBADF, errno)
+      assert.truthy(message:find("process 'true': its stderr, fd 99999: ", 1,
+        true), message)
+    end)
+  end)
+
   it("puts descriptors in each other's places", function()
     net.run(function()
       local out = sh("echo out; echo err >&2", { stdout = 2, stderr = 1 })
@@ -474,6 +485,26 @@ describe("process:communicate", function()
 end)
 
 describe("children", function()
+  it("that are stopped and continued have not ended", function()
+    net.run(function()
+      local p = sh("read line; exit 6", { stdin = "pipe", grace = math.huge })
+      for _ = 1, 3 do
+        assert.is_true(p:kill "STOP")
+        local _, _, errno = p:wait(0.01)
+        assert.equal(E.ETIME, errno)
+        assert.is_true(p:kill "CONT")
+        _, _, errno = p:wait(0.01)
+        assert.equal(E.ETIME, errno)
+      end
+      assert.is_true(p:kill "STOP")
+      p.stdin:close()
+      local _, _, errno = p:wait(0.01)
+      assert.equal(E.ETIME, errno)
+      assert.is_true(p:kill "CONT")
+      assert.same({ "exit", 6 }, { p:wait(patience) })
+    end)
+  end)
+
   it("that close their output and live on can be waited for", function()
     net.run(function()
       local p = sh("exec >&-; read line; exit 4", { stdin = "pipe",
@@ -535,6 +566,39 @@ describe("children", function()
       assert.truthy(gone(math.tointeger(pid)))
     end
     assert.equal(3, n)
+  end)
+
+  it("are ended in a bounded time by lua_close, whatever they do", function()
+    local began = uring.now()
+    for i = 1, 3 do
+      local ok, why = spec.state([[
+        local i = ...
+        local uring = require "uring"
+        local ready = 0
+        local loop = assert(uring.loop { close_timeout = 0.05 })
+        for _, script in ipairs {
+          "echo on; exec sleep 1000",
+          "trap '' TERM; echo on; while :; do sleep 0.05; done",
+          "echo on; kill -STOP $$; exec sleep 1000",
+          "exec 2>&1; echo on; exec >&- 2>&-; exec sleep 1000",
+          "echo on",
+        } do
+          loop:spawn(function()
+            local p = assert(uring.process { "/bin/sh", "-c", script,
+              stdin = "pipe", stdout = "pipe", group = i == 2 })
+            p.stdout:read "l"
+            ready = ready + 1
+            p:wait()
+            uring.sleep(1000)
+          end)
+        end
+        while ready < 5 do loop:step() end
+        -- a thread that closes its state abruptly; or in order, before
+        if i == 3 then loop:close(0.05) end]], i)
+      assert.is_true(ok, why)
+      helper.eventually(function() return not spec.children() end)
+    end
+    assert.is_true(uring.now() - began < 10 * helper.slow)
   end)
 
   it("are left alone in a forked child", function()

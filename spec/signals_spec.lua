@@ -88,6 +88,26 @@ describe("uring.signals", function()
     end)
   end)
 
+  it("can be closed while a signal is on its way", function()
+    net.run(function()
+      local r, w = helper.pipe()
+      local poll = uring.sqe():prep_poll_add(r, uring.POLLIN)
+      for _, first in ipairs { true, false } do  -- which is ready first
+        local signals = assert(uring.signals "USR1")
+        local task = helper.started(function()
+          assert(uring.await(poll))
+          signals:close()
+        end)
+        if first then spec.write(w, "x") end
+        raise(USR1)
+        if not first then spec.write(w, "x") end
+        task:join()
+        spec.read(r, 1)
+        helper.turns()
+      end
+    end)
+  end)
+
   it("ends a loop when it is closed", function()
     net.run(function()
       local signals = assert(uring.signals "USR1")
@@ -174,6 +194,34 @@ describe("uring.signals", function()
       assert.same({ true, "USR1" }, { ok, name })
       assert.equal("USR1", signals:receive(patience))
       raise(USR1)  -- (the other state is closed, and this one listens on)
+      assert.equal("USR1", signals:receive(patience))
+    end)
+  end)
+
+  it("works in several threads, which come and go", function()
+    net.run(function()
+      local signals <close> = assert(uring.signals "USR1")
+      local threads = {}
+      for i = 1, 4 do
+        threads[i] = spec.thread([[
+          local slow = ...
+          local uring = require "uring"
+          local spec = require "uring_spec"
+          for _ = 1, 20 do
+            uring.run(function()
+              local a <close> = assert(uring.signals("USR1", "USR2"))
+              local b <close> = assert(uring.signals "USR1")
+              spec.kill(spec.getpid(), 10)
+              assert(a:receive(20 * slow) == "USR1")
+              assert(b:receive(20 * slow) == "USR1")
+            end)
+          end]], helper.slow)
+      end
+      for i = 1, 4 do
+        local ok, why = threads[i]:join()
+        assert.is_true(ok, why)
+      end
+      -- (signals of one kind that come at the same time are one)
       assert.equal("USR1", signals:receive(patience))
     end)
   end)

@@ -194,8 +194,8 @@ static bool copy_strings (lua_State *L, struct child_job *j) {
   return true;
 }
 
-/* Descriptors of its own for what the child gets: 0 or -errno. What it
-** inherits it finds in its place. */
+/* Descriptors of its own for what the child gets: how many could be copied,
+** of three; else errno is set. What it inherits it finds in its place. */
 static int copy_descriptors (struct child_job *j, const int *numbers) {
   for (int i = 0; i < 3; i++) {
     j->spawn.fds[i] = numbers[i];
@@ -203,10 +203,10 @@ static int copy_descriptors (struct child_job *j, const int *numbers) {
       continue;
     j->own[i] = fcntl(numbers[i], F_DUPFD_CLOEXEC, 3);
     if (j->own[i] < 0)
-      return -errno;
+      return i;
     j->spawn.fds[i] = j->own[i];
   }
-  return 0;
+  return 3;
 }
 
 
@@ -235,24 +235,32 @@ static struct child_job *child_job_new (void) {
 ** without zero bytes, and `env` may be nil; the last are descriptors, or the
 ** numbers of spawn.h. */
 static int child_start (lua_State *L) {
+  static const char *const names[] = { "stdin", "stdout", "stderr" };
   struct child_job *j;
   struct task *t;
-  int numbers[3], rc;
+  int numbers[3], n = 0, err = ENOMEM;
   lua_settop(L, STDERR);
   child_check(L, CHILD);
   if ((t = job_wait_enter(L, "uring.process")) == NULL)
     return 3;
   for (int i = 0; i < 3; i++) numbers[i] = arg_fd(L, STDIN + i).number;
+  lua_rawgeti(L, ARGS, 1);
+  lua_replace(L, WAIT);  /* (the program's name, until the wait is there) */
   j = child_job_new();
   if (j == NULL)
-    return fail(L, ENOMEM, "start a process");
+    return fail(L, ENOMEM, "process '%s'", lua_tostring(L, WAIT));
   j->spawn.group = lua_toboolean(L, GROUP);
-  rc = copy_strings(L, j) ? copy_descriptors(j, numbers) : -ENOMEM;
-  if (rc < 0) {
-    refblock_release(&j->waited.job.block);
-    return fail(L, -rc, "start a process: copies for it");
+  if (copy_strings(L, j)) {
+    n = copy_descriptors(j, numbers);
+    if (n == 3)
+      return job_wait_perform(L, t, &j->waited, LANE_FILES, CLOCK_NEVER);
+    err = errno;
   }
-  return job_wait_perform(L, t, &j->waited, LANE_FILES, CLOCK_NEVER);
+  refblock_release(&j->waited.job.block);  /* (what follows may raise) */
+  if (err == ENOMEM)
+    return fail(L, err, "process '%s'", lua_tostring(L, WAIT));
+  return fail(L, err, "process '%s': its %s, fd %d", lua_tostring(L, WAIT),
+              names[n], numbers[n]);
 }
 
 

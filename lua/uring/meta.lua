@@ -4459,9 +4459,11 @@ local Process = {}
 ---@field grace? uring.seconds from TERM to KILL when it is ended; 2
 
 --- Start a program in a child process, without a shell. A program without a
---- slash is searched in the parent's PATH. Fails where the program or `cwd` is
---- not there (ENOENT), may not be run (EACCES), or there are too many
---- processes (EAGAIN) or descriptors (EMFILE). (clone(2), execve(2), 5.9)
+--- slash is searched in the parent's PATH. A helper thread starts it, from
+--- copies of all that it gets; a start that is cancelled or timed out is
+--- undone. Fails where the program or `cwd` is not there (ENOENT), may not be
+--- run (EACCES), or there are too many processes or no helper thread (EAGAIN),
+--- or too many descriptors (EMFILE). (clone(2), execve(2), 5.9)
 ---@async
 ---@param options uring.ProcessOptions
 ---@return uring.Process? process

@@ -43,8 +43,12 @@ local function pump(self)
   local listener <close> = self.listener
   self.started = true
   local poll = sqe()
+  local function next_name()
+    if not self.closed then return take(listener) end
+  end
   while true do
-    for name in take, listener do self.channel:send(name) end
+    for name in next_name do self.channel:send(name) end
+    if self.closed then return end
     local events, message = await(poll:prep_poll_add(tasks.listener_fileno(
       listener), POLLIN))
     if not events then error(message, 0) end
@@ -69,6 +73,7 @@ local function signals(...)
   local listener, message, errno = tasks.listen(unpack(names))
   if not listener then return nil, message, errno end
   local self = setmetatable({ listener = listener, started = false,
+    closed = false,
     channel = core.channel(CAPACITY), names = concat(names, ", ") }, Signals)
   self.task = tasks.daemon({ main = pump, name = self.names }, self)
   shield(1, core.sleep, 0)  -- (it begins in this turn, unless it is cancelled)
@@ -97,6 +102,7 @@ end
 
 function Signals:close()
   check_self(self, "close")
+  self.closed = true  -- (its daemon may be about to take one)
   tasks.listener_close(self.listener)
   self.channel:close()
   self.task:cancel("the signals were closed")

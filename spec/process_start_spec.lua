@@ -1,6 +1,5 @@
 -- How children are started: by helper threads, which hold up no task; a start
--- that nobody waits for any more is undone; from several tasks, states and
--- threads at once.
+-- that is cancelled is undone; from several tasks, states and threads at once.
 
 local helper = require "helper"
 local net = require "net"

@@ -83,7 +83,7 @@ static void child_job_left (struct waited_job *job) {
       || atomic_exchange(&j->claim, UNWANTED) != STARTED
       || j->spawn.pidfd < 0)
     return;
-  kill_unwanted(&j->spawn);  /* guard: nobody has taken it */
+  kill_unwanted(&j->spawn);  /* guard: it was not taken */
   pidfd_reap_later(j->spawn.pidfd);
 }
 
@@ -102,10 +102,13 @@ static int start_failed (lua_State *L, const struct spawn *s) {
 
 static int start_results (lua_State *L, struct waited_job *job) {
   struct child_job *j = (struct child_job *)job;
+  struct child *c = child_check(L, CHILD);
   struct handle *d = j->d;
-  if (j->spawn.error != 0)
+  if (j->spawn.error != 0) {
+    child_set_start_job(c, NULL);
     return start_failed(L, &j->spawn);
-  child_started(L, child_check(L, CHILD), d, j->spawn.pidfd, j->spawn.pid,
+  }
+  child_started(L, c, d, j->spawn.pidfd, j->spawn.pid,
                 j->spawn.group);
   j->d = NULL;
   j->spawn.pidfd = -1;  /* guard: it is the object's */
@@ -252,8 +255,10 @@ static int child_start (lua_State *L) {
   j->spawn.group = lua_toboolean(L, GROUP);
   if (copy_strings(L, j)) {
     n = copy_descriptors(j, numbers);
-    if (n == 3)
+    if (n == 3) {
+      child_set_start_job(child_check(L, CHILD), &j->waited);
       return job_wait_perform(L, t, &j->waited, LANE_FILES, CLOCK_NEVER);
+    }
     err = errno;
   }
   refblock_release(&j->waited.job.block);  /* (what follows may raise) */
@@ -264,8 +269,35 @@ static int child_start (lua_State *L) {
 }
 
 
+static int undone_results (lua_State *L, struct waited_job *job) {
+  (void)job;
+  child_set_start_job(child_check(L, CHILD), NULL);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* child_undone(nil, child): wait until a start that was left is undone */
+static int child_undone (lua_State *L) {
+  struct child *c;
+  struct waited_job *job;
+  struct task *t;
+  lua_settop(L, CHILD);
+  child_check(L, CHILD);
+  if ((t = job_wait_enter(L, "uring.process")) == NULL)
+    return 3;
+  c = child_check(L, CHILD);
+  job = child_start_job(c);
+  if (job == NULL || !job->posted)
+    return undone_results(L, job);
+  job->results = undone_results;
+  refblock_retain(&job->job.block);
+  return job_wait_perform(L, t, job, LANE_FILES, CLOCK_NEVER);
+}
+
+
 static const luaL_Reg functions[] = {
   {"child_start", child_start},
+  {"child_undone", child_undone},
   {NULL, NULL}
 };
 

@@ -22,9 +22,9 @@ struct job_wait {          /* the userdata */
 /* On the loop's thread; without a loop on any. */
 static void job_ready (struct ready_link *link, struct loop *loop) {
   struct waited_job *job = (struct waited_job *)job_of(link);
-  if (loop && job->owner) {
+  if (loop) {
     job->done = true;
-    waitq_wake_all(loop, &job->owner->waitq.q.waiting);
+    if (job->owner) waitq_wake_all(loop, &job->owner->waitq.q.waiting);
   }
   refblock_release(&job->job.block);
 }
@@ -44,7 +44,7 @@ static void end_job_wait (struct job_wait *w) {
     return;
   w->job = NULL;
   job->owner = NULL;  /* guard: it may end later */
-  thread_pool_withdraw(&job->job);
+  if (thread_pool_withdraw(&job->job)) job->posted = false;
   if (job->left) job->left(job);
   refblock_release(&job->job.block);
 }

@@ -21,13 +21,14 @@ struct job_wait;
 struct waited_job {
   struct job job;          /* first */
   struct job_wait *owner;  /* NULL: the task has left */
-  bool posted, done;
+  bool posted;             /* and not withdrawn */
+  bool done;
   const char *what;        /* for messages: "resolve" */
   /* Push the results: how many. Called once it is done, in the task; it may
      raise, and then it is not called again. */
   int (*results) (lua_State *L, struct waited_job *job);
   /* The wait has ended: what `results` has not taken is not wanted. The thread
-     may be at work. Called once; raises nothing. Or NULL. */
+     may be at work. Called for each wait; raises nothing. Or NULL. */
   void (*left) (struct waited_job *job);
 };
 
@@ -39,8 +40,8 @@ struct task *job_wait_enter (lua_State *L, const char *what);
 ** memory. */
 void *job_new (size_t size, void (*end) (struct refblock *b));
 
-/* Do the job, which is taken over, and wait for it for at most `ns`. The wait
-** is on top, and nothing was called since it was pushed that may wait. Used as
+/* Do the job, which is taken over, and wait for it for at most `ns`; or wait
+** again for one that was posted and left. The wait is on top, and nothing was called since it was pushed that may wait. Used as
 ** `return job_wait_perform(...)`. */
 int job_wait_perform (lua_State *L, struct task *t, struct waited_job *job,
                       enum thread_lane lane, int64_t ns);

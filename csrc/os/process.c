@@ -13,6 +13,7 @@
 #include "ring/ring_uses.h"
 #include "lua/errors.h"
 #include "api/fd.h"
+#include "os/job_wait.h"
 #include "os/pidfd.h"
 #include "os/signal_name.h"
 
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #define KILL_NS  1000000000   /* how long a killed child may take */
+#define NAP_NS   100000
 
 /* What is known of a child without its object. */
 struct orphan {
@@ -35,6 +37,7 @@ struct child {             /* the userdata */
   struct handle *d;        /* of the pidfd; NULL: it does not run (yet, or any
                               more). First, as in struct fd */
   struct orphan *self;     /* NULL: closed */
+  struct waited_job *start;  /* counted; or NULL */
 };
 
 
@@ -101,6 +104,27 @@ static int child_new (lua_State *L) {
   return 1;
 }
 
+struct waited_job *child_start_job (const struct child *c) {
+  return c->start;
+}
+
+void child_set_start_job (struct child *c, struct waited_job *job) {
+  struct waited_job *before = c->start;
+  if (job) refblock_retain(&job->job.block);
+  c->start = job;
+  if (before) refblock_release(&before->job.block);
+}
+
+/* The state closes while a helper thread is at it. The process may end after
+** that, and the child, which is to be killed, must not outlive it. */
+static void wait_for_helper (struct state *s, const struct child *c) {
+  int64_t deadline = clock_after(state_close_left(s));
+  while (c->start->posted && !atomic_load(&c->start->job.worked)
+         && clock_left(deadline) > 0)
+    clock_sleep(NAP_NS);
+  state_close_ended(s);
+}
+
 /* Its pidfd is not needed any more. */
 static void child_forget (lua_State *L, struct child *c) {
   struct handle *d = c->d;
@@ -132,6 +156,9 @@ static int child_gc (lua_State *L) {
     pressure_collected(&state_of(L)->pressure, 0, 1);
     child_orphan(L, c);
   }
+  if (c->start && c->self && c->self->fork_id == fork_id())
+    wait_for_helper(state_of(L), c);
+  child_set_start_job(c, NULL);
   free(c->self);
   c->self = NULL;
   return 0;
@@ -159,6 +186,7 @@ void child_started (lua_State *L, struct child *c, struct handle *d,
   c->d = d;
   c->self->pid = pid;
   c->self->group = group ? pid : 0;
+  child_set_start_job(c, NULL);
 }
 
 

@@ -18,9 +18,15 @@
 #include <sys/types.h>
 
 struct child;
+struct waited_job;
 
 /* The object, which may not run yet; raises if it is closed. */
 struct child *child_check (lua_State *L, int arg);
+
+/* The job, of which the object has a count, that starts it, or was to: until
+** child_started, or the job is known to have ended (NULL). */
+struct waited_job *child_start_job (const struct child *c);
+void child_set_start_job (struct child *c, struct waited_job *job);
 
 /* It runs: the object owns the pidfd from now on, by `d`, a handle without
 ** a number, whose count it takes. Raises nothing. */

@@ -169,6 +169,7 @@ static void *helper_main (void *start) {
     if (job == NULL)
       return NULL;
     job->work(job);
+    atomic_store(&job->worked, true);
     job_done(job);
   }
 }

@@ -40,6 +40,7 @@ struct job {
   struct refblock block;   /* first */
   struct ready_link link;  /* its `ready` releases the pool's count */
   void (*work) (struct job *job);
+  _Atomic bool worked;     /* `work` has returned */
   /* The rest is the pool's. */
   struct doorbell *bell;   /* counted while the pool has the job */
   struct thread_pool *pool;

@@ -8,8 +8,8 @@
 --
 -- Invariants: a child is started by its daemon alone, after that has begun to
 -- run: one that is cancelled before has none, and one that is cancelled
--- meanwhile leaves the start to be undone by C. When the daemon has ended its
--- child is reaped, or was never its own.
+-- meanwhile waits until C has undone the start. When the daemon has ended its
+-- child is reaped.
 
 local core = require("uring.core").public
 local scope_module <const> = require("uring.scope").public
@@ -206,7 +206,7 @@ local function attend(self, start)
     if ok then start.failure = { message, errno }
     elseif not rawequal(started, core.cancelled) then
       start.problem = started
-    end
+    else shield(self.grace + AFTER_KILL, tasks.child_undone, nil, child) end
     return
   end
   self.started = true

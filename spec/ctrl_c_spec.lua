@@ -173,7 +173,7 @@ describe("Ctrl-C at a terminal", function()
       t:type('uring.spawn(function() for name in uring.signals("INT")'
         .. ':messages() do print("heard " .. name) end end)\n')
       t:type 'uring.run(uring.sleep, 0.01)\n'
-      for i = 1, 2 do
+      for _ = 1, 2 do
         t:type 'uring.run(function() print("g" .. "o") uring.sleep(0.3) end)\n'
         t:expect "go"
         t:press()

@@ -195,6 +195,7 @@ bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours besid
 	@echo; tools/env.sh plain $(LUA) bench/workers.lua
 	@echo; tools/env.sh plain $(LUA) bench/steps.lua
 	@echo; tools/env.sh plain $(LUA) bench/lighttpd.lua
+	@echo; tools/env.sh plain $(LUA) bench/redis.lua
 	@echo; tools/env.sh plain $(LUA) bench/process.lua
 	@echo; tools/env.sh plain $(LUA) bench/lines.lua
 	@echo; tools/env.sh plain $(LUA) bench/httpd.lua

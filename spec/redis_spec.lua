@@ -1,0 +1,47 @@
+-- examples/redis.lua against Debian's redis-server.
+
+local helper = require "helper"
+local program = require "program"
+local spec = require "uring_spec"
+local web = require "web"
+
+local it = helper.needs_ring(it)
+
+describe("examples/redis.lua", function()
+  local address
+  before_each(function()
+    program.needs "redis-server"
+    local port = web.port()
+    address = ("127.0.0.1:%d"):format(port)
+    program.command("redis-server", "--port", tostring(port), "--save", "",
+      "--bind", "127.0.0.1", "--dir", "/tmp")
+    web.wait_for(port)
+  end)
+  after_each(program.stop)
+
+  local function run(...)
+    return program.run(("/proc/%d/exe"):format(spec.getpid()),
+      "examples/redis.lua", ...)
+  end
+
+  it("pipelines commands, and gets what is published", function()
+    local status, output = run(address)
+    assert.equal(0, status, output)
+    assert.equal("OK\nhello\nnil\tERR unknown command 'NO SUCH COMMAND', "
+      .. "with args beginning with: \n100\nnumber 1\nnumber 2\nnumber 3\n",
+      output)
+  end)
+
+  it("measures requests", function()
+    local status, output = run(address, "bench", "500")
+    assert.equal(0, status, output)
+    assert.truthy(output:find "^one connection %d+\n50 connections %d+\n$",
+      output)
+  end)
+
+  it("says where there is no server", function()
+    local status, output = run(("127.0.0.1:%d"):format(web.port()))
+    assert.equal(1, status)
+    assert.truthy(output:find "ECONNREFUSED", output)
+  end)
+end)

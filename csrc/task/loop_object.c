@@ -10,6 +10,7 @@
 #include "task/loop_object.h"
 
 #include "base/fork_id.h"
+#include "ring/doorbell.h"
 #include "lua/errors.h"
 #include "lua/options.h"
 #include "api/ring_object.h"
@@ -41,6 +42,16 @@ static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
   return r;
 }
 
+/* In a forked child the parent's loop has a copy of its ring's descriptor,
+** which nothing needs here; its doorbell would keep it open. */
+static void leave_parents_ring (struct ring *r) {
+  if (r->doorbell) {
+    refblock_release(&r->doorbell->block);
+    r->doorbell = NULL;
+  }
+  if (r->handle) handle_close_inherited(r->handle);
+}
+
 /* Make them the state's loop; its object stays on the stack. Nothing here
 ** raises, and no finalizer runs. */
 static struct loop *install_loop (lua_State *L, struct ring *r) {
@@ -48,8 +59,7 @@ static struct loop *install_loop (lua_State *L, struct ring *r) {
   struct loop *loop = lua_touserdata(L, -4);
   if (s->loop) {
     cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
-    if (s->loop->ring->handle)
-      handle_close_inherited(s->loop->ring->handle);
+    leave_parents_ring(s->loop->ring);
   }
   /* a forked child's new loop keeps the old one alive, since the C function
      that runs it may be on the stack */

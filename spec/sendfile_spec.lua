@@ -283,6 +283,8 @@ describe("sendfile", function()
         local sending = uring.spawn(function()
           return table.pack(a:sendfile(file))
         end)
+        net.turns(5)
+        local waiting = uring.spawn(function() return a:send "end" end)
         net.turns(5);
         (which == "file" and file or a):close()
         local _, r = sending:join(patience)
@@ -290,6 +292,11 @@ describe("sendfile", function()
         assert.is_truthy(message:find(which == "file"
           and "the file was closed" or "which was closed"))
         assert.is_true(r[4] > 0)
+        if which == "file" then  -- the next in line sends
+          b:limit(math.huge):read(r[4], patience)
+          assert.same({ true, 3 }, { waiting:join(patience) })
+          assert.equal("end", b:read(3, patience))
+        end
         b:close()
       end
     end)

@@ -13,8 +13,8 @@
 ** between rounds, and how much was sent is known exactly when a round ends in
 ** the middle.
 **
-** A last piece is sent by system calls that do not wait, if that is cheaper
-** (send_prefers_call) and the kernel has the bytes and the room.
+** A rest of at most 64 KiB is sent by system calls that do not wait, if that is
+** cheaper (send_prefers_call) and the kernel has the bytes and the room.
 **
 ** The call has its turn on the socket's send side from its first round to its
 ** last: no bytes of others are between those of the file.
@@ -43,6 +43,9 @@
 
 #define FILE_PIECE  32768u
 #define PIECES      4u       /* of a round */
+
+/* The largest rest that is tried by calls first. */
+#define CALLS  65536u
 
 /* What a round sends of the write buffer. More than that goes before it. */
 #define HEAD  4096u
@@ -82,7 +85,7 @@ static int sendfile_failed (lua_State *L, struct socket *s, struct task *t,
                             int err, const char *what) {
   const struct file_round *f = lua_touserdata(L, ROUND);
   char name[PATH_MAX + 32];
-  if (s->d) send_end_turn(L, s, &t->node);  /* guard: or others sleep on */
+  if (s->d) send_end_turn(L, s, &t->node);
   fail(L, err, "sendfile of %s to socket (fd %d)%s",
        file_name(L, name, sizeof(name)), s->out.waitq.fd, what);
   lua_pushinteger(L, f->sent);
@@ -144,8 +147,8 @@ static struct request send_request (const struct socket *s, struct memory *m,
   return q;
 }
 
-/* Send what is left, if that is one piece, by calls that do not wait: what the
-** kernel has read already, as much of it as the peer has room for. */
+/* Send what is left by calls that do not wait: what the kernel has read
+** already, as much of it as the peer has room for. */
 static void send_now (struct socket *s, struct file_round *f, int file) {
   size_t head = output_size(&s->output), size = (size_t)f->left;
   unsigned char *bytes = malloc(head + size);
@@ -251,7 +254,7 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
     return sendfile_done(L, s, t);
   if (!file_at(L, &file))
     return sendfile_failed(L, s, t, EBADF, ": the file was closed");
-  if (f->known && f->left <= FILE_PIECE && send_prefers_call(loop)
+  if (f->known && f->left <= CALLS && send_prefers_call(loop)
       && !loop_unfair(t)) {
     send_now(s, f, file.number);
     if (f->left == 0)
@@ -385,7 +388,7 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
   f = lua_newuserdatauv(L, sizeof(*f) - sizeof(f->chain)
                            + chain_size(2 * PIECES), 0);
   memset(f, 0, sizeof(*f));
-  s = socket_check(L, SOCKET);  /* guard: a finalizer may have closed it */
+  s = lua_touserdata(L, SOCKET);  /* (a finalizer may have closed it now) */
   f->offset = (uint64_t)offset;
   if (!sendfile_measure(L, f, arg_fd(L, DATA).number, count)) {
     lua_pushinteger(L, 0);

@@ -95,21 +95,23 @@ local function cpu(pid)
   return (user + system) / TICKS
 end
 
--- Requests a second, and microseconds of processor time for each. On a slow
--- machine not one large file may be through in so many seconds.
-local function measure(port, pid, path, seconds)
+local UNITS <const> = { [""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30 }
+
+-- Requests a second, and microseconds of processor time for each. Of large
+-- files the bytes are counted: many are half through when the time is over.
+local function measure(port, pid, file, seconds)
   local before = cpu(pid)
   local _, output = program.run("wrk", "-t", "1", "-c",
     tostring(CONNECTIONS), "-d", seconds .. "s", "--timeout", "20",
-    ("http://127.0.0.1:%d/%s"):format(port, path))
+    ("http://127.0.0.1:%d/%d"):format(port, file))
   local took = cpu(pid) - before
-  local n = tonumber(output:match "(%d+) requests in")
-  local rate = tonumber(output:match "Requests/sec:%s+([%d.]+)")
-  if n == 0 and seconds < 16 then
-    return measure(port, pid, path, 2 * seconds)
+  local n, time = output:match "(%d+) requests in ([%d.]+)s"
+  local amount, unit = output:match "([%d.]+)([KMG]?)B read"
+  if not amount or output:find "Non%-2xx" then error(output, 0) end
+  if FILES[file][2] > 1 << 20 then
+    n = amount * UNITS[unit] / FILES[file][2]
   end
-  if not n or n == 0 or output:find "Non%-2xx" then error(output, 0) end
-  return rate, took * 1e6 / n
+  return n / time, took * 1e6 / n
 end
 
 local function median(list)

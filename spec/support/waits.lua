@@ -293,6 +293,42 @@ waits["socket send"] = function()
   return w
 end
 
+waits["socket sendfile"] = function()
+  local w = { final = true }
+  w.a, w.b = assert(uring.socketpair())
+  w.file = assert(uring.open(helper.file "z"))
+  spec.nonblock(w.b:fileno())
+  local n = 0
+  while uring.await(uring.sqe():prep_send(w.a, "y", nil, uring.MSG_DONTWAIT))
+  do n = n + 1 end
+  local function drain()
+    local sent = 0
+    while true do
+      local data = spec.read(w.b:fileno(), 1)
+      if data ~= "y" and data ~= "z" then break end
+      if data == "y" then n = n - 1 else sent = sent + 1 end
+    end
+    return sent
+  end
+  function w.wait() return w.a:sendfile(w.file) end
+  function w.result(sent) assert(sent == 1) end
+  function w.fire() w.early = drain() end
+  function w.after(fired, taken)
+    local sent = (w.early or 0) + drain()
+    assert(n == 0, "one was lost")
+    if taken then assert(sent == 1, "it was not sent, or twice")
+    elseif not fired then assert(sent == 0, "it was sent all the same")
+    else assert(sent <= 1, "it was sent twice") end
+    assert(w.a:sendfile(w.file, 0, 1, PATIENCE) == 1 and drain() == 1)
+  end
+  function w.close()
+    w.a:close()
+    w.b:close()
+    w.file:close()
+  end
+  return w
+end
+
 waits["accept"] = function(scope)
   local w = { listener = assert(uring.tcp.listen "127.0.0.1:0") }
   function w.fire()

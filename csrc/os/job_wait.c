@@ -6,7 +6,6 @@
 #include "compat.h"
 #include "os/job_wait.h"
 
-#include "base/clock.h"
 #include "lua/errors.h"
 #include "task/ring_watch.h"
 #include "task/wait.h"

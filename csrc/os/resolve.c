@@ -6,7 +6,6 @@
 #include "compat.h"
 #include "os/resolve.h"
 
-#include "base/clock.h"
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "api/sockaddr.h"

@@ -3,7 +3,7 @@
 
 #define IDLE_NS  50000000
 
-#include "check.h"
+#include "check_ring.h"
 #include "os/thread_pool.c"
 #include "ring/sys.h"
 
@@ -324,13 +324,5 @@ int main (void) {
     TEST(a_thread_stays_while_its_child_runs),
     TEST(a_child_has_a_pool_of_its_own),
   };
-  struct io_uring_params p = {0};
-  int rc = sys_setup(8, &ring, &p);
-  if (rc == -EPERM || rc == -ENOSYS) {
-    printf("0 passed, 0 failed, %u skipped\n",
-           (unsigned)(sizeof(tests) / sizeof(*tests)));
-    return 0;
-  }
-  if (rc == 0) sys_exit(&ring);
-  return RUN(tests);
+  return SKIP_OR_RUN(tests);
 }

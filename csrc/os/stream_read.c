@@ -77,8 +77,8 @@ static int read_try (lua_State *L, struct task *t, struct wait_node *node) {
     return read_closed(L, in);
   if (node != &t->node) {
     read_check_event(L, in);
-    if (input_in_push(L, in))
-      return 0;  /* guard: a finalizer, and the bytes are being pushed */
+    if (input_in_push(L, in))  /* guard: a finalizer's, meanwhile */
+      return 0;
   }
   return in->ops->may_take(in, node) ? read_take(L, in, &c, node) : 0;
 }

@@ -79,8 +79,10 @@ static void child_job_end (struct refblock *b) {
 
 static void child_job_left (struct waited_job *job) {
   struct child_job *j = (struct child_job *)job;
-  if (j->fork_id != fork_id()  /* guard: the child is the parent's */
-      || atomic_exchange(&j->claim, UNWANTED) != STARTED
+  if (j->fork_id != fork_id())  /* guard: the child is the parent's */
+    return;
+  if (!job->posted) close_descriptors(j);  /* (no thread has it) */
+  if (atomic_exchange(&j->claim, UNWANTED) != STARTED
       || j->spawn.pidfd < 0)
     return;
   kill_unwanted(&j->spawn);  /* guard: it was not taken */

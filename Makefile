@@ -47,6 +47,7 @@ CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_queue := queue message lock doorbell handle refblock fork_id sys
 CTEST_worker_thread := worker_thread $(CTEST_queue)
+CTEST_message := values $(CTEST_queue)
 CTEST_inbox := inbox box values name_table $(CTEST_queue)
 CTEST_buf_group := buf_group refblock recvmsg_out
 CTEST_thread_pool := doorbell handle refblock fork_id sys  # (it includes it)

@@ -52,7 +52,8 @@
 #include "os/stream_write.h"
 #include "os/watch.h"
 #include "worker/mail_address.h"
-#include "worker/codec.h"
+#include "worker/mail_send.h"
+#include "worker/decode.h"
 #include "worker/mailbox.h"
 #include "worker/realm.h"
 #include "worker/send_wait.h"
@@ -149,12 +150,13 @@ static void open_classes (lua_State *L) {
   process_open(L);
   signals_open(L);
   job_wait_open(L);
-  codec_open(L);
+  decode_open(L);
   mailbox_open(L);
   realm_open(L);
   worker_open(L);
   worker_state_open(L);
   mail_address_open(L);
+  mail_send_open(L);
   send_wait_open(L);
   step_open(L);
   loop_close_open(L);

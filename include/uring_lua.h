@@ -61,11 +61,12 @@ typedef struct uring_message uring_message;
 #define URING_BLOCK   5   /* u.s: memory that is given away, not copied */
 #define URING_FD      6   /* u.fd: a descriptor that is given away */
 #define URING_ARRAY   7   /* u.items: `n` of them */
-#define URING_TABLE   8   /* these are reserved: they are neither sent nor */
-#define URING_BOX     9   /* received yet */
-#define URING_RING   10
+#define URING_TABLE   8   /* u.items: `n` of them: key, value, key, value... */
+#define URING_BOX     9   /* u.s.p: a box, given away with its count */
+#define URING_RING   10   /* these two are reserved */
 #define URING_SOCKET 11
-#define URING_BUFFER 12
+#define URING_BUFFER 12   /* u.s: the bytes of a buffer of Lua's; received
+                             only, and kept and released as a BLOCK is */
 
 /* Called once, when nothing reads a block any more: on any thread, with no
 ** lock held, also inside of lua_close or a finalizer. It may call post, hold,
@@ -76,7 +77,7 @@ typedef void (*uring_release) (void *ud, const void *p, size_t len);
 /* A value. To be zeroed, or filled whole. */
 typedef struct uring_value {
   int32_t type;
-  uint32_t n;               /* items of an ARRAY; else 0 */
+  uint32_t n;               /* items of an ARRAY or a TABLE; else 0 */
   union {
     int64_t i;
     double d;
@@ -84,7 +85,9 @@ typedef struct uring_value {
     struct uring_value *items;
     struct { const void *p; size_t len; } s;  /* p may be NULL if len is 0 */
   } u;
-  uring_release release;    /* BLOCK only; NULL: its memory is static */
+  uring_release release;    /* BLOCK only; NULL: its memory is static. In a
+                               message that was taken, of a BOX and a BUFFER,
+                               too. */
   void *ud;
 } uring_value;
 
@@ -150,7 +153,11 @@ struct uring_inbox_options {
   const char *realm;        /* of its name; NULL: "" */
   const char *name;         /* NULL: none */
   uint32_t types;           /* 1u << URING_STRING | ...: what it takes. 0: all
-                               from NIL to ARRAY */
+                               from NIL to ARRAY. With TABLE it takes arrays,
+                               too: those of Lua's tables whose keys are 1 to
+                               n. Two values that are the same table of Lua's
+                               have the same items: so tables may be shared,
+                               and may contain themselves. */
   uint32_t reserved;        /* 0 */
 };
 
@@ -219,9 +226,9 @@ struct uring_api {
   void (*release) (uring_box *box);
 
   /* Send a message of `n` values, 1 to 255, the first of them not NIL. It
-  ** never waits. 0: strings and arrays were copied; blocks and descriptors are
-  ** the library's. Negative: nothing was taken, no `release` is called,
-  ** descriptors are the caller's.
+  ** never waits. 0: strings, arrays and tables were copied; blocks and
+  ** descriptors are the library's. Negative: nothing was taken, no `release`
+  ** is called, descriptors are the caller's.
   **   -EAGAIN    the mailbox is full
   **   -EPIPE     it is closed
   **   -EMSGSIZE  it counts as more bytes, or has more descriptors, than the
@@ -229,9 +236,10 @@ struct uring_api {
   **              counts 32 bytes, 48 for each value, nested ones too, strings
   **              rounded up to 8, blocks in full.
   **   -EINVAL    a type that is unknown, or that the reader does not take;
-  **              arrays in arrays, so that a value is at level 9 (at the top
-  **              it is 0); a descriptor that is negative, or twice in the
-  **              message; NULL with a length
+  **              arrays or tables in each other, so that a value is at level 9
+  **              (at the top it is 0); a table with an odd number of items, or
+  **              a key that is NIL or NaN; a descriptor that is negative, or
+  **              twice in the message; NULL with a length
   **   -ENOMEM, -ESTALE
   ** Posts do not stand behind sends of Lua that wait for room: for them there
   ** is room for an eighth more, and for one message at least. What one thread
@@ -260,9 +268,10 @@ struct uring_api {
   int (*inbox_take) (uring_inbox *inbox, uring_message **message);
 
   /* Its values, valid until message_free. To keep a descriptor write -1 into
-  ** u.fd; to keep a block fetch release, ud, p and len, and write NULL into
-  ** release: at any depth. Nothing else may be written. What was not kept is
-  ** closed and released by message_free. A kept block outlives its message. */
+  ** u.fd; to keep a block or a buffer fetch release, ud, p and len, and write
+  ** NULL into release; to keep a box write NULL there, and release it as any
+  ** other: at any depth. Nothing else may be written. What was not kept is
+  ** closed and released by message_free. What was kept outlives it. */
   uring_value *(*values) (uring_message *message, uint32_t *n);
   void (*message_free) (uring_message *message);
 

@@ -18,6 +18,7 @@ local TESTS <const> = {
   "a movable state goes from thread to thread", "a step keeps to its budget",
   "errors are told", "a slow task is told of", "names are of realms",
   "an inbox takes only its types",
+  "tables arrive in C", "boxes and buffers travel",
   "a full inbox makes Lua wait", "posts overtake sends that wait",
   "each block is released once", "no memory loses no message",
   "no memory is LUA_ERRMEM", "threads post to a host that polls",

@@ -65,15 +65,10 @@ describe("a mailbox", function()
       refused("#3 ", 1, print)
       refused("cannot send a function", print)
       refused("cannot send a thread", coroutine.create(print))
-      refused("cannot send a userdata", box)
+      refused("cannot send a userdata", io.stdout)
       refused("cannot send [3][1]: a function", { 1, 2, { print } })
-      refused("cannot send [2].handler: a field", { 1, { handler = 1 } })
-      refused("cannot send an array with holes", { 1, nil, 3 })
       refused("cannot send [1]: a table with a metatable",
         { setmetatable({}, {}) })
-      local cycle = {}
-      cycle[1] = cycle
-      refused("more than 8 deep", cycle)
       local many = {}
       for i = 1, 256 do many[i] = i end
       refused("at most 255 values", table.unpack(many))

@@ -10,6 +10,7 @@
 #include "ring/ring.h"
 #include "lua/args.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_SIZE  ((lua_Integer)1 << 40)
@@ -48,10 +49,30 @@ int buffer_new (lua_State *L) {
   return 1;
 }
 
+/* Take back what was lent, if it was given back. */
+static void settle (lua_State *L, struct buffer *b) {
+  struct buffer_loan *l = b->loan;
+  if (l == NULL || l->is == LOAN_OUT)
+    return;
+  b->loan = NULL;
+  b->sent = l->is == LOAN_SENT;
+  if (l->m) buffer_set(L, b, l->m);
+  l->m = NULL;
+  refblock_release(&l->block);
+}
+
+/* Raise why the argument, a buffer without bytes, cannot be used. */
+static int raise_no_bytes (lua_State *L, int arg, const struct buffer *b) {
+  return luaL_argerror(L, arg,
+    b->sent ? "this buffer was sent away, in a message"
+    : b->loan ? "this buffer is on its way, in a message that waits to be sent"
+    : "attempt to use a closed buffer");
+}
+
 static struct buffer *open_buffer (lua_State *L, int arg) {
   struct buffer *b = class_check(L, arg, CLASS_BUFFER);
-  if (b->m == NULL)
-    luaL_argerror(L, arg, "attempt to use a closed buffer");
+  settle(L, b);
+  if (b->m == NULL) raise_no_bytes(L, arg, b);
   return b;
 }
 
@@ -94,6 +115,66 @@ static void buffer_retire (lua_State *L, struct buffer *b) {
 }
 
 
+/* ---- to another state -------------------------------------------------- */
+
+/* What was lent is the message's; given back, it is nobody's. */
+static void drop_loan (struct buffer *b) {
+  struct buffer_loan *l = b->loan;
+  b->loan = NULL;
+  if (l) refblock_release(&l->block);
+}
+
+const char *buffer_cannot_move (lua_State *L, struct buffer *b) {
+  settle(L, b);
+  if (b->sent)
+    return "a buffer that was sent away";
+  if (b->loan)
+    return "a buffer that is on its way";
+  if (b->m == NULL)
+    return "a closed buffer";
+  /* guard: what may still write to the bytes must not move with them */
+  return atomic_load(&b->m->block.refs) > 1
+         ? "a buffer that requests, prepared or in flight, hold" : NULL;
+}
+
+struct memory *buffer_send (lua_State *L, struct buffer *b) {
+  struct memory *m = b->m;
+  buffer_set(L, b, NULL);
+  b->sent = true;
+  return m;
+}
+
+static void loan_end (struct refblock *block) {
+  struct buffer_loan *l = (struct buffer_loan *)block;
+  if (l->m) refblock_release(&l->m->block);
+  free(l);
+}
+
+struct buffer_loan *buffer_loan_new (void) {
+  struct buffer_loan *l = calloc(1, sizeof(*l));
+  if (l) refblock_init(&l->block, loan_end);
+  return l;
+}
+
+void buffer_lend (lua_State *L, struct buffer *b, struct buffer_loan *l) {
+  buffer_set(L, b, NULL);
+  refblock_retain(&l->block);
+  b->loan = l;
+}
+
+struct buffer *buffer_push (lua_State *L) {
+  return class_new(L, CLASS_BUFFER, sizeof(struct buffer), 0);
+}
+
+void buffer_adopt (lua_State *L, struct buffer *b, struct memory *m) {
+  size_t charge = sizeof(*m) + m->size;
+  account_count(state_of(L)->account, charge);
+  account_refund(m->account, charge);
+  m->account = state_of(L)->account;
+  buffer_set(L, b, m);
+}
+
+
 /* ---- methods ----------------------------------------------------------- */
 
 static int buffer_len (lua_State *L) {
@@ -124,7 +205,9 @@ bool bytes_at (lua_State *L, int index, struct bytes *b) {
     b->at = (const unsigned char *)lua_tolstring(L, index, &b->size);
     return true;
   }
-  if ((buffer = class_test(L, index, CLASS_BUFFER)) != NULL && buffer->m) {
+  buffer = class_test(L, index, CLASS_BUFFER);
+  if (buffer) settle(L, buffer);
+  if (buffer && buffer->m) {
     struct memory *m = buffer->m;
     *b = (struct bytes){ m->bytes, m->size, &m->block };
     return true;
@@ -140,10 +223,11 @@ bool bytes_at (lua_State *L, int index, struct bytes *b) {
 
 struct bytes arg_bytes (lua_State *L, int index, int arg) {
   struct bytes b = { NULL, 0, NULL };
+  const struct buffer *buffer;
   if (bytes_at(L, index, &b))
     return b;
-  if (class_test(L, index, CLASS_BUFFER))
-    luaL_argerror(L, arg, "attempt to use a closed buffer");
+  if ((buffer = class_test(L, index, CLASS_BUFFER)) != NULL)
+    raise_no_bytes(L, arg, buffer);
   if (class_test(L, index, CLASS_LEASE))
     luaL_argerror(L, arg, "attempt to use a lease that was released");
   luaL_argerror(L, arg, lua_pushfstring(L,
@@ -197,6 +281,8 @@ static int buffer_resize (lua_State *L) {
 
 static int buffer_close (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  settle(L, b);
+  if (b->loan) raise_no_bytes(L, 1, b);
   if (b->m) {
     if (refblock_flying(&b->m->block) > 0)  /* guard: the kernel uses it */
       return buffer_held(L, b->m, "close");
@@ -209,24 +295,30 @@ static int buffer_close (lua_State *L) {
 /* __close: release the bytes; an operation in flight keeps them. */
 static int buffer_scope_end (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  settle(L, b);
   if (b->m) buffer_retire(L, b);
+  drop_loan(b);
   return 0;
 }
 
 /* Collection is not a close: prepared SQEs that count the bytes stay valid. */
 static int buffer_gc (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  settle(L, b);
   if (b->m) pressure_collected(&state_of(L)->pressure, b->m->size, 0);
   buffer_release(L, b);
+  drop_loan(b);
   return 0;
 }
 
 static int buffer_tostring (lua_State *L) {
   struct buffer *b = class_check(L, 1, CLASS_BUFFER);
+  settle(L, b);
   if (b->m)
     lua_pushfstring(L, "uring.Buffer (%I bytes)", (LUAI_UACINT)b->m->size);
+  else if (b->loan) lua_pushliteral(L, "uring.Buffer (on its way)");
   else
-    lua_pushliteral(L, "uring.Buffer (closed)");
+    lua_pushfstring(L, "uring.Buffer (%s)", b->sent ? "sent away" : "closed");
   return 1;
 }
 

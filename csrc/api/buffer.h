@@ -6,6 +6,11 @@
 ** that the kernel uses. Close and resize raise while an operation is in flight
 ** on the bytes; after them, an SQE that was prepared with the old bytes is
 ** refused when it is queued.
+**
+** The bytes may move to another state, in a message, if nothing else counts
+** them. As long as that message waits to be sent they are lent: `loan` is a
+** record that the message counts too. It tells the object whether they were
+** sent, or are its own again. All of that is on the object's thread.
 */
 
 #ifndef uring_buffer_h
@@ -14,8 +19,16 @@
 #include "base/refblock.h"
 #include "lua/state.h"
 
+struct buffer_loan {
+  struct refblock block;
+  struct memory *m;        /* given back, and not taken yet */
+  enum { LOAN_OUT, LOAN_BACK, LOAN_SENT } is;
+};
+
 struct buffer {            /* the userdata */
-  struct memory *m;        /* NULL: closed */
+  struct memory *m;        /* NULL: closed, lent or sent away */
+  struct buffer_loan *loan;  /* counted; NULL: none */
+  bool sent;               /* away, in a message */
 };
 
 /* Give it these bytes and their count. The count of those that it had becomes
@@ -24,6 +37,30 @@ void buffer_set (lua_State *L, struct buffer *b, struct memory *m);
 
 /* The memory of the open buffer at `arg`; raises for any other value. */
 struct memory *buffer_check (lua_State *L, int arg);
+
+/* May its bytes be moved? NULL; or why not. */
+const char *buffer_cannot_move (lua_State *L, struct buffer *b);
+
+/* Take its bytes, with their count: they were sent. */
+struct memory *buffer_send (lua_State *L, struct buffer *b);
+
+/* A loan, counted for the caller; NULL: no memory. Take the bytes for
+** a message that waits; say what has become of it: they were sent, or they are
+** given back, with their count. */
+struct buffer_loan *buffer_loan_new (void);
+void buffer_lend (lua_State *L, struct buffer *b, struct buffer_loan *l);
+static inline void buffer_loan_sent (struct buffer_loan *l) {
+  l->is = LOAN_SENT;
+}
+static inline void buffer_loan_back (struct buffer_loan *l, struct memory *m) {
+  l->is = LOAN_BACK;
+  l->m = m;
+}
+
+/* Push a new object without bytes; and give it these, which were another
+** state's, with their count. */
+struct buffer *buffer_push (lua_State *L);
+void buffer_adopt (lua_State *L, struct buffer *b, struct memory *m);
 
 /* Bytes to send or to read: a string, a buffer, or a lease. */
 struct bytes {

@@ -488,7 +488,7 @@ static void set_bool (lua_State *L, const char *key, bool b) {
 static void push_holder (lua_State *L) {
   if (class_test(L, 1, CLASS_LEASE)) lease_push(L);
   else if (class_test(L, 1, CLASS_BUFFER))
-    class_new(L, CLASS_BUFFER, sizeof(struct buffer), 0);
+    buffer_push(L);
   else lua_pushnil(L);
 }
 

@@ -12,8 +12,8 @@
 #include "lua/options.h"
 #include "task/event.h"
 #include "task/ring_watch.h"
+#include "worker/decode.h"
 #include "worker/mail_address.h"
-#include "worker/codec.h"
 #include "worker/name_table.h"
 #include "worker/realm.h"
 
@@ -106,10 +106,14 @@ static int receive_first (lua_State *L, struct mailbox *m) {
     return fail(L, EPIPE, "receive: no sender is left");
   if (rc <= 0)
     return 0;
-  n = codec_decode(L, message);
+  n = decode_message(L, message);
+  if (n == DECODE_CORRUPT) {
+    queue_taken(m->q);
+    return fail(L, EBADMSG, "receive: the message's bytes are corrupt");
+  }
   if (n < 0) {
     queue_unread(m->q);  /* guard: it stays the first */
-    return n == CODEC_NO_STACK ? luaL_error(L, "stack overflow (a message)")
+    return n == DECODE_NO_STACK ? luaL_error(L, "stack overflow (a message)")
                                : raise_again(L);
   }
   queue_taken(m->q);

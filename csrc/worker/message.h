@@ -9,17 +9,26 @@
 **                           bytes and at least one 0, up to the next cell
 **     descriptor            a cell with the kind and the number
 **     array                 a cell with the kind and the number of items;
-**                           the items follow
+**                           the items follow: the values of the keys 1 to n
+**     table                 a cell with the kind, the number of items, and the
+**                           number of pairs; the items follow, and then the
+**                           pairs: key, value
+**     shared                a cell with the kind and a number: the array or
+**                           table once more that was the so manieth, from 0
 **     block                 a cell with the kind and the length, then where it
 **                           is, what releases it, and an argument of that
+**     address               the same, of a queue (no length)
+**     ring                  ... of the handle of a ring
+**     buffer                ... of a buffer's bytes
 **
 ** It has no pointers to itself, so it is copied by its size, and walked from
-** cell to cell without recursion.
+** cell to cell without recursion. A table that contains itself is one whose
+** items have a `shared` cell.
 **
-** Descriptors and blocks in a message belong to the message: they are closed
-** and released with it, unless the reader has taken them. Blocks come from C
-** alone (include/uring_lua.h). Their release may post messages: no lock is
-** held when it is called.
+** A message owns the descriptors in it, and all from `block` on: they are
+** closed and released with it, unless the reader has taken them. Blocks come
+** from C alone (include/uring_lua.h). Their release may post messages: no lock
+** is held when it is called.
 **
 ** What a message counts as does not depend on this form: 32 bytes, 48 for each
 ** value, the bytes of strings rounded up to 8, and those of blocks. That is
@@ -35,7 +44,8 @@
 
 enum message_kind {
   MESSAGE_NIL, MESSAGE_FALSE, MESSAGE_TRUE, MESSAGE_INTEGER, MESSAGE_NUMBER,
-  MESSAGE_STRING, MESSAGE_FD, MESSAGE_ARRAY, MESSAGE_BLOCK
+  MESSAGE_STRING, MESSAGE_FD, MESSAGE_ARRAY, MESSAGE_TABLE, MESSAGE_SHARED,
+  MESSAGE_BLOCK, MESSAGE_ADDRESS, MESSAGE_RING, MESSAGE_BUFFER, MESSAGE_KINDS
 };
 
 #define MESSAGE_ALL_KINDS UINT32_MAX   /* a set of kinds: 1 << kind */
@@ -53,10 +63,12 @@ struct message {
 #define MESSAGE_APART 1    /* the cell is the address of the message */
 #define MESSAGE_BUILDS 2   /* strings, arrays, descriptors or blocks are to be
                               made */
-#define MESSAGE_BLOCKS 4   /* there are blocks in it */
+#define MESSAGE_OWNS   4   /* there are blocks, addresses, ... in it */
+#define MESSAGE_GRAPH  8   /* tables are shared, or in tables this deep: */
+#define MESSAGE_DEEP   100
 
 #define MESSAGE_VALUES 255         /* on the top level */
-#define MESSAGE_LEVELS 8           /* of arrays in arrays */
+#define MESSAGE_LEVELS 8           /* of arrays in arrays, with C */
 #define MESSAGE_FDS    64          /* in one message */
 #define MESSAGE_COST   32u
 #define MESSAGE_COST_OF_VALUE 48u
@@ -73,17 +85,33 @@ static inline uint64_t message_count (uint64_t cell) {
   return cell >> 8;
 }
 
+/* A table's count: of items, and of pairs. A message is too small for more. */
+#define MESSAGE_ITEMS 28
+static inline uint64_t message_table (uint64_t items, uint64_t pairs) {
+  return items | pairs << MESSAGE_ITEMS;
+}
+
+static inline uint64_t message_items (uint64_t cell) {
+  return message_count(cell) & ((1u << MESSAGE_ITEMS) - 1);
+}
+
+static inline uint64_t message_pairs (uint64_t cell) {
+  return message_kind(cell) == MESSAGE_TABLE
+         ? message_count(cell) >> MESSAGE_ITEMS : 0;
+}
+
 /* Cells that a string's bytes take. */
 static inline uint64_t message_string_cells (uint64_t len) {
   return len / 8 + 1;
 }
 
-/* Cells that the value at this cell takes, without an array's items. */
+/* Cells that the value at this cell takes, without the items of a table. */
 static inline uint64_t message_cells (uint64_t cell) {
   switch (message_kind(cell)) {
     case MESSAGE_INTEGER: case MESSAGE_NUMBER: return 2;
-    case MESSAGE_BLOCK: return 4;
     case MESSAGE_STRING: return 1 + message_string_cells(message_count(cell));
+    case MESSAGE_BLOCK: case MESSAGE_ADDRESS: case MESSAGE_RING:
+    case MESSAGE_BUFFER: return 4;
     default: return 1;
   }
 }
@@ -102,12 +130,23 @@ struct message_block {
   void *ud;
 };
 
-void message_put_block (uint64_t *cell, const struct message_block *b);
+static inline bool message_is_block (uint64_t cell) {
+  return message_kind(cell) >= MESSAGE_BLOCK;
+}
 
-/* The block at this cell, which is not the message's any more. */
+void message_put_block (uint64_t *cell, enum message_kind kind,
+                        const struct message_block *b);
+
+/* What is at this cell, from `block` on; and it is not the message's any
+** more. */
+struct message_block message_block (const uint64_t *cell);
 struct message_block message_take_block (uint64_t *cell);
 
-/* Close the descriptors in it, and release the blocks. */
+/* Is it one, whatever bytes there are in its cells? Each value lies within
+** it, and nothing is behind them. (Where blocks are it cannot know.) */
+bool message_is_sound (const struct message *m);
+
+/* Close the descriptors in it, and release the rest. */
 void message_dispose (struct message *m);
 
 #endif

@@ -372,24 +372,39 @@ enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
   return queue_result(s);
 }
 
-void queue_add_sender (struct queue *q) {
+bool queue_add_sender (struct queue *q) {
+  bool first;
   if (q->fork_id != fork_id())
-    return;
+    return false;
   lock_take(&q->lock);
   q->senders++;
+  first = !q->had_senders;
   q->had_senders = true;
   lock_free(&q->lock);
+  return first;
 }
 
-void queue_drop_sender (struct queue *q) {
+void queue_undo_sender (struct queue *q, bool first) {
   struct wakeups w = { .n = 0 };
   if (q->fork_id != fork_id())
     return;
   lock_take(&q->lock);
   q->senders--;
+  if (first && q->senders == 0) q->had_senders = false;
   if (ended(q)) wake_reader(q, &w);
   lock_free(&q->lock);
   wake_now(&w);
+}
+
+void queue_drop_sender (struct queue *q) {
+  queue_undo_sender(q, false);
+}
+
+void queue_release_sender (void *ud, const void *p, size_t len) {
+  struct queue *q = (struct queue *)(uintptr_t)p;
+  (void)ud; (void)len;
+  queue_drop_sender(q);
+  refblock_release(&q->block);
 }
 
 void queue_stats (struct queue *q, struct queue_stats *stats) {

@@ -146,8 +146,14 @@ static inline enum queue_result queue_result (const struct queue_sender *s) {
 struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
                                        uint16_t fds);
 
-void queue_add_sender (struct queue *q);
+/* Another sender: true if it is the first one ever. And one less; or, because
+** its address was not sent after all, as if it had not been. */
+bool queue_add_sender (struct queue *q);
 void queue_drop_sender (struct queue *q);
+void queue_undo_sender (struct queue *q, bool first);
+
+/* The address in a message, as its block: what releases it. */
+void queue_release_sender (void *ud, const void *q, size_t len);
 
 struct queue_stats {
   struct queue_limits accepted, queued;

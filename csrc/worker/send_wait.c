@@ -12,35 +12,9 @@
 #include "task/event.h"
 #include "task/ring_watch.h"
 #include "worker/mail_address.h"
+#include "worker/mail_send.h"
 
 #include <stdlib.h>
-
-
-/* ---- descriptors ------------------------------------------------------- */
-
-struct lent {
-  unsigned n;
-  struct handle *handle[CODEC_FDS];  /* counted */
-};
-
-static void lent_hold (struct lent *l, const struct encoded *e) {
-  for (l->n = 0; l->n < e->nfds; l->n++) {
-    l->handle[l->n] = e->fds[l->n];
-    refblock_retain(&e->fds[l->n]->block);
-  }
-}
-
-static void lent_drop (struct lent *l) {
-  while (l->n > 0) refblock_release(&l->handle[--l->n]->block);
-}
-
-/* The message was not sent: its descriptors are the sender's, as before. */
-static void take_back (struct lent *l, struct message *m) {
-  uint64_t *cell = m && l->n > 0 ? message_next_fd(m, m->cells) : NULL;
-  for (; cell; cell = message_next_fd(m, cell))
-    *cell = message_cell(MESSAGE_NIL, 0);  /* guard: not closed with it */
-  for (unsigned i = 0; i < l->n; i++) handle_take_back(l->handle[i]);
-}
 
 
 /* ---- address:send ------------------------------------------------------ */
@@ -69,10 +43,8 @@ static void describe_send (lua_State *L, const struct socket_waitq *waitq,
 static enum queue_result end_send (struct waiting_send *w) {
   enum queue_result result = queue_withdraw(w->q, w->s);
   w->s->owner = NULL;  /* guard: it may still be in the ready list */
-  if (result == SEND_ACCEPTED)
-    mail_address_fds_gone(w->lent.handle, w->lent.n);
-  else take_back(&w->lent, w->s->message);
-  lent_drop(&w->lent);
+  if (result == SEND_ACCEPTED) owned_lent_sent(&w->lent);
+  else owned_lent_back(&w->lent, w->s->message);
   account_refund(w->account, w->charged);
   refblock_release(&w->s->block);
   refblock_release(&w->q->block);
@@ -100,7 +72,7 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   result = end_send(w);
   if (result != SEND_ACCEPTED) {  /* else the next wait raises */
     loop_check(L, t);
-    return mail_address_fail(L, "send", NULL, EPIPE);
+    return mail_send_fail(L, "send", NULL, EPIPE);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -109,21 +81,25 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
 /* Join the list of senders with what was encoded, and wait. */
 static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
                          struct doorbell *bell) {
-  for (unsigned i = 0; i < w->lent.n; i++) handle_lend(w->lent.handle[i]);
   queue_wait(w->q, w->s, bell, false);
   waitq_add(&w->waitq.q.waiting, &t->node);
   return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0, message_sent);
 }
 
 /* What was encoded becomes what waits in the list: 0; or -ENOMEM. */
-static int fill_waiting_send (struct waiting_send *w, struct account *a,
+static int fill_waiting_send (lua_State *L, struct waiting_send *w,
                               struct queue *q, struct encoded *e) {
-  struct message *m = account_has_room(a, e->message->size) ? codec_keep(e)
+  struct account *a = state_of(L)->account;
+  struct message *m = account_has_room(a, e->message->size) ? encode_keep(e)
                                                             : NULL;
   w->s = m ? queue_sender_new(m, m->cost, m->fds) : NULL;
-  if (w->s == NULL) {
+  if (w->s == NULL || !owned_lend(L, &e->moved, &w->lent)) {
     if (m != e->message) free(m);
-    codec_free(e);
+    if (w->s) {
+      w->s->message = NULL;
+      refblock_release(&w->s->block);
+    }
+    encode_withdraw(e);
     return -ENOMEM;
   }
   w->q = q;
@@ -131,7 +107,6 @@ static int fill_waiting_send (struct waiting_send *w, struct account *a,
   w->account = a;
   w->charged = m->size;
   account_count(a, m->size);
-  lent_hold(&w->lent, e);
   w->waitq.describe = describe_send;
   w->s->owner = w;
   w->s->woken = send_woken;
@@ -152,9 +127,8 @@ static int send_later (lua_State *L, struct task *t, size_t size) {
   pressure_make_room(L, size);
   w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
   q = mail_address_check(L)->q;
-  rc = mail_address_send_now(L, last, q, &e);
-  if (rc == -EAGAIN)
-    rc = fill_waiting_send(w, state_of(L)->account, q, &e);
+  rc = mail_send_now(L, last, q, &e);
+  if (rc == -EAGAIN) rc = fill_waiting_send(L, w, q, &e);
   else if (rc == 0) {
     lua_pushboolean(L, 1);
     return 1;
@@ -163,7 +137,7 @@ static int send_later (lua_State *L, struct task *t, size_t size) {
     return fail(L, ENOMEM, "send: the message must be kept until there is "
                 "room%s", state_memory_note(L));
   if (rc < 0)
-    return mail_address_fail(L, "send", q, -rc);
+    return mail_send_fail(L, "send", q, -rc);
   lua_settop(L, last + 1);
   lua_replace(L, 2);
   lua_settop(L, 2);
@@ -173,14 +147,14 @@ static int send_later (lua_State *L, struct task *t, size_t size) {
 static int send_first (lua_State *L, struct task *t) {
   struct queue *q = mail_address_check(L)->q;
   struct encoded e;
-  int rc = mail_address_send_now(L, lua_gettop(L), q, &e);
+  int rc = mail_send_now(L, lua_gettop(L), q, &e);
   if (rc == -EAGAIN) {
     size_t size = e.message->size;
-    codec_free(&e);
+    encode_withdraw(&e);
     return send_later(L, t, size);
   }
   if (rc < 0)
-    return mail_address_fail(L, "send", q, -rc);
+    return mail_send_fail(L, "send", q, -rc);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -219,7 +193,8 @@ struct sending {
   struct queue *q;         /* counted; NULL: never made */
   struct message *message;
   struct account *account;  /* of its state, charged with the message */
-  struct lent fds;         /* not lent, but counted */
+  unsigned nfds;
+  struct handle *fds[OWNED_MOST];  /* counted, but not lent */
   struct asking *asking;
 };
 
@@ -246,8 +221,8 @@ static void asking_end (struct sending *s, struct asking **at) {
 }
 
 static bool fds_are_open (const struct sending *s) {
-  for (unsigned i = 0; i < s->fds.n; i++)
-    if (handle_closed(s->fds.handle[i]))
+  for (unsigned i = 0; i < s->nfds; i++)
+    if (handle_closed(s->fds[i]))
       return false;
   return true;
 }
@@ -255,18 +230,22 @@ static bool fds_are_open (const struct sending *s) {
 /* Post a copy of the message: 0 or -errno. */
 static int post_copy (lua_State *L, struct sending *s) {
   struct message *m = s->message, *copy = m;
+  bool linked = m->size > QUEUE_SMALL;  /* the queue takes it as it is */
   int rc;
   if (!fds_are_open(s))
     return -EBADF;
-  if (m->size > QUEUE_SMALL) {
+  if (linked || m->flags & MESSAGE_OWNS) {
     if ((copy = malloc(m->size)) == NULL)
       return -ENOMEM;
     memcpy(copy, m, m->size);
+    owned_count(copy);
   }
-  if (s->fds.n > 0) ring_submit_all(state_of(L)->rings);
+  if (s->nfds > 0) ring_submit_all(state_of(L)->rings);
   rc = queue_post(s->q, copy);
-  if (rc < 0 && copy != m) free(copy);
-  if (rc == 0) mail_address_fds_gone(s->fds.handle, s->fds.n);
+  if (rc < 0 && copy != m) owned_withdraw(copy);
+  if (copy != m && (rc < 0 || !linked)) free(copy);
+  for (unsigned i = 0; rc == 0 && i < s->nfds; i++)
+    handle_release(s->fds[i]);  /* guard: its number is the reader's */
   return rc;
 }
 
@@ -284,7 +263,7 @@ static int sending_message_try (lua_State *L, struct task *t,
   if (rc == -EBADF)
     return fail(L, EBADF, "sending: a descriptor in the message was closed");
   if (rc < 0)
-    return mail_address_fail(L, "sending", s->q, -rc);
+    return mail_send_fail(L, "sending", s->q, -rc);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -342,18 +321,23 @@ static const struct wait_kind sending_kind = {
 static int fill_sending (lua_State *L, struct sending *s, int last,
                          struct encoded *e) {
   struct account *a = state_of(L)->account;
-  int rc = codec_encode(L, 2, last, mail_address_check(L)->q, e);
+  int rc = encode_values(L, 2, last, mail_address_check(L)->q, e);
   if (rc == 0 && !account_has_room(a, e->message->size)) {
     size_t size = e->message->size;
-    codec_free(e);
+    encode_withdraw(e);
     pressure_make_room(L, size);
-    rc = codec_encode(L, 2, last, mail_address_check(L)->q, e);
+    rc = encode_values(L, 2, last, mail_address_check(L)->q, e);
   }
   if (rc < 0)
     return rc;
-  if (account_has_room(a, e->message->size)) s->message = codec_keep(e);
+  if (e->moved.nbuffers > 0) {
+    encode_withdraw(e);
+    return luaL_argerror(L, 2, "cannot send a buffer by an event: use send or "
+                         "try_send");
+  }
+  if (account_has_room(a, e->message->size)) s->message = encode_keep(e);
   if (s->message == NULL) {
-    codec_free(e);
+    encode_withdraw(e);
     return -ENOMEM;
   }
   s->account = a;
@@ -379,7 +363,10 @@ int send_wait_sending (lua_State *L) {
                          "takes");
   s->q = q;
   refblock_retain(&q->block);
-  lent_hold(&s->fds, &e);
+  for (; s->nfds < e.moved.nfds; s->nfds++) {
+    s->fds[s->nfds] = e.moved.fds[s->nfds];
+    refblock_retain(&s->fds[s->nfds]->block);
+  }
   lua_settop(L, last + 1);
   lua_replace(L, 1);
   lua_settop(L, 1);
@@ -391,7 +378,9 @@ static int sending_gc (lua_State *L) {
   if (s->q == NULL)
     return 0;
   while (s->asking) asking_end(s, &s->asking);
-  lent_drop(&s->fds);
+  for (unsigned i = 0; i < s->nfds; i++)
+    refblock_release(&s->fds[i]->block);
+  owned_withdraw(s->message);  /* (it is a message of none, but for copies) */
   account_refund(s->account, s->message->size);
   free(s->message);
   refblock_release(&s->q->block);

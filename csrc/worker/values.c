@@ -8,6 +8,7 @@
 #include "worker/values.h"
 
 #include "base/fork_id.h"
+#include "worker/queue.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ static int measure_bytes (struct measure *m, const uring_value *v) {
     m->cost += (len + 7) / 8 * 8;
     return 0;
   }
-  m->flags |= MESSAGE_BLOCKS;
+  m->flags |= MESSAGE_OWNS;
   m->cells += 3;
   m->cost += len;
   return 0;
@@ -65,15 +66,36 @@ static int measure_fd (struct measure *m, int fd) {
 
 static int measure_value (struct measure *m, const uring_value *v, int level);
 
+/* Can it be the key of a table's pair? */
+static bool is_key (const uring_value *v) {
+  return v->type != URING_NIL
+         && !(v->type == URING_NUMBER && v->u.d != v->u.d);
+}
+
 static int measure_items (struct measure *m, const uring_value *v, int level) {
-  if (v->u.items == NULL && v->n > 0)
+  bool table = v->type == URING_TABLE;
+  if ((v->u.items == NULL && v->n > 0) || (table && v->n % 2 != 0))
     return -EINVAL;
   m->flags |= MESSAGE_BUILDS;
   for (uint32_t i = 0; i < v->n; i++) {
     int rc = measure_value(m, &v->u.items[i], level + 1);
+    if (rc == 0 && table && i % 2 == 0 && !is_key(&v->u.items[i]))
+      rc = -EINVAL;
     if (rc < 0)
       return rc;
   }
+  return 0;
+}
+
+/* A box: what it counts is the caller's, and so it is open. */
+static int measure_box (struct measure *m, const uring_value *v) {
+  const struct queue *q = v->u.s.p;
+  if (q == NULL)
+    return -EINVAL;
+  if (q->fork_id != fork_id())
+    return -ESTALE;
+  m->flags |= MESSAGE_BUILDS | MESSAGE_OWNS;
+  m->cells += 3;
   return 0;
 }
 
@@ -83,7 +105,8 @@ static int measure_content (struct measure *m, const uring_value *v,
     case URING_INTEGER: case URING_NUMBER: m->cells++; return 0;
     case URING_STRING: case URING_BLOCK: return measure_bytes(m, v);
     case URING_FD: return measure_fd(m, v->u.fd);
-    case URING_ARRAY: return measure_items(m, v, level);
+    case URING_ARRAY: case URING_TABLE: return measure_items(m, v, level);
+    case URING_BOX: return measure_box(m, v);
     default: return 0;
   }
 }
@@ -91,8 +114,8 @@ static int measure_content (struct measure *m, const uring_value *v,
 static int measure_value (struct measure *m, const uring_value *v,
                           int level) {
   int rc;
-  if (level > MESSAGE_LEVELS || v->type < URING_NIL || v->type > URING_ARRAY
-      || !(values_kinds(1u << v->type) & m->limits->kinds))
+  if (level > MESSAGE_LEVELS || v->type < URING_NIL || v->type > URING_BOX
+      || values_kinds(1u << v->type) & ~m->limits->kinds)
     return -EINVAL;
   m->cells++;
   m->cost += MESSAGE_COST_OF_VALUE;
@@ -121,12 +144,20 @@ static uint64_t *write_number (uint64_t *cell, enum message_kind kind,
 
 static uint64_t *write_foreign (uint64_t *cell, const uring_value *v) {
   struct message_block b = { v->u.s.p, v->u.s.len, v->release, v->ud };
-  message_put_block(cell, &b);
+  message_put_block(cell, MESSAGE_BLOCK, &b);
   return cell + 4;
 }
 
-static uint64_t *write_array (uint64_t *cell, const uring_value *v) {
-  *cell++ = message_cell(MESSAGE_ARRAY, v->n);
+static uint64_t *write_box (uint64_t *cell, const uring_value *v) {
+  struct message_block b = { v->u.s.p, 0, queue_release_sender, NULL };
+  message_put_block(cell, MESSAGE_ADDRESS, &b);
+  return cell + 4;
+}
+
+static uint64_t *write_items (uint64_t *cell, const uring_value *v) {
+  *cell++ = v->type == URING_ARRAY
+    ? message_cell(MESSAGE_ARRAY, v->n)
+    : message_cell(MESSAGE_TABLE, message_table(0, v->n / 2));
   for (uint32_t i = 0; i < v->n; i++)
     cell = write_value(cell, &v->u.items[i]);
   return cell;
@@ -138,7 +169,8 @@ static uint64_t *write_value (uint64_t *cell, const uring_value *v) {
     case URING_NUMBER: return write_number(cell, MESSAGE_NUMBER, &v->u.d);
     case URING_STRING: return write_string(cell, v);
     case URING_BLOCK: return write_foreign(cell, v);
-    case URING_ARRAY: return write_array(cell, v);
+    case URING_BOX: return write_box(cell, v);
+    case URING_ARRAY: case URING_TABLE: return write_items(cell, v);
     case URING_FD:
       *cell = message_cell(MESSAGE_FD, (uint64_t)v->u.fd);
       return cell + 1;
@@ -190,6 +222,10 @@ uint32_t values_kinds (uint32_t types) {
     {URING_BLOCK, 1u << MESSAGE_BLOCK},
     {URING_FD, 1u << MESSAGE_FD},
     {URING_ARRAY, 1u << MESSAGE_ARRAY},
+    {URING_TABLE, 1u << MESSAGE_ARRAY | 1u << MESSAGE_TABLE
+                  | 1u << MESSAGE_SHARED},
+    {URING_BOX, 1u << MESSAGE_ADDRESS},
+    {URING_BUFFER, 1u << MESSAGE_BUFFER},
   };
   uint32_t kinds = 0;
   for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++)
@@ -200,24 +236,51 @@ uint32_t values_kinds (uint32_t types) {
 
 /* ---- from a message ---------------------------------------------------- */
 
-struct reading {
-  uint64_t *cell;
-  uring_value *free;       /* for the items of arrays */
+#define NONE UINT32_MAX
+
+/* An array or table that is being read, or was. */
+struct read_table {
+  uring_value *value, *next;  /* itself, and its next item */
+  uint32_t left;           /* values to be read */
+  uint32_t indexed;        /* ... the first of which have their keys */
+  uint32_t outer;          /* the number of the one that it is in, or NONE */
 };
 
-static void read_values (struct reading *r, uring_value *v, uint32_t n);
+struct reading {
+  uint64_t *cell;
+  uring_value *free;       /* for items */
+  struct read_table *tables;  /* by number */
+  uint32_t count, inside;  /* their count; the number of the innermost */
+};
 
-static void read_items (struct reading *r, uring_value *v, uint32_t n) {
-  v->type = URING_ARRAY;
-  v->n = n;
+/* Give the value its items, of which `indexed` pairs have the keys 1, 2, 3...
+** They are what is read next. */
+static void enter_items (struct reading *r, uring_value *v, int32_t type,
+                         uint32_t indexed, uint32_t left) {
+  v->type = type;
+  v->n = indexed + left;
   v->u.items = r->free;
-  r->free += n;
-  read_values(r, v->u.items, n);
+  r->free += v->n;
+  for (uint32_t i = 0; i < indexed; i++) {
+    v->u.items[2 * i].type = URING_INTEGER;
+    v->u.items[2 * i].u.i = (int64_t)i + 1;
+  }
+  r->tables[r->count] = (struct read_table){ v, v->u.items, left, indexed,
+                                             r->inside };
+  r->inside = r->count++;
 }
 
-static void read_foreign (uring_value *v, uint64_t *cell) {
+/* The same table again: it has the same items. */
+static void read_shared (struct reading *r, uring_value *v, uint64_t number) {
+  const uring_value *of = r->tables[number].value;
+  v->type = of->type;
+  v->n = of->n;
+  v->u.items = of->u.items;
+}
+
+static void read_foreign (uring_value *v, int32_t type, uint64_t *cell) {
   struct message_block b = message_take_block(cell);
-  v->type = URING_BLOCK;
+  v->type = type;
   v->u.s.p = b.p;
   v->u.s.len = b.len;
   v->release = b.release;
@@ -245,37 +308,75 @@ static void read_value (struct reading *r, uring_value *v) {
     case MESSAGE_INTEGER: read_numeric(v, URING_INTEGER, cell); break;
     case MESSAGE_NUMBER: read_numeric(v, URING_NUMBER, cell); break;
     case MESSAGE_STRING: read_string(v, cell); break;
-    case MESSAGE_BLOCK: read_foreign(v, cell); break;
+    case MESSAGE_BLOCK: read_foreign(v, URING_BLOCK, cell); break;
+    case MESSAGE_ADDRESS: read_foreign(v, URING_BOX, cell); break;
+    case MESSAGE_BUFFER: read_foreign(v, URING_BUFFER, cell); break;
     case MESSAGE_FD:
       v->type = URING_FD;
       v->u.fd = (int)message_count(*cell);
       break;
     case MESSAGE_ARRAY:
-      read_items(r, v, (uint32_t)message_count(*cell));
+      enter_items(r, v, URING_ARRAY, 0, (uint32_t)message_count(*cell));
       break;
+    case MESSAGE_TABLE:
+      enter_items(r, v, URING_TABLE, (uint32_t)message_items(*cell),
+                  (uint32_t)(message_items(*cell) + 2 * message_pairs(*cell)));
+      break;
+    case MESSAGE_SHARED: read_shared(r, v, message_count(*cell)); break;
     default: break;  /* (zeroed, a value is nil) */
   }
 }
 
-static void read_values (struct reading *r, uring_value *v, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) read_value(r, &v[i]);
+/* Read the next item of the innermost table; or it is whole. */
+static void read_item (struct reading *r) {
+  struct read_table *t = &r->tables[r->inside];
+  if (t->left == 0) {
+    r->inside = t->outer;
+    return;
+  }
+  t->left--;
+  if (t->indexed > 0) {
+    t->indexed--;
+    t->next++;  /* (the key) */
+  }
+  read_value(r, t->next++);
 }
 
-static uint32_t count_values (const struct message *m) {
-  size_t end = m->size / 8 - HEADER_CELLS;
+static void read_values (struct reading *r, uring_value *v, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) {
+    read_value(r, &v[i]);
+    while (r->inside != NONE) read_item(r);
+  }
+}
+
+/* The number of values, and of those that are tables. */
+static uint32_t count_values (const struct message *m, uint32_t *tables) {
+  const uint64_t *cell = m->cells, *end = cell + (m->size - sizeof(*m)) / 8;
   uint32_t n = 0;
-  for (size_t i = 0; i < end; i += (size_t)message_cells(m->cells[i])) n++;
+  *tables = 0;
+  for (; cell < end; cell += message_cells(*cell)) {
+    n++;
+    if (message_kind(*cell) == MESSAGE_ARRAY) (*tables)++;
+    if (message_kind(*cell) == MESSAGE_TABLE) {
+      (*tables)++;
+      n += (uint32_t)message_items(*cell);  /* (keys that have no cells) */
+    }
+  }
   return n;
 }
 
 struct uring_message *values_decode (const struct message *m) {
-  uint32_t all = count_values(m);
+  uint32_t ntables, all = count_values(m, &ntables);
   size_t cells = m->size - sizeof(*m);
   struct uring_message *copy = malloc(sizeof(*copy) + cells
                                       + all * sizeof(uring_value));
-  struct reading r;
-  if (copy == NULL)
+  struct reading r = { .inside = NONE };
+  if (ntables > 0) r.tables = malloc(ntables * sizeof(*r.tables));
+  if (copy == NULL || (ntables > 0 && r.tables == NULL)) {
+    free(copy);
+    free(r.tables);
     return NULL;
+  }
   copy->fork_id = fork_id();
   copy->n = m->n;
   copy->all = all;
@@ -283,6 +384,7 @@ struct uring_message *values_decode (const struct message *m) {
   r.cell = memcpy(copy->values + all, m->cells, cells);
   r.free = copy->values + copy->n;
   read_values(&r, copy->values, copy->n);
+  free(r.tables);
   return copy;
 }
 
@@ -297,7 +399,7 @@ static void dispose (uring_value *v) {
     v->u.fd = -1;
     close(fd);
   }
-  else if (v->type == URING_BLOCK && v->release) {
+  else if (v->release) {
     uring_release release = v->release;
     v->release = NULL;
     release(v->ud, v->u.s.p, v->u.s.len);

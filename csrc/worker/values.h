@@ -29,11 +29,12 @@ int values_encode (const uring_value *values, uint32_t n,
                    const struct values_limits *limits,
                    void *small, size_t size, struct message **m);
 
-/* A copy; NULL: no memory. */
+/* A copy of a message that is sound; NULL: no memory. */
 struct uring_message *values_decode (const struct message *m);
 
-/* All of them, those in arrays included, are one array: the message's first
-** `n` come first. */
+/* All of them, those in arrays and tables included, are one array: the
+** message's first `n` come first. A table that is met again has the items of
+** the first one. */
 uring_value *values_of (struct uring_message *m, uint32_t *n);
 
 /* Dispose of all descriptors and blocks that the reader has not kept. */

@@ -13,8 +13,10 @@
 #include "ring/ring_submit.h"
 #include "task/event.h"
 #include "task/ring_watch.h"
-#include "worker/codec.h"
+#include "worker/decode.h"
+#include "worker/encode.h"
 #include "worker/mail_address.h"
+#include "worker/mail_send.h"
 #include "worker/mailbox.h"
 #include "worker/send_wait.h"
 #include "worker/worker_state.h"
@@ -162,9 +164,9 @@ static int worker_start (lua_State *L) {
     return fail(L, ENOSYS, "worker: this program was linked without the "
                 "standard libraries that a new state needs: link it with "
                 "-Wl,-u,luaL_openlibs");
-  rc = codec_encode(L, 2, lua_gettop(L), t->results, &e);
-  if (rc == 0 && (t->start = codec_keep(&e)) == NULL) {
-    codec_free(&e);
+  rc = encode_values(L, 2, lua_gettop(L), t->results, &e);
+  if (rc == 0 && (t->start = encode_keep(&e)) == NULL) {
+    encode_withdraw(&e);
     rc = -ENOMEM;
   }
   if (rc < 0)
@@ -178,16 +180,17 @@ static int worker_start (lua_State *L) {
   mail_address_set(&w->address, t->inbox);  /* guard: first; or the inbox is
                                                one without a sender */
   list_add(s, t);
-  if (e.nfds > 0) ring_submit_all(s->rings);
+  if (e.moved.nfds > 0) ring_submit_all(s->rings);
   rc = worker_thread_start(t, bell);
   if (rc < 0) {
-    free(t->start);  /* (what is in it is still the caller's) */
+    owned_withdraw(t->start);  /* (it is still the caller's) */
+    free(t->start);
     t->start = NULL;
     list_remove(t);
     mail_address_drop(&w->address);
     return fail(L, -rc, "worker: no thread can be had");
   }
-  mail_address_fds_gone(e.fds, e.nfds);
+  owned_sent(L, &e.moved);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -206,10 +209,10 @@ static void push_outcome (lua_State *L, struct worker *w) {
   lua_createtable(L, 4, 1);
   table = lua_gettop(L);
   if (queue_read(w->t->results, &m) == 1) {
-    n = codec_decode(L, m);
+    n = decode_message(L, m);
     if (n < 0) {
       queue_unread(w->t->results);
-      if (n == CODEC_NO_STACK) luaL_error(L, "stack overflow (results)");
+      if (n == DECODE_NO_STACK) luaL_error(L, "stack overflow (results)");
       lua_error(L);
     }
     queue_taken(w->t->results);
@@ -402,7 +405,7 @@ static int worker_send (lua_State *L) {
 
 static int worker_try_send (lua_State *L) {
   check_worker(L);
-  return mail_address_try_send(L);
+  return mail_send_try_send(L);
 }
 
 static int worker_sending (lua_State *L) {

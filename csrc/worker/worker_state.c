@@ -14,8 +14,10 @@
 #include "lua/errors.h"
 #include "task/cancel_scope.h"
 #include "task/ring_watch.h"
-#include "worker/codec.h"
+#include "worker/decode.h"
+#include "worker/encode.h"
 #include "worker/mail_address.h"
+#include "worker/mail_send.h"
 #include "worker/mailbox.h"
 #include "worker/worker.h"
 #include "worker/worker_thread.h"
@@ -57,9 +59,10 @@ bool worker_state_possible (void) {
 static int worker_post (lua_State *L) {
   struct worker_thread *t = state_of(L)->worker;
   struct encoded e;
-  int rc = codec_encode(L, 1, lua_gettop(L), t->results, &e);
-  if (rc == 0) rc = mail_address_post(L, t->results, &e);
-  codec_free(&e);
+  int rc = encode_values(L, 1, lua_gettop(L), t->results, &e);
+  if (rc == 0) rc = mail_send_post(L, t->results, &e);
+  if (rc == 0) encode_free(&e);
+  else encode_withdraw(&e);
   if (rc < 0) luaL_error(L, "not enough memory for the results");
   return 0;
 }
@@ -72,7 +75,7 @@ static int start_worker (lua_State *L) {
   mailbox_push(L, t->inbox);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_INBOX);
   state_shared(L, SHARED_BOOT);
-  n = codec_decode(L, t->start);
+  n = decode_message(L, t->start);
   if (n < 0) return luaL_error(L, "not enough memory");
   free(t->start);
   t->start = NULL;

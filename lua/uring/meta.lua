@@ -2564,9 +2564,13 @@ function Mailbox:stats() end
 ---@return integer undelivered
 function Mailbox:close() end
 
---- Sends to a mailbox. Values are nil (not the first), booleans, numbers,
---- strings, arrays of these (tables with the keys 1 to n and no metatable, up
---- to 8 deep), which are copied; and uring.Fd, which move. Others raise.
+--- Sends to a mailbox. Copied are nil (not the first), booleans, numbers,
+--- strings, and tables of what can be sent, without a metatable: a table that
+--- is in the message twice is one table for the reader. A mailbox or an
+--- address arrives as an address, a ring's reference as a reference. uring.Fd
+--- and buffers move: here they are closed, or sent away, from then on. Others
+--- raise, with their path. A message counts 32 bytes, 48 for each value, keys
+--- and values in tables too, and the bytes of strings and buffers.
 ---@class uring.Address
 local Address = {}
 

@@ -458,6 +458,101 @@ static void an_inbox_takes_only_its_types (void) {
   lua_close(L);
 }
 
+/* { 1, 2, x = { "y" }, same = itself } */
+static void tables_arrive_in_C (void) {
+  lua_State *L = new_state();
+  struct uring_inbox_options o = { .size = sizeof(o),
+    .types = 1u << URING_INTEGER | 1u << URING_STRING | 1u << URING_TABLE };
+  uring_inbox *inbox;
+  uring_message *m;
+  uring_box *box;
+  const uring_value *v, *items;
+  uint32_t n;
+  CHECK(uring->inbox_new(&o, &inbox) == 0);
+  box = uring->inbox_box(inbox);
+  set_address(L, "address", box);
+  uring->release(box);
+  must_run(L,
+    "local t = { 1, 2, x = { 'y' } } t.same = t"
+    " assert(address:try_send({ 3, 4 }, t))"
+    "local ok, why = pcall(address.try_send, address, { x = true })"
+    "assert(not ok and why:find('cannot send .x: a boolean, which', 1, true))"
+  );
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  v = uring->values(m, &n);
+  CHECK(n == 2 && v[0].type == URING_ARRAY && v[0].n == 2);
+  CHECK(v[0].u.items[1].u.i == 4);
+  CHECK(v[1].type == URING_TABLE && v[1].n == 8);
+  items = v[1].u.items;
+  CHECK(items[0].u.i == 1 && items[1].u.i == 1 && items[3].u.i == 2);
+  for (int i = 4; i < 8; i += 2) {
+    const uring_value *value = &items[i + 1];
+    CHECK(items[i].type == URING_STRING);
+    if (items[i].u.s.len == 1)
+      CHECK(value->type == URING_ARRAY && value->n == 1
+            && strcmp(value->u.items[0].u.s.p, "y") == 0);
+    else CHECK(value->type == URING_TABLE && value->u.items == items);
+  }
+  uring->message_free(m);
+  CHECK(uring->inbox_close(inbox) == 0);
+  must_run(L, "mailbox = uring.mailbox()");
+  box = box_of(L, "mailbox");
+  {
+    uring_value in[4] = { string("k"), integer(1), integer(1), string("v") };
+    uring_value t = { .type = URING_TABLE, .n = 4 };
+    t.u.items = in;
+    CHECK(uring->post(box, &t, 1) == 0);
+  }
+  must_run(L, "local t = mailbox:try_receive()"
+              " assert(t.k == 1 and t[1] == 'v')");
+  uring->release(box);
+  lua_close(L);
+}
+
+/* Addresses are boxes in C, both ways; a buffer's bytes are not copied. */
+static void boxes_and_buffers_travel (void) {
+  lua_State *L = new_state();
+  struct uring_inbox_options o = { .size = sizeof(o),
+    .types = 1u << URING_BOX | 1u << URING_BUFFER };
+  uring_value v[2] = { integer(5), { .type = URING_BOX } }, *got, kept;
+  uring_inbox *inbox;
+  uring_message *m;
+  uring_box *box, *mine;
+  uint32_t n;
+  CHECK(uring->inbox_new(&o, &inbox) == 0);
+  box = uring->inbox_box(inbox);
+  set_address(L, "address", box);
+  must_run(L, "mailbox = uring.mailbox()"
+              " buffer = uring.buffer('bytes')"
+              " assert(address:try_send(mailbox, buffer, mailbox))"
+              " assert(mailbox:stats().senders == 2)"
+              " assert(not pcall(buffer.string, buffer))");
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  got = uring->values(m, &n);
+  CHECK(n == 3 && got[0].type == URING_BOX && got[1].type == URING_BUFFER);
+  CHECK(got[1].u.s.len == 5 && memcmp(got[1].u.s.p, "bytes", 5) == 0);
+  mine = (uring_box *)(uintptr_t)got[0].u.s.p;
+  got[0].release = NULL;
+  kept = got[1];
+  got[1].release = NULL;
+  uring->message_free(m);
+  kept.release(kept.ud, kept.u.s.p, kept.u.s.len);
+  v[1].u.s.p = box;
+  CHECK(uring->post(mine, v, 2) == 0);  /* gives the count of box away */
+  CHECK(uring->post(mine, &v[1], 0) == -EINVAL);
+  uring->release(mine);
+  must_run(L, "local n, back = mailbox:try_receive()"
+              " assert(n == 5 and back:try_send(mailbox))"
+              " back:close() address:close()"
+              " assert(mailbox:stats().senders == 1)");
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  uring->message_free(m);
+  CHECK(uring->inbox_take(inbox, &m) == -EPIPE);
+  must_run(L, "assert(select(3, mailbox:try_receive()) == uring.errno.EPIPE)");
+  CHECK(uring->inbox_close(inbox) == 0);
+  lua_close(L);
+}
+
 /* A full inbox: sends of Lua wait in line, and are served by inbox_take. */
 static void a_full_inbox_makes_lua_wait (void) {
   lua_State *L = new_state();
@@ -870,6 +965,8 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"a slow task is told of", a_slow_task_is_told_of},
   {"names are of realms", names_are_of_realms},
   {"an inbox takes only its types", an_inbox_takes_only_its_types},
+  {"tables arrive in C", tables_arrive_in_C},
+  {"boxes and buffers travel", boxes_and_buffers_travel},
   {"a full inbox makes Lua wait", a_full_inbox_makes_lua_wait},
   {"posts overtake sends that wait", posts_overtake_sends_that_wait},
   {"each block is released once", each_block_is_released_once},

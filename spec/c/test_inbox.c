@@ -156,7 +156,7 @@ static void what_cannot_travel_is_refused (void) {
   CHECK(box_post(box, v, 2) == -EINVAL && is_open(fd));
   v[0] = (uring_value){ .type = URING_NIL };
   CHECK(box_post(box, v, 1) == -EINVAL);
-  v[0] = (uring_value){ .type = URING_TABLE };
+  v[0] = (uring_value){ .type = URING_TABLE };  /* not by default */
   CHECK(box_post(box, v, 1) == -EINVAL);
   v[0] = (uring_value){ .type = -1 };
   CHECK(box_post(box, v, 1) == -EINVAL);

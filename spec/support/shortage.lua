@@ -581,7 +581,9 @@ programs["mailboxes"] = function()
   local mailbox = assert(uring.mailbox { name = "shortage", capacity = 1 })
   local _ <close> = mailbox
   local address = assert(uring.address "shortage")
-  assert(address:try_send(1, { "a", { true } }, ("x"):rep(5000)))
+  local shared = { x = 1 }
+  assert(address:try_send(1, { "a", { true }, shared, [shared] = shared },
+    ("x"):rep(5000), uring.buffer "moves", mailbox))
   assert(not address:try_send(2))
   assert(mailbox:stats().accepted == 1)
   assert(mailbox:try_receive() == 1)

@@ -1,0 +1,69 @@
+/*
+** mail_send: encode, and post at once.
+*/
+
+#include "compat.h"
+#include "worker/mail_send.h"
+
+#include "ring/ring_submit.h"
+#include "lua/errors.h"
+#include "worker/mail_address.h"
+
+
+int mail_send_post (lua_State *L, struct queue *q, struct encoded *e) {
+  bool small = e->message->size <= QUEUE_SMALL;
+  int rc;
+  if (e->moved.nfds > 0)  /* guard: SQEs that name them, name these files */
+    ring_submit_all(state_of(L)->rings);
+  rc = queue_post(q, e->message);
+  if (rc == 0) {
+    if (!small) e->message = NULL;  /* the queue's */
+    owned_sent(L, &e->moved);
+  }
+  return rc;
+}
+
+int mail_send_now (lua_State *L, int last, struct queue *q,
+                   struct encoded *e) {
+  int rc = encode_values(L, 2, last, q, e);
+  if (rc == 0) rc = mail_send_post(L, q, e);
+  if (rc == 0) encode_free(e);
+  else if (rc != -EAGAIN) encode_withdraw(e);
+  return rc;
+}
+
+int mail_send_fail (lua_State *L, const char *call, const struct queue *q,
+                    int err) {
+  switch (err) {
+    case EPIPE: return fail(L, err, "%s: the mailbox is closed", call);
+    case EAGAIN: return fail(L, err, "%s: the mailbox is full", call);
+    case EMSGSIZE:
+      return fail(L, err, "%s: the message counts as more than the mailbox "
+                  "takes (%llu bytes, %llu descriptors): send it in parts",
+                  call, (unsigned long long)q->limits.bytes,
+                  (unsigned long long)q->limits.fds);
+    default: return fail(L, err, "%s", call);
+  }
+}
+
+/* address:try_send(...) */
+int mail_send_try_send (lua_State *L) {
+  struct mail_address *a = mail_address_check(L);
+  struct encoded e;
+  int rc = mail_send_now(L, lua_gettop(L), a->q, &e);
+  encode_withdraw(&e);
+  if (rc < 0)
+    return mail_send_fail(L, "try_send", a->q, -rc);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+
+static const luaL_Reg methods[] = {
+  {"try_send", mail_send_try_send},
+  {NULL, NULL}
+};
+
+void mail_send_open (lua_State *L) {
+  class_extend(L, CLASS_ADDRESS, methods);
+}

@@ -4,6 +4,7 @@
 #   build/liburing_lua.a         the same to link statically into a host
 #   build/fault/uring/core.so    the same with faults injected below csrc/ring/sys.c
 #   build/asan…, asan-fault…     both again, under ASAN and UBSAN
+#   build/tsan…                  the module and a host in C, under TSAN
 #   build/spec/uring_spec.so     what the specs need in C
 #   build/c/test_*               the C tests of modules without Lua
 #   build/examples/game          a host in C
@@ -126,9 +127,13 @@ test: tests-plain ## C tests and specs; SPEC=spec/x_spec.lua for one
 sanitize: tests-asan ## the same under ASAN and UBSAN, leaks reported
 	@tools/test.sh asan $(SPEC)
 
-tsan: $(TSAN:%=$(BUILD)/tsan/c/test_%) ## what threads share, under TSAN: the C tests
-	@for t in $^; do echo "== $$t"; \
-	  TSAN_OPTIONS=halt_on_error=1 timeout 600 $$t || exit; done
+tsan: export TSAN_OPTIONS := halt_on_error=1
+tsan: $(TSAN:%=$(BUILD)/tsan/c/test_%) ## what threads share, under TSAN: C tests, a host in C
+tsan: $(BUILD)/tsan/uring/core.so $(BUILD)/tsan/c/host_api
+	@for t in $(filter-out %.so %/host_api,$^); do echo "== $$t"; \
+	  timeout 600 $$t || exit; done
+	@$(BUILD)/tsan/c/host_api | while read -r t; do echo "== $$t"; \
+	  timeout 600 tools/env.sh tsan $(BUILD)/tsan/c/host_api "$$t" || exit; done
 
 model: ## the queue and the doorbell, modelled: spin looks at every interleaving
 	@tools/model.sh
@@ -289,6 +294,7 @@ $(call module,$(BUILD)/uring/core.so,plain,$(SRC))
 $(call module,$(BUILD)/fault/uring/core.so,plain,$(FAULT_SRC),\
   $(WRAP) $(NO_LTO))
 $(call module,$(BUILD)/asan/uring/core.so,asan,$(SRC))
+$(call module,$(BUILD)/tsan/uring/core.so,tsan,$(SRC))
 $(call module,$(BUILD)/asan-fault/uring/core.so,asan,$(FAULT_SRC),$(WRAP))
 $(call module,$(BUILD)/spec/uring_spec.so,plain,$(SPEC_HELPER_SRC),$(NO_LTO))
 $(call module,$(BUILD)/asan/spec/uring_spec.so,asan,$(SPEC_HELPER_SRC))
@@ -303,6 +309,8 @@ $(foreach t,$(TSAN),\
 $(foreach b,$(BENCH),$(call program,$(BUILD)/bench/$b,plain,bench/$b.c))
 $(call program,$(BUILD)/examples/game,plain,$(GAME))
 $(BUILD)/examples/game: private LIBS = $(LUA_LIBS) -lm -pthread
+$(call program,$(BUILD)/tsan/c/host_api,tsan,spec/c/host_api.c)
+$(BUILD)/tsan/c/host_api: private LIBS = $(LUA_LIBS) -lm -pthread
 
 tests-plain: $(BUILD)/uring/core.so $(CTEST:%=$(BUILD)/c/test_%)
 tests-plain: $(if $(FAULT),$(BUILD)/fault/uring/core.so)

@@ -2,7 +2,7 @@
 # tools/env.sh VARIANT COMMAND...
 #
 # Run COMMAND with this tree's Lua files and the modules of one variant (plain,
-# asan) before all others in the search paths, from any current folder:
+# asan, tsan) before all others in the search paths, from any current folder:
 #
 #     tools/env.sh plain lua5.4 examples/demo.lua README.md
 #
@@ -15,7 +15,8 @@ shift
 case $variant in
 plain) out=$top/build fault=$top/build/fault ;;
 asan) out=$top/build/asan fault=$top/build/asan-fault ;;
-*) echo "$0: no variant '$variant': plain, asan" >&2; exit 2 ;;
+tsan) out=$top/build/tsan fault= ;;
+*) echo "$0: no variant '$variant': plain, asan, tsan" >&2; exit 2 ;;
 esac
 
 # The versioned names have precedence over the plain ones.
@@ -26,16 +27,20 @@ LUA_CPATH="$out/?.so;$out/spec/?.so;;"
 URING_FAULT_DIR=$fault
 export LUA_PATH LUA_CPATH URING_FAULT_DIR
 
-[ "$variant" = asan ] || exec "$@"
+[ "$variant" != plain ] || exec "$@"
+
+# If addresses are randomised by more than 28 bits ASAN crashes at random, and
+# TSAN always; hence setarch, if it is allowed.
+fixed=
+if setarch -R true 2>/dev/null; then fixed="setarch -R"; fi
+# (a program that is instrumented has the runtime)
+[ "$variant" != tsan ] || exec $fixed "$@"
 
 # The interpreter is not instrumented, so the runtime must be preloaded. Only
 # the command preloads it: otherwise setarch and shells would be searched for
-# leaks, too. If addresses are randomised by more than 28 bits ASAN crashes at
-# random; hence setarch, if it is allowed.
+# leaks, too.
 ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 export ASAN_OPTIONS UBSAN_OPTIONS
-fixed=
-if setarch -R true 2>/dev/null; then fixed="setarch -R"; fi
 exec $fixed env \
   LD_PRELOAD="$("${ASAN_CC:-gcc}" -print-file-name=libasan.so)" "$@"

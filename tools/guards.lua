@@ -235,7 +235,9 @@ for _, guard in ipairs(guards) do
   local list = likely(path, at)
   for how, mutant in pairs(ways or {}) do
     local copy = table.move(guard.source, 1, #guard.source, 1, {})
-    copy[at] = mutant
+    -- (the comment may go on in the next line)
+    local open = guard.source[at]:gsub("/%*.-%*/", ""):find("/*", 1, true)
+    copy[at] = mutant .. (open and " /*" or "")
     local file <close> = assert(io.open(tree .. "/" .. path, "w"))
     file:write(table.concat(copy, "\n"), "\n")
     file:close()

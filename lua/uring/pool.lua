@@ -25,6 +25,7 @@ local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local format <const>, gsub <const> = string.format, string.gsub
 local pack <const>, unpack <const> = table.pack, table.unpack
 
+local cancelled <const> = core.cancelled
 local AHEAD <const> = 2    -- items that a worker has: one to begin with next
 local BYTES <const> = 1 << 30  -- their number bounds them
 
@@ -70,8 +71,9 @@ end)
 -- The function of its daemon: until its scope ends.
 local function attend(pool)
   local never <const> = core.channel()
-  pcall(never.receive, never)
+  local _, why = pcall(never.receive, never)
   pool.replies:close()
+  if why ~= cancelled then error(why, 0) end  -- (memory, perhaps)
 end
 
 -- The daemon of a worker: one that ends before its pool has failed. (Its error

@@ -235,7 +235,8 @@ end
 -- Start a worker: its handle, or nil, message, errno. `replies` is its pool's
 -- mailbox.
 local function start(options, spec, replies, ...)
-  local handle = new_handle(options, replies)
+  local handle, why, number = new_handle(options, replies)
+  if not handle then return nil, why, number end
   local guard = setmetatable({ handle = handle, attended = false }, Guard)
   local attendant = new_attendant(guard, options.name)
   if not attendant then

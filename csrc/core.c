@@ -144,6 +144,7 @@ static void open_classes (lua_State *L) {
   send_open(L);
   send_event_open(L);
   sendfile_open(L);
+  socket_try_open(L);
   stream_open(L);
   stream_read_open(L);
   stream_write_open(L);

@@ -52,25 +52,26 @@ static bool is_pinned (const struct refblock *b) {
 }
 
 /* Memory that no request in flight pins, of at least `size` bytes. */
-static bool recv_make_memory (struct socket *s, size_t size) {
+static bool recv_make_memory (struct account *a, struct socket *s,
+                              size_t size) {
   if (s->memory && (is_pinned(&s->memory->block) || s->memory->size < size)) {
     refblock_release(&s->memory->block);
     s->memory = NULL;
   }
-  if (s->memory == NULL) s->memory = memory_new(s->ring->account, size,
-                                                  NULL);
+  if (s->memory == NULL) s->memory = memory_new(a, size, NULL);
   return s->memory != NULL;
 }
 
 /* A header for recvmsg with space for an address and control messages. */
-static bool recv_make_header (struct socket *s, unsigned control_capacity) {
+static bool recv_make_header (struct account *a, struct socket *s,
+                              unsigned control_capacity) {
   if (s->msg && (is_pinned(&s->msg->block)
                  || s->msg->control_capacity != control_capacity)) {
     refblock_release(&s->msg->block);
     s->msg = NULL;
   }
   if (s->msg == NULL) {
-    s->msg = msg_new(s->ring->account, 1);
+    s->msg = msg_new(a, 1);
     if (s->msg == NULL)
       return false;
     s->msg->name_capacity = sizeof(s->msg->place);
@@ -99,27 +100,46 @@ void recv_widen (struct socket *s, const struct recv_args *a) {
     ring_cancel(s->ring, op);
 }
 
-static int recv_start_single (struct socket *s, const struct recv_args *a,
-                              unsigned control_capacity) {
-  struct request q = {0};
+/* The socket's own memory, for a single receive: how many bytes that is to
+** fill; 0: there is no memory. */
+static unsigned recv_make_room (struct account *account, struct socket *s,
+                                const struct recv_args *a) {
   unsigned size;
   if (s->rx_size == 0) s->rx_size = FIRST_SIZE;
   size = s->rx_size;
   if (!socket_is_stream(s)) size = s->rx_datagram_size = datagram_capacity(a);
   else if (a->max < (lua_Integer)size) size = (unsigned)a->max;
-  if (!recv_make_memory(s, socket_is_stream(s) ? s->rx_size : size))
-    return -ENOMEM;
+  return recv_make_memory(account, s, socket_is_stream(s) ? s->rx_size : size)
+         ? size : 0;
+}
+
+/* The same with a header for recvmsg, whose iov has it. */
+static bool recv_make_message (struct account *account, struct socket *s,
+                               const struct recv_args *a,
+                               unsigned control_capacity) {
+  unsigned size = recv_make_room(account, s, a);
+  if (size == 0 || !recv_make_header(account, s, control_capacity))
+    return false;
+  s->msg->iov[0].iov_base = s->memory->bytes;
+  s->msg->iov[0].iov_len = size;
+  s->msg->hdr.msg_iovlen = 1;
+  return true;
+}
+
+static int recv_start_single (struct socket *s, const struct recv_args *a,
+                              unsigned control_capacity) {
+  struct request q = {0};
   if (socket_is_stream(s) && control_capacity == 0) {
+    unsigned size = recv_make_room(s->ring->account, s, a);
+    if (size == 0)
+      return -ENOMEM;
     q = request_of(&kind_recv, s->in.waitq.fd);
     request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
     q.sqe.len = size;
   }
   else {
-    if (!recv_make_header(s, control_capacity))
+    if (!recv_make_message(s->ring->account, s, a, control_capacity))
       return -ENOMEM;
-    s->msg->iov[0].iov_base = s->memory->bytes;
-    s->msg->iov[0].iov_len = size;
-    s->msg->hdr.msg_iovlen = 1;
     q = request_of(&kind_recvmsg, s->in.waitq.fd);
     request_msg(&q, s->msg);
     q.pin[OP_PIN_AUX] = &s->memory->block;
@@ -142,7 +162,7 @@ static int recv_start_multishot (lua_State *L, struct socket *s,
   q = request_of(a->reader->headers ? &kind_recvmsg_multishot
                                     : &kind_recv_multishot, s->in.waitq.fd);
   if (a->reader->headers) {
-    if (!recv_make_header(s, control_capacity))
+    if (!recv_make_header(s->ring->account, s, control_capacity))
       return -ENOMEM;
     s->msg->hdr.msg_iovlen = 0;
     request_msg(&q, s->msg);
@@ -338,6 +358,31 @@ int recv_take (lua_State *L, const struct recv_args *a) {
     if (n > 0)
       return n;
   }
+}
+
+int recv_now (lua_State *L, const struct recv_args *a) {
+  struct socket *s = a->s;
+  struct pending_cqe done = {0};
+  bool fds = true;
+  unsigned control_capacity = socket_control_capacity(s, &fds);
+  ssize_t n;
+  if (!recv_make_message(state_of(L)->account, s, a, control_capacity))
+    return fail(L, ENOMEM, "receive on socket (fd %d)", s->in.waitq.fd);
+  refblock_fly(&s->msg->block);  /* (which makes its header ready) */
+  n = recvmsg(s->in.waitq.fd, &s->msg->hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  done.res = n < 0 ? -errno : (int32_t)n;
+  refblock_land(&s->msg->block);
+  if (done.res >= 0) rx_data_from_memory(s, &done, true);
+  else if (done.res == -EAGAIN && s->rx_shutdown)
+    s->rx.at = (unsigned char *)s;  /* the end of data */
+  else if (done.res == -EAGAIN || done.res == -EINTR)
+    return 0;
+  else {
+    fail_result(L, IORING_OP_RECVMSG, s->in.waitq.fd, 0, done.res, 0);
+    lua_pop(L, 1);
+    return 3;
+  }
+  return recv_take(L, a);
 }
 
 enum fill recv_fill (lua_State *L, const struct recv_args *a) {

@@ -1,7 +1,7 @@
 /*
 ** recv_request: the receive side of a socket: its requests, and taking their
 ** completions. Nothing here waits; recv.c and recv_input.c do, and only they
-** call this.
+** and socket_try.c call this.
 **
 ** A task that receives tries in this order: the store of formatted reads; what
 ** is left of the last payload; what has completed; a new request of the right
@@ -53,6 +53,9 @@ static inline bool recv_wants_fds (const struct recv_args *a) {
 /* Take what is there: how many values were pushed (which may be nil, message,
 ** errno); 0: there is nothing. */
 int recv_take (lua_State *L, const struct recv_args *a);
+
+/* The same of the kernel's, by recvmsg(2), where nothing is in flight. */
+int recv_now (lua_State *L, const struct recv_args *a);
 
 /* Move what has completed to the store of the socket, for a formatted read. */
 enum fill recv_fill (lua_State *L, const struct recv_args *a);

@@ -1,10 +1,11 @@
 /*
 ** send: a socket's sends and connects. send.c has the calls and their waits,
 ** send_request.c what they ask of the kernel, send_event.c `socket:sending`,
-** sendfile.c `socket:sendfile`. Only these four include this header.
+** sendfile.c `socket:sendfile`, socket_try.c `socket:try_send`. Only these
+** include this header.
 **
 ** All state of a call is on the Lua stack of its task, at the indices below:
-** it outlives a wait there, and each of the four files reads it, for a
+** it outlives a wait there, and each of the files reads it, for a
 ** description from another coroutine.
 **
 ** What can never happen: a request names memory of Lua's; bytes of two tasks

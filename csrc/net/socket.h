@@ -132,5 +132,6 @@ void recv_input_open (lua_State *L);
 void send_open (lua_State *L);
 void send_event_open (lua_State *L);
 void sendfile_open (lua_State *L);
+void socket_try_open (lua_State *L);
 
 #endif

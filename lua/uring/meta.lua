@@ -3527,6 +3527,15 @@ function Socket:send(data, timeout) end
 ---@nodiscard
 function Socket:sending(data) end
 
+--- Send what there is room for now: how many bytes, of a stream perhaps not
+--- all. EAGAIN where there is no room, or something is still to go before it.
+--- It never waits, and works outside of tasks. (sendto(2))
+---@param data uring.bytes
+---@return integer? bytes
+---@return string? message
+---@return integer? errno
+function Socket:try_send(data) end
+
 --- Send a datagram to an address. (io_uring_prep_send_set_addr(3), 6.1)
 ---@async
 ---@param data uring.bytes
@@ -3587,6 +3596,14 @@ function Socket:receive(max, timeout) end
 ---@return uring.Event
 ---@nodiscard
 function Socket:receiving(max) end
+
+--- What receive gives, if it has arrived; EAGAIN where it has not, or a task
+--- waits for it. It never waits, and works outside of tasks. (recvmsg(2))
+---@param max? integer 65536 if not given
+---@return string? payload
+---@return uring.Sockaddr|string? from or the message
+---@return uring.Info|integer? info or the errno
+function Socket:try_receive(max) end
 
 --- The same as receive. (io_uring_prep_recvmsg(3), 5.3)
 ---@async

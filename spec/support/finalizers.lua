@@ -321,6 +321,8 @@ local calls = {
     w.b:recv(3, SHORT)
   end,
   ["socket:receive"] = function(w) w.d:receive(3, SHORT) end,
+  ["socket:try_receive"] = function(w) w.c:try_receive(100) end,
+  ["socket:try_send"] = function(w) w.a:try_send("x") end,
   ["socket:recvfrom"] = function(w) w.c:recvfrom(100, SHORT) end,
   ["socket:accept"] = function(w)
     local connection = w.listener:accept(SHORT)

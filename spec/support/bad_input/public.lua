@@ -472,6 +472,7 @@ local public = {
     recvfrom = { at_most, optional(seconds) },
     accept = { optional(seconds) },
     receiving = { at_most }, accepting = none, sending = { bytes },
+    try_receive = { at_most }, try_send = { bytes },
     messages = { optional(options { size = integer(1, 1 << 20),
       count = integer(1, 128), lease = boolean, timeout = seconds }) },
     chunks = { optional(options { size = integer(1, 1 << 20),

@@ -48,6 +48,7 @@
 #include "os/job_wait.h"
 #include "os/resolve.h"
 #include "os/stream.h"
+#include "os/stream_calls.h"
 #include "os/stream_read.h"
 #include "os/stream_write.h"
 #include "os/watch.h"
@@ -79,7 +80,7 @@ static const luaL_Reg public_functions[] = {
   {"socket", socket_new},
   {"socketpair", socket_pair},
   {"pipe", stream_pipe},
-  {"stream", stream_new},
+  {"stream", stream_calls_stream},
   {"msghdr", msghdr_new},
   {"recvmsg_out", msghdr_recvmsg_out},
   {"register_sync_msg", register_sync_msg},
@@ -199,6 +200,7 @@ static void push_internal (lua_State *L) {
   worker_functions(L);
   worker_state_functions(L);
   stream_functions(L);
+  stream_calls_functions(L);
   stream_read_functions(L);
   watch_functions(L);
   file_functions(L);

@@ -145,6 +145,8 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
     if (f->d == NULL || handle_closed(f->d)) raise_closed_fd(L, arg, f);
     a.handle = f->d;
     a.number = handle_number(f->d);
+    if (a.number < 0)
+      luaL_argerror(L, arg, "a stream over functions has no descriptor");
   }
   else if (class_test(L, index, CLASS_RING) != NULL) {
     a.handle = ring_check_in(L, index, arg)->handle;

@@ -69,6 +69,7 @@ enum shared {
   SHARED_POOLS,       /* size -> the buffer pool of the loop's sockets */
   SHARED_DECODE,      /* the function that pushes a message's values */
   SHARED_REALM,       /* of names: nil is "", false is none */
+  SHARED_CALLS,       /* the function that makes the calls of a stream */
   SHARED_C_API,       /* the function that C's calls are made in: protected */
   SHARED_INBOX,       /* a worker's own mailbox; nil elsewhere */
   SHARED_BOOT,        /* the function of Lua that a worker's state runs */

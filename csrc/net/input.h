@@ -45,8 +45,9 @@ struct input_ops {
   /* Move what has arrived into the store. */
   enum fill (*fill) (lua_State *L, struct input *s);
   /* Ask for more, unless that is in flight: 0, or 3 values were pushed. The
-     object is at stack index 1. */
-  int (*start) (lua_State *L, struct input *s);
+     object is at stack index 1. `deadline` is that of the first that waits for
+     it, or 0 for a call that does not wait. */
+  int (*start) (lua_State *L, struct input *s, int64_t deadline);
   /* For a call that does not wait. False: nothing more is there. */
   bool (*poll) (struct input *s);
   /* The turn of this waiter is over; it leaves with nothing: the request is

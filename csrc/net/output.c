@@ -46,6 +46,27 @@ static void output_turn (struct output *o) {
   o->from = o->used = 0;
 }
 
+const unsigned char *output_next (struct output *o, size_t *n) {
+  output_turn(o);
+  *n = o->upto - o->from;
+  return o->going ? o->going->bytes + o->from : NULL;
+}
+
+void output_went (struct output *o, size_t n) {
+  o->from += n;
+  if (o->going && o->from == o->upto) {
+    refblock_release(&o->going->block);
+    o->going = NULL;
+    o->from = o->upto = 0;
+  }
+}
+
+void output_fail (struct output *o, int err) {
+  o->error = err;
+  o->lost = output_size(o);
+  output_drop(o);
+}
+
 
 /* ---- without the loop --------------------------------------------------- */
 
@@ -79,12 +100,7 @@ static void write_rest (struct output *o, int fd, int timeout) {
                 : write_at_once(fd, at, left, timeout);
     if (n <= 0)
       return;
-    o->from += (size_t)n;
-    if (o->from < o->upto)
-      continue;
-    refblock_release(&o->going->block);
-    o->going = NULL;
-    o->from = o->upto = 0;
+    output_went(o, (size_t)n);
     output_turn(o);
   }
 }
@@ -181,15 +197,6 @@ static bool output_refused (struct output *o, const struct op *op,
   return false;
 }
 
-static void output_gone (struct output *o, size_t n) {
-  o->from += n;
-  if (o->from < o->upto)
-    return;
-  refblock_release(&o->going->block);
-  o->going = NULL;
-  o->from = o->upto = 0;
-}
-
 /* The `completed` of its queue. */
 static void output_completed (struct loop *loop, struct socket_waitq *waitq,
                               const struct op *op, int32_t res) {
@@ -200,15 +207,12 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
   if (res > 0 && op->opcode != IORING_OP_POLL_ADD) {
     size_t left = o->upto - o->from;  /* (more may follow: output_lend) */
     if (o->positioned) output_moved(handle_number(*o->d), o->at, res);
-    output_gone(o, (size_t)res < left ? (size_t)res : left);
+    output_went(o, (size_t)res < left ? (size_t)res : left);
   }
   else if (loop_cut_short(res) && res != -EINTR)
     ;  /* (the loop has ended: the rest stays for the next one) */
-  else if (!output_refused(o, op, res)) {
-    o->error = res < 0 ? -res : EIO;
-    o->lost = output_size(o);
-    output_drop(o);
-  }
+  else if (!output_refused(o, op, res))
+    output_fail(o, res < 0 ? -res : EIO);
   if (output_size(o) > 0) output_list(o, loop);
 }
 
@@ -221,7 +225,7 @@ static void output_serve (struct output *o, struct op *op) {
 
 void output_drop_sent (struct output *o, size_t n) {
   output_turn(o);
-  if (n > 0) output_gone(o, n);
+  output_went(o, n);
   if (output_size(o) == 0) output_unlist(o);
 }
 
@@ -243,11 +247,7 @@ int output_start (struct output *o, struct loop *loop) {
     return 0;
   if (o->by_write) {  /* guard: or print's text and ours overlap */
     write_rest(o, handle_number(*o->d), -1);
-    if (o->going) {
-      o->error = errno;
-      o->lost = output_size(o);
-      output_drop(o);
-    }
+    if (o->going) output_fail(o, errno);
     return 0;
   }
   o->ring = loop->ring;
@@ -304,7 +304,7 @@ ssize_t output_add (struct output *o, struct loop *loop, const char *at,
     o->used += room;
     done += room;
   }
-  output_list(o, loop);
+  if (o->ops->start == NULL) output_list(o, loop);
   if (o->lines && o->token == 0 && memrchr(at, '\n', done))
     write_rest(o, handle_number(*o->d), 0);
   return (ssize_t)done;

@@ -14,8 +14,19 @@
 #define LINGER_CANCELLED_NS  1000000000
 
 
+int output_go (lua_State *L, struct output *o) {
+  struct loop *loop = state_of(L)->loop;
+  int rc;
+  if (o->ops->start)
+    return o->ops->start(L, o);
+  rc = output_start(o, loop);
+  return rc < 0 ? ring_push_failed(L, loop->ring, rc) : 0;
+}
+
 int output_failed (lua_State *L, struct output *o) {
   int err = o->error;
+  if (err && o->ops->failed)
+    return o->ops->failed(L, o);
   o->error = 0;
   o->lost = 0;
   return err ? fail(L, err, "write to %s", o->name)
@@ -44,12 +55,11 @@ static int flush_try (lua_State *L, struct task *t, struct wait_node *node) {
 
 static int flush_block (lua_State *L, struct task *t, struct blocking *b) {
   struct output *o = &endpoint_at(L, 1)->output;
-  int rc, n;
+  int n;
   if (!o->open)
     return fail(L, EBADF, "%s is closed", o->name);
-  rc = output_start(o, state_of(L)->loop);
-  if (rc < 0)
-    return ring_push_failed(L, state_of(L)->loop->ring, rc);
+  if ((n = output_go(L, o)) > 0)
+    return n;
   if ((n = flush_try(L, t, b->node)) > 0)  /* (it was done at once) */
     return n;
   wait_join(b, &o->waitq->q, WAIT_QUEUE);
@@ -86,9 +96,10 @@ static int linger_wait (lua_State *L, struct task *t, struct output *o,
     if (soon < deadline) deadline = soon;
   }
   loop_reserve(L);
-  if (output_start(o, state_of(L)->loop) < 0 || output_size(o) == 0
-      || o->error)
+  if (output_go(L, o) > 0 || output_size(o) == 0 || o->error) {
+    lua_settop(L, 2);
     return linger_finish(L);
+  }
   wait_join(&b, &o->waitq->q, WAIT_QUEUE);
   return loop_wait(L, t, b.wait, b.on, deadline, (lua_KContext)deadline,
                    linger_again);

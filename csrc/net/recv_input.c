@@ -46,8 +46,10 @@ static enum fill recv_input_fill (lua_State *L, struct input *input) {
   return recv_fill(L, &a);
 }
 
-static int recv_input_start (lua_State *L, struct input *input) {
+static int recv_input_start (lua_State *L, struct input *input,
+                             int64_t deadline) {
   struct recv_args a = fill_args(socket_of(input));
+  (void)deadline;
   return recv_idle(a.s) ? recv_start(L, &a) : 0;
 }
 

@@ -92,7 +92,7 @@ static void send_output_end_turn (lua_State *L, struct output *o,
 
 void send_output_open (lua_State *L) {
   static const struct output_ops ops = {
-    send_output_check, send_output_may_take, send_output_end_turn
+    send_output_check, send_output_may_take, send_output_end_turn, NULL, NULL
   };
   struct state *s = lua_touserdata(L, -1);
   s->socket_output = &ops;

@@ -23,7 +23,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,10 +33,6 @@
 
 
 /* ---- input ------------------------------------------------------------- */
-
-static inline struct stream *stream_of (struct input *in) {
-  return (struct stream *)((char *)in - offsetof(struct stream, input));
-}
 
 /* The request in flight, or with something to take; or NULL. */
 static struct op *stream_op (const struct stream *s) {
@@ -61,22 +56,22 @@ static bool stream_completed (const struct stream *s) {
   return op && op->results.first;
 }
 
-static void stream_input_check (lua_State *L, int arg) {
+void stream_input_check (lua_State *L, int arg) {
   stream_check(L, arg);
 }
 
-static void stream_input_enter (lua_State *L, struct input *in) {
-  stream_of(in)->ring = state_of(L)->loop->ring;
+void stream_input_enter (lua_State *L, struct input *in) {
+  stream_of_input(in)->ring = state_of(L)->loop->ring;
 }
 
 static bool stream_input_may_take (struct input *in, struct wait_node *node) {
-  const struct stream *s = stream_of(in);
+  const struct stream *s = stream_of_input(in);
   size_t items = stream_completed(s) || store_size(&in->store) > 0;
   return turnq_may_take(&s->in.q, node, items);
 }
 
 static enum fill stream_input_fill (lua_State *L, struct input *in) {
-  struct stream *s = stream_of(in);
+  struct stream *s = stream_of_input(in);
   struct op *op = stream_op(s);
   struct pending_cqe a;
   bool polled;
@@ -135,14 +130,16 @@ static int stream_push_request (struct stream *s) {
   return 0;
 }
 
-static int stream_input_start (lua_State *L, struct input *in) {
-  struct stream *s = stream_of(in);
+static int stream_input_start (lua_State *L, struct input *in,
+                               int64_t deadline) {
+  struct stream *s = stream_of_input(in);
   int rc = stream_op(s) == NULL ? stream_push_request(s) : 0;
+  (void)deadline;
   return rc < 0 ? ring_push_failed(L, s->ring, rc) : 0;
 }
 
 static bool stream_input_poll (struct input *in) {
-  struct stream *s = stream_of(in);
+  struct stream *s = stream_of_input(in);
   struct op *op;
   if (stream_op(s) == NULL && stream_push_request(s) < 0)
     return true;  /* (start reports it) */
@@ -154,7 +151,7 @@ static bool stream_input_poll (struct input *in) {
 
 static void stream_input_end_turn (lua_State *L, struct input *in,
                                    struct wait_node *node) {
-  struct stream *s = stream_of(in);
+  struct stream *s = stream_of_input(in);
   turnq_end_turn(&s->in.q, node);
   if (s->in.q.waiting.last && s->in.q.turns == 0
       && (stream_op(s) == NULL || stream_completed(s)
@@ -163,7 +160,7 @@ static void stream_input_end_turn (lua_State *L, struct input *in,
 }
 
 static void stream_input_abandon (struct input *in) {
-  struct stream *s = stream_of(in);
+  struct stream *s = stream_of_input(in);
   struct op *op = stream_op(s);
   if (op && op->results.first == NULL && s->in.q.waiting.last == NULL)
     ring_cancel(s->ring, op);
@@ -178,27 +175,24 @@ static const struct input_ops stream_input_ops = {
 
 /* ---- output ------------------------------------------------------------ */
 
-static inline struct stream *stream_of_output (struct output *o) {
-  return (struct stream *)((char *)o - offsetof(struct stream, output));
-}
-
-static void stream_output_check (lua_State *L, int arg) {
+void stream_output_check (lua_State *L, int arg) {
   stream_check(L, arg);
 }
 
-static bool stream_output_may_take (struct output *o, struct wait_node *node) {
+bool stream_output_may_take (struct output *o, struct wait_node *node) {
   return turnq_may_take(&stream_of_output(o)->out.q, node, 1);
 }
 
-static void stream_output_end_turn (lua_State *L, struct output *o,
-                                    struct wait_node *node) {
+void stream_output_end_turn (lua_State *L, struct output *o,
+                             struct wait_node *node) {
   struct stream *s = stream_of_output(o);
   turnq_end_turn(&s->out.q, node);
   if (s->out.q.turns == 0) turnq_wake(state_of(L)->loop, &s->out.q);
 }
 
 static const struct output_ops stream_output_ops = {
-  stream_output_check, stream_output_may_take, stream_output_end_turn
+  stream_output_check, stream_output_may_take, stream_output_end_turn,
+  NULL, NULL
 };
 
 
@@ -214,12 +208,11 @@ struct stream *stream_check (lua_State *L, int arg) {
   return s;
 }
 
-/* Push a new stream, which has no descriptor yet; and give it one. The
-** userdata exists before the descriptor, which therefore cannot leak. */
-static struct stream *stream_push (lua_State *L) {
+/* (The userdata exists before the descriptor, which therefore cannot leak.) */
+struct stream *stream_push (lua_State *L, int uservalues) {
   struct stream *s;
   pressure_tell(L, 0, 1);
-  s = class_new(L, CLASS_STREAM, sizeof(*s), 0);
+  s = class_new(L, CLASS_STREAM, sizeof(*s), uservalues);
   s->fork_id = fork_id();
   s->fd = s->in.fd = s->out.fd = -1;
   s->in.what = "to read from stream";
@@ -311,7 +304,8 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
   stream_end_sides(s);
   s->d = NULL;
   s->input.open = false;
-  if (s->standard) handle_release(d);  /* guard: the number stays open */
+  if (s->standard || s->finish)
+    handle_release(d);  /* guard: the number stays open */
   else if (closed) rc = ring_close_handle(state_of(L)->rings, d);
   else {
     if (s->ring) ring_settle(s->ring, d);
@@ -326,6 +320,8 @@ static int stream_close_now (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   int n = output_close(L, &s->output);
   int rc = stream_end(L, s, true);
+  if (s->finish)
+    return s->finish(L, n);
   return n > 0 ? n : fd_closed(L, rc);
 }
 
@@ -342,6 +338,7 @@ static int stream_close (lua_State *L) {
 
 static int stream_gc (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
+  if (s->drop && s->d) s->drop(L);
   stream_end(L, s, false);
   stream_free(s);
   free(s->name);
@@ -354,8 +351,8 @@ int stream_pipe (lua_State *L) {
   struct stream *r, *w;
   int ends[2];
   lua_settop(L, 0);
-  r = stream_push(L);
-  w = stream_push(L);
+  r = stream_push(L, 0);
+  w = stream_push(L, 0);
   if (pipe2(ends, O_CLOEXEC) < 0)
     return fail(L, errno, "pipe");
   stream_own(L, r, ends[0]);
@@ -419,27 +416,27 @@ int stream_new (lua_State *L) {
     return 1;
   }
   if (lua_type(L, 1) == LUA_TNUMBER)
-    return stream_from_number(L, stream_push(L));
+    return stream_from_number(L, stream_push(L, 0));
   if (class_test(L, 1, CLASS_FD))
-    return stream_from_fd(L, stream_push(L), NULL);
+    return stream_from_fd(L, stream_push(L, 0), NULL);
   if (luaL_testudata(L, 1, LUA_FILEHANDLE))
-    return stream_from_file(L, stream_push(L));
+    return stream_from_file(L, stream_push(L, 0));
   return luaL_argerror(L, 1, lua_pushfstring(L, "descriptor expected (an "
-    "integer, a uring.fd, a socket, a stream or a file), got %s",
-    luaL_typename(L, 1)));
+    "integer, a uring.fd, a socket, a stream or a file), or a table of "
+    "functions; got %s", luaL_typename(L, 1)));
 }
 
 /* open_stream(fd, path): of a uring.fd that was opened just now */
 static int stream_opened (lua_State *L) {
   const char *path = lua_tostring(L, 2);
-  return stream_from_fd(L, stream_push(L), path);
+  return stream_from_fd(L, stream_push(L, 0), path);
 }
 
 /* standard_stream(number, name): its close leaves the number open */
 static int stream_standard (lua_State *L) {
   int fd = (int)lua_tointeger(L, 1);
   const char *name = lua_tostring(L, 2);
-  struct stream *s = stream_push(L);
+  struct stream *s = stream_push(L, 0);
   atomic_store(&s->d->number, fd);
   s->standard = true;
   stream_look(s, fd);
@@ -472,13 +469,17 @@ static int stream_is_fifo (lua_State *L) {
 /* ---- the class --------------------------------------------------------- */
 
 static int stream_fileno (lua_State *L) {
-  lua_pushinteger(L, handle_number(stream_check(L, 1)->d));
+  struct stream *s = stream_check(L, 1);
+  if (s->finish)
+    return luaL_argerror(L, 1, "a stream over functions has no descriptor");
+  lua_pushinteger(L, handle_number(s->d));
   return 1;
 }
 
 static int stream_tostring (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   if (s->d == NULL) lua_pushliteral(L, "uring.Stream (closed)");
+  else if (s->finish) lua_pushliteral(L, "uring.Stream (functions)");
   else lua_pushfstring(L, "uring.Stream (%s, fd %d)", s->name, s->fd);
   return 1;
 }

@@ -17,6 +17,11 @@
 #include "base/handle.h"
 #include "net/endpoint.h"
 
+#include <stddef.h>
+
+/* Of a stream over functions (stream_calls.h): its call that reads. */
+enum call_state { CALL_NONE, CALL_RUNS, CALL_RETURNED, CALL_RAISED };
+
 struct stream {            /* the userdata; begins as struct endpoint does */
   struct handle *d;        /* NULL: closed */
   struct input input;
@@ -33,7 +38,24 @@ struct stream {            /* the userdata; begins as struct endpoint does */
   bool seekable;
   bool standard;           /* its close leaves the number open */
   bool poll_first;         /* it is not blocking: poll it before a read */
+  /* A stream over functions: it is closed, after `n` values were pushed; or
+     collected. NULL: it is none. */
+  int (*finish) (lua_State *L, int n);
+  void (*drop) (lua_State *L);
+  enum call_state call_state;
+  bool writes;             /* the task of its calls that write has not ended */
 };
+
+static inline struct stream *stream_of_input (struct input *in) {
+  return (struct stream *)((char *)in - offsetof(struct stream, input));
+}
+
+static inline struct stream *stream_of_output (struct output *o) {
+  return (struct stream *)((char *)o - offsetof(struct stream, output));
+}
+
+/* Push a new stream, which has no descriptor yet. */
+struct stream *stream_push (lua_State *L, int uservalues);
 
 /* The open stream at `arg`, of this process. */
 struct stream *stream_check (lua_State *L, int arg);
@@ -44,6 +66,14 @@ bool stream_reads (const struct stream *s);
 /* Before a write to a file: the bytes that were read ahead are to be read
 ** again, and the position is that after those that were read. */
 void stream_rewind (struct stream *s);
+
+/* Parts of `struct input_ops` and `struct output_ops` for streams. */
+void stream_input_check (lua_State *L, int arg);
+void stream_input_enter (lua_State *L, struct input *in);
+void stream_output_check (lua_State *L, int arg);
+bool stream_output_may_take (struct output *o, struct wait_node *node);
+void stream_output_end_turn (lua_State *L, struct output *o,
+                             struct wait_node *node);
 
 int stream_pipe (lua_State *L);   /* uring.pipe() */
 int stream_new (lua_State *L);    /* uring.stream(x) */

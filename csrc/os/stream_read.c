@@ -109,7 +109,7 @@ static int read_block (lua_State *L, struct task *t, struct blocking *b) {
         && (n = read_take(L, in, &c, b->node)) > 0)
       return n;
   }
-  if ((n = in->ops->start(L, in)) > 0)
+  if ((n = in->ops->start(L, in, b->deadline)) > 0)
     return n;
   if (!in->open)  /* guard: finalizers may have closed it */
     return read_closed(L, in);

@@ -34,8 +34,11 @@ static void write_set (lua_State *L, int index, lua_Integer n) {
 static int write_take (lua_State *L, struct output *o) {
   struct loop *loop = state_of(L)->loop;
   int n = output_failed(L, o);
+  if (n == 0 && o->ops->start) n = o->ops->start(L, o);
   if (n > 0)
     return n;
+  if (!o->open)  /* guard: finalizers may have closed it */
+    return fail(L, EBADF, "%s is closed", o->name);
   while (lua_tointeger(L, NEXT) <= lua_gettop(L)) {
     int arg = (int)lua_tointeger(L, NEXT);
     size_t from = (size_t)lua_tointeger(L, TAKEN), size;
@@ -63,16 +66,18 @@ static int write_try (lua_State *L, struct task *t, struct wait_node *node) {
   if (!o->ops->may_take(o, node))
     return 0;
   n = write_take(L, o);
-  if (n > 0) o->ops->end_turn(L, o, node);
+  if (n > 0 && o->open) o->ops->end_turn(L, o, node);
   return n;
 }
 
 static int write_block (lua_State *L, struct task *t, struct blocking *b) {
   struct output *o = &endpoint_at(L, OBJECT)->output;
-  int rc = output_start(o, state_of(L)->loop);
+  int n = output_go(L, o);
   (void)t;
-  if (rc < 0)
-    return ring_push_failed(L, state_of(L)->loop->ring, rc);
+  if (n > 0)
+    return n;
+  if (!o->open)  /* guard: finalizers may have closed it */
+    return fail(L, EBADF, "%s is closed", o->name);
   wait_join(b, &o->waitq->q, WAIT_QUEUE);
   return 0;
 }
@@ -116,6 +121,9 @@ static int stream_write (lua_State *L) {
   struct task *t = loop_enter(L, loop, "write");
   size_t size = check_arguments(L);
   struct stream *s;
+  int n = o->ops->start ? o->ops->start(L, o) : 0;
+  if (n > 0)
+    return n;
   output_check(L);  /* (a finalizer may have closed it) */
   if ((s = class_test(L, OBJECT, CLASS_STREAM)) != NULL) stream_rewind(s);
   output_begin(o);

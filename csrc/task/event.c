@@ -67,6 +67,9 @@ static int event_turn (lua_State *L) {
 static int event_park (lua_State *L) {
   struct task *t = loop_enter_unchecked(L, state_of(L)->loop, "uring.select");
   int64_t deadline = CLOCK_NEVER;
+  /* guard: of a wait that has raised: the next waiter may be its own event */
+  if (t->has_turn && !(t->task_flags & TASKF_CHOSEN))
+    loop_end_turns(state_of(L)->loop, t);
   /* (since it last tried its events) */
   if (t->task_flags & (TASKF_NOTIFIED | TASKF_CANCELLED))
     return push_wake_flags(L, t);

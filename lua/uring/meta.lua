@@ -4275,13 +4275,35 @@ function uring.open(path, mode, timeout) end
 --- A stream over a descriptor: of an integer, which it owns from now on; of
 --- a uring.Fd, which hands its number over; of a Lua file, of which it has
 --- a dup. A socket or a stream is one already. EEXIST where the number has an
---- owner.
----@param what uring.descriptor
+--- owner. Or a stream over functions.
+---@param what uring.descriptor|uring.StreamFunctions
 ---@return uring.Stream|uring.Socket|nil stream
 ---@return string? message
 ---@return integer? errno
 ---@nodiscard
 function uring.stream(what) end
+
+--- What a stream over functions is made of: `read`, `write`, or both. They may
+--- wait. Each is called in a task of its own, one call at a time, and a call
+--- goes on when the read or flush that began it has ended. What they raise is
+--- raised by the read, write, flush or close that comes next.
+---@class uring.StreamFunctions
+---@field read? uring.StreamRead
+---@field write? uring.StreamWrite
+---@field close? async fun(): any, string?, integer? called once, by close,
+---  when all has been written; its nil, message, errno are close's
+
+--- Some bytes, about as many as `max`; nil at the end; or nil, message, errno.
+--- The timeout is what is left of that of the read that began the call; it may
+--- be ignored. "" is nothing yet: it is called again.
+---@alias uring.StreamRead
+---| async fun(max: integer, timeout?: number): string?, string?, integer?
+
+--- How many of the bytes went, at least 1, or true for all; or nil, message,
+--- errno and, where some went before, how many. No timeout is given now: it
+--- may take its time, but a close that has lingered long enough cancels it.
+---@alias uring.StreamWrite
+---| async fun(bytes: string, timeout?: number): any, string?, integer?, any
 
 --- A pipe: what is written to the second can be read from the first. (pipe(2))
 ---@return uring.Stream? reader
@@ -4303,7 +4325,8 @@ function uring.pipe() end
 ---@return integer? errno
 function Stream:read(format, timeout) end
 
---- stream:read as an event. (io_uring_prep_read(3), 5.6)
+--- stream:read as an event. Where it is not chosen nothing is lost: what
+--- comes stays to be read. (io_uring_prep_read(3), 5.6)
 ---@param format? uring.format
 ---@return uring.Event
 ---@nodiscard
@@ -4438,7 +4461,8 @@ function Stream:stat() end
 ---@field ctime number
 ---@field btime? number where the file system knows it
 
---- The number of its descriptor.
+--- The number of its descriptor. A stream over functions has none: it raises,
+--- and so does all that needs a descriptor.
 ---@return integer
 function Stream:fileno() end
 

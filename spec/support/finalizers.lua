@@ -323,6 +323,17 @@ local calls = {
   ["socket:receive"] = function(w) w.d:receive(3, SHORT) end,
   ["socket:try_receive"] = function(w) w.c:try_receive(100) end,
   ["socket:try_send"] = function(w) w.a:try_send("x") end,
+  ["a stream over functions"] = function(w)
+    local s <close> = assert(uring.stream {
+      read = function(max, timeout) return w.a:recv(max, timeout) end,
+      write = function(bytes) return w.b:send(bytes, SHORT) end,
+      close = function() return w.d:close() end,
+    })
+    s:write "written"
+    s:read("l", SHORT)
+    s:flush(SHORT)
+    uring.select({ s:reading(1) }, SHORT)
+  end,
   ["socket:recvfrom"] = function(w) w.c:recvfrom(100, SHORT) end,
   ["socket:accept"] = function(w)
     local connection = w.listener:accept(SHORT)

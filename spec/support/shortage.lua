@@ -417,6 +417,33 @@ programs["streams"] = function()
   end)
 end
 
+programs["a stream over functions"] = function()
+  uring.run(function()
+    local a, b = assert(uring.socketpair())
+    local _ <close> = b
+    local s <close> = assert(uring.stream {
+      read = function(max, timeout) return a:recv(max, timeout) end,
+      write = function(bytes, timeout) return a:send(bytes, timeout) end,
+      close = function() return a:close() end,
+    })
+    local _ <close> = a
+    assert(b:send "one\ntwo")
+    local line = assert(s:read("l", patience))
+    assert(line == "one", line)
+    local key, value, message = uring.select({ s = s:reading(3) }, patience)
+    if not value then error(message, 0) end
+    assert(key == "s" and value == "two")
+    assert(s:write("x", 1))
+    assert(s:flush(patience))
+    line = assert(b:recv(10, patience))
+    assert(line == "x1", line)
+    local _, why, errno = s:read("l", 0)
+    assert(errno == ETIME, why)
+    assert(s:write(("y"):rep(100)))
+    assert(s:close())
+  end)
+end
+
 programs["datagrams"] = function()
   uring.run(function()
     local a <close> = assert(uring.udp.bind "127.0.0.1:0")

@@ -87,6 +87,7 @@ local streamed = kind(function() return good.stream end, function(v)
   return v == good.stream or v == good.socket or v == io.stdout
     or integer(0, int32).accepts(v) or v == good.fd
 end)
+-- (and tables of functions: spec/stream_calls_spec.lua)
 local counted = integer(0, math.maxinteger)
 local format = kind(function() return "l" end, function(v)
   return v == nil or counted.accepts(v)

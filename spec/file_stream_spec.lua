@@ -359,6 +359,51 @@ describe("the standard streams", function()
     assert.truthy(output:find(("x"):rep(200000) .. "\nlast\n", 1, true))
   end)
 
+  it("give a terminal each line at once", function()
+    if not os.execute "command -v script > /dev/null" then
+      return pending "needs script(1)"
+    end
+    local seen = helper.tmpname()
+    local program = helper.file(([[
+      local uring = require "uring"
+      uring.run(function()
+        uring.stdout:write "a line\n"
+        -- without a wait in which the loop would write it
+        local limit = os.time() + 60
+        repeat
+          local file <close> = assert(io.open(%q))
+          assert(os.time() < limit, "it is not there")
+        until file:read "a":find "a line"
+        uring.stdout:write "the end"
+      end)
+    ]]):format(seen))
+    assert.truthy(os.execute(
+      ("script -q -f -e -c '/proc/%d/exe %s' %s > /dev/null"):format(
+        spec.getpid(), program, seen)))
+    assert.truthy(content(seen):find "the end")
+  end)
+
+  it("stay as they are for others: blocking, and open", function()
+    local output = helper.script_ok [[
+      local uring = require "uring"
+      uring.run(function()
+        uring.stdin:read("l", 0.001)
+        uring.stdout:write "out\n"
+        uring.stderr:write "err\n"
+        for _, name in ipairs { "stdin", "stdout", "stderr" } do
+          assert(uring[name]:close())
+        end
+      end)
+      for i = 0, 2 do
+        local file <close> = assert(io.open("/proc/self/fdinfo/" .. i))
+        local flags = tonumber(file:read "a":match "flags:%s*(%d+)", 8)
+        assert(flags & uring.O_NONBLOCK == 0, i)
+      end
+      print "print goes on"
+    ]]
+    assert.truthy(output:find "print goes on")
+  end)
+
   it("keep what print writes to the same file meanwhile", function()
     local out = helper.tmpname()
     local script = helper.file [[

@@ -415,3 +415,34 @@ describe("a line takes the same time, in pieces of", function()
     b:close()
   end)
 end)
+
+describe("a stream is read in time in proportion to its bytes", function()
+  -- A stream of this text, in pieces of this size.
+  local function pieces(text, size)
+    local at = 1
+    return uring.stream { read = function()
+      local piece = text:sub(at, at + size - 1)
+      at = at + #piece
+      return piece ~= "" and piece or nil
+    end }
+  end
+
+  for size, n in pairs { [1] = 50, [7] = 300, [1460] = 5000,
+      [65536] = 20000 } do
+    grows(("that come in pieces of %d, as lines"):format(size), n,
+      function(lines)
+        local s <close> = pieces(("a line of some size\n"):rep(lines), size)
+        local count = 0
+        for _ in s:lines() do count = count + 1 end
+        assert.equal(lines, count)
+      end)
+  end
+
+  grows("that come one by one, as one line, and up to a delimiter", 1000,
+    function(bytes)
+      local text = ("x"):rep(bytes)
+      local s <close> = pieces(text .. "\n" .. text .. "--", 1)
+      assert.equal(bytes, #s:read "l")
+      assert.equal(bytes + 2, #s:read_until "--")
+    end)
+end)

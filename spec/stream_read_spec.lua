@@ -185,6 +185,21 @@ for name, open in pairs(sources) do
       end)
     end)
 
+    it("has at first a limit for lines alone", function()
+      net.run(function()
+        local s, put, finish = open()
+        local size <const> = (1 << 20) + 4096
+        uring.spawn(function()
+          for _ = 1, 3 do put(("x"):rep(size)) end
+          finish()
+        end)
+        net.fails(E.EMSGSIZE, s:read("L", patience))
+        net.fails(E.EMSGSIZE, s:read_until("\n", nil, patience))
+        assert.equal(size, #s:read(size, patience))
+        assert.equal(2 * size, #s:read("a", patience))
+      end)
+    end)
+
     it("ends when it is closed", function()
       net.run(function()
         local s = open()

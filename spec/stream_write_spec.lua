@@ -205,6 +205,23 @@ for name, open in pairs(sinks) do
   end)
 end
 
+describe("of a pipe that is full, write", function()
+  it("is counted where it is collected and could not go", function()
+    net.run(function()
+      local r, w = uring.pipe()
+      net.keep(r)
+      assert(w:write(("x"):rep(65536)))
+      assert(w:flush(patience))
+      local before = uring.loop():stats().unflushed
+      w:write(("y"):rep(1000))
+      net.turns()
+      w = nil  -- luacheck: ignore
+      helper.collect()
+      assert.equal(before + 1000, uring.loop():stats().unflushed)
+    end)
+  end)
+end)
+
 describe("what was written to a socket goes before", function()
   local function after(name, f)
     it(name, function()

@@ -36,8 +36,8 @@ struct output_ops {
   /* May this waiter write, or is it another's turn? */
   bool (*may_take) (struct output *o, struct wait_node *node);
   void (*end_turn) (lua_State *L, struct output *o, struct wait_node *node);
-  /* Of a stream over functions, whose bytes go by calls (os/stream_calls.h), or
-     NULL. Begin to make them, unless that is going on: 0, or 3 values were
+  /* Of a stream over functions, whose bytes go by calls (os/stream_calls.h);
+     or NULL. Begin to make them, unless that is going on: 0, or 3 values were
      pushed. Push nil, message, errno of the error that is to be told, or raise
      it. The stream is at stack index 1. */
   int (*start) (lua_State *L, struct output *o);
@@ -94,12 +94,12 @@ ssize_t output_add (struct output *o, struct loop *loop, const char *at,
 /* Start to write what is buffered, unless that is going on: 0 or -errno. */
 int output_start (struct output *o, struct loop *loop);
 
-/* The same, or begin to make calls: 0, or 3 values were pushed. The object is at
-** stack index 1. */
+/* The same, or begin to make calls: 0, or 3 values were pushed. The object is
+** at stack index 1. */
 int output_go (lua_State *L, struct output *o);
 
-/* Of an output whose bytes go by calls: the bytes that go next, NULL: there are
-** none; so many of them have gone; and no more can, by this errno. */
+/* Of an output whose bytes go by calls: the bytes that go next, NULL: there
+** are none; so many of them have gone; and no more can, by this errno. */
 const unsigned char *output_next (struct output *o, size_t *n);
 void output_went (struct output *o, size_t n);
 void output_fail (struct output *o, int err);

@@ -61,7 +61,8 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   s->control_capacity = default_control(family);
   s->input.ops = state_of(L)->socket_input;
   s->input.waitq = &s->in.waitq;
-  s->input.limit = INPUT_LIMIT;
+  s->input.limit = SIZE_MAX;
+  s->input.line_limit = INPUT_LIMIT;
   s->output.ops = state_of(L)->socket_output;
   s->output.waitq = &s->out.waitq;
   s->output.sends = true;

@@ -44,11 +44,12 @@ static enum read_kind format_kind (lua_State *L, int arg) {
 }
 
 struct read_call arg_format (lua_State *L, int arg, struct input *in) {
-  struct read_call c = { READ_LINE, in->limit, "\n", 1, 0 };
+  struct read_call c = { READ_LINE, in->line_limit, "\n", 1, 0 };
   switch (lua_type(L, arg)) {
     case LUA_TNONE: case LUA_TNIL: break;
     case LUA_TSTRING:
       c.kind = format_kind(L, arg);
+      if (c.kind == READ_ALL) c.n = in->limit;
       break;
     case LUA_TNUMBER:
       c.kind = READ_COUNT;

@@ -222,7 +222,8 @@ struct stream *stream_push (lua_State *L, int uservalues) {
   s->input.ops = &stream_input_ops;
   s->input.name = s->output.name = "the stream";
   s->input.waitq = &s->in;
-  s->input.limit = INPUT_LIMIT;
+  s->input.limit = SIZE_MAX;
+  s->input.line_limit = INPUT_LIMIT;
   s->output.ops = &stream_output_ops;
   s->output.waitq = &s->out;
   s->output.d = &s->d;
@@ -242,7 +243,8 @@ static void stream_look (struct stream *s, int fd) {
   s->fd = s->in.fd = s->out.fd = fd;
   if (fstat(fd, &st) < 0)
     return;
-  if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) s->input.limit = SIZE_MAX;
+  if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+    s->input.line_limit = SIZE_MAX;
   s->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
   s->output.positioned = s->seekable
                          && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));

@@ -294,7 +294,7 @@ static int calls_new (lua_State *L) {
   lua_pushvalue(L, 1);
   lua_call(L, 4, 1);
   lua_setiuservalue(L, 1, CALLS);
-  s->finish = calls_finish;  /* guard: only now has it calls */
+  s->finish = calls_finish;  /* (only now has it calls) */
   s->drop = calls_drop;
   return 1;
 }

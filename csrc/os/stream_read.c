@@ -168,7 +168,7 @@ static int stream_read (lua_State *L) {
 }
 
 static struct read_call arg_until (lua_State *L, struct input *in, int arg) {
-  struct read_call c = { READ_UNTIL, in->limit, NULL, 0, 0 };
+  struct read_call c = { READ_UNTIL, in->line_limit, NULL, 0, 0 };
   luaL_checktype(L, arg, LUA_TSTRING);
   c.delimiter = lua_tolstring(L, arg, &c.length);
   luaL_argcheck(L, c.length > 0, arg, "delimiter of at least one byte "
@@ -215,18 +215,33 @@ static int stream_unread (lua_State *L) {
   return 1;
 }
 
-/* stream:limit(bytes): the stream; stream:limit(): how many */
+static int push_limit (lua_State *L, size_t limit) {
+  if (limit > LUA_MAXINTEGER) lua_pushnumber(L, HUGE_VAL);
+  else lua_pushinteger(L, (lua_Integer)limit);
+  return 1;
+}
+
+static size_t arg_limit (lua_State *L, int arg) {
+  return lua_type(L, arg) == LUA_TNUMBER && lua_tonumber(L, arg) == HUGE_VAL
+         ? SIZE_MAX : (size_t)arg_integer(L, arg, 1, LUA_MAXINTEGER);
+}
+
+/* stream:limit(bytes): the stream; stream:limit(): how many a line may have */
 static int stream_limit (lua_State *L) {
   struct input *in = input_check(L);
-  if (lua_isnoneornil(L, 2)) {
-    if (in->limit > LUA_MAXINTEGER) lua_pushnumber(L, HUGE_VAL);
-    else lua_pushinteger(L, (lua_Integer)in->limit);
-    return 1;
-  }
-  in->limit = lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) == HUGE_VAL
-              ? SIZE_MAX : (size_t)arg_integer(L, 2, 1, LUA_MAXINTEGER);
+  if (lua_isnoneornil(L, 2))
+    return push_limit(L, in->line_limit);
+  in->limit = in->line_limit = arg_limit(L, 2);
   lua_settop(L, OBJECT);
   return 1;
+}
+
+/* stream_limit_all(stream, bytes): of reads of all; how many it was before */
+static int stream_limit_all (lua_State *L) {
+  struct input *in = input_check(L);
+  size_t before = in->limit;
+  in->limit = arg_limit(L, 2);
+  return push_limit(L, before);
 }
 
 /* stream:reading([format]): stream:read as an event */
@@ -333,6 +348,7 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg functions[] = {
+  {"stream_limit_all", stream_limit_all},
   {"stream_read_record", stream_read_record},
   {"stream_reading_record", stream_reading_record},
   {NULL, NULL}

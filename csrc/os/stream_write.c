@@ -37,7 +37,7 @@ static int write_take (lua_State *L, struct output *o) {
   if (n == 0 && o->ops->start) n = o->ops->start(L, o);
   if (n > 0)
     return n;
-  if (!o->open)  /* guard: finalizers may have closed it */
+  if (!o->open)  /* (by a finalizer) */
     return fail(L, EBADF, "%s is closed", o->name);
   while (lua_tointeger(L, NEXT) <= lua_gettop(L)) {
     int arg = (int)lua_tointeger(L, NEXT);
@@ -76,7 +76,7 @@ static int write_block (lua_State *L, struct task *t, struct blocking *b) {
   (void)t;
   if (n > 0)
     return n;
-  if (!o->open)  /* guard: finalizers may have closed it */
+  if (!o->open)  /* (by a finalizer) */
     return fail(L, EBADF, "%s is closed", o->name);
   wait_join(b, &o->waitq->q, WAIT_QUEUE);
   return 0;

@@ -3799,8 +3799,10 @@ function Socket:peek(count, timeout) end
 ---@return uring.Socket
 function Socket:unread(bytes) end
 
---- Bound a read of a line, of all, or of a count; math.huge is no bound. 1 MiB
---- at first, and none for files. Without an argument: how much it is.
+--- Bound a read of a line, up to a delimiter, of all, or of a count; math.huge
+--- is no bound. At first a line and what is up to a delimiter may have 1 MiB,
+--- but of files any size, and all and a count have no bound. Without an
+--- argument: how much a line may have.
 ---@param bytes? number
 ---@return uring.Socket|number
 function Socket:limit(bytes) end

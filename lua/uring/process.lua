@@ -19,7 +19,8 @@ local tasks <const> = require "uring.core"
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
 local timeout <const> = scope_module.timeout
 local check_timeout <const> = tasks.check_timeout
-local kill <const> = tasks.child_kill
+local kill <const>, limit_all <const> =
+  tasks.child_kill, tasks.stream_limit_all
 local await <const>, sqe <const> = core.await, core.sqe
 local POLLIN <const> = core.POLLIN
 local ECANCELED <const>, EPIPE <const> = core.errno.ECANCELED,
@@ -360,9 +361,10 @@ end
 -- Bound the reads of a stream until the value that is returned is closed.
 local function limit(stream, max)
   if not (stream and max) then return end
-  local before = stream:limit()
-  stream:limit(max)
-  return setmetatable({}, { __close = function() stream:limit(before) end })
+  local before = limit_all(stream, max)
+  return setmetatable({}, {
+    __close = function() limit_all(stream, before) end
+  })
 end
 
 local function exchange(self, got, input)

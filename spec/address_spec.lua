@@ -116,7 +116,8 @@ describe("an address", function()
       box:close()
       helper.turns()
       for i = 1, 3 do
-        failed(E.EPIPE, "the mailbox is closed", table.unpack(results[i]))
+        failed(E.EPIPE, "the mailbox is closed",
+          table.unpack(results[i], 1, 3))
       end
     end)
   end)

@@ -69,11 +69,16 @@ local no_nan = kind(function() return 0 end, function(v)
   return math.type(v) and v == v
 end)
 local no_nil = kind(function() return 1 end, function(v) return v ~= nil end)
-local sendable = kind(function() return 1 end, function(v)
+local function can_be_sent(v)
   return type(v) == "boolean" or type(v) == "string" or math.type(v)
-    or v == good.fd or type(v) == "table" and next(v) == nil
-    and not getmetatable(v)
+    or v == good.fd or v == good.mailbox or v == good.sender
+    or v == good.worker or v == good.ref
+    or type(v) == "table" and next(v) == nil and not getmetatable(v)
+end
+local sendable = kind(function() return 1 end, function(v)
+  return can_be_sent(v) or v == good.buffer
 end)
+local sendable_by_event = kind(function() return 1 end, can_be_sent)
 local name = kind(function() return "a name" end, function(v)
   return type(v) == "string" and #v > 0 and #v < 256 and not v:find "\0"
 end)
@@ -545,14 +550,16 @@ local public = {
     close = { closed = true },
   },
   ["uring.Worker"] = {
-    send = { sendable }, try_send = { sendable }, sending = { sendable },
+    send = { sendable }, try_send = { sendable },
+    sending = { sendable_by_event },
     close = { closed = true }, address = { closed = true },
     stats = { closed = true }, status = { closed = true },
     join = { optional(seconds), closed = true }, joining = { closed = true },
     cancel = { optional(any_string), closed = true },
   },
   ["uring.Address"] = {
-    send = { sendable }, try_send = { sendable }, sending = { sendable },
+    send = { sendable }, try_send = { sendable },
+    sending = { sendable_by_event },
     close = { closed = true },
   },
 }

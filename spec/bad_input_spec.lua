@@ -82,7 +82,7 @@ describe("a function that waits", function()
   -- uring.address waits only with a timeout, uring.resolve only for a name).
   local spared = { address = true, resolve = true, close = true,
     release = true, fd = true, run = true, wrap = true, shutdown = true,
-    queue = true, register_sync_msg = true,
+    queue = true, push = true, register_sync_msg = true,
     join = true }  -- (this task has ended, so its join need not wait)
 
   it("says so in its docstring, and no other does", function()

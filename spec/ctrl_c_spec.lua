@@ -201,7 +201,7 @@ describe("Ctrl-C at a terminal", function()
       helper.eventually(function()
         -- (its new parent may leave it a zombie for a while)
         local file = io.open(("/proc/%d/stat"):format(pid))
-        local state = file and file:read "a":match "%) (%a)"
+        local state = file and (file:read "a" or ""):match "%) (%a)"
         if file then file:close() end
         return state == nil or state == "Z"
       end)

@@ -295,7 +295,7 @@ describe("process:kill", function()
       helper.eventually(function()
         -- (its new parent may leave it a zombie for a while)
         local file = io.open(("/proc/%d/stat"):format(grandchild))
-        local state = file and file:read "a":match "%) (%a)"
+        local state = file and (file:read "a" or ""):match "%) (%a)"
         if file then file:close() end
         return gone(grandchild) or state == "Z"
       end)
@@ -365,7 +365,7 @@ describe("a process at its scope's end", function()
       end)
       helper.eventually(function()
         local file = io.open(("/proc/%d/stat"):format(grandchild))
-        local state = file and file:read "a":match "%) (%a)"
+        local state = file and (file:read "a" or ""):match "%) (%a)"
         if file then file:close() end
         return state == nil or state == "Z"
       end)

@@ -367,10 +367,8 @@ static void read_arg (lua_State *L, struct prep_call *c,
       msg_check_vector(L, arg, a->kind == ARG_VECTOR_OUT);
       c->vector = arg;
       break;
-    case ARG_OPT_BYTES:
-      if (lua_isnoneornil(L, arg)) break;
-      /* fall through */
-    case ARG_BYTES: case ARG_UNCOPIED:
+    case ARG_BYTES: case ARG_OPT_BYTES: case ARG_UNCOPIED:
+      if (a->kind == ARG_OPT_BYTES && lua_isnoneornil(L, arg)) break;
       if (a->kind == ARG_UNCOPIED && lua_type(L, arg) == LUA_TSTRING)
         luaL_argerror(L, arg, "zero copy takes a buffer or a lease: "
                       "a string's memory is Lua's own");

@@ -39,7 +39,10 @@ local function follow(path)
         if new and file and new:stat().ino == file:stat().ino then
           new:close()
         elseif new then
-          if file then file:close() end
+          if file then  -- what it got before the new one was there
+            print_rest(file)
+            file:close()
+          end
           file = new
           print_rest(file)
         end

@@ -20,7 +20,7 @@ describe("examples/redis.lua", function()
   after_each(program.stop)
 
   local function run(...)
-    return program.run(("/proc/%d/exe"):format(spec.getpid()),
+    return spec.execute(30 * helper.slow, "/proc/self/exe",
       "examples/redis.lua", ...)
   end
 

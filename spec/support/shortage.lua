@@ -418,6 +418,9 @@ programs["streams"] = function()
 end
 
 programs["a stream over functions"] = function()
+  -- (A call whose task could not even begin, for want of memory, is told by
+  -- the next run, for it is in no scope; the read has waited for its time.)
+  pcall(uring.run, function() end)
   uring.run(function()
     local a, b = assert(uring.socketpair())
     local _ <close> = b
@@ -428,14 +431,14 @@ programs["a stream over functions"] = function()
     })
     local _ <close> = a
     assert(b:send "one\ntwo")
-    local line = assert(s:read("l", patience))
+    local line = assert(s:read("l", helper.slow))
     assert(line == "one", line)
-    local key, value, message = uring.select({ s = s:reading(3) }, patience)
+    local key, value, message = uring.select({ s = s:reading(3) }, helper.slow)
     if not value then error(message, 0) end
     assert(key == "s" and value == "two")
     assert(s:write("x", 1))
-    assert(s:flush(patience))
-    line = assert(b:recv(10, patience))
+    assert(s:flush(helper.slow))
+    line = assert(b:recv(10, helper.slow))
     assert(line == "x1", line)
     local _, why, errno = s:read("l", 0)
     assert(errno == ETIME, why)

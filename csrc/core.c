@@ -56,6 +56,7 @@
 #include "worker/mail_send.h"
 #include "worker/decode.h"
 #include "worker/mailbox.h"
+#include "worker/monitor.h"
 #include "worker/realm.h"
 #include "worker/send_wait.h"
 #include "worker/worker.h"
@@ -159,6 +160,7 @@ static void open_classes (lua_State *L) {
   worker_state_open(L);
   mail_address_open(L);
   mail_send_open(L);
+  monitor_open(L);
   send_wait_open(L);
   step_open(L);
   loop_close_open(L);
@@ -199,6 +201,7 @@ static void push_internal (lua_State *L) {
   mailbox_functions(L);
   worker_functions(L);
   worker_state_functions(L);
+  send_wait_functions(L);
   stream_functions(L);
   stream_calls_functions(L);
   stream_read_functions(L);

@@ -405,7 +405,7 @@ describe(META, function()
   local PRIVATE = {
     CancelScope = true, SelectWaiter = true, Wrapped = true,
     WaitingSend = true, Sending = true, NameWait = true, Child = true,
-    Listener = true, JobWait = true, WallTimer = true }
+    Listener = true, JobWait = true, WallTimer = true, Monitor = true }
 
   -- The same of the module itself.
   local function real()

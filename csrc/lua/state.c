@@ -16,7 +16,8 @@ static const char *const names[CLASSES] = {
   "uring.BufRing", "uring.Lease", "uring.Socket", "uring.Reader",
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
   "uring.Wrapped", "uring.Channel", "uring.Semaphore", "uring.Mailbox",
-  "uring.Address", "uring.WaitingSend", "uring.Sending", "uring.NameWait",
+  "uring.Address", "uring.WaitingSend", "uring.Sending",
+  "uring.Monitor", "uring.NameWait",
   "uring.Stream", "uring.Child", "uring.Listener", "uring.JobWait",
   "uring.WallTimer"
 };

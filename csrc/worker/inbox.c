@@ -133,7 +133,7 @@ int64_t inbox_close (uring_inbox *inbox) {
   if (inbox->fork_id == fork_id()) {
     if (q && q->named) name_remove(q);  /* guard: first; found now, it gives
                                            EPIPE */
-    undelivered = q ? (int64_t)queue_close(q) : 0;
+    undelivered = q ? (int64_t)queue_close(q, false) : 0;
     if (q) refblock_release(&q->block);
     if (inbox->eventfd >= 0) close(inbox->eventfd);
   }

@@ -16,6 +16,7 @@
 #include "worker/mail_address.h"
 #include "worker/name_table.h"
 #include "worker/realm.h"
+#include "worker/values.h"
 
 #include <stdlib.h>
 
@@ -97,15 +98,45 @@ static struct mailbox *check_open_mailbox (lua_State *L) {
   return m;
 }
 
-/* Push the values of the first message: how many; 0: there is none. nil,
-** message, errno: and there will be none. */
-static int receive_first (lua_State *L, struct mailbox *m) {
+/* The message is a call, and who receives does not answer: say so. */
+static void answer_unserved (struct message *m) {
+  static const char why[] = "the mailbox that was called is not served: its "
+    "reader has received the call";
+  const struct values_limits limits = { UINT32_MAX, MESSAGE_ALL_KINDS };
+  uring_value v[2] = { { .type = URING_BOOLEAN }, { .type = URING_STRING } };
+  uint64_t small[QUEUE_SMALL / 8];
+  struct message *answer;
+  v[1].u.s.p = why;
+  v[1].u.s.len = sizeof(why) - 1;
+  if (message_kind(m->cells[0]) == MESSAGE_ADDRESS
+      && values_encode(v, 2, &limits, small, sizeof(small), &answer) == 0)
+    queue_post((struct queue *)(uintptr_t)message_block(m->cells).p, answer);
+}
+
+/* The first message, as queue_read gives it. Unless `calls` are wanted they
+** are answered, and passed over. */
+static int read_first (struct mailbox *m, bool calls, struct message **first) {
+  int rc;
+  while ((rc = queue_read(m->q, first)) > 0
+         && (*first)->flags & MESSAGE_CALL && !calls) {
+    answer_unserved(*first);
+    message_dispose(*first);
+    queue_taken(m->q);
+  }
+  return rc;
+}
+
+/* Push the values of the first message, after whether it is a call, if `calls`
+** are wanted: how many; 0: there is none. nil, message, errno: and there will
+** be none. */
+static int receive_first (lua_State *L, struct mailbox *m, bool calls) {
   struct message *message;
-  int n, rc = queue_read(m->q, &message);
+  int n, rc = read_first(m, calls, &message);
   if (rc == -EPIPE)
     return fail(L, EPIPE, "receive: no sender is left");
   if (rc <= 0)
     return 0;
+  if (calls) lua_pushboolean(L, message->flags & MESSAGE_CALL);
   n = decode_message(L, message);
   if (n == DECODE_CORRUPT) {
     queue_taken(m->q);
@@ -117,19 +148,17 @@ static int receive_first (lua_State *L, struct mailbox *m) {
                                : raise_again(L);
   }
   queue_taken(m->q);
-  return n;
+  return calls ? n + 1 : n;
 }
 
 static int fail_mailbox_closed (lua_State *L) {
   return fail(L, EBADF, "receive: the mailbox is closed");
 }
 
-static int mailbox_try (lua_State *L, struct task *t,
-                        struct wait_node *node) {
+static int try_either (lua_State *L, struct wait_node *node, bool calls) {
   struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
   const struct turnq *q = &m->waitq.q;
   int n;
-  (void)t;
   if (m->closed)
     return fail_mailbox_closed(L);
   /* (when no sender is left there is nothing to take turns for) */
@@ -138,9 +167,21 @@ static int mailbox_try (lua_State *L, struct task *t,
     if (items > 0 && !turnq_may_take(q, node, (size_t)items))
       return 0;
   }
-  n = receive_first(L, m);
+  n = receive_first(L, m, calls);
   if (n > 0) end_turn(L, m, node);
   return n;
+}
+
+static int mailbox_try (lua_State *L, struct task *t,
+                        struct wait_node *node) {
+  (void)t;
+  return try_either(L, node, false);
+}
+
+static int mailbox_try_call (lua_State *L, struct task *t,
+                             struct wait_node *node) {
+  (void)t;
+  return try_either(L, node, true);
 }
 
 static int mailbox_block (lua_State *L, struct task *t, struct blocking *b) {
@@ -165,6 +206,10 @@ static const struct wait_kind receive_kind = {
   "receiving", mailbox_try, mailbox_block, mailbox_cancel, false, NULL
 };
 
+static const struct wait_kind call_kind = {
+  "serving", mailbox_try_call, mailbox_block, mailbox_cancel, false, NULL
+};
+
 static int mailbox_receive_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   return wait_resumed(L, &receive_kind, (int64_t)ctx, mailbox_receive_again);
@@ -181,6 +226,27 @@ static int mailbox_receive (lua_State *L) {
   return wait_perform(L, t, &receive_kind,
                       loop_deadline(state_of(L)->loop, ns),
                       mailbox_receive_again);
+}
+
+/* check_open_mailbox(mailbox): raises if it is not */
+static int internal_check_open (lua_State *L) {
+  check_open_mailbox(L);
+  return 0;
+}
+
+static int receive_call_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return wait_resumed(L, &call_kind, (int64_t)ctx, receive_call_again);
+}
+
+/* receive_call(mailbox): is_call, values...; of a call the first is where to
+** reply. (lua/uring/call.lua) */
+static int internal_receive_call (lua_State *L) {
+  struct task *t;
+  check_mailbox(L);
+  lua_settop(L, 1);
+  t = loop_enter(L, state_of(L)->loop, "mailbox:serve");
+  return wait_perform(L, t, &call_kind, CLOCK_NEVER, receive_call_again);
 }
 
 /* mailbox:try_receive() */
@@ -315,28 +381,57 @@ int mailbox_new (lua_State *L) {
   return 1;
 }
 
-/* Close it, once: how many messages were not delivered. */
-static uint64_t close_mailbox (lua_State *L, struct mailbox *m) {
+/* Close it, once: how many messages were not delivered; they are kept, or
+** disposed of. */
+static uint64_t close_mailbox (lua_State *L, struct mailbox *m, bool keep) {
   uint64_t undelivered;
-  if (m->closed || m->q == NULL)
+  if (m->q == NULL)
     return 0;
+  if (m->closed)
+    return queue_close(m->q, keep);
   m->closed = true;
   pressure_drop(&state_of(L)->pressure, MEMORY, 0);
   if (m->q->named) name_remove(m->q);  /* guard: first; found now, it gives
                                            EPIPE */
-  undelivered = queue_close(m->q);
+  undelivered = queue_close(m->q, keep);
   refund(m);
   turnq_wake_all(state_of(L)->loop, &m->waitq.q);
   return undelivered;
 }
 
-/* mailbox:close(): true, undelivered */
+/* mailbox:close(keep): true, undelivered */
 static int mailbox_close (lua_State *L) {
   struct mailbox *m = check_mailbox(L);
-  uint64_t undelivered = close_mailbox(L, m);
+  uint64_t undelivered;
+  if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TBOOLEAN);
+  undelivered = close_mailbox(L, m, lua_toboolean(L, 2));
   lua_pushboolean(L, 1);
   lua_pushinteger(L, (lua_Integer)undelivered);
   return 2;
+}
+
+static int mailbox_scope_end (lua_State *L) {
+  close_mailbox(L, check_mailbox(L), false);
+  return 0;
+}
+
+/* The next message that was kept; nil: there is none. */
+static int next_undelivered (lua_State *L) {
+  struct mailbox *m = check_mailbox(L);
+  int n;
+  lua_settop(L, 1);
+  n = m->closed && m->q ? receive_first(L, m, false) : 0;
+  if (n == 0) lua_pushnil(L);
+  return n == 0 ? 1 : n;
+}
+
+/* for ... in mailbox:undelivered() do */
+static int mailbox_undelivered (lua_State *L) {
+  if (!check_mailbox(L)->closed)
+    return luaL_argerror(L, 1, "the mailbox is open: what is left after "
+                         "close(true) is undelivered");
+  lua_settop(L, 1);
+  return wait_iterate(L, next_undelivered);
 }
 
 static int mailbox_gc (lua_State *L) {
@@ -347,7 +442,7 @@ static int mailbox_gc (lua_State *L) {
   }
   if (!m->closed) pressure_collected(&state_of(L)->pressure, MEMORY, 0);
   socket_waitq_close(&m->waitq);
-  close_mailbox(L, m);
+  close_mailbox(L, m, false);
   m->q->reader = NULL;
   refblock_release(&m->q->block);
   m->q = NULL;
@@ -381,10 +476,26 @@ static int internal_address_of (lua_State *L) {
   return 1;
 }
 
+/* The methods of a class, for call.lua to add to. */
+static void give_methods (lua_State *L, enum class c, const char *name) {
+  lua_getiuservalue(L, -2, (int)c + 1);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, name);
+  lua_pop(L, 1);
+}
+
 void mailbox_functions (lua_State *L) {
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, internal_address_of, 1);
   lua_setfield(L, -2, "address_of");
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, internal_check_open, 1);
+  lua_setfield(L, -2, "check_open_mailbox");
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, internal_receive_call, 1);
+  lua_setfield(L, -2, "receive_call");
+  give_methods(L, CLASS_MAILBOX, "Mailbox");
+  give_methods(L, CLASS_ADDRESS, "Address");
 }
 
 static void set_count (lua_State *L, const char *name, uint64_t n) {
@@ -429,13 +540,14 @@ static const luaL_Reg methods[] = {
   {"messages", mailbox_messages},
   {"address", mailbox_address},
   {"stats", mailbox_stats},
+  {"undelivered", mailbox_undelivered},
   {"close", mailbox_close},
   {NULL, NULL}
 };
 
 static const luaL_Reg meta[] = {
   {"__gc", mailbox_gc},
-  {"__close", mailbox_close},
+  {"__close", mailbox_scope_end},
   {"__tostring", mailbox_tostring},
   {NULL, NULL}
 };

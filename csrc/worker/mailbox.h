@@ -14,6 +14,9 @@
 ** run (task/wait.h). When it has taken its message it looks for the next
 ** waiter's: if there is none, the queue is told again that the reader waits.
 **
+** A message may be a call (MESSAGE_CALL), for mailbox:serve, which receives
+** all. Other receives answer it with an error, and pass it over.
+**
 ** Invariant: while a task waits, without a turn of another, the queue knows it
 ** (`wanted`), or is in the loop's ready list.
 */
@@ -29,9 +32,10 @@
 bool mailbox_at (lua_State *L, const struct state *s, int index,
                  struct queue **q);
 
-/* address_of(value): for lua/uring/sandbox.lua: a new address of an open
-** mailbox or address; nil for any other value. Into the table on top of the
-** stack; its upvalue, the state, lies below it. */
+/* Into the table on top of the stack, below which lies the state, their
+** upvalue: address_of(value), for lua/uring/sandbox.lua: a new address of an
+** open mailbox or address; nil for any other value. receive_call(mailbox), for
+** lua/uring/call.lua: is_call, and the values of a message. */
 void mailbox_functions (lua_State *L);
 
 /* Push a mailbox for a queue that has no reader yet. */

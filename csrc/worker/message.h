@@ -66,6 +66,7 @@ struct message {
 #define MESSAGE_OWNS   4   /* there are blocks, addresses, ... in it */
 #define MESSAGE_GRAPH  8   /* tables are shared, or in tables this deep: */
 #define MESSAGE_DEEP   100
+#define MESSAGE_CALL   16  /* the first value is the address for the reply */
 
 #define MESSAGE_VALUES 255         /* on the top level */
 #define MESSAGE_LEVELS 8           /* of arrays in arrays, with C */

@@ -221,27 +221,33 @@ static bool ended (const struct queue *q) {
 
 /* ---- senders that wait ------------------------------------------------- */
 
-static void waiting_add (struct queue *q, struct queue_sender *s, bool front) {
-  struct queue_sender *last = q->waiting;
-  if (last == NULL) {
+/* Waiting senders, and monitors: `*last` is the last of a circular list. */
+static void senders_add (struct queue_sender **last, struct queue_sender *s,
+                         bool front) {
+  if (*last == NULL) {
     s->next = s->prev = s;
-    q->waiting = s;
+    *last = s;
     return;
   }
-  s->prev = last;
-  s->next = last->next;
+  s->prev = *last;
+  s->next = (*last)->next;
   s->next->prev = s->prev->next = s;
-  if (!front) q->waiting = s;
+  if (!front) *last = s;
 }
 
-static void waiting_remove (struct queue *q, struct queue_sender *s) {
-  if (s->next == s) q->waiting = NULL;
+static void senders_remove (struct queue_sender **last,
+                            struct queue_sender *s) {
+  if (s->next == s) *last = NULL;
   else {
     s->prev->next = s->next;
     s->next->prev = s->prev;
-    if (q->waiting == s) q->waiting = s->prev;
+    if (*last == s) *last = s->prev;
   }
   s->next = s->prev = NULL;
+}
+
+static void waiting_remove (struct queue *q, struct queue_sender *s) {
+  senders_remove(&q->waiting, s);
   if (q->waiting == NULL) atomic_store(&q->senders_wait, false);
 }
 
@@ -344,7 +350,7 @@ enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
     refblock_retain(&s->block);
     refblock_retain(&bell->block);
     s->bell = bell;
-    waiting_add(q, s, front);
+    senders_add(&q->waiting, s, front);
     atomic_store(&q->senders_wait, true);  /* guard: before has_space_for */
   }
   lock_free(&q->lock);
@@ -370,6 +376,50 @@ enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
     refblock_release(&s->block);
   }
   return queue_result(s);
+}
+
+enum queue_result queue_monitor (struct queue *q, struct queue_sender *s,
+                                 struct doorbell *bell) {
+  if (q->fork_id != fork_id())
+    return SEND_REFUSED;
+  lock_take(&q->lock);
+  atomic_store(&s->result, q->closed ? SEND_REFUSED : SEND_WAITS);
+  if (!q->closed) {
+    refblock_retain(&s->block);
+    refblock_retain(&bell->block);
+    s->bell = bell;
+    senders_add(&q->monitors, s, false);
+  }
+  lock_free(&q->lock);
+  return queue_result(s);
+}
+
+bool queue_is_closed (struct queue *q) {
+  bool closed;
+  if (q->fork_id != fork_id())
+    return true;
+  lock_take(&q->lock);
+  closed = q->closed;
+  lock_free(&q->lock);
+  return closed;
+}
+
+void queue_unmonitor (struct queue *q, struct queue_sender *s) {
+  struct doorbell *bell = NULL;
+  if (q->fork_id != fork_id())
+    return;
+  lock_take(&q->lock);
+  if (queue_result(s) == SEND_WAITS) {  /* guard: or the close has it */
+    senders_remove(&q->monitors, s);
+    atomic_store(&s->result, SEND_WITHDRAWN);
+    bell = s->bell;
+    s->bell = NULL;
+  }
+  lock_free(&q->lock);
+  if (bell) {
+    refblock_release(&bell->block);
+    refblock_release(&s->block);
+  }
 }
 
 bool queue_add_sender (struct queue *q) {
@@ -456,11 +506,21 @@ uint64_t queue_count (struct queue *q, uint64_t enough) {
   return q->seen - taken(q);
 }
 
+/* The first of those that were kept. */
+static int read_left (struct queue *q, struct message **m) {
+  if (q->left == 0)
+    return -EBADF;
+  q->left--;
+  q->reading = q->reading_left = true;
+  *m = body_of(head_record(q));
+  return 1;
+}
+
 int queue_read (struct queue *q, struct message **m) {
   if (q->reading)
     return -EBUSY;  /* guard: a finalizer would take the same one */
   if (q->closed)
-    return -EBADF;
+    return read_left(q, m);
   if (q->seen == taken(q)) {
     bool over = refresh(q);
     if (q->seen == taken(q))
@@ -474,7 +534,7 @@ int queue_read (struct queue *q, struct message **m) {
 /* Dispose of all that is left, and of the memory: it is closed, and no message
 ** is being read. */
 static void discard (struct queue *q) {
-  for (uint64_t n = q->undelivered; n > 0; n--) {
+  for (; q->left > 0; q->left--) {
     message_dispose(body_of(head_record(q)));
     drop_head(q);
   }
@@ -492,24 +552,31 @@ static void add (_Atomic uint64_t *count, uint64_t n) {
 void queue_taken (struct queue *q) {
   const struct message *m = head_record(q);
   uint64_t cost = m->cost, fds = m->fds;
+  bool was_left = q->reading_left;
   drop_head(q);
-  q->reading = false;
+  q->reading = q->reading_left = false;
+  if (was_left) {  /* (it stays undelivered) */
+    if (!q->kept) discard(q);
+    return;
+  }
   add(&q->taken_bytes, cost);
   if (fds > 0) add(&q->taken_fds, fds);
   /* guard: a full store, before the load of `senders_wait`; see queue.h */
   atomic_store(&q->taken, taken(q) + 1);
-  if (q->closed) discard(q);
+  if (q->closed && !q->kept) discard(q);
   else if (atomic_load(&q->senders_wait)) serve_waiting(q);
 }
 
 void queue_unread (struct queue *q) {
-  q->reading = false;
+  bool was_left = q->reading_left;
+  q->reading = q->reading_left = false;
   if (!q->closed)
     return;
+  q->left++;
   lock_take(&q->lock);
-  q->undelivered++;
+  if (!was_left) q->undelivered++;
   lock_free(&q->lock);
-  discard(q);
+  if (!q->kept) discard(q);
 }
 
 void queue_want (struct queue *q, struct doorbell *bell, uint64_t others) {
@@ -550,14 +617,16 @@ bool queue_rest (struct queue *q) {
   return rest;
 }
 
-static void refuse_waiting (struct queue *q) {
+/* Refuse the waiting senders, and tell the monitors. */
+static void refuse_all (struct queue *q) {
   struct queue_sender *s;
   do {
     struct wakeups w = { .n = 0 };
     lock_take(&q->lock);
-    s = q->waiting ? q->waiting->next : NULL;
+    s = q->waiting ? q->waiting->next : q->monitors ? q->monitors->next : NULL;
     if (s) {
-      waiting_remove(q, s);
+      if (q->waiting) waiting_remove(q, s);
+      else senders_remove(&q->monitors, s);
       wake_sender(s, SEND_REFUSED, &w);
     }
     lock_free(&q->lock);
@@ -566,20 +635,34 @@ static void refuse_waiting (struct queue *q) {
   } while (s);
 }
 
-uint64_t queue_close (struct queue *q) {
+/* What was kept is not wanted any more. */
+static void close_kept (struct queue *q) {
+  if (!q->kept)
+    return;
+  q->kept = false;
+  if (!q->reading) discard(q);
+}
+
+uint64_t queue_close (struct queue *q, bool keep) {
   struct doorbell *bell;
-  if (q->closed || q->fork_id != fork_id())
+  if (q->fork_id != fork_id())
     return 0;
+  if (q->closed) {
+    if (!keep) close_kept(q);
+    return 0;
+  }
   lock_take(&q->lock);
   q->closed = true;
   q->wanted = false;
   q->undelivered = q->accepted.messages - taken(q) - (q->reading ? 1 : 0);
+  q->left = q->undelivered;
+  q->kept = keep;
   bell = q->bell;
   q->bell = NULL;
   lock_free(&q->lock);
   if (bell) refblock_release(&bell->block);
-  refuse_waiting(q);
-  if (!q->reading) discard(q);
+  refuse_all(q);
+  if (!q->reading && !keep) discard(q);
   return q->undelivered;
 }
 
@@ -588,7 +671,7 @@ uint64_t queue_close (struct queue *q) {
 
 static void queue_end (struct refblock *b) {
   struct queue *q = (struct queue *)b;
-  queue_close(q);
+  queue_close(q, false);
   free(q);
 }
 

@@ -94,12 +94,16 @@ struct queue {
   struct queue_limits accepted;   /* since it was made */
   struct queue_limits known;      /* `taken` when it was last looked up */
   struct queue_sender *waiting;   /* the last of a circular list, or NULL */
+  struct queue_sender *monitors;  /* the same: to be told of the close */
   struct ready_link link;
 
   struct chunk *head;        /* the reader's: */
   size_t head_at;
   uint64_t seen;             /* messages up to which no lock is needed */
   bool reading;              /* between queue_read and queue_taken */
+  bool kept;                 /* closed, and what is left may be read */
+  bool reading_left;         /* ... and is: it stays undelivered */
+  uint64_t left;             /* messages that it has, closed */
   struct queue_name *name;   /* realm.c's; NULL: none */
   void *reader;              /* for `woken`; NULL: none */
   void (*woken)(void *reader, struct loop *loop);
@@ -146,6 +150,13 @@ static inline enum queue_result queue_result (const struct queue_sender *s) {
 struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
                                        uint16_t fds);
 
+/* Tell a sender without a message when the queue is closed: SEND_WAITS, and it
+** is woken with SEND_REFUSED; or SEND_REFUSED: it is closed. And do not. */
+enum queue_result queue_monitor (struct queue *q, struct queue_sender *s,
+                                 struct doorbell *bell);
+bool queue_is_closed (struct queue *q);
+void queue_unmonitor (struct queue *q, struct queue_sender *s);
+
 /* Another sender: true if it is the first one ever. And one less; or, because
 ** its address was not sent after all, as if it had not been. */
 bool queue_add_sender (struct queue *q);
@@ -188,7 +199,8 @@ void queue_set_eventfd (struct queue *q, int fd);
 ** until there is something. False: there is. */
 bool queue_rest (struct queue *q);
 
-/* Close it: how many messages were not delivered. */
-uint64_t queue_close (struct queue *q);
+/* Close it: how many messages were not delivered. They are disposed of; or
+** `keep` them, to be read: then queue_read gives -EBADF after the last. */
+uint64_t queue_close (struct queue *q, bool keep);
 
 #endif

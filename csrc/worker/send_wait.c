@@ -115,7 +115,8 @@ static int fill_waiting_send (lua_State *L, struct waiting_send *w,
 
 /* The mailbox was full. The object comes first, since a finalizer may run;
 ** then what is encoded anew stays as it is until it is in the list. */
-static int send_later (lua_State *L, struct task *t, size_t size) {
+static int send_later (lua_State *L, struct task *t, size_t size,
+                       unsigned flags) {
   int last = lua_gettop(L);
   struct waiting_send *w;
   struct doorbell *bell = loop_doorbell(state_of(L)->loop);
@@ -127,7 +128,7 @@ static int send_later (lua_State *L, struct task *t, size_t size) {
   pressure_make_room(L, size);
   w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
   q = mail_address_check(L)->q;
-  rc = mail_send_now(L, last, q, &e);
+  rc = mail_send_now(L, last, q, flags, &e);
   if (rc == -EAGAIN) rc = fill_waiting_send(L, w, q, &e);
   else if (rc == 0) {
     lua_pushboolean(L, 1);
@@ -137,24 +138,24 @@ static int send_later (lua_State *L, struct task *t, size_t size) {
     return fail(L, ENOMEM, "send: the message must be kept until there is "
                 "room%s", state_memory_note(L));
   if (rc < 0)
-    return mail_send_fail(L, "send", q, -rc);
+    return mail_send_fail(L, flags ? "call" : "send", q, -rc);
   lua_settop(L, last + 1);
   lua_replace(L, 2);
   lua_settop(L, 2);
   return send_waits(L, t, w, bell);
 }
 
-static int send_first (lua_State *L, struct task *t) {
+static int send_first (lua_State *L, struct task *t, unsigned flags) {
   struct queue *q = mail_address_check(L)->q;
   struct encoded e;
-  int rc = mail_send_now(L, lua_gettop(L), q, &e);
+  int rc = mail_send_now(L, lua_gettop(L), q, flags, &e);
   if (rc == -EAGAIN) {
     size_t size = e.message->size;
     encode_withdraw(&e);
-    return send_later(L, t, size);
+    return send_later(L, t, size, flags);
   }
   if (rc < 0)
-    return mail_send_fail(L, "send", q, -rc);
+    return mail_send_fail(L, flags ? "call" : "send", q, -rc);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -164,18 +165,28 @@ static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, send_yielded);
   loop_check(L, t);
-  return send_first(L, t);
+  return send_first(L, t, (unsigned)ctx);
+}
+
+static int send_message (lua_State *L, const char *call, unsigned flags) {
+  struct task *t;
+  mail_address_check(L);
+  t = loop_enter(L, state_of(L)->loop, call);
+  t->wait = WAIT_NOTHING;
+  if (loop_unfair(t))
+    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, flags,
+                     send_yielded);
+  return send_first(L, t, flags);
 }
 
 /* address:send(...): waits for space */
 int send_wait_send (lua_State *L) {
-  struct task *t;
-  mail_address_check(L);
-  t = loop_enter(L, state_of(L)->loop, "address:send");
-  t->wait = WAIT_NOTHING;
-  if (loop_unfair(t))
-    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, send_yielded);
-  return send_first(L, t);
+  return send_message(L, "address:send", 0);
+}
+
+/* send_call(address, reply, ...): the same, of a call. (lua/uring/call.lua) */
+static int internal_send_call (lua_State *L) {
+  return send_message(L, "address:call", MESSAGE_CALL);
 }
 
 
@@ -413,6 +424,12 @@ static const luaL_Reg methods[] = {
   {"sending", send_wait_sending},
   {NULL, NULL}
 };
+
+void send_wait_functions (lua_State *L) {
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, internal_send_call, 1);
+  lua_setfield(L, -2, "send_call");
+}
 
 void send_wait_open (lua_State *L) {
   class_define(L, CLASS_WAITING_SEND, none, waiting_send_meta, NULL);

@@ -26,6 +26,9 @@
 
 int send_wait_send (lua_State *L);   /* address:send(...) */
 int send_wait_sending (lua_State *L);
+/* Into the table on top of the stack, as mailbox_functions: send_call(address,
+** reply, ...): address:send of a call. */
+void send_wait_functions (lua_State *L);
 void send_wait_open (lua_State *L);
 
 #endif

@@ -105,7 +105,8 @@ static void *worker_main (void *arg) {
   prctl(PR_SET_NAME, t->name ? t->name : "uring-worker");
   t->body(t);
   worker_thread_unlisten(t);
-  queue_close(t->inbox);  /* guard: a state that could not be made has not */
+  queue_close(t->inbox, false);  /* guard: a state that could not be made
+                                    has not */
   end_thread(t);
   return NULL;
 }

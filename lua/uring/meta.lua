@@ -2559,10 +2559,33 @@ function Mailbox:stats() end
 ---@field waiting integer sends that wait for space
 
 --- Close it: true, and how many messages were not delivered. Senders get EPIPE
---- from then on. Its tasks get EBADF; closing it again does nothing.
+--- from then on. Its tasks get EBADF. With `keep` these messages stay, for
+--- mailbox:undelivered(), until it is closed again or collected.
+---@param keep? boolean
 ---@return true
 ---@return integer undelivered
-function Mailbox:close() end
+function Mailbox:close(keep) end
+
+--- Loop over what close(true) has kept; each message is given once. It does
+--- not wait, and works anywhere.
+---@return fun(box: uring.Mailbox): any, ...
+---@return uring.Mailbox
+function Mailbox:undelivered() end
+
+--- Answer the calls that come, until no sender is left or the mailbox is
+--- closed. A call's first value is the key of its handler in the table, and
+--- the rest are the handler's arguments. Plain messages are given to the
+--- handlers as well. A handler whose caller has given up is cancelled.
+---@async
+---@param handlers table<any, fun(...): ...>
+---@param options? uring.ServeCallsOptions
+---@return true
+function Mailbox:serve(handlers, options) end
+
+---@class uring.ServeCallsOptions
+---@field tasks? integer calls that are served at a time: 1 if not given
+---@field on_error? fun(err: any, traceback: string) told of errors of handlers
+--- that a plain message was given to, which otherwise end serve
 
 --- Sends to a mailbox. Copied are nil (not the first), booleans, numbers,
 --- strings, and tables of what can be sent, without a metatable: a table that
@@ -2600,6 +2623,22 @@ function Address:try_send(...) end
 ---@return uring.Event
 ---@nodiscard
 function Address:sending(...) end
+
+--- Call a handler of mailbox:serve: its results. Its error is raised here,
+--- with the traceback in the server. nil, message, EPIPE if the mailbox is
+--- closed, or its state ends, before it has answered. After a timeout or
+--- a cancel the handler is cancelled.
+---@async
+---@param name any
+---@param ... any
+---@return any ...
+function Address:call(name, ...) end
+
+--- An event that is ready, once, when the mailbox was closed, its state or its
+--- thread has ended; at once if that is so. It gives true.
+---@return uring.Event
+---@nodiscard
+function Address:monitor() end
 
 --- It is no sender any more. Closing it again does nothing.
 ---@return true

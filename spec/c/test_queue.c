@@ -98,7 +98,7 @@ static int64_t take (struct queue *q) {
 }
 
 static void drop (struct queue *q) {
-  queue_close(q);
+  queue_close(q, false);
   refblock_release(&q->block);
 }
 
@@ -173,7 +173,7 @@ static void descriptors_are_bounded_and_closed (void) {
   message_dispose(m);
   CHECK(message_next_fd(m, m->cells) == NULL);
   queue_taken(q);
-  CHECK(queue_close(q) == 3);
+  CHECK(queue_close(q, false) == 3);
   CHECK(read(ends[0], &c, 1) == 0);  /* the other end is closed */
   close(ends[0]);
   refblock_release(&q->block);
@@ -197,7 +197,7 @@ static void closed_while_one_is_read (void) {
     struct message *m;
     for (int i = 0; i < 3; i++) post(q, i, 2000);
     CHECK(queue_read(q, &m) == 1);
-    CHECK(queue_close(q) == 2);
+    CHECK(queue_close(q, false) == 2);
     CHECK(m->cells[1] == 0);  /* (under ASAN: not freed) */
     CHECK(post(q, 9, 1) == -EPIPE);
     if (taken) queue_taken(q);
@@ -355,7 +355,7 @@ static void one_that_is_only_told_tries_again (void) {
   CHECK(doorbell_serve(b, (struct loop *)b));
   CHECK(post(q, 2, 1) == -EAGAIN);
   CHECK(queue_wait(q, s, b, true) == SEND_WAITS);
-  CHECK(queue_close(q) == 1);
+  CHECK(queue_close(q, false) == 1);
   CHECK(queue_result(s) == SEND_REFUSED);
   CHECK(queue_withdraw(q, s) == SEND_REFUSED);
   let_go(s);
@@ -373,7 +373,7 @@ static void closing_refuses_waiting_senders (void) {
     s[i] = sender(i, 600);
     CHECK(queue_wait(q, s[i], b, false) == SEND_WAITS);
   }
-  CHECK(queue_close(q) == 1);
+  CHECK(queue_close(q, false) == 1);
   for (int i = 0; i < 3; i++) {
     CHECK(queue_result(s[i]) == SEND_REFUSED && s[i]->message != NULL);
     CHECK(queue_wait(q, s[i], b, false) == SEND_REFUSED);
@@ -491,7 +491,7 @@ static void storm_of (uint64_t capacity, unsigned rounds, uint64_t most) {
     CHECK(pthread_create(&t[i], NULL, send_all, (void *)(i + 1)) == 0);
   }
   got = read_all(most, &ordered);
-  left = queue_close(storm.q);
+  left = queue_close(storm.q, false);
   for (int i = 0; i < SENDERS; i++) pthread_join(t[i], NULL);
   queue_stats(storm.q, &s);
   CHECK(storm.stuck == 0);

@@ -37,7 +37,8 @@ local selves = {
 
 -- Methods in Lua cannot see how they were called, and count their arguments as
 -- a call with a colon does.
-local in_lua = { ["uring.Socket.serve"] = true }
+local in_lua = { ["uring.Socket.serve"] = true,
+  ["uring.Mailbox.serve"] = true, ["uring.Address.call"] = true }
 for _, name in ipairs { "seek", "pread", "pwrite", "sync", "truncate",
     "stat" } do
   in_lua["uring.Stream." .. name] = true
@@ -48,6 +49,7 @@ local private = {
   ["uring.CancelScope"] = true, ["uring.SelectWaiter"] = true,
   ["uring.Wrapped"] = true, ["uring.WaitingSend"] = true,
   ["uring.Sending"] = true, ["uring.NameWait"] = true,
+  ["uring.Monitor"] = true,
   ["uring.Child"] = true, ["uring.Listener"] = true,
   ["uring.JobWait"] = true, ["uring.WallTimer"] = true,
 }

@@ -547,7 +547,10 @@ local public = {
   ["uring.Mailbox"] = {
     receive = { optional(seconds) }, try_receive = none, receiving = none,
     messages = none, address = none, stats = { closed = true },
-    close = { closed = true },
+    close = { optional(boolean), closed = true },
+    undelivered = { closed = true },
+    serve = { any_table, optional(options { tasks = integer(1, 65536),
+      on_error = optional(callable) }) },
   },
   ["uring.Worker"] = {
     send = { sendable }, try_send = { sendable },
@@ -560,6 +563,7 @@ local public = {
   ["uring.Address"] = {
     send = { sendable }, try_send = { sendable },
     sending = { sendable_by_event },
+    call = { optional(sendable) }, monitor = none,
     close = { closed = true },
   },
 }

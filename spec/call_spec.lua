@@ -1,0 +1,358 @@
+-- Calls: each is answered, refused, or told that no answer will come. The end
+-- of a mailbox is told to its monitors, and what it had can be taken.
+
+local helper = require "helper"
+local mailboxes = require "mailboxes"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local it = helper.needs_ring(it)
+local E = uring.errno
+
+local pair <const>, failed <const> = mailboxes.pair, mailboxes.failed
+
+-- f(address, mailbox, server) in a task, beside a server of these handlers.
+local function with_server(handlers, options, f)
+  helper.run(function()
+    local box <close> = uring.mailbox()
+    local to <close> = box:address()
+    local server = uring.spawn(box.serve, box, handlers, options)
+    f(to, box, server)
+    to:close()
+    assert.same({ true, true }, { server:join(5) })
+  end)
+end
+
+describe("address:call", function()
+  it("gives the handler's results", function()
+    with_server({
+      add = function(a, b) return a + b end,
+      nothing = function() end,
+      echo = function(...) return ... end,
+      [7] = function(t) return t.x end,
+    }, nil, function(to)
+      assert.equal(3, to:call("add", 1, 2))
+      assert.equal(0, select("#", to:call "nothing"))
+      assert.same({ n = 4, nil, "a", nil, nil },
+        table.pack(to:call("echo", nil, "a", nil, nil)))
+      assert.equal("seven", to:call(7, { x = "seven" }))
+      local buffer = to:call("echo", uring.buffer "moved twice")
+      assert.equal("moved twice", buffer:string())
+    end)
+  end)
+
+  it("raises the handler's error, with the server's traceback", function()
+    local value = { code = 5 }
+    local strange = setmetatable({}, { __tostring = function()
+      return "strange"
+    end })
+    with_server({
+      text = function() error "in the handler" end,
+      value = function() error(value) end,
+      strange = function() error(strange) end,
+      unsendable = function() return 1, print end,
+    }, nil, function(to)
+      local ok, e = pcall(to.call, to, "text")
+      assert.is_false(ok)
+      assert.truthy(e:find("call_spec.lua:%d+: in the handler\n"), e)
+      assert.truthy(e:find("(in the server) stack traceback:", 1, true), e)
+      ok, e = pcall(to.call, to, "value")
+      assert.is_false(ok)
+      assert.same(value, e)
+      ok, e = pcall(to.call, to, "strange")
+      assert.is_false(ok)
+      assert.truthy(e:find "^strange\n", e)
+      helper.raises("cannot be sent", to.call, to, "unsendable")
+      helper.raises("no handler 'unknown'", to.call, to, "unknown")
+      helper.raises("cannot send .f: a function", to.call, to, "text",
+        { f = print })
+    end)
+  end)
+
+  it("is answered although the mailbox is full, and all others too",
+    function()
+      helper.run(function()
+        local box <close> = uring.mailbox { capacity = 1 }
+        local to <close> = box:address()
+        local sum, calls = 0, {}
+        for i = 1, 20 do
+          calls[i] = uring.spawn(function()
+            local twice = to:call("double", i)
+            sum = sum + twice
+          end)
+        end
+        helper.turns()
+        assert.equal(1, box:stats().messages)
+        uring.spawn(box.serve, box, { double = function(n) return 2 * n end })
+        for i = 1, 20 do assert(calls[i]:join(5)) end
+        assert.equal(420, sum)
+        to:close()
+      end)
+    end)
+
+  it("gives EPIPE when the mailbox closes with the call in it", function()
+    helper.run(function()
+      local box, to = pair()
+      local queued = helper.started(to.call, to, "never")
+      assert.equal(1, box:stats().messages)
+      box:close()
+      failed(E.EPIPE, "before it answered", select(2, queued:join(5)))
+      failed(E.EPIPE, "call: the mailbox is closed", to:call "never")
+    end)
+  end)
+
+  it("gives EPIPE when the server ends while it serves", function()
+    helper.run(function()
+      local box <close> = uring.mailbox()
+      local to <close> = box:address()
+      local server = helper.started(box.serve, box, { wait = function()
+        uring.sleep(60)
+      end })
+      local call = helper.started(to.call, to, "wait")
+      helper.turns()
+      server:cancel()
+      server:join(5)
+      failed(E.EPIPE, "before it answered", select(2, call:join(5)))
+    end)
+  end)
+
+  it("that times out or is cancelled cancels its handler", function()
+    local ended = 0
+    with_server({ wait = function()
+      local _ <close> = setmetatable({}, { __close = function()
+        ended = ended + 1
+      end })
+      uring.sleep(60)
+    end, quick = function() return "quick" end }, nil, function(to)
+      failed(E.ETIME, "timed out", uring.timeout(0.001, to.call, to, "wait"))
+      assert.equal("quick", to:call "quick")
+      assert.equal(1, ended)
+      local call = helper.started(to.call, to, "wait")
+      helper.turns()
+      call:cancel()
+      failed(E.ECANCELED, "cancelled", call:join(5))
+      assert.equal("quick", to:call "quick")
+      assert.equal(2, ended)
+    end)
+  end)
+
+  it("is answered with an error where it is received, and passed over",
+    function()
+      helper.run(function()
+        local box, to = pair()
+        local call = uring.spawn(function()
+          return pcall(to.call, to, "x")
+        end)
+        helper.turns()
+        to:send "plain"
+        assert.equal("plain", box:receive())
+        local _, ok, e = call:join(5)
+        assert.is_false(ok)
+        assert.truthy(e:find("is not served", 1, true), e)
+        call = uring.spawn(function() return pcall(to.call, to, "x") end)
+        helper.turns()
+        failed(E.EAGAIN, "no message", box:try_receive())
+        assert.is_false((select(2, call:join(5))))
+        local s = box:stats()
+        assert.equal(s.accepted, s.received)
+      end)
+    end)
+end)
+
+describe("mailbox:serve", function()
+  it("serves as many calls at a time as it has tasks", function()
+    for tasks = 1, 3 do
+      local now, most = 0, 0
+      with_server({ f = function()
+        now = now + 1
+        most = math.max(most, now)
+        uring.sleep(0.001)
+        now = now - 1
+      end }, { tasks = tasks }, function(to)
+        local calls = {}
+        for i = 1, 6 do calls[i] = uring.spawn(to.call, to, "f") end
+        for i = 1, 6 do assert(calls[i]:join(5)) end
+      end)
+      assert.equal(tasks, most)
+    end
+  end)
+
+  it("gives plain messages to the handlers as well", function()
+    local got, errors = {}, {}
+    with_server({ note = function(...) got[#got + 1] = { ... } end,
+      fail = function() error "told" end,
+    }, { on_error = function(e, trace)
+      errors[#errors + 1] = { e, trace }
+    end }, function(to)
+      to:send("note", 1, 2)
+      to:send "fail"
+      to:send "unknown"
+      to:call "note"
+    end)
+    assert.same({ { 1, 2 }, {} }, got)
+    assert.truthy(errors[1][1]:find "told")
+    assert.truthy(errors[1][2]:find("stack traceback", 1, true))
+    assert.truthy(errors[2][1]:find "no handler 'unknown'")
+    helper.run(function()
+      local box, to = pair()
+      to:send "unknown"
+      helper.raises("no handler 'unknown'", box.serve, box, {})
+      box:close()
+    end)
+  end)
+
+  it("refuses what it does not know", function()
+    helper.run(function()
+      local box <close> = uring.mailbox()
+      helper.raises("#1 to 'serve' (a table of handlers expected, got nil",
+        box.serve, box)
+      helper.raises("unknown option 'task'", box.serve, box, {}, { task = 1 })
+      helper.raises("'tasks' must be an integer from 1", box.serve, box, {},
+        { tasks = 0 })
+      helper.raises("'on_error' must be a function", box.serve, box, {},
+        { on_error = 1 })
+    end)
+  end)
+
+  it("answers calls of other threads", function()
+    helper.run(function()
+      local box <close> = assert(uring.mailbox { name = "server" })
+      local done, threads = uring.channel(3), {}
+      local server = uring.spawn(box.serve, box, {
+        add = function(a, b) return a + b end,
+        done = function() done:send(true) end,
+      }, { tasks = 2 })
+      for i = 1, 3 do
+        threads[i] = spec.thread [[
+          local uring = require "uring"
+          uring.run(function()
+            local to <close> = assert(uring.address("server", 30))
+            for i = 1, 200 do assert(to:call("add", i, i) == 2 * i) end
+            to:call "done"
+          end)
+        ]]
+      end
+      for _ = 1, 3 do assert(done:receive(30 * helper.slow)) end
+      for i = 1, 3 do assert(threads[i]:join()) end
+      server:cancel()
+      server:join(5)
+    end)
+  end)
+end)
+
+describe("a monitor", function()
+  it("is ready when the mailbox has closed, once", function()
+    helper.run(function()
+      local box, to = pair()
+      local monitor = to:monitor()
+      assert.is_nil((uring.select({ m = monitor }, 0.001)))
+      local other = to:monitor()
+      uring.spawn(function() box:close() end)
+      assert.same({ "m", true }, { uring.select({ m = monitor }, 5) })
+      assert.is_nil((uring.select({ m = monitor }, 0.001)))
+      assert.same({ "m", true }, { uring.select({ m = other }, 5) })
+      assert.same({ "m", true }, { uring.select({ m = to:monitor() }, 5) })
+    end)
+  end)
+
+  it("does not keep a mailbox, nor is it a sender", function()
+    helper.run(function()
+      local box, to = pair()
+      local monitor = to:monitor()
+      assert.is_nil((uring.select({ m = monitor }, 0.001)))
+      to:close()
+      failed(E.EPIPE, "no sender", box:receive())
+      box = nil  -- luacheck: ignore 311
+      uring.spawn(helper.collect)
+      assert.same({ "m", true }, { uring.select({ m = monitor }, 5) })
+    end)
+  end)
+
+  it("is told that a thread has ended", function()
+    helper.run(function()
+      local hello <close> = assert(uring.mailbox { name = "hello" })
+      local thread = spec.thread [[
+        local uring = require "uring"
+        uring.run(function()
+          local box = uring.mailbox()
+          local hello <close> = assert(uring.address "hello")
+          hello:send(box)
+          kept = box
+          box:receive()
+        end)
+      ]]
+      local to = hello:receive(30)
+      local monitor = to:monitor()
+      assert.is_nil((uring.select({ m = monitor }, 0.001)))
+      assert(to:send "end")
+      assert.same({ "m", true }, { uring.select({ m = monitor }, 30) })
+      assert(thread:join())
+    end)
+  end)
+
+  it("may be dropped in any order", function()
+    helper.run(function()
+      for _ = 1, 20 do
+        local box, to = pair()
+        for _ = 1, 5 do
+          uring.select({ m = to:monitor() }, 0)
+          helper.turns()
+        end
+        if math.random(2) == 1 then helper.collect() end
+        box:close()
+      end
+      helper.collect()
+    end)
+  end)
+end)
+
+describe("undelivered messages", function()
+  it("can be taken by the closer", function()
+    helper.keeps_fds(function()
+      helper.run(function()
+        local box, to = pair()
+        local out, into = helper.pipe()
+        assert(to:send(1))
+        for i = 2, 4 do assert(to:send(i, { i })) end
+        assert(to:send(uring.fd(out), uring.fd(into)))
+        assert(to:send(("x"):rep(5000)))
+        assert.equal(1, box:receive())
+        helper.raises("the mailbox is open", box.undelivered, box)
+        assert.same({ true, 5 }, { box:close(true) })
+        failed(E.EPIPE, "closed", to:send(9))
+        local n = 1
+        for i, t in box:undelivered() do
+          n = n + 1
+          assert.same({ n, { n } }, { i, t })
+          if n == 4 then break end
+        end
+        local next_one, of = box:undelivered()
+        local a, b = next_one(of)
+        assert.equal(out, a:fileno())
+        a:close()
+        b:close()
+        local s = box:stats()
+        assert.same({ 6, 1, 5, 0 }, { s.accepted, s.received, s.undelivered,
+          s.messages })
+        assert.same({ true, 0 }, { box:close() })  -- the rest is dropped
+        for _ in box:undelivered() do error "there is none" end
+      end)
+    end)
+  end)
+
+  it("are let go of with the mailbox", function()
+    helper.keeps_fds(function()
+      helper.run(function()
+        local box, to = pair()
+        local other = uring.mailbox()
+        local out, into = helper.pipe()
+        assert(to:send(other, uring.fd(out), uring.fd(into)))
+        box:close(true)
+        assert.equal(1, other:stats().senders)
+        box = nil  -- luacheck: ignore 311
+        helper.collect()
+        assert.equal(0, other:stats().senders)
+      end)
+    end)
+  end)
+end)

@@ -120,7 +120,6 @@ describe("uring.spawn outside a task", function()
   end)
 
   prompt("begins although finalizers close the loop meanwhile", function()
-    H.needs_eager_collector()
     local armed, inside, refused = true, false, 0
     local function arm()
       setmetatable({}, { __gc = function()
@@ -148,7 +147,7 @@ describe("uring.spawn outside a task", function()
     assert(refused > 0)
     H.settle()
     H.equal(0, loop:stats().tasks)
-  end)
+  end, helper.needs_eager_collector)
 
   prompt("leaves nothing behind where memory is short", function()
     for n = 1, 40 do

@@ -480,7 +480,7 @@ describe("on_error", function()
     local t = {}
     t[1] = loop:spawn { name = "one", main = function() error "first" end }
     t[2] = loop:spawn(function()
-      t[3] = uring.spawn(function() error(nil) end)
+      t[3] = uring.spawn(function() error(false) end)
       pcall(uring.sleep, 60)
       error { 5 }
     end)
@@ -489,7 +489,7 @@ describe("on_error", function()
     assert(errors[1][1]:find "first" and errors[1][3] == t[1])
     assert(errors[1][2]:find "stack traceback")
     assert(errors[1][2]:find "a task spawned at", errors[1][2])
-    assert(errors[2][1] == nil and errors[2][3] == t[3])
+    assert(errors[2][1] == false and errors[2][3] == t[3])
     assert(errors[3][1][1] == 5 and errors[3][3] == t[2])
     assert(errors[3].n == 3)
     H.equal(math.huge, loop:timeout())

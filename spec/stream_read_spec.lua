@@ -361,6 +361,7 @@ describe("a read of a socket is one unit", function()
   end)
 
   it("which a finalizer in its middle does not change", function()
+    helper.needs_eager_collector()
     net.run(function()
       local a, b = net.pair()
       local refused = 0

@@ -65,14 +65,15 @@ local function tools()
 end
 
 -- Given `it`, answers one for such tests, each of which may need a feature of
--- the kernel. Code may run in each before all else, and after the globals were
--- set.
+-- the kernel, or what a function looks for. Code may run in each before all
+-- else, and after the globals were set.
 function hosts.tests(it, before, after)
   local prelude = ("%s\nload(%q)()\nloop = uring.loop()\n%s\n"):format(
     before or "", string.dump(tools), after or "")
   return function(name, f, feature)
     it(name, function()
-      if feature then helper.needs(feature) end
+      if type(feature) == "function" then feature()
+      elseif feature then helper.needs(feature) end
       helper.apart(f, prelude)
     end)
   end

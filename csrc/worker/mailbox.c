@@ -98,7 +98,7 @@ static struct mailbox *check_open_mailbox (lua_State *L) {
   return m;
 }
 
-/* The message is a call, and who receives does not answer: say so. */
+/* The message is a call, and a plain receive does not answer: say so. */
 static void answer_unserved (struct message *m) {
   static const char why[] = "the mailbox that was called is not served: its "
     "reader has received the call";

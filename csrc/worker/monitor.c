@@ -14,7 +14,7 @@
 #include <errno.h>
 
 struct monitor {           /* the userdata */
-  struct socket_waitq waitq;  /* first: who waits with this event */
+  struct socket_waitq waitq;  /* first: the tasks that wait */
   struct queue *q;         /* counted; NULL: never made */
   struct queue_sender *s;  /* NULL: the queue does not know it yet */
   bool fired;

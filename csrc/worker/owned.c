@@ -1,5 +1,5 @@
 /*
-** owned: each kind's object, and who has it when.
+** owned: each kind's object, and its owner at each moment.
 */
 
 #include "compat.h"

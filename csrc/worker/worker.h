@@ -8,7 +8,8 @@
 **
 ** An outcome is what the worker's state has posted as its last act: an enum
 ** worker_outcome, and values. It is taken once, into the object, so that all
-** who join see the same. A thread without one had no memory to say more.
+** tasks that join see the same. A thread without one had no memory to say
+** more.
 **
 ** Invariant: a thread that runs is in its state's list (state->workers), with
 ** its object or without. A state that closes waits for them for a bounded

@@ -2683,8 +2683,8 @@ function Worker:address() end
 
 --- Wait for its end: true and the results of its function; nil and a message,
 --- which has the tracebacks of the worker and of where it was started; nil,
---- message, ECANCELED if it was cancelled. All who join get the same. One that
---- has ended can be joined outside a task.
+--- message, ECANCELED if it was cancelled. All tasks that join get the same.
+--- One that has ended can be joined outside a task.
 ---@async
 ---@param timeout? uring.seconds
 ---@return true? ok

@@ -248,7 +248,8 @@ uring.run(function()
   local server = uring.spawn(listener.serve, listener, serve, LIMITS)
   print("http://" .. tostring(listener:getsockname()) .. "/")
   io.stdout:flush()
-  uring.signals("INT", "TERM"):receive()
+  local stop <close> = uring.signals("INT", "TERM")
+  stop:receive()
   ending = true
   listener:close()
   for conn in pairs(idle) do conn:close() end

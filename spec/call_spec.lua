@@ -23,6 +23,27 @@ local function with_server(handlers, options, f)
   end)
 end
 
+describe("a worker", function()
+  it("is called, and its end is told", function()
+    uring.run(function()
+      local worker = assert(uring.worker(function()
+        require "uring".inbox():serve {
+          add = function(a, b) return a + b end,
+          fail = function() error { code = 7 } end,
+        }
+      end))
+      assert.equal(5, worker:call("add", 2, 3))
+      local ok, why = pcall(worker.call, worker, "fail")
+      assert.is_false(ok)
+      assert.same({ code = 7 }, why)
+      local over = worker:monitor()
+      worker:close()
+      assert.equal(1, (uring.select({ over }, 10 * helper.slow)))
+      assert.is_true((worker:join(10 * helper.slow)))
+    end)
+  end)
+end)
+
 describe("address:call", function()
   it("gives the handler's results", function()
     with_server({

@@ -20,11 +20,24 @@ local function words_of(directory)
   return math.tointeger(wc:read "n")
 end
 
+-- Copies of directories, without what versions of wc do not agree about: are
+-- bytes that are no ASCII a word?
+local function ascii()
+  local folder = os.tmpname()
+  assert(os.execute((([[
+    unset LD_PRELOAD
+    rm D && mkdir D && cp -r csrc doc D &&
+    find D -type f -exec env LC_ALL=C sed -i 's/[\x80-\xff]/a/g' {} +
+  ]]):gsub("%f[%w]D%f[%W]", folder))))
+  finally(function() os.execute("rm -r " .. folder) end)
+  return { folder .. "/csrc", folder .. "/doc" }
+end
+
 describe("examples/wordcount.lua", function()
   for _, workers in ipairs { 0, 1, 3 } do
     it(("counts what wc -w counts, with %d workers"):format(workers),
       function()
-        for _, directory in ipairs { "csrc", "doc" } do
+        for _, directory in ipairs(ascii()) do
           local status, output = count(directory, workers)
           assert.same({ 0, words_of(directory) }, { status,
             math.tointeger(output:match "(%d+) words in %d+ files") }, output)

@@ -185,7 +185,7 @@ describe("uring.tasks outside a task", function()
       for _, task in ipairs(uring.tasks()) do assert(task.spawned_at) end
     end
     assert(stepped > 0)
-  end)
+  end, helper.needs_eager_collector)
 end)
 
 describe("task:join outside a task", function()

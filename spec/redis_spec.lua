@@ -8,16 +8,17 @@ local web = require "web"
 local it = helper.needs_ring(it)
 
 describe("examples/redis.lua", function()
-  local address
-  before_each(function()
+  after_each(program.stop)
+
+  -- The address of a server that was started for the test.
+  local function server()
     program.needs "redis-server"
     local port = web.port()
-    address = ("127.0.0.1:%d"):format(port)
     program.command("redis-server", "--port", tostring(port), "--save", "",
       "--bind", "127.0.0.1", "--dir", "/tmp")
     web.wait_for(port)
-  end)
-  after_each(program.stop)
+    return ("127.0.0.1:%d"):format(port)
+  end
 
   local function run(...)
     return spec.execute(30 * helper.slow, "/proc/self/exe",
@@ -25,7 +26,7 @@ describe("examples/redis.lua", function()
   end
 
   it("pipelines commands, and gets what is published", function()
-    local status, output = run(address)
+    local status, output = run(server())
     assert.equal(0, status, output)
     assert.equal("OK\nhello\nnil\tERR unknown command 'NO SUCH COMMAND', "
       .. "with args beginning with: \n100\nnumber 1\nnumber 2\nnumber 3\n",
@@ -33,7 +34,7 @@ describe("examples/redis.lua", function()
   end)
 
   it("measures requests", function()
-    local status, output = run(address, "bench", "500")
+    local status, output = run(server(), "bench", "500")
     assert.equal(0, status, output)
     assert.truthy(output:find "^one connection %d+\n50 connections %d+\n$",
       output)

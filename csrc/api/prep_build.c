@@ -429,7 +429,7 @@ static int prep_run (lua_State *L) {
 
 void prep_define (lua_State *L, const struct prep *rows) {
   int state = lua_gettop(L);
-  sqe_push_methods(L);
+  class_push_methods(L, state, CLASS_SQE);
   for (; rows->name; rows++) {
     lua_pushvalue(L, state);
     lua_pushlightuserdata(L, (void *)(uintptr_t)rows);

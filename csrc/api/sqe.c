@@ -321,9 +321,3 @@ static const luaL_Reg meta[] = {
 void sqe_open (lua_State *L) {
   class_define(L, CLASS_SQE, setters, meta, s_index);
 }
-
-void sqe_push_methods (lua_State *L) {
-  lua_getiuservalue(L, -1, CLASS_SQE + 1);
-  lua_getfield(L, -1, "__index");
-  lua_getupvalue(L, -1, 2);
-}

@@ -51,9 +51,6 @@ int sqe_end (lua_State *L, struct request *q);
 int sqe_new (lua_State *L);       /* uring.sqe() */
 void sqe_open (lua_State *L);     /* the class, and its setters */
 
-/* Push the table of the class's methods; the state is on top of the stack. */
-void sqe_push_methods (lua_State *L);
-
 /* The preps, which are methods of the class: each file adds its own. */
 void prep_msg_open (lua_State *L);
 void prep_file_open (lua_State *L);

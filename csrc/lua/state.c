@@ -128,8 +128,8 @@ void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
   lua_settop(L, state);
 }
 
-static void push_methods (lua_State *L, int state, int c) {
-  lua_getiuservalue(L, state, c + 1);
+void class_push_methods (lua_State *L, int state, enum class c) {
+  lua_getiuservalue(L, state, (int)c + 1);
   lua_getfield(L, -1, "__index");
   if (lua_iscfunction(L, -1)) lua_getupvalue(L, -1, 2);
 }
@@ -138,7 +138,7 @@ void class_names (lua_State *L) {
   int state = lua_gettop(L);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   for (int c = 0; c < CLASSES; c++) {
-    push_methods(L, state, c);
+    class_push_methods(L, state, (enum class)c);
     lua_setfield(L, state + 1, names[c]);
     lua_settop(L, state + 1);
   }
@@ -147,7 +147,7 @@ void class_names (lua_State *L) {
 
 void class_extend (lua_State *L, enum class c, const luaL_Reg *methods) {
   int state = lua_gettop(L);
-  push_methods(L, state, (int)c);
+  class_push_methods(L, state, c);
   lua_pushvalue(L, state);
   luaL_setfuncs(L, methods, 1);
   lua_settop(L, state);

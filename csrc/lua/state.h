@@ -155,6 +155,9 @@ const char *state_memory_note (lua_State *L);
 void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
                    const luaL_Reg *meta, lua_CFunction index);
 
+/* Push the table of the class's methods; the state is at that index. */
+void class_push_methods (lua_State *L, int state, enum class c);
+
 /* Give the class more methods, from a higher folder. */
 void class_extend (lua_State *L, enum class c, const luaL_Reg *methods);
 

@@ -478,10 +478,10 @@ static int internal_address_of (lua_State *L) {
 
 /* The methods of a class, for call.lua to add to. */
 static void give_methods (lua_State *L, enum class c, const char *name) {
-  lua_getiuservalue(L, -2, (int)c + 1);
-  lua_getfield(L, -1, "__index");
-  lua_setfield(L, -3, name);
-  lua_pop(L, 1);
+  int functions = lua_gettop(L);
+  class_push_methods(L, functions - 1, c);
+  lua_setfield(L, functions, name);
+  lua_settop(L, functions);
 }
 
 void mailbox_functions (lua_State *L) {
@@ -496,6 +496,7 @@ void mailbox_functions (lua_State *L) {
   lua_setfield(L, -2, "receive_call");
   give_methods(L, CLASS_MAILBOX, "Mailbox");
   give_methods(L, CLASS_ADDRESS, "Address");
+  give_methods(L, CLASS_WORKER, "Worker");
 }
 
 static void set_count (lua_State *L, const char *name, uint64_t n) {

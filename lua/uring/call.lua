@@ -22,7 +22,9 @@ local scopes = require("uring.scope").public
 local choose <const> = require("uring.select").public.select
 
 local tasks <const> = require "uring.core"
-local Address <const>, Mailbox <const> = tasks.Address, tasks.Mailbox
+local Address <const>, Mailbox <const>, Worker <const> =
+  tasks.Address, tasks.Mailbox, tasks.Worker
+local monitor <const>, status <const> = Address.monitor, Worker.status
 local send_call <const>, receive_call <const> =
   tasks.send_call, tasks.receive_call
 local check_open <const>, traceback <const> =
@@ -76,6 +78,25 @@ function Address:call(...)
   if not ok then raise_as("call", 2, sent) end
   if not sent then return nil, message, errno end
   return results(box:receive())
+end
+
+-- (Methods of an address take a worker too, for the address of its inbox.)
+
+local function check_worker(worker, name)
+  local ok, problem = pcall(status, worker)
+  if not ok then raise_as(name, 0, problem) end
+end
+
+function Worker:call(...)
+  check_worker(self, "call")
+  return Address.call(self, ...)
+end
+
+function Worker:monitor()
+  check_worker(self, "monitor")
+  local ok, event = pcall(monitor, self)
+  if not ok then raise_as("monitor", 0, event) end
+  return event
 end
 
 

@@ -2670,6 +2670,19 @@ function Worker:try_send(...) end
 ---@nodiscard
 function Worker:sending(...) end
 
+--- As address:call, of a handler that the worker serves by
+--- `uring.inbox():serve`.
+---@async
+---@param name any
+---@param ... any
+---@return any ...
+function Worker:call(name, ...) end
+
+--- As address:monitor: the end of the worker's inbox.
+---@return uring.Event
+---@nodiscard
+function Worker:monitor() end
+
 --- Its inbox loses this address: the worker's loop over its messages ends, if
 --- there is no other. Closing it again does nothing; a to-be-closed variable
 --- does it at the end of its block.

@@ -632,7 +632,7 @@ programs["mailboxes"] = function()
     assert(next_message(of) == "c")
     assert(sender:join())
   end)
-  local served = uring.mailbox()
+  local served = assert(uring.mailbox())
   local to = served:address()
   uring.run(function()
     local server = uring.spawn(served.serve, served,

@@ -38,7 +38,8 @@ local selves = {
 -- Methods in Lua cannot see how they were called, and count their arguments as
 -- a call with a colon does.
 local in_lua = { ["uring.Socket.serve"] = true,
-  ["uring.Mailbox.serve"] = true, ["uring.Address.call"] = true }
+  ["uring.Mailbox.serve"] = true, ["uring.Address.call"] = true,
+  ["uring.Worker.call"] = true }
 for _, name in ipairs { "seek", "pread", "pwrite", "sync", "truncate",
     "stat" } do
   in_lua["uring.Stream." .. name] = true

@@ -555,6 +555,7 @@ local public = {
   ["uring.Worker"] = {
     send = { sendable }, try_send = { sendable },
     sending = { sendable_by_event },
+    call = { optional(sendable) }, monitor = none,
     close = { closed = true }, address = { closed = true },
     stats = { closed = true }, status = { closed = true },
     join = { optional(seconds), closed = true }, joining = { closed = true },

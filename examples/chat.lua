@@ -75,8 +75,8 @@ local function attend(conn, peer)
     uring.daemon(write, conn, client.outbox)
     join(client, "lobby")
     local _ <close> = client
-    for line in conn:lines("l", { max = LINE, timeout = IDLE }) do
-      line = line:gsub("%c", "")
+    for words in conn:lines("l", { max = LINE, timeout = IDLE }) do
+      local line = words:gsub("%c", "")
       if line == "/quit" then break end
       if line ~= "" then obey(client, line) end
     end

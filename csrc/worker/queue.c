@@ -246,6 +246,29 @@ static void senders_remove (struct queue_sender **last,
   s->next = s->prev = NULL;
 }
 
+/* It waits in this list from now on, unless the queue is closed. The list and
+** the bell's ringing count it, until senders_leave. The lock is held. */
+static void senders_join (struct queue *q, struct queue_sender **last,
+                          struct queue_sender *s, struct doorbell *bell,
+                          bool front) {
+  atomic_store(&s->result, q->closed ? SEND_REFUSED : SEND_WAITS);
+  if (q->closed)
+    return;
+  refblock_retain(&s->block);
+  refblock_retain(&bell->block);
+  s->bell = bell;
+  senders_add(last, s, front);
+}
+
+/* It is in no list any more, by its own will: the bell that it had, whose count
+** is the caller's to release. */
+static struct doorbell *senders_leave (struct queue_sender *s) {
+  struct doorbell *bell = s->bell;
+  atomic_store(&s->result, SEND_WITHDRAWN);
+  s->bell = NULL;
+  return bell;
+}
+
 static void waiting_remove (struct queue *q, struct queue_sender *s) {
   senders_remove(&q->waiting, s);
   if (q->waiting == NULL) atomic_store(&q->senders_wait, false);
@@ -345,14 +368,9 @@ enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
-  atomic_store(&s->result, q->closed ? SEND_REFUSED : SEND_WAITS);
-  if (!q->closed) {
-    refblock_retain(&s->block);
-    refblock_retain(&bell->block);
-    s->bell = bell;
-    senders_add(&q->waiting, s, front);
+  senders_join(q, &q->waiting, s, bell, front);
+  if (!q->closed)
     atomic_store(&q->senders_wait, true);  /* guard: before has_space_for */
-  }
   lock_free(&q->lock);
   serve_waiting(q);
   return queue_result(s);
@@ -365,9 +383,7 @@ enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
   lock_take(&q->lock);
   if (queue_result(s) == SEND_WAITS) {
     waiting_remove(q, s);
-    atomic_store(&s->result, SEND_WITHDRAWN);
-    bell = s->bell;
-    s->bell = NULL;
+    bell = senders_leave(s);
   }
   lock_free(&q->lock);
   if (bell) {
@@ -383,13 +399,7 @@ enum queue_result queue_monitor (struct queue *q, struct queue_sender *s,
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
-  atomic_store(&s->result, q->closed ? SEND_REFUSED : SEND_WAITS);
-  if (!q->closed) {
-    refblock_retain(&s->block);
-    refblock_retain(&bell->block);
-    s->bell = bell;
-    senders_add(&q->monitors, s, false);
-  }
+  senders_join(q, &q->monitors, s, bell, false);
   lock_free(&q->lock);
   return queue_result(s);
 }
@@ -411,9 +421,7 @@ void queue_unmonitor (struct queue *q, struct queue_sender *s) {
   lock_take(&q->lock);
   if (queue_result(s) == SEND_WAITS) {  /* guard: or the close has it */
     senders_remove(&q->monitors, s);
-    atomic_store(&s->result, SEND_WITHDRAWN);
-    bell = s->bell;
-    s->bell = NULL;
+    bell = senders_leave(s);
   }
   lock_free(&q->lock);
   if (bell) {

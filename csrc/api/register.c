@@ -34,6 +34,14 @@ int register_result (lua_State *L, struct ring *r, int rc,
   return 1;
 }
 
+int register_number (lua_State *L, struct ring *r, int rc,
+                     const char *what) {
+  if (rc < 0)
+    return register_result(L, r, rc, what);
+  lua_pushinteger(L, rc);
+  return 1;
+}
+
 void register_tags (lua_State *L, int arg, uint64_t *tags, unsigned n) {
   luaL_checktype(L, arg, LUA_TTABLE);
   if (lua_rawlen(L, arg) != n)
@@ -138,10 +146,7 @@ static int register_files_update (lua_State *L) {
   up.fds = (uint64_t)(uintptr_t)arg_files(L, 3, &n);
   ring_check(L, 1);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE, &up, n);
-  if (rc < 0)
-    return register_result(L, r, rc, "register_files_update");
-  lua_pushinteger(L, rc);
-  return 1;
+  return register_number(L, r, rc, "register_files_update");
 }
 
 /* ring:register_files_update_tag(offset, { fd, … }, { tag, … }): the number
@@ -158,10 +163,7 @@ static int register_files_update_tag (lua_State *L) {
   ring_check(L, 1);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_FILES_UPDATE2, &up,
                     sizeof(up));
-  if (rc < 0)
-    return register_result(L, r, rc, "register_files_update_tag");
-  lua_pushinteger(L, rc);
-  return 1;
+  return register_number(L, r, rc, "register_files_update_tag");
 }
 
 /* ring:register_file_alloc_range(offset, len) */
@@ -303,10 +305,7 @@ static int register_sync_cancel (lua_State *L) {
     return fail(L, EINVAL, "register_sync_cancel%s needs Linux %u.%u",
                 (reg.flags & IORING_ASYNC_CANCEL_OP) ? " by opcode" : "",
                 NAMES_MAJOR(min_kernel), NAMES_MINOR(min_kernel));
-  if (rc < 0)
-    return register_result(L, r, rc, "register_sync_cancel");
-  lua_pushinteger(L, rc);
-  return 1;
+  return register_number(L, r, rc, "register_sync_cancel");
 }
 
 

@@ -34,10 +34,7 @@ static int setting_failed (lua_State *L, struct ring *r, int rc,
 static int register_personality (lua_State *L) {
   struct ring *r = ring_check(L, 1);
   int rc = sys_register(r->io.ring_fd, IORING_REGISTER_PERSONALITY, NULL, 0);
-  if (rc < 0)
-    return register_result(L, r, rc, "register_personality");
-  lua_pushinteger(L, rc);
-  return 1;
+  return register_number(L, r, rc, "register_personality");
 }
 
 /* ring:unregister_personality(id) */

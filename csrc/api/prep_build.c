@@ -58,6 +58,14 @@ bool request_copy (struct account *a, struct request *q,
   return true;
 }
 
+void request_second (struct request *q, struct fd_arg fd) {
+  request_set_second(&q->sqe, fd.number);
+  if (fd.handle) {
+    q->pin[OP_PIN_AUX] = &fd.handle->block;
+    q->req_flags |= REQ_SECOND;
+  }
+}
+
 uint8_t request_address (struct request *q, const struct address *a) {
   if (q->sqe.opcode == IORING_OP_SEND || q->sqe.opcode == IORING_OP_SEND_ZC) {
     q->sqe.addr_len = (uint16_t)a->len;
@@ -152,11 +160,7 @@ static void read_second (lua_State *L, struct request *q, int arg) {
   if (fd.anchor)
     luaL_argerror(L, arg, "uring.fd, socket or number expected: a Lua file "
                   "may only be the first descriptor of a request");
-  request_set_second(&q->sqe, fd.number);
-  if (fd.handle) {
-    q->pin[OP_PIN_AUX] = &fd.handle->block;
-    q->req_flags |= REQ_SECOND;
-  }
+  request_second(q, fd);
 }
 
 static int arg_number (lua_State *L, int arg) {

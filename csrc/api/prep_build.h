@@ -26,6 +26,7 @@
 #include "compat.h"
 #include "ring/op_table.h"
 #include "lua/state.h"
+#include "api/fd.h"
 #include "api/msghdr.h"
 #include "api/sockaddr.h"
 
@@ -64,6 +65,10 @@ struct copied {
 ** there is no memory, and the request is unchanged. */
 bool request_copy (struct account *a, struct request *q,
                    const struct copied *p, unsigned n);
+
+/* The request names this descriptor besides its own. No count is taken: the
+** operation takes one, or the caller. */
+void request_second (struct request *q, struct fd_arg fd);
 
 /* The request connects, binds or sends to this address: set its length. The
 ** result is the field for the address of a copy of its bytes. */

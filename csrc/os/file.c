@@ -96,11 +96,7 @@ static bool copy_paths (lua_State *L, struct request *q, int which) {
 ** operation counts. */
 static void set_other_folder (lua_State *L, struct request *q) {
   q->sqe.len = (uint32_t)q->sqe.fd;
-  if (!lua_isnil(L, OTHER_FD)) {
-    struct fd_arg fd = arg_fd(L, OTHER_FD);
-    q->sqe.len = (uint32_t)fd.number;
-    if (fd.handle) q->pin[OP_PIN_AUX] = &fd.handle->block;
-  }
+  if (!lua_isnil(L, OTHER_FD)) request_second(q, arg_fd(L, OTHER_FD));
 }
 
 /* The fields that are no paths. */

@@ -137,7 +137,7 @@ local function range_of(fields, size, modified)
   return from // 1, (to - from) // 1 + 1
 end
 
--- Whoever takes less than RATE has as long as a WINDOW.
+-- A client that takes less than RATE has as long as a WINDOW.
 local function send(conn, file, from, count)
   local left = count
   while left > 0 do

@@ -117,7 +117,7 @@ static void buffer_retire (lua_State *L, struct buffer *b) {
 
 /* ---- to another state -------------------------------------------------- */
 
-/* What was lent is the message's; given back, it is nobody's. */
+/* What was lent is the message's; given back, it has no owner. */
 static void drop_loan (struct buffer *b) {
   struct buffer_loan *l = b->loan;
   b->loan = NULL;

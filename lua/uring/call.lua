@@ -34,7 +34,8 @@ local error <const>, type <const>, next <const> = error, type, next
 local pcall <const>, xpcall <const> = pcall, xpcall
 local tostring <const>, rawequal <const> = tostring, rawequal
 local setmetatable <const> = setmetatable
-local format <const>, match <const> = string.format, string.match
+local format <const> = string.format
+local raise_as <const> = require("uring.argument").raise_as
 local tointeger <const> = math.tointeger
 local EPIPE <const> = core.errno.EPIPE
 
@@ -56,19 +57,6 @@ end
 local function results(ok, ...)
   if ok then return ... end
   return finish(ok, ...)
-end
-
--- An error of C's about an argument, as one of this call's, whose arguments
--- after the first are `shift` places before.
-local function raise_as(name, shift, problem)
-  local n, text
-  if type(problem) == "string" then
-    n, text = match(problem, "^.-bad argument #(%d+) to '.-' %((.*)%)$")
-  end
-  if not n then error(problem, 0) end
-  n = tointeger(n)
-  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)",
-    n > 1 and n - shift or n, name, text))
 end
 
 function Address:call(...)

@@ -16,6 +16,7 @@
 
 local core = require("uring.core").public
 local scopes <const> = require("uring.scope").public
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local shield <const>, phase <const> = scopes.shield, tasks.worker_phase
@@ -26,7 +27,8 @@ local tostring <const> = tostring
 local assert <const> = assert
 local setmetatable <const>, xpcall <const> = setmetatable, xpcall
 local math_type <const> = math.type
-local format <const>, match <const> = string.format, string.match
+local format <const> = string.format
+local parse <const>, raise_as <const> = argument.parse, argument.raise_as
 local pack <const>, unpack <const> = table.pack, table.unpack
 local sort <const>, concat <const> = table.sort, table.concat
 local E <const> = core.errno
@@ -225,13 +227,6 @@ local function new_attendant(guard, name)
   return guard.attended and task
 end
 
--- An argument that cannot travel has its number among the caller's.
-local function start_failed(problem)
-  local n, text = match(problem, "^.-bad argument #(%d+) to '.-' %((.*)%)$")
-  if not n then error(problem, 0) end
-  bad_argument(n - 1, "%s", text)
-end
-
 -- Start a worker: its handle, or nil, message, errno. `replies` is its pool's
 -- mailbox.
 local function start(options, spec, replies, ...)
@@ -247,7 +242,8 @@ local function start(options, spec, replies, ...)
     ...)
   if ok and started then return handle end
   attendant:cancel()
-  if not ok then start_failed(started) end
+  -- (one that cannot travel has its number among the caller's arguments)
+  if not ok then raise_as(call, 1, started) end
   return nil, message, errno
 end
 
@@ -293,8 +289,7 @@ end
 
 -- Why values could not be sent. The first result was argument `first`.
 local function refusal(problem, first)
-  local n, why = match(tostring(problem), "^.-bad argument #(%d+) to '.-' "
-    .. "%((.*)%)$")
+  local n, why = parse(problem)
   return n and format("result #%d: %s", n - first + 1, why) or text(problem)
 end
 

@@ -1,7 +1,7 @@
 /* doorbell: a sleeping loop is woken once by its senders, no wakeup is lost,
 ** and a forged token is recognized. */
 
-#include "check_ring.h"
+#include "check_doorbell.h"
 #include "ring/doorbell.h"
 #include "base/clock.h"
 #include "ring/op_table.h"
@@ -12,27 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static struct io_uring ring;
-static struct handles all;
-static struct handle *handle;
-static struct doorbell *doorbell;
-
 static void open_all (void) {
-  struct io_uring_params p = {0};
-  p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-  if (!CHECK(sys_setup(8, &ring, &p) == 0)) exit(1);
-  handle = handle_new();
-  if (!CHECK(handle != NULL)) exit(1);
-  handle_own(&all, handle, ring.ring_fd);
-  doorbell = doorbell_new(handle);
-  if (!CHECK(doorbell != NULL)) exit(1);
-}
-
-static void close_all (void) {
-  refblock_release(&doorbell->block);
-  sys_exit(&ring);
-  handle_close(handle);
-  refblock_release(&handle->block);
+  open_doorbell(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+                doorbell_new);
 }
 
 /* Count the tokens in the CQ, after sleeping for at most `ns`. */

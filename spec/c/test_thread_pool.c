@@ -3,8 +3,8 @@
 
 #define IDLE_NS  50000000
 
-#include "check_ring.h"
 #include "os/thread_pool.c"
+#include "check_doorbell.h"
 #include "ring/sys.h"
 
 #include <dirent.h>
@@ -12,26 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct io_uring ring;
-static struct handles all;
-static struct handle *handle;
-static struct doorbell *doorbell;
-
 static void open_all (void) {
-  struct io_uring_params p = {0};
-  if (!CHECK(sys_setup(8, &ring, &p) == 0)) exit(1);
-  handle = handle_new();
-  if (!CHECK(handle != NULL)) exit(1);
-  handle_own(&all, handle, ring.ring_fd);
-  doorbell = doorbell_new_polled(handle);
-  if (!CHECK(doorbell != NULL)) exit(1);
-}
-
-static void close_all (void) {
-  refblock_release(&doorbell->block);
-  sys_exit(&ring);
-  handle_close(handle);
-  refblock_release(&handle->block);
+  open_doorbell(0, doorbell_new_polled);
 }
 
 /* A job that waits at a gate of its own, and notes what it saw. */

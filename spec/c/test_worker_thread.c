@@ -1,7 +1,7 @@
 /* worker_thread: a thread ends once and its parent is told; a cancel reaches
 ** it whenever it comes; one that does not end is left, and counted. */
 
-#include "check_ring.h"
+#include "check_doorbell.h"
 #include "base/clock.h"
 #include "ring/sys.h"
 #include "worker/worker_thread.h"
@@ -11,30 +11,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct io_uring ring;
-static struct handles all;
-static struct handle *handle;
-static struct doorbell *doorbell;
 
 /* `ready` is called for a loop; what it is does not matter here. */
 #define A_LOOP  ((struct loop *)(void *)&ring)
 #define LONG    ((int64_t)20 * 1000000000)
 
 static void open_all (void) {
-  struct io_uring_params p = {0};
-  if (!CHECK(sys_setup(8, &ring, &p) == 0)) exit(1);
-  handle = handle_new();
-  if (!CHECK(handle != NULL)) exit(1);
-  handle_own(&all, handle, ring.ring_fd);
-  doorbell = doorbell_new_polled(handle);
-  if (!CHECK(doorbell != NULL)) exit(1);
-}
-
-static void close_all (void) {
-  refblock_release(&doorbell->block);
-  sys_exit(&ring);
-  handle_close(handle);
-  refblock_release(&handle->block);
+  open_doorbell(0, doorbell_new_polled);
 }
 
 static int woken;

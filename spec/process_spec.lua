@@ -1,5 +1,6 @@
 -- uring.process: children that belong to a scope, and what can go wrong.
 
+local clean = require "clean"
 local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
@@ -11,26 +12,11 @@ local patience <const> = net.patience
 local process <const> = uring.process
 
 -- Every test leaves no child, no zombie and no descriptor.
-local before
+before_each(clean.begin(function()  -- (the loop, and its doorbell)
+  uring.run(function() assert(process { "true" }):wait() end)
+end))
 
-before_each(function()
-  if helper.probe.available then  -- (the loop, and its doorbell)
-    uring.run(function() assert(process { "true" }):wait() end)
-  end
-  collectgarbage()
-  collectgarbage()
-  before = spec.fds()
-end)
-
-after_each(function()
-  net.close()
-  helper.clean()
-  helper.idle_loop()
-  collectgarbage()
-  collectgarbage()
-  assert.is_nil((spec.wait(-1)))
-  assert.equal(before, spec.fds())
-end)
+after_each(clean.finish(function() assert.is_nil((spec.wait(-1))) end))
 
 local function sh(script, options)
   options = options or {}

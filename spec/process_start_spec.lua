@@ -1,6 +1,7 @@
 -- How children are started: by helper threads, which hold up no task; a start
 -- that is cancelled is undone; from several tasks, states and threads at once.
 
+local clean = require "clean"
 local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
@@ -15,27 +16,13 @@ local long <const> = os.getenv "URING_CHILDREN"  -- (make soak)
 
 -- Every test leaves no child, no zombie and no descriptor. (What was not
 -- waited for is reaped by a helper thread.)
-local before
+before_each(clean.begin(function()  -- (the loop, and its doorbell)
+  uring.run(function() assert(process { "true" }):wait() end)
+end))
 
-before_each(function()
-  if helper.probe.available then  -- (the loop, and its doorbell)
-    uring.run(function() assert(process { "true" }):wait() end)
-  end
-  collectgarbage()
-  collectgarbage()
-  before = spec.fds()
-end)
-
-after_each(function()
-  net.close()
-  helper.clean()
-  helper.idle_loop()
+after_each(clean.finish(function()
   helper.eventually(function() return not spec.children() end, 20)
-  helper.eventually(function()
-    collectgarbage()
-    return spec.fds() == before
-  end)
-end)
+end, true))
 
 -- Give all four threads of the lane something to do until `free` is called:
 -- copying from a pipe that has nothing in it.

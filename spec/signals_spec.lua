@@ -1,5 +1,6 @@
 -- uring.signals: signals of the process as messages.
 
+local clean = require "clean"
 local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
@@ -11,26 +12,13 @@ local take <const> = require("uring.core").listener_take
 local patience <const> = net.patience
 local INT <const>, USR1 <const>, USR2 <const>, TERM <const> = 2, 10, 12, 15
 
-local before
+before_each(clean.begin(function() uring.run(function() end) end))
 
-before_each(function()
-  if helper.probe.available then uring.run(function() end) end  -- (the loop)
-  collectgarbage()
-  collectgarbage()
-  before = spec.fds()
-end)
-
-after_each(function()
-  net.close()
-  helper.clean()
-  helper.idle_loop()
-  collectgarbage()
-  collectgarbage()
+after_each(clean.finish(function()
   for _, sig in ipairs { USR1, USR2, TERM } do
     assert.equal("default", spec.signal(sig, "default"))
   end
-  assert.equal(before, spec.fds())
-end)
+end))
 
 local function raise(sig) assert(spec.kill(spec.getpid(), sig)) end
 

@@ -261,6 +261,13 @@ describe("the end of a worker", function()
     helper.fails("late", function()
       worker(function() error "late" end)
     end)
+    -- and if it ends in the last turn of its scope
+    helper.fails("last", function()
+      uring.scope(function()
+        local w = worker(function() error "last" end)
+        repeat until w:status() == "failed"
+      end)
+    end)
     helper.run(function()
       uring.scope(function()
         local w = worker(function() error "told" end)

@@ -196,7 +196,9 @@ local function attend(guard)
   guard.attended = true
   local ok, status, why = pcall(tasks.worker_attend, handle)
   if phase(handle) == NEW then return end  -- (it could not be started)
-  if phase(handle) == RUNS and tasks.stay() then
+  -- (what interrupted it may have come after the worker's end: why it failed is
+  -- asked all the same)
+  if not ok and tasks.stay() then
     stayed = true
     handle:close()
     ok, status, why = pcall(tasks.worker_attend, handle)

@@ -101,13 +101,18 @@ describe("a slow disk", function()
       local uring = require "uring"
       local done = false
       uring.spawn(function()
-        uring.timeout(0.01, function()
-          for _ in uring.fs.dir(folder) do error "it was not slow" end
+        local entry, reading, _, open <close> = uring.fs.dir(folder)
+        uring.timeout(0.2, function()
+          entry(reading)
+          error "it was not slow"
         end)
-        done = true
+        done = open ~= nil
       end)
-      uring.sleep(0.5)
+      uring.sleep(0.6)
       assert(done)
+      -- (the thread ends its job when the wait for it is gone)
+      collectgarbage()
+      collectgarbage()
       local n = 0
       for name, kind in uring.fs.walk(folder) do
         assert(name == folder .. "/file" and kind == "file")

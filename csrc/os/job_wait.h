@@ -41,7 +41,8 @@ struct task *job_wait_enter (lua_State *L, const char *what);
 void *job_new (size_t size, void (*end) (struct refblock *b));
 
 /* Do the job, which is taken over, and wait for it for at most `ns`; or wait
-** again for one that was posted and left. The wait is on top, and nothing was called since it was pushed that may wait. Used as
+** again for one that was posted and left. The wait is on top, and nothing that
+** may wait was called since it was pushed. Used as
 ** `return job_wait_perform(...)`. */
 int job_wait_perform (lua_State *L, struct task *t, struct waited_job *job,
                       enum thread_lane lane, int64_t ns);

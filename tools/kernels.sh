@@ -108,7 +108,7 @@ INIT
   # The factor comes from the kernel's command line: see boot. (The clock of
   # a virtual machine may be set: spec/time_spec.lua.)
   echo "export LUA=$lua URING_SLOW=\${slow:-1} URING_OWN_CLOCK=1" \
-    "TEST_TIMEOUT=\$((1200 * \${slow:-1})) SPEC='${SPEC:-}'" \
+    "TEST_TIMEOUT=\$((1200 + 60 * \${slow:-1})) SPEC='${SPEC:-}'" \
     >"$root/tree/settings"
   (cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$1"
 }

@@ -36,8 +36,12 @@ end
 
 describe("lighttpd with the example's script", function()
   after_each(function()
-    if server then server:interrupt(SIGTERM) end  -- its workers end with it
+    local ended = server
     server = nil
+    if not ended then return end
+    -- (its workers end with it, and their states are closed)
+    local status, output = ended:interrupt(SIGTERM)
+    assert(status == 0, output)
   end)
   after_each(helper.clean)
 

@@ -120,8 +120,10 @@ void turnq_wake (struct loop *loop, struct turnq *q) {
 }
 
 void waitq_wake_all (struct loop *loop, struct waitq *q) {
-  for (struct wait_node *n = waitq_pop(q); n; n = waitq_pop(q))
-    waiter_wake(loop, n);
+  struct wait_node *n;
+  if (loop == NULL)  /* guard: the state closes, and the loop went first */
+    waitq_drop_all(q);
+  while ((n = waitq_pop(q)) != NULL) waiter_wake(loop, n);
 }
 
 void turnq_wake_all (struct loop *loop, struct turnq *q) {

@@ -65,4 +65,54 @@ describe("when the state closes", function()
     at_the_end([[uring.timeout(10, uring.sleep, 10)]], [[
       assert(coroutine.resume(co) and coroutine.close(co))]])
   end)
+
+  -- What was made before the loop is collected after it.
+  for what, made in pairs {
+    ["a mailbox"] = { "uring.mailbox()", "x.receive", "x:receiving()" },
+    ["a full mailbox"] = { [[(function()
+      local address = uring.mailbox({ capacity = 1 }):address()
+      address:try_send(1)
+      return address
+    end)()]], "x.send", "x:sending(2)" },
+    ["an end of a mailbox"] = { "uring.mailbox():address():monitor()",
+      "uring.select", "x" },
+    ["a channel"] = { "uring.channel()", "x.receive", "x:receiving()" },
+    ["a reader of a channel"] = { "uring.channel()", "x.send",
+      "x:sending(1)" },
+    ["a semaphore"] = { "uring.semaphore(0)", "x.acquire", "x:acquiring()" },
+    ["messages of a ring"] = { "uring.ring()", "x.receive", "x:receiving()" },
+    ["a datagram"] = { "uring.udp.bind '127.0.0.1:0'", "x.receive",
+      "x:receiving()" },
+    ["a connection"] = { "uring.tcp.listen '127.0.0.1:0'", "x.accept",
+      "x:accepting()" },
+    ["bytes of a pipe"] = { "uring.pipe()", "x.read", "x:reading(1)" },
+  } do
+    local make, wait, event = table.unpack(made)
+    it("tasks may wait for " .. what .. " that was made before the loop",
+      function()
+        for _, code in ipairs {
+          wait == "uring.select" and "uring.select { x }"
+            or wait .. (wait == "x.send" and "(x, 2)" or "(x)"),
+          "uring.select { " .. event .. ", uring.after(60) }",
+        } do
+          helper.script_ok(([[
+            local uring = require "uring"
+            local x = assert(%s)
+            uring.run(function()
+              for _ = 1, 3 do uring.spawn(function() %s end) end
+              uring.sleep(0)
+              uring.sleep(0)
+              os.exit(0, true)
+            end)]]):format(make, code))
+        end
+      end)
+  end
+
+  it("a task of a step may wait for what was made before the loop", function()
+    helper.script_ok [[
+      local uring = require "uring"
+      local mailbox = assert(uring.mailbox())
+      uring.loop():spawn(mailbox.receive, mailbox)
+      uring.loop():step()]]
+  end)
 end)

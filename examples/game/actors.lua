@@ -71,7 +71,8 @@ local function live(id, mailbox)
 end
 
 for id = zone, actors, zones do
-  local mailbox = assert(uring.mailbox{ name = "actor " .. id, capacity = 64 })
+  local mailbox = assert(uring.mailbox{ name = "actor " .. id, capacity = 64,
+    bytes = 8192 })
   mailboxes[#mailboxes + 1] = mailbox
   uring.spawn(live, id, mailbox)
 end

@@ -1,5 +1,7 @@
 -- A Prosody on this machine alone that serves mod_uring's pages, and no XMPP:
 --
+--     install -D -m 644 mod_uring.lua \
+--       /usr/local/lib/prosody/modules/mod_uring.lua
 --     mkdir /tmp/prosody-uring
 --     prosody -F --config prosody.cfg.lua        in the foreground
 --     prosody -D --config prosody.cfg.lua        as a daemon

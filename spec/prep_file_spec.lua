@@ -42,7 +42,8 @@ describe("files", function()
     assert.equal("honehellxxdend", content())
     local res = one(ring, sqe():prep_readv2(file, { a }, 0,
       uring.RWF_NOWAIT))
-    assert.truthy(res == 4 or res == -E.EAGAIN)
+    -- (EOPNOTSUPP: the file system has no such reads, as tmpfs before 6.6)
+    assert.truthy(res == 4 or res == -E.EAGAIN or res == -E.EOPNOTSUPP, res)
   end)
 
   it("keep the buffers of a vector until the kernel is done", function()
@@ -102,7 +103,7 @@ describe("files", function()
         { 0, sqe():prep_fadvise64(file, 0, 1 << 40,
           uring.POSIX_FADV_SEQUENTIAL) },
         { -E.EINVAL, sqe():prep_fadvise(file, 0, 0, 99) } } do
-      assert.equal(step[1], (one(ring, step[2])))
+      assert.equal(step[1], (one(ring, step[2])), tostring(step[2]))
     end
     assert.equal("hello world" .. ("\0"):rep(9), content())
   end)

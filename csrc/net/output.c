@@ -189,12 +189,10 @@ static bool output_refused (struct output *o, const struct op *op,
   o->poll_first = res == -EAGAIN;
   if (res == -EAGAIN || res == -EINTR)
     return true;
-  if ((res == -EOPNOTSUPP || res == -EINVAL) && op->opcode == IORING_OP_WRITE
-      && !atomic_load(&no_nosignal)) {
-    atomic_store(&no_nosignal, true);
-    return true;
-  }
-  return false;
+  if ((res != -EOPNOTSUPP && res != -EINVAL) || !o->nosignal)
+    return false;
+  atomic_store(&no_nosignal, true);  /* (others may be on their way still) */
+  return true;
 }
 
 /* The `completed` of its queue. */
@@ -253,6 +251,7 @@ int output_start (struct output *o, struct loop *loop) {
   o->ring = loop->ring;
   if (o->positioned) o->at = lseek(handle_number(*o->d), 0, SEEK_CUR);
   q = output_request(o);
+  o->nosignal = q.sqe.opcode == IORING_OP_WRITE && q.sqe.rw_flags != 0;
   q.pin[OP_PIN_FD] = &(*o->d)->block;
   rc = ring_push_one(o->ring, &q, OP_LOOPED, &op);
   if (rc < 0) {

@@ -67,6 +67,7 @@ struct output {            /* of a socket or a stream */
   bool positioned;         /* it goes to a file's position */
   bool lines;              /* a line is written at once, if it can be */
   bool poll_first;         /* it is not blocking, and was full */
+  bool nosignal;           /* its request has RWF_NOSIGNAL */
   bool open;
 };
 

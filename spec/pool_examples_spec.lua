@@ -16,7 +16,8 @@ end
 -- What wc says of the same tree.
 local function words_of(directory)
   local wc <close> = assert(io.popen(([[find '%s' -type f \
-    -exec sh -c 'cat "$1"; echo' sh {} \; | LC_ALL=C wc -w]]):format(directory)))
+    -exec sh -c 'cat "$1"; echo' sh {} \; | LC_ALL=C wc -w]]):format(
+    directory)))
   return math.tointeger(wc:read "n")
 end
 

@@ -79,8 +79,13 @@ describe("registered buffers", function()
     assert.equal(5, (one(ring, sqe():prep_read_fixed(file, b, 8, 0, 0))))
     assert.equal(-E.EFAULT, (one(ring, sqe():prep_read_fixed(file, a, 8, 0,
       1))))
+  end)
+
+  it("tell their tag when the table goes", function()
+    helper.needs_linux(6, 13)
+    assert(ring:register_buffers_tags({ uring.buffer(8) }, { 78 }))
     assert(ring:unregister_buffers())
-    len, data = hand.message(ring)
+    local len, data = hand.message(ring)
     assert.same({ 0, 78 }, { len, data })
   end)
 

@@ -911,7 +911,8 @@ function Ring:close() end
 function Ring:register_files(files) end
 
 --- The same with tags: a message with the tag as its data arrives at the ring
---- when a slot is empty again and no request uses its file any more.
+--- when a slot is empty again and no request uses its file any more. (Before
+--- 6.13 unregistering the table sends none.)
 --- (io_uring_register_files_tags(3), 5.13)
 ---@param files (uring.descriptor|false)[]
 ---@param tags integer[] one for each; 0: no message

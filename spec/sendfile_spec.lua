@@ -351,6 +351,12 @@ describe("sendfile", function()
           ends[#ends + 1] = assert(listener:accept(patience))
         end
       end)
+      if not fine then  -- (some for what comes)
+        for _ = 1, 30 do
+          local last = table.remove(ends)
+          if last then last:close() end
+        end
+      end
       local before = threads()
       local memory = uring.loop():stats().memory
       local sending = {}

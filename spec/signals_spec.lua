@@ -12,7 +12,9 @@ local take <const> = require("uring.core").listener_take
 local patience <const> = net.patience
 local INT <const>, USR1 <const>, USR2 <const>, TERM <const> = 2, 10, 12, 15
 
-before_each(clean.begin(function() uring.run(function() end) end))
+before_each(clean.begin(function()  -- (the loop, and its doorbell)
+  uring.run(function() assert(uring.mailbox()):close() end)
+end))
 
 after_each(clean.finish(function()
   for _, sig in ipairs { USR1, USR2, TERM } do

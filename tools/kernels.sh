@@ -68,7 +68,8 @@ pack() {
     cp -rL --parents "/usr/share/lua/$number" \
       "/usr/lib/x86_64-linux-gnu/lua/$number" "$root" &&
     cp -L /bin/busybox "$root/bin" &&
-    cp -L --parents /etc/hosts /etc/services "$root" || return
+    cp -L --parents /etc/hosts /etc/services "$root" &&
+    : >"$root/etc/resolv.conf" || return
   tar --exclude=./.git --exclude=./build/obj --exclude='./build/asan*' \
     --exclude=./build/rock -cf - . | tar -C "$root/tree" -xf - || return
   find "$root" -type f \( -name '*.so' -o -perm -100 \) -exec ldd {} + \

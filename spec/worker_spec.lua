@@ -295,6 +295,28 @@ describe("the end of a worker", function()
     end)
   end)
 
+  it("raises the cancel of a task that starts one", function()
+    for turns = 0, 3 do
+      helper.run(function()
+        local started, raised
+        helper.raises("enough", uring.scope, function(scope)
+          scope:spawn(function()
+            local ok, why = pcall(function()
+              started = table.pack(worker(function() uring.sleep(10) end))
+              uring.sleep(10)
+            end)
+            raised = not ok and why
+          end)
+          for _ = 1, turns do uring.sleep(0) end
+          error "enough"
+        end)
+        -- (a task that was cancelled before it began does nothing)
+        if raised then assert.equal(uring.cancelled, raised) end
+        assert(started == nil or started[1], started and started[2])
+      end)
+    end
+  end)
+
   it("comes with the cancel of its scope", function()
     helper.run(function()
       local w

@@ -237,6 +237,7 @@ local function start(options, spec, replies, ...)
   local guard = setmetatable({ handle = handle, attended = false }, Guard)
   local attendant = new_attendant(guard, options.name)
   if not attendant then
+    tasks.enter "uring.worker"  -- (raises in a task that is cancelled by now)
     return nil, "worker: the task was cancelled", E.ECANCELED
   end
   running[handle] = true

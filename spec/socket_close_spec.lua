@@ -19,6 +19,76 @@ local function tune(name, value)
   return collectgarbage("param", name, value)
 end
 
+describe("giving a socket away", function()
+  it("leaves the descriptor open for its new owner", function()
+    local a, b = net.pair()
+    local number = b:fileno()
+    net.run(function()
+      assert(b:write "written")
+      assert(b:flush())
+      assert(a:write "hello\n")
+      assert.equal("hello", b:read("l", net.patience))
+      assert.equal(number, b:release())
+      assert.equal("uring.Socket (closed)", tostring(b))
+      assert.is_true(b:close())
+      helper.raises("closed socket", b.release, b)
+      helper.collect()
+      assert.equal(5, spec.write(number, "still"))
+      assert.equal("written", a:read(7, net.patience))
+      assert.equal("still", a:read(5, net.patience))
+      -- and it may be a socket's again
+      local again <close> = assert(uring.socket(uring.fd(number)))
+      assert.equal(number, again:fileno())
+    end)
+  end)
+
+  it("says EBUSY where something would be lost, and it stays a socket",
+    function()
+      net.run(function()
+        local a, b = net.pair()
+        local function busy(words)
+          local message = net.fails(E.EBUSY, b:release())
+          assert.truthy(message:find(words, 1, true), message)
+        end
+        a:write "line\nmore"
+        assert.equal("line", b:read("l", net.patience))
+        busy "not read"
+        assert.equal("more", b:recv(nil, net.patience))
+        b:write "x"
+        busy "flush"
+        assert.equal("x", a:read(1, net.patience))
+        assert(b:flush())
+        local task = helper.started(b.recv, b)
+        busy "under way"
+        a:send "for it"
+        assert.same({ true, "for it" }, { task:join(net.patience) })
+        -- a select's receive that was not chosen, and what it has brought
+        assert.equal("t", (uring.select { r = b:receiving(),
+          t = uring.after(0.001) }))
+        busy "under way"
+        a:send "late"
+        net.turns()
+        busy "not read"
+        assert.equal("late", b:recv(nil, net.patience))
+        a:close()
+        b:write "lost"
+        net.fails(E.EPIPE, b:flush())
+        spec.close(assert(b:release()))
+      end)
+    end)
+
+  it("tells an error of what was written, once", function()
+    net.run(function()
+      local a, b = net.pair()
+      a:close()
+      b:write "lost"
+      net.turns()
+      net.fails(E.EPIPE, b:release())
+      spec.close(assert(b:release()))
+    end)
+  end)
+end)
+
 describe("closing a socket", function()
   -- Every wait of one task, and what it gives when another task closes.
   local waits = {

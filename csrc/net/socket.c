@@ -138,8 +138,9 @@ static void socket_drop_buffers (lua_State *L, struct socket *s) {
   s->own_pool = NULL;
 }
 
-/* Close it: cancel what is in flight, wake all waiters, release all memory. */
-static int socket_end (lua_State *L, struct socket *s) {
+/* Cancel what is in flight, wake all waiters, release all memory; and close the
+** descriptor, or give it away: 0 or -errno, or its number. */
+static int socket_end (lua_State *L, struct socket *s, bool closes) {
   struct handle *d = s->d;
   int rc;
   if (d == NULL)
@@ -149,7 +150,7 @@ static int socket_end (lua_State *L, struct socket *s) {
   socket_end_sides(s);
   s->d = NULL;
   s->input.open = false;
-  rc = ring_close_handle(state_of(L)->rings, d);
+  rc = closes ? ring_close_handle(state_of(L)->rings, d) : handle_release(d);
   socket_drop_buffers(L, s);
   refblock_release(&d->block);
   return rc;
@@ -158,7 +159,7 @@ static int socket_end (lua_State *L, struct socket *s) {
 static int close_now (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
   int n = output_close(L, &s->output);
-  int rc = socket_end(L, s);
+  int rc = socket_end(L, s, true);
   return n > 0 ? n : fd_closed(L, rc);
 }
 
@@ -166,11 +167,39 @@ static int close_now (lua_State *L) {
 static int s_close (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
   if (s->d == NULL || s->fork_id != fork_id()) {
-    socket_end(L, s);
+    socket_end(L, s, true);
     lua_pushboolean(L, 1);
     return 1;
   }
   return output_linger(L, &s->output, close_now);
+}
+
+/* Why it cannot be given away: what would be lost; or NULL. */
+static const char *socket_busy (const struct socket *s) {
+  const struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
+  if (store_size(&s->input.store) > 0 || s->rx.at
+      || (op && op->results.first))
+    return "what it has received was not read";
+  if (output_size(&s->output) > 0)
+    return "what was written is not sent yet: flush it";
+  return s->d->ops ? "a request is under way on it" : NULL;
+}
+
+/* socket:release(): the number; the caller owns it from now on. */
+static int s_release (lua_State *L) {
+  struct socket *s = socket_check(L, 1);
+  const char *why;
+  int n = output_failed(L, &s->output);
+  if (n > 0)
+    return n;
+  ring_submit_all(state_of(L)->rings);
+  ring_reap_uses(state_of(L)->rings, s->d);
+  why = socket_busy(s);
+  if (why)  /* guard: nothing that came is lost */
+    return fail(L, EBUSY, "release socket (fd %d): %s", handle_number(s->d),
+                why);
+  lua_pushinteger(L, socket_end(L, s, false));
+  return 1;
 }
 
 /* A collected socket was not closed: requests of other owners on it go on, and
@@ -590,6 +619,7 @@ static const luaL_Reg methods[] = {
   {"setsockopt", s_setsockopt},
   {"getsockopt", s_getsockopt},
   {"fileno", s_fileno},
+  {"release", s_release},
   {"stats", s_stats},
   {"close", s_close},
   {NULL, NULL}

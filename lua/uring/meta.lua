@@ -3798,6 +3798,16 @@ function Socket:getsockopt(name, number) end
 ---@return integer
 function Socket:fileno() end
 
+--- Give the number away, to another library for example: the caller has to
+--- close it, and the socket is closed. EBUSY while something would be lost:
+--- bytes that it has received and were not read, or that were written and are
+--- not sent yet; or while a request is under way on it.
+---@return integer? number
+---@return string? message
+---@return integer? errno
+---@nodiscard
+function Socket:release() end
+
 --- Read by one of io's formats: "l" a line (and where none is given), "L" with
 --- its end, "a" all up to the end, "n" a number, or a count of bytes, of which
 --- fewer come only at the end. nil alone is the end. What comes is kept when

@@ -19,7 +19,8 @@ local traceback <const>, note_as <const> = tasks.traceback, tasks.note_as
 local error <const>, type <const>, rawequal <const> = error, type, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local setmetatable <const> = setmetatable
-local format <const>, math_type <const> = string.format, math.type
+local format <const>, tostring <const> = string.format, tostring
+local math_type <const>, tointeger <const> = math.type, math.tointeger
 local E <const> = core.errno
 
 local MOST <const> = 65536     -- that `read` is asked for
@@ -95,17 +96,16 @@ end
 -- How many bytes it took; or nil, message, errno, and how many before that.
 local function perform_write(write, bytes)
   local n, message, errno, sent = write(bytes)
-  local count = n
-  if not n then count = sent or 0
-  elseif math_type(n) ~= "integer" then return #bytes end
-  if math_type(count) ~= "integer" or count > #bytes or count < (n and 1 or 0)
-  then
-    error(format("the stream's function 'write' took %s of %d bytes", count,
-      #bytes), 0)
+  if n and type(n) ~= "number" then return #bytes end
+  local told = n or sent or 0
+  local count = math_type(told) and tointeger(told)
+  if not count or count > #bytes or count < (n and 1 or 0) then
+    error(format("the stream's function 'write' took %s of %d bytes",
+      tostring(told), #bytes), 0)
   end
-  if n then return n end
+  if n then return count end
   return nil, message or "the stream's function 'write' failed",
-    errno_of(errno), sent
+    errno_of(errno), count
 end
 
 local function told_write(calls, stream, ok, n, message, errno, sent)

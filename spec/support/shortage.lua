@@ -840,6 +840,7 @@ programs["the rest of memory and descriptors"] = function()
   local _ <close> = fd
   assert(fd:fileno())
   spec.close(fd:release())
+  spec.close(assert(a:release()))
 end
 
 programs["a process"] = function()

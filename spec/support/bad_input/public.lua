@@ -464,7 +464,7 @@ local public = {
     bind = { address }, listen = { optional(kernels_int) },
     connect = { address, optional(seconds) },
     shutdown = { direction },
-    getsockname = none, getpeername = none, fileno = none,
+    getsockname = none, getpeername = none, fileno = none, release = none,
     setsockopt = { option_name, option_value },
     getsockopt = { option_name },
     send = { bytes, optional(seconds) },

@@ -1,0 +1,217 @@
+-- TLS for sockets of uring, by LuaSec (Debian: lua-sec). A module for programs
+-- to copy: examples/https.lua uses it.
+--
+--     local context = assert(tls.context { cafile = "ca.pem" })
+--     local stream = assert(tls.client(conn, context, "example.test"))
+--
+--     local context = assert(tls.context { certificate = "cert.pem",
+--       key = "key.pem" })
+--     listener:serve(function(conn)
+--       local stream <close> = assert(tls.server(conn, context))
+--     end)
+--
+-- A stream has read, lines, write and all else that uring's streams have. The
+-- socket is its own from the start, and is closed with it, or where the
+-- handshake fails: nil, message, errno. It may have read ahead, as before
+-- a STARTTLS. Both functions take as long as the peer lets them: call them
+-- within uring.timeout.
+--
+-- LuaSec knows descriptors only, and would wait for the peer when it closes
+-- one. So it gets one end of a socketpair, and this moves what is encrypted
+-- between the other end and the connection. No call ever waits there, as the
+-- pair is empty whenever another task may run.
+
+local uring = require "uring"
+local ssl = require "ssl"
+local E = uring.errno
+
+local MOST <const> = 65536     -- bytes at once
+
+local tls = {}
+
+-- A context for many connections; nil, message. A server's has its chain of
+-- certificates and its key (names of PEM files), a client's whom it trusts:
+-- `cafile`, or the system's.
+function tls.context(options)
+  local server = options.certificate ~= nil
+  return ssl.newcontext { mode = server and "server" or "client",
+    protocol = "any", certificate = options.certificate, key = options.key,
+    cafile = options.cafile,
+    capath = not server and not options.cafile and "/etc/ssl/certs" or nil,
+    verify = server and "none" or "peer",
+    -- (to be told why: `verified` refuses what was not right)
+    verifyext = not server and "lsec_continue" or nil,
+    options = { "all", "no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv1_1",
+      "no_compression", "no_renegotiation" } }
+end
+
+
+-- ---- the peer's certificate -----------------------------------------------
+
+-- An address as certificates have it; nil if this is a name.
+local function address_of(host)
+  local ok, address = pcall(uring.sockaddr, host, 0)
+  return ok and address.host or nil
+end
+
+-- A name, or one whose first label is "*": "*.example.test".
+local function matches(pattern, host)
+  pattern = pattern:lower():gsub("%.$", "")
+  local rest = pattern:match "^%*(%.[^*.]+%.[^*]+)$"
+  return pattern == host or rest ~= nil and host:match "^[^.]+(%..*)$" == rest
+end
+
+local function is_for(certificate, host)
+  local names = certificate:extensions()["2.5.29.17"] or {}
+  local address = address_of(host)
+  for _, name in ipairs(names[address and "iPAddress" or "dNSName"] or {}) do
+    if address and name == address or not address and matches(name, host) then
+      return true
+    end
+  end
+  return false
+end
+
+-- True; or nil, message, errno: this is not the host that was asked for.
+local function verified(session, host)
+  local certificate = session:getpeercertificate()
+  local trusted, why = session:getpeerverification()
+  if certificate and trusted and is_for(certificate, host) then return true end
+  local words = trusted and { "it is for another host" } or {}
+  for _, errors in pairs(trusted and {} or why) do  -- of each in the chain
+    table.move(errors, 1, #errors, #words + 1, words)
+  end
+  return nil, ("TLS with %s: its certificate is refused: %s"):format(host,
+    table.concat(words, ", ")), E.EACCES
+end
+
+
+-- ---- connections ----------------------------------------------------------
+
+local Connection = {}
+Connection.__index = Connection
+
+-- Sends what OpenSSL has made. (All of it is taken before a wait.)
+function Connection:send()
+  local parts = {}
+  repeat
+    local bytes = self.pair:try_receive(MOST)
+    parts[#parts + 1] = bytes
+  until not bytes
+  if #parts == 0 then return true end
+  self.cut = self.cut + 1
+  local sent, message, errno = self.socket:send(table.concat(parts))
+  if not sent then return nil, message, errno end
+  self.cut = self.cut - 1
+  return true
+end
+
+-- Gives OpenSSL more of what the peer has sent: true, or nil, message, errno.
+-- A read and a write may both want that.
+function Connection:receive(timeout)
+  local times = self.times
+  local turn <close>, late, errno = self.turn:acquire(timeout)
+  if not turn then return nil, late, errno end
+  if self.times ~= times then return true end
+  local bytes, message, why = self.socket:recv(MOST, timeout)
+  if not bytes then
+    return nil, message or "the peer has ended the connection without "
+      .. "close_notify: something may be missing", why or E.ECONNRESET
+  end
+  self.times = times + 1
+  local taken = self.pair:try_send(bytes) or 0
+  if taken < #bytes then self.socket:unread(bytes:sub(taken + 1)) end
+  return true
+end
+
+-- Goes on with what OpenSSL wants before it can do more.
+function Connection:go_on(wants, timeout)
+  local ok, message, errno = self:send()
+  if not ok then return nil, message, errno end
+  if wants == "wantread" then return self:receive(timeout) end
+  if wants == "wantwrite" then return true end
+  return nil, "TLS: " .. tostring(wants), E.EPROTO
+end
+
+function Connection:handshake(host)
+  repeat
+    local done, wants = self.session:dohandshake()
+    local ok, message, errno = self:go_on(done and "wantwrite" or wants)
+    if not ok then return nil, message, errno end
+  until done
+  if not host then return true end
+  return verified(self.session, host)
+end
+
+function Connection:read(max, timeout)
+  while true do
+    local bytes, wants, part = self.session:receive(max)
+    bytes = bytes or part ~= "" and part
+    if bytes then return bytes end
+    if wants == "closed" then return nil end
+    local ok, message, errno = self:go_on(wants, timeout)
+    if not ok then return nil, message, errno end
+  end
+end
+
+function Connection:write(bytes)
+  while true do
+    local sent, wants, part = self.session:send(bytes)
+    sent = sent or part
+    local ok, message, errno = self:go_on(sent > 0 and "wantwrite" or wants)
+    if not ok then return nil, message, errno end
+    if sent > 0 then return sent end
+  end
+end
+
+-- The peer is told of it, unless something was cut short.
+function Connection:close()
+  local good = self.cut == 0 and self:send()
+  if self.session then self.session:close() end
+  if good then self:send() end
+  if self.pair then self.pair:close() end
+  return self.socket:close()
+end
+
+function Connection:__close()
+  if self.open then return end
+  self.cut = 1
+  self:close()
+end
+
+local function open(socket, context, host)
+  local self <close> = setmetatable({ socket = socket, cut = 0, times = 0,
+    turn = uring.semaphore(1) }, Connection)
+  local pair, other, errno = uring.socketpair()
+  if not pair then return nil, other, errno end
+  self.pair = pair
+  local o <close> = other
+  local session, why = ssl.wrap({ setfd = function() end,
+    getfd = function() return assert(other:release()) end }, context)
+  if not session then return nil, "TLS: " .. why, E.ENOMEM end
+  self.session = session
+  session:settimeout(0)
+  if host and not address_of(host) then session:sni(host) end
+  local ok, message
+  ok, message, errno = self:handshake(host)
+  if not ok then return nil, message, errno end
+  self.open = true
+  return uring.stream {
+    read = function(max, timeout) return self:read(max, timeout) end,
+    write = function(bytes) return self:write(bytes) end,
+    close = function() return self:close() end,
+  }
+end
+
+-- A stream to the server of this name, or address, whose certificate has to be
+-- for it.
+function tls.client(socket, context, host)
+  return open(socket, context, host:lower():gsub("%.$", ""))
+end
+
+-- A stream to a client.
+function tls.server(socket, context)
+  return open(socket, context)
+end
+
+return tls

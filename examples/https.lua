@@ -140,7 +140,7 @@ local function serve(conn, peer)
     return
   end
   repeat
-    local request = next_request(stream)
+    local request = not ending and next_request(stream)
   until not (request and serve_file(stream, request) and request.keep)
 end
 
@@ -158,7 +158,7 @@ local function run_serve(directory, certificate, key, address)
   stop:receive()
   ending = true
   listener:close()
-  for stream in pairs(idle) do stream:close() end
+  for stream in pairs(idle) do uring.spawn(stream.close, stream) end
   server:cancel()
   server:join()
 end

@@ -34,7 +34,7 @@ local tls = {}
 -- `cafile`, or the system's.
 function tls.context(options)
   local server = options.certificate ~= nil
-  return ssl.newcontext { mode = server and "server" or "client",
+  local context, message = ssl.newcontext { mode = server and "server" or "client",
     protocol = "any", certificate = options.certificate, key = options.key,
     cafile = options.cafile,
     capath = not server and not options.cafile and "/etc/ssl/certs" or nil,
@@ -43,6 +43,9 @@ function tls.context(options)
     verifyext = not server and "lsec_continue" or nil,
     options = { "all", "no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv1_1",
       "no_compression", "no_renegotiation" } }
+  if context then return context end
+  return nil, ("TLS: %s (%s)"):format(message, options.certificate
+    or options.cafile)
 end
 
 
@@ -57,8 +60,9 @@ end
 -- A name, or one whose first label is "*": "*.example.test".
 local function matches(pattern, host)
   pattern = pattern:lower():gsub("%.$", "")
+  if not pattern:find("*", 1, true) then return pattern == host end
   local rest = pattern:match "^%*(%.[^*.]+%.[^*]+)$"
-  return pattern == host or rest ~= nil and host:match "^[^.]+(%..*)$" == rest
+  return rest ~= nil and host:match "^[%w_-]+(%..*)$" == rest
 end
 
 local function is_for(certificate, host)
@@ -164,11 +168,17 @@ function Connection:write(bytes)
   end
 end
 
--- The peer is told of it, unless something was cut short.
+-- Tells the peer of the end, which can wait in a task only.
+local function say_end(socket, bytes)
+  if not socket:try_send(bytes) and uring.current() then socket:write(bytes) end
+end
+
+-- If something was cut short the peer is not told.
 function Connection:close()
-  local good = self.cut == 0 and self:send()
   if self.session then self.session:close() end
-  if good then self:send() end
+  local bytes = self.cut == 0 and self.pair:try_receive(MOST)
+  -- (the socket may have been closed by others)
+  if bytes then pcall(say_end, self.socket, bytes) end
   if self.pair then self.pair:close() end
   return self.socket:close()
 end

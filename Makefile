@@ -204,6 +204,7 @@ bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours besid
 	@echo; tools/env.sh plain $(LUA) bench/redis.lua
 	@echo; tools/env.sh plain $(LUA) bench/process.lua
 	@echo; tools/env.sh plain $(LUA) bench/lines.lua
+	@echo; tools/env.sh plain $(LUA) bench/tls.lua
 	@echo; tools/env.sh plain $(LUA) bench/httpd.lua
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there

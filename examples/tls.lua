@@ -25,7 +25,7 @@ local uring = require "uring"
 local ssl = require "ssl"
 local E = uring.errno
 
-local MOST <const> = 65536     -- bytes at once
+local MOST <const> = 65536     -- bytes that are read at once
 
 local tls = {}
 
@@ -95,16 +95,25 @@ end
 local Connection = {}
 Connection.__index = Connection
 
+-- All that is there, or nil.
+local function take_all(pair)
+  local bytes = pair:try_receive(MOST)
+  local more = bytes and pair:try_receive(MOST)
+  if not more then return bytes end
+  local parts = { bytes }
+  repeat
+    parts[#parts + 1] = more
+    more = pair:try_receive(MOST)
+  until not more
+  return table.concat(parts)
+end
+
 -- Sends what OpenSSL has made. (All of it is taken before a wait.)
 function Connection:send()
-  local parts = {}
-  repeat
-    local bytes = self.pair:try_receive(MOST)
-    parts[#parts + 1] = bytes
-  until not bytes
-  if #parts == 0 then return true end
+  local bytes = take_all(self.pair)
+  if not bytes then return true end
   self.cut = self.cut + 1
-  local sent, message, errno = self.socket:send(table.concat(parts))
+  local sent, message, errno = self.socket:send(bytes)
   if not sent then return nil, message, errno end
   self.cut = self.cut - 1
   return true
@@ -151,9 +160,10 @@ function Connection:read(max, timeout)
   while true do
     local bytes, wants, part = self.session:receive(max)
     bytes = bytes or part ~= "" and part
+    if not bytes and wants == "closed" then return nil end
+    local ok, message, errno = self:go_on(bytes and "wantwrite" or wants,
+      timeout)  -- (which sends, too, where keys change)
     if bytes then return bytes end
-    if wants == "closed" then return nil end
-    local ok, message, errno = self:go_on(wants, timeout)
     if not ok then return nil, message, errno end
   end
 end
@@ -168,7 +178,7 @@ function Connection:write(bytes)
   end
 end
 
--- Tells the peer of the end, which can wait in a task only.
+-- Tells the peer of the end. Where there is no room it may wait, if a task does.
 local function say_end(socket, bytes)
   if not socket:try_send(bytes) and uring.current() then socket:write(bytes) end
 end

@@ -7,12 +7,13 @@
 --
 -- `get` writes the page to stdout, within SECONDS (30) altogether. The server
 -- must have a certificate for the URL's host, signed by one of the system's
--- authorities, or by one in CA, a file. `serve` answers GET and HEAD at ADDRESS
--- (127.0.0.1:8443), with the certificates in CERT and their key in KEY. INT and
--- TERM let it finish the answers that it has begun. Its own certificate, for a
--- try:
+-- authorities, or by one in CA, a file. `serve` answers GET and HEAD at
+-- ADDRESS (127.0.0.1:8443), with the certificates in CERT and their key in
+-- KEY. INT and TERM let it finish the answers that it has begun. To try it,
+-- with a certificate of its own:
 --
---     openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem \
+--     openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem \
+--       -out cert.pem \
 --       -subj /CN=localhost -addext subjectAltName=DNS:localhost
 --     tools/env.sh plain lua5.4 examples/https.lua serve . cert.pem key.pem &
 --     tools/env.sh plain lua5.4 examples/https.lua get \
@@ -20,7 +21,6 @@
 
 local uring = require "uring"
 local tls = dofile((arg[0]:gsub("[^/]*$", "tls.lua")))
-local E = uring.errno
 
 local HEAD <const>, PIECE <const> = 65536, 65536  -- bytes
 local HANDSHAKE <const>, IDLE <const>, WINDOW <const> = 10, 15, 10  -- seconds

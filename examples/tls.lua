@@ -1,5 +1,7 @@
 -- TLS for sockets of uring, by LuaSec (Debian: lua-sec). A module for programs
--- to copy: examples/https.lua uses it.
+-- to copy, as this one uses it:
+--
+--     tools/env.sh plain lua5.4 examples/https.lua get https://example.com/
 --
 --     local context = assert(tls.context { cafile = "ca.pem" })
 --     local stream = assert(tls.client(conn, context, "example.test"))
@@ -34,8 +36,9 @@ local tls = {}
 -- `cafile`, or the system's.
 function tls.context(options)
   local server = options.certificate ~= nil
-  local context, message = ssl.newcontext { mode = server and "server" or "client",
-    protocol = "any", certificate = options.certificate, key = options.key,
+  local context, message = ssl.newcontext {
+    mode = server and "server" or "client", protocol = "any",
+    certificate = options.certificate, key = options.key,
     cafile = options.cafile,
     capath = not server and not options.cafile and "/etc/ssl/certs" or nil,
     verify = server and "none" or "peer",
@@ -178,9 +181,12 @@ function Connection:write(bytes)
   end
 end
 
--- Tells the peer of the end. Where there is no room it may wait, if a task does.
+-- Tells the peer of the end; where there is no room now, while the socket
+-- lingers, which it does in tasks.
 local function say_end(socket, bytes)
-  if not socket:try_send(bytes) and uring.current() then socket:write(bytes) end
+  if not socket:try_send(bytes) and uring.current() then
+    socket:write(bytes)
+  end
 end
 
 -- If something was cut short the peer is not told.
@@ -205,7 +211,7 @@ local function open(socket, context, host)
   local pair, other, errno = uring.socketpair()
   if not pair then return nil, other, errno end
   self.pair = pair
-  local o <close> = other
+  local _ <close> = other
   local session, why = ssl.wrap({ setfd = function() end,
     getfd = function() return assert(other:release()) end }, context)
   if not session then return nil, "TLS: " .. why, E.ENOMEM end

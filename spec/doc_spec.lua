@@ -4,6 +4,7 @@
 -- begins anew by requiring the module. Those of README.md are typed into an
 -- interpreter line by line, as their reader does it; the others are scripts.
 
+local certificates = require "certificates"
 local helper = require "helper"
 local program = require "program"
 local spec = require "uring_spec"
@@ -26,7 +27,7 @@ local NEEDS = {
 
 -- Examples that are servers, and the specs that start them.
 local SERVERS = { dns = "dns_spec", echo = "echo_spec",
-  httpd = "httpd_spec", tcp_echo = "doc_spec" }
+  httpd = "httpd_spec", https = "https_spec", tcp_echo = "doc_spec" }
 
 -- The snippets of a document in one language, each with its first line.
 local function snippets(name, language)
@@ -142,6 +143,9 @@ for _, name in ipairs(PAGES) do
         function()
           for word, feature in pairs(NEEDS) do
             if session.code:find(word, 1, true) then helper.needs(feature) end
+          end
+          if session.code:find("examples/tls", 1, true) then
+            certificates.needs()
           end
           run(name, session)
           helper.collect()
@@ -273,13 +277,16 @@ describe("README.md", function()
 end)
 
 describe("every example", function()
+  -- (a module opens with a program that uses it)
+  local used_by = { ["examples/tls.lua"] = "examples/https.lua" }
   local list <close> = assert(io.popen "ls examples/*.lua")
   local n = 0
   for path in list:lines() do
     n = n + 1
     it(("opens with how it is run: %s"):format(path), function()
       local head = helper.content(path):match "^(%-%-.-)\n\n"
-      assert(head:find("\n--     tools/env.sh plain lua5.4 " .. path, 1, true))
+      assert(head:find("\n--     tools/env.sh plain lua5.4 "
+        .. (used_by[path] or path), 1, true))
       assert.is_nil(head:find "     lua5%.4")
     end)
   end
@@ -592,6 +599,7 @@ describe(META, function()
       if name then
         local class = name:match "^uring%.(%w+)%." or name:match "^(%w+):"
         local object = name:find ":fileno$" or name == "Socket:stats"
+          or name:find ":release$"
           or name == "Socket:unread" or name == "Socket:limit"
         if (" Sqe Socket Msghdr BufRing Lease tcp udp unix "):find(
             " " .. (class or "-") .. " ", 1, true) and not object then

@@ -184,6 +184,30 @@ describe("a stream over TLS", function()
     end)
   end)
 
+  it("is collected with its connection, whatever waits in it", function()
+    run(function()
+      helper.keeps_fds(function()
+        local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+        local tasks = #uring.tasks()
+        local function dropped(i)
+          local a = assert(uring.tcp.connect(listener:getsockname()))
+          local b = assert(listener:accept(patience))
+          local server = uring.spawn(tls.server, b, ours)
+          local client = assert(tls.client(a, theirs, "localhost"))
+          local _, stream = server:join(patience)
+          if i > 1 then stream:write("x"):flush() end
+          if i > 2 then net.fails(E.ETIME, client:read("l", 0.001)) end
+          if i > 3 then net.fails(E.ETIME, stream:read("l", 0)) end
+        end
+        for i = 1, 5 do dropped(i) end
+        net.eventually(function()
+          helper.collect()
+          return #uring.tasks() == tasks
+        end)
+      end)
+    end)
+  end)
+
   it("serves many at once, and leaves no descriptor open", function()
     run(function()
       helper.keeps_fds(function()

@@ -14,17 +14,23 @@ local program = require "program"
 local certificates = {}
 local directory
 
--- `it`, whose tests are skipped where there is no TLS.
+-- In a test: skip it where there is no TLS.
+function certificates.needs()
+  helper.needs_ring()
+  if not pcall(require, "ssl") then
+    helper.skip("needs LuaSec for %s (Debian: lua-sec)", _VERSION)
+  end
+  program.needs "openssl"
+end
+
+-- `it`, whose tests do that.
 function certificates.needed(it)
-  return helper.needs_ring(function(name, f)
+  return function(name, f)
     it(name, function()
-      if not pcall(require, "ssl") then
-        helper.skip("needs LuaSec for %s (Debian: lua-sec)", _VERSION)
-      end
-      program.needs "openssl"
+      certificates.needs()
       f()
     end)
-  end)
+  end
 end
 
 local function openssl(...)

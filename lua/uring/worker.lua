@@ -196,8 +196,8 @@ local function attend(guard)
   guard.attended = true
   local ok, status, why = pcall(tasks.worker_attend, handle)
   if phase(handle) == NEW then return end  -- (it could not be started)
-  -- (what interrupted it may have come after the worker's end: why it failed is
-  -- asked all the same)
+  -- (what interrupted it may have come after the worker's end: it is asked
+  -- all the same why it failed)
   if not ok and tasks.stay() then
     stayed = true
     handle:close()

@@ -133,7 +133,7 @@ const char *buffer_cannot_move (lua_State *L, struct buffer *b) {
   if (b->m == NULL)
     return "a closed buffer";
   /* guard: what may still write to the bytes must not move with them */
-  return atomic_load(&b->m->block.refs) > 1
+  return refblock_owners(&b->m->block) > 1
          ? "a buffer that requests, prepared or in flight, hold" : NULL;
 }
 

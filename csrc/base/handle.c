@@ -125,7 +125,7 @@ static void handle_end (struct refblock *b) {
 }
 
 void handle_close_inherited (struct handle *h) {
-  if (atomic_load(&h->block.refs) == 1) close_same_file(h);
+  if (refblock_owners(&h->block) == 1) close_same_file(h);
 }
 
 /* No request in flight needs the number any more. */

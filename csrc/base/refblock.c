@@ -38,7 +38,7 @@ struct memory *memory_new (struct account *a, size_t size, const void *from) {
 }
 
 size_t memory_alone (struct refblock *b) {
-  return b->end == memory_end && atomic_load(&b->refs) == 1
+  return b->end == memory_end && refblock_owners(b) == 1
          ? ((struct memory *)b)->size : 0;
 }
 

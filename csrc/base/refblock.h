@@ -25,11 +25,12 @@
 #include <stdint.h>
 
 struct refblock {
-  _Atomic uint32_t refs;   /* owners: userdata, prepared SQEs, operations */
-  _Atomic uint32_t flying; /* operations in flight that use it */
+  _Atomic uint64_t counts; /* of owners (userdata, prepared SQEs, operations)
+                              in the lower half, and of operations in flight
+                              that use it in the upper one */
   void (*end)(struct refblock *b);  /* frees the contents and the block */
-  void (*busy)(struct refblock *b); /* `flying` has left 0; or NULL */
-  void (*idle)(struct refblock *b); /* `flying` is 0 again; or NULL */
+  void (*busy)(struct refblock *b); /* the first is in flight; or NULL */
+  void (*idle)(struct refblock *b); /* none is any more; or NULL */
   struct refblock *next_buried;     /* see refblock_bury */
   _Atomic bool retired;    /* its owner was closed or has replaced it */
 };
@@ -42,51 +43,69 @@ struct memory {
   _Alignas(16) unsigned char bytes[];
 };
 
+#define REFBLOCK_OWNER   UINT64_C(1)
+#define REFBLOCK_FLIGHT  (UINT64_C(1) << 32)
+
 static inline void refblock_init (struct refblock *b,
                                   void (*end)(struct refblock *)) {
-  atomic_init(&b->refs, 1);
-  atomic_init(&b->flying, 0);
+  atomic_init(&b->counts, REFBLOCK_OWNER);
   b->end = end;
   b->busy = b->idle = NULL;
   b->next_buried = NULL;
   atomic_init(&b->retired, false);
 }
 
+static inline uint32_t refblock_owners (const struct refblock *b) {
+  return (uint32_t)atomic_load_explicit(&b->counts, memory_order_acquire);
+}
+
+static inline uint32_t refblock_flying (const struct refblock *b) {
+  return (uint32_t)(atomic_load_explicit(&b->counts, memory_order_acquire)
+                    >> 32);
+}
+
 static inline void refblock_retain (struct refblock *b) {
-  atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&b->counts, REFBLOCK_OWNER, memory_order_relaxed);
 }
 
 static inline void refblock_release (struct refblock *b) {
-  if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1)
+  if ((uint32_t)atomic_fetch_sub_explicit(&b->counts, REFBLOCK_OWNER,
+                                          memory_order_acq_rel) == 1)
     b->end(b);
 }
 
 /* An operation starts and stops to use the block. Pin and unpin do the same
 ** and count the operation as an owner too. */
 static inline void refblock_fly (struct refblock *b) {
-  if (atomic_fetch_add_explicit(&b->flying, 1, memory_order_acq_rel) == 0
+  if (atomic_fetch_add_explicit(&b->counts, REFBLOCK_FLIGHT,
+                                memory_order_acq_rel) < REFBLOCK_FLIGHT
       && b->busy != NULL)
     b->busy(b);
 }
 
 static inline void refblock_land (struct refblock *b) {
-  if (atomic_fetch_sub_explicit(&b->flying, 1, memory_order_acq_rel) == 1
+  if (atomic_fetch_sub_explicit(&b->counts, REFBLOCK_FLIGHT,
+                                memory_order_acq_rel) < 2 * REFBLOCK_FLIGHT
       && b->idle != NULL)
     b->idle(b);
 }
 
 static inline void refblock_pin (struct refblock *b) {
-  refblock_retain(b);
-  refblock_fly(b);
+  if (atomic_fetch_add_explicit(&b->counts, REFBLOCK_FLIGHT + REFBLOCK_OWNER,
+                                memory_order_acq_rel) < REFBLOCK_FLIGHT
+      && b->busy != NULL)
+    b->busy(b);
 }
 
 static inline void refblock_unpin (struct refblock *b) {
-  refblock_land(b);
+  uint64_t counts = atomic_load_explicit(&b->counts, memory_order_relaxed);
+  while (counts >= 2 * REFBLOCK_FLIGHT)  /* another one is in flight */
+    if (atomic_compare_exchange_weak_explicit(
+          &b->counts, &counts, counts - REFBLOCK_FLIGHT - REFBLOCK_OWNER,
+          memory_order_acq_rel, memory_order_relaxed))
+      return;
+  refblock_land(b);  /* (`idle` needs an owner) */
   refblock_release(b);
-}
-
-static inline uint32_t refblock_flying (struct refblock *b) {
-  return atomic_load_explicit(&b->flying, memory_order_acquire);
 }
 
 /* `size` bytes, zeroed, or a copy of `from`, charged to the account. A 0 byte

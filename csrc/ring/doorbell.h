@@ -71,7 +71,7 @@ struct doorbell *doorbell_new_polled (struct handle *ring);
 
 /* Has it senders? */
 static inline bool doorbell_is_shared (const struct doorbell *b) {
-  return atomic_load_explicit(&b->block.refs, memory_order_acquire) > 1;
+  return refblock_owners(&b->block) > 1;
 }
 
 /* For the loop: arm before the last check for work, disarm when awake. */

@@ -287,7 +287,8 @@ static struct op *fly_with (struct thing *things, unsigned req_flags) {
 static unsigned held (struct thing *things) {
   unsigned n = 0;
   for (int i = 0; i < OP_PINS; i++)
-    if (refblock_flying(&things[i].block) == 1 && things[i].block.refs == 2)
+    if (refblock_flying(&things[i].block) == 1
+        && refblock_owners(&things[i].block) == 2)
       n++;
   return n;
 }
@@ -302,7 +303,8 @@ static void pins_last_to_the_last_completion (void) {
   CHECK(held(things) == OP_PINS);
   op_complete(&t, op, 1, 0);
   for (int i = 0; i < OP_PINS; i++) {
-    CHECK(refblock_flying(&things[i].block) == 0 && things[i].block.refs == 1);
+    CHECK(refblock_flying(&things[i].block) == 0);
+    CHECK(refblock_owners(&things[i].block) == 1);
     CHECK(things[i].ended == 0);
   }
   done();
@@ -319,7 +321,7 @@ static void abandoned_pins_are_released_or_buried (void) {
   token = op->token;
   op_abandon(&t, op, false);
   CHECK(was_last(0, token, -ECANCELED));
-  CHECK(held(things) == 0 && things[0].block.refs == 1);
+  CHECK(held(things) == 0 && refblock_owners(&things[0].block) == 1);
   op = fly_with(kept, REQ_READS);
   op_abandon(&t, op, true);
   CHECK(held(kept) == OP_PINS && refblocks_buried() == before + OP_PINS);
@@ -459,7 +461,7 @@ static void deliver_model (struct op_table *table, struct op *op,
   if (!last) return;
   for (unsigned i = 0; i < nlive; i++) {
     if (live[i]->token == op->token) {
-      if (live[i]->thing.block.refs != 1) wrong++;
+      if (refblock_owners(&live[i]->thing.block) != 1) wrong++;
       mine[live[i]->silent && res >= 0 ? 2 : 1]++;
       free(live[i]);
       live[i] = live[--nlive];

@@ -155,7 +155,7 @@ static void the_queue_of_names_has_a_bound (void) {
     CHECK(thread_pool_post(&t[n]->job, LANE_NAMES, doorbell) == 0);
   }
   CHECK(thread_pool_post(&refused->job, LANE_NAMES, doorbell) == -EAGAIN);
-  CHECK(atomic_load(&refused->job.block.refs) == 1);
+  CHECK(refblock_owners(&refused->job.block) == 1);
   release(refused);
   for (int i = 8; i < n; i += 2)  /* one withdrawn is a place for another */
     CHECK(thread_pool_withdraw(&t[i]->job));
@@ -183,7 +183,7 @@ static void a_job_outlives_its_loop (void) {
   for (int i = 0; i < 10000 && atomic_load(&late) == 0; i++)
     clock_sleep(500000);
   CHECK(atomic_load(&late) == 1);
-  for (int i = 0; i < 10000 && atomic_load(&t->job.block.refs) > 1; i++)
+  for (int i = 0; i < 10000 && refblock_owners(&t->job.block) > 1; i++)
     clock_sleep(100000);
   release(t);
   CHECK(alive == 0);
@@ -236,9 +236,9 @@ static void a_thread_stays_while_its_child_runs (void) {
     clock_sleep(1000000);
   clock_sleep(4 * IDLE_NS);
   CHECK(threads_of(LANE_NAMES) == 1);
-  for (int i = 0; i < 10000 && atomic_load(&f->job.block.refs) > 1; i++)
+  for (int i = 0; i < 10000 && refblock_owners(&f->job.block) > 1; i++)
     clock_sleep(1000000);
-  CHECK(atomic_load(&f->job.block.refs) == 1);
+  CHECK(refblock_owners(&f->job.block) == 1);
   kill(f->child, SIGKILL);
   waitpid(f->child, NULL, 0);
   refblock_release(&f->job.block);

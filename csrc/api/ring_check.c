@@ -9,15 +9,38 @@
 #include "base/fork_id.h"
 
 
-struct ring *ring_check_open (lua_State *L, int index, int arg) {
-  struct ring *r = class_test(L, index, CLASS_RING);
-  if (r == NULL)
-    luaL_typeerror(L, arg, class_name(CLASS_RING));
-  if (!r->open)  /* guard: a closed ring raises */
-    luaL_argerror(L, arg, "attempt to use a closed ring");
+static void check_process (lua_State *L, const struct ring *r, int arg) {
   if (r->fork_id != fork_id())  /* guard: fork */
     luaL_argerror(L, arg, "this ring belongs to another process: it was "
                   "made before a fork");
+}
+
+static void check_thread (lua_State *L, struct ring *r, int arg) {
+  ring_bind_loop(r);
+  if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER) && r->enabled
+      && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
+    luaL_argerror(L, arg, "this ring belongs to another thread: it was made "
+                  "with SINGLE_ISSUER; other threads send to its ref()");
+}
+
+static void check_hand (lua_State *L, const struct ring *r, int arg) {
+  if (r->held > 0 || r->driven)  /* guard: a task's CQEs */
+    luaL_argerror(L, arg, "this ring is driven by the loop: a task waits on "
+                  "it, and would lose what is taken by hand");
+}
+
+struct ring *ring_check_open (lua_State *L, int index, int arg) {
+  struct state *s = state_of(L);
+  struct ring *r = lua_touserdata(L, index);
+  if (r == NULL || r != s->recent_ring) {
+    r = class_at(L, s, index, CLASS_RING);
+    if (r == NULL)
+      luaL_typeerror(L, arg, class_name(CLASS_RING));
+    if (!r->open)  /* guard: a closed ring raises */
+      luaL_argerror(L, arg, "attempt to use a closed ring");
+    s->recent_ring = r;
+  }
+  check_process(L, r, arg);
   return r;
 }
 
@@ -27,20 +50,20 @@ struct ring *ring_check (lua_State *L, int arg) {
 
 struct ring *ring_check_in (lua_State *L, int index, int arg) {
   struct ring *r = ring_check_open(L, index, arg);
-  ring_bind_loop(r);
-  if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER) && r->enabled
-      && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
-    luaL_argerror(L, arg, "this ring belongs to another thread: it was made "
-                  "with SINGLE_ISSUER; other threads send to its ref()");
+  check_thread(L, r, arg);
   return r;
 }
 
 struct ring *ring_check_by_hand (lua_State *L, int arg) {
   struct ring *r = ring_check(L, arg);
-  if (r->held > 0 || r->driven)  /* guard: a task's CQEs */
-    luaL_argerror(L, arg, "this ring is driven by the loop: a task waits on "
-                  "it, and would lose what is taken by hand");
+  check_hand(L, r, arg);
   return r;
+}
+
+void ring_check_again (lua_State *L, struct ring *r, int arg) {
+  check_process(L, r, arg);
+  check_thread(L, r, arg);
+  check_hand(L, r, arg);
 }
 
 void ring_check_drain (lua_State *L, const struct ring *r, int arg,

@@ -23,6 +23,9 @@ struct ring *ring_check_in (lua_State *L, int index, int arg);
 ** those of tasks. */
 struct ring *ring_check_by_hand (lua_State *L, int arg);
 
+/* The same of a ring that is known to be one, and to be open. */
+void ring_check_again (lua_State *L, struct ring *r, int arg);
+
 /* Raises if a request with IO_DRAIN must not be queued on this ring, because
 ** tasks wait on it, or are about to (`awaited`). */
 void ring_check_drain (lua_State *L, const struct ring *r, int arg,

@@ -139,14 +139,17 @@ static void check_group (lua_State *L, const struct ring *r, int arg,
 
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
                           const struct request **requests, int array) {
+  const struct state *s = state_of(L);
   if (n > (int)r->io.sq.ring_entries)
     luaL_argerror(L, array ? array : first, lua_pushfstring(L,
       "a chain of %d does not fit into a ring of %d entries", n,
       (int)r->io.sq.ring_entries));
   for (int i = n - 1; i >= 0; i--) {
     int arg = array ? array : first + i;
-    const struct request *q = sqe_check_in(L, state_of(L), first + i, arg);
+    const struct request *q = sqe_check_in(L, s, first + i, arg);
     requests[i] = q;
+    if ((q->sqe.flags | (q->req_flags & (REQ_NAMES_OP | REQ_SILENT))) == 0)
+      continue;  /* (there is nothing to check) */
     if (i == n - 1
         && (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
       luaL_argerror(L, arg, "the last sqe of a call must not have a link "
@@ -486,13 +489,15 @@ static int ring_object_tostring (lua_State *L) {
 /* ---- close ------------------------------------------------------------- */
 
 unsigned ring_object_end (lua_State *L, struct ring *r, int64_t bound) {
+  struct state *s = state_of(L);
   size_t weight = ring_weight(r);
   unsigned kept;
   /* guard: from now on senders in other states are refused */
   if (r->fork_id == fork_id()) handle_mark_closed(r->handle);
-  pressure_drop(&state_of(L)->pressure, weight, RING_FDS);
-  ring_cancel_uses(state_of(L)->rings, r->handle);
+  pressure_drop(&s->pressure, weight, RING_FDS);
+  ring_cancel_uses(s->rings, r->handle);
   kept = ring_close(r, bound);
+  s->recent_ring = NULL;  /* guard: it may be this one */
   account_refund(r->account, weight);
   return kept;
 }

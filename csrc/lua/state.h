@@ -98,6 +98,8 @@ struct state {
   const void *meta[CLASSES];
   const void *several;             /* SHARED_SEVERAL: task/channel.c */
   struct ring *rings;
+  const struct ring *recent_ring;  /* an open ring whose class was checked, or
+                                      NULL: nothing else has its address */
   const struct ring_callbacks *callbacks;  /* the loop's */
   const struct input_ops *socket_input;    /* of sockets: net/input.h */
   const struct output_ops *socket_output;
@@ -174,12 +176,13 @@ void *class_new (lua_State *L, enum class c, size_t size, int uservalues);
 /* The object of class `c` at `arg`; NULL for any other value. */
 static inline void *class_at (lua_State *L, const struct state *s, int arg,
                               enum class c) {
+  void *p = lua_touserdata(L, arg);
   const void *meta;
-  if (lua_type(L, arg) != LUA_TUSERDATA || !lua_getmetatable(L, arg))
+  if (p == NULL || !lua_getmetatable(L, arg))
     return NULL;
   meta = lua_topointer(L, -1);
   lua_pop(L, 1);
-  return meta == s->meta[c] ? lua_touserdata(L, arg) : NULL;
+  return meta == s->meta[c] ? p : NULL;
 }
 
 void *class_test (lua_State *L, int arg, enum class c);

@@ -251,7 +251,10 @@ static uint32_t full_size (const struct io_uring_sqe *sqe) {
   }
 }
 
-/* The flags of an operation that its request implies. */
+/* The flags of an operation that its request implies, by these and by flags of
+** the SQE. */
+#define IMPLY (REQ_SILENT | REQ_MULTI | REQ_READS)
+
 static unsigned request_flags (const struct request *r) {
   const struct io_uring_sqe *sqe = &r->sqe;
   unsigned flags = 0;
@@ -282,7 +285,8 @@ struct op *op_new (struct op_table *t, const struct request *r,
   struct op *op = t->free;
   t->free = op->next_free;
   t->nfree--;
-  if (r->req_flags || r->sqe.flags || r->sqe.ioprio) flags |= request_flags(r);
+  if ((r->req_flags & IMPLY) || r->sqe.flags || r->sqe.ioprio)
+    flags |= request_flags(r);
   op->token = new_token(t, op);
   op->data = r->data;
   for (int i = 0; i < OP_PINS; i++) {

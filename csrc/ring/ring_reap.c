@@ -75,7 +75,8 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
     else ring_cancelled(r, op, res);
     if (last) op_free(t, op);
   }
-  else if (r->callbacks && r->callbacks->completion(r, op, res, flags, last)) {
+  else if ((op->waiter || op->waitq)
+           && r->callbacks->completion(r, op, res, flags, last)) {
     return;
   }
   else if ((op->op_flags & OP_DROPPED) || r->closing
@@ -116,7 +117,7 @@ static void deliver_message (struct ring *r, const struct cqe *c) {
               c->flags);
   if (++r->stats.waiting > r->stats.most_waiting)
     r->stats.most_waiting = r->stats.waiting;
-  if (r->callbacks) r->callbacks->message(r);
+  if (r->watch) r->callbacks->message(r);
 }
 
 static bool reserve_pending (struct ring *r, unsigned n) {

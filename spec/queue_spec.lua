@@ -1,5 +1,5 @@
--- A ring's two queues by hand: queue, submit, submit_and_wait, wait_cqe and
--- peek_cqe, and a CQ that is too small.
+-- A ring's two queues by hand: queue, submit, submit_and_wait, wait_cqe,
+-- peek_cqe and cqes, and a CQ that is too small.
 
 local hand = require "hand"
 local helper = require "helper"
@@ -186,8 +186,177 @@ describe("peek_cqe", function()
   end)
 end)
 
+describe("cqes", function()
+  after_each(hand.close)
+
+  local function all(ring)
+    local got = {}
+    for data, res, flags, kind in ring:cqes() do
+      got[#got + 1] = { data, res, flags, kind }
+    end
+    return got
+  end
+
+  it("gives completions and messages in order, and ends", function()
+    local ring = hand.ring()
+    assert.same({}, all(ring))
+    ring:queue(nop(1))
+    ring:queue(hand.msg(ring, -3, 4))
+    ring:queue(hand.bad(2))
+    assert.equal(3, ring:submit_and_wait(4))
+    local got = all(ring)
+    table.sort(got, function(a, b) return a[1] < b[1] end)
+    assert.same({ { 0, 0, 0, "completion" }, { 1, 0, 0, "completion" },
+      { 2, -E.EBADF, 0, "completion" }, { 4, -3, 0, "message" } }, got)
+    assert.same({}, all(ring))
+  end)
+
+  it("submits and finds what the kernel has deferred, as peek_cqe", function()
+    local from = assert(spec.sender())
+    for _, flags in ipairs { 0, uring.IORING_SETUP_IOPOLL,
+        uring.IORING_SETUP_SINGLE_ISSUER
+          | uring.IORING_SETUP_DEFER_TASKRUN } do
+      local ring = hand.ring { flags = flags }
+      ring:queue(nop(1))
+      assert.same({ { 1, 0, 0, "completion" } }, all(ring))
+      if flags ~= uring.IORING_SETUP_IOPOLL then
+        for i = 1, 100 do assert(from:send(ring:fd(), i, 3)) end
+        local got = all(ring)
+        for i = 1, 100 do assert.same({ i, 3, 0, "message" }, got[i]) end
+      end
+    end
+    from:close()
+  end)
+
+  it("leaves what a loop that breaks or raises has not taken", function()
+    local ring = hand.ring()
+    for i = 1, 5 do ring:push(nop(i)) end
+    for data in ring:cqes() do
+      if data == 2 then break end
+    end
+    assert.has_error(function()
+      for data in ring:cqes() do error(data, 0) end
+    end, 3)
+    assert.same({ { 4, 0, 0, "completion" }, { 5, 0, 0, "completion" } },
+      all(ring))
+  end)
+
+  it("gives what its own body has queued, and the body may take too",
+    function()
+      local ring = hand.ring()
+      ring:push(nop(1))
+      local got = {}
+      for data in ring:cqes() do
+        got[#got + 1] = data
+        if data == 1 then
+          for i = 2, 4 do ring:push(nop(i)) end
+          got[#got + 1] = ring:wait_cqe()
+        end
+      end
+      assert.same({ 1, 2, 3, 4 }, got)
+    end)
+
+  it("ends when its body closes the ring, however", function()
+    local ring = hand.ring()
+    for i = 1, 3 do ring:push(nop(i)) end
+    local n = 0
+    for _ in ring:cqes() do
+      n = n + 1
+      ring:close()
+    end
+    assert.equal(1, n)
+    helper.raises("closed ring", ring.cqes, ring)
+    ring = assert(uring.ring())
+    ring:push(nop(7))
+    local step = ring:cqes()
+    ring = nil
+    helper.collect()
+    assert.equal(7, (step()))  -- the loop keeps its ring
+  end)
+
+  it("is refused while a task waits, also in a loop that has begun",
+    function()
+      local ring = hand.ring()
+      uring.run(function()
+        ring:push(nop(1))
+        local step = ring:cqes()
+        local task = uring.spawn(function()
+          return ring:await(timeout(3600), 0.05)
+        end)
+        uring.sleep(0)
+        helper.raises("driven by the loop", ring.cqes, ring)
+        helper.raises("driven by the loop", step)
+        task:join()
+        assert.equal(1, (step()))
+      end)
+    end)
+
+  it("says whose ring it is to a child and to another thread", function()
+    local ring = hand.ring()
+    ring:push(nop(1))
+    local step = ring:cqes()
+    assert.equal(0, (helper.child(function()
+      helper.raises("belongs to another process", step)
+    end)))
+    local ok, why = spec.in_thread(step)
+    assert.is_false(ok)
+    assert.truthy(why:find("belongs to another thread", 1, true), why)
+    assert.equal(1, (step()))
+  end)
+
+  it("raises what is no end", function()
+    local ring = assert(uring.ring { flags = uring.IORING_SETUP_R_DISABLED })
+    ring:queue(nop(1))
+    helper.raises("submit to ring", ring:cqes())
+    assert(ring:enable_rings())
+    assert.same({ { 1, 0, 0, "completion" } }, all(ring))
+    ring:close()
+  end)
+
+  it("leaves no garbage but one function", function()
+    local ring = hand.ring()
+    local function garbage(n)
+      for i = 1, n do ring:push(nop(i)) end
+      ring:submit_and_wait(n)
+      collectgarbage()
+      collectgarbage "stop"
+      local before = collectgarbage "count"
+      for _ in ring:cqes() do end
+      local after = collectgarbage "count"
+      collectgarbage "restart"
+      return after - before
+    end
+    garbage(50)
+    assert.equal(garbage(1), garbage(50))
+  end)
+end)
+
 describe("submit_and_wait", function()
   after_each(hand.close)
+
+  it("submits and waits by one call of the kernel", function()
+    local ring = hand.ring()
+    for i = 1, 3 do ring:queue(timeout(0.005, i)) end
+    local before = ring:stats().enters
+    assert.equal(3, ring:submit_and_wait(3, hand.patience))
+    assert.equal(1, ring:stats().enters - before)
+  end)
+
+  it("submits all, also where enough has completed before", function()
+    local ring = hand.ring()
+    for i = 1, 3 do ring:queue(nop(i)) end
+    assert.equal(3, ring:submit_and_wait(3, hand.patience))
+    ring:queue(nop(4))
+    assert.equal(1, ring:submit_and_wait(2))
+    assert.equal(0, ring:submit())
+    assert.equal(4, ring:stats().submitted)
+    -- (without SUBMIT_ALL the kernel stops at each request that fails)
+    local plain = hand.ring { flags = 0 }
+    for i = 1, 8 do plain:queue(i % 2 == 0 and nop(i) or hand.bad(i)) end
+    assert.equal(8, plain:submit_and_wait(1))
+    assert.equal(0, plain:submit())
+    hand.some(plain, 8)
+  end)
 
   it("waits for as many as asked, and leaves them to be taken", function()
     local ring = hand.ring()

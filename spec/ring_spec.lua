@@ -331,7 +331,7 @@ describe("a ring that is not this process's or thread's", function()
     ring:queue(nop(2))
     assert.equal(0, (helper.child(function()
       for _, method in ipairs { "queue", "submit", "submit_and_wait",
-          "wait_cqe", "peek_cqe", "fd", "ref", "flags",
+          "wait_cqe", "peek_cqe", "cqes", "fd", "ref", "flags",
           "register_files_sparse", "enable_rings" } do
         helper.raises("belongs to another process", ring[method], ring,
           nop())
@@ -351,7 +351,8 @@ describe("a ring that is not this process's or thread's", function()
   it("says so to another thread, and works on", function()
     local ring = hand.ring()
     for _, method in ipairs { "queue", "submit", "submit_and_wait",
-        "wait_cqe", "peek_cqe", "register_files_sparse", "close" } do
+        "wait_cqe", "peek_cqe", "cqes", "register_files_sparse",
+        "close" } do
       local ok, why = spec.in_thread(ring[method], ring, nop())
       assert.is_false(ok, method)
       assert.truthy(why:find("belongs to another thread", 1, true), why)

@@ -337,16 +337,29 @@ static int push_pending (lua_State *L, const struct pending_cqe *c) {
   return 4;
 }
 
+/* Submit, and wait until `n` CQEs are pending, by one call where that is
+** possible. 0 or -errno. */
+static int submit_and_wait (lua_State *L, struct ring *r, size_t n,
+                            int64_t deadline) {
+  int rc = n == 0 || r->pending.count < n ? wait_pending(L, r, n, deadline)
+                                          : 0;
+  /* (the wait has submitted, unless enough was there, or a request failed) */
+  if ((rc == 0 || rc == -ETIME)
+      && (sys_sq_ready(&r->io) > 0 || r->ops.cancels)) {
+    int submitted = submit_all(r);
+    if (submitted < 0 && submitted != -EBUSY && submitted != -EAGAIN)
+      rc = submitted;
+  }
+  return rc;
+}
+
 /* ring:submit_and_wait(n [, timeout]): the number of submitted SQEs */
 static int ring_object_submit_and_wait (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
   size_t n = (size_t)arg_optional(L, 2, 1, 0, r->io.cq.ring_entries);
   int64_t deadline = clock_after(arg_seconds(L, 3));
   unsigned before = sys_sq_ready(&r->io);
-  int rc = ring_needs_enter(r) ? submit_all(r) : 0;
-  if (rc < 0 && rc != -EBUSY && rc != -EAGAIN)
-    return fail_enter(L, -rc, r->io.ring_fd);
-  rc = wait_pending(L, r, n, deadline);
+  int rc = submit_and_wait(L, r, n, deadline);
   if (rc < 0)
     return fail_enter(L, -rc, r->io.ring_fd);
   lua_pushinteger(L, before);
@@ -413,6 +426,35 @@ static int ring_object_peek_cqe (lua_State *L) {
       return fail_text(L, EAGAIN, "no completion is there yet");
   }
   return push_pending(L, &a);
+}
+
+/* A step of ring:cqes. The ring is an upvalue, so its class is known. */
+static int next_cqe (lua_State *L) {
+  struct ring *r = lua_touserdata(L, lua_upvalueindex(2));
+  struct pending_cqe a;
+  if (!r->open)  /* guard: the body has closed it */
+    return 0;
+  ring_check_again(L, r, 1);
+  if (!ring_take(r, &a)) {
+    int rc = reap_ready(r);
+    if (rc < 0) {
+      fail_enter(L, -rc, r->io.ring_fd);
+      lua_pop(L, 1);
+      return raise_here(L);
+    }
+    if (!ring_take(r, &a))
+      return 0;
+  }
+  return push_pending(L, &a);
+}
+
+/* for data, res, flags, kind in ring:cqes() do: what is there, one by one */
+static int ring_object_cqes (lua_State *L) {
+  ring_check_by_hand(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, next_cqe, 2);
+  return 1;
 }
 
 
@@ -541,6 +583,7 @@ static const luaL_Reg methods[] = {
   {"submit_and_wait_min_timeout", ring_object_submit_and_wait_min_timeout},
   {"wait_cqe", ring_object_wait_cqe},
   {"peek_cqe", ring_object_peek_cqe},
+  {"cqes", ring_object_cqes},
   {"fd", ring_object_fd},
   {"ref", ring_object_ref},
   {"flags", ring_object_flags},

@@ -237,6 +237,10 @@ local calls = {
     w.ring:queue(table.unpack(many))
   end,
   ["ring:wait_cqe"] = function(w) w.ring:wait_cqe(0) end,
+  ["ring:cqes"] = function(w)
+    w.ring:push(w.sqe)
+    for _ in w.ring:cqes() do w.channel:try_receive() end
+  end,
   ["ring:submit_and_wait"] = function(w) w.ring:submit_and_wait(0, SHORT) end,
   ["ring:ref"] = function(w) w.ring:ref() end,
   ["a look at a ring"] = function(w)

@@ -279,7 +279,7 @@ local public = {
     submit = none,
     submit_and_wait = { optional(integer(0, 64)), optional(seconds) },
     wait_cqe = { optional(seconds) },
-    peek_cqe = none,
+    peek_cqe = none, cqes = none,
     fd = none, ref = none, flags = none, features = none,
     stats = { closed = true },
     close = { closed = true },

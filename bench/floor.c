@@ -1,14 +1,16 @@
 /*
 ** floor: the cost of the same work in C, directly on liburing.
 **
-**     build/bench/floor
+**     build/bench/floor [N [PREFIX]]
 **
-** Prints lines of `name ns`. The rings have the same flags as the library's,
-** or the comparison would mean nothing.
+** Prints lines of `name ns`, of those rows whose names begin with PREFIX. The
+** rings have the same flags as the library's, or the comparison would mean
+** nothing; and it is processor time, as the library's.
 */
 
 #include <liburing.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +20,15 @@
 #define FLAGS (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN \
   | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE)
 
+static const char *only = "";
+
+static bool wanted (const char *name) {
+  return strncmp(name, only, strlen(only)) == 0;
+}
+
 static double now (void) {
   struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
   return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
@@ -64,6 +72,10 @@ static struct io_uring_sqe *get (struct io_uring *ring) {
 /* `tasks` NOPs in flight at any time, as with so many tasks. */
 static void nops (unsigned tasks, unsigned total) {
   struct io_uring ring;
+  char name[32];
+  snprintf(name, sizeof(name), "nop_%u", tasks);
+  if (!wanted(name))
+    return;
   make(&ring, 256);
   double start = now();
   for (unsigned done = 0; done < total; ) {
@@ -79,13 +91,16 @@ static void nops (unsigned tasks, unsigned total) {
     }
     done += back;
   }
-  printf("nop_%u %.1f\n", tasks, (now() - start) / total);
+  printf("%s %.1f\n", name, (now() - start) / total);
   io_uring_queue_exit(&ring);
 }
 
 /* A message, waiting for both it and its own completion. */
 static void message (int other, unsigned total) {
   struct io_uring a, b;
+  const char *name = other ? "message_other" : "message_own";
+  if (!wanted(name))
+    return;
   make(&a, 256);
   make(&b, 64);
   struct io_uring *to = other ? &b : &a;
@@ -103,14 +118,17 @@ static void message (int other, unsigned total) {
       for (back = 0; back < 1; back += take(&b))
         io_uring_submit_and_wait(&b, 1);
   }
-  printf("message_%s %.1f\n", other ? "other" : "own",
-         (now() - start) / total);
+  printf("%s %.1f\n", name, (now() - start) / total);
   io_uring_queue_exit(&a);
   io_uring_queue_exit(&b);
 }
 
 static void batches (unsigned batch, int skip, unsigned total) {
   struct io_uring a, b;
+  char name[32];
+  snprintf(name, sizeof(name), "raw_%u%s", batch, skip ? "_skip" : "");
+  if (!wanted(name))
+    return;
   make(&a, 256);
   make(&b, 256);
   double start = now();
@@ -128,18 +146,19 @@ static void batches (unsigned batch, int skip, unsigned total) {
       take(&a);
     }
     while (back < batch) {
-      io_uring_submit_and_wait(&b, 1);
+      io_uring_submit_and_wait(&b, batch - back);
       back += take(&b);
     }
   }
-  printf("raw_%u%s %.1f\n", batch, skip ? "_skip" : "",
-         (now() - start) / total);
+  printf("%s %.1f\n", name, (now() - start) / total);
   io_uring_queue_exit(&a);
   io_uring_queue_exit(&b);
 }
 
 static void sync_messages (unsigned total) {
   struct io_uring ring;
+  if (!wanted("sync"))
+    return;
   make(&ring, 256);
   double start = now();
   for (unsigned done = 0; done < total; done += 64) {
@@ -159,6 +178,7 @@ static void sync_messages (unsigned total) {
 
 int main (int argc, char **argv) {
   unsigned n = argc > 1 ? (unsigned)atoi(argv[1]) : 200000;
+  if (argc > 2) only = argv[2];
   nops(1, n);
   nops(100, n);
   nops(10000, n);

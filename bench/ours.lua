@@ -1,5 +1,6 @@
 -- ours: the same work as floor.c, done by the library. Prints lines of
--- `name ns`, and the memory of a wait and of a parked task.
+-- `name ns`, and the memory of a wait and of a parked task; given a prefix, of
+-- those rows whose names begin with it.
 
 local uring = require "uring"
 
@@ -46,15 +47,16 @@ local function batches(batch, skip)
   local b = assert(uring.ring { entries = 256 })
   local sqe = uring.sqe():prep_msg_ring(b, 1, 1)
   if skip then sqe:set_flags(uring.IOSQE_CQE_SKIP_SUCCESS) end
-  local start, n = now(), N // 2
+  local start, n, sum = now(), N // 2, 0
   for _ = 1, n // batch do
     for _ = 1, batch do a:push(sqe) end
     if skip then a:submit()
     else
       a:submit_and_wait(batch)
-      for _ = 1, batch do a:peek_cqe() end
+      for data in a:cqes() do sum = sum + data end
     end
-    for _ = 1, batch do b:wait_cqe() end
+    b:submit_and_wait(batch)
+    for data in b:cqes() do sum = sum + data end
   end
   report(("raw_%d%s"):format(batch, skip and "_skip" or ""),
     (now() - start) / n)
@@ -125,17 +127,22 @@ local function bare(n)
   report("bare_coroutine", (collectgarbage "count" - heap) * 1024 / n)
 end
 
-local what = arg and arg[2]
-if what == "parked" then return parked(tonumber(arg[3])) end
-nops(1)
-nops(100)
-nops(10000)
-message(false)
-message(true)
-for _, batch in ipairs { 1, 8, 32, 256 } do
-  batches(batch, false)
-  batches(batch, true)
+local prefix = arg and arg[2] or ""
+if prefix == "parked" then return parked(tonumber(arg[3])) end
+
+local function row(name, f, ...)
+  if name:sub(1, #prefix) == prefix then f(...) end
 end
-sync_messages()
-bytes_per_wait()
-bare(10000)
+
+for _, tasks in ipairs { 1, 100, 10000 } do
+  row("nop_" .. tasks, nops, tasks)
+end
+row("message_own", message, false)
+row("message_other", message, true)
+for _, batch in ipairs { 1, 8, 32, 256 } do
+  row("raw_" .. batch, batches, batch, false)
+  row(("raw_%d_skip"):format(batch), batches, batch, true)
+end
+row("sync", sync_messages)
+row("bytes_per_wait", bytes_per_wait)
+row("bare_coroutine", bare, 10000)

@@ -2,12 +2,14 @@
 --
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/run.lua --markdown
+--     tools/env.sh plain lua5.4 bench/run.lua raw_256    only rows of this name
 --
 -- The two alternate, so that other load on the machine slows both. With
 -- BENCH_QUICK=1 it takes a few seconds, and its figures mean little.
 
 local quick = os.getenv "BENCH_QUICK"
 local markdown = arg[1] == "--markdown"
+local prefix = arg[markdown and 2 or 1] or ""
 local rounds, n = quick and 1 or 7, quick and 20000 or 200000
 local lua = os.getenv "LUA" or "lua5.4"
 
@@ -33,16 +35,17 @@ local function median(list)
 end
 
 for round = 1, rounds do
-  collect(("build/bench/floor %d"):format(n), floor)
-  collect(("%s bench/ours.lua %d"):format(lua, n), ours)
-  if round <= 3 then
+  collect(("build/bench/floor %d %s"):format(n, prefix), floor)
+  collect(("%s bench/ours.lua %d %s"):format(lua, n, prefix), ours)
+  if round <= 3 and prefix == "" then
     for _, tasks in ipairs { 10000, quick and 10000 or 100000 } do
       collect(("%s bench/ours.lua %d parked %d"):format(lua, n, tasks), ours)
     end
   end
 end
 
-local targets = { nop_1 = 1.6, nop_100 = 2.5 }
+local targets = { nop_1 = 1.6, nop_100 = 2.5, raw_256 = 1.5,
+  raw_256_skip = 1.5 }
 local limits = { bytes_per_wait = 0, parked_10000 = 1400,
   parked_100000 = 1400 }
 

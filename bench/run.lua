@@ -2,7 +2,7 @@
 --
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/run.lua --markdown
---     tools/env.sh plain lua5.4 bench/run.lua raw_256    only rows of this name
+--     tools/env.sh plain lua5.4 bench/run.lua raw_256    only such rows
 --
 -- The two alternate, so that other load on the machine slows both. With
 -- BENCH_QUICK=1 it takes a few seconds, and its figures mean little.

@@ -781,8 +781,9 @@ function Ring:wait_cqe(timeout) end
 ---@return "completion"|"message"|nil kind
 function Ring:peek_cqe() end
 
---- for data, res, flags, kind in ring:cqes() do: takes what peek_cqe would give,
---- one by one, until nothing is there. What the loop leaves stays to be taken.
+--- for data, res, flags, kind in ring:cqes() do: takes what peek_cqe would
+--- give, one by one, until nothing is there. What the loop leaves stays to be
+--- taken.
 --- After submit_and_wait(n) this is the cheapest way to take many.
 --- (io_uring_for_each_cqe(3))
 ---@return fun(): integer?, integer?, integer?, "completion"|"message"|nil

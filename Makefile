@@ -25,7 +25,8 @@ OBJCOPY ?= objcopy
 
 # The one list of the module's C sources: the rockspec builds by this file.
 SRC       := $(sort $(wildcard csrc/*.c csrc/*/*.c)) $(BUILD)/gen/lua_files.c
-LUA_FILES := $(sort $(wildcard lua/*.lua lua/*/*.lua))
+LUA_FILES := $(sort $(wildcard lua/*.lua lua/*/*.lua lua/*/*/*.lua \
+  lua/*/*/*/*.lua))
 EMBED     := $(filter-out lua/uring/meta.lua,$(LUA_FILES))
 GAME      := $(sort $(wildcard examples/game/*.c))
 BENCH     := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))

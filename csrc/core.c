@@ -195,6 +195,7 @@ static void push_internal (lua_State *L) {
   lua_pushcclosure(L, task_note_as, 1);
   lua_setfield(L, -2, "note_as");
   args_functions(L);
+  errors_functions(L);
   scope_functions(L);
   event_functions(L);
   wall_timer_functions(L);
@@ -202,6 +203,7 @@ static void push_internal (lua_State *L) {
   worker_functions(L);
   worker_state_functions(L);
   send_wait_functions(L);
+  socket_functions(L);
   stream_functions(L);
   stream_calls_functions(L);
   stream_read_functions(L);

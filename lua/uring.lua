@@ -31,6 +31,7 @@ join(require "uring.pool")
 join(require "uring.signals")
 join(require "uring.fs")
 join(require "uring.serve")
+join(require "uring.compat")
 require("uring.file").standard(uring)
 
 return uring

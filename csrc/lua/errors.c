@@ -28,6 +28,19 @@ static void push_errno (lua_State *L, int err) {
   else lua_pushfstring(L, "%s (errno %d)", text, err);
 }
 
+/* error_text(errno): what strerror(3) says */
+static int error_text (lua_State *L) {
+  char buf[128];
+  lua_pushstring(L, strerror_r((int)luaL_checkinteger(L, 1), buf,
+                               sizeof(buf)));
+  return 1;
+}
+
+void errors_functions (lua_State *L) {
+  lua_pushcfunction(L, error_text);
+  lua_setfield(L, -2, "error_text");
+}
+
 int fail (lua_State *L, int err, const char *what, ...) {
   char buf[512];
   va_list ap;

@@ -55,4 +55,7 @@ int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
 /* Entering the kernel for a ring failed. */
 int fail_enter (lua_State *L, int err, int fd);
 
+/* The functions for lua/uring, into the table on top. */
+void errors_functions (lua_State *L);
+
 #endif

@@ -610,6 +610,27 @@ static int socket_tostring (lua_State *L) {
 }
 
 
+/* ---- for lua/uring/compat ---------------------------------------------- */
+
+/* socket_disconnect(socket), of datagrams: it has no peer any more. The errno,
+** or 0. */
+static int s_disconnect (lua_State *L) {
+  static const struct sockaddr none = { .sa_family = AF_UNSPEC };
+  int rc = connect(socket_number(socket_check(L, 1)), &none, sizeof(none));
+  lua_pushinteger(L, rc < 0 ? errno : 0);
+  return 1;
+}
+
+void socket_functions (lua_State *L) {
+  static const luaL_Reg functions[] = {
+    {"socket_disconnect", s_disconnect},
+    {NULL, NULL}
+  };
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, functions, 1);
+}
+
+
 static const luaL_Reg methods[] = {
   {"bind", s_bind},
   {"listen", s_listen},

@@ -126,6 +126,9 @@ int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
 int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
 void socket_open (lua_State *L);    /* the class */
 
+/* The functions for lua/uring, into the table on top; the state is below. */
+void socket_functions (lua_State *L);
+
 /* The methods that wait: they receive and accept, send and connect. */
 void recv_open (lua_State *L);
 void recv_input_open (lua_State *L);

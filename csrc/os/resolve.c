@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "os/resolve.h"
 
+#include "base/clock.h"
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "api/sockaddr.h"
@@ -157,6 +158,61 @@ static int resolve_lookup (lua_State *L) {
   return job_wait_perform(L, t, &l->waited, LANE_NAMES, ns);
 }
 
+
+/* ---- the other way ----------------------------------------------------- */
+
+struct naming {
+  struct waited_job waited;  /* first */
+  struct address address;
+  int flags, code, err;
+  char host[NI_MAXHOST], service[NI_MAXSERV];
+};
+
+static void naming_work (struct job *job) {
+  struct naming *n = (struct naming *)job;
+  n->code = getnameinfo(&n->address.any, n->address.len, n->host,
+                        sizeof(n->host), n->service, sizeof(n->service),
+                        n->flags);
+  n->err = errno;
+}
+
+static void naming_end (struct refblock *b) {
+  free(b);
+}
+
+static int naming_results (lua_State *L, struct waited_job *job) {
+  struct naming *n = (struct naming *)job;
+  if (n->code == 0) {
+    lua_pushstring(L, n->host);
+    lua_pushstring(L, n->service);
+    return 2;
+  }
+  luaL_pushfail(L);
+  lua_pushstring(L, gai_strerror(n->code));
+  lua_pushinteger(L, n->code == EAI_SYSTEM ? n->err : n->code);
+  return 3;
+}
+
+/* resolve_names(address, required): its host and its service, by getnameinfo
+** on a helper thread; or nil, message, code. Where the host has no name it is
+** in digits, but that fails if the name is required. */
+static int resolve_names (lua_State *L) {
+  struct address a = arg_address(L, 1);
+  bool required = lua_toboolean(L, 2);
+  struct task *t = job_wait_enter(L, "getnameinfo");
+  struct naming *n;
+  if (t == NULL)
+    return 3;
+  if ((n = job_new(sizeof(*n), naming_end)) == NULL)
+    return fail(L, ENOMEM, "getnameinfo");
+  n->waited.what = "getnameinfo";
+  n->waited.job.work = naming_work;
+  n->waited.results = naming_results;
+  n->address = a;
+  n->flags = required ? NI_NAMEREQD : 0;
+  return job_wait_perform(L, t, &n->waited, LANE_NAMES, CLOCK_NEVER);
+}
+
 /* resolve_codes(): EAI numbers by name */
 static int resolve_codes (lua_State *L) {
   lua_createtable(L, 0, CODES);
@@ -170,6 +226,7 @@ static int resolve_codes (lua_State *L) {
 
 static const luaL_Reg functions[] = {
   {"resolve_lookup", resolve_lookup},
+  {"resolve_names", resolve_names},
   {"resolve_codes", resolve_codes},
   {NULL, NULL}
 };

@@ -1,0 +1,273 @@
+-- object: what the objects of LuaSocket's interface have in common, of TCP and
+-- of UDP: classes, arguments, timeouts, errors, and a socket of uring's, which
+-- there may not be yet, or not any more.
+--
+-- The fields of an object:
+--
+--   socket          the uring.Socket, or nil
+--   family          "inet", "inet6" or "unspec"
+--   block, total    seconds, by settimeout; negative: no limit
+--
+-- Invariant: a socket that is replaced is closed.
+
+local uring = require "uring"
+local names = require "uring.compat.socket.names"
+local options = require "uring.compat.socket.options"
+
+local tasks <const> = require "uring.core"
+local raise_at_caller <const> = tasks.raise_at_caller
+local socket_release <const> = tasks.socket_release
+local reason <const> = names.reason
+local now <const> = uring.now
+local type <const>, next <const> = type, next
+local tonumber <const>, tostring <const> = tonumber, tostring
+local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
+local format <const>, find <const>, sub <const> =
+  string.format, string.find, string.sub
+local min <const>, max <const>, huge <const> = math.min, math.max, math.huge
+
+local BAD_DESCRIPTOR <const> = tasks.error_text(uring.errno.EBADF)
+local MODES <const> = { b = "block", r = "total", t = "total" }
+local NUMBERS <const> = { inet = uring.AF_INET, inet6 = uring.AF_INET6 }
+
+
+-- ---- classes and arguments ------------------------------------------------
+
+local is_object <const> = {}               -- by metatable
+
+-- A class as LuaSocket's are: its name in its methods and in tostring.
+local function class(name)
+  local meta = { __index = { class = name }, __name = name }
+  function meta:__tostring() return format("%s: %p", name, self) end
+  is_object[meta] = true
+  return meta
+end
+
+-- Some classes: group("tcp{any}", Master, Client, Server).
+local function group(name, ...)
+  local of = { name = name }
+  for _, meta in next, { ... } do of[meta] = true end
+  return of
+end
+
+-- Each class has all methods, and they check of which class their object is.
+local function give(methods, of)
+  for meta in next, of do
+    for name, f in next, is_object[meta] and methods or {} do
+      meta.__index[name] = f
+    end
+  end
+end
+
+local function check(self, of, method)
+  if not of[getmetatable(self)] then
+    raise_at_caller(format("calling '%s' on bad self (%s expected)", method,
+      of.name))
+  end
+end
+
+local function bad(arg, method, what)
+  raise_at_caller(format("bad argument #%d to '%s' (%s)", arg, method, what))
+end
+
+local function expected(kind, value, arg, method)
+  bad(arg, method, format("%s expected, got %s", kind, type(value)))
+end
+
+local function string_of(value, arg, method)
+  if type(value) == "string" then return value end
+  if type(value) == "number" then return tostring(value) end
+  return expected("string", value, arg, method)
+end
+
+-- A host or a service.
+local function name_of(value, arg, method)
+  local text = string_of(value, arg, method)
+  if find(text, "\0", 1, true) then
+    bad(arg, method, "string without zero bytes expected")
+  end
+  return text
+end
+
+local function number_of(value, arg, method, otherwise)
+  if value == nil and otherwise then return otherwise end
+  return tonumber(value) or expected("number", value, arg, method)
+end
+
+
+-- ---- timeouts -------------------------------------------------------------
+
+-- How long a call that began at `start` may wait; nil: as long as it takes.
+-- Both limits are counted from there, as LuaSocket does.
+local function left(self, start)
+  local since, total = now() - start, self.total
+  if total >= 0 then
+    local rest = max(total - since, 0)
+    return self.block >= 0 and min(self.block, rest) or rest
+  end
+  return self.block >= 0 and self.block < huge
+    and max(self.block - since, 0) or nil
+end
+
+
+-- ---- sockets --------------------------------------------------------------
+
+-- (a socket of a stream has a limit for lines)
+local function adopt(self, socket, kind)
+  if kind == uring.SOCK_STREAM then socket:limit(huge) end
+  self.socket = socket
+end
+
+local function drop(self)
+  local socket = self.socket
+  self.socket = nil
+  if socket then socket:close() end
+end
+
+-- Give it a new socket: nothing; or what was wrong.
+local function create(self, family, kind)
+  drop(self)
+  local socket, _, errno = uring.socket(NUMBERS[family], kind)
+  if not socket then return reason(errno) end
+  if family == "inet6" then socket:setsockopt("IPV6_V6ONLY", true) end
+  adopt(self, socket, kind)
+end
+
+-- For the addresses of a name, until one is good: use(address) -> true | nil,
+-- message, errno, and for a failure that is the last, true. Nothing; or what
+-- was wrong.
+local function try_addresses(self, kind, host, port, use)
+  local addresses, why = names.lookup(host, port, self.family, kind)
+  if not addresses then return why end
+  local current = self.family
+  for _, address in next, addresses do
+    local family = names.family(address)
+    why = nil
+    if family ~= current or not self.socket then
+      why = create(self, family, kind)
+      if not why then current = family end
+    end
+    if not why then
+      local ok, _, errno, last = use(address)
+      if ok or last then
+        self.family = current
+        return not ok and reason(errno) or nil
+      end
+      why = reason(errno)
+    end
+  end
+  return why
+end
+
+local function connect(self, kind, host, port)
+  return try_addresses(self, kind, host, port, function(address)
+    local ok, message, errno = self.socket:connect(address, left(self, now()))
+    return ok, message, errno, self.block == 0
+  end)
+end
+
+local function bind(self, kind, host, port)
+  if host == "*" then host = self.family == "inet6" and "::" or "0.0.0.0" end
+  return try_addresses(self, kind, host, port, function(address)
+    return self.socket:bind(address)
+  end)
+end
+
+-- An object; or nil and what was wrong. Of a family it has a socket at once.
+local function new(meta, kind, family)
+  local self = setmetatable({ family = family, block = -1, total = -1 }, meta)
+  local why = family ~= "unspec" and create(self, family, kind)
+  if why then return nil, why end
+  return self
+end
+
+-- (what LuaSocket gives where there is nothing else to say)
+local function done(why)
+  if why then return nil, why end
+  return 1
+end
+
+
+-- ---- the methods of all ---------------------------------------------------
+
+local function address_of(self, getname)
+  local socket = self.socket
+  if not socket then return nil, BAD_DESCRIPTOR end
+  local address, _, errno = getname(socket)
+  if not address then return nil, reason(errno) end
+  return address.host, address.port, self.family
+end
+
+-- Add the methods for `any`, a group of classes of this kind of sockets, with
+-- the options that they have.
+local function common(methods, any, kind, named)
+  function methods:close()
+    check(self, any, "close")
+    drop(self)
+    return 1
+  end
+
+  function methods:settimeout(seconds, mode)
+    check(self, any, "settimeout")
+    seconds = number_of(seconds, 1, "settimeout", -1)
+    mode = sub(string_of(mode or "b", 2, "settimeout"), 1, 1)
+    self[MODES[mode] or bad(2, "settimeout", "invalid timeout mode")] = seconds
+    return 1
+  end
+
+  function methods:gettimeout()
+    check(self, any, "gettimeout")
+    return self.block, self.total
+  end
+
+  function methods:getfamily()
+    check(self, any, "getfamily")
+    return self.family == "inet6" and "inet6" or "inet4"
+  end
+
+  function methods:getsockname()
+    check(self, any, "getsockname")
+    return address_of(self, tasks.Socket.getsockname)
+  end
+
+  function methods:setoption(name, value)
+    check(self, any, "setoption")
+    return options.set(self.socket, named, name, value)
+  end
+
+  function methods:getoption(name)
+    check(self, any, "getoption")
+    return options.get(self.socket, named, name)
+  end
+
+  function methods:getfd()
+    check(self, any, "getfd")
+    return self.socket and self.socket:fileno() or -1
+  end
+
+  -- The descriptor that it had is the caller's from now on, and this one is
+  -- not the caller's any more.
+  function methods:setfd(number)
+    check(self, any, "setfd")
+    number = number_of(number, 1, "setfd") // 1 | 0
+    local socket = self.socket
+    self.socket = nil
+    if socket then socket_release(socket) end
+    if number < 0 then return end
+    local fd, message = uring.fd(number)
+    if fd then
+      socket, message = uring.socket(fd)
+      if socket then return adopt(self, socket, kind) end
+      fd:release()
+    end
+    raise_at_caller(message)
+  end
+end
+
+return {
+  is_object = is_object, class = class, group = group, give = give,
+  check = check, bad = bad, string_of = string_of, name_of = name_of,
+  number_of = number_of, left = left, adopt = adopt, drop = drop,
+  create = create, connect = connect, bind = bind, new = new, done = done,
+  address_of = address_of, common = common, BAD_DESCRIPTOR = BAD_DESCRIPTOR,
+}

@@ -4,8 +4,8 @@
 -- unchanged.
 
 local uring = require "uring"
+local argument = require "uring.compat.socket.argument"
 local names = require "uring.compat.socket.names"
-local object = require "uring.compat.socket.object"
 local protect = require "uring.compat.socket.protect"
 local tcp = require "uring.compat.socket.tcp"
 local udp = require "uring.compat.socket.udp"
@@ -57,7 +57,7 @@ end
 function socket.gettime() return uring.time() end
 
 function socket.sleep(seconds)
-  seconds = object.number_of(seconds, 1, "sleep")
+  seconds = argument.number_of(seconds, 1, "sleep")
   uring.sleep(min(max(seconds, 0), 0x7fffffff))
 end
 

@@ -1,15 +1,15 @@
 -- names: LuaSocket's texts of errors, the addresses of names, and socket.dns.
 
 local uring = require "uring"
+local name_of <const> = require("uring.compat.socket.argument").name_of
 
 local tasks <const> = require "uring.core"
 local resolve_lookup <const>, resolve_names <const> =
   tasks.resolve_lookup, tasks.resolve_names
 local error_text <const>, raise_at_caller <const> =
   tasks.error_text, tasks.raise_at_caller
-local pcall <const>, type <const>, tostring <const> = pcall, type, tostring
-local ipairs <const> = ipairs
-local format <const>, match <const> = string.format, string.match
+local pcall <const>, ipairs <const> = pcall, ipairs
+local match <const> = string.match
 local E <const>, eai <const> = uring.errno, uring.eai
 
 local FAMILIES <const> = {
@@ -77,15 +77,6 @@ end
 
 local dns <const> = {}
 
-local function host_of(value, name)
-  if type(value) == "number" then value = tostring(value) end
-  if type(value) ~= "string" then
-    raise_at_caller(format("bad argument #1 to '%s' (string expected, got %s)",
-      name, type(value)))
-  end
-  return value
-end
-
 local function not_found(why, code)
   if code == eai.NONAME or code == eai.NODATA or code == eai.ADDRFAMILY then
     return nil, "host not found"
@@ -99,7 +90,7 @@ local function resolved(name, ips)
 end
 
 function dns.toip(host)
-  host = host_of(host, "toip")
+  host = name_of(host, 1, "toip")
   local address = numeric(host, 0)
   if address then
     return host, resolved(resolve_names(address) or host, { host })
@@ -112,7 +103,7 @@ function dns.toip(host)
 end
 
 function dns.tohostname(host)
-  host = host_of(host, "tohostname")
+  host = name_of(host, 1, "tohostname")
   local address = numeric(host, 0)
   if not address then
     local ip, of = dns.toip(host)
@@ -125,7 +116,7 @@ function dns.tohostname(host)
 end
 
 function dns.getaddrinfo(host)
-  host = host_of(host, "getaddrinfo")
+  host = name_of(host, 1, "getaddrinfo")
   local all, why = lookup(host, nil, "unspec", uring.SOCK_STREAM)
   if not all then return nil, why end
   local list = {}
@@ -139,8 +130,9 @@ function dns.getnameinfo(host, service)
   if host == nil and service == nil then
     raise_at_caller "host and serv cannot be both nil"
   end
-  local all, why = lookup(host_of(host or "localhost", "getnameinfo"),
-    service and host_of(service, "getnameinfo"), "unspec", uring.SOCK_STREAM)
+  local all, why = lookup(name_of(host or "localhost", 1, "getnameinfo"),
+    service and name_of(service, 2, "getnameinfo"), "unspec",
+    uring.SOCK_STREAM)
   if not all then return nil, why end
   local list, port = {}, nil
   for i, address in ipairs(all) do

@@ -11,19 +11,20 @@
 -- Invariant: a socket that is replaced is closed.
 
 local uring = require "uring"
+local argument = require "uring.compat.socket.argument"
 local names = require "uring.compat.socket.names"
 local options = require "uring.compat.socket.options"
 
 local tasks <const> = require "uring.core"
 local raise_at_caller <const> = tasks.raise_at_caller
 local socket_release <const> = tasks.socket_release
+local bad <const>, string_of <const>, number_of <const>, integer_of <const> =
+  argument.bad, argument.string_of, argument.number_of, argument.integer_of
 local reason <const> = names.reason
 local now <const> = uring.now
-local type <const>, next <const> = type, next
-local tonumber <const>, tostring <const> = tonumber, tostring
+local next <const> = next
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
-local format <const>, find <const>, sub <const> =
-  string.format, string.find, string.sub
+local format <const>, sub <const> = string.format, string.sub
 local min <const>, max <const>, huge <const> = math.min, math.max, math.huge
 
 local BAD_DESCRIPTOR <const> = tasks.error_text(uring.errno.EBADF)
@@ -31,7 +32,7 @@ local MODES <const> = { b = "block", r = "total", t = "total" }
 local NUMBERS <const> = { inet = uring.AF_INET, inet6 = uring.AF_INET6 }
 
 
--- ---- classes and arguments ------------------------------------------------
+-- ---- classes --------------------------------------------------------------
 
 local is_object <const> = {}               -- by metatable
 
@@ -64,34 +65,6 @@ local function check(self, of, method)
     raise_at_caller(format("calling '%s' on bad self (%s expected)", method,
       of.name))
   end
-end
-
-local function bad(arg, method, what)
-  raise_at_caller(format("bad argument #%d to '%s' (%s)", arg, method, what))
-end
-
-local function expected(kind, value, arg, method)
-  bad(arg, method, format("%s expected, got %s", kind, type(value)))
-end
-
-local function string_of(value, arg, method)
-  if type(value) == "string" then return value end
-  if type(value) == "number" then return tostring(value) end
-  return expected("string", value, arg, method)
-end
-
--- A host or a service.
-local function name_of(value, arg, method)
-  local text = string_of(value, arg, method)
-  if find(text, "\0", 1, true) then
-    bad(arg, method, "string without zero bytes expected")
-  end
-  return text
-end
-
-local function number_of(value, arg, method, otherwise)
-  if value == nil and otherwise then return otherwise end
-  return tonumber(value) or expected("number", value, arg, method)
 end
 
 
@@ -249,7 +222,7 @@ local function common(methods, any, kind, named)
   -- not the caller's any more.
   function methods:setfd(number)
     check(self, any, "setfd")
-    number = number_of(number, 1, "setfd") // 1 | 0
+    number = integer_of(number, 1, "setfd")
     local socket = self.socket
     self.socket = nil
     if socket then socket_release(socket) end
@@ -266,8 +239,7 @@ end
 
 return {
   is_object = is_object, class = class, group = group, give = give,
-  check = check, bad = bad, string_of = string_of, name_of = name_of,
-  number_of = number_of, left = left, adopt = adopt, drop = drop,
-  create = create, connect = connect, bind = bind, new = new, done = done,
+  check = check, left = left, adopt = adopt, drop = drop, create = create,
+  connect = connect, bind = bind, new = new, done = done,
   address_of = address_of, common = common, BAD_DESCRIPTOR = BAD_DESCRIPTOR,
 }

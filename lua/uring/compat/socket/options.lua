@@ -5,10 +5,11 @@
 -- getsockopt. One of them may be missing.
 
 local uring = require "uring"
+local argument = require "uring.compat.socket.argument"
 local reason <const> = require("uring.compat.socket.names").reason
 
-local raise_at_caller <const> = require("uring.core").raise_at_caller
-local pcall <const>, type <const>, tostring <const> = pcall, type, tostring
+local bad <const> = argument.bad
+local pcall <const>, type <const> = pcall, type
 local tonumber <const>, pairs <const> = tonumber, pairs
 local format <const>, gmatch <const>, match <const> =
   string.format, string.gmatch, string.match
@@ -17,15 +18,21 @@ local gsub <const>, rep <const>, char <const> =
 local pack <const>, unpack <const> = string.pack, string.unpack
 local concat <const> = table.concat
 
-local function bad(arg, method, what)
-  raise_at_caller(format("bad argument #%d to '%s' (%s)", arg, method, what))
-end
-
 -- What is wrong with the value of an option.
-local function wrong(what) bad(2, "setoption", what) end
+local function wrong(what) return bad(2, "setoption", what) end
 
 local function expected(kind, value)
-  return wrong(format("%s expected, got %s", kind, type(value)))
+  return argument.expected(kind, value, 2, "setoption")
+end
+
+
+-- A number as a C int.
+local function int_of(value)
+  local n = argument.integer_of(value, 2, "setoption")
+  if n < -0x80000000 or n > 0x7fffffff then
+    wrong "number from -2147483648 to 2147483647 expected"
+  end
+  return n
 end
 
 
@@ -45,9 +52,7 @@ end
 local function int(name)
   return {
     name = name,
-    set = function(value)
-      return (tonumber(value) or expected("number", value)) // 1 | 0
-    end,
+    set = int_of,
     get = function(value) return value end,
   }
 end
@@ -104,8 +109,8 @@ local function membership6(name)
   return { name = name, set = function(value)
     local group = ip6(field(value, "multiaddr", "string"),
       "invalid 'multiaddr' ip address")
-    return group .. pack("I4", value.interface == nil and 0
-      or field(value, "interface", "number") // 1 | 0)
+    return group .. pack("i4", value.interface == nil and 0
+      or int_of(field(value, "interface", "number")))
   end }
 end
 
@@ -113,7 +118,7 @@ local linger <const> = {
   name = "SO_LINGER",
   set = function(value)
     return pack("i4i4", field(value, "on", "boolean") and 1 or 0,
-      field(value, "timeout", "number") // 1 | 0)
+      int_of(field(value, "timeout", "number")))
   end,
   get = function(value)
     local on, timeout = unpack("i4i4", value)
@@ -197,12 +202,9 @@ for name, option in pairs(both) do
 end
 
 local function find(named, name, how, method)
-  if type(name) ~= "string" then
-    bad(1, method, "string expected, got " .. type(name))
-  end
-  local option = named[name]
+  local option = named[argument.string_of(name, 1, method)]
   if not option or not option[how] then
-    bad(1, method, format("unsupported option `%s'", tostring(name)))
+    bad(1, method, format("unsupported option `%s'", name))
   end
   return option
 end

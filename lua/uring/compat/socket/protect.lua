@@ -3,8 +3,8 @@
 
 local error <const>, pcall <const>, select <const> = error, pcall, select
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
-local raise_at_caller <const> = require("uring.core").raise_at_caller
-local math_type <const> = math.type
+local integer_of <const> = require("uring.compat.socket.argument").integer_of
+local max <const> = math.max
 
 -- By this function an exception is known.
 local function exception() end
@@ -30,10 +30,7 @@ local function protect(f)
 end
 
 local function skip(n, ...)
-  if math_type(n) ~= "integer" or n < 0 then
-    raise_at_caller "bad argument #1 to 'skip' (integer from 0 expected)"
-  end
-  return select(n + 1, ...)
+  return select(max(integer_of(n, 1, "skip"), 0) + 1, ...)
 end
 
 return { newtry = newtry, protect = protect, skip = skip }

@@ -4,15 +4,14 @@
 -- of them, and asks them again: so all that are ready are told.
 
 local uring = require "uring"
+local argument = require "uring.compat.socket.argument"
 local is_object <const> = require("uring.compat.socket.object").is_object
-local number_of <const> = require("uring.compat.socket.object").number_of
 
 local raise_at_caller <const> = require("uring.core").raise_at_caller
 local now <const>, await <const>, choose <const> =
   uring.now, uring.await, uring.select
 local ipairs <const>, type <const> = ipairs, type
 local getmetatable <const> = getmetatable
-local format <const> = string.format
 local huge <const>, math_type <const> = math.huge, math.type
 local READ <const>, WRITE <const> = uring.POLLIN, uring.POLLOUT
 local EBADF <const>, ETIME <const> = uring.errno.EBADF, uring.errno.ETIME
@@ -67,13 +66,12 @@ end
 local function check_list(list, arg)
   if list == nil then return {} end
   if type(list) == "table" then return list end
-  return raise_at_caller(format("bad argument #%d to 'select' (table "
-    .. "expected, got %s)", arg, type(list)))
+  return argument.expected("table", list, arg, "select")
 end
 
 local function select(readers, writers, timeout)
   readers, writers = check_list(readers, 1), check_list(writers, 2)
-  timeout = number_of(timeout, 3, "select", -1)
+  timeout = argument.number_of(timeout, 3, "select", -1)
   local time = timeout >= 0 and timeout < huge and now() + timeout or nil
   while true do
     local readable = ready_of(readers, READ)

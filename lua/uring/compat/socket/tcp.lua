@@ -5,15 +5,17 @@
 -- and gives it as LuaSocket does, as its third result.
 
 local uring = require "uring"
+local argument = require "uring.compat.socket.argument"
 local object = require "uring.compat.socket.object"
 local names = require "uring.compat.socket.names"
 local options = require "uring.compat.socket.options"
 
 local reason <const>, check <const> = names.reason, object.check
-local left <const>, done <const>, bad <const> =
-  object.left, object.done, object.bad
-local string_of <const>, name_of <const>, number_of <const> =
-  object.string_of, object.name_of, object.number_of
+local left <const>, done <const> = object.left, object.done
+local bad <const>, name_of <const>, string_of <const> =
+  argument.bad, argument.name_of, argument.string_of
+local number_of <const>, integer_of <const> =
+  argument.number_of, argument.integer_of
 local now <const> = uring.now
 local tonumber <const>, setmetatable <const> = tonumber, setmetatable
 local getmetatable <const> = getmetatable
@@ -25,6 +27,7 @@ local getpeername <const> = require("uring.core").Socket.getpeername
 local STREAM <const> = uring.SOCK_STREAM
 
 local PIECE <const> = 65536
+local MOST_QUEUED <const> = 0x7fffffff
 local HOW <const> = { receive = "read", send = "write", both = "both" }
 
 local methods <const> = {}
@@ -67,9 +70,9 @@ methods.setpeername, methods.setsockname = methods.connect, methods.bind
 
 function methods:listen(backlog)
   check(self, MASTER, "listen")
-  backlog = number_of(backlog, 1, "listen", 32) // 1 | 0
+  backlog = integer_of(backlog, 1, "listen", 32)
   if not self.socket then return nil, object.BAD_DESCRIPTOR end
-  local ok, _, errno = self.socket:listen(max(backlog, 0))
+  local ok, _, errno = self.socket:listen(min(max(backlog, 0), MOST_QUEUED))
   if not ok then return nil, reason(errno) end
   setmetatable(self, Server)
   return 1
@@ -105,8 +108,8 @@ end
 function methods:send(data, i, j)
   check(self, CLIENT, "send")
   data = string_of(data, 1, "send")
-  i = number_of(i, 2, "send", 1) // 1 | 0
-  j = number_of(j, 3, "send", -1) // 1 | 0
+  i = integer_of(i, 2, "send", 1)
+  j = integer_of(j, 3, "send", -1)
   if i < 0 then i = #data + i + 1 end
   if j < 0 then j = #data + j + 1 end
   i, j = max(i, 1), min(j, #data)

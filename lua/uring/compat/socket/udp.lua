@@ -1,6 +1,7 @@
 -- udp: LuaSocket's udp{unconnected} and udp{connected}.
 
 local uring = require "uring"
+local argument = require "uring.compat.socket.argument"
 local object = require "uring.compat.socket.object"
 local names = require "uring.compat.socket.names"
 local options = require "uring.compat.socket.options"
@@ -10,8 +11,8 @@ local socket_disconnect <const> = tasks.socket_disconnect
 local getpeername <const> = tasks.Socket.getpeername
 local reason <const>, check <const> = names.reason, object.check
 local left <const>, done <const> = object.left, object.done
-local string_of <const>, name_of <const>, number_of <const> =
-  object.string_of, object.name_of, object.number_of
+local name_of <const>, string_of <const>, integer_of <const> =
+  argument.name_of, argument.string_of, argument.integer_of
 local now <const> = uring.now
 local setmetatable <const> = setmetatable
 local min <const>, max <const> = math.min, math.max
@@ -75,7 +76,7 @@ function methods:sendto(data, ip, port)
   check(self, UNCONNECTED, "sendto")
   data = string_of(data, 1, "sendto")
   ip = name_of(ip, 2, "sendto")
-  port = number_of(port, 3, "sendto") // 1 | 0
+  port = integer_of(port, 3, "sendto")
   local address = names.numeric(ip, port)
   if not address then return nil, NOT_A_NAME end
   local family = names.family(address)
@@ -91,9 +92,9 @@ function methods:sendto(data, ip, port)
 end
 
 local function receive(self, size, method)
-  size = max(number_of(size, 1, method, DATAGRAMSIZE), 0) // 1
+  size = max(integer_of(size, 1, method, DATAGRAMSIZE), 0)
   if not self.socket then return nil, "closed" end
-  local data, from, errno = self.socket:recvfrom(min(max(size, 1), MOST) | 0,
+  local data, from, errno = self.socket:recvfrom(min(max(size, 1), MOST),
     left(self, now()))
   if not data then return nil, reason(errno) end
   return size == 0 and "" or data, from

@@ -1,0 +1,393 @@
+-- uring.compat.socket: the same as LuaSocket where one thread uses it; and
+-- that it waits as all tasks do.
+
+local helper = require "helper"
+local net = require "net"
+local spec = require "uring_spec"
+local uring = require "uring"
+
+local ring_it = helper.needs_ring(it)
+local socket = uring.compat.socket
+
+local CASES <const> = "spec/support/luasocket_cases.lua"
+
+after_each(function()
+  net.close()
+  helper.clean()
+end)
+
+-- A client, the server's end of it, and the listener. (In a task.)
+local function connected()
+  local listener = net.keep(assert(socket.bind("127.0.0.1", 0)))
+  local ip, port = listener:getsockname()
+  local client = net.keep(assert(socket.connect(ip, port)))
+  return client, net.keep(assert(listener:accept())), listener
+end
+
+local function cases(...)
+  return spec.execute(60 * helper.slow, "/proc/self/exe", CASES, ...)
+end
+
+describe("uring.compat.socket", function()
+  ring_it("answers as LuaSocket does", function()
+    if not package.searchpath("socket.core", package.cpath) then
+      helper.skip "needs LuaSocket (Debian: lua-socket)"
+    end
+    local status, theirs = cases()
+    assert.equal(0, status, theirs)
+    local ours
+    status, ours = cases "uring"
+    assert.equal(0, status, ours)
+    assert.equal(theirs, ours)
+  end)
+
+  -- (also where there is no LuaSocket to compare it with)
+  ring_it("answers all of these calls", function()
+    local status, output = cases "uring"
+    assert.equal(0, status, output)
+    assert.truthy(#output > 5000, output)
+  end)
+
+  it("is what require gives, and what uring.compat has", function()
+    assert.equal(socket, require "uring.compat.socket")
+    helper.raises("no interface 'sockets' in uring.compat",
+      function() return uring.compat.sockets end)
+  end)
+
+  it("is loaded when it is first used", function()
+    assert.equal("", helper.script_ok [[
+      local uring = require "uring"
+      assert(not package.loaded["uring.compat.socket"])
+      assert(uring.compat.socket == package.loaded["uring.compat.socket"])
+    ]])
+  end)
+
+  ring_it("is in the module for states without files, too", function()
+    local module = package.searchpath("uring.core", package.cpath)
+    local open = assert(package.loadlib(module, "luaopen_uring"))
+    local ok, why = spec.state(open, string.dump(function()
+      local u = _G.uring
+      local s, modules = u.compat.socket, {}
+      assert(s.install(modules) == modules["socket.core"])
+      assert(not pcall(s.install))
+      return u.run(function()
+        local listener = assert(s.bind("127.0.0.1", 0))
+        local ip, port = listener:getsockname()
+        local client = assert(s.connect(ip, port))
+        assert(client:send "hello\r\n")
+        return assert(listener:accept()):receive()
+      end)
+    end))
+    assert.is_true(ok, why)
+    assert.equal("hello", why)
+  end)
+
+  it("raises where there is no task that could wait", function()
+    for _, call in ipairs {
+      { socket.sleep, 0 }, { socket.select, {}, {}, 1 },
+      { socket.connect, "127.0.0.1", 1 }, { socket.dns.toip, "localhost" },
+    } do
+      helper.mistake("only a task can wait", table.unpack(call))
+    end
+  end)
+
+  ring_it("does outside of tasks what need not wait", function()
+    local listener = net.keep(assert(socket.bind("127.0.0.1", 0)))
+    listener:settimeout(0)
+    assert.equal("127.0.0.1", (listener:getsockname()))
+    assert.is_true(socket.gettime() > 1e9)
+    helper.mistake("only a task can wait", listener.accept, listener)
+  end)
+
+  it("has errors with the caller's line", function()
+    local tcp, udp = socket.tcp(), socket.udp()
+    for _, call in ipairs {
+      { "calling 'receive' on bad self (tcp{client} expected)", tcp.receive,
+        tcp },
+      { "calling 'close' on bad self (udp{any} expected)", udp.close, tcp },
+      { "calling 'close' on bad self (tcp{any} expected)", tcp.close, "x" },
+      { "bad argument #1 to 'connect' (string expected, got table)",
+        tcp.connect, tcp, {} },
+      { "bad argument #2 to 'bind' (string without zero bytes expected)",
+        tcp.bind, tcp, "*", "\0" },
+      { "bad argument #5 to 'connect' (invalid option 'inet4')",
+        socket.connect, "127.0.0.1", 1, nil, nil, "inet4" },
+      { "bad argument #1 to 'select' (table expected, got string)",
+        socket.select, "x" },
+      { "bad argument #1 to 'settimeout' (number expected, got table)",
+        tcp.settimeout, tcp, {} },
+      { "bad argument #2 to 'setoption' (number from -2147483648 to "
+        .. "2147483647 expected)", tcp.setoption, tcp, "send-buffer-size",
+        1 << 40 },
+      { "bad argument #1 to 'install' (package.loaded expected)",
+        socket.install, 5 },
+    } do
+      helper.mistake(table.unpack(call))
+    end
+  end)
+end)
+
+describe("install", function()
+  it("puts it where require finds it, once for all", function()
+    assert.equal("", helper.script_ok [[
+      local socket = require "uring.compat.socket"
+      assert(socket.install() == socket and socket.install() == socket)
+      assert(require "socket" == socket and require "socket.core" == socket)
+    ]])
+  end)
+
+  it("refuses where LuaSocket is loaded already", function()
+    for _, name in ipairs { "socket", "socket.core" } do
+      local modules = { [name] = {} }
+      helper.mistake(("LuaSocket is loaded already, as '%s'"):format(name),
+        socket.install, modules)
+      assert.is_nil(modules[name == "socket" and "socket.core" or "socket"])
+    end
+  end)
+end)
+
+describe("a call of uring.compat.socket", function()
+  ring_it("suspends its task alone", function()
+    net.run(function()
+      local client, server, listener = connected()
+      local waiting = {
+        uring.spawn(server.receive, server),
+        uring.spawn(listener.accept, listener),
+        uring.spawn(socket.select, { client }, nil, net.patience),
+        uring.spawn(socket.sleep, 0.01),
+        uring.spawn(socket.dns.toip, "localhost"),
+        uring.spawn(socket.dns.tohostname, "127.0.0.1"),
+      }
+      local udp = net.keep(socket.udp())
+      udp:setsockname("127.0.0.1", 0)
+      waiting[#waiting + 1] = uring.spawn(udp.receive, udp)
+      uring.sleep(0)
+      for i, task in ipairs(waiting) do
+        assert.equal("waiting", task:status(), i)
+      end
+      local ip, port = udp:getsockname()
+      net.keep(socket.udp()):sendto("x", ip, port)
+      client:send "line\n"
+      server:send "x"
+      ip, port = listener:getsockname()
+      net.keep(socket.connect(ip, port))
+      for _, task in ipairs(waiting) do
+        assert.is_true((task:join(net.patience)))
+      end
+    end)
+  end)
+
+  ring_it("loses nothing when it is cancelled", function()
+    net.run(function()
+      local client, server = connected()
+      for i, pattern in ipairs { "*l", "*a", 100 } do
+        local task = uring.spawn(server.receive, server, pattern)
+        client:send(i .. "abc")
+        net.turns()
+        task:cancel()
+        net.fails(uring.errno.ECANCELED, task:join())
+      end
+      client:send "\n"
+      assert.equal("1abc2abc3abc", (server:receive()))
+    end)
+  end)
+
+  ring_it("ends when another task closes its socket", function()
+    net.run(function()
+      local client, server, listener = connected()
+      local udp = net.keep(socket.udp())
+      udp:setsockname("127.0.0.1", 0)
+      local waiting = {
+        [server] = uring.spawn(server.receive, server),
+        [listener] = uring.spawn(listener.accept, listener),
+        [udp] = uring.spawn(udp.receive, udp),
+        [client] = uring.spawn(socket.select, { client }),
+      }
+      net.turns()
+      for s, task in pairs(waiting) do
+        if s ~= client then
+          s:close()
+          local ok, nothing, why = task:join(net.patience)
+          assert.same({ true, nil, "closed" }, { ok, nothing, why })
+        end
+      end
+      assert.is_true(waiting[client]:join(net.patience))
+      local there = connected()
+      local choice = uring.spawn(socket.select, { there }, nil, 0.5)
+      net.turns()
+      there:close()
+      local ok, ready, _, why = choice:join(net.patience)
+      assert.same({ true, 0, "timeout" }, { ok, #ready, why })
+    end)
+  end)
+
+  ring_it("obeys uring.timeout, also one that is protected", function()
+    net.run(function()
+      local _, server = connected()
+      local f = socket.protect(function()
+        return socket.try(server:receive())
+      end)
+      net.fails(uring.errno.ETIME, uring.timeout(0.01, f))
+      local task = uring.spawn(f)
+      net.turns()
+      task:cancel()
+      net.fails(uring.errno.ECANCELED, task:join())
+    end)
+  end)
+
+  ring_it("takes what has come when its time is over, and no more", function()
+    net.run(function()
+      local client, server = connected()
+      client:send "no end"
+      server:settimeout(0.02)
+      local line, why, part = server:receive()
+      assert.same({ nil, "timeout", "no end" }, { line, why, part })
+      client:send " of it\nnext\n"
+      assert.equal("no end of it", (server:receive("*l", part)))
+      assert.equal("next", (server:receive()))
+    end)
+  end)
+
+  ring_it("waits at most for both limits", function()
+    net.run(function()
+      local _, server = connected()
+      server:settimeout(100, "b")
+      server:settimeout(0.02, "t")
+      assert.equal("timeout", (select(2, server:receive())))
+      server:settimeout(0.02, "b")
+      server:settimeout(100, "t")
+      assert.equal("timeout", (select(2, server:receive())))
+      server:settimeout(math.huge)
+      assert.equal(math.huge, (server:gettimeout()))
+    end)
+  end)
+end)
+
+describe("select of uring.compat.socket", function()
+  ring_it("tells all that are ready, however many they are", function()
+    net.run(function()
+      local clients, servers = {}, {}
+      for i = 1, 40 do clients[i], servers[i] = connected() end
+      local task = uring.spawn(socket.select, servers)
+      net.turns()
+      for i = 2, 40, 2 do clients[i]:send "x" end
+      local ok, ready = task:join(net.patience)
+      assert(ok, ready)
+      assert(#ready >= 1)
+      ready = socket.select(servers, nil, 0)
+      assert.equal(20, #ready)
+      for i = 2, 40, 2 do assert.equal(i // 2, ready[servers[i]]) end
+    end)
+  end)
+
+  ring_it("tells what was read ahead by a receive that failed", function()
+    net.run(function()
+      local client, server = connected()
+      client:send "half"
+      local task = uring.spawn(server.receive, server)
+      net.turns()
+      task:cancel()
+      task:join()
+      local ready, _, why = socket.select({ server }, nil, 0)
+      assert.same({ 1, nil }, { #ready, why })
+      assert.is_true(server:dirty())
+      assert.equal("half", (server:receive(4)))
+      assert.is_false(server:dirty())
+    end)
+  end)
+
+  ring_it("refuses to wait for nothing for ever", function()
+    net.run(function()
+      helper.mistake("there is nothing to wait for", socket.select, {}, {})
+      helper.mistake("select failed", socket.select,
+        { { getfd = function() return 999999 end } })
+    end)
+  end)
+end)
+
+describe("a descriptor", function()
+  ring_it("can be taken over and given away", function()
+    net.run(function()
+      local client, server = connected()
+      local fd = server:getfd()
+      server:setfd(-1)
+      assert.equal(-1, server:getfd())
+      assert.equal("closed", (select(2, server:receive())))
+      local other = net.keep(socket.tcp())
+      other:setfd(fd)
+      assert.equal(fd, other:getfd())
+      client:send "still there\n"
+      assert.equal(1, other:connect("127.0.0.1", 1) or 1)
+      assert.equal(1, other:close())
+      helper.mistake("a uring.fd, a socket or a ring owns this number",
+        other.setfd, other, client:getfd())
+    end)
+  end)
+
+  ring_it("stays open when its object is collected", function()
+    net.run(function()
+      local _, _, listener = connected()
+      local ip, port = listener:getsockname()
+      local function give_away()
+        local client = assert(socket.connect(ip, port))
+        local fd = client:getfd()
+        client:setfd(-1)
+        return fd
+      end
+      local fd = give_away()
+      helper.collect()
+      local mine <close> = assert(uring.socket(assert(uring.fd(fd))))
+      assert(mine:send "x")
+      assert.equal("x", (net.keep(listener:accept()):receive(1)))
+    end)
+  end)
+
+  ring_it("is not left open by what fails", function()
+    net.run(function()
+      connected()
+      helper.keeps_fds(function()
+        for _ = 1, 3 do
+          assert.is_nil(socket.connect("127.0.0.1", 1))
+          assert.is_nil(socket.bind("192.0.2.1", 0))
+          local c = socket.tcp()
+          c:connect("127.0.0.1", 1)
+          c:connect("127.0.0.1", 1)
+        end
+      end)
+    end)
+  end)
+end)
+
+describe("IPv6", function()
+  ring_it("works as IPv4 does", function()
+    net.run(function()
+      local listener = socket.tcp6()
+      if not listener or not listener:bind("::1", 0) then
+        helper.skip "needs IPv6"
+      end
+      net.keep(listener):listen()
+      local _, port, family = listener:getsockname()
+      assert.equal("inet6", family)
+      local client = net.keep(assert(socket.connect6("::1", port)))
+      assert.same({ "::1", port, "inet6" }, { client:getpeername() })
+      assert.equal("inet6", client:getfamily())
+      local udp = net.keep(socket.udp6())
+      assert.equal(1, udp:setoption("ipv6-v6only", false))
+      assert.is_false(udp:getoption "ipv6-v6only")
+      assert.equal(1, udp:setsockname("*", 0))
+      assert.equal(1, udp:setoption("ipv6-add-membership",
+        { multiaddr = "ff02::1:3" }))
+      assert.equal(1, udp:setoption("ipv6-drop-membership",
+        { multiaddr = "ff02::1:3", interface = 0 }))
+      assert.same({ nil, "setsockopt failed" }, { udp:setoption(
+        "ipv6-drop-membership", { multiaddr = "ff02::1:3" }) })
+      helper.mistake("invalid 'multiaddr' ip address", udp.setoption, udp,
+        "ipv6-add-membership", { multiaddr = "10.0.0.1" })
+      for name, value in pairs { ["ipv6-unicast-hops"] = 7,
+          ["ipv6-multicast-hops"] = 8, ["ipv6-multicast-loop"] = false } do
+        assert.equal(1, udp:setoption(name, value), name)
+        assert.equal(value, udp:getoption(name), name)
+      end
+    end)
+  end)
+end)

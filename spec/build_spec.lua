@@ -181,6 +181,11 @@ describe("the rockspec", function()
     assert.truthy(output:find "/usr/local/lib/lua/%d%.%d\"?/uring/core%.so")
     assert.truthy(output:find "/usr/local/share/lua/%d%.%d\"?/")
     assert.truthy(output:find "/usr/local/include\"?/uring_lua%.h")
+    for name in run(program "find", "lua", "-name", "*.lua")
+        :gmatch "lua/(%g+)" do
+      assert.truthy(output:find("%f[%w]" .. name:gsub("%p", "%%%0")
+        .. "%f[^%w.]"), name)
+    end
   end)
 end)
 

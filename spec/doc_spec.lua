@@ -15,6 +15,7 @@ local META = "lua/uring/meta.lua"
 local PAGES = {
   "README.md", "CONTRIBUTING.md", "doc/guide.md", "doc/comparison.md",
   "doc/embedding.md", "doc/internals.md", "doc/liburing.md",
+  "doc/luasocket.md",
 }
 local TYPED = { ["README.md"] = true }
 
@@ -146,6 +147,10 @@ for _, name in ipairs(PAGES) do
           end
           if session.code:find("examples/tls", 1, true) then
             certificates.needs()
+          end
+          if session.code:find('require "socket.', 1, true)
+              and not package.searchpath("socket.http", package.path) then
+            helper.skip "needs LuaSocket (Debian: lua-socket)"
           end
           run(name, session)
           helper.collect()

@@ -4679,4 +4679,125 @@ function Signals:messages() end
 ---@return true closed
 function Signals:close() end
 
+
+-- ---- LuaSocket's interface ------------------------------------------------
+
+---@class uring
+---@field compat uring.Compat
+
+--- Interfaces of other libraries, each loaded when it is first used.
+---@class uring.Compat
+---@field socket uring.compat.Socket as require "uring.compat.socket"
+
+---@alias uring.port integer | string
+
+--- LuaSocket's module: its functions, results and error texts are LuaSocket's
+--- (doc/luasocket.md). What blocks there waits here, in a task. `install` lets
+-- ---- LuaSocket's interface -----------------------------------------------
+--- table; it raises where LuaSocket is loaded already.
+---@class uring.compat.Socket
+---@field install fun(modules?: table): uring.compat.Socket
+---@field tcp fun(): uring.compat.Tcp
+---@field tcp4 fun(): uring.compat.Tcp?, string?
+---@field tcp6 fun(): uring.compat.Tcp?, string?
+---@field connect uring.compat.connect
+---@field connect4 uring.compat.connect
+---@field connect6 uring.compat.connect
+---@field bind uring.compat.bind
+---@field udp fun(): uring.compat.Udp
+---@field udp4 fun(): uring.compat.Udp?, string?
+---@field udp6 fun(): uring.compat.Udp?, string?
+---@field select uring.compat.select
+---@field dns uring.compat.Dns
+---@field gettime fun(): number as uring.time()
+---@field sleep async fun(seconds: number)
+---@field newtry fun(finalizer?: function): function
+---@field protect fun(f: function): function lets uring.cancelled through
+---@field try function
+---@field skip fun(n: integer, ...): ...
+---@field choose fun(functions: table): function
+---@field source fun(kind: string, socket: uring.compat.Tcp, n?: integer): any
+---@field sink fun(kind: string, socket: uring.compat.Tcp): any
+---@field sourcet table<string, function>
+---@field sinkt table<string, function>
+---@field BLOCKSIZE integer of a source
+---@field _VERSION string of the LuaSocket whose interface it is
+---@field _DATAGRAMSIZE integer
+---@field _SETSIZE integer
+---@field _SOCKETINVALID integer
+
+--- More arguments: a host and a port here, and "unspec", "inet" or "inet6".
+---@alias uring.compat.connect
+---| async fun(host: string, p: uring.port, ...): uring.compat.Tcp?, string?
+
+---@alias uring.compat.bind
+---| async fun(h: string, p: uring.port, n?: any): uring.compat.Tcp?, string?
+
+--- Which are ready to be read, and to be written; each is also the key of its
+--- place. It takes what has `getfd`, and perhaps `dirty`.
+---@alias uring.compat.select
+---| async fun(r?: table, w?: table, seconds?: number): table, table, string?
+
+---@class uring.compat.Dns
+---@field toip async fun(host: string): string?, table|string
+---@field tohostname async fun(host: string): string?, table|string
+---@field getaddrinfo async fun(host: string): table[]?, string?
+---@field getnameinfo async fun(h?: string, s?: string): string[]?, string?
+---@field gethostname async fun(): string?, string?
+
+--- What objects of TCP and UDP have in common. `setfd`: the descriptor that it
+--- had is the caller's from then on, and the new one its own.
+---@class uring.compat.Object
+---@field class string "tcp{master}", "udp{connected}", ...
+---@field close fun(self): integer
+---@field settimeout fun(self, seconds?: number, mode?: "b"|"t"|"r"): integer
+---@field gettimeout fun(self): number, number
+---@field getfamily fun(self): "inet4"|"inet6"
+---@field getsockname fun(self): string?, integer|string, string?
+---@field getpeername fun(self): string?, integer|string, string?
+---@field setoption fun(self, name: string, value: any): integer?, string?
+---@field getoption fun(self, name: string): any, string?
+---@field getfd fun(self): integer
+---@field setfd fun(self, fd: integer)
+---@field dirty fun(self): boolean
+
+---@alias uring.compat.name_it
+---| async fun(self, host: string, p: uring.port): integer?, string?
+
+--- `send` gives the index of the last byte that went, which after a failure is
+--- its third result. The third result of `receive` is what came before
+--- a failure.
+---@class uring.compat.Tcp: uring.compat.Object
+---@field connect uring.compat.name_it
+---@field setpeername uring.compat.name_it
+---@field bind uring.compat.name_it
+---@field setsockname uring.compat.name_it
+---@field listen fun(self, backlog?: integer): integer?, string?
+---@field accept async fun(self): uring.compat.Tcp?, string?
+---@field send uring.compat.send
+---@field receive uring.compat.receive
+---@field shutdown async fun(self, how?: "receive"|"send"|"both"): integer
+---@field getstats fun(self): integer, integer, number bytes and seconds
+---@field setstats fun(self, got?: integer, sent?: integer, age?: number)
+
+---@alias uring.compat.send
+---| async fun(self, s: any, i?: integer, j?: integer): integer?, string?, ...
+
+---@alias uring.compat.receive
+---| async fun(self, what?: any, prefix?: string): string?, string?, ...
+
+---@class uring.compat.Udp: uring.compat.Object
+---@field setsockname uring.compat.name_it
+---@field setpeername uring.compat.name_it "*": it has no peer any more
+---@field send async fun(self, data: string): integer?, string?
+---@field sendto uring.compat.sendto
+---@field receive async fun(self, size?: integer): string?, string?
+---@field receivefrom uring.compat.receivefrom
+
+---@alias uring.compat.sendto
+---| async fun(self, s: string, ip: string, p: uring.port): integer?, string?
+
+---@alias uring.compat.receivefrom
+---| async fun(self, size?: integer): string?, string?, integer?
+
 return uring

@@ -906,6 +906,47 @@ programs["signals"] = function()
   end)
 end
 
+programs["LuaSocket's interface"] = function()
+  local socket = uring.compat.socket
+  uring.run(function()
+    local listener = assert(socket.bind("127.0.0.1", 0))
+    local ip, port = listener:getsockname()
+    local client = assert(socket.tcp())
+    assert(client:settimeout(patience))
+    assert(client:connect(ip, port))
+    assert(client:setoption("tcp-nodelay", true))
+    assert(client:getoption "linger")
+    local readable = socket.select({ listener }, { client }, patience)
+    assert(readable[listener])
+    local conn = assert(listener:accept())
+    conn:settimeout(patience)
+    assert(client:send "line\r\n12345rest")
+    assert(assert(conn:receive()) == "line")
+    assert(assert(conn:receive(5)) == "12345")
+    assert(conn:dirty() and conn:getpeername() and conn:getstats())
+    conn:setstats(0, 0, 0)
+    client:shutdown "send"
+    assert(assert(conn:receive("*a", "the ")) == "the rest")
+    local number = conn:getfd()
+    conn:setfd(-1)
+    owner(number):close()
+    local a, b = assert(socket.udp4()), assert(socket.udp4())
+    assert(a:setsockname("127.0.0.1", 0))
+    a:settimeout(patience)
+    ip, port = a:getsockname()
+    assert(b:sendto("one", ip, port))
+    assert(a:receivefrom())
+    assert(b:setpeername(ip, port))
+    assert(b:send "two")
+    assert(a:receive())
+    assert(b:setpeername "*")
+    assert(socket.dns.toip "127.0.0.1")
+    local f = socket.protect(function() socket.try(nil, "why") end)
+    local _, why = f()
+    assert(why == "why", why)
+  end)
+end
+
 
 -- ---- the sweep ------------------------------------------------------------
 

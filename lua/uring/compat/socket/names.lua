@@ -2,13 +2,14 @@
 
 local uring = require "uring"
 local name_of <const> = require("uring.compat.socket.argument").name_of
+local parse <const> = require("uring.argument").parse
 
 local tasks <const> = require "uring.core"
 local resolve_lookup <const>, resolve_names <const> =
   tasks.resolve_lookup, tasks.resolve_names
 local error_text <const>, raise_at_caller <const> =
   tasks.error_text, tasks.raise_at_caller
-local pcall <const>, ipairs <const> = pcall, ipairs
+local error <const>, pcall <const>, ipairs <const> = error, pcall, ipairs
 local match <const> = string.match
 local E <const>, eai <const> = uring.errno, uring.eai
 
@@ -69,7 +70,9 @@ end
 -- The address of a host and a port in digits; or nil.
 local function numeric(host, port)
   local ok, address = pcall(uring.sockaddr, host, port)
-  return ok and family_of(address) and address or nil
+  if ok then return family_of(address) and address end
+  if not parse(address) then error(address, 0) end  -- (no memory)
+  return nil
 end
 
 

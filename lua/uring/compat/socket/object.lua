@@ -22,7 +22,7 @@ local bad <const>, string_of <const>, number_of <const>, integer_of <const> =
   argument.bad, argument.string_of, argument.number_of, argument.integer_of
 local reason <const> = names.reason
 local now <const> = uring.now
-local next <const> = next
+local error <const>, pcall <const>, next <const> = error, pcall, next
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local format <const>, sub <const> = string.format, string.sub
 local min <const>, max <const>, huge <const> = math.min, math.max, math.huge
@@ -161,6 +161,18 @@ local function done(why)
 end
 
 
+-- A socket of this descriptor, which stays the caller's where that fails.
+local function own(number)
+  local fd, why = uring.fd(number)
+  if not fd then raise_at_caller(why) end
+  local ok, socket, message = pcall(uring.socket, fd)
+  if ok and socket then return socket end
+  fd:release()
+  if not ok then error(socket, 0) end
+  return raise_at_caller(message)
+end
+
+
 -- ---- the methods of all ---------------------------------------------------
 
 local function address_of(self, getname)
@@ -226,14 +238,7 @@ local function common(methods, any, kind, named)
     local socket = self.socket
     self.socket = nil
     if socket then socket_release(socket) end
-    if number < 0 then return end
-    local fd, message = uring.fd(number)
-    if fd then
-      socket, message = uring.socket(fd)
-      if socket then return adopt(self, socket, kind) end
-      fd:release()
-    end
-    raise_at_caller(message)
+    if number >= 0 then adopt(self, own(number), kind) end
   end
 end
 

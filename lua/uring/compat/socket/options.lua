@@ -6,10 +6,11 @@
 
 local uring = require "uring"
 local argument = require "uring.compat.socket.argument"
-local reason <const> = require("uring.compat.socket.names").reason
+local names = require "uring.compat.socket.names"
 
 local bad <const> = argument.bad
-local pcall <const>, type <const> = pcall, type
+local reason <const>, numeric <const> = names.reason, names.numeric
+local type <const> = type
 local tonumber <const>, pairs <const> = tonumber, pairs
 local format <const>, gmatch <const>, match <const> =
   string.format, string.gmatch, string.match
@@ -67,8 +68,8 @@ local function field(t, name, kind)
 end
 
 local function address(text, family, what)
-  local ok, a = pcall(uring.sockaddr, text, 0)
-  return ok and a.family == family and a.host or wrong(what)
+  local a = numeric(text, 0)
+  return a and a.family == family and a.host or wrong(what)
 end
 
 -- The bytes of an address of IPv4; "*" is any.

@@ -248,6 +248,46 @@ describe("a call of uring.compat.socket", function()
     end)
   end)
 
+  -- What a receive gives whose read is out of time, where these pieces came at
+  -- that very moment; and what is left to be received.
+  local function at_the_last_moment(pieces, ...)
+    local _, server = connected()
+    local _ <close> = server.socket
+    local left = pieces
+    server.socket = {
+      read = function() return nil, "timed out", uring.errno.ETIME end,
+      try_receive = function(_, most)
+        local bytes = table.remove(left, 1)
+        if not bytes then return nil, "nothing", uring.errno.EAGAIN end
+        if #bytes > most then
+          table.insert(left, 1, bytes:sub(most + 1))
+        end
+        return bytes:sub(1, most)
+      end,
+      unread = function(_, bytes) table.insert(left, 1, bytes) end,
+    }
+    local result, why, part = server:receive(...)
+    server.socket = nil
+    return { result or "nil", why, part, table.concat(left) }
+  end
+
+  ring_it("is complete if the rest came when its time was over", function()
+    net.run(function()
+      assert.same({ "a line", nil, nil, "next" },
+        at_the_last_moment({ "a li", "ne\r\nnext" }))
+      assert.same({ "nil", "timeout", "no line", "" },
+        at_the_last_moment({ "no ", "line" }))
+      assert.same({ "12345", nil, nil, "678" },
+        at_the_last_moment({ "123", "45678" }, 5))
+      assert.same({ "nil", "timeout", "x123", "" },
+        at_the_last_moment({ "123" }, 5, "x"))
+      assert.same({ "nil", "timeout", "all", "" },
+        at_the_last_moment({ "a", "ll" }, "*a"))
+      assert.same({ "nil", "timeout", "", "" },
+        at_the_last_moment({}, 0))
+    end)
+  end)
+
   ring_it("waits at most for both limits", function()
     net.run(function()
       local _, server = connected()
@@ -354,6 +394,32 @@ describe("a descriptor", function()
           c:connect("127.0.0.1", 1)
         end
       end)
+    end)
+  end)
+
+  ring_it("is closed at once when a connect is cancelled", function()
+    net.run(function()
+      local address = net.listener(nil, 0):getsockname()
+      net.crowd(uring.tcp.connect, address)
+      local before = helper.fds()
+      collectgarbage "stop"
+      local _ <close> = helper.finally(function()
+        collectgarbage "restart"
+      end)
+      local task = uring.spawn(socket.connect, address.host, address.port)
+      net.turns()
+      assert.equal(before + 1, helper.fds())
+      task:cancel()
+      net.fails(uring.errno.ECANCELED, task:join())
+      assert.equal(before, helper.fds())
+      -- so is one that another task closes
+      local tcp = socket.tcp()
+      task = uring.spawn(tcp.connect, tcp, address.host, address.port)
+      net.turns()
+      tcp:close()
+      local ok, nothing, why = task:join(net.patience)
+      assert.same({ true, nil, "closed" }, { ok, nothing, why })
+      assert.equal(before, helper.fds())
     end)
   end)
 end)

@@ -7,6 +7,7 @@
 --   socket          the uring.Socket, or nil
 --   family          "inet", "inet6" or "unspec"
 --   block, total    seconds, by settimeout; negative: no limit
+--   born, received, sent    of getstats: when on uring.now(), bytes
 --
 -- Invariant: a socket that is replaced is closed.
 
@@ -20,12 +21,13 @@ local raise_at_caller <const> = tasks.raise_at_caller
 local socket_release <const> = tasks.socket_release
 local bad <const>, string_of <const>, number_of <const>, integer_of <const> =
   argument.bad, argument.string_of, argument.number_of, argument.integer_of
-local reason <const> = names.reason
 local now <const> = uring.now
-local error <const>, pcall <const>, next <const> = error, pcall, next
+local reason <const> = names.reason
+local error <const>, pcall <const> = error, pcall
+local ipairs <const>, next <const> = ipairs, next
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local format <const>, sub <const> = string.format, string.sub
-local min <const>, max <const>, huge <const> = math.min, math.max, math.huge
+local min <const>, huge <const> = math.min, math.huge
 
 local BAD_DESCRIPTOR <const> = tasks.error_text(uring.errno.EBADF)
 local MODES <const> = { b = "block", r = "total", t = "total" }
@@ -70,16 +72,12 @@ end
 
 -- ---- timeouts -------------------------------------------------------------
 
--- How long a call that began at `start` may wait; nil: as long as it takes.
--- Both limits are counted from there, as LuaSocket does.
-local function left(self, start)
-  local since, total = now() - start, self.total
-  if total >= 0 then
-    local rest = max(total - since, 0)
-    return self.block >= 0 and min(self.block, rest) or rest
-  end
-  return self.block >= 0 and self.block < huge
-    and max(self.block - since, 0) or nil
+-- How long a call may wait; nil: as long as it takes.
+local function limit(self)
+  local block, total = self.block, self.total
+  if block < 0 then block = total
+  elseif total >= 0 then block = min(block, total) end
+  return block >= 0 and block < huge and block or nil
 end
 
 
@@ -106,14 +104,14 @@ local function create(self, family, kind)
   adopt(self, socket, kind)
 end
 
--- For the addresses of a name, until one is good: use(address) -> true | nil,
--- message, errno, and for a failure that is the last, true. Nothing; or what
--- was wrong.
+-- For the addresses of a name, until one is good: use(socket, address) -> true
+-- | nil, message, errno, and for a failure that is the last, true. Nothing; or
+-- what was wrong.
 local function try_addresses(self, kind, host, port, use)
   local addresses, why = names.lookup(host, port, self.family, kind)
   if not addresses then return why end
   local current = self.family
-  for _, address in next, addresses do
+  for _, address in ipairs(addresses) do
     local family = names.family(address)
     why = nil
     if family ~= current or not self.socket then
@@ -121,8 +119,9 @@ local function try_addresses(self, kind, host, port, use)
       if not why then current = family end
     end
     if not why then
-      local ok, _, errno, last = use(address)
-      if ok or last then
+      local socket = self.socket
+      local ok, _, errno, last = use(socket, address)
+      if ok or last or self.socket ~= socket then  -- (it was closed)
         self.family = current
         return not ok and reason(errno) or nil
       end
@@ -133,25 +132,17 @@ local function try_addresses(self, kind, host, port, use)
 end
 
 local function connect(self, kind, host, port)
-  return try_addresses(self, kind, host, port, function(address)
-    local ok, message, errno = self.socket:connect(address, left(self, now()))
+  return try_addresses(self, kind, host, port, function(socket, address)
+    local ok, message, errno = socket:connect(address, limit(self))
     return ok, message, errno, self.block == 0
   end)
 end
 
 local function bind(self, kind, host, port)
   if host == "*" then host = self.family == "inet6" and "::" or "0.0.0.0" end
-  return try_addresses(self, kind, host, port, function(address)
-    return self.socket:bind(address)
+  return try_addresses(self, kind, host, port, function(socket, address)
+    return socket:bind(address)
   end)
-end
-
--- An object; or nil and what was wrong. Of a family it has a socket at once.
-local function new(meta, kind, family)
-  local self = setmetatable({ family = family, block = -1, total = -1 }, meta)
-  local why = family ~= "unspec" and create(self, family, kind)
-  if why then return nil, why end
-  return self
 end
 
 -- (what LuaSocket gives where there is nothing else to say)
@@ -160,6 +151,19 @@ local function done(why)
   return 1
 end
 
+-- An object without a socket.
+local function new(meta, family)
+  return setmetatable({ family = family, block = -1, total = -1,
+    born = now(), received = 0, sent = 0 }, meta)
+end
+
+-- One that has a socket at once, of a family; or nil and what was wrong.
+local function new_of(meta, kind, family)
+  local self = new(meta, family)
+  local why = create(self, family, kind)
+  if why then return nil, why end
+  return self
+end
 
 -- A socket of this descriptor, which stays the caller's where that fails.
 local function own(number)
@@ -178,7 +182,7 @@ end
 local function address_of(self, getname)
   local socket = self.socket
   if not socket then return nil, BAD_DESCRIPTOR end
-  local address, _, errno = getname(socket)
+  local address, _, errno = socket[getname](socket)
   if not address then return nil, reason(errno) end
   return address.host, address.port, self.family
 end
@@ -212,7 +216,7 @@ local function common(methods, any, kind, named)
 
   function methods:getsockname()
     check(self, any, "getsockname")
-    return address_of(self, tasks.Socket.getsockname)
+    return address_of(self, "getsockname")
   end
 
   function methods:setoption(name, value)
@@ -244,7 +248,7 @@ end
 
 return {
   is_object = is_object, class = class, group = group, give = give,
-  check = check, left = left, adopt = adopt, drop = drop, create = create,
-  connect = connect, bind = bind, new = new, done = done,
+  check = check, limit = limit, adopt = adopt, drop = drop, create = create,
+  connect = connect, bind = bind, new = new, new_of = new_of, done = done,
   address_of = address_of, common = common, BAD_DESCRIPTOR = BAD_DESCRIPTOR,
 }

@@ -11,7 +11,7 @@ local names = require "uring.compat.socket.names"
 local options = require "uring.compat.socket.options"
 
 local reason <const>, check <const> = names.reason, object.check
-local left <const>, done <const> = object.left, object.done
+local limit <const>, done <const> = object.limit, object.done
 local bad <const>, name_of <const>, string_of <const> =
   argument.bad, argument.name_of, argument.string_of
 local number_of <const>, integer_of <const> =
@@ -23,7 +23,6 @@ local find <const>, format <const>, gsub <const>, sub <const> =
   string.find, string.format, string.gsub, string.sub
 local concat <const> = table.concat
 local min <const>, max <const>, huge <const> = math.min, math.max, math.huge
-local getpeername <const> = require("uring.core").Socket.getpeername
 local STREAM <const> = uring.SOCK_STREAM
 
 local PIECE <const> = 65536
@@ -42,12 +41,6 @@ local SERVER <const> = object.group("tcp{server}", Server)
 
 object.common(methods, ANY, STREAM, options.tcp)
 
--- It is a connection from now on.
-local function become_client(self)
-  self.born, self.received, self.sent = self.born or now(), 0, 0
-  return setmetatable(self, Client)
-end
-
 
 -- ---- to connect and to listen ---------------------------------------------
 
@@ -56,7 +49,7 @@ function methods:connect(host, port)
   host = name_of(host, 1, "connect")
   port = name_of(port, 2, "connect")
   local why = object.connect(self, STREAM, host, port)
-  become_client(self)  -- (the connection may still come about)
+  setmetatable(self, Client)  -- (the connection may still come about)
   return done(why)
 end
 
@@ -81,11 +74,11 @@ end
 function methods:accept()
   check(self, SERVER, "accept")
   if not self.socket then return nil, "closed" end
-  local socket, _, errno = self.socket:accept(left(self, now()))
+  local socket, _, errno = self.socket:accept(limit(self))
   if not socket then return nil, reason(errno) end
-  local client = { family = self.family, block = -1, total = -1 }
+  local client = object.new(Client, self.family)
   object.adopt(client, socket, STREAM)
-  return become_client(client)
+  return client
 end
 
 function methods:shutdown(how)
@@ -99,7 +92,7 @@ end
 
 function methods:getpeername()
   check(self, ANY, "getpeername")
-  return object.address_of(self, getpeername)
+  return object.address_of(self, "getpeername")
 end
 
 
@@ -115,8 +108,8 @@ function methods:send(data, i, j)
   i, j = max(i, 1), min(j, #data)
   if i > j then return i - 1, nil, nil end
   if not self.socket then return nil, "closed", i - 1 end
-  local n, _, errno, some = self.socket:send(sub(data, i, j),
-    left(self, now()))
+  if i > 1 or j < #data then data = sub(data, i, j) end
+  local n, _, errno, some = self.socket:send(data, limit(self))
   local sent = n or some or 0
   self.sent = self.sent + sent
   if n then return i - 1 + n, nil, nil end
@@ -144,7 +137,7 @@ end
 local function received(self, pattern, most)
   local socket = self.socket
   if not socket then return "", "closed" end
-  local bytes, message, errno = socket:read(pattern, left(self, now()))
+  local bytes, message, errno = socket:read(pattern, limit(self))
   local why
   if not bytes then
     why = message and reason(errno) or "closed"
@@ -222,6 +215,13 @@ object.give(methods, ANY)
 
 -- ---- the functions of the module ------------------------------------------
 
+-- Closes what is not connected, also where the task is cancelled.
+local Guard <const> = {
+  __close = function(guard)
+    if guard.object then object.drop(guard.object) end
+  end,
+}
+
 local FAMILIES <const> = { unspec = true, inet = true, inet6 = true }
 
 local function connect(host, port, local_host, local_port, family)
@@ -230,21 +230,20 @@ local function connect(host, port, local_host, local_port, family)
   if not FAMILIES[family] then
     bad(5, "connect", format("invalid option '%s'", family))
   end
-  local self = { family = family, block = -1, total = -1 }
+  local self = object.new(Client, family)
+  local guard <close> = setmetatable({ object = self }, Guard)
   local why = local_host ~= nil and object.bind(self, STREAM,
     name_of(local_host, 3, "connect"),
     name_of(local_port or "0", 4, "connect"))
   why = why or object.connect(self, STREAM, host, port)
-  if why then
-    object.drop(self)
-    return nil, why
-  end
-  return become_client(self)
+  if why then return nil, why end
+  guard.object = nil
+  return self
 end
 
 return {
   connect = connect,
-  tcp = function() return object.new(Master, STREAM, "unspec") end,
-  tcp4 = function() return object.new(Master, STREAM, "inet") end,
-  tcp6 = function() return object.new(Master, STREAM, "inet6") end,
+  tcp = function() return object.new(Master, "unspec") end,
+  tcp4 = function() return object.new_of(Master, STREAM, "inet") end,
+  tcp6 = function() return object.new_of(Master, STREAM, "inet6") end,
 }

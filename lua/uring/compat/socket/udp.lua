@@ -6,14 +6,11 @@ local object = require "uring.compat.socket.object"
 local names = require "uring.compat.socket.names"
 local options = require "uring.compat.socket.options"
 
-local tasks <const> = require "uring.core"
-local socket_disconnect <const> = tasks.socket_disconnect
-local getpeername <const> = tasks.Socket.getpeername
+local socket_disconnect <const> = require("uring.core").socket_disconnect
 local reason <const>, check <const> = names.reason, object.check
-local left <const>, done <const> = object.left, object.done
+local limit <const>, done <const> = object.limit, object.done
 local name_of <const>, string_of <const>, integer_of <const> =
   argument.name_of, argument.string_of, argument.integer_of
-local now <const> = uring.now
 local setmetatable <const> = setmetatable
 local min <const>, max <const> = math.min, math.max
 local DATAGRAM <const> = uring.SOCK_DGRAM
@@ -56,7 +53,7 @@ end
 
 function methods:getpeername()
   check(self, CONNECTED, "getpeername")
-  return object.address_of(self, getpeername)
+  return object.address_of(self, "getpeername")
 end
 
 -- A send's result: how many bytes; or nil and what was wrong.
@@ -69,7 +66,7 @@ function methods:send(data)
   check(self, CONNECTED, "send")
   data = string_of(data, 1, "send")
   if not self.socket then return nil, "refused" end
-  return sent(self.socket:send(data, left(self, now())))
+  return sent(self.socket:send(data, limit(self)))
 end
 
 function methods:sendto(data, ip, port)
@@ -88,14 +85,14 @@ function methods:sendto(data, ip, port)
     return nil, reason(uring.eai.ADDRFAMILY)
   end
   if not self.socket then return nil, "refused" end
-  return sent(self.socket:sendto(data, address, left(self, now())))
+  return sent(self.socket:sendto(data, address, limit(self)))
 end
 
 local function receive(self, size, method)
   size = max(integer_of(size, 1, method, DATAGRAMSIZE), 0)
   if not self.socket then return nil, "closed" end
   local data, from, errno = self.socket:recvfrom(min(max(size, 1), MOST),
-    left(self, now()))
+    limit(self))
   if not data then return nil, reason(errno) end
   return size == 0 and "" or data, from
 end
@@ -123,7 +120,7 @@ object.give(methods, ANY)
 
 return {
   _DATAGRAMSIZE = DATAGRAMSIZE,
-  udp = function() return object.new(Unconnected, DATAGRAM, "unspec") end,
-  udp4 = function() return object.new(Unconnected, DATAGRAM, "inet") end,
-  udp6 = function() return object.new(Unconnected, DATAGRAM, "inet6") end,
+  udp = function() return object.new(Unconnected, "unspec") end,
+  udp4 = function() return object.new_of(Unconnected, DATAGRAM, "inet") end,
+  udp6 = function() return object.new_of(Unconnected, DATAGRAM, "inet6") end,
 }

@@ -36,29 +36,24 @@ local NUMBERS <const> = { inet = uring.AF_INET, inet6 = uring.AF_INET6 }
 
 -- ---- classes --------------------------------------------------------------
 
-local is_object <const> = {}               -- by metatable
-
 -- A class as LuaSocket's are: its name in its methods and in tostring.
 local function class(name)
   local meta = { __index = { class = name }, __name = name }
   function meta:__tostring() return format("%s: %p", name, self) end
-  is_object[meta] = true
   return meta
 end
 
 -- Some classes: group("tcp{any}", Master, Client, Server).
 local function group(name, ...)
-  local of = { name = name }
-  for _, meta in next, { ... } do of[meta] = true end
+  local of = { name = name, ... }
+  for _, meta in ipairs(of) do of[meta] = true end
   return of
 end
 
 -- Each class has all methods, and they check of which class their object is.
 local function give(methods, of)
-  for meta in next, of do
-    for name, f in next, is_object[meta] and methods or {} do
-      meta.__index[name] = f
-    end
+  for _, meta in ipairs(of) do
+    for name, f in next, methods do meta.__index[name] = f end
   end
 end
 
@@ -247,8 +242,8 @@ local function common(methods, any, kind, named)
 end
 
 return {
-  is_object = is_object, class = class, group = group, give = give,
-  check = check, limit = limit, adopt = adopt, drop = drop, create = create,
+  class = class, group = group, give = give, check = check,
+  limit = limit, adopt = adopt, drop = drop, create = create,
   connect = connect, bind = bind, new = new, new_of = new_of, done = done,
   address_of = address_of, common = common, BAD_DESCRIPTOR = BAD_DESCRIPTOR,
 }

@@ -5,24 +5,21 @@
 
 local uring = require "uring"
 local argument = require "uring.compat.socket.argument"
-local is_object <const> = require("uring.compat.socket.object").is_object
 
 local raise_at_caller <const> = require("uring.core").raise_at_caller
 local now <const>, await <const>, choose <const> =
   uring.now, uring.await, uring.select
 local ipairs <const>, type <const> = ipairs, type
-local getmetatable <const> = getmetatable
 local huge <const>, math_type <const> = math.huge, math.type
 local READ <const>, WRITE <const> = uring.POLLIN, uring.POLLOUT
 local EBADF <const>, ETIME <const> = uring.errno.EBADF, uring.errno.ETIME
 
--- A poll of this object; nil where it has no descriptor. An object of ours is
--- polled by its socket, so that its close ends the wait.
+-- A poll of this object; nil where it has no descriptor. (A close of ours ends
+-- it, so that it does not hold the socket open.)
 local function poll_of(x, mask)
   local fd = x.getfd and x:getfd()
   if not math_type(fd) or fd < 0 then return nil end
-  local socket = is_object[getmetatable(x)] and x.socket
-  return uring.sqe():prep_poll_add(socket or fd // 1 | 0, mask)
+  return uring.sqe():prep_poll_add(fd // 1 | 0, mask)
 end
 
 local function is_ready(x, mask)

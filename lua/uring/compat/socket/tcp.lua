@@ -148,11 +148,14 @@ local function received(self, pattern, most)
   return bytes, why
 end
 
+-- (The end of a line is taken off first: gsub looks at each byte.)
 local function receive_line(self)
   local bytes, why = received(self, "L", huge)
-  if sub(bytes, -1) == "\n" then why = nil
+  if find(bytes, "\r\n", -2, true) then bytes, why = sub(bytes, 1, -3), nil
+  elseif find(bytes, "\n", -1, true) then bytes, why = sub(bytes, 1, -2), nil
   else why = why or "closed" end
-  return gsub(bytes, "[\r\n]", ""), why
+  if find(bytes, "\r", 1, true) then bytes = gsub(bytes, "\r", "") end
+  return bytes, why
 end
 
 local function receive_all(self)
@@ -166,22 +169,25 @@ local function receive_count(self, n)
   return bytes, n == 0 and why or nil
 end
 
+local PATTERNS <const> = { ["*l"] = receive_line, ["*a"] = receive_all }
+
+local function bad_pattern()
+  return bad(1, "receive", "invalid receive pattern")
+end
+
 function methods:receive(pattern, prefix)
   check(self, CLIENT, "receive")
   prefix = prefix == nil and "" or string_of(prefix, 2, "receive")
-  local n, bytes, why = tonumber(pattern), nil, nil
+  local n = tonumber(pattern)
+  local bytes, why
   if n then
-    if not (n >= 0 and n < 2^53) then
-      bad(1, "receive", "invalid receive pattern")
-    end
+    if not (n >= 0 and n < 2^53) then bad_pattern() end
     n = n // 1 | 0
     if prefix ~= "" and n <= #prefix then return prefix, nil, nil end
     bytes, why = receive_count(self, n - #prefix)
-  else
-    pattern = string_of(pattern or "*l", 1, "receive")
-    if find(pattern, "^%*l") then bytes, why = receive_line(self)
-    elseif find(pattern, "^%*a") then bytes, why = receive_all(self)
-    else bad(1, "receive", "invalid receive pattern") end
+  else                                     -- ("*line" is "*l")
+    local kind = sub(string_of(pattern or "*l", 1, "receive"), 1, 2)
+    bytes, why = (PATTERNS[kind] or bad_pattern())(self)
   end
   if why then return nil, why, prefix .. bytes end
   return prefix .. bytes, nil, nil         -- (as LuaSocket does)

@@ -153,12 +153,9 @@ nil	closed
 ]], run(function()
       local http, uring = require "socket.http", require "uring"
       local spec, collect = require "uring_spec", require("helper").collect
-      local free = assert(uring.tcp.listen "127.0.0.1:0")
-      local closed = ("http://%s/"):format(free:getsockname())
-      free:close()
-      pcall(http.request, closed)
+      http.request "http://no-such-host.invalid/"
       local before = spec.fds()
-      print(http.request(closed))
+      print(http.request "http://127.0.0.1:1/")
       print(http.request "http://no-such-host.invalid/")
       local listener = assert(uring.tcp.listen "127.0.0.1:0")
       local url = ("http://%s/"):format(listener:getsockname())
@@ -253,11 +250,9 @@ describe("socket.smtp", function()
         assert(#mail.to == 2 and mail.auth == "\0me\0secret")
         assert(mail.text:find("Subject: number " .. i, 1, true))
         assert(mail.text:find("\r\n..with a dot\r\n", 1, true))
-        local code = mail.text:match "base64\r\n\r\n(.-)\r\n%-%-"
-          or mail.text
-        if mime.unb64((code:gsub("%s", ""))):find "^binarybinary" then
-          n = n + 1
-        end
+        local code = mail.text:match "\r\n\r\n(YmluYXJ5[%w+/=\r\n]+)"
+        assert(mime.unb64((code:gsub("%s", ""))) == ("binary"):rep(1000))
+        n = n + 1
       end
       print(n)
     end)

@@ -378,6 +378,13 @@ describe("a descriptor", function()
       assert.equal(1, other:close())
       helper.mistake("a uring.fd, a socket or a ring owns this number",
         other.setfd, other, client:getfd())
+      -- what has been read ahead would be lost
+      local near, far = connected()
+      far:send "x"
+      socket.select({ near })
+      near:dirty()
+      helper.mistake("release socket", near.setfd, near, -1)
+      assert.equal("x", (near:receive(1)))
       -- what cannot be taken over is still the caller's
       local r, w = uring.pipe()
       local number = assert(uring.fd(spec.dup(r:fileno()))):release()

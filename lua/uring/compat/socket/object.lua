@@ -18,7 +18,6 @@ local options = require "uring.compat.socket.options"
 
 local tasks <const> = require "uring.core"
 local raise_at_caller <const> = tasks.raise_at_caller
-local socket_release <const> = tasks.socket_release
 local bad <const>, string_of <const>, number_of <const>, integer_of <const> =
   argument.bad, argument.string_of, argument.number_of, argument.integer_of
 local now <const> = uring.now
@@ -235,8 +234,11 @@ local function common(methods, any, kind, named)
     check(self, any, "setfd")
     number = integer_of(number, 1, "setfd")
     local socket = self.socket
+    if socket then
+      local old, message = socket:release()
+      if not old then raise_at_caller(message) end
+    end
     self.socket = nil
-    if socket then socket_release(socket) end
     if number >= 0 then adopt(self, own(number), kind) end
   end
 end

@@ -17,24 +17,33 @@ static void memory_end (struct refblock *b) {
   free(m);
 }
 
-struct memory *memory_new (struct account *a, size_t size, const void *from) {
+static struct memory *memory_make (struct account *a, size_t size,
+                                   bool cleared) {
   struct memory *m;
   if (size >= SIZE_MAX - sizeof(*m) - 1
       || !account_has_room(a, sizeof(*m) + size))
     return NULL;
   /* calloc: large buffers come as fresh pages, untouched until used */
-  m = from ? malloc(sizeof(*m) + size + 1) : calloc(1, sizeof(*m) + size + 1);
+  m = cleared ? calloc(1, sizeof(*m) + size + 1)
+              : malloc(sizeof(*m) + size + 1);
   if (m == NULL)
     return NULL;
   refblock_init(&m->block, memory_end);
   account_count(a, sizeof(*m) + size);
   m->account = a;
   m->size = size;
-  if (from) {
-    memcpy(m->bytes, from, size);
-    m->bytes[size] = 0;
-  }
+  m->bytes[size] = 0;
   return m;
+}
+
+struct memory *memory_new (struct account *a, size_t size, const void *from) {
+  struct memory *m = memory_make(a, size, from == NULL);
+  if (m && from) memcpy(m->bytes, from, size);
+  return m;
+}
+
+struct memory *memory_to_fill (struct account *a, size_t size) {
+  return memory_make(a, size, false);
 }
 
 size_t memory_alone (struct refblock *b) {

@@ -273,7 +273,7 @@ static bool output_make_room (struct output *o, struct account *a, size_t n) {
   struct memory *m;
   if (o->block && size <= o->block->size)
     return true;
-  m = memory_new(a, size <= FIRST_SIZE ? FIRST_SIZE : OUTPUT_SIZE, NULL);
+  m = memory_to_fill(a, size <= FIRST_SIZE ? FIRST_SIZE : OUTPUT_SIZE);
   if (m == NULL)
     return false;
   if (o->block) {

@@ -58,7 +58,7 @@ static bool recv_make_memory (struct account *a, struct socket *s,
     refblock_release(&s->memory->block);
     s->memory = NULL;
   }
-  if (s->memory == NULL) s->memory = memory_new(a, size, NULL);
+  if (s->memory == NULL) s->memory = memory_to_fill(a, size);
   return s->memory != NULL;
 }
 

@@ -200,7 +200,7 @@ static int push_round (lua_State *L, struct task *t, struct socket *s,
   if (pieces == 0)
     return -EINVAL;
   f->head = (uint32_t)output_size(&s->output);
-  m = memory_new(state_of(L)->account, f->head + f->sizes[0], NULL);
+  m = memory_to_fill(state_of(L)->account, f->head + f->sizes[0]);
   if (m == NULL)
     return -ENOMEM;
   if (f->head > 0) memcpy(m->bytes, output_bytes(&s->output), f->head);

@@ -156,7 +156,7 @@ static struct file_job *file_job_new (struct account *a, int which) {
   j->waited.what = kinds[which].what;
   j->waited.job.work = kinds[which].work;
   j->waited.results = kinds[which].results;
-  if (kinds[which].space && (j->space = memory_new(a, SPACE, NULL)) == NULL) {
+  if (kinds[which].space && (j->space = memory_to_fill(a, SPACE)) == NULL) {
     refblock_release(&j->waited.job.block);
     return NULL;
   }

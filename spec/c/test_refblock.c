@@ -72,6 +72,13 @@ static void memory_copies (void) {
   refblock_release(&m->block);
 }
 
+static void memory_to_fill_is_terminated (void) {
+  struct memory *m = memory_to_fill(NULL, 5);
+  CHECK(m != NULL && m->size == 5 && m->bytes[5] == 0);
+  refblock_release(&m->block);
+  CHECK(memory_to_fill(NULL, SIZE_MAX) == NULL);
+}
+
 static void impossible_sizes_give_null (void) {
   CHECK(memory_new(NULL, SIZE_MAX, NULL) == NULL);
   CHECK(memory_new(NULL, SIZE_MAX - sizeof(struct memory), NULL) == NULL);
@@ -145,7 +152,8 @@ int main (void) {
     TEST(last_owner_ends_it), TEST(pins_count_as_owners_and_in_flight),
     TEST(idle_is_called_while_it_has_owners),
     TEST(memory_is_zeroed_and_terminated),
-    TEST(memory_copies), TEST(impossible_sizes_give_null),
+    TEST(memory_copies), TEST(memory_to_fill_is_terminated),
+    TEST(impossible_sizes_give_null),
     TEST(counts_hold_between_threads),
     TEST(threads_may_bury_at_the_same_time),
     TEST(two_counts_of_a_block_may_be_buried),

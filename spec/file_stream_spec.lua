@@ -133,6 +133,20 @@ describe("uring.open", function()
     end)
   end)
 
+  -- (/proc and /sys look up each path anew, as a disk does at first)
+  it("opens so what is not in memory yet, and leaves no O_NONBLOCK", function()
+    net.run(function()
+      for _, path in ipairs { "/proc/self/status", helper.file "text" } do
+        local file <close> = assert(uring.open(path, "r", 0))
+        assert.truthy(file:read "L")
+        local info = assert(uring.fs.read("/proc/self/fdinfo/"
+          .. file:fileno()))
+        local flags = tonumber(info:match "flags:%s+(%d+)", 8)
+        assert.equal(0, flags & uring.O_NONBLOCK)
+      end
+    end)
+  end)
+
   it("names uring.unix.connect for a socket's path", function()
     net.run(function()
       local path = helper.tmpname()

@@ -48,9 +48,15 @@ enum { NAME = 1, FD, PATH, OTHER, FIRST, SECOND, TIMEOUT, BUFFER, WHICH };
 
 #define NO_PLACE  0
 
+/* The second integer of what opens. The first try of a request does not wait,
+** as for a FIFO's peer: skip it. Or: there is no other try, by a thread of the
+** kernel's, for a path that has to be read from a disk (EAGAIN). */
+#define OPEN_WAITING  1
+#define OPEN_CACHED  2
+
 /* Where the paths of a kind go. */
 static const struct { uint8_t opcode, path, other; } kinds[] = {
-  [OPEN] = { IORING_OP_OPENAT, PLACE(addr), NO_PLACE },
+  [OPEN] = { IORING_OP_OPENAT2, PLACE(addr), NO_PLACE },
   [BENEATH] = { IORING_OP_OPENAT2, PLACE(addr), NO_PLACE },
   [STAT] = { IORING_OP_STATX, PLACE(addr), NO_PLACE },
   [MKDIR] = { IORING_OP_MKDIRAT, PLACE(addr), NO_PLACE },
@@ -81,10 +87,12 @@ static bool copy_paths (lua_State *L, struct request *q, int which) {
     c[n].from = arg_path(L, OTHER, &c[n].size);
     c[n++].place = kinds[which].other;
   }
-  if (which == BENEATH) {
+  if (which <= BENEATH) {
     how.flags = (uint64_t)lua_tointeger(L, FIRST) | O_CLOEXEC;
     if (how.flags & O_CREAT) how.mode = 0666;
-    how.resolve = RESOLVE_BENEATH;
+    if (which == BENEATH) how.resolve = RESOLVE_BENEATH;
+    if (lua_tointeger(L, SECOND) == OPEN_CACHED)
+      how.resolve |= RESOLVE_CACHED;
     c[n].from = (const char *)&how;
     c[n].size = sizeof(how);
     c[n++].place = PLACE(addr2);
@@ -104,16 +112,9 @@ static void set_fields (lua_State *L, struct request *q, int which) {
   lua_Integer first = lua_tointeger(L, FIRST);
   lua_Integer second = lua_tointeger(L, SECOND);
   switch (which) {
-    case OPEN:
-      q->sqe.open_flags = (uint32_t)first | O_CLOEXEC;
-      q->sqe.len = 0666;
-      /* (the first try of a request does not wait, as for a FIFO's peer) */
-      if (second) q->sqe.flags |= IOSQE_ASYNC;
-      q->disposal = DISPOSE_FD;
-      break;
-    case BENEATH:
+    case OPEN: case BENEATH:
       q->sqe.len = sizeof(struct open_how);
-      if (second) q->sqe.flags |= IOSQE_ASYNC;
+      if (second == OPEN_WAITING) q->sqe.flags |= IOSQE_ASYNC;
       q->disposal = DISPOSE_FD;
       break;
     case STAT: {
@@ -231,36 +232,26 @@ static const char *kind_of (unsigned mode) {
   }
 }
 
-static void file_set_count (lua_State *L, const char *name, uint64_t n) {
-  lua_pushinteger(L, (lua_Integer)n);
-  lua_setfield(L, -2, name);
-}
-
-static void file_set_time (lua_State *L, const char *name,
-                      const struct statx_timestamp *t) {
+static void push_time (lua_State *L, const struct statx_timestamp *t) {
   lua_pushnumber(L, (lua_Number)t->tv_sec + (lua_Number)t->tv_nsec / 1e9);
-  lua_setfield(L, -2, name);
 }
 
+/* In the order of `stat_table` in lua/uring/file.lua. */
 static int push_stat (lua_State *L, struct statx x) {
-  lua_createtable(L, 0, 12);
+  const uint64_t counts[] = { x.stx_size, x.stx_mode & 07777u, x.stx_nlink,
+                              x.stx_uid, x.stx_gid, x.stx_ino, x.stx_blocks };
   lua_pushstring(L, kind_of(x.stx_mode));
-  lua_setfield(L, -2, "kind");
-  file_set_count(L, "size", x.stx_size);
-  file_set_count(L, "mode", x.stx_mode & 07777u);
-  file_set_count(L, "nlink", x.stx_nlink);
-  file_set_count(L, "uid", x.stx_uid);
-  file_set_count(L, "gid", x.stx_gid);
-  file_set_count(L, "ino", x.stx_ino);
-  file_set_count(L, "blocks", x.stx_blocks);
-  file_set_time(L, "atime", &x.stx_atime);
-  file_set_time(L, "mtime", &x.stx_mtime);
-  file_set_time(L, "ctime", &x.stx_ctime);
-  if (x.stx_mask & STATX_BTIME) file_set_time(L, "btime", &x.stx_btime);
-  return 1;
+  for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
+    lua_pushinteger(L, (lua_Integer)counts[i]);
+  push_time(L, &x.stx_atime);
+  push_time(L, &x.stx_mtime);
+  push_time(L, &x.stx_ctime);
+  if (x.stx_mask & STATX_BTIME) push_time(L, &x.stx_btime);
+  else lua_pushnil(L);
+  return 12;
 }
 
-/* file_stat(buffer): what a stat has put there, as a table */
+/* file_stat(buffer): the values of what a stat has put there */
 static int file_stat (lua_State *L) {
   struct statx x;
   memcpy(&x, buffer_check(L, 1)->bytes, sizeof(x));

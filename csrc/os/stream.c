@@ -113,7 +113,7 @@ static int stream_push_request (struct stream *s) {
       s->memory = NULL;
     }
     if (s->memory == NULL) 
-      s->memory = memory_new(s->ring->account, s->size, NULL);
+      s->memory = memory_to_fill(s->ring->account, s->size);
     if (s->memory == NULL)
       return -ENOMEM;
     if (s->output.positioned) s->at = lseek(s->fd, 0, SEEK_CUR);
@@ -238,23 +238,24 @@ struct stream *stream_push (lua_State *L, int uservalues) {
 }
 
 /* What it is: files have no limit, and sockets are written to by send. */
-static void stream_look (struct stream *s, int fd) {
-  struct stat st;
+static void stream_look (struct stream *s, int fd, mode_t mode) {
+  bool file = S_ISREG(mode) || S_ISBLK(mode);
   s->fd = s->in.fd = s->out.fd = fd;
-  if (fstat(fd, &st) < 0)
-    return;
-  if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
-    s->input.line_limit = SIZE_MAX;
-  s->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
-  s->output.positioned = s->seekable
-                         && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
-  s->output.sends = S_ISSOCK(st.st_mode);
-  s->output.lines = S_ISCHR(st.st_mode) && isatty(fd);
+  if (file) s->input.line_limit = SIZE_MAX;
+  s->seekable = file || lseek(fd, 0, SEEK_CUR) >= 0;
+  s->output.positioned = file;
+  s->output.sends = S_ISSOCK(mode);
+  s->output.lines = S_ISCHR(mode) && isatty(fd);
+}
+
+static mode_t mode_of (int fd) {
+  struct stat st;
+  return fstat(fd, &st) < 0 ? 0 : st.st_mode;
 }
 
 static void stream_own (lua_State *L, struct stream *s, int fd) {
   handle_own(&state_of(L)->handles, s->d, fd);
-  stream_look(s, fd);
+  stream_look(s, fd, mode_of(fd));
 }
 
 /* Name it for messages: by its path, or by its number. */
@@ -386,14 +387,14 @@ static int stream_from_file (lua_State *L, struct stream *s) {
 
 /* It takes the descriptor from a uring.fd, with all that is in flight on it.
 ** */
-static int stream_from_fd (lua_State *L, struct stream *s,
-                           const char *path) {
+static int stream_from_fd (lua_State *L, struct stream *s, const char *path,
+                           mode_t mode) {
   struct fd *f = lua_touserdata(L, 1);
   if (f->d == NULL || handle_closed(f->d))
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
   refblock_release(&s->d->block);
   s->d = fd_take_handle(L, f);
-  stream_look(s, handle_number(s->d));
+  stream_look(s, handle_number(s->d), mode);
   stream_name(L, s, path);
   return 1;
 }
@@ -419,8 +420,10 @@ int stream_new (lua_State *L) {
   }
   if (lua_type(L, 1) == LUA_TNUMBER)
     return stream_from_number(L, stream_push(L, 0));
-  if (class_test(L, 1, CLASS_FD))
-    return stream_from_fd(L, stream_push(L, 0), NULL);
+  if (class_test(L, 1, CLASS_FD)) {
+    mode_t mode = mode_of(arg_fd(L, 1).number);
+    return stream_from_fd(L, stream_push(L, 0), NULL, mode);
+  }
   if (luaL_testudata(L, 1, LUA_FILEHANDLE))
     return stream_from_file(L, stream_push(L, 0));
   return luaL_argerror(L, 1, lua_pushfstring(L, "descriptor expected (an "
@@ -428,10 +431,16 @@ int stream_new (lua_State *L) {
     "functions; got %s", luaL_typename(L, 1)));
 }
 
-/* open_stream(fd, path): of a uring.fd that was opened just now */
+/* open_stream(fd, path, fifo): of a uring.fd that was opened just now. Not of
+** a FIFO, unless `fifo` says so: false. */
 static int stream_opened (lua_State *L) {
   const char *path = lua_tostring(L, 2);
-  return stream_from_fd(L, stream_push(L, 0), path);
+  mode_t mode = mode_of(arg_fd(L, 1).number);
+  if (S_ISFIFO(mode) && !lua_toboolean(L, 3)) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  return stream_from_fd(L, stream_push(L, 0), path, mode);
 }
 
 /* standard_stream(number, name): its close leaves the number open */
@@ -441,7 +450,7 @@ static int stream_standard (lua_State *L) {
   struct stream *s = stream_push(L, 0);
   atomic_store(&s->d->number, fd);
   s->standard = true;
-  stream_look(s, fd);
+  stream_look(s, fd, mode_of(fd));
   stream_name(L, s, name);
   s->output.standard = fd == STDERR_FILENO ? stderr : stdout;
   s->output.by_write = s->seekable;
@@ -456,15 +465,11 @@ static int stream_flush_print (lua_State *L) {
   return 0;
 }
 
-/* is_fifo(fd, flags): of a file that was opened just now. With its flags: it
-** was opened with O_NONBLOCK, which no request wants from now on. */
-static int stream_is_fifo (lua_State *L) {
-  int fd = (int)lua_tointeger(L, 1);
-  struct stat st;
-  if (!lua_isnoneornil(L, 2))
-    fcntl(fd, F_SETFL, (int)lua_tointeger(L, 2) & O_APPEND);
-  lua_pushboolean(L, fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode));
-  return 1;
+/* clear_nonblock(fd, flags): of what was opened just now with these flags, and
+** with O_NONBLOCK, which no request wants from now on */
+static int stream_clear_nonblock (lua_State *L) {
+  fcntl(arg_fd(L, 1).number, F_SETFL, (int)lua_tointeger(L, 2) & O_APPEND);
+  return 0;
 }
 
 
@@ -503,7 +508,7 @@ static const luaL_Reg meta[] = {
 static const luaL_Reg functions[] = {
   {"open_stream", stream_opened},
   {"standard_stream", stream_standard},
-  {"is_fifo", stream_is_fifo},
+  {"clear_nonblock", stream_clear_nonblock},
   {"flush_print", stream_flush_print},
   {NULL, NULL}
 };

@@ -7,7 +7,10 @@
 local core = require("uring.core").public
 
 local tasks <const> = require "uring.core"
-local request <const>, stat_of <const> = tasks.file_request, tasks.file_stat
+local request <const>, open_stream <const> =
+  tasks.file_request, tasks.open_stream
+local stat_of <const>, stat_open <const> =
+  tasks.file_stat, tasks.file_stat_open
 local check_timeout <const>, check_path <const>, check_integer <const> =
   tasks.check_timeout, tasks.check_path, tasks.check_integer
 local Stream <const> = tasks.Stream
@@ -16,9 +19,11 @@ local getmetatable <const>, rawset <const> = getmetatable, rawset
 local format <const>, gsub <const>, match <const> =
   string.format, string.gsub, string.match
 local math_type <const>, max <const> = math.type, math.max
-local EINVAL <const>, ENXIO <const> = core.errno.EINVAL, core.errno.ENXIO
+local EAGAIN <const>, EINVAL <const>, ENXIO <const> =
+  core.errno.EAGAIN, core.errno.EINVAL, core.errno.ENXIO
 
 local STATX_SIZE <const> = 256
+local WAITING <const>, CACHED <const> = 1, 2  -- OPEN_… in csrc/os/file.c
 
 local MODES <const> = {
   r = core.O_RDONLY,
@@ -39,41 +44,68 @@ local function mode_flags(mode)
   return flags
 end
 
+-- In the order of `push_stat` in csrc/os/file.c; or nil, message, errno.
+local function stat_table(kind, size, mode, nlink, uid, gid, ino, blocks,
+    atime, mtime, ctime, btime)
+  if not kind then return nil, size, mode end
+  return { kind = kind, size = size, mode = mode, nlink = nlink, uid = uid,
+    gid = gid, ino = ino, blocks = blocks, atime = atime, mtime = mtime,
+    ctime = ctime, btime = btime }
+end
+
 -- The table of a path's properties, from this folder; without a path those of
 -- the descriptor itself.
 local function stat_at(fd, path, flags)
-  if not path then return tasks.file_stat_open(fd) end
+  if not path then return stat_table(stat_open(fd)) end
   local buffer <close> = core.buffer(STATX_SIZE)
   local ok, message, errno = request("stat", fd, path, nil, flags, nil, nil,
     buffer)
   if not ok then return nil, message, errno end
-  return stat_of(buffer)
+  return stat_table(stat_of(buffer))
+end
+
+-- To create or to cut off takes a thread of the kernel's anyhow.
+local NEVER_CACHED <const> = core.O_CREAT | core.O_TRUNC
+
+-- Open it without waiting for a FIFO's other end. The first try of a request
+-- does not wait, and there is no other for a path that is in memory. One that
+-- has to be read from a disk is opened by a thread, which would wait.
+local function open_now(kind, folder, path, flags)
+  local fd, message, errno
+  if flags & NEVER_CACHED == 0 then
+    fd, message, errno = request(kind, folder, path, nil, flags, CACHED)
+    if fd or errno ~= EAGAIN then return fd, message, errno end
+  end
+  fd, message, errno = request(kind, folder, path, nil,
+    flags | core.O_NONBLOCK)
+  if fd then tasks.clear_nonblock(fd, flags) end
+  return fd, message, errno
 end
 
 -- A FIFO waits for its other end, as open(2) does. The ring's first try does
 -- not wait: it opens a FIFO to read that has no writer.
 -- `kind` and `folder` are those of the request. Without time it opens no FIFO.
 local function open_waiting(kind, folder, path, flags, timeout)
+  local began, fd, message, errno = timeout and core.now()
   if timeout == 0 then
-    local fd, message, errno = request(kind, folder, path, nil,
-      flags | core.O_NONBLOCK)
-    if not fd then return nil, message, errno end
-    if not tasks.is_fifo(fd:fileno(), flags) then return fd end
+    fd, message, errno = open_now(kind, folder, path, flags)
+  else
+    fd, message, errno = request(kind, folder, path, nil, flags, nil, timeout)
+  end
+  if fd then
+    local stream = open_stream(fd, path, timeout ~= 0
+      and flags & core.O_RDWR ~= 0)
+    if stream then return stream end
     fd:close()
-    return nil, "timed out", core.errno.ETIME
+    if timeout == 0 then return nil, "timed out", core.errno.ETIME end
+  elseif timeout == 0 or errno ~= ENXIO then
+    return nil, message, errno
   end
-  local began = core.now()
-  local fd, message, errno = request(kind, folder, path, nil, flags, nil,
+  if timeout then timeout = max(timeout - (core.now() - began), 0) end
+  fd, message, errno = request(kind, folder, path, nil, flags, WAITING,
     timeout)
-  if fd and not (flags & core.O_RDWR == 0 and tasks.is_fifo(fd:fileno())) then
-    return fd
-  end
-  if fd then fd:close()
-  elseif errno ~= ENXIO then return nil, message, errno end
-  if timeout then
-    timeout = max(timeout - (core.now() - began), 0)
-  end
-  return request(kind, folder, path, nil, flags, 1, timeout)
+  if not fd then return nil, message, errno end
+  return open_stream(fd, path, true)
 end
 
 -- uring.open, and the same beneath a root. (Tail-called: errors are raised at
@@ -83,9 +115,7 @@ local function open_at(kind, folder, path, mode, timeout)
   if mode == nil then mode = "r" end
   local flags = mode_flags(mode)
   check_timeout(timeout, 3, "open")
-  local fd, message, errno = open_waiting(kind, folder, path, flags, timeout)
-  if not fd then return nil, message, errno end
-  return tasks.open_stream(fd, path)
+  return open_waiting(kind, folder, path, flags, timeout)
 end
 
 local function open(path, mode, timeout)

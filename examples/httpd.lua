@@ -1,14 +1,15 @@
 -- Serve the files of a directory by HTTP/1.1.
 --
 --     tools/env.sh plain lua5.4 examples/httpd.lua DIRECTORY [ADDRESS [LOG]]
---     tools/env.sh plain lua5.4 examples/httpd.lua /srv/www 127.0.0.1:8080
+--     tools/env.sh plain lua5.4 examples/httpd.lua /srv/www 127.0.0.1:8080 -
 --
 -- It answers GET and HEAD, also for a part of a file (Range), and for one that
 -- has not changed (If-Modified-Since). Nothing outside of the directory is
 -- served, whatever the path and its links, and regular files only. A client
 -- has bounds for all that it sends, and for the time that it takes. With 1,000
 -- connections open the next ones wait. INT and TERM let it finish the answers
--- that it has begun. LOG is a file, or "-" for standard output (the default).
+-- that it has begun. LOG is a file for the access log, or "-" for standard
+-- output.
 
 local uring = require "uring"
 local E = uring.errno
@@ -17,17 +18,17 @@ local LINE <const>, HEAD <const>, FIELDS <const> = 8192, 32768, 100
 local BODY <const> = 65536           -- of a request; it is not looked at
 local HEAD_TIME <const>, IDLE_TIME <const> = 10, 15  -- seconds
 local WINDOW <const>, RATE <const> = 10, 1024  -- bytes a second that it takes
-local LIMITS <const> = { max = 1000, grace = 10 }
 
-local REASONS <const> = { [200] = "OK", [206] = "Partial Content",
-  [301] = "Moved Permanently", [304] = "Not Modified", [400] = "Bad Request",
-  [403] = "Forbidden", [404] = "Not Found", [405] = "Method Not Allowed",
-  [408] = "Request Timeout", [413] = "Content Too Large",
-  [414] = "URI Too Long", [416] = "Range Not Satisfiable",
-  [431] = "Request Header Fields Too Large", [500] = "Internal Server Error",
-  [503] = "Service Unavailable", [505] = "HTTP Version Not Supported" }
+local STATUS <const> = { [200] = "200 OK", [206] = "206 Partial Content",
+  [301] = "301 Moved Permanently", [304] = "304 Not Modified",
+  [400] = "400 Bad Request", [403] = "403 Forbidden", [404] = "404 Not Found",
+  [405] = "405 Method Not Allowed", [408] = "408 Request Timeout",
+  [413] = "413 Content Too Large", [414] = "414 URI Too Long",
+  [416] = "416 Range Not Satisfiable", [431] = "431 Head Too Large",
+  [500] = "500 Internal Server Error", [503] = "503 Service Unavailable",
+  [505] = "505 HTTP Version Not Supported" }
 
-local STATUS <const> = { [E.ENOENT] = 404, [E.ENOTDIR] = 404,
+local FAILED <const> = { [E.ENOENT] = 404, [E.ENOTDIR] = 404,
   [E.ENAMETOOLONG] = 404, [E.EACCES] = 403, [E.EPERM] = 403, [E.EXDEV] = 403,
   [E.ELOOP] = 403, [E.ENXIO] = 403, [E.ETIME] = 403, [E.EMFILE] = 503,
   [E.ENFILE] = 503, [E.ENOMEM] = 503 }
@@ -40,101 +41,103 @@ local TYPES <const> = { html = "text/html; charset=utf-8",
 local root, log, ending
 local idle = {}  -- connections that wait for a request
 
-local function http_date(t) return os.date("!%a, %d %b %Y %H:%M:%S GMT", t) end
+local now, dates = 0, {}  -- texts of times, of this second
+local function date_of(t)
+  dates[t] = dates[t] or os.date("!%a, %d %b %Y %H:%M:%S GMT", t)
+  return dates[t]
+end
 
-local now, date = 0, ""  -- made once a second
 local function today()
   local t = os.time()
-  if t ~= now then now, date = t, http_date(t) end
-  return date
+  if t ~= now then now, dates = t, {} end
+  return date_of(t)
+end
+
+-- Unless it is so, the request is answered with this status and these fields.
+local Refusal <const> = {}
+local function check(ok, status, fields)
+  if not ok then
+    error(setmetatable({ status = status, fields = fields or "" }, Refusal))
+  end
+  return ok
 end
 
 
 -- ---- requests -------------------------------------------------------------
 
--- A field that tells of a body; two that differ from each other, or both
--- kinds, are how requests are smuggled past a proxy.
-local function body_size(fields)
-  local length = fields["content-length"]
-  if fields["transfer-encoding"] then return nil, length and 400 or 413 end
-  if not length then return 0 end
-  if not length:find "^%d+$" then return nil, 400 end
-  local size = tonumber(length)
-  return size <= BODY and size, 413
-end
-
--- The request in this head: { method =, path =, fields =, … }, or nil and the
--- status of a refusal.
-local function parse(head)
-  local line, rest = head:match "^[\r\n]*([^\r\n]*)\r\n(.*)\r\n$"
-  if not line then return nil, 400 end
-  if #line > LINE then return nil, 414 end
-  local method, target, version =
-    line:match "^(%u+) ([\x21-\x7e]+) HTTP/(%d%.%d)$"
-  if not method then return nil, 400 end
-  if version ~= "1.1" and version ~= "1.0" then return nil, 505 end
+-- Read this head into the request. (Two lengths, or two kinds of them, are how
+-- requests are smuggled past a proxy.)
+local function parse(head, request)
+  check(head:find("\r\n", 3, true) <= LINE, 414)
+  local line, method, target, version, at = head:match(
+    "^[\r\n]*((%u+) ([\x21-\x7e]+) HTTP/(%d%.%d))\r\n()")
+  check(line, 400)
+  check(version == "1.1" or version == "1.0", 505)
   local fields, n = {}, 0
-  for field in rest:gmatch "(.-)\r\n" do
-    local name, value =
-      field:match "^([%w!#$%%&'*+.^_`|~-]+):[ \t]*(.-)[ \t]*$"
-    n = n + 1
-    if n > FIELDS then return nil, 431 end
-    if not name or value:find "[%z\r\n]" then return nil, 400 end
-    name = name:lower()
-    if fields[name] and (name == "host" or name == "content-length") then
-      return nil, 400
-    end
-    fields[name] = value
+  while at < #head - 1 do
+    local name, value, after =
+      head:match("^([^%c%s:]+):[ \t]*([^%z\r\n]*)\r\n()", at)
+    name, n, at = check(name, 400):lower(), n + 1, after
+    check(n <= FIELDS, 431)
+    check(not fields[name] or name ~= "host" and name ~= "content-length", 400)
+    fields[name] = value:find "[ \t]$" and value:match "^(.-)[ \t]*$" or value
   end
-  if version == "1.1" and not fields.host then return nil, 400 end
-  local size, status = body_size(fields)
-  if not size then return nil, status end
-  local connection = (fields.connection or ""):lower()
-  return { line = line, method = method, fields = fields, size = size,
-    target = target:gsub("^http://[^/]*", ""):gsub("^/+", "/"),
-    keep = version == "1.1" and not connection:find "close" }
+  local length = fields["content-length"] or "0"
+  check(version == "1.0" or fields.host, 400)
+  check(not fields["transfer-encoding"],
+    fields["content-length"] and 400 or 413)
+  check(length:find "^%d+$", 400)
+  check(tonumber(length) <= BODY, 413)
+  request.line, request.method, request.target = line, method, target
+  request.fields, request.body = fields, tonumber(length)
+  request.keep = version == "1.1"
+    and not (fields.connection or ""):lower():find "close"
 end
 
--- The path beneath the root that a target names: nil if it is none.
+-- The path beneath the root that a target names, and as it is written there.
 local function path_of(target)
-  local path = target:match "^/([^?#]*)"
-  if not path or path:gsub("%%%x%x", ""):find "%%" then return nil end
-  path = path:gsub("%%(%x%x)", function(x)
+  local raw = target:match "^/+([^?#]*)"
+    or target:match "^http://[^/]*/+([^?#]*)"
+  check(raw and not raw:gsub("%%%x%x", ""):find("%", 1, true), 400)
+  local path = raw:gsub("%%(%x%x)", function(x)
     return string.char(tonumber(x, 16))
   end)
-  if path:find "%z" then return nil end
-  return (path == "" or path:sub(-1) == "/") and path .. "index.html" or path
+  check(not path:find("\0", 1, true), 400)
+  if path == "" or path:find "/$" then path = path .. "index.html" end
+  return path, raw
+end
+
+-- The part of the file that is wanted: first, count. (Several parts at once,
+-- and what is no range, are all of it.)
+local function range_of(fields, size, modified)
+  local from, to = (fields.range or ""):match "^bytes=(%d*)%-(%d*)$"
+  if not from or from .. to == ""
+      or (fields["if-range"] or modified) ~= modified then
+    return 0, size
+  end
+  from, to = tonumber(from), tonumber(to)
+  if not from then from, to = math.max(size - to, 0), size - 1 end
+  to = math.min(to or size, size - 1)
+  check(from < size and to >= from, 416, "Content-Range: bytes */" .. size
+    .. "\r\n")
+  return from // 1, (to - from) // 1 + 1
 end
 
 
 -- ---- answers --------------------------------------------------------------
 
-local function answer(conn, request, status, fields, size)
-  conn:write("HTTP/1.1 ", status, " ", REASONS[status], "\r\nDate: ", today(),
-    "\r\n", fields, size and "Content-Length: " or "", size or "",
-    size and "\r\n" or "", request.keep and not ending and "\r\n"
+local function write_head(conn, request, status, fields)
+  conn:write("HTTP/1.1 ", STATUS[status], "\r\nDate: ", today(), "\r\n",
+    fields, request.keep and not ending and "\r\n"
     or "Connection: close\r\n\r\n")
 end
 
 local function refuse(conn, request, status, fields)
-  local text = ("%d %s\n"):format(status, REASONS[status])
-  answer(conn, request, status, (fields or "")
-    .. "Content-Type: text/plain\r\n", #text)
+  local text = STATUS[status] .. "\n"
+  write_head(conn, request, status, fields .. "Content-Type: text/plain\r\n"
+    .. "Content-Length: " .. #text .. "\r\n")
   if request.method ~= "HEAD" then conn:write(text) end
   return conn:flush(WINDOW) and status, #text
-end
-
--- The part of the file that is wanted: first, count; nil if there is no such
--- part. (Several parts at once, and what is no range, count as none.)
-local function range_of(fields, size, modified)
-  local from, to = (fields.range or ""):match "^bytes=(%d*)%-(%d*)$"
-  if not from or from .. to == "" or (fields["if-range"] or modified)
-    ~= modified then return 0, size end
-  from, to = tonumber(from), tonumber(to)
-  if not from then from, to = math.max(size - to, 0), size - 1
-  else to = math.min(to or size, size - 1) end
-  if from >= size or to < from then return nil end
-  return from // 1, (to - from) // 1 + 1
 end
 
 -- A client that takes less than RATE has as long as a WINDOW.
@@ -149,103 +152,80 @@ local function send(conn, file, from, count)
   return true
 end
 
-local function serve_file(conn, request, path, file)
-  local stat, _, errno = file:stat()
-  if not stat then return refuse(conn, request, STATUS[errno] or 500) end
-  if stat.kind == "directory" then
-    return refuse(conn, request, 301, ("Location: %s/\r\n"):format(
-      request.target:match "^[^?#]*"))
-  end
-  if stat.kind ~= "file" then return refuse(conn, request, 403) end
-  local fields, modified = request.fields, http_date(stat.mtime // 1 | 0)
-  if fields["if-modified-since"] == modified then
-    answer(conn, request, 304, "")
+-- The status, or false if the connection is to be closed, and the size.
+local function serve_file(conn, request, path, raw)
+  local file <close>, _, errno = root:open(path, "r", 0)  -- (waits at no FIFO)
+  local stat = check(file, FAILED[errno] or 500):stat()
+  check(stat.kind ~= "directory", 301, "Location: /" .. raw .. "/\r\n")
+  check(stat.kind == "file", 403)
+  local modified = date_of(stat.mtime // 1 | 0)
+  local fields = "Last-Modified: " .. modified .. "\r\nAccept-Ranges: bytes"
+  if request.fields["if-modified-since"] == modified then
+    write_head(conn, request, 304, fields .. "\r\n")
     return conn:flush(WINDOW) and 304, 0
   end
-  local from, count = range_of(fields, stat.size, modified)
-  if not from then
-    return refuse(conn, request, 416,
-      ("Content-Range: bytes */%d\r\n"):format(stat.size))
+  local from, count = range_of(request.fields, stat.size, modified)
+  local status = count < stat.size and 206 or 200
+  if status == 206 then
+    fields = ("%s\r\nContent-Range: bytes %d-%d/%d"):format(fields, from,
+      from + count - 1, stat.size)
   end
-  local part = count < stat.size
-  answer(conn, request, part and 206 or 200, ("Content-Type: %s\r\n"
-    .. "Last-Modified: %s\r\nAccept-Ranges: bytes\r\n%s"):format(
-    TYPES[path:match "%.(%w+)$" or ""] or "application/octet-stream", modified,
-    part and ("Content-Range: bytes %d-%d/%d\r\n"):format(from,
-    from + count - 1, stat.size) or ""), count)
-  if request.method == "HEAD" then return conn:flush(WINDOW) and 200, 0 end
-  return send(conn, file, from, count) and (part and 206 or 200), count
+  write_head(conn, request, status, fields .. "\r\nContent-Type: "
+    .. (TYPES[path:match "%.(%w+)$"] or "application/octet-stream")
+    .. "\r\nContent-Length: " .. count .. "\r\n")
+  if request.method == "HEAD" then return conn:flush(WINDOW) and status, 0 end
+  return send(conn, file, from, count) and status, count
 end
 
--- The status, or false if the connection is to be closed, and the size.
-local function serve_request(conn, request)
-  if request.method ~= "GET" and request.method ~= "HEAD" then
-    return refuse(conn, request, 405, "Allow: GET, HEAD\r\n")
+local function respond(conn, request)
+  local head, _, errno = conn:read_until("\r\n\r\n", HEAD, HEAD_TIME)
+  check(errno ~= E.EMSGSIZE, 431)
+  check(errno ~= E.ETIME, 408)
+  if not head then return false, 0 end
+  parse(head, request)
+  if request.body > 0 and not conn:read(request.body, HEAD_TIME) then
+    return false, 0
   end
-  local path = path_of(request.target)
-  if not path then return refuse(conn, request, 400) end
-  local file, _, errno = root:open(path, "r", 0)  -- (not to wait at a FIFO)
-  if not file then return refuse(conn, request, STATUS[errno] or 500) end
-  local f <close> = file
-  return serve_file(conn, request, path, f)
+  check(request.method == "GET" or request.method == "HEAD", 405,
+    "Allow: GET, HEAD\r\n")
+  return serve_file(conn, request, path_of(request.target))
 end
 
 
 -- ---- connections ----------------------------------------------------------
 
--- The next request; nil where there is none, and perhaps the status of
--- a refusal.
-local function next_request(conn)
-  idle[conn] = true
-  local first = conn:peek(1, IDLE_TIME)
-  idle[conn] = nil
-  if not first then return nil end
-  local head, _, errno = conn:read_until("\r\n\r\n", HEAD, HEAD_TIME)
-  if not head then
-    return nil, errno == E.EMSGSIZE and 431 or errno == E.ETIME and 408
-  end
-  local request, status = parse(head)
-  if request and request.size > 0 and not conn:read(request.size, HEAD_TIME)
-  then
-    return nil
-  end
-  return request, status
-end
-
-local function report(peer, request, status, size)
-  if log then
-    log:write(("%s - - [%s] \"%s\" %s %s\n"):format(peer, today(),
-      (request.line:gsub("[\"\\]", "\\%0")), status or "-", size))
-  end
-end
-
-local function serve(conn, peer)
-  while not ending do
-    local request, status = next_request(conn)
-    if not request then
-      if status then
-        request = { method = "GET", line = "-" }
-        report(peer, request, refuse(conn, request, status))
-        -- (to close with bytes unread would take the answer back)
-        conn:shutdown "write"
-        uring.timeout(2, function() while conn:receive() do end end)
-      end
-      return
+local function serve(conn, address)
+  local peer = tostring(address)
+  repeat
+    idle[conn] = true
+    local first = conn:peek(1, IDLE_TIME)
+    idle[conn] = nil
+    if not first then return end
+    local request = { line = "-" }
+    local ok, status, size = pcall(respond, conn, request)
+    if not ok then
+      if getmetatable(status) ~= Refusal then error(status, 0) end
+      status, size = refuse(conn, request, status.status, status.fields)
     end
-    local size
-    status, size = serve_request(conn, request)
-    report(peer, request, status, size)
-    if not status or not request.keep then return end
-  end
+    if log then
+      log:write(peer, " - - [", today(), "] \"", request.line:gsub("[\"\\]",
+        "\\%0"), "\" ", status or "-", " ", size, "\n")
+    end
+  until not status or not request.keep or ending
+  -- (to close with bytes unread would take the answer back)
+  conn:shutdown "write"
+  uring.timeout(2, function() while conn:receive() do end end)
 end
 
 uring.run(function()
   local listener = assert(uring.tcp.listen(arg[2] or "127.0.0.1:8080", 1024))
   root = assert(uring.fs.root(arg[1] or "."))
-  if arg[3] then log = arg[3] ~= "-" and assert(uring.open(arg[3], "a")) end
-  log = log == nil and uring.stdout or log
-  LIMITS.on_error = function(_, trace) uring.stderr:write(trace, "\n") end
-  local server = uring.spawn(listener.serve, listener, serve, LIMITS)
+  log = arg[3] == "-" and uring.stdout
+    or arg[3] and assert(uring.open(arg[3], "a"))
+  local server = uring.spawn(listener.serve, listener, serve, { max = 1000,
+    grace = 10, on_error = function(_, trace)
+      uring.stderr:write(trace, "\n")
+    end })
   print("http://" .. tostring(listener:getsockname()) .. "/")
   io.stdout:flush()
   local stop <close> = uring.signals("INT", "TERM")

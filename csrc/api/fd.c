@@ -127,6 +127,15 @@ struct fd_arg arg_fd (lua_State *L, int arg) {
   return arg_fd_in(L, arg, arg);
 }
 
+/* A userdata that begins with a struct fd? */
+static bool has_fd (lua_State *L, int index) {
+  const struct state *s = state_of(L);
+  const void *key = class_key(L, index);
+  return key != NULL
+         && (key == s->meta[CLASS_FD] || key == s->meta[CLASS_SOCKET]
+             || key == s->meta[CLASS_STREAM] || key == s->meta[CLASS_CHILD]);
+}
+
 struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   struct fd_arg a = { -1, NULL, 0 };
   void *p;
@@ -137,11 +146,8 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
       luaL_argerror(L, arg, "descriptor expected, got another number");
     a.number = (int)n;
   }
-  else if ((p = class_test(L, index, CLASS_FD)) != NULL
-           || (p = class_test(L, index, CLASS_SOCKET)) != NULL
-           || (p = class_test(L, index, CLASS_STREAM)) != NULL
-           || (p = class_test(L, index, CLASS_CHILD)) != NULL) {
-    struct fd *f = p;  /* (the userdata of them all begins with one) */
+  else if (has_fd(L, index)) {
+    const struct fd *f = lua_touserdata(L, index);
     if (f->d == NULL || handle_closed(f->d)) raise_closed_fd(L, arg, f);
     a.handle = f->d;
     a.number = handle_number(f->d);

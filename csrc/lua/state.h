@@ -173,16 +173,21 @@ void class_names (lua_State *L);
 */
 void *class_new (lua_State *L, enum class c, size_t size, int uservalues);
 
-/* The object of class `c` at `arg`; NULL for any other value. */
-static inline void *class_at (lua_State *L, const struct state *s, int arg,
-                              enum class c) {
-  void *p = lua_touserdata(L, arg);
+/* What the class of the object at `arg` is known by: it is one of `meta`. NULL
+** for a value that is no userdata. */
+static inline const void *class_key (lua_State *L, int arg) {
   const void *meta;
-  if (p == NULL || !lua_getmetatable(L, arg))
+  if (lua_type(L, arg) != LUA_TUSERDATA || !lua_getmetatable(L, arg))
     return NULL;
   meta = lua_topointer(L, -1);
   lua_pop(L, 1);
-  return meta == s->meta[c] ? p : NULL;
+  return meta;
+}
+
+/* The object of class `c` at `arg`; NULL for any other value. */
+static inline void *class_at (lua_State *L, const struct state *s, int arg,
+                              enum class c) {
+  return class_key(L, arg) == s->meta[c] ? lua_touserdata(L, arg) : NULL;
 }
 
 void *class_test (lua_State *L, int arg, enum class c);

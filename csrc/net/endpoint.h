@@ -20,8 +20,9 @@ struct endpoint {
 
 /* The socket or stream at `arg`; raises for any other value. */
 static inline struct endpoint *endpoint_at (lua_State *L, int arg) {
-  struct endpoint *e = class_test(L, arg, CLASS_SOCKET);
-  return e ? e : class_check(L, arg, CLASS_STREAM);
+  const void *key = class_key(L, arg);
+  return key == state_of(L)->meta[CLASS_SOCKET]
+         ? lua_touserdata(L, arg) : class_check(L, arg, CLASS_STREAM);
 }
 
 #endif

@@ -136,6 +136,9 @@ static int recv_start_single (struct socket *s, const struct recv_args *a,
     q = request_of(&kind_recv, s->in.waitq.fd);
     request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
     q.sqe.len = size;
+    /* (with MSG_DONTWAIT that would fail at once) */
+    if (s->rx_empty && !s->rx_shutdown)
+      q.sqe.ioprio |= IORING_RECVSEND_POLL_FIRST;
   }
   else {
     if (!recv_make_message(s->ring->account, s, a, control_capacity))
@@ -245,6 +248,8 @@ static int recv_take_data (lua_State *L, struct socket *s, struct op *op,
   uint16_t min_kernel = op->min_kernel;
   struct pending_cqe a;
   ring_take_op(s->ring, op, &a);
+  s->rx_empty = s->family != AF_UNIX  /* (which does not always tell) */
+                && a.res > 0 && !(a.flags & IORING_CQE_F_SOCK_NONEMPTY);
   if (a.res >= 0) {
     if (a.flags & IORING_CQE_F_BUFFER) rx_data_from_group(s, &a, headers);
     else if (multi) s->rx.at = (unsigned char *)s;  /* the end of data */

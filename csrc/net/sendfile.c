@@ -61,7 +61,7 @@ struct file_round {        /* a userdata */
   uint32_t most;           /* to be read next, after a short read; or 0 */
   uint32_t head;           /* bytes of the write buffer in the first send */
   uint32_t sizes[PIECES];  /* of the pieces in flight */
-  bool known;              /* the file tells its size */
+  bool known;              /* how much is left */
   struct chain chain;      /* last: has a link for each request */
 };
 
@@ -172,8 +172,8 @@ static void send_now (struct socket *s, struct file_round *f, int file) {
   }
 }
 
-/* The sizes of the next round's pieces: how many there are. Of a file that
-** does not tell its size there is one, which will mostly be read short. */
+/* The sizes of the next round's pieces: how many there are. Of a file of which
+** it is not known how much is left there is one, mostly to be read short. */
 static unsigned divide (struct file_round *f, unsigned entries) {
   unsigned n = f->most || !f->known ? 1 : PIECES, i = 0;
   uint64_t left = f->most ? f->most : f->left;
@@ -295,6 +295,7 @@ static enum after count_round (lua_State *L, struct file_round *f, int *err) {
     else if (res == 0) after = AFTER_END;
     else if ((uint32_t)res < size) {
       f->most = (uint32_t)res;
+      f->known = false;  /* (or what comes last would wait for more) */
       break;
     }
   }
@@ -352,12 +353,18 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
 /* ---- the call ----------------------------------------------------------- */
 
 /* How much there is to send: false, with nil, message, errno pushed, if it is
-** no file. */
+** no file. Of a little of a stream that is a file nothing more has to be known:
+** the end of the file may come before. */
 static bool sendfile_measure (lua_State *L, struct file_round *f, int fd,
-                     uint64_t count) {
+                              uint64_t count) {
+  const struct endpoint *e = class_test(L, DATA, CLASS_STREAM);
   struct stat st;
   char name[PATH_MAX + 32];
   int err = 0;
+  f->known = true;
+  f->left = count;
+  if (e && e->output.positioned && count <= CALLS)
+    return true;
   if (fstat(fd, &st) < 0) err = errno;
   else if (S_ISDIR(st.st_mode)) err = EISDIR;
   else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) err = ESPIPE;
@@ -367,7 +374,6 @@ static bool sendfile_measure (lua_State *L, struct file_round *f, int fd,
     return false;
   }
   f->known = st.st_size > 0;  /* (of /proc, and of devices, it is 0) */
-  f->left = count;
   if (f->known) {
     uint64_t size = (uint64_t)st.st_size;
     uint64_t there = size > f->offset ? size - f->offset : 0;

@@ -74,6 +74,7 @@ struct socket {            /* the userdata; begins as struct endpoint does */
   unsigned rx_datagram_size;   /* of the last single receive of a datagram */
   uint32_t failed_accepts; /* for want of a descriptor or memory */
   bool rx_exhausted;       /* no buffer was free, or no descriptor */
+  bool rx_empty;           /* the last receive has left nothing: poll first */
   bool rx_shutdown;        /* for reading: no more will arrive */
   bool zero_copy;          /* large sends go without a copy */
 };

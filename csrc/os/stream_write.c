@@ -124,7 +124,7 @@ static int stream_write (lua_State *L) {
   int n = o->ops->start ? o->ops->start(L, o) : 0;
   if (n > 0)
     return n;
-  output_check(L);  /* (a finalizer may have closed it) */
+  if (!o->open) output_check(L);  /* (a finalizer may have closed it) */
   if ((s = class_test(L, OBJECT, CLASS_STREAM)) != NULL) stream_rewind(s);
   output_begin(o);
   if (size <= OUTPUT_SIZE - o->used && !o->error && !loop_unfair(t)

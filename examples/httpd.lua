@@ -80,9 +80,10 @@ local function parse(head, request)
     name, n, at = check(name, 400):lower(), n + 1, after
     check(n <= FIELDS, 431)
     check(not fields[name] or name ~= "host" and name ~= "content-length", 400)
-    fields[name] = value:find "[ \t]$" and value:match "^(.-)[ \t]*$" or value
+    fields[name] = value:find("[ \t]", -1) and value:match "^(.-)[ \t]*$"
+      or value
   end
-  local length = fields["content-length"] or "0"
+  local length, connection = fields["content-length"] or "0", fields.connection
   check(version == "1.0" or fields.host, 400)
   check(not fields["transfer-encoding"],
     fields["content-length"] and 400 or 413)
@@ -91,30 +92,33 @@ local function parse(head, request)
   request.line, request.method, request.target = line, method, target
   request.fields, request.body = fields, tonumber(length)
   request.keep = version == "1.1"
-    and not (fields.connection or ""):lower():find "close"
+    and not (connection and connection:lower():find "close")
 end
 
 -- The path beneath the root that a target names, and as it is written there.
 local function path_of(target)
   local raw = target:match "^/+([^?#]*)"
     or target:match "^http://[^/]*/+([^?#]*)"
-  check(raw and not raw:gsub("%%%x%x", ""):find("%", 1, true), 400)
-  local path = raw:gsub("%%(%x%x)", function(x)
-    return string.char(tonumber(x, 16))
-  end)
-  check(not path:find("\0", 1, true), 400)
-  if path == "" or path:find "/$" then path = path .. "index.html" end
+  local path = check(raw, 400)
+  if raw:find("%", 1, true) then
+    check(not raw:gsub("%%%x%x", ""):find("%", 1, true), 400)
+    path = raw:gsub("%%(%x%x)", function(x)
+      return string.char(tonumber(x, 16))
+    end)
+    check(not path:find("\0", 1, true), 400)
+  end
+  if path == "" or path:sub(-1) == "/" then path = path .. "index.html" end
   return path, raw
 end
 
 -- The part of the file that is wanted: first, count. (Several parts at once,
 -- and what is no range, are all of it.)
 local function range_of(fields, size, modified)
-  local from, to = (fields.range or ""):match "^bytes=(%d*)%-(%d*)$"
-  if not from or from .. to == ""
-      or (fields["if-range"] or modified) ~= modified then
-    return 0, size
+  local from, to
+  if fields.range and (fields["if-range"] or modified) == modified then
+    from, to = fields.range:match "^bytes=(%d*)%-(%d*)$"
   end
+  if not from or from .. to == "" then return 0, size end
   from, to = tonumber(from), tonumber(to)
   if not from then from, to = math.max(size - to, 0), size - 1 end
   to = math.min(to or size, size - 1)
@@ -201,7 +205,8 @@ local function serve(conn, address)
     local first = conn:peek(1, IDLE_TIME)
     idle[conn] = nil
     if not first then return end
-    local request = { line = "-" }
+    local request = { line = "-", method = "GET", target = "", fields = false,
+      body = 0, keep = false }
     local ok, status, size = pcall(respond, conn, request)
     if not ok then
       if getmetatable(status) ~= Refusal then error(status, 0) end
@@ -211,7 +216,8 @@ local function serve(conn, address)
       log:write(peer, " - - [", today(), "] \"", request.line:gsub("[\"\\]",
         "\\%0"), "\" ", status or "-", " ", size, "\n")
     end
-  until not status or not request.keep or ending
+    if not status then return end
+  until not request.keep or ending
   -- (to close with bytes unread would take the answer back)
   conn:shutdown "write"
   uring.timeout(2, function() while conn:receive() do end end)

@@ -457,6 +457,16 @@ static int stream_standard (lua_State *L) {
   return 1;
 }
 
+/* is_flushed(x): is it an open stream with a descriptor, and nothing that was
+** written is still to go? */
+static int stream_is_flushed (lua_State *L) {
+  const struct stream *s = class_test(L, 1, CLASS_STREAM);
+  lua_pushboolean(L, s && s->d && !handle_closed(s->d) && !s->finish
+                     && s->fork_id == fork_id() && !s->output.error
+                     && output_size(&s->output) == 0);
+  return 1;
+}
+
 /* flush_print(): what print has buffered goes out, before a child that shares
 ** stdout writes there */
 static int stream_flush_print (lua_State *L) {
@@ -509,6 +519,7 @@ static const luaL_Reg functions[] = {
   {"open_stream", stream_opened},
   {"standard_stream", stream_standard},
   {"clear_nonblock", stream_clear_nonblock},
+  {"is_flushed", stream_is_flushed},
   {"flush_print", stream_flush_print},
   {NULL, NULL}
 };

@@ -14,10 +14,10 @@ local stat_of <const>, stat_open <const> =
 local check_timeout <const>, check_path <const>, check_integer <const> =
   tasks.check_timeout, tasks.check_path, tasks.check_integer
 local Stream <const> = tasks.Stream
-local error <const>, type <const>, pcall <const> = error, type, pcall
+local error <const>, type <const>, next <const> = error, type, next
+local pcall <const> = pcall
 local getmetatable <const>, rawset <const> = getmetatable, rawset
-local format <const>, gsub <const>, match <const> =
-  string.format, string.gsub, string.match
+local format <const>, match <const> = string.format, string.match
 local math_type <const>, max <const> = math.type, math.max
 local EAGAIN <const>, EINVAL <const>, ENXIO <const> =
   core.errno.EAGAIN, core.errno.EINVAL, core.errno.ENXIO
@@ -25,18 +25,20 @@ local EAGAIN <const>, EINVAL <const>, ENXIO <const> =
 local STATX_SIZE <const> = 256
 local WAITING <const>, CACHED <const> = 1, 2  -- OPEN_… in csrc/os/file.c
 
-local MODES <const> = {
+local MODES <const> = {}
+for mode, flags in next, {
   r = core.O_RDONLY,
   w = core.O_WRONLY | core.O_CREAT | core.O_TRUNC,
   a = core.O_WRONLY | core.O_CREAT | core.O_APPEND,
   ["r+"] = core.O_RDWR,
   ["w+"] = core.O_RDWR | core.O_CREAT | core.O_TRUNC,
   ["a+"] = core.O_RDWR | core.O_CREAT | core.O_APPEND,
-}
+} do
+  MODES[mode], MODES[mode .. "b"] = flags, flags
+end
 
 local function mode_flags(mode)
-  local plain = type(mode) == "string" and gsub(mode, "b$", "")
-  local flags = plain and MODES[plain]
+  local flags = MODES[mode]
   if not flags then
     error('bad argument #2 to \'open\' (mode "r", "w", "a", "r+", "w+" or '
       .. '"a+" expected, perhaps with "b" behind it)', 3)
@@ -221,12 +223,12 @@ function Stream:truncate(size)
 end
 
 function Stream:stat()
-  check_self(self, "stat")
-  local ok, message, errno = self:flush()
-  if not ok then return nil, message, errno end
-  local found
-  found, message, errno = stat_at(self)
-  return named(self, found, message, errno)
+  if not tasks.is_flushed(self) then
+    check_self(self, "stat")
+    local ok, message, errno = self:flush()
+    if not ok then return nil, message, errno end
+  end
+  return named(self, stat_at(self))
 end
 
 

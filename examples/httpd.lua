@@ -36,7 +36,7 @@ local FAILED <const> = { [E.ENOENT] = 404, [E.ENOTDIR] = 404,
 local TYPES <const> = { html = "text/html; charset=utf-8",
   txt = "text/plain; charset=utf-8", css = "text/css", js = "text/javascript",
   json = "application/json", png = "image/png", jpg = "image/jpeg",
-  svg = "image/svg+xml", pdf = "application/pdf", wasm = "application/wasm" }
+  svg = "image/svg+xml", pdf = "application/pdf" }
 
 local root, log, ending
 local idle = {}  -- connections that wait for a request
@@ -76,7 +76,7 @@ local function parse(head, request)
   local fields, n = {}, 0
   while at < #head - 1 do
     local name, value, after =
-      head:match("^([^%c%s:]+):[ \t]*([^%z\r\n]*)\r\n()", at)
+      head:match("^([^%c%s:]+):[ \t]*([^\0\r\n]*)\r\n()", at)
     name, n, at = check(name, 400):lower(), n + 1, after
     check(n <= FIELDS, 431)
     check(not fields[name] or name ~= "host" and name ~= "content-length", 400)
@@ -130,18 +130,18 @@ end
 
 -- ---- answers --------------------------------------------------------------
 
-local function write_head(conn, request, status, fields)
+local function write_head(conn, request, status, fields, size)
   conn:write("HTTP/1.1 ", STATUS[status], "\r\nDate: ", today(), "\r\n",
-    fields, request.keep and not ending and "\r\n"
-    or "Connection: close\r\n\r\n")
+    fields, "Content-Length: ", size, request.keep and not ending
+    and "\r\n\r\n" or "\r\nConnection: close\r\n\r\n")
 end
 
-local function refuse(conn, request, status, fields)
-  local text = STATUS[status] .. "\n"
-  write_head(conn, request, status, fields .. "Content-Type: text/plain\r\n"
-    .. "Content-Length: " .. #text .. "\r\n")
+local function refuse(conn, request, refusal)
+  local status, text = refusal.status, STATUS[refusal.status] .. "\n"
+  write_head(conn, request, status, refusal.fields
+    .. "Content-Type: text/plain\r\n", #text)
   if request.method ~= "HEAD" then conn:write(text) end
-  return conn:flush(WINDOW) and status, #text
+  return status, #text
 end
 
 -- A client that takes less than RATE has as long as a WINDOW.
@@ -163,21 +163,15 @@ local function serve_file(conn, request, path, raw)
   check(stat.kind ~= "directory", 301, "Location: /" .. raw .. "/\r\n")
   check(stat.kind == "file", 403)
   local modified = date_of(stat.mtime // 1 | 0)
-  local fields = "Last-Modified: " .. modified .. "\r\nAccept-Ranges: bytes"
-  if request.fields["if-modified-since"] == modified then
-    write_head(conn, request, 304, fields .. "\r\n")
-    return conn:flush(WINDOW) and 304, 0
-  end
   local from, count = range_of(request.fields, stat.size, modified)
-  local status = count < stat.size and 206 or 200
-  if status == 206 then
-    fields = ("%s\r\nContent-Range: bytes %d-%d/%d"):format(fields, from,
-      from + count - 1, stat.size)
-  end
-  write_head(conn, request, status, fields .. "\r\nContent-Type: "
-    .. (TYPES[path:match "%.(%w+)$"] or "application/octet-stream")
-    .. "\r\nContent-Length: " .. count .. "\r\n")
-  if request.method == "HEAD" then return conn:flush(WINDOW) and status, 0 end
+  local status = request.fields["if-modified-since"] == modified and 304
+    or count < stat.size and 206 or 200
+  write_head(conn, request, status, "Last-Modified: " .. modified
+    .. "\r\nAccept-Ranges: bytes\r\nContent-Type: "
+    .. (TYPES[path:match "%.(%w+)$"] or "application/octet-stream") .. "\r\n"
+    .. (status == 206 and ("Content-Range: bytes %d-%d/%d\r\n"):format(from,
+    from + count - 1, stat.size) or ""), count)
+  if status == 304 or request.method == "HEAD" then return status, 0 end
   return send(conn, file, from, count) and status, count
 end
 
@@ -187,9 +181,7 @@ local function respond(conn, request)
   check(errno ~= E.ETIME, 408)
   if not head then return false, 0 end
   parse(head, request)
-  if request.body > 0 and not conn:read(request.body, HEAD_TIME) then
-    return false, 0
-  end
+  if request.body > 0 then conn:read(request.body, HEAD_TIME) end
   check(request.method == "GET" or request.method == "HEAD", 405,
     "Allow: GET, HEAD\r\n")
   return serve_file(conn, request, path_of(request.target))
@@ -210,13 +202,13 @@ local function serve(conn, address)
     local ok, status, size = pcall(respond, conn, request)
     if not ok then
       if getmetatable(status) ~= Refusal then error(status, 0) end
-      status, size = refuse(conn, request, status.status, status.fields)
+      status, size = refuse(conn, request, status)
     end
     if log then
       log:write(peer, " - - [", today(), "] \"", request.line:gsub("[\"\\]",
         "\\%0"), "\" ", status or "-", " ", size, "\n")
     end
-    if not status then return end
+    if not status or not conn:flush(WINDOW) then return end
   until not request.keep or ending
   -- (to close with bytes unread would take the answer back)
   conn:shutdown "write"

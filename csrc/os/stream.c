@@ -264,7 +264,11 @@ static void stream_name (lua_State *L, struct stream *s, const char *path) {
   char *name = malloc(size);
   if (name == NULL)
     luaL_error(L, "not enough memory for a stream");
-  if (path) snprintf(name, size, "'%s'", path);
+  if (path) {
+    name[0] = name[size - 2] = '\'';
+    memcpy(name + 1, path, size - 3);
+    name[size - 1] = '\0';
+  }
   else snprintf(name, size, "stream (fd %d)", s->fd);
   s->name = name;
   s->input.name = s->output.name = name;

@@ -152,10 +152,12 @@ static int flush_again (lua_State *L, int status, lua_KContext ctx) {
 /* stream:flush([timeout]): the stream, when all that was written has gone */
 static int stream_flush (lua_State *L) {
   int64_t ns = arg_seconds(L, 2);
-  struct task *t;
-  output_check(L);
-  t = loop_enter(L, state_of(L)->loop, "flush");
+  struct output *o = output_check(L);
+  struct task *t = loop_enter(L, state_of(L)->loop, "flush");
   lua_settop(L, OBJECT);
+  if (output_size(o) == 0 && !o->error && !loop_unfair(t)
+      && o->ops->may_take(o, NULL))
+    return 1;
   return wait_perform(L, t, &output_flushing, 
                       loop_deadline(state_of(L)->loop, ns), flush_again);
 }

@@ -21,11 +21,11 @@ local open = {}
 net.patience = 5 * helper.slow
 
 -- uring.run(f), but a task that never ends is an error.
-function net.run(f)
+function net.run(f, times)
   local results
   uring.run(function()
     local task = uring.spawn { main = f, name = "test" }
-    results = table.pack(task:join(6 * net.patience))
+    results = table.pack(task:join((times or 6) * net.patience))
     if results[2] == "timed out" then error("it hangs", 0) end
   end)
   return table.unpack(results, 2, results.n)

@@ -243,17 +243,18 @@ describe("examples/httpd.lua", function()
       get "/"
       local before = threads()
       -- (with small windows, or the server fills gigabytes of buffers)
-      uring.map(50, table.pack(("x"):rep(clients - 10):byte(1, -1)), function(_, i)
-        local conn = net.keep(assert(uring.socket(uring.AF_INET,
-          uring.SOCK_STREAM)))
-        assert(conn:setsockopt("SO_RCVBUF", 8192))
-        assert(conn:connect("127.0.0.1:" .. port, patience))
-        if i % 50 == 0 then conn:write "GET / HTTP/1.1\r\nHo"  -- no more
-        elseif i % 50 > 1 then
-          conn:write("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-          assert(conn:flush(patience))
-        end
-      end)
+      uring.map(50, table.pack(("x"):rep(clients - 10):byte(1, -1)),
+        function(_, i)
+          local conn = net.keep(assert(uring.socket(uring.AF_INET,
+            uring.SOCK_STREAM)))
+          assert(conn:setsockopt("SO_RCVBUF", 8192))
+          assert(conn:connect("127.0.0.1:" .. port, patience))
+          if i % 50 == 0 then conn:write "GET / HTTP/1.1\r\nHo"  -- no more
+          elseif i % 50 > 1 then
+            conn:write("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert(conn:flush(patience))
+          end
+        end)
       for _ = 1, 20 do assert.equal(200, (get "/digits.txt")) end
       assert.is_true(threads() <= before + 1)
     end, 24)

@@ -131,6 +131,18 @@ describe("sendfile", function()
     end)
   end)
 
+  it("keeps nothing back where the file ends before the count", function()
+    net.run(function()
+      local TCP <const>, INFO <const>, NOTSENT <const> = 6, 11, 144  -- (in tcp_info)
+      local a, b = net.tcp()
+      local file = opened "body"
+      assert.equal(4, a:sendfile(file, 0, 60000))
+      local info = assert(a:getsockopt(TCP, INFO))
+      assert.equal(0, (("<I4"):unpack(info, NOTSENT + 1)))
+      assert.equal("body", b:read(4, patience))
+    end)
+  end)
+
   it("is one unit: bytes of others do not mix", function()
     net.run(function()
       local a, b = net.pair()

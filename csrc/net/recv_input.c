@@ -36,9 +36,11 @@ static bool recv_input_may_take (struct input *input,
                                   struct wait_node *node) {
   struct socket *s = socket_of(input);
   struct recv_args a = fill_args(s);
+  if (store_size(&input->store) > 0)  /* (the most frequent case) */
+    return turnq_may_take(&s->in.waitq.q, node, 1);
   return (s->ring && recv_mismatch(s, &a))
-         || turnq_may_take(&s->in.waitq.q, node, s->ring ? recv_items(s)
-                           : store_size(&input->store) > 0);
+         || turnq_may_take(&s->in.waitq.q, node,
+                           s->ring ? recv_items(s) : 0);
 }
 
 static enum fill recv_input_fill (lua_State *L, struct input *input) {

@@ -111,12 +111,12 @@ static int sendfile_done (lua_State *L, struct socket *s, struct task *t) {
 
 /* ---- a round ------------------------------------------------------------ */
 
-/* The file's descriptor, or false if it was closed meanwhile. (arg_fd would
-** raise.) */
+/* The file's descriptor, or false if it was closed meanwhile. */
 static bool file_at (lua_State *L, struct fd_arg *a) {
   if (lua_type(L, DATA) == LUA_TUSERDATA) {
     const struct fd *f = lua_touserdata(L, DATA);
     const luaL_Stream *file = luaL_testudata(L, DATA, LUA_FILEHANDLE);
+    /* guard: arg_fd would raise, and the turn would never end */
     if (file ? file->closef == NULL : f->d == NULL || handle_closed(f->d))
       return false;
   }
@@ -129,6 +129,7 @@ static struct request read_request (const struct fd_arg *file, uint64_t offset,
                                     uint32_t size) {
   static const struct request kind = KIND_INIT(READ, .sqe.off = 0);
   struct request q = request_of(&kind, file->number);
+  /* guard: a close finds the read, and its number is not another file's */
   if (file->handle) q.pin[OP_PIN_FD] = &file->handle->block;
   else q.req_flags |= file->anchor ? REQ_FILE : REQ_NUMBER;
   request_lend(&q, PLACE(addr), m->bytes + at, &m->block);
@@ -140,9 +141,10 @@ static struct request read_request (const struct fd_arg *file, uint64_t offset,
 static struct request send_request (const struct socket *s, struct memory *m,
                                     uint32_t size, bool more) {
   struct request q = request_of(&kind_send, s->out.waitq.fd);
-  q.pin[OP_PIN_FD] = &s->d->block;
+  q.pin[OP_PIN_FD] = &s->d->block;  /* guard: a close finds the send */
   request_lend(&q, PLACE(addr), m->bytes, &m->block);
   q.sqe.len = size;
+  /* guard: no SIGPIPE, and no bytes of the next piece after a part of one */
   q.sqe.msg_flags = MSG_NOSIGNAL | MSG_WAITALL | (more ? MSG_MORE : 0);
   return q;
 }
@@ -165,7 +167,7 @@ static void send_now (struct socket *s, struct file_round *f, int file) {
   free(bytes);
   if (n > 0) {  /* (an error is for the request) */
     size_t of_head = (size_t)n < head ? (size_t)n : head;
-    output_drop_sent(&s->output, of_head);
+    output_drop_sent(&s->output, of_head);  /* guard: they have gone */
     f->sent += n - (ssize_t)of_head;
     f->offset += (size_t)n - of_head;
     f->left -= (size_t)n - of_head;
@@ -219,9 +221,10 @@ static int push_round (lua_State *L, struct task *t, struct socket *s,
     return rc;
   if (!socket_waitq_unhold(&s->out.waitq, &t->node))
     turnq_end_turn(&s->out.waitq.q, &t->node);
+  /* guard: or the output sends them, too */
   if (f->head > 0) output_lend(&s->output, loop, ops[1]);
   socket_waitq_serve(&s->out.waitq, ops[n - 1]);
-  ops[n - 1]->op_flags |= OP_PIECE;  /* (its end is the task's next turn) */
+  ops[n - 1]->op_flags |= OP_PIECE;  /* guard: no other sends after a round */
   s->out.token = ops[n - 1]->token;
   return 0;
 }
@@ -233,7 +236,7 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
   struct fd_arg file;
   int rc = 0;
-  if (s->d == NULL)
+  if (s->d == NULL)  /* guard: by a finalizer, or while the task waited */
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
   if (s->output.error) {
     int err = s->output.error;
@@ -242,6 +245,7 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
     return sendfile_failed(L, s, t, err, "");
   }
   if (deadline != CLOCK_NEVER) loop_reserve(L);
+  /* guard: what others send, and what was written, is whole */
   if (!send_in_turn(s, &t->node) || !output_may_lend(&s->output, HEAD)) {
     rc = output_start(&s->output, loop);
     if (rc < 0)
@@ -295,7 +299,7 @@ static enum after count_round (lua_State *L, struct file_round *f, int *err) {
     else if (res == 0) after = AFTER_END;
     else if ((uint32_t)res < size) {
       f->most = (uint32_t)res;
-      f->known = false;  /* (or what comes last would wait for more) */
+      f->known = false;  /* guard: or the end waits for more that is none */
       break;
     }
   }
@@ -314,7 +318,7 @@ static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
   if (after == AFTER_END)
     return sendfile_done(L, s, t);
   if (t->task_flags & TASKF_CANCELLED) {
-    if (s->d) send_end_turn(L, s, &t->node);
+    if (s->d) send_end_turn(L, s, &t->node);  /* guard: or the queue stands */
     loop_check(L, t);
   }
   if ((t->task_flags & TASKF_TIMED_OUT) && (cut || after == AFTER_NEXT))
@@ -340,7 +344,7 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
   if (t == NULL)
     return lua_yieldk(L, 0, ctx, sendfile_resumed);
   if (t->wait == WAIT_CHAIN) {
-    chain_ended(L, t);
+    chain_ended(L, t);  /* guard: its memory is released */
     after = count_round(L, f, &err);
   }
   if (after == AFTER_NEXT

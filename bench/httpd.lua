@@ -62,8 +62,7 @@ end
 local start = {}
 
 function start.ours()
-  local server = program.start("examples/httpd.lua", directory, "127.0.0.1:0",
-    "/dev/null")
+  local server = program.start("examples/httpd.lua", directory, "127.0.0.1:0")
   return tonumber(server:line():match ":(%d+)/"), server
 end
 

@@ -133,7 +133,8 @@ describe("sendfile", function()
 
   it("keeps nothing back where the file ends before the count", function()
     net.run(function()
-      local TCP <const>, INFO <const>, NOTSENT <const> = 6, 11, 144  -- (in tcp_info)
+      local TCP <const>, INFO <const> = 6, 11
+      local NOTSENT <const> = 144  -- (in tcp_info)
       local a, b = net.tcp()
       local file = opened "body"
       assert.equal(4, a:sendfile(file, 0, 60000))

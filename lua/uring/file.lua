@@ -11,6 +11,7 @@ local request <const>, open_stream <const> =
   tasks.file_request, tasks.open_stream
 local stat_of <const>, stat_open <const> =
   tasks.file_stat, tasks.file_stat_open
+local is_flushed <const> = tasks.is_flushed
 local check_timeout <const>, check_path <const>, check_integer <const> =
   tasks.check_timeout, tasks.check_path, tasks.check_integer
 local Stream <const> = tasks.Stream
@@ -128,6 +129,7 @@ end
 -- ---- the methods of files -------------------------------------------------
 
 local function check_self(self, name)
+  if is_flushed(self) then return end  -- (then it is open)
   if getmetatable(self) ~= "uring.Stream" then
     error(format("bad argument #1 to '%s' (uring.Stream expected, got %s)",
       name, type(self)), 3)
@@ -223,11 +225,9 @@ function Stream:truncate(size)
 end
 
 function Stream:stat()
-  if not tasks.is_flushed(self) then
-    check_self(self, "stat")
-    local ok, message, errno = self:flush()
-    if not ok then return nil, message, errno end
-  end
+  check_self(self, "stat")
+  local ok, message, errno = self:flush()
+  if not ok then return nil, message, errno end
   return named(self, stat_at(self))
 end
 

@@ -318,7 +318,7 @@ static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
   if (after == AFTER_END)
     return sendfile_done(L, s, t);
   if (t->task_flags & TASKF_CANCELLED) {
-    if (s->d) send_end_turn(L, s, &t->node);  /* guard: or the queue stands */
+    if (s->d) send_end_turn(L, s, &t->node);
     loop_check(L, t);
   }
   if ((t->task_flags & TASKF_TIMED_OUT) && (cut || after == AFTER_NEXT))
@@ -344,7 +344,7 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
   if (t == NULL)
     return lua_yieldk(L, 0, ctx, sendfile_resumed);
   if (t->wait == WAIT_CHAIN) {
-    chain_ended(L, t);  /* guard: its memory is released */
+    chain_ended(L, t);
     after = count_round(L, f, &err);
   }
   if (after == AFTER_NEXT

@@ -142,26 +142,47 @@ static void fd_list_remove (struct op *op) {
 }
 
 
-/* ---- the list of cancels: in the order of the requests ----------------- */
+/* ---- the lists of cancels: in the order of the requests ---------------- */
 
-void op_cancel_list (struct op_table *t, struct op *op) {
-  if (op->op_flags & OP_CANCEL_LISTED)
-    return;
+static struct op_list *cancels_of (struct op_table *t, const struct op *op) {
+  return op->cancel_state == CANCEL_PAUSES ? &t->futile : &t->cancels;
+}
+
+static void cancel_add (struct op_table *t, struct op *op) {
+  struct op_list *list = cancels_of(t, op);
   op->op_flags |= OP_CANCEL_LISTED;
   op->cancel_next = NULL;
-  op->cancel_prev = t->cancels_last;
-  if (t->cancels_last) t->cancels_last->cancel_next = op;
-  else t->cancels = op;
-  t->cancels_last = op;
+  op->cancel_prev = list->last;
+  if (list->last) list->last->cancel_next = op;
+  else list->first = op;
+  list->last = op;
 }
 
 void op_cancel_unlist (struct op_table *t, struct op *op) {
+  struct op_list *list = cancels_of(t, op);
   if (op->cancel_prev) op->cancel_prev->cancel_next = op->cancel_next;
-  else t->cancels = op->cancel_next;
+  else list->first = op->cancel_next;
   if (op->cancel_next) op->cancel_next->cancel_prev = op->cancel_prev;
-  else t->cancels_last = op->cancel_prev;
+  else list->last = op->cancel_prev;
   op->cancel_next = op->cancel_prev = NULL;
   op->op_flags &= (uint16_t)~OP_CANCEL_LISTED;
+  if (op->cancel_state == CANCEL_PAUSES) op->cancel_state = CANCEL_AGAIN;
+}
+
+void op_cancel_list (struct op_table *t, struct op *op) {
+  if (op->op_flags & OP_CANCEL_LISTED) {
+    if (op->cancel_state != CANCEL_PAUSES)
+      return;
+    op_cancel_unlist(t, op);
+  }
+  cancel_add(t, op);
+}
+
+void op_cancel_pause (struct op_table *t, struct op *op) {
+  if (op->op_flags & OP_CANCEL_LISTED)
+    return;
+  op->cancel_state = CANCEL_PAUSES;
+  cancel_add(t, op);
 }
 
 
@@ -306,7 +327,7 @@ struct op *op_new (struct op_table *t, const struct request *r,
   op->full_size = flags & OP_SILENT ? full_size(&r->sqe) : 0;
   op->state = OP_FLYING;
   op->disposal = r->disposal;
-  op->tries = 0;
+  op->cancel_state = CANCEL_FIRST;
   t->submitted++;
   t->flying++;
   if (flags & COUNTED) count_op(t, flags);

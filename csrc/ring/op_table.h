@@ -112,6 +112,12 @@ enum op_flag {
                            notification that its memory is free is pending */
 };
 
+enum cancel_state {
+  CANCEL_FIRST,         /* no cancel of it has come too early */
+  CANCEL_AGAIN,         /* one has, and was sent again at once */
+  CANCEL_PAUSES         /* it is on the list `futile` */
+};
+
 struct wait_node;
 struct task;
 struct select_waiter;
@@ -127,7 +133,7 @@ struct op {
   uint8_t state;
   uint8_t opcode;
   uint8_t disposal;
-  uint8_t tries;        /* cancels of it that found nothing */
+  uint8_t cancel_state; /* enum cancel_state */
   uint16_t min_kernel;
   uint16_t group;       /* id of the buffer group that it picks from */
   struct recvmsg_layout layout;
@@ -154,14 +160,20 @@ struct op {
   struct op *cancel_next, *cancel_prev;
 };
 
+struct op_list {
+  struct op *first, *last;
+};
+
 struct op_table {
   struct account *account;  /* or NULL */
   struct slab **slabs;
   uint32_t nslabs, nslots;
   struct op *free;
   uint32_t nfree;
-  struct op *cancels, *cancels_last;  /* whose cancel is yet to be sent, in
-                                         the order of the requests */
+  struct op_list cancels;  /* whose cancel is yet to be sent, in the order of
+                              the requests */
+  struct op_list futile;   /* whose cancel was sent in vain, and is sent again
+                              after a pause */
   uint64_t seed[2];
   uint64_t submitted, completed, silent, stale;
   uint32_t flying;
@@ -203,9 +215,11 @@ void op_pin_handle (struct op *op, struct handle *h);
 void op_starts (struct op *op);
 
 /* Put it on the list of cancels to send, and remove it: the cancel was sent.
-** An operation that ends is removed too. */
+** An operation that ends is removed too. op_cancel_pause: its cancel is to be
+** sent again, but not yet. */
 void op_cancel_list (struct op_table *t, struct op *op);
 void op_cancel_unlist (struct op_table *t, struct op *op);
+void op_cancel_pause (struct op_table *t, struct op *op);
 
 /* Free the slot of an ended operation. */
 void op_free (struct op_table *t, struct op *op);

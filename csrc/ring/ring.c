@@ -143,10 +143,11 @@ static bool cancel_each (struct ring *r, int64_t deadline) {
    run by the polling thread and does */
 static void ring_cancel_all (struct ring *r) {
   if ((r->io.flags & IORING_SETUP_SQPOLL)
-      || !ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
-                          | IORING_ASYNC_CANCEL_ALL)) {
+      || ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
+                         | IORING_ASYNC_CANCEL_ALL) == -EINVAL) {
     for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
-      if (!(op->op_flags & OP_INTERNAL)) ring_cancel(r, op);
+      if (!(op->op_flags & OP_INTERNAL) || op->opcode == IORING_OP_TIMEOUT)
+        ring_cancel(r, op);
   }
 }
 

@@ -68,6 +68,11 @@ struct ring {
   bool is_loop_ring;          /* the ring that the loop sleeps on */
   bool driven;            /* ... and the loop is running */
   bool settling;          /* mark of ring_uses: a close has yet to reap it */
+  bool pausing;           /* a pause is in flight, a timeout, after which
+                             cancels are sent again (ring_cancel) */
+  bool no_pause;          /* the kernel refuses timeouts on this ring */
+  uint8_t pauses;         /* that followed each other */
+  int64_t next_cancels;   /* without a pause: not before this time */
   unsigned marked_count;  /* handle_marked_count() when the SQ was searched */
   struct handle *handle;  /* as others know it, while it is open */
   struct doorbell *doorbell;  /* the loop's, for others to wake it; or NULL */

@@ -34,15 +34,25 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
 
 /* ---- ring_cancel ------------------------------------------------------- */
 
-/* A cancel has completed. If its operation has not ended, retry after two
-** errors. ENOENT: the operation was moving between poll and task work, where a
-** cancel does not find it. EALREADY: an io-wq worker has it, and may have been
-** about to sleep and have missed the signal. */
-void ring_cancelled (struct ring *r, const struct op *cancel, int32_t res);
+/* One of the ring's own requests has completed: a cancel, or the pause before
+** cancels are sent again. */
+void ring_cancelled (struct ring *r, const struct op *own, int32_t res);
+
+/* This cancel of an operation was answered so. If it came too early, list it
+** again. */
+void ring_cancel_answered (struct ring *r, struct op *op, int32_t res);
 
 /* Cancel by a system call of its own (IORING_REGISTER_SYNC_CANCEL, since 6.0),
-** with no timeout. False if the kernel does not have it. */
-bool ring_cancel_now (struct ring *r, uint64_t token, unsigned flags);
+** with no timeout. The kernel's answer; -EINVAL if it does not have it. */
+int ring_cancel_now (struct ring *r, uint64_t token, unsigned flags);
+
+/* Send again, with the next enter, all cancels that wait for a pause; and where
+** there can be none, but not too soon after the last time. */
+void ring_cancel_again (struct ring *r);
+void ring_cancel_unpaced (struct ring *r);
+
+/* The length of the next pause: twice that of the one before. */
+const struct __kernel_timespec *ring_next_pause (struct ring *r);
 
 
 /* ---- ring_buffers ------------------------------------------------------ */

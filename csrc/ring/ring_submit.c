@@ -322,23 +322,35 @@ static void prepare_cancel (struct io_uring_sqe *sqe, uint64_t token) {
   sqe->addr = token;
 }
 
+/* Cancels that came too early are waiting for a pause: begin it. */
+static void begin_pause (struct ring *r) {
+  struct io_uring_sqe sqe;
+  struct op *op;
+  memset(&sqe, 0, sizeof(sqe));
+  io_uring_prep_rw(IORING_OP_TIMEOUT, &sqe, -1, ring_next_pause(r), 1, 0);
+  r->pausing = ring_push_internal(r, &sqe, NULL, &op) == 0;
+}
+
 /* Put the listed cancels into the SQ, submitting when it is full. A cancel that
 ** finds no free slot stays listed for the next call. */
 static void ring_send_cancels (struct ring *r) {
-  while (r->ops.cancels) {
-    struct op *op = r->ops.cancels;
+  if (ring_wants_pause(r)) begin_pause(r);
+  else if (r->ops.futile.first && !r->pausing && !r->closing)
+    ring_cancel_unpaced(r);
+  while (r->ops.cancels.first) {
+    struct op *op = r->ops.cancels.first;
     struct op *cancel;
     struct io_uring_sqe sqe;
     if (reserve_sqes(r, 1) < 0)
       return;
-    if (op != r->ops.cancels)  /* guard: or its cancel is forgotten */
+    if (op != r->ops.cancels.first)  /* guard: or its cancel is forgotten */
       continue;  /* (reserve_sqes has reaped, and the operation has ended) */
     if (r->ops.draining > 0) {
       /* a request would wait behind the one with IO_DRAIN, and so perhaps for
          the very operation that it is to cancel */
       ring_enter_bare(r, 0, SYS_FOREVER);
       op_cancel_unlist(&r->ops, op);
-      ring_cancel_now(r, op->token, 0);
+      ring_cancel_answered(r, op, ring_cancel_now(r, op->token, 0));
       continue;
     }
     prepare_cancel(&sqe, op->token);

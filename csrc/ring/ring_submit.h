@@ -49,10 +49,18 @@ int ring_reap_silent (struct ring *r);
 ** from now on whether a request may wait for an eventfd itself. */
 void ring_set_polled (struct ring *r);
 
+/* Do cancels that came too early wait for a pause that has not begun? (Behind
+** a request with IO_DRAIN it would not end, and a close has pauses of its
+** own.) */
+static inline bool ring_wants_pause (const struct ring *r) {
+  return r->ops.futile.first != NULL && !r->pausing && !r->no_pause
+         && r->ops.draining == 0 && !r->closing;
+}
+
 /* Would entering the kernel have an effect? */
 static inline bool ring_needs_enter (const struct ring *r) {
-  return r->ops.cancels != NULL || sys_sq_ready(&r->io) > 0
-         || sys_needs_enter(&r->io);
+  return r->ops.cancels.first != NULL || sys_sq_ready(&r->io) > 0
+         || sys_needs_enter(&r->io) || ring_wants_pause(r);
 }
 
 /* Submit the SQs of all rings of the list: a descriptor is closed only after

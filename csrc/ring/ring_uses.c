@@ -58,11 +58,15 @@ void ring_settle (struct ring *r, const struct handle *h) {
       return;  /* the listed cancels go with the next submit */
     if (r->ops.flying - r->ops.internal < before)
       futile = 0;
-    else if (r->ops.cancels && clock_left(deadline) > 0)
+    else if (r->ops.futile.first && clock_left(deadline) > 0) {
+      clock_sleep(NAP);
+      ring_cancel_again(r);  /* (without a longer pause) */
+    }
+    else if (r->ops.cancels.first && clock_left(deadline) > 0)
       clock_sleep(NAP);
     else if (polled && clock_left(deadline) > 0)
       sched_yield();
-    else if (r->ops.cancels || sys_needs_enter(&r->io))
+    else if (r->ops.cancels.first || sys_needs_enter(&r->io))
       futile++;
     else
       return;

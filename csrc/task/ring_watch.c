@@ -137,7 +137,7 @@ static int arm_poll (struct loop *loop, struct watch *w) {
 static int enter_one (struct watch *w, unsigned most) {
   struct ring *r = w->ring;
   int rc = 0, taken = 0;
-  if (most > 0 || sys_sq_ready(&r->io) > 0 || r->ops.cancels)
+  if (most > 0 || sys_sq_ready(&r->io) > 0 || r->ops.cancels.first)
     rc = ring_enter(r, 0, SYS_FOREVER);
   if (most == 0)
     return 0;

@@ -211,7 +211,7 @@ void turn_submit (struct loop *loop) {
   struct ring *own = loop->ring;
   if (loop->outputs) loop->before_enter(loop);
   if (loop->watches) ring_watch_enter(loop, 0);
-  if (own->ops.cancels || sys_sq_ready(&own->io) > 0)
+  if (own->ops.cancels.first || sys_sq_ready(&own->io) > 0)
     ring_enter(own, 0, SYS_FOREVER);
 }
 

@@ -139,6 +139,23 @@ static int enter_short (struct io_uring *ring, unsigned n) {
 static struct { int opcode, err; } failing[MOST];
 static unsigned nfailing;
 
+/* For so long, from the first of them on, cancels are lost: they name no
+** request. */
+static int64_t deaf_for, deaf_until;
+static unsigned nlost;
+
+static void lose (struct io_uring *ring) {
+  if (deaf_until > 0 && clock_now() >= deaf_until) deaf_for = 0;
+  for (unsigned i = 0, n = sys_unread(ring); i < n && deaf_for > 0; i++) {
+    struct io_uring_sqe *sqe = sys_queued(ring, i);
+    if (sqe->opcode == IORING_OP_ASYNC_CANCEL && sqe->addr != 1) {
+      if (deaf_until == 0) deaf_until = clock_after(deaf_for);
+      sqe->addr = 1;
+      nlost++;
+    }
+  }
+}
+
 static void refuse (struct io_uring *ring) {
   for (unsigned i = 0, n = sys_unread(ring); i < n && nfailing > 0; i++) {
     struct io_uring_sqe *sqe = sys_queued(ring, i);
@@ -161,6 +178,7 @@ static int64_t signalling;  /* raise SIGINT before the next sleep from then on;
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns) {
   struct fault f;
   refuse(ring);
+  if (deaf_for > 0) lose(ring);
   if (signalling > 0 && wait > 0 && clock_now() >= signalling) {
     signalling = 0;
     raise(SIGINT);
@@ -345,6 +363,17 @@ static int f_refuse (lua_State *L) {
   return 0;
 }
 
+/* lose(seconds): cancels are lost for so long, from the first one on, as the
+** signal to a worker may be. The number of those that were, since the last
+** call. */
+static int f_lose (lua_State *L) {
+  lua_pushinteger(L, nlost);
+  nlost = 0;
+  deaf_until = 0;
+  deaf_for = (int64_t)(luaL_checknumber(L, 1) * 1e9);
+  return 1;
+}
+
 /* signal([seconds]): raise SIGINT just before the next sleep, or before the
 ** first one after so many seconds */
 static int f_signal (lua_State *L) {
@@ -458,7 +487,7 @@ static const luaL_Reg functions[] = {
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
   {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried},
   {"cheap", f_cheap}, {"bell", f_bell}, {"ring", f_ring}, {"refuse", f_refuse},
-  {"signal", f_signal}, {"arrive", f_arrive},
+  {"signal", f_signal}, {"arrive", f_arrive}, {"lose", f_lose},
   {NULL, NULL}
 };
 

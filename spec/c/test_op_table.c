@@ -388,14 +388,35 @@ static void cancels_are_listed_in_order (void) {
   op_cancel_list(&t, ops[4]);    /* listed already: it keeps its place */
   op_cancel_unlist(&t, ops[2]);  /* from the middle, and the end */
   op_complete(&t, ops[0], 0, 0);
-  CHECK(t.cancels == ops[4] && t.cancels_last == ops[1]);
+  CHECK(t.cancels.first == ops[4] && t.cancels.last == ops[1]);
   op_cancel_unlist(&t, ops[4]);
-  CHECK(t.cancels == ops[3] && ops[3]->cancel_next == ops[1]);
+  CHECK(t.cancels.first == ops[3] && ops[3]->cancel_next == ops[1]);
   op_cancel_unlist(&t, ops[3]);
   op_cancel_unlist(&t, ops[1]);
-  CHECK(t.cancels == NULL && t.cancels_last == NULL);
+  CHECK(t.cancels.first == NULL && t.cancels.last == NULL);
   op_cancel_list(&t, ops[1]);
-  CHECK(t.cancels == ops[1] && t.cancels_last == ops[1]);
+  CHECK(t.cancels.first == ops[1] && t.cancels.last == ops[1]);
+  done();
+}
+
+static void cancels_that_pause_are_on_a_list_of_their_own (void) {
+  struct op *ops[4];
+  begin();
+  for (int i = 0; i < 4; i++) ops[i] = fly(0, 0);
+  op_cancel_list(&t, ops[0]);
+  op_cancel_pause(&t, ops[0]);   /* listed already: it is sent first */
+  CHECK(t.futile.first == NULL);
+  for (int i = 1; i < 4; i++) op_cancel_pause(&t, ops[i]);
+  CHECK(t.futile.first == ops[1] && t.futile.last == ops[3]);
+  op_cancel_list(&t, ops[2]);    /* from the middle, and the end */
+  CHECK(t.cancels.last == ops[2] && ops[1]->cancel_next == ops[3]);
+  op_complete(&t, ops[3], 0, 0);
+  CHECK(t.futile.first == ops[1] && t.futile.last == ops[1]);
+  op_cancel_list(&t, ops[1]);
+  CHECK(t.futile.first == NULL && t.futile.last == NULL);
+  CHECK(ops[2]->cancel_next == ops[1] && t.cancels.last == ops[1]);
+  for (int i = 0; i < 3; i++) op_complete(&t, ops[i], 0, 0);
+  CHECK(t.cancels.first == NULL && t.cancels.last == NULL);
   done();
 }
 
@@ -427,11 +448,11 @@ static void a_cancel_follows_its_chain (void) {
   op_cancel_list(&t, ops[0]);
   op_complete(&t, ops[1], 0, 0);  /* its neighbours are linked now */
   CHECK(ops[0]->behind == ops[2] && ops[2]->before == ops[0]);
-  CHECK(t.cancels == ops[0] && t.cancels_last == ops[0]);
+  CHECK(t.cancels.first == ops[0] && t.cancels.last == ops[0]);
   op_complete(&t, ops[0], 0, 0);
-  CHECK(t.cancels == ops[2] && t.cancels_last == ops[2]);
+  CHECK(t.cancels.first == ops[2] && t.cancels.last == ops[2]);
   op_complete(&t, ops[2], 0, 0);
-  CHECK(t.cancels == NULL);
+  CHECK(t.cancels.first == NULL);
   op_complete(&t, ops[3], 0, 0);
   done();
 }
@@ -557,6 +578,7 @@ int main (void) {
     TEST(silent_successes_are_counted_apart),
     TEST(silent_errors_are_reported),
     TEST(cancels_are_listed_in_order),
+    TEST(cancels_that_pause_are_on_a_list_of_their_own),
     TEST(cancels_name_the_first_unfinished),
     TEST(a_cancel_follows_its_chain),
     TEST(random_sequences_are_lawful),

@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -292,6 +293,14 @@ static int file_readlink (lua_State *L) {
   return 1;
 }
 
+/* file_fifo_came(fd): has a writer come to the FIFO that this descriptor reads,
+** and has written or gone? */
+static int file_fifo_came (lua_State *L) {
+  struct pollfd p = { arg_fd(L, 1).number, POLLIN, 0 };
+  lua_pushboolean(L, poll(&p, 1, 0) > 0);
+  return 1;
+}
+
 /* file_random(): six letters and digits, for names of temporary files */
 static int file_random (lua_State *L) {
   static const char all[] = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -381,6 +390,7 @@ static const luaL_Reg functions[] = {
   {"file_stat", file_stat},
   {"file_stat_open", file_stat_open},
   {"file_truncate", file_truncate},
+  {"file_fifo_came", file_fifo_came},
   {"file_seek", file_seek},
   {"file_readlink", file_readlink},
   {"file_random", file_random},

@@ -5,6 +5,7 @@
 -- the call ends.
 
 local core = require("uring.core").public
+local scopes = require("uring.scope").public
 
 local tasks <const> = require "uring.core"
 local request <const>, open_stream <const> =
@@ -12,6 +13,7 @@ local request <const>, open_stream <const> =
 local stat_of <const>, stat_open <const> =
   tasks.file_stat, tasks.file_stat_open
 local is_flushed <const> = tasks.is_flushed
+local fifo_came <const> = tasks.file_fifo_came
 local check_timeout <const>, check_path <const>, check_integer <const> =
   tasks.check_timeout, tasks.check_path, tasks.check_integer
 local Stream <const> = tasks.Stream
@@ -20,8 +22,8 @@ local pcall <const> = pcall
 local getmetatable <const>, rawset <const> = getmetatable, rawset
 local format <const>, match <const> = string.format, string.match
 local math_type <const>, max <const> = math.type, math.max
-local EAGAIN <const>, EINVAL <const>, ENXIO <const> =
-  core.errno.EAGAIN, core.errno.EINVAL, core.errno.ENXIO
+local pack <const>, unpack <const> = table.pack, table.unpack
+local EAGAIN <const>, EINVAL <const> = core.errno.EAGAIN, core.errno.EINVAL
 
 local STATX_SIZE <const> = 256
 local WAITING <const>, CACHED <const> = 1, 2  -- OPEN_… in csrc/os/file.c
@@ -85,29 +87,56 @@ local function open_now(kind, folder, path, flags)
   return fd, message, errno
 end
 
+-- Open with these flags waits for a FIFO's other end by itself, or need not.
+local NEVER_INLINE <const> = NEVER_CACHED | core.O_RDWR
+
+-- The first try has opened a FIFO to read, though it may have no writer. Wait
+-- for one as open(2) does: by a second open, which a thread of the kernel's
+-- does. It does not see a writer that came and went before it; a poll of the
+-- first does. The arguments are those of its request. When this returns
+-- nothing is left in the kernel that a writer could take for a reader.
+local function wait_for_writer(fd, ...)
+  local all <const> = pack(...)
+  return scopes.scope(function(scope)
+    local opening <const> = scope:spawn(function()
+      local other, message, errno = request(unpack(all, 1, all.n))
+      if not other then return nil, message, errno end
+      return other:close()
+    end)
+    local polling <const> = scope:spawn(function()
+      core.await(core.sqe():prep_poll_add(fd, core.POLLIN))
+      opening:cancel()
+    end)
+    local _, came, message, errno = opening:join()
+    polling:cancel()
+    return came, message, errno
+  end)
+end
+
 -- A FIFO waits for its other end, as open(2) does. The ring's first try does
--- not wait: it opens a FIFO to read that has no writer.
+-- not wait: it opens a FIFO to read that has no writer. That descriptor is the
+-- stream's in the end: a writer that has seen it may have written already.
 -- `kind` and `folder` are those of the request. Without time it opens no FIFO.
 local function open_waiting(kind, folder, path, flags, timeout)
-  local began, fd, message, errno = timeout and core.now()
+  local began <const> = timeout and core.now()
+  local fd, message, errno
   if timeout == 0 then
     fd, message, errno = open_now(kind, folder, path, flags)
   else
     fd, message, errno = request(kind, folder, path, nil, flags, nil, timeout)
   end
-  if fd then
-    local stream = open_stream(fd, path, timeout ~= 0
-      and flags & core.O_RDWR ~= 0)
-    if stream then return stream end
-    fd:close()
-    if timeout == 0 then return nil, "timed out", core.errno.ETIME end
-  elseif timeout == 0 or errno ~= ENXIO then
-    return nil, message, errno
-  end
-  if timeout then timeout = max(timeout - (core.now() - began), 0) end
-  fd, message, errno = request(kind, folder, path, nil, flags, WAITING,
-    timeout)
   if not fd then return nil, message, errno end
+  local stream = open_stream(fd, path, timeout ~= 0
+    and flags & NEVER_INLINE ~= 0)
+  if stream then return stream end
+  local _ <close> = fd
+  if timeout == 0 then return nil, "timed out", core.errno.ETIME end
+  if timeout then timeout = max(timeout - (core.now() - began), 0) end
+  local came
+  came, message, errno = wait_for_writer(fd, kind, folder, path, nil, flags,
+    WAITING, timeout)
+  -- (looked at last: the next thing is the close)
+  if not came and not fifo_came(fd) then return nil, message, errno end
   return open_stream(fd, path, true)
 end
 

@@ -4334,7 +4334,8 @@ function Root:close() end
 
 --- Open a file, in a mode of io.open. Waits for the other end of a FIFO, as
 --- open(2) does; with a timeout of 0 it opens no FIFO, and other files as
---- ever. Its path is in the messages of all errors.
+--- ever. A FIFO's writer may take a reader that gives up for one that stays,
+--- for a moment. Its path is in the messages of all errors.
 --- (io_uring_prep_openat(3), 5.6)
 ---@async
 ---@param path string

@@ -5,8 +5,12 @@
 ** between; then it sleeps on a futex. It never only spins and yields: a thread
 ** of real-time priority could keep the holder from running for as long.
 **
-** Invariant: no thread sleeps on a lock that is free: the thread that frees
-** a contended lock wakes one sleeper.
+** Invariants
+** - No thread sleeps on a lock that is free: the thread that frees a contended
+**   lock wakes one sleeper.
+** - What a thread had stored when its lock_try failed is seen by the holder, in
+**   a sequentially consistent load after its lock_free, if it was stored
+**   so too. So a thread can leave work to the holder, and never wait.
 **
 ** Never call Lua, a callback, or the kernel (but for malloc, and for an
 ** eventfd that must agree with what the lock protects) while one is held. A
@@ -18,6 +22,7 @@
 #define uring_lock_h
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct lock {
@@ -37,10 +42,14 @@ static inline void lock_take (struct lock *l) {
     lock_wait(l);
 }
 
+/* Take it if it is free. */
+static inline bool lock_try (struct lock *l) {
+  uint32_t word = LOCK_FREE;
+  return atomic_compare_exchange_strong(&l->word, &word, LOCK_HELD);
+}
+
 static inline void lock_free (struct lock *l) {
-  if (atomic_exchange_explicit(&l->word, LOCK_FREE, memory_order_release)
-      == LOCK_CONTENDED)
-    lock_wake(l);
+  if (atomic_exchange(&l->word, LOCK_FREE) == LOCK_CONTENDED) lock_wake(l);
 }
 
 #endif

@@ -42,12 +42,10 @@ struct mailbox {
 static void mailbox_woken (void *reader, struct loop *loop) {
   struct mailbox *m = reader;
   struct turnq *q = &m->waitq.q;
-  struct queue_stats s;
-  queue_stats(m->q, &s);
-  if (s.queued.messages == 0 && s.senders == 0)
-    turnq_wake_all(loop, q);
+  uint64_t messages = queue_count(m->q, UINT64_MAX);
+  if (messages == 0 && queue_is_over(m->q)) turnq_wake_all(loop, q);
   else do turnq_wake(loop, q);  /* (one in any case: it asks anew) */
-  while (q->waiting.last && q->turns < s.queued.messages);
+  while (q->waiting.last && q->turns < messages);
 }
 
 /* The doorbell of the state's loop; NULL: nil, message, errno are pushed. */

@@ -1,7 +1,7 @@
 /*
 ** queue: chunks, the list of waiting senders, and which side wakes which. What
 ** is rung, freed or disposed of is so after the lock was freed, and on a count
-** that was taken under it.
+** that was taken under it. The lock is freed by `unlock` alone.
 */
 
 #include "compat.h"
@@ -60,8 +60,8 @@ static void wake_reader (struct queue *q, struct wakeups *w) {
     eventfd_write(q->eventfd, 1);
     return;
   }
-  if (!q->linked) {  /* guard: or the ready list is broken */
-    q->linked = true;
+  if (!atomic_exchange(&q->linked, true)) {  /* guard: or the ready list is
+                                                broken */
     refblock_retain(&q->block);
     doorbell_link(q->bell, &q->link);
   }
@@ -72,9 +72,9 @@ static void queue_ready (struct ready_link *link, struct loop *loop) {
   struct queue *q = (struct queue *)((char *)link
                                      - offsetof(struct queue, link));
   if (loop) {
-    lock_take(&q->lock);
-    q->linked = false;  /* guard: before it is looked at */
-    lock_free(&q->lock);
+    /* guard: before it is looked at. And an exchange: it sees what came before
+       another thread found it linked. */
+    atomic_exchange(&q->linked, false);
     if (q->reader) q->woken(q->reader, loop);
   }
   refblock_release(&q->block);
@@ -144,6 +144,8 @@ static bool append (struct queue *q, struct message *m, bool apart) {
   q->accepted.messages++;
   q->accepted.bytes += m->cost;
   q->accepted.fds += m->fds;
+  /* (last, and a release: the reader reads what is up to there) */
+  atomic_store_explicit(&q->come, q->accepted.messages, memory_order_release);
   return true;
 }
 
@@ -212,10 +214,6 @@ static bool has_space_aside (struct queue *q, uint64_t cost, uint16_t fds) {
   return now.messages < most->messages + most->messages / 8
          && now.bytes + cost <= most->bytes + most->bytes / 8
          && now.fds + fds <= most->fds + most->fds / 8;
-}
-
-static bool ended (const struct queue *q) {
-  return q->senders == 0 && q->had_senders && !q->named;
 }
 
 
@@ -290,19 +288,6 @@ static struct queue_sender *serve_first (struct queue *q, struct wakeups *w) {
   return s;
 }
 
-/* Accept the messages of waiting senders for which there is space. */
-static void serve_waiting (struct queue *q) {
-  struct queue_sender *s;
-  do {
-    struct wakeups w = { .n = 0 };
-    lock_take(&q->lock);
-    s = serve_first(q, &w);
-    lock_free(&q->lock);
-    wake_now(&w);
-    if (s) refblock_release(&s->block);
-  } while (s);
-}
-
 static void sender_ready (struct ready_link *link, struct loop *loop) {
   struct queue_sender *s = (struct queue_sender *)
     ((char *)link - offsetof(struct queue_sender, link));
@@ -334,6 +319,54 @@ struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
 }
 
 
+/* ---- the lock ---------------------------------------------------------- */
+
+/* What is asked of whichever thread has the lock next. */
+enum queue_task { TASK_WANT = 1, TASK_SERVE = 2 };
+
+/* (locked) The reader waits for more than the first `others` messages. */
+static void want (struct queue *q, struct wakeups *w) {
+  uint64_t others = atomic_load(&q->others);
+  if (q->closed)
+    return;
+  q->wanted = true;
+  /* guard: a message may have come since the reader looked */
+  if (queue_is_over(q) || q->accepted.messages - atomic_load(&q->taken)
+                          > others)
+    wake_reader(q, w);
+}
+
+/* Do what was asked, unless another thread has the lock: then that does it. */
+static void attend (struct queue *q) {
+  while (atomic_load(&q->asked) && lock_try(&q->lock)) {
+    struct wakeups w = { .n = 0 };
+    struct queue_sender *s = NULL;
+    unsigned asked = atomic_exchange(&q->asked, 0);
+    if (asked & TASK_WANT) want(q, &w);
+    if (asked & TASK_SERVE) s = serve_first(q, &w);
+    if (s) atomic_fetch_or(&q->asked, TASK_SERVE);  /* (and the next one) */
+    lock_free(&q->lock);
+    wake_now(&w);
+    if (s) refblock_release(&s->block);
+  }
+}
+
+static void ask (struct queue *q, enum queue_task task) {
+  atomic_fetch_or(&q->asked, task);
+  attend(q);
+}
+
+static void unlock (struct queue *q) {
+  lock_free(&q->lock);
+  attend(q);  /* guard: its reader has not waited for the lock */
+}
+
+/* Accept the messages of waiting senders for which there is space. */
+static void serve_waiting (struct queue *q) {
+  ask(q, TASK_SERVE);
+}
+
+
 /* ---- senders ----------------------------------------------------------- */
 
 static int post (struct queue *q, struct message *m, bool aside) {
@@ -350,7 +383,7 @@ static int post (struct queue *q, struct message *m, bool aside) {
     rc = -EAGAIN;
   else if (!append(q, m, m->size > QUEUE_SMALL)) rc = -ENOMEM;
   else wake_reader(q, &w);
-  lock_free(&q->lock);
+  unlock(q);
   wake_now(&w);
   return rc;
 }
@@ -371,7 +404,7 @@ enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
   senders_join(q, &q->waiting, s, bell, front);
   if (!q->closed)
     atomic_store(&q->senders_wait, true);  /* guard: before has_space_for */
-  lock_free(&q->lock);
+  unlock(q);
   serve_waiting(q);
   return queue_result(s);
 }
@@ -385,7 +418,7 @@ enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
     waiting_remove(q, s);
     bell = senders_leave(s);
   }
-  lock_free(&q->lock);
+  unlock(q);
   if (bell) {
     refblock_release(&bell->block);
     serve_waiting(q);  /* guard: the next may be small enough */
@@ -400,7 +433,7 @@ enum queue_result queue_monitor (struct queue *q, struct queue_sender *s,
     return SEND_REFUSED;
   lock_take(&q->lock);
   senders_join(q, &q->monitors, s, bell, false);
-  lock_free(&q->lock);
+  unlock(q);
   return queue_result(s);
 }
 
@@ -410,7 +443,7 @@ bool queue_is_closed (struct queue *q) {
     return true;
   lock_take(&q->lock);
   closed = q->closed;
-  lock_free(&q->lock);
+  unlock(q);
   return closed;
 }
 
@@ -423,7 +456,7 @@ void queue_unmonitor (struct queue *q, struct queue_sender *s) {
     senders_remove(&q->monitors, s);
     bell = senders_leave(s);
   }
-  lock_free(&q->lock);
+  unlock(q);
   if (bell) {
     refblock_release(&bell->block);
     refblock_release(&s->block);
@@ -438,7 +471,8 @@ bool queue_add_sender (struct queue *q) {
   q->senders++;
   first = !q->had_senders;
   q->had_senders = true;
-  lock_free(&q->lock);
+  atomic_store(&q->over, false);
+  unlock(q);
   return first;
 }
 
@@ -449,8 +483,9 @@ void queue_undo_sender (struct queue *q, bool first) {
   lock_take(&q->lock);
   q->senders--;
   if (first && q->senders == 0) q->had_senders = false;
-  if (ended(q)) wake_reader(q, &w);
-  lock_free(&q->lock);
+  atomic_store(&q->over, q->senders == 0 && q->had_senders);
+  if (queue_is_over(q)) wake_reader(q, &w);
+  unlock(q);
   wake_now(&w);
 }
 
@@ -482,7 +517,7 @@ void queue_stats (struct queue *q, struct queue_stats *stats) {
     stats->queued.bytes = q->accepted.bytes - atomic_load(&q->taken_bytes);
     stats->queued.fds = q->accepted.fds - atomic_load(&q->taken_fds);
   }
-  lock_free(&q->lock);
+  unlock(q);
   stats->queued.messages = stats->accepted.messages - stats->received
                            - stats->undelivered;
 }
@@ -495,17 +530,23 @@ static uint64_t taken (const struct queue *q) {
   return atomic_load_explicit(&q->taken, memory_order_relaxed);
 }
 
+/* If all were taken begin anew, in the same memory. */
+static void rewind_chunk (struct queue *q) {
+  if (!lock_try(&q->lock))
+    return;  /* (then the next time) */
+  if (q->accepted.messages == taken(q) && q->head == q->tail)
+    q->head_at = q->tail_at = 0;
+  unlock(q);
+}
+
 /* See how many messages there are now. True: none, and there will be none. */
 static bool refresh (struct queue *q) {
   bool over;
   if (atomic_load_explicit(&q->senders_wait, memory_order_relaxed))
     serve_waiting(q);  /* (for want of memory, or because one left) */
-  lock_take(&q->lock);
-  q->seen = q->accepted.messages;
-  over = ended(q);
-  if (q->seen == taken(q) && q->head == q->tail)
-    q->head_at = q->tail_at = 0;  /* all were taken: begin anew */
-  lock_free(&q->lock);
+  over = queue_is_over(q);  /* (first: their last messages are seen then) */
+  q->seen = atomic_load_explicit(&q->come, memory_order_acquire);
+  if (q->seen == taken(q)) rewind_chunk(q);
   return over;
 }
 
@@ -583,28 +624,19 @@ void queue_unread (struct queue *q) {
   q->left++;
   lock_take(&q->lock);
   if (!was_left) q->undelivered++;
-  lock_free(&q->lock);
+  unlock(q);
   if (!q->kept) discard(q);
 }
 
 void queue_want (struct queue *q, struct doorbell *bell, uint64_t others) {
-  struct wakeups w = { .n = 0 };
-  struct doorbell *old = NULL;
-  lock_take(&q->lock);
-  if (!q->closed) {
-    if (q->bell != bell) {
-      refblock_retain(&bell->block);
-      old = q->bell;
-      q->bell = bell;
-    }
-    q->wanted = true;
-    /* guard: a message may have come since the reader looked */
-    if (ended(q) || q->accepted.messages - taken(q) > others)
-      wake_reader(q, &w);
+  if (q->closed)
+    return;
+  if (q->bell == NULL) {  /* (no other thread looks: `wanted` is false) */
+    refblock_retain(&bell->block);
+    q->bell = bell;
   }
-  lock_free(&q->lock);
-  wake_now(&w);
-  if (old) refblock_release(&old->block);
+  atomic_store(&q->others, others);
+  ask(q, TASK_WANT);
 }
 
 void queue_set_eventfd (struct queue *q, int fd) {
@@ -615,13 +647,13 @@ void queue_set_eventfd (struct queue *q, int fd) {
 bool queue_rest (struct queue *q) {
   bool rest;
   lock_take(&q->lock);
-  rest = q->accepted.messages == taken(q) && !ended(q);
+  rest = q->accepted.messages == taken(q) && !queue_is_over(q);
   if (rest && !q->wanted) {
     eventfd_t n;
     eventfd_read(q->eventfd, &n);  /* guard: under the lock, and then armed */
     q->wanted = true;
   }
-  lock_free(&q->lock);
+  unlock(q);
   return rest;
 }
 
@@ -637,7 +669,7 @@ static void refuse_all (struct queue *q) {
       else senders_remove(&q->monitors, s);
       wake_sender(s, SEND_REFUSED, &w);
     }
-    lock_free(&q->lock);
+    unlock(q);
     wake_now(&w);
     if (s) refblock_release(&s->block);
   } while (s);
@@ -667,7 +699,7 @@ uint64_t queue_close (struct queue *q, bool keep) {
   q->kept = keep;
   bell = q->bell;
   q->bell = NULL;
-  lock_free(&q->lock);
+  unlock(q);
   if (bell) refblock_release(&bell->block);
   refuse_all(q);
   if (!q->reading && !keep) discard(q);
@@ -702,5 +734,10 @@ struct queue *queue_new (const struct queue_limits *limits) {
   atomic_init(&q->taken_bytes, 0);
   atomic_init(&q->taken_fds, 0);
   atomic_init(&q->senders_wait, false);
+  atomic_init(&q->asked, 0);
+  atomic_init(&q->others, 0);
+  atomic_init(&q->come, 0);
+  atomic_init(&q->over, false);
+  atomic_init(&q->linked, false);
   return q;
 }

@@ -5,9 +5,14 @@
 ** It is a counted block: the mailbox and each address count it, so it outlives
 ** the mailbox. All but the reader's part is under one small lock. A small
 ** message is copied into a chunk of memory, a large one is linked in. The
-** reader takes what there is in one go, decodes each message where it lies,
-** and then says that it was taken. Both need no lock: the counts of what was
-** taken are atomic, and only the reader writes them.
+** reader sees how many have come, decodes each where it lies, and then says
+** that it was taken. That needs no lock: the counts are atomic, and each is
+** written by one side.
+**
+** The reader waits for no thread that holds the lock: that may have lost its
+** processor, and the reader may be a host's step. What needs the lock it asks
+** for (`asked`), and does that if the lock is free; else the thread that frees
+** the lock does it.
 **
 ** Two things wake across threads:
 **
@@ -38,6 +43,8 @@
 **   the other.
 ** - No reader sleeps beside a message: `wanted` is set and cleared under the
 **   lock, and the last check before it is under the same lock.
+** - What the reader has asked for is done: by it, or by the thread that held
+**   the lock, which looks for it after it has freed the lock (base/lock.h).
 ** - In a forked child nothing is touched: another thread of the parent may
 **   have held the lock.
 */
@@ -82,12 +89,12 @@ struct queue {
 
   struct lock lock;          /* of all this: */
   bool wanted;               /* the reader will sleep: wake it */
-  bool linked;               /* it is in the ready list */
   bool closed;
   bool named;                /* there may always be another sender */
   bool had_senders;
   uint32_t senders;          /* addresses */
-  struct doorbell *bell;     /* of the reader's loop, counted; or NULL */
+  struct doorbell *bell;     /* of the reader's loop, counted; NULL: it has
+                                not waited yet, or is closed */
   int eventfd;               /* of a reader in C; or -1 */
   struct chunk *tail;
   size_t tail_at;
@@ -97,9 +104,15 @@ struct queue {
   struct queue_sender *monitors;  /* the same: to be told of the close */
   struct ready_link link;
 
+  _Atomic unsigned asked;    /* enum queue_task: of the lock's next holder */
+  _Atomic uint64_t others;   /* of queue_want */
+  _Atomic uint64_t come;     /* `accepted.messages`, for the reader */
+  _Atomic bool over;         /* there were senders, and none is left */
+  _Atomic bool linked;       /* it is in the ready list */
+
   struct chunk *head;        /* the reader's: */
   size_t head_at;
-  uint64_t seen;             /* messages up to which no lock is needed */
+  uint64_t seen;             /* `come`, when it looked last */
   bool reading;              /* between queue_read and queue_taken */
   bool kept;                 /* closed, and what is left may be read */
   bool reading_left;         /* ... and is: it stays undelivered */
@@ -179,6 +192,11 @@ void queue_stats (struct queue *q, struct queue_stats *stats);
 /* How many messages are there? At least `enough`, or all. */
 uint64_t queue_count (struct queue *q, uint64_t enough);
 
+/* Is no sender left, although there were some? */
+static inline bool queue_is_over (const struct queue *q) {
+  return atomic_load(&q->over) && !q->named;
+}
+
 /* The first message: 1. 0: there is none. -EPIPE: none, and no sender is left.
 ** -EBADF: it is closed. -EBUSY: the reader is reading one. It stays the first
 ** until queue_taken; queue_unread says that it was not. */
@@ -188,7 +206,7 @@ void queue_unread (struct queue *q);
 
 /* The reader waits, for more than the first `others` messages. `woken` is
 ** called once, on the thread of this bell's loop, when there are more, or when
-** no sender is left; that may be so already. */
+** no sender is left; that may be so already. It is the same bell each time. */
 void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
 
 /* The reader is C: `fd`, an eventfd, is written for it. Before senders know

@@ -4,6 +4,7 @@
 #include "base/lock.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 #define THREADS 4
@@ -15,13 +16,22 @@ static unsigned held, count;
 static void *count_up (void *of) {
   unsigned *overlaps = of;
   for (unsigned i = 0; i < ROUNDS; i++) {
-    lock_take(&lock);
+    if (i % 4 > 0) lock_take(&lock);
+    else while (!lock_try(&lock)) sched_yield();
     if (held++ != 0) (*overlaps)++;
     count++;
     held--;
     lock_free(&lock);
   }
   return NULL;
+}
+
+static void only_a_free_one_is_tried (void) {
+  CHECK(lock_try(&lock));
+  CHECK(!lock_try(&lock));
+  lock_free(&lock);
+  CHECK(lock_try(&lock));
+  lock_free(&lock);
 }
 
 static void one_at_a_time (void) {
@@ -61,6 +71,7 @@ static void sleepers_are_woken (void) {
 }
 
 static const struct check_test tests[] = {
+  TEST(only_a_free_one_is_tried),
   TEST(one_at_a_time),
   TEST(sleepers_are_woken)
 };

@@ -383,6 +383,42 @@ static void closing_refuses_waiting_senders (void) {
   refblock_release(&b->block);
 }
 
+/* As if another thread had the lock, and had lost its processor: whatever the
+ * reader does it does not wait. (It would for ever.) */
+static void the_reader_waits_for_no_lock (void) {
+  struct queue *q = new_queue(2, 100000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *s = sender(3, 1);
+  q->reader = q;
+  q->woken = count_woken;
+  woken = 0;
+  alarm(20);
+  queue_want(q, b, 0);
+  post(q, 1, 1);
+  post(q, 2, 1);
+  CHECK(queue_wait(q, s, b, false) == SEND_WAITS);
+  lock_take(&q->lock);
+  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 1);
+  CHECK(queue_count(q, 3) == 2);
+  CHECK(take(q) == 1 && take(q) == 2 && take(q) == -1);
+  queue_want(q, b, 0);
+  CHECK(!doorbell_has_ready(b) && queue_result(s) == SEND_WAITS);
+  lock_free(&q->lock);
+  CHECK(!queue_is_closed(q));  /* whatever frees it does what was asked */
+  CHECK(queue_result(s) == SEND_ACCEPTED);
+  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 2);
+  CHECK(take(q) == 3 && take(q) == -1);
+  lock_take(&q->lock);
+  queue_want(q, b, 0);
+  lock_free(&q->lock);
+  CHECK(post(q, 4, 1) == 0);
+  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 3);
+  alarm(0);
+  let_go(s);
+  drop(q);
+  refblock_release(&b->block);
+}
+
 
 /* ---- threads ----------------------------------------------------------- */
 
@@ -533,6 +569,7 @@ static const struct check_test tests[] = {
   TEST(room_is_seen_when_a_sender_stands),
   TEST(one_that_is_only_told_tries_again),
   TEST(closing_refuses_waiting_senders),
+  TEST(the_reader_waits_for_no_lock),
   TEST(threads_lose_nothing),
   TEST(nor_when_it_is_closed)
 };

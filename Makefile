@@ -8,6 +8,7 @@
 #   build/spec/uring_spec.so     what the specs need in C
 #   build/c/test_*               the C tests of modules without Lua
 #   build/examples/game          a host in C
+#   build/apicheck/              a Lua that checks itself
 #   build/bench/*                the C floors of the benchmarks
 #   build/obj/VARIANT/           objects and their dependencies
 
@@ -114,7 +115,7 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 # --- targets ----------------------------------------------------------------
 
 .PHONY: all lib test check sanitize demo demo-rings demo-dns demo-host bench matrix
-.PHONY: kernels guards install soak sweep tsan model
+.PHONY: kernels guards install soak sweep tsan model apicheck
 .PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -135,6 +136,9 @@ tsan: $(BUILD)/tsan/uring/core.so $(BUILD)/tsan/c/host_api
 	  timeout 600 $$t || exit; done
 	@$(BUILD)/tsan/c/host_api | while read -r t; do echo "== $$t"; \
 	  timeout 600 tools/env.sh tsan $(BUILD)/tsan/c/host_api "$$t" || exit; done
+
+apicheck: tests-plain ## the specs with a Lua that checks itself and how it is used; SPEC=...
+	@tools/apicheck.sh $(SPEC)
 
 model: ## the queue and the doorbell, modelled: spin looks at every interleaving
 	@tools/model.sh

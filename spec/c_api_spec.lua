@@ -7,8 +7,6 @@ local spec = require "uring_spec"
 
 local build_host, compile, needs = c_host.build, c_host.compile, c_host.needs
 
-local lua = os.getenv "LUA" or "lua5.4"
-
 local HEADER <const> = c_host.HEADER
 
 -- In the order of spec/c/host_api.c.
@@ -61,7 +59,7 @@ describe("the C header", function()
       }
     ]]
     local command = { "/usr/bin/g++", "-fsyntax-only", "-Iinclude" }
-    for _, flag in ipairs(c_host.flags("", "--cflags", lua)) do
+    for _, flag in ipairs(c_host.flags("", "--cflags", helper.lua)) do
       command[#command + 1] = flag
     end
     command[#command + 1] = "-xc++"

@@ -317,7 +317,7 @@ describe("a user with 64 KiB of locked memory", function()
       "--memlock=65536", setpriv, "--reuid=65534", "--clear-groups",
       "/usr/bin/env", "-u", "LD_PRELOAD", "/bin/sh", "-c",
       [[test -r "$1" || exit 77; exec "$2" "$3"]], "sh", module,
-      "/usr/bin/" .. (os.getenv "LUA" or "lua5.4"), script)
+      "/usr/bin/" .. helper.lua, script)
     if status == 77 or output:find "Operation not permitted" then
       helper.skip "needs root, and a module that others may read"
     end

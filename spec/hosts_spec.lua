@@ -8,7 +8,7 @@ local spec = require "uring_spec"
 local module = assert(package.searchpath("uring.core", package.cpath))
 local build = module:match "^(.*)/uring/core%.so$"
 local archive = build and build .. "/liburing_lua.a"
-local lua = os.getenv "LUA" or "lua5.4"
+local lua = helper.lua
 local lib = "lib" .. lua
 
 local function exists(name)
@@ -107,7 +107,19 @@ local function works(program, ...)
   assert.equal("ran closed\n", execute(table.unpack(command)))
 end
 
--- A liblua.a with assertions, made of Lua's own sources in the folder `src`.
+-- In a test: the folder with Lua's own sources, or the test is skipped.
+local function lua_source()
+  local cache = os.getenv "XDG_CACHE_HOME"
+    or (os.getenv "HOME" or "") .. "/.cache"
+  local src = ("%s/%s/src"):format(os.getenv "URING_CACHE"
+    or cache .. "/uring", lua)
+  if not exists(src .. "/lapi.c") then
+    helper.skip("needs the source of %s, which make apicheck fetches", lua)
+  end
+  return src
+end
+
+-- A liblua.a with assertions, made of those sources.
 local function checked_lua(src)
   local objects, out = {}, dir .. "/liblua"
   for file in execute("/bin/ls", src):gmatch "(l%w+)%.c\n" do
@@ -197,8 +209,7 @@ describe("a host works", function()
 
   it("that has a Lua with assertions and API checks", function()
     needs_compiler()
-    local src = os.getenv "LUA_SRC"
-    if not src then helper.skip "needs LUA_SRC=folder of lua.h and lapi.c" end
+    local src = lua_source()
     works(host("checked", "-I" .. src, checked_lua(src), "-Wl,-E"))
   end)
 end)

@@ -7,8 +7,6 @@ local spec = require "uring_spec"
 
 local c_host = {}
 
-local lua = os.getenv "LUA" or "lua5.4"
-
 c_host.HEADER = "include/uring_lua.h"
 
 local function exists(name)
@@ -52,7 +50,8 @@ function c_host.build(...)
     table.move(words, 1, #words, #command + 1, command)
   end
   add { ... }
-  add(c_host.flags("-l" .. lua, "--cflags", "--libs", lua))
+  add(c_host.flags("-l" .. helper.lua, "--cflags", "--libs",
+    helper.lua))
   add { "-lm", "-pthread" }
   c_host.compile(table.unpack(command))
   return name

@@ -17,6 +17,9 @@ local helper = {}
 -- How many times slower than usual this machine is, for time limits.
 helper.slow = tonumber(os.getenv "URING_SLOW") or 1
 
+-- The interpreter's name, which its package, headers and library have too.
+helper.lua = (os.getenv "LUA" or "lua5.4"):match "[^/]*$"
+
 helper.probe = uring.probe()
 
 -- What a test calls `pending` is given to spec files alone; any instance of

@@ -119,14 +119,16 @@ static bool read_signals (struct loop *loop) {
 
 bool loop_fd_pending (struct loop *loop, int64_t now) {
   struct poll_fds *f = &loop->fds;
+  bool pending;
   if (f->epoll < 0)
     return false;
-  if (f->armed <= now || doorbell_notified(loop->ring->doorbell))
-    return true;
+  pending = f->armed <= now || doorbell_notified(loop->ring->doorbell);
+  /* (in doubt even if so: a thread that is about to write the doorbell's
+     eventfd may take long, and the host would come for the others) */
   if (f->doubt > 0) f->doubt--;
-  else if (++f->idle % NOW_AND_THEN != 0)
-    return false;
-  return read_signals(loop);
+  else if (pending || ++f->idle % NOW_AND_THEN != 0)
+    return pending;
+  return read_signals(loop) || pending;
 }
 
 void loop_fd_begin (struct loop *loop) {

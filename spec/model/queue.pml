@@ -1,51 +1,64 @@
 /*
 ** A model of csrc/worker/queue.c and csrc/ring/doorbell.c: senders that post,
-** wait in a list or withdraw; a reader that takes messages without the lock;
-** and the loops of all of them, which sleep until their doorbell is rung.
+** wait in a list or withdraw; a post of C, which cannot wait; a reader that
+** takes messages without the lock, and never waits for it; and the loops of
+** all of them, which sleep until their doorbell is rung.
 **
 ** spin looks at every interleaving. A wakeup that is lost is a process that
 ** never ends, which spin reports as an invalid end state; a message that is
 ** lost or doubled fails an assertion.
 **
 ** It is sequentially consistent, as spin is: it proves nothing of fences. The
-** code has `taken` and `senders_wait` as sequentially consistent atomics, and
-** full fences in the doorbell, for that reason. And its reader reads to the
-** end: it serves the list at the latest when it finds the queue empty, so that
-** a sender is served late is no error here.
+** code has sequentially consistent atomics and full fences for that reason,
+** where a thread stores one thing and then loads another. And its reader reads
+** to the end: it serves the list at the latest when it finds the queue empty,
+** so that a sender is served late is no error here.
 **
 ** Each WITHOUT_… leaves out one step that must not be left out; tools/model.sh
 ** expects spin to find an error then.
 */
 
+#ifndef TOTAL
+#define TOTAL   2          /* messages */
+#define COUNT(s) 1         /* ... of each */
 #define SENDERS 2
-#define TOTAL   3          /* messages: one of the first, two of the second */
-#define COUNT(s) (s + 1)
+#define POSTS   0          /* messages of C */
+#endif
 #define CAPACITY 2         /* in cost: one of two, or two of one */
 #define READER  SENDERS    /* the reader's loop; the others are the senders' */
+#define NONE    255
 
 #define WAITS     1
 #define ACCEPTED  2
 #define WITHDRAWN 3
 
 bool locked;               /* the queue's lock, and what is under it */
-bool wanted, linked;
-byte senders = SENDERS;
-byte naccepted, accepted_cost;
+#ifdef READER_IN_C
+bool wanted = true;
+#else
+bool wanted;
+#endif
+byte senders = SENDERS + POSTS;
+byte accepted_cost;
 chan messages = [TOTAL] of { byte };  /* the cost of each */
 chan waiting = [SENDERS] of { byte };
 byte result[SENDERS];
 
-byte taken, taken_cost;    /* the reader's atomics */
+bool ask_want, ask_serve;  /* atomics, written under the lock or not */
+bool linked;
+byte come;                 /* messages that were accepted */
+bool over;
 bool senders_wait;
+
+byte taken, taken_cost;    /* the reader's atomics */
 
 bool ready[SENDERS + 1];   /* the doorbell of each loop */
 bool armed[SENDERS + 1];
 bool rung[SENDERS + 1];
 
-byte nreceived, nwithdrawn;
+byte nreceived, nwithdrawn, nrefused;
 
 inline take_lock () { atomic { !locked -> locked = true } }
-inline free_lock () { locked = false }
 
 inline ring (b) {
   atomic {
@@ -62,10 +75,10 @@ inline serve_ready (b) {
   :: ready[b] ->
        ready[b] = false;
        if
-       :: b == READER -> take_lock(); linked = false; free_lock()
+       :: b == READER -> linked = false
        :: else
        fi
-  :: else
+  :: !ready[b]
   fi
 }
 
@@ -79,107 +92,190 @@ inline sleep_on (b) {
   :: !ready[b] -> rung[b]
   fi;
 #endif
-  armed[b] = false;
-  rung[b] = false;
+  atomic { armed[b] = false; rung[b] = false };
   serve_ready(b)
 }
 
 /* (locked) There is something for the reader. */
-inline wake_reader (ring_reader) {
-  if
-  :: wanted ->
-       wanted = false;
-       ring_reader = true;
-       if
-       :: !linked -> assert(!ready[READER]); linked = true;
-                     ready[READER] = true
+#ifndef READER_IN_C
+inline wake_reader () {
+  atomic {
+    if
+    :: wanted ->
+         wanted = false;
+         ring_reader = true;
+         if
+         :: !linked -> assert(!ready[READER]); linked = true;
+                       ready[READER] = true
 #ifdef WITHOUT_LINKED
-       :: linked -> assert(!ready[READER]); ready[READER] = true
+         :: linked -> assert(!ready[READER]); ready[READER] = true
 #else
-       :: else
+         :: else
 #endif
-       fi
-  :: else
-  fi
+         fi
+    :: else
+    fi
+  }
 }
+#endif
 
 inline accept (cost) {
-  messages!cost;
-  naccepted++;
-  accepted_cost = accepted_cost + cost
+  atomic {
+    messages!cost;
+    accepted_cost = accepted_cost + cost;
+    come++
+  }
 }
 
-#define SPACE(cost) (accepted_cost - taken_cost + cost <= CAPACITY)
+#define IN_QUEUE    (accepted_cost - taken_cost)
+#define SPACE(cost) (IN_QUEUE + cost <= CAPACITY)
+#define SPACE_ASIDE (IN_QUEUE <= CAPACITY)
 
 /* What a sender's message costs: the first sender's are large. */
 #define COST(s) (s == 0 -> 2 : 1)
 
-inline serve_waiting (who, ring_reader, more) {
-  more = true;
+inline no_more_wait () {
+  atomic {
+    if
+    :: len(waiting) == 0 -> senders_wait = false
+    :: else
+    fi
+  }
+}
+
+/* (locked) The first waiting sender, if there is space. */
+inline serve_first () {
+  atomic {
+    if
+    :: waiting?[0] && SPACE(COST(0)) -> waiting?who
+    :: waiting?[1] && SPACE(COST(1)) -> waiting?who
+    :: else
+    fi
+  };
+  if
+  :: who != NONE ->
+       no_more_wait();
+       accept(COST(who));
+       atomic { result[who] = ACCEPTED; ready[who] = true };
+       wake_reader()
+  :: else
+  fi
+}
+
+/* Do what was asked, unless another thread has the lock. */
+inline attend () {
   do
-  :: more ->
-       ring_reader = false;
-       take_lock();
+  :: ask_want || ask_serve ->
        if
-       :: waiting?[0] && SPACE(COST(0)) -> waiting?who
-       :: waiting?[1] && SPACE(COST(1)) -> waiting?who
-       :: else -> more = false
-       fi;
-       if
-       :: more ->
+       :: atomic { !locked -> locked = true };
+            d_step {
+              do_want = ask_want; ask_want = false;
+              do_serve = ask_serve; ask_serve = false
+            };
             if
-            :: empty(waiting) -> senders_wait = false
+            :: do_want ->
+                 atomic {
+                   wanted = true;
+#ifndef WITHOUT_A_LOOK_WHEN_WANTED
+                   if
+                   :: over || come > taken -> wake_reader()
+                   :: else
+                   fi
+#endif
+                 }
             :: else
             fi;
-            accept(COST(who));
-            result[who] = ACCEPTED;
-            ready[who] = true;
-            wake_reader(ring_reader)
-       :: else
-       fi;
-       free_lock();
-       if
-       :: more -> ring(who)
-       :: else
-       fi;
-       if
-       :: ring_reader -> ring(READER)
-       :: else
+            if
+            :: do_serve -> serve_first()
+            :: else
+            fi;
+            if
+            :: who != NONE -> ask_serve = true
+            :: else
+            fi;
+            locked = false;
+            if
+            :: who != NONE -> ring(who)
+            :: else
+            fi;
+            if
+            :: ring_reader -> ring(READER)
+            :: else
+            fi;
+            d_step {
+              who = NONE; ring_reader = false;
+              do_want = false; do_serve = false
+            }
+       :: else -> break
        fi
   :: else -> break
   od
 }
 
+inline unlock () {
+  locked = false;
+#ifndef WITHOUT_ATTENDING
+  attend()
+#endif
+}
+
+inline ring_if_asked () {
+  if
+  :: ring_now -> ring_now = false; ring(READER)
+  :: else
+  fi
+}
+
+/* (locked) The same for a thread that frees the lock by `unlock`. */
+inline wake_reader_later () {
+  atomic {
+    wake_reader();
+    ring_now = ring_now || ring_reader;
+    ring_reader = false
+  }
+}
+
+/* (locked) */
+inline drop_sender () {
+  atomic {
+    senders--;
+    over = (senders == 0)
+  };
+  if
+  :: over -> wake_reader_later()
+  :: else
+  fi
+}
+
 proctype sender (byte me) {
-  byte n, who;
-  bool ring_reader, more, waits;
+  byte n, who = NONE;
+  bool ring_reader, ring_now, do_want, do_serve, waits;
   do
   :: n < COUNT(me) ->
        n++;
-       ring_reader = false;
-       take_lock();
+       take_lock();                             /* queue_post */
+       atomic {
+         if
+         :: len(waiting) == 0 && SPACE(COST(me)) -> accept(COST(me))
+         :: else -> waits = true
+         fi
+       };
        if
-       :: empty(waiting) && SPACE(COST(me)) ->
-            accept(COST(me));
-            wake_reader(ring_reader);
-            waits = false
-       :: else -> waits = true
-       fi;
-       free_lock();
-       if
-       :: ring_reader -> ring(READER)
+       :: !waits -> wake_reader_later()
        :: else
        fi;
+       unlock();
+       ring_if_asked();
        if
        :: !waits
        :: else ->                               /* queue_wait */
+            waits = false;
             take_lock();
-            result[me] = WAITS;
-            waiting!me;
-            senders_wait = true;
-            free_lock();
+            atomic { result[me] = WAITS; waiting!me; senders_wait = true };
+            unlock();
 #ifndef WITHOUT_A_CHECK_FOR_SPACE
-            serve_waiting(who, ring_reader, more);
+            ask_serve = true;
+            attend();
 #endif
             do
             :: result[me] == WAITS -> sleep_on(me)
@@ -188,89 +284,98 @@ proctype sender (byte me) {
                  if
 #ifdef WITHOUT_ACCEPTED_FIRST
                  :: result[me] != WITHDRAWN ->
-                      if
-                      :: waiting??[eval(me)] -> waiting??eval(me)
-                      :: else
-                      fi;
+                      atomic {
+                        if
+                        :: waiting??[eval(me)] -> waiting??eval(me)
+                        :: else
+                        fi
+                      };
 #else
                  :: result[me] == WAITS ->
                       waiting??eval(me);
 #endif
-                      result[me] = WITHDRAWN;
-                      nwithdrawn++;
-                      if
-                      :: empty(waiting) -> senders_wait = false
-                      :: else
-                      fi
+                      atomic {
+                        result[me] = WITHDRAWN;
+                        nwithdrawn++;
+                        no_more_wait()
+                      }
                  :: else
                  fi;
-                 free_lock();
-                 serve_waiting(who, ring_reader, more)
+                 unlock();
+                 ask_serve = true;
+                 attend()
             :: result[me] != WAITS -> break
             od;
             serve_ready(me)
        fi
   :: else -> break
   od;
-  ring_reader = false;
   take_lock();
-  senders--;
+  drop_sender();
+  unlock();
+  ring_if_asked()
+}
+
+/* The reader: how many have come? */
+inline refresh () {
   if
-  :: senders == 0 -> wake_reader(ring_reader)
+  :: senders_wait -> ask_serve = true; attend()
   :: else
   fi;
-  free_lock();
+#ifdef WITHOUT_LOOKING_FOR_THE_END_FIRST
+  seen = come;
+  ended = over
+#else
+  ended = over;
+  seen = come
+#endif
+}
+
+inline take () {
+  messages?cost;
+  d_step { taken_cost = taken_cost + cost; taken++ }
+  nreceived++;
   if
-  :: ring_reader -> ring(READER)
+  :: senders_wait -> ask_serve = true; attend()
   :: else
   fi
 }
 
+inline nothing_is_lost () {
+  assert(nreceived == come);
+  assert(nreceived + nwithdrawn + nrefused == TOTAL)
+}
+
+#ifndef READER_IN_C
 proctype reader () {
-  byte seen, who, cost;
-  bool ring_reader, more, over;
+  byte seen, cost, who = NONE;
+  bool ring_reader, do_want, do_serve, ended;
   do
-  :: seen == taken ->                           /* look */
-       if
-       :: senders_wait -> serve_waiting(who, ring_reader, more)
-       :: else
-       fi;
-       take_lock();
-       seen = naccepted;
-       over = (senders == 0);
-       free_lock();
+  :: seen == taken ->
+       refresh();
        if
        :: seen != taken
-       :: seen == taken && over -> break
-       :: seen == taken && !over ->
-            take_lock();                        /* queue_want */
-            wanted = true;
-#ifndef WITHOUT_A_LOOK_WHEN_WANTED
-            if
-            :: senders == 0 || naccepted > taken -> wake_reader(ring_reader)
-            :: else
-            fi;
-#endif
-            free_lock();
+       :: seen == taken && ended -> break
+       :: seen == taken && !ended ->
+            ask_want = true;                    /* queue_want */
+            attend();
             sleep_on(READER)
        fi
-  :: seen != taken ->                           /* queue_taken */
-       messages?cost;
-       d_step { taken_cost = taken_cost + cost; taken++ }
-       nreceived++;
-       if
-       :: senders_wait -> serve_waiting(who, ring_reader, more)
-       :: else
-       fi
+  :: seen != taken -> take()
   od;
-  assert(nreceived == naccepted);
-  assert(nreceived + nwithdrawn == TOTAL)
+  nothing_is_lost()
 }
+#endif
 
 init {
   atomic {
     run reader();
-    run sender(0);
-    run sender(1)
+#if POSTS
+    run poster();
+#endif
+#if SENDERS > 1
+    run sender(1);
+#endif
+    run sender(0)
   }
 }

@@ -50,13 +50,14 @@ CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
 CTEST_queue := queue message lock doorbell handle refblock fork_id sys
 CTEST_worker_thread := worker_thread $(CTEST_queue)
+CTEST_call := call message lock doorbell handle refblock fork_id sys
 CTEST_message := values $(CTEST_queue)
 CTEST_inbox := inbox box values name_table $(CTEST_queue)
 CTEST_buf_group := buf_group refblock recvmsg_out
 CTEST_thread_pool := doorbell handle refblock fork_id sys  # (it includes it)
 
 # Those whose threads share memory: tested under TSAN as well.
-TSAN := doorbell lock queue inbox thread_pool worker_thread
+TSAN := call doorbell lock queue inbox thread_pool worker_thread
 
 # --- how --------------------------------------------------------------------
 

@@ -53,12 +53,14 @@
 #include "os/stream_write.h"
 #include "os/watch.h"
 #include "worker/mail_address.h"
+#include "worker/mail_call.h"
 #include "worker/mail_send.h"
 #include "worker/decode.h"
 #include "worker/mailbox.h"
 #include "worker/monitor.h"
 #include "worker/realm.h"
 #include "worker/send_wait.h"
+#include "worker/served_call.h"
 #include "worker/worker.h"
 #include "worker/worker_state.h"
 #include "host/c_api.h"
@@ -162,6 +164,8 @@ static void open_classes (lua_State *L) {
   mail_send_open(L);
   monitor_open(L);
   send_wait_open(L);
+  served_call_open(L);
+  mail_call_open(L);
   step_open(L);
   loop_close_open(L);
   c_api_open(L);
@@ -202,7 +206,6 @@ static void push_internal (lua_State *L) {
   mailbox_functions(L);
   worker_functions(L);
   worker_state_functions(L);
-  send_wait_functions(L);
   socket_functions(L);
   stream_functions(L);
   stream_calls_functions(L);

@@ -137,24 +137,153 @@ describe("address:call", function()
     end)
   end)
 
-  it("that times out or is cancelled cancels its handler", function()
-    local ended = 0
-    with_server({ wait = function()
-      local _ <close> = setmetatable({}, { __close = function()
-        ended = ended + 1
-      end })
-      uring.sleep(60)
-    end, quick = function() return "quick" end }, nil, function(to)
-      failed(E.ETIME, "timed out", uring.timeout(0.001, to.call, to, "wait"))
-      assert.equal("quick", to:call "quick")
-      assert.equal(1, ended)
-      local call = helper.started(to.call, to, "wait")
-      helper.turns()
-      call:cancel()
-      failed(E.ECANCELED, "cancelled", call:join(5))
-      assert.equal("quick", to:call "quick")
-      assert.equal(2, ended)
+  it("that times out or is cancelled cancels its handler, and no other",
+    function()
+      local began, reasons = 0, {}
+      with_server({ wait = function()
+        began = began + 1
+        local ok, why = pcall(uring.sleep, 60)
+        assert(not ok and why == uring.cancelled)
+        reasons[#reasons + 1] = uring.current():reason()
+        error(why, 0)
+      end, quick = function() return "quick" end }, nil, function(to)
+        local call = helper.started(uring.timeout, 0.02, to.call, to, "wait")
+        helper.turns()
+        assert.equal(1, began)
+        failed(E.ETIME, "timed out", select(2, call:join(5)))
+        assert.equal("quick", to:call "quick")
+        call = helper.started(to.call, to, "wait")
+        helper.turns()
+        call:cancel()
+        failed(E.ECANCELED, "cancelled", call:join(5))
+        assert.equal("quick", to:call "quick")
+        assert.equal(2, began)
+        assert.same({ "its caller has gone", "its caller has gone" }, reasons)
+      end)
     end)
+
+  it("is not performed if its caller has gone before", function()
+    helper.run(function()
+      local box, to = pair()
+      local names = {}
+      local calls = {}
+      for i = 1, 3 do calls[i] = helper.started(to.call, to, "note", i) end
+      calls[2]:cancel()
+      calls[2]:join(5)
+      local server = helper.started(box.serve, box, { note = function(i)
+        names[#names + 1] = i
+        return i
+      end })
+      assert.same({ true, 1 }, { calls[1]:join(5) })
+      assert.same({ true, 3 }, { calls[3]:join(5) })
+      assert.same({ 1, 3 }, names)
+      to:close()
+      assert(server:join(5))
+      local s = box:stats()
+      assert.same({ 3, 3 }, { s.accepted, s.received })
+    end)
+  end)
+
+  it("is performed by a handler that ends although its caller has gone",
+    function()
+      local ended
+      with_server({ wait = function()
+        uring.shield(5, function()
+          pcall(uring.sleep, 0.01)
+          ended = true
+        end)
+        return uring.buffer "for nobody"
+      end, quick = function() return "quick" end }, nil, function(to)
+        local call = helper.started(to.call, to, "wait")
+        helper.turns()
+        call:cancel()
+        assert.equal("quick", to:call "quick")
+        assert.is_true(ended)
+      end)
+    end)
+
+  it("gives a descriptor back that its answer could not carry away",
+    function()
+      helper.keeps_fds(function()
+        local kept
+        with_server({ wait = function(fd)
+          kept = fd
+          uring.shield(5, pcall, uring.sleep, 0.01)
+          return fd
+        end, quick = function() return "quick" end }, nil, function(to)
+          local out, into = helper.pipe()
+          into = uring.fd(into)
+          into:close()
+          local call = helper.started(to.call, to, "wait", uring.fd(out))
+          helper.turns()
+          call:cancel()
+          assert.equal("quick", to:call "quick")
+          assert.equal(out, kept:fileno())
+          kept:close()
+        end)
+      end)
+    end)
+
+  it("leaves nothing, answered or left", function()
+    with_server({ wait = function() uring.sleep(60) end,
+      text = function() return ("x"):rep(5000), { 1 } end,
+    }, { tasks = 3 }, function(to, box)
+      local function some(n)
+        for _ = 1, n do
+          local call = helper.started(to.call, to, "wait")
+          helper.turns(math.random(0, 3))
+          call:cancel()
+          call:join()
+          assert.equal(5000, #to:call "text")
+        end
+        helper.collect()
+        return uring.loop():stats().memory, collectgarbage "count"
+      end
+      local memory, kib = some(20)
+      local after, kib_after = some(200)
+      assert.equal(memory, after)
+      assert(kib_after - kib < 40, kib_after - kib)
+      assert.equal(1, box:stats().senders)
+    end)
+  end)
+
+  it("counts its answer before, where memory is bounded", function()
+    helper.script_ok [[
+      local uring = require "uring"
+      local E = uring.errno
+      uring.loop { memory = 1 << 20 }
+      uring.run(function()
+        local box = uring.mailbox()
+        local to = box:address()
+        local before = uring.loop():stats().memory
+        local calls, refused = {}, 0
+        for i = 1, 30 do
+          calls[i] = uring.spawn(function()
+            local ok, why, errno = to:call("size", i * 4000)
+            if not ok then
+              assert(errno == E.ENOMEM and why:find "65536 bytes", why)
+              refused = refused + 1
+            end
+            return ok
+          end)
+        end
+        for _ = 1, 3 do uring.sleep(0) end
+        assert(refused > 10 and refused < 30, refused)
+        assert(uring.loop():stats().memory > before + 65536 * (29 - refused))
+        local server = uring.spawn(box.serve, box, {
+          size = function(n) return ("x"):rep(n) end })
+        for _, call in ipairs(calls) do
+          local ok, text = call:join()
+          assert(not ok or not text or #text % 4000 == 0)
+        end
+        local ok, why = pcall(to.call, to, "size", 70000)
+        assert(not ok and why:find "more than 65536 bytes", why)
+        assert(#to:call("size", 60000) == 60000)
+        assert(uring.loop():stats().memory <= before + 4096)
+        to:close()
+        assert(server:join())
+      end)
+    ]]
   end)
 
   it("is answered with an error where it is received, and passed over",

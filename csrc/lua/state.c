@@ -17,7 +17,7 @@ static const char *const names[CLASSES] = {
   "uring.CancelScope", "uring.Scope", "uring.SelectWaiter", "uring.Event",
   "uring.Wrapped", "uring.Channel", "uring.Semaphore", "uring.Mailbox",
   "uring.Address", "uring.WaitingSend", "uring.Sending",
-  "uring.Monitor", "uring.NameWait",
+  "uring.Calling", "uring.ServedCall", "uring.Monitor", "uring.NameWait",
   "uring.Stream", "uring.Child", "uring.Listener", "uring.JobWait",
   "uring.WallTimer"
 };

@@ -159,7 +159,7 @@ void cancel_scope_cancel_daemons (lua_State *L, struct loop *loop,
 
 void cancel_scope_expire (struct loop *loop, struct cancel_scope *cs) {
   cs->expired = true;
-  if (cs->kind == CANCEL_SCOPE_TIMEOUT) cs->cancelled = true;
+  if (cs->kind != CANCEL_SCOPE_SHIELD) cs->cancelled = true;
   cancel_scope_update_task(loop, cs->owner);
 }
 

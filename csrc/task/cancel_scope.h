@@ -30,7 +30,8 @@
 #include "task/loop.h"
 
 enum cancel_scope_kind { CANCEL_SCOPE_TASKS, CANCEL_SCOPE_TIMEOUT,
-                        CANCEL_SCOPE_SHIELD };
+                        CANCEL_SCOPE_SHIELD,
+                        CANCEL_SCOPE_CALL };  /* a served call's handler */
 
 struct cancel_scope {
   struct timer timer;       /* first; its owner_id is 0: not a task's */

@@ -51,15 +51,15 @@ struct message *encode_keep (struct encoded *e) {
 
 /* (Not by an initializer: it would clear the path, too.) */
 static void begin_walk (struct encoder *c, lua_State *L,
-                        const struct queue *q, struct encoded *e) {
+                        uint64_t most, uint32_t kinds, struct encoded *e) {
   c->L = L;
   c->e = e;
   c->cells = e->small;
   c->n = HEADER_CELLS;
   c->room = HEADER_CELLS + ENCODE_CELLS;
   c->cost = MESSAGE_COST;
-  c->most = q->limits.bytes;
-  c->kinds = q->kinds;
+  c->most = most;
+  c->kinds = kinds;
   c->flags = 0;
   c->unwanted = c->is_key = false;
   c->depth = 0;
@@ -91,7 +91,8 @@ static int give_up (struct encoder *c, int index, int top) {
   return c->err == EINVAL ? raise_refused(c, index) : -c->err;
 }
 
-int encode_values (lua_State *L, int first, int last, const struct queue *q,
+int encode_within (lua_State *L, int first, int last,
+                   const struct queue_limits *most, uint32_t kinds,
                    struct encoded *e) {
   struct level few[FEW];
   const void *few_seen[SEEN_FEW];
@@ -106,7 +107,7 @@ int encode_values (lua_State *L, int first, int last, const struct queue *q,
     return luaL_argerror(L, first + MESSAGE_VALUES, "a message has at most "
                          "255 values");
   luaL_checkstack(L, 2 * ENCODE_TABLE_SLOTS, NULL);
-  begin_walk(&c, L, q, e);
+  begin_walk(&c, L, most->bytes, kinds, e);
   c.levels = c.few = few;
   seen_init(&c.seen, few_seen);
   for (int i = first; i <= last; i++)
@@ -115,4 +116,9 @@ int encode_values (lua_State *L, int first, int last, const struct queue *q,
   end_walk(&c);
   finish(&c, last - first + 1);
   return 0;
+}
+
+int encode_values (lua_State *L, int first, int last, const struct queue *q,
+                   struct encoded *e) {
+  return encode_within(L, first, last, &q->limits, q->kinds, e);
 }

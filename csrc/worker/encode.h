@@ -37,6 +37,12 @@ struct encoded {
 int encode_values (lua_State *L, int first, int last, const struct queue *q,
                    struct encoded *e);
 
+/* The same for a reader that takes messages of this size, of these kinds of
+** values. */
+int encode_within (lua_State *L, int first, int last,
+                   const struct queue_limits *most, uint32_t kinds,
+                   struct encoded *e);
+
 /* The message was not sent, or it was copied: free it, if it has memory of its
 ** own. If it was not sent, withdraw what is in it. */
 void encode_free (struct encoded *e);

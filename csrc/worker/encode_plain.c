@@ -8,6 +8,7 @@
 #include "base/fork_id.h"
 #include "api/fd.h"
 #include "api/ref_object.h"
+#include "worker/call.h"
 #include "worker/mail_address.h"
 #include "worker/mailbox.h"
 
@@ -38,7 +39,7 @@ static bool check_kind (struct encoder *c, enum message_kind kind) {
   static const char *const why[] = {
     "nil", "a boolean", "a boolean", "an integer", "a float", "a string",
     "a descriptor", "an array", "a table", "a table", "a block", "an address",
-    "a reference to a ring", "a buffer"
+    "a reference to a ring", "a buffer", "a call"
   };
   return c->kinds & 1u << kind || encode_plain_unwanted(c, why[kind]);
 }
@@ -152,6 +153,13 @@ static bool put_buffer (struct encoder *c, struct buffer *b) {
   return put_block(c, MESSAGE_BUFFER, owned_buffer(b->m));
 }
 
+static bool put_slot (struct encoder *c, struct call *call) {
+  if (call == NULL)
+    return encode_plain_refuse(c, "a call that is over");
+  return reserve(c, MESSAGE_SLOT, 4, 0)
+         && put_block(c, MESSAGE_SLOT, call_slot(call));
+}
+
 static bool put_userdata (struct encoder *c, int index) {
   lua_State *L = c->L;
   const struct state *s = state_of(L);
@@ -167,6 +175,8 @@ static bool put_userdata (struct encoder *c, int index) {
     return put_sender(c, q);
   if ((p = class_at(L, s, index, CLASS_REF)) != NULL)
     return put_ring(c, p);
+  if ((p = class_at(L, s, index, CLASS_CALLING)) != NULL)
+    return put_slot(c, ((struct call_handle *)p)->call);
   if (class_at(L, s, index, CLASS_RING))
     return encode_plain_refuse(c, "a ring: send ring:ref()");
   if (class_at(L, s, index, CLASS_LEASE))

@@ -23,9 +23,9 @@ int mail_send_post (lua_State *L, struct queue *q, struct encoded *e) {
   return rc;
 }
 
-int mail_send_now (lua_State *L, int last, struct queue *q, unsigned flags,
-                   struct encoded *e) {
-  int rc = encode_values(L, 2, last, q, e);
+int mail_send_now (lua_State *L, int first, int last, struct queue *q,
+                   unsigned flags, struct encoded *e) {
+  int rc = encode_values(L, first, last, q, e);
   if (rc == 0 && flags) e->message->flags |= (uint8_t)flags;
   if (rc == 0) rc = mail_send_post(L, q, e);
   if (rc == 0) encode_free(e);
@@ -51,7 +51,7 @@ int mail_send_fail (lua_State *L, const char *call, const struct queue *q,
 int mail_send_try_send (lua_State *L) {
   struct mail_address *a = mail_address_check(L);
   struct encoded e;
-  int rc = mail_send_now(L, lua_gettop(L), a->q, 0, &e);
+  int rc = mail_send_now(L, 2, lua_gettop(L), a->q, 0, &e);
   encode_withdraw(&e);
   if (rc < 0)
     return mail_send_fail(L, "try_send", a->q, -rc);

@@ -15,11 +15,11 @@
 #include "worker/encode.h"
 #include "worker/queue.h"
 
-/* Encode the values from 2 to `last` and post them, with these flags
-** (MESSAGE_CALL): 0; -EAGAIN, and what was
-** encoded is the caller's; or another -errno. */
-int mail_send_now (lua_State *L, int last, struct queue *q, unsigned flags,
-                   struct encoded *e);
+/* Encode the values from `first` to `last` and post them, with these flags
+** (MESSAGE_CALL): 0; -EAGAIN, and what was encoded is the caller's; or another
+** -errno. */
+int mail_send_now (lua_State *L, int first, int last, struct queue *q,
+                   unsigned flags, struct encoded *e);
 
 /* Post what was encoded: 0, and what moves is given away; or -errno. */
 int mail_send_post (lua_State *L, struct queue *q, struct encoded *e);

@@ -12,6 +12,7 @@
 #include "lua/options.h"
 #include "task/event.h"
 #include "task/ring_watch.h"
+#include "worker/call.h"
 #include "worker/decode.h"
 #include "worker/mail_address.h"
 #include "worker/name_table.h"
@@ -102,13 +103,13 @@ static void answer_unserved (struct message *m) {
     "reader has received the call";
   const struct values_limits limits = { UINT32_MAX, MESSAGE_ALL_KINDS };
   uring_value v[2] = { { .type = URING_BOOLEAN }, { .type = URING_STRING } };
-  uint64_t small[QUEUE_SMALL / 8];
   struct message *answer;
   v[1].u.s.p = why;
   v[1].u.s.len = sizeof(why) - 1;
-  if (message_kind(m->cells[0]) == MESSAGE_ADDRESS
-      && values_encode(v, 2, &limits, small, sizeof(small), &answer) == 0)
-    queue_post((struct queue *)(uintptr_t)message_block(m->cells).p, answer);
+  if (message_kind(m->cells[0]) == MESSAGE_SLOT
+      && values_encode(v, 2, &limits, NULL, 0, &answer) == 0
+      && !call_answer(message_block(m->cells).ud, answer))
+    free(answer);
 }
 
 /* The first message, as queue_read gives it. Unless `calls` are wanted they
@@ -237,8 +238,8 @@ static int receive_call_again (lua_State *L, int status, lua_KContext ctx) {
   return wait_resumed(L, &call_kind, (int64_t)ctx, receive_call_again);
 }
 
-/* receive_call(mailbox): is_call, values...; of a call the first is where to
-** reply. (lua/uring/call.lua) */
+/* receive_call(mailbox): is_call, values...; of a call the first is the slot
+** for the answer. (lua/uring/call.lua) */
 static int internal_receive_call (lua_State *L) {
   struct task *t;
   check_mailbox(L);
@@ -312,13 +313,15 @@ static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
                        (LUAI_UACINT)messages);
 }
 
+size_t mailbox_usual_bytes (const struct account *a) {
+  return account_limit(a) == SIZE_MAX ? BYTES_USUAL : BYTES_BOUNDED;
+}
+
 static void read_limits (lua_State *L, struct queue_limits *l) {
-  bool bounded = account_limit(state_of(L)->account) != SIZE_MAX;
   l->messages = (uint64_t)options_integer(L, 1, "capacity", 1024, 1,
                                           1 << 30);
   l->bytes = (uint64_t)options_integer(L, 1, "bytes",
-                                       bounded ? BYTES_BOUNDED : BYTES_USUAL,
-                                       256, 1 << 30);
+    (lua_Integer)mailbox_usual_bytes(state_of(L)->account), 256, 1 << 30);
   l->fds = (uint64_t)options_integer(L, 1, "fds", 16, 0, 1 << 16);
 }
 
@@ -493,8 +496,6 @@ void mailbox_functions (lua_State *L) {
   lua_pushcclosure(L, internal_receive_call, 1);
   lua_setfield(L, -2, "receive_call");
   give_methods(L, CLASS_MAILBOX, "Mailbox");
-  give_methods(L, CLASS_ADDRESS, "Address");
-  give_methods(L, CLASS_WORKER, "Worker");
 }
 
 static void set_count (lua_State *L, const char *name, uint64_t n) {

@@ -38,6 +38,9 @@ bool mailbox_at (lua_State *L, const struct state *s, int index,
 ** lua/uring/call.lua: is_call, and the values of a message. */
 void mailbox_functions (lua_State *L);
 
+/* The bytes that a mailbox may hold, unless the program says how many. */
+size_t mailbox_usual_bytes (const struct account *a);
+
 /* Push a mailbox for a queue that has no reader yet. */
 void mailbox_push (lua_State *L, struct queue *q);
 

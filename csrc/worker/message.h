@@ -45,7 +45,8 @@
 enum message_kind {
   MESSAGE_NIL, MESSAGE_FALSE, MESSAGE_TRUE, MESSAGE_INTEGER, MESSAGE_NUMBER,
   MESSAGE_STRING, MESSAGE_FD, MESSAGE_ARRAY, MESSAGE_TABLE, MESSAGE_SHARED,
-  MESSAGE_BLOCK, MESSAGE_ADDRESS, MESSAGE_RING, MESSAGE_BUFFER, MESSAGE_KINDS
+  MESSAGE_BLOCK, MESSAGE_ADDRESS, MESSAGE_RING, MESSAGE_BUFFER, MESSAGE_SLOT,
+  MESSAGE_KINDS
 };
 
 #define MESSAGE_ALL_KINDS UINT32_MAX   /* a set of kinds: 1 << kind */
@@ -66,7 +67,8 @@ struct message {
 #define MESSAGE_OWNS   4   /* there are blocks, addresses, ... in it */
 #define MESSAGE_GRAPH  8   /* tables are shared, or in tables this deep: */
 #define MESSAGE_DEEP   100
-#define MESSAGE_CALL   16  /* the first value is the address for the reply */
+#define MESSAGE_CALL   16  /* the first value is the slot for the answer:
+                              worker/call.h */
 
 #define MESSAGE_VALUES 255         /* on the top level */
 #define MESSAGE_LEVELS 8           /* of arrays in arrays, with C */
@@ -112,7 +114,7 @@ static inline uint64_t message_cells (uint64_t cell) {
     case MESSAGE_INTEGER: case MESSAGE_NUMBER: return 2;
     case MESSAGE_STRING: return 1 + message_string_cells(message_count(cell));
     case MESSAGE_BLOCK: case MESSAGE_ADDRESS: case MESSAGE_RING:
-    case MESSAGE_BUFFER: return 4;
+    case MESSAGE_BUFFER: case MESSAGE_SLOT: return 4;
     default: return 1;
   }
 }

@@ -79,7 +79,7 @@ static const struct wait_kind monitor_kind = {
 };
 
 /* address:monitor() */
-static int address_monitor (lua_State *L) {
+int monitor_push (lua_State *L) {
   struct monitor *m;
   mail_address_check(L);
   lua_settop(L, 1);
@@ -126,7 +126,7 @@ static const luaL_Reg meta[] = {
 };
 
 static const luaL_Reg methods[] = {
-  {"monitor", address_monitor},
+  {"monitor", monitor_push},
   {NULL, NULL}
 };
 

@@ -11,6 +11,7 @@
 
 #include "lua/state.h"
 
+int monitor_push (lua_State *L);     /* address:monitor() */
 void monitor_open (lua_State *L);
 
 #endif

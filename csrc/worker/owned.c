@@ -9,6 +9,7 @@
 #include "api/fd.h"
 #include "api/ref_object.h"
 #include "worker/mail_address.h"
+#include "worker/served_call.h"
 
 
 /* ---- blocks ------------------------------------------------------------ */
@@ -67,6 +68,8 @@ static void withdraw (uint64_t *cell) {
     }
     else if (message_kind(*cell) == MESSAGE_RING)
       b.release(b.ud, b.p, b.len);
+    else if (message_kind(*cell) == MESSAGE_SLOT)
+      refblock_release(&((struct call *)b.ud)->block);  /* (not lost) */
   }
 }
 
@@ -157,6 +160,7 @@ void owned_push (lua_State *L, const uint64_t *cell) {
     case MESSAGE_BLOCK: push_empty_lease(L); break;
     case MESSAGE_ADDRESS: mail_address_new(L); break;
     case MESSAGE_RING: reference_new(L); break;
+    case MESSAGE_SLOT: served_call_new(L); break;
     default: push_empty_buffer(L, (size_t)message_count(*cell));
   }
 }
@@ -192,6 +196,7 @@ void owned_give (lua_State *L, int index, uint64_t *cell) {
     case MESSAGE_RING:
       ((struct reference *)object)->ring = (struct handle *)(uintptr_t)b.p;
       break;
+    case MESSAGE_SLOT: ((struct call_handle *)object)->call = b.ud; break;
     default: buffer_adopt(L, object, b.ud);
   }
 }

@@ -61,29 +61,31 @@ static int waiting_send_gc (lua_State *L) {
 static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct waiting_send *w = lua_touserdata(L, 2);
+  const struct send_kind *kind = (const struct send_kind *)ctx;
   enum queue_result result;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, message_sent);
   if (queue_result(w->s) == SEND_WAITS && !(t->task_flags & TASKF_CANCELLED)) {
     waitq_add(&w->waitq.q.waiting, &t->node);  /* (woken by something else) */
-    return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0,
+    return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, ctx,
                      message_sent);
   }
   result = end_send(w);
   if (result != SEND_ACCEPTED) {  /* else the next wait raises */
     loop_check(L, t);
-    return mail_send_fail(L, "send", NULL, EPIPE);
+    return kind->done(L, mail_send_fail(L, kind->name, NULL, EPIPE));
   }
   lua_pushboolean(L, 1);
-  return 1;
+  return kind->done(L, 1);
 }
 
 /* Join the list of senders with what was encoded, and wait. */
 static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
-                         struct doorbell *bell) {
+                       struct doorbell *bell, const struct send_kind *kind) {
   queue_wait(w->q, w->s, bell, false);
   waitq_add(&w->waitq.q.waiting, &t->node);
-  return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0, message_sent);
+  return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER,
+                   (lua_KContext)kind, message_sent);
 }
 
 /* What was encoded becomes what waits in the list: 0; or -ENOMEM. */
@@ -116,7 +118,7 @@ static int fill_waiting_send (lua_State *L, struct waiting_send *w,
 /* The mailbox was full. The object comes first, since a finalizer may run;
 ** then what is encoded anew stays as it is until it is in the list. */
 static int send_later (lua_State *L, struct task *t, size_t size,
-                       unsigned flags) {
+                       const struct send_kind *kind) {
   int last = lua_gettop(L);
   struct waiting_send *w;
   struct doorbell *bell = loop_doorbell(state_of(L)->loop);
@@ -124,40 +126,43 @@ static int send_later (lua_State *L, struct task *t, size_t size,
   struct queue *q;
   int rc;
   if (bell == NULL)
-    return fail(L, errno, "send: no doorbell for the loop");
+    return kind->done(L, fail(L, errno, "%s: no doorbell for the loop",
+                              kind->name));
   pressure_make_room(L, size);
   w = class_new(L, CLASS_WAITING_SEND, sizeof(*w), 0);
-  q = mail_address_check(L)->q;
-  rc = mail_send_now(L, last, q, flags, &e);
+  q = kind->to(L);
+  rc = mail_send_now(L, kind->first, last, q, kind->flags, &e);
   if (rc == -EAGAIN) rc = fill_waiting_send(L, w, q, &e);
   else if (rc == 0) {
     lua_pushboolean(L, 1);
-    return 1;
+    return kind->done(L, 1);
   }
   if (rc == -ENOMEM)
-    return fail(L, ENOMEM, "send: the message must be kept until there is "
-                "room%s", state_memory_note(L));
+    return kind->done(L, fail(L, ENOMEM, "%s: the message must be kept until "
+                              "there is room%s", kind->name,
+                              state_memory_note(L)));
   if (rc < 0)
-    return mail_send_fail(L, flags ? "call" : "send", q, -rc);
+    return kind->done(L, mail_send_fail(L, kind->name, q, -rc));
   lua_settop(L, last + 1);
   lua_replace(L, 2);
   lua_settop(L, 2);
-  return send_waits(L, t, w, bell);
+  return send_waits(L, t, w, bell, kind);
 }
 
-static int send_first (lua_State *L, struct task *t, unsigned flags) {
-  struct queue *q = mail_address_check(L)->q;
+static int send_first (lua_State *L, struct task *t,
+                       const struct send_kind *kind) {
+  struct queue *q = kind->to(L);
   struct encoded e;
-  int rc = mail_send_now(L, lua_gettop(L), q, flags, &e);
+  int rc = mail_send_now(L, kind->first, lua_gettop(L), q, kind->flags, &e);
   if (rc == -EAGAIN) {
     size_t size = e.message->size;
     encode_withdraw(&e);
-    return send_later(L, t, size, flags);
+    return send_later(L, t, size, kind);
   }
   if (rc < 0)
-    return mail_send_fail(L, flags ? "call" : "send", q, -rc);
+    return kind->done(L, mail_send_fail(L, kind->name, q, -rc));
   lua_pushboolean(L, 1);
-  return 1;
+  return kind->done(L, 1);
 }
 
 static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
@@ -165,28 +170,33 @@ static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, send_yielded);
   loop_check(L, t);
-  return send_first(L, t, (unsigned)ctx);
+  return send_first(L, t, (const struct send_kind *)ctx);
 }
 
-static int send_message (lua_State *L, const char *call, unsigned flags) {
-  struct task *t;
-  mail_address_check(L);
-  t = loop_enter(L, state_of(L)->loop, call);
+int send_wait_as (lua_State *L, struct task *t, const struct send_kind *kind) {
   t->wait = WAIT_NOTHING;
   if (loop_unfair(t))
-    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, flags,
+    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, (lua_KContext)kind,
                      send_yielded);
-  return send_first(L, t, flags);
+  return send_first(L, t, kind);
+}
+
+static struct queue *address_queue (lua_State *L) {
+  return mail_address_check(L)->q;
+}
+
+static int plainly_done (lua_State *L, int n) {
+  (void)L;
+  return n;
 }
 
 /* address:send(...): waits for space */
 int send_wait_send (lua_State *L) {
-  return send_message(L, "address:send", 0);
-}
-
-/* send_call(address, reply, ...): the same, of a call. (lua/uring/call.lua) */
-static int internal_send_call (lua_State *L) {
-  return send_message(L, "address:call", MESSAGE_CALL);
+  static const struct send_kind kind = { "send", 0, 2, address_queue,
+                                         plainly_done };
+  mail_address_check(L);
+  return send_wait_as(L, loop_enter(L, state_of(L)->loop, "address:send"),
+                      &kind);
 }
 
 
@@ -424,12 +434,6 @@ static const luaL_Reg methods[] = {
   {"sending", send_wait_sending},
   {NULL, NULL}
 };
-
-void send_wait_functions (lua_State *L) {
-  lua_pushvalue(L, -2);
-  lua_pushcclosure(L, internal_send_call, 1);
-  lua_setfield(L, -2, "send_call");
-}
 
 void send_wait_open (lua_State *L) {
   class_define(L, CLASS_WAITING_SEND, none, waiting_send_meta, NULL);

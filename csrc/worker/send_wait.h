@@ -23,12 +23,23 @@
 #define uring_send_wait_h
 
 #include "lua/state.h"
+#include "worker/queue.h"
+
+struct task;
+
+/* A kind of send. The task waits for space, and then returns what `done`, given
+** the number of the send's results, returns; `done` may wait. */
+struct send_kind {
+  const char *name;        /* for messages */
+  unsigned flags;          /* of the message */
+  int first;               /* stack index of its first value */
+  struct queue *(*to) (lua_State *L);  /* as it is now. May raise */
+  int (*done) (lua_State *L, int n);
+};
+int send_wait_as (lua_State *L, struct task *t, const struct send_kind *kind);
 
 int send_wait_send (lua_State *L);   /* address:send(...) */
 int send_wait_sending (lua_State *L);
-/* Into the table on top of the stack, as mailbox_functions: send_call(address,
-** reply, ...): address:send of a call. */
-void send_wait_functions (lua_State *L);
 void send_wait_open (lua_State *L);
 
 #endif

@@ -16,8 +16,10 @@
 #include "worker/decode.h"
 #include "worker/encode.h"
 #include "worker/mail_address.h"
+#include "worker/mail_call.h"
 #include "worker/mail_send.h"
 #include "worker/mailbox.h"
+#include "worker/monitor.h"
 #include "worker/send_wait.h"
 #include "worker/worker_state.h"
 #include "worker/worker_thread.h"
@@ -418,6 +420,16 @@ static int worker_sending (lua_State *L) {
   return send_wait_sending(L);
 }
 
+static int worker_call (lua_State *L) {
+  check_worker(L);
+  return mail_call(L);
+}
+
+static int worker_monitor (lua_State *L) {
+  check_worker(L);
+  return monitor_push(L);
+}
+
 static int worker_close (lua_State *L) {
   class_check(L, 1, CLASS_WORKER);
   return mail_address_close(L);
@@ -497,6 +509,8 @@ static const luaL_Reg methods[] = {
   {"send", worker_send},
   {"try_send", worker_try_send},
   {"sending", worker_sending},
+  {"call", worker_call},
+  {"monitor", worker_monitor},
   {"close", worker_close},
   {"join", worker_join},
   {"joining", worker_joining},

@@ -1,35 +1,25 @@
--- call: address:call, a request and its reply, and mailbox:serve, which
--- answers requests.
+-- call: mailbox:serve, which answers what address:call asks.
+-- (csrc/worker/mail_call.h: calls, and their answers.)
 --
--- A call is a message that begins with an address of a mailbox for the reply.
--- That is the call's own, and has space for one reply: so a reply never waits,
--- and one that is too large is refused with an error to the caller. What
--- becomes of a call follows from it:
+-- A call is a message that begins with the slot for its answer. What becomes
+-- of a call follows from that:
 --
---   - The message has a sender to the reply's mailbox. When that goes without
---     a reply, because the called mailbox was closed or its state has ended,
---     the caller's receive gives EPIPE.
---   - A caller that gives up closes the reply's mailbox. The server monitors
---     that, and cancels the handler.
+--   - The slot goes without an answer, because the called mailbox was closed,
+--     its state has ended, or the task that serves it: the caller gets EPIPE.
+--   - A caller that gives up is told by the slot: the handler is cancelled.
 --   - A receive that is not serve's answers that it does not serve (in C:
 --     csrc/worker/mailbox.c).
 --
--- A reply is true and results; or false, an error value, and the traceback in
--- the server.
+-- A handler runs in the task that serves, in a cancel scope of its own.
 
 local core = require("uring.core").public
 local scopes = require("uring.scope").public
-local choose <const> = require("uring.select").public.select
 
 local tasks <const> = require "uring.core"
-local Address <const>, Mailbox <const>, Worker <const> =
-  tasks.Address, tasks.Mailbox, tasks.Worker
-local monitor <const>, status <const> = Address.monitor, Worker.status
-local send_call <const>, receive_call <const> =
-  tasks.send_call, tasks.receive_call
+local Mailbox <const>, receive_call <const> = tasks.Mailbox, tasks.receive_call
 local check_open <const>, traceback <const> =
   tasks.check_open_mailbox, tasks.traceback
-local mailbox <const>, spawn <const> = core.mailbox, core.spawn
+local spawn <const>, cancelled <const> = core.spawn, core.cancelled
 local error <const>, type <const>, next <const> = error, type, next
 local pcall <const>, xpcall <const> = pcall, xpcall
 local tostring <const>, rawequal <const> = tostring, rawequal
@@ -37,58 +27,6 @@ local setmetatable <const> = setmetatable
 local format <const> = string.format
 local raise_as <const> = require("uring.argument").raise_as
 local tointeger <const> = math.tointeger
-local EPIPE <const> = core.errno.EPIPE
-
-local REPLY <const> = { capacity = 1, fds = 1024 }
-
-
--- ---- the caller -----------------------------------------------------------
-
-local function finish(ok, value, last)
-  if ok == nil and last == EPIPE then
-    return nil, "call: the mailbox that was called was closed, or its state "
-      .. "has ended, before it answered", EPIPE
-  elseif type(value) == "string" then
-    error(last and value .. "\n(in the server) " .. last or value, 0)
-  end
-  error(value, 0)
-end
-
-local function results(ok, ...)
-  if ok then return ... end
-  return finish(ok, ...)
-end
-
-function Address:call(...)
-  local box <close>, why, number = mailbox(REPLY)
-  if not box then return nil, why, number end
-  local ok, sent, message, errno = pcall(send_call, self, box, ...)
-  if not ok then raise_as("call", 2, sent) end
-  if not sent then return nil, message, errno end
-  return results(box:receive())
-end
-
--- (Methods of an address take a worker too, for the address of its inbox.)
-
-local function check_worker(worker, name)
-  local ok, problem = pcall(status, worker)
-  if not ok then raise_as(name, 0, problem) end
-end
-
-function Worker:call(...)
-  check_worker(self, "call")
-  return Address.call(self, ...)
-end
-
-function Worker:monitor()
-  check_worker(self, "monitor")
-  local ok, event = pcall(monitor, self)
-  if not ok then raise_as("monitor", 0, event) end
-  return event
-end
-
-
--- ---- the server -----------------------------------------------------------
 
 local Server <const> = {}
 Server.__index = Server
@@ -98,50 +36,44 @@ local function text_of(value)
   return ok and text or "an error of type " .. type(value)
 end
 
--- Answer with the outcome of a handler.
-local function answer(to, trace, ok, ...)
+-- Answer with the outcome of a handler. One that was cancelled, with its
+-- caller or with its server, has none.
+local function answer(slot, trace, ok, ...)
   if ok then
-    local may, sent, why, errno = pcall(to.try_send, to, true, ...)
+    local may, sent, why = pcall(slot.answer, slot, true, ...)
     if not may then why = sent end
-    if not may or not sent and errno ~= EPIPE then
-      to:try_send(false, "the results of the call cannot be sent: " .. why)
+    if not may or sent == nil then
+      slot:answer(false, "the results of the call cannot be sent: " .. why)
     end
-  elseif not rawequal(..., core.cancelled)
-      and not pcall(to.try_send, to, false, ..., trace.of) then
-    to:try_send(false, text_of(...), trace.of)
+  elseif not rawequal(..., cancelled)
+      and not pcall(slot.answer, slot, false, ..., trace.of) then
+    slot:answer(false, text_of(...), trace.of)
   end
 end
 
-function Server:perform(to, name, ...)
+function Server:perform(slot, name, ...)
   local f = name ~= nil and self.handlers[name]
   if not f then
-    to:try_send(false, format("call: the server has no handler '%s'",
+    slot:answer(false, format("call: the server has no handler '%s'",
       text_of(name)))
     return
   end
+  local scope <close> = slot:attend()
+  if not scope then return end  -- (its caller has gone)
   local trace = {}
-  answer(to, trace, xpcall(f, function(e)
+  answer(slot, trace, xpcall(f, function(e)
     trace.of = traceback(nil, 2)
     return e
   end, ...))
 end
 
--- Perform a call; if its caller goes, cancel the handler.
-function Server:attend(to, ...)
-  local task = spawn(self.perform, self, to, ...)
-  if choose { ended = task:joining(), gone = to:monitor() } == "gone" then
-    task:cancel "its caller has gone"
-    task:join()
-  end
-end
-
 -- Answer a call, also where there is no memory to perform it.
-function Server:call(reply, ...)
-  local to <close> = reply
-  local ok, why = pcall(self.attend, self, to, ...)
+function Server:call(unanswered, ...)
+  local slot <close> = unanswered
+  local ok, why = pcall(self.perform, self, slot, ...)
   if ok then return end
-  if not rawequal(why, core.cancelled) then
-    pcall(to.try_send, to, false, text_of(why))
+  if not rawequal(why, cancelled) then
+    pcall(slot.answer, slot, false, text_of(why))
   end
   error(why, 0)
 end
@@ -171,7 +103,7 @@ function Server:take(is_call, ...)
       return e
     end, self, ...)
     if not ok then
-      if rawequal(why, core.cancelled) then error(why, 0) end
+      if rawequal(why, cancelled) then error(why, 0) end
       self.on_error(why, trace)
     end
   end

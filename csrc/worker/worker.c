@@ -125,16 +125,15 @@ static int worker_gc (lua_State *L) {
   return 0;
 }
 
-/* worker_new(name, capacity, bytes, memory, hook, trace[, mailbox]): an
-** object; its thread is started by worker_start. The mailbox is its pool's: nil,
-** message, errno if it is closed. */
+/* worker_new(name, capacity, bytes, memory, hook, trace): an object; its thread
+** is started by worker_start. */
 static int worker_new (lua_State *L) {
   struct queue_limits limits = { (uint64_t)lua_tointeger(L, 2),
                                  (uint64_t)lua_tointeger(L, 3), 16 };
   const char *name = lua_tostring(L, 1);
   struct worker *w;
   pressure_tell(L, MEMORY, 1);
-  lua_settop(L, 7);
+  lua_settop(L, 6);
   w = class_new(L, CLASS_WORKER, sizeof(*w), WORKER_VALUES);
   lua_pushvalue(L, 6);
   lua_setiuservalue(L, -2, WORKER_TRACE);
@@ -145,12 +144,6 @@ static int worker_new (lua_State *L) {
   w->t->hook = lua_toboolean(L, 5);
   w->waitq.what = "for the end of a worker";
   w->waitq.fd = -1;
-  if (mailbox_at(L, state_of(L), 7, &w->t->replies)) {
-    if (w->t->replies == NULL)  /* guard: a worker would reply to it */
-      return fail(L, EPIPE, "uring.pool: it was closed while its workers were "
-                  "started");
-    refblock_retain(&w->t->replies->block);
-  }
   if (name && (w->t->name = strdup(name)) == NULL)
     return luaL_error(L, "not enough memory for a worker");
   return 1;

@@ -16,7 +16,6 @@
 #include "task/ring_watch.h"
 #include "worker/decode.h"
 #include "worker/encode.h"
-#include "worker/mail_address.h"
 #include "worker/mail_send.h"
 #include "worker/mailbox.h"
 #include "worker/worker.h"
@@ -344,15 +343,6 @@ static int worker_set_boot (lua_State *L) {
   return 0;
 }
 
-/* replies(): a new address of its pool's mailbox */
-static int worker_replies (lua_State *L) {
-  struct queue *q = state_of(L)->worker->replies;
-  struct mail_address *a = mail_address_new(L);
-  refblock_retain(&q->block);
-  mail_address_set(a, q);
-  return 1;
-}
-
 int worker_inbox (lua_State *L) {
   state_shared(L, SHARED_INBOX);
   if (lua_isnil(L, -1))
@@ -374,7 +364,6 @@ static const luaL_Reg functions[] = {
   {"worker_load_file", worker_load_file},
   {"worker_load_module", worker_load_module},
   {"worker_set_boot", worker_set_boot},
-  {"worker_replies", worker_replies},
   {NULL, NULL}
 };
 

@@ -36,7 +36,6 @@ static void worker_end (struct refblock *b) {
   }
   if (t->inbox) refblock_release(&t->inbox->block);
   if (t->results) refblock_release(&t->results->block);
-  if (t->replies) refblock_release(&t->replies->block);
   free(t->name);
   free(t->reason);
   free(t);

@@ -53,8 +53,6 @@ struct worker_thread {
   void (*body) (struct worker_thread *t);  /* the thread's work */
   int (*open) (struct lua_State *L);  /* for `body`: luaopen_uring */
   struct queue *inbox, *results;   /* counted */
-  struct queue *replies;     /* of a pool, whose worker it is; counted, or
-                                NULL */
   struct message *start;     /* what it is called with */
   char *name;                /* or NULL */
   size_t memory, used;       /* bytes that its state may hold (0: no limit),

@@ -53,8 +53,8 @@ local function reply(to, id, ok, ...)
   return to:send(id, false, workers.refusal(result, 4))
 end
 
-workers.set_serve(function(main)
-  local to <close> = tasks.worker_replies()
+workers.set_serve(function(main, replies)
+  local to <close> = replies
   local function answer(id, ...)
     return reply(to, id, xpcall(main, with_traceback, ...))
   end
@@ -90,7 +90,7 @@ local function start_workers(pool, options, spec)
     local worker, message, errno = workers.start({ main = options.main,
       name = options.name and format("%s %d", options.name, i),
       ring = options.ring, memory = options.memory, cancel = options.cancel,
-      inbox = { capacity = AHEAD, bytes = BYTES } }, spec, pool.replies)
+      inbox = { capacity = AHEAD, bytes = BYTES } }, spec, pool.own)
     if not worker then
       pool:close()
       return nil, message, errno

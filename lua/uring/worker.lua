@@ -213,13 +213,13 @@ local function attend(guard)
   if why then error(why, 0) end
 end
 
-local function new_handle(options, replies)
+local function new_handle(options)
   local inbox = options.inbox or {}
   return tasks.worker_new(options.name,
     check_integer(inbox.capacity, "inbox.capacity", 1, LARGE, 1024),
     check_integer(inbox.bytes, "inbox.bytes", 256, LARGE, 1 << 20),
     options.memory or 0, options.cancel == "hook",
-    tasks.traceback("(the worker was started there)", 3), replies)
+    tasks.traceback("(the worker was started there)", 3))
 end
 
 -- Its attendant, which has begun: one that is cancelled before never does.
@@ -229,11 +229,9 @@ local function new_attendant(guard, name)
   return guard.attended and task
 end
 
--- Start a worker: its handle, or nil, message, errno. `replies` is its pool's
--- mailbox.
-local function start(options, spec, replies, ...)
-  local handle, why, number = new_handle(options, replies)
-  if not handle then return nil, why, number end
+-- Start a worker: its handle, or nil, message, errno.
+local function start(options, spec, ...)
+  local handle = new_handle(options)
   local guard = setmetatable({ handle = handle, attended = false }, Guard)
   local attendant = new_attendant(guard, options.name)
   if not attendant then
@@ -256,7 +254,7 @@ local function worker(options, ...)
   read_options(options, OPTIONS)
   local spec = describe(options, read_main(options))
   tasks.enter "uring.worker"
-  local handle, message, errno = start(options, spec, nil, ...)
+  local handle, message, errno = start(options, spec, ...)
   return handle, message, errno  -- (no tail call: errors name this one)
 end
 
@@ -306,7 +304,7 @@ end
 local function main(results, load, what, upvalues, serve, ...)
   tasks.worker_listen()
   local f = load(what, upvalues)
-  if serve then serve(f)
+  if serve then serve(f, ...)
   else results.values = pack(f(...)) end
 end
 

@@ -115,8 +115,8 @@ say = $(if $(Q),@printf '  %-5s %s\n' $1 $2)
 
 # --- targets ----------------------------------------------------------------
 
-.PHONY: all lib test check sanitize demo demo-rings demo-dns demo-host bench matrix
-.PHONY: kernels guards install soak sweep tsan model apicheck
+.PHONY: all lib test check sanitize demo demo-rings demo-dns demo-host bench
+.PHONY: bench-plots matrix kernels guards install soak sweep tsan model apicheck
 .PHONY: clean constants help
 .PHONY: FORCE tests-plain tests-asan
 
@@ -203,8 +203,11 @@ bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours besid
 	@echo; tools/env.sh plain $(LUA) bench/tasks.lua
 	@echo; tools/env.sh plain $(LUA) bench/sockets.lua
 	@echo; tools/env.sh plain $(LUA) bench/zero_copy.lua
-	@echo; tools/env.sh plain $(LUA) bench/mailboxes.lua
 	@echo; tools/env.sh plain $(LUA) bench/workers.lua
+	@echo; echo "On one CPU:"
+	@taskset -c 0 tools/env.sh plain $(LUA) bench/workers.lua
+	@echo; echo "Bells: ns of the sender, and until all have answered:"
+	@$(BUILD)/bench/bells 500
 	@echo; tools/env.sh plain $(LUA) bench/steps.lua
 	@echo; tools/env.sh plain $(LUA) bench/lighttpd.lua
 	@echo; tools/env.sh plain $(LUA) bench/redis.lua
@@ -212,6 +215,13 @@ bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours besid
 	@echo; tools/env.sh plain $(LUA) bench/lines.lua
 	@echo; tools/env.sh plain $(LUA) bench/tls.lua
 	@echo; tools/env.sh plain $(LUA) bench/httpd.lua
+
+bench-plots: all $(BUILD)/bench/workers ## build/bench/*.png, by gnuplot: rates by the number of senders
+	@for cpus in 0 0,1; do out=$(BUILD)/bench/senders_$$cpus; \
+	  taskset -c $$cpus tools/env.sh plain $(LUA) bench/workers.lua \
+	    --data $$out.dat && \
+	  gnuplot -e "data='$$out.dat'; out='$$out.png'" bench/workers.gp && \
+	  echo "$$out.png" || exit; done
 
 matrix: ## test here and in roots of Debian trixie and sid, Lua 5.5 there
 	@tools/matrix.sh

@@ -65,6 +65,18 @@ static void push_report_traceback (lua_State *L, const struct loop *loop) {
                   lua_tostring(L, -1));
 }
 
+/* Pop on_slow and its arguments, and call it; without it warn of the report,
+** the last of them. */
+static void tell (lua_State *L) {
+  if (!lua_isnil(L, -4)) {
+    lua_call(L, 3, 0);
+    return;
+  }
+  lua_warning(L, "uring: ", 1);
+  lua_warning(L, lua_tostring(L, -1), 0);
+  lua_pop(L, 4);
+}
+
 /* report([task]): call on_slow(task, seconds, traceback), or warn. Without an
 ** argument it runs in the task itself; else that task has stopped. (A closure,
 ** because the state must be its upvalue.) */
@@ -89,13 +101,16 @@ static int report (lua_State *L) {
   push_report_traceback(L, loop);
   lua_replace(L, 5);
   lua_settop(L, 5);
-  if (lua_isnil(L, 2)) {
-    lua_pushfstring(L, "uring: %s", lua_tostring(L, 5));
-    lua_warning(L, lua_tostring(L, -1), 0);
-  }
-  else
-    lua_call(L, 3, 0);
+  tell(L);
   return 0;
+}
+
+void watchdog_tell (lua_State *L, lua_Number seconds) {
+  state_shared(L, SHARED_ON_SLOW);
+  lua_pushvalue(L, 1);
+  lua_pushnumber(L, seconds);
+  lua_rotate(L, -4, 3);
+  tell(L);
 }
 
 

@@ -35,6 +35,10 @@ void watchdog_reset (lua_State *L, struct loop *loop, int64_t slow);
 void watchdog_begin (lua_State *L, struct loop *loop, struct task *t);
 void watchdog_end (lua_State *L, struct loop *loop);
 
+/* Pop a report on the worker at 1, and call on_slow(worker, seconds, report),
+** or warn. */
+void watchdog_tell (lua_State *L, lua_Number seconds);
+
 void watchdog_open (lua_State *L);
 
 #endif

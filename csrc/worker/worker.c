@@ -13,6 +13,7 @@
 #include "ring/ring_submit.h"
 #include "task/event.h"
 #include "task/ring_watch.h"
+#include "task/watchdog.h"
 #include "worker/decode.h"
 #include "worker/encode.h"
 #include "worker/mail_address.h"
@@ -24,6 +25,7 @@
 #include "worker/worker_state.h"
 #include "worker/worker_thread.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +37,9 @@ struct worker {
   struct mail_address address;   /* first */
   struct socket_waitq waitq;     /* tasks that wait for its end */
   struct worker_thread *t;       /* counted; NULL: never made */
+  int64_t cancelled;             /* when, on the loop's time; or 0 */
   bool joined;                   /* its outcome was told */
+  bool reported;                 /* ... that it ignores its cancel */
 };
 
 #define WORKER_OUTCOME 1     /* user value: a table, once it was taken */
@@ -77,6 +81,27 @@ static void worker_woken (void *owner, struct loop *loop) {
   waitq_wake_all(loop, &w->waitq.q.waiting);
 }
 
+/* Tell what it has warned of, as this state's warnings. */
+static void tell_warnings (lua_State *L, struct worker_thread *t) {
+  struct worker_warnings w = worker_thread_warnings(t);
+  const char *text = w.texts, *name = t->name ? t->name : "?";
+  char lost[40];
+  for (; w.size > 0; text += strlen(text) + 1) {
+    lua_warning(L, "worker '", 1);
+    lua_warning(L, name, 1);
+    lua_warning(L, "': ", 1);
+    lua_warning(L, text, 0);
+    w.size -= strlen(text) + 1;
+  }
+  if (w.lost > 0) {
+    snprintf(lost, sizeof(lost), "': %u warnings were lost", w.lost);
+    lua_warning(L, "worker '", 1);
+    lua_warning(L, name, 1);
+    lua_warning(L, lost, 0);
+  }
+  free(w.texts);
+}
+
 /* The state closes, and has cancelled all whose objects were collected. */
 static void end_workers (lua_State *L, struct state *s) {
   struct worker_thread *t = s->workers, *next;
@@ -93,6 +118,7 @@ static void end_workers (lua_State *L, struct state *s) {
                   "it was closed: its thread is left to itself", 0);
       worker_thread_leave(t);
     }
+    tell_warnings(L, t);
     list_remove(t);
   }
 }
@@ -282,8 +308,20 @@ static int join_worker (lua_State *L, struct task *t, struct wait_node *node) {
   return worker_reaped(w->t) ? push_worker_joined(L, w) : 0;
 }
 
-/* "done", "failed" or "cancelled"; and for a failure that was told to none its
-** message. For the worker's own task, which tells it to none. */
+/* When it is to be reported that it goes on, although it was cancelled. */
+static int64_t report_time (const struct loop *loop, const struct worker *w) {
+  if (w->cancelled == 0 || w->reported)
+    return CLOCK_NEVER;
+  return clock_add(w->cancelled, loop->slow ? loop->slow : PATIENCE);
+}
+
+static bool has_news (const struct loop *loop, struct worker *w) {
+  return worker_thread_warned(w->t) || loop_time(loop) >= report_time(loop, w);
+}
+
+/* "news": worker_tell is to be called; "done", "failed" or "cancelled"; and for
+** a failure that was told to none its message. For the worker's own task, which
+** tells it to none. */
 static int attend_worker (lua_State *L, struct task *t,
                           struct wait_node *node) {
   static const char *const kinds[] = { "done", "failed", "cancelled" };
@@ -291,6 +329,10 @@ static int attend_worker (lua_State *L, struct task *t,
   enum worker_outcome kind;
   int table;
   (void)t; (void)node;
+  if (has_news(state_of(L)->loop, w)) {
+    lua_pushliteral(L, "news");
+    return 1;
+  }
   if (!worker_reaped(w->t))
     return 0;
   push_outcome(L, w);
@@ -311,6 +353,14 @@ static int block_on_worker (lua_State *L, struct task *t,
   return 0;
 }
 
+static int block_to_attend (lua_State *L, struct task *t,
+                            struct blocking *b) {
+  struct loop *loop = state_of(L)->loop;
+  int64_t at = report_time(loop, lua_touserdata(L, 1));
+  if (at < b->deadline && heap_reserve(&loop->heap, 1)) b->deadline = at;
+  return block_on_worker(L, t, b);
+}
+
 static void leave_worker (lua_State *L, struct task *t,
                           struct wait_node *node) {
   (void)L; (void)t; (void)node;  /* all are woken at once */
@@ -321,7 +371,7 @@ static const struct wait_kind join_kind = {
 };
 
 static const struct wait_kind attend_kind = {
-  "attending", attend_worker, block_on_worker, leave_worker, false, NULL
+  "attending", attend_worker, block_to_attend, leave_worker, false, NULL
 };
 
 static int join_again (lua_State *L, int status, lua_KContext ctx) {
@@ -361,21 +411,56 @@ static int worker_attend (lua_State *L) {
 static int outlasted (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct worker *w = lua_touserdata(L, 1);
+  struct loop *loop = state_of(L)->loop;
+  int64_t at;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, outlasted);
+  if (has_news(loop, w)) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
   if (worker_reaped(w->t))
     return 0;
+  at = report_time(loop, w);
+  if (!heap_reserve(&loop->heap, 1)) at = CLOCK_NEVER;
   waitq_add(&w->waitq.q.waiting, &t->node);
-  return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, 0, outlasted);
+  return loop_wait(L, t, WAIT_QUEUE, &w->waitq, at, 0, outlasted);
 }
 
-/* worker_outlast(worker): wait for its end, in a cancelled task too. Needs no
-** memory, as a shield would. */
+/* worker_outlast(worker): wait for its end, in a cancelled task too; or true:
+** worker_tell is to be called. Needs no memory, as a shield would. */
 static int worker_outlast (lua_State *L) {
   check_worker(L);
   lua_settop(L, 1);
   loop_enter_unchecked(L, state_of(L)->loop, "uring.worker");
   return outlasted(L, LUA_OK, 0);
+}
+
+/* worker_tell(worker): tell what it has warned of, and that it goes on although
+** it was cancelled */
+static int worker_tell (lua_State *L) {
+  struct worker *w = check_worker(L);
+  struct loop *loop = state_of(L)->loop;
+  lua_Number seconds = (lua_Number)((loop_time(loop) - w->cancelled)
+                                    / 1000000) / 1e3;
+  tell_warnings(L, w->t);
+  if (worker_status(w->t) != WORKER_RUNS
+      || loop_time(loop) < report_time(loop, w))
+    return 0;
+  w->reported = true;
+  lua_settop(L, 1);
+  lua_pushfstring(L, "worker '%s' has gone on for %f s, although it was "
+    "cancelled: a cancel acts where it waits, unless uring.cancelled is caught; "
+    "cancel = \"hook\" reaches code of Lua that does not wait",
+    w->t->name ? w->t->name : "?", seconds);
+  if (lua_getiuservalue(L, 1, WORKER_TRACE) == LUA_TSTRING) {
+    lua_pushliteral(L, "\n");
+    lua_insert(L, -2);
+    lua_concat(L, 3);
+  }
+  else lua_pop(L, 1);
+  watchdog_tell(L, seconds);
+  return 0;
 }
 
 /* worker_phase(worker): enum worker_status; without memory */
@@ -436,7 +521,13 @@ static int worker_cancel (lua_State *L) {
     luaL_checktype(L, 2, LUA_TSTRING);
     reason = lua_tostring(L, 2);
   }
-  lua_pushboolean(L, worker_thread_cancel(w->t, reason));
+  if (worker_thread_cancel(w->t, reason)) {
+    struct loop *loop = state_of(L)->loop;
+    w->cancelled = loop_time(loop);
+    waitq_wake_all(loop, &w->waitq.q.waiting);  /* its attendant: to report */
+    lua_pushboolean(L, 1);
+  }
+  else lua_pushboolean(L, 0);
   return 1;
 }
 
@@ -526,6 +617,7 @@ static const luaL_Reg functions[] = {
   {"worker_start", worker_start},
   {"worker_attend", worker_attend},
   {"worker_outlast", worker_outlast},
+  {"worker_tell", worker_tell},
   {"worker_phase", worker_phase},
   {"workers_left", worker_left},
   {NULL, NULL}

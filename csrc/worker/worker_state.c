@@ -24,9 +24,19 @@
 #include "compat.h"  /* again: now with Lua's headers before it */
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #define HOOK_COUNT 10000     /* instructions between two looks at the flag */
+
+
+/* A warning, in the pieces that Lua gives; what does not fit is cut off. */
+struct worker_warning {
+  struct worker_thread *t;
+  size_t len;
+  bool begun, off;
+  char text[1000];
+};
 
 
 /* ---- the state's own functions ----------------------------------------- */
@@ -45,6 +55,29 @@ static void *allocate (void *ud, void *p, size_t had, size_t size) {
   q = realloc(p, size);
   if (q) t->used = t->used - old + size;
   return q;
+}
+
+
+/* ---- warnings ---------------------------------------------------------- */
+
+/* lua_WarnFunction: they are the parent's to tell. "@off" and "@on", of this
+** state, stop that and go on. */
+static void warn_parent (void *ud, const char *text, int more) {
+  struct worker_warning *w = ud;
+  size_t len = strlen(text), room = sizeof(w->text) - w->len;
+  if (w->len == 0 && !w->begun && !more && *text == '@') {
+    if (strcmp(text, "@off") == 0) w->off = true;
+    else if (strcmp(text, "@on") == 0) w->off = false;
+    return;
+  }
+  if (len > room) len = room;
+  memcpy(w->text + w->len, text, len);
+  w->len += len;
+  w->begun = more;
+  if (more)
+    return;
+  if (!w->off) worker_thread_warn(w->t, w->text, w->len);
+  w->len = 0;
 }
 
 
@@ -114,12 +147,14 @@ static int post_failure (lua_State *L) {
 }
 
 void worker_state_run (struct worker_thread *t) {
+  struct worker_warning warning = { .t = t };
   unsigned seed = 0;
   lua_State *L;
   if (getrandom(&seed, sizeof(seed), 0) < 0) seed = (unsigned)clock_now();
   L = compat_newstate(allocate, t, seed);
   if (L == NULL)
     return;
+  lua_setwarnf(L, warn_parent, &warning);
   lua_pushcfunction(L, begin_state);
   lua_pushlightuserdata(L, t);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) {

@@ -38,6 +38,7 @@ static void worker_end (struct refblock *b) {
   if (t->results) refblock_release(&t->results->block);
   free(t->name);
   free(t->reason);
+  free(t->warnings.texts);
   free(t);
 }
 
@@ -46,6 +47,18 @@ static void worker_ended (struct ready_link *link, struct loop *loop) {
   struct worker_thread *t = (struct worker_thread *)(void *)
     ((char *)link - offsetof(struct worker_thread, ended));
   if (loop && t->owner) t->woken(t->owner, loop);
+  refblock_release(&t->block);
+}
+
+static void worker_warned (struct ready_link *link, struct loop *loop) {
+  struct worker_thread *t = (struct worker_thread *)(void *)
+    ((char *)link - offsetof(struct worker_thread, warning));
+  if (loop) {
+    lock_take(&t->lock);
+    t->warned = false;  /* guard: before they are taken */
+    lock_free(&t->lock);
+    if (t->owner) t->woken(t->owner, loop);
+  }
   refblock_release(&t->block);
 }
 
@@ -65,6 +78,7 @@ struct worker_thread *worker_thread_new (const struct queue_limits *inbox) {
   t->fork_id = fork_id();
   t->ended.ready = worker_ended;
   t->told.ready = worker_told;
+  t->warning.ready = worker_warned;
   t->inbox = queue_new(inbox);
   t->results = queue_new(&results);
   if (t->inbox == NULL || t->results == NULL) {
@@ -133,6 +147,37 @@ void worker_thread_unlisten (struct worker_thread *t) {
 }
 
 
+/* (locked) False: there is no space for it. */
+static bool keep_warning (struct worker_warnings *w, const char *text,
+                          size_t len) {
+  char *more = w->size + len + 1 <= WORKER_WARNINGS
+               ? realloc(w->texts, w->size + len + 1) : NULL;
+  if (more == NULL)
+    return false;
+  memcpy(more + w->size, text, len);
+  more[w->size + len] = 0;
+  w->texts = more;
+  w->size += len + 1;
+  return true;
+}
+
+void worker_thread_warn (struct worker_thread *t, const char *text,
+                         size_t len) {
+  struct doorbell *bell = NULL;
+  lock_take(&t->lock);
+  if (!keep_warning(&t->warnings, text, len)) t->warnings.lost++;
+  if (t->bell && !t->warned) {  /* guard: or the ready list is broken */
+    t->warned = true;
+    bell = t->bell;
+    refblock_retain(&bell->block);
+    refblock_retain(&t->block);
+    doorbell_link(bell, &t->warning);
+  }
+  lock_free(&t->lock);
+  if (bell) ring_bell(bell);
+}
+
+
 /* ---- the parent -------------------------------------------------------- */
 
 int worker_thread_start (struct worker_thread *t, struct doorbell *bell) {
@@ -179,6 +224,27 @@ bool worker_thread_cancel (struct worker_thread *t, const char *reason) {
   if (!first) free(copy);
   if (bell) ring_bell(bell);
   return first;
+}
+
+struct worker_warnings worker_thread_warnings (struct worker_thread *t) {
+  struct worker_warnings w = { NULL, 0, 0 };
+  if (t->fork_id != fork_id())
+    return w;
+  lock_take(&t->lock);
+  w = t->warnings;
+  t->warnings = (struct worker_warnings){ NULL, 0, 0 };
+  lock_free(&t->lock);
+  return w;
+}
+
+bool worker_thread_warned (struct worker_thread *t) {
+  bool any;
+  if (t->fork_id != fork_id())
+    return false;
+  lock_take(&t->lock);
+  any = t->warnings.size > 0 || t->warnings.lost > 0;
+  lock_free(&t->lock);
+  return any;
 }
 
 bool worker_thread_join (struct worker_thread *t, int64_t deadline) {

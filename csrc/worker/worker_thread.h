@@ -19,14 +19,14 @@
 **   thread's, which disposes of it.
 ** - `inbox` is read by the thread. Its parent has an address of it, like any
 **   other sender. `results` is read by the parent, after the end.
-** - The bells, the reason of a cancel and `left` are under the lock; what is
-**   atomic is read by either.
+** - The bells, the reason of a cancel, warnings and `left` are under the lock;
+**   what is atomic is read by either.
 ** - `owner`, `woken`, the list and the thread's number are the parent's.
 **
 ** To cancel a worker is to link the record into the ready list of the
 ** worker's loop, if there is one yet; else the worker finds it when it says
-** that it listens. An end is told the parent in the same way. So each side
-** may be asleep in the kernel, and neither waits for the other.
+** that it listens. An end, or a warning, is told the parent in the same way. So
+** each side may be asleep in the kernel, and neither waits for the other.
 **
 ** Invariants
 ** - A thread has all signals blocked, so no handler of a host's runs there.
@@ -42,6 +42,15 @@
 #include "base/lock.h"
 #include "ring/doorbell.h"
 #include "worker/queue.h"
+
+/* Texts, each with a 0 after it. */
+struct worker_warnings {
+  char *texts;               /* malloc's; or NULL */
+  size_t size;
+  unsigned lost;             /* for which there was no space */
+};
+
+#define WORKER_WARNINGS 8192   /* bytes that wait for the parent, at most */
 
 enum worker_status { WORKER_NEW, WORKER_RUNS, WORKER_ENDED };
 
@@ -67,7 +76,10 @@ struct worker_thread {
   bool left;                 /* it is not joined any more */
   char *reason;              /* of its cancel; or NULL. Not changed after
                                 `cancelled` was set */
-  struct ready_link ended;   /* in the parent's ready list */
+  struct worker_warnings warnings;  /* that the parent has not told */
+  bool warned;               /* `warning` is in the ready list */
+  struct ready_link warning;  /* in the parent's ready list */
+  struct ready_link ended;   /* the same */
   struct ready_link told;    /* in the worker's */
   void (*cancel) (struct worker_thread *t, struct loop *loop);  /* its loop has
                                 to be cancelled: on its thread */
@@ -101,6 +113,13 @@ int worker_thread_start (struct worker_thread *t, struct doorbell *bell);
 /* False: it was cancelled before, or has ended. `reason` may be NULL. */
 bool worker_thread_cancel (struct worker_thread *t, const char *reason);
 
+/* What it has warned of since this was called last: the texts are the
+** caller's. */
+struct worker_warnings worker_thread_warnings (struct worker_thread *t);
+
+/* Is there any? */
+bool worker_thread_warned (struct worker_thread *t);
+
 /* Wait for its end, and join it. False: it has not ended by then. */
 bool worker_thread_join (struct worker_thread *t, int64_t deadline);
 
@@ -117,5 +136,9 @@ unsigned worker_threads_left (void);
 ** at once. And no more. */
 void worker_thread_listen (struct worker_thread *t, struct doorbell *bell);
 void worker_thread_unlisten (struct worker_thread *t);
+
+/* Give the parent a warning to tell, of `len` bytes without a 0. */
+void worker_thread_warn (struct worker_thread *t, const char *text,
+                         size_t len);
 
 #endif

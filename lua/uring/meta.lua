@@ -247,9 +247,11 @@ function uring.run(main, ...) end
 --- Called when a task has run for longer than `slow` without waiting, once
 --- each time; in that task, if it still runs. Called once, too, for a
 --- cancelled task that goes on: whose waits have raised for longer than that,
---- even if it let others run in between. It cannot wait.
+--- even if it let others run in between. Also for a worker, in the place of
+--- the task, that has gone on for longer than that, or a second, since it was
+--- cancelled. It cannot wait.
 ---@alias uring.OnSlow
----| fun(task: uring.Task, seconds: uring.seconds, traceback: string)
+---| fun(task: uring.Task|uring.Worker, seconds: uring.seconds, traceback: string)
 
 --- Start another task, in the innermost scope of the one that is running; it
 --- first runs when that one waits. In a scope that was cancelled it never

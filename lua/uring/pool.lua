@@ -79,7 +79,7 @@ end
 -- The daemon of a worker: one that ends before its pool has failed. (Its error
 -- is its scope's, unless the loop raises it.)
 local function watch(pool, worker)
-  local status, why = tasks.worker_attend(worker)
+  local status, why = workers.attend_to_end(worker)
   if not pool.own then return end
   pool.dead = { worker = worker, why = why or status }
   pool.own:try_send(0)

@@ -168,6 +168,26 @@ local function cancel(handle)
   if not pcall(cancel_with_reason, handle) then handle:cancel() end
 end
 
+-- Wait for its end, and tell meanwhile what there is to tell of it. As
+-- worker_attend.
+local function attend_to_end(handle)
+  while true do
+    local status, why = tasks.worker_attend(handle)
+    if status ~= "news" then return status, why end
+    tasks.worker_tell(handle)
+  end
+end
+
+-- The same in a cancelled task. Returns the first error of what it tells.
+local function outlast(handle)
+  local ok, why = true, nil
+  while tasks.worker_outlast(handle) do
+    local told, problem = pcall(tasks.worker_tell, handle)
+    if ok and not told then ok, why = told, problem end
+  end
+  return ok, why
+end
+
 -- Abandoned, as at a second Ctrl-C, the worker is cancelled.
 local Guard <const> = {}
 Guard.__index = Guard
@@ -184,7 +204,7 @@ local function keep_failure(handle)
   local never <const> = core.channel()
   pcall(never.receive, never)
   if tasks.stay() then
-    local _, why = tasks.worker_attend(handle)
+    local _, why = attend_to_end(handle)
     return why
   end
 end
@@ -194,18 +214,19 @@ local function attend(guard)
   local _ <close> = guard
   local handle, stayed = guard.handle, false
   guard.attended = true
-  local ok, status, why = pcall(tasks.worker_attend, handle)
+  local ok, status, why = pcall(attend_to_end, handle)
   if phase(handle) == NEW then return end  -- (it could not be started)
   -- (what interrupted it may have come after the worker's end: it is asked
   -- all the same why it failed)
   if not ok and tasks.stay() then
     stayed = true
     handle:close()
-    ok, status, why = pcall(tasks.worker_attend, handle)
+    ok, status, why = pcall(attend_to_end, handle)
   end
   if phase(handle) == RUNS then
     cancel(handle)
-    tasks.worker_outlast(handle)
+    local told, problem = outlast(handle)
+    if not told then ok, status = told, problem end
   end
   running[handle] = nil
   if not ok then error(status, 0) end
@@ -342,7 +363,8 @@ local function read_pool(options)
 end
 
 return {
-  read_pool = read_pool, start = start, text = text, refusal = refusal,
+  read_pool = read_pool, start = start, attend_to_end = attend_to_end,
+  text = text, refusal = refusal,
   set_serve = function(f) pool_serve = f end,
   public = { worker = worker, workers = workers },
 }

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 
@@ -142,6 +143,41 @@ static void a_cancel_is_told_once (void) {
   close_all();
 }
 
+static void body_that_warns (struct worker_thread *t) {
+  char text[400];
+  memset(text, 'x', sizeof(text));
+  for (size_t i = 0; i < 100; i++) worker_thread_warn(t, text, i * 4);
+}
+
+/* Each warning is told, or counted as lost. */
+static void warnings_are_told (void) {
+  open_all();
+  for (int i = 1; i <= 20; i++) {
+    struct worker_thread *t = make(body_that_warns);
+    unsigned n = 0;
+    int64_t deadline = clock_after(LONG);
+    bool ended;
+    CHECK(worker_thread_start(t, doorbell) == 0);
+    do {
+      struct worker_warnings w;
+      ended = worker_status(t) == WORKER_ENDED;
+      doorbell_serve(doorbell, A_LOOP);
+      w = worker_thread_warnings(t);
+      CHECK(w.size <= WORKER_WARNINGS);
+      n += w.lost;
+      for (size_t at = 0; at < w.size; at += strlen(w.texts + at) + 1) n++;
+      free(w.texts);
+    } while (!ended && clock_now() < deadline);
+    CHECK(n == 100 && !worker_thread_warned(t));
+    CHECK(worker_thread_join(t, 0));
+    doorbell_serve(doorbell, A_LOOP);
+    refblock_release(&t->block);
+  }
+  CHECK(woken >= 20);
+  woken = 0;
+  close_all();
+}
+
 static void one_that_does_not_end_is_left (void) {
   struct worker_thread *t;
   int64_t deadline;
@@ -177,7 +213,8 @@ static void one_that_has_ended_is_not_left (void) {
 int main (void) {
   static const struct check_test tests[] = {
     TEST(ends_once_and_is_told), TEST(its_inbox_is_closed),
-    TEST(a_cancel_is_told_once), TEST(one_that_does_not_end_is_left),
+    TEST(a_cancel_is_told_once), TEST(warnings_are_told),
+    TEST(one_that_does_not_end_is_left),
     TEST(one_that_has_ended_is_not_left)
   };
   return SKIP_OR_RUN(tests);

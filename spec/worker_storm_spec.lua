@@ -97,6 +97,48 @@ describe("workers", function()
     end)
   end)
 
+  it("64 of them send to a slow reader, within its bounds", function()
+    helper.run(function()
+      local senders <const> = 64
+      local each <const> = math.max(JOBS // senders, 4)
+      local box <close> = uring.mailbox { capacity = 100, bytes = 50000 }
+      local all, got = {}, {}
+      for i = 1, senders do
+        got[i] = 0
+        all[i] = worker(function(to, k, count)
+          for m = 1, count do assert(to:send(k, m, ("x"):rep(m % 400))) end
+          return count
+        end, box, i, each)
+      end
+      local held, begun = nil, 0
+      for n = 1, senders * each do
+        local k, m, text = box:receive()
+        got[k] = got[k] + 1
+        if m == 1 then begun = begun + 1 end
+        if begun == senders and not held then held = memory() end
+        assert.equal(got[k], m)
+        assert.equal(m % 400, #text)
+        if n % 64 == 0 then
+          local s = box:stats()
+          assert(s.messages <= 100 and s.bytes <= 50000)
+          assert(s.waiting <= senders)
+          assert.equal(s.accepted, s.received + s.messages)
+          uring.sleep(0)
+        end
+      end
+      for i = 1, senders do
+        assert.same({ true, each }, { all[i]:join() })
+        assert.equal(each, got[i])
+      end
+      assert.equal(E.EPIPE, (select(3, box:receive())))
+      local s = adds_up(box)
+      assert.same({ senders * each, 0, 0 }, { s.received, s.undelivered,
+        s.senders })
+      local more = os.getenv "LD_PRELOAD" and 0 or memory() - held
+      assert(more < 64 << 20, more)
+    end)
+  end)
+
   it("that end with full inboxes tell all who wait, and lose none in silence",
     function()
       helper.run(function()

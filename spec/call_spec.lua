@@ -224,6 +224,35 @@ describe("address:call", function()
       end)
     end)
 
+  -- The order in which tasks run in one turn: what was linked for the other
+  -- side in that turn is served only after it.
+  for _, first in ipairs { "server", "caller" } do
+    it(("may end by both sides in a turn, the %s first"):format(first),
+      function()
+        helper.run(function()
+          local box, to = pair()
+          local go, collect = uring.channel(1), uring.channel(1)
+          local server = helper.started(box.serve, box, { wait = function()
+            go:receive()
+          end })
+          local call = helper.started(to.call, to, "wait")
+          local collector = helper.started(function()
+            collect:receive()
+            helper.collect()
+          end)
+          helper.turns()
+          if first == "server" then go:send(true) end
+          call:cancel()
+          if first == "caller" then go:send(true) end
+          collect:send(true)
+          assert(collector:join(5))
+          failed(E.ECANCELED, "cancelled", call:join(5))
+          to:close()
+          assert(server:join(5))
+        end)
+      end)
+  end
+
   it("leaves nothing, answered or left", function()
     with_server({ wait = function() uring.sleep(60) end,
       text = function() return ("x"):rep(5000), { 1 } end,

@@ -38,7 +38,7 @@ static bool end_open (struct call *c, enum call_status status,
   struct doorbell *bells[2] = { NULL, NULL };
   bool open;
   if (c->fork_id != fork_id())
-    return false;  /* guard: before any lock */
+    return false;  /* (a thread that is not here may hold the lock) */
   lock_take(&c->lock);
   open = call_status(c) == CALL_OPEN;
   if (open) {

@@ -15,7 +15,8 @@
 **     CALL_LEFT       the caller does not wait any more
 **
 ** What one side does is told to the other: it is linked into the ready list of
-** its loop, if that waits.
+** its loop, if that watches. Each side watches first, and then looks and waits:
+** so it misses nothing.
 **
 ** Invariants: each side's `owner` is its own thread's, and cleared before it
 ** goes. In a forked child nothing is touched but the counts.
@@ -62,8 +63,8 @@ static inline enum call_status call_status (const struct call *c) {
                                                 memory_order_acquire);
 }
 
-/* Wake this side by this bell, once, when the call is not open any more. Then
-** its status: if that is not CALL_OPEN nothing will be told. */
+/* Wake this side by this bell, once, when the other has ended the call. Its
+** status now: if that is not CALL_OPEN nothing will be told. */
 enum call_status call_watch (struct call *c, struct call_side *side,
                              struct doorbell *bell);
 

@@ -57,8 +57,11 @@ static void calling_woken (void *owner, struct loop *loop) {
 ** errno; 3. */
 static int begin_call (lua_State *L) {
   struct account *account = state_of(L)->account;
+  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
   size_t bytes = mailbox_usual_bytes(account);
   struct calling *c;
+  if (bell == NULL)
+    return fail(L, errno, "call: no doorbell for the loop");
   pressure_make_room(L, bytes);
   c = class_new(L, CLASS_CALLING, sizeof(*c), 1);
   c->to = mail_address_check(L);  /* (as it is now) */
@@ -76,6 +79,7 @@ static int begin_call (lua_State *L) {
   c->charged = bytes;
   c->handle.call->caller.owner = c;
   c->handle.call->caller.woken = calling_woken;
+  call_watch(c->handle.call, &c->handle.call->caller, bell);
   c->waitq.what = "for the answer to a call";
   c->waitq.fd = -1;
   lua_replace(L, 1);
@@ -107,12 +111,7 @@ static int answer_try (lua_State *L, struct task *t, struct wait_node *node) {
 
 static int answer_block (lua_State *L, struct task *t, struct blocking *b) {
   struct calling *c = lua_touserdata(L, 1);
-  struct call *call = c->handle.call;
-  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
-  if (bell == NULL)
-    return fail(L, errno, "call: no doorbell for the loop");
-  if (call_watch(call, &call->caller, bell) != CALL_OPEN)
-    return answer_try(L, t, b->node);  /* guard: it is told no more */
+  (void)t;
   wait_join_plain(b, &c->waitq.q.waiting, WAIT_QUEUE, &c->waitq);
   return 0;
 }

@@ -27,7 +27,7 @@ struct call_handle *served_call_new (lua_State *L) {
 
 static void caller_has_gone (void *owner, struct loop *loop) {
   const struct served_call *s = owner;
-  if (s->scope && s->scope->id != 0)  /* guard: the handler may have ended */
+  if (s->scope && s->scope->id != 0)
     cancel_scope_expire(loop, s->scope);
 }
 
@@ -40,7 +40,9 @@ static int served_call_attend (lua_State *L) {
   struct call *c = s->handle.call;
   if (bell == NULL)
     return luaL_error(L, "mailbox:serve: no doorbell for the loop");
-  if (call_status(c) == CALL_LEFT)
+  c->server.owner = s;
+  c->server.woken = caller_has_gone;
+  if (call_watch(c, &c->server, bell) == CALL_LEFT)
     return 0;
   lua_settop(L, 1);
   lua_pushliteral(L, "its caller has gone");
@@ -49,10 +51,6 @@ static int served_call_attend (lua_State *L) {
   lua_setiuservalue(L, 1, SERVED_SCOPE);
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, SCOPE_REASON);
-  c->server.owner = s;
-  c->server.woken = caller_has_gone;
-  if (call_watch(c, &c->server, bell) == CALL_LEFT)
-    cancel_scope_expire(loop, s->scope);  /* guard: it is told no more */
   return 1;
 }
 

@@ -178,6 +178,37 @@ static void warnings_are_told (void) {
   close_all();
 }
 
+static _Atomic bool again;
+
+static void body_that_warns_twice (struct worker_thread *t) {
+  worker_thread_warn(t, "one", 3);
+  while (!atomic_load(&again)) usleep(100);
+  worker_thread_warn(t, "two", 3);
+  while (!atomic_load(&gate)) usleep(100);
+}
+
+/* A warning wakes the parent, and so does the one after it. */
+static void warnings_wake (void) {
+  struct worker_thread *t;
+  struct worker_warnings w;
+  open_all();
+  t = make(body_that_warns_twice);
+  CHECK(worker_thread_start(t, doorbell) == 0);
+  serve_until(1);
+  atomic_store(&again, true);
+  serve_until(2);
+  w = worker_thread_warnings(t);
+  CHECK(w.size == 8 && w.lost == 0 && memcmp(w.texts, "one\0two", 8) == 0);
+  free(w.texts);
+  atomic_store(&gate, true);
+  serve_until(3);
+  CHECK(worker_thread_join(t, 0));
+  refblock_release(&t->block);
+  atomic_store(&gate, false);
+  woken = 0;
+  close_all();
+}
+
 static void one_that_does_not_end_is_left (void) {
   struct worker_thread *t;
   int64_t deadline;
@@ -214,7 +245,7 @@ int main (void) {
   static const struct check_test tests[] = {
     TEST(ends_once_and_is_told), TEST(its_inbox_is_closed),
     TEST(a_cancel_is_told_once), TEST(warnings_are_told),
-    TEST(one_that_does_not_end_is_left),
+    TEST(warnings_wake), TEST(one_that_does_not_end_is_left),
     TEST(one_that_has_ended_is_not_left)
   };
   return SKIP_OR_RUN(tests);

@@ -166,6 +166,33 @@ describe("a host works", function()
     works("/usr/bin/env", "LUA_PATH=", "LUA_CPATH=", program)
   end)
 
+  it("that has no luaL_openlibs, but for workers, and is told so", function()
+    needs_compiler()
+    local program = host("few", "-DARCHIVE", "-DFEW", archive,
+      library(lib .. ".a"), "-luring", "-pthread")
+    local output = execute("/usr/bin/env", "LUA_PATH=", "LUA_CPATH=", program,
+      helper.file [[
+        local uring = require "uring"
+        local function refused(value, why, errno)
+          assert(value == nil and errno == uring.errno.ENOSYS, why)
+          assert(why:find("-u,luaL_openlibs", 1, true), why)
+        end
+        if uring.probe().available then
+          uring.run(function()
+            local function square(n) return n * n end
+            refused(uring.worker(square, 2))
+            refused(uring.pool { workers = 2, main = square })
+            local pool <close> = uring.pool { workers = 0, main = square }
+            local sum = 0
+            for _, n in pool:map { 1, 2, 3 } do sum = sum + n end
+            assert(sum == 14)
+          end)
+        end
+        io.write "ran "
+      ]])
+    assert.equal("ran closed\n", output)
+  end)
+
   -- (the module cannot be loaded there at all, and no build of it could be)
   it("whose archive brings the program no name but luaopen_*", function()
     needs_compiler()

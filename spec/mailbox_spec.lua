@@ -100,6 +100,30 @@ describe("a mailbox", function()
     end)
   end)
 
+  it("knows the most that it ever had", function()
+    helper.run(function()
+      local box, address = pair()
+      local function most()
+        local s = box:stats()
+        return { s.high_water, s.high_water_bytes }
+      end
+      assert.same({ 0, 0 }, most())
+      for round = 1, 3 do
+        for i = 1, 5 do assert(address:try_send(i)) end  -- each counts as 80
+        for _ = 1, 5 do assert(box:receive()) end
+        assert.same({ 5, 400 }, most(), round)
+      end
+      assert(address:try_send(("x"):rep(800)))  -- counts as 880
+      assert.same({ 5, 880 }, most())
+      for i = 1, 6 do assert(address:try_send(i)) end
+      assert.same({ 7, 880 + 480 }, most())
+      for _ = 1, 7 do assert(box:receive()) end
+      assert(address:try_send(1))
+      box:close()
+      assert.same({ 7, 880 + 480 }, most())
+    end)
+  end)
+
   it("wakes a task that waits, and each of several once", function()
     helper.run(function()
       local box, address = pair()

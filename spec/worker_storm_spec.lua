@@ -132,6 +132,7 @@ describe("workers", function()
       end
       assert.equal(E.EPIPE, (select(3, box:receive())))
       local s = adds_up(box)
+      assert(s.high_water <= 100 and s.high_water_bytes <= 50000)
       assert.same({ senders * each, 0, 0 }, { s.received, s.undelivered,
         s.senders })
       local more = os.getenv "LD_PRELOAD" and 0 or memory() - held

@@ -506,13 +506,15 @@ static void set_count (lua_State *L, const char *name, uint64_t n) {
 int mailbox_push_stats (lua_State *L, struct queue *q) {
   struct queue_stats s;
   queue_stats(q, &s);
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, 10);
   set_count(L, "accepted", s.accepted.messages);
   set_count(L, "received", s.received);
   set_count(L, "undelivered", s.undelivered);
   set_count(L, "messages", s.queued.messages);
   set_count(L, "bytes", s.queued.bytes);
   set_count(L, "fds", s.queued.fds);
+  set_count(L, "high_water", s.most.messages);
+  set_count(L, "high_water_bytes", s.most.bytes);
   set_count(L, "senders", s.senders);
   set_count(L, "waiting", s.waiting);
   return 1;

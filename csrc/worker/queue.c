@@ -91,6 +91,69 @@ static void wake_sender (struct queue_sender *s, enum queue_result result,
 }
 
 
+/* ---- space ------------------------------------------------------------- */
+
+static bool within (const struct queue *q, uint64_t cost, uint16_t fds) {
+  const struct queue_limits *a = &q->accepted, *k = &q->known;
+  return a->messages - k->messages < q->limits.messages
+         && a->bytes - k->bytes + cost <= q->limits.bytes
+         && a->fds - k->fds + fds <= q->limits.fds;
+}
+
+/* What is in the queue, at most. */
+static struct queue_limits in_queue (const struct queue *q) {
+  const struct queue_limits *a = &q->accepted, *k = &q->known;
+  return (struct queue_limits){ a->messages - k->messages,
+                                a->bytes - k->bytes, a->fds - k->fds };
+}
+
+/* (locked) */
+static void look_up_taken (struct queue *q) {
+  q->known.messages = atomic_load(&q->taken);  /* guard: first; see queue.h */
+  q->known.bytes = atomic_load_explicit(&q->taken_bytes, memory_order_relaxed);
+  q->known.fds = atomic_load_explicit(&q->taken_fds, memory_order_relaxed);
+}
+
+/* (locked) */
+static bool has_space_for (struct queue *q, uint64_t cost, uint16_t fds) {
+  if (within(q, cost, fds))
+    return true;
+  look_up_taken(q);
+  return within(q, cost, fds);
+}
+
+/* (locked) A message was appended. What was taken is looked up only if there
+** may be more than ever: for it is in a cache line of the reader's. */
+static void note_most (struct queue *q) {
+  struct queue_limits now = in_queue(q), *most = &q->most;
+  if (now.messages <= most->messages && now.bytes <= most->bytes)
+    return;
+  look_up_taken(q);
+  now = in_queue(q);
+  if (now.messages > most->messages) most->messages = now.messages;
+  if (now.bytes > most->bytes) most->bytes = now.bytes;
+}
+
+/* (locked) Is there space for a post of C, which may use some more? */
+static bool has_space_aside (struct queue *q, uint64_t cost, uint16_t fds) {
+  const struct queue_limits *most = &q->limits;
+  struct queue_limits now;
+  if (has_space_for(q, cost, fds))
+    return true;
+  now = in_queue(q);
+  if (now.messages <= most->messages && now.bytes <= most->bytes
+      && now.fds <= most->fds)
+    return true;  /* one message at least */
+  return now.messages < most->messages + most->messages / 8
+         && now.bytes + cost <= most->bytes + most->bytes / 8
+         && now.fds + fds <= most->fds + most->fds / 8;
+}
+
+static bool ended (const struct queue *q) {
+  return q->senders == 0 && q->had_senders && !q->named;
+}
+
+
 /* ---- chunks ------------------------------------------------------------ */
 
 static struct chunk *chunk_new (size_t size) {
@@ -144,6 +207,7 @@ static bool append (struct queue *q, struct message *m, bool apart) {
   q->accepted.messages++;
   q->accepted.bytes += m->cost;
   q->accepted.fds += m->fds;
+  note_most(q);
   /* (last, and a release: the reader reads what is up to there) */
   atomic_store_explicit(&q->come, q->accepted.messages, memory_order_release);
   return true;
@@ -172,48 +236,6 @@ static void drop_head (struct queue *q) {
   struct message *m = head_record(q);
   q->head_at += m->size;
   if (m->flags & MESSAGE_APART) free(body_of(m));
-}
-
-
-/* ---- space ------------------------------------------------------------- */
-
-static bool within (const struct queue *q, uint64_t cost, uint16_t fds) {
-  const struct queue_limits *a = &q->accepted, *k = &q->known;
-  return a->messages - k->messages < q->limits.messages
-         && a->bytes - k->bytes + cost <= q->limits.bytes
-         && a->fds - k->fds + fds <= q->limits.fds;
-}
-
-/* What is in the queue, at most. */
-static struct queue_limits in_queue (const struct queue *q) {
-  const struct queue_limits *a = &q->accepted, *k = &q->known;
-  return (struct queue_limits){ a->messages - k->messages,
-                                a->bytes - k->bytes, a->fds - k->fds };
-}
-
-/* (locked) */
-static bool has_space_for (struct queue *q, uint64_t cost, uint16_t fds) {
-  if (within(q, cost, fds))
-    return true;
-  q->known.messages = atomic_load(&q->taken);  /* guard: first; see queue.h */
-  q->known.bytes = atomic_load_explicit(&q->taken_bytes, memory_order_relaxed);
-  q->known.fds = atomic_load_explicit(&q->taken_fds, memory_order_relaxed);
-  return within(q, cost, fds);
-}
-
-/* (locked) Is there space for a post of C, which may use some more? */
-static bool has_space_aside (struct queue *q, uint64_t cost, uint16_t fds) {
-  const struct queue_limits *most = &q->limits;
-  struct queue_limits now;
-  if (has_space_for(q, cost, fds))
-    return true;
-  now = in_queue(q);
-  if (now.messages <= most->messages && now.bytes <= most->bytes
-      && now.fds <= most->fds)
-    return true;  /* one message at least */
-  return now.messages < most->messages + most->messages / 8
-         && now.bytes + cost <= most->bytes + most->bytes / 8
-         && now.fds + fds <= most->fds + most->fds / 8;
 }
 
 
@@ -506,6 +528,7 @@ void queue_stats (struct queue *q, struct queue_stats *stats) {
     return;
   lock_take(&q->lock);
   stats->accepted = q->accepted;
+  stats->most = q->most;
   stats->undelivered = q->undelivered;
   stats->senders = q->senders;
   for (struct queue_sender *s = q->waiting; s; s = s->next) {

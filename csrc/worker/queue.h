@@ -100,6 +100,7 @@ struct queue {
   size_t tail_at;
   struct queue_limits accepted;   /* since it was made */
   struct queue_limits known;      /* `taken` when it was last looked up */
+  struct queue_limits most;       /* that were in it at a time */
   struct queue_sender *waiting;   /* the last of a circular list, or NULL */
   struct queue_sender *monitors;  /* the same: to be told of the close */
   struct ready_link link;
@@ -180,7 +181,7 @@ void queue_undo_sender (struct queue *q, bool first);
 void queue_release_sender (void *ud, const void *q, size_t len);
 
 struct queue_stats {
-  struct queue_limits accepted, queued;
+  struct queue_limits accepted, queued, most;
   uint64_t received, undelivered;
   uint32_t senders, waiting;
 };

@@ -2567,6 +2567,8 @@ function Mailbox:stats() end
 ---@field messages integer that are there
 ---@field bytes integer that these count
 ---@field fds integer descriptors in them
+---@field high_water integer the most messages that ever were there
+---@field high_water_bytes integer the most that they ever counted
 ---@field senders integer addresses
 ---@field waiting integer sends that wait for space
 

@@ -4,6 +4,7 @@
 ** "closed".
 **
 **   -DARCHIVE   it is linked with build/liburing_lua.a, and preloads it
+**   -DFEW       it opens libraries one by one, and has no luaL_openlibs
 **   -DPLUGIN    it is a shared object, whose function the loader calls:
 **   -DLOADER    the program that loads that one, RTLD_LOCAL. With
 **               -DPROMOTE=\"liblua5.4.so.0\" the plugin makes the names of
@@ -35,6 +36,15 @@ int main (int argc, char **argv) {
 
 #else
 
+#ifdef FEW
+static const luaL_Reg few[] = {
+  {LUA_GNAME, luaopen_base}, {LUA_LOADLIBNAME, luaopen_package},
+  {LUA_TABLIBNAME, luaopen_table}, {LUA_STRLIBNAME, luaopen_string},
+  {LUA_MATHLIBNAME, luaopen_math}, {LUA_COLIBNAME, luaopen_coroutine},
+  {LUA_IOLIBNAME, luaopen_io}
+};
+#endif
+
 int host_run (const char *script) {
   lua_State *L;
   int status;
@@ -46,7 +56,14 @@ int host_run (const char *script) {
 #endif
   if ((L = luaL_newstate()) == NULL)
     return 2;
+#ifdef FEW
+  for (size_t i = 0; i < sizeof(few) / sizeof(*few); i++) {
+    luaL_requiref(L, few[i].name, few[i].func, 1);
+    lua_pop(L, 1);
+  }
+#else
   luaL_openlibs(L);
+#endif
 #ifdef ARCHIVE
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, luaopen_uring);

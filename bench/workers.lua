@@ -59,6 +59,7 @@ function ours.stream(kind, senders, n)
         to:send "ready"
         uring.inbox():receive()
         for _ = 1, count do to:send(value) end
+        uring.inbox():receive()  -- (its end is not timed)
       end, box, sample(kind), each))
     end
     for _ = 1, senders do box:receive() end

@@ -416,7 +416,8 @@ describe(META, function()
   -- Classes that no program can get hold of.
   local PRIVATE = {
     CancelScope = true, SelectWaiter = true, Wrapped = true,
-    WaitingSend = true, Sending = true, NameWait = true, Child = true,
+    WaitingSend = true, Sending = true, Calling = true, ServedCall = true,
+    NameWait = true, Child = true,
     Listener = true, JobWait = true, WallTimer = true, Monitor = true }
 
   -- The same of the module itself.

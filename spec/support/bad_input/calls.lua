@@ -38,8 +38,7 @@ local selves = {
 -- Methods in Lua cannot see how they were called, and count their arguments as
 -- a call with a colon does.
 local in_lua = { ["uring.Socket.serve"] = true,
-  ["uring.Mailbox.serve"] = true, ["uring.Address.call"] = true,
-  ["uring.Worker.call"] = true }
+  ["uring.Mailbox.serve"] = true }
 for _, name in ipairs { "seek", "pread", "pwrite", "sync", "truncate",
     "stat" } do
   in_lua["uring.Stream." .. name] = true
@@ -50,7 +49,8 @@ local private = {
   ["uring.CancelScope"] = true, ["uring.SelectWaiter"] = true,
   ["uring.Wrapped"] = true, ["uring.WaitingSend"] = true,
   ["uring.Sending"] = true, ["uring.NameWait"] = true,
-  ["uring.Monitor"] = true,
+  ["uring.Monitor"] = true, ["uring.Calling"] = true,
+  ["uring.ServedCall"] = true,
   ["uring.Child"] = true, ["uring.Listener"] = true,
   ["uring.JobWait"] = true, ["uring.WallTimer"] = true,
 }

@@ -1,8 +1,8 @@
--- Workers and mailboxes: streams to one reader, of four kinds of messages and from 1 to 64
--- threads; round trips, asleep and awake; a message to each of 64 workers;
--- starting and joining one; and the memory of what waits. Beside a queue
--- under a mutex in C (workers.c), and beside threads of cqueues and luv, which
--- share sockets, where there are any.
+-- Workers and mailboxes: streams to one reader, of four kinds of messages and
+-- from 1 to 64 threads; round trips, asleep and awake; a message to each of 64
+-- workers; starting and joining one; and the memory of what waits. Beside
+-- a queue under a mutex in C (workers.c), and beside threads of cqueues and luv,
+-- which share sockets, where there are any.
 --
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/workers.lua --markdown
@@ -11,8 +11,8 @@
 --
 -- Medians of the time for a message; in the last column how many have arrived,
 -- which are all. BENCH_CLOCK=cpu takes the processor time of all threads
--- instead, for machines that do other work as well. With BENCH_QUICK=1 it takes
--- a few seconds, and its figures mean little.
+-- instead, for machines that do other work as well. With BENCH_QUICK=1 it
+-- takes a few seconds, and its figures mean little.
 
 local uring = require "uring"
 
@@ -339,7 +339,7 @@ end
 
 function of_luv.stream(kind, senders, n)
   local each <const> = n // senders
-  local threads, pipes, arrived = {}, {}, 0
+  local threads, pipes, ready = {}, {}, 0
   for i = 1, senders do
     threads[i], pipes[i] = luv_thread(function(fd, packing, first, k, count)
       local uv = require "luv"
@@ -364,7 +364,6 @@ function of_luv.stream(kind, senders, n)
       uv.run()
     end, PACKING, SAMPLE, kind, each)
   end
-  local took, ready = nil, 0
   for i = 1, senders do
     pipes[i]:read_start(function()
       pipes[i]:read_stop()
@@ -373,7 +372,8 @@ function of_luv.stream(kind, senders, n)
     end)
   end
   luv.run()
-  took, arrived = timed(each * senders, function()
+  local took, count = timed(each * senders, function()
+    local arrived = 0
     for i = 1, senders do
       luv_messages(pipes[i], function(bytes)
         if decode(kind, bytes) then arrived = arrived + 1 end
@@ -384,7 +384,7 @@ function of_luv.stream(kind, senders, n)
     return arrived
   end)
   for i = 1, senders do threads[i]:join() end
-  return took, arrived
+  return took, count
 end
 
 function of_luv.trip(awake)
@@ -458,7 +458,7 @@ end
 local function idle_mailbox()
   local n <const> = quick and 1000 or 10000
   return uring.run(function()
-    local all, tasks = {}, {}
+    local all = {}
     collectgarbage()
     local first = resident()
     for i = 1, n do
@@ -467,7 +467,7 @@ local function idle_mailbox()
     end
     collectgarbage()
     local second = resident()
-    for i = 1, n do tasks[i] = uring.daemon(all[i][1].receive, all[i][1]) end
+    for i = 1, n do uring.daemon(all[i][1].receive, all[i][1]) end
     uring.sleep(0)
     collectgarbage()
     return (second - first) // n, (resident() - second) // n
@@ -549,6 +549,6 @@ show(("fan-out to %d"):format(MANY), "fan_out")
 show("start and join", "start")
 
 local mailbox, task = idle_mailbox()
-io.write(("\nA worker that waits: %d KB; a mailbox and its address: %.1f KB; a "
-  .. "task that waits there: %.1f KB\n"):format(idle_worker() // 1024,
+io.write(("\nA worker that waits: %d KB; a mailbox and its address: %.1f KB; "
+  .. "a task that waits there: %.1f KB\n"):format(idle_worker() // 1024,
   mailbox / 1024, task / 1024))

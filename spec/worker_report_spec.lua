@@ -1,5 +1,5 @@
--- What is told of workers: that one goes on although it was cancelled, and what
--- it warns of.
+-- What is told of workers: that one goes on although it was cancelled, and
+-- what it warns of.
 
 local helper = require "helper"
 local uring = require "uring"
@@ -60,11 +60,12 @@ describe("a worker that ignores its cancel", function()
   end)
 
   it("is not reported if it ends before that", function()
-    uring.run { slow = 5 * helper.slow, on_slow = of_workers(error), main = function()
-      local w = assert(uring.worker(function() uring.sleep(60) end))
-      w:cancel()
-      w:join()
-    end }
+    uring.run { slow = 5 * helper.slow, on_slow = of_workers(error),
+      main = function()
+        local w = assert(uring.worker(function() uring.sleep(60) end))
+        w:cancel()
+        w:join()
+      end }
   end)
 
   it("ends with an error of on_slow, which its scope raises", function()
@@ -97,7 +98,7 @@ describe("a worker that ignores its cancel", function()
       true), output)
     assert.equal(1, select(2, output:gsub("uring: worker", "")), output)
     -- (and by the worker's own watchdog, as a warning of the worker)
-    assert.truthy(output:find("worker 'deaf': uring: task 1 'deaf' has gone on",
+    assert.truthy(output:find("worker 'deaf': uring: task 1 'deaf' has gone",
       1, true), output)
   end)
 end)

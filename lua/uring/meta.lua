@@ -251,7 +251,7 @@ function uring.run(main, ...) end
 --- the task, that has gone on for longer than that, or a second, since it was
 --- cancelled. It cannot wait.
 ---@alias uring.OnSlow
----| fun(task: uring.Task|uring.Worker, seconds: uring.seconds, traceback: string)
+---| fun(task: uring.Task|uring.Worker, seconds: uring.seconds, trace: string)
 
 --- Start another task, in the innermost scope of the one that is running; it
 --- first runs when that one waits. In a scope that was cancelled it never
@@ -2642,8 +2642,8 @@ function Address:sending(...) end
 --- with the traceback in the server. nil, message, EPIPE if the mailbox is
 --- closed, or its state ends, before it has answered; EOPNOTSUPP if its reader
 --- is C; ENOMEM if uring.loop{ memory } leaves no room for the answer, which
---- counts up to 1 MiB, there 64 KiB. After a timeout or a cancel the handler is
---- cancelled, or not called at all.
+--- counts up to 1 MiB, there 64 KiB. After a timeout or a cancel the handler
+--- is cancelled, or not called at all.
 ---@async
 ---@param name any
 ---@param ... any

@@ -1,8 +1,8 @@
 -- Workers and mailboxes: streams to one reader, of four kinds of messages and
 -- from 1 to 64 threads; round trips, asleep and awake; a message to each of 64
 -- workers; starting and joining one; and the memory of what waits. Beside
--- a queue under a mutex in C (workers.c), and beside threads of cqueues and luv,
--- which share sockets, where there are any.
+-- a queue under a mutex in C (workers.c), and beside threads of cqueues and
+-- luv, which share sockets, where there are any.
 --
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/workers.lua --markdown

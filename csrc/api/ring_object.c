@@ -345,7 +345,7 @@ static int submit_and_wait (lua_State *L, struct ring *r, size_t n,
                                           : 0;
   /* (the wait has submitted, unless enough was there, or a request failed) */
   if ((rc == 0 || rc == -ETIME)
-      && (sys_sq_ready(&r->io) > 0 || r->ops.cancels)) {
+      && (sys_sq_ready(&r->io) > 0 || r->ops.cancels.first)) {
     int submitted = submit_all(r);
     if (submitted < 0 && submitted != -EBUSY && submitted != -EAGAIN)
       rc = submitted;

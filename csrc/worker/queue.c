@@ -149,10 +149,6 @@ static bool has_space_aside (struct queue *q, uint64_t cost, uint16_t fds) {
          && now.fds + fds <= most->fds + most->fds / 8;
 }
 
-static bool ended (const struct queue *q) {
-  return q->senders == 0 && q->had_senders && !q->named;
-}
-
 
 /* ---- chunks ------------------------------------------------------------ */
 

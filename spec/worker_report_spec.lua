@@ -45,6 +45,23 @@ describe("a worker that ignores its cancel", function()
     assert.equal(1, #told)
   end)
 
+  it("is not reported once it has ended, however late its scope looks",
+    function()
+      helper.script_ok [[
+        local uring = require "uring"
+        local reports = {}
+        local function on_slow(what) reports[#reports + 1] = tostring(what) end
+        uring.run { slow = 0.01, on_slow = on_slow, main = function()
+          local w = assert(uring.worker(function() uring.sleep(60) end))
+          w:cancel()
+          repeat until w:status() == "cancelled"
+          local late = uring.now() + 0.05
+          repeat until uring.now() > late
+        end }
+        local what = table.concat(reports, ", ")
+        assert(not what:find "uring.Worker", what)]]
+    end)
+
   it("is reported when its scope was cancelled, and holds that", function()
     local told = 0
     uring.run { slow = 0.03,

@@ -310,7 +310,8 @@ static int join_worker (lua_State *L, struct task *t, struct wait_node *node) {
 
 /* When it is to be reported that it goes on, although it was cancelled. */
 static int64_t report_time (const struct loop *loop, const struct worker *w) {
-  if (w->cancelled == 0 || w->reported)
+  if (w->cancelled == 0 || w->reported
+      || worker_status(w->t) != WORKER_RUNS)  /* guard: it ended in time */
     return CLOCK_NEVER;
   return clock_add(w->cancelled, loop->slow ? loop->slow : PATIENCE);
 }
@@ -444,8 +445,7 @@ static int worker_tell (lua_State *L) {
   lua_Number seconds = (lua_Number)((loop_time(loop) - w->cancelled)
                                     / 1000000) / 1e3;
   tell_warnings(L, w->t);
-  if (worker_status(w->t) != WORKER_RUNS
-      || loop_time(loop) < report_time(loop, w))
+  if (loop_time(loop) < report_time(loop, w))
     return 0;
   w->reported = true;
   lua_settop(L, 1);

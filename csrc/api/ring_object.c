@@ -496,9 +496,10 @@ static int ring_object_features (lua_State *L) {
 static int ring_object_stats (lua_State *L) {
   struct ring *r = class_check(L, 1, CLASS_RING);
   const struct op_table *t = &r->ops;
+  uint64_t pauses = r->open && r->pausing;  /* (no request of the program's) */
   struct { const char *name; uint64_t value; } const fields[] = {
-    {"submitted", t->submitted}, {"completed", t->completed},
-    {"silent", t->silent}, {"in_flight", t->flying},
+    {"submitted", t->submitted - pauses}, {"completed", t->completed},
+    {"silent", t->silent}, {"in_flight", t->flying - pauses},
     {"internal", t->internal}, {"stale", t->stale},
     {"messages", r->stats.messages}, {"waiting", r->stats.waiting},
     {"high_water", r->stats.most_waiting}, {"disposed", r->stats.disposed},

@@ -549,10 +549,11 @@ describe("loop:stats", function()
         local till = uring.now() + loop:stats().worst.seconds + 0.02
         repeat until uring.now() > till
       end
+      local gate = uring.channel(1)
       local slow = debug.getinfo(1, "l").currentline + 3
       loop:spawn { name = "slow", main = function()
         work()
-        uring.sleep(0.001)
+        gate:receive()
       end }
       H.settle()
       local s = loop:stats()
@@ -568,7 +569,7 @@ describe("loop:stats", function()
       s = loop:stats()
       H.equal(line, s.worst.line)  -- it has ended: where it was spawned
       assert(s.worst.task:find "^task %d+%.1$", s.worst.task)
-      spec.sleep(0.002)
+      assert(gate:try_send(1))
       H.settle()
       local before = s.memory
       local kept = uring.buffer(1 << 20)

@@ -124,9 +124,8 @@ int event_now (lua_State *L) {
 /* User values of a select waiter. */
 #define SELECT_WAITER_TASK    1
 #define SELECT_WAITER_OBJECT  2
-#define SELECT_WAITER_FAILURE 3  /* the results of a block that failed */
+#define SELECT_WAITER_RESULTS 3  /* what a block gave that did not wait */
 
-#define FAILURE 3          /* nil, message, errno */
 
 struct event {
   const struct wait_kind *kind;
@@ -195,10 +194,10 @@ static int event_try (lua_State *L) {
   struct event *v = push_event_args(L, &e);
   struct task *t = check_current_task(L);
   int n;
-  if (e && e->failed) {
-    lua_getiuservalue(L, v->n + 3, SELECT_WAITER_FAILURE);
-    for (n = 1; n <= FAILURE; n++) lua_rawgeti(L, v->n + 4, n);
-    return chosen_with(L, FAILURE);
+  if (e && e->nresults > 0) {
+    lua_getiuservalue(L, v->n + 3, SELECT_WAITER_RESULTS);
+    for (n = 1; n <= e->nresults; n++) lua_rawgeti(L, v->n + 4, n);
+    return chosen_with(L, e->nresults);
   }
   /* guard: another event was completed, and is to be returned */
   if ((t->task_flags & TASKF_CHOSEN) && t->on != e)
@@ -240,12 +239,12 @@ static int event_block (lua_State *L) {
     set_select_waiter(L, v);
     n = v->kind->block(L, t, &b);
   }
-  if (n > 0) {  /* it failed: the next try returns that */
-    lua_createtable(L, FAILURE, 0);
-    lua_insert(L, -1 - FAILURE);
+  if (n > 0) {  /* it failed, or need not wait: the next try returns that */
+    lua_createtable(L, n, 0);
+    lua_insert(L, -1 - n);
+    e->nresults = (uint8_t)n;
     for (; n > 0; n--) lua_rawseti(L, -1 - n, n);
-    lua_setiuservalue(L, v->n + 3, SELECT_WAITER_FAILURE);
-    e->failed = true;
+    lua_setiuservalue(L, v->n + 3, SELECT_WAITER_RESULTS);
     loop_notify(state_of(L)->loop, t);
   }
   lua_pushnil(L);

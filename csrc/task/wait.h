@@ -39,7 +39,7 @@ struct select_waiter {
   bool called;              /* it was woken, and is in no queue */
   bool sent;                /* a receiver has taken its message */
   bool has_turn;            /* in turnq */
-  bool failed;              /* its block has failed: event.c */
+  uint8_t nresults;         /* of a block that did not wait: event.c */
 };
 
 /* What block fills in: what the task waits for. */

@@ -89,7 +89,6 @@ int monitor_push (lua_State *L) {
   m->waitq.what = "for the end of a mailbox";
   m->waitq.describe = describe_monitor;
   m->waitq.fd = -1;
-  socket_waitq_open(state_of(L), &m->waitq);
   lua_replace(L, 1);
   return event_push(L, &monitor_kind);
 }
@@ -105,7 +104,6 @@ static int monitor_gc (lua_State *L) {
     queue_unmonitor(q, m->s);
     refblock_release(&m->s->block);
   }
-  socket_waitq_close(&m->waitq);
   refblock_release(&q->block);
   return 0;
 }

@@ -167,10 +167,7 @@ struct buffer *buffer_push (lua_State *L) {
 }
 
 void buffer_adopt (lua_State *L, struct buffer *b, struct memory *m) {
-  size_t charge = sizeof(*m) + m->size;
-  account_count(state_of(L)->account, charge);
-  account_refund(m->account, charge);
-  m->account = state_of(L)->account;
+  memory_adopt(m, state_of(L)->account);
   buffer_set(L, b, m);
 }
 

@@ -49,9 +49,12 @@ int fd_new (lua_State *L) {
 
 /* Raise why the descriptor, which is closed, cannot be used. */
 static int raise_closed_fd (lua_State *L, int arg, const struct fd *f) {
-  return luaL_argerror(L, arg, f->d && handle_lent(f->d)
-    ? "this descriptor is on its way, in a message that waits to be sent"
-    : "attempt to use a closed descriptor");
+  if (f->away == FD_LENT || (f->d && handle_lent(f->d)))
+    return luaL_argerror(L, arg, "this descriptor is on its way, in a message "
+                         "that waits to be sent");
+  return luaL_argerror(L, arg, f->away == FD_SENT || (f->d && f->d->sent)
+                       ? "this descriptor was sent away, in a message"
+                       : "attempt to use a closed descriptor");
 }
 
 static struct fd *open_fd (lua_State *L) {
@@ -115,8 +118,11 @@ static int fd_tostring (lua_State *L) {
   struct fd *f = class_check(L, 1, CLASS_FD);
   if (f->d && !handle_closed(f->d))
     lua_pushfstring(L, "uring.Fd (%d)", handle_number(f->d));
+  else if (f->d && handle_lent(f->d))
+    lua_pushliteral(L, "uring.Fd (on its way)");
   else
-    lua_pushliteral(L, "uring.Fd (closed)");
+    lua_pushfstring(L, "uring.Fd (%s)", f->d && f->d->sent ? "sent away"
+                                                           : "closed");
   return 1;
 }
 

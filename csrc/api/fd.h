@@ -12,9 +12,15 @@
 #include "base/handle.h"
 #include "lua/state.h"
 
+/* In a message that waits to be sent; in one that was sent. (Of a uring.fd its
+** handle says so.) */
+enum fd_away { FD_HERE, FD_LENT, FD_SENT };
+
 struct fd {                /* the userdata */
-  struct handle *d;        /* NULL: closed */
+  struct handle *d;        /* NULL: closed, or away */
+  uint8_t away;
 };
+
 
 /* Push a new uring.fd without a number. Raises only if out of memory. */
 struct fd *fd_push (lua_State *L);

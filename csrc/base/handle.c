@@ -93,6 +93,11 @@ int handle_release (struct handle *h) {
   return atomic_exchange(&h->number, -1);  /* guard: closed once */
 }
 
+void handle_send (struct handle *h) {
+  handle_release(h);  /* guard: its number is the reader's */
+  h->sent = true;
+}
+
 static void close_number (struct handle *h) {
   int n = atomic_exchange(&h->number, -1);  /* guard: closed once */
   if (n >= 0) close(n);

@@ -36,6 +36,7 @@ struct handle {
   _Atomic int number;      /* -1 if it has none (yet, or any more) */
   _Atomic bool closed;     /* must not be used any more */
   _Atomic bool close_when_idle;  /* the number is reserved until then */
+  bool sent;               /* its number was given to a message */
   bool ring;               /* it must be this ring, and not another: */
   uint64_t device, inode;  /* of its file */
   uint32_t fork_id;        /* of that process */
@@ -94,7 +95,7 @@ static inline void handle_done (struct handle *h) {
 void handle_mark_closed (struct handle *h);
 
 /* Lend the number to a message that waits to be sent: nothing else may use it.
-** Then handle_release gives it away; or take it back, and all is as before. */
+** Then handle_send gives it away; or take it back, and all is as before. */
 static inline void handle_lend (struct handle *h) {
   handle_mark_closed(h);
 }
@@ -121,8 +122,10 @@ int handle_detach (struct handle *h);
 ** they do. */
 void handle_close_inherited (struct handle *h);
 
-/* Return the number without closing it, and mark the handle closed. */
+/* Return the number without closing it, and mark the handle closed; it was
+** sent, too. */
 int handle_release (struct handle *h);
+void handle_send (struct handle *h);
 
 /* The number of calls of handle_mark_closed in this process, wrapping. While
 ** it does not change there is no need to search the SQ for closed targets

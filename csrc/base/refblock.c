@@ -46,6 +46,13 @@ struct memory *memory_to_fill (struct account *a, size_t size) {
   return memory_make(a, size, false);
 }
 
+void memory_adopt (struct memory *m, struct account *a) {
+  size_t charge = sizeof(*m) + m->size;
+  account_count(a, charge);
+  account_refund(m->account, charge);
+  m->account = a;
+}
+
 size_t memory_alone (struct refblock *b) {
   return b->end == memory_end && refblock_owners(b) == 1
          ? ((struct memory *)b)->size : 0;

@@ -116,6 +116,9 @@ struct memory *memory_new (struct account *a, size_t size, const void *from);
 ** it, or the kernel, has put there. */
 struct memory *memory_to_fill (struct account *a, size_t size);
 
+/* It counts for this account from now on, whatever its limit. */
+void memory_adopt (struct memory *m, struct account *a);
+
 /* The size of the memory that the caller's release would free; 0 if `b` is not
 ** a `struct memory`, or has other owners. */
 size_t memory_alone (struct refblock *b);

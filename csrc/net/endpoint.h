@@ -2,7 +2,7 @@
 ** endpoint: what sockets and streams have in common: a descriptor, an input
 ** and an output. The userdata of both classes begins with these three, as that
 ** of a uring.fd begins with its handle, so that reads and writes are written
-** once.
+** once. (The first two are those of struct fd.)
 */
 
 #ifndef uring_endpoint_h
@@ -13,7 +13,8 @@
 #include "net/output.h"
 
 struct endpoint {
-  struct handle *d;        /* NULL: closed; first, as in struct fd */
+  struct handle *d;        /* NULL: closed, or away */
+  uint8_t away;            /* enum fd_away */
   struct input input;
   struct output output;
 };

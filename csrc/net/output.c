@@ -335,3 +335,33 @@ size_t output_end (struct output *o, bool in_owner) {
   output_drop(o);
   return left;
 }
+
+
+/* ---- to another state -------------------------------------------------- */
+
+void output_move (struct output *from, struct output *to) {
+  output_unlist(from);
+  to->block = from->block;
+  to->going = from->going;
+  to->used = from->used;
+  to->from = from->from;
+  to->upto = from->upto;
+  to->lost = from->lost;
+  to->error = from->error;
+  from->block = from->going = NULL;
+  from->used = from->from = from->upto = from->lost = 0;
+  from->error = 0;
+}
+
+void output_resume (struct output *o, struct account *a, struct loop *loop) {
+  if (output_size(o) == 0)
+    return;
+  if (o->block) memory_adopt(o->block, a);
+  if (o->going) memory_adopt(o->going, a);
+  if (loop) output_list(o, loop);
+}
+
+void output_discard (struct output *o, int fd) {
+  if (fd >= 0) write_rest(o, fd, 0);
+  output_drop(o);
+}

@@ -129,6 +129,15 @@ void output_lend (struct output *o, struct loop *loop, struct op *op);
 ** its size. */
 size_t output_end (struct output *o, bool in_owner);
 
+/* What is buffered, with no request in flight, and the error that is to be
+** reported, of an object that goes to another state: move them to an output
+** that has none, which may be a mere record; write them there by this loop, or
+** with the next write if that is NULL, from memory of this account; or drop
+** them, after what can be written to `fd` without waiting, if it is not -1. */
+void output_move (struct output *from, struct output *to);
+void output_resume (struct output *o, struct account *a, struct loop *loop);
+void output_discard (struct output *o, int fd);
+
 /* nil, message, errno of the error to be reported; 0: there is none. */
 int output_failed (lua_State *L, struct output *o);
 

@@ -14,11 +14,13 @@
 #include "api/operation.h"
 #include "api/prep_build.h"
 #include "api/ring_object.h"
+#include "net/arrived.h"
 #include "net/buf_pool.h"
 #include "net/rx_data.h"
 #include "net/socket_poll.h"
 
 #include <poll.h>
+#include <stdlib.h>
 
 #define FIRST_SIZE    4096u
 
@@ -239,39 +241,38 @@ static bool is_exhaustion (int err) {
   return errno_in(err, list);
 }
 
+/* A request has failed: push three values; or 0: try again. */
+static int recv_failed (lua_State *L, struct socket *s,
+                        const struct recv_args *want, unsigned opcode,
+                        uint16_t min_kernel, int res) {
+  if (opcode == IORING_OP_ACCEPT && want->reader && is_exhaustion(-res)) {
+    s->failed_accepts++;
+    s->rx_exhausted = true;
+    return 0;
+  }
+  if (recv_is_transient(want, s, -res))
+    return 0;
+  fail_result(L, opcode, s->in.waitq.fd, min_kernel, res, 0);
+  lua_pop(L, 1);
+  return 3;
+}
+
 /* The next completion of data becomes the rx_data; or it is an error, its
 ** three values are pushed, and their number is returned. 0: try again. */
 static int recv_take_data (lua_State *L, struct socket *s, struct op *op,
                            const struct recv_args *want) {
-  bool headers = op->opcode == IORING_OP_RECVMSG;
+  unsigned opcode = op->opcode;
   bool multi = op->op_flags & OP_MULTI;
   uint16_t min_kernel = op->min_kernel;
-  struct pending_cqe a;
-  ring_take_op(s->ring, op, &a);
-  s->rx_empty = s->family != AF_UNIX  /* (which does not always tell) */
-                && a.res > 0 && !(a.flags & IORING_CQE_F_SOCK_NONEMPTY);
-  if (a.res >= 0) {
-    if (a.flags & IORING_CQE_F_BUFFER) rx_data_from_group(s, &a, headers);
-    else if (multi) s->rx.at = (unsigned char *)s;  /* the end of data */
-    else rx_data_from_memory(s, &a, headers);
+  int res = rx_data_complete(s, op);
+  if (res == 0)
     return 0;
-  }
-  if (a.flags & IORING_CQE_F_BUFFER)
-    buf_group_dispose(s->pool->group, a.res, a.flags);
-  if (a.res == -ENOBUFS && multi) {  /* (a single receive needs none) */
+  if (res == -ENOBUFS && multi) {  /* (a single receive needs none) */
     s->rx_exhausted = want->reader != NULL;
     return 0;
   }
-  if (recv_is_transient(want, s, -a.res))
-    return 0;
-  if (a.res == -EAGAIN && s->rx_shutdown) {
-    s->rx.at = (unsigned char *)s;
-    return 0;
-  }
-  fail_result(L, headers ? IORING_OP_RECVMSG : IORING_OP_RECV, s->in.waitq.fd,
-              min_kernel, a.res, 0);
-  lua_pop(L, 1);
-  return 3;
+  return recv_failed(L, s, want, opcode == IORING_OP_RECVMSG ? opcode
+                                 : IORING_OP_RECV, min_kernel, res);
 }
 
 /* The next connection and its peer, or an error; 0: try again. The objects
@@ -287,11 +288,12 @@ static int recv_take_connection (lua_State *L, struct socket *s,
   conn->zero_copy = s->zero_copy;
   sockaddr_push(L, &none);
   op = socket_op(s, &s->in);  /* (finalizers may have run) */
-  if (op == NULL || op->results.first == NULL) {
+  if (s->arrived.first) a.res = arrived_take_connection(&s->arrived);
+  else if (op && op->results.first) ring_take_op(s->ring, op, &a);
+  else {
     lua_pop(L, 2);
     return 0;
   }
-  ring_take_op(s->ring, op, &a);
   if (a.res >= 0) {
     socket_own(L, conn, a.res);
     if (!socket_name(conn, getpeername, lua_touserdata(L, -1))) {
@@ -301,16 +303,7 @@ static int recv_take_connection (lua_State *L, struct socket *s,
     return 2;
   }
   lua_pop(L, 2);
-  if (want->reader && is_exhaustion(-a.res)) {
-    s->failed_accepts++;
-    s->rx_exhausted = true;
-    return 0;
-  }
-  if (recv_is_transient(want, s, -a.res))
-    return 0;
-  fail_result(L, IORING_OP_ACCEPT, s->in.waitq.fd, 0, a.res, 0);
-  lua_pop(L, 1);
-  return 3;
+  return recv_failed(L, s, want, IORING_OP_ACCEPT, 0, a.res);
 }
 
 /* Is the request of the call's kind, or has it ended without a result? */
@@ -319,19 +312,45 @@ static bool recv_is_kind_of (const struct op *op, const struct recv_args *a) {
          || ((op->op_flags & OP_CANCEL) && op->results.first == NULL);
 }
 
-/* The call is for connections and the request in flight for data, or the other
-** way round: no socket has both. 0 if the request has failed. */
-static int recv_refuse_kind (lua_State *L, struct socket *s, struct op *op,
+/* The call is for connections and what there is for data, or the other way
+** round: no socket has both. */
+static int recv_refuse_kind (lua_State *L, const struct socket *s,
                              const struct recv_args *a) {
+  return fail(L, EINVAL, "socket (fd %d): it waits for %s, and not for %s",
+              s->in.waitq.fd, a->want == WANT_DATA ? "connections" : "data",
+              a->want == WANT_DATA ? "data" : "connections");
+}
+
+/* The same for the request in flight. 0 if it has failed. */
+static int recv_refuse_request (lua_State *L, struct socket *s, struct op *op,
+                                const struct recv_args *a) {
   struct pending_cqe x;
   const struct pending_cqe *first = op->results.first;
   if (first && first->res < 0) {
     ring_take_op(s->ring, op, &x);
     return 0;
   }
-  return fail(L, EINVAL, "socket (fd %d): it waits for %s, and not for %s",
-              s->in.waitq.fd, a->want == WANT_DATA ? "connections" : "data",
-              a->want == WANT_DATA ? "data" : "connections");
+  return recv_refuse_kind(L, s, a);
+}
+
+/* The first of what has arrived becomes the rx_data, or is a connection; or
+** an error, as above. 0: try again. */
+static int recv_take_arrived (lua_State *L, struct socket *s,
+                              const struct recv_args *a) {
+  const struct arrived *first = s->arrived.first;
+  int res = first->res;
+  bool other = first->connection != (a->want == WANT_CONNECTION);
+  if (res < 0) {
+    free(arrived_take(&s->arrived));
+    return other ? 0 : recv_failed(L, s, a, a->want == WANT_CONNECTION
+                            ? IORING_OP_ACCEPT : IORING_OP_RECV, 0, res);
+  }
+  if (other)
+    return recv_refuse_kind(L, s, a);
+  if (first->connection)
+    return recv_take_connection(L, s, a);
+  rx_data_from_arrived(s);
+  return 0;
 }
 
 int recv_closed (lua_State *L) {
@@ -355,7 +374,9 @@ int recv_take (lua_State *L, const struct recv_args *a) {
                           a->reader && a->reader->lease, recv_wants_fds(a),
                           a->socket);
     op = socket_op(s, &s->in);
-    if (op && !recv_is_kind_of(op, a)) n = recv_refuse_kind(L, s, op, a);
+    if (s->arrived.first) n = recv_take_arrived(L, s, a);
+    else if (op && !recv_is_kind_of(op, a))
+      n = recv_refuse_request(L, s, op, a);
     else if (op == NULL || op->results.first == NULL)
       return 0;
     else n = a->want == WANT_CONNECTION ? recv_take_connection(L, s, a)
@@ -402,8 +423,12 @@ enum fill recv_fill (lua_State *L, const struct recv_args *a) {
       return FILL_FAILED;
     }
     op = socket_op(s, &s->in);
-    if (op && !recv_is_kind_of(op, a)) {
-      if (recv_refuse_kind(L, s, op, a) > 0)
+    if (s->arrived.first) {
+      if (recv_take_arrived(L, s, a) > 0)
+        return FILL_FAILED;
+    }
+    else if (op && !recv_is_kind_of(op, a)) {
+      if (recv_refuse_request(L, s, op, a) > 0)
         return FILL_FAILED;
     }
     else if (op == NULL || op->results.first == NULL)
@@ -415,13 +440,18 @@ enum fill recv_fill (lua_State *L, const struct recv_args *a) {
 
 static size_t recv_completed (const struct socket *s) {
   const struct op *op = socket_op(s, &s->in);
-  return (op ? op->results.count : 0) + (s->rx.at ? 1 : 0);
+  return (op ? op->results.count : 0) + (s->rx.at ? 1 : 0)
+         + s->arrived.count;
 }
 
 size_t recv_items (const struct socket *s) {
   const struct op *op = socket_op(s, &s->in);
   size_t n = recv_completed(s) + (store_size(&s->input.store) > 0);
-  return n > 1 && op && recv_is_unit(s, op) ? 1 : n;
+  if (n <= 1)
+    return n;
+  return (s->arrived.first ? socket_is_stream(s)
+                             && !s->arrived.first->connection
+                           : op && recv_is_unit(s, op)) ? 1 : n;
 }
 
 bool recv_idle (const struct socket *s) {
@@ -468,6 +498,8 @@ void recv_abandon (struct socket *s) {
 
 bool recv_mismatch (const struct socket *s, const struct recv_args *a) {
   const struct op *op = socket_op(s, &s->in);
+  if (s->arrived.first)
+    return s->arrived.first->connection != (a->want == WANT_CONNECTION);
   return op && !recv_is_kind_of(op, a);
 }
 

@@ -8,10 +8,13 @@
 #include "net/rx_data.h"
 
 #include "ring/recvmsg_out.h"
+#include "ring/ring_reap.h"
 #include "api/buf_ring.h"
 #include "api/cmsg.h"
+#include "net/arrived.h"
 
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LAST_SIZE  65536u   /* the largest receive from a stream */
@@ -24,11 +27,13 @@ static void rx_data_drop (struct socket *s) {
     return;
   if (rx->control_size > 0) cmsg_close(rx->control, rx->control_size);
   if (rx->group) buf_group_give(rx->group, rx->bid);
+  free(rx->arrived);
   memset(rx, 0, sizeof(*rx));
 }
 
 void rx_data_free (struct socket *s) {
   rx_data_drop(s);
+  arrived_free(&s->arrived);
   store_free(&s->input.store);
   if (s->memory) refblock_release(&s->memory->block);
   if (s->msg) refblock_release(&s->msg->block);
@@ -92,6 +97,89 @@ void rx_data_from_group (struct socket *s, const struct pending_cqe *a,
   }
 }
 
+/* The end of data that no bytes tell. */
+static void rx_data_end (struct socket *s) {
+  s->rx.at = (unsigned char *)s;
+}
+
+static bool is_bare_end (const struct socket *s) {
+  return s->rx.at == (const unsigned char *)s;
+}
+
+int rx_data_complete (struct socket *s, struct op *op) {
+  bool headers = op->opcode == IORING_OP_RECVMSG;
+  bool multi = op->op_flags & OP_MULTI;
+  struct pending_cqe a;
+  ring_take_op(s->ring, op, &a);
+  s->rx_empty = s->family != AF_UNIX  /* (which does not always tell) */
+                && a.res > 0 && !(a.flags & IORING_CQE_F_SOCK_NONEMPTY);
+  if (a.res >= 0) {
+    if (a.flags & IORING_CQE_F_BUFFER) rx_data_from_group(s, &a, headers);
+    else if (multi) rx_data_end(s);
+    else rx_data_from_memory(s, &a, headers);
+    return 0;
+  }
+  if (a.flags & IORING_CQE_F_BUFFER)
+    buf_group_dispose(s->pool->group, a.res, a.flags);
+  if (a.res == -EAGAIN && s->rx_shutdown) {
+    rx_data_end(s);
+    return 0;
+  }
+  return a.res;
+}
+
+
+/* ---- what has arrived -------------------------------------------------- */
+
+void rx_data_from_arrived (struct socket *s) {
+  struct arrived *a = arrived_take(&s->arrived);
+  s->rx = a->rx;
+  s->rx.arrived = a;
+  if (a->end) rx_data_end(s);
+}
+
+/* Move the rx_data to `a`, which has space for it. */
+static void move_to_arrived (struct socket *s, struct arrived *a) {
+  arrived_fill(a, &s->rx, is_bare_end(s));
+  s->rx.control_size = 0;  /* guard: its descriptors have one owner */
+  rx_data_drop(s);
+}
+
+bool rx_data_to_arrived (struct socket *s) {
+  const struct rx_data *rx = &s->rx;
+  struct arrived *a = arrived_new(is_bare_end(s) ? 0
+    : rx->size + rx->control_size + ARRIVED_NAME);
+  if (a == NULL)
+    return false;
+  move_to_arrived(s, a);
+  arrived_add_first(&s->arrived, a);
+  return true;
+}
+
+/* Is this error no news: the request was cancelled, or found no buffer? */
+static bool is_no_news (const struct op *op, int res) {
+  return res == -ECANCELED || (res == -ENOBUFS && op->op_flags & OP_MULTI);
+}
+
+bool rx_data_complete_to_arrived (struct socket *s, struct op *op) {
+  int res = op->results.first->res;
+  size_t control = op->opcode == IORING_OP_RECVMSG ? s->msg->control_capacity
+                                                   : 0;
+  struct arrived *a = arrived_new((res > 0 ? (size_t)res : 0) + control
+                                  + ARRIVED_NAME);
+  bool news = !is_no_news(op, res);
+  if (a == NULL)
+    return false;  /* guard: before it is taken */
+  a->res = rx_data_complete(s, op);
+  if (s->rx.at) move_to_arrived(s, a);
+  else if (a->res == 0 || !news) {
+    free(a);
+    return true;
+  }
+  arrived_add(&s->arrived, a);
+  return true;
+}
+
 
 /* ---- to Lua ------------------------------------------------------------ */
 
@@ -153,7 +241,7 @@ static bool rx_data_is_end (const struct socket *s, const struct rx_data *rx) {
   return socket_is_stream(s)
          || (s->type == SOCK_SEQPACKET && rx->control_size == 0
              && !(rx->flags & MSG_CTRUNC) && peer_hung_up(s))
-         || (s->rx_shutdown && rx->at == (const unsigned char *)s);
+         || (s->rx_shutdown && is_bare_end(s));
 }
 
 /* A lease of a payload in the socket's own memory: of a copy, in a group of

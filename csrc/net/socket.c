@@ -78,10 +78,20 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   return s;
 }
 
+/* Why a socket without a descriptor cannot be used. */
+static const char *away_text (const struct socket *s) {
+  switch (s->away) {
+    case FD_LENT: return "this socket is on its way, in a message that waits "
+                         "to be sent";
+    case FD_SENT: return "this socket was sent away, in a message";
+    default: return "attempt to use a closed socket";
+  }
+}
+
 struct socket *socket_check (lua_State *L, int arg) {
   struct socket *s = class_check(L, arg, CLASS_SOCKET);
   if (s->d == NULL || handle_closed(s->d))
-    luaL_argerror(L, arg, "attempt to use a closed socket");
+    luaL_argerror(L, arg, away_text(s));
   if (s->fork_id != fork_id())  /* guard: fork */
     luaL_argerror(L, arg, "this socket belongs to another process: it was "
                   "made before a fork");
@@ -166,6 +176,8 @@ static int close_now (lua_State *L) {
 /* socket:close(): what was written goes first, for as long as it may linger */
 static int s_close (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  if (s->away == FD_LENT)
+    return luaL_argerror(L, 1, away_text(s));
   if (s->d == NULL || s->fork_id != fork_id()) {
     socket_end(L, s, true);
     lua_pushboolean(L, 1);
@@ -221,6 +233,7 @@ static int socket_gc (lua_State *L) {
     socket_drop_buffers(L, s);
     refblock_release(&d->block);
   }
+  if (s->lent) s->lent->socket = NULL;  /* guard: it is freed */
   rx_data_free(s);
   return 0;
 }
@@ -591,7 +604,8 @@ static int s_fileno (lua_State *L) {
 static int s_stats (lua_State *L) {
   struct socket *s = socket_check(L, 1);
   const struct op *op = socket_op(s, &s->in);
-  lua_Integer waiting = op && s->in.waitq.bound > 0 ? op->results.count : 0;
+  lua_Integer waiting = (lua_Integer)s->arrived.count
+    + (op && s->in.waitq.bound > 0 ? op->results.count : 0);
   lua_createtable(L, 0, 3);
   lua_pushboolean(L, s->zero_copy);
   lua_setfield(L, -2, "zero_copy");
@@ -604,7 +618,8 @@ static int s_stats (lua_State *L) {
 
 static int socket_tostring (lua_State *L) {
   struct socket *s = class_check(L, 1, CLASS_SOCKET);
-  if (s->d == NULL) lua_pushliteral(L, "uring.Socket (closed)");
+  static const char *const away[] = { "closed", "on its way", "sent away" };
+  if (s->d == NULL) lua_pushfstring(L, "uring.Socket (%s)", away[s->away]);
   else lua_pushfstring(L, "uring.Socket (fd %d)", socket_number(s));
   return 1;
 }

@@ -38,8 +38,16 @@ struct socket_side {
   uint64_t token;          /* of its request; 0: there was none yet */
 };
 
+struct arrived;
+
+struct arrived_list {      /* net/arrived.h; zeroed: empty */
+  struct arrived *first, *last;
+  size_t count;
+};
+
 /* The payload of one completion, or what is left of it. It is in the socket's
-** own memory, or in a buffer of `group`, of which the socket has a count. */
+** own memory, or in a buffer of `group`, of which the socket has a count, or
+** in what has `arrived`. */
 struct rx_data {
   unsigned char *at;       /* NULL: there is none; the end, of a multishot or
                               by shutdown, is the socket itself */
@@ -48,11 +56,20 @@ struct rx_data {
   unsigned char *control;
   uint32_t name_size, control_size, flags;
   struct buf_group *group;
+  struct arrived *arrived;
   uint16_t bid;
 };
 
+/* The record of a loan (net/socket_move.h), which lies in what lends. The
+** socket clears `socket` when it is collected. */
+struct socket_lent {
+  struct socket *socket;
+  struct handle *d;        /* counted */
+};
+
 struct socket {            /* the userdata; begins as struct endpoint does */
-  struct handle *d;        /* NULL: closed */
+  struct handle *d;        /* NULL: closed, or away */
+  uint8_t away;            /* enum fd_away */
   struct input input;      /* what was taken from rx_data to be read by format,
                               and not read yet; it comes before `rx` */
   struct output output;    /* what was written and has not gone yet */
@@ -69,6 +86,9 @@ struct socket {            /* the userdata; begins as struct endpoint does */
   struct buf_group *group;     /* counted: of the last rx_data in a buffer */
   const struct address *from;  /* the last sender, a user value */
   struct rx_data rx;       /* taken from the request, and not read yet */
+  struct arrived_list arrived;  /* the same of earlier requests; it comes after
+                                   `rx`, and before what completes */
+  struct socket_lent *lent;  /* the record of the loan; NULL: it is not lent */
   unsigned control_capacity;   /* of a request for control messages */
   unsigned rx_size;        /* of the next receive from a stream */
   unsigned rx_datagram_size;   /* of the last single receive of a datagram */

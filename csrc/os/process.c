@@ -35,7 +35,8 @@ struct orphan {
 
 struct child {             /* the userdata */
   struct handle *d;        /* of the pidfd; NULL: it does not run (yet, or any
-                              more). First, as in struct fd */
+                              more) */
+  uint8_t away;            /* (it never is; as in struct fd) */
   struct orphan *self;     /* NULL: closed */
   struct waited_job *start;  /* counted; or NULL */
 };

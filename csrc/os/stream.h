@@ -24,6 +24,7 @@ enum call_state { CALL_NONE, CALL_RUNS, CALL_RETURNED, CALL_RAISED };
 
 struct stream {            /* the userdata; begins as struct endpoint does */
   struct handle *d;        /* NULL: closed */
+  uint8_t away;            /* (it never is) */
   struct input input;
   struct output output;
   struct ring *ring;       /* the loop's; NULL: not used with one yet */

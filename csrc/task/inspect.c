@@ -297,9 +297,8 @@ void inspect_push_description (lua_State *L, const struct task *t) {
 
 /* ---- the worst resume -------------------------------------------------- */
 
-/* Write the task's name, or "task 3.1". */
-static void write_name (lua_State *L, const struct loop *loop,
-                        const struct task *t, char *to, size_t size) {
+void inspect_write_name (lua_State *L, const struct loop *loop,
+                         const struct task *t, char *to, size_t size) {
   state_shared(L, SHARED_NAMES);
   task_push(L, t);
   if (lua_rawget(L, -2) == LUA_TSTRING)
@@ -316,7 +315,7 @@ void inspect_worst (lua_State *L, struct loop *loop, const struct task *t,
   lua_Debug ar;
   w->ns = ns;
   w->line = 0;
-  write_name(L, loop, t, w->task, sizeof(w->task));
+  inspect_write_name(L, loop, t, w->task, sizeof(w->task));
   if (t->state != TASK_RUNNING
       && find_user_frame(L, wrap_innermost(t->node.co), &ar)) {
     w->line = ar.currentline;

@@ -15,6 +15,11 @@
 ** index may have ended: `scope` is the number of the scope that it was in. */
 void inspect_push_name_in (lua_State *L, int task, uint32_t scope);
 
+/* Write the task's name, or "task 3.1", to `size` bytes. Allocates nothing;
+** needs two free slots of the stack. */
+void inspect_write_name (lua_State *L, const struct loop *loop,
+                         const struct task *t, char *to, size_t size);
+
 /* Push "task 3 'reader' waits for … at file:line (spawned at file:line)" */
 void inspect_push_description (lua_State *L, const struct task *t);
 

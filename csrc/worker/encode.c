@@ -34,9 +34,9 @@ void encode_free (struct encoded *e) {
   e->message = NULL;
 }
 
-void encode_withdraw (struct encoded *e) {
+void encode_withdraw (lua_State *L, struct encoded *e) {
   if (e->message && e->message->flags & MESSAGE_OWNS)
-    owned_withdraw(e->message);
+    owned_withdraw(L, &e->moved, e->message);
   encode_free(e);
 }
 
@@ -87,7 +87,7 @@ static int give_up (struct encoder *c, int index, int top) {
   lua_settop(c->L, top);
   end_walk(c);
   finish(c, 1);
-  encode_withdraw(c->e);
+  encode_withdraw(c->L, c->e);
   return c->err == EINVAL ? raise_refused(c, index) : -c->err;
 }
 
@@ -99,7 +99,7 @@ int encode_within (lua_State *L, int first, int last,
   struct encoder c;
   int top = lua_gettop(L);
   e->message = NULL;
-  e->moved.nfds = e->moved.nbuffers = 0;
+  e->moved.nfds = e->moved.nbuffers = e->moved.nsockets = 0;
   if (last < first || lua_isnil(L, first))
     return luaL_argerror(L, first, "the first value of a message must not be "
                          "nil");

@@ -2,13 +2,15 @@
 ** encode: Lua values to a message.
 **
 ** It calls no Lua code and allocates nothing in Lua but stack: no finalizer
-** runs, so what was checked stays true until the message was sent. Metamethods
+** runs, so what was checked stays true until the message was sent. (A socket's
+** own requests are ended, for which the loop's ring is entered and reaped; that
+** makes tasks ready, and runs none.) Metamethods
 ** are not called. A value that cannot travel raises, with its path: "cannot
 ** send .players[3].handler: a function".
 **
 ** Values are nil (not the first), booleans, integers, floats, strings, tables
 ** without a metatable, mailboxes and addresses (as an address), references to
-** rings; and uring.Fd and buffers, which move. A table that is met again is
+** rings; and uring.Fd, buffers and sockets, which move. A table that is met again is
 ** the same table for the reader; so tables may contain themselves. How deep
 ** they lie in each other is bounded by Lua's stack alone.
 **
@@ -46,7 +48,7 @@ int encode_within (lua_State *L, int first, int last,
 /* The message was not sent, or it was copied: free it, if it has memory of its
 ** own. If it was not sent, withdraw what is in it. */
 void encode_free (struct encoded *e);
-void encode_withdraw (struct encoded *e);
+void encode_withdraw (lua_State *L, struct encoded *e);
 
 /* The message in memory of its own; NULL: no memory. */
 struct message *encode_keep (struct encoded *e);

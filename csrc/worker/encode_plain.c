@@ -39,7 +39,7 @@ static bool check_kind (struct encoder *c, enum message_kind kind) {
   static const char *const why[] = {
     "nil", "a boolean", "a boolean", "an integer", "a float", "a string",
     "a descriptor", "an array", "a table", "a table", "a block", "an address",
-    "a reference to a ring", "a buffer", "a call"
+    "a reference to a ring", "a buffer", "a call", "a socket"
   };
   return c->kinds & 1u << kind || encode_plain_unwanted(c, why[kind]);
 }
@@ -160,6 +160,30 @@ static bool put_slot (struct encoder *c, struct call *call) {
          && put_block(c, MESSAGE_SLOT, call_slot(call));
 }
 
+/* A socket that is in the message already has nothing any more. */
+static bool put_socket (struct encoder *c, struct socket *s) {
+  struct moved *m = &c->e->moved;
+  struct parcel *p;
+  int rc;
+  for (unsigned i = 0; i < m->nsockets; i++)
+    if (m->sockets[i] == s)
+      return encode_plain_refuse(c, "the same socket twice");
+  if (m->nfds == OWNED_MOST)
+    return encode_plain_refuse(c, "more than 64 descriptors");
+  rc = socket_settle(c->L, s, c->refused);
+  if (rc < 0)
+    return rc == -EINVAL ? encode_plain_refuse(c, c->refused)
+                         : encode_plain_stop(c, -rc);
+  if (!reserve(c, MESSAGE_SOCKET, 4, socket_size(s)))
+    return false;
+  p = socket_pack(s);
+  if (p == NULL)
+    return encode_plain_stop(c, ENOMEM);
+  m->fds[m->nfds++] = s->d;
+  m->sockets[m->nsockets++] = s;
+  return put_block(c, MESSAGE_SOCKET, owned_socket(p));
+}
+
 static bool put_userdata (struct encoder *c, int index) {
   lua_State *L = c->L;
   const struct state *s = state_of(L);
@@ -169,6 +193,8 @@ static bool put_userdata (struct encoder *c, int index) {
     return put_fd(c, p);
   if ((p = class_at(L, s, index, CLASS_BUFFER)) != NULL)
     return put_buffer(c, p);
+  if ((p = class_at(L, s, index, CLASS_SOCKET)) != NULL)
+    return put_socket(c, p);
   if ((p = mail_address_at(L, s, index)) != NULL)
     return put_sender(c, ((struct mail_address *)p)->q);
   if (mailbox_at(L, s, index, &q))
@@ -181,6 +207,9 @@ static bool put_userdata (struct encoder *c, int index) {
     return encode_plain_refuse(c, "a ring: send ring:ref()");
   if (class_at(L, s, index, CLASS_LEASE))
     return encode_plain_refuse(c, "a lease: send lease:string()");
+  if (class_at(L, s, index, CLASS_STREAM))
+    return encode_plain_refuse(c, "a stream or a file: only a socket moves "
+                               "with what was read ahead");
   return encode_plain_refuse(c, "a userdata");
 }
 

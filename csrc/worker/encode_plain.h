@@ -40,6 +40,7 @@ struct encoder {
   struct level *levels, *few;
   struct seen seen;
   char path[120];          /* to what cannot travel */
+  char refused[SOCKET_WHY];  /* a socket's `why` */
 };
 
 static inline bool encode_plain_is_small (const struct encoder *c) {

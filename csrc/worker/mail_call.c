@@ -201,7 +201,7 @@ static int served_call_answer (lua_State *L) {
   int rc = encode_within(L, 2, lua_gettop(L), &most, MESSAGE_ALL_KINDS, &e);
   bool sent;
   if (rc == 0 && (m = encode_keep(&e)) == NULL) {
-    encode_withdraw(&e);
+    encode_withdraw(L, &e);
     rc = -ENOMEM;
   }
   if (rc < 0)
@@ -212,7 +212,7 @@ static int served_call_answer (lua_State *L) {
   sent = call_answer(c, m);
   if (sent) owned_sent(L, &e.moved);
   else {
-    owned_withdraw(m);
+    owned_withdraw(L, &e.moved, m);
     free(m);
   }
   lua_pushboolean(L, sent);

@@ -29,7 +29,7 @@ int mail_send_now (lua_State *L, int first, int last, struct queue *q,
   if (rc == 0 && flags) e->message->flags |= (uint8_t)flags;
   if (rc == 0) rc = mail_send_post(L, q, e);
   if (rc == 0) encode_free(e);
-  else if (rc != -EAGAIN) encode_withdraw(e);
+  else if (rc != -EAGAIN) encode_withdraw(L, e);
   return rc;
 }
 
@@ -52,7 +52,7 @@ int mail_send_try_send (lua_State *L) {
   struct mail_address *a = mail_address_check(L);
   struct encoded e;
   int rc = mail_send_now(L, 2, lua_gettop(L), a->q, 0, &e);
-  encode_withdraw(&e);
+  encode_withdraw(L, &e);
   if (rc < 0)
     return mail_send_fail(L, "try_send", a->q, -rc);
   lua_pushboolean(L, 1);

@@ -73,7 +73,8 @@ bool message_is_sound (const struct message *m) {
     cells = message_cells(*cell);
     if (inside < 0 || cells > left)
       return false;
-    if (message_kind(*cell) == MESSAGE_FD) fds++;
+    if (message_kind(*cell) == MESSAGE_FD
+        || message_kind(*cell) == MESSAGE_SOCKET) fds++;
     values += (uint64_t)inside - 1;
     cell += cells;
     left -= cells;

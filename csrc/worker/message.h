@@ -20,6 +20,7 @@
 **     address               the same, of a queue (no length)
 **     ring                  ... of the handle of a ring
 **     buffer                ... of a buffer's bytes
+**     socket                ... of a socket's parcel
 **
 ** It has no pointers to itself, so it is copied by its size, and walked from
 ** cell to cell without recursion. A table that contains itself is one whose
@@ -46,6 +47,7 @@ enum message_kind {
   MESSAGE_NIL, MESSAGE_FALSE, MESSAGE_TRUE, MESSAGE_INTEGER, MESSAGE_NUMBER,
   MESSAGE_STRING, MESSAGE_FD, MESSAGE_ARRAY, MESSAGE_TABLE, MESSAGE_SHARED,
   MESSAGE_BLOCK, MESSAGE_ADDRESS, MESSAGE_RING, MESSAGE_BUFFER, MESSAGE_SLOT,
+  MESSAGE_SOCKET,
   MESSAGE_KINDS
 };
 
@@ -54,7 +56,7 @@ enum message_kind {
 struct message {
   uint32_t size;           /* with the header: a multiple of 8; 0: the next
                               message is in the next chunk (queue.c) */
-  uint16_t fds;            /* descriptors in it */
+  uint16_t fds;            /* descriptors and sockets in it */
   uint8_t n;               /* values on its top level */
   uint8_t flags;
   uint64_t cost;           /* what it counts as, in bytes */
@@ -114,7 +116,7 @@ static inline uint64_t message_cells (uint64_t cell) {
     case MESSAGE_INTEGER: case MESSAGE_NUMBER: return 2;
     case MESSAGE_STRING: return 1 + message_string_cells(message_count(cell));
     case MESSAGE_BLOCK: case MESSAGE_ADDRESS: case MESSAGE_RING:
-    case MESSAGE_BUFFER: case MESSAGE_SLOT: return 4;
+    case MESSAGE_BUFFER: case MESSAGE_SLOT: case MESSAGE_SOCKET: return 4;
     default: return 1;
   }
 }

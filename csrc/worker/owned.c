@@ -11,6 +11,8 @@
 #include "worker/mail_address.h"
 #include "worker/served_call.h"
 
+#include <stdlib.h>
+
 
 /* ---- blocks ------------------------------------------------------------ */
 
@@ -39,6 +41,15 @@ static void release_buffer (void *ud, const void *p, size_t len) {
 
 struct message_block owned_buffer (struct memory *m) {
   return (struct message_block){ m->bytes, m->size, release_buffer, m };
+}
+
+static void release_parcel (void *ud, const void *p, size_t len) {
+  (void)p; (void)len;
+  parcel_free(ud);
+}
+
+struct message_block owned_socket (struct parcel *p) {
+  return (struct message_block){ p, 0, release_parcel, p };
 }
 
 void owned_count (struct message *m) {
@@ -73,9 +84,28 @@ static void withdraw (uint64_t *cell) {
   }
 }
 
-void owned_withdraw (struct message *m) {
+void owned_withdraw_plain (struct message *m) {
   uint64_t *cell = m->cells;
   for (; cell < message_end(m); cell += message_cells(*cell)) withdraw(cell);
+}
+
+/* The next cell, from this one on, of this kind; NULL: there is none. */
+static uint64_t *next_of (struct message *m, uint64_t *cell,
+                          enum message_kind kind) {
+  while (cell < message_end(m) && message_kind(*cell) != kind)
+    cell += message_cells(*cell);
+  return cell < message_end(m) ? cell : NULL;
+}
+
+void owned_withdraw (lua_State *L, const struct moved *moved,
+                     struct message *m) {
+  uint64_t *cell = m->cells;
+  for (unsigned i = 0; i < moved->nsockets; i++) {
+    cell = next_of(m, cell, MESSAGE_SOCKET);
+    socket_unpack(L, moved->sockets[i], message_take_block(cell).ud);
+    cell += message_cells(*cell);
+  }
+  owned_withdraw_plain(m);
 }
 
 
@@ -83,28 +113,45 @@ void owned_withdraw (struct message *m) {
 
 static void fds_sent (struct handle *const *fds, unsigned n) {
   for (unsigned i = 0; i < n; i++)
-    handle_release(fds[i]);  /* guard: its number is the reader's */
+    handle_send(fds[i]);
 }
 
 void owned_sent (lua_State *L, const struct moved *moved) {
   fds_sent(moved->fds, moved->nfds);
   for (unsigned i = 0; i < moved->nbuffers; i++)
     buffer_send(L, moved->buffers[i]);  /* (the count is the message's) */
+  for (unsigned i = 0; i < moved->nsockets; i++)
+    socket_sent(L, moved->sockets[i]);
 }
 
 static void lent_end (struct lent *lent) {
   while (lent->nfds > 0) refblock_release(&lent->fds[--lent->nfds]->block);
   while (lent->nbuffers > 0)
     refblock_release(&lent->buffers[--lent->nbuffers]->block);
+  free(lent);
 }
 
-bool owned_lend (lua_State *L, const struct moved *moved, struct lent *lent) {
-  lent->nfds = 0;
-  for (lent->nbuffers = 0; lent->nbuffers < moved->nbuffers; lent->nbuffers++)
-    if ((lent->buffers[lent->nbuffers] = buffer_loan_new()) == NULL) {
+/* A record, with a loan for each buffer; NULL: no memory. */
+static struct lent *lent_new (const struct moved *moved) {
+  struct lent *lent = calloc(1, sizeof(*lent));
+  for (unsigned i = 0; lent && i < moved->nbuffers; i++) {
+    if ((lent->buffers[i] = buffer_loan_new()) == NULL) {
       lent_end(lent);
-      return false;
+      return NULL;
     }
+    lent->nbuffers++;
+  }
+  return lent;
+}
+
+bool owned_lend (lua_State *L, const struct moved *moved, struct lent **to) {
+  struct lent *lent;
+  *to = NULL;
+  if (moved->nbuffers + moved->nfds == 0)
+    return true;
+  lent = *to = lent_new(moved);
+  if (lent == NULL)
+    return false;
   for (unsigned i = 0; i < moved->nbuffers; i++)
     buffer_lend(L, moved->buffers[i], lent->buffers[i]);
   for (; lent->nfds < moved->nfds; lent->nfds++) {
@@ -112,25 +159,43 @@ bool owned_lend (lua_State *L, const struct moved *moved, struct lent *lent) {
     refblock_retain(&moved->fds[lent->nfds]->block);
     handle_lend(moved->fds[lent->nfds]);
   }
+  for (; lent->nsockets < moved->nsockets; lent->nsockets++)
+    socket_lend(L, moved->sockets[lent->nsockets],
+                &lent->sockets[lent->nsockets]);
   return true;
 }
 
 void owned_lent_sent (struct lent *lent) {
+  if (lent == NULL)
+    return;
   fds_sent(lent->fds, lent->nfds);
   for (unsigned i = 0; i < lent->nbuffers; i++)
     buffer_loan_sent(lent->buffers[i]);
+  for (unsigned i = 0; i < lent->nsockets; i++)
+    socket_lent_sent(&lent->sockets[i]);
   lent_end(lent);
 }
 
-void owned_lent_back (struct lent *lent, struct message *m) {
-  unsigned n = 0;
-  for (uint64_t *cell = m->cells; cell < message_end(m);
-       cell += message_cells(*cell))
-    if (message_kind(*cell) == MESSAGE_BUFFER)
-      buffer_loan_back(lent->buffers[n++], message_block(cell).ud);
-  owned_withdraw(m);
+static void give_back (lua_State *L, struct lent *lent, struct message *m) {
+  uint64_t *cell = m->cells;
+  for (unsigned i = 0; i < lent->nbuffers; i++) {
+    cell = next_of(m, cell, MESSAGE_BUFFER);
+    buffer_loan_back(lent->buffers[i], message_block(cell).ud);
+    cell += message_cells(*cell);
+  }
   for (unsigned i = 0; i < lent->nfds; i++) handle_take_back(lent->fds[i]);
+  cell = m->cells;
+  for (unsigned i = 0; i < lent->nsockets; i++) {
+    cell = next_of(m, cell, MESSAGE_SOCKET);
+    socket_lent_back(L, &lent->sockets[i], message_take_block(cell).ud);
+    cell += message_cells(*cell);
+  }
   lent_end(lent);
+}
+
+void owned_lent_back (lua_State *L, struct lent *lent, struct message *m) {
+  if (lent) give_back(L, lent, m);
+  owned_withdraw_plain(m);
 }
 
 
@@ -161,6 +226,7 @@ void owned_push (lua_State *L, const uint64_t *cell) {
     case MESSAGE_ADDRESS: mail_address_new(L); break;
     case MESSAGE_RING: reference_new(L); break;
     case MESSAGE_SLOT: served_call_new(L); break;
+    case MESSAGE_SOCKET: socket_push_for(L, message_block(cell).ud); break;
     default: push_empty_buffer(L, (size_t)message_count(*cell));
   }
 }
@@ -197,6 +263,7 @@ void owned_give (lua_State *L, int index, uint64_t *cell) {
       ((struct reference *)object)->ring = (struct handle *)(uintptr_t)b.p;
       break;
     case MESSAGE_SLOT: ((struct call_handle *)object)->call = b.ud; break;
+    case MESSAGE_SOCKET: socket_adopt(L, object, b.ud); break;
     default: buffer_adopt(L, object, b.ud);
   }
 }

@@ -23,7 +23,7 @@ struct waiting_send {
   struct socket_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
   struct queue *q;         /* counted; NULL: it has ended */
   struct queue_sender *s;
-  struct lent lent;
+  struct lent *lent;       /* NULL: nothing moves */
   struct account *account;  /* of its state, charged with the message */
   size_t charged;
 };
@@ -40,11 +40,11 @@ static void describe_send (lua_State *L, const struct socket_waitq *waitq,
 }
 
 /* Leave the list of senders: what has become of the message. */
-static enum queue_result end_send (struct waiting_send *w) {
+static enum queue_result end_send (lua_State *L, struct waiting_send *w) {
   enum queue_result result = queue_withdraw(w->q, w->s);
   w->s->owner = NULL;  /* guard: it may still be in the ready list */
-  if (result == SEND_ACCEPTED) owned_lent_sent(&w->lent);
-  else owned_lent_back(&w->lent, w->s->message);
+  if (result == SEND_ACCEPTED) owned_lent_sent(w->lent);
+  else owned_lent_back(L, w->lent, w->s->message);
   account_refund(w->account, w->charged);
   refblock_release(&w->s->block);
   refblock_release(&w->q->block);
@@ -54,7 +54,7 @@ static enum queue_result end_send (struct waiting_send *w) {
 
 static int waiting_send_gc (lua_State *L) {
   struct waiting_send *w = class_check(L, 1, CLASS_WAITING_SEND);
-  if (w->q) end_send(w);
+  if (w->q) end_send(L, w);
   return 0;
 }
 
@@ -70,7 +70,7 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
     return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, ctx,
                      message_sent);
   }
-  result = end_send(w);
+  result = end_send(L, w);
   if (result != SEND_ACCEPTED) {  /* else the next wait raises */
     loop_check(L, t);
     return kind->done(L, mail_send_fail(L, kind->name, NULL, EPIPE));
@@ -101,7 +101,7 @@ static int fill_waiting_send (lua_State *L, struct waiting_send *w,
       w->s->message = NULL;
       refblock_release(&w->s->block);
     }
-    encode_withdraw(e);
+    encode_withdraw(L, e);
     return -ENOMEM;
   }
   w->q = q;
@@ -156,7 +156,7 @@ static int send_first (lua_State *L, struct task *t,
   int rc = mail_send_now(L, kind->first, lua_gettop(L), q, kind->flags, &e);
   if (rc == -EAGAIN) {
     size_t size = e.message->size;
-    encode_withdraw(&e);
+    encode_withdraw(L, &e);
     return send_later(L, t, size, kind);
   }
   if (rc < 0)
@@ -263,10 +263,10 @@ static int post_copy (lua_State *L, struct sending *s) {
   }
   if (s->nfds > 0) ring_submit_all(state_of(L)->rings);
   rc = queue_post(s->q, copy);
-  if (rc < 0 && copy != m) owned_withdraw(copy);
+  if (rc < 0 && copy != m) owned_withdraw_plain(copy);
   if (copy != m && (rc < 0 || !linked)) free(copy);
   for (unsigned i = 0; rc == 0 && i < s->nfds; i++)
-    handle_release(s->fds[i]);  /* guard: its number is the reader's */
+    handle_send(s->fds[i]);
   return rc;
 }
 
@@ -345,20 +345,21 @@ static int fill_sending (lua_State *L, struct sending *s, int last,
   int rc = encode_values(L, 2, last, mail_address_check(L)->q, e);
   if (rc == 0 && !account_has_room(a, e->message->size)) {
     size_t size = e->message->size;
-    encode_withdraw(e);
+    encode_withdraw(L, e);
     pressure_make_room(L, size);
     rc = encode_values(L, 2, last, mail_address_check(L)->q, e);
   }
   if (rc < 0)
     return rc;
-  if (e->moved.nbuffers > 0) {
-    encode_withdraw(e);
-    return luaL_argerror(L, 2, "cannot send a buffer by an event: use send or "
-                         "try_send");
+  if (e->moved.nbuffers + e->moved.nsockets > 0) {
+    const char *what = e->moved.nbuffers > 0 ? "buffer" : "socket";
+    encode_withdraw(L, e);
+    return luaL_argerror(L, 2, lua_pushfstring(L,
+      "cannot send a %s by an event: use send or try_send", what));
   }
   if (account_has_room(a, e->message->size)) s->message = encode_keep(e);
   if (s->message == NULL) {
-    encode_withdraw(e);
+    encode_withdraw(L, e);
     return -ENOMEM;
   }
   s->account = a;
@@ -401,7 +402,7 @@ static int sending_gc (lua_State *L) {
   while (s->asking) asking_end(s, &s->asking);
   for (unsigned i = 0; i < s->nfds; i++)
     refblock_release(&s->fds[i]->block);
-  owned_withdraw(s->message);  /* (it is a message of none, but for copies) */
+  owned_withdraw_plain(s->message);  /* (copies of it were sent, if any) */
   account_refund(s->account, s->message->size);
   free(s->message);
   refblock_release(&s->q->block);

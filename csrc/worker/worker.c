@@ -192,7 +192,7 @@ static int worker_start (lua_State *L) {
                 "-Wl,-u,luaL_openlibs");
   rc = encode_values(L, 2, lua_gettop(L), t->results, &e);
   if (rc == 0 && (t->start = encode_keep(&e)) == NULL) {
-    encode_withdraw(&e);
+    encode_withdraw(L, &e);
     rc = -ENOMEM;
   }
   if (rc < 0)
@@ -209,7 +209,7 @@ static int worker_start (lua_State *L) {
   if (e.moved.nfds > 0) ring_submit_all(s->rings);
   rc = worker_thread_start(t, bell);
   if (rc < 0) {
-    owned_withdraw(t->start);  /* (it is still the caller's) */
+    owned_withdraw(L, &e.moved, t->start);  /* (it is still the caller's) */
     free(t->start);
     t->start = NULL;
     list_remove(t);

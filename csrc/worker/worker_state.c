@@ -94,7 +94,7 @@ static int worker_post (lua_State *L) {
   int rc = encode_values(L, 1, lua_gettop(L), t->results, &e);
   if (rc == 0) rc = mail_send_post(L, t->results, &e);
   if (rc == 0) encode_free(&e);
-  else encode_withdraw(&e);
+  else encode_withdraw(L, &e);
   if (rc < 0) luaL_error(L, "not enough memory for the results");
   return 0;
 }

@@ -67,6 +67,8 @@ typedef struct uring_message uring_message;
 #define URING_SOCKET 11
 #define URING_BUFFER 12   /* u.s: the bytes of a buffer of Lua's; received
                              only, and kept and released as a BLOCK is */
+#define URING_CLOSED 13   /* u.i: the token of a monitor, whose mailbox is
+                             closed; the library's alone */
 
 /* Called once, when nothing reads a block any more: on any thread, with no
 ** lock held, also inside of lua_close or a finalizer. It may call post, hold,
@@ -142,6 +144,17 @@ struct uring_step {
   int more;                 /* out: is there more to do at once? */
   int failed;               /* out: an error value was pushed */
   uint32_t resumed;         /* out: tasks that were resumed */
+};
+
+/* What `stats` tells of a mailbox. accepted == received + undelivered +
+** messages. */
+struct uring_stats {
+  uint32_t size;
+  uint32_t senders;         /* addresses and boxes */
+  uint32_t waiting;         /* sends that wait for room */
+  uint32_t reserved;        /* 0 */
+  uint64_t accepted, received, undelivered;  /* since it was made */
+  uint64_t messages, bytes, fds;  /* in it now */
 };
 
 /* Of a mailbox whose reader is C. 0: the default. */
@@ -278,6 +291,36 @@ struct uring_api {
   /* Close it, and free it: the number of messages that were not taken. Never
   ** while another thread is in inbox_take. */
   int64_t (*inbox_close) (uring_inbox *inbox);
+
+  /* ---- calls (address:call): messages to be answered ---- */
+
+  /* Answer the message that was taken, which is a call: with `n` results, up
+  ** to 254, as `post` sends them; with an error, which is raised at the caller.
+  ** (Where to answer is none of its values.) -ENOENT: it is no call, or was
+  ** answered. -EPIPE: its caller has gone. -EMSGSIZE, -EINVAL, -ENOMEM: it is
+  ** still to be answered. A call that is freed without an answer is answered
+  ** with an error. An answer needs no room. */
+  int (*reply) (uring_message *message, const uring_value *values,
+                uint32_t n);
+  int (*refuse) (uring_message *message, const char *why);
+
+  /* ---- of boxes, from any thread, but for the inbox's part ---- */
+
+  /* Tell this inbox when the mailbox of the box is closed, or its state has
+  ** ended; at once if that is so: with a message of one value, a CLOSED with
+  ** the token. It needs no room, comes before all others, and once. Until then
+  ** the monitor counts as a sender of the inbox; it ends with that. On the
+  ** inbox's thread. -ENOMEM, -ESTALE. */
+  int (*monitor) (uring_box *box, uring_inbox *inbox, int64_t token);
+
+  /* Fill in the counts. -ESTALE. */
+  int (*stats) (uring_box *box, struct uring_stats *stats);
+
+  /* After -EAGAIN: write to this eventfd, once, when there is room for a small
+  ** message, or the mailbox is closed; at once if that is so. Posts of others
+  ** may take that room: post, and ask again. (It writes to a dup: the number
+  ** may be closed.) -EBADF, -EMFILE, -ENOMEM, -ESTALE. */
+  int (*wanting) (uring_box *box, int eventfd);
 };
 
 #ifdef __cplusplus

@@ -19,6 +19,7 @@
 #include "worker/inbox.h"
 #include "worker/mail_address.h"
 #include "worker/mailbox.h"
+#include "worker/reply.h"
 #include "worker/values.h"
 
 #include <uring_lua.h>
@@ -327,7 +328,9 @@ static const struct uring_api table = {
   .post = box_post,
   .inbox_new = inbox_new, .inbox_box = inbox_box, .inbox_fd = inbox_fd,
   .inbox_take = inbox_take, .values = values_of,
-  .message_free = values_free, .inbox_close = inbox_close
+  .message_free = reply_free, .inbox_close = inbox_close,
+  .reply = reply_values, .refuse = reply_error,
+  .monitor = inbox_monitor, .stats = box_stats, .wanting = box_wanting
 };
 
 void c_api_open (lua_State *L) {

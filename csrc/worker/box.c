@@ -7,12 +7,16 @@
 #include "worker/box.h"
 
 #include "base/fork_id.h"
+#include "base/sized.h"
 #include "worker/name_table.h"
 #include "worker/values.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 
 uring_box *box_of (struct queue *q) {
@@ -68,4 +72,69 @@ int box_post (uring_box *box, const uring_value *values, uint32_t n) {
   rc = queue_post_aside(q, m);
   if (rc < 0 && (void *)m != (void *)small) free(m);  /* (not disposed of) */
   return rc;
+}
+
+int box_stats (uring_box *box, struct uring_stats *theirs) {
+  struct queue *q = box_queue(box);
+  struct uring_stats o = {0};
+  struct queue_stats s;
+  int rc = sized_read(&o, sizeof(o), sizeof(o), theirs);
+  if (rc < 0)
+    return rc;
+  if (q->fork_id != fork_id())
+    return -ESTALE;
+  queue_stats(q, &s);
+  o = (struct uring_stats){
+    .size = theirs->size, .senders = s.senders, .waiting = s.waiting,
+    .accepted = s.accepted.messages, .received = s.received,
+    .undelivered = s.undelivered, .messages = s.queued.messages,
+    .bytes = s.queued.bytes, .fds = s.queued.fds
+  };
+  memcpy(theirs, &o, sizeof(o));
+  return 0;
+}
+
+
+/* ---- room -------------------------------------------------------------- */
+
+/* Something of C's that waits for room: a sender without a message. */
+struct wanting {
+  struct queue_sender s;   /* first */
+  int fd;                  /* a dup of the eventfd */
+  atomic_bool told;
+};
+
+static void wanting_end (struct refblock *b) {
+  struct wanting *w = (struct wanting *)b;
+  close(w->fd);
+  free(w);
+}
+
+static void wanting_tell (struct queue_sender *s) {
+  struct wanting *w = (struct wanting *)s;
+  if (!atomic_exchange(&w->told, true)) eventfd_write(w->fd, 1);
+}
+
+int box_wanting (uring_box *box, int eventfd) {
+  struct queue *q = box_queue(box);
+  struct wanting *w;
+  int fd, err;
+  if (q->fork_id != fork_id())
+    return -ESTALE;
+  fd = fcntl(eventfd, F_DUPFD_CLOEXEC, 0);
+  err = errno;
+  w = fd >= 0 ? calloc(1, sizeof(*w)) : NULL;
+  if (w == NULL) {
+    if (fd >= 0) close(fd);
+    return fd >= 0 ? -ENOMEM : -err;
+  }
+  queue_sender_init(&w->s, wanting_end);
+  w->s.cost = MESSAGE_COST + MESSAGE_COST_OF_VALUE;
+  w->s.tell = wanting_tell;
+  w->fd = fd;
+  atomic_init(&w->told, false);
+  if (queue_wait(q, &w->s, NULL, false) == SEND_REFUSED)
+    wanting_tell(&w->s);  /* (closed, it did not join) */
+  refblock_release(&w->s.block);
+  return 0;
 }

@@ -26,5 +26,7 @@ int box_find (const char *realm, const char *name, size_t len,
 void box_hold (uring_box *box);
 void box_release (uring_box *box);
 int box_post (uring_box *box, const uring_value *values, uint32_t n);
+int box_stats (uring_box *box, struct uring_stats *stats);
+int box_wanting (uring_box *box, int eventfd);
 
 #endif

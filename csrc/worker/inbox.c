@@ -12,6 +12,7 @@
 #include "worker/values.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -26,10 +27,22 @@
 #define USUAL_TYPES    ((2u << URING_ARRAY) - 1)
 #define KNOWN_TYPES    ((2u << URING_BUFFER) - 1)
 
+/* The inbox counts it, until it was taken; its mailbox, until that is closed;
+** and the notices, while it is there. */
+struct monitor {
+  struct queue_sender s;   /* first */
+  struct queue_notice notice;
+  struct queue *of, *to;   /* counted; of `to` it is a sender */
+  int64_t token;
+  atomic_bool told;
+  struct monitor *next, **back;  /* of the inbox */
+};
+
 struct uring_inbox {
   struct queue *q;         /* counted */
   int eventfd;
   uint32_t fork_id;
+  struct monitor *monitors;
 };
 
 
@@ -69,7 +82,7 @@ static int open_inbox (struct uring_inbox *inbox,
   inbox->q = queue_new(&limits);
   if (inbox->q == NULL)
     return -ENOMEM;
-  inbox->q->kinds = values_kinds(o->types);
+  inbox->q->kinds = values_kinds(o->types) | 1u << MESSAGE_SLOT;
   queue_set_eventfd(inbox->q, inbox->eventfd);
   return o->name ? give_name(inbox->q, o->realm, o->name) : 0;
 }
@@ -99,11 +112,93 @@ int inbox_fd (uring_inbox *inbox) {
   return inbox->fork_id == fork_id() ? inbox->eventfd : -ESTALE;
 }
 
+
+/* ---- monitors ---------------------------------------------------------- */
+
+static void monitor_end (struct refblock *b) {
+  struct monitor *m = (struct monitor *)b;
+  refblock_release(&m->of->block);
+  queue_release_sender(NULL, m->to, 0);
+  free(m);
+}
+
+static void monitor_tell (struct queue_sender *s) {
+  struct monitor *m = (struct monitor *)s;
+  if (atomic_exchange(&m->told, true))
+    return;
+  refblock_retain(&s->block);
+  if (!queue_notify(m->to, &m->notice)) refblock_release(&s->block);
+}
+
+/* The inbox does not count it any more. */
+static void drop_monitor (struct monitor *m) {
+  *m->back = m->next;
+  if (m->next) m->next->back = m->back;
+  queue_unmonitor(m->of, &m->s);
+  refblock_release(&m->s.block);
+}
+
+/* The inbox is closed. */
+static void drop_all_monitors (struct uring_inbox *inbox) {
+  struct queue_notice *n;
+  while (inbox->monitors) drop_monitor(inbox->monitors);
+  while ((n = queue_first_notice(inbox->q)) != NULL) {
+    struct monitor *m = (struct monitor *)((char *)n
+                                           - offsetof(struct monitor, notice));
+    queue_drop_notice(inbox->q);
+    refblock_release(&m->s.block);
+  }
+}
+
+int inbox_monitor (uring_box *box, uring_inbox *inbox, int64_t token) {
+  struct queue *of = box_queue(box);
+  struct monitor *m;
+  if (of->fork_id != fork_id() || inbox->fork_id != fork_id())
+    return -ESTALE;
+  m = calloc(1, sizeof(*m));
+  if (m == NULL)
+    return -ENOMEM;
+  queue_sender_init(&m->s, monitor_end);
+  m->s.tell = monitor_tell;
+  m->of = of;
+  refblock_retain(&of->block);
+  m->to = box_queue(box_of(inbox->q));
+  m->token = token;
+  atomic_init(&m->told, false);
+  m->next = inbox->monitors;
+  m->back = &inbox->monitors;
+  if (m->next) m->next->back = &m->next;
+  inbox->monitors = m;
+  if (queue_monitor(of, &m->s, NULL) == SEND_REFUSED)
+    monitor_tell(&m->s);  /* (closed, it did not join) */
+  return 0;
+}
+
+/* The first notice, as a message: 1; 0: there is none; or -ENOMEM. */
+static int take_notice (struct uring_inbox *inbox, uring_message **message) {
+  struct queue_notice *n = queue_first_notice(inbox->q);
+  struct monitor *m;
+  if (n == NULL)
+    return 0;
+  m = (struct monitor *)((char *)n - offsetof(struct monitor, notice));
+  *message = values_closed(m->token);
+  if (*message == NULL)
+    return -ENOMEM;  /* guard: it stays the first */
+  queue_drop_notice(inbox->q);
+  drop_monitor(m);
+  refblock_release(&m->s.block);
+  return 1;
+}
+
+
+/* ---- messages ---------------------------------------------------------- */
+
 /* The first message as queue_read gives it, but 0 only if the eventfd will be
 ** readable when there is one. */
 static int read_or_rest (struct queue *q, struct message **m) {
   int rc;
-  do rc = queue_read(q, m); while (rc == 0 && !queue_rest(q));
+  do rc = queue_read(q, m);
+  while (rc == 0 && queue_first_notice(q) == NULL && !queue_rest(q));
   return rc;
 }
 
@@ -113,7 +208,12 @@ int inbox_take (uring_inbox *inbox, uring_message **message) {
   int rc;
   if (inbox->fork_id != fork_id())
     return -ESTALE;
-  rc = read_or_rest(q, &m);
+  do {
+    rc = take_notice(inbox, message);
+    if (rc != 0)
+      return rc < 0 ? rc : 0;
+    rc = read_or_rest(q, &m);
+  } while (rc == 0 && queue_first_notice(q));
   if (rc <= 0)
     return rc == 0 ? -EAGAIN : rc;
   *message = values_decode(m);
@@ -134,6 +234,7 @@ int64_t inbox_close (uring_inbox *inbox) {
     if (q && q->named) name_remove(q);  /* guard: first; found now, it gives
                                            EPIPE */
     undelivered = q ? (int64_t)queue_close(q, false) : 0;
+    if (q) drop_all_monitors(inbox);
     if (q) refblock_release(&q->block);
     if (inbox->eventfd >= 0) close(inbox->eventfd);
   }

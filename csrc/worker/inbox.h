@@ -19,6 +19,7 @@ int inbox_new (const struct uring_inbox_options *options, uring_inbox **inbox);
 uring_box *inbox_box (uring_inbox *inbox);
 int inbox_fd (uring_inbox *inbox);
 int inbox_take (uring_inbox *inbox, uring_message **message);
+int inbox_monitor (uring_box *box, uring_inbox *inbox, int64_t token);
 int64_t inbox_close (uring_inbox *inbox);
 
 #endif

@@ -67,9 +67,6 @@ static int begin_call (lua_State *L) {
   c->to = mail_address_check(L);  /* (as it is now) */
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, CALLING_TO);
-  if (!(c->to->q->kinds & 1u << MESSAGE_SLOT))
-    return fail(L, EOPNOTSUPP, "call: the mailbox's reader is C, which answers "
-                "no calls");
   if (!account_has_room(account, bytes)
       || (c->handle.call = call_new(bytes)) == NULL)
     return fail(L, ENOMEM, "call: its answer may count %llu bytes%s",

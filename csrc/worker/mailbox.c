@@ -17,7 +17,7 @@
 #include "worker/mail_address.h"
 #include "worker/name_table.h"
 #include "worker/realm.h"
-#include "worker/values.h"
+#include "worker/reply.h"
 
 #include <stdlib.h>
 
@@ -99,17 +99,9 @@ static struct mailbox *check_open_mailbox (lua_State *L) {
 
 /* The message is a call, and a plain receive does not answer: say so. */
 static void answer_unserved (struct message *m) {
-  static const char why[] = "the mailbox that was called is not served: its "
-    "reader has received the call";
-  const struct values_limits limits = { UINT32_MAX, MESSAGE_ALL_KINDS };
-  uring_value v[2] = { { .type = URING_BOOLEAN }, { .type = URING_STRING } };
-  struct message *answer;
-  v[1].u.s.p = why;
-  v[1].u.s.len = sizeof(why) - 1;
-  if (message_kind(m->cells[0]) == MESSAGE_SLOT
-      && values_encode(v, 2, &limits, NULL, 0, &answer) == 0
-      && !call_answer(message_block(m->cells).ud, answer))
-    free(answer);
+  if (message_kind(m->cells[0]) == MESSAGE_SLOT)
+    reply_post_error(message_block(m->cells).ud, "the mailbox that was called "
+                     "is not served: its reader has received the call");
 }
 
 /* The first message, as queue_read gives it. Unless `calls` are wanted they

@@ -84,6 +84,8 @@ static void queue_ready (struct ready_link *link, struct loop *loop) {
 static void wake_sender (struct queue_sender *s, enum queue_result result,
                          struct wakeups *w) {
   atomic_store(&s->result, (int)result);
+  if (s->bell == NULL)
+    return;  /* (it is told) */
   refblock_retain(&s->block);
   doorbell_link(s->bell, &s->link);
   w->bell[w->n++] = s->bell;  /* with its count */
@@ -271,23 +273,38 @@ static void senders_join (struct queue *q, struct queue_sender **last,
   if (q->closed)
     return;
   refblock_retain(&s->block);
-  refblock_retain(&bell->block);
+  if (bell) refblock_retain(&bell->block);
   s->bell = bell;
   senders_add(last, s, front);
 }
 
-/* It is in no list any more, by its own will: the bell that it had, whose count
-** is the caller's to release. */
-static struct doorbell *senders_leave (struct queue_sender *s) {
-  struct doorbell *bell = s->bell;
+/* If it waits it leaves this list by its own will: its count and the bell that
+** it had, or NULL, are the caller's to release. */
+static bool senders_leave (struct queue_sender **last, struct queue_sender *s,
+                           struct doorbell **bell) {
+  if (queue_result(s) != SEND_WAITS)
+    return false;  /* guard: or what has decided has it */
+  senders_remove(last, s);
   atomic_store(&s->result, SEND_WITHDRAWN);
+  *bell = s->bell;
   s->bell = NULL;
-  return bell;
+  return true;
+}
+
+/* (without the lock) It was decided about, and is in no list: tell it, and
+** release its count. */
+static void tell_sender (struct queue_sender *s) {
+  if (s->tell) s->tell(s);
+  refblock_release(&s->block);
+}
+
+static void waiting_changed (struct queue *q) {
+  if (q->waiting == NULL) atomic_store(&q->senders_wait, false);
 }
 
 static void waiting_remove (struct queue *q, struct queue_sender *s) {
   senders_remove(&q->waiting, s);
-  if (q->waiting == NULL) atomic_store(&q->senders_wait, false);
+  waiting_changed(q);
 }
 
 /* (locked) Serve the first waiting sender, if there is space: return it, out
@@ -322,17 +339,22 @@ static void sender_end (struct refblock *b) {
   free(s);
 }
 
+void queue_sender_init (struct queue_sender *s,
+                        void (*end)(struct refblock *)) {
+  refblock_init(&s->block, end);
+  s->link.ready = sender_ready;
+  atomic_init(&s->result, SEND_WITHDRAWN);
+}
+
 struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
                                        uint16_t fds) {
   struct queue_sender *s = calloc(1, sizeof(*s));
   if (s == NULL)
     return NULL;
-  refblock_init(&s->block, sender_end);
-  s->link.ready = sender_ready;
+  queue_sender_init(s, sender_end);
   s->message = m;
   s->cost = cost;
   s->fds = fds;
-  atomic_init(&s->result, SEND_WITHDRAWN);
   return s;
 }
 
@@ -365,7 +387,7 @@ static void attend (struct queue *q) {
     if (s) atomic_fetch_or(&q->asked, TASK_SERVE);  /* (and the next one) */
     lock_free(&q->lock);
     wake_now(&w);
-    if (s) refblock_release(&s->block);
+    if (s) tell_sender(s);
   }
 }
 
@@ -429,16 +451,15 @@ enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
 
 enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
   struct doorbell *bell = NULL;
+  bool left;
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
-  if (queue_result(s) == SEND_WAITS) {
-    waiting_remove(q, s);
-    bell = senders_leave(s);
-  }
+  left = senders_leave(&q->waiting, s, &bell);
+  waiting_changed(q);
   unlock(q);
-  if (bell) {
-    refblock_release(&bell->block);
+  if (bell) refblock_release(&bell->block);
+  if (left) {
     serve_waiting(q);  /* guard: the next may be small enough */
     refblock_release(&s->block);
   }
@@ -467,18 +488,14 @@ bool queue_is_closed (struct queue *q) {
 
 void queue_unmonitor (struct queue *q, struct queue_sender *s) {
   struct doorbell *bell = NULL;
+  bool left;
   if (q->fork_id != fork_id())
     return;
   lock_take(&q->lock);
-  if (queue_result(s) == SEND_WAITS) {  /* guard: or the close has it */
-    senders_remove(&q->monitors, s);
-    bell = senders_leave(s);
-  }
+  left = senders_leave(&q->monitors, s, &bell);
   unlock(q);
-  if (bell) {
-    refblock_release(&bell->block);
-    refblock_release(&s->block);
-  }
+  if (bell) refblock_release(&bell->block);
+  if (left) refblock_release(&s->block);
 }
 
 bool queue_add_sender (struct queue *q) {
@@ -663,10 +680,39 @@ void queue_set_eventfd (struct queue *q, int fd) {
   q->wanted = true;
 }
 
+bool queue_notify (struct queue *q, struct queue_notice *n) {
+  struct wakeups w = { .n = 0 };
+  bool closed;
+  lock_take(&q->lock);
+  closed = q->closed;
+  if (!closed) {
+    struct queue_notice *last = atomic_load(&q->notices);
+    n->next = NULL;
+    while (last && last->next) last = last->next;
+    if (last) last->next = n;
+    else atomic_store(&q->notices, n);
+    wake_reader(q, &w);
+  }
+  unlock(q);
+  wake_now(&w);
+  return !closed;
+}
+
+struct queue_notice *queue_first_notice (struct queue *q) {
+  return atomic_load_explicit(&q->notices, memory_order_acquire);
+}
+
+void queue_drop_notice (struct queue *q) {
+  lock_take(&q->lock);
+  atomic_store(&q->notices, atomic_load(&q->notices)->next);
+  unlock(q);
+}
+
 bool queue_rest (struct queue *q) {
   bool rest;
   lock_take(&q->lock);
-  rest = q->accepted.messages == taken(q) && !queue_is_over(q);
+  rest = q->accepted.messages == taken(q) && !queue_is_over(q)
+         && atomic_load(&q->notices) == NULL;
   if (rest && !q->wanted) {
     eventfd_t n;
     eventfd_read(q->eventfd, &n);  /* guard: under the lock, and then armed */
@@ -690,7 +736,7 @@ static void refuse_all (struct queue *q) {
     }
     unlock(q);
     wake_now(&w);
-    if (s) refblock_release(&s->block);
+    if (s) tell_sender(s);
   } while (s);
 }
 
@@ -749,6 +795,7 @@ struct queue *queue_new (const struct queue_limits *limits) {
   q->link.ready = queue_ready;
   q->head = q->tail = c;
   atomic_init(&q->spare, NULL);
+  atomic_init(&q->notices, NULL);
   atomic_init(&q->taken, 0);
   atomic_init(&q->taken_bytes, 0);
   atomic_init(&q->taken_fds, 0);

@@ -31,7 +31,8 @@
 **
 ** The reader may be C (worker/inbox.h). Then an eventfd is written instead of
 ** the ready list and the doorbell. It is written, and read, under the lock: it
-** is readable from the first message on until the reader has found none.
+** is readable from the first message on until the reader has found none. Such
+** a reader has notices, too: they need no space, and come first.
 **
 ** Invariants
 ** - accepted == taken + undelivered + those in the queue.
@@ -77,6 +78,14 @@ struct queue_sender {
   _Atomic int result;        /* enum queue_result */
   void *owner;               /* for `woken`; NULL: none. Its thread's. */
   void (*woken)(void *owner, struct loop *loop);
+  /* Of C's, which has no bell: it is called instead, on the thread that has
+     decided, without the lock; and the sender is counted meanwhile. */
+  void (*tell)(struct queue_sender *s);
+};
+
+/* Something for a reader in C beside the messages. */
+struct queue_notice {
+  struct queue_notice *next;
 };
 
 struct chunk;
@@ -103,6 +112,7 @@ struct queue {
   struct queue_limits most;       /* that were in it at a time */
   struct queue_sender *waiting;   /* the last of a circular list, or NULL */
   struct queue_sender *monitors;  /* the same: to be told of the close */
+  struct queue_notice *_Atomic notices;  /* the first; set under the lock */
   struct ready_link link;
 
   _Atomic unsigned asked;    /* enum queue_task: of the lock's next holder */
@@ -159,6 +169,10 @@ static inline enum queue_result queue_result (const struct queue_sender *s) {
   return (enum queue_result)atomic_load(&s->result);
 }
 
+/* Make it of zeros, counted once; `end` frees it. */
+void queue_sender_init (struct queue_sender *s,
+                        void (*end)(struct refblock *));
+
 /* A sender for this message (NULL: it tries again) of this cost, counted
 ** once. It owns the message until that is accepted. NULL: no memory. */
 struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
@@ -213,6 +227,12 @@ void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
 /* The reader is C: `fd`, an eventfd, is written for it. Before senders know
 ** the queue. */
 void queue_set_eventfd (struct queue *q, int fd);
+
+/* A notice for such a reader: false: it is closed. The first; NULL: there is
+** none. It was taken. */
+bool queue_notify (struct queue *q, struct queue_notice *n);
+struct queue_notice *queue_first_notice (struct queue *q);
+void queue_drop_notice (struct queue *q);
 
 /* Such a reader has found nothing: the eventfd is not readable from now on,
 ** until there is something. False: there is. */

@@ -20,6 +20,7 @@
 struct uring_message {
   uint32_t fork_id;
   uint32_t n, all;         /* values: on top, in all */
+  struct message_block slot;  /* of a call that is not answered yet; or 0 */
   uring_value values[];    /* then the cells, where the strings are */
 };
 
@@ -365,8 +366,15 @@ static uint32_t count_values (const struct message *m, uint32_t *tables) {
   return n;
 }
 
+/* Its first value is the slot for the answer, which is no value of C's. */
+static bool is_call (const struct message *m) {
+  return m->flags & MESSAGE_CALL
+         && message_kind(m->cells[0]) == MESSAGE_SLOT;
+}
+
 struct uring_message *values_decode (const struct message *m) {
   uint32_t ntables, all = count_values(m, &ntables);
+  bool call = is_call(m);
   size_t cells = m->size - sizeof(*m);
   struct uring_message *copy = malloc(sizeof(*copy) + cells
                                       + all * sizeof(uring_value));
@@ -377,15 +385,42 @@ struct uring_message *values_decode (const struct message *m) {
     free(r.tables);
     return NULL;
   }
+  all -= call;
   copy->fork_id = fork_id();
-  copy->n = m->n;
+  copy->n = m->n - call;
   copy->all = all;
+  memset(&copy->slot, 0, sizeof(copy->slot));
   memset(copy->values, 0, all * sizeof(uring_value));
   r.cell = memcpy(copy->values + all, m->cells, cells);
   r.free = copy->values + copy->n;
+  if (call) {
+    copy->slot = message_take_block(r.cell);
+    r.cell += message_cells(*r.cell);
+  }
   read_values(&r, copy->values, copy->n);
   free(r.tables);
   return copy;
+}
+
+struct uring_message *values_closed (int64_t token) {
+  struct uring_message *m = calloc(1, sizeof(*m) + sizeof(uring_value));
+  if (m == NULL)
+    return NULL;
+  m->fork_id = fork_id();
+  m->n = m->all = 1;
+  m->values[0].type = URING_CLOSED;
+  m->values[0].u.i = token;
+  return m;
+}
+
+struct call *values_call (const struct uring_message *m) {
+  return m->fork_id == fork_id() ? m->slot.ud : NULL;
+}
+
+void values_answered (struct uring_message *m) {
+  struct message_block slot = m->slot;
+  memset(&m->slot, 0, sizeof(m->slot));
+  if (slot.release) slot.release(slot.ud, slot.p, slot.len);
 }
 
 uring_value *values_of (struct uring_message *m, uint32_t *n) {
@@ -407,7 +442,9 @@ static void dispose (uring_value *v) {
 }
 
 void values_free (struct uring_message *m) {
-  if (m->fork_id == fork_id())  /* guard: they are the parent's */
+  if (m->fork_id == fork_id()) {  /* guard: they are the parent's */
     for (uint32_t i = 0; i < m->all; i++) dispose(&m->values[i]);
+    values_answered(m);
+  }
   free(m);
 }

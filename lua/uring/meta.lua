@@ -2640,10 +2640,10 @@ function Address:sending(...) end
 
 --- Call a handler of mailbox:serve: its results. Its error is raised here,
 --- with the traceback in the server. nil, message, EPIPE if the mailbox is
---- closed, or its state ends, before it has answered; EOPNOTSUPP if its reader
---- is C; ENOMEM if uring.loop{ memory } leaves no room for the answer, which
---- counts up to 1 MiB, there 64 KiB. After a timeout or a cancel the handler
---- is cancelled, or not called at all.
+--- closed, or its state ends, before it has answered; ENOMEM if
+--- uring.loop{ memory } leaves no room for the answer, which counts up to
+--- 1 MiB, there 64 KiB. After a timeout or a cancel the handler is cancelled,
+--- or not called at all.
 ---@async
 ---@param name any
 ---@param ... any

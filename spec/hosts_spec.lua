@@ -166,32 +166,52 @@ describe("a host works", function()
     works("/usr/bin/env", "LUA_PATH=", "LUA_CPATH=", program)
   end)
 
-  it("that has no luaL_openlibs, but for workers, and is told so", function()
-    needs_compiler()
-    local program = host("few", "-DARCHIVE", "-DFEW", archive,
-      library(lib .. ".a"), "-luring", "-pthread")
-    local output = execute("/usr/bin/env", "LUA_PATH=", "LUA_CPATH=", program,
-      helper.file [[
+  -- A new state could not be given the standard libraries.
+  it("that is linked without luaL_openlibs: without workers, and says why",
+    function()
+      needs_compiler()
+      local script = helper.file [[
         local uring = require "uring"
-        local function refused(value, why, errno)
-          assert(value == nil and errno == uring.errno.ENOSYS, why)
-          assert(why:find("-u,luaL_openlibs", 1, true), why)
-        end
         if uring.probe().available then
           uring.run(function()
-            local function square(n) return n * n end
-            refused(uring.worker(square, 2))
-            refused(uring.pool { workers = 2, main = square })
-            local pool <close> = uring.pool { workers = 0, main = square }
+            local double = { workers = 0, main = function(n) return 2 * n end }
+            local pool = assert(uring.pool(double))
             local sum = 0
             for _, n in pool:map { 1, 2, 3 } do sum = sum + n end
-            assert(sum == 14)
+            assert(sum == 12, sum)
+            local to = assert(uring.mailbox()):address()
+            assert(to:send "mailboxes work")
+            for _, make in ipairs { uring.worker, function(f)
+              return uring.pool { workers = 2, main = f }
+            end } do
+              local none, why, errno = make(double.main)
+              assert(none == nil and errno == uring.errno.ENOSYS, why)
+              assert(why:find("linked without the standard libraries", 1,
+                true) and why:find("-Wl,-u,luaL_openlibs", 1, true), why)
+            end
           end)
         end
         io.write "ran "
-      ]])
-    assert.equal("ran closed\n", output)
-  end)
+      ]]
+      for _, program in ipairs {
+        host("chosen", "-DCHOSEN", library(lib .. ".a"), "-Wl,-E"),
+        host("chosen_static", "-DCHOSEN", "-DARCHIVE", archive,
+          library(lib .. ".a"), "-luring", "-pthread") } do
+        assert.falsy(execute("/usr/bin/nm", program):find "T luaL_openlibs")
+        assert.equal("ran closed\n", execute(program, script))
+      end
+      -- the cure that it names
+      local cured = host("cured", "-DCHOSEN", "-Wl,-u,luaL_openlibs",
+        library(lib .. ".a"), "-Wl,-E")
+      assert.equal("ran closed\n", execute(cured, helper.file [[
+        local uring = require "uring"
+        if uring.probe().available then
+          uring.run(function()
+            assert(select(2, uring.worker(function() return 5 end):join()) == 5)
+          end)
+        end
+        io.write "ran "]]))
+    end)
 
   -- (the module cannot be loaded there at all, and no build of it could be)
   it("whose archive brings the program no name but luaopen_*", function()

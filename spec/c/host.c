@@ -4,7 +4,8 @@
 ** "closed".
 **
 **   -DARCHIVE   it is linked with build/liburing_lua.a, and preloads it
-**   -DFEW       it opens libraries one by one, and has no luaL_openlibs
+**   -DCHOSEN    it opens each library that it wants, and so is linked without
+**               luaL_openlibs, if its Lua is static
 **   -DPLUGIN    it is a shared object, whose function the loader calls:
 **   -DLOADER    the program that loads that one, RTLD_LOCAL. With
 **               -DPROMOTE=\"liblua5.4.so.0\" the plugin makes the names of
@@ -36,14 +37,22 @@ int main (int argc, char **argv) {
 
 #else
 
-#ifdef FEW
-static const luaL_Reg few[] = {
-  {LUA_GNAME, luaopen_base}, {LUA_LOADLIBNAME, luaopen_package},
-  {LUA_TABLIBNAME, luaopen_table}, {LUA_STRLIBNAME, luaopen_string},
-  {LUA_MATHLIBNAME, luaopen_math}, {LUA_COLIBNAME, luaopen_coroutine},
-  {LUA_IOLIBNAME, luaopen_io}
-};
+static void open_libraries (lua_State *L) {
+#ifdef CHOSEN
+  static const luaL_Reg chosen[] = {
+    {LUA_GNAME, luaopen_base}, {LUA_LOADLIBNAME, luaopen_package},
+    {LUA_COLIBNAME, luaopen_coroutine}, {LUA_TABLIBNAME, luaopen_table},
+    {LUA_IOLIBNAME, luaopen_io}, {LUA_STRLIBNAME, luaopen_string},
+    {LUA_MATHLIBNAME, luaopen_math},
+  };
+  for (size_t i = 0; i < sizeof(chosen) / sizeof(*chosen); i++) {
+    luaL_requiref(L, chosen[i].name, chosen[i].func, 1);
+    lua_pop(L, 1);
+  }
+#else
+  luaL_openlibs(L);
 #endif
+}
 
 int host_run (const char *script) {
   lua_State *L;
@@ -56,14 +65,7 @@ int host_run (const char *script) {
 #endif
   if ((L = luaL_newstate()) == NULL)
     return 2;
-#ifdef FEW
-  for (size_t i = 0; i < sizeof(few) / sizeof(*few); i++) {
-    luaL_requiref(L, few[i].name, few[i].func, 1);
-    lua_pop(L, 1);
-  }
-#else
-  luaL_openlibs(L);
-#endif
+  open_libraries(L);
 #ifdef ARCHIVE
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, luaopen_uring);

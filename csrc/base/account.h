@@ -30,6 +30,7 @@
 struct account {
   _Atomic size_t held;     /* bytes */
   _Atomic size_t limit;    /* SIZE_MAX: none */
+  _Atomic size_t strings;  /* of these, what Lua's strings hold */
 };
 
 /* An account; NULL if out of memory. */
@@ -39,6 +40,7 @@ static inline struct account *account_new (void) {
     return NULL;
   atomic_init(&a->held, 1);
   atomic_init(&a->limit, SIZE_MAX);
+  atomic_init(&a->strings, 0);
   return a;
 }
 
@@ -79,6 +81,22 @@ static inline void account_refund (struct account *a, size_t n) {
   assert(atomic_load(&a->held) >= n);
   if (atomic_fetch_sub_explicit(&a->held, n, memory_order_acq_rel) == n)
     free(a);
+}
+
+/* The same for what a string of Lua's holds, which goes without a finalizer:
+** how much there is. */
+static inline void account_hold_strings (struct account *a, size_t n) {
+  atomic_fetch_add_explicit(&a->strings, n, memory_order_relaxed);
+  account_count(a, n);
+}
+
+static inline void account_let_strings (struct account *a, size_t n) {
+  atomic_fetch_sub_explicit(&a->strings, n, memory_order_relaxed);
+  account_refund(a, n);
+}
+
+static inline size_t account_strings (const struct account *a) {
+  return atomic_load_explicit(&a->strings, memory_order_relaxed);
 }
 
 /* Its state ends. */

@@ -120,6 +120,7 @@ struct state {
                                       without listeners */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
+  size_t strings;                  /* of account_strings, what pressure has */
   struct refusal refusal;
   uint64_t unflushed;              /* bytes in write buffers of objects that
                                       were collected */

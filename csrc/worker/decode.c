@@ -8,6 +8,7 @@
 #include "compat.h"
 #include "worker/decode.h"
 
+#include "worker/large_string.h"
 #include "worker/owned.h"
 
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct decoder {
   uint32_t tables;
   unsigned depth, room;
   struct place *places, *few;
+  struct large_string *large;
 };
 
 
@@ -173,7 +175,9 @@ static void push_plain (struct decoder *d, const uint64_t *cell) {
       lua_pushnumber(L, number);
       break;
     case MESSAGE_STRING:
-      lua_pushlstring(L, (const char *)(cell + 1), (size_t)n);
+      if (!large_string_push(L, d->m, (const char *)(cell + 1), (size_t)n,
+                             &d->large))
+        lua_pushlstring(L, (const char *)(cell + 1), (size_t)n);
       break;
     case MESSAGE_SHARED: push_listed(d, (uint32_t)n); break;
     case MESSAGE_NIL: lua_pushnil(L); break;
@@ -280,6 +284,7 @@ int decode_message (lua_State *L, struct message *m) {
   lua_pushlightuserdata(L, &d);
   status = lua_pcall(L, 1, LUA_MULTRET, 0);
   if (d.places != few) free(d.places);
+  large_string_end(d.large, m, status == LUA_OK);
   if (status != LUA_OK)
     return DECODE_FAILED;
   if (owns(m)) give_all(L, m, top + 1);

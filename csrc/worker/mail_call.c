@@ -87,7 +87,12 @@ static int begin_call (lua_State *L) {
 /* ---- its answer -------------------------------------------------------- */
 
 static int push_answer (lua_State *L, struct calling *c) {
-  int n = decode_message(L, c->handle.call->answer);
+  struct call *call = c->handle.call;
+  int n = decode_message(L, call->answer);
+  if (n >= 0) {  /* guard: a string may have its memory: worker/large_string.h */
+    message_free(call->answer);
+    call->answer = NULL;
+  }
   end_calling(c);
   if (n == DECODE_NO_STACK) luaL_error(L, "stack overflow (an answer)");
   return n < 0 ? raise_again(L) : n;

@@ -42,6 +42,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 enum message_kind {
   MESSAGE_NIL, MESSAGE_FALSE, MESSAGE_TRUE, MESSAGE_INTEGER, MESSAGE_NUMBER,
@@ -71,6 +72,7 @@ struct message {
 #define MESSAGE_DEEP   100
 #define MESSAGE_CALL   16  /* the first value is the slot for the answer:
                               worker/call.h */
+#define MESSAGE_GIVEN  32  /* its memory is a string's: large_string.h */
 
 #define MESSAGE_VALUES 255         /* on the top level */
 #define MESSAGE_LEVELS 8           /* of arrays in arrays, with C */
@@ -150,6 +152,11 @@ struct message_block message_take_block (uint64_t *cell);
 /* Is it one, whatever bytes there are in its cells? Each value lies within
 ** it, and nothing is behind them. (Where blocks are it cannot know.) */
 bool message_is_sound (const struct message *m);
+
+/* Free its memory, which is malloc's, unless it was given away. */
+static inline void message_free (struct message *m) {
+  if (m && !(m->flags & MESSAGE_GIVEN)) free(m);
+}
 
 /* Close the descriptors in it, and release the rest. */
 void message_dispose (struct message *m);

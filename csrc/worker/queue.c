@@ -233,7 +233,7 @@ static struct message *body_of (struct message *record) {
 static void drop_head (struct queue *q) {
   struct message *m = head_record(q);
   q->head_at += m->size;
-  if (m->flags & MESSAGE_APART) free(body_of(m));
+  if (m->flags & MESSAGE_APART) message_free(body_of(m));
 }
 
 

@@ -109,7 +109,7 @@ static int start_worker (lua_State *L) {
   state_shared(L, SHARED_BOOT);
   n = decode_message(L, t->start);
   if (n < 0) return luaL_error(L, "not enough memory");
-  free(t->start);
+  message_free(t->start);
   t->start = NULL;
   lua_call(L, n, 0);
   return 0;

@@ -2604,10 +2604,13 @@ function Mailbox:serve(handlers, options) end
 --- Sends to a mailbox. Copied are nil (not the first), booleans, numbers,
 --- strings, and tables of what can be sent, without a metatable: a table that
 --- is in the message twice is one table for the reader. A mailbox or an
---- address arrives as an address, a ring's reference as a reference. uring.Fd
---- and buffers move: here they are closed, or sent away, from then on. Others
---- raise, with their path. A message counts 32 bytes, 48 for each value, keys
---- and values in tables too, and the bytes of strings and buffers.
+--- address arrives as an address, a ring's reference as a reference. uring.Fd,
+--- buffers and sockets move: here they were sent away from then on. A socket
+--- takes along what it has received that was not taken, and what was written
+--- and has not gone; one that a task or another request uses does not move.
+--- Others raise, with their path. A message counts 32 bytes, 48 for each value,
+--- keys and values in tables too, and the bytes of strings, of buffers and of
+--- what a socket takes along.
 ---@class uring.Address
 local Address = {}
 

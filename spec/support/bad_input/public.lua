@@ -76,7 +76,7 @@ local function can_be_sent(v)
     or type(v) == "table" and next(v) == nil and not getmetatable(v)
 end
 local sendable = kind(function() return 1 end, function(v)
-  return can_be_sent(v) or v == good.buffer
+  return can_be_sent(v) or v == good.buffer or v == good.socket
 end)
 local sendable_by_event = kind(function() return 1 end, can_be_sent)
 local name = kind(function() return "a name" end, function(v)

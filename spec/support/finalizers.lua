@@ -140,6 +140,16 @@ function deeds.close(w)
   if w.lease then w.lease:release() end
 end
 
+-- Sends away every object that moves; none of the messages is received.
+function deeds.send_away(w)
+  local box = assert(uring.mailbox { fds = 64 })
+  local to <close> = box:address()
+  for _, name in ipairs(SOCKETS) do try(to, "try_send", w[name]) end
+  try(to, "try_send", w.buffer)
+  try(to, "try_send", w.fd)
+  box:close()
+end
+
 -- Closes the coroutines of all tasks.
 function deeds.end_coroutines(w)
   for i, co in pairs(w.coroutines) do
@@ -327,6 +337,19 @@ local calls = {
   ["socket:receive"] = function(w) w.d:receive(3, SHORT) end,
   ["socket:try_receive"] = function(w) w.c:try_receive(100) end,
   ["socket:try_send"] = function(w) w.a:try_send("x") end,
+  ["a socket in a message"] = function(w)
+    local box <close> = assert(uring.mailbox())
+    local to <close> = box:address()
+    assert(to:send { w.b })
+    w.b = box:receive()[1]
+    w.b:recv(3, SHORT)
+    to:send(w.listener)
+    local sent = uring.spawn(to.send, to, w.d)
+    w.listener = box:receive()
+    sent:join()
+    w.d = box:receive()
+    w.d:receive(3, SHORT)
+  end,
   ["a stream over functions"] = function(w)
     local s <close> = assert(uring.stream {
       read = function(max, timeout) return w.a:recv(max, timeout) end,

@@ -207,7 +207,8 @@ describe("a host works", function()
         local uring = require "uring"
         if uring.probe().available then
           uring.run(function()
-            assert(select(2, uring.worker(function() return 5 end):join()) == 5)
+            local w = uring.worker(function() return 5 end)
+            assert(select(2, w:join()) == 5)
           end)
         end
         io.write "ran "]]))

@@ -205,7 +205,7 @@ void socket_unpack (lua_State *L, struct socket *s, struct parcel *p) {
 }
 
 void parcel_free (struct parcel *p) {
-  /* guard: a child would send its parent's bytes again */
+  /* (a child would send its parent's bytes again) */
   output_discard(&p->output, p->fork_id == fork_id() ? p->number : -1);
   arrived_free(&p->arrived);
   store_free(&p->store);

@@ -258,7 +258,7 @@ void socket_lent_back (lua_State *L, struct socket_lent *lent,
                        struct parcel *p) {
   struct socket *s = lent->socket;
   if (s == NULL) {
-    p->number = -1;  /* guard: the handle closes it */
+    p->number = -1;  /* (the handle closes it) */
     parcel_free(p);
     refblock_release(&lent->d->block);
     return;

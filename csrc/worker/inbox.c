@@ -183,7 +183,7 @@ static int take_notice (struct uring_inbox *inbox, uring_message **message) {
   m = (struct monitor *)((char *)n - offsetof(struct monitor, notice));
   *message = values_closed(m->token);
   if (*message == NULL)
-    return -ENOMEM;  /* guard: it stays the first */
+    return -ENOMEM;  /* (it stays the first) */
   queue_drop_notice(inbox->q);
   drop_monitor(m);
   refblock_release(&m->s.block);

@@ -189,7 +189,7 @@ static int s_close (lua_State *L) {
 /* Why it cannot be given away: what would be lost; or NULL. */
 static const char *socket_busy (const struct socket *s) {
   const struct op *op = s->ring ? socket_op(s, &s->in) : NULL;
-  if (store_size(&s->input.store) > 0 || s->rx.at
+  if (store_size(&s->input.store) > 0 || s->rx.at || s->arrived.first
       || (op && op->results.first))
     return "what it has received was not read";
   if (output_size(&s->output) > 0)

@@ -52,19 +52,19 @@ int reply_post_error (struct call *c, const char *why) {
 }
 
 /* What became of the answer `rc`: refused as such it may be made again. */
-static int answered (uring_message *m, int rc) {
+static int note_answer (uring_message *m, int rc) {
   if (rc == 0 || rc == -EPIPE) values_answered(m);
   return rc;
 }
 
 int reply_values (uring_message *m, const uring_value *values, uint32_t n) {
   struct call *c = values_call(m);
-  return c ? answered(m, reply_post(c, true, values, n)) : -ENOENT;
+  return c ? note_answer(m, reply_post(c, true, values, n)) : -ENOENT;
 }
 
 int reply_error (uring_message *m, const char *why) {
   struct call *c = values_call(m);
-  return c ? answered(m, reply_post_error(c, why)) : -ENOENT;
+  return c ? note_answer(m, reply_post_error(c, why)) : -ENOENT;
 }
 
 void reply_free (uring_message *m) {

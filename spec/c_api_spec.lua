@@ -22,8 +22,9 @@ local TESTS <const> = {
   "no memory is LUA_ERRMEM", "threads post to a host that polls",
   "a state closes under posts", "a forked child is told",
   "all is valid after the state", "calls are answered",
-  "answers own what they give", "monitors tell of the end",
-  "monitors race with the end", "counts are told", "room is told of",
+  "answers own what they give", "answers race with the caller",
+  "monitors tell of the end", "monitors race with the end",
+  "counts are told", "room is told of",
 }
 
 describe("the C header", function()

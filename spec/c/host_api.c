@@ -1084,6 +1084,65 @@ static void answers_own_what_they_give (void) {
   lua_close(L);
 }
 
+#define RACES 400
+
+struct answerer {
+  uring_inbox *inbox;
+  int answered, left;
+};
+
+/* Takes calls, and answers each with a block. */
+static void *answer_calls (void *ud) {
+  struct answerer *a = ud;
+  while (a->answered + a->left < RACES) {
+    uring_value v = block("bbbb");
+    uring_message *m;
+    int rc = uring->inbox_take(a->inbox, &m);
+    if (rc == -EAGAIN) readable(uring->inbox_fd(a->inbox), 10);
+    if (rc < 0)
+      continue;
+    rc = uring->reply(m, &v, 1);
+    if (CHECK(rc == 0 || rc == -EPIPE) && rc == 0) a->answered++;
+    else {
+      a->left++;
+      on_release(v.ud, v.u.s.p, v.u.s.len);  /* (it is still C's) */
+    }
+    uring->message_free(m);
+  }
+  return NULL;
+}
+
+/* A call ends once: answered on one thread, or left on the other. */
+static void answers_race_with_the_caller (void) {
+  lua_State *L = new_state();
+  struct answerer a = { .answered = 0 };
+  pthread_t thread;
+  uring_box *box;
+  released = 0;
+  CHECK(uring->inbox_new(NULL, &a.inbox) == 0);
+  box = uring->inbox_box(a.inbox);
+  set_address(L, "address", box);
+  uring->release(box);
+  pthread_create(&thread, NULL, answer_calls, &a);
+  must_run(L, "got = 0");
+  for (int i = 0; i < RACES; i++) {
+    must_run(L, "task = uring.spawn(function()"
+                " local ok, lease = pcall(address.call, address)"
+                " if ok then got = got + 1 lease:release() end end)");
+    step(L);
+    for (int spins = i % 8 * 200; spins > 0; spins--) sched_yield();
+    must_run(L, "task:cancel()");
+    step(L);
+  }
+  pthread_join(thread, NULL);
+  step(L);
+  CHECK(a.answered + a.left == RACES);
+  CHECK(global_integer(L, "got") <= a.answered);
+  CHECK(uring->inbox_close(a.inbox) == 0);
+  lua_close(L);
+  CHECK(released == RACES);
+}
+
 static bool is_closed (uring_message *m, int64_t token) {
   uint32_t n;
   const uring_value *v = uring->values(m, &n);
@@ -1289,6 +1348,7 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"all is valid after the state", all_is_valid_after_the_state},
   {"calls are answered", calls_are_answered},
   {"answers own what they give", answers_own_what_they_give},
+  {"answers race with the caller", answers_race_with_the_caller},
   {"monitors tell of the end", monitors_tell_of_the_end},
   {"monitors race with the end", monitors_race_with_the_end},
   {"counts are told", counts_are_told},

@@ -102,7 +102,8 @@ describe("examples/https.lua as a server", function()
     serve()
     net.run(function()
       uring.map(4, { 1, 2, 3, 4 }, function(i)
-        local out, err, _, code = assert(uring.process { "curl", "-s",
+        local out, err, _, code = assert(uring.process { "env", "-u",
+          "LD_PRELOAD", "curl", "-s",
           i % 2 == 0 and "--tlsv1.3" or "--tls-max", i % 2 == 1 and "1.2"
           or "--http1.1", "--cacert", pem "ca.pem",
           "https://" .. address .. "/large", stdout = "pipe" }:communicate(nil,

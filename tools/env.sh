@@ -38,8 +38,9 @@ if setarch -R true 2>/dev/null; then fixed="setarch -R"; fi
 
 # The interpreter is not instrumented, so the runtime must be preloaded. Only
 # the command preloads it: otherwise setarch and shells would be searched for
-# leaks, too.
-ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
+# leaks, too. (What it guesses of a module's thread-local memory may be wrong,
+# and crash it.)
+ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:intercept_tls_get_addr=0}
 UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 export ASAN_OPTIONS UBSAN_OPTIONS
 exec $fixed env \

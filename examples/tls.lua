@@ -32,8 +32,8 @@ local MOST <const> = 65536     -- bytes that are read at once
 local tls = {}
 
 -- A context for many connections; nil, message. A server's has its chain of
--- certificates and its key (names of PEM files), a client's whom it trusts:
--- `cafile`, or the system's.
+-- certificates and its key (names of PEM files). A client's has those that it
+-- trusts as authorities: `cafile`, or the system's.
 function tls.context(options)
   local server = options.certificate ~= nil
   local context, message = ssl.newcontext {

@@ -4,9 +4,9 @@
 ** strings in memory that is not its own; before that nothing is done here.)
 **
 ** That is for a string that is more than half of a message which has memory of
-** its own; so a message has at most one, and no string keeps much that is
-** nobody's. Until the message was decoded whole it keeps its memory, and may
-** be decoded again: a string that was made in vain frees nothing.
+** its own; so a message has at most one, and no string keeps much memory that
+** it does not use. Until the message was decoded whole it keeps its memory, and
+** may be decoded again: a string that was made in vain frees nothing.
 **
 ** The memory counts for the state's account, and drives its collector.
 */

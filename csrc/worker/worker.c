@@ -263,14 +263,19 @@ static enum worker_outcome outcome_kind (lua_State *L, int table) {
   return kind;
 }
 
-static void push_worker_failure (lua_State *L, int table) {
-  lua_rawgeti(L, table, 2);
+/* Append to the text on top where the worker at 1 was started. */
+static void append_trace (lua_State *L) {
   if (lua_getiuservalue(L, 1, WORKER_TRACE) == LUA_TSTRING) {
     lua_pushliteral(L, "\n");
     lua_insert(L, -2);
     lua_concat(L, 3);
   }
   else lua_pop(L, 1);
+}
+
+static void push_worker_failure (lua_State *L, int table) {
+  lua_rawgeti(L, table, 2);
+  append_trace(L);
 }
 
 /* Push what join returns: how many values. */
@@ -453,12 +458,7 @@ static int worker_tell (lua_State *L) {
     "cancelled: a cancel acts where it waits, unless uring.cancelled is caught; "
     "cancel = \"hook\" reaches code of Lua that does not wait",
     w->t->name ? w->t->name : "?", seconds);
-  if (lua_getiuservalue(L, 1, WORKER_TRACE) == LUA_TSTRING) {
-    lua_pushliteral(L, "\n");
-    lua_insert(L, -2);
-    lua_concat(L, 3);
-  }
-  else lua_pop(L, 1);
+  append_trace(L);
   watchdog_tell(L, seconds);
   return 0;
 }

@@ -7,6 +7,8 @@
 #include "compat.h"
 #include "base/lock.h"
 
+#include "base/cpu.h"
+
 #include <sched.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
@@ -18,14 +20,6 @@
 #define YIELD_EACH 40
 
 
-static inline void relax (void) {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ __volatile__("yield");
-#endif
-}
-
 static bool spin (struct lock *l) {
   for (unsigned i = 1; i <= SPINS; i++) {
     uint32_t word = LOCK_FREE;
@@ -35,7 +29,7 @@ static bool spin (struct lock *l) {
                                                  memory_order_relaxed))
       return true;
     if (i % YIELD_EACH == 0) sched_yield();
-    else relax();
+    else cpu_relax();
   }
   return false;
 }

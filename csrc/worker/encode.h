@@ -25,7 +25,7 @@
 #include "lua/state.h"
 #include "worker/owned.h"
 
-#define ENCODE_CELLS 62    /* so many need no memory: QUEUE_SMALL bytes */
+#define ENCODE_CELLS 62    /* so many need no memory */
 
 struct encoded {
   struct message *message; /* `small`, or memory of malloc's */

@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "worker/queue.h"
 
+#include "base/cpu.h"
 #include "base/fork_id.h"
 
 #include <assert.h>
@@ -15,6 +16,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#define STREAM 16            /* messages, without a wait */
+#define SMALL_BATCH 4
+#define LINGER 200
 #define CHUNK_FIRST 2048u
 #define CHUNK_MOST  65536u
 #define HEADER      sizeof(struct message)
@@ -568,21 +572,35 @@ static uint64_t taken (const struct queue *q) {
 
 /* If all were taken begin anew, in the same memory. */
 static void rewind_chunk (struct queue *q) {
-  if (!lock_try(&q->lock))
+  if (q->head_at < q->head->size / 2 || !lock_try(&q->lock))
     return;  /* (then the next time) */
   if (q->accepted.messages == taken(q) && q->head == q->tail)
     q->head_at = q->tail_at = 0;
   unlock(q);
 }
 
+/* A reader that is as fast as its senders would look at `come` for each
+** message, and each look makes the next sender wait for that cache line: so
+** both were slowed by half. In a stream it looks less often. */
+static void linger (struct queue *q) {
+  if (q->lingers && q->batch <= SMALL_BATCH && taken(q) - q->began >= STREAM)
+    for (int i = 0; i < LINGER; i++) cpu_relax();
+}
+
 /* See how many messages there are now. True: none, and there will be none. */
 static bool refresh (struct queue *q) {
   bool over;
+  uint64_t before = q->seen;
+  linger(q);
   if (atomic_load_explicit(&q->senders_wait, memory_order_relaxed))
     serve_waiting(q);  /* (for want of memory, or because one left) */
   over = queue_is_over(q);  /* (first: their last messages are seen then) */
   q->seen = atomic_load_explicit(&q->come, memory_order_acquire);
-  if (q->seen == taken(q)) rewind_chunk(q);
+  q->batch = q->seen - before;
+  if (q->seen == taken(q)) {
+    q->began = q->seen;
+    rewind_chunk(q);
+  }
   return over;
 }
 

@@ -88,23 +88,36 @@ struct queue_notice {
   struct queue_notice *next;
 };
 
+#define CACHE_LINE 64u
+
 struct chunk;
 
+/* What the senders write at each message, and what the reader does, are in
+** cache lines apart. */
 struct queue {
   struct refblock block;
   uint32_t fork_id;
   struct queue_limits limits;
   uint32_t kinds;            /* of values that the reader takes: message.h */
+  int eventfd;               /* of a reader in C; or -1 */
+  bool named;                /* there may always be another sender */
+  bool closed;               /* by the reader, under the lock */
+  _Atomic bool senders_wait;
+  _Atomic bool over;         /* there were senders, and none is left */
+  _Atomic uint64_t others;   /* of queue_want */
+  struct queue_notice *_Atomic notices;  /* the first; set under the lock */
+  struct queue_name *name;   /* realm.c's; NULL: none */
+  void *reader;              /* for `woken`; NULL: none */
+  void (*woken)(void *reader, struct loop *loop);
+  uint64_t undelivered;      /* at the close; the reader's, too */
+  struct chunk *_Atomic spare;
 
+  char apart_1[CACHE_LINE];
   struct lock lock;          /* of all this: */
   bool wanted;               /* the reader will sleep: wake it */
-  bool closed;
-  bool named;                /* there may always be another sender */
   bool had_senders;
   uint32_t senders;          /* addresses */
-  struct doorbell *bell;     /* of the reader's loop, counted; NULL: it has
-                                not waited yet, or is closed */
-  int eventfd;               /* of a reader in C; or -1 */
+  _Atomic unsigned asked;    /* enum queue_task: of the lock's next holder */
   struct chunk *tail;
   size_t tail_at;
   struct queue_limits accepted;   /* since it was made */
@@ -112,30 +125,26 @@ struct queue {
   struct queue_limits most;       /* that were in it at a time */
   struct queue_sender *waiting;   /* the last of a circular list, or NULL */
   struct queue_sender *monitors;  /* the same: to be told of the close */
-  struct queue_notice *_Atomic notices;  /* the first; set under the lock */
-  struct ready_link link;
+  struct doorbell *bell;     /* of the reader's loop, counted; NULL: it has
+                                not waited yet, or is closed */
 
-  _Atomic unsigned asked;    /* enum queue_task: of the lock's next holder */
-  _Atomic uint64_t others;   /* of queue_want */
+  char apart_2[CACHE_LINE];
   _Atomic uint64_t come;     /* `accepted.messages`, for the reader */
-  _Atomic bool over;         /* there were senders, and none is left */
+  struct ready_link link;
   _Atomic bool linked;       /* it is in the ready list */
 
+  char apart_3[CACHE_LINE];
   struct chunk *head;        /* the reader's: */
   size_t head_at;
   uint64_t seen;             /* `come`, when it looked last */
+  uint64_t batch;            /* ... and how many had come then */
+  uint64_t began;            /* `taken`, when it last found none */
+  bool lingers;              /* see queue_linger */
   bool reading;              /* between queue_read and queue_taken */
   bool kept;                 /* closed, and what is left may be read */
   bool reading_left;         /* ... and is: it stays undelivered */
   uint64_t left;             /* messages that it has, closed */
-  struct queue_name *name;   /* realm.c's; NULL: none */
-  void *reader;              /* for `woken`; NULL: none */
-  void (*woken)(void *reader, struct loop *loop);
-
-  uint64_t undelivered;      /* at the close; the reader's, too */
-  struct chunk *_Atomic spare;
   _Atomic uint64_t taken, taken_bytes, taken_fds;
-  _Atomic bool senders_wait;      /* senders wait */
 };
 
 /* A queue, counted once; NULL: no memory. */
@@ -148,7 +157,7 @@ struct queue *queue_new (const struct queue_limits *limits);
 ** else `m` itself, which malloc gave and which the queue frees. 0; or -errno,
 ** and nothing was done: EAGAIN if there is no space, EMSGSIZE if there never
 ** is, EPIPE if it is closed. */
-#define QUEUE_SMALL 512u
+#define QUEUE_SMALL 2048u
 int queue_post (struct queue *q, struct message *m);
 
 /* The same for a post of C: waiting senders do not come first, and there is an
@@ -223,6 +232,12 @@ void queue_unread (struct queue *q);
 ** called once, on the thread of this bell's loop, when there are more, or when
 ** no sender is left; that may be so already. It is the same bell each time. */
 void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
+
+/* The reader has a processor of its own: where messages come in a stream it
+** may wait a moment for several, before it finds none. */
+static inline void queue_linger (struct queue *q, bool lingers) {
+  q->lingers = lingers;
+}
 
 /* The reader is C: `fd`, an eventfd, is written for it. Before senders know
 ** the queue. */

@@ -477,7 +477,7 @@ static void *send_all (void *of) {
   struct doorbell *b = new_bell();
   int64_t me = (int64_t)(intptr_t)of << 32;
   for (unsigned i = 0; i < storm.rounds; i++) {
-    size_t len = draw(&l, 16) ? draw(&l, 64) : draw(&l, 900);
+    size_t len = draw(&l, 16) ? draw(&l, 64) : draw(&l, 2600);
     int rc = draw(&l, 8) ? post(storm.q, me + i, len) : -EAGAIN;
     if (rc == 0) atomic_fetch_add(&storm.accepted, 1);
     else if (rc == -EAGAIN) wait_to_send(&l, b, me + i, len);
@@ -519,6 +519,7 @@ static void storm_of (uint64_t capacity, unsigned rounds, uint64_t most) {
   uint64_t got, left;
   struct queue_stats s;
   storm.q = new_queue(capacity, 4000);
+  queue_linger(storm.q, capacity > 8);
   storm.rounds = rounds;
   storm.accepted = storm.withdrawn = storm.refused = 0;
   storm.stuck = 0;

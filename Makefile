@@ -48,6 +48,7 @@ CTEST_op_table := op_table handle refblock fork_id
 CTEST_account := refblock
 CTEST_handle := handle refblock fork_id
 CTEST_doorbell := doorbell handle refblock fork_id sys
+CTEST_spin := spin $(CTEST_doorbell)
 CTEST_queue := queue message lock doorbell handle refblock fork_id sys
 CTEST_worker_thread := worker_thread $(CTEST_queue)
 CTEST_call := call message lock doorbell handle refblock fork_id sys
@@ -57,7 +58,7 @@ CTEST_buf_group := buf_group refblock recvmsg_out
 CTEST_thread_pool := doorbell handle refblock fork_id sys  # (it includes it)
 
 # Those whose threads share memory: tested under TSAN as well.
-TSAN := call doorbell lock queue inbox thread_pool worker_thread
+TSAN := call doorbell lock queue inbox spin thread_pool worker_thread
 
 # --- how --------------------------------------------------------------------
 

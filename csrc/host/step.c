@@ -315,7 +315,7 @@ static void push_worst (lua_State *L, const struct worst *w) {
 }
 
 /* loop:stats(): { steps=, resumed=, taken=, tasks=, memory=, memory_limit=,
-** unflushed=, worst= } */
+** unflushed=, spins=, spins_in_vain=, worst= } */
 static int loop_stats (lua_State *L) {
   const struct loop *loop = loop_check_object(L);
   const struct account *account = loop->state->account;
@@ -325,8 +325,9 @@ static int loop_stats (lua_State *L) {
     {"memory", account_held(account)},
     {"memory_limit", account_limit(account)},
     {"unflushed", loop->state->unflushed},
+    {"spins", loop->spin.count}, {"spins_in_vain", loop->spin.in_vain},
   };
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, 10);
   for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
     if (fields[i].value == SIZE_MAX) continue;  /* no limit */
     lua_pushinteger(L, (lua_Integer)fields[i].value);

@@ -45,6 +45,7 @@
 #include "base/timer_heap.h"
 #include "base/waitq.h"
 #include "ring/ring.h"
+#include "ring/spin.h"
 #include "lua/state.h"
 
 #include <errno.h>
@@ -202,6 +203,7 @@ struct loop {
   uint32_t now;             /* ms, as of this turn or a later deadline */
   uint32_t fork_id;
   int64_t nap;              /* the longest sleep now, in ns; see clock.h */
+  struct spin spin;         /* instead of a sleep */
   int64_t slow;             /* the watchdog's bound in ns; 0: there is none */
   int64_t usually_slow;     /* the same, for runs that set none */
   struct wall *wall;        /* its times of the wall clock: wall_timer.h */

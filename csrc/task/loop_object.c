@@ -9,6 +9,7 @@
 #include "compat.h"
 #include "task/loop_object.h"
 
+#include "base/cpu.h"
 #include "base/fork_id.h"
 #include "ring/doorbell.h"
 #include "lua/errors.h"
@@ -83,6 +84,7 @@ static struct loop *install_loop (lua_State *L, struct ring *r) {
                                  .armed = CLOCK_NEVER };
   loop->fork_id = fork_id();
   loop->nap = CLOCK_NAP;
+  loop->spin.longest = SPIN_USUAL;
   loop->cheap = sys_calls_are_cheap();
   r->watch = &loop->own;
   r->is_loop_ring = true;
@@ -113,19 +115,17 @@ static bool loop_limit_memory (lua_State *L, size_t bytes) {
   return true;
 }
 
-/* The option in ns, or -1 if it is not given. */
-static int64_t options_close_timeout (lua_State *L, int arg) {
-  lua_Number seconds = 0;
-  bool given = options_given(L, arg, "close_timeout");
-  if (given) {
-    seconds = options_push(L, arg, "close_timeout") == LUA_TNUMBER
-              ? lua_tonumber(L, -1) : -1;
+/* The option, up to `most` seconds, in ns; or -1 if it is not given. */
+static int64_t bounded_seconds (lua_State *L, const char *name, int most) {
+  lua_Number seconds = -1;
+  if (options_given(L, 1, name)) {
+    if (options_push(L, 1, name) == LUA_TNUMBER) seconds = lua_tonumber(L, -1);
+    if (!(seconds >= 0 && seconds <= most))
+      luaL_argerror(L, 1, lua_pushfstring(L, "option '%s' must be seconds, "
+                                          "from 0 to %d", name, most));
     lua_pop(L, 1);
-    if (!(seconds >= 0 && seconds <= 3600))
-      luaL_argerror(L, arg, "option 'close_timeout' must be seconds, from 0 "
-                    "to 3600");
   }
-  return given ? (int64_t)(seconds * 1e9) : -1;
+  return seconds < 0 ? -1 : (int64_t)(seconds * 1e9);
 }
 
 static void check_no_loop (lua_State *L) {
@@ -172,7 +172,7 @@ static void read_movable (lua_State *L, struct ring_options *o) {
 static int make_loop (lua_State *L) {
   struct ring_options o = { .disabled = true };
   struct ring *r;
-  int64_t slow, memory, close_bound;
+  int64_t slow, memory, close_bound, spin;
   check_no_loop(L);
   o.entries = (unsigned)options_integer(L, 1, "entries", LOOP_ENTRIES_HOSTED,
                                         1, 32768);
@@ -184,7 +184,8 @@ static int make_loop (lua_State *L) {
                          "R_DISABLED");
   read_movable(L, &o);
   memory = options_integer(L, 1, "memory", 0, 1, INT64_MAX);
-  close_bound = options_close_timeout(L, 1);
+  close_bound = bounded_seconds(L, "close_timeout", 3600);
+  spin = bounded_seconds(L, "spin", 1);
   slow = watchdog_options(L, 1);
   read_on_error(L);
   push_realm(L);
@@ -196,6 +197,7 @@ static int make_loop (lua_State *L) {
                 "than %lld bytes already", (long long)memory);
   if (close_bound >= 0) state_of(L)->close_bound = close_bound;
   install_loop(L, r);
+  if (spin >= 0) state_of(L)->loop->spin.longest = spin;
   lua_insert(L, 2);
   lua_settop(L, 5);  /* the loop, on_slow, on_error, realm */
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REALM);
@@ -208,7 +210,7 @@ int loop_lua (lua_State *L) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
                                        "memory", "close_timeout", "movable",
                                        "slow", "on_slow", "on_error",
-                                       "realm", NULL };
+                                       "realm", "spin", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names))
     return make_loop(L);
@@ -231,7 +233,10 @@ int loop_try_bind (struct loop *loop) {
   int rc = 0;
   if (loop->closed)
     return -EBADF;
-  if (!r->enabled) rc = ring_bind(r);
+  if (!r->enabled) {
+    rc = ring_bind(r);
+    if (cpu_is_single()) loop->spin.longest = 0;
+  }
   if (rc < 0)
     return rc;
   return is_of_another_thread(r) ? -EPERM : 0;  /* guard: threads */

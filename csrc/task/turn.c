@@ -125,11 +125,27 @@ static int64_t longest_sleep (lua_State *L, struct loop *loop,
   return loop->retry && (ns < 0 || ns > RETRY_NS) ? RETRY_NS : ns;
 }
 
+bool turn_is_blind (const struct loop *loop) {
+  unsigned flags = loop->ring->io.flags;
+  return (flags & IORING_SETUP_DEFER_TASKRUN)
+         && !(flags & IORING_SETUP_TASKRUN_FLAG);
+}
+
+/* Wait awake, if that is likely to pay. True: there is something. */
+static bool wait_awake (struct loop *loop, int64_t ns) {
+  struct ring *own = loop->ring;
+  if (!spin_is_due(&loop->spin, own->doorbell) || turn_is_blind(loop)
+      || (ring_needs_enter(own) && ring_enter(own, 0, SYS_FOREVER) < 0))
+    return false;
+  return spin_wait(&loop->spin, own->doorbell, &own->io, ns);
+}
+
 /* Enter the ring, and sleep there for up to `ns`. */
 static int enter_own (struct loop *loop, int64_t ns) {
   struct ring *own = loop->ring;
   int rc = 0;
   unsigned wait = ns != 0;
+  if (wait && own->doorbell && wait_awake(loop, ns)) wait = 0;
   if (wait && own->doorbell) {
     doorbell_arm(own->doorbell);
     /* Another thread may have linked something before it could see that. (The
@@ -179,12 +195,6 @@ void turn_wait (lua_State *L, struct loop *loop, int64_t longest) {
 
 
 /* ---- a step's ---------------------------------------------------------- */
-
-bool turn_is_blind (const struct loop *loop) {
-  unsigned flags = loop->ring->io.flags;
-  return (flags & IORING_SETUP_DEFER_TASKRUN)
-         && !(flags & IORING_SETUP_TASKRUN_FLAG);
-}
 
 unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,
                      int64_t until) {

@@ -177,12 +177,14 @@ static int mailbox_try_call (lua_State *L, struct task *t,
 
 static int mailbox_block (lua_State *L, struct task *t, struct blocking *b) {
   struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+  const struct loop *loop = state_of(L)->loop;
   (void)t;
   if (m->closed)
     return fail_mailbox_closed(L);
   if (mailbox_bell(L, "receive") == NULL)
     return 3;
   wait_join(b, &m->waitq.q, WAIT_QUEUE);
+  queue_linger(m->q, loop->spin.longest > 0 && !loop->stepping);
   wake_next(L, m);
   return 0;
 }

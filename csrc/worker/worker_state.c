@@ -296,10 +296,11 @@ static int worker_dump (lua_State *L) {
   return 1;
 }
 
-/* inherit(): package.path, package.cpath and the realm of names; false where
-** there is none */
+/* inherit(): package.path, package.cpath and the realm of names, false where
+** there is none; and the seconds that the loop may spin */
 static int worker_inherit (lua_State *L) {
   static const char *const names[] = { "path", "cpath" };
+  const struct loop *loop = state_of(L)->loop;
   lua_settop(L, 0);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   if (lua_getfield(L, 1, LUA_LOADLIBNAME) != LUA_TTABLE) lua_newtable(L);
@@ -315,7 +316,8 @@ static int worker_inherit (lua_State *L) {
     lua_pushliteral(L, "");
     lua_replace(L, -2);
   }
-  return 3;
+  lua_pushnumber(L, loop ? (lua_Number)loop->spin.longest * 1e-9 : 0);
+  return 4;
 }
 
 /* set_paths(path, cpath) */

@@ -393,6 +393,9 @@ function uring.loop(options) end
 ---@field slow? uring.seconds of every run's tasks: see uring.RunOptions
 ---@field on_slow? uring.OnSlow
 ---@field on_error? uring.OnError
+---@field spin? uring.seconds how long the loop may wait awake for another
+--- thread before it sleeps, where that was shorter lately: 0.0001 if not
+--- given; 0: never, as on a single CPU. Workers inherit it
 ---@field realm? string|false of the names of mailboxes: "" if not given, which
 --- all states share; false: this state has no names
 
@@ -2397,6 +2400,8 @@ function Loop:stats() end
 ---@field memory_limit? integer of uring.loop{ memory = }
 ---@field unflushed integer bytes that were written to sockets and streams and
 --- had not gone when those were collected
+---@field spins integer times that it waited awake for other threads
+---@field spins_in_vain integer of these, those that ended in a sleep
 ---@field worst? uring.WorstResume
 
 --- The resume that took longest in any step.

@@ -144,8 +144,8 @@ end
 -- What a worker's state is told: what it runs, and as what.
 local function describe(options, kind, what, upvalues)
   local ring = options.ring or {}
-  local path, cpath, realm = tasks.worker_inherit()
-  return { kind, what, upvalues, path, cpath, realm,
+  local path, cpath, realm, spin = tasks.worker_inherit()
+  return { kind, what, upvalues, path, cpath, realm, spin,
     check_integer(options.memory, "memory", 1, 1 << 50, 0),
     check_integer(ring.entries, "ring.entries", 1, 32768, 0),
     check_integer(ring.cq_entries, "ring.cq_entries", 1, 65536, 0),
@@ -296,8 +296,8 @@ local LOAD <const> = { code = tasks.worker_load_code,
   module = tasks.worker_load_module, file = tasks.worker_load_file }
 
 -- The options of its loop.
-local function make_loop(realm, memory, entries, cq_entries, flags)
-  return loop { realm = realm,
+local function make_loop(realm, spin, memory, entries, cq_entries, flags)
+  return loop { realm = realm, spin = spin,
     memory = memory > 0 and memory or nil,
     entries = entries > 0 and entries or nil,
     cq_entries = cq_entries > 0 and cq_entries or nil,
@@ -332,16 +332,16 @@ end
 local pool_serve  -- lua/uring/pool.lua's
 
 local function boot(spec, ...)
-  local kind, what, upvalues, path, cpath, realm, memory, entries, cq_entries,
-    flags, name = unpack(spec)
+  local kind, what, upvalues, path, cpath, realm, spin, memory, entries,
+    cq_entries, flags, name = unpack(spec)
   tasks.worker_set_paths(path, cpath)
-  assert(make_loop(realm, memory, entries, cq_entries, flags))
+  assert(make_loop(realm, spin, memory, entries, cq_entries, flags))
   tasks.worker_hook()
   local results = {}
   local ok, problem = xpcall(run, function(e)
     return type(e) == "string" and e or tasks.traceback(text(e), 2)
   end, { main = main, name = name or nil }, results, LOAD[kind], what,
-    upvalues, spec[12] and pool_serve, ...)
+    upvalues, spec[13] and pool_serve, ...)
   if not ok then tasks.worker_post(FAILED, problem)
   elseif results.values then post_results(results.values)
   else tasks.worker_post(CANCELLED) end
@@ -358,7 +358,7 @@ local function read_pool(options)
   local n = check_integer(options.workers, "workers", 0, 4096)
   if not n then bad_argument(1, "option 'workers' expected") end
   local spec = describe(options, kind, what, upvalues)
-  spec[12] = true
+  spec[13] = true
   return n, spec, LOAD[kind], what, upvalues
 end
 

@@ -44,6 +44,21 @@ describe("without memory", function()
 
   -- luacheck: globals each_shortage
 
+  short("recvmsg_out, which lets go of the bytes", function()
+    local msg = uring.msghdr { namelen = 16 }
+    local header = string.pack("=I4I4I4I4", 16, 0, 5, 0)
+      .. string.pack("=I2>I2I4=I8", 2, 53, 0x7f000001, 0)
+    local function held() return uring.loop():stats().memory end
+    local before = held()
+    local tried = each_shortage(T.fault.alloc, function()
+      local buffer <close> = uring.buffer(header .. "hello")
+      T.equal("hello", uring.recvmsg_out(buffer, msg).payload)
+    end)
+    assert(tried > 4, tried)
+    T.collect()
+    T.equal(before, held())
+  end)
+
   short("a ring by hand", function()
     local r, w = spec.pipe()
     for _, refuse in ipairs { T.fault.malloc, T.fault.alloc } do

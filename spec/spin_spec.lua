@@ -22,8 +22,8 @@ local function trips(spin, cpu)
   local uring = require "uring"
   if cpu then
     local file <close> = io.open "/proc/self/stat"
-    assert(os.execute(("taskset -p %x %d >/dev/null"):format(1 << cpu,
-      file:read "n")))
+    assert(os.execute(("taskset -p %x %d >/dev/null"):format(
+      1 << tonumber(cpu), file:read "n")))
   end
   if tonumber(spin) then assert(uring.loop { spin = tonumber(spin) }) end
   uring.run(function()

@@ -3,6 +3,8 @@
 --     lua5.4 tools/guards.lua [PATTERN]      (or: make guards GUARD=PATTERN)
 --
 -- SHARE=1/2 and SHARE=2/2 test every second one each, to run in parallel.
+-- MOST=n tries at most n specs for each line: quick, and what survives is to be
+-- tried again without it.
 -- COVERAGE=FILE keeps there which specs execute which guards, for later runs.
 --
 -- For every `/* guard: … */` in csrc a copy of the tree is built without the
@@ -16,6 +18,8 @@
 
 local pattern = arg[1] or ""
 local part, parts = (os.getenv "SHARE" or "1/1"):match "^(%d+)/(%d+)$"
+
+local most = tonumber(os.getenv "MOST") or math.huge
 
 local function sh(command) return (os.execute(command)) == true end
 
@@ -155,7 +159,7 @@ local function likely(path, line)
     if x ~= y then return x < y end
     return took[a] < took[b]
   end)
-  return list
+  return { table.unpack(list, 1, math.min(most, #list)) }
 end
 
 -- The first failure of the tree in its present state.

@@ -133,17 +133,20 @@ struct fd_arg arg_fd (lua_State *L, int arg) {
   return arg_fd_in(L, arg, arg);
 }
 
-/* A userdata that begins with a struct fd? */
-static bool has_fd (lua_State *L, int index) {
+struct fd *fd_at (lua_State *L, int index) {
+  static const enum class classes[] = { CLASS_FD, CLASS_SOCKET, CLASS_STREAM,
+                                        CLASS_CHILD };
   const struct state *s = state_of(L);
   const void *key = class_key(L, index);
-  return key != NULL
-         && (key == s->meta[CLASS_FD] || key == s->meta[CLASS_SOCKET]
-             || key == s->meta[CLASS_STREAM] || key == s->meta[CLASS_CHILD]);
+  for (size_t i = 0; key && i < sizeof(classes) / sizeof(*classes); i++)
+    if (key == s->meta[classes[i]])
+      return class_raw(L, index, classes[i]);
+  return NULL;
 }
 
 struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   struct fd_arg a = { -1, NULL, 0 };
+  const struct fd *f;
   void *p;
   if (lua_type(L, index) == LUA_TNUMBER) {
     int ok;
@@ -152,8 +155,7 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
       luaL_argerror(L, arg, "descriptor expected, got another number");
     a.number = (int)n;
   }
-  else if (has_fd(L, index)) {
-    const struct fd *f = lua_touserdata(L, index);
+  else if ((f = fd_at(L, index)) != NULL) {
     if (f->d == NULL || handle_closed(f->d)) raise_closed_fd(L, arg, f);
     a.handle = f->d;
     a.number = handle_number(f->d);

@@ -22,6 +22,10 @@ struct fd {                /* the userdata */
 };
 
 
+/* The uring.fd, socket, stream or child at this index: all of them begin so.
+** NULL for any other value. */
+struct fd *fd_at (lua_State *L, int index);
+
 /* Push a new uring.fd without a number. Raises only if out of memory. */
 struct fd *fd_push (lua_State *L);
 

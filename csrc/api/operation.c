@@ -26,7 +26,7 @@ struct operation *operation_new (lua_State *L, int ring,
   struct operation *o;
   if (subject) op_subject_push(L, q);
   o = class_new(L, CLASS_OPERATION, sizeof(*o), subject ? 2 : 1);
-  o->ring = lua_touserdata(L, ring);
+  o->ring = class_raw(L, ring, CLASS_RING);
   lua_pushvalue(L, ring);
   lua_setiuservalue(L, -2, 1);
   if (subject) {

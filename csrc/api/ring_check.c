@@ -31,14 +31,17 @@ static void check_hand (lua_State *L, const struct ring *r, int arg) {
 
 struct ring *ring_check_open (lua_State *L, int index, int arg) {
   struct state *s = state_of(L);
-  struct ring *r = lua_touserdata(L, index);
-  if (r == NULL || r != s->recent_ring) {
+  void *object = lua_touserdata(L, index);
+  struct ring *r;
+  if (object && object == s->recent_object)
+    r = class_memory(CLASS_RING, object);
+  else {
     r = class_at(L, s, index, CLASS_RING);
     if (r == NULL)
       luaL_typeerror(L, arg, class_name(CLASS_RING));
     if (!r->open)  /* guard: a closed ring raises */
       luaL_argerror(L, arg, "attempt to use a closed ring");
-    s->recent_ring = r;
+    s->recent_object = object;
   }
   check_process(L, r, arg);
   return r;

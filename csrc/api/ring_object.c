@@ -430,7 +430,7 @@ static int ring_object_peek_cqe (lua_State *L) {
 
 /* A step of ring:cqes. The ring is an upvalue, so its class is known. */
 static int next_cqe (lua_State *L) {
-  struct ring *r = lua_touserdata(L, lua_upvalueindex(2));
+  struct ring *r = class_raw(L, lua_upvalueindex(2), CLASS_RING);
   struct pending_cqe a;
   if (!r->open)  /* guard: the body has closed it */
     return 0;
@@ -540,7 +540,7 @@ unsigned ring_object_end (lua_State *L, struct ring *r, int64_t bound) {
   pressure_drop(&s->pressure, weight, RING_FDS);
   ring_cancel_uses(s->rings, r->handle);
   kept = ring_close(r, bound);
-  s->recent_ring = NULL;  /* guard: it may be this one */
+  s->recent_object = NULL;  /* guard: it may be this one */
   account_refund(r->account, weight);
   return kept;
 }

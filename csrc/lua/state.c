@@ -34,10 +34,46 @@ bool state_push (lua_State *L) {
   return false;
 }
 
+#define LINKED_VALUE  1      /* user values of a linked object's memory: */
+#define LINKED_CLASS  2
+
+/* Of what is lost other user values were needed to end it. */
+#define CLASSES_ENDED (CLASSES_LINKED & ~(1ull << CLASS_SELECT_WAITER \
+                                          | 1ull << CLASS_WAITING_SEND))
+
+/* The memory on top is of an object whose finalizer was never called: call it
+** now, with another object. */
+static void end_lost (lua_State *L, int state) {
+  void *p = lua_touserdata(L, -1), **object;
+  lua_Integer c;
+  lua_getiuservalue(L, -1, LINKED_CLASS);
+  c = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  if (!(CLASSES_ENDED >> c & 1))
+    return;
+  object = lua_newuserdatauv(L, sizeof(*object), 0);
+  *object = p;
+  lua_getiuservalue(L, state, (int)c + 1);
+  lua_getfield(L, -1, "__gc");
+  lua_insert(L, -3);
+  lua_setmetatable(L, -2);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
+/* end_all_lost(state) */
+static int end_all_lost (lua_State *L) {
+  lua_getiuservalue(L, 1, SHARED_LINKED);
+  for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) end_lost(L, 1);
+  return 0;
+}
+
 /* It is the last finalizer of the library's, as the first to be set. Only
 ** finalizers of others can call it after that. */
 static int state_gc (lua_State *L) {
   struct state *s = lua_touserdata(L, 1);
+  lua_pushcfunction(L, end_all_lost);
+  lua_pushvalue(L, 1);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   if (s->end_workers) s->end_workers(L, s);  /* guard: nor any thread */
   if (s->end_orphans) s->end_orphans(s);  /* guard: no child is left behind */
   account_end(s->account);
@@ -67,6 +103,8 @@ void state_new (lua_State *L) {
   lua_pushcfunction(L, state_gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, SHARED_LINKED);
   s->close_bound = CLOSE_BOUND;
   s->account = account_new();
   if (s->account == NULL) luaL_error(L, "not enough memory");
@@ -102,6 +140,27 @@ const char *class_name (enum class c) {
   return names[c];
 }
 
+/* The finalizer of a linked object: upvalue 2 is its class's own. */
+static int linked_gc (lua_State *L) {
+  lua_CFunction finalize = lua_tocfunction(L, lua_upvalueindex(2));
+  void *p = lua_isuserdata(L, 1) && lua_rawlen(L, 1) >= sizeof(p)
+            ? *(void **)lua_touserdata(L, 1) : NULL;
+  finalize(L);  /* (raises for what is no such object) */
+  lua_settop(L, 0);
+  state_shared(L, SHARED_LINKED);
+  lua_pushnil(L);
+  lua_rawsetp(L, 1, p);
+  return 0;
+}
+
+/* Of the metatable on top; the state is at that index. */
+static void link_finalizer (lua_State *L, int state) {
+  lua_pushvalue(L, state);
+  lua_getfield(L, -2, "__gc");
+  lua_pushcclosure(L, linked_gc, 2);
+  lua_setfield(L, -2, "__gc");
+}
+
 void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
                    const luaL_Reg *meta, lua_CFunction index) {
   int state = lua_gettop(L);
@@ -114,6 +173,7 @@ void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
   lua_setiuservalue(L, state, (int)c + 1);
   lua_pushvalue(L, state);
   luaL_setfuncs(L, meta, 1);
+  if (CLASSES_LINKED >> c & 1) link_finalizer(L, state);
   lua_newtable(L);
   lua_pushvalue(L, state);
   luaL_setfuncs(L, methods, 1);
@@ -153,12 +213,39 @@ void class_extend (lua_State *L, enum class c, const luaL_Reg *methods) {
   lua_settop(L, state);
 }
 
+/* Push an object, and its memory is kept: the last of its user values. */
+static void *push_linked (lua_State *L, enum class c, size_t size,
+                          int uservalues) {
+  void *p = lua_newuserdatauv(L, size, 2), **object;
+  lua_pushinteger(L, (lua_Integer)c);
+  lua_setiuservalue(L, -2, LINKED_CLASS);
+  object = lua_newuserdatauv(L, sizeof(*object), uservalues + 1);
+  *object = p;
+  state_shared(L, SHARED_LINKED);
+  lua_pushvalue(L, -3);
+  lua_rawsetp(L, -2, p);  /* guard: the last that may raise */
+  lua_pop(L, 1);
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, uservalues + 1);
+  return p;
+}
+
 void *class_new (lua_State *L, enum class c, size_t size, int uservalues) {
-  void *p = lua_newuserdatauv(L, size, uservalues);
+  void *p = CLASSES_LINKED >> c & 1 ? push_linked(L, c, size, uservalues)
+            : lua_newuserdatauv(L, size, uservalues);
   memset(p, 0, size);  /* guard: before it has a metatable */
   lua_getiuservalue(L, lua_upvalueindex(1), (int)c + 1);
   lua_setmetatable(L, -2);
   return p;
+}
+
+void class_keep (lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  state_shared(L, SHARED_LINKED);
+  lua_rawgetp(L, -1, *(void **)lua_touserdata(L, index));
+  lua_pushvalue(L, -3);
+  lua_setiuservalue(L, -2, LINKED_VALUE);
+  lua_pop(L, 3);
 }
 
 void *class_test (lua_State *L, int arg, enum class c) {

@@ -75,6 +75,7 @@ enum shared {
   SHARED_INBOX,       /* a worker's own mailbox; nil elsewhere */
   SHARED_BOOT,        /* the function of Lua that a worker's state runs */
   SHARED_STOP,        /* what its hook calls: worker/worker_state.c */
+  SHARED_LINKED,      /* address -> the memory of a linked object */
   SHARED_END
 };
 
@@ -99,8 +100,8 @@ struct state {
   const void *meta[CLASSES];
   const void *several;             /* SHARED_SEVERAL: task/channel.c */
   struct ring *rings;
-  const struct ring *recent_ring;  /* an open ring whose class was checked, or
-                                      NULL: nothing else has its address */
+  const void *recent_object;       /* of an open ring whose class was checked:
+                                      nothing else has its address. Or NULL */
   const struct ring_callbacks *callbacks;  /* the loop's */
   const struct input_ops *socket_input;    /* of sockets: net/input.h */
   const struct output_ops *socket_output;
@@ -170,10 +171,36 @@ void class_extend (lua_State *L, enum class c, const luaL_Reg *methods);
 ** called by name, but by pcall or uring.spawn: "uring.Socket.accept". */
 void class_names (lua_State *L);
 
+/*
+** Objects that lists and records of C point to. Lua calls a finalizer once; if
+** there is no memory to call it, Lua frees the object all the same, and they
+** would point to nothing. So what they point to is a userdata of its own, which
+** the state keeps until the object's finalizer has run, in such a case when it
+** ends. The object has only its address, and keeps it too, so it lives as long.
+*/
+#define CLASSES_LINKED \
+  (1ull << CLASS_RING | 1ull << CLASS_SOCKET | 1ull << CLASS_STREAM \
+   | 1ull << CLASS_WORKER | 1ull << CLASS_MAILBOX | 1ull << CLASS_MONITOR \
+   | 1ull << CLASS_SENDING | 1ull << CLASS_WAITING_SEND \
+   | 1ull << CLASS_CALLING | 1ull << CLASS_NAME_WAIT | 1ull << CLASS_JOB_WAIT \
+   | 1ull << CLASS_WALL_TIMER | 1ull << CLASS_SELECT_WAITER \
+   | 1ull << CLASS_CHANNEL | 1ull << CLASS_SEMAPHORE)
+
+static inline void *class_memory (enum class c, void *userdata) {
+  return CLASSES_LINKED >> c & 1 ? *(void **)userdata : userdata;
+}
+
+/* The memory of the object at this index, which is of class `c`. */
+#define class_raw(L, index, c) class_memory((c), lua_touserdata((L), (index)))
+
 /* Push a new zeroed object of class `c` with `uservalues` user values. Its
 ** finalizer may run from now on, so an all-zero object must count as closed.
 */
 void *class_new (lua_State *L, enum class c, size_t size, int uservalues);
+
+/* Pop a value that the linked object at this index points to: it lives as long
+** as the object's memory. There is one. */
+void class_keep (lua_State *L, int index);
 
 /* What the class of the object at `arg` is known by: it is one of `meta`. NULL
 ** for a value that is no userdata. */
@@ -189,7 +216,7 @@ static inline const void *class_key (lua_State *L, int arg) {
 /* The object of class `c` at `arg`; NULL for any other value. */
 static inline void *class_at (lua_State *L, const struct state *s, int arg,
                               enum class c) {
-  return class_key(L, arg) == s->meta[c] ? lua_touserdata(L, arg) : NULL;
+  return class_key(L, arg) == s->meta[c] ? class_raw(L, arg, c) : NULL;
 }
 
 void *class_test (lua_State *L, int arg, enum class c);

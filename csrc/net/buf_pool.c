@@ -78,7 +78,7 @@ void buf_pool_drop (struct buf_pool *p, bool in_owner) {
 
 static struct buf_pool *buf_pool_find_own (lua_State *L, int socket,
                                            uint32_t size, int *err) {
-  struct socket *s = lua_touserdata(L, socket);
+  struct socket *s = class_raw(L, socket, CLASS_SOCKET);
   struct buf_pool *p = s->own_pool;
   if (p && p->group->size >= size)
     return p;
@@ -93,7 +93,7 @@ static struct buf_pool *buf_pool_find_own (lua_State *L, int socket,
   }
   if (s->own_pool) buf_pool_drop(s->own_pool, true);
   s->own_pool = p;
-  lua_setiuservalue(L, socket, SOCKET_POOL);
+  class_keep(L, socket);
   return p;
 }
 

@@ -23,7 +23,7 @@ struct endpoint {
 static inline struct endpoint *endpoint_at (lua_State *L, int arg) {
   const void *key = class_key(L, arg);
   return key == state_of(L)->meta[CLASS_SOCKET]
-         ? lua_touserdata(L, arg) : class_check(L, arg, CLASS_STREAM);
+         ? class_raw(L, arg, CLASS_SOCKET) : class_check(L, arg, CLASS_STREAM);
 }
 
 #endif

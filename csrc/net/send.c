@@ -191,7 +191,7 @@ static int send_wait_turn (lua_State *L, struct task *t, struct socket *s,
 }
 
 static int send_start (lua_State *L, struct task *t, int64_t deadline) {
-  struct socket *s = lua_touserdata(L, SOCKET);
+  struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   struct request q = {0};
   struct op *op;
   int rc;
@@ -257,7 +257,7 @@ static int send_timed_out (lua_State *L) {
 
 /* Only the beginning of a message was sent to the stream. */
 static int send_truncated (lua_State *L, const struct task *t, lua_Integer n) {
-  const struct socket *s = lua_touserdata(L, SOCKET);
+  const struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   if (t->task_flags & TASKF_TIMED_OUT)
     return send_timed_out(L);
   if (s->d == NULL)
@@ -374,7 +374,7 @@ static bool send_continues (lua_State *L, const struct task *t,
 
 static int send_again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
-  struct socket *s = lua_touserdata(L, SOCKET);
+  struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, send_again);
   if (s->out.waitq.holder == t && !send_continues(L, t, s))

@@ -114,7 +114,7 @@ static int sendfile_done (lua_State *L, struct socket *s, struct task *t) {
 /* The file's descriptor, or false if it was closed meanwhile. */
 static bool file_at (lua_State *L, struct fd_arg *a) {
   if (lua_type(L, DATA) == LUA_TUSERDATA) {
-    const struct fd *f = lua_touserdata(L, DATA);
+    const struct fd *f = fd_at(L, DATA);
     const luaL_Stream *file = luaL_testudata(L, DATA, LUA_FILEHANDLE);
     /* guard: arg_fd would raise, and the turn would never end */
     if (file ? file->closef == NULL : f->d == NULL || handle_closed(f->d))
@@ -230,7 +230,7 @@ static int push_round (lua_State *L, struct task *t, struct socket *s,
 }
 
 static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
-  struct socket *s = lua_touserdata(L, SOCKET);
+  struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   struct file_round *f = lua_touserdata(L, ROUND);
   struct loop *loop = state_of(L)->loop;
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
@@ -336,7 +336,7 @@ static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
 
 static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
-  struct socket *s = lua_touserdata(L, SOCKET);
+  struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   struct file_round *f = lua_touserdata(L, ROUND);
   enum after after = AFTER_NEXT;
   int err = 0;
@@ -398,7 +398,7 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
   f = lua_newuserdatauv(L, sizeof(*f) - sizeof(f->chain)
                            + chain_size(2 * PIECES), 0);
   memset(f, 0, sizeof(*f));
-  s = lua_touserdata(L, SOCKET);  /* (a finalizer may have closed it now) */
+  s = class_raw(L, SOCKET, CLASS_SOCKET);  /* (a finalizer may have closed it now) */
   f->offset = (uint64_t)offset;
   if (!sendfile_measure(L, f, arg_fd(L, DATA).number, count)) {
     lua_pushinteger(L, 0);

@@ -82,7 +82,7 @@ struct socket {            /* the userdata; begins as struct endpoint does */
   struct memory *memory;   /* that a single receive fills */
   struct msg *msg;         /* header of its recvmsg requests */
   struct buf_pool *pool;       /* that its multishot picks from */
-  struct buf_pool *own_pool;   /* its own, a user value; NULL: it has none */
+  struct buf_pool *own_pool;   /* its own, which it keeps; NULL: none */
   struct buf_group *group;     /* counted: of the last rx_data in a buffer */
   const struct address *from;  /* the last sender, a user value */
   struct rx_data rx;       /* taken from the request, and not read yet */
@@ -103,8 +103,7 @@ struct socket {            /* the userdata; begins as struct endpoint does */
 #define SOCKET_FROM  1     /* the last sender */
 #define SOCKET_INFO  2     /* the info of a datagram without flags or
                               control messages */
-#define SOCKET_POOL  3     /* its own pool, if it has one */
-#define SOCKET_VALUES 3
+#define SOCKET_VALUES 2
 
 /* Push a new socket, which has no descriptor yet; and give it one. The
 ** userdata exists before the descriptor, which therefore cannot leak. */

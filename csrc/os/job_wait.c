@@ -57,7 +57,7 @@ static int job_wait_gc (lua_State *L) {
 /* ---- the wait ---------------------------------------------------------- */
 
 static int job_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct job_wait *w = lua_touserdata(L, 1);
+  struct job_wait *w = class_raw(L, 1, CLASS_JOB_WAIT);
   int n;
   (void)t; (void)node;
   if (w->job == NULL || !w->job->done)
@@ -68,7 +68,7 @@ static int job_try (lua_State *L, struct task *t, struct wait_node *node) {
 }
 
 static int job_block (lua_State *L, struct task *t, struct blocking *b) {
-  struct job_wait *w = lua_touserdata(L, 1);
+  struct job_wait *w = class_raw(L, 1, CLASS_JOB_WAIT);
   struct waited_job *job = w->job;
   (void)t;
   if (!job->posted) {
@@ -86,7 +86,7 @@ static int job_block (lua_State *L, struct task *t, struct blocking *b) {
 static void job_cancel (lua_State *L, struct task *t,
                         struct wait_node *node) {
   (void)t; (void)node;
-  end_job_wait(lua_touserdata(L, 1));
+  end_job_wait(class_raw(L, 1, CLASS_JOB_WAIT));
 }
 
 static const struct wait_kind job_kind = {
@@ -111,7 +111,7 @@ struct task *job_wait_enter (lua_State *L, const char *what) {
 
 int job_wait_perform (lua_State *L, struct task *t, struct waited_job *job,
                       enum thread_lane lane, int64_t ns) {
-  struct job_wait *w = lua_touserdata(L, -1);
+  struct job_wait *w = class_raw(L, -1, CLASS_JOB_WAIT);
   job->owner = w;
   job->job.lane = (unsigned char)lane;
   w->job = job;

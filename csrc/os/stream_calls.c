@@ -259,7 +259,8 @@ static int calls_finish (lua_State *L, int n) {
 }
 
 static void calls_drop (lua_State *L) {
-  lua_getiuservalue(L, 1, CALLS);
+  if (lua_getiuservalue(L, 1, CALLS) != LUA_TTABLE)
+    return;
   lua_getfield(L, -1, "drop");
   lua_insert(L, -2);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);

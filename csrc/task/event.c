@@ -122,9 +122,8 @@ int event_now (lua_State *L) {
 /* ---- events of C objects ----------------------------------------------- */
 
 /* User values of a select waiter. */
-#define SELECT_WAITER_TASK    1
-#define SELECT_WAITER_OBJECT  2
-#define SELECT_WAITER_RESULTS 3  /* what a block gave that did not wait */
+#define SELECT_WAITER_OBJECT  1
+#define SELECT_WAITER_RESULTS 2  /* what a block gave that did not wait */
 
 
 struct event {
@@ -222,15 +221,15 @@ static int event_block (lua_State *L) {
   luaL_argexpected(L, lua_istable(L, v->n + 2), v->n + 2, "waiter");
   if (e == NULL) {  /* (else another event has blocked on this) */
     struct blocking b = { NULL, WAIT_NOTHING, NULL, CLOCK_NEVER };
-    e = class_new(L, CLASS_SELECT_WAITER, sizeof(*e), 3);
+    e = class_new(L, CLASS_SELECT_WAITER, sizeof(*e), 2);
+    task_push(L, t);
+    class_keep(L, -2);
     e->task = t;
     e->kind = v->kind;
     lua_getfield(L, v->n + 2, "n");
     e->index = (int)lua_tointeger(L, -1) + 1;
     lua_pop(L, 1);
     b.node = &e->node;
-    task_push(L, t);
-    lua_setiuservalue(L, -2, SELECT_WAITER_TASK);
     lua_pushvalue(L, 1);
     /* guard: it has the queue's memory */
     lua_setiuservalue(L, -2, SELECT_WAITER_OBJECT);

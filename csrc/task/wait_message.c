@@ -69,7 +69,7 @@ static int message_block (lua_State *L, struct task *t, struct blocking *b) {
 static void message_cancel (lua_State *L, struct task *t,
                             struct wait_node *node) {
   (void)t;
-  message_end_turn(L, lua_touserdata(L, 1), node);
+  message_end_turn(L, class_raw(L, 1, CLASS_RING), node);
 }
 
 static const struct wait_kind message_kind = {

@@ -29,7 +29,7 @@ struct wall {              /* of a loop */
   int64_t set_to;          /* when that ends, or its successor has to */
 };
 
-struct wall_timer {        /* the userdata; its task is a user value */
+struct wall_timer {        /* the userdata, which keeps its task */
   struct timer timer;      /* first; in the heap of `wall` */
   struct wall *wall;
   struct task *task;
@@ -175,10 +175,10 @@ static int wall_timer_new (lua_State *L) {
   struct wall_timer *timer;
   if (t == NULL)
     return luaL_error(L, "an event is for uring.select, in a task");
-  timer = class_new(L, CLASS_WALL_TIMER, sizeof(*timer), 1);
-  timer->task = t;
+  timer = class_new(L, CLASS_WALL_TIMER, sizeof(*timer), 0);
   task_push(L, t);
-  lua_setiuservalue(L, -2, 1);
+  class_keep(L, -2);
+  timer->task = t;
   timer->time = luaL_checknumber(L, 1);
   timer->wall = wall_of(loop);
   if (timer->wall == NULL)

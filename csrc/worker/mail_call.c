@@ -99,7 +99,7 @@ static int push_answer (lua_State *L, struct calling *c) {
 }
 
 static int answer_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct calling *c = lua_touserdata(L, 1);
+  struct calling *c = class_raw(L, 1, CLASS_CALLING);
   (void)t; (void)node;
   switch (call_status(c->handle.call)) {
     case CALL_OPEN: return 0;
@@ -112,7 +112,7 @@ static int answer_try (lua_State *L, struct task *t, struct wait_node *node) {
 }
 
 static int answer_block (lua_State *L, struct task *t, struct blocking *b) {
-  struct calling *c = lua_touserdata(L, 1);
+  struct calling *c = class_raw(L, 1, CLASS_CALLING);
   (void)t;
   wait_join_plain(b, &c->waitq.q.waiting, WAIT_QUEUE, &c->waitq);
   return 0;
@@ -121,7 +121,7 @@ static int answer_block (lua_State *L, struct task *t, struct blocking *b) {
 static void answer_cancel (lua_State *L, struct task *t,
                            struct wait_node *node) {
   (void)t; (void)node;
-  end_calling(lua_touserdata(L, 1));
+  end_calling(class_raw(L, 1, CLASS_CALLING));
 }
 
 static const struct wait_kind answer_kind = {
@@ -160,7 +160,7 @@ static int answer_again (lua_State *L, int status, lua_KContext ctx) {
 /* It was sent, or not: with n results. */
 static int call_sent (lua_State *L, int n) {
   struct task *t = state_of(L)->loop->current;
-  struct calling *c = lua_touserdata(L, 1);
+  struct calling *c = class_raw(L, 1, CLASS_CALLING);
   if (lua_isnil(L, -n) || t->task_flags & TASKF_CANCELLED) {
     end_calling(c);
     loop_check(L, t);
@@ -172,7 +172,7 @@ static int call_sent (lua_State *L, int n) {
 }
 
 static struct queue *call_queue (lua_State *L) {
-  const struct calling *c = lua_touserdata(L, 1);
+  const struct calling *c = class_raw(L, 1, CLASS_CALLING);
   if (c->to->q == NULL)
     luaL_argerror(L, 1, "attempt to use a closed address");
   return c->to->q;

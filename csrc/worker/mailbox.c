@@ -192,7 +192,7 @@ static int mailbox_block (lua_State *L, struct task *t, struct blocking *b) {
 static void mailbox_cancel (lua_State *L, struct task *t,
                             struct wait_node *node) {
   (void)t;
-  end_turn(L, lua_touserdata(L, 1), node);
+  end_turn(L, class_raw(L, 1, CLASS_MAILBOX), node);
 }
 
 static const struct wait_kind receive_kind = {

@@ -263,7 +263,9 @@ void owned_give (lua_State *L, int index, uint64_t *cell) {
       ((struct reference *)object)->ring = (struct handle *)(uintptr_t)b.p;
       break;
     case MESSAGE_SLOT: ((struct call_handle *)object)->call = b.ud; break;
-    case MESSAGE_SOCKET: socket_adopt(L, object, b.ud); break;
+    case MESSAGE_SOCKET:
+      socket_adopt(L, class_memory(CLASS_SOCKET, object), b.ud);
+      break;
     default: buffer_adopt(L, object, b.ud);
   }
 }

@@ -110,7 +110,7 @@ static void describe_name_wait (lua_State *L, const struct socket_waitq *waitq,
 /* The stack has the name wait and an empty address. */
 static int name_wait_try (lua_State *L, struct task *t,
                           struct wait_node *node) {
-  const struct name_wait *wait = lua_touserdata(L, 1);
+  const struct name_wait *wait = class_raw(L, 1, CLASS_NAME_WAIT);
   struct queue *q = name_find(wait->n);
   (void)t; (void)node;
   if (q == NULL)
@@ -122,7 +122,7 @@ static int name_wait_try (lua_State *L, struct task *t,
 
 static int name_wait_block (lua_State *L, struct task *t,
                             struct blocking *b) {
-  struct name_wait *wait = lua_touserdata(L, 1);
+  struct name_wait *wait = class_raw(L, 1, CLASS_NAME_WAIT);
   struct queue *q;
   name_waiter_list(wait->w, state_of(L)->loop->ring->doorbell);
   q = name_find(wait->n);  /* guard: the last search */
@@ -139,7 +139,7 @@ static int name_wait_block (lua_State *L, struct task *t,
 static void name_wait_cancel (lua_State *L, struct task *t,
                               struct wait_node *node) {
   (void)t; (void)node;
-  end_name_wait(lua_touserdata(L, 1));
+  end_name_wait(class_raw(L, 1, CLASS_NAME_WAIT));
 }
 
 static const struct wait_kind name_kind = {
@@ -153,7 +153,7 @@ static int name_wait_again (lua_State *L, int status, lua_KContext ctx) {
 
 /* Wait for the name at 1, with an empty address at 2. */
 static int wait_for_name (lua_State *L, int64_t ns, struct queue_name *n) {
-  struct name_wait *wait = lua_touserdata(L, 3);
+  struct name_wait *wait = class_raw(L, 3, CLASS_NAME_WAIT);
   struct task *t = state_of(L)->loop->current;
   wait->n = n;
   wait->w = name_waiter_new();

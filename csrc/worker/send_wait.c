@@ -60,7 +60,7 @@ static int waiting_send_gc (lua_State *L) {
 
 static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
-  struct waiting_send *w = lua_touserdata(L, 2);
+  struct waiting_send *w = class_raw(L, 2, CLASS_WAITING_SEND);
   const struct send_kind *kind = (const struct send_kind *)ctx;
   enum queue_result result;
   (void)status;
@@ -326,7 +326,7 @@ static int sending_message_block (lua_State *L, struct task *t,
 
 static void sending_message_cancel (lua_State *L, struct task *t,
                                     struct wait_node *node) {
-  struct sending *s = lua_touserdata(L, 1);
+  struct sending *s = class_raw(L, 1, CLASS_SENDING);
   struct asking **at = asking_of(s, node);
   (void)t;
   if (*at) asking_end(s, at);

@@ -353,7 +353,7 @@ static int attend_worker (lua_State *L, struct task *t,
 
 static int block_on_worker (lua_State *L, struct task *t,
                             struct blocking *b) {
-  struct worker *w = lua_touserdata(L, 1);
+  struct worker *w = class_raw(L, 1, CLASS_WORKER);
   (void)t;
   wait_join_plain(b, &w->waitq.q.waiting, WAIT_QUEUE, &w->waitq);
   return 0;
@@ -362,7 +362,7 @@ static int block_on_worker (lua_State *L, struct task *t,
 static int block_to_attend (lua_State *L, struct task *t,
                             struct blocking *b) {
   struct loop *loop = state_of(L)->loop;
-  int64_t at = report_time(loop, lua_touserdata(L, 1));
+  int64_t at = report_time(loop, class_raw(L, 1, CLASS_WORKER));
   if (at < b->deadline && heap_reserve(&loop->heap, 1)) b->deadline = at;
   return block_on_worker(L, t, b);
 }
@@ -416,7 +416,7 @@ static int worker_attend (lua_State *L) {
 
 static int outlasted (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
-  struct worker *w = lua_touserdata(L, 1);
+  struct worker *w = class_raw(L, 1, CLASS_WORKER);
   struct loop *loop = state_of(L)->loop;
   int64_t at;
   (void)status;

@@ -479,10 +479,12 @@ describe("IPv6", function()
       assert.equal(1, udp:setoption("ipv6-v6only", false))
       assert.is_false(udp:getoption "ipv6-v6only")
       assert.equal(1, udp:setsockname("*", 0))
-      assert.equal(1, udp:setoption("ipv6-add-membership",
-        { multiaddr = "ff02::1:3" }))
-      assert.equal(1, udp:setoption("ipv6-drop-membership",
-        { multiaddr = "ff02::1:3", interface = 0 }))
+      local group <const> = { multiaddr = "ff02::1:3" }
+      -- (it fails where lo is the only interface)
+      if udp:setoption("ipv6-add-membership", group) then
+        group.interface = 0
+        assert.equal(1, udp:setoption("ipv6-drop-membership", group))
+      end
       assert.same({ nil, "setsockopt failed" }, { udp:setoption(
         "ipv6-drop-membership", { multiaddr = "ff02::1:3" }) })
       helper.mistake("invalid 'multiaddr' ip address", udp.setoption, udp,

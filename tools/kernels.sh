@@ -69,7 +69,8 @@ pack() {
       "/usr/lib/x86_64-linux-gnu/lua/$number" "$root" &&
     cp -L /bin/busybox "$root/bin" &&
     cp -L --parents /etc/hosts /etc/services "$root" &&
-    : >"$root/etc/resolv.conf" || return
+    : >"$root/etc/resolv.conf" &&
+    echo "hosts: files" >"$root/etc/nsswitch.conf" || return
   tar --exclude=./.git --exclude=./build/obj --exclude='./build/asan*' \
     --exclude=./build/rock -cf - . | tar -C "$root/tree" -xf - || return
   find "$root" -type f \( -name '*.so' -o -perm -100 \) -exec ldd {} + \
@@ -91,6 +92,7 @@ ln -s fd/0 /dev/stdin
 ln -s fd/1 /dev/stdout
 ln -s fd/2 /dev/stderr
 ip link set lo up
+ulimit -n 16384
 cd /tree
 . ./settings
 refused=/proc/sys/kernel/io_uring_disabled

@@ -20,6 +20,7 @@ end
 -- A hook that counts them, after `first` where there is io_uring.
 function clean.begin(first)
   return function()
+    helper.make_doorbell()
     if helper.probe.available then first() end
     before = collected()
   end

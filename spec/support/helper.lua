@@ -308,9 +308,22 @@ function helper.fds()
   return (spec.fds())
 end
 
+-- The loop's doorbell, which other threads ring, is made when it is first
+-- needed; before Linux 6.13 it is a descriptor. Make it now.
+function helper.make_doorbell()
+  local probe = helper.probe
+  if probe.available and not probe.features.sync_msg.works then
+    pcall(uring.run, function()
+      local box <close> = uring.mailbox()
+      box:receive(0.0001)
+    end)
+  end
+end
+
 -- f must leave as many descriptors open as there were, once its garbage is
 -- gone; says which are more where it does not.
 function helper.keeps_fds(f, ...)
+  helper.make_doorbell()
   helper.collect()
   local before, was = spec.fds()
   f(...)

@@ -46,11 +46,14 @@ end
 
 -- Wait until one of them may be ready, or the time has come.
 local function wait(lists, time)
-  local ring, events = uring.loop():ring(), {}
+  local ring, events = nil, {}
   for mask, list in ipairs(lists) do
     for _, x in ipairs(list) do
       local poll = poll_of(x, mask == 1 and READ or WRITE)
-      if poll then events[#events + 1] = ring:awaiting(poll) end
+      if poll then
+        ring = ring or uring.loop():ring()
+        events[#events + 1] = ring:awaiting(poll)
+      end
     end
   end
   if time then events[#events + 1] = uring.at(time)

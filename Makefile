@@ -210,6 +210,7 @@ bench: all $(BUILD)/spec/uring_spec.so $(BENCH:%=$(BUILD)/bench/%) ## ours besid
 	@echo; echo "Bells: ns of the sender, and until all have answered:"
 	@$(BUILD)/bench/bells 500
 	@echo; tools/env.sh plain $(LUA) bench/steps.lua
+	@echo; tools/env.sh plain $(LUA) bench/floods.lua
 	@echo; tools/env.sh plain $(LUA) bench/lighttpd.lua
 	@echo; tools/env.sh plain $(LUA) bench/redis.lua
 	@echo; tools/env.sh plain $(LUA) bench/process.lua

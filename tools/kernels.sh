@@ -70,7 +70,8 @@ pack() {
     cp -L /bin/busybox "$root/bin" &&
     cp -L --parents /etc/hosts /etc/services "$root" &&
     : >"$root/etc/resolv.conf" &&
-    echo "hosts: files" >"$root/etc/nsswitch.conf" || return
+    echo "hosts: files" >"$root/etc/nsswitch.conf" &&
+    echo "multi on" >"$root/etc/host.conf" || return
   tar --exclude=./.git --exclude=./build/obj --exclude='./build/asan*' \
     --exclude=./build/rock -cf - . | tar -C "$root/tree" -xf - || return
   find "$root" -type f \( -name '*.so' -o -perm -100 \) -exec ldd {} + \

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fork_id.h"
+#include "ring/ring_submit.h"
 #include "api/ring_object.h"
 #include "task/inspect.h"
 #include "task/task.h"
@@ -20,6 +21,7 @@
 #include "compat.h"  /* again: now with Lua's headers before it */
 
 #define TIMED_WAITS 8
+#define TIMED_SQES  64       /* requests that are queued in a step */
 
 
 void task_finish (lua_State *L, struct loop *loop, struct task *t,
@@ -187,6 +189,11 @@ unsigned task_resume_some (lua_State *L, struct loop *loop, unsigned most,
     resume_one(L, loop, t);
     loop->resumed++;
     used += loop->waits > start ? loop->waits - start : 1u;
+    /* (what the kernel does at once counts, too) */
+    if (until != CLOCK_NEVER && sys_sq_ready(&loop->ring->io) >= TIMED_SQES) {
+      ring_enter(loop->ring, 0, SYS_FOREVER);
+      loop->looked = clock_now();
+    }
     if (&t->node == loop->turn) break;
     if (lua_gethookmask(L)) ring_interrupted(L);
   }

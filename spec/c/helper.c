@@ -36,6 +36,23 @@ static int l_sleep (lua_State *L) {
   return 0;
 }
 
+static int push_clock (lua_State *L, clockid_t clock) {
+  struct timespec ts;
+  clock_gettime(clock, &ts);
+  lua_pushnumber(L, (lua_Number)ts.tv_sec + (lua_Number)ts.tv_nsec / 1e9);
+  return 1;
+}
+
+/* thread_time(): the calling thread's processor time, in seconds */
+static int l_thread_time (lua_State *L) {
+  return push_clock(L, CLOCK_THREAD_CPUTIME_ID);
+}
+
+/* monotonic(): seconds, whatever a loop's host says */
+static int l_monotonic (lua_State *L) {
+  return push_clock(L, CLOCK_MONOTONIC);
+}
+
 /* keep_memory(whether): what is freed stays the process's, for to have pages
 ** anew may cost more than what is measured. (Else as it is at first.) */
 static int l_keep_memory (lua_State *L) {
@@ -457,7 +474,8 @@ static int l_setsockopt (lua_State *L) {
 /* ---- the module -------------------------------------------------------- */
 
 static const luaL_Reg functions[] = {
-  {"sleep", l_sleep},
+  {"sleep", l_sleep}, {"thread_time", l_thread_time},
+  {"monotonic", l_monotonic},
   {"keep_memory", l_keep_memory},
   {"fork", l_fork}, {"wait", l_wait}, {"kill", l_kill},
   {"children", l_children}, {"pty", l_pty}, {"_exit", l_exit},

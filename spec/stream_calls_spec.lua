@@ -430,6 +430,26 @@ describe("a stream over functions", function()
     end)
   end)
 
+  it("may be closed by a finalizer while a read begins", function()
+    net.run(function()
+      local s = uring.stream { read = function() return helper.forever() end }
+      -- (collects in the library's own code, which starts the call)
+      local function collect_within()
+        local source = debug.getinfo(2, "S").source
+        if source:find "uring/stream.lua$" then collectgarbage() end
+      end
+      local closed = false
+      setmetatable({}, { __gc = function() closed = s:close() end })
+      local began <const> = uring.now()
+      debug.sethook(collect_within, "l")
+      local line, message, errno = s:read("l", patience)
+      debug.sethook()
+      assert.is_true(closed)
+      net.fails(E.EBADF, line, message, errno)
+      assert.is_true(uring.now() - began < patience / 2)  -- (not its time)
+    end)
+  end)
+
   it("is described where a task waits for it", function()
     net.run(function()
       local s = fed()

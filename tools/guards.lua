@@ -3,8 +3,8 @@
 --     lua5.4 tools/guards.lua [PATTERN]      (or: make guards GUARD=PATTERN)
 --
 -- SHARE=1/2 and SHARE=2/2 test every second one each, to run in parallel.
--- MOST=n tries at most n specs for each line: quick, and what survives is to be
--- tried again without it.
+-- MOST=n tries n specs for each line at most: quick, and what survives is to
+-- be tried again without it.
 -- COVERAGE=FILE keeps there which specs execute which guards, for later runs.
 --
 -- For every `/* guard: … */` in csrc a copy of the tree is built without the

@@ -137,3 +137,22 @@ describe("a cancel that is lost for 50 ms", function()
     os.remove(fifo)
   end)
 end)
+
+describe("a cancel", function()
+  faulty("waits where there is no memory for its request", function()
+    local ring = uring.ring { entries = 8 }
+    local r = uring.fd((spec.pipe()))
+    for flying = 1, 300 do  -- (so many fill the table of operations once)
+      local op
+      repeat
+        op = assert(ring:queue(uring.sqe():prep_poll_add(r, uring.POLLIN)))
+      until ring:stats().in_flight == flying
+      assert(ring:submit())
+      T.fault.malloc(1, 1 << 30)
+      pcall(op.cancel, op)
+      T.fault.malloc()
+      local _, res = assert(ring:wait_cqe(5 * T.slow))
+      T.equal(-T.E.ECANCELED, res)
+    end
+  end)
+end)

@@ -50,6 +50,30 @@ describe("lua_close", function()
     assert(seconds < BOUND, ("it took %.3f s"):format(seconds))
   end)
 
+  it("keeps what a request may still fill, also from a group", function()
+    local output = helper.script_ok [[
+      local uring = require "uring"
+      local ring = uring.ring { entries = 8 }
+      local group = assert(ring:buf_ring { entries = 4, size = 64 })
+      local a, b = uring.socketpair()
+      assert(ring:queue(uring.sqe():prep_recv(a)
+        :set_buf_group(group:bgid())))
+      assert(ring:submit())
+      if not require "uring_spec".forbid("io_uring_enter", uring.errno.EPERM)
+      then
+        io.write "no filters"
+        os.exit(0)
+      end
+      ring:close()
+      io.write(ring:stats().leaked)
+      os.exit(0)
+    ]]
+    if output == "no filters" then
+      helper.skip "needs a kernel with seccomp filters"
+    end
+    assert.equal("1", output)
+  end)
+
   for _, name in ipairs { "EPERM", "ENOSYS", "EACCES" } do
     it("does not wait where io_uring_enter is forbidden: " .. name, function()
       local output = helper.script_ok(UNDER_WAY .. ([[

@@ -73,7 +73,7 @@ static void wake_sender (struct queue_sender *s, enum queue_result result,
   refblock_retain(&s->block);
   doorbell_link(s->bell, &s->link);
   w->bell[w->n++] = s->bell;  /* with its count */
-  s->bell = NULL;  /* guard: it must not count the list that counts it */
+  s->bell = NULL;
 }
 
 /* ---- senders that wait ------------------------------------------------- */

@@ -96,6 +96,20 @@ describe("a slow disk", function()
     end)
   end)
 
+  it("may answer when the file is closed and collected", function()
+    on_slow_disk(0.3, function(folder)
+      local uring = require "uring"
+      local file = assert(uring.open(folder .. "/file"))
+      local bytes, _, errno = file:read(10, 0.05)
+      assert(bytes == nil and errno == uring.errno.ETIME)
+      file:close()
+      file = nil
+      collectgarbage()
+      collectgarbage()
+      uring.sleep(0.6)
+    end)
+  end)
+
   it("is read by helper threads that a task leaves at once", function()
     on_slow_disk(1, function(folder)
       local uring = require "uring"

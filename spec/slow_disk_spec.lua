@@ -99,11 +99,11 @@ describe("a slow disk", function()
   it("may answer when the file is closed and collected", function()
     on_slow_disk(0.3, function(folder)
       local uring = require "uring"
-      local file = assert(uring.open(folder .. "/file"))
-      local bytes, _, errno = file:read(10, 0.05)
-      assert(bytes == nil and errno == uring.errno.ETIME)
-      file:close()
-      file = nil
+      local function read()
+        local file <close> = assert(uring.open(folder .. "/file"))
+        return select(3, file:read(10, 0.05))
+      end
+      assert(read() == uring.errno.ETIME)
       collectgarbage()
       collectgarbage()
       uring.sleep(0.6)

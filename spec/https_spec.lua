@@ -158,7 +158,7 @@ describe("examples/https.lua as a server", function()
       busy:write "GET /large HTTP/1.1\r\n\r\n"
       local head = assert(busy:read_until("\r\n\r\n", 4096, patience))
       assert.truthy(head:find "^HTTP/1.1 200 OK\r\n")
-      assert(uring.process { "kill", "-TERM", tostring(server.pid) }):wait()
+      spec.kill(server.pid, SIGTERM)
       assert.is_nil((idle:read("l", patience)))
       assert.is_true(busy:read(#text, 6 * patience) == text)
       assert.is_nil((busy:read("l", patience)))

@@ -500,7 +500,7 @@ static int ring_object_stats (lua_State *L) {
   struct { const char *name; uint64_t value; } const fields[] = {
     {"submitted", t->submitted - pauses}, {"completed", t->completed},
     {"silent", t->silent}, {"in_flight", t->flying - pauses},
-    {"internal", t->internal}, {"stale", t->stale},
+    {"internal", t->internal - pauses}, {"stale", t->stale},
     {"messages", r->stats.messages}, {"waiting", r->stats.waiting},
     {"high_water", r->stats.most_waiting}, {"disposed", r->stats.disposed},
     {"leaked", r->stats.leaked}, {"overflowed", r->stats.overflowed},

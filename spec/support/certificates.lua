@@ -33,9 +33,15 @@ function certificates.needed(it)
   end
 end
 
-local function openssl(...)
+-- Does it go well? And its output.
+local function try_openssl(...)
   local status, output = program.run("openssl", ...)
-  if status ~= 0 then error(output, 3) end
+  return status == 0, output
+end
+
+local function openssl(...)
+  local ok, output = try_openssl(...)
+  if not ok then error(output, 3) end
 end
 
 local function file(name, content)
@@ -52,11 +58,24 @@ local function self_signed(name)
     "-addext", "subjectAltName=DNS:localhost")
 end
 
-local function signed(name, days, extensions)
+local function signing(name, ...)
+  return "x509", "-req", "-in", path "request", "-CA", path "ca.pem",
+    "-CAkey", path "ca.key", "-extfile", path "extensions", "-out",
+    path(name .. ".pem"), ...
+end
+
+local function signed(name, extensions)
   file("extensions", extensions)
-  openssl("x509", "-req", "-in", path "request", "-CA", path "ca.pem",
-    "-CAkey", path "ca.key", "-days", days, "-extfile", path "extensions",
-    "-out", path(name .. ".pem"))
+  openssl(signing(name, "-days", "30"))
+end
+
+-- (OpenSSL takes dates since 3.4, and no negative number of days since 3.5.)
+local function sign_expired(name, extensions)
+  file("extensions", extensions)
+  if not try_openssl(signing(name, "-not_before", "20200101000000Z",
+      "-not_after", "20200102000000Z")) then
+    openssl(signing(name, "-days", "-1"))
+  end
 end
 
 local function make()
@@ -68,10 +87,10 @@ local function make()
   openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
     "-nodes", "-keyout", path "server.key", "-out", path "request", "-subj",
     "/CN=example.test")
-  signed("server", "30", "subjectAltName="
+  signed("server", "subjectAltName="
     .. "DNS:localhost,DNS:*.example.test,IP:127.0.0.1,IP:::1")
-  signed("expired", "-1", "subjectAltName=DNS:localhost")
-  signed("client", "30",
+  sign_expired("expired", "subjectAltName=DNS:localhost")
+  signed("client",
     "subjectAltName=DNS:localhost\nextendedKeyUsage=clientAuth")
 end
 

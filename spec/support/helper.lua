@@ -346,6 +346,9 @@ function helper.lawful(ring)
     error(("submitted %d ~= completed %d + silent %d + in flight %d"):format(
       s.submitted, s.completed, s.silent, s.in_flight), 2)
   end
+  if s.internal > s.in_flight then
+    error(("internal %d > in flight %d"):format(s.internal, s.in_flight), 2)
+  end
   return s
 end
 

@@ -374,9 +374,11 @@ _Static_assert(sizeof(struct io_uring_sqe) == 64 &&
 extern void luaL_openselectedlibs (lua_State *L, int load, int preload)
   __attribute__((weak));
 #define compat_openlibs_	luaL_openselectedlibs
+#define COMPAT_OPENLIBS_NAME	"luaL_openselectedlibs"
 #else
 extern void (luaL_openlibs) (lua_State *L) __attribute__((weak));
 #define compat_openlibs_	luaL_openlibs
+#define COMPAT_OPENLIBS_NAME	"luaL_openlibs"
 #endif
 
 static inline int compat_has_openlibs (void) {

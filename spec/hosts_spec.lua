@@ -10,6 +10,9 @@ local build = module:match "^(.*)/uring/core%.so$"
 local archive = build and build .. "/liburing_lua.a"
 local lua = helper.lua
 local lib = "lib" .. lua
+-- What opens the standard libraries; 5.5 has a macro with the old name.
+local OPENER <const> = _VERSION == "Lua 5.4" and "luaL_openlibs"
+  or "luaL_openselectedlibs"
 
 local function exists(name)
   local file = io.open(name)
@@ -170,7 +173,7 @@ describe("a host works", function()
   it("that is linked without luaL_openlibs: without workers, and says why",
     function()
       needs_compiler()
-      local script = helper.file [[
+      local script = helper.file([[
         local uring = require "uring"
         if uring.probe().available then
           uring.run(function()
@@ -187,21 +190,22 @@ describe("a host works", function()
               local none, why, errno = make(double.main)
               assert(none == nil and errno == uring.errno.ENOSYS, why)
               assert(why:find("linked without the standard libraries", 1,
-                true) and why:find("-Wl,-u,luaL_openlibs", 1, true), why)
+                true) and why:find("-Wl,-u,]] .. OPENER .. [[", 1, true), why)
             end
           end)
         end
         io.write "ran "
-      ]]
+      ]])
       for _, program in ipairs {
         host("chosen", "-DCHOSEN", library(lib .. ".a"), "-Wl,-E"),
         host("chosen_static", "-DCHOSEN", "-DARCHIVE", archive,
           library(lib .. ".a"), "-luring", "-pthread") } do
-        assert.falsy(execute("/usr/bin/nm", program):find "T luaL_openlibs")
+        assert.falsy(execute("/usr/bin/nm", program):find("T " .. OPENER, 1,
+          true))
         assert.equal("ran closed\n", execute(program, script))
       end
       -- the cure that it names
-      local cured = host("cured", "-DCHOSEN", "-Wl,-u,luaL_openlibs",
+      local cured = host("cured", "-DCHOSEN", "-Wl,-u," .. OPENER,
         library(lib .. ".a"), "-Wl,-E")
       assert.equal("ran closed\n", execute(cured, helper.file [[
         local uring = require "uring"

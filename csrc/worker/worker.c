@@ -186,10 +186,10 @@ static int worker_start (lua_State *L) {
   int rc;
   if (bell == NULL)
     return fail(L, errno, "worker: no doorbell for the loop");
-  if (!worker_state_possible())
+  if (worker_state_lacks())
     return fail(L, ENOSYS, "worker: this program was linked without the "
                 "standard libraries that a new state needs: link it with "
-                "-Wl,-u,luaL_openlibs");
+                "-Wl,-u,%s", worker_state_lacks());
   rc = encode_values(L, 2, lua_gettop(L), t->results, &e);
   if (rc == 0 && (t->start = encode_keep(&e)) == NULL) {
     encode_withdraw(L, &e);

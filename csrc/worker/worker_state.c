@@ -83,8 +83,8 @@ static void warn_parent (void *ud, const char *text, int more) {
 
 /* ---- its life ---------------------------------------------------------- */
 
-bool worker_state_possible (void) {
-  return compat_has_openlibs();
+const char *worker_state_lacks (void) {
+  return compat_has_openlibs() ? NULL : COMPAT_OPENLIBS_NAME;
 }
 
 /* post(kind, ...): post the outcome. Raises for what cannot travel. */

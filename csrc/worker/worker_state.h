@@ -25,8 +25,9 @@
 
 struct worker_thread;
 
-/* Can this process make states? Not without the standard libraries. */
-bool worker_state_possible (void);
+/* Can this process make states? NULL; or, where that is not so, the name of the
+** function that opens the standard libraries: it was not linked. */
+const char *worker_state_lacks (void);
 
 void worker_state_run (struct worker_thread *t);
 void worker_state_cancel (struct worker_thread *t, struct loop *loop);

@@ -383,7 +383,7 @@ describe("the end of a worker", function()
         local to <close> = assert(uring.address "hooked")
         local closed <close> = setmetatable({}, { __close = function()
           for i = 1, 1000000 do local _ = i end
-          assert(to:send "closed")
+          assert(to:try_send "closed")
         end })
         to:send "begun"
         local n = closed and 0
@@ -392,6 +392,7 @@ describe("the end of a worker", function()
       assert.equal("begun", box:receive())
       w:cancel()
       failed(E.ECANCELED, "cancelled", w:join())
+      assert.equal("closed", (box:receive(0)))
       box:close()
     end)
   end)

@@ -440,13 +440,15 @@ describe("a stream over functions", function()
       end
       local closed = false
       setmetatable({}, { __gc = function() closed = s:close() end })
-      local began <const> = uring.now()
+      local began <const>, tasks <const> = uring.now(), #uring.tasks()
       debug.sethook(collect_within, "l")
       local line, message, errno = s:read("l", patience)
       debug.sethook()
       assert.is_true(closed)
       net.fails(E.EBADF, line, message, errno)
       assert.is_true(uring.now() - began < patience / 2)  -- (not its time)
+      net.turns(5)
+      assert.equal(tasks, #uring.tasks())  -- (its call has ended)
     end)
   end)
 

@@ -30,6 +30,13 @@ local CLOSING <const> = 5      -- ... and `close`, in a cancelled task
 local Calls <const> = {}
 Calls.__index = Calls
 
+-- A call's task, which has just begun: a finalizer may have closed the stream
+-- in the middle of that.
+local function begun(calls, task)
+  if calls.finished then task:cancel "the stream was closed" end
+  return task
+end
+
 local function errno_of(errno)
   return math_type(errno) == "integer" and errno or E.EIO
 end
@@ -86,8 +93,8 @@ local function read_task(calls, timeout)
 end
 
 function Calls:start_read(timeout)
-  self.reading = core.loop():spawn({ main = read_task,
-    name = "a stream's read" }, self, timeout)
+  self.reading = begun(self, core.loop():spawn({ main = read_task,
+    name = "a stream's read" }, self, timeout))
 end
 
 
@@ -133,9 +140,9 @@ local function write_task(calls, writing)
 end
 
 function Calls:start_write(stream)
-  self.writing = core.loop():spawn({ main = write_task,
+  self.writing = begun(self, core.loop():spawn({ main = write_task,
     name = "a stream's write" }, self,
-    setmetatable({ stream = stream }, Writing))
+    setmetatable({ stream = stream }, Writing)))
 end
 
 
@@ -154,6 +161,7 @@ local function end_task(task, waits)
 end
 
 function Calls:finish(waits, raised, trace)
+  self.finished = true
   end_task(self.reading, waits)
   end_task(self.writing, waits)
   local ok, message, errno

@@ -18,6 +18,8 @@
 #include "ring/doorbell.h"
 #include "ring/sys.h"
 #include "task/ring_watch.h"
+#include "worker/decode.h"
+#include "worker/encode.h"
 
 #include <lua.h>
 #include <lauxlib.h>
@@ -482,6 +484,66 @@ static int f_buried (lua_State *L) {
   return 1;
 }
 
+/* ---- messages, as bytes ------------------------------------------------ */
+
+/* encode(...): the message of these values. */
+static int f_encode (lua_State *L) {
+  struct queue_limits most = { 1, 1 << 20, 0 };
+  struct encoded e;
+  if (encode_within(L, 1, lua_gettop(L), &most, MESSAGE_ALL_KINDS, &e) < 0)
+    return luaL_error(L, "it cannot be encoded");
+  lua_pushlstring(L, (const char *)e.message, e.message->size);
+  encode_free(&e);
+  return 1;
+}
+
+/* Has it anything that is an address or a descriptor? No bytes from elsewhere
+** can prove that. */
+static bool has_owned (struct message *m) {
+  for (uint64_t *cell = m->cells; cell < message_end(m);
+       cell += message_cells(*cell))
+    if (message_kind(*cell) == MESSAGE_FD || message_is_block(*cell))
+      return true;
+  return false;
+}
+
+/* decode(bytes): how many values there are, and these; or "corrupt",
+** "owned"; or "failed" and the error. */
+static int f_decode (lua_State *L) {
+  size_t size;
+  const char *bytes = luaL_checklstring(L, 1, &size);
+  struct message *m;
+  int n, top;
+  luaL_argcheck(L, size >= sizeof(*m), 1, "too short");
+  m = malloc(size);
+  if (m == NULL) return luaL_error(L, "not enough memory");
+  memcpy(m, bytes, size);
+  m->size = (uint32_t)size;
+  m->flags &= MESSAGE_BUILDS | MESSAGE_GRAPH;
+  lua_settop(L, 1);
+  if (!message_is_sound(m)) lua_pushliteral(L, "corrupt");
+  else if (has_owned(m)) lua_pushliteral(L, "owned");
+  else {
+    lua_pushliteral(L, "failed");
+    top = lua_gettop(L);
+    n = decode_message(L, m);
+    if (n >= 0) {
+      lua_pushinteger(L, n);
+      lua_replace(L, top);
+    }
+    else if (n != DECODE_FAILED)
+      lua_pushinteger(L, n);
+  }
+  free(m);
+  return lua_gettop(L) - 1;
+}
+
+static const luaL_Reg of_the_state[] = {
+  {"encode", f_encode}, {"decode", f_decode},
+  {NULL, NULL}
+};
+
+
 static const luaL_Reg functions[] = {
   {"inject", f_inject}, {"clear", f_clear}, {"calls", f_calls},
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
@@ -496,5 +558,6 @@ int luaopen_uring_fault (lua_State *L);
 
 int luaopen_uring_fault (lua_State *L) {
   luaL_newlib(L, functions);
+  if (state_push(L)) luaL_setfuncs(L, of_the_state, 1);
   return 1;
 }

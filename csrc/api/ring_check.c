@@ -29,19 +29,31 @@ static void check_hand (lua_State *L, const struct ring *r, int arg) {
                   "it, and would lose what is taken by hand");
 }
 
-struct ring *ring_check_open (lua_State *L, int index, int arg) {
-  struct state *s = state_of(L);
+/* The ring whose class was checked last, if this is its object. The address
+** alone does not prove it: without a finalizer, which may be lost, the object
+** goes and another may lie there. That one does not have the ring's memory. */
+static struct ring *recent_at (lua_State *L, const struct state *s,
+                               int index) {
   void *object = lua_touserdata(L, index);
   struct ring *r;
-  if (object && object == s->recent_object)
-    r = class_memory(CLASS_RING, object);
-  else {
+  if (object == NULL || object != s->recent_object
+      || lua_rawlen(L, index) < sizeof(r))
+    return NULL;
+  r = class_memory(CLASS_RING, object);
+  return r == s->recent_ring ? r : NULL;  /* guard: a lost finalizer */
+}
+
+struct ring *ring_check_open (lua_State *L, int index, int arg) {
+  struct state *s = state_of(L);
+  struct ring *r = recent_at(L, s, index);
+  if (r == NULL) {
     r = class_at(L, s, index, CLASS_RING);
     if (r == NULL)
       luaL_typeerror(L, arg, class_name(CLASS_RING));
     if (!r->open)  /* guard: a closed ring raises */
       luaL_argerror(L, arg, "attempt to use a closed ring");
-    s->recent_object = object;
+    s->recent_object = lua_touserdata(L, index);
+    s->recent_ring = r;
   }
   check_process(L, r, arg);
   return r;

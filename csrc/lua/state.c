@@ -173,7 +173,7 @@ void class_define (lua_State *L, enum class c, const luaL_Reg *methods,
   lua_setiuservalue(L, state, (int)c + 1);
   lua_pushvalue(L, state);
   luaL_setfuncs(L, meta, 1);
-  if (CLASSES_LINKED >> c & 1) link_finalizer(L, state);
+  if (class_is_linked(c)) link_finalizer(L, state);
   lua_newtable(L);
   lua_pushvalue(L, state);
   luaL_setfuncs(L, methods, 1);
@@ -231,7 +231,7 @@ static void *push_linked (lua_State *L, enum class c, size_t size,
 }
 
 void *class_new (lua_State *L, enum class c, size_t size, int uservalues) {
-  void *p = CLASSES_LINKED >> c & 1 ? push_linked(L, c, size, uservalues)
+  void *p = class_is_linked(c) ? push_linked(L, c, size, uservalues)
             : lua_newuserdatauv(L, size, uservalues);
   memset(p, 0, size);  /* guard: before it has a metatable */
   lua_getiuservalue(L, lua_upvalueindex(1), (int)c + 1);

@@ -100,8 +100,9 @@ struct state {
   const void *meta[CLASSES];
   const void *several;             /* SHARED_SEVERAL: task/channel.c */
   struct ring *rings;
-  const void *recent_object;       /* of an open ring whose class was checked:
-                                      nothing else has its address. Or NULL */
+  const void *recent_object;       /* of an open ring whose class was checked,
+                                      or NULL; and its memory: api/ring_check */
+  const struct ring *recent_ring;
   const struct ring_callbacks *callbacks;  /* the loop's */
   const struct input_ops *socket_input;    /* of sockets: net/input.h */
   const struct output_ops *socket_output;
@@ -186,8 +187,12 @@ void class_names (lua_State *L);
    | 1ull << CLASS_WALL_TIMER | 1ull << CLASS_SELECT_WAITER \
    | 1ull << CLASS_CHANNEL | 1ull << CLASS_SEMAPHORE)
 
+static inline bool class_is_linked (enum class c) {
+  return CLASSES_LINKED >> c & 1;
+}
+
 static inline void *class_memory (enum class c, void *userdata) {
-  return CLASSES_LINKED >> c & 1 ? *(void **)userdata : userdata;
+  return class_is_linked(c) ? *(void **)userdata : userdata;
 }
 
 /* The memory of the object at this index, which is of class `c`. */

@@ -150,4 +150,27 @@ describe("an object whose finalizer Lua cannot call", function()
       end)
       collectgarbage()]]):format(string.dump(case))))
   end
+
+  faulty("is a ring no longer, whatever lies where it was", function()
+    warn "@off"
+    local submit
+    for _ = 1, 20 do
+      coroutine.wrap(function()
+        local ring = uring.ring { entries = 4 }
+        submit = ring.submit
+        ring:submit()  -- (an open ring is known by its address)
+      end)()
+      coroutine.wrap(function()
+        T.fault.alloc(1, 1 << 30)
+        collectgarbage()
+        T.fault.alloc()
+      end)()
+      collectgarbage()
+      local others = {}  -- (as large as a ring's object)
+      for i = 1, 100 do
+        others[i] = uring.semaphore(1)
+        T.raises("uring.Ring expected, got uring.Semaphore", submit, others[i])
+      end
+    end
+  end)
 end)

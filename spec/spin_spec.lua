@@ -4,11 +4,6 @@ local helper = require "helper"
 
 local it = helper.needs_ring(it)
 
--- What f prints in another interpreter.
-local function apart(f, ...)
-  return helper.script_ok(("load(%q)(...)"):format(string.dump(f)), ...)
-end
-
 local CPUS <const> = helper.content "/proc/self/status"
   :match "Cpus_allowed_list:%s*(%S+)"
 
@@ -46,22 +41,22 @@ after_each(helper.clean)
 describe("a loop that other threads wake", function()
   it("waits awake for them", function()
     needs_two_cpus()
-    local ours, theirs = apart(trips):match "^(%d+)%s+(%d+)"
+    local ours, theirs = helper.apart(trips):match "^(%d+)%s+(%d+)"
     assert.is_true(tonumber(ours) > 0)
     assert.is_true(tonumber(theirs) > 0)
   end)
 
   it("does not on a single processor", function()
-    assert.equal("0\t0\n", apart(trips, "", CPUS:match "^%d+"))
+    assert.equal("0\t0\n", helper.apart(trips, nil, "", CPUS:match "^%d+"))
   end)
 
   it("does not if it is not to, nor do its workers", function()
-    assert.equal("0\t0\n", apart(trips, 0))
+    assert.equal("0\t0\n", helper.apart(trips, nil, 0))
   end)
 
   it("seldom tries it where it was in vain", function()
     needs_two_cpus()
-    local spins, in_vain = apart(function()
+    local spins, in_vain = helper.apart(function()
       local uring = require "uring"
       uring.run(function()
         local box <close> = uring.mailbox()
@@ -78,7 +73,7 @@ end)
 
 describe("how long a loop spins", function()
   it("is seconds, from 0 to 1", function()
-    local output <const> = apart(function()
+    local output <const> = helper.apart(function()
       local uring = require "uring"
       for _, wrong in ipairs { -1, 2, 0 / 0, "1", true } do
         local ok, why = pcall(uring.loop, { spin = wrong })

@@ -42,7 +42,8 @@ static inline struct recv_args recv_args_of (lua_State *L) {
   }
   else {
     struct recv_args a = { class_raw(L, 1, CLASS_SOCKET), 1, NULL,
-                           lua_tointeger(L, 2), WANT_DATA, (int)lua_tointeger(L, 4) };
+                           lua_tointeger(L, 2), WANT_DATA,
+                           (int)lua_tointeger(L, 4) };
     if (a.results == 0) a.want = WANT_CONNECTION;
     return a;
   }

@@ -398,7 +398,8 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
   f = lua_newuserdatauv(L, sizeof(*f) - sizeof(f->chain)
                            + chain_size(2 * PIECES), 0);
   memset(f, 0, sizeof(*f));
-  s = class_raw(L, SOCKET, CLASS_SOCKET);  /* (a finalizer may have closed it now) */
+  s = class_raw(L, SOCKET, CLASS_SOCKET);  /* (a finalizer may have closed
+                                              it now) */
   f->offset = (uint64_t)offset;
   if (!sendfile_measure(L, f, arg_fd(L, DATA).number, count)) {
     lua_pushinteger(L, 0);

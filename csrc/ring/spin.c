@@ -9,7 +9,7 @@
 #include "base/cpu.h"
 #include "ring/sys.h"
 
-#define LOOKS 128             /* between two yields */
+#define LOOKS 128            /* between two yields */
 #define LATE 30000           /* ns: others have run meanwhile */
 
 

@@ -264,10 +264,11 @@ function helper.script_ok(code, ...)
 end
 
 -- The same with a function that has no upvalues: it must require what it
--- needs. `before` is code that runs first.
-function helper.apart(f, before)
-  return helper.script_ok(("%s\nload(%q)()"):format(before or "",
-    string.dump(f)))
+-- needs. `before` is code that runs first; f gets the other arguments, as
+-- strings.
+function helper.apart(f, before, ...)
+  return helper.script_ok(("%s\nload(%q)(...)"):format(before or "",
+    string.dump(f)), ...)
 end
 
 -- Runs f in a forked child; answers as helper.script does of its status. The

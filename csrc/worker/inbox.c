@@ -231,11 +231,13 @@ int64_t inbox_close (uring_inbox *inbox) {
   struct queue *q = inbox->q;
   int64_t undelivered = -ESTALE;
   if (inbox->fork_id == fork_id()) {
-    if (q && q->named) name_remove(q);  /* guard: first; found now, it gives
-                                           EPIPE */
-    undelivered = q ? (int64_t)queue_close(q, false) : 0;
-    if (q) drop_all_monitors(inbox);
-    if (q) refblock_release(&q->block);
+    undelivered = 0;
+    if (q) {
+      name_remove(q);  /* guard: first; found now, it gives EPIPE */
+      undelivered = (int64_t)queue_close(q, false);
+      drop_all_monitors(inbox);
+      refblock_release(&q->block);
+    }
     if (inbox->eventfd >= 0) close(inbox->eventfd);
   }
   free(inbox);

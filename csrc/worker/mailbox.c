@@ -386,8 +386,7 @@ static uint64_t close_mailbox (lua_State *L, struct mailbox *m, bool keep) {
     return queue_close(m->q, keep);
   m->closed = true;
   pressure_drop(&state_of(L)->pressure, MEMORY, 0);
-  if (m->q->named) name_remove(m->q);  /* guard: first; found now, it gives
-                                           EPIPE */
+  name_remove(m->q);  /* guard: first; found now, it gives EPIPE */
   undelivered = queue_close(m->q, keep);
   refund(m);
   turnq_wake_all(state_of(L)->loop, &m->waitq.q);

@@ -158,7 +158,8 @@ static inline void message_free (struct message *m) {
   if (m && !(m->flags & MESSAGE_GIVEN)) free(m);
 }
 
-/* Close the descriptors in it, and release the rest. */
+/* Close the descriptors in it, and release the rest; once, however often it is
+** called. */
 void message_dispose (struct message *m);
 
 #endif

@@ -145,18 +145,22 @@ int name_add (struct queue_name *n, struct queue *q) {
   return rc;
 }
 
+/* (locked) */
+static struct queue *find (struct table *t, const struct queue_name *n) {
+  struct queue_name *found = *place(t, n);
+  if (found == NULL)
+    return NULL;
+  refblock_retain(&found->q->block);
+  return found->q;
+}
+
 struct queue *name_find (const struct queue_name *n) {
   struct table *t = table_here();
-  struct queue_name *found;
-  struct queue *q = NULL;
+  struct queue *q;
   if (t == NULL)
     return NULL;
   lock_take(&t->lock);
-  found = *place(t, n);
-  if (found) {
-    q = found->q;
-    refblock_retain(&q->block);
-  }
+  q = find(t, n);
   lock_free(&t->lock);
   return q;
 }
@@ -203,21 +207,32 @@ struct name_waiter *name_waiter_new (void) {
   return w;
 }
 
-void name_waiter_list (struct name_waiter *w, struct doorbell *bell) {
-  struct table *t = table_here();
-  if (t == NULL)
+/* (locked) The waiter joins the table, unless it is there. */
+static void list (struct table *t, struct name_waiter *w,
+                  struct doorbell *bell) {
+  if (w->bell)
     return;
+  refblock_retain(&w->block);
+  refblock_retain(&bell->block);
+  w->bell = bell;
+  w->next = t->waiters;
+  w->back = &t->waiters;
+  if (w->next) w->next->back = &w->next;
+  t->waiters = w;
+}
+
+struct queue *name_find_or_wait (const struct queue_name *n,
+                                 struct name_waiter *w,
+                                 struct doorbell *bell) {
+  struct table *t = table_here();
+  struct queue *q;
+  if (t == NULL)
+    return NULL;  /* (a forked child's: it has no threads that add names) */
   lock_take(&t->lock);
-  if (w->bell == NULL) {
-    refblock_retain(&w->block);
-    refblock_retain(&bell->block);
-    w->bell = bell;
-    w->next = t->waiters;
-    w->back = &t->waiters;
-    if (w->next) w->next->back = &w->next;
-    t->waiters = w;
-  }
+  q = find(t, n);
+  if (q == NULL) list(t, w, bell);
   lock_free(&t->lock);
+  return q;
 }
 
 void name_waiter_unlist (struct name_waiter *w) {

@@ -10,7 +10,8 @@
 ** all waiters, for any name, are woken and search again: that is rare.
 **
 ** Invariants: a name is removed before its mailbox closes. A waiter is in the
-** table from before its last search until it is woken or leaves.
+** table from its last search, which is under the same lock, until it is woken
+** or leaves: so no name is added in between.
 */
 
 #ifndef uring_name_table_h
@@ -52,15 +53,20 @@ int name_add (struct queue_name *n, struct queue *q);
 /* The queue of this name, counted; or NULL. */
 struct queue *name_find (const struct queue_name *n);
 
+/* The queue's name, if it has one, is free again. */
 void name_remove (struct queue *q);
 
 /* The queue's name, until that is removed; or NULL. */
 const char *name_of (const struct queue *q);
 
-/* A waiter, counted once; NULL: no memory. Be woken by this bell when there is
-** a new name; do not any more. */
+/* A waiter, counted once; NULL: no memory. */
 struct name_waiter *name_waiter_new (void);
-void name_waiter_list (struct name_waiter *w, struct doorbell *bell);
+
+/* The queue of this name, counted; or NULL, and the waiter is woken by this
+** bell when there is a new name, until name_waiter_unlist. */
+struct queue *name_find_or_wait (const struct queue_name *n,
+                                 struct name_waiter *w,
+                                 struct doorbell *bell);
 void name_waiter_unlist (struct name_waiter *w);
 
 #endif

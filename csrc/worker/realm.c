@@ -123,9 +123,8 @@ static int name_wait_try (lua_State *L, struct task *t,
 static int name_wait_block (lua_State *L, struct task *t,
                             struct blocking *b) {
   struct name_wait *wait = class_raw(L, 1, CLASS_NAME_WAIT);
-  struct queue *q;
-  name_waiter_list(wait->w, state_of(L)->loop->ring->doorbell);
-  q = name_find(wait->n);  /* guard: the last search */
+  struct queue *q = name_find_or_wait(wait->n, wait->w,
+                                      state_of(L)->loop->ring->doorbell);
   if (q) {
     mail_address_set(lua_touserdata(L, 2), q);
     lua_pushvalue(L, 2);

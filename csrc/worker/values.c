@@ -120,10 +120,10 @@ static int measure_value (struct measure *m, const uring_value *v,
     return -EINVAL;
   m->cells++;
   m->cost += MESSAGE_COST_OF_VALUE;
-  if (m->cost > m->limits->bytes)  /* guard: arrays may be shared */
-    return -EMSGSIZE;
   rc = measure_content(m, v, level);
-  return rc == 0 && m->cost > m->limits->bytes ? -EMSGSIZE : rc;
+  if (rc == 0 && m->cost > m->limits->bytes)  /* guard: arrays may be shared */
+    rc = -EMSGSIZE;
+  return rc;
 }
 
 static uint64_t *write_value (uint64_t *cell, const uring_value *v);

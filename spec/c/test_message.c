@@ -6,7 +6,9 @@
 #include "worker/values.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CELLS 512
 
@@ -263,6 +265,33 @@ static void a_table_has_keys_and_values (void) {
   CHECK(values_encode(v, 1, &all, small, sizeof(small), &m) == -EINVAL);
 }
 
+/* The second time the numbers may be another file's, and what was released is
+ * gone. */
+static unsigned released;
+
+static void count_release (void *ud, const void *p, size_t len) {
+  (void)ud; (void)p; (void)len;
+  released++;
+}
+
+static void what_is_disposed_of_twice_is_closed_once (void) {
+  int fd = dup(STDOUT_FILENO);
+  struct message_block b = { &released, 1, count_release, NULL };
+  uint64_t cells[5] = { message_cell(MESSAGE_FD, (uint64_t)fd) };
+  struct message *m;
+  message_put_block(&cells[1], MESSAGE_BLOCK, &b);
+  m = message_of(cells, 5, MESSAGE_OWNS);
+  m->n = 2;
+  m->fds = 1;
+  message_dispose(m);
+  CHECK(released == 1 && fcntl(fd, F_GETFD) == -1);
+  CHECK(dup2(STDOUT_FILENO, fd) == fd);
+  message_dispose(m);
+  CHECK(released == 1 && fcntl(fd, F_GETFD) != -1);
+  close(fd);
+  free(m);
+}
+
 
 static const struct check_test tests[] = {
   TEST(values_are_decoded_as_they_were),
@@ -270,7 +299,8 @@ static const struct check_test tests[] = {
   TEST(a_table_may_be_shared_and_contain_itself),
   TEST(what_is_no_message_is_told),
   TEST(depth_is_bounded_by_memory),
-  TEST(a_table_has_keys_and_values)
+  TEST(a_table_has_keys_and_values),
+  TEST(what_is_disposed_of_twice_is_closed_once)
 };
 
 int main (void) {

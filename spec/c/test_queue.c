@@ -2,6 +2,7 @@
  * served in their order; nothing is lost by a close, or among threads. */
 
 #include "check.h"
+#include "check_bell.h"
 #include "worker/queue.h"
 #include "base/clock.h"
 
@@ -24,32 +25,6 @@ static struct queue *new_queue (uint64_t messages, uint64_t bytes) {
   q = queue_new(&limits);
   if (!CHECK(q != NULL)) exit(1);
   return q;
-}
-
-/* A loop's end: rung by an eventfd, whatever the kernel has. */
-static struct doorbell *new_bell (void) {
-  struct handle *h = handle_dup(STDOUT_FILENO);
-  struct doorbell *b;
-  if (!CHECK(h != NULL)) exit(1);
-  b = doorbell_new(h);
-  if (!CHECK(b != NULL)) exit(1);
-  refblock_release(&h->block);
-  if (b->eventfd < 0) b->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  return b;
-}
-
-/* Sleep as a loop does: arm, look once more, sleep, serve what is ready.
- * False: it was not woken for too long. */
-static bool sleep_on (struct doorbell *b) {
-  struct pollfd p = { .fd = b->eventfd, .events = POLLIN };
-  uint64_t n;
-  bool woken = true;
-  doorbell_arm(b);
-  if (!doorbell_has_ready(b)) woken = poll(&p, 1, 20000) > 0;
-  doorbell_disarm(b);
-  if (read(b->eventfd, &n, sizeof(n)) < 0) {}
-  doorbell_serve(b, (struct loop *)b);  /* (not NULL, and never used) */
-  return woken;
 }
 
 /* A message with an integer and a string of so many bytes. */

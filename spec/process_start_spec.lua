@@ -81,6 +81,23 @@ describe("the start of a child", function()
     end)
   end)
 
+  it("that is left when it is done, but not yet known, leaves nothing",
+    function()
+      net.run(function()
+        local path = helper.file ""
+        local task = helper.started(process,
+          { "sh", "-c", "echo $$ >" .. path .. "; exec sleep 1000" })
+        -- (the loop does not turn meanwhile)
+        local began = uring.now()
+        repeat
+          assert(uring.now() - began < patience)
+        until helper.content(path) ~= "" and uring.now() - began > 0.05
+        task:cancel()
+        local _, message, errno = task:join(patience)
+        assert.equal(E.ECANCELED, errno, message)
+      end)
+    end)
+
   it("that is left at any moment leaves nothing", function()
     net.run(function()
       local n = { begun = 0, left = 0 }

@@ -69,7 +69,8 @@ end
 
 local from, to, limit = arg[1], arg[2], math.tointeger(arg[3] or 16)
 if not to or not limit or limit < 1 then
-  io.stderr:write "usage: lua5.4 examples/copy.lua FROM TO [LIMIT]\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/copy.lua FROM TO [LIMIT]\n")
   os.exit(2)
 end
 

@@ -152,7 +152,8 @@ end
 
 local path, what, count = arg[1], arg[2], math.tointeger(tonumber(arg[3] or 1))
 if not path or what and what ~= "next" or not count then
-  io.stderr:write "usage: lua5.4 examples/cron.lua FILE [next [COUNT]]\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/cron.lua FILE [next [COUNT]]\n")
   os.exit(2)
 end
 

@@ -536,7 +536,8 @@ local function main(file_name, ...)
 end
 
 if not arg[1] then
-  io.stderr:write "usage: lua5.4 examples/dns.lua ZONEFILE [ADDRESS...]\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/dns.lua ZONEFILE [ADDRESS...]\n")
   os.exit(2)
 end
 local addresses = { table.unpack(arg, 2) }

@@ -71,7 +71,8 @@ end
 local to = arg[1] and parse(arg[1])
 local limit, seconds = tonumber(arg[2] or 64e6), tonumber(arg[3] or 30)
 if not (to and limit and seconds) then
-  io.stderr:write "usage: lua5.4 examples/fetch.lua URL [LIMIT [SECONDS]]\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/fetch.lua URL [LIMIT [SECONDS]]\n")
   os.exit(2)
 end
 

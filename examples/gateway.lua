@@ -6,8 +6,10 @@
 --
 -- HOW is "hand": a connection is accepted into a slot of this ring, and goes
 -- from there into a slot of a worker's ring, in turn, by a message between the
--- rings. It never has a number. Or "share": each worker has a listener of its
--- own for the same port (SO_REUSEPORT), and the kernel chooses.
+-- rings. It never has a number. The gateway has a reference to each worker's
+-- ring, so what it sends after the worker's end fails, and goes to no other
+-- ring. Or "share": each worker has a listener of its own for the same port
+-- (SO_REUSEPORT), and the kernel chooses.
 --
 -- What is handed over is spread evenly, and can go to a worker that is known
 -- to be idle; what is shared costs no message. The address is printed.
@@ -43,7 +45,7 @@ local function serve_handed(name, most, reply)
 
   assert(ring:register_files_sparse(most))
   local gateway <close> = assert(uring.address(name))
-  gateway:send(ring:fd())
+  gateway:send(ring:ref())
   -- (the message's len is the slot that the kernel has chosen)
   for slot in ring:messages() do uring.spawn(answer, slot) end
 end

@@ -170,8 +170,9 @@ elseif arg[1] == "serve" and arg[4] then
   uring.run(run_serve, arg[2], arg[3], arg[4], arg[5] or "127.0.0.1:8443")
 else
   io.stderr:write [=[
-usage: lua5.4 examples/https.lua get URL [CA [SECONDS]]
-       lua5.4 examples/https.lua serve DIRECTORY CERT KEY [ADDRESS]
+usage: tools/env.sh plain lua5.4 examples/https.lua get URL [CA [SECONDS]]
+       tools/env.sh plain lua5.4 examples/https.lua serve DIRECTORY CERT KEY \
+         [ADDRESS]
 ]=]
   os.exit(2)
 end

@@ -40,7 +40,8 @@ end
 
 local limit = math.tointeger(tonumber(arg[1]))
 if not limit or limit < 1 or not arg[2] then
-  io.stderr:write "usage: lua5.4 examples/make.lua LIMIT COMMAND...\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/make.lua LIMIT COMMAND...\n")
   os.exit(2)
 end
 

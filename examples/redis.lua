@@ -157,7 +157,8 @@ end
 
 local address, what, count = arg[1], arg[2], tonumber(arg[3] or 100000)
 if not address or what and what ~= "bench" or not count then
-  io.stderr:write "usage: lua5.4 examples/redis.lua ADDRESS [bench [COUNT]]\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/redis.lua ADDRESS [bench [COUNT]]\n")
   os.exit(2)
 end
 

@@ -84,8 +84,9 @@ local function give_up(message)
 end
 
 local function usage(what)
-  give_up(what .. "\nusage: lua5.4 examples/scan.lua HOST PORTS [LIMIT "
-    .. "[TIMEOUT [OVERALL]]]\nPORTS is as 22,80,8000-8100")
+  give_up(what .. "\nusage: tools/env.sh plain lua5.4 examples/scan.lua "
+    .. "HOST PORTS [LIMIT [TIMEOUT [OVERALL]]]\n"
+    .. "PORTS is as 22,80,8000-8100")
 end
 
 local function parse_ports(text)

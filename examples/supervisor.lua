@@ -65,7 +65,8 @@ end
 
 
 if not arg[1] then
-  io.stderr:write "usage: lua5.4 examples/supervisor.lua COMMAND...\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/supervisor.lua COMMAND...\n")
   os.exit(2)
 end
 

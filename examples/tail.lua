@@ -53,7 +53,8 @@ end
 
 
 if not (arg[1] and arg[1]:find "[^/]$") then
-  io.stderr:write "usage: lua5.4 examples/tail.lua FILE\n"
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/tail.lua FILE\n")
   os.exit(2)
 end
 

@@ -87,7 +87,8 @@ end
 
 local directory, workers = arg[1], math.tointeger(tonumber(arg[2] or 2))
 if not directory or not workers then
-  io.stderr:write("usage: lua5.4 examples/wordcount.lua DIR [WORKERS]\n")
+  io.stderr:write("usage: tools/env.sh plain lua5.4 "
+    .. "examples/wordcount.lua DIR [WORKERS]\n")
   os.exit(2)
 end
 local probe <const> = uring.probe()

@@ -1,5 +1,5 @@
 -- The bell by which others wake a loop that sleeps: in a process with the
--- module that lets a test ring it. (spec/c/test_bell.c has the rest.)
+-- module that lets a test ring it. (spec/c/test_doorbell.c has the rest.)
 
 local helper = require "helper"
 

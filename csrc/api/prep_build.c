@@ -1,7 +1,8 @@
 /*
 ** prep_build: runs the prep_ methods. Each is a row of the table in its
-** family's file (prep_file, prep_msg, prep_socket, prep_wait); here is the one
-** function that reads the arguments by the row and builds the request.
+** family's file (prep_file, prep_path, prep_msg, prep_socket, prep_wait); here
+** is the one function that reads the arguments by the row and builds the
+** request.
 **
 ** The new request is built next to the SQE's. First all arguments are read,
 ** which may raise; then what needs a copy is copied; then the SQE's request is
@@ -19,8 +20,8 @@
 #include "api/fd.h"
 #include "api/operation.h"
 #include "api/ref_object.h"
-#include "api/ring_object.h"
 #include "api/sqe.h"
+#include "api/ring_check.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>

@@ -1,7 +1,8 @@
 /*
 ** register_settings: what a ring may do, and how it works: credentials,
 ** restrictions, the workers of io-wq, busy polling, its clock, its eventfd.
-** Each is a call of io_uring_register(2), and lasts until the ring is closed.
+** Each is a call of io_uring_register(2), and lasts until the ring is closed. A
+** descriptor that was registered is the kernel's to keep: it may be closed.
 */
 
 #include "compat.h"
@@ -9,8 +10,6 @@
 
 #include "base/names.h"
 #include "lua/args.h"
-#include "lua/options.h"
-#include "api/fd.h"
 #include "api/register_internal.h"
 #include "api/ring_check.h"
 

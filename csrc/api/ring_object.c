@@ -21,6 +21,7 @@
 #include "api/probe.h"
 #include "api/ref_object.h"
 #include "api/sqe.h"
+#include "api/ring_check.h"
 
 #include <fcntl.h>
 #include <stdio.h>

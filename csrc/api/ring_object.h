@@ -8,7 +8,8 @@
 #ifndef uring_ring_object_h
 #define uring_ring_object_h
 
-#include "api/ring_check.h"
+#include "ring/ring.h"
+#include "lua/state.h"
 
 /* Push a new ring, or nil, message, errno; returns the number of values. */
 int ring_new (lua_State *L, const struct ring_options *o, struct ring **out);

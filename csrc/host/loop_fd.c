@@ -12,7 +12,6 @@
 #include "ring/doorbell.h"
 #include "ring/ring_submit.h"
 #include "task/loop_object.h"
-#include "task/ring_watch.h"
 #include "task/turn.h"
 
 #include <string.h>

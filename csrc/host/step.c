@@ -12,7 +12,6 @@
 #include "lua/errors.h"
 #include "lua/options.h"
 #include "host/loop_fd.h"
-#include "task/cancel_scope.h"
 #include "task/detached.h"
 #include "task/loop_object.h"
 #include "task/resume.h"

@@ -1,5 +1,6 @@
 /*
-** arrived: the list, and a payload's parts, one behind the other.
+** arrived: the list, and a payload's parts, one behind the other. To
+** fill one cannot fail: its memory was made before, for all the parts.
 */
 
 #include "compat.h"

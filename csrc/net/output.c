@@ -10,7 +10,6 @@
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
-#include "lua/errors.h"
 #include "api/prep_build.h"
 
 #include <limits.h>

@@ -11,7 +11,6 @@
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
 #include "lua/errors.h"
-#include "api/operation.h"
 #include "api/prep_build.h"
 #include "api/ring_object.h"
 #include "net/arrived.h"

@@ -32,7 +32,6 @@
 #include "lua/errors.h"
 #include "api/fd.h"
 #include "api/prep_build.h"
-#include "api/ring_object.h"
 #include "task/wait_chain.h"
 
 #include <errno.h>

@@ -7,7 +7,6 @@
 #include "os/file_job.h"
 
 #include "base/clock.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "api/fd.h"
 #include "os/job_wait.h"

@@ -1,5 +1,6 @@
 /*
-** signal_name: see the header. The names are the C library's.
+** signal_name: the names are the C library's, which has none for real-time
+** signals. A name is compared whole: a 0 byte in it ends nothing.
 */
 
 #include "os/signal_name.h"

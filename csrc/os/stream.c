@@ -19,7 +19,6 @@
 #include "api/prep_build.h"
 #include "api/ring_object.h"
 #include "task/ring_watch.h"
-#include "net/socket.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "lua/args.h"
 #include "lua/errors.h"
-#include "api/ring_object.h"
 #include "net/endpoint.h"
 #include "os/stream.h"
 

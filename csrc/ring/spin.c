@@ -1,5 +1,6 @@
 /*
-** spin: the looks, and what is learned.
+** spin: how long to look, what ends it, and what is learned from that. The
+** memory that it looks at is read alone, never taken from.
 */
 
 #include "compat.h"

@@ -1,6 +1,6 @@
 /*
 ** loop: how a wait begins and its task is suspended, and what is checked
-** before that. (The turns of the loop, and where it sleeps, are in run.)
+** before that. (The turns of the loop, and where it sleeps, are in turn.)
 **
 ** Only the coroutine `loop->co` may be suspended: every wait passes the checks
 ** of enter_wait first.

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/fork_id.h"
 #include "ring/ring_submit.h"
-#include "api/ring_object.h"
+#include "api/ring_check.h"
 #include "task/inspect.h"
 #include "task/task.h"
 #include "task/wait_cancel.h"

@@ -1,11 +1,11 @@
 /*
-** semaphore: see the header. Acquiring is a wait kind (wait.h).
+** semaphore: units are taken by a wait kind (wait.h), and put back without one.
+** What can fail or raise comes before a unit is taken.
 */
 
 #include "compat.h"
 #include "task/semaphore.h"
 
-#include "base/clock.h"
 #include "lua/args.h"
 #include "task/event.h"
 #include "task/wait.h"

@@ -16,6 +16,7 @@
 #include "api/op_subject.h"
 #include "api/ring_object.h"
 #include "api/sqe.h"
+#include "api/ring_check.h"
 #include "task/event.h"
 #include "task/ring_watch.h"
 

@@ -15,6 +15,7 @@
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "api/ring_object.h"
+#include "api/ring_check.h"
 
 #include <string.h>
 

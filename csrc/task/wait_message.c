@@ -13,7 +13,7 @@
 #include "ring/ring_reap.h"
 #include "lua/args.h"
 #include "lua/errors.h"
-#include "api/ring_object.h"
+#include "api/ring_check.h"
 #include "task/event.h"
 
 

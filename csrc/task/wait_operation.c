@@ -13,7 +13,7 @@
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "api/operation.h"
-#include "api/ring_object.h"
+#include "api/ring_check.h"
 #include "task/wait.h"
 
 

@@ -9,7 +9,6 @@
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
-#include "lua/errors.h"
 #include "api/prep_build.h"
 #include "api/ring_object.h"
 #include "task/task.h"

@@ -1,5 +1,6 @@
 /*
-** inbox: options, and the reader's part of a queue for C.
+** inbox: options, and the reader's part of a queue for C. A message is the
+** reader's when it was copied for it; until then it stays the first.
 */
 
 #include "compat.h"

@@ -12,7 +12,6 @@
 #include "lua/options.h"
 #include "task/event.h"
 #include "task/ring_watch.h"
-#include "worker/call.h"
 #include "worker/decode.h"
 #include "worker/mail_address.h"
 #include "worker/name_table.h"

@@ -1,5 +1,6 @@
 /*
-** path: keys as text.
+** path: keys as text. It is made for an error's message: of a key that is long
+** it takes the beginning, and it runs no metamethod.
 */
 
 #include "compat.h"

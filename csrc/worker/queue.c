@@ -10,7 +10,6 @@
 #include "base/fork_id.h"
 #include "worker/queue_internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /*
-** realm: the names that Lua gives and asks for, in the realm of its state.
+** realm: the names that Lua gives and asks for, in the realm of its state. A
+** wait for a name keeps an empty address, so that finding one needs no memory.
 */
 
 #include "compat.h"
 #include "worker/realm.h"
 
-#include "base/fork_id.h"
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "lua/options.h"

@@ -1,5 +1,6 @@
 /*
-** seen: open addressing, at most half full.
+** seen: open addressing, at most half full. Tables are known by their address:
+** the encoder's values keep them alive, and nothing moves them.
 */
 
 #include "compat.h"

@@ -6,11 +6,9 @@
 #include "compat.h"
 #include "worker/served_call.h"
 
-#include "lua/errors.h"
 #include "task/cancel_scope.h"
 #include "task/ring_watch.h"
 
-#include <errno.h>
 
 struct served_call {       /* the userdata */
   struct call_handle handle;  /* first */

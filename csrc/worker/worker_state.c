@@ -11,7 +11,6 @@
 #include "worker/worker_state.h"
 
 #include "base/clock.h"
-#include "lua/errors.h"
 #include "task/cancel_scope.h"
 #include "task/ring_watch.h"
 #include "worker/decode.h"

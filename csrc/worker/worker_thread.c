@@ -6,16 +6,13 @@
 #include "compat.h"
 #include "worker/worker_thread.h"
 
-#include "base/clock.h"
 #include "base/fork_id.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #define RESULT_BYTES (1u << 30)   /* that arguments, and results, may count */
 

@@ -120,6 +120,7 @@ local function range_of(fields, size, modified)
   end
   if not from or from .. to == "" then return 0, size end
   from, to = tonumber(from), tonumber(to)
+  if from and to and to < from then return 0, size end
   if not from then from, to = math.max(size - to, 0), size - 1 end
   to = math.min(to or size, size - 1)
   check(from < size and to >= from, 416, "Content-Range: bytes */" .. size
@@ -181,7 +182,13 @@ local function respond(conn, request)
   check(errno ~= E.ETIME, 408)
   if not head then return false, 0 end
   parse(head, request)
-  if request.body > 0 then conn:read(request.body, HEAD_TIME) end
+  if request.body > 0 then  -- (what comes later is no request)
+    local keep, body = request.keep, nil
+    request.keep = false
+    body = conn:read(request.body, HEAD_TIME)
+    check(body and #body == request.body, 408)
+    request.keep = keep
+  end
   check(request.method == "GET" or request.method == "HEAD", 405,
     "Allow: GET, HEAD\r\n")
   return serve_file(conn, request, path_of(request.target))

@@ -333,6 +333,44 @@ describe("uring.stream", function()
   end)
 end)
 
+describe("a read or a write by position", function()
+  it("is refused where there are none, and takes and writes nothing",
+    function()
+      net.run(function()
+        local r, w = assert(uring.pipe())
+        net.keep(r, w)
+        assert(w:write "left")
+        assert(w:flush())
+        for _, stream in ipairs { r, w } do
+          for _, result in ipairs { { stream:pread(4, 0, 0) },
+            { stream:pwrite("x", 0, 0) } } do
+            assert.equal(E.ESPIPE, result[3], result[2])
+            assert.truthy(result[2]:find(tostring(stream), 1, true))
+          end
+        end
+        assert.equal("left", r:read(4))
+        r:close()
+        assert.equal(E.ESPIPE, select(3, w:pwrite("no signal", 0)))
+      end)
+    end)
+
+  it("has one time for all that it does", function()
+    net.run(function()
+      local path = helper.file "0123456789"
+      local f = assert(uring.open(path, "r+"))
+      net.keep(f)
+      assert.equal("345", f:pread(3, 3, patience))
+      assert.equal(f, f:pwrite("xyz", 3, patience))
+      assert.equal("xyz", f:pread(3, 3, patience))
+      assert.equal(7, f:seek("set", 7.0))
+      assert.equal("789", f:read "a")
+      helper.raises("integer expected", f.seek, f, "set", 7.5)
+      assert.equal(1, select("#", f:sync()))
+      assert.equal(1, select("#", f:truncate(2)))
+    end)
+  end)
+end)
+
 describe("the standard streams", function()
   it("are flushed and closed, wherever they lead", function()
     local status, output = helper.script [[

@@ -93,6 +93,7 @@ describe("examples/httpd.lua", function()
       assert.equal(#want == 10 and 200 or 206, status)
     end
     assert.equal(416, (web.get(port, "/digits.txt", "-r", "10-20")))
+    assert.equal(200, (web.get(port, "/digits.txt", "-r", "5-2")))
     local _, head = web.get(port, "/digits.txt", "-I")
     assert.truthy(head:find("Content-Length: 10", 1, true), head)
     local modified = head:match "Last%-Modified: ([^\r]+)"
@@ -218,6 +219,11 @@ describe("examples/httpd.lua", function()
       is(400, "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\n")
       is(413, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999"
         .. "999\r\n\r\n")
+      local cut = connect()
+      cut:write "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"
+      assert(cut:shutdown "write")  -- (what is late would be a request)
+      assert.equal(408, (answer_of(cut)))
+      assert.is_nil((cut:read(1, patience)))
       is(414, ("GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"):format(("a"):rep(8200)))
       is(431, ("GET / HTTP/1.1\r\nHost: x\r\n%s\r\n"):format(
         ("a: b\r\n"):rep(100)))

@@ -112,13 +112,17 @@ describe("uring.sockaddr", function()
       .. "of a host"
     local port = "the port must be a number from 0 to 65535"
     local missing = "a port is missing behind the colon"
+    local host = "a host is missing before the colon; 0.0.0.0 and [::] mean "
+      .. "any"
     local long = "too long, or with a zero byte in it"
     local scope = "there is no network interface of that name"
     for text, words in pairs {
       [""] = "a port is missing: address:port",
       ["127.0.0.1"] = "a port is missing: address:port",
       ["unix"] = "a port is missing: address:port",
-      [":"] = neither, [":53"] = neither, ["localhost:53"] = neither,
+      [":"] = host, [":53"] = host, ["localhost:53"] = neither,
+      ["localhost:"] = missing, ["localhost:65536"] = port,
+      ["localhost:http"] = neither,
       ["1.2.3:53"] = neither, ["1.2.3.4.5:53"] = neither,
       ["256.0.0.1:53"] = neither, ["-1.0.0.1:53"] = neither,
       [" 1.2.3.4:53"] = neither, ["1.2.3.4 :53"] = neither,
@@ -134,7 +138,7 @@ describe("uring.sockaddr", function()
       ["::1"] = v6, ["::1:53"] = v6, ["fe80::1%lo:53"] = v6, ["["] = v6,
       ["[::1"] = v6, ["[::1]"] = v6, ["[::1]53"] = v6, ["[::1] :53"] = v6,
       ["[]"] = v6, ["1:2:3"] = v6, ["127.0.0.1:5:3"] = v6,
-      ["[]:53"] = neither, ["[:]:53"] = neither, ["[:::]:53"] = neither,
+      ["[]:53"] = host, ["[:]:53"] = neither, ["[:::]:53"] = neither,
       ["[::1::]:53"] = neither, ["[12345::]:53"] = neither,
       ["[g::]:53"] = neither, ["[[::1]:53"] = neither,
       ["[127.0.0.1]:53"] = "only an IPv6 address is written in brackets",

@@ -60,7 +60,9 @@ for name, open in pairs(sources) do
     local texts = { "", "\n", "one", "one\ntwo", "one\r\n\n\0two\n",
       ("x"):rep(5000) .. "\n" .. ("y"):rep(70000), "12 0x1F -3.5e2 +7 .5 z 8",
       "  \n 99", "1e", "0x", "-", "1..2", ("1"):rep(250) .. " 3",
-      "3 nan 0x.8p1" }
+      "3 nan 0x.8p1", ("1"):rep(199), ("1"):rep(200) .. " 3",
+      ("1"):rep(201), ("1"):rep(200) .. ".5", "0x" .. ("f"):rep(198),
+      "0x" .. ("f"):rep(199) }
     for _, format in ipairs { "l", "L", "a", "n", 1, 4, 100000 } do
       it(("gives with %q what io's does"):format(format), function()
         net.run(function()

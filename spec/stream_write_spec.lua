@@ -277,6 +277,31 @@ describe("a write to a pipe", function()
     assert.equal(7, status)
   end)
 
+  it("does not end it by what C's library writes for it, either", function()
+    local status = helper.script [[
+      local uring = require "uring"
+      local spec = require "uring_spec"
+      uring.run(function()
+        local r, w = assert(uring.pipe())
+        spec.close(1)
+        assert(spec.dup(w:fileno()) == 1)
+        r:close()
+        io.stdout:setvbuf "full"
+        for _ = 1, 2 do
+          io.write "x"
+          uring.stdout:write "y"
+          uring.stdout:flush()
+          io.write "x"
+          uring.process { "true" }:wait()
+          io.write "x"
+          uring.stream(io.stdout):close()
+        end
+      end)
+      os.exit(7)
+    ]]
+    assert.equal(7, status)
+  end)
+
   it("waits where the pipe does not block", function()
     net.run(function()
       local r, w = assert(uring.pipe())

@@ -90,6 +90,19 @@ static in_port_t *port_of (struct address *a) {
   return a->any.sa_family == AF_INET ? &a->in.sin_port : &a->in6.sin6_port;
 }
 
+/* The host is no address; the port may be what is wrong. (A name's may be the
+** name of a service.) */
+static const char *wrong_host (const char *host, const char *port,
+                               const char *why) {
+  in_port_t ignored;
+  if (*host == '\0')
+    return "a host is missing before the colon; 0.0.0.0 and [::] mean any";
+  if (port[strspn(port, "0123456789")] != '\0')
+    return why;
+  port = parse_port(port, &ignored);
+  return port ? port : why;
+}
+
 const char *address_parse (struct address *a, const char *s, size_t len) {
   char text[128];
   char *host = text, *port;
@@ -116,9 +129,11 @@ const char *address_parse (struct address *a, const char *s, size_t len) {
       return "an IPv6 address is written [address]:port";
   }
   wrong = parse_host(a, host);
-  if (wrong == NULL && host != text && a->any.sa_family != AF_INET6)
+  if (wrong)
+    return wrong_host(host, port, wrong);
+  if (host != text && a->any.sa_family != AF_INET6)
     return "only an IPv6 address is written in brackets";
-  return wrong ? wrong : parse_port(port, port_of(a));
+  return parse_port(port, port_of(a));
 }
 
 

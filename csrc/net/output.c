@@ -69,23 +69,48 @@ void output_fail (struct output *o, int err) {
 
 /* ---- without the loop --------------------------------------------------- */
 
+/* What this thread writes between these two raises no SIGPIPE. `failed`: with
+** EPIPE. A signal that was pending before stays so. */
+struct no_sigpipe { sigset_t before; bool pending; };
+
+static void no_sigpipe_begin (struct no_sigpipe *n) {
+  sigset_t pipe, pending;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, &n->before);
+  sigpending(&pending);
+  n->pending = sigismember(&pending, SIGPIPE);
+}
+
+static void no_sigpipe_end (const struct no_sigpipe *n, bool failed) {
+  const struct timespec now = { 0, 0 };
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  if (failed && !n->pending) sigtimedwait(&pipe, NULL, &now);
+  pthread_sigmask(SIG_SETMASK, &n->before, NULL);
+}
+
 /* write(2) of a little, which neither waits nor raises SIGPIPE. */
 static ssize_t write_at_once (int fd, const void *at, size_t n, int timeout) {
   struct pollfd p = { fd, POLLOUT, 0 };
-  const struct timespec now = { 0, 0 };
-  sigset_t pipe, before, pending;
+  struct no_sigpipe quiet;
   ssize_t done;
+  int err;
   if (poll(&p, 1, timeout) != 1 || !(p.revents & (POLLOUT | POLLERR)))
     return -1;
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &pipe, &before);
-  sigpending(&pending);
+  no_sigpipe_begin(&quiet);
   done = write(fd, at, n < PIPE_BUF ? n : PIPE_BUF);  /* (more may wait) */
-  if (done < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
-    sigtimedwait(&pipe, NULL, &now);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  err = errno;
+  no_sigpipe_end(&quiet, done < 0 && err == EPIPE);
+  errno = err;
   return done;
+}
+
+void output_flush_file (FILE *f) {
+  struct no_sigpipe quiet;
+  no_sigpipe_begin(&quiet);
+  no_sigpipe_end(&quiet, fflush(f) != 0 && errno == EPIPE);
 }
 
 /* Write what is buffered, without the loop. `timeout`: 0, or -1 to wait. */
@@ -129,7 +154,7 @@ static void output_start_all (struct loop *loop) {
 void output_begin (struct output *o) {
   if (o->standard && __fpending(o->standard) > 0) {
     if (o->token == 0) write_rest(o, handle_number(*o->d), -1);
-    fflush(o->standard);
+    output_flush_file(o->standard);
   }
 }
 

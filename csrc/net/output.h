@@ -88,6 +88,9 @@ static inline size_t output_size (const struct output *o) {
 ** written before goes out, and then what print has written. */
 void output_begin (struct output *o);
 
+/* fflush(3), without SIGPIPE. */
+void output_flush_file (FILE *f);
+
 /* Add bytes: how many, which is less than n if the buffer is full; -ENOMEM. */
 ssize_t output_add (struct output *o, struct loop *loop, const char *at,
                     size_t n);

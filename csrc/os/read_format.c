@@ -167,6 +167,7 @@ struct numeral {
   size_t n;                /* characters of it that were read */
   bool end;
   bool starved;            /* more has to arrive */
+  bool too_long;           /* one more character would belong to it */
 };
 
 /* The next character, or -1. */
@@ -177,22 +178,26 @@ static int numeral_look (struct numeral *c) {
   return -1;
 }
 
+/* Read the next character, which belongs to it; or there are too many. */
+static bool numeral_add (struct numeral *c) {
+  c->too_long = c->n >= NUMERAL;
+  if (!c->too_long) c->n++;
+  return !c->too_long;
+}
+
 /* Read the next character if it is one of the set. */
 static bool numeral_accept (struct numeral *c, const char *set) {
   int next = numeral_look(c);
-  if (next <= 0 || c->n >= NUMERAL || strchr(set, next) == NULL)
-    return false;
-  c->n++;
-  return true;
+  return next > 0 && strchr(set, next) != NULL && numeral_add(c);
 }
 
 static int numeral_digits (struct numeral *c, bool hex) {
   int n = 0;
   for (;;) {
     int next = numeral_look(c);
-    if (next < 0 || c->n >= NUMERAL || !(hex ? isxdigit(next) : isdigit(next)))
+    if (next < 0 || !(hex ? isxdigit(next) : isdigit(next))
+        || !numeral_add(c))
       return n;
-    c->n++;
     n++;
   }
 }
@@ -219,18 +224,18 @@ static int take_number (lua_State *L, struct input *in,
   size_t size = store_size(&in->store);
   size_t spaces = store_searched(&in->store, c->id);
   char text[NUMERAL + 1];
-  struct numeral m = { NULL, 0, 0, end, false };
+  struct numeral m = { NULL, 0, 0, end, false, false };
   while (spaces < size && isspace(store_at(&in->store)[spaces])) spaces++;
   store_note(&in->store, c->id, spaces);
   if (spaces < size) m.at = store_at(&in->store) + spaces;
   m.size = size - spaces;
   numeral_read(&m);
-  if (m.starved && m.n < NUMERAL)
+  if (m.starved && !m.too_long)
     return 0;
   if (m.n > 0) memcpy(text, m.at, m.n);
   text[m.n] = '\0';
   store_take(&in->store, spaces + m.n);
-  if (m.n >= NUMERAL || lua_stringtonumber(L, text) == 0)
+  if (m.too_long || lua_stringtonumber(L, text) == 0)
     lua_pushnil(L);
   return 1;
 }

@@ -382,7 +382,7 @@ static int stream_from_file (lua_State *L, struct stream *s) {
   int fd;
   if (file->closef == NULL)
     return luaL_argerror(L, 1, "attempt to use a closed file");
-  fflush(file->f);
+  output_flush_file(file->f);
   fd = fcntl(fileno(file->f), F_DUPFD_CLOEXEC, 0);
   return fd < 0 ? fail(L, errno, "stream of a file")
                 : stream_adopt(L, s, fd, NULL);
@@ -470,11 +470,18 @@ static int stream_is_flushed (lua_State *L) {
   return 1;
 }
 
+/* is_seekable(stream): has it positions? */
+static int stream_is_seekable (lua_State *L) {
+  const struct stream *s = class_check(L, 1, CLASS_STREAM);
+  lua_pushboolean(L, s->seekable);
+  return 1;
+}
+
 /* flush_print(): what print has buffered goes out, before a child that shares
 ** stdout writes there */
 static int stream_flush_print (lua_State *L) {
   (void)L;
-  fflush(stdout);
+  output_flush_file(stdout);
   return 0;
 }
 
@@ -523,6 +530,7 @@ static const luaL_Reg functions[] = {
   {"standard_stream", stream_standard},
   {"clear_nonblock", stream_clear_nonblock},
   {"is_flushed", stream_is_flushed},
+  {"is_seekable", stream_is_seekable},
   {"flush_print", stream_flush_print},
   {NULL, NULL}
 };

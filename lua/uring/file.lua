@@ -12,7 +12,8 @@ local request <const>, open_stream <const> =
   tasks.file_request, tasks.open_stream
 local stat_of <const>, stat_open <const> =
   tasks.file_stat, tasks.file_stat_open
-local is_flushed <const> = tasks.is_flushed
+local is_flushed <const>, is_seekable <const> =
+  tasks.is_flushed, tasks.is_seekable
 local fifo_came <const> = tasks.file_fifo_came
 local check_timeout <const>, check_path <const>, check_integer <const> =
   tasks.check_timeout, tasks.check_path, tasks.check_integer
@@ -21,9 +22,12 @@ local error <const>, type <const>, next <const> = error, type, next
 local pcall <const> = pcall
 local getmetatable <const>, rawset <const> = getmetatable, rawset
 local format <const>, match <const> = string.format, string.match
-local math_type <const>, max <const> = math.type, math.max
+local tointeger <const> = math.tointeger
+local max <const>, huge <const> = math.max, math.huge
+local now <const> = core.now
 local pack <const>, unpack <const> = table.pack, table.unpack
 local EAGAIN <const>, EINVAL <const> = core.errno.EAGAIN, core.errno.EINVAL
+local ESPIPE <const>, ETIME <const> = core.errno.ESPIPE, core.errno.ETIME
 
 local STATX_SIZE <const> = 256
 local WAITING <const>, CACHED <const> = 1, 2  -- OPEN_… in csrc/os/file.c
@@ -118,7 +122,7 @@ end
 -- stream's in the end: a writer that has seen it may have written already.
 -- `kind` and `folder` are those of the request. Without time it opens no FIFO.
 local function open_waiting(kind, folder, path, flags, timeout)
-  local began <const> = timeout and core.now()
+  local began <const> = timeout and now()
   local fd, message, errno
   if timeout == 0 then
     fd, message, errno = open_now(kind, folder, path, flags)
@@ -130,8 +134,8 @@ local function open_waiting(kind, folder, path, flags, timeout)
     and flags & NEVER_INLINE ~= 0)
   if stream then return stream end
   local _ <close> = fd
-  if timeout == 0 then return nil, "timed out", core.errno.ETIME end
-  if timeout then timeout = max(timeout - (core.now() - began), 0) end
+  if timeout == 0 then return nil, "timed out", ETIME end
+  if timeout then timeout = max(timeout - (now() - began), 0) end
   local came
   came, message, errno = wait_for_writer(fd, kind, folder, path, nil, flags,
     WAITING, timeout)
@@ -181,7 +185,8 @@ function Stream:seek(whence, offset)
     error("bad argument #1 to 'seek' (\"set\", \"cur\" or \"end\" expected)",
       2)
   end
-  if math_type(offset) ~= "integer" then
+  offset = type(offset) == "number" and tointeger(offset)
+  if not offset then
     error("bad argument #2 to 'seek' (integer expected)", 2)
   end
   local ok, message, errno = self:flush()
@@ -189,10 +194,29 @@ function Stream:seek(whence, offset)
   return tasks.file_seek(self, from, offset)
 end
 
--- (Errors of reads and writes by position name the stream.)
+-- (Errors of what names no path name the stream.)
 local function named(self, result, message, errno)
   if result then return result end
+  if errno == ETIME then return nil, message, errno end
   return nil, format("%s: %s", self, message), errno
+end
+
+-- Begin a read or a write by position: the deadline; or nil, message, errno.
+-- (The kernel ignores the position where there is none, and a write to what
+-- has no reader would kill the process.)
+local function begin_at(self, name, timeout)
+  if not is_seekable(self) then
+    return nil, format("%s: %s: Illegal seek (ESPIPE)", self, name), ESPIPE
+  end
+  local deadline <const> = timeout and now() + timeout or huge
+  local ok, message, errno = self:flush(timeout)
+  if not ok then return nil, message, errno end
+  return deadline
+end
+
+-- What is left until then, for a request.
+local function left(deadline)
+  return deadline < huge and max(deadline - now(), 0) or nil
 end
 
 function Stream:pread(count, offset, timeout)
@@ -200,11 +224,11 @@ function Stream:pread(count, offset, timeout)
   check_integer(count, 1, "pread", 1)
   check_integer(offset, 2, "pread", 0)
   check_timeout(timeout, 3, "pread")
-  local ok, failure, code = self:flush(timeout)
-  if not ok then return nil, failure, code end
+  local deadline, failure, code = begin_at(self, "pread", timeout)
+  if not deadline then return nil, failure, code end
   local buffer <close> = core.buffer(count)
   local n, message, errno = core.await(core.sqe():prep_read(self, buffer,
-    count, offset), timeout)
+    count, offset), left(deadline))
   if not n then return named(self, nil, message, errno) end
   if n == 0 then return nil end
   return buffer:string(1, n)
@@ -217,12 +241,12 @@ function Stream:pwrite(bytes, offset, timeout)
   end
   check_integer(offset, 2, "pwrite", 0)
   check_timeout(timeout, 3, "pwrite")
-  local ok, failure, code = self:flush(timeout)
-  if not ok then return nil, failure, code end
+  local deadline, failure, code = begin_at(self, "pwrite", timeout)
+  if not deadline then return nil, failure, code end
   local done, sqe = 0, core.sqe()
   while done < #bytes do
     local n, message, errno = core.await(sqe:prep_write(self, bytes,
-      #bytes - done, offset + done, done), timeout)
+      #bytes - done, offset + done, done), left(deadline))
     if not n then return named(self, nil, message, errno) end
     done = done + n
   end
@@ -240,17 +264,19 @@ end
 
 function Stream:sync()
   check_self(self, "sync")
-  local ok, message, errno = flushed(self, "sync")
-  return ok, message, errno
+  return flushed(self, "sync")
 end
 
 function Stream:truncate(size)
   check_self(self, "truncate")
   check_integer(size, 1, "truncate", 0)
   local ok, message, errno = flushed(self, "truncate", nil, nil, size)
-  if ok or errno ~= EINVAL then return ok, message, errno end
-  ok, message, errno = tasks.file_truncate(self, size)  -- (before Linux 6.9)
-  return ok and self, message, errno
+  if ok then return ok end
+  if errno == EINVAL then  -- (before Linux 6.9)
+    ok, message, errno = tasks.file_truncate(self, size)
+    if ok then return self end
+  end
+  return nil, message, errno
 end
 
 function Stream:stat()

@@ -35,6 +35,7 @@ local O_PATH <const>, O_NOFOLLOW <const>, O_DIRECTORY <const> =
 local SYMLINK_NOFOLLOW <const> = 0x100   -- AT_SYMLINK_NOFOLLOW
 local REMOVEDIR <const> = 0x200          -- AT_REMOVEDIR
 local PIECE <const> = 16 << 20           -- of a copy, in one job
+local CHUNK <const> = 65536              -- of a copy by reads
 
 local CREATE_NEW <const> = core.O_WRONLY | core.O_CREAT | core.O_EXCL
 
@@ -102,6 +103,15 @@ local function parent(at, op, path)
   if not fd then
     return nil, named("open", folder == "" and "." or folder, path, message),
       errno
+  end
+  -- (a request would follow a link whose name has a slash behind it)
+  if sub(path, -1) == "/" then
+    local found = stat_at(fd, name, SYMLINK_NOFOLLOW)
+    if found and found.kind ~= "directory" then
+      fd:close()
+      return nil, format("%s '%s': Not a directory (ENOTDIR)", op, path),
+        E.ENOTDIR
+    end
   end
   return fd, name, fd
 end
@@ -478,8 +488,13 @@ function Temporary:begin(at, op, path)
   self.op, self.path = op, path
   -- (beside it: a rename does not go to another file system)
   local above, own = match(name, "^(.-)([^/]+)$")
-  if not own then
+  local old = own and stat_at(folder, name, SYMLINK_NOFOLLOW)
+  if not own or old and old.kind == "directory" then
     return nil, format("%s '%s': Is a directory (EISDIR)", op, path), E.EISDIR
+  end
+  if old and old.kind ~= "file" and old.kind ~= "link" then
+    return nil, format("%s '%s': it is no file but a %s, which is not "
+      .. "replaced: open it, and write (EINVAL)", op, path, old.kind), E.EINVAL
   end
   local temp, fd, message, errno
   repeat
@@ -548,14 +563,30 @@ function functions.write(at, path, data, options)
   return true
 end
 
--- Copy it piece by piece: how many bytes.
-local function copy_content(from, to, path)
+-- Copy it piece by piece: how many bytes. A file that has a size is copied by
+-- a helper thread, which the kernel may save the reading and writing.
+local function copy_file(from, to, path)
   local total = 0
   while true do
     local n, message, errno = job("copy", from, to, PIECE)
     if not n then return nil, named("copy", "", path, message), errno end
     if n == 0 then return total end
     total = total + n
+  end
+end
+
+-- The same by requests, which a task can leave. All that may wait for another
+-- process (a FIFO, a terminal, files of /proc) would hold up the thread.
+local function copy_bytes(from, to)
+  local total = 0
+  while true do
+    local bytes, message, errno = from:read(CHUNK)
+    if not bytes and errno then return nil, message, errno end
+    if not bytes then return total end
+    total = total + #bytes
+    local ok
+    ok, message, errno = to:write(bytes)
+    if not ok then return nil, message, errno end
   end
 end
 
@@ -575,7 +606,11 @@ function functions.copy(at, from, to)
   ok, message, errno = t:begin(at, "copy", to)
   if not ok then return nil, message, errno end
   local n
-  n, message, errno = copy_content(source, t.stream, from)
+  if info.kind == "file" and info.size > 0 then
+    n, message, errno = copy_file(source, t.stream, from)
+  else
+    n, message, errno = copy_bytes(source, t.stream)
+  end
   if not n then return nil, message, errno end
   ok, message, errno = t:done(info.mode & 511)
   if not ok then return nil, message, errno end

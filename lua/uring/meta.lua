@@ -4138,8 +4138,10 @@ function Watch:messages() end
 function Watch:close() end
 
 --- Copy the content and the mode of a file, and give the number of bytes. `to`
---- is replaced when all is there. File systems that can share the blocks do.
---- (copy_file_range(2), on a helper thread)
+--- is replaced when all is there; a link is replaced, too, and what is neither
+--- is refused (EISDIR, EINVAL). File systems that can share the blocks do.
+--- (copy_file_range(2), on a helper thread; what has no size, a FIFO for
+--- example, is read and written by requests)
 ---@async
 ---@param from string
 ---@param to string

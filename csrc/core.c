@@ -15,6 +15,7 @@
 #include "lua/args.h"
 #include "lua/constants.h"
 #include "lua/embedded.h"
+#include "lua/options.h"
 #include "api/buf_ring.h"
 #include "api/buffer.h"
 #include "api/fd.h"
@@ -199,6 +200,7 @@ static void push_internal (lua_State *L) {
   lua_pushcclosure(L, task_note_as, 1);
   lua_setfield(L, -2, "note_as");
   args_functions(L);
+  options_functions(L);
   errors_functions(L);
   scope_functions(L);
   event_functions(L);

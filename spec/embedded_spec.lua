@@ -27,9 +27,14 @@ end
 -- and calls base functions that it was given: pcall, tostring, error, assert.
 local function use(uring, pcall, tostring, error, assert)
   local function raises(f, ...)
-    local ok, why = pcall(f, ...)
+    local _, line = pcall(function() error "" end) local ok, why = pcall(f,
+      ...)  -- (called on the line that `line` names)
     if ok then error "no error was raised" end
-    return tostring(why)
+    return tostring(why), line
+  end
+  local function mistake(words, f, ...)
+    local why, line = raises(f, ...)
+    assert(why == line .. words, why)
   end
   local ring <close> = assert(uring.ring())
   assert(ring:queue(uring.sqe():prep_nop()))
@@ -75,16 +80,14 @@ local function use(uring, pcall, tostring, error, assert)
     assert(conn:recv(10, 60) == "hello")
     assert(server:join())
   end)
-  assert(raises(uring.event, 5) == "bad argument #1 to 'event' (function or "
-    .. "table expected, got number)")
-  assert(raises(uring.event, { nothing = pcall }) == "bad argument #1 to "
-    .. "'event' (unknown option 'nothing'; they are try, block, cancel; "
-    .. "or main, name)")
-  assert(raises(uring.event, { main = pcall, more = 1 }) == "bad argument #1 "
-    .. "to 'event' (unknown option 'more'; they are main, name; or try, "
-    .. "block, cancel)")
-  assert(raises(uring.event, { main = 1 }) == "bad argument #1 to 'event' "
-    .. "(option 'main' must be a function)")
+  mistake("bad argument #1 to 'event' (function or table expected, got "
+    .. "number)", uring.event, 5)
+  mistake("bad argument #1 to 'event' (unknown option 'nothing': the options "
+    .. "are try, block, cancel)", uring.event, { nothing = pcall })
+  mistake("bad argument #1 to 'event' (unknown option 'more': the options "
+    .. "are main, name)", uring.event, { main = pcall, more = 1 })
+  mistake("bad argument #1 to 'event' (option 'main' must be a function, got "
+    .. "number)", uring.event, { main = 1 })
   raises(uring.tcp.connect, 5)
   assert(raises(uring.tcp.listen, "127.0.0.1:0", -1) == "bad argument #2 to "
     .. "'listen' (integer from 0 to 2147483647 expected)")

@@ -134,7 +134,7 @@ describe("the file system", function()
       helper.raises("#2 to 'rename'", fs.rename, d)
       helper.raises("unknown option 'parent'", fs.mkdir, d,
         { parent = true })
-      helper.raises("option 'recursive': boolean", fs.remove, d,
+      helper.raises("option 'recursive' must be a boolean", fs.remove, d,
         { recursive = 1 })
       helper.raises("#2 to 'chmod'", fs.chmod, d, 4096)
       helper.raises("#2 to 'mkdir'", fs.mkdir, d, { mode = 0.5 })

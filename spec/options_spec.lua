@@ -93,4 +93,72 @@ describe("an option table", function()
     helper.raises("unknown option 'tiemout': did you mean 'timeout'?",
       ring.register_sync_cancel, ring, { tiemout = 1 })
   end)
+
+  describe("of a function in Lua", function()
+    local function f() end
+
+    -- A call of each, with these options.
+    local calls = {
+      worker = { "main", function(o) return (uring.worker(o)) end },
+      pool = { "workers", function(o) return (uring.pool(o)) end },
+      process = { "grace", function(o) return (uring.process(o)) end },
+      event = { "block", function(o) return (uring.event(o)) end },
+      mkdir = { "parents", function(o) return (uring.fs.mkdir("x", o)) end },
+      remove = { "recursive", function(o)
+        return (uring.fs.remove("x", o))
+      end },
+      write = { "atomic", function(o)
+        return (uring.fs.write("x", "", o))
+      end },
+      sandbox = { "mailboxes", function(o) return (uring.sandbox(o)) end },
+      map = { "ordered", function(o)
+        local p <close> = assert(uring.pool { workers = 0, main = f })
+        return p:map({}, o)
+      end },
+      serve = { "on_error", function(o)
+        local box <close> = uring.mailbox()
+        return box:serve({}, o)
+      end },
+      ["listener's serve"] = { "grace", function(o)
+        local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+        return listener:serve(f, o)
+      end },
+    }
+
+    it("says what one of C would, at the caller's line", function()
+      helper.run(function()
+        for _, call in pairs(calls) do
+          local name, with = call[1], call[2]
+          local wrong = name:sub(1, -2) .. "_"
+          local why = helper.raises(
+            ("(unknown option '%s': did you mean '%s'?)"):format(wrong, name),
+            with, { [wrong] = 1 })
+          assert.truthy(why:find "^[^\n]*options_spec.lua:%d+: bad argument #",
+            why)
+          helper.raises("options have names, this has a key that is a table",
+            with, { [setmetatable({}, { __tostring = error })] = 1 })
+          helper.raises(("option '%s' must be "):format(name), with,
+            { [name] = name ~= "mailboxes"
+              and setmetatable({}, { __tostring = error }) or f })
+        end
+      end)
+    end)
+
+    it("is read without metamethods", function()
+      helper.run(function()
+        local function asked() error "asked" end
+        local mt = { __index = asked, __len = asked, __pairs = asked }
+        helper.raises("one of the options 'main', 'module' and 'file'",
+          uring.worker, setmetatable({}, mt))
+        helper.raises("the program expected", uring.process,
+          setmetatable({}, mt))
+        helper.raises("options try, block and cancel expected", uring.event,
+          setmetatable({}, mt))
+        assert.same({}, uring.sandbox(setmetatable({}, mt)).mailboxes)
+        local box <close> = uring.mailbox()
+        box:address():close()
+        assert.is_true(box:serve({}, setmetatable({}, mt)))
+      end)
+    end)
+  end)
 end)

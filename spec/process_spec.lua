@@ -180,7 +180,7 @@ describe("process{…}", function()
         ["argument 1 has a zero byte"] = { "true", "a\0b" },
         ["argument 2 must be a string, got table"] = { "true", "a", {} },
         ["unknown option 'stdot'"] = { "true", stdot = "pipe" },
-        ["unknown option '4'"] = { "true", [4] = "x" },
+        ["an array of 1 has no '4'"] = { "true", [4] = "x" },
         ["option 'stdin' must be \"inherit\""] = { "true", stdin = "stdout" },
         ["option 'stderr' must be \"inherit\", \"null\", \"pipe\", \"stdout\""]
           = { "true", stderr = "pip" },

@@ -179,6 +179,12 @@ describe("a scope", function()
     end)
   end)
 
+  it("has a pcall that names its caller's line, called without a function",
+    function()
+      helper.mistake("bad argument #1 to 'pcall' (value expected)",
+        uring.pcall)
+    end)
+
   it("forgets tasks that have ended well", function()
     completes(function()
       uring.scope(function(scope)

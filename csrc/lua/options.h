@@ -34,4 +34,7 @@ int options_push (lua_State *L, int arg, const char *name);
 /* Does the table have the field? */
 bool options_given (lua_State *L, int arg, const char *name);
 
+/* The same for the functions of lua/uring, into the table on top. */
+void options_functions (lua_State *L);
+
 #endif

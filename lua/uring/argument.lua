@@ -1,10 +1,31 @@
--- argument: errors of functions in C about an argument, told as those of the
--- public function that has called them with more arguments.
+-- argument: errors of arguments, with the line of the library's caller. Those
+-- of option tables are found by C (csrc/lua/options.c); those of functions in
+-- C are told as of the public function that has called them with more
+-- arguments.
 
 local tasks <const> = require "uring.core"
-local error <const>, type <const> = error, type
+local read_options <const>, raise_at_caller <const> =
+  tasks.read_options, tasks.raise_at_caller
+local error <const>, pcall <const>, type <const> = error, pcall, type
 local format <const>, match <const> = string.format, string.match
 local tointeger <const> = math.tointeger
+
+-- Argument n of the public function `name` is wrong.
+local function bad_argument(n, name, problem, ...)
+  raise_at_caller(format("bad argument #%d to '%s' (%s)", n, name,
+    format(problem, ...)))
+end
+
+-- The options in that argument, or in its option `within`: a plain table,
+-- copied without metamethods. `fields` has what is known, each
+-- { name, type [, least, most] }: a type of Lua's, "integer", "seconds" or
+-- "any"; with `array` the table has values at 1, 2... as well.
+local function check_options(options, n, name, fields, within)
+  local checked, problem = read_options(options, fields)
+  if checked then return checked end
+  if within then problem = format("option '%s': %s", within, problem) end
+  bad_argument(n, name, "%s", problem)
+end
 
 -- The argument's number, and what is wrong with it; nil: it is another error.
 local function parse(problem)
@@ -13,13 +34,21 @@ local function parse(problem)
   return n and tointeger(n), text
 end
 
+-- What a check in C finds wrong with a value; nil: nothing.
+local function problem_of(check, value)
+  local ok, problem = pcall(check, value)
+  if ok then return nil end
+  local _, text = parse(problem)
+  return text or problem
+end
+
 -- Raise `problem`. An argument has its number less `shift` in the public
 -- function `name`; but the first is the same.
 local function raise_as(name, shift, problem)
   local n, text = parse(problem)
   if not n then error(problem, 0) end
-  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)",
-    n > 1 and n - shift or n, name, text))
+  bad_argument(n > 1 and n - shift or n, name, "%s", text)
 end
 
-return { parse = parse, raise_as = raise_as }
+return { bad_argument = bad_argument, check_options = check_options,
+  parse = parse, problem_of = problem_of, raise_as = raise_as }

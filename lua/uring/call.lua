@@ -14,19 +14,20 @@
 
 local core = require("uring.core").public
 local scopes = require("uring.scope").public
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local Mailbox <const>, receive_call <const> = tasks.Mailbox, tasks.receive_call
 local check_open <const>, traceback <const> =
   tasks.check_open_mailbox, tasks.traceback
 local spawn <const>, cancelled <const> = core.spawn, core.cancelled
-local error <const>, type <const>, next <const> = error, type, next
+local error <const>, type <const> = error, type
 local pcall <const>, xpcall <const> = pcall, xpcall
 local tostring <const>, rawequal <const> = tostring, rawequal
 local setmetatable <const> = setmetatable
 local format <const> = string.format
-local raise_as <const> = require("uring.argument").raise_as
-local tointeger <const> = math.tointeger
+local bad_argument <const>, check_options <const>, raise_as <const> =
+  argument.bad_argument, argument.check_options, argument.raise_as
 
 local Server <const> = {}
 Server.__index = Server
@@ -114,45 +115,19 @@ function Server:run()
   while self:take(receive_call(self.mailbox)) do end
 end
 
-local MOST_TASKS <const> = 65536
-local OPTIONS <const> = { tasks = true, on_error = true }
-
-local function bad(arg, what)
-  tasks.raise_at_caller(format("bad argument #%d to 'serve' (%s)", arg, what))
-end
-
-local function check_options(options)
-  if options == nil then return {} end
-  if type(options) ~= "table" then
-    bad(2, "a table of options expected, got " .. type(options))
-  end
-  for name in next, options do
-    if not OPTIONS[name] then
-      bad(2, format("unknown option '%s' (tasks, on_error)", tostring(name)))
-    end
-  end
-  local n = options.tasks
-  if n ~= nil and not (type(n) == "number" and tointeger(n) and n >= 1
-      and n <= MOST_TASKS) then
-    bad(2, format("option 'tasks' must be an integer from 1 to %d",
-      MOST_TASKS))
-  end
-  return options
-end
+local OPTIONS <const> = { { "tasks", "integer", 1, 65536 },
+  { "on_error", "function" } }
 
 function Mailbox:serve(handlers, options)
   local ok, problem = pcall(check_open, self)
   if not ok then raise_as("serve", 0, problem) end
   if type(handlers) ~= "table" then
-    bad(1, "a table of handlers expected, got " .. type(handlers))
+    bad_argument(1, "serve", "a table of handlers expected, got %s",
+      type(handlers))
   end
-  options = check_options(options)
-  local on_error = options.on_error
-  if on_error ~= nil and type(on_error) ~= "function" then
-    bad(2, "option 'on_error' must be a function")
-  end
+  options = check_options(options, 2, "serve", OPTIONS)
   local server = setmetatable({ mailbox = self, handlers = handlers,
-    on_error = on_error }, Server)
+    on_error = options.on_error }, Server)
   scopes.scope(function()
     for _ = 2, options.tasks or 1 do spawn(server.run, server) end
     server:run()

@@ -27,14 +27,18 @@
 -- Invariant: an event that was blocked on is cancelled, whatever fails.
 
 local core = require("uring.core").public
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local now <const> = core.now
+local bad_argument <const>, check_options <const> =
+  argument.bad_argument, argument.check_options
 local traceback <const> = tasks.traceback
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
-local type <const>, next <const>, ipairs <const> = type, next, ipairs
+local type <const>, ipairs <const> = type, ipairs
 local tostring <const>, rawequal <const> = tostring, rawequal
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
+local rawget <const> = rawget
 local format <const> = string.format
 local pack <const>, unpack <const> = table.pack, table.unpack
 local ECANCELED <const> = core.errno.ECANCELED
@@ -210,57 +214,29 @@ function Call:__tostring()
   return format("uring.Event (call of %s)", self.name or tostring(self.f))
 end
 
-local function check_option(name, value, kind)
-  if type(value) ~= kind then
-    error(format("bad argument #1 to 'event' (option '%s' must be a %s)",
-      name, kind), 4)
-  end
-end
-
 -- An event of the program's, with these methods.
 local Foreign = class({}, function() end)
 
-local function new_foreign(methods)
-  for name, f in next, methods do
-    if name ~= "try" and name ~= "block" and name ~= "cancel" then
-      error(format("bad argument #1 to 'event' (unknown option '%s'; they are "
-        .. "try, block, cancel; or main, name)", tostring(name)), 3)
-    end
-    check_option(name, f, "function")
-  end
-  if not (methods.try and methods.block and methods.cancel) then
-    error("bad argument #1 to 'event' (options try, block and cancel "
-      .. "expected, or main)", 3)
-  end
-  return setmetatable({ try = methods.try, block = methods.block,
-    cancel = methods.cancel }, Foreign)
-end
+local FOREIGN <const> = { { "try", "function" }, { "block", "function" },
+  { "cancel", "function" } }
+local CALL <const> = { { "main", "function" }, { "name", "string" } }
 
--- The function and the name of { main=, name= }.
-local function read_call(options)
-  for name, value in next, options do
-    if name == "main" then check_option(name, value, "function")
-    elseif name == "name" then check_option(name, value, "string")
-    else
-      error(format("bad argument #1 to 'event' (unknown option '%s'; they are "
-        .. "main, name; or try, block, cancel)", tostring(name)), 3)
-    end
+local function new_foreign(methods)
+  methods = check_options(methods, 1, "event", FOREIGN)
+  if not (methods.try and methods.block and methods.cancel) then
+    bad_argument(1, "event", "options try, block and cancel expected, or main")
   end
-  return options.main, options.name
+  return setmetatable(methods, Foreign)
 end
 
 local function event(f, ...)
   local name
   if type(f) == "table" then
-    if f.main == nil then
-      local e = new_foreign(f)  -- (no tail call: its errors count levels)
-      return e
-    end
-    f, name = read_call(f)
-  end
-  if type(f) ~= "function" then
-    error("bad argument #1 to 'event' (function or table expected, got "
-      .. type(f) .. ")", 2)
+    if rawget(f, "main") == nil then return new_foreign(f) end
+    local options = check_options(f, 1, "event", CALL)
+    f, name = options.main, options.name
+  elseif type(f) ~= "function" then
+    bad_argument(1, "event", "function or table expected, got %s", type(f))
   end
   local call = pack(...)
   call.f, call.name = f, name

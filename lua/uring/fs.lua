@@ -21,9 +21,9 @@ local request <const>, job <const> = tasks.file_request, tasks.file_job
 local random <const>, stat_at <const> = tasks.file_random, files.stat_at
 local check_path <const>, check_integer <const> =
   tasks.check_path, tasks.check_integer
+local check_options <const> = require("uring.argument").check_options
 local error <const>, type <const>, next <const> = error, type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
-local tostring <const> = tostring
 local MAXINTEGER <const> = math.maxinteger
 local format <const>, find <const>, match <const>, sub <const> =
   string.format, string.find, string.match, string.sub
@@ -38,28 +38,6 @@ local PIECE <const> = 16 << 20           -- of a copy, in one job
 local CHUNK <const> = 65536              -- of a copy by reads
 
 local CREATE_NEW <const> = core.O_WRONLY | core.O_CREAT | core.O_EXCL
-
-
--- ---- arguments ------------------------------------------------------------
-
--- Options that are booleans; others are refused.
-local function check_options(options, n, name, known)
-  if options == nil then return {} end
-  if type(options) ~= "table" then
-    error(format("bad argument #%d to '%s' (table expected)", n, name), 3)
-  end
-  for key, value in next, options do
-    if not known[key] then
-      error(format("bad argument #%d to '%s' (unknown option '%s')", n, name,
-        tostring(key)), 3)
-    end
-    if type(value) ~= known[key] then
-      error(format("bad argument #%d to '%s' (option '%s': %s expected)", n,
-        name, key, known[key]), 3)
-    end
-  end
-  return options
-end
 
 
 -- ---- places ---------------------------------------------------------------
@@ -238,12 +216,13 @@ local function make_all(at, path, mode)
   return nil, message, errno
 end
 
+local MKDIR <const> = { { "parents", "boolean" },
+  { "mode", "integer", 0, 4095 } }
+
 function functions.mkdir(at, path, options)
   check_path(path, 1, "mkdir")
-  options = check_options(options, 2, "mkdir",
-    { parents = "boolean", mode = "number" })
+  options = check_options(options, 2, "mkdir", MKDIR)
   local mode = options.mode or 511
-  check_integer(mode, 2, "mkdir", 0, 4095)
   if options.parents then return make_all(at, path, mode) end
   return on_name(at, "mkdir", path, nil, mode)
 end
@@ -436,9 +415,11 @@ local function remove_all(walk, folder, name, path)
   return true
 end
 
+local REMOVE <const> = { { "recursive", "boolean" } }
+
 function functions.remove(at, path, options)
   check_path(path, 1, "remove")
-  options = check_options(options, 2, "remove", { recursive = "boolean" })
+  options = check_options(options, 2, "remove", REMOVE)
   local folder, name, last = parent(at, "remove", path)
   if not folder then return nil, name, last end
   local _ <close> = last
@@ -545,13 +526,15 @@ local function write_atomic(at, path, data)
   return t:done(old and old.mode)
 end
 
+local WRITE <const> = { { "atomic", "boolean" } }
+
 function functions.write(at, path, data, options)
   check_path(path, 1, "write")
   if type(data) ~= "string" then
     error(format("bad argument #2 to 'write' (string expected, got %s)",
       type(data)), 2)
   end
-  options = check_options(options, 3, "write", { atomic = "boolean" })
+  options = check_options(options, 3, "write", WRITE)
   if options.atomic then return write_atomic(at, path, data) end
   local file <close>, message, errno = open_stream(at, path, "w")
   if not file then return nil, message, errno end

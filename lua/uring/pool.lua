@@ -15,27 +15,25 @@
 
 local core = require("uring.core").public
 local workers <const> = require "uring.worker"
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local assert <const> = assert
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local type <const>, next <const>, ipairs <const> = type, next, ipairs
-local tostring <const>, select <const> = tostring, select
+local select <const> = select
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local format <const>, gsub <const> = string.format, string.gsub
 local pack <const>, unpack <const> = table.pack, table.unpack
 
+local bad_argument <const>, check_options <const> =
+  argument.bad_argument, argument.check_options
 local cancelled <const> = core.cancelled
 local AHEAD <const> = 2    -- items that a worker has: one to begin with next
 local BYTES <const> = 1 << 30  -- their number bounds them
 
 local Pool <const> = { __name = "uring.Pool" }
 Pool.__index = Pool
-
-local function bad_argument(n, name, problem, ...)
-  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, name,
-    format(problem, ...)))
-end
 
 
 -- ---- in a worker ----------------------------------------------------------
@@ -87,7 +85,7 @@ end
 
 local function start_workers(pool, options, spec)
   for i = 1, pool.n do
-    local worker, message, errno = workers.start({ main = options.main,
+    local worker, message, errno = workers.start("pool", {
       name = options.name and format("%s %d", options.name, i),
       ring = options.ring, memory = options.memory, cancel = options.cancel,
       inbox = { capacity = AHEAD, bytes = BYTES } }, spec, pool.own)
@@ -102,8 +100,8 @@ local function start_workers(pool, options, spec)
   return pool
 end
 
-local function new_pool(options)
-  local n, spec, load, what, upvalues = workers.read_pool(options)
+local function new_pool(given)
+  local n, options, spec, load, what, upvalues = workers.read_pool(given)
   tasks.enter "uring.pool"
   local replies, message, errno = core.mailbox {
     capacity = n * (AHEAD + 1) + 1, bytes = BYTES, fds = 1024 }
@@ -272,22 +270,7 @@ local function each(array)
   end
 end
 
-local function read_options(options)
-  if options == nil then return {} end
-  if type(options) ~= "table" then
-    bad_argument(2, "map", "table expected, got %s", type(options))
-  end
-  for name in next, options do
-    if name ~= "ordered" then
-      bad_argument(2, "map", "unknown option '%s'; there is ordered",
-        tostring(name))
-    end
-  end
-  if options.ordered ~= nil and type(options.ordered) ~= "boolean" then
-    bad_argument(2, "map", "option 'ordered' must be a boolean")
-  end
-  return options
-end
+local MAP_OPTIONS <const> = { { "ordered", "boolean" } }
 
 function Pool:map(items, options)
   check_pool(self, "map")
@@ -295,7 +278,7 @@ function Pool:map(items, options)
   if type(items) ~= "function" then
     bad_argument(1, "map", "function or table expected, got %s", type(items))
   end
-  options = read_options(options)
+  options = check_options(options, 2, "map", MAP_OPTIONS)
   if self.closed then bad_argument(1, "map", "the pool is closed") end
   if self.mapping then
     bad_argument(1, "map", "another loop maps with this pool")

@@ -14,8 +14,11 @@
 local core = require("uring.core").public
 local scope_module <const> = require("uring.scope").public
 local select <const> = require("uring.select").public.select
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
+local bad_argument <const>, check_options <const>, problem_of <const> =
+  argument.bad_argument, argument.check_options, argument.problem_of
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
 local timeout <const> = scope_module.timeout
 local check_timeout <const> = tasks.check_timeout
@@ -29,35 +32,26 @@ local error <const>, pcall <const>, type <const> = error, pcall, type
 local next <const>, ipairs <const> = next, ipairs
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local tostring <const>, rawequal <const> = tostring, rawequal
-local math_type <const> = math.type
+local math_type <const>, MAXINTEGER <const> = math.type, math.maxinteger
 local format <const>, find <const>, gmatch <const> = string.format,
   string.find, string.gmatch
-local match <const> = string.match
 local sort <const> = table.sort
 
 local GRACE <const> = 2          -- seconds, from TERM to KILL
 local AFTER_KILL <const> = 5     -- seconds: more is the kernel's fault
 local NULL <const>, STDOUT <const> = -1, -2  -- csrc/os/spawn.h
 
-local OPTIONS <const> = { cwd = true, env = true, stdin = true, stdout = true,
-  stderr = true, group = true, grace = true }
+local OPTIONS <const> = { array = true, { "cwd", "any" }, { "env", "table" },
+  { "stdin", "any" }, { "stdout", "any" }, { "stderr", "any" },
+  { "group", "boolean" }, { "grace", "seconds" } }
+local EXCHANGE <const> = { { "max", "integer", 1, MAXINTEGER },
+  { "timeout", "seconds" } }
 local STREAMS <const> = { "stdin", "stdout", "stderr" }
 
 
 -- ---- options --------------------------------------------------------------
 
-local function bad_argument(n, name, problem, ...)
-  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, name,
-    format(problem, ...)))
-end
-
 local function bad(...) bad_argument(1, "process", ...) end
-
--- What is wrong with a value that a function of C refuses; nil: nothing.
-local function problem_of(check, value)
-  local ok, problem = pcall(check, value)
-  if not ok then return match(problem, "%((.*)%)$") or problem end
-end
 
 local function check_string(value, what, least)
   if type(value) ~= "string" then
@@ -80,21 +74,8 @@ local function read_args(options)
   return args
 end
 
-local function check_names(options, n)
-  for name in next, options do
-    local is_arg = math_type(name) == "integer" and name >= 1 and name <= n
-    if not is_arg and not OPTIONS[name] then
-      bad("unknown option '%s'; they are cwd, env, stdin, stdout, stderr, "
-        .. "group, grace", tostring(name))
-    end
-  end
-end
-
 local function read_env(env)
   if env == nil then return end
-  if type(env) ~= "table" then
-    bad("option 'env' must be a table, got %s", type(env))
-  end
   local list = {}
   for name, value in next, env do
     check_string(name, "a name in 'env'", 1)
@@ -131,23 +112,13 @@ local function check_stream(value, name)
   check_descriptor(value, name)
 end
 
-local function check_options(options)
-  if type(options) ~= "table" then
-    bad("table expected, got %s", type(options))
-  end
+-- The options, the arguments, and the environment.
+local function read_options(given)
+  local options = check_options(given, 1, "process", OPTIONS)
   local args = read_args(options)
-  check_names(options, #args)
   if options.cwd ~= nil then check_string(options.cwd, "option 'cwd'", 1) end
   for _, name in ipairs(STREAMS) do check_stream(options[name], name) end
-  local grace, group = options.grace, options.group
-  if grace ~= nil and not (math_type(grace) and grace >= 0) then
-    bad("option 'grace' must be seconds, a number from 0, got %s",
-      tostring(grace))
-  end
-  if group ~= nil and type(group) ~= "boolean" then
-    bad("option 'group' must be a boolean, got %s", type(group))
-  end
-  return args, read_env(options.env)
+  return options, args, read_env(options.env)
 end
 
 -- Where the program may be.
@@ -272,8 +243,8 @@ local function not_started(start)
     ECANCELED
 end
 
-local function process(options)
-  local args, env = check_options(options)
+local function process(given)
+  local options, args, env = read_options(given)
   tasks.enter "uring.process"
   local start = { args = args, env = env, paths = search(args[1]),
     cwd = options.cwd, group = options.group, ends = {},
@@ -385,25 +356,7 @@ local function check_communicate(self, input, options)
   if input and not self.stdin then
     bad_argument(1, name, "the process was started without stdin = \"pipe\"")
   end
-  if options == nil then return {} end
-  if type(options) ~= "table" then
-    bad_argument(2, name, "table expected, got %s", type(options))
-  end
-  for option, value in next, options do
-    if option ~= "max" and option ~= "timeout" then
-      bad_argument(2, name, "unknown option '%s'; they are max, timeout",
-        tostring(option))
-    end
-    if option == "max" and not (math_type(value) == "integer" and value > 0)
-    then
-      bad_argument(2, name, "option 'max' must be an integer from 1")
-    end
-    if option == "timeout" and not (math_type(value) and value >= 0) then
-      bad_argument(2, name, "option 'timeout' must be seconds, a number from "
-        .. "0")
-    end
-  end
-  return options
+  return check_options(options, 2, name, EXCHANGE)
 end
 
 function Process:communicate(input, options)

@@ -13,6 +13,7 @@ local scopes <const> = require("uring.scope").public
 
 local tasks <const> = require "uring.core"
 local address_of <const> = tasks.address_of
+local check_options <const> = require("uring.argument").check_options
 local error <const>, type <const>, next <const> = error, type, next
 local tostring <const> = tostring
 local format <const> = string.format
@@ -24,30 +25,13 @@ local FUNCTIONS <const> = {
   channel = core.channel, semaphore = core.semaphore,
 }
 
-local function check_options(options)
-  if options == nil then return {} end
-  if type(options) ~= "table" then
-    error("bad argument #1 to 'sandbox' (table expected, got "
-      .. type(options) .. ")", 3)
-  end
-  for name in next, options do
-    if name ~= "mailboxes" then
-      error(format("bad argument #1 to 'sandbox' (unknown option '%s'; there "
-        .. "is mailboxes)", tostring(name)), 3)
-    end
-  end
-  local mailboxes = options.mailboxes
-  if mailboxes ~= nil and type(mailboxes) ~= "table" then
-    error("bad argument #1 to 'sandbox' (option 'mailboxes' must be a table)",
-      3)
-  end
-  return mailboxes or {}
-end
+local OPTIONS <const> = { { "mailboxes", "table" } }
 
 -- Addresses of the script's own: those that it closes are not the host's.
 local function sandbox(options)
-  local mailboxes, addresses, made = check_options(options), {}, {}
-  for name, mailbox in next, mailboxes do
+  options = check_options(options, 1, "sandbox", OPTIONS)
+  local addresses, made = {}, {}
+  for name, mailbox in next, options.mailboxes or {} do
     local address = address_of(mailbox)
     if not address then
       error(format("bad argument #1 to 'sandbox' (mailboxes[%s]: an open "

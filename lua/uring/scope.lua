@@ -10,7 +10,9 @@ local core = require("uring.core").public
 local tasks <const> = require "uring.core"
 local check_seconds <const>, check_function <const> =
   tasks.check_seconds, tasks.check_function
-local error <const>, rawequal <const> = error, rawequal
+local bad_argument <const> = require("uring.argument").bad_argument
+local error <const>, rawequal <const>, select <const> =
+  error, rawequal, select
 local pcall <const>, xpcall <const> = pcall, xpcall
 local ETIME <const> = core.errno.ETIME
 local ECANCELED <const> = core.errno.ECANCELED
@@ -65,7 +67,10 @@ local function reraise_cancelled(ok, ...)
 end
 
 -- pcall, but a cancellation is raised again.
-local function scope_pcall(...) return reraise_cancelled(pcall(...)) end
+local function scope_pcall(...)
+  if select("#", ...) == 0 then bad_argument(1, "pcall", "value expected") end
+  return reraise_cancelled(pcall(...))
+end
 
 return {
   public = { scope = scope, timeout = timeout, shield = shield,

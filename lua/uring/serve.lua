@@ -9,17 +9,19 @@
 
 local core = require("uring.core").public
 local scopes = require("uring.scope").public
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local Socket <const>, traceback <const> = tasks.Socket, tasks.traceback
 local check_function <const> = tasks.check_function
+local bad_argument <const>, check_options <const>, problem_of <const> =
+  argument.bad_argument, argument.check_options, argument.problem_of
 local error <const>, type <const>, next <const> = error, type, next
 local tostring <const>, rawequal <const> = tostring, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
-local format <const>, match <const> = string.format, string.match
 local min <const> = math.min
-local math_type <const> = math.type
+local math_type <const>, MAXINTEGER <const> = math.type, math.maxinteger
 local E <const> = core.errno
 
 local GRACE <const> = 5        -- seconds, if none are given
@@ -119,49 +121,21 @@ function Server:accept(listener)
   end
 end
 
-local KNOWN <const> = { max = true, on_error = true, grace = true }
-
-local function bad(text, ...)
-  error(format("bad argument #2 to 'serve' (" .. text .. ")", ...), 4)
-end
-
-local function read_options(options)
-  if options == nil then return {} end
-  if type(options) ~= "table" then bad("table expected") end
-  for name in next, options do
-    if not KNOWN[name] then
-      bad("unknown option '%s'; they are max, on_error, grace", tostring(name))
-    end
-  end
-  local max, grace, on_error = options.max, options.grace, options.on_error
-  if max ~= nil and (math_type(max) ~= "integer" or max < 1) then
-    bad("option 'max': integer from 1 expected")
-  end
-  if grace ~= nil and not (math_type(grace) and grace >= 0) then
-    bad("option 'grace': seconds expected")
-  end
-  if on_error ~= nil and type(on_error) ~= "function" then
-    bad("option 'on_error': function expected")
-  end
-  return options
-end
+local OPTIONS <const> = { { "max", "integer", 1, MAXINTEGER },
+  { "on_error", "function" }, { "grace", "seconds" } }
 
 local function check_listener(self)
   if getmetatable(self) ~= "uring.Socket" then
-    error("bad argument #1 to 'serve' (uring.Socket expected, got "
-      .. type(self) .. ")", 3)
+    bad_argument(1, "serve", "uring.Socket expected, got %s", type(self))
   end
-  local open, message = pcall(self.fileno, self)
-  if not open then
-    error(format("bad argument #1 to 'serve' (%s)", match(message,
-      "%((.*)%)$") or message), 3)
-  end
+  local problem = problem_of(self.fileno, self)
+  if problem then bad_argument(1, "serve", "%s", problem) end
 end
 
 function Socket:serve(f, options)
   check_listener(self)
   check_function(f, 1, "serve")
-  options = read_options(options)
+  options = check_options(options, 2, "serve", OPTIONS)
   local server <close> = setmetatable({ f = f, failed = 0, running = {},
     on_error = options.on_error, grace = options.grace or GRACE,
     places = options.max and core.semaphore(options.max),

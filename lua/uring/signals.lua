@@ -9,31 +9,27 @@
 
 local core = require("uring.core").public
 local shield <const> = require("uring.scope").public.shield
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
+local bad_argument <const>, problem_of <const> =
+  argument.bad_argument, argument.problem_of
 local await <const>, sqe <const> = core.await, core.sqe
 local POLLIN <const>, ECANCELED <const> = core.POLLIN, core.errno.ECANCELED
-local error <const>, pcall <const>, type <const> = error, pcall, type
+local error <const>, type <const> = error, type
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local select <const> = select
-local format <const>, match <const> = string.format, string.match
+local format <const> = string.format
 local concat <const>, unpack <const> = table.concat, table.unpack
 
 local take <const> = tasks.listener_take
 local CAPACITY <const> = 16
 
-local function bad_argument(n, name, problem)
-  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, name,
-    problem))
-end
-
 local function check_names(names, n)
   if n == 0 then bad_argument(1, "signals", "name of a signal expected") end
   for i = 1, n do
-    local ok, problem = pcall(tasks.check_listenable, names[i])
-    if not ok then
-      bad_argument(i, "signals", match(problem, "%((.*)%)$") or problem)
-    end
+    local problem = problem_of(tasks.check_listenable, names[i])
+    if problem then bad_argument(i, "signals", "%s", problem) end
   end
 end
 
@@ -61,8 +57,7 @@ Signals.__index = Signals
 
 local function check_self(self, name)
   if getmetatable(self) ~= Signals then
-    bad_argument(1, name, format("uring.Signals expected, got %s",
-      type(self)))
+    bad_argument(1, name, "uring.Signals expected, got %s", type(self))
   end
 end
 

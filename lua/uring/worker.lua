@@ -22,15 +22,14 @@ local tasks <const> = require "uring.core"
 local shield <const>, phase <const> = scopes.shield, tasks.worker_phase
 local run <const>, loop <const> = core.run, core.loop
 local error <const>, pcall <const>, type <const> = error, pcall, type
-local next <const>, select <const> = next, select
-local tostring <const> = tostring
+local next <const>, tostring <const> = next, tostring
 local assert <const> = assert
 local setmetatable <const>, xpcall <const> = setmetatable, xpcall
-local math_type <const> = math.type
 local format <const> = string.format
 local parse <const>, raise_as <const> = argument.parse, argument.raise_as
+local bad_argument <const>, check_options <const> =
+  argument.bad_argument, argument.check_options
 local pack <const>, unpack <const> = table.pack, table.unpack
-local sort <const>, concat <const> = table.sort, table.concat
 local E <const> = core.errno
 
 local DONE <const>, FAILED <const>, CANCELLED <const> = 1, 2, 3  -- worker.h
@@ -43,114 +42,64 @@ local running <const> = setmetatable({}, { __mode = "k" })
 
 -- ---- options --------------------------------------------------------------
 
--- The call whose options are read: "worker", or "pool". (Nothing waits from
--- when it is set until they are read.)
-local call = "worker"
-
-local function bad_argument(n, problem, ...)
-  tasks.raise_at_caller(format("bad argument #%d to '%s' (%s)", n, call,
-    format(problem, ...)))
-end
-
-local function check_names(options, names, what)
-  for name in next, options do
-    if not names[name] then
-      local known = {}
-      for key in next, names do known[#known + 1] = key end
-      sort(known)
-      bad_argument(1, "unknown option '%s'%s; they are %s", tostring(name),
-        what, concat(known, ", "))
-    end
-  end
-end
-
-local function check_type(value, name, kind)
-  if value ~= nil and type(value) ~= kind then
-    bad_argument(1, "option '%s' must be a %s, got %s", name, kind,
-      type(value))
-  end
-  return value
-end
-
-local function check_integer(value, name, least, most, otherwise)
-  if value == nil then return otherwise end
-  if math_type(value) ~= "integer" or value < least or value > most then
-    bad_argument(1, "option '%s' must be an integer from %d to %d", name,
-      least, most)
-  end
-  return value
-end
-
-local function names(...)
-  local set = {}
-  for i = 1, select("#", ...) do set[(select(i, ...))] = true end
-  return set
-end
-
-local OPTIONS <const> = names("main", "module", "file", "name", "inbox",
-  "ring", "memory", "cancel")
-local POOL_OPTIONS <const> = names("main", "module", "file", "name", "ring",
-  "memory", "cancel", "workers")
-local INBOX <const> = names("capacity", "bytes")
-local RING <const> = names("entries", "cq_entries", "flags")
+local INBOX <const> = { { "capacity", "integer", 1, LARGE },
+  { "bytes", "integer", 256, LARGE } }
+local RING <const> = { { "entries", "integer", 1, 32768 },
+  { "cq_entries", "integer", 1, 65536 },
+  { "flags", "integer", 0, 0xffffffff } }
+local OPTIONS <const> = { { "main", "function" }, { "module", "string" },
+  { "file", "string" }, { "name", "string" }, { "ring", "table" },
+  { "memory", "integer", 1, 1 << 50 }, { "cancel", "any" },
+  { "inbox", "table" } }
+local POOL_OPTIONS <const> = { { "workers", "integer", 0, 4096 },
+  unpack(OPTIONS, 1, 7) }
 
 -- The code of a function, and what its upvalues are.
-local function dump(f)
+local function dump(f, call)
   local upvalues, name = tasks.worker_upvalues(f)
   if not upvalues then
-    bad_argument(1, "worker function uses upvalue '%s': pass it as an "
+    bad_argument(1, call, "worker function uses upvalue '%s': pass it as an "
       .. "argument", name)
   end
   local code = tasks.worker_dump(f)
   if not code then
-    bad_argument(1, "a function of Lua expected, got one of C: name the "
+    bad_argument(1, call, "a function of Lua expected, got one of C: name the "
       .. "module that has it, { module = }")
   end
   return code, upvalues
 end
 
 -- What the worker runs: a word, and what belongs to it.
-local function read_main(options)
+local function read_main(options, call)
   local main, module, file = options.main, options.module, options.file
   local given = (main and 1 or 0) + (module and 1 or 0) + (file and 1 or 0)
   if given ~= 1 then
-    bad_argument(1, "one of the options 'main', 'module' and 'file' expected")
+    bad_argument(1, call, "one of the options 'main', 'module' and 'file' "
+      .. "expected")
   end
-  check_type(main, "main", "function")
-  check_type(module, "module", "string")
-  check_type(file, "file", "string")
-  if main then return "code", dump(main) end
+  if main then return "code", dump(main, call) end
   if module then return "module", module, {} end
   return "file", file, {}
 end
 
-local function read_options(options, known)
-  if type(options) ~= "table" then
-    bad_argument(1, "function or table expected, got %s", type(options))
+-- The options of this call, "worker" or "pool".
+local function read_options(options, call, fields)
+  options = check_options(options, 1, call, fields)
+  if options.cancel ~= nil and options.cancel ~= "hook" then
+    bad_argument(1, call, "option 'cancel' must be \"hook\"")
   end
-  check_names(options, known, "")
-  check_type(options.name, "name", "string")
-  local cancel = options.cancel
-  if cancel ~= nil and cancel ~= "hook" then
-    bad_argument(1, "option 'cancel' must be \"hook\"")
-  end
-  check_names(check_type(options.inbox, "inbox", "table") or {}, INBOX,
-    " of 'inbox'")
-  check_names(check_type(options.ring, "ring", "table") or {}, RING,
-    " of 'ring'")
+  options.inbox = check_options(options.inbox, 1, call, INBOX, "inbox")
+  options.ring = check_options(options.ring, 1, call, RING, "ring")
   return options
 end
 
 -- What a worker's state is told: what it runs, and as what.
 local function describe(options, kind, what, upvalues)
-  local ring = options.ring or {}
+  local ring = options.ring
   local path, cpath, realm, spin = tasks.worker_inherit()
   return { kind, what, upvalues, path, cpath, realm, spin,
-    check_integer(options.memory, "memory", 1, 1 << 50, 0),
-    check_integer(ring.entries, "ring.entries", 1, 32768, 0),
-    check_integer(ring.cq_entries, "ring.cq_entries", 1, 65536, 0),
-    check_integer(ring.flags, "ring.flags", 0, 0xffffffff, -1),
-    options.name or false }
+    options.memory or 0, ring.entries or 0, ring.cq_entries or 0,
+    ring.flags or -1, options.name or false }
 end
 
 
@@ -235,11 +184,9 @@ local function attend(guard)
 end
 
 local function new_handle(options)
-  local inbox = options.inbox or {}
-  return tasks.worker_new(options.name,
-    check_integer(inbox.capacity, "inbox.capacity", 1, LARGE, 1024),
-    check_integer(inbox.bytes, "inbox.bytes", 256, LARGE, 1 << 20),
-    options.memory or 0, options.cancel == "hook",
+  local inbox = options.inbox
+  return tasks.worker_new(options.name, inbox.capacity or 1024,
+    inbox.bytes or 1 << 20, options.memory or 0, options.cancel == "hook",
     tasks.traceback("(the worker was started there)", 3))
 end
 
@@ -250,8 +197,8 @@ local function new_attendant(guard, name)
   return guard.attended and task
 end
 
--- Start a worker: its handle, or nil, message, errno.
-local function start(options, spec, ...)
+-- Start a worker, for this call: its handle, or nil, message, errno.
+local function start(call, options, spec, ...)
   local handle = new_handle(options)
   local guard = setmetatable({ handle = handle, attended = false }, Guard)
   local attendant = new_attendant(guard, options.name)
@@ -270,12 +217,15 @@ local function start(options, spec, ...)
 end
 
 local function worker(options, ...)
-  call = "worker"
   if type(options) == "function" then options = { main = options } end
-  read_options(options, OPTIONS)
-  local spec = describe(options, read_main(options))
+  if type(options) ~= "table" then
+    bad_argument(1, "worker", "function or table expected, got %s",
+      type(options))
+  end
+  options = read_options(options, "worker", OPTIONS)
+  local spec = describe(options, read_main(options, "worker"))
   tasks.enter "uring.worker"
-  local handle, message, errno = start(options, spec, ...)
+  local handle, message, errno = start("worker", options, spec, ...)
   return handle, message, errno  -- (no tail call: errors name this one)
 end
 
@@ -349,17 +299,16 @@ end
 
 tasks.worker_set_boot(boot)
 
--- For lua/uring/pool.lua: a pool's options, and what its workers are told; and
--- what those do with the function that was loaded.
+-- For lua/uring/pool.lua: how many workers a pool has, its options, and what
+-- its workers are told; and what those do with the function that was loaded.
 local function read_pool(options)
-  call = "pool"
-  read_options(options, POOL_OPTIONS)
-  local kind, what, upvalues = read_main(options)
-  local n = check_integer(options.workers, "workers", 0, 4096)
-  if not n then bad_argument(1, "option 'workers' expected") end
+  options = read_options(options, "pool", POOL_OPTIONS)
+  local kind, what, upvalues = read_main(options, "pool")
+  local n = options.workers
+  if not n then bad_argument(1, "pool", "option 'workers' expected") end
   local spec = describe(options, kind, what, upvalues)
   spec[13] = true
-  return n, spec, LOAD[kind], what, upvalues
+  return n, options, spec, LOAD[kind], what, upvalues
 end
 
 return {

@@ -20,9 +20,11 @@ local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local shield <const>, phase <const> = scopes.shield, tasks.worker_phase
+local note <const>, cancelled <const> = tasks.note, core.cancelled
 local run <const>, loop <const> = core.run, core.loop
 local error <const>, pcall <const>, type <const> = error, pcall, type
-local next <const>, tostring <const> = next, tostring
+local next <const>, tostring <const>, rawequal <const> =
+  next, tostring, rawequal
 local assert <const> = assert
 local setmetatable <const>, xpcall <const> = setmetatable, xpcall
 local format <const> = string.format
@@ -271,12 +273,22 @@ local function post_results(values)
   if not ok then tasks.worker_post(FAILED, refusal(problem, 2)) end
 end
 
--- (What is raised here has its traceback by the main task's end.)
-local function main(results, load, what, upvalues, serve, ...)
+local function perform(results, load, what, upvalues, serve, ...)
   tasks.worker_listen()
   local f = load(what, upvalues)
   if serve then serve(f, ...)
   else results.values = pack(f(...)) end
+end
+
+-- What is raised is a text here already, with the traceback of there.
+local function noted(e)
+  if type(e) ~= "string" and not rawequal(e, cancelled) then e = text(e) end
+  return note(e)
+end
+
+local function main(...)
+  local ok, problem = xpcall(perform, noted, ...)
+  if not ok then error(problem, 0) end
 end
 
 local pool_serve  -- lua/uring/pool.lua's

@@ -20,9 +20,27 @@ local POLLS <const> = {
   select = "function comes(seconds) return spec.select(fd, seconds) end",
 }
 
--- luacheck: globals loop uring spec H fault fd comes quiet works
+-- luacheck: globals loop uring spec H fault fd comes quiet works copied
 
-local COMMON <const> = [[
+-- A child that has copies of all that is open, and never touches the library;
+-- what ends it.
+local COPIED <const> = [[
+  function copied()
+    local r, w = spec.pipe()
+    local child = spec.fork()
+    if child == 0 then
+      spec.close(w)
+      spec.read(r)
+      spec._exit(0)
+    end
+    return function()
+      spec.close(w)
+      H.equal(0, spec.wait(child))
+    end
+  end
+]]
+
+local COMMON <const> = COPIED .. [[
   fd = loop:fd()
   %s
 
@@ -256,6 +274,20 @@ describe("loop:fd() is not readable", function()
     quiet()
   end)
 
+  polled("because a forked child has a copy of what is closed here", function()
+    local ring = assert(uring.ring())
+    loop:spawn(ring.receive, ring)
+    H.settle()
+    local ends = copied()
+    assert(ring:queue(uring.sqe():prep_timeout(60)))
+    assert(ring:submit())
+    ring:close()
+    H.settle()
+    if comes(0) then loop:step() end
+    quiet()
+    ends()
+  end)
+
   polled("for a deadline that was cancelled more than once", function()
     for _ = 1, 5 do
       local task = loop:spawn(uring.sleep, 0.03)
@@ -309,6 +341,20 @@ describe("loop:fd()", function()
     assert(loop:close())
     H.equal(before - 1, H.fds())
   end)
+
+  hosts.tests(it, nil, COPIED)("leaves nothing to poll, though a forked child has a copy",
+    function()
+      local ring = assert(uring.ring())
+      local ep = spec.epoll(loop:fd(), false)
+      loop:spawn(ring.receive, ring)
+      H.settle()
+      local ends = copied()
+      loop:spawn(uring.sleep, 60)
+      assert(spec.epoll_wait(ep, 0))
+      assert(loop:close())
+      assert(not spec.epoll_wait(ep, 0), "it is polled for ever")
+      ends()
+    end)
 
   hosts.tests(it)("may be made by a thread that does not run the loop",
     function()

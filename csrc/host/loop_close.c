@@ -54,8 +54,8 @@ static int end_tasks (lua_State *L) {
 static void close_ring (lua_State *L, struct loop *loop, int64_t deadline) {
   struct ring *r = loop->ring;
   int64_t ns = clock_left(deadline);
-  loop_close_fds(loop);
   ring_watch_stop_all(loop);
+  loop_close_fds(loop);
   r->watch = NULL;
   ring_object_end(L, r, ns > RING_NS ? ns : RING_NS);
 }

@@ -22,6 +22,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "compat.h"  /* again: now with Lua's headers before it */
@@ -269,11 +270,18 @@ struct loop *loop_check_object (lua_State *L) {
 
 /* ---- end --------------------------------------------------------------- */
 
-/* (In a forked child these numbers may be other files' by now.) */
+/* What is polled is taken out first: where a forked child has copies, the host
+** could never get rid of a descriptor that is readable. (In such a child these
+** numbers may be other files' by now.) */
 void loop_close_fds (struct loop *loop) {
-  int *const fds[] = { &loop->fds.epoll, &loop->fds.cq, &loop->fds.timer };
+  int *const fds[] = { &loop->fds.cq, &loop->fds.timer, &loop->fds.epoll };
+  int epoll = loop->fds.epoll;
+  bool ours = loop->fork_id == fork_id();
+  if (ours && epoll >= 0)
+    epoll_ctl(epoll, EPOLL_CTL_DEL, loop->own.eventfd, NULL);
   for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
-    if (*fds[i] >= 0 && loop->fork_id == fork_id()) close(*fds[i]);
+    if (ours && epoll >= 0) epoll_ctl(epoll, EPOLL_CTL_DEL, *fds[i], NULL);
+    if (ours && *fds[i] >= 0) close(*fds[i]);
     *fds[i] = -1;
   }
   loop->quiet = false;
@@ -284,8 +292,8 @@ static int loop_object_gc (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   if (loop->ring == NULL)
     return 0;
-  loop_close_fds(loop);
   ring_watch_stop_all(loop);
+  loop_close_fds(loop);
   wall_end(loop);
   loop->ring->watch = NULL;
   loop->ring->is_loop_ring = loop->ring->driven = false;

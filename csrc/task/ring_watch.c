@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -55,6 +56,12 @@ int ring_watch_start (struct loop *loop, struct ring *r) {
   return 0;
 }
 
+static void close_eventfd (struct watch *w) {
+  if (w->polled)  /* guard: else a forked child's copy keeps it polled */
+    epoll_ctl(w->loop->fds.epoll, EPOLL_CTL_DEL, w->eventfd, NULL);
+  close(w->eventfd);
+}
+
 /* Stop watching. The record is freed when its poll has ended. */
 static void unwatch (struct watch *w) {
   struct loop *loop = w->loop;
@@ -65,7 +72,7 @@ static void unwatch (struct watch *w) {
     return;
   while (*p != w) p = &(*p)->next;
   *p = w->next;
-  close(w->eventfd);
+  close_eventfd(w);
   if (w->poll && loop->ring->open) ring_cancel(loop->ring, w->poll);
   else free(w);
 }
@@ -92,7 +99,7 @@ void ring_watch_stop_all (struct loop *loop) {
     loop->watches = w->next;
     if (w->ring) w->ring->watch = NULL;
     if (w->ring) turnq_wake_all(loop, &w->ring->receivers);
-    if (loop->fork_id == fork_id()) close(w->eventfd);
+    if (loop->fork_id == fork_id()) close_eventfd(w);
     if (w->poll) w->poll->watch = NULL;
     free(w);
   }

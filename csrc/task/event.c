@@ -61,9 +61,9 @@ static int event_turn (lua_State *L) {
   return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, park_resumed);
 }
 
-/* park(what, object, at, is_local): wait until the task is woken, or until
-** uring.now() is `at`. `what` and `object` are for descriptions. `is_local`:
-** only tasks of this state can wake it. */
+/* park(what, object, at, inside): wait until the task is woken, or until
+** uring.now() is `at`. `what` and `object` are for descriptions. `inside`:
+** true, only tasks of this state can wake it; "mailbox", the doorbell too. */
 static int event_park (lua_State *L) {
   struct task *t = loop_enter_unchecked(L, state_of(L)->loop, "uring.select");
   int64_t deadline = CLOCK_NEVER;
@@ -78,7 +78,8 @@ static int event_park (lua_State *L) {
     deadline = clock_from_seconds(lua_tonumber(L, 3));
     loop_reserve(L);
   }
-  if (lua_toboolean(L, 4)) t->task_flags |= TASKF_LOCAL_WAIT;
+  t->rung = lua_type(L, 4) == LUA_TSTRING;
+  if (lua_toboolean(L, 4) && !t->rung) t->task_flags |= TASKF_LOCAL_WAIT;
   else t->task_flags &= (uint8_t)~TASKF_LOCAL_WAIT;
   return loop_wait(L, t, WAIT_PARK, NULL, deadline, 0, park_resumed);
 }
@@ -211,8 +212,8 @@ static int event_try (lua_State *L) {
   return n > 0 ? chosen_with(L, n) : 0;
 }
 
-/* event:block(waiter): nil, and whether only tasks of this state make it
-** ready */
+/* event:block(waiter): nil, and what makes it ready: true, only tasks of this
+** state; "mailbox", messages as well; or false */
 static int event_block (lua_State *L) {
   struct select_waiter *e;
   struct event *v = push_event_args(L, &e);
@@ -247,7 +248,8 @@ static int event_block (lua_State *L) {
     loop_notify(state_of(L)->loop, t);
   }
   lua_pushnil(L);
-  lua_pushboolean(L, v->kind->local);
+  if (v->kind->within == WAITS_RUNG) lua_pushliteral(L, "mailbox");
+  else lua_pushboolean(L, v->kind->within == WAITS_LOCAL);
   return 2;
 }
 

@@ -106,6 +106,7 @@ struct task {
   uint8_t task_flags;
   uint8_t disposal : 2;     /* of a result that is not wanted any more */
   uint8_t has_turn : 1;     /* it was woken for an item: wait.h */
+  uint8_t rung : 1;         /* parked, WAITS_RUNG: wait.h */
   uint8_t immediate;        /* waits in a row that did not have to wait */
 };
 
@@ -200,6 +201,7 @@ struct loop {
   uint32_t free_scope;      /* the number that was closed last, or 0 */
   uint32_t ntasks;          /* not ended */
   uint32_t nlocal;          /* tasks with loop_waits_locally */
+  uint32_t nrung;           /* tasks that the doorbell may wake: turn.c */
   uint32_t now;             /* ms, as of this turn or a later deadline */
   uint32_t fork_id;
   int64_t nap;              /* the longest sleep now, in ns; see clock.h */

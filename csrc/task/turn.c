@@ -39,12 +39,42 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
   lua_rawseti(L, DESCRIBED, 1);
 }
 
+static void count_rung (lua_State *L, struct loop *loop, struct task *t) {
+  (void)L;
+  if (t->state == TASK_WAITING
+      && (t->wait == WAIT_PARK ? t->rung : t->wait == WAIT_QUEUE
+          && ((const struct socket_waitq *)t->on)->rung)) loop->nrung++;
+}
+
+/* Do all tasks wait for others, or for what is linked to the doorbell, and
+** that by this state alone? It is seldom asked, when the loop has slept for a
+** while: it costs, and another thread may need a moment to let go of what it
+** has. */
+static bool rings_alone (lua_State *L, struct loop *loop) {
+  struct doorbell *b = loop->ring->doorbell;
+  unsigned own = 1;  /* the ring's */
+  if (b == NULL || loop->nap == CLOCK_NAP)
+    return false;
+  loop->nrung = 0;
+  cancel_scope_each_task(L, loop, count_rung);
+  if (loop->nlocal + loop->nrung < loop->ntasks)  /* guard: others are woken by
+                                                    anything */
+    return false;
+  for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next)
+    if (w->own_bells) own += w->own_bells(w, b);
+  if (refblock_owners(&b->block) != own)  /* guard: or another can ring */
+    return false;
+  /* (After that: a thread links, and then lets go of its count. The model in
+     spec/model/turns.pml proves that this look is needed.) */
+  return !doorbell_has_ready(b);
+}
+
 /* No task is ready and no deadline is set: raise if nothing in flight can wake
 ** a task. */
 static void check_deadlock (lua_State *L, struct loop *loop) {
   const struct op_table *t = &loop->ring->ops;
   unsigned unattended;
-  if (loop->nlocal < loop->ntasks)
+  if (loop->nlocal < loop->ntasks && !rings_alone(L, loop))
     return;
   unattended = loop_unattended(loop);
   if (t->flying > t->internal + t->silent_flying + unattended

@@ -50,6 +50,10 @@ struct blocking {
   int64_t deadline;         /* block may make it earlier, to try again then */
 };
 
+/* What can make a wait ready: anything; only tasks of this state; or only
+** those, and what is linked into the ready list of the loop's doorbell. */
+enum wait_within { WAITS_OUTSIDE, WAITS_LOCAL, WAITS_RUNG };
+
 /* A kind of wait. Its object is at stack index 1, followed by its arguments,
 ** in a call as well as in the functions of an event. `node` is NULL for an
 ** event that has not blocked yet. */
@@ -64,7 +68,7 @@ struct wait_kind {
   /* The wait ends, and its node has left the queue: wake the next waiter if
      there is an item for it. Pushes and raises nothing. */
   void (*cancel) (lua_State *L, struct task *t, struct wait_node *node);
-  bool local;               /* only tasks of this state can make it ready */
+  enum wait_within within;
   /* Push a description of the argument at this index; or NULL. */
   void (*describe) (lua_State *L, int arg);
 };
@@ -292,6 +296,11 @@ struct socket_waitq {
   void (*completed) (struct loop *loop, struct socket_waitq *waitq,
                      const struct op *op, int32_t res);
   struct output *output;    /* for `completed`: net/output.h */
+  bool rung;                /* its waiters are WAITS_RUNG */
+  /* How many counts of the loop's doorbell are its, or of what waits for the
+     same, and such that no other thread can ring by them. Or NULL. */
+  unsigned (*own_bells) (const struct socket_waitq *waitq,
+                         const struct doorbell *bell);
   bool one_turn;            /* at most one waiter has a turn at a time, and its
                                end wakes the next */
   struct task *holder;      /* has sent a part, and must send the rest before

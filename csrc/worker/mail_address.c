@@ -28,11 +28,18 @@ struct mail_address *mail_address_check (lua_State *L) {
 
 
 struct mail_address *mail_address_new (lua_State *L) {
-  return class_new(L, CLASS_ADDRESS, sizeof(struct mail_address), 0);
+  struct mail_address *a = class_new(L, CLASS_ADDRESS, sizeof(*a), 0);
+  a->state = state_of(L);
+  return a;
+}
+
+void mail_address_take (struct mail_address *a, struct queue *q) {
+  a->q = q;
+  queue_own(q, a->state);
 }
 
 void mail_address_set (struct mail_address *a, struct queue *q) {
-  a->q = q;
+  mail_address_take(a, q);
   queue_add_sender(q);
 }
 
@@ -41,6 +48,7 @@ void mail_address_drop (struct mail_address *a) {
   a->q = NULL;
   if (q) {
     queue_drop_sender(q);
+    queue_disown(q, a->state);
     refblock_release(&q->block);
   }
 }

@@ -15,11 +15,14 @@
 
 struct mail_address {
   struct queue *q;         /* counted; NULL: closed */
+  const struct state *state;  /* that it is in; a worker's: NULL */
 };
 
-/* Push a new address without a queue; give it one, whose count it takes. */
+/* Push a new address without a queue; give it one, whose count it takes. And
+** whose sender it is already. */
 struct mail_address *mail_address_new (lua_State *L);
 void mail_address_set (struct mail_address *a, struct queue *q);
+void mail_address_take (struct mail_address *a, struct queue *q);
 
 /* The address at a stack index, or that of a worker, which begins with one;
 ** NULL for any other value. */

@@ -17,12 +17,14 @@
 #include "worker/send_wait.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 struct calling {           /* the userdata */
   struct call_handle handle;  /* first */
   struct socket_waitq waitq;  /* its task, as a WAIT_QUEUE */
   struct mail_address *to;  /* its user value */
+  bool inner;               /* to a mailbox of this state */
   struct account *account;  /* of its state, charged with the answer */
   size_t charged;
 };
@@ -40,7 +42,25 @@ static void end_calling (struct calling *c) {
   call->caller.owner = NULL;  /* guard: it may be in the ready list */
   call_leave(call);
   refblock_release(&call->block);
+  socket_waitq_close(&c->waitq);
   account_refund(c->account, c->charged);
+}
+
+/* Of a call to a mailbox of this state both sides, and the slot for the
+** answer, are in it: no other thread has the call. */
+static unsigned calling_bells (const struct socket_waitq *waitq,
+                               const struct doorbell *bell) {
+  const struct calling *c = (const struct calling *)(const void *)
+    ((const char *)waitq - offsetof(struct calling, waitq));
+  if (!c->inner)  /* guard: another state may answer */
+    return 0;
+  return call_bells(c->handle.call, bell);
+}
+
+static void describe_calling (lua_State *L, const struct socket_waitq *waitq,
+                              lua_State *co) {
+  (void)co; (void)waitq;
+  lua_pushliteral(L, "for the answer to a call");
 }
 
 static int calling_gc (lua_State *L) {
@@ -77,8 +97,13 @@ static int begin_call (lua_State *L) {
   c->handle.call->caller.owner = c;
   c->handle.call->caller.woken = calling_woken;
   call_watch(c->handle.call, &c->handle.call->caller, bell);
+  c->inner = c->to->q->home == state_of(L);
   c->waitq.what = "for the answer to a call";
+  c->waitq.describe = describe_calling;
   c->waitq.fd = -1;
+  c->waitq.rung = true;
+  c->waitq.own_bells = calling_bells;
+  socket_waitq_open(state_of(L), &c->waitq);
   lua_replace(L, 1);
   return 0;
 }
@@ -125,7 +150,7 @@ static void answer_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind answer_kind = {
-  "calling", answer_try, answer_block, answer_cancel, false, NULL
+  "calling", answer_try, answer_block, answer_cancel, WAITS_RUNG, NULL
 };
 
 /* The error of the server, with its traceback if it is a text. */

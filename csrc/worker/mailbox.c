@@ -195,11 +195,11 @@ static void mailbox_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind receive_kind = {
-  "receiving", mailbox_try, mailbox_block, mailbox_cancel, false, NULL
+  "receiving", mailbox_try, mailbox_block, mailbox_cancel, WAITS_RUNG, NULL
 };
 
 static const struct wait_kind call_kind = {
-  "serving", mailbox_try_call, mailbox_block, mailbox_cancel, false, NULL
+  "serving", mailbox_try_call, mailbox_block, mailbox_cancel, WAITS_RUNG, NULL
 };
 
 static int mailbox_receive_again (lua_State *L, int status, lua_KContext ctx) {
@@ -306,6 +306,11 @@ static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
                        (LUAI_UACINT)messages);
 }
 
+static unsigned mailbox_own_bells (const struct socket_waitq *waitq,
+                                   const struct doorbell *bell) {
+  return queue_own_bells(((const struct mailbox *)waitq)->q, bell);
+}
+
 size_t mailbox_usual_bytes (const struct account *a) {
   return account_limit(a) == SIZE_MAX ? BYTES_USUAL : BYTES_BOUNDED;
 }
@@ -323,6 +328,8 @@ static void open_mailbox (struct state *s, struct mailbox *m) {
   m->waitq.what = "to receive from a mailbox";
   m->waitq.describe = describe_mailbox;
   m->waitq.fd = -1;
+  m->waitq.rung = true;
+  m->waitq.own_bells = mailbox_own_bells;
   m->q->reader = m;
   m->q->woken = mailbox_woken;
   socket_waitq_open(s, &m->waitq);
@@ -369,6 +376,8 @@ int mailbox_new (lua_State *L) {
                 "%s", (unsigned long long)limits.bytes, state_memory_note(L));
   if ((m->q = queue_new(&limits)) == NULL)
     return luaL_error(L, "not enough memory for a mailbox");
+  m->q->home = state_of(L);
+  queue_own(m->q, m->q->home);
   open_mailbox(state_of(L), m);
   if (!lua_isnil(L, 2) && (rc = realm_add(L, 2, m->q)) > 0)
     return rc;
@@ -437,6 +446,7 @@ static int mailbox_gc (lua_State *L) {
   socket_waitq_close(&m->waitq);
   close_mailbox(L, m, false);
   m->q->reader = NULL;
+  queue_disown(m->q, state_of(L));
   refblock_release(&m->q->block);
   m->q = NULL;
   return 0;

@@ -75,7 +75,7 @@ static void monitor_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind monitor_kind = {
-  "monitor", monitor_try, monitor_block, monitor_cancel, false, NULL
+  "monitor", monitor_try, monitor_block, monitor_cancel, WAITS_RUNG, NULL
 };
 
 /* address:monitor() */
@@ -86,6 +86,7 @@ int monitor_push (lua_State *L) {
   m = class_new(L, CLASS_MONITOR, sizeof(*m), 0);
   m->q = mail_address_check(L)->q;  /* (as it is now) */
   refblock_retain(&m->q->block);
+  queue_own(m->q, state_of(L));
   m->waitq.what = "for the end of a mailbox";
   m->waitq.describe = describe_monitor;
   m->waitq.fd = -1;
@@ -104,6 +105,7 @@ static int monitor_gc (lua_State *L) {
     queue_unmonitor(q, m->s);
     refblock_release(&m->s->block);
   }
+  queue_disown(q, state_of(L));
   refblock_release(&q->block);
   return 0;
 }

@@ -29,6 +29,11 @@
 ** a sender waits, no other sender's message is accepted before its; but for
 ** posts of C, which cannot wait.
 **
+** Each count of the queue is an object's, a message's or C's. `own` is how
+** many of them are of objects in the state that has the mailbox. When those
+** are all, no other thread can send, or wait here: for a deadlock
+** (queue_own_bells).
+**
 ** The reader may be C (worker/inbox.h). Then an eventfd is written instead of
 ** the ready list and the doorbell. It is written, and read, under the lock: it
 ** is readable from the first message on until the reader has found none. Such
@@ -101,6 +106,8 @@ struct queue {
   uint32_t kinds;            /* of values that the reader takes: message.h */
   int eventfd;               /* of a reader in C; or -1 */
   bool named;                /* there may always be another sender */
+  const void *home;          /* the state of the mailbox, which has made it,
+                                before others know it; else NULL */
   bool closed;               /* by the reader, under the lock */
   _Atomic bool senders_wait;
   _Atomic bool over;         /* there were senders, and none is left */
@@ -144,6 +151,7 @@ struct queue {
   bool kept;                 /* closed, and what is left may be read */
   bool reading_left;         /* ... and is: it stays undelivered */
   uint64_t left;             /* messages that it has, closed */
+  uint32_t own;              /* counts that objects in `home` have */
   _Atomic uint64_t taken, taken_bytes, taken_fds;
 };
 
@@ -252,6 +260,18 @@ void queue_drop_notice (struct queue *q);
 /* Such a reader has found nothing: the eventfd is not readable from now on,
 ** until there is something. False: there is. */
 bool queue_rest (struct queue *q);
+
+/* An object of this state has a count of the queue; and releases it now. */
+static inline void queue_own (struct queue *q, const void *state) {
+  if (q->home && q->home == state) q->own++;
+}
+static inline void queue_disown (struct queue *q, const void *state) {
+  if (q->home && q->home == state) q->own--;
+}
+
+/* How many counts of this doorbell, of the reader's loop, the queue has, and
+** what waits in it. 0 if another thread may have the queue. */
+unsigned queue_own_bells (struct queue *q, const struct doorbell *bell);
 
 /* Close it: how many messages were not delivered. They are disposed of; or
 ** `keep` them, to be read: then queue_read gives -EBADF after the last. */

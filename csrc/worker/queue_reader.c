@@ -7,6 +7,7 @@
 #include "worker/queue.h"
 
 #include "base/cpu.h"
+#include "base/fork_id.h"
 #include "worker/queue_internal.h"
 
 #include <errno.h>
@@ -127,6 +128,30 @@ void queue_want (struct queue *q, struct doorbell *bell, uint64_t others) {
   }
   atomic_store(&q->others, others);
   queue_ask(q, TASK_WANT);
+}
+
+static unsigned count_bells (const struct queue_sender *last,
+                             const struct doorbell *bell) {
+  const struct queue_sender *s = last;
+  unsigned n = 0;
+  if (s)
+    do {
+      if (s->bell == bell) n++;
+      s = s->next;
+    } while (s != last);
+  return n;
+}
+
+unsigned queue_own_bells (struct queue *q, const struct doorbell *bell) {
+  unsigned n = 0;
+  if (q->fork_id != fork_id() || !lock_try(&q->lock))
+    return 0;
+  /* guard: or another thread may send, or leave the list of senders */
+  if (refblock_owners(&q->block) == q->own)
+    n = (q->bell == bell ? 1 : 0) + count_bells(q->waiting, bell)
+        + count_bells(q->monitors, bell);
+  queue_unlock(q);
+  return n;
 }
 
 void queue_set_eventfd (struct queue *q, int fd) {

@@ -47,6 +47,7 @@ static enum queue_result end_send (lua_State *L, struct waiting_send *w) {
   else owned_lent_back(L, w->lent, w->s->message);
   account_refund(w->account, w->charged);
   refblock_release(&w->s->block);
+  queue_disown(w->q, state_of(L));
   refblock_release(&w->q->block);
   w->q = NULL;
   return result;
@@ -106,10 +107,12 @@ static int fill_waiting_send (lua_State *L, struct waiting_send *w,
   }
   w->q = q;
   refblock_retain(&q->block);
+  queue_own(q, state_of(L));
   w->account = a;
   w->charged = m->size;
   account_count(a, m->size);
   w->waitq.describe = describe_send;
+  w->waitq.rung = true;
   w->s->owner = w;
   w->s->woken = send_woken;
   return 0;
@@ -334,7 +337,7 @@ static void sending_message_cancel (lua_State *L, struct task *t,
 
 static const struct wait_kind sending_kind = {
   "sending", sending_message_try, sending_message_block,
-  sending_message_cancel, false, NULL
+  sending_message_cancel, WAITS_RUNG, NULL
 };
 
 /* Keep the message of the values from 2 to `last`, which is charged: 0, or
@@ -385,6 +388,7 @@ int send_wait_sending (lua_State *L) {
                          "takes");
   s->q = q;
   refblock_retain(&q->block);
+  queue_own(q, state_of(L));
   for (; s->nfds < e.moved.nfds; s->nfds++) {
     s->fds[s->nfds] = e.moved.fds[s->nfds];
     refblock_retain(&s->fds[s->nfds]->block);
@@ -405,6 +409,7 @@ static int sending_gc (lua_State *L) {
   owned_withdraw_plain(s->message);  /* (copies of it were sent, if any) */
   account_refund(s->account, s->message->size);
   free(s->message);
+  queue_disown(s->q, state_of(L));
   refblock_release(&s->q->block);
   s->q = NULL;
   return 0;

@@ -230,9 +230,10 @@ function uring.probe() end
 --- raised, with its traceback, after the others were cancelled and have ended.
 --- Tasks that were spawned outside a task go on meanwhile. The error of one of
 --- them is raised at the end, if the loop has no on_error.
---- Raises inside a task or a step, where all tasks wait for each other (a
---- deadlock), where the loop's time is a host's, and where no loop can be
---- made; `uring.loop()` returns that last error.
+--- Raises inside a task or a step; where all tasks wait for each other, or at
+--- mailboxes that no other thread can send to (a deadlock); where the loop's
+--- time is a host's; and where no loop can be made: `uring.loop()` returns that
+--- last error.
 ---@param main (async fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...
@@ -2440,8 +2441,9 @@ function Event:try(waiter) end
 --- Arrange for waiter:wake() to be called when it may be worth trying again.
 ---@param waiter uring.Waiter
 ---@return uring.seconds? at the uring.now() at which to try in any case
----@return boolean? inside true if only tasks of this state make it ready: then
---- to wait for it alone may be a deadlock
+---@return (boolean | "mailbox")? inside true if only tasks of this state make
+--- it ready, "mailbox" if messages to mailboxes do, too: then to wait for it
+--- alone may be a deadlock
 function Event:block(waiter) end
 
 --- Take that arrangement back. Called once for each block, however it ended.

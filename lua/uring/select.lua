@@ -194,7 +194,7 @@ end
 
 -- All events were tried. Park, until the time `at` to try again at the latest.
 local function park_and_retry(keys, list, n, events, waiter, deadline, at,
-                              is_local, event, ...)
+                              inside, event, ...)
   if event then
     waiter.won = true
     return event, ...
@@ -203,12 +203,12 @@ local function park_and_retry(keys, list, n, events, waiter, deadline, at,
   local again = at
   if deadline and (not at or deadline < at) then again = deadline end
   local was_cancelled, _, chosen =
-    park("in uring.select", events, again, is_local)
+    park("in uring.select", events, again, inside)
   if at then
     local time = now()  -- (before the try, which sees what is ready by now)
     if time >= at then at = next_time(waiter, time) end
   end
-  return park_and_retry(keys, list, n, events, waiter, deadline, at, is_local,
+  return park_and_retry(keys, list, n, events, waiter, deadline, at, inside,
     try_again(keys, list, n, waiter, was_cancelled, chosen))
 end
 
@@ -240,7 +240,7 @@ function wait(events, keys, list, n, timeout)
   local waiter <close> = setmetatable({
     task = core.current(), blocked = {}, n = 0, won = false,
   }, Waiter)
-  local at, is_local = nil, true
+  local at, inside = nil, true
   for i = 1, n do
     local event = unwrapped(list[i])
     if waiter[event] == nil then  -- (it may be in the select twice)
@@ -255,13 +255,15 @@ function wait(events, keys, list, n, timeout)
         waiter.times[blocked] = again
         if not at or again < at then at = again end
       end
-      is_local = is_local and only
+      if not only then inside = false
+      elseif only == "mailbox" then inside = inside and only
+      end
     end
   end
   if timeout and timeout <= 0 then
     return poll_turns(keys, list, n, waiter, TURNS)
   end
-  return park_and_retry(keys, list, n, events, waiter, deadline, at, is_local,
+  return park_and_retry(keys, list, n, events, waiter, deadline, at, inside,
     attempt(keys, list, n, waiter))
 end
 

@@ -174,6 +174,93 @@ describe("a limit of memory", function()
     end)
   end)
 
+  it("bounds what has arrived and was not read", function()
+    within(1 << 20, function(uring)
+      local function held() return uring.loop():stats().memory end
+      local function refused(none, why, errno)
+        assert(none == nil and errno == uring.errno.ENOMEM, why)
+        assert(why:find("uring.loop{ memory }", 1, true), why)
+      end
+      uring.run(function()
+        local before = held()
+        local zero <close> = assert(uring.open("/dev/zero", "r"))
+        refused(zero:read(1 << 24, 60))
+        assert(held() > before + 262144, held() - before)
+        assert(#zero:read(100000, 60) == 100000)  -- nothing was lost
+        zero:close()
+        local pieces, i = { ("a"):rep(300000), ("b"):rep(300000) }, 0
+        local functions <close> = uring.stream { read = function()
+          i = i + 1
+          return pieces[i]
+        end }
+        refused(functions:read("a", 60))
+        refused(functions:read("a", 60))
+        assert(functions:read(300000, 60) == pieces[1])
+        assert(functions:read("a", 60) == pieces[2])
+        functions:close()
+        local a <close>, b = uring.socketpair(uring.SOCK_STREAM)
+        local sent = ("0123456789"):rep(80000)
+        uring.spawn(function()
+          b:send(sent)
+          b:close()
+        end)
+        refused(a:read("a", 60))
+        local got = {}
+        for piece in function() return a:recv() end do
+          got[#got + 1] = piece
+        end
+        assert(table.concat(got) == sent)
+        assert(held() <= before + 200000, held() - before)
+      end)
+    end)
+  end)
+
+  it("bounds what is unread", function()
+    within(1 << 20, function(uring)
+      local function held() return uring.loop():stats().memory end
+      uring.run(function()
+        local a <close> = uring.socketpair(uring.SOCK_STREAM)
+        local text = ("x"):rep(100000)
+        local n, before = 0, held()
+        local ok, why
+        repeat
+          ok, why = pcall(a.unread, a, text)
+          if ok then n = n + 1 end
+        until not ok or n > 20
+        assert(why:find "emory" and why:find("uring.loop{ memory }", 1, true))
+        assert(n >= 3 and n <= 10, n)
+        assert(held() >= before + n * #text)
+        assert(a:read(n * #text) == text:rep(n))
+        assert(held() == before, held() - before)
+        for _ = 1, 20 do  -- garbage is collected first
+          local r = uring.pipe()
+          r:unread(text)
+        end
+      end)
+    end)
+  end)
+
+  it("counts what a socket has that comes from another state", function()
+    within(1 << 20, function(uring)
+      local function held() return uring.loop():stats().memory end
+      uring.run(function()
+        local box = uring.mailbox { bytes = 400000 }
+        local address = box:address()
+        local a, _ <close> = uring.socketpair(uring.SOCK_STREAM)
+        local before = held()
+        a:unread(("x"):rep(200000))
+        local with = held()
+        assert(with >= before + 200000)
+        assert(address:send(a))
+        assert(held() <= before, held() - before)
+        local b <close> = box:receive()
+        assert(held() == with)
+        assert(#b:read(200000) == 200000)
+        assert(held() <= before)
+      end)
+    end)
+  end)
+
   it("is refused itself, with a loop that needs more", function()
     local none, why, errno, again = select(2, assert(spec.state([[
       local uring = require "uring"

@@ -15,28 +15,40 @@
 #define KEPT   65536u      /* of an empty store */
 
 
+static void drop_block (struct store *s) {
+  if (s->bytes == NULL)
+    return;
+  free(s->bytes);
+  account_refund(s->account, s->capacity);
+  s->account = NULL;  /* guard: it may be gone */
+  s->bytes = NULL;
+  s->capacity = 0;
+}
+
 static void restart (struct store *s) {
   s->from = s->upto = 0;
-  if (s->capacity > KEPT) {
-    free(s->bytes);
-    s->bytes = NULL;
-    s->capacity = 0;
-  }
+  if (s->capacity > KEPT) drop_block(s);
 }
 
 /* A block with the same bytes after a gap of `before`, and space for `n` more
 ** behind them. */
-static bool move_to_block (struct store *s, size_t before, size_t n) {
+static bool move_to_block (struct store *s, struct account *a, size_t before,
+                           size_t n) {
   size_t size = store_size(s), capacity = LEAST;
   unsigned char *bytes;
   if (n > SIZE_MAX / 4 - size || before > SIZE_MAX / 4 - size)
     return false;
   while (capacity < before + size + n) capacity *= 2;
-  bytes = malloc(capacity);
-  if (bytes == NULL)
+  if (!account_charge(a, capacity))
     return false;
+  bytes = malloc(capacity);
+  if (bytes == NULL) {
+    account_refund(a, capacity);
+    return false;
+  }
   if (size > 0) memcpy(bytes + before, store_at(s), size);
-  free(s->bytes);
+  drop_block(s);
+  s->account = a;
   s->bytes = bytes;
   s->capacity = capacity;
   s->from = before;
@@ -44,7 +56,7 @@ static bool move_to_block (struct store *s, size_t before, size_t n) {
   return true;
 }
 
-bool store_add (struct store *s, const void *at, size_t n) {
+bool store_add (struct store *s, struct account *a, const void *at, size_t n) {
   size_t size = store_size(s);
   if (n == 0)
     return true;
@@ -54,7 +66,7 @@ bool store_add (struct store *s, const void *at, size_t n) {
       s->from = 0;
       s->upto = size;
     }
-    else if (!move_to_block(s, 0, n > size ? n : size))
+    else if (!move_to_block(s, a, 0, n > size ? n : size))
       return false;
   }
   memcpy(s->bytes + s->upto, at, n);
@@ -62,11 +74,12 @@ bool store_add (struct store *s, const void *at, size_t n) {
   return true;
 }
 
-bool store_unread (struct store *s, const void *at, size_t n) {
+bool store_unread (struct store *s, struct account *a, const void *at,
+                   size_t n) {
   size_t size = store_size(s);
   if (n == 0)
     return true;
-  if (n > s->from && !move_to_block(s, n > size ? n : size, 0))
+  if (n > s->from && !move_to_block(s, a, n > size ? n : size, 0))
     return false;
   s->from -= n;
   memcpy(s->bytes + s->from, at, n);
@@ -96,8 +109,15 @@ size_t store_find (struct store *s, uint64_t call, const char *delimiter,
   return 0;
 }
 
+void store_adopt (struct store *s, struct account *a) {
+  if (s->bytes == NULL)
+    return;
+  account_count(a, s->capacity);
+  account_refund(s->account, s->capacity);
+  s->account = a;
+}
+
 void store_free (struct store *s) {
-  free(s->bytes);
-  s->bytes = NULL;
-  s->capacity = s->from = s->upto = s->searched = 0;
+  drop_block(s);
+  s->from = s->upto = s->searched = 0;
 }

@@ -8,7 +8,8 @@
 ** `store_call` draws, and each other call begins at the front again.
 **
 ** The memory is the store's own, and the kernel never touches it. An empty
-** store keeps none that is large.
+** store keeps none that is large. A block is charged to the account for which
+** it is made, before the one that it replaces is refunded.
 **
 ** Invariant: no byte is lost or changes its place: what could not be added,
 ** for want of memory, was not added in part.
@@ -17,11 +18,10 @@
 #ifndef uring_store_h
 #define uring_store_h
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "base/account.h"
 
 struct store {             /* zeroed: empty */
+  struct account *account; /* charged with `capacity`; or NULL */
   unsigned char *bytes;
   size_t capacity;
   size_t from, upto;       /* of `bytes`: what it has */
@@ -42,9 +42,14 @@ static inline uint64_t store_call (struct store *s) {
   return ++s->calls;
 }
 
-/* Add at the end, or put back at the front: false if out of memory. */
-bool store_add (struct store *s, const void *at, size_t n);
-bool store_unread (struct store *s, const void *at, size_t n);
+/* Add at the end, or put back at the front: false if out of memory, or if the
+** account, which may be NULL, is charged with no more. */
+bool store_add (struct store *s, struct account *a, const void *at, size_t n);
+bool store_unread (struct store *s, struct account *a, const void *at,
+                   size_t n);
+
+/* It counts for this account from now on, whatever its limit. */
+void store_adopt (struct store *s, struct account *a);
 
 /* Take out its first n bytes, of which it has at least as many. */
 void store_take (struct store *s, size_t n);

@@ -416,10 +416,7 @@ enum fill recv_fill (lua_State *L, const struct recv_args *a) {
     struct op *op;
     if (s->rx.at) {
       int rc = rx_data_store(s);
-      if (rc >= 0)
-        return rc ? FILL_MORE : FILL_END;
-      fail(L, -rc, "read from socket (fd %d)", s->in.waitq.fd);
-      return FILL_FAILED;
+      return rc < 0 ? FILL_NO_MEMORY : rc ? FILL_MORE : FILL_END;
     }
     op = socket_op(s, &s->in);
     if (s->arrived.first) {

@@ -297,7 +297,8 @@ static struct rx_data rx_data_in_store (const struct store *store) {
 int rx_data_store (struct socket *s) {
   const struct rx_data *rx = &s->rx;
   bool end = rx_data_is_end(s, rx);
-  if (!end && !store_add(&s->input.store, rx->at, rx->size))
+  if (!end
+      && !store_add(&s->input.store, s->ring->account, rx->at, rx->size))
     return -ENOMEM;
   rx_data_drop(s);
   return !end;

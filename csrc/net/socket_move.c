@@ -184,12 +184,14 @@ struct parcel *socket_pack (struct socket *s) {
   p->rx_shutdown = s->rx_shutdown;
   p->zero_copy = s->zero_copy;
   s->input.store = (struct store){0};  /* guard: they have one owner */
+  store_adopt(&p->store, NULL);  /* (the message counts it) */
   s->arrived = (struct arrived_list){0};
   return p;
 }
 
 void socket_unpack (lua_State *L, struct socket *s, struct parcel *p) {
   s->input.store = p->store;
+  store_adopt(&s->input.store, state_of(L)->account);
   s->arrived = p->arrived;
   s->input.limit = p->limit;
   s->input.line_limit = p->line_limit;

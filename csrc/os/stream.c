@@ -79,11 +79,9 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
   polled = op->opcode == IORING_OP_POLL_ADD;
   /* guard: nothing is taken that cannot be kept */
   if (op->results.first->res > 0 && !polled
-      && !store_add(&in->store, s->memory->bytes,
-                    (size_t)op->results.first->res)) {
-    fail(L, ENOMEM, "read from %s", s->input.name);
-    return FILL_FAILED;
-  }
+      && !store_add(&in->store, state_of(L)->account, s->memory->bytes,
+                    (size_t)op->results.first->res))
+    return FILL_NO_MEMORY;
   ring_take_op(s->ring, op, &a);
   if (a.res > 0 && !polled) {
     if (s->output.positioned) output_moved(s->fd, s->at, a.res);

@@ -82,9 +82,9 @@ static enum fill calls_fill (lua_State *L, struct input *in) {
   lua_getiuservalue(L, 1, READ_RESULT);
   bytes = before == CALL_RETURNED ? lua_tolstring(L, -1, &n) : NULL;
   /* guard: nothing is taken that cannot be kept */
-  if (bytes && !store_add(&in->store, bytes, n)) {
-    fail(L, ENOMEM, "read from %s", in->name);
-    return FILL_FAILED;
+  if (bytes && !store_add(&in->store, state_of(L)->account, bytes, n)) {
+    lua_pop(L, 1);
+    return FILL_NO_MEMORY;
   }
   s->call_state = CALL_NONE;
   lua_pop(L, 1);

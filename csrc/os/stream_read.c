@@ -44,6 +44,21 @@ static void push_call (lua_State *L, const struct read_call *c) {
   lua_pushinteger(L, (lua_Integer)c->id);
 }
 
+/* Move what has arrived into the store. Garbage is collected where there is no
+** memory for it; if that does not help it stays where it is. */
+static enum fill read_fill (lua_State *L, struct input *in) {
+  enum fill got = in->ops->fill(L, in);
+  if (got == FILL_NO_MEMORY) {
+    pressure_make_room(L, SIZE_MAX);
+    if (in->open) got = in->ops->fill(L, in);  /* guard: a finalizer's close */
+  }
+  if (got != FILL_NO_MEMORY)
+    return got;
+  if (!in->open) read_closed(L, in);
+  else fail(L, ENOMEM, "read from %s%s", in->name, state_memory_note(L));
+  return FILL_FAILED;
+}
+
 /* Take what the call asks for, and get more as long as more has arrived. 0:
 ** not enough has. */
 static int read_take (lua_State *L, struct input *in,
@@ -51,7 +66,7 @@ static int read_take (lua_State *L, struct input *in,
   bool end = false;
   int n = 0;
   while ((n = read_format_take(L, in, c, end)) == 0) {
-    enum fill got = in->ops->fill(L, in);
+    enum fill got = read_fill(L, in);
     if (got == FILL_NOTHING)
       return 0;
     if (got == FILL_FAILED) {
@@ -206,10 +221,13 @@ static int stream_unread (lua_State *L) {
   const char *bytes;
   luaL_checktype(L, 2, LUA_TSTRING);
   bytes = lua_tolstring(L, 2, &n);
+  pressure_make_room(L, n);
+  in->ops->check(L, OBJECT);  /* guard: a finalizer may have closed it */
   if (input_in_push(L, in))  /* guard: a finalizer, and they are pushed */
     return luaL_error(L, "unread in a finalizer, while bytes are being read");
-  if (!store_unread(&in->store, bytes, n))
-    return luaL_error(L, "not enough memory");
+  if (!store_unread(&in->store, state_of(L)->account, bytes, n))
+    return luaL_error(L, "not enough memory for %I bytes%s", (LUAI_UACINT)n,
+                      state_memory_note(L));
   in->ops->end_turn(L, in, NULL);  /* (wakes a waiter) */
   lua_settop(L, OBJECT);
   return 1;

@@ -209,6 +209,18 @@ describe("the sources", function()
     end
   end)
 
+  it("make requests of the kinds that the preps are of", function()
+    for name, text in pairs(sources()) do
+      if not name:find "^csrc/ring/" and not name:find "^csrc/api/"
+          and name ~= "csrc/compat.h" then
+        for _, way in ipairs { "io_uring_prep_", "%f[%w_]KIND_INIT",
+            "%f[%w_]KIND%(", "sqe%.opcode = " } do
+          assert.is_nil(text:find(way), name .. ": " .. way)
+        end
+      end
+    end
+  end)
+
   it("know the version of liburing in one file", function()
     for name, text in pairs(sources()) do
       if name ~= "csrc/compat.h" then

@@ -59,6 +59,12 @@ bool request_copy (struct account *a, struct request *q,
   return true;
 }
 
+void request_first (struct request *q, struct fd_arg fd) {
+  q->sqe.fd = fd.number;
+  if (fd.handle) q->pin[OP_PIN_FD] = &fd.handle->block;
+  else q->req_flags |= fd.anchor ? REQ_FILE : REQ_NUMBER;
+}
+
 void request_second (struct request *q, struct fd_arg fd) {
   request_set_second(&q->sqe, fd.number);
   if (fd.handle) {
@@ -87,6 +93,14 @@ void request_msg (struct request *q, struct msg *m) {
   request_lend(q, PLACE(addr), &m->hdr, &m->block);
   q->layout = (struct recvmsg_layout){ (uint16_t)m->name_capacity,
                                        (uint16_t)m->control_capacity };
+}
+
+
+/* (The flag is refused for a slot, which is in no process's table.) */
+void request_how (struct request *q, struct open_how *how) {
+  if (q->disposal == DISPOSE_FD) how->flags |= O_CLOEXEC;
+  else how->flags &= ~(__u64)O_CLOEXEC;
+  q->sqe.len = sizeof(*how);
 }
 
 
@@ -150,10 +164,8 @@ static void add_copy (struct prep_call *c, const void *from, size_t size,
 
 static void read_fd (lua_State *L, struct prep_call *c, int arg) {
   struct fd_arg fd = arg_fd(L, arg);
-  c->q.sqe.fd = fd.number;
+  request_first(&c->q, fd);
   c->anchor = fd.anchor;  /* (a collected file would be closed) */
-  if (fd.handle) c->q.pin[OP_PIN_FD] = &fd.handle->block;
-  else c->q.req_flags |= fd.anchor ? REQ_FILE : REQ_NUMBER;
 }
 
 static void read_second (lua_State *L, struct request *q, int arg) {
@@ -246,9 +258,7 @@ static void read_how (lua_State *L, struct prep_call *c,
     *field = (__u64)lua_tointeger(L, -1);
     lua_pop(L, 1);
   }
-  if (c->q.disposal == DISPOSE_FD) c->how.flags |= O_CLOEXEC;
-  else c->how.flags &= ~(__u64)O_CLOEXEC;  /* (refused for a slot) */
-  c->q.sqe.len = sizeof(c->how);
+  request_how(&c->q, &c->how);
   add_copy(c, &c->how, sizeof(c->how), a->place);
 }
 

@@ -16,8 +16,9 @@
 ** be those of liburing's own prep. What no type of argument can express is
 ** done by `finish`.
 **
-** Called by the prep_ modules, recv_request.c and send_request.c. What can
-** never happen: a request names memory of Lua's, or memory without a pin.
+** Called by the prep_ modules, and by whatever makes requests of its own:
+** sockets, streams, files, the loop. What can never happen: a request names
+** memory of Lua's, or memory without a pin.
 */
 
 #ifndef uring_prep_build_h
@@ -32,6 +33,8 @@
 
 #define ANY_SLOT  IORING_FILE_INDEX_ALLOC
 
+struct open_how;
+
 
 /* ---- requests ---------------------------------------------------------- */
 
@@ -39,15 +42,28 @@
   { .sqe.opcode = IORING_OP_##op, .sqe.fd = -1, __VA_ARGS__ }
 #define KIND(op, ...)  (const struct request)KIND_INIT(op, __VA_ARGS__)
 
-/* The kinds that sockets use too: see prep_socket.c. */
+/* The kinds that are not of preps alone: of prep_socket.c, prep_file.c,
+** prep_path.c and prep_wait.c. */
 extern const struct request kind_accept, kind_multishot_accept, kind_connect,
-  kind_send, kind_sendmsg, kind_recv, kind_recv_multishot, kind_recvmsg,
-  kind_recvmsg_multishot;
+  kind_send, kind_send_zc, kind_sendmsg, kind_sendmsg_zc, kind_recv,
+  kind_recv_multishot, kind_recvmsg, kind_recvmsg_multishot;
+extern const struct request kind_read, kind_write, kind_fsync, kind_ftruncate;
+extern const struct request kind_openat2, kind_statx, kind_renameat,
+  kind_unlinkat, kind_mkdirat, kind_symlinkat, kind_linkat;
+extern const struct request kind_timeout, kind_poll_add, kind_poll_multishot;
 
 /* A new request of this kind. */
 static inline struct request request_of (const struct request *kind, int fd) {
   struct request q = *kind;
   q.sqe.fd = fd;
+  return q;
+}
+
+/* The same of a kind that polls. */
+static inline struct request request_poll (const struct request *kind, int fd,
+                                           unsigned events) {
+  struct request q = request_of(kind, fd);
+  q.sqe.poll32_events = __io_uring_prep_poll_mask(events);
   return q;
 }
 
@@ -66,8 +82,11 @@ struct copied {
 bool request_copy (struct account *a, struct request *q,
                    const struct copied *p, unsigned n);
 
-/* The request names this descriptor besides its own. No count is taken: the
-** operation takes one, or the caller. */
+/* The request is on this descriptor. No count is taken: the operation takes
+** one, or the caller. */
+void request_first (struct request *q, struct fd_arg fd);
+
+/* It names this one besides. The same applies. */
 void request_second (struct request *q, struct fd_arg fd);
 
 /* The request connects, binds or sends to this address: set its length. The
@@ -81,6 +100,10 @@ void request_lend (struct request *q, unsigned place, const void *at,
 
 /* The same for the header of a sendmsg or recvmsg. */
 void request_msg (struct request *q, struct msg *m);
+
+/* The request opens as `how` says, of which it is given a copy: a descriptor
+** is close-on-exec. */
+void request_how (struct request *q, struct open_how *how);
 
 
 /* ---- preps ------------------------------------------------------------- */

@@ -22,12 +22,18 @@ static void check_events (lua_State *L, struct request *q) {
       (LUAI_UACINT)q->sqe.len, (LUAI_UACINT)m->size));
 }
 
+const struct request
+  kind_read = KIND_INIT(READ),
+  kind_write = KIND_INIT(WRITE),
+  kind_fsync = KIND_INIT(FSYNC),
+  kind_ftruncate = KIND_INIT(FTRUNCATE);
+
 static const struct prep preps[] = {
   /* fd, buffer [, nbytes [, offset [, at]]] */
-  PREP(read, KIND(READ), ARG(FD, fd), ARG(BUFFER, addr), ARG(LEN, len),
+  PREP(read, kind_read, ARG(FD, fd), ARG(BUFFER, addr), ARG(LEN, len),
        ARG(OPT_OFFSET, off), BARE(START)),
   /* fd, string | buffer | lease [, nbytes [, offset [, at]]] */
-  PREP(write, KIND(WRITE), ARG(FD, fd), ARG(BYTES, addr), ARG(LEN, len),
+  PREP(write, kind_write, ARG(FD, fd), ARG(BYTES, addr), ARG(LEN, len),
        ARG(OPT_OFFSET, off), BARE(START)),
   /* fd, { buffer, … } [, offset [, flags]] */
   PREP(readv, KIND(READV), ARG(FD, fd), BARE(VECTOR_IN), ARG(OPT_OFFSET, off)),
@@ -54,7 +60,7 @@ static const struct prep preps[] = {
        ARG(FD, fd), ARG(OPT_INT, len), ARG(OPT_OFFSET, off),
        ARG(U16, buf_group)),
   /* fd [, fsync_flags] */
-  PREP(fsync, KIND(FSYNC), ARG(FD, fd), FLAGS),
+  PREP(fsync, kind_fsync, ARG(FD, fd), FLAGS),
   /* fd, len, offset [, flags]: all to the end with a len of 0 */
   PREP(sync_file_range, KIND(SYNC_FILE_RANGE), ARG(FD, fd), ARG(U32, len),
        ARG(OFFSET, off), FLAGS),
@@ -62,7 +68,7 @@ static const struct prep preps[] = {
   PREP(fallocate, KIND(FALLOCATE), ARG(FD, fd), ARG(U32, len),
        ARG(OFFSET, off), ARG(OFFSET, addr)),
   /* fd, len */
-  PREP(ftruncate, KIND(FTRUNCATE), ARG(FD, fd), ARG(OFFSET, off)),
+  PREP(ftruncate, kind_ftruncate, ARG(FD, fd), ARG(OFFSET, off)),
   /* fd, offset, len, advice */
   PREP(fadvise, KIND(FADVISE), ARG(FD, fd), ARG(OFFSET, off), ARG(U32, len),
        FLAGS),

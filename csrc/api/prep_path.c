@@ -31,7 +31,7 @@
 #define NO_FD(op)  (const struct request){ .sqe.opcode = IORING_OP_##op }
 
 
-/* A direct descriptor is in no process's table: the kernel refuses the flag. */
+/* A direct descriptor is in no process's table: the flag is refused. */
 static void open_clear_cloexec (lua_State *L, struct request *q) {
   (void)L;
   q->sqe.open_flags &= ~(uint32_t)O_CLOEXEC;
@@ -42,6 +42,15 @@ static void check_statx (lua_State *L, struct request *q) {
   if (m->size < sizeof(struct statx))
     luaL_argerror(L, 6, "buffer of 256 bytes or more expected (see statx(2))");
 }
+
+const struct request
+  kind_openat2 = KIND_INIT(OPENAT2, OPENS_FD),
+  kind_statx = KIND_INIT(STATX),
+  kind_renameat = KIND_INIT(RENAMEAT),
+  kind_unlinkat = KIND_INIT(UNLINKAT),
+  kind_mkdirat = KIND_INIT(MKDIRAT),
+  kind_symlinkat = KIND_INIT(SYMLINKAT),
+  kind_linkat = KIND_INIT(LINKAT);
 
 static const struct prep preps[] = {
   /* path [, flags [, mode]] */
@@ -58,37 +67,36 @@ static const struct prep preps[] = {
               ARG(FD, fd), ARG(PATH, addr), FLAGS, ARG(OPT_MODE, len),
               BARE(SLOT)),
   /* dfd, path, { flags =, mode =, resolve = } */
-  PREP(openat2, KIND(OPENAT2, OPENS_FD), ARG(FD, fd), ARG(PATH, addr),
-       ARG(HOW, off)),
+  PREP(openat2, kind_openat2, ARG(FD, fd), ARG(PATH, addr), ARG(HOW, off)),
   /* dfd, path, how, file_index */
   PREP(openat2_direct, KIND(OPENAT2, OPENS_SLOT), ARG(FD, fd),
        ARG(PATH, addr), ARG(HOW, off), BARE(SLOT)),
   /* dfd, path, flags, mask, buffer */
-  PREP_FINISH(statx, check_statx, KIND(STATX), ARG(FD, fd), ARG(PATH, addr),
+  PREP_FINISH(statx, check_statx, kind_statx, ARG(FD, fd), ARG(PATH, addr),
               FLAGS, ARG(U32, len), ARG(BUFFER, off)),
   /* oldpath, newpath */
   PREP(rename, HERE(RENAMEAT, BOTH_HERE), ARG(PATH, addr), ARG(PATH, off)),
   /* olddfd, oldpath, newdfd, newpath [, flags] */
-  PREP(renameat, KIND(RENAMEAT), ARG(FD, fd), ARG(PATH, addr), BARE(SECOND),
+  PREP(renameat, kind_renameat, ARG(FD, fd), ARG(PATH, addr), BARE(SECOND),
        ARG(PATH, off), FLAGS),
   /* path [, flags] */
   PREP(unlink, HERE(UNLINKAT), ARG(PATH, addr), FLAGS),
   /* dfd, path [, flags] */
-  PREP(unlinkat, KIND(UNLINKAT), ARG(FD, fd), ARG(PATH, addr), FLAGS),
+  PREP(unlinkat, kind_unlinkat, ARG(FD, fd), ARG(PATH, addr), FLAGS),
   /* path, mode */
   PREP(mkdir, HERE(MKDIRAT), ARG(PATH, addr), ARG(OPT_MODE, len)),
   /* dfd, path, mode */
-  PREP(mkdirat, KIND(MKDIRAT), ARG(FD, fd), ARG(PATH, addr),
+  PREP(mkdirat, kind_mkdirat, ARG(FD, fd), ARG(PATH, addr),
        ARG(OPT_MODE, len)),
   /* target, linkpath */
   PREP(symlink, HERE(SYMLINKAT), ARG(PATH, addr), ARG(PATH, off)),
   /* target, newdirfd, linkpath */
-  PREP(symlinkat, KIND(SYMLINKAT), ARG(PATH, addr), ARG(FD, fd),
+  PREP(symlinkat, kind_symlinkat, ARG(PATH, addr), ARG(FD, fd),
        ARG(PATH, off)),
   /* oldpath, newpath [, flags] */
   PREP(link, HERE(LINKAT, BOTH_HERE), ARG(PATH, addr), ARG(PATH, off), FLAGS),
   /* olddfd, oldpath, newdfd, newpath [, flags] */
-  PREP(linkat, KIND(LINKAT), ARG(FD, fd), ARG(PATH, addr), BARE(SECOND),
+  PREP(linkat, kind_linkat, ARG(FD, fd), ARG(PATH, addr), BARE(SECOND),
        ARG(PATH, off), FLAGS),
 
   /* name, buffer, path [, len] */

@@ -37,7 +37,10 @@ const struct request
                                     MAKES_FD, ACCEPTS_MANY),
   kind_connect = KIND_INIT(CONNECT),
   kind_send = KIND_INIT(SEND),
+  kind_send_zc = KIND_INIT(SEND_ZC, .req_flags = REQ_MULTI),
   kind_sendmsg = KIND_INIT(SENDMSG, .sqe.len = 1),
+  kind_sendmsg_zc = KIND_INIT(SENDMSG_ZC, .sqe.len = 1,
+                              .req_flags = REQ_MULTI),
   kind_recv = KIND_INIT(RECV),
   kind_recv_multishot = KIND_INIT(RECV, RECEIVES_MANY),
   kind_recvmsg = KIND_INIT(RECVMSG, .sqe.msg_flags = MSG_CMSG_CLOEXEC,
@@ -131,9 +134,8 @@ static const struct prep preps[] = {
   PREP(sendto, KIND(SEND, .min_kernel = NAMES_VERSION(6, 1)), ARG(FD, fd),
        ARG(BYTES, addr), ARG(LEN, len), FLAGS, BARE(ADDRESS), BARE(START)),
   /* fd, bytes [, len [, flags [, zc_flags [, at]]]] */
-  PREP(send_zc, KIND(SEND_ZC, .req_flags = REQ_MULTI), ARG(FD, fd),
-       ARG(UNCOPIED, addr), ARG(LEN, len), FLAGS, ARG(OPT_U16, ioprio),
-       BARE(START)),
+  PREP(send_zc, kind_send_zc, ARG(FD, fd), ARG(UNCOPIED, addr), ARG(LEN, len),
+       FLAGS, ARG(OPT_U16, ioprio), BARE(START)),
   /* fd, buffer | lease, len, flags, zc_flags, buf_index [, at] */
   PREP(send_zc_fixed,
        KIND(SEND_ZC, .sqe.ioprio = IORING_RECVSEND_FIXED_BUF,
@@ -142,8 +144,7 @@ static const struct prep preps[] = {
        ARG(OPT_U16, ioprio), ARG(U16, buf_index), BARE(START)),
   /* fd, msghdr [, flags] */
   PREP(sendmsg, kind_sendmsg, ARG(FD, fd), BARE(MSG_OUT), FLAGS),
-  PREP(sendmsg_zc, KIND(SENDMSG_ZC, .sqe.len = 1, .req_flags = REQ_MULTI),
-       ARG(FD, fd), BARE(MSG_OUT), FLAGS),
+  PREP(sendmsg_zc, kind_sendmsg_zc, ARG(FD, fd), BARE(MSG_OUT), FLAGS),
   /* fd, msghdr, flags, buf_index */
   PREP(sendmsg_zc_fixed,
        KIND(SENDMSG_ZC, .sqe.len = 1, .req_flags = REQ_MULTI,

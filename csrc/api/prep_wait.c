@@ -60,17 +60,22 @@ static void check_siginfo (lua_State *L, struct request *q) {
     luaL_argerror(L, 4, "buffer of 128 bytes or more expected (a siginfo_t)");
 }
 
+const struct request
+  kind_timeout = KIND_INIT(TIMEOUT, .sqe.len = 1),
+  kind_poll_add = KIND_INIT(POLL_ADD),
+  kind_poll_multishot = KIND_INIT(POLL_ADD, .sqe.len = IORING_POLL_ADD_MULTI,
+                                  .req_flags = REQ_MULTI);
+
 static const struct prep preps[] = {
   PREP(nop, KIND(NOP), BARE(NONE)),
   /* seconds [, count [, flags]]: -ETIME when it is over, 0 if `count` other
      requests completed first */
-  PREP_FINISH(timeout, timeout_set_multishot, KIND(TIMEOUT, .sqe.len = 1),
-              ARG(DURATION, addr), ARG(OPT_U32, off), FLAGS),
+  PREP_FINISH(timeout, timeout_set_multishot, kind_timeout, ARG(DURATION, addr),
+              ARG(OPT_U32, off), FLAGS),
   /* fd, poll_mask */
-  PREP(poll_add, KIND(POLL_ADD), ARG(FD, fd), ARG(POLL, poll32_events)),
-  PREP(poll_multishot, KIND(POLL_ADD, .sqe.len = IORING_POLL_ADD_MULTI,
-                            .req_flags = REQ_MULTI),
-       ARG(FD, fd), ARG(POLL, poll32_events)),
+  PREP(poll_add, kind_poll_add, ARG(FD, fd), ARG(POLL, poll32_events)),
+  PREP(poll_multishot, kind_poll_multishot, ARG(FD, fd),
+       ARG(POLL, poll32_events)),
   /* operation [, flags]; or nil, flags [, opcode] */
   PREP_FINISH(cancel, cancel_matching, KIND(ASYNC_CANCEL),
               ARG(OPT_OPERATION, addr), FLAGS),

@@ -184,20 +184,19 @@ static void output_list (struct output *o, struct loop *loop) {
 /* ---- requests ---------------------------------------------------------- */
 
 static struct request output_request (const struct output *o) {
-  static const struct request kind_write = KIND_INIT(WRITE,
-                                                     .sqe.off = UINT64_MAX);
-  struct request q = {0};
   int fd = handle_number(*o->d);
-  if (o->poll_first) {
-    io_uring_prep_poll_add(&q.sqe, fd, POLLOUT);
-    return q;
-  }
+  struct request q;
+  if (o->poll_first)
+    return request_poll(&kind_poll_add, fd, POLLOUT);
   q = request_of(o->sends ? &kind_send : &kind_write, fd);
   if (o->sends) q.sqe.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
-  /* guard: a write to a pipe without a reader kills the process; a worker of
-     the kernel's does not take the signal */
-  else if (atomic_load(&no_nosignal)) q.sqe.flags |= IOSQE_ASYNC;
-  else q.sqe.rw_flags = RWF_NOSIGNAL;
+  else {
+    q.sqe.off = UINT64_MAX;
+    /* guard: a write to a pipe without a reader kills the process; a worker of
+       the kernel's does not take the signal */
+    if (atomic_load(&no_nosignal)) q.sqe.flags |= IOSQE_ASYNC;
+    else q.sqe.rw_flags = RWF_NOSIGNAL;
+  }
   request_lend(&q, PLACE(addr), o->going->bytes + o->from, &o->going->block);
   q.sqe.len = (uint32_t)(o->upto - o->from);
   return q;

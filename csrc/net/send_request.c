@@ -113,6 +113,28 @@ static unsigned send_flags (const struct socket *s) {
   return MSG_NOSIGNAL | (socket_is_stream(s) ? MSG_WAITALL : 0);
 }
 
+bool send_worth_zero_copy (const struct socket *s, int how, bool buffer,
+                           size_t size) {
+  return s->zero_copy && size >= ZERO_COPY
+         && (how == SEND ? buffer : how == SEND_MESSAGE);
+}
+
+/* A send of what is at DATA and of the SIZE that was set. */
+static struct request send_request_of (lua_State *L, const struct socket *s,
+                                       int how) {
+  size_t left = (size_t)(lua_tointeger(L, SIZE) - lua_tointeger(L, FROM));
+  bool buffer = lua_type(L, DATA) == LUA_TUSERDATA;
+  bool zero_copy = !send_piece(L)
+                   && send_worth_zero_copy(s, how, buffer, left);
+  const struct request *kind = how == SEND ? &kind_send : &kind_sendmsg;
+  struct request q;
+  if (zero_copy) kind = how == SEND ? &kind_send_zc : &kind_sendmsg_zc;
+  q = request_of(kind, s->out.waitq.fd);
+  if (zero_copy) q.sqe.ioprio = IORING_SEND_ZC_REPORT_USAGE;
+  q.sqe.msg_flags = send_flags(s);
+  return q;
+}
+
 static int send_prepare_bytes (lua_State *L, struct socket *s,
                                struct request *q) {
   struct bytes b = arg_bytes(L, DATA, DATA);
@@ -126,9 +148,8 @@ static int send_prepare_bytes (lua_State *L, struct socket *s,
   if (b.block == NULL && size > PIECE && datagram_too_long(s, size))
     return -EMSGSIZE;
   send_set_size(L, from + size, b.size);
-  *q = request_of(&kind_send, s->out.waitq.fd);
+  *q = send_request_of(L, s, SEND);
   q->sqe.len = (uint32_t)size;
-  q->sqe.msg_flags = send_flags(s);
   if (b.block) {
     refblock_retain(b.block);
     request_lend(q, PLACE(addr), b.at + from, b.block);
@@ -194,16 +215,10 @@ static int send_prepare_message (lua_State *L, struct socket *s,
     refblock_release(&m->block);
     luaL_argerror(L, DATA, "it was made smaller meanwhile");
   }
-  *q = request_of(&kind_sendmsg, s->out.waitq.fd);
+  *q = send_request_of(L, s, how);
   request_msg(q, m);
-  q->sqe.msg_flags = (unsigned)m->hdr.msg_flags | send_flags(s);
+  q->sqe.msg_flags |= (unsigned)m->hdr.msg_flags;
   return rc;
-}
-
-bool send_worth_zero_copy (const struct socket *s, int how, bool buffer,
-                           size_t size) {
-  return s->zero_copy && size >= ZERO_COPY
-         && (how == SEND ? buffer : how == SEND_MESSAGE);
 }
 
 int send_prepare (lua_State *L, struct socket *s, struct request *q) {
@@ -212,13 +227,6 @@ int send_prepare (lua_State *L, struct socket *s, struct request *q) {
   if (how == SEND) rc = send_prepare_bytes(L, s, q);
   else if (how == CONNECT) rc = send_prepare_connect(L, q, s->out.waitq.fd);
   else rc = send_prepare_message(L, s, q, how);
-  if (rc == 0 && !send_piece(L)
-      && send_worth_zero_copy(s, how, lua_type(L, DATA) == LUA_TUSERDATA,
-                              (size_t)(lua_tointeger(L, SIZE)
-                                       - lua_tointeger(L, FROM)))) {
-    q->sqe.opcode = how == SEND ? IORING_OP_SEND_ZC : IORING_OP_SENDMSG_ZC;
-    q->sqe.ioprio |= IORING_SEND_ZC_REPORT_USAGE;
-  }
   lua_settop(L, LAST);
   return rc;
 }

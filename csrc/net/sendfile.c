@@ -126,11 +126,9 @@ static bool file_at (lua_State *L, struct fd_arg *a) {
 static struct request read_request (const struct fd_arg *file, uint64_t offset,
                                     struct memory *m, size_t at,
                                     uint32_t size) {
-  static const struct request kind = KIND_INIT(READ, .sqe.off = 0);
-  struct request q = request_of(&kind, file->number);
+  struct request q = kind_read;
   /* guard: a close finds the read, and its number is not another file's */
-  if (file->handle) q.pin[OP_PIN_FD] = &file->handle->block;
-  else q.req_flags |= file->anchor ? REQ_FILE : REQ_NUMBER;
+  request_first(&q, *file);
   request_lend(&q, PLACE(addr), m->bytes + at, &m->block);
   q.sqe.off = offset;
   q.sqe.len = size;

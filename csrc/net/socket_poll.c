@@ -8,13 +8,13 @@
 
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
+#include "api/prep_build.h"
 
 
 int socket_poll (struct socket *s, unsigned events, struct handle *other,
                  struct op **op) {
-  struct request q = {0};
+  struct request q = request_poll(&kind_poll_add, s->in.waitq.fd, events);
   int rc;
-  io_uring_prep_poll_add(&q.sqe, s->in.waitq.fd, events);
   q.pin[OP_PIN_FD] = &s->d->block;  /* guard: its close ends the poll */
   if (other) {
     q.req_flags = REQ_TARGET;

@@ -1,7 +1,7 @@
 /*
-** file: see the header. A request is built by its row of `kinds`, and awaited
-** as uring.await does. What must not break: all that may raise comes before
-** the request is pushed; its blocks are the operation's from then on.
+** file: see the header. A request is of a prep's kind, and awaited as
+** uring.await does. What must not break: all that may raise comes before the
+** request is pushed; its blocks are the operation's from then on.
 */
 
 #include "compat.h"
@@ -47,56 +47,49 @@ enum { NAME = 1, FD, PATH, OTHER, FIRST, SECOND, TIMEOUT, BUFFER, WHICH };
 #define OTHER_FD  BUFFER
 #define OPENED  OTHER
 
-#define NO_PLACE  0
-
 /* The second integer of what opens. The first try of a request does not wait,
 ** as for a FIFO's peer: skip it. Or: there is no other try, by a thread of the
 ** kernel's, for a path that has to be read from a disk (EAGAIN). */
 #define OPEN_WAITING  1
 #define OPEN_CACHED  2
 
-/* Where the paths of a kind go. */
-static const struct { uint8_t opcode, path, other; } kinds[] = {
-  [OPEN] = { IORING_OP_OPENAT2, PLACE(addr), NO_PLACE },
-  [BENEATH] = { IORING_OP_OPENAT2, PLACE(addr), NO_PLACE },
-  [STAT] = { IORING_OP_STATX, PLACE(addr), NO_PLACE },
-  [MKDIR] = { IORING_OP_MKDIRAT, PLACE(addr), NO_PLACE },
-  [REMOVE] = { IORING_OP_UNLINKAT, PLACE(addr), NO_PLACE },
-  [RENAME] = { IORING_OP_RENAMEAT, PLACE(addr), PLACE(addr2) },
-  [SYMLINK] = { IORING_OP_SYMLINKAT, PLACE(addr), PLACE(addr2) },
-  [LINK] = { IORING_OP_LINKAT, PLACE(addr), PLACE(addr2) },
-  [SYNC] = { IORING_OP_FSYNC, NO_PLACE, NO_PLACE },
-  [TRUNCATE] = { IORING_OP_FTRUNCATE, NO_PLACE, NO_PLACE },
+/* The kind of each, and how many paths it has. */
+static const struct { const struct request *kind; uint8_t paths; } calls[] = {
+  [OPEN] = { &kind_openat2, 1 },
+  [BENEATH] = { &kind_openat2, 1 },
+  [STAT] = { &kind_statx, 1 },
+  [MKDIR] = { &kind_mkdirat, 1 },
+  [REMOVE] = { &kind_unlinkat, 1 },
+  [RENAME] = { &kind_renameat, 2 },
+  [SYMLINK] = { &kind_symlinkat, 2 },
+  [LINK] = { &kind_linkat, 2 },
+  [SYNC] = { &kind_fsync, 0 },
+  [TRUNCATE] = { &kind_ftruncate, 0 },
 };
 
-static const char *arg_path (lua_State *L, int arg, size_t *size) {
-  const char *path = lua_tolstring(L, arg, size);
-  if (path == NULL || strlen(path) != *size)
+static struct copied arg_path (lua_State *L, int arg, uint8_t place) {
+  struct copied c = { NULL, 0, place };
+  c.from = lua_tolstring(L, arg, &c.size);
+  if (c.from == NULL || strlen(c.from) != c.size)
     luaL_argerror(L, arg, "path without zero bytes expected");
-  return path;
+  return c;
 }
 
-static bool copy_paths (lua_State *L, struct request *q, int which) {
+/* Copy the paths, and what an open says. False: there is no memory. */
+static bool copy_args (lua_State *L, struct request *q, int which) {
   struct open_how how = {0};
   struct copied c[2];
-  unsigned n = 0;
-  if (kinds[which].path != NO_PLACE) {
-    c[n].from = arg_path(L, PATH, &c[n].size);
-    c[n++].place = kinds[which].path;
-  }
-  if (kinds[which].other != NO_PLACE) {
-    c[n].from = arg_path(L, OTHER, &c[n].size);
-    c[n++].place = kinds[which].other;
-  }
+  unsigned n = calls[which].paths;
+  if (n > 0) c[0] = arg_path(L, PATH, PLACE(addr));
+  if (n > 1) c[1] = arg_path(L, OTHER, PLACE(off));
   if (which <= BENEATH) {
-    how.flags = (uint64_t)lua_tointeger(L, FIRST) | O_CLOEXEC;
+    how.flags = (uint64_t)lua_tointeger(L, FIRST);
     if (how.flags & O_CREAT) how.mode = 0666;
     if (which == BENEATH) how.resolve = RESOLVE_BENEATH;
     if (lua_tointeger(L, SECOND) == OPEN_CACHED)
       how.resolve |= RESOLVE_CACHED;
-    c[n].from = (const char *)&how;
-    c[n].size = sizeof(how);
-    c[n++].place = PLACE(addr2);
+    request_how(q, &how);
+    c[n++] = (struct copied){ &how, sizeof(how), PLACE(off) };
   }
   return request_copy(state_of(L)->account, q, c, n);
 }
@@ -104,27 +97,23 @@ static bool copy_paths (lua_State *L, struct request *q, int which) {
 /* The folder of the second path: the first one's, or another, which the
 ** operation counts. */
 static void set_other_folder (lua_State *L, struct request *q) {
-  q->sqe.len = (uint32_t)q->sqe.fd;
+  request_set_second(&q->sqe, q->sqe.fd);
   if (!lua_isnil(L, OTHER_FD)) request_second(q, arg_fd(L, OTHER_FD));
 }
 
-/* The fields that are no paths. */
-static void set_fields (lua_State *L, struct request *q, int which) {
+/* The arguments that are not copied. */
+static void set_args (lua_State *L, struct request *q, int which) {
   lua_Integer first = lua_tointeger(L, FIRST);
-  lua_Integer second = lua_tointeger(L, SECOND);
   switch (which) {
     case OPEN: case BENEATH:
-      q->sqe.len = sizeof(struct open_how);
-      if (second == OPEN_WAITING) q->sqe.flags |= IOSQE_ASYNC;
-      q->disposal = DISPOSE_FD;
+      if (lua_tointeger(L, SECOND) == OPEN_WAITING)
+        q->sqe.flags |= IOSQE_ASYNC;
       break;
     case STAT: {
       struct memory *m = buffer_check(L, BUFFER);
-      uint64_t at = (uintptr_t)m->bytes;
       q->sqe.statx_flags = (uint32_t)first;
       q->sqe.len = STATX_BASIC_STATS | STATX_BTIME;
-      q->sqe.off = at;
-      q->pin[OP_PIN_AUX] = &m->block;
+      request_lend(q, PLACE(off), m->bytes, &m->block);
       break;
     }
     case MKDIR: q->sqe.len = (uint32_t)first; break;
@@ -145,7 +134,7 @@ static int request_failed (lua_State *L, int err) {
   const char *path = lua_tostring(L, PATH);
   if (path == NULL)
     return fail(L, err, "%s", name);
-  if (kinds[which].other != NO_PLACE)
+  if (calls[which].paths == 2)
     return fail(L, err, "%s '%s' to '%s'", name, path, lua_tostring(L, OTHER));
   if (which == BENEATH && err == EXDEV)
     return fail(L, err, "%s '%s' (it leads out of the root)", name, path);
@@ -189,8 +178,8 @@ static int file_request (lua_State *L) {
   int which = luaL_checkoption(L, NAME, NULL, names);
   struct task *t = loop_enter(L, loop, lua_tostring(L, NAME));
   int64_t ns = arg_seconds(L, TIMEOUT);
-  struct request q = {0};
-  struct fd_arg fd;
+  struct request q = *calls[which].kind;
+  struct refblock *copy;
   struct op *op;
   int rc;
   lua_settop(L, BUFFER);
@@ -200,22 +189,20 @@ static int file_request (lua_State *L) {
   }
   lua_pushinteger(L, which);
   if (ns != CLOCK_NEVER) loop_reserve(L);
-  fd = arg_fd(L, FD);
-  q.sqe.opcode = kinds[which].opcode;
-  q.sqe.fd = fd.number;
-  if (fd.handle) q.pin[OP_PIN_FD] = &fd.handle->block;
-  set_fields(L, &q, which);
-  if (!copy_paths(L, &q, which))
+  request_first(&q, arg_fd(L, FD));
+  set_args(L, &q, which);
+  if (!copy_args(L, &q, which))
     return request_failed(L, ENOMEM);
   rc = ring_push_one(loop->ring, &q, OP_LOOPED, &op);
-  /* the operation has counts of its own */
-  if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
+  /* the operation has a count of its own (of a stat's buffer that alone) */
+  copy = q.pin[which == STAT ? OP_PIN_AUX : OP_PIN_MEMORY];
+  if (copy) refblock_release(copy);
   if (rc < 0)
     return ring_push_failed(L, loop->ring, rc);
   op->task = t;
   t->ring = loop->ring;
-  return loop_wait(L, t, WAIT_AWAIT, op,
-                   loop_deadline(state_of(L)->loop, ns), 0, request_resumed);
+  return loop_wait(L, t, WAIT_AWAIT, op, loop_deadline(loop, ns), 0,
+                   request_resumed);
 }
 
 
@@ -279,7 +266,6 @@ static int file_truncate (lua_State *L) {
   return 1;
 }
 
-
 /* file_readlink(fd, path): the text of the link that was opened with O_PATH
 ** and O_NOFOLLOW. (Here it takes a third of what a thread takes.) */
 static int file_readlink (lua_State *L) {
@@ -293,8 +279,8 @@ static int file_readlink (lua_State *L) {
   return 1;
 }
 
-/* file_fifo_came(fd): has a writer come to the FIFO that this descriptor reads,
-** and has written or gone? */
+/* file_fifo_came(fd): has a writer come to the FIFO that this descriptor
+** reads, and has written or gone? */
 static int file_fifo_came (lua_State *L) {
   struct pollfd p = { arg_fd(L, 1).number, POLLIN, 0 };
   lua_pushboolean(L, poll(&p, 1, 0) > 0);

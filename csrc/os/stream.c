@@ -99,22 +99,22 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
 }
 
 static int stream_push_request (struct stream *s) {
-  struct request q = {0};
+  struct request q;
   struct op *op;
   int rc;
-  if (s->poll_first) io_uring_prep_poll_add(&q.sqe, s->fd, POLLIN);
+  if (s->poll_first) q = request_poll(&kind_poll_add, s->fd, POLLIN);
   else {
-    static const struct request kind = KIND_INIT(READ, .sqe.off = UINT64_MAX);
     if (s->memory && s->memory->size < s->size) {
       refblock_release(&s->memory->block);
       s->memory = NULL;
     }
-    if (s->memory == NULL) 
+    if (s->memory == NULL)
       s->memory = memory_to_fill(s->ring->account, s->size);
     if (s->memory == NULL)
       return -ENOMEM;
     if (s->output.positioned) s->at = lseek(s->fd, 0, SEEK_CUR);
-    q = request_of(&kind, s->fd);
+    q = request_of(&kind_read, s->fd);
+    q.sqe.off = UINT64_MAX;
     request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
     q.sqe.len = s->size;
   }

@@ -13,11 +13,11 @@
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
+#include "api/prep_build.h"
 #include "task/wait.h"
 
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -130,11 +130,8 @@ void ring_watch_signaled (struct ring *r, struct op *op, int32_t res,
 }
 
 static int arm_poll (struct loop *loop, struct watch *w) {
-  struct io_uring_sqe sqe;
-  int rc;
-  memset(&sqe, 0, sizeof(sqe));
-  io_uring_prep_poll_multishot(&sqe, w->eventfd, POLLIN);
-  rc = ring_push_internal(loop->ring, &sqe, w, &w->poll);
+  struct request q = request_poll(&kind_poll_multishot, w->eventfd, POLLIN);
+  int rc = ring_push_internal(loop->ring, &q.sqe, w, &w->poll);
   if (rc < 0) loop->retry = true;
   return rc;
 }

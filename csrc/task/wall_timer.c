@@ -99,10 +99,9 @@ void wall_end (struct loop *loop) {
 /* ---- the timeout ------------------------------------------------------- */
 
 static int wall_request (struct loop *loop, struct wall *w, int64_t when) {
-  static const struct request kind = KIND_INIT(TIMEOUT, .sqe.len = 1);
   struct __kernel_timespec ts = { when / 1000000000, when % 1000000000 };
   const struct copied c = { &ts, sizeof(ts), PLACE(addr) };
-  struct request q = request_of(&kind, -1);
+  struct request q = request_of(&kind_timeout, -1);
   struct op *op;
   int rc;
   q.sqe.timeout_flags = IORING_TIMEOUT_ABS | IORING_TIMEOUT_REALTIME;

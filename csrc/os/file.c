@@ -8,7 +8,6 @@
 #include "os/file.h"
 
 #include "base/clock.h"
-#include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
 #include "lua/args.h"
 #include "lua/errors.h"
@@ -144,22 +143,8 @@ static int request_failed (lua_State *L, int err) {
   return fail(L, err, "%s '%s'", name, path);
 }
 
-static int request_resumed (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
-  uint8_t disposal;
-  (void)status;
-  if (t == NULL)
-    return lua_yieldk(L, 0, ctx, request_resumed);
-  disposal = t->disposal;
-  t->disposal = DISPOSE_NOTHING;
-  t->wait = WAIT_NOTHING;
-  if (t->task_flags & TASKF_CANCELLED) {
-    /* guard: or a descriptor leaks */
-    ring_dispose(t->ring, disposal, 0, t->res, t->flags);
-    loop_check(L, t);
-  }
-  if (wait_timed_out(t, t->res))
-    return fail_timeout(L);
+/* The request's result, or the uring.fd of what it has opened. */
+static int push_request_result (lua_State *L, const struct task *t) {
   if (t->res < 0)
     return request_failed(L, -t->res);
   if (lua_tointeger(L, WHICH) > BENEATH) lua_pushinteger(L, t->res);
@@ -169,6 +154,11 @@ static int request_resumed (lua_State *L, int status, lua_KContext ctx) {
     lua_pushvalue(L, OPENED);
   }
   return 1;
+}
+
+static int request_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return await_resumed(L, ctx, push_request_result, request_again);
 }
 
 /* file_request(name, fd, path, other, first, second, seconds, buffer): the
@@ -199,10 +189,8 @@ static int file_request (lua_State *L) {
   if (copy) refblock_release(copy);
   if (rc < 0)
     return ring_push_failed(L, loop->ring, rc);
-  op->task = t;
-  t->ring = loop->ring;
-  return loop_wait(L, t, WAIT_AWAIT, op, loop_deadline(loop, ns), 0,
-                   request_resumed);
+  return await_wait(L, t, loop->ring, op, loop_deadline(loop, ns),
+                    (lua_KContext)loop, request_again);
 }
 
 

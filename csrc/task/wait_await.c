@@ -88,7 +88,7 @@ int wait_sleep (lua_State *L) {
   if (ns == 0)
     return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, sleep_resumed);
   loop_reserve(L);
-  return loop_wait(L, t, WAIT_SLEEP, NULL, 
+  return loop_wait(L, t, WAIT_SLEEP, NULL,
                    loop_deadline(state_of(L)->loop, ns), 0, sleep_resumed);
 }
 
@@ -114,22 +114,9 @@ static int push_await_result (lua_State *L, const struct task *t) {
   return 2;
 }
 
-static int await_resumed (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed_in((struct loop *)ctx, L);
-  uint8_t disposal;
+static int await_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, await_resumed);
-  disposal = t->disposal;
-  t->disposal = DISPOSE_NOTHING;
-  t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
-  if (t->task_flags & TASKF_CANCELLED) {
-    /* guard: or a descriptor leaks */
-    ring_dispose(t->ring, disposal, loop_group_or_kernel(t), t->res, t->flags);
-    loop_check(L, t);
-  }
-  if (wait_timed_out(t, t->res))
-    return fail_timeout(L);
-  return push_await_result(L, t);
+  return await_resumed(L, ctx, push_await_result, await_again);
 }
 
 /* Raise for a request that cannot be awaited by itself. */
@@ -175,10 +162,7 @@ static int await_on (lua_State *L, const struct state *s, struct task *t,
   rc = ring_push_one(r, q, OP_LOOPED, &op);
   if (rc < 0)
     return ring_push_failed(L, r, rc);
-  op->task = t;
-  t->ring = r;
-  return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)s->loop,
-                   await_resumed);
+  return await_wait(L, t, r, op, deadline, (lua_KContext)s->loop, await_again);
 }
 
 int wait_await (lua_State *L) {

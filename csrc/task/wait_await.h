@@ -13,6 +13,8 @@
 #ifndef uring_wait_await_h
 #define uring_wait_await_h
 
+#include "ring/ring_reap.h"
+#include "lua/errors.h"
 #include "task/loop.h"
 
 int wait_sleep (lua_State *L);       /* uring.sleep(seconds) */
@@ -30,6 +32,37 @@ int wait_watch (lua_State *L, struct loop *loop, struct ring *r);
 /* Did the timeout end it? A result that arrived before the cancel counts. */
 static inline bool wait_timed_out (const struct task *t, int32_t res) {
   return (t->task_flags & TASKF_TIMED_OUT) && loop_cut_short(res);
+}
+
+/* Suspend the running task until its request, `op` on ring `r`, has ended.
+** Then `k`, whose context is the loop, only calls await_resumed. */
+static inline int await_wait (lua_State *L, struct task *t, struct ring *r,
+                              struct op *op, int64_t deadline,
+                              lua_KContext loop, lua_KFunction k) {
+  op->task = t;
+  t->ring = r;
+  return loop_wait(L, t, WAIT_AWAIT, op, deadline, loop, k);
+}
+
+/* Its result, by `push`. (Inline, so that this is a constant.) */
+static inline int await_resumed (lua_State *L, lua_KContext loop,
+                                 int (*push) (lua_State *L,
+                                              const struct task *t),
+                                 lua_KFunction k) {
+  struct task *t = loop_resumed_in((struct loop *)loop, L);
+  uint8_t disposal;
+  if (t == NULL) return lua_yieldk(L, 0, loop, k);
+  disposal = t->disposal;
+  t->disposal = DISPOSE_NOTHING;
+  t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */
+  if (t->task_flags & TASKF_CANCELLED) {
+    /* guard: or a descriptor leaks */
+    ring_dispose(t->ring, disposal, loop_group_or_kernel(t), t->res, t->flags);
+    loop_check(L, t);
+  }
+  if (wait_timed_out(t, t->res))
+    return fail_timeout(L);
+  return push(L, t);
 }
 
 /* Push the next completion of an operation: res, flags; or nil, message,

@@ -16,21 +16,40 @@
 #include "task/task.h"
 
 
-/* ---- task:join --------------------------------------------------------- */
+/* ---- the wait ---------------------------------------------------------- */
 
-static int push_joined (lua_State *L, struct task *t) {
-  const struct task *target = lua_touserdata(L, 1);
-  loop_check(L, t);
-  return target->state >= TASK_DONE ? task_push_outcome(L, 1)
-                                    : fail_timeout(L);
+static int join_try (lua_State *L, struct task *t, struct wait_node *node) {
+  struct task *target = class_check(L, 1, CLASS_TASK);
+  (void)node;
+  if (target == t)
+    return loop_raise_at_caller(L, "%s: a task cannot join itself",
+                                "task:joining");
+  return target->state < TASK_DONE ? 0 : task_push_outcome(L, 1);
 }
+
+static int join_block (lua_State *L, struct task *t, struct blocking *b) {
+  struct task *target = lua_touserdata(L, 1);
+  (void)t;
+  wait_join_plain(b, &target->joiners, WAIT_JOIN, target);
+  return 0;
+}
+
+static void join_cancel (lua_State *L, struct task *t,
+                         struct wait_node *node) {
+  (void)L; (void)t; (void)node;  /* all joiners are woken at once */
+}
+
+static const struct wait_kind joining = {
+  "joining", join_try, join_block, join_cancel, true, NULL
+};
 
 static int join_resumed (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, join_resumed);
-  return push_joined(L, t);
+  return wait_resumed(L, &joining, (int64_t)ctx, join_resumed);
 }
+
+
+/* ---- task:join --------------------------------------------------------- */
 
 /* May `target` run inside this wait? loop_unfair bounds how often: completions
 ** and the other tasks must have their turn. */
@@ -59,68 +78,45 @@ static bool run_inside (lua_State *L, struct loop *loop, struct task *t) {
   return true;
 }
 
+/* Join a task that runs next. */
+static int join_next (lua_State *L, struct loop *loop, struct task *t,
+                      struct task *target, int64_t deadline) {
+  uint8_t immediate = t->immediate;
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
+  waitq_add(&target->joiners, &t->node);
+  loop_begin(L, t, WAIT_JOIN, target, deadline);
+  if (!run_inside(L, loop, t))
+    return lua_yieldk(L, 0, (lua_KContext)deadline, join_resumed);
+  t->immediate = immediate;
+  loop_check(L, t);
+  return wait_again(L, t, &joining, deadline, join_resumed);
+}
+
 /* task:join([timeout]): true, results… | nil, error | nil, message, errno; of
 ** a task that has ended outside a task, too */
 static int task_join (lua_State *L) {
   struct state *s = state_of(L);
   struct task *target = task_check_arg(L, s), *t;
-  int64_t ns = arg_seconds(L, 2);
-  uint8_t immediate;
-  bool inside;
+  int64_t ns = arg_seconds(L, 2), deadline;
   if (target->state >= TASK_DONE && (!s->loop || s->loop->current == NULL))
     return task_push_outcome(L, 1);
   t = loop_enter(L, s->loop, "task:join");
-  immediate = t->immediate;
   if (target == t)
     return luaL_argerror(L, 1, "a task cannot join itself");
-  if (target->state >= TASK_DONE) {
-    if (!loop_unfair(t))
-      return push_joined(L, t);
-    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, join_resumed);
-  }
-  if (ns != CLOCK_NEVER) loop_reserve(L);
-  inside = runs_next(s->loop, t, target);
-  waitq_add(&target->joiners, &t->node);
-  loop_begin(L, t, WAIT_JOIN, target, loop_deadline(s->loop, ns));
-  if (inside && run_inside(L, s->loop, t)) {
-    t->immediate = (uint8_t)(immediate + 1);
-    return push_joined(L, t);
-  }
-  return lua_yieldk(L, 0, 0, join_resumed);
+  deadline = loop_deadline(s->loop, ns);
+  if (target->state >= TASK_DONE)
+    return wait_perform(L, t, &joining, deadline, join_resumed);
+  if (runs_next(s->loop, t, target))
+    return join_next(L, s->loop, t, target, deadline);
+  /* (no turn of others before it: that would change the order of tasks) */
+  return wait_again(L, t, &joining, deadline, join_resumed);
 }
 
-
-/* ---- task:joining ------------------------------------------------------ */
-
-/* The same results as join's, as an event. */
-static int join_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct task *target = class_check(L, 1, CLASS_TASK);
-  (void)node;
-  if (target == t)
-    return loop_raise_at_caller(L, "%s: a task cannot join itself",
-                                "task:joining");
-  return target->state < TASK_DONE ? 0 : task_push_outcome(L, 1);
-}
-
-static int join_block (lua_State *L, struct task *t, struct blocking *b) {
-  struct task *target = lua_touserdata(L, 1);
-  (void)t;
-  wait_join_plain(b, &target->joiners, WAIT_JOIN, target);
-  return 0;
-}
-
-static void join_cancel (lua_State *L, struct task *t,
-                         struct wait_node *node) {
-  (void)L; (void)t; (void)node;  /* all joiners are woken at once */
-}
-
+/* task:joining(): the same results, as an event */
 static int task_joining (lua_State *L) {
-  static const struct wait_kind kind = {
-    "joining", join_try, join_block, join_cancel, true, NULL
-  };
   task_check_arg(L, state_of(L));
   lua_settop(L, 1);
-  return event_push(L, &kind);
+  return event_push(L, &joining);
 }
 
 

@@ -12,7 +12,7 @@
 local LAYERS <const> = { "base", "ring", "lua", "api", "task", "net", "os",
   "worker", "host" }
 local WITHOUT_LUA <const> = { base = true, ring = true }
-local FILES <const> = 70  -- at least: finding no file must not be a success
+local FILES <const> = 140  -- at least: finding no file must not be a success
 
 local objects = assert(arg[1], "usage: layers.lua OBJECTS")
 local failed = 0
@@ -45,6 +45,18 @@ end
 
 local statics, sources = {}, 0
 
+-- The names of a source's static functions. A definition begins a line, may go
+-- on over several, and has its name before the first parenthesis.
+local function static_functions(text)
+  local names = {}
+  text = "\n" .. text:gsub("/%*.-%*/", "")
+  for head in text:gmatch "\n(static[^;={]*){" do
+    names[#names + 1] = head:gsub("__attribute__ %b()", "")
+      :match "([%w_]+) %("
+  end
+  return names
+end
+
 for _, path in ipairs(lines "find csrc -name '*.[ch]' | sort") do
   local own = layer(path)
   sources = sources + (path:find "%.c$" and 1 or 0)
@@ -59,15 +71,13 @@ for _, path in ipairs(lines "find csrc -name '*.[ch]' | sort") do
         or WITHOUT_LUA[own] and line:find "<lua%.h>" then
       complain("%s:%d: %s has no Lua in it", path, number, own)
     end
-    local static = path:find "%.c$" and line:find "^static"
-      and line:match "([%w_]+) %([^;]*$"
-    if static and static ~= "__attribute__" then
-      if statics[static] and statics[static] ~= path then
-        complain("%s:%d: %s() is static in %s as well", path, number, static,
-          statics[static])
-      end
-      statics[static] = path
+  end
+  local file <close> = assert(io.open(path))
+  for _, name in ipairs(static_functions(file:read "a")) do
+    if statics[name] and statics[name] ~= path then
+      complain("%s: %s() is static in %s as well", path, name, statics[name])
     end
+    statics[name] = path
   end
 end
 if sources < FILES then complain("only %d sources were found", sources) end

@@ -92,8 +92,8 @@ static void push_op_info (lua_State *L, struct op_info s) {
 }
 
 /* The request of `op`, if it is an argument of the wait. */
-static const struct request *request_of (lua_State *L, lua_State *co,
-                                         const struct op *op) {
+static const struct request *awaited_request (lua_State *L, lua_State *co,
+                                              const struct op *op) {
   for (int i = 1; co && co != L && lua_checkstack(co, 1) && i <= 2; i++) {
     const struct request *q;
     lua_pushvalue(co, i);
@@ -129,7 +129,7 @@ static void push_await (lua_State *L, const struct task *t) {
     push_waitq(L, op->waitq, co);
     return;
   }
-  q = op->opcode == IORING_OP_POLL_ADD ? request_of(L, co, op) : NULL;
+  q = op->opcode == IORING_OP_POLL_ADD ? awaited_request(L, co, op) : NULL;
   if (q) name_bits(polls, q->sqe.poll32_events, mask, sizeof(mask));
   push_op_info(L, info);
   lua_pushfstring(L, "for %s%s%s on ring (fd %d)", lua_tostring(L, -1),

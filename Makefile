@@ -172,11 +172,13 @@ sweep: tests-plain tests-asan ## memory refused, finalizers run, at every place;
 
 # Strict about every C file, for tests are read as often as what they test.
 STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c) $(GAME)
-check: all ## luacheck, -Werror by gcc and clang, layers, the rockspec, the module
+check: all ## luacheck, -Werror by gcc and clang, layers, columns, the rockspec, the module
 check: $(call objects,strict-gcc,$(STRICT_SRC))
 check: $(call objects,strict-clang,$(STRICT_SRC))
 	luacheck -q $(wildcard lua spec bench examples tools rockspec/*.rockspec)
 	$(LUA) tools/layers.lua $(BUILD)/obj/strict-gcc
+	LC_ALL=C.UTF-8 grep -rnE --include='*.[ch]' '.{80}' \
+	  csrc include spec examples bench; test $$? -eq 1
 	for f in bootstrap .ci/run tools/*.sh; do sh -n $$f || exit; done
 	luarocks --lua-version 5.4 lint rockspec/uring-scm-1.rockspec
 	tools/module.sh $(BUILD)/uring/core.so

@@ -5,10 +5,11 @@
 **     build/bench/workers stream KIND SENDERS N
 **     build/bench/workers trip N
 **
-** Prints nanoseconds, those of the processors, and how many arrived. `stream` sends N messages to one
-** reader, in a queue for 1024; of a KIND: integers, strings of 64 or 1024
-** bytes, which are copied into memory of their own, and structures of an
-** integer, a number and a string. In `trip` two threads wait in turn.
+** Prints nanoseconds, those of the processors, and how many arrived. `stream`
+** sends N messages to one reader, in a queue for 1024; of a KIND: integers,
+** strings of 64 or 1024 bytes, which are copied into memory of their own, and
+** structures of an integer, a number and a string. In `trip` two threads wait
+** in turn.
 */
 
 #include <pthread.h>

@@ -295,11 +295,11 @@ struct uring_api {
   /* ---- calls (address:call): messages to be answered ---- */
 
   /* Answer the message that was taken, which is a call: with `n` results, up
-  ** to 254, as `post` sends them; with an error, which is raised at the caller.
-  ** (Where to answer is none of its values.) -ENOENT: it is no call, or was
-  ** answered. -EPIPE: its caller has gone. -EMSGSIZE, -EINVAL, -ENOMEM: it is
-  ** still to be answered. A call that is freed without an answer is answered
-  ** with an error. An answer needs no room. */
+  ** to 254, as `post` sends them; with an error, which is raised at the
+  ** caller. (Where to answer is none of its values.) -ENOENT: it is no call,
+  ** or was answered. -EPIPE: its caller has gone. -EMSGSIZE, -EINVAL, -ENOMEM:
+  ** it is still to be answered. A call that is freed without an answer is
+  ** answered with an error. An answer needs no room. */
   int (*reply) (uring_message *message, const uring_value *values,
                 uint32_t n);
   int (*refuse) (uring_message *message, const char *why);

@@ -227,8 +227,9 @@ static void read_path (lua_State *L, struct prep_call *c,
   luaL_checktype(L, arg, LUA_TSTRING);
   path = lua_tolstring(L, arg, &len);
   if (strlen(path) != len)
-    luaL_argerror(L, arg, a->kind == ARG_PATH ? "path contains a zero byte"
-                                              : "name without zero bytes expected");
+    luaL_argerror(L, arg, a->kind == ARG_PATH
+                          ? "path contains a zero byte"
+                          : "name without zero bytes expected");
   add_copy(c, path, len, a->place);
 }
 

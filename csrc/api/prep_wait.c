@@ -70,8 +70,8 @@ static const struct prep preps[] = {
   PREP(nop, KIND(NOP), BARE(NONE)),
   /* seconds [, count [, flags]]: -ETIME when it is over, 0 if `count` other
      requests completed first */
-  PREP_FINISH(timeout, timeout_set_multishot, kind_timeout, ARG(DURATION, addr),
-              ARG(OPT_U32, off), FLAGS),
+  PREP_FINISH(timeout, timeout_set_multishot, kind_timeout,
+              ARG(DURATION, addr), ARG(OPT_U32, off), FLAGS),
   /* fd, poll_mask */
   PREP(poll_add, kind_poll_add, ARG(FD, fd), ARG(POLL, poll32_events)),
   PREP(poll_multishot, kind_poll_multishot, ARG(FD, fd),

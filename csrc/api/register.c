@@ -87,8 +87,9 @@ static int register_files (lua_State *L) {
   unsigned n;
   int *fds = arg_files(L, 2, &n);
   ring_check(L, 1);  /* (a metamethod of the array may have closed it) */
-  return register_result(L, r, sys_register(r->io.ring_fd, IORING_REGISTER_FILES, fds,
-                                   n), "register_files");
+  return register_result(L, r, sys_register(r->io.ring_fd,
+                                            IORING_REGISTER_FILES, fds, n),
+                         "register_files");
 }
 
 /* The same with the array of their tags at `arg + 1`. */
@@ -237,8 +238,8 @@ static int unregister_eventfd (lua_State *L) {
   return register_result(L, r, rc, "unregister_eventfd");
 }
 
-/* What register_sync_cancel's options, at 2, say: which operations. Returns the
-** first kernel that can do it. */
+/* What register_sync_cancel's options, at 2, say: which operations. Returns
+** the first kernel that can do it. */
 static unsigned read_sync_cancel (lua_State *L, const struct ring *r,
                                   struct io_uring_sync_cancel_reg *reg) {
   reg->fd = -1;

@@ -368,8 +368,8 @@ static int ring_object_submit_and_wait (lua_State *L) {
 }
 
 /* ring:submit_and_wait_min_timeout(n, timeout, min_wait): the number of
-** submitted SQEs. It waits for `n` completions for `min_wait` seconds, and then
-** for one. */
+** submitted SQEs. It waits for `n` completions for `min_wait` seconds, and
+** then for one. */
 static int ring_object_submit_and_wait_min_timeout (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
   size_t n = (size_t)arg_integer(L, 2, 1, r->io.cq.ring_entries);

@@ -8,8 +8,8 @@
 ** Invariants
 ** - No thread sleeps on a lock that is free: the thread that frees a contended
 **   lock wakes one sleeper.
-** - What a thread had stored when its lock_try failed is seen by the holder, in
-**   a sequentially consistent load after its lock_free, if it was stored
+** - What a thread had stored when its lock_try failed is seen by the holder,
+**   in a sequentially consistent load after its lock_free, if it was stored
 **   so too. So a thread can leave work to the holder, and never wait.
 **
 ** Never call Lua, a callback, or the kernel (but for malloc, and for an

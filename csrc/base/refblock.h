@@ -112,8 +112,8 @@ static inline void refblock_unpin (struct refblock *b) {
 ** follows them, so that a path is terminated. NULL if out of memory. */
 struct memory *memory_new (struct account *a, size_t size, const void *from);
 
-/* The same with whatever was there: for an owner that reads only the bytes that
-** it, or the kernel, has put there. */
+/* The same with whatever was there: for an owner that reads only the bytes
+** that it, or the kernel, has put there. */
 struct memory *memory_to_fill (struct account *a, size_t size);
 
 /* It counts for this account from now on, whatever its limit. */

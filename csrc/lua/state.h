@@ -101,7 +101,8 @@ struct state {
   const void *several;             /* SHARED_SEVERAL: task/channel.c */
   struct ring *rings;
   const void *recent_object;       /* of an open ring whose class was checked,
-                                      or NULL; and its memory: api/ring_check */
+                                      and its memory (api/ring_check); or
+                                      NULL */
   const struct ring *recent_ring;
   const struct ring_callbacks *callbacks;  /* the loop's */
   const struct input_ops *socket_input;    /* of sockets: net/input.h */
@@ -175,9 +176,10 @@ void class_names (lua_State *L);
 /*
 ** Objects that lists and records of C point to. Lua calls a finalizer once; if
 ** there is no memory to call it, Lua frees the object all the same, and they
-** would point to nothing. So what they point to is a userdata of its own, which
-** the state keeps until the object's finalizer has run, in such a case when it
-** ends. The object has only its address, and keeps it too, so it lives as long.
+** would point to nothing. So what they point to is a userdata of its own,
+** which the state keeps until the object's finalizer has run, in such a case
+** when it ends. The object has only its address, and keeps it too, so it lives
+** as long.
 */
 #define CLASSES_LINKED \
   (1ull << CLASS_RING | 1ull << CLASS_SOCKET | 1ull << CLASS_STREAM \

@@ -62,14 +62,14 @@ struct input {
   const struct input_ops *ops;
   struct socket_waitq *waitq;
   const char *name;        /* for messages: "the socket", "'notes.txt'" */
-  size_t limit;            /* of a read of all, or of a count; SIZE_MAX: none */
+  size_t limit;            /* of a read of all or a count; SIZE_MAX: none */
   size_t line_limit;       /* the same of a line, or up to a delimiter */
   bool open;
   bool in_push;            /* its bytes are being pushed */
 };
 
-/* What is not a file is read in lines of at most this size, unless its limit is
-** another. All and counts have none then: the program has asked for them. */
+/* What is not a file is read in lines of at most this size, unless its limit
+** is another. All and counts have none then: the program asked for them. */
 #define INPUT_LIMIT  ((size_t)1 << 20)
 
 /* Is this a finalizer that runs while bytes are being pushed? (`in_push` alone

@@ -71,9 +71,9 @@ struct output {            /* of a socket or a stream */
   bool open;
 };
 
-/* A request at a file's position, which was at `before`, has moved n bytes. The
-** kernel leaves the position where it was if it moves a part, tries the rest,
-** and that fails: as when a disk becomes full. */
+/* A request at a file's position, which was at `before`, has moved n bytes.
+** The kernel leaves the position where it was if it moves a part, tries the
+** rest, and that fails: as when a disk becomes full. */
 static inline void output_moved (int fd, off_t before, off_t n) {
   if (before >= 0 && lseek(fd, 0, SEEK_CUR) == before)
     lseek(fd, before + n, SEEK_SET);  /* guard: or the same place is next */

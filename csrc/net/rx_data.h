@@ -3,9 +3,9 @@
 **
 ** A socket has at most one. It is made of a completion that was taken, stays
 ** where the kernel wrote it (the socket's own memory, or a provided buffer,
-** which it keeps) or where it has arrived with the socket, and lasts until all its values have been pushed. A stream's
-** may be read in parts. Descriptors in it that were not read are closed with
-** it.
+** which it keeps) or where it has arrived with the socket, and lasts until all
+** its values have been pushed. A stream's may be read in parts. Descriptors in
+** it that were not read are closed with it.
 **
 ** Called by recv_request.c alone, but for its end (socket.c), and when the
 ** socket moves (socket_move.c). What can never

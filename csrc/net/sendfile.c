@@ -13,8 +13,8 @@
 ** between rounds, and how much was sent is known exactly when a round ends in
 ** the middle.
 **
-** A rest of at most 64 KiB is sent by system calls that do not wait, if that is
-** cheaper (send_prefers_call) and the kernel has the bytes and the room.
+** A rest of at most 64 KiB is sent by system calls that do not wait, if that
+** is cheaper (send_prefers_call) and the kernel has the bytes and the room.
 **
 ** The call has its turn on the socket's send side from its first round to its
 ** last: no bytes of others are between those of the file.
@@ -354,8 +354,8 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
 /* ---- the call ----------------------------------------------------------- */
 
 /* How much there is to send: false, with nil, message, errno pushed, if it is
-** no file. Of a little of a stream that is a file nothing more has to be known:
-** the end of the file may come before. */
+** no file. Of a little of a stream that is a file nothing more has to be
+** known: the end of the file may come before. */
 static bool sendfile_measure (lua_State *L, struct file_round *f, int fd,
                               uint64_t count) {
   const struct endpoint *e = class_test(L, DATA, CLASS_STREAM);

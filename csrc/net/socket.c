@@ -148,8 +148,8 @@ static void socket_drop_buffers (lua_State *L, struct socket *s) {
   s->own_pool = NULL;
 }
 
-/* Cancel what is in flight, wake all waiters, release all memory; and close the
-** descriptor, or give it away: 0 or -errno, or its number. */
+/* Cancel what is in flight, wake all waiters, release all memory; and close
+** the descriptor, or give it away: 0 or -errno, or its number. */
 static int socket_end (lua_State *L, struct socket *s, bool closes) {
   struct handle *d = s->d;
   int rc;

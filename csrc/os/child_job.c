@@ -29,8 +29,7 @@ enum claim { AT_WORK, STARTED, UNWANTED };
 struct child_job {
   struct waited_job waited;  /* first */
   struct spawn spawn;
-  struct handle *d;        /* for the pidfd: there is no failure after the start
-                            */
+  struct handle *d;        /* for the pidfd: after the start nothing fails */
   struct memory *strings;  /* what `spawn` points to */
   int own[3];              /* its descriptors; or -1 */
   uint32_t fork_id;
@@ -235,10 +234,10 @@ static struct child_job *child_job_new (void) {
   return NULL;
 }
 
-/* child_start(nil, child, paths, args, env, cwd, group, stdin, stdout, stderr):
-** true; or nil, message, errno. `paths`, `args` and `env` are lists of strings
-** without zero bytes, and `env` may be nil; the last are descriptors, or the
-** numbers of spawn.h. */
+/* child_start(nil, child, paths, args, env, cwd, group, stdin, stdout,
+** stderr): true; or nil, message, errno. `paths`, `args` and `env` are lists
+** of strings without zero bytes, and `env` may be nil; the last are
+** descriptors, or the numbers of spawn.h. */
 static int child_start (lua_State *L) {
   static const char *const names[] = { "stdin", "stdout", "stderr" };
   struct child_job *j;

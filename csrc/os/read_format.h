@@ -3,8 +3,8 @@
 ** store. Nothing here waits: stream_read.c does, and gets more.
 **
 ** The formats are those of Lua's io: a line without its end, a line with it,
-** all, a number, a count of bytes. And bytes up to a delimiter, a look at bytes
-** that stay, and a record of inotify(7).
+** all, a number, a count of bytes. And bytes up to a delimiter, a look at
+** bytes that stay, and a record of inotify(7).
 **
 ** Invariant: bytes leave the store after their string was pushed. A read that
 ** raises for want of memory has lost nothing, and so has one that is refused

@@ -3,8 +3,8 @@
 ** as a stream, record by record (read_format.h); lua/uring/watch.lua makes
 ** events of that.
 **
-** The watched file was opened before, with O_PATH: so a path is looked up once,
-** by the ring, and beneath a root never outside of it.
+** The watched file was opened before, with O_PATH: so a path is looked up
+** once, by the ring, and beneath a root never outside of it.
 */
 
 #ifndef uring_watch_h

@@ -46,8 +46,8 @@ void ring_cancel_answered (struct ring *r, struct op *op, int32_t res);
 ** with no timeout. The kernel's answer; -EINVAL if it does not have it. */
 int ring_cancel_now (struct ring *r, uint64_t token, unsigned flags);
 
-/* Send again, with the next enter, all cancels that wait for a pause; and where
-** there can be none, but not too soon after the last time. */
+/* Send again, with the next enter, all cancels that wait for a pause; and
+** where there can be none, but not too soon after the last time. */
 void ring_cancel_again (struct ring *r);
 void ring_cancel_unpaced (struct ring *r);
 

@@ -103,8 +103,8 @@ static struct io_uring_sqe *push_sqe (struct ring *r,
 }
 
 /* Does an io-wq worker look up what the request names? So it is for what has
-** a directory, which is looked up with the path; and for what the kernel always
-** gives to a worker. (ABI: the kernel has a list of the same opcodes.) */
+** a directory, which is looked up with the path; and for what the kernel
+** always gives to a worker. (ABI: the kernel lists the same opcodes.) */
 static bool starts_in_worker (unsigned opcode) {
   switch (opcode) {
     case IORING_OP_OPENAT: case IORING_OP_OPENAT2: case IORING_OP_STATX:
@@ -331,8 +331,8 @@ static void begin_pause (struct ring *r) {
   r->pausing = ring_push_internal(r, &sqe, NULL, &op) == 0;
 }
 
-/* Put the listed cancels into the SQ, submitting when it is full. A cancel that
-** finds no free slot stays listed for the next call. */
+/* Put the listed cancels into the SQ, submitting when it is full. A cancel
+** that finds no free slot stays listed for the next call. */
 static void ring_send_cancels (struct ring *r) {
   if (ring_wants_pause(r)) begin_pause(r);
   else if (r->ops.futile.first && !r->pausing && !r->closing)

@@ -63,9 +63,9 @@ struct io_uring_sqe *sys_queued (struct io_uring *ring, unsigned i);
 */
 int sys_enter (struct io_uring *ring, unsigned wait, int64_t ns);
 
-/* The same with flags of io_uring_enter(2); and with fewer than `wait` CQEs the
-** sleep ends after `least` microseconds as soon as there is one (since Linux
-** 6.12). */
+/* The same with flags of io_uring_enter(2); and with fewer than `wait` CQEs
+** the sleep ends after `least` microseconds as soon as there is one (since
+** Linux 6.12). */
 int sys_enter_with (struct io_uring *ring, unsigned wait, int64_t ns,
                     uint32_t least, unsigned flags);
 

@@ -162,7 +162,7 @@ int scope_current (lua_State *L) {
 
 
 /* The scope of all steps. It is a detached one, so that an error in it, which
-** cancels it, is reported as every other in a step. The next one is another. */
+** cancels it, is reported as any other in a step. The next one is another. */
 static struct cancel_scope *steps_root (lua_State *L, struct loop *loop) {
   struct cancel_scope *cs = loop->steps_root;
   if (cs && !cs->cancelled)

@@ -95,8 +95,9 @@ bool turnq_may_take (const struct turnq *q, struct wait_node *n,
 /* Wake a waiter that has left its queue. */
 void waiter_wake (struct loop *loop, struct wait_node *n);
 
-/* Wake the first waiter: an item has arrived. Wake all: the queue ends. Without
-** a loop, when the state closes, none is woken: all only leave the queue. */
+/* Wake the first waiter: an item has arrived. Wake all: the queue ends.
+** Without a loop, when the state closes, none is woken: all only leave the
+** queue. */
 void turnq_wake (struct loop *loop, struct turnq *q);
 void turnq_wake_all (struct loop *loop, struct turnq *q);
 void waitq_wake_all (struct loop *loop, struct waitq *q);

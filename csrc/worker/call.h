@@ -15,8 +15,8 @@
 **     CALL_LEFT       the caller does not wait any more
 **
 ** What one side does is told to the other: it is linked into the ready list of
-** its loop, if that watches. Each side watches first, and then looks and waits:
-** so it misses nothing.
+** its loop, if that watches. Each side watches first, and then looks and
+** waits: so it misses nothing.
 **
 ** Invariants: each side's `owner` is its own thread's, and cleared before it
 ** goes. In a forked child nothing is touched but the counts.

@@ -3,16 +3,16 @@
 **
 ** It calls no Lua code and allocates nothing in Lua but stack: no finalizer
 ** runs, so what was checked stays true until the message was sent. (A socket's
-** own requests are ended, for which the loop's ring is entered and reaped; that
-** makes tasks ready, and runs none.) Metamethods are not called. A value that
-** cannot travel raises, with its path: "cannot send .players[3].handler:
+** own requests are ended, for which the loop's ring is entered and reaped;
+** that makes tasks ready, and runs none.) Metamethods are not called. A value
+** that cannot travel raises, with its path: "cannot send .players[3].handler:
 ** a function".
 **
 ** Values are nil (not the first), booleans, integers, floats, strings, tables
 ** without a metatable, mailboxes and addresses (as an address), references to
 ** rings; and uring.Fd, buffers and sockets, which move. A table that is met
-** again is the same table for the reader; so tables may contain themselves. How
-** deep they lie in each other is bounded by Lua's stack alone.
+** again is the same table for the reader; so tables may contain themselves.
+** How deep they lie in each other is bounded by Lua's stack alone.
 **
 ** A reader may not take all kinds of values: then those others cannot travel
 ** to it. To one in C that does not take tables an array can: a table with the

@@ -5,8 +5,8 @@
 **
 ** That is for a string that is more than half of a message which has memory of
 ** its own; so a message has at most one, and no string keeps much memory that
-** it does not use. Until the message was decoded whole it keeps its memory, and
-** may be decoded again: a string that was made in vain frees nothing.
+** it does not use. Until the message was decoded whole it keeps its memory,
+** and may be decoded again: a string that was made in vain frees nothing.
 **
 ** The memory counts for the state's account, and drives its collector.
 */
@@ -22,8 +22,8 @@
 struct large_string;
 
 /* Push the `len` bytes at `s` in the message: true. They, and what is to be
-** said when it was decoded, are in `*large`, which was NULL. False: nothing was
-** pushed. Raises if out of memory; may run finalizers. */
+** said when it was decoded, are in `*large`, which was NULL. False: nothing
+** was pushed. Raises if out of memory; may run finalizers. */
 bool large_string_push (lua_State *L, const struct message *m, const char *s,
                         size_t len, struct large_string **large);
 

@@ -114,7 +114,7 @@ static int begin_call (lua_State *L) {
 static int push_answer (lua_State *L, struct calling *c) {
   struct call *call = c->handle.call;
   int n = decode_message(L, call->answer);
-  if (n >= 0) {  /* guard: a string may have its memory: worker/large_string.h */
+  if (n >= 0) {  /* guard: a string may have its memory (large_string.h) */
     message_free(call->answer);
     call->answer = NULL;
   }

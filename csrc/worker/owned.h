@@ -6,8 +6,8 @@
 ** Addresses and references are counted for the message when it is encoded.
 ** Descriptors, buffers and sockets move: the sender has them until the message
 ** was accepted. While it waits they are lent to it. What was not sent is
-** withdrawn from it, and as before. (What is in a socket is in the message from
-** the start, since the reader may have it at once; so it is put back.)
+** withdrawn from it, and as before. (What is in a socket is in the message
+** from the start, since the reader may have it at once; so it is put back.)
 **
 ** At the reader each gets an object first, which is empty. When all values
 ** were made the objects are filled: that allocates nothing and cannot fail.

@@ -7,8 +7,8 @@
 ** QUEUE_SMALL lies apart, and only its address there. A chunk that was read to
 ** its end is kept as a spare one.
 **
-** Senders append at the tail, under the queue's lock; the reader takes from the
-** head without it, up to what has come.
+** Senders append at the tail, under the queue's lock; the reader takes from
+** the head without it, up to what has come.
 */
 
 #ifndef uring_queue_chunks_h

@@ -27,8 +27,8 @@
 
 struct task;
 
-/* A kind of send. The task waits for space, and then returns what `done`, given
-** the number of the send's results, returns; `done` may wait. */
+/* A kind of send. The task waits for space, and then returns what `done`,
+** given the number of the send's results, returns; `done` may wait. */
 struct send_kind {
   const char *name;        /* for messages */
   unsigned flags;          /* of the message */

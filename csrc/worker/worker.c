@@ -151,8 +151,8 @@ static int worker_gc (lua_State *L) {
   return 0;
 }
 
-/* worker_new(name, capacity, bytes, memory, hook, trace): an object; its thread
-** is started by worker_start. */
+/* worker_new(name, capacity, bytes, memory, hook, trace): an object; its
+** thread is started by worker_start. */
 static int worker_new (lua_State *L) {
   struct queue_limits limits = { (uint64_t)lua_tointeger(L, 2),
                                  (uint64_t)lua_tointeger(L, 3), 16 };
@@ -224,8 +224,8 @@ static int worker_start (lua_State *L) {
 
 /* ---- its outcome ------------------------------------------------------- */
 
-/* Push the table of its outcome, { kind, values…, n = how many }; it has ended,
-** and is at 1. May raise: then the outcome is still there to be taken. */
+/* Push the table of its outcome, { kind, values…, n = how many }; it has
+** ended, and is at 1. May raise: then it is still there to be taken. */
 static void push_outcome (lua_State *L, struct worker *w) {
   struct message *m;
   int table, n = 0;
@@ -325,9 +325,9 @@ static bool has_news (const struct loop *loop, struct worker *w) {
   return worker_thread_warned(w->t) || loop_time(loop) >= report_time(loop, w);
 }
 
-/* "news": worker_tell is to be called; "done", "failed" or "cancelled"; and for
-** a failure that was told to none its message. For the worker's own task, which
-** tells it to none. */
+/* "news": worker_tell is to be called; "done", "failed" or "cancelled"; and
+** for a failure that was told to none its message. For the worker's own task,
+** which tells it to none. */
 static int attend_worker (lua_State *L, struct task *t,
                           struct wait_node *node) {
   static const char *const kinds[] = { "done", "failed", "cancelled" };
@@ -442,8 +442,8 @@ static int worker_outlast (lua_State *L) {
   return outlasted(L, LUA_OK, 0);
 }
 
-/* worker_tell(worker): tell what it has warned of, and that it goes on although
-** it was cancelled */
+/* worker_tell(worker): tell what it has warned of, and that it goes on
+** although it was cancelled */
 static int worker_tell (lua_State *L) {
   struct worker *w = check_worker(L);
   struct loop *loop = state_of(L)->loop;
@@ -455,8 +455,8 @@ static int worker_tell (lua_State *L) {
   w->reported = true;
   lua_settop(L, 1);
   lua_pushfstring(L, "worker '%s' has gone on for %f s, although it was "
-    "cancelled: a cancel acts where it waits, unless uring.cancelled is caught; "
-    "cancel = \"hook\" reaches code of Lua that does not wait",
+    "cancelled: a cancel acts where it waits, unless uring.cancelled is "
+    "caught; cancel = \"hook\" reaches code of Lua that does not wait",
     w->t->name ? w->t->name : "?", seconds);
   append_trace(L);
   watchdog_tell(L, seconds);

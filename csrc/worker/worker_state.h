@@ -25,8 +25,8 @@
 
 struct worker_thread;
 
-/* Can this process make states? NULL; or, where that is not so, the name of the
-** function that opens the standard libraries: it was not linked. */
+/* Can this process make states? NULL; or, where that is not so, the name of
+** the function that opens the standard libraries: it was not linked. */
 const char *worker_state_lacks (void);
 
 void worker_state_run (struct worker_thread *t);

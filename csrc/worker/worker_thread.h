@@ -25,8 +25,8 @@
 **
 ** To cancel a worker is to link the record into the ready list of the
 ** worker's loop, if there is one yet; else the worker finds it when it says
-** that it listens. An end, or a warning, is told the parent in the same way. So
-** each side may be asleep in the kernel, and neither waits for the other.
+** that it listens. An end, or a warning, is told the parent in the same way.
+** So each side may be asleep in the kernel, and neither waits for the other.
 **
 ** Invariants
 ** - A thread has all signals blocked, so no handler of a host's runs there.

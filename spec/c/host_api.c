@@ -1210,7 +1210,7 @@ static void *close_inboxes (void *ud) {
   return NULL;
 }
 
-/* Each end is told once, while the monitors' inbox is being read, or closed. */
+/* Each end is told once, while the monitors' inbox is read or closed. */
 static void monitors_race_with_the_end (void) {
   lua_State *L = new_state_only();
   for (int round = 0; round < 200; round++) {

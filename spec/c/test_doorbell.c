@@ -168,7 +168,7 @@ static void outlives_its_ring (void) {
 /* Two threads, each of which stores and then loads what the other stores. The
 ** sender puts one thing after another, each when the last was taken; the
 ** sleeper, if there is nothing, sleeps until the sender rings. A busy machine
-** may let them alternate a hundred times in a second: so a time ends it, too. */
+** may let them alternate only a hundred times a second: a time ends it too. */
 
 #define ROUNDS 100000u
 

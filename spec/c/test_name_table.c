@@ -1,5 +1,5 @@
-/* name_table: a name is of one mailbox until that closes; a waiter that has not
- * found it is woken by the next name. */
+/* name_table: a name is of one mailbox until that closes; a waiter that has
+** not found it is woken by the next name. */
 
 #include "check.h"
 #include "check_bell.h"

@@ -262,7 +262,8 @@ describe("examples/httpd.lua", function()
           end
         end)
       for _ = 1, 20 do assert.equal(200, (get "/digits.txt")) end
-      assert.is_true(threads() <= before + 1)
+      -- (the kernel's few for requests that block; not one for each client)
+      assert.is_true(threads() <= before + 8)
     end, 24)
   end)
 

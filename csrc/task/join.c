@@ -19,7 +19,7 @@
 /* ---- the wait ---------------------------------------------------------- */
 
 static int join_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct task *target = class_check(L, 1, CLASS_TASK);
+  const struct task *target = lua_touserdata(L, 1);
   (void)node;
   if (target == t)
     return loop_raise_at_caller(L, "%s: a task cannot join itself",

@@ -300,6 +300,45 @@ describe("the budget of a step", function()
     H.equal(800, ring:stats().cqes)
   end)
 
+  -- How many of so many tasks, each of which has a message in a mailbox of its
+  -- own, a step with these options makes ready.
+  hosted("is kept while mailboxes with messages are heard of", function()
+    local function heard(n, options)
+      local tasks, addresses = {}, {}
+      for i = 1, n do
+        local mailbox = assert(uring.mailbox { bytes = 4096 })
+        addresses[i] = mailbox:address()
+        tasks[i] = loop:spawn(mailbox.receive, mailbox)
+      end
+      H.settle()
+      for i = 1, n do assert(addresses[i]:try_send(i)) end
+      assert(loop:step(options))
+      local left = 0
+      for i = 1, n do
+        if tasks[i]:status() == "waiting" then left = left + 1 end
+      end
+      H.settle()
+      for i = 1, n do H.equal("done", tasks[i]:status()) end
+      return n - left
+    end
+    H.equal(10, heard(100, { max = 10 }))
+    assert(heard(1000, { max = 1000, seconds = 0 }) < 100)
+  end)
+
+  hosted("is seen by a run that comes after it", function()
+    local got, addresses = {}, {}
+    for i = 1, 3 do
+      local mailbox = assert(uring.mailbox())
+      addresses[i] = mailbox:address()
+      loop:spawn(function() got[i] = mailbox:receive() end)
+    end
+    H.settle()
+    for i = 1, 3 do assert(addresses[i]:try_send(i)) end
+    assert(loop:step { max = 1 })
+    uring.run(uring.sleep, 0.001)
+    H.equal("1 2 3", table.concat(got, " "))
+  end)
+
   hosted("leaves what is left of its time to the collector", function()
     collectgarbage "stop"
     local weak = setmetatable({}, { __mode = "k" })

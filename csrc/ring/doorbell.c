@@ -20,7 +20,7 @@
 static void doorbell_end (struct refblock *b) {
   struct doorbell *doorbell = (struct doorbell *)b;
   int fd = atomic_load_explicit(&doorbell->eventfd, memory_order_relaxed);
-  doorbell_serve(doorbell, NULL);
+  doorbell_serve(doorbell, NULL, DOORBELL_ALL);
   if (fd >= 0) close(fd);
   refblock_release(&doorbell->ring->block);
   free(doorbell);
@@ -57,6 +57,7 @@ static struct doorbell *make (struct handle *ring) {
   atomic_init(&b->eventfd, -1);
   atomic_init(&b->armed, false);
   atomic_init(&b->ready, NULL);
+  b->rest = NULL;
   atomic_init(&b->signaled, 0);
   atomic_init(&b->written, 0);
   b->heard = b->read = 0;
@@ -100,23 +101,36 @@ void doorbell_disarm (struct doorbell *b) {
   atomic_store_explicit(&b->armed, false, memory_order_relaxed);
 }
 
-bool doorbell_serve (struct doorbell *b, struct loop *loop) {
-  struct ready_link *link, *first = NULL;
-  if (!doorbell_has_ready(b))
-    return false;
-  link = atomic_exchange_explicit(&b->ready, NULL, memory_order_acquire);
-  while (link) {  /* turn the list around */
+/* Take the ready list, and turn it around. */
+static void take_ready (struct doorbell *b) {
+  struct ready_link *link = atomic_exchange_explicit(&b->ready, NULL,
+                                                     memory_order_acquire);
+  while (link) {
     struct ready_link *next = link->next;
-    link->next = first;
-    first = link;
+    link->next = b->rest;
+    b->rest = link;
     link = next;
   }
-  while (first) {
-    link = first;
-    first = link->next;  /* (`ready` may free it, or it is linked again) */
+}
+
+static unsigned serve_rest (struct doorbell *b, struct loop *loop,
+                            unsigned most) {
+  unsigned n = 0;
+  for (; n < most && b->rest; n++) {
+    struct ready_link *link = b->rest;
+    b->rest = link->next;  /* (`ready` may free it, or it is linked again) */
     link->ready(link, loop);
   }
-  return true;
+  return n;
+}
+
+unsigned doorbell_serve (struct doorbell *b, struct loop *loop,
+                         unsigned most) {
+  unsigned n = serve_rest(b, loop, most);
+  if (n == most || !doorbell_has_ready(b))
+    return n;
+  take_ready(b);
+  return n + serve_rest(b, loop, most - n);
 }
 
 bool doorbell_heard (struct doorbell *b) {

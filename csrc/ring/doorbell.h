@@ -21,7 +21,8 @@
 **
 ** What a sender has made ready (a mailbox with a message) it links into the
 ** doorbell's ready list, before it asks whether to ring. The loop takes the
-** whole list, and knows what has changed. It checks the list once more after
+** whole list, and knows what has changed; what it does not serve at once it
+** keeps, in front of what is linked later. It checks for both once more after
 ** it has armed the doorbell.
 **
 ** A token that arrives without a ring was forged by a sender that knows it. It
@@ -36,6 +37,8 @@
 
 #include "base/handle.h"
 #include "ring/sys.h"
+
+#include <limits.h>
 
 struct loop;
 
@@ -55,6 +58,8 @@ struct doorbell {
                                 SEND_MSG_RING (since 6.13), or if the loop is
                                 polled; else -1 */
   struct ready_link *_Atomic ready;  /* the last one linked comes first */
+  struct ready_link *rest;   /* what the loop, which owns this, has taken and
+                                not served yet, in order */
   _Atomic bool armed;
   _Atomic uint32_t signaled;     /* times it was rung, wrapping */
   _Atomic uint32_t written;  /* times the eventfd was, or is about to be */
@@ -93,12 +98,14 @@ void doorbell_read (struct doorbell *b);
 /* The token has arrived: true if the doorbell was rung, false if forged. */
 bool doorbell_heard (struct doorbell *b);
 
-/* For the loop: take all that is ready, in the order in which it was linked,
-** and call its `ready`. False: there was nothing. */
-bool doorbell_serve (struct doorbell *b, struct loop *loop);
+/* For the loop: call `ready` of up to `most` of what is ready, in the order in
+** which it was linked. Returns how many. */
+#define DOORBELL_ALL UINT_MAX
+unsigned doorbell_serve (struct doorbell *b, struct loop *loop, unsigned most);
 
-/* Is anything linked? For the last check before a sleep. */
+/* For the loop: is anything ready? For the last check before a sleep. */
 static inline bool doorbell_has_ready (struct doorbell *b) {
+  if (b->rest) return true;  /* guard: a step has left it */
   return atomic_load_explicit(&b->ready, memory_order_relaxed) != NULL;
 }
 

@@ -25,6 +25,7 @@
 
 #define RETRY_NS 1000000
 #define MAX_NOMEM 100        /* retries without memory, until it is an error */
+#define BATCH 64             /* of a doorbell, between two looks at the time */
 #define DESCRIBED 1          /* stack index of a table with the text */
 
 
@@ -192,7 +193,7 @@ static int enter_own (struct loop *loop, int64_t ns) {
   }
   if (own->doorbell) {
     doorbell_disarm(own->doorbell);
-    doorbell_serve(own->doorbell, loop);
+    doorbell_serve(own->doorbell, loop, DOORBELL_ALL);
   }
   return rc;
 }
@@ -205,7 +206,7 @@ void turn_wait (lua_State *L, struct loop *loop, int64_t longest) {
   if (loop->outputs) loop->before_enter(loop);
   ring_watch_own(loop);
   if (loop->watches) ring_watch_enter(loop, RING_WATCH_ALL);
-  if (own->doorbell) doorbell_serve(own->doorbell, loop);
+  if (own->doorbell) doorbell_serve(own->doorbell, loop, DOORBELL_ALL);
   ns = longest_sleep(L, loop, longest);
   if (ns != 0) ns = clock_nap(ns, loop->nap);  /* guard: a hook is seen */
   rc = enter_own(loop, ns);
@@ -226,6 +227,17 @@ void turn_wait (lua_State *L, struct loop *loop, int64_t longest) {
 
 /* ---- a step's ---------------------------------------------------------- */
 
+unsigned turn_hear (struct loop *loop, unsigned most, int64_t until) {
+  struct doorbell *b = loop->ring->doorbell;
+  unsigned total = 0;
+  while (b && total < most && doorbell_has_ready(b)) {
+    unsigned more = most - total;
+    total += doorbell_serve(b, loop, more < BATCH ? more : BATCH);
+    if (until != CLOCK_NEVER && clock_now() >= until) break;
+  }
+  return total;
+}
+
 unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,
                      int64_t until) {
   struct ring *own = loop->ring;
@@ -233,7 +245,6 @@ unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,
   int rc = 0, n;
   loop->retry = false;
   if (loop->outputs) loop->before_enter(loop);
-  if (own->doorbell) doorbell_serve(own->doorbell, loop);
   if (loop->watches) total = ring_watch_enter(loop, most ? RING_BATCH : 0);
   if (ring_needs_enter(own) || turn_is_blind(loop))
     rc = ring_enter(own, 0, SYS_FOREVER);

@@ -19,6 +19,10 @@
 ** for as long as it takes (SYS_FOREVER). Raises if the loop cannot go on. */
 void turn_wait (lua_State *L, struct loop *loop, int64_t longest);
 
+/* Wake what waits for up to `most` of the things that other threads, and this
+** one, have made ready; no more after `until`. Returns how many. */
+unsigned turn_hear (struct loop *loop, unsigned most, int64_t until);
+
 /* Submit on all rings, and take up to `most` completions, but no more after
 ** `until`. Returns how many. Raises if the loop cannot go on. */
 unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,

@@ -2362,11 +2362,12 @@ function Loop:spawn(f, ...) end
 function Loop:step(options) end
 
 --- `max` counts a wait that need not wait as a resume, and is the bound of the
---- completions that are taken and of the deadlines that pass as well. With
---- `now` the loop's time is its host's, from the first such step on: uring.now
---- and all waits and timeouts count in it. Then each step needs one, not less
---- than the last, and uring.run raises. `gc` gives what is left of `seconds`
---- to the collector; without `seconds` it is one step of the collector's.
+--- completions that are taken, of the mailboxes with messages whose tasks are
+--- woken, and of the deadlines that pass as well. With `now` the loop's time
+--- is its host's, from the first such step on: uring.now and all waits and
+--- timeouts count in it. Then each step needs one, not less than the last, and
+--- uring.run raises. `gc` gives what is left of `seconds` to the collector;
+--- without `seconds` it is one step of the collector's.
 ---@class uring.StepOptions
 ---@field max? integer resume so many tasks at most: 64 if not given
 ---@field seconds? uring.seconds resume none after so long

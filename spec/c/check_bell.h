@@ -33,7 +33,8 @@ static inline bool sleep_on (struct doorbell *b) {
   if (!doorbell_has_ready(b)) woken = poll(&p, 1, 20000) > 0;
   doorbell_disarm(b);
   if (read(b->eventfd, &n, sizeof(n)) < 0) {}
-  doorbell_serve(b, (struct loop *)b);  /* (not NULL, and never used) */
+  /* (a loop that is not NULL, and never used) */
+  doorbell_serve(b, (struct loop *)b, DOORBELL_ALL);
   return woken;
 }
 

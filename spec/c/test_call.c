@@ -61,7 +61,7 @@ static void take_slot (struct call *c) {
 }
 
 static bool were_woken (int caller, int server) {
-  doorbell_serve(doorbell, A_LOOP);
+  doorbell_serve(doorbell, A_LOOP, DOORBELL_ALL);
   return woken[0] == caller && woken[1] == server;
 }
 
@@ -159,7 +159,7 @@ static void ends_once_in_a_race (void) {
     while (atomic_load(&raced) != NULL) sched_yield();
     atomic_store(&raced, c);
     if (i % 2 == 0 && call_watch(c, &c->caller, doorbell) == CALL_OPEN)
-      while (told == 0) doorbell_serve(doorbell, A_LOOP);
+      while (told == 0) doorbell_serve(doorbell, A_LOOP, DOORBELL_ALL);
     c->caller.owner = NULL;
     call_leave(c);
     switch (call_status(c)) {
@@ -168,7 +168,7 @@ static void ends_once_in_a_race (void) {
       default: left++;
     }
     refblock_release(&c->block);
-    doorbell_serve(doorbell, A_LOOP);
+    doorbell_serve(doorbell, A_LOOP, DOORBELL_ALL);
   }
   pthread_join(thread, NULL);
   CHECK(taken + lost + left == RACES);

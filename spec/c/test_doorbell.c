@@ -163,6 +163,60 @@ static void outlives_its_ring (void) {
 }
 
 
+/* ---- what is ready ------------------------------------------------------ */
+
+#define LINKS 5
+
+static struct counted {
+  struct ready_link link;
+  unsigned served;             /* its place in the order */
+  bool without_loop;
+} links[LINKS];
+static unsigned nserved;
+
+static void count_served (struct ready_link *link, struct loop *loop) {
+  struct counted *c = (struct counted *)link;
+  c->served = ++nserved;
+  c->without_loop = loop == NULL;
+}
+
+static void link_from (unsigned first) {
+  for (unsigned i = first; i < LINKS; i++) {
+    links[i] = (struct counted){ .link.ready = count_served };
+    doorbell_link(doorbell, &links[i].link);
+  }
+}
+
+static void is_served_in_parts_and_in_order (void) {
+  struct loop *loop = (struct loop *)&ring;  /* (not NULL, and never used) */
+  open_all();
+  nserved = 0;
+  CHECK(doorbell_serve(doorbell, loop, 2) == 0);
+  link_from(1);
+  CHECK(doorbell_serve(doorbell, loop, 0) == 0 && nserved == 0);
+  CHECK(doorbell_serve(doorbell, loop, 2) == 2 && nserved == 2);
+  CHECK(doorbell_has_ready(doorbell));  /* though nothing is linked */
+  links[0] = (struct counted){ .link.ready = count_served };
+  doorbell_link(doorbell, &links[0].link);
+  CHECK(doorbell_serve(doorbell, loop, DOORBELL_ALL) == LINKS - 2);
+  for (unsigned i = 0; i < LINKS; i++)
+    CHECK(links[i].served == (i > 0 ? i : LINKS));
+  CHECK(!doorbell_has_ready(doorbell));
+  CHECK(doorbell_serve(doorbell, loop, DOORBELL_ALL) == 0);
+  close_all();
+}
+
+static void what_is_left_ends_with_it (void) {
+  open_all();
+  nserved = 0;
+  link_from(0);
+  CHECK(doorbell_serve(doorbell, (struct loop *)&ring, 1) == 1);
+  close_all();
+  CHECK(nserved == LINKS && !links[0].without_loop);
+  for (unsigned i = 1; i < LINKS; i++) CHECK(links[i].without_loop);
+}
+
+
 /* ---- no lost wakeup ---------------------------------------------------- */
 
 /* Two threads, each of which stores and then loads what the other stores. The
@@ -249,6 +303,8 @@ int main (void) {
     TEST(a_polled_one_is_read_whole),
     TEST(a_closed_ring_gives_epipe),
     TEST(outlives_its_ring),
+    TEST(is_served_in_parts_and_in_order),
+    TEST(what_is_left_ends_with_it),
     TEST(no_wakeup_is_lost),
     TEST(many_may_ring)
   };

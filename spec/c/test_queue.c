@@ -220,10 +220,10 @@ static void the_reader_is_woken_once (void) {
   CHECK(doorbell_has_ready(b));
   queue_want(q, b, 2);  /* (it is linked already) */
   CHECK(post(q, 3, 1) == 0);
-  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 1);
-  CHECK(!doorbell_serve(b, (struct loop *)b));
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 1);
+  CHECK(!doorbell_serve(b, (struct loop *)b, DOORBELL_ALL));
   queue_want(q, b, 2);  /* it is there: at once */
-  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 2);
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 2);
   queue_want(q, b, 3);
   CHECK(!doorbell_has_ready(b));
   CHECK(take(q) == 1 && take(q) == 2 && take(q) == 3);
@@ -231,9 +231,9 @@ static void the_reader_is_woken_once (void) {
   queue_want(q, b, 0);
   CHECK(!doorbell_has_ready(b));
   queue_drop_sender(q);  /* no sender is left */
-  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 3);
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 3);
   queue_want(q, b, 0);
-  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 4);
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 4);
   drop(q);
   refblock_release(&b->block);
 }
@@ -275,7 +275,7 @@ static void a_waiting_sender_is_served_first (void) {
   CHECK(queue_withdraw(q, s) == SEND_ACCEPTED);  /* too late */
   CHECK(queue_withdraw(q, t) == SEND_WITHDRAWN);
   CHECK(take(q) == 2 && take(q) == 3 && take(q) == -1);
-  CHECK(doorbell_serve(b, NULL));
+  CHECK(doorbell_serve(b, NULL, DOORBELL_ALL));
   CHECK(adds_up(q));
   let_go(s);
   let_go(t);
@@ -327,7 +327,7 @@ static void one_that_is_only_told_tries_again (void) {
   CHECK(take(q) == 1);
   CHECK(queue_result(s) == SEND_TRY_AGAIN);
   CHECK(queue_result(t) == SEND_ACCEPTED);
-  CHECK(doorbell_serve(b, (struct loop *)b));
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL));
   CHECK(post(q, 2, 1) == -EAGAIN);
   CHECK(queue_wait(q, s, b, true) == SEND_WAITS);
   CHECK(queue_close(q, false) == 1);
@@ -373,7 +373,7 @@ static void the_reader_waits_for_no_lock (void) {
   post(q, 2, 1);
   CHECK(queue_wait(q, s, b, false) == SEND_WAITS);
   lock_take(&q->lock);
-  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 1);
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 1);
   CHECK(queue_count(q, 3) == 2);
   CHECK(take(q) == 1 && take(q) == 2 && take(q) == -1);
   queue_want(q, b, 0);
@@ -381,13 +381,13 @@ static void the_reader_waits_for_no_lock (void) {
   lock_free(&q->lock);
   CHECK(!queue_is_closed(q));  /* whatever frees it does what was asked */
   CHECK(queue_result(s) == SEND_ACCEPTED);
-  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 2);
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 2);
   CHECK(take(q) == 3 && take(q) == -1);
   lock_take(&q->lock);
   queue_want(q, b, 0);
   lock_free(&q->lock);
   CHECK(post(q, 4, 1) == 0);
-  CHECK(doorbell_serve(b, (struct loop *)b) && woken == 3);
+  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 3);
   alarm(0);
   let_go(s);
   drop(q);

@@ -52,7 +52,7 @@ static struct worker_thread *make (void (*body)(struct worker_thread *)) {
 static void serve_until (int n) {
   int64_t deadline = clock_after(LONG);
   while (woken < n && clock_now() < deadline)
-    if (!doorbell_serve(doorbell, A_LOOP)) usleep(100);
+    if (!doorbell_serve(doorbell, A_LOOP, DOORBELL_ALL)) usleep(100);
   CHECK(woken == n);
 }
 
@@ -75,7 +75,7 @@ static void body_until_told (struct worker_thread *t) {
   worker_thread_listen(t, own);
   while (!worker_cancelled(t) && clock_now() < deadline) usleep(50);
   while (atomic_load(&told) == before && clock_now() < deadline)
-    if (!doorbell_serve(own, A_LOOP)) usleep(50);
+    if (!doorbell_serve(own, A_LOOP, DOORBELL_ALL)) usleep(50);
   worker_thread_unlisten(t);
   refblock_release(&own->block);
 }
@@ -161,7 +161,7 @@ static void warnings_are_told (void) {
     do {
       struct worker_warnings w;
       ended = worker_status(t) == WORKER_ENDED;
-      doorbell_serve(doorbell, A_LOOP);
+      doorbell_serve(doorbell, A_LOOP, DOORBELL_ALL);
       w = worker_thread_warnings(t);
       CHECK(w.size <= WORKER_WARNINGS);
       n += w.lost;
@@ -170,7 +170,7 @@ static void warnings_are_told (void) {
     } while (!ended && clock_now() < deadline);
     CHECK(n == 100 && !worker_thread_warned(t));
     CHECK(worker_thread_join(t, 0));
-    doorbell_serve(doorbell, A_LOOP);
+    doorbell_serve(doorbell, A_LOOP, DOORBELL_ALL);
     refblock_release(&t->block);
   }
   CHECK(woken >= 20);

@@ -175,6 +175,43 @@ describe("uring.select", function()
     end)
   end)
 
+  -- (names have another order in each state)
+  it("with a host's time takes them in the same order in each run", function()
+    local script = [[
+      local uring = require "uring"
+      local loop = uring.loop()
+      local function ready(i)
+        return { try = function() return true, i end, block = print,
+          cancel = print }
+      end
+      loop:spawn(function()
+        for n = 1, 40 do
+          local events = { [-1] = ready(0), [2.5] = ready(1) }
+          for i = n, 1, -1 do events["name " .. i * 7919 % 100] = ready(i) end
+          if n % 2 == 0 then events[1] = ready(n) end
+          for _ = 1, 5 do print(uring.select(events)) end
+        end
+      end)
+      repeat until not loop:step { now = 1 }]]
+    local first = helper.script_ok(script)
+    assert.truthy(#first > 1000)
+    for _ = 1, 3 do assert.equal(first, helper.script_ok(script)) end
+  end)
+
+  it("is described with its events in that order", function()
+    helper.run(function()
+      local channel = uring.channel()
+      local task <close> = helper.started(function()
+        uring.select { d = channel:receiving(), c = channel:receiving(),
+          b = channel:receiving(), a = channel:receiving(),
+          channel:receiving(), [true] = channel:receiving() }
+      end)
+      assert(task)
+      local text = uring.tree()
+      assert.truthy(text:find("{ 1: [^,]*, a: [^,]*, b: "), text)
+    end)
+  end)
+
   it("takes one event in several choices at once", function()
     helper.run(function()
       local channel, ring = uring.channel(), assert(uring.ring())

@@ -157,17 +157,39 @@ static void push_chain (lua_State *L, const struct task *t) {
   if (n > SHOWN) lua_pushfstring(L, "%s, …", lua_tostring(L, text));
 }
 
+/* The order of keys of lua/uring/select.lua: numbers, strings, others. */
+static bool precedes (lua_State *L, int a, int b) {
+  int x = lua_type(L, a), y = lua_type(L, b);
+  if (x == y)
+    return (x == LUA_TNUMBER || x == LUA_TSTRING)
+           && lua_compare(L, a, b, LUA_OPLT);
+  return x == LUA_TNUMBER || (x == LUA_TSTRING && y != LUA_TNUMBER);
+}
+
+/* Push the first keys of the table on top, each with its value. Are there more
+** than SHOWN? */
+static bool push_first (lua_State *L) {
+  int events = lua_gettop(L), n = 0;
+  lua_pushnil(L);
+  while (lua_next(L, events)) {
+    int key = lua_gettop(L) - 1, at = key;
+    while (at > events + 1 && precedes(L, key, at - 2)) at -= 2;
+    lua_rotate(L, at, 2);
+    lua_pushvalue(L, at);
+    if (++n > SHOWN) {
+      lua_rotate(L, -3, 1);
+      lua_pop(L, 2);
+    }
+  }
+  return n > SHOWN;
+}
+
 /* The table on top becomes "{ job: uring.Event (…), … }". */
 static void push_events (lua_State *L) {
-  int events = lua_gettop(L), text, n = 0;
-  bool more = false;
+  int events = lua_gettop(L), text;
+  bool more;
   stack_reserve(L, 2 * SHOWN + 8, NULL);
-  lua_pushnil(L);
-  while (!more && lua_next(L, events)) {
-    more = n++ == SHOWN;
-    if (!more) lua_pushvalue(L, -2);
-  }
-  if (more) lua_pop(L, 2);
+  more = push_first(L);
   lua_pushliteral(L, "{");
   text = lua_gettop(L);
   for (int at = events + 1; at < text; at += 2) {

@@ -569,13 +569,15 @@ function uring.sandbox(options) end
 ---@field semaphore function
 
 --- Wait until one of these events is ready; give its key and its values. Of
---- several that are ready any may be chosen; the others have taken nothing. An
---- event that failed is chosen like any: its values are nil, message, errno.
---- nil, "timed out", ETIME where none was ready in time; with 0 seconds it
---- does not wait. What losers have begun, requests of ring:awaiting and tasks
---- of uring.event(f), is cancelled. If an event was chosen they may end later
---- than the select. If none was, or the select raises, they have ended before
---- it: that can take as long as a uring.shield in such a task says.
+--- several that are ready any may be chosen; the others have taken nothing.
+--- (Where the time is a host's they are tried in an order that is the same in
+--- each run, if the keys are numbers and strings.) An event that failed is
+--- chosen like any: its values are nil, message, errno. nil, "timed out",
+--- ETIME where none was ready in time; with 0 seconds it does not wait. What
+--- losers have begun, requests of ring:awaiting and tasks of uring.event(f),
+--- is cancelled. If an event was chosen they may end later than the select. If
+--- none was, or the select raises, they have ended before it: that can take as
+--- long as a uring.shield in such a task says.
 ---@async
 ---@generic K
 ---@param events table<K, uring.Event>

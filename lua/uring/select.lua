@@ -21,6 +21,7 @@ local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local ipairs <const>, next <const>, rawequal <const> = ipairs, next, rawequal
 local tostring <const>, setmetatable <const> = tostring, setmetatable
 local format <const>, HUGE <const> = string.format, math.huge
+local sort <const> = table.sort
 local ETIME <const> = core.errno.ETIME
 
 
@@ -111,6 +112,8 @@ function attempt(keys, list, n, waiter)
     event:try(waiter))
 end
 
+local MANY <const> = 16  -- keys: more than these are sorted by table.sort
+
 local spare_keys, spare_list  -- two tables for the next select
 
 -- Raise if this is an event, and not a table of events.
@@ -136,7 +139,36 @@ local function check_event(events, key, event)
     .. "events)", tostring(key), type(event)))
 end
 
-local function gather(events)
+-- Numbers come first, then strings. (Other keys have no order.)
+local RANK <const> = { number = 1, string = 2 }
+
+local function precedes(a, b)
+  local i, j = RANK[type(a)] or 3, RANK[type(b)] or 3
+  if i == j then return i < 3 and a < b end
+  return i < j
+end
+
+-- A table's own order of names is another one in each state. Where the time is
+-- a host's two runs of a script must be the same.
+local function put_in_order(keys, list, n)
+  if n > MANY then
+    local event_of = {}
+    for i = 1, n do event_of[keys[i]] = list[i] end
+    sort(keys, precedes)
+    for i = 1, n do list[i] = event_of[keys[i]] end
+    return
+  end
+  for i = 2, n do
+    local key, event, at = keys[i], list[i], i - 1
+    while at > 0 and precedes(key, keys[at]) do
+      keys[at + 1], list[at + 1] = keys[at], list[at]
+      at = at - 1
+    end
+    keys[at + 1], list[at + 1] = key, event
+  end
+end
+
+local function gather(events, by_host)
   local keys, list, n = spare_keys or {}, spare_list or {}, 0
   spare_keys, spare_list = nil, nil
   for key, event in next, events do
@@ -148,6 +180,7 @@ local function gather(events)
     keys[n], list[n] = key, event
   end
   if n == 0 then check_not_event(events) end
+  if by_host then put_in_order(keys, list, n) end
   return keys, list, n
 end
 
@@ -302,8 +335,7 @@ local function choose(events, timeout)
       .. type(events) .. ")", 2)
   end
   tasks.check_timeout(timeout, 2, "select")
-  enter("uring.select")
-  local keys, list, n = gather(events)
+  local keys, list, n = gather(events, enter("uring.select"))
   return finish(events, keys, list, n, timeout,
     attempt(keys, list, n, nil))
 end

@@ -190,10 +190,14 @@ struct uring_api {
   int (*open) (struct lua_State *L, const struct uring_loop_options *options);
 
   /* Let tasks go on. It never blocks and keeps to the budget; an idle step
-  ** makes no system call. -EBUSY: inside of a step or of uring.run. -EPERM:
-  ** the loop is another thread's. -EINVAL: `now` goes back, or is missing. If
-  ** `failed`, the error value of a task, or of what was called in the step, is
-  ** on the stack. One a step: `more` says whether there are others. */
+  ** makes no system call (but once there is an `fd` one in 1,024, and the
+  ** first few after work, read the eventfds behind it). If a script listens to
+  ** signals, a step with work replaces the handlers of these that the host has
+  ** set since; they are put back when the script listens no more. -EBUSY:
+  ** inside of a step or of uring.run. -EPERM: the loop is another
+  ** thread's. -EINVAL: `now` goes back, or is missing. If `failed`, the error
+  ** value of a task, or of what was called in the step, is on the stack. One
+  ** a step: `more` says whether there are others. */
   int (*step) (struct lua_State *L, struct uring_step *step);
 
   /* A descriptor to poll: readable while a step would do something. It is the

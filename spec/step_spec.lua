@@ -426,7 +426,8 @@ describe("an idle step", function()
         local loop = uring.loop()
         local fd = loop:fd()
         for _ = 1, 20 do loop:spawn(uring.sleep, 60) end
-        repeat until not loop:step()
+        loop:spawn(function() uring.signals("USR1"):receive() end)
+        for _ = 1, 20 do loop:step() end
         for _ = 1, 100 do loop:step() end
         assert(not spec.ready(fd))
         collectgarbage "stop"

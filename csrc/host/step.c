@@ -223,7 +223,6 @@ static void set_limit (struct loop *loop, struct step *s) {
 bool step_begin (struct loop *loop, struct step *s) {
   s->more = false;
   s->resumed = 0;
-  if (loop->state->set_handlers) loop->state->set_handlers(loop->state);
   set_time(loop, s);
   loop->steps++;
   set_instant(loop, s);
@@ -233,6 +232,7 @@ bool step_begin (struct loop *loop, struct step *s) {
 void step_perform (lua_State *L, struct loop *loop, struct step *s) {
   bool failed;
   int status;
+  if (loop->state->set_handlers) loop->state->set_handlers(loop->state);
   set_limit(loop, s);
   s->resumed = loop->resumed;
   begin(loop, s);

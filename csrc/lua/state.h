@@ -119,8 +119,8 @@ struct state {
   void (*end_workers) (lua_State *L, struct state *s);  /* the state closes */
   lua_CFunction open;              /* luaopen_uring, for their states */
   unsigned listeners;              /* to signals: os/signals.c */
-  void (*set_handlers) (struct state *s);  /* a run or a step begins; NULL
-                                      without listeners */
+  void (*set_handlers) (struct state *s);  /* a run, or a step with work,
+                                      begins; NULL without listeners */
   struct pressure pressure;
   struct account *account;         /* of its C memory; NULL: it has ended */
   size_t strings;                  /* of account_strings, what pressure has */

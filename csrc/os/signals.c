@@ -116,8 +116,9 @@ static int set_handler (struct signal_table *t, int sig) {
   return 0;
 }
 
-/* A run or a step begins in a state with listeners: what others have set since
-** the last one is replaced, for lua.c sets SIGINT anew for each chunk. */
+/* A run begins in a state with listeners, or a step that has work: what others
+** have set since the last one is replaced, for lua.c sets SIGINT anew for each
+** chunk. */
 static void set_handlers (struct state *s) {
   struct signal_table *t = signals_here();
   struct sigaction now;

@@ -2355,9 +2355,11 @@ function Loop:spawn(f, ...) end
 --- Let the tasks go on, inside a program with a loop of its own: submit, take
 --- what has completed, let deadlines pass, resume tasks that are ready. Never
 --- blocks. What the budget leaves is the next step's. An idle step makes no
---- system call and allocates nothing. Raises inside a task, a step or a run,
---- by another thread than the first, and the error of a task of loop:spawn,
---- one a step, if the loop has no on_error.
+--- system call and allocates nothing; but once there is a loop:fd() one in
+--- 1,024 of them, and the first few after work, read the eventfds behind it.
+--- Raises inside a task, a step or a run, by another thread than the first,
+--- and the error of a task of loop:spawn, one a step, if the loop has no
+--- on_error.
 ---@param options? uring.StepOptions
 ---@return boolean more anything is left to do
 ---@return integer resumed the number of tasks that were resumed
@@ -4668,7 +4670,9 @@ local Signals = {}
 --- Listen to signals, named as by kill -l. KILL and STOP, and those of
 --- a program's faults, raise. Several listeners, also of other states, may
 --- listen to the same signal, and each gets it. What was there before is put
---- back with the last of them. (sigaction(2), eventfd(2))
+--- back with the last of them. A handler that is set meanwhile is replaced by
+--- the next run, or step that has work, and is what is put back then.
+--- (sigaction(2), eventfd(2))
 ---@async
 ---@param name string such as "INT"
 ---@param ... string

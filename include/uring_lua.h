@@ -184,9 +184,10 @@ struct uring_api {
 
   /* ---- on the thread of the state ---- */
 
-  /* Make the state's loop. NULL: defaults. -EEXIST: it has one. -EINVAL: an
-  ** option. -ENOSYS, -EPERM: the kernel, a seccomp filter or a sysctl has no
-  ** io_uring for this process. */
+  /* Make the state's loop. NULL: defaults; in a forked child the memory, realm
+  ** and close_timeout of its parent's loop, if it had one. -EEXIST: it has
+  ** one. -EINVAL: an option. -ENOSYS, -EPERM: the kernel, a seccomp filter or
+  ** a sysctl has no io_uring for this process. */
   int (*open) (struct lua_State *L, const struct uring_loop_options *options);
 
   /* Let tasks go on. It never blocks and keeps to the budget; an idle step

@@ -234,6 +234,24 @@ describe("in a forked child", function()
       end)]]
   end)
 
+  it("uring.loop lifts no bound that its parent has set", function()
+    helper.script_ok [[
+      local helper = require "helper"
+      local uring = require "uring"
+      uring.loop { memory = 1 << 20, realm = false }
+      helper.in_child(function()
+        for name, value in pairs { memory = 1 << 40, realm = "",
+            close_timeout = 60 } do
+          helper.raises(("option '%s' cannot be set in a forked child")
+            :format(name), uring.loop, { [name] = value })
+        end
+        local loop = assert(uring.loop { entries = 8 })
+        assert(loop:stats().memory_limit == 1 << 20)
+        assert(select(3, uring.mailbox { name = "a name" })
+          == uring.errno.EPERM)
+      end)]]
+  end)
+
   -- It has other files under all numbers of its parent's when it ends.
   it("lua_close closes nothing of its parent", function()
     local output = helper.script_ok([[

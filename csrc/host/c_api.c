@@ -151,7 +151,7 @@ static int work_open (lua_State *L, struct call *c) {
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "on_slow");
   lua_replace(L, 1);
-  if (loop_lua(L) == 3) c->rc = -(int)lua_tointeger(L, -1);
+  if (loop_open(L, true) == 3) c->rc = -(int)lua_tointeger(L, -1);
   return 0;
 }
 

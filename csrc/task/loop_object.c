@@ -135,6 +135,17 @@ static void check_no_loop (lua_State *L) {
                   "set before it is first used");
 }
 
+/* In a forked child the loop begins anew, and what bounded the state before
+** bounds it still: a script must not lift that. */
+static void check_bounds (lua_State *L) {
+  static const char *const bounds[] = { "memory", "realm", "close_timeout" };
+  for (size_t i = 0; i < sizeof(bounds) / sizeof(*bounds); i++)
+    if (state_of(L)->loop && options_given(L, 1, bounds[i]))
+      luaL_argerror(L, 1, lua_pushfstring(L, "option '%s' cannot be set in "
+        "a forked child whose parent had a loop: it is as it was there",
+        bounds[i]));
+}
+
 /* Push the option's function, or nil. */
 static void read_on_error (lua_State *L) {
   if (options_push(L, 1, "on_error") != LUA_TNIL && !lua_isfunction(L, -1))
@@ -170,11 +181,12 @@ static void read_movable (lua_State *L, struct ring_options *o) {
   }
 }
 
-static int make_loop (lua_State *L) {
+static int make_loop (lua_State *L, bool by_host) {
   struct ring_options o = { .disabled = true };
   struct ring *r;
   int64_t slow, memory, close_bound, spin;
   check_no_loop(L);
+  if (!by_host) check_bounds(L);
   o.entries = (unsigned)options_integer(L, 1, "entries", LOOP_ENTRIES_HOSTED,
                                         1, 32768);
   o.cq_entries = (unsigned)options_integer(L, 1, "cq_entries", 0, 1, 65536);
@@ -201,24 +213,29 @@ static int make_loop (lua_State *L) {
   if (spin >= 0) state_of(L)->loop->spin.longest = spin;
   lua_insert(L, 2);
   lua_settop(L, 5);  /* the loop, on_slow, on_error, realm */
-  lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REALM);
+  if (lua_isnil(L, 5)) lua_pop(L, 1);  /* (a forked child's is as it was) */
+  else lua_setiuservalue(L, lua_upvalueindex(1), SHARED_REALM);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_ON_ERROR);
   watchdog_usual(L, state_of(L)->loop, slow);
   return 1;
 }
 
-int loop_lua (lua_State *L) {
+int loop_open (lua_State *L, bool by_host) {
   static const char *const names[] = { "entries", "cq_entries", "flags",
                                        "memory", "close_timeout", "movable",
                                        "slow", "on_slow", "on_error",
                                        "realm", "spin", NULL };
   lua_settop(L, 1);
   if (options_open(L, 1, names))
-    return make_loop(L);
+    return make_loop(L, by_host);
   if (loop_get(L, LOOP_ENTRIES_HOSTED) == NULL)
     return 3;
   state_shared(L, SHARED_LOOP);
   return 1;
+}
+
+int loop_lua (lua_State *L) {
+  return loop_open(L, false);
 }
 
 

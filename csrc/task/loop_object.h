@@ -35,7 +35,10 @@ struct loop *loop_check_object (lua_State *L);
 /* Close the descriptors that a host polls. */
 void loop_close_fds (struct loop *loop);
 
-int loop_lua (lua_State *L);         /* uring.loop{…} */
+/* uring.loop{…}; and the same for a host's own code, which may also change in
+** a forked child what bounds the state. */
+int loop_lua (lua_State *L);
+int loop_open (lua_State *L, bool by_host);
 void loop_object_open (lua_State *L);
 
 #endif

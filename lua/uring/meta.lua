@@ -368,9 +368,11 @@ function uring.sleep(seconds) end
 function uring.await(sqe, timeout) end
 
 --- This state's loop, made if this is the first call; nil, message, errno
---- where no ring can be made. Options can be given only then. The loop's ring
---- is bound to the thread that first uses it, by a run, a step or by hand;
---- until then a message to it fails with EBADFD.
+--- where no ring can be made. Options can be given only then; in a forked
+--- child not memory, realm and close_timeout, if its parent had a loop: those
+--- are as they were there. The loop's ring is bound to the thread that first
+--- uses it, by a run, a step or by hand; until then a message to it fails with
+--- EBADFD.
 ---@param options? uring.LoopOptions
 ---@return uring.Loop? loop
 ---@return string? message

@@ -884,6 +884,7 @@ static void a_state_closes_under_posts (void) {
 static void a_forked_child_is_told (void) {
   lua_State *L = new_state();
   struct uring_step s = usual_step();
+  struct uring_loop_options options = { .size = sizeof(options) };
   uring_value v = integer(1);
   struct uring_stats stats = { .size = sizeof(stats) };
   uring_inbox *inbox;
@@ -913,7 +914,8 @@ static void a_forked_child_is_told (void) {
     uring->hold(box);
     uring->release(box);
     CHECK(uring->find(NULL, "parent", 6, &other) == -ENOENT);
-    CHECK(uring->open(L, NULL) == 0);  /* a loop of its own */
+    options.memory = 1 << 24;
+    CHECK(uring->open(L, &options) == 0);  /* a loop of its own */
     step(L);
     must_run(L, "mine = uring.mailbox{ name = 'parent' }");
     CHECK(uring->find(NULL, "parent", 6, &other) == 0);

@@ -147,7 +147,7 @@ describe("a script in a sandbox", function()
   needs_ring("reaches no ring, descriptor, name or loop", function()
     local allowed, n = {}, 0
     for _, name in ipairs { "Channel", "Semaphore", "Event", "Task", "Scope",
-        "Address" } do allowed["uring." .. name] = true end
+        "Address", "cancelled" } do allowed["uring." .. name] = true end
     walk(loot(), {}, function(value)
       n = n + 1
       if type(value) == "userdata" then
@@ -168,7 +168,7 @@ describe("a script in a sandbox", function()
       if kind ~= "table" and kind ~= "function" then return end
       seen[value] = true
       if kind == "table" then
-        assert(not theirs[value] or value == uring.cancelled, path)
+        assert(not theirs[value], path)
         for k, v in next, value do visit(v, path .. "." .. tostring(k)) end
         local meta = debug.getmetatable(value)
         if meta then visit(meta, path .. "<meta>") end
@@ -183,6 +183,26 @@ describe("a script in a sandbox", function()
     for name, value in next, uring do
       if type(value) == "function" then visit(value, name) end
     end
+  end)
+
+  needs_ring("has nothing to write to that another script has", function()
+    script [[
+      local _, cancelled = uring.timeout(0.001, function()
+        return pcall(uring.sleep, 60)
+      end)
+      local task = uring.spawn(function()
+        local ok, why = pcall(uring.sleep, 60)
+        assert(not ok and type(why) == "userdata" and why.anything == nil)
+        assert(tostring(why) == "uring.cancelled")
+        assert(not pcall(function() why.anything = 1 end))
+        assert(not pcall(rawset, why, "anything", 1))
+        assert(not pcall(setmetatable, why, {}))
+        error(why)
+      end)
+      uring.sleep(0)
+      task:cancel()
+      assert(select(3, task:join()) == 125)
+    ]]
   end)
 
   needs_ring("cannot change what a select of the host does", function()

@@ -466,19 +466,31 @@ static void share_weak (lua_State *L, int which) {
   lua_setiuservalue(L, -2, which);
 }
 
+/* The value uring.cancelled. No script can write to it: all have it, also
+** those that must not know of each other. A field of it is nil, as in a table:
+** an error's fields are read before it is known to be this one. */
+static void share_cancelled (lua_State *L) {
+  int state = lua_gettop(L);
+  lua_newuserdatauv(L, 0, 0);
+  lua_createtable(L, 0, 4);
+  lua_pushcfunction(L, cancelled_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_newtable(L);
+  lua_setfield(L, -2, "__index");
+  lua_pushliteral(L, "uring.cancelled");
+  lua_setfield(L, -2, "__name");
+  lua_pushliteral(L, "uring.cancelled");
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+  lua_setiuservalue(L, state, SHARED_CANCELLED);
+}
+
 void task_open (lua_State *L) {
   int state = lua_gettop(L);
   class_define(L, CLASS_TASK, methods, meta, task_index);
   share_function(L, task_body, SHARED_BODY);
   share_function(L, note_traceback, SHARED_MSGH);
-  lua_newtable(L);  /* the value uring.cancelled */
-  lua_createtable(L, 0, 2);
-  lua_pushcfunction(L, cancelled_tostring);
-  lua_setfield(L, -2, "__tostring");
-  lua_pushliteral(L, "uring.cancelled");
-  lua_setfield(L, -2, "__metatable");
-  lua_setmetatable(L, -2);
-  lua_setiuservalue(L, state, SHARED_CANCELLED);
+  share_cancelled(L);
   lua_newtable(L);
   lua_setiuservalue(L, state, SHARED_CHAINS);
   share_weak(L, SHARED_NAMES);

@@ -62,8 +62,9 @@
 ---@field stderr uring.Stream
 local uring = {}
 
---- Waits in a cancelled task raise this value: compare with ==. Code that
---- catches it raises it again. The reason is uring.current():reason().
+--- Waits in a cancelled task raise this value, a userdata: compare with ==.
+--- Code that catches it raises it again. The reason is
+--- uring.current():reason().
 ---@class uring.Cancelled
 
 

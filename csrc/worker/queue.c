@@ -145,12 +145,18 @@ static void waiting_remove (struct queue *q, struct queue_sender *s) {
   waiting_changed(q);
 }
 
+/* (What is told of room posts aside.) */
+static bool has_space_for (struct queue *q, const struct queue_sender *s) {
+  return s->tell ? queue_has_space_aside(q, s->cost, s->fds)
+                 : queue_has_space(q, s->cost, s->fds);
+}
+
 /* (locked) Serve the first waiting sender, if there is space: return it, out
 ** of the list and with its count. */
 static struct queue_sender *serve_first (struct queue *q, struct wakeups *w) {
   struct queue_sender *s = q->waiting ? q->waiting->next : NULL;
   struct message *m = s ? s->message : NULL;
-  if (s == NULL || q->closed || !queue_has_space(q, s->cost, s->fds))
+  if (s == NULL || q->closed || !has_space_for(q, s))
     return NULL;  /* (closed: those are counted, and the waiting refused) */
   if (m && !queue_append(q, m, true))
     return NULL;  /* (no memory: when the reader refreshes) */

@@ -235,6 +235,21 @@ describe("the budget of a step", function()
     assert(more and resumed == 10 and busy.n == 10)
   end)
 
+  hosted("counts a name that is there already", function()
+    local box <close> = assert(uring.mailbox { name = "here" })
+    local found = 0
+    loop:spawn(function()
+      for _ = 1, 300 do
+        local to <close> = assert(uring.address("here", 1))
+        found = found + 1
+      end
+    end)
+    loop:step { max = 10 }
+    assert(found <= 10, found)
+    H.settle()
+    H.equal(300, found)
+  end)
+
   hosted("counts waits that need not wait", function()
     local ring, taken = loop:ring(), 0
     loop:spawn(function()

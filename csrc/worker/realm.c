@@ -168,6 +168,15 @@ static int wait_for_name (lua_State *L, int64_t ns, struct queue_name *n) {
                       name_wait_again);
 }
 
+static int found_again (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  (void)status; (void)ctx;
+  if (t == NULL)
+    return lua_yieldk(L, 0, 0, found_again);
+  loop_check(L, t);
+  return 1;
+}
+
 /* uring.address(name, timeout): without a timeout it does not wait */
 int realm_address (lua_State *L) {
   int64_t ns = lua_isnoneornil(L, 2) ? 0 : arg_duration(L, 2);
@@ -193,6 +202,9 @@ int realm_address (lua_State *L) {
     return fail_name(L, "address", 1, ENOENT);
   mail_address_set(a, q);
   lua_settop(L, 2);
+  if (ns > 0 && loop_unfair(state_of(L)->loop->current))
+    return loop_wait(L, state_of(L)->loop->current, WAIT_YIELD, NULL,
+                     CLOCK_NEVER, 0, found_again);
   return 1;
 }
 

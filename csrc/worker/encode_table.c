@@ -54,7 +54,7 @@ static bool check_is_array (struct encoder *c, struct level *l) {
   l->by_index = true;
   l->most = (lua_Integer)lua_rawlen(c->L, l->table);
   if (c->depth == MESSAGE_LEVELS)
-    return encode_plain_unwanted(c, "arrays in arrays, more than 8 deep,");
+    return encode_plain_unwanted(c, "arrays in arrays more than 8 deep");
   return is_array(c->L, l->table, l->most)
          || encode_plain_unwanted(c, "a table whose keys are not 1 to n");
 }

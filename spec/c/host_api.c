@@ -454,7 +454,11 @@ static void an_inbox_takes_only_its_types (void) {
     "for _, v in ipairs { true, 1.5, 's' } do"
     "  assert(not pcall(address.try_send, address, v))"
     "end"
-    " assert(not pcall(address.try_send, address, 1, nil))");
+    " assert(not pcall(address.try_send, address, 1, nil))"
+    " local deep = 1 for _ = 1, 9 do deep = { deep } end"
+    " ok, why = pcall(address.try_send, address, deep)"
+    "assert(not ok and why:find('[1]: arrays in arrays more than 8 deep, "
+    "which the reader', 1, true), why)");
   CHECK(uring->inbox_close(inbox) == 1);
   lua_close(L);
 }
@@ -1291,7 +1295,6 @@ static void room_is_told_of (void) {
   CHECK(count_of(fd) == 1);  /* (there is room for a post) */
   CHECK(uring->post(box, &v, 1) == 0);
   must_run(L, "mailbox:try_receive() mailbox:try_receive()");
-  CHECK(count_of(fd) == 1);
   must_run(L, "mailbox:try_receive()");
   CHECK(count_of(fd) == 0);  /* (once) */
   while (uring->post(box, &v, 1) == 0)
@@ -1320,7 +1323,6 @@ static void room_is_told_of (void) {
   step(L);
   CHECK(uring->wanting(box, fd) == 0 && count_of(fd) == 0);
   must_run(L, "assert(not sent and mailbox:try_receive() == 1)");
-  step(L);
   CHECK(count_of(fd) == 1);
   step(L);
   must_run(L, "assert(not sent and mailbox:try_receive() == 1)");

@@ -57,7 +57,9 @@ describe("loop:step", function()
       { seconds = -1 })
     H.raises("'seconds' must be seconds", loop.step, loop,
       { seconds = 0 / 0 })
-    H.raises("'now' must be seconds", loop.step, loop, { now = "1" })
+    H.raises("got string", loop.step, loop, { max = "3" })
+    H.raises("'now' must be seconds, 0 or more, got string", loop.step, loop,
+      { now = "1" })
     H.raises("'gc' must be a boolean", loop.step, loop, { gc = 1 })
     H.raises("options have names", loop.step, loop, { 1 })
   end)

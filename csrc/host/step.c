@@ -34,7 +34,7 @@ static double read_seconds (lua_State *L, const char *name) {
   double s = lua_tonumber(L, -1);
   if (lua_type(L, -1) != LUA_TNUMBER || !(s >= 0))
     luaL_argerror(L, 2, lua_pushfstring(L, "option '%s' must be seconds, 0 or "
-      "more, got %s", name, luaL_tolstring(L, -1, NULL)));
+      "more, got %s", name, options_got(L)));
   return s;
 }
 

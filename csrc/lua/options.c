@@ -67,8 +67,7 @@ static const char *names_problem (lua_State *L, int arg,
 
 /* The value on top is the option's, and not nil. */
 
-/* What it is, for messages: no metamethod is asked. */
-static const char *got (lua_State *L) {
+const char *options_got (lua_State *L) {
   return lua_type(L, -1) == LUA_TNUMBER ? luaL_tolstring(L, -1, NULL)
                                         : luaL_typename(L, -1);
 }
@@ -89,14 +88,14 @@ static const char *integer_problem (lua_State *L, const char *name,
   if (ok && *n >= min && *n <= max)
     return NULL;
   return lua_pushfstring(L, "option '%s' must be an integer from %I to %I, "
-           "got %s", name, (LUAI_UACINT)min, (LUAI_UACINT)max, got(L));
+           "got %s", name, (LUAI_UACINT)min, (LUAI_UACINT)max, options_got(L));
 }
 
 static const char *seconds_problem (lua_State *L, const char *name) {
   if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) >= 0)
     return NULL;
   return lua_pushfstring(L, "option '%s' must be seconds, a number from 0, "
-                         "got %s", name, got(L));
+                         "got %s", name, options_got(L));
 }
 
 

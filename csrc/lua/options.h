@@ -25,6 +25,9 @@ lua_Integer options_integer (lua_State *L, int arg, const char *name,
 /* Seconds, as nanoseconds; CLOCK_NEVER if the field is nil or math.huge. */
 int64_t options_seconds (lua_State *L, int arg, const char *name);
 
+/* What the value on top is, for a message that says what was expected. */
+const char *options_got (lua_State *L);
+
 /* The field's value; false if it is nil. */
 bool options_boolean (lua_State *L, int arg, const char *name);
 

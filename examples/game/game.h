@@ -10,6 +10,10 @@
 #ifndef game_h
 #define game_h
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE         /* clock_nanosleep, RUSAGE_THREAD */
+#endif
+
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdbool.h>

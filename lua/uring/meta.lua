@@ -411,9 +411,9 @@ function uring.loop(options) end
 
 --- A mailbox: messages from any state of this process to the tasks of this
 --- one. It is bounded in messages, bytes and descriptors. A message counts 32
---- bytes, 48 for each value, and the bytes of its strings. nil, message,
---- EEXIST if another mailbox of the realm has the name, EPERM if the state's
---- realm has none.
+--- bytes, 48 for each value, and the bytes of its strings. To collect it
+--- closes it: a name does not keep it. nil, message, EEXIST if another mailbox
+--- of the realm has the name, EPERM if the state's realm has none.
 ---@param options? uring.MailboxOptions
 ---@return uring.Mailbox? mailbox
 ---@return string? message
@@ -422,7 +422,8 @@ function uring.loop(options) end
 function uring.mailbox(options) end
 
 ---@class uring.MailboxOptions
----@field name? string 1 to 255 bytes without a zero; free again once closed
+---@field name? string 1 to 255 bytes without a zero; free again once closed or
+---collected
 ---@field capacity? integer messages: 1024 if not given
 ---@field bytes? integer 1048576 if not given; 65536 where `memory` is bounded
 ---@field fds? integer descriptors in messages: 16 if not given

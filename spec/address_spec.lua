@@ -162,6 +162,64 @@ describe("an address", function()
     end)
   end)
 
+  it("sends what selects wait to send in the order in which they began",
+    function()
+      helper.run(function()
+        local box, address = pair { capacity = 1 }
+        assert(address:try_send(0))
+        for i = 1, 4 do uring.spawn(uring.select, { address:sending(i) }) end
+        uring.sleep(0)
+        for i = 5, 6 do uring.spawn(address.send, address, i) end
+        uring.sleep(0)
+        for i = 7, 8 do uring.spawn(uring.select, { address:sending(i) }) end
+        uring.sleep(0)
+        for i = 0, 8 do assert.equal(i, (box:receive())) end
+      end)
+    end)
+
+  it("lets selects that wait again and again take turns", function()
+    helper.run(function()
+      local box, address = pair { capacity = 1 }
+      assert(address:try_send(0))
+      local count = { 0, 0, 0 }
+      for i = 1, 3 do
+        uring.daemon(function()
+          while true do
+            uring.select { address:sending(i) }
+            count[i] = count[i] + 1
+          end
+        end)
+      end
+      uring.sleep(0)
+      for _ = 1, 300 do box:receive() end
+      for i = 1, 3 do
+        assert(count[i] >= 99 and count[i] <= 101, table.concat(count, " "))
+      end
+    end)
+  end)
+
+  it("passes the turn of a select on, if that chooses otherwise", function()
+    helper.run(function()
+      local box, address = pair { capacity = 1 }
+      local other, to_other = pair()
+      assert(address:try_send(0))
+      local chosen
+      uring.spawn(function()
+        chosen = uring.select { s = address:sending(1),
+          o = other:receiving():wrap(function() uring.sleep(0) end) }
+      end)
+      uring.sleep(0)
+      local sent = helper.started(address.send, address, 2)
+      assert(to_other:send "o")
+      assert.equal(0, (box:receive()))
+      helper.turns()
+      if chosen == "s" then assert.equal(1, (box:receive())) end
+      assert.is_true(sent:join())
+      assert.equal(2, (box:receive()))
+      assert.equal(0, box:stats().waiting)
+    end)
+  end)
+
   it("may be in the selects of several tasks", function()
     helper.run(function()
       local box, address = pair { capacity = 1 }

@@ -140,6 +140,27 @@ describe("a channel takes the same time for each", function()
   end)
 end)
 
+describe("a mailbox takes the same time for each", function()
+  grows("choice that waits to send", 250, function(n)
+    local box = uring.mailbox { capacity = 1 }
+    local address = box:address()
+    assert(address:try_send(0))
+    for i = 1, n do uring.spawn(uring.select, { address:sending(i) }) end
+    uring.sleep(0)
+    for i = 0, n do assert(box:receive() == i) end
+    box:close()
+  end)
+
+  grows("choice that waits with the same event", 500, function(n)
+    local box = uring.mailbox { capacity = 1 }
+    local address = box:address()
+    assert(address:try_send(0))
+    waiting(n, uring.select, { address:sending(0) })
+    for _ = 0, n do assert(box:receive() == 0) end
+    box:close()
+  end)
+end)
+
 describe("the same time is taken by each", function()
   grows("task that is spawned and joined, and joins one", 500, function(n)
     local gate = uring.channel()

@@ -134,8 +134,7 @@ int box_wanting (uring_box *box, int eventfd) {
   w->s.tell = wanting_tell;
   w->fd = fd;
   atomic_init(&w->told, false);
-  /* (at the front: posts do not stand behind the senders that wait) */
-  if (queue_wait(q, &w->s, NULL, true) == SEND_REFUSED)
+  if (queue_wait(q, &w->s, NULL) == SEND_REFUSED)
     wanting_tell(&w->s);  /* (closed, it did not join) */
   refblock_release(&w->s.block);
   return 0;

@@ -331,6 +331,7 @@ static void open_mailbox (struct state *s, struct mailbox *m) {
   m->waitq.rung = true;
   m->waitq.own_bells = mailbox_own_bells;
   m->q->reader = m;
+  atomic_store(&m->q->home, s);
   m->q->woken = mailbox_woken;
   socket_waitq_open(s, &m->waitq);
 }

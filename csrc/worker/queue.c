@@ -17,6 +17,10 @@
 
 #define CHUNK_FIRST 2048u
 
+/* Instead of the queue's `holds`. */
+#define HELD_FOR_OWN UINT64_MAX
+#define HELD_NO_MORE (UINT64_MAX - 1)
+
 
 /* ---- waking ------------------------------------------------------------ */
 
@@ -69,10 +73,12 @@ static void wake_sender (struct queue_sender *s, enum queue_result result,
   atomic_store(&s->result, (int)result);
   if (s->bell == NULL)
     return;  /* (it is told) */
-  refblock_retain(&s->block);
-  doorbell_link(s->bell, &s->link);
-  w->bell[w->n++] = s->bell;  /* with its count */
-  s->bell = NULL;
+  if (!atomic_exchange(&s->linked, true)) {  /* guard: or the ready list is
+                                                broken */
+    refblock_retain(&s->block);
+    doorbell_link(s->bell, &s->link);
+  }
+  wake_later(w, s->bell);
 }
 
 /* ---- senders that wait ------------------------------------------------- */
@@ -102,8 +108,8 @@ static void senders_remove (struct queue_sender **last,
   s->next = s->prev = NULL;
 }
 
-/* It waits in this list from now on, unless the queue is closed. The list and
-** the bell's ringing count it, until senders_leave. The lock is held. */
+/* It waits in this list from now on, unless the queue is closed. The list
+** counts it, until it has left. The lock is held. */
 static void senders_join (struct queue *q, struct queue_sender **last,
                           struct queue_sender *s, struct doorbell *bell,
                           bool front) {
@@ -116,33 +122,62 @@ static void senders_join (struct queue *q, struct queue_sender **last,
   senders_add(last, s, front);
 }
 
-/* If it waits it leaves this list by its own will: its count and the bell that
-** it had, or NULL, are the caller's to release. */
-static bool senders_leave (struct queue_sender **last, struct queue_sender *s,
-                           struct doorbell **bell) {
-  if (queue_result(s) != SEND_WAITS)
-    return false;  /* guard: or what has decided has it */
-  senders_remove(last, s);
-  atomic_store(&s->result, SEND_WITHDRAWN);
-  *bell = s->bell;
+/* (without the lock) It has left its list: release what that counted. */
+static void has_left (struct queue_sender *s) {
+  if (s->bell) refblock_release(&s->bell->block);
   s->bell = NULL;
-  return true;
-}
-
-/* (without the lock) It was decided about, and is in no list: tell it, and
-** release its count. */
-static void tell_sender (struct queue_sender *s) {
-  if (s->tell) s->tell(s);
   refblock_release(&s->block);
 }
 
-static void waiting_changed (struct queue *q) {
-  if (q->waiting == NULL) atomic_store(&q->senders_wait, false);
+/* The same for one that was decided about: tell it. */
+static void tell_sender (struct queue_sender *s) {
+  if (s->tell) s->tell(s);
+  has_left(s);
+}
+
+/* (locked) An asker gets an offer, whose space is held, unless the reader
+** waits and may be kept waiting; and has it no more. */
+static void hold_space (struct queue *q, struct queue_sender *s) {
+  bool own = s->home != NULL && s->home == atomic_load(&q->home);
+  struct queue_limits *held = &q->held[own];
+  s->offered = true;
+  s->holds = own ? HELD_FOR_OWN : q->wanted ? HELD_NO_MORE : q->holds;
+  if (s->holds == HELD_NO_MORE)
+    return;
+  held->messages++;
+  held->bytes += s->cost;
+  held->fds += s->fds;
+}
+
+static void end_offer (struct queue *q, struct queue_sender *s) {
+  bool own = s->holds == HELD_FOR_OWN;
+  struct queue_limits *held = &q->held[own];
+  if (s->offered && (own || s->holds == q->holds)) {
+    held->messages--;
+    held->bytes -= s->cost;
+    held->fds -= s->fds;
+  }
+  s->offered = false;
+}
+
+static void give_up_offers (struct queue *q) {
+  memset(&q->held[0], 0, sizeof(q->held[0]));
+  q->holds++;
+}
+
+/* The first from this one on that has no offer; NULL: there is none. */
+static struct queue_sender *without_offer (const struct queue *q,
+                                           struct queue_sender *s) {
+  while (s->offered && s != q->waiting) s = s->next;
+  return s->offered ? NULL : s;
 }
 
 static void waiting_remove (struct queue *q, struct queue_sender *s) {
+  end_offer(q, s);
+  if (q->first == s)
+    q->first = s == q->waiting ? NULL : without_offer(q, s->next);
   senders_remove(&q->waiting, s);
-  waiting_changed(q);
+  if (q->waiting == NULL) atomic_store(&q->senders_wait, false);
 }
 
 /* (What is told of room posts aside.) */
@@ -151,25 +186,47 @@ static bool has_space_for (struct queue *q, const struct queue_sender *s) {
                  : queue_has_space(q, s->cost, s->fds);
 }
 
-/* (locked) Serve the first waiting sender, if there is space: return it, out
-** of the list and with its count. */
-static struct queue_sender *serve_first (struct queue *q, struct wakeups *w) {
-  struct queue_sender *s = q->waiting ? q->waiting->next : NULL;
+/* (locked) The first that has no offer gets one. */
+static void offer (struct queue *q, struct queue_sender *s,
+                   struct wakeups *w) {
+  hold_space(q, s);
+  q->first = without_offer(q, s);
+  wake_sender(s, SEND_TRY_AGAIN, w);
+}
+
+/* (locked) There was no space when it tried: it waits on in its place. */
+static void offer_again (struct queue *q, struct queue_sender *s) {
+  end_offer(q, s);
+  atomic_store(&s->result, SEND_WAITS);
+  if (q->first == NULL || s->place < q->first->place) q->first = s;
+}
+
+/* (locked) Serve the first waiting sender that has no offer, if there is
+** space. If it has left the list it is `served`, with what that counted. */
+static bool serve_first (struct queue *q, struct wakeups *w,
+                         struct queue_sender **served) {
+  struct queue_sender *s = q->first;
   struct message *m = s ? s->message : NULL;
   if (s == NULL || q->closed || !has_space_for(q, s))
-    return NULL;  /* (closed: those are counted, and the waiting refused) */
+    return false;  /* (closed: those are counted, and the waiting refused) */
+  if (m == NULL && s->tell == NULL) {
+    offer(q, s, w);
+    return true;
+  }
   if (m && !queue_append(q, m, true))
-    return NULL;  /* (no memory: when the reader refreshes) */
+    return false;  /* (no memory: when the reader refreshes) */
   s->message = NULL;
   waiting_remove(q, s);
   wake_sender(s, m ? SEND_ACCEPTED : SEND_TRY_AGAIN, w);
   if (m) queue_wake_reader(q, w);
-  return s;
+  *served = s;
+  return true;
 }
 
 static void sender_ready (struct ready_link *link, struct loop *loop) {
   struct queue_sender *s = (struct queue_sender *)
     ((char *)link - offsetof(struct queue_sender, link));
+  atomic_exchange(&s->linked, false);  /* guard: before it is looked at */
   if (loop && s->owner) s->woken(s->owner, loop);
   refblock_release(&s->block);
 }
@@ -188,6 +245,7 @@ void queue_sender_init (struct queue_sender *s,
   refblock_init(&s->block, end);
   s->link.ready = sender_ready;
   atomic_init(&s->result, SEND_WITHDRAWN);
+  atomic_init(&s->linked, false);
 }
 
 struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
@@ -215,6 +273,7 @@ static void want (struct queue *q, struct wakeups *w) {
   if (queue_is_over(q) || q->accepted.messages - atomic_load(&q->taken)
                           > others)
     queue_wake_reader(q, w);
+  else give_up_offers(q);
 }
 
 /* Do what was asked, unless another thread has the lock: then that does it. */
@@ -223,17 +282,18 @@ static void attend (struct queue *q) {
     struct wakeups w = { .n = 0 };
     struct queue_sender *s = NULL;
     unsigned asked = atomic_exchange(&q->asked, 0);
+    if (asked & TASK_GIVE_UP) give_up_offers(q);
     if (asked & TASK_WANT) want(q, &w);
-    if (asked & TASK_SERVE) s = serve_first(q, &w);
-    if (s) atomic_fetch_or(&q->asked, TASK_SERVE);  /* (and the next one) */
+    if (asked && serve_first(q, &w, &s))
+      atomic_fetch_or(&q->asked, TASK_SERVE);  /* (and the next one) */
     lock_free(&q->lock);
     queue_wake_now(&w);
     if (s) tell_sender(s);
   }
 }
 
-void queue_ask (struct queue *q, enum queue_task task) {
-  atomic_fetch_or(&q->asked, task);
+void queue_ask (struct queue *q, unsigned tasks) {
+  atomic_fetch_or(&q->asked, tasks);
   attend(q);
 }
 
@@ -249,59 +309,87 @@ void queue_serve_waiting (struct queue *q) {
 
 /* ---- senders ----------------------------------------------------------- */
 
-static int post (struct queue *q, struct message *m, bool aside) {
+/* (locked) May it be accepted? Of an asker `s`, which has an offer, or of C:
+** `aside`. */
+static int may_post (struct queue *q, const struct message *m, bool aside,
+                     const struct queue_sender *s) {
+  if (q->closed)
+    return -EPIPE;
+  if (s && !s->offered)
+    return -EAGAIN;
+  if (aside ? queue_has_space_aside(q, m->cost, m->fds)
+            : q->first == NULL && queue_has_space(q, m->cost, m->fds))
+    return 0;
+  return -EAGAIN;
+}
+
+static int post (struct queue *q, struct message *m, bool aside,
+                 struct queue_sender *s) {
   struct wakeups w = { .n = 0 };
-  int rc = 0;
+  int rc;
   if (q->fork_id != fork_id())
     return -ESTALE;  /* guard: before any lock */
   if (m->cost > q->limits.bytes || m->fds > q->limits.fds)
     return -EMSGSIZE;
   lock_take(&q->lock);
-  if (q->closed) rc = -EPIPE;
-  else if (aside ? !queue_has_space_aside(q, m->cost, m->fds)
-                 : q->waiting || !queue_has_space(q, m->cost, m->fds))
-    rc = -EAGAIN;
-  else if (!queue_append(q, m, m->size > QUEUE_SMALL)) rc = -ENOMEM;
-  else queue_wake_reader(q, &w);
+  rc = may_post(q, m, aside, s);
+  if (rc == 0 && !queue_append(q, m, m->size > QUEUE_SMALL)) rc = -ENOMEM;
+  if (rc == 0) queue_wake_reader(q, &w);
+  if (s && rc == 0) {
+    waiting_remove(q, s);
+    atomic_store(&s->result, SEND_ACCEPTED);
+  }
+  else if (s && rc == -EAGAIN && s->offered) offer_again(q, s);
   queue_unlock(q);
   queue_wake_now(&w);
+  if (s && rc == 0) has_left(s);
   return rc;
 }
 
 int queue_post (struct queue *q, struct message *m) {
-  return post(q, m, false);
+  return post(q, m, false, NULL);
 }
 
 int queue_post_aside (struct queue *q, struct message *m) {
-  return post(q, m, true);
+  return post(q, m, true, NULL);
+}
+
+int queue_post_offered (struct queue *q, struct queue_sender *s,
+                        struct message *m) {
+  return post(q, m, true, s);
 }
 
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
-                               struct doorbell *bell, bool front) {
+                               struct doorbell *bell) {
+  bool front = s->tell != NULL;  /* (C's posts stand behind no sender) */
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
   senders_join(q, &q->waiting, s, bell, front);
-  if (!q->closed)
+  if (!q->closed) {
+    s->place = front ? 0 : ++q->places;
+    if (q->first == NULL || front) q->first = s;
     atomic_store(&q->senders_wait, true);  /* guard: before has_space_for */
+  }
   queue_unlock(q);
   queue_serve_waiting(q);
   return queue_result(s);
 }
 
 enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
-  struct doorbell *bell = NULL;
   bool left;
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
-  left = senders_leave(&q->waiting, s, &bell);
-  waiting_changed(q);
+  left = s->next != NULL;  /* guard: or what has decided has it */
+  if (left) {
+    waiting_remove(q, s);
+    atomic_store(&s->result, SEND_WITHDRAWN);
+  }
   queue_unlock(q);
-  if (bell) refblock_release(&bell->block);
   if (left) {
     queue_serve_waiting(q);  /* guard: the next may be small enough */
-    refblock_release(&s->block);
+    has_left(s);
   }
   return queue_result(s);
 }
@@ -327,15 +415,14 @@ bool queue_is_closed (struct queue *q) {
 }
 
 void queue_unmonitor (struct queue *q, struct queue_sender *s) {
-  struct doorbell *bell = NULL;
   bool left;
   if (q->fork_id != fork_id())
     return;
   lock_take(&q->lock);
-  left = senders_leave(&q->monitors, s, &bell);
+  left = s->next != NULL;  /* guard: or what has decided has it */
+  if (left) senders_remove(&q->monitors, s);
   queue_unlock(q);
-  if (bell) refblock_release(&bell->block);
-  if (left) refblock_release(&s->block);
+  if (left) has_left(s);
 }
 
 bool queue_add_sender (struct queue *q) {
@@ -472,6 +559,7 @@ struct queue *queue_new (const struct queue_limits *limits) {
   q->head = q->tail = c;
   atomic_init(&q->spare, NULL);
   atomic_init(&q->notices, NULL);
+  atomic_init(&q->home, NULL);
   atomic_init(&q->taken, 0);
   atomic_init(&q->taken_bytes, 0);
   atomic_init(&q->taken_fds, 0);

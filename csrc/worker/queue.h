@@ -22,12 +22,24 @@
 ** - Senders that wait for space (struct queue_sender), in a list, first come,
 **   first served. The reader, which made the space, moves their messages into
 **   the queue itself; so no space is reserved for a sender that does not run.
-**   A sender without a message (a select's: it may choose another event) is
-**   taken off the list and woken, and tries again.
 **
 ** Order. Messages are received in the order in which they were accepted. While
 ** a sender waits, no other sender's message is accepted before its; but for
-** posts of C, which cannot wait.
+** posts of C, which cannot wait, and for what follows.
+**
+** A sender without a message (a select's: it may choose another event) is an
+** asker. Where there is space for it, it is woken: that is an offer. It keeps
+** its place in the list until it posts, or leaves; if there is no space when
+** it tries, it waits on in that place. Those behind it are served, and other
+** posts accepted, as far as there is space beside the offers: so a place that
+** was freed wakes one sender, and none overtakes it.
+**
+** But the loop of an asker may be a host's that does not step, and that must
+** not stop the others. So the space of an offer is held only as long as the
+** reader finds other messages. When it finds none, or waits, the space of
+** offers is given up, but for askers of its own state: those run when it does.
+** An asker that then tries late may use the eighth more that posts of C have,
+** so that it is not overtaken for ever.
 **
 ** Each count of the queue is an object's, a message's or C's. `own` is how
 ** many of them are of objects in the state that has the mailbox. When those
@@ -74,13 +86,17 @@ enum queue_result { SEND_WAITS, SEND_ACCEPTED, SEND_REFUSED, SEND_WITHDRAWN,
 struct queue_sender {
   struct refblock block;
   struct ready_link link;
-  struct queue_sender *next, *prev;  /* in the list */
+  struct queue_sender *next, *prev;  /* in the list; else NULL */
   struct doorbell *bell;     /* in the list: of the loop to wake, counted */
-  struct message *message;   /* NULL: it tries again when there is space, or
-                                its message was accepted */
+  struct message *message;   /* NULL: an asker, or it was accepted */
   uint64_t cost;
   uint16_t fds;
+  bool offered;              /* an asker in the list, with an offer */
+  uint64_t place;            /* in the list: it is in the order of these */
+  uint64_t holds;            /* the queue's `holds` when it got the offer */
+  const void *home;          /* of an asker: its state */
   _Atomic int result;        /* enum queue_result */
+  _Atomic bool linked;       /* it is in the ready list */
   void *owner;               /* for `woken`; NULL: none. Its thread's. */
   void (*woken)(void *owner, struct loop *loop);
   /* Of C's, which has no bell: it is called instead, on the thread that has
@@ -116,6 +132,7 @@ struct queue {
   struct queue_name *name;   /* realm.c's; NULL: none */
   void *reader;              /* for `woken`; NULL: none */
   void (*woken)(void *reader, struct loop *loop);
+  const void *_Atomic home;  /* its state; NULL: none */
   uint64_t undelivered;      /* at the close; the reader's, too */
   struct chunk *_Atomic spare;
 
@@ -131,6 +148,10 @@ struct queue {
   struct queue_limits known;      /* `taken` when it was last looked up */
   struct queue_limits most;       /* that were in it at a time */
   struct queue_sender *waiting;   /* the last of a circular list, or NULL */
+  struct queue_sender *first;     /* the first of them without an offer */
+  uint64_t places;                /* the next one's */
+  struct queue_limits held[2];    /* for offers: to others, to its own state */
+  uint64_t holds;                 /* times that the first was given up */
   struct queue_sender *monitors;  /* the same: to be told of the close */
   struct doorbell *bell;     /* of the reader's loop, counted; NULL: it has
                                 not waited yet, or is closed */
@@ -172,14 +193,20 @@ int queue_post (struct queue *q, struct message *m);
 ** eighth more space, and space for one message at least. */
 int queue_post_aside (struct queue *q, struct message *m);
 
-/* Join the list of senders, at its `front` after SEND_TRY_AGAIN. SEND_WAITS,
-** or the result if it need not wait; `woken` is called, on the thread of this
-** bell's loop, in either case. */
-enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
-                               struct doorbell *bell, bool front);
+/* The same for an asker in the list, after SEND_TRY_AGAIN. EAGAIN: it waits on
+** in its place. If the message was accepted it has left the list. */
+int queue_post_offered (struct queue *q, struct queue_sender *s,
+                        struct message *m);
 
-/* Leave the list. SEND_ACCEPTED, SEND_REFUSED and SEND_TRY_AGAIN came first;
-** else SEND_WITHDRAWN, and the message is the sender's again. */
+/* Join the list of senders, once. SEND_WAITS, or the result if it need not wait;
+** `woken` is called, on the thread of this bell's loop, in either case. One
+** with `tell` is told once, of space for a post of C, and gets no offer: it
+** stands before the others. */
+enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
+                               struct doorbell *bell);
+
+/* Leave the list. SEND_ACCEPTED and SEND_REFUSED came first; else
+** SEND_WITHDRAWN, and the message is the sender's again. */
 enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s);
 
 static inline enum queue_result queue_result (const struct queue_sender *s) {
@@ -190,8 +217,8 @@ static inline enum queue_result queue_result (const struct queue_sender *s) {
 void queue_sender_init (struct queue_sender *s,
                         void (*end)(struct refblock *));
 
-/* A sender for this message (NULL: it tries again) of this cost, counted
-** once. It owns the message until that is accepted. NULL: no memory. */
+/* A sender for this message (NULL: an asker) of this cost, counted once.
+** It owns the message until that is accepted. NULL: no memory. */
 struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
                                        uint16_t fds);
 

@@ -18,9 +18,12 @@
 
 static bool within (const struct queue *q, uint64_t cost, uint16_t fds) {
   const struct queue_limits *a = &q->accepted, *k = &q->known;
-  return a->messages - k->messages < q->limits.messages
-         && a->bytes - k->bytes + cost <= q->limits.bytes
-         && a->fds - k->fds + fds <= q->limits.fds;
+  const struct queue_limits *o = q->held;
+  return a->messages - k->messages + o[0].messages + o[1].messages
+         < q->limits.messages
+         && a->bytes - k->bytes + o[0].bytes + o[1].bytes + cost
+            <= q->limits.bytes
+         && a->fds - k->fds + o[0].fds + o[1].fds + fds <= q->limits.fds;
 }
 
 /* What is in the queue, at most. */

@@ -26,8 +26,8 @@ struct chunk {
 
 struct chunk *queue_new_chunk (size_t size);  /* NULL: no memory */
 
-/* (locked) Is there space for a message of this cost; and for a post of C,
-** which may use some more? */
+/* (locked) Is there space for a message of this cost, beside what is held for
+** offers; and for a post of C, or an asker, which may use some more? */
 bool queue_has_space (struct queue *q, uint64_t cost, uint16_t fds);
 bool queue_has_space_aside (struct queue *q, uint64_t cost, uint16_t fds);
 

@@ -19,9 +19,12 @@ void queue_wake_now (struct wakeups *w);
 void queue_wake_reader (struct queue *q, struct wakeups *w);
 
 /* What is asked of whichever thread has the lock next. */
-enum queue_task { TASK_WANT = 1, TASK_SERVE = 2 };
+enum queue_task {
+  TASK_WANT = 1, TASK_SERVE = 2,
+  TASK_GIVE_UP = 4           /* the space of offers: it finds no message */
+};
 
-void queue_ask (struct queue *q, enum queue_task task);
+void queue_ask (struct queue *q, unsigned tasks);
 
 /* Accept the messages of waiting senders for which there is space. */
 void queue_serve_waiting (struct queue *q);

@@ -41,8 +41,12 @@ static bool refresh (struct queue *q) {
   bool over;
   uint64_t before = q->seen;
   linger(q);
-  if (atomic_load_explicit(&q->senders_wait, memory_order_relaxed))
-    queue_serve_waiting(q);  /* (for want of memory, or because one left) */
+  if (atomic_load_explicit(&q->senders_wait, memory_order_relaxed)) {
+    bool none = atomic_load_explicit(&q->come, memory_order_relaxed)
+                == queue_taken_count(q);
+    /* (for want of memory, because one left, or has an offer) */
+    queue_ask(q, none ? TASK_SERVE | TASK_GIVE_UP : TASK_SERVE);
+  }
   over = queue_is_over(q);  /* (first: their last messages are seen then) */
   q->seen = atomic_load_explicit(&q->come, memory_order_acquire);
   q->batch = q->seen - before;
@@ -197,6 +201,8 @@ bool queue_rest (struct queue *q) {
     eventfd_read(q->eventfd, &n);  /* guard: under the lock, and then armed */
     q->wanted = true;
   }
+  if (rest && atomic_load(&q->senders_wait))
+    atomic_fetch_or(&q->asked, TASK_SERVE | TASK_GIVE_UP);
   queue_unlock(q);
   return rest;
 }

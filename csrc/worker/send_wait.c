@@ -83,7 +83,7 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
 /* Join the list of senders with what was encoded, and wait. */
 static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
                        struct doorbell *bell, const struct send_kind *kind) {
-  queue_wait(w->q, w->s, bell, false);
+  queue_wait(w->q, w->s, bell);
   waitq_add(&w->waitq.q.waiting, &t->node);
   return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER,
                    (lua_KContext)kind, message_sent);
@@ -205,11 +205,10 @@ int send_wait_send (lua_State *L) {
 
 /* ---- address:sending --------------------------------------------------- */
 
-/* One select that waits with this event. */
+/* One select that waits with this event: its select waiter has it. */
 struct asking {
-  struct asking *next;
-  const struct wait_node *node;  /* which tells it from the others */
-  struct waitq waiting;    /* that node, until it is woken */
+  struct asking *next, **back;  /* of the event's */
+  struct waitq waiting;    /* its node, until that is woken */
   struct queue_sender *s;
 };
 
@@ -222,11 +221,8 @@ struct sending {
   struct asking *asking;
 };
 
-static struct asking **asking_of (struct sending *s,
-                                  const struct wait_node *node) {
-  struct asking **a = &s->asking;
-  while (*a && (*a)->node != node) a = &(*a)->next;
-  return a;
+static struct asking *asking_of (struct wait_node *node) {
+  return node ? select_waiter_of(node)->asking : NULL;
 }
 
 static void asking_woken (void *owner, struct loop *loop) {
@@ -235,9 +231,9 @@ static void asking_woken (void *owner, struct loop *loop) {
 }
 
 /* It does not wait any more. (Its node has left the queue.) */
-static void asking_end (struct sending *s, struct asking **at) {
-  struct asking *a = *at;
-  *at = a->next;
+static void asking_end (struct sending *s, struct asking *a) {
+  *a->back = a->next;
+  if (a->next) a->next->back = a->back;
   queue_withdraw(s->q, a->s);
   a->s->owner = NULL;  /* guard: it may still be in the ready list */
   refblock_release(&a->s->block);
@@ -251,8 +247,8 @@ static bool fds_are_open (const struct sending *s) {
   return true;
 }
 
-/* Post a copy of the message: 0 or -errno. */
-static int post_copy (lua_State *L, struct sending *s) {
+/* Post a copy of the message: 0 or -errno. NULL: nothing asks for it yet. */
+static int post_copy (lua_State *L, struct sending *s, struct asking *a) {
   struct message *m = s->message, *copy = m;
   bool linked = m->size > QUEUE_SMALL;  /* the queue takes it as it is */
   int rc;
@@ -265,7 +261,7 @@ static int post_copy (lua_State *L, struct sending *s) {
     owned_count(copy);
   }
   if (s->nfds > 0) ring_submit_all(state_of(L)->rings);
-  rc = queue_post(s->q, copy);
+  rc = a ? queue_post_offered(s->q, a->s, copy) : queue_post(s->q, copy);
   if (rc < 0 && copy != m) owned_withdraw_plain(copy);
   if (copy != m && (rc < 0 || !linked)) free(copy);
   for (unsigned i = 0; rc == 0 && i < s->nfds; i++)
@@ -276,12 +272,12 @@ static int post_copy (lua_State *L, struct sending *s) {
 static int sending_message_try (lua_State *L, struct task *t,
                                 struct wait_node *node) {
   struct sending *s = class_check(L, 1, CLASS_SENDING);
-  const struct asking *a = node ? *asking_of(s, node) : NULL;
+  struct asking *a = asking_of(node);
   int rc;
   (void)t;
   if (a && queue_result(a->s) == SEND_WAITS)
     return 0;
-  rc = post_copy(L, s);
+  rc = post_copy(L, s, a);
   if (rc == -EAGAIN)
     return 0;
   if (rc == -EBADF)
@@ -292,8 +288,7 @@ static int sending_message_try (lua_State *L, struct task *t,
   return 1;
 }
 
-static struct asking *asking_new (struct sending *s,
-                                  const struct wait_node *node) {
+static struct asking *asking_new (lua_State *L, struct sending *s) {
   struct asking *a = calloc(1, sizeof(*a));
   if (a == NULL)
     return NULL;
@@ -302,27 +297,30 @@ static struct asking *asking_new (struct sending *s,
     free(a);
     return NULL;
   }
-  a->node = node;
+  a->s->home = state_of(L);
   a->s->owner = a;
   a->s->woken = asking_woken;
   a->next = s->asking;
+  a->back = &s->asking;
+  if (a->next) a->next->back = &a->next;
   s->asking = a;
   return a;
 }
 
-/* Ask to be woken when there is space; again, if that was in vain. */
+/* Ask to be woken when there is space. After a wakeup in vain it is in the
+** list still, in its place. */
 static int sending_message_block (lua_State *L, struct task *t,
                                   struct blocking *b) {
   struct sending *s = class_check(L, 1, CLASS_SENDING);
   struct doorbell *bell = loop_doorbell(state_of(L)->loop);
-  struct asking *a = *asking_of(s, b->node);
-  bool again = a != NULL;
+  struct asking *a = asking_of(b->node);
   (void)t;
-  if (a == NULL) a = asking_new(s, b->node);
-  if (a == NULL || bell == NULL)
-    return fail(L, ENOMEM, "sending");
-  queue_withdraw(s->q, a->s);  /* guard: it is in the list once */
-  queue_wait(s->q, a->s, bell, again);
+  if (a == NULL) {
+    if (bell == NULL || (a = asking_new(L, s)) == NULL)
+      return fail(L, ENOMEM, "sending");
+    select_waiter_of(b->node)->asking = a;
+    queue_wait(s->q, a->s, bell);
+  }
   wait_join_plain(b, &a->waiting, WAIT_QUEUE, NULL);
   return 0;
 }
@@ -330,9 +328,10 @@ static int sending_message_block (lua_State *L, struct task *t,
 static void sending_message_cancel (lua_State *L, struct task *t,
                                     struct wait_node *node) {
   struct sending *s = class_raw(L, 1, CLASS_SENDING);
-  struct asking **at = asking_of(s, node);
+  struct asking *a = asking_of(node);
   (void)t;
-  if (*at) asking_end(s, at);
+  if (a && s->q) asking_end(s, a);  /* guard: or it has ended with `s` */
+  select_waiter_of(node)->asking = NULL;
 }
 
 static const struct wait_kind sending_kind = {
@@ -403,7 +402,7 @@ static int sending_gc (lua_State *L) {
   struct sending *s = class_check(L, 1, CLASS_SENDING);
   if (s->q == NULL)
     return 0;
-  while (s->asking) asking_end(s, &s->asking);
+  while (s->asking) asking_end(s, s->asking);
   for (unsigned i = 0; i < s->nfds; i++)
     refblock_release(&s->fds[i]->block);
   owned_withdraw_plain(s->message);  /* (copies of it were sent, if any) */

@@ -10,10 +10,9 @@
 ** waits.
 **
 ** A select may choose another event at any moment until its task runs. So what
-** a `sending` has in the list is a sender without a message. When it is woken
-** the select tries: that posts a copy of the message, if there still is space;
-** if not the sender joins the list again, at its front. Nothing is sent before
-** it is chosen, and nothing of its descriptors is lent.
+** a `sending` has in the list is an asker, which has no message (see queue.h).
+** When that has an offer the select tries, and posts a copy of the message.
+** Nothing is sent before it is chosen, and nothing of its descriptors is lent.
 **
 ** Invariant: a sender in the list has an owner that takes it out of there: the
 ** object of the wait, when it is collected, at the latest.

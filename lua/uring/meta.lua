@@ -2651,7 +2651,8 @@ function Address:send(...) end
 function Address:try_send(...) end
 
 --- address:send as an event: the message is sent if it is chosen. Strings and
---- arrays are copied at once.
+--- arrays are copied at once. A select that waits with it has its place among
+--- the sends that wait.
 ---@param ... any
 ---@return uring.Event
 ---@nodiscard

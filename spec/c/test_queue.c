@@ -267,8 +267,8 @@ static void a_waiting_sender_is_served_first (void) {
   struct queue_sender *s = sender(3, 1), *t = sender(4, 1);
   post(q, 1, 1);
   post(q, 2, 1);
-  CHECK(queue_wait(q, s, b, false) == SEND_WAITS);
-  CHECK(queue_wait(q, t, b, false) == SEND_WAITS);
+  CHECK(queue_wait(q, s, b) == SEND_WAITS);
+  CHECK(queue_wait(q, t, b) == SEND_WAITS);
   CHECK(take(q) == 1);
   CHECK(queue_result(s) == SEND_ACCEPTED && queue_result(t) == SEND_WAITS);
   CHECK(post(q, 5, 1) == -EAGAIN);
@@ -288,8 +288,8 @@ static void a_withdrawal_serves_those_behind (void) {
   struct doorbell *b = new_bell();
   struct queue_sender *big = sender(2, 600), *small = sender(3, 8);
   post(q, 1, 400);
-  CHECK(queue_wait(q, big, b, false) == SEND_WAITS);
-  CHECK(queue_wait(q, small, b, false) == SEND_WAITS);  /* not overtaken */
+  CHECK(queue_wait(q, big, b) == SEND_WAITS);
+  CHECK(queue_wait(q, small, b) == SEND_WAITS);  /* not overtaken */
   CHECK(post(q, 9, 8) == -EAGAIN);  /* although there is space for it */
   queue_want(q, b, 1);
   doorbell_arm(b);
@@ -309,32 +309,113 @@ static void room_is_seen_when_a_sender_stands (void) {
   struct queue_sender *s = sender(2, 1);
   post(q, 1, 1);
   CHECK(take(q) == 1);
-  CHECK(queue_wait(q, s, b, false) == SEND_ACCEPTED);
+  CHECK(queue_wait(q, s, b) == SEND_ACCEPTED);
   CHECK(take(q) == 2);
   let_go(s);
   drop(q);
   refblock_release(&b->block);
 }
 
-static void one_that_is_only_told_tries_again (void) {
+/* One of the reader's state, or of another. */
+static struct queue_sender *asker (size_t len, const void *home) {
+  struct message *m = message(0, len);
+  struct queue_sender *s = queue_sender_new(NULL, m->cost, m->fds);
+  if (!CHECK(s != NULL)) exit(1);
+  s->home = home;
+  free(m);
+  return s;
+}
+
+static int post_offered (struct queue *q, struct queue_sender *s, int64_t i) {
+  struct message *m = message(i, 1);
+  int rc = queue_post_offered(q, s, m);
+  free(m);
+  return rc;
+}
+
+static void one_place_is_offered_to_one_asker (void) {
   struct queue *q = new_queue(1, 100000);
   struct doorbell *b = new_bell();
-  struct queue_sender *s = queue_sender_new(NULL, 100, 0);
-  struct queue_sender *t = sender(3, 1);
-  post(q, 1, 1);
-  CHECK(queue_wait(q, s, b, false) == SEND_WAITS);
-  CHECK(queue_wait(q, t, b, false) == SEND_WAITS);
-  CHECK(take(q) == 1);
-  CHECK(queue_result(s) == SEND_TRY_AGAIN);
-  CHECK(queue_result(t) == SEND_ACCEPTED);
-  CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL));
-  CHECK(post(q, 2, 1) == -EAGAIN);
-  CHECK(queue_wait(q, s, b, true) == SEND_WAITS);
-  CHECK(queue_close(q, false) == 1);
-  CHECK(queue_result(s) == SEND_REFUSED);
-  CHECK(queue_withdraw(q, s) == SEND_REFUSED);
+  struct queue_sender *s = asker(1, q), *t = asker(1, q), *u = sender(3, 1);
+  q->home = q;
+  post(q, 0, 1);
+  CHECK(queue_wait(q, s, b) == SEND_WAITS);
+  CHECK(queue_wait(q, t, b) == SEND_WAITS);
+  CHECK(queue_wait(q, u, b) == SEND_WAITS);
+  CHECK(take(q) == 0 && take(q) == -1);
+  queue_want(q, b, 0);
+  CHECK(queue_result(s) == SEND_TRY_AGAIN && queue_result(t) == SEND_WAITS);
+  CHECK(post(q, 9, 1) == -EAGAIN);
+  CHECK(post_offered(q, t, 9) == -EAGAIN && queue_result(t) == SEND_WAITS);
+  CHECK(post_offered(q, s, 1) == 0 && queue_result(s) == SEND_ACCEPTED);
+  CHECK(queue_result(t) == SEND_WAITS && post(q, 9, 1) == -EAGAIN);
+  CHECK(take(q) == 1 && queue_result(t) == SEND_TRY_AGAIN);
+  CHECK(queue_result(u) == SEND_WAITS);
+  CHECK(queue_withdraw(q, t) == SEND_WITHDRAWN);  /* it passes it on */
+  CHECK(queue_result(u) == SEND_ACCEPTED && take(q) == 3);
+  CHECK(post(q, 4, 1) == 0 && take(q) == 4);
+  while (doorbell_serve(b, NULL, DOORBELL_ALL)) {}
+  CHECK(adds_up(q));
   let_go(s);
   let_go(t);
+  let_go(u);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+/* Of a loop that does not step: what it was offered goes to the others. */
+static void an_asker_that_does_not_try_stops_no_others (void) {
+  struct queue *q = new_queue(2, 100000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *s = asker(1, b), *t = sender(3, 1), *u = sender(4, 1);
+  post(q, 1, 1);
+  post(q, 2, 1);
+  CHECK(queue_wait(q, s, b) == SEND_WAITS);
+  CHECK(queue_wait(q, t, b) == SEND_WAITS);
+  CHECK(queue_wait(q, u, b) == SEND_WAITS);
+  CHECK(take(q) == 1 && queue_result(s) == SEND_TRY_AGAIN);
+  CHECK(queue_result(t) == SEND_WAITS);  /* (there still is a message) */
+  CHECK(take(q) == 2 && queue_result(t) == SEND_ACCEPTED);
+  CHECK(take(q) == 3 && queue_result(u) == SEND_ACCEPTED);
+  CHECK(post(q, 5, 1) == -EAGAIN);
+  CHECK(take(q) == 4 && take(q) == -1);
+  CHECK(post(q, 5, 1) == 0 && post(q, 6, 1) == 0);
+  CHECK(post(q, 7, 1) == -EAGAIN);
+  CHECK(post_offered(q, s, 8) == 0);  /* late, but it had an offer */
+  CHECK(take(q) == 5 && take(q) == 6 && take(q) == 8 && take(q) == -1);
+  while (doorbell_serve(b, NULL, DOORBELL_ALL)) {}
+  let_go(s);
+  let_go(t);
+  let_go(u);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void an_offer_in_vain_keeps_the_place (void) {
+  struct queue *q = new_queue(1, 100000);
+  struct doorbell *b = new_bell();
+  struct queue_sender *s[3];
+  post(q, 0, 1);
+  for (int i = 0; i < 3; i++) {
+    s[i] = asker(1, b);
+    CHECK(queue_wait(q, s[i], b) == SEND_WAITS);
+  }
+  queue_want(q, b, 1);  /* it waits: no space is held */
+  CHECK(take(q) == 0);
+  for (int i = 0; i < 3; i++) CHECK(queue_result(s[i]) == SEND_TRY_AGAIN);
+  CHECK(post(q, 1, 1) == 0);
+  CHECK(post_offered(q, s[0], 2) == 0);  /* beside: one more */
+  CHECK(post_offered(q, s[2], 9) == -EAGAIN);
+  CHECK(post_offered(q, s[1], 9) == -EAGAIN);
+  CHECK(take(q) == 1 && queue_result(s[1]) == SEND_WAITS);
+  CHECK(take(q) == 2 && queue_result(s[1]) == SEND_TRY_AGAIN);
+  CHECK(queue_result(s[2]) == SEND_WAITS);
+  CHECK(queue_close(q, false) == 0);
+  CHECK(queue_result(s[1]) == SEND_REFUSED);
+  CHECK(queue_withdraw(q, s[2]) == SEND_REFUSED);
+  CHECK(post_offered(q, s[1], 9) == -EPIPE);
+  while (doorbell_serve(b, NULL, DOORBELL_ALL)) {}
+  for (int i = 0; i < 3; i++) let_go(s[i]);
   drop(q);
   refblock_release(&b->block);
 }
@@ -346,12 +427,12 @@ static void closing_refuses_waiting_senders (void) {
   post(q, 0, 1);
   for (int i = 0; i < 3; i++) {
     s[i] = sender(i, 600);
-    CHECK(queue_wait(q, s[i], b, false) == SEND_WAITS);
+    CHECK(queue_wait(q, s[i], b) == SEND_WAITS);
   }
   CHECK(queue_close(q, false) == 1);
   for (int i = 0; i < 3; i++) {
     CHECK(queue_result(s[i]) == SEND_REFUSED && s[i]->message != NULL);
-    CHECK(queue_wait(q, s[i], b, false) == SEND_REFUSED);
+    CHECK(queue_wait(q, s[i], b) == SEND_REFUSED);
     let_go(s[i]);
   }
   drop(q);
@@ -371,7 +452,7 @@ static void the_reader_waits_for_no_lock (void) {
   queue_want(q, b, 0);
   post(q, 1, 1);
   post(q, 2, 1);
-  CHECK(queue_wait(q, s, b, false) == SEND_WAITS);
+  CHECK(queue_wait(q, s, b) == SEND_WAITS);
   lock_take(&q->lock);
   CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == 1);
   CHECK(queue_count(q, 3) == 2);
@@ -428,7 +509,7 @@ static void dawdle (struct lot *l) {
 static void wait_to_send (struct lot *l, struct doorbell *b, int64_t i,
                           size_t len) {
   struct queue_sender *s = sender(i, len);
-  enum queue_result got = queue_wait(storm.q, s, b, false);
+  enum queue_result got = queue_wait(storm.q, s, b);
   if (got == SEND_WAITS && draw(l, 4) == 0) {
     dawdle(l);
     got = queue_withdraw(storm.q, s);
@@ -446,6 +527,26 @@ static void wait_to_send (struct lot *l, struct doorbell *b, int64_t i,
   let_go(s);
 }
 
+/* The same for an asker, as a select does it. */
+static void ask_to_send (struct lot *l, struct doorbell *b, int64_t i) {
+  struct queue_sender *s = asker(1, draw(l, 2) ? storm.q : NULL);
+  enum queue_result got = queue_wait(storm.q, s, b);
+  int rc = -EAGAIN;
+  while (rc == -EAGAIN && draw(l, 8) != 0) {
+    if (got != SEND_WAITS) rc = post_offered(storm.q, s, i);
+    else if (!sleep_on(b)) {
+      atomic_fetch_add(&storm.stuck, 1);
+      break;
+    }
+    got = queue_result(s);
+  }
+  queue_withdraw(storm.q, s);
+  if (rc == 0) atomic_fetch_add(&storm.accepted, 1);
+  else if (rc == -EPIPE) atomic_fetch_add(&storm.refused, 1);
+  else atomic_fetch_add(&storm.withdrawn, 1);
+  let_go(s);
+}
+
 static void *send_all (void *of) {
   struct lot l = { (uint64_t)(uintptr_t)of * 2654435761u
                    + 88172645463325252u };
@@ -455,6 +556,7 @@ static void *send_all (void *of) {
     size_t len = draw(&l, 16) ? draw(&l, 64) : draw(&l, 2600);
     int rc = draw(&l, 8) ? post(storm.q, me + i, len) : -EAGAIN;
     if (rc == 0) atomic_fetch_add(&storm.accepted, 1);
+    else if (rc == -EAGAIN && draw(&l, 2)) ask_to_send(&l, b, me + i);
     else if (rc == -EAGAIN) wait_to_send(&l, b, me + i, len);
     else if (!CHECK(rc == -EPIPE)) break;
     else atomic_fetch_add(&storm.refused, 1);
@@ -494,6 +596,7 @@ static void storm_of (uint64_t capacity, unsigned rounds, uint64_t most) {
   uint64_t got, left;
   struct queue_stats s;
   storm.q = new_queue(capacity, 4000);
+  storm.q->home = storm.q;
   queue_linger(storm.q, capacity > 8);
   storm.rounds = rounds;
   storm.accepted = storm.withdrawn = storm.refused = 0;
@@ -543,7 +646,9 @@ static const struct check_test tests[] = {
   TEST(a_waiting_sender_is_served_first),
   TEST(a_withdrawal_serves_those_behind),
   TEST(room_is_seen_when_a_sender_stands),
-  TEST(one_that_is_only_told_tries_again),
+  TEST(one_place_is_offered_to_one_asker),
+  TEST(an_asker_that_does_not_try_stops_no_others),
+  TEST(an_offer_in_vain_keeps_the_place),
   TEST(closing_refuses_waiting_senders),
   TEST(the_reader_waits_for_no_lock),
   TEST(threads_lose_nothing),

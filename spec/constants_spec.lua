@@ -80,6 +80,13 @@ describe("a name that is not there", function()
     end
   end)
 
+  it("raises at the line of its caller", function()
+    local line = debug.getinfo(1, "l").currentline + 1
+    local _, why = pcall(function() return (uring.O_RDNLY) end)
+    assert.truthy(why:find(("constants_spec.lua:%d: no constant O_RDNLY")
+      :format(line), 1, true), why)
+  end)
+
   it("raises among the numbers of errors", function()
     local function errno(name) return uring.errno[name] end
     helper.raises("no constant EAGIAN: did you mean EAGAIN?", errno,

@@ -70,8 +70,7 @@ static const struct constant {
   C(IORING_SETUP_R_DISABLED), C(IORING_SETUP_SUBMIT_ALL),
   C(IORING_SETUP_COOP_TASKRUN), C(IORING_SETUP_TASKRUN_FLAG),
   C(IORING_SETUP_SQE128), C(IORING_SETUP_CQE32), C(IORING_SETUP_SINGLE_ISSUER),
-  C(IORING_SETUP_DEFER_TASKRUN), C(IORING_SETUP_NO_MMAP),
-  C(IORING_SETUP_REGISTERED_FD_ONLY), C(IORING_SETUP_NO_SQARRAY),
+  C(IORING_SETUP_DEFER_TASKRUN), C(IORING_SETUP_NO_SQARRAY),
   C(IORING_SETUP_HYBRID_IOPOLL), C(IORING_SETUP_CQE_MIXED),
   C(IORING_SETUP_SQE_MIXED), C(IORING_SETUP_SQ_REWIND),
   C(IORING_FEAT_SINGLE_MMAP), C(IORING_FEAT_NODROP),
@@ -240,6 +239,23 @@ bool constant_find (const char *name, int64_t *value) {
 }
 
 
+/* Is it made when it is first asked for? Then the metatable has, in `made`, the
+** function that does. (Here, not in an __index of Lua's: an error is raised
+** with the position of its caller.) */
+static bool make_name (lua_State *L) {
+  if (luaL_getmetafield(L, 1, "made") != LUA_TTABLE)
+    return false;
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, -2) != LUA_TFUNCTION)
+    return false;
+  lua_pushvalue(L, 2);
+  lua_call(L, 1, 1);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, -2);
+  lua_rawset(L, 1);
+  return true;
+}
+
 /* __index(table, key): raise for an unknown constant, and for another name
 ** that is similar to a known one. Any other name is nil, so that programs can
 ** test for functions of later versions. */
@@ -248,6 +264,9 @@ static int unknown_name (lua_State *L) {
   const char *key;
   if (lua_type(L, 2) != LUA_TSTRING)
     return 0;
+  if (make_name(L))
+    return 1;
+  lua_settop(L, 2);
   key = lua_tostring(L, 2);
   nearest_begin(&near, key);
   lua_pushnil(L);

@@ -294,15 +294,10 @@ local STANDARD <const> = { stdin = 0, stdout = 1, stderr = 2 }
 -- They are made when they are first asked for, so that a state that does not
 -- use them has none.
 local function standard(uring)
-  local meta = getmetatable(uring)
-  local unknown = meta.__index
-  meta.__index = function(t, name)
-    local number = STANDARD[name]
-    if not number then return unknown(t, name) end
-    local stream = tasks.standard_stream(number, name)
-    rawset(t, name, stream)
-    return stream
+  local function make(name)
+    return tasks.standard_stream(STANDARD[name], name)
   end
+  getmetatable(uring).made = { stdin = make, stdout = make, stderr = make }
 end
 
 return {

@@ -73,8 +73,9 @@ describe("uring.signals", function()
         if name then break end
       end
       assert.equal("default", spec.signal(USR1, "default"))
-      local _, _, errno = signals:receive()
-      assert.equal(E.EPIPE, errno)
+      for _, name in ipairs { "receive", "receiving", "messages" } do
+        helper.raises("closed signals", signals[name], signals)
+      end
     end)
   end)
 
@@ -95,6 +96,22 @@ describe("uring.signals", function()
         spec.read(r, 1)
         helper.turns()
       end
+    end)
+  end)
+
+  it("gives EBADF to what waits for them when they are closed", function()
+    net.run(function()
+      local signals = assert(uring.signals "USR1")
+      local call = helper.started(signals.receive, signals)
+      local choice = helper.started(uring.select, { signals:receiving() })
+      signals:close()
+      local function check(_, first, message, errno)
+        assert.is_nil(first)
+        assert.equal("the signals were closed", message)
+        assert.equal(E.EBADF, errno)
+      end
+      check(call:join(patience))
+      check(select(2, choice:join(patience)))
     end)
   end)
 

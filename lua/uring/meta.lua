@@ -2877,8 +2877,6 @@ function Semaphore:release() end
 ---@field IORING_SETUP_CQE32 integer
 ---@field IORING_SETUP_SINGLE_ISSUER integer
 ---@field IORING_SETUP_DEFER_TASKRUN integer
----@field IORING_SETUP_NO_MMAP integer
----@field IORING_SETUP_REGISTERED_FD_ONLY integer
 ---@field IORING_SETUP_NO_SQARRAY integer
 ---@field IORING_SETUP_HYBRID_IOPOLL integer
 ---@field IORING_SETUP_CQE_MIXED integer
@@ -4686,8 +4684,8 @@ local Signals = {}
 ---@return integer? errno
 function uring.signals(name, ...) end
 
---- The name of the next signal; what came since the last call is kept. EPIPE
---- once they are closed.
+--- The name of the next signal; what came since the last call is kept. Where
+--- they are closed while it waits: nil, message, EBADF.
 ---@async
 ---@param timeout? uring.seconds
 ---@return string? name

@@ -16,6 +16,7 @@ local bad_argument <const>, problem_of <const> =
   argument.bad_argument, argument.problem_of
 local await <const>, sqe <const> = core.await, core.sqe
 local POLLIN <const>, ECANCELED <const> = core.POLLIN, core.errno.ECANCELED
+local EPIPE <const>, EBADF <const> = core.errno.EPIPE, core.errno.EBADF
 local error <const>, type <const> = error, type
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local select <const> = select
@@ -55,10 +56,18 @@ end
 local Signals = { __name = "uring.Signals" }
 Signals.__index = Signals
 
-local function check_self(self, name)
+local function check_self(self, name, open)
   if getmetatable(self) ~= Signals then
     bad_argument(1, name, "uring.Signals expected, got %s", type(self))
+  elseif open and self.closed then
+    bad_argument(1, name, "attempt to use closed signals")
   end
+end
+
+-- (The channel ends with the signals, and its users know of no channel.)
+local function received(name, message, errno)
+  if errno ~= EPIPE then return name, message, errno end
+  return nil, "the signals were closed", EBADF
 end
 
 local function signals(...)
@@ -78,19 +87,19 @@ local function signals(...)
 end
 
 function Signals:receive(seconds)
-  check_self(self, "receive")
+  check_self(self, "receive", true)
   tasks.check_timeout(seconds, 1, "receive")
-  return self.channel:receive(seconds)
+  return received(self.channel:receive(seconds))
 end
 
 function Signals:receiving()
-  check_self(self, "receiving")
-  return self.channel:receiving()
+  check_self(self, "receiving", true)
+  return self.channel:receiving():wrap(received)
 end
 
 -- (Leaving the loop closes them: the next Ctrl-C is the program's end.)
 function Signals:messages()
-  check_self(self, "messages")
+  check_self(self, "messages", true)
   local step, state, control = self.channel:messages()
   return step, state, control, self
 end

@@ -87,7 +87,7 @@ static const struct prep preps[] = {
   PREP_FINISH(epoll_wait, check_events, KIND(EPOLL_WAIT), ARG(FD, fd),
               ARG(BUFFER, addr), ARG(SIZE, len), FLAGS),
   /* fd: a number, which is free afterwards */
-  PREP(close, KIND(CLOSE), ARG(NUMBER, fd)),
+  PREP(close, KIND(CLOSE, .req_flags = REQ_NUMBER), ARG(NUMBER, fd)),
   /* file_index */
   PREP(close_direct, KIND(CLOSE), BARE(INDEX)),
   /* file_index [, flags] */

@@ -51,6 +51,8 @@ static int open_all (struct loop *loop, struct poll_fds *f) {
   if (rc == 0) rc = watch_fd(f->epoll, loop->own.eventfd);
   if (rc == 0) rc = sys_register(r->io.ring_fd,
                                  IORING_REGISTER_EVENTFD, &f->cq, 1);
+  if (rc == 0 && (f->handle = handle_new()) == NULL) rc = -ENOMEM;
+  if (rc == 0) handle_own(&loop->state->handles, f->handle, f->epoll);
   return rc;
 }
 

@@ -105,6 +105,13 @@ static int32_t error_of_closed (const struct op *op, int32_t res) {
          ? -ECANCELED : res;
 }
 
+/* A request has closed this number, whatever owns it: that must not close it
+** again, for it may be another file's by then. */
+static void number_closed (const struct op *op) {
+  struct handle *h = op_handle(op);
+  if (h) handle_release(h);  /* guard: closed once */
+}
+
 static void deliver_message (struct ring *r, const struct cqe *c) {
   if (r->doorbell && c->user_data == r->doorbell->token) {
     ring_doorbell(r);
@@ -130,6 +137,7 @@ static void deliver (struct ring *r, struct cqe *c) {
   switch (op_match(&r->ops, c->user_data, &op)) {
     case MATCH_LIVE:
       if (c->res < 0) c->res = error_of_closed(op, c->res);
+      else if (op->opcode == IORING_OP_CLOSE) number_closed(op);
       op_complete(&r->ops, op, c->res, c->flags);
       break;
     case MATCH_MESSAGE:

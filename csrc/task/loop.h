@@ -171,6 +171,7 @@ struct worst {
 /* What a host polls: see host/loop_fd.h. Each is -1 if there is none. */
 struct poll_fds {
   int epoll, cq, timer;
+  struct handle *handle;    /* of `epoll`, so that nothing else owns it */
   int64_t armed;            /* when `timer` expires, or CLOCK_NEVER */
   uint64_t entered;         /* the ring's enters and CQEs when `cq` was read
                                last */

@@ -292,8 +292,15 @@ struct loop *loop_check_object (lua_State *L) {
 ** numbers may be other files' by now.) */
 void loop_close_fds (struct loop *loop) {
   int *const fds[] = { &loop->fds.cq, &loop->fds.timer, &loop->fds.epoll };
-  int epoll = loop->fds.epoll;
+  struct handle *h = loop->fds.handle;
   bool ours = loop->fork_id == fork_id();
+  int epoll;
+  if (h) {
+    loop->fds.handle = NULL;
+    loop->fds.epoll = handle_release(h);  /* guard: if it still is its own */
+    refblock_release(&h->block);
+  }
+  epoll = loop->fds.epoll;
   if (ours && epoll >= 0)
     epoll_ctl(epoll, EPOLL_CTL_DEL, loop->own.eventfd, NULL);
   for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {

@@ -136,6 +136,47 @@ describe("an address", function()
     end)
   end)
 
+  it("that is closed ends what waits through it, but what was accepted",
+    function()
+      helper.run(function()
+        local box, address = pair { capacity = 1 }
+        local other <close> = box:address()
+        assert(address:try_send(0))
+        local first = helper.started(address.send, address, 1)
+        local send = helper.started(address.send, address, 2)
+        local choice = helper.started(uring.select,
+          { address:sending(3) })
+        local last = helper.started(other.send, other, 4)
+        local over = address:monitor()
+        assert.equal(0, box:try_receive())  -- which accepts 1
+        local event = address:sending(5)
+        address:close()
+        assert.is_true(select(2, first:join()))
+        failed(E.EBADF, "the address was closed", select(2, send:join()))
+        failed(E.EBADF, "the address was closed", select(3, choice:join()))
+        failed(E.EBADF, "the address was closed",
+          select(2, uring.select { event }))
+        for i = 1, 4, 3 do assert.equal(i, (box:receive())) end
+        assert.is_true(select(2, last:join()))
+        assert.equal(0, box:stats().waiting)
+        box:close()
+        assert.same({ 1, true }, { uring.select({ over }, 5) })
+      end)
+    end)
+
+  it("keeps those alive that wait through it", function()
+    helper.run(function()
+      local box = uring.mailbox { capacity = 1 }
+      local event = box:address():sending "kept"
+      helper.collect()
+      assert.same({ 1, true }, { uring.select { event } })
+      assert.equal("kept", box:receive())
+      event = nil  -- luacheck: ignore
+      helper.collect()
+      failed(E.EPIPE, "no sender", box:receive())
+    end)
+  end)
+
   it("sends in a select only if it is chosen", function()
     helper.run(function()
       local box, address = pair { capacity = 1 }

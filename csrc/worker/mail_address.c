@@ -43,9 +43,25 @@ void mail_address_set (struct mail_address *a, struct queue *q) {
   queue_add_sender(q);
 }
 
+void address_wait_begin (struct mail_address *a, struct address_wait *w) {
+  w->next = a->waits;
+  w->back = &a->waits;
+  if (w->next) w->next->back = &w->next;
+  a->waits = w;
+}
+
+void address_wait_end (struct address_wait *w) {
+  if (w->back == NULL)
+    return;
+  *w->back = w->next;
+  if (w->next) w->next->back = w->back;
+  w->back = NULL;
+}
+
 void mail_address_drop (struct mail_address *a) {
   struct queue *q = a->q;
   a->q = NULL;
+  while (a->waits) address_wait_end(a->waits);
   if (q) {
     queue_drop_sender(q);
     queue_disown(q, a->state);
@@ -55,8 +71,14 @@ void mail_address_drop (struct mail_address *a) {
 
 int mail_address_close (lua_State *L) {
   struct mail_address *a = mail_address_at(L, state_of(L), 1);
+  struct address_wait *w;
   if (a == NULL)
     luaL_typeerror(L, 1, class_name(CLASS_ADDRESS));
+  while ((w = a->waits) != NULL) {
+    address_wait_end(w);
+    w->closed = true;
+    w->woken(w, state_of(L)->loop);
+  }
   mail_address_drop(a);
   lua_pushboolean(L, 1);
   return 1;
@@ -83,7 +105,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg meta[] = {
   {"__gc", mail_address_gc},
-  {"__close", mail_address_gc},
+  {"__close", mail_address_close},
   {"__tostring", mail_address_tostring},
   {NULL, NULL}
 };

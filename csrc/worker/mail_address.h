@@ -16,7 +16,19 @@
 struct mail_address {
   struct queue *q;         /* counted; NULL: closed */
   const struct state *state;  /* that it is in; a worker's: NULL */
+  struct address_wait *waits;
 };
+
+/* A wait that was begun through an address, and that its close ends: `woken`
+** is called then. If the address is collected first it is only forgotten. */
+struct address_wait {
+  struct address_wait *next, **back;
+  void (*woken)(struct address_wait *w, struct loop *loop);
+  bool closed;
+};
+
+void address_wait_begin (struct mail_address *a, struct address_wait *w);
+void address_wait_end (struct address_wait *w);
 
 /* Push a new address without a queue; give it one, whose count it takes. And
 ** whose sender it is already. */

@@ -21,6 +21,7 @@
 
 struct waiting_send {
   struct socket_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
+  struct address_wait wait;
   struct queue *q;         /* counted; NULL: it has ended */
   struct queue_sender *s;
   struct lent *lent;       /* NULL: nothing moves */
@@ -33,6 +34,10 @@ static void send_woken (void *owner, struct loop *loop) {
   waitq_wake_all(loop, &w->waitq.q.waiting);
 }
 
+static void send_closed (struct address_wait *wait, struct loop *loop) {
+  send_woken((char *)wait - offsetof(struct waiting_send, wait), loop);
+}
+
 static void describe_send (lua_State *L, const struct socket_waitq *waitq,
                            lua_State *co) {
   (void)co; (void)waitq;
@@ -42,6 +47,7 @@ static void describe_send (lua_State *L, const struct socket_waitq *waitq,
 /* Leave the list of senders: what has become of the message. */
 static enum queue_result end_send (lua_State *L, struct waiting_send *w) {
   enum queue_result result = queue_withdraw(w->q, w->s);
+  address_wait_end(&w->wait);
   w->s->owner = NULL;  /* guard: it may still be in the ready list */
   if (result == SEND_ACCEPTED) owned_lent_sent(w->lent);
   else owned_lent_back(L, w->lent, w->s->message);
@@ -59,6 +65,11 @@ static int waiting_send_gc (lua_State *L) {
   return 0;
 }
 
+/* (The same for a `sending`.) */
+static int fail_closed_address (lua_State *L, const char *name) {
+  return fail(L, EBADF, "%s: the address was closed", name);
+}
+
 static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct waiting_send *w = class_raw(L, 2, CLASS_WAITING_SEND);
@@ -66,7 +77,8 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   enum queue_result result;
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, message_sent);
-  if (queue_result(w->s) == SEND_WAITS && !(t->task_flags & TASKF_CANCELLED)) {
+  if (queue_result(w->s) == SEND_WAITS && !w->wait.closed
+      && !(t->task_flags & TASKF_CANCELLED)) {
     waitq_add(&w->waitq.q.waiting, &t->node);  /* (woken by something else) */
     return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, ctx,
                      message_sent);
@@ -74,6 +86,8 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   result = end_send(L, w);
   if (result != SEND_ACCEPTED) {  /* else the next wait raises */
     loop_check(L, t);
+    if (result == SEND_WITHDRAWN)
+      return kind->done(L, fail_closed_address(L, kind->name));
     return kind->done(L, mail_send_fail(L, kind->name, NULL, EPIPE));
   }
   lua_pushboolean(L, 1);
@@ -83,6 +97,9 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
 /* Join the list of senders with what was encoded, and wait. */
 static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
                        struct doorbell *bell, const struct send_kind *kind) {
+  struct mail_address *a = mail_address_at(L, state_of(L), 1);
+  w->wait.woken = send_closed;
+  if (a) address_wait_begin(a, &w->wait);  /* (of a call it goes on) */
   queue_wait(w->q, w->s, bell);
   waitq_add(&w->waitq.q.waiting, &t->node);
   return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER,
@@ -212,8 +229,9 @@ struct asking {
   struct queue_sender *s;
 };
 
-struct sending {
+struct sending {           /* its user value is the address */
   struct queue *q;         /* counted; NULL: never made */
+  struct address_wait wait;
   struct message *message;
   struct account *account;  /* of its state, charged with the message */
   unsigned nfds;
@@ -238,6 +256,13 @@ static void asking_end (struct sending *s, struct asking *a) {
   a->s->owner = NULL;  /* guard: it may still be in the ready list */
   refblock_release(&a->s->block);
   free(a);
+}
+
+static void sending_closed (struct address_wait *wait, struct loop *loop) {
+  struct sending *s = (struct sending *)((char *)wait
+                                         - offsetof(struct sending, wait));
+  for (struct asking *a = s->asking; a; a = a->next)
+    waitq_wake_all(loop, &a->waiting);
 }
 
 static bool fds_are_open (const struct sending *s) {
@@ -275,6 +300,8 @@ static int sending_message_try (lua_State *L, struct task *t,
   struct asking *a = asking_of(node);
   int rc;
   (void)t;
+  if (s->wait.closed)
+    return fail_closed_address(L, "sending");
   if (a && queue_result(a->s) == SEND_WAITS)
     return 0;
   rc = post_copy(L, s, a);
@@ -376,7 +403,9 @@ int send_wait_sending (lua_State *L) {
   struct queue *q;
   int last = lua_gettop(L), rc;
   mail_address_check(L);
-  s = class_new(L, CLASS_SENDING, sizeof(*s), 0);
+  s = class_new(L, CLASS_SENDING, sizeof(*s), 1);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
   rc = fill_sending(L, s, last, &e);
   q = mail_address_check(L)->q;
   if (rc == -ENOMEM)
@@ -388,6 +417,8 @@ int send_wait_sending (lua_State *L) {
   s->q = q;
   refblock_retain(&q->block);
   queue_own(q, state_of(L));
+  s->wait.woken = sending_closed;
+  address_wait_begin(mail_address_at(L, state_of(L), 1), &s->wait);
   for (; s->nfds < e.moved.nfds; s->nfds++) {
     s->fds[s->nfds] = e.moved.fds[s->nfds];
     refblock_retain(&s->fds[s->nfds]->block);
@@ -403,6 +434,7 @@ static int sending_gc (lua_State *L) {
   if (s->q == NULL)
     return 0;
   while (s->asking) asking_end(s, s->asking);
+  address_wait_end(&s->wait);
   for (unsigned i = 0; i < s->nfds; i++)
     refblock_release(&s->fds[i]->block);
   owned_withdraw_plain(s->message);  /* (copies of it were sent, if any) */

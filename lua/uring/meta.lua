@@ -2676,7 +2676,9 @@ function Address:call(name, ...) end
 ---@nodiscard
 function Address:monitor() end
 
---- It is no sender any more. Closing it again does nothing.
+--- It is no sender any more. A send that waits for space, and a select with
+--- address:sending, gives nil, message, EBADF then; a call that was begun goes
+--- on, and so does a monitor. Closing it again does nothing.
 ---@return true
 function Address:close() end
 

@@ -193,6 +193,18 @@ describe("a buffer in a message", function()
     end)
   end)
 
+  -- (A sender that still reads it then does so of freed memory, for ASAN.)
+  it("may be freed at once by its reader, in another thread", function()
+    helper.run(function()
+      local w = assert(uring.worker(function()
+        for b in uring.inbox():messages() do b:close() end
+      end))
+      for _ = 1, 20000 do w:try_send(uring.buffer(64)) end
+      w:close()
+      assert(w:join())
+    end)
+  end)
+
   it("is on its way while the message waits, and then as it was", function()
     helper.run(function()
       local box, to = pair { capacity = 1 }

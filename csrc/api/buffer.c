@@ -27,9 +27,10 @@ static struct memory *new_memory (lua_State *L, size_t size,
 
 void buffer_set (lua_State *L, struct buffer *b, struct memory *m) {
   struct pressure *p = &state_of(L)->pressure;
-  if (b->m) pressure_drop(p, b->m->size, 0);
+  pressure_drop(p, b->told, 0);  /* (its memory may be another thread's) */
   b->m = m;
-  if (m) pressure_hold(p, m->size, 0);
+  b->told = m ? m->size : 0;
+  pressure_hold(p, b->told, 0);
 }
 
 int buffer_new (lua_State *L) {
@@ -137,11 +138,9 @@ const char *buffer_cannot_move (lua_State *L, struct buffer *b) {
          ? "a buffer that requests, prepared or in flight, hold" : NULL;
 }
 
-struct memory *buffer_send (lua_State *L, struct buffer *b) {
-  struct memory *m = b->m;
+void buffer_sent (lua_State *L, struct buffer *b) {
   buffer_set(L, b, NULL);
   b->sent = true;
-  return m;
 }
 
 static void loan_end (struct refblock *block) {

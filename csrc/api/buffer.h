@@ -28,6 +28,7 @@ struct buffer_loan {
 struct buffer {            /* the userdata */
   struct memory *m;        /* NULL: closed, lent or sent away */
   struct buffer_loan *loan;  /* counted; NULL: none */
+  size_t told;             /* their size, as the collector knows it */
   bool sent;               /* away, in a message */
 };
 
@@ -41,8 +42,8 @@ struct memory *buffer_check (lua_State *L, int arg);
 /* May its bytes be moved? NULL; or why not. */
 const char *buffer_cannot_move (lua_State *L, struct buffer *b);
 
-/* Take its bytes, with their count: they were sent. */
-struct memory *buffer_send (lua_State *L, struct buffer *b);
+/* They were sent. (Their reader may have freed them by now.) */
+void buffer_sent (lua_State *L, struct buffer *b);
 
 /* A loan, counted for the caller; NULL: no memory. Take the bytes for
 ** a message that waits; say what has become of it: they were sent, or they are

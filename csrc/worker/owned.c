@@ -119,7 +119,7 @@ static void fds_sent (struct handle *const *fds, unsigned n) {
 void owned_sent (lua_State *L, const struct moved *moved) {
   fds_sent(moved->fds, moved->nfds);
   for (unsigned i = 0; i < moved->nbuffers; i++)
-    buffer_send(L, moved->buffers[i]);  /* (the count is the message's) */
+    buffer_sent(L, moved->buffers[i]);  /* (the count is the message's) */
   for (unsigned i = 0; i < moved->nsockets; i++)
     socket_sent(L, moved->sockets[i]);
 }

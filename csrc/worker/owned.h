@@ -62,7 +62,8 @@ void owned_withdraw (lua_State *L, const struct moved *moved,
 /* The same of a message in which nothing moves: one that was only copied. */
 void owned_withdraw_plain (struct message *m);
 
-/* It was sent: what moved is not this state's any more. */
+/* It was sent: what moved is not this state's any more. (The reader may have
+** it, and have freed it, by now.) */
 void owned_sent (lua_State *L, const struct moved *moved);
 
 /* Lend what moves to the message: false, and nothing was lent: no memory. Then

@@ -47,14 +47,20 @@ int fd_new (lua_State *L) {
 
 /* ---- methods ----------------------------------------------------------- */
 
+enum fd_away fd_where (const struct fd *f) {
+  if (f->d == NULL)
+    return f->away;
+  return handle_lent(f->d) ? FD_LENT : f->d->sent ? FD_SENT : FD_HERE;
+}
+
 /* Raise why the descriptor, which is closed, cannot be used. */
 static int raise_closed_fd (lua_State *L, int arg, const struct fd *f) {
-  if (f->away == FD_LENT || (f->d && handle_lent(f->d)))
-    return luaL_argerror(L, arg, "this descriptor is on its way, in a message "
-                         "that waits to be sent");
-  return luaL_argerror(L, arg, f->away == FD_SENT || (f->d && f->d->sent)
-                       ? "this descriptor was sent away, in a message"
-                       : "attempt to use a closed descriptor");
+  static const char *const why[] = {
+    "attempt to use a closed descriptor",
+    "this descriptor is on its way, in a message that waits to be sent",
+    "this descriptor was sent away, in a message"
+  };
+  return luaL_argerror(L, arg, why[fd_where(f)]);
 }
 
 static struct fd *open_fd (lua_State *L) {
@@ -115,14 +121,12 @@ static int fd_gc (lua_State *L) {
 }
 
 static int fd_tostring (lua_State *L) {
+  static const char *const away[] = { "closed", "on its way", "sent away" };
   struct fd *f = class_check(L, 1, CLASS_FD);
   if (f->d && !handle_closed(f->d))
     lua_pushfstring(L, "uring.Fd (%d)", handle_number(f->d));
-  else if (f->d && handle_lent(f->d))
-    lua_pushliteral(L, "uring.Fd (on its way)");
   else
-    lua_pushfstring(L, "uring.Fd (%s)", f->d && f->d->sent ? "sent away"
-                                                           : "closed");
+    lua_pushfstring(L, "uring.Fd (%s)", away[fd_where(f)]);
   return 1;
 }
 

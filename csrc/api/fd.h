@@ -22,6 +22,9 @@ struct fd {                /* the userdata */
 };
 
 
+/* Where is it, if it has no number? */
+enum fd_away fd_where (const struct fd *f);
+
 /* The uring.fd, socket, stream or child at this index: all of them begin so.
 ** NULL for any other value. */
 struct fd *fd_at (lua_State *L, int index);

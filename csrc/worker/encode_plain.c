@@ -99,9 +99,13 @@ static bool put_string (struct encoder *c, int index) {
 }
 
 static bool put_fd (struct encoder *c, struct fd *f) {
+  static const char *const away[] = {
+    "a closed descriptor", "a descriptor that is on its way",
+    "a descriptor that was sent away"
+  };
   struct moved *m = &c->e->moved;
   if (f->d == NULL || handle_closed(f->d))
-    return encode_plain_refuse(c, "a closed descriptor");
+    return encode_plain_refuse(c, away[fd_where(f)]);
   for (unsigned i = 0; i < m->nfds; i++)
     if (m->fds[i] == f->d)
       return encode_plain_refuse(c, "the same descriptor twice");

@@ -261,6 +261,22 @@ describe("an address", function()
     end)
   end)
 
+  it("says in a select that the message counts too much", function()
+    helper.run(function()
+      local box, address = pair { bytes = 1000 }
+      local sending = address:sending(("x"):rep(1000))
+      for _ = 1, 2 do
+        local key, value, why, errno = uring.select({ s = sending }, 5)
+        assert.same({ "s", nil, E.EMSGSIZE }, { key, value, errno })
+        assert.truthy(why:find("counts as more than the mailbox takes", 1,
+          true))
+      end
+      sending = nil  -- luacheck: ignore 311
+      helper.collect()
+      assert.same({ 0, 0 }, { box:stats().accepted, box:stats().waiting })
+    end)
+  end)
+
   it("may be in the selects of several tasks", function()
     helper.run(function()
       local box, address = pair { capacity = 1 }

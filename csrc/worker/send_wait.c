@@ -232,7 +232,7 @@ struct asking {
 struct sending {           /* its user value is the address */
   struct queue *q;         /* counted; NULL: never made */
   struct address_wait wait;
-  struct message *message;
+  struct message *message;  /* NULL: it counts too much */
   struct account *account;  /* of its state, charged with the message */
   unsigned nfds;
   struct handle *fds[OWNED_MOST];  /* counted, but not lent */
@@ -304,11 +304,12 @@ static int sending_message_try (lua_State *L, struct task *t,
     return fail_closed_address(L, "sending");
   if (a && queue_result(a->s) == SEND_WAITS)
     return 0;
-  rc = post_copy(L, s, a);
+  rc = s->message ? post_copy(L, s, a) : -EMSGSIZE;
   if (rc == -EAGAIN)
     return 0;
   if (rc == -EBADF)
-    return fail(L, EBADF, "sending: a descriptor in the message was closed");
+    return fail(L, EBADF, "sending: a descriptor in the message was closed, "
+                "or was sent away");
   if (rc < 0)
     return mail_send_fail(L, "sending", s->q, -rc);
   lua_pushboolean(L, 1);
@@ -411,15 +412,12 @@ int send_wait_sending (lua_State *L) {
   if (rc == -ENOMEM)
     return luaL_error(L, "not enough memory for a message%s",
                       state_memory_note(L));
-  if (rc < 0)
-    return luaL_argerror(L, 2, "the message counts as more than the mailbox "
-                         "takes");
   s->q = q;
   refblock_retain(&q->block);
   queue_own(q, state_of(L));
   s->wait.woken = sending_closed;
   address_wait_begin(mail_address_at(L, state_of(L), 1), &s->wait);
-  for (; s->nfds < e.moved.nfds; s->nfds++) {
+  for (; s->message && s->nfds < e.moved.nfds; s->nfds++) {
     s->fds[s->nfds] = e.moved.fds[s->nfds];
     refblock_retain(&s->fds[s->nfds]->block);
   }
@@ -437,9 +435,11 @@ static int sending_gc (lua_State *L) {
   address_wait_end(&s->wait);
   for (unsigned i = 0; i < s->nfds; i++)
     refblock_release(&s->fds[i]->block);
-  owned_withdraw_plain(s->message);  /* (copies of it were sent, if any) */
-  account_refund(s->account, s->message->size);
-  free(s->message);
+  if (s->message) {
+    owned_withdraw_plain(s->message);  /* (copies of it were sent, if any) */
+    account_refund(s->account, s->message->size);
+    free(s->message);
+  }
   queue_disown(s->q, state_of(L));
   refblock_release(&s->q->block);
   s->q = NULL;

@@ -2650,9 +2650,12 @@ function Address:send(...) end
 ---@return integer? errno
 function Address:try_send(...) end
 
---- address:send as an event: the message is sent if it is chosen. Strings and
---- arrays are copied at once. A select that waits with it has its place among
---- the sends that wait.
+--- address:send as an event: the message is sent if it is chosen, as often as
+--- it is. It is made at once, of the values as they are then, and may have no
+--- buffers and no sockets, which raise: use send or try_send. When it is chosen
+--- the event gives true; or nil, message, errno as send does, EMSGSIZE too, or
+--- EBADF if a descriptor in it was closed or sent away since. A select that
+--- waits with it has its place among the sends that wait.
 ---@param ... any
 ---@return uring.Event
 ---@nodiscard

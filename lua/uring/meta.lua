@@ -2619,7 +2619,8 @@ function Mailbox:serve(handlers, options) end
 
 --- Sends to a mailbox. Copied are nil (not the first), booleans, numbers,
 --- strings, and tables of what can be sent, without a metatable: a table that
---- is in the message twice is one table for the reader. A mailbox or an
+--- is in the message twice is one table for the reader, and tables may lie in
+--- each other 300,000 deep. A mailbox or an
 --- address arrives as an address, a ring's reference as a reference. uring.Fd,
 --- buffers and sockets move: here they were sent away from then on. A socket
 --- takes along what it has received that was not taken, and what was written

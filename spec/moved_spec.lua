@@ -4,12 +4,15 @@
 
 local helper = require "helper"
 local mailboxes = require "mailboxes"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local E = uring.errno
 
 local pair <const>, failed <const> = mailboxes.pair, mailboxes.failed
+
+after_each(helper.clean)
 
 describe("an address in a message", function()
   it("is one more sender until it is closed or collected", function()
@@ -171,17 +174,84 @@ describe("a buffer in a message", function()
     end)
   end)
 
-  it("cannot move while something holds it, nor twice", function()
+  it("moves although SQEs name it, and these are refused then", function()
     helper.run(function()
       local box, to = pair()
+      local r, w = helper.pipe()
       local buffer = uring.buffer(8)
-      do
-        local sqe = uring.sqe():prep_read(0, buffer)
-        helper.raises("requests, prepared or in flight, hold", to.send, to,
-          buffer)
-        assert(sqe)
+      local bytes = { buffer }
+      local sqes = {
+        uring.sqe():prep_read(r, buffer), uring.sqe():prep_readv(r, bytes),
+        uring.sqe():prep_recvmsg(r, uring.msghdr { iov = bytes }),
+        uring.sqe():prep_sendmsg(r, uring.msghdr { iov = { "x", buffer } }),
+        uring.sqe():prep_write(w, buffer)
+      }
+      spec.write(w, "its data")
+      assert.equal(8, (uring.await(sqes[1])))
+      assert(to:send(buffer))
+      for round = 1, 2 do
+        for _, sqe in ipairs(sqes) do
+          helper.raises("a buffer of this sqe was sent away", uring.await,
+            sqe)
+        end
+        if round == 1 then  -- its reader's requests are its own
+          buffer = box:receive()
+          assert.equal("its data", buffer:string())
+          spec.write(w, "and more")
+          sqes[1]:prep_read(r, buffer)
+          assert.equal(8, (uring.await(sqes[1])))
+          assert.equal("and more", buffer:string())
+          assert(to:send(buffer))
+        end
       end
-      helper.collect()
+    end)
+  end)
+
+  it("that was not sent is its SQEs' again", function()
+    helper.run(function()
+      local box, to = pair { capacity = 1 }
+      local r, w = helper.pipe()
+      local buffer = uring.buffer(2)
+      local sqe = uring.sqe():prep_read(r, buffer)
+      local function works()
+        spec.write(w, "ok")
+        assert.equal(2, (uring.await(sqe)))
+        assert.equal("ok", buffer:string())
+        buffer:write(0, "..")
+      end
+      helper.raises("a function", to.send, to, { buffer, print })
+      works()
+      assert(to:send(0))
+      failed(E.EAGAIN, "full", to:try_send(buffer))
+      works()
+      local task = helper.started(to.send, to, buffer)
+      helper.raises("a buffer of this sqe was sent away", uring.await, sqe)
+      task:cancel()
+      task:join()
+      works()
+      task = helper.started(to.send, to, buffer)
+      box:close()
+      failed(E.EPIPE, "closed", select(2, task:join()))
+      works()
+    end)
+  end)
+
+  it("cannot move while requests or rings use it, nor twice", function()
+    helper.run(function()
+      local box, to = pair()
+      local r, w = helper.pipe()
+      local buffer = uring.buffer(8)
+      for _, sqe in ipairs { uring.sqe():prep_read(r, buffer),
+        uring.sqe():prep_readv(r, { buffer }) } do
+        local task = helper.started(uring.await, sqe)
+        helper.raises("a request in flight uses", to.send, to, buffer)
+        spec.write(w, "x")
+        task:join()
+      end
+      local ring <close> = assert(uring.ring())
+      assert(ring:register_buffers { uring.buffer(1), buffer })
+      helper.raises("registered with a ring", to.send, to, buffer)
+      assert(ring:unregister_buffers())
       helper.raises("the same buffer twice", to.send, to, buffer, buffer)
       helper.raises("by an event", to.sending, to, buffer)
       assert.equal(8, #buffer)

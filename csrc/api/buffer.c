@@ -8,6 +8,7 @@
 #include "base/names.h"
 #include "ring/buf_group.h"
 #include "ring/ring.h"
+#include "ring/ring_buffers.h"
 #include "lua/args.h"
 
 #include <stdlib.h>
@@ -133,9 +134,12 @@ const char *buffer_cannot_move (lua_State *L, struct buffer *b) {
     return "a buffer that is on its way";
   if (b->m == NULL)
     return "a closed buffer";
-  /* guard: what may still write to the bytes must not move with them */
-  return refblock_owners(&b->m->block) > 1
-         ? "a buffer that requests, prepared or in flight, hold" : NULL;
+  if (refblock_flying(&b->m->block) > 0)  /* guard: the kernel uses it */
+    return "a buffer that a request in flight uses";
+  for (const struct ring *r = state_of(L)->rings; r; r = r->next)
+    if (ring_has_registered(r, &b->m->block))  /* guard: requests may use it */
+      return "a buffer that is registered with a ring";
+  return NULL;
 }
 
 void buffer_sent (lua_State *L, struct buffer *b) {

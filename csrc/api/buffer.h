@@ -7,10 +7,12 @@
 ** on the bytes; after them, an SQE that was prepared with the old bytes is
 ** refused when it is queued.
 **
-** The bytes may move to another state, in a message, if nothing else counts
-** them. As long as that message waits to be sent they are lent: `loan` is a
-** record that the message counts too. It tells the object whether they were
-** sent, or are its own again. All of that is on the object's thread.
+** The bytes may move to another state, in a message, if no operation in flight
+** and no ring uses them. SQEs and msghdrs that were prepared with them before
+** are refused from then on: they know how often the bytes had moved
+** (`refblock.moves`). As long as that message waits to be sent they are lent:
+** `loan` is a record that the message counts too. It tells the object whether
+** they were sent, or are its own again. All of that is on the object's thread.
 */
 
 #ifndef uring_buffer_h
@@ -42,7 +44,14 @@ struct memory *buffer_check (lua_State *L, int arg);
 /* May its bytes be moved? NULL; or why not. */
 const char *buffer_cannot_move (lua_State *L, struct buffer *b);
 
-/* They were sent. (Their reader may have freed them by now.) */
+/* They are put into a message. Then they were sent (and their reader may have
+** freed them by now); or they stay. */
+static inline void buffer_move (struct buffer *b) {
+  atomic_fetch_add(&b->m->block.moves, 1);
+}
+static inline void buffer_stay (struct buffer *b) {
+  atomic_fetch_sub(&b->m->block.moves, 1);
+}
 void buffer_sent (lua_State *L, struct buffer *b);
 
 /* A loan, counted for the caller; NULL: no memory. Take the bytes for
@@ -56,6 +65,7 @@ static inline void buffer_loan_sent (struct buffer_loan *l) {
 static inline void buffer_loan_back (struct buffer_loan *l, struct memory *m) {
   l->is = LOAN_BACK;
   l->m = m;
+  atomic_fetch_sub(&m->block.moves, 1);
 }
 
 /* Push a new object without bytes; and give it these, which were another

@@ -45,12 +45,12 @@ static void msg_busy (struct refblock *b) {
   m->hdr.msg_namelen = m->name_capacity;
   m->hdr.msg_controllen = m->control_size ? m->control_size
                                           : m->control_capacity;
-  for (unsigned i = 0; i < m->nheld; i++) refblock_fly(m->held[i]);
+  for (unsigned i = 0; i < m->nheld; i++) refblock_fly(m->held[i].block);
 }
 
 static void msg_idle (struct refblock *b) {
   struct msg *m = (struct msg *)b;
-  for (unsigned i = 0; i < m->nheld; i++) refblock_land(m->held[i]);
+  for (unsigned i = 0; i < m->nheld; i++) refblock_land(m->held[i].block);
   m->unread = m->control_capacity > 0 && m->control_size == 0;
   if (atomic_load(&b->retired)) drop_fds(m);
 }
@@ -59,7 +59,7 @@ static void msg_end (struct refblock *b) {
   struct msg *m = (struct msg *)b;
   m->reading = false;
   drop_fds(m);
-  for (unsigned i = 0; i < m->nheld; i++) refblock_release(m->held[i]);
+  for (unsigned i = 0; i < m->nheld; i++) refblock_release(m->held[i].block);
   free(m->sent.fds);
   free(m->held);
   free(m->control);
@@ -69,7 +69,7 @@ static void msg_end (struct refblock *b) {
 
 struct msg *msg_new (struct account *a, unsigned niov) {
   size_t size = sizeof(struct msg)
-                + niov * (sizeof(struct iovec) + sizeof(struct refblock *));
+                + niov * (sizeof(struct iovec) + sizeof(struct held));
   struct msg *m = NULL;
   if (account_has_room(a, size))
     m = calloc(1, sizeof(*m) + niov * sizeof(m->iov[0]));
@@ -90,6 +90,16 @@ struct msg *msg_new (struct account *a, unsigned niov) {
   return m;
 }
 
+bool msg_has_moved (const struct refblock *b) {
+  const struct msg *m = (const struct msg *)b;
+  if (b->end != msg_end)
+    return false;
+  for (unsigned i = 0; i < m->nheld; i++)
+    if (atomic_load(&m->held[i].block->moves) != m->held[i].moves)
+      return true;
+  return false;
+}
+
 bool msg_make_control (struct msg *m, size_t size) {
   if (account_has_room(m->account, size)) m->control = calloc(1, size);
   m->hdr.msg_control = m->control;
@@ -108,7 +118,7 @@ static struct msg **new_msghdr (lua_State *L) {
 }
 
 static void hold_block (struct msg *m, struct refblock *b) {
-  m->held[m->nheld++] = b;
+  m->held[m->nheld++] = (struct held){ b, atomic_load(&b->moves) };
 }
 
 /* Check that the table on top is an array of at most `most` values. */
@@ -332,6 +342,9 @@ struct msg *msghdr_push (lua_State *L, int t, const char *const *names,
                                                         m->control_capacity))
     luaL_error(L, "not enough memory for control messages%s",
                state_memory_note(L));
+  if (msg_has_moved(&m->block))  /* guard: a finalizer may have sent it */
+    luaL_argerror(L, t, "a buffer in option 'iov' was sent away, in a message,"
+                  " while it was read");
   lua_settop(L, iov - 1);
   return m;
 }
@@ -550,7 +563,12 @@ int msghdr_recvmsg_out (lua_State *L) {
                          || r.payload_full > r.payload_size);
   lua_setfield(L, 5, "truncated");
   if (fds) control_push(L, r.control, r.control_size);
-  else control_push_raw(L, r.control, r.control_size);
+  else {  /* (a copy: a finalizer may send the buffer away) */
+    const char *copy = lua_pushlstring(L, (const char *)r.control,
+                                       r.control_size);
+    control_push_raw(L, (const unsigned char *)copy, r.control_size);
+    lua_remove(L, -2);
+  }
   lua_setfield(L, 5, "control");
   set_holder(L, NULL);
   if (b.block) refblock_release(b.block);

@@ -24,6 +24,11 @@
 
 #include <sys/uio.h>
 
+struct held {
+  struct refblock *block;
+  uint32_t moves;            /* as they were then */
+};
+
 struct msg {
   struct refblock block;
   struct account *account;
@@ -41,7 +46,7 @@ struct msg {
   bool strings;              /* the iov has strings: only for sending */
   bool unread;               /* received control messages were not taken */
   bool reading;              /* they are being converted to Lua values */
-  struct refblock **held;    /* the owners of the memory in the iov */
+  struct held *held;         /* the owners of the memory in the iov */
   struct iovec iov[];
 };
 
@@ -59,6 +64,10 @@ struct msg *msg_of_vector (lua_State *L, struct account *a, int arg);
 /* Allocate memory for control messages, received or to send; false if there is
 ** none. */
 bool msg_make_control (struct msg *m, size_t size);
+
+/* Is it a msg with a buffer in its iov that has moved to another state since?
+** It must not be queued any more. */
+bool msg_has_moved (const struct refblock *b);
 
 /* The msghdr at `arg`. */
 struct msg *msghdr_check (lua_State *L, int arg);

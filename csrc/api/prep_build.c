@@ -85,6 +85,7 @@ uint8_t request_address (struct request *q, const struct address *a) {
 void request_lend (struct request *q, unsigned place, const void *at,
                    struct refblock *b) {
   put_address(q, place, at);
+  q->moves = atomic_load(&b->moves);
   q->pin[OP_PIN_MEMORY] = b;
   q->req_flags |= REQ_READS;
 }

@@ -8,6 +8,7 @@
 #include "api/sqe.h"
 
 #include "base/names.h"
+#include "api/msghdr.h"
 
 #include <string.h>
 
@@ -47,6 +48,17 @@ const struct request *sqe_check (lua_State *L, int arg) {
   return sqe_check_in(L, state_of(L), arg, arg);
 }
 
+static void check_memory (lua_State *L, const struct request *q, int arg) {
+  const struct refblock *b = q->pin[PIN_MEMORY];
+  if (atomic_load(&b->retired))
+    luaL_argerror(L, arg, "the buffer or msghdr of this sqe was closed or "
+                  "resized after it was prepared: prepare it again");
+  if (atomic_load(&b->moves) != q->moves  /* guard: another state's bytes */
+      || msg_has_moved(b))  /* guard: so are these */
+    luaL_argerror(L, arg, "a buffer of this sqe was sent away, in a message, "
+                  "after it was prepared: prepare it with another");
+}
+
 const struct request *sqe_check_in (lua_State *L, const struct state *s,
                                     int index, int arg) {
   const struct request *q = class_at(L, s, index, CLASS_SQE);
@@ -73,10 +85,8 @@ const struct request *sqe_check_in (lua_State *L, const struct state *s,
       luaL_argerror(L, arg, "the file that this sqe names was closed after it "
                     "was prepared: prepare it again");
   }
-  if ((q->req_flags & REQ_READS) && q->pin[PIN_MEMORY]
-      && atomic_load(&q->pin[PIN_MEMORY]->retired))
-    luaL_argerror(L, arg, "the buffer or msghdr of this sqe was closed or "
-                  "resized after it was prepared: prepare it again");
+  if ((q->req_flags & REQ_READS) && q->pin[PIN_MEMORY])
+    check_memory(L, q, arg);
   return q;
 }
 

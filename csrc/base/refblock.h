@@ -33,6 +33,8 @@ struct refblock {
   void (*idle)(struct refblock *b); /* none is any more; or NULL */
   struct refblock *next_buried;     /* see refblock_bury */
   _Atomic bool retired;    /* its owner was closed or has replaced it */
+  _Atomic uint32_t moves;  /* to another state: what was prepared before must
+                              not be queued any more */
 };
 
 /* Plain memory: a buffer's bytes, a path, a timespec, the copy of a string. */
@@ -53,6 +55,7 @@ static inline void refblock_init (struct refblock *b,
   b->busy = b->idle = NULL;
   b->next_buried = NULL;
   atomic_init(&b->retired, false);
+  atomic_init(&b->moves, 0);
 }
 
 static inline uint32_t refblock_owners (const struct refblock *b) {

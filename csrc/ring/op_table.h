@@ -83,6 +83,7 @@ struct request {
   uint16_t req_flags;
   uint8_t disposal;
   struct recvmsg_layout layout;  /* with REQ_MULTI: of the buffers it fills */
+  uint32_t moves;      /* of its memory, when it was prepared */
 };
 
 enum op_state {

@@ -208,6 +208,13 @@ int ring_unregister_buffers (struct ring *r) {
   return rc;
 }
 
+bool ring_has_registered (const struct ring *r, const struct refblock *b) {
+  for (unsigned i = 0; i < r->nregistered; i++)
+    if (r->registered[i] == b)
+      return true;
+  return false;
+}
+
 
 /* ---- memory from PROVIDE_BUFFERS --------------------------------------- */
 

@@ -49,6 +49,9 @@ int ring_clone_buffers (struct ring *r, const struct ring *from,
 
 int ring_unregister_buffers (struct ring *r);
 
+/* Is this block registered with it? */
+bool ring_has_registered (const struct ring *r, const struct refblock *b);
+
 /* Unregister files or buffers, by an opcode of io_uring_register: 0 or -errno.
 ** Older kernels wait for their last users first, and a signal would end that:
 ** so signals are kept until it is done. */

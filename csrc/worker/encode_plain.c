@@ -154,6 +154,7 @@ static bool put_buffer (struct encoder *c, struct buffer *b) {
   if (!reserve(c, MESSAGE_BUFFER, 4, b->m->size))
     return false;
   m->buffers[m->nbuffers++] = b;
+  buffer_move(b);  /* guard: before the reader has it; SQEs that name it */
   return put_block(c, MESSAGE_BUFFER, owned_buffer(b->m));
 }
 

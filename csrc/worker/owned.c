@@ -100,6 +100,8 @@ static uint64_t *next_of (struct message *m, uint64_t *cell,
 void owned_withdraw (lua_State *L, const struct moved *moved,
                      struct message *m) {
   uint64_t *cell = m->cells;
+  for (unsigned i = 0; i < moved->nbuffers; i++)
+    buffer_stay(moved->buffers[i]);
   for (unsigned i = 0; i < moved->nsockets; i++) {
     cell = next_of(m, cell, MESSAGE_SOCKET);
     socket_unpack(L, moved->sockets[i], message_take_block(cell).ud);

@@ -2625,7 +2625,8 @@ function Mailbox:serve(handlers, options) end
 --- buffers and sockets move: here they were sent away from then on. A socket
 --- takes along what it has received that was not taken, and what was written
 --- and has not gone; one that a task or another request uses does not move.
---- Others raise, with their path. A message counts 32 bytes, 48 for each
+--- Nor does a buffer that a request in flight uses, or that is registered with
+--- a ring. Others raise, with their path. A message counts 32 bytes, 48 for each
 --- value, keys and values in tables too, and the bytes of strings, of buffers
 --- and of what a socket takes along.
 ---@class uring.Address

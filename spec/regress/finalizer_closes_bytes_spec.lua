@@ -105,6 +105,43 @@ describe("a finalizer that closes", function()
     assert.equal("done true", out)
   end)
 
+  it("a buffer, by sending it away, has it in no msghdr", function()
+    local out = script([[
+      local box = uring.mailbox()
+      local to, buffer, turn, at = box:address(), nil, 0, 0
+      local early, late = 0, 0]], [[
+      for i = 1, 200 do
+        at = 0
+        buffer = uring.buffer(8)
+        turn, at = 0, i % 40 + 1
+        local ok, why = pcall(uring.msghdr, { iov = { buffer } })
+        at = 0
+        if ok then -- it was sent after that, if at all
+        elseif why:find "while it was read" then late = late + 1
+        else
+          early = early + 1
+          assert(why:find "sent away", why)
+        end
+      end
+      armed = false
+      return early > 0 and late > 0]], [[
+        turn = turn + 1
+        if turn == at then to:try_send(buffer) end]])
+    assert.equal("done true", out)
+  end)
+
+  it("the bytes of recvmsg_out, by sending them away, does it no harm",
+    function()
+      local out = script(message .. [[
+        local box = uring.mailbox { bytes = 1 << 30 }
+        local to = box:address()]], [[
+        local out = uring.recvmsg_out(buffer, msg)
+        return out.payload .. tostring(out.name)]],
+        "return to:try_send(buffer)")
+      assert.truthy(out == "done hello127.0.0.1:53"
+        or out:find "^raised .*buffer was sent away", out)
+    end)
+
   for name, result in pairs { stats = "leased", bundle = 1, lease = "string",
       string = "byte" } do
     it("a group does no harm in " .. name, function()

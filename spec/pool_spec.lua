@@ -120,15 +120,47 @@ for _, n in ipairs { 0, 1, 3 } do
 
     it("ends with its scope, also in the middle", function()
       helper.run(function()
-        local kept
+        local kept, following, map
         uring.scope(function()
           kept = pool(n, function(i) return ("x"):rep(100000) .. i end)
-          local following, map = kept:map((upto(100)))
+          following, map = kept:map((upto(100)))
           following(map)
         end)
         assert.equal(0, #uring.workers())
+        helper.mistake("pool:map: the pool is closed", following, map)
+        assert.equal(("uring.Pool (%d workers, closed)"):format(n),
+          tostring(kept))
         assert(kept:close())
         helper.mistake("the pool is closed", kept.map, kept, {})
+      end)
+    end)
+
+    it("may be closed in its loop, and by its iterator", function()
+      helper.run(function()
+        local p
+        local function in_loop(items, close)
+          p = pool(n, function(i) return i end)
+          for _ in p:map(items) do close() end
+        end
+        local function close() p:close() end
+        for _, items in ipairs { (upto(100)), function() close() return 1 end }
+        do
+          local why = helper.raises("pool:map: the pool is closed", in_loop,
+            items, close)
+          assert.truthy(why:find "^[^\n]*pool_spec.lua:%d+: pool:map", why)
+        end
+        in_loop({ 1 }, close)  -- (there is no more to map)
+      end)
+    end)
+
+    it("may be closed while its loop waits", function()
+      helper.run(function()
+        local p = pool(n, function(i) uring.sleep(i) return i end)
+        local closer = uring.spawn(function() p:close() end)
+        helper.raises("pool:map: the pool is closed", function()
+          for _ in p:map { 0.01, 0.01 } do end
+        end)
+        assert(closer:join())
       end)
     end)
 

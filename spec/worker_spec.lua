@@ -177,11 +177,12 @@ describe("a worker", function()
         ["one of the options 'main', "] = { main = f, module = "x" },
         ["option 'main' must be a function"] = { main = 1 },
         ["option 'name' must be a string"] = { main = f, name = 1 },
-        ["option 'inbox': option 'capacity' must be an integer from 1"] = { main = f,
-          inbox = { capacity = 0 } },
+        ["option 'inbox': option 'capacity' must be an integer from 1"] = {
+          main = f, inbox = { capacity = 0 } },
         ["option 'inbox': unknown option 'cap': the options are capacity, "
           .. "bytes"] = { main = f, inbox = { cap = 1 } },
-        ["option 'ring': option 'entries'"] = { main = f, ring = { entries = 0 } },
+        ["option 'ring': option 'entries'"] = { main = f,
+          ring = { entries = 0 } },
         ["option 'memory'"] = { main = f, memory = "x" },
         ["option 'cancel' must be \"hook\""] = { main = f, cancel = true },
       } do

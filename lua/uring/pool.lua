@@ -11,9 +11,10 @@
 -- copied is a copy.
 --
 -- A pool belongs to the scope that has made it: its workers do, and a daemon
--- that closes the mailbox of replies.
+-- that closes it.
 
 local core = require("uring.core").public
+local shield <const> = require("uring.scope").public.shield
 local workers <const> = require "uring.worker"
 local argument <const> = require "uring.argument"
 
@@ -70,7 +71,7 @@ end)
 local function attend(pool)
   local never <const> = core.channel()
   local _, why = pcall(never.receive, never)
-  pool.replies:close()
+  pool:close()
   if why ~= cancelled then error(why, 0) end  -- (memory, perhaps)
 end
 
@@ -110,6 +111,7 @@ local function new_pool(given)
     has = {}, of = {}, last = 0, in_flight = 0, own = replies:address(),
     main = n == 0 and load(what, upvalues) }, Pool)
   tasks.daemon({ main = attend, name = options.name }, self)
+  shield(1, core.sleep, 0)  -- (it begins in this turn, unless it is cancelled)
   return start_workers(self, options, spec)
 end
 
@@ -183,21 +185,30 @@ local function call_here(pool, id, ...)
     select(2, pool.replies:try_receive())))
 end
 
+local function check_open(pool)
+  if pool.closed then
+    tasks.raise_at_caller "pool:map: the pool is closed"
+  end
+end
+
 -- Send an item: false if that was the last.
 function Map:put(...)
   local pool <const> = self.pool
   if (...) == nil then return false end
+  check_open(pool)
   local id <const> = pool.last + 1
   local worker <const> = least_busy(pool)
   local ok, problem, message
   if worker then
     ok, problem, message = pcall(worker.send, worker, id, ...)
+    if not (ok and problem) then check_open(pool) end
     if not ok then refuse(problem) end
     if not problem then failed_to_send(worker, message) end
     pool.has[worker] = pool.has[worker] + 1
     pool.of[id] = worker
   else
     ok, problem = pcall(call_here, pool, id, ...)
+    if not ok then check_open(pool) end
     if not ok then refuse(problem) end
   end
   pool.last = id
@@ -209,7 +220,7 @@ end
 -- Take a reply in. Of a loop that was left its values are dropped.
 function Map:take(id, ok, ...)
   local pool <const> = self.pool
-  if not id then error("pool:map: the pool is closed", 0) end
+  if not id then return check_open(pool) end
   if id == 0 then
     local dead <const> = pool.dead
     dead.worker:join(0)  -- (it is told)
@@ -257,6 +268,7 @@ local function next_results(self)
     local id = self:ready_id()
     if id then return self:give(id) end
     if self.over and self.waiting == 0 then return end
+    check_open(pool)
     self:take(pool.replies:receive())
   end
 end

@@ -147,12 +147,42 @@ describe("a worker", function()
     end)
   end)
 
+  it("requires modules that are functions or userdata, too", function()
+    helper.run(function()
+      local path = package.path
+      finally(function() package.path = path end)
+      for code, kind in pairs { ["return io.stdout"] = "userdata",
+          ["return function(...) return ... end"] = "function" } do
+        package.path = path .. ";" .. helper.file(code)
+        local module <const> = require("a " .. kind)
+        local w = worker(function() return type(module) end)
+        assert.same({ true, kind }, { w:join() })
+      end
+    end)
+  end)
+
+  it("has no environment but the global table", function()
+    helper.run(function()
+      local own = { x = 1 }
+      helper.mistake("worker function uses upvalue '_ENV': it is not the "
+        .. "global table", uring.worker, load("return x", "=", "t", own))
+      -- (one that may look up the globals stands for them)
+      local w = worker(load("return x, string ~= nil", "=", "t",
+        setmetatable(own, { __index = _G })))
+      assert.same({ true, nil, true }, { w:join() })
+    end)
+  end)
+
   it("refuses other upvalues, and functions of C", function()
     helper.run(function()
       local log = {}
       helper.mistake("bad argument #1 to 'worker' (worker function uses "
         .. "upvalue 'log': pass it as an argument)", uring.worker,
         function() return log end)
+      local function inner() end
+      helper.mistake("worker function uses upvalue 'inner': it is a function: "
+        .. "require it, or put it inside", uring.worker,
+        function() return inner() end)
       helper.mistake("bad argument #1 to 'worker' (a function of Lua "
         .. "expected",
         uring.worker, print)

@@ -231,12 +231,18 @@ static int worker_hook (lua_State *L) {
 
 /* ---- what it is called with -------------------------------------------- */
 
+/* May it be a module? (Not the `true` of one that returns nothing.) */
+static bool is_module (lua_State *L, int value) {
+  return lua_istable(L, value) || lua_isfunction(L, value)
+         || lua_type(L, value) == LUA_TUSERDATA;
+}
+
 /* Push a name by which the value on top is loaded; else nil. */
 static void push_module_name (lua_State *L) {
   int value = lua_gettop(L);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_pushnil(L);
-  while (lua_istable(L, value) && lua_next(L, value + 1)) {
+  while (is_module(L, value) && lua_next(L, value + 1)) {
     bool found = lua_rawequal(L, -1, value)
                  && lua_type(L, -2) == LUA_TSTRING;
     lua_pop(L, 1);
@@ -260,24 +266,35 @@ static int append_code (lua_State *L, const void *p, size_t size, void *ud) {
   return 0;
 }
 
+/* Is the value on top the global table; or, as _ENV, one that looks up what it
+** lacks, in a way that only its metatable knows? */
+static bool is_globals (lua_State *L, const char *name) {
+  bool same;
+  lua_pushglobaltable(L);
+  same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 1);
+  if (same || strcmp(name, "_ENV") != 0)
+    return same;
+  if (luaL_getmetafield(L, -1, "__index") == LUA_TNIL)
+    return false;
+  lua_pop(L, 1);
+  return true;
+}
+
 /* upvalues(f): an array that has for each upvalue the name of the module that
-** it is, or true for the global table (or what _ENV is in its place); or nil,
-** and the name of another */
+** it is, or true for the global table; or nil, and the name of another and its
+** type */
 static int worker_upvalues (lua_State *L) {
   const char *name;
   lua_settop(L, 1);
   lua_newtable(L);
   for (int i = 1; (name = lua_getupvalue(L, 1, i)) != NULL; i++) {
-    lua_pushglobaltable(L);
-    if (lua_rawequal(L, -1, -2) || strcmp(name, "_ENV") == 0)
-      lua_pushboolean(L, 1);
-    else {
-      lua_pushvalue(L, 3);
-      push_module_name(L);
-    }
+    if (is_globals(L, name)) lua_pushboolean(L, 1);
+    else push_module_name(L);
     if (lua_isnil(L, -1)) {
       lua_pushstring(L, name);
-      return 2;
+      lua_pushstring(L, luaL_typename(L, 3));
+      return 3;
     }
     lua_rawseti(L, 2, i);
     lua_settop(L, 2);

@@ -58,10 +58,12 @@ local POOL_OPTIONS <const> = { { "workers", "integer", 0, 4096 },
 
 -- The code of a function, and what its upvalues are.
 local function dump(f, call)
-  local upvalues, name = tasks.worker_upvalues(f)
+  local upvalues, name, kind = tasks.worker_upvalues(f)
   if not upvalues then
-    bad_argument(1, call, "worker function uses upvalue '%s': pass it as an "
-      .. "argument", name)
+    bad_argument(1, call, "worker function uses upvalue '%s': %s", name,
+      kind == "function" and "it is a function: require it, or put it inside"
+      or name == "_ENV" and "it is not the global table"
+      or "pass it as an argument")
   end
   local code = tasks.worker_dump(f)
   if not code then

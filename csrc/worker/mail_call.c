@@ -131,8 +131,9 @@ static int answer_try (lua_State *L, struct task *t, struct wait_node *node) {
     case CALL_ANSWERED: return push_answer(L, c);
     default:
       end_calling(c);
-      return fail(L, EPIPE, "call: the mailbox that was called was closed, or "
-                  "its state has ended, before it answered");
+      return fail(L, EPIPE, "call: the mailbox that was called was closed, "
+                  "its state has ended, or its handler was cancelled, before "
+                  "it answered");
   }
 }
 

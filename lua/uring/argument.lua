@@ -34,6 +34,13 @@ local function parse(problem)
   return n and tointeger(n), text
 end
 
+-- Why values could not be sent, of which the first was argument `first`:
+-- "result #1: cannot send a function"; nil: it is another error.
+local function refusal(problem, first, what)
+  local n, text = parse(problem)
+  return n and format("%s #%d: %s", what or "result", n - first + 1, text)
+end
+
 -- What a check in C finds wrong with a value; nil: nothing.
 local function problem_of(check, value)
   local ok, problem = pcall(check, value)
@@ -51,4 +58,4 @@ local function raise_as(name, shift, problem)
 end
 
 return { bad_argument = bad_argument, check_options = check_options,
-  parse = parse, problem_of = problem_of, raise_as = raise_as }
+  refusal = refusal, problem_of = problem_of, raise_as = raise_as }

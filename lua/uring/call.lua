@@ -5,7 +5,10 @@
 -- of a call follows from that:
 --
 --   - The slot goes without an answer, because the called mailbox was closed,
---     its state has ended, or the task that serves it: the caller gets EPIPE.
+--     its state has ended, or the handler was cancelled, alone or with the
+--     task that serves: the caller gets EPIPE.
+--   - One that is in the mailbox when serve ends stays there, in its order,
+--     for what takes it next.
 --   - A caller that gives up is told by the slot: the handler is cancelled.
 --   - A receive that is not serve's answers that it does not serve (in C:
 --     csrc/worker/mailbox.c).
@@ -28,6 +31,7 @@ local setmetatable <const> = setmetatable
 local format <const> = string.format
 local bad_argument <const>, check_options <const>, raise_as <const> =
   argument.bad_argument, argument.check_options, argument.raise_as
+local refusal <const> = argument.refusal
 
 local Server <const> = {}
 Server.__index = Server
@@ -42,8 +46,9 @@ end
 local function answer(slot, trace, ok, ...)
   if ok then
     local may, sent, why = pcall(slot.answer, slot, true, ...)
-    if not may then why = sent end
-    if not may or sent == nil then
+    if not may then
+      slot:answer(false, refusal(sent, 3) or text_of(sent))
+    elseif sent == nil then
       slot:answer(false, "the results of the call cannot be sent: " .. why)
     end
   elseif not rawequal(..., cancelled)

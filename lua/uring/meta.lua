@@ -2605,7 +2605,9 @@ function Mailbox:undelivered() end
 --- Answer the calls that come, until no sender is left or the mailbox is
 --- closed. A call's first value is the key of its handler in the table, and
 --- the rest are the handler's arguments. Plain messages are given to the
---- handlers as well. A handler whose caller has given up is cancelled.
+--- handlers as well. A handler whose caller has given up is cancelled. Calls
+--- that are in the mailbox when it ends stay there: for another serve, for
+--- a receive, which answers them with an error, or for the close.
 ---@async
 ---@param handlers table<any, fun(...): ...>
 ---@param options? uring.ServeCallsOptions
@@ -2615,7 +2617,8 @@ function Mailbox:serve(handlers, options) end
 ---@class uring.ServeCallsOptions
 ---@field tasks? integer calls that are served at a time: 1 if not given
 ---@field on_error? fun(err: any, traceback: string) told of errors of handlers
---- that a plain message was given to, which otherwise end serve
+--- that a plain message was given to, and that there is none for one, which
+--- otherwise end serve
 
 --- Sends to a mailbox. Copied are nil (not the first), booleans, numbers,
 --- strings, and tables of what can be sent, without a metatable: a table that
@@ -2665,10 +2668,11 @@ function Address:sending(...) end
 
 --- Call a handler of mailbox:serve: its results. Its error is raised here,
 --- with the traceback in the server. nil, message, EPIPE if the mailbox is
---- closed, or its state ends, before it has answered; ENOMEM if
---- uring.loop{ memory } leaves no room for the answer, which counts up to
---- 1 MiB, there 64 KiB. After a timeout or a cancel the handler is cancelled,
---- or not called at all.
+--- closed, its state ends, or the handler is cancelled, alone or with the task
+--- that serves, before it has answered; ENOMEM if uring.loop{ memory } leaves
+--- no room for the answer, which counts up to 1 MiB, there 64 KiB. While
+--- nothing serves or receives it waits. After a timeout or a cancel the
+--- handler is cancelled, or not called at all.
 ---@async
 ---@param name any
 ---@param ... any

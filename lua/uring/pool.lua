@@ -24,11 +24,12 @@ local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local type <const>, next <const>, ipairs <const> = type, next, ipairs
 local select <const> = select
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
-local format <const>, gsub <const> = string.format, string.gsub
+local format <const> = string.format
 local pack <const>, unpack <const> = table.pack, table.unpack
 
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
+local refusal <const>, text <const> = argument.refusal, workers.text
 local cancelled <const> = core.cancelled
 local AHEAD <const> = 2    -- items that a worker has: one to begin with next
 local BYTES <const> = 1 << 30  -- their number bounds them
@@ -40,7 +41,7 @@ Pool.__index = Pool
 -- ---- in a worker ----------------------------------------------------------
 
 local function with_traceback(e)
-  return tasks.traceback(workers.text(e), 2)
+  return tasks.traceback(text(e), 2)
 end
 
 -- Send what main has returned for an item, or why it has failed. False: the
@@ -49,7 +50,7 @@ local function reply(to, id, ok, ...)
   if not ok then return to:send(id, false, (...)) end
   local sent, result = pcall(to.send, to, id, true, ...)
   if sent then return result end
-  return to:send(id, false, workers.refusal(result, 4))
+  return to:send(id, false, refusal(result, 4) or text(result))
 end
 
 workers.set_serve(function(main, replies)
@@ -151,8 +152,8 @@ end
 
 -- The values of an item, by number among the arguments of send.
 local function refuse(problem)
-  local why = gsub(workers.refusal(problem, 3), "^result", "value")
-  error("pool:map: an item cannot be sent: " .. why, 0)
+  error("pool:map: an item cannot be sent: "
+    .. (refusal(problem, 3, "value") or text(problem)), 0)
 end
 
 -- The worker ends, and is asked why.

@@ -28,7 +28,7 @@ local next <const>, tostring <const>, rawequal <const> =
 local assert <const> = assert
 local setmetatable <const>, xpcall <const> = setmetatable, xpcall
 local format <const> = string.format
-local parse <const>, raise_as <const> = argument.parse, argument.raise_as
+local refusal <const>, raise_as <const> = argument.refusal, argument.raise_as
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local pack <const>, unpack <const> = table.pack, table.unpack
@@ -263,16 +263,12 @@ local function text(value)
     or format("(error object: %s)", tostring(value))
 end
 
--- Why values could not be sent. The first result was argument `first`.
-local function refusal(problem, first)
-  local n, why = parse(problem)
-  return n and format("result #%d: %s", n - first + 1, why) or text(problem)
-end
-
 local function post_results(values)
   local ok, problem = pcall(tasks.worker_post, DONE,
     unpack(values, 1, values.n))
-  if not ok then tasks.worker_post(FAILED, refusal(problem, 2)) end
+  if not ok then
+    tasks.worker_post(FAILED, refusal(problem, 2) or text(problem))
+  end
 end
 
 local function perform(results, load, what, upvalues, serve, ...)
@@ -327,7 +323,7 @@ end
 
 return {
   read_pool = read_pool, start = start, attend_to_end = attend_to_end,
-  text = text, refusal = refusal,
+  text = text,
   set_serve = function(f) pool_serve = f end,
   public = { worker = worker, workers = workers },
 }

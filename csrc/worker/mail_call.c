@@ -97,7 +97,7 @@ static int begin_call (lua_State *L) {
   c->handle.call->caller.owner = c;
   c->handle.call->caller.woken = calling_woken;
   call_watch(c->handle.call, &c->handle.call->caller, bell);
-  c->inner = c->to->q->home == state_of(L);
+  c->inner = c->to->q->made_in == state_of(L);
   c->waitq.what = "for the answer to a call";
   c->waitq.describe = describe_calling;
   c->waitq.fd = -1;

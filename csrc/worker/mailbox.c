@@ -331,7 +331,7 @@ static void open_mailbox (struct state *s, struct mailbox *m) {
   m->waitq.rung = true;
   m->waitq.own_bells = mailbox_own_bells;
   m->q->reader = m;
-  atomic_store(&m->q->home, s);
+  atomic_store(&m->q->reader_state, s);
   m->q->woken = mailbox_woken;
   socket_waitq_open(s, &m->waitq);
 }
@@ -377,8 +377,8 @@ int mailbox_new (lua_State *L) {
                 "%s", (unsigned long long)limits.bytes, state_memory_note(L));
   if ((m->q = queue_new(&limits)) == NULL)
     return luaL_error(L, "not enough memory for a mailbox");
-  m->q->home = state_of(L);
-  queue_own(m->q, m->q->home);
+  m->q->made_in = state_of(L);
+  queue_own(m->q, m->q->made_in);
   open_mailbox(state_of(L), m);
   if (!lua_isnil(L, 2) && (rc = realm_add(L, 2, m->q)) > 0)
     return rc;

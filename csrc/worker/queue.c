@@ -138,7 +138,7 @@ static void tell_sender (struct queue_sender *s) {
 /* (locked) An asker gets an offer, whose space is held, unless the reader
 ** waits and may be kept waiting; and has it no more. */
 static void hold_space (struct queue *q, struct queue_sender *s) {
-  bool own = s->home != NULL && s->home == atomic_load(&q->home);
+  bool own = s->state != NULL && s->state == atomic_load(&q->reader_state);
   struct queue_limits *held = &q->held[own];
   s->offered = true;
   s->holds = own ? HELD_FOR_OWN : q->wanted ? HELD_NO_MORE : q->holds;
@@ -559,7 +559,7 @@ struct queue *queue_new (const struct queue_limits *limits) {
   q->head = q->tail = c;
   atomic_init(&q->spare, NULL);
   atomic_init(&q->notices, NULL);
-  atomic_init(&q->home, NULL);
+  atomic_init(&q->reader_state, NULL);
   atomic_init(&q->taken, 0);
   atomic_init(&q->taken_bytes, 0);
   atomic_init(&q->taken_fds, 0);

@@ -94,7 +94,7 @@ struct queue_sender {
   bool offered;              /* an asker in the list, with an offer */
   uint64_t place;            /* in the list: it is in the order of these */
   uint64_t holds;            /* the queue's `holds` when it got the offer */
-  const void *home;          /* of an asker: its state */
+  const void *state;         /* of an asker: that it is in */
   _Atomic int result;        /* enum queue_result */
   _Atomic bool linked;       /* it is in the ready list */
   void *owner;               /* for `woken`; NULL: none. Its thread's. */
@@ -122,8 +122,8 @@ struct queue {
   uint32_t kinds;            /* of values that the reader takes: message.h */
   int eventfd;               /* of a reader in C; or -1 */
   bool named;                /* there may always be another sender */
-  const void *home;          /* the state of the mailbox, which has made it,
-                                before others know it; else NULL */
+  const void *made_in;       /* the state of the mailbox, set before others
+                                know the queue; NULL: another made it */
   bool closed;               /* by the reader, under the lock */
   _Atomic bool senders_wait;
   _Atomic bool over;         /* there were senders, and none is left */
@@ -132,7 +132,7 @@ struct queue {
   struct queue_name *name;   /* realm.c's; NULL: none */
   void *reader;              /* for `woken`; NULL: none */
   void (*woken)(void *reader, struct loop *loop);
-  const void *_Atomic home;  /* its state; NULL: none */
+  const void *_Atomic reader_state;  /* NULL: none */
   uint64_t undelivered;      /* at the close; the reader's, too */
   struct chunk *_Atomic spare;
 
@@ -172,7 +172,7 @@ struct queue {
   bool kept;                 /* closed, and what is left may be read */
   bool reading_left;         /* ... and is: it stays undelivered */
   uint64_t left;             /* messages that it has, closed */
-  uint32_t own;              /* counts that objects in `home` have */
+  uint32_t own;              /* counts that objects in `made_in` have */
   _Atomic uint64_t taken, taken_bytes, taken_fds;
 };
 
@@ -290,10 +290,10 @@ bool queue_rest (struct queue *q);
 
 /* An object of this state has a count of the queue; and releases it now. */
 static inline void queue_own (struct queue *q, const void *state) {
-  if (q->home && q->home == state) q->own++;
+  if (q->made_in && q->made_in == state) q->own++;
 }
 static inline void queue_disown (struct queue *q, const void *state) {
-  if (q->home && q->home == state) q->own--;
+  if (q->made_in && q->made_in == state) q->own--;
 }
 
 /* How many counts of this doorbell, of the reader's loop, the queue has, and

@@ -325,7 +325,7 @@ static struct asking *asking_new (lua_State *L, struct sending *s) {
     free(a);
     return NULL;
   }
-  a->s->home = state_of(L);
+  a->s->state = state_of(L);
   a->s->owner = a;
   a->s->woken = asking_woken;
   a->next = s->asking;

@@ -317,11 +317,11 @@ static void room_is_seen_when_a_sender_stands (void) {
 }
 
 /* One of the reader's state, or of another. */
-static struct queue_sender *asker (size_t len, const void *home) {
+static struct queue_sender *asker (size_t len, const void *state) {
   struct message *m = message(0, len);
   struct queue_sender *s = queue_sender_new(NULL, m->cost, m->fds);
   if (!CHECK(s != NULL)) exit(1);
-  s->home = home;
+  s->state = state;
   free(m);
   return s;
 }
@@ -337,7 +337,7 @@ static void one_place_is_offered_to_one_asker (void) {
   struct queue *q = new_queue(1, 100000);
   struct doorbell *b = new_bell();
   struct queue_sender *s = asker(1, q), *t = asker(1, q), *u = sender(3, 1);
-  q->home = q;
+  q->reader_state = q;
   post(q, 0, 1);
   CHECK(queue_wait(q, s, b) == SEND_WAITS);
   CHECK(queue_wait(q, t, b) == SEND_WAITS);
@@ -596,7 +596,7 @@ static void storm_of (uint64_t capacity, unsigned rounds, uint64_t most) {
   uint64_t got, left;
   struct queue_stats s;
   storm.q = new_queue(capacity, 4000);
-  storm.q->home = storm.q;
+  storm.q->reader_state = storm.q;
   queue_linger(storm.q, capacity > 8);
   storm.rounds = rounds;
   storm.accepted = storm.withdrawn = storm.refused = 0;

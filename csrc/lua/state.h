@@ -183,7 +183,8 @@ void class_names (lua_State *L);
 */
 #define CLASSES_LINKED \
   (1ull << CLASS_RING | 1ull << CLASS_SOCKET | 1ull << CLASS_STREAM \
-   | 1ull << CLASS_WORKER | 1ull << CLASS_MAILBOX | 1ull << CLASS_MONITOR \
+   | 1ull << CLASS_WORKER | 1ull << CLASS_MAILBOX | 1ull << CLASS_ADDRESS \
+   | 1ull << CLASS_MONITOR \
    | 1ull << CLASS_SENDING | 1ull << CLASS_WAITING_SEND \
    | 1ull << CLASS_CALLING | 1ull << CLASS_NAME_WAIT | 1ull << CLASS_JOB_WAIT \
    | 1ull << CLASS_WALL_TIMER | 1ull << CLASS_SELECT_WAITER \

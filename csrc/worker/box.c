@@ -1,7 +1,7 @@
 /*
-** box: find one by its name, count it, and post to it. Each function first asks
-** whether it is in a forked child: there a thread of the parent may have held
-** the lock.
+** box: find one by its name, count it, and post to it. Each function first
+** asks whether it is in a forked child: there a thread of the parent may have
+** held the lock.
 */
 
 #include "compat.h"

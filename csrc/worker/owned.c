@@ -259,7 +259,8 @@ void owned_give (lua_State *L, int index, uint64_t *cell) {
   switch (message_kind(*cell)) {
     case MESSAGE_BLOCK: give_lease(L, index, &b); break;
     case MESSAGE_ADDRESS:  /* (the message's count, and sender, is its now) */
-      mail_address_take(object, (struct queue *)(uintptr_t)b.p);
+      mail_address_take(class_memory(CLASS_ADDRESS, object),
+                        (struct queue *)(uintptr_t)b.p);
       break;
     case MESSAGE_RING:
       ((struct reference *)object)->ring = (struct handle *)(uintptr_t)b.p;

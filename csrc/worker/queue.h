@@ -198,8 +198,8 @@ int queue_post_aside (struct queue *q, struct message *m);
 int queue_post_offered (struct queue *q, struct queue_sender *s,
                         struct message *m);
 
-/* Join the list of senders, once. SEND_WAITS, or the result if it need not wait;
-** `woken` is called, on the thread of this bell's loop, in either case. One
+/* Join the list of senders, once. SEND_WAITS, or the result if it need not
+** wait; `woken` is called, on the thread of this bell's loop, in either case. One
 ** with `tell` is told once, of space for a post of C, and gets no offer: it
 ** stands before the others. */
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,

@@ -115,7 +115,7 @@ static int name_wait_try (lua_State *L, struct task *t,
   (void)t; (void)node;
   if (q == NULL)
     return 0;
-  mail_address_set(lua_touserdata(L, 2), q);
+  mail_address_set(class_raw(L, 2, CLASS_ADDRESS), q);
   lua_pushvalue(L, 2);
   return 1;
 }
@@ -126,7 +126,7 @@ static int name_wait_block (lua_State *L, struct task *t,
   struct queue *q = name_find_or_wait(wait->n, wait->w,
                                       state_of(L)->loop->ring->doorbell);
   if (q) {
-    mail_address_set(lua_touserdata(L, 2), q);
+    mail_address_set(class_raw(L, 2, CLASS_ADDRESS), q);
     lua_pushvalue(L, 2);
     return 1;
   }

@@ -1,7 +1,7 @@
 /*
-** reply: an answer is a message of C's values, like any post. It is made before
-** the call is taken from its message, so what fails leaves the call unanswered
-** and the next try possible.
+** reply: an answer is a message of C's values, like any post. It is made
+** before the call is taken from its message, so what fails leaves the call
+** unanswered and the next try possible.
 */
 
 #include "compat.h"

@@ -103,6 +103,17 @@ describe("an object whose finalizer Lua cannot call", function()
     return make, function(kept) kept[1]:receive(0) end
   end
 
+  function cases.address()
+    local function make()
+      local box = uring.mailbox { capacity = 1 }
+      local address = box:address()
+      address:send(1)
+      uring.select({ address:sending(2) }, 0.001)
+      return box
+    end
+    return make, function(box) box:receive(0) end
+  end
+
   function cases.worker()
     local function make()
       local w = uring.worker(function()

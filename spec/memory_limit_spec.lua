@@ -261,6 +261,110 @@ describe("a limit of memory", function()
     end)
   end)
 
+  it("bounds what workers hold, in Lua and in C", function()
+    within(8 << 20, function(uring)
+      local function held() return uring.loop():stats().memory end
+      local function fails(main, ...)
+        local w = assert(uring.worker(main, ...))
+        local ok, why = w:join()
+        assert(not ok and why:find "memory", why)
+        return why
+      end
+      uring.run(function()
+        local before = held()
+        fails(function()
+          local t = {}
+          for i = 1, 64 do t[i] = ("x"):rep((1 << 20) + i) end
+        end)
+        local why = fails(function()
+          local t = {}
+          for i = 1, 64 do t[i] = uring.buffer(1 << 20) end
+        end)
+        assert(why:find("uring.loop{ memory }", 1, true), why)
+        -- nor with a bound of its own, that is larger; nor by one of its own
+        fails { memory = 1 << 30, main = function()
+          local t = {}
+          for i = 1, 64 do t[i] = uring.buffer(1 << 20) end
+        end }
+        fails(function()
+          local w = uring.worker(function()
+            local t = {}
+            for i = 1, 64 do t[i] = ("x"):rep((1 << 20) + i) end
+          end)
+          local ok, problem = w:join()
+          if not ok then error(problem, 0) end
+        end)
+        -- what it ends with, and is sent, counts as well
+        fails(function()
+          local text = ("x"):rep(1 << 20)
+          return { text, text, text, text, text, text, text }
+        end)
+        local text = ("x"):rep(2 << 20)
+        local none, message, errno = uring.worker(function() end, text, text,
+          text, text)
+        assert(not none and errno == uring.errno.ENOMEM, message)
+        assert(message:find("uring.loop{ memory }", 1, true), message)
+        none, message, errno = uring.worker { main = function() end,
+          inbox = { bytes = 16 << 20 } }
+        assert(not none and errno == uring.errno.ENOMEM, message)
+        uring.sleep(0)
+        collectgarbage()
+        collectgarbage()
+        assert(held() < before + 20000, held() - before)
+      end)
+    end)
+  end)
+
+  it("is shared by a state and its workers", function()
+    within(8 << 20, function(uring)
+      local function held() return uring.loop():stats().memory end
+      uring.run(function()
+        local before = held()
+        local box = uring.mailbox()
+        local w = uring.worker(function(ready)
+          local buffer <close> = uring.buffer(5 << 20)
+          local stats = uring.loop():stats()
+          ready:send(stats.memory, stats.memory_limit)
+          uring.inbox():receive()
+        end, box)
+        local memory, limit = box:receive()
+        assert(memory >= 5 << 20 and limit == (8 << 20) + 4096)
+        assert(held() > before + (5 << 20))
+        assert(not pcall(uring.buffer, 3 << 20))
+        w:send "end"
+        assert(w:join())
+        box:close()
+        w, box = nil, nil
+        collectgarbage()
+        collectgarbage()
+        assert(held() < before + 20000, held() - before)
+        assert(uring.buffer(7 << 20))
+        local results = {}
+        local pool <close> = assert(uring.pool { workers = 2,
+          main = function(n) return n * n end })
+        for i, n in pool:map({ 1, 2, 3 }) do results[i] = n end
+        assert(results[2] == 4 and results[3] == 9)
+      end)
+    end)
+  end)
+
+  it("leaves workers of a state that has none alone", function()
+    within(nil, function(uring)
+      uring.run(function()
+        local before = uring.loop():stats().memory
+        local w = uring.worker(function(ready)
+          local buffer <close> = uring.buffer(1 << 20)
+          ready = ready + uring.loop():stats().memory
+          assert(not uring.loop():stats().memory_limit)
+          return ready
+        end, 0)
+        local ok, memory = w:join()
+        assert(ok and memory > 1 << 20, memory)
+        assert(uring.loop():stats().memory < before + 20000)
+      end)
+    end)
+  end)
+
   it("is refused itself, with a loop that needs more", function()
     local none, why, errno, again = select(2, assert(spec.state([[
       local uring = require "uring"

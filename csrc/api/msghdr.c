@@ -70,18 +70,17 @@ static void msg_end (struct refblock *b) {
 struct msg *msg_new (struct account *a, unsigned niov) {
   size_t size = sizeof(struct msg)
                 + niov * (sizeof(struct iovec) + sizeof(struct held));
-  struct msg *m = NULL;
-  if (account_has_room(a, size))
-    m = calloc(1, sizeof(*m) + niov * sizeof(m->iov[0]));
-  if (m == NULL)
+  struct msg *m;
+  if (!account_charge(a, size))
     return NULL;
-  m->held = niov ? calloc(niov, sizeof(*m->held)) : NULL;
-  if (niov && m->held == NULL) {
+  m = calloc(1, sizeof(*m) + niov * sizeof(m->iov[0]));
+  if (m) m->held = niov ? calloc(niov, sizeof(*m->held)) : NULL;
+  if (m == NULL || (niov && m->held == NULL)) {
     free(m);
+    account_refund(a, size);
     return NULL;
   }
   refblock_init(&m->block, msg_end);
-  account_count(a, size);
   m->account = a;
   m->charged = size;
   m->block.busy = msg_busy;
@@ -101,11 +100,14 @@ bool msg_has_moved (const struct refblock *b) {
 }
 
 bool msg_make_control (struct msg *m, size_t size) {
-  if (account_has_room(m->account, size)) m->control = calloc(1, size);
-  m->hdr.msg_control = m->control;
-  if (m->control == NULL)
+  if (!account_charge(m->account, size))
     return false;
-  account_count(m->account, size);
+  m->control = calloc(1, size);
+  if (m->control == NULL) {
+    account_refund(m->account, size);
+    return false;
+  }
+  m->hdr.msg_control = m->control;
   m->charged += size;
   return true;
 }

@@ -21,15 +21,16 @@ static struct memory *memory_make (struct account *a, size_t size,
                                    bool cleared) {
   struct memory *m;
   if (size >= SIZE_MAX - sizeof(*m) - 1
-      || !account_has_room(a, sizeof(*m) + size))
+      || !account_charge(a, sizeof(*m) + size))
     return NULL;
   /* calloc: large buffers come as fresh pages, untouched until used */
   m = cleared ? calloc(1, sizeof(*m) + size + 1)
               : malloc(sizeof(*m) + size + 1);
-  if (m == NULL)
+  if (m == NULL) {
+    account_refund(a, sizeof(*m) + size);
     return NULL;
+  }
   refblock_init(&m->block, memory_end);
-  account_count(a, sizeof(*m) + size);
   m->account = a;
   m->size = size;
   m->bytes[size] = 0;

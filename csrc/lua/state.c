@@ -111,8 +111,12 @@ void state_new (lua_State *L) {
 }
 
 const char *state_memory_note (lua_State *L) {
-  return account_limit(state_of(L)->account) == SIZE_MAX ? ""
-         : ": the state has reached its limit, uring.loop{ memory }";
+  const struct account *a = state_of(L)->account;
+  if (account_limit(a) == SIZE_MAX)
+    return "";
+  return a->parent ? ": the state, or the one that started it, has reached its "
+                     "limit, uring.loop{ memory }"
+                   : ": the state has reached its limit, uring.loop{ memory }";
 }
 
 void state_keep (lua_State *L) {

@@ -69,10 +69,14 @@ static void recycle_buffer (struct buf_group *g, uint16_t bid) {
 struct buf_group *buf_group_new (struct account *a, uint32_t entries,
                                  uint32_t size, uint16_t bgid, bool inc) {
   size_t total = group_charge(entries, size);
-  struct buf_group *g = account_has_room(a, total) ? calloc(1, sizeof(*g))
-                                                   : NULL;
-  if (g == NULL)
+  struct buf_group *g;
+  if (!account_charge(a, total))
     return NULL;
+  g = calloc(1, sizeof(*g));
+  if (g == NULL) {
+    account_refund(a, total);
+    return NULL;
+  }
   g->entries = entries;
   g->size = size;
   g->slots = calloc(entries, sizeof(*g->slots));
@@ -83,10 +87,10 @@ struct buf_group *buf_group_new (struct account *a, uint32_t entries,
     if (g->memory) munmap(g->memory, buf_group_bytes(g));
     free(g->slots);
     free(g);
+    account_refund(a, total);
     return NULL;
   }
   refblock_init(&g->block, buf_group_end);
-  account_count(a, total);
   g->account = a;
   g->bgid = bgid;
   g->inc = inc;

@@ -151,20 +151,25 @@ static int worker_gc (lua_State *L) {
   return 0;
 }
 
-/* worker_new(name, capacity, bytes, memory, hook, trace): an object; its
-** thread is started by worker_start. */
+/* worker_new(name, capacity, bytes, memory, hook, trace): an object, whose
+** thread is started by worker_start; or nil, message, errno. 0 bytes are as
+** many as a mailbox has. */
 static int worker_new (lua_State *L) {
+  struct account *a = account_of_workers(state_of(L)->account);
   struct queue_limits limits = { (uint64_t)lua_tointeger(L, 2),
                                  (uint64_t)lua_tointeger(L, 3), 16 };
   const char *name = lua_tostring(L, 1);
   struct worker *w;
+  if (limits.bytes == 0) limits.bytes = mailbox_usual_bytes(a);
   pressure_tell(L, MEMORY, 1);
+  pressure_make_room(L, limits.bytes);
   lua_settop(L, 6);
   w = class_new(L, CLASS_WORKER, sizeof(*w), WORKER_VALUES);
   lua_pushvalue(L, 6);
   lua_setiuservalue(L, -2, WORKER_TRACE);
-  if ((w->t = worker_thread_new(&limits)) == NULL)
-    return luaL_error(L, "not enough memory for a worker");
+  if ((w->t = worker_thread_new(&limits, a)) == NULL)
+    return fail(L, ENOMEM, "worker: an inbox of %llu bytes%s",
+                (unsigned long long)limits.bytes, state_memory_note(L));
   pressure_hold(&state_of(L)->pressure, MEMORY, 1);
   w->t->memory = (size_t)lua_tointeger(L, 4);
   w->t->hook = lua_toboolean(L, 5);
@@ -173,6 +178,19 @@ static int worker_new (lua_State *L) {
   if (name && (w->t->name = strdup(name)) == NULL)
     return luaL_error(L, "not enough memory for a worker");
   return 1;
+}
+
+/* What was encoded is what it is called with: 0 or -ENOMEM. */
+static int keep_arguments (lua_State *L, struct worker_thread *t,
+                           struct encoded *e) {
+  size_t size = e->message->size;
+  if (account_charge(t->account, size)) {
+    if ((t->start = encode_keep(e)) != NULL)
+      return 0;
+    account_refund(t->account, size);
+  }
+  encode_withdraw(L, e);
+  return -ENOMEM;
 }
 
 /* worker_start(worker, ...): start its thread, which is called with the other
@@ -191,12 +209,10 @@ static int worker_start (lua_State *L) {
                 "standard libraries that a new state needs: link it with "
                 "-Wl,-u,%s", worker_state_lacks());
   rc = encode_values(L, 2, lua_gettop(L), t->results, &e);
-  if (rc == 0 && (t->start = encode_keep(&e)) == NULL) {
-    encode_withdraw(L, &e);
-    rc = -ENOMEM;
-  }
+  if (rc == 0) rc = keep_arguments(L, t, &e);
   if (rc < 0)
-    return fail(L, -rc, "worker: its arguments");
+    return fail(L, -rc, "worker: its arguments%s",
+                rc == -ENOMEM ? state_memory_note(L) : "");
   t->open = s->open;
   t->body = worker_state_run;
   t->cancel = worker_state_cancel;
@@ -209,9 +225,10 @@ static int worker_start (lua_State *L) {
   if (e.moved.nfds > 0) ring_submit_all(s->rings);
   rc = worker_thread_start(t, bell);
   if (rc < 0) {
+    size_t size = t->start->size;
     owned_withdraw(L, &e.moved, t->start);  /* (it is still the caller's) */
     free(t->start);
-    t->start = NULL;
+    worker_thread_began(t, size);
     list_remove(t);
     mail_address_drop(&w->address);
     return fail(L, -rc, "worker: no thread can be had");
@@ -242,10 +259,11 @@ static void push_outcome (lua_State *L, struct worker *w) {
       lua_error(L);
     }
     queue_taken(w->t->results);
+    worker_thread_took(w->t);
   }
   else {
     lua_pushinteger(L, OUTCOME_FAILED);
-    lua_pushliteral(L, "not enough memory");
+    lua_pushfstring(L, "not enough memory%s", state_memory_note(L));
     n = 2;
   }
   for (int i = n; i > 0; i--) lua_rawseti(L, table, i);

@@ -40,19 +40,32 @@ struct worker_warning {
 
 /* ---- the state's own functions ----------------------------------------- */
 
+/* Refund `n` bytes, which may be 0. */
+static void let_go (struct worker_thread *t, size_t n) {
+  if (n > 0) account_refund(t->account, n);
+}
+
+/* lua_Alloc: within `memory`, and within the bound of the parent. */
 static void *allocate (void *ud, void *p, size_t had, size_t size) {
   struct worker_thread *t = ud;
-  size_t old = p ? had : 0;
+  size_t old = p ? had : 0, more = size > old ? size - old : 0;
   void *q;
   if (size == 0) {
     free(p);
     t->used -= old;
+    let_go(t, old);
     return NULL;
   }
-  if (t->memory > 0 && size > old && size - old > t->memory - t->used)
+  if (more > 0 && ((t->memory > 0 && more > t->memory - t->used)
+                   || !account_charge(t->account, more)))
     return NULL;
   q = realloc(p, size);
-  if (q) t->used = t->used - old + size;
+  if (q == NULL) {
+    let_go(t, more);
+    return NULL;
+  }
+  t->used = t->used - old + size;
+  let_go(t, old + more - size);
   return q;
 }
 
@@ -86,15 +99,31 @@ const char *worker_state_lacks (void) {
   return compat_has_openlibs() ? NULL : COMPAT_OPENLIBS_NAME;
 }
 
+/* Post what was encoded, and charge it: 0 or -errno. That a worker has failed
+** is told whatever the limit. */
+static int post_outcome (lua_State *L, struct worker_thread *t,
+                         struct encoded *e) {
+  size_t size = e->message->size;
+  int rc;
+  if (lua_tointeger(L, 1) != OUTCOME_DONE) account_count(t->account, size);
+  else if (!account_charge(t->account, size))
+    return -ENOMEM;
+  t->posted = size;  /* guard: before its parent may see it */
+  rc = mail_send_post(L, t->results, e);
+  if (rc < 0) worker_thread_took(t);
+  return rc;
+}
+
 /* post(kind, ...): post the outcome. Raises for what cannot travel. */
 static int worker_post (lua_State *L) {
   struct worker_thread *t = state_of(L)->worker;
   struct encoded e;
   int rc = encode_values(L, 1, lua_gettop(L), t->results, &e);
-  if (rc == 0) rc = mail_send_post(L, t->results, &e);
+  if (rc == 0) rc = post_outcome(L, t, &e);
   if (rc == 0) encode_free(&e);
   else encode_withdraw(L, &e);
-  if (rc < 0) luaL_error(L, "not enough memory for the results");
+  if (rc < 0)
+    luaL_error(L, "not enough memory for the results%s", state_memory_note(L));
   return 0;
 }
 
@@ -102,14 +131,16 @@ static int worker_post (lua_State *L) {
 ** closure: the state is its upvalue.) */
 static int start_worker (lua_State *L) {
   struct worker_thread *t = state_of(L)->worker;
+  size_t size;
   int n;
   mailbox_push(L, t->inbox);
   lua_setiuservalue(L, lua_upvalueindex(1), SHARED_INBOX);
   state_shared(L, SHARED_BOOT);
   n = decode_message(L, t->start);
   if (n < 0) return luaL_error(L, "not enough memory");
+  size = t->start->size;
   message_free(t->start);
-  t->start = NULL;
+  worker_thread_began(t, size);
   lua_call(L, n, 0);
   return 0;
 }
@@ -121,6 +152,7 @@ static int begin_state (lua_State *L) {
   luaL_requiref(L, "uring", t->open, 0);
   lua_settop(L, 0);
   state_get(L)->worker = t;
+  if (t->account) account_join(state_get(L)->account, t->account);
   state_push(L);
   lua_pushcclosure(L, start_worker, 1);
   lua_call(L, 0, 0);

@@ -28,6 +28,7 @@ unsigned worker_threads_left (void) {
 static void worker_end (struct refblock *b) {
   struct worker_thread *t = (struct worker_thread *)b;
   if (t->start) {
+    account_refund(t->account, t->start->size);
     message_dispose(t->start);
     free(t->start);
   }
@@ -36,6 +37,7 @@ static void worker_end (struct refblock *b) {
   free(t->name);
   free(t->reason);
   free(t->warnings.texts);
+  account_refund(t->account, 1 + t->charged + t->posted);
   free(t);
 }
 
@@ -66,19 +68,23 @@ static void worker_told (struct ready_link *link, struct loop *loop) {
   refblock_release(&t->block);
 }
 
-struct worker_thread *worker_thread_new (const struct queue_limits *inbox) {
+struct worker_thread *worker_thread_new (const struct queue_limits *inbox,
+                                         struct account *a) {
   static const struct queue_limits results = { 1, RESULT_BYTES, MESSAGE_FDS };
   struct worker_thread *t = calloc(1, sizeof(*t));
   if (t == NULL)
     return NULL;
   refblock_init(&t->block, worker_end);
+  t->account = a;
+  account_count(a, 1);
   t->fork_id = fork_id();
   t->ended.ready = worker_ended;
   t->told.ready = worker_told;
   t->warning.ready = worker_warned;
   t->inbox = queue_new(inbox);
   t->results = queue_new(&results);
-  if (t->inbox == NULL || t->results == NULL) {
+  if (account_charge(a, inbox->bytes)) t->charged = inbox->bytes;
+  if (t->inbox == NULL || t->results == NULL || t->charged == 0) {
     refblock_release(&t->block);
     return NULL;
   }
@@ -255,6 +261,8 @@ bool worker_thread_join (struct worker_thread *t, int64_t deadline) {
   else if (pthread_clockjoin_np(t->thread, NULL, CLOCK_MONOTONIC, &until))
     return false;
   t->joined = true;
+  account_refund(t->account, t->charged);
+  t->charged = 0;
   return true;
 }
 

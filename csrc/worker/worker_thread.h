@@ -17,6 +17,9 @@
 **
 ** - what says how to start (`body` to `hook`) is only read. `start` is the
 **   thread's, which disposes of it.
+** - `account` is charged by both with what is the worker's alone: its inbox, the
+**   messages that it begins and ends with, and Lua's memory. Its state's own
+**   account joins it.
 ** - `inbox` is read by the thread. Its parent has an address of it, like any
 **   other sender. `results` is read by the parent, after the end.
 ** - The bells, the reason of a cancel, warnings and `left` are under the lock;
@@ -39,6 +42,7 @@
 #ifndef uring_worker_thread_h
 #define uring_worker_thread_h
 
+#include "base/account.h"
 #include "base/lock.h"
 #include "ring/doorbell.h"
 #include "worker/queue.h"
@@ -62,7 +66,12 @@ struct worker_thread {
   void (*body) (struct worker_thread *t);  /* the thread's work */
   int (*open) (struct lua_State *L);  /* for `body`: luaopen_uring */
   struct queue *inbox, *results;   /* counted */
-  struct message *start;     /* what it is called with */
+  struct account *account;   /* of the state that started it; NULL: that has
+                                no bound. Has one byte of the record */
+  size_t charged;            /* for the inbox, until it was joined */
+  size_t posted;             /* for the results: the thread's, and from the end
+                                on its parent's */
+  struct message *start;     /* what it is called with, charged; or NULL */
   char *name;                /* or NULL */
   size_t memory, used;       /* bytes that its state may hold (0: no limit),
                                 and holds: the thread's */
@@ -91,8 +100,23 @@ struct worker_thread {
   struct worker_thread *next, **back;  /* of its state's */
 };
 
-/* A record, counted once, with an inbox of these limits; NULL: no memory. */
-struct worker_thread *worker_thread_new (const struct queue_limits *inbox);
+/* A record, counted once, with an inbox of these limits, which counts for the
+** account; NULL: no memory. */
+struct worker_thread *worker_thread_new (const struct queue_limits *inbox,
+                                         struct account *a);
+
+/* It is not called with `start` any more, which was freed. */
+static inline void worker_thread_began (struct worker_thread *t,
+                                        size_t size) {
+  t->start = NULL;
+  account_refund(t->account, size);
+}
+
+/* The parent has taken the results. */
+static inline void worker_thread_took (struct worker_thread *t) {
+  account_refund(t->account, t->posted);
+  t->posted = 0;
+}
 
 static inline enum worker_status worker_status (
                                          const struct worker_thread *t) {

@@ -386,7 +386,8 @@ function uring.loop(options) end
 ---@field flags? integer exactly these, IORING_SETUP_...
 ---@field memory? integer bytes: the most that C may hold for this state. What
 --- would exceed it fails with ENOMEM, or raises where it does without memory;
---- completions, cancels and closes need none of it. See Loop:stats.
+--- completions, cancels and closes need none of it. All that its workers hold
+--- counts, too, also in Lua. See Loop:stats.
 ---@field close_timeout? uring.seconds how long lua_close may wait for requests
 --- in flight, for all rings together: 0.1 if not given
 ---@field movable? boolean threads may use this state and its loop one after
@@ -438,7 +439,9 @@ function uring.mailbox(options) end
 --- ended the worker's inbox loses this address, and the scope waits for the
 --- worker's end; there it raises an error that was told to no task. If the
 --- scope is cancelled the worker is. nil, message, EAGAIN where no thread can
---- be had, ENOSYS in a program that was linked without the standard libraries.
+--- be had, ENOSYS in a program that was linked without the standard libraries,
+--- ENOMEM where uring.loop{ memory } leaves no room for its inbox or what it is
+--- called with.
 ---@async
 ---@param main uring.WorkerOptions | fun(...: any): ...: any
 ---@param ... any
@@ -458,14 +461,14 @@ function uring.worker(main, ...) end
 ---@field inbox? uring.InboxOptions
 ---@field ring? uring.WorkerRing
 ---@field memory? integer bytes that its Lua state may hold, and as many that C
---- holds for it
+--- holds for it; all of it within the `memory` of the state that starts it
 ---@field cancel? "hook" a cancel also interrupts code that does not wait, by
 --- a count hook. The watchdog of a run (`slow`) then does not measure what
 --- does not wait
 
 ---@class uring.InboxOptions
 ---@field capacity? integer messages: 1024 if not given
----@field bytes? integer 1048576 if not given
+---@field bytes? integer 1048576 if not given; 65536 where `memory` is bounded
 
 --- Of the loop's ring: see uring.RingOptions.
 ---@class uring.WorkerRing
@@ -2406,8 +2409,9 @@ function Loop:stats() end
 ---@field taken integer completions, by all steps
 ---@field tasks integer that have not ended
 ---@field memory integer bytes that C holds for this state, in all its objects
---- and operations in flight
----@field memory_limit? integer of uring.loop{ memory = }
+--- and operations in flight; and, where it is bounded, what its workers hold
+---@field memory_limit? integer of uring.loop{ memory = }; in a worker the least
+--- of its own and that of the state that has started it
 ---@field unflushed integer bytes that were written to sockets and streams and
 --- had not gone when those were collected
 ---@field spins integer times that it waited awake for other threads

@@ -31,8 +31,15 @@ local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local refusal <const>, text <const> = argument.refusal, workers.text
 local cancelled <const> = core.cancelled
+local max <const>, min <const> = math.max, math.min
 local AHEAD <const> = 2    -- items that a worker has: one to begin with next
-local BYTES <const> = 1 << 30  -- their number bounds them
+local BYTES <const> = 1 << 30  -- their number bounds them, but for:
+
+-- Where memory is bounded a quarter of it is for all mailboxes of `n` workers.
+local function mailbox_bytes(n)
+  local limit = core.loop():stats().memory_limit
+  return limit and min(BYTES, max(256, limit // 4 // (n + 1))) or BYTES
+end
 
 local Pool <const> = { __name = "uring.Pool" }
 Pool.__index = Pool
@@ -85,12 +92,12 @@ local function watch(pool, worker)
   pool.own:try_send(0)
 end
 
-local function start_workers(pool, options, spec)
+local function start_workers(pool, options, spec, bytes)
   for i = 1, pool.n do
     local worker, message, errno = workers.start("pool", {
       name = options.name and format("%s %d", options.name, i),
       ring = options.ring, memory = options.memory, cancel = options.cancel,
-      inbox = { capacity = AHEAD, bytes = BYTES } }, spec, pool.own)
+      inbox = { capacity = AHEAD, bytes = bytes } }, spec, pool.own)
     if not worker then
       pool:close()
       return nil, message, errno
@@ -105,15 +112,16 @@ end
 local function new_pool(given)
   local n, options, spec, load, what, upvalues = workers.read_pool(given)
   tasks.enter "uring.pool"
+  local bytes = mailbox_bytes(n)
   local replies, message, errno = core.mailbox {
-    capacity = n * (AHEAD + 1) + 1, bytes = BYTES, fds = 1024 }
+    capacity = n * (AHEAD + 1) + 1, bytes = bytes, fds = 1024 }
   if not replies then return nil, message, errno end
   local self = setmetatable({ n = n, replies = replies, workers = {},
     has = {}, of = {}, last = 0, in_flight = 0, own = replies:address(),
     main = n == 0 and load(what, upvalues) }, Pool)
   tasks.daemon({ main = attend, name = options.name }, self)
   shield(1, core.sleep, 0)  -- (it begins in this turn, unless it is cancelled)
-  return start_workers(self, options, spec)
+  return start_workers(self, options, spec, bytes)
 end
 
 local function check_pool(self, name)

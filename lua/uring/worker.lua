@@ -190,7 +190,7 @@ end
 local function new_handle(options)
   local inbox = options.inbox
   return tasks.worker_new(options.name, inbox.capacity or 1024,
-    inbox.bytes or 1 << 20, options.memory or 0, options.cancel == "hook",
+    inbox.bytes or 0, options.memory or 0, options.cancel == "hook",
     tasks.traceback("(the worker was started there)", 3))
 end
 
@@ -203,7 +203,8 @@ end
 
 -- Start a worker, for this call: its handle, or nil, message, errno.
 local function start(call, options, spec, ...)
-  local handle = new_handle(options)
+  local handle, why, code = new_handle(options)
+  if not handle then return nil, why, code end
   local guard = setmetatable({ handle = handle, attended = false }, Guard)
   local attendant = new_attendant(guard, options.name)
   if not attendant then

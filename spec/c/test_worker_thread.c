@@ -39,7 +39,7 @@ static void on_cancel (struct worker_thread *t, struct loop *loop) {
 
 static struct worker_thread *make (void (*body)(struct worker_thread *)) {
   static const struct queue_limits limits = { 4, 4096, 4 };
-  struct worker_thread *t = worker_thread_new(&limits);
+  struct worker_thread *t = worker_thread_new(&limits, NULL);
   if (!CHECK(t != NULL)) exit(1);
   t->body = body;
   t->cancel = on_cancel;

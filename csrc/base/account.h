@@ -20,8 +20,8 @@
 ** what another thread is charged in between.)
 **
 ** Invariant: `held` is the sum of all charges, its own and those of accounts
-** that it is the parent of, and of that byte. What has to go on without memory,
-** completions and cancels, is counted and never refused.
+** that it is the parent of, and of that byte. What has to go on without
+** memory, completions and cancels, is counted and never refused.
 */
 
 #ifndef uring_account_h
@@ -119,8 +119,8 @@ static inline bool account_charge (struct account *a, size_t n) {
   return true;
 }
 
-/* The account that is to be the parent of those of its state's workers: NULL if
-** it has no bound. */
+/* The account that is to be the parent of those of its state's workers: NULL
+** if it has no bound. */
 static inline struct account *account_of_workers (struct account *a) {
   return account_limit(a) == SIZE_MAX ? NULL : a;
 }

@@ -17,9 +17,9 @@
 **
 ** - what says how to start (`body` to `hook`) is only read. `start` is the
 **   thread's, which disposes of it.
-** - `account` is charged by both with what is the worker's alone: its inbox, the
-**   messages that it begins and ends with, and Lua's memory. Its state's own
-**   account joins it.
+** - `account` is charged by both with what is the worker's alone: its inbox,
+**   the messages that it begins and ends with, and Lua's memory. Its state's
+**   own account joins it.
 ** - `inbox` is read by the thread. Its parent has an address of it, like any
 **   other sender. `results` is read by the parent, after the end.
 ** - The bells, the reason of a cancel, warnings and `left` are under the lock;

@@ -93,7 +93,7 @@ static inline void account_count (struct account *a, size_t n) {
 static inline void account_refund_upto (struct account *a, size_t n,
                                         const struct account *end) {
   while (a != end) {
-    struct account *parent = a->parent;  /* guard: `a` may be gone then */
+    struct account *parent = a->parent;  /* (`a` may be gone then) */
     assert(atomic_load(&a->held) >= n);
     if (atomic_fetch_sub_explicit(&a->held, n, memory_order_acq_rel) == n)
       free(a);

@@ -20,7 +20,7 @@ static void drop_block (struct store *s) {
     return;
   free(s->bytes);
   account_refund(s->account, s->capacity);
-  s->account = NULL;  /* guard: it may be gone */
+  s->account = NULL;  /* (it may be gone) */
   s->bytes = NULL;
   s->capacity = 0;
 }

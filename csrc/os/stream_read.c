@@ -50,7 +50,7 @@ static enum fill read_fill (lua_State *L, struct input *in) {
   enum fill got = in->ops->fill(L, in);
   if (got == FILL_NO_MEMORY) {
     pressure_make_room(L, SIZE_MAX);
-    if (in->open) got = in->ops->fill(L, in);  /* guard: a finalizer's close */
+    if (in->open) got = in->ops->fill(L, in);  /* (a finalizer's close) */
   }
   if (got != FILL_NO_MEMORY)
     return got;

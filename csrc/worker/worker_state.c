@@ -108,7 +108,7 @@ static int post_outcome (lua_State *L, struct worker_thread *t,
   if (lua_tointeger(L, 1) != OUTCOME_DONE) account_count(t->account, size);
   else if (!account_charge(t->account, size))
     return -ENOMEM;
-  t->posted = size;  /* guard: before its parent may see it */
+  t->posted = size;  /* (before its parent may see it) */
   rc = mail_send_post(L, t->results, e);
   if (rc < 0) worker_thread_took(t);
   return rc;

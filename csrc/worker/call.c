@@ -74,16 +74,6 @@ enum call_status call_watch (struct call *c, struct call_side *side,
   return call_status(c);
 }
 
-unsigned call_bells (struct call *c, const struct doorbell *bell) {
-  unsigned n;
-  if (c->fork_id != fork_id())
-    return 0;
-  lock_take(&c->lock);
-  n = (c->caller.bell == bell ? 1u : 0) + (c->server.bell == bell ? 1u : 0);
-  lock_free(&c->lock);
-  return n;
-}
-
 
 /* ---- its ends ---------------------------------------------------------- */
 

@@ -68,9 +68,6 @@ static inline enum call_status call_status (const struct call *c) {
 enum call_status call_watch (struct call *c, struct call_side *side,
                              struct doorbell *bell);
 
-/* How many counts of this doorbell its two sides have. */
-unsigned call_bells (struct call *c, const struct doorbell *bell);
-
 /* The slot in a message, as its block; and without a message, lost. */
 struct message_block call_slot (struct call *c);
 void call_lose (struct call *c);

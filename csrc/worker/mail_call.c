@@ -54,7 +54,8 @@ static unsigned calling_bells (const struct socket_waitq *waitq,
     ((const char *)waitq - offsetof(struct calling, waitq));
   if (!c->inner)  /* guard: another state may answer */
     return 0;
-  return call_bells(c->handle.call, bell);
+  return (c->handle.call->caller.bell == bell ? 1u : 0)
+         + (c->handle.call->server.bell == bell ? 1u : 0);
 }
 
 static void describe_calling (lua_State *L, const struct socket_waitq *waitq,

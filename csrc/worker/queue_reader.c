@@ -7,7 +7,6 @@
 #include "worker/queue.h"
 
 #include "base/cpu.h"
-#include "base/fork_id.h"
 #include "worker/queue_internal.h"
 
 #include <errno.h>
@@ -147,15 +146,13 @@ static unsigned count_bells (const struct queue_sender *last,
 }
 
 unsigned queue_own_bells (struct queue *q, const struct doorbell *bell) {
-  unsigned n = 0;
-  if (q->fork_id != fork_id() || !lock_try(&q->lock))
+  /* (Without the lock: each thread that takes it has a count, and this sees
+     all that those did which have none any more.) */
+  if (refblock_owners(&q->block) != q->own)  /* guard: others may send, or leave
+                                                the list */
     return 0;
-  /* guard: or another thread may send, or leave the list of senders */
-  if (refblock_owners(&q->block) == q->own)
-    n = (q->bell == bell ? 1 : 0) + count_bells(q->waiting, bell)
-        + count_bells(q->monitors, bell);
-  queue_unlock(q);
-  return n;
+  return (q->bell == bell ? 1u : 0) + count_bells(q->waiting, bell)
+         + count_bells(q->monitors, bell);
 }
 
 void queue_set_eventfd (struct queue *q, int fd) {

@@ -192,7 +192,7 @@ describe("a buffer in a message", function()
       for round = 1, 2 do
         for _, sqe in ipairs(sqes) do
           helper.raises("a buffer of this sqe was sent away", uring.await,
-            sqe)
+            sqe, 1)
         end
         if round == 1 then  -- its reader's requests are its own
           buffer = box:receive()
@@ -225,7 +225,8 @@ describe("a buffer in a message", function()
       failed(E.EAGAIN, "full", to:try_send(buffer))
       works()
       local task = helper.started(to.send, to, buffer)
-      helper.raises("a buffer of this sqe was sent away", uring.await, sqe)
+      helper.raises("a buffer of this sqe was sent away", uring.await, sqe,
+        1)
       task:cancel()
       task:join()
       works()

@@ -180,11 +180,12 @@ describe("serve", function()
       helper.raises("#2 to 'serve' (table", serve, listener, print, 5)
       helper.raises("unknown option 'maximum'", serve, listener, print,
         { maximum = 1 })
-      helper.raises("option 'max' must be an integer from 1", serve, listener, print, { max = 0 })
+      helper.raises("option 'max' must be an integer from 1 to 2147483647, "
+        .. "got 0", serve, listener, print, { max = 0 })
       helper.raises("option 'grace' must be seconds", serve, listener, print,
         { grace = -1 })
-      helper.raises("option 'on_error' must be a function", serve, listener, print,
-        { on_error = 1 })
+      helper.raises("option 'on_error' must be a function", serve,
+        listener, print, { on_error = 1 })
       listener:close()
       helper.raises("closed socket", serve, listener, print)
     end)

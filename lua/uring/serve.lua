@@ -21,7 +21,7 @@ local tostring <const>, rawequal <const> = tostring, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local min <const> = math.min
-local math_type <const>, MAXINTEGER <const> = math.type, math.maxinteger
+local math_type <const> = math.type
 local E <const> = core.errno
 
 local GRACE <const> = 5        -- seconds, if none are given
@@ -121,7 +121,7 @@ function Server:accept(listener)
   end
 end
 
-local OPTIONS <const> = { { "max", "integer", 1, MAXINTEGER },
+local OPTIONS <const> = { { "max", "integer", 1, 0x7fffffff },
   { "on_error", "function" }, { "grace", "seconds" } }
 
 local function check_listener(self)

@@ -233,8 +233,8 @@ function uring.probe() end
 --- them is raised at the end, if the loop has no on_error.
 --- Raises inside a task or a step; where all tasks wait for each other, or at
 --- mailboxes that no other thread can send to (a deadlock); where the loop's
---- time is a host's; and where no loop can be made: `uring.loop()` returns that
---- last error.
+--- time is a host's; and where no loop can be made: `uring.loop()` returns
+--- that last error.
 ---@param main (async fun(...): ...) | uring.RunOptions
 ---@param ... any
 ---@return any ...

@@ -57,7 +57,8 @@ int ring_watch_start (struct loop *loop, struct ring *r) {
 }
 
 static void close_eventfd (struct watch *w) {
-  if (w->polled)  /* guard: else a forked child's copy keeps it polled */
+  if (w->polled)
+    /* guard: or a forked child's copy keeps it polled */
     epoll_ctl(w->loop->fds.epoll, EPOLL_CTL_DEL, w->eventfd, NULL);
   close(w->eventfd);
 }

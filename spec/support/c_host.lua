@@ -44,8 +44,8 @@ end
 function c_host.build(...)
   c_host.needs "/usr/bin/cc"
   local name = helper.tmpname()
-  local command = { "/usr/bin/cc", "-O1", "-g", "-std=gnu11",
-    "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-o", name }
+  local command = { "/usr/bin/cc", "-O1", "-g", "-std=c11", "-Wall",
+    "-Wextra", "-Werror", "-Iinclude", "-o", name }
   local function add(words)
     table.move(words, 1, #words, #command + 1, command)
   end

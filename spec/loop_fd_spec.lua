@@ -342,8 +342,8 @@ describe("loop:fd()", function()
     H.equal(before - 1, H.fds())
   end)
 
-  hosts.tests(it, nil, COPIED)("leaves nothing to poll, though a forked child has a copy",
-    function()
+  hosts.tests(it, nil, COPIED)(
+    "leaves nothing to poll, though a forked child has a copy", function()
       local ring = assert(uring.ring())
       local ep = spec.epoll(loop:fd(), false)
       loop:spawn(ring.receive, ring)

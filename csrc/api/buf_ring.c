@@ -38,8 +38,9 @@ static int buf_ring_refused (lua_State *L, const struct ring *r,
                 r->io.ring_fd, bgid);
   if (rc == -EINVAL && inc)
     return fail(L, EINVAL, "buf_ring with IOU_PBUF_RING_INC needs Linux 6.12");
-  return fail(L, -rc, "buf_ring: register group %u with ring (fd %d)", bgid,
-              r->io.ring_fd);
+  return fail_on_ring(L, -rc, r->io.ring_fd,
+                      lua_pushfstring(L, "buf_ring: register group %d",
+                                      (int)bgid));
 }
 
 /* ring:buf_ring{ entries=, size=, bgid=, flags=, min_left= } */

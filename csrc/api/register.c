@@ -29,7 +29,7 @@
 int register_result (lua_State *L, struct ring *r, int rc,
                      const char *what) {
   if (rc < 0)
-    return fail(L, -rc, "%s on ring (fd %d)", what, r->io.ring_fd);
+    return fail_on_ring(L, -rc, r->io.ring_fd, what);
   lua_pushboolean(L, 1);
   return 1;
 }

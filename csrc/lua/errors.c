@@ -8,6 +8,7 @@
 
 #include "base/names.h"
 #include "lua/state.h"
+#include "ring/sys.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,6 +75,7 @@ int fail_timeout (lua_State *L) {
 #define CLOSED "its number was closed, and not by its close()"
 
 #define ENTER 255  /* no request, but entering the kernel for a ring */
+#define OTHER 254  /* another call: it has no cures */
 
 static const struct cure {
   unsigned char opcode;
@@ -281,4 +283,18 @@ int fail_enter (lua_State *L, int err, int fd) {
     return fail_timeout(L);
   lua_pushfstring(L, "submit to ring (fd %d)", fd);
   return fail_cured(L, ENTER, err);
+}
+
+/* Is the number another file's, or no file's? (Both errors may mean other
+** things.) */
+static bool number_is_lost (int err, int fd) {
+  struct io_uring_probe none;
+  memset(&none, 0, sizeof(none));
+  return (err == EBADF || err == EOPNOTSUPP)
+         && sys_register(fd, IORING_REGISTER_PROBE, &none, 0) < 0;
+}
+
+int fail_on_ring (lua_State *L, int err, int fd, const char *what) {
+  lua_pushfstring(L, "%s on ring (fd %d)", what, fd);
+  return fail_cured(L, number_is_lost(err, fd) ? ENTER : OTHER, err);
 }

@@ -55,6 +55,9 @@ int fail_result_on (lua_State *L, unsigned opcode, int fd, const char *on,
 /* Entering the kernel for a ring failed. */
 int fail_enter (lua_State *L, int err, int fd);
 
+/* `what` failed, which is no request: "what on ring (fd 5)". */
+int fail_on_ring (lua_State *L, int err, int fd, const char *what);
+
 /* The functions for lua/uring, into the table on top. */
 void errors_functions (lua_State *L);
 

@@ -37,7 +37,7 @@ int wait_watch (lua_State *L, struct loop *loop, struct ring *r) {
                 "and ring (fd %d) has one already: call its "
                 "unregister_eventfd() first", r->io.ring_fd);
   if (rc < 0)
-    return fail(L, -rc, "watch ring (fd %d)", r->io.ring_fd);
+    return fail_on_ring(L, -rc, r->io.ring_fd, "wait");
   return 0;
 }
 

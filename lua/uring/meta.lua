@@ -243,7 +243,8 @@ function uring.run(main, ...) end
 ---@class uring.RunOptions
 ---@field main async fun(...): ...
 ---@field name? string
----@field slow? uring.seconds more than 0: see on_slow
+---@field slow? uring.seconds more than 0: see on_slow. Without it, or with
+--- math.huge, that is told of tasks and workers that ignore a cancellation
 ---@field on_slow? uring.OnSlow
 
 --- Called when a task has run for longer than `slow` without waiting, once
@@ -1179,8 +1180,10 @@ function Ring:enable_rings() end
 --- A group of buffers that the kernel picks from: for prep_recv and the
 --- multishot receives. nil, message, EEXIST where the ring has that number
 --- already. With IOU_PBUF_RING_INC each buffer is filled by parts: by streams
---- only, for it would cut datagrams off. That is refused, but of a direct
---- descriptor it is not known what it is. (io_uring_setup_buf_ring(3), 5.19)
+--- only, for it would cut datagrams off. That is refused without `min_left`,
+--- but of a direct descriptor it is not known what it is. With it a datagram
+--- that is larger than that may still be cut off.
+--- (io_uring_setup_buf_ring(3), 5.19)
 ---@param options uring.BufRingOptions
 ---@return uring.BufRing? group
 ---@return string? message

@@ -374,8 +374,6 @@ describe("the watchdog", function()
       helper.raises("'slow' must be seconds, more than 0", uring.run,
         { main = print, slow = bad, on_slow = print })
     end
-    helper.raises("'slow' must be seconds", uring.run,
-      { main = print, on_slow = print })
     for _, bad in ipairs { 1, "x", {} } do
       helper.raises("'on_slow' must be a function", uring.run,
         { main = print, slow = 1, on_slow = bad })
@@ -385,6 +383,27 @@ describe("the watchdog", function()
     helper.raises("did you mean 'slow'", uring.run,
       { main = print, slo = 1, on_slow = print })
   end)
+
+  it("without a bound is told only of a task that ignores its cancellation",
+    function()
+      local names = {}
+      uring.run {
+        on_slow = function(task) names[#names + 1] = task.name end,
+        main = function()
+          spec.sleep(0.01)
+          local task = uring.spawn { name = "deaf", main = function()
+            local began = uring.now()
+            repeat pcall(uring.sleep, 0) until #names > 0
+              or uring.now() > began + 30
+          end }
+          uring.sleep(0)
+          task:cancel()
+          task:join()
+        end,
+      }
+      assert.same({ "deaf" }, names)
+      uring.run { main = uring.now, slow = math.huge, on_slow = print }
+    end)
 
   it("of uring.loop is for every run that does not set its own", function()
     helper.apart(function()

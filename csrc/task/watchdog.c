@@ -15,6 +15,8 @@
 #include "task/task.h"
 #include "task/wrap.h"
 
+#include <math.h>
+
 #define INSTRUCTIONS 10000   /* from one read of the clock to the next */
 
 
@@ -180,15 +182,17 @@ int64_t watchdog_options (lua_State *L, int arg) {
   options_push(L, arg, "slow");
   options_push(L, arg, "on_slow");
   if (!lua_isnil(L, -1) || !lua_isnil(L, -2)) {
-    if (lua_type(L, -2) != LUA_TNUMBER
-        || !((seconds = lua_tonumber(L, -2)) > 0 && seconds < 9e9))
+    if (!lua_isnil(L, -2)
+        && (lua_type(L, -2) != LUA_TNUMBER
+            || !((seconds = lua_tonumber(L, -2)) > 0)
+            || (seconds >= 9e9 && seconds != HUGE_VAL)))
       luaL_argerror(L, arg, "option 'slow' must be seconds, more than 0");
     if (!lua_isfunction(L, -1))
       luaL_argerror(L, arg, "option 'on_slow' must be a function: it is "
                     "called with a task that runs for longer than 'slow'");
   }
   lua_remove(L, -2);
-  return (int64_t)(seconds * 1e9);
+  return seconds < HUGE_VAL ? (int64_t)(seconds * 1e9) : 0;
 }
 
 void watchdog_usual (lua_State *L, struct loop *loop, int64_t slow) {
@@ -201,7 +205,7 @@ void watchdog_usual (lua_State *L, struct loop *loop, int64_t slow) {
 void watchdog_reset (lua_State *L, struct loop *loop, int64_t slow) {
   loop->slow = slow;
   loop->watched.suspect = NULL;
-  if (slow == 0) {
+  if (lua_isnil(L, -1)) {
     lua_pop(L, 1);
     loop->slow = loop->usually_slow;
     state_shared(L, SHARED_USUAL_ON_SLOW);

@@ -21,12 +21,12 @@
 
 #include "task/loop.h"
 
-/* Return option `slow` of the table at `arg`, in ns, and push `on_slow`; 0 and
-** nil without these options. */
+/* Return option `slow` of the table at `arg`, in ns, and push `on_slow`; 0
+** without it, or for ever, and nil without that. */
 int64_t watchdog_options (lua_State *L, int arg);
 
 /* Pop on_slow, and set both for every run without options of its own; or for
-** the run that begins now (0: without). Neither raises. */
+** the run that begins now (nil: it has none). Neither raises. */
 void watchdog_usual (lua_State *L, struct loop *loop, int64_t slow);
 void watchdog_reset (lua_State *L, struct loop *loop, int64_t slow);
 

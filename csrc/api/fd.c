@@ -39,7 +39,8 @@ int fd_new (lua_State *L) {
   if (handle_find(all, n)  /* guard: the second close would hit another file */
       && fcntl(n, F_GETFD) >= 0)
     return fail(L, EEXIST, "uring.fd(%d): a uring.fd, a socket, a ring or "
-                "the loop owns this number: use that, or what its release() gives", n);
+                "the loop owns this number: use that, or what its release() "
+                "gives", n);
   handle_own(all, f->d, n);
   return 1;
 }

@@ -239,9 +239,9 @@ bool constant_find (const char *name, int64_t *value) {
 }
 
 
-/* Is it made when it is first asked for? Then the metatable has, in `made`, the
-** function that does. (Here, not in an __index of Lua's: an error is raised
-** with the position of its caller.) */
+/* Is it made when it is first asked for? Then the metatable has, in `made`,
+** the function that does. (Not an __index in Lua: an error is raised with the
+** position of the caller.) */
 static bool make_name (lua_State *L) {
   if (luaL_getmetafield(L, 1, "made") != LUA_TTABLE)
     return false;

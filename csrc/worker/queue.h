@@ -55,7 +55,7 @@
 ** - accepted == taken + undelivered + those in the queue.
 ** - A waiting sender's message is accepted, refused or withdrawn: one of
 **   these, once, under the lock.
-** - No sender waits while there is space. The sender stores `senders_wait` and
+** - No sender without an offer waits while there is space. The sender stores `senders_wait` and
 **   then loads `taken`; the reader stores `taken` and then loads
 **   `senders_wait`. All four are sequentially consistent, so one of them sees
 **   the other.
@@ -199,8 +199,8 @@ int queue_post_offered (struct queue *q, struct queue_sender *s,
                         struct message *m);
 
 /* Join the list of senders, once. SEND_WAITS, or the result if it need not
-** wait; `woken` is called, on the thread of this bell's loop, in either case. One
-** with `tell` is told once, of space for a post of C, and gets no offer: it
+** wait; `woken` is called, on the thread of this bell's loop, in either case.
+** One with `tell` is told once, of space for a post of C, and gets no offer: it
 ** stands before the others. */
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
                                struct doorbell *bell);

@@ -1627,7 +1627,8 @@ function Sqe:prep_fgetxattr(fd, name, buffer, len) end
 ---@return uring.Sqe
 function Sqe:prep_fsetxattr(fd, name, value, flags, len) end
 
---- Close a number that no object owns. (io_uring_prep_close(3), 5.6)
+--- Close a number. An object that owns it is closed with it; use its close(),
+--- which ends the requests on it as well. (io_uring_prep_close(3), 5.6)
 ---@param fd integer
 ---@return uring.Sqe
 function Sqe:prep_close(fd) end

@@ -69,11 +69,8 @@ void mail_address_drop (struct mail_address *a) {
   }
 }
 
-int mail_address_close (lua_State *L) {
-  struct mail_address *a = mail_address_at(L, state_of(L), 1);
+static int close_address (lua_State *L, struct mail_address *a) {
   struct address_wait *w;
-  if (a == NULL)
-    luaL_typeerror(L, 1, class_name(CLASS_ADDRESS));
   while ((w = a->waits) != NULL) {
     address_wait_end(w);
     w->closed = true;
@@ -82,6 +79,18 @@ int mail_address_close (lua_State *L) {
   mail_address_drop(a);
   lua_pushboolean(L, 1);
   return 1;
+}
+
+int mail_address_close (lua_State *L) {
+  struct mail_address *a = mail_address_at(L, state_of(L), 1);
+  if (a == NULL)
+    luaL_typeerror(L, 1, class_name(CLASS_ADDRESS));
+  return close_address(L, a);
+}
+
+/* (Of an address itself, not of a worker.) */
+static int mail_address_end (lua_State *L) {
+  return close_address(L, class_check(L, 1, CLASS_ADDRESS));
 }
 
 static int mail_address_gc (lua_State *L) {
@@ -105,7 +114,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg meta[] = {
   {"__gc", mail_address_gc},
-  {"__close", mail_address_close},
+  {"__close", mail_address_end},
   {"__tostring", mail_address_tostring},
   {NULL, NULL}
 };

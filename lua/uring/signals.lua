@@ -66,7 +66,8 @@ end
 
 -- (The channel ends with the signals, and its users know of no channel.)
 local function received(name, message, errno)
-  if errno ~= EPIPE then return name, message, errno end
+  if name then return name end
+  if errno ~= EPIPE then return nil, message, errno end
   return nil, "the signals were closed", EBADF
 end
 

@@ -441,8 +441,8 @@ function uring.mailbox(options) end
 --- worker's end; there it raises an error that was told to no task. If the
 --- scope is cancelled the worker is. nil, message, EAGAIN where no thread can
 --- be had, ENOSYS in a program that was linked without the standard libraries,
---- ENOMEM where uring.loop{ memory } leaves no room for its inbox or what it is
---- called with.
+--- ENOMEM where uring.loop{ memory } leaves no room for its inbox or what it
+--- is called with.
 ---@async
 ---@param main uring.WorkerOptions | fun(...: any): ...: any
 ---@param ... any
@@ -2414,8 +2414,8 @@ function Loop:stats() end
 ---@field tasks integer that have not ended
 ---@field memory integer bytes that C holds for this state, in all its objects
 --- and operations in flight; and, where it is bounded, what its workers hold
----@field memory_limit? integer of uring.loop{ memory = }; in a worker the least
---- of its own and that of the state that has started it
+---@field memory_limit? integer of uring.loop{ memory = }; in a worker the
+--- least of its own and that of the state that has started it
 ---@field unflushed integer bytes that were written to sockets and streams and
 --- had not gone when those were collected
 ---@field spins integer times that it waited awake for other threads
@@ -2637,9 +2637,9 @@ function Mailbox:serve(handlers, options) end
 --- takes along what it has received that was not taken, and what was written
 --- and has not gone; one that a task or another request uses does not move.
 --- Nor does a buffer that a request in flight uses, or that is registered with
---- a ring. Others raise, with their path. A message counts 32 bytes, 48 for each
---- value, keys and values in tables too, and the bytes of strings, of buffers
---- and of what a socket takes along.
+--- a ring. Others raise, with their path. A message counts 32 bytes, 48 for
+--- each value, keys and values in tables too, and the bytes of strings, of
+--- buffers and of what a socket takes along.
 ---@class uring.Address
 local Address = {}
 
@@ -2665,8 +2665,8 @@ function Address:try_send(...) end
 
 --- address:send as an event: the message is sent if it is chosen, as often as
 --- it is. It is made at once, of the values as they are then, and may have no
---- buffers and no sockets, which raise: use send or try_send. When it is chosen
---- the event gives true; or nil, message, errno as send does, EMSGSIZE too, or
+--- buffers and no sockets, which raise: use send or try_send. When it is
+--- chosen it gives true; or nil, message, errno as send does, EMSGSIZE too, or
 --- EBADF if a descriptor in it was closed or sent away since. A select that
 --- waits with it has its place among the sends that wait.
 ---@param ... any

@@ -183,9 +183,9 @@ local function respond(conn, request)
   if not head then return false, 0 end
   parse(head, request)
   if request.body > 0 then  -- (what comes later is no request)
-    local keep, body = request.keep, nil
+    local keep = request.keep
     request.keep = false
-    body = conn:read(request.body, HEAD_TIME)
+    local body = conn:read(request.body, HEAD_TIME)
     check(body and #body == request.body, 408)
     request.keep = keep
   end

@@ -7,6 +7,8 @@ local spec = require "uring_spec"
 
 local it = helper.needs_ring(it)
 
+-- luacheck: no unused (what is held is memory)
+
 -- Runs f(uring, ...), which has no upvalues, in a state of its own, whose loop
 -- has this limit beyond what it needs itself: what it returns.
 local function within(bytes, f, ...)

@@ -1,8 +1,8 @@
 /*
 ** register_settings: what a ring may do, and how it works: credentials,
 ** restrictions, the workers of io-wq, busy polling, its clock, its eventfd.
-** Each is a call of io_uring_register(2), and lasts until the ring is closed. A
-** descriptor that was registered is the kernel's to keep: it may be closed.
+** Each is a call of io_uring_register(2), and lasts until the ring is closed.
+** A descriptor that was registered is the kernel's to keep: it may be closed.
 */
 
 #include "compat.h"

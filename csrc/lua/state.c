@@ -114,9 +114,10 @@ const char *state_memory_note (lua_State *L) {
   const struct account *a = state_of(L)->account;
   if (account_limit(a) == SIZE_MAX)
     return "";
-  return a->parent ? ": the state, or the one that started it, has reached its "
-                     "limit, uring.loop{ memory }"
-                   : ": the state has reached its limit, uring.loop{ memory }";
+  if (a->parent)
+    return ": the state, or the one that started it, has reached its limit, "
+           "uring.loop{ memory }";
+  return ": the state has reached its limit, uring.loop{ memory }";
 }
 
 void state_keep (lua_State *L) {

@@ -30,7 +30,8 @@ enum fill {
   FILL_NOTHING,            /* nothing has arrived yet */
   FILL_MORE,               /* there is more in the store */
   FILL_END,                /* the end of data */
-  FILL_NO_MEMORY,          /* the store cannot have it: it is yet to be taken */
+  FILL_NO_MEMORY,          /* the store cannot have it: it is still to be
+                              taken */
   FILL_FAILED              /* nil, message, errno were pushed */
 };
 

@@ -1,6 +1,6 @@
 /*
-** semaphore: units are taken by a wait kind (wait.h), and put back without one.
-** What can fail or raise comes before a unit is taken.
+** semaphore: units are taken by a wait kind (wait.h), and put back without
+** one. What can fail or raise comes before a unit is taken.
 */
 
 #include "compat.h"

@@ -55,10 +55,10 @@
 ** - accepted == taken + undelivered + those in the queue.
 ** - A waiting sender's message is accepted, refused or withdrawn: one of
 **   these, once, under the lock.
-** - No sender without an offer waits while there is space. The sender stores `senders_wait` and
-**   then loads `taken`; the reader stores `taken` and then loads
-**   `senders_wait`. All four are sequentially consistent, so one of them sees
-**   the other.
+** - No sender without an offer waits while there is space. The sender stores
+**   `senders_wait` and then loads `taken`; the reader stores `taken` and then
+**   loads `senders_wait`. All four are sequentially consistent, so one of them
+**   sees the other.
 ** - No reader sleeps beside a message: `wanted` is set and cleared under the
 **   lock, and the last check before it is under the same lock.
 ** - What the reader has asked for is done: by it, or by the thread that held
@@ -200,8 +200,8 @@ int queue_post_offered (struct queue *q, struct queue_sender *s,
 
 /* Join the list of senders, once. SEND_WAITS, or the result if it need not
 ** wait; `woken` is called, on the thread of this bell's loop, in either case.
-** One with `tell` is told once, of space for a post of C, and gets no offer: it
-** stands before the others. */
+** One with `tell` is told once, of space for a post of C, and gets no offer:
+** it stands before the others. */
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
                                struct doorbell *bell);
 

@@ -148,9 +148,8 @@ static unsigned count_bells (const struct queue_sender *last,
 unsigned queue_own_bells (struct queue *q, const struct doorbell *bell) {
   /* (Without the lock: each thread that takes it has a count, and this sees
      all that those did which have none any more.) */
-  if (refblock_owners(&q->block) != q->own)  /* guard: others may send, or leave
-                                                the list */
-    return 0;
+  if (refblock_owners(&q->block) != q->own)
+    return 0;  /* guard: others may send, or leave the list */
   return (q->bell == bell ? 1u : 0) + count_bells(q->waiting, bell)
          + count_bells(q->monitors, bell);
 }

@@ -300,21 +300,25 @@ describe("a limit of memory", function()
         fails(function()
           local t = {}
           for i = 1, 64 do t[i] = ("x"):rep((1 << 20) + i) end
+          return #t
         end)
         local why = fails(function()
           local t = {}
           for i = 1, 64 do t[i] = uring.buffer(1 << 20) end
+          return #t
         end)
         assert(why:find("uring.loop{ memory }", 1, true), why)
         -- nor with a bound of its own, that is larger; nor by one of its own
         fails { memory = 1 << 30, main = function()
           local t = {}
           for i = 1, 64 do t[i] = uring.buffer(1 << 20) end
+          return #t
         end }
         fails(function()
           local w = uring.worker(function()
             local t = {}
             for i = 1, 64 do t[i] = ("x"):rep((1 << 20) + i) end
+            return #t
           end)
           local ok, problem = w:join()
           if not ok then error(problem, 0) end
@@ -344,22 +348,24 @@ describe("a limit of memory", function()
     within(8 << 20, function(uring)
       local function held() return uring.loop():stats().memory end
       uring.run(function()
+        local function hold()
+          local before, box = held(), uring.mailbox()
+          local w = uring.worker(function(ready)
+            local _ <close> = uring.buffer(5 << 20)
+            local stats = uring.loop():stats()
+            ready:send(stats.memory, stats.memory_limit)
+            uring.inbox():receive()
+          end, box)
+          local memory, limit = box:receive()
+          assert(memory >= 5 << 20 and limit == (8 << 20) + 4096)
+          assert(held() > before + (5 << 20))
+          assert(not pcall(uring.buffer, 3 << 20))
+          w:send "end"
+          assert(w:join())
+          box:close()
+        end
         local before = held()
-        local box = uring.mailbox()
-        local w = uring.worker(function(ready)
-          local buffer <close> = uring.buffer(5 << 20)
-          local stats = uring.loop():stats()
-          ready:send(stats.memory, stats.memory_limit)
-          uring.inbox():receive()
-        end, box)
-        local memory, limit = box:receive()
-        assert(memory >= 5 << 20 and limit == (8 << 20) + 4096)
-        assert(held() > before + (5 << 20))
-        assert(not pcall(uring.buffer, 3 << 20))
-        w:send "end"
-        assert(w:join())
-        box:close()
-        w, box = nil, nil
+        hold()
         collectgarbage()
         collectgarbage()
         assert(held() < before + 20000, held() - before)
@@ -378,7 +384,7 @@ describe("a limit of memory", function()
       uring.run(function()
         local before = uring.loop():stats().memory
         local w = uring.worker(function(ready)
-          local buffer <close> = uring.buffer(1 << 20)
+          local _ <close> = uring.buffer(1 << 20)
           ready = ready + uring.loop():stats().memory
           assert(not uring.loop():stats().memory_limit)
           return ready

@@ -91,7 +91,7 @@ static const char *integer_problem (lua_State *L, const char *name,
            "got %s", name, (LUAI_UACINT)min, (LUAI_UACINT)max, options_got(L));
 }
 
-static const char *seconds_problem (lua_State *L, const char *name) {
+static const char *time_problem (lua_State *L, const char *name) {
   if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) >= 0)
     return NULL;
   return lua_pushfstring(L, "option '%s' must be seconds, a number from 0, "
@@ -153,7 +153,7 @@ int64_t options_seconds (lua_State *L, int arg, const char *name) {
   int64_t ns;
   const char *problem;
   if (options_push(L, arg, name) != LUA_TNIL
-      && (problem = seconds_problem(L, name)) != NULL)
+      && (problem = time_problem(L, name)) != NULL)
     luaL_argerror(L, arg, problem);
   ns = arg_seconds(L, lua_gettop(L));
   lua_pop(L, 1);
@@ -191,7 +191,7 @@ static const char *copy_option (lua_State *L, const char *name) {
                               &n);
     if (problem == NULL) lua_pushinteger(L, n);
   }
-  else if (strcmp(type, "seconds") == 0) problem = seconds_problem(L, name);
+  else if (strcmp(type, "seconds") == 0) problem = time_problem(L, name);
   else if (strcmp(type, "any") != 0) problem = type_problem(L, name, type);
   if (problem == NULL) lua_setfield(L, COPY, name);
   return problem;
@@ -228,7 +228,7 @@ static const char *copy_options (lua_State *L, const char *const *names,
 
 /* read_options(options, fields): a plain table of them; or nil, and what is
 ** wrong with them */
-static int read_options (lua_State *L) {
+static int read_plain (lua_State *L) {
   const char *const *names;
   const char *problem = NULL;
   int n;
@@ -253,6 +253,6 @@ static int read_options (lua_State *L) {
 }
 
 void options_functions (lua_State *L) {
-  lua_pushcfunction(L, read_options);
+  lua_pushcfunction(L, read_plain);
   lua_setfield(L, -2, "read_options");
 }

@@ -40,8 +40,8 @@ struct worker_warning {
 
 /* ---- the state's own functions ----------------------------------------- */
 
-/* Refund `n` bytes, which may be 0. */
-static void let_go (struct worker_thread *t, size_t n) {
+/* Refund `n` bytes, which may be none. */
+static void allocate_less (struct worker_thread *t, size_t n) {
   if (n > 0) account_refund(t->account, n);
 }
 
@@ -53,7 +53,7 @@ static void *allocate (void *ud, void *p, size_t had, size_t size) {
   if (size == 0) {
     free(p);
     t->used -= old;
-    let_go(t, old);
+    allocate_less(t, old);
     return NULL;
   }
   if (more > 0 && ((t->memory > 0 && more > t->memory - t->used)
@@ -61,11 +61,11 @@ static void *allocate (void *ud, void *p, size_t had, size_t size) {
     return NULL;
   q = realloc(p, size);
   if (q == NULL) {
-    let_go(t, more);
+    allocate_less(t, more);
     return NULL;
   }
   t->used = t->used - old + size;
-  let_go(t, old + more - size);
+  allocate_less(t, old + more - size);
   return q;
 }
 

@@ -81,6 +81,51 @@ local BEGIN <const> = [[
     return table.unpack(info.control.fds, 1, 2)
   end
 
+  -- Mailboxes with messages that were not received.
+  local function mailbox(...)
+    local m = uring.mailbox { bytes = 2 * MEGABYTE, capacity = 2 }
+    assert(m:address():send(...))
+    return m
+  end
+
+  function make.message() return mailbox(s, s, s, s) end
+
+  function make.kept()
+    local m = mailbox(s, s, s, s)
+    m:close(true)
+    return m
+  end
+
+  function make.waited()
+    local m = mailbox(1)
+    local a = m:address()
+    assert(a:send(2))
+    local task = uring.spawn(a.send, a, s, s, s, s)
+    uring.sleep(0)
+    assert(m:receive() == 1)
+    assert(task:join())
+    return m
+  end
+
+  local worker, sent
+  function make.others()
+    local m = uring.mailbox { bytes = 2 * MEGABYTE }
+    sent = sent or uring.mailbox()
+    worker = worker or uring.worker(function(s, sent)
+      for a in uring.inbox():messages() do
+        a:send(s:sub(1, 8192))
+        a:send(s, s, s, s)
+        sent:send(true)
+      end
+    end, s, sent)
+    assert(worker:send(m:address()))
+    assert(sent:receive(20))
+    assert(#m:receive() == 8192)
+    return m
+  end
+
+  function make.sent() return mailbox(assert(uring.socketpair())) end
+
   local function peak(make, n)
     local last, now, most = {}, 0, 0
     local gone = { __gc = function(each) now = now - #each end }
@@ -123,8 +168,19 @@ describe("garbage", function()
         end)
     end
 
+    -- Few mailboxes, as such, are worth a collection beside so much.
+    for _, name in ipairs { "message", "kept", "waited", "others" } do
+      it(("does not pile up in mailboxes: %s, %s"):format(name, mode),
+        function()
+          local most = tonumber(script(([[
+            uring.run(function() print(peak(make.%s, 200)) end)]]):format(
+            name), mode, 200000))
+          assert(most <= 160, most .. " were there at a time")
+        end)
+    end
+
     for _, name in ipairs { "ring", "socket", "pair", "fd", "accepted",
-      "received" } do
+      "received", "sent" } do
       it(("leaves descriptors for others: %s, %s"):format(name, mode),
         function()
           script(([[

@@ -8,16 +8,19 @@
 #include "ring/ring_submit.h"
 #include "lua/errors.h"
 #include "worker/mail_address.h"
+#include "worker/mailbox.h"
 
 
 int mail_send_post (lua_State *L, struct queue *q, struct encoded *e) {
   bool small = e->message->size <= QUEUE_SMALL;
+  uint64_t cost = e->message->cost;
   int rc;
   if (e->moved.nfds > 0)  /* guard: SQEs that name them, name these files */
     ring_submit_all(state_of(L)->rings);
   rc = queue_post(q, e->message);
   if (rc == 0) {
     if (!small) e->message = NULL;  /* the queue's */
+    mailbox_sent(L, q, cost, e->moved.nfds);  /* (first: it takes over) */
     owned_sent(L, &e->moved);
   }
   return rc;

@@ -30,10 +30,48 @@ struct mailbox {
   struct queue *q;         /* NULL: it was never made */
   struct account *account; /* charged with what it may hold; or NULL */
   size_t charged;
+  size_t bytes;            /* in the queue, and told to the collector */
+  unsigned fds;
   bool closed;
 };
 
 #define MAILBOX_NAME 1     /* user value: its name, or nil */
+
+
+/* ---- what the collector is told ---------------------------------------- */
+
+/* The messages in the queue go with the mailbox, if that is garbage, so they
+** count. (The new comes first, or the sum seems to fall.) */
+static void count_load (struct state *s, struct mailbox *m, size_t bytes,
+                        unsigned fds) {
+  pressure_hold(&s->pressure, bytes, fds);
+  pressure_drop(&s->pressure, m->bytes, m->fds);
+  m->bytes = bytes;
+  m->fds = fds;
+}
+
+static void count_queue (struct state *s, struct mailbox *m) {
+  size_t bytes;
+  unsigned fds;
+  queue_load(m->q, &bytes, &fds);
+  count_load(s, m, bytes, fds);
+}
+
+void mailbox_count (lua_State *L, struct queue *q) {
+  struct state *s = state_of(L);
+  struct mailbox *m = q->home == s ? q->reader : NULL;
+  if (m && !m->closed) count_queue(s, m);
+}
+
+/* The first message was taken. */
+static void take (lua_State *L, struct mailbox *m,
+                  const struct message *first) {
+  uint64_t cost = first->cost;
+  bool fds = first->fds > 0;
+  queue_taken(m->q);
+  if ((fds || mailbox_grain(queue_taken_bytes(m->q), cost)) && !m->closed)
+    count_queue(state_of(L), m);
+}
 
 
 /* ---- waking ------------------------------------------------------------ */
@@ -105,13 +143,14 @@ static void answer_unserved (struct message *m) {
 
 /* The first message, as queue_read gives it. Unless `calls` are wanted they
 ** are answered, and passed over. */
-static int read_first (struct mailbox *m, bool calls, struct message **first) {
+static int read_first (lua_State *L, struct mailbox *m, bool calls,
+                       struct message **first) {
   int rc;
   while ((rc = queue_read(m->q, first)) > 0
          && (*first)->flags & MESSAGE_CALL && !calls) {
     answer_unserved(*first);
     message_dispose(*first);
-    queue_taken(m->q);
+    take(L, m, *first);
   }
   return rc;
 }
@@ -121,7 +160,7 @@ static int read_first (struct mailbox *m, bool calls, struct message **first) {
 ** be none. */
 static int receive_first (lua_State *L, struct mailbox *m, bool calls) {
   struct message *message;
-  int n, rc = read_first(m, calls, &message);
+  int n, rc = read_first(L, m, calls, &message);
   if (rc == -EPIPE)
     return fail(L, EPIPE, "receive: no sender is left");
   if (rc <= 0)
@@ -129,7 +168,7 @@ static int receive_first (lua_State *L, struct mailbox *m, bool calls) {
   if (calls) lua_pushboolean(L, message->flags & MESSAGE_CALL);
   n = decode_message(L, message);
   if (n == DECODE_CORRUPT) {
-    queue_taken(m->q);
+    take(L, m, message);
     return fail(L, EBADMSG, "receive: the message's bytes are corrupt");
   }
   if (n < 0) {
@@ -137,7 +176,7 @@ static int receive_first (lua_State *L, struct mailbox *m, bool calls) {
     return n == DECODE_NO_STACK ? luaL_error(L, "stack overflow (a message)")
                                : raise_again(L);
   }
-  queue_taken(m->q);
+  take(L, m, message);
   return calls ? n + 1 : n;
 }
 
@@ -388,17 +427,19 @@ int mailbox_new (lua_State *L) {
 /* Close it, once: how many messages were not delivered; they are kept, or
 ** disposed of. */
 static uint64_t close_mailbox (lua_State *L, struct mailbox *m, bool keep) {
+  struct state *s = state_of(L);
   uint64_t undelivered;
   if (m->q == NULL)
     return 0;
+  if (!keep) count_load(s, m, 0, 0);
   if (m->closed)
     return queue_close(m->q, keep);
   m->closed = true;
-  pressure_drop(&state_of(L)->pressure, MEMORY, 0);
+  pressure_drop(&s->pressure, MEMORY, 0);
   name_remove(m->q);  /* guard: first; found now, it gives EPIPE */
   undelivered = queue_close(m->q, keep);
   refund(m);
-  turnq_wake_all(state_of(L)->loop, &m->waitq.q);
+  turnq_wake_all(s->loop, &m->waitq.q);
   return undelivered;
 }
 
@@ -424,8 +465,11 @@ static int next_undelivered (lua_State *L) {
   int n;
   lua_settop(L, 1);
   n = m->closed && m->q ? receive_first(L, m, false) : 0;
-  if (n == 0) lua_pushnil(L);
-  return n == 0 ? 1 : n;
+  if (n > 0)
+    return n;
+  count_load(state_of(L), m, 0, 0);
+  lua_pushnil(L);
+  return 1;
 }
 
 /* for ... in mailbox:undelivered() do */
@@ -443,7 +487,8 @@ static int mailbox_gc (lua_State *L) {
     refund(m);
     return 0;
   }
-  if (!m->closed) pressure_collected(&state_of(L)->pressure, MEMORY, 0);
+  pressure_collected(&state_of(L)->pressure,
+                     m->bytes + (m->closed ? 0 : MEMORY), m->fds);
   socket_waitq_close(&m->waitq);
   close_mailbox(L, m, false);
   m->q->reader = NULL;

@@ -567,6 +567,8 @@ struct queue *queue_new (const struct queue_limits *limits) {
   atomic_init(&q->asked, 0);
   atomic_init(&q->others, 0);
   atomic_init(&q->come, 0);
+  atomic_init(&q->come_bytes, 0);
+  atomic_init(&q->come_fds, 0);
   atomic_init(&q->over, false);
   atomic_init(&q->linked, false);
   return q;

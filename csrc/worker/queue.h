@@ -158,6 +158,7 @@ struct queue {
 
   char apart_2[CACHE_LINE];
   _Atomic uint64_t come;     /* `accepted.messages`, for the reader */
+  _Atomic uint64_t come_bytes, come_fds;  /* ... and its others */
   struct ready_link link;
   _Atomic bool linked;       /* it is in the ready list */
 
@@ -250,6 +251,22 @@ void queue_stats (struct queue *q, struct queue_stats *stats);
 
 /* How many messages are there? At least `enough`, or all. */
 uint64_t queue_count (struct queue *q, uint64_t enough);
+
+/* What the messages that have come count as (senders may ask, too), and those
+** of them that were taken; and what is left. */
+static inline uint64_t queue_come_bytes (const struct queue *q) {
+  return atomic_load_explicit(&q->come_bytes, memory_order_relaxed);
+}
+static inline uint64_t queue_taken_bytes (const struct queue *q) {
+  return atomic_load_explicit(&q->taken_bytes, memory_order_relaxed);
+}
+static inline void queue_load (const struct queue *q, size_t *bytes,
+                               unsigned *fds) {
+  uint64_t come = atomic_load_explicit(&q->come_fds, memory_order_relaxed);
+  uint64_t taken = atomic_load_explicit(&q->taken_fds, memory_order_relaxed);
+  *bytes = (size_t)(queue_come_bytes(q) - queue_taken_bytes(q));
+  *fds = (unsigned)(come - taken);
+}
 
 /* Is no sender left, although there were some? */
 static inline bool queue_is_over (const struct queue *q) {

@@ -129,6 +129,9 @@ bool queue_append (struct queue *q, struct message *m, bool apart) {
   q->accepted.bytes += m->cost;
   q->accepted.fds += m->fds;
   note_most(q);
+  atomic_store_explicit(&q->come_bytes, q->accepted.bytes,
+                        memory_order_relaxed);
+  atomic_store_explicit(&q->come_fds, q->accepted.fds, memory_order_relaxed);
   /* (last, and a release: the reader reads what is up to there) */
   atomic_store_explicit(&q->come, q->accepted.messages, memory_order_release);
   return true;

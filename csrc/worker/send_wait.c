@@ -13,6 +13,7 @@
 #include "task/ring_watch.h"
 #include "worker/mail_address.h"
 #include "worker/mail_send.h"
+#include "worker/mailbox.h"
 
 #include <stdlib.h>
 
@@ -49,7 +50,10 @@ static enum queue_result end_send (lua_State *L, struct waiting_send *w) {
   enum queue_result result = queue_withdraw(w->q, w->s);
   address_wait_end(&w->wait);
   w->s->owner = NULL;  /* guard: it may still be in the ready list */
-  if (result == SEND_ACCEPTED) owned_lent_sent(w->lent);
+  if (result == SEND_ACCEPTED) {
+    mailbox_sent(L, w->q, w->s->cost, w->s->fds);
+    owned_lent_sent(w->lent);
+  }
   else owned_lent_back(L, w->lent, w->s->message);
   account_refund(w->account, w->charged);
   refblock_release(&w->s->block);
@@ -291,6 +295,7 @@ static int post_copy (lua_State *L, struct sending *s, struct asking *a) {
   if (copy != m && (rc < 0 || !linked)) free(copy);
   for (unsigned i = 0; rc == 0 && i < s->nfds; i++)
     handle_send(s->fds[i]);
+  if (rc == 0) mailbox_sent(L, s->q, m->cost, m->fds);
   return rc;
 }
 

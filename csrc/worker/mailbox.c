@@ -59,7 +59,7 @@ static void count_queue (struct state *s, struct mailbox *m) {
 
 void mailbox_count (lua_State *L, struct queue *q) {
   struct state *s = state_of(L);
-  struct mailbox *m = q->home == s ? q->reader : NULL;
+  struct mailbox *m = atomic_load(&q->reader_state) == s ? q->reader : NULL;
   if (m && !m->closed) count_queue(s, m);
 }
 

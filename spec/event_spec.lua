@@ -290,6 +290,21 @@ describe("an event of another library", function()
     end)
   end)
 
+  it("may cancel an event that it has not blocked on", function()
+    helper.run(function()
+      for _, inner in ipairs { uring.event(uring.sleep, 0.01),
+        uring.after(0.01), uring.channel():receiving() } do
+        local outer = uring.event {
+          try = function() end,
+          block = function() end,
+          cancel = function(_, w) return inner:cancel(w) end,
+        }
+        assert.equal("tick", (uring.select { outer,
+          tick = uring.after(0.001) }))
+      end
+    end)
+  end)
+
   it("may use another event, which may also be in the choice", function()
     helper.run(function()
       local channel = uring.channel()

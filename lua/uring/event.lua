@@ -205,7 +205,7 @@ end
 
 function Call:cancel(waiter)
   local call = waiter[self]
-  if not call then return end  -- (this waiter has not blocked on it)
+  if type(call) ~= "table" then return end  -- (it has not blocked on this)
   call.ended:cancel(waiter)
   cancel_call(call)
   return call.ended

@@ -137,7 +137,10 @@ function uring.msghdr(options) end
 ---@field iov? (uring.bytes|uring.Part)[]
 ---@field flags? integer
 
---- What can be sent: a string is copied, a buffer or lease is not.
+--- What can be sent: a string is copied, a buffer or lease is not. A prep that
+--- takes a string, and a message that has one, copy it whole at once, and no
+--- task runs meanwhile: hundreds of MiB should be in a buffer, or go by
+--- a stream or Socket:send, which copy a piece at a time.
 ---@alias uring.bytes string | uring.Buffer | uring.Lease
 
 ---@class uring.Part

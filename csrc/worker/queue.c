@@ -123,7 +123,7 @@ static void senders_join (struct queue *q, struct queue_sender **last,
 }
 
 /* (without the lock) It has left its list: release what that counted. */
-static void has_left (struct queue_sender *s) {
+static void has_left_list (struct queue_sender *s) {
   if (s->bell) refblock_release(&s->bell->block);
   s->bell = NULL;
   refblock_release(&s->block);
@@ -132,7 +132,7 @@ static void has_left (struct queue_sender *s) {
 /* The same for one that was decided about: tell it. */
 static void tell_sender (struct queue_sender *s) {
   if (s->tell) s->tell(s);
-  has_left(s);
+  has_left_list(s);
 }
 
 /* (locked) An asker gets an offer, whose space is held, unless the reader
@@ -342,7 +342,7 @@ static int post (struct queue *q, struct message *m, bool aside,
   else if (s && rc == -EAGAIN && s->offered) offer_again(q, s);
   queue_unlock(q);
   queue_wake_now(&w);
-  if (s && rc == 0) has_left(s);
+  if (s && rc == 0) has_left_list(s);
   return rc;
 }
 
@@ -389,7 +389,7 @@ enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
   queue_unlock(q);
   if (left) {
     queue_serve_waiting(q);  /* guard: the next may be small enough */
-    has_left(s);
+    has_left_list(s);
   }
   return queue_result(s);
 }
@@ -422,7 +422,7 @@ void queue_unmonitor (struct queue *q, struct queue_sender *s) {
   left = s->next != NULL;  /* guard: or what has decided has it */
   if (left) senders_remove(&q->monitors, s);
   queue_unlock(q);
-  if (left) has_left(s);
+  if (left) has_left_list(s);
 }
 
 bool queue_add_sender (struct queue *q) {

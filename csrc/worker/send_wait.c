@@ -262,7 +262,7 @@ static void asking_end (struct sending *s, struct asking *a) {
   free(a);
 }
 
-static void sending_closed (struct address_wait *wait, struct loop *loop) {
+static void asking_closed (struct address_wait *wait, struct loop *loop) {
   struct sending *s = (struct sending *)((char *)wait
                                          - offsetof(struct sending, wait));
   for (struct asking *a = s->asking; a; a = a->next)
@@ -420,7 +420,7 @@ int send_wait_sending (lua_State *L) {
   s->q = q;
   refblock_retain(&q->block);
   queue_own(q, state_of(L));
-  s->wait.woken = sending_closed;
+  s->wait.woken = asking_closed;
   address_wait_begin(mail_address_at(L, state_of(L), 1), &s->wait);
   for (; s->message && s->nfds < e.moved.nfds; s->nfds++) {
     s->fds[s->nfds] = e.moved.fds[s->nfds];

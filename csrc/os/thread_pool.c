@@ -146,15 +146,15 @@ static struct job *lane_next (struct thread_pool *p, struct lane *l) {
 
 /* The pool's count goes to the ready list, if a loop waits. */
 static void job_done (struct job *job) {
-  struct doorbell *bell = job->bell;
-  if (bell == NULL) {
+  struct doorbell *doorbell = job->doorbell;
+  if (doorbell == NULL) {
     refblock_release(&job->block);
     return;
   }
-  job->bell = NULL;
-  doorbell_link(bell, &job->link);
-  if (doorbell_wanted(bell)) doorbell_ring(bell);
-  refblock_release(&bell->block);
+  job->doorbell = NULL;
+  doorbell_link(doorbell, &job->link);
+  if (doorbell_wanted(doorbell)) doorbell_ring(doorbell);
+  refblock_release(&doorbell->block);
 }
 
 static void *helper_main (void *start) {
@@ -218,29 +218,29 @@ static int have_thread (struct thread_pool *p, enum thread_lane lane) {
 /* ---- jobs -------------------------------------------------------------- */
 
 static int post_locked (struct thread_pool *p, struct job *job,
-                        enum thread_lane lane, struct doorbell *bell) {
+                        enum thread_lane lane, struct doorbell *doorbell) {
   struct lane *l = &p->lane[lane];
   int rc = l->jobs >= limits[lane].jobs ? -EAGAIN : have_thread(p, lane);
   if (rc < 0)
     return rc;
   refblock_retain(&job->block);
-  if (bell) refblock_retain(&bell->block);
+  if (doorbell) refblock_retain(&doorbell->block);
   job->pool = p;
   job->lane = (unsigned char)lane;
-  job->bell = bell;
+  job->doorbell = doorbell;
   lane_add(l, job);
   pthread_cond_signal(&l->posted);
   return 0;
 }
 
 int thread_pool_post (struct job *job, enum thread_lane lane,
-                      struct doorbell *bell) {
+                      struct doorbell *doorbell) {
   struct thread_pool *p = pool_here();
   int rc;
   if (p == NULL)
     return -ENOMEM;
   pthread_mutex_lock(&p->lock);
-  rc = post_locked(p, job, lane, bell);
+  rc = post_locked(p, job, lane, doorbell);
   pthread_mutex_unlock(&p->lock);
   return rc;
 }
@@ -256,8 +256,8 @@ bool thread_pool_withdraw (struct job *job) {
   if (queued) lane_remove(&p->lane[job->lane], job);
   pthread_mutex_unlock(&p->lock);
   if (queued) {
-    if (job->bell) refblock_release(&job->bell->block);
-    job->bell = NULL;
+    if (job->doorbell) refblock_release(&job->doorbell->block);
+    job->doorbell = NULL;
     refblock_release(&job->block);
   }
   return queued;

@@ -42,18 +42,18 @@ struct job {
   void (*work) (struct job *job);
   _Atomic bool worked;     /* `work` has returned */
   /* The rest is the pool's. */
-  struct doorbell *bell;   /* counted while the pool has the job */
+  struct doorbell *doorbell; /* counted while the pool has the job */
   struct thread_pool *pool;
   struct job *next, **back;  /* in a lane's queue; back: NULL if not */
   unsigned char lane;
 };
 
 /* Start it, zeroed but for `link.ready` and `work`, with its block made. Its
-** end makes `link` ready at `bell`; without a bell no loop waits for it. 0; or
-** -EAGAIN if there is no thread or no place for it, or -ENOMEM: then nothing
-** was changed. */
+** end makes `link` ready at `doorbell`; without one no loop waits for it. 0;
+** or -EAGAIN if there is no thread or no place for it, or -ENOMEM: then
+** nothing was changed. */
 int thread_pool_post (struct job *job, enum thread_lane lane,
-                      struct doorbell *bell);
+                      struct doorbell *doorbell);
 
 /* Its result is not wanted any more. True: it had not begun, and the pool has
 ** let go of it. Else it ends as it would have. */

@@ -62,7 +62,7 @@ static bool rings_alone (lua_State *L, struct loop *loop) {
                                                     anything */
     return false;
   for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next)
-    if (w->own_bells) own += w->own_bells(w, b);
+    if (w->own_doorbells) own += w->own_doorbells(w, b);
   if (refblock_owners(&b->block) != own)  /* guard: or another can ring */
     return false;
   /* (After that: a thread links, and then lets go of its count. The model in

@@ -301,8 +301,8 @@ struct socket_waitq {
   bool rung;                /* its waiters are WAITS_RUNG */
   /* How many counts of the loop's doorbell are its, or of what waits for the
      same, and such that no other thread can ring by them. Or NULL. */
-  unsigned (*own_bells) (const struct socket_waitq *waitq,
-                         const struct doorbell *bell);
+  unsigned (*own_doorbells) (const struct socket_waitq *waitq,
+                         const struct doorbell *doorbell);
   bool one_turn;            /* at most one waiter has a turn at a time, and its
                                end wakes the next */
   struct task *holder;      /* has sent a part, and must send the rest before

@@ -35,7 +35,7 @@ static void server_ready (struct ready_link *link, struct loop *loop) {
 ** that. */
 static bool end_open (struct call *c, enum call_status status,
                       struct message *answer, struct call_side *other) {
-  struct doorbell *bells[2] = { NULL, NULL };
+  struct doorbell *doorbells[2] = { NULL, NULL };
   bool open;
   if (c->fork_id != fork_id())
     return false;  /* (a thread that is not here may hold the lock) */
@@ -44,31 +44,32 @@ static bool end_open (struct call *c, enum call_status status,
   if (open) {
     c->answer = answer;
     atomic_store_explicit(&c->status, (int)status, memory_order_release);
-    bells[0] = other->bell;
-    bells[1] = other == &c->caller ? c->server.bell : c->caller.bell;
-    c->caller.bell = c->server.bell = NULL;
+    doorbells[0] = other->doorbell;
+    doorbells[1] = other == &c->caller ? c->server.doorbell
+                                       : c->caller.doorbell;
+    c->caller.doorbell = c->server.doorbell = NULL;
   }
   lock_free(&c->lock);
-  if (bells[0]) {
+  if (doorbells[0]) {
     refblock_retain(&c->block);
-    doorbell_link(bells[0], &other->link);
-    if (doorbell_wanted(bells[0])) doorbell_ring(bells[0]);
-    refblock_release(&bells[0]->block);
+    doorbell_link(doorbells[0], &other->link);
+    if (doorbell_wanted(doorbells[0])) doorbell_ring(doorbells[0]);
+    refblock_release(&doorbells[0]->block);
   }
-  if (bells[1]) refblock_release(&bells[1]->block);
+  if (doorbells[1]) refblock_release(&doorbells[1]->block);
   return open;
 }
 
 enum call_status call_watch (struct call *c, struct call_side *side,
-                             struct doorbell *bell) {
+                             struct doorbell *doorbell) {
   bool watches;
   if (c->fork_id != fork_id())
     return CALL_LOST;
   lock_take(&c->lock);
-  watches = call_status(c) == CALL_OPEN && side->bell == NULL;
+  watches = call_status(c) == CALL_OPEN && side->doorbell == NULL;
   if (watches) {
-    refblock_retain(&bell->block);
-    side->bell = bell;
+    refblock_retain(&doorbell->block);
+    side->doorbell = doorbell;
   }
   lock_free(&c->lock);
   return call_status(c);

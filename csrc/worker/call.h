@@ -34,7 +34,7 @@ enum call_status { CALL_OPEN, CALL_ANSWERED, CALL_LOST, CALL_LEFT };
 /* What is told to one side. */
 struct call_side {
   struct ready_link link;
-  struct doorbell *bell;     /* (locked) of its loop, counted, while it waits;
+  struct doorbell *doorbell; /* (locked) of its loop, counted, while it waits;
                                 or NULL */
   void *owner;               /* for `woken`; NULL: it is gone */
   void (*woken) (void *owner, struct loop *loop);
@@ -63,10 +63,10 @@ static inline enum call_status call_status (const struct call *c) {
                                                 memory_order_acquire);
 }
 
-/* Wake this side by this bell, once, when the other has ended the call. Its
-** status now: if that is not CALL_OPEN nothing will be told. */
+/* Wake this side by this doorbell, once, when the other has ended the call.
+** Its status now: if that is not CALL_OPEN nothing will be told. */
 enum call_status call_watch (struct call *c, struct call_side *side,
-                             struct doorbell *bell);
+                             struct doorbell *doorbell);
 
 /* The slot in a message, as its block; and without a message, lost. */
 struct message_block call_slot (struct call *c);

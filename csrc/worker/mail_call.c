@@ -48,14 +48,14 @@ static void end_calling (struct calling *c) {
 
 /* Of a call to a mailbox of this state both sides, and the slot for the
 ** answer, are in it: no other thread has the call. */
-static unsigned calling_bells (const struct socket_waitq *waitq,
-                               const struct doorbell *bell) {
+static unsigned calling_doorbells (const struct socket_waitq *waitq,
+                               const struct doorbell *doorbell) {
   const struct calling *c = (const struct calling *)(const void *)
     ((const char *)waitq - offsetof(struct calling, waitq));
   if (!c->inner)  /* guard: another state may answer */
     return 0;
-  return (c->handle.call->caller.bell == bell ? 1u : 0)
-         + (c->handle.call->server.bell == bell ? 1u : 0);
+  return (c->handle.call->caller.doorbell == doorbell ? 1u : 0)
+         + (c->handle.call->server.doorbell == doorbell ? 1u : 0);
 }
 
 static void describe_calling (lua_State *L, const struct socket_waitq *waitq,
@@ -78,10 +78,10 @@ static void calling_woken (void *owner, struct loop *loop) {
 ** errno; 3. */
 static int begin_call (lua_State *L) {
   struct account *account = state_of(L)->account;
-  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
+  struct doorbell *doorbell = loop_doorbell(state_of(L)->loop);
   size_t bytes = mailbox_usual_bytes(account);
   struct calling *c;
-  if (bell == NULL)
+  if (doorbell == NULL)
     return fail(L, errno, "call: no doorbell for the loop");
   pressure_make_room(L, bytes);
   c = class_new(L, CLASS_CALLING, sizeof(*c), 1);
@@ -97,13 +97,13 @@ static int begin_call (lua_State *L) {
   c->charged = bytes;
   c->handle.call->caller.owner = c;
   c->handle.call->caller.woken = calling_woken;
-  call_watch(c->handle.call, &c->handle.call->caller, bell);
+  call_watch(c->handle.call, &c->handle.call->caller, doorbell);
   c->inner = c->to->q->made_in == state_of(L);
   c->waitq.what = "for the answer to a call";
   c->waitq.describe = describe_calling;
   c->waitq.fd = -1;
   c->waitq.rung = true;
-  c->waitq.own_bells = calling_bells;
+  c->waitq.own_doorbells = calling_doorbells;
   socket_waitq_open(state_of(L), &c->waitq);
   lua_replace(L, 1);
   return 0;

@@ -87,7 +87,7 @@ static void mailbox_woken (void *reader, struct loop *loop) {
 }
 
 /* The doorbell of the state's loop; NULL: nil, message, errno are pushed. */
-static struct doorbell *mailbox_bell (lua_State *L, const char *what) {
+static struct doorbell *mailbox_doorbell (lua_State *L, const char *what) {
   struct doorbell *b = loop_doorbell(state_of(L)->loop);
   if (b == NULL) fail(L, errno, "%s: no doorbell for the loop", what);
   return b;
@@ -219,7 +219,7 @@ static int mailbox_block (lua_State *L, struct task *t, struct blocking *b) {
   (void)t;
   if (m->closed)
     return fail_mailbox_closed(L);
-  if (mailbox_bell(L, "receive") == NULL)
+  if (mailbox_doorbell(L, "receive") == NULL)
     return 3;
   wait_join(b, &m->waitq.q, WAIT_QUEUE);
   queue_linger(m->q, loop->spin.longest > 0 && !loop->stepping);
@@ -345,9 +345,9 @@ static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
                        (LUAI_UACINT)messages);
 }
 
-static unsigned mailbox_own_bells (const struct socket_waitq *waitq,
-                                   const struct doorbell *bell) {
-  return queue_own_bells(((const struct mailbox *)waitq)->q, bell);
+static unsigned mailbox_own_doorbells (const struct socket_waitq *waitq,
+                                   const struct doorbell *doorbell) {
+  return queue_own_doorbells(((const struct mailbox *)waitq)->q, doorbell);
 }
 
 size_t mailbox_usual_bytes (const struct account *a) {
@@ -368,7 +368,7 @@ static void open_mailbox (struct state *s, struct mailbox *m) {
   m->waitq.describe = describe_mailbox;
   m->waitq.fd = -1;
   m->waitq.rung = true;
-  m->waitq.own_bells = mailbox_own_bells;
+  m->waitq.own_doorbells = mailbox_own_doorbells;
   m->q->reader = m;
   atomic_store(&m->q->reader_state, s);
   m->q->woken = mailbox_woken;

@@ -47,14 +47,14 @@ static int monitor_try (lua_State *L, struct task *t,
 
 /* Let the queue know it, once. */
 static int monitor_begin (lua_State *L, struct monitor *m) {
-  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
-  struct queue_sender *s = bell ? queue_sender_new(NULL, 0, 0) : NULL;
+  struct doorbell *doorbell = loop_doorbell(state_of(L)->loop);
+  struct queue_sender *s = doorbell ? queue_sender_new(NULL, 0, 0) : NULL;
   if (s == NULL)
-    return fail(L, bell ? ENOMEM : errno, "monitor");
+    return fail(L, doorbell ? ENOMEM : errno, "monitor");
   s->owner = m;
   s->woken = monitor_woken;
   m->s = s;
-  queue_monitor(m->q, s, bell);
+  queue_monitor(m->q, s, doorbell);
   return 0;
 }
 

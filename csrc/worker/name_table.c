@@ -81,35 +81,36 @@ static struct queue_name **place (struct table *t,
   return at;
 }
 
-/* (locked) The waiter leaves the table, if it is there; its bell, or NULL. */
+/* (locked) The waiter leaves the table, if it is there; its doorbell, or
+** NULL. */
 static struct doorbell *unlist (struct name_waiter *w) {
-  struct doorbell *bell = w->bell;
-  w->bell = NULL;
-  if (bell) {
+  struct doorbell *doorbell = w->doorbell;
+  w->doorbell = NULL;
+  if (doorbell) {
     *w->back = w->next;
     if (w->next) w->next->back = w->back;
   }
-  return bell;
+  return doorbell;
 }
 
 /* A name was added: wake all. Each keeps the table's count, in the ready
 ** list. */
 static void wake_waiters (struct table *t) {
-  struct doorbell *bell;
+  struct doorbell *doorbell;
   do {
     lock_take(&t->lock);
-    bell = NULL;
+    doorbell = NULL;
     if (t->waiters) {
       struct name_waiter *w = t->waiters;
-      bell = unlist(w);
-      doorbell_link(bell, &w->link);
+      doorbell = unlist(w);
+      doorbell_link(doorbell, &w->link);
     }
     lock_free(&t->lock);
-    if (bell) {
-      if (doorbell_wanted(bell)) doorbell_ring(bell);
-      refblock_release(&bell->block);
+    if (doorbell) {
+      if (doorbell_wanted(doorbell)) doorbell_ring(doorbell);
+      refblock_release(&doorbell->block);
     }
-  } while (bell);
+  } while (doorbell);
 }
 
 /* 0, or -errno */
@@ -209,12 +210,12 @@ struct name_waiter *name_waiter_new (void) {
 
 /* (locked) The waiter joins the table, unless it is there. */
 static void list (struct table *t, struct name_waiter *w,
-                  struct doorbell *bell) {
-  if (w->bell)
+                  struct doorbell *doorbell) {
+  if (w->doorbell)
     return;
   refblock_retain(&w->block);
-  refblock_retain(&bell->block);
-  w->bell = bell;
+  refblock_retain(&doorbell->block);
+  w->doorbell = doorbell;
   w->next = t->waiters;
   w->back = &t->waiters;
   if (w->next) w->next->back = &w->next;
@@ -223,28 +224,28 @@ static void list (struct table *t, struct name_waiter *w,
 
 struct queue *name_find_or_wait (const struct queue_name *n,
                                  struct name_waiter *w,
-                                 struct doorbell *bell) {
+                                 struct doorbell *doorbell) {
   struct table *t = table_here();
   struct queue *q;
   if (t == NULL)
     return NULL;  /* (a forked child's: it has no threads that add names) */
   lock_take(&t->lock);
   q = find(t, n);
-  if (q == NULL) list(t, w, bell);
+  if (q == NULL) list(t, w, doorbell);
   lock_free(&t->lock);
   return q;
 }
 
 void name_waiter_unlist (struct name_waiter *w) {
   struct table *t = table_here();
-  struct doorbell *bell;
+  struct doorbell *doorbell;
   if (t == NULL)
     return;
   lock_take(&t->lock);
-  bell = unlist(w);
+  doorbell = unlist(w);
   lock_free(&t->lock);
-  if (bell) {
-    refblock_release(&bell->block);
+  if (doorbell) {
+    refblock_release(&doorbell->block);
     refblock_release(&w->block);
   }
 }

@@ -35,7 +35,7 @@ struct name_waiter {
   struct refblock block;
   struct ready_link link;
   struct name_waiter *next, **back;  /* in the table */
-  struct doorbell *bell;   /* in the table: counted */
+  struct doorbell *doorbell; /* in the table: counted */
   void *owner;             /* for `woken`; NULL: it is gone. Its thread's. */
   void (*woken)(void *owner, struct loop *loop);
 };
@@ -63,10 +63,10 @@ const char *name_of (const struct queue *q);
 struct name_waiter *name_waiter_new (void);
 
 /* The queue of this name, counted; or NULL, and the waiter is woken by this
-** bell when there is a new name, until name_waiter_unlist. */
+** doorbell when there is a new name, until name_waiter_unlist. */
 struct queue *name_find_or_wait (const struct queue_name *n,
                                  struct name_waiter *w,
-                                 struct doorbell *bell);
+                                 struct doorbell *doorbell);
 void name_waiter_unlist (struct name_waiter *w);
 
 #endif

@@ -24,17 +24,17 @@
 
 /* ---- waking ------------------------------------------------------------ */
 
-static void wake_later (struct wakeups *w, struct doorbell *bell) {
-  refblock_retain(&bell->block);
-  w->bell[w->n++] = bell;
+static void wake_later (struct wakeups *w, struct doorbell *doorbell) {
+  refblock_retain(&doorbell->block);
+  w->doorbell[w->n++] = doorbell;
 }
 
 void queue_wake_now (struct wakeups *w) {
   for (unsigned i = 0; i < w->n; i++) {
-    /* (-EPIPE: that loop is closed. Otherwise the bell is armed again, and the
-       loop looks after its nap.) */
-    if (doorbell_wanted(w->bell[i])) doorbell_ring(w->bell[i]);
-    refblock_release(&w->bell[i]->block);
+    /* (-EPIPE: that loop is closed. Otherwise the doorbell is armed again, and
+       the loop looks after its nap.) */
+    if (doorbell_wanted(w->doorbell[i])) doorbell_ring(w->doorbell[i]);
+    refblock_release(&w->doorbell[i]->block);
   }
 }
 
@@ -50,9 +50,9 @@ void queue_wake_reader (struct queue *q, struct wakeups *w) {
   if (!atomic_exchange(&q->linked, true)) {  /* guard: or the ready list is
                                                 broken */
     refblock_retain(&q->block);
-    doorbell_link(q->bell, &q->link);
+    doorbell_link(q->doorbell, &q->link);
   }
-  wake_later(w, q->bell);
+  wake_later(w, q->doorbell);
 }
 
 static void queue_ready (struct ready_link *link, struct loop *loop) {
@@ -71,14 +71,14 @@ static void queue_ready (struct ready_link *link, struct loop *loop) {
 static void wake_sender (struct queue_sender *s, enum queue_result result,
                          struct wakeups *w) {
   atomic_store(&s->result, (int)result);
-  if (s->bell == NULL)
+  if (s->doorbell == NULL)
     return;  /* (it is told) */
   if (!atomic_exchange(&s->linked, true)) {  /* guard: or the ready list is
                                                 broken */
     refblock_retain(&s->block);
-    doorbell_link(s->bell, &s->link);
+    doorbell_link(s->doorbell, &s->link);
   }
-  wake_later(w, s->bell);
+  wake_later(w, s->doorbell);
 }
 
 /* ---- senders that wait ------------------------------------------------- */
@@ -111,21 +111,21 @@ static void senders_remove (struct queue_sender **last,
 /* It waits in this list from now on, unless the queue is closed. The list
 ** counts it, until it has left. The lock is held. */
 static void senders_join (struct queue *q, struct queue_sender **last,
-                          struct queue_sender *s, struct doorbell *bell,
+                          struct queue_sender *s, struct doorbell *doorbell,
                           bool front) {
   atomic_store(&s->result, q->closed ? SEND_REFUSED : SEND_WAITS);
   if (q->closed)
     return;
   refblock_retain(&s->block);
-  if (bell) refblock_retain(&bell->block);
-  s->bell = bell;
+  if (doorbell) refblock_retain(&doorbell->block);
+  s->doorbell = doorbell;
   senders_add(last, s, front);
 }
 
 /* (without the lock) It has left its list: release what that counted. */
 static void has_left_list (struct queue_sender *s) {
-  if (s->bell) refblock_release(&s->bell->block);
-  s->bell = NULL;
+  if (s->doorbell) refblock_release(&s->doorbell->block);
+  s->doorbell = NULL;
   refblock_release(&s->block);
 }
 
@@ -360,12 +360,12 @@ int queue_post_offered (struct queue *q, struct queue_sender *s,
 }
 
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
-                               struct doorbell *bell) {
+                               struct doorbell *doorbell) {
   bool front = s->tell != NULL;  /* (C's posts stand behind no sender) */
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
-  senders_join(q, &q->waiting, s, bell, front);
+  senders_join(q, &q->waiting, s, doorbell, front);
   if (!q->closed) {
     s->place = front ? 0 : ++q->places;
     if (q->first == NULL || front) q->first = s;
@@ -395,11 +395,11 @@ enum queue_result queue_withdraw (struct queue *q, struct queue_sender *s) {
 }
 
 enum queue_result queue_monitor (struct queue *q, struct queue_sender *s,
-                                 struct doorbell *bell) {
+                                 struct doorbell *doorbell) {
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
-  senders_join(q, &q->monitors, s, bell, false);
+  senders_join(q, &q->monitors, s, doorbell, false);
   queue_unlock(q);
   return queue_result(s);
 }
@@ -514,7 +514,7 @@ static void close_kept (struct queue *q) {
 }
 
 uint64_t queue_close (struct queue *q, bool keep) {
-  struct doorbell *bell;
+  struct doorbell *doorbell;
   if (q->fork_id != fork_id())
     return 0;
   if (q->closed) {
@@ -528,10 +528,10 @@ uint64_t queue_close (struct queue *q, bool keep) {
                    - (q->reading ? 1 : 0);
   q->left = q->undelivered;
   q->kept = keep;
-  bell = q->bell;
-  q->bell = NULL;
+  doorbell = q->doorbell;
+  q->doorbell = NULL;
   queue_unlock(q);
-  if (bell) refblock_release(&bell->block);
+  if (doorbell) refblock_release(&doorbell->block);
   refuse_all(q);
   if (!q->reading && !keep) queue_discard(q);
   return q->undelivered;

@@ -44,7 +44,7 @@
 ** Each count of the queue is an object's, a message's or C's. `own` is how
 ** many of them are of objects in the state that has the mailbox. When those
 ** are all, no other thread can send, or wait here: for a deadlock
-** (queue_own_bells).
+** (queue_own_doorbells).
 **
 ** The reader may be C (worker/inbox.h). Then an eventfd is written instead of
 ** the ready list and the doorbell. It is written, and read, under the lock: it
@@ -87,7 +87,7 @@ struct queue_sender {
   struct refblock block;
   struct ready_link link;
   struct queue_sender *next, *prev;  /* in the list; else NULL */
-  struct doorbell *bell;     /* in the list: of the loop to wake, counted */
+  struct doorbell *doorbell; /* in the list: of the loop to wake, counted */
   struct message *message;   /* NULL: an asker, or it was accepted */
   uint64_t cost;
   uint16_t fds;
@@ -99,8 +99,8 @@ struct queue_sender {
   _Atomic bool linked;       /* it is in the ready list */
   void *owner;               /* for `woken`; NULL: none. Its thread's. */
   void (*woken)(void *owner, struct loop *loop);
-  /* Of C's, which has no bell: it is called instead, on the thread that has
-     decided, without the lock; and the sender is counted meanwhile. */
+  /* Of C's, which has no doorbell: it is called instead, on the thread that
+     has decided, without the lock; and the sender is counted meanwhile. */
   void (*tell)(struct queue_sender *s);
 };
 
@@ -153,7 +153,7 @@ struct queue {
   struct queue_limits held[2];    /* for offers: to others, to its own state */
   uint64_t holds;                 /* times that the first was given up */
   struct queue_sender *monitors;  /* the same: to be told of the close */
-  struct doorbell *bell;     /* of the reader's loop, counted; NULL: it has
+  struct doorbell *doorbell; /* of the reader's loop, counted; NULL: it has
                                 not waited yet, or is closed */
 
   char apart_2[CACHE_LINE];
@@ -200,11 +200,11 @@ int queue_post_offered (struct queue *q, struct queue_sender *s,
                         struct message *m);
 
 /* Join the list of senders, once. SEND_WAITS, or the result if it need not
-** wait; `woken` is called, on the thread of this bell's loop, in either case.
-** One with `tell` is told once, of space for a post of C, and gets no offer:
-** it stands before the others. */
+** wait; `woken` is called, on the thread of this doorbell's loop, in either
+** case. One with `tell` is told once, of space for a post of C, and gets no
+** offer: it stands before the others. */
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
-                               struct doorbell *bell);
+                               struct doorbell *doorbell);
 
 /* Leave the list. SEND_ACCEPTED and SEND_REFUSED came first; else
 ** SEND_WITHDRAWN, and the message is the sender's again. */
@@ -226,7 +226,7 @@ struct queue_sender *queue_sender_new (struct message *m, uint64_t cost,
 /* Tell a sender without a message when the queue is closed: SEND_WAITS, and it
 ** is woken with SEND_REFUSED; or SEND_REFUSED: it is closed. And do not. */
 enum queue_result queue_monitor (struct queue *q, struct queue_sender *s,
-                                 struct doorbell *bell);
+                                 struct doorbell *doorbell);
 bool queue_is_closed (struct queue *q);
 void queue_unmonitor (struct queue *q, struct queue_sender *s);
 
@@ -281,9 +281,10 @@ void queue_taken (struct queue *q);
 void queue_unread (struct queue *q);
 
 /* The reader waits, for more than the first `others` messages. `woken` is
-** called once, on the thread of this bell's loop, when there are more, or when
-** no sender is left; that may be so already. It is the same bell each time. */
-void queue_want (struct queue *q, struct doorbell *bell, uint64_t others);
+** called once, on the thread of this doorbell's loop, when there are more, or
+** when no sender is left; that may be so already. It is the same doorbell each
+** time. */
+void queue_want (struct queue *q, struct doorbell *doorbell, uint64_t others);
 
 /* The reader has a processor of its own: where messages come in a stream it
 ** may wait a moment for several, before it finds none. */
@@ -315,7 +316,8 @@ static inline void queue_disown (struct queue *q, const void *state) {
 
 /* How many counts of this doorbell, of the reader's loop, the queue has, and
 ** what waits in it. 0 if another thread may have the queue. */
-unsigned queue_own_bells (struct queue *q, const struct doorbell *bell);
+unsigned queue_own_doorbells (struct queue *q,
+                              const struct doorbell *doorbell);
 
 /* Close it: how many messages were not delivered. They are disposed of; or
 ** `keep` them, to be read: then queue_read gives -EBADF after the last. */

@@ -9,7 +9,7 @@
 
 /* The loops to wake when the lock was freed. */
 struct wakeups {
-  struct doorbell *bell[2];
+  struct doorbell *doorbell[2];
   unsigned n;
 };
 

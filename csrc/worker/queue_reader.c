@@ -122,36 +122,38 @@ void queue_unread (struct queue *q) {
   if (!q->kept) queue_discard(q);
 }
 
-void queue_want (struct queue *q, struct doorbell *bell, uint64_t others) {
+void queue_want (struct queue *q, struct doorbell *doorbell, uint64_t others) {
   if (q->closed)
     return;
-  if (q->bell == NULL) {  /* (no other thread looks: `wanted` is false) */
-    refblock_retain(&bell->block);
-    q->bell = bell;
+  if (q->doorbell == NULL) {  /* (no other thread looks: `wanted` is false) */
+    refblock_retain(&doorbell->block);
+    q->doorbell = doorbell;
   }
   atomic_store(&q->others, others);
   queue_ask(q, TASK_WANT);
 }
 
-static unsigned count_bells (const struct queue_sender *last,
-                             const struct doorbell *bell) {
+static unsigned count_doorbells (const struct queue_sender *last,
+                                 const struct doorbell *doorbell) {
   const struct queue_sender *s = last;
   unsigned n = 0;
   if (s)
     do {
-      if (s->bell == bell) n++;
+      if (s->doorbell == doorbell) n++;
       s = s->next;
     } while (s != last);
   return n;
 }
 
-unsigned queue_own_bells (struct queue *q, const struct doorbell *bell) {
+unsigned queue_own_doorbells (struct queue *q,
+                              const struct doorbell *doorbell) {
   /* (Without the lock: each thread that takes it has a count, and this sees
      all that those did which have none any more.) */
   if (refblock_owners(&q->block) != q->own)
     return 0;  /* guard: others may send, or leave the list */
-  return (q->bell == bell ? 1u : 0) + count_bells(q->waiting, bell)
-         + count_bells(q->monitors, bell);
+  return (q->doorbell == doorbell ? 1u : 0)
+         + count_doorbells(q->waiting, doorbell)
+         + count_doorbells(q->monitors, doorbell);
 }
 
 void queue_set_eventfd (struct queue *q, int fd) {

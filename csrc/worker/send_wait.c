@@ -100,11 +100,12 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
 
 /* Join the list of senders with what was encoded, and wait. */
 static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
-                       struct doorbell *bell, const struct send_kind *kind) {
+                       struct doorbell *doorbell,
+                       const struct send_kind *kind) {
   struct mail_address *a = mail_address_at(L, state_of(L), 1);
   w->wait.woken = send_closed;
   if (a) address_wait_begin(a, &w->wait);  /* (of a call it goes on) */
-  queue_wait(w->q, w->s, bell);
+  queue_wait(w->q, w->s, doorbell);
   waitq_add(&w->waitq.q.waiting, &t->node);
   return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER,
                    (lua_KContext)kind, message_sent);
@@ -145,11 +146,11 @@ static int send_later (lua_State *L, struct task *t, size_t size,
                        const struct send_kind *kind) {
   int last = lua_gettop(L);
   struct waiting_send *w;
-  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
+  struct doorbell *doorbell = loop_doorbell(state_of(L)->loop);
   struct encoded e;
   struct queue *q;
   int rc;
-  if (bell == NULL)
+  if (doorbell == NULL)
     return kind->done(L, fail(L, errno, "%s: no doorbell for the loop",
                               kind->name));
   pressure_make_room(L, size);
@@ -170,7 +171,7 @@ static int send_later (lua_State *L, struct task *t, size_t size,
   lua_settop(L, last + 1);
   lua_replace(L, 2);
   lua_settop(L, 2);
-  return send_waits(L, t, w, bell, kind);
+  return send_waits(L, t, w, doorbell, kind);
 }
 
 static int send_first (lua_State *L, struct task *t,
@@ -345,14 +346,14 @@ static struct asking *asking_new (lua_State *L, struct sending *s) {
 static int sending_message_block (lua_State *L, struct task *t,
                                   struct blocking *b) {
   struct sending *s = class_check(L, 1, CLASS_SENDING);
-  struct doorbell *bell = loop_doorbell(state_of(L)->loop);
+  struct doorbell *doorbell = loop_doorbell(state_of(L)->loop);
   struct asking *a = asking_of(b->node);
   (void)t;
   if (a == NULL) {
-    if (bell == NULL || (a = asking_new(L, s)) == NULL)
+    if (doorbell == NULL || (a = asking_new(L, s)) == NULL)
       return fail(L, ENOMEM, "sending");
     select_waiter_of(b->node)->asking = a;
-    queue_wait(s->q, a->s, bell);
+    queue_wait(s->q, a->s, doorbell);
   }
   wait_join_plain(b, &a->waiting, WAIT_QUEUE, NULL);
   return 0;

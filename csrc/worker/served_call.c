@@ -34,13 +34,13 @@ static int served_call_attend (lua_State *L) {
   struct served_call *s = class_check(L, 1, CLASS_SERVED_CALL);
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, "mailbox:serve");
-  struct doorbell *bell = loop_doorbell(loop);
+  struct doorbell *doorbell = loop_doorbell(loop);
   struct call *c = s->handle.call;
-  if (bell == NULL)
+  if (doorbell == NULL)
     return luaL_error(L, "mailbox:serve: no doorbell for the loop");
   c->server.owner = s;
   c->server.woken = caller_has_gone;
-  if (call_watch(c, &c->server, bell) == CALL_LEFT)
+  if (call_watch(c, &c->server, doorbell) == CALL_LEFT)
     return 0;
   lua_settop(L, 1);
   lua_pushliteral(L, "its caller has gone");

@@ -199,10 +199,10 @@ static int worker_start (lua_State *L) {
   struct worker *w = check_worker(L);
   struct worker_thread *t = w->t;
   struct state *s = state_of(L);
-  struct doorbell *bell = loop_doorbell(s->loop);
+  struct doorbell *doorbell = loop_doorbell(s->loop);
   struct encoded e;
   int rc;
-  if (bell == NULL)
+  if (doorbell == NULL)
     return fail(L, errno, "worker: no doorbell for the loop");
   if (worker_state_lacks())
     return fail(L, ENOSYS, "worker: this program was linked without the "
@@ -223,7 +223,7 @@ static int worker_start (lua_State *L) {
                                                one without a sender */
   list_add(s, t);
   if (e.moved.nfds > 0) ring_submit_all(s->rings);
-  rc = worker_thread_start(t, bell);
+  rc = worker_thread_start(t, doorbell);
   if (rc < 0) {
     size_t size = t->start->size;
     owned_withdraw(L, &e.moved, t->start);  /* (it is still the caller's) */

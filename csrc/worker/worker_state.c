@@ -244,10 +244,10 @@ static void cancel_hook (lua_State *L, lua_Debug *ar) {
 ** that are made from now on; and the loop */
 static int worker_listen (lua_State *L) {
   struct state *s = state_of(L);
-  struct doorbell *bell = loop_doorbell(s->loop);
-  if (bell == NULL)
+  struct doorbell *doorbell = loop_doorbell(s->loop);
+  if (doorbell == NULL)
     return luaL_error(L, "worker: no doorbell for its loop");
-  worker_thread_listen(s->worker, bell);
+  worker_thread_listen(s->worker, doorbell);
   if (s->worker->hook)
     lua_sethook(L, cancel_hook, LUA_MASKCOUNT, HOOK_COUNT);
   return 0;

@@ -94,24 +94,24 @@ struct worker_thread *worker_thread_new (const struct queue_limits *inbox,
 
 /* ---- the thread -------------------------------------------------------- */
 
-static void ring_bell (struct doorbell *bell) {
-  if (doorbell_wanted(bell)) doorbell_ring(bell);
-  refblock_release(&bell->block);
+static void ring_doorbell (struct doorbell *doorbell) {
+  if (doorbell_wanted(doorbell)) doorbell_ring(doorbell);
+  refblock_release(&doorbell->block);
 }
 
 /* The last that the thread does: from then on only its stack is its own. */
 static void end_thread (struct worker_thread *t) {
-  struct doorbell *bell;
+  struct doorbell *doorbell;
   lock_take(&t->lock);
   atomic_store_explicit(&t->status, WORKER_ENDED, memory_order_release);
-  bell = t->bell;
-  t->bell = NULL;
+  doorbell = t->doorbell;
+  t->doorbell = NULL;
   if (t->left) atomic_fetch_sub(&left, 1);
   lock_free(&t->lock);
-  if (bell) {
+  if (doorbell) {
     refblock_retain(&t->block);
-    doorbell_link(bell, &t->ended);
-    ring_bell(bell);
+    doorbell_link(doorbell, &t->ended);
+    ring_doorbell(doorbell);
   }
   refblock_release(&t->block);
 }
@@ -127,26 +127,27 @@ static void *worker_main (void *arg) {
   return NULL;
 }
 
-void worker_thread_listen (struct worker_thread *t, struct doorbell *bell) {
+void worker_thread_listen (struct worker_thread *t,
+                           struct doorbell *doorbell) {
   bool cancelled;
-  refblock_retain(&bell->block);
+  refblock_retain(&doorbell->block);
   lock_take(&t->lock);
-  t->listener = bell;
+  t->listener = doorbell;
   cancelled = worker_cancelled(t);
   lock_free(&t->lock);
   if (cancelled) {  /* guard: it was too early to be told */
     refblock_retain(&t->block);
-    doorbell_link(bell, &t->told);
+    doorbell_link(doorbell, &t->told);
   }
 }
 
 void worker_thread_unlisten (struct worker_thread *t) {
-  struct doorbell *bell;
+  struct doorbell *doorbell;
   lock_take(&t->lock);
-  bell = t->listener;
+  doorbell = t->listener;
   t->listener = NULL;
   lock_free(&t->lock);
-  if (bell) refblock_release(&bell->block);
+  if (doorbell) refblock_release(&doorbell->block);
 }
 
 
@@ -166,29 +167,29 @@ static bool keep_warning (struct worker_warnings *w, const char *text,
 
 void worker_thread_warn (struct worker_thread *t, const char *text,
                          size_t len) {
-  struct doorbell *bell = NULL;
+  struct doorbell *doorbell = NULL;
   lock_take(&t->lock);
   if (!keep_warning(&t->warnings, text, len)) t->warnings.lost++;
-  if (t->bell && !t->warned) {  /* guard: or the ready list is broken */
+  if (t->doorbell && !t->warned) {  /* guard: or the ready list is broken */
     t->warned = true;
-    bell = t->bell;
-    refblock_retain(&bell->block);
+    doorbell = t->doorbell;
+    refblock_retain(&doorbell->block);
     refblock_retain(&t->block);
-    doorbell_link(bell, &t->warning);
+    doorbell_link(doorbell, &t->warning);
   }
   lock_free(&t->lock);
-  if (bell) ring_bell(bell);
+  if (doorbell) ring_doorbell(doorbell);
 }
 
 
 /* ---- the parent -------------------------------------------------------- */
 
-int worker_thread_start (struct worker_thread *t, struct doorbell *bell) {
+int worker_thread_start (struct worker_thread *t, struct doorbell *doorbell) {
   sigset_t all, old;
   int rc;
   refblock_retain(&t->block);
-  refblock_retain(&bell->block);
-  t->bell = bell;
+  refblock_retain(&doorbell->block);
+  t->doorbell = doorbell;
   atomic_store(&t->status, WORKER_RUNS);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);  /* guard: it inherits this */
@@ -197,14 +198,14 @@ int worker_thread_start (struct worker_thread *t, struct doorbell *bell) {
   if (rc == 0)
     return 0;
   atomic_store(&t->status, WORKER_NEW);
-  t->bell = NULL;
-  refblock_release(&bell->block);
+  t->doorbell = NULL;
+  refblock_release(&doorbell->block);
   refblock_release(&t->block);
   return -rc;
 }
 
 bool worker_thread_cancel (struct worker_thread *t, const char *reason) {
-  struct doorbell *bell = NULL;
+  struct doorbell *doorbell = NULL;
   char *copy;
   bool first;
   if (t->fork_id != fork_id() || worker_status(t) != WORKER_RUNS
@@ -216,16 +217,16 @@ bool worker_thread_cancel (struct worker_thread *t, const char *reason) {
   if (first) {
     t->reason = copy;
     atomic_store_explicit(&t->cancelled, true, memory_order_release);
-    bell = t->listener;
-    if (bell) {
-      refblock_retain(&bell->block);
+    doorbell = t->listener;
+    if (doorbell) {
+      refblock_retain(&doorbell->block);
       refblock_retain(&t->block);
-      doorbell_link(bell, &t->told);
+      doorbell_link(doorbell, &t->told);
     }
   }
   lock_free(&t->lock);
   if (!first) free(copy);
-  if (bell) ring_bell(bell);
+  if (doorbell) ring_doorbell(doorbell);
   return first;
 }
 
@@ -267,18 +268,18 @@ bool worker_thread_join (struct worker_thread *t, int64_t deadline) {
 }
 
 void worker_thread_leave (struct worker_thread *t) {
-  struct doorbell *bell;
+  struct doorbell *doorbell;
   bool runs;
   if (t->fork_id != fork_id())
     return;
   lock_take(&t->lock);
-  bell = t->bell;
-  t->bell = NULL;
+  doorbell = t->doorbell;
+  t->doorbell = NULL;
   runs = worker_status(t) != WORKER_ENDED;
   t->left = runs;
   if (runs) atomic_fetch_add(&left, 1);
   lock_free(&t->lock);
-  if (bell) refblock_release(&bell->block);
+  if (doorbell) refblock_release(&doorbell->block);
   if (!t->joined) pthread_detach(t->thread);
   t->joined = true;
 }

@@ -22,8 +22,8 @@
 **   own account joins it.
 ** - `inbox` is read by the thread. Its parent has an address of it, like any
 **   other sender. `results` is read by the parent, after the end.
-** - The bells, the reason of a cancel, warnings and `left` are under the lock;
-**   what is atomic is read by either.
+** - The doorbells, the reason of a cancel, warnings and `left` are under the
+**   lock; what is atomic is read by either.
 ** - `owner`, `woken`, the list and the thread's number are the parent's.
 **
 ** To cancel a worker is to link the record into the ready list of the
@@ -80,7 +80,7 @@ struct worker_thread {
   _Atomic int status;        /* enum worker_status */
   _Atomic bool cancelled;
   struct lock lock;          /* of all this: */
-  struct doorbell *bell;     /* of the parent's loop, counted; or NULL */
+  struct doorbell *doorbell; /* of the parent's loop, counted; or NULL */
   struct doorbell *listener;  /* of the worker's loop, counted; or NULL */
   bool left;                 /* it is not joined any more */
   char *reason;              /* of its cancel; or NULL. Not changed after
@@ -131,8 +131,8 @@ static inline bool worker_cancelled (const struct worker_thread *t) {
 
 /* ---- the parent's ------------------------------------------------------ */
 
-/* Start it. Its end is told to this bell's loop. 0 or -errno. */
-int worker_thread_start (struct worker_thread *t, struct doorbell *bell);
+/* Start it. Its end is told to this doorbell's loop. 0 or -errno. */
+int worker_thread_start (struct worker_thread *t, struct doorbell *doorbell);
 
 /* False: it was cancelled before, or has ended. `reason` may be NULL. */
 bool worker_thread_cancel (struct worker_thread *t, const char *reason);
@@ -156,9 +156,9 @@ unsigned worker_threads_left (void);
 
 /* ---- the thread's ------------------------------------------------------ */
 
-/* From now on a cancel is told to this bell's loop; if there was one it is so
-** at once. And no more. */
-void worker_thread_listen (struct worker_thread *t, struct doorbell *bell);
+/* From now on a cancel is told to this doorbell's loop; if there was one it is
+** so at once. And no more. */
+void worker_thread_listen (struct worker_thread *t, struct doorbell *doorbell);
 void worker_thread_unlisten (struct worker_thread *t);
 
 /* Give the parent a warning to tell, of `len` bytes without a 0. */

@@ -2,7 +2,7 @@
 ** not found it is woken by the next name. */
 
 #include "check.h"
-#include "check_bell.h"
+#include "check_polled.h"
 #include "worker/name_table.h"
 
 #include <errno.h>
@@ -89,66 +89,66 @@ static struct name_waiter *new_waiter (void) {
 }
 
 static void what_is_there_is_not_waited_for (void) {
-  struct doorbell *bell = new_bell();
+  struct doorbell *doorbell = new_doorbell();
   struct queue *q = new_queue(), *other = new_queue(), *found;
   struct queue_name *key = new_name("here");
   struct name_waiter *w = new_waiter();
   CHECK(name_add(new_name("here"), q) == 0);
-  found = name_find_or_wait(key, w, bell);
+  found = name_find_or_wait(key, w, doorbell);
   CHECK(found == q && refblock_owners(&w->block) == 1);
   if (found) refblock_release(&found->block);
   CHECK(name_add(new_name("another"), other) == 0);
-  CHECK(!doorbell_has_ready(bell));
+  CHECK(!doorbell_has_ready(doorbell));
   name_remove(q);
   name_remove(other);
   refblock_release(&q->block);
   refblock_release(&other->block);
   refblock_release(&w->block);
-  refblock_release(&bell->block);
+  refblock_release(&doorbell->block);
   free(key);
 }
 
 /* However often it has looked it is woken once. */
 static void the_next_name_wakes_a_waiter (void) {
-  struct doorbell *bell = new_bell();
+  struct doorbell *doorbell = new_doorbell();
   struct queue *q = new_queue();
   struct queue_name *key = new_name("later");
   struct name_waiter *w = new_waiter(), *left = new_waiter();
-  CHECK(name_find_or_wait(key, w, bell) == NULL);
-  CHECK(name_find_or_wait(key, w, bell) == NULL);
-  CHECK(name_find_or_wait(key, left, bell) == NULL);
+  CHECK(name_find_or_wait(key, w, doorbell) == NULL);
+  CHECK(name_find_or_wait(key, w, doorbell) == NULL);
+  CHECK(name_find_or_wait(key, left, doorbell) == NULL);
   name_waiter_unlist(left);
   name_waiter_unlist(left);
   CHECK(refblock_owners(&left->block) == 1);
   CHECK(name_add(new_name("later"), q) == 0);
-  CHECK(sleep_on(bell) && woken == 1);
+  CHECK(sleep_on(doorbell) && woken == 1);
   CHECK(refblock_owners(&w->block) == 1);
-  CHECK(name_find_or_wait(key, w, bell) == q);
+  CHECK(name_find_or_wait(key, w, doorbell) == q);
   refblock_release(&q->block);
   name_remove(q);
-  CHECK(refblock_owners(&bell->block) == 1);
+  CHECK(refblock_owners(&doorbell->block) == 1);
   refblock_release(&q->block);
   refblock_release(&w->block);
   refblock_release(&left->block);
-  refblock_release(&bell->block);
+  refblock_release(&doorbell->block);
   free(key);
 }
 
 /* Woken, and gone before its loop has looked. */
 static void a_waiter_that_has_left_is_not_woken (void) {
-  struct doorbell *bell = new_bell();
+  struct doorbell *doorbell = new_doorbell();
   struct queue *q = new_queue();
   struct queue_name *key = new_name("late");
   struct name_waiter *w = new_waiter();
-  CHECK(name_find_or_wait(key, w, bell) == NULL);
+  CHECK(name_find_or_wait(key, w, doorbell) == NULL);
   CHECK(name_add(new_name("late"), q) == 0);
   w->owner = NULL;
   name_waiter_unlist(w);
   refblock_release(&w->block);
-  CHECK(sleep_on(bell) && woken == 0);
+  CHECK(sleep_on(doorbell) && woken == 0);
   name_remove(q);
   refblock_release(&q->block);
-  refblock_release(&bell->block);
+  refblock_release(&doorbell->block);
   free(key);
 }
 

@@ -2,7 +2,7 @@
  * served in their order; nothing is lost by a close, or among threads. */
 
 #include "check.h"
-#include "check_bell.h"
+#include "check_polled.h"
 #include "worker/queue.h"
 #include "base/clock.h"
 
@@ -208,7 +208,7 @@ static void count_woken (void *reader, struct loop *loop) {
 
 static void the_reader_is_woken_once (void) {
   struct queue *q = new_queue(8, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   q->reader = q;
   q->woken = count_woken;
   woken = 0;
@@ -240,7 +240,7 @@ static void the_reader_is_woken_once (void) {
 
 static void a_bell_outlives_what_it_was_told_of (void) {
   struct queue *q = new_queue(8, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   queue_want(q, b, 0);
   CHECK(post(q, 1, 1) == 0);
   drop(q);  /* it is in the ready list */
@@ -263,7 +263,7 @@ static void let_go (struct queue_sender *s) {
 
 static void a_waiting_sender_is_served_first (void) {
   struct queue *q = new_queue(2, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *s = sender(3, 1), *t = sender(4, 1);
   post(q, 1, 1);
   post(q, 2, 1);
@@ -285,7 +285,7 @@ static void a_waiting_sender_is_served_first (void) {
 
 static void a_withdrawal_serves_those_behind (void) {
   struct queue *q = new_queue(10, 1000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *big = sender(2, 600), *small = sender(3, 8);
   post(q, 1, 400);
   CHECK(queue_wait(q, big, b) == SEND_WAITS);
@@ -305,7 +305,7 @@ static void a_withdrawal_serves_those_behind (void) {
 
 static void room_is_seen_when_a_sender_stands (void) {
   struct queue *q = new_queue(1, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *s = sender(2, 1);
   post(q, 1, 1);
   CHECK(take(q) == 1);
@@ -335,7 +335,7 @@ static int post_offered (struct queue *q, struct queue_sender *s, int64_t i) {
 
 static void one_place_is_offered_to_one_asker (void) {
   struct queue *q = new_queue(1, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *s = asker(1, q), *t = asker(1, q), *u = sender(3, 1);
   q->reader_state = q;
   post(q, 0, 1);
@@ -366,7 +366,7 @@ static void one_place_is_offered_to_one_asker (void) {
 /* Of a loop that does not step: what it was offered goes to the others. */
 static void an_asker_that_does_not_try_stops_no_others (void) {
   struct queue *q = new_queue(2, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *s = asker(1, b), *t = sender(3, 1), *u = sender(4, 1);
   post(q, 1, 1);
   post(q, 2, 1);
@@ -393,7 +393,7 @@ static void an_asker_that_does_not_try_stops_no_others (void) {
 
 static void an_offer_in_vain_keeps_the_place (void) {
   struct queue *q = new_queue(1, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *s[3];
   post(q, 0, 1);
   for (int i = 0; i < 3; i++) {
@@ -422,7 +422,7 @@ static void an_offer_in_vain_keeps_the_place (void) {
 
 static void closing_refuses_waiting_senders (void) {
   struct queue *q = new_queue(1, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *s[3];
   post(q, 0, 1);
   for (int i = 0; i < 3; i++) {
@@ -443,7 +443,7 @@ static void closing_refuses_waiting_senders (void) {
  * reader does it does not wait. (It would for ever.) */
 static void the_reader_waits_for_no_lock (void) {
   struct queue *q = new_queue(2, 100000);
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   struct queue_sender *s = sender(3, 1);
   q->reader = q;
   q->woken = count_woken;
@@ -550,7 +550,7 @@ static void ask_to_send (struct lot *l, struct doorbell *b, int64_t i) {
 static void *send_all (void *of) {
   struct lot l = { (uint64_t)(uintptr_t)of * 2654435761u
                    + 88172645463325252u };
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   int64_t me = (int64_t)(intptr_t)of << 32;
   for (unsigned i = 0; i < storm.rounds; i++) {
     size_t len = draw(&l, 16) ? draw(&l, 64) : draw(&l, 2600);
@@ -570,7 +570,7 @@ static void *send_all (void *of) {
 /* The reader: closes after so many, or reads until no sender is left. */
 static uint64_t read_all (uint64_t most, bool *ordered) {
   struct lot l = { 88172645463325252u };
-  struct doorbell *b = new_bell();
+  struct doorbell *b = new_doorbell();
   int64_t last[SENDERS + 1] = {0};
   uint64_t got = 0;
   while (got < most) {

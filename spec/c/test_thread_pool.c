@@ -231,7 +231,7 @@ static void a_thread_stays_while_its_child_runs (void) {
   if (!CHECK(f != NULL)) exit(1);
   refblock_init(&f->job.block, fork_job_end);
   f->job.work = fork_work;
-  CHECK(thread_pool_post(&f->job, LANE_NAMES, NULL) == 0);  /* (no bell) */
+  CHECK(thread_pool_post(&f->job, LANE_NAMES, NULL) == 0);  /* (no doorbell) */
   for (int i = 0; i < 10000 && atomic_load(&f->child) == 0; i++)
     clock_sleep(1000000);
   clock_sleep(4 * IDLE_NS);

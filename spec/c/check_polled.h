@@ -1,7 +1,7 @@
 /* The doorbell of a loop that is polled, for tests of what rings it. */
 
-#ifndef check_bell_h
-#define check_bell_h
+#ifndef check_polled_h
+#define check_polled_h
 
 #include "check.h"
 #include "ring/doorbell.h"
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* A loop's end: rung by an eventfd, whatever the kernel has. */
-static inline struct doorbell *new_bell (void) {
+static inline struct doorbell *new_doorbell (void) {
   struct handle *h = handle_dup(STDOUT_FILENO);
   struct doorbell *b;
   if (!CHECK(h != NULL)) exit(1);

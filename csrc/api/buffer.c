@@ -28,10 +28,10 @@ static struct memory *new_memory (lua_State *L, size_t size,
 
 void buffer_set (lua_State *L, struct buffer *b, struct memory *m) {
   struct pressure *p = &state_of(L)->pressure;
-  pressure_drop(p, b->told, 0);  /* (its memory may be another thread's) */
+  pressure_drop(p, b->counted, 0);  /* (its memory may be another thread's) */
   b->m = m;
-  b->told = m ? m->size : 0;
-  pressure_hold(p, b->told, 0);
+  b->counted = m ? m->size : 0;
+  pressure_hold(p, b->counted, 0);
 }
 
 int buffer_new (lua_State *L) {

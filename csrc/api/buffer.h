@@ -30,7 +30,7 @@ struct buffer_loan {
 struct buffer {            /* the userdata */
   struct memory *m;        /* NULL: closed, lent or sent away */
   struct buffer_loan *loan;  /* counted; NULL: none */
-  size_t told;             /* their size, as the collector knows it */
+  size_t counted;          /* their size, as the collector knows it */
   bool sent;               /* away, in a message */
 };
 

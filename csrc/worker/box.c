@@ -102,7 +102,7 @@ int box_stats (uring_box *box, struct uring_stats *theirs) {
 struct wanting {
   struct queue_sender s;   /* first */
   int fd;                  /* a dup of the eventfd */
-  atomic_bool told;
+  atomic_bool notified;
 };
 
 static void wanting_end (struct refblock *b) {
@@ -111,9 +111,9 @@ static void wanting_end (struct refblock *b) {
   free(w);
 }
 
-static void wanting_tell (struct queue_sender *s) {
+static void wanting_notify (struct queue_sender *s) {
   struct wanting *w = (struct wanting *)s;
-  if (!atomic_exchange(&w->told, true)) eventfd_write(w->fd, 1);
+  if (!atomic_exchange(&w->notified, true)) eventfd_write(w->fd, 1);
 }
 
 int box_wanting (uring_box *box, int eventfd) {
@@ -131,11 +131,11 @@ int box_wanting (uring_box *box, int eventfd) {
   }
   queue_sender_init(&w->s, wanting_end);
   w->s.cost = MESSAGE_COST + MESSAGE_COST_OF_VALUE;
-  w->s.tell = wanting_tell;
+  w->s.notify = wanting_notify;
   w->fd = fd;
-  atomic_init(&w->told, false);
+  atomic_init(&w->notified, false);
   if (queue_wait(q, &w->s, NULL) == SEND_REFUSED)
-    wanting_tell(&w->s);  /* (closed, it did not join) */
+    wanting_notify(&w->s);  /* (closed, it did not join) */
   refblock_release(&w->s.block);
   return 0;
 }

@@ -35,7 +35,7 @@ struct monitor {
   struct queue_notice notice;
   struct queue *of, *to;   /* counted; of `to` it is a sender */
   int64_t token;
-  atomic_bool told;
+  atomic_bool notified;
   struct monitor *next, **back;  /* of the inbox */
 };
 
@@ -123,9 +123,9 @@ static void monitor_end (struct refblock *b) {
   free(m);
 }
 
-static void monitor_tell (struct queue_sender *s) {
+static void monitor_notify (struct queue_sender *s) {
   struct monitor *m = (struct monitor *)s;
-  if (atomic_exchange(&m->told, true))
+  if (atomic_exchange(&m->notified, true))
     return;
   refblock_retain(&s->block);
   if (!queue_notify(m->to, &m->notice)) refblock_release(&s->block);
@@ -160,18 +160,18 @@ int inbox_monitor (uring_box *box, uring_inbox *inbox, int64_t token) {
   if (m == NULL)
     return -ENOMEM;
   queue_sender_init(&m->s, monitor_end);
-  m->s.tell = monitor_tell;
+  m->s.notify = monitor_notify;
   m->of = of;
   refblock_retain(&of->block);
   m->to = box_queue(box_of(inbox->q));
   m->token = token;
-  atomic_init(&m->told, false);
+  atomic_init(&m->notified, false);
   m->next = inbox->monitors;
   m->back = &inbox->monitors;
   if (m->next) m->next->back = &m->next;
   inbox->monitors = m;
   if (queue_monitor(of, &m->s, NULL) == SEND_REFUSED)
-    monitor_tell(&m->s);  /* (closed, it did not join) */
+    monitor_notify(&m->s);  /* (closed, it did not join) */
   return 0;
 }
 

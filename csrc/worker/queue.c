@@ -130,8 +130,8 @@ static void has_left_list (struct queue_sender *s) {
 }
 
 /* The same for one that was decided about: tell it. */
-static void tell_sender (struct queue_sender *s) {
-  if (s->tell) s->tell(s);
+static void notify_sender (struct queue_sender *s) {
+  if (s->notify) s->notify(s);
   has_left_list(s);
 }
 
@@ -182,7 +182,7 @@ static void waiting_remove (struct queue *q, struct queue_sender *s) {
 
 /* (What is told of room posts aside.) */
 static bool has_space_for (struct queue *q, const struct queue_sender *s) {
-  return s->tell ? queue_has_space_aside(q, s->cost, s->fds)
+  return s->notify ? queue_has_space_aside(q, s->cost, s->fds)
                  : queue_has_space(q, s->cost, s->fds);
 }
 
@@ -209,7 +209,7 @@ static bool serve_first (struct queue *q, struct wakeups *w,
   struct message *m = s ? s->message : NULL;
   if (s == NULL || q->closed || !has_space_for(q, s))
     return false;  /* (closed: those are counted, and the waiting refused) */
-  if (m == NULL && s->tell == NULL) {
+  if (m == NULL && s->notify == NULL) {
     offer(q, s, w);
     return true;
   }
@@ -288,7 +288,7 @@ static void attend (struct queue *q) {
       atomic_fetch_or(&q->asked, TASK_SERVE);  /* (and the next one) */
     lock_free(&q->lock);
     queue_wake_now(&w);
-    if (s) tell_sender(s);
+    if (s) notify_sender(s);
   }
 }
 
@@ -361,7 +361,7 @@ int queue_post_offered (struct queue *q, struct queue_sender *s,
 
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
                                struct doorbell *doorbell) {
-  bool front = s->tell != NULL;  /* (C's posts stand behind no sender) */
+  bool front = s->notify != NULL;  /* (C's posts stand behind no sender) */
   if (q->fork_id != fork_id())
     return SEND_REFUSED;
   lock_take(&q->lock);
@@ -501,7 +501,7 @@ static void refuse_all (struct queue *q) {
     }
     queue_unlock(q);
     queue_wake_now(&w);
-    if (s) tell_sender(s);
+    if (s) notify_sender(s);
   } while (s);
 }
 

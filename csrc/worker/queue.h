@@ -101,7 +101,7 @@ struct queue_sender {
   void (*woken)(void *owner, struct loop *loop);
   /* Of C's, which has no doorbell: it is called instead, on the thread that
      has decided, without the lock; and the sender is counted meanwhile. */
-  void (*tell)(struct queue_sender *s);
+  void (*notify)(struct queue_sender *s);
 };
 
 /* Something for a reader in C beside the messages. */
@@ -201,7 +201,7 @@ int queue_post_offered (struct queue *q, struct queue_sender *s,
 
 /* Join the list of senders, once. SEND_WAITS, or the result if it need not
 ** wait; `woken` is called, on the thread of this doorbell's loop, in either
-** case. One with `tell` is told once, of space for a post of C, and gets no
+** case. One with `notify` is told once, of space for a post of C, and gets no
 ** offer: it stands before the others. */
 enum queue_result queue_wait (struct queue *q, struct queue_sender *s,
                                struct doorbell *doorbell);

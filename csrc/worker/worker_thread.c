@@ -61,9 +61,9 @@ static void worker_warned (struct ready_link *link, struct loop *loop) {
   refblock_release(&t->block);
 }
 
-static void worker_told (struct ready_link *link, struct loop *loop) {
+static void worker_notified (struct ready_link *link, struct loop *loop) {
   struct worker_thread *t = (struct worker_thread *)(void *)
-    ((char *)link - offsetof(struct worker_thread, told));
+    ((char *)link - offsetof(struct worker_thread, cancelled_link));
   if (loop) t->cancel(t, loop);
   refblock_release(&t->block);
 }
@@ -79,7 +79,7 @@ struct worker_thread *worker_thread_new (const struct queue_limits *inbox,
   account_count(a, 1);
   t->fork_id = fork_id();
   t->ended.ready = worker_ended;
-  t->told.ready = worker_told;
+  t->cancelled_link.ready = worker_notified;
   t->warning.ready = worker_warned;
   t->inbox = queue_new(inbox);
   t->results = queue_new(&results);
@@ -137,7 +137,7 @@ void worker_thread_listen (struct worker_thread *t,
   lock_free(&t->lock);
   if (cancelled) {  /* guard: it was too early to be told */
     refblock_retain(&t->block);
-    doorbell_link(doorbell, &t->told);
+    doorbell_link(doorbell, &t->cancelled_link);
   }
 }
 
@@ -221,7 +221,7 @@ bool worker_thread_cancel (struct worker_thread *t, const char *reason) {
     if (doorbell) {
       refblock_retain(&doorbell->block);
       refblock_retain(&t->block);
-      doorbell_link(doorbell, &t->told);
+      doorbell_link(doorbell, &t->cancelled_link);
     }
   }
   lock_free(&t->lock);

@@ -89,7 +89,7 @@ struct worker_thread {
   bool warned;               /* `warning` is in the ready list */
   struct ready_link warning;  /* in the parent's ready list */
   struct ready_link ended;   /* the same */
-  struct ready_link told;    /* in the worker's */
+  struct ready_link cancelled_link;  /* in the worker's */
   void (*cancel) (struct worker_thread *t, struct loop *loop);  /* its loop has
                                 to be cancelled: on its thread */
 

@@ -413,9 +413,11 @@ static void copy_arguments (lua_State *L, struct prep_call *c) {
                state_memory_note(L));
   if (c->vector) {  /* (a request with an array has no other copies) */
     struct msg *m = msg_of_vector(L, a, c->vector);
-    if (m == NULL)
+    if (m == NULL) {
       luaL_error(L, "not enough memory for an array of buffers%s",
                  state_memory_note(L));
+      return;  /* (not reached, which the compiler does not know) */
+    }
     request_lend(&c->q, PLACE(addr), m->iov, &m->block);
     c->q.sqe.len = (uint32_t)m->hdr.msg_iovlen;
   }

@@ -168,7 +168,7 @@ static bool precedes (lua_State *L, int a, int b) {
 
 /* Push the first keys of the table on top, each with its value. Are there more
 ** than SHOWN? */
-static bool push_first (lua_State *L) {
+static bool push_waited_first (lua_State *L) {
   int events = lua_gettop(L), n = 0;
   lua_pushnil(L);
   while (lua_next(L, events)) {
@@ -189,7 +189,7 @@ static void push_events (lua_State *L) {
   int events = lua_gettop(L), text;
   bool more;
   stack_reserve(L, 2 * SHOWN + 8, NULL);
-  more = push_first(L);
+  more = push_waited_first(L);
   lua_pushliteral(L, "{");
   text = lua_gettop(L);
   for (int at = events + 1; at < text; at += 2) {

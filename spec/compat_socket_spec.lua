@@ -376,7 +376,7 @@ describe("a descriptor", function()
       client:send "still there\n"
       assert.equal(1, other:connect("127.0.0.1", 1) or 1)
       assert.equal(1, other:close())
-      helper.mistake("a uring.fd, a socket or a ring owns this number",
+      helper.mistake("a uring.fd, a socket, a ring or the loop owns",
         other.setfd, other, client:getfd())
       -- what has been read ahead would be lost
       local near, far = connected()

@@ -28,7 +28,7 @@ local function check_options(options, n, name, fields, within)
 end
 
 -- The argument's number, and what is wrong with it; nil: it is another error.
-local function parse(problem)
+local function parse_problem(problem)
   if type(problem) ~= "string" then return nil end
   local n, text = match(problem, "^.-bad argument #(%d+) to '.-' %((.*)%)$")
   return n and tointeger(n), text
@@ -37,7 +37,7 @@ end
 -- Why values could not be sent, of which the first was argument `first`:
 -- "result #1: cannot send a function"; nil: it is another error.
 local function refusal(problem, first, what)
-  local n, text = parse(problem)
+  local n, text = parse_problem(problem)
   return n and format("%s #%d: %s", what or "result", n - first + 1, text)
 end
 
@@ -45,17 +45,18 @@ end
 local function problem_of(check, value)
   local ok, problem = pcall(check, value)
   if ok then return nil end
-  local _, text = parse(problem)
+  local _, text = parse_problem(problem)
   return text or problem
 end
 
 -- Raise `problem`. An argument has its number less `shift` in the public
 -- function `name`; but the first is the same.
 local function raise_as(name, shift, problem)
-  local n, text = parse(problem)
+  local n, text = parse_problem(problem)
   if not n then error(problem, 0) end
   bad_argument(n > 1 and n - shift or n, name, "%s", text)
 end
 
 return { bad_argument = bad_argument, check_options = check_options,
-  refusal = refusal, problem_of = problem_of, raise_as = raise_as }
+  parse_problem = parse_problem, refusal = refusal, problem_of = problem_of,
+  raise_as = raise_as }

@@ -507,7 +507,7 @@ local public = {
     unread = { any_string }, limit = { limit },
     write = { optional(written) }, flush = { optional(seconds) },
     seek = { optional(whence), optional(kind(function() return 0 end,
-      function(v) return math.type(v) == "integer" end)) },
+      function(v) return math.type(v) and math.tointeger(v) end)) },
     pread = { positive, natural, optional(seconds) },
     pwrite = { any_string, natural, optional(seconds) },
     truncate = { natural },

@@ -2,7 +2,7 @@
 
 local uring = require "uring"
 local name_of <const> = require("uring.compat.socket.argument").name_of
-local parse <const> = require("uring.argument").parse
+local parse_problem <const> = require("uring.argument").parse_problem
 
 local tasks <const> = require "uring.core"
 local resolve_lookup <const>, resolve_names <const> =
@@ -71,7 +71,7 @@ end
 local function numeric(host, port)
   local ok, address = pcall(uring.sockaddr, host, port)
   if ok then return family_of(address) and address end
-  if not parse(address) then error(address, 0) end  -- (no memory)
+  if not parse_problem(address) then error(address, 0) end  -- (no memory)
   return nil
 end
 

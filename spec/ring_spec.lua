@@ -107,7 +107,7 @@ describe("uring.ring", function()
         { entries = 0 },
       ["1 to 32768, got 32769"] = { entries = 32769 },
       ["1 to 32768, got 1.5"] = { entries = 1.5 },
-      ["1 to 32768, got 64x"] = { entries = "64x" },
+      ["1 to 32768, got string"] = { entries = "64x" },
       ["'cq_entries' must be an integer from 1 to 65536"] =
         { cq_entries = 65537 },
       ["'flags' must be an integer from 0 to 4294967295"] =

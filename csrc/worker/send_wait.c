@@ -74,20 +74,10 @@ static int fail_closed_address (lua_State *L, const char *name) {
   return fail(L, EBADF, "%s: the address was closed", name);
 }
 
-static int message_sent (lua_State *L, int status, lua_KContext ctx) {
-  struct task *t = loop_resumed(L);
-  struct waiting_send *w = class_raw(L, 2, CLASS_WAITING_SEND);
-  const struct send_kind *kind = (const struct send_kind *)ctx;
-  enum queue_result result;
-  (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, message_sent);
-  if (queue_result(w->s) == SEND_WAITS && !w->wait.closed
-      && !(t->task_flags & TASKF_CANCELLED)) {
-    waitq_add(&w->waitq.q.waiting, &t->node);  /* (woken by something else) */
-    return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, ctx,
-                     message_sent);
-  }
-  result = end_send(L, w);
+/* It is decided, or the task was cancelled, or the address closed. */
+static int send_results (lua_State *L, struct task *t, struct waiting_send *w,
+                         const struct send_kind *kind) {
+  enum queue_result result = end_send(L, w);
   if (result != SEND_ACCEPTED) {  /* else the next wait raises */
     loop_check(L, t);
     if (result == SEND_WITHDRAWN)
@@ -98,6 +88,20 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   return kind->done(L, 1);
 }
 
+static int message_sent (lua_State *L, int status, lua_KContext ctx) {
+  struct task *t = loop_resumed(L);
+  struct waiting_send *w = class_raw(L, 2, CLASS_WAITING_SEND);
+  (void)status;
+  if (t == NULL) return lua_yieldk(L, 0, ctx, message_sent);
+  if (queue_result(w->s) == SEND_WAITS && !w->wait.closed
+      && !(t->task_flags & TASKF_CANCELLED)) {
+    waitq_add(&w->waitq.q.waiting, &t->node);  /* (woken by something else) */
+    return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER, ctx,
+                     message_sent);
+  }
+  return send_results(L, t, w, (const struct send_kind *)ctx);
+}
+
 /* Join the list of senders with what was encoded, and wait. */
 static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
                        struct doorbell *doorbell,
@@ -105,7 +109,9 @@ static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
   struct mail_address *a = mail_address_at(L, state_of(L), 1);
   w->wait.woken = send_closed;
   if (a) address_wait_begin(a, &w->wait);  /* (of a call it goes on) */
-  queue_wait(w->q, w->s, doorbell);
+  /* guard: what was closed since the message was refused wakes no task */
+  if (queue_wait(w->q, w->s, doorbell) != SEND_WAITS)
+    return send_results(L, t, w, kind);
   waitq_add(&w->waitq.q.waiting, &t->node);
   return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER,
                    (lua_KContext)kind, message_sent);
@@ -353,7 +359,8 @@ static int sending_message_block (lua_State *L, struct task *t,
     if (doorbell == NULL || (a = asking_new(L, s)) == NULL)
       return fail(L, ENOMEM, "sending");
     select_waiter_of(b->node)->asking = a;
-    queue_wait(s->q, a->s, doorbell);
+    if (queue_wait(s->q, a->s, doorbell) == SEND_REFUSED)  /* guard: so here */
+      return mail_send_fail(L, "sending", s->q, EPIPE);
   }
   wait_join_plain(b, &a->waiting, WAIT_QUEUE, NULL);
   return 0;

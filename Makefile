@@ -54,7 +54,7 @@ CTEST_worker_thread := worker_thread $(CTEST_queue)
 CTEST_call := call message lock doorbell handle refblock fork_id sys
 CTEST_message := values $(CTEST_queue)
 CTEST_name_table := name_table $(CTEST_queue)
-CTEST_inbox := inbox box values name_table $(CTEST_queue)
+CTEST_inbox := inbox box values $(CTEST_name_table)
 CTEST_buf_group := buf_group refblock recvmsg_out
 CTEST_thread_pool := doorbell handle refblock fork_id sys  # (it includes it)
 

@@ -302,7 +302,7 @@ struct socket_waitq {
   /* How many counts of the loop's doorbell are its, or of what waits for the
      same, and such that no other thread can ring by them. Or NULL. */
   unsigned (*own_doorbells) (const struct socket_waitq *waitq,
-                         const struct doorbell *doorbell);
+                             const struct doorbell *doorbell);
   bool one_turn;            /* at most one waiter has a turn at a time, and its
                                end wakes the next */
   struct task *holder;      /* has sent a part, and must send the rest before

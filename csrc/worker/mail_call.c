@@ -49,7 +49,7 @@ static void end_calling (struct calling *c) {
 /* Of a call to a mailbox of this state both sides, and the slot for the
 ** answer, are in it: no other thread has the call. */
 static unsigned calling_doorbells (const struct socket_waitq *waitq,
-                               const struct doorbell *doorbell) {
+                                   const struct doorbell *doorbell) {
   const struct calling *c = (const struct calling *)(const void *)
     ((const char *)waitq - offsetof(struct calling, waitq));
   if (!c->inner)  /* guard: another state may answer */

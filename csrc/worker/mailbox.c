@@ -346,7 +346,7 @@ static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
 }
 
 static unsigned mailbox_own_doorbells (const struct socket_waitq *waitq,
-                                   const struct doorbell *doorbell) {
+                                       const struct doorbell *doorbell) {
   return queue_own_doorbells(((const struct mailbox *)waitq)->q, doorbell);
 }
 

@@ -489,7 +489,7 @@ function Temporary:begin(at, op, path)
     self.temp = nil
     return nil, named("open", temp, path, message), errno
   end
-  self.stream = tasks.open_stream(fd, path)
+  self.stream, self.old = tasks.open_stream(fd, path), old
   return true
 end
 
@@ -520,7 +520,8 @@ local function write_atomic(at, path, data)
   local t <close> = temporary()
   local ok, message, errno = t:begin(at, "write", path)
   if not ok then return nil, message, errno end
-  local old = stat(at, "stat", path, 0)
+  local old = t.old
+  if old and old.kind == "link" then old = stat(at, "stat", path, 0) end
   ok, message, errno = t.stream:write(data)
   if not ok then return nil, message, errno end
   return t:done(old and old.mode)

@@ -149,7 +149,8 @@ struct queue {
   struct queue_limits most;       /* that were in it at a time */
   struct queue_sender *waiting;   /* the last of a circular list, or NULL */
   struct queue_sender *first;     /* the first of them without an offer */
-  uint64_t places;                /* the next one's */
+  uint32_t n_waiting;
+  uint64_t places;                /* of the last that has joined */
   struct queue_limits held[2];    /* for offers: to others, to its own state */
   uint64_t holds;                 /* times that the first was given up */
   struct queue_sender *monitors;  /* the same: to be told of the close */

@@ -1,5 +1,5 @@
 /*
-** A model of csrc/worker/queue.c and csrc/ring/doorbell.c: senders that post,
+** A model of csrc/worker/queue*.c and csrc/ring/doorbell.c: senders that post,
 ** wait in a list or withdraw; a post of C, which cannot wait; a reader that
 ** takes messages without the lock, and never waits for it; and the loops of
 ** all of them, which sleep until their doorbell is rung.

@@ -6,6 +6,7 @@
 
 local core = require("uring.core").public
 local scopes = require("uring.scope").public
+local argument = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local request <const>, open_stream <const> =
@@ -17,11 +18,12 @@ local is_flushed <const>, is_seekable <const> =
 local fifo_came <const> = tasks.file_fifo_came
 local check_timeout <const>, check_path <const>, check_integer <const> =
   tasks.check_timeout, tasks.check_path, tasks.check_integer
+local bad_argument <const>, problem_of <const> =
+  argument.bad_argument, argument.problem_of
 local Stream <const> = tasks.Stream
-local error <const>, type <const>, next <const> = error, type, next
-local pcall <const> = pcall
+local type <const>, next <const> = type, next
 local getmetatable <const> = getmetatable
-local format <const>, match <const> = string.format, string.match
+local format <const> = string.format
 local tointeger <const> = math.tointeger
 local max <const>, huge <const> = math.max, math.huge
 local now <const> = core.now
@@ -47,8 +49,8 @@ end
 local function mode_flags(mode)
   local flags = MODES[mode]
   if not flags then
-    error('bad argument #2 to \'open\' (mode "r", "w", "a", "r+", "w+" or '
-      .. '"a+" expected, perhaps with "b" behind it)', 3)
+    bad_argument(2, "open", 'mode "r", "w", "a", "r+", "w+" or "a+" expected, '
+      .. 'perhaps with "b" behind it')
   end
   return flags
 end
@@ -164,14 +166,10 @@ end
 local function check_self(self, name)
   if is_flushed(self) then return end  -- (then it is open)
   if getmetatable(self) ~= "uring.Stream" then
-    error(format("bad argument #1 to '%s' (uring.Stream expected, got %s)",
-      name, type(self)), 3)
+    bad_argument(1, name, "uring.Stream expected, got %s", type(self))
   end
-  local ok, message = pcall(self.fileno, self)  -- (not if it is closed)
-  if not ok then
-    error(format("bad argument #1 to '%s' (%s)", name,
-      match(message, "%((.*)%)$") or message), 3)
-  end
+  local problem = problem_of(self.fileno, self)  -- (not if it is closed)
+  if problem then bad_argument(1, name, "%s", problem) end
 end
 
 local WHENCE <const> = { set = 0, cur = 1, ["end"] = 2 }
@@ -182,13 +180,10 @@ function Stream:seek(whence, offset)
   if offset == nil then offset = 0 end
   local from = WHENCE[whence]
   if not from then
-    error("bad argument #1 to 'seek' (\"set\", \"cur\" or \"end\" expected)",
-      2)
+    bad_argument(1, "seek", '"set", "cur" or "end" expected')
   end
   offset = type(offset) == "number" and tointeger(offset)
-  if not offset then
-    error("bad argument #2 to 'seek' (integer expected)", 2)
-  end
+  if not offset then bad_argument(2, "seek", "integer expected") end
   local ok, message, errno = self:flush()
   if not ok then return nil, message, errno end
   return tasks.file_seek(self, from, offset)
@@ -237,7 +232,7 @@ end
 function Stream:pwrite(bytes, offset, timeout)
   check_self(self, "pwrite")
   if type(bytes) ~= "string" then
-    error("bad argument #1 to 'pwrite' (string expected)", 2)
+    bad_argument(1, "pwrite", "string expected, got %s", type(bytes))
   end
   check_integer(offset, 2, "pwrite", 0)
   check_timeout(timeout, 3, "pwrite")

@@ -15,13 +15,15 @@ local core = require("uring.core").public
 local files = require "uring.file"
 local scopes = require("uring.scope").public
 local watches = require "uring.watch"
+local argument = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local request <const>, job <const> = tasks.file_request, tasks.file_job
 local random <const>, stat_at <const> = tasks.file_random, files.stat_at
 local check_path <const>, check_integer <const> =
   tasks.check_path, tasks.check_integer
-local check_options <const> = require("uring.argument").check_options
+local bad_argument <const>, check_options <const> =
+  argument.bad_argument, argument.check_options
 local error <const>, type <const>, next <const> = error, type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local MAXINTEGER <const> = math.maxinteger
@@ -231,8 +233,7 @@ function functions.mkdtemp(at, template)
   check_path(template, 1, "mkdtemp")
   local stem = match(template, "^(.*)XXXXXX$")
   if not stem then
-    error("bad argument #1 to 'mkdtemp' (a path that ends with XXXXXX "
-      .. "expected)", 2)
+    bad_argument(1, "mkdtemp", "a path that ends with XXXXXX expected")
   end
   for _ = 1, 100 do
     local path = stem .. random()
@@ -532,8 +533,7 @@ local WRITE <const> = { { "atomic", "boolean" } }
 function functions.write(at, path, data, options)
   check_path(path, 1, "write")
   if type(data) ~= "string" then
-    error(format("bad argument #2 to 'write' (string expected, got %s)",
-      type(data)), 2)
+    bad_argument(2, "write", "string expected, got %s", type(data))
   end
   options = check_options(options, 3, "write", WRITE)
   if options.atomic then return write_atomic(at, path, data) end
@@ -606,12 +606,10 @@ end
 
 local function check_root(self, name)
   if getmetatable(self) ~= "uring.Root" or type(self) ~= "table" then
-    error(format("bad argument #1 to '%s' (uring.Root expected, got %s)", name,
-      type(self)), 3)
+    bad_argument(1, name, "uring.Root expected, got %s", type(self))
   end
   if not self.folder then
-    error(format("bad argument #1 to '%s' (attempt to use a closed root)",
-      name), 3)
+    bad_argument(1, name, "attempt to use a closed root")
   end
 end
 

@@ -8,6 +8,7 @@ local core = require("uring.core").public
 local scopes = require("uring.scope").public
 
 local tasks <const> = require "uring.core"
+local bad_argument <const> = require("uring.argument").bad_argument
 local lookup <const>, check_timeout <const> =
   tasks.resolve_lookup, tasks.check_timeout
 local error <const>, type <const>, tostring <const> = error, type, tostring
@@ -37,8 +38,8 @@ end
 
 local function check_host(host)
   if not is_text(host) then
-    error("bad argument #1 to 'resolve' (name of a host expected, without "
-      .. "zero bytes)", 3)
+    bad_argument(1, "resolve",
+      "name of a host expected, without zero bytes")
   end
 end
 
@@ -49,8 +50,8 @@ local function check_service(service)
     return format("%d", service)
   end
   if service ~= nil and not is_text(service) then
-    error("bad argument #2 to 'resolve' (port from 0 to 65535, or the name "
-      .. "of a service, expected)", 3)
+    bad_argument(2, "resolve",
+      "port from 0 to 65535, or the name of a service, expected")
   end
   return service
 end

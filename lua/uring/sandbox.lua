@@ -10,13 +10,13 @@
 
 local core = require("uring.core").public
 local scopes <const> = require("uring.scope").public
+local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local address_of <const> = tasks.address_of
-local check_options <const> = require("uring.argument").check_options
-local error <const>, type <const>, next <const> = error, type, next
-local tostring <const> = tostring
-local format <const> = string.format
+local bad_argument <const>, check_options <const> =
+  argument.bad_argument, argument.check_options
+local type <const>, next <const>, tostring <const> = type, next, tostring
 
 local FUNCTIONS <const> = {
   spawn = core.spawn, scope = scopes.scope, timeout = scopes.timeout,
@@ -34,9 +34,9 @@ local function sandbox(options)
   for name, mailbox in next, options.mailboxes or {} do
     local address = address_of(mailbox)
     if not address then
-      error(format("bad argument #1 to 'sandbox' (mailboxes[%s]: an open "
-        .. "mailbox or address expected, got %s)", tostring(name),
-        type(mailbox) == "userdata" and tostring(mailbox) or type(mailbox)), 2)
+      bad_argument(1, "sandbox", "mailboxes[%s]: an open mailbox or address "
+        .. "expected, got %s", tostring(name),
+        type(mailbox) == "userdata" and tostring(mailbox) or type(mailbox))
     end
     addresses[name] = address
   end

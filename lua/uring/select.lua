@@ -13,6 +13,7 @@ local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
   tasks.enter, tasks.park, tasks.turn, tasks.wake, core.now
 local raise_at_caller <const>, decline <const> =
   tasks.raise_at_caller, tasks.decline
+local bad_argument <const> = require("uring.argument").bad_argument
 local missing_method <const> = protocol.missing_method
 local wrapped <const> = protocol.wrapped
 local cannot_raise <const> = protocol.cannot_raise
@@ -119,8 +120,8 @@ local spare_keys, spare_list  -- two tables for the next select
 -- Raise if this is an event, and not a table of events.
 local function check_not_event(events)
   if missing_method(events) == nil then
-    raise_at_caller("bad argument #1 to 'select' (table of events expected, "
-      .. "got an event: uring.select{ event })")
+    bad_argument(1, "select",
+      "table of events expected, got an event: uring.select{ event }")
   end
 end
 
@@ -130,13 +131,11 @@ local function check_event(events, key, event)
   if name == nil then return end
   check_not_event(events)
   if name then
-    raise_at_caller(format("bad argument #1 to 'select' (the event at [%s] "
-      .. "has no method '%s': it takes try, block and cancel)", tostring(key),
-      name))
+    bad_argument(1, "select", "the event at [%s] has no method '%s': it takes "
+      .. "try, block and cancel", tostring(key), name)
   end
-  raise_at_caller(format("bad argument #1 to 'select' (event expected at "
-    .. "[%s], got %s: x:receiving(), task:joining() and their like make "
-    .. "events)", tostring(key), type(event)))
+  bad_argument(1, "select", "event expected at [%s], got %s: x:receiving(), "
+    .. "task:joining() and their like make events", tostring(key), type(event))
 end
 
 -- Numbers come first, then strings. (Other keys have no order.)
@@ -331,8 +330,7 @@ end
 local function choose(events, timeout)
   if type(events) ~= "table" then
     check_not_event(events)
-    error("bad argument #1 to 'select' (table of events expected, got "
-      .. type(events) .. ")", 2)
+    bad_argument(1, "select", "table of events expected, got %s", type(events))
   end
   tasks.check_timeout(timeout, 2, "select")
   local keys, list, n = gather(events, enter("uring.select"))

@@ -16,7 +16,7 @@ local Socket <const>, traceback <const> = tasks.Socket, tasks.traceback
 local check_function <const> = tasks.check_function
 local bad_argument <const>, check_options <const>, problem_of <const> =
   argument.bad_argument, argument.check_options, argument.problem_of
-local error <const>, type <const>, next <const> = error, type, next
+local type <const>, next <const> = type, next
 local tostring <const>, rawequal <const> = tostring, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
@@ -151,11 +151,10 @@ end
 
 local function check_map(n, items)
   if math_type(n) ~= "integer" or n < 1 then
-    error("bad argument #1 to 'map' (integer from 1 expected)", 3)
+    bad_argument(1, "map", "integer from 1 expected")
   end
   if type(items) ~= "table" then
-    error("bad argument #2 to 'map' (table expected, got " .. type(items)
-      .. ")", 3)
+    bad_argument(2, "map", "table expected, got %s", type(items))
   end
 end
 

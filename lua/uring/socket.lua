@@ -5,11 +5,12 @@
 
 local core = require("uring.core").public
 local names = require "uring.resolve"
+local argument = require "uring.argument"
 local check_timeout <const> = require("uring.core").check_timeout
-local error <const>, pcall <const>, type <const> = error, pcall, type
-local tostring <const>, setmetatable <const> = tostring, setmetatable
-local format <const>, match <const>, sub <const> =
-  string.format, string.match, string.sub
+local bad_argument <const>, raise_as <const> =
+  argument.bad_argument, argument.raise_as
+local pcall <const>, type <const> = pcall, type
+local setmetatable <const>, sub <const> = setmetatable, string.sub
 local math_type <const> = math.type
 
 -- Closes `socket` at the end of a block, unless that is nil by then.
@@ -40,17 +41,12 @@ local UNIX = { [core.AF_UNIX] = true }
 local function check_address(address, name, families)
   local ok, result = pcall(core.sockaddr, address)
   if ok and families[result.family] then return result end
-  local reason = match(tostring(result), "%((.*)%)$")
-  if ok then
-    reason = format("%s expected, got %s", families == UNIX
-      and "path of a unix socket" or "address of IPv4 or IPv6", result)
-  end
-  error(reason and format("bad argument #1 to '%s' (%s)", name, reason)
-    or result, 3)
+  if not ok then raise_as(name, 0, result) end
+  bad_argument(1, name, "%s expected, got %s", families == UNIX
+    and "path of a unix socket" or "address of IPv4 or IPv6", result)
 end
 
--- The same, but the name of a host stays the text that it is. (A tail call, so
--- that the positions of errors are the same.)
+-- The same, but the name of a host stays the text that it is.
 local function check_name(address, name)
   if names.is_name(address) then return address end
   return check_address(address, name, INTERNET)
@@ -66,8 +62,7 @@ end
 
 local function check_backlog(n)
   if n ~= nil and (math_type(n) ~= "integer" or n < 0 or n > 0x7fffffff) then
-    error("bad argument #2 to 'listen' (integer from 0 to 2147483647 "
-      .. "expected)", 3)
+    bad_argument(2, "listen", "integer from 0 to 2147483647 expected")
   end
 end
 

@@ -14,12 +14,13 @@ local protocol = require "uring.event"
 local choose <const> = require("uring.select").public.select
 
 local tasks <const> = require "uring.core"
+local bad_argument <const> = require("uring.argument").bad_argument
 local now <const>, time <const> = core.now, core.time
 local class <const>, cannot_raise <const> =
   protocol.class, protocol.cannot_raise
 local wall_timer <const>, wall_timer_again <const>, wall_timer_close <const> =
   tasks.wall_timer, tasks.wall_timer_again, tasks.wall_timer_close
-local error <const>, type <const>, next <const> = error, type, next
+local type <const>, next <const> = type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local format <const>, floor <const>, max <const> =
   string.format, math.floor, math.max
@@ -103,22 +104,17 @@ local Ticks <const> = { __name = "uring.Ticks" }
 Ticks.__index = Ticks
 
 local function check_self(self, name, open)
-  local problem
   if getmetatable(self) ~= Ticks then
-    problem = "uring.Ticks expected, got " .. type(self)
+    bad_argument(1, name, "uring.Ticks expected, got %s", type(self))
   elseif open and not self.open then
-    problem = "attempt to use closed ticks"
-  end
-  if problem then
-    error(format("bad argument #1 to '%s' (%s)", name, problem), 3)
+    bad_argument(1, name, "attempt to use closed ticks")
   end
 end
 
 local function every(seconds)
   tasks.check_seconds(seconds, 1, "every")
   if seconds == 0 or seconds == HUGE then
-    error("bad argument #1 to 'every' (seconds above 0 expected, and a finite "
-      .. "number)", 2)
+    bad_argument(1, "every", "seconds above 0 expected, and a finite number")
   end
   local self = setmetatable({ period = seconds, start = now(), taken = 0,
     waiters = {}, open = true }, Ticks)

@@ -11,6 +11,7 @@ local core = require("uring.core").public
 local after <const> = require("uring.event").public.after
 
 local tasks <const> = require "uring.core"
+local bad_argument <const> = require("uring.argument").bad_argument
 local watch_new <const>, open_stream <const> =
   tasks.watch_new, tasks.open_stream
 local read_record <const>, reading_record <const> =
@@ -38,14 +39,10 @@ local Watch <const> = { __name = "uring.Watch" }
 Watch.__index = Watch
 
 local function check_self(self, name, open)
-  local problem
   if getmetatable(self) ~= Watch then
-    problem = "uring.Watch expected, got " .. type(self)
+    bad_argument(1, name, "uring.Watch expected, got %s", type(self))
   elseif open and self.closed then
-    problem = "attempt to use a closed watch"
-  end
-  if problem then
-    error(format("bad argument #1 to '%s' (%s)", name, problem), 3)
+    bad_argument(1, name, "attempt to use a closed watch")
   end
 end
 

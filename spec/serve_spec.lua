@@ -222,4 +222,20 @@ describe("map", function()
       helper.raises("#3 to 'map'", uring.map, 1, {}, nil)
     end)
   end)
+
+  it("tells what was called, and the line that has called map", function()
+    local listener = net.listener()
+    listener:close()
+    local line
+    local ok, message = pcall(uring.run, function()
+      line = debug.getinfo(1, "l").currentline + 1
+      local all = uring.map(1, { listener }, listener.accept)
+      return all
+    end)
+    assert.False(ok)
+    assert.truthy(message:find("bad argument #1 to 'uring.Socket.accept' "
+      .. "(attempt to use a closed socket)", 1, true))
+    assert.truthy(message:find(("serve_spec.lua:%d)"):format(line), 1, true),
+      message)
+  end)
 end)

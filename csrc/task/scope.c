@@ -148,6 +148,12 @@ static int method_spawn (lua_State *L) {
   return spawn_into(L, 0);
 }
 
+/* spawn_into(scope, f, ...): scope:spawn for lua/uring: the task was spawned by
+** the line that has called the library */
+static int internal_spawn_into (lua_State *L) {
+  return spawn_into(L, BY_LIBRARY);
+}
+
 static int method_daemon (lua_State *L) {
   return spawn_into(L, TASKF_DAEMON);
 }
@@ -423,6 +429,7 @@ static int scope_finish (lua_State *L) {
 static const luaL_Reg functions[] = {
   {"daemon", internal_daemon},
   {"stay", internal_stay},
+  {"spawn_into", internal_spawn_into},
   {"scope", scope_begin},
   {"timeout", timeout_begin},
   {"shield", shield_begin},

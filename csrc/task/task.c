@@ -209,7 +209,8 @@ static int task_body (lua_State *L) {
 
 /* Push the innermost running Lua function of the program's, and its line; or
 ** nil and 0. To find out whose a function is costs more than all the rest, so
-** it is skipped for the direct caller, unless that says BY_LIBRARY. */
+** it is skipped for the direct caller, unless that says BY_LIBRARY; then it is
+** the last resort, for the program may have made a tail call. */
 static void push_caller (lua_State *L, bool by_library) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
@@ -220,6 +221,10 @@ static void push_caller (lua_State *L, bool by_library) {
       return;
     }
     lua_pop(L, 1);
+  }
+  if (by_library) {
+    push_caller(L, false);
+    return;
   }
   lua_pushnil(L);
   lua_pushinteger(L, 0);

@@ -15,7 +15,8 @@ local stat_of <const>, stat_open <const> =
   tasks.file_stat, tasks.file_stat_open
 local is_flushed <const>, is_seekable <const> =
   tasks.is_flushed, tasks.is_seekable
-local fifo_came <const> = tasks.file_fifo_came
+local fifo_came <const>, spawn_into <const> =
+  tasks.file_fifo_came, tasks.spawn_into
 local check_timeout <const>, check_path <const>, check_integer <const> =
   tasks.check_timeout, tasks.check_path, tasks.check_integer
 local bad_argument <const>, problem_of <const> =
@@ -104,12 +105,12 @@ local NEVER_INLINE <const> = NEVER_CACHED | core.O_RDWR
 local function wait_for_writer(fd, ...)
   local all <const> = pack(...)
   return scopes.scope(function(scope)
-    local opening <const> = scope:spawn(function()
+    local opening <const> = spawn_into(scope, function()
       local other, message, errno = request(unpack(all, 1, all.n))
       if not other then return nil, message, errno end
       return other:close()
     end)
-    local polling <const> = scope:spawn(function()
+    local polling <const> = spawn_into(scope, function()
       core.await(core.sqe():prep_poll_add(fd, core.POLLIN))
       opening:cancel()
     end)

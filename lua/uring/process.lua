@@ -21,7 +21,8 @@ local bad_argument <const>, check_options <const>, problem_of <const> =
   argument.bad_argument, argument.check_options, argument.problem_of
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
 local timeout <const> = scope_module.timeout
-local check_timeout <const> = tasks.check_timeout
+local check_timeout <const>, spawn_into <const> =
+  tasks.check_timeout, tasks.spawn_into
 local kill <const>, limit_all <const> =
   tasks.child_kill, tasks.stream_limit_all
 local await <const>, sqe <const> = core.await, core.sqe
@@ -340,10 +341,10 @@ end
 
 local function exchange(self, got, input)
   return scope(function(s)
-    if self.stdin then s:spawn(feed, self.stdin, input) end
+    if self.stdin then spawn_into(s, feed, self.stdin, input) end
     for i = 2, 3 do
       local name = STREAMS[i]
-      if self[name] then s:spawn(collect, s, got, name, self[name]) end
+      if self[name] then spawn_into(s, collect, s, got, name, self[name]) end
     end
   end)
 end

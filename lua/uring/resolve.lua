@@ -8,6 +8,7 @@ local core = require("uring.core").public
 local scopes = require("uring.scope").public
 
 local tasks <const> = require "uring.core"
+local spawn_into <const> = tasks.spawn_into
 local bad_argument <const> = require("uring.argument").bad_argument
 local lookup <const>, check_timeout <const> =
   tasks.resolve_lookup, tasks.check_timeout
@@ -148,8 +149,8 @@ local function first_opened(scope, addresses, try, opened)
   while #failures < #addresses do
     if begun < #addresses then
       begun = begun + 1
-      running[begun] = scope:spawn(attempt, addresses[begun], try, opened,
-        ended)
+      running[begun] = spawn_into(scope, attempt, addresses[begun], try,
+        opened, ended)
     end
     local socket, message, errno
     repeat

@@ -54,8 +54,8 @@ local function use(uring, pcall, tostring, error, assert)
     assert(file:pread(5, 0) and file:seek "cur")
     assert(raises(file.pread, file, 0, 0)
       == "bad argument #1 to 'pread' (integer from 1 expected)")
-    assert(raises(file.seek, 5)
-      == "bad argument #1 to 'seek' (uring.Stream expected, got number)")
+    mistake("bad argument #1 to 'seek' (uring.Stream expected, got number)",
+      file.seek, 5)
     assert(uring.fs.stat("/").kind == "directory")
     assert(uring.select { t = uring.after(0), c = channel:receiving() }
       == "t")
@@ -89,11 +89,10 @@ local function use(uring, pcall, tostring, error, assert)
   mistake("bad argument #1 to 'event' (option 'main' must be a function, got "
     .. "number)", uring.event, { main = 1 })
   raises(uring.tcp.connect, 5)
-  assert(raises(uring.tcp.listen, "127.0.0.1:0", -1) == "bad argument #2 to "
-    .. "'listen' (integer from 0 to 2147483647 expected)")
-  assert(raises(uring.unix.connect, uring.sockaddr "127.0.0.1:1") == "bad "
-    .. "argument #1 to 'connect' (path of a unix socket expected, got "
-    .. "127.0.0.1:1)")
+  mistake("bad argument #2 to 'listen' (integer from 0 to 2147483647 "
+    .. "expected)", uring.tcp.listen, "127.0.0.1:0", -1)
+  mistake("bad argument #1 to 'connect' (path of a unix socket expected, got "
+    .. "127.0.0.1:1)", uring.unix.connect, uring.sockaddr "127.0.0.1:1")
   raises(uring.after, -1)
   return true
 end

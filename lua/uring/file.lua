@@ -76,6 +76,15 @@ local function stat_at(fd, path, flags)
   return stat_table(stat_of(buffer))
 end
 
+-- The deadline of a call with this timeout; and what is left of it.
+local function deadline_of(timeout)
+  return timeout and now() + timeout or huge
+end
+
+local function left(deadline)
+  return deadline < huge and max(deadline - now(), 0) or nil
+end
+
 -- To create or to cut off takes a thread of the kernel's anyhow.
 local NEVER_CACHED <const> = core.O_CREAT | core.O_TRUNC
 
@@ -125,7 +134,7 @@ end
 -- stream's in the end: a writer that has seen it may have written already.
 -- `kind` and `folder` are those of the request. Without time it opens no FIFO.
 local function open_waiting(kind, folder, path, flags, timeout)
-  local began <const> = timeout and now()
+  local deadline <const> = deadline_of(timeout)
   local fd, message, errno
   if timeout == 0 then
     fd, message, errno = open_now(kind, folder, path, flags)
@@ -138,10 +147,9 @@ local function open_waiting(kind, folder, path, flags, timeout)
   if stream then return stream end
   local _ <close> = fd
   if timeout == 0 then return nil, "timed out", ETIME end
-  if timeout then timeout = max(timeout - (now() - began), 0) end
   local came
   came, message, errno = wait_for_writer(fd, kind, folder, path, nil, flags,
-    WAITING, timeout)
+    WAITING, left(deadline))
   -- (looked at last: the next thing is the close)
   if not came and not fifo_came(fd) then return nil, message, errno end
   return open_stream(fd, path, true)
@@ -204,15 +212,10 @@ local function begin_at(self, name, timeout)
   if not is_seekable(self) then
     return nil, format("%s: %s: Illegal seek (ESPIPE)", self, name), ESPIPE
   end
-  local deadline <const> = timeout and now() + timeout or huge
+  local deadline <const> = deadline_of(timeout)
   local ok, message, errno = self:flush(timeout)
   if not ok then return nil, message, errno end
   return deadline
-end
-
--- What is left until then, for a request.
-local function left(deadline)
-  return deadline < huge and max(deadline - now(), 0) or nil
 end
 
 function Stream:pread(count, offset, timeout)

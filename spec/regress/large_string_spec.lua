@@ -210,6 +210,26 @@ describe("a large string", function()
     end)
   end
 
+  it("that was cut short goes before what waited, but its task's next does not",
+    function()
+      net.run(function()
+        local a, b = connected()
+        uring.scope(function(scope)
+          scope:spawn(function()
+            local _, _, errno = a:send(("x"):rep(64 * MIB), 0.05)
+            assert.equal(E.ETIME, errno)
+            assert.equal(3, a:send "own")
+            a:close()
+          end)
+          scope:spawn(function() assert.equal(6, a:send "other ") end)
+          uring.sleep(0.1)
+          local last = ""
+          for data in b:chunks() do last = (last .. data):sub(-9) end
+          assert.equal("other own", last)
+        end)
+      end)
+    end)
+
   it("that the socket's close cuts short says how much went", function()
     net.run(function()
       local a, b = connected()

@@ -41,7 +41,8 @@ describe("lighttpd with the example's script", function()
     if not ended then return end
     -- (its workers end with it, and their states are closed)
     local status, output = ended:interrupt(SIGTERM)
-    assert(status == 0, output)
+    -- (1: clients were still connected)
+    assert(status <= 1, ("status %d: %s"):format(status, output))
   end)
   after_each(helper.clean)
 

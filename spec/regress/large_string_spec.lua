@@ -210,7 +210,7 @@ describe("a large string", function()
     end)
   end
 
-  it("that was cut short goes before what waited, but its task's next does not",
+  it("that was cut short goes before what waited, its task's next after it",
     function()
       net.run(function()
         local a, b = connected()

@@ -153,8 +153,7 @@ describe("loop:fd() becomes readable", function()
         end
         H.equal("done", task:status())
         loop:spawn(ring.await, ring, uring.sqe():prep_timeout(0.01))
-        works(1)
-        works(1)
+        works(2)  -- (that may be over when it has begun)
       end
     end)
 
@@ -290,13 +289,13 @@ describe("loop:fd() is not readable", function()
 
   polled("for a deadline that was cancelled more than once", function()
     for _ = 1, 5 do
-      local task = loop:spawn(uring.sleep, 0.03)
+      local task = loop:spawn(uring.sleep, 0.15 * H.slow)
       works(1)
       task:cancel()
       works(1)
     end
     local n = 0
-    while comes(0.06) do
+    while comes(0.3 * H.slow) do
       n = n + 1
       loop:step()
     end

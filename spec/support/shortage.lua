@@ -715,17 +715,25 @@ programs["workers"] = function()
     end
     error "closed"
   end
+  -- (With a limit, which it shares, the worker itself may have failed.)
+  local function holds(worker, ok)
+    if ok then return end
+    local _, why = worker:join(patience)
+    error(why, 0)
+  end
   uring.run(function()
     local worker = assert(uring.worker(echo, 1, { "x" }))
-    assert(tostring(worker) and worker:status() == "running")
-    assert(worker.name == nil)
+    assert(tostring(worker) and worker.name == nil)
+    holds(worker, worker:status() == "running")
     -- (those of a run that was abandoned may still be there)
-    assert(#uring.workers() >= 1 and worker:stats().accepted == 0)
+    holds(worker, #uring.workers() >= 1)
+    assert(worker:stats().accepted == 0)
     local address <close> = worker:address()
-    assert(address:try_send "a" and worker:send "b" and worker:try_send "c")
+    holds(worker, address:try_send "a" and worker:send "b"
+      and worker:try_send "c")
     assert(uring.select { worker:sending "end" })
     local _, ok, n = assert(uring.select({ worker:joining() }, patience))
-    assert(ok and n == 1, n)
+    holds(worker, ok and n == 1)
     local cancelled <close> = assert(uring.worker({ name = "c", main = echo }))
     assert(cancelled:cancel "enough")
     local _, why, errno = cancelled:join(patience)

@@ -3,6 +3,7 @@
 
 local helper = require "helper"
 local net = require "net"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -332,6 +333,33 @@ describe("send", function()
       b:close()
     end)
   end)
+
+  it("goes on without memory once a part has gone, with an address too",
+    function()
+      local ok, sent, got = assert(spec.state([[
+        local uring = require "uring"
+        return uring.run(function()
+          local listener = assert(uring.tcp.listen "127.0.0.1:0")
+          local to = tostring(listener:getsockname())
+          local a = assert(uring.tcp.connect(to))
+          local b = assert(listener:accept(...))
+          local big = ("x"):rep(8 << 20)
+          assert(a:sendto("y", to) == 1)
+          local reader = uring.spawn(function()
+            uring.sleep(0.01)
+            refuse()  -- there is memory again
+            local n = 0
+            for data in b:chunks() do n = n + #data end
+            return n
+          end)
+          uring.sleep(0)
+          refuse(1, 1 << 30)
+          local sent = a:sendto(big, to)
+          a:close()
+          return sent, select(2, reader:join())
+        end)]], net.patience))
+      assert.same({ true, 8 << 20, (8 << 20) + 1 }, { ok, sent, got })
+    end)
 
   it("fails with EPIPE without a reader, and raises no signal", function()
     net.run(function()

@@ -175,7 +175,7 @@ static int send_later (lua_State *L, struct task *t, size_t size,
   if (rc < 0)
     return kind->done(L, mail_send_fail(L, kind->name, q, -rc));
   lua_settop(L, last + 1);
-  lua_replace(L, 2);
+  lua_insert(L, 2);  /* (a call may have no values, and `last` be 1) */
   lua_settop(L, 2);
   return send_waits(L, t, w, doorbell, kind);
 }

@@ -1,6 +1,7 @@
 -- Pools: one function for many items, in workers or in this state.
 
 local helper = require "helper"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -9,6 +10,25 @@ after_each(helper.clean)
 
 local function pool(n, main) return assert(uring.pool { workers = n,
   main = main }) end
+
+-- Runs f(uring, raises), which has no upvalues, in a state whose memory is
+-- bounded. raises(words, f, ...): f must raise, and say them.
+local function bounded(bytes, f)
+  local ok, why = spec.state(string.dump(function(code, limit)
+    local uring = require "uring"
+    local main, ended = load(code), false
+    assert(uring.loop { memory = limit })
+    uring.run(function()
+      main(uring, function(words, f, ...)
+        local ok, why = pcall(f, ...)
+        assert(not ok and why:find(words, 1, true), why)
+      end)
+      ended = true
+    end)
+    assert(ended, "it was cancelled")
+  end), string.dump(f), bytes)
+  if not ok then error(why, 2) end
+end
 
 -- 1 to n, as an iterator; how many it has given so far.
 local function upto(n)
@@ -205,6 +225,58 @@ describe("a pool", function()
           for _ in p:map((upto(1000))) do end
         end)
       end)
+    end)
+  end)
+
+  it("raises so where replies wait for space meanwhile, too", function()
+    bounded(24 << 20, function(uring, raises)
+      uring.scope(function()
+        local p = assert(uring.pool { workers = 2, main = function(size)
+          local uring <const> = require "uring"
+          if size == 1 then return "x" end
+          uring.address(size > 0 and "reply" or "die", 30)
+          if size > 0 then return ("x"):rep(size) end
+          uring.current():cancel()
+        end })
+        raises("a worker of the pool has ended", uring.timeout, 30, function()
+          local large <const> = 3 << 19  -- there is no space for two
+          for i in p:map { 1, large, 0, large } do
+            if i == 1 then
+              local _ <close> = uring.mailbox { name = "reply" }
+              while p.replies:stats().waiting == 0 do uring.sleep(0.001) end
+              local _ <close> = uring.mailbox { name = "die" }
+              while not p.dead do uring.sleep(0.001) end
+            end
+          end
+        end)
+      end)
+    end)
+  end)
+
+  it("raises for what is too large to be sent, and goes on", function()
+    bounded(32 << 20, function(uring, raises)
+      for n = 0, 3, 3 do
+        local p <close> = assert(uring.pool { workers = n,
+          main = function(text)
+            if text == "results" then return ("x"):rep(2200000) end
+            if text == "error" then error(("x"):rep(2200000)) end
+            return #text
+          end })
+        local function last(...)
+          local length
+          for _, results in p:map { ... } do length = results end
+          return length
+        end
+        if n > 0 then
+          raises("the results cannot be sent: send: the message counts as",
+            last, "results")
+          raises("the error cannot be sent: send: the message counts as",
+            last, "error")
+          raises("an item cannot be sent: send: the message counts as", last,
+            ("x"):rep(2200000))
+        end
+        assert(last("four") == 4)
+      end
     end)
   end)
 

@@ -30,7 +30,7 @@ local pack <const>, unpack <const> = table.pack, table.unpack
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local refusal <const>, text <const> = argument.refusal, workers.text
-local cancelled <const> = core.cancelled
+local cancelled <const>, EPIPE <const> = core.cancelled, core.errno.EPIPE
 local max <const>, min <const> = math.max, math.min
 local AHEAD <const> = 2    -- items that a worker has: one to begin with next
 local BYTES <const> = 1 << 30  -- their number bounds them, but for:
@@ -54,10 +54,14 @@ end
 -- Send what main has returned for an item, or why it has failed. False: the
 -- pool is closed.
 local function reply(to, id, ok, ...)
-  if not ok then return to:send(id, false, (...)) end
-  local sent, result = pcall(to.send, to, id, true, ...)
-  if sent then return result end
-  return to:send(id, false, refusal(result, 4) or text(result))
+  local sent, result, why, errno = pcall(to.send, to, id, ok, ...)
+  if sent and (result or errno == EPIPE) then return result end
+  if sent then  -- (too large)
+    why = format("the %s cannot be sent: %s", ok and "results" or "error", why)
+  else
+    why = refusal(result, 4) or text(result)
+  end
+  return to:send(id, false, why)
 end
 
 workers.set_serve(function(main, replies)
@@ -89,7 +93,7 @@ local function watch(pool, worker)
   local status, why = workers.attend_to_end(worker)
   if not pool.own then return end
   pool.dead = { worker = worker, why = why or status }
-  pool.own:try_send(0)
+  pool.own:send(0)  -- (replies may wait for space, too)
 end
 
 local function start_workers(pool, options, spec, bytes)
@@ -207,11 +211,12 @@ function Map:put(...)
   check_open(pool)
   local id <const> = pool.last + 1
   local worker <const> = least_busy(pool)
-  local ok, problem, message
+  local ok, problem, message, errno
   if worker then
-    ok, problem, message = pcall(worker.send, worker, id, ...)
+    ok, problem, message, errno = pcall(worker.send, worker, id, ...)
     if not (ok and problem) then check_open(pool) end
     if not ok then refuse(problem) end
+    if not problem and errno ~= EPIPE then refuse(message) end
     if not problem then failed_to_send(worker, message) end
     pool.has[worker] = pool.has[worker] + 1
     pool.of[id] = worker

@@ -138,6 +138,20 @@ for _, n in ipairs { 0, 1, 3 } do
       end)
     end)
 
+    it("takes and gives as many descriptors as a message has", function()
+      helper.run(function()
+        local p <close> = pool(n, function(sockets) return sockets end)
+        local sockets = {}
+        for i = 1, 64 do
+          sockets[i] = uring.socket(uring.AF_INET, uring.SOCK_DGRAM)
+        end
+        for _, back in p:map { sockets } do
+          assert.equal(64, #back)
+          for _, socket in ipairs(back) do socket:close() end
+        end
+      end)
+    end)
+
     it("ends with its scope, also in the middle", function()
       helper.run(function()
         local kept, following, map

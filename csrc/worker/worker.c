@@ -151,28 +151,29 @@ static int worker_gc (lua_State *L) {
   return 0;
 }
 
-/* worker_new(name, capacity, bytes, memory, hook, trace): an object, whose
+/* worker_new(name, capacity, bytes, fds, memory, hook, trace): an object, whose
 ** thread is started by worker_start; or nil, message, errno. 0 bytes are as
 ** many as a mailbox has. */
 static int worker_new (lua_State *L) {
   struct account *a = account_of_workers(state_of(L)->account);
   struct queue_limits limits = { (uint64_t)lua_tointeger(L, 2),
-                                 (uint64_t)lua_tointeger(L, 3), 16 };
+                                 (uint64_t)lua_tointeger(L, 3),
+                                 (uint64_t)lua_tointeger(L, 4) };
   const char *name = lua_tostring(L, 1);
   struct worker *w;
   if (limits.bytes == 0) limits.bytes = mailbox_usual_bytes(a);
   pressure_tell(L, MEMORY, 1);
   pressure_make_room(L, limits.bytes);
-  lua_settop(L, 6);
+  lua_settop(L, 7);
   w = class_new(L, CLASS_WORKER, sizeof(*w), WORKER_VALUES);
-  lua_pushvalue(L, 6);
+  lua_pushvalue(L, 7);
   lua_setiuservalue(L, -2, WORKER_TRACE);
   if ((w->t = worker_thread_new(&limits, a)) == NULL)
     return fail(L, ENOMEM, "worker: an inbox of %llu bytes%s",
                 (unsigned long long)limits.bytes, state_memory_note(L));
   pressure_hold(&state_of(L)->pressure, MEMORY, 1);
-  w->t->memory = (size_t)lua_tointeger(L, 4);
-  w->t->hook = lua_toboolean(L, 5);
+  w->t->memory = (size_t)lua_tointeger(L, 5);
+  w->t->hook = lua_toboolean(L, 6);
   w->waitq.what = "for the end of a worker";
   w->waitq.fd = -1;
   if (name && (w->t->name = strdup(name)) == NULL)

@@ -33,6 +33,7 @@ local refusal <const>, text <const> = argument.refusal, workers.text
 local cancelled <const>, EPIPE <const> = core.cancelled, core.errno.EPIPE
 local max <const>, min <const> = math.max, math.min
 local AHEAD <const> = 2    -- items that a worker has: one to begin with next
+local FDS <const> = 1024   -- that are on their way to a worker, or from all
 local BYTES <const> = 1 << 30  -- their number bounds them, but for:
 
 -- Where memory is bounded a quarter of it is for all mailboxes of `n` workers.
@@ -101,7 +102,7 @@ local function start_workers(pool, options, spec, bytes)
     local worker, message, errno = workers.start("pool", {
       name = options.name and format("%s %d", options.name, i),
       ring = options.ring, memory = options.memory, cancel = options.cancel,
-      inbox = { capacity = AHEAD, bytes = bytes } }, spec, pool.own)
+      inbox = { capacity = AHEAD, bytes = bytes, fds = FDS } }, spec, pool.own)
     if not worker then
       pool:close()
       return nil, message, errno
@@ -118,7 +119,7 @@ local function new_pool(given)
   tasks.enter "uring.pool"
   local bytes = mailbox_bytes(n)
   local replies, message, errno = core.mailbox {
-    capacity = n * (AHEAD + 1) + 1, bytes = bytes, fds = 1024 }
+    capacity = n * (AHEAD + 1) + 1, bytes = bytes, fds = FDS }
   if not replies then return nil, message, errno end
   local self = setmetatable({ n = n, replies = replies, workers = {},
     has = {}, of = {}, last = 0, in_flight = 0, own = replies:address(),

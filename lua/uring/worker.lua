@@ -37,6 +37,7 @@ local E <const> = core.errno
 local DONE <const>, FAILED <const>, CANCELLED <const> = 1, 2, 3  -- worker.h
 local NEW <const>, RUNS <const> = 0, 1  -- worker_thread.h
 local LARGE <const> = 1 << 30
+local FDS <const> = 16     -- that an inbox may hold
 
 -- Handles of the workers that this state has started, and that run.
 local running <const> = setmetatable({}, { __mode = "k" })
@@ -190,7 +191,8 @@ end
 local function new_handle(options)
   local inbox = options.inbox
   return tasks.worker_new(options.name, inbox.capacity or 1024,
-    inbox.bytes or 0, options.memory or 0, options.cancel == "hook",
+    inbox.bytes or 0, inbox.fds or FDS, options.memory or 0,
+    options.cancel == "hook",
     tasks.traceback("(the worker was started there)", 3))
 end
 

@@ -217,6 +217,30 @@ describe("a limit of memory", function()
     end)
   end)
 
+  it("counts what closed mailboxes keep, until it is taken or dropped",
+    function()
+      within(600000, function(uring)
+        local function held() return uring.loop():stats().memory end
+        local function closed(n)
+          local box = assert(uring.mailbox { bytes = 250000 })
+          local a <close> = box:address()
+          for _ = 1, n do assert(a:try_send(("x"):rep(100000))) end
+          assert(select(2, box:close(true)) == n)
+          return box
+        end
+        local before, kept = held(), { closed(2), closed(1) }
+        assert(held() == before + 500000, held() - before)
+        assert(not uring.mailbox { bytes = 250000 })
+        kept[1]:close()
+        assert(held() == before + 250000, held() - before)
+        for text in kept[2]:undelivered() do assert(#text == 100000) end
+        assert(held() == before, held() - before)
+        kept[1] = closed(0)
+        assert(held() == before, held() - before)
+        for _ = 1, 20 do kept[1] = closed(2) end  -- garbage is collected first
+      end)
+    end)
+
   it("bounds what is unread", function()
     within(1 << 20, function(uring)
       local function held() return uring.loop():stats().memory end

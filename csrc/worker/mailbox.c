@@ -397,6 +397,12 @@ static void refund (struct mailbox *m) {
   m->account = NULL;
 }
 
+/* Closed, it has no messages, or keeps none any more. */
+static void end_load (struct state *s, struct mailbox *m) {
+  count_load(s, m, 0, 0);
+  refund(m);
+}
+
 /* uring.mailbox{ name =, capacity =, bytes =, fds = } */
 int mailbox_new (lua_State *L) {
   static const char *const names[] = { "name", "capacity", "bytes", "fds",
@@ -431,14 +437,14 @@ static uint64_t close_mailbox (lua_State *L, struct mailbox *m, bool keep) {
   uint64_t undelivered;
   if (m->q == NULL)
     return 0;
-  if (!keep) count_load(s, m, 0, 0);
+  if (!keep) end_load(s, m);
   if (m->closed)
     return queue_close(m->q, keep);
   m->closed = true;
   pressure_drop(&s->pressure, MEMORY, 0);
   name_remove(m->q);  /* guard: first; found now, it gives EPIPE */
   undelivered = queue_close(m->q, keep);
-  refund(m);
+  if (undelivered == 0) end_load(s, m);
   turnq_wake_all(s->loop, &m->waitq.q);
   return undelivered;
 }
@@ -467,7 +473,7 @@ static int next_undelivered (lua_State *L) {
   n = m->closed && m->q ? receive_first(L, m, false) : 0;
   if (n > 0)
     return n;
-  count_load(state_of(L), m, 0, 0);
+  if (m->q && m->q->left == 0) end_load(state_of(L), m);
   lua_pushnil(L);
   return 1;
 }

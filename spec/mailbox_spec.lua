@@ -428,4 +428,58 @@ describe("a mailbox", function()
     assert.equal(1, box:try_receive())
     box:close()
   end)
+
+  it("has no events in a forked child", function()
+    helper.run(function()
+      local box, address = pair { capacity = 1 }
+      local worker = uring.worker(function()
+        require "uring".inbox():receive()
+      end)
+      assert(address:send(1))
+      local events = { box:receiving(), address:sending(2), address:monitor(),
+        worker:joining() }
+      helper.in_child(function()
+        uring.run(function()
+          for _, event in ipairs(events) do
+            helper.raises("belongs to another process", uring.select,
+              { event }, 0)
+          end
+        end)
+      end)
+      assert.same({ 1, 0 }, { box:stats().messages, box:stats().waiting })
+      assert.equal(1, box:receive())
+      box:close()
+      worker:close()
+      assert(worker:join(30))
+    end)
+  end)
+
+  it("may have taken a message that a forked child has to let go", function()
+    helper.apart(function()
+      local spec = require "uring_spec"
+      -- (the child's state closes, and its process ends without more ado)
+      local last = setmetatable({}, { __gc = function(it)
+        if it.is_childs then spec._exit(0) end
+      end })
+      local uring = require "uring"
+      uring.run(function()
+        local box <close> = uring.mailbox { capacity = 1 }
+        local address = box:address()
+        assert(address:send(1))
+        local tasks = { uring.spawn(address.send, address, 2),
+          uring.spawn(address.send, address, 3, uring.buffer(10)) }
+        uring.sleep(0)
+        assert(box:try_receive() == 1)
+        assert(box:try_receive() == 2)  -- (and no sender has run since)
+        local pid = spec.fork()
+        if pid == 0 then
+          last.is_childs = true
+          os.exit(false, true)
+        end
+        assert(spec.wait(pid) == 0)
+        assert(box:receive() == 3)
+        for _, task in ipairs(tasks) do assert(task:join()) end
+      end)
+    end)
+  end)
 end)

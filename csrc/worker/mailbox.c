@@ -185,7 +185,7 @@ static int fail_mailbox_closed (lua_State *L) {
 }
 
 static int try_either (lua_State *L, struct wait_node *node, bool calls) {
-  struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+  struct mailbox *m = check_mailbox(L);
   const struct turnq *q = &m->waitq.q;
   int n;
   if (m->closed)

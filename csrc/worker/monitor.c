@@ -35,9 +35,10 @@ static void describe_monitor (lua_State *L, const struct socket_waitq *waitq,
 static int monitor_try (lua_State *L, struct task *t,
                         struct wait_node *node) {
   struct monitor *m = class_check(L, 1, CLASS_MONITOR);
-  bool over = m->s ? queue_result(m->s) == SEND_REFUSED
-                   : queue_is_closed(m->q);
+  bool over;
   (void)t; (void)node;
+  mail_address_check_fork(L, m->q);
+  over = m->s ? queue_result(m->s) == SEND_REFUSED : queue_is_closed(m->q);
   if (!over || m->fired)
     return 0;
   m->fired = true;

@@ -48,6 +48,8 @@ static void describe_send (lua_State *L, const struct socket_waitq *waitq,
 /* Leave the list of senders: what has become of the message. */
 static enum queue_result end_send (lua_State *L, struct waiting_send *w) {
   enum queue_result result = queue_withdraw(w->q, w->s);
+  if (w->s->message == NULL)
+    result = SEND_ACCEPTED;  /* guard: a forked child is not told */
   address_wait_end(&w->wait);
   w->s->owner = NULL;  /* guard: it may still be in the ready list */
   if (result == SEND_ACCEPTED) {
@@ -312,6 +314,7 @@ static int sending_message_try (lua_State *L, struct task *t,
   struct asking *a = asking_of(node);
   int rc;
   (void)t;
+  mail_address_check_fork(L, s->q);
   if (s->wait.closed)
     return fail_closed_address(L, "sending");
   if (a && queue_result(a->s) == SEND_WAITS)

@@ -327,7 +327,7 @@ static int push_worker_joined (lua_State *L, struct worker *w) {
 /* ---- waiting for its end ----------------------------------------------- */
 
 static int join_worker (lua_State *L, struct task *t, struct wait_node *node) {
-  struct worker *w = class_check(L, 1, CLASS_WORKER);
+  struct worker *w = check_worker(L);
   (void)t; (void)node;
   return worker_reaped(w->t) ? push_worker_joined(L, w) : 0;
 }

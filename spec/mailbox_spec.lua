@@ -409,6 +409,30 @@ describe("a mailbox", function()
     assert(ok, problem)
   end)
 
+  it("is closed where a finalizer brings it back, with its events", function()
+    helper.run(function()
+      local box, address = pair()
+      local back = {}
+      local function collected(name, thing)
+        setmetatable({}, { __gc = function() back[name] = thing end })
+      end
+      collected("box", (uring.mailbox()))
+      collected("receiving", uring.mailbox():receiving())
+      collected("sending", address:sending(("x"):rep(5000)))
+      collected("monitor", address:monitor())
+      helper.collect()
+      helper.raises("a closed mailbox", back.box.stats, back.box)
+      failed(E.EBADF, "is closed", select(2, uring.select({ back.receiving },
+        0)))
+      for _, name in ipairs { "sending", "monitor" } do
+        local event <const> = back[name]
+        helper.raises("a closed address", uring.select, { event }, 0)
+        helper.raises("a closed address", event.block, event, { n = 0 })
+      end
+      box:close()
+    end)
+  end)
+
   it("stays its parent's in a forked child", function()
     local box, address = pair { name = "of a parent" }
     assert(address:try_send(1))

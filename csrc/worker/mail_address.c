@@ -15,6 +15,8 @@ struct mail_address *mail_address_at (lua_State *L, const struct state *s,
 }
 
 void mail_address_check_fork (lua_State *L, const struct queue *q) {
+  if (q == NULL)
+    luaL_argerror(L, 1, "attempt to use a closed address");
   if (q->fork_id != fork_id())
     luaL_argerror(L, 1, "this address belongs to another process: mailboxes "
                   "join the states of one process");
@@ -24,8 +26,6 @@ struct mail_address *mail_address_check (lua_State *L) {
   struct mail_address *a = mail_address_at(L, state_of(L), 1);
   if (a == NULL)
     luaL_typeerror(L, 1, class_name(CLASS_ADDRESS));
-  if (a->q == NULL)
-    luaL_argerror(L, 1, "attempt to use a closed address");
   mail_address_check_fork(L, a->q);
   return a;
 }

@@ -576,7 +576,10 @@ int mailbox_push_stats (lua_State *L, struct queue *q) {
 
 /* mailbox:stats() */
 static int mailbox_stats (lua_State *L) {
-  return mailbox_push_stats(L, check_mailbox(L)->q);
+  const struct mailbox *m = check_mailbox(L);
+  if (m->q == NULL)  /* guard: a finalizer may have one that was collected */
+    return luaL_argerror(L, 1, "attempt to use a closed mailbox");
+  return mailbox_push_stats(L, m->q);
 }
 
 static int mailbox_tostring (lua_State *L) {

@@ -62,6 +62,7 @@ static int monitor_begin (lua_State *L, struct monitor *m) {
 static int monitor_block (lua_State *L, struct task *t, struct blocking *b) {
   struct monitor *m = class_check(L, 1, CLASS_MONITOR);
   int n;
+  mail_address_check_fork(L, m->q);
   if (m->s == NULL && (n = monitor_begin(L, m)) > 0)
     return n;
   if ((n = monitor_try(L, t, b->node)) > 0)

@@ -358,6 +358,9 @@ static int sending_message_block (lua_State *L, struct task *t,
   struct doorbell *doorbell = loop_doorbell(state_of(L)->loop);
   struct asking *a = asking_of(b->node);
   (void)t;
+  mail_address_check_fork(L, s->q);
+  if (s->message == NULL)  /* guard: a program's event has not tried it */
+    return mail_send_fail(L, "sending", s->q, EMSGSIZE);
   if (a == NULL) {
     if (doorbell == NULL || (a = asking_new(L, s)) == NULL)
       return fail(L, ENOMEM, "sending");

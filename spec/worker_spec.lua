@@ -255,6 +255,21 @@ describe("a worker", function()
     end)
   end)
 
+  it("lets go of its arguments, though its state cannot be made", function()
+    helper.run(function()
+      for _, memory in ipairs { 1000, 100000 } do
+        local box <close> = uring.mailbox()
+        local near <close>, far = uring.socketpair()
+        local w = worker({ memory = memory, main = function() end }, box, far)
+        assert.is_true(uring.timeout(30, function()
+          for _ in box:messages() do end
+          return near:recv() == nil
+        end))
+        fails_with("not enough memory", w)
+      end
+    end)
+  end)
+
   it("is told of a mistake in its own state: names and inboxes", function()
     helper.raises("only a worker has an inbox", uring.inbox)
     helper.mistake("uring.worker waits, and only a task can wait",

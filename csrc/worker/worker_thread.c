@@ -25,13 +25,18 @@ unsigned worker_threads_left (void) {
 
 /* ---- its life ---------------------------------------------------------- */
 
+static void dispose_start (struct worker_thread *t) {
+  struct message *start = t->start;
+  if (start == NULL)
+    return;
+  message_dispose(start);
+  worker_thread_began(t, start->size);
+  free(start);
+}
+
 static void worker_end (struct refblock *b) {
   struct worker_thread *t = (struct worker_thread *)b;
-  if (t->start) {
-    account_refund(t->account, t->start->size);
-    message_dispose(t->start);
-    free(t->start);
-  }
+  dispose_start(t);
   if (t->inbox) refblock_release(&t->inbox->block);
   if (t->results) refblock_release(&t->results->block);
   free(t->name);
@@ -121,8 +126,8 @@ static void *worker_main (void *arg) {
   prctl(PR_SET_NAME, t->name ? t->name : "uring-worker");
   t->body(t);
   worker_thread_unlisten(t);
-  queue_close(t->inbox, false);  /* guard: a state that could not be made
-                                    has not */
+  dispose_start(t);  /* guard: a state that could not be made */
+  queue_close(t->inbox, false);  /* guard: ... has done neither */
   end_thread(t);
   return NULL;
 }

@@ -270,6 +270,35 @@ describe("a worker", function()
     end)
   end)
 
+  it("keeps its results from finalizers while they are received", function()
+    helper.needs_eager_collector()
+    helper.run(function()
+      local w = worker(function()
+        local t = {}
+        for i = 1, 10000 do t[i] = { "x" .. i } end
+        return t
+      end)
+      helper.eventually(function() return #uring.workers() == 0 end)
+      local calls, told = 0, {}
+      local function garbage()
+        setmetatable({}, { __gc = function()
+          calls = calls + 1
+          local ok, status = pcall(w.status, w)
+          if ok then told[status] = true end
+          if not told.done then garbage() end
+        end })
+      end
+      garbage()
+      collectgarbage("incremental", 100, 1000, 6)
+      assert.equal("done", w:status())
+      collectgarbage("incremental", 200, 100, 13)
+      told.done = true
+      assert(calls > 0)
+      assert.same({ done = true }, told)
+      assert.equal(10000, #select(2, w:join()))
+    end)
+  end)
+
   it("is told of a mistake in its own state: names and inboxes", function()
     helper.raises("only a worker has an inbox", uring.inbox)
     helper.mistake("uring.worker waits, and only a task can wait",

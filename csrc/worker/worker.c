@@ -246,13 +246,17 @@ static int worker_start (lua_State *L) {
 ** ended, and is at 1. May raise: then it is still there to be taken. */
 static void push_outcome (lua_State *L, struct worker *w) {
   struct message *m;
-  int table, n = 0;
+  int table, rc, n = 0;
   if (lua_getiuservalue(L, 1, WORKER_OUTCOME) == LUA_TTABLE)
     return;
   lua_pop(L, 1);
   lua_createtable(L, 4, 1);
   table = lua_gettop(L);
-  if (queue_read(w->t->results, &m) == 1) {
+  rc = queue_read(w->t->results, &m);
+  if (rc == -EBUSY)  /* guard: they are being received, and not lost */
+    luaL_error(L, "the results of the worker are asked for by a finalizer "
+               "while they are received");
+  if (rc == 1) {
     n = decode_message(L, m);
     if (n < 0) {
       queue_unread(w->t->results);

@@ -29,6 +29,7 @@ local pcall <const>, xpcall <const> = pcall, xpcall
 local tostring <const>, rawequal <const> = tostring, rawequal
 local setmetatable <const> = setmetatable
 local format <const> = string.format
+local E <const> = core.errno
 local bad_argument <const>, check_options <const>, raise_as <const> =
   argument.bad_argument, argument.check_options, argument.raise_as
 local refusal <const> = argument.refusal
@@ -99,6 +100,8 @@ function Server:take(is_call, ...)
   if is_call then
     self:call(...)
   elseif is_call == nil then
+    local why, errno = ...
+    if errno ~= E.EPIPE and errno ~= E.EBADF then error(why, 0) end
     return false
   elseif not self.on_error then
     self:message(...)

@@ -280,13 +280,14 @@ describe("an address", function()
   it("says so to an event of the program that has not tried it", function()
     helper.run(function()
       local box, address = pair { bytes = 1000 }
-      local around = {}
       local event = address:sending(("x"):rep(1000))
-      function around:try(waiter)
-        if waiter then return event:try(waiter) end
-      end
-      function around:block(waiter) return event:block(waiter) end
-      function around:cancel(waiter) return event:cancel(waiter) end
+      local around = {
+        try = function(_, waiter)
+          if waiter then return event:try(waiter) end
+        end,
+        block = function(_, waiter) return event:block(waiter) end,
+        cancel = function(_, waiter) return event:cancel(waiter) end,
+      }
       failed(E.EMSGSIZE, "counts as more", select(2, uring.select({ around },
         5)))
       assert.same({ 0, 0 }, { box:stats().accepted, box:stats().waiting })

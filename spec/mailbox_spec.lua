@@ -480,12 +480,12 @@ describe("a mailbox", function()
 
   it("may have taken a message that a forked child has to let go", function()
     helper.apart(function()
-      local spec = require "uring_spec"
+      local spec = require "uring_spec"  -- luacheck: ignore
       -- (the child's state closes, and its process ends without more ado)
-      local last = setmetatable({}, { __gc = function(it)
-        if it.is_childs then spec._exit(0) end
+      local last = setmetatable({}, { __gc = function(object)
+        if object.is_childs then spec._exit(0) end
       end })
-      local uring = require "uring"
+      local uring = require "uring"  -- luacheck: ignore
       uring.run(function()
         local box <close> = uring.mailbox { capacity = 1 }
         local address = box:address()

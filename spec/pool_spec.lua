@@ -15,12 +15,12 @@ local function pool(n, main) return assert(uring.pool { workers = n,
 -- bounded. raises(words, f, ...): f must raise, and say them.
 local function bounded(bytes, f)
   local ok, why = spec.state(string.dump(function(code, limit)
-    local uring = require "uring"
+    local uring = require "uring"  -- luacheck: ignore
     local main, ended = load(code), false
     assert(uring.loop { memory = limit })
     uring.run(function()
-      main(uring, function(words, f, ...)
-        local ok, why = pcall(f, ...)
+      main(uring, function(words, call, ...)
+        local ok, why = pcall(call, ...)
         assert(not ok and why:find(words, 1, true), why)
       end)
       ended = true
@@ -243,10 +243,10 @@ describe("a pool", function()
   end)
 
   it("raises so where replies wait for space meanwhile, too", function()
-    bounded(24 << 20, function(uring, raises)
+    bounded(24 << 20, function(uring, raises)  -- luacheck: ignore
       uring.scope(function()
         local p = assert(uring.pool { workers = 2, main = function(size)
-          local uring <const> = require "uring"
+          local uring <const> = require "uring"  -- luacheck: ignore
           if size == 1 then return "x" end
           uring.address(size > 0 and "reply" or "die", 30)
           if size > 0 then return ("x"):rep(size) end
@@ -268,7 +268,7 @@ describe("a pool", function()
   end)
 
   it("raises for what is too large to be sent, and goes on", function()
-    bounded(32 << 20, function(uring, raises)
+    bounded(32 << 20, function(uring, raises)  -- luacheck: ignore
       for n = 0, 3, 3 do
         local p <close> = assert(uring.pool { workers = n,
           main = function(text)

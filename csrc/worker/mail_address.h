@@ -44,8 +44,8 @@ struct mail_address *mail_address_at (lua_State *L, const struct state *s,
 /* The open one at 1. */
 struct mail_address *mail_address_check (lua_State *L);
 
-/* Raise if this queue, of what is at 1, is another process's; or NULL: that was
-** collected. */
+/* Raise if this queue, of what is at 1, is another process's; or NULL: what
+** was collected has none. */
 void mail_address_check_fork (lua_State *L, const struct queue *q);
 
 /* Drop it, if it is open. */

@@ -151,9 +151,9 @@ static int worker_gc (lua_State *L) {
   return 0;
 }
 
-/* worker_new(name, capacity, bytes, fds, memory, hook, trace): an object, whose
-** thread is started by worker_start; or nil, message, errno. 0 bytes are as
-** many as a mailbox has. */
+/* worker_new(name, capacity, bytes, fds, memory, hook, trace): an object,
+** whose thread is started by worker_start; or nil, message, errno. 0 bytes are
+** as many as a mailbox has. */
 static int worker_new (lua_State *L) {
   struct account *a = account_of_workers(state_of(L)->account);
   struct queue_limits limits = { (uint64_t)lua_tointeger(L, 2),

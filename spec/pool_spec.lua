@@ -242,6 +242,25 @@ describe("a pool", function()
     end)
   end)
 
+  it("raises so from each loop after that, too", function()
+    helper.run(function()
+      local ok, why = pcall(uring.scope, function()
+        local p = pool(1, function() require "uring".current():cancel() end)
+        local told = 0
+        for _ = 1, 3 do
+          uring.timeout(30, function()
+            helper.raises("a worker of the pool has ended", function()
+              for _ in p:map { 1, 2, 3 } do end
+            end)
+            told = told + 1
+          end)
+        end
+        assert.equal(3, told)
+      end)
+      assert(ok, why)
+    end)
+  end)
+
   it("raises so where replies wait for space meanwhile, too", function()
     bounded(24 << 20, function(uring, raises)  -- luacheck: ignore
       uring.scope(function()

@@ -169,6 +169,12 @@ local function refuse(problem)
     .. (refusal(problem, 3, "value") or text(problem)), 0)
 end
 
+-- A worker has ended, and its items with it.
+local function raise_dead(dead)
+  dead.worker:join(0)  -- (it is told)
+  error("a worker of the pool has ended: " .. dead.why, 0)
+end
+
 -- The worker ends, and is asked why.
 local function failed_to_send(worker, message)
   local _, why = worker:join(1)
@@ -237,9 +243,8 @@ function Map:take(id, ok, ...)
   local pool <const> = self.pool
   if not id then return check_open(pool) end
   if id == 0 then
-    local dead <const> = pool.dead
-    dead.worker:join(0)  -- (it is told)
-    error("a worker of the pool has ended: " .. dead.why, 0)
+    pool.broken = true
+    raise_dead(pool.dead)
   end
   local worker <const> = pool.of[id]
   if worker then
@@ -276,6 +281,7 @@ end
 local function next_results(self)
   local pool <const> = self.pool
   if pool.mapping ~= self then return end
+  if pool.broken then raise_dead(pool.dead) end
   while true do
     while self:has_room() do
       if not self:put(self.iterator()) then self.over = true end

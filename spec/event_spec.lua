@@ -305,6 +305,36 @@ describe("an event of another library", function()
     end)
   end)
 
+  it("may use a call that is also in the choice, which is made once",
+    function()
+      helper.run(function()
+        local calls, open = 0, 0
+        local inner = uring.event(function()
+          calls, open = calls + 1, open + 1
+          pcall(uring.sleep, 60)
+          open = open - 1
+        end)
+        local outer = uring.event {
+          try = function(_, w) return inner:try(w) end,
+          block = function(_, w) return inner:block(w) end,
+          cancel = function(_, w) return inner:cancel(w) end,
+        }
+        for i = 1, 10 do  -- (in any order)
+          local ready = uring.channel(1)
+          uring.daemon(function()
+            while calls < i do uring.sleep(0) end
+            ready:send(true)
+          end)
+          assert.equal("ready", (uring.select { outer, inner,
+            ready = ready:receiving() }))
+          uring.sleep(0)
+          uring.sleep(0)
+          assert.equal(i, calls)
+          assert.equal(0, open)
+        end
+      end)
+    end)
+
   it("may use another event, which may also be in the choice", function()
     helper.run(function()
       local channel = uring.channel()

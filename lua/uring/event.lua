@@ -192,6 +192,11 @@ local function cancel_call(call)
 end
 
 function Call:block(waiter)
+  local blocked = waiter[self]
+  if type(blocked) == "table" and blocked.ended then
+    -- (another event has blocked on this)
+    return blocked.ended:block(waiter)
+  end
   local call = { task = false, ended = false, lost = false, traceback = false }
   waiter[self] = call
   -- (a daemon: the task that selects keeps the scope open, or does not)

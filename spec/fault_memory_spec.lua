@@ -105,6 +105,23 @@ describe("without memory", function()
     T.all_come(ring, 300)
   end)
 
+  short("a host's descriptor, which is made when there is memory again",
+    function()
+      local loop = assert(uring.loop())
+      for n = 1, 100 do
+        T.fault.malloc(n, 1)
+        local fd, message, errno = loop:fd()
+        if T.fault.malloc() < n then
+          T.equal("number", type(fd))
+          break
+        end
+        T.equal(nil, fd)
+        T.equal(T.E.ENOMEM, errno, message)
+      end
+      loop:spawn(uring.sleep, 0)
+      T.equal(true, spec.ready(assert(loop:fd()), 5 * T.slow))
+    end)
+
   short("tasks", function()
     local r, w = spec.pipe()
     assert(uring.run(function() return 1 end))

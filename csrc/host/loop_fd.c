@@ -38,6 +38,8 @@ static int watch_fd (int epoll, int fd) {
 static int open_all (struct loop *loop, struct poll_fds *f) {
   struct ring *r = loop->ring;
   int rc;
+  if ((f->handle = handle_new()) == NULL)
+    return -ENOMEM;
   if (r->doorbell == NULL) r->doorbell = doorbell_new_polled(r->handle);
   if (r->doorbell == NULL
       || (loop->own.eventfd = doorbell_polled(r->doorbell)) < 0
@@ -46,13 +48,12 @@ static int open_all (struct loop *loop, struct poll_fds *f) {
                                     TFD_CLOEXEC | TFD_NONBLOCK)) < 0
       || (f->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
     return -errno;
+  handle_own(&loop->state->handles, f->handle, f->epoll);
   rc = watch_fd(f->epoll, f->cq);
   if (rc == 0) rc = watch_fd(f->epoll, f->timer);
   if (rc == 0) rc = watch_fd(f->epoll, loop->own.eventfd);
-  if (rc == 0) rc = sys_register(r->io.ring_fd,
-                                 IORING_REGISTER_EVENTFD, &f->cq, 1);
-  if (rc == 0 && (f->handle = handle_new()) == NULL) rc = -ENOMEM;
-  if (rc == 0) handle_own(&loop->state->handles, f->handle, f->epoll);
+  if (rc == 0)  /* (last: nothing undoes it) */
+    rc = sys_register(r->io.ring_fd, IORING_REGISTER_EVENTFD, &f->cq, 1);
   return rc;
 }
 

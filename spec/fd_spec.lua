@@ -468,6 +468,123 @@ describe("the owner of a number", function()
     spec.close(again)
   end)
 
+  -- Ways to wait on a socket or stream whose request then ends, or comes only
+  -- when another task's has: the object, the wait, and what ends that request.
+  local function two(kind, wait, first)
+    local x, y = uring.socketpair(kind)
+    return x, wait, function() y:send("x") end, first, y
+  end
+  local function full(wait, first, kind)
+    local x, y = uring.socketpair(kind or uring.SOCK_STREAM)
+    while x:try_send(("x"):rep(1000)) do end
+    return x, wait, function()
+      uring.daemon(function() while y:receive() do end end)
+    end, first, y
+  end
+  local function send(x) return x:send(("x"):rep(3 << 20)) end
+  local function receive(x) return x:receive(9) end
+  local function chosen(event) return select(2, uring.select { event }) end
+
+  local WAITS <const> = {
+    receive = function()
+      return two(uring.SOCK_STREAM, receive, receive)
+    end,
+    receiving = function()
+      return two(uring.SOCK_STREAM, function(x)
+        return chosen(x:receiving())
+      end, receive)
+    end,
+    datagrams = function()
+      return two(uring.SOCK_DGRAM, receive, receive)
+    end,
+    accept = function()
+      local x = assert(uring.tcp.listen("127.0.0.1:0"))
+      local where = x:getsockname()
+      return x, x.accept, function() assert(uring.tcp.connect(where)) end,
+        x.accept
+    end,
+    read = function()
+      return two(uring.SOCK_STREAM, function(x) return x:read("l") end)
+    end,
+    reading = function()
+      return two(uring.SOCK_STREAM, function(x)
+        return chosen(x:reading("l"))
+      end)
+    end,
+    fifo = function()
+      local path = helper.tmpname()
+      os.remove(path)
+      assert(os.execute("mkfifo " .. path))
+      local x = assert(uring.open(path, "r+"))
+      local w = assert(uring.open(path, "w"))
+      os.remove(path)
+      return x, function() return x:read("l") end,
+        function() assert(w:write("x"):flush()) end
+    end,
+    send = function() return full(send) end,
+    ["send of a datagram"] = function()
+      return full(function(x) return x:send("x") end, nil, uring.SOCK_DGRAM)
+    end,
+    ["send, after another"] = function() return full(send, send) end,
+    sending = function()
+      return full(function(x) return chosen(x:sending("x")) end)
+    end,
+    flush = function()
+      return full(function(x)
+        x:write(("x"):rep(65536), ("x"):rep(65536))
+        return x:flush()
+      end)
+    end,
+    sendfile = function()
+      local file = assert(io.open("/proc/self/exe", "rb"))
+      return full(function(x) return x:sendfile(file) end, send)
+    end,
+  }
+
+  for name, make in pairs(WAITS) do
+    ring_it("is retired while tasks wait: " .. name, function()
+      helper.run(function()
+        local x, wait, wake, first, peer = make()
+        if first then helper.started(first, x) end
+        local task = helper.started(wait, x)
+        local other = uring.fd(spec.dup(x:fileno()))
+        assert(uring.await(uring.sqe():prep_close(x:fileno())))
+        local again = spec.eventfd()  -- has its number
+        wake()
+        local ok, result, message, errno = task:join(5 * helper.slow)
+        assert.is_true(ok, result)
+        assert.same({ nil, E.EBADF }, { result, errno }, message)
+        x:close()
+        assert.is_true(open(again))
+        spec.close(again)
+        other:close()
+        if peer then peer:close() end
+      end)
+      helper.clean()
+    end)
+  end
+
+  ring_it("is retired, and the iterators over it end", function()
+    helper.run(function()
+      for _, method in ipairs { "lines", "messages", "chunks" } do
+        local x, y = uring.socketpair(uring.SOCK_STREAM)
+        local task = helper.started(function()
+          local got = ""
+          for data in x[method](x) do got = got .. data end
+          return got
+        end)
+        assert(uring.await(uring.sqe():prep_close(x:fileno())))
+        y:send("a\nb")
+        local ok, got = task:join(5 * helper.slow)
+        assert.is_true(ok, got)
+        assert.equal("a", got:sub(1, 1))
+        x:close()
+        y:close()
+      end
+    end)
+    helper.clean()
+  end)
+
   ring_it("is the loop, of the descriptor that a host polls", function()
     local number = assert(uring.loop():fd())
     local fd, message, errno = uring.fd(number)

@@ -19,6 +19,12 @@ struct endpoint {
   struct output output;
 };
 
+/* Is it closed? A request (prep_close) may have closed its number without it,
+** or somebody else. */
+static inline bool endpoint_closed (const struct handle *d) {
+  return d == NULL || handle_closed(d);
+}
+
 /* The socket or stream at `arg`; raises for any other value. */
 static inline struct endpoint *endpoint_at (lua_State *L, int arg) {
   const void *key = class_key(L, arg);

@@ -230,6 +230,8 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
     if (o->positioned) output_moved(handle_number(*o->d), o->at, res);
     output_went(o, (size_t)res < left ? (size_t)res : left);
   }
+  else if (loop_cut_short(res) && handle_closed(*o->d))
+    output_fail(o, EBADF);  /* guard: or it is made for ever */
   else if (loop_cut_short(res) && res != -EINTR)
     ;  /* (the loop has ended: the rest stays for the next one) */
   else if (!output_refused(o, op, res))

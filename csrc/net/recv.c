@@ -69,6 +69,8 @@ static int recv_try (lua_State *L, struct task *t, struct wait_node *node) {
   if (s->d == NULL)
     return recv_closed(L);
   if (node != &t->node) {
+    if (endpoint_closed(s->d))
+      return recv_closed(L);
     recv_check_event(L, s);
     if (input_in_push(L, &s->input))  /* guard: a finalizer's, meanwhile */
       return 0;
@@ -135,7 +137,7 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   struct recv_args a = recv_args_of(L);
   struct socket *s = a.s;
   int n;
-  if (s->d == NULL)
+  if (endpoint_closed(s->d))
     return recv_closed(L);
   if (b->node != &t->node) recv_check_event(L, s);
   if (b->deadline == NO_WAIT) {

@@ -249,6 +249,9 @@ static int recv_failed (lua_State *L, struct socket *s,
     s->rx_exhausted = true;
     return 0;
   }
+  /* guard: or it is made for ever */
+  if (loop_cut_short(res) && endpoint_closed(s->d))
+    return recv_closed(L);
   if (recv_is_transient(want, s, -res))
     return 0;
   fail_result(L, opcode, s->in.waitq.fd, min_kernel, res, 0);

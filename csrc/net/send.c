@@ -195,8 +195,10 @@ static int send_start (lua_State *L, struct task *t, int64_t deadline) {
   struct request q = {0};
   struct op *op;
   int rc;
-  if (s->d == NULL)
+  if (endpoint_closed(s->d)) {  /* guard: its number may be another file's */
+    if (s->d) send_end_turn(L, s, &t->node);
     return send_fail(L, fail(L, EBADF, "the socket is closed"));
+  }
   if (datagram_needs_poll(s) && lua_tointeger(L, HOW) != CONNECT)
     return send_datagram(L, t, s, deadline);
   if (lua_tointeger(L, HOW) == SEND_MESSAGES && !socket_is_ordered(s)
@@ -329,7 +331,7 @@ static int send_ended (lua_State *L, struct task *t, struct socket *s,
     return send_count(L, t, s, deadline);
   if ((t->task_flags & TASKF_TIMED_OUT) && loop_cut_short(t->res))
     return send_fail(L, fail_timeout(L));
-  if (s->d == NULL && loop_cut_short(t->res))
+  if (endpoint_closed(s->d) && loop_cut_short(t->res))
     return send_fail(L, fail(L, EBADF, "the socket was closed"));
   return send_fail(L, send_failed_as(L, s, (int)lua_tointeger(L, HOW),
                                      -t->res));

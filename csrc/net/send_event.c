@@ -27,7 +27,7 @@ static int sending_try (lua_State *L, struct task *t,
   struct bytes b;
   ssize_t n;
   (void)t;
-  if (s->d == NULL)
+  if (endpoint_closed(s->d))  /* guard: its number may be another file's */
     return sending_closed(L);
   if (send_busy(s, node))
     return 0;
@@ -47,7 +47,7 @@ static int sending_try (lua_State *L, struct task *t,
 static int sending_block (lua_State *L, struct task *t, struct blocking *b) {
   struct socket *s = class_check(L, SOCKET, CLASS_SOCKET);
   (void)t;
-  if (s->d == NULL)
+  if (endpoint_closed(s->d))
     return sending_closed(L);
   socket_check(L, SOCKET);
   s->ring = state_of(L)->loop->ring;

@@ -233,7 +233,7 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
   struct fd_arg file;
   int rc = 0;
-  if (s->d == NULL)  /* guard: by a finalizer, or while the task waited */
+  if (endpoint_closed(s->d))  /* guard: by a finalizer, or while it waited */
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
   if (s->output.error) {
     int err = s->output.error;
@@ -320,7 +320,7 @@ static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
   }
   if ((t->task_flags & TASKF_TIMED_OUT) && (cut || after == AFTER_NEXT))
     return sendfile_timed_out(L, s, t);
-  if (cut && s->d == NULL)
+  if (cut && endpoint_closed(s->d))
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
   if (cut && !file_at(L, &file))
     return sendfile_failed(L, s, t, EBADF, ": the file was closed");

@@ -84,7 +84,8 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
     return FILL_NO_MEMORY;
   ring_take_op(s->ring, op, &a);
   if (a.res > 0 && !polled) {
-    if (s->output.positioned) output_moved(s->fd, s->at, a.res);
+    if (s->output.positioned && !endpoint_closed(s->d))
+      output_moved(s->fd, s->at, a.res);
     if ((unsigned)a.res == s->size && s->size < LAST_READ) s->size *= 2;
     s->poll_first = false;
     return FILL_MORE;
@@ -92,6 +93,11 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
   if (a.res == 0)
     return FILL_END;
   s->poll_first = a.res == -EAGAIN;
+  /* guard: or it is made for ever */
+  if (loop_cut_short(a.res) && endpoint_closed(s->d)) {
+    fail(L, EBADF, "%s is closed", s->input.name);
+    return FILL_FAILED;
+  }
   if (a.res > 0 || a.res == -EAGAIN || loop_cut_short(a.res))
     return FILL_NOTHING;
   fail(L, -a.res, "read from %s", s->input.name);

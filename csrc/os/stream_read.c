@@ -86,9 +86,10 @@ static void read_check_event (lua_State *L, struct input *in) {
 }
 
 static int read_try (lua_State *L, struct task *t, struct wait_node *node) {
-  struct input *in = &endpoint_at(L, OBJECT)->input;
+  struct endpoint *e = endpoint_at(L, OBJECT);
+  struct input *in = &e->input;
   struct read_call c = call_of(L);
-  if (!in->open)
+  if (!in->open || (node != &t->node && endpoint_closed(e->d)))
     return read_closed(L, in);
   if (node != &t->node) {
     read_check_event(L, in);
@@ -109,9 +110,10 @@ static void read_cancel (lua_State *L, struct task *t,
 }
 
 static int read_block (lua_State *L, struct task *t, struct blocking *b) {
-  struct input *in = &endpoint_at(L, OBJECT)->input;
+  struct endpoint *e = endpoint_at(L, OBJECT);
+  struct input *in = &e->input;
   int n;
-  if (!in->open)
+  if (!in->open || endpoint_closed(e->d))
     return read_closed(L, in);
   if (b->node != &t->node) read_check_event(L, in);
   if (b->deadline == NO_WAIT) {
@@ -321,6 +323,10 @@ static int lines_next (lua_State *L) {
   if ((n = read_at_hand(L, t, in, &l->call)) > 0)
     return wait_next(L, n);
   lua_pushvalue(L, LINES_OBJECT);
+  if (endpoint_closed(endpoint_at(L, OBJECT)->d)) {
+    lua_pushnil(L);
+    return 1;
+  }
   read_check_event(L, in);
   push_call(L, &l->call);
   return wait_next(L, wait_perform(L, t, &reading, read_deadline(L, l->ns),

@@ -261,8 +261,9 @@ local function poll_turns(keys, list, n, waiter, turns, event, ...)
 end
 
 local function raise_bad_time(again)
-  raise_at_caller(format("an event's block has returned a %s: expected is "
-    .. "nothing, or the uring.now() at which to try again", type(again)))
+  raise_at_caller(format("an event's block has returned %s: expected is "
+    .. "nothing, or the uring.now() at which to try again",
+    again ~= again and "NaN" or "a " .. type(again)))
 end
 
 -- Wait until an event is ready: the event, its key, and its values; or nil and
@@ -282,7 +283,9 @@ function wait(events, keys, list, n, timeout)
       local again, only = event:block(waiter)
       waiter.n = blocked
       if again then
-        if type(again) ~= "number" then raise_bad_time(again) end
+        if type(again) ~= "number" or again ~= again then
+          raise_bad_time(again)
+        end
         waiter.times = waiter.times or {}
         waiter.times[blocked] = again
         if not at or again < at then at = again end

@@ -68,6 +68,22 @@ describe("uring.open", function()
     end)
   end)
 
+  it("to write gives no lines, and a loop over them raises", function()
+    net.run(function()
+      local path = helper.file "a line\n"
+      local file <close> = assert(uring.open(path, "a"))
+      helper.raises(path, function()
+        for _ in file:lines() do end  -- luacheck: ignore
+      end)
+      local r, w = assert(uring.pipe())
+      helper.raises("Bad file descriptor", function()
+        for _ in w:lines("L", { timeout = patience }) do end  -- luacheck: ignore
+      end)
+      r:close()
+      w:close()
+    end)
+  end)
+
   it("raises for what is no mode or path", function()
     net.run(function()
       for _, bad in ipairs { "", "x", "rw", "r++", "br", 1, true } do

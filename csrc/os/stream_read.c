@@ -304,9 +304,21 @@ struct lines {             /* a userdata */
 #define LINES_OBJECT  lua_upvalueindex(3)
 #define LINES         lua_upvalueindex(4)
 
+/* The end of a step. EBADF ends the loop only if the object was closed: the
+** kernel gives it as well for what was not opened to be read. */
+static int lines_result (lua_State *L, int n) {
+  const struct lines *l = lua_touserdata(L, LINES);
+  if (n == 3 && lua_isnil(L, -3) && l->in->open) {
+    lua_pop(L, 1);
+    return raise_here(L);
+  }
+  return wait_next(L, n);
+}
+
 static int lines_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  return wait_next(L, wait_resumed(L, &reading, (int64_t)ctx, lines_again));
+  return lines_result(L, wait_resumed(L, &reading, (int64_t)ctx,
+                                      lines_again));
 }
 
 static int lines_next (lua_State *L) {
@@ -321,7 +333,7 @@ static int lines_next (lua_State *L) {
   }
   t = loop_enter(L, state_of(L)->loop, "the iterator of lines");
   if ((n = read_at_hand(L, t, in, &l->call)) > 0)
-    return wait_next(L, n);
+    return lines_result(L, n);
   lua_pushvalue(L, LINES_OBJECT);
   if (endpoint_closed(endpoint_at(L, OBJECT)->d)) {
     lua_pushnil(L);
@@ -329,8 +341,8 @@ static int lines_next (lua_State *L) {
   }
   read_check_event(L, in);
   push_call(L, &l->call);
-  return wait_next(L, wait_perform(L, t, &reading, read_deadline(L, l->ns),
-                                   lines_again));
+  return lines_result(L, wait_perform(L, t, &reading,
+                                      read_deadline(L, l->ns), lines_again));
 }
 
 /* for line in stream:lines([format [, { timeout=, max= }]]) do */

@@ -49,6 +49,29 @@ describe("uring.open", function()
     end)
   end)
 
+  it("begins at the end where it only appends, as io.open does", function()
+    net.run(function()
+      for _, mode in ipairs { "a", "ab", "a+", "r+" } do
+        local path = helper.file "0123456789"
+        local theirs <close> = assert(io.open(path, mode))
+        local ours <close> = assert(uring.open(path, mode))
+        assert.equal(theirs:seek(), ours:seek(), mode)
+      end
+      local path = helper.file "0123456789"
+      local file <close> = assert(uring.open(path, "a"))
+      file:write "abc"
+      assert.equal(13, file:seek())
+      -- a position behind the end, at which the next write happens to end
+      for _, mode in ipairs { "a", "a+" } do
+        local f <close> = assert(uring.open(path, mode))
+        local size = f:seek("end")
+        assert.equal(size + 3, f:seek("end", 3))
+        assert(f:write "xyz":flush())
+        assert.equal(size + 3, f:seek())
+      end
+    end)
+  end)
+
   it("names the path in its errors, and in those of the file", function()
     net.run(function()
       local file, message, errno = uring.open "/nonexistent/file"

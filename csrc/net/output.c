@@ -274,7 +274,8 @@ int output_start (struct output *o, struct loop *loop) {
     return 0;
   }
   o->ring = loop->ring;
-  if (o->positioned) o->at = lseek(handle_number(*o->d), 0, SEEK_CUR);
+  if (o->positioned)
+    o->at = o->appends ? -1 : lseek(handle_number(*o->d), 0, SEEK_CUR);
   q = output_request(o);
   o->nosignal = q.sqe.opcode == IORING_OP_WRITE && q.sqe.rw_flags != 0;
   q.pin[OP_PIN_FD] = &(*o->d)->block;

@@ -58,13 +58,15 @@ struct output {            /* of a socket or a stream */
   uint64_t token;          /* of the request in flight, or 0 */
   struct output *next, **back;  /* on the loop's list; back is NULL: it is on
                                    none */
-  off_t at;                /* positioned: where the request in flight began */
+  off_t at;                /* positioned: where the request in flight began;
+                              or -1 */
   size_t lost;             /* bytes that an error has dropped */
   int error;               /* that is yet to be reported; 0: none */
   FILE *standard;          /* C's stream of the same file, or NULL */
   bool by_write;           /* by write(2): print may write there meanwhile, and
                               a request on a file does not lock its position */
   bool positioned;         /* it goes to a file's position */
+  bool appends;            /* or to its end, which moves the position there */
   bool lines;              /* a line is written at once, if it can be */
   bool poll_first;         /* it is not blocking, and was full */
   bool nosignal;           /* its request has RWF_NOSIGNAL */

@@ -240,6 +240,11 @@ struct stream *stream_push (lua_State *L, int uservalues) {
   return s;
 }
 
+static int file_flags (int fd) {
+  int flags = fcntl(fd, F_GETFL);
+  return flags == -1 ? 0 : flags;
+}
+
 /* What it is: files have no limit, and sockets are written to by send. */
 static void stream_look (struct stream *s, int fd, mode_t mode) {
   bool file = S_ISREG(mode) || S_ISBLK(mode);
@@ -247,6 +252,7 @@ static void stream_look (struct stream *s, int fd, mode_t mode) {
   if (file) s->input.line_limit = SIZE_MAX;
   s->seekable = file || lseek(fd, 0, SEEK_CUR) >= 0;
   s->output.positioned = file;
+  s->output.appends = file && file_flags(fd) & O_APPEND;
   s->output.sends = S_ISSOCK(mode);
   s->output.lines = S_ISCHR(mode) && isatty(fd);
 }
@@ -442,11 +448,16 @@ int stream_new (lua_State *L) {
 ** a FIFO, unless `fifo` says so: false. */
 static int stream_opened (lua_State *L) {
   const char *path = lua_tostring(L, 2);
-  mode_t mode = mode_of(arg_fd(L, 1).number);
+  int fd = arg_fd(L, 1).number;
+  mode_t mode = mode_of(fd);
   if (S_ISFIFO(mode) && !lua_toboolean(L, 3)) {
     lua_pushboolean(L, 0);
     return 1;
   }
+  /* As with io.open: what only appends begins at the end. */
+  if (S_ISREG(mode)
+      && (file_flags(fd) & (O_APPEND | O_ACCMODE)) == (O_APPEND | O_WRONLY))
+    lseek(fd, 0, SEEK_END);
   return stream_from_fd(L, stream_push(L, 0), path, mode);
 }
 

@@ -311,23 +311,28 @@ end
 
 -- ---- communicate ----------------------------------------------------------
 
-local function feed(stream, input)
+-- The first that fails ends the others.
+local function failed(s, got, message, errno)
+  got.failure = got.failure or { message, errno }
+  s:cancel(message)
+end
+
+local function feed(s, got, stream, input)
   if input then
     local ok, message, errno = stream:write(input)
     if ok then ok, message, errno = stream:flush() end
-    if not ok and errno ~= EPIPE then error(message, 0) end
+    if not ok and errno ~= EPIPE then
+      return failed(s, got, message, errno)
+    end
   end
   stream:close()
 end
 
--- All of one output, into `got`. The first that fails ends the others.
+-- All of one output, into `got`.
 local function collect(s, got, name, stream)
   local bytes, message, errno = stream:read "a"
   if bytes then got[name] = bytes
-  else
-    got.failure = got.failure or { message, errno }
-    s:cancel(message)
-  end
+  else failed(s, got, message, errno) end
 end
 
 -- Bound the reads of a stream until the value that is returned is closed.
@@ -341,7 +346,7 @@ end
 
 local function exchange(self, got, input)
   return scope(function(s)
-    if self.stdin then spawn_into(s, feed, self.stdin, input) end
+    if self.stdin then spawn_into(s, feed, s, got, self.stdin, input) end
     for i = 2, 3 do
       local name = STREAMS[i]
       if self[name] then spawn_into(s, collect, s, got, name, self[name]) end
@@ -356,6 +361,12 @@ local function check_communicate(self, input, options)
   end
   if input and not self.stdin then
     bad_argument(1, name, "the process was started without stdin = \"pipe\"")
+  end
+  for i, of in ipairs(STREAMS) do
+    local stream = self[of]
+    if stream and (i > 1 or input) and problem_of(stream.fileno, stream) then
+      bad_argument(1, name, "its %s is closed", of)
+    end
   end
   return check_options(options, 2, name, EXCHANGE)
 end

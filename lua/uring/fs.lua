@@ -549,11 +549,11 @@ end
 
 -- Copy it piece by piece: how many bytes. A file that has a size is copied by
 -- a helper thread, which the kernel may save the reading and writing.
-local function copy_file(from, to, path)
+local function copy_file(from, to, paths)
   local total = 0
   while true do
     local n, message, errno = job("copy", from, to, PIECE)
-    if not n then return nil, named("copy", "", path, message), errno end
+    if not n then return nil, named("copy", "", paths, message), errno end
     if n == 0 then return total end
     total = total + n
   end
@@ -591,7 +591,8 @@ function functions.copy(at, from, to)
   if not ok then return nil, message, errno end
   local n
   if info.kind == "file" and info.size > 0 then
-    n, message, errno = copy_file(source, t.stream, from)
+    n, message, errno = copy_file(source, t.stream,
+      format("%s' to '%s", from, to))
   else
     n, message, errno = copy_bytes(source, t.stream)
   end

@@ -1,7 +1,8 @@
 -- A gateway: one task accepts connections and hands them to workers, threads
 -- that answer HTTP on them.
 --
---     tools/env.sh plain lua5.4 examples/gateway.lua [ADDRESS [WORKERS [HOW]]]
+--     tools/env.sh plain lua5.4 examples/gateway.lua [ADDRESS [WORKERS [HOW
+--       [MOST]]]]
 --     curl http://127.0.0.1:7779/
 --
 -- HOW is "hand": a connection is accepted into a slot of this ring, and goes
@@ -12,17 +13,19 @@
 -- (SO_REUSEPORT), and the kernel chooses.
 --
 -- What is handed over is spread evenly, and can go to a worker that is known
--- to be idle; what is shared costs no message. The address is printed.
+-- to be idle; what is shared costs no message. A worker has at most MOST
+-- handed connections (4096), and so has the gateway that are on their way. The
+-- address is printed.
 
 local uring = require "uring"
 
-local MOST <const> = 4096   -- connections of a worker
+local HEAD <const> = 8192   -- bytes of a request
 
 
 -- ---- the workers -----------------------------------------------------------
 
 -- Serves the connections that come as messages to its ring.
-local function serve_handed(name, most, reply)
+local function serve_handed(name, most, longest, reply)
   local FIXED <const> = uring.IOSQE_FIXED_FILE
   local ring <const> = uring.loop():ring()
 
@@ -39,6 +42,7 @@ local function serve_handed(name, most, reply)
           reply:rep(requests), nil, uring.MSG_WAITALL):set_flags(FIXED)) then
         break
       end
+      if #rest > longest then break end
     end
     uring.await(uring.sqe():prep_close_direct(slot))
   end
@@ -51,10 +55,10 @@ local function serve_handed(name, most, reply)
 end
 
 -- Serves the connections of a listener of its own.
-local function serve_shared(name, address, reply)
+local function serve_shared(name, address, longest, reply)
   local function answer(conn)
     local c <close> = conn
-    while c:read_until("\r\n\r\n", 8192) do
+    while c:read_until("\r\n\r\n", longest) do
       if not c:send(reply) then return end
     end
   end
@@ -77,12 +81,20 @@ end
 local REPLY <const> = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"
 local NAME <const> = "gateway"
 
--- Accepts for ever, into slots of this ring, and hands on in turn.
+-- Accepts into slots of this ring, and hands on in turn, until the kernel ends
+-- the accepting: where more have come at once than there are slots, or where
+-- memory is short.
 local function hand(ring, listener, targets)
   local turn = 0
   local accepting <const> = assert(ring:queue(
     uring.sqe():prep_multishot_accept_direct(listener)))
-  for slot in accepting:completions() do
+  while true do
+    local slot, why, errno = accepting:await()
+    if not slot then
+      if errno == uring.errno.ESRCH then return end  -- (it has just ended)
+      io.stderr:write(why, "\n")
+      return uring.sleep(0.01)
+    end
     turn = turn % #targets + 1
     local ok, message = ring:await(
       uring.sqe():prep_msg_ring_fd_alloc(targets[turn], slot, 0))
@@ -92,15 +104,15 @@ local function hand(ring, listener, targets)
   end
 end
 
-local function start_handing(address, workers, started)
+local function start_handing(address, workers, most, started)
   local ring <const> = uring.loop():ring()
   local targets = {}
   for i = 1, workers do
     assert(uring.worker({ main = serve_handed, name = "worker " .. i }, NAME,
-      MOST, REPLY))
+      most, HEAD, REPLY))
     targets[i] = started:receive(10)
   end
-  assert(ring:register_files_sparse(MOST))
+  assert(ring:register_files_sparse(most))
   local listener <close> = assert(uring.tcp.listen(address))
   print(listener:getsockname())
   io.stdout:flush()
@@ -110,16 +122,16 @@ end
 local function start_sharing(address, workers, started)
   for i = 1, workers do
     assert(uring.worker({ main = serve_shared, name = "worker " .. i }, NAME,
-      address, REPLY))
+      address, HEAD, REPLY))
     address = started:receive(10)  -- (with the port, if that was 0)
   end
   print(address)
   io.stdout:flush()
 end
 
-local function main(address, workers, how)
+local function main(address, workers, how, most)
   local started <close> = assert(uring.mailbox { name = NAME })
-  if how == "hand" then start_handing(address, workers, started)
+  if how == "hand" then start_handing(address, workers, most, started)
   else start_sharing(address, workers, started) end
 end
 
@@ -129,7 +141,8 @@ if how ~= "hand" and how ~= "share" then
   os.exit(2)
 end
 local ok, why = pcall(uring.run, main, arg[1] or "127.0.0.1:7779",
-  math.tointeger(tonumber(arg[2])) or 2, how)
+  math.tointeger(tonumber(arg[2])) or 2, how,
+  math.tointeger(tonumber(arg[4])) or 4096)
 if not ok then
   io.stderr:write(tostring(why):match "^[^\n]*", "\n")
   os.exit(1)

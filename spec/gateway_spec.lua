@@ -67,3 +67,46 @@ for _, how in ipairs { "hand", "share" } do
     end)
   end)
 end
+
+describe("examples/gateway.lua", function()
+  it("goes on when more connections come at once than it has slots for",
+    function()
+      local server = program.start("examples/gateway.lua", "127.0.0.1:0", "1",
+        "hand", "4")
+      local address = server:line()
+      helper.run(function()
+        local conns = {}
+        for i = 1, 60 do
+          conns[i] = uring.tcp.connect(address, net.patience)
+        end
+        for _, conn in pairs(conns) do conn:close() end
+        -- (it may take a moment until their slots are free)
+        local limit = uring.now() + net.patience
+        local ok, message
+        repeat
+          assert(uring.now() < limit, message)
+          ok, message = uring.pcall(ask, address, 2)
+        until ok
+      end)
+    end)
+
+  for _, how in ipairs { "hand", "share" } do
+    it("reads no request without an end: " .. how, function()
+      local server = program.start("examples/gateway.lua", "127.0.0.1:0", "1",
+        how)
+      local address = server:line()
+      helper.run(function()
+        local conn <close> = assert(uring.tcp.connect(address, net.patience))
+        -- (the bytes that it has not read make the end a reset)
+        for _ = 1, 1000 do
+          if not conn:send(("x"):rep(1000), net.patience) then break end
+          net.turns(1)
+        end
+        local bytes, _, errno = conn:recv(1, net.patience)
+        assert.is_nil(bytes)
+        assert.not_equal(uring.errno.ETIME, errno)
+        ask(address, 1)
+      end)
+    end)
+  end
+end)

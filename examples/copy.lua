@@ -4,8 +4,8 @@
 --     tools/env.sh plain lua5.4 examples/copy.lua doc /tmp/doc-copy 8
 --
 -- Files are copied by LIMIT tasks at once (16); a link stays a link. Progress
--- is told twice a second. A file that cannot be copied is told, the others
--- are copied all the same, and the status is then 1. Each file appears under
+-- is told twice a second. What cannot be copied is told, the rest is copied
+-- all the same, and the status is then 1. Each file appears under
 -- its name when it is whole.
 
 local uring = require "uring"
@@ -19,7 +19,9 @@ local function copy_entry(path, kind, target)
   if kind == "link" then
     local to, message = fs.readlink(path)
     if not to then return nil, message end
-    return fs.symlink(to, target) and 0
+    local ok
+    ok, message = fs.symlink(to, target)
+    return ok and 0, message
   end
   return nil, ("copy '%s': a %s"):format(path, kind)
 end
@@ -51,7 +53,8 @@ local function copy_tree(from, to, limit)
     for path, kind, message in fs.walk(from) do
       local target = to .. path:sub(#from + 1)
       if kind == "directory" then
-        assert(fs.mkdir(target, { parents = true }))
+        local made, why = fs.mkdir(target, { parents = true })
+        if not made then count(nil, why) end
       elseif kind then
         slots:acquire()
         scope:spawn(function()
@@ -74,6 +77,12 @@ if not to or not limit or limit < 1 then
   os.exit(2)
 end
 
-local sum = uring.run(copy_tree, from:gsub("(.)/+$", "%1"), to, limit)
+from = from:gsub("(.)/+$", "%1")
+if from == "/" or (to .. "/"):find(from .. "/", 1, true) == 1 then
+  io.stderr:write("'", to, "' is in '", from, "': the copy would not end\n")
+  os.exit(2)
+end
+
+local sum = uring.run(copy_tree, from, to, limit)
 print(("%d files, %d bytes"):format(sum.files, sum.bytes))
 os.exit(sum.failed == 0 and 0 or 1)

@@ -83,6 +83,36 @@ describe("examples/copy.lua", function()
     end)
   end)
 
+  it("tells why a link or a folder cannot be made", function()
+    net.run(function()
+      local from, to = folder .. "/from", folder .. "/to"
+      assert(fs.mkdir(from .. "/folder", { parents = true }))
+      assert(fs.symlink("x", from .. "/link"))
+      assert(fs.write(from .. "/one", "1"))
+      assert(fs.mkdir(to))
+      assert(fs.write(to .. "/folder", "in its way"))
+      assert(fs.write(to .. "/link", "in its way"))
+      local code, out, err = run("copy", from, to)
+      assert.same({ 1, "1 files, 1 bytes\n" }, { code, out }, err)
+      assert(err:find(to .. "/folder': File exists", 1, true), err)
+      assert(err:find(to .. "/link': File exists", 1, true), err)
+    end)
+  end)
+
+  it("does not copy a folder into itself", function()
+    net.run(function()
+      assert(fs.write(folder .. "/one", "1"))
+      for _, to in ipairs { folder, folder .. "/to", folder .. "//to/" } do
+        local code, _, err = run("copy", folder .. "/", to)
+        assert.equal(2, code, err)
+        assert(err:find("is in", 1, true), err)
+      end
+      assert.same({ one = "file 1" }, tree(folder))
+      local code = run("copy", folder .. "/one", folder .. "/onetwo")
+      assert.equal(1, code)  -- (no folder, and told as such)
+    end)
+  end)
+
   it("says how it is used", function()
     net.run(function()
       for _, words in ipairs { {}, { "a" }, { "a", "b", "0" } } do

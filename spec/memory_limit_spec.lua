@@ -24,6 +24,8 @@ local function within(bytes, f, ...)
   return table.unpack(results, 2, results.n)
 end
 
+after_each(helper.clean)
+
 describe("a limit of memory", function()
   it("is seen in the loop's stats, beside what is held", function()
     local before, during, after, limit = within(100000, function(uring)
@@ -240,6 +242,34 @@ describe("a limit of memory", function()
         for _ = 1, 20 do kept[1] = closed(2) end  -- garbage is collected first
       end)
     end)
+
+  it("fails a seek over what a read has left, and does not stop it", function()
+    local path = helper.file(("0123456789"):rep(10000))
+    within(1 << 20, function(uring, name)
+      uring.run(function()
+        local file <close> = assert(uring.open(name))
+        local reading = uring.spawn(file.read, file, 50000)
+        local cancelling = uring.spawn(reading.cancel, reading)
+        reading:join()
+        cancelling:join()
+        uring.sleep(0)  -- (it has read a piece by now)
+        local held = {}
+        for _, size in ipairs { 1 << 16, 1 << 12, 1 << 8, 1 } do
+          repeat
+            local ok, buffer = pcall(uring.buffer, size)
+            held[#held + 1] = ok and buffer or nil
+          until not ok
+        end
+        local at, message, errno = file:seek("cur")
+        assert(at == nil and errno == uring.errno.ENOMEM, message or at)
+        assert(message:find("uring.loop{ memory }", 1, true), message)
+        for _, buffer in ipairs(held) do buffer:close() end
+        assert(file:seek("cur") == 0)
+        assert(file:seek("cur", 13) == 13)
+        assert(file:read(3) == "345")
+      end)
+    end, path)
+  end)
 
   it("bounds what is unread", function()
     within(1 << 20, function(uring)

@@ -17,6 +17,7 @@
 #include "api/ring_object.h"
 #include "task/wait_await.h"
 #include "os/stream.h"
+#include "os/stream_read.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -306,6 +307,19 @@ static int seek_now (lua_State *L, struct stream *s) {
   return 1;
 }
 
+/* Take what a read has left that was given up: 0, or 3 values were pushed.
+** (What that read has failed with is nobody's, but for what stays to be
+** taken.) */
+static int seek_take_rest (lua_State *L, struct input *in) {
+  enum fill got;
+  while ((got = read_fill(L, in)) != FILL_NOTHING) {
+    if (got == FILL_FAILED && (!in->open || lua_tointeger(L, -1) == ENOMEM))
+      return 3;
+    lua_settop(L, 3);
+  }
+  return 0;
+}
+
 /* No request may read meanwhile: it would move the position. */
 static int seek_try (lua_State *L, struct task *t, struct wait_node *node) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
@@ -317,10 +331,10 @@ static int seek_try (lua_State *L, struct task *t, struct wait_node *node) {
   if (!in->ops->may_take(in, node)
       && waitq_first(&in->waitq->q.waiting) != NULL)
     return 0;
-  while (in->ops->fill(L, in) != FILL_NOTHING) lua_settop(L, 3);
-  if (stream_reads(s))
+  n = seek_take_rest(L, in);
+  if (n == 0 && stream_reads(s))
     return 0;
-  n = seek_now(L, s);
+  if (n == 0) n = seek_now(L, s);
   if (in->open) in->ops->end_turn(L, in, node);
   return n;
 }

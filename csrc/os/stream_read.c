@@ -44,9 +44,7 @@ static void push_call (lua_State *L, const struct read_call *c) {
   lua_pushinteger(L, (lua_Integer)c->id);
 }
 
-/* Move what has arrived into the store. Garbage is collected where there is no
-** memory for it; if that does not help it stays where it is. */
-static enum fill read_fill (lua_State *L, struct input *in) {
+enum fill read_fill (lua_State *L, struct input *in) {
   enum fill got = in->ops->fill(L, in);
   if (got == FILL_NO_MEMORY) {
     pressure_make_room(L, SIZE_MAX);

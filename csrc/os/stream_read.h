@@ -18,6 +18,11 @@
 /* Give sockets and streams these methods. */
 void stream_read_open (lua_State *L);
 
+/* Move what has arrived into the store. Garbage is collected where there is no
+** memory for it; if that does not help it stays where it is (FILL_FAILED, with
+** ENOMEM). A finalizer may close the object. */
+enum fill read_fill (lua_State *L, struct input *in);
+
 /* The functions for lua/uring/watch.lua, into the table on top. */
 void stream_read_functions (lua_State *L);
 

@@ -91,6 +91,41 @@ describe("uring.open", function()
     end)
   end)
 
+  it("takes counts and positions that are floats without a fraction",
+    function()
+      net.run(function()
+        local path = helper.file "0123456789"
+        local file <close> = assert(uring.open(path, "r+"))
+        assert.equal("234", file:pread(3.0, 2.0))
+        assert(file:pwrite("AB", 4.0))
+        assert(file:truncate(8.0))
+        assert.equal("0123AB67", uring.fs.read(path, 1e6))
+        assert(uring.fs.chmod(path, 384.0))
+        assert.same({ 2, 4, n = 2 }, uring.map(2.0, { 1, 2 }, function(x)
+          return 2 * x
+        end))
+        uring.tcp.listen("127.0.0.1:0", 5.0):close()
+        assert.equal(80, uring.resolve("127.0.0.1", 80.0)[1].port)
+        helper.mistake("bad argument #1 to 'pread' (integer from 1 to "
+          .. "2147483647 expected, got 8589934592)", file.pread, file, 1 << 33,
+          0)
+        helper.mistake("bad argument #2 to 'pread' (integer from 0 expected, "
+          .. "got 0.5)", file.pread, file, 1, 0.5)
+        helper.mistake("bad argument #2 to 'read' (integer from 1 expected, "
+          .. "got string)", uring.fs.read, path, "5")
+      end)
+    end)
+
+  it("names the file that cannot be truncated", function()
+    net.run(function()
+      local path = helper.file "text"
+      local file <close> = assert(uring.open(path))
+      local ok, message, errno = file:truncate(0)
+      assert.same({ nil, E.EINVAL }, { ok, errno })
+      assert.truthy(message:find(path, 1, true), message)
+    end)
+  end)
+
   it("to write gives no lines, and a loop over them raises", function()
     net.run(function()
       local path = helper.file "a line\n"

@@ -132,19 +132,6 @@ static int check_path (lua_State *L) {
          : bad_argument(L, "path expected, without zero bytes");
 }
 
-/* check_integer(value, n, name, least [, most]) */
-static int check_integer (lua_State *L) {
-  lua_Integer least = lua_tointeger(L, 4);
-  lua_Integer most = luaL_optinteger(L, 5, LUA_MAXINTEGER);
-  if (lua_isinteger(L, 1) && lua_tointeger(L, 1) >= least
-      && lua_tointeger(L, 1) <= most)
-    return 0;
-  return bad_argument(L, lua_isnoneornil(L, 5)
-    ? lua_pushfstring(L, "integer from %I expected", (LUAI_UACINT)least)
-    : lua_pushfstring(L, "integer from %I to %I expected", (LUAI_UACINT)least,
-                      (LUAI_UACINT)most));
-}
-
 void args_functions (lua_State *L) {
   static const luaL_Reg checks[] = {
     {"check_seconds", check_seconds},
@@ -152,7 +139,6 @@ void args_functions (lua_State *L) {
     {"check_time", check_time},
     {"check_function", check_function},
     {"check_path", check_path},
-    {"check_integer", check_integer},
     {NULL, NULL}
   };
   luaL_setfuncs(L, checks, 0);

@@ -27,6 +27,18 @@ local function check_options(options, n, name, fields, within)
   bad_argument(n, name, "%s", problem)
 end
 
+-- The integer in that argument, which may be a float without a fraction. It
+-- has no bound without `most`.
+local function check_integer(value, n, name, least, most)
+  local integer = type(value) == "number" and tointeger(value)
+  if integer and integer >= least and integer <= (most or integer) then
+    return integer
+  end
+  bad_argument(n, name, "integer from %d%s expected, got %s", least,
+    most and format(" to %d", most) or "",
+    type(value) == "number" and value or type(value))
+end
+
 -- The argument's number, and what is wrong with it; nil: it is another error.
 local function parse_problem(problem)
   if type(problem) ~= "string" then return nil end
@@ -58,5 +70,6 @@ local function raise_as(name, shift, problem)
 end
 
 return { bad_argument = bad_argument, check_options = check_options,
+  check_integer = check_integer,
   parse_problem = parse_problem, refusal = refusal, problem_of = problem_of,
   raise_as = raise_as }

@@ -17,10 +17,10 @@ local is_flushed <const>, is_seekable <const> =
   tasks.is_flushed, tasks.is_seekable
 local fifo_came <const>, spawn_into <const> =
   tasks.file_fifo_came, tasks.spawn_into
-local check_timeout <const>, check_path <const>, check_integer <const> =
-  tasks.check_timeout, tasks.check_path, tasks.check_integer
-local bad_argument <const>, problem_of <const> =
-  argument.bad_argument, argument.problem_of
+local check_timeout <const>, check_path <const> =
+  tasks.check_timeout, tasks.check_path
+local bad_argument <const>, problem_of <const>, check_integer <const> =
+  argument.bad_argument, argument.problem_of, argument.check_integer
 local Stream <const> = tasks.Stream
 local type <const>, next <const> = type, next
 local getmetatable <const> = getmetatable
@@ -33,6 +33,7 @@ local EAGAIN <const>, EINVAL <const> = core.errno.EAGAIN, core.errno.EINVAL
 local ESPIPE <const>, ETIME <const> = core.errno.ESPIPE, core.errno.ETIME
 
 local STATX_SIZE <const> = 256
+local MOST <const> = 0x7fffffff       -- bytes of a request
 local WAITING <const>, CACHED <const> = 1, 2  -- OPEN_… in csrc/os/file.c
 
 local MODES <const> = {}
@@ -220,8 +221,8 @@ end
 
 function Stream:pread(count, offset, timeout)
   check_self(self, "pread")
-  check_integer(count, 1, "pread", 1)
-  check_integer(offset, 2, "pread", 0)
+  count = check_integer(count, 1, "pread", 1, MOST)
+  offset = check_integer(offset, 2, "pread", 0)
   check_timeout(timeout, 3, "pread")
   local deadline, failure, code = begin_at(self, "pread", timeout)
   if not deadline then return nil, failure, code end
@@ -238,7 +239,7 @@ function Stream:pwrite(bytes, offset, timeout)
   if type(bytes) ~= "string" then
     bad_argument(1, "pwrite", "string expected, got %s", type(bytes))
   end
-  check_integer(offset, 2, "pwrite", 0)
+  offset = check_integer(offset, 2, "pwrite", 0)
   check_timeout(timeout, 3, "pwrite")
   local deadline, failure, code = begin_at(self, "pwrite", timeout)
   if not deadline then return nil, failure, code end
@@ -268,12 +269,13 @@ end
 
 function Stream:truncate(size)
   check_self(self, "truncate")
-  check_integer(size, 1, "truncate", 0)
+  size = check_integer(size, 1, "truncate", 0)
   local ok, message, errno = flushed(self, "truncate", nil, nil, size)
   if ok then return ok end
   if errno == EINVAL then  -- (before Linux 6.9)
     ok, message, errno = tasks.file_truncate(self, size)
     if ok then return self end
+    return named(self, nil, message, errno)
   end
   return nil, message, errno
 end

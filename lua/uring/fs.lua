@@ -20,13 +20,11 @@ local argument = require "uring.argument"
 local tasks <const> = require "uring.core"
 local request <const>, job <const> = tasks.file_request, tasks.file_job
 local random <const>, stat_at <const> = tasks.file_random, files.stat_at
-local check_path <const>, check_integer <const> =
-  tasks.check_path, tasks.check_integer
-local bad_argument <const>, check_options <const> =
-  argument.bad_argument, argument.check_options
+local check_path <const> = tasks.check_path
+local bad_argument <const>, check_options <const>, check_integer <const> =
+  argument.bad_argument, argument.check_options, argument.check_integer
 local error <const>, type <const>, next <const> = error, type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
-local MAXINTEGER <const> = math.maxinteger
 local format <const>, find <const>, match <const>, sub <const> =
   string.format, string.find, string.match, string.sub
 local E <const> = core.errno
@@ -189,7 +187,7 @@ end
 
 function functions.chmod(at, path, mode)
   check_path(path, 1, "chmod")
-  check_integer(mode, 2, "chmod", 0, 4095)
+  mode = check_integer(mode, 2, "chmod", 0, 4095)
   local fd <close>, message, errno = open(at, path, O_PATH)
   if not fd then return nil, named("open", path, path, message), errno end
   local ok
@@ -439,7 +437,7 @@ end
 
 function functions.read(at, path, max)
   check_path(path, 1, "read")
-  if max ~= nil then check_integer(max, 2, "read", 1, MAXINTEGER) end
+  if max ~= nil then max = check_integer(max, 2, "read", 1) end
   local file <close>, message, errno = open_stream(at, path, "r")
   if not file then return nil, message, errno end
   if max then file:limit(max) end

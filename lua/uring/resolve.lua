@@ -15,7 +15,7 @@ local lookup <const>, check_timeout <const> =
 local error <const>, type <const>, tostring <const> = error, type, tostring
 local pcall <const>, setmetatable <const> = pcall, setmetatable
 local ipairs <const>, next <const> = ipairs, next
-local tonumber <const>, math_type <const> = tonumber, math.type
+local tonumber <const>, tointeger <const> = tonumber, math.tointeger
 local format <const>, match <const>, find <const> =
   string.format, string.match, string.find
 local concat <const> = table.concat
@@ -46,10 +46,8 @@ end
 
 -- A service, as text.
 local function check_service(service)
-  if math_type(service) == "integer" and service >= 0 and service <= 65535
-  then
-    return format("%d", service)
-  end
+  local port = type(service) == "number" and tointeger(service)
+  if port and port >= 0 and port <= 65535 then return format("%d", port) end
   if service ~= nil and not is_text(service) then
     bad_argument(2, "resolve",
       "port from 0 to 65535, or the name of a service, expected")

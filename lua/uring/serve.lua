@@ -17,12 +17,12 @@ local check_function <const>, spawn_into <const>, note <const> =
   tasks.check_function, tasks.spawn_into, tasks.note
 local bad_argument <const>, check_options <const>, problem_of <const> =
   argument.bad_argument, argument.check_options, argument.problem_of
+local check_integer <const> = argument.check_integer
 local error <const>, type <const>, next <const> = error, type, next
 local tostring <const>, rawequal <const> = tostring, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local min <const> = math.min
-local math_type <const> = math.type
 local E <const> = core.errno
 
 local GRACE <const> = 5        -- seconds, if none are given
@@ -150,10 +150,7 @@ end
 
 -- ---- map ------------------------------------------------------------------
 
-local function check_map(n, items)
-  if math_type(n) ~= "integer" or n < 1 then
-    bad_argument(1, "map", "integer from 1 expected")
-  end
+local function check_map(items)
   if type(items) ~= "table" then
     bad_argument(2, "map", "table expected, got %s", type(items))
   end
@@ -166,7 +163,8 @@ local function result_or_raise(ok, result)
 end
 
 local function map(n, items, f)
-  check_map(n, items)
+  n = check_integer(n, 1, "map", 1)
+  check_map(items)
   check_function(f, 3, "map")
   local results, count, taken = { n = #items }, #items, 0
   local function work()

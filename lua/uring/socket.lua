@@ -7,11 +7,10 @@ local core = require("uring.core").public
 local names = require "uring.resolve"
 local argument = require "uring.argument"
 local check_timeout <const> = require("uring.core").check_timeout
-local bad_argument <const>, raise_as <const> =
-  argument.bad_argument, argument.raise_as
+local bad_argument <const>, raise_as <const>, check_integer <const> =
+  argument.bad_argument, argument.raise_as, argument.check_integer
 local pcall <const>, type <const> = pcall, type
 local setmetatable <const>, sub <const> = setmetatable, string.sub
-local math_type <const> = math.type
 
 -- Closes `socket` at the end of a block, unless that is nil by then.
 local guard = {
@@ -61,9 +60,7 @@ local function unix_address(path)
 end
 
 local function check_backlog(n)
-  if n ~= nil and (math_type(n) ~= "integer" or n < 0 or n > 0x7fffffff) then
-    bad_argument(2, "listen", "integer from 0 to 2147483647 expected")
-  end
+  if n ~= nil then check_integer(n, 2, "listen", 0, 0x7fffffff) end
 end
 
 

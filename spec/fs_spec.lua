@@ -425,6 +425,38 @@ describe("a root", function()
     end)
   end)
 
+  it("takes a slash behind a name as the process's own paths do", function()
+    rooted(function(root, d)
+      assert(root:mkdir "folder")
+      assert(root:symlink("folder", "link"))
+      local inner = d .. "/in/"
+      local function same(errno, name, from, to, options)
+        local path = name == "symlink" and from or inner .. from
+        local other = name == "write" and to or inner .. to
+        local ok, message, err = fs[name](path, other, options)
+        assert.same({ nil, errno }, { ok, err }, message)
+        fails(errno, to and name ~= "write" and to or from,
+          root[name](root, from, to, options))
+      end
+      for _, new in ipairs { "new/", "folder/new//" } do
+        same(E.ENOTDIR, "rename", "f", new)
+        same(E.ENOENT, "link", "f", new)
+        same(E.ENOENT, "symlink", "x", new)
+        same(E.EISDIR, "copy", "f", new)
+        same(E.EISDIR, "write", new, "x", { atomic = true })
+        assert.is_nil(root:lstat((new:gsub("/+$", ""))))
+      end
+      assert(root:rename("folder/", "moved/"))
+      assert(root:rename("moved", "folder"))
+      for _, there in ipairs { "link/", "folder/.", "." } do
+        assert(fs.mkdir(inner .. there, { parents = true }))
+        assert(root:mkdir(there, { parents = true }))
+      end
+      fails(E.EINVAL, "..", root:mkdir("..", { parents = true }))
+      fails(E.ENOTDIR, "f/", root:mkdir("f/", { parents = true }))
+    end)
+  end)
+
   it("is not left, whatever the path", function()
     rooted(function(root, d)
       assert(fs.symlink("../secret", d .. "/in/out"))

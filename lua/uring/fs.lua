@@ -66,6 +66,16 @@ end
 -- Not a folder of its own: closing it does nothing.
 local HERE <const> = setmetatable({}, { __close = function() end })
 
+-- What a request would say of a name that is not there, with a slash behind
+-- it; the others make a folder of that name, or fail by themselves.
+local NO_FOLDER <const> = {
+  link = { "No such file or directory (ENOENT)", E.ENOENT },
+  symlink = { "No such file or directory (ENOENT)", E.ENOENT },
+  write = { "Is a directory (EISDIR)", E.EISDIR },
+  copy = { "Is a directory (EISDIR)", E.EISDIR },
+}
+local NOT_A_FOLDER <const> = { "Not a directory (ENOTDIR)", E.ENOTDIR }
+
 -- The folder of the path's last name, and that name. The folder is what
 -- a request takes, and what is to be closed after it.
 local function parent(at, op, path)
@@ -85,10 +95,11 @@ local function parent(at, op, path)
   -- (a request would follow a link whose name has a slash behind it)
   if sub(path, -1) == "/" then
     local found = stat_at(fd, name, SYMLINK_NOFOLLOW)
-    if found and found.kind ~= "directory" then
+    local failure = NO_FOLDER[op]
+    if found then failure = found.kind ~= "directory" and NOT_A_FOLDER end
+    if failure then
       fd:close()
-      return nil, format("%s '%s': Not a directory (ENOTDIR)", op, path),
-        E.ENOTDIR
+      return nil, format("%s '%s': %s", op, path, failure[1]), failure[2]
     end
   end
   return fd, name, fd
@@ -142,6 +153,13 @@ local function on_two_names(at, op, from, to)
   local other, new, last_other = parent(at, op, to)
   if not other then return nil, new, last_other end
   local _ <close> = last_other
+  if at and op == "rename" and sub(to, -1) == "/" then  -- (a folder alone)
+    local found = stat_at(folder, name, SYMLINK_NOFOLLOW)
+    if found and found.kind ~= "directory" then
+      return nil, format("rename '%s' to '%s': %s", from, to,
+        NOT_A_FOLDER[1]), NOT_A_FOLDER[2]
+    end
+  end
   local ok, message, errno = request(op, folder, name, new, 0, nil, nil, other)
   if not ok then
     return nil, named(op, format("%s' to '%s", name, new),
@@ -203,7 +221,9 @@ end
 local function make_all(at, path, mode)
   local ok, message, errno = on_name(at, "mkdir", path, nil, mode)
   if ok then return true end
-  if errno == E.EEXIST then
+  -- (beneath a root "." is no name, and a link with a slash behind it none)
+  if errno == E.EEXIST or at and (errno == E.EINVAL or errno == E.ENOTDIR)
+  then
     local found = stat(at, "stat", path, 0)
     if found and found.kind == "directory" then return true end
   end

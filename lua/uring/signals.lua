@@ -26,6 +26,9 @@ local concat <const>, unpack <const> = table.concat, table.unpack
 local take <const> = tasks.listener_take
 local CAPACITY <const> = 16
 
+-- A task's status: its scope has ended, and it with that.
+local ENDED <const> = { done = true, failed = true, cancelled = true }
+
 local function check_names(names, n)
   if n == 0 then bad_argument(1, "signals", "name of a signal expected") end
   for i = 1, n do
@@ -117,8 +120,9 @@ end
 Signals.__close = Signals.close
 
 function Signals:__tostring()
-  return format("uring.Signals (%s%s)", self.task:status() == "done"
-    and "closed, " or "", self.names)
+  return format("uring.Signals (%s%s)",
+    (self.closed or ENDED[self.task:status()]) and "closed, " or "",
+    self.names)
 end
 
 

@@ -116,6 +116,25 @@ describe("uring.open", function()
       end)
     end)
 
+  it("has no position to wait for where it is a pipe", function()
+    net.run(function()
+      local r, w = assert(uring.pipe())
+      local reading = helper.started(r.read, r)
+      local at, message, errno = uring.timeout(patience, r.seek, r)
+      assert.same({ nil, E.ESPIPE }, { at, errno }, message)
+      -- one that is full, with as much again in the buffer
+      for _ = 1, 16 do w:write(("x"):rep(4096)) end
+      reading:cancel()
+      reading:join()
+      local writing = helper.started(w.write, w, ("x"):rep(1 << 18))
+      at, message, errno = uring.timeout(patience, w.seek, w, "set", 0)
+      assert.same({ nil, E.ESPIPE }, { at, errno }, message)
+      assert.equal("fifo", uring.timeout(patience, w.stat, w).kind)
+      writing:cancel()
+      r:close()
+    end)
+  end)
+
   it("names the file that cannot be truncated", function()
     net.run(function()
       local path = helper.file "text"

@@ -367,6 +367,8 @@ static int seek_again (lua_State *L, int status, lua_KContext ctx) {
 static int file_seek (lua_State *L) {
   struct stream *s = stream_check(L, 1);
   struct task *t = loop_enter(L, state_of(L)->loop, "seek");
+  if (!s->seekable)  /* (without a wait for what another task reads) */
+    return fail(L, ESPIPE, "seek in %s", s->input.name);
   s->input.ops->enter(L, &s->input);
   lua_settop(L, 3);
   return wait_perform(L, t, &seeking, CLOCK_NEVER, seek_again);

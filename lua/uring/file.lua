@@ -182,6 +182,13 @@ local function check_self(self, name)
   if problem then bad_argument(1, name, "%s", problem) end
 end
 
+-- What was written is in the file. (What a pipe has no room for yet changes
+-- nothing of what it is asked.)
+local function flush_file(self)
+  if not is_seekable(self) then return true end
+  return self:flush()
+end
+
 local WHENCE <const> = { set = 0, cur = 1, ["end"] = 2 }
 
 function Stream:seek(whence, offset)
@@ -194,7 +201,7 @@ function Stream:seek(whence, offset)
   end
   offset = type(offset) == "number" and tointeger(offset)
   if not offset then bad_argument(2, "seek", "integer expected") end
-  local ok, message, errno = self:flush()
+  local ok, message, errno = flush_file(self)
   if not ok then return nil, message, errno end
   return tasks.file_seek(self, from, offset)
 end
@@ -282,7 +289,7 @@ end
 
 function Stream:stat()
   check_self(self, "stat")
-  local ok, message, errno = self:flush()
+  local ok, message, errno = flush_file(self)
   if not ok then return nil, message, errno end
   return named(self, stat_at(self))
 end

@@ -278,6 +278,17 @@ describe("a stream over functions", function()
       end)
     end)
 
+  it("tells by close what the function write has said", function()
+    net.run(function()
+      local s = assert(uring.stream { write = function()
+        return nil, "the cipher is broken", E.EPROTO, 1
+      end })
+      assert(s:write "four")
+      assert.same({ nil, "close the stream: 3 bytes were not written: the "
+        .. "cipher is broken", E.EPROTO, 3 }, { s:close() })
+    end)
+  end)
+
   it("tells an error of write once: by write, flush or close", function()
     net.run(function()
       local results = {}

@@ -247,6 +247,20 @@ static int calls_closed (lua_State *L, int status, lua_KContext n) {
   return 1;
 }
 
+/* `n` values of a failed close are on the stack, above them the value that
+** `write` has raised, or nil, and its message: the failure is told in the
+** words of the function. */
+static void use_message (lua_State *L, int n) {
+  const struct stream *s = class_raw(L, 1, CLASS_STREAM);
+  int first = lua_gettop(L) - 5 - n + 1;
+  if (n < 4 || !lua_isnil(L, -2) || lua_type(L, -1) != LUA_TSTRING)
+    return;
+  lua_pushfstring(L, "close %s: %I bytes were not written: %s", s->output.name,
+                  (LUAI_UACINT)lua_tointeger(L, first + 3),
+                  lua_tostring(L, -1));
+  lua_replace(L, first + 1);
+}
+
 static int calls_finish (lua_State *L, int n) {
   bool waits = loop_may_wait(L, state_of(L)->loop);
   lua_getiuservalue(L, 1, CALLS);
@@ -254,6 +268,7 @@ static int calls_finish (lua_State *L, int n) {
   lua_insert(L, -2);
   lua_pushboolean(L, waits);
   take_values(L, WRITE_RAISED);
+  use_message(L, n);
   lua_callk(L, 4, 3, n, calls_closed);
   return calls_closed(L, LUA_OK, n);
 }

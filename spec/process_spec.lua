@@ -131,6 +131,31 @@ describe("uring.process", function()
     end)
   end)
 
+  it("takes a stream as it is by then, written and read", function()
+    net.run(function()
+      local path = helper.file ""
+      for _ = 1, 50 do
+        local file <close> = assert(uring.open(path, "w+"))
+        file:write "before\n"
+        assert.same({ "exit", 0 },
+          { sh("echo the child", { stdout = file }):wait(patience) })
+        file:write "behind\n"
+        file:seek "set"
+        assert.equal("before\nthe child\nbehind\n", file:read "a")
+      end
+      local file <close> = assert(uring.open(path))
+      assert.equal("before", file:read())
+      assert.equal("the child\nbehind\n",
+        (sh("cat", { stdin = file, stdout = "pipe" }):communicate()))
+      local r, w = assert(uring.pipe())
+      w:write "before\n"
+      assert(sh("echo the child", { stdout = w }):wait(patience))
+      w:close()
+      assert.equal("before\nthe child\n", r:read "a")
+      r:close()
+    end)
+  end)
+
   it("leaks no descriptor into it, close-on-exec or not", function()
     net.run(function()
       local leaky <close> = assert(io.open "/dev/null")

@@ -25,6 +25,7 @@ local check_timeout <const>, spawn_into <const> =
   tasks.check_timeout, tasks.spawn_into
 local kill <const>, limit_all <const> =
   tasks.child_kill, tasks.stream_limit_all
+local is_seekable <const> = tasks.is_seekable
 local await <const>, sqe <const> = core.await, core.sqe
 local POLLIN <const> = core.POLLIN
 local ECANCELED <const>, EPIPE <const> = core.errno.ECANCELED,
@@ -219,6 +220,18 @@ local function descriptor(value, i, ends)
   return other, own
 end
 
+-- A stream that the child is given: what was written there goes first, for two
+-- that write to a file at once may write to the same place. Of a file that was
+-- read the child gets the rest.
+local function hand_over(value)
+  local kind = getmetatable(value)
+  if kind == "uring.Stream" and is_seekable(value) then return value:seek() end
+  if kind == "uring.Stream" or kind == "uring.Socket" then
+    return value:flush()
+  end
+  return true
+end
+
 -- Make its pipes.
 local function make_streams(self, options, start)
   for i, name in ipairs(STREAMS) do
@@ -247,6 +260,10 @@ end
 local function process(given)
   local options, args, env = read_options(given)
   tasks.enter "uring.process"
+  for _, name in ipairs(STREAMS) do
+    local ok, message, errno = hand_over(options[name])
+    if not ok then return nil, message, errno end
+  end
   local start = { args = args, env = env, paths = search(args[1]),
     cwd = options.cwd, group = options.group, ends = {},
     begun = core.channel() }

@@ -148,8 +148,8 @@ static int method_spawn (lua_State *L) {
   return spawn_into(L, 0);
 }
 
-/* spawn_into(scope, f, ...): scope:spawn for lua/uring: the task was spawned by
-** the line that has called the library */
+/* spawn_into(scope, f, ...): scope:spawn for lua/uring: it was spawned by the
+** line that has called the library */
 static int internal_spawn_into (lua_State *L) {
   return spawn_into(L, BY_LIBRARY);
 }

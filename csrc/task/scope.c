@@ -148,14 +148,14 @@ static int method_spawn (lua_State *L) {
   return spawn_into(L, 0);
 }
 
+static int method_daemon (lua_State *L) {
+  return spawn_into(L, TASKF_DAEMON);
+}
+
 /* spawn_into(scope, f, ...): scope:spawn for lua/uring: it was spawned by the
 ** line that has called the library */
 static int internal_spawn_into (lua_State *L) {
   return spawn_into(L, BY_LIBRARY);
-}
-
-static int method_daemon (lua_State *L) {
-  return spawn_into(L, TASKF_DAEMON);
 }
 
 /* uring.current(): the running task, or nil */

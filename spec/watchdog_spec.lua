@@ -145,6 +145,19 @@ describe("the watchdog", function()
     for i = 1, 8, 2 do assert.equal(places[i], places[i + 1]) end
   end)
 
+  it("has no place for one that has ended and that no line has spawned",
+    function()
+      local told = watched(function()
+        local loop = uring.loop()
+        coroutine.wrap(loop.spawn)(loop, spec.sleep, 3 * SLOW)
+        uring.sleep(0)
+      end)
+      local n, text = of(told, "and has ended")
+      assert.equal(1, n)
+      assert.truthy(text:find "%(and has ended%)\n\t%(a task spawned at %?%)$",
+        text)
+    end)
+
   it("looks through uring.wrap where a task has stopped in it", function()
     local told = watched(function()
       uring.wrap(function()

@@ -228,7 +228,7 @@ local public = {
     end) },
     signals = { kind(function() return "USR1" end, function() return false
     end) },
-    map = { positive, any_table, callable },
+    map = { integer(1, math.maxinteger), any_table, callable },
     resolve = { kind(function() return "127.0.0.1" end, path.accepts),
       optional(kind(function() return 80 end, function(v)
         return path.accepts(v) or math.type(v) == "integer" and v >= 0
@@ -508,9 +508,9 @@ local public = {
     write = { optional(written) }, flush = { optional(seconds) },
     seek = { optional(whence), optional(kind(function() return 0 end,
       function(v) return math.type(v) and math.tointeger(v) end)) },
-    pread = { positive, natural, optional(seconds) },
-    pwrite = { any_string, natural, optional(seconds) },
-    truncate = { natural },
+    pread = { integer(1, int32), counted, optional(seconds) },
+    pwrite = { any_string, counted, optional(seconds) },
+    truncate = { counted },
     sync = none, stat = none, fileno = none,
     close = { closed = true },
   },

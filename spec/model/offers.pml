@@ -156,6 +156,11 @@ proctype sender (byte me) {
 
 proctype asker (byte me) {
   byte first = NONE, i;
+  bool patient;            /* it chooses nothing else */
+  if
+  :: patient = true
+  :: patient = false
+  fi;
   atomic { join() };
   do
   :: result[me] == TRY_AGAIN ->
@@ -171,7 +176,7 @@ proctype asker (byte me) {
               result[me] = WAITS
          fi
        }
-  :: result[me] == TRY_AGAIN || result[me] == WAITS ->
+  :: !patient && (result[me] == TRY_AGAIN || result[me] == WAITS) ->
        atomic {                                 /* queue_withdraw */
          leave(me);
          result[me] = WITHDRAWN;

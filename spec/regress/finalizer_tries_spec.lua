@@ -1,0 +1,53 @@
+-- A finalizer that runs while bytes are made a string of tries for the same
+-- bytes by an event, which needs no wait. They were taken twice.
+
+local helper = require "helper"
+
+local it = helper.needs_ring(it)
+
+describe("an event that a finalizer tries", function()
+  for name, use in pairs {
+    ["a stream is read"] = { "b, a = uring.pipe()", "reading", "read" },
+    ["a socket is read"] = { "a, b = uring.socketpair(uring.SOCK_STREAM)",
+      "reading", "read" },
+    ["a socket receives"] = { "a, b = uring.socketpair(uring.SOCK_STREAM)",
+      "receiving", "recv" },
+  } do
+    it("takes no bytes that are being taken: while " .. name, function()
+      helper.needs_eager_collector()
+      assert.equal("0", helper.script_ok(([[
+        local uring = require "uring"
+        local armed, event, tries, got, sent = false, nil, 0, 0, 0
+        local function arm()
+          setmetatable({}, { __gc = function()
+            if armed then
+              local ok, chosen, data = pcall(event.try, event)
+              tries = tries + 1
+              if ok and chosen and data then got = got + #data end
+            end
+            arm()
+          end })
+        end
+        uring.run(function()
+          local a, b
+          %s
+          event = b:%s(4000)
+          collectgarbage("incremental", 10, 1000, 10)
+          for _ = 1, 7 do arm() end
+          for _ = 1, 300 do
+            local bytes = ("x"):rep(4000)
+            assert(a:write(bytes) and a:flush())
+            sent = sent + #bytes
+            armed = true
+            local data = b:%s(4000, 0)
+            armed = false
+            got = got + (data and #data or 0)
+          end
+          a:close()
+          for data in b:lines(4000) do got = got + #data end
+        end)
+        assert(tries > 10, tries)
+        io.write(sent - got)]]):format(table.unpack(use))))
+    end)
+  end
+end)

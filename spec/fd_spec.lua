@@ -585,6 +585,29 @@ describe("the owner of a number", function()
     helper.clean()
   end)
 
+  ring_it("is retired, which ends a loop that waits for the rest of a line",
+    function()
+      helper.run(function()
+        local x, y = uring.socketpair(uring.SOCK_STREAM)
+        local r, w = assert(uring.pipe())
+        for _, ends in ipairs { { x, y }, { r, w } } do
+          local task = helper.started(function()
+            local lines = 0
+            for _ in ends[1]:lines() do lines = lines + 1 end
+            return lines
+          end)
+          assert(uring.await(uring.sqe():prep_close(ends[1]:fileno())))
+          ends[2]:write "no whole line"
+          local ok, got = task:join(5 * helper.slow)
+          assert.is_true(ok, got)
+          assert.equal(0, got)
+          ends[1]:close()
+          ends[2]:close()
+        end
+      end)
+      helper.clean()
+    end)
+
   ring_it("is the loop, of the descriptor that a host polls", function()
     local number = assert(uring.loop():fd())
     local fd, message, errno = uring.fd(number)

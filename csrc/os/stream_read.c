@@ -302,11 +302,12 @@ struct lines {             /* a userdata */
 #define LINES_OBJECT  lua_upvalueindex(3)
 #define LINES         lua_upvalueindex(4)
 
-/* The end of a step. EBADF ends the loop only if the object was closed: the
-** kernel gives it as well for what was not opened to be read. */
+/* The end of a step. EBADF ends the loop only if the object was closed, or its
+** number without it: the kernel gives it as well for what was not opened to be
+** read. */
 static int lines_result (lua_State *L, int n) {
-  const struct lines *l = lua_touserdata(L, LINES);
-  if (n == 3 && lua_isnil(L, -3) && l->in->open) {
+  if (n == 3 && lua_isnil(L, -3)
+      && !endpoint_closed(endpoint_at(L, LINES_OBJECT)->d)) {
     lua_pop(L, 1);
     return raise_here(L);
   }

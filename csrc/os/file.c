@@ -297,6 +297,8 @@ static int seek_now (lua_State *L, struct stream *s) {
   static const int whences[] = { SEEK_SET, SEEK_CUR, SEEK_END };
   int whence = whences[lua_tointeger(L, 2)];
   lua_Integer offset = lua_tointeger(L, 3), ahead, at;
+  if (endpoint_closed(s->d))  /* guard: its number may be another file's */
+    return fail(L, EBADF, "%s is closed", s->input.name);
   ahead = (lua_Integer)store_size(&s->input.store);
   if (whence == SEEK_CUR) offset -= ahead;
   at = lseek(s->fd, offset, whence);

@@ -189,6 +189,27 @@ describe("in a forked child", function()
       end)
     end)
 
+  it("events of its parent's sockets send nothing, and take nothing",
+    function()
+      uring.run(function()
+        for _, kind in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
+          local a, b = assert(uring.socketpair(kind))
+          local sending, receiving = a:sending "a child's", b:receiving()
+          assert(a:send "data")
+          in_child(function()
+            uring.run(function()
+              helper.raises(words, uring.select, { sending }, 0)
+              helper.raises(words, uring.select, { receiving }, 0)
+            end)
+          end)
+          assert.equal("data", b:receive())
+          assert.equal(E.EAGAIN, select(3, b:try_receive()))
+          a:close()
+          b:close()
+        end
+      end)
+    end)
+
   it("iterators over its parent's sockets say so", function()
     uring.run(function()
       local a, b = assert(uring.socketpair())

@@ -29,6 +29,7 @@ static int sending_try (lua_State *L, struct task *t,
   (void)t;
   if (endpoint_closed(s->d))  /* guard: its number may be another file's */
     return sending_closed(L);
+  socket_check(L, SOCKET);
   if (send_busy(s, node))
     return 0;
   b = arg_bytes(L, DATA, DATA);

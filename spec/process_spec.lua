@@ -156,6 +156,21 @@ describe("uring.process", function()
     end)
   end)
 
+  it("takes sockets of any kind, and one that listens", function()
+    net.run(function()
+      for _, kind in ipairs { "STREAM", "DGRAM", "SEQPACKET" } do
+        local x, y = assert(uring.socketpair(uring["SOCK_" .. kind]))
+        assert(sh("echo the child", { stdout = x }):wait(patience))
+        assert.equal("the child\n", y:receive(100, patience), kind)
+        x:close()
+        y:close()
+      end
+      local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+      assert.same({ "exit", 0 },
+        { sh("true", { stdin = listener }):wait(patience) })
+    end)
+  end)
+
   it("leaks no descriptor into it, close-on-exec or not", function()
     net.run(function()
       local leaky <close> = assert(io.open "/dev/null")

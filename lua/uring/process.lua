@@ -27,7 +27,7 @@ local kill <const>, limit_all <const> =
   tasks.child_kill, tasks.stream_limit_all
 local is_seekable <const> = tasks.is_seekable
 local await <const>, sqe <const> = core.await, core.sqe
-local POLLIN <const> = core.POLLIN
+local POLLIN <const>, SOCK_STREAM <const> = core.POLLIN, core.SOCK_STREAM
 local ECANCELED <const>, EPIPE <const> = core.errno.ECANCELED,
   core.errno.EPIPE
 local error <const>, pcall <const>, type <const> = error, pcall, type
@@ -222,11 +222,12 @@ end
 
 -- A stream that the child is given: what was written there goes first, for two
 -- that write to a file at once may write to the same place. Of a file that was
--- read the child gets the rest.
+-- read the child gets the rest. (Sockets of messages have no buffer.)
 local function hand_over(value)
   local kind = getmetatable(value)
   if kind == "uring.Stream" and is_seekable(value) then return value:seek() end
-  if kind == "uring.Stream" or kind == "uring.Socket" then
+  if kind == "uring.Stream" or (kind == "uring.Socket"
+      and value:getsockopt "SO_TYPE" == SOCK_STREAM) then
     return value:flush()
   end
   return true

@@ -299,6 +299,51 @@ describe("a worker", function()
     end)
   end)
 
+  it("keeps them from finalizers that ask for them first", function()
+    helper.needs_eager_collector()
+    -- (in a small state, whose collector comes often)
+    local ok, lost = assert(spec.state [[
+      local uring = require "uring"
+      collectgarbage("incremental", 1, 1000)
+      return uring.run(function()
+        local lost = 0
+        for _ = 1, 20 do
+          local w = uring.worker(function() return 1, 2, 3, 4, 5, 6 end)
+          local told = false
+          local function garbage()
+            setmetatable({}, { __gc = function()
+              told = told or w:status() ~= "running"
+              if not told then garbage() end
+            end })
+          end
+          garbage()
+          if select("#", w:join()) ~= 7 then lost = lost + 1 end
+          told = true
+        end
+        return lost
+      end)]])
+    assert.same({ true, 0 }, { ok, lost })
+  end)
+
+  it("keeps them until there is memory to receive them", function()
+    local ok, problem = assert(spec.state [[
+      local uring = require "uring"
+      return uring.run(function()
+        for n = 1, 1000 do
+          local w
+          pcall(uring.scope, function()
+            w = uring.worker(function() return 1, 2, 3, 4, 5, 6 end)
+            refuse(n, 2)
+          end)
+          local asked = refuse()
+          local results = table.pack(w:join())
+          if results.n ~= 7 then return n .. ": " .. results[2] end
+          if asked < n then return end
+        end
+      end)]])
+    assert.same({ true }, { ok, problem })
+  end)
+
   it("is told of a mistake in its own state: names and inboxes", function()
     helper.raises("only a worker has an inbox", uring.inbox)
     helper.mistake("uring.worker waits, and only a task can wait",

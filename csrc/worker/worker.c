@@ -242,21 +242,45 @@ static int worker_start (lua_State *L) {
 
 /* ---- its outcome ------------------------------------------------------- */
 
-/* Push the table of its outcome, { kind, values…, n = how many }; it has
-** ended, and is at 1. May raise: then it is still there to be taken. */
-static void push_outcome (lua_State *L, struct worker *w) {
+/* How many values its results have. */
+static int count_results (lua_State *L, struct worker *w) {
   struct message *m;
-  int table, rc, n = 0;
-  if (lua_getiuservalue(L, 1, WORKER_OUTCOME) == LUA_TTABLE)
-    return;
-  lua_pop(L, 1);
-  lua_createtable(L, 4, 1);
-  table = lua_gettop(L);
-  rc = queue_read(w->t->results, &m);
+  int rc = queue_read(w->t->results, &m), n = 2;
   if (rc == -EBUSY)  /* guard: they are being received, and not lost */
     luaL_error(L, "the results of the worker are asked for by a finalizer "
                "while they are received");
   if (rc == 1) {
+    n = m->n;
+    queue_unread(w->t->results);
+  }
+  return n;
+}
+
+static bool push_known_outcome (lua_State *L) {
+  if (lua_getiuservalue(L, 1, WORKER_OUTCOME) == LUA_TTABLE)
+    return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* Push the table of its outcome, { kind, values…, n = how many }; it has
+** ended, and is at 1. May raise: then it is still there to be taken. (So the
+** table has room for all before they are.) */
+static void push_outcome (lua_State *L, struct worker *w) {
+  struct message *m;
+  int table, n;
+  if (push_known_outcome(L))
+    return;
+  n = count_results(L, w);
+  lua_createtable(L, n, 1);
+  table = lua_gettop(L);
+  lua_pushinteger(L, n);
+  lua_setfield(L, table, "n");
+  if (push_known_outcome(L)) {  /* guard: a finalizer may have asked for it */
+    lua_replace(L, table);
+    return;
+  }
+  if (queue_read(w->t->results, &m) == 1) {
     n = decode_message(L, m);
     if (n < 0) {
       queue_unread(w->t->results);
@@ -269,11 +293,8 @@ static void push_outcome (lua_State *L, struct worker *w) {
   else {
     lua_pushinteger(L, OUTCOME_FAILED);
     lua_pushfstring(L, "not enough memory%s", state_memory_note(L));
-    n = 2;
   }
   for (int i = n; i > 0; i--) lua_rawseti(L, table, i);
-  lua_pushinteger(L, n);
-  lua_setfield(L, table, "n");
   lua_pushvalue(L, table);
   lua_setiuservalue(L, 1, WORKER_OUTCOME);
 }

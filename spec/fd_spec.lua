@@ -535,6 +535,12 @@ describe("the owner of a number", function()
         return x:flush()
       end)
     end,
+    shutdown = function()
+      return full(function(x)
+        x:write "y"
+        return x:shutdown "write"
+      end)
+    end,
     sendfile = function()
       local file = assert(io.open("/proc/self/exe", "rb"))
       return full(function(x) return x:sendfile(file) end, send)

@@ -373,12 +373,20 @@ static int shutdown_now (lua_State *L, int how) {
   return 1;
 }
 
+/* It may have waited for what was written, and been closed meanwhile. */
+static int shutdown_then (lua_State *L, int how) {
+  const struct socket *s = class_check(L, 1, CLASS_SOCKET);
+  return endpoint_closed(s->d) ? fail(L, EBADF, "shutdown: the socket was "
+                                      "closed")
+                               : shutdown_now(L, how);
+}
+
 static int shutdown_write (lua_State *L) {
-  return shutdown_now(L, 1);
+  return shutdown_then(L, 1);
 }
 
 static int shutdown_both (lua_State *L) {
-  return shutdown_now(L, 2);
+  return shutdown_then(L, 2);
 }
 
 /* socket:shutdown("read" | "write" | "both"): true (shutdown(2)). What was

@@ -119,6 +119,20 @@ describe("serve", function()
     assert.equal(1, ended)
   end)
 
+  it("ends when the listener is closed while it waits for a place", function()
+    local begun = uring.channel(1)
+    local ok, failed = serving(function(conn)
+      begun:send(true)
+      conn:read "l"
+    end, { max = 1 }, function(address, listener)
+      local client = connect(address)
+      begun:receive()
+      listener:close()
+      client:write "\n"
+    end)
+    assert.same({ true, 0 }, { ok, failed })
+  end)
+
   it("that is cancelled lets connections end, and cancels the rest", function()
     local ended, cancelled = 0, 0
     serving(function(conn)

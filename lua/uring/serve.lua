@@ -107,6 +107,8 @@ end
 function Server:accept(listener)
   while true do
     if self.places then self.places:acquire() end
+    -- (it waits elsewhere, too, and the number may be closed without it)
+    if problem_of(listener.fileno, listener) then return true end
     local conn, peer, errno = listener:accept()
     if conn then
       self:start(conn, peer)

@@ -58,6 +58,30 @@ describe("a task without memory", function()
     end)
   end)
 
+  faulty("leaves what it could not take to the next, and waits on", function()
+    uring.run(function()
+      local a, b = uring.socketpair(uring.SOCK_STREAM)
+      local bytes, failed, got = ("x"):rep(100), nil, nil
+      local first = uring.spawn(function()
+        local ok = pcall(b.recv, b, 100)
+        T.fault.alloc()
+        failed = not ok
+        uring.sleep(60 * T.slow)
+      end)
+      local second = uring.spawn(function() got = b:recv(100, 30 * T.slow) end)
+      for arms = 0, 1 do  -- (the first call takes memory for its frame)
+        if arms == 1 then
+          assert(a:send(bytes) == 100)
+          T.fault.alloc(1, 1 << 30)
+        end
+        uring.sleep(0)
+      end
+      assert(second:join(20 * T.slow))
+      assert(failed and got == bytes, got)
+      first:cancel()
+    end)
+  end)
+
   faulty("ends when its coroutine was closed", function()
     require "shortage".sweep("a scope whose coroutine is closed", T, 1)
   end)

@@ -156,6 +156,21 @@ describe("uring.process", function()
     end)
   end)
 
+  it("takes a Lua file as it is by then, too", function()
+    net.run(function()
+      local path = helper.file ""
+      local written <close> = assert(io.open(path, "w"))
+      written:write "before\n"
+      assert(sh("echo the child", { stdout = written }):wait(patience))
+      written:write "behind\n"
+      written:close()
+      local file <close> = assert(io.open(path))
+      assert.equal("before", file:read())
+      assert.equal("the child\nbehind\n",
+        (sh("cat", { stdin = file, stdout = "pipe" }):communicate()))
+    end)
+  end)
+
   it("takes sockets of any kind, and one that listens", function()
     net.run(function()
       for _, kind in ipairs { "STREAM", "DGRAM", "SEQPACKET" } do
@@ -168,6 +183,29 @@ describe("uring.process", function()
       local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
       assert.same({ "exit", 0 },
         { sh("true", { stdin = listener }):wait(patience) })
+    end)
+  end)
+
+  it("fails where one is closed while another is flushed", function()
+    net.run(function()
+      local function null() return assert(uring.open "/dev/null") end
+      for _, closed in ipairs { "stdin", "stderr" } do
+        for _, what in ipairs { null(), uring.fd(spec.dup(null():fileno())) }
+        do
+          local x, y = uring.socketpair(uring.SOCK_STREAM)
+          while x:try_send(("x"):rep(1000)) do end
+          assert(x:write "more")
+          local starting = helper.started(process, { "true", stdout = x,
+            [closed] = what })
+          what:close()
+          uring.daemon(function() while y:recv() do end end)
+          local ok, p, message, errno = starting:join(patience)
+          assert.same({ true, nil, E.EBADF }, { ok, p, errno }, message)
+          assert.truthy(message:find("process 'true': ", 1, true), message)
+          x:close()
+          y:close()
+        end
+      end
     end)
   end)
 
@@ -226,6 +264,8 @@ describe("process{…}", function()
           = { "true", stderr = "pip" },
         ["option 'stdout' must be a descriptor, got -1"]
           = { "true", stdout = -1 },
+        ["option 'stdout' must be a descriptor, got -2"]
+          = { "true", stdout = -2.0 },
         ["option 'stdin': descriptor expected"] = { "true", stdin = {} },
         ["option 'cwd' is empty"] = { "true", cwd = "" },
         ["option 'env' must be a table"] = { "true", env = "A=1" },

@@ -500,6 +500,14 @@ static int stream_flush_print (lua_State *L) {
   return 0;
 }
 
+/* flush_file(x): of a Lua file goes out what is buffered, and what was read
+** ahead is the next that is read from its descriptor; nothing of another. */
+static int stream_flush_file (lua_State *L) {
+  const luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
+  if (file && file->closef) output_flush_file(file->f);
+  return 0;
+}
+
 /* clear_nonblock(fd, flags): of what was opened just now with these flags, and
 ** with O_NONBLOCK, which no request wants from now on */
 static int stream_clear_nonblock (lua_State *L) {
@@ -547,6 +555,7 @@ static const luaL_Reg functions[] = {
   {"is_flushed", stream_is_flushed},
   {"is_seekable", stream_is_seekable},
   {"flush_print", stream_flush_print},
+  {"flush_file", stream_flush_file},
   {NULL, NULL}
 };
 

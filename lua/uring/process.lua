@@ -17,8 +17,10 @@ local select <const> = require("uring.select").public.select
 local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
-local bad_argument <const>, check_options <const>, problem_of <const> =
-  argument.bad_argument, argument.check_options, argument.problem_of
+local bad_argument <const>, check_options <const> =
+  argument.bad_argument, argument.check_options
+local problem_of <const>, parse_problem <const> =
+  argument.problem_of, argument.parse_problem
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
 local timeout <const> = scope_module.timeout
 local check_timeout <const>, spawn_into <const> =
@@ -27,9 +29,9 @@ local kill <const>, limit_all <const> =
   tasks.child_kill, tasks.stream_limit_all
 local is_seekable <const> = tasks.is_seekable
 local await <const>, sqe <const> = core.await, core.sqe
-local POLLIN <const>, SOCK_STREAM <const> = core.POLLIN, core.SOCK_STREAM
-local ECANCELED <const>, EPIPE <const> = core.errno.ECANCELED,
-  core.errno.EPIPE
+local POLLIN <const> = core.POLLIN
+local EBADF <const>, ECANCELED <const>, EPIPE <const> = core.errno.EBADF,
+  core.errno.ECANCELED, core.errno.EPIPE
 local error <const>, pcall <const>, type <const> = error, pcall, type
 local next <const>, ipairs <const> = next, ipairs
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
@@ -94,8 +96,8 @@ end
 
 -- (Its message names the option, and not an argument of an inner function.)
 local function check_descriptor(value, name)
-  if math_type(value) == "integer" and value < 0 then
-    bad("option '%s' must be a descriptor, got %d", name, value)
+  if math_type(value) and value < 0 then
+    bad("option '%s' must be a descriptor, got %s", name, value)
   end
   local problem = problem_of(tasks.check_fd, value)
   if problem then bad("option '%s': %s", name, problem) end
@@ -222,15 +224,22 @@ end
 
 -- A stream that the child is given: what was written there goes first, for two
 -- that write to a file at once may write to the same place. Of a file that was
--- read the child gets the rest. (Sockets of messages have no buffer.)
+-- read the child gets the rest. (A socket of messages has nothing written.)
 local function hand_over(value)
   local kind = getmetatable(value)
-  if kind == "uring.Stream" and is_seekable(value) then return value:seek() end
-  if kind == "uring.Stream" or (kind == "uring.Socket"
-      and value:getsockopt "SO_TYPE" == SOCK_STREAM) then
-    return value:flush()
+  if kind ~= "uring.Stream" and kind ~= "uring.Socket" then
+    tasks.flush_file(value)
+    return true
   end
-  return true
+  -- (it may be closed while another one is flushed)
+  local problem = problem_of(tasks.check_fd, value)
+  if problem then return nil, problem, EBADF end
+  if kind == "uring.Stream" then
+    if is_seekable(value) then return value:seek() end
+  elseif value:getsockopt "SO_TYPE" ~= core.SOCK_STREAM then
+    return true
+  end
+  return value:flush()
 end
 
 -- Make its pipes.
@@ -251,8 +260,13 @@ local function leave(self, start)
 end
 
 local function not_started(start)
-  if start.problem then error(start.problem, 0) end
-  local failure = start.failure
+  local problem <const>, failure <const> = start.problem, start.failure
+  if problem then
+    -- (a descriptor of another object, which was closed meanwhile)
+    local n, text = parse_problem(problem)
+    if not n then error(problem, 0) end
+    return nil, format("process '%s': %s", start.args[1], text), EBADF
+  end
   if failure then return nil, failure[1], failure[2] end
   return nil, format("process '%s': its scope was cancelled", start.args[1]),
     ECANCELED
@@ -263,7 +277,9 @@ local function process(given)
   tasks.enter "uring.process"
   for _, name in ipairs(STREAMS) do
     local ok, message, errno = hand_over(options[name])
-    if not ok then return nil, message, errno end
+    if not ok then
+      return nil, format("process '%s': %s", args[1], message), errno
+    end
   end
   local start = { args = args, env = env, paths = search(args[1]),
     cwd = options.cwd, group = options.group, ends = {},

@@ -291,8 +291,9 @@ describe("a pool", function()
       for n = 0, 3, 3 do
         local p <close> = assert(uring.pool { workers = n,
           main = function(text)
-            if text == "results" then return ("x"):rep(2200000) end
-            if text == "error" then error(("x"):rep(2200000)) end
+            local what, size = text:match "^(%a+) (%d+)"
+            if what == "results" then return ("x"):rep(size) end
+            if what == "error" then error(("x"):rep(size)) end
             return #text
           end })
         local function last(...)
@@ -300,14 +301,12 @@ describe("a pool", function()
           for _, results in p:map { ... } do length = results end
           return length
         end
-        if n > 0 then
-          raises("the results cannot be sent: send: the message counts as",
-            last, "results")
-          raises("the error cannot be sent: send: the message counts as",
-            last, "error")
-          raises("an item cannot be sent: send: the message counts as", last,
-            ("x"):rep(2200000))
-        end
+        local why <const> = (" cannot be sent: %s: the message counts as")
+          :format(n > 0 and "send" or "try_send")
+        local size <const> = n > 0 and 2200000 or 8800000
+        raises("the results" .. why, last, "results " .. size)
+        raises("the error" .. why, last, "error " .. size)
+        raises("an item" .. why, last, ("x"):rep(size))
         assert(last("four") == 4)
       end
     end)

@@ -19,7 +19,6 @@ local workers <const> = require "uring.worker"
 local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
-local assert <const> = assert
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local type <const>, next <const>, ipairs <const> = type, next, ipairs
 local select <const> = select
@@ -194,15 +193,21 @@ end
 local function here(pool)
   local own <const> = pool.own
   local send <const> = own.try_send
-  return { send = function(_, ...) return assert(send(own, ...)) end }
+  return { send = function(_, ...)
+    local sent, why, errno = send(own, ...)
+    return sent, why, errno
+  end }
 end
 
 -- Call main here, with a copy of the item, and post its reply.
 local function call_here(pool, id, ...)
   local to <const> = here(pool)
-  to.send(to, id, ...)
-  reply(to, id, xpcall(pool.main, with_traceback,
-    select(2, pool.replies:try_receive())))
+  local sent, why = to.send(to, id, ...)
+  if sent then
+    sent, why = reply(to, id, xpcall(pool.main, with_traceback,
+      select(2, pool.replies:try_receive())))
+  end
+  if not sent then error(why, 0) end
 end
 
 local function check_open(pool)

@@ -260,8 +260,9 @@ function Stream:pwrite(bytes, offset, timeout)
   return self
 end
 
-local function flushed(self, name, ...)
-  local ok, message, errno = self:flush()
+-- A request on it, when what was written has gone.
+local function after(flush, self, name, ...)
+  local ok, message, errno = flush(self)
   if not ok then return nil, message, errno end
   local res
   res, message, errno = request(name, self, ...)
@@ -271,13 +272,14 @@ end
 
 function Stream:sync()
   check_self(self, "sync")
-  return flushed(self, "sync")
+  return after(self.flush, self, "sync")
 end
 
 function Stream:truncate(size)
   check_self(self, "truncate")
   size = check_integer(size, 1, "truncate", 0)
-  local ok, message, errno = flushed(self, "truncate", nil, nil, size)
+  local ok, message, errno = after(flush_file, self, "truncate", nil, nil,
+    size)
   if ok then return ok end
   if errno == EINVAL then  -- (before Linux 6.9)
     ok, message, errno = tasks.file_truncate(self, size)

@@ -235,6 +235,10 @@ describe("map", function()
       helper.raises("#2 to 'map'", uring.map, 1, nil, print)
       helper.raises("#3 to 'map'", uring.map, 1, {}, nil)
     end)
+    helper.mistake("uring.map waits, and only a task can", uring.map, 1, {},
+      print)
+    helper.mistake("uring.map waits, and only a task can", uring.map, 1, {},
+      print)
   end)
 
   it("tells what was called, and the line that has called map", function()

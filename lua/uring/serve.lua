@@ -168,6 +168,7 @@ local function map(n, items, f)
   n = check_integer(n, 1, "map", 1)
   check_map(items)
   check_function(f, 3, "map")
+  tasks.enter "uring.map"
   local results, count, taken = { n = #items }, #items, 0
   local function work()
     while taken < count do

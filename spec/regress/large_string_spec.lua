@@ -214,15 +214,17 @@ describe("a large string", function()
     function()
       net.run(function()
         local a, b = connected()
+        local large, over = ("x"):rep(64 * MIB), false
         uring.scope(function(scope)
           scope:spawn(function()
-            local _, _, errno = a:send(("x"):rep(64 * MIB), 0.05)
+            local _, _, errno = a:send(large, 0.05)
+            over = true
             assert.equal(E.ETIME, errno)
             assert.equal(3, a:send "own")
             a:close()
           end)
           scope:spawn(function() assert.equal(6, a:send "other ") end)
-          uring.sleep(0.1)
+          while not over do uring.sleep(0.01) end
           local last = ""
           for data in b:chunks() do last = (last .. data):sub(-9) end
           assert.equal("other own", last)

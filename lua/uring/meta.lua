@@ -511,8 +511,9 @@ local Pool = {}
 --- that may wait, until its first is nil; or the values of an array. A worker
 --- has at most two items at a time: they are not taken faster than they are
 --- done. With `ordered` results come in the order of their items. An error of
---- the function is raised from the loop, with its traceback; so is the end of
---- a worker. One loop at a time; what one that was left has begun is dropped.
+--- the function is raised from the loop, with its traceback; so are an item or
+--- results that cannot be sent, and the end of a worker, by later loops, too.
+--- One loop at a time; what one that was left has begun is dropped.
 ---@async
 ---@param items any[] | async fun(): any, ...
 ---@param options? uring.MapOptions
@@ -2602,7 +2603,8 @@ function Mailbox:stats() end
 
 --- Close it: true, and how many messages were not delivered. Senders get EPIPE
 --- from then on. Its tasks get EBADF. With `keep` these messages stay, for
---- mailbox:undelivered(), until it is closed again or collected.
+--- mailbox:undelivered(), until it is closed again or collected; so long they
+--- count for uring.loop{ memory }.
 ---@param keep? boolean
 ---@return true
 ---@return integer undelivered
@@ -2619,7 +2621,8 @@ function Mailbox:undelivered() end
 --- the rest are the handler's arguments. Plain messages are given to the
 --- handlers as well. A handler whose caller has given up is cancelled. Calls
 --- that are in the mailbox when it ends stay there: for another serve, for
---- a receive, which answers them with an error, or for the close.
+--- a receive, which answers them with an error, or for the close. Raises what
+--- keeps it from waiting: too little memory.
 ---@async
 ---@param handlers table<any, fun(...): ...>
 ---@param options? uring.ServeCallsOptions
@@ -4381,11 +4384,11 @@ function Root:write(path, data, options) end
 ---@return true
 function Root:close() end
 
---- Open a file, in a mode of io.open. Waits for the other end of a FIFO, as
---- open(2) does; with a timeout of 0 it opens no FIFO, and other files as
---- ever. A FIFO's writer may take a reader that gives up for one that stays,
---- for a moment. Its path is in the messages of all errors.
---- (io_uring_prep_openat(3), 5.6)
+--- Open a file, in a mode of io.open; "a" begins at the end. Waits for the
+--- other end of a FIFO, as open(2) does; with a timeout of 0 it opens none,
+--- and other files as ever. A FIFO's writer may take a reader that gives up
+--- for one that stays, for a moment. Its path is in the messages of all
+--- errors. (io_uring_prep_openat(3), 5.6)
 ---@async
 ---@param path string
 ---@param mode? "r"|"w"|"a"|"r+"|"w+"|"a+"|string "r" if not given
@@ -4518,7 +4521,8 @@ function Stream:flush(timeout) end
 
 --- Where the next read or write is, after a move: from the beginning ("set"),
 --- the current place ("cur") or the end ("end"). Between a write and a read
---- there has to be a seek or a flush, as with io. (lseek(2))
+--- there has to be a seek or a flush, as with io. What has no positions, as
+--- a pipe, gives ESPIPE at once. (lseek(2))
 ---@async
 ---@param whence? "set"|"cur"|"end" "cur" if not given
 ---@param offset? integer 0 if not given
@@ -4528,7 +4532,8 @@ function Stream:flush(timeout) end
 function Stream:seek(whence, offset) end
 
 --- Read at a position, which moves no other. Fewer bytes come at the end of
---- the file, and nil alone after it. (io_uring_prep_read(3), 5.6)
+--- the file, and nil alone after it. ESPIPE where there are no positions.
+--- (io_uring_prep_read(3), 5.6)
 ---@async
 ---@param count integer from 1
 ---@param offset integer
@@ -4538,7 +4543,8 @@ function Stream:seek(whence, offset) end
 ---@return integer? errno
 function Stream:pread(count, offset, timeout) end
 
---- Write all of it at a position. (io_uring_prep_write(3), 5.6)
+--- Write all of it at a position. ESPIPE where there are none.
+--- (io_uring_prep_write(3), 5.6)
 ---@async
 ---@param bytes string
 ---@param offset integer
@@ -4612,7 +4618,9 @@ function Stream:close() end
 local Process = {}
 
 --- A stream of a child's. "inherit": the parent's, and the default; "null":
---- /dev/null; "pipe": the parent has the other end; or a descriptor.
+--- /dev/null; "pipe": the parent has the other end; or a descriptor. What was
+--- written to a stream or a Lua file goes before, and of a file that was read
+--- the child reads the rest.
 ---@alias uring.ChildStream "inherit"|"null"|"pipe"|uring.descriptor
 
 ---@class uring.ProcessOptions
@@ -4632,7 +4640,8 @@ local Process = {}
 --- copies of all that it gets; a start that is cancelled or timed out is
 --- undone. Fails where the program or `cwd` is not there (ENOENT), may not be
 --- run (EACCES), or there are too many processes or no helper thread (EAGAIN),
---- or too many descriptors (EMFILE). (clone(2), execve(2), 5.9)
+--- or too many descriptors (EMFILE), or a stream that it is given is closed
+--- meanwhile (EBADF) or cannot be flushed. (clone(2), execve(2), 5.9)
 ---@async
 ---@param options uring.ProcessOptions
 ---@return uring.Process? process
@@ -4668,7 +4677,8 @@ function Process:kill(name) end
 ---@field timeout? uring.seconds
 
 --- Write `input` to its stdin and close that, read all of its stdout and
---- stderr, all at once, and wait for its end. "" stands for what is no pipe.
+--- stderr, all at once, and wait for its end. "" stands for what is no pipe;
+--- a pipe that was closed raises, but stdin where there is no input.
 --- What was read before a failure is read again by the next call. A grandchild
 --- that keeps a pipe open keeps this waiting.
 ---@async

@@ -171,6 +171,20 @@ describe("uring.process", function()
     end)
   end)
 
+  it("writes behind what is buffered for the program's output", function()
+    for _, stdout in ipairs { "nil", "1", "io.stdout", "uring.stdout" } do
+      assert.equal("before\nthe child\nbehind\n", helper.script_ok(([[
+        local uring = require "uring"
+        io.stdout:setvbuf "full"
+        uring.run(function()
+          io.write "before\n"
+          assert(uring.process { "/bin/echo", "the child",
+            stdout = %s }):wait()
+          io.write "behind\n"
+        end)]]):format(stdout)), stdout)
+    end
+  end)
+
   it("takes sockets of any kind, and one that listens", function()
     net.run(function()
       for _, kind in ipairs { "STREAM", "DGRAM", "SEQPACKET" } do

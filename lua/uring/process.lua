@@ -27,7 +27,8 @@ local check_timeout <const>, spawn_into <const> =
   tasks.check_timeout, tasks.spawn_into
 local kill <const>, limit_all <const> =
   tasks.child_kill, tasks.stream_limit_all
-local is_seekable <const> = tasks.is_seekable
+local is_flushed <const>, is_seekable <const> =
+  tasks.is_flushed, tasks.is_seekable
 local await <const>, sqe <const> = core.await, core.sqe
 local POLLIN <const> = core.POLLIN
 local EBADF <const>, ECANCELED <const>, EPIPE <const> = core.errno.EBADF,
@@ -234,12 +235,15 @@ local function hand_over(value)
   -- (it may be closed while another one is flushed)
   local problem = problem_of(tasks.check_fd, value)
   if problem then return nil, problem, EBADF end
-  if kind == "uring.Stream" then
-    if is_seekable(value) then return value:seek() end
-  elseif value:getsockopt "SO_TYPE" ~= core.SOCK_STREAM then
-    return true
+  if kind == "uring.Socket" then
+    if value:getsockopt "SO_TYPE" ~= core.SOCK_STREAM then return true end
+    return value:flush()
   end
-  return value:flush()
+  local ok, message, errno
+  if is_seekable(value) then ok, message, errno = value:seek()
+  else ok, message, errno = value:flush() end
+  if is_flushed(value) and value:fileno() == 1 then tasks.flush_print() end
+  return ok, message, errno
 end
 
 -- Make its pipes.

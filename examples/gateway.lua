@@ -36,8 +36,9 @@ local function serve_handed(name, most, longest, reply)
       local n = uring.await(
         uring.sqe():prep_recv(slot, buffer):set_flags(FIXED))
       if not n or n == 0 then break end
-      local requests
-      rest, requests = (rest .. buffer:string(1, n)):gsub(".-\r\n\r\n", "")
+      rest = rest .. buffer:string(1, n)
+      local _, requests = rest:gsub("\r\n\r\n", "")
+      rest = rest:match "^.*\r\n\r\n(.*)" or rest
       if requests > 0 and not uring.await(uring.sqe():prep_send(slot,
           reply:rep(requests), nil, uring.MSG_WAITALL):set_flags(FIXED)) then
         break

@@ -457,6 +457,23 @@ describe("a root", function()
     end)
   end)
 
+  it("takes time for a path in proportion to its length", function()
+    rooted(function(root, d)
+      local long, began = ("a"):rep(100000), os.clock()
+      for _, path in ipairs { long, long .. "/b", long .. "/b/",
+        ("a/"):rep(50000) .. "b", "b" .. ("/"):rep(100000) } do
+        for _, options in ipairs { {}, { atomic = true } } do
+          assert.is_nil((root:write(path, "x", options)))
+          assert.is_nil((fs.write(d .. "/" .. path, "x", options)))
+        end
+        assert.is_nil((root:remove(path)))
+        assert.is_nil((root:rename("f", path)))
+        assert.is_nil((fs.copy(d .. "/in/f", d .. "/" .. path)))
+      end
+      assert(os.clock() - began < 5 * helper.slow, "it took too long")
+    end)
+  end)
+
   it("is not left, whatever the path", function()
     rooted(function(root, d)
       assert(fs.symlink("../secret", d .. "/in/out"))

@@ -76,11 +76,19 @@ local NO_FOLDER <const> = {
 }
 local NOT_A_FOLDER <const> = { "Not a directory (ENOTDIR)", E.ENOTDIR }
 
+-- What is before the path's last name, and that name; nil if it ends with
+-- a slash. (Paths of others may be long: it does not try each beginning.)
+local function split(path)
+  local folder, name = match(path, "^(.*/)([^/]+)$")
+  if folder then return folder, name end
+  if match(path, "^[^/]+$") then return "", path end
+end
+
 -- The folder of the path's last name, and that name. The folder is what
 -- a request takes, and what is to be closed after it.
 local function parent(at, op, path)
   if not at then return CWD, path, HERE end
-  local folder, name = match(path, "^(.-)([^/]+)/*$")
+  local folder, name = split(match(path, "^(.*[^/])/*$") or "")
   if not folder or name == "." or name == ".." then
     local errno = path == "" and E.ENOENT or E.EINVAL
     return nil, format("%s '%s': no name of a file beneath the root (%s)", op,
@@ -487,7 +495,7 @@ function Temporary:begin(at, op, path)
   self.folder, self.name, self.last = folder, name, last
   self.op, self.path = op, path
   -- (beside it: a rename does not go to another file system)
-  local above, own = match(name, "^(.-)([^/]+)$")
+  local above, own = split(name)
   local old = own and stat_at(folder, name, SYMLINK_NOFOLLOW)
   if not own or old and old.kind == "directory" then
     return nil, format("%s '%s': Is a directory (EISDIR)", op, path), E.EISDIR

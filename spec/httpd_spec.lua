@@ -233,6 +233,21 @@ describe("examples/httpd.lua", function()
     end)
   end)
 
+  it("takes time for a head in proportion to its length", function()
+    local blank = (" "):rep(32000)
+    net.run(function()
+      for field, status in pairs { ["x" .. blank .. "x "] = 200,
+        [blank] = 200, [blank .. "\0"] = 400, [blank .. "x\n"] = 400 } do
+        assert.equal(status, (asked("GET / HTTP/1.1\r\nHost: x\r\nA:" .. field
+          .. "\r\n\r\n")))
+      end
+    end)
+    -- (utime of proc(5), in hundredths of a second)
+    local stat <close> = assert(io.open(("/proc/%d/stat"):format(server.pid)))
+    local ticks = stat:read "a":match("%) %u" .. (" %S+"):rep(10) .. " (%d+)")
+    assert(tonumber(ticks) < 200 * helper.slow, ticks)
+  end)
+
   it("serves others beside silent and slow ones, by one thread", function()
     local large <const> = 8 << 20
     file("www/large", ("x"):rep(large))

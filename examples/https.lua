@@ -120,10 +120,10 @@ local function next_request(stream)
   idle[stream] = nil
   local head = first and stream:read_until("\r\n\r\n", HEAD, IDLE)
   local method, path, version, fields = (head or ""):match
-    "^(%u+) /([^%s?]*)%S* HTTP/1%.(%d)\r\n(.*)$"
+    "^(%u+) /(%S*) HTTP/1%.(%d)\r\n(.*)$"
   if not method then return nil end
   fields = fields:lower()
-  path = path:gsub("%%(%x%x)", function(x)
+  path = path:match "^[^?]*":gsub("%%(%x%x)", function(x)
     return string.char(tonumber(x, 16))
   end)
   return { method = method, path = path:gsub("^$", "index.html"),

@@ -142,6 +142,20 @@ describe("examples/https.lua as a server", function()
     end)
   end)
 
+  it("takes time for a head in proportion to its length", function()
+    ready()
+    serve()
+    net.run(function()
+      local tls = dofile "examples/tls.lua"
+      local context = assert(tls.context { cafile = pem "ca.pem" })
+      local stream = net.keep(assert(tls.client(assert(uring.tcp.connect(
+        address, patience)), context, "localhost")))
+      stream:write("GET /", ("x"):rep(60000), " NONE\r\n\r\n")
+      assert.is_nil((stream:read("l", patience)))
+    end)
+    assert(server:seconds() < 2 * helper.slow, "it took too long")
+  end)
+
   it("finishes its answers when it is told to end", function()
     ready()
     serve()

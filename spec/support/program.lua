@@ -72,6 +72,14 @@ function program:line()
   return self.output:read "l" or error("it has ended", 2)
 end
 
+-- The time of a processor that it has taken, without that of the kernel.
+-- (utime of proc(5), in hundredths of a second)
+function program:seconds()
+  local stat <close> = assert(io.open(("/proc/%d/stat"):format(self.pid)))
+  local utime = stat:read "a":match("%) %u" .. (" %S+"):rep(10) .. " (%d+)")
+  return tonumber(utime) / 100
+end
+
 -- Ends it as Ctrl-C does, or by another signal: status, and what else it has
 -- said.
 function program:interrupt(signal)

@@ -2,6 +2,7 @@
 
 local helper = require "helper"
 local net = require "net"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -454,6 +455,31 @@ describe("a root", function()
       end
       fails(E.EINVAL, "..", root:mkdir("..", { parents = true }))
       fails(E.ENOTDIR, "f/", root:mkdir("f/", { parents = true }))
+    end)
+  end)
+
+  it("keeps no descriptor of a call that is cancelled", function()
+    rooted(function(root)
+      assert(root:mkdir "folder")
+      helper.collect()
+      collectgarbage "stop"
+      local before = spec.fds()
+      for _, call in ipairs { { "link", "f", "new/" }, { "remove", "folder/" },
+        { "rename", "folder/", "moved/" }, { "write", "new/", "x",
+          { atomic = true } }, { "copy", "f", "new" } } do
+        for turns = 0, 8 do
+          local task = uring.spawn(root[call[1]], root, table.unpack(call, 2))
+          helper.turns(turns)
+          task:cancel()
+          task:join()
+        end
+      end
+      -- (a thread that copies may hold one for a moment)
+      local ok, why = pcall(net.eventually, function()
+        return spec.fds() == before
+      end)
+      collectgarbage "restart"
+      assert(ok, why)
     end)
   end)
 

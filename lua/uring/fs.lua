@@ -23,7 +23,8 @@ local random <const>, stat_at <const> = tasks.file_random, files.stat_at
 local check_path <const> = tasks.check_path
 local bad_argument <const>, check_options <const>, check_integer <const> =
   argument.bad_argument, argument.check_options, argument.check_integer
-local error <const>, type <const>, next <const> = error, type, next
+local error <const>, pcall <const> = error, pcall
+local type <const>, next <const> = type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local format <const>, find <const>, match <const>, sub <const> =
   string.format, string.find, string.match, string.sub
@@ -102,7 +103,11 @@ local function parent(at, op, path)
   end
   -- (a request would follow a link whose name has a slash behind it)
   if sub(path, -1) == "/" then
-    local found = stat_at(fd, name, SYMLINK_NOFOLLOW)
+    local ok, found = pcall(stat_at, fd, name, SYMLINK_NOFOLLOW)
+    if not ok then
+      fd:close()
+      error(found, 0)
+    end
     local failure = NO_FOLDER[op]
     if found then failure = found.kind ~= "directory" and NOT_A_FOLDER end
     if failure then

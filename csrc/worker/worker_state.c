@@ -288,13 +288,20 @@ static void push_module_name (lua_State *L) {
   lua_pushnil(L);
 }
 
-struct code { luaL_Buffer buffer; bool begun; };
+struct code { luaL_Buffer buffer; bool begun, ended; };
 
+/* Lua 5.5 ends with a call for NULL, and then takes from the stack what was
+** pushed meanwhile, the buffer's memory too: so the result is at 1 by then. */
 static int append_code (lua_State *L, const void *p, size_t size, void *ud) {
   struct code *c = ud;
   if (!c->begun) luaL_buffinit(L, &c->buffer);  /* (above the function) */
   c->begun = true;
-  luaL_addlstring(&c->buffer, p, size);
+  if (p) luaL_addlstring(&c->buffer, p, size);
+  else {
+    luaL_pushresult(&c->buffer);
+    lua_replace(L, 1);
+    c->ended = true;
+  }
   return 0;
 }
 
@@ -338,8 +345,11 @@ static int worker_upvalues (lua_State *L) {
 static int worker_dump (lua_State *L) {
   struct code c = { .begun = false };
   lua_settop(L, 1);
-  if (lua_iscfunction(L, 1) || lua_dump(L, append_code, &c, 0) != 0)
+  lua_pushnil(L);
+  lua_insert(L, 1);
+  if (lua_iscfunction(L, 2) || lua_dump(L, append_code, &c, 0) != 0)
     lua_pushnil(L);
+  else if (c.ended) lua_pushvalue(L, 1);
   else luaL_pushresult(&c.buffer);
   return 1;
 }

@@ -325,6 +325,21 @@ describe("in a forked child", function()
       end)]]
   end)
 
+  -- The child's own loop closes the ring of its parent's.
+  it("garbage of its parent is collected, however many descriptors it has",
+    function()
+      helper.script_ok [[
+        local uring, spec = require "uring", require "uring_spec"
+        for i = 1, 40 do _G[i] = uring.fd(spec.dup(0)) end
+        uring.run(function() end)
+        local pid = spec.fork()
+        if pid == 0 then
+          uring.run(function() uring.sleep(0) end)
+          os.exit(0, true)
+        end
+        assert(spec.wait(pid) == 0)]]
+    end)
+
   -- It has other files under all numbers of its parent's when it ends.
   it("lua_close closes nothing of its parent", function()
     local output = helper.script_ok([[

@@ -117,8 +117,11 @@ static bool file_of (const struct handle *h, uint64_t *device,
 static void close_same_file (struct handle *h) {
   uint64_t device, inode;
   /* guard: a host that becomes a daemon closes all and opens others */
-  if (file_of(h, &device, &inode) && device == h->device && inode == h->inode)
+  if (file_of(h, &device, &inode) && device == h->device
+      && inode == h->inode) {
+    remove_from_table(h);  /* guard: which finds it by its number */
     close_number(h);
+  }
 }
 
 static void handle_end (struct refblock *b) {

@@ -277,7 +277,8 @@ function helper.child(f)
   local pid = spec.fork()
   if pid > 0 then return spec.wait(pid) end
   local ok, message = xpcall(f, debug.traceback)
-  if not ok then io.stderr:write("in the child: ", message, "\n") end
+  -- (an error of luassert's is a table)
+  if not ok then io.stderr:write("in the child: ", tostring(message), "\n") end
   spec._exit(ok and 0 or 1)
 end
 

@@ -714,4 +714,48 @@ describe("children", function()
       assert.equal(E.ETIME, errno)
     end)
   end)
+
+  it("are of a forked child neither waited for nor closed", function()
+    net.run(function()
+      local p <close> = sh "exec sleep 20"
+      local event = p:waiting()
+      helper.in_child(function()
+        uring.run(function()
+          local function fails(kind, message, errno)
+            assert.is_nil(kind)
+            assert.equal("string", type(message))
+            assert.equal("integer", math.type(errno))
+          end
+          fails(p:wait())
+          fails(select(2, uring.select { event }))
+          fails(select(2, uring.select { p:waiting() }))
+          fails(p:close())
+        end)
+      end)
+      local _, _, errno = p:wait(0)
+      assert.equal(E.ETIME, errno)
+    end)
+  end)
+
+  it("are not started where a stream for them is closed meanwhile",
+    function()
+      helper.keeps_fds(function()
+        net.run(function()
+          for turns = 0, 6 do
+            -- (what was written is flushed; the child starts in a later turn)
+            local file = assert(uring.open(helper.tmpname(), "w"))
+            assert(file:write "x")
+            local task = uring.spawn(uring.process, { "true", stdin = "pipe",
+              stdout = file })
+            helper.turns(turns)
+            file:close()
+            local ok, child, message, errno = task:join()
+            assert.is_true(ok, child)
+            if child then child:close()
+            else assert.equal(E.EBADF, errno, message) end
+          end
+        end)
+      end)
+      helper.clean()
+    end)
 end)

@@ -171,10 +171,23 @@ local function closed(streams)
   for _, stream in next, streams do stream:close() end
 end
 
+-- A stream that it was to get and that another task has closed since it was
+-- asked for: message and errno.
+local function lost_stream(start)
+  for i, name in ipairs(STREAMS) do
+    if not math_type(start[i]) and problem_of(tasks.check_fd, start[i]) then
+      return { format("process '%s': its %s was closed: Bad file descriptor "
+        .. "(EBADF)", start.args[1], name), EBADF }
+    end
+  end
+end
+
 -- The function of its daemon. The caller waits until `begun` is closed, or the
 -- daemon has ended.
 local function attend(self, start)
   local child <close> = self.child  -- (whatever fails below, it is ended)
+  start.failure = lost_stream(start)
+  if start.failure then return closed(start.ends) end
   local ok, started, message, errno = pcall(tasks.child_start, nil, child,
     start.paths, start.args, start.env, start.cwd, start.group, start[1],
     start[2], start[3])
@@ -303,22 +316,22 @@ local function process(given)
   return self
 end
 
-local function result(self)
+-- `ok` and so on are what the join of its daemon has given.
+local function result(self, ok, message, errno)
   if self.kind then return self.kind, self.code end
+  if not ok then return nil, message, errno end
   return nil, self.code, self.errno
 end
 
 function Process:wait(seconds)
   check_self(self, "wait")
   check_timeout(seconds, 1, "wait")
-  local ok, message, errno = self.task:join(seconds)
-  if not ok then return nil, message, errno end
-  return result(self)
+  return result(self, self.task:join(seconds))
 end
 
 function Process:waiting()
   check_self(self, "waiting")
-  return self.task:joining():wrap(function() return result(self) end)
+  return self.task:joining():wrap(function(...) return result(self, ...) end)
 end
 
 function Process:kill(name)
@@ -332,11 +345,13 @@ end
 function Process:close()
   check_self(self, "close")
   self.task:cancel("the process was closed")
+  local ok, message, errno = true, nil, nil
   if core.current() then
-    shield(self.grace * 2 + 2 * AFTER_KILL, self.task.join, self.task)
+    ok, message, errno =
+      shield(self.grace * 2 + 2 * AFTER_KILL, self.task.join, self.task)
   end
   close_streams(self)
-  return result(self)
+  return result(self, ok, message, errno)
 end
 
 Process.__close = Process.close

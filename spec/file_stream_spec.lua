@@ -464,6 +464,28 @@ describe("a read or a write by position", function()
       assert.equal(1, select("#", f:truncate(2)))
     end)
   end)
+
+  it("gives EBADF where another task closes the file meanwhile", function()
+    net.run(function()
+      for name, argument in pairs { sync = 0, truncate = 3, pwrite = "abc",
+          pread = 3, stat = 0, seek = "end" } do
+        for turns = 0, 4 do
+          local f = assert(uring.open(helper.tmpname(), "w+"))
+          assert(f:write(("x"):rep(1 << 18)))
+          local task = uring.spawn(function()
+            if name == "sync" or name == "stat" then return f[name](f) end
+            return f[name](f, argument, 0)
+          end)
+          helper.turns(turns)
+          f:close()
+          local ok, result, message, errno = task:join(patience)
+          assert.is_true(ok, result)
+          if not result then assert.equal(E.EBADF, errno, message) end
+        end
+      end
+    end)
+    helper.clean()
+  end)
 end)
 
 describe("the standard streams", function()

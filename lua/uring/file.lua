@@ -31,6 +31,7 @@ local now <const> = core.now
 local pack <const>, unpack <const> = table.pack, table.unpack
 local EAGAIN <const>, EINVAL <const> = core.errno.EAGAIN, core.errno.EINVAL
 local ESPIPE <const>, ETIME <const> = core.errno.ESPIPE, core.errno.ETIME
+local EBADF <const>, ECANCELED <const> = core.errno.EBADF, core.errno.ECANCELED
 
 local STATX_SIZE <const> = 256
 local MOST <const> = 0x7fffffff       -- bytes of a request
@@ -206,10 +207,14 @@ function Stream:seek(whence, offset)
   return tasks.file_seek(self, from, offset)
 end
 
--- (Errors of what names no path name the stream.)
+-- (Errors of what names no path name the stream. Its close cancels requests:
+-- to those who wait for them it is closed.)
 local function named(self, result, message, errno)
   if result then return result end
   if errno == ETIME then return nil, message, errno end
+  if errno == ECANCELED and problem_of(self.fileno, self) then
+    return nil, "the stream was closed: Bad file descriptor (EBADF)", EBADF
+  end
   return nil, format("%s: %s", self, message), errno
 end
 

@@ -2,6 +2,7 @@
 
 local helper = require "helper"
 local net = require "net"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -247,6 +248,44 @@ describe("uring.fs.watch", function()
       assert.is_nil(none)
       assert.equal(E.EBADF, errno)
       assert.same({ true, "ended" }, { loops:join(patience) })
+    end)
+  end)
+
+  -- A number that the program has found in /proc, say.
+  it("ends where a request closes its number", function()
+    net.run(function()
+      local _, before = spec.fds()
+      local watch = assert(fs.watch(folder))
+      local _, fds = spec.fds()
+      local number
+      for fd, what in pairs(fds) do
+        if what ~= before[fd] and what:find "inotify" then number = fd end
+      end
+      local step, state = watch:messages()
+      assert(uring.await(uring.sqe():prep_close(number)))
+      helper.mistake("bad argument #1 to 'receive' (attempt to use a closed",
+        watch.receive, watch)
+      helper.mistake("'receiving' (attempt to use a closed", watch.receiving,
+        watch)
+      assert.is_nil(step(state))
+      watch:close()
+    end)
+  end)
+
+  it("is its process's, and says so in a forked child", function()
+    net.run(function()
+      local watch <close> = assert(fs.watch(folder))
+      local step, state = watch:messages()
+      helper.in_child(function()
+        uring.run(function()
+          local words = "belongs to another process"
+          helper.mistake("bad argument #1 to 'receive' (this stream " .. words,
+            watch.receive, watch)
+          helper.mistake("'receiving' (this stream " .. words,
+            watch.receiving, watch)
+          helper.mistake(words, step, state)
+        end)
+      end)
     end)
   end)
 

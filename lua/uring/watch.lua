@@ -11,7 +11,9 @@ local core = require("uring.core").public
 local after <const> = require("uring.event").public.after
 
 local tasks <const> = require "uring.core"
-local bad_argument <const> = require("uring.argument").bad_argument
+local argument <const> = require "uring.argument"
+local bad_argument <const>, problem_of <const> =
+  argument.bad_argument, argument.problem_of
 local watch_new <const>, open_stream <const> =
   tasks.watch_new, tasks.open_stream
 local read_record <const>, reading_record <const> =
@@ -19,6 +21,7 @@ local read_record <const>, reading_record <const> =
 local error <const>, type <const> = error, type
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local format <const>, unpack <const> = string.format, string.unpack
+local find <const> = string.find
 local ipairs <const> = ipairs
 local E <const> = core.errno
 
@@ -43,6 +46,10 @@ local function check_self(self, name, open)
     bad_argument(1, name, "uring.Watch expected, got %s", type(self))
   elseif open and self.closed then
     bad_argument(1, name, "attempt to use a closed watch")
+  elseif open and not self.gone then
+    -- (a request may have closed its number, and it may be a parent's)
+    local problem = problem_of(self.stream.fileno, self.stream)
+    if problem then bad_argument(1, name, "%s", problem) end
   end
 end
 
@@ -101,6 +108,11 @@ end
 
 local function step(self)
   if self.closed or self.gone then return nil end
+  local problem = problem_of(self.stream.fileno, self.stream)
+  if problem then  -- (its number was closed, or it is a parent's)
+    if find(problem, "closed", 1, true) then return nil end
+    error(problem, 2)
+  end
   local event, message, errno = event_of(self, read_record(self.stream))
   if event or errno == E.EBADF or errno == E.ENOENT then return event end
   error(message, 2)

@@ -486,6 +486,39 @@ describe("a read or a write by position", function()
     end)
     helper.clean()
   end)
+
+  -- The write and the close of its number complete in one turn.
+  it("gives EBADF where a request closes the number as it flushes", function()
+    net.run(function()
+      local socket, peer = net.pair()
+      local CALLS <const> = {
+        sync = function(f) return f:sync() end,
+        truncate = function(f) return f:truncate(3) end,
+        pwrite = function(f) return f:pwrite("abc", 0) end,
+        pread = function(f) return f:pread(3, 0) end,
+        stat = function(f) return f:stat() end,
+        seek = function(f) return f:seek("end") end,
+        sendfile = function(f) return socket:sendfile(f) end,
+        process = function(f) return uring.process { "true", stdin = f } end,
+      }
+      for name, call in pairs(CALLS) do
+        local f = assert(uring.open(helper.tmpname(), "w+"))
+        assert(f:write "some")
+        local task = uring.spawn(call, f)
+        uring.sleep(0)
+        local op = uring.loop():ring():queue(
+          uring.sqe():prep_close(f:fileno()))
+        local ok, result, message, errno = task:join(patience)
+        assert(ok, ("%s: %s"):format(name, result))
+        assert.is_nil(result)
+        assert.equal(E.EBADF, errno, message)
+        op:await()
+        f:close()
+      end
+      peer:close()
+    end)
+    helper.clean()
+  end)
 end)
 
 describe("the standard streams", function()

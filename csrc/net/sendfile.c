@@ -409,7 +409,10 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
 
 /* What was written to the file goes there first. */
 static int sendfile_flushed (lua_State *L, int status, lua_KContext ctx) {
+  struct fd_arg file;
   (void)status;
+  if (!lua_isnil(L, -3) && !file_at(L, &file))  /* (a request has closed it) */
+    fail(L, EBADF, "sendfile: the file was closed");
   if (lua_isnil(L, -3)) {
     lua_pushinteger(L, 0);
     return 4;

@@ -183,11 +183,26 @@ local function check_self(self, name)
   if problem then bad_argument(1, name, "%s", problem) end
 end
 
+local function is_closed(self) return problem_of(self.fileno, self) ~= nil end
+
+local function closed()
+  return nil, "the stream was closed: Bad file descriptor (EBADF)", EBADF
+end
+
+-- Flush, in a call that goes on after that: it may have waited, and a request
+-- have closed the number meanwhile.
+local function flush_first(self, timeout)
+  local ok, message, errno = self:flush(timeout)
+  if not ok then return nil, message, errno end
+  if not is_flushed(self) and is_closed(self) then return closed() end
+  return true
+end
+
 -- What was written is in the file. (What a pipe has no room for yet changes
 -- nothing of what it is asked.)
 local function flush_file(self)
   if not is_seekable(self) then return true end
-  return self:flush()
+  return flush_first(self)
 end
 
 local WHENCE <const> = { set = 0, cur = 1, ["end"] = 2 }
@@ -212,9 +227,7 @@ end
 local function named(self, result, message, errno)
   if result then return result end
   if errno == ETIME then return nil, message, errno end
-  if errno == ECANCELED and problem_of(self.fileno, self) then
-    return nil, "the stream was closed: Bad file descriptor (EBADF)", EBADF
-  end
+  if errno == ECANCELED and is_closed(self) then return closed() end
   return nil, format("%s: %s", self, message), errno
 end
 
@@ -226,7 +239,7 @@ local function begin_at(self, name, timeout)
     return nil, format("%s: %s: Illegal seek (ESPIPE)", self, name), ESPIPE
   end
   local deadline <const> = deadline_of(timeout)
-  local ok, message, errno = self:flush(timeout)
+  local ok, message, errno = flush_first(self, timeout)
   if not ok then return nil, message, errno end
   return deadline
 end
@@ -277,7 +290,7 @@ end
 
 function Stream:sync()
   check_self(self, "sync")
-  return after(self.flush, self, "sync")
+  return after(flush_first, self, "sync")
 end
 
 function Stream:truncate(size)

@@ -164,6 +164,25 @@ describe("an address", function()
       end)
     end)
 
+  it("has monitors that are all ready as soon as the mailbox is closed",
+    function()
+      helper.run(function()
+        for _ = 1, 100 do
+          local worker = assert(uring.worker(function()
+            uring.inbox():receive()
+          end))
+          local monitors = {}
+          for i = 1, 100 do monitors[i] = worker:monitor() end
+          failed(E.ETIME, "timed out", uring.select(monitors, 0))
+          worker:send "end"
+          -- (the worker's thread may still be telling the others)
+          repeat until monitors[1]:try()
+          assert.is_true((monitors[100]:try()))
+          assert(worker:join(30))
+        end
+      end)
+    end)
+
   it("keeps those alive that wait through it", function()
     helper.run(function()
       local box = uring.mailbox { capacity = 1 }

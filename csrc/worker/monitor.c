@@ -35,11 +35,10 @@ static void describe_monitor (lua_State *L, const struct socket_waitq *waitq,
 static int monitor_try (lua_State *L, struct task *t,
                         struct wait_node *node) {
   struct monitor *m = class_check(L, 1, CLASS_MONITOR);
-  bool over;
   (void)t; (void)node;
   mail_address_check_fork(L, m->q);
-  over = m->s ? queue_result(m->s) == SEND_REFUSED : queue_is_closed(m->q);
-  if (!over || m->fired)
+  /* The queue itself, not what `s` was told: it is told later. */
+  if (m->fired || !queue_is_closed(m->q))
     return 0;
   m->fired = true;
   lua_pushboolean(L, 1);

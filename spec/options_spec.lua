@@ -162,3 +162,29 @@ describe("an option table", function()
     end)
   end)
 end)
+
+describe("a loop's iterator that is called without its state", function()
+  local loops = {
+    dir = function() return uring.fs.dir "." end,
+    walk = function() return uring.fs.walk "." end,
+    watch = function() return assert(uring.fs.watch "."):messages() end,
+    ticks = function() return uring.every(1):messages() end,
+    map = function()
+      local main = function(n) return n end
+      return assert(uring.pool { workers = 0, main = main }):map { 1 }
+    end,
+    mailbox = function() return uring.mailbox():messages() end,
+  }
+
+  it("says so at the caller's line", function()
+    helper.run(function()
+      for name, loop in pairs(loops) do
+        local step = loop()
+        local ok, why = pcall(function() local x = step() return x end)
+        assert.is_false(ok)
+        assert.truthy(why:find "^[^\n]*options_spec.lua:%d+: bad argument #1",
+          name .. ": " .. why)
+      end
+    end)
+  end)
+end)

@@ -7,6 +7,7 @@ local tasks <const> = require "uring.core"
 local read_options <const>, raise_at_caller <const> =
   tasks.read_options, tasks.raise_at_caller
 local error <const>, pcall <const>, type <const> = error, pcall, type
+local getmetatable <const> = getmetatable
 local format <const>, match <const> = string.format, string.match
 local tointeger <const> = math.tointeger
 
@@ -25,6 +26,15 @@ local function check_options(options, n, name, fields, within)
   if checked then return checked end
   if within then problem = format("option '%s': %s", within, problem) end
   bad_argument(n, name, "%s", problem)
+end
+
+-- A loop's iterator was called: with the loop's state, as `for` does?
+local function check_loop(state, metatable, name)
+  if getmetatable(state) ~= metatable then
+    bad_argument(1, "for iterator",
+      "the state of the loop expected, got %s: call '%s' in a for loop",
+      type(state), name)
+  end
 end
 
 -- The integer in that argument, which may be a float without a fraction. It
@@ -70,6 +80,6 @@ local function raise_as(name, shift, problem)
 end
 
 return { bad_argument = bad_argument, check_options = check_options,
-  check_integer = check_integer,
+  check_integer = check_integer, check_loop = check_loop,
   parse_problem = parse_problem, refusal = refusal, problem_of = problem_of,
   raise_as = raise_as }

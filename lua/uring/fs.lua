@@ -23,6 +23,7 @@ local random <const>, stat_at <const> = tasks.file_random, files.stat_at
 local check_path <const> = tasks.check_path
 local bad_argument <const>, check_options <const>, check_integer <const> =
   argument.bad_argument, argument.check_options, argument.check_integer
+local check_loop <const> = argument.check_loop
 local error <const>, pcall <const> = error, pcall
 local type <const>, next <const> = type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
@@ -310,6 +311,7 @@ function Reading:next()
 end
 
 local function next_entry(reading)
+  check_loop(reading, Reading, "dir")
   local name, kind, errno = reading:next()
   if not name and errno then error(kind, 2) end
   return name, kind
@@ -354,6 +356,7 @@ local function descend(walk)
 end
 
 local function next_of_walk(walk)
+  check_loop(walk, Walk, "walk")
   if walk.down then
     local path, kind, message, errno = descend(walk)
     if path then return path, kind, message, errno end

@@ -28,6 +28,7 @@ local pack <const>, unpack <const> = table.pack, table.unpack
 
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
+local check_loop <const> = argument.check_loop
 local refusal <const>, text <const> = argument.refusal, workers.text
 local cancelled <const>, EPIPE <const> = core.cancelled, core.errno.EPIPE
 local max <const>, min <const> = math.max, math.min
@@ -284,6 +285,7 @@ function Map:give(id)
 end
 
 local function next_results(self)
+  check_loop(self, Map, "map")
   local pool <const> = self.pool
   if pool.mapping ~= self then return end
   if pool.broken then raise_dead(pool.dead) end

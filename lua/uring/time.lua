@@ -14,7 +14,9 @@ local protocol = require "uring.event"
 local choose <const> = require("uring.select").public.select
 
 local tasks <const> = require "uring.core"
-local bad_argument <const> = require("uring.argument").bad_argument
+local argument <const> = require "uring.argument"
+local bad_argument <const>, check_loop <const> =
+  argument.bad_argument, argument.check_loop
 local now <const>, time <const> = core.now, core.time
 local class <const>, cannot_raise <const> =
   protocol.class, protocol.cannot_raise
@@ -140,6 +142,7 @@ end
 
 -- The step of a loop: nil when they are closed.
 local function step(self)
+  check_loop(self, Ticks, "messages")
   if not self.open then return nil end
   return (received(choose { self.event }))
 end

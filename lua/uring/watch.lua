@@ -12,8 +12,8 @@ local after <const> = require("uring.event").public.after
 
 local tasks <const> = require "uring.core"
 local argument <const> = require "uring.argument"
-local bad_argument <const>, problem_of <const> =
-  argument.bad_argument, argument.problem_of
+local bad_argument <const>, problem_of <const>, check_loop <const> =
+  argument.bad_argument, argument.problem_of, argument.check_loop
 local watch_new <const>, open_stream <const> =
   tasks.watch_new, tasks.open_stream
 local read_record <const>, reading_record <const> =
@@ -107,6 +107,7 @@ function Watch:receiving()
 end
 
 local function step(self)
+  check_loop(self, Watch, "messages")
   if self.closed or self.gone then return nil end
   local problem = problem_of(self.stream.fileno, self.stream)
   if problem then  -- (its number was closed, or it is a parent's)

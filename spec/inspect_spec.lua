@@ -228,6 +228,21 @@ describe("uring.tasks", function()
     assert.same({}, uring.tasks())
   end)
 
+  it("tells which worker's end a task waits for", function()
+    helper.run(function()
+      local main = function() uring.inbox():receive() end
+      local named = assert(uring.worker { name = "mill", main = main })
+      local other = assert(uring.worker(main))
+      local first = uring.spawn(named.join, named)
+      local second = uring.spawn(other.join, other)
+      uring.sleep(0)
+      assert.equal("for the end of worker 'mill'", look(first).waits)
+      assert.equal("for the end of a worker", look(second).waits)
+      named:close()
+      other:close()
+    end)
+  end)
+
   it("tells of a task that is being closed while it waits", function()
     helper.fails("ended from outside", function()
       local said = {}

@@ -115,6 +115,7 @@ static const struct name_bit polls[] = {
 static void push_waitq (lua_State *L, const struct socket_waitq *waitq,
                        lua_State *co) {
   if (co && waitq->describe) waitq->describe(L, waitq, co);
+  else if (waitq->fd < 0) lua_pushstring(L, waitq->what);
   else lua_pushfstring(L, "%s (fd %d)", waitq->what, waitq->fd);
 }
 

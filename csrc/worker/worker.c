@@ -25,6 +25,7 @@
 #include "worker/worker_state.h"
 #include "worker/worker_thread.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,16 @@ static int worker_gc (lua_State *L) {
   return 0;
 }
 
+static void describe_end (lua_State *L, const struct socket_waitq *waitq,
+                          lua_State *co) {
+  const struct worker *w = (const struct worker *)
+    ((const char *)waitq - offsetof(struct worker, waitq));
+  const char *name = w->t ? w->t->name : NULL;
+  (void)co;
+  if (name) lua_pushfstring(L, "for the end of worker '%s'", name);
+  else lua_pushliteral(L, "for the end of a worker");
+}
+
 /* worker_new(name, capacity, bytes, fds, memory, hook, trace): an object,
 ** whose thread is started by worker_start; or nil, message, errno. 0 bytes are
 ** as many as a mailbox has. */
@@ -175,6 +186,7 @@ static int worker_new (lua_State *L) {
   w->t->memory = (size_t)lua_tointeger(L, 5);
   w->t->hook = lua_toboolean(L, 6);
   w->waitq.what = "for the end of a worker";
+  w->waitq.describe = describe_end;
   w->waitq.fd = -1;
   if (name && (w->t->name = strdup(name)) == NULL)
     return luaL_error(L, "not enough memory for a worker");

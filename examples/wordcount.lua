@@ -19,19 +19,20 @@ local uring = require "uring"
 local function count(path)
   local file <close>, message = uring.open(path, "rb")
   if not file then return nil, message end
-  local words, bytes, rest = 0, 0, ""
+  local words, bytes = 0, 0
+  local counted = false  -- the word that may go on in the next piece
   while true do
     local piece, why = file:read(1 << 16)
     if not piece and why then return nil, why end
-    local text = rest .. (piece or "")
-    -- what is behind the last space may go on in the next piece
-    local ended = piece and text:find "%S*$" or #text + 1
-    rest = text:sub(ended)
-    -- a word has a character that can be seen
-    local _, n = text:sub(1, ended - 1):gsub("%g%S*", "")
-    words = words + n
     if not piece then return words, bytes end
-    bytes = bytes + #piece
+    local from = counted and (piece:find "%s" or #piece + 1) or 1
+    -- a word has a character that can be seen
+    local _, n = piece:sub(from):gsub("%g%S*", "")
+    -- (from its end: looked for at each place it would take too long)
+    local space = piece:match "^.*()%s"
+    if space then counted = piece:find("%g", space) ~= nil
+    else counted = counted or n > 0 end
+    words, bytes = words + n, bytes + #piece
   end
 end
 

@@ -46,6 +46,20 @@ describe("examples/wordcount.lua", function()
       end)
   end
 
+  it("takes time in proportion to the bytes, if words are long", function()
+    local folder = os.tmpname()
+    assert(os.execute(("rm %s && mkdir %s"):format(folder, folder)))
+    finally(function() os.execute("rm -r " .. folder) end)
+    local file <close> = assert(io.open(folder .. "/words", "w"))
+    -- (words that end in the middle of a piece, and that go on in the next)
+    file:write((("x"):rep(60000) .. " "):rep(60), ("y"):rep(1 << 18), "\n",
+      ("z"):rep(65536), " ", ("\1"):rep(1 << 17), "z\1\n")
+    file:close()
+    local status, output = count(folder, 0)
+    assert.equal(0, status, output)
+    assert.truthy(output:find("63 words in 1 files", 1, true), output)
+  end)
+
   it("goes on where a file or a directory cannot be read", function()
     local status, output = count "/nowhere/at/all"
     assert.equal(1, status)

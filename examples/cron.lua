@@ -45,7 +45,7 @@ end
 local function parse_line(line)
   local every, command = line:match "^@every%s+([%d.]+)%s+(.+)$"
   if every then return { every = tonumber(every), command = command } end
-  local words = table.pack(line:match(("(%S+)%s+"):rep(5) .. "(.+)$"))
+  local words = table.pack(line:match("^" .. ("(%S+)%s+"):rep(5) .. "(.+)$"))
   if words.n < 6 then return nil, "five fields and a command expected" end
   local job = { command = words[6] }
   for i, field in ipairs(FIELDS) do
@@ -91,7 +91,7 @@ local function read_jobs(path)
   for line in assert(uring.open(path)):lines() do
     n = n + 1
     if line:find "^%s*[^%s#]" then
-      local job, message = parse_line(line:match "^%s*(.-)%s*$")
+      local job, message = parse_line(line:match "^%s*(.*%S)")
       if not job then error(("%s:%d: %s"):format(path, n, message), 0) end
       jobs[#jobs + 1] = job
     end

@@ -128,4 +128,17 @@ describe("examples/cron.lua", function()
       end
     end)
   end)
+
+  it("reads a long line in time in proportion to its length", function()
+    net.run(function()
+      local long = 100000
+      local code, out = output(start("cron", helper.file("  * * * * * x"
+        .. (" "):rep(long) .. "y  \n"), "next", "1"))
+      assert.equal(0, code, out)
+      assert.truthy(out:find("x" .. (" "):rep(long) .. "y\n", 1, true))
+      code, out = output(start("cron", helper.file(("x"):rep(long) .. " *")))
+      assert.equal(1, code)
+      assert.truthy(out:find(":1: five fields", 1, true))
+    end)
+  end)
 end)

@@ -77,7 +77,7 @@ if not to or not limit or limit < 1 then
   os.exit(2)
 end
 
-from = from:gsub("(.)/+$", "%1")
+from = from:match "^(.*[^/])/*$" or from:sub(1, 1)
 if from == "/" or (to .. "/"):find(from .. "/", 1, true) == 1 then
   io.stderr:write("'", to, "' is in '", from, "': the copy would not end\n")
   os.exit(2)

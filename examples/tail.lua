@@ -26,7 +26,8 @@ end
 
 -- The directory is watched before the file is opened: so nothing is missed.
 local function follow(path)
-  local folder, name = path:match "^(.-)([^/]+)$"
+  local folder = path:match "^.*/" or ""
+  local name = path:sub(#folder + 1)
   local watch <close> =
     assert(uring.fs.watch(folder == "" and "." or folder))
   local file = open(path)

@@ -113,6 +113,13 @@ describe("examples/copy.lua", function()
     end)
   end)
 
+  it("takes time in proportion to the length of a path", function()
+    net.run(function()
+      local code = run("copy", ("/"):rep(125000) .. "x", folder .. "/to")
+      assert.equal(1, code)
+    end)
+  end)
+
   it("says how it is used", function()
     net.run(function()
       for _, words in ipairs { {}, { "a" }, { "a", "b", "0" } } do
@@ -177,6 +184,13 @@ describe("examples/tail.lua", function()
       expect(p, "here\n")
       assert(p:kill "INT")
       assert.same({ "exit", 0 }, { p:wait(patience) })
+    end)
+  end)
+
+  it("takes time in proportion to the length of a path", function()
+    net.run(function()
+      local code = run("tail", ("x"):rep(125000) .. "/y")
+      assert.equal(1, code)
     end)
   end)
 

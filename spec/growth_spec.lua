@@ -400,6 +400,88 @@ describe("the same time is taken by each", function()
   end)
 end)
 
+-- (A traceback looks for the name of each function in all modules.)
+describe("a cancelled task makes no traceback, though it is", function()
+  -- The time of f, best of some, beside so many modules.
+  local function beside(n, f)
+    local _ <close> = helper.finally(function()
+      for i = 1, n do package.loaded["growth." .. i] = nil end
+    end)
+    for i = 1, n do package.loaded["growth." .. i] = {} end
+    local best = math.huge
+    for _ = 1, 3 do
+      helper.run(function() best = math.min(best, f()) end)
+    end
+    return best
+  end
+
+  local function same(name, f)
+    it(name, function()
+      local few, many = beside(0, f), beside(20000, f)
+      assert(many <= 3 * few + 0.01, ("%.2f ms beside none, %.2f ms beside "
+        .. "many"):format(few * 1e3, many * 1e3))
+    end)
+  end
+
+  same("a connection", function()
+    local listener <close> = assert(uring.tcp.listen "127.0.0.1:0")
+    local server = uring.spawn(listener.serve, listener, function(conn)
+      conn:recv()
+    end, { grace = 0 })
+    local conns = {}
+    for i = 1, 30 do
+      conns[i] = assert(uring.tcp.connect(listener:getsockname(), 60))
+      uring.sleep(0)
+    end
+    uring.sleep(0.01)
+    local spent = timed(function()
+      server:cancel()
+      server:join()
+    end)
+    for _, c in ipairs(conns) do c:close() end
+    return spent
+  end)
+
+  same("an event that was not chosen", function()
+    return timed(function()
+      for _ = 1, 30 do
+        uring.select { uring.event(uring.sleep, 60), uring.event(uring.sleep,
+          0) }
+      end
+    end)
+  end)
+
+  same("a call whose caller leaves", function()
+    local box <close> = uring.mailbox()
+    local address <close> = box:address()
+    local server = uring.spawn(box.serve, box, { wait = function()
+      uring.sleep(60)
+    end })
+    local spent = timed(function()
+      for _ = 1, 30 do
+        local task = uring.spawn(address.call, address, "wait")
+        for _ = 1, 4 do uring.sleep(0) end
+        task:cancel()
+        task:join()
+        for _ = 1, 4 do uring.sleep(0) end
+      end
+    end)
+    server:cancel()
+    server:join()
+    return spent
+  end)
+
+  same("a read of a stream that is closed", function()
+    return timed(function()
+      for _ = 1, 30 do
+        local s = uring.stream { read = function() uring.sleep(60) end }
+        assert.is_nil((s:read("l", 0.0001)))
+        s:close()
+      end
+    end)
+  end)
+end)
+
 describe("a line takes the same time, in pieces of", function()
   local line = ("x"):rep(99) .. "\n"
 

@@ -69,7 +69,7 @@ function Server:perform(slot, name, ...)
   if not scope then return end  -- (its caller has gone)
   local trace = {}
   answer(slot, trace, xpcall(f, function(e)
-    trace.of = traceback(nil, 2)
+    if not rawequal(e, cancelled) then trace.of = traceback(nil, 2) end
     return e
   end, ...))
 end
@@ -108,7 +108,7 @@ function Server:take(is_call, ...)
   else
     local trace
     local ok, why = xpcall(self.message, function(e)
-      trace = traceback(text_of(e), 2)
+      if not rawequal(e, cancelled) then trace = traceback(text_of(e), 2) end
       return e
     end, self, ...)
     if not ok then

@@ -166,7 +166,9 @@ end
 
 local function perform(call, f, ...)
   return performed(call, xpcall(f, function(value)
-    call.traceback = traceback(nil, 2)
+    if not rawequal(value, core.cancelled) then
+      call.traceback = traceback(nil, 2)
+    end
     return value
   end, ...))
 end

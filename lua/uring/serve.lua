@@ -45,7 +45,9 @@ local function handle(server, conn, peer)
   local trace
   local c <close> = conn
   local ok, why = xpcall(server.f, function(e)
-    trace = traceback(tostring(e), 2)
+    if not rawequal(e, core.cancelled) then  -- (it may be that of thousands)
+      trace = traceback(tostring(e), 2)
+    end
     return e
   end, c, peer)
   if ok or rawequal(why, core.cancelled) then return end

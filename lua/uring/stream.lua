@@ -181,11 +181,15 @@ tasks.keep_calls(function(read, write, close, stream)
   local calls = setmetatable({ of = setmetatable({ stream }, Weak),
     read = read, write = write, close = close }, Calls)
   function calls.note_read(value)
-    calls.read_trace = traceback(nil, 2)
+    if not rawequal(value, core.cancelled) then
+      calls.read_trace = traceback(nil, 2)
+    end
     return value
   end
   function calls.note_write(value)
-    calls.write_trace = traceback(nil, 2)
+    if not rawequal(value, core.cancelled) then
+      calls.write_trace = traceback(nil, 2)
+    end
     return value
   end
   return calls

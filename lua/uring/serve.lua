@@ -60,9 +60,11 @@ local Place <const> = {}
 
 function Place:__close()
   local server = self.server
-  server.running[self] = nil
   if server.places then server.places:release() end
-  if not next(server.running) then server.idle:release() end
+  if not server.running[self] then return end  -- (it found no memory)
+  server.running[self] = nil
+  server.count = server.count - 1
+  if server.count == 0 then server.idle:release() end
 end
 
 -- (What goes wrong outside of f, in on_error or for want of memory, is counted
@@ -77,8 +79,9 @@ end
 
 function Server:start(conn, peer)
   local place = setmetatable({ server = self }, Place)
-  if not next(self.running) then self.idle:try_acquire() end
+  if self.count == 0 then self.idle:try_acquire() end
   self.running[place] = core.loop():spawn(connection, place, conn, peer)
+  self.count = self.count + 1
 end
 
 
@@ -86,7 +89,7 @@ end
 
 -- Wait until no connection is left.
 function Server:wait()
-  if next(self.running) then
+  if self.count > 0 then
     self.idle:acquire()
     self.idle:release()
   end
@@ -100,7 +103,7 @@ function Server:stop()
 end
 
 function Server:__close()
-  if next(self.running) then
+  if self.count > 0 then
     scopes.shield(self.grace + 2 * LAST_WORDS, self.stop, self)
   end
 end
@@ -141,7 +144,8 @@ function Socket:serve(f, options)
   check_listener(self)
   check_function(f, 1, "serve")
   options = check_options(options, 2, "serve", OPTIONS)
-  local server <close> = setmetatable({ f = f, failed = 0, running = {},
+  local server <close> = setmetatable({ f = f, failed = 0,
+    running = {}, count = 0,  -- (next() would pass all that have ended)
     on_error = options.on_error, grace = options.grace or GRACE,
     places = options.max and core.semaphore(options.max),
     idle = core.semaphore(1) }, Server)

@@ -16,7 +16,7 @@ before_each(clean.begin(function()  -- (the loop, and its doorbell)
   uring.run(function() assert(process { "true" }):wait() end)
 end))
 
-after_each(clean.finish(function() assert.is_nil((spec.wait(-1))) end))
+after_each(clean.finish(function() assert.is_false(spec.children()) end))
 
 local function sh(script, options)
   options = options or {}

@@ -18,6 +18,7 @@
 
 #define SIGNAL_GROUP  (1u << 2)    /* PIDFD_SIGNAL_PROCESS_GROUP, 6.9 */
 #define KILL_NS       1000000000   /* how long a killed child may take */
+#define REAP_NS       20000
 
 
 /* ---- signals ----------------------------------------------------------- */
@@ -67,7 +68,18 @@ static int wait_pidfd (int pidfd, siginfo_t *info, int flags) {
 }
 
 int pidfd_reap (int pidfd, siginfo_t *info) {
-  return wait_pidfd(pidfd, info, WNOHANG);
+  int64_t deadline = clock_after(KILL_NS);
+  for (;;) {
+    int rc;
+    info->si_pid = 0;
+    rc = wait_pidfd(pidfd, info, WNOHANG);
+    /* guard: it is told that it has ended a moment before it can be reaped */
+    if (rc < 0 || info->si_pid != 0)
+      return rc;
+    if (clock_left(deadline) <= 0)
+      return -ETIME;
+    clock_sleep(REAP_NS);
+  }
 }
 
 void pidfd_reap_wait (int pidfd) {

@@ -310,7 +310,7 @@ static int seek_now (lua_State *L, struct stream *s) {
 }
 
 /* Take what a read has left that was given up: 0, or 3 values were pushed.
-** (What that read has failed with is nobody's, but for what stays to be
+** (No task waits for what that read has failed with, but for what stays to be
 ** taken.) */
 static int seek_take_rest (lua_State *L, struct input *in) {
   enum fill got;

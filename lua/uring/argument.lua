@@ -63,10 +63,12 @@ local function refusal(problem, first, what)
   return n and format("%s #%d: %s", what or "result", n - first + 1, text)
 end
 
--- What a check in C finds wrong with a value; nil: nothing.
+-- What a check in C finds wrong with a value; nil: nothing. (Without memory it
+-- has found nothing out.)
 local function problem_of(check, value)
   local ok, problem = pcall(check, value)
   if ok then return nil end
+  if problem == "not enough memory" then error(problem, 0) end
   local _, text = parse_problem(problem)
   return text or problem
 end

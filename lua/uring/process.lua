@@ -171,18 +171,11 @@ local function closed(streams)
   for _, stream in next, streams do stream:close() end
 end
 
--- Why this is no descriptor any more. (A check without memory says nothing.)
-local function lost(value)
-  local problem = problem_of(tasks.check_fd, value)
-  if problem == "not enough memory" then error(problem, 0) end
-  return problem
-end
-
 -- A stream that it was to get and that another task has closed since it was
 -- asked for: message and errno.
 local function lost_stream(start)
   for i, name in ipairs(STREAMS) do
-    if not math_type(start[i]) and lost(start[i]) then
+    if not math_type(start[i]) and problem_of(tasks.check_fd, start[i]) then
       return { format("process '%s': its %s was closed: Bad file descriptor "
         .. "(EBADF)", start.args[1], name), EBADF }
     end
@@ -256,7 +249,7 @@ local function hand_over(value)
     return true
   end
   -- (it may be closed while another one is flushed)
-  local problem = lost(value)
+  local problem = problem_of(tasks.check_fd, value)
   if problem then return nil, problem, EBADF end
   if kind == "uring.Socket" then
     if value:getsockopt "SO_TYPE" ~= core.SOCK_STREAM then return true end

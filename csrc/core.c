@@ -41,6 +41,8 @@
 #include "task/watchdog.h"
 #include "task/wrap.h"
 #include "net/socket.h"
+#include "net/socket_calls.h"
+#include "net/socket_option.h"
 #include "os/file.h"
 #include "os/child_job.h"
 #include "os/process.h"
@@ -63,6 +65,7 @@
 #include "worker/send_wait.h"
 #include "worker/served_call.h"
 #include "worker/worker.h"
+#include "worker/worker_join.h"
 #include "worker/worker_state.h"
 #include "host/c_api.h"
 #include "host/loop_close.h"
@@ -144,6 +147,8 @@ static void open_classes (lua_State *L) {
   wait_message_open(L);
   wait_operation_open(L);
   socket_open(L);
+  socket_calls_open(L);
+  socket_option_open(L);
   recv_open(L);
   recv_input_open(L);
   send_open(L);
@@ -160,6 +165,7 @@ static void open_classes (lua_State *L) {
   mailbox_open(L);
   realm_open(L);
   worker_open(L);
+  worker_join_open(L);
   worker_state_open(L);
   mail_address_open(L);
   mail_send_open(L);
@@ -207,8 +213,9 @@ static void push_internal (lua_State *L) {
   wall_timer_functions(L);
   mailbox_functions(L);
   worker_functions(L);
+  worker_join_functions(L);
   worker_state_functions(L);
-  socket_functions(L);
+  socket_calls_functions(L);
   stream_functions(L);
   stream_calls_functions(L);
   stream_read_functions(L);

@@ -16,6 +16,8 @@
 #include "net/arrived.h"
 #include "net/buf_pool.h"
 #include "net/rx_data.h"
+#include "net/socket_calls.h"
+#include "net/socket_option.h"
 #include "net/socket_poll.h"
 
 #include <poll.h>

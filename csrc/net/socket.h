@@ -1,6 +1,7 @@
 /*
-** socket: the sockets of tasks: `uring.socket(…)`, and their methods that
-** never wait. recv.c and send.c have those that do.
+** socket: the sockets of tasks, from `socket_push` to their close. What they
+** do is elsewhere: socket_calls.c and socket_option.c have the system calls
+** that never wait, recv.c and send.c those that do.
 **
 ** A socket owns its descriptor, and has a receive side and a send side, each
 ** with a wait queue. On the receive side at most one request is in flight (a
@@ -110,11 +111,6 @@ struct socket {            /* the userdata; begins as struct endpoint does */
 struct socket *socket_push (lua_State *L, int family, int type);
 void socket_own (lua_State *L, struct socket *s, int number);
 
-/* The result of getsockname(2) or getpeername(2); or false and errno. */
-typedef int (*socket_name_call)(int, struct sockaddr *, socklen_t *);
-bool socket_name (const struct socket *s, socket_name_call call,
-                  struct address *a);
-
 /* The open socket at `arg`, of this process. */
 struct socket *socket_check (lua_State *L, int arg);
 
@@ -125,12 +121,10 @@ struct op *socket_op (const struct socket *s, const struct socket_side *side);
 ** ended. */
 struct op *socket_find_op (const struct socket *s, uint64_t token);
 
-/* The capacity for control messages of a request that is to receive
-** descriptors, if `*fds`, or else not. Then a unix socket's has no capacity
-** for them, and the kernel closes them. But if an option asks for control
-** messages that follow them they are received too, and `*fds` becomes true.
-** Other sockets receive none. */
-unsigned socket_control_capacity (const struct socket *s, bool *fds);
+/* The capacity for control messages that no option of ours has enabled:
+** descriptors, and credentials, for SO_PASSCRED may be set by other processes
+** that share the socket. */
+unsigned socket_default_control (int family);
 
 /* Is what it receives a stream, without message boundaries? */
 static inline bool socket_is_stream (const struct socket *s) {
@@ -142,12 +136,7 @@ static inline bool socket_is_ordered (const struct socket *s) {
   return s->type != SOCK_DGRAM && s->type != SOCK_RAW;
 }
 
-int socket_new (lua_State *L);      /* uring.socket(family, type, protocol) */
-int socket_pair (lua_State *L);     /* uring.socketpair([type]) */
-void socket_open (lua_State *L);    /* the class */
-
-/* The functions for lua/uring, into the table on top; the state is below. */
-void socket_functions (lua_State *L);
+void socket_open (lua_State *L);  /* the class */
 
 /* The methods that wait: they receive and accept, send and connect. */
 void recv_open (lua_State *L);

@@ -17,7 +17,7 @@
 #include "worker/encode.h"
 #include "worker/mail_send.h"
 #include "worker/mailbox.h"
-#include "worker/worker.h"
+#include "worker/worker_join.h"
 #include "worker/worker_thread.h"
 
 #include "compat.h"  /* again: now with Lua's headers before it */

@@ -100,4 +100,33 @@ describe("IO_DRAIN", function()
     assert.same({ 1, -E.ECANCELED, 0 }, { hand.take(ring) })
     assert.same({ 2, 0, 0 }, { hand.take(ring) })
   end)
+
+  it("and sends without a copy cannot be on one ring", function()
+    local raised = "waits for its own notification for ever"
+    local ring = hand.ring()
+    local a, b = uring.socketpair()
+    local bytes = uring.buffer "x"
+    local function zero_copy(flags)
+      return uring.sqe():prep_send_zc(a, bytes):set_flags(flags or 0)
+    end
+    local function zero_copy_message()
+      return uring.sqe():prep_sendmsg_zc(a, uring.msghdr{ iov = { bytes } })
+    end
+    helper.raises(raised, ring.queue, ring,
+      zero_copy(uring.IOSQE_IO_DRAIN))
+    helper.raises(raised, ring.queue, ring, draining(), zero_copy())
+    helper.raises(raised, ring.queue, ring,
+      nop():set_flags(uring.IOSQE_IO_LINK), zero_copy(uring.IOSQE_IO_LINK),
+      draining())
+    assert.equal(0, ring:stats().submitted)
+    ring:queue(draining(1))
+    helper.raises(raised, ring.queue, ring, zero_copy())
+    ring:submit()
+    assert.equal(1, (hand.take(ring)))
+    helper.raises(raised, ring.queue, ring, zero_copy())
+    helper.raises(raised, ring.queue, ring, zero_copy_message())
+    assert.is_true(ring:close())
+    a:close()
+    b:close()
+  end)
 end)

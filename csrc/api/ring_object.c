@@ -141,6 +141,8 @@ static void check_group (lua_State *L, const struct ring *r, int arg,
 void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
                           const struct request **requests, int array) {
   const struct state *s = state_of(L);
+  bool drained = r->ops.drained;
+  int zero_copy = 0;
   if (n > (int)r->io.sq.ring_entries)
     luaL_argerror(L, array ? array : first, lua_pushfstring(L,
       "a chain of %d does not fit into a ring of %d entries", n,
@@ -149,7 +151,8 @@ void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
     int arg = array ? array : first + i;
     const struct request *q = sqe_check_in(L, s, first + i, arg);
     requests[i] = q;
-    if ((q->sqe.flags | (q->req_flags & (REQ_NAMES_OP | REQ_SILENT))) == 0)
+    if ((q->sqe.flags
+         | (q->req_flags & (REQ_NAMES_OP | REQ_SILENT | REQ_MULTI))) == 0)
       continue;  /* (there is nothing to check) */
     if (i == n - 1
         && (q->sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
@@ -163,7 +166,13 @@ void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
       luaL_argerror(L, arg, "this request completes more than once, and "
                     "CQE_SKIP_SUCCESS is for requests that complete once");
     if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, false);
+    if (q->sqe.flags & IOSQE_IO_DRAIN) drained = true;
+    if (op_notifies(q->sqe.opcode)) zero_copy = arg;
   }
+  if (drained && zero_copy)  /* guard: no close would get its memory back */
+    luaL_argerror(L, zero_copy, "a send without a copy that the kernel delays "
+                  "for IO_DRAIN waits for its own notification for ever: use "
+                  "a ring on which nothing has had IO_DRAIN");
 }
 
 int ring_push_failed (lua_State *L, const struct ring *r, int rc) {

@@ -1878,9 +1878,8 @@ function Sqe:prep_sendto(fd, bytes, len, flags, address, at) end
 --- Send without a copy. Completes twice: with the result, and with
 --- IORING_CQE_F_NOTIF when the memory is free again; an error may complete
 --- once. The second result is 0, or where IORING_SEND_ZC_REPORT_USAGE asks for
---- it IORING_NOTIF_USAGE_ZC_COPIED, if it was copied after all. On a ring that
---- has had a request with IOSQE_IO_DRAIN it waits for its own notification for
---- ever, and all that is queued later waits with it.
+--- it IORING_NOTIF_USAGE_ZC_COPIED, if it was copied after all. It raises to
+--- queue one on a ring that has had a request with IOSQE_IO_DRAIN.
 --- (io_uring_prep_send_zc(3), 6.0)
 ---@param fd uring.descriptor or with IOSQE_FIXED_FILE a slot
 ---@param bytes uring.Buffer | uring.Lease

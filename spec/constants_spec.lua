@@ -245,7 +245,7 @@ describe("the constants", function()
       ftruncate = { fd, 0 }, fadvise = { fd, 0, 0, 0 },
       fadvise64 = { fd, 0, 0, 0 }, splice = { fd, 0, fd, 0, 1 },
       tee = { fd, fd, 1 }, epoll_ctl = { fd, fd, 1 },
-      epoll_wait = { fd, uring.buffer(12), 1 },
+      epoll_wait = { fd, uring.buffer(16), 1 },
       open = { "x" }, open_direct = { "x", 0, 0, 0 },
       openat2 = { fd, "x", {} }, openat2_direct = { fd, "x", {}, 0 },
       statx = { fd, "x", 0, 0, uring.buffer(256) },

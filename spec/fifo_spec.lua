@@ -73,7 +73,11 @@ describe("a FIFO", function()
         end
         assert.same({ true, text }, { reader:join(patience) })
         assert.same({ true, true }, { writer:join(patience) })
-        before = before or spec.fds()
+        if before == nil then  -- (without what other tests have left)
+          collectgarbage()
+          collectgarbage()
+          before = spec.fds()
+        end
       end
       let_go()
       assert.equal(before, spec.fds())

@@ -84,7 +84,7 @@ local WIRE <const> = {
     2 },
   { "epoll_ctl", "EPOLL_CTL", { fd = 3, len = 1, off = 4 }, 3, 4, 1, 1, 5 },
   { "epoll_wait", "EPOLL_WAIT", { fd = 3, len = 2, rw_flags = 1 }, 3,
-    uring.buffer(24), 2, 1 },
+    uring.buffer(32), 2, 1 },
 
   { "open", "OPENAT", { fd = -100, rw_flags = CLOEXEC | 1, len = 420 }, "x", 1,
     420 },

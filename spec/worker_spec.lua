@@ -556,6 +556,96 @@ describe("the end of a worker", function()
     end)
   end)
 
+  it("comes by a hook in any task, whatever scope that is in", function()
+    helper.run(function()
+      local box = uring.mailbox()
+      for _, kind in ipairs { "scope", "nested", "map", "detached" } do
+        local w = worker({ cancel = "hook", main = function(to, how)
+          local function busy()
+            to:send "begun"
+            while true do local _ = 1 end
+          end
+          local function scope() uring.spawn(busy) end
+          if how == "scope" then uring.scope(scope)
+          elseif how == "map" then uring.map(2, { 1 }, busy)
+          elseif how == "nested" then
+            uring.scope(function()
+              uring.spawn(uring.timeout, 1000, uring.scope, scope)
+            end)
+          else
+            uring.loop():spawn(busy)
+            uring.sleep(1000)
+          end
+        end }, box, kind)
+        assert.equal("begun", box:receive())
+        w:cancel()
+        failed(E.ECANCELED, "cancelled", w:join())
+      end
+    end)
+  end)
+
+  it("leaves a shield alone, and the scopes in it", function()
+    helper.run(function()
+      local box = uring.mailbox()
+      local w = worker({ cancel = "hook", main = function(to)
+        uring.shield(1000, uring.scope, function()
+          uring.spawn(function()
+            to:send "begun"
+            uring.inbox():receive()  -- its cancel has come when this has
+            for i = 1, 200000 do local _ = i end
+            to:send "whole"
+          end)
+        end)
+        uring.sleep(1000)
+      end }, box)
+      assert.equal("begun", box:receive())
+      w:cancel()
+      w:send(1)
+      assert.equal("whole", box:receive())
+      failed(E.ECANCELED, "cancelled", w:join())
+    end)
+  end)
+
+  it("disturbs no <close> variable by its hook, however the cancel came",
+     function()
+    helper.run(function()
+      local box = uring.mailbox()
+      for _, how in ipairs { "wait", "task", "coroutine", "shield" } do
+        local w = worker({ cancel = "hook", main = function(to, kind)
+          local function closing()
+            return setmetatable({}, { __close = function()
+              if kind == "shield" then uring.shield(10, uring.sleep, 0) end
+              for i = 1, 200000 do local _ = i end
+              to:try_send "closed"
+            end })
+          end
+          local function wait()
+            local _ <close> = closing()
+            uring.sleep(1000)
+          end
+          if kind == "task" then
+            uring.spawn(wait)
+            uring.sleep(0)
+            to:send "begun"
+            while true do local _ = 1 end
+          end
+          to:send "begun"
+          if kind == "coroutine" then
+            local _ <close> = closing()
+            coroutine.wrap(function()
+              while true do local _ = 1 end
+            end)()
+          end
+          wait()
+        end }, box, how)
+        assert.equal("begun", box:receive())
+        w:cancel()
+        failed(E.ECANCELED, "cancelled", w:join())
+        assert.equal("closed", (box:receive(0)))
+      end
+    end)
+  end)
+
   it("closes its inbox: what was not read is undelivered", function()
     helper.run(function()
       local w = worker(function() uring.inbox():receive() end)

@@ -58,27 +58,26 @@ struct cancel_scope *cancel_scope_to_spawn_in (const struct loop *loop,
 
 /* ---- which tasks are cancelled ----------------------------------------- */
 
-/* Which of its own cancel scopes cancels the task; or NULL, and whether it is
-** cancelled because that was requested. */
-static struct cancel_scope *find_cause (const struct loop *loop,
+/* Which of the cancel scopes of its own, from `cs` outward, cancels the task;
+** or NULL. And whether its cancel, if that was requested, reaches it there. */
+static struct cancel_scope *find_cause (struct cancel_scope *cs,
                                         const struct task *t,
-                                        bool *cancel_requested) {
-  struct cancel_scope *cs = scope_at(loop, t->timer.owner_id);
-  *cancel_requested = false;
+                                        bool *requested) {
+  struct cancel_scope *cause = NULL;
+  *requested = false;
   for (; cs && cs->owner == t; cs = cs->outer) {
-    if (cs->cancelled)
-      return cs;
+    if (cs->cancelled && cause == NULL) cause = cs;
     if (cs->kind == CANCEL_SCOPE_SHIELD && !cs->expired)
-      return NULL;
+      return cause;
   }
-  *cancel_requested = t->task_flags & TASKF_CANCEL_REQUESTED;
-  return NULL;
+  *requested = t->task_flags & TASKF_CANCEL_REQUESTED;
+  return cause;
 }
 
 struct cancel_scope *cancel_scope_cause (const struct loop *loop,
                                          const struct task *t) {
-  bool cancel_requested;
-  return find_cause(loop, t, &cancel_requested);
+  bool requested;
+  return find_cause(scope_at(loop, t->timer.owner_id), t, &requested);
 }
 
 bool cancel_scope_pending (const struct loop *loop, const struct task *t) {
@@ -90,8 +89,11 @@ bool cancel_scope_pending (const struct loop *loop, const struct task *t) {
 }
 
 void cancel_scope_update_task (struct loop *loop, struct task *t) {
-  bool cancel_requested;
-  if (find_cause(loop, t, &cancel_requested) == NULL && !cancel_requested) {
+  bool requested;
+  const struct cancel_scope *cause = find_cause(
+    scope_at(loop, t->timer.owner_id), t, &requested);
+  t->asked = requested;
+  if (cause == NULL && !requested) {
     if (t->task_flags & TASKF_CANCELLED) {
       t->task_flags &= (uint8_t)~TASKF_CANCELLED;
       if (!cancel_scope_pending(loop, t)) loop_clear_refusals(loop, t);
@@ -148,6 +150,27 @@ void cancel_scope_cancel (lua_State *L, struct loop *loop,
     request_cancel_of_all(L, loop, cs, 0);
     if (cs->owner) cancel_scope_update_task(loop, cs->owner);
   }
+  lua_pop(L, 1);
+}
+
+/* Cancel this scope if its owner is cancelled outside of it. */
+static void reach (lua_State *L, struct loop *loop, struct cancel_scope *cs) {
+  bool requested = false, cancelled = cs->detached;
+  if (cs->cancelled)
+    return;
+  if (cs->owner) {
+    reach(L, loop, cancel_scope_of_task(loop, cs->owner));
+    cancelled = find_cause(cs->outer, cs->owner, &requested) != NULL;
+  }
+  if (!cancelled && !requested)
+    return;
+  lua_pushvalue(L, -1);
+  cancel_scope_cancel(L, loop, cs);
+}
+
+void cancel_scope_reach (lua_State *L, struct loop *loop, struct task *t) {
+  luaL_checkstack(L, 10, NULL);
+  reach(L, loop, cancel_scope_of_task(loop, t));
   lua_pop(L, 1);
 }
 

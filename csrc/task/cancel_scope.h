@@ -118,6 +118,11 @@ void task_request_cancel (struct loop *loop, struct task *t);
 void cancel_scope_cancel (lua_State *L, struct loop *loop,
                           struct cancel_scope *cs);
 
+/* The run is cancelled, and this task does not let others run: cancel the
+** scopes around it, from the outermost one, as their owners would when they
+** are resumed; and its detached scope. Pops the reason. */
+void cancel_scope_reach (lua_State *L, struct loop *loop, struct task *t);
+
 /* The tasks that kept it open have ended: cancel its daemons, and those that
 ** are spawned later, until a task is spawned. */
 void cancel_scope_cancel_daemons (lua_State *L, struct loop *loop,

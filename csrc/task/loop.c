@@ -68,6 +68,7 @@ static int raise_cancelled (lua_State *L, struct task *t) {
     state_shared(L, SHARED_REPORT);
     lua_call(L, 0, 0);
   }
+  if (t->asked) t->told = true;
   state_shared(L, SHARED_CANCELLED);
   return lua_error(L);
 }

@@ -107,6 +107,8 @@ struct task {
   uint8_t disposal : 2;     /* of a result that is not wanted any more */
   uint8_t has_turn : 1;     /* it was woken for an item: wait.h */
   uint8_t rung : 1;         /* parked, WAITS_RUNG: wait.h */
+  uint8_t asked : 1;        /* its cancel was requested; no shield is there */
+  uint8_t told : 1;         /* ... and a wait has raised since, or a hook */
   uint8_t immediate;        /* waits in a row that did not have to wait */
 };
 

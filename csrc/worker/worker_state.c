@@ -215,16 +215,19 @@ void worker_state_cancel (struct worker_thread *t, struct loop *loop) {
   loop->interrupt = cancel_root;
 }
 
-/* stop_worker(): called by the hook: raise uring.cancelled, unless a shield is
-** there. */
+/* stop_worker(): called by the hook: raise uring.cancelled in the task that
+** runs, unless a shield is there. */
 static int stop_worker (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
-  if (loop == NULL || loop->current == NULL)
+  struct task *t = loop ? loop->current : NULL;
+  if (t == NULL)
     return 0;
   cancel_root(L, loop);
-  if (!(loop->current->task_flags & TASKF_CANCELLED))
+  lua_pushstring(L, loop->state->worker->reason);
+  cancel_scope_reach(L, loop, t);  /* guard: their owners may never run */
+  if (!t->asked || t->told)
     return 0;
-  lua_sethook(L, NULL, 0, 0);  /* guard: <close> variables run undisturbed */
+  t->told = true;  /* guard: <close> variables run undisturbed */
   state_shared(L, SHARED_CANCELLED);
   return lua_error(L);
 }

@@ -208,6 +208,18 @@ for _, n in ipairs { 0, 1, 3 } do
       end)
     end)
 
+    it("is free for the next loop once one has ended, whatever drives it",
+       function()
+      helper.run(function()
+        local p <close> = pool(n, function(i) return i end)
+        local step, map = p:map { 1 }
+        assert.equal(1, step(map))
+        assert.is_nil(step(map))
+        for k in p:map { 1 } do assert.equal(1, k) end
+        assert.is_nil(step(map))
+      end)
+    end)
+
     it("runs a module or a file", function()
       helper.run(function()
         local p <close> = assert(uring.pool { workers = n,

@@ -295,7 +295,9 @@ local function next_results(self)
     end
     local id = self:ready_id()
     if id then return self:give(id) end
-    if self.over and self.waiting == 0 then return end
+    if self.over and self.waiting == 0 then
+      return self:__close()  -- (whatever drives it: no `for` need close it)
+    end
     check_open(pool)
     self:take(pool.replies:receive())
   end

@@ -198,6 +198,20 @@ describe("a worker", function()
     end)
   end)
 
+  it("says that its arguments or results are too large", function()
+    helper.run(function()
+      local half = 600 << 20  -- (of memory that is never touched)
+      local _, why, errno = uring.worker(function() end, uring.buffer(half),
+        uring.buffer(half))
+      assert.equal(E.EMSGSIZE, errno)
+      assert.truthy(why:find("its arguments count as more than", 1, true), why)
+      collectgarbage()
+      fails_with("the results count as more than", worker(function(size)
+        return uring.buffer(size), uring.buffer(size)
+      end, half))
+    end)
+  end)
+
   it("refuses options that it does not know, or that are wrong", function()
     helper.run(function()
       local function f() end

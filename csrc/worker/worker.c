@@ -205,6 +205,10 @@ static int worker_start (lua_State *L) {
                 "-Wl,-u,%s", worker_state_lacks());
   rc = encode_values(L, 2, lua_gettop(L), t->results, &e);
   if (rc == 0) rc = keep_arguments(L, t, &e);
+  if (rc == -EMSGSIZE)
+    return fail(L, EMSGSIZE, "worker: its arguments count as more than %llu "
+                "bytes: send them to its inbox, in parts",
+                (unsigned long long)t->results->limits.bytes);
   if (rc < 0)
     return fail(L, -rc, "worker: its arguments%s",
                 rc == -ENOMEM ? state_memory_note(L) : "");

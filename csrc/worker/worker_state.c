@@ -122,6 +122,10 @@ static int worker_post (lua_State *L) {
   if (rc == 0) rc = post_outcome(L, t, &e);
   if (rc == 0) encode_free(&e);
   else encode_withdraw(L, &e);
+  if (rc == -EMSGSIZE)
+    return luaL_error(L, "the results count as more than %I bytes: send them "
+                      "to a mailbox, in parts",
+                      (LUAI_UACINT)t->results->limits.bytes);
   if (rc < 0)
     luaL_error(L, "not enough memory for the results%s", state_memory_note(L));
   return 0;

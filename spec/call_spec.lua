@@ -577,6 +577,34 @@ describe("undelivered messages", function()
     end)
   end)
 
+  it("are no calls: their callers get EPIPE at the close", function()
+    helper.keeps_fds(function()
+      helper.run(function()
+        local box, to = pair()
+        local calls = {}
+        for i = 1, 300 do  -- (in several chunks of the queue, and outside)
+          local moved, other = i, nil
+          if i % 30 == 0 then moved, other = uring.socketpair() end
+          if other then other:close() end
+          calls[i] = uring.spawn(to.call, to, ("x"):rep(i % 7 * 100), moved)
+          uring.sleep(0)
+          assert(to:send(i))
+        end
+        assert.same({ true, 600 }, { box:close(true) })
+        for i = 1, 300 do
+          local ok, result, _, errno = calls[i]:join(10)
+          assert.same({ true, nil, E.EPIPE }, { ok, result, errno })
+        end
+        local n = 0
+        for i in box:undelivered() do
+          n = n + 1
+          assert.equal(n, i)
+        end
+        assert.equal(300, n)
+      end)
+    end)
+  end)
+
   it("are let go of with the mailbox", function()
     helper.keeps_fds(function()
       helper.run(function()

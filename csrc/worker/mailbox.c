@@ -148,7 +148,7 @@ static int read_first (lua_State *L, struct mailbox *m, bool calls,
   int rc;
   while ((rc = queue_read(m->q, first)) > 0
          && (*first)->flags & MESSAGE_CALL && !calls) {
-    answer_unserved(*first);
+    if (!m->closed) answer_unserved(*first);  /* guard: the slot has gone */
     message_dispose(*first);
     take(L, m, *first);
   }

@@ -275,7 +275,8 @@ uint64_t queue_close (struct queue *q, bool keep) {
   queue_unlock(q);
   if (doorbell) refblock_release(&doorbell->block);
   refuse_all(q);
-  if (!q->reading && !keep) queue_discard(q);
+  if (keep) queue_lose_calls(q);
+  else if (!q->reading) queue_discard(q);
   return q->undelivered;
 }
 

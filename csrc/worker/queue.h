@@ -321,7 +321,8 @@ unsigned queue_own_doorbells (struct queue *q,
                               const struct doorbell *doorbell);
 
 /* Close it: how many messages were not delivered. They are disposed of; or
-** `keep` them, to be read: then queue_read gives -EBADF after the last. */
+** `keep` them, to be read: then queue_read gives -EBADF after the last. Calls
+** among them are lost, and their callers told, in either case. */
 uint64_t queue_close (struct queue *q, bool keep);
 
 #endif

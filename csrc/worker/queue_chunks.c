@@ -162,6 +162,24 @@ void queue_drop_head (struct queue *q) {
   if (m->flags & MESSAGE_APART) message_free(queue_body(m));
 }
 
+/* (What is being read is not: it is answered, or comes back.) */
+void queue_lose_calls (struct queue *q) {
+  const struct chunk *c = q->head;
+  size_t at = q->head_at;
+  uint64_t first = q->reading ? 1 : 0;
+  for (uint64_t i = 0; i < q->left + first; i++) {
+    struct message *m = message_at(c, at);
+    if (m->size == 0) {
+      c = c->next;
+      m = message_at(c, 0);
+      at = 0;
+    }
+    at += m->size;
+    m = queue_body(m);
+    if (i >= first && m->flags & MESSAGE_CALL) message_dispose(m);
+  }
+}
+
 /* Dispose of all that is left, and of the memory: it is closed, and no message
 ** is being read. */
 void queue_discard (struct queue *q) {

@@ -44,6 +44,10 @@ void queue_drop_head (struct queue *q);
 ** is being read. */
 void queue_discard (struct queue *q);
 
+/* Dispose of the calls among what is left, which stays in its place: it is
+** closed. */
+void queue_lose_calls (struct queue *q);
+
 /* What only the reader writes, it reads without ado. */
 static inline uint64_t queue_taken_count (const struct queue *q) {
   return atomic_load_explicit(&q->taken, memory_order_relaxed);

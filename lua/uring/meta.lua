@@ -2610,8 +2610,8 @@ function Mailbox:stats() end
 ---@return integer undelivered
 function Mailbox:close(keep) end
 
---- Loop over what close(true) has kept; each message is given once. It does
---- not wait, and works anywhere.
+--- Loop over what close(true) has kept; each message is given once. Calls are
+--- not: their callers got EPIPE. It does not wait, and works anywhere.
 ---@return fun(box: uring.Mailbox): any, ...
 ---@return uring.Mailbox
 function Mailbox:undelivered() end

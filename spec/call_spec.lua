@@ -438,6 +438,15 @@ describe("mailbox:serve", function()
     end)
   end)
 
+  it("goes on though the table of handlers raises for a name", function()
+    local handlers = setmetatable({ f = function() return 1 end }, {
+      __index = function(_, name) error("no such thing: " .. name) end })
+    with_server(handlers, nil, function(to)
+      helper.raises("no such thing: g", to.call, to, "g")
+      assert.equal(1, to:call "f")
+    end)
+  end)
+
   it("refuses what it does not know", function()
     helper.run(function()
       local box <close> = uring.mailbox()

@@ -58,8 +58,19 @@ local function answer(slot, trace, ok, ...)
   end
 end
 
+-- The table of handlers may have an __index, which may raise.
+local function find_handler(handlers, name)
+  return name ~= nil and handlers[name]
+end
+
 function Server:perform(slot, name, ...)
-  local f = name ~= nil and self.handlers[name]
+  local trace = {}
+  local function noted(e)
+    if not rawequal(e, cancelled) then trace.of = traceback(nil, 2) end
+    return e
+  end
+  local found, f = xpcall(find_handler, noted, self.handlers, name)
+  if not found then return answer(slot, trace, false, f) end
   if not f then
     slot:answer(false, format("call: the server has no handler '%s'",
       text_of(name)))
@@ -67,11 +78,7 @@ function Server:perform(slot, name, ...)
   end
   local scope <close> = slot:attend()
   if not scope then return end  -- (its caller has gone)
-  local trace = {}
-  answer(slot, trace, xpcall(f, function(e)
-    if not rawequal(e, cancelled) then trace.of = traceback(nil, 2) end
-    return e
-  end, ...))
+  answer(slot, trace, xpcall(f, noted, ...))
 end
 
 -- Answer a call, also where there is no memory to perform it.

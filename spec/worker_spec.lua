@@ -125,6 +125,27 @@ describe("a worker", function()
     end)
   end)
 
+  it("gets as many descriptors in a message as its inbox may hold", function()
+    helper.run(function()
+      local w <close> = worker { inbox = { fds = 40 }, main = function()
+        local all = uring.inbox():receive()
+        local n = #all
+        for i = 1, n do all[i]:close() end
+        return n
+      end }
+      local all, other = {}, nil
+      for i = 1, 41 do
+        all[i], other = uring.socketpair()
+        other:close()
+      end
+      failed(E.EMSGSIZE, "40 descriptors", w:send(all))
+      all[41]:close()
+      all[41] = nil
+      assert(w:send(all))
+      assert.same({ true, 40 }, { w:join() })
+    end)
+  end)
+
   it("has the library, the paths and the realm of its parent", function()
     helper.run(function()
       local path = package.path

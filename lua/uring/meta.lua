@@ -473,6 +473,7 @@ function uring.worker(main, ...) end
 ---@class uring.InboxOptions
 ---@field capacity? integer messages: 1024 if not given
 ---@field bytes? integer 1048576 if not given; 65536 where `memory` is bounded
+---@field fds? integer descriptors in messages: 16 if not given
 
 --- Of the loop's ring: see uring.RingOptions.
 ---@class uring.WorkerRing

@@ -37,7 +37,7 @@ local E <const> = core.errno
 local DONE <const>, FAILED <const>, CANCELLED <const> = 1, 2, 3  -- worker.h
 local NEW <const>, RUNS <const> = 0, 1  -- worker_thread.h
 local LARGE <const> = 1 << 30
-local FDS <const> = 16     -- that an inbox may hold
+local FDS <const> = 16     -- that an inbox may hold, if it is not told
 
 -- Handles of the workers that this state has started, and that run.
 local running <const> = setmetatable({}, { __mode = "k" })
@@ -46,7 +46,7 @@ local running <const> = setmetatable({}, { __mode = "k" })
 -- ---- options --------------------------------------------------------------
 
 local INBOX <const> = { { "capacity", "integer", 1, LARGE },
-  { "bytes", "integer", 256, LARGE } }
+  { "bytes", "integer", 256, LARGE }, { "fds", "integer", 0, 1 << 16 } }
 local RING <const> = { { "entries", "integer", 1, 32768 },
   { "cq_entries", "integer", 1, 65536 },
   { "flags", "integer", 0, 0xffffffff } }

@@ -453,6 +453,27 @@ describe("the end of a worker", function()
     end)
   end)
 
+  it("leaves no task once it was told, whatever it was", function()
+    helper.run(function()
+      local before = #uring.tasks()
+      for _, early in ipairs { true, false } do
+        for _ = 1, 3 do
+          local w = worker(function() error "oops" end)
+          if not early then
+            helper.eventually(function() return w:status() == "failed" end)
+            uring.sleep(0)
+          end
+          fails_with("oops", w)
+          w = worker(function() error "oops" end)
+          local _, ok = uring.select { w:joining() }
+          assert.is_nil(ok)
+        end
+      end
+      for _ = 1, 3 do uring.sleep(0) end
+      assert.equal(before, #uring.tasks())
+    end)
+  end)
+
   it("comes before its scope's, whose address its inbox loses", function()
     helper.run(function()
       local results = {}

@@ -32,7 +32,8 @@ struct worker {
 
 #define WORKER_OUTCOME 1     /* user value: a table, once it was taken */
 #define WORKER_TRACE   2     /* where it was started */
-#define WORKER_VALUES  2
+#define WORKER_KEEPER  3     /* a task that has its error, until it is told */
+#define WORKER_VALUES  3
 
 /* The started worker at 1, of this process. */
 struct worker *worker_check (lua_State *L);

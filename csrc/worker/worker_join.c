@@ -10,7 +10,9 @@
 #include "base/fork_id.h"
 #include "lua/args.h"
 #include "lua/errors.h"
+#include "task/cancel_scope.h"
 #include "task/event.h"
+#include "task/task.h"
 #include "task/watchdog.h"
 #include "worker/decode.h"
 #include "worker/worker.h"
@@ -99,6 +101,26 @@ static void push_worker_failure (lua_State *L, int table) {
   append_trace(L);
 }
 
+/* worker_keep(worker): the running task waits with its error until the scope's
+** end. A join ends that wait, as a cancel. */
+static int worker_keep (lua_State *L) {
+  class_check(L, 1, CLASS_WORKER);
+  lua_settop(L, 1);
+  task_push(L, state_of(L)->loop->current);
+  lua_setiuservalue(L, 1, WORKER_KEEPER);
+  return 0;
+}
+
+/* The worker at 1 was joined. */
+static void end_keeper (lua_State *L) {
+  if (lua_getiuservalue(L, 1, WORKER_KEEPER) == LUA_TUSERDATA) {
+    task_request_cancel(state_of(L)->loop, lua_touserdata(L, -1));
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, WORKER_KEEPER);
+  }
+  lua_pop(L, 1);
+}
+
 /* Push what join returns: how many values. */
 static int push_worker_joined (lua_State *L, struct worker *w) {
   int table, n;
@@ -109,7 +131,7 @@ static int push_worker_joined (lua_State *L, struct worker *w) {
   lua_pop(L, 1);
   switch (outcome_kind(L, table)) {
     case OUTCOME_DONE:
-      stack_reserve(L, n + 2, "too many results");
+      stack_reserve(L, n + 4, "too many results");
       lua_pushboolean(L, 1);
       for (int i = 2; i <= n; i++) lua_rawgeti(L, table, i);
       break;
@@ -122,6 +144,7 @@ static int push_worker_joined (lua_State *L, struct worker *w) {
       n = 2;
   }
   w->joined = true;
+  end_keeper(L);
   return n;
 }
 
@@ -315,6 +338,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
   {"worker_attend", worker_attend},
+  {"worker_keep", worker_keep},
   {"worker_outlast", worker_outlast},
   {"worker_tell", worker_tell},
   {NULL, NULL}

@@ -153,9 +153,10 @@ function Guard:__close()
 end
 
 -- It has failed, and no task was told yet. When its scope ends: why, if it is
--- so still.
+-- so still. (A join ends this.)
 local function keep_failure(handle)
   local never <const> = core.channel()
+  tasks.worker_keep(handle)
   pcall(never.receive, never)
   if tasks.stay() then
     local _, why = attend_to_end(handle)

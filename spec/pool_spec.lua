@@ -208,6 +208,20 @@ for _, n in ipairs { 0, 1, 3 } do
       end)
     end)
 
+    it("leaves no task behind once it was closed", function()
+      helper.run(function()
+        local before = #uring.tasks()
+        for _ = 1, 3 do
+          local p <close> = pool(n, function(i) return i end)
+          for k in p:map { 1 } do assert.equal(1, k) end
+          p:close()
+          while #uring.workers() > 0 do uring.sleep(0.001) end
+        end
+        for _ = 1, 3 do uring.sleep(0) end
+        assert.equal(before, #uring.tasks())
+      end)
+    end)
+
     it("is free for the next loop once one has ended, whatever drives it",
        function()
       helper.run(function()

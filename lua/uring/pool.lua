@@ -80,12 +80,11 @@ end)
 
 -- ---- the pool -------------------------------------------------------------
 
--- The function of its daemon: until its scope ends.
+-- The function of its daemon: until its scope ends, or the pool is closed.
 local function attend(pool)
-  local never <const> = core.channel()
-  local _, why = pcall(never.receive, never)
+  local ok, why = pcall(pool.over.receive, pool.over)
   pool:close()
-  if why ~= cancelled then error(why, 0) end  -- (memory, perhaps)
+  if not ok and why ~= cancelled then error(why, 0) end  -- (memory, perhaps)
 end
 
 -- The daemon of a worker: one that ends before its pool has failed. (Its error
@@ -123,6 +122,7 @@ local function new_pool(given)
   if not replies then return nil, message, errno end
   local self = setmetatable({ n = n, replies = replies, workers = {},
     has = {}, of = {}, last = 0, in_flight = 0, own = replies:address(),
+    over = core.channel(),
     main = n == 0 and load(what, upvalues) }, Pool)
   tasks.daemon({ main = attend, name = options.name }, self)
   shield(1, core.sleep, 0)  -- (it begins in this turn, unless it is cancelled)
@@ -142,6 +142,7 @@ function Pool:close()
   self.own = nil
   for _, worker in ipairs(self.workers) do worker:close() end
   self.replies:close()
+  self.over:close()
   return true
 end
 

@@ -338,6 +338,14 @@ describe("a pool", function()
     end)
   end)
 
+  it("leaves no worker where there is no memory for all of them", function()
+    bounded(6 << 20, function(uring)
+      local p, why, errno = uring.pool { workers = 100, main = function() end }
+      assert(not p and errno == uring.errno.ENOMEM, why)
+      assert(#uring.workers() == 0)
+    end)
+  end)
+
   it("refuses what is no option", function()
     helper.run(function()
       local function f() end

@@ -104,7 +104,8 @@ local function start_workers(pool, options, spec, bytes)
       inbox = { capacity = AHEAD, bytes = bytes, fds = FDS } }, spec, pool.own)
     if not worker then
       pool:close()
-      return nil, message, errno
+      for _, other in ipairs(pool.workers) do other:join() end
+      return nil, message, errno  -- (that, whatever those have failed for)
     end
     pool.workers[i] = worker
     pool.has[worker] = 0

@@ -133,9 +133,10 @@ describe("a worker", function()
         for i = 1, n do all[i]:close() end
         return n
       end }
-      local all, other = {}, nil
+      local all = {}
       for i = 1, 41 do
-        all[i], other = uring.socketpair()
+        local one, other = uring.socketpair()
+        all[i] = one
         other:close()
       end
       failed(E.EMSGSIZE, "40 descriptors", w:send(all))

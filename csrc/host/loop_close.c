@@ -67,6 +67,8 @@ int loop_close_lua (lua_State *L) {
   unsigned remaining;
   int status;
   lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, end_tasks, 1);  /* (it may raise, so it is first) */
   if (!loop->closed) {
     loop_check_object(L);
     if (loop->running)
@@ -76,8 +78,6 @@ int loop_close_lua (lua_State *L) {
     deadline = clock_after(deadline);
     loop->closed = loop->running = loop->ring->driven = true;
     loop->quiet = false;
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_pushcclosure(L, end_tasks, 1);
     lua_pushlightuserdata(L, &deadline);
     status = lua_pcall(L, 1, 0, 0);
     remaining = loop->ntasks;

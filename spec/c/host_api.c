@@ -740,6 +740,30 @@ static void *capped (void *ud, void *p, size_t had, size_t size) {
 }
 
 /* Lua's error for want of memory is the host's, from wherever it comes, and
+/* A close that has no memory to begin with can be made again. */
+static void no_memory_closes_no_loop (void) {
+  int rc = -ENOMEM;
+  for (size_t n = 0; rc == -ENOMEM && n < 100; n++) {
+    lua_State *L = new_state();
+    lua_Alloc usual = lua_getallocf(L, NULL);
+    must_run(L, "for i = 1, 3 do uring.spawn(function()"
+                "  local x <close> = setmetatable({}, { __close = function()"
+                "    ended = (ended or 0) + 1 end })"
+                "  uring.sleep(100) end) end");
+    step(L);
+    room = n;
+    lua_setallocf(L, bounded, NULL);
+    rc = uring->close(L, 1);
+    lua_setallocf(L, usual, NULL);
+    CHECK(rc == 0 || rc == -ENOMEM);
+    CHECK(uring->close(L, 1) == 0);
+    must_run(L, "assert(#uring.tasks() == 0)");
+    CHECK(n > 0 || global_integer(L, "ended") == 3);
+    lua_close(L);
+  }
+  CHECK(rc == 0);
+}
+
  * the state works on, with its own allocator. */
 static void no_memory_is_lua_errmem (void) {
   static const char *const scripts[] = {
@@ -1378,3 +1402,4 @@ int main (int argc, char **argv) {
     }
   return argc > 1 ? 2 : 0;
 }
+  {"no memory closes no loop", no_memory_closes_no_loop},

@@ -13,6 +13,7 @@ local HEADER <const> = c_host.HEADER
 local TESTS <const> = {
   "values cross both ways", "calls say what is wrong",
   "a step is not nested, nor another thread's",
+  "a thread that has ended keeps its loop",
   "a movable state goes from thread to thread", "a step keeps to its budget",
   "errors are told", "a slow task is told of", "names are of realms",
   "an inbox takes only its types",

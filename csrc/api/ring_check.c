@@ -7,6 +7,7 @@
 #include "api/ring_check.h"
 
 #include "base/fork_id.h"
+#include "base/thread_id.h"
 
 
 static void check_process (lua_State *L, const struct ring *r, int arg) {
@@ -18,7 +19,7 @@ static void check_process (lua_State *L, const struct ring *r, int arg) {
 static void check_thread (lua_State *L, struct ring *r, int arg) {
   ring_bind_loop(r);
   if ((r->io.flags & IORING_SETUP_SINGLE_ISSUER) && r->enabled
-      && !pthread_equal(r->owner, pthread_self()))  /* guard: threads */
+      && r->owner != thread_id())  /* guard: threads */
     luaL_argerror(L, arg, "this ring belongs to another thread: it was made "
                   "with SINGLE_ISSUER; other threads send to its ref()");
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fork_id.h"
+#include "base/thread_id.h"
 #include "ring/doorbell.h"
 #include "ring/ring_buffers.h"
 #include "ring/ring_cancel.h"
@@ -54,10 +55,11 @@ int ring_open (struct ring *r, struct handles *all,
   unsigned flags = o->flags & ~IORING_SETUP_NO_SQARRAY;  /* liburing's own */
   unsigned cq = o->cq_entries;
   int rc = op_table_init(&r->ops);
+  r->owner = thread_id();
   if (o->disabled) flags |= IORING_SETUP_R_DISABLED;
   if (rc < 0)
     return rc;
-  r->handle = handle_new();
+  r->handle = r->owner ? handle_new() : NULL;
   if (r->handle == NULL)
     return -ENOMEM;
   if (o->exact) {
@@ -86,7 +88,6 @@ int ring_open (struct ring *r, struct handles *all,
   r->ops.deliver = ring_deliver;
   r->id = atomic_fetch_add(&ring_ids, 1) + 1;
   r->fork_id = fork_id();
-  r->owner = pthread_self();
   r->enabled = (r->io.flags & IORING_SETUP_R_DISABLED) == 0;
   r->marked_count = handle_marked_count();
   r->open = true;
@@ -99,10 +100,14 @@ void ring_set_account (struct ring *r, struct account *a) {
 
 
 int ring_bind (struct ring *r) {
-  int rc = sys_register(r->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+  uint64_t thread = thread_id();
+  int rc;
+  if (thread == 0)
+    return -ENOMEM;
+  rc = sys_register(r->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
   if (rc >= 0) {
     r->enabled = true;
-    r->owner = pthread_self();
+    r->owner = thread;
     r->io.flags &= ~(unsigned)IORING_SETUP_R_DISABLED;
   }
   return rc;

@@ -22,7 +22,6 @@
 #include "ring/op_table.h"
 #include "ring/sys.h"
 
-#include <pthread.h>
 
 struct buf_group;
 struct kept;
@@ -59,7 +58,7 @@ struct ring {
   struct ring_stats stats;
   uint64_t id;            /* unique in this process */
   uint32_t fork_id;       /* of the process that made it */
-  pthread_t owner;        /* the thread that may enter, if SINGLE_ISSUER */
+  uint64_t owner;         /* the thread that may enter, if SINGLE_ISSUER */
   bool open, enabled, closing;
   unsigned enter_flags;   /* IORING_ENTER_NO_IOWAIT, or 0 */
   bool eventfd;           /* the user has registered one */

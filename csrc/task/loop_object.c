@@ -11,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "base/fork_id.h"
+#include "base/thread_id.h"
 #include "ring/doorbell.h"
 #include "lua/errors.h"
 #include "lua/options.h"
@@ -243,7 +244,7 @@ int loop_lua (lua_State *L) {
 
 static bool is_of_another_thread (const struct ring *r) {
   return r->enabled && (r->io.flags & IORING_SETUP_SINGLE_ISSUER)
-         && !pthread_equal(r->owner, pthread_self());
+         && r->owner != thread_id();
 }
 
 int loop_try_bind (struct loop *loop) {

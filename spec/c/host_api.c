@@ -301,6 +301,20 @@ static void *step_here (void *L) {
   return NULL;
 }
 
+/* (A new thread often has the pthread_t of one that has ended.) */
+static void a_thread_that_has_ended_keeps_its_loop (void) {
+  lua_State *L = new_state();
+  pthread_t thread;
+  must_run(L, "uring.spawn(uring.sleep, 100)");
+  pthread_create(&thread, NULL, step_here, L);
+  pthread_join(thread, NULL);
+  for (int i = 0; i < 10; i++) {
+    pthread_create(&thread, NULL, step_elsewhere, L);
+    pthread_join(thread, NULL);
+  }
+  lua_close(L);
+}
+
 static void a_movable_state_goes_from_thread_to_thread (void) {
   lua_State *L = new_state_only();
   struct uring_loop_options o = { .size = sizeof(o), .movable = 1 };
@@ -1403,3 +1417,5 @@ int main (int argc, char **argv) {
   return argc > 1 ? 2 : 0;
 }
   {"no memory closes no loop", no_memory_closes_no_loop},
+  {"a thread that has ended keeps its loop",
+   a_thread_that_has_ended_keeps_its_loop},

@@ -20,7 +20,8 @@
 **   loop was closed; -ESTALE: it is the loop of the process from which this
 **   one was forked; -ENOMEM.
 ** - All others are for any thread, without a state. They never wait for
-**   a reader. They are not for signal handlers. In a forked child they know
+**   a reader. They are no cancellation points (pthread_cancel), and not for
+**   signal handlers. In a forked child they know
 **   nothing of its parent's boxes, inboxes and messages: -ESTALE.
 **
 ** Each struct that the caller fills begins with its size. Zeros are the
@@ -73,7 +74,7 @@ typedef struct uring_message uring_message;
 /* Called once, when nothing reads a block any more: on any thread, with no
 ** lock held, also inside of lua_close or a finalizer. It may call post, hold,
 ** release and find. It must not call step, close, open, inbox_take or
-** inbox_close, nor throw or longjmp. */
+** inbox_close, nor throw, longjmp or be cancelled (pthread_cancel). */
 typedef void (*uring_release) (void *ud, const void *p, size_t len);
 
 /* A value. To be zeroed, or filled whole. */

@@ -9,6 +9,7 @@
 #include "base/handle.h"
 
 #include "base/fork_id.h"
+#include "base/nocancel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -100,7 +101,7 @@ void handle_send (struct handle *h) {
 
 static void close_number (struct handle *h) {
   int n = atomic_exchange(&h->number, -1);  /* guard: closed once */
-  if (n >= 0) close(n);
+  if (n >= 0) nocancel_close(n);
 }
 
 /* The file of its number, by which it is known in a forked child, too. */

@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "ring/doorbell.h"
 
+#include "base/nocancel.h"
 #include "ring/op_table.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ static void doorbell_end (struct refblock *b) {
   struct doorbell *doorbell = (struct doorbell *)b;
   int fd = atomic_load_explicit(&doorbell->eventfd, memory_order_relaxed);
   doorbell_serve(doorbell, NULL, DOORBELL_ALL);
-  if (fd >= 0) close(fd);
+  if (fd >= 0) nocancel_close(fd);
   refblock_release(&doorbell->ring->block);
   free(doorbell);
 }
@@ -150,7 +151,8 @@ static int write_eventfd (struct doorbell *b, int fd) {
   uint64_t one = 1;
   ssize_t n;
   atomic_fetch_add_explicit(&b->written, 1, memory_order_release);
-  do n = write(fd, &one, sizeof(one)); while (n < 0 && errno == EINTR);
+  do n = nocancel_write(fd, &one, sizeof(one));
+  while (n < 0 && errno == EINTR);
   if (n >= 0)
     return 0;
   atomic_fetch_sub_explicit(&b->written, 1, memory_order_relaxed);

@@ -8,6 +8,7 @@
 #include "worker/box.h"
 
 #include "base/fork_id.h"
+#include "base/nocancel.h"
 #include "base/sized.h"
 #include "worker/name_table.h"
 #include "worker/values.h"
@@ -16,8 +17,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 
 uring_box *box_of (struct queue *q) {
@@ -107,13 +106,13 @@ struct wanting {
 
 static void wanting_end (struct refblock *b) {
   struct wanting *w = (struct wanting *)b;
-  close(w->fd);
+  nocancel_close(w->fd);
   free(w);
 }
 
 static void wanting_notify (struct queue_sender *s) {
   struct wanting *w = (struct wanting *)s;
-  if (!atomic_exchange(&w->notified, true)) eventfd_write(w->fd, 1);
+  if (!atomic_exchange(&w->notified, true)) nocancel_signal(w->fd);
 }
 
 int box_wanting (uring_box *box, int eventfd) {
@@ -126,7 +125,7 @@ int box_wanting (uring_box *box, int eventfd) {
   err = errno;
   w = fd >= 0 ? calloc(1, sizeof(*w)) : NULL;
   if (w == NULL) {
-    if (fd >= 0) close(fd);
+    if (fd >= 0) nocancel_close(fd);
     return fd >= 0 ? -ENOMEM : -err;
   }
   queue_sender_init(&w->s, wanting_end);

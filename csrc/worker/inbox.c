@@ -7,6 +7,7 @@
 #include "worker/inbox.h"
 
 #include "base/fork_id.h"
+#include "base/nocancel.h"
 #include "base/sized.h"
 #include "worker/box.h"
 #include "worker/name_table.h"
@@ -17,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #define USUAL_CAPACITY 1024
 #define USUAL_BYTES    (1 << 20)
@@ -239,7 +239,7 @@ int64_t inbox_close (uring_inbox *inbox) {
       drop_all_monitors(inbox);
       refblock_release(&q->block);
     }
-    if (inbox->eventfd >= 0) close(inbox->eventfd);
+    if (inbox->eventfd >= 0) nocancel_close(inbox->eventfd);
   }
   free(inbox);
   return undelivered;

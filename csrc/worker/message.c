@@ -6,7 +6,7 @@
 #include "compat.h"
 #include "worker/message.h"
 
-#include <unistd.h>
+#include "base/nocancel.h"
 
 
 uint64_t *message_next_fd (struct message *m, uint64_t *cell) {
@@ -86,7 +86,7 @@ static void dispose_value (uint64_t *cell) {
   if (message_kind(*cell) == MESSAGE_FD) {
     int fd = (int)message_count(*cell);
     *cell = message_cell(MESSAGE_NIL, 0);  /* guard: closed once */
-    close(fd);
+    nocancel_close(fd);
   }
   else if (message_is_block(*cell)) {
     struct message_block b = message_take_block(cell);

@@ -7,10 +7,10 @@
 #include "worker/queue.h"
 
 #include "base/cpu.h"
+#include "base/nocancel.h"
 #include "worker/queue_internal.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
 
 #define STREAM 16            /* messages, without a wait */
 #define SMALL_BATCH 4
@@ -195,8 +195,9 @@ bool queue_rest (struct queue *q) {
   rest = q->accepted.messages == queue_taken_count(q) && !queue_is_over(q)
          && atomic_load(&q->notices) == NULL;
   if (rest && !q->wanted) {
-    eventfd_t n;
-    eventfd_read(q->eventfd, &n);  /* guard: under the lock, and then armed */
+    uint64_t n;
+    /* guard: under the lock, and then armed */
+    nocancel_read(q->eventfd, &n, sizeof(n));
     q->wanted = true;
   }
   if (rest && atomic_load(&q->senders_wait))

@@ -6,9 +6,8 @@
 */
 
 #include "compat.h"
+#include "base/nocancel.h"
 #include "worker/queue_internal.h"
-
-#include <sys/eventfd.h>
 
 
 static void wake_later (struct wakeups *w, struct doorbell *doorbell) {
@@ -30,7 +29,7 @@ void queue_wake_reader (struct queue *q, struct wakeups *w) {
     return;
   q->wanted = false;
   if (q->eventfd >= 0) {
-    eventfd_write(q->eventfd, 1);
+    nocancel_signal(q->eventfd);
     return;
   }
   if (!atomic_exchange(&q->linked, true)) {  /* guard: or the ready list is

@@ -8,12 +8,12 @@
 #include "worker/values.h"
 
 #include "base/fork_id.h"
+#include "base/nocancel.h"
 #include "worker/queue.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define HEADER_CELLS (sizeof(struct message) / sizeof(uint64_t))
 
@@ -432,7 +432,7 @@ static void dispose (uring_value *v) {
   if (v->type == URING_FD && v->u.fd >= 0) {
     int fd = v->u.fd;
     v->u.fd = -1;
-    close(fd);
+    nocancel_close(fd);
   }
   else if (v->release) {
     uring_release release = v->release;

@@ -740,20 +740,6 @@ static void no_memory_loses_no_message (void) {
   lua_close(L);
 }
 
-/* Bounds a state to so many bytes. */
-static void *capped (void *ud, void *p, size_t had, size_t size) {
-  size_t *left = ud;
-  if (p == NULL) had = 0;
-  if (size > had && size - had > *left)
-    return NULL;
-  *left = *left + had - size;
-  if (size > 0)
-    return realloc(p, size);
-  free(p);
-  return NULL;
-}
-
-/* Lua's error for want of memory is the host's, from wherever it comes, and
 /* A close that has no memory to begin with can be made again. */
 static void no_memory_closes_no_loop (void) {
   int rc = -ENOMEM;
@@ -778,6 +764,20 @@ static void no_memory_closes_no_loop (void) {
   CHECK(rc == 0);
 }
 
+/* Bounds a state to so many bytes. */
+static void *capped (void *ud, void *p, size_t had, size_t size) {
+  size_t *left = ud;
+  if (p == NULL) had = 0;
+  if (size > had && size - had > *left)
+    return NULL;
+  *left = *left + had - size;
+  if (size > 0)
+    return realloc(p, size);
+  free(p);
+  return NULL;
+}
+
+/* Lua's error for want of memory is the host's, from wherever it comes, and
  * the state works on, with its own allocator. */
 static void no_memory_is_lua_errmem (void) {
   static const char *const scripts[] = {
@@ -1372,11 +1372,98 @@ static void room_is_told_of (void) {
 }
 
 
+static uring_inbox *cancelled_inbox;
+
+/* All that may be called from any thread, by one that is to end at its next
+ * cancellation point. */
+static void *call_while_cancelled (void *ended) {
+  uring_inbox *inbox = cancelled_inbox, *other;
+  uring_value v[2] = { block("x"), { .type = URING_FD } };
+  struct uring_stats s = { .size = sizeof(s) };
+  uring_message *m;
+  uring_box *box, *named;
+  int fd = eventfd(0, EFD_CLOEXEC);
+  v[1].u.fd = dup(fd);
+  released = 0;
+  pthread_cancel(pthread_self());
+  CHECK(uring->find("", "cancelled", 9, &named) == 0);
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  CHECK(uring->reply(m, v, 1) == 0);
+  uring->message_free(m);
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  CHECK(uring->refuse(m, "no") == 0);
+  uring->message_free(m);
+  CHECK(uring->inbox_take(inbox, &m) == -EAGAIN);
+  box = uring->inbox_box(inbox);
+  v[0] = block("x");
+  CHECK(uring->post(box, v, 2) == 0);
+  CHECK(uring->wanting(box, fd) == 0);
+  CHECK(uring->inbox_take(inbox, &m) == 0);
+  uring->message_free(m);
+  v[1].u.fd = dup(fd);
+  CHECK(uring->post(named, v, 2) == 0);
+  CHECK(uring->stats(named, &s) == 0 && s.messages == 1);
+  CHECK(uring->inbox_new(NULL, &other) == 0);
+  CHECK(uring->monitor(box, other, 1) == 0);
+  v[0] = (uring_value){ .type = URING_BOX };
+  uring->hold(box);
+  v[0].u.s.p = box;
+  v[1].u.fd = dup(fd);
+  CHECK(uring->post(box, v, 2) == 0);
+  uring->release(box);
+  CHECK(uring->inbox_close(inbox) == 1);
+  CHECK(uring->inbox_close(other) == 0);
+  uring->release(named);
+  *(bool *)ended = true;
+  pthread_testcancel();
+  return NULL;
+}
+
+static void a_cancelled_thread_ends_after_its_calls (void) {
+  lua_State *L = new_state();
+  struct uring_inbox_options o = { .size = sizeof(o),
+    .types = 1u << URING_BLOCK | 1u << URING_FD | 1u << URING_BOX
+             | 1u << URING_INTEGER };
+  pthread_t thread;
+  bool ended = false;
+  void *result;
+  uring_box *box;
+  CHECK(uring->inbox_new(&o, &cancelled_inbox) == 0);
+  box = uring->inbox_box(cancelled_inbox);
+  set_address(L, "address", box);
+  uring->release(box);
+  must_run(L, "mailbox = uring.mailbox{ name = 'cancelled' }"
+              "for i = 1, 2 do"
+              "  uring.spawn(function() address:call(i) end)"
+              " end"
+              " uring.spawn(function() got = mailbox:receive():string() end)"
+              " uring.loop():fd()");
+  {
+    struct uring_step s = usual_step();
+    CHECK(uring->step(L, &s) == 0 && !s.failed);
+  }
+  pthread_create(&thread, NULL, call_while_cancelled, &ended);
+  pthread_join(thread, &result);
+  if (!CHECK(ended)) exit(1);  /* (it may have kept a lock) */
+  CHECK(result == PTHREAD_CANCELED && released == 1);
+  {
+    struct uring_step s = usual_step();
+    CHECK(uring->step(L, &s) == 0 && s.failed);  /* "no" */
+    lua_settop(L, 0);
+  }
+  must_run(L, "assert(got == 'x') collectgarbage() collectgarbage()");
+  lua_close(L);
+  CHECK(released == 3);
+}
+
+
 static const struct { const char *name; void (*f)(void); } tests[] = {
   {"values cross both ways", values_cross_both_ways},
   {"calls say what is wrong", calls_say_what_is_wrong},
   {"a step is not nested, nor another thread's",
    a_step_is_not_nested_nor_another_threads},
+  {"a thread that has ended keeps its loop",
+   a_thread_that_has_ended_keeps_its_loop},
   {"a movable state goes from thread to thread",
    a_movable_state_goes_from_thread_to_thread},
   {"a step keeps to its budget", a_step_keeps_to_its_budget},
@@ -1390,6 +1477,7 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"posts overtake sends that wait", posts_overtake_sends_that_wait},
   {"each block is released once", each_block_is_released_once},
   {"no memory loses no message", no_memory_loses_no_message},
+  {"no memory closes no loop", no_memory_closes_no_loop},
   {"no memory is LUA_ERRMEM", no_memory_is_lua_errmem},
   {"threads post to a host that polls", threads_post_to_a_host_that_polls},
   {"a state closes under posts", a_state_closes_under_posts},
@@ -1402,6 +1490,8 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"monitors race with the end", monitors_race_with_the_end},
   {"counts are told", counts_are_told},
   {"room is told of", room_is_told_of},
+  {"a cancelled thread ends after its calls",
+   a_cancelled_thread_ends_after_its_calls},
 };
 
 int main (int argc, char **argv) {
@@ -1416,6 +1506,3 @@ int main (int argc, char **argv) {
     }
   return argc > 1 ? 2 : 0;
 }
-  {"no memory closes no loop", no_memory_closes_no_loop},
-  {"a thread that has ended keeps its loop",
-   a_thread_that_has_ended_keeps_its_loop},

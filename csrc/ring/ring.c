@@ -202,10 +202,6 @@ unsigned ring_close (struct ring *r, int64_t ns) {
     return 0;
   r->open = false;
   r->closing = true;
-  if (r->doorbell) {
-    refblock_release(&r->doorbell->block);
-    r->doorbell = NULL;
-  }
   if (ours) drain_ops(r, ns);
   left = r->ops.flying;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
@@ -218,6 +214,10 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   }
   /* (after the operations, whose completions wake tasks) */
   if (ours && r->callbacks) r->callbacks->closed(r);
+  if (r->doorbell) {  /* (after it, for it closes an eventfd that is polled) */
+    refblock_release(&r->doorbell->block);
+    r->doorbell = NULL;
+  }
   for (struct op *op = NULL; ours && (op = op_each(&r->ops, op)) != NULL; )
     while (pending_take_from(&r->pending, &op->results, &a))
       ring_dispose(r, op->disposal, op->group, a.res, a.flags);

@@ -56,10 +56,13 @@ int ring_watch_start (struct loop *loop, struct ring *r) {
   return 0;
 }
 
+static void unpoll (const struct watch *w) {
+  /* guard: or a forked child's copy keeps it polled */
+  epoll_ctl(w->loop->fds.epoll, EPOLL_CTL_DEL, w->eventfd, NULL);
+}
+
 static void close_eventfd (struct watch *w) {
-  if (w->polled)
-    /* guard: or a forked child's copy keeps it polled */
-    epoll_ctl(w->loop->fds.epoll, EPOLL_CTL_DEL, w->eventfd, NULL);
+  if (w->polled) unpoll(w);
   close(w->eventfd);
 }
 
@@ -69,8 +72,11 @@ static void unwatch (struct watch *w) {
   struct watch **p = &loop->watches;
   w->ring->watch = NULL;
   w->ring = NULL;
-  if (w == &loop->own)
+  if (w == &loop->own) {  /* (the state closes; it is the doorbell's) */
+    if (loop->fds.epoll >= 0) unpoll(w);
+    w->eventfd = -1;
     return;
+  }
   while (*p != w) p = &(*p)->next;
   *p = w->next;
   close_eventfd(w);

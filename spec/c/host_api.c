@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -1372,6 +1373,33 @@ static void room_is_told_of (void) {
 }
 
 
+/* A child that was forked has copies of what is behind the descriptor. */
+static void a_closed_state_is_polled_no_more (void) {
+  for (int close_first = 0; close_first < 2; close_first++) {
+    lua_State *L = new_state();
+    struct epoll_event e = { .events = EPOLLIN };
+    int ep = epoll_create1(EPOLL_CLOEXEC), fds[2];
+    pid_t child;
+    CHECK(epoll_ctl(ep, EPOLL_CTL_ADD, uring->fd(L), &e) == 0);
+    step(L);
+    must_run(L, "uring.spawn(print)");
+    CHECK(epoll_wait(ep, &e, 1, 0) == 1 && pipe(fds) == 0);
+    child = fork();
+    if (child == 0) {
+      char c;
+      close(fds[1]);
+      _exit(read(fds[0], &c, 1) != 0);
+    }
+    close(fds[0]);
+    if (close_first) uring->close(L, 1);
+    lua_close(L);
+    CHECK(epoll_wait(ep, &e, 1, 0) == 0);
+    close(fds[1]);
+    CHECK(waitpid(child, NULL, 0) == child);
+    close(ep);
+  }
+}
+
 static uring_inbox *cancelled_inbox;
 
 /* All that may be called from any thread, by one that is to end at its next
@@ -1490,6 +1518,7 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"monitors race with the end", monitors_race_with_the_end},
   {"counts are told", counts_are_told},
   {"room is told of", room_is_told_of},
+  {"a closed state is polled no more", a_closed_state_is_polled_no_more},
   {"a cancelled thread ends after its calls",
    a_cancelled_thread_ends_after_its_calls},
 };

@@ -203,7 +203,8 @@ struct uring_api {
   int (*step) (struct lua_State *L, struct uring_step *step);
 
   /* A descriptor to poll: readable while a step would do something. It is the
-  ** loop's: do not close it. Or -errno. */
+  ** loop's: do not close it. Or -errno. -EPERM: there is none yet, and the
+  ** loop is another thread's. */
   int (*fd) (struct lua_State *L);
 
   /* Seconds that the host may sleep before the next step: 0 if there is work,
@@ -214,7 +215,8 @@ struct uring_api {
   ** most. 0, also if it was closed before. -ETIME: some had not ended and were
   ** closed where they waited. -EIO: it is closed, but an error was raised
   ** meanwhile, and there is no on_error to tell. -EBUSY, -EPERM: as for
-  ** step. -EINVAL: less than 0 seconds. */
+  ** step. -EINVAL: less than 0 seconds; or a hook has raised an error before
+  ** it began. */
   int (*close) (struct lua_State *L, double seconds);
 
   /* Spawn a task: a function with `nargs` arguments after it. They are popped,

@@ -150,10 +150,20 @@ describe("loop:step", function()
     assert(spec.in_thread(loop.step, loop))  -- the loop was made here
     H.raises("another thread", loop.step, loop)
     H.raises("another thread", uring.run, print)
-    for _, f in ipairs { loop.step, loop.close } do
+    H.raises("another thread", loop.fd, loop)
+    for _, f in ipairs { loop.step, loop.fd, loop.close } do
       local ok, why = spec.in_thread(f, loop)  -- (that is a later one)
       assert(not ok and why:find "another thread", why)
     end
+  end)
+
+  hosted("is closed by that thread", function()
+    assert(spec.in_thread(function()
+      loop:spawn(uring.sleep, 60)
+      loop:step()
+      assert(loop:fd())
+      assert(loop:close())
+    end))
   end)
 
   it("may be moved from thread to thread, if the loop is movable", function()

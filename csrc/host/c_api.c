@@ -252,6 +252,8 @@ static int c_close (lua_State *L, double seconds) {
   lua_settop(L, top);
   if (status == LUA_ERRMEM)
     return -ENOMEM;
+  if (status != LUA_OK && !loop->closed)
+    return -EINVAL;
   return status == LUA_OK ? c.rc : -EIO;
 }
 

@@ -60,7 +60,7 @@ static int open_all (struct loop *loop, struct poll_fds *f) {
 int loop_fd_open (struct loop *loop) {
   struct poll_fds *f = &loop->fds;
   if (f->epoll < 0) {
-    int rc = open_all(loop, f);
+    int rc = loop_is_elsewhere(loop) ? -EPERM : open_all(loop, f);
     if (rc < 0) {
       loop_close_fds(loop);
       return rc;

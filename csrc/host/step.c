@@ -277,6 +277,8 @@ static int loop_step (lua_State *L) {
 static int loop_fd (lua_State *L) {
   struct loop *loop = loop_check_object(L);
   int fd = loop_fd_open(loop);
+  if (fd == -EPERM && loop_is_elsewhere(loop))
+    loop_bind(L, loop);  /* (which raises) */
   if (fd < 0)
     return fail(L, -fd, "loop:fd: cannot make the descriptor");
   lua_pushinteger(L, fd);

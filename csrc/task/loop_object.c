@@ -242,7 +242,8 @@ int loop_lua (lua_State *L) {
 
 /* ---- use --------------------------------------------------------------- */
 
-static bool is_of_another_thread (const struct ring *r) {
+bool loop_is_elsewhere (const struct loop *loop) {
+  const struct ring *r = loop->ring;
   return r->enabled && (r->io.flags & IORING_SETUP_SINGLE_ISSUER)
          && r->owner != thread_id();
 }
@@ -258,7 +259,7 @@ int loop_try_bind (struct loop *loop) {
   }
   if (rc < 0)
     return rc;
-  return is_of_another_thread(r) ? -EPERM : 0;  /* guard: threads */
+  return loop_is_elsewhere(loop) ? -EPERM : 0;  /* guard: threads */
 }
 
 void loop_bind (lua_State *L, struct loop *loop) {
@@ -267,7 +268,7 @@ void loop_bind (lua_State *L, struct loop *loop) {
     return;
   if (rc == -EBADF && loop->closed)
     luaL_error(L, "this state's loop was closed");
-  if (rc == -EPERM && is_of_another_thread(loop->ring))
+  if (rc == -EPERM && loop_is_elsewhere(loop))
     luaL_error(L, "this state's loop belongs to another thread: its first "
                "uring.run or step was there");
   fail(L, -rc, "the loop's ring cannot be used by this thread");

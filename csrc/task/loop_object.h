@@ -29,6 +29,9 @@ void loop_bind (lua_State *L, struct loop *loop);
 ** it cannot be bound. */
 int loop_try_bind (struct loop *loop);
 
+/* Is it another thread's, which was the first to use it? */
+bool loop_is_elsewhere (const struct loop *loop);
+
 /* The loop at stack index 1. Raises if it is of another process, or closed. */
 struct loop *loop_check_object (lua_State *L);
 

@@ -282,6 +282,7 @@ static void *step_elsewhere (void *L) {
   struct uring_step s = usual_step();
   CHECK(uring->step(L, &s) == -EPERM);
   CHECK(uring->close(L, 1) == -EPERM);
+  CHECK(uring->fd(L) == -EPERM);
   return NULL;
 }
 
@@ -357,6 +358,12 @@ static void a_step_keeps_to_its_budget (void) {
   lua_close(L);
 }
 
+static void raising_hook (lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  luaL_error(L, "a hook's");
+}
+
 static void errors_are_told (void) {
   lua_State *L = new_state();
   struct uring_loop_options o = { .size = sizeof(o) };
@@ -378,6 +385,16 @@ static void errors_are_told (void) {
               "  uring.sleep(100) end)");
   step(L);
   CHECK(uring->close(L, 1) == -EIO && lua_gettop(L) == top);
+  lua_close(L);
+  /* what keeps a close from its beginning, and it can be made again */
+  L = new_state();
+  must_run(L, "uring.spawn(uring.sleep, 100)");
+  step(L);
+  lua_sethook(L, raising_hook, LUA_MASKCALL, 0);
+  CHECK(uring->close(L, 1) == -EINVAL && lua_gettop(L) == 0);
+  must_run(L, "assert(#uring.tasks() == 1)");
+  CHECK(uring->close(L, 1) == 0);
+  must_run(L, "assert(#uring.tasks() == 0)");
   lua_close(L);
   L = new_state_only();
   luaL_loadstring(L, "told = (told or 0) + 1");

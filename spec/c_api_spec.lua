@@ -27,7 +27,7 @@ local TESTS <const> = {
   "answers own what they give", "answers race with the caller",
   "monitors tell of the end", "monitors race with the end",
   "counts are told", "room is told of",
-  "a closed state is polled no more",
+  "a closed state is polled no more", "a closed state leaves no descriptor",
   "a cancelled thread ends after its calls",
 }
 

@@ -18,6 +18,7 @@
 #include "api/ring_object.h"
 #include "task/cancel_scope.h"
 #include "task/ring_watch.h"
+#include "task/wait_cancel.h"
 #include "task/wall_timer.h"
 #include "task/watchdog.h"
 
@@ -318,6 +319,7 @@ static int loop_object_gc (lua_State *L) {
   struct loop *loop = class_check(L, 1, CLASS_LOOP);
   if (loop->ring == NULL)
     return 0;
+  if (loop->fork_id == fork_id()) loop_dispose_results(loop);
   ring_watch_stop_all(loop);
   loop_close_fds(loop);
   wall_end(loop);

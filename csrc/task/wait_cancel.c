@@ -115,3 +115,17 @@ void loop_abandon_wait (struct loop *loop, struct task *t) {
   loop_wake(loop, t);
   t->wait = WAIT_NOTHING;
 }
+
+/* (Buffers go with their ring, which may be closed already.) */
+void loop_dispose_results (const struct loop *loop) {
+  for (const struct wait_node *n = loop->first; n; n = n->next) {
+    const struct task *t = (const struct task *)n;
+    if (t->wait == WAIT_AWAIT)
+      ring_dispose(t->ring, t->disposal, 0, t->res, 0);
+    if (t->wait == WAIT_CHAIN) {
+      const struct chain *c = t->on;
+      for (unsigned i = 0; i < c->n; i++)
+        ring_dispose(t->ring, c->link[i].disposal, 0, c->link[i].res, 0);
+    }
+  }
+}

@@ -26,4 +26,7 @@ void loop_timed_out (struct loop *loop, struct task *t);
 /* Abandon the wait of `t`, and dispose of its results: it will never run. */
 void loop_abandon_wait (struct loop *loop, struct task *t);
 
+/* The state closes: dispose of what tasks were given and will never take. */
+void loop_dispose_results (const struct loop *loop);
+
 #endif

@@ -1417,6 +1417,36 @@ static void a_closed_state_is_polled_no_more (void) {
   }
 }
 
+static unsigned count_fds (void) {
+  unsigned n = 0;
+  for (int i = 0; i < 100; i++) n += fcntl(i, F_GETFD) >= 0;
+  return n;
+}
+
+/* What was opened for a task that does not run any more is closed. */
+static void a_closed_state_leaves_no_descriptor (void) {
+  static const char *const opens[] = {
+    "uring.open('/dev/null')",
+    "uring.await(openat)",
+    "uring.loop():ring():await_chain{ uring.sqe():prep_nop(), openat }",
+    "assert(uring.ring()):await(openat)",
+  };
+  for (size_t i = 0; i < sizeof(opens) / sizeof(*opens); i++) {
+    struct uring_step s = usual_step();
+    unsigned before = count_fds();
+    lua_State *L = new_state();
+    must_run(L, "openat = uring.sqe():prep_openat(uring.AT_FDCWD, '/dev/null',"
+                "  uring.O_RDONLY, 0)");
+    lua_pushfstring(L, "uring.spawn(function() %s ran = 1 end)", opens[i]);
+    must_run(L, lua_tostring(L, -1));
+    s.max = 1;
+    CHECK(uring->step(L, &s) == 0 && s.resumed == 1);
+    CHECK(global_integer(L, "ran") == 0);
+    lua_close(L);
+    CHECK(count_fds() == before);
+  }
+}
+
 static uring_inbox *cancelled_inbox;
 
 /* All that may be called from any thread, by one that is to end at its next
@@ -1536,6 +1566,8 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"counts are told", counts_are_told},
   {"room is told of", room_is_told_of},
   {"a closed state is polled no more", a_closed_state_is_polled_no_more},
+  {"a closed state leaves no descriptor",
+   a_closed_state_leaves_no_descriptor},
   {"a cancelled thread ends after its calls",
    a_cancelled_thread_ends_after_its_calls},
 };

@@ -87,6 +87,20 @@ local function left(deadline)
   return deadline < huge and max(deadline - now(), 0) or nil
 end
 
+local TRIES <const> = 100
+
+-- Open it, by the request of this kind: a uring.fd; or nil, message, errno.
+-- Beneath a root a path with ".." gives EAGAIN where anything, anywhere, was
+-- renamed while the kernel resolved it: then it is tried again (openat2(2)).
+local function open_fd(kind, folder, path, flags, how, timeout)
+  local fd, message, errno
+  for _ = 1, kind == "open_beneath" and how ~= CACHED and TRIES or 1 do
+    fd, message, errno = request(kind, folder, path, nil, flags, how, timeout)
+    if fd or errno ~= EAGAIN then break end
+  end
+  return fd, message, errno
+end
+
 -- To create or to cut off takes a thread of the kernel's anyhow.
 local NEVER_CACHED <const> = core.O_CREAT | core.O_TRUNC
 
@@ -96,11 +110,10 @@ local NEVER_CACHED <const> = core.O_CREAT | core.O_TRUNC
 local function open_now(kind, folder, path, flags)
   local fd, message, errno
   if flags & NEVER_CACHED == 0 then
-    fd, message, errno = request(kind, folder, path, nil, flags, CACHED)
+    fd, message, errno = open_fd(kind, folder, path, flags, CACHED)
     if fd or errno ~= EAGAIN then return fd, message, errno end
   end
-  fd, message, errno = request(kind, folder, path, nil,
-    flags | core.O_NONBLOCK)
+  fd, message, errno = open_fd(kind, folder, path, flags | core.O_NONBLOCK)
   if fd then tasks.clear_nonblock(fd, flags) end
   return fd, message, errno
 end
@@ -111,13 +124,13 @@ local NEVER_INLINE <const> = NEVER_CACHED | core.O_RDWR
 -- The first try has opened a FIFO to read, though it may have no writer. Wait
 -- for one as open(2) does: by a second open, which a thread of the kernel's
 -- does. It does not see a writer that came and went before it; a poll of the
--- first does. The arguments are those of its request. When this returns
+-- first does. The arguments are those of `open_fd`. When this returns
 -- nothing is left in the kernel that a writer could take for a reader.
 local function wait_for_writer(fd, ...)
   local all <const> = pack(...)
   return scopes.scope(function(scope)
     local opening <const> = spawn_into(scope, function()
-      local other, message, errno = request(unpack(all, 1, all.n))
+      local other, message, errno = open_fd(unpack(all, 1, all.n))
       if not other then return nil, message, errno end
       return other:close()
     end)
@@ -141,7 +154,7 @@ local function open_waiting(kind, folder, path, flags, timeout)
   if timeout == 0 then
     fd, message, errno = open_now(kind, folder, path, flags)
   else
-    fd, message, errno = request(kind, folder, path, nil, flags, nil, timeout)
+    fd, message, errno = open_fd(kind, folder, path, flags, nil, timeout)
   end
   if not fd then return nil, message, errno end
   local stream = open_stream(fd, path, timeout ~= 0
@@ -150,7 +163,7 @@ local function open_waiting(kind, folder, path, flags, timeout)
   local _ <close> = fd
   if timeout == 0 then return nil, "timed out", ETIME end
   local came
-  came, message, errno = wait_for_writer(fd, kind, folder, path, nil, flags,
+  came, message, errno = wait_for_writer(fd, kind, folder, path, flags,
     WAITING, left(deadline))
   -- (looked at last: the next thing is the close)
   if not came and not fifo_came(fd) then return nil, message, errno end
@@ -331,5 +344,6 @@ end
 return {
   public = { open = open },
   standard = standard,  -- for uring.lua
-  open_at = open_at, stat_at = stat_at,  -- for fs.lua
+  -- for fs.lua
+  open_at = open_at, open_fd = open_fd, stat_at = stat_at,
 }

@@ -19,7 +19,8 @@ local argument = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local request <const>, job <const> = tasks.file_request, tasks.file_job
-local random <const>, stat_at <const> = tasks.file_random, files.stat_at
+local random <const> = tasks.file_random
+local open_fd <const>, stat_at <const> = files.open_fd, files.stat_at
 local check_path <const> = tasks.check_path
 local bad_argument <const>, check_options <const>, check_integer <const> =
   argument.bad_argument, argument.check_options, argument.check_integer
@@ -61,7 +62,7 @@ end
 
 -- Open it: a uring.fd, or nil, message, errno
 local function open(at, path, flags)
-  if at then return request("open_beneath", at.folder, path, nil, flags) end
+  if at then return open_fd("open_beneath", at.folder, path, flags) end
   return request("open", CWD, path, nil, flags)
 end
 

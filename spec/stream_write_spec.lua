@@ -97,6 +97,47 @@ for name, open in pairs(sinks) do
       end)
     end)
 
+    it("is one unit also while a writer's turn and room come together",
+      function()
+        net.run(function()
+          local w, r = open()
+          local tasks = {}
+          for i, letter in ipairs { "a", "b" } do
+            tasks[i] = uring.spawn(function()
+              for _ = 1, 5 do assert(w:write(letter:rep(300000), "\n")) end
+            end)
+          end
+          r:limit(math.huge)
+          local lines = uring.spawn(function()
+            for _ = 1, 10 do
+              local line = assert(r:read(300001, patience))
+              assert.truthy(line:find "^a+\n$" or line:find "^b+\n$")
+            end
+          end)
+          for i = 1, 2 do assert(tasks[i]:join(patience)) end
+          assert(lines:join(patience))
+        end)
+      end)
+
+    it("gives EBADF to every task that waits where it is closed", function()
+      net.run(function()
+        local w = open()
+        local tasks = {}
+        for i, call in ipairs { { "write", ("x"):rep(1 << 20) },
+          { "write", "y" }, { "flush" } } do
+          tasks[i] = uring.spawn(w[call[1]], w, call[2])
+        end
+        net.turns()
+        -- (in a cancelled task, where it lingers for less)
+        assert.equal(E.ETIME, (select(3, uring.timeout(0.001, w.close, w))))
+        for i = 1, 3 do
+          local _, ok, message, errno = tasks[i]:join(patience)
+          assert.is_nil(ok)
+          assert.equal(E.EBADF, errno, message)
+        end
+      end)
+    end)
+
     it("raises for what is neither, and takes none of it", function()
       net.run(function()
         local w, r = open()

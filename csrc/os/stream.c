@@ -283,10 +283,10 @@ static void stream_name (lua_State *L, struct stream *s, const char *path) {
   s->input.name = s->output.name = name;
 }
 
-/* Cancel its request, and wake all that wait in its queues. */
-static void stream_end_sides (struct stream *s) {
-  if (s->fork_id == fork_id() && s->ring && s->ring->open) {
-    struct loop *loop = loop_of_ring(s->ring);
+/* Cancel its request, and wake all that wait in its queues. (The loop of the
+** state is NULL where that closes. What was only written has no s->ring.) */
+static void stream_end_sides (struct loop *loop, struct stream *s) {
+  if (s->fork_id == fork_id()) {
     struct op *op = stream_op(s);
     if (op) {
       op->waitq = NULL;  /* guard: the queue ends with the stream */
@@ -317,7 +317,7 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
   if (!closed) pressure_collected(&state_of(L)->pressure, 0, 1);
   pressure_drop(&state_of(L)->pressure, 0, 1);
   state_of(L)->unflushed += output_end(&s->output, s->fork_id == fork_id());
-  stream_end_sides(s);
+  stream_end_sides(state_of(L)->loop, s);
   s->d = NULL;
   s->input.open = false;
   if (s->standard || s->finish)

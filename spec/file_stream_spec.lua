@@ -404,6 +404,24 @@ describe("uring.stream", function()
     end)
   end)
 
+  it("gives back what it has read ahead of a file", function()
+    net.run(function()
+      local path = helper.tmpname()
+      assert(uring.fs.write(path, "one\ntwo\nthree\nfour\n"))
+      local file <close> = assert(io.open(path))
+      assert.equal("one", file:read())
+      local stream = assert(uring.stream(file))
+      assert.equal("two", stream:read())
+      assert.is_true(stream:close())
+      assert.equal("three", file:read())
+      stream = assert(uring.stream(file))
+      assert.equal(1, #stream:read(1))
+      stream = nil  -- luacheck: ignore
+      helper.collect()
+      assert.equal("our", file:read())
+    end)
+  end)
+
   it("is what has streams' methods already", function()
     net.run(function()
       local a = net.pair()
@@ -535,6 +553,20 @@ describe("the standard streams", function()
     ]]
     assert.equal(0, status)
     assert.equal(300001, #output)
+  end)
+
+  it("leave to the next program what was not read of a file", function()
+    net.run(function()
+      local path = helper.tmpname()
+      assert(uring.fs.write(path, "one\ntwo\nthree\n"))
+      local file <close> = assert(uring.open(path))
+      local shell <close> = assert(uring.process { "sh", "-c",
+        '"$0" -e "$1"; cat', assert(uring.fs.readlink "/proc/self/exe"), [[
+          local uring = require "uring"
+          print(uring.run(function() return uring.stdin:read() end))
+        ]], stdin = file, stdout = "pipe" })
+      assert.equal("one\ntwo\nthree\n", shell.stdout:read("a", patience))
+    end)
   end)
 
   it("are read and written, in order with print's", function()

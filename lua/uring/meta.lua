@@ -4403,7 +4403,9 @@ function uring.open(path, mode, timeout) end
 --- A stream over a descriptor: of an integer, which it owns from now on; of
 --- a uring.Fd, which hands its number over; of a Lua file, of which it has
 --- a dup. A socket or a stream is one already. EEXIST where the number has an
---- owner. Or a stream over functions.
+--- owner. Or a stream over functions. What was read ahead of a file is given
+--- back when the stream is closed or collected: others that have the same file
+--- go on behind what was read.
 ---@param what uring.descriptor|uring.StreamFunctions
 ---@return uring.Stream|uring.Socket|nil stream
 ---@return string? message

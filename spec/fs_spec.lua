@@ -296,7 +296,7 @@ describe("the file system", function()
     end)
   end)
 
-  it("copies files: bytes, mode, holes and what has no size", function()
+  it("copies files: bytes, mode, and what has no size", function()
     within(function(d)
       local bytes = ("0123456789abcdef"):rep(300000)
       assert(fs.write(d .. "/f", bytes))
@@ -316,6 +316,29 @@ describe("the file system", function()
       end
       fs.remove(d .. "/h")
       assert.same({ "f file", "g file" }, names(fs.dir, d))
+    end)
+  end)
+
+  it("copies holes as holes", function()
+    within(function(d)
+      local function compare(size)
+        assert.equal(size, fs.copy(d .. "/f", d .. "/g"))
+        assert(os.execute(("cmp %s/f %s/g"):format(d, d)))
+        local more = fs.stat(d .. "/g").blocks - fs.stat(d .. "/f").blocks
+        assert.truthy(more <= 64, more)
+      end
+      local file <close> = assert(uring.open(d .. "/f", "w"))
+      compare(0)
+      assert(file:truncate(1000000))  -- nothing else
+      compare(1000000)
+      for i = 1, 40, 3 do             -- small ones and large ones, and bytes
+        assert(file:pwrite(("x"):rep(1000 * i), i * 300000))
+      end
+      compare(12040000)
+      assert(file:pwrite("far", 64 << 20))
+      compare((64 << 20) + 3)
+      assert(file:truncate(100 << 20))
+      compare(100 << 20)
     end)
   end)
 

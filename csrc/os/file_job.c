@@ -48,9 +48,9 @@ static void dir_work (struct job *job) {
 
 /* By reading and writing: what copy_file_range refuses, and files of /proc,
 ** which have no size. */
-static int64_t copy_bytes (struct file_job *j) {
+static int64_t copy_bytes (struct file_job *j, int64_t most) {
   int64_t total = 0;
-  while (total < j->number) {
+  while (total < most) {
     ssize_t n = read(j->fd[0], j->space->bytes, SPACE);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return n < 0 ? -errno : total;
@@ -64,16 +64,47 @@ static int64_t copy_bytes (struct file_job *j) {
   return total;
 }
 
-static void copy_work (struct job *job) {
-  struct file_job *j = (struct file_job *)job;
-  ssize_t n = copy_file_range(j->fd[0], NULL, j->fd[1], NULL,
-                              (size_t)j->number, 0);
+static int64_t copy_data (struct file_job *j, int64_t most) {
+  ssize_t n = copy_file_range(j->fd[0], NULL, j->fd[1], NULL, (size_t)most, 0);
   if (n == 0 || (n < 0 && (errno == EXDEV || errno == EINVAL
                            || errno == EOPNOTSUPP || errno == ENOSYS
                            || errno == EPERM)))
-    j->res = copy_bytes(j);
-  else
-    j->res = res_of(n);
+    return copy_bytes(j, most);
+  return res_of(n);
+}
+
+/* A hole from here up to `upto` is one in the copy, too. */
+static int64_t copy_hole (struct file_job *j, off_t at, off_t upto) {
+  off_t end = lseek(j->fd[1], upto - at, SEEK_CUR);
+  if (end < 0 || ftruncate(j->fd[1], end) < 0
+      || lseek(j->fd[0], upto, SEEK_SET) < 0)
+    return -errno;
+  return upto - at;
+}
+
+/* Copy the hole or the data that is next, of the latter `most` bytes: how
+** many, 0: the end. What knows no holes is all data. */
+static int64_t copy_next (struct file_job *j, int64_t most) {
+  off_t at = lseek(j->fd[0], 0, SEEK_CUR);
+  off_t data = lseek(j->fd[0], at, SEEK_DATA), hole;
+  if (data < 0 && errno == ENXIO) data = lseek(j->fd[0], 0, SEEK_END);
+  if (data > at)
+    return copy_hole(j, at, data);
+  hole = data == at ? lseek(j->fd[0], at, SEEK_HOLE) : -1;
+  if (at >= 0) lseek(j->fd[0], at, SEEK_SET);
+  if (hole > at && hole - at < most) most = hole - at;
+  return copy_data(j, most);
+}
+
+/* (An error after some bytes comes again with the next job.) */
+static void copy_work (struct job *job) {
+  struct file_job *j = (struct file_job *)job;
+  int64_t done = 0, n;
+  do {
+    n = copy_next(j, j->number - done);
+    if (n > 0) done += n;
+  } while (n > 0 && done < j->number);
+  j->res = done > 0 ? done : n;
 }
 
 /* Of a descriptor that may be one of O_PATH, which fchmod refuses. (There is

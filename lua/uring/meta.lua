@@ -4176,7 +4176,8 @@ function Watch:close() end
 
 --- Copy the content and the mode of a file, and give the number of bytes. `to`
 --- is replaced when all is there; a link is replaced, too, and what is neither
---- is refused (EISDIR, EINVAL). File systems that can share the blocks do.
+--- is refused (EISDIR, EINVAL). File systems that can share the blocks do, and
+--- holes stay holes.
 --- (copy_file_range(2), on a helper thread; what has no size, a FIFO for
 --- example, is read and written by requests)
 ---@async

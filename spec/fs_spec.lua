@@ -239,6 +239,21 @@ describe("the file system", function()
     end)
   end)
 
+  it("removes no folder by the '..' of one that is in it", function()
+    within(function(d)
+      assert(fs.mkdir(d .. "/a/b", { parents = true }))
+      assert(fs.write(d .. "/kept", "x"))
+      for _, path in ipairs { "/a/..", "/a/b/../..//", "/a/." } do
+        fails(E.EINVAL, d .. path, fs.remove(d .. path, { recursive = true }))
+      end
+      fails(E.ENOTEMPTY, d .. "/a/..", fs.remove(d .. "/a/.."))
+      assert.same({ "a directory", "kept file" }, names(fs.dir, d))
+      assert.same({ "b directory" }, names(fs.dir, d .. "/a"))
+      assert(fs.write(d .. "/a/b..", "x"))
+      assert(fs.remove(d .. "/a/b..", { recursive = true }))
+    end)
+  end)
+
   it("removes no more while a rival swaps folders and links", function()
     within(function(d)
       assert(fs.mkdir(d .. "/kept"))

@@ -460,6 +460,11 @@ function functions.remove(at, path, options)
   if not folder then return nil, name, last end
   local _ <close> = last
   if not options.recursive then return unlink(folder, name, path) end
+  -- (with what is in it its own name would go, and it stay, empty)
+  if find(path, "^%.%./*$") or find(path, "/%.%./*$") then
+    return nil, format("remove '%s': give its own name, not one that ends "
+      .. "with '..' (EINVAL)", path), E.EINVAL
+  end
   local walk <close> = setmetatable({}, Walk)
   return remove_all(walk, folder, name, path)
 end

@@ -68,8 +68,11 @@ local function check_string(value, what, least)
 end
 
 local function read_args(options)
-  local args = {}
-  for i = 1, #options do
+  local args, last = {}, 0
+  for key in next, options do  -- (# would end at a nil: it is an error)
+    if math_type(key) == "integer" and key > last then last = key end
+  end
+  for i = 1, last do
     local value = options[i]
     if math_type(value) then value = tostring(value) end
     args[i] = check_string(value, i == 1 and "the program"

@@ -282,6 +282,12 @@ describe("a file", function()
       local v, message, errno = file:seek("set", -1)
       assert.same({ nil, E.EINVAL }, { v, errno })
       assert.truthy(message:find "seek in '", message)
+      file:seek "set"
+      assert.equal(1, #file:read(1))  -- (more was read ahead)
+      for _, far in ipairs { math.mininteger, math.maxinteger } do
+        assert.equal(E.EINVAL, (select(3, file:seek("cur", far))))
+      end
+      assert.equal(1, file:seek())
       assert.has_error(function() file:seek "start" end)
       assert.has_error(function() file:seek("set", 1.5) end)
       local r, w = uring.pipe()

@@ -300,7 +300,11 @@ static int seek_now (lua_State *L, struct stream *s) {
   if (endpoint_closed(s->d))  /* guard: its number may be another file's */
     return fail(L, EBADF, "%s is closed", s->input.name);
   ahead = (lua_Integer)store_size(&s->input.store);
-  if (whence == SEEK_CUR) offset -= ahead;
+  if (whence == SEEK_CUR) {
+    if (offset < LUA_MININTEGER + ahead)
+      return fail(L, EINVAL, "seek in %s", s->input.name);
+    offset -= ahead;
+  }
   at = lseek(s->fd, offset, whence);
   if (at < 0)
     return fail(L, errno, "seek in %s", s->input.name);

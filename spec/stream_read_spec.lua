@@ -447,6 +447,40 @@ describe("the store of a socket", function()
   end)
 end)
 
+describe("a numeral", function()
+  it("may have the decimal point of the locale, as for io", function()
+    net.run(function()
+      local d <const> = assert(uring.fs.mkdtemp "/tmp/uring-locale.XXXXXX")
+      local source <const> = helper.file('LC_NUMERIC\ndecimal_point ","\n'
+        .. 'thousands_sep ""\ngrouping -1\nEND LC_NUMERIC\n')
+      local made <const> = uring.process { "localedef", "-c", "-i", source,
+        "-f", "UTF-8", d .. "/comma", stdout = "null", stderr = "null" }
+      if made then made:wait() end
+      local script <const> = [[
+        if not os.setlocale("comma", "numeric") then return print "none" end
+        local uring = require "uring"
+        uring.run(function()
+          local ours = assert(uring.open(arg[1]))
+          local theirs = assert(io.open(arg[1]))
+          for _ = 1, 6 do
+            local got, expected = ours:read "n", theirs:read "n"
+            assert(got == expected, ("%s, not %s"):format(got, expected))
+          end
+          assert(ours:read "a" == theirs:read "a")
+        end)
+        print "done"
+      ]]
+      local run <close> = assert(uring.process { "env", "LOCPATH=" .. d,
+        uring.fs.readlink "/proc/self/exe", helper.file(script),
+        helper.file "1,5 2.5 -,25 0x1,8p1 7 1,,5 9", stdout = "pipe" })
+      local out <const> = run.stdout:read("a", patience)
+      uring.fs.remove(d, { recursive = true })
+      if out == "none\n" then helper.skip "no locale can be made" end
+      assert.equal("done\n", out)
+    end)
+  end)
+end)
+
 describe("a timeout of", function()
   it("chunks, messages and connections is that of each step", function()
     net.run(function()

@@ -12,6 +12,7 @@
 #include "lua/errors.h"
 
 #include <ctype.h>
+#include <locale.h>        /* for lua_getlocaledecpoint */
 #include <string.h>
 #include <sys/inotify.h>
 
@@ -204,6 +205,7 @@ static int numeral_digits (struct numeral *c, bool hex) {
 
 /* Read as Lua's io does: what may be a number, and no further. */
 static void numeral_read (struct numeral *c) {
+  const char points[] = { lua_getlocaledecpoint(), '.', '\0' };
   int digits = 0;
   bool hex = false;
   numeral_accept(c, "-+");
@@ -212,7 +214,7 @@ static void numeral_read (struct numeral *c) {
     else digits = 1;
   }
   digits += numeral_digits(c, hex);
-  if (numeral_accept(c, ".")) digits += numeral_digits(c, hex);
+  if (numeral_accept(c, points)) digits += numeral_digits(c, hex);
   if (digits > 0 && numeral_accept(c, hex ? "pP" : "eE")) {
     numeral_accept(c, "-+");
     numeral_digits(c, false);

@@ -3930,7 +3930,8 @@ function Socket:unread(bytes) end
 ---@return uring.Socket|number
 function Socket:limit(bytes) end
 
---- Write strings and numbers. They are buffered (64 KiB), and go when the loop
+--- Write strings and numbers, these as tostring has them (io of Lua 5.4 leaves
+--- the ".0" of a float out). They are buffered (64 KiB), and go when the loop
 --- next enters the kernel: a flush is needed only to know that they went.
 --- Waits when the buffer is full. An error is told once, by the next write,
 --- flush or close. No SIGPIPE is raised. (io_uring_prep_send(3), 5.6)
@@ -4040,7 +4041,8 @@ function uring.fs.mkdtemp(template) end
 
 --- Remove a file or an empty directory; with `recursive` all that is in it.
 --- No link is followed: not even one that takes the place of a directory
---- meanwhile. (io_uring_prep_unlinkat(3), 5.11)
+--- meanwhile. Each directory on the way down is an open descriptor (EMFILE).
+--- (io_uring_prep_unlinkat(3), 5.11)
 ---@async
 ---@param path string
 ---@param options? uring.RemoveOptions
@@ -4503,7 +4505,8 @@ function Stream:unread(bytes) end
 ---@return uring.Stream|number
 function Stream:limit(bytes) end
 
---- Write strings and numbers. They are buffered (64 KiB), and go when the loop
+--- Write strings and numbers, these as tostring has them (io of Lua 5.4 leaves
+--- the ".0" of a float out). They are buffered (64 KiB), and go when the loop
 --- next enters the kernel: a flush is needed only to know that they went.
 --- Waits when the buffer is full. An error is told once, by the next write,
 --- flush or close. No SIGPIPE is raised. (io_uring_prep_write(3), 5.6)

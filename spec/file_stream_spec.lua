@@ -575,6 +575,30 @@ describe("the standard streams", function()
     end)
   end)
 
+  it("that the program was started without give EBADF", function()
+    local out = helper.tmpname()
+    local code = helper.file [[
+      local uring = require "uring"
+      uring.run(function()
+        local _, _, input = uring.stdin:read("l", 5)
+        uring.stdout:write "x"
+        local _, _, output = uring.stdout:flush(5)
+        io.stderr:write(tostring(input), " ", tostring(output))
+      end)
+    ]]
+    net.run(function()
+      for closed, expected in pairs { ["<&-"] = "^9 nil$",
+        [">&-"] = "^nil 9$", ["<&- >&-"] = "^9 9$" } do
+        local shell <close> = assert(uring.process { "sh", "-c",
+          ('exec "$0" "$1" %s 2>%s'):format(closed, out),
+          assert(uring.fs.readlink "/proc/self/exe"), code, stdin = "null",
+          stdout = "null" })
+        shell:wait(patience)
+        assert.truthy(content(out):find(expected), content(out))
+      end
+    end)
+  end)
+
   it("are read and written, in order with print's", function()
     local output = helper.script_ok [[
       local uring = require "uring"

@@ -32,6 +32,32 @@ describe("uring.buffer", function()
     assert.equal("12", uring.buffer("12"):string())  -- no number
   end)
 
+  ring_it("can be aligned, as a file with O_DIRECT needs it", function()
+    local path <const> = helper.file(("x"):rep(8192) .. ("y"):rep(8192))
+    uring.run(function()
+      local sqe <const> = uring.sqe():prep_openat(uring.AT_FDCWD, path,
+        uring.O_RDONLY | uring.O_DIRECT)
+      local number <const>, message = uring.await(sqe)
+      if not number then helper.skip("%s", message) end
+      local file <close> = uring.fd(number)
+      local buffer <const> = uring.buffer(8192, 4096)
+      assert.equal(8192, uring.await(sqe:prep_read(file, buffer, 8192, 4096)))
+      assert.equal(("x"):rep(4096) .. ("y"):rep(4096), buffer:string())
+      buffer:resize(12288)
+      assert.equal(4096, uring.await(sqe:prep_read(file, buffer, 4096, 8192,
+        8192)))
+      assert.equal("yxyyyy", buffer:string(4097, 4097)
+        .. buffer:string(1, 1) .. buffer:string(8189, 8192))
+    end)
+    for i = 0, 20 do
+      local buffer <close> = uring.buffer("bytes", 1 << i)
+      assert.equal("bytes", buffer:string())
+    end
+    for _, bad in ipairs { 0, -1, 3, 48, 1 << 21, "16", 1.5 } do
+      assert.has_error(function() return uring.buffer(8, bad) end)
+    end
+  end)
+
   it("refuses values that are no size", function()
     for _, n in ipairs { -1, 0.5, 0 / 0, (1 << 40) + 1, math.huge,
         math.mininteger } do

@@ -15,11 +15,12 @@
 #include <string.h>
 
 #define MAX_SIZE  ((lua_Integer)1 << 40)
+#define MAX_ALIGN  ((lua_Integer)1 << 20)
 
 
 static struct memory *new_memory (lua_State *L, size_t size,
-                                  const void *from) {
-  struct memory *m = memory_new(state_of(L)->account, size, from);
+                                  const void *from, uint32_t align) {
+  struct memory *m = memory_aligned(state_of(L)->account, size, from, align);
   if (m == NULL)
     luaL_error(L, "not enough memory for a buffer of %I bytes%s",
                (LUAI_UACINT)size, state_memory_note(L));
@@ -34,7 +35,16 @@ void buffer_set (lua_State *L, struct buffer *b, struct memory *m) {
   pressure_hold(p, b->counted, 0);
 }
 
+/* Memory has an alignment of 16 anyhow: that is 0. */
+static uint32_t arg_align (lua_State *L, int arg) {
+  lua_Integer align = lua_isnoneornil(L, arg) ? 1
+                      : arg_integer(L, arg, 1, MAX_ALIGN);
+  luaL_argcheck(L, (align & (align - 1)) == 0, arg, "power of two expected");
+  return align > 16 ? (uint32_t)align : 0;
+}
+
 int buffer_new (lua_State *L) {
+  uint32_t align = arg_align(L, 2);
   struct buffer *b;
   const char *s = NULL;
   size_t size;
@@ -47,7 +57,7 @@ int buffer_new (lua_State *L) {
              "size or string expected, got %s", luaL_typename(L, 1)));
   pressure_tell(L, size, 0);
   b = class_new(L, CLASS_BUFFER, sizeof(*b), 0);
-  buffer_set(L, b, new_memory(L, size, s));
+  buffer_set(L, b, new_memory(L, size, s, align));
   return 1;
 }
 
@@ -271,7 +281,7 @@ static int buffer_resize (lua_State *L) {
   b = open_buffer(L, 1);  /* (a finalizer may have closed it) */
   if (refblock_flying(&b->m->block) > 0)  /* guard: the kernel uses it */
     return buffer_held(L, b->m, "resize");
-  m = new_memory(L, size, NULL);
+  m = new_memory(L, size, NULL, b->m->align);
   memcpy(m->bytes, b->m->bytes, size < b->m->size ? size : b->m->size);
   buffer_retire(L, b);
   buffer_set(L, b, m);

@@ -88,7 +88,8 @@ bool bytes_at (lua_State *L, int index, struct bytes *b);
 ** `arg + 1`. */
 void push_part (lua_State *L, const void *at, size_t size, int arg);
 
-int buffer_new (lua_State *L);    /* uring.buffer(size | string) */
+int buffer_new (lua_State *L);    /* uring.buffer(size | string
+                                    [, alignment]) */
 void buffer_open (lua_State *L);  /* define the class */
 
 #endif

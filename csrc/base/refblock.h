@@ -42,6 +42,8 @@ struct memory {
   struct refblock block;
   struct account *account;
   size_t size;
+  uint32_t align;          /* of the bytes, if more than that; or 0 */
+  uint32_t before;         /* how much of the allocation is before this */
   _Alignas(16) unsigned char bytes[];
 };
 
@@ -114,6 +116,10 @@ static inline void refblock_unpin (struct refblock *b) {
 /* `size` bytes, zeroed, or a copy of `from`, charged to the account. A 0 byte
 ** follows them, so that a path is terminated. NULL if out of memory. */
 struct memory *memory_new (struct account *a, size_t size, const void *from);
+
+/* The same at a multiple of `align`, a power of two from 32 on; 0: of 16. */
+struct memory *memory_aligned (struct account *a, size_t size,
+                               const void *from, uint32_t align);
 
 /* The same with whatever was there: for an owner that reads only the bytes
 ** that it, or the kernel, has put there. */

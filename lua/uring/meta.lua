@@ -91,11 +91,14 @@ function uring.ring(options) end
 ---@nodiscard
 function uring.sqe() end
 
---- C memory: so many zero bytes, or a copy of a string.
+--- C memory: so many zero bytes, or a copy of a string. A file that was opened
+--- with O_DIRECT needs an alignment, mostly of 512 or 4096, here and of places
+--- and sizes.
 ---@param what integer | string
+---@param alignment? integer a power of two up to 1048576: 16 if not given
 ---@return uring.Buffer
 ---@nodiscard
-function uring.buffer(what) end
+function uring.buffer(what, alignment) end
 
 --- Own a descriptor's number: from now on only the new object may close it.
 --- nil, message, EEXIST where a uring.fd, a socket or a ring of this state has

@@ -242,7 +242,7 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
 static void output_serve (struct output *o, struct op *op) {
   o->waitq->output = o;
   o->waitq->completed = output_completed;
-  o->waitq->one_turn = true;  /* guard: a write of several pieces is one unit */
+  o->waitq->one_turn = true;  /* guard: a write of pieces is one unit */
   socket_waitq_serve(o->waitq, op);
   o->token = op->token;
 }

@@ -316,7 +316,8 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
     return 0;
   if (!closed) pressure_collected(&state_of(L)->pressure, 0, 1);
   pressure_drop(&state_of(L)->pressure, 0, 1);
-  /* what was read ahead is for others that have this file: stdin, a Lua file */
+  /* what was read ahead is for others that have the file: of a Lua file, of
+     stdin */
   if (s->fork_id == fork_id() && !endpoint_closed(d)
       && !input_in_push(L, &s->input)) stream_rewind(s);
   state_of(L)->unflushed += output_end(&s->output, s->fork_id == fork_id());

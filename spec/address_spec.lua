@@ -196,6 +196,19 @@ describe("an address", function()
     end)
   end)
 
+  it("sends an address, and values after it, in a select", function()
+    helper.run(function()
+      local box, address = pair()
+      local event = address:sending(address, ("x"):rep(100), 1.5, true)
+      for _ = 1, 2 do
+        assert.same({ 1, true }, { uring.select { event } })
+        local got = table.pack(box:receive())
+        assert.same({ ("x"):rep(100), 1.5, true }, { table.unpack(got, 2) })
+        assert(got[1]:close())
+      end
+    end)
+  end)
+
   it("sends in a select only if it is chosen", function()
     helper.run(function()
       local box, address = pair { capacity = 1 }

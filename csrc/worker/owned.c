@@ -57,13 +57,13 @@ void owned_count (struct message *m) {
   if (!(m->flags & MESSAGE_OWNS))
     return;
   for (; cell < message_end(m); cell += message_cells(*cell)) {
-    struct message_block b = message_block(cell);
     if (message_kind(*cell) == MESSAGE_ADDRESS) {
+      struct message_block b = message_block(cell);
       b = owned_address((struct queue *)(uintptr_t)b.p);
       message_put_block(cell, MESSAGE_ADDRESS, &b);
     }
     else if (message_kind(*cell) == MESSAGE_RING)
-      owned_ring((struct handle *)(uintptr_t)b.p);
+      owned_ring((struct handle *)(uintptr_t)message_block(cell).p);
   }
 }
 

@@ -135,4 +135,39 @@ describe("a wait for several completions", function()
     assert.equal(2, ring:submit_and_wait_min_timeout(2, 60, 60))
     assert.same({ [1] = 0, [2] = 0 }, hand.some(ring, 2))
   end)
+
+  -- Skips the test where the kernel has no such wait.
+  local function try(ring)
+    assert(ring:queue(hand.nop(1)))
+    since(ring:submit_and_wait_min_timeout(1, 60, 0.001))
+    assert.equal(1, (hand.take(ring)))
+  end
+
+  it("ends at the timeout also where the least time is longer", function()
+    local began, ring = uring.now(), hand.ring()
+    try(ring)
+    for _, least in ipairs { 60, math.huge } do
+      assert.equal(E.ETIME, (select(3, ring:submit_and_wait_min_timeout(2,
+        0.002, least))))
+    end
+    assert(ring:queue(hand.nop(1)))
+    assert.equal(1, ring:submit_and_wait_min_timeout(2, 0.002, 60))
+    assert.equal(1, (hand.take(ring)))
+    local polled = hand.ring { flags = uring.IORING_SETUP_IOPOLL }
+    assert.equal(E.ETIME, (select(3, polled:submit_and_wait_min_timeout(1,
+      0.002, 0.001))))
+    assert.is_true(uring.now() - began < 50)
+  end)
+
+  it("needs one where there is no timeout, or no least time", function()
+    local began, ring = uring.now(), hand.ring()
+    try(ring)
+    assert(ring:queue(hand.timeout(0.02, 7)))
+    assert.equal(1, ring:submit_and_wait_min_timeout(2, nil, 0.001))
+    assert.equal(7, (ring:peek_cqe()))
+    assert(ring:queue(hand.nop(1)))
+    assert.equal(1, ring:submit_and_wait_min_timeout(2, 60, 0))
+    assert.equal(1, (hand.take(ring)))
+    assert.is_true(uring.now() - began < 50)
+  end)
 end)

@@ -376,28 +376,42 @@ static int ring_object_submit_and_wait (lua_State *L) {
   return 1;
 }
 
+/* How many microseconds it is until both times; at most what the kernel
+** takes. */
+static uint32_t least_left (int64_t enough, int64_t deadline) {
+  int64_t least = clock_left(enough), left = clock_left(deadline);
+  if (least < 0 || (left >= 0 && left < least)) least = left;
+  if (least < 0 || least / 1000 > UINT32_MAX)
+    return UINT32_MAX;
+  return (uint32_t)(least / 1000);
+}
+
 /* ring:submit_and_wait_min_timeout(n, timeout, min_wait): the number of
 ** submitted SQEs. It waits for `n` completions for `min_wait` seconds, and
-** then for one. */
+** then for one. (The kernel itself would let the longer of the two times pass,
+** and end without a completion where there is no timeout.) */
 static int ring_object_submit_and_wait_min_timeout (lua_State *L) {
   struct ring *r = ring_check_by_hand(L, 1);
   size_t n = (size_t)arg_integer(L, 2, 1, r->io.cq.ring_entries);
   int64_t deadline = clock_after(arg_seconds(L, 3));
-  int64_t least = arg_duration(L, 4) / 1000;
+  int64_t enough = clock_after(arg_duration(L, 4));
   unsigned before = sys_sq_ready(&r->io);
   int rc;
   if (!(r->io.features & IORING_FEAT_MIN_TIMEOUT))
     return fail(L, EINVAL, "submit_and_wait_min_timeout needs Linux 6.12");
-  if (least > UINT32_MAX) least = UINT32_MAX;
   rc = reap_ready(r);
   while (rc >= 0 && r->pending.count < n) {
-    rc = ring_enter_batched(r, (unsigned)(n - r->pending.count),
-                            clock_left(deadline), (uint32_t)least);
+    int64_t left = clock_left(deadline);
+    uint32_t least = least_left(enough, deadline);
+    unsigned wanted = least > 0 ? (unsigned)(n - r->pending.count) : 1;
+    if (r->pending.count == 0)
+      rc = ring_enter_batched(r, wanted, left, least);
+    else if (least > 0)  /* (the kernel counts those that it adds) */
+      rc = ring_enter(r, wanted, least * (int64_t)1000);
+    else break;
     if (rc >= 0 || rc == -ETIME || rc == -EINTR) {
-      int reaped = ring_reap(r);
-      if (reaped < 0) rc = reaped;
-      else if (r->pending.count > 0) break;
-      else if (rc == -EINTR) rc = 0;
+      rc = ring_reap(r);
+      if (rc >= 0 && left == 0 && r->pending.count == 0) rc = -ETIME;
     }
     if (lua_gethookmask(L)) {
       ring_interrupted(L);

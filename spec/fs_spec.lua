@@ -123,6 +123,25 @@ describe("the file system", function()
     end)
   end)
 
+  it("ends a loop over a folder that is closed meanwhile", function()
+    within(function(d)
+      for i = 1, 3 do assert(fs.mkdir(d .. "/" .. i)) end
+      for _, iterate in ipairs { fs.dir, fs.walk } do
+        for turns = 0, 12 do
+          local step, reading, _, closer = iterate(d)
+          local loop = uring.spawn(function()
+            while step(reading) do uring.sleep(0) end
+            return true
+          end)
+          helper.turns(turns)
+          getmetatable(closer).__close(closer)
+          assert.same({ true, true }, { loop:join(5) })
+          assert.is_nil((step(reading)))
+        end
+      end
+    end)
+  end)
+
   it("refuses mistakes, and says which argument", function()
     within(function(d)
       for _, name in ipairs { "stat", "lstat", "mkdir", "remove", "rename",
@@ -643,6 +662,30 @@ describe("a root", function()
   it("takes paths with '..' while others rename files", function()
     helper.needs_linux(6, 10)  -- (to make a request fail)
     helper.apart(through_renames, faults.prelude)
+  end)
+
+  it("that is closed ends what goes on beneath it", function()
+    rooted(function(root, d)
+      assert(fs.write(d .. "/in/f", ("x"):rep(1 << 20)))
+      for turns = 1, 60 do
+        local other = assert(fs.root(d .. "/in"))
+        local copy = uring.spawn(other.copy, other, "f", "sub/g")
+        local paths = names(function()
+          local next_of_walk, walk, _, closer = other:walk "."
+          uring.spawn(function()
+            helper.turns(turns // 4)
+            other:close()
+          end)
+          return next_of_walk, walk, nil, closer
+        end)
+        assert.truthy(#paths >= 1)
+        local ended, ok, message, errno = copy:join(5)
+        assert.is_true(ended, ok)
+        assert.truthy(ok == 1 << 20 or errno == E.EBADF
+          or errno == E.ECANCELED, message)
+      end
+      assert.is_nil(root:stat "none")
+    end)
   end)
 
   it("stays the folder that it was, wherever that is moved", function()

@@ -62,8 +62,12 @@ end
 
 -- Open it: a uring.fd, or nil, message, errno
 local function open(at, path, flags)
-  if at then return open_fd("open_beneath", at.folder, path, flags) end
-  return request("open", CWD, path, nil, flags)
+  if not at then return request("open", CWD, path, nil, flags) end
+  if not at.folder then  -- (it was closed since the call began)
+    return nil, format("open '%s': the root was closed: Bad file descriptor "
+      .. "(EBADF)", path), E.EBADF
+  end
+  return open_fd("open_beneath", at.folder, path, nil, flags)
 end
 
 -- Not a folder of its own: closing it does nothing.
@@ -285,10 +289,14 @@ local OPEN_FOLDER <const> = core.O_RDONLY | O_DIRECTORY
 local Reading <const> = {}
 Reading.__index = Reading
 
-function Reading:__close() self.fd:close() end
+function Reading:__close()
+  self.closed = true
+  self.fd:close()
+end
 
 local function read_folder(fd, path)
-  return setmetatable({ fd = fd, path = path, list = {}, at = 1 }, Reading)
+  return setmetatable({ fd = fd, path = path, list = {}, at = 1,
+    closed = false }, Reading)
 end
 
 -- The kind of an entry for which the file system has not said it.
@@ -297,9 +305,12 @@ local function kind_in(fd, name)
   return found and found.kind or "unknown"
 end
 
+-- (It may be closed while it waits, too: that is its end.)
 function Reading:next()
+  if self.closed then return nil end
   while not self.list[self.at] do
     local list, message, errno = job("dir", self.fd)
+    if self.closed then return nil end
     if list == nil then
       return nil, named("dir", "", self.path, message), errno
     end
@@ -342,7 +353,11 @@ end
 local Walk <const> = {}
 
 function Walk:__close()
-  for i = #self, 1, -1 do self[i]:__close() end
+  self.closed = true
+  for i = #self, 1, -1 do
+    self[i]:__close()
+    self[i] = nil
+  end
 end
 
 -- Go down into the folder that was given last.
@@ -352,13 +367,17 @@ local function descend(walk)
   local fd, message, errno
   if walk[1] then fd, message, errno = open_in(walk[#walk].fd, name, path)
   else fd, message, errno = open(walk.at, path, OPEN_FOLDER) end
+  if walk.closed then  -- (meanwhile)
+    if fd then fd:close() end
+    return
+  end
   if not fd then return path, nil, message, errno end
   walk[#walk + 1] = read_folder(fd, path)
 end
 
 local function next_of_walk(walk)
   check_loop(walk, Walk, "walk")
-  if walk.down then
+  if walk.down and not walk.closed then
     local path, kind, message, errno = descend(walk)
     if path then return path, kind, message, errno end
   end
@@ -378,7 +397,7 @@ end
 
 function functions.walk(at, path)
   check_path(path, 1, "walk")
-  local walk = setmetatable({ at = at, down = path }, Walk)
+  local walk = setmetatable({ at = at, down = path, closed = false }, Walk)
   return next_of_walk, walk, nil, walk
 end
 

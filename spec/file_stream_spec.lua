@@ -147,6 +147,22 @@ describe("uring.open", function()
     end)
   end)
 
+  it("may be closed while it is truncated", function()
+    net.run(function()
+      for i = 1, 40 do
+        local r <close>, w = assert(uring.pipe())
+        local truncating = uring.spawn(w.truncate, w, 0)
+        helper.turns(1 + i % 3)
+        w:close()
+        local ended, ok, message, errno = truncating:join(patience)
+        assert.is_true(ended, ok)
+        assert.is_nil(ok)
+        assert.truthy(errno == E.EINVAL or errno == E.EBADF, message)
+        assert(r)
+      end
+    end)
+  end)
+
   it("to write gives no lines, and a loop over them raises", function()
     net.run(function()
       local path = helper.file "a line\n"

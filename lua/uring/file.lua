@@ -312,7 +312,7 @@ function Stream:truncate(size)
   local ok, message, errno = after(flush_file, self, "truncate", nil, nil,
     size)
   if ok then return ok end
-  if errno == EINVAL then  -- (before Linux 6.9)
+  if errno == EINVAL and not is_closed(self) then  -- (before Linux 6.9)
     ok, message, errno = tasks.file_truncate(self, size)
     if ok then return self end
     return named(self, nil, message, errno)

@@ -544,6 +544,24 @@ describe("process:communicate", function()
     end)
   end)
 
+  it("fails if another task closes a pipe meanwhile", function()
+    net.run(function()
+      for _, name in ipairs { "stdin", "stdout", "stderr" } do
+        for turns = 1, 4 do
+          local p <close> = assert(process { "cat", stdin = "pipe",
+            stdout = "pipe", stderr = "pipe" })
+          local call = uring.spawn(p.communicate, p, ("x"):rep(1 << 20))
+          helper.turns(turns)
+          p[name]:close()
+          local ended, ok, message, errno = call:join(patience)
+          assert.is_true(ended, ok)
+          assert.is_nil(ok)
+          assert.equal(E.EBADF, errno, message)
+        end
+      end
+    end)
+  end)
+
   it("does not mind a child that reads nothing", function()
     net.run(function()
       local p = assert(process { "true", stdin = "pipe" })

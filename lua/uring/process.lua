@@ -376,8 +376,16 @@ local function failed(s, got, message, errno)
   s:cancel(message)
 end
 
+-- Another task has closed it since the call began.
+local function was_closed(s, got, stream)
+  if not problem_of(stream.fileno, stream) then return false end
+  failed(s, got, "the stream was closed: Bad file descriptor (EBADF)", EBADF)
+  return true
+end
+
 local function feed(s, got, stream, input)
   if input then
+    if was_closed(s, got, stream) then return end
     local ok, message, errno = stream:write(input)
     if ok then ok, message, errno = stream:flush() end
     if not ok and errno ~= EPIPE then
@@ -389,6 +397,7 @@ end
 
 -- All of one output, into `got`.
 local function collect(s, got, name, stream)
+  if was_closed(s, got, stream) then return end
   local bytes, message, errno = stream:read "a"
   if bytes then got[name] = bytes
   else failed(s, got, message, errno) end
@@ -446,8 +455,10 @@ function Process:communicate(input, options)
   else kind, code, errno = work() end
   if kind then return got.stdout or "", got.stderr or "", kind, code end
   for i = 2, 3 do  -- (what was read is to be read again)
-    local bytes = got[STREAMS[i]]
-    if bytes and bytes ~= "" then self[STREAMS[i]]:unread(bytes) end
+    local bytes, stream = got[STREAMS[i]], self[STREAMS[i]]
+    if bytes and bytes ~= "" and not problem_of(stream.fileno, stream) then
+      stream:unread(bytes)
+    end
   end
   return nil, code, errno
 end

@@ -124,6 +124,14 @@ describe("uring.event(f)", function()
   end)
 end)
 
+describe("an event of a ring", function()
+  it("cannot be of one that is driven by hand only", function()
+    local ring <close> = uring.ring { flags = uring.IORING_SETUP_IOPOLL }
+    mistake("an IOPOLL ring is driven by hand", ring.receiving, ring)
+    mistake("an IOPOLL ring is driven by hand", ring.awaiting, ring, nop())
+  end)
+end)
+
 describe("an event of another library", function()
   it("is cancelled once for each block, whether it wins or loses", function()
     helper.run(function()

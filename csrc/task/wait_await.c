@@ -23,10 +23,14 @@
 
 /* ---- shared with other waits ------------------------------------------- */
 
+void wait_check_ring (lua_State *L, const struct ring *r) {
+  luaL_argcheck(L, !(r->io.flags & IORING_SETUP_IOPOLL), 1,
+                "an IOPOLL ring is driven by hand only");
+}
+
 int wait_watch (lua_State *L, struct loop *loop, struct ring *r) {
   int rc;
-  if (r->io.flags & IORING_SETUP_IOPOLL)
-    luaL_argerror(L, 1, "an IOPOLL ring is driven by hand only");
+  wait_check_ring(L, r);
   if (!r->enabled)
     return fail_enter(L, EBADFD, r->io.ring_fd);
   if (r->ops.draining > 0)
@@ -239,6 +243,7 @@ static int ring_awaiting (lua_State *L) {
     "awaiting", await_try, await_block, await_cancel, false, NULL
   };
   struct ring *r = ring_check(L, 1);
+  wait_check_ring(L, r);
   check_single_request(L, r, 2, sqe_check_in(L, state_of(L), 2, 2));
   lua_settop(L, 2);
   lua_pushnil(L);

@@ -26,6 +26,9 @@ void wait_chain_open (lua_State *L);
 void wait_message_open (lua_State *L);
 void wait_operation_open (lua_State *L);
 
+/* Raise if no task can wait with this ring, the first argument. */
+void wait_check_ring (lua_State *L, const struct ring *r);
+
 /* Watch this ring for the loop: 0; or 3 with nil, message, errno pushed. */
 int wait_watch (lua_State *L, struct loop *loop, struct ring *r);
 

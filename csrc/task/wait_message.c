@@ -119,7 +119,7 @@ static int ring_messages (lua_State *L) {
 
 /* ring:receiving(): ring:receive as an event */
 static int ring_receiving (lua_State *L) {
-  ring_check(L, 1);
+  wait_check_ring(L, ring_check(L, 1));
   lua_settop(L, 1);
   return event_push(L, &message_kind);
 }

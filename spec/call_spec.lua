@@ -72,6 +72,7 @@ describe("address:call", function()
       value = function() error(value) end,
       strange = function() error(strange) end,
       unsendable = function() return 1, print end,
+      data = "no function",
     }, nil, function(to)
       local ok, e = pcall(to.call, to, "text")
       assert.is_false(ok)
@@ -86,6 +87,7 @@ describe("address:call", function()
       local _, why = pcall(to.call, to, "unsendable")
       assert.equal("result #2: cannot send a function", why)
       helper.raises("no handler 'unknown'", to.call, to, "unknown")
+      helper.raises("no handler 'data'", to.call, to, "data")
       helper.raises("cannot send .f: a function", to.call, to, "text",
         { f = print })
     end)

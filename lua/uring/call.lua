@@ -27,7 +27,7 @@ local spawn <const>, cancelled <const> = core.spawn, core.cancelled
 local error <const>, type <const> = error, type
 local pcall <const>, xpcall <const> = pcall, xpcall
 local tostring <const>, rawequal <const> = tostring, rawequal
-local setmetatable <const> = setmetatable
+local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local format <const> = string.format
 local E <const> = core.errno
 local bad_argument <const>, check_options <const>, raise_as <const> =
@@ -58,9 +58,12 @@ local function answer(slot, trace, ok, ...)
   end
 end
 
--- The table of handlers may have an __index, which may raise.
+-- The handler of this name, or nil: what cannot be called is none. (The table
+-- may have an __index, which may raise.)
 local function find_handler(handlers, name)
-  return name ~= nil and handlers[name]
+  local f = name ~= nil and handlers[name]
+  if type(f) == "function"
+      or type(f) ~= "string" and getmetatable(f) ~= nil then return f end
 end
 
 function Server:perform(slot, name, ...)
@@ -94,7 +97,7 @@ end
 
 -- A message that no one waits for an answer to.
 function Server:message(name, ...)
-  local f = self.handlers[name]
+  local f = find_handler(self.handlers, name)
   if not f then
     error(format("serve: a message was sent, and there is no handler '%s'",
       text_of(name)), 0)

@@ -67,7 +67,7 @@ local function open(at, path, flags)
     return nil, format("open '%s': the root was closed: Bad file descriptor "
       .. "(EBADF)", path), E.EBADF
   end
-  return open_fd("open_beneath", at.folder, path, nil, flags)
+  return open_fd("open_beneath", at.folder, path, flags)
 end
 
 -- Not a folder of its own: closing it does nothing.

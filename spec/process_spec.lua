@@ -550,7 +550,8 @@ describe("process:communicate", function()
         for turns = 1, 4 do
           local p <close> = assert(process { "cat", stdin = "pipe",
             stdout = "pipe", stderr = "pipe" })
-          local call = uring.spawn(p.communicate, p, ("x"):rep(1 << 20))
+          local call = uring.spawn(p.communicate, p, ("x"):rep(1 << 20),
+            { max = 1 << 20 })
           helper.turns(turns)
           p[name]:close()
           local ended, ok, message, errno = call:join(patience)

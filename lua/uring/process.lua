@@ -376,9 +376,13 @@ local function failed(s, got, message, errno)
   s:cancel(message)
 end
 
+local function is_closed(stream)
+  return problem_of(stream.fileno, stream) ~= nil
+end
+
 -- Another task has closed it since the call began.
 local function was_closed(s, got, stream)
-  if not problem_of(stream.fileno, stream) then return false end
+  if not is_closed(stream) then return false end
   failed(s, got, "the stream was closed: Bad file descriptor (EBADF)", EBADF)
   return true
 end
@@ -408,7 +412,9 @@ local function limit(stream, max)
   if not (stream and max) then return end
   local before = limit_all(stream, max)
   return setmetatable({}, {
-    __close = function() limit_all(stream, before) end
+    __close = function()
+      if not is_closed(stream) then limit_all(stream, before) end
+    end
   })
 end
 
@@ -432,7 +438,7 @@ local function check_communicate(self, input, options)
   end
   for i, of in ipairs(STREAMS) do
     local stream = self[of]
-    if stream and (i > 1 or input) and problem_of(stream.fileno, stream) then
+    if stream and (i > 1 or input) and is_closed(stream) then
       bad_argument(1, name, "its %s is closed", of)
     end
   end
@@ -456,7 +462,7 @@ function Process:communicate(input, options)
   if kind then return got.stdout or "", got.stderr or "", kind, code end
   for i = 2, 3 do  -- (what was read is to be read again)
     local bytes, stream = got[STREAMS[i]], self[STREAMS[i]]
-    if bytes and bytes ~= "" and not problem_of(stream.fileno, stream) then
+    if bytes and bytes ~= "" and not is_closed(stream) then
       stream:unread(bytes)
     end
   end

@@ -1441,7 +1441,10 @@ function Sqe:prep_fadvise(fd, offset, len, advice) end
 function Sqe:prep_fadvise64(fd, offset, len, advice) end
 
 --- Move bytes between a pipe and another descriptor. Result: how many. It runs
---- in a thread of the kernel's, also while it waits.
+--- in a thread of the kernel's, also while it waits. While it waits for data
+--- of a socket it has the pipe's lock: a write to the pipe and a close of its
+--- other end, as by lua_close, wait too, and only SIGKILL ends that. So let it
+--- be linked behind a poll of the socket.
 --- (io_uring_prep_splice(3), 5.7)
 ---@param fd_in uring.descriptor no Lua file; with SPLICE_F_FD_IN_FIXED a slot
 ---@param off_in integer? -1, or none: the position, as of a pipe

@@ -135,6 +135,17 @@ describe("in the loop, when io_uring_enter fails,", function()
     T.equal(3, T.lawful(uring.loop():ring()).completed)
   end)
 
+  faulty("a number that is another ring's by now ends the run", function()
+    uring.run(uring.sleep, 0)
+    local number = uring.loop():ring():fd()
+    spec.close(number)
+    local other = assert(uring.ring())
+    T.equal(number, other:fd())
+    T.raises("its number was closed", uring.run, uring.await, T.nop(1), 0.01)
+    assert(other:queue(T.nop(2)))
+    T.equal(2, (other:wait_cqe(5)))
+  end)
+
   faulty("an error that cannot pass ends the run, and says why", function()
     local r, w = spec.pipe()
     local closed

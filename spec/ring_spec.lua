@@ -368,6 +368,38 @@ describe("a ring that is not this process's or thread's", function()
   end)
 end)
 
+describe("a ring whose number was closed by others", function()
+  after_each(hand.close)
+
+  it("does nothing to the ring that has it now", function()
+    local ring = assert(uring.ring())
+    local number = ring:fd()
+    spec.close(number)
+    local other = hand.ring()
+    assert.equal(number, other:fd())
+    assert(other:register_files_sparse(2))
+    assert(other:queue(nop(1)))
+    for _, f in ipairs { ring.submit, ring.wait_cqe } do
+      local ok, message, errno = f(ring)
+      assert.is_nil(ok)
+      assert.equal(E.EBADF, errno)
+      assert.truthy(message:find("its number was closed", 1, true), message)
+    end
+    ring:close()
+    assert.equal(1, (other:wait_cqe(hand.patience)))
+    assert.equal(1, other:register_files_update(0, { false }))
+  end)
+
+  it("has no file table but its own to let go of", function()
+    local ring = assert(uring.ring())
+    spec.close(ring:fd())
+    local other = hand.ring()
+    assert(other:register_files_sparse(2))
+    ring:close()
+    assert.equal(1, other:register_files_update(0, { false }))
+  end)
+end)
+
 describe("a ring and the loop", function()
   after_each(hand.close)
 

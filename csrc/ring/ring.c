@@ -186,6 +186,7 @@ static void drain_ops (struct ring *r, int64_t ns) {
 ** descriptor open. (Not while operations are in flight: older kernels would
 ** wait for them.) */
 static void close_kernel_side (struct ring *r, bool idle) {
+  ring_look_at_number(r);
   if (idle) {
     ring_unregister(r, IORING_UNREGISTER_FILES);
     ring_unregister(r, IORING_UNREGISTER_BUFFERS);

@@ -38,6 +38,7 @@ static void refuse_closed (struct ring *r) {
 }
 
 static void begin_enter (struct ring *r) {
+  ring_look_at_number(r);
   refuse_closed(r);
   r->stats.enters++;
   if (io_uring_cq_has_overflow(&r->io)) r->stats.overflowed++;

@@ -160,11 +160,16 @@ local function new_of(meta, kind, family)
 end
 
 -- A socket of this descriptor, which stays the caller's where that fails.
-local function own(number)
+local function own(number, kind)
   local fd, why = uring.fd(number)
   if not fd then raise_at_caller(why) end
   local ok, socket, message = pcall(uring.socket, fd)
-  if ok and socket then return socket end
+  if ok and socket then
+    if socket:getsockopt "SO_TYPE" == kind then return socket end
+    socket:release()
+    raise_at_caller(format("socket: descriptor %d is one of another type",
+      number))
+  end
   fd:release()
   if not ok then error(socket, 0) end
   return raise_at_caller(message)
@@ -239,7 +244,7 @@ local function common(methods, any, kind, named)
       if not old then raise_at_caller(message) end
     end
     self.socket = nil
-    if number >= 0 then adopt(self, own(number), kind) end
+    if number >= 0 then adopt(self, own(number, kind), kind) end
   end
 end
 

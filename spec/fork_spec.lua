@@ -385,8 +385,17 @@ describe("in a forked child", function()
     ]])
     assert.equal("", output)
   end)
-end)
 
+  it("tells that a process is its parent's at the line of the call",
+    function()
+      helper.run(function()
+        local p <close> = assert(uring.process { "sleep", "20" })
+        in_child(function()
+          helper.mistake("this process belongs to another one", p.kill, p)
+        end)
+      end)
+    end)
+end)
 
 describe("a child's end", function()
   -- in each of the ways that there are

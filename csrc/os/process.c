@@ -13,6 +13,7 @@
 #include "ring/ring_uses.h"
 #include "lua/errors.h"
 #include "api/fd.h"
+#include "task/loop.h"
 #include "os/job_wait.h"
 #include "os/pidfd.h"
 #include "os/signal_name.h"
@@ -87,8 +88,8 @@ struct child *child_check (lua_State *L, int arg) {
   if (c->self == NULL)
     luaL_argerror(L, arg, "attempt to use a closed process");
   if (c->self->fork_id != fork_id())  /* guard: fork */
-    luaL_error(L, "this process belongs to another one: it was started before "
-               "a fork");
+    loop_raise_at_caller(L, "%s", "this process belongs to another one: it "
+                         "was started before a fork");
   return c;
 }
 

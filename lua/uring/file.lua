@@ -94,10 +94,12 @@ local TRIES <const> = 100
 -- renamed while the kernel resolved it: then it is tried again (openat2(2)).
 local function open_fd(kind, folder, path, flags, how, timeout)
   local fd, message, errno
-  for _ = 1, kind == "open_beneath" and how ~= CACHED and TRIES or 1 do
+  local tries = kind == "open_beneath" and how ~= CACHED and TRIES or 1
+  repeat
     fd, message, errno = request(kind, folder, path, nil, flags, how, timeout)
-    if fd or errno ~= EAGAIN then break end
-  end
+    tries = tries - 1
+  until fd or errno ~= EAGAIN or tries == 0
+    or problem_of(folder.fileno, folder)  -- (it was closed meanwhile)
   return fd, message, errno
 end
 

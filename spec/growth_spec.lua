@@ -345,6 +345,32 @@ describe("the same time is taken by each", function()
     return spent
   end)
 
+  for name, prep in pairs {
+    poll = function(fd) return uring.sqe():prep_poll_add(fd, uring.POLLIN) end,
+    read = function(fd)
+      return uring.sqe():prep_read(fd, uring.buffer(16))
+    end,
+    timeout = function() return uring.sqe():prep_timeout(60) end,
+    futex_wait = function()
+      if not helper.probe.ops.futex_wait then return end
+      return uring.sqe():prep_futex_wait(uring.buffer(4), 0, 0xffffffff,
+        uring.FUTEX2_SIZE_U32)
+    end,
+  } do
+    grows(name .. " in flight, when its ring closes", 1500, function(n)
+      local r, w = spec.pipe()
+      local sqe = prep(r)
+      if not sqe then return 0 end
+      local ring = assert(uring.ring { entries = 1024 })
+      for _ = 1, n do assert(ring:push(sqe)) end
+      assert(ring:submit())
+      local spent = timed(function() assert(ring:close()) end)
+      spec.close(r)
+      spec.close(w)
+      return spent
+    end)
+  end
+
   grows("close of a descriptor beside many requests", 250, function(n)
     local r, w = spec.pipe()
     local tasks = waiting(n, uring.await,

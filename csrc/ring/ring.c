@@ -128,14 +128,20 @@ static bool reap_ended (struct ring *r) {
   }
 }
 
+/* Does the kernel keep these in a list, so that it finds one of them only by
+** a search? */
+static bool searched_for (const struct op *op) {
+  return op->opcode == IORING_OP_TIMEOUT || op->opcode == IORING_OP_FUTEX_WAIT
+      || op->opcode == IORING_OP_WAITID;
+}
+
 /* Cancel one by one all operations that the kernel finds by token without a
-** search; the call that cancels everything searches anew for each. (Timeouts
-** are a list, in which only the first is found at once.) */
+** search; the call that cancels everything searches anew for each, but for
+** those in lists. */
 static bool cancel_each (struct ring *r, int64_t deadline) {
   unsigned n = 0;
   for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
-    if (op->opcode != IORING_OP_TIMEOUT
-        && (!(op->op_flags & OP_INTERNAL) || op->waiter))
+    if (!searched_for(op) && (!(op->op_flags & OP_INTERNAL) || op->waiter))
       ring_cancel(r, op);
     if (++n % BATCH == 0 && (!reap_ended(r) || clock_left(deadline) == 0))
       return false;

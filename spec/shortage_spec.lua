@@ -101,6 +101,39 @@ describe("in a state whose memory is short", function()
     assert(sweep(173, false) > 30)
   end)
 
+  local function call(n, failing)
+    local uring = require "uring"
+    local asked, ok, why
+    pcall(uring.run, function()
+      local box <close> = uring.mailbox()
+      local to <close> = box:address()
+      uring.daemon(function()
+        local handlers = { f = function() return {} end }
+        repeat until uring.pcall(box.serve, box, handlers)
+      end)
+      uring.sleep(0)
+      refuse(n, failing)
+      ok, why = pcall(to.call, to, "f")
+      asked = refuse()
+    end)
+    asked = asked or refuse()
+    if ok == false and why ~= uring.cancelled then
+      assert(why:find "memory" or why:find "ENOMEM", why)
+    end
+    return asked
+  end
+
+  needs_ring("a call says what it was that failed", function()
+    local code = string.dump(call)
+    for failing = 1, 7 do
+      for n = 1, 1000 do
+        local ok, asked = spec.state(code, n, failing)
+        assert(ok, asked)
+        if asked < n then break end
+      end
+    end
+  end)
+
   needs_ring("a failed first use can be repeated", function()
     assert(sweep(17, true) > 15)
   end)

@@ -38,6 +38,7 @@ local Server <const> = {}
 Server.__index = Server
 
 local function text_of(value)
+  if type(value) == "string" then return value end  -- (needs no memory)
   local ok, text = pcall(tostring, value)
   return ok and text or "an error of type " .. type(value)
 end

@@ -47,6 +47,25 @@ describe("states", function()
     helper.keeps_fds(spec.states, open, USE, 200, 3)
   end)
 
+  it("may have each other's references in a forked child", function()
+    local box = "references " .. spec.getpid()
+    spec.states(open, ([[
+      local i, round = ...
+      if i == 2 and round == 1 then
+        box = uring.mailbox { name = %q }
+      elseif i == 1 and round == 2 then
+        rings = {}
+        for n = 1, 8 do
+          rings[n] = assert(uring.ring { entries = 1 })
+          assert(uring.address(%q):try_send(rings[n]:ref()))
+        end
+      elseif i == 2 and round == 2 then
+        refs = {}
+        for n = 1, 8 do refs[n] = assert(box:try_receive()) end
+      end
+    ]]):format(box, box), 2, 2, true)
+  end)
+
   it("may be 20 on each of 16 threads", function()
     helper.keeps_fds(function()
       local threads = {}

@@ -85,6 +85,19 @@ void handle_number_reused (struct handles *all, int number) {
   if (h) handle_release(h);  /* guard: its close would be another's */
 }
 
+void handles_end (struct handles *all) {
+  for (uint32_t i = 0; i < (all->at ? all->size : 1); i++) {
+    struct handle *h = all->at ? all->at[i] : all->first, *next;
+    for (; h; h = next) {
+      next = h->next;
+      h->next = NULL;
+      h->owner = NULL;  /* guard: the table's memory ends with the state */
+    }
+  }
+  free(all->at);
+  *all = (struct handles){0};
+}
+
 
 /* ---- close and release ------------------------------------------------- */
 

@@ -74,6 +74,10 @@ struct handle *handle_find (const struct handles *all, int number);
 /* The kernel has just given out this number: a handle that has it loses it. */
 void handle_number_reused (struct handles *all, int number);
 
+/* The state ends: the handles that others count, as references in another
+** state do in a forked child, are in no table any more. */
+void handles_end (struct handles *all);
+
 static inline bool handle_closed (const struct handle *h) {
   return atomic_load(&h->closed);
 }

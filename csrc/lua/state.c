@@ -76,6 +76,7 @@ static int state_gc (lua_State *L) {
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   if (s->end_workers) s->end_workers(L, s);  /* guard: nor any thread */
   if (s->end_orphans) s->end_orphans(s);  /* guard: no child is left behind */
+  handles_end(&s->handles);
   account_end(s->account);
   s->account = NULL;
   return 0;

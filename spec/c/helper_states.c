@@ -6,6 +6,8 @@
 #include "helper.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 void helper_bare (lua_State *L, lua_CFunction open) {
   luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
@@ -48,9 +50,27 @@ static const char *call_guest (lua_State *L, lua_State *guest, int i,
   return lua_tostring(L, -1);
 }
 
-/* states(luaopen_uring, code, n, rounds): n bare states at once. In each round
-** each of them calls the code with its number and the round's; they are closed
-** in another order than they were made. Raises the first error. */
+static void close_guests (lua_State **guests, int n) {
+  for (int i = 0; i < n; i += 2) lua_close(guests[i]);
+  for (int i = 1; i < n; i += 2) lua_close(guests[i]);
+}
+
+/* What waitpid tells of a forked child that closes them. */
+static int close_in_child (lua_State **guests, int n) {
+  int status = -1;
+  pid_t pid = fork();
+  if (pid == 0) {
+    close_guests(guests, n);
+    _exit(0);
+  }
+  if (pid > 0) waitpid(pid, &status, 0);
+  return status;
+}
+
+/* states(luaopen_uring, code, n, rounds, fork): n bare states at once. In each
+** round each of them calls the code with its number and the round's; they are
+** closed in another order than they were made, with `fork` in a child first,
+** which has to end well. Raises the first error. */
 static int l_states (lua_State *L) {
   lua_CFunction open = lua_tocfunction(L, 1);
   const char *code = luaL_checkstring(L, 2), *error = NULL;
@@ -66,8 +86,10 @@ static int l_states (lua_State *L) {
   for (int round = 1; round <= rounds && error == NULL; round++)
     for (int i = 0; i < n && error == NULL; i++)
       error = call_guest(L, guests[i], i + 1, round);
-  for (int i = 0; i < made; i += 2) lua_close(guests[i]);
-  for (int i = 1; i < made; i += 2) lua_close(guests[i]);
+  if (lua_toboolean(L, 5) && error == NULL
+      && close_in_child(guests, made) != 0)
+    error = lua_pushliteral(L, "the child did not end well");
+  close_guests(guests, made);
   free(guests);
   return error ? lua_error(L) : 0;
 }

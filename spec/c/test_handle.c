@@ -119,6 +119,27 @@ static void loses_a_number_that_the_kernel_gives_out_again (void) {
   refblock_release(&h->block);
 }
 
+static void outlives_its_table (void) {
+  enum { MANY = 20, FROM = 100000 };
+  static struct handle *h[MANY];
+  for (int some = 1; some <= MANY; some += MANY - 1) {
+    struct handles *table = calloc(1, sizeof(*table));
+    if (!CHECK(table != NULL)) exit(1);
+    for (int i = 0; i < some; i++) {
+      h[i] = handle_new();
+      if (!CHECK(h[i] != NULL)) exit(1);
+      handle_own(table, h[i], FROM + i);
+    }
+    handles_end(table);
+    CHECK(table->count == 0 && handle_find(table, FROM) == NULL);
+    free(table);
+    for (int i = 0; i < some; i++) {
+      CHECK(handle_number(h[i]) == FROM + i);
+      refblock_release(&h[i]->block);
+    }
+  }
+}
+
 static void a_dup_has_a_number_of_its_own (void) {
   int fd = null(), own;
   struct handle *h = handle_dup(fd);
@@ -141,7 +162,7 @@ int main (void) {
     TEST(a_shut_one_still_has_its_number), TEST(gives_its_number_away),
     TEST(reports_the_error_of_a_close), TEST(has_one_number_among_many),
     TEST(loses_a_number_that_the_kernel_gives_out_again),
-    TEST(a_dup_has_a_number_of_its_own),
+    TEST(outlives_its_table), TEST(a_dup_has_a_number_of_its_own),
   };
   return RUN(tests);
 }

@@ -151,11 +151,11 @@ static bool cancel_each (struct ring *r, int64_t deadline) {
 
 /* guard: on an SQPOLL ring the io-wq workers are the polling thread's, so that
    a call from this thread does not find their requests; a cancel request is
-   run by the polling thread and does */
+   run by the polling thread and does. Nor is the call allowed everywhere. */
 static void ring_cancel_all (struct ring *r) {
   if ((r->io.flags & IORING_SETUP_SQPOLL)
       || ring_cancel_now(r, 0, IORING_ASYNC_CANCEL_ANY
-                         | IORING_ASYNC_CANCEL_ALL) == -EINVAL) {
+                         | IORING_ASYNC_CANCEL_ALL) < 0) {
     for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
       if (!(op->op_flags & OP_INTERNAL) || op->opcode == IORING_OP_TIMEOUT)
         ring_cancel(r, op);

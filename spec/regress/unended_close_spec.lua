@@ -93,6 +93,27 @@ describe("lua_close", function()
     end)
   end
 
+  it("cancels where io_uring_register is forbidden", function()
+    local output = helper.script_ok(UNDER_WAY .. [[
+      if not spec.forbid("io_uring_register", uring.errno.EPERM) then
+        io.write "no filters"
+        os.exit(0)
+      end
+      for _, object in ipairs(kept) do
+        if tostring(object):find "Ring" then
+          object:close()
+          local stats = object:stats()
+          io.write(stats.leaked, stats.in_flight, " ")
+        end
+      end
+      os.exit(0)
+    ]])
+    if output == "no filters" then
+      helper.skip "needs a kernel with seccomp filters"
+    end
+    assert.equal(("00 "):rep(8), output)
+  end)
+
   it("has one bound for all rings, however many do not end", function()
     -- io-wq reads of a FIFO that nothing writes to: slow to let go
     local t0 = uring.now()

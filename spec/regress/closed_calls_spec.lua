@@ -134,6 +134,29 @@ describe("a wait whose object is closed meanwhile", function()
     end)
   end)
 
+  it("ends all writes to a stream that was never read", function()
+    net.run(function()
+      local r, w = assert(uring.pipe())
+      local calls = assert(uring.stream { write = helper.forever })
+      for _, s in ipairs { w, calls } do
+        local tasks = {}
+        for i = 1, 3 do
+          tasks[i] = uring.spawn(s.write, s, ("x"):rep(1 << 20))
+        end
+        net.turns()
+        -- (where a call cannot wait a close does not wait, either)
+        string.gsub("x", "x", function() s:close() end)
+        for _, task in ipairs(tasks) do
+          local ok, written, _, errno = task:join(net.patience)
+          assert.is_true(ok)
+          assert.is_nil(written)
+          assert.equal(E.EBADF, errno)
+        end
+      end
+      r:close()
+    end)
+  end)
+
   it("raises where another cancel has ended it", function()
     net.run(function()
       local r, w = spec.pipe()

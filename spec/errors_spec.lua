@@ -28,6 +28,26 @@ local function name_of(errno)
 end
 
 describe("an error at run time", function()
+  it("names a descriptor only where the request has one", function()
+    for said, sqe in pairs {
+      ["socket: "] = uring.sqe():prep_socket(0xfff, 1, 0),
+      ["getxattr '/no/such': "] = uring.sqe():prep_getxattr("user.x",
+        uring.buffer(1), "/no/such"),
+      ["waitid: "] = uring.sqe():prep_waitid(1, 1 << 22, uring.buffer(128), 4),
+      ["remove_buffers: "] = uring.sqe():prep_remove_buffers(4, 999),
+      ["read on fd 65535: "] = uring.sqe():prep_read(65535, uring.buffer(1)),
+    } do
+      local opcode = said:match "[%a_]+"
+      if helper.probe.ops[opcode] ~= false then
+        helper.run(function()
+          local res, message = uring.await(sqe)
+          assert.is_nil(res)
+          assert.equal(said, message:sub(1, #said))
+        end)
+      end
+    end
+  end)
+
   after_each(hand.close)
 
   it("of a call is nil, message, errno", function()

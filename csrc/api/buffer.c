@@ -101,10 +101,12 @@ static int buffer_held (lua_State *L, const struct memory *m,
       for (int i = 0; i < OP_PINS; i++) {
         if (op->pin[i] == &m->block && op->state == OP_FLYING) {
           const char *name = name_op_short(op->opcode);
-          return luaL_error(L, "cannot %s a buffer that is in use: %s on fd "
-                            "%d, in flight on ring (fd %d), holds it", what,
-                            name ? name : "an operation", op->fd,
-                            r->io.ring_fd);
+          int fd = name_op_fd(op->opcode, op->fd);
+          if (name == NULL) name = "an operation";
+          lua_pushfstring(L, fd < 0 ? "%s" : "%s on fd %d", name, fd);
+          return luaL_error(L, "cannot %s a buffer that is in use: %s, in "
+                            "flight on ring (fd %d), holds it", what,
+                            lua_tostring(L, -1), r->io.ring_fd);
         }
       }
     }

@@ -157,6 +157,18 @@ unsigned name_op_min_kernel (unsigned opcode) {
   return (opcode < name_ops()) ? ops[opcode].min_kernel : 0;
 }
 
+int name_op_fd (unsigned opcode, int fd) {
+  switch (opcode) {
+    case IORING_OP_SOCKET: case IORING_OP_GETXATTR: case IORING_OP_SETXATTR:
+    case IORING_OP_WAITID: case IORING_OP_FUTEX_WAIT:
+    case IORING_OP_FUTEX_WAKE: case IORING_OP_PROVIDE_BUFFERS:
+    case IORING_OP_REMOVE_BUFFERS:
+      return -1;
+    default:
+      return fd;
+  }
+}
+
 /* }===================================================================== */
 
 

@@ -32,11 +32,13 @@ extern const struct name_number name_errnos[];
 ** Opcodes: all of liburing 2.15, whichever version this was built with.
 ** name_op_short gives "msg_ring", or NULL for an unknown opcode.
 ** name_op_min_kernel gives the first kernel that has the opcode, or 0 for an
-** unknown one.
+** unknown one. name_op_fd gives the descriptor in an SQE's `fd`, or -1 where
+** that opcode has something else there.
 */
 unsigned name_ops (void);
 const char *name_op_short (unsigned opcode);
 unsigned name_op_min_kernel (unsigned opcode);
+int name_op_fd (unsigned opcode, int fd);
 
 /* The running kernel's version, or 0 if its release string is not one. */
 unsigned name_kernel (void);

@@ -199,6 +199,7 @@ static void push_failure (lua_State *L, unsigned opcode, int fd,
   const char *text;
   int top = lua_gettop(L);
   text = lua_pushfstring(L, on ? "%s %s" : "%s", op ? op : "request", on);
+  fd = name_op_fd(opcode, fd);
   if (fd >= 0) text = lua_pushfstring(L, "%s on fd %d", text, fd);
   if (min_kernel < name_op_min_kernel(opcode))
     min_kernel = name_op_min_kernel(opcode);

@@ -86,9 +86,10 @@ static struct op_info op_info_of (const struct op *op) {
 /* "read (fd 5)" */
 static void push_op_info (lua_State *L, struct op_info s) {
   const char *name = name_op_short(s.opcode);
+  int fd = name_op_fd(s.opcode, s.fd);
   if (s.ended) lua_pushliteral(L, "one that has ended");
-  else if (s.fd < 0) lua_pushstring(L, name);
-  else lua_pushfstring(L, "%s (fd %d)", name, s.fd);
+  else if (fd < 0) lua_pushstring(L, name);
+  else lua_pushfstring(L, "%s (fd %d)", name, fd);
 }
 
 /* The request of `op`, if it is an argument of the wait. */

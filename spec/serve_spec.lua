@@ -84,6 +84,52 @@ describe("serve", function()
     assert.equal(7, told[2][1].code)
   end)
 
+  it("tells the error of a task that a connection has spawned", function()
+    local told, cancelled = {}, 0
+    local ok, failed = serving(function(conn)
+      uring.spawn(function()
+        conn:read "l"
+        error("its task failed", 0)
+      end)
+      local _ <close> = helper.finally(function()
+        cancelled = cancelled + 1
+      end)
+      uring.sleep(60)
+    end, { on_error = function(err, trace, peer)
+      told[#told + 1] = { err, trace, tostring(peer) }
+    end }, function(address)
+      local client = connect(address)
+      client:write "\n"
+      assert.equal("", client:read("a", net.patience))
+      net.eventually(function() return told[1] end)
+      assert.same({ "its task failed", tostring(client:getsockname()) },
+        { told[1][1], told[1][3] })
+      assert.truthy(told[1][2]:find("^its task failed\nstack traceback:"))
+    end)
+    assert.same({ true, 1, 1, 1 }, { ok, failed, #told, cancelled })
+  end)
+
+  it("waits for the tasks that a connection has spawned", function()
+    local release, ended = uring.channel(), false
+    local ok, failed = serving(function(conn)
+      uring.spawn(function()
+        release:receive()
+        ended = true
+      end)
+      conn:read "l"
+    end, nil, function(address, listener, task)
+      local client = connect(address)
+      client:write "\n"
+      assert.equal("", client:read("a", net.patience))  -- closed with f's end
+      listener:close()
+      assert.equal("timed out", (select(2, task:join(0.01))))
+      release:send(true)
+      assert.is_true((task:join(net.patience)))
+      assert.is_true(ended)
+    end)
+    assert.same({ true, 0 }, { ok, failed })
+  end)
+
   it("has no more connections than max at a time", function()
     local now, most = 0, 0
     serving(function(conn)

@@ -12,7 +12,7 @@ local scopes = require("uring.scope").public
 local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
-local Socket <const>, traceback <const> = tasks.Socket, tasks.traceback
+local Socket <const> = tasks.Socket
 local check_function <const>, spawn_into <const>, note <const> =
   tasks.check_function, tasks.spawn_into, tasks.note
 local bad_argument <const>, check_options <const>, problem_of <const> =
@@ -22,7 +22,7 @@ local error <const>, type <const>, next <const> = error, type, next
 local tostring <const>, rawequal <const> = tostring, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
-local min <const> = math.min
+local min <const>, format <const> = math.min, string.format
 local E <const> = core.errno
 
 local GRACE <const> = 5        -- seconds, if none are given
@@ -40,19 +40,28 @@ Server.__index = Server
 
 -- ---- a connection ---------------------------------------------------------
 
--- The task of a connection.
-local function handle(server, conn, peer)
-  local trace
-  local c <close> = conn
-  local ok, why = xpcall(server.f, function(e)
-    if not rawequal(e, core.cancelled) then  -- (it may be that of thousands)
-      trace = traceback(tostring(e), 2)
-    end
-    return e
-  end, c, peer)
-  if ok or rawequal(why, core.cancelled) then return end
+-- What is told of the first error, whatever raised it: f, or a task that it
+-- has spawned.
+local function report(server, first, peer)
   server.failed = server.failed + 1
-  if server.on_error then server.on_error(why, trace, peer) end
+  if server.on_error then
+    server.on_error(first.error, format("%s\n%s", tostring(first.error),
+      first.traceback), peer)
+  end
+end
+
+-- The task of a connection. (f has a scope: what it spawns ends before the
+-- task does, and fails with it. It may never begin, without memory.)
+local function handle(server, conn, peer)
+  local c <close> = conn
+  local scope
+  local ok, why = pcall(scopes.scope, function(s)
+    scope = s
+    local f <close> = c
+    server.f(f, peer)
+  end)
+  if ok or rawequal(why, core.cancelled) then return end
+  report(server, scope:failures()[1], peer)
 end
 
 -- The same, and what is left to the server when it has ended.

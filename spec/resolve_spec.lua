@@ -102,9 +102,21 @@ describe("resolve", function()
     helper.raises("#1 to 'resolve' (name of a host", uring.resolve, "a\0b")
     helper.raises("#2 to 'resolve' (port from 0", uring.resolve, "a", 65536)
     helper.raises("#2 to 'resolve' (port from 0", uring.resolve, "a", {})
+    for _, digits in ipairs { "65536", "99999", " -1", "+70000",
+      "4294967376", "99999999999999999999" } do
+      helper.raises("#2 to 'resolve' (port from 0", uring.resolve,
+        "127.0.0.1", digits)
+    end
     helper.raises("#3 to 'resolve' (seconds", uring.resolve, "a", 1, "x")
     helper.raises("no code EAI_NAME", function() return eai.NAME end)
     assert.truthy(eai.NONAME < 0)
+  end)
+
+  ring_it("takes '*' for no name, and not for this host", function()
+    helper.raises("0.0.0.0 and [::] mean any", uring.tcp.listen, "*:0")
+    net.run(function()
+      net.fails(eai.NONAME, uring.resolve("*", 80))
+    end)
   end)
 
   ring_it("fails with the resolver's own code", function()
@@ -246,7 +258,7 @@ describe("a name", function()
         uring.SOCK_STREAM)))
       helper.raises("uring.resolve looks up", s.bind, s, "localhost:80")
       for _, bad in ipairs { "localhost:65536", "localhost:123456",
-        "local host:80", "localhost", "a:b:c", "localhost:", ":80",
+        "local host:80", "localhost", "a:b:c", "localhost:", ":80", "*:80",
         "[localhost:80", "a\0b:80" } do
         helper.raises("address expected", uring.tcp.connect, bad)
       end

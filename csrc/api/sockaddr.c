@@ -95,7 +95,7 @@ static in_port_t *port_of (struct address *a) {
 static const char *wrong_host (const char *host, const char *port,
                                const char *why) {
   in_port_t ignored;
-  if (*host == '\0')
+  if (*host == '\0' || strcmp(host, "*") == 0)
     return "a host is missing before the colon; 0.0.0.0 and [::] mean any";
   if (port[strspn(port, "0123456789")] != '\0')
     return why;

@@ -38,8 +38,15 @@ static const struct { const char *name; int number; } codes[] = {
 
 /* ---- on a helper thread ------------------------------------------------ */
 
+/* (To glibc "*" is this host: what asks for any address would be bound to the
+** loopback interface. And it takes a port modulo 65536: lua/uring/resolve.lua
+** lets no such one through.) */
 static void lookup_work (struct job *job) {
   struct lookup *l = (struct lookup *)job;
+  if (strcmp(l->host, "*") == 0) {
+    l->code = EAI_NONAME;
+    return;
+  }
   l->code = getaddrinfo(l->host, l->service, &l->hints, &l->found);
   l->err = errno;
 }

@@ -44,11 +44,14 @@ local function check_host(host)
   end
 end
 
--- A service, as text.
+-- A service, as text. (getaddrinfo would take what is left of a number that is
+-- too large.)
 local function check_service(service)
-  local port = type(service) == "number" and tointeger(service)
+  local digits = type(service) == "number"
+    or is_text(service) and find(service, "^%s*[+-]?%d+$") ~= nil
+  local port = digits and tointeger(tonumber(service))
   if port and port >= 0 and port <= 65535 then return format("%d", port) end
-  if service ~= nil and not is_text(service) then
+  if service ~= nil and (digits or not is_text(service)) then
     bad_argument(2, "resolve",
       "port from 0 to 65535, or the name of a service, expected")
   end
@@ -73,7 +76,7 @@ local function split(text)
   if not host then
     host, service = match(text, "^([^:%[%]%s\0/]+):([%w_%-]+)$")
   end
-  if host and match(service, "^%d+$")
+  if host == "*" or host and match(service, "^%d+$")
       and (#service > 5 or tonumber(service) > 65535) then
     return nil
   end

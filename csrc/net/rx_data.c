@@ -204,15 +204,16 @@ static void rx_data_push_from (lua_State *L, struct socket *s,
 
 static void rx_data_push_info (lua_State *L, struct rx_data *rx,
                                bool truncated, int socket) {
-  uint32_t flags = rx->flags & ~(uint32_t)MSG_CMSG_CLOEXEC;
-  bool plain = flags == 0 && rx->control_size == 0 && !truncated;
+  uint32_t flags = (rx->flags & ~(uint32_t)MSG_CMSG_CLOEXEC)
+                   | (truncated ? MSG_TRUNC : 0);
+  bool plain = flags == 0 && rx->control_size == 0;
   if (plain && lua_getiuservalue(L, socket, SOCKET_INFO) == LUA_TTABLE)
     return;
   if (plain) lua_pop(L, 1);
   lua_createtable(L, 0, 4);
   lua_pushinteger(L, flags);
   lua_setfield(L, -2, "flags");
-  lua_pushboolean(L, truncated || (flags & MSG_TRUNC));
+  lua_pushboolean(L, (flags & MSG_TRUNC) != 0);
   lua_setfield(L, -2, "truncated");
   lua_pushboolean(L, (flags & MSG_CTRUNC) != 0);
   lua_setfield(L, -2, "control_truncated");

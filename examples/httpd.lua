@@ -82,7 +82,8 @@ local function parse(head, request)
     check(not fields[name] or name ~= "host" and name ~= "content-length", 400)
     -- (each pattern in proportion to the length, whatever is sent)
     local from = value:find "[^ \t]"
-    fields[name] = from and value:match("^.*[^ \t]", from) or ""
+    value = from and value:match("^.*[^ \t]", from) or ""
+    fields[name] = fields[name] and fields[name] .. ", " .. value or value
   end
   local length, connection = fields["content-length"] or "0", fields.connection
   check(version == "1.0" or fields.host, 400)
@@ -92,6 +93,7 @@ local function parse(head, request)
   check(tonumber(length) <= BODY, 413)
   request.line, request.method, request.target = line, method, target
   request.fields, request.body = fields, tonumber(length)
+  request.waits = version == "1.1" and fields.expect  -- to send the body
   request.keep = version == "1.1"
     and not (connection and connection:lower():find "close")
 end
@@ -99,7 +101,7 @@ end
 -- The path beneath the root that a target names, and as it is written there.
 local function path_of(target)
   local raw = target:match "^/+([^?#]*)"
-    or target:match "^http://[^/]*/+([^?#]*)"
+    or target:match "^[hH][tT][tT][pP]://[^/?#]+/*([^?#]*)"
   local path = check(raw, 400)
   if raw:find("%", 1, true) then
     check(not raw:gsub("%%%x%x", ""):find("%", 1, true), 400)
@@ -162,12 +164,18 @@ end
 local function serve_file(conn, request, path, raw)
   local file <close>, _, errno = root:open(path, "r", 0)  -- (waits at no FIFO)
   local stat = check(file, FAILED[errno] or 500):stat()
-  check(stat.kind ~= "directory", 301, "Location: /" .. raw .. "/\r\n")
+  check(stat.kind ~= "directory" or not raw:find "[^/]$", 301, "Location: /"
+    .. raw .. "/" .. (request.target:match "%?[^#]*" or "") .. "\r\n")
   check(stat.kind == "file", 403)
-  local modified = date_of(stat.mtime // 1 | 0)
-  local from, count = range_of(request.fields, stat.size, modified)
-  local status = request.fields["if-modified-since"] == modified and 304
-    or count < stat.size and 206 or 200
+  local modified, fields = date_of(stat.mtime // 1 | 0), request.fields
+  local from, count, status = 0, stat.size, 200
+  if fields["if-modified-since"] == modified and not fields["if-none-match"]
+  then
+    status = 304
+  elseif request.method == "GET" then  -- (HEAD has no parts)
+    from, count = range_of(fields, stat.size, modified)
+    if count < stat.size then status = 206 end
+  end
   write_head(conn, request, status, "Last-Modified: " .. modified
     .. "\r\nAccept-Ranges: bytes\r\nContent-Type: "
     .. (TYPES[path:match "%.(%w+)$"] or "application/octet-stream") .. "\r\n"
@@ -186,6 +194,7 @@ local function respond(conn, request)
   if request.body > 0 then  -- (what comes later is no request)
     local keep = request.keep
     request.keep = false
+    if request.waits then conn:write "HTTP/1.1 100 Continue\r\n\r\n" end
     local body = conn:read(request.body, HEAD_TIME)
     check(body and #body == request.body, 408)
     request.keep = keep
@@ -202,7 +211,7 @@ local function serve(conn, address)
   local peer = tostring(address)
   repeat
     idle[conn] = true
-    local first = conn:peek(1, IDLE_TIME)
+    local first = not ending and conn:peek(1, IDLE_TIME)
     idle[conn] = nil
     if not first then return end
     local request = { line = "-", method = "GET", target = "", fields = false,

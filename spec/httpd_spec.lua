@@ -63,10 +63,10 @@ local function connect()
 end
 
 -- What is answered to these bytes, on a connection of their own. (In a task.)
-local function asked(bytes)
+local function asked(bytes, method)
   local conn = connect()
   conn:write(bytes)
-  local status, body, head = answer_of(conn)
+  local status, body, head = answer_of(conn, method)
   conn:close()
   return status, body, head
 end
@@ -100,6 +100,57 @@ describe("examples/httpd.lua", function()
     assert.equal(304, (web.get(port, "/digits.txt", "-H",
       "If-Modified-Since: " .. modified)))
     assert.equal(405, (web.get(port, "/digits.txt", "-d", "x=1")))
+  end)
+
+  it("answers conditions before ranges, and heads without these", function()
+    net.run(function()
+      local _, _, head = get "/digits.txt"
+      local since = "If-Modified-Since: "
+        .. head:match "Last%-Modified: ([^\r]+\r\n)"
+      for range, size in pairs { ["0-1"] = 10, ["50-"] = 10, ["0-"] = 10 } do
+        local status, _, got = asked(("GET /digits.txt HTTP/1.1\r\nHost: x\r\n"
+          .. "%sRange: bytes=%s\r\n\r\n"):format(since, range), "HEAD")
+        assert.same({ 304, size }, { status,
+          tonumber(got:match "Content%-Length: (%d+)") })
+      end
+      assert.equal(200, (get("/digits.txt", since
+        .. "If-None-Match: \"x\"\r\n")))
+      local status, _, got = asked("HEAD /digits.txt HTTP/1.1\r\nHost: x\r\n"
+        .. "Range: bytes=0-1\r\n\r\n", "HEAD")
+      assert.equal(200, status)
+      assert.truthy(got:find("Content-Length: 10\r\n", 1, true), got)
+      assert.is_nil(got:find "Content%-Range")
+    end)
+  end)
+
+  it("takes whole URLs, and sends directories to their names", function()
+    shell "mkdir -p www/odd/index.html"
+    net.run(function()
+      for _, target in ipairs { "http://x", "http://x?y", "http://x/",
+        "HTTP://x:80/index.html#z" } do
+        local status, body = get(target)
+        assert.same({ 200, "<p>hello" }, { status, body })
+      end
+      assert.equal(400, (get "ftp://x/"))
+      local _, _, head = get "/sub?a=/b"
+      assert.truthy(head:find("\r\nLocation: /sub/?a=/b\r\n", 1, true), head)
+      assert.equal(403, (get "/odd/"))  -- (its index is no file)
+      assert.equal(301, (get "/odd"))
+    end)
+  end)
+
+  it("asks for the body that a client waits to send", function()
+    net.run(function()
+      local conn = connect()
+      conn:write("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        .. "Content-Length: 3\r\n\r\n")
+      assert.equal(100, (answer_of(conn)))
+      conn:write("abcGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        .. "Connection: x\r\n\r\n")
+      assert.equal(405, (answer_of(conn)))
+      assert.equal(200, (answer_of(conn)))
+      assert.is_nil((conn:read(1, patience)))
+    end)
   end)
 
   it("sends large files whole, to many clients at once", function()

@@ -97,7 +97,8 @@ local function serve_file(stream, request)
   if request.method ~= "GET" and request.method ~= "HEAD" then
     return refuse(stream, request, "405 Method Not Allowed")
   end
-  local file <close> = root:open(request.path, "r", 0)
+  local file <close> = not request.path:find("\0", 1, true)
+    and root:open(request.path, "r", 0)
   local stat = file and file:stat()
   if not stat or stat.kind ~= "file" then
     return refuse(stream, request, "404 Not Found")

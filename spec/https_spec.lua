@@ -82,6 +82,7 @@ describe("examples/https.lua as a server", function()
     assert.same({ 200, "" }, { curl "/empty" })
     assert.same({ 200, "a space" }, { curl "/a%20b?x=1" })
     assert.same({ 404, "404 Not Found\n" }, { curl "/none" })
+    assert.same({ 404, "404 Not Found\n" }, { curl "/a%00b" })
     for _, path in ipairs { "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
       "//etc/passwd" } do
       assert.equal(404, (curl(path, "--path-as-is")))

@@ -57,7 +57,7 @@ function commands.name(client, name)
 end
 
 local function obey(client, line)
-  local command, word = line:match "^/(%a+) +(%g+)%s*$"
+  local command, word = line:match "^/(%a+) +(%S+)%s*$"
   if commands[command] then commands[command](client, word)
   elseif line:find "^/" then send(client, "* /join ROOM, /name NAME, /quit")
   else tell(client, ("%s: %s"):format(client.name, line)) end

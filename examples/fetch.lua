@@ -22,11 +22,15 @@ end
 
 -- The status, the head's first line, and the length that it tells.
 local function read_head(conn)
-  local head = assert(conn:read_until("\r\n\r\n", HEAD))
+  local head, message = conn:read_until("\r\n\r\n", HEAD)
+  assert(head, message or "the server has closed the connection")
   local line, status = head:match "^(HTTP/%d%.%d (%d%d%d)[^\r\n]*)"
   assert(status, "the answer is not HTTP")
-  local length = head:lower():match "\r\ncontent%-length:[ \t]*(%d+)"
-  return math.tointeger(status), line, math.tointeger(length)
+  head = head:lower()
+  assert(not head:find("\r\ntransfer-encoding:", 1, true),
+    "the answer is in chunks, which HTTP/1.0 has not")
+  return tonumber(status), line,
+    tonumber(head:match "\r\ncontent%-length:[ \t]*(%d+)")
 end
 
 local function show(count)

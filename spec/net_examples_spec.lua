@@ -103,6 +103,11 @@ describe("examples/fetch.lua", function()
       ["not HTTP"] = page("", "SSH-2.0\r\n\r\n"),
       ["ended too early"] = page("x",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+      ["larger than the limit"] = page("x",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"),
+      ["in chunks"] = page("1\r\nx\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+      ["closed the connection"] = page("", ""),
     }
     for words, f in pairs(cases) do
       local code, _, err = fetch(f, "http://127.0.0.1:%d/")
@@ -163,7 +168,9 @@ describe("examples/chat.lua", function()
       hears(c, "* bob leaves")
       assert.is_nil(b:read("l", patience))
       c:close()
-      a:write("still here\n")
+      local d = connect()
+      a:write("still here\n/name J\u{fc}rgen\n")
+      hears(d, "* ann is now J\u{fc}rgen")
     end)
   end)
 

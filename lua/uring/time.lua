@@ -115,7 +115,7 @@ end
 
 local function every(seconds)
   tasks.check_seconds(seconds, 1, "every")
-  if seconds == 0 or seconds == HUGE then
+  if seconds < 1e-9 or seconds == HUGE then  -- (the clock has nanoseconds)
     bad_argument(1, "every", "seconds above 0 expected, and a finite number")
   end
   local self = setmetatable({ period = seconds, start = now(), taken = 0,

@@ -32,6 +32,24 @@ local function progress(sum)
   end
 end
 
+-- Is `to`, or the part of it that exists, the directory `from` or below it? (By
+-- what they are: a path may lead there by links, "." and "..".)
+local function is_in(to, from)
+  local top, at = fs.stat(from), fs.stat(to)
+  while not at and to ~= "." and to ~= "/" do
+    to = to:match "^(.*[^/])/+[^/]+/*$" or to:match "^/" or "."
+    at = fs.stat(to)
+  end
+  local below
+  while top and at and not (below and at.ino == below.ino
+      and at.dev == below.dev) do
+    if at.ino == top.ino and at.dev == top.dev then return true end
+    to, below = to .. "/..", at
+    at = fs.stat(to)
+  end
+  return false
+end
+
 -- A walk does not go on before one of LIMIT tasks is free: so a tree of any
 -- size takes the memory of so many files.
 local function copy_tree(from, to, limit)
@@ -78,11 +96,12 @@ if not to or not limit or limit < 1 then
 end
 
 from = from:match "^(.*[^/])/*$" or from:sub(1, 1)
-if from == "/" or (to .. "/"):find(from .. "/", 1, true) == 1 then
+local sum = uring.run(function()
+  return not is_in(to, from) and copy_tree(from, to, limit)
+end)
+if not sum then
   io.stderr:write("'", to, "' is in '", from, "': the copy would not end\n")
   os.exit(2)
 end
-
-local sum = uring.run(copy_tree, from, to, limit)
 print(("%d files, %d bytes"):format(sum.files, sum.bytes))
 os.exit(sum.failed == 0 and 0 or 1)

@@ -109,6 +109,18 @@ describe("examples/copy.lua", function()
         assert(err:find("is in", 1, true), err)
       end
       assert.same({ one = "file 1" }, tree(folder))
+      local link = folder .. ".link"
+      assert(fs.symlink(folder, link))
+      assert(fs.mkdir(folder .. "/sub"))
+      for from, to in pairs { [folder .. "/."] = folder .. "/to",
+        [folder .. "/sub/.."] = folder .. "/sub/new/to",
+        [link .. "/."] = folder .. "/sub",
+        [folder] = link .. "/sub/../to" } do
+        local code, _, err = run("copy", from, to)
+        assert.equal(2, code, err)
+      end
+      os.remove(link)
+      assert.same({ one = "file 1", sub = "directory" }, tree(folder))
       local code = run("copy", folder .. "/one", folder .. "/onetwo")
       assert.equal(1, code)  -- (no folder, and told as such)
     end)

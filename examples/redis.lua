@@ -59,7 +59,8 @@ Redis.__index = Redis
 local function read_answers(self)
   local ok, why = uring.pcall(function()
     for slot in self.line:messages() do
-      slot:try_send(table.pack(read_answer(self.conn)))
+      local s <close> = slot  -- (closed also where no answer comes)
+      s:try_send(table.pack(read_answer(self.conn)))
     end
   end)
   self.why = not ok and why or "the connection was closed"

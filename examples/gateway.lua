@@ -105,13 +105,22 @@ local function hand(ring, listener, targets)
   end
 end
 
+-- What this worker sends when it serves. Where it ends before that its error is
+-- raised here.
+local function start_worker(started, i, main, ...)
+  local worker = assert(uring.worker({ main = main, name = "worker " .. i },
+    NAME, ...))
+  local key, what, message = uring.select({ started = started:receiving(),
+    ended = worker:joining() }, 10)
+  if key ~= "started" then error(message or what, 0) end
+  return what
+end
+
 local function start_handing(address, workers, most, started)
   local ring <const> = uring.loop():ring()
   local targets = {}
   for i = 1, workers do
-    assert(uring.worker({ main = serve_handed, name = "worker " .. i }, NAME,
-      most, HEAD, REPLY))
-    targets[i] = started:receive(10)
+    targets[i] = start_worker(started, i, serve_handed, most, HEAD, REPLY)
   end
   assert(ring:register_files_sparse(most))
   local listener <close> = assert(uring.tcp.listen(address))
@@ -122,9 +131,8 @@ end
 
 local function start_sharing(address, workers, started)
   for i = 1, workers do
-    assert(uring.worker({ main = serve_shared, name = "worker " .. i }, NAME,
-      address, HEAD, REPLY))
-    address = started:receive(10)  -- (with the port, if that was 0)
+    -- (the address has a port, if that was 0)
+    address = start_worker(started, i, serve_shared, address, HEAD, REPLY)
   end
   print(address)
   io.stdout:flush()

@@ -32,6 +32,21 @@ local function ask(address, times)
   end
 end
 
+describe("examples/gateway.lua", function()
+  it("says at once what keeps its workers from serving", function()
+    local began = os.time()
+    for _, words in ipairs { { "203.0.113.1:7779", "2", "share" },
+      { "127.0.0.1:0", "2", "hand", "100000000" } } do
+      local status, output = program.run(("/proc/%d/exe"):format(spec.getpid()),
+        "examples/gateway.lua", table.unpack(words))
+      assert.equal(1, status, output)
+      assert.truthy(output:find(words[4] and "register" or "EADDRNOTAVAIL", 1,
+        true), output)
+    end
+    assert.truthy(os.time() - began < 10 * helper.slow)
+  end)
+end)
+
 for _, how in ipairs { "hand", "share" } do
   describe("examples/gateway.lua " .. how, function()
     it("answers on each connection, also in pieces and side by side",

@@ -32,8 +32,8 @@ local function progress(sum)
   end
 end
 
--- Is `to`, or the part of it that exists, the directory `from` or below it? (By
--- what they are: a path may lead there by links, "." and "..".)
+-- Is `to`, or the part of it that exists, the directory `from` or below it?
+-- (By what they are: a path may lead there by links, "." and "..".)
 local function is_in(to, from)
   local top, at = fs.stat(from), fs.stat(to)
   while not at and to ~= "." and to ~= "/" do

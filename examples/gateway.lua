@@ -105,8 +105,8 @@ local function hand(ring, listener, targets)
   end
 end
 
--- What this worker sends when it serves. Where it ends before that its error is
--- raised here.
+-- What this worker sends when it serves. Where it ends before that its error
+-- is raised here.
 local function start_worker(started, i, main, ...)
   local worker = assert(uring.worker({ main = main, name = "worker " .. i },
     NAME, ...))

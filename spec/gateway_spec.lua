@@ -37,8 +37,9 @@ describe("examples/gateway.lua", function()
     local began = os.time()
     for _, words in ipairs { { "203.0.113.1:7779", "2", "share" },
       { "127.0.0.1:0", "2", "hand", "100000000" } } do
-      local status, output = program.run(("/proc/%d/exe"):format(spec.getpid()),
-        "examples/gateway.lua", table.unpack(words))
+      local lua = ("/proc/%d/exe"):format(spec.getpid())
+      local status, output = program.run(lua, "examples/gateway.lua",
+        table.unpack(words))
       assert.equal(1, status, output)
       assert.truthy(output:find(words[4] and "register" or "EADDRNOTAVAIL", 1,
         true), output)

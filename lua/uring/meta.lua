@@ -3593,8 +3593,9 @@ function Socket:connections(options) end
 
 --- Accept connections, and call f(connection, peer) in a task for each, which
 --- closes it at the end. Waits until the listener is closed and the last of
---- these tasks has ended: true, and how many ended with an error. An error
---- ends its own connection alone. Where there is no descriptor or no memory
+--- these tasks, and of those that they spawned, has ended: true, and how many
+--- ended with an error. An error, also of a task that f has spawned, ends its
+--- own connection alone. Where there is no descriptor or no memory
 --- for another connection it waits, and goes on. When the task that serves is
 --- cancelled it accepts no more, lets the tasks end for `grace` seconds,
 --- cancels those that are left, and ends. (accept(2))

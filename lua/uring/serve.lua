@@ -51,7 +51,7 @@ local function report(server, first, peer)
 end
 
 -- The task of a connection. (f has a scope: what it spawns ends before the
--- task does, and fails with it. It may never begin, without memory.)
+-- task does, and fails with it. Without memory there may be none.)
 local function handle(server, conn, peer)
   local c <close> = conn
   local scope
@@ -61,7 +61,8 @@ local function handle(server, conn, peer)
     server.f(f, peer)
   end)
   if ok or rawequal(why, core.cancelled) then return end
-  report(server, scope:failures()[1], peer)
+  report(server, scope and scope:failures()[1]
+    or { error = why, traceback = "" }, peer)
 end
 
 -- The same, and what is left to the server when it has ended.

@@ -126,7 +126,7 @@ struct uring_loop_options {
   int no_names;             /* 1: the state has no realm, and so no names */
   int movable;              /* 1: threads use the state one after another */
   uint32_t reserved;        /* 0 */
-  double slow;              /* seconds, of the watchdog */
+  double slow;              /* seconds, of the watchdog: with on_slow only */
   double close_timeout;     /* seconds that lua_close may take; 0: 0.1 */
   uint64_t memory;          /* bytes that C may hold for the state */
   const char *realm;        /* of the names of mailboxes; NULL: "" */
@@ -162,7 +162,7 @@ struct uring_stats {
 struct uring_inbox_options {
   uint32_t size;
   uint32_t capacity;        /* messages; 1024 */
-  uint32_t bytes;           /* of all messages; 1 MiB */
+  uint32_t bytes;           /* of all messages; 1 MiB; 256 at least */
   uint32_t fds;             /* descriptors in them; 16 */
   const char *realm;        /* of its name; NULL: "" */
   const char *name;         /* NULL: none */

@@ -421,7 +421,8 @@ function uring.loop(options) end
 --- one. It is bounded in messages, bytes and descriptors. A message counts 32
 --- bytes, 48 for each value, and the bytes of its strings. To collect it
 --- closes it: a name does not keep it. nil, message, EEXIST if another mailbox
---- of the realm has the name, EPERM if the state's realm has none.
+--- of the realm has the name, ENOSPC if 4,096 names are given, EPERM if the
+--- state's realm has none.
 ---@param options? uring.MailboxOptions
 ---@return uring.Mailbox? mailbox
 ---@return string? message

@@ -13,7 +13,6 @@
 #include "api/sqe.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 
 #define OPENS_FD    .disposal = DISPOSE_FD

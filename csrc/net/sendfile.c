@@ -27,7 +27,6 @@
 #include "net/send.h"
 
 #include "base/clock.h"
-#include "ring/ring_submit.h"
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "api/fd.h"

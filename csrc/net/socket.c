@@ -12,7 +12,6 @@
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_uses.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "api/cmsg.h"
 #include "api/fd.h"
@@ -22,7 +21,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Attempts of the kernel that find nothing before the one that does: each
 ** writes credentials (see cmsg_of_last_try). Mostly there is one. */

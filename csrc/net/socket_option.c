@@ -9,10 +9,9 @@
 #include "lua/args.h"
 #include "lua/constants.h"
 #include "lua/errors.h"
-#include "api/cmsg.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <string.h>
 
 /* The capacity for control messages that options enable, however many of them

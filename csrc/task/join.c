@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "lua/args.h"
-#include "lua/errors.h"
 #include "task/event.h"
 #include "task/resume.h"
 #include "task/task.h"

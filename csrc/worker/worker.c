@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "base/fork_id.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "ring/ring_submit.h"
 #include "task/ring_watch.h"

@@ -7,7 +7,6 @@
 #include "worker/worker_join.h"
 
 #include "base/clock.h"
-#include "base/fork_id.h"
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "task/cancel_scope.h"

@@ -161,17 +161,17 @@ static void collect (lua_State *L, const struct step *s) {
 static int step_work (lua_State *L) {
   const struct step *s = lua_touserdata(L, 1);
   struct loop *loop = state_of(L)->loop;
-  unsigned heard = 0, taken = 0, expired = 0, used = 0, n;
+  unsigned served = 0, taken = 0, expired = 0, used = 0, n;
   lua_settop(L, 0);
   do {
-    unsigned before = heard + taken + expired + used;
-    heard += turn_hear(loop, left(s->most, heard), s->until);
+    unsigned before = served + taken + expired + used;
+    served += turn_serve_doorbell(loop, left(s->most, served), s->until);
     n = turn_serve(L, loop, left(s->most, taken), s->until);
     taken += n;
     loop->taken += n;
     expired += expire(loop, s, left(s->most, expired));
     used += task_resume_some(L, loop, left(s->most, used), s->until);
-    n = heard + taken + expired + used - before;
+    n = served + taken + expired + used - before;
   } while (n > 0 && used < s->most && !is_over(s)
            && (turn_at_hand(loop) || turn_due(loop, s->instant)));
   turn_submit(loop);

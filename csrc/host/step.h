@@ -5,8 +5,8 @@
 **
 ** A step never blocks, and keeps to a budget. It resumes at most `max` tasks;
 ** a wait that need not wait counts as one too. It takes at most so many
-** completions, in batches, hears of at most so many mailboxes with messages,
-** and lets at most so many deadlines pass. After `seconds` it does nothing
+** completions, in batches, serves at most so many mailboxes with messages, and
+** lets at most so many deadlines pass. After `seconds` it does nothing
 ** more of that: the time is looked at after each resume and each batch. What
 ** is left is the next step's: `more`.
 **

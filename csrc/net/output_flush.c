@@ -74,7 +74,7 @@ static void flush_cancel (lua_State *L, struct task *t,
 }
 
 const struct wait_kind output_flushing = {
-  "flushing", flush_try, flush_block, flush_cancel, false, NULL
+  "flushing", flush_try, flush_block, flush_cancel, WAITS_OUTSIDE, NULL
 };
 
 

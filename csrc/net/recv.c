@@ -217,11 +217,11 @@ static struct task *recv_enter (lua_State *L, const struct state *state,
 }
 
 static const struct wait_kind receiving = {
-  "receiving", recv_try, recv_block, recv_cancel, false, NULL
+  "receiving", recv_try, recv_block, recv_cancel, WAITS_OUTSIDE, NULL
 };
 
 static const struct wait_kind accepting = {
-  "accepting", recv_try, recv_block, recv_cancel, false, NULL
+  "accepting", recv_try, recv_block, recv_cancel, WAITS_OUTSIDE, NULL
 };
 
 static int recv_again (lua_State *L, int status, lua_KContext ctx) {

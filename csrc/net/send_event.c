@@ -68,13 +68,13 @@ static void sending_cancel (lua_State *L, struct task *t,
   struct op *op = s->d ? socket_find_op(s, s->poll_out) : NULL;
   (void)t;
   if (op && s->out.waitq.q.waiting.last == NULL) ring_cancel(s->ring, op);
-  if (select_waiter_of(node)->called) send_end_turn(L, s, node);
+  if (select_waiter_of(node)->woken) send_end_turn(L, s, node);
 }
 
 /* socket:sending(bytes): how many were sent; of a stream perhaps not all */
 static int s_sending (lua_State *L) {
   static const struct wait_kind kind = {
-    "sending", sending_try, sending_block, sending_cancel, false, NULL
+    "sending", sending_try, sending_block, sending_cancel, WAITS_OUTSIDE, NULL
   };
   socket_check(L, SOCKET);
   arg_bytes(L, DATA, DATA);

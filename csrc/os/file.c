@@ -246,7 +246,7 @@ static int file_stat_open (lua_State *L) {
   return push_stat(L, x);
 }
 
-/* truncate_now(fd, size): ftruncate(2), for kernels without the request */
+/* file_truncate(fd, size): ftruncate(2), for kernels without the request */
 static int file_truncate (lua_State *L) {
   struct fd_arg fd = arg_fd(L, 1);
   if (ftruncate(fd.number, lua_tointeger(L, 2)) < 0)
@@ -361,7 +361,7 @@ static void seek_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind seeking = {
-  "seeking", seek_try, seek_block, seek_cancel, false, NULL
+  "seeking", seek_try, seek_block, seek_cancel, WAITS_OUTSIDE, NULL
 };
 
 static int seek_again (lua_State *L, int status, lua_KContext ctx) {

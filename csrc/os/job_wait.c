@@ -90,7 +90,7 @@ static void job_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind job_kind = {
-  "job", job_try, job_block, job_cancel, false, NULL
+  "job", job_try, job_block, job_cancel, WAITS_OUTSIDE, NULL
 };
 
 static int job_again (lua_State *L, int status, lua_KContext ctx) {

@@ -167,15 +167,15 @@ struct numeral {
   size_t size;             /* of what is there */
   size_t n;                /* characters of it that were read */
   bool end;
-  bool starved;            /* more has to arrive */
+  bool incomplete;         /* more has to arrive */
   bool too_long;           /* one more character would belong to it */
 };
 
 /* The next character, or -1. */
-static int numeral_look (struct numeral *c) {
+static int numeral_peek (struct numeral *c) {
   if (c->n < c->size)
     return c->at[c->n];
-  if (!c->end) c->starved = true;
+  if (!c->end) c->incomplete = true;
   return -1;
 }
 
@@ -188,14 +188,14 @@ static bool numeral_add (struct numeral *c) {
 
 /* Read the next character if it is one of the set. */
 static bool numeral_accept (struct numeral *c, const char *set) {
-  int next = numeral_look(c);
+  int next = numeral_peek(c);
   return next > 0 && strchr(set, next) != NULL && numeral_add(c);
 }
 
 static int numeral_digits (struct numeral *c, bool hex) {
   int n = 0;
   for (;;) {
-    int next = numeral_look(c);
+    int next = numeral_peek(c);
     if (next < 0 || !(hex ? isxdigit(next) : isdigit(next))
         || !numeral_add(c))
       return n;
@@ -232,7 +232,7 @@ static int take_number (lua_State *L, struct input *in,
   if (spaces < size) m.at = store_at(&in->store) + spaces;
   m.size = size - spaces;
   numeral_read(&m);
-  if (m.starved && !m.too_long)
+  if (m.incomplete && !m.too_long)
     return 0;
   if (m.n > 0) memcpy(text, m.at, m.n);
   text[m.n] = '\0';

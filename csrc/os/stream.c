@@ -246,7 +246,7 @@ static int file_flags (int fd) {
 }
 
 /* What it is: files have no limit, and sockets are written to by send. */
-static void stream_look (struct stream *s, int fd, mode_t mode) {
+static void stream_classify (struct stream *s, int fd, mode_t mode) {
   bool file = S_ISREG(mode) || S_ISBLK(mode);
   s->fd = s->in.fd = s->out.fd = fd;
   if (file) s->input.line_limit = SIZE_MAX;
@@ -264,7 +264,7 @@ static mode_t mode_of (int fd) {
 
 static void stream_own (lua_State *L, struct stream *s, int fd) {
   handle_own(&state_of(L)->handles, s->d, fd);
-  stream_look(s, fd, mode_of(fd));
+  stream_classify(s, fd, mode_of(fd));
 }
 
 /* Name it for messages: by its path, or by its number. */
@@ -411,7 +411,7 @@ static int stream_from_fd (lua_State *L, struct stream *s, const char *path,
     return luaL_argerror(L, 1, "attempt to use a closed descriptor");
   refblock_release(&s->d->block);
   s->d = fd_take_handle(L, f);
-  stream_look(s, handle_number(s->d), mode);
+  stream_classify(s, handle_number(s->d), mode);
   stream_name(L, s, path);
   return 1;
 }
@@ -475,7 +475,7 @@ static int stream_standard (lua_State *L) {
     if (r->open && r->io.ring_fd == fd) fd = -1;
   atomic_store(&s->d->number, fd);
   s->standard = true;
-  stream_look(s, fd, mode_of(fd));
+  stream_classify(s, fd, mode_of(fd));
   stream_name(L, s, name);
   s->output.standard = lua_tointeger(L, 1) == STDERR_FILENO ? stderr : stdout;
   s->output.by_write = s->seekable;
@@ -507,8 +507,8 @@ static int stream_flush_print (lua_State *L) {
   return 0;
 }
 
-/* flush_file(x): of a Lua file goes out what is buffered, and what was read
-** ahead is the next that is read from its descriptor; nothing of another. */
+/* flush_file(x): write what a Lua file has buffered, and put its descriptor
+** where the next read by it would begin. Any other value is left alone. */
 static int stream_flush_file (lua_State *L) {
   const luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
   if (file && file->closef) output_flush_file(file->f);

@@ -133,7 +133,7 @@ static int read_block (lua_State *L, struct task *t, struct blocking *b) {
 }
 
 static const struct wait_kind reading = {
-  "reading", read_try, read_block, read_cancel, false, NULL
+  "reading", read_try, read_block, read_cancel, WAITS_OUTSIDE, NULL
 };
 
 static int read_again (lua_State *L, int status, lua_KContext ctx) {

@@ -89,7 +89,7 @@ static void write_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind writing = {
-  "writing", write_try, write_block, write_cancel, false, NULL
+  "writing", write_try, write_block, write_cancel, WAITS_OUTSIDE, NULL
 };
 
 static int write_again (lua_State *L, int status, lua_KContext ctx) {
@@ -157,7 +157,7 @@ static int stream_flush (lua_State *L) {
   if (output_size(o) == 0 && !o->error && !loop_unfair(t)
       && o->ops->may_take(o, NULL))
     return 1;
-  return wait_perform(L, t, &output_flushing, 
+  return wait_perform(L, t, &output_flushing,
                       loop_deadline(state_of(L)->loop, ns), flush_again);
 }
 

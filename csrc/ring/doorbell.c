@@ -61,7 +61,7 @@ static struct doorbell *make (struct handle *ring) {
   b->rest = NULL;
   atomic_init(&b->signaled, 0);
   atomic_init(&b->written, 0);
-  b->heard = b->read = 0;
+  b->arrived = b->read = 0;
   return b;
 }
 
@@ -134,13 +134,13 @@ unsigned doorbell_serve (struct doorbell *b, struct loop *loop,
   return n + serve_rest(b, loop, most - n);
 }
 
-bool doorbell_heard (struct doorbell *b) {
+bool doorbell_arrived (struct doorbell *b) {
   uint32_t signaled = atomic_load_explicit(&b->signaled, memory_order_acquire);
-  if (signaled == b->heard)
+  if (signaled == b->arrived)
     return false;
   /* (one read of an eventfd stands for several rings) */
-  b->heard = atomic_load_explicit(&b->eventfd, memory_order_relaxed) >= 0
-             ? signaled : b->heard + 1;
+  b->arrived = atomic_load_explicit(&b->eventfd, memory_order_relaxed) >= 0
+               ? signaled : b->arrived + 1;
   return true;
 }
 
@@ -169,7 +169,7 @@ void doorbell_read (struct doorbell *b) {
   if (read(atomic_load_explicit(&b->eventfd, memory_order_relaxed), &n,
            sizeof(n)) == (ssize_t)sizeof(n)) {
     b->read += (uint32_t)n;
-    b->heard = signaled;
+    b->arrived = signaled;
   }
 }
 
@@ -196,7 +196,7 @@ void doorbell_failed (struct doorbell *b) {
   doorbell_arm(b);  /* guard: the next sender must ring again */
 }
 
-/* (Counted before it is sent, because it may be heard at once.) */
+/* (Counted before it is sent, because it may arrive at once.) */
 void doorbell_prepare (struct doorbell *b, struct io_uring_sqe *sqe) {
   atomic_fetch_add_explicit(&b->signaled, 1, memory_order_release);
   memset(sqe, 0, sizeof(*sqe));

@@ -63,8 +63,8 @@ struct doorbell {
   _Atomic bool armed;
   _Atomic uint32_t signaled;     /* times it was rung, wrapping */
   _Atomic uint32_t written;  /* times the eventfd was, or is about to be */
-  uint32_t heard;            /* rings that the loop, which owns this, has seen
-                              */
+  uint32_t arrived;          /* times that the loop, which owns this, has seen
+                                it rung */
   uint32_t read;             /* ... and what it has read from the eventfd */
 };
 
@@ -96,7 +96,7 @@ static inline bool doorbell_notified (const struct doorbell *b) {
 void doorbell_read (struct doorbell *b);
 
 /* The token has arrived: true if the doorbell was rung, false if forged. */
-bool doorbell_heard (struct doorbell *b);
+bool doorbell_arrived (struct doorbell *b);
 
 /* For the loop: call `ready` of up to `most` of what is ready, in the order in
 ** which it was linked. Returns how many. */

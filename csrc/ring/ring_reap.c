@@ -89,7 +89,7 @@ void ring_deliver (struct op_table *t, struct op *op, int32_t res,
 }
 
 void ring_doorbell (struct ring *r) {
-  if (!doorbell_heard(r->doorbell)) r->stats.forged_doorbells++;
+  if (!doorbell_arrived(r->doorbell)) r->stats.forged_doorbells++;
 }
 
 /* If the descriptor was closed before the request was started the kernel

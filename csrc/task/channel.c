@@ -263,7 +263,7 @@ static void receive_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind receive_kind = {
-  "receiving", receive_try, receive_block, receive_cancel, true, NULL
+  "receiving", receive_try, receive_block, receive_cancel, WAITS_LOCAL, NULL
 };
 
 static int receive_resumed (lua_State *L, int status, lua_KContext ctx) {
@@ -386,7 +386,7 @@ static void send_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind send_kind = {
-  "sending", channel_send_try, send_block, send_cancel, true,
+  "sending", channel_send_try, send_block, send_cancel, WAITS_LOCAL,
   channel_describe_message
 };
 

@@ -207,7 +207,7 @@ static int event_try (lua_State *L) {
     return 0;
   n = v->kind->try(L, t, e ? &e->node : NULL);
   if (n > 0 && e) select_waiter_clear_chosen(e);
-  if (n == 0 && e && e->called) {
+  if (n == 0 && e && e->woken) {
     struct blocking b = { &e->node, WAIT_NOTHING, NULL, CLOCK_NEVER };
     lua_settop(L, v->n + 3);  /* (as it was) */
     n = v->kind->block(L, t, &b);
@@ -265,7 +265,7 @@ static int event_cancel (lua_State *L) {
     return 0;
   select_waiter_leave(e);
   v->kind->cancel(L, e->task, &e->node);
-  e->called = false;
+  e->woken = false;
   e->turnq = NULL;
   lua_pushnil(L);
   set_select_waiter(L, v);

@@ -39,7 +39,7 @@ static void join_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind joining = {
-  "joining", join_try, join_block, join_cancel, true, NULL
+  "joining", join_try, join_block, join_cancel, WAITS_LOCAL, NULL
 };
 
 static int join_resumed (lua_State *L, int status, lua_KContext ctx) {

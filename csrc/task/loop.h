@@ -214,13 +214,13 @@ struct loop {
   struct wall *wall;        /* its times of the wall clock: wall_timer.h */
   struct watched watched;
   int64_t time;             /* the host's, if host_time */
-  int64_t looked;           /* steps: when a resume was timed last */
+  int64_t measured;         /* steps: when a resume was timed last */
   struct worst worst;
   struct poll_fds fds;
   struct cancel_scope *failed, *last_failed;  /* of tasks that were spawned
                                outside tasks; errors not yet reported */
   uint64_t steps, resumed, taken;  /* by all steps */
-  uint8_t head_start;       /* what `immediate` begins with: see resume.h */
+  uint8_t head_start;       /* what `immediate` begins with: see resume.c */
   uint8_t waits;            /* `immediate` after the last resume */
   bool stepping;            /* a step is on the stack */
   bool host_time;           /* the clock is the host's: `time` */

@@ -105,8 +105,8 @@ static void finish_broken (lua_State *L, struct loop *loop, struct task *t,
 
 /* A step has resumed the task, which has not been ended yet. */
 static void measure (lua_State *L, struct loop *loop, const struct task *t) {
-  int64_t now = clock_now(), took = now - loop->looked;
-  loop->looked = now;
+  int64_t now = clock_now(), took = now - loop->measured;
+  loop->measured = now;
   if (took > loop->worst.ns) inspect_worst(L, loop, t, took);
 }
 
@@ -180,8 +180,8 @@ unsigned task_resume_some (lua_State *L, struct loop *loop, unsigned most,
   unsigned used = 0;
   struct task *t;
   loop->turn = loop->last;
-  loop->looked = clock_now();
-  while (used < most && loop->looked < until
+  loop->measured = clock_now();
+  while (used < most && loop->measured < until
          && (t = loop_pop_ready(loop)) != NULL) {
     unsigned start = FAIR_WAITS - waits_allowed(most - used, until);
     loop->head_start = loop->waits = (uint8_t)start;
@@ -192,7 +192,7 @@ unsigned task_resume_some (lua_State *L, struct loop *loop, unsigned most,
     /* (what the kernel does at once counts, too) */
     if (until != CLOCK_NEVER && sys_sq_ready(&loop->ring->io) >= TIMED_SQES) {
       ring_enter(loop->ring, 0, SYS_FOREVER);
-      loop->looked = clock_now();
+      loop->measured = clock_now();
     }
     if (&t->node == loop->turn) break;
     if (lua_gethookmask(L)) ring_interrupted(L);

@@ -164,21 +164,21 @@ bool ring_watch_needs (const struct watch *w) {
 }
 
 unsigned ring_watch_enter (struct loop *loop, unsigned most) {
-  bool nomem_turns = false;
+  bool nomem = false;
   unsigned total = 0;
   for (struct watch *w = loop->watches, *next; w; w = next) {
     int armed = 0;
     next = w->next;
     if (w->poll == NULL && !loop->stepping)  /* guard: whenever it has ended */
       armed = arm_poll(loop, w);
-    if (armed == -ENOMEM) nomem_turns = true;
+    if (armed == -ENOMEM) nomem = true;
     if (ring_watch_needs(w)) {
       int taken = enter_one(w, most);
-      if (taken < 0) nomem_turns = true;
+      if (taken < 0) nomem = true;
       else total += (unsigned)taken;
     }
   }
-  if (most > 0) loop->nomem_turns = nomem_turns ? loop->nomem_turns + 1 : 0;
+  if (most > 0) loop->nomem_turns = nomem ? loop->nomem_turns + 1 : 0;
   return total;
 }
 

@@ -47,7 +47,7 @@ static void acquire_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind acquire_kind = {
-  "acquiring", acquire_try, acquire_block, acquire_cancel, true, NULL
+  "acquiring", acquire_try, acquire_block, acquire_cancel, WAITS_LOCAL, NULL
 };
 
 static int acquire_resumed (lua_State *L, int status, lua_KContext ctx) {

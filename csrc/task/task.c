@@ -422,7 +422,7 @@ static int task_close (lua_State *L) {
   struct task *t = loop ? loop->current : NULL;
   if (t && t->node.co == L && lua_touserdata(L, 1) == t) {
     if (loop->slow || (loop->stepping
-                       && clock_now() - loop->looked > loop->worst.ns))
+                       && clock_now() - loop->measured > loop->worst.ns))
       save_spawn_place(L, &loop->watched);
     return 0;  /* (the task has ended by itself) */
   }

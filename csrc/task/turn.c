@@ -227,7 +227,8 @@ void turn_wait (lua_State *L, struct loop *loop, int64_t longest) {
 
 /* ---- a step's ---------------------------------------------------------- */
 
-unsigned turn_hear (struct loop *loop, unsigned most, int64_t until) {
+unsigned turn_serve_doorbell (struct loop *loop, unsigned most,
+                              int64_t until) {
   struct doorbell *b = loop->ring->doorbell;
   unsigned total = 0;
   while (b && total < most && doorbell_has_ready(b)) {

@@ -19,9 +19,11 @@
 ** for as long as it takes (SYS_FOREVER). Raises if the loop cannot go on. */
 void turn_wait (lua_State *L, struct loop *loop, int64_t longest);
 
-/* Wake what waits for up to `most` of the things that other threads, and this
-** one, have made ready; no more after `until`. Returns how many. */
-unsigned turn_hear (struct loop *loop, unsigned most, int64_t until);
+/* Serve up to `most` of the things that other threads, and this one, have
+** linked to the loop's doorbell: wake what waits for them. No more after
+** `until`. Returns how many. */
+unsigned turn_serve_doorbell (struct loop *loop, unsigned most,
+                              int64_t until);
 
 /* Submit on all rings, and take up to `most` completions, but no more after
 ** `until`. Returns how many. Raises if the loop cannot go on. */

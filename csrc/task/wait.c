@@ -23,7 +23,7 @@ void loop_notify (struct loop *loop, struct task *t) {
 
 void select_waiter_wake (struct loop *loop, struct select_waiter *e) {
   e->queue = NULL;
-  e->called = true;
+  e->woken = true;
   if (e->ring) e->ring->held--;
   loop_notify(loop, e->task);
 }
@@ -139,7 +139,7 @@ void wait_join_plain (struct blocking *b, struct waitq *q,
   b->on = on;
   if (e) {
     e->queue = q;
-    e->called = false;
+    e->woken = false;
     if (e->ring) e->ring->held++;
   }
 }
@@ -169,7 +169,7 @@ static void take_out (struct waitq *q, struct wait_node *n) {
   waitq_remove(q, n);
   if (e) {
     e->queue = NULL;
-    e->called = true;
+    e->woken = true;
   }
 }
 

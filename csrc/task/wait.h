@@ -36,7 +36,7 @@ struct select_waiter {
   struct ring *ring;        /* whose messages it waits for, or NULL */
   uint64_t token;           /* of the operation that it waits for, or 0 */
   int index;                /* of its event in the select: event.c */
-  bool called;              /* it was woken, and is in no queue */
+  bool woken;               /* and in no queue since */
   bool sent;                /* a receiver has taken its message */
   bool has_turn;            /* in turnq */
   uint8_t nresults;         /* of a block that did not wait: event.c */

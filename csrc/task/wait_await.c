@@ -240,7 +240,7 @@ static void await_cancel (lua_State *L, struct task *t,
 
 static int ring_awaiting (lua_State *L) {
   static const struct wait_kind kind = {
-    "awaiting", await_try, await_block, await_cancel, false, NULL
+    "awaiting", await_try, await_block, await_cancel, WAITS_OUTSIDE, NULL
   };
   struct ring *r = ring_check(L, 1);
   wait_check_ring(L, r);

@@ -73,7 +73,7 @@ static void message_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind message_kind = {
-  "receiving", message_try, message_block, message_cancel, false, NULL
+  "receiving", message_try, message_block, message_cancel, WAITS_OUTSIDE, NULL
 };
 
 static int receive_again (lua_State *L, int status, lua_KContext ctx) {

@@ -60,8 +60,8 @@ static void operation_cancel_wait (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind operation_kind = {
-  "awaiting", operation_try, operation_block, operation_cancel_wait, false,
-  NULL
+  "awaiting", operation_try, operation_block, operation_cancel_wait,
+  WAITS_OUTSIDE, NULL
 };
 
 static int await_op_resumed (lua_State *L, int status, lua_KContext ctx) {

@@ -304,13 +304,13 @@ static int end_of_messages (lua_State *L, int n) {
   return wait_next(L, n);
 }
 
-static int next_letter_again (lua_State *L, int status, lua_KContext ctx) {
+static int mailbox_next_again (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   return end_of_messages(L, wait_resumed(L, &receive_kind, (int64_t)ctx,
-                                         next_letter_again));
+                                         mailbox_next_again));
 }
 
-static int next_letter (lua_State *L) {
+static int mailbox_next (lua_State *L) {
   struct mailbox *m = check_mailbox(L);
   struct task *t;
   lua_settop(L, 1);
@@ -320,14 +320,14 @@ static int next_letter (lua_State *L) {
   }
   t = loop_enter(L, state_of(L)->loop, "mailbox:messages");
   return end_of_messages(L, wait_perform(L, t, &receive_kind, CLOCK_NEVER,
-                                         next_letter_again));
+                                         mailbox_next_again));
 }
 
 /* for ... in mailbox:messages() do */
 static int mailbox_messages (lua_State *L) {
   check_open_mailbox(L);
   lua_settop(L, 1);
-  return wait_iterate(L, next_letter);
+  return wait_iterate(L, mailbox_next);
 }
 
 

@@ -142,7 +142,8 @@ static void name_wait_cancel (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind name_kind = {
-  "address", name_wait_try, name_wait_block, name_wait_cancel, false, NULL
+  "address", name_wait_try, name_wait_block, name_wait_cancel,
+  WAITS_OUTSIDE, NULL
 };
 
 static int name_wait_again (lua_State *L, int status, lua_KContext ctx) {

@@ -216,11 +216,12 @@ static void leave_worker (lua_State *L, struct task *t,
 }
 
 static const struct wait_kind join_kind = {
-  "joining", join_worker, block_on_worker, leave_worker, false, NULL
+  "joining", join_worker, block_on_worker, leave_worker, WAITS_OUTSIDE, NULL
 };
 
 static const struct wait_kind attend_kind = {
-  "attending", attend_worker, block_to_attend, leave_worker, false, NULL
+  "attending", attend_worker, block_to_attend, leave_worker,
+  WAITS_OUTSIDE, NULL
 };
 
 static int join_again (lua_State *L, int status, lua_KContext ctx) {

@@ -18,7 +18,7 @@ static void open_all (void) {
 }
 
 /* Count the tokens in the CQ, after sleeping for at most `ns`. */
-static unsigned heard (int64_t ns, unsigned *forged) {
+static unsigned count_tokens (int64_t ns, unsigned *forged) {
   struct cqe c[8];
   unsigned n, total = 0;
   sys_enter(&ring, ns > 0 ? 1 : 0, ns > 0 ? ns : SYS_FOREVER);
@@ -26,7 +26,7 @@ static unsigned heard (int64_t ns, unsigned *forged) {
     for (unsigned i = 0; i < n; i++) {
       if (!CHECK(c[i].user_data == doorbell->token)) continue;
       total++;
-      if (!doorbell_heard(doorbell)) ++*forged;
+      if (!doorbell_arrived(doorbell)) ++*forged;
     }
   }
   return total;
@@ -66,9 +66,10 @@ static void wakes_from_another_thread (void) {
   unsigned forged = 0;
   open_all();
   if (doorbell->eventfd >= 0) { close_all(); return; }
-  heard(0, &forged);  /* (doorbell_new has rung once, to test the kernel) */
+  /* (doorbell_new has rung once, to test the kernel) */
+  count_tokens(0, &forged);
   CHECK(pthread_create(&t, NULL, ring_it, doorbell) == 0);
-  CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
+  CHECK(count_tokens(10 * (int64_t)SECOND, &forged) == 1);
   pthread_join(t, &failed);
   CHECK(failed == NULL && forged == 0);
   close_all();
@@ -78,17 +79,17 @@ static void is_rung_by_a_request (void) {
   struct io_uring_sqe sqe;
   unsigned forged = 0;
   open_all();
-  heard(0, &forged);
+  count_tokens(0, &forged);
   doorbell_prepare(doorbell, &sqe);
   sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
   sys_push(&ring, &sqe);
-  CHECK(heard(10 * (int64_t)SECOND, &forged) == 1);
+  CHECK(count_tokens(10 * (int64_t)SECOND, &forged) == 1);
   CHECK(forged == 0);
   doorbell_disarm(doorbell);
   doorbell_prepare(doorbell, &sqe);
   doorbell_failed(doorbell);  /* it was never sent */
   CHECK(doorbell_wanted(doorbell));
-  CHECK(heard(0, &forged) == 0 && !doorbell_heard(doorbell));
+  CHECK(count_tokens(0, &forged) == 0 && !doorbell_arrived(doorbell));
   close_all();
 }
 
@@ -96,7 +97,7 @@ static void forged_tokens_are_recognized (void) {
   struct io_uring_sqe sqe;
   unsigned forged = 0;
   open_all();
-  heard(0, &forged);
+  count_tokens(0, &forged);
   CHECK(forged == 0);
   for (int i = 0; i < 3; i++) {
     memset(&sqe, 0, sizeof(sqe));
@@ -107,7 +108,7 @@ static void forged_tokens_are_recognized (void) {
   doorbell_prepare(doorbell, &sqe);
   sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
   sys_push(&ring, &sqe);
-  CHECK(heard(10 * (int64_t)SECOND, &forged) == 4);
+  CHECK(count_tokens(10 * (int64_t)SECOND, &forged) == 4);
   CHECK(forged == 3);
   close_all();
 }
@@ -116,12 +117,12 @@ static void an_eventfd_adds_up (void) {
   unsigned forged = 0;
   uint64_t n = 0;
   open_all();
-  heard(0, &forged);
+  count_tokens(0, &forged);
   if (doorbell->eventfd < 0) doorbell->eventfd = eventfd(0, EFD_CLOEXEC);
   CHECK(doorbell_ring(doorbell) == 0 && doorbell_ring(doorbell) == 0);
   CHECK(read(doorbell->eventfd, &n, sizeof(n)) == (ssize_t)sizeof(n));
   CHECK(n == 2);
-  CHECK(doorbell_heard(doorbell) && !doorbell_heard(doorbell));
+  CHECK(doorbell_arrived(doorbell) && !doorbell_arrived(doorbell));
   close_all();
 }
 
@@ -137,7 +138,7 @@ static void a_polled_one_is_read_whole (void) {
   CHECK(doorbell_ring(doorbell) == 0);
   CHECK(doorbell_notified(doorbell));
   doorbell_read(doorbell);
-  CHECK(!doorbell_notified(doorbell) && !doorbell_heard(doorbell));
+  CHECK(!doorbell_notified(doorbell) && !doorbell_arrived(doorbell));
   doorbell_notify(doorbell);
   CHECK(doorbell_notified(doorbell));
   close_all();
@@ -278,16 +279,16 @@ static void many_may_ring (void) {
   pthread_t threads[2];
   unsigned forged = 0;
   open_all();
-  heard(0, &forged);
+  count_tokens(0, &forged);
   for (int i = 0; i < 2; i++)
     CHECK(pthread_create(&threads[i], NULL, ring_often, doorbell) == 0);
   for (int i = 0; i < 1000; i++) {
     doorbell_arm(doorbell);
-    heard(0, &forged);
+    count_tokens(0, &forged);
     doorbell_disarm(doorbell);
   }
   for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
-  heard(0, &forged);
+  count_tokens(0, &forged);
   CHECK(forged == 0);
   close_all();
 }

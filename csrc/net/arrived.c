@@ -1,6 +1,7 @@
 /*
-** arrived: the list, and a payload's parts, one behind the other. To
-** fill one cannot fail: its memory was made before, for all the parts.
+** arrived: the list, and the parts of a payload, one behind the other. What
+** must not break: to fill one cannot fail, for its memory was made before, for
+** all the parts; descriptors in it are closed once.
 */
 
 #include "compat.h"

@@ -8,7 +8,8 @@
 ** that finds no buffer free waits in the pool's queue, and each recycled
 ** buffer wakes the first.
 **
-** Called by recv.c, recv_request.c and rx_data.c, and by socket.c to drop one.
+** Called by recv.c, recv_request.c and rx_data.c, and by socket.c and
+** socket_move.c to drop one.
 ** What can never happen: a buffer is leased and the kernel's at once; a pool's
 ** group is freed while a lease is left.
 */

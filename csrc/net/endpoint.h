@@ -19,8 +19,8 @@ struct endpoint {
   struct output output;
 };
 
-/* Is it closed? A request (prep_close) may have closed its number without it,
-** or somebody else. */
+/* Is it closed? A request (prep_close), or another object that owned it, may
+** have closed its number without it. */
 static inline bool endpoint_closed (const struct handle *d) {
   return d == NULL || handle_closed(d);
 }

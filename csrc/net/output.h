@@ -38,7 +38,7 @@ struct output_ops {
   void (*end_turn) (lua_State *L, struct output *o, struct wait_node *node);
   /* Of a stream over functions, whose bytes go by calls (os/stream_calls.h);
      or NULL. Begin to make them, unless that is going on: 0, or 3 values were
-     pushed. Push nil, message, errno of the error that is to be told, or raise
+     pushed. Push nil, message, errno of the error to be reported, or raise
      it. The stream is at stack index 1. */
   int (*start) (lua_State *L, struct output *o);
   int (*failed) (lua_State *L, struct output *o);
@@ -147,8 +147,8 @@ void output_discard (struct output *o, int fd);
 int output_failed (lua_State *L, struct output *o);
 
 /* Call `finish` with the object, which is at 1, when all is written, an error
-** is to be told, or the time to linger is over. Where no task can wait it is
-** called at once. Used as `return output_linger(...)`. */
+** is to be reported, or the time to linger is over. Where no task can wait it
+** is called at once. Used as `return output_linger(...)`. */
 int output_linger (lua_State *L, struct output *o, lua_CFunction finish);
 
 /* For a close: end it, and push nil, message, errno and the number of bytes

@@ -8,9 +8,9 @@
 ** it that were not read are closed with it.
 **
 ** Called by recv_request.c alone, but for its end (socket.c), and when the
-** socket moves (socket_move.c). What can never
-** happen: a payload is lost because pushing it raised, for want of memory; a
-** buffer is recycled while bytes in it are to be read.
+** socket moves (socket_move.c). What can never happen: a payload is lost
+** because pushing it raised, for want of memory; a buffer is recycled while
+** bytes in it are to be read.
 */
 
 #ifndef uring_rx_data_h

@@ -323,7 +323,7 @@ static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
   if (cut && !file_at(L, &file))
     return sendfile_failed(L, s, t, EBADF, ": the file was closed");
-  if (after == AFTER_SEND) {  /* (it is told here) */
+  if (after == AFTER_SEND) {  /* (it is reported here) */
     s->output.error = 0;
     s->output.lost = 0;
   }

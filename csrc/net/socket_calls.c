@@ -1,5 +1,7 @@
 /*
-** socket_calls: see the header.
+** socket_calls: see the header. What must not break: the userdata exists
+** before its descriptor, which therefore cannot leak; queued SQEs that name
+** a descriptor are submitted before it is shut down.
 */
 
 #include "compat.h"

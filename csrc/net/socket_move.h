@@ -5,7 +5,7 @@
 ** First a socket is settled: the requests of its own are cancelled, and what
 ** they have brought is listed (net/arrived.h). It is the same socket after
 ** that, also if it then stays. What cannot be ended so, a task that waits in
-** it or a request of somebody else's on its descriptor, keeps it where it is.
+** it or a request by hand on its descriptor, keeps it where it is.
 **
 ** Then all that it has is packed: it moves to a `parcel`, memory of C that
 ** belongs to the message. The number stays in the socket's handle until the

@@ -1,5 +1,7 @@
 /*
-** socket_option: see the header.
+** socket_option: see the header. What must not break: when an option enables
+** control messages, a receive in flight that has no space for them is
+** cancelled.
 */
 
 #include "compat.h"

@@ -84,7 +84,7 @@ struct piece {
 
 /* A part that is kept. It has its own reference count, so that an operation
 ** that sends it may keep it longer than its owner. Or bytes that are another
-** owner's, whose `ended` is called when they are not used any more. */
+** owner's, whose `release` is called when they are not used any more. */
 struct lease {
   struct refblock block;
   struct buf_group *group; /* NULL: another owner's */

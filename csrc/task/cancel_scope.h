@@ -1,7 +1,8 @@
 /*
 ** cancel_scope: what is cancelled together. A cancel scope is the extent of a
 ** uring.scope, uring.timeout or uring.shield in a task; that of a uring.scope
-** has tasks in it as well. scope.c, run.c, task.c and the watchdog call it.
+** has tasks in it as well. The modules of task that open, run, end and inspect
+** tasks call it; so does worker/served_call.c, whose handlers run in one.
 **
 ** Cancel scopes nest. A task's innermost one is `task.timer.owner_id`. Outward
 ** from there (`outer`) are the others that the task has opened, then the scope

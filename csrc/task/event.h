@@ -1,6 +1,6 @@
 /*
 ** event: the waits of C as events of uring.select; and the functions by which
-** the waits of lua/uring park and wake tasks: channels, semaphores, select.
+** lua/uring/select.lua parks a task, and events of Lua wake it.
 **
 ** lua/uring/event.lua describes what an event's `try`, `block` and `cancel`
 ** must do. The class uring.Event implements them for a wait kind (wait.h),

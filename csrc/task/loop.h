@@ -1,6 +1,7 @@
 /*
 ** loop: the state's event loop and its tasks: how a wait begins, and how its
-** task becomes ready again. All modules of task and net call it.
+** task becomes ready again. The modules of task and of the
+** folders above call it.
 **
 ** A state has at most one loop, made when it is first needed. The loop has a
 ** ring of its own, a queue of ready tasks, a heap of deadlines, and a list of

@@ -1,7 +1,7 @@
 /*
 ** run: turns the loop until main and its tasks have ended.
 **
-** The loop must not return before that.
+** What must not break: it returns, or raises, only after they have ended.
 */
 
 #include "compat.h"

@@ -1,6 +1,7 @@
 /*
 ** semaphore: uring.semaphore(n): a number of units that tasks of one state
-** acquire and release. The units are items (items.h).
+** acquire and release. The units are items (struct
+** items in wait.h).
 **
 ** Invariant: no unit is lost or doubled, whatever fails.
 */

@@ -279,8 +279,9 @@ void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay);
 /* ---- queues of objects ------------------------------------------------- */
 
 /*
-** The queue of the waiters of a socket or a pool of buffers. Its owner opens
-** it zeroed. Operations may have it as their `waitq`: each of their
+** The queue of those that wait for an object of C: one side of a socket or
+** stream, a pool of buffers, a mailbox, a worker, a job. Its owner opens it
+** zeroed. Operations may have it as their `waitq`: each of their
 ** completions wakes the first waiter. Before its owner frees it, it wakes all
 ** waiters and removes it from those operations.
 */

@@ -1,6 +1,6 @@
 /*
-** call: see the header. Bells are rung, and counts let go, after the lock was
-** freed.
+** call: see the header. What must not break: a call ends once, under its lock;
+** doorbells are rung, and counts released, after the lock was freed.
 */
 
 #include "compat.h"

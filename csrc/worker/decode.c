@@ -1,8 +1,11 @@
 /*
-** decode: walks over cells. A table is put where it belongs as soon as it was
-** made, and filled then. As long as the walk is inside of it, it is on the
-** stack; in a message whose tables are shared, or deep, only the innermost one
-** is, and a list has them all.
+** decode: walks over the cells of a message. A new table is first put where it
+** belongs, and then filled. While the walk is inside of it, it is on the
+** stack. In a message whose tables are shared, or deep, only the innermost
+** table is, and a list has them all.
+**
+** What must not break: the message stays whole until all its values were made;
+** only then do descriptors, buffers and sockets get their new owners.
 */
 
 #include "compat.h"

@@ -1,5 +1,7 @@
 /*
-** encode: messages. What was allocated is freed before it raises.
+** encode: see the header. It begins and ends the walk over the values, which
+** encode_table and encode_plain do. What must not break: what was allocated is
+** freed, and what has moved into the message is put back, before it raises.
 */
 
 #include "compat.h"

@@ -1,5 +1,7 @@
 /*
-** encode_plain: cells, what they count, and whether the reader takes them.
+** encode_plain: see the header. For each kind of value it writes the cells,
+** adds what they count as, and checks that the reader takes such values. What
+** must not break: all that can fail comes before the message owns the value.
 */
 
 #include "compat.h"

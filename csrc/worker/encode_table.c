@@ -1,7 +1,10 @@
 /*
-** encode_table: a `level` for each table that the walk is inside of. A table's
-** header is filled in when the walk leaves it: only then it is known how many
-** items and pairs there are.
+** encode_table: see the header. There is a `level` for each table that the
+** walk is inside of. A table's header is filled in when the walk leaves it:
+** only then is it known how many items and pairs there are.
+**
+** What must not break: no recursion, for the depth of tables is the program's;
+** and nothing allocates in Lua but stack.
 */
 
 #include "compat.h"

@@ -1,6 +1,6 @@
 /*
 ** large_string: a record that the string and the decoder count, on one thread.
-** The last of them frees the message's memory.
+** What must not break: the last of them frees the message's memory, once.
 */
 
 #include "compat.h"

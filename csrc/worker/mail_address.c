@@ -1,5 +1,7 @@
 /*
-** mail_address: addresses, and their life.
+** mail_address: see the header. What must not break: an address is counted as
+** a sender once, and not any more when its count of the queue is released; its
+** close wakes what waits through it.
 */
 
 #include "compat.h"

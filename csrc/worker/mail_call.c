@@ -1,5 +1,7 @@
 /*
-** mail_call: the caller's object clears `owner` before it goes.
+** mail_call: see the header. A call sends its message (send_wait), and then
+** waits for the answer in its slot. What must not break: the caller's object
+** clears `owner` of the call's record before it is freed.
 */
 
 #include "compat.h"

@@ -1,5 +1,6 @@
 /*
-** mail_send: encode, and post at once.
+** mail_send: see the header. What must not break: what moves is given away
+** only after the queue has taken the message, and nothing runs in between.
 */
 
 #include "compat.h"

@@ -5,7 +5,7 @@
 ** A send encodes its values first; that raises for what cannot travel. Then
 ** the queue takes the message or refuses it, and nothing is done in between.
 ** Only if it took the message is what moves in it given away. A send that
-** finds no room waits in line (worker/send_wait.h).
+** finds no space waits in the list of senders (worker/send_wait.h).
 */
 
 #ifndef uring_mail_send_h

@@ -1,6 +1,7 @@
 /*
-** mailbox: receiving. Whatever ends a wait or takes a message passes on what
-** is left to the next waiter.
+** mailbox: see the header. It makes mailboxes, receives from them and closes
+** them. What must not break: whatever ends a wait or takes a message wakes the
+** next waiter, if a message is left.
 */
 
 #include "compat.h"

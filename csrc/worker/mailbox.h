@@ -44,9 +44,8 @@ size_t mailbox_usual_bytes (const struct account *a);
 /* Push a mailbox for a queue that has no reader yet. */
 void mailbox_push (lua_State *L, struct queue *q);
 
-/* Call it when a message of this state, of this cost and with so many
-** descriptors, was accepted. If the mailbox is this state's, too, what is in
-** it is counted for the collector. */
+/* If the mailbox of this queue is this state's: count what is in it for the
+** collector. */
 void mailbox_count (lua_State *L, struct queue *q);
 
 /* Has `last` brought this sum to another 4 KiB? What is in a mailbox is
@@ -56,6 +55,8 @@ static inline bool mailbox_grain (uint64_t sum, uint64_t last) {
   return sum % 4096 < last;
 }
 
+/* A message of this state, of this cost and with so many descriptors, was
+** accepted. */
 static inline void mailbox_sent (lua_State *L, struct queue *q, uint64_t cost,
                                  unsigned fds) {
   if (fds > 0 || mailbox_grain(queue_come_bytes(q), cost)) mailbox_count(L, q);

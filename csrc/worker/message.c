@@ -1,6 +1,7 @@
 /*
-** message: walks over messages. A descriptor is closed once, and a block is
-** released once: what was closed or taken is none any more.
+** message: walks over the cells of messages. What must not break: a descriptor
+** is closed once, and a block is released once. So the cell of what was closed
+** or taken is changed first.
 */
 
 #include "compat.h"

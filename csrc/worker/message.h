@@ -20,6 +20,7 @@
 **     address               the same, of a queue (no length)
 **     ring                  ... of the handle of a ring
 **     buffer                ... of a buffer's bytes
+**     slot                  ... of a call's record (worker/call.h)
 **     socket                ... of a socket's parcel
 **
 ** It has no pointers to itself, so it is copied by its size, and walked from
@@ -56,7 +57,8 @@ enum message_kind {
 
 struct message {
   uint32_t size;           /* with the header: a multiple of 8; 0: the next
-                              message is in the next chunk (queue.c) */
+                              message is in the next chunk:
+                              queue_chunks.h */
   uint16_t fds;            /* descriptors and sockets in it */
   uint8_t n;               /* values on its top level */
   uint8_t flags;

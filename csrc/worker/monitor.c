@@ -1,6 +1,7 @@
 /*
-** monitor: what the queue tells is a queue_sender without a message. Its
-** object clears `owner` before it goes.
+** monitor: see the header. The queue knows it as a queue_sender without
+** a message. What must not break: the object clears `owner` of that before it
+** is freed.
 */
 
 #include "compat.h"

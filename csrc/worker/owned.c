@@ -1,5 +1,8 @@
 /*
-** owned: each kind's object, and its owner at each moment.
+** owned: see the header. For each kind it has what makes the block in
+** a message, withdraws it, lends it, and gives it to the reader's object. What
+** must not break: at each moment it has one owner, the sender's object, the
+** message or the reader's.
 */
 
 #include "compat.h"

@@ -1,6 +1,6 @@
 /*
-** path: keys as text. It is made for an error's message: of a key that is long
-** it takes the beginning, and it runs no metamethod.
+** path: writes keys as text, for the message of an error. A long key is cut
+** off. What must not break: nothing is pushed, and no metamethod runs.
 */
 
 #include "compat.h"

@@ -1,7 +1,8 @@
 /*
-** queue: the lock and what is done under it: posts, counts, the close. What is
-** rung, told, freed or disposed of is so after the lock was freed, and on a
-** count that was taken under it. `queue_unlock` alone frees the lock.
+** queue: the lock and what is done under it: posts, counts, the close. What
+** must not break: doorbells are rung, senders notified, and messages freed or
+** disposed of after the lock was freed, and by a count that was taken under
+** it. `queue_unlock` and `attend` alone free the lock.
 */
 
 #include "compat.h"

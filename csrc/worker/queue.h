@@ -129,7 +129,7 @@ struct queue {
   _Atomic bool over;         /* there were senders, and none is left */
   _Atomic uint64_t others;   /* of queue_want */
   struct queue_notice *_Atomic notices;  /* the first; set under the lock */
-  struct queue_name *name;   /* realm.c's; NULL: none */
+  struct queue_name *name;   /* name_table.c's; NULL: none */
   void *reader;              /* for `woken`; NULL: none */
   void (*woken)(void *reader, struct loop *loop);
   const void *_Atomic reader_state;  /* NULL: none */

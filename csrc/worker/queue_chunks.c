@@ -1,6 +1,7 @@
 /*
-** queue_chunks: see the header. The lock is held, but for what only the reader
-** does.
+** queue_chunks: see the header. What must not break: senders append with the
+** lock held, and only the reader takes; a message is complete before `come`
+** counts it.
 */
 
 #include "compat.h"

@@ -1,6 +1,8 @@
 /*
-** queue_reader: the part of the reader's thread. What needs the lock it asks
-** for, and does not wait for it (see queue.h).
+** queue_reader: the part of the queue that runs on the reader's thread: to
+** count, read and take messages, and to wait for more. What must not break: to
+** read and take it never waits for the lock, which a thread without
+** a processor may hold: what needs the lock it asks for (queue_ask).
 */
 
 #include "compat.h"

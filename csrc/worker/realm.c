@@ -1,6 +1,8 @@
 /*
-** realm: the names that Lua gives and asks for, in the realm of its state. A
-** wait for a name keeps an empty address, so that finding one needs no memory.
+** realm: the names that Lua gives and asks for, in the realm of its state.
+** What must not break: a wait for a name keeps an empty address, so that
+** finding the mailbox needs no memory; it clears `owner` of its record before
+** it is freed.
 */
 
 #include "compat.h"

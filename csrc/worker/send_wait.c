@@ -1,7 +1,7 @@
 /*
-** send_wait: the objects of waiting sends. A sender in the list is woken by
-** the loop's doorbell, on this thread; its object clears `owner` before it
-** goes.
+** send_wait: see the header. It has the objects of waiting sends. A sender in
+** the list is woken by the loop's doorbell, on this thread. What must not
+** break: the object clears `owner` of the sender before it is freed.
 */
 
 #include "compat.h"

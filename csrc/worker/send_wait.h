@@ -2,7 +2,7 @@
 ** send_wait: sends that wait for space: address:send, and address:sending, the
 ** event.
 **
-** mail_address:send waits in the list of the queue's senders with its message
+** address:send waits in the list of the queue's senders with its message
 ** (worker/queue.h). The reader moves it into the queue, or the mailbox is
 ** closed, or the sender withdraws: one of these, once. If it was accepted, the
 ** send returns true, though its task was cancelled meanwhile; then the next

@@ -1,6 +1,7 @@
 /*
-** served_call: the object clears `owner` before it goes, and keeps the scope
-** that it may cancel.
+** served_call: see the header. What must not break: the object clears `owner`
+** of the call's record before it is freed, and keeps alive the scope that it
+** may cancel.
 */
 
 #include "compat.h"

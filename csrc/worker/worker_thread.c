@@ -1,6 +1,7 @@
 /*
-** worker_thread: see the header. Bells are rung, and counts let go, after the
-** lock was freed.
+** worker_thread: see the header. What must not break: nothing of the record is
+** used after the count of it was released; doorbells are rung after the lock
+** was freed.
 */
 
 #include "compat.h"

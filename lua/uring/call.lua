@@ -96,7 +96,7 @@ function Server:call(unanswered, ...)
   error(why, 0)
 end
 
--- A message that no one waits for an answer to.
+-- A message: nothing waits for an answer.
 function Server:message(name, ...)
   local f = find_handler(self.handlers, name)
   if not f then

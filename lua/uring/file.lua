@@ -237,8 +237,8 @@ function Stream:seek(whence, offset)
   return tasks.file_seek(self, from, offset)
 end
 
--- (Errors of what names no path name the stream. Its close cancels requests:
--- to those who wait for them it is closed.)
+-- The result of a request that names no path: an error names the stream. (A
+-- close cancels the request: then the error is that it was closed.)
 local function named(self, result, message, errno)
   if result then return result end
   if errno == ETIME then return nil, message, errno end

@@ -34,8 +34,9 @@ local bad_argument <const>, check_options <const> =
 local pack <const>, unpack <const> = table.pack, table.unpack
 local E <const> = core.errno
 
-local DONE <const>, FAILED <const>, CANCELLED <const> = 1, 2, 3  -- worker.h
-local NEW <const>, RUNS <const> = 0, 1  -- worker_thread.h
+-- csrc/worker/worker_join.h and worker_thread.h
+local DONE <const>, FAILED <const>, CANCELLED <const> = 1, 2, 3
+local NEW <const>, RUNS <const> = 0, 1
 local LARGE <const> = 1 << 30
 local FDS <const> = 16     -- that an inbox may hold, if it is not told
 

@@ -76,8 +76,8 @@ function Redis.connect(address)
   return self
 end
 
--- The answer; or nil and the error. A task that is cancelled here leaves its
--- place in the line: the answer is for no one else.
+-- The answer; or nil and the error. The slot of a task that is cancelled here
+-- stays in the line: its answer goes to no other task.
 function Redis:call(...)
   local slot = uring.channel(1)
   if not self.line:send(slot) then return nil, self.why end

@@ -76,7 +76,7 @@ describe("random lives of buffers", function()
     end
     local function give_back(i)
       local lease, text = table.unpack(kept[i])
-      assert.equal(text, lease:string())  -- nobody wrote into it
+      assert.equal(text, lease:string())  -- not overwritten
       if random(4) > 0 then lease:release() end  -- or leaves it as garbage
       kept[i] = kept[#kept]
       kept[#kept] = nil

@@ -96,7 +96,7 @@ end
 waits["a channel"] = function(keep)
   local channel = keep(uring.channel())
   return uring.spawn(channel.receive, channel), function(t)
-    t:cancel()  -- (nobody can send to it)
+    t:cancel()  -- (nothing can send to it)
     t:join()
     assert.equal("cancelled", t:status())
   end

@@ -196,7 +196,7 @@ describe("the constants", function()
           family = f
         end
       end
-      assert(family, name .. ": who takes it?")
+      assert(family, name .. ": which call takes it?")
       used[family] = true
     end
     local meta = helper.content "lua/uring/meta.lua"

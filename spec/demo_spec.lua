@@ -5,6 +5,7 @@ local helper = require "helper"
 local spec = require "uring_spec"
 local needs_ring = helper.needs_ring(it)
 
+local includes <const> = helper.includes
 local DEMO = "examples/demo.lua"
 local LIMIT = 30 * helper.slow
 
@@ -24,12 +25,6 @@ local function counts(bytes, lines, words, file, before)
   end
   assert.same({ bytes = bytes, lines = lines, words = words }, found)
   return output
-end
-
-local function includes(words, output)
-  if not output:find(words, 1, true) then
-    error(("%q is not in:\n%s"):format(words, output), 2)
-  end
 end
 
 -- Code after which uring.probe() denies these features.

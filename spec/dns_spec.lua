@@ -5,6 +5,7 @@ local program = require "program"
 local spec = require "uring_spec"
 local uring = require "uring"
 local needs_ring = helper.needs_ring(it)
+local includes <const> = helper.includes
 
 local SERVER = "examples/dns.lua"
 local HEADER = ">I2I2I2I2I2I2"
@@ -40,12 +41,6 @@ local function short(host, port, ...)
   end
   table.sort(list)
   return list
-end
-
-local function includes(words, output)
-  if not output:find(words, 1, true) then
-    error(("%q is not in:\n%s"):format(words, output), 2)
-  end
 end
 
 describe("the DNS server", function()

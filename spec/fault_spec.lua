@@ -300,7 +300,7 @@ describe("closing", function()
           assert(ring:close())
           T.fault.clear()
           T.equal(0, T.lawful(ring).leaked)
-          assert(buffer:close())  -- nobody holds it
+          assert(buffer:close())  -- not in use
           spec.close(r) spec.close(w)
         end)
       end

@@ -297,7 +297,7 @@ describe("closing a descriptor", function()
       ring:queue(uring.sqe():prep_write(fd, "x"):set_data64(1))
       ring:queue(uring.sqe():prep_write(w, "y"):set_data64(2))
       assert.is_true(fd:close())
-      assert.equal("", spec.read(r))  -- nobody can write any more
+      assert.equal("", spec.read(r))  -- no end to write to is open
       local r2, w2 = spec.pipe()
       assert.not_equal(w, r2)
       assert.not_equal(w, w2)

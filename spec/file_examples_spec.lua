@@ -2,11 +2,13 @@
 
 local helper = require "helper"
 local net = require "net"
+local program = require "program"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local fs = uring.fs
 local patience <const> = 4 * net.patience
+local start <const> = program.example
 
 local folder
 
@@ -21,12 +23,6 @@ after_each(function()
   os.execute("chmod -R u+rwx " .. folder .. "; rm -rf " .. folder)
   helper.idle_loop()
 end)
-
-local function start(example, ...)
-  local lua = assert(io.open "/proc/self/cmdline"):read "a":match "^%Z+"
-  return assert(uring.process { lua, "examples/" .. example .. ".lua",
-    stdin = "null", stdout = "pipe", stderr = "pipe", ... })
-end
 
 -- Its status, and what it has written.
 local function run(...)

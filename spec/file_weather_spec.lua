@@ -12,6 +12,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local fs, E = uring.fs, uring.errno
 local patience <const> = net.patience
+local fails <const> = helper.refused
 
 local lua_path = assert(io.popen(("readlink /proc/%d/exe"):format(
   spec.getpid()))):read "l"
@@ -27,13 +28,6 @@ after_each(function()
   os.execute("rm -rf " .. folder)
   helper.no_tasks()
 end)
-
--- nil, a message that has these words, and this errno.
-local function fails(errno, words, ok, message, code)
-  assert.is_nil(ok)
-  assert.equal(errno, code, message)
-  assert.truthy(message:find(words, 1, true), message)
-end
 
 -- Runs a function without upvalues by these words before an interpreter; what
 -- it is called with is `...`.

@@ -1,7 +1,7 @@
 -- A hostile sender: messages with any user_data, res and flags, retired
--- tokens among them, at rings that are busy. Nobody is woken by them, all real
--- operations complete, and they arrive as messages, or are counted as stale.
--- (One by one: see msg_flags_spec.)
+-- tokens among them, at rings that are busy. No task is woken by them, all
+-- real operations complete, and they arrive as messages, or are counted as
+-- stale. (One by one: see msg_flags_spec.)
 
 local helper = require "helper"
 local spec = require "uring_spec"
@@ -118,7 +118,7 @@ local function new_forger(ring, large)
       end
     end
     left[FILLER] = nil
-    assert(not next(left), "nobody has sent " .. tostring(next(left)))
+    assert(not next(left), "not sent: " .. tostring(next(left)))
     assert(skipped <= stale)
   end
 

@@ -9,6 +9,7 @@ local uring = require "uring"
 local it = helper.needs_ring(it)
 local fs = uring.fs
 local E = uring.errno
+local fails <const> = helper.refused
 
 local made = {}
 
@@ -43,13 +44,6 @@ local function within(f)
       return helper.fds() == before
     end, 5)
   end)
-end
-
--- nil, a message that has these words, and this errno.
-local function fails(errno, words, ok, message, code)
-  assert.is_nil(ok)
-  assert.equal(errno, code, message)
-  assert.truthy(message:find(words, 1, true), message)
 end
 
 local function names(iterate, ...)

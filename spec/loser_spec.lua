@@ -1,5 +1,5 @@
--- Who loses a choice has lost nothing: what came for it is there for the next
--- one. (Of sockets: see socket_event_spec.)
+-- The wait that loses a choice loses nothing: what came for it is there for
+-- the next one. (Of sockets: see socket_event_spec.)
 
 local choice = require "choice"
 local helper = require "helper"

@@ -74,7 +74,7 @@ describe("control messages", function()
       end
       message:close()
       helper.collect()
-      assert.equal("", spec.read(r))  -- nobody has the other end any more
+      assert.equal("", spec.read(r))  -- the other end is closed
       spec.close(r)
     end)
   end)

@@ -2,21 +2,17 @@
 
 local helper = require "helper"
 local net = require "net"
+local program = require "program"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local patience <const> = 4 * net.patience
+local start <const> = program.example
 
 after_each(function()
   net.close()
   helper.idle_loop()
 end)
-
-local function start(example, ...)
-  local lua = assert(io.open "/proc/self/cmdline"):read "a":match "^%Z+"
-  return assert(uring.process { lua, "examples/" .. example .. ".lua",
-    stdin = "null", stdout = "pipe", stderr = "pipe", ... })
-end
 
 describe("examples/fetch.lua", function()
   -- Fetch from a server that answers with f(conn, head): status, stdout,

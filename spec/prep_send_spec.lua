@@ -90,7 +90,7 @@ describe("send", function()
     assert.equal(-E.EDESTADDRREQ, (one(ring, sqe():prep_send(from, "x"))))
   end)
 
-  it("shows nobody where its memory is", function()
+  it("does not show where its memory is", function()
     for _, s in ipairs { sqe():prep_sendto(0, "x", nil, 0, "127.0.0.1:1"),
         sqe():prep_send(0, "x"):prep_send_set_addr "127.0.0.1:1" } do
       assert.is_nil(s.addr)

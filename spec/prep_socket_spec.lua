@@ -69,7 +69,7 @@ describe("sockets", function()
         DGRAM, 0, ALLOC))))
       assert.equal(-E.EINVAL, (one(ring, sqe():prep_socket_direct(UNIX,
         DGRAM, 0, 2))))
-      -- both are sockets that nobody is connected to
+      -- both are sockets without a peer
       for slot = 0, 1 do
         assert.equal(-E.ENOTCONN, (one(ring, fixed(sqe():prep_send(slot,
           "x")))))
@@ -222,7 +222,7 @@ describe("accept", function()
     end)
   end)
 
-  it("waits in the kernel until somebody comes", function()
+  it("waits in the kernel until a client connects", function()
     local ring = hand.ring()
     local listener, address = sockets.listener()
     ring:queue(sqe():prep_accept(listener):set_data64(1))
@@ -307,7 +307,7 @@ describe("accept", function()
     assert.same({ -E.ENFILE, 0 }, { res, flags })
   end)
 
-  it("closes what nobody wants", function()
+  it("closes a connection that was not taken", function()
     local listener, address = sockets.listener()
     local hand_ring = hand.ring()
     local clients = {}

@@ -32,7 +32,7 @@ end
 -- Every value is a number of its own. A send that was not told how it ended
 -- may have sent it or not; one that was told so has.
 local books, last, world
--- Who has sent it, the latest that came from a sender to a receiver by
+-- The sender of it, the latest that came from a sender to a receiver by
 -- a channel, and what was the last when a task that may have been handed one
 -- gave it back.
 local senders, latest, given_back

@@ -131,7 +131,7 @@ local function receiver(socket, got, leases)
 end
 
 
--- Some turns in which everybody receives; then it ends as it may.
+-- Some turns in which every task receives; then it ends as it may.
 local function act(socket, sender, got, leases)
   local message = helper.raises("", uring.run, function()
     local threads = {}

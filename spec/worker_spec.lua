@@ -1,5 +1,5 @@
 -- Workers: threads with a Lua state, a loop and an inbox of their own. What
--- they are called with, what they give back, how they end, and who waits for
+-- they are called with, what they give back, how they end, and the waits for
 -- that.
 
 local helper = require "helper"

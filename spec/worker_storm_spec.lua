@@ -140,7 +140,7 @@ describe("workers", function()
     end)
   end)
 
-  it("that end with full inboxes tell all who wait, and lose none in silence",
+  it("that end with full inboxes end every wait, and lose none in silence",
     function()
       helper.run(function()
         for round = 1, 8 do

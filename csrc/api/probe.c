@@ -80,7 +80,7 @@ static int refused_by_sysctl (char *buf, size_t len) {
   if (!read_number("/proc/sys/kernel/io_uring_disabled", NULL, 10, &mode))
     return 0;
   if (mode == 2) {
-    snprintf(buf, len, "io_uring is switched off for everybody by "
+    snprintf(buf, len, "io_uring is switched off for every process by "
       "kernel.io_uring_disabled = 2 "
       "(cure: sysctl kernel.io_uring_disabled=0)");
     return 1;

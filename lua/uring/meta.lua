@@ -2134,6 +2134,7 @@ function Buffer:close() end
 ---@class uring.Fd
 local Fd = {}
 
+--- Its number; it stays the owner's.
 ---@return integer
 function Fd:fileno() end
 
@@ -2318,6 +2319,7 @@ function Task:joining() end
 ---@return boolean
 function Task:cancel(reason) end
 
+--- Its state; "done", "failed" and "cancelled" are for good.
 ---@return "new"|"ready"|"running"|"waiting"|"done"|"failed"|"cancelled"
 function Task:status() end
 
@@ -2417,6 +2419,7 @@ function Loop:fd() end
 ---@return uring.seconds
 function Loop:timeout() end
 
+--- Counts since it was made; a new table every time.
 ---@return uring.LoopStats
 function Loop:stats() end
 
@@ -2593,6 +2596,7 @@ function Mailbox:messages() end
 ---@nodiscard
 function Mailbox:address() end
 
+--- Counts of its messages; a new table every time.
 ---@return uring.MailboxStats
 ---@nodiscard
 function Mailbox:stats() end
@@ -2785,6 +2789,7 @@ function Worker:joining() end
 ---@return boolean
 function Worker:cancel(reason) end
 
+--- "new" until its function is called; the last three are for good.
 ---@return "new" | "running" | "done" | "failed" | "cancelled"
 ---@nodiscard
 function Worker:status() end

@@ -118,7 +118,7 @@ static struct shelf *find (const char *name) {
   return NULL;
 }
 
-/* take(name, seconds): waits for it; raises if nobody puts it there */
+/* take(name, seconds): waits for it; raises if it is not put there */
 static int l_take (lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   double seconds = luaL_optnumber(L, 2, 30);
@@ -132,7 +132,7 @@ static int l_take (lua_State *L) {
     rc = pthread_cond_timedwait(&put_there, &lock, &until);
   pthread_mutex_unlock(&lock);
   if (s == NULL)
-    return luaL_error(L, "nobody has put '%s' there", name);
+    return luaL_error(L, "'%s' was not put there", name);
   value_push(L, &s->value);
   value_drop(&s->name);
   value_drop(&s->value);

@@ -149,7 +149,7 @@ static void post (void) {
 
 /* It may post, hold, release and find, wherever it runs. */
 static void on_release (void *ud, const void *p, size_t len) {
-  must(ud == &released && p == bytes && len > 0, "a block of nobody's");
+  must(ud == &released && p == bytes && len > 0, "a block without an owner");
   atomic_fetch_add(&released, 1);
   if (depth++ < DEEP) {
     unsigned what = draw(6);

@@ -46,7 +46,7 @@ describe("values handed to tasks that are then cancelled",
               if i then sent[#sent + 1] = i return end
               for _, n in ipairs(sent) do spec.send(ring:fd(), n, n) end
               sent = {}
-              uring.sleep(0)  -- (they come, and nobody has run since)
+              uring.sleep(0)  -- (they come, and no task has run since)
             end,
             function() return (ring:receive(0)) end)
         end

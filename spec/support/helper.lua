@@ -135,6 +135,21 @@ function helper.fails(words, main)
   return helper.raises(words, uring.run, main)
 end
 
+-- The rest must be nil, a message that has these words, and this errno.
+function helper.refused(errno, words, ok, message, code)
+  if ok ~= nil or code ~= errno or not message:find(words, 1, true) then
+    error(("%s, %q, %s: not nil, %q, %s"):format(ok, tostring(message), code,
+      words, errno), 2)
+  end
+end
+
+-- Output must have these words.
+function helper.includes(words, output)
+  if not output:find(words, 1, true) then
+    error(("%q is not in:\n%s"):format(words, output), 2)
+  end
+end
+
 -- A NOP, as an SQE; `data` is its user_data (0).
 function helper.nop(data)
   return uring.sqe():prep_nop():set_data64(data or 0)

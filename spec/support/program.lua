@@ -8,6 +8,7 @@
 
 local helper = require "helper"
 local spec = require "uring_spec"
+local uring = require "uring"
 
 local program = {}
 program.__index = program
@@ -65,6 +66,14 @@ end
 -- Starts a Lua file in an interpreter like this one.
 function program.start(...)
   return program.command(("/proc/%d/exe"):format(spec.getpid()), ...)
+end
+
+-- Starts an example, by its name, in an interpreter like this one: a
+-- uring.process.
+function program.example(name, ...)
+  local lua = assert(io.open "/proc/self/cmdline"):read "a":match "^%Z+"
+  return assert(uring.process { lua, "examples/" .. name .. ".lua",
+    stdin = "null", stdout = "pipe", stderr = "pipe", ... })
 end
 
 -- The next line of its output; an error where it has ended.

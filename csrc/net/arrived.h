@@ -1,5 +1,5 @@
 /*
-** arrived: what a socket has got of its requests and was not taken yet, when
+** arrived: what a socket's requests have brought and no task has taken, when
 ** it moves to another state: payloads, connections and errors, in their order.
 ** (No Lua in it.)
 **

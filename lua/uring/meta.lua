@@ -1476,8 +1476,8 @@ function Sqe:prep_tee(fd_in, fd_out, nbytes, flags) end
 function Sqe:prep_epoll_ctl(epfd, fd, op, events, data) end
 
 --- Wait for events of an epoll descriptor. Result: how many there are in the
---- buffer, each of 12 bytes on x86-64, `string.unpack("=I4i8", …)`, and of 16 on
---- arm64, `"=!I4i8"`. All have to fit into the buffer.
+--- buffer, each of 12 bytes on x86-64, `string.unpack("=I4i8", …)`, and of 16
+--- on arm64, `"=!I4i8"`. All have to fit into the buffer.
 --- (io_uring_prep_epoll_wait(3), 6.15)
 ---@param epfd uring.descriptor
 ---@param buffer uring.Buffer

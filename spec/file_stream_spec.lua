@@ -541,7 +541,7 @@ describe("a read or a write by position", function()
         sendfile = function(f) return socket:sendfile(f) end,
         process = function(f) return uring.process { "true", stdin = f } end,
       }
-      for name, call in pairs(CALLS) do
+      local function attempt(name, call)
         local f = assert(uring.open(helper.tmpname(), "w+"))
         assert(f:write "some")
         local task = uring.spawn(call, f)
@@ -550,10 +550,18 @@ describe("a read or a write by position", function()
           uring.sqe():prep_close(f:fileno()))
         local ok, result, message, errno = task:join(patience)
         assert(ok, ("%s: %s"):format(name, result))
-        assert.is_nil(result)
-        assert.equal(E.EBADF, errno, message)
         op:await()
         f:close()
+        return result, message, errno
+      end
+      for name, call in pairs(CALLS) do
+        local result, message, errno
+        for _ = 1, 100 do  -- (where the write has completed before: again)
+          result, message, errno = attempt(name, call)
+          if result == nil then break end
+        end
+        assert.is_nil(result, name)
+        assert.equal(E.EBADF, errno, message)
       end
       peer:close()
     end)

@@ -178,7 +178,7 @@ describe("examples/https.lua as a server", function()
       assert.is_true(busy:read(#text, 6 * patience) == text)
       assert.is_nil((busy:read("l", patience)))
     end)
-    assert.same({ 0, "" }, { server:interrupt(SIGTERM) })
+    assert.same({ 0, "" }, { server:interrupt(0) })  -- (it ends by itself)
   end)
 end)
 

@@ -87,6 +87,18 @@ local function left(deadline)
   return deadline < huge and max(deadline - now(), 0) or nil
 end
 
+local function is_closed(self) return problem_of(self.fileno, self) ~= nil end
+
+-- Is it a root's folder, and the root closed (also before this call)?
+local function is_closed_root(kind, folder)
+  return kind == "open_beneath" and (not folder or is_closed(folder))
+end
+
+local function root_closed(path)
+  return nil, format("open '%s': the root was closed: Bad file descriptor "
+    .. "(EBADF)", path), EBADF
+end
+
 local TRIES <const> = 100
 
 -- Open it, by the request of this kind: a uring.fd; or nil, message, errno.
@@ -96,10 +108,13 @@ local function open_fd(kind, folder, path, flags, how, timeout)
   local fd, message, errno
   local tries = kind == "open_beneath" and how ~= CACHED and TRIES or 1
   repeat
+    if is_closed_root(kind, folder) then return root_closed(path) end
     fd, message, errno = request(kind, folder, path, nil, flags, how, timeout)
     tries = tries - 1
   until fd or errno ~= EAGAIN or tries == 0
-    or problem_of(folder.fileno, folder)  -- (it was closed meanwhile)
+  if errno == ECANCELED and is_closed_root(kind, folder) then
+    return root_closed(path)
+  end
   return fd, message, errno
 end
 
@@ -197,8 +212,6 @@ local function check_self(self, name)
   local problem = problem_of(self.fileno, self)  -- (not if it is closed)
   if problem then bad_argument(1, name, "%s", problem) end
 end
-
-local function is_closed(self) return problem_of(self.fileno, self) ~= nil end
 
 local function closed()
   return nil, "the stream was closed: Bad file descriptor (EBADF)", EBADF

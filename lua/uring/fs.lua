@@ -63,10 +63,6 @@ end
 -- Open it: a uring.fd, or nil, message, errno
 local function open(at, path, flags)
   if not at then return request("open", CWD, path, nil, flags) end
-  if not at.folder then  -- (it was closed since the call began)
-    return nil, format("open '%s': the root was closed: Bad file descriptor "
-      .. "(EBADF)", path), E.EBADF
-  end
   return open_fd("open_beneath", at.folder, path, flags)
 end
 

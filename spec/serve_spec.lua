@@ -84,6 +84,22 @@ describe("serve", function()
     assert.equal(7, told[2][1].code)
   end)
 
+  it("tells an error that has no text, and counts what fails once", function()
+    local silent = setmetatable({}, {
+      __tostring = function() error "no text" end })
+    local told = {}
+    local ok, failed = serving(function() error(silent) end, {
+      on_error = function(err, trace)
+        told[#told + 1] = { rawequal(err, silent), trace }
+        error "another"
+      end }, function(address)
+      connect(address):read("a", net.patience)
+      net.eventually(function() return told[1] end)
+    end)
+    assert.same({ true, 1, 1, true }, { ok, failed, #told, told[1][1] })
+    assert.truthy(told[1][2]:find "^an error of type table\nstack traceback:")
+  end)
+
   it("tells the error of a task that a connection has spawned", function()
     local told, cancelled = {}, 0
     local ok, failed = serving(function(conn)

@@ -41,13 +41,14 @@ Server.__index = Server
 -- ---- a connection ---------------------------------------------------------
 
 -- What is told of the first error, whatever raised it: f, or a task that it
--- has spawned.
+-- has spawned. (One that raises here is counted by `connection`.)
 local function report(server, first, peer)
-  server.failed = server.failed + 1
   if server.on_error then
-    server.on_error(first.error, format("%s\n%s", tostring(first.error),
-      first.traceback), peer)
+    local ok, text = pcall(tostring, first.error)
+    if not ok then text = "an error of type " .. type(first.error) end
+    server.on_error(first.error, format("%s\n%s", text, first.traceback), peer)
   end
+  server.failed = server.failed + 1
 end
 
 -- The task of a connection. (f has a scope: what it spawns ends before the
@@ -78,7 +79,7 @@ function Place:__close()
 end
 
 -- (What goes wrong outside of f, in on_error or for want of memory, is counted
--- as well. It is not raised: no scope is there to take it.)
+-- as well, once. It is not raised: no scope is there to take it.)
 local function connection(place, conn, peer)
   local p <close> = place
   local ok, why = pcall(handle, p.server, conn, peer)

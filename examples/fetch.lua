@@ -27,7 +27,7 @@ local function read_head(conn)
   local line, status = head:match "^(HTTP/%d%.%d (%d%d%d)[^\r\n]*)"
   assert(status, "the answer is not HTTP")
   head = head:lower()
-  assert(not head:find("\r\ntransfer-encoding:", 1, true),
+  assert(status ~= "200" or not head:find("\r\ntransfer-encoding:", 1, true),
     "the answer is in chunks, which HTTP/1.0 has not")
   return tonumber(status), line,
     tonumber(head:match "\r\ncontent%-length:[ \t]*(%d+)")

@@ -112,7 +112,7 @@ local function start_worker(started, i, main, ...)
     NAME, ...))
   local key, what, message = uring.select({ started = started:receiving(),
     ended = worker:joining() }, 10)
-  if key ~= "started" then error(message or what, 0) end
+  if key ~= "started" then error(key and message or what, 0) end
   return what
 end
 

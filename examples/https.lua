@@ -49,7 +49,10 @@ local function get(to, context)
   assert(head, message or "the server has ended the connection")
   local line, status = head:match "^(HTTP/%d%.%d (%d%d%d)[^\r\n]*)"
   assert(status == "200", line or "the answer is not HTTP")
-  local size = tonumber(head:lower():match "\r\ncontent%-length:[ \t]*(%d+)")
+  head = head:lower()
+  assert(not head:find("\r\ntransfer-encoding:", 1, true),
+    "the answer is in chunks, which HTTP/1.0 has not")
+  local size = tonumber(head:match "\r\ncontent%-length:[ \t]*(%d+)")
   local count = 0
   while count ~= size do
     local bytes
@@ -120,11 +123,13 @@ local function next_request(stream)
   local first = stream:peek(1, IDLE)
   idle[stream] = nil
   local head = first and stream:read_until("\r\n\r\n", HEAD, IDLE)
-  local method, path, version, fields = (head or ""):match
-    "^(%u+) /(%S*) HTTP/1%.(%d)\r\n(.*)$"
-  if not method then return nil end
+  local method, target, version, fields = (head or ""):match
+    "^(%u+) (%S+) HTTP/1%.(%d)\r\n(.*)$"
+  local path = target and (target:match "^/([^?#]*)"
+    or target:match "^[hH][tT][tT][pP][sS]://[^/?#]+/?([^?#]*)")
+  if not path then return nil end
   fields = fields:lower()
-  path = path:match "^[^?]*":gsub("%%(%x%x)", function(x)
+  path = path:gsub("%%(%x%x)", function(x)
     return string.char(tonumber(x, 16))
   end)
   return { method = method, path = path:gsub("^$", "index.html"),

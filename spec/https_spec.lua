@@ -81,6 +81,10 @@ describe("examples/https.lua as a server", function()
     assert.same({ 200, "<p>hello" }, { curl "/" })
     assert.same({ 200, "" }, { curl "/empty" })
     assert.same({ 200, "a space" }, { curl "/a%20b?x=1" })
+    assert.same({ 200, "a space" }, { curl("/", "--request-target",
+      "HTTPS://localhost/a%20b?x=1") })
+    assert.same({ 200, "<p>hello" }, { curl("/", "--request-target",
+      "https://localhost?x") })
     assert.same({ 404, "404 Not Found\n" }, { curl "/none" })
     assert.same({ 404, "404 Not Found\n" }, { curl "/a%00b" })
     for _, path in ipairs { "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
@@ -252,8 +256,11 @@ describe("examples/https.lua as a client", function()
     end)
   end)
 
-  it("does not take a page that was cut for a whole one", function()
+  it("takes no page in chunks, nor one that was cut, for a whole one",
+    function()
     net.run(function()
+      local answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        .. "1\r\nx\r\n0\r\n\r\n"
       local tls = dofile "examples/tls.lua"
       local context = assert(tls.context { certificate = pem "server.pem",
         key = pem "server.key" })
@@ -261,13 +268,15 @@ describe("examples/https.lua as a client", function()
       uring.daemon(listener.serve, listener, function(conn)
         local stream <close> = assert(tls.server(conn, context))
         assert(stream:read_until("\r\n\r\n", 4096, patience))
-        stream:write "HTTP/1.0 200 OK\r\n\r\n"
+        stream:write(answer)
         assert(stream:flush(patience))
         conn:shutdown "write"
         stream:read("a", patience)
       end)
-      fails("close_notify", "https://" .. tostring(listener:getsockname()),
-        "ca.pem")
+      local url = "https://" .. tostring(listener:getsockname())
+      fails("in chunks", url, "ca.pem")
+      answer = "HTTP/1.0 200 OK\r\n\r\n"
+      fails("close_notify", url, "ca.pem")
     end)
   end)
 

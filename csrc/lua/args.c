@@ -123,6 +123,13 @@ static int check_function (lua_State *L) {
     lua_isnil(L, 1) ? "no value" : luaL_typename(L, 1)));
 }
 
+/* A function, or what has a __call. */
+static int is_callable (lua_State *L) {
+  lua_pushboolean(L, lua_isfunction(L, 1)
+    || luaL_getmetafield(L, 1, "__call") != LUA_TNIL);
+  return 1;
+}
+
 /* check_path(value, n, name) */
 static int check_path (lua_State *L) {
   size_t len;
@@ -138,6 +145,7 @@ void args_functions (lua_State *L) {
     {"check_timeout", check_timeout},
     {"check_time", check_time},
     {"check_function", check_function},
+    {"is_callable", is_callable},
     {"check_path", check_path},
     {NULL, NULL}
   };

@@ -21,13 +21,13 @@ local argument <const> = require "uring.argument"
 
 local tasks <const> = require "uring.core"
 local Mailbox <const>, receive_call <const> = tasks.Mailbox, tasks.receive_call
-local check_open <const>, traceback <const> =
-  tasks.check_open_mailbox, tasks.traceback
+local check_open <const>, traceback <const>, is_callable <const> =
+  tasks.check_open_mailbox, tasks.traceback, tasks.is_callable
 local spawn <const>, cancelled <const> = core.spawn, core.cancelled
 local error <const>, type <const> = error, type
 local pcall <const>, xpcall <const> = pcall, xpcall
 local tostring <const>, rawequal <const> = tostring, rawequal
-local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
+local setmetatable <const> = setmetatable
 local format <const> = string.format
 local E <const> = core.errno
 local bad_argument <const>, check_options <const>, raise_as <const> =
@@ -63,8 +63,7 @@ end
 -- may have an __index, which may raise.)
 local function find_handler(handlers, name)
   local f = name ~= nil and handlers[name]
-  if type(f) == "function"
-      or type(f) ~= "string" and getmetatable(f) ~= nil then return f end
+  if is_callable(f) then return f end
 end
 
 function Server:perform(slot, name, ...)

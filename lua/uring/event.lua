@@ -33,11 +33,12 @@ local tasks <const> = require "uring.core"
 local now <const> = core.now
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
-local traceback <const> = tasks.traceback
+local traceback <const>, is_callable <const> =
+  tasks.traceback, tasks.is_callable
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local type <const>, ipairs <const> = type, ipairs
 local tostring <const>, rawequal <const> = tostring, rawequal
-local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
+local setmetatable <const> = setmetatable
 local rawget <const> = rawget
 local format <const> = string.format
 local pack <const>, unpack <const> = table.pack, table.unpack
@@ -45,11 +46,6 @@ local ECANCELED <const> = core.errno.ECANCELED
 
 
 local METHODS <const> = { "try", "block", "cancel" }
-
-local function is_callable(f)
-  return type(f) == "function"
-    or type(f) ~= "string" and getmetatable(f) ~= nil
-end
 
 -- nil for an event; false for a value that is no object; else the name of a
 -- method that it lacks.

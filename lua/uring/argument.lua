@@ -3,9 +3,9 @@
 -- C are told as of the public function that has called them with more
 -- arguments.
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local read_options <const>, raise_at_caller <const> =
-  tasks.read_options, tasks.raise_at_caller
+  core.read_options, core.raise_at_caller
 local error <const>, pcall <const>, type <const> = error, pcall, type
 local getmetatable <const> = getmetatable
 local format <const>, match <const> = string.format, string.match

@@ -15,21 +15,21 @@
 --
 -- A handler runs in the task that serves, in a cancel scope of its own.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local scopes = require("uring.scope").public
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
-local Mailbox <const>, receive_call <const> = tasks.Mailbox, tasks.receive_call
+local core <const> = require "uring.core"
+local Mailbox <const>, receive_call <const> = core.Mailbox, core.receive_call
 local check_open <const>, traceback <const>, is_callable <const> =
-  tasks.check_open_mailbox, tasks.traceback, tasks.is_callable
-local spawn <const>, cancelled <const> = core.spawn, core.cancelled
+  core.check_open_mailbox, core.traceback, core.is_callable
+local spawn <const>, cancelled <const> = public.spawn, public.cancelled
 local error <const>, type <const> = error, type
 local pcall <const>, xpcall <const> = pcall, xpcall
 local tostring <const>, rawequal <const> = tostring, rawequal
 local setmetatable <const> = setmetatable
 local format <const> = string.format
-local E <const> = core.errno
+local E <const> = public.errno
 local bad_argument <const>, check_options <const>, raise_as <const> =
   argument.bad_argument, argument.check_options, argument.raise_as
 local refusal <const> = argument.refusal

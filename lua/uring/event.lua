@@ -26,15 +26,15 @@
 --
 -- Invariant: an event that was blocked on is cancelled, whatever fails.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
-local now <const> = core.now
+local core <const> = require "uring.core"
+local now <const> = public.now
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local traceback <const>, is_callable <const> =
-  tasks.traceback, tasks.is_callable
+  core.traceback, core.is_callable
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local type <const>, ipairs <const> = type, ipairs
 local tostring <const>, rawequal <const> = tostring, rawequal
@@ -42,7 +42,7 @@ local setmetatable <const> = setmetatable
 local rawget <const> = rawget
 local format <const> = string.format
 local pack <const>, unpack <const> = table.pack, table.unpack
-local ECANCELED <const> = core.errno.ECANCELED
+local ECANCELED <const> = public.errno.ECANCELED
 
 
 local METHODS <const> = { "try", "block", "cancel" }
@@ -62,7 +62,7 @@ end
 
 -- The methods of all events, those of C too. An object with `is_event` is
 -- known to have the three methods.
-local Event = tasks.Event
+local Event = core.Event
 Event.is_event = true
 
 -- Make a class of events of this table of methods. A script does not get that
@@ -82,7 +82,7 @@ local Wrapped = class({}, wrapped)
 
 -- The same event, with the results of f(values), called after it was chosen.
 function Event:wrap(f)
-  tasks.check_function(f, 1, "wrap")
+  core.check_function(f, 1, "wrap")
   return setmetatable({ event = self, after = f }, Wrapped)
 end
 
@@ -91,7 +91,7 @@ function Wrapped:block(waiter) return self.event:block(waiter) end
 function Wrapped:cancel(waiter) return self.event:cancel(waiter) end
 
 function Wrapped:wrap(f)
-  tasks.check_function(f, 1, "wrap")
+  core.check_function(f, 1, "wrap")
   local first = self.after
   return Event.wrap(self.event, function(...) return f(first(...)) end)
 end
@@ -125,12 +125,12 @@ function Timer:__tostring()
 end
 
 local function after(seconds)
-  tasks.check_seconds(seconds, 1, "after")
+  core.check_seconds(seconds, 1, "after")
   return setmetatable({ seconds = seconds }, Timer)
 end
 
 local function at(time)
-  tasks.check_time(time, 1, "at")
+  core.check_time(time, 1, "at")
   return setmetatable({ time = time }, Timer)
 end
 
@@ -139,7 +139,7 @@ local Call = class({}, function() end)
 
 -- Raise what f has raised, with the traceback of there.
 local function raise(call, value)
-  if call.traceback then tasks.note_as(value, call.traceback) end
+  if call.traceback then core.note_as(value, call.traceback) end
   error(value, 0)
 end
 
@@ -147,7 +147,7 @@ local function called(call, ready, ended, ok, ...)
   if not ready then return end
   if ended and ok then return true, ... end
   -- an error of f is raised by the select; a cancelled task is a failed call
-  if not ended or rawequal((...), core.cancelled) then
+  if not ended or rawequal((...), public.cancelled) then
     return true, nil, "the task was cancelled", ECANCELED
   end
   raise(call, (...))
@@ -162,7 +162,7 @@ end
 
 local function perform(call, f, ...)
   return performed(call, xpcall(f, function(value)
-    if not rawequal(value, core.cancelled) then
+    if not rawequal(value, public.cancelled) then
       call.traceback = traceback(nil, 2)
     end
     return value
@@ -198,7 +198,7 @@ function Call:block(waiter)
   local call = { task = false, ended = false, lost = false, traceback = false }
   waiter[self] = call
   -- (a daemon: the task that selects keeps the scope open, or does not)
-  call.task = tasks.daemon({ main = perform, name = self.name }, call, self.f,
+  call.task = core.daemon({ main = perform, name = self.name }, call, self.f,
     unpack(self, 1, self.n))
   local ok, again, is_local = pcall(block_on_end, call, waiter)
   if ok then return again, is_local end

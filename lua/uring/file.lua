@@ -4,34 +4,35 @@
 -- Invariant: a descriptor that was opened is a stream's, or is closed before
 -- the call ends.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local scopes = require("uring.scope").public
 local argument = require "uring.argument"
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local request <const>, open_stream <const> =
-  tasks.file_request, tasks.open_stream
+  core.file_request, core.open_stream
 local stat_of <const>, stat_open <const> =
-  tasks.file_stat, tasks.file_stat_open
+  core.file_stat, core.file_stat_open
 local is_flushed <const>, is_seekable <const> =
-  tasks.is_flushed, tasks.is_seekable
+  core.is_flushed, core.is_seekable
 local fifo_came <const>, spawn_into <const> =
-  tasks.file_fifo_came, tasks.spawn_into
+  core.file_fifo_came, core.spawn_into
 local check_timeout <const>, check_path <const> =
-  tasks.check_timeout, tasks.check_path
+  core.check_timeout, core.check_path
 local bad_argument <const>, problem_of <const>, check_integer <const> =
   argument.bad_argument, argument.problem_of, argument.check_integer
-local Stream <const> = tasks.Stream
+local Stream <const> = core.Stream
 local type <const>, next <const> = type, next
 local getmetatable <const> = getmetatable
 local format <const> = string.format
 local tointeger <const> = math.tointeger
 local max <const>, huge <const> = math.max, math.huge
-local now <const> = core.now
+local now <const> = public.now
 local pack <const>, unpack <const> = table.pack, table.unpack
-local EAGAIN <const>, EINVAL <const> = core.errno.EAGAIN, core.errno.EINVAL
-local ESPIPE <const>, ETIME <const> = core.errno.ESPIPE, core.errno.ETIME
-local EBADF <const>, ECANCELED <const> = core.errno.EBADF, core.errno.ECANCELED
+local EAGAIN <const>, EINVAL <const> = public.errno.EAGAIN, public.errno.EINVAL
+local ESPIPE <const>, ETIME <const> = public.errno.ESPIPE, public.errno.ETIME
+local EBADF <const>, ECANCELED <const> =
+  public.errno.EBADF, public.errno.ECANCELED
 
 local STATX_SIZE <const> = 256
 local MOST <const> = 0x7fffffff       -- bytes of a request
@@ -39,12 +40,12 @@ local WAITING <const>, CACHED <const> = 1, 2  -- OPEN_… in csrc/os/file.c
 
 local MODES <const> = {}
 for mode, flags in next, {
-  r = core.O_RDONLY,
-  w = core.O_WRONLY | core.O_CREAT | core.O_TRUNC,
-  a = core.O_WRONLY | core.O_CREAT | core.O_APPEND,
-  ["r+"] = core.O_RDWR,
-  ["w+"] = core.O_RDWR | core.O_CREAT | core.O_TRUNC,
-  ["a+"] = core.O_RDWR | core.O_CREAT | core.O_APPEND,
+  r = public.O_RDONLY,
+  w = public.O_WRONLY | public.O_CREAT | public.O_TRUNC,
+  a = public.O_WRONLY | public.O_CREAT | public.O_APPEND,
+  ["r+"] = public.O_RDWR,
+  ["w+"] = public.O_RDWR | public.O_CREAT | public.O_TRUNC,
+  ["a+"] = public.O_RDWR | public.O_CREAT | public.O_APPEND,
 } do
   MODES[mode], MODES[mode .. "b"] = flags, flags
 end
@@ -71,7 +72,7 @@ end
 -- the descriptor itself.
 local function stat_at(fd, path, flags)
   if not path then return stat_table(stat_open(fd)) end
-  local buffer <close> = core.buffer(STATX_SIZE)
+  local buffer <close> = public.buffer(STATX_SIZE)
   local ok, message, errno = request("stat", fd, path, nil, flags, nil, nil,
     buffer)
   if not ok then return nil, message, errno end
@@ -119,7 +120,7 @@ local function open_fd(kind, folder, path, flags, how, timeout)
 end
 
 -- To create or to cut off takes a thread of the kernel's anyhow.
-local NEVER_CACHED <const> = core.O_CREAT | core.O_TRUNC
+local NEVER_CACHED <const> = public.O_CREAT | public.O_TRUNC
 
 -- Open it without waiting for a FIFO's other end. The first try of a request
 -- does not wait, and there is no other for a path that is in memory. One that
@@ -130,13 +131,13 @@ local function open_now(kind, folder, path, flags)
     fd, message, errno = open_fd(kind, folder, path, flags, CACHED)
     if fd or errno ~= EAGAIN then return fd, message, errno end
   end
-  fd, message, errno = open_fd(kind, folder, path, flags | core.O_NONBLOCK)
-  if fd then tasks.clear_nonblock(fd, flags) end
+  fd, message, errno = open_fd(kind, folder, path, flags | public.O_NONBLOCK)
+  if fd then core.clear_nonblock(fd, flags) end
   return fd, message, errno
 end
 
 -- Open with these flags waits for a FIFO's other end by itself, or need not.
-local NEVER_INLINE <const> = NEVER_CACHED | core.O_RDWR
+local NEVER_INLINE <const> = NEVER_CACHED | public.O_RDWR
 
 -- The first try has opened a FIFO to read, though it may have no writer. Wait
 -- for one as open(2) does: by a second open, which a thread of the kernel's
@@ -152,7 +153,7 @@ local function wait_for_writer(fd, ...)
       return other:close()
     end)
     local polling <const> = spawn_into(scope, function()
-      core.await(core.sqe():prep_poll_add(fd, core.POLLIN))
+      public.await(public.sqe():prep_poll_add(fd, public.POLLIN))
       opening:cancel()
     end)
     local _, came, message, errno = opening:join()
@@ -198,7 +199,7 @@ local function open_at(kind, folder, path, mode, timeout)
 end
 
 local function open(path, mode, timeout)
-  return open_at("open", core.AT_FDCWD, path, mode, timeout)
+  return open_at("open", public.AT_FDCWD, path, mode, timeout)
 end
 
 
@@ -247,7 +248,7 @@ function Stream:seek(whence, offset)
   if not offset then bad_argument(2, "seek", "integer expected") end
   local ok, message, errno = flush_file(self)
   if not ok then return nil, message, errno end
-  return tasks.file_seek(self, from, offset)
+  return core.file_seek(self, from, offset)
 end
 
 -- The result of a request that names no path: an error names the stream. (A
@@ -279,8 +280,8 @@ function Stream:pread(count, offset, timeout)
   check_timeout(timeout, 3, "pread")
   local deadline, failure, code = begin_at(self, "pread", timeout)
   if not deadline then return nil, failure, code end
-  local buffer <close> = core.buffer(count)
-  local n, message, errno = core.await(core.sqe():prep_read(self, buffer,
+  local buffer <close> = public.buffer(count)
+  local n, message, errno = public.await(public.sqe():prep_read(self, buffer,
     count, offset), left(deadline))
   if not n then return named(self, nil, message, errno) end
   if n == 0 then return nil end
@@ -296,9 +297,9 @@ function Stream:pwrite(bytes, offset, timeout)
   check_timeout(timeout, 3, "pwrite")
   local deadline, failure, code = begin_at(self, "pwrite", timeout)
   if not deadline then return nil, failure, code end
-  local done, sqe = 0, core.sqe()
+  local done, sqe = 0, public.sqe()
   while done < #bytes do
-    local n, message, errno = core.await(sqe:prep_write(self, bytes,
+    local n, message, errno = public.await(sqe:prep_write(self, bytes,
       #bytes - done, offset + done, done), left(deadline))
     if not n then return named(self, nil, message, errno) end
     done = done + n
@@ -328,7 +329,7 @@ function Stream:truncate(size)
     size)
   if ok then return ok end
   if errno == EINVAL and not is_closed(self) then  -- (before Linux 6.9)
-    ok, message, errno = tasks.file_truncate(self, size)
+    ok, message, errno = core.file_truncate(self, size)
     if ok then return self end
     return named(self, nil, message, errno)
   end
@@ -351,7 +352,7 @@ local STANDARD <const> = { stdin = 0, stdout = 1, stderr = 2 }
 -- use them has none.
 local function standard(uring)
   local function make(name)
-    return tasks.standard_stream(STANDARD[name], name)
+    return core.standard_stream(STANDARD[name], name)
   end
   getmetatable(uring).made = { stdin = make, stdout = make, stderr = make }
 end

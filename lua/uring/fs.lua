@@ -11,17 +11,17 @@
 -- Invariant: a descriptor that was opened here is closed before the call ends,
 -- or is a stream's; a temporary file is renamed or removed.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local files = require "uring.file"
 local scopes = require("uring.scope").public
 local watches = require "uring.watch"
 local argument = require "uring.argument"
 
-local tasks <const> = require "uring.core"
-local request <const>, job <const> = tasks.file_request, tasks.file_job
-local random <const> = tasks.file_random
+local core <const> = require "uring.core"
+local request <const>, job <const> = core.file_request, core.file_job
+local random <const> = core.file_random
 local open_fd <const>, stat_at <const> = files.open_fd, files.stat_at
-local check_path <const> = tasks.check_path
+local check_path <const> = core.check_path
 local bad_argument <const>, check_options <const>, check_integer <const> =
   argument.bad_argument, argument.check_options, argument.check_integer
 local check_loop <const> = argument.check_loop
@@ -30,17 +30,17 @@ local type <const>, next <const> = type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local format <const>, find <const>, match <const>, sub <const> =
   string.format, string.find, string.match, string.sub
-local E <const> = core.errno
-local CWD <const> = core.AT_FDCWD
+local E <const> = public.errno
+local CWD <const> = public.AT_FDCWD
 local O_PATH <const>, O_NOFOLLOW <const>, O_DIRECTORY <const> =
-  core.O_PATH, core.O_NOFOLLOW, core.O_DIRECTORY
+  public.O_PATH, public.O_NOFOLLOW, public.O_DIRECTORY
 
 local SYMLINK_NOFOLLOW <const> = 0x100   -- AT_SYMLINK_NOFOLLOW
 local REMOVEDIR <const> = 0x200          -- AT_REMOVEDIR
 local PIECE <const> = 16 << 20           -- of a copy, in one job
 local CHUNK <const> = 65536              -- of a copy by reads
 
-local CREATE_NEW <const> = core.O_WRONLY | core.O_CREAT | core.O_EXCL
+local CREATE_NEW <const> = public.O_WRONLY | public.O_CREAT | public.O_EXCL
 
 
 -- ---- places ---------------------------------------------------------------
@@ -215,7 +215,7 @@ function functions.readlink(at, path)
   if not fd then
     return nil, named("open", path, path, message), errno
   end
-  return tasks.file_readlink(fd, path)
+  return core.file_readlink(fd, path)
 end
 
 function functions.chmod(at, path, mode)
@@ -278,7 +278,7 @@ function functions.mkdtemp(at, template)
     E.EEXIST
 end
 
-local OPEN_FOLDER <const> = core.O_RDONLY | O_DIRECTORY
+local OPEN_FOLDER <const> = public.O_RDONLY | O_DIRECTORY
 
 -- A folder that is read: it gives its next name and kind; nil at its end; or
 -- nil, message, errno.
@@ -545,7 +545,7 @@ function Temporary:begin(at, op, path)
     self.temp = nil
     return nil, named("open", temp, path, message), errno
   end
-  self.stream, self.old = tasks.open_stream(fd, path), old
+  self.stream, self.old = core.open_stream(fd, path), old
   return true
 end
 

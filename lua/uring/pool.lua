@@ -13,12 +13,12 @@
 -- A pool belongs to the scope that has made it: its workers do, and a daemon
 -- that closes it.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local shield <const> = require("uring.scope").public.shield
 local workers <const> = require "uring.worker"
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
 local type <const>, next <const>, ipairs <const> = type, next, ipairs
 local select <const> = select
@@ -30,7 +30,7 @@ local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local check_loop <const> = argument.check_loop
 local refusal <const>, text <const> = argument.refusal, workers.text
-local cancelled <const>, EPIPE <const> = core.cancelled, core.errno.EPIPE
+local cancelled <const>, EPIPE <const> = public.cancelled, public.errno.EPIPE
 local max <const>, min <const> = math.max, math.min
 local AHEAD <const> = 2    -- items that a worker has: one to begin with next
 local FDS <const> = 1024   -- that are on their way to a worker, or from all
@@ -38,7 +38,7 @@ local BYTES <const> = 1 << 30  -- their number bounds them, but for:
 
 -- Where memory is bounded a quarter of it is for all mailboxes of `n` workers.
 local function mailbox_bytes(n)
-  local limit = core.loop():stats().memory_limit
+  local limit = public.loop():stats().memory_limit
   return limit and min(BYTES, max(256, limit // 4 // (n + 1))) or BYTES
 end
 
@@ -49,7 +49,7 @@ Pool.__index = Pool
 -- ---- in a worker ----------------------------------------------------------
 
 local function with_traceback(e)
-  return tasks.traceback(text(e), 2)
+  return core.traceback(text(e), 2)
 end
 
 -- Send what main has returned for an item, or why it has failed. False: the
@@ -70,7 +70,7 @@ workers.set_serve(function(main, replies)
   local function answer(id, ...)
     return reply(to, id, xpcall(main, with_traceback, ...))
   end
-  local inbox <const> = core.inbox()
+  local inbox <const> = public.inbox()
   while true do
     local item = pack(inbox:receive())
     if item[1] == nil or not answer(unpack(item, 1, item.n)) then return end
@@ -109,24 +109,25 @@ local function start_workers(pool, options, spec, bytes)
     end
     pool.workers[i] = worker
     pool.has[worker] = 0
-    tasks.daemon({ main = watch, name = "watch " .. i }, pool, worker)
+    core.daemon({ main = watch, name = "watch " .. i }, pool, worker)
   end
   return pool
 end
 
 local function new_pool(given)
   local n, options, spec, load, what, upvalues = workers.read_pool(given)
-  tasks.enter "uring.pool"
+  core.enter "uring.pool"
   local bytes = mailbox_bytes(n)
-  local replies, message, errno = core.mailbox {
+  local replies, message, errno = public.mailbox {
     capacity = n * (AHEAD + 1) + 1, bytes = bytes, fds = FDS }
   if not replies then return nil, message, errno end
   local self = setmetatable({ n = n, replies = replies, workers = {},
     has = {}, of = {}, last = 0, in_flight = 0, own = replies:address(),
-    over = core.channel(),
+    over = public.channel(),
     main = n == 0 and load(what, upvalues) }, Pool)
-  tasks.daemon({ main = attend, name = options.name }, self)
-  shield(1, core.sleep, 0)  -- (it begins in this turn, unless it is cancelled)
+  core.daemon({ main = attend, name = options.name }, self)
+  -- (it begins in this turn, unless it is cancelled)
+  shield(1, public.sleep, 0)
   return start_workers(self, options, spec, bytes)
 end
 
@@ -215,7 +216,7 @@ end
 
 local function check_open(pool)
   if pool.closed then
-    tasks.raise_at_caller "pool:map: the pool is closed"
+    core.raise_at_caller "pool:map: the pool is closed"
   end
 end
 

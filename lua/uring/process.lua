@@ -11,12 +11,12 @@
 -- meanwhile waits until C has undone the start. When the daemon has ended its
 -- child is reaped.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local scope_module <const> = require("uring.scope").public
 local select <const> = require("uring.select").public.select
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local problem_of <const>, parse_problem <const> =
@@ -24,15 +24,15 @@ local problem_of <const>, parse_problem <const> =
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
 local timeout <const> = scope_module.timeout
 local check_timeout <const>, spawn_into <const> =
-  tasks.check_timeout, tasks.spawn_into
+  core.check_timeout, core.spawn_into
 local kill <const>, limit_all <const> =
-  tasks.child_kill, tasks.stream_limit_all
+  core.child_kill, core.stream_limit_all
 local is_flushed <const>, is_seekable <const> =
-  tasks.is_flushed, tasks.is_seekable
-local await <const>, sqe <const> = core.await, core.sqe
-local POLLIN <const> = core.POLLIN
-local EBADF <const>, ECANCELED <const>, EPIPE <const> = core.errno.EBADF,
-  core.errno.ECANCELED, core.errno.EPIPE
+  core.is_flushed, core.is_seekable
+local await <const>, sqe <const> = public.await, public.sqe
+local POLLIN <const> = public.POLLIN
+local EBADF <const>, ECANCELED <const>, EPIPE <const> = public.errno.EBADF,
+  public.errno.ECANCELED, public.errno.EPIPE
 local error <const>, pcall <const>, type <const> = error, pcall, type
 local next <const>, ipairs <const> = next, ipairs
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
@@ -103,7 +103,7 @@ local function check_descriptor(value, name)
   if math_type(value) and value < 0 then
     bad("option '%s' must be a descriptor, got %s", name, value)
   end
-  local problem = problem_of(tasks.check_fd, value)
+  local problem = problem_of(core.check_fd, value)
   if problem then bad("option '%s': %s", name, problem) end
 end
 
@@ -133,7 +133,7 @@ end
 local function search(program)
   if find(program, "/", 1, true) then return { program } end
   local paths = {}
-  for folder in gmatch(tasks.search_path() .. ":", "([^:]*):") do
+  for folder in gmatch(core.search_path() .. ":", "([^:]*):") do
     paths[#paths + 1] = (folder == "" and "." or folder) .. "/" .. program
   end
   return paths
@@ -147,7 +147,7 @@ local function wait_end(child, seconds)
   local done, message, errno = await(sqe():prep_poll_add(child, POLLIN),
     seconds)
   if done then return true end
-  if errno == core.errno.ETIME then return false end
+  if errno == public.errno.ETIME then return false end
   error(message, 0)
 end
 
@@ -178,7 +178,7 @@ end
 -- asked for: message and errno.
 local function lost_stream(start)
   for i, name in ipairs(STREAMS) do
-    if not math_type(start[i]) and problem_of(tasks.check_fd, start[i]) then
+    if not math_type(start[i]) and problem_of(core.check_fd, start[i]) then
       return { format("process '%s': its %s was closed: Bad file descriptor "
         .. "(EBADF)", start.args[1], name), EBADF }
     end
@@ -194,23 +194,23 @@ local function attend(self, start)
     start[checked and "failure" or "problem"] = failure
     return closed(start.ends)
   end
-  local ok, started, message, errno = pcall(tasks.child_start, nil, child,
+  local ok, started, message, errno = pcall(core.child_start, nil, child,
     start.paths, start.args, start.env, start.cwd, start.group, start[1],
     start[2], start[3])
   closed(start.ends)
   if not (ok and started) then
     if ok then start.failure = { message, errno }
-    elseif not rawequal(started, core.cancelled) then
+    elseif not rawequal(started, public.cancelled) then
       start.problem = started
-    else shield(self.grace + AFTER_KILL, tasks.child_undone, nil, child) end
+    else shield(self.grace + AFTER_KILL, core.child_undone, nil, child) end
     return
   end
   self.started = true
   start.begun:close()
   local ended, problem = pcall(wait_end, child)
   if not ended then shield(self.grace * 2 + AFTER_KILL, stop, self) end
-  self.kind, self.code, self.errno = tasks.child_reap(child, not ended)
-  if not ended and not rawequal(problem, core.cancelled) then
+  self.kind, self.code, self.errno = core.child_reap(child, not ended)
+  if not ended and not rawequal(problem, public.cancelled) then
     error(problem, 0)
   end
 end
@@ -234,7 +234,7 @@ local function descriptor(value, i, ends)
   if value == "null" then return NULL end
   if value == "stdout" then return STDOUT end
   if value ~= "pipe" then return value end
-  local r, w, errno = core.pipe()
+  local r, w, errno = public.pipe()
   if not r then return nil, w, errno end
   local own, other = r, w
   if i == 1 then own, other = w, r end
@@ -248,20 +248,20 @@ end
 local function hand_over(value)
   local kind = getmetatable(value)
   if kind ~= "uring.Stream" and kind ~= "uring.Socket" then
-    tasks.flush_file(value)
+    core.flush_file(value)
     return true
   end
   -- (it may be closed while another one is flushed)
-  local problem = problem_of(tasks.check_fd, value)
+  local problem = problem_of(core.check_fd, value)
   if problem then return nil, problem, EBADF end
   if kind == "uring.Socket" then
-    if value:getsockopt "SO_TYPE" ~= core.SOCK_STREAM then return true end
+    if value:getsockopt "SO_TYPE" ~= public.SOCK_STREAM then return true end
     return value:flush()
   end
   local ok, message, errno
   if is_seekable(value) then ok, message, errno = value:seek()
   else ok, message, errno = value:flush() end
-  if is_flushed(value) and value:fileno() == 1 then tasks.flush_print() end
+  if is_flushed(value) and value:fileno() == 1 then core.flush_print() end
   return ok, message, errno
 end
 
@@ -297,7 +297,7 @@ end
 
 local function process(given)
   local options, args, env = read_options(given)
-  tasks.enter "uring.process"
+  core.enter "uring.process"
   for _, name in ipairs(STREAMS) do
     local ok, message, errno = hand_over(options[name])
     if not ok then
@@ -306,19 +306,19 @@ local function process(given)
   end
   local start = { args = args, env = env, paths = search(args[1]),
     cwd = options.cwd, group = options.group, ends = {},
-    begun = core.channel() }
-  local self = setmetatable({ child = tasks.child_new(), started = false,
+    begun = public.channel() }
+  local self = setmetatable({ child = core.child_new(), started = false,
     program = args[1], grace = options.grace or GRACE }, Process)
   local _ <close> = setmetatable({}, { __close = function()
     if not self.pid then leave(self, start) end
   end })
   local ok, message, errno = make_streams(self, options, start)
   if not ok then return nil, message, errno end
-  if start[2] == 1 or start[3] == 1 then tasks.flush_print() end
-  self.task = tasks.daemon({ main = attend, name = args[1] }, self, start)
+  if start[2] == 1 or start[3] == 1 then core.flush_print() end
+  self.task = core.daemon({ main = attend, name = args[1] }, self, start)
   select { start.begun:receiving(), self.task:joining() }
   if not self.started then return not_started(start) end
-  self.pid = tasks.child_pid(self.child)
+  self.pid = core.child_pid(self.child)
   return self
 end
 
@@ -343,7 +343,7 @@ end
 function Process:kill(name)
   check_self(self, "kill")
   if name == nil then name = "TERM" end
-  local problem = problem_of(tasks.check_signal, name)
+  local problem = problem_of(core.check_signal, name)
   if problem then bad_argument(1, "kill", "%s", problem) end
   return kill(self.child, name)
 end
@@ -352,7 +352,7 @@ function Process:close()
   check_self(self, "close")
   self.task:cancel("the process was closed")
   local ok, message, errno = true, nil, nil
-  if core.current() then
+  if public.current() then
     ok, message, errno =
       shield(self.grace * 2 + 2 * AFTER_KILL, self.task.join, self.task)
   end

@@ -4,14 +4,14 @@
 -- Invariant: of the sockets that `race` has opened one is returned, and all
 -- others are closed, however it ends.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local scopes = require("uring.scope").public
 
-local tasks <const> = require "uring.core"
-local spawn_into <const> = tasks.spawn_into
+local core <const> = require "uring.core"
+local spawn_into <const> = core.spawn_into
 local bad_argument <const> = require("uring.argument").bad_argument
 local lookup <const>, check_timeout <const> =
-  tasks.resolve_lookup, tasks.check_timeout
+  core.resolve_lookup, core.check_timeout
 local error <const>, type <const>, tostring <const> = error, type, tostring
 local pcall <const>, setmetatable <const> = pcall, setmetatable
 local ipairs <const>, next <const> = ipairs, next
@@ -28,7 +28,7 @@ local eai <const> = setmetatable({}, {
     error(format("no code EAI_%s", tostring(name)), 2)
   end,
 })
-for name, number in next, tasks.resolve_codes() do eai[name] = number end
+for name, number in next, core.resolve_codes() do eai[name] = number end
 
 
 -- ---- resolve --------------------------------------------------------------
@@ -145,7 +145,7 @@ end
 
 -- The first that was opened; or nil, the messages, and the last errno.
 local function first_opened(scope, addresses, try, opened)
-  local ended, running = core.channel(#addresses), {}
+  local ended, running = public.channel(#addresses), {}
   local failures, code, begun = {}, nil, 0
   while #failures < #addresses do
     if begun < #addresses then
@@ -186,7 +186,7 @@ end
 local function connect_now(text, kind, try)
   local addresses, message, code = addresses_of(text, kind)
   if not addresses then return nil, message, code end
-  if #addresses == 1 or kind ~= core.SOCK_STREAM then
+  if #addresses == 1 or kind ~= public.SOCK_STREAM then
     return first_of("connect to", text, addresses, try)
   end
   return race(text, addresses, try)
@@ -207,7 +207,7 @@ end
 return {
   public = { resolve = resolve, eai = eai },
   is_name = function(text)
-    return split(text) ~= nil and not pcall(core.sockaddr, text)
+    return split(text) ~= nil and not pcall(public.sockaddr, text)
   end,
   connect = connect, bind = bind,
 }

@@ -8,21 +8,21 @@
 -- metatables: those of C by a string, those of Lua (event.lua, select.lua) by
 -- a value that is good for nothing.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local scopes <const> = require("uring.scope").public
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
-local address_of <const> = tasks.address_of
+local core <const> = require "uring.core"
+local address_of <const> = core.address_of
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local type <const>, next <const>, tostring <const> = type, next, tostring
 
 local FUNCTIONS <const> = {
-  spawn = core.spawn, scope = scopes.scope, timeout = scopes.timeout,
-  shield = scopes.shield, sleep = core.sleep, now = core.now,
+  spawn = public.spawn, scope = scopes.scope, timeout = scopes.timeout,
+  shield = scopes.shield, sleep = public.sleep, now = public.now,
   select = require("uring.select").public.select,
-  channel = core.channel, semaphore = core.semaphore,
+  channel = public.channel, semaphore = public.semaphore,
 }
 
 local OPTIONS <const> = { { "mailboxes", "table" } }

@@ -5,35 +5,35 @@
 -- Invariant: the cancel scope is closed however the body ends: it is a
 -- to-be-closed variable.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local check_seconds <const>, check_function <const> =
-  tasks.check_seconds, tasks.check_function
+  core.check_seconds, core.check_function
 local bad_argument <const> = require("uring.argument").bad_argument
 local error <const>, rawequal <const>, select <const> =
   error, rawequal, select
 local pcall <const>, xpcall <const> = pcall, xpcall
-local ETIME <const> = core.errno.ETIME
-local ECANCELED <const> = core.errno.ECANCELED
+local ETIME <const> = public.errno.ETIME
+local ECANCELED <const> = public.errno.ECANCELED
 
 -- The results of the scope's body, after its tasks have ended.
 local function finish_scope(scope, ok, ...)
-  local cancelled, message = tasks.finish(scope, ok, (...))
+  local cancelled, message = core.finish(scope, ok, (...))
   if cancelled then return nil, message, ECANCELED end
   return ...
 end
 
 local function scope(f, ...)
   check_function(f, 1, "scope")
-  local s <close> = tasks.scope()
-  return finish_scope(s, xpcall(f, tasks.note, s, ...))
+  local s <close> = core.scope()
+  return finish_scope(s, xpcall(f, core.note, s, ...))
 end
 
 local function finish_timeout(cancel_scope, ok, ...)
-  local expired = tasks.end_scope(cancel_scope)
+  local expired = core.end_scope(cancel_scope)
   if ok then return ... end
-  if expired and rawequal(..., core.cancelled) then
+  if expired and rawequal(..., public.cancelled) then
     return nil, "timed out", ETIME
   end
   error((...), 0)
@@ -42,8 +42,8 @@ end
 local function timeout(seconds, f, ...)
   check_seconds(seconds, 1, "timeout")
   check_function(f, 2, "timeout")
-  local cancel_scope <close> = tasks.timeout(seconds)
-  return finish_timeout(cancel_scope, xpcall(f, tasks.note, ...))
+  local cancel_scope <close> = core.timeout(seconds)
+  return finish_timeout(cancel_scope, xpcall(f, core.note, ...))
 end
 
 local function results_or_raise(ok, ...)
@@ -56,13 +56,13 @@ end
 local function shield(seconds, f, ...)
   check_seconds(seconds, 1, "shield")
   check_function(f, 2, "shield")
-  local _ <close>, in_c = tasks.shield(seconds, f)
-  if in_c then return results_or_raise(xpcall(f, tasks.note, ...)) end
+  local _ <close>, in_c = core.shield(seconds, f)
+  if in_c then return results_or_raise(xpcall(f, core.note, ...)) end
   return f(...)
 end
 
 local function reraise_cancelled(ok, ...)
-  if not ok and rawequal(..., core.cancelled) then error((...), 0) end
+  if not ok and rawequal(..., public.cancelled) then error((...), 0) end
   return ok, ...
 end
 

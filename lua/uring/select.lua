@@ -5,14 +5,14 @@
 -- event that another task has chosen for the select is the one that it
 -- returns.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local protocol = require "uring.event"
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
-  tasks.enter, tasks.park, tasks.turn, tasks.wake, core.now
+  core.enter, core.park, core.turn, core.wake, public.now
 local raise_at_caller <const>, decline <const> =
-  tasks.raise_at_caller, tasks.decline
+  core.raise_at_caller, core.decline
 local bad_argument <const> = require("uring.argument").bad_argument
 local missing_method <const> = protocol.missing_method
 local wrapped <const> = protocol.wrapped
@@ -23,7 +23,7 @@ local ipairs <const>, next <const>, rawequal <const> = ipairs, next, rawequal
 local tostring <const>, setmetatable <const> = tostring, setmetatable
 local format <const>, HUGE <const> = string.format, math.huge
 local sort <const> = table.sort
-local ETIME <const> = core.errno.ETIME
+local ETIME <const> = public.errno.ETIME
 
 
 -- ---- waiters --------------------------------------------------------------
@@ -45,7 +45,7 @@ local wait
 -- select that has chosen one returns it at once.)
 local function wait_for_ends(endings)
   if #endings == 0 then return end
-  local ok, shield = pcall(tasks.shield, HUGE)
+  local ok, shield = pcall(core.shield, HUGE)
   if not ok then return end  -- (nothing can wait while a coroutine is closed)
   local _ <close> = shield
   for _, ending in ipairs(endings) do
@@ -211,7 +211,7 @@ end
 -- the one that was blocked on as the `chosen`-th, that one first: it succeeds.
 local function try_again(keys, list, n, waiter, was_cancelled, chosen)
   if not chosen then
-    if was_cancelled then error(core.cancelled, 0) end
+    if was_cancelled then error(public.cancelled, 0) end
     return attempt(keys, list, n, waiter)
   end
   local event = waiter.blocked[chosen]
@@ -271,7 +271,7 @@ end
 function wait(events, keys, list, n, timeout)
   local deadline = timeout and timeout < HUGE and now() + timeout or nil
   local waiter <close> = setmetatable({
-    task = core.current(), blocked = {}, n = 0, won = false,
+    task = public.current(), blocked = {}, n = 0, won = false,
   }, Waiter)
   local at, inside = nil, true
   for i = 1, n do
@@ -315,7 +315,7 @@ local function results(event, key, ...)
     return nil, "timed out", ETIME
   end
   if getmetatable(event) == wrapped then
-    return key_or_raise(key, xpcall(event.after, tasks.note, ...))
+    return key_or_raise(key, xpcall(event.after, core.note, ...))
   end
   return key, ...
 end
@@ -335,7 +335,7 @@ local function choose(events, timeout)
     check_not_event(events)
     bad_argument(1, "select", "table of events expected, got %s", type(events))
   end
-  tasks.check_timeout(timeout, 2, "select")
+  core.check_timeout(timeout, 2, "select")
   local keys, list, n = gather(events, enter("uring.select"))
   return finish(events, keys, list, n, timeout,
     attempt(keys, list, n, nil))

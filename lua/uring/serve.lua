@@ -7,14 +7,14 @@
 -- Invariant: when serve has ended, however, no task of its connections runs,
 -- and all connections are closed.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local scopes = require("uring.scope").public
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
-local Socket <const> = tasks.Socket
+local core <const> = require "uring.core"
+local Socket <const> = core.Socket
 local check_function <const>, spawn_into <const>, note <const> =
-  tasks.check_function, tasks.spawn_into, tasks.note
+  core.check_function, core.spawn_into, core.note
 local bad_argument <const>, check_options <const>, problem_of <const> =
   argument.bad_argument, argument.check_options, argument.problem_of
 local check_integer <const> = argument.check_integer
@@ -23,7 +23,7 @@ local tostring <const>, rawequal <const> = tostring, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local min <const>, format <const> = math.min, string.format
-local E <const> = core.errno
+local E <const> = public.errno
 
 local GRACE <const> = 5        -- seconds, if none are given
 local LAST_WORDS <const> = 2   -- for tasks that were cancelled
@@ -61,7 +61,7 @@ local function handle(server, conn, peer)
     local f <close> = c
     server.f(f, peer)
   end)
-  if ok or rawequal(why, core.cancelled) then return end
+  if ok or rawequal(why, public.cancelled) then return end
   report(server, scope and scope:failures()[1]
     or { error = why, traceback = "" }, peer)
 end
@@ -83,7 +83,7 @@ end
 local function connection(place, conn, peer)
   local p <close> = place
   local ok, why = pcall(handle, p.server, conn, peer)
-  if not ok and not rawequal(why, core.cancelled) then
+  if not ok and not rawequal(why, public.cancelled) then
     p.server.failed = p.server.failed + 1
   end
 end
@@ -91,7 +91,7 @@ end
 function Server:start(conn, peer)
   local place = setmetatable({ server = self }, Place)
   if self.count == 0 then self.idle:try_acquire() end
-  self.running[place] = core.loop():spawn(connection, place, conn, peer)
+  self.running[place] = public.loop():spawn(connection, place, conn, peer)
   self.count = self.count + 1
 end
 
@@ -135,7 +135,7 @@ function Server:accept(listener)
       if errno == E.EBADF then return true end
       local pause = PASSING[errno]
       if not pause then return nil, peer, errno end
-      core.sleep(pause)
+      public.sleep(pause)
     end
   end
 end
@@ -158,8 +158,8 @@ function Socket:serve(f, options)
   local server <close> = setmetatable({ f = f, failed = 0,
     running = {}, count = 0,  -- (next() would pass all that have ended)
     on_error = options.on_error, grace = options.grace or GRACE,
-    places = options.max and core.semaphore(options.max),
-    idle = core.semaphore(1) }, Server)
+    places = options.max and public.semaphore(options.max),
+    idle = public.semaphore(1) }, Server)
   local ok, message, errno = server:accept(self)
   if not ok then return nil, message, errno end
   server:wait()
@@ -185,7 +185,7 @@ local function map(n, items, f)
   n = check_integer(n, 1, "map", 1)
   check_map(items)
   check_function(f, 3, "map")
-  tasks.enter "uring.map"
+  core.enter "uring.map"
   local results, count, taken = { n = #items }, #items, 0
   local function work()
     while taken < count do

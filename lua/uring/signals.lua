@@ -7,23 +7,23 @@
 -- Invariant: the daemon owns the C listener. However it ends, the disposition
 -- that was there before is put back.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local shield <const> = require("uring.scope").public.shield
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local bad_argument <const>, problem_of <const> =
   argument.bad_argument, argument.problem_of
-local await <const>, sqe <const> = core.await, core.sqe
-local POLLIN <const>, ECANCELED <const> = core.POLLIN, core.errno.ECANCELED
-local EPIPE <const>, EBADF <const> = core.errno.EPIPE, core.errno.EBADF
+local await <const>, sqe <const> = public.await, public.sqe
+local POLLIN <const>, ECANCELED <const> = public.POLLIN, public.errno.ECANCELED
+local EPIPE <const>, EBADF <const> = public.errno.EPIPE, public.errno.EBADF
 local error <const>, type <const> = error, type
 local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local select <const> = select
 local format <const> = string.format
 local concat <const>, unpack <const> = table.concat, table.unpack
 
-local take <const> = tasks.listener_take
+local take <const> = core.listener_take
 local CAPACITY <const> = 16
 
 -- A task's status: its scope has ended, and it with that.
@@ -32,7 +32,7 @@ local ENDED <const> = { done = true, failed = true, cancelled = true }
 local function check_names(names, n)
   if n == 0 then bad_argument(1, "signals", "name of a signal expected") end
   for i = 1, n do
-    local problem = problem_of(tasks.check_listenable, names[i])
+    local problem = problem_of(core.check_listenable, names[i])
     if problem then bad_argument(i, "signals", "%s", problem) end
   end
 end
@@ -49,7 +49,7 @@ local function pump(self)
   while true do
     for name in next_name do self.channel:send(name) end
     if self.closed then return end
-    local events, message = await(poll:prep_poll_add(tasks.listener_fileno(
+    local events, message = await(poll:prep_poll_add(core.listener_fileno(
       listener), POLLIN))
     if not events then error(message, 0) end
   end
@@ -77,22 +77,23 @@ end
 local function signals(...)
   local names = { ... }
   check_names(names, select("#", ...))
-  tasks.enter "uring.signals"
-  local listener, message, errno = tasks.listen(unpack(names))
+  core.enter "uring.signals"
+  local listener, message, errno = core.listen(unpack(names))
   if not listener then return nil, message, errno end
   local self = setmetatable({ listener = listener, started = false,
     closed = false,
-    channel = core.channel(CAPACITY), names = concat(names, ", ") }, Signals)
-  self.task = tasks.daemon({ main = pump, name = self.names }, self)
-  shield(1, core.sleep, 0)  -- (it begins in this turn, unless it is cancelled)
+    channel = public.channel(CAPACITY), names = concat(names, ", ") }, Signals)
+  self.task = core.daemon({ main = pump, name = self.names }, self)
+  -- (it begins in this turn, unless it is cancelled)
+  shield(1, public.sleep, 0)
   if self.started then return self end
-  tasks.listener_close(listener)
+  core.listener_close(listener)
   return nil, "signals: the task was cancelled", ECANCELED
 end
 
 function Signals:receive(seconds)
   check_self(self, "receive", true)
-  tasks.check_timeout(seconds, 1, "receive")
+  core.check_timeout(seconds, 1, "receive")
   return received(self.channel:receive(seconds))
 end
 
@@ -111,7 +112,7 @@ end
 function Signals:close()
   check_self(self, "close")
   self.closed = true  -- (its daemon may be about to take one)
-  tasks.listener_close(self.listener)
+  core.listener_close(self.listener)
   self.channel:close()
   self.task:cancel("the signals were closed")
   return true

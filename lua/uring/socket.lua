@@ -3,7 +3,7 @@
 --
 -- Invariant: a socket is returned, or closed before the call ends.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local names = require "uring.resolve"
 local argument = require "uring.argument"
 local check_timeout <const> = require("uring.core").check_timeout
@@ -20,7 +20,7 @@ local guard = {
 -- Make a socket and call f(socket) -> true or the socket | nil, message,
 -- errno. If f fails or raises, the socket is closed.
 local function make(family, kind, f)
-  local socket, message, errno = core.socket(family, kind)
+  local socket, message, errno = public.socket(family, kind)
   if not socket then return nil, message, errno end
   local g <close> = setmetatable({ socket = socket }, guard)
   local ok
@@ -33,12 +33,12 @@ end
 
 -- ---- arguments ------------------------------------------------------------
 
-local INTERNET = { [core.AF_INET] = true, [core.AF_INET6] = true }
-local UNIX = { [core.AF_UNIX] = true }
+local INTERNET = { [public.AF_INET] = true, [public.AF_INET6] = true }
+local UNIX = { [public.AF_UNIX] = true }
 
 -- An address, or an error at the position where the maker was called.
 local function check_address(address, name, families)
-  local ok, result = pcall(core.sockaddr, address)
+  local ok, result = pcall(public.sockaddr, address)
   if ok and families[result.family] then return result end
   if not ok then raise_as(name, 0, result) end
   bad_argument(1, name, "%s expected, got %s", families == UNIX
@@ -67,8 +67,8 @@ end
 -- ---- makers ---------------------------------------------------------------
 
 local function make_listening(address, backlog)
-  return make(address.family, core.SOCK_STREAM, function(socket)
-    if address.family ~= core.AF_UNIX then
+  return make(address.family, public.SOCK_STREAM, function(socket)
+    if address.family ~= public.AF_UNIX then
       local ok, message, errno = socket:setsockopt("SO_REUSEADDR", true)
       if not ok then return nil, message, errno end
     end
@@ -90,7 +90,7 @@ local function make_connected(kind, address, timeout)
 end
 
 local function make_bound(address)
-  return make(address.family, core.SOCK_DGRAM, function(socket)
+  return make(address.family, public.SOCK_DGRAM, function(socket)
     return socket:bind(address)
   end)
 end
@@ -101,7 +101,7 @@ function tcp.listen(address, backlog)
   address = check_name(address, "listen")
   check_backlog(backlog)
   if type(address) == "string" then
-    return names.bind("listen at", address, core.SOCK_STREAM, function(found)
+    return names.bind("listen at", address, public.SOCK_STREAM, function(found)
       return make_listening(found, backlog)
     end)
   end
@@ -111,13 +111,13 @@ end
 function tcp.connect(address, timeout)
   address = check_name(address, "connect")
   check_timeout(timeout, 2, "connect")
-  return make_connected(core.SOCK_STREAM, address, timeout)
+  return make_connected(public.SOCK_STREAM, address, timeout)
 end
 
 function udp.bind(address)
   address = check_name(address, "bind")
   if type(address) == "string" then
-    return names.bind("bind to", address, core.SOCK_DGRAM, make_bound)
+    return names.bind("bind to", address, public.SOCK_DGRAM, make_bound)
   end
   return make_bound(address)
 end
@@ -125,7 +125,7 @@ end
 function udp.connect(address, timeout)
   address = check_name(address, "connect")
   check_timeout(timeout, 2, "connect")
-  return make_connected(core.SOCK_DGRAM, address, timeout)
+  return make_connected(public.SOCK_DGRAM, address, timeout)
 end
 
 function unix.listen(path, backlog)
@@ -137,7 +137,7 @@ end
 function unix.connect(path, timeout)
   local address = check_address(unix_address(path), "connect", UNIX)
   check_timeout(timeout, 2, "connect")
-  return make_connected(core.SOCK_STREAM, address, timeout)
+  return make_connected(public.SOCK_STREAM, address, timeout)
 end
 
 function unix.bind(path)

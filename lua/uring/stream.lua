@@ -8,20 +8,20 @@
 -- Invariants: a task that ends has told the stream so, by a to-be-closed
 -- variable. None of them fails: nothing waits for it that could be told.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local shield <const> = require("uring.scope").public.shield
 
-local tasks <const> = require "uring.core"
-local read_ended <const>, read_over <const> = tasks.read_ended, tasks.read_over
-local next_write <const>, wrote <const> = tasks.next_write, tasks.wrote
-local write_over <const> = tasks.write_over
-local traceback <const>, note_as <const> = tasks.traceback, tasks.note_as
+local core <const> = require "uring.core"
+local read_ended <const>, read_over <const> = core.read_ended, core.read_over
+local next_write <const>, wrote <const> = core.next_write, core.wrote
+local write_over <const> = core.write_over
+local traceback <const>, note_as <const> = core.traceback, core.note_as
 local error <const>, type <const>, rawequal <const> = error, type, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local setmetatable <const> = setmetatable
 local format <const>, tostring <const> = string.format, tostring
 local math_type <const>, tointeger <const> = math.type, math.tointeger
-local E <const> = core.errno
+local E <const> = public.errno
 
 local MOST <const> = 65536     -- that `read` is asked for
 local PATIENCE <const> = 1     -- seconds that a cancelled call may take to end
@@ -50,7 +50,7 @@ local function perform_read(read, timeout)
     local bytes, message, errno = read(MOST, timeout)
     if type(bytes) == "string" then
       if bytes ~= "" then return bytes end
-      core.sleep(0)  -- (it has made no bytes of what it read: again)
+      public.sleep(0)  -- (it has made no bytes of what it read: again)
     elseif bytes then
       error(format("the stream's function 'read' returned a %s: string or nil "
         .. "expected", type(bytes)), 0)
@@ -75,7 +75,7 @@ local Weak <const> = {
 local function told_read(calls, ok, bytes, message, errno)
   local stream = calls.of[1]
   if not stream or bytes == false and ok
-    or not ok and rawequal(bytes, core.cancelled) then
+    or not ok and rawequal(bytes, public.cancelled) then
     return
   end
   if not ok then message = calls.read_trace end
@@ -93,7 +93,7 @@ local function read_task(calls, timeout)
 end
 
 function Calls:start_read(timeout)
-  self.reading = begun(self, core.loop():spawn({ main = read_task,
+  self.reading = begun(self, public.loop():spawn({ main = read_task,
     name = "a stream's read" }, self, timeout))
 end
 
@@ -117,7 +117,7 @@ end
 
 local function told_write(calls, stream, ok, n, message, errno, sent)
   if ok then wrote(stream, true, n, message, errno, sent)
-  elseif rawequal(n, core.cancelled) then
+  elseif rawequal(n, public.cancelled) then
     wrote(stream, true, nil, "the write was cancelled", E.ECANCELED)
   else wrote(stream, false, n, calls.write_trace) end
 end
@@ -140,7 +140,7 @@ local function write_task(calls, writing)
 end
 
 function Calls:start_write(stream)
-  self.writing = begun(self, core.loop():spawn({ main = write_task,
+  self.writing = begun(self, public.loop():spawn({ main = write_task,
     name = "a stream's write" }, self,
     setmetatable({ stream = stream }, Writing)))
 end
@@ -155,7 +155,7 @@ function Calls.raise(_, value, trace)
 end
 
 local function end_task(task, waits)
-  if not task or rawequal(task, core.current()) then return end
+  if not task or rawequal(task, public.current()) then return end
   task:cancel "the stream was closed"
   if waits then shield(2 * PATIENCE, task.join, task, PATIENCE) end
 end
@@ -177,17 +177,17 @@ function Calls:drop()
 end
 
 -- (The handlers return the value unchanged: to-be-closed variables get it.)
-tasks.keep_calls(function(read, write, close, stream)
+core.keep_calls(function(read, write, close, stream)
   local calls = setmetatable({ of = setmetatable({ stream }, Weak),
     read = read, write = write, close = close }, Calls)
   function calls.note_read(value)
-    if not rawequal(value, core.cancelled) then
+    if not rawequal(value, public.cancelled) then
       calls.read_trace = traceback(nil, 2)
     end
     return value
   end
   function calls.note_write(value)
-    if not rawequal(value, core.cancelled) then
+    if not rawequal(value, public.cancelled) then
       calls.write_trace = traceback(nil, 2)
     end
     return value

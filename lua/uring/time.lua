@@ -9,25 +9,25 @@
 -- Invariant: a tick is received by every task that waits for it; one that no
 -- task waits for is kept, and the last of several is.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local protocol = require "uring.event"
 local choose <const> = require("uring.select").public.select
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local argument <const> = require "uring.argument"
 local bad_argument <const>, check_loop <const> =
   argument.bad_argument, argument.check_loop
-local now <const>, time <const> = core.now, core.time
+local now <const>, time <const> = public.now, public.time
 local class <const>, cannot_raise <const> =
   protocol.class, protocol.cannot_raise
 local wall_timer <const>, wall_timer_again <const>, wall_timer_close <const> =
-  tasks.wall_timer, tasks.wall_timer_again, tasks.wall_timer_close
+  core.wall_timer, core.wall_timer_again, core.wall_timer_close
 local type <const>, next <const> = type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local format <const>, floor <const>, max <const> =
   string.format, math.floor, math.max
 local HUGE <const> = math.huge
-local EBADF <const> = core.errno.EBADF
+local EBADF <const> = public.errno.EBADF
 
 
 -- ---- the wall clock -------------------------------------------------------
@@ -52,7 +52,7 @@ function WallTime:__tostring()
 end
 
 local function at_time(t)
-  tasks.check_time(t, 1, "at_time")
+  core.check_time(t, 1, "at_time")
   return setmetatable({ time = t }, WallTime)
 end
 
@@ -114,7 +114,7 @@ local function check_self(self, name, open)
 end
 
 local function every(seconds)
-  tasks.check_seconds(seconds, 1, "every")
+  core.check_seconds(seconds, 1, "every")
   if seconds < 1e-9 or seconds == HUGE then  -- (the clock has nanoseconds)
     bad_argument(1, "every", "seconds above 0 expected, and a finite number")
   end
@@ -131,7 +131,7 @@ end
 
 function Ticks:receive(seconds)
   check_self(self, "receive", true)
-  tasks.check_timeout(seconds, 1, "receive")
+  core.check_timeout(seconds, 1, "receive")
   return received(choose({ self.event }, seconds))
 end
 

@@ -1,7 +1,7 @@
 -- tree: uring.tree(), all tasks as a text, each below the task whose scope it
 -- is in. It only reads uring.tasks().
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 
 local ipairs <const>, min <const> = ipairs, math.min
 local format <const>, rep <const> = string.format, string.rep
@@ -24,7 +24,7 @@ end
 
 local function tree()
   local children, lines = {}, {}
-  for _, t in ipairs(core.tasks()) do
+  for _, t in ipairs(public.tasks()) do
     local parent = t.parent or false
     children[parent] = children[parent] or {}
     insert(children[parent], t)

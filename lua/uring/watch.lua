@@ -6,24 +6,24 @@
 -- middle of one. When the watched file is gone the stream is closed: then no
 -- task waits any more.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 
 local after <const> = require("uring.event").public.after
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local argument <const> = require "uring.argument"
 local bad_argument <const>, problem_of <const>, check_loop <const> =
   argument.bad_argument, argument.problem_of, argument.check_loop
 local watch_new <const>, open_stream <const> =
-  tasks.watch_new, tasks.open_stream
+  core.watch_new, core.open_stream
 local read_record <const>, reading_record <const> =
-  tasks.stream_read_record, tasks.stream_reading_record
+  core.stream_read_record, core.stream_reading_record
 local error <const>, type <const> = error, type
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local format <const>, unpack <const> = string.format, string.unpack
 local find <const> = string.find
 local ipairs <const> = ipairs
-local E <const> = core.errno
+local E <const> = public.errno
 
 -- The bits of inotify(7), with what they are here.
 local KINDS <const> = {
@@ -91,7 +91,7 @@ end
 
 function Watch:receive(seconds)
   check_self(self, "receive", true)
-  tasks.check_timeout(seconds, 1, "receive")
+  core.check_timeout(seconds, 1, "receive")
   if self.gone then return gone(self) end
   return event_of(self, read_record(self.stream, seconds))
 end

@@ -14,14 +14,14 @@
 --
 -- Invariant: the thread of a worker has ended when its scope has.
 
-local core = require("uring.core").public
+local public = require("uring.core").public
 local scopes <const> = require("uring.scope").public
 local argument <const> = require "uring.argument"
 
-local tasks <const> = require "uring.core"
-local shield <const>, phase <const> = scopes.shield, tasks.worker_phase
-local note <const>, cancelled <const> = tasks.note, core.cancelled
-local run <const>, loop <const> = core.run, core.loop
+local core <const> = require "uring.core"
+local shield <const>, phase <const> = scopes.shield, core.worker_phase
+local note <const>, cancelled <const> = core.note, public.cancelled
+local run <const>, loop <const> = public.run, public.loop
 local error <const>, pcall <const>, type <const> = error, pcall, type
 local next <const>, tostring <const>, rawequal <const> =
   next, tostring, rawequal
@@ -32,7 +32,7 @@ local refusal <const>, raise_as <const> = argument.refusal, argument.raise_as
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local pack <const>, unpack <const> = table.pack, table.unpack
-local E <const> = core.errno
+local E <const> = public.errno
 
 -- csrc/worker/worker_join.h and worker_thread.h
 local DONE <const>, FAILED <const>, CANCELLED <const> = 1, 2, 3
@@ -60,14 +60,14 @@ local POOL_OPTIONS <const> = { { "workers", "integer", 0, 4096 },
 
 -- The code of a function, and what its upvalues are.
 local function dump(f, call)
-  local upvalues, name, kind = tasks.worker_upvalues(f)
+  local upvalues, name, kind = core.worker_upvalues(f)
   if not upvalues then
     bad_argument(1, call, "worker function uses upvalue '%s': %s", name,
       kind == "function" and "it is a function: require it, or put it inside"
       or name == "_ENV" and "it is not the global table"
       or "pass it as an argument")
   end
-  local code = tasks.worker_dump(f)
+  local code = core.worker_dump(f)
   if not code then
     bad_argument(1, call, "a function of Lua expected, got one of C: name the "
       .. "module that has it, { module = }")
@@ -102,7 +102,7 @@ end
 -- What a worker's state is told: what it runs, and as what.
 local function describe(options, kind, what, upvalues)
   local ring = options.ring
-  local path, cpath, realm, spin = tasks.worker_inherit()
+  local path, cpath, realm, spin = core.worker_inherit()
   return { kind, what, upvalues, path, cpath, realm, spin,
     options.memory or 0, ring.entries or 0, ring.cq_entries or 0,
     ring.flags or -1, options.name or false }
@@ -115,7 +115,7 @@ end
 -- what is called here needs no memory, or under pcall.
 
 local function cancel_with_reason(handle)
-  local reason = core.current():reason()
+  local reason = public.current():reason()
   handle:cancel(reason and tostring(reason))
 end
 
@@ -127,17 +127,17 @@ end
 -- worker_attend.
 local function attend_to_end(handle)
   while true do
-    local status, why = tasks.worker_attend(handle)
+    local status, why = core.worker_attend(handle)
     if status ~= "news" then return status, why end
-    tasks.worker_tell(handle)
+    core.worker_tell(handle)
   end
 end
 
 -- The same in a cancelled task. Returns the first error of what it tells.
 local function outlast(handle)
   local ok, why = true, nil
-  while tasks.worker_outlast(handle) do
-    local told, problem = pcall(tasks.worker_tell, handle)
+  while core.worker_outlast(handle) do
+    local told, problem = pcall(core.worker_tell, handle)
     if ok and not told then ok, why = told, problem end
   end
   return ok, why
@@ -156,10 +156,10 @@ end
 -- It has failed, and no task was told yet. When its scope ends: why, if it is
 -- so still. (A join ends this.)
 local function keep_failure(handle)
-  local never <const> = core.channel()
-  tasks.worker_keep(handle)
+  local never <const> = public.channel()
+  core.worker_keep(handle)
   pcall(never.receive, never)
-  if tasks.stay() then
+  if core.stay() then
     local _, why = attend_to_end(handle)
     return why
   end
@@ -174,7 +174,7 @@ local function attend(guard)
   if phase(handle) == NEW then return end  -- (it could not be started)
   -- (what interrupted it may have come after the worker's end: it is asked
   -- all the same why it failed)
-  if not ok and tasks.stay() then
+  if not ok and core.stay() then
     stayed = true
     handle:close()
     ok, status, why = pcall(attend_to_end, handle)
@@ -192,16 +192,16 @@ end
 
 local function new_handle(options)
   local inbox = options.inbox
-  return tasks.worker_new(options.name, inbox.capacity or 1024,
+  return core.worker_new(options.name, inbox.capacity or 1024,
     inbox.bytes or 0, inbox.fds or FDS, options.memory or 0,
     options.cancel == "hook",
-    tasks.traceback("(the worker was started there)", 3))
+    core.traceback("(the worker was started there)", 3))
 end
 
 -- Its attendant, which has begun: one that is cancelled before never does.
 local function new_attendant(guard, name)
-  local task = tasks.daemon({ main = attend, name = name }, guard)
-  shield(1, core.sleep, 0)
+  local task = core.daemon({ main = attend, name = name }, guard)
+  shield(1, public.sleep, 0)
   return guard.attended and task
 end
 
@@ -212,11 +212,11 @@ local function start(call, options, spec, ...)
   local guard = setmetatable({ handle = handle, attended = false }, Guard)
   local attendant = new_attendant(guard, options.name)
   if not attendant then
-    tasks.enter "uring.worker"  -- (raises in a task that is cancelled by now)
+    core.enter "uring.worker"  -- (raises in a task that is cancelled by now)
     return nil, "worker: the task was cancelled", E.ECANCELED
   end
   running[handle] = true
-  local ok, started, message, errno = pcall(tasks.worker_start, handle, spec,
+  local ok, started, message, errno = pcall(core.worker_start, handle, spec,
     ...)
   if ok and started then return handle end
   attendant:cancel()
@@ -233,7 +233,7 @@ local function worker(options, ...)
   end
   options = read_options(options, "worker", OPTIONS)
   local spec = describe(options, read_main(options, "worker"))
-  tasks.enter "uring.worker"
+  core.enter "uring.worker"
   local handle, message, errno = start("worker", options, spec, ...)
   return handle, message, errno  -- (no tail call: errors name this one)
 end
@@ -245,14 +245,14 @@ local function workers()
   for handle in next, running do
     if phase(handle) == RUNS then list[#list + 1] = handle end
   end
-  return list, tasks.workers_left()
+  return list, core.workers_left()
 end
 
 
 -- ---- in the worker's state ------------------------------------------------
 
-local LOAD <const> = { code = tasks.worker_load_code,
-  module = tasks.worker_load_module, file = tasks.worker_load_file }
+local LOAD <const> = { code = core.worker_load_code,
+  module = core.worker_load_module, file = core.worker_load_file }
 
 -- The options of its loop.
 local function make_loop(realm, spin, memory, entries, cq_entries, flags)
@@ -269,15 +269,15 @@ local function text(value)
 end
 
 local function post_results(values)
-  local ok, problem = pcall(tasks.worker_post, DONE,
+  local ok, problem = pcall(core.worker_post, DONE,
     unpack(values, 1, values.n))
   if not ok then
-    tasks.worker_post(FAILED, refusal(problem, 2) or text(problem))
+    core.worker_post(FAILED, refusal(problem, 2) or text(problem))
   end
 end
 
 local function perform(results, load, what, upvalues, serve, ...)
-  tasks.worker_listen()
+  core.worker_listen()
   local f = load(what, upvalues)
   if serve then serve(f, ...)
   else results.values = pack(f(...)) end
@@ -299,20 +299,20 @@ local pool_serve  -- lua/uring/pool.lua's
 local function boot(spec, ...)
   local kind, what, upvalues, path, cpath, realm, spin, memory, entries,
     cq_entries, flags, name = unpack(spec)
-  tasks.worker_set_paths(path, cpath)
+  core.worker_set_paths(path, cpath)
   assert(make_loop(realm, spin, memory, entries, cq_entries, flags))
-  tasks.worker_hook()
+  core.worker_hook()
   local results = {}
   local ok, problem = xpcall(run, function(e)
-    return type(e) == "string" and e or tasks.traceback(text(e), 2)
+    return type(e) == "string" and e or core.traceback(text(e), 2)
   end, { main = main, name = name or nil }, results, LOAD[kind], what,
     upvalues, spec[13] and pool_serve, ...)
-  if not ok then tasks.worker_post(FAILED, problem)
+  if not ok then core.worker_post(FAILED, problem)
   elseif results.values then post_results(results.values)
-  else tasks.worker_post(CANCELLED) end
+  else core.worker_post(CANCELLED) end
 end
 
-tasks.worker_set_boot(boot)
+core.worker_set_boot(boot)
 
 -- For lua/uring/pool.lua: how many workers a pool has, its options, and what
 -- its workers are told; and what those do with the function that was loaded.

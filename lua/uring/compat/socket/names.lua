@@ -4,11 +4,11 @@ local uring = require "uring"
 local name_of <const> = require("uring.compat.socket.argument").name_of
 local parse_problem <const> = require("uring.argument").parse_problem
 
-local tasks <const> = require "uring.core"
+local core <const> = require "uring.core"
 local resolve_lookup <const>, resolve_names <const> =
-  tasks.resolve_lookup, tasks.resolve_names
+  core.resolve_lookup, core.resolve_names
 local error_text <const>, raise_at_caller <const> =
-  tasks.error_text, tasks.raise_at_caller
+  core.error_text, core.raise_at_caller
 local error <const>, pcall <const>, ipairs <const> = error, pcall, ipairs
 local match <const> = string.match
 local E <const>, eai <const> = uring.errno, uring.eai

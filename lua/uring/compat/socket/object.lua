@@ -16,8 +16,8 @@ local argument = require "uring.compat.socket.argument"
 local names = require "uring.compat.socket.names"
 local options = require "uring.compat.socket.options"
 
-local tasks <const> = require "uring.core"
-local raise_at_caller <const> = tasks.raise_at_caller
+local core <const> = require "uring.core"
+local raise_at_caller <const> = core.raise_at_caller
 local bad <const>, string_of <const>, number_of <const>, integer_of <const> =
   argument.bad, argument.string_of, argument.number_of, argument.integer_of
 local now <const> = uring.now
@@ -28,7 +28,7 @@ local setmetatable <const>, getmetatable <const> = setmetatable, getmetatable
 local format <const>, sub <const> = string.format, string.sub
 local min <const>, huge <const> = math.min, math.huge
 
-local BAD_DESCRIPTOR <const> = tasks.error_text(uring.errno.EBADF)
+local BAD_DESCRIPTOR <const> = core.error_text(uring.errno.EBADF)
 local MODES <const> = { b = "block", r = "total", t = "total" }
 local NUMBERS <const> = { inet = uring.AF_INET, inet6 = uring.AF_INET6 }
 

@@ -16,11 +16,17 @@ static _Atomic uint64_t last_id;
 static _Atomic uint64_t the_key;  /* and one; 0: not made yet */
 
 
+/* The thread ends, and its values are cleared, one after another: a later one
+** may be a state, which is closed there. (It is called some times at most.) */
+static void keep_id (void *id) {
+  pthread_setspecific((pthread_key_t)(atomic_load(&the_key) - 1), id);
+}
+
 /* The key of the process, made if need be. */
 static bool find_key (pthread_key_t *key) {
   uint64_t known = atomic_load_explicit(&the_key, memory_order_acquire);
   if (known == 0) {
-    if (pthread_key_create(key, NULL) != 0)
+    if (pthread_key_create(key, keep_id) != 0)
       return false;
     if (atomic_compare_exchange_strong(&the_key, &known, *key + 1ull))
       return true;

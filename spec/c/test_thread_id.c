@@ -56,11 +56,39 @@ static void an_ended_threads_is_not_used_again (void) {
   CHECK(thread_id() == own);
 }
 
+static uint64_t id_at_end;
+
+static void ask_at_end (void *p) {
+  (void)p;
+  id_at_end = thread_id();
+}
+
+static void *end_later (void *key) {
+  uint64_t id;
+  pthread_setspecific(*(pthread_key_t *)key, key);
+  id = thread_id();
+  return (void *)(uintptr_t)id;
+}
+
+/* A host may keep its state in a thread-specific value, and close it there. */
+static void it_is_known_until_the_threads_very_end (void) {
+  pthread_key_t key;
+  pthread_t thread;
+  void *id;
+  thread_id();
+  pthread_key_create(&key, ask_at_end);  /* (after the library's) */
+  pthread_create(&thread, NULL, end_later, &key);
+  pthread_join(thread, &id);
+  CHECK(id_at_end == (uintptr_t)id);
+  pthread_key_delete(key);
+}
+
 
 int main (void) {
   static const struct check_test tests[] = {
     TEST(threads_differ_from_the_first_on),
     TEST(an_ended_threads_is_not_used_again),
+    TEST(it_is_known_until_the_threads_very_end),
   };
   return RUN(tests);
 }

@@ -28,6 +28,7 @@ local TESTS <const> = {
   "monitors tell of the end", "monitors race with the end",
   "counts are told", "room is told of",
   "a closed state is polled no more", "a closed state leaves no descriptor",
+  "a closed state ends chains",
   "a cancelled thread ends after its calls",
 }
 

@@ -117,15 +117,27 @@ void loop_abandon_wait (struct loop *loop, struct task *t) {
 }
 
 /* (Buffers go with their ring, which may be closed already.) */
-void loop_dispose_results (const struct loop *loop) {
-  for (const struct wait_node *n = loop->first; n; n = n->next) {
-    const struct task *t = (const struct task *)n;
-    if (t->wait == WAIT_AWAIT)
-      ring_dispose(t->ring, t->disposal, 0, t->res, 0);
-    if (t->wait == WAIT_CHAIN) {
-      const struct chain *c = t->on;
-      for (unsigned i = 0; i < c->n; i++)
-        ring_dispose(t->ring, c->link[i].disposal, 0, c->link[i].res, 0);
+static void close_results (const struct task *t) {
+  if (t->wait == WAIT_AWAIT)
+    ring_dispose(t->ring, t->disposal, 0, t->res, 0);
+  if (t->wait == WAIT_CHAIN) {
+    struct chain *c = t->on;
+    for (unsigned i = 0; i < c->n; i++) {
+      struct link *l = &c->link[i];
+      if (l->token == 0) ring_dispose(t->ring, l->disposal, 0, l->res, 0);
+      l->disposal = DISPOSE_NOTHING;  /* guard: it is met with each of its
+                                         operations */
     }
   }
+}
+
+/* Of rings that are still open only what chains have is lost: each operation's
+** own result is disposed of when it comes. */
+void loop_dispose_results (const struct loop *loop) {
+  for (const struct wait_node *n = loop->first; n; n = n->next)
+    close_results((const struct task *)n);
+  for (struct ring *r = loop->state->rings; r; r = r->next)
+    for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; )
+      if (!(op->op_flags & OP_INTERNAL) && op->waiter && op->node->co
+          && op->task->wait == WAIT_CHAIN) close_results(op->task);
 }

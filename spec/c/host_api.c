@@ -1447,6 +1447,21 @@ static void a_closed_state_leaves_no_descriptor (void) {
   }
 }
 
+/* Nor what the first of a chain has opened, while its second goes on, on
+** a ring that closes after the loop, for it was made before. */
+static void a_closed_state_ends_chains (void) {
+  struct uring_step s = usual_step();
+  unsigned before = count_fds();
+  lua_State *L = new_state_only();
+  must_run(L, "ring = assert(uring.ring())  uring.spawn(function()"
+    "  ring:await_chain{ uring.sqe():prep_openat(uring.AT_FDCWD, '/dev/null',"
+    "    uring.O_RDONLY, 0), uring.sqe():prep_timeout(100) } ran = 1 end)");
+  for (int i = 0; i < 5; i++) CHECK(uring->step(L, &s) == 0);
+  CHECK(global_integer(L, "ran") == 0);
+  lua_close(L);
+  CHECK(count_fds() == before);
+}
+
 static uring_inbox *cancelled_inbox;
 
 /* All that may be called from any thread, by one that is to end at its next
@@ -1568,6 +1583,7 @@ static const struct { const char *name; void (*f)(void); } tests[] = {
   {"a closed state is polled no more", a_closed_state_is_polled_no_more},
   {"a closed state leaves no descriptor",
    a_closed_state_leaves_no_descriptor},
+  {"a closed state ends chains", a_closed_state_ends_chains},
   {"a cancelled thread ends after its calls",
    a_cancelled_thread_ends_after_its_calls},
 };

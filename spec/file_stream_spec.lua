@@ -444,6 +444,25 @@ describe("uring.stream", function()
     end)
   end)
 
+  it("leaves the position where others have moved it meanwhile", function()
+    net.run(function()
+      local path = helper.tmpname()
+      local one = ("1"):rep(100)
+      assert(uring.fs.write(path, one .. "\ntwo\nthree\n"))
+      for _, close in ipairs { true, false } do
+        local file <close> = assert(io.open(path))
+        file:setvbuf "no"
+        local stream = assert(uring.stream(file))
+        assert.equal(one, stream:read())
+        assert.equal(105, file:seek("set", 105))
+        if close then assert.is_true(stream:close()) end
+        stream = nil  -- luacheck: ignore
+        helper.collect()
+        assert.equal("three", file:read())
+      end
+    end)
+  end)
+
   it("is what has streams' methods already", function()
     net.run(function()
       local a = net.pair()

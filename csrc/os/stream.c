@@ -86,6 +86,7 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
   if (a.res > 0 && !polled) {
     if (s->output.positioned && !endpoint_closed(s->d))
       output_moved(s->fd, s->at, a.res);
+    s->at += a.res;
     if ((unsigned)a.res == s->size && s->size < LAST_READ) s->size *= 2;
     s->poll_first = false;
     return FILL_MORE;
@@ -307,6 +308,14 @@ static void stream_free (struct stream *s) {
   s->memory = NULL;
 }
 
+/* What was read ahead is for others that have the file: of a Lua file, of
+** stdin. But where one of them has moved the position it is theirs. */
+static void give_back (lua_State *L, struct stream *s) {
+  if (s->fork_id == fork_id() && s->output.positioned && !endpoint_closed(s->d)
+      && store_size(&s->input.store) > 0 && !input_in_push(L, &s->input)
+      && lseek(s->fd, 0, SEEK_CUR) == s->at) stream_rewind(s);
+}
+
 /* (The collection of a stream does not end what others do with its
 ** descriptor; a close does.) */
 static int stream_end (lua_State *L, struct stream *s, bool closed) {
@@ -316,10 +325,7 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
     return 0;
   if (!closed) pressure_collected(&state_of(L)->pressure, 0, 1);
   pressure_drop(&state_of(L)->pressure, 0, 1);
-  /* what was read ahead is for others that have the file: of a Lua file, of
-     stdin */
-  if (s->fork_id == fork_id() && !endpoint_closed(d)
-      && !input_in_push(L, &s->input)) stream_rewind(s);
+  give_back(L, s);
   state_of(L)->unflushed += output_end(&s->output, s->fork_id == fork_id());
   stream_end_sides(state_of(L)->loop, s);
   s->d = NULL;

@@ -35,7 +35,7 @@ struct stream {            /* the userdata; begins as struct endpoint does */
   uint64_t token;          /* of the request that reads; 0: none yet */
   struct memory *memory;   /* that it fills */
   unsigned size;           /* of the next one */
-  off_t at;                /* positioned: where it began */
+  off_t at;                /* positioned: where it began, or has ended */
   bool seekable;
   bool standard;           /* its close leaves the number open */
   bool poll_first;         /* it is not blocking: poll it before a read */

@@ -57,6 +57,7 @@ struct ring *ring_check_open (lua_State *L, int index, int arg) {
     s->recent_ring = r;
   }
   check_process(L, r, arg);
+  ring_look_at_number(r);
   return r;
 }
 

@@ -104,6 +104,7 @@ int ring_bind (struct ring *r) {
   int rc;
   if (thread == 0)
     return -ENOMEM;
+  ring_look_at_number(r);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
   if (rc >= 0) {
     r->enabled = true;
@@ -117,11 +118,13 @@ int ring_bind (struct ring *r) {
 /* ---- close ------------------------------------------------------------- */
 
 /* Reap what has ended so far. False if that cannot work any more: the ring is
-** another thread's, it was never enabled, the process may not enter the kernel
-** for it any longer (seccomp), or there is no memory. */
+** another thread's, it was never enabled, its number was closed by others, the
+** process may not enter the kernel for it any longer (seccomp), or there is no
+** memory. */
 static bool reap_ended (struct ring *r) {
   switch (ring_enter(r, 0, SYS_FOREVER)) {
-    case -EEXIST: case -EBADFD: case -EPERM: case -EACCES: case -ENOSYS:
+    case -EEXIST: case -EBADF: case -EBADFD:
+    case -EPERM: case -EACCES: case -ENOSYS:
       return false;  /* guard: do not wait for what cannot end */
     default:
       return ring_reap(r) >= 0;

@@ -118,4 +118,11 @@ int ring_bind (struct ring *r);
 */
 unsigned ring_close (struct ring *r, int64_t ns);
 
+/* A number that was closed behind our back may be another ring's by now: from
+** then on all calls give EBADF. (To io_uring_register -1 is no ring.) */
+static inline void ring_look_at_number (struct ring *r) {
+  if (atomic_load(&r->handle->number) < 0)  /* guard: not the other's */
+    r->io.ring_fd = r->io.enter_ring_fd = -2;
+}
+
 #endif

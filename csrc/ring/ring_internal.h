@@ -19,14 +19,6 @@ static inline struct ring *ring_of (const struct op *op) {
 }
 
 
-/* A number that was closed behind our back may be another ring's by now: from
-** then on all calls give EBADF. */
-static inline void ring_look_at_number (struct ring *r) {
-  if (atomic_load(&r->handle->number) < 0)  /* guard: not the other's */
-    r->io.ring_fd = r->io.enter_ring_fd = -1;
-}
-
-
 /* ---- ring_submit ------------------------------------------------------- */
 
 /* As ring_enter, but without the listed cancels. */

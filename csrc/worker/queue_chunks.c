@@ -163,7 +163,7 @@ void queue_drop_head (struct queue *q) {
   if (m->flags & MESSAGE_APART) message_free(queue_body(m));
 }
 
-/* (What is being read is not: it is answered, or comes back.) */
+/* (What is being read is not: it is answered, or queue_unread loses it.) */
 void queue_lose_calls (struct queue *q) {
   const struct chunk *c = q->head;
   size_t at = q->head_at;

@@ -122,6 +122,7 @@ void queue_unread (struct queue *q) {
   if (!was_left) q->undelivered++;
   queue_unlock(q);
   if (!q->kept) queue_discard(q);
+  else if (!was_left) queue_lose_calls(q);  /* (if it is one) */
 }
 
 void queue_want (struct queue *q, struct doorbell *doorbell, uint64_t others) {

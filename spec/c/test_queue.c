@@ -184,6 +184,29 @@ static void closed_while_one_is_read (void) {
   }
 }
 
+/* A call that comes back after such a close, which keeps messages, is lost. */
+static void a_call_that_comes_back_is_lost (void) {
+  struct queue *q = new_queue(4, 100000);
+  struct message *m;
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  m = message_with_fd(ends[1]);
+  m->flags |= MESSAGE_CALL;
+  CHECK(queue_post(q, m) == 0);
+  free(m);
+  post(q, 1, 10);
+  CHECK(queue_read(q, &m) == 1);
+  CHECK(queue_close(q, true) == 1);
+  CHECK(fcntl(ends[1], F_GETFD) >= 0);  /* (it is still read) */
+  queue_unread(q);
+  CHECK(fcntl(ends[1], F_GETFD) < 0);
+  CHECK(queue_read(q, &m) == 1 && (m->flags & MESSAGE_CALL));
+  queue_taken(q);
+  CHECK(take(q) == 1);
+  close(ends[0]);
+  drop(q);
+}
+
 static void no_senders_is_a_state (void) {
   struct queue *q = new_queue(4, 100000);
   CHECK(take(q) == -1);  /* there never was one */
@@ -640,6 +663,7 @@ static const struct check_test tests[] = {
   TEST(descriptors_are_bounded_and_closed),
   TEST(a_message_that_is_not_taken_stays),
   TEST(closed_while_one_is_read),
+  TEST(a_call_that_comes_back_is_lost),
   TEST(no_senders_is_a_state),
   TEST(the_reader_is_woken_once),
   TEST(a_bell_outlives_what_it_was_told_of),

@@ -310,7 +310,7 @@ static void stream_free (struct stream *s) {
 
 /* What was read ahead is for others that have the file: of a Lua file, of
 ** stdin. But where one of them has moved the position it is theirs. */
-static void give_back (lua_State *L, struct stream *s) {
+static void stream_give_back (lua_State *L, struct stream *s) {
   if (s->fork_id == fork_id() && s->output.positioned && !endpoint_closed(s->d)
       && store_size(&s->input.store) > 0 && !input_in_push(L, &s->input)
       && lseek(s->fd, 0, SEEK_CUR) == s->at) stream_rewind(s);
@@ -325,7 +325,7 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
     return 0;
   if (!closed) pressure_collected(&state_of(L)->pressure, 0, 1);
   pressure_drop(&state_of(L)->pressure, 0, 1);
-  give_back(L, s);
+  stream_give_back(L, s);
   state_of(L)->unflushed += output_end(&s->output, s->fork_id == fork_id());
   stream_end_sides(state_of(L)->loop, s);
   s->d = NULL;

@@ -71,6 +71,7 @@ static int end_all_lost (lua_State *L) {
 ** finalizers of others can call it after that. */
 static int state_gc (lua_State *L) {
   struct state *s = lua_touserdata(L, 1);
+  if (s->end_loop) s->end_loop(s);  /* guard: one that a finalizer has made */
   lua_pushcfunction(L, end_all_lost);
   lua_pushvalue(L, 1);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);

@@ -113,6 +113,7 @@ struct state {
   int64_t close_bound;             /* how long finalizers may wait, in all: */
   int64_t close_left, closed_at;   /* state_close_left */
   struct orphan *orphans;          /* children: os/process.c */
+  void (*end_loop) (struct state *s);     /* the state closes */
   void (*end_orphans) (struct state *s);  /* the state closes */
   struct worker_thread *worker;    /* whose state it is; or NULL */
   struct worker_thread *workers;   /* that it has started, and that run */

@@ -295,23 +295,30 @@ void cancel_scope_each_task (lua_State *L, struct loop *loop,
   }
 }
 
-static void mark_abandoned (lua_State *L, struct loop *loop, struct task *t) {
-  (void)L; (void)loop;
-  t->state = TASK_CANCELLED;
-  t->wait = WAIT_NOTHING;
-  t->timer.owner_id = 0;
+static void abandon_tasks (lua_State *L) {
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+    struct task *t = lua_touserdata(L, -1);
+    if (t == NULL || t->state >= TASK_DONE) continue;  /* (a free place) */
+    t->state = TASK_CANCELLED;
+    t->wait = WAIT_NOTHING;
+    t->timer.owner_id = 0;
+  }
 }
 
+/* (By the table, for a loop that has ended has no list of them.) */
 void cancel_scope_abandon_all (lua_State *L, struct loop *loop) {
-  cancel_scope_each_task(L, loop, mark_abandoned);
-  for (uint32_t i = 0; i < loop->nscopes; i++) {
-    struct cancel_scope *cs = loop->scopes[i].cs;
-    if (cs) {
-      cs->id = 0;
-      cs->owner = NULL;
+  state_shared(L, SHARED_CANCEL_SCOPES);
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+    struct cancel_scope *cs = lua_touserdata(L, -1);
+    if (cs == NULL) {
+      abandon_tasks(L);
+      continue;
     }
+    cs->id = 0;
+    cs->owner = NULL;
   }
-  loop->nscopes = loop->nopen = loop->free_scope = 0;
+  lua_pop(L, 1);
+  if (loop) loop->nscopes = loop->nopen = loop->free_scope = 0;
 }
 
 

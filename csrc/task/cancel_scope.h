@@ -144,8 +144,9 @@ void cancel_scope_remove_task (lua_State *L, struct loop *loop,
                                struct cancel_scope *cs, struct task *t,
                                int error);
 
-/* In a forked child that makes a loop of its own: end all scopes and tasks of
-** the parent's loop. Their coroutines may be on the C stack. */
+/* Another loop takes the place of the parent's, in a forked child, or of one
+** that has ended because the state closes (NULL): end all scopes and tasks of
+** the old one. Their coroutines may be on the C stack. */
 void cancel_scope_abandon_all (lua_State *L, struct loop *loop);
 
 /* Call f for every task that has not ended; the task is on top. */

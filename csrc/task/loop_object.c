@@ -61,10 +61,11 @@ static void leave_parents_ring (struct ring *r) {
 static struct loop *install_loop (lua_State *L, struct ring *r) {
   struct state *s = state_of(L);
   struct loop *loop = lua_touserdata(L, -4);
-  if (s->loop) {
-    cancel_scope_abandon_all(L, s->loop);  /* guard: fork */
-    leave_parents_ring(s->loop->ring);
-  }
+  state_shared(L, SHARED_CANCEL_SCOPES);
+  if (!lua_isnil(L, -1))  /* guard: its tasks are not this loop's */
+    cancel_scope_abandon_all(L, s->loop);
+  lua_pop(L, 1);
+  if (s->loop) leave_parents_ring(s->loop->ring);
   /* a forked child's new loop keeps the old one alive, since the C function
      that runs it may be on the stack */
   state_shared(L, SHARED_LOOP);
@@ -315,10 +316,9 @@ void loop_close_fds (struct loop *loop) {
 }
 
 /* The state closes. Rings that close after this find no loop. */
-static int loop_object_gc (lua_State *L) {
-  struct loop *loop = class_check(L, 1, CLASS_LOOP);
+static void end_loop (struct loop *loop) {
   if (loop->ring == NULL)
-    return 0;
+    return;
   if (loop->fork_id == fork_id()) loop_dispose_results(loop);
   ring_watch_stop_all(loop);
   loop_close_fds(loop);
@@ -331,7 +331,16 @@ static int loop_object_gc (lua_State *L) {
   loop->nscopes = loop->capacity = 0;
   if (loop->state->loop == loop) loop->state->loop = NULL;
   loop->ring = NULL;
+}
+
+static int loop_object_gc (lua_State *L) {
+  end_loop(class_check(L, 1, CLASS_LOOP));
   return 0;
+}
+
+/* Lua finalizes none that was made while the state closes. */
+static void end_late_loop (struct state *s) {
+  if (s->loop) end_loop(s->loop);
 }
 
 
@@ -372,5 +381,6 @@ static const luaL_Reg meta[] = {
 };
 
 void loop_object_open (lua_State *L) {
+  ((struct state *)lua_touserdata(L, -1))->end_loop = end_late_loop;
   class_define(L, CLASS_LOOP, methods, meta, NULL);
 }

@@ -38,6 +38,24 @@ describe("when the state closes", function()
       assert(task:reason() == nil and not task:cancel())]])
   end)
 
+  -- That makes another loop: its heap, its scopes and its requests are not
+  -- those that these tasks have places in.
+  it("its tasks can still be asked after another run", function()
+    at_the_end([[
+      uring.spawn(function() uring.scope(uring.sleep, 10) end)
+      uring.sleep(10)]], [[
+      assert(uring.run(function()
+        uring.spawn(uring.sleep, 0)
+        assert(not task:cancel() and task:reason() == nil)
+        assert(task:join() == nil)
+        uring.sleep(0.001)
+        return true
+      end))
+      assert(not task:cancel())
+      pcall(coroutine.resume, co)
+      coroutine.close(co)]])
+  end)
+
   it("a waiter can still be called", function()
     at_the_end([[
       uring.select { uring.event {

@@ -386,6 +386,28 @@ describe("in a forked child", function()
     assert.equal("", output)
   end)
 
+  -- (what is freed too early only ASAN tells, or a crash)
+  it("its parent's loop ends after the rings that it has watched", function()
+    assert.equal("", helper.script_ok [[
+      local uring, spec = require "uring", require "uring_spec"
+      local nop, rings = uring.sqe():prep_nop(), {}
+      for i = 1, 3 do rings[i] = assert(uring.ring { entries = 4 }) end
+      local function use()
+        for i = 1, 3 do assert(rings[i]:await(nop) == 0) end
+      end
+      uring.run(use)
+      assert(uring.loop():fd())
+      local pid = spec.fork()
+      if pid == 0 then
+        rings = nil
+        for _ = 1, 3 do collectgarbage() end
+        os.exit(0, true)
+      end
+      assert(spec.wait(pid) == 0)
+      uring.run(use)
+    ]])
+  end)
+
   it("tells that a process is its parent's at the line of the call",
     function()
       helper.run(function()

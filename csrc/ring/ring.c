@@ -223,7 +223,7 @@ unsigned ring_close (struct ring *r, int64_t ns) {
     }
   }
   /* (after the operations, whose completions wake tasks) */
-  if (ours && r->callbacks) r->callbacks->closed(r);
+  if (r->callbacks) r->callbacks->closed(r);
   if (r->doorbell) {  /* (after it, for it closes an eventfd that is polled) */
     refblock_release(&r->doorbell->block);
     r->doorbell = NULL;

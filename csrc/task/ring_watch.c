@@ -66,30 +66,32 @@ static void close_eventfd (struct watch *w) {
   close(w->eventfd);
 }
 
-/* Stop watching. The record is freed when its poll has ended. */
+/* Stop watching. The record is freed when its poll has ended. (In a forked
+** child the eventfd, and what polls it, are the parent's.) */
 static void unwatch (struct watch *w) {
   struct loop *loop = w->loop;
+  bool ours = loop->fork_id == fork_id();
   struct watch **p = &loop->watches;
   w->ring->watch = NULL;
   w->ring = NULL;
   if (w == &loop->own) {  /* (the state closes; it is the doorbell's) */
-    if (loop->fds.epoll >= 0) unpoll(w);
+    if (ours && loop->fds.epoll >= 0) unpoll(w);
     w->eventfd = -1;
     return;
   }
   while (*p != w) p = &(*p)->next;
   *p = w->next;
-  close_eventfd(w);
-  if (w->poll && loop->ring->open) ring_cancel(loop->ring, w->poll);
-  else free(w);
+  if (ours) close_eventfd(w);
+  if (w->poll == NULL || !loop->ring->open) free(w);
+  else if (ours) ring_cancel(loop->ring, w->poll);
 }
 
 void ring_watch_closed (struct ring *r) {
   struct watch *w = r->watch;
   if (w == NULL)
     return;
-  turnq_wake_all(w->loop, &r->receivers);
-  unwatch(w);
+  if (r->fork_id == fork_id()) turnq_wake_all(w->loop, &r->receivers);
+  unwatch(w);  /* guard: in a forked child, too: the ring's memory ends */
 }
 
 bool ring_watch_stop (struct ring *r) {

@@ -583,6 +583,22 @@ describe("the descriptors of rings in a forked child", function()
     assert(ref)
   end)
 
+  it("are closed with its parent's loop, though a mailbox has waited there",
+    function()
+      local box <close> = uring.mailbox()
+      uring.run(function()
+        assert(not box:receive(0.001))
+        assert(not uring.select({ box:address():monitor() }, 0.001))
+      end)
+      helper.collect()  -- (references to the loop's ring)
+      local before = rings()
+      in_child(function()
+        uring.run(uring.sleep, 0)
+        equal(before, rings())
+      end)
+      uring.run(function() assert(not box:receive(0.001)) end)
+    end)
+
   it("are closed with the objects", function()
     assert.equal("", helper.script_ok [[
       local uring, spec = require "uring", require "uring_spec"

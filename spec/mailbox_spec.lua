@@ -478,6 +478,25 @@ describe("a mailbox", function()
     end)
   end)
 
+  -- (that is what ASAN tells)
+  it("leaves no memory to a forked child", function()
+    helper.apart(function()
+      local spec = require "uring_spec"  -- luacheck: ignore
+      local uring = require "uring"  -- luacheck: ignore
+      local box = uring.mailbox()
+      local address = box:address()
+      uring.run(function()
+        assert(not box:receive(0.001))
+        for i = 1, 200 do assert(address:send { i, "many" }) end
+        assert(box:receive())
+      end)
+      local pid = spec.fork()
+      if pid == 0 then os.exit(0, true) end
+      assert(spec.wait(pid) == 0)
+      uring.run(function() assert(box:receive()[1] == 2) end)
+    end)
+  end)
+
   it("may have taken a message that a forked child has to let go", function()
     helper.apart(function()
       local spec = require "uring_spec"  -- luacheck: ignore

@@ -146,8 +146,8 @@ static void handle_end (struct refblock *b) {
   free(h);
 }
 
-void handle_close_inherited (struct handle *h) {
-  if (refblock_owners(&h->block) == 1) close_same_file(h);
+void handle_close_inherited (struct handle *h, uint32_t owners) {
+  if (refblock_owners(&h->block) == owners) close_same_file(h);
 }
 
 /* No request in flight needs the number any more. */

@@ -47,13 +47,14 @@ static struct ring *prepare_loop (lua_State *L, const struct ring_options *o) {
 }
 
 /* In a forked child the parent's loop has a copy of its ring's descriptor,
-** which nothing needs here; its doorbell would keep it open. */
+** which nothing needs here: its doorbell, which mailboxes may still have, is
+** not rung in a child. */
 static void leave_parents_ring (struct ring *r) {
+  if (r->handle) handle_close_inherited(r->handle, r->doorbell ? 2 : 1);
   if (r->doorbell) {
     refblock_release(&r->doorbell->block);
     r->doorbell = NULL;
   }
-  if (r->handle) handle_close_inherited(r->handle);
 }
 
 /* Make them the state's loop; its object stays on the stack. Nothing here

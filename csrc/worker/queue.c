@@ -283,7 +283,11 @@ uint64_t queue_close (struct queue *q, bool keep) {
 
 static void queue_end (struct refblock *b) {
   struct queue *q = (struct queue *)b;
-  queue_close(q, false);
+  if (q->fork_id == fork_id()) queue_close(q, false);
+  else {  /* guard: what messages own is the parent's */
+    if (q->doorbell) refblock_release(&q->doorbell->block);
+    queue_free_chunks(q);
+  }
   free(q);
 }
 

@@ -181,6 +181,15 @@ void queue_lose_calls (struct queue *q) {
   }
 }
 
+void queue_free_chunks (struct queue *q) {
+  for (struct chunk *c = q->head, *next; c; c = next) {
+    next = c->next;
+    free(c);
+  }
+  free(atomic_exchange(&q->spare, NULL));
+  q->head = q->tail = NULL;
+}
+
 /* Dispose of all that is left, and of the memory: it is closed, and no message
 ** is being read. */
 void queue_discard (struct queue *q) {
@@ -188,7 +197,5 @@ void queue_discard (struct queue *q) {
     message_dispose(queue_body(queue_head(q)));
     queue_drop_head(q);
   }
-  free(q->head);
-  free(atomic_exchange(&q->spare, NULL));
-  q->head = q->tail = NULL;
+  queue_free_chunks(q);
 }

@@ -44,6 +44,9 @@ void queue_drop_head (struct queue *q);
 ** is being read. */
 void queue_discard (struct queue *q);
 
+/* Free the chunks alone, as a forked child does. */
+void queue_free_chunks (struct queue *q);
+
 /* Dispose of the calls among what is left, which stays in its place: it is
 ** closed. */
 void queue_lose_calls (struct queue *q);

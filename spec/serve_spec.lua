@@ -295,6 +295,10 @@ describe("map", function()
       assert.truthy(uring.now() - began < net.patience)
       helper.raises("#1 to 'map'", uring.map, 0, {}, print)
       helper.raises("#2 to 'map'", uring.map, 1, nil, print)
+      for _, length in ipairs { {}, "1", 1.5, 1 / 0 } do
+        helper.raises("#2 to 'map'", uring.map, 1, setmetatable({},
+          { __len = function() return length end }), print)
+      end
       helper.raises("#3 to 'map'", uring.map, 1, {}, nil)
     end)
     helper.mistake("uring.map waits, and only a task can", uring.map, 1, {},

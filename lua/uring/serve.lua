@@ -22,7 +22,8 @@ local error <const>, type <const>, next <const> = error, type, next
 local tostring <const>, rawequal <const> = tostring, rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
-local min <const>, format <const> = math.min, string.format
+local min <const>, tointeger <const> = math.min, math.tointeger
+local format <const> = string.format
 local E <const> = public.errno
 
 local GRACE <const> = 5        -- seconds, if none are given
@@ -169,10 +170,15 @@ end
 
 -- ---- map ------------------------------------------------------------------
 
-local function check_map(items)
+-- How many items there are. (A __len may give anything.)
+local function count_items(items)
   if type(items) ~= "table" then
     bad_argument(2, "map", "table expected, got %s", type(items))
   end
+  local n = #items
+  n = type(n) == "number" and tointeger(n)
+  if not n then bad_argument(2, "map", "its length must be an integer") end
+  return n
 end
 
 -- (A protected call keeps this file's lines out of f's errors.)
@@ -183,10 +189,10 @@ end
 
 local function map(n, items, f)
   n = check_integer(n, 1, "map", 1)
-  check_map(items)
+  local count <const> = count_items(items)
   check_function(f, 3, "map")
   core.enter "uring.map"
-  local results, count, taken = { n = #items }, #items, 0
+  local results, taken = { n = count }, 0
   local function work()
     while taken < count do
       taken = taken + 1

@@ -121,8 +121,8 @@ int handle_close (struct handle *h);
 int handle_detach (struct handle *h);
 
 /* In a forked child: close the copy of a ring's descriptor that the child has
-** inherited, unless the number is another file's by now. If others hold it than
-** so many `owners` (a reference, by which the child sends to its parent) it
+** inherited, unless the number is another file's by now. If more hold it than
+** these `owners` (a reference, by which the child sends to its parent) it
 ** stays as long as they do. */
 void handle_close_inherited (struct handle *h, uint32_t owners);
 

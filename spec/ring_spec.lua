@@ -413,6 +413,45 @@ describe("a ring whose number was closed by others", function()
     assert.is_true(ring:stats().enters - enters < 5)
   end)
 
+  it("ends the waits of the tasks there", function()
+    local ring = assert(uring.ring())
+    uring.run(function()
+      local quiet <close> = uring.socketpair()
+      local poll = uring.sqe():prep_poll_add(quiet, uring.POLLIN)
+      local polls = uring.spawn(ring.await, ring, poll)
+      local hears = uring.spawn(ring.receive, ring)
+      uring.sleep(0.001)
+      spec.close(ring:fd())
+      polls:cancel()
+      local ended = { polls:join(hand.patience) }
+      local heard = { hears:join(hand.patience) }
+      local res, message, errno
+      if heard[1] then res, message, errno = ring:await(nop()) end
+      ring:close()
+      assert.same({ nil, "the task was cancelled", E.ECANCELED }, ended)
+      assert.same({ true, nil, E.EBADF }, { heard[1], heard[2], heard[4] })
+      assert.same({ nil, E.EBADF }, { res, errno })
+      assert.truthy(message:find("its number was closed", 1, true), message)
+    end)
+  end)
+
+  it("ends them by a step, too, and leaves it nothing to do", function()
+    local ring = assert(uring.ring())
+    local loop = assert(uring.loop())
+    local quiet <close> = uring.socketpair()
+    local poll = uring.sqe():prep_poll_add(quiet, uring.POLLIN)
+    local task = loop:spawn(ring.await, ring, poll)
+    loop:step()
+    spec.close(ring:fd())
+    task:cancel()
+    local more
+    for _ = 1, 5 do more = loop:step() end
+    local status = task:status()
+    ring:close()
+    loop:step()
+    assert.same({ "cancelled", false }, { status, more })
+  end)
+
   it("has no file table but its own to let go of", function()
     local ring = assert(uring.ring())
     spec.close(ring:fd())

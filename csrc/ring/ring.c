@@ -204,9 +204,29 @@ static void close_kernel_side (struct ring *r, bool idle) {
   sys_exit(&r->io);
 }
 
+/* End what is in flight, without its completions. */
+static void abandon_flying (struct ring *r) {
+  bool ours = r->fork_id == fork_id();
+  for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
+    if (op->state == OP_FLYING) {
+      /* guard: memory of an operation that the kernel has is not freed */
+      bool bury = ours && r->enabled && (op->op_flags & OP_READS);
+      if (bury) r->stats.leaked++;
+      op_abandon(&r->ops, op, bury);
+    }
+  }
+}
+
+void ring_lost (struct ring *r) {
+  handle_release(r->handle);  /* guard: the number may be another file's */
+  ring_look_at_number(r);
+  abandon_flying(r);
+  if (r->callbacks) r->callbacks->closed(r);
+}
+
 unsigned ring_close (struct ring *r, int64_t ns) {
   bool ours = r->fork_id == fork_id();
-  unsigned kept = 0, left;
+  unsigned kept, left;
   struct pending_cqe a;
   if (!r->open)
     return 0;
@@ -214,14 +234,7 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   r->closing = true;
   if (ours) drain_ops(r, ns);
   left = r->ops.flying;
-  for (struct op *op = NULL; (op = op_each(&r->ops, op)) != NULL; ) {
-    if (op->state == OP_FLYING) {
-      /* guard: memory of an operation that the kernel has is not freed */
-      bool bury = ours && r->enabled && (op->op_flags & OP_READS);
-      if (bury) kept++;
-      op_abandon(&r->ops, op, bury);
-    }
-  }
+  abandon_flying(r);
   /* (after the operations, whose completions wake tasks) */
   if (r->callbacks) r->callbacks->closed(r);
   if (r->doorbell) {  /* (after it, for it closes an eventfd that is polled) */
@@ -231,7 +244,7 @@ unsigned ring_close (struct ring *r, int64_t ns) {
   for (struct op *op = NULL; ours && (op = op_each(&r->ops, op)) != NULL; )
     while (pending_take_from(&r->pending, &op->results, &a))
       ring_dispose(r, op->disposal, op->group, a.res, a.flags);
-  r->stats.leaked = kept;
+  kept = (unsigned)r->stats.leaked;
   if (ours) close_kernel_side(r, left == 0);  /* guard: not in a child */
   refblock_release(&r->handle->block);
   r->handle = NULL;

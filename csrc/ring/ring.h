@@ -125,4 +125,9 @@ static inline void ring_look_at_number (struct ring *r) {
     r->io.ring_fd = r->io.enter_ring_fd = -2;
 }
 
+/* The kernel knows the ring's number no more, so that no completion comes: end
+** what is in flight as a close does, and let nothing watch the ring. It stays
+** open, for calls that say why they fail. */
+void ring_lost (struct ring *r);
+
 #endif

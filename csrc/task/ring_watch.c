@@ -146,17 +146,19 @@ static int arm_poll (struct loop *loop, struct watch *w) {
 }
 
 /* Submit and reap on one ring. Returns how many CQEs were taken, or -ENOMEM.
-** */
+** Its record may be freed. */
 static int enter_one (struct watch *w, unsigned most) {
   struct ring *r = w->ring;
   int rc = 0, taken = 0;
   if (most > 0 || sys_sq_ready(&r->io) > 0 || r->ops.cancels.first)
     rc = ring_enter(r, 0, SYS_FOREVER);
-  if (most == 0)
-    return 0;
-  taken = most > RING_BATCH ? ring_reap(r) : ring_reap_batch(r);
-  w->signaled = taken < 0 || rc == -EAGAIN || rc == -EBUSY;
-  if (w->signaled) w->loop->retry = true;
+  if (most > 0) {
+    taken = most > RING_BATCH ? ring_reap(r) : ring_reap_batch(r);
+    w->signaled = taken < 0 || rc == -EAGAIN || rc == -EBUSY;
+    if (w->signaled) w->loop->retry = true;
+  }
+  if (rc == -EBADF || rc == -EOPNOTSUPP)
+    ring_lost(r);  /* guard: its tasks would wait for ever */
   return taken;
 }
 

@@ -165,8 +165,10 @@ void ring_check_requests (lua_State *L, struct ring *r, int first, int n,
     if ((q->req_flags & REQ_SILENT) && (q->req_flags & REQ_MULTI))
       luaL_argerror(L, arg, "this request completes more than once, and "
                     "CQE_SKIP_SUCCESS is for requests that complete once");
-    if (q->sqe.flags & IOSQE_IO_DRAIN) ring_check_drain(L, r, arg, false);
-    if (q->sqe.flags & IOSQE_IO_DRAIN) drained = true;
+    if (q->sqe.flags & IOSQE_IO_DRAIN) {
+      ring_check_drain(L, r, arg, false);
+      drained = true;
+    }
     if (op_notifies(q->sqe.opcode)) zero_copy = arg;
   }
   if (drained && zero_copy)  /* guard: no close would get its memory back */

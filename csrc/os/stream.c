@@ -473,17 +473,17 @@ static int stream_opened (lua_State *L) {
 
 /* standard_stream(number, name): its close leaves the number open */
 static int stream_standard (lua_State *L) {
-  int fd = (int)lua_tointeger(L, 1);
+  int number = (int)lua_tointeger(L, 1), fd = number;
   const char *name = lua_tostring(L, 2);
   struct stream *s = stream_push(L, 0);
   /* Where the program was started without it a ring may have the number. */
   for (const struct ring *r = state_of(L)->rings; r; r = r->next)
-    if (r->open && r->io.ring_fd == fd) fd = -1;
+    if (r->open && r->io.ring_fd == number) fd = -1;
   atomic_store(&s->d->number, fd);
   s->standard = true;
   stream_classify(s, fd, mode_of(fd));
   stream_name(L, s, name);
-  s->output.standard = lua_tointeger(L, 1) == STDERR_FILENO ? stderr : stdout;
+  s->output.standard = number == STDERR_FILENO ? stderr : stdout;
   s->output.by_write = s->seekable;
   return 1;
 }

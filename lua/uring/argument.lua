@@ -1,13 +1,13 @@
 -- argument: errors of arguments, with the line of the library's caller. Those
 -- of option tables are found by C (csrc/lua/options.c); those of functions in
 -- C are told as of the public function that has called them with more
--- arguments.
+-- arguments. And the text of any error.
 
 local core <const> = require "uring.core"
 local read_options <const>, raise_at_caller <const> =
   core.read_options, core.raise_at_caller
 local error <const>, pcall <const>, type <const> = error, pcall, type
-local getmetatable <const> = getmetatable
+local getmetatable <const>, tostring <const> = getmetatable, tostring
 local format <const>, match <const> = string.format, string.match
 local tointeger <const> = math.tointeger
 
@@ -73,6 +73,18 @@ local function problem_of(check, value)
   return text or problem
 end
 
+-- Is this object with a descriptor closed, or its number without it?
+local function is_closed(object)
+  return problem_of(object.fileno, object) ~= nil
+end
+
+-- The text of an error, whatever that is.
+local function text_of(value)
+  if type(value) == "string" then return value end  -- (needs no memory)
+  local ok, text = pcall(tostring, value)
+  return ok and text or "an error of type " .. type(value)
+end
+
 -- Raise `problem`. An argument has its number less `shift` in the public
 -- function `name`; but the first is the same.
 local function raise_as(name, shift, problem)
@@ -84,4 +96,4 @@ end
 return { bad_argument = bad_argument, check_options = check_options,
   check_integer = check_integer, check_loop = check_loop,
   parse_problem = parse_problem, refusal = refusal, problem_of = problem_of,
-  raise_as = raise_as }
+  is_closed = is_closed, text_of = text_of, raise_as = raise_as }

@@ -26,22 +26,16 @@ local check_open <const>, traceback <const>, is_callable <const> =
 local spawn <const>, cancelled <const> = public.spawn, public.cancelled
 local error <const>, type <const> = error, type
 local pcall <const>, xpcall <const> = pcall, xpcall
-local tostring <const>, rawequal <const> = tostring, rawequal
+local rawequal <const> = rawequal
 local setmetatable <const> = setmetatable
 local format <const> = string.format
 local E <const> = public.errno
 local bad_argument <const>, check_options <const>, raise_as <const> =
   argument.bad_argument, argument.check_options, argument.raise_as
-local refusal <const> = argument.refusal
+local refusal <const>, text_of <const> = argument.refusal, argument.text_of
 
 local Server <const> = {}
 Server.__index = Server
-
-local function text_of(value)
-  if type(value) == "string" then return value end  -- (needs no memory)
-  local ok, text = pcall(tostring, value)
-  return ok and text or "an error of type " .. type(value)
-end
 
 -- Answer with the outcome of a handler. One that was cancelled, with its
 -- caller or with its server, has none.

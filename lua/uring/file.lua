@@ -21,6 +21,7 @@ local check_timeout <const>, check_path <const> =
   core.check_timeout, core.check_path
 local bad_argument <const>, problem_of <const>, check_integer <const> =
   argument.bad_argument, argument.problem_of, argument.check_integer
+local is_closed <const> = argument.is_closed
 local Stream <const> = core.Stream
 local type <const>, next <const> = type, next
 local getmetatable <const> = getmetatable
@@ -87,8 +88,6 @@ end
 local function left(deadline)
   return deadline < huge and max(deadline - now(), 0) or nil
 end
-
-local function is_closed(self) return problem_of(self.fileno, self) ~= nil end
 
 -- Is it a root's folder, and the root closed (also before this call)?
 local function is_closed_root(kind, folder)

@@ -21,6 +21,7 @@ local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
 local problem_of <const>, parse_problem <const> =
   argument.problem_of, argument.parse_problem
+local is_closed <const> = argument.is_closed
 local scope <const>, shield <const> = scope_module.scope, scope_module.shield
 local timeout <const> = scope_module.timeout
 local check_timeout <const>, spawn_into <const> =
@@ -374,10 +375,6 @@ end
 local function failed(s, got, message, errno)
   got.failure = got.failure or { message, errno }
   s:cancel(message)
-end
-
-local function is_closed(stream)
-  return problem_of(stream.fileno, stream) ~= nil
 end
 
 -- Another task has closed it since the call began.

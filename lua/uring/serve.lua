@@ -17,9 +17,10 @@ local check_function <const>, spawn_into <const>, note <const> =
   core.check_function, core.spawn_into, core.note
 local bad_argument <const>, check_options <const>, problem_of <const> =
   argument.bad_argument, argument.check_options, argument.problem_of
-local check_integer <const> = argument.check_integer
+local check_integer <const>, text_of <const> =
+  argument.check_integer, argument.text_of
 local error <const>, type <const>, next <const> = error, type, next
-local tostring <const>, rawequal <const> = tostring, rawequal
+local rawequal <const> = rawequal
 local pcall <const>, xpcall <const> = pcall, xpcall
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
 local min <const>, tointeger <const> = math.min, math.tointeger
@@ -45,9 +46,8 @@ Server.__index = Server
 -- has spawned. (One that raises here is counted by `connection`.)
 local function report(server, first, peer)
   if server.on_error then
-    local ok, text = pcall(tostring, first.error)
-    if not ok then text = "an error of type " .. type(first.error) end
-    server.on_error(first.error, format("%s\n%s", text, first.traceback), peer)
+    server.on_error(first.error, format("%s\n%s", text_of(first.error),
+      first.traceback), peer)
   end
   server.failed = server.failed + 1
 end

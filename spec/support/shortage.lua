@@ -1178,8 +1178,8 @@ programs["requests that wait, and of messages"] = function()
   local poll = assert(ring:queue(
     sqe():prep_poll_multishot(r, uring.POLLIN)))
   assert(ring:submit())
-  assert(ring:queue(sqe():prep_futex_wake(word, 1, all, u32),
-    sqe():prep_timeout_update(50, timeout),
+  assert(ring:queue(sqe():prep_futex_wake(word, 1, all, u32)))
+  assert(ring:queue(sqe():prep_timeout_update(50, timeout),
     sqe():prep_timeout_remove(timeout),
     sqe():prep_poll_update(poll, uring.POLLIN, uring.IORING_POLL_ADD_MULTI),
     sqe():prep_poll_remove(poll)))

@@ -34,6 +34,7 @@
 #include "task/loop_object.h"
 #include "task/run.h"
 #include "task/scope.h"
+#include "task/select.h"
 #include "task/semaphore.h"
 #include "task/task.h"
 #include "task/wall_timer.h"
@@ -210,6 +211,7 @@ static void push_internal (lua_State *L) {
   errors_functions(L);
   scope_functions(L);
   event_functions(L);
+  select_functions(L);
   wall_timer_functions(L);
   mailbox_functions(L);
   worker_functions(L);

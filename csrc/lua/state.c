@@ -108,6 +108,7 @@ void state_new (lua_State *L) {
   lua_newtable(L);
   lua_setiuservalue(L, -2, SHARED_LINKED);
   s->close_bound = CLOSE_BOUND;
+  s->random = 88172645463325252u;
   s->account = account_new();
   if (s->account == NULL) luaL_error(L, "not enough memory");
 }

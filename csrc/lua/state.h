@@ -126,6 +126,7 @@ struct state {
   struct account *account;         /* of its C memory; NULL: it has ended */
   size_t strings;                  /* of account_strings, what pressure has */
   struct refusal refusal;
+  uint64_t random;                 /* never 0: task/select.c */
   uint64_t unflushed;              /* bytes in write buffers of objects that
                                       were collected */
 };

@@ -20,18 +20,16 @@ static int enter_resumed (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, enter_resumed);
   loop_check(L, t);
-  lua_pushboolean(L, state_of(L)->loop->host_time);
-  return 1;
+  return 0;
 }
 
 /* enter(what): the begin of every function that waits; lets other tasks run if
-** it is their turn. Returns whether the loop's time is its host's. */
+** it is their turn */
 static int event_enter (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, lua_tostring(L, 1));
-  lua_pushboolean(L, loop->host_time);
   if (!loop_unfair(t))
-    return 1;
+    return 0;
   return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, 0, enter_resumed);
 }
 

@@ -1,5 +1,6 @@
--- select: uring.select, which waits for the first of several events. event.lua
--- describes the protocol of events and waiters.
+-- select: uring.select after it has tried its events, and none was ready: it
+-- blocks on all, and tries them again after each wakeup. (The tries are
+-- csrc/task/select.c.) event.lua describes the protocol of events and waiters.
 --
 -- Invariants: every event that was blocked on is cancelled, whatever fails. An
 -- event that another task has chosen for the select is the one that it
@@ -9,20 +10,19 @@ local public = require("uring.core").public
 local protocol = require "uring.event"
 
 local core <const> = require "uring.core"
-local enter <const>, park <const>, turn <const>, wake <const>, now <const> =
-  core.enter, core.park, core.turn, core.wake, public.now
-local raise_at_caller <const>, decline <const> =
-  core.raise_at_caller, core.decline
+local park <const>, turn <const>, wake <const>, now <const> =
+  core.park, core.turn, core.wake, public.now
+local raise_at_caller <const>, decline <const>, attempt <const> =
+  core.raise_at_caller, core.decline, core.attempt
 local bad_argument <const> = require("uring.argument").bad_argument
 local missing_method <const> = protocol.missing_method
 local wrapped <const> = protocol.wrapped
 local cannot_raise <const> = protocol.cannot_raise
 local type <const>, getmetatable <const> = type, getmetatable
 local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
-local ipairs <const>, next <const>, rawequal <const> = ipairs, next, rawequal
+local ipairs <const>, rawequal <const> = ipairs, rawequal
 local tostring <const>, setmetatable <const> = tostring, setmetatable
 local format <const>, HUGE <const> = string.format, math.huge
-local sort <const> = table.sort
 local ETIME <const> = public.errno.ETIME
 
 
@@ -79,109 +79,7 @@ function Waiter:__close(err)
 end
 
 
--- ---- choosing -------------------------------------------------------------
-
--- xorshift; math.random belongs to the program.
-local seed = 88172645463325252
-local function random(n)
-  seed = seed ~ (seed << 13)
-  seed = seed ~ (seed >> 7)
-  seed = seed ~ (seed << 17)
-  return (seed >> 1) % n
-end
-
--- `keys` and `list` are the keys and the events of the select, as they were
--- when it began.
-local attempt
-
-local function attempted(keys, list, n, waiter, event, key, ready, ...)
-  if ready then return event, key, ... end
-  return attempt(keys, list, n, waiter)
-end
-
--- Try the first n events in random order: the first that is ready, its key,
--- and its values; or nil.
-function attempt(keys, list, n, waiter)
-  if n == 0 then return nil end
-  if n > 1 then
-    local i = random(n) + 1
-    keys[i], keys[n] = keys[n], keys[i]
-    list[i], list[n] = list[n], list[i]
-  end
-  local event = list[n]
-  return attempted(keys, list, n - 1, waiter, event, keys[n],
-    event:try(waiter))
-end
-
-local MANY <const> = 16  -- keys: more than these are sorted by table.sort
-
-local spare_keys, spare_list  -- two tables for the next select
-
--- Raise if this is an event, and not a table of events.
-local function check_not_event(events)
-  if missing_method(events) == nil then
-    bad_argument(1, "select",
-      "table of events expected, got an event: uring.select{ event }")
-  end
-end
-
--- Raise unless it is an event; called for objects without `is_event`.
-local function check_event(events, key, event)
-  local name = missing_method(event)
-  if name == nil then return end
-  check_not_event(events)
-  if name then
-    bad_argument(1, "select", "the event at [%s] has no method '%s': it takes "
-      .. "try, block and cancel", tostring(key), name)
-  end
-  bad_argument(1, "select", "event expected at [%s], got %s: x:receiving(), "
-    .. "task:joining() and their like make events", tostring(key), type(event))
-end
-
--- Numbers come first, then strings. (Other keys have no order.)
-local RANK <const> = { number = 1, string = 2 }
-
-local function precedes(a, b)
-  local i, j = RANK[type(a)] or 3, RANK[type(b)] or 3
-  if i == j then return i < 3 and a < b end
-  return i < j
-end
-
--- A table's own order of names is another one in each state. Where the time is
--- a host's two runs of a script must be the same.
-local function put_in_order(keys, list, n)
-  if n > MANY then
-    local event_of = {}
-    for i = 1, n do event_of[keys[i]] = list[i] end
-    sort(keys, precedes)
-    for i = 1, n do list[i] = event_of[keys[i]] end
-    return
-  end
-  for i = 2, n do
-    local key, event, at = keys[i], list[i], i - 1
-    while at > 0 and precedes(key, keys[at]) do
-      keys[at + 1], list[at + 1] = keys[at], list[at]
-      at = at - 1
-    end
-    keys[at + 1], list[at + 1] = key, event
-  end
-end
-
-local function gather(events, by_host)
-  local keys, list, n = spare_keys or {}, spare_list or {}, 0
-  spare_keys, spare_list = nil, nil
-  for key, event in next, events do
-    local kind = type(event)
-    if kind ~= "userdata" and kind ~= "table" or not event.is_event then
-      check_event(events, key, event)
-    end
-    n = n + 1
-    keys[n], list[n] = key, event
-  end
-  if n == 0 then check_not_event(events) end
-  if by_host then put_in_order(keys, list, n) end
-  return keys, list, n
-end
+-- ---- waiting --------------------------------------------------------------
 
 local function unwrapped(event)
   return getmetatable(event) == wrapped and event.event or event
@@ -320,27 +218,38 @@ local function results(event, key, ...)
   return key, ...
 end
 
-local function finish(events, keys, list, n, timeout, event, ...)
-  if not event then
-    return results(wait(events, keys, list, n, timeout))
+local function wait_for_results(...) return results(wait(...)) end
+
+
+-- ---- what is no event -----------------------------------------------------
+
+-- Raise if this is an event, and not a table of events.
+local function check_not_event(events)
+  if missing_method(events) == nil then
+    bad_argument(1, "select",
+      "table of events expected, got an event: uring.select{ event }")
   end
-  for i = 1, n do keys[i], list[i] = nil, nil end  -- (to anchor nothing)
-  spare_keys, spare_list = keys, list
-  return results(event, ...)
 end
 
-
-local function choose(events, timeout)
-  if type(events) ~= "table" then
+-- Raise unless the value is an event, or, without a key, unless `events` may
+-- be a table of events. Called for what has no `is_event`.
+local function refuse(events, key, event)
+  if key == nil then
     check_not_event(events)
+    if type(events) == "table" then return end
     bad_argument(1, "select", "table of events expected, got %s", type(events))
   end
-  core.check_timeout(timeout, 2, "select")
-  local keys, list, n = gather(events, enter("uring.select"))
-  return finish(events, keys, list, n, timeout,
-    attempt(keys, list, n, nil))
+  local name = missing_method(event)
+  if name == nil then return end
+  check_not_event(events)
+  if name then
+    bad_argument(1, "select", "the event at [%s] has no method '%s': it takes "
+      .. "try, block and cancel", tostring(key), name)
+  end
+  bad_argument(1, "select", "event expected at [%s], got %s: x:receiving(), "
+    .. "task:joining() and their like make events", tostring(key), type(event))
 end
 
 return {
-  public = { select = choose },
+  public = { select = core.new_select(refuse, results, wait_for_results) },
 }

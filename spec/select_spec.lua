@@ -200,6 +200,25 @@ describe("uring.select", function()
     for _ = 1, 3 do assert.equal(first, helper.script_ok(script)) end
   end)
 
+  it("takes as many events as its stack has space for", function()
+    helper.run(function()
+      local channel, events = uring.channel(1), {}
+      for i = 1, 20000 do events[i] = channel:receiving() end
+      events.last = uring.semaphore(1):acquiring()
+      assert.equal("last", (uring.select(events)))
+      channel:send "here"
+      assert.same({ "number", "here" },
+        (function(key, ...) return { type(key), ... } end)(
+          uring.select(events)))
+      local receiving <const> = channel:receiving()
+      for i = 20001, 600000 do events[i] = receiving end
+      helper.raises("too many events", uring.select, events)
+      events = { receiving }
+      channel:send "still"
+      assert.same({ 1, "still" }, { uring.select(events) })
+    end)
+  end)
+
   it("is described with its events in that order", function()
     helper.run(function()
       local channel = uring.channel()

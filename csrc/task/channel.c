@@ -19,6 +19,7 @@
 #define CHANNEL_SLOTS   1
 #define CHANNEL_OFFERS  2  /* select waiter's address -> its sending event; nil
                               until a select waits to send */
+#define CHANNEL_EVENT   3  /* channel:receiving() */
 
 #define MESSAGE         2  /* stack index, and user value of a sending event */
 #define LONG           20  /* bytes of a string that are shown */
@@ -320,8 +321,7 @@ static int channel_messages (lua_State *L) {
 
 static int channel_receiving (lua_State *L) {
   check_channel(L);
-  lua_settop(L, 1);
-  return event_push(L, &receive_kind);
+  return event_push_kept(L, &receive_kind, CHANNEL_EVENT);
 }
 
 
@@ -529,7 +529,7 @@ int channel_new (lua_State *L) {
   if (!lua_isnoneornil(L, 1))
     capacity = arg_count(L, 1, "capacity expected: 0, for a rendezvous, or a "
                          "positive integer");
-  c = class_new(L, CLASS_CHANNEL, sizeof(*c), 2);
+  c = class_new(L, CLASS_CHANNEL, sizeof(*c), 3);
   items_open(&c->items, 0);
   c->capacity = capacity;
   return 1;

@@ -145,6 +145,17 @@ int event_push (lua_State *L, const struct wait_kind *kind) {
   return 1;
 }
 
+int event_push_kept (lua_State *L, const struct wait_kind *kind, int kept) {
+  lua_settop(L, 1);
+  if (lua_getiuservalue(L, 1, kept) == LUA_TNIL) {
+    lua_pop(L, 1);
+    event_push(L, kind);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, kept);
+  }
+  return 1;
+}
+
 /* Insert true below the `n` results of a successful try. */
 static int chosen_with (lua_State *L, int n) {
   lua_pushboolean(L, 1);
@@ -163,13 +174,14 @@ static struct event *push_event_args (lua_State *L,
   stack_reserve(L, v->n + 20, NULL);
   for (int i = 1; i <= v->n; i++) lua_getiuservalue(L, 1, i);
   lua_rotate(L, 1, v->n);
+  *e = NULL;  /* (not blocked) */
   if (lua_istable(L, v->n + 2)) {
     lua_pushvalue(L, v->n + 1);
     lua_rawget(L, v->n + 2);
+    *e = class_test(L, v->n + 3, CLASS_SELECT_WAITER);
   }
   else
     lua_pushnil(L);
-  *e = class_test(L, v->n + 3, CLASS_SELECT_WAITER);  /* NULL: not blocked */
   return v;
 }
 

@@ -19,6 +19,10 @@
 ** Returns 1. */
 int event_push (lua_State *L, const struct wait_kind *kind);
 
+/* The same without arguments: the object keeps its event in this user value,
+** for selects in loops. (What a select needs of an event is in its waiter.) */
+int event_push_kept (lua_State *L, const struct wait_kind *kind, int kept);
+
 int event_now (lua_State *L);        /* uring.now() */
 
 void event_functions (lua_State *L);  /* as scope_functions */

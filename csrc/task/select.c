@@ -30,15 +30,17 @@
 
 #define PAIR(i) (FIRST + 2 * (int)(i))
 
-/* What a try needs above the pairs, and its results. */
+/* What a try, or a wait, needs above the pairs. */
 #define ROOM 8
+
+#define SOME 16          /* pairs for which there is space at once */
 
 
 /* ---- the events -------------------------------------------------------- */
 
 /* Raise unless the value at this index is an event. The key is below it. */
-static void check_event (lua_State *L, int at) {
-  bool known = class_test(L, at, CLASS_EVENT) != NULL;
+static void check_event (lua_State *L, const struct state *s, int at) {
+  bool known = class_at(L, s, at, CLASS_EVENT) != NULL;
   if (!known && (lua_istable(L, at) || lua_type(L, at) == LUA_TUSERDATA)) {
     lua_getfield(L, at, "is_event");
     known = lua_toboolean(L, -1);
@@ -53,15 +55,16 @@ static void check_event (lua_State *L, int at) {
 }
 
 /* Push the keys and the events of the table. Returns how many. */
-static int push_events (lua_State *L) {
-  int n = 0;
+static int push_events (lua_State *L, const struct state *s) {
   lua_pushnil(L);
-  while (stack_reserve(L, ROOM, "too many events"), lua_next(L, EVENTS)) {
-    check_event(L, PAIR(n) + 1);
+  for (int n = 0;; n++) {
+    if (n % SOME == 0)
+      stack_reserve(L, 2 * SOME + ROOM, "too many events");
+    if (!lua_next(L, EVENTS))
+      return n;
+    check_event(L, s, PAIR(n) + 1);
     lua_pushvalue(L, PAIR(n));
-    n++;
   }
-  return n;
 }
 
 static void swap_pairs (lua_State *L, int i, int j) {
@@ -108,42 +111,47 @@ static int base_of (lua_State *L) {
   return PAIR(lua_tointeger(L, COUNT)) - 1;
 }
 
-/* The pair with this number was tried. If it was ready its values are above
-** the function for them, if it needs one, the event, and the key. */
-static bool was_ready (lua_State *L, int tried) {
+/* Of the first `n` pairs this one was tried. If it was ready its values are
+** above the function for them, if it needs one, the event, and the key. Else
+** the first n - 1 are left. */
+static bool was_ready (lua_State *L, int n, int tried) {
   int base = base_of(L);
   if (!lua_toboolean(L, base + 3)) {
     lua_settop(L, base);
+    if (tried < n - 1) swap_pairs(L, tried, n - 1);
     return false;
   }
   lua_copy(L, PAIR(tried), base + 3);
   return true;
 }
 
-/* Try the first `n` events in random order until one is ready. `k` is called
-** with the number of the pair that was tried last. */
+/* Try the first `n` events in random order until one is ready. `k` continues
+** by try_the_rest. */
 static bool try_events (lua_State *L, int n, lua_KFunction k) {
-  while (n > 0) {
-    int i = n > 1 ? random_below(state_of(L), n) : 0;
-    n--;
-    if (i < n) swap_pairs(L, i, n);
-    lua_pushvalue(L, lua_istable(L, PAIR(n) + 1) ? RESULTS : WAITER);
-    lua_pushvalue(L, PAIR(n) + 1);
+  struct state *s = state_of(L);
+  for (; n > 0; n--) {
+    int i = n > 1 ? random_below(s, n) : 0;
+    lua_pushvalue(L, lua_istable(L, PAIR(i) + 1) ? RESULTS : WAITER);
+    lua_pushvalue(L, PAIR(i) + 1);
     lua_getfield(L, -1, "try");
-    lua_pushvalue(L, PAIR(n) + 1);
+    lua_pushvalue(L, PAIR(i) + 1);
     lua_pushvalue(L, WAITER);
-    lua_callk(L, 2, LUA_MULTRET, n, k);
-    if (was_ready(L, n))
+    lua_callk(L, 2, LUA_MULTRET, (lua_KContext)i << 32 | n, k);
+    if (was_ready(L, n, i))
       return true;
   }
   return false;
 }
 
-static int attempt_tried (lua_State *L, int status, lua_KContext tried) {
+static bool try_the_rest (lua_State *L, lua_KContext ctx, lua_KFunction k) {
+  int n = (int)(uint32_t)ctx;
+  return was_ready(L, n, (int)(ctx >> 32)) || try_events(L, n - 1, k);
+}
+
+static int attempt_tried (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  if (was_ready(L, (int)tried) || try_events(L, (int)tried, attempt_tried))
-    return lua_gettop(L) - base_of(L) - 1;
-  return 0;
+  return try_the_rest(L, ctx, attempt_tried)
+         ? lua_gettop(L) - base_of(L) - 1 : 0;
 }
 
 /* attempt(keys, list, n, waiter): of the events in `list` one that is ready,
@@ -157,9 +165,8 @@ static int select_attempt (lua_State *L) {
     lua_rawgeti(L, 1, i);
     lua_rawgeti(L, 2, i);
   }
-  if (try_events(L, n, attempt_tried))
-    return lua_gettop(L) - base_of(L) - 1;
-  return 0;
+  return try_events(L, n, attempt_tried)
+         ? lua_gettop(L) - base_of(L) - 1 : 0;
 }
 
 
@@ -197,10 +204,10 @@ static int wait_for_events (lua_State *L) {
   return returned(L, LUA_OK, 0);
 }
 
-static int select_tried (lua_State *L, int status, lua_KContext tried) {
+static int select_tried (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  return was_ready(L, (int)tried) || try_events(L, (int)tried, select_tried)
-         ? return_values(L) : wait_for_events(L);
+  return try_the_rest(L, ctx, select_tried) ? return_values(L)
+                                            : wait_for_events(L);
 }
 
 static int choose (lua_State *L, struct loop *loop) {
@@ -208,7 +215,7 @@ static int choose (lua_State *L, struct loop *loop) {
   lua_pushinteger(L, 0);
   lua_pushnil(L);
   lua_pushvalue(L, RESULTS_OF_LUA);
-  n = push_events(L);
+  n = push_events(L, loop->state);
   if (n == 0) {
     lua_pushvalue(L, REFUSE);  /* (it may be an event itself) */
     lua_pushvalue(L, EVENTS);

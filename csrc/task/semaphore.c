@@ -75,8 +75,7 @@ static int semaphore_try_acquire (lua_State *L) {
 
 static int semaphore_acquiring (lua_State *L) {
   check_semaphore(L);
-  lua_settop(L, 1);
-  return event_push(L, &acquire_kind);
+  return event_push_kept(L, &acquire_kind, 1);
 }
 
 
@@ -108,7 +107,7 @@ static int semaphore_gc (lua_State *L) {
 
 int semaphore_new (lua_State *L) {
   size_t n = arg_count(L, 1, "integer expected, 0 or more");
-  items_open(class_new(L, CLASS_SEMAPHORE, sizeof(struct items), 0), n);
+  items_open(class_new(L, CLASS_SEMAPHORE, sizeof(struct items), 1), n);
   return 1;
 }
 

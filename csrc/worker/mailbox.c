@@ -36,7 +36,9 @@ struct mailbox {
   bool closed;
 };
 
-#define MAILBOX_NAME 1     /* user value: its name, or nil */
+/* User values of a mailbox. */
+#define MAILBOX_NAME  1    /* or nil */
+#define MAILBOX_EVENT 2    /* mailbox:receiving() */
 
 
 /* ---- what the collector is told ---------------------------------------- */
@@ -292,8 +294,7 @@ static int mailbox_try_receive (lua_State *L) {
 /* mailbox:receiving(): mailbox:receive as an event */
 static int mailbox_receiving (lua_State *L) {
   check_open_mailbox(L);
-  lua_settop(L, 1);
-  return event_push(L, &receive_kind);
+  return event_push_kept(L, &receive_kind, MAILBOX_EVENT);
 }
 
 /* The end of an iterator's step: of senders, or of the mailbox, is its end. */
@@ -377,7 +378,7 @@ static void open_mailbox (struct state *s, struct mailbox *m) {
 }
 
 void mailbox_push (lua_State *L, struct queue *q) {
-  struct mailbox *m = class_new(L, CLASS_MAILBOX, sizeof(*m), 1);
+  struct mailbox *m = class_new(L, CLASS_MAILBOX, sizeof(*m), MAILBOX_EVENT);
   refblock_retain(&q->block);
   m->q = q;
   open_mailbox(state_of(L), m);
@@ -417,7 +418,7 @@ int mailbox_new (lua_State *L) {
   read_limits(L, &limits);
   realm_option(L, 1);
   pressure_make_room(L, limits.bytes);
-  m = class_new(L, CLASS_MAILBOX, sizeof(*m), 1);
+  m = class_new(L, CLASS_MAILBOX, sizeof(*m), MAILBOX_EVENT);
   if (!charge(m, state_of(L)->account, limits.bytes))
     return fail(L, ENOMEM, "uring.mailbox: %llu bytes, and all of them count"
                 "%s", (unsigned long long)limits.bytes, state_memory_note(L));

@@ -1,4 +1,5 @@
--- Static files by HTTP: examples/httpd.lua beside nginx with one worker and
+-- Static files by HTTP: examples/httpd.lua beside nginx with one worker, once
+-- with sendfile(2) and once with reads and sends of 32 KiB ("copying"), and
 -- beside small servers with lua-luv and lua-cqueues that parse no more than
 -- the path. Requests a second as wrk sees them over 50 connections, and the
 -- server's processor time for each request, in turns; medians of rounds.
@@ -6,7 +7,7 @@
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/httpd.lua --markdown
 --
--- A ratio is the median of the rounds' ratios. What is missing is left out.
+-- A ratio to nginx is the median of the rounds' ratios. What is missing is left out.
 -- Nothing is logged.
 
 local helper = require "helper"
@@ -18,7 +19,7 @@ local ROUNDS <const>, SECONDS <const> = quick and 1 or 5, quick and 1 or 2
 local CONNECTIONS <const> = 50
 local FILES <const> = { { "13 B", 13 }, { "64 KiB", 65536 },
   { "8 MiB", 8 << 20 } }
-local SERVERS <const> = { "ours", "nginx", "luv", "cqueues" }
+local SERVERS <const> = { "ours", "nginx", "copying", "luv", "cqueues" }
 local TICKS <const> = 100  -- a second, in /proc
 
 if program.missing "wrk" then
@@ -34,7 +35,8 @@ error_log stderr crit;
 events { worker_connections 1024; }
 http {
   access_log off;
-  sendfile on;
+  sendfile %s;
+  output_buffers 2 32k;
   tcp_nopush on;
   keepalive_requests 1000000000;
   default_type application/octet-stream;
@@ -66,14 +68,18 @@ function start.ours()
   return tonumber(server:line():match ":(%d+)/"), server
 end
 
-function start.nginx()
+local function nginx(sendfile)
   if program.missing "nginx" then return end
   local port, d = web.port(), directory
-  local configuration = helper.file(NGINX:format(d, d, d, d, d, d, port, d))
+  local configuration = helper.file(NGINX:format(d, sendfile, d, d, d, d, d,
+    port, d))
   local server = program.command("nginx", "-p", d, "-c", configuration)
   web.wait_for(port)
   return port, server
 end
+
+function start.nginx() return nginx "on" end
+function start.copying() return nginx "off" end
 
 local function peer(name)
   return function()
@@ -129,11 +135,11 @@ local function run()
     if ports[name] then there[#there + 1] = name end
   end
   local markdown = arg[1] == "--markdown"
-  local row = markdown and "| %s | %s | %s | %s | %s | %s |\n"
-    or "%-8s %-8s %12s %12s %10s %10s\n"
+  local row = markdown and "| %s | %s | %s | %s | %s | %s | %s |\n"
+    or "%-8s %-8s %12s %12s %10s %10s %12s\n"
   io.write(row:format("file", "server", "requests/s", "us of CPU", "rate",
-    "CPU"))
-  if markdown then io.write "|---|---|---|---|---|---|\n" end
+    "CPU", "CPU, copying"))
+  if markdown then io.write "|---|---|---|---|---|---|---|\n" end
   for i, file in ipairs(FILES) do
     local rates, times = {}, {}
     for round = 1, ROUNDS do
@@ -144,17 +150,18 @@ local function run()
       end
     end
     -- How many times ours, or another's, is nginx's.
-    local function ratio(of, name)
-      if not of.nginx then return "-" end
+    local function ratio(of, name, to)
+      if not of[to] then return "-" end
       local list = {}
       for round = 1, ROUNDS do
-        list[round] = of[name][round] / of.nginx[round]
+        list[round] = of[name][round] / of[to][round]
       end
       return ("%.2f"):format(median(list))
     end
     local cells = {}
     for _, name in ipairs(there) do
-      cells[name] = { ratio(rates, name), ratio(times, name) }
+      cells[name] = { ratio(rates, name, "nginx"),
+        ratio(times, name, "nginx"), ratio(times, name, "copying") }
     end
     for _, name in ipairs(there) do
       io.write(row:format(file[1], name, ("%.0f"):format(median(rates[name])),

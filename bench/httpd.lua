@@ -7,7 +7,7 @@
 --     make bench                                 or, as a table for README.md:
 --     tools/env.sh plain lua5.4 bench/httpd.lua --markdown
 --
--- A ratio to nginx is the median of the rounds' ratios. What is missing is left out.
+-- A ratio is the median of the rounds' ratios. What is missing is left out.
 -- Nothing is logged.
 
 local helper = require "helper"

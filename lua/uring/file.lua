@@ -327,12 +327,11 @@ function Stream:truncate(size)
   local ok, message, errno = after(flush_file, self, "truncate", nil, nil,
     size)
   if ok then return ok end
-  if errno == EINVAL and not is_closed(self) then  -- (before Linux 6.9)
-    ok, message, errno = core.file_truncate(self, size)
-    if ok then return self end
-    return named(self, nil, message, errno)
-  end
-  return nil, message, errno
+  if errno ~= EINVAL then return nil, message, errno end
+  if is_closed(self) then return closed() end
+  ok, message, errno = core.file_truncate(self, size)  -- (before Linux 6.9)
+  if ok then return self end
+  return named(self, nil, message, errno)
 end
 
 function Stream:stat()

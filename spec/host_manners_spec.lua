@@ -93,17 +93,25 @@ describe("states", function()
     function()
       local n = tonumber(os.getenv "URING_STATES") or 300
       helper.keeps_fds(function()
+        local function grown_by(count)
+          local pages, maps = footprint()
+          for _ = 1, count do spec.states(open, USE, 1, 1) end
+          helper.collect()
+          local more, others = footprint()
+          return more - pages, others - maps
+        end
         for _ = 1, 100 do spec.states(open, USE, 1, 1) end
         helper.collect()
-        local pages, maps = footprint()
-        for _ = 1, n do spec.states(open, USE, 1, 1) end
-        helper.collect()
-        local more, others = footprint()
+        local pages, maps
+        -- What leaks does so each time; malloc's arenas may grow once.
+        for _ = 1, 3 do
+          pages, maps = grown_by(n)
+          if pages <= 64 and maps <= 2 then break end
+        end
         -- (ASAN keeps what was freed for some time)
-        assert(more <= pages + 64 or module:find "asan",
-          ("%d pages, then %d"):format(pages, more))
-        assert(others <= maps + 2, ("%d mappings, then %d"):format(maps,
-          others))
+        assert(pages <= 64 or module:find "asan",
+          ("%d more pages"):format(pages))
+        assert(maps <= 2, ("%d more mappings"):format(maps))
       end)
     end)
 end)

@@ -82,7 +82,7 @@ static bool wake_waiter (struct ring *r, struct op *op, int32_t res,
       loop_wake(w->loop, t);
       return true;
     case WAIT_CHAIN: {
-      struct chain *c = t->on;
+      struct chain *c = t->chain;
       for (unsigned i = 0; i < c->n; i++) {
         struct link *l = &c->link[(c->next + i) % c->n];
         if (l->token == op->token) {

@@ -41,7 +41,7 @@ static int push_wake_flags (lua_State *L, struct task *t) {
   lua_pushboolean(L, (t->task_flags & TASKF_NOTIFIED) != 0);
   t->task_flags &= (uint8_t)~TASKF_NOTIFIED;
   if (t->task_flags & TASKF_CHOSEN) {
-    lua_pushinteger(L, ((struct select_waiter *)t->on)->index);
+    lua_pushinteger(L, t->chosen->index);
     return 3;
   }
   return 2;
@@ -100,7 +100,7 @@ static int event_decline (lua_State *L) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop->current;
   if (t->task_flags & TASKF_CHOSEN) {
-    struct select_waiter *e = t->on;
+    struct select_waiter *e = t->chosen;
     if (t->has_turn) loop_end_turns(loop, t);
     select_waiter_clear_chosen(e);
   }
@@ -213,7 +213,7 @@ static int event_try (lua_State *L) {
     return chosen_with(L, e->nresults);
   }
   /* guard: another event was completed, and is to be returned */
-  if ((t->task_flags & TASKF_CHOSEN) && t->on != e)
+  if ((t->task_flags & TASKF_CHOSEN) && t->chosen != e)
     return 0;
   n = v->kind->try(L, t, e ? &e->node : NULL);
   if (n > 0 && e) select_waiter_clear_chosen(e);

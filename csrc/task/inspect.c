@@ -121,7 +121,7 @@ static void push_waitq (lua_State *L, const struct socket_waitq *waitq,
 }
 
 static void push_await (lua_State *L, const struct task *t) {
-  const struct op *op = t->on;
+  const struct op *op = t->op;
   lua_State *co = stack_of_wait(t);
   const struct request *q;
   struct op_info info = op_info_of(op);
@@ -140,7 +140,7 @@ static void push_await (lua_State *L, const struct task *t) {
 
 /* "for a chain of 2 on ring (fd 5): read (fd 6), timeout" */
 static void push_chain (lua_State *L, const struct task *t) {
-  const struct chain *c = t->on;
+  const struct chain *c = t->chain;
   unsigned n = c->n, shown = n < SHOWN ? n : SHOWN;
   struct op_info infos[SHOWN];
   int text;
@@ -262,7 +262,7 @@ static void push_wait (lua_State *L, const struct task *t) {
   int top = lua_gettop(L);
   switch (t->wait) {
     case WAIT_SLEEP:
-      if (t->on) push_waitq(L, t->on, stack_of_wait(t));
+      if (t->waitq) push_waitq(L, t->waitq, stack_of_wait(t));
       else lua_pushliteral(L, "in uring.sleep");
       break;
     case WAIT_AWAIT: case WAIT_OPERATION: push_await(L, t); break;
@@ -271,13 +271,13 @@ static void push_wait (lua_State *L, const struct task *t) {
       lua_pushfstring(L, "for a message to ring (fd %d)",
                       t->ring->io.ring_fd);
       break;
-    case WAIT_QUEUE: push_waitq(L, t->on, stack_of_wait(t)); break;
+    case WAIT_QUEUE: push_waitq(L, t->waitq, stack_of_wait(t)); break;
     case WAIT_JOIN:
-      inspect_push_name(L, t->on);
+      inspect_push_name(L, t->joined);
       lua_pushfstring(L, "for %s to end", lua_tostring(L, -1));
       break;
     case WAIT_SCOPE: {
-      const struct cancel_scope *cs = t->on;
+      const struct cancel_scope *cs = t->scope;
       lua_pushfstring(L, "for the %d tasks of its scope to end",
                       (int)(cs->ntasks + cs->ndaemons));
       break;
@@ -291,7 +291,7 @@ static void push_wait (lua_State *L, const struct task *t) {
     int64_t ms = left > 0 ? left / 1000000 : 0;
     lua_pushfstring(L, "%s, for %f s more%s", lua_tostring(L, -1),
                     (lua_Number)ms / 1e3,
-                    t->wait == WAIT_SLEEP && t->on == NULL ? "" : " at most");
+                    t->wait == WAIT_SLEEP && t->waitq == NULL ? "" : " at most");
   }
   keep_one(L, top);
 }

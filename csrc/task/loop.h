@@ -11,10 +11,10 @@
 ** completions and expired deadlines are for.
 **
 ** A task is a userdata with its coroutine as user value. It waits for one
-** thing at a time, named by `wait` and `on`. What it waits for has the task's
-** address, and wakes it by `loop_wake`. All that a wait needs is in the task
-** itself or was reserved before the wait began, so waiting, waking and timing
-** out allocate nothing and cannot fail.
+** thing at a time: `wait` says of what kind, and which pointer is that thing's.
+** That has the task's address, and wakes it by `loop_wake`. All that a wait
+** needs is in the task itself or was reserved before the wait began, so
+** waiting, waking and timing out allocate nothing and cannot fail.
 **
 ** The results of a wait are pushed by its continuation, which runs in the
 ** task's own coroutine: an error there is the task's own.
@@ -57,25 +57,24 @@ enum task_state { TASK_NEW, TASK_READY, TASK_RUNNING, TASK_WAITING,
 enum task_wait {
   WAIT_NOTHING,
   WAIT_YIELD,      /* a turn of the others: sleep(0), fairness */
-  WAIT_SLEEP,      /* its timer; `on`: a socket_waitq to try after that, or
-                      NULL */
-  WAIT_AWAIT,      /* `on` is an op of this task alone; result: res, flags */
-  WAIT_OPERATION,  /* `on` is an op that outlives the wait */
-  WAIT_CHAIN,      /* `on` is a struct chain */
-  WAIT_MESSAGE,    /* `on` is a ring */
-  WAIT_JOIN,       /* `on` is a task */
-  WAIT_QUEUE,      /* `on` is a struct socket_waitq */
-  WAIT_SCOPE,      /* `on` is a cancel scope: for its tasks to end */
-  WAIT_ITEM,       /* `on` is a struct items: to receive or acquire one */
-  WAIT_SEND,       /* `on` is a channel; result: res, 1 if it was sent */
-  WAIT_PARK        /* until loop_notify; `on`: with TASKF_CHOSEN */
+  WAIT_SLEEP,      /* its timer; `waitq`: to try after that, or NULL */
+  WAIT_AWAIT,      /* `op`, of this task alone; result: res, flags */
+  WAIT_OPERATION,  /* `op`, which outlives the wait */
+  WAIT_CHAIN,      /* `chain` */
+  WAIT_MESSAGE,    /* `ring`, and the queue of its receivers: `turnq` */
+  WAIT_JOIN,       /* `joined` */
+  WAIT_QUEUE,      /* `waitq` */
+  WAIT_SCOPE,      /* `scope`: for its tasks to end */
+  WAIT_ITEM,       /* `items`: to receive or acquire one */
+  WAIT_SEND,       /* `channel`; result: res, 1 if it was sent */
+  WAIT_PARK        /* until loop_notify; with TASKF_CHOSEN, `chosen` */
 };                 /* (4 bits) */
 
 enum task_flag {
   TASKF_TIMED_OUT = 1,
   TASKF_CANCELLED = 2,   /* this wait and every later one raises */
   TASKF_CHOSEN = 4,      /* another task has completed one of the events that
-                           it selects over: `on` is the select waiter */
+                           it selects over: `chosen` */
   TASKF_CANCEL_REQUESTED = 8,  /* by task:cancel, or with its scope */
   TASKF_DAEMON = 16,     /* does not keep its scope open */
   TASKF_LOCAL_WAIT = 32,  /* parked until a task of this state wakes it */
@@ -87,8 +86,17 @@ enum task_flag {
 struct task {
   struct wait_node node;    /* first. In the ready queue, or a waitq */
   struct timer timer;       /* owner_id: its innermost cancel scope */
-  union {
-    void *on;               /* while it waits: see enum task_wait */
+  union {                   /* while it waits: see enum task_wait */
+    void *on;               /* any of these */
+    struct op *op;
+    struct chain *chain;
+    struct task *joined;
+    struct cancel_scope *scope;
+    struct socket_waitq *waitq;
+    struct turnq *turnq;    /* of `waitq`, `items`, or the ring */
+    struct items *items;
+    struct channel *channel;
+    struct select_waiter *chosen;
     uint64_t data;          /* of a result: loop_pack_op */
   };
   struct ring *ring;        /* whose operation or message it waits for */
@@ -353,7 +361,7 @@ static inline bool loop_waits_locally (const struct task *t) {
 void loop_push_ready (struct loop *loop, struct task *t);
 struct task *loop_pop_ready (struct loop *loop);
 
-/* Several operations awaited as one: the `on` of a WAIT_CHAIN. */
+/* Several operations awaited as one: the `chain` of a WAIT_CHAIN. */
 struct chain {
   unsigned n, pending;
   unsigned next;            /* ends next, if they end in order */

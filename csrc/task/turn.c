@@ -43,8 +43,9 @@ static void describe_one (lua_State *L, struct loop *loop, struct task *t) {
 static void count_rung (lua_State *L, struct loop *loop, struct task *t) {
   (void)L;
   if (t->state == TASK_WAITING
-      && (t->wait == WAIT_PARK ? t->rung : t->wait == WAIT_QUEUE
-          && ((const struct socket_waitq *)t->on)->rung)) loop->nrung++;
+      && (t->wait == WAIT_PARK ? t->rung
+                               : t->wait == WAIT_QUEUE && t->waitq->rung))
+    loop->nrung++;
 }
 
 /* Do all tasks wait for others, or for what is linked to the doorbell, and

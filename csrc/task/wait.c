@@ -35,12 +35,12 @@ void select_waiter_leave (struct select_waiter *e) {
     if (e->ring) e->ring->held--;
   }
   if (e->turnq) turnq_end_turn(e->turnq, &e->node);
-  select_waiter_clear_chosen(e);  /* guard: its task's `on` is not it */
+  select_waiter_clear_chosen(e);  /* guard: it is not its task's `chosen` */
 }
 
 void select_waiter_clear_chosen (struct select_waiter *e) {
   struct task *t = e->task;
-  if ((t->task_flags & TASKF_CHOSEN) && t->on == e) {
+  if ((t->task_flags & TASKF_CHOSEN) && t->chosen == e) {
     t->task_flags &= (uint8_t)~TASKF_CHOSEN;
     t->has_turn = false;
   }
@@ -73,7 +73,7 @@ static bool turnq_has_turn (const struct turnq *q, struct wait_node *n) {
   const struct select_waiter *e = select_waiter_of(n);
   if (n == NULL)
     return false;
-  return e ? e->has_turn && e->turnq == q : t->has_turn && t->on == q;
+  return e ? e->has_turn && e->turnq == q : t->has_turn && t->turnq == q;
 }
 
 bool turnq_may_take (const struct turnq *q, struct wait_node *n,
@@ -179,7 +179,7 @@ void waitq_drop_all (struct waitq *q) {
 
 /* (A task with a turn is ready, or runs.) */
 static void forget_turn (const struct items *i, struct task *t) {
-  if (t->has_turn && t->wait == WAIT_ITEM && t->on == i) t->has_turn = false;
+  if (t->has_turn && t->wait == WAIT_ITEM && t->items == i) t->has_turn = false;
 }
 
 void items_end (struct loop *loop, struct items *i) {
@@ -238,7 +238,7 @@ void items_commit (struct loop *loop, struct wait_node *n) {
   struct select_waiter *e = select_waiter_of(n);
   if (e) {
     e->task->task_flags |= TASKF_CHOSEN;
-    e->task->on = e;
+    e->task->chosen = e;
   }
   waiter_wake(loop, n);
 }
@@ -270,9 +270,9 @@ void items_cancel (struct loop *loop, struct items *i, struct wait_node *n) {
 /* The turn of a channel's or a semaphore's waiter. False: it is another's. */
 static bool end_item_turn (struct loop *loop, struct task *t) {
   if (t->wait == WAIT_ITEM)
-    items_cancel(loop, t->on, &t->node);
+    items_cancel(loop, t->items, &t->node);
   else if (t->task_flags & TASKF_CHOSEN) {
-    struct select_waiter *e = t->on;
+    struct select_waiter *e = t->chosen;
     items_cancel(loop, e->items, &e->node);
   }
   else

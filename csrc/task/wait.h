@@ -132,7 +132,7 @@ void loop_end_turns (struct loop *loop, struct task *t);
 ** for a turn, no waiter is left that could take it.
 */
 struct items {
-  struct turnq q;           /* first: `on` of a WAIT_ITEM */
+  struct turnq q;           /* first: `turnq` of a WAIT_ITEM */
   size_t count;
   uint32_t fork_id;
   bool ended;               /* its object was collected */
@@ -286,7 +286,7 @@ void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay);
 ** waiters and removes it from those operations.
 */
 struct socket_waitq {
-  struct turnq q;           /* first: `on` of a WAIT_QUEUE */
+  struct turnq q;           /* first: `turnq` of a WAIT_QUEUE */
   const char *what;         /* for descriptions: "to receive on socket" */
   /* Push a better description for a task that waits in `co`, from the call's
      arguments there. May not raise in `co`. It reads all before its first

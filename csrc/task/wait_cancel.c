@@ -18,10 +18,9 @@
 static struct waitq *queue_of (const struct task *t) {
   switch (t->wait) {
     case WAIT_MESSAGE: return &t->ring->receivers.waiting;
-    case WAIT_JOIN: return &((struct task *)t->on)->joiners;
-    case WAIT_QUEUE: case WAIT_ITEM:
-      return &((struct turnq *)t->on)->waiting;
-    case WAIT_SEND: return &((struct channel *)t->on)->senders;
+    case WAIT_JOIN: return &t->joined->joiners;
+    case WAIT_QUEUE: case WAIT_ITEM: return &t->turnq->waiting;
+    case WAIT_SEND: return &t->channel->senders;
     default: return NULL;
   }
 }
@@ -32,13 +31,13 @@ static void remove_waiter (struct task *t) {
   if (q && t->node.next)  /* guard: the queue may have ended before */
     waitq_remove(q, &t->node);
   if (t->wait == WAIT_MESSAGE) t->ring->held--;
-  if (t->wait == WAIT_OPERATION) ((struct op *)t->on)->waiter = NULL;
+  if (t->wait == WAIT_OPERATION) t->op->waiter = NULL;
 }
 
 void loop_cancel_wait (struct loop *loop, struct task *t) {
   switch (t->wait) {
     case WAIT_AWAIT: {
-      struct op *op = t->on;
+      struct op *op = t->op;
       if (op->op_flags & OP_NOTIFYING) {  /* guard: that may take long */
         ring_drop(t->ring, op);
         t->flags = 0;
@@ -49,7 +48,7 @@ void loop_cancel_wait (struct loop *loop, struct task *t) {
       return;
     }
     case WAIT_CHAIN: {
-      struct chain *c = t->on;
+      struct chain *c = t->chain;
       for (unsigned i = c->n; i-- > 0; ) {
         struct op *op = op_find(&t->ring->ops, c->link[i].token);
         if (op) {
@@ -71,7 +70,7 @@ void loop_timed_out (struct loop *loop, struct task *t) {
 
 /* Dispose of the results of a chain that have arrived. */
 static void dispose_chain (struct task *t) {
-  const struct chain *c = t->on;
+  const struct chain *c = t->chain;
   for (unsigned i = 0; i < c->n; i++) {
     const struct link *l = &c->link[i];
     if (l->token == 0)
@@ -93,13 +92,13 @@ void loop_abandon_wait (struct loop *loop, struct task *t) {
   }
   switch (t->wait) {
     case WAIT_AWAIT: {
-      struct op *op = t->on;
+      struct op *op = t->op;
       ring_drop(t->ring, op);
       ring_cancel(t->ring, op);
       break;
     }
     case WAIT_CHAIN: {
-      struct chain *c = t->on;
+      struct chain *c = t->chain;
       dispose_chain(t);
       for (unsigned i = c->n; i-- > 0; ) {
         struct op *op = op_find(&t->ring->ops, c->link[i].token);
@@ -121,7 +120,7 @@ static void close_results (const struct task *t) {
   if (t->wait == WAIT_AWAIT)
     ring_dispose(t->ring, t->disposal, 0, t->res, 0);
   if (t->wait == WAIT_CHAIN) {
-    struct chain *c = t->on;
+    struct chain *c = t->chain;
     for (unsigned i = 0; i < c->n; i++) {
       struct link *l = &c->link[i];
       if (l->token == 0) ring_dispose(t->ring, l->disposal, 0, l->res, 0);

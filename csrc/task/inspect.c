@@ -291,7 +291,7 @@ static void push_wait (lua_State *L, const struct task *t) {
     int64_t ms = left > 0 ? left / 1000000 : 0;
     lua_pushfstring(L, "%s, for %f s more%s", lua_tostring(L, -1),
                     (lua_Number)ms / 1e3,
-                    t->wait == WAIT_SLEEP && t->waitq == NULL ? "" : " at most");
+                    t->wait == WAIT_SLEEP && !t->waitq ? "" : " at most");
   }
   keep_one(L, top);
 }

@@ -179,7 +179,8 @@ void waitq_drop_all (struct waitq *q) {
 
 /* (A task with a turn is ready, or runs.) */
 static void forget_turn (const struct items *i, struct task *t) {
-  if (t->has_turn && t->wait == WAIT_ITEM && t->items == i) t->has_turn = false;
+  if (t->has_turn && t->wait == WAIT_ITEM && t->items == i)
+    t->has_turn = false;
 }
 
 void items_end (struct loop *loop, struct items *i) {

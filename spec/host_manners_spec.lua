@@ -117,7 +117,7 @@ describe("states", function()
 end)
 
 
--- Each of the programs of spec/support/shortage.lua, stopped after `count`
+-- Each of the programs of spec/support/shortage, stopped after `count`
 -- instructions by an error, in a state that is closed then.
 local STOPPED <const> = string.dump(function(name, count)
   local again = require "shortage"
@@ -207,7 +207,13 @@ describe("programs that use all of the library", function()
   local function all(before, after)
     return helper.script_ok(([[
       local uring, spec = require "uring", require "uring_spec"
-      local shortage = require "shortage"
+      local function loaded_again()
+        for name in pairs(package.loaded) do
+          if name:find "^shortage" then package.loaded[name] = nil end
+        end
+        return require "shortage"
+      end
+      local shortage = loaded_again()
       %s
       for _, name in ipairs(shortage.names) do shortage.run(name) end
       %s
@@ -239,9 +245,8 @@ describe("programs that use all of the library", function()
       end
       local copy = setmetatable({}, getmetatable(uring))
       watch("uring", uring, copy)
-      package.loaded.uring, package.loaded.shortage = copy, nil
-      package.loaded.helper = nil
-      shortage = require "shortage"
+      package.loaded.uring, package.loaded.helper = copy, nil
+      shortage = loaded_again()
     ]], [[
       local names = {}
       for name in pairs(missing) do names[#names + 1] = name end
@@ -275,8 +280,7 @@ describe("programs that use all of the library", function()
     assert.equal("", all([[
       local pid = spec.fork()
       -- (the programs have a pipe, which the two must not share)
-      package.loaded.shortage = nil
-      shortage = require "shortage"
+      shortage = loaded_again()
     ]], [[
       if pid == 0 then spec._exit(0) end
       assert(spec.wait(pid) == 0)

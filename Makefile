@@ -171,7 +171,7 @@ sweep: tests-plain tests-asan ## memory refused, finalizers run, at every place;
 	done
 
 # Strict about every C file, for tests are read as often as what they test.
-STRICT_SRC := $(SRC) $(wildcard spec/c/*.c bench/*.c) $(GAME)
+STRICT_SRC := $(SRC) $(wildcard spec/c/*.c spec/c/*/*.c bench/*.c) $(GAME)
 check: all ## luacheck, -Werror by gcc and clang, layers, columns, the rockspec, the module
 check: $(call objects,strict-gcc,$(STRICT_SRC))
 check: $(call objects,strict-clang,$(STRICT_SRC))
@@ -331,7 +331,7 @@ $(foreach t,$(TSAN),\
 $(foreach b,$(BENCH),$(call program,$(BUILD)/bench/$b,plain,bench/$b.c))
 $(call program,$(BUILD)/examples/game,plain,$(GAME))
 $(BUILD)/examples/game: private LIBS = $(LUA_LIBS) -lm -pthread
-$(call program,$(BUILD)/tsan/c/host_api,tsan,spec/c/host_api.c)
+$(call program,$(BUILD)/tsan/c/host_api,tsan,$(wildcard spec/c/host_api/*.c))
 $(BUILD)/tsan/c/host_api: private LIBS = $(LUA_LIBS) -lm -pthread
 
 tests-plain: $(BUILD)/uring/core.so $(CTEST:%=$(BUILD)/c/test_%)

@@ -1,5 +1,5 @@
 -- include/uring_lua.h: the header compiles wherever hosts are compiled, and
--- a host in C (spec/c/host_api.c) finds each function as the header says.
+-- a host in C (spec/c/host_api) finds each function as the header says.
 
 local c_host = require "c_host"
 local helper = require "helper"
@@ -9,26 +9,30 @@ local build_host, compile, needs = c_host.build, c_host.compile, c_host.needs
 
 local HEADER <const> = c_host.HEADER
 
--- In the order of spec/c/host_api.c.
+local SOURCES <const> = {}
+for i, name in ipairs { "host", "values", "steps", "memory", "threads",
+    "calls", "closing" } do
+  SOURCES[i] = ("spec/c/host_api/%s.c"):format(name)
+end
+
+-- In the order of the sources.
 local TESTS <const> = {
-  "values cross both ways", "calls say what is wrong",
+  "values cross both ways", "calls say what is wrong", "names are of realms",
+  "an inbox takes only its types", "tables arrive in C",
+  "boxes and buffers travel", "a full inbox makes Lua wait",
+  "posts overtake sends that wait",
   "a step is not nested, nor another thread's",
   "a thread that has ended keeps its loop",
   "a movable state goes from thread to thread", "a step keeps to its budget",
-  "errors are told", "a slow task is told of", "names are of realms",
-  "an inbox takes only its types",
-  "tables arrive in C", "boxes and buffers travel",
-  "a full inbox makes Lua wait", "posts overtake sends that wait",
-  "each block is released once", "no memory loses no message",
-  "no memory closes no loop", "no memory is LUA_ERRMEM",
-  "threads post to a host that polls",
+  "errors are told", "a slow task is told of", "each block is released once",
+  "no memory loses no message", "no memory closes no loop",
+  "no memory is LUA_ERRMEM", "threads post to a host that polls",
   "a state closes under posts", "a forked child is told",
   "all is valid after the state", "calls are answered",
   "answers own what they give", "answers race with the caller",
-  "monitors tell of the end", "monitors race with the end",
-  "counts are told", "room is told of",
-  "a closed state is polled no more", "a closed state leaves no descriptor",
-  "a closed state ends chains",
+  "monitors tell of the end", "monitors race with the end", "counts are told",
+  "room is told of", "a closed state is polled no more",
+  "a closed state leaves no descriptor", "a closed state ends chains",
   "a cancelled thread ends after its calls",
 }
 
@@ -80,7 +84,7 @@ describe("a host in C finds that", function()
   local program
 
   local function build()
-    program = program or build_host "spec/c/host_api.c"
+    program = program or build_host(table.unpack(SOURCES))
   end
 
   teardown(function() helper.clean() end)

@@ -11,7 +11,7 @@
 ** completions and expired deadlines are for.
 **
 ** A task is a userdata with its coroutine as user value. It waits for one
-** thing at a time: `wait` says of what kind, and which pointer is that thing's.
+** thing at a time: `wait` says of what kind, and which pointer is the thing's.
 ** That has the task's address, and wakes it by `loop_wake`. All that a wait
 ** needs is in the task itself or was reserved before the wait began, so
 ** waiting, waking and timing out allocate nothing and cannot fail.

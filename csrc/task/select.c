@@ -55,7 +55,7 @@ static void check_event (lua_State *L, const struct state *s, int at) {
 }
 
 /* Push the keys and the events of the table. Returns how many. */
-static int push_events (lua_State *L, const struct state *s) {
+static int push_pairs (lua_State *L, const struct state *s) {
   lua_pushnil(L);
   for (int n = 0;; n++) {
     if (n % SOME == 0)
@@ -77,7 +77,7 @@ static void swap_pairs (lua_State *L, int i, int j) {
 }
 
 /* Numbers come first, then strings. Other keys have no order. */
-static bool precedes (lua_State *L, int a, int b) {
+static bool key_precedes (lua_State *L, int a, int b) {
   int i = lua_type(L, a), j = lua_type(L, b);
   if (i != j)
     return i == LUA_TNUMBER || (i == LUA_TSTRING && j != LUA_TNUMBER);
@@ -87,11 +87,11 @@ static bool precedes (lua_State *L, int a, int b) {
 
 /* A table's own order of names is another one in each state. Where the time is
 ** a host's two runs of a script must be the same. (A shell sort.) */
-static void sort_events (lua_State *L, int n) {
+static void sort_pairs (lua_State *L, int n) {
   for (int gap = n / 2; gap > 0; gap /= 2)
     for (int i = gap; i < n; i++)
       for (int j = i - gap;
-           j >= 0 && precedes(L, PAIR(j + gap), PAIR(j)); j -= gap)
+           j >= 0 && key_precedes(L, PAIR(j + gap), PAIR(j)); j -= gap)
         swap_pairs(L, j, j + gap);
 }
 
@@ -215,13 +215,13 @@ static int choose (lua_State *L, struct loop *loop) {
   lua_pushinteger(L, 0);
   lua_pushnil(L);
   lua_pushvalue(L, RESULTS_OF_LUA);
-  n = push_events(L, loop->state);
+  n = push_pairs(L, loop->state);
   if (n == 0) {
     lua_pushvalue(L, REFUSE);  /* (it may be an event itself) */
     lua_pushvalue(L, EVENTS);
     lua_call(L, 1, 0);
   }
-  if (loop->host_time) sort_events(L, n);
+  if (loop->host_time) sort_pairs(L, n);
   lua_pushinteger(L, n);
   lua_replace(L, COUNT);
   return try_events(L, n, select_tried) ? return_values(L)

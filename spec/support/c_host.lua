@@ -1,6 +1,6 @@
 -- Compilers, for specs of programs in C that use include/uring_lua.h.
 --
---     local program = c_host.build("spec/c/host_api.c")
+--     local program = c_host.build("host.c")
 
 local helper = require "helper"
 local spec = require "uring_spec"

@@ -458,6 +458,40 @@ describe("the end of a worker", function()
     end)
   end)
 
+  it("is raised by its scope if that was cancelled since", function()
+    local function fails() error "early" end
+    -- its scope's task knows that it has failed
+    local function is_known(name)
+      for _, task in ipairs(uring.tasks()) do
+        if task.name == name then return task.waits:find "Channel" end
+      end
+    end
+    helper.fails("early", function()
+      uring.scope(function(scope)
+        worker { name = "early", main = fails }
+        while not is_known "early" do uring.sleep(0.001) end
+        scope:cancel()
+      end)
+    end)
+    helper.run(function()
+      failed(E.ECANCELED, "cancelled", uring.scope(function(scope)
+        fails_with("early", worker(fails))  -- (told)
+        scope:cancel()
+      end))
+      -- what one fails for because its scope was cancelled is no news
+      failed(E.ECANCELED, "cancelled", uring.scope(function(scope)
+        local box = uring.mailbox()
+        local w = worker(function(to)
+          while true do assert(to:send "more") end
+        end, box)
+        box:receive()
+        scope:cancel()
+        box:close()
+        repeat until w:status() == "failed"
+      end))
+    end)
+  end)
+
   it("leaves no task once it was told, whatever it was", function()
     helper.run(function()
       local before = #uring.tasks()

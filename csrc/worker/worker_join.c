@@ -168,6 +168,15 @@ static bool has_news (const struct loop *loop, struct worker *w) {
   return worker_thread_warned(w->t) || loop_time(loop) >= report_time(loop, w);
 }
 
+/* Push the message of a failure that was told to none, of the worker at 1,
+** which has ended: 1; or 0. */
+static int push_untold (lua_State *L, struct worker *w, int table) {
+  if (outcome_kind(L, table) != OUTCOME_FAILED || w->joined)
+    return 0;
+  push_worker_failure(L, table);
+  return 1;
+}
+
 /* "news": worker_tell is to be called; "done", "failed" or "cancelled"; and
 ** for a failure that was told to none its message. For the worker's own task,
 ** which tells it to none. */
@@ -175,7 +184,6 @@ static int attend_worker (lua_State *L, struct task *t,
                           struct wait_node *node) {
   static const char *const kinds[] = { "done", "failed", "cancelled" };
   struct worker *w = class_check(L, 1, CLASS_WORKER);
-  enum worker_outcome kind;
   int table;
   (void)t; (void)node;
   if (has_news(state_of(L)->loop, w)) {
@@ -186,12 +194,8 @@ static int attend_worker (lua_State *L, struct task *t,
     return 0;
   push_outcome(L, w);
   table = lua_gettop(L);
-  kind = outcome_kind(L, table);
-  lua_pushstring(L, kinds[kind - OUTCOME_DONE]);
-  if (kind != OUTCOME_FAILED || w->joined)
-    return 1;
-  push_worker_failure(L, table);
-  return 2;
+  lua_pushstring(L, kinds[outcome_kind(L, table) - OUTCOME_DONE]);
+  return 1 + push_untold(L, w, table);
 }
 
 static int block_on_worker (lua_State *L, struct task *t,
@@ -286,6 +290,15 @@ static int worker_outlast (lua_State *L) {
   return outlasted(L, LUA_OK, 0);
 }
 
+/* worker_failure(worker): of one that has ended, the message of its failure if
+** that was told to none */
+static int worker_failure (lua_State *L) {
+  struct worker *w = worker_check(L);
+  lua_settop(L, 1);
+  push_outcome(L, w);
+  return push_untold(L, w, 2);
+}
+
 /* worker_tell(worker): tell what it has warned of, and that it goes on
 ** although it was cancelled */
 static int worker_tell (lua_State *L) {
@@ -338,6 +351,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
   {"worker_attend", worker_attend},
+  {"worker_failure", worker_failure},
   {"worker_keep", worker_keep},
   {"worker_outlast", worker_outlast},
   {"worker_tell", worker_tell},

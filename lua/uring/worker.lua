@@ -153,16 +153,15 @@ function Guard:__close()
   end
 end
 
--- It has failed, and no task was told yet. When its scope ends: why, if it is
--- so still. (A join ends this.)
+-- It has failed, and no task was told yet. When its scope ends, by a cancel
+-- too: why, if it is so still. (A join ends this. What one has failed for
+-- after the cancel is not asked: its scope may have closed what it used.)
 local function keep_failure(handle)
   local never <const> = public.channel()
   core.worker_keep(handle)
   pcall(never.receive, never)
-  if core.stay() then
-    local _, why = attend_to_end(handle)
-    return why
-  end
+  core.stay()
+  return core.worker_failure(handle)
 end
 
 -- The function of its daemon.

@@ -400,6 +400,41 @@ describe("an address", function()
       end)
     end)
 
+  it("has given a descriptor away as soon as its message was accepted",
+    function()
+      helper.run(function()
+        local done = uring.mailbox()
+        local reader = assert(uring.worker({ inbox = { capacity = 1 },
+          main = function(to)
+            local library = require "uring"
+            local inbox = library.inbox()
+            while inbox:stats().waiting == 0 do library.sleep(0) end
+            inbox:receive()
+            local fd = inbox:receive()
+            to:send(fd:fileno(), fd:close())
+          end }, done))
+        local n = spec.eventfd()
+        local fd = assert(uring.fd(n))
+        assert(reader:send "the first")
+        local sent = uring.spawn(function() return reader:send(fd) end)
+        while tostring(fd):find "%d" do uring.sleep(0) end
+        local number
+        repeat number = done:try_receive() until number  -- (no task runs)
+        assert.equal(n, number)
+        local others = {}
+        repeat
+          number = spec.eventfd()
+          others[#others + 1] = number ~= n and number or nil
+        until number == n
+        local again = assert(uring.fd(n))
+        for _, other in ipairs(others) do spec.close(other) end
+        assert.same({ true, true }, { sent:join() })
+        helper.raises("sent away", fd.fileno, fd)
+        assert.equal(n, again:fileno())
+        assert(again:close())
+      end)
+    end)
+
   it("submits the requests that name a descriptor before it is sent",
     function()
       helper.run(function()

@@ -36,7 +36,7 @@ int fd_new (lua_State *L) {
   int n = (int)arg_integer(L, 1, 0, INT32_MAX);
   struct handles *all = &state_of(L)->handles;
   struct fd *f = fd_push(L);
-  if (handle_find(all, n)  /* guard: the second close would hit another file */
+  if (handle_owns(all, n)  /* guard: the second close would hit another file */
       && fcntl(n, F_GETFD) >= 0)
     return fail(L, EEXIST, "uring.fd(%d): a uring.fd, a socket, a ring or "
                 "the loop owns this number: use that, or what its release() "

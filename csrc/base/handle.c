@@ -80,6 +80,11 @@ struct handle *handle_find (const struct handles *all, int number) {
   return h;
 }
 
+bool handle_owns (const struct handles *all, int number) {
+  const struct handle *h = handle_find(all, number);
+  return h && !(handle_lent(h) && h->loan && atomic_load(h->loan));
+}
+
 void handle_number_reused (struct handles *all, int number) {
   struct handle *h = handle_find(all, number);
   if (h) handle_release(h);  /* guard: its close would be another's */
@@ -109,6 +114,7 @@ int handle_release (struct handle *h) {
 
 void handle_send (struct handle *h) {
   handle_release(h);  /* guard: its number is the reader's */
+  h->loan = NULL;
   h->sent = true;
 }
 

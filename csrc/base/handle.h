@@ -37,6 +37,7 @@ struct handle {
   _Atomic bool closed;     /* must not be used any more */
   _Atomic bool close_when_idle;  /* the number is reserved until then */
   bool sent;               /* its number was given to a message */
+  const _Atomic bool *loan;  /* lent: was the message that has it sent? */
   bool ring;               /* it must be this ring, and not another: */
   uint64_t device, inode;  /* of its file */
   uint32_t fork_id;        /* of that process */
@@ -68,8 +69,12 @@ void handle_own (struct handles *all, struct handle *h, int number);
 ** any time; NULL and errno. */
 struct handle *handle_dup (int number);
 
-/* The handle that owns this number, or NULL. */
+/* The handle that has this number, or NULL. */
 struct handle *handle_find (const struct handles *all, int number);
+
+/* Does a handle own this number? (Not one that was lent to a message that was
+** sent, which this state has yet to be told.) */
+bool handle_owns (const struct handles *all, int number);
 
 /* The kernel has just given out this number: a handle that has it loses it. */
 void handle_number_reused (struct handles *all, int number);
@@ -99,8 +104,10 @@ static inline void handle_done (struct handle *h) {
 void handle_mark_closed (struct handle *h);
 
 /* Lend the number to a message that waits to be sent: nothing else may use it.
-** Then handle_send gives it away; or take it back, and all is as before. */
-static inline void handle_lend (struct handle *h) {
+** `*sent`, which another thread sets, says that it was sent. Then handle_send
+** gives it away; or take it back, and all is as before. */
+static inline void handle_lend (struct handle *h, const _Atomic bool *sent) {
+  h->loan = sent;
   handle_mark_closed(h);
 }
 
@@ -111,6 +118,7 @@ static inline bool handle_lent (const struct handle *h) {
 
 static inline void handle_take_back (struct handle *h) {
   if (handle_lent(h)) atomic_store(&h->closed, false);
+  h->loan = NULL;
 }
 
 /* Close it: 0, or -errno. The caller keeps its count. */

@@ -426,7 +426,7 @@ static int stream_from_number (lua_State *L, struct stream *s) {
   int fd = (int)arg_integer(L, 1, 0, INT32_MAX);
   if (fcntl(fd, F_GETFD) < 0)
     return fail(L, errno, "uring.stream(%d)", fd);
-  if (handle_find(&state_of(L)->handles, fd))
+  if (handle_owns(&state_of(L)->handles, fd))
     return fail(L, EEXIST, "uring.stream(%d): a uring.fd, a socket or another "
                 "object owns this number", fd);
   return stream_adopt(L, s, fd, NULL);

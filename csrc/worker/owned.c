@@ -149,7 +149,8 @@ static struct lent *lent_new (const struct moved *moved) {
   return lent;
 }
 
-bool owned_lend (lua_State *L, const struct moved *moved, struct lent **to) {
+bool owned_lend (lua_State *L, const struct moved *moved,
+                 const _Atomic bool *sent, struct lent **to) {
   struct lent *lent;
   *to = NULL;
   if (moved->nbuffers + moved->nfds == 0)
@@ -162,7 +163,7 @@ bool owned_lend (lua_State *L, const struct moved *moved, struct lent **to) {
   for (; lent->nfds < moved->nfds; lent->nfds++) {
     lent->fds[lent->nfds] = moved->fds[lent->nfds];
     refblock_retain(&moved->fds[lent->nfds]->block);
-    handle_lend(moved->fds[lent->nfds]);
+    handle_lend(moved->fds[lent->nfds], sent);
   }
   for (; lent->nsockets < moved->nsockets; lent->nsockets++)
     socket_lend(L, moved->sockets[lent->nsockets],

@@ -66,10 +66,11 @@ void owned_withdraw_plain (struct message *m);
 ** it, and have freed it, by now.) */
 void owned_sent (lua_State *L, const struct moved *moved);
 
-/* Lend what moves to the message: false, and nothing was lent: no memory. Then
-** one of these: it was sent, or it was not. (Where nothing moves `lent` is
-** NULL, and costs nothing.) */
-bool owned_lend (lua_State *L, const struct moved *moved, struct lent **lent);
+/* Lend what moves to the message, of which `*sent` says that it was sent:
+** false, and nothing was lent: no memory. Then one of these: it was sent, or
+** it was not. (Where nothing moves `lent` is NULL, and costs nothing.) */
+bool owned_lend (lua_State *L, const struct moved *moved,
+                 const _Atomic bool *sent, struct lent **lent);
 void owned_lent_sent (struct lent *lent);
 void owned_lent_back (lua_State *L, struct lent *lent, struct message *m);
 

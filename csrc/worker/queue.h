@@ -96,6 +96,7 @@ struct queue_sender {
   uint64_t holds;            /* the queue's `holds` when it got the offer */
   const void *state;         /* of an asker: that it is in */
   _Atomic int result;        /* enum queue_result */
+  _Atomic bool sent;         /* its message was accepted */
   _Atomic bool linked;       /* it is in the ready list */
   void *owner;               /* for `woken`; NULL: none. Its thread's. */
   void (*woken)(void *owner, struct loop *loop);

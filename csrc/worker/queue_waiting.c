@@ -34,6 +34,7 @@ void queue_sender_init (struct queue_sender *s,
   refblock_init(&s->block, end);
   s->link.ready = queue_sender_ready;
   atomic_init(&s->result, SEND_WITHDRAWN);
+  atomic_init(&s->sent, false);
   atomic_init(&s->linked, false);
 }
 
@@ -196,6 +197,7 @@ bool queue_serve_first (struct queue *q, struct wakeups *w,
   if (m && !queue_append(q, m, true))
     return false;  /* (no memory: when the reader refreshes) */
   s->message = NULL;
+  atomic_store(&s->sent, m != NULL);
   queue_leave_waiting(q, s);
   queue_wake_sender(s, m ? SEND_ACCEPTED : SEND_TRY_AGAIN, w);
   if (m) queue_wake_reader(q, w);

@@ -126,7 +126,7 @@ static int fill_waiting_send (lua_State *L, struct waiting_send *w,
   struct message *m = account_has_room(a, e->message->size) ? encode_keep(e)
                                                             : NULL;
   w->s = m ? queue_sender_new(m, m->cost, m->fds) : NULL;
-  if (w->s == NULL || !owned_lend(L, &e->moved, &w->lent)) {
+  if (w->s == NULL || !owned_lend(L, &e->moved, &w->s->sent, &w->lent)) {
     if (m != e->message) free(m);
     if (w->s) {
       w->s->message = NULL;

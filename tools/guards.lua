@@ -162,23 +162,45 @@ local function likely(path, line)
   return { table.unpack(list, 1, math.min(most, #list)) }
 end
 
+-- The C tests of a module: the one of its name, and those that link it, which
+-- the Makefile names.
+local function c_tests(module)
+  local lists, names = {}, {}
+  for line in io.lines "Makefile" do
+    local test, modules = line:match "^CTEST_([%w_]+) := (.*)$"
+    if test then
+      lists[test] = (modules:gsub("%$%(CTEST_([%w_]+)%)", lists))
+    end
+  end
+  for test in output "ls spec/c":gmatch "test_([%w_]+)%.c" do
+    local linked = (" %s "):format(lists[test] or test)
+    if test == module then table.insert(names, 1, test)
+    elseif linked:find((" %s "):format(module), 1, true) then
+      names[#names + 1] = test
+    end
+  end
+  return names
+end
+
 -- The first failure of the tree in its present state.
 local function failure(path, list)
-  local module = path:match "([%w_]+)%.[ch]$"
-  local c_test = io.open("spec/c/test_" .. module .. ".c")
-  if c_test then c_test:close() end
+  local tests = c_tests(path:match "([%w_]+)%.[ch]$")
   for _, variant in ipairs { "plain", "asan" } do
     local asan = variant == "asan"
     local out = asan and "build/asan/" or "build/"
     local targets = ("%suring/core.so build/%s/uring/core.so "
-      .. "%sspec/uring_spec.so %s %s"):format(out, asan and "asan-fault"
-      or "fault", out, c_test and out .. "c/test_" .. module or "",
-      path:find "host/" and "build/liburing_lua.a" or "")
+      .. "%sspec/uring_spec.so %s"):format(out, asan and "asan-fault"
+      or "fault", out, path:find "host/" and "build/liburing_lua.a" or "")
+    for _, test in ipairs(tests) do
+      targets = ("%s %sc/test_%s"):format(targets, out, test)
+    end
     if not build(targets .. " CFLAGS=-O1") then
       return asan and "?" or ""
     end
-    local failed = c_test and run(variant, 120, out .. "c/test_" .. module)
-    if failed then return module .. ": " .. failed end
+    for _, test in ipairs(tests) do
+      local failed = run(variant, 120, out .. "c/test_" .. test)
+      if failed then return ("test_%s: %s"):format(test, failed) end
+    end
     for _, spec in ipairs(list) do
       local limit = (took[spec] * 8 + 40) // 1
       local bad = run(variant, limit, BUSTED .. spec)

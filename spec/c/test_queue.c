@@ -356,6 +356,13 @@ static int post_offered (struct queue *q, struct queue_sender *s, int64_t i) {
   return rc;
 }
 
+static int post_aside (struct queue *q, int64_t i) {
+  struct message *m = message(i, 1);
+  int rc = queue_post_aside(q, m);
+  free(m);
+  return rc;
+}
+
 static void one_place_is_offered_to_one_asker (void) {
   struct queue *q = new_queue(1, 100000);
   struct doorbell *b = new_doorbell();
@@ -439,6 +446,50 @@ static void an_offer_in_vain_keeps_the_place (void) {
   CHECK(post_offered(q, s[1], 9) == -EPIPE);
   while (doorbell_serve(b, NULL, DOORBELL_ALL)) {}
   for (int i = 0; i < 3; i++) let_go(s[i]);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void an_asker_is_woken_for_each_offer (void) {
+  struct queue *q = new_queue(1, 100000);
+  struct doorbell *b = new_doorbell();
+  struct queue_sender *s = asker(1, b);
+  s->owner = s;
+  s->woken = count_woken;
+  woken = 0;
+  post(q, 0, 1);
+  CHECK(queue_wait(q, s, b) == SEND_WAITS);
+  for (unsigned i = 1; i < 4; i++) {
+    queue_want(q, b, 1);  /* it waits: no space is held */
+    CHECK(take(q) == 0 && queue_result(s) == SEND_TRY_AGAIN);
+    CHECK(doorbell_serve(b, (struct loop *)b, DOORBELL_ALL) && woken == i);
+    CHECK(post(q, 0, 1) == 0 && post_aside(q, 0) == 0);
+    CHECK(post_offered(q, s, 9) == -EAGAIN && queue_result(s) == SEND_WAITS);
+    CHECK(take(q) == 0);
+  }
+  CHECK(queue_withdraw(q, s) == SEND_WITHDRAWN);
+  let_go(s);
+  drop(q);
+  refblock_release(&b->block);
+}
+
+static void a_monitor_that_leaves_is_let_go (void) {
+  struct queue *q = new_queue(1, 100000);
+  struct doorbell *b = new_doorbell();
+  struct queue_sender *s = asker(0, NULL), *t = asker(0, NULL);
+  CHECK(queue_monitor(q, s, b) == SEND_WAITS);
+  CHECK(queue_monitor(q, t, b) == SEND_WAITS);
+  CHECK(refblock_owners(&s->block) == 2);
+  queue_unmonitor(q, s);
+  CHECK(refblock_owners(&s->block) == 1);
+  CHECK(refblock_owners(&b->block) == 2);  /* (the other one's) */
+  queue_close(q, false);
+  CHECK(queue_result(s) == SEND_WAITS && queue_result(t) == SEND_REFUSED);
+  queue_unmonitor(q, t);  /* too late */
+  CHECK(doorbell_serve(b, NULL, DOORBELL_ALL));
+  CHECK(refblock_owners(&t->block) == 1);
+  let_go(s);
+  let_go(t);
   drop(q);
   refblock_release(&b->block);
 }
@@ -673,6 +724,8 @@ static const struct check_test tests[] = {
   TEST(one_place_is_offered_to_one_asker),
   TEST(an_asker_that_does_not_try_stops_no_others),
   TEST(an_offer_in_vain_keeps_the_place),
+  TEST(an_asker_is_woken_for_each_offer),
+  TEST(a_monitor_that_leaves_is_let_go),
   TEST(closing_refuses_waiting_senders),
   TEST(the_reader_waits_for_no_lock),
   TEST(threads_lose_nothing),

@@ -1,12 +1,14 @@
 -- Addresses: sending that waits, in line, in selects and from other threads;
 -- descriptors that move; names.
 
+local faults = require "faults"
 local helper = require "helper"
 local mailboxes = require "mailboxes"
 local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
+local faulty = faults.tests(it)
 local E = uring.errno
 
 local pair <const>, failed <const> = mailboxes.pair, mailboxes.failed
@@ -121,6 +123,53 @@ describe("an address", function()
       end
     end)
   end)
+
+  -- luacheck: globals T
+  -- (The reader, a worker, closes its inbox at each allocation of the send, or
+  -- at last when that waits.)
+  faulty("is refused if the mailbox closes before it has begun to wait",
+    function()
+      -- luacheck: ignore uring spec
+      local uring, spec = require "uring", require "uring_spec"
+      local function reader(go, gone)
+        local buffer = uring.buffer(1)
+        assert(uring.await(uring.sqe():prep_read(go, buffer)))
+        uring.inbox():close()
+        spec.write(gone, "x")
+      end
+      local ways = {
+        function(worker) return worker:send(2) end,
+        function(worker)
+          return select(2, uring.select { worker:sending(2) })
+        end,
+      }
+      for _, way in ipairs(ways) do
+        local n, made = 0, nil
+        repeat
+          n = n + 1
+          uring.run(function()
+            local heard, go = spec.pipe()
+            local told, gone = spec.pipe()
+            local worker = assert(uring.worker({ main = reader,
+              inbox = { capacity = 1 } }, heard, gone))
+            assert(worker:send(1))
+            uring.spawn(function()
+              T.turns()
+              spec.write(go, "x")
+            end)
+            T.fault.pause(n, go, told)
+            local ok, sent, message, errno = uring.timeout(10 * T.slow,
+              function() return true, way(worker) end)
+            made = T.fault.malloc()
+            assert(ok, sent)
+            assert(sent == nil and errno == T.E.EPIPE, message)
+            assert(worker:join())
+            for _, fd in ipairs { heard, go, told, gone } do spec.close(fd) end
+          end)
+        until made < n
+        assert(n > 2, n)
+      end
+    end)
 
   it("outlives its mailbox, and works once closed no more", function()
     helper.run(function()

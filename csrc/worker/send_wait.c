@@ -365,8 +365,7 @@ static int sending_message_block (lua_State *L, struct task *t,
     if (doorbell == NULL || (a = asking_new(L, s)) == NULL)
       return fail(L, ENOMEM, "sending");
     select_waiter_of(b->node)->asking = a;
-    if (queue_wait(s->q, a->s, doorbell) == SEND_REFUSED)  /* guard: so here */
-      return mail_send_fail(L, "sending", s->q, EPIPE);
+    queue_wait(s->q, a->s, doorbell);  /* (refused: the next try finds it) */
   }
   wait_join_plain(b, &a->waiting, WAIT_QUEUE, NULL);
   return 0;

@@ -256,17 +256,26 @@ bool sys_calls_are_cheap (void) {
 
 /* ---- memory ------------------------------------------------------------ */
 
-/* The allocation number `at` fails, and `failing` - 1 after it. */
+/* The allocation number `at` fails, and `failing` - 1 after it. If `told` and
+** `until` are set it does not, but waits until something else has happened. */
 struct shortage {
   unsigned long calls, at, failing;
+  int told, until;         /* pipes: one byte is written, and one is read */
 };
 
 /* (Of the thread that asks for it: what others allocate is not counted.) */
 static _Thread_local struct shortage c_memory, lua_memory;
 
 static bool refused (struct shortage *s) {
+  char byte = 0;
   s->calls++;
-  return s->at > 0 && s->calls >= s->at && s->calls - s->at < s->failing;
+  if (s->at == 0 || s->calls < s->at || s->calls - s->at >= s->failing)
+    return false;
+  if (s->told == 0)
+    return true;
+  while (write(s->told, &byte, 1) < 0 && errno == EINTR) {}
+  while (read(s->until, &byte, 1) < 0 && errno == EINTR) {}
+  return false;
 }
 
 /* By ld's --wrap, the module's own sources call these. */
@@ -412,6 +421,7 @@ static int shortage (lua_State *L, struct shortage *s) {
   s->calls = 0;
   s->at = (unsigned long)luaL_optinteger(L, 1, 0);
   s->failing = (unsigned long)luaL_optinteger(L, 2, 1);
+  s->told = s->until = 0;
   lua_pushinteger(L, (lua_Integer)calls);
   return 1;
 }
@@ -422,7 +432,19 @@ static int f_malloc (lua_State *L) {
   return shortage(L, &c_memory);
 }
 
-/* alloc(n, failing): the same for Lua's allocations. (Lua collects garbage and
+/* pause(n, told, until): the n-th allocation of the module writes a byte to one
+** pipe, and waits for one from the other: so another thread does something in
+** the middle of a call. Returns what malloc does, which ends it. */
+static int f_pause (lua_State *L) {
+  int told = (int)luaL_checkinteger(L, 2), until = (int)luaL_checkinteger(L, 3);
+  lua_settop(L, 1);
+  shortage(L, &c_memory);
+  c_memory.told = told;
+  c_memory.until = until;
+  return 1;
+}
+
+/* alloc(n, failing): as malloc, for Lua's allocations. (Lua collects garbage and
 ** tries each a second time.) */
 static int f_alloc (lua_State *L) {
   if (lua_alloc == NULL) {
@@ -547,6 +569,7 @@ static const luaL_Reg of_the_state[] = {
 static const luaL_Reg functions[] = {
   {"inject", f_inject}, {"clear", f_clear}, {"calls", f_calls},
   {"withhold", f_withhold}, {"exit", f_exit}, {"malloc", f_malloc},
+  {"pause", f_pause},
   {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried},
   {"cheap", f_cheap}, {"bell", f_bell}, {"ring", f_ring}, {"refuse", f_refuse},
   {"signal", f_signal}, {"arrive", f_arrive}, {"lose", f_lose},

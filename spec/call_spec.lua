@@ -1,12 +1,14 @@
 -- Calls: each is answered, refused, or told that no answer will come. The end
 -- of a mailbox is told to its monitors, and what it had can be taken.
 
+local faults = require "faults"
 local helper = require "helper"
 local mailboxes = require "mailboxes"
 local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
+local faulty = faults.tests(it)
 local E = uring.errno
 
 local pair <const>, failed <const> = mailboxes.pair, mailboxes.failed
@@ -259,6 +261,38 @@ describe("address:call", function()
         call:cancel()
         assert.equal("quick", to:call "quick")
         assert.is_true(ended)
+      end)
+    end)
+
+  -- luacheck: globals T
+  faulty("closes the descriptor in an answer for which there is no memory",
+    function()
+      -- luacheck: ignore uring spec
+      local uring, spec = require "uring", require "uring_spec"
+      uring.run(function()
+        local box <close> = uring.mailbox()
+        local to <close> = box:address()
+        local moved
+        uring.daemon(function()
+          local handlers = { f = function() return moved, { "x" } end }
+          repeat until uring.pcall(box.serve, box, handlers)
+        end)
+        T.turns()
+        T.collect()
+        local fds, n, refused, made = T.fds(), 0, 0
+        repeat
+          n = n + 1
+          moved = uring.fd(spec.dup(1))
+          T.fault.alloc(n, 2)  -- (Lua asks twice)
+          local ok, fd = pcall(to.call, to, "f")
+          made = T.fault.alloc()
+          if ok and fd then fd:close() else refused = refused + 1 end
+          pcall(moved.close, moved)  -- (if it was not sent)
+          fd, moved = nil, nil  -- luacheck: ignore
+          T.collect()
+          T.equal(fds, T.fds())
+        until made < n
+        assert(refused > 5, refused)
       end)
     end)
 

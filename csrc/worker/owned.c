@@ -240,7 +240,7 @@ void owned_push (lua_State *L, const uint64_t *cell) {
 static void give_fd (lua_State *L, int index, uint64_t *cell) {
   const struct fd *f = lua_touserdata(L, index);
   int number = (int)message_count(*cell);
-  *cell = message_cell(MESSAGE_NIL, 0);  /* guard: it has one owner */
+  *cell = message_cell(MESSAGE_NIL, 0);  /* (no more the message's) */
   handle_own(&state_of(L)->handles, f->d, number);
 }
 

@@ -135,6 +135,29 @@ describe("the start of a child", function()
     end
   end)
 
+  it("is left alone by a forked child whose state closes", function()
+    helper.script_ok [[
+      local helper = require "helper"
+      local spec = require "uring_spec"
+      local uring = require "uring"
+      uring.run(function()
+        local path = helper.file ""
+        local task = helper.started(uring.process,
+          { "sh", "-c", "echo x >" .. path .. "; exec sleep 1000" })
+        -- (the loop does not turn meanwhile: it is done, and not yet known)
+        local began = uring.now()
+        repeat
+        until helper.content(path) ~= "" and uring.now() - began > 0.05
+        local pid = spec.fork()
+        if pid == 0 then os.exit(true, true) end
+        assert(spec.wait(pid) == 0)
+        local _, p = assert(task:join(20 * helper.slow))
+        local kind, _, errno = p:wait(0.05)
+        assert(kind == nil and errno == uring.errno.ETIME, kind)
+        assert(p:kill("KILL") and p:wait() == "signal")
+      end)]]
+  end)
+
   it("works after a fork, in both processes, with starts in flight", function()
     local status, out = helper.script [[
       local uring = require "uring"

@@ -3,6 +3,7 @@
 -- inner one took the scope away in which the outer one was about to begin.
 
 local helper = require "helper"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -99,5 +100,36 @@ describe("uring.loop", function()
           and uring.await(uring.sqe():prep_nop())
       end) == 0)
       io.write "one"]])
+  end)
+
+  it("refuses its options if a finalizer has made it meanwhile", function()
+    helper.needs_eager_collector()
+    local code = [[
+      local uring = require "uring"
+      local n, made = ...
+      local function arm()
+        setmetatable({}, { __gc = function()
+          n = n - 1
+          if n == 0 then made = uring.loop() else arm() end
+        end })
+      end
+      local options = { entries = 16 }
+      collectgarbage "stop"
+      collectgarbage("incremental", 10, 1000, 30)
+      arm()
+      collectgarbage "restart"
+      local ok, why = pcall(uring.loop, options)
+      collectgarbage("incremental", 200, 100)
+      if made == nil then return "unused" end
+      assert(not ok and why:find("was made already", 1, true), why)
+      assert(uring.loop() == made)
+      return "refused"]]
+    local n = 0
+    repeat
+      n = n + 1
+      local ok, what = spec.state(code, n)
+      assert.is_true(ok, what)
+    until what == "unused"
+    assert.is_true(n > 5, n)
   end)
 end)

@@ -251,11 +251,8 @@ static int recv_failed (lua_State *L, struct socket *s,
     s->rx_exhausted = true;
     return 0;
   }
-  /* guard: or it is made for ever */
-  if (loop_cut_short(res) && endpoint_closed(s->d))
-    return recv_closed(L);
   if (recv_is_transient(want, s, -res))
-    return 0;
+    return 0;  /* (closed meanwhile: `block` says so) */
   fail_result(L, opcode, s->in.waitq.fd, min_kernel, res, 0);
   lua_pop(L, 1);
   return 3;

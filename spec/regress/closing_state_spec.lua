@@ -133,4 +133,19 @@ describe("when the state closes", function()
       uring.loop():spawn(mailbox.receive, mailbox)
       uring.loop():step()]]
   end)
+
+  it("what a chain has opened is closed once, on a ring older than the loop",
+    function()
+      assert.equal("1", helper.script_ok [[
+        local uring = require "uring"
+        local ring = assert(uring.ring())
+        keep = setmetatable({}, { __gc = function()  -- between the two
+          io.write(ring:stats().disposed)
+        end })
+        local loop = assert(uring.loop())
+        loop:spawn(ring.await_chain, ring, {
+          uring.sqe():prep_openat(uring.AT_FDCWD, "/dev/null", 0),
+          uring.sqe():prep_timeout(100), uring.sqe():prep_nop() })
+        repeat loop:step() until ring:stats().completed == 1]])
+    end)
 end)

@@ -29,6 +29,17 @@ describe("a ring that is not the loop's", function()
     end
   end)
 
+  -- (Without it the loop would find out at the end of its nap.)
+  it("wakes it by a poll on the loop's own", function()
+    uring.run(function()
+      local ring <close> = assert(uring.ring())
+      local own = uring.loop():ring()
+      local before = own:stats().submitted
+      for _ = 1, 3 do ring:await(uring.sqe():prep_timeout(0.001)) end
+      assert.is_true(own:stats().submitted > before)
+    end)
+  end)
+
   it("and the loop's own ring are woken by another thread", function()
     uring.run(function()
       local own = uring.loop():ring()

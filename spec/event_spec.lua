@@ -384,6 +384,34 @@ describe("an event of another library", function()
     end)
   end)
 
+  it("around several gives the one that another task has completed",
+    function()
+      uring.run(function()
+        local a, b = uring.channel(1), uring.channel()
+        local of_a, of_b = a:receiving(), b:receiving()
+        local function try_b(waiter, ready, ...)
+          if ready then return ready, ... end
+          return of_b:try(waiter)
+        end
+        local either = {
+          try = function(_, waiter) return try_b(waiter, of_a:try(waiter)) end,
+          block = function(_, waiter)
+            of_a:block(waiter)
+            of_b:block(waiter)
+          end,
+          cancel = function(_, waiter)
+            of_a:cancel(waiter)
+            of_b:cancel(waiter)
+          end,
+        }
+        local task = helper.started(uring.select, { either })
+        assert.is_true(b:send("b", 0))
+        assert.is_true(a:send("a", 0))
+        assert.equal("b", (select(3, task:join(5))))
+        assert.equal("a", a:receive(0))
+      end)
+    end)
+
   it("whose waiter was emptied leaves no operation without an owner",
     function()
       helper.run(function()

@@ -120,6 +120,8 @@ describe("in a forked child", function()
           helper.raises(words, uring.await, nop(1))
           helper.raises("uring.run", uring.spawn, print)
           helper.raises(words, reader.join, reader)
+          helper.raises(words, reader.cancel, reader)
+          helper.raises(words, reader.joining, reader)
           local ring = assert(uring.ring {})
           local sum = uring.run(function()
             local sum = 0

@@ -131,11 +131,14 @@ describe("an address", function()
     function()
       -- luacheck: ignore uring spec
       local uring, spec = require "uring", require "uring_spec"
-      local function reader(go, gone)
-        local buffer = uring.buffer(1)
-        assert(uring.await(uring.sqe():prep_read(go, buffer)))
+      local function reader(go, gone, over)
+        local function wait(fd)
+          assert(uring.await(uring.sqe():prep_read(fd, uring.buffer(1))))
+        end
+        wait(go)
         uring.inbox():close()
         spec.write(gone, "x")
+        wait(over)
       end
       local ways = {
         function(worker) return worker:send(2) end,
@@ -150,8 +153,9 @@ describe("an address", function()
           uring.run(function()
             local heard, go = spec.pipe()
             local told, gone = spec.pipe()
+            local over, finish = spec.pipe()
             local worker = assert(uring.worker({ main = reader,
-              inbox = { capacity = 1 } }, heard, gone))
+              inbox = { capacity = 1 } }, heard, gone, over))
             assert(worker:send(1))
             uring.spawn(function()
               T.turns()
@@ -163,8 +167,11 @@ describe("an address", function()
             made = T.fault.malloc()
             assert(ok, sent)
             assert(sent == nil and errno == T.E.EPIPE, message)
+            spec.write(finish, "x")
             assert(worker:join())
-            for _, fd in ipairs { heard, go, told, gone } do spec.close(fd) end
+            for _, fd in ipairs { heard, go, told, gone, over, finish } do
+              spec.close(fd)
+            end
           end)
         until made < n
         assert(n > 2, n)

@@ -286,8 +286,14 @@ describe("without memory", function()
     end
     uring.run(function()
       local box <close> = uring.mailbox()
-      local _, second = received(box, function() end, true)
-      T.equal(long, select(2, assert(second:join(10 * T.slow))))
+      local other <close> = uring.mailbox()
+      local to <close> = other:address()
+      local function nothing() end
+      local function send() assert(to:send(1)) end  -- (which need not wait)
+      for _, after in ipairs { nothing, send } do
+        local _, second = received(box, after, true)
+        T.equal(long, select(2, assert(second:join(10 * T.slow))))
+      end
       -- the next waiter is its own select's event
       local first = received(box, function()
         return select(2, uring.select { box:receiving() })

@@ -207,6 +207,8 @@ static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
 }
 
 int send_wait_as (lua_State *L, struct task *t, const struct send_kind *kind) {
+  if (t->has_turn)  /* guard: of a wait that has raised */
+    loop_end_turns(state_of(L)->loop, t);
   t->wait = WAIT_NOTHING;
   if (loop_unfair(t))
     return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, (lua_KContext)kind,

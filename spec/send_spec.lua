@@ -202,6 +202,28 @@ describe("send", function()
     end)
   end)
 
+  it("that is cancelled as its turn comes leaves it to others at once",
+    function()
+      net.run(function()
+        local a, b = assert(uring.socketpair())
+        local _ <close> = a
+        local _ <close> = b
+        local long = ("x"):rep(1 << 20)
+        local first = helper.started(a.send, a, long)
+        local second = helper.started(function()
+          assert(not pcall(a.send, a, "never"))
+          return a:try_send "z"
+        end)
+        uring.spawn(function()  -- (before it in the queue of ready tasks)
+          repeat uring.sleep(0) until second:status() ~= "waiting"
+          second:cancel()
+        end)
+        assert.is_true(b:read(#long + 1, net.patience) == long .. "z")
+        assert.same({ true, #long }, { first:join() })
+        assert.same({ true, 1 }, { second:join() })
+      end)
+    end)
+
   it("goes on for other tasks when one that was woken raises", function()
     net.run(function()
       for _, method in ipairs { "send", "sendmsg" } do

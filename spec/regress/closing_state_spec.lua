@@ -148,4 +148,25 @@ describe("when the state closes", function()
           uring.sqe():prep_timeout(100), uring.sqe():prep_nop() })
         repeat loop:step() until ring:stats().completed == 1]])
     end)
+
+  it("a worker that was collected can still end in another run", function()
+    assert.equal("survived", helper.script_ok [[
+      local uring = require "uring"
+      local loop = assert(uring.loop())
+      local function threads()
+        local file <close> = assert(io.open "/proc/self/status")
+        return tonumber(file:read "a":match "Threads:%s*(%d+)")
+      end
+      keep = setmetatable({}, { __gc = function()  -- before the loop ends
+        uring.run(function()
+          repeat uring.sleep(0.001) until threads() == 1
+          uring.sleep(0)
+        end)
+        io.write "survived"
+      end })
+      loop:spawn(function()
+        assert(uring.worker(function() uring.inbox():receive() end)):join()
+      end)
+      for _ = 1, 3 do loop:step() end]])
+  end)
 end)

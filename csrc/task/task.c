@@ -107,7 +107,7 @@ static bool is_cancelled (lua_State *L, int value) {
 /* Push SHARED_LAST_ERRORS and its key for this task, the coroutine. */
 static void push_notes (lua_State *L) {
   lua_State *co = running_coroutine(L);
-  if (!lua_checkstack(co, 1))  /* guard: raised here, where it is caught */
+  if (!lua_checkstack(co, 1))  /* (in L, where it is caught) */
     luaL_error(L, "not enough memory for a traceback");
   state_shared(L, SHARED_LAST_ERRORS);
   lua_pushthread(co);

@@ -432,11 +432,12 @@ static int f_malloc (lua_State *L) {
   return shortage(L, &c_memory);
 }
 
-/* pause(n, told, until): the n-th allocation of the module writes a byte to one
-** pipe, and waits for one from the other: so another thread does something in
-** the middle of a call. Returns what malloc does, which ends it. */
+/* pause(n, told, until): the n-th allocation of the module writes a byte to
+** one pipe, and waits for one from the other: so another thread does something
+** in the middle of a call. Returns what malloc does, which ends it. */
 static int f_pause (lua_State *L) {
-  int told = (int)luaL_checkinteger(L, 2), until = (int)luaL_checkinteger(L, 3);
+  int told = (int)luaL_checkinteger(L, 2);
+  int until = (int)luaL_checkinteger(L, 3);
   lua_settop(L, 1);
   shortage(L, &c_memory);
   c_memory.told = told;
@@ -444,8 +445,8 @@ static int f_pause (lua_State *L) {
   return 1;
 }
 
-/* alloc(n, failing): as malloc, for Lua's allocations. (Lua collects garbage and
-** tries each a second time.) */
+/* alloc(n, failing): as malloc, for what Lua allocates. (It collects garbage
+** and tries each a second time.) */
 static int f_alloc (lua_State *L) {
   if (lua_alloc == NULL) {
     lua_alloc = lua_getallocf(L, &lua_alloc_ud);

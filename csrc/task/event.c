@@ -314,7 +314,7 @@ static int select_waiter_gc (lua_State *L) {
     lua_insert(L, 1);
     e->kind->cancel(L, e->task, &e->node);
   }
-  e->turnq = NULL;  /* guard: a finalizer may use it, and the queue is gone */
+  e->woken = false;  /* guard: a finalizer's try would join the queue again */
   return 0;
 }
 

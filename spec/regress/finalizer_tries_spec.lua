@@ -50,4 +50,29 @@ describe("an event that a finalizer tries", function()
         io.write(sent - got)]]):format(table.unpack(use))))
     end)
   end
+
+  it("puts no waiter that was collected into its queue", function()
+    assert.equal("yz", helper.script_ok [[
+      local uring = require "uring"
+      uring.run(function()
+        local c = uring.channel(1)
+        local event, kept, tried = c:receiving(), nil, nil
+        uring.spawn(function()
+          local waiter = { n = 0, task = uring.current() }
+          kept = setmetatable({ waiter = waiter }, { __gc = function(self)
+            assert(not event:try(self.waiter))
+            tried = true
+          end })
+          event:block(waiter)
+        end):join()
+        assert(c:try_send "x" and c:try_receive() == "x")
+        kept = nil
+        for _ = 1, 3 do collectgarbage() end
+        assert(tried)
+        assert(c:try_send "y")
+        io.write(c:try_receive())
+        assert(c:try_send "z")
+        io.write(select(2, uring.select { event }))
+      end)]])
+  end)
 end)

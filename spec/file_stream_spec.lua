@@ -324,6 +324,30 @@ describe("a file", function()
     end)
   end)
 
+  it("is written where it was read, also after reads that were cancelled",
+    function()
+      net.run(function()
+        local path = helper.file(("0123456789"):rep(20000))
+        local file <close> = assert(uring.open(path, "r+"))
+        local expected = content(path)
+        for n = 1, 3 do
+          assert.equal(10 * n, file:seek("set", 10 * n))
+          local read
+          local task = uring.spawn(function() read = file:read(100000) end)
+          uring.sleep(0)
+          task:cancel()
+          task:join()
+          local at = 10 * n + (read and #read or 0)
+          local bytes = ("abc"):rep(n * n * 10000)
+          assert.equal(file, file:write(bytes, n))
+          assert.equal(at + #bytes + 1, file:seek())
+          expected = expected:sub(1, at) .. bytes .. n
+            .. expected:sub(at + #bytes + 2)
+          assert.is_true(expected == content(path), "the content")
+        end
+      end)
+    end)
+
   it("is read and written by position", function()
     net.run(function()
       local path = helper.file "0123456789"
@@ -441,6 +465,22 @@ describe("uring.stream", function()
       stream = nil  -- luacheck: ignore
       helper.collect()
       assert.equal("our", file:read())
+    end)
+  end)
+
+  it("gives back what a read has left that was cancelled", function()
+    net.run(function()
+      local path = helper.tmpname()
+      assert(uring.fs.write(path, "one\ntwo\n"))
+      local file <close> = assert(io.open(path))
+      local stream = assert(uring.stream(file))
+      local read
+      local task = uring.spawn(function() read = stream:read() end)
+      uring.sleep(0)
+      task:cancel()
+      task:join()
+      assert.is_true(stream:close())
+      assert.equal(read and "two" or "one", file:read())
     end)
   end)
 

@@ -96,6 +96,31 @@ describe("a slow disk", function()
     end)
   end)
 
+  it("is written where it was read, when a read that was cancelled has ended",
+    function()
+      on_slow_disk(0.3, function(folder)
+        local uring = require "uring"
+        local file <close> = assert(uring.open(folder .. "/file", "r+"))
+        assert(select(3, file:read(10, 0.01)) == uring.errno.ETIME)
+        local order = {}
+        local writers = {}
+        for i = 1, 3 do
+          writers[i] = uring.spawn(function()
+            assert(file:write("<" .. i .. ">"))
+            order[#order + 1] = i
+          end)
+        end
+        local last = uring.spawn(file.write, file, "not this")
+        uring.sleep(0.05)
+        last:cancel()
+        for i = 1, 3 do assert(writers[i]:join()) end
+        assert(file:seek() == 9)
+        assert(table.concat(order) == "123")
+        assert(file:seek "set" == 0)
+        assert(file:read(12) == "<1><2><3>901")
+      end)
+    end)
+
   it("may answer when the file is closed and collected", function()
     on_slow_disk(0.3, function(folder)
       local uring = require "uring"

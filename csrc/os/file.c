@@ -313,20 +313,6 @@ static int seek_now (lua_State *L, struct stream *s) {
   return 1;
 }
 
-/* Take what a read has left that was given up: 0, or 3 values were pushed.
-** (No task waits for what that read has failed with, but for what stays to be
-** taken.) */
-static int seek_take_rest (lua_State *L, struct input *in) {
-  enum fill got;
-  while ((got = read_fill(L, in)) != FILL_NOTHING) {
-    if (got == FILL_FAILED && (!in->open || lua_tointeger(L, -1) == ENOMEM))
-      return 3;
-    lua_settop(L, 3);
-  }
-  return 0;
-}
-
-/* No request may read meanwhile: it would move the position. */
 static int seek_try (lua_State *L, struct task *t, struct wait_node *node) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   struct input *in = &s->input;
@@ -334,11 +320,7 @@ static int seek_try (lua_State *L, struct task *t, struct wait_node *node) {
   (void)t;
   if (!in->open)
     return fail(L, EBADF, "%s is closed", in->name);
-  if (!in->ops->may_take(in, node)
-      && waitq_first(&in->waitq->q.waiting) != NULL)
-    return 0;
-  n = seek_take_rest(L, in);
-  if (n == 0 && stream_reads(s))
+  if ((n = read_settle(L, s, node)) < 0)
     return 0;
   if (n == 0) n = seek_now(L, s);
   if (in->open) in->ops->end_turn(L, in, node);

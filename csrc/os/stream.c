@@ -39,13 +39,6 @@ static struct op *stream_op (const struct stream *s) {
                                         : NULL;
 }
 
-void stream_rewind (struct stream *s) {
-  size_t ahead = store_size(&s->input.store);
-  if (s->seekable && ahead > 0 && s->ring && stream_op(s) == NULL
-      && lseek(s->fd, -(off_t)ahead, SEEK_CUR) >= 0)
-    store_take(&s->input.store, ahead);
-}
-
 bool stream_reads (const struct stream *s) {
   return stream_op(s) != NULL;
 }
@@ -175,6 +168,13 @@ static const struct input_ops stream_input_ops = {
   stream_input_fill, stream_input_start, stream_input_poll,
   stream_input_end_turn, stream_input_abandon
 };
+
+void stream_rewind (struct stream *s) {
+  size_t ahead = store_size(&s->input.store);
+  if (s->seekable && ahead > 0 && s->ring && stream_op(s) == NULL
+      && lseek(s->fd, -(off_t)ahead, SEEK_CUR) >= 0)
+    store_take(&s->input.store, ahead);
+}
 
 
 /* ---- output ------------------------------------------------------------ */
@@ -308,12 +308,30 @@ static void stream_free (struct stream *s) {
   s->memory = NULL;
 }
 
+/* How many bytes a read that was given up has moved the position by, if it has
+** ended; or less than 0. */
+static off_t stream_left (struct stream *s) {
+  const struct op *op;
+  if (stream_op(s) == NULL)
+    return 0;
+  stream_input_poll(&s->input);
+  op = stream_op(s);
+  if (op == NULL || op->results.first == NULL)
+    return -1;
+  return op->results.first->res > 0 && op->opcode != IORING_OP_POLL_ADD
+         ? op->results.first->res : 0;
+}
+
 /* What was read ahead is for others that have the file: of a Lua file, of
 ** stdin. But where one of them has moved the position it is theirs. */
 static void stream_give_back (lua_State *L, struct stream *s) {
-  if (s->fork_id == fork_id() && s->output.positioned && !endpoint_closed(s->d)
-      && store_size(&s->input.store) > 0 && !input_in_push(L, &s->input)
-      && lseek(s->fd, 0, SEEK_CUR) == s->at) stream_rewind(s);
+  off_t left, ahead;
+  if (s->fork_id != fork_id() || !s->output.positioned || endpoint_closed(s->d)
+      || input_in_push(L, &s->input) || (left = stream_left(s)) < 0)
+    return;
+  ahead = left + (off_t)store_size(&s->input.store);
+  if (ahead > 0 && lseek(s->fd, 0, SEEK_CUR) == s->at + left)
+    lseek(s->fd, -ahead, SEEK_CUR);
 }
 
 /* (The collection of a stream does not end what others do with its

@@ -13,7 +13,6 @@
 #include "lua/options.h"
 #include "task/event.h"
 #include "os/read_format.h"
-#include "os/stream.h"
 
 #include <math.h>
 
@@ -55,6 +54,22 @@ enum fill read_fill (lua_State *L, struct input *in) {
   if (!in->open) read_closed(L, in);
   else fail(L, ENOMEM, "read from %s%s", in->name, state_memory_note(L));
   return FILL_FAILED;
+}
+
+/* (No task waits for what that read has failed with, but for what stays to be
+** taken.) */
+int read_settle (lua_State *L, struct stream *s, struct wait_node *node) {
+  struct input *in = &s->input;
+  int top = lua_gettop(L);
+  enum fill got;
+  if (waitq_first(&s->in.q.waiting) != NULL && !in->ops->may_take(in, node))
+    return -1;
+  while ((got = read_fill(L, in)) != FILL_NOTHING) {
+    if (got == FILL_FAILED && (!in->open || lua_tointeger(L, -1) == ENOMEM))
+      return 3;
+    lua_settop(L, top);
+  }
+  return stream_reads(s) ? -1 : 0;
 }
 
 /* Take what the call asks for, and get more as long as more has arrived. 0:

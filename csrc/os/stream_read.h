@@ -14,6 +14,7 @@
 #define uring_stream_read_h
 
 #include "net/input.h"
+#include "os/stream.h"
 
 /* Give sockets and streams these methods. */
 void stream_read_open (lua_State *L);
@@ -22,6 +23,12 @@ void stream_read_open (lua_State *L);
 ** memory for it; if that does not help it stays where it is (FILL_FAILED, with
 ** ENOMEM). A finalizer may close the object. */
 enum fill read_fill (lua_State *L, struct input *in);
+
+/* Before the position of a file is used, which a request to read moves: take
+** what a read has left that was given up. 0; 3 values were pushed; or less
+** than 0: this waiter has to wait in the queue `in`, for others that read or
+** for such a request. */
+int read_settle (lua_State *L, struct stream *s, struct wait_node *node);
 
 /* The functions for lua/uring/watch.lua, into the table on top. */
 void stream_read_functions (lua_State *L);

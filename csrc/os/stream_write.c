@@ -10,7 +10,7 @@
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "net/endpoint.h"
-#include "os/stream.h"
+#include "os/stream_read.h"
 
 /* The stack of a write that waits: the object, which argument is next, how
 ** many of its bytes were taken, and the arguments. */
@@ -56,12 +56,29 @@ static int write_take (lua_State *L, struct output *o) {
   return 1;
 }
 
+/* Its first byte goes where the next one is to be read. 0; 3 values were pushed;
+** or less than 0: there are reads to be waited for, which move the position. */
+static int write_settle (lua_State *L, struct wait_node *node) {
+  struct stream *s = class_test(L, OBJECT, CLASS_STREAM);
+  int n = 0;
+  if (s == NULL || lua_tointeger(L, NEXT) > FIRST
+      || lua_tointeger(L, TAKEN) > 0)
+    return 0;
+  if (s->output.positioned && s->ring) n = read_settle(L, s, node);
+  if (n == 0) stream_rewind(s);
+  if (n >= 0 && s->input.open)
+    s->input.ops->end_turn(L, &s->input, node);
+  return n;
+}
+
 static int write_try (lua_State *L, struct task *t, struct wait_node *node) {
   struct output *o = &endpoint_at(L, OBJECT)->output;
   int n;
   (void)t;
   if (!o->open)
     return fail(L, EBADF, "%s is closed", o->name);
+  if ((n = write_settle(L, node)) != 0)
+    return n > 0 ? n : 0;
   if (!o->ops->may_take(o, node))
     return 0;
   n = write_take(L, o);
@@ -71,9 +88,14 @@ static int write_try (lua_State *L, struct task *t, struct wait_node *node) {
 
 static int write_block (lua_State *L, struct task *t, struct blocking *b) {
   struct output *o = &endpoint_at(L, OBJECT)->output;
-  int n = output_go(L, o);
+  int n = write_settle(L, b->node);
   (void)t;
-  if (n > 0)
+  if (n < 0) {
+    struct stream *s = class_raw(L, OBJECT, CLASS_STREAM);
+    wait_join(b, &s->in.q, WAIT_QUEUE);
+    return 0;
+  }
+  if (n > 0 || (n = output_go(L, o)) > 0)
     return n;
   if (!o->open)  /* (by a finalizer) */
     return fail(L, EBADF, "%s is closed", o->name);
@@ -84,8 +106,12 @@ static int write_block (lua_State *L, struct task *t, struct blocking *b) {
 static void write_cancel (lua_State *L, struct task *t,
                           struct wait_node *node) {
   struct output *o = &endpoint_at(L, OBJECT)->output;
+  struct stream *s = class_test(L, OBJECT, CLASS_STREAM);
   (void)t;
-  if (o->open) o->ops->end_turn(L, o, node);
+  if (!o->open)
+    return;
+  if (s) s->input.ops->end_turn(L, &s->input, node);
+  o->ops->end_turn(L, o, node);
 }
 
 static const struct wait_kind writing = {
@@ -120,13 +146,18 @@ static int stream_write (lua_State *L) {
   struct task *t = loop_enter(L, loop, "write");
   size_t size = check_arguments(L);
   struct stream *s;
+  bool unsettled = false;
   int n = o->ops->start ? o->ops->start(L, o) : 0;
   if (n > 0)
     return n;
   if (!o->open) output_check(L);  /* (a finalizer may have closed it) */
-  if ((s = class_test(L, OBJECT, CLASS_STREAM)) != NULL) stream_rewind(s);
+  if ((s = class_test(L, OBJECT, CLASS_STREAM)) != NULL) {
+    unsettled = s->output.positioned
+                && (stream_reads(s) || waitq_first(&s->in.q.waiting));
+    if (!unsettled) stream_rewind(s);
+  }
   output_begin(o);
-  if (size <= OUTPUT_SIZE - o->used && !o->error && !loop_unfair(t)
+  if (!unsettled && size <= OUTPUT_SIZE - o->used && !o->error && !loop_unfair(t)
       && o->ops->may_take(o, NULL)) {
     for (int i = 2; i <= lua_gettop(L); i++) {
       const char *bytes = lua_tolstring(L, i, &size);

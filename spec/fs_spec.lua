@@ -405,6 +405,19 @@ describe("the file system", function()
       assert(fs.write(d .. "/link", "x", { atomic = true }))
       assert.equal("file", fs.lstat(d .. "/link").kind)
       assert.same({ "f file", "fifo fifo", "link file" }, names(fs.dir, d))
+      -- with the mode of the file that the link leads to, and of nothing else
+      local plain = fs.stat(d .. "/f").mode
+      assert(fs.write(d .. "/mine", ""))
+      assert(fs.chmod(d .. "/mine", 384))
+      assert(fs.mkdir(d .. "/sub"))
+      assert(fs.chmod(d .. "/sub", 1023))
+      for target, mode in pairs { mine = 384, sub = plain, fifo = plain,
+        none = plain } do
+        local link = d .. "/to " .. target
+        assert(fs.symlink(target, link))
+        assert(fs.write(link, "x", { atomic = true }))
+        assert.equal(mode, fs.lstat(link).mode)
+      end
     end)
   end)
 

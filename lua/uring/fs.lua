@@ -549,7 +549,8 @@ function Temporary:begin(at, op, path)
   return true
 end
 
--- It has the mode of the file that it replaces, if there is one.
+-- It has the mode of the file that it replaces, if there is one. (A link may
+-- lead to something else.)
 function Temporary:done(mode)
   local stream = self.stream
   if mode then
@@ -580,7 +581,7 @@ local function write_atomic(at, path, data)
   if old and old.kind == "link" then old = stat(at, "stat", path, 0) end
   ok, message, errno = t.stream:write(data)
   if not ok then return nil, message, errno end
-  return t:done(old and old.mode)
+  return t:done(old and old.kind == "file" and old.mode)
 end
 
 local WRITE <const> = { { "atomic", "boolean" } }

@@ -98,6 +98,22 @@ describe("the start of a child", function()
       end)
     end)
 
+  it("that is left when it is done is undone when its scope has ended",
+    function()
+      net.run(function()
+        for i = 1, 30 do
+          local task = helper.started(uring.scope, function()
+            process { "sleep", "1000", group = i % 2 == 0 }
+          end)
+          local began = uring.now()  -- (the loop does not turn meanwhile)
+          repeat until uring.now() - began > 0.005
+          task:cancel()
+          task:join(patience)
+          assert.is_false(spec.children())
+        end
+      end)
+    end)
+
   it("that is left at any moment leaves nothing", function()
     net.run(function()
       local n = { begun = 0, left = 0 }

@@ -1,6 +1,8 @@
 /*
 ** child_job: see the header. What must not break: the job owns all that its
-** thread touches; a child that is not taken by `results` is killed and reaped.
+** thread touches; a child that is not taken by `results` is killed and reaped:
+** by the thread, by whatever waits for the start to be undone, or at last when
+** the job ends.
 */
 
 #include "compat.h"
@@ -63,6 +65,7 @@ static void start_work (struct job *job) {
   kill_unwanted(&j->spawn);  /* guard: its task has left */
   pidfd_reap_wait(j->spawn.pidfd);
   close(j->spawn.pidfd);
+  j->spawn.pidfd = -1;
 }
 
 
@@ -71,6 +74,8 @@ static void start_work (struct job *job) {
 static void child_job_end (struct refblock *b) {
   struct child_job *j = (struct child_job *)b;
   close_descriptors(j);
+  if (j->spawn.pidfd >= 0 && j->fork_id == fork_id())
+    pidfd_reap_later(j->spawn.pidfd);  /* (it was killed) */
   if (j->strings) refblock_release(&j->strings->block);
   if (j->d) refblock_release(&j->d->block);
   free(j);
@@ -85,7 +90,6 @@ static void child_job_left (struct waited_job *job) {
       || j->spawn.pidfd < 0)
     return;
   kill_unwanted(&j->spawn);  /* guard: it was not taken */
-  pidfd_reap_later(j->spawn.pidfd);
 }
 
 static int start_failed (lua_State *L, const struct spawn *s) {
@@ -101,18 +105,24 @@ static int start_failed (lua_State *L, const struct spawn *s) {
               s->step == SPAWN_PROCESS ? "make it" : "its descriptors");
 }
 
-static int start_results (lua_State *L, struct waited_job *job) {
-  struct child_job *j = (struct child_job *)job;
+/* The child is its object's from now on. (The object lets go of the job, which
+** its wait counts.) */
+static void take_child (lua_State *L, struct child_job *j) {
   struct child *c = child_check(L, CHILD);
+  int pidfd = j->spawn.pidfd;
   struct handle *d = j->d;
-  if (j->spawn.error != 0) {
-    child_set_start_job(c, NULL);
-    return start_failed(L, &j->spawn);
-  }
-  child_started(L, c, d, j->spawn.pidfd, j->spawn.pid,
-                j->spawn.group);
   j->d = NULL;
   j->spawn.pidfd = -1;  /* guard: it is the object's */
+  child_started(L, c, d, pidfd, j->spawn.pid, j->spawn.group);
+}
+
+static int start_results (lua_State *L, struct waited_job *job) {
+  struct child_job *j = (struct child_job *)job;
+  if (j->spawn.error != 0) {
+    child_set_start_job(child_check(L, CHILD), NULL);
+    return start_failed(L, &j->spawn);
+  }
+  take_child(L, j);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -270,14 +280,18 @@ static int child_start (lua_State *L) {
 }
 
 
+/* (Its thread has reaped a child that it found unwanted.) */
 static int undone_results (lua_State *L, struct waited_job *job) {
-  (void)job;
-  child_set_start_job(child_check(L, CHILD), NULL);
-  lua_pushboolean(L, 1);
+  struct child_job *j = (struct child_job *)job;
+  bool killed = j && j->spawn.pidfd >= 0;
+  if (killed) take_child(L, j);
+  else child_set_start_job(child_check(L, CHILD), NULL);
+  lua_pushboolean(L, killed);
   return 1;
 }
 
-/* child_undone(nil, child): wait until a start that was left is undone */
+/* child_undone(nil, child): wait until a start that was left is undone. True:
+** the child was killed, and its end is to be waited for. */
 static int child_undone (lua_State *L) {
   struct child *c;
   struct waited_job *job;

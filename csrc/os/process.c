@@ -178,6 +178,8 @@ static int child_close (lua_State *L) {
       child_forget(L, c);
     }
   }
+  if (c->start && atomic_load(&c->start->job.worked))
+    child_set_start_job(c, NULL);  /* (a child that was not taken is reaped) */
   return 0;
 }
 

@@ -171,6 +171,11 @@ local function stop(self)
   end
 end
 
+-- The start was left: there is no child, or it was killed.
+local function undo(child)
+  if core.child_undone(nil, child) then wait_end(child) end
+end
+
 local function closed(streams)
   for _, stream in next, streams do stream:close() end
 end
@@ -203,7 +208,7 @@ local function attend(self, start)
     if ok then start.failure = { message, errno }
     elseif not rawequal(started, public.cancelled) then
       start.problem = started
-    else shield(self.grace + AFTER_KILL, core.child_undone, nil, child) end
+    else shield(self.grace + AFTER_KILL, undo, child) end
     return
   end
   self.started = true

@@ -263,6 +263,39 @@ describe("of a pipe that is full, write", function()
   end)
 end)
 
+describe("a socket that its peer does not read", function()
+  it("says at its close how much has not gone, though some was on its way",
+    function()
+      net.run(function()
+        for _, cancelled in ipairs { false, true } do
+          local a, b = net.pair()
+          assert(a:setsockopt("SO_SNDBUF", 4096))
+          local bytes = ("0123456789"):rep(10000)
+          local writer = uring.spawn(a.write, a, bytes)
+          helper.turns(5)
+          assert.equal("done", writer:status())
+          local ok, errno, unsent, _
+          local function close() ok, _, errno, unsent = a:close() end
+          if cancelled then
+            local closer = uring.spawn(function()
+              uring.current():cancel()
+              close()
+            end)
+            assert.equal(1, #b:read(1))
+            closer:join()
+          else  -- (where it cannot wait)
+            string.gsub("x", "x", close)
+          end
+          assert.same({ nil, E.ETIME }, { ok, errno })
+          local got = b:read "a"
+          local n = #got + (cancelled and 1 or 0)
+          assert.is_true(n > 0)
+          assert.equal(#bytes, n + unsent)
+        end
+      end)
+    end)
+end)
+
 describe("what was written to a socket goes before", function()
   local function after(name, f)
     it(name, function()

@@ -10,6 +10,7 @@
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
+#include "ring/ring_uses.h"
 #include "api/prep_build.h"
 
 #include <limits.h>
@@ -346,6 +347,15 @@ static void abandon_request (struct output *o) {
     op->waitq = NULL;  /* guard: the queue ends with the object */
     ring_cancel(o->ring, op);
   }
+}
+
+void output_settle (struct output *o) {
+  struct op *op = o->token != 0 && o->ring->open
+                  ? op_find(&o->ring->ops, o->token) : NULL;
+  if (op == NULL)
+    return;
+  ring_cancel(o->ring, op);
+  ring_settle(o->ring, *o->d);
 }
 
 size_t output_end (struct output *o, bool in_owner) {

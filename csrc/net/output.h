@@ -129,6 +129,10 @@ void output_drop_sent (struct output *o, size_t n);
 ** it completes, and the rest is written by the output itself. */
 void output_lend (struct output *o, struct loop *loop, struct op *op);
 
+/* Before its object is closed: cancel the request in flight, and take what it
+** has done, unless that takes a thread of the kernel's longer. */
+void output_settle (struct output *o);
+
 /* The object ends: write what is possible without waiting and without the loop
 ** (in a forked child, which is not `in_owner`, nothing), and drop the rest:
 ** its size. */

@@ -128,8 +128,11 @@ int output_linger (lua_State *L, struct output *o, lua_CFunction finish) {
 }
 
 int output_close (lua_State *L, struct output *o) {
-  int err = o->error;
-  size_t left = o->lost + output_end(o, true);
+  int err;
+  size_t left;
+  output_settle(o);  /* guard: or what it has sent counts as not written */
+  err = o->error;
+  left = o->lost + output_end(o, true);
   o->error = 0;
   o->lost = 0;
   if (left == 0 && err == 0)

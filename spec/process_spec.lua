@@ -534,6 +534,18 @@ describe("process:communicate", function()
     end)
   end)
 
+  it("loses nothing where its task is cancelled", function()
+    net.run(function()
+      local p = sh("echo err >&2; exec 2>&-; echo out; exec sleep 20",
+        { stdout = "pipe", stderr = "pipe" })
+      assert.equal("o", p.stdout:peek(1, patience))
+      local _, message = uring.timeout(0.1, p.communicate, p)
+      assert.equal("timed out", message)
+      p:kill "KILL"
+      assert.same({ "out\n", "err\n", "signal", 9 }, { p:communicate() })
+    end)
+  end)
+
   it("takes no more than max", function()
     net.run(function()
       local p <close> = sh("while :; do echo line; done", { stdout = "pipe" })

@@ -447,10 +447,23 @@ local function check_communicate(self, input, options)
   return check_options(options, 2, name, EXCHANGE)
 end
 
+-- What the outputs of a process have given. Unless that becomes a result, for
+-- a failure or because the task is cancelled, it is to be read again.
+local Got <const> = {}
+
+function Got:__close()
+  for i = 2, 3 do
+    local bytes, stream = self[STREAMS[i]], self.process[STREAMS[i]]
+    if not self.ended and bytes and bytes ~= "" and not is_closed(stream) then
+      stream:unread(bytes)
+    end
+  end
+end
+
 function Process:communicate(input, options)
   check_self(self, "communicate")
   options = check_communicate(self, input, options)
-  local got = {}
+  local got <close> = setmetatable({ process = self, ended = false }, Got)
   local _ <close> = limit(self.stdout, options.max)
   local _ <close> = limit(self.stderr, options.max)
   local function work()
@@ -461,14 +474,9 @@ function Process:communicate(input, options)
   local kind, code, errno
   if options.timeout then kind, code, errno = timeout(options.timeout, work)
   else kind, code, errno = work() end
-  if kind then return got.stdout or "", got.stderr or "", kind, code end
-  for i = 2, 3 do  -- (what was read is to be read again)
-    local bytes, stream = got[STREAMS[i]], self[STREAMS[i]]
-    if bytes and bytes ~= "" and not is_closed(stream) then
-      stream:unread(bytes)
-    end
-  end
-  return nil, code, errno
+  if not kind then return nil, code, errno end
+  got.ended = true
+  return got.stdout or "", got.stderr or "", kind, code
 end
 
 

@@ -56,8 +56,9 @@ static int write_take (lua_State *L, struct output *o) {
   return 1;
 }
 
-/* Its first byte goes where the next one is to be read. 0; 3 values were pushed;
-** or less than 0: there are reads to be waited for, which move the position. */
+/* Before its first byte, which goes where the next one is to be read. 0; 3 for
+** an error; or less than 0: it has to wait for reads, which move the position.
+*/
 static int write_settle (lua_State *L, struct wait_node *node) {
   struct stream *s = class_test(L, OBJECT, CLASS_STREAM);
   int n = 0;
@@ -157,8 +158,8 @@ static int stream_write (lua_State *L) {
     if (!unsettled) stream_rewind(s);
   }
   output_begin(o);
-  if (!unsettled && size <= OUTPUT_SIZE - o->used && !o->error && !loop_unfair(t)
-      && o->ops->may_take(o, NULL)) {
+  if (!unsettled && size <= OUTPUT_SIZE - o->used && !o->error
+      && !loop_unfair(t) && o->ops->may_take(o, NULL)) {
     for (int i = 2; i <= lua_gettop(L); i++) {
       const char *bytes = lua_tolstring(L, i, &size);
       if (output_add(o, loop, bytes, size) < 0)

@@ -193,7 +193,8 @@ struct uring_api {
 
   /* Let tasks go on. It never blocks and keeps to the budget; an idle step
   ** makes no system call (but once there is an `fd` one in 1,024, and the
-  ** first few after work, read the eventfds behind it). If a script listens to
+  ** first few after work, read the eventfds behind it; so do those of a tenth
+  ** of a second after a task's wait for an eventfd). If a script listens to
   ** signals, a step with work replaces the handlers of these that the host has
   ** set since; they are put back when the script listens no more. -EBUSY:
   ** inside of a step or of uring.run. -EPERM: the loop is another

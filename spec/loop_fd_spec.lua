@@ -303,6 +303,33 @@ describe("loop:fd() is not readable", function()
     quiet()
   end)
 
+  -- (Idle steps that follow each other read the eventfds seldom.)
+  polled("twice for what the host has taken by hand", function()
+    for _ = 1, 3 do
+      for _ = 1, 20 do loop:step() end
+      spec.send_later(0, loop:ring():fd(), 1, 5):join()
+      assert(loop:ring():wait_cqe(5))
+      loop:step()
+      quiet()
+    end
+  end)
+
+  polled("twice for a signal that comes late", function()
+    local eventfd, buffer = spec.eventfd(), uring.buffer(8)
+    for _ = 1, 3 do
+      local task = loop:spawn(function()
+        uring.await(uring.sqe():prep_read(eventfd, buffer, 8, 0))
+      end)
+      H.settle()
+      spec.write_later(0, eventfd):join()
+      repeat loop:step() until task:status() == "done"
+      for _ = 1, 20 do loop:step() end
+      if comes(0.05) then loop:step() end  -- (or it was read in time)
+      quiet()
+    end
+    spec.close(eventfd)
+  end)
+
   polled("after a run, when a step has looked once", function()
     local channel = uring.channel()
     local server = loop:spawn(function() return channel:receive() end)

@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define DOUBTS    4     /* idle steps after work that read the eventfd */
-#define NOW_AND_THEN 1024  /* ... and later one of so many */
+#define LATE_NS   100000000  /* ... and those that do, where one is nested */
+#define NOW_AND_THEN 1024  /* later one of so many */
 
 
 /* ---- open -------------------------------------------------------------- */
@@ -65,7 +66,7 @@ int loop_fd_open (struct loop *loop) {
       loop_close_fds(loop);
       return rc;
     }
-    f->entered = UINT64_MAX;
+    f->seen.enters = UINT64_MAX;
     ring_set_polled(loop->ring);
     if (!loop->running) loop_fd_settle(loop);
   }
@@ -119,16 +120,39 @@ static bool read_signals (struct loop *loop) {
   return any;
 }
 
+/* Has a ring been entered, or something been taken from it, since its eventfd
+** was read? (Between two steps too: by hand, or by a close.) */
+static bool has_changed (const struct ring *r, const struct ring_seen *seen) {
+  return r->stats.enters != seen->enters || r->stats.cqes != seen->cqes;
+}
+
+static bool any_has_changed (const struct loop *loop) {
+  if (has_changed(loop->ring, &loop->fds.seen))
+    return true;
+  for (const struct watch *w = loop->watches; w; w = w->next)
+    if (has_changed(w->ring, &w->seen))
+      return true;
+  return false;
+}
+
+/* May a signal come that is for what was taken? */
+static bool in_doubt (struct poll_fds *f) {
+  if (f->doubt == 0)
+    return false;
+  if (clock_coarse() >= f->late) f->doubt--;
+  return true;
+}
+
 bool loop_fd_pending (struct loop *loop, int64_t now) {
   struct poll_fds *f = &loop->fds;
   bool pending;
   if (f->epoll < 0)
     return false;
-  pending = f->armed <= now || doorbell_notified(loop->ring->doorbell);
+  pending = f->armed <= now || doorbell_notified(loop->ring->doorbell)
+            || any_has_changed(loop);
   /* (in doubt even if so: a thread that is about to write the doorbell's
      eventfd may take long, and the host would come for the others) */
-  if (f->doubt > 0) f->doubt--;
-  else if (pending || ++f->idle % NOW_AND_THEN != 0)
+  if (!in_doubt(f) && (pending || ++f->idle % NOW_AND_THEN != 0))
     return pending;
   return read_signals(loop) || pending;
 }
@@ -145,14 +169,6 @@ static bool at_hand (const struct loop *loop) {
          || (loop->heap.n > 0 && turn_due(loop, loop_time(loop)));
 }
 
-/* Has a ring been entered, or something been taken from it, since its eventfd
-** was read? */
-static bool has_changed (const struct ring *r, uint64_t *entered) {
-  uint64_t before = *entered;
-  *entered = r->stats.enters + r->stats.cqes;
-  return before != *entered;
-}
-
 /* The kernel does not signal an eventfd from within the signal of another, for
 ** which a request has waited: it does so later, and, at least up to 6.18, only
 ** once for each time that the eventfd was registered. */
@@ -162,8 +178,13 @@ static bool register_anew (const struct ring *r, int fd) {
 }
 
 /* Read a ring's eventfd. False if it will not be signaled any more. */
-static bool read_ring (const struct ring *r, int fd) {
+static bool read_ring (struct poll_fds *f, const struct ring *r, int fd,
+                       struct ring_seen *seen) {
   bool ok = true;
+  if (r->nested && r->stats.cqes != seen->cqes)
+    f->late = clock_coarse() + LATE_NS;
+  *seen = (struct ring_seen){ r->stats.enters, r->stats.cqes };
+  f->doubt = DOUBTS;
   read_eventfd(fd);
   /* guard: or the next such signal never comes */
   if (r->nested) ok = register_anew(r, fd);
@@ -174,14 +195,11 @@ static bool read_ring (const struct ring *r, int fd) {
 static bool read_changed (struct loop *loop) {
   struct poll_fds *f = &loop->fds;
   struct doorbell *b = loop->ring->doorbell;
-  bool any = has_changed(loop->ring, &f->entered);
-  bool ok = !any || read_ring(loop->ring, f->cq);
+  bool ok = !has_changed(loop->ring, &f->seen)
+            || read_ring(f, loop->ring, f->cq, &f->seen);
   for (struct watch *w = loop->watches; w; w = w->next)
-    if (has_changed(w->ring, &w->entered)) {
-      any = true;
-      ok = read_ring(w->ring, w->eventfd) && ok;
-    }
-  if (any) f->doubt = DOUBTS;
+    if (has_changed(w->ring, &w->seen))
+      ok = read_ring(f, w->ring, w->eventfd, &w->seen) && ok;
   if (doorbell_notified(b)) doorbell_read(b);
   return ok;
 }

@@ -121,6 +121,9 @@ struct task {
   uint8_t immediate;        /* waits in a row that did not have to wait */
 };
 
+/* What had been done with a ring: its counts. */
+struct ring_seen { uint64_t enters, cqes; };
+
 /* A ring that tasks wait on, as the loop sees it. */
 struct watch {
   struct loop *loop;
@@ -131,7 +134,7 @@ struct watch {
                                none */
   bool signaled;            /* its eventfd was written */
   bool polled;              /* a host polls its eventfd: host/loop_fd.c */
-  uint64_t entered;         /* see struct poll_fds */
+  struct ring_seen seen;    /* when its eventfd was read last */
 };
 
 /* The state's loop, if it has one that is this process's: or NULL. */
@@ -184,9 +187,9 @@ struct poll_fds {
   int epoll, cq, timer;
   struct handle *handle;    /* of `epoll`, so that nothing else owns it */
   int64_t armed;            /* when `timer` expires, or CLOCK_NEVER */
-  uint64_t entered;         /* the ring's enters and CQEs when `cq` was read
-                               last */
-  unsigned doubt;           /* idle steps that still read it */
+  struct ring_seen seen;    /* when `cq` was read last */
+  unsigned doubt;           /* idle steps that still read it... */
+  int64_t late;             /* ... from this time on; before it all do */
   unsigned idle;            /* idle steps in a row */
 };
 

@@ -20,7 +20,7 @@ local POLLS <const> = {
   select = "function comes(seconds) return spec.select(fd, seconds) end",
 }
 
--- luacheck: globals loop uring spec H fault fd comes quiet works copied
+-- luacheck: globals loop uring spec H fault fd comes quiet works copied step
 
 -- A child that has copies of all that is open, and never touches the library;
 -- what ends it.
@@ -329,6 +329,36 @@ describe("loop:fd() is not readable", function()
     end
     spec.close(eventfd)
   end)
+
+  -- Where each step is one with work, and the signal another ring's.
+  for how, code in pairs {
+    ["where each step collects"] = "step = { gc = true, seconds = 0.001 }",
+    ["where the loop's ring tells no task work"] = [[
+      local uring = require "uring"
+      uring.loop { flags = uring.IORING_SETUP_SINGLE_ISSUER
+        | uring.IORING_SETUP_DEFER_TASKRUN }]],
+  } do
+    polled("for ever for a signal that comes late, " .. how, function()
+      local eventfd, buffer = spec.eventfd(), uring.buffer(8)
+      local ring = assert(uring.ring())
+      loop:spawn(ring.receive, ring)
+      for _ = 1, 3 do
+        local task = loop:spawn(function()
+          ring:await(uring.sqe():prep_read(eventfd, buffer, 8, 0))
+        end)
+        H.settle()
+        spec.write_later(0, eventfd):join()
+        repeat loop:step(step) until task:status() == "done"
+        local n = 0
+        while comes(0.05) do
+          n = n + 1
+          assert(n < 20, "it is readable for nothing")
+          loop:step(step)
+        end
+      end
+      spec.close(eventfd)
+    end, code)
+  end
 
   polled("after a run, when a step has looked once", function()
     local channel = uring.channel()

@@ -182,9 +182,10 @@ static int step_work (lua_State *L) {
 
 /* Is there nothing to do? */
 static bool is_idle (struct loop *loop, const struct step *s) {
+  /* (the descriptors before what is so in each step: that reads them) */
   return !turn_at_hand(loop) && !turn_due(loop, s->instant) && !loop->failed
-         && !s->gc && !turn_is_blind(loop)
-         && !loop_fd_pending(loop, s->instant);
+         && !loop_fd_pending(loop, s->instant)
+         && !s->gc && !turn_is_blind(loop);
 }
 
 static void begin (struct loop *loop, struct step *s) {

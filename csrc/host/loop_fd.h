@@ -16,8 +16,8 @@
 **
 ** When the kernel signals is not known exactly: a signal may come after the
 ** completion that it is for was taken. So the first few idle steps after work
-** read the eventfd as well, and later ones now and then. (A signal for what has
-** waited for an eventfd comes many milliseconds later: after that all idle
+** read the eventfd as well, and later ones now and then. (A signal for what
+** has waited for an eventfd comes many milliseconds later: after that all idle
 ** steps of a tenth of a second do.) All other idle steps look only at memory.
 **
 ** Invariants: work for a step and a descriptor that is not readable never stay

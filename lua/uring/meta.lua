@@ -2447,8 +2447,9 @@ function Loop:stats() end
 
 --- End all tasks: they are cancelled, and go on until they have ended, what is
 --- to be closed included. What has not ended in time is closed where it waits:
---- nil, message, ETIME. The loop cannot be used again. Raises in a task, a
---- step or a run, and the error of a task.
+--- nil, message, ETIME. (One that runs on, whatever its waits raise, is not
+--- interrupted.) The loop cannot be used again. Raises in a task, a step or
+--- a run, and the error of a task.
 ---@param seconds? uring.seconds 1
 ---@return true? ok
 ---@return string? message

@@ -185,8 +185,7 @@ describe("accept", function()
     local rounds = tonumber(os.getenv "URING_CONNECTIONS") or 10000
     local function memory()
       helper.collect()
-      local pages = helper.content "/proc/self/statm":match "%d+ (%d+)"
-      return collectgarbage "count" * 1024, tonumber(pages) * 4096
+      return collectgarbage "count" * 1024, helper.resident()
     end
     local function serve(n)
       net.run(function()

@@ -19,13 +19,6 @@ local function threads()
   return tonumber(helper.content("/proc/self/status"):match "Threads:%s*(%d+)")
 end
 
--- In bytes, of what is there now.
-local function memory()
-  local statm <close> = assert(io.open "/proc/self/statm")
-  local _, pages = statm:read("n", "n")
-  return pages * 4096
-end
-
 -- Accepted is received or undelivered.
 local function adds_up(what)
   local s = what:stats()
@@ -65,11 +58,11 @@ describe("workers", function()
       helper.collect()
     end
     some(WORKERS)
-    local held = memory()
+    local held = helper.resident()
     helper.keeps_fds(some, WORKERS)
     helper.eventually(function() return threads() <= before end, 10)
     -- (a sanitizer keeps what was freed)
-    local more = os.getenv "LD_PRELOAD" and 0 or memory() - held
+    local more = os.getenv "LD_PRELOAD" and 0 or helper.resident() - held
     assert(more < 8 << 20, more)
   end)
 
@@ -115,7 +108,7 @@ describe("workers", function()
         local k, m, text = box:receive()
         got[k] = got[k] + 1
         if m == 1 then begun = begun + 1 end
-        if begun == senders and not held then held = memory() end
+        if begun == senders and not held then held = helper.resident() end
         assert.equal(got[k], m)
         assert.equal(m % 400, #text)
         if n % 64 == 0 then
@@ -135,7 +128,7 @@ describe("workers", function()
       assert(s.high_water <= 100 and s.high_water_bytes <= 50000)
       assert.same({ senders * each, 0, 0 }, { s.received, s.undelivered,
         s.senders })
-      local more = os.getenv "LD_PRELOAD" and 0 or memory() - held
+      local more = os.getenv "LD_PRELOAD" and 0 or helper.resident() - held
       assert(more < 64 << 20, more)
     end)
   end)

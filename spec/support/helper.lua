@@ -239,6 +239,14 @@ function helper.content(name)
   return file:read "a"
 end
 
+-- The memory of the process that is in use, in bytes. (Without huge pages: the
+-- kernel makes one of the few pages of an arena when it likes.)
+function helper.resident()
+  local text = helper.content "/proc/self/smaps_rollup"
+  return (text:match "\nRss: +(%d+)" - text:match "\nAnonHugePages: +(%d+)")
+    * 1024
+end
+
 -- The two ends of a pipe: to read from, to write to.
 function helper.pipe()
   local r, w = spec.pipe()

@@ -65,6 +65,9 @@ describe("a ring's settings", function()
     local bounded, unbounded = ring:register_iowq_max_workers(1, 2)
     assert.truthy(bounded > 0 and unbounded > 0)
     assert.same({ 1, 2 }, { ring:register_iowq_max_workers() })
+    -- (they are the thread's: later specs would wait for each other)
+    assert.same({ 1, 2 }, { ring:register_iowq_max_workers(bounded,
+      unbounded) })
     for _, array in ipairs { {}, { -1 }, { 1024 }, { "x" } } do
       helper.raises("#1 to 'register_iowq_aff'", function()
         ring:register_iowq_aff(array)

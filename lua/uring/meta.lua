@@ -1124,7 +1124,9 @@ function Ring:register_iowq_aff(cpus) end
 function Ring:unregister_iowq_aff() end
 
 --- The most workers of io-wq, for what ends in a bounded time (files) and for
---- the rest; 0, or none: unchanged. Gives what was set before.
+--- the rest; 0, or none: unchanged. Gives what was set before. They are those
+--- of the thread, for all of its rings: with one, a request that waits there
+--- (the open of a FIFO) holds up every other that needs a worker.
 --- (io_uring_register_iowq_max_workers(3), 5.15)
 ---@param bounded? integer
 ---@param unbounded? integer

@@ -46,4 +46,4 @@ command -v apt-get >/dev/null || give_up "there is no apt-get"
 mkdir -p "$cache" && fetch >"$dir.log" 2>&1 || give_up "no source of $lua: see $dir.log"
 build || exit
 # shellcheck disable=SC2086
-LUA=$PWD/$out/$lua URING_SLOW=${URING_SLOW:-4} tools/test.sh plain "$@"
+URING_APICHECK=1 LUA=$PWD/$out/$lua URING_SLOW=${URING_SLOW:-4} tools/test.sh plain "$@"

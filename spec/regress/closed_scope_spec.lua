@@ -29,6 +29,9 @@ describe("a scope that is closed early", function()
   end)
 
   it("has tasks that end, though it could not be closed", function()
+    if os.getenv "URING_APICHECK" then
+      helper.skip "needs Lua 5.4.6: before, an assertion of Lua's own fails"
+    end
     survives [[
       uring.run(function()
         local inner

@@ -13,8 +13,9 @@
 #include "os/stream_read.h"
 
 /* The stack of a write that waits: the object, which argument is next, how
-** many of its bytes were taken, and the arguments. */
-enum { OBJECT = 1, NEXT, TAKEN, FIRST };
+** many of its bytes were taken, which is the last, and the arguments. (A
+** script that resumes the coroutine may have pushed values above them.) */
+enum { OBJECT = 1, NEXT, TAKEN, LAST, FIRST };
 
 
 static struct output *output_check (lua_State *L) {
@@ -38,7 +39,7 @@ static int write_take (lua_State *L, struct output *o) {
     return n;
   if (!o->open)  /* (by a finalizer) */
     return fail(L, EBADF, "%s is closed", o->name);
-  while (lua_tointeger(L, NEXT) <= lua_gettop(L)) {
+  while (lua_tointeger(L, NEXT) <= lua_tointeger(L, LAST)) {
     int arg = (int)lua_tointeger(L, NEXT);
     size_t from = (size_t)lua_tointeger(L, TAKEN), size;
     const char *bytes = lua_tolstring(L, arg, &size);
@@ -172,6 +173,8 @@ static int stream_write (lua_State *L) {
   lua_insert(L, NEXT);
   lua_pushinteger(L, 0);
   lua_insert(L, TAKEN);
+  lua_pushinteger(L, lua_gettop(L) + 1);
+  lua_insert(L, LAST);
   return wait_perform(L, t, &writing, CLOCK_NEVER, write_again);
 }
 

@@ -233,6 +233,7 @@ static int choose_resumed (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, choose_resumed);
   loop_check(L, t);
+  lua_settop(L, TIMEOUT);  /* guard: a script may resume it with values */
   return choose(L, state_of(L)->loop);
 }
 

@@ -203,6 +203,9 @@ static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   if (t == NULL) return lua_yieldk(L, 0, ctx, send_yielded);
   loop_check(L, t);
+  /* guard: a script may resume it with values */
+  lua_settop(L, (int)lua_tointeger(L, 1));
+  lua_remove(L, 1);
   return send_first(L, t, (const struct send_kind *)ctx);
 }
 
@@ -210,10 +213,12 @@ int send_wait_as (lua_State *L, struct task *t, const struct send_kind *kind) {
   if (t->has_turn)  /* guard: of a wait that has raised */
     loop_end_turns(state_of(L)->loop, t);
   t->wait = WAIT_NOTHING;
-  if (loop_unfair(t))
-    return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, (lua_KContext)kind,
-                     send_yielded);
-  return send_first(L, t, kind);
+  if (!loop_unfair(t))
+    return send_first(L, t, kind);
+  lua_pushinteger(L, lua_gettop(L) + 1);
+  lua_insert(L, 1);
+  return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, (lua_KContext)kind,
+                   send_yielded);
 }
 
 static struct queue *address_queue (lua_State *L) {

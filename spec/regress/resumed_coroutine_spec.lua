@@ -65,3 +65,73 @@ describe("a task's coroutine resumed by another task", function()
       end)
   end
 end)
+
+
+-- Each makes a task wait, also for its turn after many waits at hand, and says
+-- whether that did only what was asked of it.
+local uses = {
+  select = function()
+    local c = uring.channel(100)
+    for i = 1, 100 do c:try_send(i) end
+    return function()
+      local sum = 0
+      for _ = 1, 100 do sum = sum + select(2, uring.select { c:receiving() }) end
+      return sum == 5050
+    end
+  end,
+  send = function()
+    local box = uring.mailbox()
+    local to = box:address()
+    return function()
+      for _ = 1, 100 do to:send("x") end
+      for _ = 1, 100 do
+        if select("#", box:try_receive()) ~= 1 then return false end
+      end
+      return true
+    end
+  end,
+  write = function()
+    local a, b = assert(uring.socketpair())
+    local bytes = ("x"):rep(300000)
+    local reader = uring.spawn(function()
+      for _ = 1, 20 do uring.sleep(0) end
+      return b:read "a" == bytes:rep(3)
+    end)
+    return function()
+      assert(a:write(bytes, bytes, bytes))
+      a:close()
+      return select(2, reader:join())
+    end
+  end,
+  address = function()
+    local box = uring.mailbox { name = "resumed" }
+    return function()
+      for _ = 1, 100 do
+        if not uring.address("resumed", 1):try_send("x") then return false end
+      end
+      return box:try_receive() == "x"
+    end
+  end,
+}
+
+describe("a task's coroutine resumed with values by another task", function()
+  for name, use in pairs(uses) do
+    it("does not take them for its own: " .. name, function()
+      assert.is_true(uring.run(function()
+        local co
+        local wait = use()
+        local task = uring.spawn(function()
+          co = coroutine.running()
+          return wait()
+        end)
+        while task:status() ~= "done" and task:status() ~= "failed" do
+          uring.sleep(0)
+          if coroutine.status(co) == "suspended" then
+            coroutine.resume(co, {}, nil, "junk", 5)
+          end
+        end
+        return select(2, task:join())
+      end))
+    end)
+  end
+end)

@@ -456,7 +456,11 @@ static int sending_gc (lua_State *L) {
   struct sending *s = class_check(L, 1, CLASS_SENDING);
   if (s->q == NULL)
     return 0;
-  while (s->asking) asking_end(s, s->asking);
+  while (s->asking) {
+    /* guard: a finalizer that ran before has blocked on the event */
+    waitq_drop_all(&s->asking->waiting);
+    asking_end(s, s->asking);
+  }
   address_wait_end(&s->wait);
   for (unsigned i = 0; i < s->nfds; i++)
     refblock_release(&s->fds[i]->block);

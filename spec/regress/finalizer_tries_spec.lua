@@ -75,4 +75,35 @@ describe("an event that a finalizer tries", function()
         io.write(select(2, uring.select { event }))
       end)]])
   end)
+
+  it("is in no queue after its own finalizer", function()
+    assert.equal("1xy", helper.script_ok [[
+      local uring = require "uring"
+      uring.run(function()
+        local box = uring.mailbox { capacity = 1 }
+        local to = box:address()
+        local waiter, kept = { n = 0, task = uring.current() }, nil
+        local function leave()
+          local event = to:sending "lost"
+          setmetatable({}, { __gc = function()
+            event:block(waiter)
+            kept = event
+          end })
+        end
+        assert(to:try_send(1))
+        leave()
+        for _ = 1, 3 do collectgarbage() end
+        assert(kept)
+        local tasks = {}
+        for i, value in ipairs { "x", "y" } do
+          tasks[i] = uring.spawn(uring.select, { to:sending(value) })
+          uring.sleep(0)
+        end
+        kept:cancel(waiter)
+        for _ = 1, 3 do
+          io.write((assert(box:receive(5))))
+          uring.sleep(0)
+        end
+      end)]])
+  end)
 end)

@@ -387,6 +387,8 @@ static int stream_gc (lua_State *L) {
   stream_free(s);
   free(s->name);
   s->name = NULL;
+  /* guard: an event that a finalizer has kept says what is closed */
+  s->input.name = s->output.name = "the stream";
   return 0;
 }
 

@@ -377,11 +377,11 @@ static int send_block (lua_State *L, struct task *t, struct blocking *b) {
 static void send_cancel (lua_State *L, struct task *t,
                          struct wait_node *node) {
   (void)t;
-  if (select_waiter_of(node)) {
-    lua_getiuservalue(L, 1, CHANNEL_OFFERS);
+  if (select_waiter_of(node)
+      /* guard: its block may have raised */
+      && lua_getiuservalue(L, 1, CHANNEL_OFFERS) == LUA_TTABLE) {
     lua_pushnil(L);
     lua_rawsetp(L, -2, node);
-    lua_pop(L, 1);
   }
 }
 

@@ -106,4 +106,27 @@ describe("an event that a finalizer tries", function()
         end
       end)]])
   end)
+
+  it("can be used when its object was collected", function()
+    assert.equal("the stream is closed: false", helper.script_ok [[
+      local uring = require "uring"
+      local kept = {}
+      local function leave(...)
+        for i, event in ipairs { ... } do
+          setmetatable({}, { __gc = function() kept[i] = event end })
+        end
+      end
+      local function make()
+        leave(uring.pipe():reading "l", uring.channel():sending "x")
+      end
+      uring.run(function()
+        make()
+        for _ = 1, 3 do collectgarbage() end
+        local waiter = { n = 0, task = uring.current() }
+        local _, _, message = kept[1]:try(waiter)
+        local blocked = pcall(kept[2].block, kept[2], waiter)
+        kept[2]:cancel(waiter)
+        io.write(message:match "^[^:]*: ", tostring(blocked))
+      end)]])
+  end)
 end)

@@ -110,7 +110,7 @@ static int linger_again (lua_State *L, int status, lua_KContext ctx) {
   struct output *o = &endpoint_at(L, 1)->output;
   (void)status;
   if (t == NULL)
-    return lua_yieldk(L, 0, ctx, linger_again);
+    return loop_yield_again(L, ctx, linger_again);
   if (o->open && output_size(o) > 0 && !o->error
       && loop_time(state_of(L)->loop) < (int64_t)ctx)
     return linger_wait(L, t, o, (int64_t)ctx);

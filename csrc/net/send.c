@@ -378,7 +378,7 @@ static int send_again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, send_again);
+  if (t == NULL) return loop_yield_again(L, ctx, send_again);
   if (s->out.waitq.holder == t && !send_continues(L, t, s))
     send_end_turn(L, s, &t->node);  /* guard: or the queue stands still */
   /* (a send cannot be undone: if it is complete it is reported, and the next

@@ -338,7 +338,7 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
   int err = 0;
   (void)status;
   if (t == NULL)
-    return lua_yieldk(L, 0, ctx, sendfile_resumed);
+    return loop_yield_again(L, ctx, sendfile_resumed);
   if (t->wait == WAIT_CHAIN) {
     chain_ended(L, t);
     after = count_round(L, f, &err);

@@ -378,7 +378,7 @@ static void send_cancel (lua_State *L, struct task *t,
                          struct wait_node *node) {
   (void)t;
   if (select_waiter_of(node)
-      /* guard: its block may have raised */
+      /* (nil, if its block has raised) */
       && lua_getiuservalue(L, 1, CHANNEL_OFFERS) == LUA_TTABLE) {
     lua_pushnil(L);
     lua_rawsetp(L, -2, node);

@@ -18,7 +18,7 @@
 static int enter_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, enter_resumed);
+  if (t == NULL) return loop_yield_again(L, ctx, enter_resumed);
   loop_check(L, t);
   return 0;
 }
@@ -50,7 +50,7 @@ static int push_wake_flags (lua_State *L, struct task *t) {
 static int park_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, park_resumed);
+  if (t == NULL) return loop_yield_again(L, ctx, park_resumed);
   return push_wake_flags(L, t);
 }
 

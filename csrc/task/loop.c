@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fork_id.h"
 #include "lua/embedded.h"
+#include "lua/errors.h"
 #include "task/wait.h"
 
 #include <string.h>
@@ -194,6 +195,11 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
 struct task *loop_resumed (lua_State *L) {
   const struct loop *loop = state_of(L)->loop;
   return loop ? loop_resumed_in(loop, L) : NULL;
+}
+
+int loop_yield_again (lua_State *L, lua_KContext ctx, lua_KFunction k) {
+  stack_reserve(L, LUA_MINSTACK, NULL);  /* (make apicheck would tell) */
+  return lua_yieldk(L, 0, ctx, k);
 }
 
 bool loop_unfair (struct task *t) {

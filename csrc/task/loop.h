@@ -331,9 +331,12 @@ int loop_wait (lua_State *L, struct task *t, enum task_wait wait, void *on,
                int64_t deadline, lua_KContext ctx, lua_KFunction k);
 
 /* In a `k`: the task that was resumed. NULL if a script has resumed its
-** coroutine: then `k` yields again, and nothing else. The task may have been
-** cancelled meanwhile: `k` cleans up, then raises by loop_check. */
+** coroutine: then `k` calls loop_yield_again, and nothing else. The task may
+** have been cancelled meanwhile: `k` cleans up, then raises by loop_check. */
 struct task *loop_resumed (lua_State *L);
+
+/* Yield again. What the script has passed is above the stack of `k`. */
+int loop_yield_again (lua_State *L, lua_KContext ctx, lua_KFunction k);
 
 /* The same for a known loop, which outlives its tasks. */
 static inline struct task *loop_resumed_in (const struct loop *loop,

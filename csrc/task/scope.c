@@ -380,7 +380,7 @@ static int scope_finish_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct cancel_scope *cs = lua_touserdata(L, 1);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, scope_finish_resumed);
+  if (t == NULL) return loop_yield_again(L, ctx, scope_finish_resumed);
   cs->waiting = false;
   if (t->task_flags & TASKF_CANCELLED) {
     task_push(L, t);

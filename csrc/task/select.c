@@ -231,7 +231,7 @@ static int choose (lua_State *L, struct loop *loop) {
 static int choose_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, choose_resumed);
+  if (t == NULL) return loop_yield_again(L, ctx, choose_resumed);
   loop_check(L, t);
   lua_settop(L, TIMEOUT);  /* guard: a script may resume it with values */
   return choose(L, state_of(L)->loop);

@@ -229,7 +229,7 @@ static inline int wait_resumed (lua_State *L, const struct wait_kind *kind,
                                 int64_t deadline, lua_KFunction k) {
   struct task *t = loop_resumed(L);
   if (t == NULL)
-    return lua_yieldk(L, 0, (lua_KContext)deadline, k);
+    return loop_yield_again(L, (lua_KContext)deadline, k);
   if (t->task_flags & TASKF_CANCELLED) {
     kind->cancel(L, t, &t->node);
     loop_check(L, t);

@@ -81,7 +81,7 @@ int wait_take (lua_State *L, struct ring *r, struct op *op, int object,
 static int sleep_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, sleep_resumed);
+  if (t == NULL) return loop_yield_again(L, ctx, sleep_resumed);
   loop_check(L, t);
   return 0;
 }

@@ -54,7 +54,7 @@ static inline int await_resumed (lua_State *L, lua_KContext loop,
                                  lua_KFunction k) {
   struct task *t = loop_resumed_in((struct loop *)loop, L);
   uint8_t disposal;
-  if (t == NULL) return lua_yieldk(L, 0, loop, k);
+  if (t == NULL) return loop_yield_again(L, loop, k);
   disposal = t->disposal;
   t->disposal = DISPOSE_NOTHING;
   t->wait = WAIT_NOTHING;  /* guard: its result is taken, once */

@@ -63,7 +63,7 @@ static int chain_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct chain *c = lua_touserdata(L, 4);
   bool timeout = false;
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, chain_resumed);
+  if (t == NULL) return loop_yield_again(L, ctx, chain_resumed);
   chain_ended(L, t);
   for (unsigned i = 0; i < c->n; i++) {
     struct link *l = &c->link[i];

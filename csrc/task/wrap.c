@@ -120,7 +120,7 @@ static int wrap_resume (lua_State *L, struct wrapped *w, int n,
 static int wrap_resumed (lua_State *L, int status, lua_KContext cs) {
   struct wrapped *w = lua_touserdata(L, lua_upvalueindex(WRAPPED));
   (void)status;
-  if (loop_resumed(L) == NULL) return lua_yieldk(L, 0, cs, wrap_resumed);
+  if (loop_resumed(L) == NULL) return loop_yield_again(L, cs, wrap_resumed);
   w->task = NULL;
   if (lua_status(w->co) != LUA_YIELD) {  /* guard: closed by a script */
     w->busy = false;

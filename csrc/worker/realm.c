@@ -175,7 +175,7 @@ static int found_again (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status; (void)ctx;
   if (t == NULL)
-    return lua_yieldk(L, 0, 0, found_again);
+    return loop_yield_again(L, 0, found_again);
   loop_check(L, t);
   lua_settop(L, 2);  /* guard: a script may resume it with values */
   return 1;

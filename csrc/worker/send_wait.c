@@ -94,7 +94,7 @@ static int message_sent (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct waiting_send *w = class_raw(L, 2, CLASS_WAITING_SEND);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, message_sent);
+  if (t == NULL) return loop_yield_again(L, ctx, message_sent);
   if (queue_result(w->s) == SEND_WAITS && !w->wait.closed
       && !(t->task_flags & TASKF_CANCELLED)) {
     waitq_add(&w->waitq.q.waiting, &t->node);  /* (woken by something else) */
@@ -201,7 +201,7 @@ static int send_first (lua_State *L, struct task *t,
 static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, send_yielded);
+  if (t == NULL) return loop_yield_again(L, ctx, send_yielded);
   loop_check(L, t);
   /* guard: a script may resume it with values */
   lua_settop(L, (int)lua_tointeger(L, 1));

@@ -268,7 +268,7 @@ static int outlasted (lua_State *L, int status, lua_KContext ctx) {
   struct loop *loop = state_of(L)->loop;
   int64_t at;
   (void)status;
-  if (t == NULL) return lua_yieldk(L, 0, ctx, outlasted);
+  if (t == NULL) return loop_yield_again(L, ctx, outlasted);
   if (has_news(loop, w)) {
     lua_pushboolean(L, 1);
     return 1;

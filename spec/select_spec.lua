@@ -504,4 +504,20 @@ describe("event:wrap", function()
       assert.equal("cancelled", t:status())
     end)
   end)
+
+  it("takes one call of C's stack, for functions that select again", function()
+    assert.equal("40", helper.script_ok [[
+      local uring = require "uring"
+      io.write(tostring(uring.run(function()
+        local c, deep = uring.channel(1), 0
+        local function state()
+          deep = deep + 1
+          if deep == 40 then return deep end
+          c:try_send(true)
+          return select(-1, pcall(pcall, pcall, uring.select,
+            { c:receiving():wrap(state) }))
+        end
+        return state()
+      end)))]])
+  end)
 end)

@@ -19,14 +19,13 @@
 #define TIMEOUT 2
 #define COUNT   3        /* of the pairs */
 #define WAITER  4        /* what each try is given, or nil */
-#define RESULTS 5        /* the function that has an event of Lua and its
-                            values, and returns the call's; or nil */
+#define WRAPPED 5        /* the metatable of events by event:wrap; or nil */
 #define FIRST   6        /* a key, its event, the next key... */
 
-/* Upvalues of uring.select: functions of select.lua. */
-#define REFUSE          lua_upvalueindex(2)
-#define RESULTS_OF_LUA  lua_upvalueindex(3)
-#define WAIT            lua_upvalueindex(4)
+/* Upvalues of uring.select: of select.lua. */
+#define REFUSE   lua_upvalueindex(2)
+#define WRAPPERS lua_upvalueindex(3)
+#define WAIT     lua_upvalueindex(4)
 
 #define PAIR(i) (FIRST + 2 * (int)(i))
 
@@ -111,9 +110,24 @@ static int base_of (lua_State *L) {
   return PAIR(lua_tointeger(L, COUNT)) - 1;
 }
 
+/* Push the function that the values of the event at this index are for, if it
+** was made by event:wrap; or nil. (Here, since there may be no room above the
+** values.) */
+static void push_after (lua_State *L, int at) {
+  if (lua_istable(L, at) && lua_getmetatable(L, at)) {
+    bool wrapped = lua_rawequal(L, -1, WRAPPED);
+    lua_pop(L, 1);
+    if (wrapped) {
+      lua_getfield(L, at, "after");
+      return;
+    }
+  }
+  lua_pushnil(L);
+}
+
 /* Of the first `n` pairs this one was tried. If it was ready its values are
-** above the function for them, if it needs one, the event, and the key. Else
-** the first n - 1 are left. */
+** above the function for them, or nil, the event, and the key. Else the first
+** n - 1 are left. */
 static bool was_ready (lua_State *L, int n, int tried) {
   int base = base_of(L);
   if (!lua_toboolean(L, base + 3)) {
@@ -131,7 +145,7 @@ static bool try_events (lua_State *L, int n, lua_KFunction k) {
   struct state *s = state_of(L);
   for (; n > 0; n--) {
     int i = n > 1 ? random_below(s, n) : 0;
-    lua_pushvalue(L, lua_istable(L, PAIR(i) + 1) ? RESULTS : WAITER);
+    push_after(L, PAIR(i) + 1);
     lua_pushvalue(L, PAIR(i) + 1);
     lua_getfield(L, -1, "try");
     lua_pushvalue(L, PAIR(i) + 1);
@@ -175,18 +189,28 @@ static int select_attempt (lua_State *L) {
 static int returned (lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
-  return lua_gettop(L) - base_of(L);
+  return lua_gettop(L) - base_of(L) - 1;
 }
 
+/* The key, and the values that are above the function for them, or nil, the
+** event, and the key. */
 static int return_values (lua_State *L) {
   int base = base_of(L);
-  if (!lua_isfunction(L, base + 1))
+  if (lua_isnil(L, base + 1))
     return lua_gettop(L) - base - 2;
-  lua_callk(L, lua_gettop(L) - base - 1, LUA_MULTRET, 0, returned);
+  lua_copy(L, base + 3, base + 2);
+  lua_copy(L, base + 1, base + 3);
+  lua_callk(L, lua_gettop(L) - base - 3, LUA_MULTRET, 0, returned);
   return returned(L, LUA_OK, 0);
 }
 
-/* wait(events, keys, list, n, timeout) */
+static int waited (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  return return_values(L);
+}
+
+/* wait(events, keys, list, n, timeout): as return_values has them */
 static int wait_for_events (lua_State *L) {
   int n = (int)lua_tointeger(L, COUNT);
   lua_pushvalue(L, WAIT);
@@ -200,8 +224,8 @@ static int wait_for_events (lua_State *L) {
   }
   lua_pushvalue(L, COUNT);
   lua_pushvalue(L, TIMEOUT);
-  lua_callk(L, 5, LUA_MULTRET, 0, returned);
-  return returned(L, LUA_OK, 0);
+  lua_callk(L, 5, LUA_MULTRET, 0, waited);
+  return return_values(L);
 }
 
 static int select_tried (lua_State *L, int status, lua_KContext ctx) {
@@ -214,7 +238,7 @@ static int choose (lua_State *L, struct loop *loop) {
   int n;
   lua_pushinteger(L, 0);
   lua_pushnil(L);
-  lua_pushvalue(L, RESULTS_OF_LUA);
+  lua_pushvalue(L, WRAPPERS);
   n = push_pairs(L, loop->state);
   if (n == 0) {
     lua_pushvalue(L, REFUSE);  /* (it may be an event itself) */
@@ -255,9 +279,9 @@ static int select_events (lua_State *L) {
                         : choose(L, loop);
 }
 
-/* new_select(refuse, results, wait): uring.select, which calls these.
-** refuse(events [, key, event]) raises unless the event is one; without it,
-** unless `events` may be a table of them. */
+/* new_select(refuse, wrapped, wait): uring.select. refuse(events [, key,
+** event]) raises unless the event is one; without it, unless `events` may be
+** a table of them. */
 static int new_select (lua_State *L) {
   lua_settop(L, 3);
   lua_pushvalue(L, lua_upvalueindex(1));

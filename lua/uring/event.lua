@@ -249,7 +249,7 @@ end
 
 return {
   -- for select.lua and time.lua
-  missing_method = missing_method, wrapped = wrapped,
+  missing_method = missing_method, wrapped = wrapped, Wrapped = Wrapped,
   cannot_raise = cannot_raise,
   class = class,
   public = { event = event, after = after, at = at },

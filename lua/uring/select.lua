@@ -19,7 +19,7 @@ local missing_method <const> = protocol.missing_method
 local wrapped <const> = protocol.wrapped
 local cannot_raise <const> = protocol.cannot_raise
 local type <const>, getmetatable <const> = type, getmetatable
-local error <const>, pcall <const>, xpcall <const> = error, pcall, xpcall
+local error <const>, pcall <const> = error, pcall
 local ipairs <const>, rawequal <const> = ipairs, rawequal
 local tostring <const>, setmetatable <const> = tostring, setmetatable
 local format <const>, HUGE <const> = string.format, math.huge
@@ -200,22 +200,14 @@ function wait(events, keys, list, n, timeout)
     attempt(keys, list, n, waiter))
 end
 
-local function key_or_raise(key, ok, ...)
-  if ok then return key, ... end
-  error((...), 0)
-end
-
--- The results of the select. (An error of the program's function would get a
--- name and a position of this file: hence a protected call.)
+-- For the C function: the function that the values are for, or nil; the event,
+-- its key, and its values.
 local function results(event, key, ...)
   if event == nil then
     wait_for_ends(key)
-    return nil, "timed out", ETIME
+    return nil, nil, nil, "timed out", ETIME
   end
-  if getmetatable(event) == wrapped then
-    return key_or_raise(key, xpcall(event.after, core.note, ...))
-  end
-  return key, ...
+  return getmetatable(event) == wrapped and event.after or nil, event, key, ...
 end
 
 local function wait_for_results(...) return results(wait(...)) end
@@ -251,5 +243,7 @@ local function refuse(events, key, event)
 end
 
 return {
-  public = { select = core.new_select(refuse, results, wait_for_results) },
+  public = {
+    select = core.new_select(refuse, protocol.Wrapped, wait_for_results),
+  },
 }

@@ -75,7 +75,9 @@ local uses = {
     for i = 1, 100 do c:try_send(i) end
     return function()
       local sum = 0
-      for _ = 1, 100 do sum = sum + select(2, uring.select { c:receiving() }) end
+      for _ = 1, 100 do
+        sum = sum + select(2, uring.select { c:receiving() })
+      end
       return sum == 5050
     end
   end,

@@ -377,12 +377,14 @@ static int send_block (lua_State *L, struct task *t, struct blocking *b) {
 static void send_cancel (lua_State *L, struct task *t,
                          struct wait_node *node) {
   (void)t;
-  if (select_waiter_of(node)
-      /* (nil, if its block has raised) */
-      && lua_getiuservalue(L, 1, CHANNEL_OFFERS) == LUA_TTABLE) {
+  if (select_waiter_of(node) == NULL)
+    return;
+  /* (nil, if its block has raised) */
+  if (lua_getiuservalue(L, 1, CHANNEL_OFFERS) == LUA_TTABLE) {
     lua_pushnil(L);
     lua_rawsetp(L, -2, node);
   }
+  lua_pop(L, 1);
 }
 
 static const struct wait_kind send_kind = {

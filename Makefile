@@ -37,7 +37,7 @@ BENCH     := $(patsubst bench/%.c,%,$(sort $(wildcard bench/*.c)))
 # malloc.
 FAULT     := $(wildcard spec/c/sys_fault.c)
 FAULT_SRC := $(filter-out csrc/ring/sys.c,$(SRC)) $(FAULT)
-WRAP      := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+WRAP      := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=uname
 
 HELPER          := $(wildcard spec/c/helper*.c)
 SPEC_HELPER_SRC := $(HELPER)

@@ -83,6 +83,22 @@ describe("uring.ring", function()
     end
   end)
 
+  it("names the first kernel with the flags that are missing", function()
+    local kernel = helper.probe.kernel:match "^%d+%.%d+"
+    for name, since in pairs { CQE_MIXED = "6.18", SQE_MIXED = "6.19",
+        SQ_REWIND = "7.0" } do
+      local major, minor = since:match "(%d+)%.(%d+)"
+      local this, part = kernel:match "(%d+)%.(%d+)"
+      if this * 1000 + part < major * 1000 + minor then
+        local ring, why, errno = uring.ring {
+          flags = uring["IORING_SETUP_" .. name] }
+        assert.same({ nil, E.EINVAL }, { ring, errno })
+        assert.truthy(why:find(("need Linux %s (this is %s)"):format(since,
+          kernel), 1, true), why)
+      end
+    end
+  end)
+
   it("refuses what the kernel refuses, and drops no given flag", function()
     for _, options in ipairs {
         { flags = 1 << 30 },

@@ -10,15 +10,12 @@
 #include "api/prep_build.h"
 #include "api/sqe.h"
 
-#include "base/names.h"
-
 /* Flags of a CQE that liburing acts on when it walks the queue: it would skip
 ** a message with F_SKIP, and advance by two CQEs at F_32. */
 #define UNSAFE_CQE_FLAGS  (IORING_CQE_F_SKIP | IORING_CQE_F_32)
 
 #define SENDS_FD(...) \
-  KIND(MSG_RING, .sqe.addr = IORING_MSG_SEND_FD, \
-       .min_kernel = NAMES_VERSION(6, 0), __VA_ARGS__)
+  KIND(MSG_RING, .sqe.addr = IORING_MSG_SEND_FD, __VA_ARGS__)
 
 
 static void check_cqe_flags (lua_State *L, struct request *q) {
@@ -34,8 +31,7 @@ static const struct prep preps[] = {
        ARG(OPT_BITS64, off), FLAGS),
   /* target, len, data, flags, cqe_flags */
   PREP_FINISH(msg_ring_cqe_flags, check_cqe_flags,
-              KIND(MSG_RING, .sqe.msg_ring_flags = IORING_MSG_RING_FLAGS_PASS,
-                   .min_kernel = NAMES_VERSION(6, 3)),
+              KIND(MSG_RING, .sqe.msg_ring_flags = IORING_MSG_RING_FLAGS_PASS),
               ARG(TARGET, fd), ARG(LEN32, len), ARG(OPT_BITS64, off), FLAGS,
               ARG(U32, file_index)),
   /* target, source_fd, target_fd, data [, flags] */

@@ -15,8 +15,6 @@
 #include "api/prep_build.h"
 #include "api/sqe.h"
 
-#include "base/names.h"
-
 /* A socket with a descriptor is close-on-exec. A direct descriptor is in no
 ** process's table, and the kernel refuses the flag. */
 #define MAKES_FD     .disposal = DISPOSE_FD
@@ -128,11 +126,11 @@ static const struct prep preps[] = {
   /* fd [, len [, flags]]: the buffers of a group, in order */
   PREP(send_bundle,
        KIND(SEND, .sqe.ioprio = IORING_RECVSEND_BUNDLE, SELECTS,
-            .req_flags = REQ_MULTI, .min_kernel = NAMES_VERSION(6, 10)),
+            .req_flags = REQ_MULTI),
        ARG(FD, fd), ARG(OPT_INT, len), FLAGS),
   /* fd, bytes, len, flags, address [, at] */
-  PREP(sendto, KIND(SEND, .min_kernel = NAMES_VERSION(6, 1)), ARG(FD, fd),
-       ARG(BYTES, addr), ARG(LEN, len), FLAGS, BARE(ADDRESS), BARE(START)),
+  PREP(sendto, KIND(SEND), ARG(FD, fd), ARG(BYTES, addr), ARG(LEN, len), FLAGS,
+       BARE(ADDRESS), BARE(START)),
   /* fd, bytes [, len [, flags [, zc_flags [, at]]]] */
   PREP(send_zc, kind_send_zc, ARG(FD, fd), ARG(UNCOPIED, addr), ARG(LEN, len),
        FLAGS, ARG(OPT_U16, ioprio), BARE(START)),
@@ -148,15 +146,13 @@ static const struct prep preps[] = {
   /* fd, msghdr, flags, buf_index */
   PREP(sendmsg_zc_fixed,
        KIND(SENDMSG_ZC, .sqe.len = 1, .req_flags = REQ_MULTI,
-            .sqe.ioprio = IORING_RECVSEND_FIXED_BUF,
-            .min_kernel = NAMES_VERSION(6, 15)),
+            .sqe.ioprio = IORING_RECVSEND_FIXED_BUF),
        ARG(FD, fd), BARE(MSG_OUT), FLAGS, ARG(U16, buf_index)),
   /* cmd_op, fd [, level [, optname [, bytes [, optlen]]]] */
   PREP_FINISH(cmd_sock, check_command,
-              KIND(URING_CMD, .min_kernel = NAMES_VERSION(6, 7)),
-              ARG(U32, cmd_op), ARG(FD, fd), ARG_LOW(OPT_U32, addr),
-              ARG_HIGH(OPT_U32, addr), ARG(OPT_BYTES, addr3),
-              ARG(LEN, file_index)),
+              KIND(URING_CMD), ARG(U32, cmd_op), ARG(FD, fd),
+              ARG_LOW(OPT_U32, addr), ARG_HIGH(OPT_U32, addr),
+              ARG(OPT_BYTES, addr3), ARG(LEN, file_index)),
 
   /* fd, buffer | nil [, len [, flags [, at]]] */
   PREP(recv, kind_recv, ARG(FD, fd), ARG(BUFFER_OR_NIL, addr), ARG(LEN, len),

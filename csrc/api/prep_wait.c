@@ -11,7 +11,6 @@
 #include "api/prep_build.h"
 #include "api/sqe.h"
 
-#include "base/names.h"
 #include "lua/args.h"
 
 #include <signal.h>
@@ -19,10 +18,8 @@
 
 static void timeout_set_multishot (lua_State *L, struct request *q) {
   (void)L;
-  if (q->sqe.timeout_flags & IORING_TIMEOUT_MULTISHOT) {
+  if (q->sqe.timeout_flags & IORING_TIMEOUT_MULTISHOT)
     q->req_flags |= REQ_MULTI;
-    q->min_kernel = NAMES_VERSION(6, 4);
-  }
 }
 
 /* Without an operation it cancels all that match; with IORING_ASYNC_CANCEL_OP
@@ -35,8 +32,6 @@ static void cancel_matching (lua_State *L, struct request *q) {
         & (IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_OP)))
     luaL_argerror(L, 2, "operation expected, or nil with "
              "IORING_ASYNC_CANCEL_ANY or IORING_ASYNC_CANCEL_OP as flags");
-  if (q->sqe.cancel_flags & IORING_ASYNC_CANCEL_OP)
-    q->min_kernel = NAMES_VERSION(6, 6);
 }
 
 /* (The user_data of a poll is the library's, and stays.) */

@@ -238,10 +238,9 @@ static int unregister_eventfd (lua_State *L) {
   return register_result(L, r, rc, "unregister_eventfd");
 }
 
-/* What register_sync_cancel's options, at 2, say: which operations. Returns
-** the first kernel that can do it. */
-static unsigned read_sync_cancel (lua_State *L, const struct ring *r,
-                                  struct io_uring_sync_cancel_reg *reg) {
+/* What register_sync_cancel's options, at 2, say: which operations. */
+static void read_sync_cancel (lua_State *L, const struct ring *r,
+                              struct io_uring_sync_cancel_reg *reg) {
   reg->fd = -1;
   reg->timeout.tv_sec = reg->timeout.tv_nsec = -1;
   reg->flags = (unsigned)options_integer(L, 2, "flags", 0, 0, UINT32_MAX);
@@ -276,12 +275,10 @@ static unsigned read_sync_cancel (lua_State *L, const struct ring *r,
     compat_set_cancel_opcode(reg, (unsigned)options_integer(L, 2, "opcode",
                                                             0, 0, 255));
     reg->flags |= IORING_ASYNC_CANCEL_OP;
-    return NAMES_VERSION(6, 6);
   }
   else if (!(reg->flags & IORING_ASYNC_CANCEL_ANY))
     luaL_argerror(L, 2, "what to cancel: op, fd or opcode, or "
                   "IORING_ASYNC_CANCEL_ANY among the flags");
-  return NAMES_VERSION(6, 0);
 }
 
 /* ring:register_sync_cancel{ op= | fd= | opcode=, flags=, timeout= }: cancel
@@ -292,20 +289,18 @@ static int register_sync_cancel (lua_State *L) {
   };
   struct ring *r = ring_check(L, 1);
   struct io_uring_sync_cancel_reg reg;
-  unsigned min_kernel;
   int rc;
   memset(&reg, 0, sizeof(reg));
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
   options_open(L, 2, names);
-  min_kernel = read_sync_cancel(L, r, &reg);
+  read_sync_cancel(L, r, &reg);
   ring_check(L, 1);
   do rc = ring_enter(r, 0, SYS_FOREVER); while (rc == -EINTR);
   rc = sys_register(r->io.ring_fd, IORING_REGISTER_SYNC_CANCEL, &reg, 1);
-  if (rc == -EINVAL && name_kernel() < min_kernel)
-    return fail(L, EINVAL, "register_sync_cancel%s needs Linux %u.%u",
-                (reg.flags & IORING_ASYNC_CANCEL_OP) ? " by opcode" : "",
-                NAMES_MAJOR(min_kernel), NAMES_MINOR(min_kernel));
+  if (rc == -EINVAL && name_kernel() < NAMES_VERSION(6, 6)
+      && (reg.flags & (IORING_ASYNC_CANCEL_OP | IORING_ASYNC_CANCEL_USERDATA)))
+    return fail(L, EINVAL, "register_sync_cancel by opcode needs Linux 6.6");
   return register_number(L, r, rc, "register_sync_cancel");
 }
 

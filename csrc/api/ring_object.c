@@ -45,6 +45,33 @@ static size_t ring_estimate (const struct ring_options *o) {
          + cq * sizeof(struct io_uring_cqe);
 }
 
+/* Of a kernel that lacks one of these flags: the first that has it; or 0. */
+static unsigned flags_missing (unsigned flags) {
+  static const struct { unsigned flag, min_kernel; } latest[] = {
+    { IORING_SETUP_SQ_REWIND, NAMES_VERSION(7, 0) },
+    { IORING_SETUP_SQE_MIXED, NAMES_VERSION(6, 19) },
+    { IORING_SETUP_CQE_MIXED, NAMES_VERSION(6, 18) },
+    { IORING_SETUP_HYBRID_IOPOLL, NAMES_VERSION(6, 13) },
+  };
+  for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
+    if ((flags & latest[i].flag) && name_kernel() < latest[i].min_kernel)
+      return latest[i].min_kernel;
+  return 0;
+}
+
+/* Why the kernel gave EINVAL. */
+static void explain_einval (const struct ring_options *o, char *buf,
+                            size_t len) {
+  unsigned since = flags_missing(o->flags), k = name_kernel();
+  if (since > 0)
+    snprintf(buf, len, "flags 0x%x need Linux %u.%u (this is %u.%u)",
+             o->flags, NAMES_MAJOR(since), NAMES_MINOR(since),
+             NAMES_MAJOR(k), NAMES_MINOR(k));
+  else
+    snprintf(buf, len, "the kernel refuses this combination of entries and "
+             "flags (entries %u, flags 0x%x)", o->entries, o->flags);
+}
+
 int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   struct state *s = state_of(L);
   struct ring *r;
@@ -61,10 +88,7 @@ int ring_new (lua_State *L, const struct ring_options *o, struct ring **out) {
   if (rc < 0) {
     char buf[512];
     const char *why = probe_refusal(-rc, buf, sizeof(buf));
-    if (rc == -EINVAL)
-      snprintf(buf, sizeof(buf), "the kernel refuses this combination of "
-               "entries and flags (entries %u, flags 0x%x)", o->entries,
-               o->flags);
+    if (rc == -EINVAL) explain_einval(o, buf, sizeof(buf));
     return why ? fail(L, -rc, "cannot make a ring: %s", why)
                : fail(L, -rc, "cannot make a ring");
   }

@@ -123,8 +123,74 @@ static void sqe_count_copied (lua_State *L, struct sqe *s) {
   }
 }
 
+
+/* ---- the kernel that it needs ------------------------------------------ */
+
+/* The first kernel that has all of these flags; 0: every one has. */
+static unsigned rw_flags_min_kernel (uint32_t flags) {
+  static const struct { uint32_t flag; unsigned min_kernel; } latest[] = {
+    { RWF_NOSIGNAL, NAMES_VERSION(6, 18) },
+    { RWF_DONTCACHE, NAMES_VERSION(6, 14) },
+    { RWF_ATOMIC, NAMES_VERSION(6, 11) },
+    { RWF_NOAPPEND, NAMES_VERSION(6, 9) },
+  };
+  for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
+    if (flags & latest[i].flag)
+      return latest[i].min_kernel;
+  return 0;
+}
+
+/* (In other opcodes this field has other flags.) */
+static bool has_rw_flags (unsigned opcode) {
+  switch (opcode) {
+    case IORING_OP_READ: case IORING_OP_READV: case IORING_OP_READ_FIXED:
+    case IORING_OP_WRITE: case IORING_OP_WRITEV: case IORING_OP_WRITE_FIXED:
+    case IORING_OP_READV_FIXED: case IORING_OP_WRITEV_FIXED:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/* The first kernel that has what is asked for beside the opcode, of what Linux
+** 6.1 may lack; 0: every kernel that has the opcode. */
+static unsigned sqe_min_kernel (const struct io_uring_sqe *s) {
+  switch (s->opcode) {
+    case IORING_OP_MSG_RING:
+      return (s->msg_ring_flags & IORING_MSG_RING_FLAGS_PASS)
+             ? NAMES_VERSION(6, 3) : 0;
+    case IORING_OP_TIMEOUT:
+      return (s->timeout_flags & IORING_TIMEOUT_MULTISHOT)
+             ? NAMES_VERSION(6, 4) : 0;
+    case IORING_OP_ASYNC_CANCEL:
+      return (s->cancel_flags & (IORING_ASYNC_CANCEL_OP
+                                 | IORING_ASYNC_CANCEL_USERDATA))
+             ? NAMES_VERSION(6, 6) : 0;
+    case IORING_OP_URING_CMD:
+      return NAMES_VERSION(6, 7);  /* (those of sockets) */
+    case IORING_OP_ACCEPT:
+      return (s->ioprio & (IORING_ACCEPT_DONTWAIT | IORING_ACCEPT_POLL_FIRST))
+             ? NAMES_VERSION(6, 10) : 0;
+    case IORING_OP_SEND: case IORING_OP_SENDMSG:
+    case IORING_OP_RECV: case IORING_OP_RECVMSG:
+      if (s->opcode == IORING_OP_RECV && s->file_index > 0)
+        return NAMES_VERSION(6, 17);  /* (see set_optlen) */
+      return (s->ioprio & IORING_RECVSEND_BUNDLE) ? NAMES_VERSION(6, 10) : 0;
+    case IORING_OP_SEND_ZC: case IORING_OP_SENDMSG_ZC:
+      if (s->opcode == IORING_OP_SENDMSG_ZC
+          && (s->ioprio & IORING_RECVSEND_FIXED_BUF))
+        return NAMES_VERSION(6, 15);
+      return (s->ioprio & IORING_SEND_ZC_REPORT_USAGE)
+             ? NAMES_VERSION(6, 2) : 0;
+    default:
+      return has_rw_flags(s->opcode)
+             ? rw_flags_min_kernel((uint32_t)s->rw_flags) : 0;
+  }
+}
+
 int sqe_end (lua_State *L, struct request *q) {
   sqe_count_copied(L, (struct sqe *)q);
+  q->min_kernel = (uint16_t)sqe_min_kernel(&q->sqe);
   q->sqe.user_data = 0;
   lua_settop(L, 1);
   return 1;
@@ -180,32 +246,6 @@ static int s_set_ioprio (lua_State *L) {
   return sqe_end(L, q);
 }
 
-/* The first kernel that has all of these flags; 0: every one has. */
-static unsigned rw_flags_min_kernel (uint32_t flags) {
-  static const struct { uint32_t flag; unsigned min_kernel; } latest[] = {
-    { RWF_NOSIGNAL, NAMES_VERSION(6, 18) },
-    { RWF_DONTCACHE, NAMES_VERSION(6, 14) },
-    { RWF_ATOMIC, NAMES_VERSION(6, 11) },
-    { RWF_NOAPPEND, NAMES_VERSION(6, 9) },
-  };
-  for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
-    if (flags & latest[i].flag)
-      return latest[i].min_kernel;
-  return 0;
-}
-
-/* (In other opcodes this field has other flags.) */
-static bool has_rw_flags (unsigned opcode) {
-  switch (opcode) {
-    case IORING_OP_READ: case IORING_OP_READV: case IORING_OP_READ_FIXED:
-    case IORING_OP_WRITE: case IORING_OP_WRITEV: case IORING_OP_WRITE_FIXED:
-    case IORING_OP_READV_FIXED: case IORING_OP_WRITEV_FIXED:
-      return true;
-    default:
-      return false;
-  }
-}
-
 static int s_set_rw_flags (lua_State *L) {
   struct request *q = sqe_prepared(L);
   uint32_t flags = (uint32_t)arg_integer(L, 2, 0, UINT32_MAX);
@@ -213,7 +253,6 @@ static int s_set_rw_flags (lua_State *L) {
     return luaL_argerror(L, 1, "prepare a read or a write first: prep_read or "
                          "prep_write");
   q->sqe.rw_flags = (int)flags;
-  q->min_kernel = (uint16_t)rw_flags_min_kernel(flags);
   return sqe_end(L, q);
 }
 
@@ -243,7 +282,6 @@ static int s_set_optlen (lua_State *L) {
   if (q->sqe.opcode != IORING_OP_RECV || !(q->req_flags & REQ_MULTI))
     return luaL_argerror(L, 1, "prepare a prep_recv_multishot first");
   q->sqe.file_index = len;
-  q->min_kernel = len > 0 ? NAMES_VERSION(6, 17) : 0;
   return sqe_end(L, q);
 }
 

@@ -28,6 +28,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 /* The originals. (A function that is declared static stays so when it is
 ** defined without.) */
@@ -301,6 +302,19 @@ void *__wrap_realloc (void *p, size_t size) {
   return __real_realloc(p, size);
 }
 
+/* What the kernel calls itself, if it is told another name. */
+static struct utsname kernel;
+
+int __real_uname (struct utsname *name);
+int __wrap_uname (struct utsname *name);
+
+int __wrap_uname (struct utsname *name) {
+  int rc = __real_uname(name);
+  if (rc == 0 && kernel.release[0] != '\0')
+    memcpy(name->release, kernel.release, sizeof(kernel.release));
+  return rc;
+}
+
 static lua_Alloc lua_alloc;
 static void *lua_alloc_ud;
 
@@ -371,6 +385,16 @@ static int f_refuse (lua_State *L) {
   luaL_argcheck(L, nfailing < MOST, 1, "too many faults");
   failing[nfailing].opcode = (int)luaL_checkinteger(L, 1);
   failing[nfailing++].err = (int)luaL_checkinteger(L, 2);
+  return 0;
+}
+
+/* kernel(release): it calls itself so. The module asks once, so this comes
+** before its first use. */
+static int f_kernel (lua_State *L) {
+  size_t n;
+  const char *release = luaL_checklstring(L, 1, &n);
+  luaL_argcheck(L, n < sizeof(kernel.release), 1, "too long");
+  memcpy(kernel.release, release, n + 1);
   return 0;
 }
 
@@ -574,6 +598,7 @@ static const luaL_Reg functions[] = {
   {"again", f_again}, {"alloc", f_alloc}, {"buried", f_buried},
   {"cheap", f_cheap}, {"bell", f_bell}, {"ring", f_ring}, {"refuse", f_refuse},
   {"signal", f_signal}, {"arrive", f_arrive}, {"lose", f_lose},
+  {"kernel", f_kernel},
   {NULL, NULL}
 };
 

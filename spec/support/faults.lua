@@ -97,6 +97,9 @@ package.cpath = %q .. "/?.so;" .. package.cpath
 load(%q)()
 ]]):format(os.getenv "URING_FAULT_DIR" or "build/fault", string.dump(tools))
 
+-- The same, where the kernel calls itself Linux 6.1.
+faults.old = faults.path .. "fault.kernel '6.1.0'\n" .. faults.prelude
+
 -- Given `it`, answers one for such tests.
 function faults.tests(it)
   return function(name, f)

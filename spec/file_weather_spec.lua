@@ -44,18 +44,49 @@ local function apart(words, f, ...)
   assert.equal(0, status, output)
 end
 
+describe("without /proc", function()
+  -- (a file system of nothing in its place)
+  local command = "mount -t tmpfs none /proc && exec \"$@\""
+  local words = { "unshare", "-rm", "sh", "-c", command, "sh" }
+
+  it("files are copied and replaced, and the rest says so", function()
+    if spec.execute(30 * helper.slow, "/usr/bin/env", "unshare", "-rm", "sh",
+        "-c", command, "sh", "true") ~= 0 then
+      helper.skip "needs unshare(1) and mount(8)"
+    end
+    apart(words, function(d)
+      local u = require "uring"
+      local fs, E = u.fs, u.errno
+      local a, b = d .. "/a", d .. "/b"
+      assert(fs.write(a, "hello"))
+      assert(fs.copy(a, b) == 5)
+      assert(fs.write(a, "again", { atomic = true }))
+      assert(fs.read(a) == "again" and fs.read(b) == "hello")
+      assert(fs.stat(a).mode == fs.stat(b).mode)
+      for name, of in pairs { chmod = { a, 384 }, watch = { a } } do
+        local ok, message, errno = fs[name](table.unpack(of))
+        assert(ok == nil and errno == E.EOPNOTSUPP, message)
+        assert(message:find(name .. " '" .. a, 1, true), message)
+        assert(message:find("without /proc", 1, true), message)
+      end
+      local ok, _, errno = fs.chmod(d .. "/none", 384)
+      assert(ok == nil and errno == E.ENOENT)
+    end, folder)
+  end)
+end)
+
 describe("a full disk", function()
   -- A file system of its own, which is full soon: its size, and files.
   local MOUNT <const> = "mount -t tmpfs -o size=%s,nr_inodes=%d none %s && "
     .. "exec \"$@\""
 
-  local function full(size, inodes, f)
+  local function full(size, inodes, f, ...)
     local command = MOUNT:format(size, inodes, folder)
     local words = { "unshare", "-rm", "sh", "-c", command, "sh" }
     local status = spec.execute(30 * helper.slow, "/usr/bin/env",
       "unshare", "-rm", "sh", "-c", command, "sh", "true")
     if status ~= 0 then helper.skip "needs unshare(1) and mount(8)" end
-    apart(words, f, folder)
+    apart(words, f, folder, ...)
   end
 
   it("is told by write, flush or close, once", function()
@@ -99,6 +130,33 @@ describe("a full disk", function()
       assert(u.fs.write(d .. "/b", ("y"):rep(10000)))
       assert(#u.fs.read(d .. "/b") == 10000)
     end)
+  end)
+
+  it("fails a copy, though there may be room again at once", function()
+    local path = helper.tmpname()
+    local source <close> = assert(io.open(path, "w"))
+    source:seek("set", 1 << 20)  -- a hole, which is copied first
+    assert(source:write(("x"):rep(65536), ("y"):rep(65536), "z"))
+    source:close()
+    assert(os.execute("chmod a+r " .. path))
+    full("256k", 100, function(d, from)
+      local u = require "uring"
+      local job = require "uring.core".file_job
+      assert(u.fs.write(d .. "/filler", ("x"):rep(180000)))
+      local jobs = 0
+      local function room()
+        if debug.getinfo(2, "f").func ~= job then return end
+        jobs = jobs + 1
+        os.remove(d .. "/filler")
+      end
+      debug.sethook(room, "r")
+      local n, message, errno = u.fs.copy(from, d .. "/copy")
+      debug.sethook()
+      assert(jobs > 0)
+      assert(n == nil and errno == u.errno.ENOSPC, message)
+      assert(u.fs.copy(from, d .. "/copy") == (1 << 20) + 131073)
+      assert(u.fs.read(d .. "/copy") == u.fs.read(from))
+    end, path)
   end)
 
   it("leaves a file that is replaced as it was", function()

@@ -96,7 +96,8 @@ static int64_t copy_next (struct file_job *j, int64_t most) {
   return copy_data(j, most);
 }
 
-/* (An error after some bytes comes again with the next job.) */
+/* (An error counts even after some bytes: what was read and could not be
+** written is not read again.) */
 static void copy_work (struct job *job) {
   struct file_job *j = (struct file_job *)job;
   int64_t done = 0, n;
@@ -104,7 +105,7 @@ static void copy_work (struct job *job) {
     n = copy_next(j, j->number - done);
     if (n > 0) done += n;
   } while (n > 0 && done < j->number);
-  j->res = done > 0 ? done : n;
+  j->res = n < 0 ? n : done;
 }
 
 /* Of a descriptor that may be one of O_PATH, which fchmod refuses. (There is
@@ -112,8 +113,12 @@ static void copy_work (struct job *job) {
 static void chmod_work (struct job *job) {
   struct file_job *j = (struct file_job *)job;
   char path[32];
+  j->res = res_of(fchmod(j->fd[0], (mode_t)j->number));
+  if (j->res != -EBADF)
+    return;
   snprintf(path, sizeof(path), "/proc/self/fd/%d", j->fd[0]);
   j->res = res_of(chmod(path, (mode_t)j->number));
+  if (j->res == -ENOENT) j->res = -EOPNOTSUPP;  /* (without /proc) */
 }
 
 

@@ -35,7 +35,8 @@ static int watch_new (lua_State *L) {
   if (inotify_add_watch(n, name, WATCHED) < 0) {
     err = errno;
     close(n);
-    return fail(L, err, "watch '%s'%s", path, err == ENOSPC
+    return fail(L, err == ENOENT ? EOPNOTSUPP : err, "watch '%s'%s", path,
+                err == ENOENT ? " (without /proc)" : err == ENOSPC
                 ? " (more watches than fs.inotify.max_user_watches)" : "");
   }
   handle_own(&state_of(L)->handles, f->d, n);

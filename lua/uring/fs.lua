@@ -225,8 +225,10 @@ function functions.chmod(at, path, mode)
   if not fd then return nil, named("open", path, path, message), errno end
   local ok
   ok, message, errno = job("chmod", fd, nil, mode)
-  if not ok then return nil, named("chmod", "", path, message), errno end
-  return true
+  if ok then return true end
+  message = named("chmod", "", path, message)
+  if errno == E.EOPNOTSUPP then message = message .. " (without /proc)" end
+  return nil, message, errno
 end
 
 

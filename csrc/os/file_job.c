@@ -51,7 +51,9 @@ static void dir_work (struct job *job) {
 static int64_t copy_bytes (struct file_job *j, int64_t most) {
   int64_t total = 0;
   while (total < most) {
-    ssize_t n = read(j->fd[0], j->space->bytes, SPACE);
+    int64_t left = most - total;  /* (behind it there may be a hole) */
+    ssize_t n = read(j->fd[0], j->space->bytes,
+                     left < SPACE ? (size_t)left : SPACE);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return n < 0 ? -errno : total;
     for (ssize_t done = 0, w; done < n; done += w) {

@@ -3,6 +3,7 @@
 
 local faults = require "faults"
 local helper = require "helper"
+local execute = require("uring_spec").execute
 
 local it = helper.needs_ring(it)
 local prelude = faults.prelude
@@ -302,5 +303,56 @@ describe("without memory", function()
       if not ok then first:cancel() end
       T.equal(long, ok and value)
     end)
+  end)
+end)
+
+
+-- (before Linux 6.13 a doorbell is one)
+describe("without descriptors", function()
+  it("what needs a doorbell says so, and goes on with one", function()
+    local path = helper.file(faults.prelude .. [[
+      local E = uring.errno
+      T.fault.inject { fn = "register", err = E.EINVAL, opcode = 31,
+        count = 1 << 30 }
+      local function check(what, no, why, errno)
+        local text = what .. ": no doorbell for the loop: "
+        assert(no == nil and why:find(text, 1, true)
+          and why:find("EMFILE", 1, true), why)
+        assert(errno == E.EMFILE, errno)
+      end
+      uring.run(function()
+        local box <close> = uring.mailbox { capacity = 1 }
+        local to <close> = box:address()
+        assert(to:try_send(1))
+        local held, file = {}
+        repeat
+          file = io.open "/dev/null"
+          held[#held + 1] = file
+        until not file
+        check("sending", select(2, uring.select { sent = to:sending(2) }))
+        check("send", to:send(2))
+        check("worker", uring.worker(function() end))
+        -- a worker, which needs some more, says the same of its own
+        local failed = {}
+        for _ = 1, 12 do
+          table.remove(held):close()
+          local worker, why = uring.worker(function() end)
+          local ended, message = true
+          if worker then ended, message = worker:join() end
+          why = why or not ended and message
+          if why then failed[#failed + 1] = why end
+        end
+        for _, open in ipairs(held) do open:close() end
+        assert(#failed > 1 and #failed < 12, #failed)
+        for _, why in ipairs(failed) do
+          assert(tostring(why):find("EMFILE", 1, true)
+            or tostring(why):find("Too many open files", 1, true), why)
+        end
+        assert(box:receive() == 1)
+        assert(to:send(2) and box:receive() == 2)
+      end)]])
+    local status, output = execute(60 * helper.slow, "/bin/sh", "-c",
+      [[ulimit -n 128 && exec "$(readlink "/proc/$PPID/exe")" "$0"]], path)
+    assert(status == 0, output)
   end)
 end)

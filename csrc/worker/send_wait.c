@@ -369,7 +369,9 @@ static int sending_message_block (lua_State *L, struct task *t,
   if (s->message == NULL)  /* guard: a program's event has not tried it */
     return mail_send_fail(L, "sending", s->q, EMSGSIZE);
   if (a == NULL) {
-    if (doorbell == NULL || (a = asking_new(L, s)) == NULL)
+    if (doorbell == NULL)
+      return fail(L, errno, "sending: no doorbell for the loop");
+    if ((a = asking_new(L, s)) == NULL)
       return fail(L, ENOMEM, "sending");
     select_waiter_of(b->node)->asking = a;
     queue_wait(s->q, a->s, doorbell);  /* (refused: the next try finds it) */

@@ -11,6 +11,7 @@
 #include "worker/worker_state.h"
 
 #include "base/clock.h"
+#include "lua/errors.h"
 #include "task/cancel_scope.h"
 #include "task/ring_watch.h"
 #include "worker/decode.h"
@@ -22,6 +23,7 @@
 
 #include "compat.h"  /* again: now with Lua's headers before it */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -252,8 +254,11 @@ static void cancel_hook (lua_State *L, lua_Debug *ar) {
 static int worker_listen (lua_State *L) {
   struct state *s = state_of(L);
   struct doorbell *doorbell = loop_doorbell(s->loop);
-  if (doorbell == NULL)
-    return luaL_error(L, "worker: no doorbell for its loop");
+  if (doorbell == NULL) {
+    fail(L, errno, "worker: no doorbell for its loop");
+    lua_pop(L, 1);
+    return raise_here(L);
+  }
   worker_thread_listen(s->worker, doorbell);
   if (s->worker->hook)
     lua_sethook(L, cancel_hook, LUA_MASKCOUNT, HOOK_COUNT);

@@ -1,4 +1,5 @@
--- Preps, a malloc that fails, and a kernel that lacks what they ask for; see spec/support/faults.lua.
+-- Preps: a malloc that fails, and a kernel that lacks what they ask for; see
+-- spec/support/faults.lua.
 
 local faults = require "faults"
 local helper = require "helper"
@@ -34,12 +35,9 @@ end)
 
 -- (a request is made to fail by a NOP that does)
 describe("what asks for more than the kernel has", function()
-  local major, minor = helper.probe.kernel:match "^(%d+)%.(%d+)"
   local function failing(name, f)
     it(name, function()
-      if tonumber(major) * 1000 + tonumber(minor) < 6010 then
-        helper.skip("needs Linux 6.10 (this is %s)", helper.probe.kernel)
-      end
+      helper.needs_linux(6, 10)
       helper.apart(f, faults.old)
     end)
   end

@@ -347,6 +347,24 @@ describe("the file system", function()
     end)
   end)
 
+  it("says so where the kernel has no thread for a request", function()
+    helper.needs_linux(6, 10)  -- (to make a request fail)
+    helper.apart(function()
+      -- luacheck: globals T
+      local uring = require "uring"  -- luacheck: ignore
+      local opcodes = { mkdir = 37, remove = 36, stat = 21, read = 28 }
+      uring.run(function()
+        for name, opcode in pairs(opcodes) do
+          T.fault.refuse(opcode, T.E.ECANCELED)
+          local ok, why, errno = uring.fs[name] "/tmp/none"
+          assert(ok == nil and errno == T.E.ECANCELED, why)
+          assert(why:find("'/tmp/none' (", 1, true)
+            and why:find("RLIMIT_NPROC", 1, true), why)
+        end
+      end)
+    end, faults.prelude)
+  end)
+
   it("copies holes as holes", function()
     within(function(d)
       local other <const> = fs.mkdtemp "/dev/shm/uring.XXXXXX"

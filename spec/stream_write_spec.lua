@@ -1,6 +1,7 @@
 -- Writes of sockets and pipes go through a buffer: in order, each whole, and
 -- before anything else of their stream; and errors are told.
 
+local faults = require "faults"
 local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
@@ -388,5 +389,52 @@ describe("a write to a pipe", function()
       local _, text = got:join(patience)
       assert.equal(300000, #text)
     end)
+  end)
+end)
+
+
+-- (At RLIMIT_NPROC the kernel cancels what needs a thread of its own: writes
+-- that extend a file, and before Linux 6.18 all to a pipe.)
+describe("a write for which the kernel has no thread", function()
+  it("goes without one, and tells its errors", function()
+    helper.needs_linux(6, 10)  -- (to make a request fail)
+    helper.apart(function()
+      -- luacheck: globals T, no redefined
+      local uring, E = require "uring", T.E
+      local function refuse() T.fault.refuse(23, E.ECANCELED) end
+      local bytes = {}
+      for i = 1, 60000 do bytes[i] = ("%05d"):format(i) end
+      bytes = table.concat(bytes)
+      uring.run(function()
+        local ring = uring.loop():ring()
+        local r, w = assert(uring.pipe())
+        local before = ring:stats().submitted
+        for _ = 1, 30 do refuse() end
+        assert(w:write "hello\n" and w:flush())
+        assert(r:read "L" == "hello\n")
+        -- more than the pipe takes, by tasks that wait for room, and for all
+        local got = uring.spawn(function() return r:read(#bytes) end)
+        local flusher
+        for i = 1, #bytes, 10000 do
+          assert(w:write(bytes:sub(i, i + 9999)))
+          flusher = flusher or uring.spawn(w.flush, w)
+        end
+        assert(w:flush())
+        assert(select(2, assert(got:join())) == bytes)
+        assert(flusher:join())
+        assert(ring:stats().submitted - before < 30)
+        r:close()
+        assert(w:write "x")
+        local ok, why, errno = w:flush()
+        assert(ok == nil and errno == E.EPIPE, why)
+      end)
+      uring.run(function()
+        local f = assert(uring.open("/dev/full", "w"))
+        assert(f:write "x")
+        local ok, why, errno = f:flush()
+        assert(ok == nil and errno == E.ENOSPC, why)
+        assert(f:close())
+      end)
+    end, faults.prelude)
   end)
 end)

@@ -92,14 +92,17 @@ static void no_sigpipe_end (const struct no_sigpipe *n, bool failed) {
   pthread_sigmask(SIG_SETMASK, &n->before, NULL);
 }
 
-/* write(2) of a little, which neither waits nor raises SIGPIPE. */
+/* write(2) of a little, which neither waits nor raises SIGPIPE. EAGAIN: there
+** is no room. */
 static ssize_t write_at_once (int fd, const void *at, size_t n, int timeout) {
   struct pollfd p = { fd, POLLOUT, 0 };
   struct no_sigpipe quiet;
   ssize_t done;
   int err;
-  if (poll(&p, 1, timeout) != 1 || !(p.revents & (POLLOUT | POLLERR)))
+  if (poll(&p, 1, timeout) != 1 || !(p.revents & (POLLOUT | POLLERR))) {
+    errno = EAGAIN;
     return -1;
+  }
   no_sigpipe_begin(&quiet);
   done = write(fd, at, n < PIPE_BUF ? n : PIPE_BUF);  /* (more may wait) */
   err = errno;
@@ -234,7 +237,10 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
   else if (loop_cut_short(res) && handle_closed(*o->d))
     output_fail(o, EBADF);  /* guard: or it is made for ever */
   else if (loop_cut_short(res) && res != -EINTR)
-    ;  /* (the loop has ended: the rest stays for the next one) */
+    /* (the loop has ended, and the rest stays for the next one; or the kernel
+       can start no thread, as at RLIMIT_NPROC, and will cancel the next, too)
+       */
+    o->at_once = !o->sends;
   else if (!output_refused(o, op, res))
     output_fail(o, res < 0 ? -res : EIO);
   if (output_size(o) > 0) output_list(o, loop);
@@ -274,6 +280,12 @@ int output_start (struct output *o, struct loop *loop) {
     write_rest(o, handle_number(*o->d), -1);
     if (o->going) output_fail(o, errno);
     return 0;
+  }
+  if (o->at_once) {
+    o->at_once = false;
+    write_rest(o, handle_number(*o->d), 0);
+    if (o->going && errno != EAGAIN) output_fail(o, errno);
+    o->poll_first = true;  /* (that needs no thread, and wakes what waits) */
   }
   o->ring = loop->ring;
   if (o->positioned)

@@ -134,6 +134,9 @@ static int request_failed (lua_State *L, int err) {
   const char *path = lua_tostring(L, PATH);
   if (path == NULL)
     return fail(L, err, "%s", name);
+  if (err == ECANCELED)  /* (a task that is cancelled does not come here) */
+    return fail(L, err, "%s '%s' (by a close, or the kernel could start no "
+                "thread for it: RLIMIT_NPROC, pids.max)", name, path);
   if (calls[which].paths == 2)
     return fail(L, err, "%s '%s' to '%s'", name, path, lua_tostring(L, OTHER));
   if (which == BENEATH && err == EXDEV)

@@ -393,6 +393,43 @@ describe("a write to a pipe", function()
 end)
 
 
+describe("a write that its file refuses", function()
+  -- (Without RWF_NOSIGNAL the writes to pipes go through threads of the
+  -- kernel's.)
+  it("slows no writes to pipes down", function()
+    helper.needs "rwf_nosignal"
+    helper.apart(function()
+      -- luacheck: globals T, no redefined
+      local spec = require "uring_spec"
+      local uring, E = require "uring", T.E
+      local function workers()
+        local list <close> = assert(io.popen(("cat /proc/%d/task/*/comm")
+          :format(spec.getpid())))
+        local _, n = list:read("a"):gsub("iou%-wrk", "")
+        return n
+      end
+      uring.run(function()
+        for _, err in ipairs { E.EINVAL, E.EOPNOTSUPP } do
+          local null, before = assert(uring.open("/dev/null", "r+")), workers()
+          for _ = 1, 2 do T.fault.refuse(23, err) end
+          assert(null:write "x")
+          local ok, why, errno = null:flush()
+          assert(ok == nil and errno == err, why)
+          assert(null:write "x")  -- (it is refused once more, or not at all)
+          null:flush()
+          local r, w = assert(uring.pipe())
+          assert(w:write "x" and w:flush())
+          assert(r:read(1) == "x")
+          T.equal(before, workers())
+          r:close()
+          w:close()
+        end
+      end)
+    end, faults.prelude)
+  end)
+end)
+
+
 -- (At RLIMIT_NPROC the kernel cancels what needs a thread of its own: writes
 -- that extend a file, and before Linux 6.18 all to a pipe.)
 describe("a write for which the kernel has no thread", function()

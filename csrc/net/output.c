@@ -23,7 +23,8 @@
 
 #define FIRST_SIZE  4096u
 
-/* Does this kernel lack RWF_NOSIGNAL? Found out by the first write. */
+/* Does this kernel lack RWF_NOSIGNAL? Found out by the first write that it
+** refuses with the flag, and does without. */
 static atomic_bool no_nosignal;
 
 
@@ -198,7 +199,7 @@ static struct request output_request (const struct output *o) {
     q.sqe.off = UINT64_MAX;
     /* guard: a write to a pipe without a reader kills the process; a worker of
        the kernel's does not take the signal */
-    if (atomic_load(&no_nosignal)) q.sqe.flags |= IOSQE_ASYNC;
+    if (o->plain || atomic_load(&no_nosignal)) q.sqe.flags |= IOSQE_ASYNC;
     else q.sqe.rw_flags = RWF_NOSIGNAL;
   }
   request_lend(&q, PLACE(addr), o->going->bytes + o->from, &o->going->block);
@@ -216,10 +217,9 @@ static bool output_refused (struct output *o, const struct op *op,
   o->poll_first = res == -EAGAIN;
   if (res == -EAGAIN || res == -EINTR)
     return true;
-  if ((res != -EOPNOTSUPP && res != -EINVAL) || !o->nosignal)
-    return false;
-  atomic_store(&no_nosignal, true);  /* (others may be on their way still) */
-  return true;
+  /* (the error may be the file's own: then it comes again) */
+  o->plain = res == -EOPNOTSUPP && o->nosignal;
+  return o->plain;
 }
 
 /* The `completed` of its queue. */
@@ -231,6 +231,7 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
   o->token = 0;
   if (res > 0 && op->opcode != IORING_OP_POLL_ADD) {
     size_t left = o->upto - o->from;  /* (more may follow: output_lend) */
+    if (o->plain) atomic_store(&no_nosignal, true);
     if (o->positioned) output_moved(handle_number(*o->d), o->at, res);
     output_went(o, (size_t)res < left ? (size_t)res : left);
   }

@@ -70,6 +70,7 @@ struct output {            /* of a socket or a stream */
   bool lines;              /* a line is written at once, if it can be */
   bool poll_first;         /* it is not blocking, and was full */
   bool nosignal;           /* its request has RWF_NOSIGNAL */
+  bool plain;              /* ... and is made without it: one was refused */
   bool at_once;            /* its request was cancelled: what can be written
                               without waiting goes by write(2) */
   bool open;

@@ -356,3 +356,37 @@ describe("without descriptors", function()
     assert(status == 0, output)
   end)
 end)
+
+
+-- (the kernel locks the pages of a list of buffers: RLIMIT_MEMLOCK)
+describe("without provided buffers", function()
+  -- luacheck: globals T uring
+  faulty("sockets receive into memory of their own", function()
+    T.fault.inject { fn = "register", err = T.E.ENOMEM, opcode = 22,
+      count = 1 << 30 }
+    uring.run(function()
+      for name, kind in pairs { chunks = uring.SOCK_STREAM,
+          messages = uring.SOCK_DGRAM } do
+        for _, lease in ipairs { false, true } do
+          local a, b = assert(uring.socketpair(uring.AF_UNIX, kind))
+          local sender = uring.spawn(function()
+            for i = 1, 5 do assert(a:send(("x"):rep(i * 3000))) end
+          end)
+          local n = 0
+          for data in b[name](b, { lease = lease }) do
+            n = n + #data
+            if lease then data:release() end
+            if n >= 45000 then break end
+          end
+          T.equal(45000, n)
+          assert(sender:join())
+          a:close()
+          b:close()
+        end
+      end
+      local group, why, errno = uring.loop():ring():buf_ring {}
+      assert(group == nil and errno == T.E.ENOMEM, why)
+      assert(why:find("ulimit -l", 1, true), why)
+    end)
+  end)
+end)

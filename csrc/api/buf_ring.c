@@ -38,6 +38,10 @@ static int buf_ring_refused (lua_State *L, const struct ring *r,
                 r->io.ring_fd, bgid);
   if (rc == -EINVAL && inc)
     return fail(L, EINVAL, "buf_ring with IOU_PBUF_RING_INC needs Linux 6.12");
+  if (rc == -ENOMEM)
+    return fail(L, ENOMEM, "buf_ring: register group %u on ring (fd %d): the "
+                "kernel locks the pages of its list (ulimit -l)", bgid,
+                r->io.ring_fd);
   return fail_on_ring(L, -rc, r->io.ring_fd,
                       lua_pushfstring(L, "buf_ring: register group %d",
                                       (int)bgid));

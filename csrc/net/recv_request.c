@@ -161,10 +161,11 @@ static int recv_start_multishot (lua_State *L, struct socket *s,
   s->pool = buf_pool_find(L, lua_gettop(L), a->reader->size, a->reader->headers
                       ? POOL_HEADER + control_capacity : 0, a->reader->lease,
                       &err);
-  if (s->pool == NULL)
-    return -err;
   if (s->d == NULL)  /* guard: finalizers may have closed it */
     return -EBADF;
+  /* (the kernel locks the pages of its list of buffers: RLIMIT_MEMLOCK) */
+  if (s->pool == NULL)
+    return err == ENOMEM ? recv_start_single(s, a, control_capacity) : -err;
   q = request_of(a->reader->headers ? &kind_recvmsg_multishot
                                     : &kind_recv_multishot, s->in.waitq.fd);
   if (a->reader->headers) {

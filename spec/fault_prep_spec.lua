@@ -103,6 +103,22 @@ describe("what asks for more than the kernel has", function()
     end)
   end)
 
+  it("is IOU_PBUF_RING_INC before 6.12, and else min_left", function()
+    helper.needs_ring()
+    local function refused(why, with)
+      T.fault.inject { fn = "register", err = T.E.EINVAL, opcode = 22 }
+      local group, message, errno = uring.ring():buf_ring {
+        flags = uring.IOU_PBUF_RING_INC, min_left = with and 9 or nil }
+      assert(group == nil and errno == T.E.EINVAL)
+      assert(message:find(why, 1, true), message)
+    end
+    for release, why in pairs { ["6.1.0"] = "needs Linux 6.12",
+        ["6.12.0"] = "takes no min_left" } do
+      helper.apart(refused, (faults.old:gsub("6%.1%.0", release)), why, "with")
+    end
+    helper.apart(refused, faults.old, "needs Linux 6.12")
+  end)
+
   failing("says so of register_sync_cancel, too", function()
     local ring = assert(uring.ring())
     for _, flags in ipairs { uring.IORING_ASYNC_CANCEL_OP,

@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "api/buf_ring.h"
 
+#include "base/names.h"
 #include "ring/ring_buffers.h"
 #include "lua/args.h"
 #include "lua/errors.h"
@@ -32,11 +33,15 @@ static unsigned unused_bgid (const struct ring *r) {
 }
 
 static int buf_ring_refused (lua_State *L, const struct ring *r,
-                             unsigned bgid, bool inc, int rc) {
+                             const struct buf_group *g, int rc) {
+  unsigned bgid = g->bgid;
   if (rc == -EEXIST)
     return fail(L, EEXIST, "buf_ring: ring (fd %d) has a group %u already",
                 r->io.ring_fd, bgid);
-  if (rc == -EINVAL && inc)
+  if (rc == -EINVAL && g->min_left > 0
+      && name_kernel() >= NAMES_VERSION(6, 12))
+    return fail(L, EINVAL, "buf_ring: this kernel takes no min_left");
+  if (rc == -EINVAL && g->inc)
     return fail(L, EINVAL, "buf_ring with IOU_PBUF_RING_INC needs Linux 6.12");
   if (rc == -ENOMEM)
     return fail(L, ENOMEM, "buf_ring: register group %u on ring (fd %d): the "
@@ -89,7 +94,7 @@ static int ring_buf_ring (lua_State *L) {
                                              size);
   ring_check(L, 1);
   rc = ring_add_group(r, b->g);
-  return rc < 0 ? buf_ring_refused(L, r, (unsigned)bgid, inc, rc) : 1;
+  return rc < 0 ? buf_ring_refused(L, r, b->g, rc) : 1;
 }
 
 static void buf_ring_release_group (lua_State *L, struct buf_ring *b) {

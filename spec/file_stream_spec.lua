@@ -1,5 +1,6 @@
 -- uring.open, the methods of files, uring.stream, and the standard streams.
 
+local faults = require "faults"
 local helper = require "helper"
 local net = require "net"
 local spec = require "uring_spec"
@@ -793,4 +794,30 @@ describe("the standard streams", function()
         assert.equal(3000 * 57, #content(out))
       end
     end)
+end)
+
+
+-- (At RLIMIT_NPROC the kernel cancels what needs a thread of its own.)
+describe("a read for which the kernel has no thread", function()
+  it("goes without one; a sync says what it lacks", function()
+    helper.needs_linux(6, 10)  -- (to make a request fail)
+    helper.apart(function(path)
+      -- luacheck: globals T, no redefined
+      local uring, E = require "uring", T.E
+      uring.run(function()
+        local file <close> = assert(uring.open(path, "r+"))
+        T.fault.refuse(3, E.ECANCELED)
+        local ok, why, errno = file:sync()
+        assert(ok == nil and errno == E.ECANCELED, why)
+        assert(why:find("RLIMIT_NPROC", 1, true), why)
+        for _ = 1, 30 do T.fault.refuse(22, E.ECANCELED) end
+        local before = uring.loop():ring():stats().submitted
+        assert(file:read(2) == "ab" and file:seek() == 2)
+        assert(file:read "a" == "cdef" and file:read(1) == nil)
+        assert(uring.loop():ring():stats().submitted - before < 10)
+        assert(file:seek("set", 4) == 4 and file:write "EF" and file:flush())
+        assert(file:seek("set", 0) == 0 and file:read "a" == "abcdEF")
+      end)
+    end, faults.prelude, helper.file "abcdef")
+  end)
 end)

@@ -241,7 +241,7 @@ static void output_completed (struct loop *loop, struct socket_waitq *waitq,
     /* (the loop has ended, and the rest stays for the next one; or the kernel
        can start no thread, as at RLIMIT_NPROC, and will cancel the next, too)
        */
-    o->at_once = !o->sends;
+    o->at_once = !o->sends && !(op->op_flags & OP_CANCEL);
   else if (!output_refused(o, op, res))
     output_fail(o, res < 0 ? -res : EIO);
   if (output_size(o) > 0) output_list(o, loop);

@@ -127,16 +127,18 @@ static void set_args (lua_State *L, struct request *q, int which) {
   }
 }
 
+#define NO_THREAD " (by a close, or the kernel could start no thread for " \
+                  "it: RLIMIT_NPROC, pids.max)"
+
 /* nil, message, errno: what was tried on which path. */
 static int request_failed (lua_State *L, int err) {
   int which = (int)lua_tointeger(L, WHICH);
   const char *name = names[which == BENEATH ? OPEN : which];
   const char *path = lua_tostring(L, PATH);
   if (path == NULL)
-    return fail(L, err, "%s", name);
+    return fail(L, err, "%s%s", name, err == ECANCELED ? NO_THREAD : "");
   if (err == ECANCELED)  /* (a task that is cancelled does not come here) */
-    return fail(L, err, "%s '%s' (by a close, or the kernel could start no "
-                "thread for it: RLIMIT_NPROC, pids.max)", name, path);
+    return fail(L, err, "%s '%s'%s", name, path, NO_THREAD);
   if (calls[which].paths == 2)
     return fail(L, err, "%s '%s' to '%s'", name, path, lua_tostring(L, OTHER));
   if (which == BENEATH && err == EXDEV)

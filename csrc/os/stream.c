@@ -62,14 +62,33 @@ static bool stream_input_may_take (struct input *in, struct wait_node *node) {
   return turnq_may_take(&s->in.q, node, items);
 }
 
+/* Of a file, by a call: the kernel has no thread for a request. */
+static enum fill read_at_once (lua_State *L, struct stream *s) {
+  off_t at = lseek(s->fd, 0, SEEK_CUR);
+  ssize_t n = pread(s->fd, s->memory->bytes, s->size, at);
+  if (n < 0) {
+    fail(L, errno, "read from %s", s->input.name);
+    return FILL_FAILED;
+  }
+  if (n == 0)
+    return FILL_END;
+  if (!store_add(&s->input.store, state_of(L)->account, s->memory->bytes,
+                 (size_t)n))
+    return FILL_NO_MEMORY;
+  lseek(s->fd, at + n, SEEK_SET);  /* guard: only of what was kept */
+  s->at = at + n;
+  return FILL_MORE;
+}
+
 static enum fill stream_input_fill (lua_State *L, struct input *in) {
   struct stream *s = stream_of_input(in);
   struct op *op = stream_op(s);
   struct pending_cqe a;
-  bool polled;
+  bool polled, cancelled;
   if (op == NULL || op->results.first == NULL)
     return FILL_NOTHING;
   polled = op->opcode == IORING_OP_POLL_ADD;
+  cancelled = op->op_flags & OP_CANCEL;
   /* guard: nothing is taken that cannot be kept */
   if (op->results.first->res > 0 && !polled
       && !store_add(&in->store, state_of(L)->account, s->memory->bytes,
@@ -92,6 +111,8 @@ static enum fill stream_input_fill (lua_State *L, struct input *in) {
     fail(L, EBADF, "%s is closed", s->input.name);
     return FILL_FAILED;
   }
+  if (a.res == -ECANCELED && !cancelled && s->output.positioned && !polled)
+    return read_at_once(L, s);
   if (a.res > 0 || a.res == -EAGAIN || loop_cut_short(a.res))
     return FILL_NOTHING;
   fail(L, -a.res, "read from %s", s->input.name);

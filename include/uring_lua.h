@@ -214,11 +214,11 @@ struct uring_api {
 
   /* Cancel all tasks, let them end, and close the loop, which takes so long at
   ** most, and 0.1 s for its ring. (A task that runs on, whatever its waits
-  ** raise, is not interrupted: only a hook could.) 0, also if it was closed before. -ETIME: some had not ended and were
-  ** closed where they waited. -EIO: it is closed, but an error was raised
-  ** meanwhile, and there is no on_error to tell. -EBUSY, -EPERM: as for
-  ** step. -EINVAL: less than 0 seconds; or a hook has raised an error before
-  ** it began. */
+  ** raise, is not interrupted: only a hook could.) 0, also if it was closed
+  ** before. -ETIME: some had not ended and were closed where they waited.
+  ** -EIO: it is closed, but an error was raised meanwhile, and there is no
+  ** on_error to tell. -EBUSY, -EPERM: as for step. -EINVAL: less than
+  ** 0 seconds; or a hook has raised an error before it began. */
   int (*close) (struct lua_State *L, double seconds);
 
   /* Spawn a task: a function with `nargs` arguments after it. They are popped,

@@ -84,7 +84,7 @@ struct ring;
 struct ring_callbacks;
 struct input_ops;
 struct output_ops;
-struct socket_waitq;
+struct object_waitq;
 struct orphan;
 struct worker_thread;
 
@@ -108,7 +108,7 @@ struct state {
   const struct input_ops *socket_input;    /* of sockets: net/input.h */
   const struct output_ops *socket_output;
   struct loop *loop;
-  struct socket_waitq *waitqs;
+  struct object_waitq *waitqs;
   struct handles handles;          /* the state's descriptors */
   int64_t close_bound;             /* how long finalizers may wait, in all: */
   int64_t close_left, closed_at;   /* state_close_left */

@@ -52,7 +52,7 @@ static struct buf_pool *buf_pool_make (lua_State *L, uint32_t size, int *err) {
   }
   p->group->owner = p;
   p->group->recycled = buf_pool_on_recycled;
-  socket_waitq_open(s, &p->waitq);
+  object_waitq_open(s, &p->waitq);
   return p;
 }
 
@@ -69,7 +69,7 @@ void buf_pool_drop (struct buf_pool *p, bool in_owner) {
   p->touched = 0;
   if (p->ring->watch)
     turnq_wake_all(loop_of_ring(p->ring), &p->waitq.q);
-  socket_waitq_close(&p->waitq);
+  object_waitq_close(&p->waitq);
   g->recycled = NULL;  /* guard: the pool is freed before the last lease */
   if (p->ring->open && in_owner)  /* guard: not the parent's */
     ring_remove_group(p->ring, g);

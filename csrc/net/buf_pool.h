@@ -23,7 +23,7 @@
 
 struct buf_pool {  /* a userdata, in SHARED_POOLS or its socket's */
   struct buf_group *group;
-  struct socket_waitq waitq;  /* of tasks that wait for a free buffer */
+  struct object_waitq waitq;  /* of tasks that wait for a free buffer */
   struct state *state;
   struct ring *ring;
   uint32_t touched;        /* of a socket's own: buffers that were used */

@@ -61,7 +61,7 @@ struct input_ops {
 struct input {
   struct store store;
   const struct input_ops *ops;
-  struct socket_waitq *waitq;
+  struct object_waitq *waitq;
   const char *name;        /* for messages: "the socket", "'notes.txt'" */
   size_t limit;            /* of a read of all or a count; SIZE_MAX: none */
   size_t line_limit;       /* the same of a line, or up to a delimiter */

@@ -223,7 +223,7 @@ static bool output_refused (struct output *o, const struct op *op,
 }
 
 /* The `completed` of its queue. */
-static void output_completed (struct loop *loop, struct socket_waitq *waitq,
+static void output_completed (struct loop *loop, struct object_waitq *waitq,
                               const struct op *op, int32_t res) {
   struct output *o = waitq->output;
   if (op->token != o->token)
@@ -251,7 +251,7 @@ static void output_serve (struct output *o, struct op *op) {
   o->waitq->output = o;
   o->waitq->completed = output_completed;
   o->waitq->one_turn = true;  /* guard: a write of pieces is one unit */
-  socket_waitq_serve(o->waitq, op);
+  object_waitq_serve(o->waitq, op);
   o->token = op->token;
 }
 

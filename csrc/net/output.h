@@ -46,7 +46,7 @@ struct output_ops {
 
 struct output {            /* of a socket or a stream */
   const struct output_ops *ops;
-  struct socket_waitq *waitq;
+  struct object_waitq *waitq;
   struct handle **d;       /* of its object */
   const char *name;        /* for messages: "the socket", "'notes.txt'" */
   bool sends;              /* by send, and not by write */

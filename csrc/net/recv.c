@@ -189,7 +189,7 @@ static const struct reader *reader_in (lua_State *co) {
   return r;
 }
 
-void recv_describe (lua_State *L, const struct socket_waitq *waitq,
+void recv_describe (lua_State *L, const struct object_waitq *waitq,
                     lua_State *co) {
   const struct reader *r = reader_in(co);
   lua_Integer max = r ? (lua_Integer)r->size : lua_tointeger(co, 2);

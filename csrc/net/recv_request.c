@@ -44,7 +44,7 @@ static int recv_push (struct socket *s, struct request *q, unsigned bound) {
     return rc;
   /* guard: a read of several pieces is one unit */
   s->in.waitq.one_turn = recv_is_unit(s, op);
-  socket_waitq_serve(&s->in.waitq, op);
+  object_waitq_serve(&s->in.waitq, op);
   s->in.token = op->token;
   s->in.waitq.bound = bound;
   return 0;

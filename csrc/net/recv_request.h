@@ -63,8 +63,8 @@ enum fill recv_fill (lua_State *L, const struct recv_args *a);
 /* Has nothing completed, and is nothing in flight? */
 bool recv_idle (const struct socket *s);
 
-/* The `describe` of the receive side's queue (struct socket_waitq). */
-void recv_describe (lua_State *L, const struct socket_waitq *waitq,
+/* The `describe` of the receive side's queue (struct object_waitq). */
+void recv_describe (lua_State *L, const struct object_waitq *waitq,
                     lua_State *co);
 
 /* How many waiters can take something; and is the request of the other kind,

@@ -98,7 +98,7 @@ static int send_wait_writable (lua_State *L, struct task *t, struct socket *s,
   if (rc < 0)
     return send_fail(L, ring_push_failed(L, s->ring, rc));
   op->waiter = t;
-  socket_waitq_serve(&s->out.waitq, op);
+  object_waitq_serve(&s->out.waitq, op);
   t->ring = s->ring;
   return loop_wait(L, t, WAIT_AWAIT, op, deadline, (lua_KContext)deadline,
                    send_again);
@@ -232,9 +232,9 @@ static int send_start (lua_State *L, struct task *t, int64_t deadline) {
   }
   op->waiter = t;
   /* (the completion wakes the next) */
-  if (!socket_waitq_unhold(&s->out.waitq, &t->node))
+  if (!object_waitq_unhold(&s->out.waitq, &t->node))
     turnq_end_turn(&s->out.waitq.q, &t->node);
-  socket_waitq_serve(&s->out.waitq, op);
+  object_waitq_serve(&s->out.waitq, op);
   if (socket_is_stream(s) && send_piece(L)) op->op_flags |= OP_PIECE;
   s->out.token = op->token;
   t->ring = s->ring;

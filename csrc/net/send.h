@@ -101,8 +101,8 @@ unsigned sendmmsg_plain (lua_State *L, const struct socket *s, int array,
 /* nil, message, errno: which call failed, and the address if it is known. */
 int send_failed_as (lua_State *L, const struct socket *s, int how, int err);
 
-/* The `describe` of the send side's queue (struct socket_waitq). */
-void send_describe (lua_State *L, const struct socket_waitq *waitq,
+/* The `describe` of the send side's queue (struct object_waitq). */
+void send_describe (lua_State *L, const struct object_waitq *waitq,
                     lua_State *co);
 
 #endif

@@ -46,7 +46,7 @@ bool send_busy (const struct socket *s, struct wait_node *node) {
 }
 
 void send_end_turn (lua_State *L, struct socket *s, struct wait_node *node) {
-  if (node == NULL || !socket_waitq_unhold(&s->out.waitq, node))
+  if (node == NULL || !object_waitq_unhold(&s->out.waitq, node))
     turnq_end_turn(&s->out.waitq.q, node);
   if (s->d && s->out.waitq.q.turns == 0
       && !(socket_is_ordered(s) && send_in_flight(s)))
@@ -378,7 +378,7 @@ int send_failed_as (lua_State *L, const struct socket *s, int how,
 
 /* (A push may run finalizers, which may close the socket and the coroutine: so
 ** all is read before the first.) */
-void send_describe (lua_State *L, const struct socket_waitq *waitq,
+void send_describe (lua_State *L, const struct object_waitq *waitq,
                     lua_State *co) {
   int how = (int)lua_tointeger(co, HOW), fd = waitq->fd;
   lua_Integer size = lua_tointeger(co, SIZE), sent = lua_tointeger(co, SENT);

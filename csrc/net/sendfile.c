@@ -215,11 +215,11 @@ static int push_round (lua_State *L, struct task *t, struct socket *s,
   refblock_release(&m->block);  /* (the operations have counts of their own) */
   if (rc < 0)
     return rc;
-  if (!socket_waitq_unhold(&s->out.waitq, &t->node))
+  if (!object_waitq_unhold(&s->out.waitq, &t->node))
     turnq_end_turn(&s->out.waitq.q, &t->node);
   /* guard: or the output sends them, too */
   if (f->head > 0) output_lend(&s->output, loop, ops[1]);
-  socket_waitq_serve(&s->out.waitq, ops[n - 1]);
+  object_waitq_serve(&s->out.waitq, ops[n - 1]);
   ops[n - 1]->op_flags |= OP_PIECE;  /* guard: no other sends after a round */
   s->out.token = ops[n - 1]->token;
   return 0;

@@ -60,8 +60,8 @@ struct socket *socket_push (lua_State *L, int family, int type) {
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a socket");
   pressure_hold(&state_of(L)->pressure, 0, 1);
-  socket_waitq_open(state_of(L), &s->in.waitq);
-  socket_waitq_open(state_of(L), &s->out.waitq);
+  object_waitq_open(state_of(L), &s->in.waitq);
+  object_waitq_open(state_of(L), &s->out.waitq);
   s->input.open = s->output.open = true;
   return s;
 }
@@ -130,8 +130,8 @@ static void socket_end_sides (struct socket *s) {
     socket_abandon(s, socket_find_op(s, s->poll_out));
     socket_end_side(s, &s->out);
   }
-  socket_waitq_close(&s->in.waitq);
-  socket_waitq_close(&s->out.waitq);
+  object_waitq_close(&s->in.waitq);
+  object_waitq_close(&s->out.waitq);
 }
 
 static void socket_drop_buffers (lua_State *L, struct socket *s) {

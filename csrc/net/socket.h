@@ -35,7 +35,7 @@
 #include "net/endpoint.h"
 
 struct socket_side {
-  struct socket_waitq waitq;
+  struct object_waitq waitq;
   uint64_t token;          /* of its request; 0: there was none yet */
 };
 

@@ -228,8 +228,8 @@ static struct handle *let_go (lua_State *L, struct socket *s,
   s->away = (uint8_t)away;
   s->input.open = s->output.open = false;
   s->in.token = s->out.token = s->poll_in = s->poll_out = 0;
-  socket_waitq_close(&s->in.waitq);
-  socket_waitq_close(&s->out.waitq);
+  object_waitq_close(&s->in.waitq);
+  object_waitq_close(&s->out.waitq);
   rx_data_free(s);
   if (s->own_pool) buf_pool_drop(s->own_pool, true);
   s->own_pool = s->pool = NULL;
@@ -270,8 +270,8 @@ void socket_lent_back (lua_State *L, struct socket_lent *lent,
   s->lent = NULL;
   s->input.open = s->output.open = true;
   pressure_hold(&state_of(L)->pressure, 0, 1);
-  socket_waitq_open(state_of(L), &s->in.waitq);
-  socket_waitq_open(state_of(L), &s->out.waitq);
+  object_waitq_open(state_of(L), &s->in.waitq);
+  object_waitq_open(state_of(L), &s->out.waitq);
   socket_unpack(L, s, p);
 }
 

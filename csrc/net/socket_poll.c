@@ -30,7 +30,7 @@ int socket_watch (struct socket *s, struct socket_side *side, unsigned events,
   int rc = socket_poll(s, events, NULL, &op);
   if (rc < 0)
     return rc;
-  socket_waitq_serve(&side->waitq, op);
+  object_waitq_serve(&side->waitq, op);
   *token = op->token;
   ring_drop(s->ring, op);
   return 0;

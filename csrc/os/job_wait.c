@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 struct job_wait {          /* the userdata */
-  struct socket_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
+  struct object_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
   struct waited_job *job;
 };
 

@@ -143,7 +143,7 @@ static int stream_push_request (struct stream *s) {
   rc = ring_push_one(s->ring, &q, OP_LOOPED, &op);
   if (rc < 0)
     return rc;
-  socket_waitq_serve(&s->in, op);
+  object_waitq_serve(&s->in, op);
   s->token = op->token;
   return 0;
 }
@@ -256,8 +256,8 @@ struct stream *stream_push (lua_State *L, int uservalues) {
   if (s->d == NULL)
     luaL_error(L, "not enough memory for a stream");
   pressure_hold(&state_of(L)->pressure, 0, 1);
-  socket_waitq_open(state_of(L), &s->in);
-  socket_waitq_open(state_of(L), &s->out);
+  object_waitq_open(state_of(L), &s->in);
+  object_waitq_open(state_of(L), &s->out);
   s->input.open = s->output.open = true;
   return s;
 }
@@ -319,8 +319,8 @@ static void stream_end_sides (struct loop *loop, struct stream *s) {
     turnq_wake_all(loop, &s->in.q);
     turnq_wake_all(loop, &s->out.q);
   }
-  socket_waitq_close(&s->in);
-  socket_waitq_close(&s->out);
+  object_waitq_close(&s->in);
+  object_waitq_close(&s->out);
 }
 
 static void stream_free (struct stream *s) {

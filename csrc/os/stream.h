@@ -31,7 +31,7 @@ struct stream {            /* the userdata; begins as struct endpoint does */
   uint32_t fork_id;
   int fd;                  /* for messages */
   char *name;              /* for them, or NULL; input and output have it */
-  struct socket_waitq in, out;
+  struct object_waitq in, out;
   uint64_t token;          /* of the request that reads; 0: none yet */
   struct memory *memory;   /* that it fills */
   unsigned size;           /* of the next one */

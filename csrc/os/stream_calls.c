@@ -58,7 +58,7 @@ static int calls_raise (lua_State *L) {
   return 0;
 }
 
-static void wake_first (lua_State *L, struct socket_waitq *waitq) {
+static void wake_first (lua_State *L, struct object_waitq *waitq) {
   if (waitq->q.turns == 0) turnq_wake(state_of(L)->loop, &waitq->q);
 }
 
@@ -228,7 +228,7 @@ static int write_over (lua_State *L) {
 
 /* ---- life -------------------------------------------------------------- */
 
-static void calls_describe (lua_State *L, const struct socket_waitq *waitq,
+static void calls_describe (lua_State *L, const struct object_waitq *waitq,
                             lua_State *co) {
   (void)co;
   lua_pushfstring(L, "%s over functions", waitq->what);

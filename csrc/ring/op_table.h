@@ -123,7 +123,7 @@ struct wait_node;
 struct task;
 struct select_waiter;
 struct watch;
-struct socket_waitq;
+struct object_waitq;
 
 /* (Fields in the order of use: those that every operation touches first.) */
 struct op {
@@ -156,7 +156,7 @@ struct op {
     struct select_waiter *select_waiter;  /* if it is */
     struct watch *watch;         /* with OP_INTERNAL */
   };
-  struct socket_waitq *waitq;    /* the loop's: the queue that it serves */
+  struct object_waitq *waitq;    /* the loop's: the queue that it serves */
   struct source results;         /* completions not yet taken */
   struct op *cancel_next, *cancel_prev;
 };

@@ -30,10 +30,10 @@ static void send_zc_done (struct loop *loop, struct task *t, struct op *op,
 ** notification of a zero copy send only frees memory: it wakes none. */
 static void wake_op_waitq (struct loop *loop, struct ring *r, struct op *op,
                            int32_t res, bool last) {
-  struct socket_waitq *waitq = op->waitq;
+  struct object_waitq *waitq = op->waitq;
   if (last && waitq->completed) waitq->completed(loop, waitq, op, res);
   if (last && (op->op_flags & OP_PIECE) && op->waiter)
-    socket_waitq_hold(waitq, op->task);  /* guard: bytes do not mix */
+    object_waitq_hold(waitq, op->task);  /* guard: bytes do not mix */
   else if ((last ? !(op->op_flags & OP_NOTIFYING) : op->waiter == NULL)
            && !(waitq->one_turn && waitq->q.turns > 0))
     turnq_wake(loop, &waitq->q);

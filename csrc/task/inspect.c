@@ -113,7 +113,7 @@ static const struct name_bit polls[] = {
   {0, NULL}
 };
 
-static void push_waitq (lua_State *L, const struct socket_waitq *waitq,
+static void push_waitq (lua_State *L, const struct object_waitq *waitq,
                        lua_State *co) {
   if (co && waitq->describe) waitq->describe(L, waitq, co);
   else if (waitq->fd < 0) lua_pushstring(L, waitq->what);

@@ -92,7 +92,7 @@ struct task {
     struct chain *chain;
     struct task *joined;
     struct cancel_scope *scope;
-    struct socket_waitq *waitq;
+    struct object_waitq *waitq;
     struct turnq *turnq;    /* of `waitq`, `items`, or the ring */
     struct items *items;
     struct channel *channel;

@@ -62,7 +62,7 @@ static bool rings_alone (lua_State *L, struct loop *loop) {
   if (loop->nlocal + loop->nrung < loop->ntasks)  /* guard: others are woken by
                                                     anything */
     return false;
-  for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next)
+  for (struct object_waitq *w = loop->state->waitqs; w; w = w->next)
     if (w->own_doorbells) own += w->own_doorbells(w, b);
   if (refblock_owners(&b->block) != own)  /* guard: or another can ring */
     return false;

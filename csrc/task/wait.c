@@ -286,9 +286,9 @@ void loop_end_turns (struct loop *loop, struct task *t) {
   bool queued = t->wait == WAIT_QUEUE || t->wait == WAIT_MESSAGE;
   if (end_item_turn(loop, t))
     return;
-  for (struct socket_waitq *w = loop->state->waitqs; w; w = w->next) {
+  for (struct object_waitq *w = loop->state->waitqs; w; w = w->next) {
     if (queued ? turnq_end_turn(&w->q, &t->node)
-               : socket_waitq_unhold(w, &t->node)) turnq_wake(loop, &w->q);
+               : object_waitq_unhold(w, &t->node)) turnq_wake(loop, &w->q);
   }
   for (struct ring *r = loop->state->rings; r && queued; r = r->next)
     if (turnq_end_turn(&r->receivers, &t->node))
@@ -318,14 +318,14 @@ int wait_next (lua_State *L, int n) {
 
 /* ---- queues of objects ------------------------------------------------- */
 
-void socket_waitq_open (struct state *s, struct socket_waitq *waitq) {
+void object_waitq_open (struct state *s, struct object_waitq *waitq) {
   waitq->next = s->waitqs;
   waitq->back = &s->waitqs;
   if (waitq->next) waitq->next->back = &waitq->next;
   s->waitqs = waitq;
 }
 
-void socket_waitq_close (struct socket_waitq *waitq) {
+void object_waitq_close (struct object_waitq *waitq) {
   if (waitq->back) {
     *waitq->back = waitq->next;
     if (waitq->next) waitq->next->back = waitq->back;
@@ -333,12 +333,12 @@ void socket_waitq_close (struct socket_waitq *waitq) {
   }
 }
 
-void socket_waitq_hold (struct socket_waitq *waitq, struct task *t) {
+void object_waitq_hold (struct object_waitq *waitq, struct task *t) {
   waitq->holder = t;
   t->has_turn = true;
 }
 
-bool socket_waitq_unhold (struct socket_waitq *waitq,
+bool object_waitq_unhold (struct object_waitq *waitq,
                           const struct wait_node *n) {
   struct task *t = waitq->holder;
   if (t == NULL || &t->node != n)
@@ -348,7 +348,7 @@ bool socket_waitq_unhold (struct socket_waitq *waitq,
   return true;
 }
 
-void socket_waitq_serve (struct socket_waitq *waitq, struct op *op) {
+void object_waitq_serve (struct object_waitq *waitq, struct op *op) {
   op->waitq = waitq;
   op->results.owned = true;
 }
@@ -357,7 +357,7 @@ void socket_waitq_serve (struct socket_waitq *waitq, struct op *op) {
 ** or of a closed socket, with only a notification pending. */
 static bool unattended (const struct op *op) {
   const unsigned left = OP_LOOPED | OP_DROPPED | OP_NOTIFYING;
-  const struct socket_waitq *waitq = op->waitq;
+  const struct object_waitq *waitq = op->waitq;
   return op->state == OP_FLYING && op->waiter == NULL
          && (waitq ? waitq->q.waiting.last == NULL
                    : (op->op_flags & left) == left);

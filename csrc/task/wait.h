@@ -285,24 +285,24 @@ void select_waiter_drop (struct select_waiter *e, struct ring *r, bool stay);
 ** completions wakes the first waiter. Before its owner frees it, it wakes all
 ** waiters and removes it from those operations.
 */
-struct socket_waitq {
+struct object_waitq {
   struct turnq q;           /* first: `turnq` of a WAIT_QUEUE */
   const char *what;         /* for descriptions: "to receive on socket" */
   /* Push a better description for a task that waits in `co`, from the call's
      arguments there. May not raise in `co`. It reads all before its first
      push, which may close any of it. Or NULL. */
-  void (*describe) (lua_State *L, const struct socket_waitq *waitq,
+  void (*describe) (lua_State *L, const struct object_waitq *waitq,
                     lua_State *co);
   int fd;
   /* Called for each last completion of its operations. May not allocate,
      raise, or enter a ring. Or NULL. */
-  void (*completed) (struct loop *loop, struct socket_waitq *waitq,
+  void (*completed) (struct loop *loop, struct object_waitq *waitq,
                      const struct op *op, int32_t res);
   struct output *output;    /* for `completed`: net/output.h */
   bool rung;                /* its waiters are WAITS_RUNG */
   /* How many counts of the loop's doorbell are its, or of what waits for the
      same, and such that no other thread can ring by them. Or NULL. */
-  unsigned (*own_doorbells) (const struct socket_waitq *waitq,
+  unsigned (*own_doorbells) (const struct object_waitq *waitq,
                              const struct doorbell *doorbell);
   bool one_turn;            /* at most one waiter has a turn at a time, and its
                                end wakes the next */
@@ -310,20 +310,20 @@ struct socket_waitq {
                                all others; or NULL */
   unsigned bound;           /* of completions not taken: there a multishot is
                                cancelled; 0: never */
-  struct socket_waitq *next, **back;  /* all of the state */
+  struct object_waitq *next, **back;  /* all of the state */
 };
 
-void socket_waitq_open (struct state *s, struct socket_waitq *waitq);
-void socket_waitq_close (struct socket_waitq *waitq);
+void object_waitq_open (struct state *s, struct object_waitq *waitq);
+void object_waitq_close (struct object_waitq *waitq);
 
 /* Reserve the next turn for this ready task; end that: false if it was not the
 ** holder. */
-void socket_waitq_hold (struct socket_waitq *waitq, struct task *t);
-bool socket_waitq_unhold (struct socket_waitq *waitq,
+void object_waitq_hold (struct object_waitq *waitq, struct task *t);
+bool object_waitq_unhold (struct object_waitq *waitq,
                           const struct wait_node *n);
 
 /* The completions of `op` are the queue's: only its owner takes them. */
-void socket_waitq_serve (struct socket_waitq *waitq, struct op *op);
+void object_waitq_serve (struct object_waitq *waitq, struct op *op);
 
 /* Requests in flight on the loop's ring whose results no task waits for: count
 ** them; cancel them. */

@@ -22,7 +22,7 @@
 #define ROUNDING 512
 
 struct wall {              /* of a loop */
-  struct socket_waitq q;   /* first: of the timeouts, for `completed` */
+  struct object_waitq q;   /* first: of the timeouts, for `completed` */
   struct heap heap;
   uint64_t token;          /* of the timeout in flight, or 0 */
   int64_t set_to;          /* when that ends, or its successor has to */
@@ -58,7 +58,7 @@ static void notify (struct loop *loop, struct timer *t) {
 /* The timeout has ended, by its time or a cancel: the times that have come.
 ** And the first of the others is to set the next one. (The clock may have been
 ** set since: then its task finds that the time has not come.) */
-static void wall_completed (struct loop *loop, struct socket_waitq *waitq,
+static void wall_completed (struct loop *loop, struct object_waitq *waitq,
                             const struct op *op, int32_t res) {
   struct wall *w = (struct wall *)waitq;
   double now = wall_now();
@@ -111,7 +111,7 @@ static int wall_request (struct loop *loop, struct wall *w, int64_t when) {
   refblock_release(q.pin[OP_PIN_MEMORY]);  /* (the operation has its count) */
   if (rc < 0)
     return rc;
-  socket_waitq_serve(&w->q, op);
+  object_waitq_serve(&w->q, op);
   w->token = op->token;
   w->set_to = when;
   ring_drop(loop->ring, op);  /* (its result is for wall_completed) */

@@ -24,7 +24,7 @@
 
 struct calling {           /* the userdata */
   struct call_handle handle;  /* first */
-  struct socket_waitq waitq;  /* its task, as a WAIT_QUEUE */
+  struct object_waitq waitq;  /* its task, as a WAIT_QUEUE */
   struct mail_address *to;  /* its user value */
   bool inner;               /* to a mailbox of this state */
   struct account *account;  /* of its state, charged with the answer */
@@ -44,13 +44,13 @@ static void end_calling (struct calling *c) {
   call->caller.owner = NULL;  /* guard: it may be in the ready list */
   call_leave(call);
   refblock_release(&call->block);
-  socket_waitq_close(&c->waitq);
+  object_waitq_close(&c->waitq);
   account_refund(c->account, c->charged);
 }
 
 /* Of a call to a mailbox of this state both sides, and the slot for the
 ** answer, are in it: no other thread has the call. */
-static unsigned calling_doorbells (const struct socket_waitq *waitq,
+static unsigned calling_doorbells (const struct object_waitq *waitq,
                                    const struct doorbell *doorbell) {
   const struct calling *c = (const struct calling *)(const void *)
     ((const char *)waitq - offsetof(struct calling, waitq));
@@ -60,7 +60,7 @@ static unsigned calling_doorbells (const struct socket_waitq *waitq,
          + (c->handle.call->server.doorbell == doorbell ? 1u : 0);
 }
 
-static void describe_calling (lua_State *L, const struct socket_waitq *waitq,
+static void describe_calling (lua_State *L, const struct object_waitq *waitq,
                               lua_State *co) {
   (void)co; (void)waitq;
   lua_pushliteral(L, "for the answer to a call");
@@ -106,7 +106,7 @@ static int begin_call (lua_State *L) {
   c->waitq.fd = -1;
   c->waitq.rung = true;
   c->waitq.own_doorbells = calling_doorbells;
-  socket_waitq_open(state_of(L), &c->waitq);
+  object_waitq_open(state_of(L), &c->waitq);
   lua_replace(L, 1);
   return 0;
 }

@@ -27,7 +27,7 @@
 #define BYTES_BOUNDED (1 << 16)
 
 struct mailbox {
-  struct socket_waitq waitq;  /* first: tasks that wait for a message */
+  struct object_waitq waitq;  /* first: tasks that wait for a message */
   struct queue *q;         /* NULL: it was never made */
   struct account *account; /* charged with what it may hold; or NULL */
   size_t charged;
@@ -335,7 +335,7 @@ static int mailbox_messages (lua_State *L) {
 
 /* ---- its life ---------------------------------------------------------- */
 
-static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
+static void describe_mailbox (lua_State *L, const struct object_waitq *waitq,
                               lua_State *co) {
   const struct mailbox *m = (const struct mailbox *)waitq;
   uint64_t messages = m->q->limits.messages;
@@ -347,7 +347,7 @@ static void describe_mailbox (lua_State *L, const struct socket_waitq *waitq,
                        (LUAI_UACINT)messages);
 }
 
-static unsigned mailbox_own_doorbells (const struct socket_waitq *waitq,
+static unsigned mailbox_own_doorbells (const struct object_waitq *waitq,
                                        const struct doorbell *doorbell) {
   return queue_own_doorbells(((const struct mailbox *)waitq)->q, doorbell);
 }
@@ -374,7 +374,7 @@ static void open_mailbox (struct state *s, struct mailbox *m) {
   m->q->reader = m;
   atomic_store(&m->q->reader_state, s);
   m->q->woken = mailbox_woken;
-  socket_waitq_open(s, &m->waitq);
+  object_waitq_open(s, &m->waitq);
 }
 
 void mailbox_push (lua_State *L, struct queue *q) {
@@ -497,7 +497,7 @@ static int mailbox_gc (lua_State *L) {
   }
   pressure_collected(&state_of(L)->pressure,
                      m->bytes + (m->closed ? 0 : MEMORY), m->fds);
-  socket_waitq_close(&m->waitq);
+  object_waitq_close(&m->waitq);
   close_mailbox(L, m, false);
   m->q->reader = NULL;
   queue_disown(m->q, state_of(L));

@@ -15,7 +15,7 @@
 #include <errno.h>
 
 struct monitor {           /* the userdata */
-  struct socket_waitq waitq;  /* first: the tasks that wait */
+  struct object_waitq waitq;  /* first: the tasks that wait */
   struct queue *q;         /* counted; NULL: never made */
   struct queue_sender *s;  /* NULL: the queue does not know it yet */
   bool fired;
@@ -27,7 +27,7 @@ static void monitor_woken (void *owner, struct loop *loop) {
   waitq_wake_all(loop, &m->waitq.q.waiting);
 }
 
-static void describe_monitor (lua_State *L, const struct socket_waitq *waitq,
+static void describe_monitor (lua_State *L, const struct object_waitq *waitq,
                               lua_State *co) {
   (void)co; (void)waitq;
   lua_pushliteral(L, "for the end of a mailbox");

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 
 struct name_wait {         /* the userdata */
-  struct socket_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
+  struct object_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
   struct name_waiter *w;
   struct queue_name *n;
 };
@@ -100,7 +100,7 @@ static int name_wait_gc (lua_State *L) {
   return 0;
 }
 
-static void describe_name_wait (lua_State *L, const struct socket_waitq *waitq,
+static void describe_name_wait (lua_State *L, const struct object_waitq *waitq,
                                 lua_State *co) {
   const struct queue_name *n = ((const struct name_wait *)waitq)->n;
   (void)co;

@@ -21,7 +21,7 @@
 /* ---- address:send ------------------------------------------------------ */
 
 struct waiting_send {
-  struct socket_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
+  struct object_waitq waitq;  /* first: its task, as a WAIT_QUEUE */
   struct address_wait wait;
   struct queue *q;         /* counted; NULL: it has ended */
   struct queue_sender *s;
@@ -39,7 +39,7 @@ static void send_closed (struct address_wait *wait, struct loop *loop) {
   send_woken((char *)wait - offsetof(struct waiting_send, wait), loop);
 }
 
-static void describe_send (lua_State *L, const struct socket_waitq *waitq,
+static void describe_send (lua_State *L, const struct object_waitq *waitq,
                            lua_State *co) {
   (void)co; (void)waitq;
   lua_pushliteral(L, "for space in a mailbox, to send to it");

@@ -133,7 +133,7 @@ static int worker_gc (lua_State *L) {
   return 0;
 }
 
-static void describe_end (lua_State *L, const struct socket_waitq *waitq,
+static void describe_end (lua_State *L, const struct object_waitq *waitq,
                           lua_State *co) {
   const struct worker *w = (const struct worker *)
     ((const char *)waitq - offsetof(struct worker, waitq));

@@ -23,7 +23,7 @@ struct worker_thread;
 
 struct worker {
   struct mail_address address;   /* first */
-  struct socket_waitq waitq;     /* tasks that wait for its end */
+  struct object_waitq waitq;     /* tasks that wait for its end */
   struct worker_thread *t;       /* counted; NULL: never made */
   int64_t cancelled;             /* when, on the loop's time; or 0 */
   bool joined;                   /* its outcome was told */

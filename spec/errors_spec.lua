@@ -248,18 +248,21 @@ describe("an error at run time", function()
         assert(ok and value == nil and errno == E.EMFILE, what .. ": "
           .. tostring(ok and why or value))
         assert(why:find("(EMFILE)", 1, true), what .. ": " .. why)
+        assert(why:find(what, 1, true), what .. ": " .. why)
       end
       local function calls()
         failed("ring", uring.ring)
         failed("socket", uring.socket, uring.AF_INET, uring.SOCK_STREAM)
         failed("socketpair", uring.socketpair)
-        failed("listen", uring.tcp.listen, "127.0.0.1:0")
+        failed("listen at 127.0.0.1:0: socket(", uring.tcp.listen,
+          "127.0.0.1:0")
+        failed("bind to 127.0.0.1:9: socket(", uring.udp.bind, "127.0.0.1:9")
       end
       local ran
       exhaust()
       calls()
-      failed("loop", uring.loop)
-      failed("loop", uring.loop, { entries = 8 })
+      failed("ring", uring.loop)
+      failed("ring", uring.loop, { entries = 8 })
       local ok, why = pcall(uring.run, function() ran = true end)
       assert(not ok and why:find "EMFILE" and not ran)
       for i = 1, 8 do table.remove(kept):close() end
@@ -280,9 +283,11 @@ describe("an error at run time", function()
         control = { fds = { listener } } })
       uring.run(function()
         calls()
-        failed("await", uring.await, uring.sqe():prep_openat(uring.AT_FDCWD,
-          "/dev/null"))
-        failed("connect", uring.tcp.connect, listener:getsockname())
+        failed("openat '/dev/null'", uring.await, uring.sqe():prep_openat(
+          uring.AT_FDCWD, "/dev/null"))
+        local address = listener:getsockname()
+        failed(("connect to %s: socket("):format(address), uring.tcp.connect,
+          address)
       end)]])
   end)
 

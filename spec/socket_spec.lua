@@ -18,6 +18,14 @@ local function flags_of(socket)
 end
 
 describe("uring.socket", function()
+  it("of IPv4 or IPv6 takes no path, and the error names what does", function()
+    for _, f in ipairs { uring.tcp.listen, uring.tcp.connect, uring.udp.bind,
+      uring.udp.connect } do
+      helper.raises("address of IPv4 or IPv6 expected, got unix:/run/x: "
+        .. "uring.unix is for paths", f, "unix:/run/x")
+    end
+  end)
+
   it("makes sockets of every kind", function()
     for _, type in ipairs { uring.SOCK_STREAM, uring.SOCK_DGRAM } do
       for _, family in ipairs { uring.AF_INET, uring.AF_UNIX } do

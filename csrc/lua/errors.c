@@ -123,8 +123,8 @@ static const struct cure {
     "the socket does not listen: listen() comes first" },
   { IORING_OP_BIND, EADDRINUSE,
     "another socket has this address; for a port whose connections are still "
-    "ending set SO_REUSEADDR first; of a unix socket that is gone remove the "
-    "file" },
+    "ending set SO_REUSEADDR first (uring.tcp.listen does); of a unix socket "
+    "that is gone remove the file" },
   { IORING_OP_BIND, EADDRNOTAVAIL,
     "no interface of this machine has this address" },
   { IORING_OP_BIND, EAFNOSUPPORT,

@@ -10,7 +10,8 @@ local check_timeout <const> = require("uring.core").check_timeout
 local bad_argument <const>, raise_as <const>, check_integer <const> =
   argument.bad_argument, argument.raise_as, argument.check_integer
 local pcall <const>, type <const> = pcall, type
-local setmetatable <const>, sub <const> = setmetatable, string.sub
+local setmetatable <const> = setmetatable
+local format <const>, sub <const> = string.format, string.sub
 
 -- Closes `socket` at the end of a block, unless that is nil by then.
 local guard = {
@@ -18,10 +19,13 @@ local guard = {
 }
 
 -- Make a socket and call f(socket) -> true or the socket | nil, message,
--- errno. If f fails or raises, the socket is closed.
-local function make(family, kind, f)
-  local socket, message, errno = public.socket(family, kind)
-  if not socket then return nil, message, errno end
+-- errno. If f fails or raises, the socket is closed. An error of the socket
+-- itself names what it was for: `op` and the address.
+local function make(op, address, kind, f)
+  local socket, message, errno = public.socket(address.family, kind)
+  if not socket then
+    return nil, format("%s %s: %s", op, address, message), errno
+  end
   local g <close> = setmetatable({ socket = socket }, guard)
   local ok
   ok, message, errno = f(socket)
@@ -41,8 +45,10 @@ local function check_address(address, name, families)
   local ok, result = pcall(public.sockaddr, address)
   if ok and families[result.family] then return result end
   if not ok then raise_as(name, 0, result) end
-  bad_argument(1, name, "%s expected, got %s", families == UNIX
-    and "path of a unix socket" or "address of IPv4 or IPv6", result)
+  bad_argument(1, name, families == UNIX
+    and "path of a unix socket expected, got %s"
+    or "address of IPv4 or IPv6 expected, got %s: uring.unix is for paths",
+    result)
 end
 
 -- The same, but the name of a host stays the text that it is.
@@ -67,7 +73,7 @@ end
 -- ---- makers ---------------------------------------------------------------
 
 local function make_listening(address, backlog)
-  return make(address.family, public.SOCK_STREAM, function(socket)
+  return make("listen at", address, public.SOCK_STREAM, function(socket)
     if address.family ~= public.AF_UNIX then
       local ok, message, errno = socket:setsockopt("SO_REUSEADDR", true)
       if not ok then return nil, message, errno end
@@ -84,13 +90,13 @@ local function make_connected(kind, address, timeout)
       return make_connected(kind, found)
     end, timeout)
   end
-  return make(address.family, kind, function(socket)
+  return make("connect to", address, kind, function(socket)
     return socket:connect(address, timeout)
   end)
 end
 
 local function make_bound(address)
-  return make(address.family, public.SOCK_DGRAM, function(socket)
+  return make("bind to", address, public.SOCK_DGRAM, function(socket)
     return socket:bind(address)
   end)
 end

@@ -141,6 +141,12 @@ describe("an error at run time", function()
       fails(E.EAFNOSUPPORT, "another family", tcp:connect "[::1]:1")
       fails(E.ENOTCONN, "connect the socket first",
         uring.await(uring.sqe():prep_recv(tcp, uring.buffer(1))))
+      assert(udp:sendto("x", udp:getsockname()))
+      for _, sqe in ipairs { uring.sqe():prep_recv(udp),
+          uring.sqe():prep_recvmsg_multishot(udp, uring.msghdr {}) } do
+        fails(E.ENOBUFS, "its group has no buffer left",
+          uring.loop():ring():queue(sqe:set_buf_group(99)):await())
+      end
       if helper.probe.ops.bind then
         local function bind(address)
           return uring.await(uring.sqe():prep_bind(tcp, address))

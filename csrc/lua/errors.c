@@ -74,6 +74,9 @@ int fail_timeout (lua_State *L) {
                   "lost, submit again later"
 #define CLOSED "its number was closed, and not by its close()"
 
+#define NO_BUFFER "its group has no buffer left: queue it again when some " \
+                  "are free (a netlink socket: it has lost messages)"
+
 #define ENTER 255  /* no request, but entering the kernel for a ring */
 #define OTHER 254  /* another call: it has no cures */
 
@@ -109,6 +112,7 @@ static const struct cure {
     "one, the ring has no file table: register_files_sparse(n) makes one" },
   { IORING_OP_READ, EBADF,
     "not open, or not open for reading" },
+  { IORING_OP_READ, ENOBUFS, NO_BUFFER },
   { IORING_OP_WRITE, EBADF,
     "not open, or not open for writing" },
   { IORING_OP_FIXED_FD_INSTALL, EBADF,
@@ -151,6 +155,7 @@ static const struct cure {
     "less at a time" },
   { IORING_OP_RECV, ENOTCONN,
     "connect the socket first" },
+  { IORING_OP_RECV, ENOBUFS, NO_BUFFER },
   { ENTER, EEXIST,
     "it was made with SINGLE_ISSUER and belongs to another thread" },
   { ENTER, EBADFD,
@@ -171,6 +176,7 @@ static unsigned related_opcode (unsigned opcode) {
     case IORING_OP_SENDMSG_ZC: return IORING_OP_SEND_ZC;
     case IORING_OP_SENDMSG: case IORING_OP_SEND_ZC: return IORING_OP_SEND;
     case IORING_OP_RECVMSG: return IORING_OP_RECV;
+    case IORING_OP_READ_MULTISHOT: return IORING_OP_READ;
     default: return opcode;
   }
 }

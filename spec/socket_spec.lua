@@ -57,7 +57,9 @@ describe("uring.socket", function()
       helper.raises("#1", uring.socketpair, bad)
     end
     helper.raises("#1", uring.socket)
-    helper.raises("#2", uring.socket, 1)
+    helper.raises("#2 to 'uring.socket' (type expected, such as "
+      .. "uring.SOCK_STREAM; a socket that is open is taken over by "
+      .. "uring.socket(uring.fd(number))", uring.socket, 1)
   end)
 
   it("makes sockets that are closed on exec, and blocking", function()

@@ -47,7 +47,11 @@ static int socket_from_fd (lua_State *L, struct fd *f) {
 /* A new one (socket(2)). */
 static int socket_create (lua_State *L) {
   int family = (int)arg_integer(L, 1, 0, INT32_MAX);
-  int type = (int)arg_integer(L, 2, 0, INT32_MAX);
+  int type = lua_isnone(L, 2)
+    ? luaL_argerror(L, 2, "type expected, such as uring.SOCK_STREAM; a socket "
+                          "that is open is taken over by uring.socket("
+                          "uring.fd(number))")
+    : (int)arg_integer(L, 2, 0, INT32_MAX);
   int protocol = (int)arg_optional(L, 3, 0, 0, INT32_MAX);
   int plain = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
   struct socket *s = socket_push(L, family, plain);

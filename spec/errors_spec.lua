@@ -137,6 +137,10 @@ describe("an error at run time", function()
       fails(E.EMSGSIZE, "65507", uring.await(uring.sqe():prep_sendto(udp,
         ("x"):rep(65508), nil, 0, udp:getsockname())))
       fails(E.EAFNOSUPPORT, "another family", udp:sendto("x", "[::1]:1"))
+      fails(E.EACCES, "SO_BROADCAST", udp:sendto("x", "127.255.255.255:9"))
+      fails(E.EACCES, "SO_BROADCAST", udp:sendmsg { data = "x",
+        name = "127.255.255.255:9" })
+      fails(E.EACCES, "SO_BROADCAST", udp:connect "127.255.255.255:9")
       fails(E.EDESTADDRREQ, "give an address", udp:send "x")
       fails(E.EAFNOSUPPORT, "another family", tcp:connect "[::1]:1")
       fails(E.ENOTCONN, "connect the socket first",

@@ -76,6 +76,8 @@ int fail_timeout (lua_State *L) {
 
 #define NO_BUFFER "its group has no buffer left: queue it again when some " \
                   "are free (a netlink socket: it has lost messages)"
+#define NO_BROADCAST "for a broadcast address set SO_BROADCAST first; to a " \
+                     "unix socket's path, permission to write is missing"
 
 #define ENTER 255  /* no request, but entering the kernel for a ring */
 #define OTHER 254  /* another call: it has no cures */
@@ -141,6 +143,8 @@ static const struct cure {
     "no local port is free for it, or no local address can reach it" },
   { IORING_OP_CONNECT, EAFNOSUPPORT,
     "the address is of another family than the socket" },
+  { IORING_OP_CONNECT, EACCES, NO_BROADCAST },
+  { IORING_OP_SEND, EACCES, NO_BROADCAST },
   { IORING_OP_SEND, EMSGSIZE,
     "more than one datagram may have: 65507 bytes over IPv4, 65527 over IPv6, "
     "less than SO_SNDBUF over unix, and with IP_MTU_DISCOVER the path's MTU" },

@@ -294,7 +294,8 @@ describe("process{…}", function()
       } do
         helper.mistake(words, process, options)
       end
-      helper.raises("table expected, got string", process, "true")
+      helper.raises("table expected, got string: { program, arguments... }",
+        process, "true")
       local closed = assert(io.open "/dev/null")
       closed:close()
       helper.raises("closed file", process, { "true", stdin = closed })

@@ -140,6 +140,9 @@ describe("resolve", function()
         assert(#two == 2 and two[1].port == 5)
         assert(uring.sockaddr("127.0.0.2", 5) == two[1]
           or uring.sockaddr("127.0.0.2", 5) == two[2])
+        local none, message = uring.resolve("one.test:80", nil, patience)
+        assert(not none and message:find("its port, is argument #2", 1, true),
+          message)
       end)
     ]])
   end)

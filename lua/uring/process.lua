@@ -123,6 +123,10 @@ end
 
 -- The options, the arguments, and the environment.
 local function read_options(given)
+  if type(given) == "string" then
+    bad_argument(1, "process", "table expected, got string: { program, "
+      .. "arguments... }, or { '/bin/sh', '-c', command }")
+  end
   local options = check_options(given, 1, "process", OPTIONS)
   local args = read_args(options)
   if options.cwd ~= nil then check_string(options.cwd, "option 'cwd'", 1) end

@@ -62,7 +62,12 @@ local function resolve(host, service, timeout)
   check_host(host)
   service = check_service(service)
   check_timeout(timeout, 3, "resolve")
-  return lookup(host, service, 0, timeout)
+  local addresses, message, errno = lookup(host, service, 0, timeout)
+  if addresses then return addresses end
+  if find(host, "^[^:]+:[%w_%-]+$") then
+    message = message .. " (the service, or its port, is argument #2)"
+  end
+  return nil, message, errno
 end
 
 

@@ -349,6 +349,35 @@ describe("a file", function()
       end)
     end)
 
+  it("is written where it was read, when the task that reads is woken but has "
+    .. "not run yet", function()
+      net.run(function()
+        for turns = 1, 5 do  -- (in one of them the read has just ended)
+          local path = helper.file "0123456789"
+          local file <close> = assert(uring.open(path, "r+"))
+          local reader = uring.spawn(function() return file:read(3) end)
+          for _ = 1, turns do uring.sleep(0) end
+          assert(file:write "abc")
+          assert(file:flush())
+          assert.equal("012", select(2, assert(reader:join())))
+          assert.equal("012abc6789", content(path))
+        end
+        -- one that finds what it asks for in what was read ahead
+        local path = helper.file "0123456789"
+        local file <close> = assert(uring.open(path, "r+"))
+        local first = uring.spawn(function()
+          local bytes = file:read(3)
+          assert(file:write "abc")
+          return bytes
+        end)
+        local second = uring.spawn(function() return file:read(3) end)
+        assert.equal("012", select(2, assert(first:join())))
+        assert.equal("345", select(2, assert(second:join())))
+        assert.equal(9, file:seek())
+        assert.equal("012345abc9", content(path))
+      end)
+    end)
+
   it("is read and written by position", function()
     net.run(function()
       local path = helper.file "0123456789"

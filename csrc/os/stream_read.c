@@ -56,13 +56,17 @@ enum fill read_fill (lua_State *L, struct input *in) {
   return FILL_FAILED;
 }
 
+bool read_waits (const struct stream *s) {
+  return s->in.q.turns > 0 || waitq_first(&s->in.q.waiting) != NULL;
+}
+
 /* (No task waits for what that read has failed with, but for what stays to be
 ** taken.) */
 int read_settle (lua_State *L, struct stream *s, struct wait_node *node) {
   struct input *in = &s->input;
   int top = lua_gettop(L);
   enum fill got;
-  if (waitq_first(&s->in.q.waiting) != NULL && !in->ops->may_take(in, node))
+  if (read_waits(s) && !in->ops->may_take(in, node))
     return -1;
   while ((got = read_fill(L, in)) != FILL_NOTHING) {
     if (got == FILL_FAILED && (!in->open || lua_tointeger(L, -1) == ENOMEM))

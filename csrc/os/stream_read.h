@@ -24,6 +24,9 @@ void stream_read_open (lua_State *L);
 ** ENOMEM). A finalizer may close the object. */
 enum fill read_fill (lua_State *L, struct input *in);
 
+/* Does a task wait to read, or has it been woken to, and has not run yet? */
+bool read_waits (const struct stream *s);
+
 /* Before the position of a file is used, which a request to read moves: take
 ** what a read has left that was given up. 0; 3 values were pushed; or less
 ** than 0: this waiter has to wait in the queue `in`, for others that read or

@@ -154,8 +154,7 @@ static int stream_write (lua_State *L) {
     return n;
   if (!o->open) output_check(L);  /* (a finalizer may have closed it) */
   if ((s = class_test(L, OBJECT, CLASS_STREAM)) != NULL) {
-    unsettled = s->output.positioned
-                && (stream_reads(s) || waitq_first(&s->in.q.waiting));
+    unsettled = s->output.positioned && (stream_reads(s) || read_waits(s));
     if (!unsettled) stream_rewind(s);
   }
   output_begin(o);

@@ -475,3 +475,27 @@ describe("a write for which the kernel has no thread", function()
     end, faults.prelude)
   end)
 end)
+
+
+describe("what was written to a standard stream", function()
+  it("is out after the run, also if signals are handled meanwhile", function()
+    local lua = helper.content "/proc/self/cmdline":match "^%Z+"
+    local script = helper.file(([[
+      package.path, package.cpath = %q, %q
+      local uring = require "uring"
+      require "uring_spec".itimer(0.005)
+      uring.run(function()
+        assert(uring.stdout:write(("x"):rep(100000)))
+        io.stderr:write "ready"
+      end)
+    ]]):format(package.path, package.cpath))
+    net.run(function()
+      local process <close> = assert(uring.process { lua, script,
+        stdout = "pipe", stderr = "pipe" })
+      assert.equal("ready", process.stderr:read(5, patience))
+      -- (it waits for room: that is more than a pipe takes)
+      assert.is_nil(process:wait(0.1))
+      assert.equal(100000, #assert(process.stdout:read("a", patience)))
+    end)
+  end)
+end)

@@ -99,8 +99,10 @@ static ssize_t write_at_once (int fd, const void *at, size_t n, int timeout) {
   struct pollfd p = { fd, POLLOUT, 0 };
   struct no_sigpipe quiet;
   ssize_t done;
-  int err;
-  if (poll(&p, 1, timeout) != 1 || !(p.revents & (POLLOUT | POLLERR))) {
+  int err, ready = poll(&p, 1, timeout);
+  if (ready < 0)
+    return -1;
+  if (ready == 0 || !(p.revents & (POLLOUT | POLLERR))) {
     errno = EAGAIN;
     return -1;
   }
@@ -127,6 +129,8 @@ static void write_rest (struct output *o, int fd, int timeout) {
     ssize_t n = o->sends
                 ? send(fd, at, left, MSG_DONTWAIT | MSG_NOSIGNAL)
                 : write_at_once(fd, at, left, timeout);
+    if (n < 0 && errno == EINTR)
+      continue;  /* guard: a signal that the host handles loses nothing */
     if (n <= 0)
       return;
     output_went(o, (size_t)n);

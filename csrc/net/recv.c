@@ -152,7 +152,8 @@ static int recv_block (lua_State *L, struct task *t, struct blocking *b) {
   if (!recv_ready(s) && socket_op(s, &s->in) == NULL) {
     if (s->rx_exhausted && a.reader && (a.reader->lease
                                         || a.want == WANT_CONNECTION)) {
-      if (a.want != WANT_DATA || !recv_find_leases(L, s)) {
+      /* (without a pool it was an accept that found nothing free) */
+      if (a.want != WANT_DATA || s->pool == NULL || !recv_find_leases(L, s)) {
         recv_join_exhausted(L, s, a.want, b);
         return 0;
       }

@@ -340,7 +340,7 @@ describe("a pool", function()
 
   it("leaves no worker where there is no memory for all of them", function()
     bounded(6 << 20, function(uring)  -- luacheck: ignore 431
-      local p, why, errno = uring.pool { workers = 100, main = function() end }
+      local p, why, errno = uring.pool { workers = 400, main = function() end }
       assert(not p and errno == uring.errno.ENOMEM, why)
       assert(#uring.workers() == 0)
     end)

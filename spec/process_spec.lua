@@ -271,9 +271,9 @@ describe("process{…}", function()
         ["the program is empty"] = { "" },
         ["argument 1 has a zero byte"] = { "true", "a\0b" },
         ["argument 2 must be a string, got table"] = { "true", "a", {} },
-        ["argument 1 must be a string, got nil"] = { "true", nil, "a" },
-        ["argument 3 must be a string, got nil"]
-          = { "true", "a", "b", nil, "c", "d" },
+        -- (the length of a table with holes is Lua's choice)
+        [#{ "true", nil, "a" } == 3 and "argument 1 must be a string, got nil"
+          or "an array of 1 has no '3'"] = { "true", nil, "a" },
         ["unknown option 'stdot'"] = { "true", stdot = "pipe" },
         ["an array of 1 has no '4'"] = { "true", [4] = "x" },
         ["option 'stdin' must be \"inherit\""] = { "true", stdin = "stdout" },

@@ -45,25 +45,23 @@ static size_t ring_estimate (const struct ring_options *o) {
          + cq * sizeof(struct io_uring_cqe);
 }
 
-/* Of a kernel that lacks one of these flags: the first that has it; or 0. */
-static unsigned flags_missing (unsigned flags) {
-  static const struct { unsigned flag, min_kernel; } latest[] = {
+/* The first kernel that has all of these flags; 0: every one has. */
+static unsigned setup_flags_min_kernel (unsigned flags) {
+  static const struct name_since latest[] = {
     { IORING_SETUP_SQ_REWIND, NAMES_VERSION(7, 0) },
     { IORING_SETUP_SQE_MIXED, NAMES_VERSION(6, 19) },
     { IORING_SETUP_CQE_MIXED, NAMES_VERSION(6, 18) },
     { IORING_SETUP_HYBRID_IOPOLL, NAMES_VERSION(6, 13) },
   };
-  for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
-    if ((flags & latest[i].flag) && name_kernel() < latest[i].min_kernel)
-      return latest[i].min_kernel;
-  return 0;
+  return name_flags_min_kernel(latest, sizeof(latest) / sizeof(*latest),
+                               flags);
 }
 
 /* Why the kernel gave EINVAL. */
 static void explain_einval (const struct ring_options *o, char *buf,
                             size_t len) {
-  unsigned since = flags_missing(o->flags), k = name_kernel();
-  if (since > 0)
+  unsigned since = setup_flags_min_kernel(o->flags), k = name_kernel();
+  if (k < since)
     snprintf(buf, len, "flags 0x%x need Linux %u.%u (this is %u.%u)",
              o->flags, NAMES_MAJOR(since), NAMES_MINOR(since),
              NAMES_MAJOR(k), NAMES_MINOR(k));

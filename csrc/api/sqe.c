@@ -128,16 +128,14 @@ static void sqe_count_copied (lua_State *L, struct sqe *s) {
 
 /* The first kernel that has all of these flags; 0: every one has. */
 static unsigned rw_flags_min_kernel (uint32_t flags) {
-  static const struct { uint32_t flag; unsigned min_kernel; } latest[] = {
+  static const struct name_since latest[] = {
     { RWF_NOSIGNAL, NAMES_VERSION(6, 18) },
     { RWF_DONTCACHE, NAMES_VERSION(6, 14) },
     { RWF_ATOMIC, NAMES_VERSION(6, 11) },
     { RWF_NOAPPEND, NAMES_VERSION(6, 9) },
   };
-  for (size_t i = 0; i < sizeof(latest) / sizeof(*latest); i++)
-    if (flags & latest[i].flag)
-      return latest[i].min_kernel;
-  return 0;
+  return name_flags_min_kernel(latest, sizeof(latest) / sizeof(*latest),
+                               flags);
 }
 
 /* (In other opcodes this field has other flags.) */

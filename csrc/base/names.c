@@ -194,6 +194,14 @@ unsigned name_kernel (void) {
   return version;
 }
 
+unsigned name_flags_min_kernel (const struct name_since *latest, size_t n,
+                                uint32_t flags) {
+  for (size_t i = 0; i < n; i++)
+    if (flags & latest[i].flag)
+      return latest[i].min_kernel;
+  return 0;
+}
+
 
 /*
 ** {=====================================================================

@@ -43,6 +43,16 @@ int name_op_fd (unsigned opcode, int fd);
 /* The running kernel's version, or 0 if its release string is not one. */
 unsigned name_kernel (void);
 
+/* Flags, the latest first, each with the first kernel that has it. */
+struct name_since {
+  uint32_t flag;
+  unsigned min_kernel;
+};
+
+/* The first kernel that has all of these flags; 0: every one has. */
+unsigned name_flags_min_kernel (const struct name_since *latest, size_t n,
+                                uint32_t flags);
+
 /* Names of bits, without their common prefix; a NULL name ends the table. */
 struct name_bit {
   uint64_t bit;

@@ -12,7 +12,6 @@
 #include "lua/args.h"
 #include "lua/errors.h"
 #include "task/loop.h"
-#include "task/task.h"
 
 /* The stack of a call. Those that were not tried yet come first. */
 #define EVENTS  1        /* the table */

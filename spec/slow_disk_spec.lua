@@ -121,6 +121,48 @@ describe("a slow disk", function()
       end)
     end)
 
+  it("is sent from, and a send that ends early tells why",
+    function()
+      on_slow_disk(0.3, function(folder)
+        local uring = require "uring"
+        local E = uring.errno
+        local content = ("0123456789"):rep(1000)
+        local a, b = assert(uring.socketpair())
+        local file = assert(uring.open(folder .. "/file"))
+        a:write "head "
+        assert(a:sendfile(file, 3) == 9997)
+        assert(b:read(10002) == "head " .. content:sub(4))
+        file:close()
+        for i, which in ipairs { "socket", "file", "timeout", "cancel" } do
+          local other <close> = assert(uring.open(folder .. "/" .. i))
+          local sending = uring.spawn(function()
+            return table.pack(a:sendfile(other, 0, nil,
+              which == "timeout" and 0.05 or 60))
+          end)
+          local after = uring.spawn(function() return a:send "end" end)
+          uring.sleep(0.05)
+          assert(sending:status() == "waiting", which)
+          if which == "cancel" then sending:cancel()
+          elseif which == "socket" then a:close()
+          elseif which == "file" then other:close() end
+          local ok, r = sending:join()
+          assert((ok == true) == (which ~= "cancel"), which)
+          if ok then
+            assert(r[1] == nil and r[4] == 0)
+            assert(r[3] == (which == "timeout" and E.ETIME or E.EBADF), r[2])
+            if which ~= "timeout" then
+              assert(r[2]:find(which == "socket" and "which was closed"
+                or "the file was closed", 1, true), r[2])
+            end
+          end
+          -- the next in line sends
+          assert(after:join())
+          assert(b:read(3) == (which ~= "socket" and "end" or nil))
+          if which == "socket" then a, b = assert(uring.socketpair()) end
+        end
+      end)
+    end)
+
   it("may answer when the file is closed and collected", function()
     on_slow_disk(0.3, function(folder)
       local uring = require "uring"

@@ -234,10 +234,9 @@ static void output_completed (struct loop *loop, struct object_waitq *waitq,
     return;
   o->token = 0;
   if (res > 0 && op->opcode != IORING_OP_POLL_ADD) {
-    size_t left = o->upto - o->from;  /* (more may follow: output_lend) */
     if (o->plain) atomic_store(&no_nosignal, true);
     if (o->positioned) output_moved(handle_number(*o->d), o->at, res);
-    output_went(o, (size_t)res < left ? (size_t)res : left);
+    output_went(o, (size_t)res);
   }
   else if (loop_cut_short(res) && handle_closed(*o->d))
     output_fail(o, EBADF);  /* guard: or it is made for ever */
@@ -263,13 +262,6 @@ void output_drop_sent (struct output *o, size_t n) {
   output_turn(o);
   output_went(o, n);
   if (output_size(o) == 0) output_unlist(o);
-}
-
-void output_lend (struct output *o, struct loop *loop, struct op *op) {
-  output_unlist(o);
-  output_turn(o);
-  o->ring = loop->ring;
-  output_serve(o, op);
 }
 
 int output_start (struct output *o, struct loop *loop) {

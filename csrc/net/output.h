@@ -113,9 +113,9 @@ const unsigned char *output_next (struct output *o, size_t *n);
 void output_went (struct output *o, size_t n);
 void output_fail (struct output *o, int err);
 
-/* May all that is buffered, if it is at most `most` bytes, go with a request
-** that another makes? Then it is in one block. */
-static inline bool output_may_lend (const struct output *o, size_t most) {
+/* May all that is buffered, if it is at most `most` bytes, be sent by a call?
+** Then these are its bytes. */
+static inline bool output_may_send (const struct output *o, size_t most) {
   return o->token == 0 && !o->error && output_size(o) <= most
          && (o->going == NULL || o->used == 0);
 }
@@ -124,13 +124,8 @@ static inline const unsigned char *output_bytes (const struct output *o) {
   return o->going ? o->going->bytes + o->from : o->block->bytes;
 }
 
-/* The first `n` bytes of it were sent by a call. */
+/* The first `n` bytes of it were. */
 void output_drop_sent (struct output *o, size_t n);
-
-/* That request is `op`, of the object's queue, and what is buffered is a copy
-** at the beginning of what it sends: as much of it as has gone is dropped when
-** it completes, and the rest is written by the output itself. */
-void output_lend (struct output *o, struct loop *loop, struct op *op);
 
 /* Before its object is closed: cancel the request in flight, and take what it
 ** has done, unless that takes a thread of the kernel's longer. */

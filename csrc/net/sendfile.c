@@ -1,26 +1,21 @@
 /*
 ** sendfile: `socket:sendfile(file, offset, count, timeout)`.
 **
-** A file is sent in rounds. A round is one chain of linked requests, a read
-** and a send for each piece, all of which use the same memory: each send has
-** copied it before the next read begins. What is in the socket's write buffer
-** goes in front of the first piece, in the same send. A task that waits holds
-** one piece of memory, and no thread: a send that finds no room is polled by
-** the kernel. (A splice would be a thread for each slow peer.)
+** A task sends by system calls that do not wait: it reads a piece of what the
+** kernel has of the file in memory into the loop's scratch (preadv2), sends
+** it, with what is in the socket's write buffer in front, and so on, until the
+** socket is full or its turn has been long enough. Then it waits, by requests
+** of the ring: for room in the socket; or for a piece that has to be read from
+** a disk, which goes into memory of its own. So a task that waits for a slow
+** peer holds no memory and no thread. (A splice would be a thread for each of
+** them.)
 **
-** A short read ends its chain, and sends nothing: the next round reads what
-** was there. A read of nothing is the end of the file. So no bytes are kept
-** between rounds, and how much was sent is known exactly when a round ends in
-** the middle.
+** The call has its turn on the socket's send side from its first bytes to its
+** last: no bytes of others are between those of the file. The write buffer is
+** empty while it waits for room or for a piece.
 **
-** A rest of at most 64 KiB is sent by system calls that do not wait, if that
-** is cheaper (send_prefers_call) and the kernel has the bytes and the room.
-**
-** The call has its turn on the socket's send side from its first round to its
-** last: no bytes of others are between those of the file.
-**
-** What must not break: a round has ended before the call returns, so that none
-** of its requests sends afterwards; a task that leaves ends its turn.
+** What must not break: a wait has ended before the call returns, and what was
+** sent is counted exactly; a task that leaves ends its turn.
 */
 
 #include "compat.h"
@@ -35,35 +30,40 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#define FILE_PIECE  32768u
-#define PIECES      4u       /* of a round */
+/* What is read and sent by one call each, and what a task sends before it lets
+** others run: some 30 us of copies. */
+#define FILE_PIECE  65536u
+#define FILE_TURN   131072u
 
-/* The largest rest that is tried by calls first. */
-#define CALLS  65536u
-
-/* What a round sends of the write buffer. More than that goes before it. */
+/* What goes of the write buffer with the first piece. More than that goes
+** before it. */
 #define HEAD  4096u
 
 /* The stack: as in send.h (the file is at DATA, and SENT and SIZE are kept for
-** descriptions), and this. */
-#define ROUND  (LAST + 1)
+** descriptions), and these: the state of the call, and a uring.buffer for what
+** is read by a request, or nil. */
+enum { STATE = LAST + 1, READ };
 
-struct file_round {        /* a userdata */
+struct file_send {         /* a userdata */
   uint64_t offset;         /* in the file, of what is sent next */
   uint64_t left;           /* at most so much of it */
   lua_Integer sent;
-  uint32_t most;           /* to be read next, after a short read; or 0 */
-  uint32_t head;           /* bytes of the write buffer in the first send */
-  uint32_t sizes[PIECES];  /* of the pieces in flight */
+  uint32_t from, upto;     /* what is in the buffer, and was not sent yet */
   bool known;              /* how much is left */
-  struct chain chain;      /* last: has a link for each request */
+  bool reads;              /* it waits for a piece, and not for room */
+  struct chain chain;      /* last: has a link for each request of a wait */
 };
 
+/* What the call does next. */
+enum file_next { NEXT_ROOM, NEXT_READ, NEXT_END, NEXT_FAILED };
+
 static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx);
+static int sendfile_start (lua_State *L, struct task *t, int64_t deadline);
 
 
 /* ---- the end of a call -------------------------------------------------- */
@@ -81,7 +81,7 @@ static const char *file_name (lua_State *L, char *text, size_t size) {
 /* nil, message, errno, how much was sent. The turn ends. */
 static int sendfile_failed (lua_State *L, struct socket *s, struct task *t,
                             int err, const char *what) {
-  const struct file_round *f = lua_touserdata(L, ROUND);
+  const struct file_send *f = lua_touserdata(L, STATE);
   char name[PATH_MAX + 32];
   if (s->d) send_end_turn(L, s, &t->node);
   fail(L, err, "sendfile of %s to socket (fd %d)%s",
@@ -92,7 +92,7 @@ static int sendfile_failed (lua_State *L, struct socket *s, struct task *t,
 
 static int sendfile_timed_out (lua_State *L, struct socket *s,
                                struct task *t) {
-  const struct file_round *f = lua_touserdata(L, ROUND);
+  const struct file_send *f = lua_touserdata(L, STATE);
   if (s->d) send_end_turn(L, s, &t->node);
   fail_timeout(L);
   lua_pushinteger(L, f->sent);
@@ -100,14 +100,81 @@ static int sendfile_timed_out (lua_State *L, struct socket *s,
 }
 
 static int sendfile_done (lua_State *L, struct socket *s, struct task *t) {
-  const struct file_round *f = lua_touserdata(L, ROUND);
+  const struct file_send *f = lua_touserdata(L, STATE);
   if (s->d) send_end_turn(L, s, &t->node);
   lua_pushinteger(L, f->sent);
   return 1;
 }
 
 
-/* ---- a round ------------------------------------------------------------ */
+/* ---- by calls ----------------------------------------------------------- */
+
+/* Is there a piece that does not have to be waited for? Its size; 0: the file
+** has ended; less than 0: a request says why not. */
+static ssize_t next_piece (lua_State *L, const struct file_send *f, int file,
+                           struct iovec *piece) {
+  struct loop *loop = state_of(L)->loop;
+  ssize_t n;
+  if (f->from < f->upto) {
+    const struct buffer *b = lua_touserdata(L, READ);
+    piece->iov_base = b->m->bytes + f->from;
+    piece->iov_len = f->upto - f->from;
+    return (ssize_t)piece->iov_len;
+  }
+  piece->iov_base = loop->scratch->bytes;
+  piece->iov_len = f->left < FILE_PIECE ? (size_t)f->left : FILE_PIECE;
+  n = preadv2(file, piece, 1, (off_t)f->offset, RWF_NOWAIT);
+  if (n > 0) piece->iov_len = (size_t)n;
+  return n;
+}
+
+/* So many bytes have gone, of which these are the write buffer's. */
+static void count_sent (struct socket *s, struct file_send *f, size_t n,
+                        size_t head) {
+  size_t of_head = n < head ? n : head;
+  if (of_head > 0)
+    output_drop_sent(&s->output, of_head);  /* guard: they have gone */
+  n -= of_head;
+  f->sent += (lua_Integer)n;
+  f->offset += n;
+  f->left -= n;
+  if (f->from < f->upto) f->from += (uint32_t)n;
+}
+
+/* Send what can be sent without waiting, for one turn. Of an error of the
+** socket `*err` is the number. */
+static enum file_next send_pieces (lua_State *L, struct socket *s,
+                                   struct file_send *f, int file, int *err) {
+  size_t turn = 0;
+  while (f->left > 0 && turn < FILE_TURN) {
+    size_t head = output_size(&s->output);
+    struct iovec parts[2];
+    struct msghdr m = { .msg_iov = head > 0 ? parts : parts + 1,
+                        .msg_iovlen = head > 0 ? 2 : 1 };
+    ssize_t size = next_piece(L, f, file, &parts[1]), n;
+    /* (if a piece is not whole, the file may end there) */
+    bool more = f->known && size == FILE_PIECE && f->left > FILE_PIECE;
+    if (size <= 0)
+      return size < 0 ? NEXT_READ : NEXT_END;
+    if (head > 0)
+      parts[0] = (struct iovec){ (void *)(uintptr_t)output_bytes(&s->output),
+                                 head };
+    n = sendmsg(s->out.waitq.fd, &m,
+                MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+    if (n < 0) {
+      *err = errno;
+      return errno == EAGAIN || errno == EINTR ? NEXT_ROOM : NEXT_FAILED;
+    }
+    count_sent(s, f, (size_t)n, head);
+    if ((size_t)n < head + (size_t)size)
+      return NEXT_ROOM;
+    turn += (size_t)size;
+  }
+  return f->left > 0 ? NEXT_ROOM : NEXT_END;
+}
+
+
+/* ---- waits -------------------------------------------------------------- */
 
 /* The file's descriptor, or false if it was closed meanwhile. */
 static bool file_at (lua_State *L, struct fd_arg *a) {
@@ -122,231 +189,177 @@ static bool file_at (lua_State *L, struct fd_arg *a) {
   return true;
 }
 
-static struct request read_request (const struct fd_arg *file, uint64_t offset,
-                                    struct memory *m, size_t at,
-                                    uint32_t size) {
-  struct request q = kind_read;
-  /* guard: a close finds the read, and its number is not another file's */
-  request_first(&q, *file);
-  request_lend(&q, PLACE(addr), m->bytes + at, &m->block);
-  q.sqe.off = offset;
-  q.sqe.len = size;
+/* What a wait waits for. */
+static struct request awaited (lua_State *L, const struct socket *s,
+                               const struct fd_arg *file,
+                               const struct file_send *f) {
+  struct request q;
+  if (f->reads) {
+    struct memory *m = ((struct buffer *)lua_touserdata(L, READ))->m;
+    q = kind_read;
+    request_first(&q, *file);
+    request_lend(&q, PLACE(addr), m->bytes, &m->block);
+    q.sqe.off = f->offset;
+    q.sqe.len = f->left < FILE_PIECE ? (uint32_t)f->left : FILE_PIECE;
+  }
+  else {
+    q = request_poll(&kind_poll_add, s->out.waitq.fd, POLLOUT);
+    q.pin[OP_PIN_FD] = &s->d->block;  /* (its close ends the poll) */
+  }
   return q;
 }
 
-static struct request send_request (const struct socket *s, struct memory *m,
-                                    uint32_t size, bool more) {
-  struct request q = request_of(&kind_send, s->out.waitq.fd);
-  q.pin[OP_PIN_FD] = &s->d->block;  /* guard: a close finds the send */
-  request_lend(&q, PLACE(addr), m->bytes, &m->block);
-  q.sqe.len = size;
-  /* guard: no SIGPIPE, and no bytes of the next piece after a part of one */
-  q.sqe.msg_flags = MSG_NOSIGNAL | MSG_WAITALL | (more ? MSG_MORE : 0);
-  return q;
+/* A close of the other one, of the socket and the file, ends the wait too: it
+** finds this, which is linked behind. (A number and a Lua file have no
+** close.) */
+static bool linked (struct request *q, const struct socket *s,
+                    const struct fd_arg *file, const struct file_send *f) {
+  static const struct request kind_nop = KIND_INIT(NOP);
+  struct handle *other = f->reads ? s->d : file->handle;
+  *q = kind_nop;
+  if (other) q->pin[OP_PIN_FD] = &other->block;
+  return other != NULL && s->ring->io.sq.ring_entries > 1;
 }
 
-/* Send what is left by calls that do not wait: what the kernel has read
-** already, as much of it as the peer has room for. */
-static void send_now (struct socket *s, struct file_round *f, int file) {
-  size_t head = output_size(&s->output), size = (size_t)f->left;
-  unsigned char *bytes = malloc(head + size);
-  struct iovec part;
-  ssize_t n = -1;
-  if (bytes == NULL)
-    return;
-  part.iov_base = bytes + head;
-  part.iov_len = size;
-  if (preadv2(file, &part, 1, (off_t)f->offset, RWF_NOWAIT) == (ssize_t)size) {
-    if (head > 0) memcpy(bytes, output_bytes(&s->output), head);
-    n = send(s->out.waitq.fd, bytes, head + size, MSG_DONTWAIT | MSG_NOSIGNAL);
-  }
-  free(bytes);
-  if (n > 0) {  /* (an error is for the request) */
-    size_t of_head = (size_t)n < head ? (size_t)n : head;
-    output_drop_sent(&s->output, of_head);  /* guard: they have gone */
-    f->sent += n - (ssize_t)of_head;
-    f->offset += (size_t)n - of_head;
-    f->left -= (size_t)n - of_head;
-  }
-}
-
-/* The sizes of the next round's pieces: how many there are. Of a file of which
-** it is not known how much is left there is one, mostly to be read short. */
-static unsigned divide (struct file_round *f, unsigned entries) {
-  unsigned n = f->most || !f->known ? 1 : PIECES, i = 0;
-  uint64_t left = f->most ? f->most : f->left;
-  if (n > entries / 2) n = entries / 2;
-  while (i < n && left > 0) {
-    f->sizes[i] = left < FILE_PIECE ? (uint32_t)left : FILE_PIECE;
-    left -= f->sizes[i++];
-  }
-  return i;
-}
-
-/* Queue the chain: 0 or -errno. */
-static int push_round (lua_State *L, struct task *t, struct socket *s,
-                       const struct fd_arg *file) {
-  struct file_round *f = lua_touserdata(L, ROUND);
-  struct loop *loop = state_of(L)->loop;
-  struct request requests[2 * PIECES];
-  const struct request *list[2 * PIECES];
-  struct op *ops[2 * PIECES];
-  unsigned pieces = divide(f, s->ring->io.sq.ring_entries), n = 0;
-  uint64_t offset = f->offset, left = f->left;
-  struct memory *m;
-  int rc;
-  if (pieces == 0)
-    return -EINVAL;
-  f->head = (uint32_t)output_size(&s->output);
-  m = memory_to_fill(state_of(L)->account, f->head + f->sizes[0]);
-  if (m == NULL)
-    return -ENOMEM;
-  if (f->head > 0) memcpy(m->bytes, output_bytes(&s->output), f->head);
-  for (unsigned i = 0; i < pieces; i++) {
-    uint32_t head = i == 0 ? f->head : 0;
-    left -= f->sizes[i];
-    requests[n++] = read_request(file, offset, m, head, f->sizes[i]);
-    requests[n++] = send_request(s, m, head + f->sizes[i],
-                                 f->known && left > 0);
-    offset += f->sizes[i];
-  }
-  for (unsigned i = 0; i < n; i++) list[i] = &requests[i];
-  rc = chain_push(L, t, s->ring, &f->chain, ROUND, list, n, ops);
-  refblock_release(&m->block);  /* (the operations have counts of their own) */
+/* Queue the requests of a wait: 0 or -errno. */
+static int push_file_wait (lua_State *L, struct task *t, struct socket *s,
+                      const struct fd_arg *file) {
+  struct file_send *f = lua_touserdata(L, STATE);
+  struct request requests[2] = { awaited(L, s, file, f) };
+  const struct request *const list[2] = { &requests[0], &requests[1] };
+  struct op *ops[2];
+  unsigned n = linked(&requests[1], s, file, f) ? 2 : 1;
+  int rc = chain_push(L, t, s->ring, &f->chain, STATE, list, n, ops);
   if (rc < 0)
     return rc;
   if (!object_waitq_unhold(&s->out.waitq, &t->node))
     turnq_end_turn(&s->out.waitq.q, &t->node);
-  /* guard: or the output sends them, too */
-  if (f->head > 0) output_lend(&s->output, loop, ops[1]);
   object_waitq_serve(&s->out.waitq, ops[n - 1]);
-  ops[n - 1]->op_flags |= OP_PIECE;  /* guard: no other sends after a round */
+  ops[n - 1]->op_flags |= OP_PIECE;  /* guard: no other sends after a wait */
   s->out.token = ops[n - 1]->token;
   return 0;
 }
 
-static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
-  struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
-  struct file_round *f = lua_touserdata(L, ROUND);
+/* Memory for what requests read. Finalizers may run, so all is looked at once
+** more. */
+static int sendfile_buffer (lua_State *L, struct task *t, struct socket *s,
+                            int64_t deadline) {
+  struct memory *m;
+  struct buffer *b = buffer_push(L);
+  m = memory_to_fill(state_of(L)->account, FILE_PIECE);
+  if (m == NULL)
+    return sendfile_failed(L, s, t, ENOMEM, "");
+  buffer_set(L, b, m);
+  lua_replace(L, READ);
+  return sendfile_start(L, t, deadline);
+}
+
+/* Wait for the socket's turn, until what was written before has gone. */
+static int sendfile_wait_turn (lua_State *L, struct task *t, struct socket *s,
+                               int64_t deadline) {
   struct loop *loop = state_of(L)->loop;
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
+  int rc = output_start(&s->output, loop);
+  if (rc < 0)
+    return sendfile_failed(L, s, t, -rc, "");
+  wait_join(&b, &s->out.waitq.q, WAIT_QUEUE);
+  return loop_wait(L, t, b.wait, b.on, deadline, (lua_KContext)deadline,
+                   sendfile_resumed);
+}
+
+static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
+  struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
+  struct file_send *f = lua_touserdata(L, STATE);
+  struct loop *loop = state_of(L)->loop;
+  enum file_next next = NEXT_ROOM;
   struct fd_arg file;
-  int rc = 0;
+  int err = 0;
   if (endpoint_closed(s->d))  /* guard: by a finalizer, or while it waited */
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
   if (s->output.error) {
-    int err = s->output.error;
+    err = s->output.error;
     s->output.error = 0;
     s->output.lost = 0;
     return sendfile_failed(L, s, t, err, "");
   }
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   /* guard: what others send, and what was written, is whole */
-  if (!send_in_turn(s, &t->node) || !output_may_lend(&s->output, HEAD)) {
-    rc = output_start(&s->output, loop);
-    if (rc < 0)
-      return sendfile_failed(L, s, t, -rc, "");
-    wait_join(&b, &s->out.waitq.q, WAIT_QUEUE);
-    return loop_wait(L, t, b.wait, b.on, deadline, (lua_KContext)deadline,
-                     sendfile_resumed);
-  }
+  if (!send_in_turn(s, &t->node) || !output_may_send(&s->output, HEAD))
+    return sendfile_wait_turn(L, t, s, deadline);
   if (f->left == 0)
     return sendfile_done(L, s, t);
   if (!file_at(L, &file))
     return sendfile_failed(L, s, t, EBADF, ": the file was closed");
-  if (f->known && f->left <= CALLS && send_prefers_call(loop)
-      && !loop_unfair(t)) {
-    send_now(s, f, file.number);
-    if (f->left == 0)
-      return sendfile_done(L, s, t);
+  if (loop->scratch == NULL)
+    loop->scratch = memory_to_fill(state_of(L)->account, FILE_PIECE);
+  if (loop->scratch == NULL)
+    return sendfile_failed(L, s, t, ENOMEM, "");
+  if (!loop_unfair(t)) next = send_pieces(L, s, f, file.number, &err);
+  if (next == NEXT_END)
+    return sendfile_done(L, s, t);
+  if (next == NEXT_FAILED) {
+    output_fail(&s->output, err);
+    s->output.error = 0;  /* (it is reported here) */
+    s->output.lost = 0;
+    return sendfile_failed(L, s, t, err, "");
   }
-  rc = push_round(L, t, s, &file);
-  if (rc < 0)
-    return sendfile_failed(L, s, t, -rc, "");
+  if (output_size(&s->output) > 0)
+    return sendfile_wait_turn(L, t, s, deadline);
+  if (next == NEXT_READ && lua_isnil(L, READ))
+    return sendfile_buffer(L, t, s, deadline);
+  f->reads = next == NEXT_READ;
+  lua_pushinteger(L, f->sent);
+  lua_replace(L, SENT);
+  err = -push_file_wait(L, t, s, &file);
+  if (err > 0)
+    return sendfile_failed(L, s, t, err, "");
   return loop_wait(L, t, WAIT_CHAIN, &f->chain, deadline,
                    (lua_KContext)deadline, sendfile_resumed);
 }
 
 
-/* ---- its end ------------------------------------------------------------ */
+/* ---- their end ---------------------------------------------------------- */
 
-enum after {
-  AFTER_NEXT,              /* another round */
-  AFTER_END,               /* of the file */
-  AFTER_READ, AFTER_SEND   /* this has failed: `*err` */
-};
-
-/* Count what the round has sent, and see why it has ended. */
-static enum after count_round (lua_State *L, struct file_round *f, int *err) {
-  uint64_t sent = 0;
-  enum after after = AFTER_NEXT;
-  f->most = 0;
-  for (unsigned i = 0; i < f->chain.n && after == AFTER_NEXT; i++) {
-    uint32_t size = f->sizes[i / 2], head = i == 1 ? f->head : 0;
-    int32_t res = f->chain.link[i].res;
-    if (res < 0) {
-      after = i % 2 ? AFTER_SEND : AFTER_READ;
-      *err = -res;
-    }
-    else if (i % 2) {
-      if ((uint32_t)res > head) sent += (uint32_t)res - head;
-      if ((uint32_t)res < head + size) break;  /* (the next send says why) */
-    }
-    else if (res == 0) after = AFTER_END;
-    else if ((uint32_t)res < size) {
-      f->most = (uint32_t)res;
-      f->known = false;  /* guard: or the end waits for more that is none */
-      break;
-    }
-  }
-  f->offset += sent;
-  f->left -= sent;
-  f->sent += (lua_Integer)sent;
-  lua_pushinteger(L, f->sent);
-  lua_replace(L, SENT);
-  return f->left == 0 ? AFTER_END : after;
-}
-
+/* The wait has failed, timed out, or was cancelled. */
 static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
-                           enum after after, int err) {
+                           int err) {
+  const struct file_send *f = lua_touserdata(L, STATE);
   struct fd_arg file;
-  bool cut = after >= AFTER_READ && loop_cut_short(-err);
-  if (after == AFTER_END)
-    return sendfile_done(L, s, t);
+  bool cut = loop_cut_short(-err);
   if (t->task_flags & TASKF_CANCELLED) {
     if (s->d) send_end_turn(L, s, &t->node);
     loop_check(L, t);
   }
-  if ((t->task_flags & TASKF_TIMED_OUT) && (cut || after == AFTER_NEXT))
+  if ((t->task_flags & TASKF_TIMED_OUT) && (cut || err == 0))
     return sendfile_timed_out(L, s, t);
   if (cut && endpoint_closed(s->d))
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
   if (cut && !file_at(L, &file))
     return sendfile_failed(L, s, t, EBADF, ": the file was closed");
-  if (after == AFTER_SEND) {  /* (it is reported here) */
-    s->output.error = 0;
-    s->output.lost = 0;
-  }
-  return sendfile_failed(L, s, t, err, after == AFTER_READ ? ": read" : "");
+  return sendfile_failed(L, s, t, err, f->reads ? ": read" : "");
 }
 
 static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
-  struct file_round *f = lua_touserdata(L, ROUND);
-  enum after after = AFTER_NEXT;
-  int err = 0;
+  struct file_send *f = lua_touserdata(L, STATE);
+  int32_t res = 1;
   (void)status;
   if (t == NULL)
     return loop_yield_again(L, ctx, sendfile_resumed);
   if (t->wait == WAIT_CHAIN) {
     chain_ended(L, t);
-    after = count_round(L, f, &err);
+    res = f->chain.link[0].res;
+    if (f->reads) {
+      f->from = 0;
+      f->upto = res > 0 ? (uint32_t)res : 0;
+    }
   }
-  if (after == AFTER_NEXT
-      && !(t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT)))
-    return sendfile_start(L, t, (int64_t)ctx);
-  return sendfile_ended(L, t, s, after, err);
+  if (res == 0)
+    return sendfile_done(L, s, t);  /* (it was the end of the file) */
+  if (res < 0 || t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
+    return sendfile_ended(L, t, s, res < 0 ? -res : 0);
+  return sendfile_start(L, t, (int64_t)ctx);
 }
 
 
@@ -355,7 +368,7 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
 /* How much there is to send: false, with nil, message, errno pushed, if it is
 ** no file. Of a little of a stream that is a file nothing more has to be
 ** known: the end of the file may come before. */
-static bool sendfile_measure (lua_State *L, struct file_round *f, int fd,
+static bool sendfile_measure (lua_State *L, struct file_send *f, int fd,
                               uint64_t count) {
   const struct endpoint *e = class_test(L, DATA, CLASS_STREAM);
   struct stat st;
@@ -363,7 +376,7 @@ static bool sendfile_measure (lua_State *L, struct file_round *f, int fd,
   int err = 0;
   f->known = true;
   f->left = count;
-  if (e && e->output.positioned && count <= CALLS)
+  if (e && e->output.positioned && count <= FILE_PIECE)
     return true;
   if (fstat(fd, &st) < 0) err = errno;
   else if (S_ISDIR(st.st_mode)) err = EISDIR;
@@ -386,14 +399,15 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
                            int64_t ns) {
   struct loop *loop = state_of(L)->loop;
   struct task *t = loop_enter(L, loop, "socket:sendfile");
-  struct file_round *f;
+  struct file_send *f;
   struct socket *s;
   lua_settop(L, TO);
   lua_pushinteger(L, SEND_FILE);
   for (int i = SENT; i <= SIZE; i++) lua_pushinteger(L, 0);
   f = lua_newuserdatauv(L, sizeof(*f) - sizeof(f->chain)
-                           + chain_size(2 * PIECES), 0);
+                           + chain_size(2), 0);
   memset(f, 0, sizeof(*f));
+  lua_pushnil(L);
   s = class_raw(L, SOCKET, CLASS_SOCKET);  /* (a finalizer may have closed
                                               it now) */
   f->offset = (uint64_t)offset;

@@ -204,6 +204,8 @@ struct loop {
   struct output *outputs;   /* that have to be written: net/output.h */
   void (*before_enter) (struct loop *loop);  /* starts to write them */
   void (*after_run) (struct loop *loop);  /* writes the standard streams' */
+  struct memory *scratch;   /* for bytes that stay for no longer than a call:
+                               net/sendfile.c; or NULL */
   void (*interrupt) (lua_State *L, struct loop *loop);  /* set by what other
                                threads make ready: a run calls it, once */
   struct task *current;     /* whose coroutine is running */

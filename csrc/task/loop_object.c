@@ -328,6 +328,8 @@ static void end_loop (struct loop *loop) {
   loop->ring->is_loop_ring = loop->ring->driven = false;
   heap_free(&loop->heap);
   free(loop->scopes);
+  if (loop->scratch) refblock_release(&loop->scratch->block);
+  loop->scratch = NULL;
   loop->scopes = NULL;
   loop->nscopes = loop->capacity = 0;
   if (loop->state->loop == loop) loop->state->loop = NULL;

@@ -1,6 +1,6 @@
 /*
 ** wait_chain: linked requests as one wait: ring:await_chain, and what the
-** library itself sends as chains (net/sendfile.c).
+** library itself waits for by chains (net/sendfile.c).
 **
 ** The wait's `struct chain` is in a userdata that its caller makes. While the
 ** chain is in flight that is anchored here, because completions write into it

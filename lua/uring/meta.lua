@@ -3817,7 +3817,7 @@ function Socket:stats() end
 --- one unit, as a write is, and does not move the file's position. What is no
 --- file is refused: ESPIPE, EISDIR. When it fails or is out of time the
 --- fourth result is how many bytes were sent: `sendfile(file, offset + sent)`
---- goes on. It holds 32 KiB while it waits. (sendfile(2))
+--- goes on. It holds no memory while it waits for room. (sendfile(2))
 ---@async
 ---@param file uring.descriptor
 ---@param offset? integer where in the file, counted from 0: by default 0

@@ -190,6 +190,30 @@ describe("closing a descriptor", function()
     for _, n in ipairs { w, r2, w2 } do spec.close(n) end
   end)
 
+  ring_it("first submits those that named it before it had an owner",
+    function()
+      local other, peer = spec.pipe()
+      local set <close> = uring.fd(spec.epoll(other))
+      for _, name in ipairs {
+        function(n) return read(n, buffer, 1) end,
+        function(n)  -- (as its second descriptor)
+          return uring.sqe():prep_epoll_ctl(set, n, uring.EPOLL_CTL_ADD,
+            uring.EPOLLIN):set_data64(1)
+        end,
+      } do
+        local r, w = spec.pipe()
+        spec.write(w, "abc")
+        ring:queue(name(r))
+        assert.is_true(uring.fd(r):close())
+        local data, res = take(ring)
+        assert.equal(1, data)
+        assert.is_true(res >= 0, res)
+        spec.close(w)
+      end
+      spec.close(other)
+      spec.close(peer)
+    end)
+
   ring_it("first submits on all rings, also when it is released or collected",
     function()
       local rings = { ring, hand.ring(), hand.ring { flags = 0 } }

@@ -66,6 +66,8 @@ struct ring {
   bool nested;            /* ... and a request may wait for an eventfd */
   bool is_loop_ring;          /* the ring that the loop sleeps on */
   bool driven;            /* ... and the loop is running */
+  bool unpinned;          /* what is queued may name numbers that it does not
+                             pin: ring_submit_uses */
   bool settling;          /* mark of ring_uses: a close has yet to reap it */
   bool pausing;           /* a pause is in flight, a timeout, after which
                              cancels are sent again (ring_cancel) */

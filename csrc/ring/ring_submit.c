@@ -84,11 +84,22 @@ static int reserve_sqes (struct ring *r, unsigned n) {
 /* The kernel stops a submit at a request that fails, and those behind it must
 ** be submitted too. (On an SQPOLL ring: until its thread has read all of
 ** them.) */
+static void submit_all (struct ring *r) {
+  if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
+      && r->fork_id == fork_id())
+    reserve_sqes(r, r->io.sq.ring_entries);  /* guard: all that is queued */
+}
+
 void ring_submit_all (struct ring *list) {
-  for (struct ring *r = list; r; r = r->next)
-    if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
-        && r->fork_id == fork_id())
-      reserve_sqes(r, r->io.sq.ring_entries);  /* guard: all that is queued */
+  for (struct ring *r = list; r; r = r->next) submit_all(r);
+}
+
+void ring_submit_uses (struct ring *list, const struct handle *h) {
+  for (struct ring *r = list; r; r = r->next) {
+    if (r->unpinned || h->ops)
+      submit_all(r);  /* guard: afterwards the number may be another file's */
+    if (r->unpinned && sys_sq_ready(&r->io) == 0) r->unpinned = false;
+  }
 }
 
 
@@ -171,6 +182,19 @@ static void launch_rare (struct ring *r, const struct request *q,
   }
 }
 
+/* Opcodes that name descriptors besides `fd`. */
+#define NAMES_MORE  (1ull << IORING_OP_SPLICE | 1ull << IORING_OP_TEE \
+                     | 1ull << IORING_OP_EPOLL_CTL \
+                     | 1ull << IORING_OP_FILES_UPDATE \
+                     | 1ull << IORING_OP_RENAMEAT | 1ull << IORING_OP_LINKAT \
+                     | 1ull << IORING_OP_MSG_RING)
+
+/* May it name a number that no pin of it keeps? */
+static bool is_unpinned (const struct op *op, const struct io_uring_sqe *sqe) {
+  return (op->pin[OP_PIN_FD] == NULL && sqe->fd >= 0)
+         || (sqe->opcode < 64 && (NAMES_MORE >> sqe->opcode & 1));
+}
+
 static bool waits_for_any (unsigned opcode) {
   return opcode == IORING_OP_POLL_ADD || opcode == IORING_OP_READ
          || opcode == IORING_OP_READV;
@@ -209,6 +233,7 @@ static struct op *launch_request (struct ring *r, const struct request *q,
   if (q->req_flags & (REQ_NUMBER | REQ_NAMES_OP | REQ_KEPT | REQ_FILE
                       | REQ_SECOND))
     launch_rare(r, q, op, sqe, dups);
+  if (is_unpinned(op, sqe)) r->unpinned = true;
   if (op->pin[OP_PIN_FD] && !(q->req_flags & REQ_FILE)
       && !starts_late(r, op, q))
     op_starts(op);
@@ -311,6 +336,7 @@ int ring_push_internal (struct ring *r, const struct io_uring_sqe *sqe,
   *op = op_new(&r->ops, &q, OP_INTERNAL);
   (*op)->waiter = waiter;
   push_sqe(r, sqe, *op);
+  if (is_unpinned(*op, sqe)) r->unpinned = true;
   return 0;
 }
 

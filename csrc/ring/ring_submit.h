@@ -67,4 +67,7 @@ static inline bool ring_needs_enter (const struct ring *r) {
 ** the SQEs that name it were submitted. */
 void ring_submit_all (struct ring *list);
 
+/* The same, if any of it may name this descriptor. */
+void ring_submit_uses (struct ring *list, const struct handle *h);
+
 #endif

@@ -74,7 +74,7 @@ void ring_settle (struct ring *r, const struct handle *h) {
 }
 
 void ring_reap_uses (struct ring *list, const struct handle *h) {
-  ring_submit_all(list);  /* guard: SQEs that name it */
+  ring_submit_uses(list, h);
   for (const struct op *op = h->ops; op; op = op->next)
     ring_of(op)->settling = true;
   for (struct ring *r = list; r && h->ops; r = r->next) {
@@ -84,7 +84,7 @@ void ring_reap_uses (struct ring *list, const struct handle *h) {
 }
 
 void ring_cancel_uses (struct ring *list, struct handle *h) {
-  ring_submit_all(list);  /* guard: SQEs that name it */
+  ring_submit_uses(list, h);
   cancel_uses(h);
   for (struct ring *r = list; r && h->ops; r = r->next)
     if (r->settling) ring_settle(r, h);

@@ -235,6 +235,8 @@ describe("a large string", function()
   it("that the socket's close cuts short says how much went", function()
     net.run(function()
       local a, b = connected()
+      assert(a:setsockopt("SO_SNDBUF", 100000))
+      assert(b:setsockopt("SO_RCVBUF", 100000))
       local task = uring.spawn(a.send, a, ("x"):rep(4 * MIB))
       for _ = 1, 3 do assert(b:recv(nil, net.patience)) end
       a:close()

@@ -21,7 +21,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FIRST_SIZE  4096u
+/* The sizes of smaller blocks. The allocator has the first of them at hand. */
+#define SMALL_SIZE  896u
+#define MIDDLE_SIZE  4096u
 
 /* Does this kernel lack RWF_NOSIGNAL? Found out by the first write that it
 ** refuses with the flag, and does without. */
@@ -310,7 +312,8 @@ static bool output_make_room (struct output *o, struct account *a, size_t n) {
   struct memory *m;
   if (o->block && size <= o->block->size)
     return true;
-  m = memory_to_fill(a, size <= FIRST_SIZE ? FIRST_SIZE : OUTPUT_SIZE);
+  m = memory_to_fill(a, size <= SMALL_SIZE ? SMALL_SIZE
+                        : size <= MIDDLE_SIZE ? MIDDLE_SIZE : OUTPUT_SIZE);
   if (m == NULL)
     return false;
   if (o->block) {

@@ -684,9 +684,8 @@ describe("a root", function()
       end
       local path = "sub/../f"
       T.equal(6, assert(renamed(20, root.stat, path)).size)
-      T.equal("inside", renamed(20, root.read, path))
       assert(renamed(20, root.rename, "sub/../f", "g"))
-      assert(renamed(20, root.open, "sub/../g", "r+", 0)):close()
+      assert(renamed(20, root.open, "sub/../g", "a+", 0)):close()
       assert(uring.fs.remove(d, { recursive = true }))
     end)
   end

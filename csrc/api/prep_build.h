@@ -50,7 +50,8 @@ extern const struct request kind_accept, kind_multishot_accept, kind_connect,
 extern const struct request kind_read, kind_write, kind_fsync, kind_ftruncate;
 extern const struct request kind_openat2, kind_statx, kind_renameat,
   kind_unlinkat, kind_mkdirat, kind_symlinkat, kind_linkat;
-extern const struct request kind_timeout, kind_poll_add, kind_poll_multishot;
+extern const struct request kind_nop, kind_timeout, kind_poll_add,
+  kind_poll_multishot;
 
 /* A new request of this kind. */
 static inline struct request request_of (const struct request *kind, int fd) {

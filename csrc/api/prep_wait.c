@@ -56,13 +56,14 @@ static void check_siginfo (lua_State *L, struct request *q) {
 }
 
 const struct request
+  kind_nop = KIND_INIT(NOP),
   kind_timeout = KIND_INIT(TIMEOUT, .sqe.len = 1),
   kind_poll_add = KIND_INIT(POLL_ADD),
   kind_poll_multishot = KIND_INIT(POLL_ADD, .sqe.len = IORING_POLL_ADD_MULTI,
                                   .req_flags = REQ_MULTI);
 
 static const struct prep preps[] = {
-  PREP(nop, KIND(NOP), BARE(NONE)),
+  PREP(nop, kind_nop, BARE(NONE)),
   /* seconds [, count [, flags]]: -ETIME when it is over, 0 if `count` other
      requests completed first */
   PREP_FINISH(timeout, timeout_set_multishot, kind_timeout,

@@ -214,7 +214,6 @@ static struct request awaited (lua_State *L, const struct socket *s,
 ** close.) */
 static bool linked (struct request *q, const struct socket *s,
                     const struct fd_arg *file, const struct file_send *f) {
-  static const struct request kind_nop = KIND_INIT(NOP);
   struct handle *other = f->reads ? s->d : file->handle;
   *q = kind_nop;
   if (other) q->pin[OP_PIN_FD] = &other->block;
@@ -267,6 +266,27 @@ static int sendfile_wait_turn (lua_State *L, struct task *t, struct socket *s,
                    sendfile_resumed);
 }
 
+/* ---- turns -------------------------------------------------------------- */
+
+/* The wait has failed, timed out, or was cancelled. */
+static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
+                           int err) {
+  const struct file_send *f = lua_touserdata(L, STATE);
+  struct fd_arg file;
+  bool cut = loop_cut_short(-err);
+  if (t->task_flags & TASKF_CANCELLED) {
+    if (s->d) send_end_turn(L, s, &t->node);
+    loop_check(L, t);
+  }
+  if ((t->task_flags & TASKF_TIMED_OUT) && (cut || err == 0))
+    return sendfile_timed_out(L, s, t);
+  if (cut && endpoint_closed(s->d))
+    return sendfile_failed(L, s, t, EBADF, ", which was closed");
+  if (cut && !file_at(L, &file))
+    return sendfile_failed(L, s, t, EBADF, ": the file was closed");
+  return sendfile_failed(L, s, t, err, f->reads ? ": read" : "");
+}
+
 static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
   struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   struct file_send *f = lua_touserdata(L, STATE);
@@ -303,6 +323,8 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
     s->output.lost = 0;
     return sendfile_failed(L, s, t, err, "");
   }
+  if (t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
+    return sendfile_ended(L, t, s, 0);
   if (output_size(&s->output) > 0)
     return sendfile_wait_turn(L, t, s, deadline);
   if (next == NEXT_READ && lua_isnil(L, READ))
@@ -317,48 +339,31 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
                    (lua_KContext)deadline, sendfile_resumed);
 }
 
-
-/* ---- their end ---------------------------------------------------------- */
-
-/* The wait has failed, timed out, or was cancelled. */
-static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
-                           int err) {
-  const struct file_send *f = lua_touserdata(L, STATE);
-  struct fd_arg file;
-  bool cut = loop_cut_short(-err);
-  if (t->task_flags & TASKF_CANCELLED) {
-    if (s->d) send_end_turn(L, s, &t->node);
-    loop_check(L, t);
-  }
-  if ((t->task_flags & TASKF_TIMED_OUT) && (cut || err == 0))
-    return sendfile_timed_out(L, s, t);
-  if (cut && endpoint_closed(s->d))
-    return sendfile_failed(L, s, t, EBADF, ", which was closed");
-  if (cut && !file_at(L, &file))
-    return sendfile_failed(L, s, t, EBADF, ": the file was closed");
-  return sendfile_failed(L, s, t, err, f->reads ? ": read" : "");
-}
-
 static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
   struct task *t = loop_resumed(L);
   struct socket *s = class_raw(L, SOCKET, CLASS_SOCKET);
   struct file_send *f = lua_touserdata(L, STATE);
-  int32_t res = 1;
+  int32_t res;
   (void)status;
   if (t == NULL)
     return loop_yield_again(L, ctx, sendfile_resumed);
-  if (t->wait == WAIT_CHAIN) {
-    chain_ended(L, t);
-    res = f->chain.link[0].res;
-    if (f->reads) {
-      f->from = 0;
-      f->upto = res > 0 ? (uint32_t)res : 0;
-    }
+  if (t->wait == WAIT_QUEUE)
+    return t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT)
+           ? sendfile_ended(L, t, s, 0) : sendfile_start(L, t, (int64_t)ctx);
+  chain_ended(L, t);
+  res = f->chain.link[0].res;
+  if (f->reads) {
+    f->from = 0;
+    f->upto = res > 0 ? (uint32_t)res : 0;
   }
+  if (res < 0)
+    return sendfile_ended(L, t, s, -res);
   if (res == 0)
     return sendfile_done(L, s, t);  /* (it was the end of the file) */
-  if (res < 0 || t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
-    return sendfile_ended(L, t, s, res < 0 ? -res : 0);
+  if (f->reads && t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
+    return sendfile_ended(L, t, s, 0);  /* (perhaps long after that) */
+  /* (the room is used, even if it was cancelled since: a request would have
+     sent by then) */
   return sendfile_start(L, t, (int64_t)ctx);
 }
 
@@ -411,6 +416,7 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
   s = class_raw(L, SOCKET, CLASS_SOCKET);  /* (a finalizer may have closed
                                               it now) */
   f->offset = (uint64_t)offset;
+  t->task_flags &= (uint8_t)~TASKF_TIMED_OUT;  /* (of an earlier wait) */
   if (!sendfile_measure(L, f, arg_fd(L, DATA).number, count)) {
     lua_pushinteger(L, 0);
     return 4;

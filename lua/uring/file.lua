@@ -9,8 +9,9 @@ local scopes = require("uring.scope").public
 local argument = require "uring.argument"
 
 local core <const> = require "uring.core"
-local request <const>, open_stream <const> =
-  core.file_request, core.open_stream
+local request <const> = core.file_request
+local open_stream <const>, open_cached <const> =
+  core.open_stream, core.open_cached
 local stat_of <const>, stat_open <const> =
   core.file_stat, core.file_stat_open
 local is_flushed <const>, is_seekable <const> =
@@ -24,7 +25,8 @@ local bad_argument <const>, problem_of <const>, check_integer <const> =
 local is_closed <const> = argument.is_closed
 local Stream <const> = core.Stream
 local type <const>, next <const> = type, next
-local getmetatable <const> = getmetatable
+local getmetatable <const>, setmetatable <const> =
+  getmetatable, setmetatable
 local format <const> = string.format
 local tointeger <const> = math.tointeger
 local max <const>, huge <const> = math.max, math.huge
@@ -143,7 +145,7 @@ local NEVER_INLINE <const> = NEVER_CACHED | public.O_RDWR
 -- does. It does not see a writer that came and went before it; a poll of the
 -- first does. The arguments are those of `open_fd`. When this returns
 -- nothing is left in the kernel that a writer could take for a reader.
-local function wait_for_writer(fd, ...)
+local function wait_for_writer(stream, ...)
   local all <const> = pack(...)
   return scopes.scope(function(scope)
     local opening <const> = spawn_into(scope, function()
@@ -152,7 +154,7 @@ local function wait_for_writer(fd, ...)
       return other:close()
     end)
     local polling <const> = spawn_into(scope, function()
-      public.await(public.sqe():prep_poll_add(fd, public.POLLIN))
+      public.await(public.sqe():prep_poll_add(stream, public.POLLIN))
       opening:cancel()
     end)
     local _, came, message, errno = opening:join()
@@ -161,30 +163,46 @@ local function wait_for_writer(fd, ...)
   end)
 end
 
--- A FIFO waits for its other end, as open(2) does. The ring's first try does
--- not wait: it opens a FIFO to read that has no writer. That descriptor is the
--- stream's in the end: a writer that has seen it may have written already.
--- `kind` and `folder` are those of the request. Without time it opens no FIFO.
-local function open_waiting(kind, folder, path, flags, timeout)
-  local deadline <const> = deadline_of(timeout)
-  local fd, message, errno
-  if timeout == 0 then
-    fd, message, errno = open_now(kind, folder, path, flags)
-  else
-    fd, message, errno = open_fd(kind, folder, path, flags, nil, timeout)
-  end
-  if not fd then return nil, message, errno end
-  local stream = open_stream(fd, path, timeout ~= 0
-    and flags & NEVER_INLINE ~= 0)
-  if stream then return stream end
-  local _ <close> = fd
-  if timeout == 0 then return nil, "timed out", ETIME end
-  local came
-  came, message, errno = wait_for_writer(fd, kind, folder, path, flags,
-    WAITING, left(deadline))
+-- A FIFO waits for its other end, as open(2) does. The first try does not:
+-- it opens a FIFO to read that has no writer. That is the stream in the end:
+-- a writer that has seen it may have written already. Without time it opens no
+-- FIFO. The arguments are those of `open_waiting`.
+local function open_fifo(stream, kind, folder, path, flags, deadline)
+  local opened = false
+  local _ <close> = setmetatable({}, { __close = function()
+    if not opened then stream:close() end
+  end })
+  if deadline == 0 then return nil, "timed out", ETIME end
+  local came, message, errno = wait_for_writer(stream, kind, folder, path,
+    flags, WAITING, left(deadline))
   -- (looked at last: the next thing is the close)
-  if not came and not fifo_came(fd) then return nil, message, errno end
-  return open_stream(fd, path, true)
+  if not came and not fifo_came(stream) then return nil, message, errno end
+  opened = true
+  return stream
+end
+
+-- `kind` and `folder` are those of the request that opens what the kernel has
+-- not in memory.
+local function open_waiting(kind, folder, path, flags, timeout)
+  local deadline <const> = timeout == 0 and 0 or deadline_of(timeout)
+  local stream, fifo
+  if flags & NEVER_CACHED == 0 then
+    stream, fifo = open_cached(folder, path, flags, kind == "open_beneath")
+  end
+  if not stream then
+    local fd, message, errno
+    if deadline == 0 then
+      fd, message, errno = open_now(kind, folder, path, flags)
+    else
+      fd, message, errno = open_fd(kind, folder, path, flags, nil, timeout)
+    end
+    if not fd then return nil, message, errno end
+    stream, fifo = open_stream(fd, path, flags)
+  end
+  if not fifo or deadline ~= 0 and flags & NEVER_INLINE ~= 0 then
+    return stream
+  end
+  return open_fifo(stream, kind, folder, path, flags, deadline)
 end
 
 -- uring.open, and the same beneath a root. (Tail-called: errors are raised at

@@ -255,7 +255,24 @@ describe("uring.open", function()
           .. file:fileno()))
         local flags = tonumber(info:match "flags:%s+(%d+)", 8)
         assert.equal(0, flags & uring.O_NONBLOCK)
+        assert.truthy(flags & uring.O_CLOEXEC ~= 0)
       end
+    end)
+  end)
+
+  it("lets others run, however often it is called in a row", function()
+    net.run(function()
+      local path = helper.file "text"
+      local turns, done = 0, false
+      uring.spawn(function()
+        while not done do
+          turns = turns + 1
+          uring.sleep(0)
+        end
+      end)
+      for _ = 1, 1000 do assert(uring.open(path)):close() end
+      done = true
+      assert.is_true(turns >= 10, turns)
     end)
   end)
 

@@ -718,6 +718,14 @@ describe("a root", function()
     end)
   end)
 
+  it("that is closed opens nothing of the current directory", function()
+    net.run(function()
+      local open_cached = require "uring.core".open_cached
+      assert(open_cached(uring.AT_FDCWD, "README.md", 0, true)):close()
+      assert.is_nil((open_cached(nil, "README.md", 0, true)))
+    end)
+  end)
+
   it("that is closed ends an open that waits beneath it", function()
     rooted(function(_, d)
       assert(os.execute(("mkfifo '%s/in/fifo'"):format(d)))

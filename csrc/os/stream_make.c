@@ -195,9 +195,10 @@ static int stream_open_cached (lua_State *L) {
   if (loop_unfair(t))
     return 0;
   s = stream_push(L, 0);
-  if (lua_type(L, 1) == LUA_TUSERDATA) {
+  if (lua_type(L, 1) != LUA_TNUMBER) {
     const struct fd *f = lua_touserdata(L, 1);
-    if (endpoint_closed(f->d))  /* guard: by a finalizer, too */
+    /* guard: of a root that is closed, perhaps by a finalizer */
+    if (f == NULL || endpoint_closed(f->d))
       return 0;
     folder = handle_number(f->d);
   }

@@ -84,20 +84,20 @@ static int reserve_sqes (struct ring *r, unsigned n) {
 /* The kernel stops a submit at a request that fails, and those behind it must
 ** be submitted too. (On an SQPOLL ring: until its thread has read all of
 ** them.) */
-static void submit_all (struct ring *r) {
+static void submit_queued (struct ring *r) {
   if (r->open && r->enabled && sys_sq_ready(&r->io) > 0
       && r->fork_id == fork_id())
     reserve_sqes(r, r->io.sq.ring_entries);  /* guard: all that is queued */
 }
 
 void ring_submit_all (struct ring *list) {
-  for (struct ring *r = list; r; r = r->next) submit_all(r);
+  for (struct ring *r = list; r; r = r->next) submit_queued(r);
 }
 
 void ring_submit_uses (struct ring *list, const struct handle *h) {
   for (struct ring *r = list; r; r = r->next) {
     if (r->unpinned || h->ops)
-      submit_all(r);  /* guard: afterwards the number may be another file's */
+      submit_queued(r);  /* guard: the number may be another file's later */
     if (r->unpinned && sys_sq_ready(&r->io) == 0) r->unpinned = false;
   }
 }

@@ -18,6 +18,7 @@
 
 #define SLOTS 6            /* of the stack, for each table */
 #define FEW   16           /* places that need no memory */
+#define SPARE 4            /* slots that every caller has */
 
 /* A table that the walk is inside of. */
 struct place {
@@ -277,9 +278,10 @@ int decode_message (lua_State *L, struct message *m) {
   struct decoder d = { .m = m, .cell = m->cells, .places = few, .few = few,
                        .room = FEW };
   int top = lua_gettop(L), status;
-  if (!lua_checkstack(L, m->n + SLOTS))
+  bool builds = m->flags & MESSAGE_BUILDS;
+  if ((builds || m->n > SPARE) && !lua_checkstack(L, m->n + SLOTS))
     return DECODE_NO_STACK;
-  if (!(m->flags & MESSAGE_BUILDS))
+  if (!builds)
     return decode_scalars(L, m);
   if (!message_is_sound(m))
     return DECODE_CORRUPT;

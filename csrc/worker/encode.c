@@ -108,7 +108,6 @@ int encode_within (lua_State *L, int first, int last,
   if (last - first + 1 > MESSAGE_VALUES)
     return luaL_argerror(L, first + MESSAGE_VALUES, "a message has at most "
                          "255 values");
-  luaL_checkstack(L, 2 * ENCODE_TABLE_SLOTS, NULL);
   begin_walk(&c, L, most->bytes, kinds, e);
   c.levels = c.few = few;
   seen_init(&c.seen, few_seen);

@@ -67,7 +67,7 @@ static bool enter (struct encoder *c) {
   lua_State *L = c->L;
   int index = lua_gettop(L);
   struct level *l;
-  if (!lua_checkstack(L, ENCODE_TABLE_SLOTS))
+  if (!lua_checkstack(L, 2 * ENCODE_TABLE_SLOTS))  /* (and for an error) */
     return encode_plain_refuse(c, "a table in more tables than Lua's stack "
                                "has room for");
   if (c->depth == c->levels_room && !grow_levels(c))

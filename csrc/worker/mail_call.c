@@ -215,7 +215,7 @@ int mail_call (lua_State *L) {
   mail_address_check(L);
   t = loop_enter(L, state_of(L)->loop, "address:call");
   n = begin_call(L);
-  return n > 0 ? n : send_wait_as(L, t, &kind);
+  return n > 0 ? n : send_wait_as(L, t, call_queue(L), &kind);
 }
 
 

@@ -99,9 +99,9 @@ static struct doorbell *mailbox_doorbell (lua_State *L, const char *what) {
 /* Let the queue wake the next waiter, if there is one: in this turn of the
 ** loop if a message is there that no other has a turn for. */
 static void wake_next (lua_State *L, struct mailbox *m) {
-  struct loop *loop = state_of(L)->loop;
   struct turnq *q = &m->waitq.q;
-  if (q->waiting.last && loop)
+  struct loop *loop = q->waiting.last ? state_of(L)->loop : NULL;
+  if (loop)
     queue_want(m->q, loop->ring->doorbell, q->turns);  /* guard: it wakes one
                                                           waiter, once */
 }
@@ -115,12 +115,15 @@ static void end_turn (lua_State *L, struct mailbox *m,
 
 /* ---- receiving --------------------------------------------------------- */
 
-static struct mailbox *check_mailbox (lua_State *L) {
-  struct mailbox *m = class_check(L, 1, CLASS_MAILBOX);
+static struct mailbox *check_fork (lua_State *L, struct mailbox *m) {
   if (m->q && m->q->fork_id != fork_id())
     luaL_argerror(L, 1, "this mailbox belongs to another process: a forked "
                   "child makes its own");
   return m;
+}
+
+static struct mailbox *check_mailbox (lua_State *L) {
+  return check_fork(L, class_check(L, 1, CLASS_MAILBOX));
 }
 
 bool mailbox_at (lua_State *L, const struct state *s, int index,
@@ -187,8 +190,9 @@ static int fail_mailbox_closed (lua_State *L) {
   return fail(L, EBADF, "receive: the mailbox is closed");
 }
 
+/* (Its class was checked when the call began, or the event was made.) */
 static int try_either (lua_State *L, struct wait_node *node, bool calls) {
-  struct mailbox *m = check_mailbox(L);
+  struct mailbox *m = check_fork(L, class_raw(L, 1, CLASS_MAILBOX));
   const struct turnq *q = &m->waitq.q;
   int n;
   if (m->closed)
@@ -251,14 +255,15 @@ static int mailbox_receive_again (lua_State *L, int status, lua_KContext ctx) {
 
 /* mailbox:receive([timeout]) */
 static int mailbox_receive (lua_State *L) {
+  struct loop *loop;
   int64_t ns;
   struct task *t;
   check_open_mailbox(L);
   ns = arg_seconds(L, 2);
   lua_settop(L, 1);
-  t = loop_enter(L, state_of(L)->loop, "mailbox:receive");
-  return wait_perform(L, t, &receive_kind,
-                      loop_deadline(state_of(L)->loop, ns),
+  loop = state_of(L)->loop;
+  t = loop_enter(L, loop, "mailbox:receive");
+  return wait_perform(L, t, &receive_kind, loop_deadline(loop, ns),
                       mailbox_receive_again);
 }
 

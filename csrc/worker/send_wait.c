@@ -182,9 +182,8 @@ static int send_later (lua_State *L, struct task *t, size_t size,
   return send_waits(L, t, w, doorbell, kind);
 }
 
-static int send_first (lua_State *L, struct task *t,
+static int send_first (lua_State *L, struct task *t, struct queue *q,
                        const struct send_kind *kind) {
-  struct queue *q = kind->to(L);
   struct encoded e;
   int rc = mail_send_now(L, kind->first, lua_gettop(L), q, kind->flags, &e);
   if (rc == -EAGAIN) {
@@ -199,6 +198,7 @@ static int send_first (lua_State *L, struct task *t,
 }
 
 static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
+  const struct send_kind *kind = (const struct send_kind *)ctx;
   struct task *t = loop_resumed(L);
   (void)status;
   if (t == NULL) return loop_yield_again(L, ctx, send_yielded);
@@ -206,15 +206,16 @@ static int send_yielded (lua_State *L, int status, lua_KContext ctx) {
   /* guard: a script may resume it with values */
   lua_settop(L, (int)lua_tointeger(L, 1));
   lua_remove(L, 1);
-  return send_first(L, t, (const struct send_kind *)ctx);
+  return send_first(L, t, kind->to(L), kind);
 }
 
-int send_wait_as (lua_State *L, struct task *t, const struct send_kind *kind) {
+int send_wait_as (lua_State *L, struct task *t, struct queue *q,
+                  const struct send_kind *kind) {
   if (t->has_turn)  /* guard: of a wait that has raised */
     loop_end_turns(state_of(L)->loop, t);
   t->wait = WAIT_NOTHING;
   if (!loop_unfair(t))
-    return send_first(L, t, kind);
+    return send_first(L, t, q, kind);
   lua_pushinteger(L, lua_gettop(L) + 1);
   lua_insert(L, 1);
   return loop_wait(L, t, WAIT_YIELD, NULL, CLOCK_NEVER, (lua_KContext)kind,
@@ -234,8 +235,8 @@ static int plainly_done (lua_State *L, int n) {
 int send_wait_send (lua_State *L) {
   static const struct send_kind kind = { "send", 0, 2, address_queue,
                                          plainly_done };
-  mail_address_check(L);
-  return send_wait_as(L, loop_enter(L, state_of(L)->loop, "address:send"),
+  struct queue *q = mail_address_check(L)->q;
+  return send_wait_as(L, loop_enter(L, state_of(L)->loop, "address:send"), q,
                       &kind);
 }
 

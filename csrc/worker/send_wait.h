@@ -27,7 +27,8 @@
 struct task;
 
 /* A kind of send. The task waits for space, and then returns what `done`,
-** given the number of the send's results, returns; `done` may wait. */
+** given the number of the send's results, returns; `done` may wait. `q` is
+** what `to` gives now. */
 struct send_kind {
   const char *name;        /* for messages */
   unsigned flags;          /* of the message */
@@ -35,7 +36,8 @@ struct send_kind {
   struct queue *(*to) (lua_State *L);  /* as it is now. May raise */
   int (*done) (lua_State *L, int n);
 };
-int send_wait_as (lua_State *L, struct task *t, const struct send_kind *kind);
+int send_wait_as (lua_State *L, struct task *t, struct queue *q,
+                  const struct send_kind *kind);
 
 int send_wait_send (lua_State *L);   /* address:send(...) */
 int send_wait_sending (lua_State *L);

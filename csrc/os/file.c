@@ -41,9 +41,10 @@ static const char *const names[] = {
 
 /* The stack of a call: its name, the descriptor (of a folder, or of the file),
 ** one or two paths, two integers, seconds, the buffer of a stat or the second
-** path's folder, and the kind. What opens has its uring.fd in the place of
-** a second path. */
-enum { NAME = 1, FD, PATH, OTHER, FIRST, SECOND, TIMEOUT, BUFFER, WHICH };
+** path's folder; the kind, the deadline, and how often it was tried. What opens
+** has its uring.fd in the place of a second path. */
+enum { NAME = 1, FD, PATH, OTHER, FIRST, SECOND, TIMEOUT, BUFFER, WHICH,
+       DEADLINE, TRIED };
 #define OTHER_FD  BUFFER
 #define OPENED  OTHER
 
@@ -149,8 +150,32 @@ static int request_failed (lua_State *L, int err) {
   return fail(L, err, "%s '%s'", name, path);
 }
 
+/* A signal in the wrong moment keeps the kernel from starting a thread, and it
+** cancels the request that was for it. */
+#define TRIES  10
+
+static int request_start (lua_State *L, struct task *t);
+
+static bool is_open (lua_State *L, int arg) {
+  const struct fd *f = fd_at(L, arg);
+  return f == NULL || !(f->d == NULL || handle_closed(f->d));
+}
+
+/* Was it cancelled by the kernel itself? Then it is tried again. */
+static bool request_is_lost (lua_State *L, int32_t res) {
+  lua_Integer tried = lua_tointeger(L, TRIED);
+  if (res != -ECANCELED || tried == TRIES || !is_open(L, FD)
+      || !is_open(L, OTHER_FD))
+    return false;
+  lua_pushinteger(L, tried + 1);
+  lua_replace(L, TRIED);
+  return true;
+}
+
 /* The request's result, or the uring.fd of what it has opened. */
-static int push_request_result (lua_State *L, const struct task *t) {
+static int push_request_result (lua_State *L, struct task *t) {
+  if (request_is_lost(L, t->res))
+    return request_start(L, t);
   if (t->res < 0)
     return request_failed(L, -t->res);
   if (lua_tointeger(L, WHICH) > BENEATH) lua_pushinteger(L, t->res);
@@ -167,24 +192,15 @@ static int request_again (lua_State *L, int status, lua_KContext ctx) {
   return await_resumed(L, ctx, push_request_result, request_again);
 }
 
-/* file_request(name, fd, path, other, first, second, seconds, buffer): the
-** result of the request, a uring.fd of what opens; or nil, message, errno */
-static int file_request (lua_State *L) {
+static int request_start (lua_State *L, struct task *t) {
   struct loop *loop = state_of(L)->loop;
-  int which = luaL_checkoption(L, NAME, NULL, names);
-  struct task *t = loop_enter(L, loop, lua_tostring(L, NAME));
-  int64_t ns = arg_seconds(L, TIMEOUT);
+  int which = (int)lua_tointeger(L, WHICH);
+  int64_t deadline = lua_tointeger(L, DEADLINE);
   struct request q = *calls[which].kind;
   struct refblock *copy;
   struct op *op;
   int rc;
-  lua_settop(L, BUFFER);
-  if (which <= BENEATH) {  /* (so that what was opened has an owner at once) */
-    fd_push(L);
-    lua_replace(L, OPENED);
-  }
-  lua_pushinteger(L, which);
-  if (ns != CLOCK_NEVER) loop_reserve(L);
+  if (deadline != CLOCK_NEVER) loop_reserve(L);
   request_first(&q, arg_fd(L, FD));
   set_args(L, &q, which);
   if (!copy_args(L, &q, which))
@@ -195,8 +211,26 @@ static int file_request (lua_State *L) {
   if (copy) refblock_release(copy);
   if (rc < 0)
     return ring_push_failed(L, loop->ring, rc);
-  return await_wait(L, t, loop->ring, op, loop_deadline(loop, ns),
-                    (lua_KContext)loop, request_again);
+  return await_wait(L, t, loop->ring, op, deadline, (lua_KContext)loop,
+                    request_again);
+}
+
+/* file_request(name, fd, path, other, first, second, seconds, buffer): the
+** result of the request, a uring.fd of what opens; or nil, message, errno */
+static int file_request (lua_State *L) {
+  struct loop *loop = state_of(L)->loop;
+  int which = luaL_checkoption(L, NAME, NULL, names);
+  struct task *t = loop_enter(L, loop, lua_tostring(L, NAME));
+  int64_t ns = arg_seconds(L, TIMEOUT);
+  lua_settop(L, BUFFER);
+  if (which <= BENEATH) {  /* (so that what was opened has an owner at once) */
+    fd_push(L);
+    lua_replace(L, OPENED);
+  }
+  lua_pushinteger(L, which);
+  lua_pushinteger(L, loop_deadline(loop, ns));
+  lua_pushinteger(L, 0);
+  return request_start(L, t);
 }
 
 

@@ -104,7 +104,7 @@ static int subject_index (lua_State *L) {
   return class_test(L, 1, CLASS_RING) ? 4 : 3;
 }
 
-static int push_await_result (lua_State *L, const struct task *t) {
+static int push_await_result (lua_State *L, struct task *t) {
   if (t->res < 0) {
     unsigned opcode = (unsigned)(t->data >> 56);
     const char *on = op_subject_describe(L, opcode, subject_index(L));

@@ -50,7 +50,7 @@ static inline int await_wait (lua_State *L, struct task *t, struct ring *r,
 /* Its result, by `push`. (Inline, so that this is a constant.) */
 static inline int await_resumed (lua_State *L, lua_KContext loop,
                                  int (*push) (lua_State *L,
-                                              const struct task *t),
+                                              struct task *t),
                                  lua_KFunction k) {
   struct task *t = loop_resumed_in((struct loop *)loop, L);
   uint8_t disposal;

@@ -41,8 +41,8 @@ static const char *const names[] = {
 
 /* The stack of a call: its name, the descriptor (of a folder, or of the file),
 ** one or two paths, two integers, seconds, the buffer of a stat or the second
-** path's folder; the kind, the deadline, and how often it was tried. What opens
-** has its uring.fd in the place of a second path. */
+** path's folder; the kind, the deadline, and how often it was tried before.
+** What opens has its uring.fd in the place of a second path. */
 enum { NAME = 1, FD, PATH, OTHER, FIRST, SECOND, TIMEOUT, BUFFER, WHICH,
        DEADLINE, TRIED };
 #define OTHER_FD  BUFFER

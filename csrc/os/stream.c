@@ -338,6 +338,10 @@ static int stream_end (lua_State *L, struct stream *s, bool closed) {
   return rc;
 }
 
+void stream_abandon (lua_State *L, struct stream *s) {
+  stream_end(L, s, true);
+}
+
 static int stream_close_now (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   int n = output_close(L, &s->output);

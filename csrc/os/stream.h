@@ -58,6 +58,9 @@ static inline struct stream *stream_of_output (struct output *o) {
 /* Push a new stream, which has no descriptor yet. */
 struct stream *stream_push (lua_State *L, int uservalues);
 
+/* A new one that gets no descriptor ends now, and not when it is collected. */
+void stream_abandon (lua_State *L, struct stream *s);
+
 /* The open stream at `arg`, of this process. */
 struct stream *stream_check (lua_State *L, int arg);
 

@@ -180,12 +180,21 @@ static int stream_open_fd (lua_State *L) {
                        lua_tostring(L, 2));
 }
 
+/* The number of the folder at 1, AT_FDCWD for any number; or -1. */
+static int folder_number (lua_State *L) {
+  const struct fd *f = lua_touserdata(L, 1);
+  if (lua_type(L, 1) == LUA_TNUMBER)
+    return AT_FDCWD;
+  /* guard: of a root that is closed, perhaps by a finalizer */
+  return f == NULL || endpoint_closed(f->d) ? -1 : handle_number(f->d);
+}
+
 /* open_cached(folder, path, flags, beneath): the same of what the kernel opens
 ** without reading from a disk, and without waiting for a FIFO's other end; or
 ** nothing, and a request opens it, or says why not. (The request does the same
 ** first. A call costs a third of it.) */
 static int stream_open_cached (lua_State *L) {
-  int flags = (int)lua_tointeger(L, 3), folder = AT_FDCWD, fd;
+  int flags = (int)lua_tointeger(L, 3), folder, fd = -1;
   struct open_how how = {
     .flags = (unsigned)flags | O_CLOEXEC | O_NONBLOCK,
     .resolve = RESOLVE_CACHED | (lua_toboolean(L, 4) ? RESOLVE_BENEATH : 0u)
@@ -195,17 +204,14 @@ static int stream_open_cached (lua_State *L) {
   if (loop_unfair(t))
     return 0;
   s = stream_push(L, 0);
-  if (lua_type(L, 1) != LUA_TNUMBER) {
-    const struct fd *f = lua_touserdata(L, 1);
-    /* guard: of a root that is closed, perhaps by a finalizer */
-    if (f == NULL || endpoint_closed(f->d))
-      return 0;
-    folder = handle_number(f->d);
-  }
-  fd = (int)syscall(SYS_openat2, folder, lua_tostring(L, 2), &how,
-                    sizeof(how));
-  if (fd < 0)
+  folder = folder_number(L);
+  if (folder != -1)
+    fd = (int)syscall(SYS_openat2, folder, lua_tostring(L, 2), &how,
+                      sizeof(how));
+  if (fd < 0) {
+    stream_abandon(L, s);
     return 0;
+  }
   handle_own(&state_of(L)->handles, s->d, fd);
   /* guard: a request on what is not blocking does not wait */
   fcntl(fd, F_SETFL, flags & O_APPEND);

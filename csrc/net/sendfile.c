@@ -7,8 +7,8 @@
 ** socket is full or its turn has been long enough. Then it waits, by requests
 ** of the ring: for room in the socket; or for a piece that has to be read from
 ** a disk, which goes into memory of its own. So a task that waits for a slow
-** peer holds no memory and no thread. (A splice would be a thread for each of
-** them.)
+** peer holds no thread, and no memory but such a piece. (A splice would be
+** a thread for each of them.)
 **
 ** The call has its turn on the socket's send side from its first bytes to its
 ** last: no bytes of others are between those of the file. The write buffer is
@@ -39,6 +39,9 @@
 ** others run: some 30 us of copies. */
 #define FILE_PIECE  65536u
 #define FILE_TURN   131072u
+
+/* What a request reads. A task holds it while it waits for room. */
+#define READ_PIECE  32768u
 
 /* What goes of the write buffer with the first piece. More than that goes
 ** before it. */
@@ -153,7 +156,8 @@ static enum file_next send_pieces (lua_State *L, struct socket *s,
                         .msg_iovlen = head > 0 ? 2 : 1 };
     ssize_t size = next_piece(L, f, file, &parts[1]), n;
     /* (if a piece is not whole, the file may end there) */
-    bool more = f->known && size == FILE_PIECE && f->left > FILE_PIECE;
+    bool more = f->known && size >= READ_PIECE && size % READ_PIECE == 0
+                && f->left > (uint64_t)size;
     if (size <= 0)
       return size < 0 ? NEXT_READ : NEXT_END;
     if (head > 0)
@@ -200,7 +204,7 @@ static struct request awaited (lua_State *L, const struct socket *s,
     request_first(&q, *file);
     request_lend(&q, PLACE(addr), m->bytes, &m->block);
     q.sqe.off = f->offset;
-    q.sqe.len = f->left < FILE_PIECE ? (uint32_t)f->left : FILE_PIECE;
+    q.sqe.len = f->left < READ_PIECE ? (uint32_t)f->left : READ_PIECE;
   }
   else {
     q = request_poll(&kind_poll_add, s->out.waitq.fd, POLLOUT);
@@ -245,7 +249,7 @@ static int sendfile_buffer (lua_State *L, struct task *t, struct socket *s,
                             int64_t deadline) {
   struct memory *m;
   struct buffer *b = buffer_push(L);
-  m = memory_to_fill(state_of(L)->account, FILE_PIECE);
+  m = memory_to_fill(state_of(L)->account, READ_PIECE);
   if (m == NULL)
     return sendfile_failed(L, s, t, ENOMEM, "");
   buffer_set(L, b, m);

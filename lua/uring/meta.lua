@@ -3817,7 +3817,9 @@ function Socket:stats() end
 --- one unit, as a write is, and does not move the file's position. What is no
 --- file is refused: ESPIPE, EISDIR. When it fails or is out of time the
 --- fourth result is how many bytes were sent: `sendfile(file, offset + sent)`
---- goes on. It holds no memory while it waits for room. (sendfile(2))
+--- goes on. While it waits it holds no memory; but 32 KiB where the file
+--- has to be read from a disk, or its file system cannot read without waiting,
+--- as overlayfs. (sendfile(2))
 ---@async
 ---@param file uring.descriptor
 ---@param offset? integer where in the file, counted from 0: by default 0

@@ -159,7 +159,7 @@ soak: tests-plain tests-asan ## 10^5 connections, 10^4 states, workers and child
 	@TEST_TIMEOUT=3600 URING_MESSAGES=1000000 URING_SLOW=60 \
 	  tools/test.sh plain spec/loop_fd_spec.lua
 	@TEST_TIMEOUT=3600 URING_CHILDREN=10000 URING_SLOW=60 \
-	  tools/test.sh plain spec/process_spec.lua spec/process_start_spec.lua
+	  tools/test.sh plain spec/process_end_spec.lua spec/process_start_spec.lua
 
 # Memory is refused, and finalizers run, at every place and not at some.
 sweep: tests-plain tests-asan ## memory refused, finalizers run, at every place; ASAN too

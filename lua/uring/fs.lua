@@ -499,8 +499,13 @@ function functions.read(at, path, max)
   if max ~= nil then max = check_integer(max, 2, "read", 1) end
   local file <close>, message, errno = open_stream(at, path, "r")
   if not file then return nil, message, errno end
-  if max then file:limit(max) end
-  return file:read "a"
+  if not max then return file:read "a" end
+  local bytes, why, code = file:limit(max):read "a"
+  if code == E.EMSGSIZE then  -- (the stream's own says what can be read still)
+    why = format("read '%s': it has more than %d bytes: Message too long "
+      .. "(EMSGSIZE)", path, max)
+  end
+  return bytes, why, code
 end
 
 -- A new file beside the one that is to be replaced. It is renamed to that

@@ -65,6 +65,13 @@ describe("sendfile", function()
       local text = net.bytes(300000)
       local file = opened(text)
       math.randomseed(7)
+      for _, far in ipairs { math.maxinteger, math.maxinteger - 65535 } do
+        for _, count in ipairs { 1, 65536, math.maxinteger } do
+          assert.equal("", arrives(function(a)
+            assert.equal(0, a:sendfile(file, far, count, patience))
+          end))
+        end
+      end
       for _ = 1, 40 do
         local offset = math.random(0, 310000)
         local count = math.random(0, 4) * math.random(0, 70000)
@@ -283,6 +290,92 @@ describe("sendfile", function()
       local _, text = got:join(patience)
       assert.is_truthy(text:find "^f+end$")
       assert.is_true(#text < 3000000)
+    end)
+  end)
+
+  it("sends nothing when another's turn has come because it was cancelled",
+    function()
+      net.run(function()
+        local a, b = net.pair()
+        local file = opened(("f"):rep(3000000))
+        local sending = uring.spawn(function() return a:sendfile(file) end)
+        assert(b:peek(1, patience))
+        -- (runs when its own wait for room has ended, too)
+        local other = uring.spawn(function()
+          uring.await(uring.sqe():prep_poll_add(a, uring.POLLOUT))
+          sending:cancel()
+          return a:write "end"
+        end)
+        net.turns()
+        local got = reader(b)
+        net.fails(E.ECANCELED, sending:join(patience))
+        assert.is_truthy(select(2, other:join(patience)))
+        a:close()
+        local _, text = got:join(patience)
+        assert.is_truthy(text:find "^f+end$")
+      end)
+    end)
+
+  it("is whole if a finalizer sends", function()
+    net.run(function()
+      -- (the rest of the file has to be read from a disk)
+      local name = helper.file(("f"):rep(400000))
+      local file = net.keep(assert(uring.open(name)))
+      assert(file:sync())
+      local RANDOM <const>, DONTNEED <const> = 1, 4
+      for _, advice in ipairs { DONTNEED, RANDOM } do
+        assert(uring.await(uring.sqe():prep_fadvise(file, 0, 0, advice)))
+      end
+      assert(file:pread(65536, 0))
+      local a, b = net.pair()
+      local got, busy, tried = reader(b), true, 0
+      local function leave_garbage()
+        setmetatable({}, { __gc = function()
+          if not busy then return end
+          tried = tried + 1
+          a:try_send "x"
+          leave_garbage()
+        end })
+      end
+      local _ <close> = helper.finally(function()
+        busy = false
+        collectgarbage("incremental", 200, 100)
+      end)
+      collectgarbage("incremental", 1, 1000)
+      collectgarbage()
+      leave_garbage()
+      assert.equal(400000, a:sendfile(file))
+      busy = false
+      a:close()
+      local _, text = got:join(6 * patience)
+      assert.is_true(tried > 0)
+      assert.is_truthy(text:find(("^x*%sx*$"):format(("f"):rep(400000))))
+    end)
+  end)
+
+  it("ends when the owner of a number is closed", function()
+    net.run(function()
+      for _, own in ipairs { uring.open, function(name)
+        return uring.fd((assert(uring.await(uring.sqe():prep_openat(
+          uring.AT_FDCWD, name, 0)))))
+      end } do
+        local a, b = net.pair()
+        local file = assert(own(helper.file(("f"):rep(3000000))))
+        local sending = uring.spawn(function()
+          return a:sendfile(file:fileno())
+        end)
+        assert(b:peek(1, patience))
+        net.turns(5)
+        assert(file:close())
+        opened(("other"):rep(1000000))  -- (has the number now)
+        local got = reader(b)
+        local _, ok, message, errno, sent = sending:join(patience)
+        net.fails(E.ECANCELED, ok, message, errno)
+        a:close()
+        local _, text = got:join(patience)
+        assert.equal(sent, #text)
+        assert.is_nil(text:find "other")
+      end
     end)
   end)
 

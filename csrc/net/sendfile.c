@@ -67,6 +67,8 @@ enum file_next { NEXT_ROOM, NEXT_READ, NEXT_END, NEXT_FAILED };
 
 static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx);
 static int sendfile_start (lua_State *L, struct task *t, int64_t deadline);
+static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
+                           int err);
 
 
 /* ---- the end of a call -------------------------------------------------- */
@@ -214,11 +216,14 @@ static struct request awaited (lua_State *L, const struct socket *s,
 }
 
 /* A close of the other one, of the socket and the file, ends the wait too: it
-** finds this, which is linked behind. (A number and a Lua file have no
-** close.) */
-static bool linked (struct request *q, const struct socket *s,
+** finds this, which is linked behind. (A Lua file has no close, nor has a
+** number without an owner.) */
+static bool linked (lua_State *L, struct request *q, const struct socket *s,
                     const struct fd_arg *file, const struct file_send *f) {
   struct handle *other = f->reads ? s->d : file->handle;
+  if (other == NULL && lua_isinteger(L, DATA))
+    /* guard: the number may be another file's after the close */
+    other = handle_find(&state_of(L)->handles, file->number);
   *q = kind_nop;
   if (other) q->pin[OP_PIN_FD] = &other->block;
   return other != NULL && s->ring->io.sq.ring_entries > 1;
@@ -231,7 +236,7 @@ static int push_file_wait (lua_State *L, struct task *t, struct socket *s,
   struct request requests[2] = { awaited(L, s, file, f) };
   const struct request *const list[2] = { &requests[0], &requests[1] };
   struct op *ops[2];
-  unsigned n = linked(&requests[1], s, file, f) ? 2 : 1;
+  unsigned n = linked(L, &requests[1], s, file, f) ? 2 : 1;
   int rc = chain_push(L, t, s->ring, &f->chain, STATE, list, n, ops);
   if (rc < 0)
     return rc;
@@ -248,12 +253,19 @@ static int push_file_wait (lua_State *L, struct task *t, struct socket *s,
 static int sendfile_buffer (lua_State *L, struct task *t, struct socket *s,
                             int64_t deadline) {
   struct memory *m;
-  struct buffer *b = buffer_push(L);
+  struct buffer *b;
+  if (!t->has_turn) {  /* guard: what they send is not between two pieces */
+    t->wait = WAIT_NOTHING;
+    object_waitq_hold(&s->out.waitq, t);
+  }
+  b = buffer_push(L);
   m = memory_to_fill(state_of(L)->account, READ_PIECE);
   if (m == NULL)
     return sendfile_failed(L, s, t, ENOMEM, "");
   buffer_set(L, b, m);
   lua_replace(L, READ);
+  if (t->task_flags & TASKF_CANCELLED)  /* guard: its turn has ended */
+    return sendfile_ended(L, t, s, 0);
   return sendfile_start(L, t, deadline);
 }
 
@@ -262,7 +274,10 @@ static int sendfile_wait_turn (lua_State *L, struct task *t, struct socket *s,
                                int64_t deadline) {
   struct loop *loop = state_of(L)->loop;
   struct blocking b = { &t->node, WAIT_NOTHING, NULL, deadline };
-  int rc = output_start(&s->output, loop);
+  int rc;
+  if (t->task_flags & TASKF_CANCELLED)  /* guard: by a finalizer, just now */
+    return sendfile_ended(L, t, s, 0);
+  rc = output_start(&s->output, loop);
   if (rc < 0)
     return sendfile_failed(L, s, t, -rc, "");
   wait_join(&b, &s->out.waitq.q, WAIT_QUEUE);
@@ -364,9 +379,12 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
     return sendfile_ended(L, t, s, -res);
   if (res == 0)
     return sendfile_done(L, s, t);  /* (it was the end of the file) */
-  if (f->reads && t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
+  /* guard: a cancel has ended its turn, and others may have sent */
+  if (t->task_flags & TASKF_CANCELLED)
+    return sendfile_ended(L, t, s, 0);
+  if (f->reads && (t->task_flags & TASKF_TIMED_OUT))
     return sendfile_ended(L, t, s, 0);  /* (perhaps long after that) */
-  /* (the room is used, even if it was cancelled since: a request would have
+  /* (the room is used, even if its time is over since: a request would have
      sent by then) */
   return sendfile_start(L, t, (int64_t)ctx);
 }
@@ -384,7 +402,8 @@ static bool sendfile_measure (lua_State *L, struct file_send *f, int fd,
   char name[PATH_MAX + 32];
   int err = 0;
   f->known = true;
-  f->left = count;
+  f->left = (uint64_t)LUA_MAXINTEGER - f->offset;  /* (no file is longer) */
+  if (f->left > count) f->left = count;
   if (e && e->output.positioned && count <= FILE_PIECE)
     return true;
   if (fstat(fd, &st) < 0) err = errno;
@@ -420,6 +439,7 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
   s = class_raw(L, SOCKET, CLASS_SOCKET);  /* (a finalizer may have closed
                                               it now) */
   f->offset = (uint64_t)offset;
+  if (t->has_turn) loop_end_turns(loop, t);  /* (of a wait that has raised) */
   t->task_flags &= (uint8_t)~TASKF_TIMED_OUT;  /* (of an earlier wait) */
   if (!sendfile_measure(L, f, arg_fd(L, DATA).number, count)) {
     lua_pushinteger(L, 0);

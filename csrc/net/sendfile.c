@@ -380,11 +380,12 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
   if (res == 0)
     return sendfile_done(L, s, t);  /* (it was the end of the file) */
   /* guard: a cancel has ended its turn, and others may have sent */
-  if (t->task_flags & TASKF_CANCELLED)
+  if ((t->task_flags & TASKF_CANCELLED)
+      && (f->sent > 0 || endpoint_closed(s->d) || !send_in_turn(s, &t->node)))
     return sendfile_ended(L, t, s, 0);
-  if (f->reads && (t->task_flags & TASKF_TIMED_OUT))
+  if (f->reads && t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))
     return sendfile_ended(L, t, s, 0);  /* (perhaps long after that) */
-  /* (the room is used, even if its time is over since: a request would have
+  /* (the room is used, even if it was cancelled since: a request would have
      sent by then) */
   return sendfile_start(L, t, (int64_t)ctx);
 }

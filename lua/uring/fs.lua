@@ -501,11 +501,12 @@ function functions.read(at, path, max)
   if not file then return nil, message, errno end
   if not max then return file:read "a" end
   local bytes, why, code = file:limit(max):read "a"
+  if bytes then return bytes end
   if code == E.EMSGSIZE then  -- (the stream's own says what can be read still)
     why = format("read '%s': it has more than %d bytes: Message too long "
       .. "(EMSGSIZE)", path, max)
   end
-  return bytes, why, code
+  return nil, why, code
 end
 
 -- A new file beside the one that is to be replaced. It is renamed to that

@@ -316,25 +316,25 @@ describe("sendfile", function()
       end)
     end)
 
-  it("is whole if a finalizer sends", function()
-    net.run(function()
-      -- (the rest of the file has to be read from a disk)
-      local name = helper.file(("f"):rep(400000))
-      local file = net.keep(assert(uring.open(name)))
+  describe("with a finalizer in the middle", function()
+    -- The first 64 KiB are in memory, and the rest is on a disk.
+    local function half_read()
+      local file = opened(("f"):rep(400000))
       assert(file:sync())
       local RANDOM <const>, DONTNEED <const> = 1, 4
       for _, advice in ipairs { DONTNEED, RANDOM } do
         assert(uring.await(uring.sqe():prep_fadvise(file, 0, 0, advice)))
       end
       assert(file:pread(65536, 0))
-      local a, b = net.pair()
-      local got, busy, tried = reader(b), true, 0
+      return file
+    end
+
+    -- f(), while finalizers call `deed` until that is true.
+    local function with_finalizers(deed, f)
+      local busy = true
       local function leave_garbage()
         setmetatable({}, { __gc = function()
-          if not busy then return end
-          tried = tried + 1
-          a:try_send "x"
-          leave_garbage()
+          if busy and not deed() then leave_garbage() end
         end })
       end
       local _ <close> = helper.finally(function()
@@ -344,14 +344,66 @@ describe("sendfile", function()
       collectgarbage("incremental", 1, 1000)
       collectgarbage()
       leave_garbage()
-      assert.equal(400000, a:sendfile(file))
-      busy = false
-      a:close()
-      local _, text = got:join(6 * patience)
-      assert.is_true(tried > 0)
-      assert.is_truthy(text:find(("^x*%sx*$"):format(("f"):rep(400000))))
+      return f()
+    end
+
+    it("is whole", function()
+      helper.needs_eager_collector()
+      net.run(function()
+        local file = half_read()
+        local a, b = net.pair()
+        local got = reader(b)
+        assert.equal(400000, with_finalizers(function() a:try_send "x" end,
+          function() return a:sendfile(file) end))
+        a:close()
+        local _, text = got:join(6 * patience)
+        local before, after = text:match "^(x*)f+(x*)$"
+        assert.equal(400000, #text - #before - #after)
+      end)
+    end)
+
+    it("does not wait for its turn when that has cancelled it", function()
+      helper.needs_eager_collector()
+      net.run(function()
+        local a, b = net.pair()
+        local file = opened "file"
+        local before = uring.spawn(function()
+          return a:send(("b"):rep(3000000))
+        end)
+        assert(b:peek(1, patience))
+        local sending
+        sending = uring.spawn(function()
+          return with_finalizers(function()
+            sending:cancel()
+            return true
+          end, function() return a:sendfile(file) end)
+        end)
+        net.fails(E.ECANCELED, sending:join(patience))
+        before:cancel()
+      end)
     end)
   end)
+
+  it("reads from what a call cannot read in its turn, which then ends",
+    function()
+      net.run(function()
+        local a, b = net.pair()
+        local file = net.keep(assert(uring.open "/proc/self/comm"))
+        local tasks = {
+          uring.spawn(function() return a:send(("s"):rep(3000000)) end),
+          uring.spawn(function() return a:sendfile(file) end),
+          uring.spawn(function() return a:send "end" end),
+        }
+        assert(b:peek(1, patience))
+        local got = reader(b)
+        for i, task in ipairs(tasks) do
+          assert.is_true(task:join(patience), i)
+        end
+        a:close()
+        local _, text = got:join(patience)
+        assert.is_truthy(text:find "^s+[^\n]+\nend$")
+      end)
+    end)
 
   it("ends when the owner of a number is closed", function()
     net.run(function()

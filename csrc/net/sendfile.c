@@ -264,8 +264,6 @@ static int sendfile_buffer (lua_State *L, struct task *t, struct socket *s,
     return sendfile_failed(L, s, t, ENOMEM, "");
   buffer_set(L, b, m);
   lua_replace(L, READ);
-  if (t->task_flags & TASKF_CANCELLED)  /* guard: its turn has ended */
-    return sendfile_ended(L, t, s, 0);
   return sendfile_start(L, t, deadline);
 }
 

@@ -261,6 +261,33 @@ describe("sendfile", function()
     end)
   end)
 
+  it("is out of time, and rests, where the socket has an error to tell",
+    function()
+      net.run(function()
+        local TIMESTAMPING <const>, SENT_BY_SOFTWARE <const> = 37, 0x112
+        local a, b = net.tcp()
+        assert(a:setsockopt(uring.SOL_SOCKET, TIMESTAMPING, SENT_BY_SOFTWARE))
+        local text = net.bytes(9000000)
+        local file = opened(text)
+        local enters = uring.loop():ring():stats().enters
+        local ok, message, errno, sent = a:sendfile(file, 0, nil, 0.2)
+        net.fails(E.ETIME, ok, message, errno)
+        enters = uring.loop():ring():stats().enters - enters
+        assert.is_true(enters < 1000, enters)
+        local sending = uring.spawn(function() return a:sendfile(file) end)
+        local closing = uring.spawn(function() return a:send "end" end)
+        net.turns(5)
+        sending:cancel()
+        net.fails(E.ECANCELED, sending:join(patience))
+        local got = reader(b)
+        assert.same({ true, 3 }, { closing:join(patience) })
+        a:close()
+        local _, all = got:join(6 * patience)
+        assert.is_true(all:sub(1, sent) == text:sub(1, sent))
+        assert.equal("end", all:sub(-3))
+      end)
+    end)
+
   it("keeps the head that did not go when its time is over", function()
     net.run(function()
       local a, b = net.pair()

@@ -59,6 +59,7 @@ struct file_send {         /* a userdata */
   uint32_t from, upto;     /* what is in the buffer, and was not sent yet */
   bool known;              /* how much is left */
   bool reads;              /* it waits for a piece, and not for room */
+  bool blind;              /* a poll has told of an error, and not of room */
   struct chain chain;      /* last: has a link for each request of a wait */
 };
 
@@ -195,12 +196,19 @@ static bool file_at (lua_State *L, struct fd_arg *a) {
   return true;
 }
 
-/* What a wait waits for. */
+/* What a wait waits for. Where a poll cannot tell of room, because there is
+** something in the socket's error queue, it is a pause. */
 static struct request awaited (lua_State *L, const struct socket *s,
                                const struct fd_arg *file,
                                const struct file_send *f) {
+  static struct __kernel_timespec pause = { 0, 5000000 };
   struct request q;
-  if (f->reads) {
+  if (f->blind) {
+    q = kind_timeout;
+    q.sqe.addr = (uintptr_t)&pause;
+    q.sqe.timeout_flags = IORING_TIMEOUT_ETIME_SUCCESS;
+  }
+  else if (f->reads) {
     struct memory *m = ((struct buffer *)lua_touserdata(L, READ))->m;
     q = kind_read;
     request_first(&q, *file);
@@ -220,7 +228,7 @@ static struct request awaited (lua_State *L, const struct socket *s,
 ** number without an owner.) */
 static bool linked (lua_State *L, struct request *q, const struct socket *s,
                     const struct fd_arg *file, const struct file_send *f) {
-  struct handle *other = f->reads ? s->d : file->handle;
+  struct handle *other = f->reads || f->blind ? s->d : file->handle;
   if (other == NULL && lua_isinteger(L, DATA))
     /* guard: the number may be another file's after the close */
     other = handle_find(&state_of(L)->handles, file->number);
@@ -347,6 +355,7 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
   if (next == NEXT_READ && lua_isnil(L, READ))
     return sendfile_buffer(L, t, s, deadline);
   f->reads = next == NEXT_READ;
+  if (f->reads) f->blind = false;
   lua_pushinteger(L, f->sent);
   lua_replace(L, SENT);
   err = -push_file_wait(L, t, s, &file);
@@ -369,6 +378,9 @@ static int sendfile_resumed (lua_State *L, int status, lua_KContext ctx) {
            ? sendfile_ended(L, t, s, 0) : sendfile_start(L, t, (int64_t)ctx);
   chain_ended(L, t);
   res = f->chain.link[0].res;
+  if (f->blind && res == -ETIME) res = POLLOUT;  /* (perhaps) */
+  /* guard: or it polls without end, and is never out of time */
+  f->blind = !f->reads && res > 0 && !(res & POLLOUT);
   if (f->reads) {
     f->from = 0;
     f->upto = res > 0 ? (uint32_t)res : 0;

@@ -201,7 +201,7 @@ static bool file_at (lua_State *L, struct fd_arg *a) {
 static struct request awaited (lua_State *L, const struct socket *s,
                                const struct fd_arg *file,
                                const struct file_send *f) {
-  static struct __kernel_timespec pause = { 0, 5000000 };
+  static const struct __kernel_timespec pause = { 0, 5000000 };
   struct request q;
   if (f->blind) {
     q = kind_timeout;

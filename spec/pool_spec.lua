@@ -340,8 +340,18 @@ describe("a pool", function()
 
   it("leaves no worker where there is no memory for all of them", function()
     bounded(6 << 20, function(uring)  -- luacheck: ignore 431
-      local p, why, errno = uring.pool { workers = 400, main = function() end }
-      assert(not p and errno == uring.errno.ENOMEM, why)
+      local ok, err = pcall(uring.scope, function()
+        local p, why, errno = uring.pool { workers = 400,
+          main = function() end }
+        -- (workers that have failed already made room for the last ones: then
+        -- the scope is told when it ends)
+        if p then p:close()
+        else
+          assert(errno == uring.errno.ENOMEM, why)
+          assert(#uring.workers() == 0)
+        end
+      end)
+      assert(ok or tostring(err):find "not enough memory", err)
       assert(#uring.workers() == 0)
     end)
   end)

@@ -101,12 +101,13 @@ void state_close_ended (struct state *s) {
 void state_new (lua_State *L) {
   struct state *s = lua_newuserdatauv(L, sizeof(*s), SHARED_END);
   memset(s, 0, sizeof(*s));
+  lua_newtable(L);  /* guard: there may be no memory, and the finalizer needs
+                       it */
+  lua_setiuservalue(L, -2, SHARED_LINKED);
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, state_gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, SHARED_LINKED);
   s->close_bound = CLOSE_BOUND;
   s->random = 88172645463325252u;
   s->account = account_new();

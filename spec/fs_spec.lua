@@ -688,14 +688,18 @@ describe("a root", function()
       assert(uring.fs.mkdir(d .. "/sub"))
       assert(uring.fs.write(d .. "/f", "inside"))
       local root <close> = assert(uring.fs.root(d))
+      local open_cached <const> = require "uring.core".open_cached
       local function renamed(n, f, ...)  -- elsewhere, so many times
+        -- (a task that has not waited for long opens by a request)
+        for _ = 1, 64 do open_cached(uring.AT_FDCWD, "/none", 0, false) end
         for _ = 1, n do T.fault.refuse(OPENAT2, T.E.EAGAIN) end
         return f(root, ...)
       end
       local path = "sub/../f"
       T.equal(6, assert(renamed(20, root.stat, path)).size)
+      T.equal("inside", renamed(20, root.read, path))
       assert(renamed(20, root.rename, "sub/../f", "g"))
-      assert(renamed(20, root.open, "sub/../g", "a+", 0)):close()
+      assert(renamed(20, root.open, "sub/../g", "r+", 0)):close()
       assert(uring.fs.remove(d, { recursive = true }))
     end)
   end

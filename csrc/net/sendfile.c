@@ -239,7 +239,7 @@ static bool linked (lua_State *L, struct request *q, const struct socket *s,
 
 /* Queue the requests of a wait: 0 or -errno. */
 static int push_file_wait (lua_State *L, struct task *t, struct socket *s,
-                      const struct fd_arg *file) {
+                           const struct fd_arg *file) {
   struct file_send *f = lua_touserdata(L, STATE);
   struct request requests[2] = { awaited(L, s, file, f) };
   const struct request *const list[2] = { &requests[0], &requests[1] };

@@ -180,6 +180,12 @@ static int stream_open_fd (lua_State *L) {
                        lua_tostring(L, 2));
 }
 
+/* It was opened with O_NONBLOCK as well, which no request wants from now
+** on. */
+static void clear_nonblock (int fd, int flags) {
+  fcntl(fd, F_SETFL, flags & O_APPEND);
+}
+
 /* The number of the folder at 1, AT_FDCWD for any number; or -1. */
 static int folder_number (lua_State *L) {
   const struct fd *f = lua_touserdata(L, 1);
@@ -214,7 +220,7 @@ static int stream_open_cached (lua_State *L) {
   }
   handle_own(&state_of(L)->handles, s->d, fd);
   /* guard: a request on what is not blocking does not wait */
-  fcntl(fd, F_SETFL, flags & O_APPEND);
+  clear_nonblock(fd, flags);
   return stream_opened(L, s, fd, flags, lua_tostring(L, 2));
 }
 
@@ -271,10 +277,9 @@ static int stream_flush_file (lua_State *L) {
   return 0;
 }
 
-/* clear_nonblock(fd, flags): of what was opened just now with these flags, and
-** with O_NONBLOCK, which no request wants from now on */
+/* clear_nonblock(fd, flags): of what was opened just now with these flags */
 static int stream_clear_nonblock (lua_State *L) {
-  fcntl(arg_fd(L, 1).number, F_SETFL, (int)lua_tointeger(L, 2) & O_APPEND);
+  clear_nonblock(arg_fd(L, 1).number, (int)lua_tointeger(L, 2));
   return 0;
 }
 

@@ -13,7 +13,7 @@ function children.leave_none(before_each, after_each)
     uring.run(function() assert(uring.process { "true" }):wait() end)
   end))
   after_each(clean.finish(function()
-    assert(not spec.children(), "a child was left")
+    assert(spec.children() == false, "a child was left")
   end))
 end
 

@@ -291,12 +291,12 @@ static void push_features (lua_State *L, const struct feature_test *t) {
 
 int probe_lua (lua_State *L) {
   struct feature_test t;
-  char reason[512], unknown[64];
+  char reason[512];
   feature_test_run(&t);
   /* (before anything that could raise, and while /proc is unchanged) */
   if (t.err != 0 && probe_refusal(t.err, reason, sizeof(reason)) == NULL)
     snprintf(reason, sizeof(reason), "no ring could be made: %s",
-             strerror_r(t.err, unknown, sizeof(unknown)));
+             name_error_text(t.err));
   lua_createtable(L, 0, 6);
   push_kernel(L);
   lua_setfield(L, -2, "kernel");

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/utsname.h>
 
 
@@ -57,6 +58,16 @@ const char *name_errno (int err) {
       return e->name;
   }
   return NULL;
+}
+
+/* (glibc's strerror asks for a translation each time, under a lock.) */
+const char *name_error_text (int err) {
+#ifdef __GLIBC__
+  const char *text = strerrordesc_np(err);
+  return text ? text : "Unknown error";
+#else
+  return strerror(err);
+#endif
 }
 
 /* }===================================================================== */

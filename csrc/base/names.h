@@ -20,6 +20,9 @@
 /* "EAGAIN", or NULL. `err` may have either sign. */
 const char *name_errno (int err);
 
+/* What strerror(3) says, in English whatever the locale is. */
+const char *name_error_text (int err);
+
 /* Every errno name, aliases such as EWOULDBLOCK last; a NULL name ends it. */
 struct name_number {
   const char *name;

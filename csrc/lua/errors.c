@@ -21,19 +21,28 @@ void stack_reserve (lua_State *L, int n, const char *what) {
                        : "stack overflow, or not enough memory", what);
 }
 
-static void push_errno (lua_State *L, int err) {
-  char buf[128];
+#define ERRNO_TEXT 96        /* and more is cut off */
+
+/* Write "<text> (<NAME>)": its length. */
+static size_t put_errno (char *buf, int err) {
   const char *name = name_errno(err);
-  const char *text = strerror_r(err, buf, sizeof(buf));
-  if (name) lua_pushfstring(L, "%s (%s)", text, name);
-  else lua_pushfstring(L, "%s (errno %d)", text, err);
+  char number[sizeof("errno -2147483648")];
+  if (name == NULL) {
+    snprintf(number, sizeof(number), "errno %d", err);
+    name = number;
+  }
+  snprintf(buf, ERRNO_TEXT, "%s (%s)", name_error_text(err), name);
+  return strlen(buf);
+}
+
+static void push_errno (lua_State *L, int err) {
+  char buf[ERRNO_TEXT];
+  lua_pushlstring(L, buf, put_errno(buf, err));
 }
 
 /* error_text(errno): what strerror(3) says */
 static int error_text (lua_State *L) {
-  char buf[128];
-  lua_pushstring(L, strerror_r((int)luaL_checkinteger(L, 1), buf,
-                               sizeof(buf)));
+  lua_pushstring(L, name_error_text((int)luaL_checkinteger(L, 1)));
   return 1;
 }
 
@@ -43,15 +52,18 @@ void errors_functions (lua_State *L) {
 }
 
 int fail (lua_State *L, int err, const char *what, ...) {
-  char buf[512];
+  char buf[512 + sizeof(": ") + ERRNO_TEXT];
+  size_t n;
   va_list ap;
   va_start(ap, what);
-  vsnprintf(buf, sizeof(buf), what, ap);
+  vsnprintf(buf, 512, what, ap);
   va_end(ap);
+  n = strlen(buf);
+  memcpy(buf + n, ": ", 2);
+  n += 2;
+  n += put_errno(buf + n, err);
   luaL_pushfail(L);
-  push_errno(L, err);
-  lua_pushfstring(L, "%s: %s", buf, lua_tostring(L, -1));
-  lua_remove(L, -2);
+  lua_pushlstring(L, buf, n);
   lua_pushinteger(L, err);
   return 3;
 }

@@ -8,6 +8,7 @@
 #include "os/file.h"
 
 #include "base/clock.h"
+#include "base/names.h"
 #include "ring/ring_submit.h"
 #include "lua/args.h"
 #include "lua/errors.h"
@@ -320,7 +321,7 @@ static int file_random (lua_State *L) {
   static const char all[] = "abcdefghijklmnopqrstuvwxyz0123456789";
   unsigned char bytes[6] = {0};
   if (getrandom(bytes, sizeof(bytes), 0) < 0)
-    return luaL_error(L, "getrandom: %s", strerror(errno));
+    return luaL_error(L, "getrandom: %s", name_error_text(errno));
   for (size_t i = 0; i < sizeof(bytes); i++)
     bytes[i] = (unsigned char)all[bytes[i] % (sizeof(all) - 1)];
   lua_pushlstring(L, (const char *)bytes, sizeof(bytes));

@@ -41,7 +41,6 @@ int mail_send_fail (lua_State *L, const char *call, const struct queue *q,
                     int err) {
   switch (err) {
     case EPIPE: return fail(L, err, "%s: the mailbox is closed", call);
-    case EAGAIN: return fail(L, err, "%s: the mailbox is full", call);
     case EMSGSIZE:
       return fail(L, err, "%s: the message counts as more than the mailbox "
                   "takes (%llu bytes, %llu descriptors): send it in parts",
@@ -57,6 +56,8 @@ int mail_send_try_send (lua_State *L) {
   struct encoded e;
   int rc = mail_send_now(L, 2, lua_gettop(L), a->q, 0, &e);
   encode_withdraw(L, &e);
+  if (rc == -EAGAIN)
+    return fail_text(L, EAGAIN, "try_send: the mailbox is full");
   if (rc < 0)
     return mail_send_fail(L, "try_send", a->q, -rc);
   lua_pushboolean(L, 1);

@@ -24,7 +24,8 @@ int mail_send_now (lua_State *L, int first, int last, struct queue *q,
 /* Post what was encoded: 0, and what moves is given away; or -errno. */
 int mail_send_post (lua_State *L, struct queue *q, struct encoded *e);
 
-/* nil, message, errno: why this call's message was refused. */
+/* nil, message, errno: why this call's message was refused, which was not for
+** want of space. */
 int mail_send_fail (lua_State *L, const char *call, const struct queue *q,
                     int err);
 

@@ -293,7 +293,8 @@ static int mailbox_try_receive (lua_State *L) {
   int n;
   check_open_mailbox(L);
   n = mailbox_try(L, NULL, NULL);
-  return n > 0 ? n : fail(L, EAGAIN, "try_receive: there is no message");
+  return n > 0 ? n
+               : fail_text(L, EAGAIN, "try_receive: there is no message");
 }
 
 /* mailbox:receiving(): mailbox:receive as an event */

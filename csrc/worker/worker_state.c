@@ -154,8 +154,10 @@ static int start_worker (lua_State *L) {
 /* begin_state(record) */
 static int begin_state (lua_State *L) {
   struct worker_thread *t = lua_touserdata(L, 1);
+  lua_gc(L, LUA_GCSTOP);  /* (nothing of what is made here is garbage) */
   compat_openlibs(L);
   luaL_requiref(L, "uring", t->open, 0);
+  lua_gc(L, LUA_GCRESTART);
   lua_settop(L, 0);
   state_get(L)->worker = t;
   if (t->account) account_join(state_get(L)->account, t->account);

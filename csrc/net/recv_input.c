@@ -35,9 +35,10 @@ static void recv_input_enter (lua_State *L, struct input *input) {
 static bool recv_input_may_take (struct input *input,
                                   struct wait_node *node) {
   struct socket *s = socket_of(input);
-  struct recv_args a = fill_args(s);
+  struct recv_args a;
   if (store_size(&input->store) > 0)  /* (the most frequent case) */
     return turnq_may_take(&s->in.waitq.q, node, 1);
+  a = fill_args(s);
   return (s->ring && recv_mismatch(s, &a))
          || turnq_may_take(&s->in.waitq.q, node,
                            s->ring ? recv_items(s) : 0);

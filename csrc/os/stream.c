@@ -58,7 +58,7 @@ void stream_input_enter (lua_State *L, struct input *in) {
 
 static bool stream_input_may_take (struct input *in, struct wait_node *node) {
   const struct stream *s = stream_of_input(in);
-  size_t items = stream_completed(s) || store_size(&in->store) > 0;
+  size_t items = store_size(&in->store) > 0 || stream_completed(s);
   return turnq_may_take(&s->in.q, node, items);
 }
 

@@ -311,6 +311,7 @@ static int stream_reading_record (lua_State *L) {
 /* ---- lines ------------------------------------------------------------- */
 
 struct lines {             /* a userdata */
+  struct state *state;     /* the first upvalue's */
   struct input *in;
   struct read_call call;
   int64_t ns;
@@ -325,7 +326,9 @@ struct lines {             /* a userdata */
 ** number without it: the kernel gives it as well for what was not opened to be
 ** read. */
 static int lines_result (lua_State *L, int n) {
-  if (n == 3 && lua_isnil(L, -3)
+  if (n != 3)
+    return n;
+  if (lua_isnil(L, -3)
       && !endpoint_closed(endpoint_at(L, LINES_OBJECT)->d)) {
     lua_pop(L, 1);
     return raise_here(L);
@@ -344,14 +347,14 @@ static int lines_next (lua_State *L) {
   struct input *in = l->in;
   struct task *t;
   int n;
-  lua_settop(L, 0);
   if (!in->open) {
     lua_pushnil(L);
     return 1;
   }
-  t = loop_enter(L, state_of(L)->loop, "the iterator of lines");
+  t = loop_enter(L, l->state->loop, "the iterator of lines");
   if ((n = read_at_hand(L, t, in, &l->call)) > 0)
     return lines_result(L, n);
+  lua_settop(L, 0);
   lua_pushvalue(L, LINES_OBJECT);
   if (endpoint_closed(endpoint_at(L, OBJECT)->d)) {
     lua_pushnil(L);
@@ -368,7 +371,7 @@ static int stream_lines (lua_State *L) {
   static const char *const names[] = { "timeout", "max", NULL };
   struct input *in = input_check(L);
   struct lines *l;
-  struct lines v = { in, { 0 }, CLOCK_NEVER };
+  struct lines v = { state_of(L), in, { 0 }, CLOCK_NEVER };
   lua_settop(L, 3);
   v.call = arg_format(L, 2, in);
   luaL_argcheck(L, v.call.kind != READ_ALL

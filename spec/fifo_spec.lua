@@ -98,6 +98,17 @@ describe("a FIFO", function()
     end)
   end)
 
+  it("is written whole, however long its reader takes", function()
+    net.run(function()
+      local data = net.bytes(150000)  -- (it holds less)
+      local writing = uring.spawn(fs.write, fifo, data)
+      local reader <close> = assert(uring.open(fifo, "r", patience))
+      uring.sleep(5.2)  -- (a close waits for less)
+      assert.is_true(reader:read("a", patience) == data)
+      assert.same({ true, true }, { writing:join(patience) })
+    end)
+  end)
+
   it("is open when the other end is, with nothing written yet", function()
     net.run(function()
       for i = 1, 20 do

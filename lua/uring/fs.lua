@@ -605,6 +605,8 @@ function functions.write(at, path, data, options)
   if not file then return nil, message, errno end
   local ok
   ok, message, errno = file:write(data)
+  -- (a close waits for five seconds only)
+  if ok then ok, message, errno = file:flush() end
   if not ok then return nil, message, errno end
   ok, message, errno = file:close()
   if not ok then return nil, message, errno end

@@ -163,6 +163,38 @@ describe("a slow disk", function()
       end)
     end)
 
+  it("is sent from by a number, and not what has that after a close",
+    function()
+      on_slow_disk(0.3, function(folder)
+        local uring = require "uring"
+        local E = uring.errno
+        local a, b = assert(uring.socketpair())
+        assert(a:setsockopt("SO_SNDBUF", 10000))
+        local file = assert(uring.open(folder .. "/large", "r+"))
+        assert(file:truncate(100000))
+        local number = file:fileno()
+        local sending = uring.spawn(function()
+          return table.pack(a:sendfile(number))
+        end)
+        uring.sleep(0.05)
+        assert(file:close())  -- (the read goes on, and has the number)
+        local others = {}
+        repeat
+          uring.sleep(0.01)
+          others[#others + 1] = assert(io.open("/proc/self/exe"))
+          local has = uring.sqe():prep_poll_add(others[#others], 1).fd
+        until has == number or sending:status() == "done"
+        b:limit(math.huge)
+        local got = uring.spawn(b.read, b, "a")
+        local _, r = assert(sending:join())
+        assert(a:close())
+        local _, text = got:join()
+        assert(r[1] == nil and r[3] == E.EBADF, r[2])
+        assert(r[2]:find("the file was closed", 1, true), r[2])
+        assert(#text == r[4] and not text:find "[^%d\0]")
+      end)
+    end)
+
   it("may answer when the file is closed and collected", function()
     on_slow_disk(0.3, function(folder)
       local uring = require "uring"

@@ -32,6 +32,30 @@ struct handle *fd_take_handle (lua_State *L, struct fd *f) {
   return d;
 }
 
+/* (Owners of a ring are counted: see handle_close_inherited.) */
+static struct handle *open_owner (lua_State *L, int index) {
+  struct handle *h = lua_type(L, index) != LUA_TNUMBER ? NULL
+    : handle_find(&state_of(L)->handles, (int)lua_tointeger(L, index));
+  return h && !h->ring && !handle_closed(h) ? h : NULL;
+}
+
+void fd_share_owner (lua_State *L, int index) {
+  struct handle *h;
+  struct fd *f;
+  if (open_owner(L, index) == NULL)
+    return;
+  f = fd_push(L);
+  h = open_owner(L, index);
+  if (h == NULL) {  /* guard: a finalizer has closed it */
+    lua_pop(L, 1);
+    return;
+  }
+  refblock_release(&f->d->block);
+  f->d = h;
+  refblock_retain(&h->block);
+  lua_replace(L, index);
+}
+
 int fd_new (lua_State *L) {
   int n = (int)arg_integer(L, 1, 0, INT32_MAX);
   struct handles *all = &state_of(L)->handles;

@@ -32,6 +32,10 @@ struct fd *fd_at (lua_State *L, int index);
 /* Push a new uring.fd without a number. Raises only if out of memory. */
 struct fd *fd_push (lua_State *L);
 
+/* Replace a plain number at this index, if an object of the library owns it,
+** by a uring.fd that counts the owner's handle. Other values stay. */
+void fd_share_owner (lua_State *L, int index);
+
 /* The end of a close, which has given 0 or -errno: true; or nil, message,
 ** errno. */
 int fd_closed (lua_State *L, int rc);

@@ -77,7 +77,10 @@ static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
 /* What the file is called in messages. */
 static const char *file_name (lua_State *L, char *text, size_t size) {
   const struct endpoint *e = class_test(L, DATA, CLASS_STREAM);
+  const struct fd *f = fd_at(L, DATA);
   if (e) snprintf(text, size, "%s", e->input.name);
+  else if (f && f->d && !handle_closed(f->d))
+    snprintf(text, size, "fd %d", handle_number(f->d));
   else if (lua_isinteger(L, DATA))
     snprintf(text, size, "fd %d", (int)lua_tointeger(L, DATA));
   else snprintf(text, size, "the file");
@@ -226,12 +229,9 @@ static struct request awaited (lua_State *L, const struct socket *s,
 /* A close of the other one, of the socket and the file, ends the wait too: it
 ** finds this, which is linked behind. (A Lua file has no close, nor has a
 ** number without an owner.) */
-static bool linked (lua_State *L, struct request *q, const struct socket *s,
+static bool linked (struct request *q, const struct socket *s,
                     const struct fd_arg *file, const struct file_send *f) {
   struct handle *other = f->reads || f->blind ? s->d : file->handle;
-  if (other == NULL && lua_isinteger(L, DATA))
-    /* guard: the number may be another file's after the close */
-    other = handle_find(&state_of(L)->handles, file->number);
   *q = kind_nop;
   if (other) q->pin[OP_PIN_FD] = &other->block;
   return other != NULL && s->ring->io.sq.ring_entries > 1;
@@ -244,7 +244,7 @@ static int push_file_wait (lua_State *L, struct task *t, struct socket *s,
   struct request requests[2] = { awaited(L, s, file, f) };
   const struct request *const list[2] = { &requests[0], &requests[1] };
   struct op *ops[2];
-  unsigned n = linked(L, &requests[1], s, file, f) ? 2 : 1;
+  unsigned n = linked(&requests[1], s, file, f) ? 2 : 1;
   int rc = chain_push(L, t, s->ring, &f->chain, STATE, list, n, ops);
   if (rc < 0)
     return rc;
@@ -447,6 +447,8 @@ static int sendfile_begin (lua_State *L, lua_Integer offset, uint64_t count,
                            + chain_size(2), 0);
   memset(f, 0, sizeof(*f));
   lua_pushnil(L);
+  fd_share_owner(L, DATA);  /* guard: or its close is not seen, and the number
+                               may be another file's by then */
   s = class_raw(L, SOCKET, CLASS_SOCKET);  /* (a finalizer may have closed
                                               it now) */
   f->offset = (uint64_t)offset;

@@ -56,7 +56,8 @@ local requests = {
   [4] = function(node, body)           -- SETATTR
     local valid, _, _, size = string.unpack("=I4I4I8I8", body)
     if valid & 8 ~= 0 then
-      written[node] = (written[node] or CONTENT):sub(1, size)
+      local old = written[node] or CONTENT
+      written[node] = old:sub(1, size) .. ("\0"):rep(size - #old)
     end
     return string.pack("=I8I4I4", 0, 0, 0) .. attributes(node)
   end,

@@ -396,10 +396,9 @@ void output_move (struct output *from, struct output *to) {
   to->from = from->from;
   to->upto = from->upto;
   to->lost = from->lost;
-  to->error = from->error;
+  to->error = output_take_error(from);
   from->block = from->going = NULL;
-  from->used = from->from = from->upto = from->lost = 0;
-  from->error = 0;
+  from->used = from->from = from->upto = 0;
 }
 
 void output_resume (struct output *o, struct account *a, struct loop *loop) {

@@ -113,6 +113,14 @@ const unsigned char *output_next (struct output *o, size_t *n);
 void output_went (struct output *o, size_t n);
 void output_fail (struct output *o, int err);
 
+/* The error that is to be reported, which it no longer is; 0: there is none. */
+static inline int output_take_error (struct output *o) {
+  int err = o->error;
+  o->error = 0;
+  o->lost = 0;
+  return err;
+}
+
 /* May all that is buffered, if it is at most `most` bytes, be sent by a call?
 ** Then these are its bytes. */
 static inline bool output_may_send (const struct output *o, size_t most) {

@@ -24,11 +24,10 @@ int output_go (lua_State *L, struct output *o) {
 }
 
 int output_failed (lua_State *L, struct output *o) {
-  int err = o->error;
-  if (err && o->ops->failed)
+  int err;
+  if (o->error && o->ops->failed)
     return o->ops->failed(L, o);
-  o->error = 0;
-  o->lost = 0;
+  err = output_take_error(o);
   return err ? fail(L, err, "write to %s", o->name)
              : 0;
 }
@@ -131,10 +130,8 @@ int output_close (lua_State *L, struct output *o) {
   int err;
   size_t left;
   output_settle(o);  /* guard: or what it has sent counts as not written */
-  err = o->error;
   left = o->lost + output_end(o, true);
-  o->error = 0;
-  o->lost = 0;
+  err = output_take_error(o);
   if (left == 0 && err == 0)
     return 0;
   fail(L, err ? err : ETIME, "close %s: %lld bytes were not written", o->name,

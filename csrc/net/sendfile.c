@@ -321,12 +321,9 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
   int err = 0;
   if (endpoint_closed(s->d))  /* guard: by a finalizer, or while it waited */
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
-  if (s->output.error) {
-    err = s->output.error;
-    s->output.error = 0;
-    s->output.lost = 0;
+  err = output_take_error(&s->output);
+  if (err)
     return sendfile_failed(L, s, t, err, "");
-  }
   if (deadline != CLOCK_NEVER) loop_reserve(L);
   /* guard: what others send, and what was written, is whole */
   if (!send_in_turn(s, &t->node) || !output_may_send(&s->output, HEAD))
@@ -344,8 +341,7 @@ static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {
     return sendfile_done(L, s, t);
   if (next == NEXT_FAILED) {
     output_fail(&s->output, err);
-    s->output.error = 0;  /* (it is reported here) */
-    s->output.lost = 0;
+    output_take_error(&s->output);  /* (it is reported here) */
     return sendfile_failed(L, s, t, err, "");
   }
   if (t->task_flags & (TASKF_CANCELLED | TASKF_TIMED_OUT))

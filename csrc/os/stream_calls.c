@@ -175,9 +175,7 @@ static int calls_start_write (lua_State *L, struct output *o) {
 
 /* (The stream is at 1.) */
 static int calls_failed (lua_State *L, struct output *o) {
-  int err = o->error;
-  o->error = 0;
-  o->lost = 0;
+  int err = output_take_error(o);
   take_values(L, WRITE_RAISED);
   if (!lua_isnil(L, -2))
     return calls_raise(L);

@@ -159,6 +159,19 @@ describe("a mailbox takes the same time for each", function()
     for _ = 0, n do assert(box:receive() == 0) end
     box:close()
   end)
+
+  grows("name that others wait for", 250, function(n)
+    local tasks, boxes = {}, {}
+    for i = 1, n do
+      tasks[i] = uring.spawn(uring.address, "growth " .. i, 60)
+    end
+    uring.sleep(0)
+    for i = 1, n do
+      boxes[i] = assert(uring.mailbox { name = "growth " .. i, bytes = 256 })
+      assert(select(2, tasks[i]:join()))
+    end
+    for _, box in ipairs(boxes) do box:close() end
+  end)
 end)
 
 describe("the same time is taken by each", function()

@@ -14,12 +14,16 @@
 
 #define BUCKETS 512
 
+struct bucket {
+  struct queue_name *names;
+  struct name_waiter *waiters;
+};
+
 struct table {
   struct lock lock;
   uint32_t fork_id;
   unsigned count;
-  struct name_waiter *waiters;
-  struct queue_name *bucket[BUCKETS];
+  struct bucket buckets[BUCKETS];
 };
 
 static struct table *_Atomic process_names;
@@ -70,13 +74,17 @@ static bool same (const struct queue_name *a, const struct queue_name *b) {
          && memcmp(a->key, b->key, a->realm + a->name + 2) == 0;
 }
 
-static struct queue_name **place (struct table *t,
+static struct bucket *bucket_for (struct table *t,
                                   const struct queue_name *n) {
   uint32_t hash = 2166136261u;
-  struct queue_name **at;
   for (size_t i = 0; i < n->realm + n->name + 1; i++)
     hash = (hash ^ (unsigned char)n->key[i]) * 16777619u;
-  at = &t->bucket[hash % BUCKETS];
+  return &t->buckets[hash % BUCKETS];
+}
+
+static struct queue_name **place (struct table *t,
+                                  const struct queue_name *n) {
+  struct queue_name **at = &bucket_for(t, n)->names;
   while (*at && !same(*at, n)) at = &(*at)->next;
   return at;
 }
@@ -93,15 +101,17 @@ static struct doorbell *unlist (struct name_waiter *w) {
   return doorbell;
 }
 
-/* A name was added: wake all. Each keeps the table's count, in the ready
-** list. */
-static void wake_waiters (struct table *t) {
+/* The name was added: wake those that wait for it. Each keeps the table's
+** count, in the ready list. */
+static void wake_waiters (struct table *t, const struct queue_name *n) {
   struct doorbell *doorbell;
   do {
+    struct name_waiter *w;
     lock_take(&t->lock);
     doorbell = NULL;
-    if (t->waiters) {
-      struct name_waiter *w = t->waiters;
+    w = bucket_for(t, n)->waiters;
+    while (w && !same(w->name, n)) w = w->next;
+    if (w) {
       doorbell = unlist(w);
       doorbell_link(doorbell, &w->link);
     }
@@ -128,7 +138,7 @@ static int table_add (struct queue_name *n) {
     t->count++;
   }
   lock_free(&t->lock);
-  if (rc == 0) wake_waiters(t);
+  if (rc == 0) wake_waiters(t, n);
   return rc;
 }
 
@@ -210,16 +220,18 @@ struct name_waiter *name_waiter_new (void) {
 
 /* (locked) The waiter joins the table, unless it is there. */
 static void list (struct table *t, struct name_waiter *w,
-                  struct doorbell *doorbell) {
+                  const struct queue_name *n, struct doorbell *doorbell) {
+  struct name_waiter **first = &bucket_for(t, n)->waiters;
   if (w->doorbell)
     return;
   refblock_retain(&w->block);
   refblock_retain(&doorbell->block);
   w->doorbell = doorbell;
-  w->next = t->waiters;
-  w->back = &t->waiters;
+  w->name = n;
+  w->next = *first;
+  w->back = first;
   if (w->next) w->next->back = &w->next;
-  t->waiters = w;
+  *first = w;
 }
 
 struct queue *name_find_or_wait (const struct queue_name *n,
@@ -231,7 +243,7 @@ struct queue *name_find_or_wait (const struct queue_name *n,
     return NULL;  /* (a forked child's: it has no threads that add names) */
   lock_take(&t->lock);
   q = find(t, n);
-  if (q == NULL) list(t, w, doorbell);
+  if (q == NULL) list(t, w, n, doorbell);
   lock_free(&t->lock);
   return q;
 }

@@ -6,12 +6,12 @@
 ** it. A forked child begins with an empty one: the mailboxes are its parent's,
 ** and a thread of the parent may have held the lock.
 **
-** A name is of a realm. A task may wait for a name: when a mailbox gets a name
-** all waiters, for any name, are woken and search again: that is rare.
+** A name is of a realm. A task may wait for a name: when a mailbox gets it,
+** those that wait for it are woken, and search again.
 **
 ** Invariants: a name is removed before its mailbox closes. A waiter is in the
 ** table from its last search, which is under the same lock, until it is woken
-** or leaves: so no name is added in between.
+** or leaves: so its name is not added in between.
 */
 
 #ifndef uring_name_table_h
@@ -36,6 +36,7 @@ struct name_waiter {
   struct ready_link link;
   struct name_waiter *next, **back;  /* in the table */
   struct doorbell *doorbell; /* in the table: counted */
+  const struct queue_name *name;  /* in the table: its owner's */
   void *owner;             /* for `woken`; NULL: it is gone. Its thread's. */
   void (*woken)(void *owner, struct loop *loop);
 };
@@ -63,7 +64,8 @@ const char *name_of (const struct queue *q);
 struct name_waiter *name_waiter_new (void);
 
 /* The queue of this name, counted; or NULL, and the waiter is woken by this
-** doorbell when there is a new name, until name_waiter_unlist. */
+** doorbell when there is one, until name_waiter_unlist: so long it uses `n`.
+*/
 struct queue *name_find_or_wait (const struct queue_name *n,
                                  struct name_waiter *w,
                                  struct doorbell *doorbell);

@@ -134,6 +134,23 @@ static void the_next_name_wakes_a_waiter (void) {
   free(key);
 }
 
+static void another_name_does_not (void) {
+  struct doorbell *doorbell = new_doorbell();
+  struct queue *q = new_queue();
+  struct queue_name *key = new_name("this");
+  struct name_waiter *w = new_waiter();
+  CHECK(name_find_or_wait(key, w, doorbell) == NULL);
+  CHECK(name_add(new_name("that"), q) == 0);
+  CHECK(!doorbell_has_ready(doorbell));
+  name_waiter_unlist(w);
+  CHECK(refblock_owners(&w->block) == 1);
+  name_remove(q);
+  refblock_release(&q->block);
+  refblock_release(&w->block);
+  refblock_release(&doorbell->block);
+  free(key);
+}
+
 /* Woken, and gone before its loop has looked. */
 static void a_waiter_that_has_left_is_not_woken (void) {
   struct doorbell *doorbell = new_doorbell();
@@ -158,6 +175,7 @@ static const struct check_test tests[] = {
   TEST(there_are_as_many_names_as_promised),
   TEST(what_is_there_is_not_waited_for),
   TEST(the_next_name_wakes_a_waiter),
+  TEST(another_name_does_not),
   TEST(a_waiter_that_has_left_is_not_woken)
 };
 

@@ -155,6 +155,7 @@ struct queue {
   struct queue_limits held[2];    /* for offers: to others, to its own state */
   uint64_t holds;                 /* times that the first was given up */
   struct queue_sender *monitors;  /* the same: to be told of the close */
+  struct queue_notice *last_notice;  /* where there are notices */
   struct doorbell *doorbell; /* of the reader's loop, counted; NULL: it has
                                 not waited yet, or is closed */
 

@@ -170,11 +170,10 @@ bool queue_notify (struct queue *q, struct queue_notice *n) {
   lock_take(&q->lock);
   closed = q->closed;
   if (!closed) {
-    struct queue_notice *last = atomic_load(&q->notices);
     n->next = NULL;
-    while (last && last->next) last = last->next;
-    if (last) last->next = n;
+    if (atomic_load(&q->notices)) q->last_notice->next = n;
     else atomic_store(&q->notices, n);
+    q->last_notice = n;
     queue_wake_reader(q, &w);
   }
   queue_unlock(q);

@@ -494,6 +494,30 @@ static void a_monitor_that_leaves_is_let_go (void) {
   refblock_release(&b->block);
 }
 
+/* (To walk along all of them for each took half a minute.) */
+static void a_notice_looks_at_no_other (void) {
+  enum { N = 200000 };
+  struct queue *q = new_queue(4, 1000);
+  struct queue_notice *all = calloc(N, sizeof(*all)), *n;
+  int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int64_t began = clock_now();
+  unsigned i = 0;
+  queue_set_eventfd(q, fd);
+  for (; i < N; i++) queue_notify(q, &all[i]);
+  CHECK(clock_now() - began < 5000000000);
+  for (i = 0; (n = queue_first_notice(q)) == &all[i] && i < N - 1; i++)
+    queue_drop_notice(q);
+  CHECK(i == N - 1);
+  queue_drop_notice(q);
+  CHECK(queue_first_notice(q) == NULL && queue_notify(q, &all[1]));
+  CHECK(queue_first_notice(q) == &all[1]);
+  queue_drop_notice(q);
+  CHECK(queue_rest(q));
+  refblock_release(&q->block);
+  close(fd);
+  free(all);
+}
+
 static void closing_refuses_waiting_senders (void) {
   struct queue *q = new_queue(1, 100000);
   struct doorbell *b = new_doorbell();
@@ -726,6 +750,7 @@ static const struct check_test tests[] = {
   TEST(an_offer_in_vain_keeps_the_place),
   TEST(an_asker_is_woken_for_each_offer),
   TEST(a_monitor_that_leaves_is_let_go),
+  TEST(a_notice_looks_at_no_other),
   TEST(closing_refuses_waiting_senders),
   TEST(the_reader_waits_for_no_lock),
   TEST(threads_lose_nothing),

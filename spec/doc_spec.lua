@@ -90,6 +90,19 @@ local function type_in(session, name, env)
   end
 end
 
+-- The headings of a document as the anchors that GitHub makes of them, also as
+-- keys; and those of its chapters alone.
+local function anchors(name)
+  local text = ("\n" .. helper.content(name)):gsub("\n```.-\n```", "\n")
+  local found, chapters = {}, {}
+  for level, heading in text:gmatch "\n(##+) ([^\n]*)" do
+    local anchor = heading:lower():gsub("[^%w%-_ ]", ""):gsub(" ", "-")
+    found[anchor] = true
+    if level == "##" then chapters[#chapters + 1] = anchor end
+  end
+  return found, chapters
+end
+
 local function plain(text)
   return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
 end
@@ -217,6 +230,23 @@ for _, name in ipairs(PAGES) do
         if not path:find "^build/" and not path:find "^uring/" then
           helper.content(path)
         end
+      end
+    end)
+
+    it("links to headings that are there, and lists all chapters", function()
+      local text, dir = helper.content(name), name:match "^.*/" or ""
+      for page, anchor in text:gmatch "%]%(([^)#:]*)#([%w_-]+)%)" do
+        if page == "" or page:find "%.md$" then
+          local there = anchors(page == "" and name or dir .. page)
+          assert(there[anchor], page .. "#" .. anchor)
+        end
+      end
+      local listed = {}
+      for anchor in text:gmatch "\n%- %[[^%]]*%]%(#([%w_-]+)%)" do
+        listed[#listed + 1] = anchor
+      end
+      if #listed > 0 then
+        assert.same(select(2, anchors(name)), listed)
       end
     end)
   end)

@@ -381,6 +381,57 @@ describe("a programmer's mistake", function()
     assert.equal(0, (hand.one(ring, hand.nop())))
   end)
 
+  it("names the class of what it got", function()
+    helper.run(function()
+      local c = uring.channel()
+      local r, w = uring.pipe()
+      for words, call in pairs {
+          ["integer from 0 to 2147483647 expected, got uring.Channel"] =
+            function() uring.fd(c) end,
+          ["seconds expected, got uring.Channel"] =
+            function() uring.sleep(c) end,
+          ["function expected, got uring.Channel"] =
+            function() uring.spawn(c) end,
+          ["path expected, got uring.Channel"] =
+            function() uring.open(c) end,
+          ["path expected, got nil"] = function() uring.open(nil) end,
+          ["path expected, without zero bytes"] =
+            function() uring.open "a\0b" end,
+          ["integer from 1 to 32768, got uring.Channel"] =
+            function() uring.ring { entries = c } end,
+          ["option 'recursive' must be a boolean, got uring.Channel"] =
+            function() uring.fs.remove("/no", { recursive = c }) end,
+          ["table expected, got uring.Channel"] =
+            function() uring.ring(c) end,
+          ["), got uring.Channel"] = function() uring.tcp.listen(c) end,
+          ["size or string expected, got uring.Channel"] =
+            function() uring.buffer(c) end,
+          ["string, buffer or lease expected, got uring.Channel"] =
+            function() uring.sqe():prep_send(1, c) end,
+          ["a file), got uring.Channel"] =
+            function() uring.sqe():prep_recv(c, uring.buffer(1)) end,
+          ["a count of bytes expected, got uring.Channel"] =
+            function() r:read(c) end,
+          ["string or number expected, got uring.Channel"] =
+            function() w:write(c) end,
+          ["such as \"TERM\", got uring.Channel"] =
+            function() uring.signals(c) end,
+          ["functions; got uring.Channel"] = function() uring.stream(c) end,
+          ["function or table expected, got uring.Channel"] =
+            function() uring.worker(c) end,
+          ["event expected at [1], got uring.Channel: "] =
+            function() uring.select { c } end,
+          ["integer from 1 expected, got uring.Channel"] =
+            function() uring.map(c, {}, print) end,
+          ["string expected, got uring.Event"] =
+            function() uring.fs.write("/no", c:receiving()) end } do
+        helper.raises(words, call)
+      end
+      r:close()
+      w:close()
+    end)
+  end)
+
   it("raises on a closed object", function()
     local ring, buffer = hand.ring(), uring.buffer(1)
     local fd = uring.fd(spec.eventfd())

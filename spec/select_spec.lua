@@ -136,8 +136,8 @@ describe("uring.select", function()
     helper.run(function()
       local me = uring.current()
       mistake("event expected at [a], got number", uring.select, { a = 5 })
-      mistake("event expected at [1], got userdata", uring.select, { me })
-      mistake("event expected at [1], got userdata",
+      mistake("event expected at [1], got uring.Task", uring.select, { me })
+      mistake("event expected at [1], got uring.Channel",
         uring.select, { uring.channel() })
       mistake("event expected at [1], got table", uring.select, { {} })
       mistake("cannot join itself", uring.select, { me:joining() })

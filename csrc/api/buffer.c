@@ -54,7 +54,7 @@ int buffer_new (lua_State *L) {
     size = (size_t)arg_integer(L, 1, 0, MAX_SIZE);
   else
     return luaL_argerror(L, 1, lua_pushfstring(L,
-             "size or string expected, got %s", luaL_typename(L, 1)));
+             "size or string expected, got %s", arg_typename(L, 1)));
   pressure_tell(L, size, 0);
   b = class_new(L, CLASS_BUFFER, sizeof(*b), 0);
   buffer_set(L, b, new_memory(L, size, s, align));
@@ -243,7 +243,7 @@ struct bytes arg_bytes (lua_State *L, int index, int arg) {
   if (class_test(L, index, CLASS_LEASE))
     luaL_argerror(L, arg, "attempt to use a lease that was released");
   luaL_argerror(L, arg, lua_pushfstring(L,
-    "string, buffer or lease expected, got %s", luaL_typename(L, index)));
+    "string, buffer or lease expected, got %s", arg_typename(L, index)));
   return b;
 }
 

@@ -205,7 +205,7 @@ struct fd_arg arg_fd_in (lua_State *L, int index, int arg) {
   else
     luaL_argerror(L, arg, lua_pushfstring(L,
       "descriptor expected (an integer, a uring.fd, a socket, a stream, a "
-      "ring or a file), got %s", luaL_typename(L, index)));
+      "ring or a file), got %s", arg_typename(L, index)));
   return a;
 }
 

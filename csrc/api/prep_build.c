@@ -181,7 +181,7 @@ static int arg_number (lua_State *L, int arg) {
   if (lua_type(L, arg) != LUA_TNUMBER)
     luaL_argerror(L, arg, lua_pushfstring(L,
       "descriptor's number expected, got %s; what owns its number is closed "
-      "by its own close()", luaL_typename(L, arg)));
+      "by its own close()", arg_typename(L, arg)));
   return (int)arg_integer(L, arg, INT32_MIN, INT32_MAX);
 }
 
@@ -196,7 +196,7 @@ static int arg_target (lua_State *L, struct request *q, int arg) {
   else if ((ring = reference_test(L, arg)) == NULL)
     luaL_argerror(L, arg, lua_pushfstring(L,
       "ring expected (a ring, a reference or a descriptor's number), got %s",
-      luaL_typename(L, arg)));
+      arg_typename(L, arg)));
   q->pin[OP_PIN_AUX] = &ring->block;
   q->req_flags |= REQ_TARGET;
   return -1;

@@ -222,7 +222,7 @@ struct address arg_address_in (lua_State *L, int index, int arg) {
   else
     luaL_argerror(L, arg, lua_pushfstring(L,
       "address expected (a uring.sockaddr, or a string such as "
-      "\"127.0.0.1:53\"), got %s", luaL_typename(L, index)));
+      "\"127.0.0.1:53\"), got %s", arg_typename(L, index)));
   return a;
 }
 

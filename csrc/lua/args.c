@@ -12,10 +12,18 @@
 #define isinside(n, min, max)  ((n) >= (min) && (n) <= (max))
 
 
+const char *arg_typename (lua_State *L, int index) {
+  int type = luaL_getmetafield(L, index, "__name");
+  if (type == LUA_TSTRING)
+    return lua_tostring(L, -1);
+  if (type != LUA_TNIL) lua_pop(L, 1);
+  return luaL_typename(L, index);
+}
+
 static lua_Integer bad_integer (lua_State *L, int arg, lua_Integer min,
                                 lua_Integer max) {
   const char *got = lua_type(L, arg) == LUA_TNUMBER
-                    ? luaL_tolstring(L, arg, NULL) : luaL_typename(L, arg);
+                    ? luaL_tolstring(L, arg, NULL) : arg_typename(L, arg);
   return luaL_argerror(L, arg, lua_pushfstring(L,
            "integer from %I to %I expected, got %s", (LUAI_UACINT)min,
            (LUAI_UACINT)max, got));
@@ -54,7 +62,7 @@ unsigned arg_slot (lua_State *L, int arg) {
 static const char *seconds_problem (lua_State *L, int index) {
   if (lua_type(L, index) != LUA_TNUMBER)
     return lua_pushfstring(L, "seconds expected, got %s",
-                           luaL_typename(L, index));
+                           arg_typename(L, index));
   if (!(lua_tonumber(L, index) >= 0))  /* (NaN too) */
     return lua_pushfstring(L, "seconds must be 0 or more, got %s",
                            luaL_tolstring(L, index, NULL));
@@ -120,7 +128,7 @@ static int check_function (lua_State *L) {
   if (lua_isfunction(L, 1))
     return 0;
   return bad_argument(L, lua_pushfstring(L, "function expected, got %s",
-    lua_isnil(L, 1) ? "no value" : luaL_typename(L, 1)));
+    lua_isnil(L, 1) ? "no value" : arg_typename(L, 1)));
 }
 
 /* A function, or what has a __call. */
@@ -133,10 +141,18 @@ static int is_callable (lua_State *L) {
 /* check_path(value, n, name) */
 static int check_path (lua_State *L) {
   size_t len;
-  const char *s = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len)
-                                                : NULL;
-  return s && memchr(s, '\0', len) == NULL ? 0
+  const char *s;
+  if (lua_type(L, 1) != LUA_TSTRING)
+    return bad_argument(L, lua_pushfstring(L, "path expected, got %s",
+                                           arg_typename(L, 1)));
+  s = lua_tolstring(L, 1, &len);
+  return memchr(s, '\0', len) == NULL ? 0
          : bad_argument(L, "path expected, without zero bytes");
+}
+
+static int type_name (lua_State *L) {
+  lua_pushstring(L, arg_typename(L, 1));
+  return 1;
 }
 
 void args_functions (lua_State *L) {
@@ -147,6 +163,7 @@ void args_functions (lua_State *L) {
     {"check_function", check_function},
     {"is_callable", is_callable},
     {"check_path", check_path},
+    {"typename", type_name},
     {NULL, NULL}
   };
   luaL_setfuncs(L, checks, 0);

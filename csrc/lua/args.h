@@ -12,6 +12,10 @@
 #include <lua.h>
 #include <lauxlib.h>
 
+/* What an error says of a value that it did not expect: the name of its class,
+** or of its type. It may be pushed. */
+const char *arg_typename (lua_State *L, int index);
+
 /* An integer within bounds; `otherwise` if the optional one is nil or none. */
 lua_Integer arg_integer (lua_State *L, int arg, lua_Integer min,
                          lua_Integer max);

@@ -69,7 +69,7 @@ static const char *names_problem (lua_State *L, int arg,
 
 const char *options_got (lua_State *L) {
   return lua_type(L, -1) == LUA_TNUMBER ? luaL_tolstring(L, -1, NULL)
-                                        : luaL_typename(L, -1);
+                                        : arg_typename(L, -1);
 }
 
 static const char *type_problem (lua_State *L, const char *name,
@@ -77,7 +77,7 @@ static const char *type_problem (lua_State *L, const char *name,
   if (strcmp(luaL_typename(L, -1), type) == 0)
     return NULL;
   return lua_pushfstring(L, "option '%s' must be a %s, got %s", name, type,
-                         luaL_typename(L, -1));
+                         arg_typename(L, -1));
 }
 
 static const char *integer_problem (lua_State *L, const char *name,
@@ -242,7 +242,7 @@ static int read_plain (lua_State *L) {
                            : (lua_Integer)lua_rawlen(L, OPTIONS));
   else if (!lua_isnil(L, OPTIONS))
     problem = lua_pushfstring(L, "table expected, got %s",
-                              luaL_typename(L, OPTIONS));
+                              arg_typename(L, OPTIONS));
   if (problem) {
     lua_pushnil(L);
     lua_pushstring(L, problem);

@@ -48,7 +48,7 @@ static int option_at (lua_State *L, int *level, int *name) {
   }
   if (lua_type(L, 2) != LUA_TNUMBER)
     luaL_argerror(L, 2, lua_pushfstring(L, "option's C name, or level and "
-      "number, expected, got %s", luaL_typename(L, 2)));
+      "number, expected, got %s", arg_typename(L, 2)));
   *level = (int)arg_integer(L, 2, INT32_MIN, INT32_MAX);
   *name = (int)arg_integer(L, 3, INT32_MIN, INT32_MAX);
   return 4;
@@ -156,7 +156,7 @@ static int s_setsockopt (lua_State *L) {
   else
     return luaL_argerror(L, arg, lua_pushfstring(L,
              "boolean, integer or string expected, got %s",
-             luaL_typename(L, arg)));
+             arg_typename(L, arg)));
   if (setsockopt(handle_number(s->d), level, name, value, (socklen_t)len) < 0)
     return option_failed(L, s, "setsockopt", level, name);
   if (enables_control(level, name)) reserve_control(s);

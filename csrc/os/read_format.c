@@ -25,7 +25,7 @@ static int bad_format (lua_State *L, int arg) {
   return luaL_argerror(L, arg, lua_pushfstring(L, "format \"l\", \"L\", "
     "\"a\" or \"n\", or a count of bytes expected, got %s",
     lua_type(L, arg) == LUA_TSTRING ? lua_tostring(L, arg)
-                                    : luaL_typename(L, arg)));
+                                    : arg_typename(L, arg)));
 }
 
 static enum read_kind format_kind (lua_State *L, int arg) {

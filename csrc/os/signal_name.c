@@ -6,6 +6,7 @@
 #include "os/signal_name.h"
 
 #include "base/nearest.h"
+#include "lua/args.h"
 
 #include <signal.h>
 #include <string.h>
@@ -31,7 +32,7 @@ int signal_name_check (lua_State *L, int arg) {
   if (lua_type(L, arg) != LUA_TSTRING)
     return luaL_argerror(L, arg, lua_pushfstring(L,
              "name of a signal expected, such as \"TERM\", got %s",
-             luaL_typename(L, arg)));
+             arg_typename(L, arg)));
   name = lua_tostring(L, arg);
   if (strncmp(name, "SIG", 3) == 0)
     return luaL_argerror(L, arg, lua_pushfstring(L,

@@ -153,7 +153,7 @@ int stream_new (lua_State *L) {
     return stream_from_file(L, stream_push(L, 0));
   return luaL_argerror(L, 1, lua_pushfstring(L, "descriptor expected (an "
     "integer, a uring.fd, a socket, a stream or a file), or a table of "
-    "functions; got %s", luaL_typename(L, 1)));
+    "functions; got %s", arg_typename(L, 1)));
 }
 
 

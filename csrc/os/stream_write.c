@@ -133,7 +133,7 @@ static size_t check_arguments (lua_State *L) {
     int type = lua_type(L, i);
     if (type != LUA_TSTRING && type != LUA_TNUMBER)
       luaL_argerror(L, i, lua_pushfstring(L, "string or number expected, got "
-                                          "%s", luaL_typename(L, i)));
+                                          "%s", arg_typename(L, i)));
     lua_tolstring(L, i, &n);
     all += n;
   }

@@ -34,7 +34,7 @@ static void check_name (lua_State *L, int index, int arg) {
     luaL_argerror(L, arg, lua_pushfstring(L,
       arg == index ? "a name, a string, expected, got %s"
                    : "option 'name' must be a string, got %s",
-      luaL_typename(L, index)));
+      arg_typename(L, index)));
   s = lua_tolstring(L, index, &len);
   if (len == 0 || len > NAME_LENGTH || strlen(s) != len)
     luaL_argerror(L, arg, "a name must have 1 to 255 bytes, and no zero byte");

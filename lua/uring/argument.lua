@@ -33,7 +33,7 @@ local function check_loop(state, metatable, name)
   if getmetatable(state) ~= metatable then
     bad_argument(1, "for iterator",
       "the state of the loop expected, got %s: call '%s' in a for loop",
-      type(state), name)
+      core.typename(state), name)
   end
 end
 
@@ -46,7 +46,7 @@ local function check_integer(value, n, name, least, most)
   end
   bad_argument(n, name, "integer from %d%s expected, got %s", least,
     most and format(" to %d", most) or "",
-    type(value) == "number" and value or type(value))
+    type(value) == "number" and value or core.typename(value))
 end
 
 -- The argument's number, and what is wrong with it; nil: it is another error.

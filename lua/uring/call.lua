@@ -135,7 +135,7 @@ function Mailbox:serve(handlers, options)
   if not ok then raise_as("serve", 0, problem) end
   if type(handlers) ~= "table" then
     bad_argument(1, "serve", "a table of handlers expected, got %s",
-      type(handlers))
+      core.typename(handlers))
   end
   options = check_options(options, 2, "serve", OPTIONS)
   local server = setmetatable({ mailbox = self, handlers = handlers,

@@ -240,7 +240,8 @@ local function event(f, ...)
     local options = check_options(f, 1, "event", CALL)
     f, name = options.main, options.name
   elseif type(f) ~= "function" then
-    bad_argument(1, "event", "function or table expected, got %s", type(f))
+    bad_argument(1, "event", "function or table expected, got %s",
+      core.typename(f))
   end
   local call = pack(...)
   call.f, call.name = f, name

@@ -225,7 +225,7 @@ end
 local function check_self(self, name)
   if is_flushed(self) then return end  -- (then it is open)
   if getmetatable(self) ~= "uring.Stream" then
-    bad_argument(1, name, "uring.Stream expected, got %s", type(self))
+    bad_argument(1, name, "uring.Stream expected, got %s", core.typename(self))
   end
   local problem = problem_of(self.fileno, self)  -- (not if it is closed)
   if problem then bad_argument(1, name, "%s", problem) end
@@ -308,7 +308,7 @@ end
 function Stream:pwrite(bytes, offset, timeout)
   check_self(self, "pwrite")
   if type(bytes) ~= "string" then
-    bad_argument(1, "pwrite", "string expected, got %s", type(bytes))
+    bad_argument(1, "pwrite", "string expected, got %s", core.typename(bytes))
   end
   offset = check_integer(offset, 2, "pwrite", 0)
   check_timeout(timeout, 3, "pwrite")

@@ -597,7 +597,7 @@ local WRITE <const> = { { "atomic", "boolean" } }
 function functions.write(at, path, data, options)
   check_path(path, 1, "write")
   if type(data) ~= "string" then
-    bad_argument(2, "write", "string expected, got %s", type(data))
+    bad_argument(2, "write", "string expected, got %s", core.typename(data))
   end
   options = check_options(options, 3, "write", WRITE)
   if options.atomic then return write_atomic(at, path, data) end
@@ -673,7 +673,7 @@ end
 
 local function check_root(self, name)
   if getmetatable(self) ~= "uring.Root" or type(self) ~= "table" then
-    bad_argument(1, name, "uring.Root expected, got %s", type(self))
+    bad_argument(1, name, "uring.Root expected, got %s", core.typename(self))
   end
   if not self.folder then
     bad_argument(1, name, "attempt to use a closed root")

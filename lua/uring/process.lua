@@ -61,7 +61,7 @@ local function bad(...) bad_argument(1, "process", ...) end
 
 local function check_string(value, what, least)
   if type(value) ~= "string" then
-    bad("%s must be a string, got %s", what, type(value))
+    bad("%s must be a string, got %s", what, core.typename(value))
   end
   if find(value, "\0", 1, true) then bad("%s has a zero byte", what) end
   if #value < least then bad("%s is empty", what) end
@@ -233,7 +233,8 @@ Process.__index = Process
 
 local function check_self(self, name)
   if getmetatable(self) ~= Process then
-    bad_argument(1, name, "uring.Process expected, got %s", type(self))
+    bad_argument(1, name, "uring.Process expected, got %s",
+      core.typename(self))
   end
 end
 
@@ -437,7 +438,7 @@ end
 local function check_communicate(self, input, options)
   local name = "communicate"
   if input ~= nil and type(input) ~= "string" then
-    bad_argument(1, name, "string expected, got %s", type(input))
+    bad_argument(1, name, "string expected, got %s", core.typename(input))
   end
   if input and not self.stdin then
     bad_argument(1, name, "the process was started without stdin = \"pipe\"")

@@ -229,7 +229,8 @@ local function refuse(events, key, event)
   if key == nil then
     check_not_event(events)
     if type(events) == "table" then return end
-    bad_argument(1, "select", "table of events expected, got %s", type(events))
+    bad_argument(1, "select", "table of events expected, got %s",
+      core.typename(events))
   end
   local name = missing_method(event)
   if name == nil then return end
@@ -239,7 +240,8 @@ local function refuse(events, key, event)
       .. "try, block and cancel", tostring(key), name)
   end
   bad_argument(1, "select", "event expected at [%s], got %s: x:receiving(), "
-    .. "task:joining() and their like make events", tostring(key), type(event))
+    .. "task:joining() and their like make events", tostring(key),
+    core.typename(event))
 end
 
 return {

@@ -107,7 +107,7 @@ Ticks.__index = Ticks
 
 local function check_self(self, name, open)
   if getmetatable(self) ~= Ticks then
-    bad_argument(1, name, "uring.Ticks expected, got %s", type(self))
+    bad_argument(1, name, "uring.Ticks expected, got %s", core.typename(self))
   elseif open and not self.open then
     bad_argument(1, name, "attempt to use closed ticks")
   end

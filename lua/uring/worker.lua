@@ -228,7 +228,7 @@ local function worker(options, ...)
   if type(options) == "function" then options = { main = options } end
   if type(options) ~= "table" then
     bad_argument(1, "worker", "function or table expected, got %s",
-      type(options))
+      core.typename(options))
   end
   options = read_options(options, "worker", OPTIONS)
   local spec = describe(options, read_main(options, "worker"))

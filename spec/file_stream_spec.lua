@@ -1,291 +1,19 @@
--- uring.open, the methods of files, uring.stream, and the standard streams.
+-- Files: read, written, sought and truncated; and by position.
 
 local faults = require "faults"
 local helper = require "helper"
 local net = require "net"
-local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
 local E = uring.errno
+local content <const> = helper.content
 local patience <const> = net.patience
 
 after_each(function()
   net.close()
   helper.clean()
   helper.idle_loop()
-end)
-
-local function content(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
-
-describe("uring.open", function()
-  it("takes io.open's modes", function()
-    net.run(function()
-      local path = helper.file "old\n"
-      local function with(mode, f)
-        local file <close> = assert(uring.open(path, mode))
-        return f(file)
-      end
-      assert.equal("old", with(nil, function(f) return f:read() end))
-      assert.equal("old", with("rb", function(f) return f:read() end))
-      with("a", function(f) f:write "new\n" end)
-      assert.equal("old\nnew\n", content(path))
-      with("r+", function(f) f:write "OLD" end)
-      assert.equal("OLD\nnew\n", content(path))
-      with("a+b", function(f)
-        assert.equal("OLD", f:read())
-        f:write "end"
-      end)
-      assert.equal("OLD\nnew\nend", content(path))
-      with("w+", function(f)
-        f:write "fresh"
-        assert.equal(0, f:seek "set")
-        assert.equal("fresh", f:read "a")
-      end)
-      with("w", function(f) f:write(1, 2) end)
-      assert.equal("12", content(path))
-    end)
-  end)
-
-  it("begins at the end where it only appends, as io.open does", function()
-    net.run(function()
-      for _, mode in ipairs { "a", "ab", "a+", "r+" } do
-        local path = helper.file "0123456789"
-        local theirs <close> = assert(io.open(path, mode))
-        local ours <close> = assert(uring.open(path, mode))
-        assert.equal(theirs:seek(), ours:seek(), mode)
-      end
-      local path = helper.file "0123456789"
-      local file <close> = assert(uring.open(path, "a"))
-      file:write "abc"
-      assert.equal(13, file:seek())
-      -- a position behind the end, at which the next write happens to end
-      for _, mode in ipairs { "a", "a+" } do
-        local f <close> = assert(uring.open(path, mode))
-        local size = f:seek("end")
-        assert.equal(size + 3, f:seek("end", 3))
-        assert(f:write "xyz":flush())
-        assert.equal(size + 3, f:seek())
-      end
-    end)
-  end)
-
-  it("names the path in its errors, and in those of the file", function()
-    net.run(function()
-      local file, message, errno = uring.open "/nonexistent/file"
-      assert.same({ nil, E.ENOENT }, { file, errno })
-      assert.truthy(message:find("'/nonexistent/file'", 1, true), message)
-      local folder <close> = assert(uring.open "/tmp")
-      local _, text, err = folder:read(10, patience)
-      assert.equal(E.EISDIR, err)
-      assert.truthy(text:find("'/tmp'", 1, true), text)
-      local path = helper.file "x"
-      local f <close> = assert(uring.open(path))
-      f:write "no"
-      _, text, err = f:flush()
-      assert.equal(E.EBADF, err)
-      assert.truthy(text:find(path, 1, true), text)
-      assert.truthy(tostring(f):find(path, 1, true))
-    end)
-  end)
-
-  it("takes counts and positions that are floats without a fraction",
-    function()
-      net.run(function()
-        local path = helper.file "0123456789"
-        local file <close> = assert(uring.open(path, "r+"))
-        assert.equal("234", file:pread(3.0, 2.0))
-        assert(file:pwrite("AB", 4.0))
-        assert(file:truncate(8.0))
-        assert.equal("0123AB67", uring.fs.read(path, 1e6))
-        assert(uring.fs.chmod(path, 384.0))
-        assert.same({ 2, 4, n = 2 }, uring.map(2.0, { 1, 2 }, function(x)
-          return 2 * x
-        end))
-        uring.tcp.listen("127.0.0.1:0", 5.0):close()
-        assert.equal(80, uring.resolve("127.0.0.1", 80.0)[1].port)
-        helper.mistake("bad argument #1 to 'pread' (integer from 1 to "
-          .. "2147483647 expected, got 8589934592)", file.pread, file, 1 << 33,
-          0)
-        helper.mistake("bad argument #2 to 'pread' (integer from 0 expected, "
-          .. "got 0.5)", file.pread, file, 1, 0.5)
-        helper.mistake("bad argument #2 to 'read' (integer from 1 expected, "
-          .. "got string)", uring.fs.read, path, "5")
-      end)
-    end)
-
-  it("has no position to wait for where it is a pipe", function()
-    net.run(function()
-      local r, w = assert(uring.pipe())
-      local reading = helper.started(r.read, r)
-      local at, message, errno = uring.timeout(patience, r.seek, r)
-      assert.same({ nil, E.ESPIPE }, { at, errno }, message)
-      -- one that is full, with as much again in the buffer
-      for _ = 1, 16 do w:write(("x"):rep(4096)) end
-      reading:cancel()
-      reading:join()
-      local writing = helper.started(w.write, w, ("x"):rep(1 << 18))
-      at, message, errno = uring.timeout(patience, w.seek, w, "set", 0)
-      assert.same({ nil, E.ESPIPE }, { at, errno }, message)
-      assert.equal("fifo", uring.timeout(patience, w.stat, w).kind)
-      at, message, errno = uring.timeout(patience, w.truncate, w, 0)
-      assert.same({ nil, E.EINVAL }, { at, errno }, message)
-      writing:cancel()
-      r:close()
-    end)
-  end)
-
-  it("names the file that cannot be truncated", function()
-    net.run(function()
-      local path = helper.file "text"
-      local file <close> = assert(uring.open(path))
-      local ok, message, errno = file:truncate(0)
-      assert.same({ nil, E.EINVAL }, { ok, errno })
-      assert.truthy(message:find(path, 1, true), message)
-    end)
-  end)
-
-  it("may be closed while it is truncated", function()
-    net.run(function()
-      for i = 1, 40 do
-        local r <close>, w = assert(uring.pipe())
-        local truncating = uring.spawn(w.truncate, w, 0)
-        helper.turns(1 + i % 3)
-        w:close()
-        local ended, ok, message, errno = truncating:join(patience)
-        assert.is_true(ended, ok)
-        assert.is_nil(ok)
-        assert.truthy(errno == E.EINVAL or errno == E.EBADF, message)
-        assert(r)
-      end
-    end)
-  end)
-
-  it("to write gives no lines, and a loop over them raises", function()
-    net.run(function()
-      local path = helper.file "a line\n"
-      local file <close> = assert(uring.open(path, "a"))
-      helper.raises(path, function()
-        for _ in file:lines() do end  -- luacheck: ignore
-      end)
-      local r, w = assert(uring.pipe())
-      helper.raises("Bad file descriptor", function()
-        for _ in w:lines("L", { timeout = patience }) do end  -- luacheck: ignore
-      end)
-      r:close()
-      w:close()
-    end)
-  end)
-
-  it("raises for what is no mode or path", function()
-    net.run(function()
-      for _, bad in ipairs { "", "x", "rw", "r++", "br", 1, true } do
-        assert.has_error(function() uring.open("x", bad) end)
-      end
-      assert.has_error(function() uring.open(nil) end)
-      assert.has_error(function() uring.open "a\0b" end)
-      assert.has_error(function() uring.open("x", "r", "1") end)
-    end)
-    assert.has_error(function() uring.open "x" end)
-  end)
-
-  it("leaks nothing when it is cancelled", function()
-    local path = helper.file "x"
-    helper.keeps_fds(function()
-      net.run(function()
-        for _ = 1, 50 do
-          local task = uring.spawn(uring.open, path)
-          uring.sleep(0)
-          task:cancel()
-          task:join()
-        end
-      end)
-      helper.collect()
-    end)
-  end)
-
-  it("waits for the other end of a FIFO, as open(2) does", function()
-    net.run(function()
-      local path = helper.tmpname()
-      os.remove(path)
-      assert.truthy(os.execute("mkfifo " .. path))
-      assert.same({ nil, "timed out", E.ETIME },
-        { uring.open(path, "r", 0.01) })
-      assert.same({ nil, "timed out", E.ETIME },
-        { uring.open(path, "w", 0.01) })
-      -- (without time it is not opened, so that its writer sees no reader)
-      assert.same({ nil, "timed out", E.ETIME }, { uring.open(path, "r", 0) })
-      net.fails(E.ENXIO, uring.open(path, "w", 0))
-      local task = uring.spawn(uring.open, path, "r")
-      uring.sleep(0.01)
-      task:cancel()
-      task:join()
-      task = uring.spawn(uring.open, path, "r", patience)
-      local w <close> = assert(uring.open(path, "w", patience))
-      local _, r = task:join(patience)
-      net.keep(r)
-      w:write "through\n"
-      assert.equal("through", r:read("l", patience))
-    end)
-  end)
-
-  it("opens what is no FIFO with a timeout of 0, as ever", function()
-    net.run(function()
-      local name = helper.file "text"
-      local file <close> = assert(uring.open(name, "a+", 0))
-      assert.equal("text", file:pread(4, 0))
-      file:write " and more"
-      assert(file:flush())
-      assert.equal(13, file:stat().size)
-      local dir <close> = assert(uring.open("/", "r", 0))
-      assert.equal("directory", dir:stat().kind)
-    end)
-  end)
-
-  -- (/proc and /sys look up each path anew, as a disk does at first)
-  it("opens so what is not in memory yet, and leaves no O_NONBLOCK", function()
-    net.run(function()
-      for _, path in ipairs { "/proc/self/status", helper.file "text" } do
-        local file <close> = assert(uring.open(path, "r", 0))
-        assert.truthy(file:read "L")
-        local info = assert(uring.fs.read("/proc/self/fdinfo/"
-          .. file:fileno()))
-        local flags = tonumber(info:match "flags:%s+(%d+)", 8)
-        assert.equal(0, flags & uring.O_NONBLOCK)
-        assert.truthy(flags & uring.O_CLOEXEC ~= 0)
-      end
-    end)
-  end)
-
-  it("lets others run, however often it is called in a row", function()
-    net.run(function()
-      local path = helper.file "text"
-      local turns, done = 0, false
-      uring.spawn(function()
-        while not done do
-          turns = turns + 1
-          uring.sleep(0)
-        end
-      end)
-      for _ = 1, 1000 do assert(uring.open(path)):close() end
-      done = true
-      assert.is_true(turns >= 10, turns)
-    end)
-  end)
-
-  it("names uring.unix.connect for a socket's path", function()
-    net.run(function()
-      local path = helper.tmpname()
-      os.remove(path)
-      net.keep(assert(uring.unix.listen(path)))
-      local file, message, errno = uring.open(path, "r", patience)
-      assert.same({ nil, E.ENXIO }, { file, errno })
-      assert.truthy(message:find("uring.unix.connect", 1, true), message)
-    end)
-  end)
 end)
 
 describe("a file", function()
@@ -465,111 +193,92 @@ describe("a file", function()
       assert.equal(E.ENOSPC, select(3, full:flush()))
     end)
   end)
-end)
 
-describe("uring.stream", function()
-  it("owns a number, and takes over a uring.fd", function()
+  it("takes counts and positions that are floats without a fraction",
+    function()
+      net.run(function()
+        local path = helper.file "0123456789"
+        local file <close> = assert(uring.open(path, "r+"))
+        assert.equal("234", file:pread(3.0, 2.0))
+        assert(file:pwrite("AB", 4.0))
+        assert(file:truncate(8.0))
+        assert.equal("0123AB67", uring.fs.read(path, 1e6))
+        assert(uring.fs.chmod(path, 384.0))
+        assert.same({ 2, 4, n = 2 }, uring.map(2.0, { 1, 2 }, function(x)
+          return 2 * x
+        end))
+        uring.tcp.listen("127.0.0.1:0", 5.0):close()
+        assert.equal(80, uring.resolve("127.0.0.1", 80.0)[1].port)
+        helper.mistake("bad argument #1 to 'pread' (integer from 1 to "
+          .. "2147483647 expected, got 8589934592)", file.pread, file, 1 << 33,
+          0)
+        helper.mistake("bad argument #2 to 'pread' (integer from 0 expected, "
+          .. "got 0.5)", file.pread, file, 1, 0.5)
+        helper.mistake("bad argument #2 to 'read' (integer from 1 expected, "
+          .. "got string)", uring.fs.read, path, "5")
+      end)
+    end)
+
+  it("has no position to wait for where it is a pipe", function()
     net.run(function()
-      local r, w = spec.pipe()
-      local reader = net.keep(assert(uring.stream(r)))
-      local writer = net.keep(assert(uring.stream(uring.fd(w))))
-      assert.equal(w, writer:fileno())
-      writer:write "x\n"
-      assert.equal("x", reader:read("l", patience))
-      assert.equal(E.EEXIST, select(3, uring.stream(r)))
-      assert.equal(E.EEXIST, select(3, uring.fd(r)))
-      assert.is_true(reader:close())
-      assert.equal(E.EBADF, select(3, uring.stream(r)))
+      local r, w = assert(uring.pipe())
+      local reading = helper.started(r.read, r)
+      local at, message, errno = uring.timeout(patience, r.seek, r)
+      assert.same({ nil, E.ESPIPE }, { at, errno }, message)
+      -- one that is full, with as much again in the buffer
+      for _ = 1, 16 do w:write(("x"):rep(4096)) end
+      reading:cancel()
+      reading:join()
+      local writing = helper.started(w.write, w, ("x"):rep(1 << 18))
+      at, message, errno = uring.timeout(patience, w.seek, w, "set", 0)
+      assert.same({ nil, E.ESPIPE }, { at, errno }, message)
+      assert.equal("fifo", uring.timeout(patience, w.stat, w).kind)
+      at, message, errno = uring.timeout(patience, w.truncate, w, 0)
+      assert.same({ nil, E.EINVAL }, { at, errno }, message)
+      writing:cancel()
+      r:close()
     end)
   end)
 
-  it("borrows a Lua file", function()
+  it("names the file that cannot be truncated", function()
     net.run(function()
-      local path = helper.tmpname()
-      local file <close> = assert(io.open(path, "w"))
-      file:write "one "
-      local stream = assert(uring.stream(file))
-      stream:write "two "
-      assert.is_true(stream:close())
-      file:write "three"
-      file:flush()
-      assert.equal("one two three", content(path))
+      local path = helper.file "text"
+      local file <close> = assert(uring.open(path))
+      local ok, message, errno = file:truncate(0)
+      assert.same({ nil, E.EINVAL }, { ok, errno })
+      assert.truthy(message:find(path, 1, true), message)
     end)
   end)
 
-  it("gives back what it has read ahead of a file", function()
+  it("may be closed while it is truncated", function()
     net.run(function()
-      local path = helper.tmpname()
-      assert(uring.fs.write(path, "one\ntwo\nthree\nfour\n"))
-      local file <close> = assert(io.open(path))
-      assert.equal("one", file:read())
-      local stream = assert(uring.stream(file))
-      assert.equal("two", stream:read())
-      assert.is_true(stream:close())
-      assert.equal("three", file:read())
-      stream = assert(uring.stream(file))
-      assert.equal(1, #stream:read(1))
-      stream = nil  -- luacheck: ignore
-      helper.collect()
-      assert.equal("our", file:read())
-    end)
-  end)
-
-  it("gives back what a read has left that was cancelled", function()
-    net.run(function()
-      local path = helper.tmpname()
-      assert(uring.fs.write(path, "one\ntwo\n"))
-      local file <close> = assert(io.open(path))
-      local stream = assert(uring.stream(file))
-      local read
-      local task = uring.spawn(function() read = stream:read() end)
-      uring.sleep(0)
-      task:cancel()
-      task:join()
-      assert.is_true(stream:close())
-      assert.equal(read and "two" or "one", file:read())
-    end)
-  end)
-
-  it("leaves the position where others have moved it meanwhile", function()
-    net.run(function()
-      local path = helper.tmpname()
-      local one = ("1"):rep(100)
-      assert(uring.fs.write(path, one .. "\ntwo\nthree\n"))
-      for _, close in ipairs { true, false } do
-        local file <close> = assert(io.open(path))
-        file:setvbuf "no"
-        local stream = assert(uring.stream(file))
-        assert.equal(one, stream:read())
-        assert.equal(105, file:seek("set", 105))
-        if close then assert.is_true(stream:close()) end
-        stream = nil  -- luacheck: ignore
-        helper.collect()
-        assert.equal("three", file:read())
+      for i = 1, 40 do
+        local r <close>, w = assert(uring.pipe())
+        local truncating = uring.spawn(w.truncate, w, 0)
+        helper.turns(1 + i % 3)
+        w:close()
+        local ended, ok, message, errno = truncating:join(patience)
+        assert.is_true(ended, ok)
+        assert.is_nil(ok)
+        assert.truthy(errno == E.EINVAL or errno == E.EBADF, message)
+        assert(r)
       end
     end)
   end)
 
-  it("is what has streams' methods already", function()
+  it("to write gives no lines, and a loop over them raises", function()
     net.run(function()
-      local a = net.pair()
-      assert.equal(a, uring.stream(a))
-      local r, w = uring.pipe()
-      net.keep(r, w)
-      assert.equal(r, uring.stream(r))
-      for _, bad in ipairs { "1", {}, true, 1.5, -1 } do
-        assert.has_error(function() uring.stream(bad) end)
-      end
-      assert.has_error(function() uring.stream() end)
-    end)
-  end)
-
-  it("names a descriptor for requests", function()
-    net.run(function()
-      local r, w = uring.pipe()
-      net.keep(r, w)
-      assert.equal(1, uring.await(uring.sqe():prep_write(w, "x")))
-      assert.equal("x", r:read(1, patience))
+      local path = helper.file "a line\n"
+      local file <close> = assert(uring.open(path, "a"))
+      helper.raises(path, function()
+        for _ in file:lines() do end  -- luacheck: ignore
+      end)
+      local r, w = assert(uring.pipe())
+      helper.raises("Bad file descriptor", function()
+        for _ in w:lines("L", { timeout = patience }) do end  -- luacheck: ignore
+      end)
+      r:close()
+      w:close()
     end)
   end)
 end)
@@ -674,174 +383,6 @@ describe("a read or a write by position", function()
     helper.clean()
   end)
 end)
-
-describe("the standard streams", function()
-  it("are flushed and closed, wherever they lead", function()
-    local status, output = helper.script [[
-      local uring = require "uring"
-      uring.run(function()
-        uring.stderr:write "x"
-        assert(uring.stderr:flush(5))
-        assert(uring.stdout:write(("y"):rep(300000)))
-        assert(uring.stdout:flush(5))
-        assert(uring.stdout:close())
-      end)
-    ]]
-    assert.equal(0, status)
-    assert.equal(300001, #output)
-  end)
-
-  it("leave to the next program what was not read of a file", function()
-    net.run(function()
-      local path = helper.tmpname()
-      assert(uring.fs.write(path, "one\ntwo\nthree\n"))
-      local file <close> = assert(uring.open(path))
-      local shell <close> = assert(uring.process { "sh", "-c",
-        '"$0" -e "$1"; cat', assert(uring.fs.readlink "/proc/self/exe"), [[
-          local uring = require "uring"
-          print(uring.run(function() return uring.stdin:read() end))
-        ]], stdin = file, stdout = "pipe" })
-      assert.equal("one\ntwo\nthree\n", shell.stdout:read("a", patience))
-    end)
-  end)
-
-  it("that the program was started without give EBADF", function()
-    local out = helper.tmpname()
-    local code = helper.file [[
-      local uring = require "uring"
-      uring.run(function()
-        local _, _, input = uring.stdin:read("l", 5)
-        uring.stdout:write "x"
-        local _, _, output = uring.stdout:flush(5)
-        io.stderr:write(tostring(input), " ", tostring(output))
-      end)
-    ]]
-    net.run(function()
-      for closed, expected in pairs { ["<&-"] = "^9 nil$",
-        [">&-"] = "^nil 9$", ["<&- >&-"] = "^9 9$" } do
-        local shell <close> = assert(uring.process { "sh", "-c",
-          ('exec "$0" "$1" %s 2>%s'):format(closed, out),
-          assert(uring.fs.readlink "/proc/self/exe"), code, stdin = "null",
-          stdout = "null" })
-        shell:wait(patience)
-        assert.truthy(content(out):find(expected), content(out))
-      end
-    end)
-  end)
-
-  it("are read and written, in order with print's", function()
-    local output = helper.script_ok [[
-      local uring = require "uring"
-      io.stdout:setvbuf "full"
-      uring.run(function()
-        io.write "first\n"
-        uring.stdout:write "second\n"
-        io.write "third\n"
-        uring.stdout:write("four", "th\n")
-        assert(uring.stdin:read("a", 5) == "")
-        uring.stderr:write "err\n"
-      end)
-      uring.run(function()
-        assert(uring.stdout == uring.stdout)
-        uring.stdout:write(("x"):rep(200000), "\n")
-        uring.stdout:close()
-      end)
-      print "last"
-    ]]
-    assert.equal("first\nsecond\nthird\nfourth\n",
-      output:gsub("err\n", ""):gsub("x+\nlast\n$", ""))
-    assert.truthy(output:find(("x"):rep(200000) .. "\nlast\n", 1, true))
-  end)
-
-  it("give a terminal each line at once", function()
-    local quiet = "ASAN_OPTIONS=detect_leaks=0 "  -- (script(1) itself leaks)
-    local works = quiet .. "script -q -e -c true /dev/null >/dev/null 2>&1"
-    if not os.execute(works) then
-      helper.skip "needs script(1), and /dev/pts"
-    end
-    local seen = helper.tmpname()
-    local program = helper.file(([[
-      local uring = require "uring"
-      uring.run(function()
-        uring.stdout:write "a line\n"
-        -- without a wait in which the loop would write it
-        local limit = os.time() + 60
-        repeat
-          local file <close> = assert(io.open(%q))
-          assert(os.time() < limit, "it is not there")
-        until file:read "a":find "a line"
-        uring.stdout:write "the end"
-      end)
-    ]]):format(seen))
-    assert.truthy(os.execute(
-      (quiet .. "script -q -f -e -c '/proc/%d/exe %s' %s > /dev/null"):format(
-        spec.getpid(), program, seen)))
-    assert.truthy(content(seen):find "the end")
-  end)
-
-  it("stay as they are for others: blocking, and open", function()
-    local output = helper.script_ok [[
-      local uring = require "uring"
-      uring.run(function()
-        uring.stdin:read("l", 0.001)
-        uring.stdout:write "out\n"
-        uring.stderr:write "err\n"
-        for _, name in ipairs { "stdin", "stdout", "stderr" } do
-          assert(uring[name]:close())
-        end
-      end)
-      for i = 0, 2 do
-        local file <close> = assert(io.open("/proc/self/fdinfo/" .. i))
-        local flags = tonumber(file:read "a":match "flags:%s*(%d+)", 8)
-        assert(flags & uring.O_NONBLOCK == 0, i)
-      end
-      print "print goes on"
-    ]]
-    assert.truthy(output:find "print goes on")
-  end)
-
-  it("keep what print writes to the same file meanwhile", function()
-    local out = helper.tmpname()
-    local script = helper.file [[
-      local uring = require "uring"
-      uring.run(function()
-        for i = 1, 300 do
-          uring.stdout:write("ours ", i, (" "):rep(8000), "\n")
-          uring.sleep(0)
-          print("print's", i)
-        end
-      end)
-    ]]
-    assert.truthy(os.execute(("%s %s > %s"):format(
-      "/proc/" .. spec.getpid() .. "/exe", script, out)))
-    local _, ours = content(out):gsub("ours %d+ +\n", "")
-    local _, others = content(out):gsub("print's\t%d+\n", "")
-    assert.same({ 300, 300 }, { ours, others })
-  end)
-
-  it("are flushed when run ends, into a file and into a slow pipe",
-    function()
-      for _, sink in ipairs { "cat", "(sleep 0.1; cat)" } do
-        local out = helper.tmpname()
-        local script = helper.file [[
-          local uring = require "uring"
-          uring.run(function()
-            for i = 1, 3000 do
-              uring.stdout:write(("%06d"):format(i), ("y"):rep(50), "\n")
-            end
-          end)
-          os.exit(0, false)
-        ]]
-        assert.truthy(os.execute(("%s %s | %s > %s"):format(
-          "/proc/" .. spec.getpid() .. "/exe", script, sink, out)))
-        assert.equal(3000 * 57, #content(out))
-        assert.truthy(os.execute(("%s %s > %s"):format(
-          "/proc/" .. spec.getpid() .. "/exe", script, out)))
-        assert.equal(3000 * 57, #content(out))
-      end
-    end)
-end)
-
 
 -- (At RLIMIT_NPROC the kernel cancels what needs a thread of its own.)
 describe("a read for which the kernel has no thread", function()

@@ -171,6 +171,26 @@ describe("in a forked child", function()
     assert.equal(1, select(2, output:gsub("parent\n", "")))
   end)
 
+  it("the same is so in a step, where the child had a loop of its own",
+    function()
+      local status, output = helper.script([[
+        local uring, spec = require "uring", require "uring_spec"
+        local loop, pid = uring.loop()
+        loop:spawn(function()
+          pid = spec.fork()
+          if pid == 0 then uring.run(uring.sleep, 0.001) end
+        end)
+        local ok, why = pcall(loop.step, loop)
+        if pid == 0 then
+          assert(not ok and why:find("forked child", 1, true), why)
+          uring.run(uring.sleep, 0)
+          spec._exit(7)
+        end
+        assert(spec.wait(pid) == 7)
+      ]])
+      assert.equal(0, status, output)
+    end)
+
   it("what its parent's streams and sockets have buffered is not written",
     function()
       uring.run(function()

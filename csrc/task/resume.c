@@ -135,10 +135,10 @@ void resume_one (lua_State *L, struct loop *loop, struct task *t) {
   loop->current = NULL;
   loop->co = NULL;
   loop->waits = t->immediate;
-  if (loop->stepping) measure(L, loop, t);
   if (loop->fork_id != fork_id())  /* guard: fork */
     luaL_error(L, "a forked child came back into its parent's uring.run: end "
                "it with os.exit, or by exec");
+  if (loop->stepping) measure(L, loop, t);
   if (t->has_turn) loop_end_turns(loop, t);  /* guard: no wakeup is lost */
   if (status == LUA_OK && n == TASK_RETURNS) {
     lua_xmove(co, L, n);

@@ -298,6 +298,21 @@ describe("an event of another library", function()
     end)
   end)
 
+  it("may give another event a waiter of its own, whatever is in that",
+    function()
+      helper.run(function()
+        local ready = uring.channel(1)
+        for _, n in ipairs { 2^31 - 1, math.maxinteger, math.mininteger,
+            -1, "n", {} } do
+          local inner, own = ready:receiving(), { n = n }
+          assert.is_nil((inner:block(own)))
+          ready:send(n)
+          assert.same({ true, n }, { inner:try(own) })
+          inner:cancel(own)
+        end
+      end)
+    end)
+
   it("may cancel an event that it has not blocked on", function()
     helper.run(function()
       for _, inner in ipairs { uring.event(uring.sleep, 0.01),

@@ -41,7 +41,7 @@ static int push_wake_flags (lua_State *L, struct task *t) {
   lua_pushboolean(L, (t->task_flags & TASKF_NOTIFIED) != 0);
   t->task_flags &= (uint8_t)~TASKF_NOTIFIED;
   if (t->task_flags & TASKF_CHOSEN) {
-    lua_pushinteger(L, t->chosen->index);
+    lua_pushinteger(L, (lua_Integer)t->chosen->index + 1);
     return 3;
   }
   return 2;
@@ -241,7 +241,7 @@ static int event_block (lua_State *L) {
     e->task = t;
     e->kind = v->kind;
     lua_getfield(L, v->n + 2, "n");
-    e->index = (int)lua_tointeger(L, -1) + 1;
+    e->index = (int)lua_tointeger(L, -1);
     lua_pop(L, 1);
     b.node = &e->node;
     lua_pushvalue(L, 1);

@@ -35,7 +35,7 @@ struct select_waiter {
   const struct wait_kind *kind;  /* of its event */
   struct ring *ring;        /* whose messages it waits for, or NULL */
   uint64_t token;           /* of the operation that it waits for, or 0 */
-  int index;                /* of its event in the select: event.c */
+  int index;                /* of its event in the select, from 0: event.c */
   bool woken;               /* and in no queue since */
   bool sent;                /* a receiver has taken its message */
   bool has_turn;            /* in turnq */

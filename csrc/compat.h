@@ -182,6 +182,10 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #define IORING_ENTER_NO_IOWAIT		(1U << 7)
 #endif
 
+#ifndef IORING_SEND_VECTORIZED  /* 2.12 */
+#define IORING_SEND_VECTORIZED		(1U << 5)
+#endif
+
 #ifndef IORING_SETUP_CQE_MIXED  /* 2.13 */
 #define IORING_SETUP_CQE_MIXED		(1U << 18)
 #define IORING_SETUP_SQE_MIXED		(1U << 19)
@@ -207,6 +211,9 @@ static inline int compat_liburing_running (int *major, int *minor) {
 #ifndef FUTEX2_SIZE_U32
 #define FUTEX2_SIZE_U32	0x02
 #define FUTEX2_PRIVATE	0x80
+#endif
+#ifndef FUTEX2_NUMA
+#define FUTEX2_NUMA	0x04
 #endif
 
 /* flags of a read or a write */

@@ -117,6 +117,20 @@ describe("send", function()
       uring.MSG_OOB))))
   end)
 
+  it("takes its bytes for no array of addresses", function()
+    local VECTORIZED <const> = 1 << 5
+    local bytes, s = uring.buffer(16), sqe()
+    s:prep_send(0, "bytes"):set_ioprio(1)
+    helper.raises("array of addresses", s.set_ioprio, s, VECTORIZED | 1)
+    assert.equal(1, s.ioprio)
+    s:prep_send_zc(0, bytes)
+    helper.raises("array of addresses", s.set_ioprio, s, VECTORIZED)
+    for _, method in ipairs { "prep_send_zc", "prep_send_zc_fixed" } do
+      helper.raises("array of addresses", s[method], s, 0, bytes, 1, 0,
+        VECTORIZED, 0)
+    end
+  end)
+
   it("refuses arguments that are none", function()
     refuses("prep_send", { 0, "abc" }, { fd_kind, bytes_kind, part(3),
       flags_kind, part(3) })

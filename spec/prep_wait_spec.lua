@@ -105,6 +105,19 @@ describe("a futex", function()
     assert.same({ [1] = 0, [2] = 0, [3] = 2 }, hand.some(ring, 3))
   end)
 
+  it("with a node, which the kernel may set, has room for that", function()
+    local NUMA <const> = FUTEX | 4
+    local s, buffer = sqe(), uring.buffer(12)
+    for _, method in ipairs { "prep_futex_wait", "prep_futex_wake" } do
+      assert.equal(s, s[method](s, buffer, 0, 1, NUMA, 0, 0))
+      for at = 4, 8, 4 do
+        helper.raises("8 bytes at a multiple of 8", s[method], s, buffer, 0, 1,
+          NUMA, 0, at)
+        assert.equal(s, s[method](s, buffer, 0, 1, FUTEX, 0, at))
+      end
+    end
+  end)
+
   it("holds its buffer until the wait is canceled", function()
     hand.needs_op("futex_wait", "6.7")
     local ring = hand.ring()

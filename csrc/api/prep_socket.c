@@ -68,6 +68,10 @@ static int prep_send_set_addr (lua_State *L) {
   return sqe_end(L, q);
 }
 
+static void check_zc_flags (lua_State *L, struct request *q) {
+  sqe_check_ioprio(L, 6, q->sqe.opcode, q->sqe.ioprio);
+}
+
 static void check_provided (lua_State *L, struct request *q) {
   const struct memory *m = (const struct memory *)q->pin[OP_PIN_MEMORY];
   if ((uint64_t)q->sqe.len * (uint64_t)q->sqe.fd > m->size)
@@ -132,14 +136,15 @@ static const struct prep preps[] = {
   PREP(sendto, KIND(SEND), ARG(FD, fd), ARG(BYTES, addr), ARG(LEN, len), FLAGS,
        BARE(ADDRESS), BARE(START)),
   /* fd, bytes [, len [, flags [, zc_flags [, at]]]] */
-  PREP(send_zc, kind_send_zc, ARG(FD, fd), ARG(UNCOPIED, addr), ARG(LEN, len),
-       FLAGS, ARG(OPT_U16, ioprio), BARE(START)),
+  PREP_FINISH(send_zc, check_zc_flags, kind_send_zc, ARG(FD, fd),
+              ARG(UNCOPIED, addr), ARG(LEN, len), FLAGS, ARG(OPT_U16, ioprio),
+              BARE(START)),
   /* fd, buffer | lease, len, flags, zc_flags, buf_index [, at] */
-  PREP(send_zc_fixed,
-       KIND(SEND_ZC, .sqe.ioprio = IORING_RECVSEND_FIXED_BUF,
-            .req_flags = REQ_MULTI),
-       ARG(FD, fd), ARG(UNCOPIED, addr), ARG(LEN, len), FLAGS,
-       ARG(OPT_U16, ioprio), ARG(U16, buf_index), BARE(START)),
+  PREP_FINISH(send_zc_fixed, check_zc_flags,
+              KIND(SEND_ZC, .sqe.ioprio = IORING_RECVSEND_FIXED_BUF,
+                   .req_flags = REQ_MULTI),
+              ARG(FD, fd), ARG(UNCOPIED, addr), ARG(LEN, len), FLAGS,
+              ARG(OPT_U16, ioprio), ARG(U16, buf_index), BARE(START)),
   /* fd, msghdr [, flags] */
   PREP(sendmsg, kind_sendmsg, ARG(FD, fd), BARE(MSG_OUT), FLAGS),
   PREP(sendmsg_zc, kind_sendmsg_zc, ARG(FD, fd), BARE(MSG_OUT), FLAGS),

@@ -44,9 +44,14 @@ static void check_poll_flags (lua_State *L, struct request *q) {
 
 static void check_futex (lua_State *L, struct request *q) {
   const struct memory *m = (const struct memory *)q->pin[OP_PIN_MEMORY];
-  size_t at = q->sqe.addr - (uintptr_t)m->bytes;
-  if (at % sizeof(uint32_t) != 0 || m->size - at < sizeof(uint32_t))
-    luaL_argerror(L, at > 0 ? 7 : 2, "4 bytes at a multiple of 4 expected");
+  size_t at = q->sqe.addr - (uintptr_t)m->bytes, size = sizeof(uint32_t);
+  if ((unsigned)q->sqe.fd & FUTEX2_NUMA)  /* guard: the kernel sets the node */
+    size *= 2;
+  if (at % size != 0 || m->size - at < size)
+    luaL_argerror(L, at > 0 ? 7 : 2, size == sizeof(uint32_t)
+                  ? "4 bytes at a multiple of 4 expected"
+                  : "8 bytes at a multiple of 8 expected, of which the last 4 "
+                    "are the node");
 }
 
 static void check_siginfo (lua_State *L, struct request *q) {

@@ -233,10 +233,20 @@ static unsigned multi_bit (unsigned opcode) {
   }
 }
 
+void sqe_check_ioprio (lua_State *L, int arg, unsigned opcode,
+                       unsigned ioprio) {
+  if ((opcode == IORING_OP_SEND || opcode == IORING_OP_SEND_ZC)
+      && (ioprio & IORING_SEND_VECTORIZED))
+    luaL_argerror(L, arg, "IORING_SEND_VECTORIZED would take the bytes for an "
+                  "array of addresses: use prep_sendmsg or prep_sendmsg_zc");
+}
+
 static int s_set_ioprio (lua_State *L) {
   struct request *q = sqe_prepared(L);
   unsigned multi = multi_bit(q->sqe.opcode);
-  q->sqe.ioprio = (uint16_t)arg_integer(L, 2, 0, UINT16_MAX);
+  unsigned ioprio = (unsigned)arg_integer(L, 2, 0, UINT16_MAX);
+  sqe_check_ioprio(L, 2, q->sqe.opcode, ioprio);
+  q->sqe.ioprio = (uint16_t)ioprio;
   if (multi) {  /* a wait for one completion would lose the others */
     q->req_flags &= (uint16_t)~REQ_MULTI;
     if (q->sqe.ioprio & multi) q->req_flags |= REQ_MULTI;

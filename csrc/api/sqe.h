@@ -45,6 +45,11 @@ void sqe_assign (lua_State *L, struct request *q, const struct request *from,
 enum { HIDDEN_OFF = 1, HIDDEN_ADDR3 = 2 };
 void sqe_hide (struct request *q, unsigned fields);
 
+/* Raise if `ioprio`, the argument `arg`, would make the kernel take a send's
+** bytes for addresses: that memory would be nobody's. */
+void sqe_check_ioprio (lua_State *L, int arg, unsigned opcode,
+                       unsigned ioprio);
+
 /* A prep's result: the SQE itself. */
 int sqe_end (lua_State *L, struct request *q);
 

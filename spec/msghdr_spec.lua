@@ -69,6 +69,8 @@ describe("a msghdr", function()
       { "control: fds must be a table", control = { fds = 1 } },
       { "descriptor expected", control = { fds = { "1" } } },
       { "descriptor expected", control = { fds = { 0, {} } } },
+      { "two integers and a string", control = { { 1 << 32, 1, "x" } } },
+      { "two integers and a string", control = { { 1, -1 << 33, "x" } } },
       { "control: creds must be a table", control = { creds = true } },
       { "control: creds.pid must be an integer",
         control = { creds = { pid = "1" } } },

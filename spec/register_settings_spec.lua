@@ -52,7 +52,7 @@ describe("a ring's settings", function()
     assert.equal(E.EBADFD, (select(3, ring:register_restrictions {
       { 1, 0 } })))
     for _, array in ipairs { {}, { 1 }, { { 1 } }, { { 1, 256 } },
-        { { 1, "x" } } } do
+        { { 1, "x" } }, { { 1.5, 0 } }, { { 1, 0.5 } } } do
       helper.raises("#1 to 'register_restrictions'", function()
         quiet:register_restrictions(array)
       end)
@@ -68,7 +68,7 @@ describe("a ring's settings", function()
     -- (they are the thread's: later specs would wait for each other)
     assert.same({ 1, 2 }, { ring:register_iowq_max_workers(bounded,
       unbounded) })
-    for _, array in ipairs { {}, { -1 }, { 1024 }, { "x" } } do
+    for _, array in ipairs { {}, { -1 }, { 1024 }, { "x" }, { 0.5 } } do
       helper.raises("#1 to 'register_iowq_aff'", function()
         ring:register_iowq_aff(array)
       end)

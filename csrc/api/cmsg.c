@@ -158,6 +158,11 @@ void control_push_raw (lua_State *L, const unsigned char *at, size_t size) {
 
 /* ---- from Lua ---------------------------------------------------------- */
 
+/* (The kernel's ints; an uid may be unsigned.) */
+static bool fits_int (lua_Integer n) {
+  return n >= INT32_MIN && n <= (lua_Integer)UINT32_MAX;
+}
+
 static lua_Integer int_field (lua_State *L, int arg, const char *of,
                               const char *key, lua_Integer otherwise) {
   lua_Integer n;
@@ -167,8 +172,7 @@ static lua_Integer int_field (lua_State *L, int arg, const char *of,
     return otherwise;
   }
   n = lua_tointegerx(L, -1, &ok);
-  if (!ok || lua_type(L, -1) != LUA_TNUMBER || n < INT32_MIN
-      || n > (lua_Integer)UINT32_MAX)
+  if (!ok || lua_type(L, -1) != LUA_TNUMBER || !fits_int(n))
     luaL_argerror(L, arg, lua_pushfstring(L,
       "control: %s.%s must be an integer", of, key));
   lua_pop(L, 1);
@@ -220,6 +224,10 @@ static void check_count (lua_State *L, int arg, const char *of,
       "and its array has %I", of, (LUAI_UACINT)have, (LUAI_UACINT)should));
 }
 
+static bool is_int (lua_State *L, int index) {
+  return lua_isinteger(L, index) && fits_int(lua_tointeger(L, index));
+}
+
 /* Push level, type and data of the `i`th of the array; at its end push
 ** nothing: false. */
 static bool open_raw (lua_State *L, int index, int arg, lua_Integer i) {
@@ -233,8 +241,7 @@ static bool open_raw (lua_State *L, int index, int arg, lua_Integer i) {
   lua_rawgeti(L, -1, 1);
   lua_rawgeti(L, -2, 2);
   lua_rawgeti(L, -3, 3);
-  if (!lua_isinteger(L, -3) || !lua_isinteger(L, -2)
-      || lua_type(L, -1) != LUA_TSTRING)
+  if (!is_int(L, -3) || !is_int(L, -2) || lua_type(L, -1) != LUA_TSTRING)
     luaL_argerror(L, arg, "control: the array has { level, type, data }: two "
                   "integers and a string");
   check_count(L, arg, "control: { level, type, data }",

@@ -45,16 +45,22 @@ static int unregister_personality (lua_State *L) {
                          "unregister_personality");
 }
 
+/* The integer at the key `i` of the table on top; -1 if it is none. */
+static lua_Integer integer_at (lua_State *L, lua_Integer i) {
+  int ok = 0;
+  lua_Integer n = lua_rawgeti(L, -1, i) == LUA_TNUMBER
+                  ? lua_tointegerx(L, -1, &ok) : -1;
+  lua_pop(L, 1);
+  return ok ? n : -1;
+}
+
 /* The pair on top: a kind of restriction, and what it is about. */
 static struct io_uring_restriction restriction_of (lua_State *L) {
   struct io_uring_restriction r;
   lua_Integer n[2] = { -1, -1 };
   memset(&r, 0, sizeof(r));
-  for (int i = 0; i < 2; i++) {
-    if (lua_istable(L, -1) && lua_rawgeti(L, -1, i + 1) == LUA_TNUMBER)
-      n[i] = lua_tointeger(L, -1);
-    if (lua_gettop(L) > 3) lua_settop(L, 3);
-  }
+  for (int i = 0; i < 2 && lua_istable(L, -1); i++)
+    n[i] = integer_at(L, i + 1);
   if (n[0] < 0 || n[0] > UINT16_MAX || n[1] < 0 || n[1] > UINT8_MAX)
     luaL_argerror(L, 2, "array of { IORING_RESTRICTION_…, number } expected");
   r.opcode = (uint16_t)n[0];
@@ -89,13 +95,11 @@ static int register_iowq_aff (lua_State *L) {
   lua_Unsigned n = 0;
   CPU_ZERO(&set);
   if (lua_istable(L, 2)) n = lua_rawlen(L, 2);
+  lua_settop(L, 2);
   for (lua_Unsigned i = 1; i <= n; i++) {
-    lua_Integer cpu = -1;
-    if (lua_rawgeti(L, 2, (lua_Integer)i) == LUA_TNUMBER)
-      cpu = lua_tointeger(L, -1);
+    lua_Integer cpu = integer_at(L, (lua_Integer)i);
     if (cpu < 0 || cpu >= CPU_SETSIZE) n = 0;
     else CPU_SET((size_t)cpu, &set);
-    lua_pop(L, 1);
   }
   if (n == 0)
     return luaL_argerror(L, 2, "array of CPUs' numbers, 0 to 1023, expected");

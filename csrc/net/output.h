@@ -113,7 +113,7 @@ const unsigned char *output_next (struct output *o, size_t *n);
 void output_went (struct output *o, size_t n);
 void output_fail (struct output *o, int err);
 
-/* The error that is to be reported, which it no longer is; 0: there is none. */
+/* The error that is to be reported, and is no longer; 0: there is none. */
 static inline int output_take_error (struct output *o) {
   int err = o->error;
   o->error = 0;

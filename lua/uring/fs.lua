@@ -1,150 +1,41 @@
 -- fs: uring.fs, the file system, and the same beneath a folder that nothing
--- leads out of, uring.fs.root. The requests are in csrc/os/file.c, what has to
--- be done by a helper thread in csrc/os/file_job.c.
+-- leads out of, uring.fs.root. What needs one request is here; folders are in
+-- fs_tree.lua, whole files in fs_copy.lua, and where a path leads is found by
+-- fs_place.lua. The requests are in csrc/os/file.c, what has to be done by
+-- a helper thread in csrc/os/file_job.c.
 --
--- Each function is written once, for a place: false, where the process itself
--- looks paths up, or a root. Beneath a root a path is first opened, by
--- openat2(2) with RESOLVE_BENEATH, or the folder that has its last name; then
--- all is done to that descriptor. So there is no time between a check of
--- a path and its use.
---
--- Invariant: a descriptor that was opened here is closed before the call ends,
--- or is a stream's; a temporary file is renamed or removed.
+-- Each function takes a place first: false, or a root. fs has it without that,
+-- and a root has it as a method.
 
 local public = require("uring.core").public
 local files = require "uring.file"
-local scopes = require("uring.scope").public
+local place = require "uring.fs_place"
+local trees = require "uring.fs_tree"
+local copies = require "uring.fs_copy"
 local watches = require "uring.watch"
 local argument = require "uring.argument"
 
 local core <const> = require "uring.core"
 local request <const>, job <const> = core.file_request, core.file_job
-local random <const> = core.file_random
-local open_fd <const>, stat_at <const> = files.open_fd, files.stat_at
-local check_path <const> = core.check_path
-local bad_argument <const>, check_options <const>, check_integer <const> =
-  argument.bad_argument, argument.check_options, argument.check_integer
-local check_loop <const> = argument.check_loop
-local error <const>, pcall <const> = error, pcall
+local named <const>, open <const>, stat <const> =
+  place.named, place.open, place.stat
+local parent <const>, NOT_A_FOLDER <const> = place.parent, place.NOT_A_FOLDER
+local stat_at <const>, check_path <const> = files.stat_at, core.check_path
+local bad_argument <const>, check_integer <const> =
+  argument.bad_argument, argument.check_integer
 local type <const>, next <const> = type, next
 local getmetatable <const>, setmetatable <const> = getmetatable, setmetatable
-local format <const>, find <const>, match <const>, sub <const> =
-  string.format, string.find, string.match, string.sub
+local format <const>, sub <const> = string.format, string.sub
 local E <const> = public.errno
-local CWD <const> = public.AT_FDCWD
 local O_PATH <const>, O_NOFOLLOW <const>, O_DIRECTORY <const> =
   public.O_PATH, public.O_NOFOLLOW, public.O_DIRECTORY
 
-local SYMLINK_NOFOLLOW <const> = 0x100   -- AT_SYMLINK_NOFOLLOW
-local REMOVEDIR <const> = 0x200          -- AT_REMOVEDIR
-local PIECE <const> = 16 << 20           -- of a copy, in one job
-local CHUNK <const> = 65536              -- of a copy by reads
-
-local CREATE_NEW <const> = public.O_WRONLY | public.O_CREAT | public.O_EXCL
-
-
--- ---- places ---------------------------------------------------------------
-
-local Root <const> = {}
-Root.__index = Root
-Root.__name = "uring.Root"
-
--- The message of a failed request, with the path that the caller gave.
-local function named(op, from, path, message)
-  local prefix = format("%s '%s'", op, from)
-  if sub(message, 1, #prefix) == prefix then
-    message = sub(message, #prefix + 1)
-  else
-    message = match(message, ":.*$") or message
-  end
-  return format("%s '%s'%s", op, path, message)
-end
-
--- Open it: a uring.fd, or nil, message, errno
-local function open(at, path, flags)
-  if not at then return request("open", CWD, path, nil, flags) end
-  return open_fd("open_beneath", at.folder, path, flags)
-end
-
--- Not a folder of its own: closing it does nothing.
-local HERE <const> = setmetatable({}, { __close = function() end })
-
--- What a request would say of a name that is not there, with a slash behind
--- it; the others make a folder of that name, or fail by themselves.
-local NO_FOLDER <const> = {
-  link = { "No such file or directory (ENOENT)", E.ENOENT },
-  symlink = { "No such file or directory (ENOENT)", E.ENOENT },
-  write = { "Is a directory (EISDIR)", E.EISDIR },
-  copy = { "Is a directory (EISDIR)", E.EISDIR },
-}
-local NOT_A_FOLDER <const> = { "Not a directory (ENOTDIR)", E.ENOTDIR }
-
--- What is before the path's last name, and that name; nil if it ends with
--- a slash. (Paths of others may be long: it does not try each beginning.)
-local function split(path)
-  local folder, name = match(path, "^(.*/)([^/]+)$")
-  if folder then return folder, name end
-  if match(path, "^[^/]+$") then return "", path end
-end
-
--- The folder of the path's last name, and that name. The folder is what
--- a request takes, and what is to be closed after it.
-local function parent(at, op, path)
-  if not at then return CWD, path, HERE end
-  local folder, name = split(match(path, "^(.*[^/])/*$") or "")
-  if not folder or name == "." or name == ".." then
-    local errno = path == "" and E.ENOENT or E.EINVAL
-    return nil, format("%s '%s': no name of a file beneath the root (%s)", op,
-      path, errno == E.ENOENT and "ENOENT" or "EINVAL"), errno
-  end
-  local fd, message, errno = open(at, folder == "" and "." or folder,
-    O_PATH | O_DIRECTORY)
-  if not fd then
-    return nil, named("open", folder == "" and "." or folder, path, message),
-      errno
-  end
-  -- (a request would follow a link whose name has a slash behind it)
-  if sub(path, -1) == "/" then
-    local ok, found = pcall(stat_at, fd, name, SYMLINK_NOFOLLOW)
-    if not ok then
-      fd:close()
-      error(found, 0)
-    end
-    local failure = NO_FOLDER[op]
-    if found then failure = found.kind ~= "directory" and NOT_A_FOLDER end
-    if failure then
-      fd:close()
-      return nil, format("%s '%s': %s", op, path, failure[1]), failure[2]
-    end
-  end
-  return fd, name, fd
-end
-
--- request(op, ...) on the last name of the path.
-local function on_name(at, op, path, ...)
-  local folder, name, last = parent(at, op, path)
-  if not folder then return nil, name, last end
-  local _ <close> = last
-  local ok, message, errno = request(op, folder, name, ...)
-  if not ok then return nil, named(op, name, path, message), errno end
-  return true
-end
+local SYMLINK_NOFOLLOW <const> = place.SYMLINK_NOFOLLOW
 
 
 -- ---- one request ----------------------------------------------------------
 
 local functions <const> = {}
-
-local function stat(at, name, path, flags)
-  if not at then return stat_at(CWD, path, flags) end
-  local fd <close>, message, errno = open(at, path,
-    O_PATH | (flags ~= 0 and O_NOFOLLOW or 0))
-  if not fd then return nil, named("open", path, path, message), errno end
-  local found
-  found, message, errno = stat_at(fd)
-  if not found then return nil, named(name, "", path, message), errno end
-  return found
-end
 
 function functions.stat(at, path)
   check_path(path, 1, "stat")
@@ -231,174 +122,6 @@ function functions.chmod(at, path, mode)
   return nil, message, errno
 end
 
-
--- ---- folders --------------------------------------------------------------
-
--- Make it, and first those that it is in.
-local function make_all(at, path, mode)
-  local ok, message, errno = on_name(at, "mkdir", path, nil, mode)
-  if ok then return true end
-  -- (beneath a root "." is no name, and a link with a slash behind it none)
-  if errno == E.EEXIST or at and (errno == E.EINVAL or errno == E.ENOTDIR)
-  then
-    local found = stat(at, "stat", path, 0)
-    if found and found.kind == "directory" then return true end
-  end
-  local above = errno == E.ENOENT and match(path, "^(.*[^/])/+[^/]+/*$")
-  if not above then return nil, message, errno end
-  ok, message, errno = make_all(at, above, 511)
-  if not ok then return nil, message, errno end
-  ok, message, errno = on_name(at, "mkdir", path, nil, mode)
-  if ok or errno == E.EEXIST then return true end  -- (a rival was quicker)
-  return nil, message, errno
-end
-
-local MKDIR <const> = { { "parents", "boolean" },
-  { "mode", "integer", 0, 4095 } }
-
-function functions.mkdir(at, path, options)
-  check_path(path, 1, "mkdir")
-  options = check_options(options, 2, "mkdir", MKDIR)
-  local mode = options.mode or 511
-  if options.parents then return make_all(at, path, mode) end
-  return on_name(at, "mkdir", path, nil, mode)
-end
-
-function functions.mkdtemp(at, template)
-  check_path(template, 1, "mkdtemp")
-  local stem = match(template, "^(.*)XXXXXX$")
-  if not stem then
-    bad_argument(1, "mkdtemp", "a path that ends with XXXXXX expected")
-  end
-  for _ = 1, 100 do
-    local path = stem .. random()
-    local ok, message, errno = on_name(at, "mkdir", path, nil, 448)
-    if ok then return path end
-    if errno ~= E.EEXIST then return nil, message, errno end
-  end
-  return nil, format("mkdtemp '%s': all names are taken (EEXIST)", template),
-    E.EEXIST
-end
-
-local OPEN_FOLDER <const> = public.O_RDONLY | O_DIRECTORY
-
--- A folder that is read: it gives its next name and kind; nil at its end; or
--- nil, message, errno.
-local Reading <const> = {}
-Reading.__index = Reading
-
-function Reading:__close()
-  self.closed = true
-  self.fd:close()
-end
-
-local function read_folder(fd, path)
-  return setmetatable({ fd = fd, path = path, list = {}, at = 1,
-    closed = false }, Reading)
-end
-
--- The kind of an entry for which the file system has not said it.
-local function kind_in(fd, name)
-  local found = stat_at(fd, name, SYMLINK_NOFOLLOW)
-  return found and found.kind or "unknown"
-end
-
--- (It may be closed while it waits, too: that is its end.)
-function Reading:next()
-  if self.closed then return nil end
-  while not self.list[self.at] do
-    local list, message, errno = job("dir", self.fd)
-    if self.closed then return nil end
-    if list == nil then
-      return nil, named("dir", "", self.path, message), errno
-    end
-    if not list then return nil end
-    self.list, self.at = list, 1
-  end
-  local name, kind = self.list[self.at], self.list[self.at + 1]
-  self.at = self.at + 2
-  return name, kind or kind_in(self.fd, name)
-end
-
-local function next_entry(reading)
-  check_loop(reading, Reading, "dir")
-  local name, kind, errno = reading:next()
-  if not name and errno then error(kind, 2) end
-  return name, kind
-end
-
-function functions.dir(at, path)
-  check_path(path, 1, "dir")
-  local fd, message = open(at, path, OPEN_FOLDER)
-  if not fd then error(message, 2) end
-  local reading = read_folder(fd, path)
-  return next_entry, reading, nil, reading
-end
-
-local function join(folder, name)
-  return find(folder, "/$") and folder .. name or folder .. "/" .. name
-end
-
--- Open a folder in another one, unless it is a link by now.
-local function open_in(folder, name, path)
-  local fd, message, errno = request("open", folder, name, nil,
-    OPEN_FOLDER | O_NOFOLLOW)
-  if not fd then return nil, named("open", name, path, message), errno end
-  return fd
-end
-
--- The folders that are being read, from the first to the innermost.
-local Walk <const> = {}
-
-function Walk:__close()
-  self.closed = true
-  for i = #self, 1, -1 do
-    self[i]:__close()
-    self[i] = nil
-  end
-end
-
--- Go down into the folder that was given last.
-local function descend(walk)
-  local path, name = walk.down, walk.name
-  walk.down = nil
-  local fd, message, errno
-  if walk[1] then fd, message, errno = open_in(walk[#walk].fd, name, path)
-  else fd, message, errno = open(walk.at, path, OPEN_FOLDER) end
-  if walk.closed then  -- (meanwhile)
-    if fd then fd:close() end
-    return
-  end
-  if not fd then return path, nil, message, errno end
-  walk[#walk + 1] = read_folder(fd, path)
-end
-
-local function next_of_walk(walk)
-  check_loop(walk, Walk, "walk")
-  if walk.down and not walk.closed then
-    local path, kind, message, errno = descend(walk)
-    if path then return path, kind, message, errno end
-  end
-  while walk[1] do
-    local inner = walk[#walk]
-    local name, kind, errno = inner:next()
-    if name then
-      local path = join(inner.path, name)
-      if kind == "directory" then walk.down, walk.name = path, name end
-      return path, kind
-    end
-    walk[#walk] = nil
-    inner:__close()
-    if errno then return inner.path, nil, kind, errno end
-  end
-end
-
-function functions.walk(at, path)
-  check_path(path, 1, "walk")
-  local walk = setmetatable({ at = at, down = path, closed = false }, Walk)
-  return next_of_walk, walk, nil, walk
-end
-
 -- What happens in a folder, or to a file. (The path is looked up once, so that
 -- beneath a root it is the place that was opened that is watched.)
 function functions.watch(at, path)
@@ -409,267 +132,7 @@ function functions.watch(at, path)
 end
 
 
--- ---- remove ---------------------------------------------------------------
-
-local function unlink(folder, name, path)
-  local ok, message, errno = request("remove", folder, name, nil, 0)
-  if not ok and errno == E.EISDIR then
-    ok, message, errno = request("remove", folder, name, nil, REMOVEDIR)
-  end
-  if ok then return true end
-  return nil, named("remove", name, path, message), errno
-end
-
--- Empty the folder that is being read last, and go down where that needs it.
--- Names that are read while others are removed may be left out, so each folder
--- is read again until it could be removed.
-local function remove_all(walk, folder, name, path)
-  local ok, message, errno = unlink(folder, name, path)
-  if ok or errno ~= E.ENOTEMPTY and errno ~= E.EEXIST then
-    return ok, message, errno
-  end
-  local fd
-  fd, message, errno = open_in(folder, name, path)
-  if not fd then return nil, message, errno end
-  walk[1] = read_folder(fd, path)
-  walk[1].name = name
-  while walk[1] do
-    local inner = walk[#walk]
-    local entry, why, code = inner:next()
-    if entry then
-      local whole = join(inner.path, entry)
-      ok, message, errno = unlink(inner.fd, entry, whole)
-      if not ok and (errno == E.ENOTEMPTY or errno == E.EEXIST) then
-        fd, message, errno = open_in(inner.fd, entry, whole)
-        if fd then
-          walk[#walk + 1] = read_folder(fd, whole)
-          walk[#walk].name = entry
-          ok = true
-        end
-      end
-      if not ok and errno ~= E.ENOENT then return nil, message, errno end
-    elseif code then
-      return nil, why, code
-    else
-      walk[#walk] = nil
-      inner:__close()
-      local above = walk[1] and walk[#walk].fd or folder
-      ok, message, errno = unlink(above, inner.name, inner.path)
-      if not ok and (errno == E.ENOTEMPTY or errno == E.EEXIST) then
-        fd, message, errno = open_in(above, inner.name, inner.path)
-        if not fd then return nil, message, errno end
-        walk[#walk + 1] = read_folder(fd, inner.path)
-        walk[#walk].name = inner.name
-      elseif not ok and errno ~= E.ENOENT then
-        return nil, message, errno
-      end
-    end
-  end
-  return true
-end
-
-local REMOVE <const> = { { "recursive", "boolean" } }
-
-function functions.remove(at, path, options)
-  check_path(path, 1, "remove")
-  options = check_options(options, 2, "remove", REMOVE)
-  local folder, name, last = parent(at, "remove", path)
-  if not folder then return nil, name, last end
-  local _ <close> = last
-  if not options.recursive then return unlink(folder, name, path) end
-  -- (with what is in it its own name would go, and it stay, empty)
-  if find(path, "^%.%./*$") or find(path, "/%.%./*$") then
-    return nil, format("remove '%s': give its own name, not one that ends "
-      .. "with '..' (EINVAL)", path), E.EINVAL
-  end
-  local walk <close> = setmetatable({}, Walk)
-  return remove_all(walk, folder, name, path)
-end
-
-
--- ---- contents -------------------------------------------------------------
-
-local function open_stream(at, path, mode)
-  if at then return files.open_at("open_beneath", at.folder, path, mode) end
-  return files.public.open(path, mode)
-end
-
-function functions.read(at, path, max)
-  check_path(path, 1, "read")
-  if max ~= nil then max = check_integer(max, 2, "read", 1) end
-  local file <close>, message, errno = open_stream(at, path, "r")
-  if not file then return nil, message, errno end
-  if not max then return file:read "a" end
-  local bytes, why, code = file:limit(max):read "a"
-  if bytes then return bytes end
-  if code == E.EMSGSIZE then  -- (the stream's own says what can be read still)
-    why = format("read '%s': it has more than %d bytes: Message too long "
-      .. "(EMSGSIZE)", path, max)
-  end
-  return nil, why, code
-end
-
--- A new file beside the one that is to be replaced. It is renamed to that
--- name by `done`, or removed at the end.
-local Temporary <const> = {}
-Temporary.__index = Temporary
-
-function Temporary:__close()
-  if self.stream then self.stream:close() end
-  if self.temp then
-    scopes.shield(1, request, "remove", self.folder, self.temp, nil, 0)
-  end
-  if self.last and self.last ~= HERE then self.last:close() end
-end
-
--- (It is closed from before it is begun.)
-local function temporary() return setmetatable({}, Temporary) end
-
--- Make the file: true, or nil, message, errno.
-function Temporary:begin(at, op, path)
-  local folder, name, last = parent(at, op, path)
-  if not folder then return nil, name, last end
-  self.folder, self.name, self.last = folder, name, last
-  self.op, self.path = op, path
-  -- (beside it: a rename does not go to another file system)
-  local above, own = split(name)
-  local old = own and stat_at(folder, name, SYMLINK_NOFOLLOW)
-  if not own or old and old.kind == "directory" then
-    return nil, format("%s '%s': Is a directory (EISDIR)", op, path), E.EISDIR
-  end
-  if old and old.kind ~= "file" and old.kind ~= "link" then
-    return nil, format("%s '%s': it is no file but a %s, which is not "
-      .. "replaced: open it, and write (EINVAL)", op, path, old.kind), E.EINVAL
-  end
-  local temp, fd, message, errno
-  repeat
-    temp = format("%s.%s.%s", above, sub(own, 1, 200), random())
-    self.temp = temp
-    -- (a request that is cancelled may make the file all the same, later)
-    fd, message, errno = scopes.shield(5, request, "open", folder, temp, nil,
-      CREATE_NEW | O_NOFOLLOW)
-  until fd or errno ~= E.EEXIST
-  if not fd then
-    self.temp = nil
-    return nil, named("open", temp, path, message), errno
-  end
-  self.stream, self.old = core.open_stream(fd, path), old
-  return true
-end
-
--- It has the mode of the file that it replaces, if there is one. (A link may
--- lead to something else.)
-function Temporary:done(mode)
-  local stream = self.stream
-  if mode then
-    local ok, message, errno = job("chmod", stream, nil, mode)
-    if not ok then
-      return nil, named(self.op, "", self.path, message), errno
-    end
-  end
-  local ok, message, errno = stream:sync()
-  if not ok then return nil, message, errno end
-  self.stream = nil
-  ok, message, errno = stream:close()
-  if not ok then return nil, message, errno end
-  ok, message, errno = request("rename", self.folder, self.temp, self.name, 0)
-  if not ok then
-    return nil, named("rename", format("%s' to '%s", self.temp, self.name),
-      self.path, message), errno
-  end
-  self.temp = nil
-  return true
-end
-
-local function write_atomic(at, path, data)
-  local t <close> = temporary()
-  local ok, message, errno = t:begin(at, "write", path)
-  if not ok then return nil, message, errno end
-  local old = t.old
-  if old and old.kind == "link" then old = stat(at, "stat", path, 0) end
-  ok, message, errno = t.stream:write(data)
-  if not ok then return nil, message, errno end
-  return t:done(old and old.kind == "file" and old.mode)
-end
-
-local WRITE <const> = { { "atomic", "boolean" } }
-
-function functions.write(at, path, data, options)
-  check_path(path, 1, "write")
-  if type(data) ~= "string" then
-    bad_argument(2, "write", "string expected, got %s", core.typename(data))
-  end
-  options = check_options(options, 3, "write", WRITE)
-  if options.atomic then return write_atomic(at, path, data) end
-  local file <close>, message, errno = open_stream(at, path, "w")
-  if not file then return nil, message, errno end
-  local ok
-  ok, message, errno = file:write(data)
-  -- (a close waits for five seconds only)
-  if ok then ok, message, errno = file:flush() end
-  if not ok then return nil, message, errno end
-  ok, message, errno = file:close()
-  if not ok then return nil, message, errno end
-  return true
-end
-
--- Copy it piece by piece: how many bytes. A file that has a size is copied by
--- a helper thread, which the kernel may save the reading and writing.
-local function copy_file(from, to, paths)
-  local total = 0
-  while true do
-    local n, message, errno = job("copy", from, to, PIECE)
-    if not n then return nil, named("copy", "", paths, message), errno end
-    if n == 0 then return total end
-    total = total + n
-  end
-end
-
--- The same by requests, which a task can leave. All that may wait for another
--- process (a FIFO, a terminal, files of /proc) would hold up the thread.
-local function copy_bytes(from, to)
-  local total = 0
-  while true do
-    local bytes, message, errno = from:read(CHUNK)
-    if not bytes and errno then return nil, message, errno end
-    if not bytes then return total end
-    total = total + #bytes
-    local ok
-    ok, message, errno = to:write(bytes)
-    if not ok then return nil, message, errno end
-  end
-end
-
-function functions.copy(at, from, to)
-  check_path(from, 1, "copy")
-  check_path(to, 2, "copy")
-  local source <close>, message, errno = open_stream(at, from, "r")
-  if not source then return nil, message, errno end
-  local info
-  info, message, errno = source:stat()
-  if not info then return nil, message, errno end
-  if info.kind == "directory" then
-    return nil, format("copy '%s': Is a directory (EISDIR)", from), E.EISDIR
-  end
-  local t <close> = temporary()
-  local ok
-  ok, message, errno = t:begin(at, "copy", to)
-  if not ok then return nil, message, errno end
-  local n
-  if info.kind == "file" and info.size > 0 then
-    n, message, errno = copy_file(source, t.stream,
-      format("%s' to '%s", from, to))
-  else
-    n, message, errno = copy_bytes(source, t.stream)
-  end
-  if not n then return nil, message, errno end
-  ok, message, errno = t:done(info.mode & 511)
-  if not ok then return nil, message, errno end
-  return n
-end
-
-
--- ---- both -----------------------------------------------------------------
+-- ---- of the process, and of a root ---------------------------------------
 
 local function check_root(self, name)
   if getmetatable(self) ~= "uring.Root" or type(self) ~= "table" then
@@ -680,7 +143,15 @@ local function check_root(self, name)
   end
 end
 
+local Root <const> = {}
+Root.__index = Root
+Root.__name = "uring.Root"
+
 local fs <const> = {}
+
+for _, others in next, { trees, copies } do
+  for name, f in next, others do functions[name] = f end
+end
 
 -- (Tail calls: errors are raised at the caller.)
 for name, f in next, functions do

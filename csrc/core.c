@@ -61,9 +61,11 @@
 #include "worker/mail_send.h"
 #include "worker/decode.h"
 #include "worker/mailbox.h"
+#include "worker/mailbox_receive.h"
 #include "worker/monitor.h"
 #include "worker/realm.h"
 #include "worker/send_wait.h"
+#include "worker/sending.h"
 #include "worker/served_call.h"
 #include "worker/worker.h"
 #include "worker/worker_join.h"
@@ -164,6 +166,7 @@ static void open_classes (lua_State *L) {
   job_wait_open(L);
   decode_open(L);
   mailbox_open(L);
+  mailbox_receive_open(L);
   realm_open(L);
   worker_open(L);
   worker_join_open(L);
@@ -172,6 +175,7 @@ static void open_classes (lua_State *L) {
   mail_send_open(L);
   monitor_open(L);
   send_wait_open(L);
+  sending_open(L);
   served_call_open(L);
   mail_call_open(L);
   step_open(L);
@@ -214,6 +218,7 @@ static void push_internal (lua_State *L) {
   select_functions(L);
   wall_timer_functions(L);
   mailbox_functions(L);
+  mailbox_receive_functions(L);
   worker_functions(L);
   worker_join_functions(L);
   worker_state_functions(L);

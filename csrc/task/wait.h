@@ -40,7 +40,7 @@ struct select_waiter {
   bool sent;                /* a receiver has taken its message */
   bool has_turn;            /* in turnq */
   uint8_t nresults;         /* of a block that did not wait: event.c */
-  void *asking;             /* of address:sending: worker/send_wait.c */
+  void *asking;             /* of address:sending: worker/sending.c */
 };
 
 /* What block fills in: what the task waits for. */

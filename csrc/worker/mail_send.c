@@ -50,6 +50,10 @@ int mail_send_fail (lua_State *L, const char *call, const struct queue *q,
   }
 }
 
+int mail_send_closed (lua_State *L, const char *call) {
+  return fail(L, EBADF, "%s: the address was closed", call);
+}
+
 /* address:try_send(...) */
 int mail_send_try_send (lua_State *L) {
   struct mail_address *a = mail_address_check(L);

@@ -29,6 +29,9 @@ int mail_send_post (lua_State *L, struct queue *q, struct encoded *e);
 int mail_send_fail (lua_State *L, const char *call, const struct queue *q,
                     int err);
 
+/* The same: the address was closed while the call waited. */
+int mail_send_closed (lua_State *L, const char *call);
+
 int mail_send_try_send (lua_State *L);
 void mail_send_open (lua_State *L);
 

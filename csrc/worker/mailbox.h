@@ -2,23 +2,11 @@
 ** mailbox: the class uring.Mailbox: a queue of messages, and the tasks of this
 ** state that wait for them.
 **
-** Any state of the process may send to it, through addresses. A message stays
-** in the queue until its values are on the stack of the task that receives it:
-** so a task that ends takes none along, and an error on the way loses none.
+** Any state of the process may send to it, through addresses. Its tasks
+** receive by mailbox_receive.
 **
-** While a message is decoded a finalizer may run. It finds the mailbox empty,
-** as far as it can see, and may close it: then the message that is being
-** decoded is still received, and all others are undelivered.
-**
-** Each message wakes the first task that waits, which has a turn until it has
-** run (task/wait.h). When it has taken its message it looks for the next
-** waiter's: if there is none, the queue is told again that the reader waits.
-**
-** A message may be a call (MESSAGE_CALL), for mailbox:serve, which receives
-** all. Other receives answer it with an error, and pass it over.
-**
-** Invariant: while a task waits, without a turn of another, the queue knows it
-** (`wanted`), or is in the loop's ready list.
+** Invariant: what it may hold is charged to its state's account until it is
+** closed and empty, so no post fails for the limit of its reader.
 */
 
 #ifndef uring_mailbox_h
@@ -34,8 +22,8 @@ bool mailbox_at (lua_State *L, const struct state *s, int index,
 
 /* Into the table on top of the stack, below which lies the state, their
 ** upvalue: address_of(value), for lua/uring/sandbox.lua: a new address of an
-** open mailbox or address; nil for any other value. receive_call(mailbox), for
-** lua/uring/call.lua: is_call, and the values of a message. */
+** open mailbox or address; nil for any other value. check_open_mailbox(value)
+** raises unless it is one. Mailbox: its methods, for call.lua. */
 void mailbox_functions (lua_State *L);
 
 /* The bytes that a mailbox may hold, unless the program says how many. */

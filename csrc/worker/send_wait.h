@@ -1,6 +1,5 @@
 /*
-** send_wait: sends that wait for space: address:send, and address:sending, the
-** event.
+** send_wait: sends that wait for space: address:send, and calls.
 **
 ** address:send waits in the list of the queue's senders with its message
 ** (worker/queue.h). The reader moves it into the queue, or the mailbox is
@@ -8,11 +7,6 @@
 ** send returns true, though its task was cancelled meanwhile; then the next
 ** wait raises. The descriptors in it are lent to the message as long as it
 ** waits.
-**
-** A select may choose another event at any moment until its task runs. So what
-** a `sending` has in the list is an asker, which has no message (see queue.h).
-** When that has an offer the select tries, and posts a copy of the message.
-** Nothing is sent before it is chosen, and nothing of its descriptors is lent.
 **
 ** Invariant: a sender in the list has an owner that takes it out of there: the
 ** object of the wait, when it is collected, at the latest.
@@ -40,7 +34,6 @@ int send_wait_as (lua_State *L, struct task *t, struct queue *q,
                   const struct send_kind *kind);
 
 int send_wait_send (lua_State *L);   /* address:send(...) */
-int send_wait_sending (lua_State *L);
 void send_wait_open (lua_State *L);
 
 #endif

@@ -18,6 +18,7 @@
 #include "worker/mailbox.h"
 #include "worker/monitor.h"
 #include "worker/send_wait.h"
+#include "worker/sending.h"
 #include "worker/worker_state.h"
 #include "worker/worker_thread.h"
 
@@ -261,7 +262,7 @@ static int worker_try_send (lua_State *L) {
 
 static int worker_sending (lua_State *L) {
   worker_check(L);
-  return send_wait_sending(L);
+  return sending_new(L);
 }
 
 static int worker_call (lua_State *L) {

@@ -25,6 +25,7 @@
 #include "api/ref_object.h"
 #include "api/register.h"
 #include "api/ring_object.h"
+#include "api/ring_wait.h"
 #include "api/sockaddr.h"
 #include "api/sqe.h"
 #include "task/channel.h"
@@ -118,6 +119,7 @@ static const luaL_Reg public_functions[] = {
 static void open_classes (lua_State *L) {
   ((struct state *)lua_touserdata(L, -1))->open = luaopen_uring;
   ring_object_open(L);
+  ring_wait_open(L);
   register_open(L);
   register_buffers_open(L);
   register_settings_open(L);

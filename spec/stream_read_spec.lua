@@ -117,6 +117,19 @@ for name, open in pairs(sources) do
       end)
     end)
 
+    it("gives what is there without a wait", function()
+      net.run(function()
+        local s, put = open()
+        for _ = 1, 20 do
+          put "ab\nc;"
+          assert.equal("a", s:peek(1, 0))
+          assert.equal("ab", s:read("l", 0))
+          assert.equal("c;", s:read_until(";", 10, 0))
+        end
+        net.fails(E.ETIME, s:read(1, 0))
+      end)
+    end)
+
     it("loses nothing when it is cancelled, closed or loses a choice",
       function()
         net.run(function()

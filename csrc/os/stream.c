@@ -8,6 +8,7 @@
 #include "compat.h"
 #include "os/stream.h"
 
+#include "base/clock.h"
 #include "base/fork_id.h"
 #include "ring/ring_cancel.h"
 #include "ring/ring_reap.h"
@@ -29,6 +30,7 @@
 
 #define FIRST_READ  4096u
 #define LAST_READ   65536u
+#define BY_THREAD   10000000  /* ns, at most, for what is there to be read */
 
 
 /* ---- input ------------------------------------------------------------- */
@@ -156,15 +158,35 @@ static int stream_input_start (lua_State *L, struct input *in,
   return rc < 0 ? ring_push_failed(L, s->ring, rc) : 0;
 }
 
+static bool stream_ended (const struct stream *s) {
+  const struct op *op = stream_op(s);
+  return op == NULL || op->results.first;
+}
+
+/* Is there something to read? (A file's may have to come from a disk.) */
+static bool stream_is_readable (const struct stream *s) {
+  struct pollfd p = { s->fd, POLLIN, 0 };
+  return !s->output.positioned && poll(&p, 1, 0) > 0;
+}
+
+/* Before Linux 6.4 a pipe is read by a thread of the kernel's: what is there
+** comes a moment later. (The bound: a rival may have been quicker.) */
 static bool stream_input_poll (struct input *in) {
   struct stream *s = stream_of_input(in);
-  struct op *op;
+  int64_t deadline;
+  int rc;
   if (stream_op(s) == NULL && stream_push_request(s) < 0)
     return true;  /* (start reports it) */
   if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
-  ring_reap(s->ring);
-  op = stream_op(s);
-  return op == NULL || op->results.first;
+  rc = ring_reap(s->ring);
+  if (stream_ended(s) || !stream_is_readable(s))
+    return stream_ended(s);
+  deadline = clock_after(BY_THREAD);
+  while (rc >= 0 && !stream_ended(s) && clock_left(deadline) > 0) {
+    ring_enter(s->ring, 1, clock_left(deadline));
+    rc = ring_reap(s->ring);
+  }
+  return stream_ended(s);
 }
 
 static void stream_input_end_turn (lua_State *L, struct input *in,

@@ -3,6 +3,7 @@
 
 local helper = require "helper"
 local net = require "net"
+local spec = require "uring_spec"
 local uring = require "uring"
 
 local it = helper.needs_ring(it)
@@ -509,6 +510,27 @@ describe("a timeout of", function()
       out_of_time(listener:connections { timeout = 0.001 })
       assert(a:send "x")
       assert.equal("x", net.first(b:chunks { timeout = patience }))
+    end)
+  end)
+end)
+
+describe("a stream of a socket", function()
+  it("rests, where that is not blocking and has an error to tell", function()
+    net.run(function()
+      local TIMESTAMPING <const>, SENT_BY_SOFTWARE <const> = 37, 0x112
+      local a, b = net.tcp()
+      assert(a:setsockopt(uring.SOL_SOCKET, TIMESTAMPING, SENT_BY_SOFTWARE))
+      assert(a:send "x")
+      assert(b:receive(1, patience))  -- (and so it has been sent)
+      spec.nonblock(a:fileno())
+      local stream <close> = assert(uring.stream(a:release()))
+      local enters = uring.loop():ring():stats().enters
+      net.fails(E.ETIME, stream:read(1, 0.2))
+      assert.is_true(uring.loop():ring():stats().enters - enters < 100)
+      assert(b:send "later")
+      assert.equal("later", stream:read(5, patience))
+      b:close()
+      assert.is_nil(stream:read(1, patience))
     end)
   end)
 end)

@@ -136,8 +136,10 @@ static int stream_push_request (struct stream *s) {
     if (s->memory == NULL)
       return -ENOMEM;
     if (s->output.positioned) s->at = lseek(s->fd, 0, SEEK_CUR);
-    q = request_of(&kind_read, s->fd);
-    q.sqe.off = UINT64_MAX;
+    /* guard: what polls a socket that is not blocking, and has an error in its
+       queue, is told of that, without end */
+    q = request_of(s->output.sends ? &kind_recv : &kind_read, s->fd);
+    q.sqe.off = s->output.sends ? 0 : UINT64_MAX;
     request_lend(&q, PLACE(addr), s->memory->bytes, &s->memory->block);
     q.sqe.len = s->size;
   }

@@ -109,6 +109,20 @@ describe("a FIFO", function()
     end)
   end)
 
+  it("is not open by what a writer has left that is gone", function()
+    net.run(function()
+      let_go()
+      local other = uring.fd(assert(uring.await(uring.sqe():prep_openat(
+        uring.AT_FDCWD, fifo, uring.O_RDONLY | uring.O_NONBLOCK))))
+      assert(fs.write(fifo, "left, "))
+      net.fails(E.ETIME, uring.open(fifo, "r", 0.02))
+      local reading = uring.spawn(fs.read, fifo)
+      assert(fs.write(fifo, "and more"))
+      assert.same({ true, "left, and more" }, { reading:join(patience) })
+      other:close()
+    end)
+  end)
+
   it("is open when the other end is, with nothing written yet", function()
     net.run(function()
       for i = 1, 20 do

@@ -309,9 +309,9 @@ static int file_readlink (lua_State *L) {
 }
 
 /* file_fifo_came(fd): has a writer come to the FIFO that this descriptor
-** reads, and has written or gone? */
+** reads, and gone? (What is in it may be from before.) */
 static int file_fifo_came (lua_State *L) {
-  struct pollfd p = { arg_fd(L, 1).number, POLLIN, 0 };
+  struct pollfd p = { arg_fd(L, 1).number, POLLHUP, 0 };
   lua_pushboolean(L, poll(&p, 1, 0) > 0);
   return 1;
 }

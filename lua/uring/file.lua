@@ -143,8 +143,10 @@ local NEVER_INLINE <const> = NEVER_CACHED | public.O_RDWR
 -- The first try has opened a FIFO to read, though it may have no writer. Wait
 -- for one as open(2) does: by a second open, which a thread of the kernel's
 -- does. It does not see a writer that came and went before it; a poll of the
--- first does. The arguments are those of `open_fd`. When this returns
--- nothing is left in the kernel that a writer could take for a reader.
+-- first does. (What can be read may be what an earlier writer has left for
+-- another reader, and behind that the kernel tells of no end.) The arguments
+-- are those of `open_fd`. When this returns nothing is left in the kernel that
+-- a writer could take for a reader.
 local function wait_for_writer(stream, ...)
   local all <const> = pack(...)
   return scopes.scope(function(scope)
@@ -154,7 +156,7 @@ local function wait_for_writer(stream, ...)
       return other:close()
     end)
     local polling <const> = spawn_into(scope, function()
-      public.await(public.sqe():prep_poll_add(stream, public.POLLIN))
+      public.await(public.sqe():prep_poll_add(stream, public.POLLHUP))
       opening:cancel()
     end)
     local _, came, message, errno = opening:join()

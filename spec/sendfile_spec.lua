@@ -575,6 +575,22 @@ describe("sendfile", function()
     end)
   end)
 
+  it("tells of O_DIRECT where that does not let it read", function()
+    net.run(function()
+      local a, b = net.pair()
+      local got = reader(b)
+      local fd <close> = uring.fd((assert(uring.await(
+        uring.sqe():prep_openat(uring.AT_FDCWD, helper.file(("d"):rep(100000)),
+          uring.O_RDONLY | uring.O_DIRECT)))))
+      local n, message, errno = a:sendfile(fd, 1)
+      if n then helper.skip "this file system reads whatever it is asked" end
+      net.fails(E.EINVAL, n, message, errno)
+      assert.is_truthy(message:find("open it without", 1, true))
+      a:close()
+      got:join(patience)
+    end)
+  end)
+
   it("costs no thread and no memory of its own for a slow peer", function()
     local clients <const> = 1000
     net.run(function()

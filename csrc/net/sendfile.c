@@ -29,6 +29,7 @@
 #include "task/wait_chain.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
@@ -293,6 +294,15 @@ static int sendfile_wait_turn (lua_State *L, struct task *t, struct socket *s,
 
 /* ---- turns -------------------------------------------------------------- */
 
+static const char *why_unread (lua_State *L, int err) {
+  struct fd_arg file;
+  if (err == EINVAL && file_at(L, &file)
+      && (fcntl(file.number, F_GETFL) & O_DIRECT))
+    return ": read, which O_DIRECT allows of aligned pieces only: open it "
+           "without";
+  return ": read";
+}
+
 /* The wait has failed, timed out, or was cancelled. */
 static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
                            int err) {
@@ -309,7 +319,7 @@ static int sendfile_ended (lua_State *L, struct task *t, struct socket *s,
     return sendfile_failed(L, s, t, EBADF, ", which was closed");
   if (cut && !file_at(L, &file))
     return sendfile_failed(L, s, t, EBADF, ": the file was closed");
-  return sendfile_failed(L, s, t, err, f->reads ? ": read" : "");
+  return sendfile_failed(L, s, t, err, f->reads ? why_unread(L, err) : "");
 }
 
 static int sendfile_start (lua_State *L, struct task *t, int64_t deadline) {

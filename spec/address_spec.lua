@@ -106,6 +106,30 @@ describe("an address", function()
     end)
   end)
 
+  it("that a finalizer cancels before it is in line has sent nothing",
+    function()
+      helper.needs_eager_collector()
+      helper.run(function()
+        local box = uring.mailbox { capacity = 1 }
+        local to = box:address()
+        assert(to:try_send(0))
+        local n, all = 0, true
+        while all do
+          n = n + 1
+          local sender
+          sender = uring.spawn(function()
+            all = helper.in_allocation(n, function() sender:cancel() end,
+              to.send, to, { n })
+          end)
+          uring.sleep(0)
+          sender:cancel()  -- (where it makes not as many)
+          assert(sender:join(5 * helper.slow))
+        end
+        assert(n > 1 and box:stats().accepted == 1)
+        box:close()
+      end)
+    end)
+
   it("is told when the mailbox closes", function()
     helper.run(function()
       local box, address = pair { capacity = 1 }

@@ -102,8 +102,10 @@ static int send_waits (lua_State *L, struct task *t, struct waiting_send *w,
   struct mail_address *a = mail_address_at(L, state_of(L), 1);
   w->wait.woken = send_closed;
   if (a) address_wait_begin(a, &w->wait);  /* (of a call it goes on) */
-  /* guard: what was closed since the message was refused wakes no task */
-  if (queue_wait(w->q, w->s, doorbell) != SEND_WAITS)
+  /* guard: what was closed since the message was refused wakes no task; and
+     a finalizer may have cancelled this one */
+  if (queue_wait(w->q, w->s, doorbell) != SEND_WAITS
+      || t->task_flags & TASKF_CANCELLED)
     return send_results(L, t, w, kind);
   waitq_add(&w->waitq.q.waiting, &t->node);
   return loop_wait(L, t, WAIT_QUEUE, &w->waitq, CLOCK_NEVER,

@@ -84,6 +84,9 @@ local function new_world()
   w.own_file = assert(io.open "/proc/self/cmdline")
   w.address = uring.sockaddr "127.0.0.1:80"
   w.sqe, w.channel, w.semaphore = nop(), uring.channel(1), uring.semaphore(1)
+  w.box = assert(uring.mailbox { capacity = 1 })
+  w.to = w.box:address()
+  assert(w.to:try_send { "first" })
   -- a group with a completion that was not taken, and a msghdr with control
   w.group = assert(w.ring:buf_ring { entries = 4, size = 16 })
   w.msg = uring.msghdr { controllen = 256, namelen = 64,
@@ -106,14 +109,21 @@ end
 local SOCKETS <const> = { "a", "b", "c", "d", "e", "f", "g", "h", "client",
   "other_client", "listener" }
 
+local function wait_for_end(task, problem)
+  assert(uring.shield(60, task.join, task, 30 * helper.slow)
+    or task:status() ~= "waiting", problem)
+end
+
 -- Closes all of it; every task must end.
 local function end_world(w)
   for _, task in ipairs(w.tasks) do task:cancel() end
   for _, task in ipairs(w.tasks) do
-    assert(uring.shield(60, task.join, task, 30 * helper.slow)
-      or task:status() ~= "waiting", "a task does not end")
+    wait_for_end(task, "a task does not end")
   end
   for _, name in ipairs(SOCKETS) do w[name]:close() end
+  w.box:close()
+  local s <const> = w.box:stats()
+  assert(s.accepted == s.received + s.undelivered)
   w.fd:close()
   w.ring:close()
   w.looped:close()
@@ -134,7 +144,7 @@ local function try(object, method, ...) pcall(object[method], object, ...) end
 function deeds.close(w)
   for _, name in ipairs(SOCKETS) do w[name]:close() end
   for _, name in ipairs { "ring", "looped", "buffer", "fd", "msg", "group",
-      "channel" } do
+      "channel", "box", "to" } do
     try(w[name], "close")
   end
   if w.lease then w.lease:release() end
@@ -167,8 +177,9 @@ function deeds.end_all(w)
   deeds.close(w)
 end
 
--- Cancels every task, the scope and the operation.
+-- Cancels every task, the one that calls too, the scope and the operation.
 function deeds.cancel(w)
+  w.caller:cancel "by a finalizer"
   for _, task in ipairs(w.tasks) do task:cancel "by a finalizer" end
   if w.scope then w.scope:cancel() end
   w.op:cancel()
@@ -212,6 +223,13 @@ function deeds.use(w)
   try(w.ring, "submit")
   try(w.channel, "try_send", 1)
   try(w.channel, "try_receive")
+  try(w.to, "try_send", { 2 }, w.to)
+  try(w.box, "try_receive")
+  pcall(function()
+    use_event(w.box:receiving())
+    use_event(w.to:sending { 3 })
+    use_event(w.to:monitor())
+  end)
   try(w.sqe, "prep_read", 0, w.buffer)
   try(w.buffer, "resize", 1 << 16)
   try(w.group, "lease", w.res, w.flags)
@@ -344,10 +362,11 @@ local calls = {
     w.b = box:receive()[1]
     w.b:recv(3, SHORT)
     to:send(w.listener)
-    local sent = uring.spawn(to.send, to, w.d)
-    w.listener = box:receive()
-    sent:join()
-    w.d = box:receive()
+    uring.scope(function(scope)
+      scope:spawn(to.send, to, w.d)
+      w.listener = box:receive()
+      w.d = box:receive()
+    end)
     w.d:receive(3, SHORT)
   end,
   ["a stream over functions"] = function(w)
@@ -440,6 +459,30 @@ local calls = {
     w.channel:receive(SHORT)
     w.channel:receive(SHORT)
   end,
+  ["mailbox:receive"] = function(w)
+    w.box:receive(SHORT)
+    w.box:receive(SHORT)
+  end,
+  ["address:try_send"] = function(w)
+    w.box:try_receive()
+    w.to:try_send({ w.to, { w.buffer } }, w.a)
+  end,
+  ["address:send"] = function(w)
+    uring.timeout(SHORT, w.to.send, w.to, { w.to, { w.buffer } }, w.a)
+  end,
+  ["address:sending"] = function(w)
+    uring.select({ w.to:sending { w.to }, w.to:monitor() }, SHORT)
+  end,
+  ["address:call"] = function(w)
+    uring.timeout(SHORT, w.to.call, w.to, "f", { w.buffer })
+  end,
+  ["mailbox:serve"] = function(w)
+    uring.timeout(SHORT, w.box.serve, w.box, { f = print })
+  end,
+  ["uring.mailbox"] = function(w)
+    local box <close> = assert(uring.mailbox { name = "finalizers" })
+    return uring.address "finalizers", box:stats(), tostring(w.to)
+  end,
   ["a semaphore"] = function(w)
     local _ <close> = w.semaphore:acquire(SHORT)
   end,
@@ -491,6 +534,9 @@ for name, make in pairs {
   ["ring:receiving"] = function(w) return w.looped:receiving() end,
   ["ring:awaiting"] = function(w) return w.looped:awaiting(poll(w)) end,
   ["task:joining"] = function(w) return w.tasks[1]:joining() end,
+  ["mailbox:receiving"] = function(w) return w.box:receiving() end,
+  ["address:sending that waits"] = function(w) return w.to:sending(1) end,
+  ["address:monitor"] = function(w) return w.to:monitor() end,
 } do
   calls[name] = function(w)
     local event = make(w)
@@ -505,40 +551,17 @@ end
 
 -- ---- trials ---------------------------------------------------------------
 
--- Calls f, and `deed` in its n-th allocation, or later; false if it makes not
--- as many.
-local function at(n, deed, f)
-  local armed = true
-  local function arm()
-    setmetatable({}, { __gc = function()
-      if not armed then return end
-      n = n - 1
-      if n > 0 then arm()
-      else
-        armed = false
-        deed()
-      end
-    end })
-  end
-  helper.collect()
-  collectgarbage "stop"
-  collectgarbage("incremental", 10, 1000, 30)  -- a cycle each time
-  arm()
-  collectgarbage "restart"
-  pcall(f)
-  collectgarbage("incremental", 200, 100, 13)
-  local done = not armed
-  armed = false
-  return done
-end
-
 -- One call with a finalizer in its n-th allocation that does one deed.
 local function trial(call, deed, n)
   local done, ended
   -- (what is left of a task whose coroutine was closed is an error)
   local ok, why = pcall(uring.run, function()
     local w = new_world()
-    done = at(n, function() deeds[deed](w) end, function() calls[call](w) end)
+    w.caller = uring.spawn(function()
+      done = helper.in_allocation(n, function() deeds[deed](w) end,
+        calls[call], w)
+    end)
+    wait_for_end(w.caller, "the call does not end")
     end_world(w)
     ended = true
   end)

@@ -74,6 +74,33 @@ function helper.needs_eager_collector()
   end
 end
 
+-- Calls f, under pcall, and in its n-th allocation, or later, `deed`, as
+-- a finalizer; false if it makes not as many. Needs an eager collector.
+function helper.in_allocation(n, deed, f, ...)
+  local armed = true
+  local function arm()
+    setmetatable({}, { __gc = function()
+      if not armed then return end
+      n = n - 1
+      if n > 0 then arm()
+      else
+        armed = false
+        deed()
+      end
+    end })
+  end
+  helper.collect()
+  collectgarbage "stop"
+  collectgarbage("incremental", 10, 1000, 30)  -- a cycle each time
+  arm()
+  collectgarbage "restart"
+  pcall(f, ...)
+  collectgarbage("incremental", 200, 100, 13)
+  local done = not armed
+  armed = false
+  return done
+end
+
 -- Does this kernel have it?
 function helper.has(name)
   local feature = helper.probe.features[name]

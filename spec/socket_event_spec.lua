@@ -199,6 +199,33 @@ describe("a receive that stays in flight after a choice", function()
   end)
 end)
 
+describe("an iterator in whose first step a finalizer receives", function()
+  it("loses nothing", function()
+    helper.needs_eager_collector()
+    net.run(function()
+      local n, all = 0, true
+      while all do
+        n = n + 1
+        local a, b = net.pair()
+        assert(a:send "stream")
+        local event, waiter = b:receiving(), { choose = function() end }
+        local got
+        all = helper.in_allocation(n, function()
+          event:block(waiter)
+          event:cancel(waiter)
+        end, function()
+          -- (of a size of its own: it makes a pool of buffers)
+          got = helper.first(b:chunks { size = 1000 + n, lease = true,
+            timeout = helper.slow })
+          got = got and got:string()
+        end)
+        assert.equal("stream", got)
+      end
+      assert(n > 3)
+    end)
+  end)
+end)
+
 describe("socket:accepting", function()
   it("gives a connection and its peer", function()
     net.run(function()

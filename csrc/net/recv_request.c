@@ -163,6 +163,9 @@ static int recv_start_multishot (lua_State *L, struct socket *s,
                       &err);
   if (s->d == NULL)  /* guard: finalizers may have closed it */
     return -EBADF;
+  if (socket_op(s, &s->in))  /* guard: ... or begun to receive: what that
+                                takes would be lost */
+    return 0;
   /* (the kernel locks the pages of its list of buffers: RLIMIT_MEMLOCK) */
   if (s->pool == NULL)
     return err == ENOMEM ? recv_start_single(s, a, control_capacity) : -err;
@@ -189,6 +192,8 @@ static int recv_start_request (lua_State *L, struct socket *s,
                                const struct recv_args *a) {
   bool rx_exhausted = s->rx_exhausted, fds = recv_wants_fds(a);
   unsigned control_capacity;
+  if (socket_op(s, &s->in))  /* guard: a finalizer's, of a search for leases */
+    return 0;
   s->rx_exhausted = false;
   if (a->want == WANT_CONNECTION) return recv_start_accept(s, a);
   control_capacity = socket_control_capacity(s, &fds);

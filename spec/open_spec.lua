@@ -82,7 +82,11 @@ describe("uring.open", function()
       _, text, err = f:flush()
       assert.equal(E.EBADF, err)
       assert.truthy(text:find(path, 1, true), text)
-      assert.truthy(tostring(f):find(path, 1, true))
+      assert.equal(("uring.Stream ('%s', fd %d)"):format(path, f:fileno()),
+        tostring(f))
+      local r, w = assert(uring.pipe())
+      net.keep(r, w)
+      assert.equal(("uring.Stream (fd %d)"):format(w:fileno()), tostring(w))
     end)
   end)
 

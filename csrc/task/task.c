@@ -144,15 +144,17 @@ static int set_note (lua_State *L) {
 }
 
 /* The message handler of tasks, scopes and timeouts. It returns the value
-** unchanged: to-be-closed variables get it. */
+** unchanged: to-be-closed variables get it. A handler in Lua that calls it
+** gives 2, the level that its traceback begins at. */
 static int note_traceback (lua_State *L) {
+  int level = (int)luaL_optinteger(L, 2, 1);
   lua_settop(L, 1);
   if (is_cancelled(L, 1) || push_note_of(L, 1)) {
     lua_settop(L, 1);
     return 1;
   }
   lua_settop(L, 1);
-  luaL_traceback(L, L, NULL, 1);
+  luaL_traceback(L, L, NULL, level);
   return set_note(L);
 }
 

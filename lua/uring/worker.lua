@@ -285,7 +285,7 @@ end
 -- What is raised is a text here already, with the traceback of there.
 local function noted(e)
   if type(e) ~= "string" and not rawequal(e, cancelled) then e = text(e) end
-  return note(e)
+  return note(e, 2)
 end
 
 local function main(...)

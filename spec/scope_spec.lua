@@ -285,7 +285,7 @@ describe("a deadlock with scopes", function()
       end)
     end)
     assert.truthy(why:find(
-      "task 1 waits for the 1 tasks of its scope to end at spec/scope_spec",
+      "task 1 waits for the 1 task of its scope to end at spec/scope_spec",
       1, true), why)
     assert.truthy(why:find("task 2.1 'reader' waits for", 1, true), why)
     assert.truthy(why:find("uring.Channel (0 of 0)", 1, true), why)

@@ -278,8 +278,9 @@ static void push_wait (lua_State *L, const struct task *t) {
       break;
     case WAIT_SCOPE: {
       const struct cancel_scope *cs = t->scope;
-      lua_pushfstring(L, "for the %d tasks of its scope to end",
-                      (int)(cs->ntasks + cs->ndaemons));
+      int n = (int)(cs->ntasks + cs->ndaemons);
+      lua_pushfstring(L, "for the %d task%s of its scope to end", n,
+                      n == 1 ? "" : "s");
       break;
     }
     case WAIT_ITEM: case WAIT_SEND: push_items(L, t); break;

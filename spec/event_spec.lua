@@ -313,6 +313,27 @@ describe("an event of another library", function()
       end)
     end)
 
+  it("cannot pass the record of one wait off as another's", function()
+    helper.run(function()
+      local one, two = uring.channel(1), uring.channel(1)
+      local a, b, own = one:receiving(), two:receiving(), { n = 0 }
+      a:block(own)
+      local forged = { [b] = own[a] }
+      local function send(channel)
+        uring.spawn(channel.send, channel, "x")
+        uring.sleep(0)
+      end
+      send(one)  -- (it is for the event, which leaves the queue)
+      assert.is_nil((one:try_receive()))
+      assert.is_nil((b:try(forged)))
+      send(two)
+      assert.equal(1, #two)
+      two, b, forged = nil, nil, nil  -- luacheck: ignore
+      helper.collect()
+      a:cancel(own)
+    end)
+  end)
+
   it("may cancel an event that it has not blocked on", function()
     helper.run(function()
       for _, inner in ipairs { uring.event(uring.sleep, 0.01),

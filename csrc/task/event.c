@@ -179,6 +179,10 @@ static struct event *push_event_args (lua_State *L,
     lua_pushvalue(L, v->n + 1);
     lua_rawget(L, v->n + 2);
     *e = class_test(L, v->n + 3, CLASS_SELECT_WAITER);
+    /* guard: the program may have put another event's there, which does not
+       keep this queue's memory */
+    if (*e && ((*e)->kind != v->kind || (*e)->object != lua_topointer(L, 1)))
+      *e = NULL;
   }
   else
     lua_pushnil(L);
@@ -244,6 +248,7 @@ static int event_block (lua_State *L) {
     e->index = (int)lua_tointeger(L, -1);
     lua_pop(L, 1);
     b.node = &e->node;
+    e->object = lua_topointer(L, 1);
     lua_pushvalue(L, 1);
     /* guard: it has the queue's memory */
     lua_setiuservalue(L, -2, SELECT_WAITER_OBJECT);

@@ -33,6 +33,7 @@ struct select_waiter {
   struct task *task;        /* its user value, like the object that has the
                                queue or the operation */
   const struct wait_kind *kind;  /* of its event */
+  const void *object;       /* its user value, of its event */
   struct ring *ring;        /* whose messages it waits for, or NULL */
   uint64_t token;           /* of the operation that it waits for, or 0 */
   int index;                /* of its event in the select, from 0: event.c */

@@ -64,7 +64,7 @@ for name, open in pairs(sources) do
       "3 nan 0x.8p1", ("1"):rep(199), ("1"):rep(200) .. " 3",
       ("1"):rep(201), ("1"):rep(200) .. ".5", "0x" .. ("f"):rep(198),
       "0x" .. ("f"):rep(199) }
-    for _, format in ipairs { "l", "L", "a", "n", 1, 4, 100000 } do
+    for _, format in ipairs { "l", "*l", "L", "a", "*n", "n", 1, 4, 100000 } do
       it(("gives with %q what io's does"):format(format), function()
         net.run(function()
           for _, text in ipairs(texts) do
@@ -232,7 +232,7 @@ for name, open in pairs(sources) do
     it("raises for what is no format", function()
       net.run(function()
         local s = open()
-        for _, bad in ipairs { "x", "", "ll", "*l", -1, 1.5, {}, true } do
+        for _, bad in ipairs { "x", "", "ll", "*", "*x", -1, 1.5, {}, true } do
           assert.has_error(function() s:read(bad) end)
         end
         assert.has_error(function() s:read("l", "1") end)

@@ -28,9 +28,14 @@ static int bad_format (lua_State *L, int arg) {
                                     : arg_typename(L, arg)));
 }
 
+/* (An asterisk in front is left out, as by Lua's io.) */
 static enum read_kind format_kind (lua_State *L, int arg) {
   size_t n;
   const char *format = lua_tolstring(L, arg, &n);
+  if (n == 2 && *format == '*') {
+    format++;
+    n--;
+  }
   if (n == 1) {
     switch (*format) {
       case 'l': return READ_LINE;

@@ -413,7 +413,7 @@ static int stream_tostring (lua_State *L) {
   struct stream *s = class_check(L, 1, CLASS_STREAM);
   if (s->d == NULL) lua_pushliteral(L, "uring.Stream (closed)");
   else if (s->finish) lua_pushliteral(L, "uring.Stream (functions)");
-  else if (s->name[0] == '\'')
+  else if (s->name && s->name[0] == '\'')
     lua_pushfstring(L, "uring.Stream (%s, fd %d)", s->name, s->fd);
   else lua_pushfstring(L, "uring.Stream (fd %d)", s->fd);
   return 1;

@@ -371,7 +371,7 @@ describe("a read or a write by position", function()
       end
       for name, call in pairs(CALLS) do
         local result, message, errno
-        for _ = 1, 100 do  -- (where the write has completed before: again)
+        for _ = 1, 1000 do  -- (where the write has completed before: again)
           result, message, errno = attempt(name, call)
           if result == nil then break end
         end

@@ -227,6 +227,34 @@ describe("the standard streams", function()
     assert.truthy(content(seen):find "the end")
   end)
 
+  it("hold up no other task where a terminal has no room", function()
+    uring.loop()
+    for _, side in ipairs { "this", "the other" } do
+      local other, this = spec.pty()
+      if not other then helper.skip "needs a file system of terminals" end
+      local before = spec.fds()
+      if side == "the other" then this, other = other, this end
+      local writer, reader = assert(uring.stream(this)), uring.fd(other)
+      local began = os.time()
+      uring.run(function()
+        for _, text in ipairs { "a line\n", "no line " } do
+          local writing = uring.spawn(function()
+            while writer:write(text:rep(100)) do uring.sleep(0) end
+          end)
+          uring.sleep(0.2)
+          assert.equal("waiting", writing:status())
+          writing:cancel()
+          net.fails(E.ECANCELED, writing:join(net.patience))
+        end
+        uring.timeout(0.1, writer.close, writer)  -- (or it would linger)
+      end)
+      assert.is_true(os.time() - began < net.patience)
+      reader:close()
+      net.close()  -- (the write that was cancelled has ended)
+      assert.equal(before - 2, spec.fds())
+    end
+  end)
+
   it("stay as they are for others: blocking, and open", function()
     local output = helper.script_ok [[
       local uring = require "uring"

@@ -122,8 +122,15 @@ void output_flush_file (FILE *f) {
   no_sigpipe_end(&quiet, fflush(f) != 0 && errno == EPIPE);
 }
 
+/* Does a write without the loop return at once? A terminal waits for room,
+** whatever a poll says, unless it could be opened anew. */
+static bool output_never_waits (const struct output *o) {
+  return !o->lines || o->unblocked >= 0;
+}
+
 /* Write what is buffered, without the loop. `timeout`: 0, or -1 to wait. */
 static void write_rest (struct output *o, int fd, int timeout) {
+  if (timeout == 0 && o->lines && o->unblocked >= 0) fd = o->unblocked;
   output_turn(o);
   while (o->going) {
     const unsigned char *at = o->going->bytes + o->from;
@@ -204,8 +211,10 @@ static struct request output_request (const struct output *o) {
   else {
     q.sqe.off = UINT64_MAX;
     /* guard: a write to a pipe without a reader kills the process; a worker of
-       the kernel's does not take the signal */
-    if (o->plain || atomic_load(&no_nosignal)) q.sqe.flags |= IOSQE_ASYNC;
+       the kernel's does not take the signal. And a write to a terminal is
+       made in the submit, and waits there for room. */
+    if (o->plain || o->lines || atomic_load(&no_nosignal))
+      q.sqe.flags |= IOSQE_ASYNC;
     else q.sqe.rw_flags = RWF_NOSIGNAL;
   }
   request_lend(&q, PLACE(addr), o->going->bytes + o->from, &o->going->block);
@@ -344,7 +353,8 @@ ssize_t output_add (struct output *o, struct loop *loop, const char *at,
     done += room;
   }
   if (o->ops->start == NULL) output_list(o, loop);
-  if (o->lines && o->token == 0 && memrchr(at, '\n', done))
+  if (o->lines && output_never_waits(o) && o->token == 0
+      && memrchr(at, '\n', done))
     write_rest(o, handle_number(*o->d), 0);
   return (ssize_t)done;
 }
@@ -375,9 +385,12 @@ size_t output_end (struct output *o, bool in_owner) {
   if (in_owner) {  /* guard: a child would write its parent's bytes again */
     output_unlist(o);
     if (o->token != 0) abandon_request(o);
-    else if (o->open && *o->d && handle_number(*o->d) >= 0)
+    else if (o->open && *o->d && handle_number(*o->d) >= 0
+             && output_never_waits(o))
       write_rest(o, handle_number(*o->d), 0);
   }
+  if (o->lines && o->unblocked >= 0) close(o->unblocked);
+  o->unblocked = -1;
   o->token = 0;
   o->open = false;
   left = output_size(o);

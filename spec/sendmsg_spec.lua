@@ -157,6 +157,28 @@ describe("sendmsg", function()
     end)
   end)
 
+  it("does not wait when a finalizer has cancelled it", function()
+    helper.needs_eager_collector()
+    net.run(function()
+      local n, all = 0, true
+      while all do
+        n = n + 1
+        local a <close>, b = net.pair()
+        local sender
+        fill(a)
+        sender = uring.spawn(function()
+          all = helper.in_allocation(n, function() sender:cancel() end,
+            a.sendmsg, a, { data = "more" })
+        end)
+        uring.sleep(0)
+        sender:cancel()  -- (where it makes not as many)
+        assert(sender:join(net.patience))
+        b:close()
+      end
+      assert(n > 1)
+    end)
+  end)
+
   it("sends descriptors once, and keeps no copy", function()
     helper.keeps_fds(function()
       net.run(function()

@@ -212,6 +212,8 @@ static int send_start (lua_State *L, struct task *t, int64_t deadline) {
   rc = send_prepare(L, s, &q);
   if (rc == 0 && s->d == NULL)  /* guard: finalizers may have closed it */
     rc = -EBADF;
+  else if (rc == 0 && t->task_flags & TASKF_CANCELLED)  /* guard: the same */
+    rc = -ECANCELED;
   else if (rc < 0 && rc != -ENOMEM) {
     send_end_turn(L, s, &t->node);
     if (q.pin[OP_PIN_MEMORY]) refblock_release(q.pin[OP_PIN_MEMORY]);
@@ -228,6 +230,7 @@ static int send_start (lua_State *L, struct task *t, int64_t deadline) {
     return send_fail(L, fail(L, EBADF, "the socket is closed"));
   if (rc < 0) {
     send_end_turn(L, s, &t->node);
+    if (rc == -ECANCELED) loop_check(L, t);
     return send_fail(L, ring_push_failed(L, s->ring, rc));
   }
   op->waiter = t;

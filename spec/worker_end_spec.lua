@@ -249,6 +249,18 @@ describe("the end of a worker", function()
     end)
   end)
 
+  it("comes by a hook soon, too, where functions of C take long", function()
+    helper.run(function()
+      local w = worker { cancel = "hook", main = function()
+        local sleep = require("uring_spec").sleep
+        while true do sleep(0.002) end
+      end }
+      uring.sleep(0.01)
+      w:cancel()
+      failed(E.ECANCELED, "cancelled", w:join(2.5 * helper.slow))
+    end)
+  end)
+
   it("comes by a hook in a coroutine, and not under a shield", function()
     helper.run(function()
       local w = worker { cancel = "hook", main = function()

@@ -28,7 +28,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define HOOK_COUNT 10000     /* instructions between two looks at the flag */
+/* Instructions between two looks at the flag: few, for one of them may be the
+** call of a function of C that takes milliseconds. (That there is a hook
+** halves the speed of Lua; that it is called so often costs 2 % of that.) */
+#define HOOK_COUNT 1000
 
 
 /* A warning, in the pieces that Lua gives; what does not fit is cut off. */

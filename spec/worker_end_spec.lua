@@ -306,6 +306,27 @@ describe("the end of a worker", function()
     end)
   end)
 
+  it("comes by a hook under a shield whose time is over", function()
+    helper.run(function()
+      for _, how in ipairs { "here", "in a task" } do
+        local w = worker({ cancel = "hook", main = function(kind)
+          local function busy()
+            local stop <const> = uring.now() + 3
+            while uring.now() < stop do local _ = 1 end
+          end
+          if kind == "here" then uring.shield(0.1, busy)
+          else
+            uring.shield(0.1, uring.scope, function() uring.spawn(busy) end)
+          end
+          return "whole"
+        end }, how)
+        uring.sleep(0.01)
+        w:cancel()
+        failed(E.ECANCELED, "cancelled", w:join())
+      end
+    end)
+  end)
+
   it("leaves a shield alone, and the scopes in it", function()
     helper.run(function()
       local box = uring.mailbox()

@@ -14,6 +14,7 @@
 #include "lua/errors.h"
 #include "task/cancel_scope.h"
 #include "task/ring_watch.h"
+#include "task/turn.h"
 #include "worker/decode.h"
 #include "worker/encode.h"
 #include "worker/mail_send.h"
@@ -24,6 +25,7 @@
 #include "compat.h"  /* again: now with Lua's headers before it */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -233,6 +235,8 @@ static int stop_worker (lua_State *L) {
   struct task *t = loop ? loop->current : NULL;
   if (t == NULL)
     return 0;
+  turn_expire(loop, loop_time(loop), UINT_MAX);  /* guard: a shield may be
+                                                    over */
   cancel_root(L, loop);
   lua_pushstring(L, loop->state->worker->reason);
   cancel_scope_reach(L, loop, t);  /* guard: their owners may never run */

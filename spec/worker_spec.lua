@@ -230,6 +230,8 @@ describe("a worker", function()
           ring = { entries = 0 } },
         ["option 'memory'"] = { main = f, memory = "x" },
         ["option 'cancel' must be \"hook\""] = { main = f, cancel = true },
+        ["option 'name' must have no zero byte"] = { main = f, name = "a\0b" },
+        ["option 'file' must have no zero byte"] = { file = "a.lua\0b" },
       } do
         helper.mistake(words, uring.worker, options)
       end

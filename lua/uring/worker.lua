@@ -25,9 +25,10 @@ local run <const>, loop <const> = public.run, public.loop
 local error <const>, pcall <const>, type <const> = error, pcall, type
 local next <const>, tostring <const>, rawequal <const> =
   next, tostring, rawequal
+local ipairs <const> = ipairs
 local assert <const> = assert
 local setmetatable <const>, xpcall <const> = setmetatable, xpcall
-local format <const> = string.format
+local format <const>, find <const> = string.format, string.find
 local refusal <const>, raise_as <const> = argument.refusal, argument.raise_as
 local bad_argument <const>, check_options <const> =
   argument.bad_argument, argument.check_options
@@ -93,6 +94,11 @@ local function read_options(options, call, fields)
   options = check_options(options, 1, call, fields)
   if options.cancel ~= nil and options.cancel ~= "hook" then
     bad_argument(1, call, "option 'cancel' must be \"hook\"")
+  end
+  for _, field in ipairs { "name", "module", "file" } do  -- C's strings
+    if options[field] and find(options[field], "\0", 1, true) then
+      bad_argument(1, call, "option '%s' must have no zero byte", field)
+    end
   end
   options.inbox = check_options(options.inbox, 1, call, INBOX, "inbox")
   options.ring = check_options(options.ring, 1, call, RING, "ring")

@@ -46,6 +46,21 @@ describe("try_receive", function()
     assert.same({ n = 1 }, table.pack(b:try_receive()))
   end)
 
+  it("takes what a request has received on a ring that tells no task work",
+    function()
+      helper.script_ok [[
+        local uring = require "uring"
+        uring.loop { flags = uring.IORING_SETUP_SINGLE_ISSUER
+          | uring.IORING_SETUP_DEFER_TASKRUN }
+        uring.run(function()
+          local a, b = assert(uring.socketpair())
+          assert(not uring.select({ b:receiving() }, 0.001))
+          assert(a:try_send "hello" == 5)
+          assert(b:try_receive() == "hello")
+        end)
+      ]]
+    end)
+
   it("gives datagrams with their senders, and descriptors", function()
     local a, to = net.udp()
     local b = net.udp()

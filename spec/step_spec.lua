@@ -32,6 +32,26 @@ describe("loop:step", function()
     assert(r.n == 3 and r[1] == true and r[2] == 1 and r[3] == nil)
   end)
 
+  hosted("takes what a ring that tells no task work has completed", function()
+    local ring = assert(uring.ring {
+      flags = uring.IORING_SETUP_SINGLE_ISSUER
+        | uring.IORING_SETUP_DEFER_TASKRUN })
+    local r, w = spec.pipe()
+    local byte = uring.buffer(1)
+    for _ = 1, 3 do
+      local reader = loop:spawn(function()
+        return ring:await(uring.sqe():prep_read(r, byte), 5)
+      end)
+      H.settle()
+      H.equal("waiting", reader:status())
+      spec.write(w, "x")
+      loop:step()
+      loop:step()
+      H.equal("done", reader:status())
+      H.equal(1, select(2, reader:join()))
+    end
+  end)
+
   hosted("takes tables with names, and refuses what is no function",
     function()
       local task = loop:spawn({ main = function(x) return x end,

@@ -78,10 +78,8 @@ static int wait_once (lua_State *L, struct ring *r, unsigned n,
 ** -errno. */
 static int reap_ready (struct ring *r) {
   int rc = 0;
-  /* (without TASKRUN_FLAG the kernel does not report deferred work) */
-  if (ring_needs_enter(r) || (r->io.flags & IORING_SETUP_IOPOLL)
-      || ((r->io.flags & IORING_SETUP_DEFER_TASKRUN)
-          && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG)))
+  if (ring_needs_enter(r) || ring_is_blind(r)
+      || (r->io.flags & IORING_SETUP_IOPOLL))
     rc = ring_enter(r, 0, SYS_FOREVER);
   if (rc >= 0 || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN)
     rc = ring_reap(r);

@@ -22,7 +22,8 @@
 static void try_reap (const struct socket *s) {
   if (s->ring == NULL || !s->ring->open)
     return;
-  if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
+  if (ring_needs_enter(s->ring) || ring_is_blind(s->ring))
+    ring_enter(s->ring, 0, SYS_FOREVER);
   ring_reap(s->ring);
 }
 

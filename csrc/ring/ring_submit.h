@@ -63,6 +63,13 @@ static inline bool ring_needs_enter (const struct ring *r) {
          || sys_needs_enter(&r->io) || ring_wants_pause(r);
 }
 
+/* Does the kernel not tell in memory of completions that wait for an enter?
+** (The program has given its own flags.) */
+static inline bool ring_is_blind (const struct ring *r) {
+  return (r->io.flags & IORING_SETUP_DEFER_TASKRUN)
+         && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG);
+}
+
 /* Submit the SQs of all rings of the list: a descriptor is closed only after
 ** the SQEs that name it were submitted. */
 void ring_submit_all (struct ring *list);

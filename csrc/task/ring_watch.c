@@ -176,7 +176,8 @@ unsigned ring_watch_enter (struct loop *loop, unsigned most) {
     if (w->poll == NULL && !loop->stepping)  /* guard: whenever it has ended */
       armed = arm_poll(loop, w);
     if (armed == -ENOMEM) nomem = true;
-    if (ring_watch_needs(w)) {
+    /* guard: in a step no poll tells of a blind ring */
+    if (ring_watch_needs(w) || (loop->stepping && ring_is_blind(w->ring))) {
       int taken = enter_one(w, most);
       if (taken < 0) nomem = true;
       else total += (unsigned)taken;

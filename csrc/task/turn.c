@@ -157,16 +157,10 @@ static int64_t longest_sleep (lua_State *L, struct loop *loop,
   return loop->retry && (ns < 0 || ns > RETRY_NS) ? RETRY_NS : ns;
 }
 
-bool turn_is_blind (const struct loop *loop) {
-  unsigned flags = loop->ring->io.flags;
-  return (flags & IORING_SETUP_DEFER_TASKRUN)
-         && !(flags & IORING_SETUP_TASKRUN_FLAG);
-}
-
 /* Wait awake, if that is likely to pay. True: there is something. */
 static bool wait_awake (struct loop *loop, int64_t ns) {
   struct ring *own = loop->ring;
-  if (!spin_is_due(&loop->spin, own->doorbell) || turn_is_blind(loop)
+  if (!spin_is_due(&loop->spin, own->doorbell) || ring_is_blind(own)
       || (ring_needs_enter(own) && ring_enter(own, 0, SYS_FOREVER) < 0))
     return false;
   return spin_wait(&loop->spin, own->doorbell, &own->io, ns);
@@ -248,7 +242,7 @@ unsigned turn_serve (lua_State *L, struct loop *loop, unsigned most,
   loop->retry = false;
   if (loop->outputs) loop->before_enter(loop);
   if (loop->watches) total = ring_watch_enter(loop, most ? RING_BATCH : 0);
-  if (ring_needs_enter(own) || turn_is_blind(loop))
+  if (ring_needs_enter(own) || ring_is_blind(own))
     rc = ring_enter(own, 0, SYS_FOREVER);
   while (total < most && sys_cq_ready(&own->io) > 0) {
     if ((n = ring_reap_batch(own)) < 0) raise_no_memory(L, loop);
@@ -276,6 +270,15 @@ bool turn_at_hand (const struct loop *loop) {
     return true;
   for (const struct watch *w = loop->watches; w; w = w->next)
     if (ring_watch_needs(w))
+      return true;
+  return false;
+}
+
+bool turn_is_blind (const struct loop *loop) {
+  if (ring_is_blind(loop->ring))
+    return true;
+  for (const struct watch *w = loop->watches; w; w = w->next)
+    if (ring_is_blind(w->ring))
       return true;
   return false;
 }

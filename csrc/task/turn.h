@@ -41,8 +41,8 @@ void turn_submit (struct loop *loop);
 ** memory. */
 bool turn_at_hand (const struct loop *loop);
 
-/* Does the kernel not report deferred work in memory? Then only an enter finds
-** it. (The program has given its own flags.) */
+/* Is one of the rings blind? Then no look at memory tells that there is
+** nothing to take. */
 bool turn_is_blind (const struct loop *loop);
 
 /* Is the first deadline over? */

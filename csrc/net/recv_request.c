@@ -467,9 +467,7 @@ bool recv_ready (const struct socket *s) {
 }
 
 static bool recv_reap (struct socket *s) {
-  if (ring_needs_enter(s->ring) || ring_is_blind(s->ring))
-    ring_enter(s->ring, 0, SYS_FOREVER);
-  ring_reap(s->ring);
+  ring_catch_up(s->ring);
   return s->d && recv_completed(s) > 0;
 }
 

@@ -12,7 +12,6 @@
 #include "net/recv_request.h"
 #include "net/send.h"
 
-#include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
 #include "lua/args.h"
 #include "lua/errors.h"
@@ -20,11 +19,7 @@
 
 /* Take what has completed of the socket's requests. */
 static void try_reap (const struct socket *s) {
-  if (s->ring == NULL || !s->ring->open)
-    return;
-  if (ring_needs_enter(s->ring) || ring_is_blind(s->ring))
-    ring_enter(s->ring, 0, SYS_FOREVER);
-  ring_reap(s->ring);
+  if (s->ring && s->ring->open) ring_catch_up(s->ring);
 }
 
 /* Values; or 0: nothing has arrived, or it is for others. */

@@ -176,11 +176,10 @@ static bool stream_is_readable (const struct stream *s) {
 static bool stream_input_poll (struct input *in) {
   struct stream *s = stream_of_input(in);
   int64_t deadline;
-  int rc;
+  int rc = 0;
   if (stream_op(s) == NULL && stream_push_request(s) < 0)
     return true;  /* (start reports it) */
-  if (ring_needs_enter(s->ring)) ring_enter(s->ring, 0, SYS_FOREVER);
-  rc = ring_reap(s->ring);
+  ring_catch_up(s->ring);
   if (stream_ended(s) || !stream_is_readable(s))
     return stream_ended(s);
   deadline = clock_after(BY_THREAD);

@@ -394,6 +394,11 @@ int ring_enter (struct ring *r, unsigned wait, int64_t ns) {
   return ring_enter_bare(r, wait, ns);
 }
 
+void ring_catch_up (struct ring *r) {
+  if (ring_needs_enter(r) || ring_is_blind(r)) ring_enter(r, 0, SYS_FOREVER);
+  ring_reap(r);
+}
+
 int ring_enter_batched (struct ring *r, unsigned wait, int64_t ns,
                         uint32_t least) {
   ring_send_cancels(r);

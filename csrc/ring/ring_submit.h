@@ -70,6 +70,10 @@ static inline bool ring_is_blind (const struct ring *r) {
          && !(r->io.flags & IORING_SETUP_TASKRUN_FLAG);
 }
 
+/* Reap what has completed by now, and enter the kernel for that only if it has
+** an effect. */
+void ring_catch_up (struct ring *r);
+
 /* Submit the SQs of all rings of the list: a descriptor is closed only after
 ** the SQEs that name it were submitted. */
 void ring_submit_all (struct ring *list);

@@ -47,10 +47,6 @@ function functions.lstat(at, path)
   return stat(at, "lstat", path, SYMLINK_NOFOLLOW)
 end
 
-function functions.open(at, path, mode, timeout)
-  return files.open_at("open_beneath", at.folder, path, mode, timeout)
-end
-
 -- rename and link: a request on the last names of two paths.
 local function on_two_names(at, op, from, to)
   local folder, name, last = parent(at, op, from)
@@ -155,13 +151,16 @@ end
 
 -- (Tail calls: errors are raised at the caller.)
 for name, f in next, functions do
-  if name ~= "open" then
-    fs[name] = function(...) return f(false, ...) end
-  end
+  fs[name] = function(...) return f(false, ...) end
   Root[name] = function(self, ...)
     check_root(self, name)
     return f(self, ...)
   end
+end
+
+function Root:open(path, mode, timeout)
+  check_root(self, "open")
+  return files.open_at("open_beneath", self.folder, path, mode, timeout)
 end
 
 function fs.root(path)

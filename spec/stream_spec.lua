@@ -227,11 +227,18 @@ describe("the standard streams", function()
     assert.truthy(content(seen):find "the end")
   end)
 
+  local function needs_terminals()
+    local other, this = spec.pty()
+    if not other then helper.skip "needs a file system of terminals" end
+    spec.close(other)
+    spec.close(this)
+  end
+
   it("hold up no other task where a terminal has no room", function()
+    needs_terminals()
     uring.loop()
     for _, side in ipairs { "this", "the other" } do
       local other, this = spec.pty()
-      if not other then helper.skip "needs a file system of terminals" end
       local before = spec.fds()
       if side == "the other" then this, other = other, this end
       local writer, reader = assert(uring.stream(this)), uring.fd(other)
@@ -253,6 +260,51 @@ describe("the standard streams", function()
       net.close()  -- (the write that was cancelled has ended)
       assert.equal(before - 2, spec.fds())
     end
+  end)
+
+  it("write to what their number names, and keep no terminal", function()
+    needs_terminals()
+    helper.script_ok [[
+      local spec = require "uring_spec"
+      local uring = require "uring"
+      local other, this = spec.pty()
+      local function name(fd)
+        spec.close(1)
+        assert(spec.dup(fd) == 1)
+        spec.close(fd)
+      end
+      local function write(text)
+        uring.run(function() uring.stdout:write(text) end)
+      end
+      name(this)
+      write "a line\n"
+      assert(spec.read(other) == "a line\r\n")
+      local reader, writer = spec.pipe()
+      name(writer)
+      assert(spec.ready(other), "the terminal is open")
+      write "another line\n"
+      assert(spec.ready(reader) and spec.read(reader) == "another line\n")
+    ]]
+  end)
+
+  it("are written at the end to a terminal that may not be opened", function()
+    needs_terminals()
+    helper.script_ok [[
+      local spec = require "uring_spec"
+      local reader, writer = spec.pty()
+      local child = spec.fork()
+      if child == 0 then
+        spec.close(1)
+        assert(spec.dup(reader) == 1)  -- (that side cannot be opened anew)
+        local uring = require "uring"
+        uring.run(function()
+          uring.stdout:write "a line\n"
+          os.exit(0, true)
+        end)
+      end
+      assert(spec.wait(child) == 0)
+      assert(spec.ready(writer) and spec.read(writer) == "a line\n")
+    ]]
   end)
 
   it("stay as they are for others: blocking, and open", function()

@@ -13,11 +13,13 @@
 #include "ring/ring_uses.h"
 #include "api/prep_build.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio_ext.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,15 +124,8 @@ void output_flush_file (FILE *f) {
   no_sigpipe_end(&quiet, fflush(f) != 0 && errno == EPIPE);
 }
 
-/* Does a write without the loop return at once? A terminal waits for room,
-** whatever a poll says, unless it could be opened anew. */
-static bool output_never_waits (const struct output *o) {
-  return !o->lines || o->unblocked >= 0;
-}
-
 /* Write what is buffered, without the loop. `timeout`: 0, or -1 to wait. */
 static void write_rest (struct output *o, int fd, int timeout) {
-  if (timeout == 0 && o->lines && o->unblocked >= 0) fd = o->unblocked;
   output_turn(o);
   while (o->going) {
     const unsigned char *at = o->going->bytes + o->from;
@@ -145,6 +140,46 @@ static void write_rest (struct output *o, int fd, int timeout) {
     output_went(o, (size_t)n);
     output_turn(o);
   }
+}
+
+/* The terminal once more, with an O_NONBLOCK that others who have it do not
+** get; or -1. It is opened for each use: kept open, it would be used where the
+** number is another file's by then, and outlive the terminal's last close. */
+static int open_again (int fd) {
+  char path[40];
+  int unused, again;
+  unsigned device, other;
+  /* The other side's name makes a new one; and a serial line that is opened
+     raises its DTR. */
+  if (ioctl(fd, TIOCGDEV, &device) < 0 || ioctl(fd, TIOCGPTN, &unused) == 0
+      || ioctl(fd, TIOCMGET, &unused) == 0)
+    return -1;
+  snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+  again = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  /* guard: /dev/tty and its like may be another one by now */
+  if (again >= 0 && (ioctl(again, TIOCGDEV, &other) < 0 || other != device)) {
+    close(again);
+    return -1;
+  }
+  return again;
+}
+
+/* Write of what is buffered what there is room for, at once. False: it might
+** wait. (A write to a terminal waits for room, whatever a poll says.) */
+static bool write_at_hand (struct output *o) {
+  int fd = handle_number(*o->d), again;
+  if (!o->lines) {
+    write_rest(o, fd, 0);
+    return true;
+  }
+  if (output_size(o) == 0)
+    return true;
+  again = open_again(fd);
+  if (again < 0)
+    return false;
+  write_rest(o, again, 0);
+  close(again);
+  return true;
 }
 
 
@@ -291,7 +326,7 @@ int output_start (struct output *o, struct loop *loop) {
   }
   if (o->at_once) {
     o->at_once = false;
-    write_rest(o, handle_number(*o->d), 0);
+    if (!write_at_hand(o)) write_rest(o, handle_number(*o->d), 0);
     if (o->going && errno != EAGAIN) output_fail(o, errno);
     o->poll_first = true;  /* (that needs no thread, and wakes what waits) */
   }
@@ -353,9 +388,8 @@ ssize_t output_add (struct output *o, struct loop *loop, const char *at,
     done += room;
   }
   if (o->ops->start == NULL) output_list(o, loop);
-  if (o->lines && output_never_waits(o) && o->token == 0
-      && memrchr(at, '\n', done))
-    write_rest(o, handle_number(*o->d), 0);
+  if (o->lines && o->token == 0 && memrchr(at, '\n', done))
+    write_at_hand(o);
   return (ssize_t)done;
 }
 
@@ -386,11 +420,9 @@ size_t output_end (struct output *o, bool in_owner) {
     output_unlist(o);
     if (o->token != 0) abandon_request(o);
     else if (o->open && *o->d && handle_number(*o->d) >= 0
-             && output_never_waits(o))
-      write_rest(o, handle_number(*o->d), 0);
+             && !write_at_hand(o) && o->standard)
+      write_rest(o, handle_number(*o->d), 0);  /* (as print's text is) */
   }
-  if (o->lines && o->unblocked >= 0) close(o->unblocked);
-  o->unblocked = -1;
   o->token = 0;
   o->open = false;
   left = output_size(o);

@@ -69,7 +69,6 @@ struct output {            /* of a socket or a stream */
   bool appends;            /* or to its end, which moves the position there */
   bool lines;              /* a terminal: a line is written at once, if it can
                               be, and requests go to a thread */
-  int unblocked;           /* the terminal, opened anew not to block; or -1 */
   bool poll_first;         /* it is not blocking, and was full */
   bool nosignal;           /* its request has RWF_NOSIGNAL */
   bool plain;              /* ... and is made without it: one was refused */

@@ -15,10 +15,8 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,17 +27,6 @@
 static int file_flags (int fd) {
   int flags = fcntl(fd, F_GETFL);
   return flags == -1 ? 0 : flags;
-}
-
-/* The terminal once more, so that O_NONBLOCK is not set for all that have it;
-** or -1. (The other side is opened by a name that makes a new one.) */
-static int open_unblocked (int fd) {
-  char path[40];
-  int number;
-  if (ioctl(fd, TIOCGPTN, &number) == 0)
-    return -1;
-  snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-  return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 /* What it is: files have no limit, and sockets are written to by send.
@@ -54,7 +41,6 @@ static void stream_classify (struct stream *s, int fd, mode_t mode,
   s->output.appends = file && (flags < 0 ? file_flags(fd) : flags) & O_APPEND;
   s->output.sends = S_ISSOCK(mode);
   s->output.lines = S_ISCHR(mode) && isatty(fd);
-  s->output.unblocked = s->output.lines ? open_unblocked(fd) : -1;
 }
 
 static mode_t mode_of (int fd) {

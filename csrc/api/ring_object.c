@@ -12,7 +12,6 @@
 #include "ring/ring_buffers.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_uses.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "lua/options.h"
 #include "api/operation.h"

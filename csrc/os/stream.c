@@ -14,7 +14,6 @@
 #include "ring/ring_reap.h"
 #include "ring/ring_submit.h"
 #include "ring/ring_uses.h"
-#include "lua/args.h"
 #include "lua/errors.h"
 #include "api/fd.h"
 #include "api/prep_build.h"

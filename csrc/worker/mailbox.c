@@ -14,8 +14,6 @@
 #include "worker/name_table.h"
 #include "worker/realm.h"
 
-#include <stdlib.h>
-
 #define MEMORY 4096        /* the size of a mailbox, for the collector */
 #define BYTES_USUAL   (1 << 20)  /* that it may hold; and where the state's
                                     memory is bounded: */

@@ -1,7 +1,7 @@
 /*
 ** file_job: what has no request and may block on a disk, on a helper thread:
-** reading a directory, copying a file, changing its mode. lua/uring/fs.lua is
-** made of it.
+** reading a directory, copying a file, changing its mode. lua/uring/fs.lua and
+** its parts are made of it.
 **
 ** A job works on its own duplicates of the descriptors, and closes them. So
 ** a task that leaves may close its own at once: no thread ever uses a number

@@ -11,7 +11,7 @@
 --     for what takes it next.
 --   - A caller that gives up is told by the slot: the handler is cancelled.
 --   - A receive that is not serve's answers that it does not serve (in C:
---     csrc/worker/mailbox.c).
+--     csrc/worker/mailbox_receive.c).
 --
 -- A handler runs in the task that serves, in a cancel scope of its own.
 

@@ -378,6 +378,6 @@ end
 return {
   public = { open = open },
   standard = standard,  -- for uring.lua
-  -- for fs.lua
+  -- for fs.lua and its parts
   open_at = open_at, open_fd = open_fd, stat_at = stat_at,
 }

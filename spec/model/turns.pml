@@ -1,8 +1,8 @@
 /*
-** A model of what csrc/worker/mailbox.c adds to the queue: two tasks of one
-** state that receive from one mailbox, in turns, while one of them may be
-** cancelled; and of how csrc/task/turn.c tells a deadlock. Other threads send,
-** serve a send of this state that waits at the mailbox, and drop their
+** A model of what csrc/worker/mailbox_receive.c adds to the queue: two tasks
+** of one state that receive from one mailbox, in turns, while one of them may
+** be cancelled; and of how csrc/task/turn.c tells a deadlock. Other threads
+** send, serve a send of this state that waits at the mailbox, and drop their
 ** addresses; one of them is a worker, whose end is told as well.
 **
 ** Each receives until no sender is left. If the state keeps an address of its

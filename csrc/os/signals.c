@@ -32,6 +32,7 @@ struct listen {            /* what a listener has in the list */
 struct signal_table {
   pthread_mutex_t mutex;   /* of all but what the handler reads */
   uint32_t fork_id;
+  struct signal_table *of_parent;  /* unused: for leak checkers */
   struct listen *_Atomic first;
   _Atomic unsigned inside; /* handlers that run */
   struct {
@@ -96,6 +97,7 @@ static struct signal_table *signals_here (void) {
     return NULL;
   pthread_mutex_init(&made->mutex, NULL);
   made->fork_id = fork_id();
+  made->of_parent = t;
   for (int n = 1; t && n < NSIG; n++) made->of[n].before = t->of[n].before;
   if (!atomic_compare_exchange_strong(&process_signals, &t, made)) {
     free(made);

@@ -8,6 +8,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#define LEAKS() __lsan_do_recoverable_leak_check()
+#else
+#define LEAKS() 0
+#endif
 
 static struct queue *new_queue (void) {
   struct queue_limits limits = { 4, 1000, 4 };
@@ -67,6 +76,34 @@ static void there_are_as_many_names_as_promised (void) {
     name_remove(q[i]);
     refblock_release(&q[i]->block);
   }
+}
+
+
+/* What the child has of it is no leak. */
+static void a_child_keeps_its_parents_table (void) {
+  struct queue *q = new_queue();
+  int status = -1;
+  pid_t pid;
+  CHECK(name_add(new_name("parent"), q) == 0);
+  pid = fork();
+  if (pid == 0) {
+    struct queue *own = new_queue();
+    struct queue_name *key = new_name("parent");
+    check_broken = 0;
+    CHECK(finds(key, NULL) && name_add(new_name("child"), own) == 0);
+    CHECK(finds(key, NULL));
+    name_remove(own);
+    refblock_release(&own->block);
+    free(key);
+    q = NULL;
+    CHECK(LEAKS() == 0);
+    fflush(stdout);
+    _exit(check_broken > 0);
+  }
+  waitpid(pid, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  name_remove(q);
+  refblock_release(&q->block);
 }
 
 
@@ -173,6 +210,7 @@ static void a_waiter_that_has_left_is_not_woken (void) {
 static const struct check_test tests[] = {
   TEST(a_name_is_of_one_queue),
   TEST(there_are_as_many_names_as_promised),
+  TEST(a_child_keeps_its_parents_table),
   TEST(what_is_there_is_not_waited_for),
   TEST(the_next_name_wakes_a_waiter),
   TEST(another_name_does_not),

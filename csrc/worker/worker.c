@@ -87,11 +87,11 @@ void worker_tell_warnings (lua_State *L, struct worker_thread *t) {
 
 /* The state closes, and has cancelled all whose objects were collected. */
 static void end_workers (lua_State *L, struct state *s) {
+  static const char why[] = "the state that started it closes";
   struct worker_thread *t = s->workers, *next;
   int64_t deadline = clock_after(CLOSE_NS > s->close_bound ? CLOSE_NS
                                                            : s->close_bound);
-  for (; t; t = t->next) worker_thread_cancel(t, "the state that started it "
-                                              "closes");
+  for (; t; t = t->next) worker_thread_cancel(t, why, sizeof(why) - 1);
   for (t = s->workers; t; t = next) {
     next = t->next;
     if (!worker_thread_join(t, deadline)) {
@@ -120,6 +120,7 @@ struct worker *worker_check (lua_State *L) {
 }
 
 static int worker_gc (lua_State *L) {
+  static const char why[] = "it was collected";
   struct worker *w = class_check(L, 1, CLASS_WORKER);
   struct worker_thread *t = w->t;
   mail_address_drop(&w->address);
@@ -128,7 +129,7 @@ static int worker_gc (lua_State *L) {
   pressure_collected(&state_of(L)->pressure, MEMORY, 1);
   pressure_drop(&state_of(L)->pressure, MEMORY, 1);
   t->owner = NULL;  /* guard: its end may still be told */
-  worker_thread_cancel(t, "it was collected");
+  worker_thread_cancel(t, why, sizeof(why) - 1);
   w->t = NULL;
   refblock_release(&t->block);
   return 0;
@@ -284,11 +285,12 @@ static int worker_close (lua_State *L) {
 static int worker_cancel (lua_State *L) {
   struct worker *w = worker_check(L);
   const char *reason = NULL;
+  size_t len = 0;
   if (!lua_isnoneornil(L, 2)) {
     luaL_checktype(L, 2, LUA_TSTRING);
-    reason = lua_tostring(L, 2);
+    reason = lua_tolstring(L, 2, &len);
   }
-  if (worker_thread_cancel(w->t, reason)) {
+  if (worker_thread_cancel(w->t, reason, len)) {
     struct loop *loop = state_of(L)->loop;
     w->cancelled = loop_time(loop);
     waitq_wake_all(loop, &w->waitq.q.waiting);  /* its attendant: to report */

@@ -214,12 +214,16 @@ void worker_state_run (struct worker_thread *t) {
 
 /* ---- cancelling -------------------------------------------------------- */
 
+static void push_reason (lua_State *L, const struct worker_thread *t) {
+  if (t->reason) lua_pushlstring(L, t->reason, t->reason_len);
+  else lua_pushnil(L);
+}
+
 /* Cancel all that uring.run runs. The caller has the state as upvalue. */
 static void cancel_root (lua_State *L, struct loop *loop) {
-  const char *reason = loop->state->worker->reason;
   if (loop->root == NULL || loop->root->cancelled)
     return;
-  lua_pushstring(L, reason);
+  push_reason(L, loop->state->worker);
   cancel_scope_cancel(L, loop, loop->root);
 }
 
@@ -238,7 +242,7 @@ static int stop_worker (lua_State *L) {
   turn_expire(loop, loop_time(loop), UINT_MAX);  /* guard: a shield may be
                                                     over */
   cancel_root(L, loop);
-  lua_pushstring(L, loop->state->worker->reason);
+  push_reason(L, loop->state->worker);
   cancel_scope_reach(L, loop, t);  /* guard: their owners may never run */
   if (!t->asked || t->told)
     return 0;

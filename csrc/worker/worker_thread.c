@@ -210,18 +210,21 @@ int worker_thread_start (struct worker_thread *t, struct doorbell *doorbell) {
   return -rc;
 }
 
-bool worker_thread_cancel (struct worker_thread *t, const char *reason) {
+bool worker_thread_cancel (struct worker_thread *t, const char *reason,
+                           size_t len) {
   struct doorbell *doorbell = NULL;
   char *copy;
   bool first;
   if (t->fork_id != fork_id() || worker_status(t) != WORKER_RUNS
       || worker_cancelled(t))
     return false;
-  copy = reason ? strdup(reason) : NULL;  /* (without memory: no reason) */
+  copy = reason ? malloc(len + 1) : NULL;  /* (without memory: no reason) */
+  if (copy) memcpy(copy, reason, len);
   lock_take(&t->lock);
   first = worker_status(t) == WORKER_RUNS && !worker_cancelled(t);
   if (first) {
     t->reason = copy;
+    t->reason_len = len;
     atomic_store_explicit(&t->cancelled, true, memory_order_release);
     doorbell = t->listener;
     if (doorbell) {

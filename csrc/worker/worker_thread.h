@@ -84,7 +84,8 @@ struct worker_thread {
   struct doorbell *listener;  /* of the worker's loop, counted; or NULL */
   bool left;                 /* it is not joined any more */
   char *reason;              /* of its cancel; or NULL. Not changed after
-                                `cancelled` was set */
+                                `cancelled` was set, nor is its length */
+  size_t reason_len;
   struct worker_warnings warnings;  /* that the parent has not told */
   bool warned;               /* `warning` is in the ready list */
   struct ready_link warning;  /* in the parent's ready list */
@@ -134,8 +135,10 @@ static inline bool worker_cancelled (const struct worker_thread *t) {
 /* Start it. Its end is told to this doorbell's loop. 0 or -errno. */
 int worker_thread_start (struct worker_thread *t, struct doorbell *doorbell);
 
-/* False: it was cancelled before, or has ended. `reason` may be NULL. */
-bool worker_thread_cancel (struct worker_thread *t, const char *reason);
+/* False: it was cancelled before, or has ended. `reason`, of `len` bytes, may
+** be NULL. */
+bool worker_thread_cancel (struct worker_thread *t, const char *reason,
+                           size_t len);
 
 /* What it has warned of since this was called last: the texts are the
 ** caller's. */

@@ -96,7 +96,7 @@ static void ends_once_and_is_told (void) {
     CHECK(worker_status(t) == WORKER_ENDED);
     CHECK(worker_thread_join(t, 0));
     CHECK(worker_thread_join(t, 0));
-    CHECK(!worker_thread_cancel(t, "late"));
+    CHECK(!worker_thread_cancel(t, "late", 4));
     refblock_release(&t->block);
   }
   CHECK(atomic_load(&ran) == 20 && atomic_load(&blocked) == 20);
@@ -132,8 +132,8 @@ static void a_cancel_is_told_once (void) {
     atomic_store(&delay, check_random(2) ? check_random(200) : 0);
     CHECK(worker_thread_start(t, doorbell) == 0);
     if (i % 3 == 0) usleep(check_random(300));
-    CHECK(worker_thread_cancel(t, i % 2 ? "enough" : NULL));
-    CHECK(!worker_thread_cancel(t, "again"));
+    CHECK(worker_thread_cancel(t, i % 2 ? "enough" : NULL, 6));
+    CHECK(!worker_thread_cancel(t, "again", 5));
     serve_until(i);
     CHECK(atomic_load(&told) == i);
     CHECK(worker_thread_join(t, 0));

@@ -587,7 +587,7 @@ describe("sendfile", function()
       local number, why, code = uring.await(uring.sqe():prep_openat(
         uring.AT_FDCWD, helper.file(("d"):rep(100000)),
         uring.O_RDONLY | uring.O_DIRECT))
-      if code == E.EINVAL then helper.skip "no O_DIRECT on this file system" end
+      if code == E.EINVAL then helper.skip "no O_DIRECT on this device" end
       local fd <close> = uring.fd(assert(number, why))
       local n, message, errno = a:sendfile(fd, 1)
       if n then helper.skip "this file system reads whatever it is asked" end

@@ -214,7 +214,8 @@ void worker_state_run (struct worker_thread *t) {
 
 /* ---- cancelling -------------------------------------------------------- */
 
-static void push_reason (lua_State *L, const struct worker_thread *t) {
+static void push_cancel_reason (lua_State *L,
+                                const struct worker_thread *t) {
   if (t->reason) lua_pushlstring(L, t->reason, t->reason_len);
   else lua_pushnil(L);
 }
@@ -223,7 +224,7 @@ static void push_reason (lua_State *L, const struct worker_thread *t) {
 static void cancel_root (lua_State *L, struct loop *loop) {
   if (loop->root == NULL || loop->root->cancelled)
     return;
-  push_reason(L, loop->state->worker);
+  push_cancel_reason(L, loop->state->worker);
   cancel_scope_cancel(L, loop, loop->root);
 }
 
@@ -242,7 +243,7 @@ static int stop_worker (lua_State *L) {
   turn_expire(loop, loop_time(loop), UINT_MAX);  /* guard: a shield may be
                                                     over */
   cancel_root(L, loop);
-  push_reason(L, loop->state->worker);
+  push_cancel_reason(L, loop->state->worker);
   cancel_scope_reach(L, loop, t);  /* guard: their owners may never run */
   if (!t->asked || t->told)
     return 0;

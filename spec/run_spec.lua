@@ -63,6 +63,23 @@ describe("uring.run", function()
     helper.raises("uring.run", op.await, op)
     assert(ring:wait_cqe(5))
   end)
+
+  it("takes what has completed beside a task that is always ready, on a ring "
+    .. "that tells no task work", function()
+    helper.script_ok [[
+      local uring = require "uring"
+      uring.loop { flags = uring.IORING_SETUP_SINGLE_ISSUER
+        | uring.IORING_SETUP_DEFER_TASKRUN }
+      uring.run(function()
+        local a, b = assert(uring.socketpair())
+        local receiving = uring.spawn(b.receive, b)
+        uring.sleep(0.001)
+        assert(a:try_send "hello" == 5)
+        for _ = 1, 1000 do uring.sleep(0) end
+        assert(receiving:status() == "done")
+      end)
+    ]]
+  end)
 end)
 
 describe("a deadlock", function()

@@ -178,7 +178,7 @@ static int enter_own (struct loop *loop, int64_t ns) {
        model proves that this check is needed; a nap would hide its lack.) */
     if (doorbell_has_ready(own->doorbell)) wait = 0;
   }
-  if (wait || ring_needs_enter(own)) {
+  if (wait || ring_needs_enter(own) || ring_is_blind(own)) {
     rc = ring_enter(own, wait, wait ? ns : SYS_FOREVER);
     /* A sleep ends with the first completion; the kernel may have task work
        for others. Run it now in one enter, and not in one for each turn. */

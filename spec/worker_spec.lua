@@ -272,6 +272,25 @@ describe("a worker", function()
     end)
   end)
 
+  it("says that its own limit is why it has no memory", function()
+    helper.run(function()
+      local function grow()
+        local t = {}
+        for i = 1, 1 << 30 do t[i] = ("x"):rep(1000) .. i end
+        return t
+      end
+      for _, memory in ipairs { 1, 100000, 4 << 20 } do
+        fails_with("not enough memory: the worker's state has reached its "
+          .. "limit, the option 'memory'\n", worker { memory = memory,
+          main = grow })
+      end
+      fails_with("mine\n", worker { memory = 4 << 20, main = function()
+        pcall(string.rep, "x", 8 << 20)
+        error("mine", 0)
+      end })
+    end)
+  end)
+
   it("lets go of its arguments, though its state cannot be made", function()
     helper.run(function()
       for _, memory in ipairs { 1000, 100000 } do

@@ -17,6 +17,10 @@
 #include "worker/worker.h"
 #include "worker/worker_thread.h"
 
+#include <string.h>
+
+#define NO_MEMORY "not enough memory"  /* Lua's own error */
+
 
 /* ---- its outcome ------------------------------------------------------- */
 
@@ -70,7 +74,8 @@ static void push_outcome (lua_State *L, struct worker *w) {
   }
   else {
     lua_pushinteger(L, OUTCOME_FAILED);
-    lua_pushfstring(L, "not enough memory%s", state_memory_note(L));
+    lua_pushfstring(L, NO_MEMORY "%s",
+                    w->t->at_limit ? "" : state_memory_note(L));
   }
   for (int i = n; i > 0; i--) lua_rawseti(L, table, i);
   lua_pushvalue(L, table);
@@ -95,8 +100,14 @@ static void append_trace (lua_State *L) {
   else lua_pop(L, 1);
 }
 
-static void push_worker_failure (lua_State *L, int table) {
+static void push_worker_failure (lua_State *L, const struct worker *w,
+                                 int table) {
   lua_rawgeti(L, table, 2);
+  if (w->t->at_limit && strcmp(lua_tostring(L, -1), NO_MEMORY) == 0) {
+    lua_pushliteral(L, NO_MEMORY ": the worker's state has reached its limit, "
+                    "the option 'memory'");
+    lua_replace(L, -2);
+  }
   append_trace(L);
 }
 
@@ -139,7 +150,7 @@ static int push_worker_joined (lua_State *L, struct worker *w) {
       break;
     default:
       luaL_pushfail(L);
-      push_worker_failure(L, table);
+      push_worker_failure(L, w, table);
       n = 2;
   }
   w->joined = true;
@@ -173,7 +184,7 @@ static bool has_news (const struct loop *loop, struct worker *w) {
 static int push_untold (lua_State *L, struct worker *w, int table) {
   if (outcome_kind(L, table) != OUTCOME_FAILED || w->joined)
     return 0;
-  push_worker_failure(L, table);
+  push_worker_failure(L, w, table);
   return 1;
 }
 

@@ -52,7 +52,19 @@ static void allocate_less (struct worker_thread *t, size_t n) {
   if (n > 0) account_refund(t->account, n);
 }
 
-/* lua_Alloc: within `memory`, and within the bound of the parent. */
+/* Is there room for `n` bytes more: within `memory`, and within the bound of
+** the parent? If so they are charged. */
+static bool allocate_more (struct worker_thread *t, size_t n) {
+  bool within = t->memory == 0 || n <= t->memory - t->used;
+  if (n == 0)
+    return true;
+  if (within && account_charge(t->account, n))
+    return true;
+  atomic_store_explicit(&t->at_limit, !within, memory_order_relaxed);
+  return false;
+}
+
+/* lua_Alloc */
 static void *allocate (void *ud, void *p, size_t had, size_t size) {
   struct worker_thread *t = ud;
   size_t old = p ? had : 0, more = size > old ? size - old : 0;
@@ -63,8 +75,7 @@ static void *allocate (void *ud, void *p, size_t had, size_t size) {
     allocate_less(t, old);
     return NULL;
   }
-  if (more > 0 && ((t->memory > 0 && more > t->memory - t->used)
-                   || !account_charge(t->account, more)))
+  if (!allocate_more(t, more))
     return NULL;
   q = realloc(p, size);
   if (q == NULL) {

@@ -75,6 +75,7 @@ struct worker_thread {
   char *name;                /* or NULL */
   size_t memory, used;       /* bytes that its state may hold (0: no limit),
                                 and holds: the thread's */
+  _Atomic bool at_limit;     /* ... by which Lua was refused memory last */
   bool hook;                 /* a cancel reaches code that does not wait */
 
   _Atomic int status;        /* enum worker_status */

@@ -322,10 +322,17 @@ describe("a message's bytes", function()
     assert(counts.corrupt > 1000 and counts.integer > 1000)
   end)
 
-  faulty("that are cut off are refused", function()
+  faulty("that are cut off are refused, or end with nils", function()
     local bytes = T.fault.encode({ 1, 2, { x = "y" } }, "z")
     for size = 16, #bytes - 8, 8 do
       T.equal("corrupt", (T.fault.decode(bytes:sub(1, size))))
+    end
+    bytes = T.fault.encode(true, 1, 2.5, false)
+    for size = 16, #bytes - 8, 8 do
+      local n, first, _, _, last = T.fault.decode(bytes:sub(1, size))
+      T.equal(4, n)
+      T.equal(size > 16 and true or nil, first)
+      T.equal(nil, last)
     end
   end)
 end)

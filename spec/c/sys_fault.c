@@ -560,6 +560,7 @@ static int f_decode (lua_State *L) {
   size_t size;
   const char *bytes = luaL_checklstring(L, 1, &size);
   struct message *m;
+  bool scalars;
   int n, top;
   luaL_argcheck(L, size >= sizeof(*m), 1, "too short");
   m = malloc(size);
@@ -568,8 +569,9 @@ static int f_decode (lua_State *L) {
   m->size = (uint32_t)size;
   m->flags &= MESSAGE_BUILDS | MESSAGE_GRAPH;
   lua_settop(L, 1);
-  if (!message_is_sound(m)) lua_pushliteral(L, "corrupt");
-  else if (has_owned(m)) lua_pushliteral(L, "owned");
+  scalars = !(m->flags & MESSAGE_BUILDS);  /* (they are not walked twice) */
+  if (!scalars && !message_is_sound(m)) lua_pushliteral(L, "corrupt");
+  else if (!scalars && has_owned(m)) lua_pushliteral(L, "owned");
   else {
     lua_pushliteral(L, "failed");
     top = lua_gettop(L);

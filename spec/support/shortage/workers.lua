@@ -54,6 +54,48 @@ programs["mailboxes"] = function()
   assert(mailbox:close())
 end
 
+programs["a name that comes later"] = function()
+  uring.run(function()
+    local sender = uring.spawn(function()
+      local to <close> = assert(uring.address("shortage later", patience))
+      assert(to:send "x")
+    end)
+    uring.sleep(0)
+    local mailbox <close> = assert(uring.mailbox { name = "shortage later" })
+    if mailbox:receive(patience) ~= "x" then
+      sender:cancel()
+      error(select(2, sender:join()), 0)
+    end
+    assert(sender:join())
+  end)
+end
+
+-- What is raised has these words; or its caller saw the server's end.
+local function refused(words, why)
+  why = tostring(why)
+  if not why:find(words, 1, true) and not why:find "EPIPE" then
+    error(why, 0)
+  end
+end
+
+programs["calls that fail, are left, and give buffers"] = function()
+  local mailbox <close> = assert(uring.mailbox())
+  local to <close> = mailbox:address()
+  uring.run(function()
+    local server = uring.spawn(mailbox.serve, mailbox, {
+      fail = function() error "on purpose" end,
+      wait = function() uring.sleep(patience) end,
+      swap = function(buffer) return uring.buffer "x", buffer end })
+    local _, raised, closed = pcall(to.call, to, "fail")
+    refused("on purpose", closed or raised)
+    refused("timed out", select(2, uring.timeout(0.001, to.call, to, "wait")))
+    local x, why = to:call("swap", uring.buffer "y")
+    if not x then refused("EPIPE", why) end
+    server:cancel()
+    server:join()
+  end)
+end
+
 -- Begins the event's request, which finds nothing yet.
 local function armed(event)
   local key, _, why = uring.select({ event }, 0)
@@ -162,6 +204,18 @@ programs["a pool"] = function()
       assert(sum == 14 and tostring(pool))
     end)
   end
+end
+
+programs["a pool that fails"] = function()
+  uring.run(function()
+    local pool <close> = assert(uring.pool { workers = 1, main = function(i)
+      if i == 2 then error("two", 0) end
+      return require "uring".buffer "x"
+    end })
+    fails("two", function()
+      for _, buffer in pool:map { 1, 2, 3 } do assert(#buffer == 1) end
+    end)
+  end)
 end
 
 return programs

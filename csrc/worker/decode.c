@@ -263,7 +263,7 @@ static int decode_scalars (lua_State *L, struct message *m) {
   struct decoder d = { .L = L };
   const uint64_t *cell = m->cells;
   for (int i = 0; i < m->n; i++) {
-    if (cell >= message_end(m)  /* guard: before it is read */
+    if (cell >= message_end(m)  /* (before it is read) */
         || message_kind(*cell) >= MESSAGE_STRING
         || cell + message_cells(*cell) > message_end(m)) lua_pushnil(L);
     else {

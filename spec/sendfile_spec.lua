@@ -463,6 +463,25 @@ describe("sendfile", function()
     end)
   end)
 
+  it("sees where a finalizer closes the owner of a number as it begins",
+    function()
+      helper.needs_eager_collector()
+      net.run(function()
+        local a, b = net.pair()
+        local n, all = 0, true
+        while all do
+          n = n + 1
+          local file = opened "file"
+          local sent, message, errno
+          all = helper.in_allocation(n, function() file:close() end,
+            function() sent, message, errno = a:sendfile(file:fileno()) end)
+          if sent then assert.equal("file", b:read(4, patience))
+          else assert.equal(E.EBADF, errno, message) end
+        end
+        assert.is_true(n > 1, n)
+      end)
+    end)
+
   it("leaves nothing behind if its coroutine is closed", function()
     local a, b = net.pair()
     helper.fails("ended from outside", function()

@@ -237,25 +237,28 @@ describe("the standard streams", function()
   it("hold up no other task where a terminal has no room", function()
     needs_terminals()
     uring.loop()
-    for _, side in ipairs { "this", "the other" } do
-      local other, this = spec.pty()
-      local before = spec.fds()
-      if side == "the other" then this, other = other, this end
-      local writer, reader = assert(uring.stream(this)), uring.fd(other)
+    local function fill(this, text)
+      local writer = assert(uring.stream(this))
       local began = os.time()
       uring.run(function()
-        for _, text in ipairs { "a line\n", "no line " } do
-          local writing = uring.spawn(function()
-            while writer:write(text:rep(100)) do uring.sleep(0) end
-          end)
-          uring.sleep(0.2)
-          assert.equal("waiting", writing:status())
-          writing:cancel()
-          net.fails(E.ECANCELED, writing:join(net.patience))
-        end
+        local writing = uring.spawn(function()
+          while writer:write(text) do uring.sleep(0) end
+        end)
+        uring.sleep(0.2)
+        assert.equal("waiting", writing:status())
+        writing:cancel()
+        net.fails(E.ECANCELED, writing:join(net.patience))
         uring.timeout(0.1, writer.close, writer)  -- (or it would linger)
       end)
       assert.is_true(os.time() - began < net.patience)
+    end
+    for text, side in pairs { [("a line\n"):rep(100)] = "this",
+      [("x"):rep(60000)] = "this", [("a line\n"):rep(99)] = "the other" } do
+      local other, this = spec.pty()
+      local before = spec.fds()
+      if side == "the other" then this, other = other, this end
+      local reader = uring.fd(other)
+      fill(this, text)
       reader:close()
       net.close()  -- (the write that was cancelled has ended)
       assert.equal(before - 2, spec.fds())

@@ -156,7 +156,7 @@ static int open_again (int fd) {
     return -1;
   snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
   again = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  /* guard: /dev/tty and its like may be another one by now */
+  /* (/dev/tty and its like may be another one by now) */
   if (again >= 0 && (ioctl(again, TIOCGDEV, &other) < 0 || other != device)) {
     close(again);
     return -1;

@@ -192,7 +192,7 @@ static int recv_start_request (lua_State *L, struct socket *s,
                                const struct recv_args *a) {
   bool rx_exhausted = s->rx_exhausted, fds = recv_wants_fds(a);
   unsigned control_capacity;
-  if (socket_op(s, &s->in))  /* guard: a finalizer's, of a search for leases */
+  if (socket_op(s, &s->in))  /* (a finalizer's, of a search for leases) */
     return 0;
   s->rx_exhausted = false;
   if (a->want == WANT_CONNECTION) return recv_start_accept(s, a);

@@ -46,7 +46,7 @@ enum { HIDDEN_OFF = 1, HIDDEN_ADDR3 = 2 };
 void sqe_hide (struct request *q, unsigned fields);
 
 /* Raise if `ioprio`, the argument `arg`, would make the kernel take a send's
-** bytes for addresses: that memory would be nobody's. */
+** bytes for addresses: no operation owns the memory there. */
 void sqe_check_ioprio (lua_State *L, int arg, unsigned opcode,
                        unsigned ioprio);
 

@@ -49,6 +49,12 @@ static bool stream_completed (const struct stream *s) {
   return op && op->results.first;
 }
 
+/* Is no request in flight? */
+static bool stream_ended (const struct stream *s) {
+  const struct op *op = stream_op(s);
+  return op == NULL || op->results.first;
+}
+
 void stream_input_check (lua_State *L, int arg) {
   stream_check(L, arg);
 }
@@ -159,11 +165,6 @@ static int stream_input_start (lua_State *L, struct input *in,
   return rc < 0 ? ring_push_failed(L, s->ring, rc) : 0;
 }
 
-static bool stream_ended (const struct stream *s) {
-  const struct op *op = stream_op(s);
-  return op == NULL || op->results.first;
-}
-
 /* Is there something to read? (A file's may have to come from a disk.) */
 static bool stream_is_readable (const struct stream *s) {
   struct pollfd p = { s->fd, POLLIN, 0 };
@@ -194,8 +195,7 @@ static void stream_input_end_turn (lua_State *L, struct input *in,
   struct stream *s = stream_of_input(in);
   turnq_end_turn(&s->in.q, node);
   if (s->in.q.waiting.last && s->in.q.turns == 0
-      && (stream_op(s) == NULL || stream_completed(s)
-          || store_size(&in->store) > 0))
+      && (stream_ended(s) || store_size(&in->store) > 0))
     turnq_wake(state_of(L)->loop, &s->in.q);  /* guard: or it sleeps on */
 }
 

@@ -17,10 +17,6 @@
 #include "worker/worker.h"
 #include "worker/worker_thread.h"
 
-#include <string.h>
-
-#define NO_MEMORY "not enough memory"  /* Lua's own error */
-
 
 /* ---- its outcome ------------------------------------------------------- */
 
@@ -74,7 +70,7 @@ static void push_outcome (lua_State *L, struct worker *w) {
   }
   else {
     lua_pushinteger(L, OUTCOME_FAILED);
-    lua_pushfstring(L, NO_MEMORY "%s",
+    lua_pushfstring(L, "not enough memory%s",
                     w->t->at_limit ? "" : state_memory_note(L));
   }
   for (int i = n; i > 0; i--) lua_rawseti(L, table, i);
@@ -103,10 +99,10 @@ static void append_trace (lua_State *L) {
 static void push_worker_failure (lua_State *L, const struct worker *w,
                                  int table) {
   lua_rawgeti(L, table, 2);
-  if (w->t->at_limit && strcmp(lua_tostring(L, -1), NO_MEMORY) == 0) {
-    lua_pushliteral(L, NO_MEMORY ": the worker's state has reached its limit, "
-                    "the option 'memory'");
-    lua_replace(L, -2);
+  if (w->t->at_limit && is_no_memory(L)) {
+    lua_pushliteral(L, ": the worker's state has reached its limit, the "
+                    "option 'memory'");
+    lua_concat(L, 2);
   }
   append_trace(L);
 }
